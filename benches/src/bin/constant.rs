@@ -1,0 +1,29 @@
+//! The ceiling that `http` compares with: an axum server that answers any GET with a constant body.
+//! Its profile, allocator and runtime are those of the `waypost` binary.
+
+use std::{env, net::SocketAddr};
+
+use axum::{Router, serve::ListenerExt as _};
+use bytes::Bytes;
+use tokio::{net::TcpListener, runtime};
+use waypost_benches::{Failure, data};
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = env::args().skip(1);
+    let (Some(address), Some(len)) = (arguments.next(), arguments.next()) else {
+        return Err("say ADDRESS BYTES".into());
+    };
+    let address: SocketAddr = address.parse()?;
+    let body = Bytes::from(data::value(0, len.parse()?));
+    let routes = Router::new().fallback(async move || body.clone());
+    let runtime =
+        runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                eprintln!("a connection without TCP_NODELAY: {error}");
+            }
+        });
+        Ok(axum::serve(listener, routes).await?)
+    })
+}

@@ -1,0 +1,60 @@
+//! The ceiling that `limit_rls` compares with: a tonic service that answers any rate-limit request
+//! with OK. Its profile, allocator and runtime are those of the `waypost` binary.
+
+use std::{
+    convert::Infallible,
+    env,
+    future::{Future, ready},
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::runtime;
+use tonic::{
+    Response, Status,
+    body::Body,
+    server::{Grpc, NamedService},
+    transport::Server,
+};
+use tonic_prost::ProstCodec;
+use tower::{Service, service_fn};
+use waypost::doors::rls::proto::{Code, RateLimitRequest, RateLimitResponse};
+use waypost_benches::Failure;
+
+/// The service, as generated code would have it.
+#[derive(Clone)]
+struct Constant;
+
+impl NamedService for Constant {
+    const NAME: &'static str = "envoy.service.ratelimit.v3.RateLimitService";
+}
+
+impl Service<http::Request<Body>> for Constant {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move {
+            let codec = ProstCodec::<RateLimitResponse, RateLimitRequest>::default();
+            let answer = service_fn(|_: tonic::Request<RateLimitRequest>| {
+                let overall_code = Code::Ok.into();
+                let answer = RateLimitResponse { overall_code, ..RateLimitResponse::default() };
+                ready(Ok::<_, Status>(Response::new(answer)))
+            });
+            Ok(Grpc::new(codec).unary(answer, request).await)
+        })
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    let address: SocketAddr = env::args().nth(1).ok_or("say ADDRESS")?.parse()?;
+    let runtime =
+        runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build()?;
+    Ok(runtime.block_on(Server::builder().add_service(Constant).serve(address))?)
+}

@@ -1,0 +1,104 @@
+//! What convergence costs: tables from the simulator, in virtual time and on a network without faults.
+
+use clap::{Parser, ValueEnum};
+use waypost_benches::{
+    Failure,
+    converge::{
+        cut::{self, Day},
+        full::{self, Load},
+        missing,
+    },
+    meter,
+};
+
+/// What convergence costs: bytes, messages and virtual time are the same in every run.
+#[derive(Parser)]
+struct Arguments {
+    /// Which tables.
+    #[arg(long, value_delimiter = ',', default_value = "idle,full,cut,missing")]
+    tables: Vec<Table>,
+    /// Numbers of locations, up to 128. A hundred take a quarter of an hour.
+    #[arg(long, value_delimiter = ',', default_value = "3,10,30")]
+    locations: Vec<usize>,
+    /// Virtual seconds that an idle cluster is watched.
+    #[arg(long, default_value_t = 30)]
+    idle: u64,
+    /// At each load of the full mesh so many virtual milliseconds.
+    #[arg(long, default_value_t = 2000)]
+    span: u64,
+    /// Writes of each location in the day of the cut; a multiple of ten.
+    #[arg(long, default_value_t = 20)]
+    cut_writes: u64,
+    /// Send all the heads of that day, and do not skip the quiet of it.
+    #[arg(long)]
+    whole_day: bool,
+    /// Sizes of the stores that catch up.
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
+    keys: Vec<u64>,
+    /// How many keys they miss.
+    #[arg(long, default_value_t = 1000)]
+    missed: u64,
+    /// Cache of each of these stores in MiB.
+    #[arg(long, default_value_t = 64)]
+    cache: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    Idle,
+    Full,
+    Cut,
+    Missing,
+}
+
+/// Writes a second, over the whole cluster.
+const RATES: [u64; 3] = [10, 100, 1000];
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    println!("One way takes 50 ms, a sync 5 ms; load {}", meter::load());
+    for table in &arguments.tables {
+        match table {
+            Table::Idle => full::idle(&arguments.locations, arguments.idle)?,
+            Table::Full => full_mesh(&arguments)?,
+            Table::Cut => cuts(&arguments)?,
+            Table::Missing => missing_keys(&arguments)?,
+        }
+    }
+    println!("\nload {}", meter::load());
+    Ok(())
+}
+
+fn full_mesh(arguments: &Arguments) -> Result<(), Failure> {
+    full::head();
+    for places in arguments.locations.iter().copied() {
+        full::loaded(places, Load { writes: 1, per_second: 1 })?;
+        for per_second in RATES {
+            let writes = (per_second * arguments.span / 1000).max(2);
+            full::loaded(places, Load { writes, per_second })?;
+        }
+    }
+    Ok(())
+}
+
+fn cuts(arguments: &Arguments) -> Result<(), Failure> {
+    cut::head();
+    let (writes, whole) = (arguments.cut_writes, arguments.whole_day);
+    for places in arguments.locations.iter().copied() {
+        // Rings that hold the day, and rings that hold the last of it.
+        for ring_bytes in [8 << 20, 4 << 10] {
+            cut::healed(Day { places, writes, ring_bytes, whole })?;
+        }
+    }
+    Ok(())
+}
+
+fn missing_keys(arguments: &Arguments) -> Result<(), Failure> {
+    missing::head();
+    for ring_bytes in [8 << 20, 16 << 10] {
+        for keys in arguments.keys.iter().copied() {
+            missing::caught_up(keys, arguments.missed, ring_bytes, arguments.cache << 20)?;
+        }
+    }
+    Ok(())
+}

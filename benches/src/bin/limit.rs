@@ -1,0 +1,261 @@
+//! A check by our limiter beside one by governor: its cost, and the memory of many keys.
+//!
+//! Both sides take the same strings and read a clock for every check: ours the system's monotonic
+//! clock, governor its default, `QuantaClock` (the processor's counter), and once `MonotonicClock`.
+
+use std::{env, hash::BuildHasherDefault, num::NonZeroU32, process, process::Command};
+
+use clap::{Parser, ValueEnum};
+use governor::clock::{MonotonicClock, QuantaClock};
+use ratelimit::Limit;
+use waypost_benches::{
+    Failure,
+    data::{self, Random},
+    distribution::Zipf,
+    limiters::{MINUTE, Ours, check_all, governor},
+    meter,
+    rounds::{CPU, Sample, Side, Target, WALL, alternate},
+};
+
+/// A check by our limiter beside one by governor.
+#[derive(Clone, Parser)]
+struct Arguments {
+    /// How many keys there are, where it is not one.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u32,
+    /// Rounds of each side.
+    #[arg(long, default_value_t = 7)]
+    rounds: u64,
+    /// Checks of a round, on each thread.
+    #[arg(long, default_value_t = 1_000_000)]
+    checks: usize,
+    /// Random keys of the flood that memory is measured under.
+    #[arg(long, default_value_t = 10_000_000)]
+    flood: u64,
+    /// Measure the memory and no checks.
+    #[arg(long)]
+    memory: bool,
+    /// Fill one limiter with the keys, and print what it takes: what the program asks of itself.
+    #[arg(long, hide = true)]
+    memory_of: Option<Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Ours,
+    Governor,
+}
+
+// ahash with random keys would bring a second getrandom; its speed is the same with fixed ones.
+type Ahash = BuildHasherDefault<ahash::AHasher>;
+type Foldhash = foldhash::fast::RandomState;
+
+/// As often as a round checks one key, on both threads.
+const HIGH: u32 = 2_000_000;
+const LOW: u32 = 100;
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    if let Some(kind) = arguments.memory_of {
+        return print_memory(kind, &arguments);
+    }
+    if arguments.memory {
+        return compare_memory(&arguments);
+    }
+    if arguments.checks * 2 > HIGH as usize {
+        return Err("at most 1,000,000 checks, or the high limit denies some".into());
+    }
+    // A key of its own for each round, so that the limit is never reached.
+    let fresh = |round: u64| Ok(vec![format!("user:{round:016}")]);
+    let one = |_| Ok(vec![String::from("user:0000000000000000")]);
+    for (threads, most) in [(1, 1.0), (2, 0.6)] {
+        let title = |what| format!("one hot key, {what}, threads: {threads}");
+        compare(&title("allowed"), &arguments, (threads, HIGH, 1), fresh, most)?;
+        compare(&title("denied"), &arguments, (threads, LOW, 1), one, most)?;
+    }
+    let keys = arguments.keys;
+    let checks = arguments.checks as u64;
+    let uniform = |round| {
+        let mut random = Random::new(round);
+        (0..checks).map(|_| key(random.within(0..u64::from(keys)))).collect()
+    };
+    compare(&format!("{keys} keys, uniform"), &arguments, (1, LOW, keys), uniform, 0.5)?;
+    let popular = Zipf::new(keys, 0.99);
+    let zipf = |round| {
+        let mut random = Random::new(round);
+        (0..checks).map(|_| key(popular.next(&mut random) as u64)).collect()
+    };
+    compare(&format!("{keys} keys, zipf(0.99)"), &arguments, (1, LOW, keys), zipf, 0.5)?;
+    compare_memory(&arguments)
+}
+
+fn key(n: u64) -> Result<String, Failure> {
+    Ok(str::from_utf8(&data::key(n))?.to_owned())
+}
+
+/// Runs all sides over the keys that `keys_of` has for each round. The limiters hold `held` keys
+/// from the start if that is more than one.
+fn compare(
+    title: &str,
+    arguments: &Arguments,
+    (threads, limit, held): (usize, u32, u32),
+    keys_of: impl Fn(u64) -> Result<Vec<String>, Failure>,
+    most: f64,
+) -> Result<(), Failure> {
+    let quota = NonZeroU32::new(limit).ok_or("a limit of none")?;
+    let room = held as usize;
+    let sliding = Ours::new(room.max(1000), Limit::sliding(limit, MINUTE)?)?;
+    let gcra = Ours::new(room.max(1000), Limit::gcra(limit, limit, MINUTE)?)?;
+    let by_ahash = governor::<_, Ahash>(quota, QuantaClock::default());
+    let by_foldhash = governor::<_, Foldhash>(quota, QuantaClock::default());
+    let monotonic = governor::<_, Foldhash>(quota, MonotonicClock);
+    let sides: [(&str, &(dyn Checks + Sync)); 5] = [
+        ("ours, sliding", &|key: &String| sliding.check(key)),
+        ("ours, GCRA", &|key: &String| gcra.check(key)),
+        ("governor, ahash", &|key: &String| by_ahash.check_key(key).is_ok()),
+        ("governor, foldhash", &|key: &String| by_foldhash.check_key(key).is_ok()),
+        ("governor, foldhash, MonotonicClock", &|key: &String| monotonic.check_key(key).is_ok()),
+    ];
+    let mut allowed = [0; 5];
+    let mut runs = Vec::new();
+    for ((name, side), allowed) in sides.into_iter().zip(&mut allowed) {
+        if held > 1 {
+            let all = (0..u64::from(held)).map(key).collect::<Result<Vec<_>, _>>()?;
+            side.run(1, all.len(), &all)?;
+        }
+        runs.push(Side::new(name, |round| {
+            let (sample, passed) = side.run(threads, arguments.checks, &keys_of(round)?)?;
+            *allowed += passed;
+            Ok(sample)
+        }));
+    }
+    let rounds = alternate(arguments.rounds, runs)?;
+    rounds.print(title, &[CPU, WALL]);
+    let all = (arguments.rounds + 1) * (threads * arguments.checks) as u64;
+    let shares = allowed.map(|allowed| format!("{:.1} %", 100.0 * allowed as f64 / all as f64));
+    println!("allowed: {}", shares.join(", "));
+    let fastest = rounds.least(&[2, 3], CPU);
+    rounds.compare(0, fastest, CPU, Target::AtMost(most));
+    rounds.compare(1, fastest, CPU, Target::Report);
+    rounds.compare(0, 4, CPU, Target::Report);
+    Ok(())
+}
+
+/// A side's way to check a list of keys, so that each is compiled for itself.
+trait Checks {
+    fn run(&self, threads: usize, checks: usize, keys: &[String])
+    -> Result<(Sample, u64), Failure>;
+}
+
+impl<F: Fn(&String) -> bool + Sync> Checks for F {
+    fn run(
+        &self,
+        threads: usize,
+        checks: usize,
+        keys: &[String],
+    ) -> Result<(Sample, u64), Failure> {
+        check_all(threads, checks, keys, self)
+    }
+}
+
+/// What one limiter took: a line that the program reads from itself.
+struct Memory {
+    bytes: u64,
+    after_flood: u64,
+    /// Keys whose one hit was forgotten.
+    evicted: u64,
+    /// Keys at their limit that the flood made it forget.
+    forgotten: u64,
+}
+
+fn compare_memory(arguments: &Arguments) -> Result<(), Failure> {
+    let [ours, governor] = [memory_of("ours", arguments)?, memory_of("governor", arguments)?];
+    let Arguments { keys, flood, .. } = arguments;
+    let a_key = |bytes: u64| bytes as f64 / f64::from(*keys);
+    let mib = |bytes: u64| bytes >> 20;
+    println!("\nmemory of {keys} keys; load {}\n", meter::load());
+    println!(
+        "| | bytes a key | MiB | MiB after a flood of {flood} random keys |\n|---|---|---|---|"
+    );
+    println!(
+        "| ours | {:.1} | {} | {} |",
+        a_key(ours.bytes),
+        mib(ours.bytes),
+        mib(ours.after_flood)
+    );
+    println!(
+        "| governor | {:.1} | {} | not run: it grows |",
+        a_key(governor.bytes),
+        mib(governor.bytes)
+    );
+    let verdict = |is_met: bool| if is_met { "met" } else { "MISSED" };
+    let ratio = ours.bytes as f64 / governor.bytes as f64;
+    println!("\nbytes: ours / governor = {ratio:.2}: at most 0.35x {}", verdict(ratio <= 0.35));
+    let evicted = 100.0 * ours.evicted as f64 / f64::from(*keys);
+    println!("evicted of live keys: {evicted:.3} %: at most 1 % {}", verdict(evicted <= 1.0));
+    let grown = ours.after_flood as f64 / ours.bytes as f64;
+    println!("after the flood: {grown:.3}x the memory: flat {}", verdict(grown < 1.01));
+    println!(
+        "of {AT_LIMIT} keys at a limit of {LOW}, forgotten in the flood: {}: none {}",
+        ours.forgotten,
+        verdict(ours.forgotten == 0)
+    );
+    Ok(())
+}
+
+/// Keys that are at their limit when the flood comes.
+const AT_LIMIT: u64 = 1000;
+
+/// In a process of its own, whose memory nothing else has used.
+fn memory_of(kind: &str, arguments: &Arguments) -> Result<Memory, Failure> {
+    let output = Command::new(env::current_exe()?)
+        .args(["--memory-of", kind, "--keys", &arguments.keys.to_string()])
+        .args(["--flood", &arguments.flood.to_string()])
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let numbers: Vec<u64> = text.split_whitespace().map_while(|n| n.parse().ok()).collect();
+    match numbers[..] {
+        [bytes, after_flood, evicted, forgotten] if output.status.success() => {
+            Ok(Memory { bytes, after_flood, evicted, forgotten })
+        }
+        _ => Err(format!("{kind}: {text}{}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+fn print_memory(kind: Kind, arguments: &Arguments) -> Result<(), Failure> {
+    let keys = u64::from(arguments.keys);
+    let before = meter::memory(process::id())?.anonymous;
+    let taken = || -> Result<u64, Failure> {
+        Ok(meter::memory(process::id())?.anonymous.saturating_sub(before))
+    };
+    if kind == Kind::Governor {
+        let quota = NonZeroU32::new(LOW).ok_or("a limit of none")?;
+        let limiter = governor::<_, Foldhash>(quota, QuantaClock::default());
+        for n in 0..keys {
+            limiter.check_key(&key(n)?).map_err(|_denied| "a first hit is denied")?;
+        }
+        println!("{} 0 0 0", taken()?);
+        return Ok(());
+    }
+    // An hour, so that no window ends while the flood runs.
+    let ours = Ours::new(arguments.keys as usize, Limit::sliding(LOW, 60 * MINUTE)?)?;
+    for n in 0..keys {
+        if !ours.check(&key(n)?) {
+            return Err("a first hit is denied".into());
+        }
+    }
+    let bytes = taken()?;
+    let mut evicted = 0;
+    for n in 0..keys {
+        evicted += u64::from(ours.remaining(&key(n)?) == LOW);
+    }
+    for n in (0..AT_LIMIT).flat_map(|n| (0..LOW).map(move |_| n)) {
+        ours.check(&format!("at its limit {n}"));
+    }
+    for n in 0..arguments.flood {
+        ours.check(&key(u64::MAX - n)?);
+    }
+    let forgotten = (0..AT_LIMIT).filter(|n| ours.check(&format!("at its limit {n}"))).count();
+    println!("{bytes} {} {evicted} {forgotten}", taken()?);
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Lists of 1,000 keys: behind values of several lengths, and behind tombstones.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Parser;
+use kv_core::{ListQuery, NamespaceId, Options, Page, Store};
+use waypost_benches::{
+    Failure, Scratch, data, fill,
+    meter::{self, Stopwatch},
+    rounds::{CPU, Sample, Side, Target, WALL, alternate},
+};
+
+/// Lists: values of several lengths, and tombstones before the keys.
+#[derive(Parser)]
+struct Arguments {
+    /// Lengths of the values in bytes; the first is what the others are compared with.
+    #[arg(long, value_delimiter = ',', default_value = "10,1024,3584,1048576")]
+    values: Vec<usize>,
+    /// How many tombstones lie before the keys.
+    #[arg(long, default_value_t = 1_000_000)]
+    tombstones: u64,
+    /// Cache in MiB.
+    #[arg(long, default_value_t = 64)]
+    cache: usize,
+    /// Rounds of each side.
+    #[arg(long, default_value_t = 7)]
+    rounds: u64,
+    /// Lists in a round.
+    #[arg(long, default_value_t = 200)]
+    lists: u64,
+    /// Where to put the files; beside the program by default.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// How many keys each namespace has: what one page holds.
+const KEYS: u64 = 1000;
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let scratch = Scratch::new(arguments.dir.clone())?;
+    let lengths = arguments.values.iter();
+    // No sweep after the first: it would take the tombstones away.
+    let options = Options::new().cache_bytes(arguments.cache << 20);
+    let store = options.clone().sweep_every(Duration::MAX / 2).open(scratch.join("store"))?;
+    let namespaces = lengths
+        .map(|length| {
+            let namespace = store.create_namespace(&format!("values of {length}"))?.id;
+            fill::put_all(&store, namespace, KEYS, *length)?;
+            Ok((namespace, *length))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    compare_lengths(&store, &namespaces, &arguments)?;
+
+    let plain = store.create_namespace("plain")?.id;
+    fill::put_all(&store, plain, KEYS, 10)?;
+    let buried = store.create_namespace("behind tombstones")?.id;
+    fill::delete_all(&store, buried, arguments.tombstones)?;
+    for n in 0..KEYS {
+        // After all that `data::key` makes.
+        store.put(buried, [b"zzz:", &data::key(n)[..]].concat(), "0123456789")?;
+    }
+    compare_tombstones(&store, plain, buried, &arguments)?;
+
+    store.close()?;
+    drop(store);
+    watch_the_sweep(&options.open(scratch.join("store"))?, buried)
+}
+
+fn compare_lengths(
+    store: &Store,
+    namespaces: &[(NamespaceId, usize)],
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    let side = |(namespace, length): &(NamespaceId, usize)| {
+        let namespace = *namespace;
+        Side::new(format!("values of {length} B"), move |_| {
+            list_often(store, namespace, arguments.lists)
+        })
+    };
+    let rounds = alternate(arguments.rounds, namespaces.iter().map(side).collect())?;
+    let title = format!("list of {KEYS} keys, cache {} MiB", arguments.cache);
+    rounds.print(&title, &[CPU, WALL]);
+    for (index, (_, length)) in namespaces.iter().enumerate().skip(1) {
+        // Values too long for their rows cost a list what short ones cost. Those between lie in
+        // the pages that it reads.
+        let is_large = *length > kv_core::limits::MAX_INLINE_BYTES;
+        let target = if is_large { Target::AtMost(1.2) } else { Target::Report };
+        rounds.compare(index, 0, CPU, target);
+    }
+    Ok(())
+}
+
+fn compare_tombstones(
+    store: &Store,
+    plain: NamespaceId,
+    buried: NamespaceId,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    let rounds = alternate(
+        arguments.rounds.min(5),
+        vec![
+            Side::new("no tombstones", |_| list_often(store, plain, arguments.lists)),
+            Side::new(format!("behind {} tombstones", arguments.tombstones), |_| {
+                list_often(store, buried, 1)
+            }),
+        ],
+    )?;
+    rounds.print(&format!("list of {KEYS} keys, cache {} MiB", arguments.cache), &[CPU, WALL]);
+    rounds.compare(1, 0, CPU, Target::Report);
+    Ok(())
+}
+
+fn list_often(store: &Store, namespace: NamespaceId, lists: u64) -> Result<Sample, Failure> {
+    let watch = Stopwatch::own()?;
+    for _ in 0..lists {
+        let Page { entries, .. } = store.list(namespace, &ListQuery::default())?;
+        if entries.len() as u64 != KEYS {
+            return Err(format!("a list of {} keys", entries.len()).into());
+        }
+    }
+    Ok(Sample { operations: lists, cpu: watch.cpu()?, wall: watch.wall() })
+}
+
+/// How long the sweep takes for the tombstones, beside no other work.
+fn watch_the_sweep(store: &Store, namespace: NamespaceId) -> Result<(), Failure> {
+    let load = meter::load();
+    let watch = Stopwatch::own()?;
+    let mut before = Duration::MAX;
+    loop {
+        let list = Stopwatch::own()?;
+        store.list(namespace, &ListQuery::default())?;
+        if list.cpu()? < Duration::from_millis(2) || watch.wall() > Duration::from_secs(600) {
+            break;
+        }
+        before = list.wall();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    println!(
+        "\nThe sweep took the tombstones away in {:.0} s, with {:.1} s of processor time (lists \
+         once a second in it, the last long one {:.0} ms); load {load} before, {} after",
+        watch.wall().as_secs_f64(),
+        watch.cpu()?.as_secs_f64(),
+        before.as_secs_f64() * 1e3,
+        meter::load(),
+    );
+    Ok(())
+}

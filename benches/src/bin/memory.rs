@@ -1,0 +1,186 @@
+//! Memory of the server: idle, while many clients put large values, and while they get them slowly.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Parser;
+use kv_core::{Store, env::Environment as _, env::SystemEnvironment};
+use waypost_benches::{
+    Failure, Scratch, data,
+    meter::{self, Memory},
+    server::Server,
+};
+
+/// Memory of the server: idle, under large puts, under slow gets.
+#[derive(Parser)]
+struct Arguments {
+    /// How many clients put, and get, at once.
+    #[arg(long, default_value_t = 100)]
+    clients: u64,
+    /// Length of each value in bytes.
+    #[arg(long, default_value_t = 25 << 20)]
+    value: usize,
+    /// The server's cache, in MiB.
+    #[arg(long, default_value_t = 64)]
+    cache: u64,
+    /// The server's counters of rate limits, in MiB.
+    #[arg(long, default_value_t = 32)]
+    limiter: u64,
+    /// How long a slow get takes.
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// What a large value on its way may take, in KiB: the bound to hold the peaks against.
+    #[arg(long, default_value_t = 2048)]
+    bound: u64,
+    /// Where to put the files; beside the program by default.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// How much is written and read at once, as a client would.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What a server may take beside its counters, its cache and its clients. The sum of all is the
+/// bound that the README of the repository states.
+const BASE_MIB: u64 = 8;
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let Arguments { clients, value, cache, limiter, .. } = arguments;
+    let scratch = Scratch::new(arguments.dir.clone())?;
+    let path = scratch.join("data");
+    let store = Store::open(&path)?;
+    store.create_namespace("bench")?;
+    store.close()?;
+    drop(store);
+    let settings = [format!("--cache={cache}MiB"), format!("--limiter-memory={limiter}MiB")];
+    let server = Server::waypost(&path, &settings.each_ref().map(String::as_str))?;
+    println!(
+        "memory of the server, MiB, cache {cache} MiB, counters {limiter} MiB; load {}\n",
+        meter::load()
+    );
+    println!("| | resident | of it anonymous | peak | bound |\n|---|---|---|---|---|");
+    let idle = BASE_MIB + limiter + cache;
+    pause(2.0);
+    report(&server, "idle, just started", idle)?;
+
+    let loaded = idle + clients * arguments.bound / 1024;
+    let clock = SystemEnvironment::new();
+    at_once(clients, |client| put(server.address(), client, value))?;
+    let rate = ((clients * value as u64) >> 20) as f64 / clock.monotonic().as_secs_f64();
+    report(&server, &format!("after {clients} puts of {} MiB at once", value >> 20), loaded)?;
+    meter::forget_peak(server.pid())?;
+
+    at_once(clients, |client| get(server.address(), client, value, None))?;
+    report(&server, &format!("after {clients} gets, fast"), loaded)?;
+    meter::forget_peak(server.pid())?;
+
+    let slow = Some(Duration::from_secs_f64(arguments.seconds));
+    at_once(clients, |client| get(server.address(), client, value, slow))?;
+    let title = format!("after {clients} gets of {:.0} s each", arguments.seconds);
+    report(&server, &title, loaded)?;
+    meter::forget_peak(server.pid())?;
+
+    pause(5.0);
+    // What the allocator took for the clients it keeps for the next ones.
+    report(&server, "idle again", loaded)?;
+    println!("\nputs: {rate:.0} MiB/s together; load {} after", meter::load());
+    Ok(())
+}
+
+fn report(server: &Server, what: &str, bound_mib: u64) -> Result<(), Failure> {
+    let Memory { resident, anonymous, peak } = meter::memory(server.pid())?;
+    let mib = |bytes: u64| bytes >> 20;
+    let verdict = if mib(peak) <= bound_mib { "holds" } else { "BROKEN" };
+    println!(
+        "| {what} | {} | {} | {} | {bound_mib} {verdict} |",
+        mib(resident),
+        mib(anonymous),
+        mib(peak)
+    );
+    Ok(())
+}
+
+fn pause(seconds: f64) {
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+}
+
+/// Runs all clients, each on a thread of its own.
+fn at_once(clients: u64, run: impl Fn(u64) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
+    let run = &run;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || run(client))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_panic| "a client panicked")?)
+    })
+}
+
+fn put(address: SocketAddr, client: u64, len: usize) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "PUT /binding/bench/large-{client} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len}\r\n\r\n"
+    )?;
+    let piece = data::value(client, PIECE_BYTES);
+    let mut left = len;
+    while left > 0 {
+        let n = left.min(piece.len());
+        stream.write_all(&piece[..n])?;
+        left -= n;
+    }
+    read_head(&mut BufReader::new(stream)).map(drop)
+}
+
+/// Gets a value; if `lasting` is given, evenly over that time.
+fn get(
+    address: SocketAddr,
+    client: u64,
+    len: usize,
+    lasting: Option<Duration>,
+) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET /binding/bench/large-{client} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+    let mut stream = BufReader::new(stream);
+    if read_head(&mut stream)? != len {
+        return Err("a value of another length".into());
+    }
+    let clock = SystemEnvironment::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut done = 0;
+    while done < len {
+        let n = piece.len().min(len - done);
+        stream.read_exact(&mut piece[..n])?;
+        done += n;
+        if let Some(lasting) = lasting {
+            let due = lasting.mul_f64(done as f64 / len as f64);
+            std::thread::sleep(due.saturating_sub(clock.monotonic()));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the head of a response with status 200: the length of its body.
+fn read_head(stream: &mut BufReader<TcpStream>) -> Result<usize, Failure> {
+    let mut status = String::new();
+    stream.read_line(&mut status)?;
+    if !status.starts_with("HTTP/1.1 200") {
+        return Err(format!("the server answers {status}").into());
+    }
+    let mut len = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            return Ok(len);
+        }
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            len = value.parse()?;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Two halves that do not see each other for a virtual day, and then do.
+
+use waypost_sim_tests::mesh::{Mesh, Settings};
+
+use super::{VALUE_BYTES, bytes, per, settled};
+use crate::{Failure, data, meter::Stopwatch};
+
+const DAY_MS: u64 = 86_400_000;
+
+/// How often something is written in the day.
+const ROUNDS: u64 = 10;
+
+/// A day of a cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Day {
+    /// How many locations; the half of them on either side.
+    pub places: usize,
+    /// How many writes each makes in the day, in ten rounds.
+    pub writes: u64,
+    /// Bytes that a ring holds.
+    pub ring_bytes: usize,
+    /// Let all the day's heads be sent, and do not skip the quiet of it.
+    pub whole: bool,
+}
+
+/// Prints the head of the table of [`healed`].
+pub fn head() {
+    println!(
+        "\n| locations | writes each | rings | missing: rows x receivers, bytes | heal to equal | \
+         bytes moved | by missing | live | pages | heads | sessions, messages | rows read | CPU |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+}
+
+/// Prints what it takes to become equal after the day.
+///
+/// # Errors
+/// If the processor time can't be read.
+pub fn healed(day: Day) -> Result<(), Failure> {
+    let Day { places, writes, ring_bytes, whole } = day;
+    let mut mesh = settled(Settings { places, ring_bytes, ..Settings::default() });
+    let half = places / 2;
+    mesh.cut(half);
+    for round in 0..ROUNDS {
+        for place in 0..places {
+            for n in 0..writes / ROUNDS {
+                let number = (round * writes + n) * 1000 + place as u64;
+                let value = data::value(number, VALUE_BYTES);
+                mesh.put(place, data::key(1000 + number).to_vec(), &value);
+            }
+        }
+        mesh.run_for(if whole { DAY_MS / ROUNDS } else { 3_500 });
+        if !whole {
+            mesh.skip(DAY_MS / ROUNDS - 3_500);
+        }
+    }
+    let rows = (half * (places - half) * 2) as u64 * writes;
+    let missing = rows * (VALUE_BYTES + data::KEY_BYTES) as u64;
+    mesh.notices.clear();
+    let (before, read, watch) = (mesh.traffic, rows_read(&mesh, places), Stopwatch::own()?);
+    mesh.heal();
+    let took = mesh.run_until_equal();
+    let (traffic, cpu) = (mesh.traffic.since(&before), watch.cpu()?);
+    let sessions = count(&mesh);
+    println!(
+        "| {places} | {writes} | {} | {rows}, {} | {took} ms | {} | {} | {} | {} | {} | {sessions}, {} | \
+         {} | {:.2} s |",
+        bytes(ring_bytes as u64),
+        bytes(missing),
+        bytes(traffic.all().1),
+        per(traffic.all().1, missing),
+        bytes(traffic.of(&["live"]).1),
+        bytes(traffic.of(&["page"]).1),
+        bytes(traffic.of(&["heads"]).1),
+        traffic.all().0,
+        rows_read(&mesh, places) - read,
+        cpu.as_secs_f64(),
+    );
+    Ok(())
+}
+
+fn rows_read(mesh: &Mesh, places: usize) -> u64 {
+    (0..places).map(|place| mesh.rows(place).read()).sum()
+}
+
+fn count(mesh: &Mesh) -> usize {
+    let began = |(_, notice): &&(usize, kv_replicate::Notice)| {
+        matches!(notice, kv_replicate::Notice::SessionBegan(_))
+    };
+    mesh.notices.iter().filter(began).count()
+}

@@ -1,0 +1,102 @@
+//! Every location sees every other: what a write costs, and what none costs.
+
+use waypost_sim_tests::mesh::{Settings, traffic::Traffic};
+
+use super::{VALUE_BYTES, bytes, per, percentile, settled};
+use crate::{Failure, data, meter::Stopwatch};
+
+/// Kinds of messages that follow a write but do not carry it.
+const HEADS: [&str; 1] = ["heads"];
+
+/// How writes come.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// How many.
+    pub writes: u64,
+    /// How many a second, over the whole cluster and by turns.
+    pub per_second: u64,
+}
+
+/// Prints what an idle cluster sends.
+///
+/// # Errors
+/// If the processor time can't be read.
+pub fn idle(places: &[usize], seconds: u64) -> Result<(), Failure> {
+    println!("\n| locations | heads a second | bytes a second | a location | bytes of one | CPU |");
+    println!("|---|---|---|---|---|---|");
+    for places in places.iter().copied() {
+        let mut mesh = settled(Settings { places, ..Settings::default() });
+        let (before, watch) = (mesh.traffic, Stopwatch::own()?);
+        mesh.run_for(seconds * 1000);
+        let (messages, sent) = mesh.traffic.since(&before).all();
+        println!(
+            "| {places} | {} | {} | {} | {} | {:.2} % of a core |",
+            per(messages, seconds),
+            bytes(sent / seconds),
+            bytes(sent / seconds / places as u64),
+            per(sent, messages),
+            watch.cpu()?.as_secs_f64() * 100.0 / (seconds * places as u64) as f64,
+        );
+    }
+    Ok(())
+}
+
+/// Prints the head of the table of [`loaded`].
+pub fn head() {
+    println!(
+        "\n| locations | writes | bytes a write | of it live, a receiver | of it heads | messages a \
+         write: live, heads, other | visible everywhere: p50, p99, most (ms) | one-way delays | \
+         CPU a write and location |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+}
+
+/// Prints what writes cost under a load.
+///
+/// # Errors
+/// If a write is not visible everywhere, or the processor time can't be read.
+pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
+    let settings = Settings { places, ..Settings::default() };
+    let mut mesh = settled(settings.clone());
+    let (before, watch, start) = (mesh.traffic, Stopwatch::own()?, mesh.now());
+    for n in 0..load.writes {
+        let at = start + n * 1000 / load.per_second;
+        mesh.run_for(at - mesh.now());
+        let place = usize::try_from(n)? % places;
+        mesh.put(place, data::key(1000 + n).to_vec(), &data::value(n, VALUE_BYTES));
+    }
+    mesh.run_until_equal();
+    // What was learned last is told within 20 ms, and arrives.
+    mesh.run_for(20 + settings.latency_ms + settings.sync_ms);
+    let cpu = watch.cpu()?;
+    let times = mesh.spread.times(places);
+    if times.len() as u64 != load.writes {
+        return Err(format!("{} of {} are everywhere", times.len(), load.writes).into());
+    }
+    let most = times.last().copied().unwrap_or(0);
+    let rounds = (most - settings.sync_ms).div_ceil(settings.latency_ms);
+    print(places, load, &mesh.traffic.since(&before));
+    println!(
+        " {}, {}, {most} | {rounds} | {:.0} µs |",
+        percentile(&times, 50),
+        percentile(&times, 99),
+        cpu.as_secs_f64() * 1e6 / (load.writes * places as u64) as f64,
+    );
+    Ok(())
+}
+
+fn print(places: usize, load: Load, traffic: &Traffic) {
+    let Load { writes, per_second } = load;
+    let (all, (lives, live), (heads, told)) =
+        (traffic.all(), traffic.of(&["live"]), traffic.of(&HEADS));
+    let how = if writes == 1 { "1 alone".into() } else { format!("{writes}, {per_second}/s") };
+    print!(
+        "| {places} | {how} | {} | {} | {} | {}, {}, {} |",
+        bytes(all.1 / writes),
+        bytes(live / writes / (places as u64 - 1)),
+        bytes(told / writes),
+        per(lives, writes),
+        per(heads, writes),
+        per(all.0 - lives - heads, writes),
+    );
+}

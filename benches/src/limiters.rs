@@ -1,0 +1,85 @@
+//! Our limiter and governor's, made alike, and what their checks cost.
+
+use std::{hash::BuildHasher, hint::black_box, num::NonZeroU32, thread, time::Duration};
+
+use governor::{
+    Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, state::keyed::DashMapStateStore,
+};
+use ratelimit::{Hit, Limit, Limiter};
+
+use crate::{Failure, meter::Stopwatch, rounds::Sample};
+
+/// governor's limiter of many keys, over its default store.
+pub type Governor<C, S> =
+    RateLimiter<String, DashMapStateStore<String, S>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// So many hits a minute, and as many at once, by governor.
+pub fn governor<C: Clock, S: BuildHasher + Default + Clone>(
+    a_minute: NonZeroU32,
+    clock: C,
+) -> Governor<C, S> {
+    RateLimiter::dashmap_with_clock_and_hasher(Quota::per_minute(a_minute), clock, S::default())
+}
+
+/// Our limiter with room for so many keys, and the limit to check them against.
+pub struct Ours {
+    limiter: Limiter,
+    limit: Limit,
+}
+
+impl Ours {
+    /// With a limit by any algorithm.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn new(keys: usize, limit: Limit) -> Result<Ours, Failure> {
+        Ok(Ours { limiter: Limiter::builder().capacity(keys).build()?, limit })
+    }
+
+    /// Whether a hit is allowed.
+    #[inline]
+    pub fn check(&self, key: &str) -> bool {
+        black_box(self.limiter.check(&Hit::new("bench", key, self.limit))).allowed
+    }
+
+    /// How many hits a key has left.
+    #[must_use]
+    pub fn remaining(&self, key: &str) -> u32 {
+        self.limiter.peek(&Hit::new("bench", key, self.limit)).remaining
+    }
+}
+
+/// A minute.
+pub const MINUTE: Duration = Duration::from_secs(60);
+
+/// Checks keys on so many threads at once, `checks` of them on each: the list over and over, each
+/// thread from another place of it. Also counts what was allowed.
+///
+/// # Errors
+/// If a thread panics.
+pub fn check_all(
+    threads: usize,
+    checks: usize,
+    keys: &[String],
+    check: impl Fn(&String) -> bool + Sync,
+) -> Result<(Sample, u64), Failure> {
+    let check = &check;
+    let run = |n: usize| {
+        let start = n * keys.len() / threads;
+        let from_start = keys.iter().cycle().skip(start).take(checks);
+        from_start.map(|key| u64::from(check(black_box(key)))).sum::<u64>()
+    };
+    let watch = Stopwatch::own()?;
+    let allowed = if threads == 1 {
+        run(0)
+    } else {
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|n| scope.spawn(move || run(n))).collect();
+            threads.into_iter().try_fold(0, |sum, thread| {
+                thread.join().map(|allowed| sum + allowed).map_err(|_panic| "a thread panicked")
+            })
+        })?
+    };
+    let operations = (threads * checks) as u64;
+    Ok((Sample { operations, cpu: watch.cpu()?, wall: watch.wall() }, allowed))
+}

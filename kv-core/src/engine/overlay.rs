@@ -1,0 +1,158 @@
+//! A disk that is never written: what is written to it stays in memory.
+//!
+//! After a failed sync the file must not be touched again, and yet redb writes when it opens a file
+//! that was not closed. Over this it can, and reads go on.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::disk::StorageBackend;
+
+const BLOCK: u64 = 4096;
+
+#[derive(Debug)]
+pub(super) struct Overlay {
+    base: Arc<dyn StorageBackend>,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    len: u64,
+    /// How much of the base is still part of the file: what was cut off reads as zeros from then on.
+    base_len: u64,
+    blocks: HashMap<u64, Box<[u8]>>,
+}
+
+impl Overlay {
+    pub(super) fn new(base: Arc<dyn StorageBackend>) -> io::Result<Overlay> {
+        let len = base.len()?;
+        Ok(Overlay {
+            base,
+            written: Mutex::new(Written { len, base_len: len, blocks: HashMap::new() }),
+        })
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A block as the base has it; zeros past what is left of it.
+    fn base_block(&self, base_len: u64, block: u64) -> io::Result<Box<[u8]>> {
+        let start = block * BLOCK;
+        let available = base_len.saturating_sub(start).min(BLOCK);
+        let mut bytes = vec![0; to_usize(BLOCK)].into_boxed_slice();
+        if available > 0 {
+            self.base.read(start, &mut bytes[..to_usize(available)])?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Offsets inside a block, and lengths of slices: they fit.
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).expect("at most a block")
+}
+
+/// Calls `each` with (block, offset in it, range of the slice) for all that a slice covers.
+fn for_blocks(
+    offset: u64,
+    len: usize,
+    mut each: impl FnMut(u64, usize, std::ops::Range<usize>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < len {
+        let at = offset + done as u64;
+        let inside = to_usize(at % BLOCK);
+        let n = (to_usize(BLOCK) - inside).min(len - done);
+        each(at / BLOCK, inside, done..done + n)?;
+        done += n;
+    }
+    Ok(())
+}
+
+impl StorageBackend for Overlay {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.written().len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let written = self.written();
+        if offset + out.len() as u64 > written.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for_blocks(offset, out.len(), |block, inside, range| {
+            let n = range.len();
+            match written.blocks.get(&block) {
+                Some(bytes) => out[range].copy_from_slice(&bytes[inside..inside + n]),
+                None => {
+                    out[range].copy_from_slice(
+                        &self.base_block(written.base_len, block)?[inside..inside + n],
+                    );
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut written = self.written();
+        written.len = len;
+        written.base_len = written.base_len.min(len);
+        let first_gone = len.div_ceil(BLOCK);
+        written.blocks.retain(|block, _| *block < first_gone);
+        // The rest of a block that is cut in the middle reads as zeros, too.
+        if let Some(bytes) = written.blocks.get_mut(&(len / BLOCK)) {
+            bytes[to_usize(len % BLOCK)..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut written = self.written();
+        let base_len = written.base_len;
+        for_blocks(offset, data.len(), |block, inside, range| {
+            let bytes = match written.blocks.entry(block) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.base_block(base_len, block)?),
+            };
+            bytes[inside..inside + range.len()].copy_from_slice(&data[range]);
+            Ok(())
+        })?;
+        written.len = written.len.max(offset + data.len() as u64);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::redb::InMemoryBackend, *};
+
+    #[test]
+    fn what_is_written_is_read_and_the_base_stays_as_it_was() {
+        let base = Arc::new(InMemoryBackend::new());
+        base.set_len(10_000).unwrap();
+        base.write(0, &[7; 10_000]).unwrap();
+        let overlay = Overlay::new(base.clone()).unwrap();
+        overlay.write(4_090, &[1; 20]).unwrap();
+        overlay.set_len(5_000).unwrap();
+        overlay.set_len(20_000).unwrap();
+        let mut read = vec![9; 20_000];
+        overlay.read(0, &mut read).unwrap();
+        let mut expected = vec![7; 5_000];
+        expected[4_090..4_110].fill(1);
+        expected.resize(20_000, 0);
+        assert!(read == expected);
+        let mut read = vec![9; 10_000];
+        base.read(0, &mut read).unwrap();
+        assert!(read == [7; 10_000]);
+        assert!(overlay.read(19_999, &mut [0; 2]).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! Consistent views of a redb file.
+
+use std::{
+    ops::{Bound, ControlFlow, RangeBounds},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase};
+
+use super::{
+    failed, failed_read,
+    file::{COMMIT_ROW, definition},
+    guard,
+};
+use crate::{
+    engine::{CommitNo, EngineError, Order, Snapshot, Visitor, gate::Gate},
+    schema::Table,
+};
+
+/// A consistent view. Cheap to clone.
+#[derive(Clone)]
+pub struct RedbSnapshot(Arc<View>);
+
+struct View {
+    gate: Arc<Gate>,
+    tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    commit: CommitNo,
+}
+
+pub(super) fn view(database: &Database, gate: &Arc<Gate>) -> Result<RedbSnapshot, EngineError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let tables = Table::ALL
+        .iter()
+        .map(|table| transaction.open_table(definition(*table)).map_err(failed))
+        .collect::<Result<Vec<_>, _>>()?;
+    let commit = match tables[0].get(COMMIT_ROW).map_err(failed_read)? {
+        None => 0,
+        Some(row) => {
+            u64::from_be_bytes(row.value().try_into().map_err(|_length| corrupt_commit())?)
+        }
+    };
+    Ok(RedbSnapshot(Arc::new(View { gate: Arc::clone(gate), tables, commit })))
+}
+
+fn corrupt_commit() -> EngineError {
+    EngineError::Corrupt("the number of the last commit".into())
+}
+
+impl RedbSnapshot {
+    /// The number of the last commit in it.
+    pub(super) fn commit(&self) -> CommitNo {
+        self.0.commit
+    }
+
+    fn table(&self, table: Table) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
+        &self.0.tables[usize::from(table.number())]
+    }
+
+    /// Calls redb on this view. An engine that was given up is closed, too, but a newer view can be
+    /// had then.
+    fn read<T>(&self, call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+        guard(call).map_err(|error| match error {
+            EngineError::Closed if self.0.gate.is_shut() => EngineError::Stale,
+            error => error,
+        })
+    }
+}
+
+impl Snapshot for RedbSnapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.read(|| {
+            let row = self.table(table).get(key).map_err(failed_read)?;
+            Ok(row.map(|row| Bytes::copy_from_slice(row.value())))
+        })
+    }
+
+    fn look(
+        &self,
+        table: Table,
+        key: &[u8],
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), EngineError> {
+        self.read(|| {
+            if let Some(row) = self.table(table).get(key).map_err(failed_read)? {
+                look(row.value());
+            }
+            Ok(())
+        })
+    }
+
+    fn range(
+        &self,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        order: Order,
+        visit: Visitor<'_>,
+    ) -> Result<(), EngineError> {
+        if is_empty(bounds) {
+            return Ok(());
+        }
+        self.read(|| {
+            let mut rows = self.table(table).range::<&[u8]>(bounds).map_err(failed_read)?;
+            let mut previous: Option<AccessGuard<'_, &'static [u8]>> = None;
+            loop {
+                let next = match order {
+                    Order::Ascending => rows.next(),
+                    Order::Descending => rows.next_back(),
+                };
+                let Some(row) = next else { return Ok(()) };
+                let (key, value) = row.map_err(failed_read)?;
+                let before = previous.as_ref().map(AccessGuard::value);
+                if !is_in_order(bounds, order, before, key.value()) {
+                    return Err(EngineError::Corrupt(format!("rows out of order in {table:?}")));
+                }
+                if let ControlFlow::Break(()) = visit(key.value(), value.value()) {
+                    return Ok(());
+                }
+                previous = Some(key);
+            }
+        })
+    }
+}
+
+/// Whether a key may be the next of a range. Over a damaged tree redb visits keys twice or outside
+/// the range, and who goes on after the last key of a page would never come to an end.
+fn is_in_order(
+    (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+    order: Order,
+    previous: Option<&[u8]>,
+    key: &[u8],
+) -> bool {
+    let rest = match (order, previous) {
+        (_, None) => (lower, upper),
+        (Order::Ascending, Some(previous)) => (Bound::Excluded(previous), upper),
+        (Order::Descending, Some(previous)) => (lower, Bound::Excluded(previous)),
+    };
+    RangeBounds::<[u8]>::contains(&rest, key)
+}
+
+/// Whether no key can lie between the bounds; redb would panic on some of these.
+fn is_empty((lower, upper): (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match (lower, upper) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
+        (
+            Bound::Included(lower) | Bound::Excluded(lower),
+            Bound::Included(upper) | Bound::Excluded(upper),
+        ) => lower >= upper,
+    }
+}

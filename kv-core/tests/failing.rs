@@ -1,0 +1,174 @@
+//! The store with its threads on a disk that fails: who reads goes on, and who writes hears the truth.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use kv_core::{
+    NamespaceId, Options, ReadError, Role, Store, WriteError,
+    engine::{
+        EngineError,
+        disk::{self, OpenDisk, StorageBackend},
+    },
+};
+
+/// What the disk refuses from now on.
+#[derive(Debug, Default)]
+struct Faults {
+    full: AtomicBool,
+    reads: AtomicBool,
+    syncs: AtomicBool,
+    /// Reads fail while a sync is under way, which then fails.
+    reads_then_sync: Mutex<Option<Store>>,
+}
+
+#[derive(Debug)]
+struct FailingDisk {
+    disk: Arc<dyn StorageBackend>,
+    faults: Arc<Faults>,
+}
+
+impl FailingDisk {
+    fn refuse(&self, fault: &AtomicBool, error: io::ErrorKind) -> io::Result<()> {
+        if fault.load(Ordering::SeqCst) { Err(error.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for FailingDisk {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.refuse(&self.faults.reads, io::ErrorKind::Other)?;
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if len > self.disk.len()? {
+            self.refuse(&self.faults.full, io::ErrorKind::StorageFull)?;
+        }
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let reader = self.faults.reads_then_sync.lock().unwrap().take();
+        if let Some(store) = reader {
+            self.faults.reads.store(true, Ordering::SeqCst);
+            let namespace = store.namespaces().resolve("test").unwrap().id;
+            // Some of them are not in the cache.
+            let failed = (0..2000).any(|i| store.get(namespace, format!("{i}")).is_err());
+            self.faults.reads.store(false, Ordering::SeqCst);
+            assert!(failed, "every read came from the cache");
+            return Err(io::Error::other("the sync failed"));
+        }
+        self.refuse(&self.faults.syncs, io::ErrorKind::Other)?;
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset + data.len() as u64 > self.disk.len()? {
+            self.refuse(&self.faults.full, io::ErrorKind::StorageFull)?;
+        }
+        self.disk.write(offset, data)
+    }
+}
+
+fn failing_store() -> (Arc<Faults>, Store, NamespaceId) {
+    let faults = Arc::new(Faults::default());
+    let memory = disk::memory();
+    let open: OpenDisk = {
+        let faults = Arc::clone(&faults);
+        Box::new(move || Ok(Arc::new(FailingDisk { disk: memory()?, faults: Arc::clone(&faults) })))
+    };
+    // A cache that holds little, so that reads reach the disk.
+    let store = Options::new().cache_bytes(64 << 10).open_disk(open).unwrap();
+    let namespace = store.create_namespace("test").unwrap().id;
+    store.put(namespace, "k", "v").unwrap();
+    (faults, store, namespace)
+}
+
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it did not happen within ten seconds");
+}
+
+fn fill(store: &Store, namespace: NamespaceId) -> WriteError {
+    (0..10_000)
+        .find_map(|i| store.put(namespace, format!("fill-{i}"), vec![1; 60_000]).err())
+        .expect("the disk is full at some time")
+}
+
+#[test]
+fn on_a_full_disk_reads_go_on_and_writes_too_when_there_is_room() {
+    let (faults, store, namespace) = failing_store();
+    faults.full.store(true, Ordering::SeqCst);
+    assert_eq!(fill(&store, namespace), WriteError::DiskFull);
+    assert!(matches!(store.status().role, Role::Waiting(_)));
+    for i in 0..100 {
+        assert_eq!(store.get(namespace, "k").unwrap().unwrap().body.read().unwrap(), "v");
+        assert!(store.get(namespace, format!("fill-{i}")).is_ok());
+    }
+    assert_eq!(store.put(namespace, "k", "w"), Err(WriteError::DiskFull));
+    faults.full.store(false, Ordering::SeqCst);
+    eventually(|| store.put(namespace, "k", "w").is_ok());
+    assert_eq!(store.get(namespace, "k").unwrap().unwrap().body.read().unwrap(), "w");
+}
+
+#[test]
+fn after_a_failed_sync_the_outcome_is_unknown_reads_go_on_and_nothing_is_written() {
+    let (faults, store, namespace) = failing_store();
+    faults.syncs.store(true, Ordering::SeqCst);
+    let outcome = store.put(namespace, "k", "w");
+    assert!(matches!(outcome, Err(WriteError::OutcomeUnknown(_))), "{outcome:?}");
+    faults.syncs.store(false, Ordering::SeqCst);
+    assert!(matches!(store.put(namespace, "k", "x"), Err(WriteError::ReadOnly(_))));
+    assert!(matches!(store.status().role, Role::ReadOnly(_)));
+    assert!(store.get(namespace, "k").unwrap().is_some());
+}
+
+#[test]
+fn a_failed_sync_is_not_forgotten_because_a_read_failed_before_it() {
+    let (faults, store, namespace) = failing_store();
+    for i in 0..2000 {
+        store.put(namespace, format!("{i}"), vec![7; 1000]).unwrap();
+    }
+    *faults.reads_then_sync.lock().unwrap() = Some(store.clone());
+    let outcome = store.put(namespace, "k", "w");
+    assert!(matches!(outcome, Err(WriteError::OutcomeUnknown(_))), "{outcome:?}");
+    assert!(matches!(store.status().role, Role::ReadOnly(_)), "{:?}", store.status().role);
+}
+
+#[test]
+fn after_a_failed_read_others_succeed_as_soon_as_the_disk_does() {
+    let (faults, store, namespace) = failing_store();
+    for i in 0..2000 {
+        store.put(namespace, format!("{i}"), vec![7; 1000]).unwrap();
+    }
+    faults.reads.store(true, Ordering::SeqCst);
+    let failed = (0..2000).find_map(|i| store.get(namespace, format!("{i}")).err());
+    assert!(matches!(failed, Some(ReadError::Engine(EngineError::Io(_) | EngineError::Stale))));
+    faults.reads.store(false, Ordering::SeqCst);
+    eventually(|| (0..2000).all(|i| matches!(store.get(namespace, format!("{i}")), Ok(Some(_)))));
+    store.put(namespace, "k", "w").unwrap();
+}
+
+#[test]
+fn a_closed_store_says_so() {
+    let (_faults, store, namespace) = failing_store();
+    store.close().unwrap();
+    assert_eq!(store.put(namespace, "k", "w"), Err(WriteError::Closed));
+    assert!(matches!(store.status().role, Role::Closed(_)));
+    store.close().unwrap();
+}

@@ -1,0 +1,111 @@
+//! Up to which time all is known by all: below it, tombstones may go.
+//!
+//! A member *promises* a time together with the numbers of its origins: whatever it writes later is
+//! later. Who holds these numbers durably is complete for that member up to the time, and *complete*
+//! up to the least of these over all members. The least that all members say is the watermark:
+//! every member has every write up to it, so that nothing older can come from anyone.
+//!
+//! An idle member need not move its clock: whoever holds a write has committed a clock at least as
+//! late, so once all have converged all promise the time of the last write.
+
+use kv_core::{Dot, Hlc};
+
+use super::Core;
+use crate::{
+    MemberId,
+    mutant::{Rule, is_broken},
+};
+
+/// A promise and the writes that it needs.
+type Promise = (Hlc, [Dot; 2]);
+
+/// What is known of a member, whether a link to it is up or not.
+#[derive(Debug, Default)]
+pub(crate) struct Member {
+    /// The last promise that came.
+    latest: Option<Promise>,
+    /// One whose writes are not all here; the latest takes its place when they are. Under a
+    /// steady stream the latest alone would never be met.
+    waiting: Option<Promise>,
+    /// All of its writes up to this time are here, durably.
+    promised: Hlc,
+    /// It holds all members' writes up to this time, durably.
+    complete: Hlc,
+    /// The members of which both ends knew when the last closing session with it was begun, that came
+    /// to its end: see [`super::members`].
+    pub(super) closed: u64,
+    /// The same of the last session of any kind: what we knew of, and what the member did.
+    pub(super) compared: (u64, u64),
+}
+
+impl Core {
+    pub(super) fn note_promise(
+        &mut self,
+        from: MemberId,
+        promise: Hlc,
+        needs: [Dot; 2],
+        complete: Hlc,
+    ) {
+        let Some(member) = self.members.get_mut(&from) else { return };
+        member.complete = member.complete.max(complete);
+        member.latest = Some((promise, needs));
+        member.waiting = member.waiting.or(member.latest);
+        self.follow_promises();
+    }
+
+    /// Counts the promises whose writes are here by now.
+    pub(super) fn follow_promises(&mut self) {
+        let here = if is_broken(Rule::CompleteIsDurable) {
+            &self.store.visible
+        } else {
+            &self.store.durable
+        };
+        for member in self.members.values_mut() {
+            while let Some((promise, needs)) = member.waiting {
+                let is_met = needs.iter().all(|dot| here.covers(*dot));
+                if !is_met && !is_broken(Rule::PromiseNeedsItsWrites) {
+                    break;
+                }
+                member.promised = member.promised.max(promise);
+                member.waiting = member.latest.filter(|latest| *latest != (promise, needs));
+                member.latest = member.waiting;
+            }
+        }
+    }
+
+    /// Up to which time every member's writes are here, durably. While not all that is left of those
+    /// who left is here, no later than it was.
+    pub(super) fn complete(&self) -> Hlc {
+        if !self.is_joined() && !is_broken(Rule::NewMembersAreNotComplete) {
+            return Hlc::ZERO;
+        }
+        let promised = self.promised();
+        let is_closed = self.is_closed() || is_broken(Rule::DropNothingBeforeClosed);
+        if is_closed { promised } else { promised.min(self.reached) }
+    }
+
+    fn promised(&self) -> Hlc {
+        self.members.values().map(|member| member.promised).fold(self.store.promise, Hlc::min)
+    }
+
+    /// Notes how far this location is complete, for the time when a member leaves.
+    pub(super) fn note_reached(&mut self) {
+        self.reached = self.complete();
+    }
+
+    /// Every member holds every write before this time, durably, and no one is being sent what is
+    /// older: tombstones and stubs before it may go, as [`SweepLimits`] wants it. [`Hlc::ZERO`] as
+    /// long as a member was not heard.
+    ///
+    /// [`SweepLimits`]: kv_core::commit::SweepLimits
+    #[must_use]
+    pub fn watermark(&self) -> Hlc {
+        let absent_count = !is_broken(Rule::AbsentMembersCount);
+        let counted =
+            self.members.iter().filter(|(id, _)| absent_count || self.links.contains_key(id));
+        let members = counted.map(|(_, member)| member.complete).fold(self.complete(), Hlc::min);
+        let sessions = self.links.values().filter_map(|link| link.serving.as_ref());
+        let upto = sessions.map(|serving| serving.started).fold(members, Hlc::min);
+        if upto == Hlc::ZERO { upto } else { Hlc(upto.0.saturating_add(1)) }
+    }
+}

@@ -1,0 +1,230 @@
+//! Whether a row that two locations hold differently is wrong, or only on its way.
+//!
+//! A store whose vector counts a write holds it, or a newer one of that key, or has forgotten it for a
+//! reason. So if both count what both hold, both must hold the newest of it. What is forgotten rightly: a
+//! tombstone, or a value that expired, that all members had when it was dropped.
+//!
+//! That needs care with who was read when. The peer may have put a tombstone in the place of what this
+//! location was seen to hold, and have dropped it, all between two readings. But it dropped it only when
+//! this location had it durably: who is seen to hold nothing is therefore compared with what the other
+//! is seen to hold *later*. So this location is read before and after the peer.
+
+use kv_core::VersionVector;
+
+use crate::{
+    inspect::{Held, Kind, Looked, Reading, Summary},
+    mutant::{Rule, is_broken},
+};
+
+/// What becomes of a key that differed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It is as it may be.
+    Equal,
+    /// One of the two has not seen all that the other has.
+    Unsettled,
+    /// It is wrong: what is held here, and there.
+    Differs(Option<Held>, Option<Held>),
+}
+
+/// Judges the row `at` of three readings: here, then there, then here again.
+pub(super) fn judge(
+    first: &Reading,
+    theirs: &Reading,
+    last: &Reading,
+    at: usize,
+    wall_ms: u64,
+) -> Judgement {
+    let [before, there, after] = [first, theirs, last].map(|reading| reading.rows[at]);
+    if are_equal(before, there) || are_equal(there, after) {
+        return Judgement::Equal;
+    }
+    let row = |looked: Looked| match looked.held {
+        Some(Held::Row(summary)) => Ok(Some(summary)),
+        Some(Held::Damaged) => Err(()),
+        None => Ok(None),
+    };
+    let (Ok(a), Ok(b), Ok(c)) = (row(before), row(there), row(after)) else {
+        return if [there.held, after.held].contains(&Some(Held::Damaged)) {
+            Judgement::Differs(after.held, there.held)
+        } else {
+            // It was damaged before, and was put anew meanwhile.
+            Judgement::Unsettled
+        };
+    };
+    match (a, b, c) {
+        (_, Some(b), Some(c)) => {
+            let both = |dot| theirs.vector.covers(dot) && last.vector.covers(dot);
+            if (both(b.dot()) && both(c.dot())) || is_broken(Rule::DifferencesAreCovered) {
+                Judgement::Differs(after.held, there.held)
+            } else {
+                Judgement::Unsettled
+            }
+        }
+        (_, None, Some(c)) => match lacks(theirs, &c, &last.vector, wall_ms) {
+            Judgement::Differs(..) => Judgement::Differs(after.held, None),
+            other => other,
+        },
+        (None, Some(b), None) => match lacks(first, &b, &theirs.vector, wall_ms) {
+            Judgement::Differs(..) => Judgement::Differs(None, there.held),
+            other => other,
+        },
+        // It went while it was looked at.
+        (_, _, None) => Judgement::Unsettled,
+    }
+}
+
+/// Judges what one is seen to hold, later, and another to lack.
+fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
+    let dot = held.dot();
+    let is_covered = lacking.vector.covers(dot) && holder.covers(dot);
+    if !is_covered && !is_broken(Rule::DifferencesAreCovered) {
+        return Judgement::Unsettled;
+    }
+    if !lacking.collected.covers(dot) {
+        return Judgement::Differs(None, None);
+    }
+    match (held.kind, held.expires_at) {
+        (Kind::Deleted | Kind::Expired, _) => Judgement::Equal,
+        (Kind::Value, Some(at)) if at.saturating_mul(1000) <= wall_ms => Judgement::Equal,
+        // The other's clock may be ahead of this one.
+        (Kind::Value, Some(_)) => Judgement::Unsettled,
+        (Kind::Value, None) => Judgement::Differs(None, None),
+    }
+}
+
+fn are_equal(one: Looked, other: Looked) -> bool {
+    if one.is_dropped || other.is_dropped {
+        return true;
+    }
+    match (one.held, other.held) {
+        (None, None) => true,
+        (Some(Held::Row(one)), Some(Held::Row(other))) => {
+            one.digest == other.digest || is_stub_of(&one, &other) || is_stub_of(&other, &one)
+        }
+        _ => false,
+    }
+}
+
+/// Whether one is what is left of the other after its time.
+fn is_stub_of(stub: &Summary, value: &Summary) -> bool {
+    (stub.kind, value.kind) == (Kind::Expired, Kind::Value)
+        && (stub.version, stub.seq, stub.expires_at) == (value.version, value.seq, value.expires_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{Dot, Hlc, OriginId, Version};
+
+    use super::*;
+
+    const WALL_MS: u64 = 50_000;
+
+    fn row(seq: u64, kind: Kind, expires_at: Option<u64>) -> Held {
+        let version = Version { hlc: Hlc(seq), origin: OriginId([1; 16]) };
+        let digest = [u8::try_from(seq).unwrap() * 8 + kind.number(); 32];
+        Held::Row(Summary { version, seq, kind, expires_at, digest })
+    }
+
+    fn value(seq: u64) -> Option<Held> {
+        Some(row(seq, Kind::Value, None))
+    }
+
+    fn expiring(seq: u64, at: u64) -> Option<Held> {
+        Some(row(seq, Kind::Value, Some(at)))
+    }
+
+    fn grave(seq: u64) -> Option<Held> {
+        Some(row(seq, Kind::Deleted, None))
+    }
+
+    /// A reading whose vector has come so far, and which has collected so far.
+    fn reading(held: Option<Held>, counts: u64, collected: u64) -> Reading {
+        let vector = |seq: u64| {
+            (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
+        };
+        let rows = vec![Looked { is_dropped: false, held }];
+        Reading { vector: vector(counts), collected: vector(collected), rows }
+    }
+
+    fn check(ours: Reading, theirs: Reading) -> Judgement {
+        judge(&ours, &theirs, &ours.clone(), 0, WALL_MS)
+    }
+
+    #[test]
+    fn what_one_has_not_seen_is_not_settled() {
+        let unsettled = [
+            check(reading(value(2), 2, 0), reading(value(1), 1, 0)),
+            check(reading(value(1), 1, 0), reading(value(2), 2, 0)),
+            check(reading(None, 1, 0), reading(value(2), 2, 0)),
+            check(reading(value(2), 2, 0), reading(None, 1, 0)),
+            // A row of a session whose vector is not adopted yet.
+            check(reading(value(2), 1, 0), reading(None, 2, 0)),
+        ];
+        for judgement in unsettled {
+            assert_eq!(judgement, Judgement::Unsettled);
+        }
+    }
+
+    #[test]
+    fn what_both_have_seen_must_be_the_same() {
+        let differs = |ours, theirs| {
+            let judgement = check(reading(ours, 9, 0), reading(theirs, 9, 0));
+            assert_eq!(judgement, Judgement::Differs(ours, theirs));
+        };
+        differs(value(1), value(2));
+        differs(value(2), None);
+        differs(None, value(2));
+        differs(None, grave(2));
+        differs(value(2), grave(2));
+        differs(value(2), Some(Held::Damaged));
+        differs(Some(Held::Damaged), Some(Held::Damaged));
+        differs(Some(Held::Damaged), None);
+    }
+
+    #[test]
+    fn what_was_collected_may_be_missing_and_a_value_may_not() {
+        let lacks = |theirs| check(reading(None, 9, 5), reading(theirs, 9, 0));
+        assert_eq!(lacks(grave(5)), Judgement::Equal);
+        assert_eq!(lacks(Some(row(5, Kind::Expired, Some(40)))), Judgement::Equal);
+        assert_eq!(lacks(expiring(5, 50)), Judgement::Equal);
+        assert_eq!(lacks(expiring(5, 51)), Judgement::Unsettled);
+        assert_eq!(lacks(value(5)), Judgement::Differs(None, value(5)));
+        assert_eq!(lacks(grave(6)), Judgement::Differs(None, grave(6)));
+        let holds = |ours| check(reading(ours, 9, 0), reading(None, 9, 5));
+        assert_eq!(holds(grave(5)), Judgement::Equal);
+        assert_eq!(holds(grave(6)), Judgement::Differs(grave(6), None));
+    }
+
+    #[test]
+    fn a_stub_is_what_is_left_of_its_value_and_of_no_other() {
+        let stub = |seq, at| Some(row(seq, Kind::Expired, Some(at)));
+        let check = |ours, theirs| check(reading(ours, 9, 0), reading(theirs, 9, 0));
+        assert_eq!(check(stub(5, 40), expiring(5, 40)), Judgement::Equal);
+        assert_eq!(check(expiring(5, 40), stub(5, 40)), Judgement::Equal);
+        assert!(matches!(check(stub(5, 40), expiring(6, 40)), Judgement::Differs(..)));
+        assert!(matches!(check(stub(5, 40), expiring(5, 41)), Judgement::Differs(..)));
+    }
+
+    #[test]
+    fn rows_of_a_namespace_that_one_has_dropped_may_differ() {
+        let mut dropped = reading(None, 9, 0);
+        dropped.rows[0].is_dropped = true;
+        assert_eq!(check(dropped.clone(), reading(value(1), 9, 0)), Judgement::Equal);
+        assert_eq!(check(reading(value(1), 9, 0), dropped), Judgement::Equal);
+    }
+
+    #[test]
+    fn what_was_deleted_and_forgotten_between_two_readings_is_no_difference() {
+        // Here value 1; then a deletion, 2, comes here, and the peer has dropped its own.
+        let (first, last) = (reading(value(1), 1, 0), reading(grave(2), 2, 0));
+        let theirs = reading(None, 2, 2);
+        assert_eq!(judge(&first, &theirs, &last, 0, WALL_MS), Judgement::Equal);
+        // And if it is dropped here too by then.
+        let gone = reading(None, 2, 2);
+        assert_eq!(judge(&first, &theirs, &gone, 0, WALL_MS), Judgement::Equal);
+        // Here it came, was deleted and dropped while the peer was read: looked at again.
+        let (nothing, theirs) = (reading(None, 0, 0), reading(value(1), 1, 0));
+        assert_eq!(judge(&nothing, &theirs, &gone, 0, WALL_MS), Judgement::Unsettled);
+    }
+}

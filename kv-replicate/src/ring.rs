@@ -1,0 +1,96 @@
+//! The newest writes of one of this store's origins, for all peers: each peer is a number in it.
+//!
+//! Numbers are dense, so a place in the ring is a number. The ring is only a cache: a peer that it has
+//! moved past catches up from the dot index.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::wire::BATCH_BYTES;
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// The number of the first row here, or of the next one if there is none.
+    first: u64,
+    rows: VecDeque<Bytes>,
+    bytes: usize,
+    capacity: usize,
+}
+
+impl Ring {
+    /// An empty ring of at most `capacity` bytes, whose first row will be the one after `last`.
+    pub(crate) fn new(last: u64, capacity: usize) -> Ring {
+        Ring { first: last + 1, rows: VecDeque::new(), bytes: 0, capacity }
+    }
+
+    /// The number of the row that comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.rows.len() as u64
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes a row; one that is not the next begins the ring anew, and one that is here is left.
+    pub(crate) fn push(&mut self, seq: u64, row: Bytes) {
+        if seq < self.next() {
+            return;
+        }
+        if seq > self.next() {
+            *self = Ring::new(seq - 1, self.capacity);
+        }
+        self.bytes += row.len();
+        self.rows.push_back(row);
+        while self.bytes > self.capacity
+            && let Some(oldest) = self.rows.pop_front()
+        {
+            self.bytes -= oldest.len();
+            self.first += 1;
+        }
+    }
+
+    /// Whether the row of this number is here, or is the next to come.
+    pub(crate) fn reaches(&self, seq: u64) -> bool {
+        (self.first..=self.next()).contains(&seq)
+    }
+
+    /// Rows from `seq` on for one message.
+    pub(crate) fn batch(&self, seq: u64, max_rows: usize) -> Vec<Bytes> {
+        let skip = usize::try_from(seq - self.first).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let fits = |row: &&Bytes| {
+            let is_first = bytes == 0;
+            bytes += row.len();
+            is_first || bytes <= BATCH_BYTES
+        };
+        self.rows.iter().skip(skip).take(max_rows).take_while(fits).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(rows: u64) -> Ring {
+        let mut ring = Ring::new(10, 100);
+        (11..11 + rows).for_each(|seq| ring.push(seq, Bytes::from(vec![0; 30])));
+        ring
+    }
+
+    #[test]
+    fn a_ring_forgets_its_oldest_rows_and_keeps_its_bound() {
+        let ring = ring(5);
+        assert_eq!((ring.bytes(), ring.next()), (90, 16));
+        assert!(!ring.reaches(12) && ring.reaches(13) && ring.reaches(16) && !ring.reaches(17));
+    }
+
+    #[test]
+    fn a_row_after_a_gap_begins_the_ring_anew() {
+        let mut ring = ring(2);
+        ring.push(20, Bytes::from_static(b"x"));
+        assert!(ring.reaches(20) && !ring.reaches(12));
+        assert_eq!(ring.batch(20, 9).len(), 1);
+    }
+}

@@ -1,0 +1,327 @@
+//! Two locations compare what they hold.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod pair;
+mod rows;
+
+use kv_core::{Attributes, Operation, Table, commit::SweepLimits};
+use kv_replicate::{
+    Ending, Event,
+    inspect::{Held, Kind},
+};
+use pair::{Copies, Pair, member, namespace};
+
+fn plain() -> Attributes {
+    Attributes::default()
+}
+
+/// Two locations that hold the same: values of all sizes, metadata, expiries, tombstones.
+fn equal_pair() -> Pair {
+    let mut pair = Pair::new();
+    for n in 0..40 {
+        let attributes = Attributes {
+            metadata: (n % 3 == 0).then(|| format!("{n}").into()),
+            expires_at: (n % 5 == 0).then_some(100_000),
+        };
+        pair.put(n % 2, &format!("key {n}"), &vec![7; n * 300], attributes);
+    }
+    pair.put(0, "large", &[9; 200_000], plain());
+    pair.put(1, "gone", b"x", plain());
+    pair.run_for(500);
+    let key = "gone".into();
+    pair.write(1, vec![Operation::Delete { namespace: namespace(), key }]);
+    pair.run_for(2000);
+    pair
+}
+
+/// Verifies from both sides: exactly these keys must be found, each seen as `kinds` from node 0.
+fn finds(pair: &mut Pair, wanted: &[(&str, [&str; 2])]) {
+    for node in 0..2 {
+        let verdict = pair.verify(node);
+        assert_eq!(verdict.ending, Ending::Complete);
+        assert_eq!((verdict.differing, verdict.unsettled), (wanted.len() as u64, 0), "{verdict:?}");
+        assert_eq!(verdict.is_equal(), wanted.is_empty());
+        let mut found: Vec<_> = (pair.differences.drain(..))
+            .map(|(_, difference)| {
+                let key = String::from_utf8(difference.place.key.to_vec()).unwrap();
+                let mut held = [difference.ours, difference.theirs].map(name);
+                if node == 1 {
+                    held.reverse();
+                }
+                (key, held)
+            })
+            .collect();
+        found.sort();
+        let wanted: Vec<_> = wanted.iter().map(|(key, held)| ((*key).to_owned(), *held)).collect();
+        assert_eq!(found, wanted, "seen from {node}");
+    }
+}
+
+fn name(held: Option<Held>) -> &'static str {
+    match held {
+        None => "nothing",
+        Some(Held::Damaged) => "damaged",
+        Some(Held::Row(row)) => match row.kind {
+            Kind::Value => "value",
+            Kind::Deleted => "deleted",
+            Kind::Expired => "expired",
+        },
+    }
+}
+
+#[test]
+fn two_stores_that_hold_the_same_verify_equal() {
+    let mut pair = equal_pair();
+    finds(&mut pair, &[]);
+    let verdict = pair.verify(0);
+    // Two members, the namespace, 40 keys, a large one and a tombstone.
+    assert_eq!((verdict.rows, verdict.damaged), (45, [0, 0]));
+}
+
+#[test]
+fn both_may_verify_each_other_at_once_and_one_asked_twice_tells_once() {
+    let mut pair = equal_pair();
+    for node in [0, 1, 0, 1] {
+        pair.tell(node, Event::Verify(member(1 - node)));
+    }
+    pair.run_for(1000);
+    let mut nodes: Vec<_> = pair.verdicts.iter().map(|(node, _)| *node).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, [0, 1]);
+    assert!(pair.verdicts.iter().all(|(_, verdict)| verdict.is_equal()));
+}
+
+#[test]
+fn a_value_that_was_flipped_under_a_right_checksum_is_found() {
+    for node in 0..2 {
+        let mut pair = equal_pair();
+        let key = rows::entry("key 7");
+        let row = pair.nodes[node].raw(Table::Entries, &key).unwrap();
+        pair.alter(node, vec![(Table::Entries, key.clone(), Some(rows::flipped(&key, &row)))]);
+        finds(&mut pair, &[("key 7", ["value", "value"])]);
+    }
+}
+
+#[test]
+fn a_row_that_was_removed_with_its_index_rows_is_found() {
+    for (node, held) in [(0, ["nothing", "value"]), (1, ["value", "nothing"])] {
+        let mut pair = equal_pair();
+        let key = rows::entry("key 8");
+        let row = pair.nodes[node].raw(Table::Entries, &key).unwrap();
+        let dot = rows::dot(&row);
+        pair.alter(node, vec![(Table::Entries, key, None), (Table::Dots, dot, None)]);
+        finds(&mut pair, &[("key 8", held)]);
+    }
+}
+
+#[test]
+fn a_row_that_nobody_wrote_is_found() {
+    for (node, held) in [(0, ["value", "nothing"]), (1, ["nothing", "value"])] {
+        let mut pair = equal_pair();
+        let (from, to) = (rows::entry("key 7"), rows::entry("key 7 and more"));
+        let row = pair.nodes[node].raw(Table::Entries, &from).unwrap();
+        pair.alter(node, vec![(Table::Entries, to.clone(), Some(rows::moved(&to, &row)))]);
+        finds(&mut pair, &[("key 7 and more", held)]);
+    }
+}
+
+#[test]
+fn a_tombstone_that_was_removed_is_found_unless_it_was_collected() {
+    let mut pair = equal_pair();
+    let key = rows::entry("gone");
+    let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
+    pair.alter(0, vec![(Table::Entries, key, None), (Table::Dots, rows::dot(&row), None)]);
+    finds(&mut pair, &[("gone", ["nothing", "deleted"])]);
+    let mut pair = equal_pair();
+    pair.run_for(5000);
+    pair.sweep(1);
+    assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("gone")).is_none());
+    assert!(pair.nodes[0].raw(Table::Entries, &rows::entry("gone")).is_some());
+    finds(&mut pair, &[]);
+}
+
+#[test]
+fn what_expired_may_be_a_stub_on_one_side_and_gone_on_the_other() {
+    let mut pair = Pair::new();
+    let expires_at = Some(pair.now_ms / 1000 + 2);
+    pair.put(0, "short", b"lived", Attributes { metadata: Some("m".into()), expires_at });
+    pair.put(0, "last", b"one", plain());
+    pair.run_for(10_000);
+    let kind = |pair: &Pair, node: usize| {
+        pair.nodes[node].raw(Table::Entries, &rows::entry("short")).unwrap()[0] & 3
+    };
+    // A step makes a stub and drops it, if it may: not so while the peer is not heard.
+    let watermark = kv_core::Hlc::ZERO;
+    let limits = SweepLimits { rows: 9, bodies: 9, watermark, max_skew_ms: 500 };
+    pair.nodes[1].storage.sweep(pair.now_ms, &limits).unwrap();
+    pair.nodes[1].storage.sync().unwrap();
+    assert_eq!([kind(&pair, 0), kind(&pair, 1)], [0, 3]);
+    finds(&mut pair, &[]);
+    pair.run_for(5000);
+    pair.sweep(1);
+    assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("short")).is_none());
+    finds(&mut pair, &[]);
+}
+
+#[test]
+fn rows_of_a_dropped_namespace_may_be_gone_on_one_side() {
+    let mut pair = equal_pair();
+    pair.write(0, vec![Operation::DropNamespace { id: namespace() }]);
+    pair.run_for(1000);
+    pair.sweep(1);
+    assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("key 7")).is_none());
+    assert!(pair.nodes[0].raw(Table::Entries, &rows::entry("key 7")).is_some());
+    finds(&mut pair, &[]);
+}
+
+#[test]
+fn a_damaged_row_is_a_difference_on_whichever_side() {
+    for (node, held) in [(0, ["damaged", "value"]), (1, ["value", "damaged"])] {
+        let mut pair = equal_pair();
+        pair.alter(node, vec![(Table::Entries, rows::entry("key 9"), Some(vec![1, 2, 3]))]);
+        finds(&mut pair, &[("key 9", held)]);
+    }
+    let mut pair = equal_pair();
+    for node in 0..2 {
+        pair.alter(node, vec![(Table::Entries, rows::entry("key 9"), Some(vec![1, 2, 3]))]);
+    }
+    finds(&mut pair, &[("key 9", ["damaged", "damaged"])]);
+}
+
+#[test]
+fn a_row_with_a_name_that_none_has_is_counted_as_damaged() {
+    let mut pair = equal_pair();
+    for name in [vec![255; 3], vec![7; 2000]] {
+        pair.alter(0, vec![(Table::Entries, name, Some(vec![1, 2, 3]))]);
+    }
+    let verdict = pair.verify(0);
+    assert_eq!((verdict.damaged, verdict.differing, verdict.is_equal()), ([2, 0], 0, false));
+    assert_eq!(pair.verify(1).damaged, [0, 2]);
+}
+
+#[test]
+fn what_a_peer_has_not_seen_is_not_settled_and_no_difference() {
+    let mut pair = equal_pair();
+    let key = rows::entry("key 7");
+    let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
+    pair.alter(0, vec![(Table::Entries, key.clone(), Some(rows::flipped(&key, &row)))]);
+    // No rows arrive, live or in a session; all else does.
+    pair.fate = |_, kind| if matches!(kind, 5 | 7) { Copies::None } else { Copies::One };
+    for n in 0..3 {
+        pair.put(0, &format!("new {n}"), b"value", plain());
+    }
+    pair.put(1, "key 8", b"value", plain());
+    for node in 0..2 {
+        let verdict = pair.verify(node);
+        assert_eq!((verdict.differing, verdict.unsettled), (1, 4), "{verdict:?}");
+    }
+    // What arrives while it is looked at again is settled.
+    pair.tell(0, Event::Verify(member(1)));
+    pair.run_for(500);
+    pair.fate = |_, _| Copies::One;
+    let verdict = pair.verdict();
+    assert_eq!((verdict.differing, verdict.unsettled), (1, 0), "{verdict:?}");
+}
+
+#[test]
+fn a_bad_link_loses_repeats_and_overtakes_and_the_verdict_is_the_same() {
+    let mut pair = equal_pair();
+    let key = rows::entry("key 8");
+    let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
+    pair.alter(0, vec![(Table::Entries, key, None), (Table::Dots, rows::dot(&row), None)]);
+    pair.fate = |n, _| match n * 7 % 11 {
+        0..4 => Copies::None,
+        4..8 => Copies::Two,
+        _ => Copies::One,
+    };
+    finds(&mut pair, &[("key 8", ["nothing", "value"])]);
+}
+
+#[test]
+fn a_verification_whose_link_goes_ends_and_says_so() {
+    let mut pair = equal_pair();
+    pair.fate = |_, _| Copies::None;
+    pair.tell(0, Event::Verify(member(1)));
+    pair.tell(0, Event::Disconnected(member(1)));
+    assert_eq!(pair.verdict().ending, Ending::LinkLost);
+    // And one that has no link does not begin.
+    assert_eq!(pair.verify(0).ending, Ending::LinkLost);
+}
+
+#[test]
+fn a_peer_that_says_nothing_or_can_not_read_ends_it_too() {
+    let mut pair = equal_pair();
+    pair.is_unreadable[1] = true;
+    assert_eq!(pair.verify(0).ending, Ending::PeerUnreadable);
+    pair.is_unreadable = [true, false];
+    assert_eq!(pair.verify(0).ending, Ending::Unreadable);
+    pair.is_unreadable = [false; 2];
+    pair.fate = |_, _| Copies::None;
+    assert_eq!(pair.verify(0).ending, Ending::PeerSilent);
+}
+
+#[test]
+fn equal_stores_cost_few_messages_and_a_difference_little_more() {
+    let mut pair = Pair::new();
+    let rows: u64 = 20_000;
+    for part in 0..rows / 200 {
+        let mut operations = Vec::new();
+        for n in 0..200 {
+            let mut upload = pair.nodes[0].storage.committer().upload();
+            upload.push(&[8; 100]).unwrap();
+            let (_, body) = upload.finish();
+            let key = format!("key {:08}", part * 200 + n).into();
+            operations.push(Operation::Put {
+                namespace: namespace(),
+                key,
+                body,
+                attributes: plain(),
+            });
+        }
+        pair.write(0, operations);
+        pair.run_for(20);
+    }
+    pair.run_for(3000);
+    let cost = |pair: &mut Pair| {
+        let before = (pair.messages, pair.bytes, pair.inspections);
+        let verdict = pair.verify(0);
+        assert_eq!((verdict.ending, verdict.rows), (Ending::Complete, rows + 3));
+        (pair.messages - before.0, pair.bytes - before.1, pair.inspections - before.2)
+    };
+    let (messages, bytes, inspections) = cost(&mut pair);
+    assert_eq!(pair.progress, 2);
+    // Ten ranges: a question and an answer each, and a few heads beside them.
+    assert!(messages <= 30, "{messages} messages");
+    assert!(bytes <= 6_000, "{bytes} bytes");
+    assert_eq!(inspections, 20);
+    let key = rows::entry("key 00012345");
+    let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
+    pair.alter(0, vec![(Table::Entries, key.clone(), Some(rows::flipped(&key, &row)))]);
+    let (_, bytes, inspections) = cost(&mut pair);
+    assert_eq!(pair.differences.len(), 1);
+    // One range was listed.
+    assert!(bytes <= 300_000, "{bytes} bytes");
+    assert!(inspections <= 40, "{inspections} inspections");
+}
+
+#[test]
+fn many_differences_are_all_counted_and_the_first_hundred_told() {
+    let mut pair = Pair::new();
+    for n in 0..3000 {
+        pair.put(0, &format!("key {n:04}"), b"value", plain());
+    }
+    pair.run_for(3000);
+    let mut batch = Vec::new();
+    for n in 0..2500 {
+        let key = rows::entry(&format!("key {n:04}"));
+        let row = pair.nodes[1].raw(Table::Entries, &key).unwrap();
+        batch.push((Table::Dots, rows::dot(&row), None));
+        batch.push((Table::Entries, key, None));
+    }
+    pair.alter(1, batch);
+    for node in 0..2 {
+        let verdict = pair.verify(node);
+        assert_eq!((verdict.differing, verdict.unsettled), (2500, 0), "{verdict:?}");
+        assert_eq!(pair.differences.len(), 100);
+    }
+}

@@ -1,0 +1,257 @@
+//! Two locations in one thread, over stores in memory, and what goes between them.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use kv_core::{
+    Attributes, NamespaceId, Operation, OriginId, Table,
+    commit::{Committer, SweepLimits},
+    derive_id,
+    engine::{Batch, Engine, Seen, Snapshot, disk, redb::RedbEngine},
+};
+use kv_replicate::{
+    Config, Core, Difference, Event, MAX_MESSAGE_BYTES, MemberId, Notice, Now, Verdict, Work,
+    storage::Storage,
+};
+
+/// A location.
+pub(crate) struct Location {
+    pub(crate) engine: Arc<RedbEngine>,
+    pub(crate) storage: Storage<RedbEngine>,
+    pub(crate) core: Core,
+    id: u8,
+    boots: u64,
+}
+
+/// What becomes of a message: of its number among all, and of its kind.
+pub(crate) type Fate = fn(u64, u8) -> Copies;
+
+/// How often a message comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    None,
+    One,
+    Two,
+}
+
+/// Two of them.
+pub(crate) struct Pair {
+    pub(crate) nodes: [Location; 2],
+    pub(crate) now_ms: u64,
+    pub(crate) fate: Fate,
+    /// A location can't read its disk for verifications.
+    pub(crate) is_unreadable: [bool; 2],
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) inspections: u64,
+    way: VecDeque<(usize, Bytes)>,
+    pub(crate) verdicts: VecDeque<(usize, Verdict)>,
+    pub(crate) differences: Vec<(usize, Difference)>,
+    pub(crate) progress: usize,
+}
+
+pub(crate) fn member(node: usize) -> MemberId {
+    MemberId([u8::try_from(node).unwrap() + 1; 16])
+}
+
+pub(crate) fn namespace() -> NamespaceId {
+    derive_id("", "one", 0)
+}
+
+impl Location {
+    fn open(id: u8, engine: Arc<RedbEngine>, boots: u64) -> Location {
+        let mut ids = [id, id + 100].into_iter();
+        let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+        let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
+        let origins: [OriginId; 2] = committer.origins();
+        let storage = Storage::new(committer);
+        let config = Config {
+            cluster: [1; 16],
+            member: MemberId([id; 16]),
+            origins,
+            boot: u64::from(id) << 8 | boots,
+            ring_bytes: 1 << 20,
+            burst_rows: 128,
+            max_ahead_ms: 500,
+        };
+        let core = Core::new(config, Now::default(), storage.state().clone());
+        Location { engine, storage, core, id, boots }
+    }
+
+    /// One row of a table, as it stands in the engine.
+    pub(crate) fn raw(&self, table: Table, key: &[u8]) -> Option<Bytes> {
+        self.engine.snapshot(Seen::Latest).unwrap().get(table, key).unwrap()
+    }
+}
+
+impl Pair {
+    pub(crate) fn new() -> Pair {
+        let open = |id| {
+            let engine = Arc::new(RedbEngine::open(disk::memory(), 8 << 20).unwrap());
+            Location::open(id, engine, 1)
+        };
+        let mut pair = Pair {
+            nodes: [open(1), open(2)],
+            now_ms: 1_000_000,
+            fate: |_, _| Copies::One,
+            is_unreadable: [false; 2],
+            messages: 0,
+            bytes: 0,
+            inspections: 0,
+            way: VecDeque::new(),
+            verdicts: VecDeque::new(),
+            differences: Vec::new(),
+            progress: 0,
+        };
+        let members = [0, 1].map(|node| {
+            let origins = pair.nodes[node].storage.committer().origins();
+            let name = format!("location {node}");
+            Operation::PutMember { id: member(node), origins, name, addresses: Vec::new() }
+        });
+        let (account, title) = (String::new(), "one".to_owned());
+        pair.write(0, members.into());
+        pair.write(0, vec![Operation::CreateNamespace { account, title, id: None }]);
+        pair.connect();
+        pair.run_for(1_000);
+        assert!(pair.nodes.iter().all(|node| node.core.is_joined()));
+        pair
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: Duration::from_millis(self.now_ms), wall_ms: self.now_ms }
+    }
+
+    pub(crate) fn connect(&mut self) {
+        for node in 0..2 {
+            self.tell(node, Event::Connected(member(1 - node)));
+        }
+    }
+
+    pub(crate) fn put(&mut self, node: usize, key: &str, value: &[u8], attributes: Attributes) {
+        let mut upload = self.nodes[node].storage.committer().upload();
+        let mut operations = upload.push(value).unwrap();
+        let (last, body) = upload.finish();
+        operations.extend(last);
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        operations.push(Operation::Put { namespace: namespace(), key, body, attributes });
+        self.write(node, operations);
+    }
+
+    pub(crate) fn write(&mut self, node: usize, operations: Vec<Operation>) {
+        let (results, _) = self.nodes[node].storage.write(self.now_ms, operations);
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        self.sync(node);
+    }
+
+    pub(crate) fn sweep(&mut self, node: usize) {
+        let watermark = kv_core::Hlc(self.nodes[node].core.watermark().0 + 1);
+        let limits = SweepLimits { rows: 100, bodies: 9, watermark, max_skew_ms: 500 };
+        self.nodes[node].storage.sweep(self.now_ms, &limits).unwrap();
+        self.sync(node);
+    }
+
+    fn sync(&mut self, node: usize) {
+        for event in self.nodes[node].storage.sync().unwrap() {
+            self.tell(node, event);
+        }
+    }
+
+    /// Changes rows under the engine, and starts the location anew on what is there then.
+    pub(crate) fn alter(&mut self, node: usize, batch: Batch) {
+        let engine = Arc::clone(&self.nodes[node].engine);
+        engine.commit(engine.status().latest + 1, batch).unwrap();
+        engine.sync(engine.status().latest).unwrap();
+        let (id, boots) = (self.nodes[node].id, self.nodes[node].boots + 1);
+        self.nodes[node] = Location::open(id, engine, boots);
+        self.way.clear();
+        self.connect();
+        self.run_for(100);
+    }
+
+    pub(crate) fn tell(&mut self, node: usize, event: Event) {
+        let now = self.now();
+        self.nodes[node].core.handle_event(now, event);
+        self.pump(node);
+    }
+
+    fn pump(&mut self, node: usize) {
+        self.work(node);
+        while let Some(transmit) = self.nodes[node].core.poll_transmit(member(1 - node)) {
+            assert!(transmit.bytes.len() <= MAX_MESSAGE_BYTES);
+            self.messages += 1;
+            self.bytes += transmit.bytes.len() as u64;
+            let copies = (self.fate)(self.messages, transmit.bytes[2]);
+            if copies != Copies::None {
+                self.way.push_back((1 - node, transmit.bytes.clone()));
+            }
+            if copies == Copies::Two {
+                self.way.push_front((1 - node, transmit.bytes));
+            }
+            self.work(node);
+        }
+        while let Some(notice) = self.nodes[node].core.poll_event() {
+            match notice {
+                Notice::Verified(verdict) => self.verdicts.push_back((node, verdict)),
+                Notice::Differs(difference) => self.differences.push((node, *difference)),
+                Notice::Verifying { .. } => self.progress += 1,
+                Notice::Halted(_) | Notice::Refused { .. } => panic!("{notice:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn work(&mut self, node: usize) {
+        while let Some(work) = self.nodes[node].core.poll_work() {
+            let now = self.now();
+            let is_inspect = matches!(work, Work::Inspect { .. });
+            self.inspections += u64::from(is_inspect);
+            let answer = match work {
+                Work::Inspect { id, .. } if self.is_unreadable[node] => {
+                    Some(Event::Inspected { id, answer: None })
+                }
+                work => self.nodes[node].storage.perform(now.wall_ms, work),
+            };
+            if let Some(event) = answer {
+                self.nodes[node].core.handle_event(now, event);
+            }
+        }
+        if self.nodes[node].storage.is_dirty() {
+            self.sync(node);
+        }
+    }
+
+    /// Lets all arrive that is on its way, then moves time.
+    pub(crate) fn run_for(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while self.now_ms < end {
+            while let Some((to, bytes)) = self.way.pop_front() {
+                self.tell(to, Event::Received { from: member(1 - to), bytes });
+            }
+            self.now_ms += 10;
+            for node in 0..2 {
+                let now = self.now();
+                self.nodes[node].core.handle_timeout(now);
+                self.pump(node);
+            }
+        }
+    }
+
+    /// Verifies from one side until there is a verdict.
+    pub(crate) fn verify(&mut self, node: usize) -> Verdict {
+        self.differences.clear();
+        self.verdicts.clear();
+        self.tell(node, Event::Verify(member(1 - node)));
+        self.verdict()
+    }
+
+    /// The next verdict.
+    pub(crate) fn verdict(&mut self) -> Verdict {
+        for _ in 0..20_000 {
+            if let Some((_, verdict)) = self.verdicts.pop_front() {
+                return verdict;
+            }
+            self.run_for(10);
+        }
+        panic!("no verdict");
+    }
+}

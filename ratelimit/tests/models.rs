@@ -1,0 +1,345 @@
+//! Each algorithm against a naive model, on random traffic. A failure names its seed.
+
+use std::time::Duration;
+
+use ratelimit::{Algorithm, Decision, Hit, Limit, Limiter, ManualClock};
+
+/// A small generator (splitmix64), so that a seed says all.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(bound)).expect("below a u32")
+    }
+}
+
+/// How many seeds: `WAYPOST_TEST_SEEDS`, or a few.
+fn seeds() -> std::ops::Range<u64> {
+    let seeds = std::env::var("WAYPOST_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    0..seeds.unwrap_or(200)
+}
+
+/// The hits that were admitted, and the rule over them in words.
+struct Model {
+    limit: Limit,
+    admitted: Vec<(u64, u32)>,
+}
+
+impl Model {
+    fn sum(&self, from: u64, to: u64) -> u128 {
+        let within = self.admitted.iter().filter(|(at, _)| (from..to).contains(at));
+        within.map(|(_, cost)| u128::from(*cost)).sum()
+    }
+
+    fn would_admit(&self, now: u64, cost: u32) -> bool {
+        let (period, count) = (self.limit.period_ms(), u128::from(self.limit.count()));
+        let (start, cost) = (now / period * period, u128::from(cost));
+        let current = self.sum(start, start + period);
+        match self.limit.algorithm() {
+            Algorithm::Fixed => current + cost <= count,
+            Algorithm::Sliding => {
+                let before = self.sum(start.saturating_sub(period), start);
+                let (elapsed, period) = (u128::from(now - start), u128::from(period));
+                before * (period - elapsed) + (current + cost) * period <= count * period
+            }
+            Algorithm::Gcra => {
+                self.gcra_backlog(now) + cost * u128::from(self.interval())
+                    <= u128::from(self.limit.burst()) * u128::from(self.interval())
+            }
+        }
+    }
+
+    /// GCRA: 2^-20 ms a hit, rounded up.
+    fn interval(&self) -> u64 {
+        (self.limit.period_ms() << 20).div_ceil(u64::from(self.limit.count()))
+    }
+
+    fn gcra_backlog(&self, now: u64) -> u128 {
+        let mut tat = 0;
+        for (at, cost) in &self.admitted {
+            tat = tat.max(u128::from(*at) << 20) + u128::from(*cost) * u128::from(self.interval());
+        }
+        tat.saturating_sub(u128::from(now) << 20)
+    }
+}
+
+fn random_limit(random: &mut Random, algorithm: Algorithm) -> Limit {
+    let period = Duration::from_millis([1, 7, 100, 1000, 60_000][random.below(5) as usize]);
+    let count = 1 + random.below(20);
+    match algorithm {
+        Algorithm::Gcra => Limit::gcra(count, 1 + random.below(30), period),
+        _ => Limit::new(algorithm, count, period),
+    }
+    .expect("within bounds")
+}
+
+/// Runs random hits; at each one the limiter and the model must agree, and the waits be exact.
+fn agrees(algorithm: Algorithm) {
+    for seed in seeds() {
+        let mut random = Random(seed);
+        let limit = random_limit(&mut random, algorithm);
+        let clock = ManualClock::at(1_700_000_000_000 + u64::from(random.below(100_000)));
+        let limiter =
+            Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
+        let mut model = Model { limit, admitted: Vec::new() };
+        for step in 0..200 {
+            let most = 1 + limit.period_ms() * 2 / u64::from(limit.count());
+            let gap = u64::from(random.below(u32::try_from(most).expect("periods are short")));
+            clock.advance(Duration::from_millis(gap));
+            let now = limiter.now_ms();
+            let cost = if random.below(4) == 0 { random.below(8) } else { 1 };
+            let hit = Hit::new("n", "k", limit).cost(cost);
+            let expected = model.would_admit(now, cost);
+            let peeked = limiter.peek(&hit);
+            let decision = limiter.check(&hit);
+            assert_eq!(decision.allowed, expected, "seed {seed} step {step} {limit:?}");
+            assert_eq!(peeked.allowed, expected, "a peek of seed {seed} step {step}");
+            if expected {
+                model.admitted.push((now, cost));
+            }
+            remaining_is_what_fits(&model, now, &decision, seed);
+            retry_is_the_soonest(&model, now, cost, &decision, seed);
+            reset_is_when_all_is_free(&model, now, &decision, seed);
+        }
+        the_bound_holds(&model, seed);
+    }
+}
+
+/// A clock that steps both ways: by the rule that a step back freezes time, whatever the clock says counts as
+/// the latest that it has said. The limiter is asked by its clock or, as a batch is, with a time of its own.
+fn agrees_while_the_clock_steps(algorithm: Algorithm) {
+    for seed in seeds() {
+        let mut random = Random(seed ^ 0x57E9);
+        let limit = random_limit(&mut random, algorithm);
+        let mut wall = 1_700_000_000_000 + u64::from(random.below(100_000));
+        let clock = ManualClock::at(wall);
+        let limiter =
+            Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
+        let mut model = Model { limit, admitted: Vec::new() };
+        let mut latest = 0;
+        for step in 0..200 {
+            let gap = u64::from(random.below(40)) * limit.period_ms() / 20;
+            wall = match random.below(8) {
+                0 => wall - gap,
+                1 => wall - u64::from(random.below(1_000_000)),
+                2 => wall + gap,
+                _ => wall + gap / u64::from(limit.count()),
+            };
+            clock.set(wall);
+            latest = latest.max(wall);
+            let cost = random.below(4);
+            let hit = Hit::new("n", "k", limit).cost(cost);
+            if random.below(8) == 0 && model.admitted.last().is_some_and(|(at, _)| *at == latest) {
+                // Given back within the frozen moment: as if it had never come.
+                let (_, cost) = model.admitted.pop().expect("the last hit");
+                limiter.refund(&hit.cost(cost));
+            }
+            let expected = model.would_admit(latest, cost);
+            let peeked = limiter.peek(&hit);
+            let decision = match random.below(3) {
+                0 => limiter.check_at(latest - u64::from(random.below(1000)), &hit),
+                1 => limiter.check_all(&[hit]).decisions[0],
+                _ => limiter.check(&hit),
+            };
+            let say = format!("seed {seed} step {step}: {limit:?} at {wall} of {latest}");
+            assert_eq!((peeked.allowed, decision.allowed), (expected, expected), "{say}");
+            if expected {
+                model.admitted.push((latest, cost));
+            }
+            remaining_is_what_fits(&model, latest, &decision, seed);
+            retry_is_the_soonest(&model, latest, cost, &decision, seed);
+            reset_is_when_all_is_free(&model, latest, &decision, seed);
+        }
+        the_bound_holds(&model, seed);
+    }
+}
+
+#[test]
+fn the_sliding_window_freezes_while_the_clock_is_back() {
+    agrees_while_the_clock_steps(Algorithm::Sliding);
+}
+
+#[test]
+fn the_fixed_window_freezes_while_the_clock_is_back() {
+    agrees_while_the_clock_steps(Algorithm::Fixed);
+}
+
+#[test]
+fn gcra_freezes_while_the_clock_is_back() {
+    agrees_while_the_clock_steps(Algorithm::Gcra);
+}
+
+/// A limiter of its own for some hits, each at its time: what a batch comes to there disturbs nobody.
+fn replay(before: &[(u64, Hit<'_>)], now: u64) -> Limiter<ManualClock> {
+    let clock = ManualClock::at(before.first().map_or(now, |(at, _)| *at));
+    let limiter = Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
+    for (at, hit) in before {
+        limiter.check_at(*at, hit);
+    }
+    clock.set(now);
+    limiter
+}
+
+/// Random batches that name few counters, so most of them more than once: what a denied one is told is
+/// how the counters stand without it, and the longest wait is exactly that after which it passes.
+fn batches_are_told_the_truth(algorithm: Algorithm) {
+    for seed in seeds() {
+        let mut random = Random(seed);
+        let first = random_limit(&mut random, algorithm);
+        let second =
+            Limit::new(algorithm, 1 + random.below(20), first.period()).expect("in bounds");
+        let keys = ["a", "b", "c"];
+        let mut any = |most: u32| {
+            let limit = if random.below(4) == 0 { second } else { first };
+            let key = keys[random.below(3) as usize];
+            (Hit::new("n", key, limit).cost(random.below(most)), random.below(4))
+        };
+        let start = 1_700_000_000_000;
+        let before: Vec<(u64, Hit<'_>)> = (0..8)
+            .scan(start, |now, _| {
+                let (hit, gap) = any(8);
+                *now += u64::from(gap) * first.period_ms() / 8;
+                Some((*now, hit))
+            })
+            .collect();
+        let now = before.last().expect("eight hits").0;
+        let batch: Vec<Hit<'_>> = (0..5).map(|_| any(5).0).collect();
+
+        let limiter = replay(&before, now);
+        let stands: Vec<Decision> = batch.iter().map(|hit| limiter.peek(&hit.cost(0))).collect();
+        let decided = limiter.check_all(&batch);
+        if decided.allowed {
+            continue;
+        }
+        for (told, stands) in decided.decisions.iter().zip(&stands) {
+            let state = |decision: &Decision| (decision.remaining, decision.reset_after);
+            assert_eq!(state(told), state(stands), "seed {seed}: {batch:?}");
+            assert_eq!(told.allowed, told.retry_after == Some(Duration::ZERO), "seed {seed}");
+        }
+        let waits: Option<Vec<Duration>> =
+            decided.decisions.iter().map(|told| told.retry_after).collect();
+        let passes = |at: u64| replay(&before, at).check_all(&batch).allowed;
+        match waits.and_then(|waits| waits.into_iter().max()) {
+            Some(wait) => {
+                let wait = u64::try_from(wait.as_millis()).expect("a short wait");
+                assert!(wait > 0, "seed {seed}: a denied batch waits");
+                assert!(passes(now + wait), "seed {seed}: too early, {batch:?}");
+                assert!(!passes(now + wait - 1), "seed {seed}: too late, {batch:?}");
+            }
+            None => assert!(!passes(now + 100 * first.period_ms()), "seed {seed}: {batch:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_denied_batch_is_told_the_truth_by_the_sliding_window() {
+    batches_are_told_the_truth(Algorithm::Sliding);
+}
+
+#[test]
+fn a_denied_batch_is_told_the_truth_by_the_fixed_window() {
+    batches_are_told_the_truth(Algorithm::Fixed);
+}
+
+#[test]
+fn a_denied_batch_is_told_the_truth_by_gcra() {
+    batches_are_told_the_truth(Algorithm::Gcra);
+}
+
+fn remaining_is_what_fits(model: &Model, now: u64, decision: &Decision, seed: u64) {
+    let remaining = decision.remaining;
+    assert!(remaining <= decision.limit, "seed {seed}");
+    assert!(remaining == 0 || model.would_admit(now, remaining), "seed {seed}: {decision:?}");
+    assert!(!model.would_admit(now, remaining + 1), "seed {seed}: {decision:?}");
+}
+
+fn retry_is_the_soonest(model: &Model, now: u64, cost: u32, decision: &Decision, seed: u64) {
+    let Some(wait) = decision.retry_after else {
+        assert!(cost > model.limit.burst(), "seed {seed}: {decision:?}");
+        return;
+    };
+    let wait = u64::try_from(wait.as_millis()).expect("a short wait");
+    assert_eq!(wait == 0, decision.allowed, "seed {seed}");
+    if wait > 0 {
+        assert!(model.would_admit(now + wait, cost), "seed {seed}: too early, {decision:?}");
+        assert!(!model.would_admit(now + wait - 1, cost), "seed {seed}: too late, {decision:?}");
+    }
+}
+
+fn reset_is_when_all_is_free(model: &Model, now: u64, decision: &Decision, seed: u64) {
+    let wait = u64::try_from(decision.reset_after.as_millis()).expect("a short wait");
+    assert!(model.would_admit(now + wait, model.limit.burst()), "seed {seed}: {decision:?}");
+}
+
+/// Over every interval that begins and ends with a hit.
+fn the_bound_holds(model: &Model, seed: u64) {
+    let limit = model.limit;
+    let (period, count) = (u128::from(limit.period_ms()), u128::from(limit.count()));
+    for (first, (from, _)) in model.admitted.iter().enumerate() {
+        let mut sum = 0;
+        for (to, cost) in &model.admitted[first..] {
+            let length = u128::from(to - from);
+            if length > period {
+                break;
+            }
+            sum += u128::from(*cost);
+            // In hits times the period, so that all are integers.
+            let bound = match limit.algorithm() {
+                Algorithm::Sliding => count * (period + length),
+                Algorithm::Fixed => 2 * count * period,
+                Algorithm::Gcra => u128::from(limit.burst()) * period + count * length,
+            };
+            assert!(sum * period <= bound, "seed {seed}: {sum} in {length} ms, {limit:?}");
+        }
+    }
+}
+
+#[test]
+fn the_sliding_window_admits_what_its_rule_says_and_no_more() {
+    agrees(Algorithm::Sliding);
+}
+
+#[test]
+fn the_fixed_window_admits_what_its_rule_says_and_no_more() {
+    agrees(Algorithm::Fixed);
+}
+
+#[test]
+fn gcra_admits_what_its_rule_says_and_no_more() {
+    agrees(Algorithm::Gcra);
+}
+
+#[test]
+fn gcra_decides_as_governor_does() {
+    use governor::clock::FakeRelativeClock;
+    use governor::{Quota, RateLimiter};
+    use std::num::NonZeroU32;
+    for seed in seeds() {
+        let mut random = Random(seed);
+        // Rates with a whole number of milliseconds a hit: governor rounds others down, we up.
+        let count = [1, 2, 4, 5, 8, 10, 20, 50][random.below(8) as usize];
+        let burst = 1 + random.below(12);
+        let non_zero = |number| NonZeroU32::new(number).expect("above zero");
+        let fake = FakeRelativeClock::default();
+        let quota = Quota::per_second(non_zero(count)).allow_burst(non_zero(burst));
+        let theirs = RateLimiter::direct_with_clock(quota, fake.clone());
+        let clock = ManualClock::at(1_700_000_000_000);
+        let ours = Limiter::builder().capacity(8).clock(clock.clone()).build().expect("a limiter");
+        let limit = Limit::gcra(count, burst, Duration::from_secs(1)).expect("within bounds");
+        for step in 0..300 {
+            let gap = Duration::from_millis(u64::from(random.below(2000 / count)));
+            fake.advance(gap);
+            clock.advance(gap);
+            let allowed = ours.check(&Hit::new("n", "k", limit)).allowed;
+            assert_eq!(allowed, theirs.check().is_ok(), "seed {seed} step {step} {limit:?}");
+        }
+    }
+}

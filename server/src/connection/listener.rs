@@ -1,0 +1,155 @@
+//! Where connections come from.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+use crate::config::Listen;
+
+/// How many connections the system holds until they are accepted: a burst of clients at once, and
+/// those who wait when `max-connections` is reached. The system has a bound of its own.
+const BACKLOG: u32 = 4096;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub enum Listener {
+    /// On a TCP address.
+    Tcp(TcpListener),
+    /// At a path, whose file goes with it.
+    Unix(UnixListener, SocketFile),
+}
+
+/// A socket with a client at its other end.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Why a server can't listen where it should. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error(
+        "{0} is in use: stop the server that listens there, or choose another address with --listen"
+    )]
+    InUse(Listen),
+    /// The path is that of a file that is no socket.
+    #[error("{0} is there and is no socket: choose another path with --listen")]
+    NoSocket(Listen),
+    /// The system does not let us.
+    #[error("can't listen on {0}: {1}")]
+    Refused(Listen, io::Error),
+}
+
+impl Listener {
+    /// Listens. A socket file that nobody listens at, left by a crash, is replaced.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn bind(listen: &Listen) -> Result<Listener, BindError> {
+        let refused = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(listen.clone()),
+            _ => BindError::Refused(listen.clone(), error),
+        };
+        match listen {
+            Listen::Tcp(address) => bind_tcp(*address).map(Listener::Tcp).map_err(refused),
+            Listen::Unix(path) => {
+                if !remove_stale(path).map_err(refused)? {
+                    return Err(BindError::NoSocket(listen.clone()));
+                }
+                let listener = bind_unix(path).map_err(refused)?;
+                let file = SocketFile::new(path).map_err(refused)?;
+                Ok(Listener::Unix(listener, file))
+            }
+        }
+    }
+
+    /// Where it listens: with the port that the system chose, if it was to.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn address(&self) -> io::Result<Listen> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
+            Listener::Unix(_, file) => Ok(Listen::Unix(file.path.clone())),
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, _address): (_, SocketAddr) = listener.accept().await?;
+                // Small answers must not wait for more; a connection that is gone says so later.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection without TCP_NODELAY");
+                }
+                Ok(Socket::Tcp(stream))
+            }
+            Listener::Unix(listener, _) => {
+                let (stream, _address) = listener.accept().await?;
+                Ok(Socket::Unix(stream))
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A server that is started again must not wait for the last one's connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
+}
+
+/// Removes a socket file that nobody listens at; false if the file is no socket.
+fn remove_stale(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+        Ok(file) if !file.file_type().is_socket() => Ok(false),
+        Ok(_socket) => match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_somebody) => Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map(|()| true)
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// The file of a unix socket; removed with it, unless another has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<SocketFile> {
+        Ok(SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the socket file stays");
+        }
+    }
+}

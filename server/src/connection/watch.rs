@@ -1,0 +1,177 @@
+//! Judges one connection: ends it when a limit is passed, and when the server drains.
+
+use std::{pin::pin, task::Poll, time::Duration};
+
+use hyper::{Request, Response, body::Incoming, service::Service};
+use hyper_util::{rt::TokioExecutor, server::conn::auto};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{app::App, body::BoxError};
+
+use super::{
+    Limits,
+    activity::{Activity, Phase},
+    answer::Leaving,
+};
+
+/// How long a client may take to hang up after we did.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A limit in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    Header,
+    Idle,
+    Response,
+    Linger,
+}
+
+impl Limit {
+    /// The name of its setting.
+    pub(super) fn setting(self) -> &'static str {
+        match self {
+            Limit::Header => "header-timeout",
+            Limit::Idle => "idle-timeout",
+            Limit::Response => "response-timeout",
+            Limit::Linger => "linger",
+        }
+    }
+}
+
+/// What is watched, and since when it has been as it is.
+#[derive(Debug)]
+struct Since<T> {
+    state: T,
+    since: Instant,
+}
+
+impl<T: PartialEq> Since<T> {
+    fn new(state: T, now: Instant) -> Since<T> {
+        Since { state, since: now }
+    }
+
+    /// Since when the state has been this.
+    fn is(&mut self, state: T, now: Instant) -> Instant {
+        if self.state != state {
+            *self = Since { state, since: now };
+        }
+        self.since
+    }
+}
+
+/// When each limit of one connection is passed.
+struct Watch<'a> {
+    limits: &'a Limits,
+    activity: &'a Activity,
+    /// With the number of requests: another request, another phase.
+    phase: Since<(Phase, u64)>,
+    write: Since<(bool, u64)>,
+    bodies: Since<(bool, u64)>,
+    /// Since when the connection is to end with its requests.
+    is_ending: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(limits: &'a Limits, activity: &'a Activity, now: Instant) -> Watch<'a> {
+        Watch {
+            limits,
+            activity,
+            phase: Since::new((Phase::Head, 0), now),
+            write: Since::new((false, 0), now),
+            bodies: Since::new((false, 0), now),
+            is_ending: None,
+        }
+    }
+
+    /// The limit that is passed next if nothing moves, and when.
+    fn due(&mut self, now: Instant) -> Option<(Instant, Limit)> {
+        let activity = self.activity;
+        let phase = activity.phase();
+        let since = self.phase.is((phase, activity.requests()), now);
+        let by_phase = match (phase, self.is_ending) {
+            (Phase::Active, _) => None,
+            (Phase::Head, _) => Some((since + self.limits.header, Limit::Header)),
+            (Phase::Idle, None) => Some((since + self.limits.idle, Limit::Idle)),
+            (Phase::Idle, Some(ending)) => Some((since.max(ending) + LINGER, Limit::Linger)),
+            (Phase::Lingering, _) => Some((since + LINGER, Limit::Linger)),
+        };
+        let (write, bodies) = (activity.blocked_write(), activity.waiting_bodies());
+        let (blocked, waiting) = (write.0, bodies.0);
+        let unread_since =
+            [(blocked, self.write.is(write, now)), (waiting, self.bodies.is(bodies, now))];
+        let by_response = unread_since
+            .into_iter()
+            .filter_map(|(is_waiting, since)| is_waiting.then_some(since))
+            .map(|since| (since + self.limits.response, Limit::Response));
+        by_phase.into_iter().chain(by_response).min_by_key(|(at, _limit)| *at)
+    }
+}
+
+/// Serves a connection within its limits, and counts those that it passed.
+///
+/// One timer runs, to the earliest limit known when it was set; that it is no longer the earliest,
+/// as after each request, is found out when it fires. So requests set no timers.
+pub(super) async fn over<'a, I, S>(
+    connection: auto::Connection<'a, I, S, TokioExecutor>,
+    limits: &Limits,
+    activity: &Activity,
+    app: &App,
+) -> Result<(), BoxError>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Leaving>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    let drain = &app.drain;
+    let start = Instant::now();
+    let mut watch = Watch::new(limits, activity, start);
+    let mut connection = pin!(connection);
+    let mut timer = pin!(sleep_until(start + limits.header));
+    let mut closing = pin!(drain.closing());
+    let mut is_enlisted = false;
+    std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            let now = Instant::now();
+            // Polled once to be woken by it: a task's waker stays the same.
+            if watch.is_ending.is_none()
+                && (!is_enlisted || drain.is_closing())
+                && closing.as_mut().poll(cx).is_ready()
+            {
+                watch.is_ending = Some(now);
+                connection.as_mut().graceful_shutdown();
+                continue;
+            }
+            is_enlisted = true;
+            match watch.due(now) {
+                Some((at, Limit::Idle)) if at <= now => {
+                    // As politely as HTTP can: with a GOAWAY in HTTP/2.
+                    app.metrics.cut(Limit::Idle.setting());
+                    watch.is_ending = Some(now);
+                    connection.as_mut().graceful_shutdown();
+                }
+                Some((at, limit)) if at <= now => {
+                    // A client that is slow to go once it is told to is not worth a second count.
+                    if limit != Limit::Linger || watch.is_ending.is_none() {
+                        app.metrics.cut(limit.setting());
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                due => {
+                    // While a request is active there is nothing to be due; look again later.
+                    let at = due.map_or(now + limits.idle, |(at, _limit)| at);
+                    if at < timer.deadline() || timer.deadline() <= now {
+                        timer.as_mut().reset(at);
+                    }
+                    if timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,41 @@
+//! The doors: one module per protocol.
+
+pub mod binding;
+pub mod limit;
+pub mod namespaces;
+pub mod operations;
+pub mod rls;
+
+/// A door, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// workerd's KV protocol.
+    Binding,
+    /// Rate limits.
+    Limit,
+    /// Rate limits, for Envoy.
+    Rls,
+    /// Namespaces, for the command line.
+    Namespaces,
+    /// Health and metrics.
+    Operations,
+    /// No door: an unknown path, or a request that was refused before it came to one.
+    None,
+}
+
+impl Door {
+    pub(crate) const COUNT: usize = 6;
+
+    /// The value of the label `door`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Door::Binding => "binding",
+            Door::Limit => "limit",
+            Door::Rls => "rls",
+            Door::Namespaces => "namespaces",
+            Door::Operations => "operations",
+            Door::None => "none",
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Get: one key's value, its metadata and expiry in headers.
+
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use kv_core::{Entry, NamespaceId, Version};
+
+use super::{Call, metadata, options, pieces, refusal::Refusal};
+use crate::{app::App, body::Body};
+
+const EXPIRATION: HeaderName = HeaderName::from_static("cf-expiration");
+
+/// Answers a get. The store's cache answers most in microseconds, so this blocks the thread, which
+/// costs less than to move elsewhere.
+pub(super) fn answer(
+    app: &App,
+    namespace: NamespaceId,
+    call: &Call<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let query = call.target.query();
+    let key = call.target.key()?;
+    if let Some(seconds) = query.text("cache_ttl") {
+        options::check_cache_ttl(&seconds)?;
+    }
+    let Some(entry) = app.store.get(namespace, key.as_bytes())? else {
+        return Ok(missing(call));
+    };
+    Ok(found(entry, call.method == Method::HEAD))
+}
+
+/// A key that is not there is no error: the runtime makes `null` of a 404.
+fn missing(call: &Call<'_>) -> Response<Body> {
+    let is_read = call.reads_refusals();
+    let body = if is_read { Body::full("There is no such key.\n") } else { Body::empty() };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    if is_read {
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+    }
+    response
+}
+
+fn found(entry: Entry, is_head: bool) -> Response<Body> {
+    let length = entry.body.len();
+    let body = match entry.body {
+        _ if is_head => Body::empty(),
+        kv_core::Body::Inline(bytes) => Body::full(bytes),
+        kv_core::Body::Large(reader) => pieces::body(reader, Some(length)),
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, etag(entry.version));
+    let bytes = HeaderValue::from_static("application/octet-stream");
+    headers.insert(header::CONTENT_TYPE, bytes);
+    if is_head {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(expires_at) = entry.expires_at {
+        headers.insert(EXPIRATION, HeaderValue::from(expires_at));
+    }
+    if let Some(json) = entry.metadata {
+        headers.insert(super::METADATA, metadata::header(&json));
+    }
+    response
+}
+
+/// The version of an entry as an `ETag`: its text in quotes. Written by hand, as this is on the
+/// path of every get.
+pub(super) fn etag(version: Version) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'"'; 51];
+    text[17] = b'-';
+    let mut write = |start: usize, bytes: &[u8]| {
+        for (at, byte) in bytes.iter().enumerate() {
+            text[start + 2 * at] = HEX[usize::from(byte >> 4)];
+            text[start + 2 * at + 1] = HEX[usize::from(byte & 15)];
+        }
+    };
+    write(1, &version.hlc.0.to_be_bytes());
+    write(18, &version.origin.0);
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are a header's value")
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{Hlc, OriginId};
+
+    use super::*;
+
+    #[test]
+    fn an_etag_is_the_quoted_version() {
+        let origin = OriginId(std::array::from_fn(|at| u8::try_from(at * 17).unwrap()));
+        let version = Version { hlc: Hlc(0x0123_4567_89ab_cdef), origin };
+        assert_eq!(etag(version).to_str().unwrap(), format!("\"{version}\""));
+    }
+}

@@ -1,0 +1,210 @@
+//! The numbers in a query: expirations, cache times, page sizes.
+
+use kv_core::limits::MAX_LIST_LIMIT;
+
+use super::{
+    refusal::{Refusal, shown},
+    target::Query,
+};
+
+/// An entry lives at least so long, in seconds.
+pub const MIN_EXPIRATION_TTL: u64 = 60;
+
+/// A read may be asked to be cached for no less, in seconds.
+pub const MIN_CACHE_TTL: i128 = 30;
+
+/// The last second of the year 9999, in Unix seconds: later ones are surely a mistake, such as
+/// milliseconds. (Runtimes can't say them: their numbers end at 2^31.)
+const MAX_EXPIRATION: u64 = 253_402_300_799;
+
+/// When a put's entry expires, in Unix seconds: `now` plus `expiration_ttl`, else `expiration`.
+///
+/// # Errors
+/// If that is no number, past, or too near.
+pub fn expires_at(query: Query<'_>, now: u64) -> Result<Option<u64>, Refusal> {
+    if let Some(ttl) = query.text("expiration_ttl") {
+        return after(&ttl, now).map(Some);
+    }
+    query.text("expiration").map(|time| at(&time, now)).transpose()
+}
+
+fn after(ttl: &str, now: u64) -> Result<u64, Refusal> {
+    let invalid = |why: &str| {
+        let ttl = shown(ttl);
+        Err(Refusal::invalid(format!("Invalid expiration_ttl of {ttl}. {why}")))
+    };
+    match integer(ttl).map(u64::try_from) {
+        None | Some(Err(_) | Ok(0)) => invalid("Please specify integer greater than 0."),
+        Some(Ok(seconds)) if seconds < MIN_EXPIRATION_TTL => {
+            invalid("Expiration TTL must be at least 60.")
+        }
+        Some(Ok(seconds)) if seconds > MAX_EXPIRATION.saturating_sub(now) => invalid(TOO_FAR),
+        Some(Ok(seconds)) => Ok(now + seconds),
+    }
+}
+
+fn at(time: &str, now: u64) -> Result<u64, Refusal> {
+    let invalid = |why: &str| {
+        let time = shown(time);
+        Err(Refusal::invalid(format!("Invalid expiration of {time}. {why}")))
+    };
+    match integer(time).map(u64::try_from) {
+        Some(Ok(seconds)) if seconds > now => {
+            if seconds - now < MIN_EXPIRATION_TTL {
+                return invalid("Expiration times must be at least 60 seconds in the future.");
+            }
+            if seconds > MAX_EXPIRATION {
+                return invalid(TOO_FAR);
+            }
+            Ok(seconds)
+        }
+        _ => invalid(
+            "Please specify integer greater than the current number of seconds since the UNIX \
+             epoch.",
+        ),
+    }
+}
+
+const TOO_FAR: &str = "Please specify a time in seconds, before the year 10000.";
+
+/// Checks how long a read may be cached. The time itself means nothing here: every read is fresh.
+///
+/// # Errors
+/// If it is no number, or too short.
+pub fn check_cache_ttl(seconds: &str) -> Result<(), Refusal> {
+    match integer(seconds) {
+        Some(seconds) if seconds >= MIN_CACHE_TTL => Ok(()),
+        _ => Err(Refusal::invalid(format!(
+            "Invalid cache_ttl of {}. Cache TTL must be at least {MIN_CACHE_TTL}.",
+            shown(seconds)
+        ))),
+    }
+}
+
+/// How many keys a page of a list holds.
+///
+/// # Errors
+/// If the query says no number from 1 to 1000.
+pub fn list_limit(query: Query<'_>) -> Result<usize, Refusal> {
+    let Some(text) = query.text("key_count_limit") else { return Ok(MAX_LIST_LIMIT) };
+    let invalid = |why: &str| {
+        let text = shown(&text);
+        Err(Refusal::invalid(format!("Invalid key_count_limit of {text}. {why}")))
+    };
+    match integer(&text).map(usize::try_from) {
+        None | Some(Ok(0)) => invalid("Please specify an integer greater than 0."),
+        Some(Ok(limit)) if limit <= MAX_LIST_LIMIT => Ok(limit),
+        Some(Err(_)) if text.starts_with('-') => {
+            invalid("Please specify an integer greater than 0.")
+        }
+        // 1000 itself will do; the sentence is that of the references.
+        Some(_) => invalid("Please specify an integer less than 1000."),
+    }
+}
+
+/// Reads an integer: digits, with a `-` before them or not. One over all bounds is the largest.
+fn integer(text: &str) -> Option<i128> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let overflow = if digits.len() == text.len() { i128::MAX } else { i128::MIN };
+    Some(text.parse().unwrap_or(overflow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn refused<T>(result: Result<T, Refusal>) -> Result<T, String> {
+        result.map_err(|refusal| {
+            assert_eq!(refusal.status, 400);
+            refusal.text.into_owned()
+        })
+    }
+
+    #[test]
+    fn an_expiration_is_a_time_or_a_time_from_now() {
+        for (query, expected) in [
+            ("", None),
+            ("urlencoded=true", None),
+            ("expiration_ttl=60", Some(NOW + 60)),
+            ("urlencoded=true&expiration_ttl=2147483647", Some(NOW + 2_147_483_647)),
+            ("expiration=1800000060", Some(NOW + 60)),
+            ("expiration=1&expiration_ttl=61", Some(NOW + 61)),
+            ("expiration=1800009999&expiration_ttl=61", Some(NOW + 61)),
+            ("expiration=253402300799", Some(253_402_300_799)),
+        ] {
+            assert_eq!(refused(expires_at(Query(query), NOW)), Ok(expected), "{query}");
+        }
+    }
+
+    #[test]
+    fn an_expiration_that_can_not_be_is_refused() {
+        const TTL: &str = "Invalid expiration_ttl of ";
+        const TIME: &str = "Invalid expiration of ";
+        const NO_TIME: &str = ". Please specify integer greater than the current number of \
+                               seconds since the UNIX epoch.";
+        const NEAR: &str = ". Expiration times must be at least 60 seconds in the future.";
+        let positive = ". Please specify integer greater than 0.";
+        for (query, expected) in [
+            ("expiration_ttl=0", format!("{TTL}0{positive}")),
+            ("expiration_ttl=-1", format!("{TTL}-1{positive}")),
+            ("expiration_ttl=", format!("{TTL}{positive}")),
+            ("expiration_ttl=61.5", format!("{TTL}61.5{positive}")),
+            ("expiration_ttl=61x&expiration=1900000000", format!("{TTL}61x{positive}")),
+            ("expiration_ttl=%2B61", format!("{TTL}+61{positive}")),
+            ("expiration_ttl=1", format!("{TTL}1. Expiration TTL must be at least 60.")),
+            ("expiration_ttl=59", format!("{TTL}59. Expiration TTL must be at least 60.")),
+            ("expiration_ttl=253402300799", format!("{TTL}253402300799. {TOO_FAR}")),
+            ("expiration=", format!("{TIME}{NO_TIME}")),
+            ("expiration=0", format!("{TIME}0{NO_TIME}")),
+            ("expiration=-5", format!("{TIME}-5{NO_TIME}")),
+            ("expiration=soon", format!("{TIME}soon{NO_TIME}")),
+            ("expiration=1800000000", format!("{TIME}1800000000{NO_TIME}")),
+            ("expiration=1800000001", format!("{TIME}1800000001{NEAR}")),
+            ("expiration=1800000059", format!("{TIME}1800000059{NEAR}")),
+            ("expiration=1800000000000", format!("{TIME}1800000000000. {TOO_FAR}")),
+        ] {
+            assert_eq!(refused(expires_at(Query(query), NOW)), Err(expected), "{query}");
+        }
+        let huge = "9".repeat(50);
+        let query = format!("expiration_ttl={huge}");
+        assert_eq!(refused(expires_at(Query(&query), NOW)), Err(format!("{TTL}{huge}{positive}")));
+    }
+
+    #[test]
+    fn a_cache_ttl_is_at_least_30() {
+        for fine in ["30", "60", "2147483647", &"9".repeat(60)] {
+            assert_eq!(refused(check_cache_ttl(fine)), Ok(()), "{fine}");
+        }
+        for bad in ["29", "0", "-1", "", "NaN", "30abc", "1e3"] {
+            let expected = format!("Invalid cache_ttl of {bad}. Cache TTL must be at least 30.");
+            assert_eq!(refused(check_cache_ttl(bad)), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_page_has_1_to_1000_keys() {
+        const LOW: &str = "Please specify an integer greater than 0.";
+        const HIGH: &str = "Please specify an integer less than 1000.";
+        for (query, expected) in [
+            ("", Ok(1000)),
+            ("prefix=", Ok(1000)),
+            ("key_count_limit=1", Ok(1)),
+            ("key_count_limit=1000", Ok(1000)),
+            ("key_count_limit=0", Err(("0", LOW))),
+            ("key_count_limit=-1", Err(("-1", LOW))),
+            ("key_count_limit=ten", Err(("ten", LOW))),
+            ("key_count_limit=", Err(("", LOW))),
+            ("key_count_limit=1001", Err(("1001", HIGH))),
+            ("key_count_limit=99999999999999999999", Err(("99999999999999999999", HIGH))),
+        ] {
+            let expected = expected
+                .map_err(|(value, why)| format!("Invalid key_count_limit of {value}. {why}"));
+            assert_eq!(refused(list_limit(Query(query))), expected, "{query}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Refusals: a status and a sentence, which goes into the reason phrase, for that is all that a
+//! Worker gets to see of it, and into the body, for people.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
+use kv_core::{NamespaceId, ReadError, WriteError, limits};
+
+use crate::body::Body;
+
+/// The longest reason phrase: what is longer is cut, as miniflare does.
+const MAX_PHRASE_BYTES: usize = 512;
+
+/// The longest piece of a caller's text that a sentence repeats, in characters.
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// Why a call was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status of the response.
+    pub status: StatusCode,
+    /// What went wrong and what to do, for people.
+    pub text: Cow<'static, str>,
+    /// Seconds after which the same call may do, if it may.
+    pub retry_after: Option<u8>,
+    /// The methods that would do, where this one does not.
+    pub allow: Option<&'static str>,
+    /// The request's body was not read to its end, so its connection must end.
+    pub close: bool,
+}
+
+impl Refusal {
+    /// A refusal of this status with this sentence.
+    #[must_use]
+    pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { status, text: text.into(), retry_after: None, allow: None, close: false }
+    }
+
+    /// A 400.
+    #[must_use]
+    pub fn invalid(text: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// A 413.
+    #[must_use]
+    pub fn too_large(text: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    }
+
+    /// A value of `length` bytes is over the limit.
+    #[must_use]
+    pub fn value_too_long(length: u64) -> Refusal {
+        let limit = limits::MAX_VALUE_BYTES;
+        Refusal::too_large(format!("Value length of {length} exceeds limit of {limit}."))
+    }
+
+    /// A key or a prefix of `length` bytes is over the limit.
+    #[must_use]
+    pub fn key_too_long(length: usize) -> Refusal {
+        let limit = limits::MAX_KEY_BYTES;
+        Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            format!("UTF-8 encoded length of {length} exceeds key length limit of {limit}."),
+        )
+    }
+
+    /// There is no such method here; `allow` lists those that there are.
+    #[must_use]
+    pub fn method(method: &http::Method, allow: &'static str) -> Refusal {
+        let text =
+            format!("{} is not a method of this path. Use one of {allow}.", shown(method.as_str()));
+        Refusal { allow: Some(allow), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text) }
+    }
+
+    /// There is no such namespace.
+    ///
+    /// To a runtime a single get must not say 404 (`null_for_404`): it would make `null` of it, and
+    /// a Worker whose namespace is misspelt would find all its keys missing without a word.
+    #[must_use]
+    pub fn unknown_namespace(namespace: &str, null_for_404: bool) -> Refusal {
+        if namespace.is_empty() {
+            return Refusal::invalid("The name of the namespace is empty.");
+        }
+        let status = if null_for_404 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND };
+        let (name, command) = (shown(namespace), creation(namespace));
+        Refusal::new(status, format!("Unknown namespace {name}. Make it with: {command}"))
+    }
+
+    /// The request's body broke off. Nobody may be there to read this.
+    #[must_use]
+    pub fn cut_body() -> Refusal {
+        let text = "The body of the request ended before its time. Nothing was written.";
+        Refusal { close: true, ..Refusal::invalid(text) }
+    }
+
+    /// A 503 that passes by itself.
+    pub(super) fn busy(text: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { retry_after: Some(1), ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+    }
+
+    /// The response to a caller who reads bodies, or (`false`) to a runtime, which does not: an
+    /// unread body costs it the connection.
+    #[must_use]
+    pub fn into_response(self, with_body: bool) -> Response<Body> {
+        let body = if with_body { Body::full(format!("{}\n", self.text)) } else { Body::empty() };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        response.extensions_mut().insert(phrase(&self.text));
+        let headers = response.headers_mut();
+        if with_body {
+            let text = HeaderValue::from_static("text/plain; charset=utf-8");
+            headers.insert(header::CONTENT_TYPE, text);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Refusal {
+        const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+        match error {
+            // The door's own limits come first, so this is one that only the store knows.
+            WriteError::Invalid(text) | WriteError::Taken(text) => Refusal::invalid(text),
+            WriteError::UnknownNamespace(id) => Refusal::unknown_namespace(&id.to_string(), false),
+            WriteError::QueueFull => Refusal::busy(
+                "Too many writes are waiting. Nothing was written. Try again in a second.",
+            ),
+            WriteError::DiskFull => Refusal::busy(
+                "The server's disk is full. Nothing was written. Try again when there is room.",
+            ),
+            WriteError::Closed => {
+                Refusal::busy("The server is stopping. Nothing was written. Try again.")
+            }
+            WriteError::ReadOnly(why) => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("The server takes no writes now: {why}. Nothing was written."),
+            ),
+            WriteError::Failed(why) => {
+                Refusal::new(INTERNAL, format!("The write failed: {why}. Nothing was written."))
+            }
+            WriteError::OutcomeUnknown(why) => Refusal::new(
+                INTERNAL,
+                format!(
+                    "The outcome of this write is not known: {why}. Read the key back, or write \
+                     it again."
+                ),
+            ),
+            other => Refusal::new(INTERNAL, format!("The write failed: {other}.")),
+        }
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Refusal {
+        tracing::error!(%error, "a read failed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The read failed: {error}."))
+    }
+}
+
+/// The command that makes the namespace of this name, ready for a shell.
+fn creation(name: &str) -> String {
+    const CREATE: &str = "waypost namespace create";
+    let is_plain = |letter: char| letter.is_alphanumeric() || "._-/:@%+".contains(letter);
+    // An id is no title.
+    if name.parse::<NamespaceId>().is_ok() {
+        return format!("{CREATE} TITLE --id {name}");
+    }
+    if name.chars().count() > MAX_SHOWN_CHARS || name.chars().any(char::is_control) {
+        return format!("{CREATE} TITLE");
+    }
+    let dashes = if name.starts_with('-') { "-- " } else { "" };
+    if name.chars().all(is_plain) {
+        return format!("{CREATE} {dashes}{name}");
+    }
+    format!("{CREATE} {dashes}'{}'", name.replace('\'', r"'\''"))
+}
+
+/// A caller's text as a sentence repeats it: not too long.
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+    }
+}
+
+/// A sentence as a reason phrase: printable ASCII, everything else escaped as in JSON.
+///
+/// Bytes outside ASCII would be legal there, but workerd 1.20261117.1 then shows no phrase at all.
+#[must_use]
+pub fn phrase(text: &str) -> ReasonPhrase {
+    let mut phrase = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let before = phrase.len();
+        match letter {
+            ' '..='~' => phrase.push(letter),
+            _ => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    write!(phrase, "\\u{unit:04x}").expect("a string takes all that is written");
+                }
+            }
+        }
+        if phrase.len() > MAX_PHRASE_BYTES {
+            phrase.truncate(before);
+            break;
+        }
+    }
+    ReasonPhrase::try_from(Bytes::from(phrase)).expect("printable ASCII is a reason phrase")
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_phrase_is_printable_ascii_of_at_most_512_bytes() {
+        for (text, expected) in [
+            ("", String::new()),
+            ("Key names must not be empty", "Key names must not be empty".into()),
+            ("a\r\nb\tc\u{7f}", "a\\u000d\\u000ab\\u0009c\\u007f".into()),
+            ("\u{e9} \u{1f600}", "\\u00e9 \\ud83d\\ude00".into()),
+            (&"x".repeat(600), "x".repeat(512)),
+            (&"\u{1f600}".repeat(100), "\\ud83d\\ude00".repeat(42)),
+        ] {
+            assert_eq!(phrase(text).as_bytes(), expected.as_bytes(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_of_the_caller_is_cut() {
+        assert_eq!(shown("short"), "short");
+        assert_eq!(shown(&"\u{e9}".repeat(101)), format!("{}...", "\u{e9}".repeat(100)));
+    }
+
+    #[test]
+    fn an_unknown_namespace_is_a_404_but_never_where_that_becomes_null() {
+        let text = "Unknown namespace prod. Make it with: waypost namespace create prod";
+        for (null_for_404, status) in [(true, 400), (false, 404)] {
+            let refusal = Refusal::unknown_namespace("prod", null_for_404);
+            assert_eq!((refusal.status.as_u16(), &refusal.text[..]), (status, text));
+            assert_eq!(Refusal::unknown_namespace("", null_for_404).status, 400);
+        }
+    }
+
+    #[test]
+    fn the_command_that_makes_a_namespace_can_be_pasted_into_a_shell() {
+        let id = "0F2ac74b498b48028cb68387c421e279";
+        for (name, arguments) in [
+            ("a-b.c_d", "a-b.c_d"),
+            ("na\u{ef}ve", "na\u{ef}ve"),
+            (id, &format!("TITLE --id {id}")),
+            ("a b; rm *", "'a b; rm *'"),
+            ("it's $HOME", r"'it'\''s $HOME'"),
+            ("-x", "-- -x"),
+            ("a\nb", "TITLE"),
+            (&"x".repeat(101), "TITLE"),
+        ] {
+            assert_eq!(creation(name), format!("waypost namespace create {arguments}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sentence_goes_into_the_phrase_and_for_people_into_the_body() {
+        for (with_body, expected) in [(true, "Wait \u{e9}.\n"), (false, "")] {
+            let refusal = Refusal { close: true, ..Refusal::busy("Wait \u{e9}.") };
+            let response = refusal.into_response(with_body);
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+            assert_eq!(response.headers()[header::CONNECTION], "close");
+            assert_eq!(response.headers().contains_key(header::CONTENT_TYPE), with_body);
+            let reason = response.extensions().get::<ReasonPhrase>().unwrap();
+            assert_eq!(reason.as_bytes(), b"Wait \\u00e9.");
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn every_refused_write_says_what_became_of_it() {
+        for (error, status, retry, says) in [
+            (WriteError::QueueFull, 503, Some(1), "Try again"),
+            (WriteError::DiskFull, 503, Some(1), "Nothing was written"),
+            (WriteError::Closed, 503, Some(1), "Nothing was written"),
+            (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
+            (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
+            (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
+            (WriteError::Invalid("it is".into()), 400, None, "it is"),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!((refusal.status.as_u16(), refusal.retry_after), (status, retry));
+            assert!(refusal.text.contains(says), "{}", refusal.text);
+        }
+    }
+}

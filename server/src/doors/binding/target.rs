@@ -1,0 +1,268 @@
+//! What a request's target says: the key in its path, the options in its query.
+
+use std::borrow::Cow;
+
+use http::uri::{PathAndQuery, Uri};
+use kv_core::limits::MAX_KEY_BYTES;
+use percent_encoding::percent_decode_str;
+
+use super::refusal::Refusal;
+
+/// The target of a call: a raw path, beginning with `/` or empty, and a raw query.
+///
+/// Nothing is decoded, merged or normalised before [`Target::key`]: `//`, `..` and `%2F` are parts
+/// of keys.
+#[derive(Clone, Debug)]
+pub struct Target {
+    whole: PathAndQuery,
+    start: usize,
+}
+
+impl Target {
+    /// The whole target of a request.
+    #[must_use]
+    pub fn whole(uri: &Uri) -> Target {
+        Target::after(uri, "")
+    }
+
+    /// The target behind `prefix`, which the caller has seen at the start of the raw path.
+    ///
+    /// # Panics
+    /// In a debug build, if the path does not start with the prefix.
+    #[must_use]
+    pub fn after(uri: &Uri, prefix: &str) -> Target {
+        debug_assert!(uri.path().starts_with(prefix));
+        let whole = uri.path_and_query().cloned();
+        Target { whole: whole.unwrap_or(PathAndQuery::from_static("/")), start: prefix.len() }
+    }
+
+    /// The target of a URL in the form that a runtime gives it: `https://fake-host/key?query`, or
+    /// `https://fake-host?query` for a list.
+    ///
+    /// # Errors
+    /// If it is no such URL.
+    pub fn of_url(url: &[u8]) -> Result<Target, Refusal> {
+        let refusal = || Refusal::invalid("MF-URL is not the URL of a KV call");
+        let text = str::from_utf8(url).map_err(|_not_text| refusal())?;
+        let (_scheme, rest) = text.split_once("://").ok_or_else(refusal)?;
+        let target = rest.find(['/', '?']).map_or("/", |start| &rest[start..]);
+        let whole = PathAndQuery::try_from(target).map_err(|_illegal| refusal())?;
+        Ok(Target { whole, start: 0 })
+    }
+
+    /// The raw path, beginning with `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self.whole.path().get(self.start..) {
+            None | Some("") => "/",
+            Some(path) => path,
+        }
+    }
+
+    /// The raw query, without its `?`.
+    #[must_use]
+    pub fn query(&self) -> Query<'_> {
+        Query(self.whole.query().unwrap_or(""))
+    }
+
+    /// The key that the path spells.
+    ///
+    /// # Errors
+    /// If it spells none, or none that may be.
+    pub fn key(&self) -> Result<Cow<'_, str>, Refusal> {
+        let raw = &self.path()[1..];
+        let key = if self.query().is_urlencoded() { decode_key(raw)? } else { Cow::Borrowed(raw) };
+        check_key(&key)?;
+        Ok(key)
+    }
+}
+
+/// Decodes a percent-encoded key, once. A `+` stays what it is.
+///
+/// # Errors
+/// If a `%` has no two digits behind it, or the bytes are not UTF-8.
+pub fn decode_key(raw: &str) -> Result<Cow<'_, str>, Refusal> {
+    if !raw.contains('%') {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let undecodable = || Refusal::invalid("Could not URL-decode key name");
+    let is_escaped = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !raw.split('%').skip(1).all(is_escaped) {
+        return Err(undecodable());
+    }
+    percent_decode_str(raw).decode_utf8().map_err(|_not_utf8| undecodable())
+}
+
+/// Whether a key may be.
+///
+/// # Errors
+/// If not.
+pub fn check_key(key: &str) -> Result<(), Refusal> {
+    match key {
+        "" => Err(Refusal::invalid("Key names must not be empty")),
+        "." | ".." => Err(Refusal::invalid(format!(
+            "Illegal key name \"{key}\". Please use a different name."
+        ))),
+        _ if key.len() > MAX_KEY_BYTES => Err(Refusal::key_too_long(key.len())),
+        _ => Ok(()),
+    }
+}
+
+/// A raw query: `name=value&…`, form-encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a>(pub &'a str);
+
+impl<'a> Query<'a> {
+    /// The decoded value of the first parameter of this name.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<Cow<'a, [u8]>> {
+        self.0.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name || *form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
+        })
+    }
+
+    /// [`Query::get`] as text: what is not UTF-8 in it becomes U+FFFD.
+    #[must_use]
+    pub fn text(self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name).map(|value| match value {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        })
+    }
+
+    /// Whether the path is percent-encoded. All runtimes say so, in their first parameter; without
+    /// it the path is the key, as it stands.
+    #[must_use]
+    pub fn is_urlencoded(self) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        self.0 == "urlencoded=true"
+            || self.get("urlencoded").is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
+    }
+}
+
+/// Decodes a form-encoded name or value: `+` is a space, and a stray `%` is itself.
+fn form_decode(raw: &str) -> Cow<'_, [u8]> {
+    if !raw.contains('+') {
+        return percent_decode_str(raw).into();
+    }
+    let spaced = raw.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(target: &str) -> Result<String, (u16, String)> {
+        let target = Target::whole(&target.parse().unwrap());
+        target
+            .key()
+            .map(Cow::into_owned)
+            .map_err(|refusal| (refusal.status.as_u16(), refusal.text.into_owned()))
+    }
+
+    #[test]
+    fn a_path_spells_its_key() {
+        for (target, key) in [
+            ("/a?urlencoded=true", "a"),
+            ("/a%2Fb?urlencoded=true", "a/b"),
+            ("/bulk%2Fget?urlencoded=true", "bulk/get"),
+            ("/a+b?urlencoded=true", "a+b"),
+            ("/%2B?urlencoded=true", "+"),
+            ("/%252F?urlencoded=true", "%2F"),
+            ("/[x]|^?urlencoded=true", "[x]|^"),
+            ("/%00%0A?urlencoded=true", "\0\n"),
+            ("/%E2%82%AC?urlencoded=TRUE&cache_ttl=60", "\u{20ac}"),
+            ("/a?cache_ttl=60&urlencoded=true", "a"),
+            ("//a//?urlencoded=true", "/a//"),
+            ("/../a?urlencoded=true", "../a"),
+            ("/a%2Fb", "a%2Fb"),
+            ("/a%2?urlencoded=false", "a%2"),
+            ("/a/b", "a/b"),
+            ("https://fake-host/a%20b?urlencoded=true", "a b"),
+        ] {
+            assert_eq!(key_of(target).as_deref(), Ok(key), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_spells_no_key_is_refused() {
+        let undecodable = (400, "Could not URL-decode key name");
+        let empty = (400, "Key names must not be empty");
+        let long = format!("/{}", "x".repeat(513));
+        let dot = (400, r#"Illegal key name ".". Please use a different name."#);
+        let dots = (400, r#"Illegal key name "..". Please use a different name."#);
+        let length = (414, "UTF-8 encoded length of 513 exceeds key length limit of 512.");
+        for (target, (status, text)) in [
+            ("/%ED%A0%80?urlencoded=true", undecodable),
+            ("/%FF?urlencoded=true", undecodable),
+            ("/%?urlencoded=true", undecodable),
+            ("/a%2?urlencoded=true", undecodable),
+            ("/%G0?urlencoded=true", undecodable),
+            ("/%+1?urlencoded=true", undecodable),
+            ("/?urlencoded=true", empty),
+            ("/", empty),
+            ("/.", dot),
+            ("/%2e?urlencoded=true", dot),
+            ("/%2E.?urlencoded=true", dots),
+            (&long, length),
+        ] {
+            assert_eq!(key_of(target), Err((status, text.to_owned())), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_512_bytes_is_let_in_whatever_its_spelling() {
+        let target = format!("/{}?urlencoded=true", "%C3%A9".repeat(256));
+        assert_eq!(key_of(&target), Ok("\u{e9}".repeat(256)));
+    }
+
+    #[test]
+    fn a_target_begins_behind_the_doors_prefix() {
+        let uri = "/binding/ns/a%2Fb?urlencoded=true".parse().unwrap();
+        assert_eq!(Target::after(&uri, "/binding/ns").key().unwrap(), "a/b");
+        for bare in ["/binding/ns", "/binding/ns/", "/binding/ns?prefix=a"] {
+            assert_eq!(Target::after(&bare.parse().unwrap(), "/binding/ns").path(), "/", "{bare}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_the_runtime_is_cut_to_its_target() {
+        for (url, path, query) in [
+            ("https://fake-host/a?urlencoded=true", "/a", "urlencoded=true"),
+            ("https://fake-host", "/", ""),
+            ("https://fake-host?prefix=a%2F", "/", "prefix=a%2F"),
+            ("https://fake-host/bulk/get", "/bulk/get", ""),
+        ] {
+            let target = Target::of_url(url.as_bytes()).unwrap();
+            assert_eq!((target.path(), target.query().0), (path, query), "{url}");
+        }
+        for url in ["", "/a", "https:/a", "https://fake-host/a b", "https://fake-host/\u{1}"] {
+            assert!(Target::of_url(url.as_bytes()).is_err(), "{url:?}");
+        }
+        assert!(Target::of_url(b"https://fake-host/\xff").is_err());
+    }
+
+    #[test]
+    fn the_values_of_a_query_are_form_encoded() {
+        let query = Query("a=1&b=x+y%2B%20%&c&d=&a=2&%65=3&f=%FF&g+h=4");
+        for (name, value) in [
+            ("a", Some("1")),
+            ("b", Some("x y+ %")),
+            ("c", Some("")),
+            ("d", Some("")),
+            ("e", Some("3")),
+            ("f", Some("\u{fffd}")),
+            ("g h", Some("4")),
+            ("h", None),
+        ] {
+            assert_eq!(query.text(name).as_deref(), value, "{name}");
+        }
+        assert_eq!(query.get("f").as_deref(), Some(&b"\xff"[..]));
+    }
+}

@@ -1,0 +1,53 @@
+//! `/healthz`, `/readyz` and `/metrics`: for monitors.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `GET /healthz` | 200 as long as the process answers at all: else restart it |
+//! | `GET /readyz` | 200 if this location takes reads and writes, else 503 with the reason: send it no traffic |
+//! | `GET /metrics` | Prometheus text |
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, routing::get};
+use hyper::{Response, StatusCode, header::HeaderValue};
+use kv_core::Role;
+
+use crate::{app::App, body::Body, metrics::Gauges, reply};
+
+/// The type of Prometheus' text format.
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The routes of this door.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(async || reply::text(StatusCode::OK, "alive")))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
+    match app.unready() {
+        None => reply::text(StatusCode::OK, "ready"),
+        Some(why) => reply::text(StatusCode::SERVICE_UNAVAILABLE, why),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
+    let status = app.store.status();
+    let gauges = Gauges {
+        queue_operations: app.writes.under_way(),
+        queue_capacity: app.store.queue_capacity(),
+        store_bytes: status.bytes,
+        bodies_waiting: app.store.bodies_waiting(),
+        store_role: match status.role {
+            Role::Writer => "writer",
+            Role::Waiting(_) => "waiting",
+            Role::ReadOnly(_) => "read_only",
+            Role::Closed(_) => "closed",
+        },
+        namespaces: app.store.namespaces().iter().count(),
+        limits: app.rate_limits.gauges(),
+    };
+    reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges))
+}

@@ -1,0 +1,295 @@
+//! From a request of Envoy to its answer.
+
+use std::{cmp::Reverse, collections::HashSet, ops::Range, time::Duration};
+
+use ratelimit::{Algorithm, Decision, Hit, Limit};
+
+use super::{
+    Rls,
+    fields::reset_seconds,
+    proto::{
+        self, Code, CurrentLimit, DescriptorStatus, RateLimitDescriptor, RateLimitOverride,
+        RateLimitRequest, RateLimitResponse, Unit,
+    },
+    tree::{Rule, Tree, counter_of},
+};
+use crate::rate_limits::{Period, RateLimits};
+
+/// The most descriptors of a request.
+pub const MAX_DESCRIPTORS: usize = 1000;
+
+/// Why a request means nothing. Nothing was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// It names no domain.
+    #[error("rate limit domain must not be empty")]
+    NoDomain,
+    /// It has no descriptor.
+    #[error("rate limit descriptor list must not be empty")]
+    NoDescriptors,
+    /// It has more than [`MAX_DESCRIPTORS`].
+    #[error("a request has {0} descriptors, and can have {MAX_DESCRIPTORS}")]
+    Descriptors(usize),
+    /// A limit that came with it has a unit that nobody knows.
+    #[error("a descriptor's limit has the unit {0}, which is none of envoy.type.v3.RateLimitUnit")]
+    Unit(i32),
+}
+
+/// What a descriptor comes to.
+enum Matched<'a> {
+    Nothing,
+    Unlimited(&'a Rule),
+    Limited(Limited<'a>),
+}
+
+/// A descriptor that has a limit.
+struct Limited<'a> {
+    /// None of a limit that came with the request.
+    rule: Option<&'a Rule>,
+    limit: Limit,
+    unit: Unit,
+    /// Where the name of its counter is among all.
+    key: Range<usize>,
+    cost: u32,
+    is_refund: bool,
+}
+
+/// Decides on a request at a time of the limiter, and counts its hits.
+///
+/// The descriptors count all together or not at all: a hit that one limit denies uses up none of the
+/// others.
+///
+/// # Errors
+/// If the request means nothing.
+pub fn decide(
+    rls: &Rls,
+    rates: &RateLimits,
+    now_ms: u64,
+    request: &RateLimitRequest,
+) -> Result<RateLimitResponse, Invalid> {
+    let descriptors = &request.descriptors;
+    match descriptors.len() {
+        _ if request.domain.is_empty() => return Err(Invalid::NoDomain),
+        0 => return Err(Invalid::NoDescriptors),
+        MAX_DESCRIPTORS.. if descriptors.len() > MAX_DESCRIPTORS => {
+            return Err(Invalid::Descriptors(descriptors.len()));
+        }
+        _ => {}
+    }
+    let Some(tree) = rls.domains.get(&request.domain) else {
+        rls.counts.unknown_domain();
+        return Ok(response(vec![unmatched(); descriptors.len()]));
+    };
+    let mut keys = String::new();
+    let mut matched = Vec::with_capacity(descriptors.len());
+    for descriptor in descriptors {
+        matched.push(match_one(tree, descriptor, request.hits_addend, &mut keys)?);
+    }
+    drop_replaced(&mut matched);
+    let decisions = check(rates, tree, now_ms, &matched, &keys);
+    Ok(answer(rls, rates, tree, &matched, &keys, &decisions))
+}
+
+fn match_one<'a>(
+    tree: &'a Tree,
+    descriptor: &RateLimitDescriptor,
+    hits: u32,
+    keys: &mut String,
+) -> Result<Matched<'a>, Invalid> {
+    let start = keys.len();
+    let (rule, limit, unit) = match &descriptor.limit {
+        Some(sent) => {
+            let (limit, unit) = overriding(sent)?;
+            counter_of(&descriptor.entries, keys);
+            (None, limit, unit)
+        }
+        None => match tree.find(&descriptor.entries, keys) {
+            None => return Ok(Matched::Nothing),
+            Some(rule) => match rule.limit {
+                None => return Ok(Matched::Unlimited(rule)),
+                Some(limit) => (Some(rule), limit, rule.unit),
+            },
+        },
+    };
+    let cost = match descriptor.hits_addend {
+        Some(hits) => u32::try_from(hits).unwrap_or(u32::MAX),
+        None => hits.max(1),
+    };
+    let key = start..keys.len();
+    let is_refund = descriptor.is_negative_hits;
+    Ok(Matched::Limited(Limited { rule, limit, unit, key, cost, is_refund }))
+}
+
+/// The limit that came with a descriptor. It counts by the sliding window, as long as that can hold
+/// so many.
+fn overriding(sent: &RateLimitOverride) -> Result<(Limit, Unit), Invalid> {
+    let unknown = Invalid::Unit(sent.unit);
+    let unit = Unit::try_from(sent.unit).map_err(|_not_one| unknown)?;
+    let period = Period::of_ms(unit.ms().ok_or(unknown)?);
+    let count = sent.requests_per_unit;
+    let by = |algorithm| crate::rate_limits::limit(algorithm, count, period, None);
+    let limit = by(Algorithm::Sliding).or_else(|_too_large| by(Algorithm::Fixed));
+    Ok((limit.map_err(|_not_reached| unknown)?, unit))
+}
+
+/// Limits that a limit of another descriptor replaces do not apply.
+fn drop_replaced(matched: &mut [Matched<'_>]) {
+    let mut replaced = HashSet::new();
+    for one in &*matched {
+        let rule = match one {
+            Matched::Limited(Limited { rule: Some(rule), .. }) | Matched::Unlimited(rule) => rule,
+            _ => continue,
+        };
+        replaced.extend(rule.replaces.iter().map(String::as_str));
+    }
+    if replaced.is_empty() {
+        return;
+    }
+    for one in matched {
+        if let Matched::Limited(Limited { rule: Some(rule), .. }) = one
+            && replaced.contains(&rule.name[..])
+        {
+            *one = Matched::Nothing;
+        }
+    }
+}
+
+impl Limited<'_> {
+    fn hit<'b>(&self, tree: &'b Tree, keys: &'b str) -> Hit<'b> {
+        Hit {
+            namespace: tree.namespace.as_bytes(),
+            key: &keys.as_bytes()[self.key.clone()],
+            limit: self.limit,
+            cost: self.cost,
+        }
+    }
+}
+
+/// A decision for each descriptor that has a limit, in their order.
+fn check(
+    rates: &RateLimits,
+    tree: &Tree,
+    now_ms: u64,
+    matched: &[Matched<'_>],
+    keys: &str,
+) -> Vec<Decision> {
+    let limiter = rates.limiter();
+    let hits: Vec<Hit<'_>> = limited(matched)
+        .filter(|limited| !limited.is_refund)
+        .map(|limited| limited.hit(tree, keys))
+        .collect();
+    let (allowed, decisions) = match &hits[..] {
+        [] => (true, Vec::new()),
+        [hit] => {
+            let decision = limiter.check_at(now_ms, hit);
+            (decision.allowed, vec![decision])
+        }
+        hits => {
+            let all = limiter.check_all_at(now_ms, hits);
+            (all.allowed, all.decisions)
+        }
+    };
+    let mut decisions = decisions.into_iter();
+    let decide = |limited: &Limited<'_>| {
+        if !limited.is_refund {
+            return decisions.next();
+        }
+        let hit = limited.hit(tree, keys);
+        if allowed {
+            limiter.refund_at(now_ms, &hit);
+        }
+        // To give back is never over a limit, whatever the counter says.
+        let state = limiter.peek_at(now_ms, &Hit { cost: 0, ..hit });
+        Some(Decision { allowed: true, shadowed: false, ..state })
+    };
+    limited(matched).map_while(decide).collect()
+}
+
+fn limited<'a, 'b>(matched: &'b [Matched<'a>]) -> impl Iterator<Item = &'b Limited<'a>> {
+    matched.iter().filter_map(|one| match one {
+        Matched::Limited(limited) => Some(limited),
+        _ => None,
+    })
+}
+
+/// Says what became of each descriptor, and counts it.
+fn answer(
+    rls: &Rls,
+    rates: &RateLimits,
+    tree: &Tree,
+    matched: &[Matched<'_>],
+    keys: &str,
+    decisions: &[Decision],
+) -> RateLimitResponse {
+    let mut decisions = decisions.iter();
+    let mut closest: Option<(&Limited<'_>, &Decision)> = None;
+    let mut statuses = Vec::with_capacity(matched.len());
+    for one in matched {
+        let limited = match one {
+            Matched::Nothing => {
+                rls.counts.unmatched();
+                statuses.push(unmatched());
+                continue;
+            }
+            Matched::Unlimited(rule) => {
+                rls.tally(rates, Some(rule)).count(false, false);
+                statuses.push(DescriptorStatus { limit_remaining: u32::MAX, ..unmatched() });
+                continue;
+            }
+            Matched::Limited(limited) => limited,
+        };
+        let decision = decisions.next().expect("each descriptor that has a limit was decided on");
+        let hit = limited.hit(tree, keys);
+        rates.decided(rls.tally(rates, limited.rule), hit.namespace, hit.key, decision);
+        statuses.push(status(limited, decision));
+        if closest.is_none_or(|(_, other)| rank(decision) < rank(other)) {
+            closest = Some((limited, decision));
+        }
+    }
+    let mut response = response(statuses);
+    if let Some((limited, decision)) = closest {
+        let name = limited.rule.map_or("", |rule| &rule.name);
+        response.response_headers_to_add = rls.fields.of(name, &limited.limit, decision);
+    }
+    response
+}
+
+/// The least is what a client is told: of denials the one that takes the longest to pass, for only then
+/// do all; else where the least remains.
+fn rank(decision: &Decision) -> (bool, Reverse<Duration>, u32) {
+    let wait = decision.retry_after.unwrap_or(Duration::MAX);
+    (
+        decision.allowed,
+        Reverse(if decision.allowed { Duration::ZERO } else { wait }),
+        decision.remaining,
+    )
+}
+
+fn response(statuses: Vec<DescriptorStatus>) -> RateLimitResponse {
+    let is_over = statuses.iter().any(|status| status.code == i32::from(Code::OverLimit));
+    let overall = if is_over { Code::OverLimit } else { Code::Ok };
+    RateLimitResponse { overall_code: overall.into(), statuses, ..Default::default() }
+}
+
+/// No limit applies.
+fn unmatched() -> DescriptorStatus {
+    DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
+}
+
+fn status(limited: &Limited<'_>, decision: &Decision) -> DescriptorStatus {
+    let code = if decision.allowed { Code::Ok } else { Code::OverLimit };
+    let seconds = i64::try_from(reset_seconds(decision)).unwrap_or(i64::MAX);
+    DescriptorStatus {
+        code: code.into(),
+        current_limit: Some(CurrentLimit {
+            requests_per_unit: limited.limit.count(),
+            unit: limited.unit.into(),
+            name: limited.rule.map(|rule| rule.name.clone()).unwrap_or_default(),
+        }),
+        // "The limit remaining in the current time unit" (rls.proto), also of a denial: a request of more
+        // hits than that leaves it as it is, for those of fewer.
+        limit_remaining: decision.remaining,
+        duration_until_reset: Some(proto::Duration { seconds }),
+    }
+}

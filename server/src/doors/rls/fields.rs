@@ -1,0 +1,139 @@
+//! The headers that Envoy is asked to add to its client's response.
+
+use std::str::FromStr;
+
+use ratelimit::{Decision, Limit, headers};
+
+use super::proto::HeaderValue;
+
+/// Which headers are added: the setting `rls-headers`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fields {
+    /// None. Envoy's own `enable_x_ratelimit_headers` works without them.
+    #[default]
+    None,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset`, as many services have them.
+    XRateLimit,
+    /// `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`, as envoyproxy/ratelimit has them if
+    /// nothing else is said.
+    RateLimit,
+    /// `RateLimit-Policy` and `RateLimit`, of draft-ietf-httpapi-ratelimit-headers.
+    Ietf,
+}
+
+impl FromStr for Fields {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Fields, String> {
+        match name {
+            "none" => Ok(Fields::None),
+            "x-ratelimit" => Ok(Fields::XRateLimit),
+            "ratelimit" => Ok(Fields::RateLimit),
+            "ietf" => Ok(Fields::Ietf),
+            _ => Err(format!("{name:?} are no headers: say none, x-ratelimit, ratelimit or ietf")),
+        }
+    }
+}
+
+impl Fields {
+    /// The headers for a client whose request met this limit; a denial also has `Retry-After`. All
+    /// times are in whole seconds, rounded up.
+    pub(super) fn of(self, name: &str, limit: &Limit, decision: &Decision) -> Vec<HeaderValue> {
+        let mut fields = match self {
+            Fields::None => return Vec::new(),
+            Fields::XRateLimit => three("x-ratelimit", limit, decision),
+            Fields::RateLimit => three("ratelimit", limit, decision),
+            Fields::Ietf => {
+                let name = if name.is_empty() { UNNAMED } else { name };
+                vec![
+                    field(headers::RATELIMIT_POLICY, headers::policy(name, limit)),
+                    field(headers::RATELIMIT, headers::state(name, decision)),
+                ]
+            }
+        };
+        if !decision.allowed
+            && let Some(seconds) = headers::retry_after(decision)
+        {
+            fields.push(field("retry-after", seconds.to_string()));
+        }
+        fields
+    }
+}
+
+/// What the IETF's fields call a limit that has no name.
+const UNNAMED: &str = "default";
+
+fn three(prefix: &str, limit: &Limit, decision: &Decision) -> Vec<HeaderValue> {
+    vec![
+        field(&format!("{prefix}-limit"), limit.count().to_string()),
+        field(&format!("{prefix}-remaining"), decision.remaining.to_string()),
+        field(&format!("{prefix}-reset"), reset_seconds(decision).to_string()),
+    ]
+}
+
+fn field(name: &str, value: String) -> HeaderValue {
+    HeaderValue { key: name.to_owned(), value }
+}
+
+/// How long a client does best to wait: until the same would pass, if it was denied; else until all
+/// of the limit is free again.
+pub(super) fn reset_seconds(decision: &Decision) -> u64 {
+    headers::retry_after(decision).unwrap_or_else(|| headers::seconds(decision.reset_after))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn shown(fields: Fields, decision: &Decision) -> Vec<String> {
+        let limit = Limit::sliding(5, Duration::from_secs(60)).unwrap();
+        let fields = fields.of("login", &limit, decision);
+        fields.into_iter().map(|field| format!("{}: {}", field.key, field.value)).collect()
+    }
+
+    const ALLOWED: Decision = Decision {
+        allowed: true,
+        limit: 5,
+        remaining: 3,
+        reset_after: Duration::from_millis(59_001),
+        retry_after: Some(Duration::ZERO),
+        shadowed: false,
+    };
+
+    const DENIED: Decision = Decision {
+        allowed: false,
+        remaining: 0,
+        retry_after: Some(Duration::from_millis(11_500)),
+        ..ALLOWED
+    };
+
+    #[test]
+    fn each_setting_has_its_headers() {
+        assert!(shown(Fields::None, &DENIED).is_empty());
+        let three = ["x-ratelimit-limit: 5", "x-ratelimit-remaining: 3", "x-ratelimit-reset: 60"];
+        assert_eq!(shown(Fields::XRateLimit, &ALLOWED), three);
+        let three = three.map(|line| line.trim_start_matches("x-").to_owned());
+        assert_eq!(shown(Fields::RateLimit, &ALLOWED), three);
+        let ietf = [r#"ratelimit-policy: "login";q=5;w=60"#, r#"ratelimit: "login";r=3;t=60"#];
+        assert_eq!(shown(Fields::Ietf, &ALLOWED), ietf);
+    }
+
+    #[test]
+    fn a_denial_says_when_the_same_would_pass() {
+        let fields = shown(Fields::XRateLimit, &DENIED);
+        assert!(fields.contains(&"x-ratelimit-reset: 12".into()), "{fields:?}");
+        assert!(fields.contains(&"retry-after: 12".into()), "{fields:?}");
+        let never = Decision { retry_after: None, ..DENIED };
+        let fields = shown(Fields::XRateLimit, &never);
+        assert!(fields.contains(&"x-ratelimit-reset: 60".into()), "{fields:?}");
+        assert!(!fields.iter().any(|field| field.starts_with("retry-after")), "{fields:?}");
+    }
+
+    #[test]
+    fn other_headers_are_refused_with_those_that_there_are() {
+        assert_eq!("ietf".parse(), Ok(Fields::Ietf));
+        assert!("X-RateLimit".parse::<Fields>().unwrap_err().contains("x-ratelimit, ratelimit"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Values with wildcards: `/api/*/action`.
+
+/// A value in which each `*` stands for any text, also for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    text: Box<str>,
+    /// What stands before the first `*`.
+    first: Box<str>,
+    /// What stands between two.
+    middle: Vec<Box<str>>,
+    /// What stands behind the last.
+    last: Box<str>,
+}
+
+impl Pattern {
+    /// The pattern of this text; none if it has no `*`.
+    pub(super) fn of(text: &str) -> Option<Pattern> {
+        let (first, rest) = text.split_once('*')?;
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        // `**` is as good as `*`.
+        let middle = middle.split('*').filter(|part| !part.is_empty());
+        Some(Pattern {
+            text: text.into(),
+            first: first.into(),
+            middle: middle.map(Into::into).collect(),
+            last: last.into(),
+        })
+    }
+
+    /// As it was written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a value is one of those that are meant.
+    pub(super) fn matches(&self, value: &str) -> bool {
+        let inner =
+            value.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&*self.last));
+        let Some(mut inner) = inner else { return false };
+        for part in &self.middle {
+            // The first place is as good as any: it leaves most for the parts behind it.
+            let Some((_, rest)) = inner.split_once(&**part) else { return false };
+            inner = rest;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_star_stands_for_any_text() {
+        for (pattern, values, others) in [
+            ("foo*", &["foo", "foobar", "foo*"][..], &["", "fo", "xfoo"][..]),
+            ("*", &["", "x"], &[]),
+            ("*.png", &[".png", "a.png"], &["png", "a.png2"]),
+            ("/api/*/action", &["/api/1/action", "/api//action"], &["/api/action", "/api/1/other"]),
+            ("a*b*c", &["abc", "aXbYc", "abbc", "abcbc"], &["ac", "acb", "aXc"]),
+            ("a*b*b*c", &["abbc", "abXbc"], &["abc"]),
+            ("ab*ba", &["abba"], &["aba"]),
+            ("a**b", &["ab", "axb"], &["a", "b"]),
+            ("\u{e9}*\u{e9}", &["\u{e9}\u{e9}"], &["\u{e9}"]),
+        ] {
+            let wildcard = Pattern::of(pattern).unwrap();
+            for value in values {
+                assert!(wildcard.matches(value), "{pattern} is to match {value:?}");
+            }
+            for value in others {
+                assert!(!wildcard.matches(value), "{pattern} is not to match {value:?}");
+            }
+        }
+        assert_eq!(Pattern::of("foo"), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! The tree of a domain's descriptors, and which limit a request's descriptor comes to.
+//!
+//! As in envoyproxy/ratelimit: each entry of a descriptor goes one level down, to the node of its
+//! key and value; else to the first whose wildcard matches the value; else to the node of its key
+//! alone. Nothing goes back up to try another way. A limit applies if it stands where the last entry
+//! comes to; each distinct descriptor has its own counter there.
+
+use std::collections::HashMap;
+
+use ratelimit::Limit;
+
+use super::{
+    pattern::Pattern,
+    proto::{Entry, Unit},
+};
+
+/// All domains, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Domains {
+    pub(super) domains: HashMap<String, Tree>,
+    /// The paths of the rules, by their numbers.
+    pub(super) paths: Vec<String>,
+    /// Those of them that count by the fixed window, for another algorithm can't hold so many.
+    pub(super) too_large: Vec<String>,
+}
+
+impl Domains {
+    /// The domain of this name.
+    #[must_use]
+    pub fn get(&self, domain: &str) -> Option<&Tree> {
+        self.domains.get(domain)
+    }
+
+    /// The path of each rule: `edge.tenant.path_/login*`, its place in the tree as envoyproxy/ratelimit
+    /// writes it. The rule with the number `i` has the `i`th.
+    #[must_use]
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// What an operator should know of them: that limits count otherwise than limits do that say no
+    /// algorithm.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let first = self.too_large.first()?;
+        let others = match self.too_large.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        Some(format!(
+            "{first}{others}: too many requests_per_unit for the algorithm of limits that name none, so \
+             counted by fixed windows; algorithm: fixed, or rls-algorithm, says that it is meant"
+        ))
+    }
+}
+
+/// A domain.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// Where its counters are among those of the location.
+    pub(super) namespace: String,
+    pub(super) root: Node,
+}
+
+/// What one level of a descriptor comes to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    pub(super) rule: Option<Rule>,
+    pub(super) children: HashMap<String, Branch>,
+}
+
+/// The nodes of one key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Branch {
+    pub(super) values: HashMap<String, Node>,
+    /// In the order in which they were written.
+    pub(super) wildcards: Vec<Wildcard>,
+    pub(super) any: Option<Box<Node>>,
+}
+
+/// A node whose value is a pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Wildcard {
+    pub(super) pattern: Pattern,
+    /// Whether all that match share a counter.
+    pub(super) is_shared: bool,
+    pub(super) node: Node,
+}
+
+/// A limit of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its number among all rules.
+    pub id: usize,
+    /// What it allows; none: everything.
+    pub limit: Option<Limit>,
+    /// The unit of its period.
+    pub unit: Unit,
+    /// Its name, or empty.
+    pub name: String,
+    /// The names of the rules that it replaces.
+    pub replaces: Vec<String>,
+}
+
+impl Tree {
+    /// The rule that a descriptor comes to. The name of its counter is written to `key`: it is the
+    /// same for two descriptors only if they share the counter.
+    pub(super) fn find(&self, entries: &[Entry], key: &mut String) -> Option<&Rule> {
+        let mut node = &self.root;
+        for entry in entries {
+            let branch = node.children.get(&entry.key)?;
+            let (next, shared) = branch.find(&entry.value)?;
+            push_entry(key, &entry.key, shared.map_or(&entry.value, Pattern::text));
+            node = next;
+        }
+        node.rule.as_ref()
+    }
+}
+
+impl Branch {
+    /// The node of a value, and the pattern that stands for the value in the name of the counter.
+    fn find(&self, value: &str) -> Option<(&Node, Option<&Pattern>)> {
+        if let Some(node) = self.values.get(value) {
+            return Some((node, None));
+        }
+        if let Some(found) = self.wildcards.iter().find(|it| it.pattern.matches(value)) {
+            return Some((&found.node, found.is_shared.then_some(&found.pattern)));
+        }
+        self.any.as_deref().map(|node| (node, None))
+    }
+}
+
+/// The name of the counter of a descriptor whose limit came with it.
+pub(super) fn counter_of(entries: &[Entry], key: &mut String) {
+    for entry in entries {
+        push_entry(key, &entry.key, &entry.value);
+    }
+}
+
+/// Writes `key=value`, and a comma behind each. What would be taken for one of these marks has a `\`
+/// before it, so that no two descriptors have one name.
+pub(super) fn push_entry(name: &mut String, key: &str, value: &str) {
+    push_escaped(name, key, &['\\', ',', '=']);
+    name.push('=');
+    push_escaped(name, value, &['\\', ',']);
+    name.push(',');
+}
+
+fn push_escaped(name: &mut String, text: &str, marks: &[char]) {
+    let mut rest = text;
+    while let Some(at) = rest.find(marks) {
+        let (clean, marked) = rest.split_at(at);
+        name.push_str(clean);
+        name.push('\\');
+        // Marks are one byte long.
+        let (mark, behind) = marked.split_at(1);
+        name.push_str(mark);
+        rest = behind;
+    }
+    name.push_str(rest);
+}

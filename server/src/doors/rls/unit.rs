@@ -1,0 +1,58 @@
+//! Units of time, as Envoy has them.
+
+use super::proto::Unit;
+
+const SECOND_MS: u64 = 1000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// The units by name and length. A month and a year are as long as envoyproxy/ratelimit has them.
+const UNITS: [(&str, Unit, u64); 7] = [
+    ("second", Unit::Second, SECOND_MS),
+    ("minute", Unit::Minute, MINUTE_MS),
+    ("hour", Unit::Hour, HOUR_MS),
+    ("day", Unit::Day, DAY_MS),
+    ("week", Unit::Week, 7 * DAY_MS),
+    ("month", Unit::Month, 30 * DAY_MS),
+    ("year", Unit::Year, 365 * DAY_MS),
+];
+
+impl Unit {
+    /// The unit of this name, in any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Unit> {
+        let found = UNITS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, unit, _)| *unit)
+    }
+
+    /// The unit that is so many milliseconds long; [`Unit::Unknown`] if none is.
+    #[must_use]
+    pub fn lasting(ms: u64) -> Unit {
+        UNITS.iter().find(|(.., length)| *length == ms).map_or(Unit::Unknown, |(_, unit, _)| *unit)
+    }
+
+    /// Its milliseconds; none of [`Unit::Unknown`].
+    #[must_use]
+    pub fn ms(self) -> Option<u64> {
+        UNITS.iter().find(|(_, unit, _)| *unit == self).map(|(.., ms)| *ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_has_a_name_and_a_length_that_no_other_has() {
+        for (name, unit, ms) in UNITS {
+            assert_eq!(Unit::named(name), Some(unit));
+            assert_eq!(Unit::named(&name.to_uppercase()), Some(unit));
+            assert_eq!(Unit::lasting(ms), unit);
+            assert_eq!(unit.ms(), Some(ms));
+        }
+        assert_eq!(Unit::named("unknown"), None);
+        assert_eq!(Unit::lasting(10_000), Unit::Unknown);
+        assert_eq!(Unit::Unknown.ms(), None);
+    }
+}

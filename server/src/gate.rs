@@ -1,0 +1,160 @@
+//! The gate before the store's queue of writes.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use kv_core::{Operation, Outcome, Store, TicketFuture, WriteError};
+use tokio::{
+    runtime::Handle,
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+};
+
+/// Lets as many writes through as the store's queue has places. The others wait here, in order, for
+/// a bounded time: a burst is served late, an overload is refused.
+#[derive(Debug)]
+pub struct WriteGate {
+    store: Store,
+    places: Arc<Semaphore>,
+    wait: Duration,
+}
+
+impl WriteGate {
+    /// A gate in which each write waits at most `wait`.
+    #[must_use]
+    pub fn new(store: Store, wait: Duration) -> WriteGate {
+        let places = Arc::new(Semaphore::new(store.queue_capacity()));
+        WriteGate { store, places, wait }
+    }
+
+    /// How many writes are under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.store.queue_capacity().saturating_sub(self.places.available_permits())
+    }
+
+    /// Makes a write. Durable when this returns, unless the store is relaxed.
+    ///
+    /// Dropped while it waits for a place, it does nothing; dropped later, the write is made and
+    /// nobody hears of it.
+    ///
+    /// # Errors
+    /// [`WriteError::QueueFull`] if there was no place in time; else what the store says.
+    pub async fn submit(&self, operation: Operation) -> Result<Outcome, WriteError> {
+        let place = self.place().await?;
+        let ticket = self.store.submit(operation)?;
+        Held { ticket: Some((ticket.into_future(), place)) }.await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, WriteError> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(self.wait, place).await {
+            Ok(place) => place.map_err(|_closed: AcquireError| WriteError::Closed),
+            Err(_elapsed) => Err(WriteError::QueueFull),
+        }
+    }
+}
+
+/// A write in the store's queue, and its place there.
+struct Held {
+    ticket: Option<(TicketFuture, OwnedSemaphorePermit)>,
+}
+
+impl Future for Held {
+    type Output = Result<Outcome, WriteError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((ticket, _place)) = &mut self.ticket else {
+            return Poll::Ready(Err(WriteError::Closed));
+        };
+        let answer = std::task::ready!(Pin::new(ticket).poll(cx));
+        self.ticket = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Held {
+    /// A caller who goes away does not take the write out of the queue, so its place stays taken
+    /// until the write is made: else those who come after would find no place behind the gate.
+    fn drop(&mut self) {
+        if let Some((ticket, place)) = self.ticket.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move {
+                let _nobody_hears = ticket.await;
+                drop(place);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Options;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn gate(capacity: usize, wait: Duration) -> (TempDir, WriteGate) {
+        let directory = TempDir::new().unwrap();
+        let store = Options::new().queue_capacity(capacity).open(directory.path()).unwrap();
+        (directory, WriteGate::new(store, wait))
+    }
+
+    fn create(title: &str) -> Operation {
+        Operation::CreateNamespace { account: String::new(), title: title.into(), id: None }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_finds_no_place_in_time_is_refused() {
+        let (_directory, gate) = gate(2, Duration::from_millis(20));
+        let taken = Arc::clone(&gate.places).acquire_many_owned(2).await.unwrap();
+        assert_eq!(gate.under_way(), 2);
+        assert_eq!(gate.submit(create("refused")).await, Err(WriteError::QueueFull));
+        drop(taken);
+        assert!(gate.submit(create("made")).await.is_ok());
+        assert_eq!(gate.under_way(), 0);
+        assert_eq!(gate.store.namespaces().iter().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_waits_gets_the_next_place() {
+        let (_directory, gate) = gate(1, Duration::from_secs(30));
+        let taken = Arc::clone(&gate.places).acquire_owned().await.unwrap();
+        let (made, ()) = tokio::join!(gate.submit(create("made")), async { drop(taken) });
+        assert!(made.is_ok());
+    }
+
+    #[tokio::test]
+    async fn more_writes_than_places_are_all_made_if_they_may_wait() {
+        let (_directory, gate) = gate(3, Duration::from_secs(30));
+        let gate = Arc::new(gate);
+        let writes: Vec<_> = (0..50)
+            .map(|n| {
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move { gate.submit(create(&n.to_string())).await })
+            })
+            .collect();
+        for write in writes {
+            assert!(write.await.unwrap().is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_goes_away_keeps_the_place_until_the_write_is_made() {
+        let (_directory, gate) = gate(1, Duration::from_secs(30));
+        for n in 0..20 {
+            {
+                let mut gone = std::pin::pin!(gate.submit(create(&format!("gone {n}"))));
+                let cx = &mut Context::from_waker(std::task::Waker::noop());
+                // If it is ready at once nobody has gone away, which is as well.
+                let _begun = gone.as_mut().poll(cx).is_ready();
+            }
+            assert!(gate.submit(create(&format!("next {n}"))).await.is_ok());
+        }
+        assert_eq!(gate.store.namespaces().iter().count(), 40);
+    }
+}

@@ -1,0 +1,29 @@
+//! The Waypost server: HTTP doors over a [`kv_core::Store`], and the command line.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`cli`] | the command line: `serve`, and the client commands |
+//! | [`config`] | the settings: one name each, from flag, environment, file or default |
+//! | [`serve`] | wiring: store, listener, signals, drain |
+//! | [`connection`] | connections and their bounds in time, number and size |
+//! | [`router`] | which door a request goes to |
+//! | [`doors`] | one module per protocol: what a request means, and the answer |
+//! | [`app`] | what every door shares: the store, the gate before its queue, the rate limits, the metrics |
+//! | [`rate_limits`] | the table of counters, the limits that have a name |
+//!
+//! A request goes down this table and its answer comes up. A door knows the store and HTTP; it
+//! knows no socket, no timer and no other door.
+
+pub mod app;
+pub mod body;
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod doors;
+pub mod drain;
+pub mod gate;
+pub mod metrics;
+pub mod rate_limits;
+pub mod reply;
+pub mod router;
+pub mod serve;

@@ -1,0 +1,180 @@
+//! The keys that were denied most often, in bounded memory.
+//!
+//! Space-Saving, as in Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k
+//! Elements in Data Streams" (2005): a new key takes the place of the one counted least, and goes on
+//! from its count. So a key that has more than one in so many denials as there are keys watched is
+//! surely among them; a count may be too high by what was there before, and that is kept beside it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// How many keys are watched for each that is shown.
+const WATCHED_FOR_EACH: usize = 8;
+
+/// The longest part of a namespace or key that is kept, in bytes.
+const MAX_TEXT_BYTES: usize = 128;
+
+/// Watches over denied keys.
+#[derive(Debug)]
+pub struct DeniedKeys {
+    shown: usize,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    places: HashMap<Box<[u8]>, usize>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// The namespace and key, as [`join`] puts them together.
+    name: Box<[u8]>,
+    namespace_bytes: usize,
+    count: u64,
+    excess: u64,
+}
+
+/// A key that was denied often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Its namespace; of a long one the first 128 bytes. What is not UTF-8 is shown as U+FFFD.
+    pub namespace: String,
+    /// The key, in the same way.
+    pub key: String,
+    /// How often it was denied, at most.
+    pub count: u64,
+    /// By how much that may be too high.
+    pub excess: u64,
+}
+
+impl DeniedKeys {
+    /// Shows up to `shown` keys, and watches eight times as many.
+    #[must_use]
+    pub fn new(shown: usize) -> DeniedKeys {
+        DeniedKeys { shown, watched: Mutex::default() }
+    }
+
+    /// Counts a denial. Waits for others who count one: this is behind a setting.
+    pub fn count(&self, namespace: &[u8], key: &[u8]) {
+        let (namespace, key) = (start(namespace), start(key));
+        let name = join(namespace, key);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let Watched { places, slots } = &mut *watched;
+        if let Some(place) = places.get(&name) {
+            slots[*place].count += 1;
+            return;
+        }
+        let namespace_bytes = namespace.len();
+        if slots.len() < self.shown * WATCHED_FOR_EACH {
+            places.insert(name.clone(), slots.len());
+            slots.push(Slot { name, namespace_bytes, count: 1, excess: 0 });
+            return;
+        }
+        if let Some((place, slot)) = slots.iter_mut().enumerate().min_by_key(|(_, slot)| slot.count)
+        {
+            let excess = slot.count;
+            places.remove(&slot.name);
+            places.insert(name.clone(), place);
+            *slot = Slot { name, namespace_bytes, count: excess + 1, excess };
+        }
+    }
+
+    /// The keys that were denied most often, those first.
+    #[must_use]
+    pub fn top(&self) -> Vec<Denied> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots: Vec<&Slot> = watched.slots.iter().collect();
+        slots.sort_by(|a, b| (b.count, &a.name).cmp(&(a.count, &b.name)));
+        slots.into_iter().take(self.shown).map(Slot::denied).collect()
+    }
+}
+
+impl Slot {
+    fn denied(&self) -> Denied {
+        let (namespace, key) = self.name.split_at(self.namespace_bytes);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let key = key.get(1..).unwrap_or_default();
+        Denied {
+            namespace: text(namespace),
+            key: text(key),
+            count: self.count,
+            excess: self.excess,
+        }
+    }
+}
+
+/// The start of a text, not cut inside a letter.
+fn start(bytes: &[u8]) -> &[u8] {
+    let mut end = bytes.len().min(MAX_TEXT_BYTES);
+    let is_inside = |end: usize| bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80);
+    while end > MAX_TEXT_BYTES - 4 && is_inside(end) {
+        end -= 1;
+    }
+    &bytes[..end]
+}
+
+/// A namespace and a key with a byte between them that is in no UTF-8 text.
+fn join(namespace: &[u8], key: &[u8]) -> Box<[u8]> {
+    [namespace, b"\xff", key].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(denied: &[Denied]) -> Vec<(&str, u64)> {
+        denied.iter().map(|denied| (denied.key.as_str(), denied.count)).collect()
+    }
+
+    #[test]
+    fn the_keys_denied_most_are_shown_with_their_counts() {
+        let denied = DeniedKeys::new(2);
+        for (key, count) in [("a", 3), ("b", 7), ("c", 1), ("d", 5)] {
+            (0..count).for_each(|_| denied.count(b"n", key.as_bytes()));
+        }
+        assert_eq!(keys(&denied.top()), [("b", 7), ("d", 5)]);
+    }
+
+    #[test]
+    fn a_key_denied_often_is_found_among_very_many_others() {
+        let denied = DeniedKeys::new(1);
+        for n in 0..10_000u32 {
+            denied.count(b"n", format!("random {n}").as_bytes());
+            if n % 4 == 0 {
+                denied.count(b"n", b"often");
+            }
+        }
+        let top = denied.top();
+        assert_eq!(top[0].key, "often");
+        assert!((2500..=2500 + top[0].excess).contains(&top[0].count), "{top:?}");
+        let watched = denied.watched.lock().unwrap();
+        assert_eq!((watched.slots.len(), watched.places.len()), (8, 8));
+    }
+
+    #[test]
+    fn one_key_in_two_namespaces_is_two() {
+        let denied = DeniedKeys::new(4);
+        for (namespace, key) in [("a", "bc"), ("ab", "c"), ("", "abc")] {
+            denied.count(namespace.as_bytes(), key.as_bytes());
+        }
+        let mut names: Vec<_> =
+            denied.top().into_iter().map(|denied| (denied.namespace, denied.key)).collect();
+        names.sort();
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[0], (String::new(), "abc".into()));
+    }
+
+    #[test]
+    fn what_is_long_or_no_text_is_kept_in_part() {
+        let denied = DeniedKeys::new(4);
+        denied.count(b"n", "\u{20ac}".repeat(2000).as_bytes());
+        denied.count(b"n", b"\xff\xfe");
+        let top = denied.top();
+        assert!(top.iter().any(|denied| denied.key == "\u{20ac}".repeat(42)), "{top:?}");
+        assert!(top.iter().any(|denied| denied.key == "\u{fffd}\u{fffd}"), "{top:?}");
+    }
+}

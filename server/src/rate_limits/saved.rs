@@ -1,0 +1,202 @@
+//! The counters across a restart: a clean stop leaves them in the location's store, the next start
+//! takes them from there. A crash leaves none, and running windows are forgotten.
+//!
+//! Nothing here stops a server: counters that can't be saved or read are counters from zero, and a
+//! line in the log. In the store they are the limiter's pieces, each behind its length in four bytes.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use kv_core::{LocalReader, ReadError, Store};
+use ratelimit::{BuildError, Builder, Limiter};
+
+/// What the store calls them.
+const NAME: &str = "ratelimit";
+
+/// The bytes of a length.
+const LENGTH_BYTES: usize = 4;
+
+/// No piece is longer: damaged bytes must not ask for more memory than there is.
+const MAX_PIECE_BYTES: usize = 1 << 20;
+
+/// A limiter, and whether it has the counters that the last stop left.
+#[derive(Debug)]
+pub(super) struct Restored {
+    /// The limiter.
+    pub(super) limiter: Limiter,
+    /// Whether counters were there and are in it.
+    pub(super) has_counters: bool,
+}
+
+/// A limiter as `builder` describes it, with the counters that the last stop left.
+///
+/// They are gone from the store then: a crash is to forget them, and not to bring them back as they
+/// were long ago.
+///
+/// # Errors
+/// If the system has no randomness for a limiter without counters.
+pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, BuildError> {
+    let restored = match store.local(NAME) {
+        Ok(None) => {
+            return builder.build().map(|limiter| Restored { limiter, has_counters: false });
+        }
+        Ok(Some(reader)) => decode(reader, builder.clone()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = store.drop_local(NAME) {
+        tracing::warn!(
+            %error,
+            "the saved counters of rate limits can't be dropped: after a crash they come back"
+        );
+    }
+    match restored {
+        Ok(limiter) => Ok(Restored { limiter, has_counters: true }),
+        Err(error) => {
+            tracing::warn!(error, "the counters of rate limits start from zero");
+            builder.build().map(|limiter| Restored { limiter, has_counters: false })
+        }
+    }
+}
+
+/// Leaves the counters of `limiter` to the next start. Blocks until they are durable.
+pub(super) fn save(store: &Store, limiter: &Limiter) {
+    let pieces = limiter.save().flat_map(|piece| {
+        let length = u32::try_from(piece.len()).expect("a piece is short").to_be_bytes();
+        [length.to_vec(), piece]
+    });
+    match store.save_local(NAME, pieces) {
+        Ok(()) => tracing::debug!("the counters of rate limits are saved"),
+        Err(error) => tracing::warn!(
+            %error,
+            "the counters of rate limits are not saved: they will start from zero"
+        ),
+    }
+}
+
+fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
+    let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
+    let restored = builder.restore(pieces.by_ref());
+    match pieces.error {
+        Some(error) => Err(error),
+        None => restored.map_err(|error| error.to_string()),
+    }
+}
+
+/// The limiter's pieces, out of the store's.
+struct Pieces {
+    reader: LocalReader,
+    buffer: BytesMut,
+    /// Why there are no more, if it is not their end.
+    error: Option<String>,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.try_next().unwrap_or_else(|error| {
+            self.error = Some(error);
+            None
+        })
+    }
+}
+
+impl Pieces {
+    fn try_next(&mut self) -> Result<Option<Bytes>, String> {
+        if !self.fill(LENGTH_BYTES).map_err(|error| error.to_string())? {
+            return if self.buffer.is_empty() { Ok(None) } else { Err(CUT.into()) };
+        }
+        let length = usize::try_from(self.buffer.get_u32()).unwrap_or(usize::MAX);
+        if length > MAX_PIECE_BYTES {
+            return Err("a saved piece is longer than any".into());
+        }
+        if !self.fill(length).map_err(|error| error.to_string())? {
+            return Err(CUT.into());
+        }
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// Reads until so many bytes are there; `false` if there are fewer.
+    fn fill(&mut self, bytes: usize) -> Result<bool, ReadError> {
+        while self.buffer.len() < bytes {
+            let Some(chunk) = self.reader.next_chunk()? else { return Ok(false) };
+            self.buffer.extend_from_slice(&chunk);
+        }
+        Ok(true)
+    }
+}
+
+const CUT: &str = "the saved counters are cut short";
+
+#[cfg(test)]
+mod tests {
+    use ratelimit::{Hit, Limit};
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        (directory, store)
+    }
+
+    fn builder() -> Builder {
+        Limiter::builder().memory_bytes(1 << 20)
+    }
+
+    /// A limiter in which each of so many keys has used up its limit.
+    fn used_up(keys: u32) -> (Limiter, Limit) {
+        let limiter = builder().build().unwrap();
+        let limit = Limit::fixed(1, Limit::MAX_PERIOD).unwrap();
+        for key in 0..keys {
+            assert!(limiter.check(&Hit::new("n", &key.to_be_bytes(), limit)).allowed);
+        }
+        (limiter, limit)
+    }
+
+    #[test]
+    fn counters_of_many_pieces_are_there_once_after_they_were_saved() {
+        let (_directory, store) = store();
+        let (limiter, limit) = used_up(10_000);
+        assert!(limiter.save().count() > 2, "they are several pieces");
+        save(&store, &limiter);
+        let restored = restore(&store, builder()).unwrap();
+        assert!(restored.has_counters);
+        let denied = (0..10_000u32)
+            .filter(|key| !restored.limiter.peek(&Hit::new("n", &key.to_be_bytes(), limit)).allowed)
+            .count();
+        assert_eq!(denied, 10_000);
+        assert!(!restore(&store, builder()).unwrap().has_counters, "they are taken out");
+    }
+
+    #[test]
+    fn bytes_that_no_stop_left_make_an_empty_limiter() {
+        let (_directory, store) = store();
+        let (limiter, _) = used_up(1);
+        save(&store, &limiter);
+        let sound = store.local(NAME).unwrap().unwrap().read().unwrap();
+        let mut damages = vec![vec![], vec![0], vec![0xff; 8], vec![0; 4], vec![0; 100]];
+        damages.push(sound[..sound.len() - 1].to_vec());
+        damages.push([&sound[..], &[0]].concat());
+        for at in 0..sound.len() {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 0x10;
+            damages.push(damaged);
+        }
+        for bytes in damages {
+            store.save_local(NAME, [&bytes]).unwrap();
+            let restored = restore(&store, builder()).unwrap();
+            assert!(!restored.has_counters, "{bytes:?}");
+            assert!(store.local(NAME).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_store_that_takes_no_writes_is_no_hindrance() {
+        let (_directory, store) = store();
+        let (limiter, limit) = used_up(1);
+        save(&store, &limiter);
+        store.close().unwrap();
+        save(&store, &limiter);
+        let restored = restore(&store, builder()).unwrap();
+        assert!(restored.limiter.check(&Hit::new("n", "k", limit)).allowed);
+    }
+}

@@ -1,0 +1,166 @@
+//! Which door a request goes to.
+//!
+//! The binding door comes first and sees the raw path: nothing is decoded, merged or normalised on
+//! the way, for `//`, `..` and `%2F` are parts of keys. The few fixed routes are axum's.
+
+use std::{borrow::Cow, sync::Arc};
+
+use hyper::{
+    Method, Request, Response, StatusCode, Uri,
+    header::{HeaderName, HeaderValue, ORIGIN, UPGRADE},
+};
+use percent_encoding::percent_decode_str;
+use tower::ServiceExt as _;
+
+use crate::{
+    app::App,
+    body::{Body, RequestBody},
+    doors::{
+        Door,
+        binding::{self, target::Target},
+        limit, namespaces, operations, rls,
+    },
+    reply,
+};
+
+/// Says which namespace a request is for, on any path; wins over all routes, for a key may be
+/// called `metrics`.
+static NAMESPACE: HeaderName = HeaderName::from_static("waypost-namespace");
+
+/// Carries the URL of the call, where miniflare's remote proxy client forwards one.
+static PROXIED_URL: HeaderName = HeaderName::from_static("mf-url");
+
+/// Where the binding door is when the path names the namespace.
+const BINDING: &str = "/binding/";
+
+/// Sends each request to its door.
+#[derive(Debug)]
+pub struct Router {
+    app: Arc<App>,
+    fixed: axum::Router,
+}
+
+impl Router {
+    /// The routes of `app`.
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Router {
+        let fixed = operations::routes()
+            .merge(namespaces::routes())
+            .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+                let sentence = format!("{method} means nothing on this path");
+                nothing(&uri, StatusCode::METHOD_NOT_ALLOWED, sentence)
+            })
+            .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_DOOR.into()))
+            .with_state(Arc::clone(&app));
+        Router { app, fixed }
+    }
+
+    /// What all doors share.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, request: Request<RequestBody>) -> (Door, Response<Body>) {
+        let headers = request.headers();
+        if headers.contains_key(ORIGIN) {
+            return (Door::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
+        }
+        if !request.uri().path().starts_with('/') {
+            return (Door::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
+        }
+        if let Some(namespace) = headers.get(&NAMESPACE).cloned() {
+            if headers.get_all(&NAMESPACE).iter().nth(1).is_some() {
+                return (Door::None, reply::text(StatusCode::BAD_REQUEST, TWO_NAMESPACES));
+            }
+            return (Door::Binding, self.by_header(request, &namespace).await);
+        }
+        if let Some(rest) = request.uri().path().strip_prefix(BINDING) {
+            let segment = rest.split('/').next().unwrap_or(rest);
+            let end = BINDING.len() + segment.len();
+            return (Door::Binding, self.by_path(request, end).await);
+        }
+        if request.uri().path() == limit::PATH {
+            return (Door::Limit, limit::serve(&self.app, request).await);
+        }
+        if rls::is_here(request.uri().path()) {
+            return (Door::Rls, rls::serve(&self.app, request).await);
+        }
+        let door = door_of(request.uri().path());
+        let response = match self.fixed.clone().oneshot(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        };
+        (door, response)
+    }
+
+    async fn by_header(
+        &self,
+        request: Request<RequestBody>,
+        namespace: &HeaderValue,
+    ) -> Response<Body> {
+        let Ok(namespace) = str::from_utf8(namespace.as_bytes()) else {
+            let sentence = "the header Waypost-Namespace is not UTF-8";
+            return reply::text(StatusCode::BAD_REQUEST, sentence);
+        };
+        let target = Target::whole(request.uri());
+        binding::serve(&self.app, request, namespace, target).await
+    }
+
+    /// `end` is where the namespace's segment ends in the raw path.
+    async fn by_path(&self, request: Request<RequestBody>, end: usize) -> Response<Body> {
+        let prefix = &request.uri().path()[..end];
+        let namespace = match percent_decode_str(&prefix[BINDING.len()..]).decode_utf8() {
+            Ok(Cow::Borrowed("")) => return reply::text(StatusCode::NOT_FOUND, NO_NAMESPACE),
+            Ok(namespace) => namespace.into_owned(),
+            Err(_not_utf8) => {
+                let sentence = "the namespace in the path is not UTF-8";
+                return reply::text(StatusCode::BAD_REQUEST, sentence);
+            }
+        };
+        if request.headers().contains_key(&PROXIED_URL) || is_proxy_session(&request) {
+            return binding::serve_proxied(&self.app, request, &namespace).await;
+        }
+        let target = Target::after(request.uri(), prefix);
+        binding::serve(&self.app, request, &namespace, target).await
+    }
+}
+
+/// miniflare's remote proxy client also asks for a WebSocket, which KV never uses.
+fn is_proxy_session(request: &Request<RequestBody>) -> bool {
+    let names_binding = |uri: &Uri| {
+        uri.query()
+            .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("MF-Binding=")))
+    };
+    request.headers().contains_key(UPGRADE) && names_binding(request.uri())
+}
+
+/// What a path without an answer says, in the form of its door.
+fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
+    match door_of(uri.path()) {
+        Door::Namespaces => namespaces::nothing_here(status, sentence),
+        _ => reply::text(status, sentence),
+    }
+}
+
+fn door_of(path: &str) -> Door {
+    match path {
+        "/healthz" | "/readyz" | "/metrics" => Door::Operations,
+        _ if path.starts_with("/v1/namespaces") => Door::Namespaces,
+        _ => Door::None,
+    }
+}
+
+const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
+    this server has no tokens yet that would tell them from yours";
+
+const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";
+
+const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once";
+
+const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
+
+const NO_DOOR: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; rate limits at /ratelimit; \
+    see also /healthz, /readyz, /metrics";

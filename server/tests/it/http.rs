@@ -1,0 +1,117 @@
+//! HTTP/1.1 by hand: what a test must be able to send, no client would.
+
+use std::{
+    io::{BufRead as _, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::task::JoinHandle;
+
+/// A connection, seen from the client.
+pub(crate) struct Peer<S: Read + Write> {
+    stream: BufReader<S>,
+}
+
+/// A response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// The lines of its head, as they came.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+impl<S: Read + Write> Peer<S> {
+    pub(crate) fn new(stream: S) -> Peer<S> {
+        Peer { stream: BufReader::new(stream) }
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// Sends a request and reads its response.
+    pub(crate) fn request(&mut self, bytes: impl AsRef<[u8]>) -> Response {
+        self.send(bytes);
+        self.response()
+    }
+
+    /// Reads a response that has a Content-Length.
+    pub(crate) fn response(&mut self) -> Response {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = self.stream.read_line(&mut head).expect("a response in time");
+            assert_ne!(read, 0, "the connection ended in a response's head: {head:?}");
+        }
+        let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+        let mut response = Response { status, head, body: String::new() };
+        let length = response.header("content-length").map_or(0, |text| text.parse().expect("one"));
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("a whole body");
+        response.body = String::from_utf8(body).expect("text");
+        response
+    }
+
+    /// All that comes until the server closes the connection.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).expect("the server closes the connection");
+        String::from_utf8(rest).expect("text")
+    }
+
+    /// How many bytes come until the connection ends, in whatever way.
+    pub(crate) fn count_rest(&mut self) -> usize {
+        let mut buffer = [0; 1 << 16];
+        let mut count = 0;
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return count,
+                Ok(read) => count += read,
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                    return count;
+                }
+            }
+        }
+    }
+}
+
+impl Peer<TcpStream> {
+    /// Sends no more, but reads.
+    pub(crate) fn finish_sending(&mut self) {
+        self.stream.get_mut().shutdown(Shutdown::Write).expect("it is open");
+    }
+
+    /// Whether nothing comes for a while.
+    pub(crate) fn is_silent(&self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).expect("not zero");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_read_timeout(Some(crate::process::PATIENCE)).expect("not zero");
+        peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}
+
+/// An HTTP/2 client's connection, and the task that drives it.
+pub(crate) async fn http2<B>(address: &str) -> (SendRequest<B>, JoinHandle<hyper::Result<()>>)
+where
+    B: http_body::Body<Data: Send, Error: Into<waypost::body::BoxError>> + Send + Unpin + 'static,
+{
+    let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let io = TokioIo::new(stream);
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), io).await.expect("it speaks HTTP/2");
+    (sender, tokio::spawn(connection))
+}

@@ -1,0 +1,13 @@
+//! The binary as a process: its command line, its connections, its end.
+
+mod commands;
+mod connections;
+mod http;
+mod limits;
+mod pipelining;
+mod process;
+mod refused;
+mod requests;
+mod rls;
+mod settings;
+mod stopping;

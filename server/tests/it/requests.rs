@@ -1,0 +1,197 @@
+//! Which door a request goes to, and what the small doors answer.
+
+use std::{
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use crate::{http::Peer, process::Server};
+
+#[test]
+fn the_three_doors_of_the_operator_answer() {
+    let server = Server::start(&["--namespaces", "a,b"]);
+    let mut peer = server.connect();
+    for (path, status, says) in [
+        ("/healthz", 200, "alive\n"),
+        ("/readyz", 200, "ready\n"),
+        ("/metrics", 200, "waypost_namespaces 2\n"),
+        ("/metrics", 200, r#"waypost_store_role{role="writer"} 1"#),
+        ("/", 404, "/binding/NAMESPACE/KEY"),
+        ("/binding", 404, "/binding/NAMESPACE/KEY"),
+        ("/binding/", 404, "/binding/NAMESPACE/KEY"),
+        ("/healthz/x", 404, "/binding/NAMESPACE/KEY"),
+    ] {
+        let response = peer.request(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(response.status, status, "{path}");
+        assert!(response.body.contains(says), "{path}: {}", response.body);
+    }
+    let response = peer.request("DELETE /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
+    let metrics = peer.request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    for line in [
+        r#"waypost_requests_total{door="operations",method="GET",status="2xx"} 4"#,
+        r#"waypost_requests_total{door="operations",method="DELETE",status="4xx"} 1"#,
+        r#"waypost_requests_total{door="binding",method="GET",status="4xx"} 1"#,
+        r#"waypost_requests_total{door="none",method="GET",status="4xx"} 3"#,
+    ] {
+        assert!(metrics.body.contains(line), "{line} is not in {}", metrics.body);
+    }
+}
+
+#[test]
+fn a_page_of_the_web_is_refused_on_every_door() {
+    let server = Server::start(&["--namespaces", "n"]);
+    for target in ["/healthz", "/v1/namespaces", "/binding/n/k"] {
+        for header in ["", "Waypost-Namespace: n\r\n"] {
+            let mut peer = server.connect();
+            let response = peer.request(format!(
+                "GET {target} HTTP/1.1\r\nHost: x\r\n{header}Origin: http://evil.example\r\n\r\n"
+            ));
+            assert_eq!(response.status, 403);
+            assert!(response.body.contains("Origin"), "{}", response.body);
+        }
+    }
+}
+
+#[test]
+fn the_header_wins_over_every_route_and_paths_are_taken_as_they_come() {
+    let server = Server::start(&["--namespaces", "a b,ü"]);
+    let mut peer = server.connect();
+    for path in ["/metrics", "/v1/namespaces", "/binding/a%20b/x", "/a//b", "/../c", "/%2e%2e%2f"] {
+        let response = peer.request(format!(
+            "PUT {path} HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: a b\r\nContent-Length: {}\r\n\r\n{path}",
+            path.len()
+        ));
+        assert_eq!(response.status, 200, "{path}");
+    }
+    let read = "HTTP/1.1\r\nHost: x\r\n\r\n";
+    for path in ["/metrics", "/a//b", "/../c", "/%2e%2e%2f", "/binding/a%20b/x"] {
+        let response = peer.request(format!("GET /binding/a%20b{path} {read}"));
+        assert_eq!((response.status, &response.body[..]), (200, path));
+    }
+    // A title in UTF-8, in the header as it is and in the path percent-encoded.
+    let put = "PUT /k HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: ü\r\nContent-Length: 1\r\n\r\nv";
+    assert_eq!(peer.request(put).status, 200);
+    assert_eq!(peer.request(format!("GET /binding/%C3%BC/k {read}")).body, "v");
+    for refused in [
+        b"GET /k HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: \xff\r\n\r\n".as_slice(),
+        b"GET /binding/%ff/k HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
+        assert_eq!(peer.request(refused).status, 400);
+    }
+}
+
+#[test]
+fn namespaces_are_made_with_curl() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    let mut ask = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        let response = peer.request(format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}"
+        ));
+        (response.status, response.body)
+    };
+    let id = "0123456789abcdef0123456789abcdef";
+    let made = format!("{{\"id\":\"{id}\",\"title\":\"a/b\"}}\n");
+    let all = "/v1/namespaces";
+    assert_eq!(ask("GET", all, ""), (200, "{\"namespaces\":[]}\n".into()));
+    assert_eq!(ask("POST", all, &made), (201, made.clone()));
+    assert_eq!(ask("GET", "/v1/namespaces/a%2Fb", ""), (200, made.clone()));
+    for (method, path, body, status, says) in [
+        ("POST", all, r#"{"title":"a/b"}"#, 409, "exists"),
+        ("POST", all, made.trim(), 409, "exists"),
+        ("POST", all, r#"{"title":""}"#, 400, "title"),
+        ("POST", all, r#"{"title":"x","id":"zz"}"#, 400, "32 hexadecimal digits"),
+        ("POST", all, r#"{"name":"x"}"#, 400, "unknown field"),
+        ("POST", all, "title=x", 400, "JSON like"),
+        ("POST", all, "", 400, "JSON like"),
+        ("PATCH", "/v1/namespaces/none", r#"{"title":"x"}"#, 404, "none"),
+        ("DELETE", "/v1/namespaces/none", "", 404, "none"),
+        ("GET", "/v1/namespaces/%ff", "", 400, "UTF-8"),
+        ("POST", all, r#"["x"]"#, 400, "expected an object"),
+        ("PATCH", "/v1/namespaces/a%2Fb", r#"["x"]"#, 400, "expected an object"),
+        ("POST", all, &"x".repeat(70_000), 413, "longer than 65536 bytes"),
+        ("PATCH", "/v1/namespaces/a%2Fb", &"x".repeat(70_000), 413, "longer than 65536 bytes"),
+        ("GET", "/v1/namespaces/", "", 404, "/v1/namespaces"),
+        ("GET", "/v1/namespaces/a/b", "", 404, "/v1/namespaces"),
+        ("PUT", all, "", 405, "PUT means nothing"),
+    ] {
+        let (got, body) = ask(method, path, body);
+        assert_eq!(got, status, "{method} {path}: {body}");
+        assert!(body.contains(says), "{body}");
+        assert!(body.starts_with("{\"error\":\""), "{body}");
+    }
+    let renamed = made.replace("a/b", "c");
+    assert_eq!(ask("PATCH", "/v1/namespaces/a%2Fb", r#"{"title":"c"}"#), (200, renamed.clone()));
+    assert_eq!(ask("GET", all, "").1, format!("{{\"namespaces\":[{}]}}\n", renamed.trim()));
+    assert_eq!(ask("DELETE", &format!("{all}/{id}"), ""), (200, renamed));
+    assert_eq!(ask("GET", all, "").1, "{\"namespaces\":[]}\n");
+    assert_eq!(ask("POST", all, &made).0, 409, "an id is never used again");
+}
+
+#[test]
+fn an_unknown_namespace_is_a_404_unless_a_runtime_would_make_null_of_it() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    let runtime = "CF-KV-FLPROD-405: x\r\n";
+    let proxied = "MF-URL: http://x/k?urlencoded=true\r\n";
+    let id = "0f2ac74b498b48028cb68387c421e279";
+    for (namespace, method, headers, status) in [
+        ("none", "GET", "", 404),
+        ("none", "HEAD", "", 404),
+        ("none", "GET", runtime, 400),
+        ("none", "GET", proxied, 400),
+        ("none", "DELETE", runtime, 404),
+        (id, "GET", "", 404),
+    ] {
+        peer.send(format!("{method} /binding/{namespace}/k HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+        let response = peer.response();
+        assert_eq!(response.status, status, "{method} {headers}");
+        let name = if namespace == id { format!("TITLE --id {id}") } else { namespace.into() };
+        let says = format!("Make it with: waypost namespace create {name}");
+        assert!(response.head.contains(&says), "{}", response.head);
+    }
+    for headers in ["Waypost-Namespace: a\r\nWaypost-Namespace: a\r\n", "Waypost-Namespace:\r\n"] {
+        let get = format!("GET /k HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        assert_eq!(peer.request(get).status, 400, "{headers}");
+    }
+    let head = r#"waypost_requests_total{door="binding",method="HEAD",status="4xx"}"#;
+    assert_eq!(server.metric(head).as_deref(), Some("1"));
+}
+
+#[test]
+fn a_write_that_finds_no_place_in_the_queue_is_told_to_come_again() {
+    let server = Server::start(&["--namespaces", "n", "--queue", "1", "--queue-wait", "0s"]);
+    let is_over = AtomicBool::new(false);
+    let put = |mut peer: Peer<TcpStream>| {
+        let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv";
+        // As many as it takes, which is a few: one write is under way most of the time.
+        for _ in 0..100_000 {
+            if is_over.load(Ordering::Relaxed) {
+                return None;
+            }
+            let response = peer.request(put);
+            if response.status != 200 {
+                is_over.store(true, Ordering::Relaxed);
+                return Some(response);
+            }
+        }
+        None
+    };
+    let peers = [(); 8].map(|()| server.connect()).into_iter();
+    let refused: Vec<_> = thread::scope(|scope| {
+        let writers: Vec<_> = peers.map(|peer| scope.spawn(|| put(peer))).collect();
+        writers.into_iter().filter_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert!(!refused.is_empty());
+    for response in refused {
+        assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
+        assert!(response.body.contains("Nothing was written"), "{}", response.body);
+    }
+    // And it does when the queue is free again.
+    let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nw";
+    assert_eq!(server.connect().request(put).status, 200);
+}

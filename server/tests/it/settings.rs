@@ -1,0 +1,158 @@
+//! Settings: where they come from, which one wins, and what is said about wrong ones.
+
+use std::{fs, path::Path};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use tempfile::TempDir;
+
+use crate::process::{Server, run, waypost};
+
+fn fails(args: &[&str], says: &str) {
+    let output = run(args);
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success(), "{args:?}");
+    assert!(error.contains(says), "{args:?}: {says:?} is not in {error:?}");
+}
+
+#[test]
+fn a_file_sets_what_the_command_line_does_not() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("waypost.toml");
+    let data = directory.path().join("from-file");
+    let text = format!(
+        "listen = \"0.0.0.0:1\"\ndata = {data:?}\nnamespaces = [\"one\", \"t, w o\"]\n\
+         cache = \"8MiB\"\ndurability = \"relaxed:50ms\"\nqueue = 7\nmax-connections = 9\n"
+    );
+    // The command line wins over the file's listen and data; but they must be right there too.
+    fs::write(&file, text.replace("0.0.0.0", "127.0.0.1")).unwrap();
+    let file = file.to_str().unwrap();
+    let server = Server::start(&["--config", file]);
+    assert_eq!(server.metric("waypost_namespaces ").unwrap(), "2");
+    assert_eq!(server.metric("waypost_queue_capacity ").unwrap(), "7");
+    assert!(!Path::new(&data).exists());
+    // What is there already is not made again.
+    let server = Server::start_in(server.stop(), "127.0.0.1:0", &["--config", file]);
+    assert_eq!(server.metric("waypost_namespaces ").unwrap(), "2");
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("file.toml"), format!("data = {:?}\n", path("of-file"))).unwrap();
+    fs::write(path("of-file"), "").unwrap();
+    fs::write(path("of-environment"), "").unwrap();
+    fs::write(path("of-command-line"), "").unwrap();
+    // A data directory that is a file can't be opened; the error names the one that was tried.
+    let tried = |environment: bool, flag: bool| {
+        let mut command = waypost(["serve", "--listen", "127.0.0.1:0", "--config"]);
+        command.arg(path("file.toml"));
+        if environment {
+            command.env("WAYPOST_DATA", path("of-environment"));
+        }
+        if flag {
+            command.arg("--data").arg(path("of-command-line"));
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (environment, flag, expected) in [
+        (false, false, "of-file"),
+        (true, false, "of-environment"),
+        (true, true, "of-command-line"),
+    ] {
+        let error = tried(environment, flag);
+        assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_told_with_its_line() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("waypost.toml");
+    let name = file.to_str().unwrap();
+    for (text, line, says) in [
+        ("data = \"d\"\nlisen = \"x\"\n", 2, "lisen"),
+        ("idle_timeout = \"1s\"\n", 1, "idle-timeout"),
+        ("\n\nlisten = \"0.0.0.0:8420\"\n", 3, "no tokens"),
+        ("\nidle-timeout = 75\n", 2, "string"),
+        ("idle-timeout = \"75\"\n", 1, "500ms, 30s"),
+        ("data = \"d\"\nqueue = 0\n", 2, "1 to"),
+        ("max-header-size = \"1KiB\"\n", 1, "8192"),
+        ("durability = \"never\"\n", 1, "relaxed:100ms"),
+        ("data = \"d\"\ndata = \"e\"\n", 2, "duplicate"),
+        ("data = \n", 1, ""),
+        ("data = \"d\"\nlog = \"waypost=bogus\"\n", 2, "waypost=bogus"),
+        ("\nnamespaces = [\"ok\", \"\"]\n", 2, "1 to 512 bytes"),
+        ("[server]\n", 1, "server"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let output = run(["serve", "--config", name]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text:?}");
+        assert!(error.starts_with(&format!("waypost: {name}:{line}: ")), "{text:?}: {error}");
+        assert!(error.contains(says) && error.lines().count() == 1, "{text:?}: {error}");
+    }
+    fails(&["serve", "--config", "/nowhere/at/all.toml"], "can't read /nowhere/at/all.toml");
+}
+
+#[test]
+fn a_wrong_flag_is_told() {
+    fails(&["serve", "--listen", "0.0.0.0:8420"], "no tokens");
+    fails(&["--listen", "[::]:8420"], "use 127.0.0.1:8420, [::1]:8420 or unix:PATH");
+    fails(&["serve", "--lisen", "x"], "--listen");
+    fails(&["serve", "--log", "a=b=c"], "log");
+    fails(&["serve", "--namespaces", "a,,b"], "1 to 512 bytes");
+    let environment = waypost(["serve"]).env("WAYPOST_QUEUE", "many").output().unwrap();
+    assert!(String::from_utf8(environment.stderr).unwrap().contains("many"));
+}
+
+#[test]
+fn no_titles_in_the_environment_mean_no_namespaces() {
+    for (titles, count) in [("", "0"), ("a", "1"), ("a,b c", "2")] {
+        let mut command = waypost(["serve", "--listen", "127.0.0.1:0"]);
+        command.env("WAYPOST_NAMESPACES", titles);
+        let server = Server::start_with(command, TempDir::new().unwrap(), &[]);
+        assert_eq!(server.metric("waypost_namespaces ").unwrap(), count, "{titles:?}");
+    }
+    let server = Server::start(&["--namespaces", "a,b", "--namespaces", "c"]);
+    assert_eq!(server.metric("waypost_namespaces ").unwrap(), "3");
+}
+
+#[test]
+fn an_address_in_use_is_told() {
+    let server = Server::start(&[]);
+    fails(&["serve", "--listen", &server.address], "is in use");
+}
+
+#[test]
+fn a_data_directory_in_use_is_told() {
+    let server = Server::start(&[]);
+    let data = server.directory.path().join("data");
+    let data = data.to_str().unwrap();
+    fails(&["serve", "--listen", "127.0.0.1:0", "--data", data], "in use by another process");
+    assert_eq!(server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status, 200);
+}
+
+#[tokio::test]
+async fn the_log_has_no_keys_and_no_values() {
+    let server = Server::start(&["--namespaces", "n", "--log", "trace"]);
+    let mut peer = server.connect();
+    let put =
+        "PUT /binding/n/secret-key HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\nsecret-value";
+    assert_eq!(peer.request(put).status, 200);
+    let get = "GET /binding/n/secret-key HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(peer.request(get).body, "secret-value");
+    let bad = "GET /binding/n/secret-key%zz?urlencoded=true HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(peer.request(bad).status, 400);
+    // The HTTP/2 library logs much more.
+    let (mut sender, _connection) = crate::http::http2(&server.address).await;
+    let request = Request::get(format!("http://{}/binding/n/secret-key", server.address));
+    let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "secret-value");
+    let log = server.into_log();
+    assert!(log.contains("SIGTERM") && !log.contains("secret"), "{log}");
+}

@@ -1,0 +1,223 @@
+//! The end of a server: the drain, the second signal, what is left behind.
+
+use std::{fs, os::unix::net::UnixStream, process::Command};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    http::Peer,
+    process::{PATIENCE, Server},
+};
+
+const LIVE: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+const READY: &str = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// A put of which the head has been answered and the body is yet to come.
+fn begin_put(server: &Server) -> Peer<std::net::TcpStream> {
+    let mut peer = server.connect();
+    peer.send("PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n");
+    peer.send("Expect: 100-continue\r\n\r\n");
+    assert_eq!(peer.response().status, 100);
+    peer
+}
+
+/// Whether these tests run under `nohup`, whose children ignore a hangup too.
+fn is_under_nohup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let is_so = mask & 1 == 1;
+    if is_so {
+        println!("SKIPPED: hangups are ignored where these tests run");
+    }
+    is_so
+}
+
+#[test]
+fn what_runs_is_finished_and_idle_connections_end() {
+    let signals = [Signal::TERM, Signal::INT, Signal::HUP];
+    for signal in &signals[..if is_under_nohup() { 2 } else { 3 }] {
+        let mut server = Server::start(&["--namespaces", "n"]);
+        let mut idle = server.connect();
+        assert_eq!(idle.request(LIVE).status, 200);
+        let mut silent = server.connect();
+        let mut put = begin_put(&server);
+        server.signal(*signal);
+        assert_eq!(idle.rest(), "");
+        assert_eq!(silent.rest(), "");
+        assert!(server.is_running());
+        let response = put.request("vvvvvv");
+        assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+        assert_eq!(put.rest(), "");
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(server.try_connect().is_err());
+        // What was acknowledged last is there.
+        let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
+        let get = "GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(server.connect().request(get).body, "vvvvvv");
+    }
+}
+
+#[test]
+fn a_hangup_keeps_the_counters_of_rate_limits() {
+    if is_under_nohup() {
+        return;
+    }
+    let check = r#"{"namespace":"n","key":"a","limit":1,"period":"700d"}"#;
+    let length = check.len();
+    let ask = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
+    let mut server = Server::start(&[]);
+    assert!(server.connect().request(&ask).body.contains(r#""success":true"#));
+    server.signal(Signal::HUP);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(server.log().contains("SIGHUP: draining"), "{}", server.log());
+    let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
+    assert!(server.connect().request(&ask).body.contains(r#""success":false"#));
+}
+
+#[test]
+fn a_second_hangup_is_no_hurry() {
+    if is_under_nohup() {
+        return;
+    }
+    let mut server = Server::start(&["--namespaces", "n"]);
+    let mut put = begin_put(&server);
+    server.signal(Signal::HUP);
+    server.await_log("draining");
+    server.signal(Signal::HUP);
+    assert_eq!(put.request("vvvvvv").status, 200);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!server.log().contains("ending at once"), "{}", server.log());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn under_nohup_a_hangup_is_ignored() {
+    let mut command = Command::new("sh");
+    command.env_clear().args(["-c", r#"trap '' HUP; exec "$0" "$@""#]);
+    command.arg(env!("CARGO_BIN_EXE_waypost")).args(["serve", "--listen", "127.0.0.1:0"]);
+    let mut server = Server::start_with(command, TempDir::new().unwrap(), &[]);
+    server.signal(Signal::HUP);
+    for _ in 0..20 {
+        assert_eq!(server.connect().request(READY).status, 200);
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!server.log().contains("SIGHUP"), "{}", server.log());
+}
+
+#[test]
+fn a_server_says_how_many_connections_it_drains() {
+    for count in [0, 1, 2] {
+        let server = Server::start(&[]);
+        let mut peers: Vec<_> = (0..count).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            assert_eq!(peer.request(LIVE).status, 200);
+        }
+        let log = server.into_log();
+        assert!(log.contains(&format!("connections={count}\n")), "{log}");
+    }
+}
+
+#[test]
+fn readyz_fails_first_and_the_rest_goes_on_for_the_time_of_the_notice() {
+    let mut server = Server::start(&["--drain-notice", "1h", "--namespaces", "n"]);
+    let mut peer = server.connect();
+    assert_eq!(peer.request(READY).status, 200);
+    server.signal(Signal::TERM);
+    let unready = loop {
+        let response = peer.request(READY);
+        if response.status != 200 {
+            break response;
+        }
+    };
+    assert_eq!(unready.status, 503);
+    assert!(unready.body.contains("draining"), "{}", unready.body);
+    let mut new = server.connect();
+    assert_eq!(new.request(LIVE).status, 200);
+    let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv";
+    assert_eq!(new.request(put).status, 200);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut server = Server::start(&["--namespaces", "n"]);
+    let mut put = begin_put(&server);
+    let mut idle = server.connect();
+    assert_eq!(idle.request(LIVE).status, 200);
+    server.signal(Signal::INT);
+    assert_eq!(idle.rest(), "");
+    assert!(server.is_running());
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(put.rest(), "");
+    assert!(server.log().contains("ending at once"), "{}", server.log());
+}
+
+#[test]
+fn a_relaxed_server_loses_nothing_when_it_is_stopped() {
+    for notice in ["0s", "1h"] {
+        let settings =
+            ["--namespaces", "n", "--durability", "relaxed:1h", "--drain-notice", notice];
+        let mut server = Server::start(&settings);
+        let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv";
+        assert_eq!(server.connect().request(put).status, 200);
+        let get = "GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(server.connect().request(get).body, "v");
+        server.signal(Signal::TERM);
+        if notice == "1h" {
+            server.await_log("draining");
+            server.signal(Signal::INT);
+        }
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+        let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
+        assert_eq!(server.connect().request(get).body, "v");
+    }
+}
+
+#[test]
+fn what_runs_for_too_long_is_cut() {
+    let mut server = Server::start(&["--drain", "200ms", "--namespaces", "n"]);
+    let mut put = begin_put(&server);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(put.rest(), "");
+    assert!(server.log().contains("cutting what still runs"), "{}", server.log());
+}
+
+#[test]
+fn a_socket_file_goes_with_its_server() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let listen = format!("unix:{}", path.display());
+    let start = || Server::start_in(TempDir::new().unwrap(), &listen, &[]);
+    let ask = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer::new(stream).request(LIVE).status
+    };
+    let mut server = start();
+    assert_eq!(ask(), 200);
+    let other = crate::process::run(["serve", "--listen", &listen]);
+    assert!(String::from_utf8(other.stderr).unwrap().contains("is in use"));
+    assert_eq!(ask(), 200);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!path.exists());
+
+    // One that was killed leaves its file, and the next takes its place.
+    let mut server = start();
+    server.signal(Signal::KILL);
+    server.wait();
+    assert!(path.exists());
+    drop(start());
+
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "not a socket").unwrap();
+    let refused = crate::process::run(["serve", "--listen", &listen]);
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("is no socket"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "not a socket");
+}

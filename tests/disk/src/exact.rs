@@ -1,0 +1,296 @@
+//! Holds the tables of a store against the model, row by row and both ways.
+//!
+//! The rows are read as FORMAT.md tells, not by the code that wrote them; only entries are decoded
+//! by the store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    ops::{Bound, ControlFlow},
+};
+
+use bytes::Bytes;
+use kv_core::{
+    NamespaceId, OriginId, Table, VersionVector,
+    engine::{Order, Snapshot},
+    limits::CHUNK_BYTES,
+    view::{Found, FoundState, View},
+};
+
+use crate::{
+    hold,
+    model::{Content, Row, State, What},
+    violation::{Checked, During, Violation},
+    world::LOCAL,
+};
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What a store was found to hold beside its entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Rows of the pending table.
+    pub pending: usize,
+    /// Bodies that have chunks and that no entry holds.
+    pub unused: usize,
+}
+
+/// Checks that a snapshot holds exactly what the model says, and that its tables fit each other.
+///
+/// # Errors
+/// The first thing that does not hold.
+pub fn check<S: Snapshot>(snapshot: &S, view: &View<S>, state: &State) -> Checked<Remains> {
+    let tables = Tables::read(snapshot)?;
+    let origins = tables.origins()?;
+    let numbers: BTreeMap<OriginId, u32> = origins.iter().map(|(n, id)| (*id, *n)).collect();
+    hold!(numbers.len() == origins.len(), "an origin has two numbers");
+    let number = |id: OriginId| {
+        let known = numbers.get(&id).copied();
+        known.ok_or_else(|| Violation::Wrong(format!("{id} has no number")))
+    };
+    let mut bodies = check_entries(&tables, view, state)?;
+    bodies.extend(tables.check_local(state)?);
+    tables.check_indexes(state, &number)?;
+    for (table, expected) in [(Table::Vector, &state.vector), (Table::Collected, &state.collected)]
+    {
+        let found = tables.vector(table, &origins)?;
+        same(&format!("{table:?}"), &found, expected)?;
+    }
+    same("the view's vector", view.vector(), &state.vector)?;
+    same("the view's collected vector", view.collected(), &state.collected)?;
+    tables.check_meta(state)?;
+    let purge = tables.payloads(Table::Purge)?.into_keys().collect::<BTreeSet<_>>();
+    same("purge", &purge, &state.purge.iter().map(|id| id.0.to_vec()).collect())?;
+    let registry: Vec<_> = view.namespaces().iter().cloned().collect();
+    same("the namespaces", &registry, &state.namespaces().cloned().collect())?;
+    for id in state.namespaces.keys() {
+        same("dropped", &view.namespaces().is_dropped(*id), &state.is_dropped(*id))?;
+    }
+    tables.check_bodies(&bodies)
+}
+
+fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Checked {
+    hold!(found == expected, "{what}: found {found:?}, expected {expected:?}");
+    Ok(())
+}
+
+/// Checks that a row of the store is what the model says; its body, if that is in chunks.
+///
+/// # Errors
+/// How they differ.
+pub fn check_row(
+    name: &(NamespaceId, Bytes),
+    found: &Found,
+    row: &Row,
+) -> Checked<Option<(u64, u64)>> {
+    let expected = (row.dot, row.version, row.prev, &row.metadata, row.expires_at);
+    let there = (found.dot, found.version, found.prev, &found.metadata, found.expires_at);
+    same(&format!("the row of {name:?}"), &there, &expected)?;
+    match (&found.state, &row.what) {
+        (FoundState::Tombstone, What::Tombstone) | (FoundState::Stub, What::Stub) => Ok(None),
+        (FoundState::Inline(bytes), What::Value(content)) if !content.is_large() => {
+            hold!(bytes == &content.bytes, "{name:?} has another value");
+            Ok(None)
+        }
+        (FoundState::Large { body, len, digest }, What::Value(content)) if content.is_large() => {
+            same("the length", len, &(content.bytes.len() as u64))?;
+            hold!(digest == &content.digest, "{name:?} has another digest");
+            Ok(Some((body.0, *len)))
+        }
+        (found, what) => {
+            Err(Violation::Wrong(format!("{name:?}: found {found:?}, expected {what:?}")))
+        }
+    }
+}
+
+/// Every entry is the model's, and the other way; the bodies that entries hold, with their lengths.
+fn check_entries<S: Snapshot>(
+    tables: &Tables,
+    view: &View<S>,
+    state: &State,
+) -> Checked<BTreeMap<u64, u64>> {
+    let names = tables.all[&Table::Entries].keys().map(|key| {
+        let (namespace, key) = key.split_at_checked(16).unwrap_or((&[], key));
+        let id = namespace.try_into().map_err(|_length| Violation::Wrong("a short key".into()))?;
+        Ok((NamespaceId(id), Bytes::copy_from_slice(key)))
+    });
+    let names = names.collect::<Checked<BTreeSet<_>>>()?;
+    if let Some(extra) = names.iter().find(|name| !state.rows.contains_key(name)) {
+        return Err(Violation::Wrong(format!("{extra:?} is there and should not be")));
+    }
+    let mut bodies = BTreeMap::new();
+    for (name, row) in &state.rows {
+        hold!(names.contains(name), "{name:?} is not there: {row:?}");
+        let found = view.row(name.0, &name.1).reading("reading a row")?;
+        let found = found.ok_or_else(|| Violation::Wrong(format!("{name:?} is not found")))?;
+        let Some((body, len)) = check_row(name, &found, row)? else { continue };
+        hold!(bodies.insert(body, len).is_none(), "two entries hold body {body}");
+        let content = row.content().expect("only a value has a body");
+        tables.check_chunks(body, content, &format!("{name:?}"))?;
+    }
+    Ok(bodies)
+}
+
+fn chunk_key(body: u64, index: usize) -> Checked<Vec<u8>> {
+    let index = u32::try_from(index).during("the index of a chunk")?;
+    Ok([&body.to_be_bytes()[..], &index.to_be_bytes()].concat())
+}
+
+/// All rows of all tables.
+struct Tables {
+    all: BTreeMap<Table, Rows>,
+}
+
+impl Tables {
+    fn read<S: Snapshot>(snapshot: &S) -> Checked<Tables> {
+        let mut all = BTreeMap::new();
+        for table in Table::ALL {
+            let mut rows = Rows::new();
+            let bounds = (Bound::Unbounded, Bound::Unbounded);
+            snapshot
+                .range(table, bounds, Order::Ascending, &mut |key, row| {
+                    rows.insert(key.to_vec(), row.to_vec());
+                    ControlFlow::Continue(())
+                })
+                .reading("reading a table")?;
+            all.insert(table, rows);
+        }
+        Ok(Tables { all })
+    }
+
+    /// A row without its checksum.
+    fn payload(&self, table: Table, key: &[u8]) -> Checked<&[u8]> {
+        let row = self.all[&table].get(key);
+        let row = row.ok_or_else(|| Violation::Wrong(format!("{table:?} lacks {key:02x?}")))?;
+        let (payload, crc) = row.split_last_chunk().unwrap_or((row, &[0; 4]));
+        let expected = [&[table.number()], key, payload].concat();
+        hold!(
+            u32::from_be_bytes(*crc) == crc32c::crc32c(&expected),
+            "{table:?}: the row {key:02x?} has a wrong checksum"
+        );
+        Ok(payload)
+    }
+
+    fn payloads(&self, table: Table) -> Checked<BTreeMap<Vec<u8>, &[u8]>> {
+        let keys = self.all[&table].keys();
+        keys.map(|key| Ok((key.clone(), self.payload(table, key)?))).collect()
+    }
+
+    fn origins(&self) -> Checked<BTreeMap<u32, OriginId>> {
+        let mut origins = BTreeMap::new();
+        for (at, (key, id)) in (0..).zip(self.payloads(Table::Origins)?) {
+            same("the number of an origin", &key, &u32::to_be_bytes(at).to_vec())?;
+            origins.insert(at, OriginId(id.try_into().during("the id of an origin")?));
+        }
+        Ok(origins)
+    }
+
+    fn vector(&self, table: Table, origins: &BTreeMap<u32, OriginId>) -> Checked<VersionVector> {
+        let mut vector = VersionVector::default();
+        for (key, seq) in self.payloads(table)? {
+            let number = u32::from_be_bytes(key[..].try_into().during("the key of a vector")?);
+            let id =
+                origins.get(&number).ok_or_else(|| Violation::Wrong("an unknown origin".into()))?;
+            vector.raise(*id, u64::from_be_bytes(seq.try_into().during("a number")?));
+        }
+        Ok(vector)
+    }
+
+    /// The dot index, and the indexes by expiry and by time of write, are those of the model's rows.
+    fn check_indexes(&self, state: &State, number: &dyn Fn(OriginId) -> Checked<u32>) -> Checked {
+        let (mut dots, mut expiry, mut graves) = (BTreeMap::new(), Rows::new(), Rows::new());
+        for ((namespace, key), row) in &state.rows {
+            let name = [&namespace.0[..], key].concat();
+            let origin = number(row.dot.origin)?.to_be_bytes();
+            dots.insert([&origin[..], &row.dot.seq.to_be_bytes()].concat(), name.clone());
+            let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
+            if row.is_grave() {
+                graves.insert(timed(row.version.hlc.0), Vec::new());
+            } else if let Some(at) = row.expires_at {
+                expiry.insert(timed(at), Vec::new());
+            }
+        }
+        for (table, expected) in
+            [(Table::Dots, dots), (Table::Expiry, expiry), (Table::Graves, graves)]
+        {
+            let found = self.payloads(table)?;
+            let found = found.into_iter().map(|(key, row)| (key, row.to_vec())).collect::<Rows>();
+            for (key, row) in &expected {
+                hold!(found.get(key) == Some(row), "{table:?} lacks {key:02x?}");
+            }
+            let extra = found.keys().find(|key| !expected.contains_key(*key));
+            hold!(extra.is_none(), "{table:?} has {extra:02x?}, which no entry asks for");
+        }
+        Ok(())
+    }
+
+    /// What the location keeps for itself is the model's; its body, if that is in chunks.
+    fn check_local(&self, state: &State) -> Checked<Option<(u64, u64)>> {
+        let found = self.payloads(Table::Local)?;
+        let Some((_, content)) = &state.local else {
+            same("the rows of local", &found.len(), &0)?;
+            return Ok(None);
+        };
+        same("the rows of local", &found.len(), &1)?;
+        let row = self.payload(Table::Local, LOCAL.as_bytes())?;
+        let len = content.bytes.len();
+        if !content.is_large() {
+            let short = u16::try_from(len).during("a short length")?.to_be_bytes();
+            let expected = [&[1, 0, 1, 0], &short[..], &content.bytes].concat();
+            same("what is kept", &row, &&expected[..])?;
+            return Ok(None);
+        }
+        let (head, rest) = row.split_at_checked(4).unwrap_or((row, &[]));
+        let (body, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], rest));
+        let expected = [&(len as u64).to_be_bytes()[..], &content.digest].concat();
+        same("what is kept", &(head, rest), &(&[1, 0, 1, 1][..], &expected[..]))?;
+        let body = u64::from_be_bytes(*body);
+        self.check_chunks(body, content, "what is kept")?;
+        Ok(Some((body, len as u64)))
+    }
+
+    fn check_chunks(&self, body: u64, content: &Content, of: &str) -> Checked {
+        for (index, piece) in content.bytes.chunks(CHUNK_BYTES).enumerate() {
+            let key = chunk_key(body, index)?;
+            let chunk = self.payload(Table::Chunks, &key).during(of)?;
+            hold!(chunk == piece, "{of}: chunk {index} has other bytes");
+        }
+        Ok(())
+    }
+
+    fn check_meta(&self, state: &State) -> Checked {
+        let clock = self.payload(Table::Meta, b"commit")?;
+        same("the clock", &clock, &&state.clock.0.to_be_bytes()[..])?;
+        let identity = self.payload(Table::Meta, b"identity")?;
+        same("the identity", &identity, &&state.own.map(|id| id.0).concat()[..])?;
+        same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
+        same("the rows of meta", &self.all[&Table::Meta].len(), &4)
+    }
+
+    /// Chunks are there exactly for the bodies that entries hold and those in the pending table.
+    fn check_bodies(&self, held: &BTreeMap<u64, u64>) -> Checked<Remains> {
+        let mut pending = BTreeSet::new();
+        for key in self.payloads(Table::Pending)?.into_keys() {
+            let body = u64::from_be_bytes(key[..].try_into().during("the key of pending")?);
+            hold!(!held.contains_key(&body), "body {body} is held and waits to be freed");
+            pending.insert(body);
+        }
+        let mut unused = BTreeSet::new();
+        for key in self.all[&Table::Chunks].keys() {
+            let (body, index) = key.split_first_chunk().unwrap_or((&[0; 8], key));
+            let body = u64::from_be_bytes(*body);
+            let index = u32::from_be_bytes(index.try_into().during("the index of a chunk")?);
+            match held.get(&body) {
+                Some(len) => {
+                    let chunks = len.div_ceil(CHUNK_BYTES as u64);
+                    hold!(u64::from(index) < chunks, "body {body} has a chunk past its end");
+                }
+                None => {
+                    hold!(pending.contains(&body), "body {body} has chunks and is nobody's");
+                    unused.insert(body);
+                }
+            }
+        }
+        Ok(Remains { pending: pending.len(), unused: unused.len() })
+    }
+}

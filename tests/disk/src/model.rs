@@ -1,0 +1,354 @@
+//! What a store must hold: the rules of the store again, over a `BTreeMap` and without a disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use kv_core::{
+    Attributes, Dot, Hlc, Namespace, NamespaceId, OriginId, Outcome, Version, VersionVector,
+    Written, derive_id,
+    limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
+};
+
+mod remote;
+mod sweep;
+
+/// A namespace and a key in it. Sorts as the rows of a store do.
+pub type Name = (NamespaceId, Bytes);
+
+/// A value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// BLAKE3 of them.
+    pub digest: [u8; 32],
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes {:02x?}", self.bytes.len(), &self.digest[..3])
+    }
+}
+
+impl Content {
+    /// A value of these bytes.
+    #[must_use]
+    pub fn new(bytes: Bytes) -> Content {
+        let digest = *blake3::hash(&bytes).as_bytes();
+        Content { bytes, digest }
+    }
+
+    /// Whether it is stored in chunks.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.bytes.len() > MAX_INLINE_BYTES
+    }
+}
+
+/// What a row is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A value.
+    Value(Content),
+    /// Deleted.
+    Tombstone,
+    /// Expired.
+    Stub,
+}
+
+/// A row of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Which write it comes from.
+    pub dot: Dot,
+    /// Its version.
+    pub version: Version,
+    /// What it replaced where it was written.
+    pub prev: Option<Version>,
+    /// Its metadata.
+    pub metadata: Option<Box<str>>,
+    /// When it expires, in Unix seconds.
+    pub expires_at: Option<u64>,
+    /// What it is.
+    pub what: What,
+}
+
+impl Row {
+    /// Whether it is a tombstone or a stub.
+    #[must_use]
+    pub fn is_grave(&self) -> bool {
+        !matches!(self.what, What::Value(_))
+    }
+
+    /// Whether a reader finds it.
+    #[must_use]
+    pub fn is_visible(&self, now_ms: u64) -> bool {
+        !self.is_grave() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn content(&self) -> Option<&Content> {
+        match &self.what {
+            What::Value(content) => Some(content),
+            What::Tombstone | What::Stub => None,
+        }
+    }
+}
+
+/// A write that a peer sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where.
+    pub name: Name,
+    /// The row that it makes.
+    pub row: Row,
+}
+
+/// An operation, as the model understands it.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Put a value.
+    Put(Name, Content, Attributes),
+    /// Delete a key.
+    Delete(Name),
+    /// A piece of a value.
+    Stage,
+    /// Make a namespace: account, title, id.
+    Create(String, String, Option<NamespaceId>),
+    /// Rename a namespace.
+    Rename(NamespaceId, String),
+    /// Drop a namespace.
+    Drop(NamespaceId),
+    /// Keep a value for this location alone.
+    Save(Content),
+    /// Drop what is kept so.
+    Unsave,
+    /// A peer's write, in its order.
+    Next(Write),
+    /// A row of a session.
+    Row(Write),
+    /// A session's end.
+    Adopt(VersionVector, VersionVector),
+}
+
+/// Why an operation is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The namespace is not there.
+    Unknown,
+    /// It is over a bound.
+    Invalid,
+    /// The title or id is taken.
+    Taken,
+}
+
+/// A store's contents.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The origins that it writes under.
+    pub own: [OriginId; 2],
+    /// The rows.
+    pub rows: BTreeMap<Name, Arc<Row>>,
+    /// What it has of each origin.
+    pub vector: VersionVector,
+    /// What it dropped of each origin.
+    pub collected: VersionVector,
+    /// The highest time given or seen.
+    pub clock: Hlc,
+    /// The namespaces, dropped ones included.
+    pub namespaces: BTreeMap<NamespaceId, Namespace>,
+    /// Dropped namespaces that may have rows.
+    pub purge: BTreeSet<NamespaceId>,
+    /// What the location keeps for itself, and the number of that save.
+    pub local: Option<(u64, Content)>,
+    /// How often something was saved so.
+    saves: u64,
+}
+
+impl State {
+    /// A new store.
+    #[must_use]
+    pub fn new(own: [OriginId; 2]) -> State {
+        State {
+            own,
+            rows: BTreeMap::new(),
+            vector: VersionVector::default(),
+            collected: VersionVector::default(),
+            clock: Hlc::ZERO,
+            namespaces: BTreeMap::new(),
+            purge: BTreeSet::new(),
+            local: None,
+            saves: 0,
+        }
+    }
+
+    /// Makes an operation; what it must answer.
+    ///
+    /// # Errors
+    /// If it must be refused.
+    pub fn apply(&mut self, now_ms: u64, op: &Op) -> Result<Outcome, Refusal> {
+        match op {
+            Op::Put(name, content, attributes) => {
+                self.live(name.0)?;
+                let metadata = attributes.metadata.as_ref().map_or(0, |text| text.len());
+                if metadata > MAX_METADATA_BYTES || !is_key(&name.1) {
+                    return Err(Refusal::Invalid);
+                }
+                let what = What::Value(content.clone());
+                Ok(Outcome::Written(self.write(now_ms, name, what, attributes)))
+            }
+            Op::Delete(name) => {
+                self.live(name.0)?;
+                if !is_key(&name.1) {
+                    return Err(Refusal::Invalid);
+                }
+                let none = Attributes::default();
+                Ok(Outcome::Written(self.write(now_ms, name, What::Tombstone, &none)))
+            }
+            Op::Stage => Ok(Outcome::Staged),
+            Op::Create(account, title, id) => {
+                self.create(now_ms, account, title, *id).map(Outcome::Namespace)
+            }
+            Op::Rename(id, title) => self.rename(now_ms, *id, title).map(Outcome::Namespace),
+            Op::Drop(id) => {
+                let dropped = Namespace { dropped: true, ..self.live(*id)?.clone() };
+                Ok(Outcome::Namespace(self.put_namespace(now_ms, dropped)))
+            }
+            Op::Save(content) => {
+                self.saves += 1;
+                self.local = Some((self.saves, content.clone()));
+                Ok(Outcome::Local)
+            }
+            Op::Unsave => {
+                self.local = None;
+                Ok(Outcome::Local)
+            }
+            Op::Next(write) => Ok(Outcome::Applied(self.apply_next(write))),
+            Op::Row(write) => Ok(Outcome::Applied(self.apply_row(write))),
+            Op::Adopt(vector, collected) => Ok(Outcome::Applied(self.adopt(vector, collected))),
+        }
+    }
+
+    fn live(&self, id: NamespaceId) -> Result<&Namespace, Refusal> {
+        self.namespaces.get(&id).filter(|found| !found.dropped).ok_or(Refusal::Unknown)
+    }
+
+    /// The live namespaces.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values().filter(|found| !found.dropped)
+    }
+
+    /// Whether a namespace is dropped.
+    #[must_use]
+    pub fn is_dropped(&self, id: NamespaceId) -> bool {
+        self.namespaces.get(&id).is_some_and(|found| found.dropped)
+    }
+
+    fn tick(&self, now_ms: u64) -> Hlc {
+        Hlc::at_millis(now_ms).max(Hlc(self.clock.0 + 1))
+    }
+
+    fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &Attributes) -> Written {
+        let is_large = matches!(&what, What::Value(content) if content.is_large());
+        let origin = self.own[usize::from(is_large)];
+        self.clock = self.tick(now_ms);
+        let version = Version { hlc: self.clock, origin };
+        let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
+        self.vector.raise(origin, dot.seq);
+        let prev = self.rows.get(name).map(|row| row.version);
+        let Attributes { metadata, expires_at } = said.clone();
+        let row = Row { dot, version, prev, metadata, expires_at, what };
+        self.rows.insert(name.clone(), Arc::new(row));
+        Written { dot, version }
+    }
+
+    fn create(
+        &mut self,
+        now_ms: u64,
+        account: &str,
+        title: &str,
+        id: Option<NamespaceId>,
+    ) -> Result<Namespace, Refusal> {
+        if title.is_empty() || title.len() > MAX_TITLE_BYTES {
+            return Err(Refusal::Invalid);
+        }
+        if self.namespaces().any(|other| other.account == account && other.title == title) {
+            return Err(Refusal::Taken);
+        }
+        let is_taken =
+            |id: &NamespaceId| *id == NamespaceId::SYSTEM || self.namespaces.contains_key(id);
+        let id = match id {
+            Some(id) if is_taken(&id) => return Err(Refusal::Taken),
+            Some(id) => id,
+            None => (0..)
+                .map(|n| derive_id(account, title, n))
+                .find(|id| !is_taken(id))
+                .ok_or(Refusal::Taken)?,
+        };
+        let created = Version { hlc: self.tick(now_ms), origin: self.own[0] };
+        let (account, title) = (account.to_owned(), title.to_owned());
+        let made = Namespace { id, account, title, created, dropped: false };
+        Ok(self.put_namespace(now_ms, made))
+    }
+
+    fn rename(&mut self, now_ms: u64, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
+        let namespace = self.live(id)?.clone();
+        if title.is_empty() || title.len() > MAX_TITLE_BYTES {
+            return Err(Refusal::Invalid);
+        }
+        let has_title =
+            |other: &&Namespace| other.account == namespace.account && other.title == title;
+        let oldest = self.namespaces().filter(has_title).min_by_key(|other| other.created);
+        if oldest.is_some_and(|other| other.id != id) {
+            return Err(Refusal::Taken);
+        }
+        Ok(self.put_namespace(now_ms, Namespace { title: title.to_owned(), ..namespace }))
+    }
+
+    fn put_namespace(&mut self, now_ms: u64, namespace: Namespace) -> Namespace {
+        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0));
+        let content = Content::new(Bytes::from(namespace.encode()));
+        self.write(now_ms, &name, What::Value(content), &Attributes::default());
+        self.register(namespace.clone());
+        namespace
+    }
+
+    fn register(&mut self, namespace: Namespace) {
+        if namespace.dropped {
+            self.purge.insert(namespace.id);
+        }
+        self.namespaces.insert(namespace.id, namespace);
+    }
+
+    /// The rows that a vector lacks, in the order of their dots.
+    #[must_use]
+    pub fn missing_in(&self, vector: &VersionVector) -> Vec<Write> {
+        let mut writes: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| !vector.covers(row.dot))
+            .map(|(name, row)| Write { name: name.clone(), row: Row::clone(row) })
+            .collect();
+        writes.sort_by_key(|write| write.row.dot);
+        writes
+    }
+
+    /// Whether two states hold the same.
+    #[must_use]
+    pub fn is_same(&self, other: &State) -> bool {
+        self.rows == other.rows
+            && self.vector == other.vector
+            && self.collected == other.collected
+            && self.clock == other.clock
+            && self.purge == other.purge
+            && self.local == other.local
+    }
+}
+
+fn is_key(key: &[u8]) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&key.len())
+}

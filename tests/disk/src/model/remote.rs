@@ -1,0 +1,113 @@
+//! What a store must make of a peer's writes.
+
+use std::sync::Arc;
+
+use kv_core::{
+    Namespace, NamespaceId, VersionVector, limits::MAX_METADATA_BYTES, operation::Applied,
+};
+
+use super::{Row, State, What, Write, is_key};
+
+/// The first time that is refused, in milliseconds.
+const MAX_MILLIS: u64 = 1 << 46;
+
+impl State {
+    pub(super) fn apply_next(&mut self, write: &Write) -> Applied {
+        let dot = write.row.dot;
+        let have = self.vector.get(dot.origin);
+        if dot.seq <= have {
+            return Applied::Known;
+        }
+        if dot.seq > have + 1 {
+            return Applied::Gap { missing: have + 1 };
+        }
+        let applied = self.apply_write(write);
+        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
+            self.vector.raise(dot.origin, dot.seq);
+        }
+        applied
+    }
+
+    pub(super) fn apply_row(&mut self, write: &Write) -> Applied {
+        if self.vector.covers(write.row.dot) { Applied::Known } else { self.apply_write(write) }
+    }
+
+    pub(super) fn adopt(&mut self, vector: &VersionVector, collected: &VersionVector) -> Applied {
+        for own in self.own {
+            let ours = self.vector.get(own);
+            if vector.get(own) > ours || collected.get(own) > ours {
+                return Applied::Conflict;
+            }
+        }
+        self.vector.merge(vector);
+        self.collected.merge(collected);
+        Applied::Adopted
+    }
+
+    fn apply_write(&mut self, write: &Write) -> Applied {
+        let (row, (namespace, key)) = (&write.row, &write.name);
+        let metadata = row.metadata.as_ref().map_or(0, |text| text.len());
+        if row.version.hlc.millis() >= MAX_MILLIS {
+            return Applied::Refused("");
+        }
+        if row.dot.seq == 0 || !is_key(key) || metadata > MAX_METADATA_BYTES {
+            return Applied::Refused("");
+        }
+        if self.own.contains(&row.dot.origin) {
+            return Applied::Conflict;
+        }
+        let incoming = match namespace_of(write) {
+            Ok(incoming) => incoming,
+            Err(NotANamespace) => return Applied::Refused(""),
+        };
+        if self.is_dropped(*namespace) {
+            self.clock = self.clock.max(row.version.hlc);
+            return Applied::Dropped;
+        }
+        let mut concurrent = false;
+        if let Some(here) = self.rows.get(&write.name) {
+            let here_dropped = incoming.as_ref().is_some_and(|it| self.is_dropped(it.id));
+            let there_dropped = incoming.as_ref().is_some_and(|it| it.dropped);
+            let (ours, theirs) = ((here_dropped, here.version), (there_dropped, row.version));
+            if ours == theirs {
+                let same = |row: &Row| (row.dot.seq, row.what == What::Tombstone);
+                if same(here) != same(row) {
+                    return Applied::Conflict;
+                }
+                self.clock = self.clock.max(row.version.hlc);
+                return Applied::Known;
+            }
+            if ours > theirs {
+                self.clock = self.clock.max(row.version.hlc);
+                return Applied::Lost;
+            }
+            concurrent = match row.prev {
+                Some(prev) => here.version > prev,
+                None => !here.is_grave(),
+            };
+        }
+        self.clock = self.clock.max(row.version.hlc);
+        self.rows.insert(write.name.clone(), Arc::new(row.clone()));
+        if let Some(namespace) = incoming {
+            self.register(namespace);
+        }
+        Applied::Won { concurrent }
+    }
+}
+
+struct NotANamespace;
+
+fn namespace_of(write: &Write) -> Result<Option<Namespace>, NotANamespace> {
+    if write.name.0 != NamespaceId::SYSTEM {
+        return Ok(None);
+    }
+    let id = <[u8; 16]>::try_from(&write.name.1[..]).map_err(|_length| NotANamespace)?;
+    let content = write.row.content().ok_or(NotANamespace)?;
+    if id == NamespaceId::SYSTEM.0 {
+        return Err(NotANamespace);
+    }
+    if content.is_large() || write.row.metadata.is_some() || write.row.expires_at.is_some() {
+        return Err(NotANamespace);
+    }
+    Namespace::decode(NamespaceId(id), &content.bytes).map(Some).map_err(|_bytes| NotANamespace)
+}

@@ -1,0 +1,56 @@
+//! What a sweep must take away.
+
+use std::sync::Arc;
+
+use kv_core::commit::{SweepLimits, Swept};
+
+use super::{Name, Row, State, What};
+
+impl State {
+    /// Does a step of the sweep; what it must answer, bodies left out.
+    pub fn sweep(&mut self, now_ms: u64, limits: &SweepLimits) -> Swept {
+        let last = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
+        let expired = self.first(limits.rows, |row| match row.expires_at {
+            Some(at) if !row.is_grave() && at <= last => Some(at),
+            _ => None,
+        });
+        let graves = self.first(limits.rows, |row| {
+            (row.is_grave() && row.version.hlc < limits.watermark).then_some(row.version.hlc.0)
+        });
+        let purged = self.purge.first().copied().map(|id| {
+            let names =
+                self.rows.range((id, bytes::Bytes::new())..).take_while(|(name, _)| name.0 == id);
+            (id, names.take(limits.rows).map(|(name, _)| name.clone()).collect::<Vec<_>>())
+        });
+        for name in &expired {
+            let row = Row::clone(&self.rows[name]);
+            let stub = Row { what: What::Stub, metadata: None, ..row };
+            self.rows.insert(name.clone(), Arc::new(stub));
+        }
+        for name in &graves {
+            if let Some(row) = self.rows.remove(name) {
+                self.collected.raise(row.dot.origin, row.dot.seq);
+            }
+        }
+        let mut swept =
+            Swept { expired: expired.len(), collected: graves.len(), ..Swept::default() };
+        if let Some((id, names)) = purged {
+            swept.purged = names.len();
+            for name in &names {
+                self.rows.remove(name);
+            }
+            if names.len() < limits.rows {
+                self.purge.remove(&id);
+            }
+        }
+        swept
+    }
+
+    /// The first names by what `time` says, of those of which it says anything.
+    fn first(&self, limit: usize, time: impl Fn(&Row) -> Option<u64>) -> Vec<Name> {
+        let mut found: Vec<(u64, &Name)> =
+            self.rows.iter().filter_map(|(name, row)| time(row).map(|time| (time, name))).collect();
+        found.sort_unstable();
+        found.into_iter().take(limit).map(|(_, name)| name.clone()).collect()
+    }
+}

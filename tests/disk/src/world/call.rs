@@ -1,0 +1,345 @@
+//! Calling the store, and holding what it answers against the model.
+
+use std::sync::Arc;
+
+use kv_core::{
+    NamespaceId, Outcome, Role, WriteError,
+    commit::{SweepLimits, Swept},
+    engine::{Engine, Status},
+    operation::Applied,
+};
+
+use super::{
+    Request, World,
+    requests::system_name,
+    tell::{Doing, brief, brief_result},
+};
+use crate::{
+    events::Event,
+    hold,
+    model::{Op, Refusal, Row, State, Write},
+    violation::{Checked, Violation},
+};
+
+impl World {
+    pub(super) fn status(&mut self) -> Status {
+        self.open().committer.engine().status()
+    }
+
+    /// Commits operations as one batch; whether each was made. The answers are the model's.
+    pub(super) fn commit(&mut self, requests: Vec<Request>) -> Checked<Vec<Option<Outcome>>> {
+        let now_ms = self.clock_ms;
+        let before = self.state();
+        let mut next = (*before).clone();
+        let (mut operations, mut expected) = (Vec::new(), Vec::new());
+        for request in requests {
+            operations.push(request.operation);
+            expected.push((request.op, request.doubtful));
+        }
+        self.report.operations += operations.len() as u64;
+        let committed = self.open().committer.commit(now_ms, operations);
+        self.note_faults(Doing::Commit);
+        hold!(committed.results.len() == expected.len(), "not one answer for each operation");
+        let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
+        let (mut staged, mut promised) = (false, false);
+        for ((op, doubtful), result) in expected.iter().zip(committed.results) {
+            self.trace(|| format!("  {} -> {}", brief(op), brief_result(&result)));
+            let mut attempt = next.clone();
+            match (result, attempt.apply(now_ms, op)) {
+                (Ok(outcome), Ok(answer)) => {
+                    hold!(
+                        is_same(&outcome, &answer),
+                        "{}: answered {outcome:?}, expected {answer:?}",
+                        brief(op)
+                    );
+                    next = attempt;
+                    writes.extend(own_write(op, &outcome, &next));
+                    staged |= outcome == Outcome::Staged;
+                    promised |= outcome != Outcome::Staged;
+                    self.count_outcome(op, &outcome);
+                    outcomes.push(Some(outcome));
+                }
+                (Err(error), answer) => {
+                    self.check_refusal(op, &error, answer.err(), *doubtful)?;
+                    outcomes.push(None);
+                }
+                (Ok(outcome), Err(refusal)) => {
+                    let what = brief(op);
+                    return Err(Violation::Wrong(format!(
+                        "{what}: answered {outcome:?}, expected {refusal:?}"
+                    )));
+                }
+            }
+        }
+        let is_changed = staged || !next.is_same(&before);
+        hold!(
+            committed.needs_sync == (is_changed && promised),
+            "needs_sync is {}; changed: {is_changed}, promised: {promised}",
+            committed.needs_sync
+        );
+        self.landed(is_changed, next, writes)?;
+        Ok(outcomes)
+    }
+
+    /// A commit was made, or failed: the engine must say so too.
+    fn landed(&mut self, is_changed: bool, next: State, writes: Vec<Write>) -> Checked {
+        let status = self.status();
+        let history = self.history.as_mut().expect("a store was opened");
+        if is_changed {
+            // A failure may have been met and recovered from before the commit, but not after it.
+            let found = status.latest;
+            hold!(
+                self.is_dead() || found == self.now() + 1,
+                "commit {} was made; the engine says {found}",
+                self.now() + 1
+            );
+            let history = self.history.as_mut().expect("a store was opened");
+            check_rising(history.state(), &next)?;
+            history.push(next, writes);
+            return Ok(());
+        }
+        if self.is_troubled {
+            return self.resync();
+        }
+        hold!(
+            status.latest == history.now(),
+            "commit {} is the last; the engine says {}",
+            history.now(),
+            status.latest
+        );
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        self.history.as_ref().expect("a store was opened").now()
+    }
+
+    /// An error must be the one that the model knows, or come from the disk.
+    fn check_refusal(
+        &mut self,
+        op: &Op,
+        error: &WriteError,
+        refusal: Option<Refusal>,
+        doubtful: bool,
+    ) -> Checked {
+        let known = match error {
+            WriteError::UnknownNamespace(_) => Some(Refusal::Unknown),
+            WriteError::Invalid(_) => Some(Refusal::Invalid),
+            WriteError::Taken(_) => Some(Refusal::Taken),
+            _ => None,
+        };
+        let Some(known) = known else {
+            let is_stale_upload = doubtful && matches!(error, WriteError::Failed(_));
+            hold!(self.is_troubled || is_stale_upload, "{}: no fault, and yet {error}", brief(op));
+            if is_stale_upload && !self.is_troubled {
+                self.count(Event::StagedRefused);
+            }
+            return Ok(());
+        };
+        hold!(
+            refusal == Some(known),
+            "{}: refused as {known:?}, expected {refusal:?}: {error}",
+            brief(op)
+        );
+        self.count(match known {
+            Refusal::Unknown => Event::NamespaceUnknown,
+            Refusal::Invalid => Event::Invalid,
+            Refusal::Taken => Event::NamespaceTaken,
+        });
+        Ok(())
+    }
+
+    /// Makes all durable, and gives readers the view.
+    pub(super) fn sync(&mut self) -> Checked<bool> {
+        let before = self.disk.counts();
+        let result = self.open().committer.sync();
+        self.note_faults(Doing::Sync);
+        self.trace(|| format!("sync -> {result:?}"));
+        match result {
+            Ok(()) => {
+                let history = self.history.as_ref().expect("a store was opened");
+                let is_write = history.now() > history.floor();
+                if is_write {
+                    let after = self.disk.counts();
+                    hold!(after.syncs > before.syncs, "acknowledged without a sync");
+                    hold!(
+                        after.covered >= after.header,
+                        "acknowledged before a sync that covers the header"
+                    );
+                }
+                self.settle()?;
+                self.publish();
+                self.is_troubled &= !is_write || self.disk.is_full();
+                Ok(true)
+            }
+            Err(error) => {
+                hold!(self.is_troubled, "no fault, and yet the sync answers {error}");
+                let floor = self.history.as_ref().expect("a store was opened").floor();
+                self.resync()?;
+                if matches!(error, WriteError::OutcomeUnknown(_)) {
+                    self.count(Event::OutcomeUnknown);
+                } else if !self.is_dead() {
+                    hold!(
+                        self.now() <= floor,
+                        "nothing was written, it is said: {error}; and yet it is there"
+                    );
+                    self.history.as_mut().expect("a store was opened").nothing_came()?;
+                }
+                self.publish();
+                Ok(false)
+            }
+        }
+    }
+
+    /// What was committed is durable: what it wrote is out in the world.
+    pub(super) fn settle(&mut self) -> Checked {
+        let history = self.history.as_mut().expect("a store was opened");
+        let writes = history.settle();
+        writes.iter().try_for_each(|write| self.log.note(write))
+    }
+
+    /// Readers get the present view.
+    pub(super) fn publish(&mut self) {
+        if self.is_dead() {
+            return;
+        }
+        let now = self.now();
+        let open = self.open();
+        let view = open.committer.view();
+        open.published.set(view);
+        // Where nothing can be read, this is the view from before, and of no use.
+        let is_readable = self.is_readable();
+        let open = self.open();
+        open.published_commit = is_readable.then_some(now);
+        open.published_reopened = open.committer.engine().status().reopened;
+        open.committer.published();
+        self.note_faults(Doing::Read);
+    }
+
+    /// One step of the sweep, in its own commit.
+    pub(super) fn sweep(&mut self, limits: &SweepLimits) -> Checked<Option<Swept>> {
+        let now_ms = self.clock_ms;
+        let before = self.state();
+        let mut next = (*before).clone();
+        let expected = next.sweep(now_ms, limits);
+        self.report.operations += 1;
+        let result = self.open().committer.sweep(now_ms, limits);
+        self.note_faults(Doing::Sweep);
+        self.trace(|| format!("sweep {limits:?} -> {result:?}"));
+        match result {
+            Ok(swept) => {
+                let told = (swept.expired, swept.collected, swept.purged);
+                let expected = (expected.expired, expected.collected, expected.purged);
+                hold!(told == expected, "swept {swept:?}, expected {expected:?}");
+                hold!(swept.bodies <= limits.bodies, "too many bodies: {swept:?}");
+                hold!(swept.chunks <= 64, "too many chunks: {swept:?}");
+                hold!(swept.damaged == 0, "nothing is damaged: {swept:?}");
+                self.report.events.add(Event::StubMade, swept.expired as u64);
+                self.report.events.add(Event::Collected, swept.collected as u64);
+                self.report.events.add(Event::BodyFreed, swept.bodies as u64);
+                if swept.chunks > 0 && swept.bodies == 0 {
+                    self.count(Event::BodyFreedInSteps);
+                }
+                let purged = before.purge.len() - next.purge.len();
+                self.report.events.add(Event::NamespacePurged, purged as u64);
+                if next.rows.values().any(|row| row.is_grave()) {
+                    self.count(Event::GraveKept);
+                }
+                self.landed(
+                    swept.bodies + swept.chunks > 0 || !next.is_same(&before),
+                    next,
+                    Vec::new(),
+                )?;
+                Ok(Some(swept))
+            }
+            Err(error) => {
+                hold!(self.is_troubled, "no fault, and yet the sweep answers {error}");
+                self.resync()?;
+                self.publish();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks the engine to go on after a failure, as the writer thread does.
+    pub(super) fn maintain(&mut self) -> Checked {
+        let result = self.open().committer.maintain();
+        self.note_faults(Doing::Maintain);
+        self.trace(|| format!("maintain -> {result:?}"));
+        self.resync()?;
+        if result.is_ok() {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// After a failure: takes up what the store says that it has.
+    pub(super) fn resync(&mut self) -> Checked {
+        if self.is_dead() {
+            return Ok(());
+        }
+        let status = self.status();
+        self.trace(|| format!("  found {status:?}"));
+        let history = self.history.as_mut().expect("a store was opened");
+        history.found(status.latest)?;
+        for upload in &mut self.uploads {
+            upload.doubtful = true;
+        }
+        self.session = None;
+        if status.role == Role::Writer {
+            // What is there is durable now: the engine has opened the file anew and synced it.
+            if status.durable == status.latest {
+                self.settle()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether readers of the published view may be refused: a fault came, and they have no view
+    /// from after it yet.
+    pub(super) fn readers_may_fail(&mut self) -> bool {
+        self.is_troubled || self.status().reopened != self.open().published_reopened
+    }
+
+    /// Whether the process or the machine is gone.
+    pub(super) fn is_dead(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.life != self.disk.life())
+    }
+
+    /// The view of readers, and the state that it shows.
+    pub(super) fn published(&mut self) -> Option<(Arc<super::Published>, Arc<State>)> {
+        let open = self.open.as_ref()?;
+        let state = self.history.as_ref()?.at(open.published_commit?)?;
+        Some((Arc::clone(&open.published), Arc::clone(state)))
+    }
+}
+
+/// No key goes back to an older version, but that a drop beats whatever was later.
+fn check_rising(before: &State, after: &State) -> Checked {
+    for (name, row) in &after.rows {
+        let Some(old) = before.rows.get(name) else { continue };
+        let id = name.1.first_chunk::<16>().map(|id| NamespaceId(*id));
+        let is_drop = name.0 == NamespaceId::SYSTEM && id.is_some_and(|id| after.is_dropped(id));
+        hold!(row.version >= old.version || is_drop, "{name:?} went back from {old:?} to {row:?}");
+    }
+    Ok(())
+}
+
+/// The write that a client's operation made.
+fn own_write(op: &Op, outcome: &Outcome, state: &State) -> Option<Write> {
+    let name = match (op, outcome) {
+        (Op::Put(name, ..) | Op::Delete(name), _) => name.clone(),
+        (_, Outcome::Namespace(namespace)) => system_name(namespace),
+        _ => return None,
+    };
+    let row = Row::clone(&state.rows[&name]);
+    Some(Write { name, row })
+}
+
+/// Whether two outcomes are the same; the words of a refusal do not matter.
+fn is_same(found: &Outcome, expected: &Outcome) -> bool {
+    match (found, expected) {
+        (Outcome::Applied(Applied::Refused(_)), Outcome::Applied(Applied::Refused(_))) => true,
+        _ => found == expected,
+    }
+}

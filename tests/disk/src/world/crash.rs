@@ -1,0 +1,230 @@
+//! The end of a process, and the next one.
+
+use std::sync::{Arc, Mutex};
+
+use kv_core::{
+    OpenError, Role,
+    commit::{Committer, SweepLimits},
+    engine::{Engine, EngineError, Seen, redb::RedbEngine},
+};
+
+use super::{History, Open, Published, World, tell::Doing};
+use crate::{
+    disk::Fault,
+    events::Event,
+    exact::{self, Remains},
+    hold,
+    model::State,
+    violation::{Checked, During, Violation},
+};
+
+impl World {
+    /// Takes the dead process away and starts the next.
+    pub(super) fn after_crash(&mut self) -> Checked {
+        if self.uploads.iter().any(|upload| upload.is_staged) {
+            self.count(Event::CrashInUpload);
+        }
+        if self.session.is_some() {
+            self.count(Event::CrashInSession);
+        }
+        self.reopen()
+    }
+
+    /// Closes the store in order.
+    pub(super) fn close(&mut self) -> Checked {
+        let open = self.open();
+        let result = open.committer.engine().close();
+        self.note_faults(Doing::Close);
+        self.trace(|| format!("close -> {result:?}"));
+        match result {
+            Ok(()) => {
+                // A store that was read-only closes, too; it promises nothing new.
+                if !self.is_troubled {
+                    self.settle()?;
+                    self.count(Event::CleanReopen);
+                }
+            }
+            Err(error) => hold!(self.is_troubled, "no fault, and yet closing answers {error}"),
+        }
+        Ok(())
+    }
+
+    /// Opens the store, in a new process, until that succeeds.
+    pub(super) fn reopen(&mut self) -> Checked {
+        // Which of these goes first must not matter.
+        if self.rng.chance(50) {
+            self.uploads.clear();
+            self.readers.clear();
+            self.views.clear();
+            self.open = None;
+        } else {
+            self.open = None;
+            self.uploads.clear();
+            self.readers.clear();
+            self.views.clear();
+        }
+        self.session = None;
+        self.note_faults(Doing::Close);
+        for attempt in 0..20 {
+            // What is left of the process before can't reach the file.
+            self.disk.kill();
+            // Of what a failed sync left in doubt the new process sees what the disk has: a store
+            // that was not closed lets the system forget what it cached.
+            self.disk.evict();
+            self.disk.disarm();
+            if attempt > 5 {
+                self.disk.make_room();
+            } else if self.plan.fault_percent > 0 && self.rng.chance(25) {
+                self.tempt_open();
+            }
+            if self.try_open()? {
+                return Ok(());
+            }
+        }
+        Err(Violation::Wrong("the store does not open".into()))
+    }
+
+    fn try_open(&mut self) -> Checked<bool> {
+        let faults = self.disk.counts().fired.len();
+        let life = self.disk.life();
+        let process = self.disk.process();
+        let cache_bytes = self.cache_bytes;
+        let mut ids = self.rng.fork();
+        let opened = RedbEngine::open(process, cache_bytes)
+            .map_err(OpenError::Engine)
+            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+        self.note_faults(Doing::Open);
+        let is_dead = self.disk.life() != life;
+        match opened {
+            Ok(_) if is_dead => Ok(false),
+            Ok(mut committer) => {
+                let status = committer.engine().status();
+                self.trace(|| format!("opened: {status:?}"));
+                let view = committer.view();
+                let published = Arc::new(Published(Mutex::new(view)));
+                let published_commit = Some(status.latest);
+                self.open = Some(Open {
+                    committer,
+                    life,
+                    published,
+                    published_commit,
+                    published_reopened: status.reopened,
+                });
+                self.opened()?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.trace(|| format!("opening: {error}"));
+                let is_full = self.disk.is_full();
+                hold!(
+                    is_full || self.disk.counts().fired.len() > faults,
+                    "no fault, and yet opening answers {error}"
+                );
+                let is_damaged = matches!(
+                    error,
+                    OpenError::Corrupt(_) | OpenError::Engine(EngineError::Corrupt(_))
+                );
+                hold!(!is_damaged || is_full || self.failed_since(faults), "damaged: {error}");
+                Ok(false)
+            }
+        }
+    }
+
+    fn failed_since(&self, faults: usize) -> bool {
+        self.disk.counts().fired[faults..].iter().any(|(_, fault)| {
+            matches!(fault, Fault::Fail { .. } | Fault::PowerLoss(_) | Fault::Kill)
+        })
+    }
+
+    /// The store is open: it must hold one of the states that it may, and nothing else.
+    fn opened(&mut self) -> Checked {
+        let open = self.open.as_ref().expect("it was just opened");
+        let status = open.committer.engine().status();
+        let own = open.committer.origins();
+        self.is_troubled = self.disk.is_full() || status.role != Role::Writer;
+        if let Some(history) = &mut self.history {
+            let (floor, before) = (history.floor(), history.now());
+            history.found(status.latest)?;
+            let was_unknown = self.report.events.get(Event::OutcomeUnknown) > 0;
+            if status.latest > floor {
+                self.report.events.count(Event::UnacknowledgedSurvived);
+                if was_unknown {
+                    self.report.events.count(Event::UnknownWasThere);
+                }
+            } else if before > floor {
+                self.report.events.count(Event::UnacknowledgedLost);
+                if was_unknown {
+                    self.report.events.count(Event::UnknownWasGone);
+                }
+            }
+        } else {
+            hold!(status.latest == 1, "a new store is founded in one commit, not {status:?}");
+            self.history = Some(History::new(1, State::new(own)));
+        }
+        self.settle()?;
+        self.disk.disarm();
+        self.check_exact()?;
+        if self.rng.chance(40) {
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Compares all tables with the model.
+    pub(super) fn check_exact(&mut self) -> Checked<Option<Remains>> {
+        if self.is_dead() {
+            return Ok(None);
+        }
+        self.disk.pause(true);
+        let state = self.state();
+        let open = self.open();
+        let view = open.committer.view();
+        let snapshot = open.committer.engine().snapshot(Seen::Latest);
+        let result = snapshot
+            .reading("taking a snapshot")
+            .and_then(|snapshot| exact::check(&snapshot, &view, &state));
+        self.disk.pause(false);
+        match result {
+            Ok(remains) => {
+                self.check_log(&state)?;
+                Ok(Some(remains))
+            }
+            // After a failure the engine may have no view until it was asked to go on.
+            Err(Violation::Unread(what)) if self.is_troubled => {
+                self.trace(|| format!("  not checked: {what}"));
+                Ok(None)
+            }
+            Err(violation) => Err(violation),
+        }
+    }
+
+    /// Sweeps until there is nothing more to do; nothing may be left that nobody needs.
+    pub(super) fn drain(&mut self) -> Checked {
+        self.disk.pause(true);
+        let result = self.drain_paused();
+        self.disk.pause(false);
+        result
+    }
+
+    fn drain_paused(&mut self) -> Checked {
+        if self.is_dead() || self.is_troubled {
+            return Ok(());
+        }
+        self.uploads.clear();
+        self.readers.clear();
+        for _ in 0..50 {
+            let watermark = self.watermark();
+            let limits = SweepLimits { rows: 40, bodies: 8, watermark, max_skew_ms: 500 };
+            let Some(swept) = self.sweep(&limits)? else { return Ok(()) };
+            if !self.sync()? {
+                return Ok(());
+            }
+            if swept.is_idle() && !swept.more {
+                let Some(remains) = self.check_exact()? else { return Ok(()) };
+                hold!(remains == Remains::default(), "left after the sweep: {remains:?}");
+                return Ok(());
+            }
+        }
+        Err(Violation::Wrong("the sweep has no end".into()))
+    }
+}

@@ -1,0 +1,312 @@
+//! Bits that turn on the disk: what is read must be what was written, or an error, or nothing.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use kv_core::{
+    ListQuery, NamespaceId, OpenError, Outcome, VersionVector,
+    commit::{Committer, SweepLimits},
+    engine::{Engine, redb::RedbEngine},
+    limits::CHUNK_BYTES,
+    view::{Found, FoundState},
+};
+
+use super::{
+    Open, Plan, Published, World,
+    requests::{local_op, system_name},
+};
+use crate::{
+    disk::Keep,
+    events::{Counted, Damage},
+    exact::check_row,
+    model::{Content, Name, Op, Row, What},
+    violation::{Checked, Violation},
+};
+
+/// What each key has ever held, the newest last.
+type Known = BTreeMap<Name, Vec<Arc<Row>>>;
+
+/// A run in which bits turn.
+pub struct Damaged {
+    world: World,
+    known: Known,
+    events: Counted<Damage>,
+    /// The file was opened after a crash, or is to be: what is there may be from an earlier sync.
+    may_be_older: bool,
+}
+
+impl Damaged {
+    /// Runs a seed to its end.
+    ///
+    /// # Errors
+    /// If damaged bytes became another value, or something panicked.
+    pub fn run(seed: u64, tracing: bool) -> (Counted<Damage>, Vec<String>, Checked) {
+        let mut run = match Damaged::prepare(seed, tracing) {
+            Ok(run) => run,
+            Err(violation) => return (Counted::default(), Vec::new(), Err(violation)),
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| run.rounds()));
+        let result = result.unwrap_or_else(|_| Err(Violation::Wrong("it panicked".into())));
+        (run.events, std::mem::take(&mut run.world.report.trace), result)
+    }
+
+    /// A store that has been used for a while, without trouble.
+    fn prepare(seed: u64, tracing: bool) -> Checked<Damaged> {
+        let mut world = World::new(seed, Plan::calm(), tracing)?;
+        world.cache_bytes = *world.rng.pick(&[0, 0, 64 << 10, 16 << 20]);
+        let mut known = Known::new();
+        for _ in 0..60 {
+            world.step()?;
+            learn(&mut known, &world);
+        }
+        world.sync()?;
+        learn(&mut known, &world);
+        Ok(Damaged { world, known, events: Counted::default(), may_be_older: false })
+    }
+
+    fn rounds(&mut self) -> Checked {
+        for _ in 0..4 {
+            self.flip();
+            if self.world.rng.chance(60) {
+                self.restart();
+            }
+            if self.world.open.is_none() {
+                self.restart();
+            }
+            if self.world.open.is_none() {
+                return Ok(());
+            }
+            let before = self.events.clone();
+            self.read_all()?;
+            if self.events.missing(&[Damage::Detected, Damage::Lost, Damage::BodyDamaged])
+                == before.missing(&[Damage::Detected, Damage::Lost, Damage::BodyDamaged])
+            {
+                self.events.count(Damage::Unnoticed);
+            }
+            self.write_some();
+            self.read_all()?;
+        }
+        Ok(())
+    }
+
+    fn flip(&mut self) {
+        for _ in 0..self.world.rng.between(1, 4) {
+            let mut rng = self.world.rng.fork();
+            let at = self.world.disk.flip(&mut rng);
+            self.world.trace(|| format!("a bit turns at {at:?}"));
+        }
+    }
+
+    /// The next process, after an end of some kind.
+    fn restart(&mut self) {
+        let world = &mut self.world;
+        world.uploads.clear();
+        world.readers.clear();
+        if let Some(mut open) = world.open.take() {
+            match world.rng.below(3) {
+                0 => {
+                    let closed = (open.committer.sync(), open.committer.engine().close());
+                    world.trace(|| format!("closed: {closed:?}"));
+                }
+                1 => {
+                    world.disk.power_loss(Keep::Nothing);
+                    self.may_be_older = true;
+                }
+                _ => {
+                    world.disk.kill();
+                    self.may_be_older = true;
+                }
+            }
+        }
+        world.disk.kill();
+        let (life, process) = (world.disk.life(), world.disk.process());
+        let mut ids = world.rng.fork();
+        let opened = RedbEngine::open(process, world.cache_bytes)
+            .map_err(OpenError::Engine)
+            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+        match opened {
+            Ok(mut committer) => {
+                let view = committer.view();
+                let published = Arc::new(Published(std::sync::Mutex::new(view)));
+                let (published_commit, published_reopened) = (None, 0);
+                world.open =
+                    Some(Open { committer, life, published, published_commit, published_reopened });
+                self.events.count(Damage::Opened);
+            }
+            Err(error) => {
+                world.trace(|| format!("refused: {error}"));
+                self.events.count(Damage::Refused);
+            }
+        }
+    }
+
+    /// Reads all that there is, in every way.
+    fn read_all(&mut self) -> Checked {
+        let names: Vec<Name> = self.known.keys().cloned().collect();
+        let view = self.world.open().committer.view();
+        for name in &names {
+            match view.row(name.0, &name.1) {
+                Err(_) => self.events.count(Damage::Detected),
+                Ok(None) => {
+                    let newest = self.known[name].last();
+                    if newest.is_some_and(|row| !row.is_grave() && row.expires_at.is_none()) {
+                        self.events.count(Damage::Lost);
+                    }
+                }
+                Ok(Some(found)) => self.check_found(name, &found)?,
+            }
+        }
+        for change in view
+            .rows_missing_in(&VersionVector::default(), None, usize::MAX)
+            .map_or_else(|_| Vec::new(), |page| page.changes)
+        {
+            self.check_found(&(change.namespace, change.key), &change.found)?;
+        }
+        let mut spaces: Vec<NamespaceId> = names.iter().map(|name| name.0).collect();
+        spaces.dedup();
+        for id in spaces {
+            let Ok(page) = view.list(id, &ListQuery::default(), self.world.clock_ms) else {
+                self.events.count(Damage::Detected);
+                continue;
+            };
+            for listed in page.entries {
+                let name = (id, listed.key.clone());
+                let there = (listed.version, &listed.metadata, listed.expires_at);
+                let is_known = self.known.get(&name).is_some_and(|rows| {
+                    rows.iter().any(|row| (row.version, &row.metadata, row.expires_at) == there)
+                });
+                if !is_known {
+                    return Err(Violation::Wrong(format!("{name:?} was never {listed:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found must be what the key holds; after a crash, what it once held.
+    fn check_found(&mut self, name: &Name, found: &Found) -> Checked {
+        let never = || Violation::Wrong(format!("{name:?} was never {found:?}"));
+        let rows = self.known.get(name).ok_or_else(never)?;
+        let is_it = |row: &&Arc<Row>| {
+            let stub = Row { what: What::Stub, metadata: None, ..Row::clone(row) };
+            let is_stub = row.expires_at.is_some() && check_row(name, found, &stub).is_ok();
+            is_stub || check_row(name, found, row).is_ok()
+        };
+        let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
+        if rows.last() != Some(&row) {
+            if !self.may_be_older {
+                return Err(Violation::Wrong(format!("{name:?} is again {found:?}")));
+            }
+            self.events.count(Damage::RolledBack);
+        }
+        let (FoundState::Large { body, .. }, Some(content)) = (&found.state, row.content()) else {
+            return Ok(());
+        };
+        let view = self.world.open().committer.view();
+        for (index, piece) in (0..).zip(content.bytes.chunks(CHUNK_BYTES)) {
+            match view.chunk(*body, index) {
+                Ok(Some(chunk)) if chunk == piece => {}
+                Ok(Some(_)) => {
+                    return Err(Violation::Wrong(format!("{name:?}: chunk {index} is another")));
+                }
+                Ok(None) | Err(_) => self.events.count(Damage::BodyDamaged),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes and sweeps; what was made is known from then on.
+    fn write_some(&mut self) {
+        for _ in 0..self.world.rng.between(1, 5) {
+            let state = self.world.state();
+            let now_ms = self.world.clock_ms;
+            let op = local_op(&mut self.world.rng, &state, now_ms);
+            let requests = self.world.requests(op.clone());
+            let operations = requests.into_iter().map(|request| request.operation).collect();
+            let committer = &mut self.world.open().committer;
+            let committed = committer.commit(now_ms, operations);
+            let synced = committer.sync();
+            let limits = SweepLimits {
+                rows: 10,
+                bodies: 2,
+                watermark: kv_core::Hlc::ZERO,
+                max_skew_ms: 500,
+            };
+            let swept = committer.sweep(now_ms, &limits);
+            let maintained = committer.maintain();
+            committer.published();
+            self.world.trace(|| {
+                let answer = committed.results.last();
+                format!("{op:?} -> {answer:?}, {synced:?}, {swept:?}, {maintained:?}")
+            });
+            match committed.results.last() {
+                Some(Ok(outcome)) => {
+                    self.events.count(Damage::Written);
+                    self.learn_write(&op, outcome);
+                    // A commit that was answered and then lost leaves what was there before.
+                    self.may_be_older |= synced.is_err();
+                }
+                _ => {
+                    self.events.count(Damage::WriteRefused);
+                    self.may_be_older = true;
+                }
+            }
+        }
+    }
+
+    fn learn_write(&mut self, op: &Op, outcome: &Outcome) {
+        let view = self.world.open().committer.view();
+        let (Op::Put(name, ..) | Op::Delete(name), Outcome::Written(written)) = (op, outcome)
+        else {
+            // A namespace's row is read back: its value says what the store thought of.
+            if let Outcome::Namespace(namespace) = outcome {
+                let name = system_name(namespace);
+                if let Ok(Some(found)) = view.row(name.0, &name.1) {
+                    let bytes = bytes::Bytes::from(namespace.encode());
+                    let what = What::Value(Content::new(bytes));
+                    self.know(name, row_of(&found, what));
+                }
+            }
+            return;
+        };
+        let what = match op {
+            Op::Put(_, content, _) => What::Value(content.clone()),
+            _ => What::Tombstone,
+        };
+        let (metadata, expires_at) = match op {
+            Op::Put(_, _, said) => (said.metadata.clone(), said.expires_at),
+            _ => (None, None),
+        };
+        let prev = view.row(name.0, &name.1).ok().flatten().and_then(|found| found.prev);
+        let (dot, version) = (written.dot, written.version);
+        let row = Row { dot, version, prev, metadata, expires_at, what };
+        self.know(name.clone(), row);
+    }
+
+    fn know(&mut self, name: Name, row: Row) {
+        self.known.entry(name).or_default().push(Arc::new(row));
+    }
+}
+
+fn row_of(found: &Found, what: What) -> Row {
+    Row {
+        dot: found.dot,
+        version: found.version,
+        prev: found.prev,
+        metadata: found.metadata.clone(),
+        expires_at: found.expires_at,
+        what,
+    }
+}
+
+fn learn(known: &mut Known, world: &World) {
+    for (name, row) in &world.state().rows {
+        let rows = known.entry(name.clone()).or_default();
+        if rows.last() != Some(row) {
+            rows.push(Arc::clone(row));
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The store with its threads: no answer comes before the sync that covers it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    future::{Future, IntoFuture},
+    io,
+    pin::pin,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
+
+use kv_core::{
+    Attributes, NamespaceId, Operation, Options, Store, WriteError,
+    engine::disk::{OpenDisk, StorageBackend},
+    mutant::{Mutant, break_rule},
+};
+use waypost_disk_tests::{
+    disk::{Armed, Call, FailingDisk, Fault, Keep},
+    rng::Rng,
+};
+
+/// Holds each sync up until it is let pass.
+#[derive(Debug, Default)]
+struct Latch {
+    state: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    is_shut: bool,
+    /// A sync is under way, and held up.
+    is_waiting: bool,
+    /// The answer that is waited for may be there.
+    is_woken: bool,
+}
+
+impl Latch {
+    fn change(&self, change: impl FnOnce(&mut Held)) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn await_that(&self, is_so: impl Fn(&Held) -> bool) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |held| !is_so(held)).unwrap());
+    }
+
+    fn pass(&self) {
+        if self.state.lock().unwrap().is_shut {
+            self.change(|held| held.is_waiting = true);
+            self.await_that(|held| !held.is_waiting);
+        }
+    }
+}
+
+impl Wake for Latch {
+    fn wake(self: Arc<Self>) {
+        self.change(|held| held.is_woken = true);
+    }
+}
+
+#[derive(Debug)]
+struct Latched {
+    disk: Arc<dyn StorageBackend>,
+    latch: Arc<Latch>,
+}
+
+impl StorageBackend for Latched {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.latch.pass();
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.write(offset, data)
+    }
+}
+
+fn latched(disk: &FailingDisk, latch: &Arc<Latch>) -> OpenDisk {
+    let (process, latch) = (disk.process(), Arc::clone(latch));
+    Box::new(move || Ok(Arc::new(Latched { disk: process()?, latch: Arc::clone(&latch) })))
+}
+
+fn namespace(store: &Store) -> NamespaceId {
+    store.create_namespace("t").unwrap().id
+}
+
+/// Whether an answer comes before the sync that covers it has passed.
+fn is_answered_too_early() -> bool {
+    let (disk, latch) = (FailingDisk::new(Rng::new(1)), Arc::new(Latch::default()));
+    let store = Options::new().open_disk(disk.process()).unwrap();
+    let namespace = namespace(&store);
+    store.close().unwrap();
+    // Opened anew, so that no sync is under way but those to come.
+    let store = Options::new().open_disk(latched(&disk, &latch)).unwrap();
+    latch.change(|held| held.is_shut = true);
+    let (_, body) = store.upload().finish();
+    let (key, attributes) = ("k".into(), Attributes::default());
+    let put = Operation::Put { namespace, key, body, attributes };
+    let mut ticket = pin!(store.submit(put).unwrap().into_future());
+    let waker = Waker::from(Arc::clone(&latch));
+    let mut context = Context::from_waker(&waker);
+    while ticket.as_mut().poll(&mut context).is_pending() {
+        latch.await_that(|held| held.is_waiting || held.is_woken);
+        // A sync that comes while there is no answer may pass.
+        latch.change(|held| held.is_waiting &= held.is_woken);
+    }
+    // No sync can have passed since the answer came.
+    let is_early = read_from(disk.image(), namespace, "k").is_none();
+    latch.change(|held| *held = Held::default());
+    store.close().unwrap();
+    is_early
+}
+
+#[test]
+fn no_answer_comes_before_the_sync_that_covers_it_has_passed() {
+    assert!(!is_answered_too_early());
+}
+
+#[test]
+fn an_answer_before_its_sync_is_noticed() {
+    break_rule(Some(Mutant::AckBeforeSync));
+    let is_noticed = is_answered_too_early();
+    break_rule(None);
+    assert!(is_noticed);
+}
+
+#[test]
+fn every_answer_is_covered_by_a_sync_that_came_after_its_write() {
+    let disk = FailingDisk::new(Rng::new(2));
+    let store = Options::new().open_disk(disk.process()).unwrap();
+    let namespace = namespace(&store);
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let (store, disk) = (store.clone(), disk.clone());
+            scope.spawn(move || {
+                for i in 0..12 {
+                    let key = format!("{writer}-{i}");
+                    let value = vec![writer; if i % 4 == 0 { 9000 } else { 10 }];
+                    let before = disk.counts().syncs;
+                    store.put(namespace, &key, &value).unwrap();
+                    let (after, image) = (disk.counts(), disk.image());
+                    assert!(after.syncs > before, "{key}: no sync");
+                    if i % 3 == 0 {
+                        // The power goes at this moment, and takes all that is not synced.
+                        assert_eq!(read_from(image, namespace, &key), Some(value), "{key}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn read_from(image: Vec<u8>, namespace: NamespaceId, key: &str) -> Option<Vec<u8>> {
+    let disk = FailingDisk::holding(image, Rng::new(0));
+    let store = Options::new().open_disk(disk.process()).unwrap();
+    let entry = store.get(namespace, key).unwrap();
+    entry.map(|entry| entry.body.read().unwrap().to_vec())
+}
+
+#[test]
+fn what_was_answered_before_the_power_went_is_there() {
+    let mut answered_in_all = 0;
+    for seed in 0..20 {
+        let disk = FailingDisk::new(Rng::new(seed));
+        let store = Options::new().open_disk(disk.process()).unwrap();
+        let namespace = namespace(&store);
+        let mut rng = Rng::new(seed);
+        let keep = Keep::random(&mut rng);
+        let after = 20 + rng.below(400);
+        disk.arm(Armed { on: None, after, fault: Fault::PowerLoss(keep) });
+        let answered = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for writer in 0..4u8 {
+                let (store, answered) = (store.clone(), &answered);
+                scope.spawn(move || {
+                    for i in 0..200 {
+                        let key = format!("{writer}-{i}");
+                        let value = vec![writer; if i % 8 == 0 { 70_000 } else { 10 }];
+                        let said = Attributes {
+                            metadata: Some(format!("{i}").into()),
+                            expires_at: Some(4_000_000_000 + i),
+                        };
+                        if store.put_with(namespace, &key, &value, said.clone()).is_err() {
+                            return;
+                        }
+                        answered.lock().unwrap().push((key, value, said));
+                    }
+                });
+            }
+        });
+        drop(store);
+        disk.power_loss(keep);
+        disk.disarm();
+        let store = Options::new().open_disk(disk.process()).unwrap();
+        let answered = answered.into_inner().unwrap();
+        answered_in_all += answered.len();
+        for (key, value, said) in answered {
+            let entry = store.get(namespace, &key).unwrap();
+            let entry = entry.unwrap_or_else(|| panic!("seed {seed}: {key} is gone"));
+            assert_eq!(entry.metadata, said.metadata);
+            assert_eq!(entry.expires_at, said.expires_at);
+            assert!(entry.body.read().unwrap() == value, "seed {seed}: {key}");
+        }
+    }
+    assert!(answered_in_all > 200, "only {answered_in_all} answers");
+}
+
+/// What must be under a key that was put once, by the answer to the put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    There,
+    NotThere,
+    Unknown,
+}
+
+fn told(answer: &Result<kv_core::Written, WriteError>) -> Told {
+    match answer {
+        Ok(_) => Told::There,
+        Err(WriteError::OutcomeUnknown(_)) => Told::Unknown,
+        Err(_) => Told::NotThere,
+    }
+}
+
+fn random_fault(rng: &mut Rng) -> Armed {
+    let fail = Fault::Fail { keep: Keep::random(rng), evict: rng.chance(50) };
+    let after = 20 + rng.below(200);
+    match rng.below(5) {
+        0 => Armed { on: Some(Call::Read), after: rng.below(20), fault: fail },
+        1 => Armed { on: Some(Call::Write), after, fault: fail },
+        2 => Armed { on: Some(Call::Sync), after: rng.below(20), fault: fail },
+        3 => Armed { on: Some(Call::Write), after, fault: Fault::Full },
+        _ => Armed { on: None, after, fault: Fault::PowerLoss(Keep::random(rng)) },
+    }
+}
+
+/// Puts from several threads while faults come; the answers.
+fn put_among_faults(seed: u64, disk: &FailingDisk, rng: &mut Rng) -> Vec<(String, Told)> {
+    let options = Options::new().cache_bytes(*rng.pick(&[0, 1 << 20]));
+    let store = options.open_disk(disk.process()).unwrap();
+    let namespace = store.namespaces().resolve("t").map(|found| found.id);
+    let namespace = namespace.unwrap_or_else(|| self::namespace(&store));
+    for _ in 0..2 {
+        disk.arm(random_fault(rng));
+    }
+    let answers = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let (store, answers) = (store.clone(), &answers);
+            scope.spawn(move || {
+                for i in 0..40 {
+                    let key = format!("{seed}-{writer}-{i}");
+                    let value = key.repeat(if i % 8 == 0 { 9000 } else { 1 });
+                    let answer = store.put(namespace, &key, value);
+                    answers.lock().unwrap().push((key, told(&answer)));
+                }
+            });
+        }
+    });
+    answers.into_inner().unwrap()
+}
+
+#[test]
+fn every_answer_is_true_whatever_fails() {
+    let seeds = std::env::var("WAYPOST_TEST_SEEDS").map_or(200, |text| text.parse().unwrap());
+    let mut counts = [0; 3];
+    for seed in 0..seeds / 4u64 {
+        let mut rng = Rng::new(seed);
+        let disk = FailingDisk::new(rng.fork());
+        let answers = put_among_faults(seed, &disk, &mut rng);
+        disk.power_loss(Keep::random(&mut rng));
+        disk.disarm();
+        disk.make_room();
+        let store = Options::new().open_disk(disk.process()).unwrap();
+        let Some(namespace) = store.namespaces().resolve("t").map(|found| found.id) else {
+            panic!("seed {seed}: the namespace is gone")
+        };
+        for (key, told) in answers {
+            counts[told as usize] += 1;
+            let entry = store.get(namespace, &key).unwrap();
+            let value = entry.map(|entry| entry.body.read().unwrap());
+            if let Some(value) = &value {
+                assert!(value.len() % key.len() == 0 && value.starts_with(key.as_bytes()));
+            }
+            match told {
+                Told::There => assert!(value.is_some(), "seed {seed}: {key} is gone"),
+                Told::NotThere => assert!(value.is_none(), "seed {seed}: {key} is there"),
+                Told::Unknown => {}
+            }
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+}
+
+#[test]
+fn a_write_that_was_answered_is_read_at_once_or_reading_fails() {
+    let mut answered = 0;
+    for after in 0..60 {
+        let disk = FailingDisk::new(Rng::new(after));
+        let store = Options::new().cache_bytes(0).open_disk(disk.process()).unwrap();
+        let namespace = namespace(&store);
+        store.put(namespace, "k", "old").unwrap();
+        let fail = Fault::Fail { keep: Keep::All, evict: false };
+        disk.arm(Armed { on: Some(Call::Read), after, fault: fail });
+        if store.put(namespace, "k", "new").is_err() {
+            continue;
+        }
+        answered += 1;
+        if let Ok(entry) = store.get(namespace, "k") {
+            assert_eq!(entry.unwrap().body.read().unwrap(), "new", "read {after}");
+        }
+    }
+    assert!(answered > 0, "every put failed");
+}
+
+#[test]
+fn a_value_is_read_whole_while_it_is_replaced_and_swept() {
+    let disk = FailingDisk::new(Rng::new(3));
+    let options = Options::new().cache_bytes(1 << 20).sweep_every(Duration::from_millis(1));
+    let store = options.open_disk(disk.process()).unwrap();
+    let namespace = namespace(&store);
+    let value = |i: u8| vec![i; 150_000];
+    store.put(namespace, "k", value(0)).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !is_done.load(Ordering::Relaxed) {
+                    let entry = store.get(namespace, "k").unwrap().expect("it is always there");
+                    let read = entry.body.read().unwrap();
+                    assert!(read[..] == value(read[0])[..], "a mix of values");
+                    assert!(read[0] >= last, "{} after {last}", read[0]);
+                    last = read[0];
+                }
+            });
+        }
+        for i in 1..=120 {
+            store.put(namespace, "k", value(i)).unwrap();
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+    store.close().unwrap();
+    let store = Options::new().open_disk(disk.process()).unwrap();
+    while store.bodies_waiting() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.view().pending().unwrap(), 0);
+}

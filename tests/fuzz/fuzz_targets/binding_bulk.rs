@@ -1,0 +1,52 @@
+//! The body of a bulk get, and bytes that become text piece by piece.
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::json;
+use waypost::doors::binding::{
+    bulk::{Ask, MAX_KEYS},
+    json::{Decoder, decode, push_string},
+    target::check_key,
+};
+
+fn check_ask(input: &[u8]) {
+    let Ok(ask) = Ask::parse(input) else { return };
+    assert!((1..=MAX_KEYS).contains(&ask.keys.len()));
+    assert_eq!(ask.keys.iter().collect::<BTreeSet<_>>().len(), ask.keys.len(), "a key twice");
+    assert!(ask.keys.iter().all(|key| check_key(key).is_ok()));
+    let again = json!({
+        "keys": ask.keys,
+        "type": if ask.shape.is_json { "json" } else { "text" },
+        "withMetadata": ask.shape.with_metadata,
+        "cacheTtl": "60",
+    });
+    assert_eq!(Ask::parse(again.to_string().as_bytes()), Ok(ask));
+}
+
+/// The first bytes say where the others are cut.
+fn check_pieces(input: &[u8]) {
+    let Some((cuts, bytes)) = input.split_first_chunk::<3>() else { return };
+    let whole = decode(bytes);
+    let expected = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    assert_eq!(whole, String::from_utf8_lossy(expected));
+    let (mut text, mut decoder, mut rest) = (String::new(), Decoder::default(), bytes);
+    for cut in cuts {
+        let (piece, behind) = rest.split_at(rest.len().min(usize::from(*cut)));
+        decoder.push(piece, |part| text.push_str(part));
+        rest = behind;
+    }
+    decoder.push(rest, |part| text.push_str(part));
+    decoder.finish(|part| text.push_str(part));
+    assert_eq!(text, whole, "cut at {cuts:?}");
+
+    let mut json = Vec::new();
+    push_string(&mut json, &whole);
+    assert_eq!(serde_json::from_slice::<String>(&json).expect("it is a string of JSON"), whole);
+}
+
+fuzz_target!(|input: &[u8]| {
+    check_ask(input);
+    check_pieces(input);
+});

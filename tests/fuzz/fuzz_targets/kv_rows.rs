@@ -1,0 +1,421 @@
+//! A store whose rows are sealed but say anything, and peers that send anything: whatever is read,
+//! swept, written or applied then, nothing panics, and what was put is there.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use kv_core::{
+    Attributes, Dot, Hlc, ListQuery, NamespaceId, Operation, OriginId, Table, Version,
+    VersionVector,
+    commit::SweepLimits,
+    engine::{Batch, Engine},
+    operation::{Remote, RemoteChange, RemoteWrite},
+    view::FoundState,
+};
+use libfuzzer_sys::fuzz_target;
+use waypost_fuzz::{
+    disk::Disk,
+    number::Number,
+    panics,
+    row::{seal, seal_entry},
+    store::{self, Store},
+};
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    rows: Vec<Row<'a>>,
+    steps: Vec<Step<'a>>,
+}
+
+/// One of few ids, so that rows meet; 0 is the system namespace or the store's own origin.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Id(u8);
+
+impl Id {
+    fn namespace(self) -> NamespaceId {
+        match self.0 % 4 {
+            1 => kv_core::derive_id("", "t", 0),
+            n => NamespaceId([n; 16]),
+        }
+    }
+
+    fn origin(self) -> OriginId {
+        OriginId([self.0 % 4 + 1; 16])
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+struct Name<'a> {
+    namespace: Id,
+    key: Key<'a>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Key<'a> {
+    Few(u8),
+    Id(Id),
+    Any(&'a [u8]),
+}
+
+impl Key<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Key::Few(n) => vec![b'a' + n % 4],
+            Key::Id(id) => id.namespace().0.to_vec(),
+            Key::Any(bytes) => bytes.to_vec(),
+        }
+    }
+}
+
+impl Name<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        [&self.namespace.namespace().0[..], &self.key.bytes()].concat()
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+struct Written {
+    hlc: Number,
+    origin: Number,
+}
+
+impl Written {
+    fn bytes(&self) -> Vec<u8> {
+        [&self.hlc.0.to_be_bytes()[..], &self.origin.short().to_be_bytes()].concat()
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+enum Kind<'a> {
+    Inline(&'a [u8]),
+    Namespace { dropped: u8, created: Number, origin: Id, account: &'a str, title: &'a str },
+    Chunked { body: Number, len: Number },
+    Tombstone,
+    Stub,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Row<'a> {
+    Clock(Number),
+    Identity([Id; 2]),
+    Origin(Number, Id),
+    Entry {
+        name: Name<'a>,
+        version: Written,
+        seq: Number,
+        prev: Option<Written>,
+        expiry: Option<Number>,
+        metadata: Option<&'a str>,
+        kind: Kind<'a>,
+    },
+    Dot(Number, Number, Name<'a>),
+    Vector(Number, Number),
+    Collected(Number, Number),
+    Expiry(Number, Name<'a>),
+    Grave(Number, Name<'a>),
+    Chunk(Number, Number, &'a [u8]),
+    Pending(Number),
+    Purge(Id),
+    Any {
+        table: u8,
+        key: &'a [u8],
+        payload: &'a [u8],
+        is_sealed: bool,
+    },
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    [&length.to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// The bits of the flags, and what stands behind the fields that all entries have.
+fn kind(kind: &Kind<'_>) -> (u8, Vec<u8>, Option<Vec<u8>>) {
+    match kind {
+        Kind::Inline(body) => (0, length(body), Some(body.to_vec())),
+        Kind::Namespace { dropped, created, origin, account, title } => {
+            let value = [
+                &[1, *dropped][..],
+                &created.0.to_be_bytes(),
+                &origin.origin().0,
+                &text(account),
+                &text(title),
+            ]
+            .concat();
+            (0, length(&value), Some(value))
+        }
+        Kind::Chunked { body, len } => {
+            let large = [&body.0.to_be_bytes()[..], &len.0.to_be_bytes(), &[7; 32]].concat();
+            (1, large, None)
+        }
+        Kind::Tombstone => (2, Vec::new(), None),
+        Kind::Stub => (3, Vec::new(), None),
+    }
+}
+
+fn length(body: &[u8]) -> Vec<u8> {
+    u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec()
+}
+
+impl Row<'_> {
+    fn write(&self) -> (Table, Vec<u8>, Option<Vec<u8>>) {
+        let one = |table, key: Vec<u8>, payload: &[u8]| {
+            let row = seal(table, &key, payload);
+            (table, key, Some(row))
+        };
+        let short = |number: &Number| number.short().to_be_bytes().to_vec();
+        let long = |number: &Number| number.0.to_be_bytes().to_vec();
+        match self {
+            Row::Clock(hlc) => one(Table::Meta, b"commit".to_vec(), &long(hlc)),
+            Row::Identity(ids) => {
+                let ids = ids.map(|id| id.origin().0).concat();
+                one(Table::Meta, b"identity".to_vec(), &ids)
+            }
+            Row::Origin(number, id) => one(Table::Origins, short(number), &id.origin().0),
+            Row::Entry { .. } => self.write_entry(),
+            Row::Dot(origin, seq, name) => {
+                one(Table::Dots, [short(origin), long(seq)].concat(), &name.bytes())
+            }
+            Row::Vector(origin, seq) => one(Table::Vector, short(origin), &long(seq)),
+            Row::Collected(origin, seq) => one(Table::Collected, short(origin), &long(seq)),
+            Row::Expiry(at, name) => one(Table::Expiry, [long(at), name.bytes()].concat(), &[]),
+            Row::Grave(at, name) => one(Table::Graves, [long(at), name.bytes()].concat(), &[]),
+            Row::Chunk(body, index, bytes) => {
+                one(Table::Chunks, [long(body), short(index)].concat(), bytes)
+            }
+            Row::Pending(body) => one(Table::Pending, long(body), &[]),
+            Row::Purge(id) => one(Table::Purge, id.namespace().0.to_vec(), &[]),
+            Row::Any { table, key, payload, is_sealed } => {
+                let table = Table::ALL[usize::from(*table) % Table::ALL.len()];
+                let row = if *is_sealed { seal(table, key, payload) } else { payload.to_vec() };
+                (table, key.to_vec(), Some(row))
+            }
+        }
+    }
+
+    fn write_entry(&self) -> (Table, Vec<u8>, Option<Vec<u8>>) {
+        let Row::Entry { name, version, seq, prev, expiry, metadata, kind: said } = self else {
+            unreachable!("only called for an entry");
+        };
+        let (bits, behind, body) = kind(said);
+        let flag = |is_set: bool, bit: u8| u8::from(is_set) << bit;
+        let flags = bits
+            | flag(prev.is_some(), 2)
+            | flag(expiry.is_some(), 3)
+            | flag(metadata.is_some(), 4);
+        let head = [
+            vec![flags],
+            version.bytes(),
+            seq.0.to_be_bytes().to_vec(),
+            prev.as_ref().map(Written::bytes).unwrap_or_default(),
+            expiry.map(|at| at.0.to_be_bytes().to_vec()).unwrap_or_default(),
+            metadata.map(text).unwrap_or_default(),
+            behind,
+        ]
+        .concat();
+        let key = name.bytes();
+        let row = seal_entry(&key, &head, body.as_deref());
+        (Table::Entries, key, Some(row))
+    }
+}
+
+#[derive(Arbitrary, Debug)]
+enum Step<'a> {
+    Get(Name<'a>),
+    List { namespace: Id, prefix: &'a [u8], after: Option<&'a [u8]>, limit: Number },
+    Changes { since: Vec<(Id, Number)>, resume: Option<(Id, Number)>, limit: Number },
+    Chunk(Number, Number),
+    Put { name: Name<'a>, len: u16, expiry: Option<Number>, metadata: Option<&'a str> },
+    Delete(Name<'a>),
+    Create { title: &'a str, id: Option<Id> },
+    Rename { id: Id, title: &'a str },
+    Drop(Id),
+    Next(Peers<'a>),
+    Row(Peers<'a>),
+    Adopt { vector: Vec<(Id, Number)>, collected: Vec<(Id, Number)> },
+    Sweep { watermark: Number, skew: Number, rows: u8 },
+    Sync,
+    Reopen,
+}
+
+/// A write that a peer sends.
+#[derive(Arbitrary, Debug)]
+struct Peers<'a> {
+    origin: Id,
+    seq: Number,
+    hlc: Number,
+    prev: Option<(Number, Id)>,
+    name: Name<'a>,
+    change: PeersChange<'a>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum PeersChange<'a> {
+    Put { len: u16, expiry: Option<Number>, metadata: Option<&'a str> },
+    Said(Kind<'a>),
+    Delete,
+    Expired(Number),
+}
+
+fn attributes(expiry: Option<Number>, metadata: Option<&str>) -> Attributes {
+    Attributes { metadata: metadata.map(Into::into), expires_at: expiry.map(|at| at.0) }
+}
+
+fn dot((origin, seq): (Id, Number)) -> Dot {
+    Dot { origin: origin.origin(), seq: seq.0 }
+}
+
+fn vector(dots: &[(Id, Number)]) -> VersionVector {
+    dots.iter().copied().map(dot).collect()
+}
+
+fn limit(limit: Number) -> usize {
+    usize::try_from(limit.0).unwrap_or(usize::MAX)
+}
+
+impl Peers<'_> {
+    fn write(&self, store: &Store) -> Option<RemoteWrite> {
+        let put = |value: &[u8], attributes| {
+            let mut upload = store.upload();
+            let is_small = upload.push(value).is_ok_and(|pieces| pieces.is_empty());
+            is_small.then(|| RemoteChange::Put { body: upload.finish().1, attributes })
+        };
+        let change = match &self.change {
+            PeersChange::Put { len, expiry, metadata } => {
+                put(&vec![b'v'; usize::from(*len)], attributes(*expiry, *metadata))?
+            }
+            PeersChange::Said(said) => {
+                put(&kind(said).2.unwrap_or_default(), Attributes::default())?
+            }
+            PeersChange::Delete => RemoteChange::Delete,
+            PeersChange::Expired(at) => RemoteChange::Expired { expires_at: at.0 },
+        };
+        Some(RemoteWrite {
+            dot: dot((self.origin, self.seq)),
+            hlc: Hlc(self.hlc.0),
+            prev: self.prev.map(|(hlc, id)| Version { hlc: Hlc(hlc.0), origin: id.origin() }),
+            namespace: self.name.namespace.namespace(),
+            key: Bytes::from(self.name.key.bytes()),
+            change,
+        })
+    }
+}
+
+/// Takes one step. An error is an answer; only a panic is a finding, and a put that is not there.
+fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
+    let mut write = |operation| drop(store::make(store, now_ms, operation));
+    match step {
+        Step::Get(_) | Step::List { .. } | Step::Changes { .. } | Step::Chunk(..) => {
+            read(store, now_ms, step);
+        }
+        Step::Put { name, len, expiry, metadata } => {
+            let attributes = attributes(*expiry, *metadata);
+            put(store, now_ms, name, &vec![b'w'; usize::from(*len)], attributes);
+        }
+        Step::Delete(Name { namespace, key }) => {
+            write(Operation::Delete { namespace: namespace.namespace(), key: key.bytes().into() })
+        }
+        Step::Create { title, id } => write(Operation::CreateNamespace {
+            account: String::new(),
+            title: (*title).into(),
+            id: id.map(Id::namespace),
+        }),
+        Step::Rename { id, title } => {
+            write(Operation::RenameNamespace { id: id.namespace(), title: (*title).into() })
+        }
+        Step::Drop(id) => write(Operation::DropNamespace { id: id.namespace() }),
+        Step::Next(said) | Step::Row(said) => {
+            let Some(remote) = said.write(store) else { return };
+            let is_next = matches!(step, Step::Next(_));
+            let remote = if is_next { Remote::Next(remote) } else { Remote::Row(remote) };
+            drop(store::make(store, now_ms, Operation::Remote(remote)));
+        }
+        Step::Adopt { vector: said, collected } => write(Operation::Remote(Remote::Adopt {
+            vector: vector(said),
+            collected: vector(collected),
+        })),
+        Step::Sweep { watermark, skew, rows } => {
+            let watermark = Hlc(watermark.0);
+            let rows = usize::from(*rows);
+            let limits = SweepLimits { rows, bodies: rows, watermark, max_skew_ms: skew.0 };
+            drop(store.sweep(now_ms, &limits));
+        }
+        Step::Sync => drop(store.sync()),
+        Step::Reopen => {}
+    }
+}
+
+fn read(store: &mut Store, now_ms: u64, step: &Step<'_>) {
+    let view = store.view();
+    match step {
+        Step::Get(Name { namespace, key }) => {
+            drop(view.get(namespace.namespace(), &key.bytes(), now_ms));
+        }
+        Step::List { namespace, prefix, after, limit: said } => {
+            let query = ListQuery { prefix, after: *after, limit: limit(*said) };
+            drop(view.list(namespace.namespace(), &query, now_ms));
+        }
+        Step::Changes { since, resume, limit: said } => {
+            drop(view.changes(&vector(since), resume.map(dot), limit(*said)));
+        }
+        Step::Chunk(body, index) => {
+            drop(view.chunk(kv_core::BodyId(body.0), index.short()));
+        }
+        _ => unreachable!("only called for reads"),
+    }
+}
+
+fn put(store: &mut Store, now_ms: u64, name: &Name<'_>, value: &[u8], attributes: Attributes) {
+    let (namespace, key) = (name.namespace.namespace(), name.key.bytes());
+    if store::put(store, now_ms, namespace, &key, value, attributes.clone()).is_err() {
+        return;
+    }
+    let is_over = attributes.expires_at.is_some_and(|at| at.saturating_mul(1000) <= now_ms);
+    let found = store.view().get(namespace, &key, now_ms).expect("what was just put is sound");
+    assert_eq!(found.is_none(), is_over, "a put is there until it expires");
+    let Some(found) = found else { return };
+    assert_eq!((found.metadata, found.expires_at), (attributes.metadata, attributes.expires_at));
+    match found.state {
+        FoundState::Inline(bytes) => assert_eq!(bytes, value),
+        FoundState::Large { len, .. } => assert_eq!(len, value.len() as u64),
+        other => panic!("{other:?} is there instead of what was put"),
+    }
+}
+
+/// A store with the namespace `t`, made once.
+static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let disk = Disk::default();
+    let mut store = store::open(&disk).expect("a new store opens");
+    store::create(&mut store, 1, "t").expect("a new store takes a namespace");
+    store.sync().expect("the disk does not fail");
+    store.engine().close().expect("the disk does not fail");
+    disk.image()
+});
+
+fn run(input: &Input<'_>) {
+    let disk = Disk::holding(FOUNDED.clone());
+    let engine = store::engine(&disk).expect("a sound store opens");
+    let next = engine.status().latest + 1;
+    let rows: Batch = input.rows.iter().map(Row::write).collect();
+    engine.commit(next, rows).expect("the engine takes any rows");
+    let mut now_ms = 1_000;
+    let Ok(mut store) = store::take_up(engine) else { return };
+    for said in &input.steps {
+        if let Step::Reopen = said {
+            drop(store);
+            store = match store::open(&disk) {
+                Ok(store) => store,
+                Err(_) => return,
+            };
+        }
+        step(&mut store, now_ms, said);
+        now_ms += 999;
+    }
+}
+
+fuzz_target!(
+    init: panics::tolerate_others(),
+    |input: Input<'_>| panics::report_escaped(|| run(&input))
+);

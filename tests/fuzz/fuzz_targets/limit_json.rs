@@ -1,0 +1,86 @@
+//! What callers of `/ratelimit` say, as JSON and as queries, and what they are answered.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use waypost::{
+    app::App,
+    body::RequestBody,
+    doors::limit::{
+        self,
+        ask::{self, Ask, MAX_CHECKS, MAX_KEY_BYTES},
+        query,
+    },
+};
+use waypost_fuzz::server;
+
+static APP: LazyLock<Arc<App>> = LazyLock::new(server::app);
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().build().expect("a runtime"));
+
+fn check_ask(ask: &Ask<'_>) {
+    for text in [&ask.namespace, &ask.key].into_iter().flatten() {
+        assert!(text.len() <= MAX_KEY_BYTES);
+    }
+}
+
+fn check_request(input: &[u8]) -> bool {
+    match ask::parse(input) {
+        Ok(ask::Request::One(ask)) => check_ask(&ask),
+        Ok(ask::Request::Batch { checks, .. }) => {
+            assert!(checks.len() <= MAX_CHECKS);
+            checks.iter().for_each(check_ask);
+        }
+        Err(sentence) => {
+            assert!(!sentence.is_empty());
+            return false;
+        }
+    }
+    true
+}
+
+/// The answer to a request, and what it says.
+fn answer(method: Method, target: &str, body: &[u8]) -> Option<(StatusCode, Value)> {
+    let body = RequestBody::from(Bytes::copy_from_slice(body));
+    // A query that is none gets no request.
+    let request = Request::builder().method(method).uri(target).body(body).ok()?;
+    let (head, body) = RUNTIME.block_on(async {
+        let (head, body) = limit::serve(&APP, request).await.into_parts();
+        (head, body.collect().await.expect("an answer is there whole").to_bytes())
+    });
+    Some((head.status, serde_json::from_slice(&body).expect("an answer is JSON")))
+}
+
+fn check_answer(status: StatusCode, says: &Value, denied: StatusCode) {
+    if status == StatusCode::BAD_REQUEST {
+        assert!(says["error"].as_str().is_some_and(|sentence| !sentence.is_empty()));
+        return;
+    }
+    let success = says["success"].as_bool().expect("an answer says whether to go on");
+    assert_eq!(status, if success { StatusCode::OK } else { denied });
+}
+
+fuzz_target!(|input: &[u8]| {
+    let is_read = check_request(input);
+    let (status, says) =
+        answer(Method::POST, "/ratelimit?status=429", input).expect("the target is a path");
+    assert!(is_read || status == StatusCode::BAD_REQUEST);
+    check_answer(status, &says, StatusCode::TOO_MANY_REQUESTS);
+
+    let Ok(text) = str::from_utf8(input) else { return };
+    if let Ok((_, ask)) = query::parse(text) {
+        check_ask(&ask);
+    }
+    if let Some((status, says)) = answer(Method::GET, &format!("/ratelimit?{text}"), b"") {
+        let denied = query::parse(text.split('#').next().unwrap_or(text));
+        let denied = denied.map_or(StatusCode::OK, |(form, _)| form.denied);
+        check_answer(status, &says, denied);
+    }
+});

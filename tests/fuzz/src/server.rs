@@ -1,0 +1,87 @@
+//! A server's insides over a store in memory.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use kv_core::{Options, Store};
+use ratelimit::{Algorithm, Limiter};
+use waypost::{
+    app::App,
+    config::{NamedLimits, rls},
+    doors::rls::{Domains, Fields, Rls},
+    gate::WriteGate,
+    metrics::Metrics,
+    rate_limits::RateLimits,
+    router::Router,
+};
+
+use crate::{disk::Disk, env::Still};
+
+/// The title of the one namespace that is there.
+pub const NAMESPACE: &str = "ns";
+
+const NOW_MS: u64 = 1_800_000_000_000;
+
+fn store(disk: &Disk) -> Store {
+    let options = Options::new().cache_bytes(4 << 20).environment(Arc::new(Still::at(NOW_MS)));
+    options.open_disk(disk.open()).expect("a sound store opens")
+}
+
+static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let disk = Disk::default();
+    let store = store(&disk);
+    store.create_namespace(NAMESPACE).expect("the title is free");
+    store.close().expect("the disk does not fail");
+    disk.image()
+});
+
+/// A server whose store holds nothing but [`NAMESPACE`].
+pub fn app() -> Arc<App> {
+    let store = store(&Disk::holding(FOUNDED.clone()));
+    Arc::new(App {
+        writes: WriteGate::new(store.clone(), Duration::from_secs(5)),
+        store,
+        rate_limits: Arc::new(rate_limits()),
+        rls: envoy(),
+        metrics: Arc::default(),
+        drain: Arc::default(),
+    })
+}
+
+fn rate_limits() -> RateLimits {
+    let limiter = Limiter::builder().memory_bytes(1 << 16).secret([7; 16]).build();
+    let limiter = limiter.expect("it needs no randomness");
+    RateLimits::new(limiter, NamedLimits::default(), 5, Metrics::new().limits())
+}
+
+/// What Envoy is limited by: each kind of node once, in the domain `d`.
+fn envoy() -> Rls {
+    let said = rls::parse(ENVOY).expect("the text below is right");
+    let mut domains = Domains::default();
+    for domain in &said {
+        domains.add(domain, Algorithm::Sliding).expect("the text below makes sense");
+    }
+    let metrics = Metrics::new();
+    Rls::new(domains, Fields::Ietf, metrics.limits(), metrics.rls())
+}
+
+const ENVOY: &str = "
+domain: d
+descriptors:
+  - {key: k, rate_limit: {unit: minute, requests_per_unit: 2, name: n}}
+  - {key: k, value: v, rate_limit: {unlimited: true, replaces: [{name: n}]}}
+  - {key: k, value: w*, share_threshold: true, rate_limit: {period: 1ms, requests_per_unit: 1}}
+  - key: s
+    shadow_mode: true
+    rate_limit: {unit: year, requests_per_unit: 0}
+    descriptors:
+      - {key: k, rate_limit: {unit: day, requests_per_unit: 3, algorithm: gcra, burst: 1}}
+  - {key: f, rate_limit: {unit: second, requests_per_unit: 4294967295, algorithm: fixed}}
+";
+
+/// Its routes.
+pub fn router(app: &Arc<App>) -> Router {
+    Router::new(Arc::clone(app))
+}

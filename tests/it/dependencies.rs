@@ -1,0 +1,152 @@
+//! What we depend on: licences, sources, and crates that must not be there.
+//!
+//! The questions of `cargo deny check`, asked of `cargo metadata`, so that a newcomer's `cargo test`
+//! asks them too and needs no other tool. All but one: whether a security advisory is known of a
+//! crate. RustSec's database is a git repository and in no registry, so a test that reaches the
+//! registry alone can't have it.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde::Deserialize;
+
+/// Licences that let anyone use the binary; a crate must offer one of them for each part of it.
+const LICENCES: [&str; 11] = [
+    "MIT",
+    "MIT-0",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "CC0-1.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// What must never be built, and why.
+const BANNED: [(&str, &str); 7] = [
+    ("openssl-sys", "TLS is rustls with ring"),
+    ("native-tls", "TLS is rustls with ring"),
+    ("aws-lc-sys", "one crypto provider, ring; and its build needs cmake"),
+    ("cmake", "no build script calls cmake"),
+    ("prost-build", "no build script calls protoc"),
+    ("protobuf-src", "no build script calls protoc"),
+    ("libsqlite3-sys", "redb is the engine"),
+];
+
+/// Crates that may be there in two versions, while others move from one to the next: syn, and hashbrown
+/// below the dashmap that governor (of benches) keeps its keys in.
+const IN_TWO_VERSIONS: [&str; 2] = ["hashbrown", "syn"];
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    license: Option<String>,
+    source: Option<String>,
+}
+
+fn packages() -> Vec<Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("cargo's JSON");
+    assert!(metadata.packages.len() > 50, "cargo metadata tells of every crate");
+    metadata.packages
+}
+
+/// Whether an SPDX expression can be met: each of its `AND` parts by one of its `OR` parts.
+fn is_met(expression: &str) -> bool {
+    expression.split(" AND ").all(|part| {
+        let part = part.trim_matches(['(', ')', ' ']);
+        part.replace('/', " OR ").split(" OR ").any(|licence| LICENCES.contains(&licence.trim()))
+    })
+}
+
+#[test]
+fn every_crate_offers_a_licence_that_we_can_meet() {
+    for package in packages() {
+        let licence = package.license.unwrap_or_default();
+        assert!(is_met(&licence), "{} {}: {licence:?}", package.name, package.version);
+    }
+}
+
+#[test]
+fn every_crate_is_ours_or_comes_from_the_registry() {
+    for package in packages() {
+        let is_known = match &package.source {
+            None => ["kv-core", "kv-replicate", "ratelimit", "waypost"]
+                .iter()
+                .any(|ours| package.name.starts_with(ours)),
+            Some(source) => source.starts_with("registry+") || source.starts_with("sparse+"),
+        };
+        assert!(is_known, "{} comes from {:?}", package.name, package.source);
+    }
+}
+
+#[test]
+fn no_banned_crate_is_there() {
+    for package in packages() {
+        for (name, reason) in BANNED {
+            assert_ne!(package.name, name, "{reason}");
+        }
+    }
+}
+
+#[test]
+fn no_crate_is_there_in_two_versions_but_those_that_we_know_of() {
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages() {
+        versions.entry(package.name).or_default().push(package.version);
+    }
+    for (name, versions) in versions {
+        let is_known = versions.len() == 1 || IN_TWO_VERSIONS.contains(&name.as_str());
+        assert!(is_known, "{name} is there as {versions:?}");
+    }
+}
+
+/// The names of all that a crate of ours is built from, for use and for its own tests.
+fn needed_by(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--package", package, "--no-default-features"])
+        .args(["--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"])
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names are text");
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_core_of_replication_needs_no_runtime_and_no_network() {
+    let needed = needed_by("kv-replicate");
+    assert!(needed.iter().any(|name| name == "redb"), "{needed:?}");
+    for name in ["tokio", "quinn", "quinn-proto", "rustls", "mio", "socket2"] {
+        assert!(!needed.iter().any(|needed| needed == name), "{name} is needed");
+    }
+}
+
+#[test]
+fn a_licence_that_we_can_not_meet_is_seen() {
+    for (expression, met) in [
+        ("MIT", true),
+        ("GPL-3.0", false),
+        ("GPL-3.0 OR MIT", true),
+        ("MIT AND GPL-3.0", false),
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", true),
+        ("MIT/Apache-2.0", true),
+        ("", false),
+    ] {
+        assert_eq!(is_met(expression), met, "{expression}");
+    }
+}

@@ -1,0 +1,20 @@
+//! Tests of the real server, in one binary: they link it once.
+
+mod crash;
+mod dependencies;
+mod envoy;
+mod limits;
+mod malformed;
+#[cfg(target_os = "linux")]
+mod memory;
+mod nginx;
+mod workers;
+
+use std::path::Path;
+
+use waypost_tests::Home;
+
+/// A place for servers.
+fn home() -> Home {
+    Home::new(Path::new(env!("CARGO_BIN_EXE_waypost-under-test")))
+}

@@ -1,0 +1,358 @@
+//! Locations where nothing goes wrong but cuts: to measure what convergence costs.
+//!
+//! [`World`](crate::world::World) holds every location against a model again and again, which costs
+//! more than what it watches once there are a hundred of them. Here is only the core over the
+//! store, a way of one length between any two, and a sync that takes its time. Nothing is by
+//! chance: two runs are the same to the byte.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kv_core::{
+    Attributes, NamespaceId, Operation,
+    commit::{Committer, SweepLimits},
+    derive_id,
+    engine::{
+        disk::{OpenDisk, memory},
+        redb::RedbEngine,
+    },
+};
+use kv_replicate::{Config, Core, Event, Notice, Now, Unread, storage::Storage};
+use waypost_disk_tests::rng::Rng;
+
+use crate::node::{START_MS, member};
+
+pub mod counted;
+mod drive;
+pub mod spread;
+pub mod traffic;
+
+use counted::{Counted, Rows};
+use spread::Spread;
+use traffic::Traffic;
+
+/// What a mesh is like.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many locations, up to 128.
+    pub places: usize,
+    /// How long a message takes, in milliseconds.
+    pub latency_ms: u64,
+    /// How long a sync takes; what is written meanwhile is of the next.
+    pub sync_ms: u64,
+    /// Bytes that a ring holds.
+    pub ring_bytes: usize,
+    /// How many rows a burst has.
+    pub burst_rows: usize,
+    /// The cache of each store, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            places: 3,
+            latency_ms: 50,
+            sync_ms: 5,
+            ring_bytes: 8 << 20,
+            burst_rows: 128,
+            cache_bytes: 1 << 20,
+        }
+    }
+}
+
+/// A message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// When, in virtual milliseconds.
+    pub at: u64,
+    /// From which location.
+    pub from: usize,
+    /// To which.
+    pub to: usize,
+    /// What.
+    pub bytes: Bytes,
+}
+
+enum Happening {
+    Message(Sent),
+    Timer(usize),
+    Sync(usize),
+}
+
+struct Place {
+    storage: Storage<Counted<RedbEngine>>,
+    core: Core,
+    rows: Arc<Rows>,
+    timer: Option<u64>,
+    will_sync: bool,
+    refusals: Vec<Unread>,
+}
+
+/// See the module.
+pub struct Mesh {
+    settings: Settings,
+    now: u64,
+    number: u64,
+    due: BTreeMap<(u64, u64), Happening>,
+    places: Vec<Place>,
+    cut: BTreeSet<(usize, usize)>,
+    /// What was sent.
+    pub traffic: Traffic,
+    /// The writes of [`Mesh::put`].
+    pub spread: Spread,
+    /// All that the cores had to say.
+    pub notices: Vec<(usize, Notice)>,
+    /// All messages, if they are to be kept.
+    pub record: Option<Vec<Sent>>,
+}
+
+/// The namespace that [`Mesh::put`] puts into; the first location makes it.
+#[must_use]
+pub fn namespace() -> NamespaceId {
+    derive_id("", "mesh", 0)
+}
+
+impl Mesh {
+    /// Locations in memory, linked each to each.
+    #[must_use]
+    pub fn new(settings: Settings) -> Mesh {
+        let disks = (0..settings.places).map(|_| memory()).collect();
+        Mesh::on(settings, disks)
+    }
+
+    /// Locations on these disks, linked each to each.
+    ///
+    /// # Panics
+    /// If one does not open.
+    #[must_use]
+    pub fn on(settings: Settings, disks: Vec<OpenDisk>) -> Mesh {
+        let places =
+            disks.into_iter().enumerate().map(|(at, disk)| open(&settings, at, disk)).collect();
+        let mut mesh = Mesh {
+            settings,
+            now: 0,
+            number: 0,
+            due: BTreeMap::new(),
+            places,
+            cut: BTreeSet::new(),
+            traffic: Traffic::default(),
+            spread: Spread::default(),
+            notices: Vec::new(),
+            record: None,
+        };
+        mesh.found();
+        mesh
+    }
+
+    /// The first location makes the others members, and they join it. The links go down again, and
+    /// what that cost is not counted.
+    fn found(&mut self) {
+        let members = (0..self.places.len()).map(|at| {
+            let origins = self.places[at].storage.committer().origins();
+            let (id, name) = (member(at), format!("location {at}"));
+            Operation::PutMember { id, origins, name, addresses: Vec::new() }
+        });
+        let (account, title) = (String::new(), "mesh".to_owned());
+        let create = Operation::CreateNamespace { account, title, id: None };
+        let operations = members.collect::<Vec<_>>().into_iter().chain([create]).collect();
+        self.write(0, operations);
+        self.connect();
+        while !self.places.iter().all(|place| place.core.is_joined()) {
+            self.step();
+        }
+        self.run_until_equal();
+        let ways: Vec<_> = self.ways(|_, _| true).collect();
+        ways.iter().for_each(|(from, to)| self.tell(*from, Event::Disconnected(member(*to))));
+        self.due.retain(|_, what| !matches!(what, Happening::Message(_)));
+        (self.traffic, self.spread) = (Traffic::default(), Spread::default());
+        self.notices.clear();
+    }
+
+    /// Tells all locations that links to all others are up.
+    pub fn connect(&mut self) {
+        let ways: Vec<_> = self.ways(|_, _| true).collect();
+        ways.iter().for_each(|(from, to)| self.tell(*from, Event::Connected(member(*to))));
+    }
+
+    fn ways(&self, is_one: impl Fn(usize, usize) -> bool) -> impl Iterator<Item = (usize, usize)> {
+        let places = self.places.len();
+        let all = (0..places).flat_map(move |from| (0..places).map(move |to| (from, to)));
+        all.filter(move |(from, to)| from != to && is_one(*from, *to))
+    }
+
+    /// Cuts the locations below `first` from the others: what is under way is lost, and both sides
+    /// see their links go down.
+    pub fn cut(&mut self, first: usize) {
+        self.cut = self.ways(|from, to| (from < first) != (to < first)).collect();
+        let cut = self.cut.clone();
+        self.due.retain(|_, what| {
+            !matches!(what, Happening::Message(sent) if cut.contains(&(sent.from, sent.to)))
+        });
+        cut.iter().for_each(|(from, to)| self.tell(*from, Event::Disconnected(member(*to))));
+    }
+
+    /// Mends the cut, and both sides see their links come up.
+    pub fn heal(&mut self) {
+        let cut = std::mem::take(&mut self.cut);
+        cut.iter().for_each(|(from, to)| self.tell(*from, Event::Connected(member(*to))));
+    }
+
+    /// Loses every message from here on, and tells nobody: what is sent goes into the record alone.
+    pub fn isolate(&mut self) {
+        self.cut = self.ways(|_, _| true).collect();
+    }
+
+    /// The virtual time, in milliseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// What a location's engine was asked for.
+    #[must_use]
+    pub fn rows(&self, place: usize) -> &Rows {
+        &self.places[place].rows
+    }
+
+    /// A location's store.
+    pub fn storage(&mut self, place: usize) -> &mut Storage<Counted<RedbEngine>> {
+        &mut self.places[place].storage
+    }
+
+    /// A location's core.
+    #[must_use]
+    pub fn core(&self, place: usize) -> &Core {
+        &self.places[place].core
+    }
+
+    /// A location answers its next readings for peers with these refusals, the last first.
+    pub fn refuse(&mut self, place: usize, refusals: Vec<Unread>) {
+        self.places[place].refusals = refusals;
+    }
+
+    fn time(&self) -> Now {
+        Now { mono: Duration::from_millis(self.now), wall_ms: START_MS + self.now }
+    }
+
+    /// Tells a core something, and does all that follows.
+    pub fn tell(&mut self, place: usize, event: Event) {
+        let now = self.time();
+        self.places[place].core.handle_event(now, event);
+        self.pump(place);
+    }
+
+    /// The operations that put a value.
+    ///
+    /// # Panics
+    /// If the value is too long for any store.
+    #[must_use]
+    pub fn put_operations(
+        &mut self,
+        place: usize,
+        key: impl Into<Bytes>,
+        value: &[u8],
+        attributes: Attributes,
+    ) -> Vec<Operation> {
+        let mut upload = self.places[place].storage.committer().upload();
+        let mut operations = upload.push(value).expect("a value of a store");
+        let (last, body) = upload.finish();
+        operations.extend(last);
+        let (namespace, key) = (namespace(), key.into());
+        operations.push(Operation::Put { namespace, key, body, attributes });
+        operations
+    }
+
+    /// Puts a value at a location, and watches where it is visible.
+    pub fn put(&mut self, place: usize, key: impl Into<Bytes>, value: &[u8]) {
+        let operations = self.put_operations(place, key, value, Attributes::default());
+        for dot in self.write(place, operations) {
+            self.spread.made(dot, place, self.now);
+        }
+    }
+
+    /// Makes local operations; the writes that they are. They leave with the next sync.
+    ///
+    /// # Panics
+    /// If one is refused.
+    pub fn write(&mut self, place: usize, operations: Vec<Operation>) -> Vec<kv_core::Dot> {
+        let wall_ms = self.time().wall_ms;
+        let (results, rows) = self.places[place].storage.write(wall_ms, operations);
+        results.iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
+        self.sync_later(place);
+        rows.iter().map(|row| row.dot).collect()
+    }
+
+    /// One step of a location's sweep.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn sweep(&mut self, place: usize, rows: usize) {
+        let wall_ms = self.time().wall_ms;
+        let Place { storage, core, .. } = &mut self.places[place];
+        let limits = SweepLimits { rows, bodies: 8, watermark: core.watermark(), max_skew_ms: 500 };
+        storage.sweep(wall_ms, &limits).expect("a good disk");
+        self.sync_later(place);
+    }
+
+    /// Lets so much time pass.
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.due.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// Moves the clocks on, and lets nothing happen meanwhile: what was due is late, as after a
+    /// machine slept. A quiet day costs nothing this way.
+    pub fn skip(&mut self, ms: u64) {
+        self.now += ms;
+    }
+
+    /// Lets time pass until all hold the same durably; how long that took.
+    ///
+    /// # Panics
+    /// If it takes a virtual hour.
+    pub fn run_until_equal(&mut self) -> u64 {
+        let start = self.now;
+        while !self.is_equal() {
+            self.step();
+            assert!(self.now < start + 3_600_000, "not equal: {:?}", self.notices.last());
+        }
+        self.now - start
+    }
+
+    fn is_equal(&self) -> bool {
+        let first = &self.places[0].storage.state().durable;
+        self.places.iter().all(|place| {
+            let state = place.storage.state();
+            state.durable == *first && state.visible == *first && !place.storage.is_dirty()
+        })
+    }
+}
+
+fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
+    let mut ids = Rng::new(at as u64);
+    let engine = RedbEngine::open(disk, settings.cache_bytes).expect("a good disk");
+    let engine = Counted::new(engine);
+    let rows = engine.rows();
+    let committer = Committer::open(Arc::new(engine), &mut || Ok(ids.id())).expect("a good disk");
+    let config = Config {
+        cluster: [1; 16],
+        member: member(at),
+        origins: committer.origins(),
+        boot: ids.next_u64() | 1,
+        ring_bytes: settings.ring_bytes,
+        burst_rows: settings.burst_rows,
+        max_ahead_ms: 500,
+    };
+    let storage = Storage::new(committer);
+    let now = Now { mono: Duration::ZERO, wall_ms: START_MS };
+    let core = Core::new(config, now, storage.state().clone());
+    Place { storage, core, rows, timer: None, will_sync: false, refusals: Vec::new() }
+}

@@ -1,0 +1,106 @@
+//! What happens next in a mesh, and all that follows from it.
+
+use kv_replicate::{Event, Work};
+
+use super::{Happening, Mesh, Sent};
+use crate::node::member;
+
+impl Mesh {
+    pub(super) fn step(&mut self) {
+        let ((at, _), what) = self.due.pop_first().expect("heads are always due");
+        self.now = self.now.max(at);
+        match what {
+            Happening::Message(sent) => {
+                let (from, bytes) = (member(sent.from), sent.bytes);
+                self.tell(sent.to, Event::Received { from, bytes });
+            }
+            Happening::Timer(place) => {
+                let now = self.time();
+                if self.places[place].timer.is_some_and(|at| at <= self.now) {
+                    self.places[place].timer = None;
+                    self.places[place].core.handle_timeout(now);
+                    self.pump(place);
+                }
+            }
+            Happening::Sync(place) => {
+                self.places[place].will_sync = false;
+                let events = self.places[place].storage.sync().expect("a good disk");
+                events.into_iter().for_each(|event| self.tell(place, event));
+            }
+        }
+    }
+
+    pub(super) fn after(&mut self, ms: u64, what: Happening) {
+        self.number += 1;
+        self.due.insert((self.now + ms, self.number), what);
+    }
+
+    pub(super) fn sync_later(&mut self, place: usize) {
+        let found = &mut self.places[place];
+        if found.storage.is_dirty() && !found.will_sync {
+            found.will_sync = true;
+            self.after(self.settings.sync_ms, Happening::Sync(place));
+        }
+    }
+
+    /// Does what a core wants until it wants nothing more.
+    pub(super) fn pump(&mut self, place: usize) {
+        self.work(place);
+        while self.send(place) {}
+        let found = &mut self.places[place];
+        self.notices.extend(std::iter::from_fn(|| found.core.poll_event()).map(|n| (place, n)));
+        let Some(at) = found.core.poll_timeout() else { return };
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(self.now + 1);
+        if found.timer.is_none_or(|set| set > at || set <= self.now) {
+            found.timer = Some(at);
+            self.after(at - self.now, Happening::Timer(place));
+        }
+    }
+
+    /// Does what a core asks of its store; true if it asked for something.
+    fn work(&mut self, place: usize) -> bool {
+        let now = self.time();
+        let found = &mut self.places[place];
+        let mut has_worked = false;
+        while let Some(work) = found.core.poll_work() {
+            has_worked = true;
+            let dots: Vec<_> = match &work {
+                Work::Apply { rows, .. } => rows.iter().map(|row| row.row.dot).collect(),
+                _ => Vec::new(),
+            };
+            let refusal = match &work {
+                Work::Read { id, .. } => found.refusals.pop().map(|refusal| (*id, refusal)),
+                _ => None,
+            };
+            let answer = match refusal {
+                Some((id, refusal)) => Some(Event::Read { id, result: Err(refusal) }),
+                None => found.storage.perform(now.wall_ms, work),
+            };
+            dots.into_iter().for_each(|dot| self.spread.seen(dot, place, self.now));
+            if let Some(event) = answer {
+                found.core.handle_event(now, event);
+            }
+        }
+        self.sync_later(place);
+        has_worked
+    }
+
+    /// Sends what can be sent; true if there may be more.
+    fn send(&mut self, place: usize) -> bool {
+        let mut again = false;
+        for to in (0..self.places.len()).filter(|to| *to != place) {
+            while let Some(transmit) = self.places[place].core.poll_transmit(member(to)) {
+                self.traffic.count(&transmit.bytes);
+                let sent = Sent { at: self.now, from: place, to, bytes: transmit.bytes };
+                if let Some(record) = &mut self.record {
+                    record.push(sent.clone());
+                }
+                if !self.cut.contains(&(place, to)) {
+                    self.after(self.settings.latency_ms, Happening::Message(sent));
+                }
+                again |= self.work(place);
+            }
+        }
+        again
+    }
+}

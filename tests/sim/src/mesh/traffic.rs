@@ -1,0 +1,50 @@
+//! What went over the wire, by kind of message.
+
+use bytes::Bytes;
+
+/// The names of the kinds, as FORMAT.md numbers them.
+pub const KINDS: [&str; 16] = [
+    "?", "hello", "heads", "want", "behind", "live", "pull", "page", "refusal", "get body",
+    "piece", "no body", "done", "removed", "ask", "answer",
+];
+
+/// Which kind a message is, as a place in [`KINDS`].
+#[must_use]
+pub fn kind(message: &[u8]) -> usize {
+    message.get(2).map(|kind| usize::from(*kind)).filter(|kind| *kind < KINDS.len()).unwrap_or(0)
+}
+
+/// Messages and bytes of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic([(u64, u64); KINDS.len()]);
+
+impl Traffic {
+    pub(super) fn count(&mut self, message: &Bytes) {
+        let (messages, bytes) = &mut self.0[kind(message)];
+        *messages += 1;
+        *bytes += message.len() as u64;
+    }
+
+    /// Messages and bytes of these kinds.
+    #[must_use]
+    pub fn of(&self, names: &[&str]) -> (u64, u64) {
+        let counts = KINDS.iter().zip(self.0).filter(|(name, _)| names.contains(name));
+        counts.fold((0, 0), |sum, (_, count)| (sum.0 + count.0, sum.1 + count.1))
+    }
+
+    /// Messages and bytes of all kinds.
+    #[must_use]
+    pub fn all(&self) -> (u64, u64) {
+        self.of(&KINDS)
+    }
+
+    /// What came since.
+    #[must_use]
+    pub fn since(&self, before: &Traffic) -> Traffic {
+        let mut since = *self;
+        for (count, before) in since.0.iter_mut().zip(before.0) {
+            *count = (count.0 - before.0, count.1 - before.1);
+        }
+        since
+    }
+}

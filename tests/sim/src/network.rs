@@ -1,0 +1,111 @@
+//! The ways between locations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kv_replicate::Channel;
+use waypost_disk_tests::rng::Rng;
+
+use crate::plan::{Plan, SPARE_NODES};
+
+/// A direction between two locations.
+pub type Way = (usize, usize);
+
+/// What becomes of messages, where a scenario decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They are lost.
+    Lost,
+    /// They come a second time, so many milliseconds later.
+    Echo(u64),
+    /// The first comes, and nothing behind it: the way is cut.
+    CutBehind,
+}
+
+/// The ways between locations.
+#[derive(Debug)]
+pub struct Network {
+    rng: Rng,
+    latency_ms: BTreeMap<Way, u64>,
+    loss: u64,
+    repeat: u64,
+    reorders: bool,
+    /// Which directions are cut.
+    pub cut: BTreeSet<Way>,
+    /// What becomes of the messages of a stream, as long as it stands here.
+    pub fates: BTreeMap<(Way, Channel), Fate>,
+    /// How many messages of each stream were sent.
+    pub sent: BTreeMap<(Way, Channel), u64>,
+    /// When the last message of a way arrives, where messages stay in order.
+    last: BTreeMap<Way, u64>,
+    /// Messages sent.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Network {
+    /// The network of a plan.
+    #[must_use]
+    pub fn new(plan: &Plan, mut rng: Rng) -> Network {
+        let mut latency_ms = BTreeMap::new();
+        let most = plan.nodes + SPARE_NODES;
+        for from in 0..most {
+            for to in 0..most {
+                latency_ms.insert((from, to), rng.between(1, plan.latency_ms));
+            }
+        }
+        Network {
+            rng,
+            latency_ms,
+            loss: plan.loss,
+            repeat: plan.repeat,
+            reorders: plan.reorders,
+            cut: BTreeSet::new(),
+            fates: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            last: BTreeMap::new(),
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// All ways are good from here on.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+        self.fates.clear();
+        (self.loss, self.repeat, self.reorders) = (0, 0, false);
+    }
+
+    /// When a message sent now arrives: never, once or twice.
+    pub fn send(&mut self, way: Way, channel: Channel, now: u64, bytes: usize) -> Vec<u64> {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        *self.sent.entry((way, channel)).or_default() += 1;
+        let fate = self.fates.get(&(way, channel)).copied();
+        if self.cut.contains(&way) || fate == Some(Fate::Lost) || self.rng.chance(self.loss) {
+            return Vec::new();
+        }
+        let copies = if self.rng.chance(self.repeat) { 2 } else { 1 };
+        let mut arrivals: Vec<_> = (0..copies).map(|_| self.arrival(way, now)).collect();
+        match fate {
+            Some(Fate::Echo(after_ms)) => arrivals.push(arrivals[0] + after_ms),
+            Some(Fate::CutBehind) => {
+                self.cut.insert(way);
+            }
+            _ => {}
+        }
+        arrivals
+    }
+
+    fn arrival(&mut self, way: Way, now: u64) -> u64 {
+        let latency = self.latency_ms[&way];
+        let jitter = self.rng.below(latency / 2 + 2);
+        let arrival = now + latency + jitter;
+        if self.reorders {
+            return arrival;
+        }
+        let last = self.last.entry(way).or_default();
+        *last = arrival.max(*last);
+        *last
+    }
+}

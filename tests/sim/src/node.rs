@@ -1,0 +1,173 @@
+//! One location: a disk, and while it runs a store and a core on it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use kv_core::{
+    NamespaceId, OpenError, OriginId, Version, VersionVector, commit::Committer,
+    engine::redb::RedbEngine,
+};
+use kv_replicate::{Config, Core, MemberId, Now, Row, Work, storage::Storage};
+use waypost_disk_tests::{disk::FailingDisk, rng::Rng};
+
+use crate::plan::Plan;
+
+/// Which entry: namespace and key.
+pub type Name = (NamespaceId, Vec<u8>);
+
+/// When virtual time begins, in Unix milliseconds.
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// A location.
+pub struct Node {
+    /// Its disk.
+    pub disk: FailingDisk,
+    /// What runs on it; none while it is down.
+    pub running: Option<Running>,
+    /// How wrong its clock is, in milliseconds.
+    pub skew_ms: i64,
+    /// Its clock has stepped: what was not from the future when it came may be by now.
+    pub has_stepped: bool,
+    /// How often it was started.
+    pub starts: u64,
+    /// Local writes that are not acknowledged; after a crash, those whose outcome is not known.
+    pub open: Vec<Row>,
+    /// The version that each key was last seen to have, durably.
+    pub floor: BTreeMap<Name, Version>,
+    /// Sends one message at a time.
+    pub is_slow: bool,
+    /// Its syncs wait until it is no longer.
+    pub is_stuck: bool,
+    /// It has taken part.
+    pub has_joined: bool,
+    /// It is to be removed, and runs until it hears of it.
+    pub is_leaving: bool,
+    /// It came back from an old image: nobody writes there.
+    pub is_restored: bool,
+    /// It never comes back.
+    pub is_gone: bool,
+    /// An image of its disk, from some time ago.
+    pub image: Option<Vec<u8>>,
+    /// Its origins, once it was started.
+    pub origins: Option<[OriginId; 2]>,
+    rng: Rng,
+}
+
+/// A location that runs.
+pub struct Running {
+    /// Its store.
+    pub storage: Storage<RedbEngine>,
+    /// Its core.
+    pub core: Core,
+    /// The life of the disk in which it was started.
+    pub life: u64,
+    /// When its core wants to be called.
+    pub timer: Option<u64>,
+    /// A sync is to come.
+    pub will_sync: bool,
+    /// What the core asked of the store and is not done.
+    pub queue: VecDeque<Work>,
+    /// Some of it is about to be.
+    pub is_working: bool,
+}
+
+impl Node {
+    /// A location that has not been started.
+    #[must_use]
+    pub fn new(mut rng: Rng) -> Node {
+        Node {
+            disk: FailingDisk::new(rng.fork()),
+            running: None,
+            skew_ms: 0,
+            has_stepped: false,
+            starts: 0,
+            open: Vec::new(),
+            floor: BTreeMap::new(),
+            is_slow: false,
+            is_stuck: false,
+            has_joined: false,
+            is_leaving: false,
+            is_restored: false,
+            is_gone: false,
+            image: None,
+            origins: None,
+            rng,
+        }
+    }
+
+    /// What it takes the time for, at this virtual millisecond.
+    #[must_use]
+    pub fn now(&self, at: u64) -> Now {
+        let wall_ms = (START_MS + at).saturating_add_signed(self.skew_ms);
+        Now { mono: Duration::from_millis(at), wall_ms }
+    }
+
+    /// Starts it; false if its disk failed while it was opened.
+    ///
+    /// # Errors
+    /// If it did not open although nothing failed.
+    pub fn start(&mut self, at: u64, index: usize, plan: &Plan) -> Result<bool, String> {
+        self.disk.kill();
+        self.disk.evict();
+        self.disk.disarm();
+        self.disk.make_room();
+        let life = self.disk.life();
+        let mut ids = self.rng.fork();
+        let committer = RedbEngine::open(self.disk.process(), 1 << 20)
+            .map_err(OpenError::Engine)
+            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+        let committer = committer.map_err(|error| error.to_string())?;
+        self.starts += 1;
+        let origins = committer.origins();
+        self.origins = Some(origins);
+        let storage = Storage::new(committer);
+        let config = Config {
+            cluster: [1; 16],
+            member: member(index),
+            origins,
+            boot: self.rng.next_u64() | 1,
+            ring_bytes: plan.ring_bytes,
+            burst_rows: plan.burst_rows,
+            max_ahead_ms: 500,
+        };
+        let core = Core::new(config, self.now(at), storage.state().clone());
+        self.running = Some(Running {
+            storage,
+            core,
+            life,
+            timer: None,
+            will_sync: false,
+            queue: VecDeque::new(),
+            is_working: false,
+        });
+        Ok(true)
+    }
+
+    /// Whether it runs and takes part.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.core.is_joined())
+    }
+
+    /// What its vector counts; nothing while it is down.
+    #[must_use]
+    pub fn vector(&self) -> VersionVector {
+        let running = self.running.as_ref();
+        running.map(|running| running.storage.state().durable.clone()).unwrap_or_default()
+    }
+}
+
+/// The member that a location is.
+#[must_use]
+pub fn member(index: usize) -> MemberId {
+    MemberId([u8::try_from(index + 1).expect("few locations"); 16])
+}
+
+/// Which location a member is.
+#[must_use]
+pub fn index(member: MemberId) -> usize {
+    usize::from(member.0[0]) - 1
+}

@@ -1,0 +1,128 @@
+//! What a run does, and how bad its world is.
+
+use waypost_disk_tests::rng::Rng;
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many locations.
+    pub nodes: usize,
+    /// How many operations clients make.
+    pub operations: u64,
+    /// The mean time between two of them, in milliseconds.
+    pub pause_ms: u64,
+    /// How many faults come, spread over the operations.
+    pub faults: u64,
+    /// Which faults, each as often as its weight says.
+    pub kinds: Vec<(u64, Fault)>,
+    /// Of a hundred messages so many are lost.
+    pub loss: u64,
+    /// Of a hundred messages so many come twice.
+    pub repeat: u64,
+    /// Messages overtake each other.
+    pub reorders: bool,
+    /// The longest way between two locations, in milliseconds.
+    pub latency_ms: u64,
+    /// The largest error of a clock, in milliseconds.
+    pub skew_ms: u64,
+    /// Bytes that a ring holds.
+    pub ring_bytes: usize,
+    /// How many rows a burst has.
+    pub burst_rows: usize,
+    /// Of a hundred values so many are large.
+    pub large: u64,
+    /// How long a store takes at most for what its core asks, in milliseconds; 0 for no time.
+    pub store_ms: u64,
+    /// How many keys there are.
+    pub keys: u64,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A location loses its power, now or within the next calls of its disk.
+    Crash,
+    /// A call of a disk fails.
+    DiskFails,
+    /// A disk is full for a while.
+    DiskFull,
+    /// One direction of a link is cut for a while.
+    OneWayCut,
+    /// The locations are split in two for a while.
+    Partition,
+    /// A clock steps.
+    ClockStep,
+    /// The way to one location is slow for a while.
+    SlowPeer,
+    /// A location joins.
+    Join,
+    /// A location leaves for good.
+    Leave,
+    /// A location comes back from an old image of its disk.
+    OldImage,
+}
+
+/// How many locations may join those of the beginning.
+pub const SPARE_NODES: usize = 3;
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 10] = [
+        Fault::Crash,
+        Fault::DiskFails,
+        Fault::DiskFull,
+        Fault::OneWayCut,
+        Fault::Partition,
+        Fault::ClockStep,
+        Fault::SlowPeer,
+        Fault::Join,
+        Fault::Leave,
+        Fault::OldImage,
+    ];
+}
+
+impl Plan {
+    /// A bit of everything.
+    #[must_use]
+    pub fn mixed(rng: &mut Rng) -> Plan {
+        // The last makes about a day of it, in which even an idle link says much.
+        let pause_ms = rng.weighted(&[(100, 2), (200, 20), (100, 100), (1, 300_000)]);
+        let nodes = rng.weighted(&[(3, 2), (8, 3), (3, 4), (2, 5), (1, 7)]);
+        Plan {
+            nodes: if pause_ms > 1_000 { nodes.min(3) } else { nodes },
+            operations: rng.between(200, 300),
+            pause_ms,
+            faults: rng.between(3, 12),
+            kinds: vec![
+                (4, Fault::Crash),
+                (2, Fault::DiskFails),
+                (1, Fault::DiskFull),
+                (2, Fault::OneWayCut),
+                (2, Fault::Partition),
+                (2, Fault::ClockStep),
+                (1, Fault::SlowPeer),
+                (1, Fault::Join),
+                (1, Fault::Leave),
+                (1, Fault::OldImage),
+            ],
+            loss: rng.weighted(&[(4, 0), (3, 1), (2, 5), (1, 20)]),
+            repeat: rng.weighted(&[(4, 0), (2, 2), (1, 10)]),
+            reorders: rng.chance(50),
+            latency_ms: rng.weighted(&[(2, 2), (4, 50), (2, 200)]),
+            skew_ms: rng.weighted(&[(50, 100), (40, 2_000), (8, 60_000), (2, 3_600_000)]),
+            ring_bytes: rng.weighted(&[(2, 0), (4, 2_000), (3, 20_000), (3, 8 << 20)]),
+            burst_rows: rng.weighted(&[(2, 3), (3, 8), (3, 20), (2, 128)]),
+            large: rng.weighted(&[(3, 0), (3, 4), (1, 15)]),
+            store_ms: rng.weighted(&[(2, 0), (4, 3), (2, 40)]),
+            keys: rng.weighted(&[(2, 6), (4, 24), (2, 300)]),
+        }
+    }
+
+    /// A mixed plan, but of one fault alone.
+    #[must_use]
+    pub fn only(fault: Fault, rng: &mut Rng) -> Plan {
+        let mut plan = Plan::mixed(rng);
+        plan.kinds = vec![(1, fault)];
+        plan
+    }
+}

@@ -1,0 +1,56 @@
+//! The last page of a session comes late: the session is dead, and so are the rows of its other pages,
+//! for the disk failed before they were durable. A new session is under way, and must not take the old
+//! page for its own: it would adopt the vector without the rows.
+
+use kv_replicate::Channel;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{NO_RING, quiet, shuffled};
+use crate::{network::Fate, world::World};
+
+/// How long a session has to come to its last page.
+const SESSION_MS: u64 = 10_000;
+
+/// How late that page is: a new session has been begun, and not given up.
+const LATE_MS: u64 = 2_000;
+
+/// Runs it.
+///
+/// # Errors
+/// What was found wrong.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let (nodes, bursts) = (2, rng.between(2, 5));
+    let mut plan = quiet(nodes, &mut rng);
+    plan.ring_bytes = NO_RING;
+    plan.burst_rows = 3;
+    let latency_ms = plan.latency_ms;
+    let mut world = World::new(seed, plan, false)?;
+    world.rest()?;
+    let order = shuffled(nodes, &mut rng);
+    let (source, reader) = (order[0], order[1]);
+
+    world.cut(source, reader, true)?;
+    world.put(source, 0..3 * bursts, 100)?;
+    world.nodes[reader].is_stuck = true;
+    let pages = ((source, reader), Channel::CatchUp);
+    let sent = |world: &World| world.network.sent.get(&pages).copied().unwrap_or(0);
+    let last = sent(&world) + bursts;
+    world.uncut(source, reader)?;
+    let is_near = world.run_until(SESSION_MS, |world| sent(world) == last - 1)?;
+    world.network.fates.insert(pages, Fate::Echo(LATE_MS));
+    let is_sent = world.run_until(SESSION_MS, |world| sent(world) == last)?;
+    hold!(is_near && is_sent, "the session does not come to its last page");
+    world.network.fates.remove(&pages);
+
+    // What the new session asks for is lost for a while, so that nothing else comes before that page.
+    let asks = ((reader, source), Channel::Control);
+    world.network.fates.insert(asks, Fate::Lost);
+    world.nodes[reader].is_stuck = false;
+    world.fail_sync(reader)?;
+    hold!(!world.has(reader, 0), "the disk was to forget what was not durable");
+    world.pass(LATE_MS + 2 * latency_ms)?;
+    world.network.fates.remove(&asks);
+    world.rest()?;
+    world.finish()
+}

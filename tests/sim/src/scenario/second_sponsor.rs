@@ -1,0 +1,50 @@
+//! A location has some rows of its sponsor when that is lost for good. The others, who never heard of
+//! it, delete one of these rows and drop the tombstone. It must not join through them with what it
+//! has: the row would stay.
+
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::quiet;
+use crate::world::World;
+
+/// How long rows have to come.
+const SOON_MS: u64 = 10_000;
+
+/// How long the other has to drop a tombstone.
+const FORGET_MS: u64 = 60_000;
+
+/// Runs it. The new location may have been started again in between.
+///
+/// # Errors
+/// What was found wrong.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let mut plan = quiet(2, &mut rng);
+    plan.burst_rows = 3;
+    let mut world = World::new(seed, plan, false)?;
+    let (sponsor, other) = if rng.chance(50) { (0, 1) } else { (1, 0) };
+    world.put(sponsor, 0..300, 100)?;
+    world.rest()?;
+
+    world.cut(sponsor, other, true)?;
+    let new = world.come_new()?;
+    world.cut(new, other, true)?;
+    world.admit(new, sponsor)?;
+    hold!(world.run_until(SOON_MS, |world| world.has(new, 0))?, "no rows come");
+    hold!(!world.nodes[new].is_joined(), "it has joined already");
+    world.lose_for_good(sponsor)?;
+    if rng.chance(50) {
+        world.sync_now(new)?;
+        world.lose_power_now(new)?;
+        world.pass(SOON_MS)?;
+    }
+
+    world.delete(other, 0)?;
+    world.expel(sponsor, other)?;
+    let is_gone = |world: &mut World| !world.has(other, 0) && !world.is_deleted(other, 0);
+    hold!(world.run_until(FORGET_MS, is_gone)?, "the tombstone does not go");
+    world.admit(new, other)?;
+    world.uncut(new, other)?;
+    world.pass(SOON_MS)?;
+    world.finish()
+}

@@ -1,0 +1,54 @@
+//! A request comes twice, with a broken link and new writes in between, and is answered from two
+//! snapshots. Half of the one answer and half of the other are not all rows of either.
+
+use kv_replicate::Channel;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{NO_RING, quiet, shuffled};
+use crate::{network::Fate, world::World};
+
+/// A page has seventeen such rows.
+const ROW_BYTES: usize = 3_300;
+
+/// How much later a request comes for the second time: the link is there again by then, and the
+/// asker has not lost its patience.
+const ECHO_MS: u64 = 500;
+
+/// How long a session has to come to its first page.
+const SESSION_MS: u64 = 10_000;
+
+/// Runs it.
+///
+/// # Errors
+/// What was found wrong.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let nodes = 2;
+    let mut plan = quiet(nodes, &mut rng);
+    plan.ring_bytes = NO_RING;
+    let mut world = World::new(seed, plan, false)?;
+    world.rest()?;
+    let order = shuffled(nodes, &mut rng);
+    let (source, reader) = (order[0], order[1]);
+
+    world.cut(source, reader, true)?;
+    world.put(source, 0..rng.between(25, 60), ROW_BYTES)?;
+    let (asks, pages) = ((reader, source), (source, reader));
+    world.network.fates.insert((asks, Channel::Control), Fate::Echo(ECHO_MS));
+    world.network.fates.insert((pages, Channel::CatchUp), Fate::CutBehind);
+    world.uncut(source, reader)?;
+    let is_cut = world.run_until(SESSION_MS, |world| world.network.cut.contains(&pages))?;
+    hold!(is_cut, "the session does not come to its first page");
+    let sent = |world: &World| world.network.sent[&(pages, Channel::CatchUp)];
+    let first_sent = sent(&world);
+
+    // What was on the first page moves behind the last, and all others move forward.
+    world.put(source, 0..rng.between(1, 5), ROW_BYTES)?;
+    world.network.fates.remove(&(pages, Channel::CatchUp));
+    world.network.cut.remove(&pages);
+    world.connect(source, reader)?;
+    let is_sent = world.run_until(ECHO_MS + 100, |world| sent(world) > first_sent)?;
+    hold!(is_sent, "the request that came twice is not answered twice");
+    world.rest()?;
+    world.finish()
+}

@@ -1,0 +1,113 @@
+//! One side of a transcript, said to a real location.
+//!
+//! A later version may take other numbers for its sessions and fetches and ask at other times, and
+//! still speak the same. So the numbers in what is said are those that the location itself
+//! asked under, and an answer waits until it is asked for.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kv_replicate::Event;
+
+use super::{Transcript, rows};
+use crate::{
+    mesh::{
+        Mesh, Sent, Settings,
+        traffic::{KINDS, kind},
+    },
+    node::member,
+};
+
+/// How long an answer waits for its question, in virtual milliseconds.
+const PATIENCE_MS: u64 = 60_000;
+
+/// Where the fields lie that are changed: see FORMAT.md.
+const FROM: std::ops::Range<usize> = 3..11;
+const TO: std::ops::Range<usize> = 11..19;
+const NUMBER: std::ops::Range<usize> = 19..27;
+const BURST: std::ops::Range<usize> = 27..31;
+
+/// Says what the first location said to a second one that is new; the rows that it then has.
+///
+/// # Errors
+/// If it does not ask for what it was answered.
+pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
+    let mut mesh = Mesh::new(Settings { places: 2, ..Settings::default() });
+    mesh.isolate();
+    mesh.record = Some(Vec::new());
+    mesh.tell(1, Event::Connected(member(0)));
+    let mut has_verified = false;
+    let latency_ms = Settings::default().latency_ms;
+    let mut late = 0;
+    for Sent { at, bytes, .. } in transcript.messages.iter().filter(|sent| sent.from == 0) {
+        let due = at + latency_ms + late;
+        mesh.run_for(due.saturating_sub(mesh.now()));
+        let bytes = loop {
+            match adapted(bytes, &transcript.messages, asked(&mesh)) {
+                Some(bytes) => break bytes,
+                None if mesh.now() > due + PATIENCE_MS => {
+                    return Err(format!("{} of {at} is not asked for", KINDS[kind(bytes)]));
+                }
+                None if KINDS[kind(bytes)] == "answer" && !has_verified => {
+                    has_verified = true;
+                    mesh.tell(1, Event::Verify(member(0)));
+                }
+                None => mesh.run_for(10),
+            }
+        };
+        late += mesh.now().saturating_sub(due);
+        mesh.tell(1, Event::Received { from: member(0), bytes });
+    }
+    mesh.run_for(1_000);
+    let refused = mesh.notices.iter().find(|(_, notice)| {
+        use kv_replicate::Notice::{Close, Halted, MustRebuild, Refused};
+        // The last that it hears is that it was removed.
+        let is_removed = matches!(notice, Halted(_)) && has_verified;
+        matches!(notice, Close { .. } | Halted(_) | MustRebuild(_) | Refused { .. }) && !is_removed
+    });
+    match refused {
+        Some(refused) => Err(format!("{refused:?}")),
+        None => Ok(rows(&mut mesh, 1)),
+    }
+}
+
+fn asked(mesh: &Mesh) -> &[Sent] {
+    mesh.record.as_deref().unwrap_or_default()
+}
+
+/// A recorded message with the numbers of the location that hears it; none if it answers what was
+/// not asked yet.
+fn adapted(bytes: &Bytes, recorded: &[Sent], asked: &[Sent]) -> Option<Bytes> {
+    let mut adapted = BytesMut::from(&bytes[..]);
+    if bytes[TO].iter().any(|byte| *byte != 0) {
+        let boot = &asked.iter().find(|sent| sent.from == 1)?.bytes[FROM];
+        adapted[TO].copy_from_slice(boot);
+    }
+    let question = match KINDS[kind(bytes)] {
+        "page" | "refusal" => "pull",
+        "piece" | "no body" => "get body",
+        "answer" => "ask",
+        _ => return Some(adapted.freeze()),
+    };
+    let at = numbers(recorded, question).iter().position(|number| **number == bytes[NUMBER])?;
+    let number = numbers(asked, question).get(at)?.to_vec();
+    let last = questions(asked, question).filter(|sent| sent.bytes[NUMBER] == number[..]).last()?;
+    (&mut adapted[NUMBER]).put_slice(&number);
+    if KINDS[kind(bytes)] == "page" {
+        (&mut adapted[BURST]).put_slice(&last.bytes[BURST]);
+    }
+    Some(adapted.freeze())
+}
+
+fn questions<'a>(messages: &'a [Sent], name: &'a str) -> impl Iterator<Item = &'a Sent> {
+    messages.iter().filter(move |sent| sent.from == 1 && KINDS[kind(&sent.bytes)] == name)
+}
+
+/// The numbers that the second location asked under, each once, in their order.
+fn numbers<'a>(messages: &'a [Sent], name: &'a str) -> Vec<&'a [u8]> {
+    let mut numbers = Vec::new();
+    for sent in questions(messages, name) {
+        if !numbers.contains(&&sent.bytes[NUMBER]) {
+            numbers.push(&sent.bytes[NUMBER]);
+        }
+    }
+    numbers
+}

@@ -1,0 +1,319 @@
+//! The locations, their clients and all that goes wrong, in one thread and by one seed.
+
+use std::collections::BinaryHeap;
+
+use bytes::Bytes;
+use kv_replicate::{Event as CoreEvent, Notice};
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use crate::{
+    events::{Event, Events},
+    model::Model,
+    network::Network,
+    node::{Node, index, member},
+    plan::Plan,
+};
+
+mod clients;
+mod faults;
+mod healing;
+mod members;
+mod script;
+mod store;
+mod verifying;
+
+/// What happens at some time.
+#[derive(Debug, PartialEq, Eq)]
+enum Happening {
+    Message {
+        from: usize,
+        to: usize,
+        bytes: Bytes,
+    },
+    Timer(usize),
+    /// A store has done some of what it was asked.
+    Work(usize),
+    Sync(usize),
+    Sweep(usize),
+    Verify,
+    Start(usize),
+    Client,
+    Fault,
+    /// The end of something that was wrong for a while.
+    Mend(faults::Wrong),
+}
+
+/// Something that will happen, ordered by when, then by when that was decided.
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    at: u64,
+    number: u64,
+    what: Happening,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> std::cmp::Ordering {
+        // The heap answers its largest.
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Operations that clients made.
+    pub operations: u64,
+    /// Faults that came.
+    pub faults: u64,
+    /// What happened.
+    pub events: Events,
+    /// What was done, if that was asked for.
+    pub trace: Vec<String>,
+    /// Virtual milliseconds from the end of all faults until all locations were equal.
+    pub healed_in_ms: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The most that a core may hold with rings of 8 MiB each, whatever its peers do.
+const MAX_MEMORY: usize = 48 << 20;
+
+/// See the module.
+pub struct World {
+    rng: Rng,
+    plan: Plan,
+    now: u64,
+    number: u64,
+    due: BinaryHeap<Due>,
+    /// The locations.
+    pub nodes: Vec<Node>,
+    /// The ways between them.
+    pub network: Network,
+    /// What is true.
+    pub model: Model,
+    report: Report,
+    tracing: bool,
+    verifying: verifying::Verifying,
+    /// No more faults and no more clients.
+    is_healed: bool,
+}
+
+impl World {
+    /// New locations, all running.
+    ///
+    /// # Errors
+    /// If one does not start.
+    pub fn new(seed: u64, plan: Plan, tracing: bool) -> Checked<World> {
+        let mut rng = Rng::new(seed ^ 0x5151);
+        let network = Network::new(&plan, rng.fork());
+        let mut nodes = Vec::new();
+        for _ in 0..plan.nodes {
+            nodes.push(Node::new(rng.fork()));
+        }
+        let mut world = World {
+            rng,
+            now: 0,
+            number: 0,
+            due: BinaryHeap::new(),
+            nodes,
+            network,
+            model: Model::default(),
+            report: Report::default(),
+            tracing,
+            verifying: verifying::Verifying::default(),
+            is_healed: false,
+            plan,
+        };
+        world.trace(|| format!("seed {seed}: {:?}", Plan::mixed(&mut Rng::new(seed))));
+        for node in 0..world.nodes.len() {
+            world.nodes[node].skew_ms = world.some_skew();
+        }
+        world.found()?;
+        Ok(world)
+    }
+
+    /// Runs a seed: what it came to, and what was found wrong.
+    pub fn run(seed: u64, plan: Plan, tracing: bool) -> (Report, Checked) {
+        match World::new(seed, plan, tracing) {
+            Ok(mut world) => {
+                let result = world.live().and_then(|()| world.heal());
+                world.report.messages = world.network.messages;
+                world.report.bytes = world.network.bytes;
+                (world.report, result)
+            }
+            Err(violation) => (Report::default(), Err(violation)),
+        }
+    }
+
+    /// Clients work and things go wrong, until there was enough of both.
+    ///
+    /// # Errors
+    /// What was found wrong.
+    pub fn live(&mut self) -> Checked {
+        let span = self.plan.operations * self.plan.pause_ms;
+        for _ in 0..self.plan.faults {
+            let after = self.rng.below(span + 1);
+            self.after(after, Happening::Fault);
+        }
+        self.after(1, Happening::Client);
+        while self.report.operations < self.plan.operations || self.report.faults < self.plan.faults
+        {
+            hold!(self.step()?, "nothing happens any more");
+        }
+        Ok(())
+    }
+
+    /// Lets the next thing happen; false if there is none.
+    fn step(&mut self) -> Checked<bool> {
+        let Some(due) = self.due.pop() else { return Ok(false) };
+        self.now = self.now.max(due.at);
+        match due.what {
+            Happening::Message { from, to, bytes } => {
+                self.tell(to, CoreEvent::Received { from: member(from), bytes })?;
+            }
+            Happening::Timer(node) => self.timer(node)?,
+            Happening::Work(node) => self.work_done(node)?,
+            Happening::Sync(node) => self.sync(node)?,
+            Happening::Sweep(node) => self.sweep(node)?,
+            Happening::Verify => self.verify_some()?,
+            Happening::Start(node) => self.start(node)?,
+            Happening::Client => self.client()?,
+            Happening::Fault => self.fault()?,
+            Happening::Mend(wrong) => self.mend(wrong)?,
+        }
+        Ok(true)
+    }
+
+    fn after(&mut self, ms: u64, what: Happening) {
+        self.number += 1;
+        self.due.push(Due { at: self.now + ms, number: self.number, what });
+    }
+
+    fn trace(&mut self, line: impl FnOnce() -> String) {
+        if self.tracing {
+            let line = format!("{:>9} {}", self.now, line());
+            self.report.trace.push(line);
+        }
+    }
+
+    fn count(&mut self, event: Event) {
+        self.report.events.count(event);
+    }
+
+    /// Tells a core something, and does all that follows.
+    fn tell(&mut self, node: usize, event: CoreEvent) -> Checked {
+        let now = self.nodes[node].now(self.now);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        running.core.handle_event(now, event);
+        self.pump(node)
+    }
+
+    fn timer(&mut self, node: usize) -> Checked {
+        let now = self.nodes[node].now(self.now);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        if running.timer.is_none_or(|at| at > self.now) {
+            // One that was set for another time since, or for another start.
+            return Ok(());
+        }
+        running.timer = None;
+        running.core.handle_timeout(now);
+        self.pump(node)
+    }
+
+    /// Does what a core wants until it wants nothing more.
+    fn pump(&mut self, node: usize) -> Checked {
+        self.work(node)?;
+        self.send(node)?;
+        self.notices(node)?;
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let memory = running.core.memory_bytes();
+        hold!(memory <= MAX_MEMORY, "a core holds {memory} bytes");
+        let wanted = running.core.poll_timeout();
+        let Some(at) = wanted.map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX)) else {
+            return Ok(());
+        };
+        let at = at.max(self.now + 1);
+        if running.timer.is_none_or(|set| set > at || set <= self.now) {
+            running.timer = Some(at);
+            let after = at - self.now;
+            self.after(after, Happening::Timer(node));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize) -> Checked {
+        for to in (0..self.nodes.len()).filter(|to| *to != node) {
+            let most = if self.nodes[node].is_slow || self.nodes[to].is_slow { 1 } else { 1000 };
+            for _ in 0..most {
+                let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+                let Some(transmit) = running.core.poll_transmit(member(to)) else { break };
+                let bytes = transmit.bytes;
+                hold!(bytes.len() <= kv_replicate::MAX_MESSAGE_BYTES, "a message over its bound");
+                let arrivals =
+                    self.network.send((node, to), transmit.channel, self.now, bytes.len());
+                match arrivals.len() {
+                    0 => self.count(Event::MessageLost),
+                    2 => self.count(Event::MessageRepeated),
+                    _ => {}
+                }
+                for at in arrivals {
+                    let what = Happening::Message { from: node, to, bytes: bytes.clone() };
+                    let after = at - self.now;
+                    self.after(after, what);
+                }
+                self.work(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn notices(&mut self, node: usize) -> Checked {
+        while let Some(notice) = self.nodes[node].running.as_mut().and_then(|r| r.core.poll_event())
+        {
+            self.trace(|| format!("{node}: {notice:?}"));
+            match notice {
+                Notice::SessionDone(_) => self.count(Event::SessionDone),
+                Notice::SessionLost(_) => self.count(Event::SessionLost),
+                Notice::SessionSuspended(_) => self.count(Event::SessionSuspended),
+                Notice::SessionTakenUp(_) => self.count(Event::SessionTakenUp),
+                Notice::SessionResumed(_) => self.count(Event::SessionResumed),
+                Notice::Gap(_) => self.count(Event::Gap),
+                Notice::RingLost(_) => self.count(Event::RingLost),
+                Notice::Parked { .. } => self.count(Event::Parked),
+                Notice::Unparked(_) => self.count(Event::Unparked),
+                Notice::BodyLost(_) => self.count(Event::BodyLost),
+                Notice::SessionBegan(peer) => self.note_relay(node, index(peer)),
+                Notice::Joined => self.joined(node),
+                Notice::Halted(why) => self.halted(node, why)?,
+                Notice::MustRebuild(_) => self.rebuilt(node)?,
+                Notice::Verifying { .. } => {}
+                Notice::Verified(verdict) => self.verifying.note(node, verdict),
+                wrong @ (Notice::Close { .. } | Notice::Refused { .. } | Notice::Differs(_)) => {
+                    hold!(false, "{node}: {wrong:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a session is with one who brings the rows of a third.
+    fn note_relay(&mut self, node: usize, peer: usize) {
+        let (ours, theirs) = (self.nodes[node].vector(), self.nodes[peer].vector());
+        let own = self.nodes[peer].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
+        if theirs.iter().any(|dot| !own.contains(&dot.origin) && !ours.covers(dot)) {
+            self.count(Event::Relayed);
+        }
+    }
+
+    fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].running.is_some()).collect()
+    }
+}

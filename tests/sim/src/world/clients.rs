@@ -1,0 +1,141 @@
+//! What clients do.
+
+use bytes::Bytes;
+use kv_core::{Attributes, Dot, NamespaceId, Operation, derive_id};
+use waypost_disk_tests::violation::Checked;
+
+use super::{Happening, World};
+use crate::{events::Event, node::START_MS};
+
+const TITLES: [&str; 3] = ["one", "two", "three"];
+
+impl World {
+    /// Each location makes the same namespaces.
+    pub(super) fn create_namespaces(&mut self, node: usize) -> Checked {
+        let create = |title: &str| Operation::CreateNamespace {
+            account: String::new(),
+            title: title.into(),
+            id: None,
+        };
+        self.write(node, TITLES[..2].iter().map(|title| create(title)).collect())
+    }
+
+    pub(super) fn client(&mut self) -> Checked {
+        if self.is_healed {
+            return Ok(());
+        }
+        let pause = self.rng.below(2 * self.plan.pause_ms + 1);
+        self.after(pause, Happening::Client);
+        let can_write =
+            |node: &usize| self.nodes[*node].is_joined() && !self.nodes[*node].is_restored;
+        let open: Vec<_> = self.running().into_iter().filter(can_write).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let node = *self.rng.pick(&open);
+        self.report.operations += 1;
+        if self.rng.chance(3) {
+            self.keep_image(node);
+        }
+        if self.rng.chance(2) {
+            let operation = self.namespace_operation();
+            return self.write(node, vec![operation]);
+        }
+        if self.rng.below(100) < self.plan.large {
+            return self.put_large(node);
+        }
+        let some = self.rng.between(1, 3);
+        let operations = (0..some).filter_map(|_| self.small_operation(node)).collect();
+        self.write(node, operations)
+    }
+
+    fn namespace_operation(&mut self) -> Operation {
+        let id = derive_id("", self.rng.pick::<&str>(&TITLES), 0);
+        match self.rng.below(6) {
+            0 => Operation::DropNamespace { id: derive_id("", TITLES[2], 0) },
+            1 | 2 => {
+                let title = format!("title {}", self.rng.below(4));
+                Operation::RenameNamespace { id, title }
+            }
+            _ => Operation::CreateNamespace {
+                account: String::new(),
+                title: TITLES[2].into(),
+                id: None,
+            },
+        }
+    }
+
+    fn place(&mut self) -> (NamespaceId, Bytes) {
+        let title = self.rng.weighted(&[(5, TITLES[0]), (3, TITLES[1]), (1, TITLES[2])]);
+        let key = format!("key {}", self.rng.below(self.plan.keys));
+        (derive_id("", title, 0), Bytes::from(key))
+    }
+
+    fn attributes(&mut self, node: usize) -> Attributes {
+        let wall_ms = self.nodes[node].now(self.now).wall_ms;
+        let expires_at = self.rng.chance(8).then(|| wall_ms / 1000 + self.rng.below(20));
+        let metadata = self.rng.chance(10).then(|| format!("{}", self.rng.below(1000)).into());
+        Attributes { metadata, expires_at }
+    }
+
+    fn small_operation(&mut self, node: usize) -> Option<Operation> {
+        let (namespace, key) = self.place();
+        if self.rng.chance(30) {
+            return Some(Operation::Delete { namespace, key });
+        }
+        // The largest go into chunks of their own, and still come with their row.
+        let most = self.rng.weighted(&[(8, 30), (2, 3_000), (1, 10_000)]);
+        let len = self.rng.index(most);
+        let byte = u8::try_from(self.rng.below(256)).unwrap_or(0);
+        let attributes = self.attributes(node);
+        let running = self.nodes[node].running.as_mut()?;
+        let mut upload = running.storage.committer().upload();
+        upload.push(&vec![byte; len]).ok()?;
+        let (_, body) = upload.finish();
+        Some(Operation::Put { namespace, key, body, attributes })
+    }
+
+    fn put_large(&mut self, node: usize) -> Checked {
+        let (namespace, key) = self.place();
+        let len = 65_281 + self.rng.index(400_000);
+        let byte = u8::try_from(self.rng.below(256)).unwrap_or(0);
+        let attributes = self.attributes(node);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let mut upload = running.storage.committer().upload();
+        let Ok(mut operations) = upload.push(&vec![byte; len]) else { return Ok(()) };
+        let (last, body) = upload.finish();
+        operations.extend(last);
+        operations.push(Operation::Put { namespace, key, body, attributes });
+        self.write(node, operations)
+    }
+
+    /// Makes local operations; they are acknowledged by the next sync.
+    pub(super) fn write(&mut self, node: usize, operations: Vec<Operation>) -> Checked {
+        let wall_ms = self.nodes[node].now(self.now).wall_ms;
+        let drops = operations.iter().any(|op| matches!(op, Operation::DropNamespace { .. }));
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let (results, rows) = running.storage.write(wall_ms, operations);
+        if drops && !rows.is_empty() {
+            self.count(Event::NamespaceDropped);
+        }
+        self.trace(|| {
+            let told: Vec<(Dot, _, _)> =
+                rows.iter().map(|row| (row.dot, row.hlc, row.key.clone())).collect();
+            format!(
+                "{node}: writes {told:?}, {} refused",
+                results.len() - rows.len().min(results.len())
+            )
+        });
+        self.nodes[node].open.extend(rows);
+        if self.after_call(node)? {
+            return Ok(());
+        }
+        self.sync_later(node, 8);
+        Ok(())
+    }
+
+    /// What a right clock shows now.
+    pub(super) fn true_ms(&self) -> u64 {
+        START_MS + self.now
+    }
+}

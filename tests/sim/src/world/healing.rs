@@ -1,0 +1,198 @@
+//! All is mended; the locations must become equal, and forget what is deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kv_core::{VersionVector, engine::Engine, view::FoundState};
+use kv_replicate::Event as CoreEvent;
+use waypost_disk_tests::{
+    hold,
+    violation::{Checked, During, Violation},
+};
+
+use super::World;
+use crate::node::{Node, member};
+
+/// How long the locations have to become equal, beside what their clocks were ahead.
+const PATIENCE_MS: u64 = 600_000;
+
+/// How long they have to drop their tombstones then.
+const FORGET_MS: u64 = 120_000;
+
+impl World {
+    /// Mends all, and waits until the locations are equal and have forgotten what is deleted.
+    ///
+    /// # Errors
+    /// What was found wrong.
+    pub fn heal(&mut self) -> Checked {
+        self.is_healed = true;
+        self.network.heal();
+        let mended_at = self.now;
+        self.trace(|| "all is mended".into());
+        for node in 0..self.nodes.len() {
+            self.nodes[node].skew_ms = 0;
+            self.nodes[node].has_stepped = true;
+            self.nodes[node].is_slow = false;
+            self.nodes[node].disk.disarm();
+            self.nodes[node].disk.make_room();
+            self.start(node)?;
+        }
+        for node in self.steady() {
+            self.model.secure(&self.nodes[node].vector());
+        }
+        for from in self.running() {
+            for to in self.running().into_iter().filter(|to| *to != from) {
+                self.tell(from, CoreEvent::Connected(member(to)))?;
+            }
+        }
+        let end = self.now + PATIENCE_MS + 2 * self.plan.skew_ms;
+        loop {
+            self.settle_members(mended_at + 2 * self.plan.skew_ms)?;
+            if self.is_equal() {
+                break;
+            }
+            hold!(self.now < end, "not equal: {}", self.differences());
+            self.run_for(250)?;
+        }
+        self.report.healed_in_ms = self.now - mended_at;
+        self.forget_lost()?;
+        self.check_all()?;
+        let end = self.now + FORGET_MS;
+        while let Some(left) = self.left_over()? {
+            hold!(self.now < end, "a tombstone stays: {left}");
+            self.run_for(500)?;
+        }
+        self.verify_two()?;
+        self.check_all()
+    }
+
+    pub(super) fn run_for(&mut self, ms: u64) -> Checked {
+        let end = self.now + ms;
+        while self.due.peek().is_some_and(|due| due.at <= end) {
+            self.step()?;
+        }
+        self.now = end;
+        for node in self.running() {
+            if let Some(running) = &mut self.nodes[node].running {
+                let maintained = running.storage.committer().maintain();
+                maintained.during("a mended disk")?;
+            }
+            self.after_call(node)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all hold durably all that was acknowledged, and of those who are gone the same.
+    pub(super) fn is_equal(&self) -> bool {
+        let wanted = self.wanted();
+        let is_equal = |node: &Node| {
+            let is_closed = node.running.as_ref().is_some_and(|running| running.core.is_closed());
+            node.open.is_empty() && is_closed && node.is_joined() && node.vector() == wanted
+        };
+        let mut stay = self.nodes.iter().filter(|node| !node.is_gone);
+        stay.all(is_equal) && self.know_each_other()
+    }
+
+    /// What all must count: all that was acknowledged, and of those who are gone what someone has.
+    fn wanted(&self) -> VersionVector {
+        let mut wanted = self.model.vector();
+        for node in self.nodes.iter().filter(|node| node.running.is_some()) {
+            wanted.merge(&node.vector());
+        }
+        wanted
+    }
+
+    /// What was acknowledged by those who are gone, and reached no one, is lost.
+    fn forget_lost(&mut self) -> Checked {
+        let mut rows = BTreeSet::new();
+        for node in &mut self.nodes {
+            let Some(running) = &mut node.running else { continue };
+            let view = running.storage.committer().view();
+            for name in self.model.names() {
+                rows.extend(view.row(name.0, &name.1).during("a row")?.map(|found| found.dot));
+            }
+        }
+        self.model.forget_lost(&rows);
+        Ok(())
+    }
+
+    fn differences(&self) -> String {
+        let wanted = self.wanted();
+        let mut told = String::new();
+        for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
+            if !node.is_joined() {
+                told.push_str(&format!(" location {at} has not joined;"));
+            }
+            let vector = node.vector();
+            for dot in wanted.iter().filter(|dot| vector.get(dot.origin) != dot.seq) {
+                let has = vector.get(dot.origin);
+                told.push_str(&format!(
+                    " location {at} has {has} of {} of {};",
+                    dot.seq, dot.origin
+                ));
+            }
+        }
+        told
+    }
+
+    fn check_all(&mut self) -> Checked {
+        self.check_same()?;
+        let now_ms = self.true_ms();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            let Some(running) = &mut node.running else { continue };
+            let status = running.storage.committer().engine().status();
+            let view = running.storage.committer().view();
+            let checked = self.model.check_converged(&view, now_ms, self.plan.skew_ms + 1000);
+            checked.map_err(|wrong| {
+                Violation::Wrong(format!(
+                    "at {}, location {at}: {wrong} ({:?})",
+                    self.now, status.role
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether all locations show the same, whatever that is.
+    fn check_same(&mut self) -> Checked {
+        let mut shown = BTreeMap::new();
+        let late_ms = self.true_ms() + self.plan.skew_ms + 1000;
+        let names: Vec<_> = self.model.names().cloned().collect();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            let Some(running) = &mut node.running else { continue };
+            let view = running.storage.committer().view();
+            for name in &names {
+                let found = view.row(name.0, &name.1).during("a row")?;
+                let is_shown = |found: &kv_core::view::Found| {
+                    let is_over = found.expires_at.is_some_and(|at| at * 1000 <= late_ms);
+                    !is_over && !matches!(found.state, FoundState::Tombstone | FoundState::Stub)
+                };
+                let version = found.filter(is_shown).map(|found| found.version);
+                let (first, other) = shown.entry(name.clone()).or_insert((at, version));
+                let is_dropped = view.namespaces().is_dropped(name.0);
+                hold!(
+                    *other == version || is_dropped,
+                    "{name:?} is {other:?} at {first} and {version:?} at {at}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// A tombstone or stub that some location still has, if there is one.
+    fn left_over(&mut self) -> Checked<Option<String>> {
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            let Some(running) = &mut node.running else { continue };
+            let view = running.storage.committer().view();
+            for name in self.model.names() {
+                let found = view.row(name.0, &name.1).during("a row")?;
+                if let Some(found) = found
+                    && matches!(found.state, FoundState::Tombstone | FoundState::Stub)
+                {
+                    let mark = running.core.watermark();
+                    return Ok(Some(format!("{name:?} at {at}: {found:?}, watermark {mark:?}")));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

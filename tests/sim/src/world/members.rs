@@ -1,0 +1,245 @@
+//! Locations that join, that leave for good, and that come back from an old image of their disk.
+
+use kv_core::{MemberId, Operation};
+use kv_replicate::Event as CoreEvent;
+use waypost_disk_tests::{
+    disk::{FailingDisk, Keep},
+    hold,
+    violation::Checked,
+};
+
+use super::{Happening, World};
+use crate::{
+    events::Event,
+    node::{Node, member},
+    plan::SPARE_NODES,
+};
+
+/// How long locations have to learn of one that only some know.
+const STRANDED_MS: u64 = 200_000;
+
+/// How long the first locations have to join each other.
+const FOUNDING_MS: u64 = 600_000;
+
+impl World {
+    /// The first location founds the cluster, and the others join it.
+    pub(super) fn found(&mut self) -> Checked {
+        for node in 0..self.plan.nodes {
+            self.start(node)?;
+        }
+        let members = (0..self.plan.nodes).filter_map(|node| self.put_member(node)).collect();
+        self.write(0, members)?;
+        while (0..self.plan.nodes).any(|node| !self.nodes[node].is_joined()) {
+            hold!(
+                self.now < FOUNDING_MS + 4 * self.plan.skew_ms,
+                "the locations do not come together"
+            );
+            hold!(self.step()?, "nothing happens any more");
+        }
+        for node in 0..self.plan.nodes {
+            self.create_namespaces(node)?;
+        }
+        Ok(())
+    }
+
+    /// A location that may write: it takes part, and is not to leave.
+    pub(super) fn steady(&self) -> Vec<usize> {
+        let is_steady = |node: &Node| node.is_joined() && !node.is_leaving && !node.is_restored;
+        (0..self.nodes.len()).filter(|node| is_steady(&self.nodes[*node])).collect()
+    }
+
+    /// Whether the cluster goes on without a location, and others still need to be told.
+    fn can_spare(&self, node: usize) -> bool {
+        let left = self.steady().into_iter().filter(|other| *other != node).count();
+        let found = &self.nodes[node];
+        left >= 2 && found.has_joined && !found.is_gone && !found.is_leaving && !found.is_restored
+    }
+
+    /// A new location comes.
+    pub(super) fn join(&mut self) -> Checked {
+        let steady = self.steady();
+        if self.nodes.len() >= self.plan.nodes + SPARE_NODES || steady.is_empty() {
+            return Ok(());
+        }
+        let by = *self.rng.pick(&steady);
+        let node = self.come()?;
+        let operations = self.put_member(node).into_iter().collect();
+        self.write(by, operations)
+    }
+
+    /// A new location, which nobody has as a member.
+    pub(super) fn come(&mut self) -> Checked<usize> {
+        let node = self.nodes.len();
+        let mut new = Node::new(self.rng.fork());
+        new.skew_ms = self.some_skew();
+        self.nodes.push(new);
+        self.count(Event::Joining);
+        self.start(node)?;
+        Ok(node)
+    }
+
+    /// A location leaves for good: at once, or when it hears that it was removed.
+    pub(super) fn leave(&mut self, node: usize) -> Checked {
+        if !self.can_spare(node) {
+            return Ok(());
+        }
+        self.count(Event::Left);
+        if self.rng.chance(50) {
+            return self.retire(node);
+        }
+        self.nodes[node].is_leaving = true;
+        self.model.depart(self.nodes[node].origins);
+        self.remove(node)
+    }
+
+    /// Keeps an image of a disk for the time when it is restored.
+    pub(super) fn keep_image(&mut self, node: usize) {
+        let found = &mut self.nodes[node];
+        if found.has_joined && found.image.is_none() {
+            found.image = Some(found.disk.image());
+        }
+    }
+
+    /// A location comes back as it was some time ago. Nobody writes there: it must find out.
+    pub(super) fn restore(&mut self, node: usize) -> Checked {
+        if !self.can_spare(node) {
+            return Ok(());
+        }
+        let Some(old) = self.nodes[node].image.take() else { return Ok(()) };
+        self.count(Event::Restored);
+        self.nodes[node].disk.power_loss(Keep::All);
+        self.crash(node)?;
+        let rng = self.rng.fork();
+        let found = &mut self.nodes[node];
+        found.disk = FailingDisk::holding(old, rng);
+        found.is_restored = true;
+        found.open.clear();
+        self.model.depart(found.origins);
+        Ok(())
+    }
+
+    /// A location is gone for good, and the others are told if one can be.
+    pub(super) fn retire(&mut self, node: usize) -> Checked {
+        self.vanish(node)?;
+        self.remove(node)
+    }
+
+    /// A location is gone for good.
+    pub(super) fn vanish(&mut self, node: usize) -> Checked {
+        self.trace(|| format!("{node}: gone for good"));
+        self.crash(node)?;
+        let found = &mut self.nodes[node];
+        found.is_gone = true;
+        found.open.clear();
+        self.model.depart(found.origins);
+        Ok(())
+    }
+
+    fn remove(&mut self, node: usize) -> Checked {
+        let others: Vec<_> = self.steady().into_iter().filter(|other| *other != node).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let by = *self.rng.pick(&others);
+        self.write(by, vec![Operation::RemoveMember { id: member(node) }])
+    }
+
+    /// A core has halted: it must have had a reason to.
+    pub(super) fn halted(&mut self, node: usize, why: &str) -> Checked {
+        let found = &self.nodes[node];
+        hold!(found.is_restored || found.is_leaving, "{node}: halted: {why}");
+        self.count(if found.is_restored { Event::RestoredFound } else { Event::RemovedTold });
+        self.retire(node)
+    }
+
+    /// A location must be rebuilt: only beside one that was restored, or if it had not joined when its
+    /// source left.
+    pub(super) fn rebuilt(&mut self, node: usize) -> Checked {
+        let has_left = |other: &Node| other.is_gone || other.is_leaving;
+        let is_half_joined = !self.nodes[node].has_joined && self.nodes.iter().any(has_left);
+        let is_explained = is_half_joined || self.nodes.iter().any(|node| node.is_restored);
+        hold!(is_explained, "{node}: must be rebuilt");
+        self.retire(node)
+    }
+
+    /// The end: who can't stay goes, and everyone hears of it.
+    pub(super) fn settle_members(&mut self, since: u64) -> Checked {
+        for node in 0..self.nodes.len() {
+            let is_member = self.model.is_member(member(node));
+            let found = &self.nodes[node];
+            let can_stay = is_member && !found.is_restored && !self.is_stranded(node, since);
+            if !found.is_gone && !can_stay {
+                self.retire(node)?;
+            } else if found.is_gone && self.is_still_counted(node) && !self.is_being_removed(node) {
+                self.remove(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a location was made a member by one who is gone, and others have closed without it.
+    fn is_stranded(&self, node: usize, since: u64) -> bool {
+        let someone_is_gone = self.nodes.iter().any(|node| node.is_gone);
+        let others: Vec<_> = self.steady().into_iter().filter(|other| *other != node).collect();
+        let knows = |other: &usize| self.knows(*other, member(node));
+        if self.nodes[node].has_joined {
+            let is_late = self.now > since + STRANDED_MS;
+            let before: Vec<_> = others.into_iter().filter(|other| *other < node).collect();
+            someone_is_gone && is_late && !before.iter().all(knows)
+        } else {
+            !others.iter().any(knows)
+        }
+    }
+
+    /// Whether all who stay have each other as members.
+    pub(super) fn know_each_other(&self) -> bool {
+        let steady = self.steady();
+        let knows_all = |node: &usize| steady.iter().all(|other| self.knows(*node, member(*other)));
+        steady.iter().all(knows_all)
+    }
+
+    pub(super) fn knows(&self, node: usize, other: MemberId) -> bool {
+        let running = self.nodes[node].running.as_ref();
+        running.is_some_and(|running| running.storage.state().members.is_current(other))
+    }
+
+    /// Whether someone who stays has a location as a member: who removed it may be gone as well.
+    fn is_still_counted(&self, node: usize) -> bool {
+        self.steady().iter().any(|other| self.knows(*other, member(node)))
+    }
+
+    /// Whether someone has written the removal, or is about to.
+    fn is_being_removed(&self, node: usize) -> bool {
+        let key = kv_core::Member::key(member(node));
+        let is_it = |row: &kv_replicate::Row| row.key[..] == key[..];
+        self.nodes.iter().any(|node| node.open.iter().any(is_it))
+    }
+
+    /// A location takes part from here on.
+    pub(super) fn joined(&mut self, node: usize) {
+        self.nodes[node].has_joined = true;
+        self.count(Event::Joined);
+    }
+
+    pub(super) fn some_skew(&mut self) -> i64 {
+        let skew = i64::try_from(self.rng.between(0, 2 * self.plan.skew_ms)).unwrap_or(0);
+        skew - i64::try_from(self.plan.skew_ms).unwrap_or(0)
+    }
+
+    /// Links a location that was started with all others.
+    pub(super) fn link(&mut self, node: usize) -> Checked {
+        for other in self.running().into_iter().filter(|other| *other != node) {
+            self.tell(node, CoreEvent::Connected(member(other)))?;
+            self.tell(other, CoreEvent::Connected(member(node)))?;
+        }
+        self.after(500, Happening::Sweep(node));
+        Ok(())
+    }
+
+    /// What makes a location a member.
+    pub(super) fn put_member(&self, node: usize) -> Option<Operation> {
+        let (id, name) = (member(node), format!("location {node}"));
+        let origins = self.nodes[node].origins?;
+        Some(Operation::PutMember { id, origins, name, addresses: Vec::new() })
+    }
+}

@@ -1,0 +1,89 @@
+//! Several locations with all that goes wrong, against what is true.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use waypost_disk_tests::rng::Rng;
+use waypost_sim_tests::{
+    events::{Event, Events},
+    plan::{Fault, Plan},
+    world::World,
+};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+/// Prints all that a seed did.
+fn replay(seed: u64) {
+    let (report, result) = World::run(seed, Plan::mixed(&mut Rng::new(seed)), true);
+    report.trace.iter().for_each(|line| println!("{line}"));
+    println!("seed {seed}: {} operations, {} faults", report.operations, report.faults);
+    result.unwrap();
+}
+
+/// Runs seeds on all cores; what happened in them.
+fn run(first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
+    let next = AtomicU64::new(first);
+    let (events, broken) = (Mutex::new(Events::default()), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds || broken.lock().unwrap().len() >= 10 {
+                return;
+            }
+            let (report, result) = World::run(seed, plan(seed), false);
+            match result {
+                Ok(()) => assert!(report.operations >= 200 && report.faults >= 3, "seed {seed}"),
+                Err(violation) => broken.lock().unwrap().push((seed, violation)),
+            }
+            events.lock().unwrap().merge(&report.events);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let broken = broken.into_inner().unwrap();
+    for (seed, violation) in &broken {
+        println!("seed {seed}: {violation}");
+    }
+    assert!(
+        broken.is_empty(),
+        "replay it: WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
+        broken[0].0
+    );
+    events.into_inner().unwrap()
+}
+
+#[test]
+fn locations_converge_whatever_goes_wrong_mixed() {
+    if let Some(seed) = number("WAYPOST_SEED") {
+        return replay(seed);
+    }
+    let seeds = number("WAYPOST_SIM_SEEDS").unwrap_or(200);
+    let first = number("WAYPOST_FIRST_SEED").unwrap_or(0);
+    let events = run(first, seeds, |seed| Plan::mixed(&mut Rng::new(seed)));
+    for event in Event::ALL {
+        println!("{:>8} {event:?}", events.get(*event));
+    }
+    if seeds >= 100 {
+        assert_eq!(events.missing(), [], "never happened in {seeds} seeds");
+    }
+}
+
+#[test]
+fn locations_converge_with_each_fault_alone() {
+    if number("WAYPOST_SEED").is_some() {
+        return;
+    }
+    let seeds = number("WAYPOST_SIM_SEEDS").unwrap_or(200).div_ceil(40);
+    for fault in Fault::ALL {
+        println!("{fault:?}");
+        run(0, seeds, |seed| Plan::only(fault, &mut Rng::new(seed)));
+    }
+}

@@ -1,0 +1,78 @@
+//! Locations verify each other while all goes wrong.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use kv_replicate::{
+    Ending,
+    mutant::{Rule, break_rule},
+};
+use waypost_disk_tests::rng::Rng;
+use waypost_sim_tests::{plan::Plan, world::World};
+
+/// How many seeds are run: 50, or a twentieth of `WAYPOST_SIM_SEEDS`.
+fn seeds() -> u64 {
+    let asked = std::env::var("WAYPOST_SIM_SEEDS").ok();
+    asked.map_or(50, |text| text.parse::<u64>().unwrap().div_ceil(20))
+}
+
+/// Runs a seed: how many verifications were complete, found all equal, found something not settled, and
+/// ended before; and how often rows that differed on a list were looked at.
+fn run(seed: u64, plan: Plan) -> [u64; 5] {
+    let mut world = World::new(seed, plan, false).unwrap();
+    world.verify_every(200);
+    let lived = world.live();
+    assert_eq!(lived, Ok(()), "seed {seed}");
+    let verdicts = world.verifying().verdicts.iter().map(|(_, verdict)| verdict);
+    let count = |which: &dyn Fn(&kv_replicate::Verdict) -> bool| {
+        verdicts.clone().filter(|verdict| which(verdict)).count() as u64
+    };
+    let counts = [
+        count(&|verdict| verdict.ending == Ending::Complete),
+        count(&|verdict| verdict.is_equal()),
+        count(&|verdict| verdict.unsettled > 0),
+        count(&|verdict| verdict.ending != Ending::Complete),
+        world.verifying().looks,
+    ];
+    assert!(verdicts.clone().all(|verdict| verdict.differing == 0), "seed {seed}");
+    let healed = world.heal();
+    assert_eq!(healed, Ok(()), "seed {seed}");
+    counts
+}
+
+fn run_all(plan: impl Fn(u64) -> Plan) -> [u64; 5] {
+    let mut all = [0; 5];
+    for seed in 0..seeds() {
+        let counts = run(seed, plan(seed));
+        all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+    }
+    println!("complete, equal, some not settled, ended before; looks: {all:?}");
+    all
+}
+
+#[test]
+fn two_that_verify_find_no_difference_that_is_none_whatever_goes_wrong() {
+    let all = run_all(|seed| Plan::mixed(&mut Rng::new(seed)));
+    assert!(seeds() < 50 || (all[0] > 100 && all[3] > 20 && all[4] > 200), "{all:?}");
+}
+
+#[test]
+fn a_busy_cluster_over_links_that_lose_and_repeat_finds_no_difference() {
+    let all = run_all(|seed| {
+        let mut plan = Plan::mixed(&mut Rng::new(seed));
+        (plan.loss, plan.repeat, plan.reorders) = (15, 10, true);
+        (plan.keys, plan.pause_ms, plan.faults) = (12, 30, 0);
+        plan
+    });
+    assert!(seeds() < 50 || (all[0] > 40 && all[4] > 200), "{all:?}");
+}
+
+#[test]
+fn a_difference_that_is_only_on_its_way_is_noticed_if_it_is_told() {
+    break_rule(Some(Rule::DifferencesAreCovered));
+    let is_noticed = (0..seeds()).any(|seed| {
+        let mut world = World::new(seed, Plan::mixed(&mut Rng::new(seed)), false).unwrap();
+        world.verify_every(200);
+        world.live().is_err_and(|violation| violation.to_string().contains("Differs"))
+    });
+    break_rule(None);
+    assert!(is_noticed, "not noticed");
+}
