@@ -99,6 +99,8 @@ pub struct Core {
     work: VecDeque<Work>,
     notices: VecDeque<Notice>,
     last_id: u64,
+    /// How often the store went back.
+    epoch: u64,
     halted: Option<&'static str>,
 }
 
@@ -127,6 +129,7 @@ impl Core {
             work: VecDeque::new(),
             notices: VecDeque::new(),
             last_id: 0,
+            epoch: 0,
             halted: None,
             config,
         };
@@ -159,6 +162,7 @@ impl Core {
                 self.say_members();
             }
             Event::WentBack(state) => {
+                self.epoch += 1;
                 self.set_store(state);
                 self.start_over();
             }

@@ -38,13 +38,15 @@ pub enum Rule {
     NewMembersKnowWhatIsGone,
     /// Who has proven to be of the cluster is heard, though no entry here says so.
     StrangersAreHeard,
+    /// What was asked of a store before it went back is not done after.
+    NothingLateIsDone,
     /// Two rows differ only if both locations count both.
     DifferencesAreCovered,
 }
 
 impl Rule {
     /// Every rule that can be broken.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 18] = [
         Rule::AdoptOneSnapshot,
         Rule::OneStampABurst,
         Rule::DeadSessionsAreIgnored,
@@ -61,6 +63,7 @@ impl Rule {
         Rule::OnlyMembersAreServed,
         Rule::NewMembersKnowWhatIsGone,
         Rule::StrangersAreHeard,
+        Rule::NothingLateIsDone,
         Rule::DifferencesAreCovered,
     ];
 }

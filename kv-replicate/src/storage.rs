@@ -12,7 +12,10 @@ use kv_core::{
     view::{FoundState, View},
 };
 
-use crate::{Burst, Content, Event, How, Row, StoreState, ToApply, Unread, Work};
+use crate::{
+    Burst, Content, Event, How, Row, StoreState, ToApply, Unread, Work,
+    mutant::{Rule, is_broken},
+};
 
 mod inspect;
 
@@ -31,6 +34,8 @@ pub struct Storage<E: Engine> {
     unsent: Vec<Row>,
     is_dirty: bool,
     reopened: u64,
+    /// How often the core was told that the store went back.
+    epoch: u64,
 }
 
 impl<E: Engine> Storage<E>
@@ -57,6 +62,7 @@ where
             unsent: Vec::new(),
             is_dirty: false,
             reopened,
+            epoch: 0,
         }
     }
 
@@ -128,6 +134,7 @@ where
             return None;
         }
         self.reopened = status.reopened;
+        self.epoch += 1;
         self.unsent.clear();
         self.uploads.clear();
         if matches!(status.role, Role::Writer | Role::Waiting(_)) {
@@ -150,13 +157,17 @@ where
     /// Does what a core asks; its answer, if there is one.
     pub fn perform(&mut self, now_ms: u64, work: Work) -> Option<Event> {
         match work {
-            Work::Apply { id, rows } => {
-                let results = self.apply(now_ms, rows);
+            Work::Apply { id, epoch, rows } => {
+                let results = if self.is_late(epoch) { None } else { self.apply(now_ms, rows) };
                 Some(Event::Applied { id, results, visible: self.state.visible.clone() })
             }
-            Work::Adopt { id, vector, collected } => {
+            Work::Adopt { id, epoch, vector, collected } => {
                 let adopt = Operation::Remote(Remote::Adopt { vector, collected });
-                let results = applied(self.commit(now_ms, vec![adopt]).results);
+                let results = if self.is_late(epoch) {
+                    None
+                } else {
+                    applied(self.commit(now_ms, vec![adopt]).results)
+                };
                 Some(Event::Applied { id, results, visible: self.state.visible.clone() })
             }
             Work::Read { id, since, after, limit, is_new } => {
@@ -195,6 +206,12 @@ where
                 None
             }
         }
+    }
+
+    /// Whether this was asked before the core heard that the store went back.
+    fn is_late(&mut self, epoch: u64) -> bool {
+        let reopened = self.committer.engine().status().reopened;
+        (epoch != self.epoch || reopened != self.reopened) && !is_broken(Rule::NothingLateIsDone)
     }
 
     fn apply(&mut self, now_ms: u64, rows: Vec<ToApply>) -> Option<Vec<Applied>> {

@@ -22,12 +22,18 @@ pub struct Now {
 
 /// What the core asks of the store. Asked in order, to be done in order; each with an `id` is
 /// answered by one [`Event`] with that `id`.
+///
+/// What was asked before the core heard that the store went back must not be done after it: a vector
+/// would be adopted whose rows are lost. So what changes the store names the `epoch`, how often the core
+/// had heard that; where the store knows of more, it answers as if the disk had failed.
 #[derive(Debug)]
 pub enum Work {
     /// Apply these rows in one commit, in their order. Need not be durable.
     Apply {
         /// Names the answer, [`Event::Applied`].
         id: u64,
+        /// How often the core had heard of [`Event::WentBack`].
+        epoch: u64,
         /// The rows.
         rows: Vec<ToApply>,
     },
@@ -35,6 +41,8 @@ pub enum Work {
     Adopt {
         /// Names the answer, [`Event::Applied`] with no rows.
         id: u64,
+        /// How often the core had heard of [`Event::WentBack`].
+        epoch: u64,
         /// What the source's last snapshot counts.
         vector: VersionVector,
         /// What the source has collected.

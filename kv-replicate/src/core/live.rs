@@ -182,7 +182,7 @@ impl Core {
         }
         let id = self.next_id();
         self.pending.insert(id, Pending::Live { peer, origin, bytes });
-        self.work.push_back(Work::Apply { id, rows });
+        self.work.push_back(Work::Apply { id, epoch: self.epoch, rows });
     }
 
     /// The body of the first write in the queue is here.

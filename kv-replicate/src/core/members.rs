@@ -136,7 +136,7 @@ impl Core {
             let (vector, collected) = (VersionVector::default(), VersionVector::default());
             let id = self.next_id();
             self.pending.insert(id, Pending::Barrier { digest });
-            self.work.push_back(Work::Adopt { id, vector, collected });
+            self.work.push_back(Work::Adopt { id, epoch: self.epoch, vector, collected });
         }
     }
 
@@ -238,7 +238,7 @@ impl Core {
         let id = self.next_id();
         self.digest.is_closing = true;
         self.pending.insert(id, Pending::Close);
-        self.work.push_back(Work::Adopt { id, vector, collected });
+        self.work.push_back(Work::Adopt { id, epoch: self.epoch, vector, collected });
     }
 
     /// The end of the origins of those who left was committed, or it was not.

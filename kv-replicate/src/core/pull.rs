@@ -173,7 +173,7 @@ impl Core {
         }
         let id = self.next_id();
         self.pending.insert(id, Pending::Page { peer, session, bytes });
-        self.work.push_back(Work::Apply { id, rows });
+        self.work.push_back(Work::Apply { id, epoch: self.epoch, rows });
     }
 
     /// A commit of a session's rows was made, or failed.
@@ -264,7 +264,7 @@ impl Core {
         }
         let id = self.next_id();
         self.pending.insert(id, Pending::Adopt { peer, session });
-        self.work.push_back(Work::Adopt { id, vector, collected });
+        self.work.push_back(Work::Adopt { id, epoch: self.epoch, vector, collected });
     }
 
     pub(super) fn adopted(&mut self, peer: MemberId, session: u64, failed: bool) {

@@ -19,6 +19,7 @@ pub mod stranded;
 pub mod stranger;
 pub mod two_snapshots;
 pub mod visible_only;
+pub mod went_back;
 
 /// A ring that never moves on.
 const BIG_RING: usize = 8 << 20;

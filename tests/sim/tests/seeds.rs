@@ -17,16 +17,27 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
+/// What a seed runs: a bit of everything, or one fault alone if `WAYPOST_FAULT` names it.
+fn plan(seed: u64) -> Plan {
+    let mut rng = Rng::new(seed);
+    let Ok(name) = std::env::var("WAYPOST_FAULT") else { return Plan::mixed(&mut rng) };
+    let named = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
+    Plan::only(
+        named.unwrap_or_else(|| panic!("WAYPOST_FAULT={name}: one of {:?}", Fault::ALL)),
+        &mut rng,
+    )
+}
+
 /// Prints all that a seed did.
 fn replay(seed: u64) {
-    let (report, result) = World::run(seed, Plan::mixed(&mut Rng::new(seed)), true);
+    let (report, result) = World::run(seed, plan(seed), true);
     report.trace.iter().for_each(|line| println!("{line}"));
     println!("seed {seed}: {} operations, {} faults", report.operations, report.faults);
     result.unwrap();
 }
 
 /// Runs seeds on all cores; what happened in them.
-fn run(first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
+fn run(name: &str, first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
     let next = AtomicU64::new(first);
     let (events, broken) = (Mutex::new(Events::default()), Mutex::new(Vec::new()));
     let work = || {
@@ -54,7 +65,7 @@ fn run(first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
     }
     assert!(
         broken.is_empty(),
-        "replay it: WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
+        "replay it: {name}WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
         broken[0].0
     );
     events.into_inner().unwrap()
@@ -67,7 +78,7 @@ fn locations_converge_whatever_goes_wrong_mixed() {
     }
     let seeds = number("WAYPOST_SIM_SEEDS").unwrap_or(200);
     let first = number("WAYPOST_FIRST_SEED").unwrap_or(0);
-    let events = run(first, seeds, |seed| Plan::mixed(&mut Rng::new(seed)));
+    let events = run("", first, seeds, |seed| Plan::mixed(&mut Rng::new(seed)));
     for event in Event::ALL {
         println!("{:>8} {event:?}", events.get(*event));
     }
@@ -84,6 +95,7 @@ fn locations_converge_with_each_fault_alone() {
     let seeds = number("WAYPOST_SIM_SEEDS").unwrap_or(200).div_ceil(40);
     for fault in Fault::ALL {
         println!("{fault:?}");
-        run(0, seeds, |seed| Plan::only(fault, &mut Rng::new(seed)));
+        let name = format!("WAYPOST_FAULT={fault:?} ");
+        run(&name, 0, seeds, |seed| Plan::only(fault, &mut Rng::new(seed)));
     }
 }
