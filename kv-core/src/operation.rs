@@ -195,8 +195,11 @@ pub enum Applied {
         /// The first missing sequence number.
         missing: u64,
     },
-    /// Another write has this version: two stores share one identity. Nothing was changed.
+    /// Another write has this version: two other stores share one identity. Nothing was changed.
     Conflict,
+    /// It is, or counts, a write of this store that this store did not make: another has its identity,
+    /// or it went back in time. Nothing was changed.
+    NotMade,
     /// Not a write that a store could have made (over a bound, say). Nothing was changed.
     Refused(&'static str),
 }

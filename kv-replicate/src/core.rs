@@ -46,8 +46,10 @@ pub struct Config {
     pub boot: u64,
     /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB serves.
     pub ring_bytes: usize,
-    /// How many rows of a catch-up session are read at a time. 128 serves: with their values at most
-    /// 700 KB, and read within a few milliseconds.
+    /// How many rows of a catch-up session are read at a time, where [`BURST_BYTES`] does not end a burst
+    /// before. 4,096 serves: some ten milliseconds of reading.
+    ///
+    /// [`BURST_BYTES`]: crate::storage::BURST_BYTES
     pub burst_rows: usize,
     /// How far ahead a peer's clock may be before its writes wait, in milliseconds. 500 serves.
     pub max_ahead_ms: u64,
@@ -56,13 +58,16 @@ pub struct Config {
 /// Why a store that was restored from an old image replicates no more.
 const WENT_BACK: &str = "a peer has writes of this store that it does not have: it went back in time, and must be emptied";
 
+/// Why a store whose double is at work replicates no more.
+const NOT_MADE: &str = "a peer has writes under this store's identity that this store did not make: it is a copy, or went back in time, and must be emptied";
+
 /// What the answer to a [`Work`] is for.
 #[derive(Debug)]
 enum Pending {
     /// Live rows of an origin, of so many bytes.
     Live { peer: MemberId, origin: OriginId, bytes: usize },
     /// Rows of a session.
-    Page { peer: MemberId, session: u64, bytes: usize },
+    Page { peer: MemberId, session: u64, burst: u32, bytes: usize },
     /// The end of a session.
     Adopt { peer: MemberId, session: u64 },
     /// Rows for a peer.
@@ -389,9 +394,8 @@ impl Core {
             return self.counted_as_closed();
         }
         let all = results.unwrap_or_default();
-        if all.contains(&Applied::Conflict) {
-            return self
-                .halt("another store writes under this store's identity, or one of a peer's");
+        if all.contains(&Applied::NotMade) {
+            return self.halt(NOT_MADE);
         }
         let refusal = all.iter().find_map(|applied| match applied {
             Applied::Refused(reason) => Some(*reason),
@@ -406,15 +410,20 @@ impl Core {
             self.notice(Notice::Refused { peer, reason });
             self.close(peer, reason);
         }
+        let is_conflict = all.contains(&Applied::Conflict);
+        if is_conflict {
+            self.notice(Notice::Conflict(peer));
+        }
         match pending {
             Pending::Live { peer, origin, bytes } => {
                 self.release(peer, bytes);
                 let is_gap = all.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
-                self.live_applied(origin, failed || is_gap || refusal.is_some());
+                // A conflict counts as a gap: a session takes what is behind it.
+                self.live_applied(origin, failed || is_gap || is_conflict || refusal.is_some());
             }
-            Pending::Page { peer, session, bytes } => {
+            Pending::Page { peer, session, burst, bytes } => {
                 self.release(peer, bytes);
-                self.page_applied(peer, session, failed);
+                self.page_applied(peer, (session, burst), failed);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session, failed),
             _ => {}

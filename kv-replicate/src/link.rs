@@ -120,13 +120,17 @@ pub(crate) struct Session {
     pub(crate) taken: BTreeSet<Dot>,
     /// More than one snapshot was read in this pass.
     pub(crate) again: bool,
+    /// Bodies are fetched for this burst.
+    pub(crate) has_bodies: bool,
     /// A body of this burst was gone: the burst is to come again.
     pub(crate) is_body_gone: bool,
     /// How often it was asked for again for that.
     pub(crate) redone: u32,
     pub(crate) current: Option<Current>,
-    /// Commits and bodies of this session that are under way.
+    /// Commits and bodies of this burst that are under way.
     pub(crate) open: usize,
+    /// The burst before this one, while some of it is on its way to the store.
+    pub(crate) before: Option<Before>,
     /// What the peer counted when the session was begun.
     pub(crate) target: VersionVector,
     /// The members of which this end and the other knew when it was begun.
@@ -136,6 +140,15 @@ pub(crate) struct Session {
 impl Session {
     /// About the most bytes that one takes: its vectors, and the writes that it remembers.
     pub(crate) const MOST_BYTES: usize = 256 << 10;
+}
+
+/// A burst whose pages all came, while the next is on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    /// After which dot it began.
+    pub(crate) after: Option<Dot>,
+    /// Its commits that are under way.
+    pub(crate) open: usize,
 }
 
 /// The burst that is being received.

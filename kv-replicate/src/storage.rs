@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, NamespaceId, Operation, Outcome, ReadError, Role, Upload, WriteError,
+    Attributes, Dot, NamespaceId, Operation, Outcome, ReadError, Role, Upload, VersionVector,
+    WriteError,
     commit::{Committed, Committer, SweepLimits, Swept},
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,
@@ -16,6 +17,13 @@ use crate::{
     Burst, Content, Event, How, Row, StoreState, ToApply, Unread, Work,
     mutant::{Rule, is_broken},
 };
+
+/// About the most bytes of rows in a burst of a catch-up session: what a source holds for each peer that
+/// catches up. At 100 ms there and back it is 20 MB/s a peer.
+pub const BURST_BYTES: usize = 2 << 20;
+
+/// How many rows of it are read before their bytes are looked at.
+const SLICE_ROWS: usize = 128;
 
 mod inspect;
 
@@ -171,22 +179,7 @@ where
                 Some(Event::Applied { id, results, visible: self.state.visible.clone() })
             }
             Work::Read { id, since, after, limit, is_new } => {
-                let read = if is_new {
-                    self.durable.rows_missing_in(&since, after, limit)
-                } else {
-                    self.durable.changes(&since, after, limit)
-                };
-                let result = match read {
-                    Ok(read) => Ok(Burst {
-                        rows: read.changes.into_iter().map(Row::from).collect(),
-                        next: read.next,
-                        vector: self.durable.vector().clone(),
-                        collected: self.durable.collected().clone(),
-                        commit: self.durable_commit,
-                    }),
-                    Err(ReadError::Gone) => Err(Unread::Gone(self.durable.collected().clone())),
-                    Err(_) => Err(Unread::Failed),
-                };
+                let result = self.read_burst(&since, after, limit, is_new);
                 Some(Event::Read { id, result })
             }
             Work::ReadBody { id, namespace, key, dot, offset } => {
@@ -206,6 +199,39 @@ where
                 None
             }
         }
+    }
+
+    /// Rows that a vector lacks, from the durable view: so many, or as many as [`BURST_BYTES`] takes.
+    fn read_burst(
+        &self,
+        since: &VersionVector,
+        after: Option<Dot>,
+        limit: usize,
+        is_new: bool,
+    ) -> Result<Burst, Unread> {
+        let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
+        loop {
+            let some = (limit - rows.len()).min(SLICE_ROWS);
+            let read = if is_new {
+                self.durable.rows_missing_in(since, next, some)
+            } else {
+                self.durable.changes(since, next, some)
+            };
+            let read = read.map_err(|error| match error {
+                ReadError::Gone => Unread::Gone(self.durable.collected().clone()),
+                _ => Unread::Failed,
+            })?;
+            next = read.next;
+            for row in read.changes.into_iter().map(Row::from) {
+                bytes += row.weight();
+                rows.push(row);
+            }
+            if next.is_none() || rows.len() >= limit || bytes >= BURST_BYTES {
+                break;
+            }
+        }
+        let (vector, collected) = (self.durable.vector().clone(), self.durable.collected().clone());
+        Ok(Burst { rows, next, vector, collected, commit: self.durable_commit })
     }
 
     /// Whether this was asked before the core heard that the store went back.

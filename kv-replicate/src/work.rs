@@ -278,6 +278,9 @@ pub enum Notice {
     /// This store, or its double, wrote what it does not have: it is a copy, or was restored from
     /// an old image. It replicates no more.
     Halted(&'static str),
+    /// A peer has another write of the same version as one that is here: two stores write under one
+    /// identity, and neither is this one. Each keeps what it has, until the key is written anew.
+    Conflict(MemberId),
     /// A peer sent a row that no store makes.
     Refused {
         /// Who.

@@ -38,8 +38,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                     vector.get(*own) > ours || collected.get(*own) > ours
                 };
                 if self.state.own.iter().any(is_ahead) {
-                    // It counts writes of ours that we did not make.
-                    return Ok(Applied::Conflict);
+                    return Ok(Applied::NotMade);
                 }
                 Arc::make_mut(&mut self.state.vector).merge(vector);
                 if !is_broken(Mutant::ForgetCollected) {
@@ -60,7 +59,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Gap { missing });
         }
         let applied = self.apply_write(write)?;
-        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
             Arc::make_mut(&mut self.state.vector).raise(write.dot.origin, write.dot.seq);
         }
         Ok(applied)
@@ -82,9 +81,8 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Refused(reason));
         }
         if self.state.own.contains(&write.dot.origin) {
-            // A number of ours that we did not give: another store has our identity, or this one
-            // went back in time.
-            return Ok(Applied::Conflict);
+            // A number of ours that we did not give.
+            return Ok(Applied::NotMade);
         }
         let incoming = match self.system_row(write) {
             Ok(entry) => entry,

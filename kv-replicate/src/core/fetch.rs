@@ -12,11 +12,11 @@ use crate::{
     work::{How, Notice, ToApply, Work},
 };
 
-/// How long a piece may be under way before it is asked for again.
+/// How long a piece may be under way before it is asked for again; twice as long each time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often it is asked for before the body is given up.
-const MAX_TRIES: u32 = 5;
+const MAX_TRIES: u32 = 4;
 
 /// How many requests of one peer for bodies wait here.
 const MAX_BODIES: usize = 16;
@@ -56,7 +56,7 @@ impl Fetch {
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        self.asked_at + PATIENCE
+        self.asked_at + PATIENCE * (1 << self.tries)
     }
 }
 
@@ -124,7 +124,7 @@ impl Core {
             return self.close(from, "a piece of a body has another length");
         }
         fetch.received += expected;
-        fetch.tries = 0;
+        fetch.tries = fetch.tries.saturating_sub(1);
         fetch.asked_at = self.now.mono;
         let (is_whole, is_all) = (fetch.received == fetch.len, fetch.received == fetch.asked);
         self.work.push_back(Work::Stage { fetch: id, bytes });

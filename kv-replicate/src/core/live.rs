@@ -16,8 +16,8 @@ use crate::{
 /// How often a peer is asked to send again.
 const WANT_EVERY: Duration = Duration::from_millis(200);
 
-/// How many bytes of a peer's rows may wait for the store.
-pub(super) const MAX_APPLYING: usize = 4 << 20;
+/// How many bytes of a peer's rows may wait for the store: two bursts of a session, and live ones.
+pub(super) const MAX_APPLYING: usize = 6 << 20;
 
 /// How many writes of an origin may wait behind one whose body is being fetched.
 const MAX_QUEUE: usize = 256;

@@ -15,20 +15,21 @@ use std::time::Duration;
 use super::{Core, Pending, WENT_BACK, fetch::Purpose, lag::MAX_SESSIONS, live::MAX_APPLYING};
 use crate::{
     Content, MemberId,
-    link::{Current, Session},
+    link::{Before, Current, Session},
     mutant::{Rule, is_broken},
     wire::{End, Message, Page, PageHead, Pull, Reason},
     work::{How, Notice, ToApply, Work},
 };
 
-/// How long a burst may stand still before it is asked for again.
+/// How long a burst may stand still before it is asked for again; twice as long each time, so that a
+/// page comes over a way that takes long for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The most pages of a burst: none has as many rows.
 const MAX_PAGES: u16 = 1024;
 
 /// How often a burst is asked for before the session is given up.
-const MAX_TRIES: u32 = 5;
+const MAX_TRIES: u32 = 2;
 
 /// How many bodies may be waited for from one peer.
 const MAX_FETCHES: usize = 8192;
@@ -38,7 +39,9 @@ const MAX_TAKEN: usize = 4096;
 
 /// When a session is to be looked at next; none while it waits for the store or for bodies.
 pub(super) fn timeout(session: &Session) -> Option<Duration> {
-    (session.open == 0).then_some(session.asked_at + PATIENCE)
+    let is_here = session.current.as_ref().is_some_and(|current| current.ended.is_some());
+    let is_waiting = session.open > 0 || (is_here && session.before.is_some());
+    (!is_waiting).then_some(session.asked_at + PATIENCE * (1 << session.tries))
 }
 
 impl Core {
@@ -59,10 +62,12 @@ impl Core {
             pass_commit: 0,
             taken: std::collections::BTreeSet::new(),
             again: false,
+            has_bodies: false,
             is_body_gone: false,
             redone: 0,
             current: None,
             open: 0,
+            before: None,
             target: link.heads.durable.clone(),
             members,
         };
@@ -93,6 +98,7 @@ impl Core {
         session.burst += 1;
         session.burst_after = session.after;
         session.current = None;
+        session.has_bodies = false;
         session.asked_at = now;
         let pull = Pull {
             session: session.id,
@@ -132,14 +138,14 @@ impl Core {
             return;
         };
         session.asked_at = now;
-        session.tries = 0;
+        session.tries = session.tries.saturating_sub(1);
         let id = session.id;
         self.take_rows(from, id, page);
         self.burst_done(from);
     }
 
     fn take_rows(&mut self, from: MemberId, session: u64, page: Page) {
-        let (mut rows, mut bytes, mut opened) = (Vec::new(), 0, 0);
+        let (mut rows, mut bytes, mut opened, mut has_bodies) = (Vec::new(), 0, 0, false);
         if self.fetches.values().filter(|fetch| fetch.peer == from).count() > MAX_FETCHES {
             return self.close(from, "it names more bodies at once than a burst has rows");
         }
@@ -152,6 +158,7 @@ impl Core {
                 if taken.is_none_or(|taken| !taken.contains(&row.dot)) {
                     self.begin_fetch(from, row, Some(session));
                     opened += 1;
+                    has_bodies = true;
                 }
             } else {
                 bytes += row.weight();
@@ -164,26 +171,39 @@ impl Core {
         }
         if let Some(session) = self.session(from, session) {
             session.open += opened;
+            session.has_bodies |= has_bodies;
         }
     }
 
     fn apply_page(&mut self, peer: MemberId, session: u64, bytes: usize, rows: Vec<ToApply>) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.applying += bytes;
-        }
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(burst) = link.session.as_ref().map(|session| session.burst) else { return };
+        link.applying += bytes;
         let id = self.next_id();
-        self.pending.insert(id, Pending::Page { peer, session, bytes });
+        self.pending.insert(id, Pending::Page { peer, session, burst, bytes });
         self.work.push_back(Work::Apply { id, epoch: self.epoch, rows });
     }
 
     /// A commit of a session's rows was made, or failed.
-    pub(super) fn page_applied(&mut self, peer: MemberId, session: u64, failed: bool) {
+    pub(super) fn page_applied(
+        &mut self,
+        peer: MemberId,
+        (session, burst): (u64, u32),
+        failed: bool,
+    ) {
         let now = self.now.mono;
         let Some(found) = self.session(peer, session) else { return };
-        found.open = found.open.saturating_sub(1);
-        found.asked_at = now;
         if failed {
+            // Before it is counted: the session goes back to the burst of this commit.
             return self.fail_session(peer);
+        }
+        if burst == found.burst {
+            found.open = found.open.saturating_sub(1);
+            found.asked_at = now;
+        } else if let Some(before) = &mut found.before {
+            before.open = before.open.saturating_sub(1);
+            let is_over = before.open == 0;
+            found.before = found.before.filter(|_| !is_over);
         }
         self.burst_done(peer);
     }
@@ -210,14 +230,26 @@ impl Core {
         }
     }
 
-    /// Goes on with a session if nothing of its burst is missing or under way.
+    /// Goes on with a session if nothing of its burst is missing or under way. The next burst of a pass
+    /// is asked for while the last one's rows are on their way to the store.
     fn burst_done(&mut self, peer: MemberId) {
         let Some(session) = self.links.get_mut(&peer).and_then(|link| link.session.as_mut()) else {
             return;
         };
         let Some(current) = &session.current else { return };
         let Some(next) = current.ended else { return };
+        if session.before.is_some() {
+            return;
+        }
         if session.open > 0 {
+            if let Some(after) = next
+                && !session.has_bodies
+            {
+                let open = std::mem::take(&mut session.open);
+                session.before = Some(Before { after: session.burst_after, open });
+                session.after = Some(after);
+                self.next_burst(peer);
+            }
             return;
         }
         if std::mem::take(&mut session.is_body_gone) {
@@ -344,7 +376,8 @@ impl Core {
     pub(super) fn suspend_session(&mut self, peer: MemberId) {
         let Some(mut session) = self.take_session(peer) else { return };
         self.notice(Notice::SessionSuspended(peer));
-        session.after = session.burst_after;
+        session.after = session.before.map_or(session.burst_after, |before| before.after);
+        session.before = None;
         session.current = None;
         session.is_body_gone = false;
         (session.open, session.tries, session.redone) = (0, 0, 0);

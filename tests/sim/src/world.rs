@@ -296,7 +296,10 @@ impl World {
                 Notice::MustRebuild(_) => self.rebuilt(node)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
-                wrong @ (Notice::Close { .. } | Notice::Refused { .. } | Notice::Differs(_)) => {
+                wrong @ (Notice::Close { .. }
+                | Notice::Refused { .. }
+                | Notice::Conflict(_)
+                | Notice::Differs(_)) => {
                     hold!(false, "{node}: {wrong:?}");
                 }
             }

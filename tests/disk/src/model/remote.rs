@@ -22,7 +22,7 @@ impl State {
             return Applied::Gap { missing: have + 1 };
         }
         let applied = self.apply_write(write);
-        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
             self.vector.raise(dot.origin, dot.seq);
         }
         applied
@@ -36,7 +36,7 @@ impl State {
         for own in self.own {
             let ours = self.vector.get(own);
             if vector.get(own) > ours || collected.get(own) > ours {
-                return Applied::Conflict;
+                return Applied::NotMade;
             }
         }
         self.vector.merge(vector);
@@ -54,7 +54,7 @@ impl State {
             return Applied::Refused("");
         }
         if self.own.contains(&row.dot.origin) {
-            return Applied::Conflict;
+            return Applied::NotMade;
         }
         let incoming = match namespace_of(write) {
             Ok(incoming) => incoming,

@@ -86,7 +86,7 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict => Event::RemoteConflict,
+            Applied::Conflict | Applied::NotMade => Event::RemoteConflict,
             Applied::Refused(_) => Event::RemoteRefused,
         };
         self.count(event);

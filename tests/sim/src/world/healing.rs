@@ -36,8 +36,10 @@ impl World {
             self.nodes[node].disk.make_room();
             self.start(node)?;
         }
-        for node in self.steady() {
-            self.model.secure(&self.nodes[node].vector());
+        // What one has whom not all know may be lost with it: it may be heard by nobody.
+        let steady = self.steady();
+        for node in steady.iter().filter(|node| self.is_known_to_all(**node)) {
+            self.model.secure(&self.nodes[*node].vector());
         }
         for from in self.running() {
             for to in self.running().into_iter().filter(|to| *to != from) {

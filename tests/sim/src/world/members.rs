@@ -191,11 +191,14 @@ impl World {
         }
     }
 
+    /// Whether all who stay have a location as a member.
+    pub(super) fn is_known_to_all(&self, node: usize) -> bool {
+        self.steady().iter().all(|other| self.knows(*other, member(node)))
+    }
+
     /// Whether all who stay have each other as members.
     pub(super) fn know_each_other(&self) -> bool {
-        let steady = self.steady();
-        let knows_all = |node: &usize| steady.iter().all(|other| self.knows(*node, member(*other)));
-        steady.iter().all(knows_all)
+        self.steady().into_iter().all(|node| self.is_known_to_all(node))
     }
 
     pub(super) fn knows(&self, node: usize, other: MemberId) -> bool {
