@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
 };
 
@@ -34,6 +34,7 @@ use crate::{
 };
 
 mod local;
+mod replicate;
 
 /// How many rows a list reads in one view: about 50 ms of work.
 const LIST_STRETCH: usize = 50_000;
@@ -49,7 +50,8 @@ struct Shared {
     bodies: Arc<Bodies>,
     engine: Arc<RedbEngine>,
     options: Options,
-    messages: Sender<Message>,
+    messages: Sender<Message<RedbEngine>>,
+    is_woken: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
     closed: OnceLock<Result<(), WriteError>>,
     _directory: Option<DataDir>,
@@ -117,7 +119,9 @@ impl Store {
         let published = Arc::new(Published::new(committer.view()));
         let bodies = Arc::clone(committer.bodies());
         let (messages, inbox) = crossbeam_channel::bounded(options.queue_capacity);
-        let writer = Writer::new(committer, Arc::clone(&published), options.clone());
+        let is_woken = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&published), Arc::clone(&is_woken));
+        let writer = Writer::new(committer, shared.0, options.clone(), shared.1);
         let broken = mutant::broken();
         let writer = std::thread::Builder::new()
             .name("kv-writer".into())
@@ -132,6 +136,7 @@ impl Store {
             engine,
             options,
             messages,
+            is_woken,
             writer: Mutex::new(Some(writer)),
             closed: OnceLock::new(),
             _directory: directory,
