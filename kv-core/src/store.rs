@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError};
 
 use crate::{
-    NamespaceId,
+    NamespaceId, OriginId,
     body::{Bodies, BodyReader, ChunkSource, NewBody, Upload},
     commit::Committer,
     engine::{
@@ -52,6 +52,7 @@ struct Shared {
     options: Options,
     messages: Sender<Message<RedbEngine>>,
     is_woken: Arc<AtomicBool>,
+    origins: [OriginId; 2],
     writer: Mutex<Option<JoinHandle<()>>>,
     closed: OnceLock<Result<(), WriteError>>,
     _directory: Option<DataDir>,
@@ -118,6 +119,7 @@ impl Store {
             Committer::open(Arc::clone(&engine), &mut || options.environment.random_id())?;
         let published = Arc::new(Published::new(committer.view()));
         let bodies = Arc::clone(committer.bodies());
+        let origins = committer.origins();
         let (messages, inbox) = crossbeam_channel::bounded(options.queue_capacity);
         let is_woken = Arc::new(AtomicBool::new(false));
         let shared = (Arc::clone(&published), Arc::clone(&is_woken));
@@ -137,6 +139,7 @@ impl Store {
             options,
             messages,
             is_woken,
+            origins,
             writer: Mutex::new(Some(writer)),
             closed: OnceLock::new(),
             _directory: directory,
@@ -174,6 +177,12 @@ impl Store {
             status.role = Role::Closed("the store is closed".into());
         }
         status
+    }
+
+    /// The origins that the store writes under: for entries in rows, and for large bodies.
+    #[must_use]
+    pub fn origins(&self) -> [OriginId; 2] {
+        self.shared.origins
     }
 
     /// How many large bodies wait to be freed.

@@ -1,4 +1,5 @@
 //! Who replicates a store hears of all that it must send, and can commit what it gets.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -14,6 +15,9 @@ use kv_core::{
     engine::redb::RedbEngine,
     operation::{Remote, RemoteChange, RemoteWrite},
 };
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, PartialEq)]
 enum Told {
@@ -79,7 +83,7 @@ fn replicated() -> Fixture {
 
 impl Fixture {
     fn next(&self) -> Told {
-        self.told.recv_timeout(Duration::from_secs(30)).unwrap()
+        self.told.recv_timeout(PATIENCE).unwrap()
     }
 
     fn hand(&self, operation: Operation) {
@@ -162,10 +166,9 @@ fn nothing_is_collected_while_nobody_says_up_to_when() {
     store.close().unwrap();
     drop(store);
     let store = options().open(directory.path()).unwrap();
-    let deadline = std::time::Duration::from_secs(30);
     let mut waited = Duration::ZERO;
     while is_held(&store) {
-        assert!(waited < deadline, "alone, a store collects");
+        assert!(waited < PATIENCE, "alone, a store collects");
         std::thread::sleep(Duration::from_millis(5));
         waited += Duration::from_millis(5);
     }
