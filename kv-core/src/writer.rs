@@ -4,17 +4,13 @@
 //! (1984): while one sync runs the next batch gathers, so the batch grows with the load.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
-    Hlc,
     changes::Change,
     commit::{Committer, SweepLimits},
     engine::{Engine, Role},
@@ -25,6 +21,8 @@ use crate::{
     replication::Replication,
     store::Published,
 };
+
+mod replicate;
 
 /// Most operations in one commit. More no longer lowers the cost of each, and the first waits
 /// longer.
@@ -39,10 +37,6 @@ const SWEEP_BODIES: usize = 64;
 
 /// How long writers have the disk to themselves between two steps of a sweep with more to do.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
-
-/// How soon what peers sent is made durable, if no local write does it before: a sync for each of their
-/// messages would cost more than all else.
-const SYNC_WITHIN: Duration = Duration::from_millis(30);
 
 /// How soon a sync is tried again that failed.
 const SYNC_AGAIN: Duration = Duration::from_secs(1);
@@ -267,45 +261,6 @@ where
         self.committer.published();
     }
 
-    /// Who replicates the store begins, or ends.
-    fn replicate(
-        &mut self,
-        replication: Option<Box<dyn Replication<E>>>,
-        answer: oneshot::Sender<Result<(), WriteError>>,
-    ) {
-        self.replication = None;
-        self.writes.clear();
-        (self.work_again, self.sync_by) = (false, None);
-        let result = if replication.is_some() { self.sync() } else { Ok(()) };
-        if result.is_err() {
-            self.after_failure();
-        } else if let Some(mut replication) = replication {
-            replication.begin(&mut self.committer);
-            self.replication = Some(replication);
-        }
-        let _nobody_waits = answer.send(result);
-    }
-
-    /// Lets who replicates commit what peers sent.
-    fn work(&mut self) {
-        let Some(replication) = &mut self.replication else { return };
-        // Whatever comes from here on wakes this thread again.
-        self.is_woken.store(false, Ordering::SeqCst);
-        let now_ms = self.options.environment.now_ms();
-        let worked = replication.work(&mut self.committer, now_ms);
-        self.work_again = worked.more;
-        if self.committer.engine().status().reopened != self.reopened {
-            self.after_failure();
-        } else if worked.committed {
-            let by = self.now() + SYNC_WITHIN;
-            self.sync_by.get_or_insert(by);
-            self.publish();
-        }
-        if worked.concurrent > 0 {
-            self.options.observer.overwrote_concurrent(worked.concurrent);
-        }
-    }
-
     /// What is due besides commits: what peers sent, a sync of it or of relaxed writes, a sweep, a try to
     /// recover.
     fn between_commits(&mut self) {
@@ -355,21 +310,6 @@ where
                 tracing::warn!(%error, "the sweep failed");
                 self.after_failure();
             }
-        }
-    }
-
-    /// Up to when tombstones may go.
-    fn watermark(&mut self) -> Hlc {
-        match &mut self.replication {
-            Some(replication) => replication.watermark(),
-            None if self.options.replicated
-                || self.committer.view().members().iter().count() > 0 =>
-            {
-                Hlc::ZERO
-            }
-            // Alone, the low-watermark of all replicas is this store's own promise: whatever it
-            // writes next is later than all that it wrote.
-            None => Hlc(self.committer.clock().0.saturating_add(1)),
         }
     }
 

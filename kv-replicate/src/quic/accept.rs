@@ -97,7 +97,7 @@ impl Door {
     }
 
     fn admit(self: &Arc<Door>, incoming: Incoming) -> Option<(Incoming, Place)> {
-        let address = incoming.remote_address().ip();
+        let address = source(incoming.remote_address().ip());
         match self.judge(address, incoming.remote_address_validated()) {
             Admission::Yes(place) => return Some((incoming, place)),
             Admission::Retry => {
@@ -128,6 +128,14 @@ impl Door {
         under_way.all += 1;
         *under_way.of.entry(address).or_default() += 1;
         Admission::Yes(Place { door: Arc::clone(self), address })
+    }
+}
+
+/// What counts as one address: of IPv6 all that one network may have.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
+        v4 => v4,
     }
 }
 

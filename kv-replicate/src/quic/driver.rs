@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use kv_core::{MemberId, Members, Store, env::Environment, operation::Applied};
+use kv_core::{Hlc, MemberId, Members, Store, env::Environment, operation::Applied};
 use tokio::{
     sync::{
         Notify,
@@ -274,7 +274,10 @@ impl Driver {
         } else if std::mem::take(&mut self.dial) {
             self.dial_whom_it_lacks();
         }
-        self.store.set_watermark(&self.members, self.core.watermark());
+        // Who replicates no more does not hear what would hold a tombstone.
+        let watermark =
+            if self.core.halted().is_some() { Hlc::ZERO } else { self.core.watermark() };
+        self.store.set_watermark(&self.members, watermark);
     }
 
     /// Takes out messages where there is room for them.

@@ -1,9 +1,9 @@
 //! Stopping, starting again, and leaving.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use kv_core::Operation;
-use kv_replicate::{CLOSED, quic::AskError};
+use kv_replicate::{CLOSED, Notice, quic::AskError};
 
 use crate::{
     authority::Authority,
@@ -72,6 +72,29 @@ async fn who_was_removed_while_away_is_told_and_replicates_no_more() {
     assert_eq!(all[1].replica().verify(member(1)).await, Err(AskError::Halted));
     assert_eq!(all[0].status().await.halted, None);
     all[1].stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_while_linked_is_told_at_once() {
+    let authority = Authority::new();
+    let (told, notices) = std::sync::mpsc::channel();
+    let first = Location::first(&authority, 1).await;
+    let second = Location::with(&authority, 2, Some(&first), |config| {
+        config.on_notice = Some(Arc::new(move |notice| drop(told.send(notice.clone()))));
+    })
+    .await;
+    first.add(&second);
+    second.wait_until_joined().await;
+    first.run(Operation::RemoveMember { id: member(2) });
+    wait_until("it knows", async || second.status().await.halted.is_some()).await;
+    wait_until("it has no link", async || {
+        let status = second.status().await;
+        status.peers.values().all(|peer| !peer.is_connected)
+    })
+    .await;
+    let notices: Vec<_> = notices.try_iter().collect();
+    assert!(notices.contains(&Notice::Joined), "{notices:?}");
+    assert!(matches!(notices.last(), Some(Notice::Halted(_))), "{notices:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
