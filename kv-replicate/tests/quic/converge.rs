@@ -65,6 +65,28 @@ async fn a_large_body_crosses_and_small_writes_pass_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_that_takes_long_holds_up_nothing_else() {
+    let authority = Authority::new();
+    // At this rate it takes many minutes.
+    let first = Location::with(&authority, 1, None, |config| {
+        config.tuning.catch_up_bytes_per_second = NonZeroU32::new(16 << 10);
+    })
+    .await;
+    first.found();
+    let second = Location::new(&authority, 2, Some(&first)).await;
+    first.add(&second);
+    second.wait_until_joined().await;
+    first.put("large", vec![1; 20 << 20]);
+    for round in 0..20 {
+        first.put("small", format!("{round}"));
+        second.wait_for("small", format!("{round}").as_bytes()).await;
+        second.put("other way", format!("{round}"));
+        first.wait_for("other way", format!("{round}").as_bytes()).await;
+    }
+    assert_eq!(second.get("large"), None, "it is still under way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_location_joins_through_one_sponsor_and_then_knows_all() {
     let authority = Authority::new();
     let mut all = cluster(&authority, 2).await;

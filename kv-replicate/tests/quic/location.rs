@@ -86,11 +86,15 @@ impl Location {
     /// The first of a cluster: a member of its own.
     pub(crate) async fn first(authority: &Authority, number: u8) -> Self {
         let location = Location::new(authority, number, None).await;
-        location.add(&location);
-        let (account, title) = (String::new(), "tests".to_owned());
-        let create = Operation::CreateNamespace { account, title, id: Some(NAMESPACE) };
-        location.run(create);
+        location.found();
         location
+    }
+
+    /// Makes the cluster, of which this is the first.
+    pub(crate) fn found(&self) {
+        self.add(self);
+        let (account, title) = (String::new(), "tests".to_owned());
+        self.run(Operation::CreateNamespace { account, title, id: Some(NAMESPACE) });
     }
 
     pub(crate) fn replica(&self) -> &Replica {
@@ -107,11 +111,16 @@ impl Location {
 
     /// Makes another a member.
     pub(crate) fn add(&self, other: &Location) {
+        self.add_at(other, other.address);
+    }
+
+    /// Makes another a member, that is reached at this address.
+    pub(crate) fn add_at(&self, other: &Location, address: SocketAddr) {
         self.run(Operation::PutMember {
             id: other.member,
             origins: other.store().origins(),
             name: other.member.to_string(),
-            addresses: vec![other.address.to_string()],
+            addresses: vec![address.to_string()],
         });
     }
 

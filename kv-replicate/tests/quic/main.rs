@@ -6,4 +6,5 @@ mod converge;
 mod location;
 mod raw;
 mod refuse;
+mod relay;
 mod stop;
