@@ -254,11 +254,11 @@ where
 
     fn publish(&mut self) {
         let view = self.committer.view();
+        self.published.set(view.clone());
+        self.committer.published();
         if let Some(replication) = &mut self.replication {
             replication.published(&view, std::mem::take(&mut self.writes));
         }
-        self.published.set(view);
-        self.committer.published();
     }
 
     /// What is due besides commits: what peers sent, a sync of it or of relaxed writes, a sweep, a try to

@@ -22,7 +22,7 @@ impl Store {
     /// [`replicated`](crate::Options::replicated).
     ///
     /// # Errors
-    /// If the store is closed, and with it what was begun.
+    /// If what peers sent last could not be made durable, or the store is closed. It has ended then too.
     pub fn stop_replicating(&self) -> Result<(), WriteError> {
         self.set_replication(None)
     }

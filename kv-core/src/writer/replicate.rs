@@ -19,10 +19,11 @@ where
         replication: Option<Box<dyn Replication<E>>>,
         answer: oneshot::Sender<Result<(), WriteError>>,
     ) {
+        let is_due = replication.is_some() || self.sync_by.is_some();
         self.replication = None;
         self.writes.clear();
+        let result = if is_due { self.sync() } else { Ok(()) };
         (self.work_again, self.sync_by) = (false, None);
-        let result = if replication.is_some() { self.sync() } else { Ok(()) };
         if result.is_err() {
             self.after_failure();
         } else if let Some(mut replication) = replication {

@@ -216,6 +216,7 @@ impl Driver {
             Told::Began(..) => return,
             Told::Ended => {
                 self.is_over = true;
+                self.store.has_ended();
                 return;
             }
         };

@@ -71,6 +71,7 @@ pub(super) struct StorePort {
     reads: mpsc::Sender<Work>,
     reader: JoinHandle<()>,
     shared: Arc<Shared>,
+    has_ended: bool,
 }
 
 impl StorePort {
@@ -100,7 +101,7 @@ impl StorePort {
             shared: Arc::clone(&shared),
         };
         store.replicate(follower)?;
-        Ok((StorePort { store, works, reads, reader, shared }, hears))
+        Ok((StorePort { store, works, reads, reader, shared, has_ended: false }, hears))
     }
 
     /// Hands over what the core asks.
@@ -130,10 +131,17 @@ impl StorePort {
         shared.1 = watermark;
     }
 
+    /// The store has said that it is replicated no more: perhaps another does it by now.
+    pub(super) fn has_ended(&mut self) {
+        self.has_ended = true;
+    }
+
     /// Ends it. Blocks until nothing of it is called any more.
     pub(super) fn close(self) {
-        if let Err(error) = self.store.stop_replicating() {
-            tracing::debug!(%error, "the store was closed before replication");
+        if !self.has_ended
+            && let Err(error) = self.store.stop_replicating()
+        {
+            tracing::warn!(%error, "replication did not end well");
         }
         drop(self.reads);
         if self.reader.join().is_err() {

@@ -48,14 +48,16 @@ async fn carry(
     let mut backs: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
     let (mut packet, mut tasks) = (vec![0; 65_536], JoinSet::new());
     while let Ok((len, from)) = front.recv_from(&mut packet).await {
-        if !backs.contains_key(&from) {
-            let back = Arc::new(UdpSocket::bind(anywhere()).await.unwrap());
+        let back = match backs.get(&from) {
+            Some(back) => Arc::clone(back),
+            None => Arc::new(UdpSocket::bind(anywhere()).await.unwrap()),
+        };
+        if backs.insert(from, Arc::clone(&back)).is_none() {
             tasks.spawn(carry_back(Arc::clone(&back), Arc::clone(&front), from, is_cut.clone()));
-            backs.insert(from, back);
         }
         if !is_cut.load(Ordering::SeqCst) {
             let to = *target.borrow();
-            let _lost = backs[&from].send_to(&packet[..len], to).await;
+            let _lost = back.send_to(&packet[..len], to).await;
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use kv_core::Operation;
-use kv_replicate::{CLOSED, Notice, quic::AskError};
+use kv_replicate::{
+    CLOSED, Notice,
+    quic::{AskError, Replica},
+};
 
 use crate::{
     authority::Authority,
-    location::{Location, cluster, member, wait_until},
+    location::{Location, anywhere, cluster, config, member, wait_until},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,6 +60,23 @@ async fn a_replica_whose_store_is_closed_ends() {
     })
     .await;
     drop(UdpSocket::bind(location.address));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_replicated_by_the_last_who_began() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    let mut config = config(&authority, 1, anywhere());
+    config.bootstrap = vec![(member(2), vec![all[1].address.to_string()])];
+    let last = Replica::start(config, all[0].store().clone()).await.unwrap();
+    let first = all[0].replica.replace(last).unwrap();
+    wait_until("the one before has ended", async || {
+        matches!(first.status().await, Err(AskError::Closed))
+    })
+    .await;
+    first.close().await;
+    all[0].put("by", "the last");
+    all[1].wait_for("by", b"the last").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
