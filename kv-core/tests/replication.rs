@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView, Version,
-    VersionVector, Worked,
+    Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView,
+    Version, VersionVector, Worked,
     changes::Change,
     commit::Committer,
     engine::redb::RedbEngine,
@@ -73,8 +73,13 @@ struct Fixture {
 }
 
 fn replicated() -> Fixture {
+    replicated_with(Durability::Durable)
+}
+
+fn replicated_with(durability: Durability) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
-    let store = Options::new().replicated(true).open(directory.path()).unwrap();
+    let options = Options::new().replicated(true).durability(durability);
+    let store = options.open(directory.path()).unwrap();
     let (sender, told) = mpsc::channel();
     let inbox = Arc::new(Mutex::new(Vec::new()));
     store.replicate(Follower { inbox: Arc::clone(&inbox), told: sender }).unwrap();
@@ -115,19 +120,22 @@ fn deletion(seq: u64) -> RemoteWrite {
 
 #[test]
 fn a_local_write_is_told_of_once_and_then_that_it_is_durable() {
-    let fixture = replicated();
-    assert_eq!(fixture.next(), Told::Began);
-    let namespace = fixture.store.create_namespace("n").unwrap().id;
-    let written = fixture.store.put(namespace, "key", "value").unwrap();
-    let (mut numbers, mut is_durable) = (Vec::new(), false);
-    while !is_durable {
-        match fixture.next() {
-            Told::Published(some) => numbers.extend(some),
-            Told::Synced(vector) => is_durable = vector.covers(written.dot),
-            Told::Began => panic!("it begins once"),
+    let within = Duration::from_millis(20);
+    for durability in [Durability::Durable, Durability::Relaxed { within }] {
+        let fixture = replicated_with(durability);
+        assert_eq!(fixture.next(), Told::Began);
+        let namespace = fixture.store.create_namespace("n").unwrap().id;
+        let written = fixture.store.put(namespace, "key", "value").unwrap();
+        let (mut numbers, mut is_durable) = (Vec::new(), false);
+        while !is_durable {
+            match fixture.next() {
+                Told::Published(some) => numbers.extend(some),
+                Told::Synced(vector) => is_durable = vector.covers(written.dot),
+                Told::Began => panic!("it begins once"),
+            }
         }
+        assert_eq!(numbers, [1, 2], "the namespace, and the key");
     }
-    assert_eq!(numbers, [1, 2], "the namespace, and the key");
 }
 
 #[test]
