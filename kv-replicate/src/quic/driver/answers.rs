@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::{Driver, Query};
 use crate::{
     Event, Notice, Verdict,
-    quic::{AskError, Peer, Status},
+    quic::{AskError, Peer, Status, link::REFUSED},
 };
 
 impl Driver {
@@ -66,7 +66,7 @@ impl Driver {
             Notice::Close { peer, reason } => {
                 tracing::warn!(%peer, reason, "a link is closed");
                 if let Some(link) = self.links.get(peer) {
-                    link.close(super::super::link::REFUSED, reason);
+                    link.close(REFUSED, reason);
                 }
                 self.let_go(*peer, reason);
             }
@@ -76,7 +76,8 @@ impl Driver {
                 tracing::error!(%peer, ahead_ms, "a location's clock is ahead: its writes wait");
             }
             Notice::MustRebuild(peer) => {
-                tracing::error!(%peer, "this store must be emptied, and take all anew: what it lacks was deleted too long ago");
+                let why = "what it lacks was deleted too long ago";
+                tracing::error!(%peer, why, "this store must be emptied, and take all anew");
             }
             Notice::Refused { peer, reason } => {
                 tracing::error!(%peer, reason, "a location sent a row that no store makes");

@@ -1,6 +1,6 @@
 //! Which links there are, and whom to dial.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kv_core::MemberId;
 use tokio::task::AbortHandle;
@@ -57,7 +57,7 @@ impl Driver {
         tracing::info!(%peer, %address, "linked");
         self.last_link += 1;
         let pace = self.config.tuning.catch_up_bytes_per_second.map(Pace::new);
-        let sending = (self.sender.clone(), std::sync::Arc::clone(&self.room));
+        let sending = (self.sender.clone(), Arc::clone(&self.room));
         let link = Link::start(proven, (self.last_link, now), pace, sending, &mut self.tasks);
         self.links.insert(peer, link);
         self.tell(Event::Connected(peer));
