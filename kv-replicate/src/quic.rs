@@ -165,5 +165,5 @@ impl Replica {
     }
 }
 
-/// How long a peer may take for anything while a link is being made or ended.
+/// How long is waited at most until the port is free.
 const FAREWELL: Duration = Duration::from_secs(3);

@@ -14,6 +14,9 @@ use quinn::{
 
 use super::{FAREWELL, Tuning, tls::Tls};
 
+/// How long peers have to hear that this location goes down.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// The endpoint of all links.
 #[derive(Debug)]
 pub(super) struct Port {
@@ -50,10 +53,13 @@ impl Port {
 
     /// Closes all connections and waits until the port is free; not for ever, for peers.
     pub(super) async fn close(self) {
-        let Port { endpoint, socket, .. } = self;
+        let Port { endpoint, socket, local } = self;
         endpoint.close(VarInt::from_u32(0), b"this location goes down");
-        if tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await.is_err() {
-            tracing::debug!("a peer did not hear that this location goes down");
+        let is_quiet = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await.is_ok();
+        // QUIC keeps a closed connection for a while, to answer what is still under way to it: for seconds,
+        // if the peer is slow or gone. That needs no port that anyone knows.
+        if !is_quiet && let Err(error) = let_go(&endpoint, local) {
+            tracing::debug!(%error, "the port is let go later");
         }
         drop(endpoint);
         let pause = Duration::from_millis(1);
@@ -65,6 +71,14 @@ impl Port {
         }
         tracing::warn!("the port for other locations is not free yet");
     }
+}
+
+/// Gives an endpoint another port. Twice, for it goes on reading from the one before the last.
+fn let_go(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
+    for _ in 0..2 {
+        endpoint.rebind(std::net::UdpSocket::bind((local.ip(), 0))?)?;
+    }
+    Ok(())
 }
 
 /// How packets are sent. Congestion control is quinn's default, CUBIC.

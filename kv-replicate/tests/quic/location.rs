@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU8, Ordering},
     time::Duration,
 };
 
@@ -54,6 +55,16 @@ pub(crate) fn anywhere() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
+/// An address that no other location of any test has, where the system has more than one of its own: a
+/// port that was given back is not taken by another test before it is wanted again.
+fn nowhere_else() -> SocketAddr {
+    static LAST: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high | 0x80, low, LAST.fetch_add(1, Ordering::Relaxed));
+    let is_there = std::net::UdpSocket::bind((own, 0)).is_ok();
+    if is_there { (own, 0).into() } else { anywhere() }
+}
+
 impl Location {
     /// A location with an empty store, that knows the sponsor if there is one.
     pub(crate) async fn new(authority: &Authority, number: u8, sponsor: Option<&Location>) -> Self {
@@ -68,7 +79,7 @@ impl Location {
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
-        let mut config = config(authority, number, anywhere());
+        let mut config = config(authority, number, nowhere_else());
         let of = |sponsor: &Location| (sponsor.member, vec![sponsor.address.to_string()]);
         config.bootstrap = sponsor.map(of).into_iter().collect();
         change(&mut config);

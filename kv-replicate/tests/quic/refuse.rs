@@ -229,7 +229,10 @@ async fn many_handshakes_that_do_not_go_on_keep_nobody_out() {
     let most = quick().max_handshakes_per_address;
     assert!(all[0].status().await.door.under_way <= most);
     // They have not shown where they are; who does is let in.
-    let new = Location::new(&authority, 3, Some(&all[0])).await;
+    let new = Location::with(&authority, 3, Some(&all[0]), |config| {
+        config.listen = anywhere();
+    })
+    .await;
     all[0].add(&new);
     new.wait_until_joined().await;
 }
