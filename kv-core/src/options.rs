@@ -54,6 +54,7 @@ pub struct Options {
     pub(crate) queue_wait: Duration,
     pub(crate) max_skew: Duration,
     pub(crate) sweep_every: Duration,
+    pub(crate) replicated: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) environment: Arc<dyn Environment>,
 }
@@ -67,6 +68,7 @@ impl Default for Options {
             queue_wait: Duration::from_secs(5),
             max_skew: Duration::from_millis(500),
             sweep_every: Duration::from_secs(1),
+            replicated: false,
             observer: Arc::new(Silent),
             environment: Arc::new(SystemEnvironment::new()),
         }
@@ -122,6 +124,15 @@ impl Options {
     #[must_use]
     pub fn sweep_every(mut self, period: Duration) -> Options {
         self.sweep_every = period;
+        self
+    }
+
+    /// Whether the store belongs to a cluster, or is to join one. No tombstone is collected then unless
+    /// [`Store::replicate`] says up to when. Default false; a store that has members is taken for one
+    /// that belongs to a cluster in any case.
+    #[must_use]
+    pub fn replicated(mut self, replicated: bool) -> Options {
+        self.replicated = replicated;
         self
     }
 

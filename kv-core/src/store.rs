@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
 };
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError};
 
 use crate::{
-    NamespaceId,
+    NamespaceId, OriginId,
     body::{Bodies, BodyReader, ChunkSource, NewBody, Upload},
     commit::Committer,
     engine::{
@@ -34,6 +34,7 @@ use crate::{
 };
 
 mod local;
+mod replicate;
 
 /// How many rows a list reads in one view: about 50 ms of work.
 const LIST_STRETCH: usize = 50_000;
@@ -49,7 +50,9 @@ struct Shared {
     bodies: Arc<Bodies>,
     engine: Arc<RedbEngine>,
     options: Options,
-    messages: Sender<Message>,
+    messages: Sender<Message<RedbEngine>>,
+    is_woken: Arc<AtomicBool>,
+    origins: [OriginId; 2],
     writer: Mutex<Option<JoinHandle<()>>>,
     closed: OnceLock<Result<(), WriteError>>,
     _directory: Option<DataDir>,
@@ -116,8 +119,11 @@ impl Store {
             Committer::open(Arc::clone(&engine), &mut || options.environment.random_id())?;
         let published = Arc::new(Published::new(committer.view()));
         let bodies = Arc::clone(committer.bodies());
+        let origins = committer.origins();
         let (messages, inbox) = crossbeam_channel::bounded(options.queue_capacity);
-        let writer = Writer::new(committer, Arc::clone(&published), options.clone());
+        let is_woken = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&published), Arc::clone(&is_woken));
+        let writer = Writer::new(committer, shared.0, options.clone(), shared.1);
         let broken = mutant::broken();
         let writer = std::thread::Builder::new()
             .name("kv-writer".into())
@@ -132,6 +138,8 @@ impl Store {
             engine,
             options,
             messages,
+            is_woken,
+            origins,
             writer: Mutex::new(Some(writer)),
             closed: OnceLock::new(),
             _directory: directory,
@@ -169,6 +177,12 @@ impl Store {
             status.role = Role::Closed("the store is closed".into());
         }
         status
+    }
+
+    /// The origins that the store writes under: for entries in rows, and for large bodies.
+    #[must_use]
+    pub fn origins(&self) -> [OriginId; 2] {
+        self.shared.origins
     }
 
     /// How many large bodies wait to be freed.

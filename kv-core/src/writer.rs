@@ -3,20 +3,26 @@
 //! Group commit as in DeWitt et al., "Implementation Techniques for Main Memory Database Systems"
 //! (1984): while one sync runs the next batch gathers, so the batch grows with the load.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
-    Hlc,
+    changes::Change,
     commit::{Committer, SweepLimits},
     engine::{Engine, Role},
     error::WriteError,
     mutant::{Mutant, is_broken},
     operation::{Applied, Operation, Outcome},
     options::{Durability, Options},
+    replication::Replication,
     store::Published,
 };
+
+mod replicate;
 
 /// Most operations in one commit. More no longer lowers the cost of each, and the first waits
 /// longer.
@@ -32,6 +38,9 @@ const SWEEP_BODIES: usize = 64;
 /// How long writers have the disk to themselves between two steps of a sweep with more to do.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
+/// How soon a sync is tried again that failed.
+const SYNC_AGAIN: Duration = Duration::from_secs(1);
+
 /// An operation and where its answer goes.
 pub(crate) struct Request {
     pub(crate) operation: Operation,
@@ -39,8 +48,12 @@ pub(crate) struct Request {
 }
 
 /// What is sent to the writer thread.
-pub(crate) enum Message {
+pub(crate) enum Message<E: Engine> {
     Request(Box<Request>),
+    /// There is work for who replicates the store.
+    Work,
+    /// From here on this one replicates the store, or nobody.
+    Replicate(Option<Box<dyn Replication<E>>>, oneshot::Sender<Result<(), WriteError>>),
     /// A reader met a failure of the disk: see to it now.
     Recover,
     /// Make all durable, close the engine, answer, end.
@@ -62,6 +75,14 @@ pub(crate) struct Writer<E: Engine> {
     sweep_again: bool,
     /// When the oldest commit was made that is not synced yet.
     unsynced_since: Option<Duration>,
+    /// Local writes that readers have no view of yet; kept only for who replicates.
+    writes: Vec<Change>,
+    replication: Option<Box<dyn Replication<E>>>,
+    /// Messages to see to work are not sent while one is there.
+    is_woken: Arc<AtomicBool>,
+    work_again: bool,
+    /// When what peers sent is to be synced.
+    sync_by: Option<Duration>,
 }
 
 impl<E: Engine> Writer<E>
@@ -72,6 +93,7 @@ where
         committer: Committer<E>,
         published: Arc<Published<E::Snapshot>>,
         options: Options,
+        is_woken: Arc<AtomicBool>,
     ) -> Writer<E> {
         let now = options.environment.monotonic();
         Writer {
@@ -84,11 +106,16 @@ where
             // What waited to be freed when the store was closed goes first.
             sweep_again: true,
             unsynced_since: None,
+            writes: Vec::new(),
+            replication: None,
+            is_woken,
+            work_again: false,
+            sync_by: None,
         }
     }
 
     /// Runs until it is told to close, or all who could send are gone.
-    pub(crate) fn run(mut self, messages: &Receiver<Message>) {
+    pub(crate) fn run(mut self, messages: &Receiver<Message<E>>) {
         loop {
             match messages.recv_timeout(self.patience()) {
                 Ok(Message::Request(first)) => {
@@ -98,7 +125,8 @@ where
                 }
                 Ok(Message::Close(answer)) => return self.close(answer, messages),
                 Ok(Message::Recover) => self.recover(),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Replicate(replication, answer)) => self.replicate(replication, answer),
+                Ok(Message::Work) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let (answer, _nobody) = oneshot::channel();
                     return self.close(answer, messages);
@@ -120,20 +148,27 @@ where
     /// How long the thread may wait for the next message.
     fn patience(&self) -> Duration {
         let now = self.now();
-        let until_sweep = self.next_sweep().saturating_sub(now);
-        match (self.options.durability, self.unsynced_since) {
-            (Durability::Relaxed { within }, Some(since)) => {
-                until_sweep.min((since + within).saturating_sub(now))
-            }
-            _ => until_sweep,
+        if self.work_again {
+            return Duration::ZERO;
         }
+        let next = self.next_sync().map_or(self.next_sweep(), |sync| sync.min(self.next_sweep()));
+        next.saturating_sub(now)
+    }
+
+    /// When a sync is due that no caller waits for.
+    fn next_sync(&self) -> Option<Duration> {
+        let relaxed = match self.options.durability {
+            Durability::Relaxed { within } => self.unsynced_since.map(|since| since + within),
+            Durability::Durable => None,
+        };
+        [relaxed, self.sync_by].into_iter().flatten().min()
     }
 
     /// Commits `first` and what waits behind it; answers a message to close if it meets one.
     fn take_batch(
         &mut self,
         first: Box<Request>,
-        messages: &Receiver<Message>,
+        messages: &Receiver<Message<E>>,
     ) -> Option<oneshot::Sender<Result<(), WriteError>>> {
         let mut bytes = first.operation.body_bytes();
         let mut batch = vec![first];
@@ -149,6 +184,8 @@ where
                     break;
                 }
                 Ok(Message::Recover) => self.recover(),
+                Ok(Message::Replicate(replication, answer)) => self.replicate(replication, answer),
+                Ok(Message::Work) => {}
                 Err(_) => break,
             }
         }
@@ -165,6 +202,9 @@ where
         let committed_at = self.now();
         if committed.results.iter().any(Result::is_ok) {
             self.unsynced_since.get_or_insert(committed_at);
+        }
+        if self.replication.is_some() {
+            self.writes.extend(committed.writes);
         }
         let must_sync = committed.needs_sync && self.options.durability == Durability::Durable;
         let mut results = committed.results;
@@ -198,27 +238,44 @@ where
 
     fn sync(&mut self) -> Result<(), WriteError> {
         self.unsynced_since = None;
-        self.committer.sync()?;
+        let was_due = self.sync_by.take();
+        if let Err(error) = self.committer.sync() {
+            // Who replicates waits for one that succeeds.
+            self.sync_by = was_due.map(|_| self.now() + SYNC_AGAIN);
+            return Err(error);
+        }
         self.publish();
         self.published.set_durable();
+        if let Some(replication) = &mut self.replication {
+            replication.synced(&mut self.committer);
+        }
         Ok(())
     }
 
     fn publish(&mut self) {
-        self.published.set(self.committer.view());
+        let view = self.committer.view();
+        self.published.set(view.clone());
         self.committer.published();
+        if let Some(replication) = &mut self.replication {
+            replication.published(&view, std::mem::take(&mut self.writes));
+        }
     }
 
-    /// What is due besides commits: a sync of relaxed writes, a sweep, a try to recover.
+    /// What is due besides commits: what peers sent, a sync of it or of relaxed writes, a sweep, a try to
+    /// recover.
     fn between_commits(&mut self) {
+        self.work();
         let now = self.now();
-        if let (Durability::Relaxed { within }, Some(since)) =
-            (self.options.durability, self.unsynced_since)
-            && now >= since + within
-            && let Err(error) = self.sync()
-        {
-            tracing::error!(%error, "acknowledged relaxed writes may be lost");
-            self.after_failure();
+        if self.next_sync().is_some_and(|due| now >= due) {
+            let is_acknowledged = self.unsynced_since.is_some();
+            if let Err(error) = self.sync() {
+                if is_acknowledged && self.options.durability != Durability::Durable {
+                    tracing::error!(%error, "acknowledged relaxed writes may be lost");
+                } else {
+                    tracing::warn!(%error, "what peers sent is not durable yet");
+                }
+                self.after_failure();
+            }
         }
         if now >= self.next_sweep() {
             self.swept_at = now;
@@ -234,9 +291,7 @@ where
         let limits = SweepLimits {
             rows: SWEEP_ROWS,
             bodies: SWEEP_BODIES,
-            // Alone, the low-watermark of all replicas is this store's own promise: whatever it
-            // writes next is later than all that it wrote.
-            watermark: Hlc(self.committer.clock().0.saturating_add(1)),
+            watermark: self.watermark(),
             max_skew_ms: u64::try_from(self.options.max_skew.as_millis()).unwrap_or(u64::MAX),
         };
         match self.committer.sweep(self.options.environment.now_ms(), &limits) {
@@ -275,7 +330,18 @@ where
                 tracing::error!("acknowledged relaxed writes may be lost");
             }
             self.unsynced_since = None;
+            self.writes.clear();
+            if let Some(replication) = &mut self.replication {
+                replication.went_back(&mut self.committer);
+                self.sync_by = Some(self.now() + SYNC_AGAIN);
+            }
             self.publish();
+            if matches!(self.committer.engine().status().role, Role::Writer | Role::Waiting(_)) {
+                // What survived the failure survives a crash.
+                self.published.set_durable();
+            } else {
+                self.sync_by = None;
+            }
         }
         self.note_role();
     }
@@ -300,9 +366,10 @@ where
     fn close(
         mut self,
         answer: oneshot::Sender<Result<(), WriteError>>,
-        messages: &Receiver<Message>,
+        messages: &Receiver<Message<E>>,
     ) {
         let synced = self.sync();
+        self.replication = None;
         let closed = self.committer.engine().close();
         let closed = closed.map_err(|error| WriteError::Failed(error.to_string()));
         while let Ok(message) = messages.try_recv() {

@@ -11,10 +11,13 @@ use std::{
 };
 
 use kv_core::{
-    NamespaceId, Options, ReadError, Role, Store, WriteError,
+    Hlc, NamespaceId, Options, ReadError, Replication, Role, Store, StoreView, Worked, WriteError,
+    changes::Change,
+    commit::Committer,
     engine::{
         EngineError,
         disk::{self, OpenDisk, StorageBackend},
+        redb::RedbEngine,
     },
 };
 
@@ -162,6 +165,57 @@ fn after_a_failed_read_others_succeed_as_soon_as_the_disk_does() {
     faults.reads.store(false, Ordering::SeqCst);
     eventually(|| (0..2000).all(|i| matches!(store.get(namespace, format!("{i}")), Ok(Some(_)))));
     store.put(namespace, "k", "w").unwrap();
+}
+
+/// Notes what who replicates is told.
+struct Follower(Arc<Mutex<Vec<&'static str>>>);
+
+impl Follower {
+    fn note(&self, what: &'static str) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Replication<RedbEngine> for Follower {
+    fn begin(&mut self, _: &mut Committer<RedbEngine>) {
+        self.note("began");
+    }
+
+    fn work(&mut self, _: &mut Committer<RedbEngine>, _: u64) -> Worked {
+        Worked::default()
+    }
+
+    fn published(&mut self, _: &StoreView, _: Vec<Change>) {}
+
+    fn synced(&mut self, _: &mut Committer<RedbEngine>) {
+        self.note("synced");
+    }
+
+    fn went_back(&mut self, _: &mut Committer<RedbEngine>) {
+        self.note("went back");
+    }
+
+    fn watermark(&mut self) -> Hlc {
+        Hlc::ZERO
+    }
+}
+
+#[test]
+fn who_replicates_hears_of_a_failure_and_of_a_sync_when_it_is_over() {
+    let (faults, store, namespace) = failing_store();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    store.replicate(Follower(Arc::clone(&told))).unwrap();
+    faults.full.store(true, Ordering::SeqCst);
+    assert_eq!(fill(&store, namespace), WriteError::DiskFull);
+    assert_eq!(told.lock().unwrap().last(), Some(&"went back"));
+    assert!(store.durable_view().row(namespace, b"k").unwrap().is_some(), "peers go on reading");
+    faults.full.store(false, Ordering::SeqCst);
+    // Nobody writes: it comes by itself.
+    eventually(|| told.lock().unwrap().last() == Some(&"synced"));
+    store.stop_replicating().unwrap();
+    told.lock().unwrap().clear();
+    eventually(|| store.put(namespace, "k", "w").is_ok());
+    assert_eq!(*told.lock().unwrap(), [""; 0], "it is told no more");
 }
 
 #[test]

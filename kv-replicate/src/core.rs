@@ -13,7 +13,7 @@ use crate::{
     mutant::{Rule, is_broken},
     ring::Ring,
     wire::{Boots, Message, decode},
-    work::{Event, Notice, Now, StoreState, Transmit, Work},
+    work::{Channel, Event, Notice, Now, StoreState, Transmit, Work},
 };
 
 mod fetch;
@@ -25,6 +25,7 @@ mod pull;
 mod send;
 mod serve;
 mod stable;
+pub(crate) mod status;
 mod verify;
 
 use fetch::Fetch;
@@ -229,6 +230,12 @@ impl Core {
     /// what waits is kept here, in bounds, or made when it is asked for.
     pub fn poll_transmit(&mut self, peer: MemberId) -> Option<Transmit> {
         self.next_message(peer)
+    }
+
+    /// As [`Core::poll_transmit`], for one of the channels: to be asked only while that one has room, so
+    /// that one which is full holds up none of the others.
+    pub fn poll_transmit_on(&mut self, peer: MemberId, channel: Channel) -> Option<Transmit> {
+        self.next_message_on(peer, channel)
     }
 
     /// About how many bytes the core holds, without what its owner has taken out.

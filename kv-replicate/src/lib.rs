@@ -22,6 +22,8 @@ mod core;
 pub mod inspect;
 mod link;
 pub mod mutant;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod ring;
 mod row;
 pub mod storage;
@@ -29,7 +31,11 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, members::CLOSED};
+pub use self::core::{
+    Config, Core,
+    members::CLOSED,
+    status::{PeerState, Progress},
+};
 pub use kv_core::MemberId;
 pub use row::{Content, Row};
 pub use verdict::{Difference, Ending, Verdict};

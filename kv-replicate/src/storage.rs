@@ -1,33 +1,24 @@
 //! The store's side of the seam: does a core's [`Work`] over a [`Committer`], in the caller's thread.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, NamespaceId, Operation, Outcome, ReadError, Role, Upload, VersionVector,
-    WriteError,
+    Operation, Outcome, Role, WriteError,
+    changes::Change,
     commit::{Committed, Committer, SweepLimits, Swept},
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,
-    operation::{Applied, Remote, RemoteChange, RemoteWrite},
     view::{FoundState, View},
 };
 
-use crate::{
-    Burst, Content, Event, How, Row, StoreState, ToApply, Unread, Work,
-    mutant::{Rule, is_broken},
-};
+use crate::{Content, Event, Row, StoreState, Work};
 
-/// About the most bytes of rows in a burst of a catch-up session: what a source holds for each peer that
-/// catches up. At 100 ms there and back it is 20 MB/s a peer.
-pub const BURST_BYTES: usize = 2 << 20;
-
-/// How many rows of it are read before their bytes are looked at.
-const SLICE_ROWS: usize = 128;
-
+mod apply;
 mod inspect;
+mod read;
 
-pub use self::inspect::inspect;
+pub(crate) use self::{apply::Applier, read::read};
+pub use self::{inspect::inspect, read::BURST_BYTES};
 
 /// A store that replicates, without threads of its own.
 pub struct Storage<E: Engine> {
@@ -36,14 +27,10 @@ pub struct Storage<E: Engine> {
     durable: View<E::Snapshot>,
     durable_commit: u64,
     state: StoreState,
-    /// Bodies that are being fetched; none for one that failed.
-    uploads: BTreeMap<u64, Option<Upload>>,
+    applier: Applier,
     /// Local writes since the last sync.
     unsent: Vec<Row>,
     is_dirty: bool,
-    reopened: u64,
-    /// How often the core was told that the store went back.
-    epoch: u64,
 }
 
 impl<E: Engine> Storage<E>
@@ -53,24 +40,15 @@ where
     /// Takes over a committer that was just opened.
     pub fn new(mut committer: Committer<E>) -> Storage<E> {
         let durable = committer.view();
-        let vector = durable.vector().clone();
-        let promise = committer.clock();
-        let reopened = committer.engine().status().reopened;
+        let applier = Applier::new(&committer);
         Storage {
-            state: StoreState {
-                visible: vector.clone(),
-                durable: vector,
-                promise,
-                members: Arc::clone(durable.members()),
-            },
+            state: durable_state(&mut committer),
             durable_commit: committer.engine().status().latest,
             committer,
             durable,
-            uploads: BTreeMap::new(),
+            applier,
             unsent: Vec::new(),
             is_dirty: false,
-            reopened,
-            epoch: 0,
         }
     }
 
@@ -97,18 +75,13 @@ where
         now_ms: u64,
         operations: Vec<Operation>,
     ) -> (Vec<Result<Outcome, WriteError>>, Vec<Row>) {
-        let Committed { results, writes, .. } = self.commit(now_ms, operations);
+        let Committed { results, writes, .. } = self.committer.commit(now_ms, operations);
         let view = self.committer.view();
+        self.is_dirty = true;
+        self.state.visible = view.vector().clone();
         let rows: Vec<Row> = writes.into_iter().map(|write| whole(&view, write)).collect();
         self.unsent.extend(rows.iter().cloned());
         (results, rows)
-    }
-
-    fn commit(&mut self, now_ms: u64, operations: Vec<Operation>) -> Committed {
-        let committed = self.committer.commit(now_ms, operations);
-        self.is_dirty = true;
-        self.state.visible = self.committer.view().vector().clone();
-        committed
     }
 
     /// Makes all durable; what the core is to be told then.
@@ -129,23 +102,18 @@ where
     fn take_state(&mut self) {
         self.durable = self.committer.view();
         self.durable_commit = self.committer.engine().status().latest;
-        let vector = self.durable.vector().clone();
-        let promise = self.committer.clock();
-        let members = Arc::clone(self.durable.members());
-        self.state = StoreState { visible: vector.clone(), durable: vector, promise, members };
+        self.state = durable_state(&mut self.committer);
     }
 
     /// What the core is to be told if the disk has failed since this was last asked.
     pub fn failure(&mut self) -> Option<Event> {
-        let status = self.committer.engine().status();
-        if status.reopened == self.reopened {
+        if !self.applier.has_gone_back(&self.committer) {
             return None;
         }
-        self.reopened = status.reopened;
-        self.epoch += 1;
+        self.applier.start_over(&self.committer);
         self.unsent.clear();
-        self.uploads.clear();
-        if matches!(status.role, Role::Writer | Role::Waiting(_)) {
+        let role = self.committer.engine().status().role;
+        if matches!(role, Role::Writer | Role::Waiting(_)) {
             self.take_state();
         }
         Some(Event::WentBack(self.state.clone()))
@@ -164,158 +132,31 @@ where
 
     /// Does what a core asks; its answer, if there is one.
     pub fn perform(&mut self, now_ms: u64, work: Work) -> Option<Event> {
-        match work {
-            Work::Apply { id, epoch, rows } => {
-                let results = if self.is_late(epoch) { None } else { self.apply(now_ms, rows) };
-                Some(Event::Applied { id, results, visible: self.state.visible.clone() })
-            }
-            Work::Adopt { id, epoch, vector, collected } => {
-                let adopt = Operation::Remote(Remote::Adopt { vector, collected });
-                let results = if self.is_late(epoch) {
-                    None
-                } else {
-                    applied(self.commit(now_ms, vec![adopt]).results)
-                };
-                Some(Event::Applied { id, results, visible: self.state.visible.clone() })
-            }
-            Work::Read { id, since, after, limit, is_new } => {
-                let result = self.read_burst(&since, after, limit, is_new);
-                Some(Event::Read { id, result })
-            }
-            Work::ReadBody { id, namespace, key, dot, offset } => {
-                let bytes = self.read_body(namespace, &key, dot, offset);
-                Some(Event::Body { id, bytes })
-            }
-            Work::Inspect { id, ask } => {
-                let answer = inspect(&self.durable, &ask);
-                Some(Event::Inspected { id, answer })
-            }
-            Work::Stage { fetch, bytes } => {
-                self.stage(now_ms, fetch, &bytes);
-                None
-            }
-            Work::Discard { fetch } => {
-                self.uploads.remove(&fetch);
-                None
-            }
+        if work.is_read() {
+            return read(&self.durable, self.durable_commit, work);
         }
-    }
-
-    /// Rows that a vector lacks, from the durable view: so many, or as many as [`BURST_BYTES`] takes.
-    fn read_burst(
-        &self,
-        since: &VersionVector,
-        after: Option<Dot>,
-        limit: usize,
-        is_new: bool,
-    ) -> Result<Burst, Unread> {
-        let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
-        loop {
-            let some = (limit - rows.len()).min(SLICE_ROWS);
-            let read = if is_new {
-                self.durable.rows_missing_in(since, next, some)
-            } else {
-                self.durable.changes(since, next, some)
-            };
-            let read = read.map_err(|error| match error {
-                ReadError::Gone => Unread::Gone(self.durable.collected().clone()),
-                _ => Unread::Failed,
-            })?;
-            next = read.next;
-            for row in read.changes.into_iter().map(Row::from) {
-                bytes += row.weight();
-                rows.push(row);
-            }
-            if next.is_none() || rows.len() >= limit || bytes >= BURST_BYTES {
-                break;
-            }
+        let done = self.applier.perform(&mut self.committer, now_ms, work);
+        if done.committed {
+            self.is_dirty = true;
+            self.state.visible = self.committer.view().vector().clone();
         }
-        let (vector, collected) = (self.durable.vector().clone(), self.durable.collected().clone());
-        Ok(Burst { rows, next, vector, collected, commit: self.durable_commit })
-    }
-
-    /// Whether this was asked before the core heard that the store went back.
-    fn is_late(&mut self, epoch: u64) -> bool {
-        let reopened = self.committer.engine().status().reopened;
-        (epoch != self.epoch || reopened != self.reopened) && !is_broken(Rule::NothingLateIsDone)
-    }
-
-    fn apply(&mut self, now_ms: u64, rows: Vec<ToApply>) -> Option<Vec<Applied>> {
-        let mut operations = Vec::with_capacity(rows.len());
-        for ToApply { row, how, fetch } in rows {
-            let change = self.change(&row, fetch, &mut operations)?;
-            let Row { dot, hlc, prev, namespace, key, .. } = row;
-            let write = RemoteWrite { dot, hlc, prev, namespace, key, change };
-            operations.push(Operation::Remote(match how {
-                How::Next => Remote::Next(write),
-                How::Row => Remote::Row(write),
-            }));
-        }
-        applied(self.commit(now_ms, operations).results)
-    }
-
-    /// What a row does, with its body ready to be put; none if it is not what was told.
-    fn change(
-        &mut self,
-        row: &Row,
-        fetch: Option<u64>,
-        operations: &mut Vec<Operation>,
-    ) -> Option<RemoteChange> {
-        let body = match &row.content {
-            Content::Deleted => return Some(RemoteChange::Delete),
-            Content::Expired => {
-                return row.expires_at.map(|expires_at| RemoteChange::Expired { expires_at });
-            }
-            Content::Value(value) => {
-                let mut upload = self.committer.upload();
-                operations.extend(upload.push(value).ok()?);
-                let (last, body) = upload.finish();
-                operations.extend(last);
-                body
-            }
-            Content::Large { digest, .. } => {
-                let upload = self.uploads.remove(&fetch?)??;
-                let (last, body) = upload.finish();
-                operations.extend(last);
-                if body.digest() != Some(*digest) {
-                    return None;
-                }
-                body
-            }
-        };
-        let (metadata, expires_at) = (row.metadata.clone(), row.expires_at);
-        Some(RemoteChange::Put { body, attributes: Attributes { metadata, expires_at } })
-    }
-
-    fn stage(&mut self, now_ms: u64, fetch: u64, bytes: &Bytes) {
-        let committer = &self.committer;
-        let upload = self.uploads.entry(fetch).or_insert_with(|| Some(committer.upload()));
-        let Some(pushed) = upload.as_mut().map(|upload| upload.push(bytes)) else { return };
-        let is_staged = pushed.is_ok_and(|operations| {
-            operations.is_empty()
-                || self.commit(now_ms, operations).results.iter().all(Result::is_ok)
-        });
-        if !is_staged {
-            self.uploads.insert(fetch, None);
-        }
-    }
-
-    fn read_body(
-        &self,
-        namespace: NamespaceId,
-        key: &[u8],
-        dot: Dot,
-        offset: u64,
-    ) -> Option<Bytes> {
-        let found = self.durable.row(namespace, key).ok()?.filter(|found| found.dot == dot)?;
-        let FoundState::Large { body, .. } = found.state else { return None };
-        let index = u32::try_from(offset / CHUNK_BYTES as u64).ok()?;
-        self.durable.chunk(body, index).ok()?
+        done.answer
     }
 }
 
+/// The state of a store of which all is durable.
+pub(crate) fn durable_state<E: Engine>(committer: &mut Committer<E>) -> StoreState
+where
+    E::Snapshot: Clone,
+{
+    let view = committer.view();
+    let (vector, promise) = (view.vector().clone(), committer.clock());
+    let members = Arc::clone(view.members());
+    StoreState { visible: vector.clone(), durable: vector, promise, members }
+}
+
 /// A local write with its value, if that fits a row.
-fn whole<S: Snapshot>(view: &View<S>, write: kv_core::changes::Change) -> Row {
+pub(crate) fn whole<S: Snapshot>(view: &View<S>, write: Change) -> Row {
     let body = match write.found.state {
         FoundState::Large { body, len, .. } if len <= CHUNK_BYTES as u64 => Some(body),
         _ => None,
@@ -325,17 +166,4 @@ fn whole<S: Snapshot>(view: &View<S>, write: kv_core::changes::Change) -> Row {
         row.content = Content::Value(value);
     }
     row
-}
-
-/// What became of the remote operations; none if one of them could not be made.
-fn applied(results: Vec<Result<Outcome, WriteError>>) -> Option<Vec<Applied>> {
-    let mut all = Vec::with_capacity(results.len());
-    for result in results {
-        match result {
-            Ok(Outcome::Applied(applied)) => all.push(applied),
-            Ok(_) => {}
-            Err(_) => return None,
-        }
-    }
-    Some(all)
 }

@@ -96,6 +96,15 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// Whether it reads durable state and changes nothing: whoever has readers beside the writer may
+    /// give it to one.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self, Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. })
+    }
+}
+
 /// A row to be applied.
 #[derive(Debug)]
 pub struct ToApply {
@@ -222,6 +231,12 @@ pub enum Channel {
     CatchUp,
     /// Bytes of large bodies.
     Body,
+}
+
+impl Channel {
+    /// All of them, the most urgent first.
+    pub const ALL: [Channel; 4] =
+        [Channel::Control, Channel::Live, Channel::CatchUp, Channel::Body];
 }
 
 /// A message to be sent.

@@ -35,9 +35,10 @@ const BANNED: [(&str, &str); 7] = [
     ("libsqlite3-sys", "redb is the engine"),
 ];
 
-/// Crates that may be there in two versions, while others move from one to the next: syn, and hashbrown
-/// below the dashmap that governor (of benches) keeps its keys in.
-const IN_TWO_VERSIONS: [&str; 2] = ["hashbrown", "syn"];
+/// Crates that may be there in two versions, while others move from one to the next: syn; hashbrown
+/// below the dashmap that governor (of benches) keeps its keys in; below ring, which is under all TLS,
+/// getrandom and (on Windows) windows-sys; and bit-vec below rcgen (of tests).
+const IN_TWO_VERSIONS: [&str; 5] = ["bit-vec", "getrandom", "hashbrown", "syn", "windows-sys"];
 
 #[derive(Deserialize)]
 struct Metadata {

@@ -108,6 +108,11 @@ impl Core {
         }
     }
 
+    /// For how long nothing of an origin came although more of it is there; none if nothing is missing.
+    pub(super) fn late(&self, origin: OriginId) -> Option<Duration> {
+        self.lag.get(&origin).map(|lag| self.now.mono.saturating_sub(lag.since))
+    }
+
     fn ask_writer(&mut self, origin: OriginId) {
         let writes = |link: &crate::link::Link| {
             link.hello.as_ref().is_some_and(|hello| hello.origins.contains(&origin))

@@ -9,45 +9,53 @@ use crate::{
 
 impl Core {
     pub(super) fn next_message(&mut self, peer: MemberId) -> Option<Transmit> {
+        Channel::ALL.into_iter().find_map(|channel| self.next_message_on(peer, channel))
+    }
+
+    pub(super) fn next_message_on(&mut self, peer: MemberId, channel: Channel) -> Option<Transmit> {
         if self.halted.is_some() {
             return None;
         }
+        let link = self.links.get(&peer)?;
+        let boots = Boots { from: self.config.boot, to: link.boot };
+        if channel != Channel::Control {
+            link.hello.as_ref()?;
+        }
+        let bytes = match channel {
+            Channel::Control => encode(boots, &self.next_control(peer)?),
+            Channel::Live => {
+                let (first, rows) = self.next_live(peer)?;
+                Frame::live(boots, first, &rows).finish()
+            }
+            Channel::CatchUp => {
+                let page = self.links.get_mut(&peer)?.pages.pop_front();
+                encode(boots, &page.or_else(|| self.next_of_verify(peer))?)
+            }
+            Channel::Body => {
+                let piece = self.links.get_mut(&peer)?.pieces.pop_front()?;
+                self.read_body(peer);
+                encode(boots, &piece)
+            }
+        };
+        Some(Transmit { channel, bytes })
+    }
+
+    fn next_control(&mut self, peer: MemberId) -> Option<Message> {
         let now = self.now.mono;
         let link = self.links.get_mut(&peer)?;
-        let boots = Boots { from: self.config.boot, to: link.boot };
-        let control = |message: &Message| {
-            Some(Transmit { channel: Channel::Control, bytes: encode(boots, message) })
-        };
         if link.say_hello {
             link.say_hello = false;
             link.hello_at = now;
-            return control(&Message::Hello(self.our_hello()));
+            return Some(Message::Hello(self.our_hello()));
         }
         if link.say_removed && link.boot != 0 {
             link.say_removed = false;
-            return control(&Message::Removed);
+            return Some(Message::Removed);
         }
         link.hello.as_ref()?;
         if link.say_heads {
-            return control(&Message::Heads(self.our_heads(peer)));
+            return Some(Message::Heads(self.our_heads(peer)));
         }
-        if let Some(message) = link.control.pop_front() {
-            return control(&message);
-        }
-        if let Some((first, rows)) = self.next_live(peer) {
-            let bytes = Frame::live(boots, first, &rows).finish();
-            return Some(Transmit { channel: Channel::Live, bytes });
-        }
-        let link = self.links.get_mut(&peer)?;
-        if let Some(page) = link.pages.pop_front() {
-            return Some(Transmit { channel: Channel::CatchUp, bytes: encode(boots, &page) });
-        }
-        if let Some(message) = self.next_of_verify(peer) {
-            return Some(Transmit { channel: Channel::CatchUp, bytes: encode(boots, &message) });
-        }
-        let link = self.links.get_mut(&peer)?;
-        let piece = link.pieces.pop_front()?;
-        self.read_body(peer);
-        Some(Transmit { channel: Channel::Body, bytes: encode(boots, &piece) })
+        link.control.pop_front()
     }
 }

@@ -37,9 +37,10 @@ impl World {
             self.start(node)?;
         }
         // What one has whom not all know may be lost with it: it may be heard by nobody.
-        let steady = self.steady();
-        for node in steady.iter().filter(|node| self.is_known_to_all(**node)) {
-            self.model.secure(&self.nodes[*node].vector());
+        let mut steady = self.steady();
+        steady.retain(|node| self.is_known_to_all(*node));
+        for node in steady {
+            self.model.secure(&self.nodes[node].vector());
         }
         for from in self.running() {
             for to in self.running().into_iter().filter(|to| *to != from) {

@@ -1,0 +1,334 @@
+//! The task that owns the core: tells it what happened, and hands on what it wants done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kv_core::{Hlc, MemberId, Members, Store, env::Environment, operation::Applied};
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{self, UnboundedReceiver},
+        oneshot, watch,
+    },
+    task::JoinSet,
+};
+
+use super::{
+    AskError, Config, StartError, Status,
+    accept::Door,
+    dial::Dialler,
+    link::{Ended, GOING, Link, Proven},
+    socket::{Port, transport},
+    store::{StorePort, Told},
+    tls::Tls,
+};
+use crate::{Channel, Config as CoreConfig, Core, Event, Now, Verdict};
+
+mod answers;
+mod links;
+
+use links::Attempts;
+
+/// How many messages from peers may wait for the core, of all links together.
+const INPUTS: usize = 64;
+
+/// How many things are told to the core before what it wants is done.
+const INPUTS_AT_ONCE: usize = 64;
+
+/// How many messages of a channel are taken out for one peer before the others have their turn.
+const MESSAGES_AT_ONCE: usize = 16;
+
+/// What links and attempts tell.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A link can come up: its peer has proven who it is.
+    Up(Proven),
+    /// A peer was dialled in vain.
+    NotReached { peer: MemberId, ended: Ended },
+    /// A message came.
+    Received { from: MemberId, number: u64, bytes: Bytes },
+    /// A link has come to its end.
+    Down { peer: MemberId, number: u64, ended: Ended },
+}
+
+/// What the replica's owner asks.
+#[derive(Debug)]
+pub(super) enum Query {
+    Status(oneshot::Sender<Status>),
+    Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
+}
+
+pub(super) struct Driver {
+    core: Core,
+    config: Config,
+    store: StorePort,
+    told: UnboundedReceiver<Told>,
+    inputs: mpsc::Receiver<Input>,
+    /// Is handed to each task that tells something.
+    sender: mpsc::Sender<Input>,
+    queries: mpsc::Receiver<Query>,
+    closing: watch::Receiver<bool>,
+    port: Port,
+    dialler: Dialler,
+    door: Arc<Door>,
+    /// Told when there is room on a link, or more to be taken out for one.
+    room: Arc<Notify>,
+    tasks: JoinSet<()>,
+    links: BTreeMap<MemberId, Link>,
+    attempts: BTreeMap<MemberId, Attempts>,
+    /// Who asked for a verification.
+    verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
+    /// As the store last said.
+    members: Arc<Members>,
+    /// Whom to dial is to be looked at.
+    dial: bool,
+    rows_taken: u64,
+    last_link: u64,
+    /// The store is replicated no more.
+    is_over: bool,
+}
+
+impl Driver {
+    /// Begins to replicate a store; gives the port back if that fails.
+    pub(super) async fn start(
+        config: Config,
+        store: Store,
+        tls: Arc<Tls>,
+        port: Port,
+        queries: mpsc::Receiver<Query>,
+        closing: watch::Receiver<bool>,
+    ) -> Result<Driver, (StartError, Port)> {
+        let boot = match boot(&*config.environment) {
+            Ok(boot) => boot,
+            Err(error) => return Err((error, port)),
+        };
+        let opened = tokio::task::spawn_blocking(move || StorePort::open(store)).await;
+        let (store, mut told) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err((error, port)),
+            Err(error) => return Err((StartError::System(format!("thread: {error}")), port)),
+        };
+        let Some(Told::Began(state, origins)) = told.recv().await else {
+            return Err((StartError::Store(kv_core::WriteError::Closed), port));
+        };
+        let core = CoreConfig {
+            cluster: config.cluster,
+            member: config.member,
+            origins,
+            boot,
+            ring_bytes: config.tuning.ring_bytes,
+            burst_rows: config.tuning.burst_rows,
+            max_ahead_ms: config.tuning.max_ahead_ms,
+        };
+        let members = Arc::clone(&state.members);
+        let core = Core::new(core, now(&*config.environment), *state);
+        let (sender, inputs) = mpsc::channel(INPUTS);
+        let door = Door::new(config.cluster, &config.tuning);
+        let dialler = Dialler {
+            endpoint: port.endpoint(),
+            tls,
+            transport: transport(&config.tuning),
+            patience: config.tuning.handshake,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&door).keep(port.endpoint(), sender.clone()));
+        Ok(Driver {
+            core,
+            config,
+            store,
+            told,
+            inputs,
+            sender,
+            queries,
+            closing,
+            port,
+            dialler,
+            door,
+            room: Arc::new(Notify::new()),
+            tasks,
+            links: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            verifying: BTreeMap::new(),
+            members,
+            dial: true,
+            rows_taken: 0,
+            last_link: 0,
+            is_over: false,
+        })
+    }
+
+    /// Runs until it is told to close, or its owner is gone.
+    pub(super) async fn run(mut self) {
+        let (mut inputs, mut told) = (Vec::new(), Vec::new());
+        loop {
+            self.pump();
+            let timer = sleep_until(self.core.poll_timeout(), self.now().mono);
+            tokio::select! {
+                _some = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
+                _some = self.told.recv_many(&mut told, INPUTS_AT_ONCE) => {}
+                Some(query) = self.queries.recv() => self.answer(query),
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        tracing::error!(%error, "a task of replication panicked");
+                    }
+                }
+                () = self.room.notified() => {}
+                () = timer => {}
+                _closed = self.closing.changed() => break,
+            }
+            told.drain(..).for_each(|told| self.hear(told));
+            if self.is_over {
+                tracing::warn!("the store was closed: this location replicates no more");
+                break;
+            }
+            inputs.drain(..).for_each(|input| self.take(input));
+            let now = self.now();
+            self.core.handle_timeout(now);
+        }
+        self.close().await;
+    }
+
+    async fn close(self) {
+        let Driver { store, port, dialler, mut tasks, links, inputs, queries, .. } = self;
+        // Who asks or tells from here on hears at once that nobody is there.
+        drop((inputs, queries));
+        links.values().for_each(|link| link.close(GOING, "this location goes down"));
+        if let Err(error) = tokio::task::spawn_blocking(|| store.close()).await {
+            tracing::error!(%error, "the store was not let go");
+        }
+        tasks.shutdown().await;
+        drop((links, dialler));
+        port.close().await;
+    }
+
+    fn now(&self) -> Now {
+        now(&*self.config.environment)
+    }
+
+    /// Tells the core what the store said.
+    fn hear(&mut self, told: Told) {
+        let event = match told {
+            Told::Event(event) => event,
+            Told::Began(..) => return,
+            Told::Ended => {
+                self.is_over = true;
+                self.store.has_ended();
+                return;
+            }
+        };
+        match &event {
+            Event::Synced(state) | Event::WentBack(state) => {
+                self.dial |= self.members != state.members;
+                self.members = Arc::clone(&state.members);
+            }
+            Event::Wrote(rows) => self.store.taken(rows),
+            Event::Applied { results: Some(results), .. } => {
+                let is_row = |applied: &&Applied| {
+                    matches!(applied, Applied::Won { .. } | Applied::Lost | Applied::Dropped)
+                };
+                self.rows_taken += results.iter().filter(is_row).count() as u64;
+            }
+            _ => {}
+        }
+        self.tell(event);
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.now();
+        self.core.handle_event(now, event);
+    }
+
+    /// Takes what a link or an attempt told.
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Received { from, number, bytes } => {
+                if self.links.get(&from).is_some_and(|link| link.number == number) {
+                    self.tell(Event::Received { from, bytes });
+                }
+            }
+            Input::Up(proven) => self.up(proven),
+            Input::NotReached { peer, ended } => self.not_reached(peer, &ended),
+            Input::Down { peer, number, ended } => self.down(peer, number, &ended),
+        }
+    }
+
+    /// Hands on what the core wants done.
+    fn pump(&mut self) {
+        self.transmit();
+        let mut is_asked = false;
+        while let Some(work) = self.core.poll_work() {
+            is_asked |= !work.is_read();
+            self.store.ask(work);
+        }
+        if is_asked {
+            self.store.wake();
+        }
+        while let Some(notice) = self.core.poll_event() {
+            self.notice(&notice);
+        }
+        if self.core.halted().is_some() {
+            self.halt();
+        } else if std::mem::take(&mut self.dial) {
+            self.dial_whom_it_lacks();
+        }
+        // Who replicates no more does not hear what would hold a tombstone.
+        let watermark =
+            if self.core.halted().is_some() { Hlc::ZERO } else { self.core.watermark() };
+        self.store.set_watermark(&self.members, watermark);
+    }
+
+    /// Takes out messages where there is room for them.
+    fn transmit(&mut self) {
+        let mut is_more = false;
+        for (peer, link) in &self.links {
+            for channel in Channel::ALL {
+                let mut left = MESSAGES_AT_ONCE;
+                while left > 0 && link.has_room(channel) {
+                    let Some(message) = self.core.poll_transmit_on(*peer, channel) else { break };
+                    link.send(channel, message.bytes);
+                    left -= 1;
+                }
+                is_more |= left == 0;
+            }
+        }
+        if is_more {
+            self.room.notify_one();
+        }
+    }
+
+    /// Whom this location wants links with.
+    fn wanted(&self) -> BTreeSet<MemberId> {
+        let members = self.members.current().map(|member| member.id);
+        let bootstrap = self.config.bootstrap.iter().map(|(member, _)| *member);
+        let has_left = |id: &MemberId| self.members.get(*id).is_some_and(|member| member.removed);
+        let mut wanted: BTreeSet<_> = members.chain(bootstrap).filter(|id| !has_left(id)).collect();
+        wanted.remove(&self.config.member);
+        wanted
+    }
+}
+
+fn now(environment: &dyn Environment) -> Now {
+    Now { mono: environment.monotonic(), wall_ms: environment.now_ms() }
+}
+
+/// A number that no other start of this location uses; not 0.
+fn boot(environment: &dyn Environment) -> Result<u64, StartError> {
+    let id = environment
+        .random_id()
+        .map_err(|error| StartError::System(format!("randomness: {error}")))?;
+    let first = id.first_chunk().copied().expect("an id has 16 bytes");
+    Ok(u64::from_be_bytes(first).max(1))
+}
+
+/// Returns at a time of the monotonic clock; never if there is none.
+async fn sleep_until(at: Option<Duration>, now: Duration) {
+    match at {
+        // The timer counts in milliseconds, and the core's times should have come when it is asked.
+        Some(at) => tokio::time::sleep(at.saturating_sub(now)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,35 @@
+//! How fast one peer is sent what is not urgent.
+
+use std::num::NonZeroU32;
+
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+
+use crate::MAX_MESSAGE_BYTES;
+
+/// Lets so many bytes a second through.
+#[derive(Debug)]
+pub(super) struct Pace {
+    limiter: DefaultDirectRateLimiter,
+    clock: DefaultClock,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_per_second: NonZeroU32) -> Pace {
+        let message = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
+        let burst = bytes_per_second.max(NonZeroU32::new(message).unwrap_or(NonZeroU32::MAX));
+        let quota = Quota::per_second(bytes_per_second).allow_burst(burst);
+        Pace { limiter: RateLimiter::direct(quota), clock: DefaultClock::default() }
+    }
+
+    /// Waits until a message of so many bytes may go.
+    pub(super) async fn wait(&self, bytes: usize) {
+        let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) else { return };
+        // More than a burst is no message; it is not held up.
+        while let Ok(Err(not_until)) = self.limiter.check_n(bytes) {
+            tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
+        }
+    }
+}

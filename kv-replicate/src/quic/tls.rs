@@ -1,0 +1,238 @@
+//! Who a peer is: mutual TLS 1.3, with the member's id in the certificate.
+
+use std::sync::Arc;
+
+use kv_core::MemberId;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    server::{
+        ParsedCertificate, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+
+use super::{Config, StartError};
+
+/// The protocol that links speak.
+const ALPN: &[u8] = b"waypost/1";
+
+/// What the URI of a member begins with.
+const SCHEME: &str = "waypost:";
+
+/// The URI that a member's certificate has among its subject's alternative names.
+#[must_use]
+pub fn member_uri(cluster: [u8; 16], member: MemberId) -> String {
+    // Both are 128 bits, and written in the same way.
+    format!("{SCHEME}{}/{member}", MemberId(cluster))
+}
+
+/// The member of a cluster that a certificate names, whoever issued it; none if it names none, or
+/// several.
+fn member_of(certificate: &CertificateDer<'_>, cluster: [u8; 16]) -> Option<MemberId> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = certificate.valid_uri_names().filter_map(|uri| uri.strip_prefix(SCHEME));
+    let (name, other) = (names.next()?, names.next());
+    let (its_cluster, member) = name.split_once('/').filter(|_| other.is_none())?;
+    let is_ours = its_cluster.parse().is_ok_and(|id: MemberId| id.0 == cluster);
+    member.parse().ok().filter(|_| is_ours)
+}
+
+/// Who a connection's peer has proven to be.
+pub(super) fn proven(connection: &quinn::Connection, cluster: [u8; 16]) -> Option<MemberId> {
+    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    member_of(identity.first()?, cluster)
+}
+
+/// What TLS needs to make links.
+pub(super) struct Tls {
+    cluster: [u8; 16],
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    server: Arc<QuicServerConfig>,
+}
+
+impl Tls {
+    /// Checks what a configuration names.
+    pub(super) fn new(config: &Config) -> Result<Tls, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError::Identity(error.to_string());
+        let identity = &config.identity;
+        let chain: Vec<_> = identity.chain.iter().cloned().map(CertificateDer::from).collect();
+        let key = PrivateKeyDer::try_from(identity.key.clone()).map_err(|error| failed(&error))?;
+        let own = chain.first().and_then(|own| member_of(own, config.cluster));
+        if own != Some(config.member) {
+            let wanted = member_uri(config.cluster, config.member);
+            return Err(failed(&format!("it does not name this location, {wanted}")));
+        }
+        let mut roots = RootCertStore::empty();
+        for authority in &identity.authorities {
+            let authority = CertificateDer::from(authority.clone());
+            roots.add(authority).map_err(|error| failed(&error))?;
+        }
+        let provider = Arc::new(ring::default_provider());
+        let roots = Arc::new(roots);
+        let inner =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        let inner = inner.build().map_err(|error| failed(&error))?;
+        let verifier = Arc::new(DiallerVerifier { inner, cluster: config.cluster });
+        let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .and_then(|builder| {
+                builder
+                    .with_client_cert_verifier(verifier)
+                    .with_single_cert(chain.clone(), key.clone_key())
+            })
+            .map_err(|error| failed(&error))?;
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        // Links live long; and who comes back proves anew who it is.
+        server.send_tls13_tickets = 0;
+        server.max_early_data_size = 0;
+        let server = QuicServerConfig::try_from(server).map_err(|error| failed(&error))?;
+        let cluster = config.cluster;
+        let tls = Tls { cluster, provider, roots, chain, key, server: Arc::new(server) };
+        tls.client(config.member).map_err(|error| failed(&error))?;
+        Ok(tls)
+    }
+
+    /// For those who dial.
+    pub(super) fn server(&self) -> Arc<QuicServerConfig> {
+        Arc::clone(&self.server)
+    }
+
+    /// To dial one member, and nobody else.
+    pub(super) fn client(&self, member: MemberId) -> Result<Arc<QuicClientConfig>, Error> {
+        let verifier = DialledVerifier {
+            provider: Arc::clone(&self.provider),
+            roots: Arc::clone(&self.roots),
+            cluster: self.cluster,
+            member,
+        };
+        let mut client = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = Resumption::disabled();
+        let client = QuicClientConfig::try_from(client);
+        client.map(Arc::new).map_err(|error| Error::General(error.to_string()))
+    }
+}
+
+fn refused() -> Error {
+    Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+}
+
+/// Lets in who has a certificate of the cluster that names a member.
+#[derive(Debug)]
+struct DiallerVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    cluster: [u8; 16],
+}
+
+impl ClientCertVerifier for DiallerVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        member_of(end_entity, self.cluster).ok_or_else(refused)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Accepts the member that was dialled, wherever it is reached: its name is its id.
+#[derive(Debug)]
+struct DialledVerifier {
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+    cluster: [u8; 16],
+    member: MemberId,
+}
+
+impl ServerCertVerifier for DialledVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        if member_of(end_entity, self.cluster) != Some(self.member) {
+            return Err(refused());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

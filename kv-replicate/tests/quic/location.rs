@@ -1,0 +1,225 @@
+//! A location of a test: a store, and what replicates it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kv_core::{Attributes, MemberId, NamespaceId, Operation, Options, Store};
+use kv_replicate::quic::{Config, Replica, Status, Tuning};
+
+use crate::authority::{Authority, CLUSTER};
+
+/// How long a condition may take to come true on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The namespace that tests write to.
+pub(crate) const NAMESPACE: NamespaceId = NamespaceId([0x4e; 16]);
+
+pub(crate) struct Location {
+    pub(crate) member: MemberId,
+    store: Option<Store>,
+    pub(crate) replica: Option<Replica>,
+    pub(crate) address: SocketAddr,
+    directory: tempfile::TempDir,
+}
+
+pub(crate) fn member(number: u8) -> MemberId {
+    MemberId([number; 16])
+}
+
+/// What tests go by: nothing waits for long.
+pub(crate) fn quick() -> Tuning {
+    Tuning {
+        dial_patience: Duration::from_millis(300),
+        retry_first: Duration::from_millis(20),
+        retry_most: Duration::from_millis(500),
+        ..Tuning::default()
+    }
+}
+
+pub(crate) fn config(authority: &Authority, number: u8, listen: SocketAddr) -> Config {
+    let identity = authority.identity(member(number));
+    let mut config = Config::new(listen, CLUSTER, member(number), identity);
+    config.tuning = quick();
+    config
+}
+
+fn open(directory: &tempfile::TempDir) -> Store {
+    Options::new().replicated(true).cache_bytes(8 << 20).open(directory.path()).unwrap()
+}
+
+pub(crate) fn anywhere() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// An address that no other location of any test has, where the system has more than one of its own: a
+/// port that was given back is not taken by another test before it is wanted again.
+fn nowhere_else() -> SocketAddr {
+    static LAST: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high | 0x80, low, LAST.fetch_add(1, Ordering::Relaxed));
+    let is_there = std::net::UdpSocket::bind((own, 0)).is_ok();
+    if is_there { (own, 0).into() } else { anywhere() }
+}
+
+impl Location {
+    /// A location with an empty store, that knows the sponsor if there is one.
+    pub(crate) async fn new(authority: &Authority, number: u8, sponsor: Option<&Location>) -> Self {
+        Location::with(authority, number, sponsor, |_| {}).await
+    }
+
+    pub(crate) async fn with(
+        authority: &Authority,
+        number: u8,
+        sponsor: Option<&Location>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        let mut config = config(authority, number, nowhere_else());
+        let of = |sponsor: &Location| (sponsor.member, vec![sponsor.address.to_string()]);
+        config.bootstrap = sponsor.map(of).into_iter().collect();
+        change(&mut config);
+        let replica = Replica::start(config, store.clone()).await.unwrap();
+        let address = replica.local_address();
+        Location {
+            member: member(number),
+            store: Some(store),
+            replica: Some(replica),
+            address,
+            directory,
+        }
+    }
+
+    /// The first of a cluster: a member of its own.
+    pub(crate) async fn first(authority: &Authority, number: u8) -> Self {
+        let location = Location::new(authority, number, None).await;
+        location.found();
+        location
+    }
+
+    /// Makes the cluster, of which this is the first.
+    pub(crate) fn found(&self) {
+        self.add(self);
+        let (account, title) = (String::new(), "tests".to_owned());
+        self.run(Operation::CreateNamespace { account, title, id: Some(NAMESPACE) });
+    }
+
+    pub(crate) fn replica(&self) -> &Replica {
+        self.replica.as_ref().unwrap()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    pub(crate) fn run(&self, operation: Operation) {
+        self.store().submit(operation).unwrap().wait().unwrap();
+    }
+
+    /// Makes another a member.
+    pub(crate) fn add(&self, other: &Location) {
+        self.add_at(other, other.address);
+    }
+
+    /// Makes another a member, that is reached at this address.
+    pub(crate) fn add_at(&self, other: &Location, address: SocketAddr) {
+        self.run(Operation::PutMember {
+            id: other.member,
+            origins: other.store().origins(),
+            name: other.member.to_string(),
+            addresses: vec![address.to_string()],
+        });
+    }
+
+    pub(crate) fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.store().put(NAMESPACE, key, value).unwrap();
+    }
+
+    /// Puts the numbers up to `count`, each under a key of its own, a few hundred in a commit.
+    pub(crate) fn put_many(&self, prefix: &str, count: u32) {
+        for some in (0..count).collect::<Vec<_>>().chunks(256) {
+            let put = |number: &u32| {
+                let mut upload = self.store().upload();
+                assert!(upload.push(number.to_string().as_bytes()).unwrap().is_empty());
+                let (_inline, body) = upload.finish();
+                let (key, attributes) =
+                    (format!("{prefix} {number}").into(), Attributes::default());
+                let put = Operation::Put { namespace: NAMESPACE, key, body, attributes };
+                self.store().submit(put).unwrap()
+            };
+            let tickets: Vec<_> = some.iter().map(put).collect();
+            tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        }
+    }
+
+    pub(crate) fn get(&self, key: impl AsRef<[u8]>) -> Option<Bytes> {
+        let entry = self.store().get(NAMESPACE, key).unwrap();
+        entry.map(|entry| entry.body.read().unwrap())
+    }
+
+    pub(crate) async fn status(&self) -> Status {
+        self.replica().status().await.unwrap()
+    }
+
+    /// Ends the replica and the store, as a clean stop does.
+    pub(crate) async fn stop(&mut self) {
+        self.replica.take().unwrap().close().await;
+        self.store.take().unwrap().close().unwrap();
+    }
+
+    /// Starts anew what was stopped, where it was, and knowing only what its store knows.
+    pub(crate) async fn start(&mut self, authority: &Authority, number: u8) {
+        self.start_with(authority, number, |_| {}).await;
+    }
+
+    pub(crate) async fn start_with(
+        &mut self,
+        authority: &Authority,
+        number: u8,
+        change: impl FnOnce(&mut Config),
+    ) {
+        // Its directory is free once the last handle is gone.
+        drop(self.store.take());
+        let store = open(&self.directory);
+        let mut config = config(authority, number, self.address);
+        change(&mut config);
+        self.replica = Some(Replica::start(config, store.clone()).await.unwrap());
+        self.store = Some(store);
+    }
+
+    pub(crate) async fn wait_for(&self, key: &str, value: &[u8]) {
+        wait_until(&format!("{key} is at {}", self.member), async || {
+            self.get(key).is_some_and(|found| found == value)
+        })
+        .await;
+    }
+
+    pub(crate) async fn wait_until_joined(&self) {
+        wait_until("it has joined", async || self.status().await.is_joined).await;
+    }
+}
+
+/// A cluster of so many locations, all joined through the first.
+pub(crate) async fn cluster(authority: &Authority, size: u8) -> Vec<Location> {
+    let mut all = vec![Location::first(authority, 1).await];
+    for number in 2..=size {
+        let new = Location::new(authority, number, Some(&all[0])).await;
+        all[0].add(&new);
+        new.wait_until_joined().await;
+        all.push(new);
+    }
+    all
+}
+
+pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "in vain: until {what}");
+}

@@ -1,0 +1,10 @@
+//! Replicas over real sockets.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod authority;
+mod converge;
+mod location;
+mod raw;
+mod refuse;
+mod relay;
+mod stop;

@@ -1,0 +1,163 @@
+//! Stopping, starting again, and leaving.
+
+use std::{net::UdpSocket, sync::Arc, time::Duration};
+
+use kv_core::Operation;
+use kv_replicate::{
+    CLOSED, Notice,
+    quic::{AskError, Replica},
+};
+
+use crate::{
+    authority::Authority,
+    location::{Location, anywhere, cluster, config, member, wait_until},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_location_goes_on_from_what_is_durable() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    all[0].put_many("before", 300);
+    all[1].wait_for("before 299", b"299").await;
+    wait_until("it is durable", async || {
+        let vectors = [&all[0], &all[1]].map(|found| found.store().durable_view().vector().clone());
+        vectors[0] == vectors[1]
+    })
+    .await;
+    all[1].stop().await;
+    all[0].put_many("meanwhile", 50);
+    all[1].start(&authority, 2).await;
+    all[1].wait_for("meanwhile 49", b"49").await;
+    let status = all[1].status().await;
+    assert!(status.is_joined && status.rows_taken <= 60, "only what it lacked: {status:?}");
+    all[1].put("after", "it");
+    all[0].wait_for("after", b"it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_close_frees_the_port_and_leaves_the_store_open() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    for _ in 0..3 {
+        let replica = all[0].replica.take().unwrap();
+        replica.close().await;
+        drop(UdpSocket::bind(all[0].address).expect("the port is free"));
+        all[0].put("alone", "still");
+        all[0].store().close().unwrap();
+        all[0].start(&authority, 1).await;
+    }
+    all[0].put("again", "linked");
+    all[1].wait_for("again", b"linked").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_store_is_closed_ends() {
+    let authority = Authority::new();
+    let location = Location::first(&authority, 1).await;
+    location.store().close().unwrap();
+    wait_until("it has ended", async || {
+        matches!(location.replica().status().await, Err(AskError::Closed))
+    })
+    .await;
+    drop(UdpSocket::bind(location.address));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_replicated_by_the_last_who_began() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    let mut config = config(&authority, 1, anywhere());
+    config.bootstrap = vec![(member(2), vec![all[1].address.to_string()])];
+    let last = Replica::start(config, all[0].store().clone()).await.unwrap();
+    let first = all[0].replica.replace(last).unwrap();
+    wait_until("the one before has ended", async || {
+        matches!(first.status().await, Err(AskError::Closed))
+    })
+    .await;
+    first.close().await;
+    all[0].put("by", "the last");
+    all[1].wait_for("by", b"the last").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_while_away_is_told_and_replicates_no_more() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    all[1].stop().await;
+    all[0].run(Operation::RemoveMember { id: member(2) });
+    all[1].start(&authority, 2).await;
+    wait_until("it knows", async || all[1].status().await.halted.is_some()).await;
+    let halted = all[1].status().await.halted.unwrap();
+    assert!(halted.contains("removed"), "{halted}");
+    assert_eq!(all[1].replica().verify(member(1)).await, Err(AskError::Halted));
+    assert_eq!(all[0].status().await.halted, None);
+    all[1].stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_while_linked_is_told_at_once() {
+    let authority = Authority::new();
+    let (told, notices) = std::sync::mpsc::channel();
+    let first = Location::first(&authority, 1).await;
+    let second = Location::with(&authority, 2, Some(&first), |config| {
+        config.on_notice = Some(Arc::new(move |notice| drop(told.send(notice.clone()))));
+    })
+    .await;
+    first.add(&second);
+    second.wait_until_joined().await;
+    first.run(Operation::RemoveMember { id: member(2) });
+    wait_until("it knows", async || second.status().await.halted.is_some()).await;
+    wait_until("it has no link", async || {
+        let status = second.status().await;
+        status.peers.values().all(|peer| !peer.is_connected)
+    })
+    .await;
+    let notices: Vec<_> = notices.try_iter().collect();
+    assert!(notices.contains(&Notice::Joined), "{notices:?}");
+    assert!(matches!(notices.last(), Some(Notice::Halted(_))), "{notices:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_removed_member_is_closed_without_any_further_write() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 3).await;
+    all[2].put("last", "words");
+    all[0].wait_for("last", b"words").await;
+    all[1].wait_for("last", b"words").await;
+    let origins = all[2].store().origins();
+    all[2].stop().await;
+    all[0].run(Operation::RemoveMember { id: member(3) });
+    for location in &all[..2] {
+        wait_until("its origins are closed", async || {
+            let view = location.store().durable_view();
+            origins.iter().all(|origin| view.vector().get(*origin) >= CLOSED)
+        })
+        .await;
+    }
+    wait_until("nobody dials it any more", async || {
+        !all[0].status().await.peers.contains_key(&member(3))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_dial_each_other_at_once_settle_on_one_link() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    for location in &mut all {
+        location.stop().await;
+    }
+    for (location, number) in all.iter_mut().zip(1..) {
+        location
+            .start_with(&authority, number, |config| {
+                config.tuning.dial_patience = Duration::ZERO;
+            })
+            .await;
+    }
+    all[0].put("one", "1");
+    all[1].put("two", "2");
+    all[0].wait_for("two", b"2").await;
+    all[1].wait_for("one", b"1").await;
+    let status = all[0].status().await;
+    assert!(status.peers[&member(2)].is_connected, "{status:?}");
+}
