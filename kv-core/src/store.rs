@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError};
 
 use crate::{
-    NamespaceId,
+    NamespaceId, OriginId,
     body::{Bodies, BodyReader, ChunkSource, NewBody, Upload},
     commit::Committer,
     engine::{
@@ -49,6 +49,7 @@ struct Shared {
     bodies: Arc<Bodies>,
     engine: Arc<RedbEngine>,
     options: Options,
+    origins: [OriginId; 2],
     messages: Sender<Message>,
     writer: Mutex<Option<JoinHandle<()>>>,
     closed: OnceLock<Result<(), WriteError>>,
@@ -116,6 +117,7 @@ impl Store {
             Committer::open(Arc::clone(&engine), &mut || options.environment.random_id())?;
         let published = Arc::new(Published::new(committer.view()));
         let bodies = Arc::clone(committer.bodies());
+        let origins = committer.origins();
         let (messages, inbox) = crossbeam_channel::bounded(options.queue_capacity);
         let writer = Writer::new(committer, Arc::clone(&published), options.clone());
         let broken = mutant::broken();
@@ -131,6 +133,7 @@ impl Store {
             bodies,
             engine,
             options,
+            origins,
             messages,
             writer: Mutex::new(Some(writer)),
             closed: OnceLock::new(),
@@ -143,6 +146,13 @@ impl Store {
     #[must_use]
     pub fn namespaces(&self) -> Arc<Namespaces> {
         Arc::clone(self.shared.published.latest.load().namespaces())
+    }
+
+    /// The origins that this store writes under: for entries with the value inline, and for those
+    /// with a large one.
+    #[must_use]
+    pub fn origins(&self) -> [OriginId; 2] {
+        self.shared.origins
     }
 
     /// The store as of its last durable commit: what may leave it for a peer. The same as
