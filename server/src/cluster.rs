@@ -11,7 +11,7 @@
 //! | [`token`] | the one-time token that a newcomer brings, as a text |
 //! | [`invitations`] | the tokens that were given out, and who used them |
 //! | [`location`] | all of a location's files, checked against each other |
-//! | [`init`], [`invite`], [`join`] | what the command line does with them |
+//! | [`mod@init`], [`mod@invite`], [`mod@join`] | what the command line does with them |
 //! | [`enrol`] | how a token becomes a certificate, over QUIC |
 //!
 //! Nothing here knows how locations converge: that is `kv-replicate`, which is given a [`Location`].

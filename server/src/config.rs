@@ -16,7 +16,10 @@ use std::{
 };
 
 use crate::{
-    cluster::{Address, Token, names},
+    cluster::{
+        Address, Token, names,
+        token::{TokenError, TokenText},
+    },
     connection::Limits,
     doors::rls::{DomainError, Domains, Fields},
 };
@@ -94,6 +97,9 @@ pub enum ConfigError {
         /// What is wrong there.
         message: String,
     },
+    /// The token of `join` is none.
+    #[error("join: {0}")]
+    Join(#[from] TokenError),
     /// A domain of Envoy makes no sense.
     #[error("{}: {source}", path.display())]
     Domain {
@@ -113,7 +119,8 @@ impl Config {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         let settings = settings.or(from_file);
         let rls = rls::load(&settings, file)?;
-        Ok(Config::new(settings, rls))
+        let join = settings.join.as_ref().map(TokenText::token).transpose()?;
+        Ok(Config { join, ..Config::new(settings, rls) })
     }
 
     /// Fills in the defaults, which the help texts repeat.
@@ -141,7 +148,7 @@ impl Config {
             listen: settings.listen.unwrap_or_default(),
             data: settings.data.unwrap_or_else(|| "waypost-data".into()),
             namespaces: titles.flat_map(|titles| titles.0).map(Title::get).collect(),
-            join: settings.join,
+            join: None,
             location: settings.location,
             advertise,
             cluster_listen,

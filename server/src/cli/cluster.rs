@@ -43,10 +43,22 @@ enum Action {
         location: Option<Name>,
         /// Where other locations reach this one; may be said several times [default: where it
         /// listens, or the name of its machine]
-        #[arg(long, env = "WAYPOST_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',')]
+        #[arg(
+            long,
+            env = "WAYPOST_ADVERTISE",
+            value_name = "HOST:PORT",
+            value_delimiter = ',',
+            hide_env_values = true
+        )]
         advertise: Vec<Address>,
         /// Where this location listens for others, on UDP
-        #[arg(long, env = "WAYPOST_CLUSTER_LISTEN", value_name = "ADDR", default_value_t = LISTEN)]
+        #[arg(
+            long,
+            env = "WAYPOST_CLUSTER_LISTEN",
+            value_name = "ADDR",
+            default_value_t = LISTEN,
+            hide_env_values = true
+        )]
         cluster_listen: SocketAddr,
         #[command(flatten)]
         data: Data,
@@ -70,7 +82,13 @@ enum Action {
 #[derive(Debug, Args)]
 struct Data {
     /// The data directory
-    #[arg(long, env = "WAYPOST_DATA", value_name = "DIR", default_value = "waypost-data")]
+    #[arg(
+        long,
+        env = "WAYPOST_DATA",
+        value_name = "DIR",
+        default_value = "waypost-data",
+        hide_env_values = true
+    )]
     data: PathBuf,
 }
 
@@ -112,7 +130,10 @@ fn init(founding: &Founding) -> Result<(), CommandError> {
     writeln!(out, "others reach it at {} (UDP); --advertise says otherwise", addresses.join(", "))?;
     writeln!(out)?;
     writeln!(out, "Keep a copy of {data}/cluster/ca.key in a safe place. Then:")?;
-    writeln!(out, "  1. here:             waypost serve --data {data}")?;
+    writeln!(
+        out,
+        "  1. here:             waypost serve --data {data} (if it runs, start it again)"
+    )?;
     writeln!(out, "  2. here:             waypost cluster invite --name LOCATION --data {data}")?;
     writeln!(out, "  3. there, in an hour: waypost serve --join TOKEN --advertise HOST:8421")?;
     Ok(())

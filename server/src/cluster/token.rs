@@ -47,6 +47,35 @@ impl Secret {
     }
 }
 
+/// A text that may be a token. Reading it is put off, so that a mistyped one is not repeated in an
+/// error of the command line: all but a letter of it would be right.
+#[derive(Clone)]
+pub struct TokenText(String);
+
+impl TokenText {
+    /// The token.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn token(&self) -> Result<Token, TokenError> {
+        self.0.parse()
+    }
+}
+
+impl FromStr for TokenText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<TokenText, Self::Err> {
+        Ok(TokenText(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(…)")
+    }
+}
+
 /// Why a text is no token. Nothing was sent to anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -11,7 +11,7 @@ use super::{
     value::{Count, Durability, Listen, LogFilter, Size, Span, Titles, text},
 };
 use crate::{
-    cluster::{Address, Token, names::Name},
+    cluster::{Address, names::Name, token::TokenText},
     doors::rls::{Fields, said::Domain},
 };
 
@@ -40,7 +40,8 @@ pub struct Settings {
     pub log: Option<LogFilter>,
 
     /// Become a member of the cluster that `waypost cluster invite` printed this token for, if this
-    /// location is not one yet
+    /// location is not one yet. (Other users of the machine can see a command line, but no
+    /// environment)
     #[arg(
         long,
         env = "WAYPOST_JOIN",
@@ -49,7 +50,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "text")]
-    pub join: Option<Token>,
+    pub join: Option<TokenText>,
 
     /// What to call this location when it joins [default: what the token says]
     #[arg(

@@ -83,8 +83,10 @@ fn a_token_that_does_not_do_is_told_in_one_line_before_anything_is_served() {
     let typo =
         format!("{}{}", &token[..token.len() - 1], if token.ends_with('a') { 'b' } else { 'a' });
     let output = run(["serve", "--data", &data, "--join", &typo]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("mistyped or cut"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    let says = text(&output.stderr);
+    assert!(says.contains("join: the token was mistyped or cut"), "{says}");
+    assert!(!says.contains(&token[20..40]), "what is right of it stays a secret: {says}");
 
     // Nobody serves there: the port is closed, and the token is as good as before.
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &token]);

@@ -1,6 +1,6 @@
 //! What the location that invites does with a request. No network; the time is told.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use kv_core::{Member, MemberId, Operation, OriginId, Store};
 use rcgen::{
@@ -176,7 +176,10 @@ fn check(request: &Request, invited: Option<&Name>, about: &About) -> Result<New
 
 /// The public key of a signing request, whose signature shows that the newcomer has the private one.
 /// Whatever else the request asks for, the certificate does not get.
-fn read_csr(csr: &Der) -> Result<PublicKey, ServeError> {
+///
+/// # Errors
+/// If it is none, or by a key of another kind.
+pub fn read_csr(csr: &Der) -> Result<PublicKey, ServeError> {
     let csr = CertificateSigningRequestDer::from(csr.0.as_slice());
     let params = CertificateSigningRequestParams::from_der(&csr)
         .map_err(|error| ServeError::Request(format!("the signing request can't be: {error}")))?;
@@ -224,5 +227,20 @@ pub fn admit_to(store: &Store, newcomer: &Newcomer) -> Result<Vec<Peer>, String>
     };
     let ticket = store.submit(operation).map_err(|error| error.to_string())?;
     ticket.wait().map_err(|error| error.to_string())?;
+    await_durable(store, newcomer.member)?;
     Ok(store.view().members().current().map(|member: &Member| Peer::of(member)).collect())
 }
+
+/// A relaxed store answers before the row survives a crash; a certificate must not come before that.
+fn await_durable(store: &Store, member: MemberId) -> Result<(), String> {
+    for _ in 0..LOOKS {
+        if store.durable_view().members().is_current(member) {
+            return Ok(());
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    Err("its row is not on the disk after 5 s".into())
+}
+
+const LOOKS: u32 = 1000;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);

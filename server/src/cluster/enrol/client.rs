@@ -58,8 +58,8 @@ pub async fn enrol(token: &Token, request: &Request) -> Result<Welcome, EnrolErr
     let config = ClientConfig::new(Arc::new(quic));
     let mut failures = Vec::new();
     for address in &token.addresses {
-        match timeout(PATIENCE, connect(address, &config)).await {
-            Ok(Ok((endpoint, connection))) => {
+        match connect(address, &config).await {
+            Ok((endpoint, connection)) => {
                 let answer = timeout(PATIENCE, exchange(&connection, request)).await;
                 connection.close(VarInt::from_u32(0), b"");
                 // So that the other side hears of the end; it would find out by itself.
@@ -71,8 +71,7 @@ pub async fn enrol(token: &Token, request: &Request) -> Result<Welcome, EnrolErr
                     Err(why) => Err(EnrolError::Broken(address.clone(), why)),
                 };
             }
-            Ok(Err(why)) => failures.push(format!("{address}: {why}")),
-            Err(_elapsed) => failures.push(format!("{address}: it does not answer")),
+            Err(why) => failures.push(format!("{address}: {why}")),
         }
     }
     Err(EnrolError::Unreachable(failures.join("; ")))
@@ -83,10 +82,11 @@ async fn connect(
     address: &Address,
     config: &ClientConfig,
 ) -> Result<(Endpoint, Connection), String> {
-    let found: Vec<SocketAddr> =
-        lookup_host(address.as_str()).await.map_err(|error| error.to_string())?.collect();
+    let found = timeout(PATIENCE, lookup_host(address.as_str())).await;
+    let found = found.map_err(|_elapsed| "its name is not found in time".to_owned())?;
+    let found = found.map_err(|error| error.to_string())?;
     let mut failure = "its name has no address".to_owned();
-    for to in found {
+    for to in found.take(HOSTS) {
         let from: SocketAddr = match to {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -99,26 +99,39 @@ async fn connect(
             let connection = connecting.await.map_err(|error| said(&error))?;
             Ok((endpoint, connection))
         };
-        match connecting.await {
-            Ok(connected) => return Ok(connected),
-            Err(why) => failure = why,
+        match timeout(PATIENCE, connecting).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(why)) => failure = why,
+            Err(_elapsed) => failure = "it does not answer".to_owned(),
         }
     }
     Err(failure)
 }
 
+/// How many addresses of one name are tried: each may take all the patience there is.
+const HOSTS: usize = 4;
+
 /// The alerts of TLS are this and their own number.
-const CRYPTO_ERRORS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
+const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
+const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
+const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
 fn said(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::TransportError(error) if CRYPTO_ERRORS.contains(&error.code.into()) => {
+    let ConnectionError::TransportError(error) = error else { return error.to_string() };
+    let why = &error.reason;
+    match u64::from(error.code) {
+        CERTIFICATE_EXPIRED => {
             format!(
-                "who answers there is not of the token's cluster, and was told nothing ({})",
-                error.reason
+                "its certificate does not hold at this machine's time: is its clock right? ({why})"
             )
         }
-        other => other.to_string(),
+        NO_APPLICATION_PROTOCOL => {
+            format!("it lets nobody in: the key of the cluster's CA is elsewhere ({why})")
+        }
+        code if ALERTS.contains(&code) => {
+            format!("who answers there is not of the token's cluster, and was told nothing ({why})")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cluster::{
     about::Peer,
     certificate::{Facts, check_issued, unix_time},
     enrol::{
-        MAX_MESSAGE_BYTES, Newcomer, Request, Response, Welcome,
+        MAX_MESSAGE_BYTES, Newcomer, Request, Response, Welcome, admit_to,
         message::{Der, decode_request, decode_response, encode},
         serve,
     },
@@ -200,4 +200,26 @@ fn messages_read_back_and_damaged_ones_are_refused_without_a_panic_or_a_secret()
     }
     assert!(decode_request(&vec![b' '; MAX_MESSAGE_BYTES + 1]).is_err());
     assert!(decode_response(b"\xff\x00").is_err());
+}
+
+#[test]
+fn a_newcomer_is_a_member_durably_also_where_the_store_is_relaxed() {
+    let (data, _) = founded(NOW);
+    let within = std::time::Duration::from_millis(20);
+    let durability = kv_core::Durability::Relaxed { within };
+    let store = kv_core::Options::new().durability(durability).open(data.path()).unwrap();
+    let (_, request) = asked(&invited(data.path(), None, NOW), 7);
+    let mut admit = |newcomer: &Newcomer| {
+        let members = admit_to(&store, newcomer)?;
+        assert!(store.durable_view().members().is_current(newcomer.member));
+        Ok(members)
+    };
+    let response = serve(&request, &mut authority(data.path()), &mut admit, NOW);
+    assert!(matches!(response, Response::Welcome(_)), "{response:?}");
+    // Another store under the same id, as of a copied directory, is refused by the store.
+    let (_, mut other) = asked(&invited(data.path(), None, NOW), 7);
+    other.origins.0[0].0[0] ^= 1;
+    let response = serve(&other, &mut authority(data.path()), &mut admit, NOW);
+    let Response::Refused(says) = response else { panic!("{response:?}") };
+    assert!(says.contains("can't be made a member: the location"), "{says}");
 }
