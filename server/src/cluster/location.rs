@@ -49,7 +49,8 @@ pub enum LoadError {
     /// The joining never came to its end.
     #[error(
         "joining the cluster was not finished: start with `waypost serve --join TOKEN` again, with \
-         the same token or a new one"
+         the same token or a new one, or remove the directory `cluster` from the data directory to \
+         be in no cluster"
     )]
     Unfinished,
     /// The certificate holds no longer.
