@@ -153,6 +153,13 @@ impl Store {
         Arc::clone(self.shared.published.latest.load().namespaces())
     }
 
+    /// The origins that this store writes under: for entries with the value inline, and for those
+    /// with a large one.
+    #[must_use]
+    pub fn origins(&self) -> [OriginId; 2] {
+        self.shared.origins
+    }
+
     /// The store as of its last durable commit: what may leave it for a peer. The same as
     /// [`Store::view`], unless the store is relaxed.
     #[must_use]
@@ -177,12 +184,6 @@ impl Store {
             status.role = Role::Closed("the store is closed".into());
         }
         status
-    }
-
-    /// The origins that the store writes under: for entries in rows, and for large bodies.
-    #[must_use]
-    pub fn origins(&self) -> [OriginId; 2] {
-        self.shared.origins
     }
 
     /// How many large bodies wait to be freed.

@@ -1,6 +1,7 @@
 //! The command line: one tool, `waypost`.
 
 mod client;
+mod cluster;
 mod namespace;
 
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
@@ -45,6 +46,8 @@ enum Command {
     Serve(Box<Serve>),
     /// Make, list, rename and drop namespaces on a running server.
     Namespace(namespace::Namespace),
+    /// Make a cluster, and invite locations into it.
+    Cluster(cluster::Cluster),
 }
 
 /// The settings of a server, and a file with more.
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve(serve) => ended(serve_with(*serve)),
         Command::Namespace(command) => ended(namespace::run(command)),
+        Command::Cluster(command) => ended(cluster::run(command)),
     }
 }
 

@@ -9,12 +9,17 @@ mod value;
 
 use std::{
     fs, io,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
+    cluster::{
+        Address, Token, names,
+        token::{TokenError, TokenText},
+    },
     connection::Limits,
     doors::rls::{DomainError, Domains, Fields},
 };
@@ -34,6 +39,14 @@ pub struct Config {
     pub data: PathBuf,
     /// Namespaces to be made at the start if they are not there, by title.
     pub namespaces: Vec<String>,
+    /// What makes this location a member of a cluster, if it is to be one.
+    pub join: Option<Token>,
+    /// What people call the location that joins.
+    pub location: Option<names::Name>,
+    /// Where others reach the location that joins, the best first.
+    pub advertise: Vec<Address>,
+    /// Where the location that joins listens for others.
+    pub cluster_listen: SocketAddr,
     /// What to log.
     pub log: LogFilter,
     /// The engine's cache, in bytes.
@@ -84,6 +97,9 @@ pub enum ConfigError {
         /// What is wrong there.
         message: String,
     },
+    /// The token of `join` is none.
+    #[error("join: {0}")]
+    Join(#[from] TokenError),
     /// A domain of Envoy makes no sense.
     #[error("{}: {source}", path.display())]
     Domain {
@@ -103,7 +119,8 @@ impl Config {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         let settings = settings.or(from_file);
         let rls = rls::load(&settings, file)?;
-        Ok(Config::new(settings, rls))
+        let join = settings.join.as_ref().map(TokenText::token).transpose()?;
+        Ok(Config { join, ..Config::new(settings, rls) })
     }
 
     /// Fills in the defaults, which the help texts repeat.
@@ -123,10 +140,18 @@ impl Config {
         let cache = settings.cache.map_or(256 << 20, Size::get);
         let limiter = settings.limiter_memory.map_or(32 << 20, Size::get);
         let queue = settings.queue.map_or(512, |count| count.get().get());
+        let cluster_listen = settings.cluster_listen.unwrap_or(names::LISTEN);
+        let advertise = settings
+            .advertise
+            .unwrap_or_else(|| names::advertised(cluster_listen).into_iter().collect());
         Config {
             listen: settings.listen.unwrap_or_default(),
             data: settings.data.unwrap_or_else(|| "waypost-data".into()),
             namespaces: titles.flat_map(|titles| titles.0).map(Title::get).collect(),
+            join: None,
+            location: settings.location,
+            advertise,
+            cluster_listen,
             log: settings.log.unwrap_or_default(),
             cache_bytes: usize::try_from(cache).unwrap_or(usize::MAX),
             durability: settings.durability.unwrap_or_default().0,

@@ -9,6 +9,7 @@
 //! | [`router`] | which door a request goes to |
 //! | [`doors`] | one module per protocol: what a request means, and the answer |
 //! | [`app`] | what every door shares: the store, the gate before its queue, the rate limits, the metrics |
+//! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how newcomers come in |
 //! | [`rate_limits`] | the table of counters, the limits that have a name |
 //!
 //! A request goes down this table and its answer comes up. A door knows the store and HTTP; it
@@ -17,6 +18,7 @@
 pub mod app;
 pub mod body;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod doors;

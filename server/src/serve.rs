@@ -1,6 +1,6 @@
 //! A server from its start to its end.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use kv_core::{Durability, OpenError, Options, Store, WriteError};
 use ratelimit::BuildError;
@@ -12,6 +12,7 @@ use tokio::{
 
 use crate::{
     app::App,
+    cluster::{self, location::LoadError},
     config::{Config, Listen},
     connection::{BindError, Listener, Server},
     doors::rls::Rls,
@@ -22,8 +23,10 @@ use crate::{
     router::Router,
 };
 
+mod membership;
 mod signals;
 
+use membership::Newcomers;
 use signals::Signals;
 
 /// Files beside connections: the store, the listener, logs.
@@ -56,6 +59,26 @@ pub enum ServeError {
         /// Why.
         source: WriteError,
     },
+    /// It did not become a member of the cluster.
+    #[error(transparent)]
+    Join(#[from] cluster::join::JoinError),
+    /// It can't be a member of the cluster as it is.
+    #[error(transparent)]
+    Cluster(#[from] LoadError),
+    /// It can't listen for other locations.
+    #[error(
+        "can't listen for other locations at {listen} (UDP): {source}; `listen` in \
+         cluster/cluster.toml says where"
+    )]
+    ClusterListen {
+        /// Where.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The founder of a cluster can't be its first member.
+    #[error("can't make this location a member of its cluster: {0}")]
+    Member(WriteError),
     /// There can be no limiter.
     #[error(transparent)]
     Limiter(BuildError),
@@ -78,6 +101,14 @@ pub enum ServeError {
 /// See [`ServeError`].
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
+    tokio::select! {
+        joined = membership::join(&config) => joined?,
+        name = signals.next() => {
+            tracing::info!("{name} before the location had joined: the next start goes on with it");
+            return Ok(());
+        }
+    }
+    let location = membership::load(&config.data)?;
     let listener = Listener::bind(&config.listen)?;
     let address = listener.address()?;
     let metrics = Arc::new(Metrics::new());
@@ -102,6 +133,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             };
             return close(closing, hurry, Duration::ZERO, config.durability).await;
         }
+    };
+    let newcomers = match &location {
+        None => None,
+        Some(location) => match Newcomers::start(location, &config.data, &store).await {
+            Ok(newcomers) => newcomers,
+            Err(error) => {
+                put_away(store, rate_limits).await?;
+                return Err(error);
+            }
+        },
     };
     if let Some(warning) = config.rls.warning() {
         tracing::warn!("{warning}");
@@ -134,6 +175,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     app.drain.close();
     accepting.await?;
+    if let Some(newcomers) = newcomers {
+        newcomers.stop().await?;
+    }
     let closing = put_away(store, rate_limits);
     let hurry = async {
         if drained {

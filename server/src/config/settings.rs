@@ -1,6 +1,6 @@
 //! Settings as they are given: none of them has to be.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use ratelimit::Algorithm;
@@ -10,7 +10,10 @@ use super::{
     limit::{NamedLimits, UpTo},
     value::{Count, Durability, Listen, LogFilter, Size, Span, Titles, text},
 };
-use crate::doors::rls::{Fields, said::Domain};
+use crate::{
+    cluster::{Address, names::Name, token::TokenText},
+    doors::rls::{Fields, said::Domain},
+};
 
 /// What was said, in one place or several. The doc texts are the help of the command line.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -35,6 +38,51 @@ pub struct Settings {
     #[arg(long, env = "WAYPOST_LOG", value_name = "FILTER", hide_env_values = true)]
     #[serde(deserialize_with = "text")]
     pub log: Option<LogFilter>,
+
+    /// Become a member of the cluster that `waypost cluster invite` printed this token for, if this
+    /// location is not one yet. (Other users of the machine can see a command line, but no
+    /// environment)
+    #[arg(
+        long,
+        env = "WAYPOST_JOIN",
+        value_name = "TOKEN",
+        help_heading = CLUSTER,
+        hide_env_values = true
+    )]
+    #[serde(deserialize_with = "text")]
+    pub join: Option<TokenText>,
+
+    /// What to call this location when it joins [default: what the token says]
+    #[arg(
+        long,
+        env = "WAYPOST_LOCATION",
+        value_name = "NAME",
+        help_heading = CLUSTER,
+        hide_env_values = true
+    )]
+    pub location: Option<Name>,
+
+    /// Where other locations reach this one, said when it joins; may be said several times [default:
+    /// where it listens for them, or the name of its machine]
+    #[arg(
+        long,
+        env = "WAYPOST_ADVERTISE",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        help_heading = CLUSTER,
+        hide_env_values = true
+    )]
+    pub advertise: Option<Vec<Address>>,
+
+    /// Where this location listens for others on UDP, said when it joins [default: 0.0.0.0:8421]
+    #[arg(
+        long,
+        env = "WAYPOST_CLUSTER_LISTEN",
+        value_name = "ADDR",
+        help_heading = CLUSTER,
+        hide_env_values = true
+    )]
+    pub cluster_listen: Option<SocketAddr>,
 
     /// Memory for the store's cache, as in 512MiB [default: 256MiB]
     #[arg(long, env = "WAYPOST_CACHE", value_name = "SIZE", help_heading = STORE, hide_env_values = true)]
@@ -231,6 +279,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
+const CLUSTER: &str = "Cluster";
 const STORE: &str = "Store";
 const LIMITS: &str = "Rate limits";
 const CONNECTIONS: &str = "Connections";
@@ -245,6 +294,10 @@ impl Settings {
             data: self.data.or(other.data),
             namespaces: self.namespaces.or(other.namespaces),
             log: self.log.or(other.log),
+            join: self.join.or(other.join),
+            location: self.location.or(other.location),
+            advertise: self.advertise.or(other.advertise),
+            cluster_listen: self.cluster_listen.or(other.cluster_listen),
             cache: self.cache.or(other.cache),
             durability: self.durability.or(other.durability),
             queue: self.queue.or(other.queue),

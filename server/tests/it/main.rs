@@ -1,5 +1,6 @@
 //! The binary as a process: its command line, its connections, its end.
 
+mod cluster;
 mod commands;
 mod connections;
 mod http;

@@ -1,0 +1,125 @@
+//! The certificate authority of a cluster: its key stays where `waypost cluster init` ran.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+};
+use rustls::pki_types::CertificateDer;
+use time::OffsetDateTime;
+
+use super::{
+    certificate::{Facts, Identity},
+    names::{ClusterId, Name, Sha256, WrongText},
+};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// How long the CA holds: there is no way to change it while the cluster runs.
+pub const CA_LIFE: u64 = 10 * 365 * DAY;
+
+/// How long the certificate of a location holds.
+pub const LIFE: u64 = 365 * DAY;
+
+/// A certificate holds from a little before it is made, for clocks that are behind.
+const BEFORE: u64 = 60 * 60;
+
+/// The CA of a cluster, with its key.
+#[derive(Debug)]
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+/// A new private key, for signatures by ECDSA over P-256.
+///
+/// # Errors
+/// If the system has no randomness.
+pub fn new_key() -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+}
+
+impl Ca {
+    /// Makes the CA of a new cluster.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn generate(cluster: ClusterId, name: &Name, now: u64) -> Result<Ca, rcgen::Error> {
+        let key = new_key()?;
+        let mut params = valid(now, CA_LIFE)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(DnType::CommonName, format!("Waypost cluster {name}"));
+        params.serial_number = Some(serial(&cluster.0, &key, now));
+        let certificate = params.self_signed(&key)?.der().clone();
+        Ok(Ca { issuer: Issuer::new(params, key), certificate })
+    }
+
+    /// Takes up a CA from its certificate and key.
+    ///
+    /// # Errors
+    /// If the key is not the certificate's, or can't be used.
+    pub fn new(certificate: CertificateDer<'static>, key: KeyPair) -> Result<Ca, WrongText> {
+        if !Facts::read(&certificate)?.is_of(&key) {
+            return Err(WrongText("it is not the key of the certificate in ca.pem".into()));
+        }
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)
+            .map_err(|error| WrongText(format!("ca.pem is not of a CA: {error}")))?;
+        Ok(Ca { issuer, certificate })
+    }
+
+    /// Its certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Its private key in PEM.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// Makes the certificate of a location, which serves and dials others with it.
+    ///
+    /// # Errors
+    /// If it can't be signed.
+    pub fn issue(
+        &self,
+        identity: Identity,
+        public_key: &impl PublicKeyData,
+        now: u64,
+    ) -> Result<CertificateDer<'static>, rcgen::Error> {
+        let mut params = valid(now, LIFE)?;
+        params.use_authority_key_identifier_extension = true;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
+        let name = format!("Waypost location {}", identity.member);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(serial(&identity.member.0, public_key, now));
+        Ok(params.signed_by(public_key, &self.issuer)?.der().clone())
+    }
+}
+
+fn valid(now: u64, life: u64) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let at = |seconds: u64| {
+        let seconds = i64::try_from(seconds).map_err(|_far| rcgen::Error::Time)?;
+        OffsetDateTime::from_unix_timestamp(seconds).map_err(|_far| rcgen::Error::Time)
+    };
+    params.not_before = at(now.saturating_sub(BEFORE))?;
+    params.not_after = at(now.saturating_add(life))?;
+    Ok(params)
+}
+
+/// A number that no other certificate of the CA has: hashed from what differs between them.
+fn serial(id: &[u8], key: &impl PublicKeyData, now: u64) -> SerialNumber {
+    let said = [id, &key.subject_public_key_info(), &now.to_be_bytes()].concat();
+    let mut number = Sha256::of(&said).0[..16].to_vec();
+    // Positive, and not zero.
+    number[0] = number[0] & 0x7f | 0x40;
+    SerialNumber::from(number)
+}

@@ -1,0 +1,167 @@
+//! What a newcomer asks and what it is answered: JSON, of at most 64 KiB.
+
+use data_encoding::BASE64;
+use kv_core::{MemberId, OriginId};
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::MAX_MESSAGE_BYTES;
+use crate::cluster::{
+    about::Peer,
+    names::{Address, ClusterId, Name, TokenId, text},
+    token::Secret,
+};
+
+/// What a newcomer asks. Fields that are not known are passed over: a later version may add some.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Request {
+    /// Which token.
+    pub token: TokenId,
+    /// The token's secret.
+    pub secret: Secret,
+    /// The id that the newcomer gave itself.
+    #[serde(with = "text")]
+    pub member: MemberId,
+    /// What people call it; none if the token says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Name>,
+    /// Where it is reached, the best first; 1 to 8.
+    pub addresses: Vec<Address>,
+    /// The origins that its store writes under.
+    pub origins: Origins,
+    /// A signing request (PKCS #10) by its key.
+    pub csr: Der,
+}
+
+/// What a newcomer is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// It is a member.
+    Welcome(Box<Welcome>),
+    /// It is not; a sentence says why.
+    Refused(String),
+}
+
+/// What a new member needs to begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Welcome {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// What people call it.
+    pub cluster_name: Name,
+    /// What people call the new member.
+    pub location: Name,
+    /// The certificate of the cluster's CA.
+    pub ca: Der,
+    /// The new member's certificate.
+    pub certificate: Der,
+    /// Whom it can dial: the location that invited it first.
+    pub members: Vec<Peer>,
+}
+
+/// A DER document; base64 in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Der(pub Vec<u8>);
+
+impl Der {
+    /// It as a certificate, whether it is one or not.
+    #[must_use]
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        CertificateDer::from(self.0.clone())
+    }
+}
+
+impl From<&CertificateDer<'_>> for Der {
+    fn from(certificate: &CertificateDer<'_>) -> Der {
+        Der(certificate.to_vec())
+    }
+}
+
+impl Serialize for Der {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Der {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map(Der).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Der(bytes) = Der::deserialize(deserializer)?;
+        let wrong = |_length| D::Error::custom("a secret has 16 bytes");
+        bytes.try_into().map(Secret).map_err(wrong)
+    }
+}
+
+/// A store's two origins: for inline values, and for large ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origins(pub [OriginId; 2]);
+
+impl Serialize for Origins {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.map(|origin| origin.to_string()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Origins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let [inline, large] = <[String; 2]>::deserialize(deserializer)?;
+        let read = |text: String| text.parse::<OriginId>().map_err(D::Error::custom);
+        Ok(Origins([read(inline)?, read(large)?]))
+    }
+}
+
+/// Bytes are no message.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no message of waypost-join/1: {0}")]
+pub struct DecodeError(String);
+
+/// A message as bytes.
+#[must_use]
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).expect("the messages have text keys and no writer that fails")
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// If the bytes are none.
+pub fn decode_request(bytes: &[u8]) -> Result<Request, DecodeError> {
+    decode(bytes)
+}
+
+/// Reads an answer.
+///
+/// # Errors
+/// If the bytes are none.
+pub fn decode_response(bytes: &[u8]) -> Result<Response, DecodeError> {
+    decode(bytes)
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(DecodeError(format!("it has more than {MAX_MESSAGE_BYTES} bytes")));
+    }
+    // Where, and not what: a message may hold a secret.
+    serde_json::from_slice(bytes).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "it is JSON of another shape",
+            _ => "it is no JSON",
+        };
+        DecodeError(format!("{what} (line {}, column {})", error.line(), error.column()))
+    })
+}

@@ -1,0 +1,106 @@
+//! A cluster from its first location to its second, with real certificates; over loopback where it
+//! is about the network.
+
+mod authority;
+mod location;
+mod quic;
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use kv_core::{
+    MemberId, OriginId,
+    env::{Environment, SystemEnvironment},
+};
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+
+use super::{
+    About, Authority, Founding, Token, ca,
+    enrol::{
+        Request,
+        message::{Der, Origins},
+    },
+    init, invite,
+    names::Name,
+};
+
+const HOUR: u64 = 60 * 60;
+const DAY: u64 = 24 * HOUR;
+
+/// A clock that a test sets, in Unix seconds.
+struct At(AtomicU64);
+
+impl At {
+    fn new(now: u64) -> At {
+        At(AtomicU64::new(now))
+    }
+}
+
+impl Environment for At {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) * 1000
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn random_id(&self) -> Result<[u8; 16], String> {
+        SystemEnvironment::new().random_id()
+    }
+}
+
+/// Now, as the TLS library has it too.
+fn now() -> u64 {
+    SystemEnvironment::new().now_ms() / 1000
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn founding(data: &Path, address: &str) -> Founding {
+    Founding {
+        data: data.to_owned(),
+        cluster: name("prod"),
+        location: name("fra"),
+        advertise: vec![address.parse().unwrap()],
+        listen: "127.0.0.1:0".parse().unwrap(),
+    }
+}
+
+/// A cluster of one location, made at `now`.
+fn founded(now: u64) -> (TempDir, About) {
+    let data = TempDir::new().unwrap();
+    let about = init(&founding(data.path(), "127.0.0.1:8421"), &At::new(now)).unwrap();
+    (data, about)
+}
+
+fn invited(data: &Path, location: Option<&str>, now: u64) -> Token {
+    let hour = Duration::from_secs(HOUR);
+    invite(data, location.map(name), hour, &At::new(now)).unwrap()
+}
+
+fn authority(data: &Path) -> Authority {
+    Authority::open(data).unwrap().expect("the key of the CA is here")
+}
+
+/// A newcomer's key, and what it asks with it.
+fn asked(token: &Token, member: u8) -> (KeyPair, Request) {
+    let key = ca::new_key().unwrap();
+    let csr = CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap();
+    let request = Request {
+        token: token.id,
+        secret: token.secret.clone(),
+        member: MemberId([member; 16]),
+        location: Some(name("ams")),
+        addresses: vec!["ams.example:8421".parse().unwrap()],
+        origins: Origins([OriginId([member; 16]), OriginId([member + 1; 16])]),
+        csr: Der(csr.der().to_vec()),
+    };
+    (key, request)
+}

@@ -1,0 +1,179 @@
+//! What `cluster init` makes, and what loading says about it.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
+
+use tempfile::TempDir;
+
+use super::{DAY, founded, founding, name};
+use crate::cluster::{
+    Location, ca,
+    ca::LIFE,
+    certificate::to_pem,
+    files::{ClusterDir, KEY},
+    init,
+    init::InitError,
+    invite, load,
+    location::LoadError,
+    open,
+};
+
+const NOW: u64 = 1_800_000_000;
+
+fn loaded(data: &Path, now: u64) -> Location {
+    load(data, now).unwrap().expect("it is in a cluster")
+}
+
+fn refused(data: &Path) -> String {
+    load(data, NOW).expect_err("it can't be a member").to_string()
+}
+
+#[test]
+fn what_was_made_is_loaded() {
+    let (data, about) = founded(NOW);
+    let location = loaded(data.path(), NOW);
+    assert_eq!(location.about, about);
+    assert_eq!(
+        location.identity().to_string(),
+        format!("waypost:{}/{}", about.cluster, about.member)
+    );
+    assert_eq!(location.chain[1], location.ca);
+    assert_eq!(location.not_after, NOW + LIFE);
+    assert_eq!(location.warnings, Vec::<String>::new());
+    assert!(load(TempDir::new().unwrap().path(), NOW).unwrap().is_none(), "no cluster");
+}
+
+#[test]
+fn all_that_is_made_is_its_owners_alone() {
+    let parent = TempDir::new().unwrap();
+    let data = parent.path().join("data");
+    init(&founding(&data, "127.0.0.1:1"), &super::At::new(NOW)).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let cluster = data.join("cluster");
+    assert_eq!([mode(&data), mode(&cluster)], [0o700; 2]);
+    let mut names = Vec::new();
+    for file in fs::read_dir(&cluster).unwrap().map(Result::unwrap) {
+        assert_eq!(mode(&file.path()), 0o600, "{file:?}");
+        names.push(file.file_name().into_string().unwrap());
+    }
+    names.sort();
+    let all =
+        ["ca.key", "ca.pem", "cluster.toml", "invitations.toml", "location.key", "location.pem"];
+    assert_eq!(names, all);
+    assert!(!data.join("cluster.new").exists());
+}
+
+#[test]
+fn a_second_init_is_refused_and_changes_nothing() {
+    let (data, _) = founded(NOW);
+    let key = ClusterDir::of(data.path()).read("ca.key").unwrap();
+    let again = init(&founding(data.path(), "127.0.0.1:1"), &super::At::new(NOW)).unwrap_err();
+    assert!(matches!(again, InitError::AlreadyThere(_)));
+    let says = again.to_string();
+    assert!(says.contains("already: nothing was changed") && says.contains("--data"), "{says}");
+    assert_eq!(ClusterDir::of(data.path()).read("ca.key").unwrap(), key);
+    let nowhere = super::Founding { advertise: vec![], ..founding(data.path(), "127.0.0.1:1") };
+    let empty = TempDir::new().unwrap();
+    let nowhere = super::Founding { data: empty.path().join("data"), ..nowhere };
+    let says = init(&nowhere, &super::At::new(NOW)).unwrap_err().to_string();
+    assert!(says.contains("--advertise HOST:PORT"), "{says}");
+    assert!(!empty.path().join("data").exists());
+}
+
+#[test]
+fn a_file_that_is_missing_or_does_not_fit_is_named() {
+    let (data, _) = founded(NOW);
+    let (other, _) = founded(NOW);
+    let (cluster, others) = (ClusterDir::of(data.path()), ClusterDir::of(other.path()));
+    let all = ["ca.pem", "location.pem", "location.key", "cluster.toml", "ca.key"];
+    let before = all.map(|name| cluster.read(name).unwrap());
+    for (name, before) in all.iter().zip(&before) {
+        if *name != "ca.key" {
+            cluster.remove(name).unwrap();
+            let says = refused(data.path());
+            assert!(says.contains(&format!("{name} is missing")), "{name}: {says}");
+        }
+        for wrong in ["", "nonsense", &others.read(name).unwrap()] {
+            cluster.write(name, wrong).unwrap();
+            let says = refused(data.path());
+            assert!(says.contains(" is damaged: "), "{name}: {says}");
+            assert!(!says.contains("PRIVATE"), "{says}");
+        }
+        cluster.write(name, before).unwrap();
+    }
+    cluster.write(KEY, &ca::new_key().unwrap().serialize_pem()).unwrap();
+    let says = refused(data.path());
+    assert!(
+        says.contains("location.key is damaged: it is not the key of the certificate"),
+        "{says}"
+    );
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_an_alarm_and_one_that_ended_an_error() {
+    let (data, _) = founded(NOW);
+    for days in [0, 334, 336, 364] {
+        let location = loaded(data.path(), NOW + days * DAY);
+        assert_eq!(location.warnings.len(), usize::from(days > 335), "after {days} days");
+    }
+    let warning = &loaded(data.path(), NOW + 340 * DAY).warnings[0];
+    assert!(
+        warning.contains("expires on 2028-01-15") && warning.contains("--join TOKEN"),
+        "{warning}"
+    );
+    let late = load(data.path(), NOW + 365 * DAY).expect_err("it ended");
+    assert!(matches!(&late, LoadError::Expired(day) if day == "2028-01-15"), "{late}");
+}
+
+#[test]
+fn where_the_key_of_the_ca_is_a_certificate_is_made_anew_in_time() {
+    let (data, about) = founded(NOW);
+    let first = loaded(data.path(), NOW);
+    let same = open(data.path(), NOW + 100 * DAY).unwrap().expect("a member");
+    assert_eq!(same.chain, first.chain);
+    for later in [NOW + 130 * DAY, NOW + 900 * DAY] {
+        let renewed = open(data.path(), later).unwrap().expect("a member");
+        assert_eq!(renewed.not_after, later + LIFE);
+        assert_eq!((renewed.about, renewed.key), (about.clone(), first.key.clone_key()));
+    }
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_a_warning() {
+    let (data, _) = founded(NOW);
+    let path = ClusterDir::of(data.path()).path(KEY);
+    fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    let warnings = loaded(data.path(), NOW).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("chmod 600"), "{warnings:?}");
+}
+
+#[test]
+fn a_certificate_of_another_ca_is_refused_whatever_it_says() {
+    let (data, about) = founded(NOW);
+    let cluster = ClusterDir::of(data.path());
+    let key = rcgen::KeyPair::from_pem(&cluster.read(KEY).unwrap()).unwrap();
+    let liar = ca::Ca::generate(about.cluster, &name("prod"), NOW).unwrap();
+    let identity = loaded(data.path(), NOW).identity();
+    let forged = liar.issue(identity, &key, NOW).unwrap();
+    cluster.write("location.pem", &to_pem(&forged)).unwrap();
+    let says = refused(data.path());
+    assert!(says.contains("the CA in ca.pem did not make it"), "{says}");
+}
+
+#[test]
+fn who_has_no_key_of_the_ca_can_invite_nobody() {
+    let hour = std::time::Duration::from_secs(3600);
+    let invite = |data: &Path| {
+        let said = invite(data, None, hour, &super::At::new(NOW));
+        said.map(drop).expect_err("it can't").to_string()
+    };
+    let says = invite(TempDir::new().unwrap().path());
+    assert!(says.contains("has no cluster: make one with"), "{says}");
+    let (data, _) = founded(NOW);
+    ClusterDir::of(data.path()).remove("ca.key").unwrap();
+    let says = invite(data.path());
+    assert!(says.contains("invite where `waypost cluster init` ran"), "{says}");
+}

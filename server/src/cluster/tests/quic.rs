@@ -1,0 +1,271 @@
+//! Joining over loopback, with the real clock, which the TLS library goes by.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use kv_core::{Store, env::SystemEnvironment};
+use quinn::{ClientConfig, Endpoint, crypto::rustls::QuicClientConfig};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::{DAY, authority, founded, invited, name, now};
+use crate::cluster::{
+    About, Joined, Joining, Token,
+    certificate::to_pem,
+    enrol::{
+        Door, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Response, admit_to,
+        message::decode_response, server, tls,
+    },
+    files::{self, ClusterDir},
+    join,
+    join::JoinError,
+    load,
+    location::{load_ca, read_key},
+};
+
+/// A location that invites and serves newcomers.
+struct Inviting {
+    data: TempDir,
+    about: About,
+    store: Store,
+    address: SocketAddr,
+    endpoint: Endpoint,
+    serving: JoinHandle<()>,
+    admitted: Arc<AtomicUsize>,
+    /// Whether the next newcomer's row can't be written.
+    broken: Arc<AtomicBool>,
+}
+
+impl Inviting {
+    fn start() -> Inviting {
+        let (data, about) = founded(now());
+        let location = load(data.path(), now()).unwrap().expect("it was just founded");
+        let endpoint = server::listen(about.listen, &location).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let store = Store::open(data.path().join("store")).unwrap();
+        let (admitted, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let admit = {
+            let (store, admitted, broken) = (store.clone(), admitted.clone(), broken.clone());
+            move |newcomer: &Newcomer| {
+                if broken.swap(false, Ordering::Relaxed) {
+                    return Err("of a test".to_owned());
+                }
+                admitted.fetch_add(1, Ordering::Relaxed);
+                admit_to(&store, newcomer)
+            }
+        };
+        let environment = Arc::new(SystemEnvironment::new());
+        let door = Arc::new(Door::new(authority(data.path()), Box::new(admit), environment));
+        let serving = tokio::spawn(door.serve(endpoint.clone()));
+        Inviting { data, about, store, address, endpoint, serving, admitted, broken }
+    }
+
+    /// A token that names this location's real address.
+    fn token(&self) -> Token {
+        let addresses = vec![self.address.to_string().parse().unwrap()];
+        Token { addresses, ..invited(self.data.path(), None, now()) }
+    }
+
+    async fn stop(self) {
+        self.endpoint.close(0u32.into(), b"");
+        self.serving.await.unwrap();
+    }
+}
+
+fn joining(data: &Path, token: &Token) -> Joining {
+    Joining {
+        token: token.clone(),
+        data: data.to_owned(),
+        location: Some(name("ams")),
+        advertise: vec!["127.0.0.1:9".parse().unwrap()],
+        listen: "127.0.0.1:0".parse().unwrap(),
+    }
+}
+
+async fn joins(data: &Path, token: &Token) -> Result<Joined, JoinError> {
+    join(&joining(data, token), &SystemEnvironment::new()).await
+}
+
+#[tokio::test]
+async fn an_empty_location_joins_and_is_a_member_on_both_sides() {
+    let inviting = Inviting::start();
+    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+    let joined = joins(data.path(), &token).await.unwrap();
+    let Joined::New(about) = &joined else { panic!("{joined:?}") };
+    assert_eq!((about.cluster, &about.location), (inviting.about.cluster, &name("ams")));
+    assert_eq!(about.dial[0].member, inviting.about.member);
+    assert_eq!(about.dial[0].addresses, inviting.about.advertise);
+    let location = load(data.path(), now()).unwrap().expect("it is a member");
+    assert_eq!((&location.about, location.ca_hash()), (about, token.ca));
+    assert!(!ClusterDir::of(data.path()).has(files::JOINING));
+
+    let view = inviting.store.view();
+    let member = view.members().get(about.member).expect("its row is there");
+    assert_eq!(member.name, "ams");
+    assert_eq!(member.addresses, ["127.0.0.1:9"]);
+    assert_eq!(member.origins, Store::open(data.path()).unwrap().origins());
+
+    let again = joins(data.path(), &token).await.unwrap();
+    assert_eq!(again, Joined::Already(about.clone()), "the same command line at the next start");
+    assert_eq!(inviting.admitted.load(Ordering::Relaxed), 1);
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn who_stands_in_the_middle_with_another_ca_is_told_nothing() {
+    let (inviting, other) = (Inviting::start(), Inviting::start());
+    let addresses = vec![other.address.to_string().parse().unwrap()];
+    let token = Token { addresses, ..inviting.token() };
+    let data = TempDir::new().unwrap();
+    let error = joins(data.path(), &token).await.unwrap_err();
+    assert!(matches!(error, JoinError::Enrol(EnrolError::Unreachable(_))), "{error}");
+    let says = error.to_string();
+    assert!(says.contains("is not of the token's cluster, and was told nothing"), "{says}");
+    assert!(matches!(
+        load(data.path(), now()),
+        Err(crate::cluster::location::LoadError::Unfinished)
+    ));
+
+    // The way round a stranger is taken.
+    let good = inviting.token();
+    let addresses = [token.addresses, good.addresses.clone()].concat();
+    joins(data.path(), &Token { addresses, ..good }).await.unwrap();
+    assert_eq!(other.admitted.load(Ordering::Relaxed), 0);
+    other.stop().await;
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn a_joining_that_was_cut_goes_on_as_the_same_location() {
+    let inviting = Inviting::start();
+    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+    inviting.broken.store(true, Ordering::Relaxed);
+    let error = joins(data.path(), &token).await.unwrap_err();
+    assert!(matches!(&error, JoinError::Enrol(EnrolError::Refused(_))), "{error}");
+    let directory = ClusterDir::of(data.path());
+    let applied = directory.read(files::JOINING).unwrap();
+    let joined = joins(data.path(), &token).await.unwrap();
+    assert!(applied.contains(&joined.about().member.to_string()), "{applied}");
+
+    // The answer was lost: the location has what it had before it asked.
+    let first = directory.read(files::CERTIFICATE).unwrap();
+    directory.write(files::JOINING, &applied).unwrap();
+    directory.remove(files::ABOUT).unwrap();
+    directory.remove(files::CERTIFICATE).unwrap();
+    assert_eq!(joins(data.path(), &token).await.unwrap(), joined);
+    assert_eq!(directory.read(files::CERTIFICATE).unwrap(), first);
+
+    let elsewhere = TempDir::new().unwrap();
+    let says = joins(elsewhere.path(), &token).await.unwrap_err().to_string();
+    assert!(says.contains("the cluster refused: the token was used already"), "{says}");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_holds_entries_does_not_join() {
+    let inviting = Inviting::start();
+    let data = TempDir::new().unwrap();
+    Store::open(data.path()).unwrap().create_namespace("sessions").unwrap();
+    let error = joins(data.path(), &inviting.token()).await.unwrap_err();
+    assert!(matches!(error, JoinError::NotEmpty(_)));
+    assert!(
+        error.to_string().contains("export them, start with an empty data directory"),
+        "{error}"
+    );
+    assert!(!data.path().join("cluster").exists());
+    assert_eq!(inviting.admitted.load(Ordering::Relaxed), 0);
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_of_another_cluster_does_not_join() {
+    let inviting = Inviting::start();
+    let (data, _) = founded(now());
+    let error = joins(data.path(), &inviting.token()).await.unwrap_err();
+    assert!(matches!(error, JoinError::OtherCluster(_)), "{error}");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_token_is_kept() {
+    let inviting = Inviting::start();
+    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let refusing = silent.local_addr().unwrap().to_string().parse().unwrap();
+    drop(silent);
+    let addresses = [vec!["no-such-host.invalid:1".parse().unwrap()], vec![refusing]].concat();
+    // Only the first answers at once: the other is waited for, so it is not asked here.
+    let lost = Token { addresses: addresses[..1].to_vec(), ..token.clone() };
+    let error = joins(data.path(), &lost).await.unwrap_err();
+    assert!(error.to_string().contains("The token is as good as before"), "{error}");
+    joins(data.path(), &token).await.unwrap();
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn garbage_is_refused_and_newcomers_still_come_in() {
+    let inviting = Inviting::start();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for len in [0, 1, 20, 1200, 1472] {
+        let garbage: Vec<u8> = (0..len).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect();
+        socket.send_to(&garbage, inviting.address).unwrap();
+    }
+    let token = inviting.token();
+    let config = tls::client_config(token.ca).unwrap();
+    let quic = QuicClientConfig::try_from(config).unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = ClientConfig::new(Arc::new(quic));
+    for garbage in [&b""[..], b"{", b"{\"token\":1}", &[0xff; 1000], &[b' '; MAX_MESSAGE_BYTES + 1]]
+    {
+        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        let connection = connecting.unwrap().await.unwrap();
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        // The other side may close while this is under way, if it is too long.
+        let sent = send.write_all(garbage).await.is_ok() && send.finish().is_ok();
+        match receive.read_to_end(MAX_MESSAGE_BYTES).await {
+            Ok(bytes) => {
+                let answer = decode_response(&bytes).unwrap();
+                assert!(matches!(answer, Response::Refused(_)), "{answer:?}");
+                assert!(sent);
+            }
+            Err(_closed) => assert!(garbage.len() > MAX_MESSAGE_BYTES),
+        }
+    }
+    let data = TempDir::new().unwrap();
+    joins(data.path(), &token).await.unwrap();
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_gets_a_new_certificate_with_a_new_token() {
+    let inviting = Inviting::start();
+    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+    let about = joins(data.path(), &token).await.unwrap().about().clone();
+    let store = Store::open(data.path()).unwrap();
+    store.create_namespace("a member may have entries").unwrap();
+    store.close().unwrap();
+    drop(store);
+
+    let directory = ClusterDir::of(data.path());
+    let ca = load_ca(&ClusterDir::of(inviting.data.path())).unwrap();
+    let key = read_key(&directory, files::KEY).unwrap();
+    let identity = load(data.path(), now()).unwrap().expect("a member").identity();
+    for days in [300, 400] {
+        let old = ca.issue(identity, &key, now() - days * DAY).unwrap();
+        directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
+        let used = joins(data.path(), &token).await;
+        // The used token is that of the same location and key: it gets what it got then.
+        assert_eq!(used.unwrap(), Joined::Renewed(about.clone()));
+        directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
+        let renewed = joins(data.path(), &inviting.token()).await.unwrap();
+        assert_eq!(renewed, Joined::Renewed(about.clone()));
+        assert!(load(data.path(), now()).unwrap().expect("a member").not_after > now() + 360 * DAY);
+    }
+    inviting.stop().await;
+}
