@@ -44,7 +44,7 @@ mod status;
 mod store;
 mod tls;
 
-pub use config::{Config, Identity, OnNotice, Tuning};
+pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};
 pub use status::{Doorkeeping, Peer, Status};
 pub use tls::member_uri;
 
@@ -86,10 +86,42 @@ pub enum AskError {
     Closed,
 }
 
+/// Asks a [`Replica`]. Clones ask the same one, also after it has ended: then they hear that.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    queries: mpsc::Sender<Query>,
+}
+
+impl Handle {
+    /// See [`Replica::status`].
+    ///
+    /// # Errors
+    /// [`AskError::Closed`].
+    pub async fn status(&self) -> Result<Status, AskError> {
+        let (answer, status) = oneshot::channel();
+        self.ask(Query::Status(answer)).await?;
+        status.await.map_err(|_ended| AskError::Closed)
+    }
+
+    /// See [`Replica::verify`].
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
+        let (answer, verdict) = oneshot::channel();
+        self.ask(Query::Verify(peer, answer)).await?;
+        verdict.await.map_err(|_ended| AskError::Closed)?
+    }
+
+    async fn ask(&self, query: Query) -> Result<(), AskError> {
+        self.queries.send(query).await.map_err(|_ended| AskError::Closed)
+    }
+}
+
 /// A store's part in its cluster. Dropping it ends it soon; [`Replica::close`] waits for that.
 #[derive(Debug)]
 pub struct Replica {
-    queries: mpsc::Sender<Query>,
+    handle: Handle,
     closing: watch::Sender<bool>,
     driver: Option<JoinHandle<()>>,
     local: SocketAddr,
@@ -119,7 +151,8 @@ impl Replica {
             }
         };
         let driver = Some(tokio::spawn(driver.run()));
-        Ok(Replica { queries, closing, driver, local })
+        let handle = Handle { queries };
+        Ok(Replica { handle, closing, driver, local })
     }
 
     /// Where it listens: with the port that it was given, if the configuration named none.
@@ -133,9 +166,13 @@ impl Replica {
     /// # Errors
     /// [`AskError::Closed`].
     pub async fn status(&self) -> Result<Status, AskError> {
-        let (answer, status) = oneshot::channel();
-        self.ask(Query::Status(answer)).await?;
-        status.await.map_err(|_ended| AskError::Closed)
+        self.handle.status().await
+    }
+
+    /// Who may be handed on to ask for [`Replica::status`] and [`Replica::verify`].
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Compares all that this location and a peer hold: see [`crate::Event::Verify`]. May take long; to
@@ -144,13 +181,7 @@ impl Replica {
     /// # Errors
     /// See [`AskError`].
     pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
-        let (answer, verdict) = oneshot::channel();
-        self.ask(Query::Verify(peer, answer)).await?;
-        verdict.await.map_err(|_ended| AskError::Closed)?
-    }
-
-    async fn ask(&self, query: Query) -> Result<(), AskError> {
-        self.queries.send(query).await.map_err(|_ended| AskError::Closed)
+        self.handle.verify(peer).await
     }
 
     /// Ends all links and waits until the tasks and threads have ended and the port is free. The store

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kv_core::{Role, Store};
 
 use crate::{
-    doors::rls::Rls, drain::Drain, gate::WriteGate, metrics::Metrics, rate_limits::RateLimits,
+    doors::rls::Rls, drain::Drain, gate::WriteGate, membership::Membership, metrics::Metrics,
+    rate_limits::RateLimits,
 };
 
 pub use crate::body::{Body, RequestBody};
@@ -23,6 +24,8 @@ pub struct App {
     pub rls: Rls,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The location's part in its cluster; none if it is in none.
+    pub membership: Option<Arc<Membership>>,
     /// Whether the server is on its way out.
     pub drain: Arc<Drain>,
 }
@@ -35,7 +38,7 @@ impl App {
             return Some("draining: this server is about to stop".into());
         }
         match self.store.status().role {
-            Role::Writer => None,
+            Role::Writer => self.membership.as_ref().and_then(|membership| membership.unready()),
             Role::Waiting(why) => Some(format!("no writes for now: {why}")),
             Role::ReadOnly(why) => Some(format!("no writes until it is started again: {why}")),
             Role::Closed(why) => Some(format!("neither reads nor writes: {why}")),
@@ -75,6 +78,7 @@ mod tests {
                 Metrics::new().rls(),
             ),
             metrics: Arc::default(),
+            membership: None,
             drain: Arc::default(),
         };
         assert_eq!(app.unready(), None);

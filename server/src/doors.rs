@@ -1,6 +1,7 @@
 //! The doors: one module per protocol.
 
 pub mod binding;
+pub mod cluster;
 pub mod limit;
 pub mod namespaces;
 pub mod operations;
@@ -17,6 +18,8 @@ pub enum Door {
     Rls,
     /// Namespaces, for the command line.
     Namespaces,
+    /// The cluster, for the command line.
+    Cluster,
     /// Health and metrics.
     Operations,
     /// No door: an unknown path, or a request that was refused before it came to one.
@@ -24,7 +27,7 @@ pub enum Door {
 }
 
 impl Door {
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = 7;
 
     /// The value of the label `door`.
     #[must_use]
@@ -34,6 +37,7 @@ impl Door {
             Door::Limit => "limit",
             Door::Rls => "rls",
             Door::Namespaces => "namespaces",
+            Door::Cluster => "cluster",
             Door::Operations => "operations",
             Door::None => "none",
         }

@@ -13,6 +13,8 @@ use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
 };
 
+use crate::membership::Membership;
+
 /// Lets as many writes through as the store's queue has places. The others wait here, in order, for
 /// a bounded time: a burst is served late, an overload is refused.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub struct WriteGate {
     store: Store,
     places: Arc<Semaphore>,
     wait: Duration,
+    membership: Option<Arc<Membership>>,
 }
 
 impl WriteGate {
@@ -27,7 +30,14 @@ impl WriteGate {
     #[must_use]
     pub fn new(store: Store, wait: Duration) -> WriteGate {
         let places = Arc::new(Semaphore::new(store.queue_capacity()));
-        WriteGate { store, places, wait }
+        WriteGate { store, places, wait, membership: None }
+    }
+
+    /// The same gate, shut as long as the location joins its cluster.
+    #[must_use]
+    pub fn of(mut self, membership: Option<Arc<Membership>>) -> WriteGate {
+        self.membership = membership;
+        self
     }
 
     /// How many writes are under way.
@@ -42,8 +52,12 @@ impl WriteGate {
     /// nobody hears of it.
     ///
     /// # Errors
-    /// [`WriteError::QueueFull`] if there was no place in time; else what the store says.
+    /// [`WriteError::QueueFull`] if there was no place in time, [`WriteError::ReadOnly`] while the location
+    /// joins its cluster; else what the store says.
     pub async fn submit(&self, operation: Operation) -> Result<Outcome, WriteError> {
+        if let Some(membership) = &self.membership {
+            membership.check_write()?;
+        }
         let place = self.place().await?;
         let ticket = self.store.submit(operation)?;
         Held { ticket: Some((ticket.into_future(), place)) }.await

@@ -24,6 +24,7 @@ pub mod connection;
 pub mod doors;
 pub mod drain;
 pub mod gate;
+pub mod membership;
 pub mod metrics;
 pub mod rate_limits;
 pub mod reply;

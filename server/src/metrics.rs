@@ -3,6 +3,8 @@
 use std::{sync::OnceLock, time::Duration};
 
 use hyper::{Method, StatusCode};
+use kv_core::Members;
+use kv_replicate::quic::Status;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector,
@@ -10,9 +12,11 @@ use prometheus::{
 
 use crate::doors::Door;
 
+mod cluster;
 mod limits;
 mod rls;
 
+use cluster::ClusterMetrics;
 pub use limits::{LimitGauges, LimitMetrics, Tally};
 pub use rls::RlsMetrics;
 
@@ -51,6 +55,9 @@ pub struct Metrics {
     namespaces: IntGauge,
     limits: LimitMetrics,
     rls: RlsMetrics,
+    concurrent: IntCounter,
+    /// Made when the first status is shown: a server that is in no cluster shows nothing of one.
+    cluster: OnceLock<ClusterMetrics>,
 }
 
 /// The requests of one door and method. Each child is made when it is first needed, so that only
@@ -210,12 +217,23 @@ impl Metrics {
             namespaces: gauge(r, "waypost_namespaces", "Live namespaces."),
             limits: LimitMetrics::new(r),
             rls: RlsMetrics::new(r),
+            concurrent: counter(
+                r,
+                "waypost_concurrent_overwrites_total",
+                "Writes of other locations that won over one that they did not know of.",
+            ),
+            cluster: OnceLock::new(),
             registry: registry.clone(),
         };
         let build = Opts::new("waypost_build_info", "Always 1.")
             .const_label("version", env!("CARGO_PKG_VERSION"));
         register(r, IntGauge::with_opts(build)).set(1);
         metrics
+    }
+
+    /// Shows how the location's cluster is, the next time that the metrics are read.
+    pub fn set_cluster(&self, status: &Status, members: &Members) {
+        self.cluster.get_or_init(|| ClusterMetrics::new(&self.registry)).set(status, members);
     }
 
     /// Counts a response.
@@ -301,6 +319,10 @@ impl kv_core::Observer for Metrics {
         if let Some(sync) = sync {
             self.sync_seconds.observe(sync.as_secs_f64());
         }
+    }
+
+    fn overwrote_concurrent(&self, writes: usize) {
+        self.concurrent.inc_by(u64::try_from(writes).unwrap_or(u64::MAX));
     }
 
     fn swept(&self, rows: usize) {

@@ -18,7 +18,7 @@ use crate::{
     doors::{
         Door,
         binding::{self, target::Target},
-        limit, namespaces, operations, rls,
+        cluster, limit, namespaces, operations, rls,
     },
     reply,
 };
@@ -46,6 +46,7 @@ impl Router {
     pub fn new(app: Arc<App>) -> Router {
         let fixed = operations::routes()
             .merge(namespaces::routes())
+            .merge(cluster::routes())
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
                 let sentence = format!("{method} means nothing on this path");
                 nothing(&uri, StatusCode::METHOD_NOT_ALLOWED, sentence)
@@ -139,7 +140,7 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
 /// What a path without an answer says, in the form of its door.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match door_of(uri.path()) {
-        Door::Namespaces => namespaces::nothing_here(status, sentence),
+        Door::Namespaces | Door::Cluster => namespaces::nothing_here(status, sentence),
         _ => reply::text(status, sentence),
     }
 }
@@ -148,6 +149,7 @@ fn door_of(path: &str) -> Door {
     match path {
         "/healthz" | "/readyz" | "/metrics" => Door::Operations,
         _ if path.starts_with("/v1/namespaces") => Door::Namespaces,
+        _ if path.starts_with("/v1/cluster") => Door::Cluster,
         _ => Door::None,
     }
 }
@@ -162,5 +164,5 @@ const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than on
 const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
 
 const NO_DOOR: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
-    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; rate limits at /ratelimit; \
+    the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; \
     see also /healthz, /readyz, /metrics";

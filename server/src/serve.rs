@@ -26,7 +26,7 @@ use crate::{
 mod membership;
 mod signals;
 
-use membership::Newcomers;
+use membership::Replication;
 use signals::Signals;
 
 /// Files beside connections: the store, the listener, logs.
@@ -67,14 +67,14 @@ pub enum ServeError {
     Cluster(#[from] LoadError),
     /// It can't listen for other locations.
     #[error(
-        "can't listen for other locations at {listen} (UDP): {source}; `listen` in \
+        "can't replicate with other locations at {listen} (UDP): {source}; `listen` in \
          cluster/cluster.toml says where"
     )]
-    ClusterListen {
+    Replicate {
         /// Where.
         listen: SocketAddr,
         /// Why.
-        source: io::Error,
+        source: kv_replicate::quic::StartError,
     },
     /// The founder of a cluster can't be its first member.
     #[error("can't make this location a member of its cluster: {0}")]
@@ -114,7 +114,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new());
     let mut opening = tokio::task::spawn_blocking({
         let (config, metrics) = (config.clone(), Arc::clone(&metrics));
-        move || open(&config, metrics)
+        let is_member = location.is_some();
+        move || open(&config, is_member, metrics)
     });
     let (store, rate_limits) = tokio::select! {
         opened = &mut opening => opened??,
@@ -134,10 +135,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             return close(closing, hurry, Duration::ZERO, config.durability).await;
         }
     };
-    let newcomers = match &location {
+    let replication = match &location {
         None => None,
-        Some(location) => match Newcomers::start(location, &config.data, &store).await {
-            Ok(newcomers) => newcomers,
+        Some(location) => match Replication::start(location, &config, &store).await {
+            Ok(replication) => Some(replication),
             Err(error) => {
                 put_away(store, rate_limits).await?;
                 return Err(error);
@@ -148,12 +149,14 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         tracing::warn!("{warning}");
     }
     let rls = Rls::new(config.rls.clone(), config.rls_headers, metrics.limits(), metrics.rls());
+    let membership = replication.as_ref().map(Replication::membership);
     let app = Arc::new(App {
-        writes: WriteGate::new(store.clone(), config.queue_wait),
+        writes: WriteGate::new(store.clone(), config.queue_wait).of(membership.clone()),
         store: store.clone(),
         rate_limits: Arc::clone(&rate_limits),
         rls,
         metrics,
+        membership,
         drain: Arc::new(Drain::default()),
     });
     raise_file_limit(config.limits.connections.get());
@@ -175,8 +178,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     app.drain.close();
     accepting.await?;
-    if let Some(newcomers) = newcomers {
-        newcomers.stop().await?;
+    if let Some(replication) = replication {
+        replication.stop().await;
     }
     let closing = put_away(store, rate_limits);
     let hurry = async {
@@ -229,22 +232,39 @@ async fn close(
 }
 
 /// Opens the store, makes the namespaces of the configuration, and takes up the rate limits.
-fn open(config: &Config, metrics: Arc<Metrics>) -> Result<(Store, Arc<RateLimits>), ServeError> {
-    let store = open_store(config, Arc::clone(&metrics))?;
+fn open(
+    config: &Config,
+    is_member: bool,
+    metrics: Arc<Metrics>,
+) -> Result<(Store, Arc<RateLimits>), ServeError> {
+    let store = open_store(config, is_member, Arc::clone(&metrics))?;
+    if !is_member {
+        make_namespaces(&store, config)?;
+    }
     let rate_limits =
         RateLimits::open(&store, config, metrics.limits()).map_err(ServeError::Limiter)?;
     Ok((store, Arc::new(rate_limits)))
 }
 
-fn open_store(config: &Config, metrics: Arc<Metrics>) -> Result<Store, ServeError> {
-    let store = Options::new()
+fn open_store(
+    config: &Config,
+    is_member: bool,
+    metrics: Arc<Metrics>,
+) -> Result<Store, ServeError> {
+    Options::new()
+        .replicated(is_member)
         .cache_bytes(config.cache_bytes)
         .durability(config.durability)
         .queue_capacity(config.queue)
         .queue_wait(config.queue_wait)
         .observer(metrics)
         .open(&config.data)
-        .map_err(|source| ServeError::Open { data: config.data.clone(), source })?;
+        .map_err(|source| ServeError::Open { data: config.data.clone(), source })
+}
+
+/// Makes the namespaces of the configuration that are not there. A member of a cluster does so once it has
+/// joined: others may have made them.
+fn make_namespaces(store: &Store, config: &Config) -> Result<(), ServeError> {
     for title in &config.namespaces {
         let is_there = store.namespaces().iter().any(|namespace| namespace.title == *title);
         if !is_there {
@@ -253,7 +273,7 @@ fn open_store(config: &Config, metrics: Arc<Metrics>) -> Result<Store, ServeErro
                 .map_err(|source| ServeError::Namespace { title: title.clone(), source })?;
         }
     }
-    Ok(store)
+    Ok(())
 }
 
 /// Says where the server is and what to do next.

@@ -10,24 +10,26 @@ use std::{
     time::Duration,
 };
 
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
-    Tuning,
+    Config,
+    config::{Guests, ServeGuest},
     driver::Input,
     link::{Ended, Proven},
     status::Doorkeeping,
-    tls::proven,
+    tls::{protocol, proven},
 };
 
 /// The code of a connection that is closed because its peer has not proven anything.
 const NOT_PROVEN: VarInt = VarInt::from_u32(3);
 
 /// Counts the handshakes that are under way.
-#[derive(Debug)]
 pub(super) struct Door {
     cluster: [u8; 16],
+    guests: Option<Guests>,
+    window: VarInt,
     patience: Duration,
     most: usize,
     most_of_one: usize,
@@ -56,9 +58,12 @@ enum Admission {
 }
 
 impl Door {
-    pub(super) fn new(cluster: [u8; 16], tuning: &Tuning) -> Arc<Door> {
+    pub(super) fn new(config: &Config) -> Arc<Door> {
+        let tuning = &config.tuning;
         Arc::new(Door {
-            cluster,
+            cluster: config.cluster,
+            guests: config.guests.clone(),
+            window: VarInt::from_u32(tuning.window_bytes),
             patience: tuning.handshake,
             most: tuning.max_handshakes.max(1),
             most_of_one: tuning.max_handshakes_per_address.max(1),
@@ -157,7 +162,11 @@ async fn shake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
     let door = Arc::clone(&place.door);
     let shaken = timeout(door.patience, prove(incoming, &door)).await;
     match shaken.unwrap_or(Err(Ended::Wrong("it takes too long to prove who it is"))) {
-        Ok(proven) => {
+        Ok(Shaken::Guest(connection, serve)) => {
+            drop(place);
+            serve(connection).await;
+        }
+        Ok(Shaken::Link(proven)) => {
             drop(place);
             let _over = inputs.send(Input::Up(proven)).await;
         }
@@ -168,12 +177,24 @@ async fn shake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
     }
 }
 
-async fn prove(incoming: Incoming, door: &Door) -> Result<Proven, Ended> {
+/// What a handshake came to.
+enum Shaken {
+    Link(Proven),
+    Guest(Connection, ServeGuest),
+}
+
+async fn prove(incoming: Incoming, door: &Door) -> Result<Shaken, Ended> {
     let lost = |error: quinn::ConnectionError| Ended::Lost(error.to_string());
     let connection = incoming.accept().map_err(lost)?.await.map_err(lost)?;
+    if let Some(guests) = &door.guests
+        && protocol(&connection).as_deref() == Some(&guests.alpn)
+    {
+        return Ok(Shaken::Guest(connection, Arc::clone(&guests.serve)));
+    }
     let Some(peer) = proven(&connection, door.cluster) else {
         connection.close(NOT_PROVEN, b"no member's certificate");
         return Err(Ended::Wrong("its certificate names no member"));
     };
-    Proven::new(peer, connection, false, door.patience).await
+    connection.set_receive_window(door.window);
+    Proven::new(peer, connection, false, door.patience).await.map(Shaken::Link)
 }

@@ -1,6 +1,6 @@
 //! What a replica is told.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, pin::Pin, sync::Arc, time::Duration};
 
 use kv_core::{
     MemberId,
@@ -12,6 +12,26 @@ use crate::Notice;
 /// Is told what the owner of a location should know: for alarms, say. Called by the task that owns the
 /// core: must not block. Each is logged anyway.
 pub type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// Another protocol on the replica's port, for those who have no certificate yet: to ask for one, say.
+///
+/// A connection that speaks it has proven nothing. It may hold [`GUEST_WINDOW_BYTES`] in memory, and open
+/// one stream in both directions and three in one; the rest is for `serve` to bound: how many there are,
+/// and for how long.
+#[derive(Clone)]
+pub struct Guests {
+    /// Its name in the handshake (ALPN).
+    pub alpn: Vec<u8>,
+    /// Serves one connection, and is dropped when the replica closes.
+    pub serve: ServeGuest,
+}
+
+/// See [`Guests::serve`].
+pub type ServeGuest =
+    Arc<dyn Fn(quinn::Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// The most bytes that came from one who has proven nothing, and were not read.
+pub const GUEST_WINDOW_BYTES: u32 = 128 << 10;
 
 /// Who a replica is, and with whom it talks.
 #[derive(Clone)]
@@ -28,6 +48,8 @@ pub struct Config {
     /// (`host:port`): of a new location, those through which it joins. What the store says of a member
     /// is tried first.
     pub bootstrap: Vec<(MemberId, Vec<String>)>,
+    /// What else its port serves.
+    pub guests: Option<Guests>,
     /// Times and bounds.
     pub tuning: Tuning,
     /// Who is told what the owner should know.
@@ -51,6 +73,7 @@ impl Config {
             member,
             identity,
             bootstrap: Vec::new(),
+            guests: None,
             tuning: Tuning::default(),
             on_notice: None,
             environment: Arc::new(SystemEnvironment::new()),

@@ -127,11 +127,12 @@ impl Driver {
         let members = Arc::clone(&state.members);
         let core = Core::new(core, now(&*config.environment), *state);
         let (sender, inputs) = mpsc::channel(INPUTS);
-        let door = Door::new(config.cluster, &config.tuning);
+        let window = quinn::VarInt::from_u32(config.tuning.window_bytes);
+        let door = Door::new(&config);
         let dialler = Dialler {
             endpoint: port.endpoint(),
             tls,
-            transport: transport(&config.tuning),
+            transport: Arc::new(transport(&config.tuning, window)),
             patience: config.tuning.handshake,
         };
         let mut tasks = JoinSet::new();

@@ -12,7 +12,7 @@ use quinn::{
     TransportConfig, VarInt,
 };
 
-use super::{FAREWELL, Tuning, tls::Tls};
+use super::{FAREWELL, GUEST_WINDOW_BYTES, Tuning, tls::Tls};
 
 /// How long peers have to hear that this location goes down.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -33,7 +33,9 @@ impl Port {
         let socket = runtime.wrap_udp_socket(socket)?;
         let weak = Arc::downgrade(&socket);
         let mut server = ServerConfig::with_crypto(tls.server());
-        server.transport_config(transport(tuning));
+        // Until it is known who dials: see `accept`.
+        let window = VarInt::from_u32(GUEST_WINDOW_BYTES.min(tuning.window_bytes));
+        server.transport_config(Arc::new(transport(tuning, window)));
         // What waits to be looked at by the task that accepts; more is dropped.
         server.max_incoming(tuning.max_handshakes.max(1));
         server.incoming_buffer_size(64 << 10).incoming_buffer_size_total(4 << 20);
@@ -81,15 +83,15 @@ fn let_go(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// How packets are sent. Congestion control is quinn's default, CUBIC.
-pub(super) fn transport(tuning: &Tuning) -> Arc<TransportConfig> {
+/// How packets are sent, and how many bytes may come unread. Congestion control is quinn's default, CUBIC.
+pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let idle_ms = u32::try_from(tuning.idle.as_millis()).unwrap_or(u32::MAX);
     transport
         .keep_alive_interval(Some(tuning.keep_alive))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
         .stream_receive_window(VarInt::from_u32(tuning.stream_window_bytes))
-        .receive_window(VarInt::from_u32(tuning.window_bytes))
+        .receive_window(window)
         .send_window(u64::from(tuning.window_bytes))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(3))
@@ -98,5 +100,5 @@ pub(super) fn transport(tuning: &Tuning) -> Arc<TransportConfig> {
     if !tuning.mtu_discovery {
         transport.mtu_discovery_config(None);
     }
-    Arc::new(transport)
+    transport
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kv_core::MemberId;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
     SignatureScheme,
@@ -52,6 +52,12 @@ pub(super) fn proven(connection: &quinn::Connection, cluster: [u8; 16]) -> Optio
     member_of(identity.first()?, cluster)
 }
 
+/// The protocol that a connection speaks.
+pub(super) fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
+    let data = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
+    data.protocol
+}
+
 /// What TLS needs to make links.
 pub(super) struct Tls {
     cluster: [u8; 16],
@@ -83,6 +89,11 @@ impl Tls {
         let roots = Arc::new(roots);
         let inner =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        // A guest has no certificate; a link without one is closed by who accepts it.
+        let inner = match &config.guests {
+            Some(_) => inner.allow_unauthenticated(),
+            None => inner,
+        };
         let inner = inner.build().map_err(|error| failed(&error))?;
         let verifier = Arc::new(DiallerVerifier { inner, cluster: config.cluster });
         let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -94,6 +105,7 @@ impl Tls {
             })
             .map_err(|error| failed(&error))?;
         server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols.extend(config.guests.iter().map(|guests| guests.alpn.clone()));
         // Links live long; and who comes back proves anew who it is.
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
@@ -141,6 +153,10 @@ struct DiallerVerifier {
 }
 
 impl ClientCertVerifier for DiallerVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.inner.root_hint_subjects()
     }

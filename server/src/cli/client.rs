@@ -21,6 +21,7 @@ use crate::{body::BoxError, doors::namespaces::Problem};
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server holds a write for 5 s at most unless told otherwise; a drop of many entries is quick.
 const ANSWER: Duration = Duration::from_secs(60);
+const LONG_ANSWER: Duration = Duration::from_secs(24 * 3600);
 /// No answer is longer, unless there are hundreds of thousands of namespaces.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
@@ -82,6 +83,7 @@ pub(super) enum ClientError {
 /// Asks a server.
 pub(super) struct Client {
     server: ServerUrl,
+    patience: Duration,
     runtime: runtime::Runtime,
 }
 
@@ -91,7 +93,12 @@ impl Client {
             .enable_all()
             .build()
             .map_err(ClientError::System)?;
-        Ok(Client { server, runtime })
+        Ok(Client { server, patience: ANSWER, runtime })
+    }
+
+    /// For what may take long: a comparison of all that two locations hold.
+    pub(super) fn patient(server: ServerUrl) -> Result<Client, ClientError> {
+        Ok(Client { patience: LONG_ANSWER, ..Client::new(server)? })
     }
 
     /// Makes one request, with a JSON body if one is given, and reads its JSON answer.
@@ -134,11 +141,11 @@ impl Client {
             ServerUrl::Tcp(authority) => {
                 let address = (bare_host(authority), authority.port_u16().unwrap_or(80));
                 let stream = self.connected(timeout(CONNECT, TcpStream::connect(address)).await)?;
-                timeout(ANSWER, exchange_over(stream, request)).await
+                timeout(self.patience, exchange_over(stream, request)).await
             }
             ServerUrl::Unix(path) => {
                 let stream = self.connected(timeout(CONNECT, UnixStream::connect(path)).await)?;
-                timeout(ANSWER, exchange_over(stream, request)).await
+                timeout(self.patience, exchange_over(stream, request)).await
             }
         };
         answer

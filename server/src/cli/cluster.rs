@@ -1,5 +1,6 @@
-//! `waypost cluster`: make a cluster, and invite locations into it. Both work on a data directory,
-//! whether a server runs on it or not.
+//! `waypost cluster`: make a cluster, invite locations into it, see how it is, verify it, and remove
+//! locations. The first two work on a data directory, whether a server runs on it or not; the others ask
+//! a running server.
 
 use std::{
     io::{self, Write as _},
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use kv_core::env::SystemEnvironment;
 
 use crate::{
@@ -21,7 +22,12 @@ use crate::{
     config::Span,
 };
 
-/// Make a cluster, and invite locations into it.
+mod ask;
+
+use self::ask::Server;
+use super::client::ClientError;
+
+/// Make a cluster, invite locations into it, see how it is.
 #[derive(Debug, Args)]
 pub(super) struct Cluster {
     #[command(subcommand)]
@@ -77,6 +83,33 @@ enum Action {
         #[command(flatten)]
         data: Data,
     },
+    /// Show the locations, their links, and how far behind they are.
+    ///
+    /// Exits with 1 if somebody must see to something.
+    Status {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Compare, byte for byte, what this location and others hold.
+    ///
+    /// Exits with 1 unless all is the same. It may take minutes; all goes on meanwhile.
+    Verify {
+        /// The location to compare with, by name or id [default: each, one after the other]
+        location: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Remove a location that never comes back. What only it holds is lost.
+    Remove {
+        /// Its name or id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        location: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +134,18 @@ pub(super) enum CommandError {
     Invite(#[from] InviteError),
     #[error("the name of this machine is no name of a location: say --location NAME")]
     NoName,
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0} alarms: see above")]
+    Alarms(usize),
+    #[error("{0} of the locations hold something else, or could not be compared: see above")]
+    Different(usize),
+    #[error("nothing was compared: there is no other location")]
+    NobodyElse,
+    #[error("nothing was removed: add --yes, for nobody is here to be asked")]
+    NobodyToAsk,
+    #[error("nothing was removed")]
+    NotConfirmed,
     #[error("{0}")]
     Terminal(#[from] io::Error),
 }
@@ -117,6 +162,9 @@ pub(super) fn run(command: Cluster) -> Result<(), CommandError> {
             init(&Founding { data: data.data, cluster: name, location, advertise, listen })
         }
         Action::Invite { name, expires, data } => invite(name, expires.get(), data),
+        Action::Status { server } => ask::status(server),
+        Action::Verify { location, server } => ask::verify(location, server),
+        Action::Remove { location, yes, server } => ask::remove(&location, yes, server),
     }
 }
 

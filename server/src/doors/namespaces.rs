@@ -157,7 +157,7 @@ async fn change(app: &App, operation: Operation) -> Result<NamespaceInfo, Refuse
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Refused> {
     let parsed = str::from_utf8(body).map_err(|error| error.to_string()).and_then(json::object);
     parsed.map_err(|error| {
         let error = format!("the body must be JSON like {example}: {error}");
@@ -171,14 +171,14 @@ pub(crate) fn nothing_here(status: StatusCode, error: impl Into<String>) -> Resp
 }
 
 /// Why this door did not do something.
-struct Refused {
+pub(super) struct Refused {
     status: StatusCode,
     error: String,
     retry_after: Option<HeaderValue>,
 }
 
 impl Refused {
-    fn new(status: StatusCode, error: String) -> Refused {
+    pub(super) fn new(status: StatusCode, error: String) -> Refused {
         Refused { status, error, retry_after: None }
     }
 

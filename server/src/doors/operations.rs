@@ -34,6 +34,11 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
+    if let Some(membership) = &app.membership
+        && let Ok(status) = membership.status().await
+    {
+        app.metrics.set_cluster(&status, app.store.view().members());
+    }
     let status = app.store.status();
     let gauges = Gauges {
         queue_operations: app.writes.under_way(),

@@ -1,20 +1,28 @@
-//! The server's part of a cluster: it joins before it starts, and lets newcomers in where the key of
-//! the cluster's CA is.
+//! The server's part of a cluster: it joins before it starts, replicates its store, and lets newcomers in
+//! where the key of the cluster's CA is.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use kv_core::{Operation, Store, env::Environment, env::SystemEnvironment};
-use quinn::{Endpoint, VarInt};
-use tokio::task::JoinHandle;
+use kv_replicate::quic::{self, Guests, Replica};
+use tokio::{task::JoinHandle, time::sleep};
 
-use super::ServeError;
+use super::{ServeError, make_namespaces};
 use crate::{
     cluster::{
         self, About, Address, Authority, Joined, Joining, Location,
-        enrol::{Door, admit_to, server},
+        enrol::{ALPN, Door, admit_to},
     },
     config::Config,
+    membership::{Membership, progress},
 };
+
+/// How often a location that joins looks whether it has, and how often it says how far it is.
+const LOOK: Duration = Duration::from_millis(50);
+const SAY: Duration = Duration::from_secs(2);
+
+/// How often the state that `/readyz` tells is brought up to date afterwards.
+const LOOK_LATER: Duration = Duration::from_secs(1);
 
 /// Becomes a member, if the settings say so.
 pub(super) async fn join(config: &Config) -> Result<(), ServeError> {
@@ -25,7 +33,7 @@ pub(super) async fn join(config: &Config) -> Result<(), ServeError> {
     let joined = cluster::join(&joining, &SystemEnvironment::new()).await?;
     let About { cluster_name, location, .. } = joined.about();
     match &joined {
-        Joined::New(_) => tracing::info!("joined the cluster {cluster_name} as {location}"),
+        Joined::New(_) => tracing::info!("a member of the cluster {cluster_name} as {location}"),
         Joined::Renewed(_) => tracing::info!("the certificate of {location} was made anew"),
         Joined::Already(_) => {
             tracing::info!("a member of the cluster {cluster_name} already: the token is not used");
@@ -34,7 +42,7 @@ pub(super) async fn join(config: &Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// The location's part of a cluster; none if it is in none.
+/// The location's part in a cluster; none if it is in none.
 pub(super) fn load(data: &Path) -> Result<Option<Location>, ServeError> {
     let location = cluster::open(data, SystemEnvironment::new().now_ms() / 1000)?;
     if let Some(location) = &location {
@@ -43,41 +51,108 @@ pub(super) fn load(data: &Path) -> Result<Option<Location>, ServeError> {
     Ok(location)
 }
 
-/// Where newcomers come in, as long as the server runs.
+/// A store's replication, as long as the server runs.
 #[derive(Debug)]
-pub(super) struct Newcomers {
-    endpoint: Endpoint,
-    serving: JoinHandle<()>,
+pub(super) struct Replication {
+    replica: Replica,
+    membership: Arc<Membership>,
+    watching: JoinHandle<()>,
 }
 
-impl Newcomers {
-    /// Lets newcomers in, where the key of the CA is. The location that founded the cluster is its
-    /// first member.
+impl Replication {
+    /// Begins to replicate. The location that founded the cluster is its first member; where the key of the
+    /// CA is, newcomers are let in on the same port.
     pub(super) async fn start(
         location: &Location,
-        data: &Path,
+        config: &Config,
         store: &Store,
-    ) -> Result<Option<Newcomers>, ServeError> {
-        let authority = Authority::open(data).map_err(cluster::location::LoadError::from)?;
-        let Some(authority) = authority else { return Ok(None) };
-        let founder = (location.about.clone(), store.clone());
-        tokio::task::spawn_blocking(move || be_member(&founder.0, &founder.1)).await??;
+    ) -> Result<Replication, ServeError> {
+        let authority =
+            Authority::open(&config.data).map_err(cluster::location::LoadError::from)?;
+        if authority.is_some() {
+            let founder = (location.about.clone(), store.clone());
+            tokio::task::spawn_blocking(move || be_member(&founder.0, &founder.1)).await??;
+        }
+        let guests = authority.map(|authority| newcomers(authority, store));
         let listen = location.about.listen;
-        let endpoint = server::listen(listen, location)
-            .map_err(|source| ServeError::ClusterListen { listen, source })?;
-        let store = store.clone();
-        let admit = Box::new(move |newcomer: &_| admit_to(&store, newcomer));
-        let door = Arc::new(Door::new(authority, admit, Arc::new(SystemEnvironment::new())));
-        let serving = tokio::spawn(door.serve(endpoint.clone()));
-        let address = endpoint.local_addr()?;
-        tracing::info!("newcomers to the cluster come in at {address} (UDP)");
-        Ok(Some(Newcomers { endpoint, serving }))
+        let replica = Replica::start(replica(location, guests), store.clone())
+            .await
+            .map_err(|source| ServeError::Replicate { listen, source })?;
+        let membership = Arc::new(Membership::new(location.about.clone(), replica.handle()));
+        let address = replica.local_address();
+        tracing::info!("listens for the other locations at {address} (UDP)");
+        // A member of long standing takes writes at once.
+        let _ends_with_it = membership.status().await;
+        if membership.is_joined() {
+            make_namespaces(store, config)?;
+        }
+        let watching = (Arc::clone(&membership), store.clone(), config.clone());
+        let watching = tokio::spawn(watch(watching.0, watching.1, watching.2));
+        Ok(Replication { replica, membership, watching })
     }
 
-    /// Lets nobody in any more; who is being let in hears the end of it.
-    pub(super) async fn stop(self) -> Result<(), ServeError> {
-        self.endpoint.close(VarInt::from_u32(0), b"the server stops");
-        Ok(self.serving.await?)
+    /// What doors ask.
+    pub(super) fn membership(&self) -> Arc<Membership> {
+        Arc::clone(&self.membership)
+    }
+
+    /// Ends all links and frees the port; who was being let in hears the end of it.
+    pub(super) async fn stop(self) {
+        self.watching.abort();
+        self.replica.close().await;
+    }
+}
+
+fn replica(location: &Location, guests: Option<Guests>) -> quic::Config {
+    let about = &location.about;
+    let identity = quic::Identity {
+        authorities: vec![location.ca.to_vec()],
+        chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        key: location.key.secret_der().to_vec(),
+    };
+    let mut config = quic::Config::new(about.listen, about.cluster.0, about.member, identity);
+    config.bootstrap = (about.dial.iter())
+        .map(|peer| (peer.member, peer.addresses.iter().map(Address::to_string).collect()))
+        .collect();
+    config.guests = guests;
+    config
+}
+
+fn newcomers(authority: Authority, store: &Store) -> Guests {
+    let store = store.clone();
+    let admit = Box::new(move |newcomer: &_| admit_to(&store, newcomer));
+    let door = Arc::new(Door::new(authority, admit, Arc::new(SystemEnvironment::new())));
+    let serve = Arc::new(move |connection| {
+        let door = Arc::clone(&door);
+        let heard: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(async move { door.hear(connection).await });
+        heard
+    });
+    Guests { alpn: ALPN.to_vec(), serve }
+}
+
+/// Says how far a location is that joins; then keeps what `/readyz` tells true.
+async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
+    if !membership.is_joined() {
+        tracing::info!("joining: it takes writes once it has what the others have");
+        let mut said = 0;
+        while !membership.is_joined() {
+            sleep(LOOK).await;
+            let Ok(status) = membership.status().await else { return };
+            said += 1;
+            if LOOK * said >= SAY && !status.is_joined {
+                said = 0;
+                tracing::info!("joining: {}", progress(&status));
+            }
+        }
+        tracing::info!("joined: this location has what the others had, and takes writes");
+        let made = tokio::task::spawn_blocking(move || make_namespaces(&store, &config)).await;
+        if let Ok(Err(error)) = made {
+            tracing::error!("{error}");
+        }
+    }
+    while membership.status().await.is_ok() {
+        sleep(LOOK_LATER).await;
     }
 }
 

@@ -1,0 +1,139 @@
+//! What is shown of a cluster: looked up when the metrics are read.
+
+use kv_core::Members;
+use kv_replicate::quic::{Peer, Status};
+use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::{gauge, register};
+
+const PEER: &[&str] = &["peer"];
+
+/// The gauges of a cluster. All are there only where the server is in one.
+#[derive(Debug)]
+pub(super) struct ClusterMetrics {
+    joined: IntGauge,
+    halted: IntGauge,
+    rows_taken: IntGauge,
+    core_bytes: IntGauge,
+    handshakes_refused: IntGauge,
+    handshakes_failed: IntGauge,
+    up: IntGaugeVec,
+    missing_here: IntGaugeVec,
+    missing_there: IntGaugeVec,
+    late_seconds: GaugeVec,
+    rtt_seconds: GaugeVec,
+    bytes_sent: IntGaugeVec,
+    bytes_received: IntGaugeVec,
+    sessions: IntGaugeVec,
+    parked: IntGaugeVec,
+}
+
+impl ClusterMetrics {
+    pub(super) fn new(r: &Registry) -> ClusterMetrics {
+        let of_peer =
+            |name: &str, help: &str| register(r, IntGaugeVec::new(Opts::new(name, help), PEER));
+        let seconds =
+            |name: &str, help: &str| register(r, GaugeVec::new(Opts::new(name, help), PEER));
+        ClusterMetrics {
+            joined: gauge(r, "waypost_cluster_joined", "1 once this location takes part."),
+            halted: gauge(r, "waypost_cluster_halted", "1 if this location replicates no more."),
+            rows_taken: gauge(
+                r,
+                "waypost_cluster_rows_taken",
+                "Rows of other locations that were put in the store since the start.",
+            ),
+            core_bytes: gauge(r, "waypost_cluster_core_bytes", "Bytes that replication holds."),
+            handshakes_refused: gauge(
+                r,
+                "waypost_cluster_handshakes_refused",
+                "Handshakes not begun since the start, for too many were under way.",
+            ),
+            handshakes_failed: gauge(
+                r,
+                "waypost_cluster_handshakes_failed",
+                "Handshakes that failed since the start: no certificate of this cluster, say.",
+            ),
+            up: of_peer("waypost_peer_up", "1 if a link to this location is up."),
+            missing_here: of_peer(
+                "waypost_peer_missing_here",
+                "Writes that the peer holds and that have not come here.",
+            ),
+            missing_there: of_peer(
+                "waypost_peer_missing_there",
+                "Writes that are held here and not by the peer, as far as it has said.",
+            ),
+            late_seconds: seconds(
+                "waypost_peer_late_seconds",
+                "For how long nothing came of what the peer has and is missing here.",
+            ),
+            rtt_seconds: seconds("waypost_peer_rtt_seconds", "There and back on this link."),
+            bytes_sent: of_peer("waypost_peer_sent_bytes", "Bytes sent on the link that is up."),
+            bytes_received: of_peer(
+                "waypost_peer_received_bytes",
+                "Bytes that came on the link that is up.",
+            ),
+            sessions: register(
+                r,
+                IntGaugeVec::new(
+                    Opts::new("waypost_peer_sessions", "Catch-up sessions under way."),
+                    &["peer", "direction"],
+                ),
+            ),
+            parked: of_peer(
+                "waypost_peer_parked",
+                "1 while the peer's clock is too far ahead, and its writes wait.",
+            ),
+        }
+    }
+
+    pub(super) fn set(&self, status: &Status, members: &Members) {
+        self.joined.set(i64::from(status.is_joined));
+        self.halted.set(i64::from(status.halted.is_some()));
+        self.rows_taken.set(count(status.rows_taken));
+        self.core_bytes.set(i64::try_from(status.core_bytes).unwrap_or(i64::MAX));
+        self.handshakes_refused.set(count(status.door.refused));
+        self.handshakes_failed.set(count(status.door.failed));
+        for gauges in [
+            &self.up,
+            &self.missing_here,
+            &self.missing_there,
+            &self.bytes_sent,
+            &self.bytes_received,
+            &self.sessions,
+            &self.parked,
+        ] {
+            gauges.reset();
+        }
+        self.late_seconds.reset();
+        self.rtt_seconds.reset();
+        for (id, peer) in &status.peers {
+            let name = members.get(*id).map_or_else(|| id.to_string(), |one| one.name.clone());
+            self.set_peer(&name, peer);
+        }
+    }
+
+    fn set_peer(&self, name: &str, peer: &Peer) {
+        let of = [name];
+        let state = &peer.state;
+        self.up.with_label_values(&of).set(i64::from(peer.is_connected));
+        if !peer.is_connected {
+            return;
+        }
+        self.missing_here.with_label_values(&of).set(count(state.ahead));
+        self.missing_there.with_label_values(&of).set(count(state.behind));
+        self.late_seconds.with_label_values(&of).set(state.late.as_secs_f64());
+        if let Some(rtt) = peer.rtt {
+            self.rtt_seconds.with_label_values(&of).set(rtt.as_secs_f64());
+        }
+        self.bytes_sent.with_label_values(&of).set(count(peer.bytes_out));
+        self.bytes_received.with_label_values(&of).set(count(peer.bytes_in));
+        let sessions = |direction| self.sessions.with_label_values(&[name, direction]);
+        sessions("in").set(i64::from(state.receiving.is_some()));
+        sessions("out").set(i64::from(state.is_sending));
+        self.parked.with_label_values(&of).set(i64::from(state.parked_until_ms.is_some()));
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
