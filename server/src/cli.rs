@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, Settings},
-    serve,
+    demo, serve,
 };
 
 /// Threads for what blocks: reads of many keys, and of large values. More would not make the disk
@@ -44,6 +44,11 @@ enum Command {
     /// The command line wins, then the environment, then the file.
     #[command(verbatim_doc_comment)]
     Serve(Box<Serve>),
+    /// Show three locations that replicate, in this process.
+    ///
+    /// Puts in one are read in the others, one is cut off and comes back, and all converge. It takes a
+    /// few seconds, talks to nobody but itself, and leaves no files.
+    Demo,
     /// Make, list, rename and drop namespaces on a running server.
     Namespace(namespace::Namespace),
     /// Make a cluster, and invite locations into it.
@@ -67,6 +72,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse_from(with_command(std::env::args_os()));
     match cli.command {
         Command::Serve(serve) => ended(serve_with(*serve)),
+        Command::Demo => ended(demo::run()),
         Command::Namespace(command) => ended(namespace::run(command)),
         Command::Cluster(command) => ended(cluster::run(command)),
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`cli`] | the command line: `serve`, and the client commands |
+//! | [`cli`] | the command line: `serve`, `demo`, and the client commands |
 //! | [`config`] | the settings: one name each, from flag, environment, file or default |
 //! | [`serve`] | wiring: store, listener, signals, drain |
 //! | [`connection`] | connections and their bounds in time, number and size |
@@ -10,6 +10,7 @@
 //! | [`doors`] | one module per protocol: what a request means, and the answer |
 //! | [`app`] | what every door shares: the store, the gate before its queue, the rate limits, the metrics |
 //! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how newcomers come in |
+//! | [`demo`] | three locations in one process, that show what a cluster does |
 //! | [`rate_limits`] | the table of counters, the limits that have a name |
 //!
 //! A request goes down this table and its answer comes up. A door knows the store and HTTP; it
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+pub mod demo;
 pub mod doors;
 pub mod drain;
 pub mod gate;

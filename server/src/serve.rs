@@ -24,7 +24,7 @@ use crate::{
 };
 
 mod membership;
-mod signals;
+pub(crate) mod signals;
 
 use membership::Replication;
 use signals::Signals;

@@ -5,7 +5,7 @@ use std::{fs, io};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM, SIGINT and SIGHUP.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// None under `nohup`, where the end of the terminal is not to be the end of the server.
@@ -16,7 +16,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Signals> {
+    pub(crate) fn new() -> io::Result<Signals> {
         let hangup = SignalKind::hangup();
         let is_ignored = fs::read_to_string("/proc/self/status")
             .is_ok_and(|status| ignores(&status, hangup.as_raw_value()));
@@ -29,7 +29,7 @@ impl Signals {
     }
 
     /// The name of the next one.
-    pub(super) async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         let hung_up = self.hung_up;
         let hangup = async {
             match &mut self.hangup {

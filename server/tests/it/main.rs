@@ -3,6 +3,7 @@
 mod cluster;
 mod commands;
 mod connections;
+mod demo;
 mod http;
 mod limits;
 mod pipelining;

@@ -1,0 +1,70 @@
+//! `waypost demo`: the whole of it, as one who pipes it sees it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::process::waypost;
+
+fn assert_is_empty(directory: &TempDir) {
+    let left: Vec<_> = fs::read_dir(directory.path()).expect("it is there").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn it_tells_its_story_in_plain_lines_and_leaves_nothing() {
+    let directory = TempDir::new().unwrap();
+    let Output { status, stdout, stderr } =
+        waypost(["demo"]).env("TMPDIR", directory.path()).output().unwrap();
+    let (told, errors) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert!(status.success(), "{errors}\n{told}");
+    assert_eq!(errors, "");
+    assert!(!told.contains(['\x1b', '\t']) && !told.contains(" \n"), "{told}");
+    let steps: Vec<_> = told.lines().filter_map(|line| line.split_once(". ")).collect();
+    let numbers: Vec<_> = steps.iter().filter(|(n, _)| n.len() == 1).map(|(n, _)| *n).collect();
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"], "{told}");
+    for (says, times) in [
+        ("listens on 127.0.0.1:", 4),
+        ("puts greeting = \"bom dia\": on its disk after ", 1),
+        ("   nairobi reads it ", 1),
+        ("   osaka reads it ", 1),
+        ("reads, with lisbon: greeting = \"boa tarde\", tram = \"28\", train = nothing", 1),
+        ("reads, alone: greeting = \"konbanwa\", tram = nothing, train = \"loop line\"", 1),
+        ("All three hold the same ", 1),
+        ("rows compared, the same\n", 3),
+        ("   waypost serve # ", 1),
+    ] {
+        assert_eq!(told.matches(says).count(), times, "{says:?} in {told}");
+    }
+    assert_is_empty(&directory);
+}
+
+/// Interrupts the demo at its first line: its exit code, and what it says on stderr.
+fn interrupt(directory: &TempDir) -> (Option<i32>, String) {
+    let mut command = waypost(["demo"]);
+    command.env("TMPDIR", directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut String::new()).expect("text");
+    let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not 0");
+    kill_process(id, Signal::INT).expect("it is not waited for");
+    stdout.read_to_string(&mut String::new()).expect("text");
+    let output = child.wait_with_output().expect("our child");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn a_signal_ends_it_and_it_leaves_nothing() {
+    let directory = TempDir::new().unwrap();
+    // On a machine that stands still for long it may have come to its end before the signal.
+    let ended = (0..5).map(|_| interrupt(&directory)).find(|(code, _)| *code != Some(0));
+    let (code, errors) = ended.expect("it is interrupted at last");
+    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(errors, "waypost: the demo was ended by SIGINT; its files are removed\n");
+    assert_is_empty(&directory);
+}
