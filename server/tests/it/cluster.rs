@@ -2,9 +2,13 @@
 
 use std::{net::UdpSocket, path::Path, process::Output};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::{Server, run, waypost};
+
+/// How often a test looks for what comes soon, every 10 ms.
+const LOOKS: usize = 3_000;
 
 fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("text")
@@ -63,7 +67,7 @@ fn a_second_location_joins_by_three_commands() {
     let listen = free_port();
     let join = ["--join", &token, "--cluster-listen", &listen];
     let second = Server::start_in(second, "127.0.0.1:0", &join);
-    assert!(second.log().contains("joined the cluster prod as ams"), "{}", second.log());
+    assert!(second.log().contains("a member of the cluster prod as ams"), "{}", second.log());
     assert!(first.log().contains("the location ams is a member"), "{}", first.log());
 
     let second = Server::start_in(second.stop(), "127.0.0.1:0", &join);
@@ -110,4 +114,128 @@ fn what_a_cluster_command_can_not_do_it_says() {
     fails(cluster("init", &nowhere, directory.path()), "say --advertise HOST:PORT");
     assert!(init(directory.path()).status.success());
     fails(init(directory.path()), "has the files of a cluster already: nothing was changed");
+}
+
+/// Founds a cluster and starts its first location.
+fn found() -> Server {
+    let directory = TempDir::new().unwrap();
+    assert!(init(directory.path()).status.success());
+    Server::start_in(directory, "127.0.0.1:0", &[])
+}
+
+/// Lets a location in, and waits until it takes writes.
+fn join(first: &Server, name: &str) -> Server {
+    let token = token(&["--name", name], first.directory.path());
+    let directory = TempDir::new().unwrap();
+    let args = ["--join", &token, "--cluster-listen", &free_port()];
+    let server = Server::start_in(directory, "127.0.0.1:0", &args);
+    soon("it is ready", || server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200);
+    server
+}
+
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..LOOKS {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{what}: never");
+}
+
+fn put(server: &Server, key: &str, value: &str) {
+    let length = value.len();
+    let head = format!("PUT /binding/sessions/{key} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+    let response = server.connect().request(format!("{head}{value}"));
+    assert_eq!(response.status, 200, "{}", response.body);
+}
+
+fn get(server: &Server, key: &str) -> String {
+    server.connect().request(format!("GET /binding/sessions/{key} HTTP/1.1\r\n\r\n")).body
+}
+
+fn ask(server: &Server, args: &[&str]) -> Output {
+    waypost(["cluster"]).args(args).args(["--server", &server.url()]).output().expect("it runs")
+}
+
+/// All locations of a cluster hold the same, byte for byte.
+fn are_equal(server: &Server) {
+    let verified = ask(server, &["verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(text(&verified.stdout).contains("byte for byte"), "{verified:?}");
+}
+
+#[test]
+fn three_locations_hold_the_same_also_after_one_was_killed() {
+    let first = found();
+    let made = run(["namespace", "create", "sessions", "--server", &first.url()]);
+    assert!(made.status.success(), "{made:?}");
+    for n in 0..200 {
+        put(&first, &format!("early{n}"), "there before the others");
+    }
+    let second = join(&first, "ams");
+    let mut third = join(&first, "sin");
+    assert_eq!(get(&third, "early7"), "there before the others");
+    put(&third, "new", "of the third");
+    soon("it is at the first", || get(&first, "new") == "of the third");
+    soon("it is at the second", || get(&second, "new") == "of the third");
+
+    // Killed while others write; what it acknowledged is there when it is back.
+    put(&third, "last", "words");
+    third.signal(Signal::KILL);
+    third.wait();
+    let directory = third.into_directory();
+    put(&second, "meanwhile", "x".repeat(100_000).as_str());
+    put(&first, "new", "another");
+    let third = Server::start_in(directory, "127.0.0.1:0", &[]);
+    soon("what it missed has come", || get(&third, "meanwhile").len() == 100_000);
+    soon("what was overwritten, too", || get(&third, "new") == "another");
+    soon("what it wrote last is everywhere", || get(&first, "last") == "words");
+    soon("and there", || get(&second, "last") == "words");
+    are_equal(&first);
+    are_equal(&third);
+    soon("all is well", || ask(&first, &["status"]).status.success());
+    let status = ask(&first, &["status"]);
+    let shown = text(&status.stdout);
+    assert!(shown.starts_with("fra of the cluster prod: "), "{shown}");
+    assert!(shown.contains("ams ") && shown.contains("sin "), "{shown}");
+    assert_eq!(first.metric(r#"waypost_peer_up{peer="sin"}"#).as_deref(), Some("1"));
+    for server in [second, third, first] {
+        assert!(server.into_log().contains("stopped"));
+    }
+}
+
+#[test]
+fn a_location_that_was_removed_says_so_and_the_others_go_on() {
+    let first = found();
+    let second = join(&first, "ams");
+    let refused = ask(&first, &["remove", "nobody", "--yes"]);
+    assert!(text(&refused.stderr).contains("no location of the cluster"), "{refused:?}");
+    let refused = ask(&first, &["remove", "fra", "--yes"]);
+    assert!(text(&refused.stderr).contains("can't remove itself"), "{refused:?}");
+    let asked = ask(&first, &["remove", "ams"]);
+    assert!(text(&asked.stderr).contains("add --yes"), "{asked:?}");
+    let removed = ask(&first, &["remove", "ams", "--yes"]);
+    assert!(removed.status.success(), "{removed:?}");
+    soon("it hears of it", || {
+        let ready = second.connect().request("GET /readyz HTTP/1.1\r\n\r\n");
+        ready.status == 503 && ready.body.contains("was removed from the cluster")
+    });
+    let status = ask(&second, &["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status.stdout).contains("empty it, and let it join anew"), "{status:?}");
+    soon("the others are well", || {
+        let status = ask(&first, &["status"]);
+        status.status.success() && text(&status.stdout).contains("well, and alone")
+    });
+}
+
+#[test]
+fn a_server_that_is_in_no_cluster_says_how_it_comes_into_one() {
+    let server = Server::start(&[]);
+    let status = ask(&server, &["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status.stderr).contains("this server is in no cluster"), "{status:?}");
+    assert!(text(&status.stderr).contains("waypost cluster init"), "{status:?}");
+    assert_eq!(server.metric("waypost_cluster_joined"), None);
 }
