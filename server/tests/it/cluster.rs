@@ -118,7 +118,7 @@ fn what_a_cluster_command_can_not_do_it_says() {
 
 /// Founds a cluster and starts its first location.
 fn found() -> Server {
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("a directory");
     assert!(init(directory.path()).status.success());
     Server::start_in(directory, "127.0.0.1:0", &[])
 }
@@ -126,7 +126,7 @@ fn found() -> Server {
 /// Lets a location in, and waits until it takes writes.
 fn join(first: &Server, name: &str) -> Server {
     let token = token(&["--name", name], first.directory.path());
-    let directory = TempDir::new().unwrap();
+    let directory = TempDir::new().expect("a directory");
     let args = ["--join", &token, "--cluster-listen", &free_port()];
     let server = Server::start_in(directory, "127.0.0.1:0", &args);
     soon("it is ready", || server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200);

@@ -46,6 +46,7 @@ pub fn app() -> Arc<App> {
         rate_limits: Arc::new(rate_limits()),
         rls: envoy(),
         metrics: Arc::default(),
+        membership: None,
         drain: Arc::default(),
     })
 }
