@@ -57,14 +57,6 @@ impl Core {
         }
     }
 
-    /// Sends a peer our writes from behind what it said to have, as if it had asked: what it asked while
-    /// this location had not joined was not heard.
-    pub(super) fn begin_live(&mut self, peer: MemberId) {
-        let Some(link) = self.links.get(&peer).filter(|link| link.hello.is_some()) else { return };
-        let has = self.config.origins.map(|origin| link.heads.received.get(origin));
-        self.want(peer, has);
-    }
-
     pub(super) fn tell_removed(&mut self, peer: MemberId, boots: Boots) {
         if self.has_left(peer)
             && let Some(link) = self.links.get_mut(&peer)

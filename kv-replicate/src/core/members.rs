@@ -281,7 +281,6 @@ impl Core {
         for peer in peers {
             if self.is_member(peer) {
                 self.ask_live(peer);
-                self.begin_live(peer);
             } else {
                 self.disconnect(peer);
                 self.links.insert(peer, Link::default());
