@@ -38,6 +38,8 @@ pub enum Rule {
     NewMembersKnowWhatIsGone,
     /// Who has proven to be of the cluster is heard, though no entry here says so.
     StrangersAreHeard,
+    /// A member is vouched for by who knows of it, to those who do not.
+    NewMembersAreVouchedFor,
     /// What was asked of a store before it went back is not done after.
     NothingLateIsDone,
     /// Two rows differ only if both locations count both.
@@ -46,7 +48,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule that can be broken.
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 19] = [
         Rule::AdoptOneSnapshot,
         Rule::OneStampABurst,
         Rule::DeadSessionsAreIgnored,
@@ -63,6 +65,7 @@ impl Rule {
         Rule::OnlyMembersAreServed,
         Rule::NewMembersKnowWhatIsGone,
         Rule::StrangersAreHeard,
+        Rule::NewMembersAreVouchedFor,
         Rule::NothingLateIsDone,
         Rule::DifferencesAreCovered,
     ];

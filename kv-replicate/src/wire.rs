@@ -138,6 +138,8 @@ pub(crate) struct Heads {
     pub(crate) promise: Hlc,
     /// `durable` counts every member's writes up to this time.
     pub(crate) complete: Hlc,
+    /// Every member that it knows of has said to be complete up to this time.
+    pub(crate) held: Hlc,
     /// Whom the sender durably knows as members, and who left: see [`kv_core::Members::digest`].
     pub(crate) members: u64,
 }

@@ -57,6 +57,14 @@ impl Core {
         }
     }
 
+    /// Sends a peer our writes from behind what it said to have, as if it had asked: what it asked while
+    /// this location had not joined was not heard.
+    pub(super) fn begin_live(&mut self, peer: MemberId) {
+        let Some(link) = self.links.get(&peer).filter(|link| link.hello.is_some()) else { return };
+        let has = self.config.origins.map(|origin| link.heads.received.get(origin));
+        self.want(peer, has);
+    }
+
     pub(super) fn tell_removed(&mut self, peer: MemberId, boots: Boots) {
         if self.has_left(peer)
             && let Some(link) = self.links.get_mut(&peer)
@@ -109,7 +117,7 @@ impl Core {
         link.heads = heads.clone();
         let Some(origins) = origins else { return };
         let promised = origins.map(|origin| Dot { origin, seq: heads.durable.get(origin) });
-        self.note_promise(from, heads.promise, promised, heads.complete);
+        self.note_promise(from, (heads.promise, promised), heads.complete, heads.held);
     }
 
     pub(super) fn our_hello(&self) -> Hello {
@@ -124,7 +132,7 @@ impl Core {
     }
 
     pub(super) fn our_heads(&mut self, peer: MemberId) -> Heads {
-        let (promise, complete) = (self.store.promise, self.complete());
+        let (promise, complete, held) = (self.store.promise, self.complete(), self.held());
         let number = self.next_id();
         if let Some(link) = self.links.get_mut(&peer) {
             link.say_heads = false;
@@ -136,7 +144,7 @@ impl Core {
         // After a failure of the disk.
         received.merge(&durable);
         let members = self.digest.said;
-        Heads { number, durable, received, promise, complete, members }
+        Heads { number, durable, received, promise, complete, held, members }
     }
 
     /// Hellos and heads that are due.

@@ -8,7 +8,8 @@
 //! complete up to no time ([`Core::complete`]). So no tombstone goes anywhere that it did not have itself
 //! when it began to serve, and rows of a session that was given up can be kept, whoever goes on. (If
 //! the one that served leaves before others hear of the new member, these do not hold tombstones for
-//! it: see [`Core::may_join_from`].) The new member follows no live stream and is not to be written to until it has adopted a vector; by then
+//! it: see [`Core::may_join_from`].) Whoever has the new member vouches for it to those who have not heard of
+//! it yet: see [`super::stable`]. The new member follows no live stream and is not to be written to until it has adopted a vector; by then
 //! it has the entry that made it a member, and with it a clock that is later than any tombstone that
 //! is gone.
 //!
@@ -281,6 +282,7 @@ impl Core {
         for peer in peers {
             if self.is_member(peer) {
                 self.ask_live(peer);
+                self.begin_live(peer);
             } else {
                 self.disconnect(peer);
                 self.links.insert(peer, Link::default());

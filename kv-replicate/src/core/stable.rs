@@ -5,6 +5,11 @@
 //! up to the least of these over all members. The least that all members say is the watermark:
 //! every member has every write up to it, so that nothing older can come from anyone.
 //!
+//! But not everyone knows every member at the same time. A new member has what its source had when it came;
+//! what its source lacked it lacks, and its source may get that, and be complete again, while a third
+//! has not even heard of the new member. So each says, beside its own, the least that all members that it
+//! knows of have said: what it *holds* with them. The watermark is the least of these.
+//!
 //! An idle member need not move its clock: whoever holds a write has committed a clock at least as
 //! late, so once all have converged all promise the time of the last write.
 
@@ -31,6 +36,8 @@ pub(crate) struct Member {
     promised: Hlc,
     /// It holds all members' writes up to this time, durably.
     complete: Hlc,
+    /// Every member that it knew of said to be complete up to this time, and so is it.
+    held: Hlc,
     /// The members of which both ends knew when the last closing session with it was begun, that came
     /// to its end: see [`super::members`].
     pub(super) closed: u64,
@@ -42,13 +49,14 @@ impl Core {
     pub(super) fn note_promise(
         &mut self,
         from: MemberId,
-        promise: Hlc,
-        needs: [Dot; 2],
+        promise: Promise,
         complete: Hlc,
+        held: Hlc,
     ) {
         let Some(member) = self.members.get_mut(&from) else { return };
         member.complete = member.complete.max(complete);
-        member.latest = Some((promise, needs));
+        member.held = member.held.max(held);
+        member.latest = Some(promise);
         member.waiting = member.waiting.or(member.latest);
         self.follow_promises();
     }
@@ -88,6 +96,13 @@ impl Core {
         self.members.values().map(|member| member.promised).fold(self.store.promise, Hlc::min)
     }
 
+    /// Up to which time every member that this location knows of is complete. Others may not know of all of
+    /// them yet: who joined through this location lacks what this location lacked then.
+    pub(super) fn held(&self) -> Hlc {
+        let members = self.members.values().map(|member| member.complete);
+        members.fold(self.complete(), Hlc::min)
+    }
+
     /// Notes how far this location is complete, for the time when a member leaves.
     pub(super) fn note_reached(&mut self) {
         self.reached = self.complete();
@@ -103,7 +118,14 @@ impl Core {
         let absent_count = !is_broken(Rule::AbsentMembersCount);
         let counted =
             self.members.iter().filter(|(id, _)| absent_count || self.links.contains_key(id));
-        let members = counted.map(|(_, member)| member.complete).fold(self.complete(), Hlc::min);
+        let vouches = !is_broken(Rule::NewMembersAreVouchedFor);
+        let members = counted
+            .map(
+                |(_, member)| {
+                    if vouches { member.held.min(member.complete) } else { member.complete }
+                },
+            )
+            .fold(self.complete(), Hlc::min);
         let sessions = self.links.values().filter_map(|link| link.serving.as_ref());
         let upto = sessions.map(|serving| serving.started).fold(members, Hlc::min);
         if upto == Hlc::ZERO { upto } else { Hlc(upto.0.saturating_add(1)) }

@@ -80,11 +80,12 @@ fn hello(reader: &mut Reader<'_>) -> Decoded<Hello> {
 fn heads(reader: &mut Reader<'_>) -> Decoded<Heads> {
     let number = reader.u64()?;
     let (promise, complete) = (Hlc(reader.u64()?), Hlc(reader.u64()?));
+    let held = Hlc(reader.u64()?);
     let members = reader.u64()?;
     let durable = vector(reader)?;
     let mut received = durable.clone();
     received.merge(&vector(reader)?);
-    Ok(Heads { number, durable, received, promise, complete, members })
+    Ok(Heads { number, durable, received, promise, complete, held, members })
 }
 
 fn live(bytes: &Bytes, reader: &mut Reader<'_>) -> Decoded<Live> {

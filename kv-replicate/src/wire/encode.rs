@@ -53,6 +53,7 @@ pub(crate) fn encode(boots: Boots, message: &Message) -> Bytes {
             out.put_u64(heads.number);
             out.put_u64(heads.promise.0);
             out.put_u64(heads.complete.0);
+            out.put_u64(heads.held.0);
             out.put_u64(heads.members);
             put_vector(&mut out, &heads.durable);
             let beyond = |dot: &Dot| !heads.durable.covers(*dot);

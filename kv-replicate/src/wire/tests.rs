@@ -58,11 +58,11 @@ prop_compose! {
 
 fn heads() -> impl Strategy<Value = Message> {
     (any::<[u64; 4]>(), vector(), vector()).prop_map(
-        |([number, promise, complete, members], durable, more)| {
+        |([number, promise, complete, held, members], durable, more)| {
             let mut received = durable.clone();
             received.merge(&more);
-            let (promise, complete) = (Hlc(promise), Hlc(complete));
-            Message::Heads(Heads { number, durable, received, promise, complete, members })
+            let (promise, complete, held) = (Hlc(promise), Hlc(complete), Hlc(held));
+            Message::Heads(Heads { number, durable, received, promise, complete, held, members })
         },
     )
 }

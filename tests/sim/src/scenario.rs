@@ -18,6 +18,7 @@ pub mod second_sponsor;
 pub mod stranded;
 pub mod stranger;
 pub mod two_snapshots;
+pub mod unheard_member;
 pub mod visible_only;
 pub mod went_back;
 

@@ -99,6 +99,7 @@ noticed_by_scenario! {
     a_new_member_that_says_to_be_complete_is_noticed: NewMembersAreNotComplete by half_joined,
     a_new_member_with_what_others_have_forgotten_is_noticed: NewMembersKnowWhatIsGone by second_sponsor,
     a_stranger_that_is_served_is_noticed: OnlyMembersAreServed by stranger,
+    a_new_member_that_nobody_vouches_for_is_noticed: NewMembersAreVouchedFor by unheard_member,
     a_vector_adopted_after_its_rows_were_lost_is_noticed: NothingLateIsDone by went_back,
     a_stranger_that_is_never_heard_is_noticed: StrangersAreHeard by stranded,
 }
