@@ -19,6 +19,8 @@ pub struct Membership {
     about: About,
     handle: Handle,
     is_joined: AtomicBool,
+    /// It has joined, and replicates.
+    takes_writes: AtomicBool,
     /// What hinders it, in words for `/readyz`.
     hindrance: Mutex<String>,
 }
@@ -28,7 +30,8 @@ impl Membership {
     #[must_use]
     pub fn new(about: About, handle: Handle) -> Membership {
         let hindrance = Mutex::new(JOINING.into());
-        Membership { about, handle, is_joined: AtomicBool::new(false), hindrance }
+        let (is_joined, takes_writes) = (AtomicBool::new(false), AtomicBool::new(false));
+        Membership { about, handle, is_joined, takes_writes, hindrance }
     }
 
     /// Which location of which cluster it is.
@@ -51,15 +54,16 @@ impl Membership {
     }
 
     /// Lets writes through, or says why not. A write before a location has joined would be one of a store
-    /// with entries of its own, which can't join.
+    /// with entries of its own, which can't join; one after it has ceased to replicate would go nowhere, and
+    /// be lost when the store is emptied.
     ///
     /// # Errors
-    /// [`WriteError::ReadOnly`] while it is joining. Nothing was changed.
+    /// [`WriteError::ReadOnly`] while it is joining, or when it replicates no more. Nothing was changed.
     pub fn check_write(&self) -> Result<(), WriteError> {
-        if self.is_joined() {
+        if self.takes_writes.load(Ordering::Acquire) {
             return Ok(());
         }
-        Err(WriteError::ReadOnly(format!("{JOINING}; /readyz says when it takes writes")))
+        Err(WriteError::ReadOnly(self.unready().unwrap_or_else(|| JOINING.into())))
     }
 
     /// How the replica is. What doors ask is brought up to date with it.
@@ -67,15 +71,19 @@ impl Membership {
     /// # Errors
     /// [`AskError::Closed`].
     pub async fn status(&self) -> Result<Status, AskError> {
-        let status = self.handle.status().await?;
-        let hindrance = match status.halted {
-            Some(why) => format!("it replicates no more: {why}"),
-            None if status.is_joined => String::new(),
-            None => format!("{JOINING}: {}", progress(&status)),
+        let asked = self.handle.status().await;
+        let hindrance = match &asked {
+            Err(_ended) => "replication has ended: start the server again".into(),
+            Ok(Status { halted: Some(why), .. }) => format!("it replicates no more: {why}"),
+            Ok(status) if status.is_joined => String::new(),
+            Ok(status) => format!("{JOINING}: {}", progress(status)),
         };
+        self.takes_writes.store(hindrance.is_empty(), Ordering::Release);
         *self.hindrance.lock().unwrap_or_else(PoisonError::into_inner) = hindrance;
-        self.is_joined.store(status.is_joined, Ordering::Release);
-        Ok(status)
+        if let Ok(status) = &asked {
+            self.is_joined.store(status.is_joined, Ordering::Release);
+        }
+        asked
     }
 
     /// Compares all that this location and a peer hold.

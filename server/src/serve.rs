@@ -79,6 +79,15 @@ pub enum ServeError {
     /// The founder of a cluster can't be its first member.
     #[error("can't make this location a member of its cluster: {0}")]
     Member(WriteError),
+    /// The store of the cluster's first location is not the one that it had.
+    #[error(
+        "the store in {} is not the one that this location of the cluster had: put that one back, or let \
+         this location be removed by another one and join anew, in an empty directory", data.display()
+    )]
+    OtherStore {
+        /// The data directory.
+        data: PathBuf,
+    },
     /// There can be no limiter.
     #[error(transparent)]
     Limiter(BuildError),

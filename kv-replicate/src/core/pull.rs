@@ -410,6 +410,10 @@ impl Core {
                 self.fail_session(peer);
                 continue;
             }
+            if std::mem::take(&mut session.is_body_gone) {
+                // A row before the page that does not come is not here: it comes again with it.
+                session.after = session.burst_after;
+            }
             self.notice(Notice::SessionResumed(peer));
             self.next_burst(peer);
         }

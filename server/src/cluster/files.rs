@@ -22,6 +22,8 @@ pub const KEY: &str = "location.key";
 pub const INVITATIONS: &str = "invitations.toml";
 /// A joining that is under way.
 pub const JOINING: &str = "joining.toml";
+/// Which store is that of the cluster's first location.
+pub const STORE: &str = "store";
 /// Locked (`flock`) by who changes the files.
 const LOCK: &str = "LOCK";
 

@@ -224,12 +224,16 @@ fn alarms(status: &Status, peers: &[PeerInfo]) -> Vec<String> {
 
 fn verdict_of(status: &Status, peers: &[PeerInfo], alarms: usize) -> String {
     let missing: u64 = peers.iter().map(|peer| peer.missing_here).max().unwrap_or(0);
+    let there: u64 = peers.iter().map(|peer| peer.missing_there).max().unwrap_or(0);
     let up = peers.iter().filter(|peer| peer.is_connected).count();
     match (status.is_joined, alarms) {
         _ if status.halted.is_some() => "this location replicates no more".into(),
         (false, _) => format!("joining: {}", progress(status)),
         (true, 0) if peers.is_empty() => "well, and alone: invite another location".into(),
-        (true, 0) if missing == 0 => format!("well: all {up} links are up, nothing is missing"),
+        (true, 0) if (missing, there) == (0, 0) => {
+            format!("well: all {up} links are up, nothing is missing")
+        }
+        (true, 0) if missing == 0 => format!("well: {there} writes are on their way to others"),
         (true, 0) => format!("catching up: {missing} writes are missing here"),
         _ => format!("{up} of {} links are up; see the alarms", peers.len()),
     }

@@ -12,6 +12,7 @@ use crate::{
     cluster::{
         self, About, Address, Authority, Joined, Joining, Location,
         enrol::{ALPN, Door, admit_to},
+        files::{self, ClusterDir},
     },
     config::Config,
     membership::{Membership, progress},
@@ -71,7 +72,8 @@ impl Replication {
             Authority::open(&config.data).map_err(cluster::location::LoadError::from)?;
         if authority.is_some() {
             let founder = (location.about.clone(), store.clone());
-            tokio::task::spawn_blocking(move || be_member(&founder.0, &founder.1)).await??;
+            let data = config.data.clone();
+            tokio::task::spawn_blocking(move || be_member(&data, &founder.0, &founder.1)).await??;
         }
         let guests = authority.map(|authority| newcomers(authority, store));
         let listen = location.about.listen;
@@ -156,9 +158,17 @@ async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
     }
 }
 
-/// Writes the founder's row, unless it is there as it should be.
-fn be_member(about: &About, store: &Store) -> Result<(), ServeError> {
+/// Writes the founder's row, unless it is there as it should be. A store that is another than the one that had
+/// the row is refused: it would take itself for a whole cluster.
+fn be_member(data: &Path, about: &About, store: &Store) -> Result<(), ServeError> {
     let (id, origins, name) = (about.member, store.origins(), about.location.to_string());
+    let directory = ClusterDir::of(data);
+    let ours = format!("{}\n{}\n", origins[0], origins[1]);
+    let had_row = directory.has(files::STORE);
+    if had_row && directory.read(files::STORE).map_err(cluster::location::LoadError::from)? != ours
+    {
+        return Err(ServeError::OtherStore { data: data.to_owned() });
+    }
     let addresses: Vec<String> = about.advertise.iter().map(Address::to_string).collect();
     let is_there = store.view().members().get(id).is_some_and(|member| {
         member.origins == origins && member.name == name && member.addresses == addresses
@@ -166,6 +176,9 @@ fn be_member(about: &About, store: &Store) -> Result<(), ServeError> {
     if !is_there {
         let operation = Operation::PutMember { id, origins, name, addresses };
         store.submit(operation).and_then(|ticket| ticket.wait()).map_err(ServeError::Member)?;
+    }
+    if !had_row {
+        directory.write(files::STORE, &ours).map_err(cluster::location::LoadError::from)?;
     }
     Ok(())
 }

@@ -208,7 +208,10 @@ fn three_locations_hold_the_same_also_after_one_was_killed() {
 #[test]
 fn a_location_that_was_removed_says_so_and_the_others_go_on() {
     let first = found();
+    let made = run(["namespace", "create", "sessions", "--server", &first.url()]);
+    assert!(made.status.success(), "{made:?}");
     let second = join(&first, "ams");
+    put(&second, "key", "while it was a member");
     let refused = ask(&first, &["remove", "nobody", "--yes"]);
     assert!(text(&refused.stderr).contains("no location of the cluster"), "{refused:?}");
     let refused = ask(&first, &["remove", "fra", "--yes"]);
@@ -221,6 +224,10 @@ fn a_location_that_was_removed_says_so_and_the_others_go_on() {
         let ready = second.connect().request("GET /readyz HTTP/1.1\r\n\r\n");
         ready.status == 503 && ready.body.contains("was removed from the cluster")
     });
+    let key = "PUT /binding/sessions/key HTTP/1.1\r\nContent-Length: 1\r\n\r\nx";
+    let refused = second.connect().request(key);
+    assert_eq!(refused.status, 503, "it would go nowhere: {}", refused.body);
+    assert!(refused.body.contains("was removed from the cluster"), "{}", refused.body);
     let status = ask(&second, &["status"]);
     assert_eq!(status.status.code(), Some(1));
     assert!(text(&status.stdout).contains("empty it, and let it join anew"), "{status:?}");
@@ -238,4 +245,16 @@ fn a_server_that_is_in_no_cluster_says_how_it_comes_into_one() {
     assert!(text(&status.stderr).contains("this server is in no cluster"), "{status:?}");
     assert!(text(&status.stderr).contains("waypost cluster init"), "{status:?}");
     assert_eq!(server.metric("waypost_cluster_joined"), None);
+}
+
+#[test]
+fn the_first_location_with_another_store_does_not_start_as_a_cluster_of_its_own() {
+    let directory = found().stop();
+    let data = directory.path().join("data");
+    std::fs::remove_file(data.join("waypost.redb")).expect("the store is there");
+    let data = data.display().to_string();
+    let output = run(["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+    assert_eq!(output.status.code(), Some(1));
+    let says = text(&output.stderr);
+    assert!(says.contains("is not the one that this location of the cluster had"), "{says}");
 }
