@@ -99,8 +99,14 @@ impl Core {
     /// Up to which time every member that this location knows of is complete. Others may not know of all of
     /// them yet: who joined through this location lacks what this location lacked then.
     pub(super) fn held(&self) -> Hlc {
-        let members = self.members.values().map(|member| member.complete);
-        members.fold(self.complete(), Hlc::min)
+        self.counted().map(|member| member.complete).fold(self.complete(), Hlc::min)
+    }
+
+    /// The members, whether they can be reached or not.
+    fn counted(&self) -> impl Iterator<Item = &Member> {
+        let absent_count = !is_broken(Rule::AbsentMembersCount);
+        let all = self.members.iter();
+        all.filter(move |(id, _)| absent_count || self.links.contains_key(id)).map(|(_, one)| one)
     }
 
     /// Notes how far this location is complete, for the time when a member leaves.
@@ -115,16 +121,10 @@ impl Core {
     /// [`SweepLimits`]: kv_core::commit::SweepLimits
     #[must_use]
     pub fn watermark(&self) -> Hlc {
-        let absent_count = !is_broken(Rule::AbsentMembersCount);
-        let counted =
-            self.members.iter().filter(|(id, _)| absent_count || self.links.contains_key(id));
         let vouches = !is_broken(Rule::NewMembersAreVouchedFor);
-        let members = counted
-            .map(
-                |(_, member)| {
-                    if vouches { member.held.min(member.complete) } else { member.complete }
-                },
-            )
+        let members = self
+            .counted()
+            .map(|member| if vouches { member.held.min(member.complete) } else { member.complete })
             .fold(self.complete(), Hlc::min);
         let sessions = self.links.values().filter_map(|link| link.serving.as_ref());
         let upto = sessions.map(|serving| serving.started).fold(members, Hlc::min);

@@ -57,7 +57,7 @@ prop_compose! {
 }
 
 fn heads() -> impl Strategy<Value = Message> {
-    (any::<[u64; 4]>(), vector(), vector()).prop_map(
+    (any::<[u64; 5]>(), vector(), vector()).prop_map(
         |([number, promise, complete, held, members], durable, more)| {
             let mut received = durable.clone();
             received.merge(&more);

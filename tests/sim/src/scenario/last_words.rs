@@ -10,8 +10,9 @@ use crate::{network::Fate, world::World};
 /// How long the deletion has to come to who hears of it.
 const SOON_MS: u64 = 5_000;
 
-/// How long rows of sessions are lost: the removal comes live, and the session is not given up.
-const LOST_MS: u64 = 3_000;
+/// How long rows of sessions are lost: the removal comes live, what all hold is said twice, and the session
+/// is not given up.
+const LOST_MS: u64 = 6_500;
 
 /// Runs it.
 ///
