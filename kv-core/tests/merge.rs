@@ -206,13 +206,13 @@ fn one_version_with_two_contents_is_a_conflict_and_changes_nothing() {
 }
 
 #[test]
-fn a_number_of_our_own_that_we_did_not_give_is_a_conflict() {
+fn a_number_of_our_own_that_we_did_not_give_is_not_taken() {
     let mut replica = replica(1);
     let [own, _] = replica.origins();
     let mut forged = told(1, 9, ToldKind::Put(1));
     forged.dot.origin = own;
     let write = forged.write(&replica);
-    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Conflict);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::NotMade);
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_vector_that_counts_writes_of_ours_that_we_did_not_make_is_not_adopted() {
     let nothing = VersionVector::default();
     for (vector, collected) in [(vector.clone(), nothing.clone()), (nothing, vector)] {
         let adopt = Remote::Adopt { vector, collected };
-        assert_eq!(apply(&mut replica, adopt), Applied::Conflict);
+        assert_eq!(apply(&mut replica, adopt), Applied::NotMade);
     }
     assert_eq!(replica.view().vector(), &VersionVector::default());
 }
