@@ -13,6 +13,7 @@ use std::{
 };
 
 pub mod accuracy;
+pub mod cluster;
 pub mod converge;
 pub mod data;
 pub mod distribution;
@@ -21,6 +22,7 @@ pub mod group_commit;
 pub mod limiters;
 pub mod meter;
 pub mod redis;
+pub mod replicate;
 pub mod rounds;
 pub mod server;
 pub mod wrk;

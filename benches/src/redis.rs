@@ -1,7 +1,8 @@
-//! A Redis that syncs each write before it answers, and connections to it.
+//! A Redis that syncs each write before it answers, a replica of it, and connections to them.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -14,6 +15,8 @@ use crate::{Failure, data};
 pub struct Redis {
     process: Child,
     socket: PathBuf,
+    /// Where replicas find it, on loopback.
+    port: u16,
 }
 
 impl Redis {
@@ -23,28 +26,45 @@ impl Redis {
     /// # Errors
     /// If it does not come up.
     pub fn start(directory: &Path) -> Result<Option<Redis>, Failure> {
+        match Redis::spawn(directory, &["--appendonly", "yes", "--appendfsync", "always"]) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                println!("Redis is left out: there is no redis-server on the path");
+                Ok(None)
+            }
+            spawned => spawned?.when_it_is_up().map(Some),
+        }
+    }
+
+    /// Starts a replica of it, which keeps nothing on the disk.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn replica(&self, directory: &Path) -> Result<Redis, Failure> {
+        let primary = format!("127.0.0.1 {}", self.port);
+        Redis::spawn(directory, &["--replicaof", &primary])?.when_it_is_up()
+    }
+
+    fn spawn(directory: &Path, more: &[&str]) -> io::Result<Redis> {
         std::fs::create_dir_all(directory)?;
         let socket = directory.join("socket");
-        let spawned = Command::new("redis-server")
-            .args(["--port", "0", "--unixsocket"])
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--unixsocket"])
             .arg(&socket)
             .arg("--dir")
             .arg(directory)
-            .args(["--appendonly", "yes", "--appendfsync", "always"])
             .args(["--save", "", "--auto-aof-rewrite-percentage", "0"])
+            .args(["--repl-diskless-sync-delay", "0"])
+            .args(more)
             .stdout(Stdio::null())
-            .spawn();
-        let process = match spawned {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                println!("Redis is left out: there is no redis-server on the path");
-                return Ok(None);
-            }
-            other => other?,
-        };
-        let redis = Redis { process, socket };
+            .spawn()?;
+        Ok(Redis { process, socket, port })
+    }
+
+    fn when_it_is_up(self) -> Result<Redis, Failure> {
         for _ in 0..100 {
-            if UnixStream::connect(&redis.socket).is_ok() {
-                return Ok(Some(redis));
+            if UnixStream::connect(&self.socket).is_ok() {
+                return Ok(self);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -62,7 +82,7 @@ impl Redis {
     /// # Errors
     /// If it is refused.
     pub fn connect(&self) -> io::Result<Connection> {
-        Ok(Connection(UnixStream::connect(&self.socket)?))
+        Ok(Connection(BufReader::new(UnixStream::connect(&self.socket)?)))
     }
 
     /// Fills it as [`crate::fill::put_all`] does a store.
@@ -76,7 +96,7 @@ impl Redis {
             let numbers = start..keys.min(start + PIPELINED);
             let count = numbers.clone().count();
             let sets = numbers.map(|n| set(&data::key(n), &data::value(n, len)));
-            connection.0.write_all(&sets.collect::<Vec<_>>().concat())?;
+            connection.0.get_mut().write_all(&sets.collect::<Vec<_>>().concat())?;
             connection.expect_ok(count)?;
         }
         Ok(())
@@ -92,7 +112,7 @@ impl Drop for Redis {
 }
 
 /// A connection that waits for each answer.
-pub struct Connection(UnixStream);
+pub struct Connection(BufReader<UnixStream>);
 
 impl Connection {
     /// Sets a key; durable when this returns.
@@ -100,8 +120,27 @@ impl Connection {
     /// # Errors
     /// If the connection breaks, or the server refuses.
     pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        self.0.write_all(&set(key, value))?;
+        self.0.get_mut().write_all(&set(key, value))?;
         self.expect_ok(1)
+    }
+
+    /// The value of a key; empty if there is none.
+    ///
+    /// # Errors
+    /// If the connection breaks, or the server refuses.
+    pub fn get(&mut self, key: &[u8]) -> Result<Vec<u8>, Failure> {
+        let head = format!("*2\r\n$3\r\nGET\r\n${}\r\n", key.len());
+        self.0.get_mut().write_all(&[head.as_bytes(), key, b"\r\n"].concat())?;
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        let length =
+            line.strip_prefix('$').and_then(|length| length.trim_end().parse::<i64>().ok());
+        let length = length.ok_or_else(|| format!("Redis answers {line}"))?;
+        let Ok(length) = usize::try_from(length) else { return Ok(Vec::new()) };
+        let mut value = vec![0; length + 2];
+        self.0.read_exact(&mut value)?;
+        value.truncate(length);
+        Ok(value)
     }
 
     fn expect_ok(&mut self, count: usize) -> Result<(), Failure> {

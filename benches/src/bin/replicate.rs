@@ -1,0 +1,79 @@
+//! What replication between real servers costs.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use waypost_benches::{
+    Failure, Scratch,
+    replicate::{bootstrap, large, latency, quiet, sustained},
+};
+
+/// What replication between real servers costs, over QUIC on loopback, some of it over a proxy that
+/// delays.
+#[derive(Parser)]
+struct Arguments {
+    /// Which measurements.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "delayed,loopback,sustained,bootstrap,large,dead,idle"
+    )]
+    only: Vec<Part>,
+    /// Rounds of each side, where there are two.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// Writes of which the delays are measured.
+    #[arg(long, default_value_t = 500)]
+    writes: u64,
+    /// Delay one way, in milliseconds, where there is one.
+    #[arg(long, default_value_t = 50)]
+    delay: u64,
+    /// Seconds of a round of sustained writes.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Entries that a newcomer takes.
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: u64,
+    /// Seconds of writes beside a dead peer.
+    #[arg(long, default_value_t = 60)]
+    dead: u64,
+    /// Seconds that an idle link is watched.
+    #[arg(long, default_value_t = 30)]
+    idle: u64,
+    /// Where to put the files; beside the program by default.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Delayed,
+    Loopback,
+    Sustained,
+    Bootstrap,
+    Large,
+    Dead,
+    Idle,
+}
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let delay = Duration::from_millis(arguments.delay);
+    for part in &arguments.only {
+        // Of each part the files go when it is over: a bootstrap leaves gigabytes.
+        let scratch = Scratch::new(arguments.dir.clone())?;
+        let at = scratch.join("cluster");
+        match part {
+            Part::Delayed => latency::delayed(&at, delay, arguments.writes)?,
+            Part::Loopback => latency::loopback(&at, arguments.rounds, arguments.writes)?,
+            Part::Sustained => {
+                sustained::run(&at, arguments.rounds, Duration::from_secs(arguments.seconds))?;
+            }
+            Part::Bootstrap => bootstrap::run(&at, arguments.entries)?,
+            Part::Large => large::run(&at, delay, 100, arguments.writes)?,
+            Part::Dead => quiet::dead(&at, Duration::from_secs(arguments.dead))?,
+            Part::Idle => quiet::idle(&at, Duration::from_secs(arguments.idle))?,
+        }
+    }
+    Ok(())
+}

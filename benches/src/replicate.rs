@@ -1,0 +1,172 @@
+//! What replication between real servers costs, over QUIC on loopback and over a delayed link.
+
+use std::{sync::Mutex, time::Duration};
+
+use kv_core::env::{Environment as _, SystemEnvironment};
+use waypost_tests::http::Connection;
+
+use crate::{Failure, cluster::Location, data, redis};
+
+pub mod bootstrap;
+pub mod large;
+pub mod latency;
+pub mod quiet;
+pub mod sustained;
+
+/// Bytes of each value.
+pub const VALUE_BYTES: usize = 1024;
+/// The key that is written here and read there.
+const KEY: &str = "measured";
+
+/// Where numbered values are written, all to one key; durable when it returns.
+pub trait Write: Send {
+    /// Writes a value that begins with its number.
+    ///
+    /// # Errors
+    /// If it is refused.
+    fn write(&mut self, value: &[u8]) -> Result<(), Failure>;
+}
+
+/// Where they are read.
+pub trait Read: Send {
+    /// The value that is there; empty if none is.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn read(&mut self) -> Result<Vec<u8>, Failure>;
+}
+
+/// A connection to a location's binding door.
+pub struct Door(Connection);
+
+impl Door {
+    /// Connects to a location.
+    ///
+    /// # Errors
+    /// If it does not listen.
+    pub fn to(location: &Location) -> Result<Door, Failure> {
+        Ok(Door(location.connect()?))
+    }
+
+    /// Puts a value.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn put(&mut self, key: &str, value: &[u8]) -> Result<(), Failure> {
+        let answer = self.0.request("PUT", &format!("/binding/bench/{key}"), &[], value)?;
+        match answer.status {
+            200 => Ok(()),
+            status => Err(format!("a put is answered with {status}").into()),
+        }
+    }
+
+    /// The value of a key; empty if there is none, or no such namespace yet.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn get(&mut self, key: &str) -> Result<Vec<u8>, Failure> {
+        let answer = self.0.get(&format!("/binding/bench/{key}"))?;
+        match answer.status {
+            200 => Ok(answer.body),
+            404 => Ok(Vec::new()),
+            status => Err(format!("a get is answered with {status}").into()),
+        }
+    }
+}
+
+impl Write for Door {
+    fn write(&mut self, value: &[u8]) -> Result<(), Failure> {
+        self.put(KEY, value)
+    }
+}
+
+impl Read for Door {
+    fn read(&mut self) -> Result<Vec<u8>, Failure> {
+        self.get(KEY)
+    }
+}
+
+impl Write for redis::Connection {
+    fn write(&mut self, value: &[u8]) -> Result<(), Failure> {
+        self.set(KEY.as_bytes(), value)
+    }
+}
+
+impl Read for redis::Connection {
+    fn read(&mut self) -> Result<Vec<u8>, Failure> {
+        self.get(KEY.as_bytes())
+    }
+}
+
+/// How long after their acknowledgement writes could be read elsewhere, rising.
+#[derive(Clone, Debug)]
+pub struct Delays(Vec<Duration>);
+
+impl Delays {
+    /// The one that so many hundredths do not exceed.
+    #[must_use]
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let at = (self.0.len() * percent).div_ceil(100).max(1) - 1;
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    /// Median, 99th percentile and largest, in milliseconds.
+    #[must_use]
+    pub fn row(&self) -> String {
+        let ms = |percent| self.percentile(percent).as_secs_f64() * 1e3;
+        format!("{:.2} | {:.2} | {:.2}", ms(50), ms(99), ms(100))
+    }
+}
+
+/// Writes so many values with a pause after each, and reads all the time elsewhere: how long after its
+/// acknowledgement each is there. None counts as less than nothing.
+///
+/// # Errors
+/// If a write or a read fails.
+pub fn delays(
+    mut writer: impl Write,
+    mut reader: impl Read,
+    numbers: std::ops::RangeInclusive<u64>,
+    pause: Duration,
+) -> Result<Delays, Failure> {
+    let clock = SystemEnvironment::new();
+    let seen = Mutex::new(Vec::new());
+    let mut acknowledged = Vec::new();
+    let last = *numbers.end();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| -> Result<(), Failure> {
+            let mut known = 0;
+            while known < last {
+                let value = reader.read()?;
+                let now = clock.monotonic();
+                let number = value.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+                if number > known {
+                    known = number;
+                    seen.lock().map_err(|_panic| "a reader panicked")?.push((number, now));
+                }
+            }
+            Ok(())
+        });
+        for number in numbers {
+            std::thread::sleep(pause);
+            writer.write(&data::value(number, VALUE_BYTES))?;
+            acknowledged.push((number, clock.monotonic()));
+        }
+        reading.join().map_err(|_panic| "a reader panicked")?
+    })?;
+    let seen = seen.into_inner().map_err(|_panic| "a reader panicked")?;
+    // A value that was overwritten before it was read was there no later than what overwrote it.
+    let there = |number| seen.iter().find(|(other, _)| *other >= number).map(|(_, at)| *at);
+    let mut delays: Vec<Duration> = acknowledged
+        .iter()
+        .filter_map(|(number, at)| Some(there(*number)?.saturating_sub(*at)))
+        .collect();
+    delays.sort_unstable();
+    Ok(Delays(delays))
+}
+
+/// Whether a bound was kept, as the tables say it.
+#[must_use]
+pub fn verdict(is_met: bool) -> &'static str {
+    if is_met { "met" } else { "MISSED" }
+}

@@ -1,0 +1,107 @@
+//! A location that joins one with many entries, beside the same batches applied locally.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use kv_core::{
+    Options,
+    commit::Committer,
+    engine::{disk::DataDir, redb::RedbEngine},
+    env::{Environment as _, SystemEnvironment},
+};
+use kv_replicate::{Event, How, ToApply, Work, storage::Storage};
+use waypost_link_tests::Conditions;
+
+use super::{VALUE_BYTES, verdict};
+use crate::{Failure, cluster::Cluster, fill, meter};
+
+/// The cache of each store.
+const CACHE: (&str, usize) = ("--cache=64MiB", 64 << 20);
+/// At most so many rows in a batch, as a session asks for; bytes bound it sooner.
+const ROWS: usize = 4096;
+/// How often the driver syncs what it applies.
+const SYNC: Duration = Duration::from_millis(30);
+
+/// Both, and the memory of both servers.
+///
+/// # Errors
+/// If a server or a store fails.
+pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
+    let mut cluster = Cluster::found(directory.join("c"), Conditions::default(), &[CACHE.0])?;
+    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(cluster.data())?;
+    let namespace = store.create_namespace("bench")?;
+    fill::put_all(&store, namespace.id, entries, VALUE_BYTES)?;
+    store.close()?;
+    drop(store);
+
+    let locally = apply_locally(cluster.data(), &directory.join("locally"))?;
+    cluster.start()?;
+    meter::forget_peak(cluster.locations[0].server()?.pid())?;
+    let clock = SystemEnvironment::new();
+    cluster.begin_to_join()?;
+    cluster.wait_for_last()?;
+    let joined = clock.monotonic();
+
+    let rate = |took: Duration| entries as f64 / took.as_secs_f64();
+    println!("\nbootstrap of {entries} entries of 1 KiB, on loopback; load {}\n", meter::load());
+    println!("| | entries/s | s |\n|---|---|---|");
+    for (what, took) in [("a location joins", joined), ("applied locally", locally)] {
+        println!("| {what} | {:.0} | {:.1} |", rate(took), took.as_secs_f64());
+    }
+    let ratio = rate(joined) / rate(locally);
+    println!("\njoined / locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
+    for (what, location) in ["source", "newcomer"].iter().zip(&cluster.locations) {
+        let memory = meter::memory(location.server()?.pid())?;
+        let [own, peak] = [memory.anonymous, memory.peak].map(|bytes| bytes >> 20);
+        println!(
+            "memory of the {what}: peak {peak} MiB (own {own} MiB now): below 200 MiB {}",
+            verdict(peak < 200)
+        );
+    }
+    Ok(())
+}
+
+/// Reads all rows of a store in batches as a session does, and applies them to another, by turns in one
+/// thread. The time that reading and applying took.
+fn apply_locally(from: &Path, to: &Path) -> Result<Duration, Failure> {
+    let (mut source, mut target) = (open(from)?, open(to)?);
+    let since = target.state().durable.clone();
+    let clock = SystemEnvironment::new();
+    let (mut after, mut synced) = (None, Duration::ZERO);
+    loop {
+        let (id, limit) = (1, ROWS);
+        let read = Work::Read { id, since: since.clone(), after, limit, is_new: true };
+        let Some(Event::Read { result: Ok(burst), .. }) = source.perform(clock.now_ms(), read)
+        else {
+            return Err("a batch can't be read".into());
+        };
+        let rows = burst.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
+        let apply = Work::Apply { id, epoch: 0, rows: rows.collect() };
+        applied(target.perform(clock.now_ms(), apply))?;
+        after = burst.next;
+        if after.is_none() {
+            let (vector, collected) = (burst.vector, burst.collected);
+            applied(
+                target.perform(clock.now_ms(), Work::Adopt { id, epoch: 0, vector, collected }),
+            )?;
+            target.sync()?;
+            return Ok(clock.monotonic());
+        }
+        if clock.monotonic() - synced > SYNC {
+            target.sync()?;
+            synced = clock.monotonic();
+        }
+    }
+}
+
+fn applied(event: Option<Event>) -> Result<(), Failure> {
+    match event {
+        Some(Event::Applied { results: Some(_), .. }) => Ok(()),
+        other => Err(format!("a batch was not applied: {other:?}").into()),
+    }
+}
+
+fn open(path: &Path) -> Result<Storage<RedbEngine>, Failure> {
+    let engine = RedbEngine::open(DataDir::open(path)?.disk(), CACHE.1)?;
+    let mut environment = || SystemEnvironment::new().random_id();
+    Ok(Storage::new(Committer::open(Arc::new(engine), &mut environment)?))
+}

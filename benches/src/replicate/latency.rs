@@ -1,0 +1,79 @@
+//! From a durable acknowledgement in one location to a read in another.
+
+use std::{path::Path, time::Duration};
+
+use waypost_link_tests::Conditions;
+
+use super::{Delays, Door, Read as _, delays, verdict};
+use crate::{Failure, cluster::Cluster, meter, redis::Redis};
+
+/// A pause after each write: light load.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Two locations with a one-way delay between them.
+///
+/// # Errors
+/// If a server fails.
+pub fn delayed(directory: &Path, delay: Duration, writes: u64) -> Result<(), Failure> {
+    let measured = between_two(directory, delay, writes)?;
+    let beyond = |percent| measured.percentile(percent).saturating_sub(delay);
+    let (median, high) = (beyond(50), beyond(99));
+    println!("\nacknowledged here, read there: {delay:?} one way; load {}\n", meter::load());
+    println!("| | p50 ms | p99 ms | most ms |\n|---|---|---|---|\n| ours | {} |", measured.row());
+    println!(
+        "\nbeyond the delay: p50 {:.2} ms: at most 2 ms {}; p99 {:.2} ms: at most 10 ms {}",
+        median.as_secs_f64() * 1e3,
+        verdict(median <= Duration::from_millis(2)),
+        high.as_secs_f64() * 1e3,
+        verdict(high <= Duration::from_millis(10)),
+    );
+    Ok(())
+}
+
+/// Two locations on loopback, and Redis with a replica.
+///
+/// # Errors
+/// If a server fails.
+pub fn loopback(directory: &Path, rounds: u64, writes: u64) -> Result<(), Failure> {
+    println!("\nacknowledged here, read there: loopback; load {}\n", meter::load());
+    println!("| | p50 ms | p99 ms | most ms |\n|---|---|---|---|");
+    let mut ratios = Vec::new();
+    let mut highs = Vec::new();
+    for round in 0..rounds {
+        let ours = between_two(&directory.join(format!("ours-{round}")), Duration::ZERO, writes)?;
+        println!("| ours | {} |", ours.row());
+        highs.push(ours.percentile(99));
+        if let Some(redis) = redis(&directory.join(format!("redis-{round}")), writes)? {
+            println!("| Redis | {} |", redis.row());
+            let [ours, redis] = [ours, redis].map(|one| one.percentile(50).as_secs_f64());
+            ratios.push(ours / redis);
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    highs.sort_unstable();
+    if let (Some(ratio), Some(high)) = (ratios.get(ratios.len() / 2), highs.get(highs.len() / 2)) {
+        println!("\np50: ours / Redis = {ratio:.2}: at most 4x {}", verdict(*ratio <= 4.0));
+        let high = high.as_secs_f64() * 1e3;
+        println!("p99: {high:.2} ms: at most 3 ms {}", verdict(high <= 3.0));
+    }
+    Ok(())
+}
+
+fn between_two(directory: &Path, delay: Duration, writes: u64) -> Result<Delays, Failure> {
+    let mut cluster = Cluster::found(directory.to_owned(), Conditions::delayed(delay), &[])?;
+    cluster.start()?;
+    cluster.join()?;
+    let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
+    // The first ones find cold caches.
+    delays(Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
+    delays(Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)
+}
+
+fn redis(directory: &Path, writes: u64) -> Result<Option<Delays>, Failure> {
+    let Some(primary) = Redis::start(&directory.join("primary"))? else { return Ok(None) };
+    let replica = primary.replica(&directory.join("replica"))?;
+    delays(primary.connect()?, replica.connect()?, 1..=20, PAUSE)?;
+    let mut reader = replica.connect()?;
+    reader.read()?;
+    delays(primary.connect()?, reader, 21..=20 + writes, PAUSE).map(Some)
+}

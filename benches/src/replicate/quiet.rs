@@ -1,0 +1,83 @@
+//! What costs while nothing happens: a link that idles, a peer that is dead.
+
+use std::{path::Path, time::Duration};
+
+use waypost_link_tests::Conditions;
+
+use super::{sustained, verdict};
+use crate::{
+    Failure,
+    cluster::{Cluster, Location},
+    meter,
+};
+
+/// Two locations that are written to by nobody: bytes a second on their link.
+///
+/// # Errors
+/// If a server fails.
+pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
+    let mut cluster = Cluster::found(directory.to_owned(), Conditions::default(), &[])?;
+    cluster.start()?;
+    cluster.join()?;
+    // What joining still says.
+    std::thread::sleep(Duration::from_secs(5));
+    let passed = || {
+        let all = cluster.locations.iter().map(Location::counts);
+        all.fold((0, 0), |(bytes, packets), counts| {
+            (
+                bytes + counts.to.bytes + counts.from.bytes,
+                packets + counts.to.packets + counts.from.packets,
+            )
+        })
+    };
+    let before = passed();
+    std::thread::sleep(lasting);
+    let after = passed();
+    let a_second = |count: u64| count as f64 / lasting.as_secs_f64();
+    let (bytes, packets) = (a_second(after.0 - before.0), a_second(after.1 - before.1));
+    // 28 bytes of heads of IPv4 and UDP each.
+    let on_wire = bytes + 28.0 * packets;
+    println!(
+        "\nan idle link, both ways, for {lasting:?}: {bytes:.0} B/s in {packets:.1} datagrams/s, with heads \
+         {on_wire:.0} B/s: below 1 KiB/s {}",
+        verdict(on_wire < 1024.0)
+    );
+    Ok(())
+}
+
+/// Three locations of which one is dead while another is written to as fast as it goes.
+///
+/// # Errors
+/// If a server fails.
+pub fn dead(directory: &Path, lasting: Duration) -> Result<(), Failure> {
+    let more = ["--cache=64MiB"];
+    let mut cluster = Cluster::found(directory.to_owned(), Conditions::default(), &more)?;
+    cluster.start()?;
+    cluster.join()?;
+    cluster.join()?;
+    cluster.locations[2].kill();
+    println!("\na peer is dead; MiB of the others; load {}\n", meter::load());
+    println!("| writes | written to: own | peak | replication holds | the other: own | peak |");
+    println!("|---|---|---|---|---|---|");
+    let mut writes = 0;
+    let mut own = Vec::new();
+    for part in 0..6 {
+        let sample = sustained::put_for(&cluster.locations[0], part, lasting / 6, |_lag| {})?;
+        writes += sample.operations;
+        let memories = [0, 1].map(|n| memory(&cluster.locations[n]));
+        let [here, there] = memories;
+        let (here, there) = (here?, there?);
+        let core = cluster.locations[0].metric("waypost_cluster_core_bytes")? / 1048576.0;
+        println!("| {writes} | {} | {} | {core:.1} | {} | {} |", here.0, here.1, there.0, there.1);
+        own.push(here.0.max(there.0));
+    }
+    let grown = own[5] as f64 / own[1].max(1) as f64;
+    println!("\nfrom a third of the writes to all: {grown:.2}x: flat {}", verdict(grown < 1.1));
+    Ok(())
+}
+
+/// Of a location's server, in MiB: its own, and the peak of all that was resident.
+fn memory(location: &Location) -> Result<(u64, u64), Failure> {
+    let memory = meter::memory(location.server()?.pid())?;
+    Ok((memory.anonymous >> 20, memory.peak >> 20))
+}

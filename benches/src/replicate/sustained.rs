@@ -1,0 +1,117 @@
+//! Writes as fast as they go, at one of three locations and at a location alone.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use waypost_link_tests::Conditions;
+
+use super::{Door, VALUE_BYTES, verdict};
+use crate::{
+    Failure,
+    cluster::{Cluster, Location},
+    data,
+    meter::Stopwatch,
+    rounds::{CPU, RATE, Sample, Side, Target, alternate},
+};
+
+/// How many callers put at once.
+pub const CALLERS: u64 = 50;
+/// Between two looks at the lag.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Three locations of which one is written to, beside one that is alone.
+///
+/// # Errors
+/// If a server fails.
+pub fn run(directory: &Path, rounds: u64, lasting: Duration) -> Result<(), Failure> {
+    let here = Conditions::default();
+    let mut alone = Cluster::found(directory.join("alone"), here, &[])?;
+    alone.start()?;
+    let mut three = Cluster::found(directory.join("three"), here, &[])?;
+    three.start()?;
+    three.join()?;
+    three.join()?;
+    let mut lags = Vec::new();
+    let sides = vec![
+        Side::new("one of three", |round| {
+            let sample = put_for(&three.locations[0], round, lasting, |lag| lags.push(lag))?;
+            wait_until_even(&three.locations[0])?;
+            Ok(sample)
+        }),
+        Side::new("alone", |round| put_for(&alone.locations[0], round, lasting, |_none| {})),
+    ];
+    let measured = alternate(rounds, sides)?;
+    let title = format!("durable puts of 1 KiB, {CALLERS} callers, {lasting:?} a round");
+    measured.print(&title, &[RATE, CPU]);
+    measured.compare(0, 1, RATE, Target::AtLeast(0.7));
+    measured.compare(0, 1, CPU, Target::Report);
+    report(&lags, lasting);
+    Ok(())
+}
+
+/// How far the others were behind in the first and in the second half of each round.
+fn report(lags: &[(Duration, f64)], lasting: Duration) {
+    let most = |is_late: bool| {
+        let half = lags.iter().filter(|(at, _)| (*at > lasting / 2) == is_late);
+        half.map(|(_, lag)| *lag).fold(0.0, f64::max)
+    };
+    let (early, late) = (most(false), most(true));
+    println!(
+        "writes that the two others together had not confirmed: at most {early:.0} in the first halves of \
+         the rounds, {late:.0} in the second: not growing {}",
+        verdict(late <= early * 1.5 + 1000.0)
+    );
+}
+
+/// Puts fresh keys for a time. The lag is looked at meanwhile, with the time at which it was.
+///
+/// # Errors
+/// If a put fails.
+pub fn put_for(
+    location: &Location,
+    round: u64,
+    lasting: Duration,
+    mut look: impl FnMut((Duration, f64)),
+) -> Result<Sample, Failure> {
+    let (puts, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let watch = Stopwatch::of(location.server()?.pid())?;
+    let caller = |caller: u64| -> Result<(), Failure> {
+        let mut door = Door::to(location)?;
+        for n in 0.. {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let number = (round << 40) + (caller << 32) + n;
+            let key = data::key(number);
+            door.put(str::from_utf8(&key)?, &data::value(number, VALUE_BYTES))?;
+            puts.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let caller = &caller;
+        let callers: Vec<_> = (0..CALLERS).map(|n| scope.spawn(move || caller(n))).collect();
+        while watch.wall() < lasting {
+            std::thread::sleep(LOOK.min(lasting));
+            if let Ok(lag) = location.metric("waypost_peer_missing_there") {
+                look((watch.wall(), lag));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        callers
+            .into_iter()
+            .try_for_each(|caller| caller.join().map_err(|_panic| "a caller panicked")?)
+    })?;
+    let operations = puts.into_inner();
+    Ok(Sample { operations, cpu: watch.cpu()?, wall: watch.wall() })
+}
+
+fn wait_until_even(location: &Location) -> Result<(), Failure> {
+    while location.metric("waypost_peer_missing_there")? > 0.0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
