@@ -40,6 +40,9 @@ struct Arguments {
     /// Seconds that an idle link is watched.
     #[arg(long, default_value_t = 30)]
     idle: u64,
+    /// Numbers of locations at which `links` looks.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20")]
+    locations: Vec<usize>,
     /// Where to put the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -54,6 +57,7 @@ enum Part {
     Large,
     Dead,
     Idle,
+    Links,
 }
 
 fn main() -> Result<(), Failure> {
@@ -72,6 +76,9 @@ fn main() -> Result<(), Failure> {
             Part::Bootstrap => bootstrap::run(&at, arguments.entries)?,
             Part::Large => large::run(&at, delay, 100, arguments.writes)?,
             Part::Dead => quiet::dead(&at, Duration::from_secs(arguments.dead))?,
+            Part::Links => {
+                quiet::links(&at, &arguments.locations, Duration::from_secs(arguments.idle))?;
+            }
             Part::Idle => quiet::idle(&at, Duration::from_secs(arguments.idle))?,
         }
     }

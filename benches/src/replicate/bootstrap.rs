@@ -1,6 +1,6 @@
 //! A location that joins one with many entries, beside the same batches applied locally.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use kv_core::{
     Options,
@@ -12,7 +12,7 @@ use kv_replicate::{Event, How, ToApply, Work, storage::Storage};
 use waypost_link_tests::Conditions;
 
 use super::{VALUE_BYTES, verdict};
-use crate::{Failure, cluster::Cluster, fill, meter};
+use crate::{Failure, cluster::Cluster, data, fill, meter};
 
 /// The cache of each store.
 const CACHE: (&str, usize) = ("--cache=64MiB", 64 << 20);
@@ -33,6 +33,7 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     store.close()?;
     drop(store);
 
+    let on_disk = size_of(cluster.data())?;
     let locally = apply_locally(cluster.data(), &directory.join("locally"))?;
     cluster.start()?;
     meter::forget_peak(cluster.locations[0].server()?.pid())?;
@@ -47,6 +48,11 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     for (what, took) in [("a location joins", joined), ("applied locally", locally)] {
         println!("| {what} | {:.0} | {:.1} |", rate(took), took.as_secs_f64());
     }
+    println!(
+        "\non the disk: {:.0} B an entry, keys of {} B",
+        on_disk as f64 / entries as f64,
+        data::KEY_BYTES
+    );
     let ratio = rate(joined) / rate(locally);
     println!("\njoined / locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
     for (what, location) in ["source", "newcomer"].iter().zip(&cluster.locations) {
@@ -91,6 +97,12 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Duration, Failure> {
             synced = clock.monotonic();
         }
     }
+}
+
+/// The bytes of a directory's files.
+fn size_of(directory: &Path) -> io::Result<u64> {
+    let files = fs::read_dir(directory)?.map(|file| file.and_then(|file| file.metadata()));
+    files.map(|file| file.map(|file| file.len())).sum()
 }
 
 fn applied(event: Option<Event>) -> Result<(), Failure> {

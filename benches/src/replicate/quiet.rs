@@ -8,7 +8,7 @@ use super::{sustained, verdict};
 use crate::{
     Failure,
     cluster::{Cluster, Location},
-    meter,
+    meter::{self, Stopwatch},
 };
 
 /// Two locations that are written to by nobody: bytes a second on their link.
@@ -45,6 +45,44 @@ pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Locations join one after the other; when there are as many as `at` says, what an idle one of them costs.
+///
+/// # Errors
+/// If a server fails.
+pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Failure> {
+    let mut cluster = Cluster::found(directory.to_owned(), Conditions::default(), &[])?;
+    cluster.start()?;
+    println!("\nidle locations, watched for {lasting:?}; load {}\n", meter::load());
+    println!(
+        "| locations | founder: own MiB | replication holds | B/s sent and received, a location | CPU, a location |"
+    );
+    println!("|---|---|---|---|---|");
+    for &count in at {
+        while cluster.locations.len() < count {
+            cluster.join()?;
+        }
+        std::thread::sleep(Duration::from_secs(5));
+        let founder = &cluster.locations[0];
+        let watch = Stopwatch::of(founder.server()?.pid())?;
+        let bytes = || -> u64 {
+            let counts = cluster.locations.iter().map(Location::counts);
+            counts.map(|counts| counts.to.bytes + counts.from.bytes).sum()
+        };
+        let before = bytes();
+        std::thread::sleep(lasting);
+        // What passes a proxy is sent by one and received by another.
+        let a_second = 2.0 * (bytes() - before) as f64 / lasting.as_secs_f64();
+        let cpu = 100.0 * watch.cpu()?.as_secs_f64() / watch.wall().as_secs_f64();
+        let own = meter::memory(founder.server()?.pid())?.anonymous as f64 / 1_048_576.0;
+        let held = founder.metric("waypost_cluster_core_bytes")?;
+        println!(
+            "| {count} | {own:.1} | {held:.0} B | {:.0} | {cpu:.2} % |",
+            a_second / count as f64
+        );
+    }
+    Ok(())
+}
+
 /// Three locations of which one is dead while another is written to as fast as it goes.
 ///
 /// # Errors
@@ -67,7 +105,7 @@ pub fn dead(directory: &Path, lasting: Duration) -> Result<(), Failure> {
         let memories = [0, 1].map(|n| memory(&cluster.locations[n]));
         let [here, there] = memories;
         let (here, there) = (here?, there?);
-        let core = cluster.locations[0].metric("waypost_cluster_core_bytes")? / 1048576.0;
+        let core = cluster.locations[0].metric("waypost_cluster_core_bytes")? / 1_048_576.0;
         println!("| {writes} | {} | {} | {core:.1} | {} | {} |", here.0, here.1, there.0, there.1);
         own.push(here.0.max(there.0));
     }
