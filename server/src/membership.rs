@@ -114,7 +114,9 @@ pub fn member_named(store: &Store, name: &str) -> Result<Member, String> {
     }
     match found[..] {
         [member] => Ok(member.clone()),
-        [] => Err(format!("no location of the cluster has the name or id {name:?}")),
+        [] => Err(format!(
+            "no location of the cluster has the name or id {name:?}: `waypost cluster status` shows all"
+        )),
         _ => Err(format!("several locations are called {name:?}: say the id of one")),
     }
 }

@@ -85,7 +85,9 @@ pub struct Invitations {
 #[non_exhaustive]
 pub enum Refusal {
     /// No such token, or another secret: which, a stranger is not told.
-    #[error("this location gave out no such token, or long ago: ask for a new one")]
+    #[error(
+        "this location gave out no such token, or long ago: ask for a new one (`waypost cluster invite`)"
+    )]
     Unknown,
     /// It came too late.
     #[error("the token has expired: ask for a new one (`waypost cluster invite`)")]
@@ -152,6 +154,12 @@ impl Invitations {
         found
             .filter(|invitation| invitation.secret_hash.0.ct_eq(&hash.0).into())
             .ok_or(Refusal::Unknown)
+    }
+
+    /// Whether a location with this key has used any token, as far as is remembered.
+    #[must_use]
+    pub fn has_come(&self, member: MemberId, key_hash: Sha256) -> bool {
+        self.all.iter().any(|invitation| invitation.is_used_by(member, key_hash))
     }
 
     /// Marks a token as used by a location, unless it is so by the same one and key; then that stays

@@ -304,7 +304,10 @@ fn check(
         return wrong("its CA is not the token's");
     }
     check_issued(&own, &ca, unix_time(now), &ring::default_provider()).map_err(|error| {
-        JoinError::Wrong(format!("the certificate does not hold ({error}): is this clock right?"))
+        JoinError::Wrong(format!(
+            "the certificate that it made does not hold at this machine's time ({error}): set the clocks of \
+             both machines, and join with a new token"
+        ))
     })?;
     let facts = Facts::read(&own).map_err(|error| JoinError::Wrong(error.to_string()))?;
     if facts.identity != Some(identity) || welcome.cluster != identity.cluster {

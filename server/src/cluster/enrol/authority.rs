@@ -48,7 +48,8 @@ pub struct Newcomer {
 pub enum Standing {
     /// It comes for the first time: no location may have its id.
     New,
-    /// The token is marked as used by it: an answer of before was lost, or it could not be made a member.
+    /// A token is marked as used by it, this one or another: it could not be made a member then, or its answer
+    /// was lost.
     Returns,
     /// It has shown that member's certificate and key, and gets another certificate.
     Member,
@@ -135,7 +136,7 @@ pub fn serve(
     let key_hash = Sha256::of(&key.subject_public_key_info());
     let standing = match &request.renews {
         Some(old) => shown(old, request.member, &key, authority)?,
-        None if invitation.is_used_by(request.member, key_hash) => Standing::Returns,
+        None if invitations.has_come(request.member, key_hash) => Standing::Returns,
         None => Standing::New,
     };
     let newcomer = check(request, invitation.location.as_ref(), about, standing)?;
@@ -207,7 +208,10 @@ fn check(
     let wrong = |sentence: &str| Err(ServeError::Request(sentence.into()));
     let location = match (&request.location, invited) {
         (Some(said), Some(invited)) if said != invited => {
-            let sentence = format!("the token is for the location {invited}, not for {said}");
+            let sentence = format!(
+                "the token is for the location {invited}, not for {said}: leave --location out, or ask for a \
+                 token for {said}"
+            );
             return Err(ServeError::Request(sentence));
         }
         (Some(said), _) => said.clone(),

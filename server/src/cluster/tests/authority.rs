@@ -174,6 +174,11 @@ fn a_token_gives_nobody_the_id_of_a_member_that_it_is_not() {
     };
     let (key, first) = asked(&invited(data.path(), None, NOW), 7);
     let welcome = ask(&mut members, &first, NOW).unwrap();
+    let token = invited(data.path(), None, NOW);
+
+    // Its answer was lost, and somebody gave it another token.
+    let again = Request { token: token.id, secret: token.secret.clone(), ..first.clone() };
+    ask(&mut members, &again, NOW).unwrap();
 
     // Whoever has a token and knows the member's id and origins, but not its key.
     let token = invited(data.path(), None, NOW);

@@ -65,8 +65,13 @@ impl Registry for Watched {
 
 impl Inviting {
     async fn start() -> Inviting {
-        let (data, about) = founded(now());
-        let location = load(data.path(), now()).unwrap().expect("it was just founded");
+        Inviting::founded_at(now()).await
+    }
+
+    /// One whose clock was like that when it was founded.
+    async fn founded_at(at: u64) -> Inviting {
+        let (data, about) = founded(at);
+        let location = load(data.path(), at).unwrap().expect("it was just founded");
         let store = Options::new().replicated(true).open(data.path().join("store")).unwrap();
         let (admitted, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let watched = Watched {
@@ -226,6 +231,37 @@ async fn where_nobody_listens_the_token_is_kept() {
     let error = joins(data.path(), &lost).await.unwrap_err();
     assert!(error.to_string().contains("The token is as good as before"), "{error}");
     joins(data.path(), &token).await.unwrap();
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn where_a_clock_is_wrong_it_is_named_and_the_token_is_kept() {
+    let inviting = Inviting::founded_at(now() + 2 * DAY).await;
+    let data = TempDir::new().unwrap();
+    let says = joins(data.path(), &inviting.token()).await.unwrap_err().to_string();
+    assert!(says.contains("see that the clocks of both machines are right"), "{says}");
+    assert!(says.contains("The token is as good as before"), "{says}");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn silent_newcomers_make_room_for_one_that_asks() {
+    let inviting = Inviting::start().await;
+    let token = inviting.token();
+    let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = ClientConfig::new(Arc::new(quic));
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        silent.push(connecting.unwrap().await.unwrap());
+    }
+    // They are all of one address, which has a few places.
+    let sent_away = silent[0].closed().await.to_string();
+    assert!(sent_away.contains("too many newcomers at a time"), "{sent_away}");
+    let data = TempDir::new().unwrap();
+    joins(data.path(), &token).await.unwrap();
+    assert!(silent[19].close_reason().is_none(), "the last one may still ask");
     inviting.stop().await;
 }
 
