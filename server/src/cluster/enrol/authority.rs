@@ -1,14 +1,17 @@
 //! What the location that invites does with a request. No network; the time is told.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use kv_core::{Member, MemberId, Operation, OriginId, Store};
+use kv_core::MemberId;
 use rcgen::{
     CertificateSigningRequestParams, PKCS_ECDSA_P256_SHA256, PublicKey, PublicKeyData as _,
 };
 use rustls::{crypto::ring, pki_types::CertificateSigningRequestDer};
 
-use super::message::{Der, Request, Welcome};
+use super::{
+    message::{Der, Request, Welcome},
+    registry::{Claim, Newcomer, Registry},
+};
 use crate::cluster::{
     about::{About, Peer, check_addresses},
     ca::Ca,
@@ -16,7 +19,7 @@ use crate::cluster::{
     files::{self, ClusterDir, FilesError},
     invitations::{Invitations, Refusal},
     location::load_ca,
-    names::{Address, Name, Sha256},
+    names::{Name, Sha256},
     when::day,
 };
 
@@ -26,49 +29,6 @@ pub struct Authority {
     about: About,
     ca: Ca,
     directory: ClusterDir,
-}
-
-/// Who is about to become a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Newcomer {
-    /// Which location.
-    pub member: MemberId,
-    /// The origins that its store writes under.
-    pub origins: [OriginId; 2],
-    /// What people call it.
-    pub location: Name,
-    /// Where it is reached, the best first; 1 to 8.
-    pub addresses: Vec<Address>,
-    /// What it has shown of itself beside a token.
-    pub standing: Standing,
-}
-
-/// Whether a newcomer may have the id of a location that is a member already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It comes for the first time: no location may have its id.
-    New,
-    /// A token is marked as used by it, this one or another: it could not be made a member then, or its answer
-    /// was lost.
-    Returns,
-    /// It has shown that member's certificate and key, and gets another certificate.
-    Member,
-}
-
-/// The members of a cluster, as who lets newcomers in sees them.
-pub trait Registry {
-    /// Looks whether a newcomer can be let in, before its token is marked as used.
-    ///
-    /// # Errors
-    /// A sentence says why it can't. Nothing was changed.
-    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String>;
-
-    /// Makes a newcomer a member, durably, and names those whom it can dial. May block. Called again if the
-    /// newcomer asks again.
-    ///
-    /// # Errors
-    /// A sentence says why it can't be one.
-    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String>;
 }
 
 /// Why a request gets no certificate.
@@ -134,12 +94,12 @@ pub fn serve(
     let invitation = invitations.find(request.token, &request.secret)?;
     let key = read_csr(&request.csr)?;
     let key_hash = Sha256::of(&key.subject_public_key_info());
-    let standing = match &request.renews {
+    let claim = match &request.renews {
         Some(old) => shown(old, request.member, &key, authority)?,
-        None if invitations.has_come(request.member, key_hash) => Standing::Returns,
-        None => Standing::New,
+        None if invitations.has_come(request.member, key_hash) => Claim::Again,
+        None => Claim::New,
     };
-    let newcomer = check(request, invitation.location.as_ref(), about, standing)?;
+    let newcomer = check(request, invitation.location.as_ref(), about, claim)?;
     invitation.check_free(newcomer.member, key_hash, now)?;
     registry.check(&newcomer).map_err(ServeError::NotNow)?;
 
@@ -179,7 +139,7 @@ fn shown(
     member: MemberId,
     key: &PublicKey,
     authority: &Authority,
-) -> Result<Standing, ServeError> {
+) -> Result<Claim, ServeError> {
     let Authority { about, ca, .. } = authority;
     let wrong = |why: String| {
         ServeError::Request(format!(
@@ -196,14 +156,14 @@ fn shown(
     if facts.public_key != key.subject_public_key_info() {
         return Err(wrong("it is of another key".into()));
     }
-    Ok(Standing::Member)
+    Ok(Claim::Renewal)
 }
 
 fn check(
     request: &Request,
     invited: Option<&Name>,
     about: &About,
-    standing: Standing,
+    claim: Claim,
 ) -> Result<Newcomer, ServeError> {
     let wrong = |sentence: &str| Err(ServeError::Request(sentence.into()));
     let location = match (&request.location, invited) {
@@ -227,7 +187,7 @@ fn check(
     }
     check_addresses(&request.addresses).map_err(ServeError::Request)?;
     let (member, addresses) = (request.member, request.addresses.clone());
-    Ok(Newcomer { member, origins: request.origins.0, location, addresses, standing })
+    Ok(Newcomer { member, origins: request.origins.0, location, addresses, claim })
 }
 
 /// The public key of a signing request, whose signature shows that the newcomer has the private one.
@@ -245,64 +205,3 @@ pub fn read_csr(csr: &Der) -> Result<PublicKey, ServeError> {
     }
     Ok(params.public_key)
 }
-
-/// The members in a store.
-#[derive(Clone, Debug)]
-pub struct StoreRegistry(pub Store);
-
-impl Registry for StoreRegistry {
-    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String> {
-        let view = self.0.view();
-        let before = view.members().get(newcomer.member);
-        match (newcomer.standing, before) {
-            (Standing::New, Some(other)) => {
-                return Err(format!(
-                    "the location {} has its id already: start it with an empty data directory, and it \
-                     gives itself another",
-                    other.name
-                ));
-            }
-            (Standing::Member, None) => {
-                return Err("no location with its id is in this cluster".into());
-            }
-            (_, Some(before)) if before.removed => return Err(REMOVED.into()),
-            _ => {}
-        }
-        let name = newcomer.location.as_str();
-        let mut others = view.members().current().filter(|other| other.id != newcomer.member);
-        match others.find(|other| other.name == name) {
-            Some(_) => Err(format!("another location is called {name:?}: say --location NAME")),
-            None => Ok(()),
-        }
-    }
-
-    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
-        let operation = Operation::PutMember {
-            id: newcomer.member,
-            origins: newcomer.origins,
-            name: newcomer.location.to_string(),
-            addresses: newcomer.addresses.iter().map(Address::to_string).collect(),
-        };
-        let ticket = self.0.submit(operation).map_err(|error| error.to_string())?;
-        ticket.wait().map_err(|error| error.to_string())?;
-        await_durable(&self.0, newcomer.member)?;
-        Ok(self.0.view().members().current().map(|member: &Member| Peer::of(member)).collect())
-    }
-}
-
-const REMOVED: &str = "it was removed from the cluster: start it with an empty data directory, and it joins \
-                       anew";
-
-/// A relaxed store answers before the row survives a crash; a certificate must not come before that.
-fn await_durable(store: &Store, member: MemberId) -> Result<(), String> {
-    for _ in 0..LOOKS {
-        if store.durable_view().members().is_current(member) {
-            return Ok(());
-        }
-        std::thread::sleep(BETWEEN_LOOKS);
-    }
-    Err("its row is not on the disk after 5 s".into())
-}
-
-const LOOKS: u32 = 1000;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);

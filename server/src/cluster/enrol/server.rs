@@ -15,9 +15,10 @@ use tokio::time::timeout;
 
 use super::{
     ALPN, MAX_MESSAGE_BYTES, PATIENCE,
-    authority::{Authority, Registry, ServeError, serve},
+    authority::{Authority, ServeError, serve},
     message::{Request, Response, decode_request, encode},
     places::{Place, Places},
+    registry::Registry,
 };
 use crate::cluster::invitations::Refusal;
 

@@ -15,7 +15,7 @@ use crate::cluster::{
     ca,
     certificate::{Facts, check_issued, unix_time},
     enrol::{
-        Door, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, Standing, StoreRegistry,
+        Claim, Door, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
         Welcome,
         message::{Der, decode_request, decode_response, encode},
         serve,
@@ -72,7 +72,7 @@ fn a_good_token_makes_a_member_with_a_certificate() {
     let mut members = Members::default();
     let welcome = serve(&request, &authority(data.path()), &mut members, NOW + 60).unwrap();
     let admitted = members.admitted;
-    assert_eq!((admitted.len(), admitted[0].standing), (1, Standing::New));
+    assert_eq!((admitted.len(), admitted[0].claim), (1, Claim::New));
     assert_eq!(admitted[0].origins, request.origins.0);
     assert_eq!((&welcome.cluster_name, &welcome.location), (&name("prod"), &name("ams")));
     let own = Peer { member: about.member, addresses: about.advertise };
