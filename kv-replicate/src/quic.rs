@@ -44,9 +44,10 @@ mod status;
 mod store;
 mod tls;
 
+pub use accept::network_of;
 pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};
 pub use status::{Doorkeeping, Peer, Status};
-pub use tls::member_uri;
+pub use tls::{ServerVerifier, member_uri};
 
 use driver::{Driver, Query};
 use socket::Port;

@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod confirm;
 mod namespace;
 
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};

@@ -7,9 +7,11 @@
 //! | [`files`] | `cluster/` in the data directory: private, written whole or not at all |
 //! | [`about`] | `cluster.toml`: which cluster, which location, where it is reached |
 //! | [`certificate`] | what a certificate says, and whether the cluster's CA made it |
+//! | [`when`] | times, as texts |
 //! | [`ca`] | the certificate authority of a cluster |
 //! | [`token`] | the one-time token that a newcomer brings, as a text |
 //! | [`invitations`] | the tokens that were given out, and who used them |
+//! | [`ends`] | until when certificates hold, and what to do before that |
 //! | [`location`] | all of a location's files, checked against each other |
 //! | [`mod@init`], [`mod@invite`], [`mod@join`] | what the command line does with them |
 //! | [`enrol`] | how a token becomes a certificate, over QUIC |
@@ -20,6 +22,7 @@
 pub mod about;
 pub mod ca;
 pub mod certificate;
+pub mod ends;
 pub mod enrol;
 pub mod files;
 pub mod init;
@@ -29,10 +32,12 @@ pub mod join;
 pub mod location;
 pub mod names;
 pub mod token;
+pub mod when;
 
 pub use self::{
     about::{About, Peer},
     certificate::Identity,
+    ends::Ends,
     enrol::Authority,
     init::{Founding, init},
     invite::invite,

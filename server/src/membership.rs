@@ -1,9 +1,6 @@
 //! This location's part in its cluster, as doors see it.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use kv_core::{Member, MemberId, Store, WriteError};
 use kv_replicate::{
@@ -11,27 +8,27 @@ use kv_replicate::{
     quic::{AskError, Handle, Status},
 };
 
-use crate::cluster::About;
+use crate::cluster::{About, Ends};
+
+mod standing;
+
+pub use standing::Standing;
 
 /// A location's part in its cluster.
 #[derive(Debug)]
 pub struct Membership {
     about: About,
+    ends: Ends,
     handle: Handle,
-    is_joined: AtomicBool,
-    /// It has joined, and replicates.
-    takes_writes: AtomicBool,
-    /// What hinders it, in words for `/readyz`.
-    hindrance: Mutex<String>,
+    standing: Arc<Standing>,
 }
 
 impl Membership {
-    /// One whose replica was just started, and has not joined as far as is known.
+    /// One whose replica was just started. Whoever hears of the replica before doors ask writes it into
+    /// `standing`.
     #[must_use]
-    pub fn new(about: About, handle: Handle) -> Membership {
-        let hindrance = Mutex::new(JOINING.into());
-        let (is_joined, takes_writes) = (AtomicBool::new(false), AtomicBool::new(false));
-        Membership { about, handle, is_joined, takes_writes, hindrance }
+    pub fn new(about: About, ends: Ends, handle: Handle, standing: Arc<Standing>) -> Membership {
+        Membership { about, ends, handle, standing }
     }
 
     /// Which location of which cluster it is.
@@ -40,17 +37,22 @@ impl Membership {
         &self.about
     }
 
+    /// Until when the certificates hold that it was started with.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.ends
+    }
+
     /// Whether it has all that its first source had: it may be written to from then on.
     #[must_use]
     pub fn is_joined(&self) -> bool {
-        self.is_joined.load(Ordering::Acquire)
+        self.standing.is_joined()
     }
 
     /// Why this location should get no traffic, if so: it is joining, or replicates no more.
     #[must_use]
     pub fn unready(&self) -> Option<String> {
-        let hindrance = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(hindrance.clone()).filter(|why| !why.is_empty())
+        self.standing.unready()
     }
 
     /// Lets writes through, or says why not. A write before a location has joined would be one of a store
@@ -60,10 +62,7 @@ impl Membership {
     /// # Errors
     /// [`WriteError::ReadOnly`] while it is joining, or when it replicates no more. Nothing was changed.
     pub fn check_write(&self) -> Result<(), WriteError> {
-        if self.takes_writes.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        Err(WriteError::ReadOnly(self.unready().unwrap_or_else(|| JOINING.into())))
+        self.standing.check_write()
     }
 
     /// How the replica is. What doors ask is brought up to date with it.
@@ -72,17 +71,7 @@ impl Membership {
     /// [`AskError::Closed`].
     pub async fn status(&self) -> Result<Status, AskError> {
         let asked = self.handle.status().await;
-        let hindrance = match &asked {
-            Err(_ended) => "replication has ended: start the server again".into(),
-            Ok(Status { halted: Some(why), .. }) => format!("it replicates no more: {why}"),
-            Ok(status) if status.is_joined => String::new(),
-            Ok(status) => format!("{JOINING}: {}", progress(status)),
-        };
-        self.takes_writes.store(hindrance.is_empty(), Ordering::Release);
-        *self.hindrance.lock().unwrap_or_else(PoisonError::into_inner) = hindrance;
-        if let Ok(status) = &asked {
-            self.is_joined.store(status.is_joined, Ordering::Release);
-        }
+        self.standing.note(&asked);
         asked
     }
 
@@ -94,8 +83,6 @@ impl Membership {
         self.handle.verify(peer).await
     }
 }
-
-const JOINING: &str = "this location is joining its cluster";
 
 /// How far a new location is.
 #[must_use]
@@ -127,7 +114,9 @@ pub fn member_named(store: &Store, name: &str) -> Result<Member, String> {
     }
     match found[..] {
         [member] => Ok(member.clone()),
-        [] => Err(format!("no location of the cluster has the name or id {name:?}")),
+        [] => Err(format!(
+            "no location of the cluster has the name or id {name:?}: `waypost cluster status` shows all"
+        )),
         _ => Err(format!("several locations are called {name:?}: say the id of one")),
     }
 }

@@ -3,8 +3,6 @@
 use std::{sync::OnceLock, time::Duration};
 
 use hyper::{Method, StatusCode};
-use kv_core::Members;
-use kv_replicate::quic::Status;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector,
@@ -16,7 +14,7 @@ mod cluster;
 mod limits;
 mod rls;
 
-use cluster::ClusterMetrics;
+pub use cluster::ClusterGauges;
 pub use limits::{LimitGauges, LimitMetrics, Tally};
 pub use rls::RlsMetrics;
 
@@ -56,8 +54,6 @@ pub struct Metrics {
     limits: LimitMetrics,
     rls: RlsMetrics,
     concurrent: IntCounter,
-    /// Made when the first status is shown: a server that is in no cluster shows nothing of one.
-    cluster: OnceLock<ClusterMetrics>,
 }
 
 /// The requests of one door and method. Each child is made when it is first needed, so that only
@@ -222,18 +218,12 @@ impl Metrics {
                 "waypost_concurrent_overwrites_total",
                 "Writes of other locations that won over one that they did not know of.",
             ),
-            cluster: OnceLock::new(),
             registry: registry.clone(),
         };
         let build = Opts::new("waypost_build_info", "Always 1.")
             .const_label("version", env!("CARGO_PKG_VERSION"));
         register(r, IntGauge::with_opts(build)).set(1);
         metrics
-    }
-
-    /// Shows how the location's cluster is, the next time that the metrics are read.
-    pub fn set_cluster(&self, status: &Status, members: &Members) {
-        self.cluster.get_or_init(|| ClusterMetrics::new(&self.registry)).set(status, members);
     }
 
     /// Counts a response.
@@ -291,9 +281,9 @@ impl Metrics {
         &self.rls
     }
 
-    /// All of it, in Prometheus' text format.
+    /// All of it, in Prometheus' text format; with a cluster's gauges, if the server is in one.
     #[must_use]
-    pub fn render(&self, now: &Gauges) -> String {
+    pub fn render(&self, now: &Gauges, cluster: Option<&ClusterGauges<'_>>) -> String {
         let size = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.queue_operations.set(size(now.queue_operations));
         self.queue_capacity.set(size(now.queue_capacity));
@@ -305,7 +295,9 @@ impl Metrics {
             let is_it = i64::from(role == now.store_role);
             self.store_role.with_label_values(&[role]).set(is_it);
         }
-        TextEncoder::new().encode_to_string(&self.registry.gather()).expect(VALID)
+        let mut families = self.registry.gather();
+        families.extend(cluster.map(cluster::families).unwrap_or_default());
+        TextEncoder::new().encode_to_string(&families).expect(VALID)
     }
 }
 
@@ -360,6 +352,7 @@ mod tests {
     use kv_core::Observer as _;
 
     use super::*;
+    use crate::cluster::Ends;
 
     fn gauges() -> Gauges {
         Gauges {
@@ -380,7 +373,7 @@ mod tests {
         metrics.answered(Door::Binding, Verb::Get, StatusCode::NOT_FOUND, Duration::from_secs(60));
         metrics.committed(7, 900, Duration::from_millis(1), Some(Duration::from_millis(3)));
         metrics.cut("header-timeout");
-        let text = metrics.render(&gauges());
+        let text = metrics.render(&gauges(), None);
         for line in [
             r#"waypost_requests_total{door="binding",method="GET",status="2xx"} 1"#,
             r#"waypost_requests_total{door="binding",method="GET",status="4xx"} 1"#,
@@ -402,8 +395,33 @@ mod tests {
 
     #[test]
     fn what_never_happened_is_not_shown() {
-        let text = Metrics::new().render(&gauges());
+        let text = Metrics::new().render(&gauges(), None);
         assert!(!text.contains("waypost_requests_total{"), "{text}");
+    }
+
+    #[test]
+    fn who_reads_while_others_do_finds_every_peer() {
+        let metrics = Metrics::new();
+        let mut status = kv_replicate::quic::Status::default();
+        let ids: Vec<_> = (0..20).map(|id| kv_core::MemberId([id; 16])).collect();
+        for id in &ids {
+            status.peers.insert(*id, kv_replicate::quic::Peer::default());
+        }
+        let (members, ends) =
+            (kv_core::Members::default(), Ends { location: 0, ca: 0, has_ca_key: false });
+        let cluster = ClusterGauges { status: &status, members: &members, ends };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let text = metrics.render(&gauges(), Some(&cluster));
+                        for id in &ids {
+                            assert!(text.contains(&format!("waypost_peer_up{{peer=\"{id}\"}} 0")));
+                        }
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -67,8 +67,8 @@ pub enum ServeError {
     Cluster(#[from] LoadError),
     /// It can't listen for other locations.
     #[error(
-        "can't replicate with other locations at {listen} (UDP): {source}; `listen` in \
-         cluster/cluster.toml says where"
+        "can't replicate with other locations at {listen} (UDP): {source}; free that port, or say another as \
+         `listen` in cluster/cluster.toml, and in `advertise`"
     )]
     Replicate {
         /// Where.

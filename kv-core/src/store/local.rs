@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Store, look_again};
+use super::{Store, read::look_again};
 use crate::{
     body::BodyReader,
     entry::Body,

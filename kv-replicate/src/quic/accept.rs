@@ -102,7 +102,7 @@ impl Door {
     }
 
     fn admit(self: &Arc<Door>, incoming: Incoming) -> Option<(Incoming, Place)> {
-        let address = source(incoming.remote_address().ip());
+        let address = network_of(incoming.remote_address().ip());
         match self.judge(address, incoming.remote_address_validated()) {
             Admission::Yes(place) => return Some((incoming, place)),
             Admission::Retry => {
@@ -136,8 +136,10 @@ impl Door {
     }
 }
 
-/// What counts as one address: of IPv6 all that one network may have.
-fn source(address: IpAddr) -> IpAddr {
+/// What counts as one address where strangers are counted: of IPv6 all that one network may have (`/64`); an
+/// IPv4 address in IPv6 as such.
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
         v4 => v4,

@@ -1,18 +1,18 @@
 //! Who a peer is: mutual TLS 1.3, with the member's id in the certificate.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use kv_core::MemberId;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    RootCertStore, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
     },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, ring, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     server::{
         ParsedCertificate, WebPkiClientVerifier,
@@ -123,12 +123,23 @@ impl Tls {
 
     /// To dial one member, and nobody else.
     pub(super) fn client(&self, member: MemberId) -> Result<Arc<QuicClientConfig>, Error> {
-        let verifier = DialledVerifier {
-            provider: Arc::clone(&self.provider),
-            roots: Arc::clone(&self.roots),
-            cluster: self.cluster,
-            member,
+        let (roots, cluster) = (Arc::clone(&self.roots), self.cluster);
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let is_member = move |own: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now| {
+            let certificate = ParsedCertificate::try_from(own)?;
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &roots,
+                chain,
+                now,
+                algorithms,
+            )?;
+            if member_of(own, cluster) != Some(member) {
+                return Err(refused());
+            }
+            Ok(())
         };
+        let verifier = ServerVerifier::new(Arc::clone(&self.provider), is_member);
         let mut client = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -195,16 +206,35 @@ impl ClientCertVerifier for DiallerVerifier {
     }
 }
 
-/// Accepts the member that was dialled, wherever it is reached: its name is its id.
-#[derive(Debug)]
-struct DialledVerifier {
+/// Judges the certificate of a server by what it is, and not by the name that was dialled: members are
+/// reached wherever they are. That the server has the certificate's key is checked beside it.
+pub struct ServerVerifier<J> {
     provider: Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
-    cluster: [u8; 16],
-    member: MemberId,
+    judge: J,
 }
 
-impl ServerCertVerifier for DialledVerifier {
+impl<J> ServerVerifier<J>
+where
+    J: Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime) -> Result<(), Error>,
+{
+    /// `judge` is given the server's certificate, those that came behind it, and the time; it says why the
+    /// server is not talked to, if so.
+    #[must_use]
+    pub fn new(provider: Arc<CryptoProvider>, judge: J) -> ServerVerifier<J> {
+        ServerVerifier { provider, judge }
+    }
+}
+
+impl<J> fmt::Debug for ServerVerifier<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerVerifier").finish_non_exhaustive()
+    }
+}
+
+impl<J> ServerCertVerifier for ServerVerifier<J>
+where
+    J: Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime) -> Result<(), Error> + Send + Sync,
+{
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -213,29 +243,17 @@ impl ServerCertVerifier for DialledVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            algorithms,
-        )?;
-        if member_of(end_entity, self.cluster) != Some(self.member) {
-            return Err(refused());
-        }
+        (self.judge)(end_entity, intermediates, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        Err(PeerIncompatible::Tls12NotOfferedOrEnabled.into())
     }
 
     fn verify_tls13_signature(

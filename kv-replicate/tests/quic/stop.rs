@@ -80,6 +80,22 @@ async fn a_store_is_replicated_by_the_last_who_began() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn for_how_long_a_peer_is_down_is_told_until_a_link_is_up() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    let down = async |location: &Location| {
+        location.status().await.peers.get(&member(2)).and_then(|peer| peer.down_for)
+    };
+    wait_until("a link is up", async || down(&all[0]).await.is_none()).await;
+    all[1].stop().await;
+    wait_until("it is down", async || down(&all[0]).await.is_some()).await;
+    let soon = down(&all[0]).await.expect("it is down");
+    wait_until("it is down for longer", async || down(&all[0]).await > Some(2 * soon)).await;
+    all[1].start(&authority, 2).await;
+    wait_until("a link is up again", async || down(&all[0]).await.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_while_away_is_told_and_replicates_no_more() {
     let authority = Authority::new();
     let mut all = cluster(&authority, 2).await;

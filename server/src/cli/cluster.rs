@@ -17,7 +17,7 @@ use crate::{
         self, Address, Founding,
         init::InitError,
         invite::InviteError,
-        names::{LISTEN, Name, advertised, machine_name},
+        names::{LISTEN, Name, advertised, listen_on, machine_name},
     },
     config::Span,
 };
@@ -61,8 +61,9 @@ enum Action {
         #[arg(
             long,
             env = "WAYPOST_CLUSTER_LISTEN",
-            value_name = "ADDR",
+            value_name = "IP:PORT",
             default_value_t = LISTEN,
+            value_parser = listen_on,
             hide_env_values = true
         )]
         cluster_listen: SocketAddr,

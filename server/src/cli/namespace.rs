@@ -1,6 +1,6 @@
 //! `waypost namespace`: make, list, rename and drop namespaces.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use hyper::Method;
@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use crate::doors::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle};
 
-use super::client::{Client, ClientError, ServerUrl};
+use super::{
+    client::{Client, ClientError, ServerUrl},
+    confirm::confirm,
+};
 
 /// Make, list, rename and drop namespaces on a running server.
 #[derive(Debug, Args)]
@@ -111,7 +114,9 @@ pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
         Action::Drop { namespace, yes } => {
             let found: NamespaceInfo = client.call(&Method::GET, &path_of(&namespace), NO_BODY)?;
             if !yes {
-                confirm(&found)?;
+                let NamespaceInfo { title, id, .. } = &found;
+                let question = format!("Drop {title:?} ({id}) and all its entries, for good?");
+                confirm(&question, CommandError::NotConfirmed, CommandError::NobodyToAsk)?;
             }
             // By id: the title may have become another's since.
             let dropped: NamespaceInfo =
@@ -122,21 +127,6 @@ pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
 }
 
 const NO_BODY: Option<&()> = None;
-
-fn confirm(namespace: &NamespaceInfo) -> Result<(), CommandError> {
-    if !io::stdin().is_terminal() {
-        return Err(CommandError::NobodyToAsk);
-    }
-    let NamespaceInfo { title, id, .. } = namespace;
-    eprint!("Drop {title:?} ({id}) and all its entries, for good? [y/N] ");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CommandError::NotConfirmed),
-    }
-}
 
 /// To stdout: one JSON document, or lines for people.
 fn print(json: bool, document: &impl Serialize, lines: &str) -> Result<(), CommandError> {

@@ -113,8 +113,8 @@ impl About {
 }
 
 const HEAD: &str = "\
-# This location of the cluster. `advertise` and `listen` may be changed while it is stopped;\n\
-# all else stays as it is.\n";
+# This location of the cluster. `location`, `advertise` and `listen` may be changed while it is\n\
+# stopped; all else stays as it is.\n";
 
 /// Why a location can't have these addresses, if so.
 pub(crate) fn check_addresses(addresses: &[Address]) -> Result<(), String> {

@@ -28,6 +28,7 @@ const BEFORE: u64 = 60 * 60;
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    not_after: u64,
 }
 
 /// A new private key, for signatures by ECDSA over P-256.
@@ -51,7 +52,8 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, format!("Waypost cluster {name}"));
         params.serial_number = Some(serial(&cluster.0, &key, now));
         let certificate = params.self_signed(&key)?.der().clone();
-        Ok(Ca { issuer: Issuer::new(params, key), certificate })
+        let not_after = now.saturating_add(CA_LIFE);
+        Ok(Ca { issuer: Issuer::new(params, key), certificate, not_after })
     }
 
     /// Takes up a CA from its certificate and key.
@@ -59,18 +61,25 @@ impl Ca {
     /// # Errors
     /// If the key is not the certificate's, or can't be used.
     pub fn new(certificate: CertificateDer<'static>, key: KeyPair) -> Result<Ca, WrongText> {
-        if !Facts::read(&certificate)?.is_of(&key) {
+        let facts = Facts::read(&certificate)?;
+        if !facts.is_of(&key) {
             return Err(WrongText("it is not the key of the certificate in ca.pem".into()));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
             .map_err(|error| WrongText(format!("ca.pem is not of a CA: {error}")))?;
-        Ok(Ca { issuer, certificate })
+        Ok(Ca { issuer, certificate, not_after: facts.not_after })
     }
 
     /// Its certificate.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Until when it holds, in Unix seconds. Nothing that it issues holds longer.
+    #[must_use]
+    pub fn not_after(&self) -> u64 {
+        self.not_after
     }
 
     /// Its private key in PEM.
@@ -89,7 +98,9 @@ impl Ca {
         public_key: &impl PublicKeyData,
         now: u64,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
-        let mut params = valid(now, LIFE)?;
+        // No longer than the CA itself: verifiers differ in whether they look at the CA's own end.
+        let life = LIFE.min(self.not_after.saturating_sub(now));
+        let mut params = valid(now, life)?;
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -11,7 +11,6 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime, pem::PemObject as _},
     server::ParsedCertificate,
 };
-use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, time::ASN1Time,
 };
@@ -142,15 +141,4 @@ pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).filter_map(|l| str::from_utf8(l).ok()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
-}
-
-/// A day, as people write it; for sentences.
-#[must_use]
-pub fn day(seconds: u64) -> String {
-    match i64::try_from(seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok()) {
-        Some(time) => {
-            format!("{}-{:02}-{:02}", time.year(), u8::from(time.month()), time.day())
-        }
-        None => format!("second {seconds}"),
-    }
 }

@@ -5,28 +5,32 @@
 //! |---|---|
 //! | [`message`] | the request and the answer, and their bytes |
 //! | [`authority`] | what the location that invites does with a request: no network, time is told |
+//! | [`registry`] | who is a member, and makes newcomers members |
 //! | [`tls`] | that the newcomer talks to the cluster of its token, and to nobody else |
 //! | [`client`] | the newcomer's side |
-//! | [`server`] | the inviting location's side |
+//! | [`server`] | the inviting location's side, and how many it hears at a time |
 //!
 //! The newcomer knows the SHA-256 of the CA's certificate from its token. It sends the token's secret
 //! only after the other side has proved, in the TLS handshake, to have a certificate that this CA
-//! made. The location that invites marks the token as used, durably, then makes the newcomer a member,
-//! and only then answers with the certificate. Who lost the answer asks again with the same id and
-//! key and gets the same.
+//! made. The location that invites looks whether the newcomer can be a member, marks the token as
+//! used, durably, then makes it one, and only then answers with the certificate. Who lost the answer
+//! asks again with the same id and key and gets the same.
 
 pub mod authority;
 pub mod client;
 pub mod message;
+mod places;
+pub mod registry;
 pub mod server;
 pub mod tls;
 
 use std::time::Duration;
 
 pub use self::{
-    authority::{Authority, Newcomer, admit_to, serve},
+    authority::{Authority, ServeError, serve},
     client::{EnrolError, enrol},
     message::{Request, Response, Welcome},
+    registry::{Claim, Newcomer, Registry, StoreRegistry},
     server::Door,
 };
 

@@ -35,6 +35,27 @@ pub struct Invitation {
     pub used: Option<Used>,
 }
 
+impl Invitation {
+    /// Whether it is marked as used by this location, with this key.
+    #[must_use]
+    pub fn is_used_by(&self, member: MemberId, key_hash: Sha256) -> bool {
+        self.used.as_ref().is_some_and(|used| (used.member, used.key_hash) == (member, key_hash))
+    }
+
+    /// Whether a location may use it: nobody else has, and it is not too late unless this one has. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// If it has expired, or another location used it.
+    pub fn check_free(&self, member: MemberId, key_hash: Sha256, now: u64) -> Result<(), Refusal> {
+        match self.used {
+            None if self.expires <= now => Err(Refusal::Expired),
+            Some(_) if !self.is_used_by(member, key_hash) => Err(Refusal::Used),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Who used a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -64,7 +85,9 @@ pub struct Invitations {
 #[non_exhaustive]
 pub enum Refusal {
     /// No such token, or another secret: which, a stranger is not told.
-    #[error("this location gave out no such token, or long ago: ask for a new one")]
+    #[error(
+        "this location gave out no such token, or long ago: ask for a new one (`waypost cluster invite`)"
+    )]
     Unknown,
     /// It came too late.
     #[error("the token has expired: ask for a new one (`waypost cluster invite`)")]
@@ -133,6 +156,12 @@ impl Invitations {
             .ok_or(Refusal::Unknown)
     }
 
+    /// Whether a location with this key has used any token, as far as is remembered.
+    #[must_use]
+    pub fn has_come(&self, member: MemberId, key_hash: Sha256) -> bool {
+        self.all.iter().any(|invitation| invitation.is_used_by(member, key_hash))
+    }
+
     /// Marks a token as used by a location, unless it is so by the same one and key; then that stays
     /// as it is, also after the token's end.
     ///
@@ -147,15 +176,8 @@ impl Invitations {
     ) -> Result<&Used, Refusal> {
         let invitation = self.all.iter_mut().find(|invitation| invitation.id == id);
         let invitation = invitation.ok_or(Refusal::Unknown)?;
-        if invitation.used.is_none() && invitation.expires <= now {
-            return Err(Refusal::Expired);
-        }
-        let used =
-            invitation.used.get_or_insert(Used { member, key_hash, at: now, certificate: None });
-        if used.member != member || used.key_hash != key_hash {
-            return Err(Refusal::Used);
-        }
-        Ok(used)
+        invitation.check_free(member, key_hash, now)?;
+        Ok(invitation.used.get_or_insert(Used { member, key_hash, at: now, certificate: None }))
     }
 
     /// The certificate for who used a token: the one that is kept, else `made`, which is kept then.

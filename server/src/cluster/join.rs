@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use kv_core::{MemberId, OpenError, OriginId, Store, env::Environment};
 use rcgen::{CertificateParams, KeyPair};
-use rustls::crypto::ring;
+use rustls::{crypto::ring, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     location::{is_due, read_certificate, read_key},
     names::{Address, Name, Sha256, text},
     token::Token,
+    when::day,
 };
 
 /// What a location wants to become a member with.
@@ -84,6 +85,17 @@ pub enum JoinError {
     /// The cluster did not let it in.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
+    /// The certificate stays as it is: the token was used before, and what it got then is no newer.
+    #[error(
+        "the token was used already, and the certificate of this location stays, which {} on {}: print a \
+         new token with `waypost cluster invite`", if *is_over { "expired" } else { "expires" }, day(*end)
+    )]
+    NotRenewed {
+        /// Until when the certificate that it has holds, in Unix seconds.
+        end: u64,
+        /// Whether that is over.
+        is_over: bool,
+    },
     /// The answer is not what it must be. Nothing was kept of it.
     #[error("the cluster's answer can't be right: {0}; nothing was kept of it")]
     Wrong(String),
@@ -169,10 +181,12 @@ async fn again(
     if !is_due(&facts, now) || directory.has(files::CA_KEY) {
         return Ok(Joined::Already(about));
     }
-    match renew(joining, &about, directory, now).await {
+    match renew(joining, &about, directory, (&own, &facts), now).await {
         Ok(()) => Ok(Joined::Renewed(about)),
         // A unit file says --join at each start, and its token was used long ago.
-        Err(JoinError::Enrol(error)) if facts.not_after > now => {
+        Err(error @ (JoinError::Enrol(_) | JoinError::NotRenewed { .. }))
+            if facts.not_after > now =>
+        {
             tracing::info!("the certificate was not made anew with this token: {error}");
             Ok(Joined::Already(about))
         }
@@ -184,13 +198,21 @@ async fn renew(
     joining: &Joining,
     about: &About,
     directory: &ClusterDir,
+    (own, facts): (&CertificateDer<'_>, &Facts),
     now: u64,
 ) -> Result<(), JoinError> {
     let key = read_key(directory, files::KEY)?;
     let origins = origins(joining, Needs::Any).await?;
     let location = Some(about.location.clone());
-    let request = request(joining, about.member, location, &about.advertise, origins, &key)?;
+    let mut request = request(joining, about.member, location, &about.advertise, origins, &key)?;
+    request.renews = Some(Der::from(own));
     let welcome = enrol(&joining.token, &request).await?;
+    let got = Facts::read(&welcome.certificate.certificate())
+        .map_err(|error| JoinError::Wrong(error.to_string()))?;
+    if got.not_after <= facts.not_after {
+        let end = facts.not_after;
+        return Err(JoinError::NotRenewed { end, is_over: end <= now });
+    }
     let identity = Identity { cluster: about.cluster, member: about.member };
     check(&welcome, &joining.token, identity, &key, now)?;
     let _lock = directory.lock()?;
@@ -242,6 +264,7 @@ fn request(
         addresses: addresses.to_vec(),
         origins: Origins(origins),
         csr: Der(csr.der().to_vec()),
+        renews: None,
     })
 }
 
@@ -281,7 +304,10 @@ fn check(
         return wrong("its CA is not the token's");
     }
     check_issued(&own, &ca, unix_time(now), &ring::default_provider()).map_err(|error| {
-        JoinError::Wrong(format!("the certificate does not hold ({error}): is this clock right?"))
+        JoinError::Wrong(format!(
+            "the certificate that it made does not hold at this machine's time ({error}): set the clocks of \
+             both machines, and join with a new token"
+        ))
     })?;
     let facts = Facts::read(&own).map_err(|error| JoinError::Wrong(error.to_string()))?;
     if facts.identity != Some(identity) || welcome.cluster != identity.cluster {

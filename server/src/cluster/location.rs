@@ -11,13 +11,12 @@ use rustls::{
 use super::{
     about::About,
     ca::{Ca, LIFE},
-    certificate::{self, Facts, Identity, check_issued, day, unix_time},
+    certificate::{self, Facts, Identity, check_issued, unix_time},
+    ends::{Ends, RENEWAL},
     files::{self, ClusterDir, FilesError},
     names::Sha256,
+    when::day,
 };
-
-/// Less than this before the end of a certificate, it is an alarm.
-const ALARM: u64 = 30 * 24 * 60 * 60;
 
 /// Where the key of the CA is, the location's certificate is made anew when less than this is left.
 const RENEWED: u64 = LIFE * 2 / 3;
@@ -33,8 +32,8 @@ pub struct Location {
     pub chain: Vec<CertificateDer<'static>>,
     /// This location's private key.
     pub key: PrivateKeyDer<'static>,
-    /// Until when its certificate holds, in Unix seconds.
-    pub not_after: u64,
+    /// Until when its certificates hold.
+    pub ends: Ends,
     /// What somebody should look at, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -54,11 +53,15 @@ pub enum LoadError {
     )]
     Unfinished,
     /// The certificate holds no longer.
-    #[error(
-        "the certificate of this location expired on {0}: start with `waypost serve --join TOKEN` \
-         and a new token, and it gets another; its data stays"
-    )]
+    #[error("the certificate of this location expired on {0}: {RENEWAL}")]
     Expired(String),
+    /// The CA's certificate holds no longer, and no other of the cluster does.
+    #[error(
+        "the certificate of the cluster's CA expired on {0}: make a new cluster (`waypost cluster init` \
+         with an empty data directory), and move the data to it; without the directory `cluster`, this \
+         location serves its data alone"
+    )]
+    CaExpired(String),
     /// A certificate can't be made.
     #[error("can't make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -111,14 +114,20 @@ pub fn load(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
     let ca = read_certificate(&directory, files::CA)?;
     let own = read_certificate(&directory, files::CERTIFICATE)?;
     let key = read_key(&directory, files::KEY)?;
+    let ca_facts = Facts::read(&ca).map_err(|error| directory.wrong(files::CA, error))?;
+    if ca_facts.not_after <= now {
+        return Err(LoadError::CaExpired(day(ca_facts.not_after)));
+    }
     let facts = check(&directory, &about, (&ca, &own), &key, now)?;
     if directory.has(files::CA_KEY) {
         load_ca(&directory)?;
     }
-    let warnings = warnings(&directory, &facts, now);
+    let has_ca_key = directory.has(files::CA_KEY);
+    let ends = Ends { location: facts.not_after, ca: ca_facts.not_after, has_ca_key };
+    let warnings = warnings(&directory, ends, now);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     let chain = vec![own, ca.clone()];
-    Ok(Some(Location { about, ca, chain, key, not_after: facts.not_after, warnings }))
+    Ok(Some(Location { about, ca, chain, key, ends, warnings }))
 }
 
 fn check(
@@ -146,15 +155,8 @@ fn check(
     Ok(facts)
 }
 
-fn warnings(directory: &ClusterDir, facts: &Facts, now: u64) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if facts.not_after.saturating_sub(now) < ALARM {
-        warnings.push(format!(
-            "the certificate of this location expires on {}: start with `waypost serve --join \
-             TOKEN` and a new token, and it gets another; its data stays",
-            day(facts.not_after)
-        ));
-    }
+fn warnings(directory: &ClusterDir, ends: Ends, now: u64) -> Vec<String> {
+    let mut warnings = ends.alarms(now);
     for name in [files::KEY, files::CA_KEY] {
         if directory.is_exposed(name) {
             let path = directory.path(name);

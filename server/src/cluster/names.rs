@@ -149,6 +149,18 @@ impl FromStr for Name {
 /// Where locations talk to each other, unless they are told otherwise: UDP, on all addresses.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8421);
 
+/// Reads where a location listens for others.
+///
+/// # Errors
+/// If it is not an address of this machine with a port.
+pub fn listen_on(text: &str) -> Result<SocketAddr, WrongText> {
+    text.parse().map_err(|_no_address| {
+        WrongText(format!(
+            "{text:?} is not where a location can listen: say IP:PORT, as in 0.0.0.0:8421 or [::]:8421"
+        ))
+    })
+}
+
 /// What this machine calls itself: a location is called so unless it is told otherwise.
 #[must_use]
 pub fn machine_name() -> String {

@@ -101,6 +101,7 @@ fn asked(token: &Token, member: u8) -> (KeyPair, Request) {
         addresses: vec!["ams.example:8421".parse().unwrap()],
         origins: Origins([OriginId([member; 16]), OriginId([member + 1; 16])]),
         csr: Der(csr.der().to_vec()),
+        renews: None,
     };
     (key, request)
 }

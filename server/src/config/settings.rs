@@ -11,7 +11,11 @@ use super::{
     value::{Count, Durability, Listen, LogFilter, Size, Span, Titles, text},
 };
 use crate::{
-    cluster::{Address, names::Name, token::TokenText},
+    cluster::{
+        Address,
+        names::{Name, listen_on},
+        token::TokenText,
+    },
     doors::rls::{Fields, said::Domain},
 };
 
@@ -78,7 +82,8 @@ pub struct Settings {
     #[arg(
         long,
         env = "WAYPOST_CLUSTER_LISTEN",
-        value_name = "ADDR",
+        value_name = "IP:PORT",
+        value_parser = listen_on,
         help_heading = CLUSTER,
         hide_env_values = true
     )]

@@ -21,13 +21,16 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use kv_core::{Member, Operation};
+use kv_core::{Member, Operation, env::Environment as _, env::SystemEnvironment};
 use kv_replicate::{
     Ending, Verdict,
-    quic::{AskError, Peer, Status},
+    quic::{AskError, Peer},
 };
 use serde::{Deserialize, Serialize};
 
+mod alarms;
+
+use self::alarms::{alarms, verdict_of};
 use super::namespaces::{Refused, parse};
 use crate::{
     app::App,
@@ -60,6 +63,10 @@ pub struct ClusterInfo {
     /// How far it is, while it joins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<String>,
+    /// Until when this location's certificate holds, in Unix seconds.
+    pub certificate_not_after: u64,
+    /// Until when that of the cluster's CA does.
+    pub ca_not_after: u64,
     /// The other locations, by name.
     pub peers: Vec<PeerInfo>,
     /// What somebody must see to, each a sentence that says what to do.
@@ -77,6 +84,9 @@ pub struct PeerInfo {
     pub member: String,
     /// Whether a link to it is up.
     pub is_connected: bool,
+    /// Since when there is no link to it that lasts, in Unix seconds; none while one is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<u64>,
     /// From where it is heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -154,16 +164,17 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let status = membership.status().await.map_err(gone)?;
     let view = app.store.view();
-    let about = membership.about();
+    let (about, ends) = (membership.about(), membership.ends());
+    let now = SystemEnvironment::new().now_ms() / 1000;
     let mut peers: Vec<PeerInfo> = (status.peers.iter())
         .map(|(id, peer)| {
             let name =
                 view.members().get(*id).map_or_else(|| id.to_string(), |one| one.name.clone());
-            peer_info(name, id.to_string(), peer)
+            peer_info(name, id.to_string(), peer, now)
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers);
+    let alarms = alarms(&status, &peers, ends, now);
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {
@@ -173,6 +184,8 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             member: about.member.to_string(),
             is_joined: status.is_joined,
             joining: (!status.is_joined).then(|| progress(&status)),
+            certificate_not_after: ends.location,
+            ca_not_after: ends.ca,
             verdict: verdict_of(&status, &peers, alarms.len()),
             peers,
             alarms,
@@ -180,12 +193,13 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     ))
 }
 
-fn peer_info(name: String, member: String, peer: &Peer) -> PeerInfo {
+fn peer_info(name: String, member: String, peer: &Peer, now: u64) -> PeerInfo {
     let state = &peer.state;
     PeerInfo {
         name,
         member,
         is_connected: peer.is_connected,
+        down_since: peer.down_for.map(|down| now.saturating_sub(down.as_secs())),
         address: peer.address.map(|address| address.to_string()),
         rtt_ms: peer.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
         missing_here: state.ahead,
@@ -195,47 +209,6 @@ fn peer_info(name: String, member: String, peer: &Peer) -> PeerInfo {
         is_sending: state.is_sending,
         is_parked: state.parked_until_ms.is_some(),
         last_error: peer.last_error.clone().filter(|_| !peer.is_connected),
-    }
-}
-
-fn alarms(status: &Status, peers: &[PeerInfo]) -> Vec<String> {
-    let mut alarms = Vec::new();
-    if let Some(why) = status.halted {
-        // What it sees of the others says nothing then.
-        return vec![format!("this location replicates no more: {why}")];
-    }
-    for peer in peers {
-        let name = &peer.name;
-        if !peer.is_connected {
-            let why = peer.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-            alarms.push(format!(
-                "{name} can't be reached{why}: deletions are kept until it is back. If it never comes \
-                 back: waypost cluster remove {name}"
-            ));
-        }
-        if peer.is_parked {
-            alarms.push(format!(
-                "the clock of {name} is ahead of the clock here, and its writes wait: set both clocks"
-            ));
-        }
-    }
-    alarms
-}
-
-fn verdict_of(status: &Status, peers: &[PeerInfo], alarms: usize) -> String {
-    let missing: u64 = peers.iter().map(|peer| peer.missing_here).max().unwrap_or(0);
-    let there: u64 = peers.iter().map(|peer| peer.missing_there).max().unwrap_or(0);
-    let up = peers.iter().filter(|peer| peer.is_connected).count();
-    match (status.is_joined, alarms) {
-        _ if status.halted.is_some() => "this location replicates no more".into(),
-        (false, _) => format!("joining: {}", progress(status)),
-        (true, 0) if peers.is_empty() => "well, and alone: invite another location".into(),
-        (true, 0) if (missing, there) == (0, 0) => {
-            format!("well: all {up} links are up, nothing is missing")
-        }
-        (true, 0) if missing == 0 => format!("well: {there} writes are on their way to others"),
-        (true, 0) => format!("catching up: {missing} writes are missing here"),
-        _ => format!("{up} of {} links are up; see the alarms", peers.len()),
     }
 }
 

@@ -12,7 +12,12 @@ use axum::{Router, extract::State, routing::get};
 use hyper::{Response, StatusCode, header::HeaderValue};
 use kv_core::Role;
 
-use crate::{app::App, body::Body, metrics::Gauges, reply};
+use crate::{
+    app::App,
+    body::Body,
+    metrics::{ClusterGauges, Gauges},
+    reply,
+};
 
 /// The type of Prometheus' text format.
 const PROMETHEUS: HeaderValue =
@@ -34,11 +39,18 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    if let Some(membership) = &app.membership
-        && let Ok(status) = membership.status().await
-    {
-        app.metrics.set_cluster(&status, app.store.view().members());
-    }
+    let cluster = match &app.membership {
+        Some(membership) => {
+            membership.status().await.ok().map(|status| (status, membership.ends()))
+        }
+        None => None,
+    };
+    let view = app.store.view();
+    let cluster = cluster.as_ref().map(|(status, ends)| ClusterGauges {
+        status,
+        members: view.members(),
+        ends: *ends,
+    });
     let status = app.store.status();
     let gauges = Gauges {
         queue_operations: app.writes.under_way(),
@@ -54,5 +66,5 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
         namespaces: app.store.namespaces().iter().count(),
         limits: app.rate_limits.gauges(),
     };
-    reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges))
+    reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))
 }

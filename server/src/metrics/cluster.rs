@@ -1,23 +1,44 @@
-//! What is shown of a cluster: looked up when the metrics are read.
+//! What is shown of a cluster: looked up when the metrics are read, each time in a registry of its own. Peers
+//! come and go, and who reads at the same time must not find what another is filling in.
 
 use kv_core::Members;
 use kv_replicate::quic::{Peer, Status};
-use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
 use super::{gauge, register};
+use crate::cluster::Ends;
 
 const PEER: &[&str] = &["peer"];
 
-/// The gauges of a cluster. All are there only where the server is in one.
+/// How a location's cluster is now.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterGauges<'a> {
+    /// What its replica says.
+    pub status: &'a Status,
+    /// Who is called what.
+    pub members: &'a Members,
+    /// Until when its certificates hold.
+    pub ends: Ends,
+}
+
+/// All gauges of a cluster.
+pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
+    let registry = Registry::new();
+    ClusterMetrics::new(&registry).set(now);
+    registry.gather()
+}
+
 #[derive(Debug)]
-pub(super) struct ClusterMetrics {
+struct ClusterMetrics {
     joined: IntGauge,
     halted: IntGauge,
     rows_taken: IntGauge,
     core_bytes: IntGauge,
     handshakes_refused: IntGauge,
     handshakes_failed: IntGauge,
+    not_after: IntGaugeVec,
     up: IntGaugeVec,
+    down_seconds: GaugeVec,
     missing_here: IntGaugeVec,
     missing_there: IntGaugeVec,
     late_seconds: GaugeVec,
@@ -29,7 +50,7 @@ pub(super) struct ClusterMetrics {
 }
 
 impl ClusterMetrics {
-    pub(super) fn new(r: &Registry) -> ClusterMetrics {
+    fn new(r: &Registry) -> ClusterMetrics {
         let of_peer =
             |name: &str, help: &str| register(r, IntGaugeVec::new(Opts::new(name, help), PEER));
         let seconds =
@@ -53,7 +74,21 @@ impl ClusterMetrics {
                 "waypost_cluster_handshakes_failed",
                 "Handshakes that failed since the start: no certificate of this cluster, say.",
             ),
+            not_after: register(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "waypost_cluster_certificate_not_after_seconds",
+                        "Until when the location's certificate and that of the CA hold, in Unix time.",
+                    ),
+                    &["of"],
+                ),
+            ),
             up: of_peer("waypost_peer_up", "1 if a link to this location is up."),
+            down_seconds: seconds(
+                "waypost_peer_down_seconds",
+                "For how long there has been no link to this location that lasts; 0 while one is up.",
+            ),
             missing_here: of_peer(
                 "waypost_peer_missing_here",
                 "Writes that the peer holds and that have not come here.",
@@ -86,26 +121,17 @@ impl ClusterMetrics {
         }
     }
 
-    pub(super) fn set(&self, status: &Status, members: &Members) {
+    fn set(&self, now: &ClusterGauges<'_>) {
+        let ClusterGauges { status, members, ends } = *now;
         self.joined.set(i64::from(status.is_joined));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_taken.set(count(status.rows_taken));
         self.core_bytes.set(i64::try_from(status.core_bytes).unwrap_or(i64::MAX));
         self.handshakes_refused.set(count(status.door.refused));
         self.handshakes_failed.set(count(status.door.failed));
-        for gauges in [
-            &self.up,
-            &self.missing_here,
-            &self.missing_there,
-            &self.bytes_sent,
-            &self.bytes_received,
-            &self.sessions,
-            &self.parked,
-        ] {
-            gauges.reset();
+        for (of, end) in [("location", ends.location), ("ca", ends.ca)] {
+            self.not_after.with_label_values(&[of]).set(count(end));
         }
-        self.late_seconds.reset();
-        self.rtt_seconds.reset();
         for (id, peer) in &status.peers {
             let name = members.get(*id).map_or_else(|| id.to_string(), |one| one.name.clone());
             self.set_peer(&name, peer);
@@ -116,6 +142,8 @@ impl ClusterMetrics {
         let of = [name];
         let state = &peer.state;
         self.up.with_label_values(&of).set(i64::from(peer.is_connected));
+        let down_for = peer.down_for.unwrap_or_default();
+        self.down_seconds.with_label_values(&of).set(down_for.as_secs_f64());
         if !peer.is_connected {
             return;
         }
@@ -136,4 +164,31 @@ impl ClusterMetrics {
 
 fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::MemberId;
+    use prometheus::TextEncoder;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_down_is_shown_with_how_long_and_the_ends_of_certificates_are() {
+        let (mut status, mut peer) = (Status::default(), Peer::default());
+        peer.down_for = Some(std::time::Duration::from_secs(90));
+        status.peers.insert(MemberId([7; 16]), peer);
+        let ends = Ends { location: 17, ca: 18, has_ca_key: false };
+        let now = ClusterGauges { status: &status, members: &Members::default(), ends };
+        let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
+        let peer = MemberId([7; 16]);
+        for line in [
+            format!(r#"waypost_peer_up{{peer="{peer}"}} 0"#),
+            format!(r#"waypost_peer_down_seconds{{peer="{peer}"}} 90"#),
+            r#"waypost_cluster_certificate_not_after_seconds{of="location"} 17"#.into(),
+            r#"waypost_cluster_certificate_not_after_seconds{of="ca"} 18"#.into(),
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in:\n{text}");
+        }
+    }
 }

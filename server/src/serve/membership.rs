@@ -3,19 +3,23 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use kv_core::{Operation, Store, env::Environment, env::SystemEnvironment};
-use kv_replicate::quic::{self, Guests, Replica};
+use kv_core::{Operation, Store, WriteError, env::Environment, env::SystemEnvironment};
+use kv_replicate::{
+    Notice,
+    quic::{self, Guests, Replica},
+};
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::{ServeError, make_namespaces};
 use crate::{
     cluster::{
         self, About, Address, Authority, Joined, Joining, Location,
-        enrol::{ALPN, Door, admit_to},
+        about::Peer,
+        enrol::{Door, Newcomer, Registry, StoreRegistry},
         files::{self, ClusterDir},
     },
     config::Config,
-    membership::{Membership, progress},
+    membership::{Membership, Standing, progress},
 };
 
 /// How often a location that joins looks whether it has, and how often it says how far it is.
@@ -24,6 +28,9 @@ const SAY: Duration = Duration::from_secs(2);
 
 /// How often the state that `/readyz` tells is brought up to date afterwards.
 const LOOK_LATER: Duration = Duration::from_secs(1);
+
+/// How often certificates that end soon are logged.
+const SAY_ENDS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Becomes a member, if the settings say so.
 pub(super) async fn join(config: &Config) -> Result<(), ServeError> {
@@ -75,18 +82,30 @@ impl Replication {
             let data = config.data.clone();
             tokio::task::spawn_blocking(move || be_member(&data, &founder.0, &founder.1)).await??;
         }
-        let guests = authority.map(|authority| newcomers(authority, store));
+        let standing = Arc::new(Standing::new());
+        let guests = authority.map(|authority| newcomers(authority, store, &standing));
+        let mut replicated = replica(location, guests.transpose()?);
+        replicated.on_notice = Some({
+            let standing = Arc::clone(&standing);
+            Arc::new(move |notice: &Notice| {
+                if let Notice::Halted(why) = notice {
+                    standing.halted(why);
+                }
+            })
+        });
         let listen = location.about.listen;
-        let replica = Replica::start(replica(location, guests), store.clone())
+        let replica = Replica::start(replicated, store.clone())
             .await
             .map_err(|source| ServeError::Replicate { listen, source })?;
-        let membership = Arc::new(Membership::new(location.about.clone(), replica.handle()));
+        let about = location.about.clone();
+        let membership = Membership::new(about, location.ends, replica.handle(), standing);
+        let membership = Arc::new(membership);
         let address = replica.local_address();
         tracing::info!("listens for the other locations at {address} (UDP)");
         // A member of long standing takes writes at once.
         let _ends_with_it = membership.status().await;
         if membership.is_joined() {
-            make_namespaces(store, config)?;
+            settle(location.about.clone(), store.clone(), config.clone()).await?;
         }
         let watching = (Arc::clone(&membership), store.clone(), config.clone());
         let watching = tokio::spawn(watch(watching.0, watching.1, watching.2));
@@ -120,17 +139,38 @@ fn replica(location: &Location, guests: Option<Guests>) -> quic::Config {
     config
 }
 
-fn newcomers(authority: Authority, store: &Store) -> Guests {
-    let store = store.clone();
-    let admit = Box::new(move |newcomer: &_| admit_to(&store, newcomer));
-    let door = Arc::new(Door::new(authority, admit, Arc::new(SystemEnvironment::new())));
-    let serve = Arc::new(move |connection| {
-        let door = Arc::clone(&door);
-        let heard: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
-            Box::pin(async move { door.hear(connection).await });
-        heard
-    });
-    Guests { alpn: ALPN.to_vec(), serve }
+/// Where newcomers come in: not at a location that replicates no more, for what it writes of them would go
+/// nowhere.
+fn newcomers(
+    authority: Authority,
+    store: &Store,
+    standing: &Arc<Standing>,
+) -> Result<Guests, ServeError> {
+    let registry =
+        Founder { members: StoreRegistry(store.clone()), standing: Arc::clone(standing) };
+    let environment = Arc::new(SystemEnvironment::new());
+    let door =
+        Door::new(authority, Box::new(registry), environment).map_err(ServeError::Limiter)?;
+    Ok(Arc::new(door).guests())
+}
+
+/// The members in the store of the location that lets newcomers in.
+struct Founder {
+    members: StoreRegistry,
+    standing: Arc<Standing>,
+}
+
+impl Registry for Founder {
+    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String> {
+        match self.standing.over() {
+            Some(why) => Err(format!("the location that invites lets nobody in, for {why}")),
+            None => self.members.check(newcomer),
+        }
+    }
+
+    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
+        self.members.admit(newcomer)
+    }
 }
 
 /// Says how far a location is that joins; then keeps what `/readyz` tells true.
@@ -148,20 +188,27 @@ async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
             }
         }
         tracing::info!("joined: this location has what the others had, and takes writes");
-        let made = tokio::task::spawn_blocking(move || make_namespaces(&store, &config)).await;
-        if let Ok(Err(error)) = made {
+        if let Err(error) = settle(membership.about().clone(), store, config).await {
             tracing::error!("{error}");
         }
     }
+    let environment = SystemEnvironment::new();
+    let mut next = SAY_ENDS;
     while membership.status().await.is_ok() {
         sleep(LOOK_LATER).await;
+        // The start has said what there was to say then.
+        if environment.monotonic() >= next {
+            next = environment.monotonic() + SAY_ENDS;
+            let alarms = membership.ends().alarms(environment.now_ms() / 1000);
+            alarms.iter().for_each(|alarm| tracing::warn!("{alarm}"));
+        }
     }
 }
 
 /// Writes the founder's row, unless it is there as it should be. A store that is another than the one that had
 /// the row is refused: it would take itself for a whole cluster.
 fn be_member(data: &Path, about: &About, store: &Store) -> Result<(), ServeError> {
-    let (id, origins, name) = (about.member, store.origins(), about.location.to_string());
+    let origins = store.origins();
     let directory = ClusterDir::of(data);
     let ours = format!("{}\n{}\n", origins[0], origins[1]);
     let had_row = directory.has(files::STORE);
@@ -169,16 +216,38 @@ fn be_member(data: &Path, about: &About, store: &Store) -> Result<(), ServeError
     {
         return Err(ServeError::OtherStore { data: data.to_owned() });
     }
+    write_own_row(about, store).map_err(ServeError::Member)?;
+    if !had_row {
+        directory.write(files::STORE, &ours).map_err(cluster::location::LoadError::from)?;
+    }
+    Ok(())
+}
+
+/// Writes this location's row, unless it says what `cluster.toml` says.
+fn write_own_row(about: &About, store: &Store) -> Result<(), WriteError> {
+    let (id, origins, name) = (about.member, store.origins(), about.location.to_string());
     let addresses: Vec<String> = about.advertise.iter().map(Address::to_string).collect();
     let is_there = store.view().members().get(id).is_some_and(|member| {
         member.origins == origins && member.name == name && member.addresses == addresses
     });
     if !is_there {
         let operation = Operation::PutMember { id, origins, name, addresses };
-        store.submit(operation).and_then(|ticket| ticket.wait()).map_err(ServeError::Member)?;
-    }
-    if !had_row {
-        directory.write(files::STORE, &ours).map_err(cluster::location::LoadError::from)?;
+        store.submit(operation)?.wait()?;
     }
     Ok(())
+}
+
+/// What a location that has joined does at each start: others are to find it where it is, and the namespaces of
+/// its settings are to be there.
+async fn settle(about: About, store: Store, config: Config) -> Result<(), ServeError> {
+    let settling = move || {
+        // It is a member as it was, and the others may find it there still.
+        if let Err(error) = write_own_row(&about, &store) {
+            tracing::error!(
+                "what cluster.toml says of this location can't be told the others: {error}"
+            );
+        }
+        make_namespaces(&store, &config)
+    };
+    tokio::task::spawn_blocking(settling).await?
 }

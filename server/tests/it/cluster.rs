@@ -260,3 +260,67 @@ fn the_first_location_with_another_store_does_not_start_as_a_cluster_of_its_own(
     let says = text(&output.stderr);
     assert!(says.contains("is not the one that this location of the cluster had"), "{says}");
 }
+
+#[test]
+fn a_location_that_replicates_no_more_lets_nobody_in() {
+    let first = found();
+    let second = join(&first, "ams");
+    let invited = token(&["--name", "sin"], first.directory.path());
+    let removed = ask(&second, &["remove", "fra", "--yes"]);
+    assert!(removed.status.success(), "{removed:?}");
+    soon("it hears of it", || {
+        first.connect().request("GET /readyz HTTP/1.1\r\n\r\n").body.contains("was removed")
+    });
+    let third = TempDir::new().expect("a directory");
+    let data = third.path().join("data").display().to_string();
+    let listen = free_port();
+    let args = ["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &invited];
+    let refused = run(args.into_iter().chain(["--cluster-listen", &listen]));
+    assert_eq!(refused.status.code(), Some(1));
+    let says = text(&refused.stderr);
+    assert!(says.contains("lets nobody in, for it replicates no more"), "{says}");
+    assert!(says.contains("the token was not used"), "{says}");
+    let status = ask(&second, &["status"]);
+    assert!(!text(&status.stdout).contains("sin"), "{status:?}");
+}
+
+#[test]
+fn each_location_tells_the_others_what_its_file_says_of_it_when_it_starts() {
+    let first = found();
+    let second = join(&first, "ams");
+    let directory = second.stop();
+    let file = directory.path().join("data/cluster/cluster.toml");
+    let said = std::fs::read_to_string(&file).expect("it is a member");
+    let (listen, advertise) = (free_port(), "ams.example.com:8421");
+    let mut about: toml::Table = toml::from_str(&said).expect("toml");
+    about.insert("location".into(), "lhr".into());
+    about.insert("listen".into(), listen.into());
+    about.insert("advertise".into(), toml::Value::Array(vec![advertise.into()]));
+    std::fs::write(&file, about.to_string()).expect("it is written");
+    let second = Server::start_in(directory, "127.0.0.1:0", &[]);
+    let shown = |server: &Server| {
+        let status = ask(server, &["status", "--json"]);
+        text(&status.stdout).to_owned()
+    };
+    soon("the first has heard of it", || shown(&first).contains(r#""name":"lhr""#));
+    assert!(!shown(&first).contains("ams"), "{}", shown(&first));
+    // Who joins now is told where it is.
+    let third = join(&first, "sin");
+    let dial = std::fs::read_to_string(third.directory.path().join("data/cluster/cluster.toml"));
+    assert!(dial.as_ref().is_ok_and(|said| said.contains(advertise)), "{dial:?}");
+    drop(second);
+}
+
+#[test]
+fn the_ends_of_certificates_are_shown() {
+    let first = found();
+    let status = ask(&first, &["status"]);
+    let shown = text(&status.stdout);
+    assert!(shown.contains("certificates: this location's holds until 20"), "{shown}");
+    let end = |of: &str| {
+        let name = format!("waypost_cluster_certificate_not_after_seconds{{of=\"{of}\"}}");
+        first.metric(&name).and_then(|value| value.parse::<u64>().ok()).expect("a time")
+    };
+    let year = 365 * 24 * 60 * 60;
+    assert!(end("ca") - end("location") >= 9 * year - 10, "{} {}", end("ca"), end("location"));
+}

@@ -1,5 +1,7 @@
 //! What the owner is told.
 
+use std::time::Duration;
+
 use kv_core::MemberId;
 use tokio::sync::oneshot;
 
@@ -47,7 +49,12 @@ impl Driver {
             found.failures = attempts.failures;
             found.last_error.clone_from(&attempts.last_error);
         }
-        let Some(link) = self.links.get(&peer) else { return found };
+        let Some(link) = self.links.get(&peer) else {
+            let since = self.attempts.get(&peer).and_then(|attempts| attempts.down_since);
+            let now = self.now().mono;
+            let down_for = Some(since.map_or(Duration::ZERO, |since| now.saturating_sub(since)));
+            return Peer { down_for, ..found };
+        };
         let stats = link.connection.stats();
         Peer {
             is_connected: true,

@@ -25,6 +25,8 @@ pub(super) struct Attempts {
     /// In a row.
     pub(super) failures: u32,
     pub(super) last_error: Option<String>,
+    /// Since when there is no link that lasts; none if the last one did, and is up.
+    pub(super) down_since: Option<Duration>,
     /// One is waiting, or under way.
     task: Option<AbortHandle>,
 }
@@ -75,9 +77,16 @@ impl Driver {
     pub(super) fn let_go(&mut self, peer: MemberId, why: &str) {
         let Some(link) = self.links.remove(&peer) else { return };
         tracing::info!(%peer, why, "a link is down");
-        let has_lasted = self.now().mono.saturating_sub(link.since) >= LASTING;
+        let now = self.now().mono;
+        let has_lasted = now.saturating_sub(link.since) >= LASTING;
         let attempts = self.attempts.entry(peer).or_default();
-        attempts.failures = if has_lasted { 0 } else { attempts.failures.saturating_add(1) };
+        if has_lasted {
+            (attempts.failures, attempts.down_since) = (0, None);
+        } else {
+            attempts.failures = attempts.failures.saturating_add(1);
+        }
+        // Links that come and go are as good as none.
+        attempts.down_since.get_or_insert(now);
         attempts.last_error = Some(why.to_owned());
         self.dial = true;
     }
@@ -124,7 +133,10 @@ impl Driver {
             };
             let _over = sender.send(input).await;
         });
-        self.attempts.entry(peer).or_default().task = Some(task);
+        let now = self.now().mono;
+        let attempts = self.attempts.entry(peer).or_default();
+        attempts.task = Some(task);
+        attempts.down_since.get_or_insert(now);
     }
 
     /// Where a peer may be: first as the store says, then as the configuration does.

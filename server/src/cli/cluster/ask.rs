@@ -1,7 +1,10 @@
 //! What `waypost cluster` asks of a running server: how the cluster is, whether two locations hold the
 //! same, and to remove one.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+};
 
 use clap::Args;
 use hyper::Method;
@@ -9,10 +12,16 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::{
-    super::client::{Client, ClientError, ServerUrl},
+    super::{
+        client::{Client, ClientError, ServerUrl},
+        confirm::confirm,
+    },
     CommandError,
 };
-use crate::doors::cluster::{ClusterInfo, NewVerification, PeerInfo, Removed, VerdictInfo};
+use crate::{
+    cluster::when::{day, minute},
+    doors::cluster::{ClusterInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
+};
 
 /// Which server is asked, and for whom it answers.
 #[derive(Debug, Args)]
@@ -72,6 +81,13 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
             )?;
         }
     }
+    writeln!(out)?;
+    writeln!(
+        out,
+        "certificates: this location's holds until {}, the CA's until {}",
+        day(info.certificate_not_after),
+        day(info.ca_not_after)
+    )?;
     for alarm in &info.alarms {
         writeln!(out)?;
         writeln!(out, "ALARM: {alarm}")?;
@@ -79,15 +95,19 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
     Ok(())
 }
 
-fn doing(peer: &PeerInfo) -> &'static str {
-    match peer {
+fn doing(peer: &PeerInfo) -> Cow<'static, str> {
+    if let Some(since) = peer.down_since {
+        return format!("dialling, down since {}", minute(since)).into();
+    }
+    let doing = match peer {
         _ if !peer.is_connected => "dialling",
         _ if peer.is_parked => "its clock is ahead: its writes wait",
         _ if peer.is_receiving && peer.is_sending => "catching up, both ways",
         _ if peer.is_receiving => "catching up from it",
         _ if peer.is_sending => "it is catching up",
         _ => "live",
-    }
+    };
+    doing.into()
 }
 
 /// Compares what a location holds with another one, or with each other one. Fails unless all is the same.
@@ -132,7 +152,10 @@ pub(super) fn verify(location: Option<String>, server: Server) -> Result<(), Com
 pub(super) fn remove(location: &str, yes: bool, server: Server) -> Result<(), CommandError> {
     let client = Client::new(server.server)?;
     if !yes {
-        confirm(location)?;
+        let question = format!(
+            "Remove {location} for good? What only it holds is lost, and it can come back only empty."
+        );
+        confirm(&question, CommandError::NotConfirmed, CommandError::NobodyToAsk)?;
     }
     let path = format!("{CLUSTER}/locations/{}", utf8_percent_encode(location, NON_ALPHANUMERIC));
     let removed: Removed = client.call(&Method::DELETE, &path, NO_BODY)?;
@@ -141,22 +164,6 @@ pub(super) fn remove(location: &str, yes: bool, server: Server) -> Result<(), Co
     }
     let Removed { location, member } = removed;
     Ok(writeln!(io::stdout().lock(), "removed {member}  {location}")?)
-}
-
-fn confirm(location: &str) -> Result<(), CommandError> {
-    if !io::stdin().is_terminal() {
-        return Err(CommandError::NobodyToAsk);
-    }
-    eprint!(
-        "Remove {location} for good? What only it holds is lost, and it can come back only empty. [y/N] "
-    );
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CommandError::NotConfirmed),
-    }
 }
 
 fn print_json(document: &impl Serialize) -> io::Result<()> {

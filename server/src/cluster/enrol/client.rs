@@ -122,7 +122,8 @@ fn said(error: &ConnectionError) -> String {
     match u64::from(error.code) {
         CERTIFICATE_EXPIRED => {
             format!(
-                "its certificate does not hold at this machine's time: is its clock right? ({why})"
+                "its certificate does not hold at this machine's time: see that the clocks of both machines are \
+                 right ({why})"
             )
         }
         NO_APPLICATION_PROTOCOL => {

@@ -32,6 +32,9 @@ pub struct Request {
     pub origins: Origins,
     /// A signing request (PKCS #10) by its key.
     pub csr: Der,
+    /// The certificate that a member has, if it asks for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<Der>,
 }
 
 /// What a newcomer is answered.

@@ -1,57 +1,81 @@
 //! The inviting location's side: one request and one answer for each connection.
 
 use std::{
-    fmt, io,
-    net::SocketAddr,
+    fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use kv_core::env::Environment;
-use quinn::{
-    Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt,
-    crypto::rustls::QuicServerConfig,
-};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-    time::timeout,
-};
+use kv_replicate::quic::{Guests, network_of};
+use quinn::{Connection, VarInt};
+use ratelimit::{BuildError, Limit, Limiter};
+use tokio::time::timeout;
 
 use super::{
-    MAX_MESSAGE_BYTES, PATIENCE,
-    authority::{Authority, Newcomer, serve},
+    ALPN, MAX_MESSAGE_BYTES, PATIENCE,
+    authority::{Authority, ServeError, serve},
     message::{Request, Response, decode_request, encode},
-    tls,
+    places::{Place, Places},
+    registry::Registry,
 };
-use crate::cluster::{about::Peer, location::Location};
+use crate::cluster::invitations::Refusal;
 
-/// How many newcomers are heard at a time. Joins are rare; more would be a flood.
-const NEWCOMERS: usize = 16;
+/// How many wrong tokens a minute are told apart from others and logged: of one network, and of all. A secret has
+/// 128 bits, so this only keeps who guesses from filling the log.
+const WRONG_OF_ONE: u32 = 60;
+const WRONG_OF_ALL: u32 = 600;
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// Makes a newcomer a member and names those whom it can dial, as [`super::admit_to`] does. It may
-/// block.
-pub type Admit = Box<dyn Fn(&Newcomer) -> Result<Vec<Peer>, String> + Send + Sync>;
+/// For the counters of wrong tokens: some thousand networks at a time.
+const LIMITER_BYTES: usize = 128 << 10;
 
 /// Where newcomers come in.
 pub struct Door {
-    authority: Mutex<Authority>,
-    admit: Admit,
+    opened: Mutex<Opened>,
     environment: Arc<dyn Environment>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    wrong: WrongTokens,
+}
+
+/// What is done for one newcomer after the other.
+struct Opened {
+    authority: Authority,
+    registry: Box<dyn Registry + Send>,
 }
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("Door").field("places", &self.places).finish_non_exhaustive()
     }
 }
 
 impl Door {
-    /// A door that opens to tokens of this authority.
+    /// A door that opens to tokens of this authority, and makes members in this registry.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn new(
+        authority: Authority,
+        registry: Box<dyn Registry + Send>,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Door, BuildError> {
+        let opened = Mutex::new(Opened { authority, registry });
+        let (places, wrong) = (Arc::default(), WrongTokens::new()?);
+        Ok(Door { opened, environment, places, wrong })
+    }
+
+    /// The door as a replica's port has it.
     #[must_use]
-    pub fn new(authority: Authority, admit: Admit, environment: Arc<dyn Environment>) -> Door {
-        let places = Arc::new(Semaphore::new(NEWCOMERS));
-        Door { authority: Mutex::new(authority), admit, environment, places }
+    pub fn guests(self: Arc<Door>) -> Guests {
+        let serve = Arc::new(move |connection| {
+            let door = Arc::clone(&self);
+            let heard: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
+                Box::pin(async move { door.hear(connection).await });
+            heard
+        });
+        Guests { alpn: ALPN.to_vec(), serve }
     }
 
     /// Hears the newcomer at the other end of a connection whose ALPN is [`super::ALPN`]: one
@@ -60,11 +84,19 @@ impl Door {
     /// Dropped, it closes the connection; a newcomer that was let in by then asks again.
     pub async fn hear(self: &Arc<Self>, connection: Connection) {
         let remote = connection.remote_address();
-        let Some(place) = self.place() else {
-            connection.close(BUSY, b"too many newcomers at a time: try again");
+        let Some(place) = self.places.take(remote.ip()).map(Arc::new) else {
+            connection.close(BUSY, BUSY_TEXT);
             return;
         };
-        let heard = timeout(PATIENCE, self.exchange(&connection, place)).await;
+        let exchange = timeout(PATIENCE, self.exchange(&connection, &place));
+        let heard = tokio::select! {
+            heard = exchange => heard,
+            () = place.lost() => {
+                tracing::debug!(%remote, "a newcomer had to make room for another");
+                connection.close(BUSY, BUSY_TEXT);
+                return;
+            }
+        };
         match heard {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%remote, "a newcomer went away: {error}"),
@@ -73,24 +105,25 @@ impl Door {
         connection.close(VarInt::from_u32(0), b"");
     }
 
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
-    }
-
     async fn exchange(
         self: &Arc<Self>,
         connection: &Connection,
-        place: OwnedSemaphorePermit,
+        place: &Arc<Place>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (mut send, mut receive) = connection.accept_bi().await?;
         let bytes = receive.read_to_end(MAX_MESSAGE_BYTES).await?;
         let response = match decode_request(&bytes) {
             Ok(request) => {
-                let door = Arc::clone(self);
+                if !place.serve(true) {
+                    return Err("its place was given to another".into());
+                }
+                let (door, held) = (Arc::clone(self), Arc::clone(place));
+                let from = connection.remote_address().ip();
                 // The place is taken as long as the work goes on, whoever waits for it.
                 let work = move || {
-                    let _place = place;
-                    door.answer(&request)
+                    let answer = door.answer(&request, from);
+                    held.serve(false);
+                    answer
                 };
                 tokio::task::spawn_blocking(work).await?
             }
@@ -103,58 +136,52 @@ impl Door {
         Ok(())
     }
 
-    fn answer(&self, request: &Request) -> Response {
-        // Whatever a panic left, the authority's files are whole, and it reads them anew.
-        let mut authority = self.authority.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.environment.now_ms() / 1000;
-        serve(request, &mut authority, &mut |newcomer| (self.admit)(newcomer), now)
-    }
-
-    /// Hears newcomers on an endpoint of their own, until it is closed.
-    pub async fn serve(self: Arc<Self>, endpoint: Endpoint) {
-        let mut newcomers = JoinSet::new();
-        while let Some(incoming) = endpoint.accept().await {
-            while newcomers.try_join_next().is_some() {}
-            // Handshakes count too; connections that are heard have places beside.
-            if newcomers.len() >= 2 * NEWCOMERS {
-                incoming.refuse();
-                continue;
-            }
-            let door = Arc::clone(&self);
-            newcomers.spawn(async move { door.greet(incoming).await });
+    /// What a newcomer from this address is answered. Blocks.
+    pub fn answer(&self, request: &Request, from: IpAddr) -> Response {
+        let said = {
+            // Whatever a panic left, the authority's files are whole, and it reads them anew.
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let Opened { authority, registry } = &mut *opened;
+            let now = self.environment.now_ms() / 1000;
+            serve(request, authority, &mut **registry, now)
+        };
+        let error = match said {
+            Ok(welcome) => return Response::Welcome(Box::new(welcome)),
+            Err(error) => error,
+        };
+        // A right token is never among those that are counted: who guesses keeps nobody out.
+        if matches!(error, ServeError::Token(Refusal::Unknown)) && !self.wrong.count(from) {
+            return Response::Refused(TOO_MANY_WRONG.into());
         }
-        newcomers.join_all().await;
-    }
-
-    async fn greet(self: &Arc<Self>, incoming: Incoming) {
-        let remote = incoming.remote_address();
-        match timeout(PATIENCE, incoming).await {
-            Ok(Ok(connection)) => self.hear(connection).await,
-            Ok(Err(error)) => tracing::debug!(%remote, "no handshake: {error}"),
-            Err(_elapsed) => tracing::debug!(%remote, "no handshake in time"),
-        }
+        tracing::warn!(%from, token = %request.token, "a newcomer was refused: {error}");
+        Response::Refused(error.to_string())
     }
 }
 
 const BUSY: VarInt = VarInt::from_u32(1);
+const BUSY_TEXT: &[u8] = b"too many newcomers at a time: try again";
+const TOO_MANY_WRONG: &str = "this location gave out no such token, and too many wrong ones came in the last \
+                              minute: ask for a new one (`waypost cluster invite`)";
 
-/// Listens for newcomers alone, on an endpoint of its own.
-///
-/// # Errors
-/// If the port is taken, or the library does not take the certificate.
-pub fn listen(address: SocketAddr, location: &Location) -> io::Result<Endpoint> {
-    let tls = tls::server_config(location).map_err(io::Error::other)?;
-    let quic = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
-    let mut transport = TransportConfig::default();
-    let window = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
-    transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(window))
-        .receive_window(VarInt::from_u32(window))
-        .datagram_receive_buffer_size(None)
-        .max_idle_timeout(Some(PATIENCE.try_into().map_err(io::Error::other)?));
-    let mut config = ServerConfig::with_crypto(Arc::new(quic));
-    config.transport_config(Arc::new(transport));
-    Endpoint::server(config, address)
+/// Counts wrong tokens, in a fixed memory.
+struct WrongTokens {
+    limiter: Limiter,
+    of_one: Limit,
+    of_all: Limit,
+}
+
+impl WrongTokens {
+    fn new() -> Result<WrongTokens, BuildError> {
+        let a_minute =
+            |most| Limit::fixed(most, MINUTE).expect("a minute and some hits are a limit");
+        let limiter = Limiter::builder().memory_bytes(LIMITER_BYTES).build()?;
+        Ok(WrongTokens { limiter, of_one: a_minute(WRONG_OF_ONE), of_all: a_minute(WRONG_OF_ALL) })
+    }
+
+    /// Counts one; whether it is not one too many.
+    fn count(&self, from: IpAddr) -> bool {
+        let network = network_of(from).to_string();
+        let is_few = |name, limit, key: &str| self.limiter.limit(name, limit).check(key).allowed;
+        is_few("one", self.of_one, &network) && is_few("all", self.of_all, "all")
+    }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{DAY, founded, founding, name};
 use crate::cluster::{
     Location, ca,
-    ca::LIFE,
+    ca::{CA_LIFE, LIFE},
     certificate::to_pem,
     files::{ClusterDir, KEY},
     init,
@@ -41,7 +41,8 @@ fn what_was_made_is_loaded() {
         format!("waypost:{}/{}", about.cluster, about.member)
     );
     assert_eq!(location.chain[1], location.ca);
-    assert_eq!(location.not_after, NOW + LIFE);
+    assert_eq!(location.ends.location, NOW + LIFE);
+    assert_eq!((location.ends.ca, location.ends.has_ca_key), (NOW + CA_LIFE, true));
     assert_eq!(location.warnings, Vec::<String>::new());
     assert!(load(TempDir::new().unwrap().path(), NOW).unwrap().is_none(), "no cluster");
 }
@@ -119,11 +120,12 @@ fn a_certificate_that_ends_soon_is_an_alarm_and_one_that_ended_an_error() {
         let location = loaded(data.path(), NOW + days * DAY);
         assert_eq!(location.warnings.len(), usize::from(days > 335), "after {days} days");
     }
-    let warning = &loaded(data.path(), NOW + 340 * DAY).warnings[0];
-    assert!(
-        warning.contains("expires on 2028-01-15") && warning.contains("--join TOKEN"),
-        "{warning}"
-    );
+    let warning = || loaded(data.path(), NOW + 340 * DAY).warnings.remove(0);
+    let says = warning();
+    assert!(says.contains("expires on 2028-01-15") && says.contains("start it again"), "{says}");
+    ClusterDir::of(data.path()).remove("ca.key").unwrap();
+    let says = warning();
+    assert!(says.contains("expires on 2028-01-15") && says.contains("--join TOKEN"), "{says}");
     let late = load(data.path(), NOW + 365 * DAY).expect_err("it ended");
     assert!(matches!(&late, LoadError::Expired(day) if day == "2028-01-15"), "{late}");
 }
@@ -136,9 +138,20 @@ fn where_the_key_of_the_ca_is_a_certificate_is_made_anew_in_time() {
     assert_eq!(same.chain, first.chain);
     for later in [NOW + 130 * DAY, NOW + 900 * DAY] {
         let renewed = open(data.path(), later).unwrap().expect("a member");
-        assert_eq!(renewed.not_after, later + LIFE);
+        assert_eq!(renewed.ends.location, later + LIFE);
         assert_eq!((renewed.about, renewed.key), (about.clone(), first.key.clone_key()));
     }
+}
+
+#[test]
+fn no_certificate_holds_longer_than_the_ca_and_after_its_end_no_location_starts() {
+    let (data, _) = founded(NOW);
+    let ca_end = NOW + CA_LIFE;
+    let late = open(data.path(), ca_end - 20 * DAY).unwrap().expect("a member");
+    assert_eq!(late.ends.location, ca_end);
+    assert!(late.warnings[0].contains("the cluster's CA expires on"), "{:?}", late.warnings);
+    let says = open(data.path(), ca_end).expect_err("it ended").to_string();
+    assert!(says.contains("the cluster's CA expired on 2037-01-12: make a new"), "{says}");
 }
 
 #[test]

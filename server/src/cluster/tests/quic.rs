@@ -9,18 +9,19 @@ use std::{
     },
 };
 
-use kv_core::{Store, env::SystemEnvironment};
+use kv_core::{Options, Store, env::SystemEnvironment};
+use kv_replicate::quic::{self, Replica};
 use quinn::{ClientConfig, Endpoint, crypto::rustls::QuicClientConfig};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 
 use super::{DAY, authority, founded, invited, name, now};
 use crate::cluster::{
     About, Joined, Joining, Token,
+    about::Peer,
     certificate::to_pem,
     enrol::{
-        Door, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Response, admit_to,
-        message::decode_response, server, tls,
+        Door, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Registry, Response, StoreRegistry,
+        message::decode_response, tls,
     },
     files::{self, ClusterDir},
     join,
@@ -29,41 +30,67 @@ use crate::cluster::{
     location::{load_ca, read_key},
 };
 
-/// A location that invites and serves newcomers.
+/// A location that invites, and lets newcomers in on its replica's port.
 struct Inviting {
     data: TempDir,
     about: About,
     store: Store,
     address: SocketAddr,
-    endpoint: Endpoint,
-    serving: JoinHandle<()>,
+    replica: Replica,
     admitted: Arc<AtomicUsize>,
     /// Whether the next newcomer's row can't be written.
     broken: Arc<AtomicBool>,
 }
 
+/// The members in the location's store, with an eye on them.
+struct Watched {
+    members: StoreRegistry,
+    admitted: Arc<AtomicUsize>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Registry for Watched {
+    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String> {
+        self.members.check(newcomer)
+    }
+
+    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
+        if self.broken.swap(false, Ordering::Relaxed) {
+            return Err("of a test".to_owned());
+        }
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.members.admit(newcomer)
+    }
+}
+
 impl Inviting {
-    fn start() -> Inviting {
-        let (data, about) = founded(now());
-        let location = load(data.path(), now()).unwrap().expect("it was just founded");
-        let endpoint = server::listen(about.listen, &location).unwrap();
-        let address = endpoint.local_addr().unwrap();
-        let store = Store::open(data.path().join("store")).unwrap();
+    async fn start() -> Inviting {
+        Inviting::founded_at(now()).await
+    }
+
+    /// One whose clock was like that when it was founded.
+    async fn founded_at(at: u64) -> Inviting {
+        let (data, about) = founded(at);
+        let location = load(data.path(), at).unwrap().expect("it was just founded");
+        let store = Options::new().replicated(true).open(data.path().join("store")).unwrap();
         let (admitted, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let admit = {
-            let (store, admitted, broken) = (store.clone(), admitted.clone(), broken.clone());
-            move |newcomer: &Newcomer| {
-                if broken.swap(false, Ordering::Relaxed) {
-                    return Err("of a test".to_owned());
-                }
-                admitted.fetch_add(1, Ordering::Relaxed);
-                admit_to(&store, newcomer)
-            }
+        let watched = Watched {
+            members: StoreRegistry(store.clone()),
+            admitted: Arc::clone(&admitted),
+            broken: Arc::clone(&broken),
         };
         let environment = Arc::new(SystemEnvironment::new());
-        let door = Arc::new(Door::new(authority(data.path()), Box::new(admit), environment));
-        let serving = tokio::spawn(door.serve(endpoint.clone()));
-        Inviting { data, about, store, address, endpoint, serving, admitted, broken }
+        let door = Door::new(authority(data.path()), Box::new(watched), environment).unwrap();
+        let identity = quic::Identity {
+            authorities: vec![location.ca.to_vec()],
+            chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            key: location.key.secret_der().to_vec(),
+        };
+        let mut config = quic::Config::new(about.listen, about.cluster.0, about.member, identity);
+        config.guests = Some(Arc::new(door).guests());
+        let replica = Replica::start(config, store.clone()).await.unwrap();
+        let address = replica.local_address();
+        Inviting { data, about, store, address, replica, admitted, broken }
     }
 
     /// A token that names this location's real address.
@@ -73,8 +100,7 @@ impl Inviting {
     }
 
     async fn stop(self) {
-        self.endpoint.close(0u32.into(), b"");
-        self.serving.await.unwrap();
+        self.replica.close().await;
     }
 }
 
@@ -94,7 +120,7 @@ async fn joins(data: &Path, token: &Token) -> Result<Joined, JoinError> {
 
 #[tokio::test]
 async fn an_empty_location_joins_and_is_a_member_on_both_sides() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let (data, token) = (TempDir::new().unwrap(), inviting.token());
     let joined = joins(data.path(), &token).await.unwrap();
     let Joined::New(about) = &joined else { panic!("{joined:?}") };
@@ -119,7 +145,7 @@ async fn an_empty_location_joins_and_is_a_member_on_both_sides() {
 
 #[tokio::test]
 async fn who_stands_in_the_middle_with_another_ca_is_told_nothing() {
-    let (inviting, other) = (Inviting::start(), Inviting::start());
+    let (inviting, other) = (Inviting::start().await, Inviting::start().await);
     let addresses = vec![other.address.to_string().parse().unwrap()];
     let token = Token { addresses, ..inviting.token() };
     let data = TempDir::new().unwrap();
@@ -143,7 +169,7 @@ async fn who_stands_in_the_middle_with_another_ca_is_told_nothing() {
 
 #[tokio::test]
 async fn a_joining_that_was_cut_goes_on_as_the_same_location() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let (data, token) = (TempDir::new().unwrap(), inviting.token());
     inviting.broken.store(true, Ordering::Relaxed);
     let error = joins(data.path(), &token).await.unwrap_err();
@@ -169,7 +195,7 @@ async fn a_joining_that_was_cut_goes_on_as_the_same_location() {
 
 #[tokio::test]
 async fn a_store_that_holds_entries_does_not_join() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let data = TempDir::new().unwrap();
     Store::open(data.path()).unwrap().create_namespace("sessions").unwrap();
     let error = joins(data.path(), &inviting.token()).await.unwrap_err();
@@ -185,7 +211,7 @@ async fn a_store_that_holds_entries_does_not_join() {
 
 #[tokio::test]
 async fn a_member_of_another_cluster_does_not_join() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let (data, _) = founded(now());
     let error = joins(data.path(), &inviting.token()).await.unwrap_err();
     assert!(matches!(error, JoinError::OtherCluster(_)), "{error}");
@@ -194,7 +220,7 @@ async fn a_member_of_another_cluster_does_not_join() {
 
 #[tokio::test]
 async fn where_nobody_listens_the_token_is_kept() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let (data, token) = (TempDir::new().unwrap(), inviting.token());
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let refusing = silent.local_addr().unwrap().to_string().parse().unwrap();
@@ -209,8 +235,39 @@ async fn where_nobody_listens_the_token_is_kept() {
 }
 
 #[tokio::test]
+async fn where_a_clock_is_wrong_it_is_named_and_the_token_is_kept() {
+    let inviting = Inviting::founded_at(now() + 2 * DAY).await;
+    let data = TempDir::new().unwrap();
+    let says = joins(data.path(), &inviting.token()).await.unwrap_err().to_string();
+    assert!(says.contains("see that the clocks of both machines are right"), "{says}");
+    assert!(says.contains("The token is as good as before"), "{says}");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn silent_newcomers_make_room_for_one_that_asks() {
+    let inviting = Inviting::start().await;
+    let token = inviting.token();
+    let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = ClientConfig::new(Arc::new(quic));
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        silent.push(connecting.unwrap().await.unwrap());
+    }
+    // They are all of one address, which has a few places.
+    let sent_away = silent[0].closed().await.to_string();
+    assert!(sent_away.contains("too many newcomers at a time"), "{sent_away}");
+    let data = TempDir::new().unwrap();
+    joins(data.path(), &token).await.unwrap();
+    assert!(silent[19].close_reason().is_none(), "the last one may still ask");
+    inviting.stop().await;
+}
+
+#[tokio::test]
 async fn garbage_is_refused_and_newcomers_still_come_in() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for len in [0, 1, 20, 1200, 1472] {
         let garbage: Vec<u8> = (0..len).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect();
@@ -244,7 +301,7 @@ async fn garbage_is_refused_and_newcomers_still_come_in() {
 
 #[tokio::test]
 async fn a_member_gets_a_new_certificate_with_a_new_token() {
-    let inviting = Inviting::start();
+    let inviting = Inviting::start().await;
     let (data, token) = (TempDir::new().unwrap(), inviting.token());
     let about = joins(data.path(), &token).await.unwrap().about().clone();
     let store = Store::open(data.path()).unwrap();
@@ -259,13 +316,45 @@ async fn a_member_gets_a_new_certificate_with_a_new_token() {
     for days in [300, 400] {
         let old = ca.issue(identity, &key, now() - days * DAY).unwrap();
         directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
-        let used = joins(data.path(), &token).await;
-        // The used token is that of the same location and key: it gets what it got then.
-        assert_eq!(used.unwrap(), Joined::Renewed(about.clone()));
-        directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
         let renewed = joins(data.path(), &inviting.token()).await.unwrap();
         assert_eq!(renewed, Joined::Renewed(about.clone()));
-        assert!(load(data.path(), now()).unwrap().expect("a member").not_after > now() + 360 * DAY);
+        let ends = load(data.path(), now()).unwrap().expect("a member").ends;
+        assert!(ends.location > now() + 360 * DAY);
     }
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn a_used_token_renews_nothing_and_says_so() {
+    let inviting = Inviting::start().await;
+    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+    let directory = ClusterDir::of(data.path());
+    let about = joins(data.path(), &token).await.unwrap().about().clone();
+    let next = inviting.token();
+    let ca = load_ca(&ClusterDir::of(inviting.data.path())).unwrap();
+    let key = read_key(&directory, files::KEY).unwrap();
+    let identity = load(data.path(), now()).unwrap().expect("a member").identity();
+    // As if all this had been 300 days ago: the token was used for what the location has.
+    let old = to_pem(&ca.issue(identity, &key, now() - 300 * DAY).unwrap());
+    directory.write(files::CERTIFICATE, &old).unwrap();
+    let invitations = ClusterDir::of(inviting.data.path());
+    let used = invitations.read(files::INVITATIONS).unwrap();
+    let first =
+        used.find("-----BEGIN").unwrap()..used.rfind("-----END CERTIFICATE-----\n").unwrap() + 26;
+    invitations
+        .write(files::INVITATIONS, &format!("{}{old}{}", &used[..first.start], &used[first.end..]))
+        .unwrap();
+    let again = joins(data.path(), &token).await.unwrap();
+    assert_eq!(again, Joined::Already(about.clone()), "it was not made anew");
+    assert_eq!(directory.read(files::CERTIFICATE).unwrap(), old);
+
+    // Of one that has ended, it is an error that says what to do.
+    let over = to_pem(&ca.issue(identity, &key, now() - 400 * DAY).unwrap());
+    directory.write(files::CERTIFICATE, &over).unwrap();
+    let used = invitations.read(files::INVITATIONS).unwrap().replace(&old, &over);
+    invitations.write(files::INVITATIONS, &used).unwrap();
+    let says = joins(data.path(), &token).await.unwrap_err().to_string();
+    assert!(says.contains("expired on") && says.contains("print a new token"), "{says}");
+    assert_eq!(joins(data.path(), &next).await.unwrap(), Joined::Renewed(about));
     inviting.stop().await;
 }

@@ -77,7 +77,7 @@ impl Site {
             namespaces: 0,
             limits: self.rates.gauges(),
         };
-        let text = self.metrics.render(&now);
+        let text = self.metrics.render(&now, None);
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
     }

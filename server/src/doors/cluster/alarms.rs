@@ -1,0 +1,129 @@
+//! What somebody must see to, and one line on whether all is well.
+
+use kv_replicate::quic::Status;
+
+use super::PeerInfo;
+use crate::{
+    cluster::{Ends, when::minute},
+    membership::progress,
+};
+
+/// A location that is not reached for less than this may only have been started again.
+const PATIENCE_SECONDS: u64 = 60;
+
+/// Each a sentence that says what to do.
+pub(super) fn alarms(status: &Status, peers: &[PeerInfo], ends: Ends, now: u64) -> Vec<String> {
+    if let Some(why) = status.halted {
+        // What it sees of the others says nothing then.
+        return vec![format!("this location replicates no more: {why}")];
+    }
+    let mut alarms = ends.alarms(now);
+    for peer in peers {
+        let name = &peer.name;
+        if let Some(since) = peer.down_since
+            && now.saturating_sub(since) >= PATIENCE_SECONDS
+        {
+            let why = peer.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+            alarms.push(format!(
+                "{name} can't be reached since {}{why}: see that it runs and that its UDP port is open. \
+                 Deletions are kept until it is back; if it never comes back: waypost cluster remove \
+                 {name}",
+                minute(since)
+            ));
+        }
+        if peer.is_parked {
+            alarms.push(format!(
+                "the clock of {name} is ahead of the clock here, and its writes wait: set both clocks"
+            ));
+        }
+    }
+    alarms
+}
+
+/// Is all well?
+pub(super) fn verdict_of(status: &Status, peers: &[PeerInfo], alarms: usize) -> String {
+    let missing: u64 = peers.iter().map(|peer| peer.missing_here).max().unwrap_or(0);
+    let there: u64 = peers.iter().map(|peer| peer.missing_there).max().unwrap_or(0);
+    let (up, all) = (peers.iter().filter(|peer| peer.is_connected).count(), peers.len());
+    match (status.is_joined, alarms) {
+        _ if status.halted.is_some() => "this location replicates no more".into(),
+        (false, _) => format!("joining: {}", progress(status)),
+        (true, 0) if peers.is_empty() => "well, and alone: invite another location".into(),
+        (true, 0) if up < all => {
+            format!("{up} of {all} links are up; the others were not for less than a minute")
+        }
+        (true, 0) if (missing, there) == (0, 0) => {
+            format!("well: all {up} links are up, nothing is missing")
+        }
+        (true, 0) if missing == 0 => format!("well: {there} writes are on their way to others"),
+        (true, 0) => format!("catching up: {missing} writes are missing here"),
+        _ => format!("{up} of {all} links are up; see the alarms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kv_replicate::quic::Peer;
+
+    use super::{super::peer_info, *};
+
+    const NOW: u64 = 1_800_000_000;
+    const FAR: Ends = Ends { location: u64::MAX, ca: u64::MAX, has_ca_key: false };
+
+    fn well() -> Status {
+        let mut status = Status::default();
+        status.is_joined = true;
+        status
+    }
+
+    fn ams(down_seconds: Option<u64>) -> PeerInfo {
+        let mut peer = Peer::default();
+        peer.is_connected = down_seconds.is_none();
+        peer.down_for = down_seconds.map(Duration::from_secs);
+        peer.last_error = Some("no answer".into());
+        peer_info("ams".into(), "02".into(), &peer, NOW)
+    }
+
+    #[test]
+    fn a_location_that_is_not_reached_is_an_alarm_after_a_minute_and_says_since_when() {
+        for (down, count, verdict) in [
+            (None, 0, "well: all 1 links are up, nothing is missing"),
+            (Some(59), 0, "0 of 1 links are up; the others were not for less than a minute"),
+            (Some(60), 1, "0 of 1 links are up; see the alarms"),
+        ] {
+            let peers = [ams(down)];
+            let alarms = alarms(&well(), &peers, FAR, NOW);
+            assert_eq!(alarms.len(), count, "{down:?}: {alarms:?}");
+            assert_eq!(verdict_of(&well(), &peers, alarms.len()), verdict);
+        }
+        let [said] = &alarms(&well(), &[ams(Some(3600))], FAR, NOW)[..] else {
+            panic!("one alarm")
+        };
+        assert!(
+            said.starts_with(
+                "ams can't be reached since 2027-01-15 07:00 UTC (no answer): see that"
+            ),
+            "{said}"
+        );
+        assert!(said.ends_with("waypost cluster remove ams"), "{said}");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_an_alarm_beside_the_others() {
+        let ends = Ends { location: NOW + 1000, ..FAR };
+        let alarms = alarms(&well(), &[ams(Some(60))], ends, NOW);
+        assert_eq!(alarms.len(), 2, "{alarms:?}");
+        assert!(alarms[0].contains("the certificate of this location expires"), "{alarms:?}");
+    }
+
+    #[test]
+    fn of_a_location_that_replicates_no_more_nothing_else_is_said() {
+        let mut status = well();
+        status.halted = Some("of a test");
+        let ends = Ends { location: NOW, ..FAR };
+        let alarms = alarms(&status, &[ams(Some(3600))], ends, NOW);
+        assert_eq!(alarms, ["this location replicates no more: of a test"]);
+    }
+}
