@@ -17,6 +17,7 @@ use crate::{
 mod clients;
 mod faults;
 mod healing;
+mod mangling;
 mod members;
 mod script;
 mod store;
@@ -106,6 +107,9 @@ pub struct World {
     report: Report,
     tracing: bool,
     verifying: verifying::Verifying,
+    /// Of a hundred messages so many come as they were not sent.
+    mangled: u64,
+    heard: mangling::Heard,
     /// No more faults and no more clients.
     is_healed: bool,
 }
@@ -134,6 +138,8 @@ impl World {
             report: Report::default(),
             tracing,
             verifying: verifying::Verifying::default(),
+            mangled: 0,
+            heard: mangling::Heard::default(),
             is_healed: false,
             plan,
         };
@@ -228,6 +234,7 @@ impl World {
         if self.end(to, peer) != from {
             return Ok(());
         }
+        let bytes = if self.mangled > 0 { self.mangle(bytes) } else { bytes };
         self.tell(to, CoreEvent::Received { from: peer, bytes })
     }
 
@@ -354,6 +361,11 @@ impl World {
                 Notice::MustRebuild(_) => self.rebuilt(node)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
+                Notice::Close { peer, .. } if self.mangled > 0 => {
+                    self.after(100, Happening::Dial(node, self.end(node, peer)));
+                }
+                Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)
+                    if self.mangled > 0 => {}
                 // Two stores had one identity, or one went back and wrote on.
                 Notice::Conflict(_) if self.model.has_suspects() => {}
                 wrong @ (Notice::Close { .. }

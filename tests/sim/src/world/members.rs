@@ -192,7 +192,8 @@ impl World {
     /// A core has halted: it must have had a reason to.
     pub(super) fn halted(&mut self, node: usize, why: &str) -> Checked {
         let found = &self.nodes[node];
-        hold!(found.is_restored || found.is_leaving, "{node}: halted: {why}");
+        let is_explained = found.is_restored || found.is_leaving || self.mangled > 0;
+        hold!(is_explained, "{node}: halted: {why}");
         self.count(match (found.is_copied, found.is_restored) {
             (true, _) => Event::CopyFound,
             (false, true) => Event::RestoredFound,
@@ -207,6 +208,7 @@ impl World {
         let has_left = |other: &Node| other.is_gone || other.is_leaving;
         let is_half_joined = !self.nodes[node].has_joined && self.nodes.iter().any(has_left);
         let is_explained = is_half_joined || self.nodes.iter().any(|node| node.is_restored);
+        let is_explained = is_explained || self.mangled > 0;
         hold!(is_explained, "{node}: must be rebuilt");
         self.retire(node)
     }

@@ -171,7 +171,7 @@ impl World {
     /// Holds what a location has against what is true. Only right after a sync: what is not durable
     /// may go back.
     pub(super) fn check(&mut self, node: usize) -> Checked {
-        if self.nodes[node].is_restored {
+        if self.nodes[node].is_restored || self.mangled > 0 {
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
