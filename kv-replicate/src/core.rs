@@ -285,7 +285,8 @@ impl Core {
             _ => {}
         }
         let Some(link) = self.links.get_mut(&from) else { return };
-        if link.boot != boots.from || boots.to != boot {
+        let is_of_this_start = link.boot == boots.from && boots.to == boot;
+        if !is_of_this_start && !is_broken(Rule::BootsAreChecked) {
             // One of the two was started anew since.
             link.say_hello = true;
             return;
@@ -401,7 +402,7 @@ impl Core {
             return self.counted_as_closed();
         }
         let all = results.unwrap_or_default();
-        if all.contains(&Applied::NotMade) {
+        if all.contains(&Applied::NotMade) && !is_broken(Rule::WhatWasNotMadeHalts) {
             return self.halt(NOT_MADE);
         }
         let refusal = all.iter().find_map(|applied| match applied {

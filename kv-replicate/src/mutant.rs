@@ -44,11 +44,25 @@ pub enum Rule {
     NothingLateIsDone,
     /// Two rows differ only if both locations count both.
     DifferencesAreCovered,
+    /// Whom a location knows of it says only when all that came of those who left is durable.
+    BarrierBeforeSaying,
+    /// A store of which a peer counts more than it made replicates no more.
+    WhoWentBackHalts,
+    /// A store that gets a row of its own which it did not make replicates no more.
+    WhatWasNotMadeHalts,
+    /// A store that meets another with its identity replicates no more.
+    DoublesHalt,
+    /// A session that is suspended goes on with the first burst that is not wholly in the store.
+    SuspendedGoBack,
+    /// A burst with a body that was gone comes again, also if its next page is lost.
+    GoneBodyOutlivesALostPage,
+    /// What was meant for an earlier start, or comes from one, is passed over.
+    BootsAreChecked,
 }
 
 impl Rule {
     /// Every rule that can be broken.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 26] = [
         Rule::AdoptOneSnapshot,
         Rule::OneStampABurst,
         Rule::DeadSessionsAreIgnored,
@@ -68,6 +82,13 @@ impl Rule {
         Rule::NewMembersAreVouchedFor,
         Rule::NothingLateIsDone,
         Rule::DifferencesAreCovered,
+        Rule::BarrierBeforeSaying,
+        Rule::WhoWentBackHalts,
+        Rule::WhatWasNotMadeHalts,
+        Rule::DoublesHalt,
+        Rule::SuspendedGoBack,
+        Rule::GoneBodyOutlivesALostPage,
+        Rule::BootsAreChecked,
     ];
 }
 

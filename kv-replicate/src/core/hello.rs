@@ -8,6 +8,7 @@ use super::{Core, WENT_BACK};
 use crate::{
     CLOSED, MemberId,
     link::Link,
+    mutant::{Rule, is_broken},
     wire::{Boots, Heads, Hello, WIRE_VERSION},
 };
 
@@ -28,7 +29,8 @@ impl Core {
             return self.tell_removed(from, boots);
         }
         let is_double = hello.origins.iter().any(|origin| self.config.origins.contains(origin));
-        if is_double || hello.member == self.config.member {
+        let is_double = is_double || hello.member == self.config.member;
+        if is_double && !is_broken(Rule::DoublesHalt) {
             return self.halt(
                 "another store has this store's identity: one is a copy, and must be emptied",
             );
@@ -102,7 +104,9 @@ impl Core {
     pub(super) fn counts_more_of_us(&self, vector: &kv_core::VersionVector) -> bool {
         // Who counts us as closed has us removed, and says so in other words.
         let is_ahead = |seq, origin| seq > self.store.visible.get(origin) && seq < CLOSED;
-        self.config.origins.iter().any(|origin| is_ahead(vector.get(*origin), *origin))
+        let mut own = self.config.origins.iter();
+        own.any(|origin| is_ahead(vector.get(*origin), *origin))
+            && !is_broken(Rule::WhoWentBackHalts)
     }
 
     pub(super) fn heads(&mut self, from: MemberId, heads: Heads) {

@@ -168,7 +168,7 @@ impl Core {
     /// A sync came to its end.
     pub(super) fn say_members(&mut self) {
         self.raise_barrier();
-        if std::mem::take(&mut self.digest.is_next) {
+        if std::mem::take(&mut self.digest.is_next) || is_broken(Rule::BarrierBeforeSaying) {
             self.digest.said = self.digest.known;
             self.tell_news();
         }

@@ -376,7 +376,9 @@ impl Core {
     pub(super) fn suspend_session(&mut self, peer: MemberId) {
         let Some(mut session) = self.take_session(peer) else { return };
         self.notice(Notice::SessionSuspended(peer));
-        session.after = session.before.map_or(session.burst_after, |before| before.after);
+        if !is_broken(Rule::SuspendedGoBack) {
+            session.after = session.before.map_or(session.burst_after, |before| before.after);
+        }
         session.before = None;
         session.current = None;
         session.is_body_gone = false;
@@ -410,7 +412,9 @@ impl Core {
                 self.fail_session(peer);
                 continue;
             }
-            if std::mem::take(&mut session.is_body_gone) {
+            if std::mem::take(&mut session.is_body_gone)
+                && !is_broken(Rule::GoneBodyOutlivesALostPage)
+            {
                 // A row before the page that does not come is not here: it comes again with it.
                 session.after = session.burst_after;
             }

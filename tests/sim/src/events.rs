@@ -73,6 +73,10 @@ pub enum Event {
     Restored,
     /// One that did found out.
     RestoredFound,
+    /// A data directory was copied, and both ran.
+    Copied,
+    /// One of two with one identity found out.
+    CopyFound,
 }
 
 impl Event {
@@ -112,6 +116,8 @@ impl Event {
         Event::RemovedTold,
         Event::Restored,
         Event::RestoredFound,
+        Event::Copied,
+        Event::CopyFound,
     ];
 }
 

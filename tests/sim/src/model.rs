@@ -31,6 +31,9 @@ pub struct Model {
     lost: BTreeMap<Name, Vec<Version>>,
     /// Which version may go: deletions, and what expires.
     mortal: BTreeSet<Version>,
+    /// Keys under which two stores of one identity wrote, or one that went back: they may be held
+    /// differently until they are written anew.
+    suspects: BTreeSet<Name>,
 }
 
 impl Model {
@@ -64,6 +67,32 @@ impl Model {
         Ok(())
     }
 
+    /// A write of a store that went back, or of one of two with one identity. It may come to some, be lost,
+    /// or stand in the way of another of its number.
+    pub fn suspect(&mut self, row: &Row) {
+        let name = |row: &Row| (row.namespace, row.key.to_vec());
+        let known = self.log.get(&row.dot).filter(|known| *known != row);
+        self.suspects.extend(known.map(name));
+        self.suspects.insert(name(row));
+    }
+
+    /// Whether there are such.
+    #[must_use]
+    pub fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// The keys under which they are.
+    #[must_use]
+    pub fn suspects(&self) -> BTreeSet<Name> {
+        self.suspects.clone()
+    }
+
+    /// All of these were written anew: from here on they are judged as all others.
+    pub fn clear_suspects(&mut self) {
+        self.suspects.clear();
+    }
+
     /// Whether someone is a member, as far as was acknowledged.
     #[must_use]
     pub fn is_member(&self, member: MemberId) -> bool {
@@ -86,6 +115,7 @@ impl Model {
     pub fn forget_lost(&mut self, had: &BTreeSet<Dot>) {
         let before = std::mem::take(self);
         (self.departed, self.secured) = (before.departed, before.secured);
+        self.suspects = before.suspects;
         for row in before.log.into_values() {
             let is_here = !self.departed.contains(&row.dot.origin) || self.secured.covers(row.dot);
             if is_here || had.contains(&row.dot) {
@@ -101,7 +131,8 @@ impl Model {
     /// Whether a deletion that may be lost, and may not, came to a key after a version.
     fn may_be_deleted(&self, name: &Name, after: Version) -> bool {
         let is_later = |version: &Version| *version > after;
-        self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
+        self.suspects.contains(name)
+            || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
                 let is_mortal = self.mortal.contains(&row.version());
                 is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
@@ -148,6 +179,7 @@ impl Model {
         let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
         let lost = self.lost.get(name);
         versions.any(|version| version >= since && self.mortal.contains(&version))
+            || self.suspects.contains(name)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 

@@ -19,6 +19,8 @@ pub enum Fate {
     Echo(u64),
     /// The first comes, and nothing behind it: the way is cut.
     CutBehind,
+    /// The first comes, and those behind it are lost.
+    LostBehind,
 }
 
 /// The ways between locations.
@@ -91,6 +93,9 @@ impl Network {
             Some(Fate::Echo(after_ms)) => arrivals.push(arrivals[0] + after_ms),
             Some(Fate::CutBehind) => {
                 self.cut.insert(way);
+            }
+            Some(Fate::LostBehind) => {
+                self.fates.insert((way, channel), Fate::Lost);
             }
             _ => {}
         }

@@ -23,6 +23,8 @@ pub const START_MS: u64 = 1_700_000_000_000;
 
 /// A location.
 pub struct Node {
+    /// Who it is; a copy is the one that it was copied from.
+    pub member: MemberId,
     /// Its disk.
     pub disk: FailingDisk,
     /// What runs on it; none while it is down.
@@ -41,12 +43,16 @@ pub struct Node {
     pub is_slow: bool,
     /// Its syncs wait until it is no longer.
     pub is_stuck: bool,
+    /// Its store does nothing that its core asks until it is no longer.
+    pub is_busy: bool,
     /// It has taken part.
     pub has_joined: bool,
     /// It is to be removed, and runs until it hears of it.
     pub is_leaving: bool,
-    /// It came back from an old image: nobody writes there.
+    /// It came back from an old image, or has a copy: what it writes from then on may be lost.
     pub is_restored: bool,
+    /// It has a copy, or is one.
+    pub is_copied: bool,
     /// It never comes back.
     pub is_gone: bool,
     /// An image of its disk, from some time ago.
@@ -77,8 +83,9 @@ pub struct Running {
 impl Node {
     /// A location that has not been started.
     #[must_use]
-    pub fn new(mut rng: Rng) -> Node {
+    pub fn new(member: MemberId, mut rng: Rng) -> Node {
         Node {
+            member,
             disk: FailingDisk::new(rng.fork()),
             running: None,
             skew_ms: 0,
@@ -88,9 +95,11 @@ impl Node {
             floor: BTreeMap::new(),
             is_slow: false,
             is_stuck: false,
+            is_busy: false,
             has_joined: false,
             is_leaving: false,
             is_restored: false,
+            is_copied: false,
             is_gone: false,
             image: None,
             origins: None,
@@ -109,7 +118,7 @@ impl Node {
     ///
     /// # Errors
     /// If it did not open although nothing failed.
-    pub fn start(&mut self, at: u64, index: usize, plan: &Plan) -> Result<bool, String> {
+    pub fn start(&mut self, at: u64, plan: &Plan) -> Result<bool, String> {
         self.disk.kill();
         self.disk.evict();
         self.disk.disarm();
@@ -126,7 +135,7 @@ impl Node {
         let storage = Storage::new(committer);
         let config = Config {
             cluster: [1; 16],
-            member: member(index),
+            member: self.member,
             origins,
             boot: self.rng.next_u64() | 1,
             ring_bytes: plan.ring_bytes,

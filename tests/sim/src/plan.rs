@@ -60,6 +60,8 @@ pub enum Fault {
     Leave,
     /// A location comes back from an old image of its disk.
     OldImage,
+    /// A data directory is copied, and both run.
+    Copy,
 }
 
 /// How many locations may join those of the beginning.
@@ -67,7 +69,7 @@ pub const SPARE_NODES: usize = 3;
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 11] = [
         Fault::Crash,
         Fault::DiskFails,
         Fault::DiskFull,
@@ -78,6 +80,7 @@ impl Fault {
         Fault::Join,
         Fault::Leave,
         Fault::OldImage,
+        Fault::Copy,
     ];
 }
 
@@ -104,6 +107,7 @@ impl Plan {
                 (1, Fault::Join),
                 (1, Fault::Leave),
                 (1, Fault::OldImage),
+                (1, Fault::Copy),
             ],
             loss: rng.weighted(&[(4, 0), (3, 1), (2, 5), (1, 20)]),
             repeat: rng.weighted(&[(4, 0), (2, 2), (1, 10)]),

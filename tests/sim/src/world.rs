@@ -1,9 +1,9 @@
 //! The locations, their clients and all that goes wrong, in one thread and by one seed.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
-use kv_replicate::{Event as CoreEvent, Notice};
+use kv_replicate::{Event as CoreEvent, MemberId, Notice};
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 mod clients;
 mod faults;
 mod healing;
+mod mangling;
 mod members;
 mod script;
 mod store;
@@ -41,6 +42,8 @@ enum Happening {
     Fault,
     /// The end of something that was wrong for a while.
     Mend(faults::Wrong),
+    /// A location whose link was taken by a copy of it dials again.
+    Dial(usize, usize),
 }
 
 /// Something that will happen, ordered by when, then by when that was decided.
@@ -97,11 +100,16 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// The ways between them.
     pub network: Network,
+    /// Who is at the other end of a location's link to a member, where a copy of that one may be.
+    ends: BTreeMap<(usize, MemberId), usize>,
     /// What is true.
     pub model: Model,
     report: Report,
     tracing: bool,
     verifying: verifying::Verifying,
+    /// Of a hundred messages so many come as they were not sent.
+    mangled: u64,
+    heard: mangling::Heard,
     /// No more faults and no more clients.
     is_healed: bool,
 }
@@ -115,8 +123,8 @@ impl World {
         let mut rng = Rng::new(seed ^ 0x5151);
         let network = Network::new(&plan, rng.fork());
         let mut nodes = Vec::new();
-        for _ in 0..plan.nodes {
-            nodes.push(Node::new(rng.fork()));
+        for node in 0..plan.nodes {
+            nodes.push(Node::new(member(node), rng.fork()));
         }
         let mut world = World {
             rng,
@@ -125,10 +133,13 @@ impl World {
             due: BinaryHeap::new(),
             nodes,
             network,
+            ends: BTreeMap::new(),
             model: Model::default(),
             report: Report::default(),
             tracing,
             verifying: verifying::Verifying::default(),
+            mangled: 0,
+            heard: mangling::Heard::default(),
             is_healed: false,
             plan,
         };
@@ -177,7 +188,7 @@ impl World {
         self.now = self.now.max(due.at);
         match due.what {
             Happening::Message { from, to, bytes } => {
-                self.tell(to, CoreEvent::Received { from: member(from), bytes })?;
+                self.receive(from, to, bytes)?;
             }
             Happening::Timer(node) => self.timer(node)?,
             Happening::Work(node) => self.work_done(node)?,
@@ -188,6 +199,7 @@ impl World {
             Happening::Client => self.client()?,
             Happening::Fault => self.fault()?,
             Happening::Mend(wrong) => self.mend(wrong)?,
+            Happening::Dial(from, to) => self.dial(from, to)?,
         }
         Ok(true)
     }
@@ -214,6 +226,55 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         running.core.handle_event(now, event);
         self.pump(node)
+    }
+
+    /// A message comes, unless its sender is no longer the one at the other end.
+    fn receive(&mut self, from: usize, to: usize, bytes: Bytes) -> Checked {
+        let peer = self.nodes[from].member;
+        if self.end(to, peer) != from {
+            return Ok(());
+        }
+        let bytes = if self.mangled > 0 { self.mangle(bytes) } else { bytes };
+        self.tell(to, CoreEvent::Received { from: peer, bytes })
+    }
+
+    /// Who is at the other end of a location's link to a member.
+    fn end(&self, node: usize, peer: MemberId) -> usize {
+        self.ends.get(&(node, peer)).copied().unwrap_or_else(|| index(peer))
+    }
+
+    /// A location has a new link to another; its link to a copy of that one is closed.
+    fn meet(&mut self, from: usize, to: usize) -> Checked {
+        let (own, peer) = (self.nodes[from].member, self.nodes[to].member);
+        let before = self.end(from, peer);
+        if before != to {
+            self.ends.insert((from, peer), to);
+        }
+        if before != to && before != from {
+            self.tell(before, CoreEvent::Disconnected(own))?;
+            let after = self.rng.between(500, 5_000);
+            self.after(after, Happening::Dial(before, from));
+        }
+        self.tell(from, CoreEvent::Connected(peer))
+    }
+
+    /// Two locations that run have new links to each other.
+    fn dial(&mut self, one: usize, other: usize) -> Checked {
+        let run = |node: usize| self.nodes[node].running.is_some();
+        if !self.is_healed && run(one) && run(other) {
+            self.meet(one, other)?;
+            self.meet(other, one)?;
+        }
+        Ok(())
+    }
+
+    /// A location notices that its link to another is down.
+    fn miss(&mut self, node: usize, other: usize) -> Checked {
+        let peer = self.nodes[other].member;
+        if self.end(node, peer) != other {
+            return Ok(());
+        }
+        self.tell(node, CoreEvent::Disconnected(peer))
     }
 
     fn timer(&mut self, node: usize) -> Checked {
@@ -250,11 +311,15 @@ impl World {
     }
 
     fn send(&mut self, node: usize) -> Checked {
-        for to in (0..self.nodes.len()).filter(|to| *to != node) {
+        for peer in (0..self.nodes.len()).map(member) {
+            let to = self.end(node, peer);
+            if to == node {
+                continue;
+            }
             let most = if self.nodes[node].is_slow || self.nodes[to].is_slow { 1 } else { 1000 };
             for _ in 0..most {
                 let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-                let Some(transmit) = running.core.poll_transmit(member(to)) else { break };
+                let Some(transmit) = running.core.poll_transmit(peer) else { break };
                 let bytes = transmit.bytes;
                 hold!(bytes.len() <= kv_replicate::MAX_MESSAGE_BYTES, "a message over its bound");
                 let arrivals =
@@ -290,12 +355,19 @@ impl World {
                 Notice::Parked { .. } => self.count(Event::Parked),
                 Notice::Unparked(_) => self.count(Event::Unparked),
                 Notice::BodyLost(_) => self.count(Event::BodyLost),
-                Notice::SessionBegan(peer) => self.note_relay(node, index(peer)),
+                Notice::SessionBegan(peer) => self.note_relay(node, self.end(node, peer)),
                 Notice::Joined => self.joined(node),
                 Notice::Halted(why) => self.halted(node, why)?,
                 Notice::MustRebuild(_) => self.rebuilt(node)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
+                Notice::Close { peer, .. } if self.mangled > 0 => {
+                    self.after(100, Happening::Dial(node, self.end(node, peer)));
+                }
+                Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)
+                    if self.mangled > 0 => {}
+                // Two stores had one identity, or one went back and wrote on.
+                Notice::Conflict(_) if self.model.has_suspects() => {}
                 wrong @ (Notice::Close { .. }
                 | Notice::Refused { .. }
                 | Notice::Conflict(_)

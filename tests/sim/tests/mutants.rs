@@ -102,6 +102,13 @@ noticed_by_scenario! {
     a_new_member_that_nobody_vouches_for_is_noticed: NewMembersAreVouchedFor by unheard_member,
     a_vector_adopted_after_its_rows_were_lost_is_noticed: NothingLateIsDone by went_back,
     a_stranger_that_is_never_heard_is_noticed: StrangersAreHeard by stranded,
+    a_removal_that_is_said_to_be_known_too_early_is_noticed: BarrierBeforeSaying by barrier,
+    a_store_that_went_back_and_goes_on_is_noticed: WhoWentBackHalts by old_image,
+    a_store_that_takes_its_own_lost_row_is_noticed: WhatWasNotMadeHalts by not_made,
+    a_store_that_meets_its_double_and_goes_on_is_noticed: DoublesHalt by copied,
+    a_suspended_session_that_does_not_go_back_is_noticed: SuspendedGoBack by suspended,
+    a_body_that_is_gone_with_a_page_lost_behind_it_is_noticed: GoneBodyOutlivesALostPage by lost_page,
+    a_message_of_an_earlier_start_that_is_heard_is_noticed: BootsAreChecked by late_heads,
 }
 
 /// Rules that another suite breaks: `verify`.

@@ -26,8 +26,7 @@ impl World {
         }
         let pause = self.rng.below(2 * self.plan.pause_ms + 1);
         self.after(pause, Happening::Client);
-        let can_write =
-            |node: &usize| self.nodes[*node].is_joined() && !self.nodes[*node].is_restored;
+        let can_write = |node: &usize| self.nodes[*node].is_joined();
         let open: Vec<_> = self.running().into_iter().filter(can_write).collect();
         if open.is_empty() {
             return Ok(());
@@ -37,11 +36,13 @@ impl World {
         if self.rng.chance(3) {
             self.keep_image(node);
         }
-        if self.rng.chance(2) {
+        // What is written there may be lost, and is judged by its keys.
+        let is_restored = self.nodes[node].is_restored;
+        if self.rng.chance(2) && !is_restored {
             let operation = self.namespace_operation();
             return self.write(node, vec![operation]);
         }
-        if self.rng.below(100) < self.plan.large {
+        if self.rng.below(100) < self.plan.large && !is_restored {
             return self.put_large(node);
         }
         let some = self.rng.between(1, 3);

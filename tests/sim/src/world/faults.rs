@@ -1,13 +1,12 @@
 //! What goes wrong, and for how long.
 
-use kv_replicate::Event as CoreEvent;
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
     violation::Checked,
 };
 
 use super::{Happening, World};
-use crate::{events::Event, network::Way, node::member, plan::Fault};
+use crate::{events::Event, network::Way, plan::Fault};
 
 /// Something that is wrong for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +58,7 @@ impl World {
             Fault::Join => self.join()?,
             Fault::Leave => self.leave(node)?,
             Fault::OldImage => self.restore(node)?,
+            Fault::Copy => self.copy(node)?,
             Fault::SlowPeer => {
                 self.nodes[node].is_slow = true;
                 self.after(a_while, Happening::Mend(Wrong::Slow(node)));
@@ -103,7 +103,7 @@ impl World {
         for (from, to) in &cut {
             self.network.cut.insert((*from, *to));
             if is_noticed {
-                self.tell(*from, CoreEvent::Disconnected(member(*to)))?;
+                self.miss(*from, *to)?;
             }
         }
         self.after(for_ms, Happening::Mend(Wrong::Cut(cut)));
@@ -119,8 +119,8 @@ impl World {
                     self.network.cut.remove(&(from, to));
                     let are_up =
                         self.nodes[from].running.is_some() && self.nodes[to].running.is_some();
-                    if are_up {
-                        self.tell(from, CoreEvent::Connected(member(to)))?;
+                    if are_up && self.nodes[from].member != self.nodes[to].member {
+                        self.meet(from, to)?;
                     }
                 }
             }

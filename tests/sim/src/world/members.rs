@@ -1,7 +1,6 @@
 //! Locations that join, that leave for good, and that come back from an old image of their disk.
 
 use kv_core::{MemberId, Operation};
-use kv_replicate::Event as CoreEvent;
 use waypost_disk_tests::{
     disk::{FailingDisk, Keep},
     hold,
@@ -42,6 +41,12 @@ impl World {
         Ok(())
     }
 
+    /// The other locations that run, without copies: these do not know where they are.
+    pub(super) fn others(&self, node: usize) -> Vec<usize> {
+        let is_other = |other: &usize| self.nodes[*other].member != self.nodes[node].member;
+        self.running().into_iter().filter(is_other).collect()
+    }
+
     /// A location that may write: it takes part, and is not to leave.
     pub(super) fn steady(&self) -> Vec<usize> {
         let is_steady = |node: &Node| node.is_joined() && !node.is_leaving && !node.is_restored;
@@ -70,7 +75,7 @@ impl World {
     /// A new location, which nobody has as a member.
     pub(super) fn come(&mut self) -> Checked<usize> {
         let node = self.nodes.len();
-        let mut new = Node::new(self.rng.fork());
+        let mut new = Node::new(member(node), self.rng.fork());
         new.skew_ms = self.some_skew();
         self.nodes.push(new);
         self.count(Event::Joining);
@@ -100,13 +105,21 @@ impl World {
         }
     }
 
-    /// A location comes back as it was some time ago. Nobody writes there: it must find out.
+    /// A location comes back as it was some time ago, and goes on: it must find out.
     pub(super) fn restore(&mut self, node: usize) -> Checked {
         if !self.can_spare(node) {
             return Ok(());
         }
-        let Some(old) = self.nodes[node].image.take() else { return Ok(()) };
+        if self.nodes[node].image.is_none() {
+            return Ok(());
+        }
         self.count(Event::Restored);
+        self.restore_now(node)
+    }
+
+    /// See [`World::restore`].
+    pub(super) fn restore_now(&mut self, node: usize) -> Checked {
+        let Some(old) = self.nodes[node].image.take() else { return Ok(()) };
         self.nodes[node].disk.power_loss(Keep::All);
         self.crash(node)?;
         let rng = self.rng.fork();
@@ -116,6 +129,37 @@ impl World {
         found.open.clear();
         self.model.depart(found.origins);
         Ok(())
+    }
+
+    /// The data directory of a location is copied, and both run: they must find out.
+    pub(super) fn copy(&mut self, node: usize) -> Checked {
+        if !self.can_spare(node) || self.nodes.len() >= self.plan.nodes + SPARE_NODES {
+            return Ok(());
+        }
+        self.count(Event::Copied);
+        self.copy_now(node)?;
+        Ok(())
+    }
+
+    /// See [`World::copy`]; which the copy is.
+    pub(super) fn copy_now(&mut self, node: usize) -> Checked<usize> {
+        let copy = self.nodes.len();
+        let (member, image) = (self.nodes[node].member, self.nodes[node].disk.image());
+        let mut new = Node::new(member, self.rng.fork());
+        new.disk = FailingDisk::holding(image, self.rng.fork());
+        new.skew_ms = self.some_skew();
+        (new.has_joined, new.is_restored, new.is_copied) = (true, true, true);
+        self.nodes.push(new);
+        let found = &mut self.nodes[node];
+        (found.is_restored, found.is_copied) = (true, true);
+        self.model.depart(found.origins);
+        // What it was about to acknowledge may be lost, as all that it writes from here on.
+        for row in self.nodes[node].open.clone() {
+            self.model.suspect(&row);
+        }
+        self.trace(|| format!("{node}: copied as {copy}"));
+        self.start(copy)?;
+        Ok(copy)
     }
 
     /// A location is gone for good, and the others are told if one can be.
@@ -141,14 +185,20 @@ impl World {
             return Ok(());
         }
         let by = *self.rng.pick(&others);
-        self.write(by, vec![Operation::RemoveMember { id: member(node) }])
+        let id = self.nodes[node].member;
+        self.write(by, vec![Operation::RemoveMember { id }])
     }
 
     /// A core has halted: it must have had a reason to.
     pub(super) fn halted(&mut self, node: usize, why: &str) -> Checked {
         let found = &self.nodes[node];
-        hold!(found.is_restored || found.is_leaving, "{node}: halted: {why}");
-        self.count(if found.is_restored { Event::RestoredFound } else { Event::RemovedTold });
+        let is_explained = found.is_restored || found.is_leaving || self.mangled > 0;
+        hold!(is_explained, "{node}: halted: {why}");
+        self.count(match (found.is_copied, found.is_restored) {
+            (true, _) => Event::CopyFound,
+            (false, true) => Event::RestoredFound,
+            (false, false) => Event::RemovedTold,
+        });
         self.retire(node)
     }
 
@@ -158,6 +208,7 @@ impl World {
         let has_left = |other: &Node| other.is_gone || other.is_leaving;
         let is_half_joined = !self.nodes[node].has_joined && self.nodes.iter().any(has_left);
         let is_explained = is_half_joined || self.nodes.iter().any(|node| node.is_restored);
+        let is_explained = is_explained || self.mangled > 0;
         hold!(is_explained, "{node}: must be rebuilt");
         self.retire(node)
     }
@@ -165,7 +216,7 @@ impl World {
     /// The end: who can't stay goes, and everyone hears of it.
     pub(super) fn settle_members(&mut self, since: u64) -> Checked {
         for node in 0..self.nodes.len() {
-            let is_member = self.model.is_member(member(node));
+            let is_member = self.model.is_member(self.nodes[node].member);
             let found = &self.nodes[node];
             let can_stay = is_member && !found.is_restored && !self.is_stranded(node, since);
             if !found.is_gone && !can_stay {
@@ -181,7 +232,7 @@ impl World {
     fn is_stranded(&self, node: usize, since: u64) -> bool {
         let someone_is_gone = self.nodes.iter().any(|node| node.is_gone);
         let others: Vec<_> = self.steady().into_iter().filter(|other| *other != node).collect();
-        let knows = |other: &usize| self.knows(*other, member(node));
+        let knows = |other: &usize| self.knows(*other, self.nodes[node].member);
         if self.nodes[node].has_joined {
             let is_late = self.now > since + STRANDED_MS;
             let before: Vec<_> = others.into_iter().filter(|other| *other < node).collect();
@@ -193,7 +244,7 @@ impl World {
 
     /// Whether all who stay have a location as a member.
     pub(super) fn is_known_to_all(&self, node: usize) -> bool {
-        self.steady().iter().all(|other| self.knows(*other, member(node)))
+        self.steady().iter().all(|other| self.knows(*other, self.nodes[node].member))
     }
 
     /// Whether all who stay have each other as members.
@@ -208,12 +259,12 @@ impl World {
 
     /// Whether someone who stays has a location as a member: who removed it may be gone as well.
     fn is_still_counted(&self, node: usize) -> bool {
-        self.steady().iter().any(|other| self.knows(*other, member(node)))
+        self.steady().iter().any(|other| self.knows(*other, self.nodes[node].member))
     }
 
     /// Whether someone has written the removal, or is about to.
     fn is_being_removed(&self, node: usize) -> bool {
-        let key = kv_core::Member::key(member(node));
+        let key = kv_core::Member::key(self.nodes[node].member);
         let is_it = |row: &kv_replicate::Row| row.key[..] == key[..];
         self.nodes.iter().any(|node| node.open.iter().any(is_it))
     }
@@ -231,9 +282,9 @@ impl World {
 
     /// Links a location that was started with all others.
     pub(super) fn link(&mut self, node: usize) -> Checked {
-        for other in self.running().into_iter().filter(|other| *other != node) {
-            self.tell(node, CoreEvent::Connected(member(other)))?;
-            self.tell(other, CoreEvent::Connected(member(node)))?;
+        for other in self.others(node) {
+            self.meet(node, other)?;
+            self.meet(other, node)?;
         }
         self.after(500, Happening::Sweep(node));
         Ok(())

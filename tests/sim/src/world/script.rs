@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kv_core::{Attributes, NamespaceId, Operation, derive_id, view::FoundState};
-use kv_replicate::Event as CoreEvent;
+use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
     hold,
@@ -10,7 +10,10 @@ use waypost_disk_tests::{
 };
 
 use super::World;
-use crate::{events::Event, node::member};
+use crate::{
+    events::Event,
+    node::{Name, member},
+};
 
 /// How long new locations have to come to rest.
 const REST_WITHIN_MS: u64 = 120_000;
@@ -77,17 +80,39 @@ impl World {
     ) -> Checked {
         let mut operations = Vec::new();
         for number in keys {
-            let value = vec![u8::try_from(self.rng.below(256)).unwrap_or(0); bytes];
-            let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-            let mut upload = running.storage.committer().upload();
-            operations.extend(upload.push(&value).during("a value")?);
-            let (last, body) = upload.finish();
-            operations.extend(last);
-            let (namespace, key, attributes) = (namespace(), key(number), Attributes::default());
-            operations.push(Operation::Put { namespace, key, body, attributes });
+            operations.extend(self.put_one(node, (namespace(), key(number)), bytes)?);
         }
         self.write(node, operations)?;
         self.sync(node)
+    }
+
+    /// Puts a short value under each of these, where its namespace is there.
+    pub(super) fn put_names(
+        &mut self,
+        node: usize,
+        names: impl IntoIterator<Item = Name>,
+    ) -> Checked {
+        for (namespace, key) in names {
+            let operations = self.put_one(node, (namespace, Bytes::from(key)), 10)?;
+            self.write(node, operations)?;
+        }
+        self.sync(node)
+    }
+
+    fn put_one(
+        &mut self,
+        node: usize,
+        (namespace, key): (NamespaceId, Bytes),
+        bytes: usize,
+    ) -> Checked<Vec<Operation>> {
+        let value = vec![u8::try_from(self.rng.below(256)).unwrap_or(0); bytes];
+        let Some(running) = &mut self.nodes[node].running else { return Ok(Vec::new()) };
+        let mut upload = running.storage.committer().upload();
+        let mut operations = upload.push(&value).during("a value")?;
+        let (last, body) = upload.finish();
+        operations.extend(last);
+        operations.push(Operation::Put { namespace, key, body, attributes: Attributes::default() });
+        Ok(operations)
     }
 
     /// Deletes a key, and syncs at once.
@@ -124,7 +149,7 @@ impl World {
         for (from, to) in [(one, other), (other, one)] {
             self.network.cut.insert((from, to));
             if is_noticed {
-                self.tell(from, CoreEvent::Disconnected(member(to)))?;
+                self.miss(from, to)?;
             }
         }
         Ok(())
@@ -147,7 +172,7 @@ impl World {
     /// # Errors
     /// What was found wrong.
     pub fn connect(&mut self, from: usize, to: usize) -> Checked {
-        self.tell(from, CoreEvent::Connected(member(to)))
+        self.meet(from, to)
     }
 
     /// A location syncs now.
@@ -177,6 +202,81 @@ impl World {
         let fault = DiskFault::Fail { keep: Keep::Nothing, evict: true };
         self.nodes[node].disk.arm(Armed { on: Some(Call::Write), after: 0, fault });
         self.sync(node)
+    }
+
+    /// The store of a location does what its core asks again, and does at once what was asked meanwhile.
+    ///
+    /// # Errors
+    /// What was found wrong.
+    pub fn unbusy(&mut self, node: usize) -> Checked {
+        self.nodes[node].is_busy = false;
+        self.pump(node)
+    }
+
+    /// A location comes back from its disk as it is now, with an older one in its place: see
+    /// [`World::keep_old`].
+    ///
+    /// # Errors
+    /// What was found wrong.
+    pub fn go_back(&mut self, node: usize) -> Checked {
+        self.restore_now(node)
+    }
+
+    /// Keeps an image of a disk for [`World::go_back`].
+    pub fn keep_old(&mut self, node: usize) {
+        self.nodes[node].image = None;
+        self.keep_image(node);
+    }
+
+    /// The data directory of a location is copied and both run; which the copy is.
+    ///
+    /// # Errors
+    /// What was found wrong.
+    pub fn double(&mut self, node: usize) -> Checked<usize> {
+        self.copy_now(node)
+    }
+
+    /// Whether a location has noticed that it must replicate no more.
+    #[must_use]
+    pub fn has_halted(&self, node: usize) -> bool {
+        self.nodes[node].is_gone
+    }
+
+    /// It is known that a location is about to leave.
+    pub fn announce_leaving(&mut self, node: usize) {
+        self.nodes[node].is_leaving = true;
+        self.model.depart(self.nodes[node].origins);
+    }
+
+    /// Whether the removal of a member is visible at a location.
+    pub fn sees_removed(&mut self, node: usize, other: usize) -> bool {
+        let id = self.nodes[other].member;
+        let Some(running) = &mut self.nodes[node].running else { return false };
+        let view = running.storage.committer().view();
+        view.members().get(id).is_some_and(|member| member.removed)
+    }
+
+    /// How many rows a core has given to its store that are not applied.
+    #[must_use]
+    pub fn open_rows(&self, node: usize) -> usize {
+        let rows = |work: &Work| match work {
+            Work::Apply { rows, .. } => rows.len(),
+            _ => 0,
+        };
+        let running = self.nodes[node].running.as_ref();
+        running.map_or(0, |running| running.queue.iter().map(rows).sum())
+    }
+
+    /// How many pieces of bodies were sent from one location to another so far.
+    #[must_use]
+    pub fn sent_pieces(&self, from: usize, to: usize) -> u64 {
+        self.network.sent.get(&((from, to), Channel::Body)).copied().unwrap_or(0)
+    }
+
+    /// How often something has happened so far.
+    #[must_use]
+    pub fn happened(&self, event: Event) -> u64 {
+        self.report.events.get(event)
     }
 
     /// A new location comes, which nobody has as a member yet; which it is.

@@ -8,7 +8,7 @@ use waypost_disk_tests::{
 };
 
 use super::{Happening, World};
-use crate::{events::Event, node::member};
+use crate::events::Event;
 
 impl World {
     /// Takes what a core asks of its store: done at once, or after a while, in its order.
@@ -58,6 +58,9 @@ impl World {
     fn perform_next(&mut self, node: usize) -> Checked<bool> {
         let now = self.nodes[node].now(self.now);
         let has_stepped = self.nodes[node].has_stepped;
+        if self.nodes[node].is_busy {
+            return Ok(false);
+        }
         let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
         let Some(work) = running.queue.pop_front() else { return Ok(false) };
         let takes_body = matches!(&work, Work::Apply { rows, .. }
@@ -143,7 +146,11 @@ impl World {
                     return Ok(());
                 }
                 for row in std::mem::take(&mut self.nodes[node].open) {
-                    self.model.note(&row)?;
+                    if self.nodes[node].is_restored {
+                        self.model.suspect(&row);
+                    } else {
+                        self.model.note(&row)?;
+                    }
                 }
                 for event in events {
                     self.tell(node, event)?;
@@ -164,7 +171,7 @@ impl World {
     /// Holds what a location has against what is true. Only right after a sync: what is not durable
     /// may go back.
     pub(super) fn check(&mut self, node: usize) -> Checked {
-        if self.nodes[node].is_restored {
+        if self.nodes[node].is_restored || self.mangled > 0 {
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
@@ -203,7 +210,7 @@ impl World {
         for other in self.running() {
             // Some notice at once, others when it is there again.
             if self.rng.chance(50) {
-                self.tell(other, CoreEvent::Disconnected(member(node)))?;
+                self.miss(other, node)?;
             }
         }
         Ok(())
@@ -213,7 +220,7 @@ impl World {
         if self.nodes[node].running.is_some() || self.nodes[node].is_gone {
             return Ok(());
         }
-        let started = self.nodes[node].start(self.now, node, &self.plan);
+        let started = self.nodes[node].start(self.now, &self.plan);
         let started = started.map_err(Violation::Wrong)?;
         hold!(started, "location {node} does not start");
         self.trace(|| format!("{node}: up"));
@@ -224,6 +231,10 @@ impl World {
     /// A store was taken up again: of the writes that were not acknowledged, it says which are there.
     fn settle(&mut self, node: usize) -> Checked {
         if self.nodes[node].is_restored {
+            // Whether they are there or not, they may come to others or be lost.
+            for row in std::mem::take(&mut self.nodes[node].open) {
+                self.model.suspect(&row);
+            }
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };

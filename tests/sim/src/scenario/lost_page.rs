@@ -1,0 +1,48 @@
+//! A body can't be had from its source while the next page of its burst is lost. The burst is asked for
+//! again from its beginning: behind the last page that came, the row without its body would be passed
+//! over.
+
+use kv_replicate::Channel;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{NO_RING, quiet};
+use crate::{events::Event, network::Fate, world::World};
+
+/// How long until a body is given up that does not come.
+const GIVEN_UP_MS: u64 = 60_000;
+
+/// Runs it. The row with the body is on the first page: large values come before the others where
+/// their origin is the lower one.
+///
+/// # Errors
+/// What was found wrong.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let mut plan = quiet(2, &mut rng);
+    plan.ring_bytes = NO_RING;
+    let (mut world, source) = loop {
+        let world = World::new(rng.next_u64(), plan.clone(), false)?;
+        let is_low =
+            |node: &usize| world.nodes[*node].origins.is_some_and(|[small, large]| large < small);
+        if let Some(source) = (0..2).find(is_low) {
+            break (world, source);
+        }
+    };
+    let reader = 1 - source;
+    world.rest()?;
+
+    world.cut(source, reader, true)?;
+    world.put(source, [0], 70_000)?;
+    // Two pages, in one burst.
+    world.put(source, 1..100, 1_000)?;
+    let way = (source, reader);
+    world.network.fates.insert((way, Channel::Body), Fate::Lost);
+    world.network.fates.insert((way, Channel::CatchUp), Fate::LostBehind);
+    world.uncut(source, reader)?;
+    let is_given_up = |world: &mut World| world.happened(Event::BodyLost) > 0;
+    hold!(world.run_until(GIVEN_UP_MS, is_given_up)?, "the body is not given up");
+    world.network.fates.clear();
+    world.rest()?;
+    hold!(world.has(reader, 0), "a row is passed over");
+    world.finish()
+}

@@ -1,0 +1,35 @@
+//! Locations among peers that say what no location says: nothing panics, and bounds are kept.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use waypost_disk_tests::rng::Rng;
+use waypost_sim_tests::{
+    plan::{Fault, Plan},
+    world::World,
+};
+
+/// How long a run lasts, in virtual milliseconds.
+const RUN_MS: u64 = 20_000;
+
+#[test]
+fn messages_that_no_location_sends_break_no_bound_and_count_no_write_that_was_not_made() {
+    let seeds = std::env::var("WAYPOST_LIAR_SEEDS").map_or(40, |text| text.parse().unwrap());
+    let (mut whole, mut halted) = (0, 0);
+    for seed in 0..seeds {
+        let mut rng = Rng::new(seed);
+        let plan = Plan {
+            nodes: 3,
+            kinds: vec![(2, Fault::Crash), (1, Fault::OneWayCut), (1, Fault::SlowPeer)],
+            faults: 4,
+            skew_ms: 100,
+            pause_ms: 20,
+            ..Plan::mixed(&mut rng)
+        };
+        let mangled = rng.weighted(&[(2, 1), (2, 5), (1, 30)]);
+        let mut world = World::new(seed, plan, false).unwrap();
+        let lived = world.live_among_liars(RUN_MS, mangled);
+        assert!(lived.is_ok(), "seed {seed}: {lived:?}");
+        if world.left() == 3 { whole += 1 } else { halted += 1 }
+    }
+    println!("{whole} whole, {halted} with a location that halted");
+    assert!(whole > 0, "in every run a location halts: too little is tried");
+}
