@@ -18,7 +18,7 @@ use self::{schedule::stormy, writers::Writers};
 const NAMESPACE: &str = "shared";
 
 /// For how long all write in each part of a test.
-const WRITING: Duration = Duration::from_millis(1_500);
+const WRITING: Duration = Duration::from_secs(1);
 
 fn start(count: usize, conditions: Conditions, random: &mut Random) -> (Cluster, Writers) {
     let cluster = Cluster::start(binary(), count, NAMESPACE, conditions, random.next());
@@ -61,7 +61,7 @@ fn what_was_acknowledged_is_everywhere_also_after_kill_9_of_any() {
     seeded(|mut random| {
         let (mut cluster, writers) = start(3, stormy(), &mut random);
         for number in 0..3 {
-            let pause = Duration::from_millis(random.between(100, 1_500));
+            let pause = Duration::from_millis(random.between(100, 1_000));
             writers.during(&random.fork(number as u64), || {
                 thread::sleep(pause);
                 cluster.kill(number);
@@ -92,7 +92,7 @@ fn five_locations_converge_whatever_befalls_them() {
         writers.check(&cluster);
         let (ledger, counts) = (writers.ledger(), cluster.counts());
         announce(&format!(
-            "five locations for {} s: {done}; {} writes acknowledged ({:?}), {} unanswered, {} \
+            "{} s of five locations: {done}; {} writes acknowledged ({:?}), {} unanswered, {} \
              refused; {} packets passed, {} dropped",
             time.as_secs(),
             ledger.acknowledged.iter().sum::<u64>(),

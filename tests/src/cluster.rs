@@ -9,9 +9,14 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use waypost_link_tests::{Conditions, Counts, Proxy, Ways};
 
-use crate::{Address, Home, Server, random::Random, wait};
+use crate::{
+    Address, Home, Server,
+    random::Random,
+    wait::{self, Stopwatch},
+};
 
 /// How long locations may take to become the same before a test fails; not how long they should.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -96,13 +101,13 @@ impl Location {
         text(&output.stdout).trim_end().to_owned()
     }
 
-    /// `waypost cluster …` of its server.
+    /// `waypost cluster …` of its server, in JSON.
     fn ask(&self, command: &str) -> Output {
         let Address::Tcp(address) = self.server().address() else {
             panic!("locations listen on TCP");
         };
         let url = format!("http://{address}");
-        let mut command = self.home.command(&["cluster", command, "--server", &url]);
+        let mut command = self.home.command(&["cluster", command, "--json", "--server", &url]);
         command.output().expect("the program runs")
     }
 }
@@ -125,6 +130,7 @@ impl Cluster {
         conditions: Conditions,
         seed: u64,
     ) -> Cluster {
+        let clock = Stopwatch::start();
         let mut seeds = Random::new(seed);
         let mut locations = Vec::new();
         locations.resize_with(count, || Location::new(binary, conditions, seeds.next()));
@@ -138,6 +144,7 @@ impl Cluster {
         for number in 1..count {
             cluster.join(number);
         }
+        println!("{count} locations are ready after {:?}", clock.elapsed());
         cluster
     }
 
@@ -244,32 +251,47 @@ impl Cluster {
         all
     }
 
-    /// Waits until every location says of every other that both hold the same, byte for byte, and that
-    /// nothing is to be seen to. All must be up, and nobody write.
+    /// Waits until every location says that it misses nothing that the others have, that nothing is to be
+    /// seen to, and of every other that both hold the same, byte for byte. All must be up, and nobody write.
     ///
     /// # Panics
     /// If one says that they differ, or it takes too long.
     pub fn converge(&self) {
-        let mut said = None;
-        for location in &self.locations {
-            let is_equal = wait::until(PATIENCE, || {
-                let verified = location.ask("verify");
-                let verdict = text(&verified.stdout);
-                // What has not come yet is no difference.
-                assert!(!verdict.contains("differ"), "they differ: {verified:?}");
-                let count = verdict.lines().filter(|line| line.contains("byte for byte")).count();
-                said = Some(verified.clone());
-                (verified.status.success() && count + 1 == self.len()).then_some(())
+        let clock = Stopwatch::start();
+        self.each_says("status", |status| {
+            let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+            let peers = status["peers"].as_array()?;
+            let has_all = |peer: &Value| {
+                peer["is_connected"] == true
+                    && peer["missing_here"] == 0
+                    && peer["missing_there"] == 0
+            };
+            let is_well = status["alarms"].as_array()?.is_empty() && peers.len() + 1 == self.len();
+            (is_well && peers.iter().all(has_all)).then_some(())
+        });
+        println!("nothing is missing after {:?}: {:?}", clock.elapsed(), self.counts());
+        self.each_says("verify", |verified| {
+            let verdicts = text(&verified.stdout).lines().map(serde_json::from_str::<Value>);
+            let verdicts: Vec<Value> = verdicts.collect::<Result<_, _>>().ok()?;
+            // What has not come yet is no difference.
+            assert!(verdicts.iter().all(|one| one["differing"] == 0), "they differ: {verdicts:?}");
+            let equal = verdicts.iter().filter(|one| one["is_equal"] == true).count();
+            (verified.status.success() && equal + 1 == self.len()).then_some(())
+        });
+        println!("all are the same after {:?}", clock.elapsed());
+    }
+
+    /// Asks each location until it says what is wanted.
+    fn each_says(&self, command: &str, is_wanted: impl Fn(&Output) -> Option<()>) {
+        for (number, location) in self.locations.iter().enumerate() {
+            let mut said = None;
+            let wanted = wait::until(PATIENCE, || {
+                let output = location.ask(command);
+                let is_wanted = is_wanted(&output);
+                said = Some(output);
+                is_wanted
             });
-            assert!(is_equal.is_some(), "not the same after {PATIENCE:?}: {said:?}");
-        }
-        for location in &self.locations {
-            let is_well = wait::until(PATIENCE, || {
-                let status = location.ask("status");
-                said = Some(status.clone());
-                status.status.success().then_some(())
-            });
-            assert!(is_well.is_some(), "not well after {PATIENCE:?}: {said:?}");
+            assert!(wanted.is_some(), "location {number} after {PATIENCE:?}: {command}: {said:?}");
         }
     }
 }

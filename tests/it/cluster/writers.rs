@@ -64,7 +64,7 @@ impl Writers {
     fn write(&self, location: usize, mut random: Random, stop: &AtomicBool) {
         let mut connection: Option<(Address, Connection)> = None;
         while !stop.load(Ordering::Relaxed) {
-            thread::sleep(Duration::from_millis(random.between(1, 20)));
+            thread::sleep(Duration::from_millis(random.between(2, 30)));
             let Some(address) = self.addresses.get(location) else { continue };
             let open = connection.take().filter(|(of, _)| *of == address);
             let open = open.map_or_else(|| Connection::to(&address), |(_, open)| Ok(open));
@@ -87,8 +87,11 @@ impl Writers {
 
     /// Waits until all locations are the same, and holds each against what is known.
     pub(super) fn check(&self, cluster: &Cluster) {
+        let before = cluster.counts();
         cluster.converge();
         let ledger = self.ledger();
+        println!("{:?} writes acknowledged", ledger.acknowledged);
+        println!("before they were the same: {before:?}; after: {:?}", cluster.counts());
         let mut wrong = Vec::new();
         for (number, location) in cluster.locations().iter().enumerate() {
             let mut connection = location.server().connect();
@@ -120,9 +123,9 @@ impl Drop for Stops<'_> {
 fn choose(random: &mut Random) -> Option<usize> {
     let length = match random.between(0, 100) {
         0..10 => return None,
-        10..80 => random.between(0, 300),
-        80..97 => random.between(3_000, 5_000),
-        _ => random.between(60_000, 140_000),
+        10..85 => random.between(0, 300),
+        85..98 => random.between(3_000, 5_000),
+        _ => random.between(20_000, 90_000),
     };
     Some(usize::try_from(length).expect("a length fits"))
 }

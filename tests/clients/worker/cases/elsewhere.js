@@ -3,7 +3,7 @@
 
 import { equal, noise, ok, sleep } from "../case.js";
 
-const large = noise(700_000, 9);
+const large = noise(150_000, 9);
 
 /** Reads until it is so: what was put elsewhere is on its way. */
 async function soon(what, read) {
