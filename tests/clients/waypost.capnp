@@ -39,6 +39,7 @@ const main :Workerd.Worker = (
     (name = "cases/bulk.js", esModule = embed "worker/cases/bulk.js"),
     (name = "cases/concurrency.js", esModule = embed "worker/cases/concurrency.js"),
     (name = "cases/delete.js", esModule = embed "worker/cases/delete.js"),
+    (name = "cases/elsewhere.js", esModule = embed "worker/cases/elsewhere.js"),
     (name = "cases/expiring.js", esModule = embed "worker/cases/expiring.js"),
     (name = "cases/expiry.js", esModule = embed "worker/cases/expiry.js"),
     (name = "cases/get.js", esModule = embed "worker/cases/get.js"),
@@ -61,6 +62,7 @@ const main :Workerd.Worker = (
   bindings = [
     (name = "RUNTIME_VERSION", fromEnvironment = "RUNTIME_VERSION"),
     (name = "HEADER", kvNamespace = "header"),
+    (name = "ELSEWHERE", kvNamespace = "header"),
     (name = "ID", kvNamespace = "id"),
     (name = "RESTART", kvNamespace = "id"),
     (name = "PATH", kvNamespace = (name = "front", props = (json = "{\"namespace\":\"by path/ü\"}"))),

@@ -24,7 +24,7 @@ const NAMESPACE: &str = "crash";
 const WRITERS: u64 = 8;
 
 /// Runs a test with a seed, which is told if it fails.
-fn seeded(test: impl FnOnce(Random)) {
+pub(crate) fn seeded(test: impl FnOnce(Random)) {
     let seed = settings::seed();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(Random::new(seed)))) {
         announce(&format!("to try the same choices again: WAYPOST_TEST_SEED={seed}"));

@@ -1,5 +1,6 @@
 //! Tests of the real server, in one binary: they link it once.
 
+mod cluster;
 mod crash;
 mod dependencies;
 mod envoy;
@@ -16,5 +17,10 @@ use waypost_tests::Home;
 
 /// A place for servers.
 fn home() -> Home {
-    Home::new(Path::new(env!("CARGO_BIN_EXE_waypost-under-test")))
+    Home::new(binary())
+}
+
+/// The server that is tested.
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_waypost-under-test"))
 }

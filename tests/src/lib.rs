@@ -1,5 +1,5 @@
 //! What the tests of real processes are made of: a server that can be killed, clients that are
-//! installed on demand, an HTTP client that can also speak badly.
+//! installed on demand, an HTTP client that can also speak badly, a cluster with a bad network.
 //!
 //! ```no_run
 //! use waypost_tests::{Home, http::Connection};
@@ -15,6 +15,7 @@
 //! Nothing here is for use outside tests: what goes wrong panics, with the server's log.
 
 pub mod clients;
+pub mod cluster;
 pub mod envoy;
 pub mod http;
 pub mod process;

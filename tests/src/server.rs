@@ -86,20 +86,28 @@ impl Home {
         self.start(&format!("unix:{}", self.socket().display()), flags).ready()
     }
 
+    /// The program with these arguments.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments);
+        // Nothing of the environment reaches it: the tests know its settings.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("WAYPOST_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
     /// Starts a server and does not wait for it.
     ///
     /// # Panics
     /// If the program can't be started.
     #[must_use]
     pub fn start(&self, listen: &str, flags: &[&str]) -> Starting {
-        let mut command = Command::new(&self.binary);
-        command.args(["serve", "--listen", listen, "--data"]).arg(self.data()).args(flags);
-        // Nothing of the environment reaches the server: the tests know its settings.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("WAYPOST_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = self.command(&["serve", "--listen", listen, "--data"]);
+        command.arg(self.data()).args(flags);
         let log = self.directory.path().join("server.log");
         let process = Process::start(&mut command, &log)
             .unwrap_or_else(|error| panic!("can't run {}: {error}", self.binary.display()));

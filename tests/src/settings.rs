@@ -1,6 +1,6 @@
 //! What may be asked of the tests by the environment. `tests/README.md` has the table.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use kv_core::env::{Environment as _, SystemEnvironment};
 
@@ -28,6 +28,12 @@ pub fn seed() -> u64 {
         let id = SystemEnvironment::new().random_id().expect("the system has randomness");
         u64::from(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
     })
+}
+
+/// For how long several locations are cut, killed and written to: `WAYPOST_SOAK_SECONDS`, 10 by default.
+#[must_use]
+pub fn soak() -> Duration {
+    Duration::from_secs(from_environment("WAYPOST_SOAK_SECONDS").unwrap_or(10))
 }
 
 /// The value of a variable, if it is set.

@@ -8,6 +8,7 @@ import { Case } from "./case.js";
 import bulk from "./cases/bulk.js";
 import concurrency from "./cases/concurrency.js";
 import deletes from "./cases/delete.js";
+import elsewhere from "./cases/elsewhere.js";
 import expiring from "./cases/expiring.js";
 import expiry from "./cases/expiry.js";
 import gets from "./cases/get.js";
@@ -45,6 +46,7 @@ const common = flat({
 
 /** Bindings that something is special about, and their own cases. */
 const special = {
+  ELSEWHERE: flat({ elsewhere }),
   EXPIRING: flat({ expiring }),
   RESTART: flat({ restart }),
   LIMITER: flat({

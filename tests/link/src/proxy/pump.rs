@@ -35,6 +35,10 @@ const BATCH: usize = 32;
 /// have open; the one that was silent for longest goes.
 const LEGS: usize = 128;
 
+/// A processor that has slept for long is slow to wake: it is woken so long before a packet is due, and
+/// the thread waits once more.
+const DOZE: Duration = Duration::from_millis(1);
+
 /// The largest datagram.
 const DATAGRAM_BYTES: usize = 65_535;
 
@@ -90,6 +94,7 @@ impl Pump {
     fn wait(&self) -> Option<Readable> {
         let due = self.link().poll_timeout();
         let left = due.map(|due| due.saturating_sub(self.clock.monotonic()));
+        let left = left.map(|left| if left > 2 * DOZE { left - DOZE } else { left });
         let left = left.map(|left| Timespec::try_from(left).expect("a packet is due in this age"));
         let mut fds = Vec::with_capacity(self.legs.len() + 2);
         fds.push(PollFd::new(&self.watched, PollFlags::IN));

@@ -1,0 +1,49 @@
+// Two locations, a Worker at each: what one puts the other reads. The test runs these by name, in this
+// order, at one and the other.
+
+import { equal, noise, ok, sleep } from "../case.js";
+
+const large = noise(150_000, 9);
+
+/** Reads until it is so: what was put elsewhere is on its way. */
+async function soon(what, read) {
+  const deadline = Date.now() + 60_000;
+  while (!(await read())) {
+    ok(Date.now() < deadline, `${what}: not after a minute`);
+    await sleep(10);
+  }
+}
+
+export default {
+  "it is put here": async ({ kv }) => {
+    await kv.put("large", large, { metadata: { of: "large" } });
+    await kv.put("small", "value", { metadata: { of: "small" }, expiration: 2000000000 });
+    await kv.put("to delete", "value");
+  },
+
+  "it is read there, and answered": async ({ kv }) => {
+    await soon("the small one", async () => (await kv.get("small")) !== null);
+    const small = await kv.getWithMetadata("small");
+    equal([small.value, small.metadata], ["value", { of: "small" }]);
+    await soon("the large one", async () => (await kv.get("large", "stream")) !== null);
+    const got = await kv.getWithMetadata("large", "arrayBuffer");
+    equal(new Uint8Array(got.value), large);
+    equal(got.metadata, { of: "large" });
+    await soon("the last one", async () => (await kv.get("to delete")) !== null);
+    equal((await kv.list()).keys, [
+      { name: "large", metadata: { of: "large" } },
+      { name: "small", metadata: { of: "small" }, expiration: 2000000000 },
+      { name: "to delete" },
+    ]);
+    await kv.put("small", "other");
+    await kv.delete("to delete");
+    await kv.put("answer", "done");
+  },
+
+  "the answer is read here": async ({ kv }) => {
+    await soon("what was put", async () => (await kv.get("answer")) === "done");
+    await soon("what was put again", async () => (await kv.get("small")) === "other");
+    await soon("what was deleted", async () => (await kv.get("to delete")) === null);
+    equal((await kv.getWithMetadata("small")).metadata, null);
+  },
+};

@@ -1,0 +1,297 @@
+//! Several locations as real processes, each behind a proxy that is a bad network.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    process::Output,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use waypost_link_tests::{Conditions, Counts, Proxy, Ways};
+
+use crate::{
+    Address, Home, Server,
+    random::Random,
+    wait::{self, Stopwatch},
+};
+
+/// How long locations may take to become the same before a test fails; not how long they should.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One location: its data, its proxy, and its process while it runs.
+#[derive(Debug)]
+pub struct Location {
+    home: Home,
+    /// Where it listens for others, and from where it dials them.
+    listen: SocketAddr,
+    proxy: Proxy,
+    server: Option<Server>,
+}
+
+/// Locations of one cluster; the first founded it.
+#[derive(Debug)]
+pub struct Cluster {
+    locations: Vec<Location>,
+    addresses: Addresses,
+}
+
+/// Where clients find the locations now: for threads that write while locations come and go.
+#[derive(Clone, Debug)]
+pub struct Addresses(Arc<[Mutex<Option<Address>>]>);
+
+impl Addresses {
+    /// Of a location; none while it is down.
+    #[must_use]
+    pub fn get(&self, number: usize) -> Option<Address> {
+        self.0[number].lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, number: usize, address: Option<Address>) {
+        *self.0[number].lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+}
+
+impl Location {
+    fn new(binary: &Path, conditions: Conditions, seed: u64) -> Location {
+        // Bound, asked for and given back: free a moment ago.
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let listen = socket.local_addr().expect("it has an address");
+        let proxy = Proxy::start(listen, conditions, seed).expect("the proxy starts");
+        let home = Home::new(binary);
+        Location { home, listen, proxy, server: None }
+    }
+
+    /// Its server.
+    ///
+    /// # Panics
+    /// If it is down.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("the location is up")
+    }
+
+    /// Whether its process runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The proxy that others reach it by.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// The flags that say where it listens, and where others are to reach it.
+    fn at(&self) -> Vec<String> {
+        let (listen, address) = (self.listen.to_string(), self.proxy.address().to_string());
+        vec!["--cluster-listen".into(), listen, "--advertise".into(), address]
+    }
+
+    /// `waypost cluster …` of this location's data.
+    fn cluster(&self, arguments: &[&str], flags: &[String]) -> String {
+        let mut command = self.home.command(&["cluster"]);
+        command.args(arguments).args(flags).arg("--data").arg(self.home.data());
+        let output = command.output();
+        let output = output.expect("the program runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        text(&output.stdout).trim_end().to_owned()
+    }
+
+    /// `waypost cluster …` of its server, in JSON.
+    fn ask(&self, command: &str) -> Output {
+        let Address::Tcp(address) = self.server().address() else {
+            panic!("locations listen on TCP");
+        };
+        let url = format!("http://{address}");
+        let mut command = self.home.command(&["cluster", command, "--json", "--server", &url]);
+        command.output().expect("the program runs")
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("the program speaks UTF-8")
+}
+
+impl Cluster {
+    /// Founds a cluster with a namespace, and lets locations join over a network of these conditions,
+    /// until there are `count` and all are ready. The seed is that of the network's chance.
+    ///
+    /// # Panics
+    /// If that does not work.
+    #[must_use]
+    pub fn start(
+        binary: &Path,
+        count: usize,
+        namespace: &str,
+        conditions: Conditions,
+        seed: u64,
+    ) -> Cluster {
+        let clock = Stopwatch::start();
+        let mut seeds = Random::new(seed);
+        let mut locations = Vec::new();
+        locations.resize_with(count, || Location::new(binary, conditions, seeds.next()));
+        let addresses = Addresses((0..count).map(|_| Mutex::default()).collect());
+        let mut cluster = Cluster { locations, addresses };
+        let founder = &cluster.locations[0];
+        let at = founder.at();
+        founder.cluster(&["init", "--name", "test", "--location", "location-0"], &at);
+        cluster.run(0, &[]);
+        cluster.locations[0].server().create_namespace(namespace, None);
+        for number in 1..count {
+            cluster.join(number);
+        }
+        println!("{count} locations are ready after {:?}", clock.elapsed());
+        cluster
+    }
+
+    fn join(&mut self, number: usize) {
+        let name = format!("location-{number}");
+        let token = self.locations[0].cluster(&["invite", "--name", &name], &[]);
+        let mut flags = self.locations[number].at();
+        flags.extend(["--join".to_owned(), token]);
+        self.run(number, &flags);
+    }
+
+    fn run(&mut self, number: usize, flags: &[String]) {
+        let location = &mut self.locations[number];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let server = location.home.serve(&flags);
+        self.addresses.set(number, Some(server.address().clone()));
+        location.server = Some(server);
+    }
+
+    /// All locations.
+    #[must_use]
+    pub fn locations(&self) -> &[Location] {
+        &self.locations
+    }
+
+    /// How many locations there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.locations.len()
+    }
+
+    /// Whether there are none: there always are some.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.locations.is_empty()
+    }
+
+    /// Where clients find the locations.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// If it is down already.
+    pub fn kill(&mut self, number: usize) {
+        self.addresses.set(number, None);
+        let location = &mut self.locations[number];
+        location.server.take().expect("the location is up").kill();
+    }
+
+    /// Starts a location that is down, on the data that it had, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it is not down, or does not get ready.
+    pub fn restart(&mut self, number: usize) {
+        assert!(!self.locations[number].is_up(), "location {number} is up");
+        self.run(number, &[]);
+    }
+
+    /// Starts a location that is down, and kills it after that time, however far it is.
+    ///
+    /// # Panics
+    /// If it is not down.
+    pub fn start_and_kill(&self, number: usize, after: Duration) {
+        assert!(!self.locations[number].is_up(), "location {number} is up");
+        let starting = self.locations[number].home.start("127.0.0.1:0", &[]);
+        thread::sleep(after);
+        starting.kill();
+    }
+
+    /// Changes what the network does to all packets.
+    pub fn set(&self, conditions: Conditions) {
+        self.locations.iter().for_each(|location| location.proxy.set(conditions));
+    }
+
+    /// Cuts what passes between two locations: both ways, or as the first of them sees it.
+    pub fn cut(&self, one: usize, other: usize, ways: Ways) {
+        // Either may have dialled the other.
+        let (one, other) = (&self.locations[one], &self.locations[other]);
+        one.proxy.cut(other.listen, ways);
+        other.proxy.cut(one.listen, ways.turned());
+    }
+
+    /// Cuts a location off from all others: both ways, or as it sees it.
+    pub fn cut_off(&self, number: usize, ways: Ways) {
+        (0..self.len()).filter(|other| *other != number).for_each(|other| {
+            self.cut(number, other, ways);
+        });
+    }
+
+    /// Ends all cuts.
+    pub fn heal(&self) {
+        self.locations.iter().for_each(|location| location.proxy.heal());
+    }
+
+    /// What has passed through all proxies.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut all = Counts::default();
+        self.locations.iter().for_each(|location| all += location.proxy.counts());
+        all
+    }
+
+    /// Waits until every location says that it misses nothing that the others have, that nothing is to be
+    /// seen to, and of every other that both hold the same, byte for byte. All must be up, and nobody write.
+    ///
+    /// # Panics
+    /// If one says that they differ, or it takes too long.
+    pub fn converge(&self) {
+        let clock = Stopwatch::start();
+        self.each_says("status", |status| {
+            let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+            let peers = status["peers"].as_array()?;
+            let has_all = |peer: &Value| {
+                peer["is_connected"] == true
+                    && peer["missing_here"] == 0
+                    && peer["missing_there"] == 0
+            };
+            let is_well = status["alarms"].as_array()?.is_empty() && peers.len() + 1 == self.len();
+            (is_well && peers.iter().all(has_all)).then_some(())
+        });
+        println!("nothing is missing after {:?}: {:?}", clock.elapsed(), self.counts());
+        self.each_says("verify", |verified| {
+            let verdicts = text(&verified.stdout).lines().map(serde_json::from_str::<Value>);
+            let verdicts: Vec<Value> = verdicts.collect::<Result<_, _>>().ok()?;
+            // What has not come yet is no difference.
+            assert!(verdicts.iter().all(|one| one["differing"] == 0), "they differ: {verdicts:?}");
+            let equal = verdicts.iter().filter(|one| one["is_equal"] == true).count();
+            (verified.status.success() && equal + 1 == self.len()).then_some(())
+        });
+        println!("all are the same after {:?}", clock.elapsed());
+    }
+
+    /// Asks each location until it says what is wanted.
+    fn each_says(&self, command: &str, is_wanted: impl Fn(&Output) -> Option<()>) {
+        for (number, location) in self.locations.iter().enumerate() {
+            let mut said = None;
+            let wanted = wait::until(PATIENCE, || {
+                let output = location.ask(command);
+                let is_wanted = is_wanted(&output);
+                said = Some(output);
+                is_wanted
+            });
+            assert!(wanted.is_some(), "location {number} after {PATIENCE:?}: {command}: {said:?}");
+        }
+    }
+}
