@@ -203,7 +203,7 @@ impl Model {
                     Some(now) => {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
                         hold!(
-                            now >= before || is_drop,
+                            now >= before || is_drop || self.suspects.contains(name),
                             "{name:?} went back from {before} to {now}"
                         );
                     }
@@ -213,7 +213,9 @@ impl Model {
             if let Some(now) = version {
                 floor.insert(name.clone(), now);
             }
-            if is_dropped {
+            // A store of one identity with another may have overwritten what was there, under a number that
+            // counts as known.
+            if is_dropped || self.suspects.contains(name) {
                 continue;
             }
             let is_counted =

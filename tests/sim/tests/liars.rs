@@ -1,5 +1,4 @@
 //! Locations among peers that say what no location says: nothing panics, and bounds are kept.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use waypost_disk_tests::rng::Rng;
 use waypost_sim_tests::{

@@ -6,7 +6,10 @@ use kv_replicate::{
     mutant::{Rule, break_rule},
 };
 use waypost_disk_tests::rng::Rng;
-use waypost_sim_tests::{plan::Plan, world::World};
+use waypost_sim_tests::{
+    plan::{Fault, Plan},
+    world::World,
+};
 
 /// How many seeds are run: 50, or a twentieth of `WAYPOST_SIM_SEEDS`.
 fn seeds() -> u64 {
@@ -38,6 +41,14 @@ fn run(seed: u64, plan: Plan) -> [u64; 5] {
     counts
 }
 
+/// A bit of everything but what makes two stores differ: where two of one identity write, or one that
+/// went back, others come to hold different rows under one number.
+fn mixed(seed: u64) -> Plan {
+    let mut plan = Plan::mixed(&mut Rng::new(seed));
+    plan.kinds.retain(|(_, fault)| !matches!(fault, Fault::Copy | Fault::OldImage));
+    plan
+}
+
 fn run_all(plan: impl Fn(u64) -> Plan) -> [u64; 5] {
     let mut all = [0; 5];
     for seed in 0..seeds() {
@@ -50,7 +61,7 @@ fn run_all(plan: impl Fn(u64) -> Plan) -> [u64; 5] {
 
 #[test]
 fn two_that_verify_find_no_difference_that_is_none_whatever_goes_wrong() {
-    let all = run_all(|seed| Plan::mixed(&mut Rng::new(seed)));
+    let all = run_all(mixed);
     assert!(seeds() < 50 || (all[0] > 100 && all[3] > 20 && all[4] > 200), "{all:?}");
 }
 
@@ -69,7 +80,7 @@ fn a_busy_cluster_over_links_that_lose_and_repeat_finds_no_difference() {
 fn a_difference_that_is_only_on_its_way_is_noticed_if_it_is_told() {
     break_rule(Some(Rule::DifferencesAreCovered));
     let is_noticed = (0..seeds()).any(|seed| {
-        let mut world = World::new(seed, Plan::mixed(&mut Rng::new(seed)), false).unwrap();
+        let mut world = World::new(seed, mixed(seed), false).unwrap();
         world.verify_every(200);
         world.live().is_err_and(|violation| violation.to_string().contains("Differs"))
     });
