@@ -27,6 +27,8 @@ pub struct Verdict {
     pub rows: u64,
     /// How many keys are held differently, and by right should not be.
     pub differing: u64,
+    /// Which: the first 100 of them.
+    pub places: Vec<Place>,
     /// How many keys were held differently by two that had not yet seen the same, each time that it was
     /// looked. They may be equal soon; or not.
     pub unsettled: u64,

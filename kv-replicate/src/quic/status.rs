@@ -43,7 +43,7 @@ pub struct Peer {
     /// Whether a link to it is up.
     pub is_connected: bool,
     /// For how long there is no link that lasts: from the end of the last one that was up for 10 s, or from
-    /// the first attempt. None while a link is up.
+    /// the first attempt in vain. None while a link is up that has lasted so long, or that is the first.
     pub down_for: Option<Duration>,
     /// From where the peer is heard.
     pub address: Option<SocketAddr>,

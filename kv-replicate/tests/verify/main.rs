@@ -41,6 +41,8 @@ fn finds(pair: &mut Pair, wanted: &[(&str, [&str; 2])]) {
         assert_eq!(verdict.ending, Ending::Complete);
         assert_eq!((verdict.differing, verdict.unsettled), (wanted.len() as u64, 0), "{verdict:?}");
         assert_eq!(verdict.is_equal(), wanted.is_empty());
+        let told = pair.differences.iter().map(|(_, difference)| &difference.place);
+        assert!(told.eq(&verdict.places), "{verdict:?}");
         let mut found: Vec<_> = (pair.differences.drain(..))
             .map(|(_, difference)| {
                 let key = String::from_utf8(difference.place.key.to_vec()).unwrap();
@@ -322,6 +324,6 @@ fn many_differences_are_all_counted_and_the_first_hundred_told() {
     for node in 0..2 {
         let verdict = pair.verify(node);
         assert_eq!((verdict.differing, verdict.unsettled), (2500, 0), "{verdict:?}");
-        assert_eq!(pair.differences.len(), 100);
+        assert_eq!((pair.differences.len(), verdict.places.len()), (100, 100));
     }
 }

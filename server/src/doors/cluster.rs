@@ -20,10 +20,12 @@ use axum::{
     routing::{delete, get, post},
 };
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use hyper::{Response, StatusCode};
-use kv_core::{Member, Operation, env::Environment as _, env::SystemEnvironment};
+use kv_core::{Member, Namespaces, Operation, env::Environment as _, env::SystemEnvironment};
 use kv_replicate::{
     Ending, Verdict,
+    inspect::Place,
     quic::{AskError, Peer},
 };
 use serde::{Deserialize, Serialize};
@@ -63,9 +65,11 @@ pub struct ClusterInfo {
     /// How far it is, while it joins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<String>,
-    /// Until when this location's certificate holds, in Unix seconds.
+    /// Until when this location's certificate holds, in Unix seconds; 0 if the server does not say it.
+    #[serde(default)]
     pub certificate_not_after: u64,
     /// Until when that of the cluster's CA does.
+    #[serde(default)]
     pub ca_not_after: u64,
     /// The other locations, by name.
     pub peers: Vec<PeerInfo>,
@@ -84,7 +88,7 @@ pub struct PeerInfo {
     pub member: String,
     /// Whether a link to it is up.
     pub is_connected: bool,
-    /// Since when there is no link to it that lasts, in Unix seconds; none while one is up.
+    /// Since when there is no link to it that lasts, in Unix seconds; none while one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_since: Option<u64>,
     /// From where it is heard.
@@ -129,6 +133,9 @@ pub struct VerdictInfo {
     pub rows: u64,
     /// Keys that differ and should not.
     pub differing: u64,
+    /// Which: the first 100 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyInfo>,
     /// Keys that differed each time, while writes were under way.
     pub unsettled: u64,
     /// Rows that can't be read here.
@@ -137,6 +144,15 @@ pub struct VerdictInfo {
     pub damaged_there: u64,
     /// One line.
     pub verdict: String,
+}
+
+/// A key that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInfo {
+    /// The title of its namespace; the id, if the namespace has none here.
+    pub namespace: String,
+    /// The key; `0x` and hexadecimal digits, if it is not text.
+    pub key: String,
 }
 
 /// A location that was removed.
@@ -228,10 +244,20 @@ async fn verify(State(app): State<Arc<App>>, body: Sent) -> Result<Response<Body
         return Err(Refused::new(StatusCode::BAD_REQUEST, error));
     }
     let verdict = membership.verify(member.id).await.map_err(gone)?;
-    Ok(reply::json(StatusCode::OK, &verdict_info(member.name, &verdict)))
+    Ok(reply::json(StatusCode::OK, &verdict_info(member.name, &verdict, &app.store.namespaces())))
 }
 
-fn verdict_info(location: String, verdict: &Verdict) -> VerdictInfo {
+fn key_info(place: &Place, namespaces: &Namespaces) -> KeyInfo {
+    let namespace = namespaces.iter().find(|namespace| namespace.id == place.namespace);
+    let key = match str::from_utf8(&place.key) {
+        Ok(text) => text.into(),
+        Err(_no_text) => format!("0x{}", HEXLOWER.encode(&place.key)),
+    };
+    let id = || place.namespace.to_string();
+    KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.clone()), key }
+}
+
+fn verdict_info(location: String, verdict: &Verdict, namespaces: &Namespaces) -> VerdictInfo {
     let Verdict { rows, differing, unsettled, damaged, .. } = *verdict;
     let said = match verdict.ending {
         _ if verdict.is_equal() => format!("the same: {rows} rows, byte for byte"),
@@ -255,6 +281,7 @@ fn verdict_info(location: String, verdict: &Verdict) -> VerdictInfo {
         is_equal: verdict.is_equal(),
         rows,
         differing,
+        keys: verdict.places.iter().map(|place| key_info(place, namespaces)).collect(),
         unsettled,
         damaged_here: damaged[0],
         damaged_there: damaged[1],
@@ -273,4 +300,43 @@ async fn remove(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body
     app.writes.submit(Operation::RemoveMember { id: member.id }).await?;
     let removed = Removed { location: member.name, member: member.id.to_string() };
     Ok(reply::json(StatusCode::OK, &removed))
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{MemberId, NamespaceId, Store};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_names_the_keys_that_differ() {
+        let directory = TempDir::new().expect("a directory");
+        let store = Store::open(directory.path()).expect("a store");
+        let id = store.create_namespace("pages").expect("a namespace").id;
+        let place = |namespace, key: &'static [u8]| Place { namespace, key: key.into() };
+        let verdict = Verdict {
+            peer: MemberId([1; 16]),
+            rows: 9,
+            differing: 2,
+            places: vec![place(id, "grüße".as_bytes()), place(NamespaceId::SYSTEM, &[0xff, 1])],
+            unsettled: 0,
+            damaged: [0, 0],
+            ending: Ending::Complete,
+        };
+        let info = verdict_info("ams".into(), &verdict, &store.namespaces());
+        let key =
+            |namespace: &str, key: &str| KeyInfo { namespace: namespace.into(), key: key.into() };
+        let system = NamespaceId::SYSTEM.to_string();
+        assert_eq!(info.keys, [key("pages", "grüße"), key(&system, "0xff01")]);
+        assert!(info.verdict.starts_with("2 of 9 keys differ"), "{}", info.verdict);
+    }
+
+    #[test]
+    fn a_server_that_does_not_say_the_ends_of_certificates_is_understood() {
+        let said = r#"{"id":"01","name":"prod","location":"fra","member":"02","is_joined":true,
+            "peers":[],"alarms":[],"verdict":"well"}"#;
+        let info: ClusterInfo = serde_json::from_str(said).expect("it is understood");
+        assert_eq!((info.certificate_not_after, info.ca_not_after), (0, 0));
+    }
 }

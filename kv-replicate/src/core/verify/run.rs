@@ -101,6 +101,7 @@ impl Run {
         let key = |place: &Place| 64 + place.key.len();
         goal + self.fresh.iter().map(key).sum::<usize>()
             + self.waiting.iter().map(|(_, place, _)| key(place)).sum::<usize>()
+            + self.verdict.places.iter().map(key).sum::<usize>()
     }
 
     pub(super) fn next(&mut self, now: Duration) -> Next {
@@ -250,6 +251,7 @@ impl Run {
                     self.verdict.differing += 1;
                     if self.verdict.differing <= MAX_TOLD {
                         let peer = self.verdict.peer;
+                        self.verdict.places.push(place.clone());
                         self.told.push_back(Difference { peer, place, ours, theirs });
                     }
                 }
@@ -264,7 +266,8 @@ impl Run {
 
 /// The verdict of one that ended before it began.
 pub(super) fn nothing_compared(peer: MemberId, ending: Ending) -> Verdict {
-    Verdict { peer, rows: 0, differing: 0, unsettled: 0, damaged: [0, 0], ending }
+    let (places, damaged) = (Vec::new(), [0, 0]);
+    Verdict { peer, rows: 0, differing: 0, places, unsettled: 0, damaged, ending }
 }
 
 /// Whether the end of a range is after another's; none is the end of all.

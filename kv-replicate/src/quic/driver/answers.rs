@@ -1,11 +1,9 @@
 //! What the owner is told.
 
-use std::time::Duration;
-
 use kv_core::MemberId;
 use tokio::sync::oneshot;
 
-use super::{Driver, Query};
+use super::{Driver, Query, links::LASTING};
 use crate::{
     Event, Notice, Verdict,
     quic::{AskError, Peer, Status, link::REFUSED},
@@ -49,15 +47,17 @@ impl Driver {
             found.failures = attempts.failures;
             found.last_error.clone_from(&attempts.last_error);
         }
+        let since = self.attempts.get(&peer).and_then(|attempts| attempts.down_since);
+        let now = self.now().mono;
+        let down_for = since.map(|since| now.saturating_sub(since));
         let Some(link) = self.links.get(&peer) else {
-            let since = self.attempts.get(&peer).and_then(|attempts| attempts.down_since);
-            let now = self.now().mono;
-            let down_for = Some(since.map_or(Duration::ZERO, |since| now.saturating_sub(since)));
-            return Peer { down_for, ..found };
+            return Peer { down_for: Some(down_for.unwrap_or_default()), ..found };
         };
+        let has_lasted = now.saturating_sub(link.since) >= LASTING;
         let stats = link.connection.stats();
         Peer {
             is_connected: true,
+            down_for: down_for.filter(|_| !has_lasted),
             address: Some(link.connection.remote_address()),
             rtt: Some(link.connection.rtt()),
             bytes_out: stats.udp_tx.bytes,

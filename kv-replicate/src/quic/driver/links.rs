@@ -17,7 +17,7 @@ use crate::{
 
 /// A link that has lasted so long was a good one: what ends it says nothing of the next. Until then it is
 /// not given up for another one either, if it is the right one of two.
-const LASTING: Duration = Duration::from_secs(10);
+pub(super) const LASTING: Duration = Duration::from_secs(10);
 
 /// What became of the attempts to reach a peer.
 #[derive(Debug, Default)]

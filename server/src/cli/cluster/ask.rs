@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::when::{day, minute},
-    doors::cluster::{ClusterInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
+    doors::cluster::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
 };
 
 /// Which server is asked, and for whom it answers.
@@ -81,13 +81,15 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
             )?;
         }
     }
-    writeln!(out)?;
-    writeln!(
-        out,
-        "certificates: this location's holds until {}, the CA's until {}",
-        day(info.certificate_not_after),
-        day(info.ca_not_after)
-    )?;
+    if info.ca_not_after > 0 {
+        writeln!(out)?;
+        writeln!(
+            out,
+            "certificates: this location's holds until {}, the CA's until {}",
+            day(info.certificate_not_after),
+            day(info.ca_not_after)
+        )?;
+    }
     for alarm in &info.alarms {
         writeln!(out)?;
         writeln!(out, "ALARM: {alarm}")?;
@@ -96,7 +98,7 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
 }
 
 fn doing(peer: &PeerInfo) -> Cow<'static, str> {
-    if let Some(since) = peer.down_since {
+    if let Some(since) = peer.down_since.filter(|_| !peer.is_connected) {
         return format!("dialling, down since {}", minute(since)).into();
     }
     let doing = match peer {
@@ -138,7 +140,12 @@ pub(super) fn verify(location: Option<String>, server: Server) -> Result<(), Com
         if server.json {
             print_json(&verdict)?;
         } else {
-            writeln!(io::stdout().lock(), "{}: {}", verdict.location, verdict.verdict)?;
+            let mut out = io::stdout().lock();
+            writeln!(out, "{}: {}", verdict.location, verdict.verdict)?;
+            // Quoted: a key may hold what a terminal obeys.
+            for KeyInfo { namespace, key } in &verdict.keys {
+                writeln!(out, "  {namespace:?} {key:?}")?;
+            }
         }
     }
     match (count, different) {

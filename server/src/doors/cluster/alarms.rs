@@ -25,9 +25,10 @@ pub(super) fn alarms(status: &Status, peers: &[PeerInfo], ends: Ends, now: u64) 
         {
             let why = peer.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
             alarms.push(format!(
-                "{name} can't be reached since {}{why}: see that it runs and that its UDP port is open. \
+                "{name} {} since {}{why}: see that it runs and that its UDP port is open. \
                  Deletions are kept until it is back; if it never comes back: waypost cluster remove \
                  {name}",
+                if peer.is_connected { "comes and goes" } else { "can't be reached" },
                 minute(since)
             ));
         }
@@ -108,6 +109,16 @@ mod tests {
             "{said}"
         );
         assert!(said.ends_with("waypost cluster remove ams"), "{said}");
+    }
+
+    #[test]
+    fn a_link_that_comes_and_goes_is_an_alarm_also_while_it_is_there() {
+        let peer = PeerInfo { is_connected: true, ..ams(Some(3600)) };
+        let alarms = alarms(&well(), &[peer], FAR, NOW);
+        assert!(
+            alarms[0].starts_with("ams comes and goes since 2027-01-15 07:00 UTC"),
+            "{alarms:?}"
+        );
     }
 
     #[test]
