@@ -320,6 +320,12 @@ impl World {
         self.knows(node, member(other))
     }
 
+    /// How many things were to happen so far: messages, timers, work.
+    #[must_use]
+    pub fn happenings(&self) -> u64 {
+        self.number
+    }
+
     /// How many sessions are being received now.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
