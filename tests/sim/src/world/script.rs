@@ -93,7 +93,14 @@ impl World {
         names: impl IntoIterator<Item = Name>,
     ) -> Checked {
         for (namespace, key) in names {
-            let operations = self.put_one(node, (namespace, Bytes::from(key)), 10)?;
+            let operations = match <[u8; 16]>::try_from(key.as_slice()) {
+                // A namespace: nothing is put there, but it has a name.
+                Ok(id) if namespace == NamespaceId::SYSTEM => {
+                    let title = format!("renewed {:x}", self.rng.below(1 << 32));
+                    vec![Operation::RenameNamespace { id: NamespaceId(id), title }]
+                }
+                _ => self.put_one(node, (namespace, Bytes::from(key)), 10)?,
+            };
             self.write(node, operations)?;
         }
         self.sync(node)
