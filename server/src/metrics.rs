@@ -409,7 +409,7 @@ mod tests {
         }
         let (members, ends) =
             (kv_core::Members::default(), Ends { location: 0, ca: 0, has_ca_key: false });
-        let cluster = ClusterGauges { status: &status, members: &members, ends };
+        let cluster = ClusterGauges { status: Some(&status), members: &members, ends };
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

@@ -77,7 +77,9 @@ pub enum ServeError {
         source: kv_replicate::quic::StartError,
     },
     /// The founder of a cluster can't be its first member.
-    #[error("can't make this location a member of its cluster: {0}")]
+    #[error(
+        "can't make this location, as cluster/cluster.toml says it is, a member of its cluster: {0}"
+    )]
     Member(WriteError),
     /// The store of the cluster's first location is not the one that it had.
     #[error(

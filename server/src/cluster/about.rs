@@ -38,7 +38,6 @@ pub struct About {
 
 /// A member, as a newcomer is told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Which location.
     #[serde(with = "text")]

@@ -175,10 +175,22 @@ async fn again(
     if Sha256::of(&ca) != joining.token.ca {
         return Err(JoinError::OtherCluster(about.cluster_name));
     }
+    let ca = Facts::read(&ca).map_err(|error| directory.wrong(files::CA, error))?;
     directory.remove(files::JOINING)?;
     let own = read_certificate(directory, files::CERTIFICATE)?;
     let facts = Facts::read(&own).map_err(|error| directory.wrong(files::CERTIFICATE, error))?;
     if !is_due(&facts, now) || directory.has(files::CA_KEY) {
+        return Ok(Joined::Already(about));
+    }
+    // The start says what is to be done after the CA's end.
+    if ca.not_after <= now {
+        return Ok(Joined::Already(about));
+    }
+    if facts.not_after >= ca.not_after && facts.not_before <= now {
+        let end = day(ca.not_after);
+        tracing::info!(
+            "the certificate holds until the end of the CA's, {end}, and can't hold longer"
+        );
         return Ok(Joined::Already(about));
     }
     match renew(joining, &about, directory, (&own, &facts), now).await {
@@ -209,7 +221,8 @@ async fn renew(
     let welcome = enrol(&joining.token, &request).await?;
     let got = Facts::read(&welcome.certificate.certificate())
         .map_err(|error| JoinError::Wrong(error.to_string()))?;
-    if got.not_after <= facts.not_after {
+    // One that was made by a clock that was ahead ends later, and does not hold yet.
+    if got.not_after <= facts.not_after && facts.not_before <= now {
         let end = facts.not_after;
         return Err(JoinError::NotRenewed { end, is_over: end <= now });
     }

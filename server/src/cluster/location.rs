@@ -15,7 +15,7 @@ use super::{
     ends::{Ends, RENEWAL},
     files::{self, ClusterDir, FilesError},
     names::Sha256,
-    when::day,
+    when::{day, minute},
 };
 
 /// Where the key of the CA is, the location's certificate is made anew when less than this is left.
@@ -55,6 +55,12 @@ pub enum LoadError {
     /// The certificate holds no longer.
     #[error("the certificate of this location expired on {0}: {RENEWAL}")]
     Expired(String),
+    /// The certificate does not hold yet.
+    #[error(
+        "the certificate of this location holds only from {0} on, by this machine's clock: set the clock; or, if \
+         it is right and the one where the certificate was made was wrong then: {RENEWAL}"
+    )]
+    NotYet(String),
     /// The CA's certificate holds no longer, and no other of the cluster does.
     #[error(
         "the certificate of the cluster's CA expired on {0}: make a new cluster (`waypost cluster init` \
@@ -150,6 +156,9 @@ fn check(
     if facts.not_after <= now {
         return Err(LoadError::Expired(day(facts.not_after)));
     }
+    if facts.not_before > now {
+        return Err(LoadError::NotYet(minute(facts.not_before)));
+    }
     check_issued(own, ca, unix_time(now), &ring::default_provider())
         .map_err(|error| wrong(format!("the CA in ca.pem did not make it: {error}")))?;
     Ok(facts)
@@ -175,6 +184,11 @@ fn renew(directory: &ClusterDir, about: &About, now: u64) -> Result<(), LoadErro
         return Ok(());
     }
     let (ca, key) = (load_ca(directory)?, read_key(directory, files::KEY)?);
+    // Outside of the CA's time nothing that it makes holds, or the clock is wrong.
+    let made = Facts::read(ca.certificate()).map_err(|error| directory.wrong(files::CA, error))?;
+    if !(made.not_before..made.not_after).contains(&now) {
+        return Ok(());
+    }
     let identity = Identity { cluster: about.cluster, member: about.member };
     let renewed = ca.issue(identity, &key, now)?;
     let _lock = directory.lock()?;
@@ -182,9 +196,9 @@ fn renew(directory: &ClusterDir, about: &About, now: u64) -> Result<(), LoadErro
     Ok(())
 }
 
-/// Whether a certificate should be made anew.
+/// Whether a certificate should be made anew: it ends before long, or was made by a clock that was ahead.
 pub(crate) fn is_due(facts: &Facts, now: u64) -> bool {
-    facts.not_after.saturating_sub(now) < RENEWED
+    facts.not_after.saturating_sub(now) < RENEWED || facts.not_before > now
 }
 
 /// The CA, where its key is.

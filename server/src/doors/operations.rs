@@ -40,14 +40,12 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let cluster = match &app.membership {
-        Some(membership) => {
-            membership.status().await.ok().map(|status| (status, membership.ends()))
-        }
+        Some(membership) => Some((membership.status().await.ok(), membership.ends())),
         None => None,
     };
     let view = app.store.view();
     let cluster = cluster.as_ref().map(|(status, ends)| ClusterGauges {
-        status,
+        status: status.as_ref(),
         members: view.members(),
         ends: *ends,
     });

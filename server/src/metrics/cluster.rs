@@ -9,12 +9,13 @@ use super::{gauge, register};
 use crate::cluster::Ends;
 
 const PEER: &[&str] = &["peer"];
+const NOT_AFTER: &str = "waypost_cluster_certificate_not_after_seconds";
 
 /// How a location's cluster is now.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterGauges<'a> {
-    /// What its replica says.
-    pub status: &'a Status,
+    /// What its replica says; none once it has ended.
+    pub status: Option<&'a Status>,
     /// Who is called what.
     pub members: &'a Members,
     /// Until when its certificates hold.
@@ -25,7 +26,12 @@ pub struct ClusterGauges<'a> {
 pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
     let registry = Registry::new();
     ClusterMetrics::new(&registry).set(now);
-    registry.gather()
+    let mut families = registry.gather();
+    if now.status.is_none() {
+        // A gauge that nothing is known of would show 0.
+        families.retain(|family| family.name() == NOT_AFTER);
+    }
+    families
 }
 
 #[derive(Debug)]
@@ -78,7 +84,7 @@ impl ClusterMetrics {
                 r,
                 IntGaugeVec::new(
                     Opts::new(
-                        "waypost_cluster_certificate_not_after_seconds",
+                        NOT_AFTER,
                         "Until when the location's certificate and that of the CA hold, in Unix time.",
                     ),
                     &["of"],
@@ -87,7 +93,7 @@ impl ClusterMetrics {
             up: of_peer("waypost_peer_up", "1 if a link to this location is up."),
             down_seconds: seconds(
                 "waypost_peer_down_seconds",
-                "For how long there has been no link to this location that lasts; 0 while one is up.",
+                "For how long there has been no link to this location that lasts; 0 while one does.",
             ),
             missing_here: of_peer(
                 "waypost_peer_missing_here",
@@ -123,17 +129,22 @@ impl ClusterMetrics {
 
     fn set(&self, now: &ClusterGauges<'_>) {
         let ClusterGauges { status, members, ends } = *now;
+        for (of, end) in [("location", ends.location), ("ca", ends.ca)] {
+            self.not_after.with_label_values(&[of]).set(count(end));
+        }
+        let Some(status) = status else { return };
         self.joined.set(i64::from(status.is_joined));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_taken.set(count(status.rows_taken));
         self.core_bytes.set(i64::try_from(status.core_bytes).unwrap_or(i64::MAX));
         self.handshakes_refused.set(count(status.door.refused));
         self.handshakes_failed.set(count(status.door.failed));
-        for (of, end) in [("location", ends.location), ("ca", ends.ca)] {
-            self.not_after.with_label_values(&[of]).set(count(end));
-        }
         for (id, peer) in &status.peers {
-            let name = members.get(*id).map_or_else(|| id.to_string(), |one| one.name.clone());
+            // Two that were given one name at once are told apart by their ids.
+            let is_alone =
+                |name: &str| members.current().filter(|one| one.name == name).count() < 2;
+            let name = members.get(*id).map(|one| one.name.clone());
+            let name = name.filter(|name| is_alone(name)).unwrap_or_else(|| id.to_string());
             self.set_peer(&name, peer);
         }
     }
@@ -179,7 +190,7 @@ mod tests {
         peer.down_for = Some(std::time::Duration::from_secs(90));
         status.peers.insert(MemberId([7; 16]), peer);
         let ends = Ends { location: 17, ca: 18, has_ca_key: false };
-        let now = ClusterGauges { status: &status, members: &Members::default(), ends };
+        let now = ClusterGauges { status: Some(&status), members: &Members::default(), ends };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         let peer = MemberId([7; 16]);
         for line in [
@@ -190,5 +201,13 @@ mod tests {
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in:\n{text}");
         }
+    }
+    #[test]
+    fn the_ends_of_certificates_are_shown_also_once_the_replica_has_ended() {
+        let ends = Ends { location: 17, ca: 18, has_ca_key: false };
+        let now = ClusterGauges { status: None, members: &Members::default(), ends };
+        let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
+        assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");
+        assert!(!text.contains("waypost_cluster_halted"), "{text}");
     }
 }

@@ -104,8 +104,12 @@ impl Replication {
         tracing::info!("listens for the other locations at {address} (UDP)");
         // A member of long standing takes writes at once.
         let _ends_with_it = membership.status().await;
-        if membership.is_joined() {
-            settle(location.about.clone(), store.clone(), config.clone()).await?;
+        if membership.is_joined()
+            && let Err(error) = settle(location.about.clone(), store.clone(), config.clone()).await
+        {
+            // The store is closed next, and not under what replicates it.
+            replica.close().await;
+            return Err(error);
         }
         let watching = (Arc::clone(&membership), store.clone(), config.clone());
         let watching = tokio::spawn(watch(watching.0, watching.1, watching.2));
@@ -216,7 +220,11 @@ fn be_member(data: &Path, about: &About, store: &Store) -> Result<(), ServeError
     {
         return Err(ServeError::OtherStore { data: data.to_owned() });
     }
-    write_own_row(about, store).map_err(ServeError::Member)?;
+    if store.view().members().is_current(about.member) {
+        tell_own_row(about, store);
+    } else {
+        write_own_row(about, store).map_err(ServeError::Member)?;
+    }
     if !had_row {
         directory.write(files::STORE, &ours).map_err(cluster::location::LoadError::from)?;
     }
@@ -237,17 +245,59 @@ fn write_own_row(about: &About, store: &Store) -> Result<(), WriteError> {
     Ok(())
 }
 
+/// Writes the row of a location that has one. If that fails, it is a member as it was, and the others may find
+/// it there still.
+fn tell_own_row(about: &About, store: &Store) {
+    if let Err(error) = write_own_row(about, store) {
+        tracing::error!(
+            "what cluster/cluster.toml says of this location (its name, and `advertise`) can't be told the \
+             others: {error}"
+        );
+    }
+}
+
 /// What a location that has joined does at each start: others are to find it where it is, and the namespaces of
 /// its settings are to be there.
 async fn settle(about: About, store: Store, config: Config) -> Result<(), ServeError> {
     let settling = move || {
-        // It is a member as it was, and the others may find it there still.
-        if let Err(error) = write_own_row(&about, &store) {
-            tracing::error!(
-                "what cluster.toml says of this location can't be told the others: {error}"
-            );
-        }
+        tell_own_row(&about, &store);
         make_namespaces(&store, &config)
     };
     tokio::task::spawn_blocking(settling).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{MemberId, Options, OriginId};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cluster::{about::Which, names::ClusterId};
+
+    fn called(name: &str) -> About {
+        let which = Which { id: ClusterId([3; 16]), name: "prod".parse().expect("a name") };
+        let (name, address) = (name.parse().expect("a name"), "192.0.2.1:8421");
+        let advertise = vec![address.parse().expect("an address")];
+        About::new(which, MemberId([1; 16]), name, advertise, ([127, 0, 0, 1], 0).into())
+    }
+
+    #[test]
+    fn a_founder_with_a_row_starts_also_if_its_file_says_a_name_that_is_taken() {
+        let data = TempDir::new().expect("a directory");
+        ClusterDir::of(data.path()).make().expect("a directory");
+        let store = Options::new().replicated(true).open(data.path()).expect("a store");
+        let ams = Operation::PutMember {
+            id: MemberId([2; 16]),
+            origins: [OriginId([8; 16]), OriginId([9; 16])],
+            name: "ams".into(),
+            addresses: vec!["192.0.2.2:8421".into()],
+        };
+        store.submit(ams).and_then(kv_core::Ticket::wait).expect("a member");
+        let first = be_member(data.path(), &called("ams"), &store).expect_err("it has no row");
+        assert!(first.to_string().contains("cluster/cluster.toml"), "{first}");
+        be_member(data.path(), &called("fra"), &store).expect("it is a member");
+        be_member(data.path(), &called("ams"), &store).expect("it is one already");
+        let view = store.view();
+        assert_eq!(view.members().get(MemberId([1; 16])).expect("its row").name, "fra");
+    }
 }

@@ -8,15 +8,15 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{DAY, founded, founding, name};
+use super::{At, DAY, founded, founding, invited, name};
 use crate::cluster::{
-    Location, ca,
+    Joined, Joining, Location, ca,
     ca::{CA_LIFE, LIFE},
     certificate::to_pem,
     files::{ClusterDir, KEY},
     init,
     init::InitError,
-    invite, load,
+    invite, join, load,
     location::LoadError,
     open,
 };
@@ -152,6 +152,42 @@ fn no_certificate_holds_longer_than_the_ca_and_after_its_end_no_location_starts(
     assert!(late.warnings[0].contains("the cluster's CA expires on"), "{:?}", late.warnings);
     let says = open(data.path(), ca_end).expect_err("it ended").to_string();
     assert!(says.contains("the cluster's CA expired on 2037-01-12: make a new"), "{says}");
+}
+
+#[test]
+fn a_clock_that_was_ahead_at_a_start_leaves_no_certificate_that_stays_wrong() {
+    let (data, _) = founded(NOW);
+    let ahead = NOW + 900 * DAY;
+    assert!(open(data.path(), ahead).is_ok());
+    let says = load(data.path(), NOW).expect_err("it does not hold yet").to_string();
+    assert!(says.contains("holds only from 2029-07-03") && says.contains("clock"), "{says}");
+    let mended = open(data.path(), NOW).unwrap().expect("a member");
+    assert_eq!(mended.ends.location, NOW + LIFE);
+    for outside in [NOW - DAY, NOW + CA_LIFE, NOW + 2 * CA_LIFE] {
+        assert!(open(data.path(), outside).is_err());
+        assert_eq!(open(data.path(), NOW).unwrap().expect("a member").chain, mended.chain);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_not_used_where_no_certificate_can_hold_longer() {
+    let data = TempDir::new().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let about = init(&founding(data.path(), &address), &At::new(NOW)).unwrap();
+    let token = invited(data.path(), None, NOW);
+    let ca_end = NOW + CA_LIFE;
+    open(data.path(), ca_end - 20 * DAY).unwrap();
+    ClusterDir::of(data.path()).remove("ca.key").unwrap();
+    let (data, advertise, listen) = (data.path().into(), about.advertise.clone(), about.listen);
+    let joining = Joining { token, data, location: None, advertise, listen };
+    for now in [ca_end - 10 * DAY, ca_end] {
+        let joined = join(&joining, &At::new(now)).await.unwrap();
+        assert_eq!(joined, Joined::Already(about.clone()));
+        let asked = socket.recv(&mut [0; 1]).expect_err("nobody is asked");
+        assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock);
+    }
 }
 
 #[test]
