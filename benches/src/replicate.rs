@@ -1,6 +1,12 @@
 //! What replication between real servers costs, over QUIC on loopback and over a delayed link.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use kv_core::env::{Environment as _, SystemEnvironment};
 use waypost_tests::http::Connection;
@@ -130,6 +136,7 @@ pub fn delays(
     pause: Duration,
 ) -> Result<Delays, Failure> {
     let clock = SystemEnvironment::new();
+    let has_failed = AtomicBool::new(false);
     let seen = Mutex::new(Vec::new());
     let mut acknowledged = Vec::new();
     let last = *numbers.end();
@@ -137,6 +144,9 @@ pub fn delays(
         let reading = scope.spawn(|| -> Result<(), Failure> {
             let mut known = 0;
             while known < last {
+                if has_failed.load(Ordering::Relaxed) {
+                    return Err("a write failed".into());
+                }
                 let value = reader.read()?;
                 let now = clock.monotonic();
                 let number = value.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
@@ -149,7 +159,9 @@ pub fn delays(
         });
         for number in numbers {
             std::thread::sleep(pause);
-            writer.write(&data::value(number, VALUE_BYTES))?;
+            let written = writer.write(&data::value(number, VALUE_BYTES));
+            has_failed.store(written.is_err(), Ordering::Relaxed);
+            written?;
             acknowledged.push((number, clock.monotonic()));
         }
         reading.join().map_err(|_panic| "a reader panicked")?

@@ -277,7 +277,11 @@ impl Core {
             return;
         }
         if self.has_left(from) {
-            return self.tell_removed(from, boots);
+            // Two that removed each other would tell each other so for ever.
+            if !matches!(message, Message::Removed) || is_broken(Rule::RemovedIsNotAnswered) {
+                self.tell_removed(from, boots);
+            }
+            return;
         }
         match message {
             Message::Hello(hello) => return self.hello(from, boots, hello),

@@ -58,11 +58,13 @@ pub enum Rule {
     GoneBodyOutlivesALostPage,
     /// What was meant for an earlier start, or comes from one, is passed over.
     BootsAreChecked,
+    /// Who is told that it was removed by one that it has removed itself says nothing.
+    RemovedIsNotAnswered,
 }
 
 impl Rule {
     /// Every rule that can be broken.
-    pub const ALL: [Rule; 26] = [
+    pub const ALL: [Rule; 27] = [
         Rule::AdoptOneSnapshot,
         Rule::OneStampABurst,
         Rule::DeadSessionsAreIgnored,
@@ -89,6 +91,7 @@ impl Rule {
         Rule::SuspendedGoBack,
         Rule::GoneBodyOutlivesALostPage,
         Rule::BootsAreChecked,
+        Rule::RemovedIsNotAnswered,
     ];
 }
 

@@ -65,6 +65,21 @@ fn a_location_that_was_cut_off_both_ways_or_one_way_converges_when_it_is_healed(
 }
 
 #[test]
+fn a_location_that_was_cut_off_until_its_links_were_given_up_converges_over_new_ones() {
+    seeded(|mut random| {
+        let near = Conditions::delayed(Duration::from_millis(2));
+        let (cluster, writers) = start(3, near, &mut random);
+        writers.during(&random, || {
+            cluster.cut_off(1, Ways::Both);
+            cluster.wait_until_alone(1);
+            cluster.heal();
+            thread::sleep(WRITING / 4);
+        });
+        writers.check(&cluster);
+    });
+}
+
+#[test]
 fn what_was_acknowledged_is_everywhere_also_after_kill_9_of_any() {
     seeded(|mut random| {
         let (mut cluster, writers) = start(3, stormy(), &mut random);

@@ -238,6 +238,24 @@ impl Cluster {
         });
     }
 
+    /// Waits until a location that is cut off and all others have given up their links, as both sides say.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub fn wait_until_alone(&self, number: usize) {
+        let alone = format!("location-{number}");
+        for (at, location) in self.locations.iter().enumerate() {
+            let is_given_up = |peer: &Value| {
+                peer["is_connected"] == false || (at != number && peer["name"] != alone.as_str())
+            };
+            let given_up = wait::until(PATIENCE, || {
+                let status: Value = serde_json::from_slice(&location.ask("status").stdout).ok()?;
+                status["peers"].as_array()?.iter().all(is_given_up).then_some(())
+            });
+            assert!(given_up.is_some(), "location {at} keeps its link with {alone}");
+        }
+    }
+
     /// Ends all cuts.
     pub fn heal(&self) {
         self.locations.iter().for_each(|location| location.proxy.heal());

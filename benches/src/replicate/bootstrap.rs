@@ -34,7 +34,7 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     drop(store);
 
     let on_disk = size_of(cluster.data())?;
-    let locally = apply_locally(cluster.data(), &directory.join("locally"))?;
+    let Locally { applying, reading } = apply_locally(cluster.data(), &directory.join("locally"))?;
     cluster.start()?;
     meter::forget_peak(cluster.locations[0].server()?.pid())?;
     let clock = SystemEnvironment::new();
@@ -45,7 +45,12 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     let rate = |took: Duration| entries as f64 / took.as_secs_f64();
     println!("\nbootstrap of {entries} entries of 1 KiB, on loopback; load {}\n", meter::load());
     println!("| | entries/s | s |\n|---|---|---|");
-    for (what, took) in [("a location joins", joined), ("applied locally", locally)] {
+    let sides = [
+        ("a location joins", joined),
+        ("the same batches applied locally", applying),
+        ("read and applied locally, by turns", reading + applying),
+    ];
+    for (what, took) in sides {
         println!("| {what} | {:.0} | {:.1} |", rate(took), took.as_secs_f64());
     }
     println!(
@@ -53,8 +58,8 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
         on_disk as f64 / entries as f64,
         data::KEY_BYTES
     );
-    let ratio = rate(joined) / rate(locally);
-    println!("\njoined / locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
+    let ratio = rate(joined) / rate(applying);
+    println!("\njoined / applied locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
     for (what, location) in ["source", "newcomer"].iter().zip(&cluster.locations) {
         let memory = meter::memory(location.server()?.pid())?;
         let [own, peak] = [memory.anonymous, memory.peak].map(|bytes| bytes >> 20);
@@ -66,20 +71,29 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long each took.
+struct Locally {
+    applying: Duration,
+    reading: Duration,
+}
+
 /// Reads all rows of a store in batches as a session does, and applies them to another, by turns in one
-/// thread. The time that reading and applying took.
-fn apply_locally(from: &Path, to: &Path) -> Result<Duration, Failure> {
+/// thread.
+fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
     let (mut source, mut target) = (open(from)?, open(to)?);
     let since = target.state().durable.clone();
     let clock = SystemEnvironment::new();
     let (mut after, mut synced) = (None, Duration::ZERO);
+    let mut reading = Duration::ZERO;
     loop {
+        let began = clock.monotonic();
         let (id, limit) = (1, ROWS);
         let read = Work::Read { id, since: since.clone(), after, limit, is_new: true };
         let Some(Event::Read { result: Ok(burst), .. }) = source.perform(clock.now_ms(), read)
         else {
             return Err("a batch can't be read".into());
         };
+        reading += clock.monotonic() - began;
         let rows = burst.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
         let apply = Work::Apply { id, epoch: 0, rows: rows.collect() };
         applied(target.perform(clock.now_ms(), apply))?;
@@ -90,7 +104,7 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Duration, Failure> {
                 target.perform(clock.now_ms(), Work::Adopt { id, epoch: 0, vector, collected }),
             )?;
             target.sync()?;
-            return Ok(clock.monotonic());
+            return Ok(Locally { applying: clock.monotonic() - reading, reading });
         }
         if clock.monotonic() - synced > SYNC {
             target.sync()?;

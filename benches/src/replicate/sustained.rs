@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use kv_core::env::{Environment as _, SystemEnvironment};
 use waypost_link_tests::Conditions;
 
 use super::{Door, VALUE_BYTES, verdict};
@@ -19,6 +20,8 @@ use crate::{
 
 /// How many callers put at once.
 pub const CALLERS: u64 = 50;
+/// How long the others may take to have all, when nothing more is written.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at the lag.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -109,9 +112,14 @@ pub fn put_for(
     Ok(Sample { operations, cpu: watch.cpu()?, wall: watch.wall() })
 }
 
+/// Waits until the others have all that this location has.
 fn wait_until_even(location: &Location) -> Result<(), Failure> {
-    while location.metric("waypost_peer_missing_there")? > 0.0 {
+    let clock = SystemEnvironment::new();
+    while clock.monotonic() < PATIENCE {
+        if location.metric("waypost_peer_missing_there")? == 0.0 {
+            return Ok(());
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(())
+    Err("the others do not catch up".into())
 }

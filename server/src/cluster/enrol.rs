@@ -26,6 +26,8 @@ pub mod tls;
 
 use std::time::Duration;
 
+use quinn::VarInt;
+
 pub use self::{
     authority::{Authority, ServeError, serve},
     client::{EnrolError, enrol},
@@ -39,6 +41,10 @@ pub const ALPN: &[u8] = b"waypost-join/1";
 
 /// The longest request or answer.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// With this code the connection of a newcomer is closed for whom there is no room. Its token was not looked at, or
+/// is kept for it: it asks again.
+const BUSY: VarInt = VarInt::from_u32(1);
 
 /// How long one side waits for all that the other does.
 pub const PATIENCE: Duration = Duration::from_secs(10);

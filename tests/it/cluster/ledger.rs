@@ -4,6 +4,9 @@
 //! locations read, for they are on one machine. So a write can be what is there in the end unless an
 //! acknowledged one *began* after it had *ended*; of two that overlap either may be. A write that was not
 //! answered, because its server was killed, may have been done or not, but not after that.
+//!
+//! The locations' clocks are the machine's wall clock, and the ledger's does not step: if the wall clock is set
+//! back while a test runs, a later write can have an earlier version, and looks lost.
 
 use std::{collections::BTreeMap, time::Duration};
 

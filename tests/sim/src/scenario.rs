@@ -17,6 +17,7 @@ pub mod last_words;
 pub mod late_heads;
 pub mod lost_live;
 pub mod lost_page;
+pub mod mutual_removal;
 pub mod not_made;
 pub mod old_image;
 pub mod relay;

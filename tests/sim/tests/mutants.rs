@@ -109,6 +109,7 @@ noticed_by_scenario! {
     a_suspended_session_that_does_not_go_back_is_noticed: SuspendedGoBack by suspended,
     a_body_that_is_gone_with_a_page_lost_behind_it_is_noticed: GoneBodyOutlivesALostPage by lost_page,
     a_message_of_an_earlier_start_that_is_heard_is_noticed: BootsAreChecked by late_heads,
+    a_removal_that_is_told_in_answer_to_one_is_noticed: RemovedIsNotAnswered by mutual_removal,
 }
 
 /// Rules that another suite breaks: `verify`.

@@ -72,6 +72,20 @@ impl Authority {
         Invitations::load(&directory)?;
         Ok(Some(Authority { about, ca, directory }))
     }
+
+    /// Where its files are.
+    pub(super) fn directory(&self) -> &ClusterDir {
+        &self.directory
+    }
+}
+
+/// Whether this location gave out the token of a request. Changes nothing.
+///
+/// # Errors
+/// [`ServeError::Token`] if it did not, [`ServeError::Broken`] if its file can't be read.
+pub(super) fn find(request: &Request, directory: &ClusterDir) -> Result<(), ServeError> {
+    Invitations::load(directory)?.find(request.token, &request.secret)?;
+    Ok(())
 }
 
 /// Lets a newcomer in, or says why not.
@@ -85,13 +99,13 @@ pub fn serve(
     now: u64,
 ) -> Result<Welcome, ServeError> {
     let Authority { about, ca, directory } = authority;
+    // All that changes nothing is checked first, the token before it: strangers learn nothing else.
+    let invitations = Invitations::load(directory)?;
+    let invitation = invitations.find(request.token, &request.secret)?;
     if ca.not_after() <= now {
         let why = format!("the certificate of the cluster's CA expired on {}", day(ca.not_after()));
         return Err(ServeError::Broken(why));
     }
-    // All that changes nothing is checked first, the token before it: strangers learn nothing else.
-    let invitations = Invitations::load(directory)?;
-    let invitation = invitations.find(request.token, &request.secret)?;
     let key = read_csr(&request.csr)?;
     let key_hash = Sha256::of(&key.subject_public_key_info());
     let claim = match &request.renews {
@@ -107,7 +121,9 @@ pub fn serve(
         let used = invitations.use_up(request.token, newcomer.member, key_hash, now);
         used.map(drop).map_err(ServeError::from)
     })?;
-    let others = registry.admit(&newcomer).map_err(ServeError::NotAdmitted)?;
+    // What was so before the token went to the disk may have changed by now.
+    let others = registry.check(&newcomer).and_then(|()| registry.admit(&newcomer));
+    let others = others.map_err(ServeError::NotAdmitted)?;
     let identity = Identity { cluster: about.cluster, member: newcomer.member };
     let made = ca.issue(identity, &key, now).map_err(|e| ServeError::Broken(e.to_string()))?;
     let certificate = Invitations::change(directory, now, |invitations| {

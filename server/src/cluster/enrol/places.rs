@@ -5,6 +5,7 @@
 //! holds up others only if it brings more connections in one round trip than there are places.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -71,16 +72,19 @@ impl Places {
 }
 
 impl Taken {
-    /// Of the networks from which someone can be sent away, the one that has the most places.
+    /// Of the networks from which someone can be sent away, the one that has the most places; of those with as
+    /// many, the one whose guest that would go is the oldest.
     fn with_the_most(&self) -> Option<IpAddr> {
-        let mut counts = BTreeMap::<IpAddr, (usize, bool)>::new();
-        for guest in self.by.values() {
-            let (count, can_go) = counts.entry(guest.network).or_default();
+        // The number is that of the guest that would go.
+        let mut counts = BTreeMap::<IpAddr, (usize, Option<u64>)>::new();
+        for (number, guest) in &self.by {
+            let (count, goes) = counts.entry(guest.network).or_default();
             *count += 1;
-            *can_go |= !guest.is_served;
+            *goes = goes.or((!guest.is_served).then_some(*number));
         }
-        let can_go = counts.into_iter().filter(|(_, (_, can_go))| *can_go);
-        can_go.max_by_key(|(_, (count, _))| *count).map(|(network, _)| network)
+        let can_go =
+            counts.into_iter().filter_map(|(of, (count, goes))| Some((count, Reverse(goes?), of)));
+        can_go.max().map(|(_, _, network)| network)
     }
 
     fn send_one_away(&mut self, network: IpAddr) -> Option<()> {
@@ -165,6 +169,23 @@ mod tests {
         let come = places.take(host(8)).expect("someone goes");
         assert!(!is_lost(&few).await && !is_lost(&come).await);
         assert_eq!(places.taken().by.len(), ALL);
+    }
+
+    #[tokio::test]
+    async fn where_each_is_of_another_network_the_oldest_goes_whatever_its_address() {
+        let all = u8::try_from(ALL).expect("few");
+        let up: Vec<u8> = (1..=all).collect();
+        let down: Vec<u8> = (1..=all).rev().collect();
+        for (networks, next) in [(&up, 0), (&up, 255), (&down, 0), (&down, 255)] {
+            let places = Arc::new(Places::default());
+            let take = |network: u8| places.take(host(network)).expect("someone goes");
+            let held: Vec<Place> = networks.iter().map(|network| take(*network)).collect();
+            assert!(held[0].serve(true), "the oldest that can go is the next");
+            let first = take(next);
+            assert!(is_lost(&held[1]).await && !is_lost(&held[0]).await);
+            let _second = take(100);
+            assert!(is_lost(&held[2]).await && !is_lost(&first).await, "who came last stays");
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{Member, MemberId, Operation, OriginId, Store};
+use kv_core::{Member, MemberId, Operation, OriginId, Store, limits::MAX_MEMBERS};
 
 use crate::cluster::{
     about::Peer,
@@ -38,7 +38,8 @@ pub enum Claim {
 
 /// The members of a cluster, as who lets newcomers in sees them.
 pub trait Registry {
-    /// Looks whether a newcomer can be let in, before its token is marked as used.
+    /// Looks whether a newcomer can be let in, before its token is marked as used, and again right before
+    /// [`Registry::admit`].
     ///
     /// # Errors
     /// A sentence says why it can't. Nothing was changed.
@@ -63,20 +64,41 @@ impl Registry for StoreRegistry {
         match (newcomer.claim, before) {
             (Claim::New, Some(other)) => {
                 return Err(format!(
-                    "the location {} has its id already: start it with an empty data directory, and it \
-                     gives itself another",
-                    other.name
+                    "the location {} has its id already: if it is that location, start it with this version of \
+                     waypost, {}; if not, with an empty data directory, and it gives itself another",
+                    other.name,
+                    env!("CARGO_PKG_VERSION"),
                 ));
             }
             (Claim::Renewal, None) => {
                 return Err("no location with its id is in this cluster".into());
             }
             (_, Some(before)) if before.removed => return Err(REMOVED.into()),
+            (_, None) if view.members().iter().count() >= MAX_MEMBERS => {
+                return Err(format!(
+                    "a cluster has had at most {MAX_MEMBERS} locations, those that left among them: make a new one"
+                ));
+            }
+            (_, Some(before)) if before.origins != newcomer.origins => {
+                return Err(format!(
+                    "the location {} has another store: start this one with an empty data directory, and it joins \
+                     under another id",
+                    before.name
+                ));
+            }
             _ => {}
         }
+        let others = || view.members().iter().filter(|other| other.id != newcomer.member);
+        let has_its_store =
+            |other: &&Member| other.origins.iter().any(|origin| newcomer.origins.contains(origin));
+        if let Some(other) = others().find(has_its_store) {
+            return Err(format!(
+                "the location {} has this store: one is a copy, so start this one with an empty data directory",
+                other.name
+            ));
+        }
         let name = newcomer.location.as_str();
-        let mut others = view.members().current().filter(|other| other.id != newcomer.member);
-        match others.find(|other| other.name == name) {
+        match others().find(|other| !other.removed && other.name == name) {
             Some(_) => Err(format!("another location is called {name:?}: say --location NAME")),
             None => Ok(()),
         }

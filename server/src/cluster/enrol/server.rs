@@ -9,18 +9,18 @@ use std::{
 
 use kv_core::env::Environment;
 use kv_replicate::quic::{Guests, network_of};
-use quinn::{Connection, VarInt};
+use quinn::{Connection, SendStream, VarInt};
 use ratelimit::{BuildError, Limit, Limiter};
 use tokio::time::timeout;
 
 use super::{
-    ALPN, MAX_MESSAGE_BYTES, PATIENCE,
-    authority::{Authority, ServeError, serve},
+    ALPN, BUSY, MAX_MESSAGE_BYTES, PATIENCE,
+    authority::{self, Authority, ServeError, serve},
     message::{Request, Response, decode_request, encode},
     places::{Place, Places},
     registry::Registry,
 };
-use crate::cluster::invitations::Refusal;
+use crate::cluster::{files::ClusterDir, invitations::Refusal};
 
 /// How many wrong tokens a minute are told apart from others and logged: of one network, and of all. A secret has
 /// 128 bits, so this only keeps who guesses from filling the log.
@@ -33,6 +33,7 @@ const LIMITER_BYTES: usize = 128 << 10;
 
 /// Where newcomers come in.
 pub struct Door {
+    directory: ClusterDir,
     opened: Mutex<Opened>,
     environment: Arc<dyn Environment>,
     places: Arc<Places>,
@@ -61,9 +62,10 @@ impl Door {
         registry: Box<dyn Registry + Send>,
         environment: Arc<dyn Environment>,
     ) -> Result<Door, BuildError> {
+        let directory = authority.directory().clone();
         let opened = Mutex::new(Opened { authority, registry });
         let (places, wrong) = (Arc::default(), WrongTokens::new()?);
-        Ok(Door { opened, environment, places, wrong })
+        Ok(Door { directory, opened, environment, places, wrong })
     }
 
     /// The door as a replica's port has it.
@@ -90,12 +92,14 @@ impl Door {
         };
         let exchange = timeout(PATIENCE, self.exchange(&connection, &place));
         let heard = tokio::select! {
-            heard = exchange => heard,
+            // The exchange may have ended because of it.
+            biased;
             () = place.lost() => {
                 tracing::debug!(%remote, "a newcomer had to make room for another");
                 connection.close(BUSY, BUSY_TEXT);
                 return;
             }
+            heard = exchange => heard,
         };
         match heard {
             Ok(Ok(())) => {}
@@ -109,31 +113,43 @@ impl Door {
         self: &Arc<Self>,
         connection: &Connection,
         place: &Arc<Place>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let (mut send, mut receive) = connection.accept_bi().await?;
+    ) -> Result<(), Ended> {
+        let (send, mut receive) = connection.accept_bi().await?;
         let bytes = receive.read_to_end(MAX_MESSAGE_BYTES).await?;
         let response = match decode_request(&bytes) {
             Ok(request) => {
-                if !place.serve(true) {
-                    return Err("its place was given to another".into());
-                }
                 let (door, held) = (Arc::clone(self), Arc::clone(place));
                 let from = connection.remote_address().ip();
                 // The place is taken as long as the work goes on, whoever waits for it.
-                let work = move || {
-                    let answer = door.answer(&request, from);
-                    held.serve(false);
-                    answer
+                let work = move || match door.look(&request, from) {
+                    Ok(()) => held.serve(true).then(|| door.answer(&request, from)),
+                    Err(refused) => Some(refused),
                 };
-                tokio::task::spawn_blocking(work).await?
+                let answer = tokio::task::spawn_blocking(work).await?;
+                answer.ok_or("its place was given to another")?
             }
             Err(error) => Response::Refused(error.to_string()),
         };
-        send.write_all(&encode(&response)).await?;
-        send.finish()?;
-        // Closing before the answer is there would throw it away.
-        send.stopped().await?;
-        Ok(())
+        let told = tell(send, &response);
+        tokio::pin!(told);
+        // Who is a member now keeps its place until it has the answer, if it takes that in time.
+        if matches!(response, Response::Welcome(_))
+            && let Ok(sent) = timeout(TO_HEAR, &mut told).await
+        {
+            return sent;
+        }
+        place.serve(false);
+        told.await
+    }
+
+    /// Looks whether this location gave out a newcomer's token, while others may be let in: who has none waits for
+    /// nobody, and has no claim to its place. Blocks.
+    ///
+    /// # Errors
+    /// What it is answered if not.
+    pub fn look(&self, request: &Request, from: IpAddr) -> Result<(), Response> {
+        authority::find(request, &self.directory)
+            .map_err(|error| self.refused(request, from, &error))
     }
 
     /// What a newcomer from this address is answered. Blocks.
@@ -145,23 +161,51 @@ impl Door {
             let now = self.environment.now_ms() / 1000;
             serve(request, authority, &mut **registry, now)
         };
-        let error = match said {
-            Ok(welcome) => return Response::Welcome(Box::new(welcome)),
-            Err(error) => error,
-        };
-        // A right token is never among those that are counted: who guesses keeps nobody out.
-        if matches!(error, ServeError::Token(Refusal::Unknown)) && !self.wrong.count(from) {
-            return Response::Refused(TOO_MANY_WRONG.into());
+        match said {
+            Ok(welcome) => Response::Welcome(Box::new(welcome)),
+            Err(error) => {
+                tracing::warn!(%from, token = %request.token, "a newcomer was refused: {error}");
+                Response::Refused(error.to_string())
+            }
         }
-        tracing::warn!(%from, token = %request.token, "a newcomer was refused: {error}");
-        Response::Refused(error.to_string())
+    }
+
+    /// What is answered to who has shown no token of this location.
+    fn refused(&self, request: &Request, from: IpAddr, error: &ServeError) -> Response {
+        // A right token is never among those that are counted: who guesses keeps nobody out.
+        let is_few = self.wrong.count(from);
+        if is_few {
+            tracing::warn!(%from, token = %request.token, "a newcomer was refused: {error}");
+        }
+        Response::Refused(match error {
+            ServeError::Token(Refusal::Unknown) if !is_few => TOO_MANY_WRONG.to_owned(),
+            ServeError::Token(_) => error.to_string(),
+            // What fails here, and where, is for the log.
+            _ => CANT_TELL.to_owned(),
+        })
     }
 }
 
-const BUSY: VarInt = VarInt::from_u32(1);
+/// Why an exchange came to no good end.
+type Ended = Box<dyn std::error::Error + Send + Sync>;
+
+/// Returns when the other side has the answer: closing before that would throw it away.
+async fn tell(mut send: SendStream, response: &Response) -> Result<(), Ended> {
+    send.write_all(&encode(response)).await?;
+    send.finish()?;
+    send.stopped().await?;
+    Ok(())
+}
+
+/// How long who was let in keeps its place while it takes its answer.
+const TO_HEAR: Duration = Duration::from_secs(2);
+
 const BUSY_TEXT: &[u8] = b"too many newcomers at a time: try again";
 const TOO_MANY_WRONG: &str = "this location gave out no such token, and too many wrong ones came in the last \
                               minute: ask for a new one (`waypost cluster invite`)";
+
+const CANT_TELL: &str =
+    "the location that invites can't answer now: its log says why; try again when that is mended";
 
 /// Counts wrong tokens, in a fixed memory.
 struct WrongTokens {

@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use kv_core::Store;
+use kv_core::{MemberId, Operation, OriginId, Store, limits::MAX_MEMBERS};
 use rcgen::{CertificateParams, KeyPair};
 
 use super::{HOUR, asked, authority, founded, invited, name};
@@ -17,9 +17,10 @@ use crate::cluster::{
     enrol::{
         Claim, Door, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
         Welcome,
-        message::{Der, decode_request, decode_response, encode},
+        message::{Der, Origins, decode_request, decode_response, encode},
         serve,
     },
+    files::{self, ClusterDir},
     token::Secret,
 };
 
@@ -30,12 +31,16 @@ const NOW: u64 = 1_800_000_000;
 struct Members {
     admitted: Vec<Newcomer>,
     check: Option<&'static str>,
+    /// What is wrong the next time that it looks.
+    check_again: Option<&'static str>,
     admit: Option<&'static str>,
 }
 
 impl Registry for Members {
     fn check(&mut self, _newcomer: &Newcomer) -> Result<(), String> {
-        self.check.map_or(Ok(()), |why| Err(why.to_owned()))
+        let wrong = self.check;
+        self.check = self.check_again.or(wrong);
+        wrong.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
     fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
@@ -164,6 +169,84 @@ fn who_is_seen_before_to_be_none_leaves_the_token_to_others() {
 }
 
 #[test]
+fn a_location_that_stops_between_its_look_and_its_row_makes_nobody_a_member() {
+    let (data, _) = founded(NOW);
+    let token = invited(data.path(), None, NOW);
+    let mut stopping = Members { check_again: Some("it has stopped"), ..Members::default() };
+    let (_, request) = asked(&token, 7);
+    let says = refused_by(&mut stopping, &request, &authority(data.path()), NOW);
+    assert!(says.contains("it has stopped; the token can be used again from it"), "{says}");
+    welcomed(&request, &authority(data.path()), NOW);
+}
+
+#[test]
+fn a_store_that_another_location_has_leaves_the_token_as_it_was() {
+    let (data, _) = founded(NOW);
+    let mut members = StoreRegistry(Store::open(data.path()).unwrap());
+    let authority = authority(data.path());
+    let (_, first) = asked(&invited(data.path(), None, NOW), 7);
+    serve(&first, &authority, &mut members, NOW).unwrap();
+    let token = invited(data.path(), None, NOW);
+    let mut refused = |request: &Request| {
+        let error = serve(request, &authority, &mut members, NOW).expect_err("it has no store");
+        let says = error.to_string();
+        assert!(says.contains("the token was not used"), "{says}");
+        says
+    };
+    let (_, mut copy) = asked(&token, 20);
+    copy.location = Some(name("lhr"));
+    for origins in [first.origins.0, [first.origins.0[1], copy.origins.0[1]]] {
+        let says = refused(&Request { origins: Origins(origins), ..copy.clone() });
+        assert!(says.contains("the location ams has this store: one is a copy"), "{says}");
+    }
+    let (id, secret) = (token.id, token.secret.clone());
+    let emptied = Request { token: id, secret, origins: copy.origins, ..first.clone() };
+    assert!(refused(&emptied).contains("the location ams has another store"));
+    serve(&copy, &authority, &mut members, NOW).expect("the token is good");
+}
+
+#[test]
+fn a_cluster_that_has_had_all_its_locations_uses_up_no_token() {
+    let (data, _) = founded(NOW);
+    let store = Store::open(data.path()).unwrap();
+    let rows = (0..u128::try_from(MAX_MEMBERS).unwrap()).map(|row| {
+        let id = (1 << 64) + 4 * row;
+        let operation = Operation::PutMember {
+            id: MemberId(id.to_be_bytes()),
+            origins: [1, 2].map(|origin| OriginId((id + origin).to_be_bytes())),
+            name: format!("row-{row}"),
+            addresses: vec!["ams.example:8421".into()],
+        };
+        store.submit(operation).unwrap()
+    });
+    let last = rows.collect::<Vec<_>>().pop().expect("some");
+    last.wait().unwrap();
+    let (_, request) = asked(&invited(data.path(), None, NOW), 7);
+    let full = serve(&request, &authority(data.path()), &mut StoreRegistry(store), NOW);
+    let says = full.expect_err("there is no room").to_string();
+    assert!(says.contains("at most 500 locations") && says.contains("was not used"), "{says}");
+}
+
+#[test]
+fn who_shows_no_token_where_the_tokens_can_not_be_read_hears_nothing_of_the_files() {
+    let (data, _) = founded(NOW);
+    let (_, request) = asked(&invited(data.path(), None, NOW), 7);
+    let registry = Box::new(Members::default());
+    let clock = std::sync::Arc::new(super::At::new(NOW));
+    let door = Door::new(authority(data.path()), registry, clock).unwrap();
+    let directory = ClusterDir::of(data.path());
+    let whole = directory.read(files::INVITATIONS).unwrap();
+    directory.write(files::INVITATIONS, "damaged").unwrap();
+    let from = "192.0.2.1".parse().unwrap();
+    let Err(Response::Refused(says)) = door.look(&request, from) else { panic!("no token") };
+    assert!(says.contains("can't answer now"), "{says}");
+    let path = data.path().display().to_string();
+    assert!(!says.contains(&path) && !says.contains(files::INVITATIONS), "{says}");
+    directory.write(files::INVITATIONS, &whole).unwrap();
+    assert_eq!(door.look(&request, from), Ok(()));
+}
+
+#[test]
 fn a_token_gives_nobody_the_id_of_a_member_that_it_is_not() {
     let (data, _) = founded(NOW);
     let store = Store::open(data.path()).unwrap();
@@ -184,7 +267,8 @@ fn a_token_gives_nobody_the_id_of_a_member_that_it_is_not() {
     let token = invited(data.path(), None, NOW);
     let (_, liar) = asked(&token, 7);
     let says = ask(&mut members, &liar, NOW).unwrap_err();
-    assert!(says.contains("the location ams has its id already"), "{says}");
+    let first_of_all = "has its id already: if it is that location, start it with this version";
+    assert!(says.contains(first_of_all), "{says}");
     let with_its_certificate = Request { renews: Some(welcome.certificate.clone()), ..liar };
     let says = ask(&mut members, &with_its_certificate, NOW).unwrap_err();
     assert!(says.contains("not this location's: it is of another key"), "{says}");
@@ -233,7 +317,7 @@ fn a_name_that_is_taken_and_a_location_that_was_removed_are_told_so() {
     let same_name = serve(&asked(&token, 9).1, &authority, &mut members, NOW);
     let says = same_name.expect_err("the name is taken").to_string();
     assert!(says.contains("another location is called \"ams\": say --location NAME"), "{says}");
-    let operation = kv_core::Operation::RemoveMember { id: first.member };
+    let operation = Operation::RemoveMember { id: first.member };
     store.submit(operation).unwrap().wait().unwrap();
     let request = renewal(&token, &key, &first, welcome.certificate);
     let says = serve(&request, &authority, &mut members, NOW).expect_err("it left").to_string();
@@ -276,9 +360,13 @@ fn who_guesses_is_told_less_and_keeps_nobody_out() {
     let door = Door::new(authority(data.path()), registry, clock).unwrap();
     let (_, request) = asked(&invited(data.path(), None, NOW), 7);
     let wrong = Request { secret: Secret([0; 16]), ..request.clone() };
-    let answer = |request: &Request, from: IpAddr| match door.answer(request, from) {
-        Response::Refused(why) => why,
-        Response::Welcome(_) => "welcome".into(),
+    let answer = |request: &Request, from: IpAddr| match door.look(request, from) {
+        Ok(()) => match door.answer(request, from) {
+            Response::Refused(why) => why,
+            Response::Welcome(_) => "welcome".into(),
+        },
+        Err(Response::Refused(why)) => why,
+        Err(Response::Welcome(_)) => panic!("nobody is let in by a look"),
     };
     let is_plain = |says: &String| !says.contains("too many wrong ones");
     let guesses = |from: &str, count: usize| {

@@ -7,27 +7,33 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use kv_core::{Options, Store, env::SystemEnvironment};
 use kv_replicate::quic::{self, Replica};
-use quinn::{ClientConfig, Endpoint, crypto::rustls::QuicClientConfig};
+use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 use tempfile::TempDir;
+use tokio::{task::JoinSet, time::sleep};
 
-use super::{DAY, authority, founded, invited, name, now};
+use super::{DAY, asked, authority, founded, invited, name, now};
 use crate::cluster::{
     About, Joined, Joining, Token,
     about::Peer,
     certificate::to_pem,
     enrol::{
-        Door, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Registry, Response, StoreRegistry,
-        message::decode_response, tls,
+        Door, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
+        Welcome,
+        client::{enrol, enrol_within},
+        message::{decode_response, encode},
+        tls,
     },
     files::{self, ClusterDir},
     join,
     join::JoinError,
     load,
     location::{load_ca, read_key},
+    token::Secret,
 };
 
 /// A location that invites, and lets newcomers in on its replica's port.
@@ -40,6 +46,8 @@ struct Inviting {
     admitted: Arc<AtomicUsize>,
     /// Whether the next newcomer's row can't be written.
     broken: Arc<AtomicBool>,
+    /// As long as it is set, nobody's row is written.
+    held: Arc<AtomicBool>,
 }
 
 /// The members in the location's store, with an eye on them.
@@ -47,6 +55,7 @@ struct Watched {
     members: StoreRegistry,
     admitted: Arc<AtomicUsize>,
     broken: Arc<AtomicBool>,
+    held: Arc<AtomicBool>,
 }
 
 impl Registry for Watched {
@@ -55,6 +64,9 @@ impl Registry for Watched {
     }
 
     fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
+        while self.held.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if self.broken.swap(false, Ordering::Relaxed) {
             return Err("of a test".to_owned());
         }
@@ -74,10 +86,12 @@ impl Inviting {
         let location = load(data.path(), at).unwrap().expect("it was just founded");
         let store = Options::new().replicated(true).open(data.path().join("store")).unwrap();
         let (admitted, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let held = Arc::new(AtomicBool::new(false));
         let watched = Watched {
             members: StoreRegistry(store.clone()),
             admitted: Arc::clone(&admitted),
             broken: Arc::clone(&broken),
+            held: Arc::clone(&held),
         };
         let environment = Arc::new(SystemEnvironment::new());
         let door = Door::new(authority(data.path()), Box::new(watched), environment).unwrap();
@@ -90,13 +104,39 @@ impl Inviting {
         config.guests = Some(Arc::new(door).guests());
         let replica = Replica::start(config, store.clone()).await.unwrap();
         let address = replica.local_address();
-        Inviting { data, about, store, address, replica, admitted, broken }
+        Inviting { data, about, store, address, replica, admitted, broken, held }
     }
 
     /// A token that names this location's real address.
     fn token(&self) -> Token {
         let addresses = vec![self.address.to_string().parse().unwrap()];
         Token { addresses, ..invited(self.data.path(), None, now()) }
+    }
+
+    /// What a newcomer asks that is called `ams` and its number.
+    fn asks(&self, number: u8) -> (Token, Request) {
+        let token = self.token();
+        let (_, mut request) = asked(&token, number);
+        request.location = Some(name(&format!("ams-{number}")));
+        (token, request)
+    }
+
+    async fn until_invitations_say(&self, what: &str) {
+        let directory = ClusterDir::of(self.data.path());
+        while !directory.read(files::INVITATIONS).unwrap().contains(what) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Starts eight at once, more than have room, while the first of them is being let in.
+    fn crowd(&self, busy_for: Duration) -> JoinSet<Result<Welcome, EnrolError>> {
+        self.held.store(true, Ordering::Relaxed);
+        let mut crowd = JoinSet::new();
+        for number in 1..=8 {
+            let (token, request) = self.asks(number * 10);
+            crowd.spawn(async move { enrol_within(busy_for, &token, &request).await });
+        }
+        crowd
     }
 
     async fn stop(self) {
@@ -241,6 +281,83 @@ async fn where_a_clock_is_wrong_it_is_named_and_the_token_is_kept() {
     let says = joins(data.path(), &inviting.token()).await.unwrap_err().to_string();
     assert!(says.contains("see that the clocks of both machines are right"), "{says}");
     assert!(says.contains("The token is as good as before"), "{says}");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn many_that_start_at_once_from_one_address_are_all_let_in() {
+    let inviting = Inviting::start().await;
+    let crowd = inviting.crowd(Duration::from_secs(300));
+    sleep(Duration::from_millis(500)).await;
+    inviting.held.store(false, Ordering::Relaxed);
+    for welcome in crowd.join_all().await {
+        welcome.expect("it is let in");
+    }
+    assert_eq!(inviting.store.view().members().current().count(), 8);
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn who_finds_no_room_is_told_so_and_not_that_a_connection_broke() {
+    let inviting = Inviting::start().await;
+    let mut crowd = inviting.crowd(Duration::ZERO);
+    let mut first = Vec::new();
+    while first.len() < 4 {
+        first.push(crowd.join_next().await.expect("eight").expect("no panic"));
+    }
+    inviting.held.store(false, Ordering::Relaxed);
+    for told in first {
+        let error = told.expect_err("there are four places");
+        assert!(matches!(error, EnrolError::Busy(..)), "{error}");
+        assert!(error.to_string().contains("had no room for this one"), "{error}");
+    }
+    assert!(crowd.join_all().await.iter().all(Result::is_ok), "the others had room");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_no_token_is_told_so_while_another_is_being_let_in() {
+    let inviting = Inviting::start().await;
+    inviting.held.store(true, Ordering::Relaxed);
+    let (token, request) = inviting.asks(100);
+    let slow = tokio::spawn(async move { enrol(&token, &request).await });
+    inviting.until_invitations_say("used").await;
+    for number in 1..=8 {
+        let (token, mut request) = inviting.asks(number);
+        request.secret = Secret([0; 16]);
+        let wrong = enrol(&token, &request).await;
+        assert!(matches!(wrong, Err(EnrolError::Refused(_))), "{wrong:?}");
+    }
+    inviting.held.store(false, Ordering::Relaxed);
+    slow.await.expect("no panic").expect("it is let in");
+    inviting.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_let_in_keeps_its_place_until_it_has_its_answer() {
+    let inviting = Inviting::start().await;
+    let (token, request) = inviting.asks(100);
+    let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut config = ClientConfig::new(Arc::new(quic));
+    // The answer can't leave before it is read.
+    let mut narrow = TransportConfig::default();
+    narrow.stream_receive_window(VarInt::from_u32(16));
+    config.transport_config(Arc::new(narrow));
+    let connect = async || {
+        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        connecting.unwrap().await.unwrap()
+    };
+    let slow = connect().await;
+    let mut others = vec![connect().await, connect().await, connect().await];
+    let (mut send, mut receive) = slow.open_bi().await.unwrap();
+    send.write_all(&encode(&request)).await.unwrap();
+    send.finish().unwrap();
+    inviting.until_invitations_say("BEGIN CERTIFICATE").await;
+    others.extend([connect().await, connect().await, connect().await]);
+    others[2].closed().await;
+    let answer = receive.read_to_end(MAX_MESSAGE_BYTES).await.expect("its place is kept");
+    assert!(matches!(decode_response(&answer), Ok(Response::Welcome(_))));
     inviting.stop().await;
 }
 

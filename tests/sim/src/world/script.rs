@@ -93,7 +93,14 @@ impl World {
         names: impl IntoIterator<Item = Name>,
     ) -> Checked {
         for (namespace, key) in names {
-            let operations = self.put_one(node, (namespace, Bytes::from(key)), 10)?;
+            let operations = match <[u8; 16]>::try_from(key.as_slice()) {
+                // A namespace: nothing is put there, but it has a name.
+                Ok(id) if namespace == NamespaceId::SYSTEM => {
+                    let title = format!("renewed {:x}", self.rng.below(1 << 32));
+                    vec![Operation::RenameNamespace { id: NamespaceId(id), title }]
+                }
+                _ => self.put_one(node, (namespace, Bytes::from(key)), 10)?,
+            };
             self.write(node, operations)?;
         }
         self.sync(node)
@@ -318,6 +325,12 @@ impl World {
     #[must_use]
     pub fn has_member(&self, node: usize, other: usize) -> bool {
         self.knows(node, member(other))
+    }
+
+    /// How many things were to happen so far: messages, timers, work.
+    #[must_use]
+    pub fn happenings(&self) -> u64 {
+        self.number
     }
 
     /// How many sessions are being received now.
