@@ -138,8 +138,9 @@ mod tests {
         (directory, store)
     }
 
+    /// With so much room that of the keys here no nine meet in one set of eight places: one run in a million.
     fn builder() -> Builder {
-        Limiter::builder().memory_bytes(1 << 20)
+        Limiter::builder().memory_bytes(4 << 20)
     }
 
     /// A limiter in which each of so many keys has used up its limit.
