@@ -51,7 +51,7 @@ pub(super) fn verdict_of(status: &Status, peers: &[PeerInfo], alarms: usize) -> 
         (false, _) => format!("joining: {}", progress(status)),
         (true, 0) if peers.is_empty() => "well, and alone: invite another location".into(),
         (true, 0) if up < all => {
-            format!("{up} of {all} links are up; the others were not for less than a minute")
+            format!("{up} of {all} links are up; the others went down less than a minute ago")
         }
         (true, 0) if (missing, there) == (0, 0) => {
             format!("well: all {up} links are up, nothing is missing")
@@ -91,7 +91,7 @@ mod tests {
     fn a_location_that_is_not_reached_is_an_alarm_after_a_minute_and_says_since_when() {
         for (down, count, verdict) in [
             (None, 0, "well: all 1 links are up, nothing is missing"),
-            (Some(59), 0, "0 of 1 links are up; the others were not for less than a minute"),
+            (Some(59), 0, "0 of 1 links are up; the others went down less than a minute ago"),
             (Some(60), 1, "0 of 1 links are up; see the alarms"),
         ] {
             let peers = [ams(down)];
