@@ -47,7 +47,22 @@ struct Inviting {
     /// Whether the next newcomer's row can't be written.
     broken: Arc<AtomicBool>,
     /// As long as it is set, nobody's row is written.
-    held: Arc<AtomicBool>,
+    held: Held,
+}
+
+/// Holds up who writes rows; not beyond the test, which would wait for them if it fails.
+struct Held(Arc<AtomicBool>);
+
+impl Held {
+    fn set(&self, is_held: bool) {
+        self.0.store(is_held, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(false);
+    }
 }
 
 /// The members in the location's store, with an eye on them.
@@ -86,12 +101,12 @@ impl Inviting {
         let location = load(data.path(), at).unwrap().expect("it was just founded");
         let store = Options::new().replicated(true).open(data.path().join("store")).unwrap();
         let (admitted, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let held = Arc::new(AtomicBool::new(false));
+        let held = Held(Arc::new(AtomicBool::new(false)));
         let watched = Watched {
             members: StoreRegistry(store.clone()),
             admitted: Arc::clone(&admitted),
             broken: Arc::clone(&broken),
-            held: Arc::clone(&held),
+            held: Arc::clone(&held.0),
         };
         let environment = Arc::new(SystemEnvironment::new());
         let door = Door::new(authority(data.path()), Box::new(watched), environment).unwrap();
@@ -130,7 +145,7 @@ impl Inviting {
 
     /// Starts eight at once, more than have room, while the first of them is being let in.
     fn crowd(&self, busy_for: Duration) -> JoinSet<Result<Welcome, EnrolError>> {
-        self.held.store(true, Ordering::Relaxed);
+        self.held.set(true);
         let mut crowd = JoinSet::new();
         for number in 1..=8 {
             let (token, request) = self.asks(number * 10);
@@ -289,7 +304,7 @@ async fn many_that_start_at_once_from_one_address_are_all_let_in() {
     let inviting = Inviting::start().await;
     let crowd = inviting.crowd(Duration::from_secs(300));
     sleep(Duration::from_millis(500)).await;
-    inviting.held.store(false, Ordering::Relaxed);
+    inviting.held.set(false);
     for welcome in crowd.join_all().await {
         welcome.expect("it is let in");
     }
@@ -305,7 +320,7 @@ async fn who_finds_no_room_is_told_so_and_not_that_a_connection_broke() {
     while first.len() < 4 {
         first.push(crowd.join_next().await.expect("eight").expect("no panic"));
     }
-    inviting.held.store(false, Ordering::Relaxed);
+    inviting.held.set(false);
     for told in first {
         let error = told.expect_err("there are four places");
         assert!(matches!(error, EnrolError::Busy(..)), "{error}");
@@ -318,7 +333,7 @@ async fn who_finds_no_room_is_told_so_and_not_that_a_connection_broke() {
 #[tokio::test]
 async fn who_has_no_token_is_told_so_while_another_is_being_let_in() {
     let inviting = Inviting::start().await;
-    inviting.held.store(true, Ordering::Relaxed);
+    inviting.held.set(true);
     let (token, request) = inviting.asks(100);
     let slow = tokio::spawn(async move { enrol(&token, &request).await });
     inviting.until_invitations_say("used").await;
@@ -328,7 +343,7 @@ async fn who_has_no_token_is_told_so_while_another_is_being_let_in() {
         let wrong = enrol(&token, &request).await;
         assert!(matches!(wrong, Err(EnrolError::Refused(_))), "{wrong:?}");
     }
-    inviting.held.store(false, Ordering::Relaxed);
+    inviting.held.set(false);
     slow.await.expect("no panic").expect("it is let in");
     inviting.stop().await;
 }
