@@ -58,7 +58,7 @@ pub enum EnrolError {
 }
 
 /// Sends the request of a newcomer to the locations that its token names, until one answers. Where that has no
-/// room for now, it is asked again for [`BUSY_FOR`].
+/// room for now, it is asked again for 45 s.
 ///
 /// Dropped, it may have been let in or not: asking again with the same id and key tells.
 ///
