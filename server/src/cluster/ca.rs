@@ -1,5 +1,7 @@
 //! The certificate authority of a cluster: its key stays where `waypost cluster init` ran.
 
+use std::ops::Range;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
@@ -28,7 +30,8 @@ const BEFORE: u64 = 60 * 60;
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    not_after: u64,
+    /// When it holds, in Unix seconds.
+    holds: Range<u64>,
 }
 
 /// A new private key, for signatures by ECDSA over P-256.
@@ -52,8 +55,8 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, format!("Waypost cluster {name}"));
         params.serial_number = Some(serial(&cluster.0, &key, now));
         let certificate = params.self_signed(&key)?.der().clone();
-        let not_after = now.saturating_add(CA_LIFE);
-        Ok(Ca { issuer: Issuer::new(params, key), certificate, not_after })
+        let holds = now.saturating_sub(BEFORE)..now.saturating_add(CA_LIFE);
+        Ok(Ca { issuer: Issuer::new(params, key), certificate, holds })
     }
 
     /// Takes up a CA from its certificate and key.
@@ -67,7 +70,7 @@ impl Ca {
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
             .map_err(|error| WrongText(format!("ca.pem is not of a CA: {error}")))?;
-        Ok(Ca { issuer, certificate, not_after: facts.not_after })
+        Ok(Ca { issuer, certificate, holds: facts.not_before..facts.not_after })
     }
 
     /// Its certificate.
@@ -79,7 +82,13 @@ impl Ca {
     /// Until when it holds, in Unix seconds. Nothing that it issues holds longer.
     #[must_use]
     pub fn not_after(&self) -> u64 {
-        self.not_after
+        self.holds.end
+    }
+
+    /// Whether it holds then.
+    #[must_use]
+    pub fn holds_at(&self, now: u64) -> bool {
+        self.holds.contains(&now)
     }
 
     /// Its private key in PEM.
@@ -99,7 +108,7 @@ impl Ca {
         now: u64,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
         // No longer than the CA itself: verifiers differ in whether they look at the CA's own end.
-        let life = LIFE.min(self.not_after.saturating_sub(now));
+        let life = LIFE.min(self.holds.end.saturating_sub(now));
         let mut params = valid(now, life)?;
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;

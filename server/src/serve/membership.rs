@@ -209,8 +209,8 @@ async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
     }
 }
 
-/// Writes the founder's row, unless it is there as it should be. A store that is another than the one that had
-/// the row is refused: it would take itself for a whole cluster.
+/// Writes the founder's row, unless it has one. A store that is another than the one that had the row is refused:
+/// it would take itself for a whole cluster.
 fn be_member(data: &Path, about: &About, store: &Store) -> Result<(), ServeError> {
     let origins = store.origins();
     let directory = ClusterDir::of(data);
@@ -220,9 +220,8 @@ fn be_member(data: &Path, about: &About, store: &Store) -> Result<(), ServeError
     {
         return Err(ServeError::OtherStore { data: data.to_owned() });
     }
-    if store.view().members().is_current(about.member) {
-        tell_own_row(about, store);
-    } else {
+    // Who has a row says what is new of it when the replica runs, as all locations do.
+    if !store.view().members().is_current(about.member) {
         write_own_row(about, store).map_err(ServeError::Member)?;
     }
     if !had_row {

@@ -28,7 +28,7 @@ pub(super) fn alarms(status: &Status, peers: &[PeerInfo], ends: Ends, now: u64) 
                 "{name} {} since {}{why}: see that it runs and that its UDP port is open. \
                  Deletions are kept until it is back; if it never comes back: waypost cluster remove \
                  {name}",
-                if peer.is_connected { "comes and goes" } else { "can't be reached" },
+                if peer.is_connected { "has had no link that lasts" } else { "can't be reached" },
                 minute(since)
             ));
         }
@@ -116,7 +116,7 @@ mod tests {
         let peer = PeerInfo { is_connected: true, ..ams(Some(3600)) };
         let alarms = alarms(&well(), &[peer], FAR, NOW);
         assert!(
-            alarms[0].starts_with("ams comes and goes since 2027-01-15 07:00 UTC"),
+            alarms[0].starts_with("ams has had no link that lasts since 2027-01-15 07:00 UTC"),
             "{alarms:?}"
         );
     }
