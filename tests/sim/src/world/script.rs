@@ -94,10 +94,13 @@ impl World {
     ) -> Checked {
         for (namespace, key) in names {
             let operations = match <[u8; 16]>::try_from(key.as_slice()) {
-                // A namespace: nothing is put there, but it has a name.
+                // A namespace: nothing is put there, but it has a name; or it is lost, and made again.
                 Ok(id) if namespace == NamespaceId::SYSTEM => {
+                    let (id, account) = (NamespaceId(id), String::new());
                     let title = format!("renewed {:x}", self.rng.below(1 << 32));
-                    vec![Operation::RenameNamespace { id: NamespaceId(id), title }]
+                    let again =
+                        Operation::CreateNamespace { account, title: title.clone(), id: Some(id) };
+                    vec![Operation::RenameNamespace { id, title }, again]
                 }
                 _ => self.put_one(node, (namespace, Bytes::from(key)), 10)?,
             };
