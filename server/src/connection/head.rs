@@ -20,6 +20,8 @@
 //! were a fragment. To refuse it the request line would have to be known for certain, which it is
 //! not behind a head that was not followed.)
 
+use memchr::memchr;
+
 use crate::doors::binding::metadata::DEL_MASK;
 
 const DEL: u8 = 0x7f;
@@ -106,36 +108,64 @@ impl Heads {
         if self.ended_at == Some(requests) {
             return false;
         }
-        if self.is_simple(came) {
-            return self.end(requests);
-        }
-        for byte in came {
-            match self.line.after(*byte) {
-                Some(line) => self.line = line,
-                None => return self.end(requests),
-            }
-            match (self.line, *byte) {
-                (Line::Value(Header::Metadata), DEL) => *byte = DEL_MASK,
-                // The client's own: it is refused as any other that is no text.
-                (Line::Value(Header::Metadata), DEL_MASK) => *byte = NO_TEXT,
-                (Line::Value(Header::Length), _) => self.has_length = true,
-                (Line::Value(Header::Coding), _) => self.has_coding = true,
-                _ => {}
+        let mut rest = came;
+        while !rest.is_empty() {
+            let whole = memchr(b'\n', rest).map(|at| at + 1);
+            let (line, more) = rest.split_at_mut(whole.unwrap_or(rest.len()));
+            rest = more;
+            let is_end = match self.line {
+                Line::Start if whole.is_some() => self.line(line),
+                Line::Other if whole.is_some() => {
+                    self.line = Line::Start;
+                    false
+                }
+                _ => self.bytes(line),
+            };
+            if is_end {
+                return self.end(requests);
             }
         }
         false
     }
 
-    /// Nearly all heads are clean, whole in one read, and have no line that may be about a coding.
-    fn is_simple(&self, came: &[u8]) -> bool {
-        let is_followed = self.has_coding || matches!(self.line, Line::Name(_));
-        !is_followed
-            && came.ends_with(b"\r\n\r\n")
-            && came.is_ascii()
-            && !came.contains(&DEL)
-            && !came
-                .split(|byte| *byte == b'\n')
-                .any(|line| line.first().is_some_and(|first| first.eq_ignore_ascii_case(&b't')))
+    /// Looks through a whole line, as nearly all come; returns whether the head ends with it.
+    fn line(&mut self, line: &mut [u8]) -> bool {
+        if matches!(line, [b'\n'] | [b'\r', b'\n']) {
+            return true;
+        }
+        let header = NAMES.iter().find(|(name, _)| {
+            line.get(..name.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(name))
+        });
+        if let Some((name, header)) = header {
+            line[name.len() - 1..].iter_mut().for_each(|byte| self.value(*header, byte));
+        }
+        false
+    }
+
+    /// Looks through a part of a line byte by byte; returns whether the head ends with it.
+    fn bytes(&mut self, part: &mut [u8]) -> bool {
+        for byte in part {
+            match self.line.after(*byte) {
+                Some(line) => self.line = line,
+                None => return true,
+            }
+            if let Line::Value(header) = self.line {
+                self.value(header, byte);
+            }
+        }
+        false
+    }
+
+    /// Looks at one byte of the value of a header that is looked for, the colon before it included.
+    fn value(&mut self, header: Header, byte: &mut u8) {
+        match (header, *byte) {
+            (Header::Metadata, DEL) => *byte = DEL_MASK,
+            // The client's own: it is refused as any other that is no text.
+            (Header::Metadata, DEL_MASK) => *byte = NO_TEXT,
+            (Header::Metadata, _) => {}
+            (Header::Length, _) => self.has_length = true,
+            (Header::Coding, _) => self.has_coding = true,
+        }
     }
 
     fn end(&mut self, requests: u64) -> bool {
