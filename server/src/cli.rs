@@ -8,17 +8,12 @@ mod namespace;
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{Config, Settings},
-    demo, serve,
+    demo, serve, threads,
 };
-
-/// Threads for what blocks: reads of many keys, and of large values. More would not make the disk
-/// faster.
-const BLOCKING_THREADS: usize = 32;
 
 /// A key-value store that anyone can run.
 #[derive(Debug, Parser)]
@@ -115,11 +110,7 @@ fn serve_with(serve: Serve) -> Result<(), String> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    let runtime = runtime::Builder::new_multi_thread()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let runtime = threads::runtime(config.threads).map_err(|error| error.to_string())?;
     let result = runtime.block_on(serve::run(config)).map_err(|error| error.to_string());
     // Not to wait for what was cut.
     runtime.shutdown_background();

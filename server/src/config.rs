@@ -10,7 +10,7 @@ mod value;
 use std::{
     fs, io,
     net::SocketAddr,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,6 +22,7 @@ use crate::{
     },
     connection::Limits,
     doors::rls::{DomainError, Domains, Fields},
+    threads,
 };
 
 pub use self::{
@@ -49,6 +50,8 @@ pub struct Config {
     pub cluster_listen: SocketAddr,
     /// What to log.
     pub log: LogFilter,
+    /// How many threads serve connections and links.
+    pub threads: NonZeroUsize,
     /// The engine's cache, in bytes.
     pub cache_bytes: usize,
     /// When a write is acknowledged.
@@ -140,6 +143,7 @@ impl Config {
         let cache = settings.cache.map_or(256 << 20, Size::get);
         let limiter = settings.limiter_memory.map_or(32 << 20, Size::get);
         let queue = settings.queue.map_or(512, |count| count.get().get());
+        let threads = settings.threads.and_then(|count| NonZeroUsize::try_from(count.get()).ok());
         let cluster_listen = settings.cluster_listen.unwrap_or(names::LISTEN);
         let advertise = settings
             .advertise
@@ -153,6 +157,7 @@ impl Config {
             advertise,
             cluster_listen,
             log: settings.log.unwrap_or_default(),
+            threads: threads.unwrap_or_else(threads::default),
             cache_bytes: usize::try_from(cache).unwrap_or(usize::MAX),
             durability: settings.durability.unwrap_or_default().0,
             queue: usize::try_from(queue).unwrap_or(usize::MAX),

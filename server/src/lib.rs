@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line: `serve`, `demo`, and the client commands |
 //! | [`config`] | the settings: one name each, from flag, environment, file or default |
 //! | [`serve`] | wiring: store, listener, signals, drain |
+//! | [`threads`] | how many threads serve |
 //! | [`connection`] | connections and their bounds in time, number and size |
 //! | [`router`] | which door a request goes to |
 //! | [`doors`] | one module per protocol: what a request means, and the answer |
@@ -32,3 +33,4 @@ pub mod rate_limits;
 pub mod reply;
 pub mod router;
 pub mod serve;
+pub mod threads;

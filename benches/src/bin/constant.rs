@@ -5,7 +5,8 @@ use std::{env, net::SocketAddr};
 
 use axum::{Router, serve::ListenerExt as _};
 use bytes::Bytes;
-use tokio::{net::TcpListener, runtime};
+use tokio::net::TcpListener;
+use waypost::threads;
 use waypost_benches::{Failure, data};
 
 fn main() -> Result<(), Failure> {
@@ -16,8 +17,7 @@ fn main() -> Result<(), Failure> {
     let address: SocketAddr = address.parse()?;
     let body = Bytes::from(data::value(0, len.parse()?));
     let routes = Router::new().fallback(async move || body.clone());
-    let runtime =
-        runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build()?;
+    let runtime = threads::runtime(threads::default())?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {

@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::runtime;
 use tonic::{
     Response, Status,
     body::Body,
@@ -19,7 +18,10 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
-use waypost::doors::rls::proto::{Code, RateLimitRequest, RateLimitResponse};
+use waypost::{
+    doors::rls::proto::{Code, RateLimitRequest, RateLimitResponse},
+    threads,
+};
 use waypost_benches::Failure;
 
 /// The service, as generated code would have it.
@@ -54,7 +56,6 @@ impl Service<http::Request<Body>> for Constant {
 
 fn main() -> Result<(), Failure> {
     let address: SocketAddr = env::args().nth(1).ok_or("say ADDRESS")?.parse()?;
-    let runtime =
-        runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build()?;
+    let runtime = threads::runtime(threads::default())?;
     Ok(runtime.block_on(Server::builder().add_service(Constant).serve(address))?)
 }

@@ -43,6 +43,11 @@ pub struct Settings {
     #[serde(deserialize_with = "text")]
     pub log: Option<LogFilter>,
 
+    /// Threads that serve connections, and links to other locations [default: half as many as the
+    /// machine has cores, for the clients need the others]
+    #[arg(long, env = "WAYPOST_THREADS", value_name = "NUMBER", hide_env_values = true)]
+    pub threads: Option<Count<1024>>,
+
     /// Become a member of the cluster that `waypost cluster invite` printed this token for, if this
     /// location is not one yet. (Other users of the machine can see a command line, but no
     /// environment)
@@ -299,6 +304,7 @@ impl Settings {
             data: self.data.or(other.data),
             namespaces: self.namespaces.or(other.namespaces),
             log: self.log.or(other.log),
+            threads: self.threads.or(other.threads),
             join: self.join.or(other.join),
             location: self.location.or(other.location),
             advertise: self.advertise.or(other.advertise),

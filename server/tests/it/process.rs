@@ -91,6 +91,11 @@ impl Server {
         Server { child, address, directory, log, ended }
     }
 
+    /// The process, as the system numbers it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A connection that says nothing as yet.
     pub(crate) fn connect(&self) -> Peer<TcpStream> {
         self.try_connect().expect("it listens")

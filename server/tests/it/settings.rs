@@ -122,6 +122,21 @@ fn no_titles_in_the_environment_mean_no_namespaces() {
     assert_eq!(server.metric("waypost_namespaces ").unwrap(), "3");
 }
 
+/// The threads that the runtime has, those for what blocks included.
+fn runtime_threads(server: &Server) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("tokio-")).count()
+}
+
+#[test]
+fn as_many_threads_serve_as_are_asked_for() {
+    let (few, many) = (Server::start(&["--threads", "1"]), Server::start(&["--threads", "40"]));
+    assert!(runtime_threads(&few) < 40);
+    assert!(runtime_threads(&many) >= 40);
+    fails(&["serve", "--threads", "0"], "1 to 1024");
+}
+
 #[test]
 fn an_address_in_use_is_told() {
     let server = Server::start(&[]);
