@@ -10,6 +10,9 @@
 //! committed between these, they are of one snapshot all the same. (Two that caught up from each
 //! other would never end, were it asked that the last pass be one burst.)
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::{Core, Pending, WENT_BACK, fetch::Purpose, lag::MAX_SESSIONS, live::MAX_APPLYING};

@@ -1,0 +1,279 @@
+//! A location, its store in memory, and two peers of which one says anything in well-formed messages,
+//! also those that answer what it asked: nothing panics, what waits is bounded, and no vector counts a
+//! write of its own that it did not make.
+#![no_main]
+
+use std::{sync::LazyLock, time::Duration};
+
+use arbitrary::Arbitrary;
+use bytes::{BufMut, Bytes, BytesMut};
+use kv_core::{Attributes, MemberId, Operation, OriginId, VersionVector};
+use kv_replicate::{Config, Core, Event, Now, WIRE_VERSION, storage::Storage};
+use libfuzzer_sys::fuzz_target;
+use waypost_fuzz::{disk::Disk, number::Number, store};
+
+const CLUSTER: [u8; 16] = [5; 16];
+const OUR_BOOT: u64 = 1;
+const PEER_BOOT: u64 = 2;
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// More than it holds of what two peers may send at once: a bound on rings, pages and what waits.
+const MOST_BYTES: usize = 16 << 20;
+
+/// How many messages it may say before it has heard anything new.
+const MOST_MESSAGES: usize = 4096;
+
+#[derive(Arbitrary, Debug)]
+enum Step<'a> {
+    /// A message of this kind with any bytes behind its beginning.
+    Say { peer: Peer, kind: u8, body: &'a [u8] },
+    /// A message about what the location asked for last in this kind of message.
+    Answer { peer: Peer, kind: u8, body: &'a [u8] },
+    Heads { peer: Peer, number: u8, origin: Origin, seq: Number },
+    Up(Peer),
+    Down(Peer),
+    Verify(Peer),
+    Put(u8),
+    Sync,
+    Wait(u16),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
+enum Peer {
+    One,
+    Other,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Origin {
+    Ours,
+    Of(Peer),
+    Any(u8),
+}
+
+impl Peer {
+    fn id(self) -> MemberId {
+        MemberId([if self == Peer::One { 0xa1 } else { 0xa2 }; 16])
+    }
+
+    fn origins(self) -> [OriginId; 2] {
+        let first = self.id().0[0] + 0x10;
+        [OriginId([first; 16]), OriginId([first + 0x10; 16])]
+    }
+}
+
+fn us() -> MemberId {
+    MemberId([0xa0; 16])
+}
+
+/// A store of a cluster of three that has a few writes.
+fn prepared() -> Disk {
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let disk = Disk::default();
+        let mut store = store::open(&disk).expect("a store is made");
+        let origins = store.origins();
+        let members = [(us(), origins)];
+        let peers = [Peer::One, Peer::Other].map(|peer| (peer.id(), peer.origins()));
+        for (id, origins) in members.into_iter().chain(peers) {
+            let (name, addresses) = (format!("place {}", id.0[0]), Vec::new());
+            let operation = Operation::PutMember { id, origins, name, addresses };
+            store::make(&mut store, WALL_MS, operation).expect("a member");
+        }
+        let namespace = store::create(&mut store, WALL_MS, "t").expect("a namespace");
+        for key in 0..20u8 {
+            let key = [b'k', key];
+            store::put(&mut store, WALL_MS, namespace, &key, b"value", Attributes::default())
+                .expect("a small value");
+        }
+        let value = vec![b'x'; 70_000];
+        store::put(&mut store, WALL_MS, namespace, b"large", &value, Attributes::default())
+            .expect("a large value");
+        store.sync().expect("memory does not fail");
+        drop(store);
+        disk.image()
+    });
+    Disk::holding(IMAGE.clone())
+}
+
+struct Location {
+    core: Core,
+    storage: Storage<kv_core::engine::redb::RedbEngine>,
+    now: Duration,
+    /// The first bytes behind the beginning of what it asked for last: pulls, bodies, verifications.
+    asked: [Option<[u8; 12]>; 3],
+    own: [OriginId; 2],
+    /// How many writes it has made.
+    made: u64,
+}
+
+impl Location {
+    fn start() -> Location {
+        let committer = store::open(&prepared()).expect("it was opened before");
+        let own = committer.origins();
+        let storage = Storage::new(committer);
+        let config = Config {
+            cluster: CLUSTER,
+            member: us(),
+            origins: own,
+            boot: OUR_BOOT,
+            ring_bytes: 4096,
+            burst_rows: 8,
+            max_ahead_ms: 500,
+        };
+        let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
+        let core = Core::new(config, now, storage.state().clone());
+        let now = Duration::ZERO;
+        let mut location = Location { core, storage, now, asked: [None; 3], own, made: 0 };
+        location.made = location.counted();
+        location.up(Peer::One);
+        location.up(Peer::Other);
+        location
+    }
+
+    fn at(&self) -> Now {
+        let passed = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
+        Now { mono: self.now, wall_ms: WALL_MS + passed }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.core.handle_event(self.at(), event);
+        self.work();
+    }
+
+    /// Does all that the core asks of the store, and takes all that it says.
+    fn work(&mut self) {
+        while let Some(work) = self.core.poll_work() {
+            let now = self.at();
+            if let Some(event) = self.storage.perform(now.wall_ms, work) {
+                self.core.handle_event(now, event);
+            }
+        }
+        while self.core.poll_event().is_some() {}
+        for peer in [Peer::One, Peer::Other] {
+            let mut messages = 0;
+            while let Some(said) = self.core.poll_transmit(peer.id()) {
+                messages += 1;
+                assert!(messages < MOST_MESSAGES, "it does not end");
+                self.note(&said.bytes);
+            }
+        }
+        let held = self.core.memory_bytes();
+        assert!(held < MOST_BYTES, "{held} bytes are held");
+        assert_eq!(self.counted(), self.made, "of its own writes it counts those that it made");
+    }
+
+    fn counted(&self) -> u64 {
+        let vector = &self.storage.state().visible;
+        self.own.iter().map(|origin| vector.get(*origin)).sum()
+    }
+
+    fn put(&mut self, key: u8) {
+        let mut upload = self.storage.committer().upload();
+        let pieces = upload.push(&[key]).expect("a short value");
+        let (last, body) = upload.finish();
+        assert!(pieces.is_empty() && last.is_none(), "it goes with its row");
+        let (namespace, key) = (kv_core::derive_id("", "t", 0), Bytes::from(vec![b'k', key]));
+        let put = Operation::Put { namespace, key, body, attributes: Attributes::default() };
+        let (results, _) = self.storage.write(self.at().wall_ms, vec![put]);
+        self.made += u64::from(results[0].is_ok());
+    }
+
+    fn note(&mut self, said: &Bytes) {
+        let (Some(kind), Some(body)) = (said.get(2), said.get(19..31)) else { return };
+        let Some(index) = [6, 9, 14].iter().position(|asked| asked == kind) else { return };
+        self.asked[index] = body.try_into().ok();
+    }
+
+    fn hear(&mut self, peer: Peer, kind: u8, body: &[u8]) {
+        let mut bytes = BytesMut::new();
+        bytes.put_u16(WIRE_VERSION);
+        bytes.put_u8(kind);
+        bytes.put_u64(PEER_BOOT);
+        bytes.put_u64(OUR_BOOT);
+        bytes.put_slice(body);
+        self.tell(Event::Received { from: peer.id(), bytes: bytes.freeze() });
+    }
+
+    fn up(&mut self, peer: Peer) {
+        self.tell(Event::Connected(peer.id()));
+        let mut hello = BytesMut::new();
+        hello.put_u16(WIRE_VERSION);
+        hello.put_u16(WIRE_VERSION);
+        hello.put_u64(0);
+        hello.put_slice(&CLUSTER);
+        hello.put_slice(&peer.id().0);
+        peer.origins().iter().for_each(|origin| hello.put_slice(&origin.0));
+        vector(&mut hello, &[]);
+        self.hear(peer, 1, &hello);
+    }
+
+    /// What a peer says that it has.
+    fn heads(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
+        let origin = match origin {
+            Origin::Ours => self.own[0],
+            Origin::Of(peer) => peer.origins()[0],
+            Origin::Any(n) => OriginId([n; 16]),
+        };
+        let mut heads = BytesMut::new();
+        heads.put_u64(number.into());
+        heads.put_slice(&[0; 32]);
+        vector(&mut heads, &[(origin, seq)]);
+        vector(&mut heads, &[]);
+        self.hear(peer, 2, &heads);
+    }
+
+    /// A message about what was asked for, where it was: its number, and of some kinds a second one.
+    fn answer(&mut self, peer: Peer, kind: u8, body: &[u8]) {
+        let (kind, about, len) = match kind % 6 {
+            0 => (7, 0, 12),
+            1 => (8, 0, 8),
+            2 => (12, 0, 8),
+            3 => (10, 1, 8),
+            4 => (11, 1, 8),
+            _ => (15, 2, 12),
+        };
+        if let Some(asked) = self.asked[about] {
+            self.hear(peer, kind, &[&asked[..len], body].concat());
+        }
+    }
+
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::Say { peer, kind, body } => self.hear(peer, kind, body),
+            Step::Answer { peer, kind, body } => self.answer(peer, kind, body),
+            Step::Heads { peer, number, origin, seq } => self.heads(peer, number, origin, seq.0),
+            Step::Up(peer) => self.up(peer),
+            Step::Down(peer) => self.tell(Event::Disconnected(peer.id())),
+            Step::Verify(peer) => self.tell(Event::Verify(peer.id())),
+            Step::Put(key) => self.put(key),
+            Step::Sync => {
+                for event in self.storage.sync().expect("memory does not fail") {
+                    self.tell(event);
+                }
+            }
+            Step::Wait(ms) => {
+                self.now += Duration::from_millis(ms.into());
+                self.core.handle_timeout(self.at());
+                self.work();
+            }
+        }
+    }
+}
+
+fn vector(out: &mut BytesMut, dots: &[(OriginId, u64)]) {
+    out.put_u16(u16::try_from(dots.len()).expect("few"));
+    for (origin, seq) in dots {
+        out.put_slice(&origin.0);
+        out.put_u64(*seq);
+    }
+}
+
+fuzz_target!(|steps: Vec<Step<'_>>| {
+    let mut location = Location::start();
+    let before: VersionVector = location.storage.state().visible.clone();
+    for step in steps {
+        location.step(step);
+    }
+    let after = &location.storage.state().visible;
+    assert!(after.covers_all(&before), "something that was here is not counted any more");
+});
