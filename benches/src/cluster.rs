@@ -1,4 +1,4 @@
-//! A cluster of real servers on loopback, each behind a UDP proxy that can delay and count.
+//! A cluster of real servers on loopback, each behind a UDP proxy that can delay and count, or not.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -19,24 +19,25 @@ use crate::{
 /// How long a location may take to become a member, with all that the others hold.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// A location: a server, and the proxy that others reach it by.
+/// A location: a server, and the proxy that others reach it by, if there is one.
 pub struct Location {
     data: PathBuf,
     listen: SocketAddr,
-    proxy: Proxy,
+    proxy: Option<Proxy>,
     server: Option<Server>,
 }
 
 impl Location {
-    fn new(data: PathBuf, conditions: Conditions) -> Result<Location, Failure> {
+    fn new(data: PathBuf, conditions: Option<Conditions>) -> Result<Location, Failure> {
         let listen = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-        let proxy = Proxy::start(listen, conditions, 1)?;
+        let proxy = conditions.map(|conditions| Proxy::start(listen, conditions, 1)).transpose()?;
         Ok(Location { data, listen, proxy, server: None })
     }
 
     /// What both `cluster init` and a joining `serve` are told.
     fn addresses(&self) -> [String; 4] {
-        let (listen, advertise) = (self.listen.to_string(), self.proxy.address().to_string());
+        let advertise = self.proxy.as_ref().map_or(self.listen, Proxy::address);
+        let (listen, advertise) = (self.listen.to_string(), advertise.to_string());
         ["--cluster-listen".into(), listen, "--advertise".into(), advertise]
     }
 
@@ -56,10 +57,10 @@ impl Location {
         Ok(Connection::to(&Address::Tcp(self.server()?.address()))?)
     }
 
-    /// What its proxy has seen.
+    /// What its proxy has seen; nothing if it has none.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.proxy.counts()
+        self.proxy.as_ref().map(Proxy::counts).unwrap_or_default()
     }
 
     /// Kills its server, as a power cut would.
@@ -103,7 +104,7 @@ impl Location {
 /// The founder of a cluster and those that joined it.
 pub struct Cluster {
     directory: PathBuf,
-    conditions: Conditions,
+    conditions: Option<Conditions>,
     more: Vec<String>,
     /// The locations, the founder first.
     pub locations: Vec<Location>,
@@ -111,13 +112,14 @@ pub struct Cluster {
 
 impl Cluster {
     /// Founds a cluster: its CA and the founder's data directory, which [`Cluster::data`] names; no
-    /// server yet. All locations are started with the arguments `more`.
+    /// server yet. All locations are started with the arguments `more`, and are reached through proxies
+    /// under `conditions`, or directly.
     ///
     /// # Errors
     /// If the program is not built, or refuses.
     pub fn found(
         directory: PathBuf,
-        conditions: Conditions,
+        conditions: Option<Conditions>,
         more: &[&str],
     ) -> Result<Cluster, Failure> {
         let founder = Location::new(directory.join("0"), conditions)?;

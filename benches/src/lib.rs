@@ -15,6 +15,7 @@ use std::{
 pub mod accuracy;
 pub mod cluster;
 pub mod converge;
+pub mod cores;
 pub mod data;
 pub mod distribution;
 pub mod fill;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -82,7 +82,17 @@ impl Redis {
     /// # Errors
     /// If it is refused.
     pub fn connect(&self) -> io::Result<Connection> {
-        Ok(Connection(BufReader::new(UnixStream::connect(&self.socket)?)))
+        Ok(Connection(BufReader::new(Box::new(UnixStream::connect(&self.socket)?))))
+    }
+
+    /// A connection over loopback, beside another side's that has no other.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn connect_by_tcp(&self) -> io::Result<Connection> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection(BufReader::new(Box::new(stream))))
     }
 
     /// Fills it as [`crate::fill::put_all`] does a store.
@@ -111,8 +121,14 @@ impl Drop for Redis {
     }
 }
 
+/// A stream of either kind.
+trait Stream: io::Read + io::Write + Send {}
+
+impl Stream for UnixStream {}
+impl Stream for TcpStream {}
+
 /// A connection that waits for each answer.
-pub struct Connection(BufReader<UnixStream>);
+pub struct Connection(BufReader<Box<dyn Stream>>);
 
 impl Connection {
     /// Sets a key; durable when this returns.

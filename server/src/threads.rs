@@ -4,8 +4,7 @@ use std::{io, num::NonZeroUsize, thread};
 
 use tokio::runtime::{self, Runtime};
 
-/// Threads for what blocks: reads of many keys, and of large values. More would not make the disk
-/// faster.
+/// Threads for what blocks: lists, bulk gets, opening and closing. More would not make the disk faster.
 const BLOCKING: usize = 32;
 
 /// How many threads serve connections and links where nothing else is said: as many as half of the
@@ -14,8 +13,11 @@ const BLOCKING: usize = 32;
 /// who asks (benches/README.md has the figures). The store commits on a thread of its own.
 #[must_use]
 pub fn default() -> NonZeroUsize {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN)
+    half_of(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
+fn half_of(cores: NonZeroUsize) -> NonZeroUsize {
+    NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The runtime of a server with so many threads.
@@ -28,4 +30,17 @@ pub fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
         .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_cores_serve_and_at_least_one() {
+        for (cores, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
+            let cores = NonZeroUsize::new(cores).unwrap();
+            assert_eq!(half_of(cores).get(), expected, "{cores} cores");
+        }
+    }
 }

@@ -9,7 +9,6 @@ use kv_core::{
     env::{Environment as _, SystemEnvironment},
 };
 use kv_replicate::{Event, How, ToApply, Work, storage::Storage};
-use waypost_link_tests::Conditions;
 
 use super::{VALUE_BYTES, verdict};
 use crate::{Failure, cluster::Cluster, data, fill, meter};
@@ -26,7 +25,7 @@ const SYNC: Duration = Duration::from_millis(30);
 /// # Errors
 /// If a server or a store fails.
 pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.join("c"), Conditions::default(), &[CACHE.0])?;
+    let mut cluster = Cluster::found(directory.join("c"), None, &[CACHE.0])?;
     let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(cluster.data())?;
     let namespace = store.create_namespace("bench")?;
     fill::put_all(&store, namespace.id, entries, VALUE_BYTES)?;

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Result<(), Failure> {
     let bits_per_second = NonZeroU64::new(megabits * 1_000_000);
     let conditions = Conditions { bits_per_second, ..Conditions::delayed(delay) };
-    let mut cluster = Cluster::found(directory.to_owned(), conditions, &[])?;
+    let mut cluster = Cluster::found(directory.to_owned(), Some(conditions), &[])?;
     cluster.start()?;
     cluster.join()?;
     let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };

@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// If a server fails.
 pub fn delayed(directory: &Path, delay: Duration, writes: u64) -> Result<(), Failure> {
-    let measured = between_two(directory, delay, writes)?;
+    let measured = between_two(directory, Some(Conditions::delayed(delay)), writes)?;
     let beyond = |percent| measured.percentile(percent).saturating_sub(delay);
     let (median, high) = (beyond(50), beyond(99));
     println!("\nacknowledged here, read there: {delay:?} one way; load {}\n", meter::load());
@@ -40,7 +40,7 @@ pub fn loopback(directory: &Path, rounds: u64, writes: u64) -> Result<(), Failur
     let mut ratios = Vec::new();
     let mut highs = Vec::new();
     for round in 0..rounds {
-        let ours = between_two(&directory.join(format!("ours-{round}")), Duration::ZERO, writes)?;
+        let ours = between_two(&directory.join(format!("ours-{round}")), None, writes)?;
         println!("| ours | {} |", ours.row());
         highs.push(ours.percentile(99));
         if let Some(redis) = redis(&directory.join(format!("redis-{round}")), writes)? {
@@ -59,8 +59,12 @@ pub fn loopback(directory: &Path, rounds: u64, writes: u64) -> Result<(), Failur
     Ok(())
 }
 
-fn between_two(directory: &Path, delay: Duration, writes: u64) -> Result<Delays, Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), Conditions::delayed(delay), &[])?;
+fn between_two(
+    directory: &Path,
+    conditions: Option<Conditions>,
+    writes: u64,
+) -> Result<Delays, Failure> {
+    let mut cluster = Cluster::found(directory.to_owned(), conditions, &[])?;
     cluster.start()?;
     cluster.join()?;
     let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
@@ -72,8 +76,8 @@ fn between_two(directory: &Path, delay: Duration, writes: u64) -> Result<Delays,
 fn redis(directory: &Path, writes: u64) -> Result<Option<Delays>, Failure> {
     let Some(primary) = Redis::start(&directory.join("primary"))? else { return Ok(None) };
     let replica = primary.replica(&directory.join("replica"))?;
-    delays(primary.connect()?, replica.connect()?, 1..=20, PAUSE)?;
-    let mut reader = replica.connect()?;
+    delays(primary.connect_by_tcp()?, replica.connect_by_tcp()?, 1..=20, PAUSE)?;
+    let mut reader = replica.connect_by_tcp()?;
     reader.read()?;
-    delays(primary.connect()?, reader, 21..=20 + writes, PAUSE).map(Some)
+    delays(primary.connect_by_tcp()?, reader, 21..=20 + writes, PAUSE).map(Some)
 }

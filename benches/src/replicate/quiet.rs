@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// If a server fails.
 pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), Conditions::default(), &[])?;
+    let mut cluster = Cluster::found(directory.to_owned(), Some(Conditions::default()), &[])?;
     cluster.start()?;
     cluster.join()?;
     // What joining still says.
@@ -50,7 +50,7 @@ pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
 /// # Errors
 /// If a server fails.
 pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), Conditions::default(), &[])?;
+    let mut cluster = Cluster::found(directory.to_owned(), Some(Conditions::default()), &[])?;
     cluster.start()?;
     println!("\nidle locations, watched for {lasting:?}; load {}\n", meter::load());
     println!(
@@ -89,7 +89,7 @@ pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Fa
 /// If a server fails.
 pub fn dead(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     let more = ["--cache=64MiB"];
-    let mut cluster = Cluster::found(directory.to_owned(), Conditions::default(), &more)?;
+    let mut cluster = Cluster::found(directory.to_owned(), Some(Conditions::default()), &more)?;
     cluster.start()?;
     cluster.join()?;
     cluster.join()?;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use kv_core::env::{Environment as _, SystemEnvironment};
-use waypost_link_tests::Conditions;
 
 use super::{Door, VALUE_BYTES, verdict};
 use crate::{
     Failure,
     cluster::{Cluster, Location},
+    cores::Cores,
     data,
     meter::Stopwatch,
     rounds::{CPU, RATE, Sample, Side, Target, alternate},
@@ -25,18 +25,40 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at the lag.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Three locations of which one is written to, beside one that is alone.
+/// Three locations of which one is written to, beside one that is alone: first where the two others have
+/// cores of their own, as they have elsewhere; then where all share the machine's.
 ///
 /// # Errors
 /// If a server fails.
 pub fn run(directory: &Path, rounds: u64, lasting: Duration) -> Result<(), Failure> {
-    let here = Conditions::default();
-    let mut alone = Cluster::found(directory.join("alone"), here, &[])?;
-    alone.start()?;
-    let mut three = Cluster::found(directory.join("three"), here, &[])?;
-    three.start()?;
-    three.join()?;
-    three.join()?;
+    match Cores::halves()? {
+        None => println!("the others can't have cores of their own: there is one core"),
+        Some(cores) => {
+            println!(
+                "\nwho writes and who is written to on half of the cores, the two others on the rest"
+            );
+            measure(&directory.join("apart"), &cores, rounds, lasting)?;
+        }
+    }
+    println!("\nall on all cores");
+    measure(&directory.join("shared"), &Cores::shared()?, rounds, lasting)
+}
+
+fn measure(directory: &Path, cores: &Cores, rounds: u64, lasting: Duration) -> Result<(), Failure> {
+    let mut alone = Cluster::found(directory.join("alone"), None, &[])?;
+    let mut three = Cluster::found(directory.join("three"), None, &[])?;
+    cores.on(0, || {
+        alone.start()?;
+        three.start()
+    })?;
+    cores.on(1, || {
+        three.join()?;
+        three.join()
+    })?;
+    cores.on(0, || write(&alone, &three, rounds, lasting))
+}
+
+fn write(alone: &Cluster, three: &Cluster, rounds: u64, lasting: Duration) -> Result<(), Failure> {
     let mut lags = Vec::new();
     let sides = vec![
         Side::new("one of three", |round| {

@@ -218,6 +218,57 @@ mod tests {
         }
     }
 
+    /// What comes of bytes that come in two parts: they and whether a head was framed twice.
+    fn in_two(bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
+        let (mut heads, mut bytes) = (Heads::default(), bytes.to_vec());
+        let (first, second) = bytes.split_at_mut(cut);
+        let is_told = heads.mask(first, 0) | heads.mask(second, 0);
+        (bytes, is_told)
+    }
+
+    /// The same, byte by byte.
+    fn one_by_one(bytes: &[u8]) -> (Vec<u8>, bool) {
+        let (mut heads, mut bytes) = (Heads::default(), bytes.to_vec());
+        let mut is_told = false;
+        bytes.chunks_mut(1).for_each(|byte| is_told |= heads.mask(byte, 0));
+        (bytes, is_told)
+    }
+
+    #[test]
+    fn whole_lines_and_single_bytes_are_looked_through_alike() {
+        const PARTS: [&[u8]; 11] = [
+            b"Cf-Kv-Metadata:",
+            b"cf-kv-meta",
+            b"content-length: 5",
+            b"Content-Length:",
+            b"transfer-encoding:x",
+            b"\x7f",
+            b"\xf8",
+            b"\r",
+            b"\n",
+            b"\r\n",
+            b":a",
+        ];
+        let (mut masked, mut told) = (0, 0);
+        for number in 0..PARTS.len().pow(4) {
+            let parts = (0..4).map(|place| PARTS[number / PARTS.len().pow(place) % PARTS.len()]);
+            let parts = parts.collect::<Vec<_>>().concat();
+            let bytes = [b"GET /\r\n", parts.as_slice(), b"\r\n\r\n"].concat();
+            let expected = one_by_one(&bytes);
+            for cut in 0..=bytes.len() {
+                assert_eq!(
+                    in_two(&bytes, cut),
+                    expected,
+                    "{:?} cut at {cut}",
+                    bytes.escape_ascii()
+                );
+            }
+            masked += usize::from(expected.0 != bytes);
+            told += usize::from(expected.1);
+        }
+        assert!(masked > 0 && told > 0, "some are to be masked, and some are framed twice");
+    }
+
     #[test]
     fn a_new_head_begins_when_the_parser_has_taken_the_one_before() {
         let mut heads = Heads::default();

@@ -1,6 +1,5 @@
-//! A location, its store in memory, and two peers of which one says anything in well-formed messages,
-//! also those that answer what it asked: nothing panics, what waits is bounded, and no vector counts a
-//! write of its own that it did not make.
+//! A location, its store in memory, and two peers that say anything, also as answers to what it asked:
+//! nothing panics, what waits is bounded, and no vector counts a write of its own that it did not make.
 #![no_main]
 
 use std::{sync::LazyLock, time::Duration};
@@ -17,8 +16,8 @@ const OUR_BOOT: u64 = 1;
 const PEER_BOOT: u64 = 2;
 const WALL_MS: u64 = 1_700_000_000_000;
 
-/// More than it holds of what two peers may send at once: a bound on rings, pages and what waits.
-const MOST_BYTES: usize = 16 << 20;
+/// More than a ring, the pages of a burst, the vectors of two sessions and what an input brings.
+const MOST_BYTES: usize = 2 << 20;
 
 /// How many messages it may say before it has heard anything new.
 const MOST_MESSAGES: usize = 4096;
@@ -46,7 +45,6 @@ enum Peer {
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Origin {
-    Ours,
     Of(Peer),
     Any(u8),
 }
@@ -210,7 +208,6 @@ impl Location {
     /// What a peer says that it has.
     fn heads(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
         let origin = match origin {
-            Origin::Ours => self.own[0],
             Origin::Of(peer) => peer.origins()[0],
             Origin::Any(n) => OriginId([n; 16]),
         };

@@ -181,6 +181,15 @@ fn a_burst_whose_commit_failed_after_the_one_before_was_made_comes_again_alone()
 }
 
 #[test]
+fn a_burst_whose_commit_failed_comes_again_also_if_the_next_one_was_made_before() {
+    let mut receiver = Receiver::new();
+    let [first, second] = receiver.two_under_way();
+    receiver.committed(second, true);
+    receiver.committed(first, false);
+    assert_eq!(receiver.pull().after, None);
+}
+
+#[test]
 fn nothing_is_adopted_before_both_commits_are_made() {
     let mut receiver = Receiver::new();
     let [first, second] = receiver.two_under_way();
