@@ -125,7 +125,7 @@ fn no_titles_in_the_environment_mean_no_namespaces() {
 /// The threads that the runtime has, those for what blocks included.
 #[cfg(target_os = "linux")]
 fn runtime_threads(server: &Server) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the process is there");
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with("tokio-")).count()
 }
