@@ -40,11 +40,11 @@ impl Cores {
     ///
     /// # Errors
     /// If the system does not let it, or the work fails.
-    pub fn on(
+    pub fn on<T>(
         &self,
         half: usize,
-        work: impl FnOnce() -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         if let Some(halves) = &self.halves {
             sched_setaffinity(None, &halves[half])?;
         }

@@ -11,7 +11,7 @@ use std::{
 use kv_core::env::{Environment as _, SystemEnvironment};
 use waypost_tests::http::Connection;
 
-use crate::{Failure, cluster::Location, data, redis};
+use crate::{Failure, cluster::Location, cores::Cores, data, redis};
 
 pub mod bootstrap;
 pub mod large;
@@ -124,12 +124,14 @@ impl Delays {
     }
 }
 
-/// Writes so many values with a pause after each, and reads all the time elsewhere: how long after its
-/// acknowledgement each is there. None counts as less than nothing.
+/// Writes so many values with a pause after each, and reads all the time elsewhere, on the other half of
+/// the cores if they are halved: how long after its acknowledgement each is there. None counts as less
+/// than nothing.
 ///
 /// # Errors
 /// If a write or a read fails.
 pub fn delays(
+    cores: &Cores,
     mut writer: impl Write,
     mut reader: impl Read,
     numbers: std::ops::RangeInclusive<u64>,
@@ -141,29 +143,34 @@ pub fn delays(
     let mut acknowledged = Vec::new();
     let last = *numbers.end();
     std::thread::scope(|scope| {
-        let reading = scope.spawn(|| -> Result<(), Failure> {
-            let mut known = 0;
-            while known < last {
-                if has_failed.load(Ordering::Relaxed) {
-                    return Err("a write failed".into());
+        let reading = scope.spawn(|| {
+            cores.on(1, || {
+                let mut known = 0;
+                while known < last {
+                    if has_failed.load(Ordering::Relaxed) {
+                        return Err("a write failed".into());
+                    }
+                    let value = reader.read()?;
+                    let now = clock.monotonic();
+                    let number = value.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+                    if number > known {
+                        known = number;
+                        seen.lock().map_err(|_panic| "a reader panicked")?.push((number, now));
+                    }
                 }
-                let value = reader.read()?;
-                let now = clock.monotonic();
-                let number = value.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
-                if number > known {
-                    known = number;
-                    seen.lock().map_err(|_panic| "a reader panicked")?.push((number, now));
-                }
+                Ok(())
+            })
+        });
+        cores.on(0, || {
+            for number in numbers {
+                std::thread::sleep(pause);
+                let written = writer.write(&data::value(number, VALUE_BYTES));
+                has_failed.store(written.is_err(), Ordering::Relaxed);
+                written?;
+                acknowledged.push((number, clock.monotonic()));
             }
             Ok(())
-        });
-        for number in numbers {
-            std::thread::sleep(pause);
-            let written = writer.write(&data::value(number, VALUE_BYTES));
-            has_failed.store(written.is_err(), Ordering::Relaxed);
-            written?;
-            acknowledged.push((number, clock.monotonic()));
-        }
+        })?;
         reading.join().map_err(|_panic| "a reader panicked")?
     })?;
     let seen = seen.into_inner().map_err(|_panic| "a reader panicked")?;

@@ -10,7 +10,7 @@ use std::{
 use waypost_link_tests::Conditions;
 
 use super::{Door, delays, verdict};
-use crate::{Failure, cluster::Cluster, data, meter};
+use crate::{Failure, cluster::Cluster, cores::Cores, data, meter};
 
 /// The largest value there is.
 const LARGE_BYTES: usize = 25 << 20;
@@ -27,9 +27,10 @@ pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Res
     let mut cluster = Cluster::found(directory.to_owned(), Some(conditions), &[])?;
     cluster.start()?;
     cluster.join()?;
+    let cores = Cores::shared()?;
     let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
-    delays(Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
-    let alone = delays(Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)?;
+    delays(&cores, Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
+    let alone = delays(&cores, Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)?;
 
     let (is_over, gone_over) = (AtomicBool::new(false), AtomicU64::new(0));
     let beside = std::thread::scope(|scope| {
@@ -49,7 +50,7 @@ pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Res
             }
             Ok(())
         });
-        let small = delays(Door::to(here)?, Door::to(there)?, 1001..=1000 + writes, PAUSE);
+        let small = delays(&cores, Door::to(here)?, Door::to(there)?, 1001..=1000 + writes, PAUSE);
         is_over.store(true, Ordering::Relaxed);
         large.join().map_err(|_panic| "a writer panicked")??;
         small

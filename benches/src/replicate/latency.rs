@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use waypost_link_tests::Conditions;
 
 use super::{Delays, Door, Read as _, delays, verdict};
-use crate::{Failure, cluster::Cluster, meter, redis::Redis};
+use crate::{Failure, cluster::Cluster, cores::Cores, meter, redis::Redis};
 
 /// A pause after each write: light load.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -15,7 +15,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// If a server fails.
 pub fn delayed(directory: &Path, delay: Duration, writes: u64) -> Result<(), Failure> {
-    let measured = between_two(directory, Some(Conditions::delayed(delay)), writes)?;
+    let (delayed, cores) = (Conditions::delayed(delay), Cores::shared()?);
+    let measured = between_two(directory, Some(delayed), &cores, writes)?;
     let beyond = |percent| measured.percentile(percent).saturating_sub(delay);
     let (median, high) = (beyond(50), beyond(99));
     println!("\nacknowledged here, read there: {delay:?} one way; load {}\n", meter::load());
@@ -30,20 +31,34 @@ pub fn delayed(directory: &Path, delay: Duration, writes: u64) -> Result<(), Fai
     Ok(())
 }
 
-/// Two locations on loopback, and Redis with a replica.
+/// Two locations on loopback, and Redis with a replica: first where each end, with who asks there, has
+/// cores of its own, as it has elsewhere; then where all share the machine's.
 ///
 /// # Errors
 /// If a server fails.
 pub fn loopback(directory: &Path, rounds: u64, writes: u64) -> Result<(), Failure> {
+    let shared = Cores::shared()?;
+    match Cores::halves()? {
+        None => println!("the ends can't have cores of their own: there is one core"),
+        Some(cores) => {
+            println!("\neach end, with who asks there, on half of the cores");
+            compare(&directory.join("apart"), &cores, rounds, writes)?;
+        }
+    }
+    println!("\nall on all cores");
+    compare(&directory.join("shared"), &shared, rounds, writes)
+}
+
+fn compare(directory: &Path, cores: &Cores, rounds: u64, writes: u64) -> Result<(), Failure> {
     println!("\nacknowledged here, read there: loopback; load {}\n", meter::load());
     println!("| | p50 ms | p99 ms | most ms |\n|---|---|---|---|");
     let mut ratios = Vec::new();
     let mut highs = Vec::new();
     for round in 0..rounds {
-        let ours = between_two(&directory.join(format!("ours-{round}")), None, writes)?;
+        let ours = between_two(&directory.join(format!("ours-{round}")), None, cores, writes)?;
         println!("| ours | {} |", ours.row());
         highs.push(ours.percentile(99));
-        if let Some(redis) = redis(&directory.join(format!("redis-{round}")), writes)? {
+        if let Some(redis) = redis(&directory.join(format!("redis-{round}")), cores, writes)? {
             println!("| Redis | {} |", redis.row());
             let [ours, redis] = [ours, redis].map(|one| one.percentile(50).as_secs_f64());
             ratios.push(ours / redis);
@@ -62,22 +77,24 @@ pub fn loopback(directory: &Path, rounds: u64, writes: u64) -> Result<(), Failur
 fn between_two(
     directory: &Path,
     conditions: Option<Conditions>,
+    cores: &Cores,
     writes: u64,
 ) -> Result<Delays, Failure> {
     let mut cluster = Cluster::found(directory.to_owned(), conditions, &[])?;
-    cluster.start()?;
-    cluster.join()?;
+    cores.on(0, || cluster.start())?;
+    cores.on(1, || cluster.join())?;
     let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
     // The first ones find cold caches.
-    delays(Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
-    delays(Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)
+    delays(cores, Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
+    delays(cores, Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)
 }
 
-fn redis(directory: &Path, writes: u64) -> Result<Option<Delays>, Failure> {
-    let Some(primary) = Redis::start(&directory.join("primary"))? else { return Ok(None) };
-    let replica = primary.replica(&directory.join("replica"))?;
-    delays(primary.connect_by_tcp()?, replica.connect_by_tcp()?, 1..=20, PAUSE)?;
+fn redis(directory: &Path, cores: &Cores, writes: u64) -> Result<Option<Delays>, Failure> {
+    let primary = cores.on(0, || Redis::start(&directory.join("primary")))?;
+    let Some(primary) = primary else { return Ok(None) };
+    let replica = cores.on(1, || primary.replica(&directory.join("replica")))?;
+    delays(cores, primary.connect_by_tcp()?, replica.connect_by_tcp()?, 1..=20, PAUSE)?;
     let mut reader = replica.connect_by_tcp()?;
     reader.read()?;
-    delays(primary.connect_by_tcp()?, reader, 21..=20 + writes, PAUSE).map(Some)
+    delays(cores, primary.connect_by_tcp()?, reader, 21..=20 + writes, PAUSE).map(Some)
 }
