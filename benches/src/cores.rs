@@ -5,7 +5,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Failure;
 
-/// The cores of this machine: all of them for all, or in two halves.
+/// The cores of this machine: all of them for all, or in two halves, the first for one end, with who
+/// asks there, and the second for the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Cores {
     all: CpuSet,
@@ -22,10 +23,7 @@ impl Cores {
     }
 
     /// In two halves; none if there is only one.
-    ///
-    /// # Errors
-    /// If the system does not say which there are.
-    pub fn halves() -> Result<Option<Cores>, Failure> {
+    fn halves() -> Result<Option<Cores>, Failure> {
         let all = sched_getaffinity(None)?;
         let count = usize::try_from(all.count())?;
         let mut halves = [CpuSet::new(), CpuSet::new()];
@@ -34,6 +32,27 @@ impl Cores {
             halves[usize::from(place >= count / 2)].set(core);
         }
         Ok((count > 1).then_some(Cores { all, halves: Some(halves) }))
+    }
+
+    /// Measures with halved cores, as each end has its own elsewhere; then with shared ones. The name is
+    /// for a directory.
+    ///
+    /// # Errors
+    /// If the system does not say which cores there are, or a measurement fails.
+    pub fn apart_and_shared(
+        mut measure: impl FnMut(&'static str, &Cores) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match Cores::halves()? {
+            None => println!("\nthe ends can't have cores of their own: there is one core"),
+            Some(cores) => {
+                println!(
+                    "\none end, with who asks there, on half of the cores, the rest on the others"
+                );
+                measure("apart", &cores)?;
+            }
+        }
+        println!("\nall on all cores");
+        measure("shared", &Cores::shared()?)
     }
 
     /// Does some work so that whatever it starts has one half of the cores, 0 or 1, if they are halved.

@@ -1,6 +1,11 @@
 //! The threads of a server.
 
-use std::{io, num::NonZeroUsize, thread};
+use std::{
+    io,
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use tokio::runtime::{self, Runtime};
 
@@ -20,16 +25,50 @@ fn half_of(cores: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// Why there is no runtime. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The system does not let the process have so many threads.
+    #[error(
+        "can't start {threads} threads: {source}; say fewer with --threads, or raise the system's limits \
+         (ulimit -u, ulimit -v)"
+    )]
+    Threads {
+        /// How many were asked for.
+        threads: NonZeroUsize,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system has no files left, say.
+    #[error("can't watch connections: {0}")]
+    System(#[from] io::Error),
+}
+
 /// The runtime of a server with so many threads.
 ///
 /// # Errors
-/// If the system has no threads or files left.
-pub fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
-    runtime::Builder::new_multi_thread()
+/// See [`RuntimeError`].
+pub fn runtime(threads: NonZeroUsize) -> Result<Runtime, RuntimeError> {
+    try_to_start(threads).map_err(|source| RuntimeError::Threads { threads, source })?;
+    let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(threads.get())
         .max_blocking_threads(BLOCKING)
         .enable_all()
-        .build()
+        .build()?;
+    Ok(runtime)
+}
+
+/// Starts so many threads at once, which end again: tokio panics where it can't have one.
+fn try_to_start(threads: NonZeroUsize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let _shut = gate.lock();
+        (0..threads.get()).try_for_each(|_| {
+            let passing = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            thread::Builder::new().spawn_scoped(scope, passing).map(drop)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -37,16 +37,7 @@ pub fn delayed(directory: &Path, delay: Duration, writes: u64) -> Result<(), Fai
 /// # Errors
 /// If a server fails.
 pub fn loopback(directory: &Path, rounds: u64, writes: u64) -> Result<(), Failure> {
-    let shared = Cores::shared()?;
-    match Cores::halves()? {
-        None => println!("the ends can't have cores of their own: there is one core"),
-        Some(cores) => {
-            println!("\neach end, with who asks there, on half of the cores");
-            compare(&directory.join("apart"), &cores, rounds, writes)?;
-        }
-    }
-    println!("\nall on all cores");
-    compare(&directory.join("shared"), &shared, rounds, writes)
+    Cores::apart_and_shared(|name, cores| compare(&directory.join(name), cores, rounds, writes))
 }
 
 fn compare(directory: &Path, cores: &Cores, rounds: u64, writes: u64) -> Result<(), Failure> {

@@ -31,17 +31,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # Errors
 /// If a server fails.
 pub fn run(directory: &Path, rounds: u64, lasting: Duration) -> Result<(), Failure> {
-    match Cores::halves()? {
-        None => println!("the others can't have cores of their own: there is one core"),
-        Some(cores) => {
-            println!(
-                "\nwho writes and who is written to on half of the cores, the two others on the rest"
-            );
-            measure(&directory.join("apart"), &cores, rounds, lasting)?;
-        }
-    }
-    println!("\nall on all cores");
-    measure(&directory.join("shared"), &Cores::shared()?, rounds, lasting)
+    Cores::apart_and_shared(|name, cores| measure(&directory.join(name), cores, rounds, lasting))
 }
 
 fn measure(directory: &Path, cores: &Cores, rounds: u64, lasting: Duration) -> Result<(), Failure> {

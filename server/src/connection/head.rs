@@ -114,12 +114,12 @@ impl Heads {
             let (line, more) = rest.split_at_mut(whole.unwrap_or(rest.len()));
             rest = more;
             let is_end = match self.line {
-                Line::Start if whole.is_some() => self.line(line),
+                Line::Start if whole.is_some() => self.look_at_line(line),
                 Line::Other if whole.is_some() => {
                     self.line = Line::Start;
                     false
                 }
-                _ => self.bytes(line),
+                _ => self.look_at_bytes(line),
             };
             if is_end {
                 return self.end(requests);
@@ -129,7 +129,7 @@ impl Heads {
     }
 
     /// Looks through a whole line, as nearly all come; returns whether the head ends with it.
-    fn line(&mut self, line: &mut [u8]) -> bool {
+    fn look_at_line(&mut self, line: &mut [u8]) -> bool {
         if matches!(line, [b'\n'] | [b'\r', b'\n']) {
             return true;
         }
@@ -137,27 +137,27 @@ impl Heads {
             line.get(..name.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(name))
         });
         if let Some((name, header)) = header {
-            line[name.len() - 1..].iter_mut().for_each(|byte| self.value(*header, byte));
+            line[name.len() - 1..].iter_mut().for_each(|byte| self.look_at_value(*header, byte));
         }
         false
     }
 
     /// Looks through a part of a line byte by byte; returns whether the head ends with it.
-    fn bytes(&mut self, part: &mut [u8]) -> bool {
+    fn look_at_bytes(&mut self, part: &mut [u8]) -> bool {
         for byte in part {
             match self.line.after(*byte) {
                 Some(line) => self.line = line,
                 None => return true,
             }
             if let Line::Value(header) = self.line {
-                self.value(header, byte);
+                self.look_at_value(header, byte);
             }
         }
         false
     }
 
     /// Looks at one byte of the value of a header that is looked for, the colon before it included.
-    fn value(&mut self, header: Header, byte: &mut u8) {
+    fn look_at_value(&mut self, header: Header, byte: &mut u8) {
         match (header, *byte) {
             (Header::Metadata, DEL) => *byte = DEL_MASK,
             // The client's own: it is refused as any other that is no text.

@@ -144,6 +144,20 @@ fn as_many_threads_serve_as_are_asked_for() {
     fails(&["serve", "--threads", "0"], "1 to 1024");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn more_threads_than_the_system_allows_are_told() {
+    let limited = "ulimit -v 1000000; exec \"$0\" serve --listen 127.0.0.1:0 --threads 1024";
+    let directory = TempDir::new().unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_waypost"), "--data"]).arg(directory.path());
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("waypost: can't start 1024 threads: "), "{error}");
+    assert!(error.contains("fewer with --threads") && error.lines().count() == 1, "{error}");
+}
+
 #[test]
 fn an_address_in_use_is_told() {
     let server = Server::start(&[]);

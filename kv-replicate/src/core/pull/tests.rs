@@ -162,31 +162,30 @@ impl Receiver {
     }
 }
 
+/// Where the session goes on when the commits of the first and the second burst are made, or fail, in
+/// this order.
+fn goes_on_after(commits: [(usize, bool); 2]) -> Option<Dot> {
+    let mut receiver = Receiver::new();
+    let under_way = receiver.two_under_way();
+    for (burst, is_made) in commits {
+        receiver.committed(under_way[burst], is_made);
+    }
+    receiver.pull().after
+}
+
 #[test]
 fn a_burst_whose_commit_failed_comes_again_also_if_the_next_one_is_here() {
-    let mut receiver = Receiver::new();
-    let [first, second] = receiver.two_under_way();
-    receiver.committed(first, false);
-    receiver.committed(second, true);
-    assert_eq!(receiver.pull().after, None);
+    assert_eq!(goes_on_after([(0, false), (1, true)]), None);
 }
 
 #[test]
 fn a_burst_whose_commit_failed_after_the_one_before_was_made_comes_again_alone() {
-    let mut receiver = Receiver::new();
-    let [first, second] = receiver.two_under_way();
-    receiver.committed(first, true);
-    receiver.committed(second, false);
-    assert_eq!(receiver.pull().after, Some(dot(2)));
+    assert_eq!(goes_on_after([(0, true), (1, false)]), Some(dot(2)));
 }
 
 #[test]
 fn a_burst_whose_commit_failed_comes_again_also_if_the_next_one_was_made_before() {
-    let mut receiver = Receiver::new();
-    let [first, second] = receiver.two_under_way();
-    receiver.committed(second, true);
-    receiver.committed(first, false);
-    assert_eq!(receiver.pull().after, None);
+    assert_eq!(goes_on_after([(1, true), (0, false)]), None);
 }
 
 #[test]
