@@ -120,7 +120,7 @@ impl<'a> Query<'a> {
     pub fn get(self, name: &str) -> Option<Cow<'a, [u8]>> {
         self.0.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name || *form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
+            (*form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
         })
     }
 
@@ -264,5 +264,13 @@ mod tests {
             assert_eq!(query.text(name).as_deref(), value, "{name}");
         }
         assert_eq!(query.get("f").as_deref(), Some(&b"\xff"[..]));
+    }
+
+    #[test]
+    fn a_parameters_name_is_what_it_decodes_to_and_not_how_it_is_spelled() {
+        let query = Query("%32=a&x+y=b&%2532=c&x%2By=d");
+        for (name, value) in [("2", "a"), ("x y", "b"), ("%32", "c"), ("x+y", "d")] {
+            assert_eq!(query.text(name).as_deref(), Some(value), "{name}");
+        }
     }
 }
