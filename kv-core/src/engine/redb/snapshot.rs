@@ -2,11 +2,11 @@
 
 use std::{
     ops::{Bound, ControlFlow, RangeBounds},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
-use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase};
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::{
     failed, failed_read,
@@ -22,25 +22,37 @@ use crate::{
 #[derive(Clone)]
 pub struct RedbSnapshot(Arc<View>);
 
+type OpenTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 struct View {
     gate: Arc<Gate>,
-    tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    transaction: ReadTransaction,
+    /// Each from when it is first read. A view is taken after each commit, and to open all tables would
+    /// take longer than a small commit does.
+    tables: [OnceLock<OpenTable>; Table::ALL.len()],
     commit: CommitNo,
 }
 
 pub(super) fn view(database: &Database, gate: &Arc<Gate>) -> Result<RedbSnapshot, EngineError> {
     let transaction = database.begin_read().map_err(failed)?;
-    let tables = Table::ALL
-        .iter()
-        .map(|table| transaction.open_table(definition(*table)).map_err(failed))
-        .collect::<Result<Vec<_>, _>>()?;
-    let commit = match tables[0].get(COMMIT_ROW).map_err(failed_read)? {
-        None => 0,
-        Some(row) => {
-            u64::from_be_bytes(row.value().try_into().map_err(|_length| corrupt_commit())?)
+    let tables = std::array::from_fn(|_| OnceLock::new());
+    let mut view = View { gate: Arc::clone(gate), transaction, tables, commit: 0 };
+    if let Some(row) = view.table(Table::Meta)?.get(COMMIT_ROW).map_err(failed_read)? {
+        view.commit =
+            u64::from_be_bytes(row.value().try_into().map_err(|_length| corrupt_commit())?);
+    }
+    Ok(RedbSnapshot(Arc::new(view)))
+}
+
+impl View {
+    fn table(&self, table: Table) -> Result<&OpenTable, EngineError> {
+        let place = &self.tables[usize::from(table.number())];
+        if let Some(open) = place.get() {
+            return Ok(open);
         }
-    };
-    Ok(RedbSnapshot(Arc::new(View { gate: Arc::clone(gate), tables, commit })))
+        let open = self.transaction.open_table(definition(table)).map_err(failed)?;
+        Ok(place.get_or_init(|| open))
+    }
 }
 
 fn corrupt_commit() -> EngineError {
@@ -53,8 +65,8 @@ impl RedbSnapshot {
         self.0.commit
     }
 
-    fn table(&self, table: Table) -> &ReadOnlyTable<&'static [u8], &'static [u8]> {
-        &self.0.tables[usize::from(table.number())]
+    fn table(&self, table: Table) -> Result<&OpenTable, EngineError> {
+        self.0.table(table)
     }
 
     /// Calls redb on this view. An engine that was given up is closed, too, but a newer view can be
@@ -70,7 +82,7 @@ impl RedbSnapshot {
 impl Snapshot for RedbSnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         self.read(|| {
-            let row = self.table(table).get(key).map_err(failed_read)?;
+            let row = self.table(table)?.get(key).map_err(failed_read)?;
             Ok(row.map(|row| Bytes::copy_from_slice(row.value())))
         })
     }
@@ -82,7 +94,7 @@ impl Snapshot for RedbSnapshot {
         look: &mut dyn FnMut(&[u8]),
     ) -> Result<(), EngineError> {
         self.read(|| {
-            if let Some(row) = self.table(table).get(key).map_err(failed_read)? {
+            if let Some(row) = self.table(table)?.get(key).map_err(failed_read)? {
                 look(row.value());
             }
             Ok(())
@@ -100,7 +112,7 @@ impl Snapshot for RedbSnapshot {
             return Ok(());
         }
         self.read(|| {
-            let mut rows = self.table(table).range::<&[u8]>(bounds).map_err(failed_read)?;
+            let mut rows = self.table(table)?.range::<&[u8]>(bounds).map_err(failed_read)?;
             let mut previous: Option<AccessGuard<'_, &'static [u8]>> = None;
             loop {
                 let next = match order {
