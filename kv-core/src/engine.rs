@@ -52,8 +52,6 @@ pub struct Status {
     pub latest: CommitNo,
     /// The last commit that survives a crash.
     pub durable: CommitNo,
-    /// The size of the engine's file or files.
-    pub bytes: u64,
     /// How often the engine was opened anew after a failure: views from before are of no more use.
     pub reopened: u64,
 }
@@ -125,8 +123,11 @@ pub trait Engine: Send + Sync + 'static {
     /// If the engine is closed or can't be read.
     fn snapshot(&self, seen: Seen) -> Result<Self::Snapshot, EngineError>;
 
-    /// What the engine can do at the moment.
+    /// What the engine can do at the moment. Asks the disk nothing: it is called several times a commit.
     fn status(&self) -> Status;
+
+    /// The size of the engine's file or files; 0 if the disk does not say.
+    fn bytes(&self) -> u64;
 
     /// Does background work for about `budget`; true if there is more. Also tries to recover
     /// from a failure.

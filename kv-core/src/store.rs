@@ -182,6 +182,12 @@ impl Store {
         status
     }
 
+    /// The size of the store's file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.engine.bytes()
+    }
+
     /// How many large bodies wait to be freed.
     #[must_use]
     pub fn bodies_waiting(&self) -> usize {

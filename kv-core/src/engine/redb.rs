@@ -191,9 +191,12 @@ impl Engine for RedbEngine {
             role: state.role.clone(),
             latest: state.latest,
             durable: state.synced,
-            bytes: state.gate.disk.len().unwrap_or(0),
             reopened: state.reopened,
         }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.read_state().gate.disk.len().unwrap_or(0)
     }
 
     fn maintain(&self, _budget: Duration) -> Result<bool, EngineError> {

@@ -49,13 +49,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
         members: view.members(),
         ends: *ends,
     });
-    let status = app.store.status();
     let gauges = Gauges {
         queue_operations: app.writes.under_way(),
         queue_capacity: app.store.queue_capacity(),
-        store_bytes: status.bytes,
+        store_bytes: app.store.bytes(),
         bodies_waiting: app.store.bodies_waiting(),
-        store_role: match status.role {
+        store_role: match app.store.status().role {
             Role::Writer => "writer",
             Role::Waiting(_) => "waiting",
             Role::ReadOnly(_) => "read_only",

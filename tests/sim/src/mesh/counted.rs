@@ -85,6 +85,10 @@ impl<E: Engine> Engine for Counted<E> {
         self.engine.status()
     }
 
+    fn bytes(&self) -> u64 {
+        self.engine.bytes()
+    }
+
     fn maintain(&self, budget: Duration) -> Result<bool, EngineError> {
         self.engine.maintain(budget)
     }
