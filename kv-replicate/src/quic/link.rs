@@ -131,10 +131,11 @@ impl Link {
         tasks: &mut JoinSet<()>,
     ) -> Link {
         let Proven { peer, connection, is_ours, control } = proven;
-        let (senders, receivers): (Vec<_>, Vec<_>) = QUEUE.map(mpsc::channel).into_iter().unzip();
-        let queues = senders.try_into().expect("four channels have four queues");
+        let [control_queue, live, catch_up, body] = QUEUE.map(mpsc::channel);
+        let queues = [control_queue.0, live.0, catch_up.0, body.0];
+        let waiting = [control_queue.1, live.1, catch_up.1, body.1];
         let moving = Moving { peer, number, connection: connection.clone(), inputs, room };
-        tasks.spawn(moving.run(control, receivers, pace.map(Arc::new)));
+        tasks.spawn(moving.run(control, waiting, pace.map(Arc::new)));
         Link { number, connection, is_ours, since, queues }
     }
 
@@ -172,16 +173,11 @@ impl Moving {
     async fn run(
         self,
         (send, receive): (SendStream, RecvStream),
-        queues: Vec<mpsc::Receiver<Bytes>>,
+        queues: [mpsc::Receiver<Bytes>; 4],
         pace: Option<Arc<Pace>>,
     ) {
         let mut tasks = JoinSet::new();
-        let mut control = Some(send);
-        for (channel, queue) in Channel::ALL.into_iter().zip(queues) {
-            let pace = pace.clone().filter(|_| matches!(channel, Channel::CatchUp | Channel::Body));
-            let writing = self.clone().write(channel, control.take(), queue, pace);
-            tasks.spawn(writing);
-        }
+        tasks.spawn(self.clone().write_all(send, queues, pace));
         tasks.spawn(self.clone().read(receive));
         tasks.spawn(self.clone().accept());
         let ended = match tasks.join_next().await {
@@ -194,6 +190,24 @@ impl Moving {
         tasks.shutdown().await;
         let Moving { peer, number, inputs, .. } = self;
         let _over = inputs.send(Input::Down { peer, number, ended }).await;
+    }
+
+    /// Sends what waits in all queues, until one of them ends. It is one task, so that what the core says on
+    /// several channels at once goes out in one packet; no channel waits for another.
+    async fn write_all(
+        self,
+        control: SendStream,
+        queues: [mpsc::Receiver<Bytes>; 4],
+        pace: Option<Arc<Pace>>,
+    ) -> Result<(), Ended> {
+        let [said, live, rows, bodies] = queues;
+        tokio::select! {
+            biased;
+            ended = self.clone().write(Channel::Control, Some(control), said, None) => ended,
+            ended = self.clone().write(Channel::Live, None, live, None) => ended,
+            ended = self.clone().write(Channel::CatchUp, None, rows, pace.clone()) => ended,
+            ended = self.clone().write(Channel::Body, None, bodies, pace) => ended,
+        }
     }
 
     /// Sends what waits in a queue: at once when it is alone, else together with what came meanwhile.

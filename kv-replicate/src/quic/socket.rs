@@ -8,8 +8,8 @@ use std::{
 };
 
 use quinn::{
-    AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime,
-    TransportConfig, VarInt,
+    AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 
 use super::{FAREWELL, GUEST_WINDOW_BYTES, Tuning, tls::Tls};
@@ -83,6 +83,19 @@ fn let_go(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
+/// How many packets QUIC's acknowledgement may wait for, and how long: with quinn's defaults it is sent for
+/// every other packet, and the receiver sends it before it looks at what came.
+const PACKETS_UNACKNOWLEDGED: u32 = 10;
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_millis(5);
+
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config
+        .ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKNOWLEDGED))
+        .max_ack_delay(Some(UNACKNOWLEDGED_FOR));
+    config
+}
+
 /// How packets are sent, and how many bytes may come unread. Congestion control is quinn's default, CUBIC.
 pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
     let mut transport = TransportConfig::default();
@@ -96,6 +109,7 @@ pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(3))
         .datagram_receive_buffer_size(None)
+        .ack_frequency_config(Some(acknowledgements()))
         .enable_segmentation_offload(tuning.segmentation_offload);
     if !tuning.mtu_discovery {
         transport.mtu_discovery_config(None);
