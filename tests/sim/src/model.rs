@@ -139,6 +139,24 @@ impl Model {
             })
     }
 
+    /// Whether a location has dropped a deletion, later than a version, of one who is no member there and
+    /// never was. What strangers brought counts for nobody, so that no vector has it; when who had made
+    /// them members has left, and the closing sessions have brought it to all, it goes like any other.
+    fn was_dropped_for_a_stranger<S: Snapshot>(
+        &self,
+        view: &View<S>,
+        name: &Name,
+        after: Version,
+    ) -> bool {
+        let members = || view.members().iter().flat_map(|member| member.origins);
+        self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
+            row.version() > after
+                && self.mortal.contains(&row.version())
+                && view.collected().covers(row.dot)
+                && members().all(|origin| origin != row.dot.origin)
+        })
+    }
+
     /// How many writes there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -226,6 +244,7 @@ impl Model {
                 None if view.collected().covers(newest.dot)
                     && (newest.content == Content::Deleted || newest.expires_at.is_some()) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
+                None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, and {name:?} is at {now:?}"),
             }
         }
