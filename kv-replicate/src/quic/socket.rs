@@ -83,21 +83,15 @@ fn let_go(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// How many packets QUIC's acknowledgement may wait for, and how long: with quinn's defaults it is sent for
-/// every other packet, and the receiver sends it before it looks at what came.
-const PACKETS_UNACKNOWLEDGED: u32 = 10;
-const UNACKNOWLEDGED_FOR: Duration = Duration::from_millis(5);
-
-fn acknowledgements() -> AckFrequencyConfig {
-    let mut config = AckFrequencyConfig::default();
-    config
-        .ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKNOWLEDGED))
-        .max_ack_delay(Some(UNACKNOWLEDGED_FOR));
-    config
-}
+/// How many packets may come before QUIC acknowledges them at once; fewer wait for 25 ms, its default. By
+/// quinn's own default it is one: then the acknowledgement of a write often goes out before the write is
+/// looked at. (draft-ietf-quic-ack-frequency; more would make a window that losses made small slow to grow.)
+const PACKETS_UNACKNOWLEDGED: u32 = 4;
 
 /// How packets are sent, and how many bytes may come unread. Congestion control is quinn's default, CUBIC.
 pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKNOWLEDGED));
     let mut transport = TransportConfig::default();
     let idle_ms = u32::try_from(tuning.idle.as_millis()).unwrap_or(u32::MAX);
     transport
@@ -109,7 +103,7 @@ pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(3))
         .datagram_receive_buffer_size(None)
-        .ack_frequency_config(Some(acknowledgements()))
+        .ack_frequency_config(Some(acknowledgements))
         .enable_segmentation_offload(tuning.segmentation_offload);
     if !tuning.mtu_discovery {
         transport.mtu_discovery_config(None);

@@ -79,6 +79,7 @@ pub(super) fn open_database(
         transaction.commit().map_err(failed)?;
     }
     let view = view(&database, gate)?;
+    view.open_all()?;
     Ok((database, view))
 }
 

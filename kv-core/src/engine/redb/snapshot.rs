@@ -65,6 +65,11 @@ impl RedbSnapshot {
         self.0.commit
     }
 
+    /// Opens all tables, so that one which is lost is missed when its store is opened, and not later.
+    pub(super) fn open_all(&self) -> Result<(), EngineError> {
+        Table::ALL.into_iter().try_for_each(|table| self.table(table).map(drop))
+    }
+
     fn table(&self, table: Table) -> Result<&OpenTable, EngineError> {
         self.0.table(table)
     }
