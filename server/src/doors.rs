@@ -6,6 +6,7 @@ pub mod limit;
 pub mod namespaces;
 pub mod operations;
 pub mod rls;
+mod urlencoded;
 
 /// A door, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use kv_core::limits::MAX_KEY_BYTES;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
+use crate::doors::urlencoded;
 
 /// The target of a call: a raw path, beginning with `/` or empty, and a raw query.
 ///
@@ -120,7 +121,7 @@ impl<'a> Query<'a> {
     pub fn get(self, name: &str) -> Option<Cow<'a, [u8]>> {
         self.0.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (*form_decode(key) == *name.as_bytes()).then(|| form_decode(value))
+            (*urlencoded::decode(key) == *name.as_bytes()).then(|| urlencoded::decode(value))
         })
     }
 
@@ -143,15 +144,6 @@ impl<'a> Query<'a> {
         self.0 == "urlencoded=true"
             || self.get("urlencoded").is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
     }
-}
-
-/// Decodes a form-encoded name or value: `+` is a space, and a stray `%` is itself.
-fn form_decode(raw: &str) -> Cow<'_, [u8]> {
-    if !raw.contains('+') {
-        return percent_decode_str(raw).into();
-    }
-    let spaced = raw.replace('+', " ");
-    Cow::Owned(percent_decode_str(&spaced).collect())
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use hyper::StatusCode;
-use percent_encoding::percent_decode;
 use ratelimit::LimitError;
 
 use super::ask::{self, Ask};
+use crate::doors::urlencoded;
 
 /// How a caller wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,17 +136,9 @@ fn unknown(name: &str) -> String {
 fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, [u8]>), String>> {
     query.split('&').filter(|part| !part.is_empty()).map(|part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let name = text("a name in the query", decode(name))?;
-        Ok((name, decode(value)))
+        let name = text("a name in the query", urlencoded::decode(name))?;
+        Ok((name, urlencoded::decode(value)))
     })
-}
-
-fn decode(raw: &str) -> Cow<'_, [u8]> {
-    if !raw.contains('+') {
-        return percent_decode(raw.as_bytes()).into();
-    }
-    let spaced = raw.replace('+', " ");
-    Cow::Owned(percent_decode(spaced.as_bytes()).collect())
 }
 
 fn text<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, str>, String> {
