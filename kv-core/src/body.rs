@@ -63,10 +63,9 @@ impl Bodies {
     }
 
     /// Up to `limit` dead bodies that nobody reads; until [`Bodies::freed`], nobody can begin to.
-    /// `ignore_pins` is for the suite that tests the tests.
-    pub(crate) fn condemn(&self, limit: usize, ignore_pins: bool) -> Vec<BodyId> {
+    pub(crate) fn condemn(&self, limit: usize) -> Vec<BodyId> {
         let mut ledger = self.ledger();
-        let is_free = |body: &&BodyId| ignore_pins || !ledger.pins.contains_key(body);
+        let is_free = |body: &&BodyId| !ledger.pins.contains_key(body);
         let free: Vec<_> = ledger.dead.iter().filter(is_free).take(limit).copied().collect();
         for body in &free {
             ledger.dead.remove(body);

@@ -12,7 +12,6 @@ use crate::{
     engine::{Batch, CommitNo, Engine, EngineError, Role, Seen},
     entry::BodyId,
     error::{OpenError, ReadError, WriteError},
-    mutant::{Mutant, is_broken},
     operation::{Operation, Outcome},
     record::Large,
     schema::{self, Table},
@@ -194,9 +193,7 @@ where
             Ok(()) => {
                 self.adopt(changes.state);
                 changes.used.iter().for_each(|ticket| ticket.set_used());
-                if !is_broken(Mutant::LeakBodies) {
-                    changes.freed.iter().for_each(|body| self.bodies.bury(*body));
-                }
+                changes.freed.iter().for_each(|body| self.bodies.bury(*body));
                 Committed { results, needs_sync, writes: changes.writes }
             }
             // Refusals too: what an operation was refused for may be what is lost now.
@@ -242,22 +239,10 @@ where
         if batch.is_empty() {
             return Ok(());
         }
-        let parts = if is_broken(Mutant::SplitCommit) {
-            let mut first = batch;
-            let second = first.split_off(first.len() / 2);
-            vec![first, second]
-        } else {
-            vec![batch]
-        };
-        for part in parts {
-            self.engine
-                .commit(self.last + 1, part)
-                .map_err(|error| self.lost(&ReadError::Engine(error)))?;
-            self.last += 1;
-            if is_broken(Mutant::SplitCommit) {
-                self.engine.sync(self.last).map_err(|error| self.lost(&error.into()))?;
-            }
-        }
+        self.engine
+            .commit(self.last + 1, batch)
+            .map_err(|error| self.lost(&ReadError::Engine(error)))?;
+        self.last += 1;
         Ok(())
     }
 
@@ -283,11 +268,6 @@ where
     }
 
     fn reload(&mut self) {
-        if is_broken(Mutant::ForgetLost) {
-            let status = self.engine.status();
-            (self.last, self.reopened, self.is_view_old) = (status.latest, status.reopened, true);
-            return;
-        }
         let reloaded =
             self.engine.snapshot(Seen::Latest).map_err(OpenError::Engine).and_then(|snapshot| {
                 let state = State::load(&snapshot)?;
@@ -325,7 +305,7 @@ fn refused(count: usize, error: WriteError) -> Committed {
 /// The row of a staged chunk, and the pending row that comes with the first.
 fn stage_rows(batch: &mut Batch, chunk: &crate::body::StagedChunk) {
     let body = chunk.ticket.body;
-    if chunk.index == 0 && !is_broken(Mutant::StageWithoutPending) {
+    if chunk.index == 0 {
         let key = schema::body(body);
         let row = crate::record::seal(Table::Pending, &key, Vec::new());
         batch.push((Table::Pending, key, Some(row)));

@@ -45,7 +45,6 @@ mod id;
 pub mod limits;
 mod local;
 mod member;
-pub mod mutant;
 mod namespace;
 pub mod operation;
 mod options;

@@ -22,7 +22,6 @@ use crate::{
     },
     entry::{Attributes, BodyId},
     error::{OpenError, ReadError, WriteError},
-    mutant,
     namespace::{Namespace, Namespaces},
     operation::{Operation, Outcome, Written},
     options::Options,
@@ -120,13 +119,9 @@ impl Store {
         let is_woken = Arc::new(AtomicBool::new(false));
         let shared = (Arc::clone(&published), Arc::clone(&is_woken));
         let writer = Writer::new(committer, shared.0, options.clone(), shared.1);
-        let broken = mutant::broken();
         let writer = std::thread::Builder::new()
             .name("kv-writer".into())
-            .spawn(move || {
-                mutant::break_rule(broken);
-                writer.run(&inbox);
-            })
+            .spawn(move || writer.run(&inbox))
             .map_err(|source| OpenError::Engine(EngineError::Io(source)))?;
         let shared = Shared {
             published,

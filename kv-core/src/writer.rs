@@ -15,7 +15,6 @@ use crate::{
     commit::{Committer, SweepLimits},
     engine::{Engine, Role},
     error::WriteError,
-    mutant::{Mutant, is_broken},
     operation::{Applied, Operation, Outcome},
     options::{Durability, Options},
     replication::Replication,
@@ -209,12 +208,6 @@ where
         let must_sync = committed.needs_sync && self.options.durability == Durability::Durable;
         let mut results = committed.results;
         let mut synced_in = None;
-        let answers = if is_broken(Mutant::AckBeforeSync) {
-            answer_all(answers, std::mem::take(&mut results));
-            Answers::new()
-        } else {
-            answers
-        };
         if must_sync {
             if let Err(error) = self.sync() {
                 // Refusals too: what an operation was refused for may be what is lost now.

@@ -10,7 +10,6 @@ use kv_core::{Dot, Hlc, OriginId, VersionVector};
 use crate::{
     MemberId,
     link::{Link, Session},
-    mutant::{Rule, is_broken},
     ring::Ring,
     wire::{Boots, Message, decode},
     work::{Channel, Event, Notice, Now, StoreState, Transmit, Work},
@@ -278,7 +277,7 @@ impl Core {
         }
         if self.has_left(from) {
             // Two that removed each other would tell each other so for ever.
-            if !matches!(message, Message::Removed) || is_broken(Rule::RemovedIsNotAnswered) {
+            if !matches!(message, Message::Removed) {
                 self.tell_removed(from, boots);
             }
             return;
@@ -289,8 +288,7 @@ impl Core {
             _ => {}
         }
         let Some(link) = self.links.get_mut(&from) else { return };
-        let is_of_this_start = link.boot == boots.from && boots.to == boot;
-        if !is_of_this_start && !is_broken(Rule::BootsAreChecked) {
+        if link.boot != boots.from || boots.to != boot {
             // One of the two was started anew since.
             link.say_hello = true;
             return;
@@ -406,7 +404,7 @@ impl Core {
             return self.counted_as_closed();
         }
         let all = results.unwrap_or_default();
-        if all.contains(&Applied::NotMade) && !is_broken(Rule::WhatWasNotMadeHalts) {
+        if all.contains(&Applied::NotMade) {
             return self.halt(NOT_MADE);
         }
         let refusal = all.iter().find_map(|applied| match applied {
@@ -462,7 +460,7 @@ impl Core {
     fn is_ahead(&mut self, peer: MemberId, latest: Option<Hlc>) -> bool {
         let latest = latest.map_or(0, Hlc::millis);
         let limit = self.now.wall_ms.saturating_add(self.config.max_ahead_ms);
-        if latest <= limit || is_broken(Rule::ParkFastClocks) {
+        if latest <= limit {
             return false;
         }
         self.suspend_session(peer);

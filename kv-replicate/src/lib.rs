@@ -21,7 +21,6 @@
 mod core;
 pub mod inspect;
 mod link;
-pub mod mutant;
 #[cfg(feature = "quic")]
 pub mod quic;
 mod ring;

@@ -11,7 +11,6 @@ use crate::{
     engine::Snapshot,
     entry::Attributes,
     error::WriteError,
-    mutant::{Mutant, is_broken},
     namespace::{Namespace, check_title, derive_id},
     record::seal,
     schema::Table,
@@ -103,7 +102,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// The registry follows the row; a namespace that is now dropped is to be purged.
     pub(super) fn register(&mut self, namespace: Namespace) {
-        if namespace.dropped && !is_broken(Mutant::ForgetPurge) {
+        if namespace.dropped {
             let key = namespace.id.0.to_vec();
             let row = seal(Table::Purge, &key, Vec::new());
             self.batch.push((Table::Purge, key, Some(row)));

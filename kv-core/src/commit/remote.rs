@@ -16,7 +16,6 @@ use crate::{
     engine::Snapshot,
     entry::Attributes,
     error::WriteError,
-    mutant::{Mutant, is_broken},
     operation::{Applied, Remote, RemoteChange, RemoteWrite},
     record::{Head, Kind},
     schema,
@@ -41,9 +40,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                     return Ok(Applied::NotMade);
                 }
                 Arc::make_mut(&mut self.state.vector).merge(vector);
-                if !is_broken(Mutant::ForgetCollected) {
-                    Arc::make_mut(&mut self.state.collected).merge(collected);
-                }
+                Arc::make_mut(&mut self.state.collected).merge(collected);
                 Ok(Applied::Adopted)
             }
         }
@@ -53,9 +50,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
         }
-        if let Err(missing) = self.state.vector.validate(write.dot)
-            && !is_broken(Mutant::ApplyOverGaps)
-        {
+        if let Err(missing) = self.state.vector.validate(write.dot) {
             return Ok(Applied::Gap { missing });
         }
         let applied = self.apply_write(write)?;
@@ -69,11 +64,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
         }
-        let applied = self.apply_write(write)?;
-        if is_broken(Mutant::AdoptPerRow) {
-            Arc::make_mut(&mut self.state.vector).raise(write.dot.origin, write.dot.seq);
-        }
-        Ok(applied)
+        self.apply_write(write)
     }
 
     fn apply_write(&mut self, write: &RemoteWrite) -> Result<Applied, WriteError> {
@@ -88,7 +79,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             Ok(entry) => entry,
             Err(reason) => return Ok(Applied::Refused(reason)),
         };
-        if self.state.namespaces.is_dropped(write.namespace) && !is_broken(Mutant::FillDropped) {
+        if self.state.namespaces.is_dropped(write.namespace) {
             self.state.clock.receive(write.hlc);
             return Ok(Applied::Dropped);
         }
@@ -98,7 +89,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let row_key = schema::entry(write.namespace, &write.key);
         let current = self.row(&row_key).map_err(unread)?;
         let merged = self.merge_with(current.as_ref(), write, incoming.as_ref())?;
-        if merged != Merge::Conflict && !is_broken(Mutant::DeafClock) {
+        if merged != Merge::Conflict {
             self.state.clock.receive(write.hlc);
         }
         match merged {
@@ -155,13 +146,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         let Some(head) = current else {
             return Ok(Merge::Replace);
         };
-        if is_broken(Mutant::LastArrivalWins) {
-            return Ok(Merge::Replace);
-        }
         let is_delete = matches!(write.change, RemoteChange::Delete);
         let here = Rank {
-            dropped: !is_broken(Mutant::ReviveDropped)
-                && incoming.is_some_and(|entry| self.is_ended(entry)),
+            dropped: incoming.is_some_and(|entry| self.is_ended(entry)),
             version: self.version(head.version)?,
         };
         let there =

@@ -13,7 +13,6 @@ use crate::{
     entry::BodyId,
     error::OpenError,
     member::Members,
-    mutant::{Mutant, is_broken},
     namespace::Namespaces,
     origins::Origins,
     record::{self, FORMAT_VERSION, seal, unseal},
@@ -102,7 +101,6 @@ impl State {
         let own = read_own(&mut reader).map_err(corrupt("identity"))?;
         let clock = meta_row(snapshot, META_COMMIT)?;
         let last = Reader::new(&clock).u64().map_err(corrupt("clock"))?;
-        let last = if is_broken(Mutant::ForgetClock) { 0 } else { last };
         let origins = load_origins(snapshot)?;
         let vector = load_vector(snapshot, Table::Vector, &origins)?;
         let collected = load_vector(snapshot, Table::Collected, &origins)?;

@@ -11,7 +11,6 @@ use crate::{
     engine::{Engine, Order, Snapshot, visit_prefix},
     entry::BodyId,
     error::{ReadError, WriteError},
-    mutant::{Mutant, is_broken},
     record::{Head, Kind},
     schema::{self, Table},
     view::View,
@@ -77,8 +76,7 @@ where
         if let Err(error) = self.refresh() {
             return Err(self.lost(&error.into()));
         }
-        let ignore_pins = is_broken(Mutant::FreeWhileRead);
-        let bodies = self.bodies.condemn(limits.bodies, ignore_pins);
+        let bodies = self.bodies.condemn(limits.bodies);
         let made = sweep_rows(&self.view, &self.state, now_ms, limits, &bodies);
         let result = match made {
             Ok((changes, swept, unfinished)) => self.write(changes.batch).map(|()| {
@@ -116,8 +114,7 @@ fn sweep_rows<S: Snapshot>(
 ) -> Result<(super::transaction::Changes, Swept, Vec<BodyId>), ReadError> {
     let mut transaction = Transaction::new(state, view, now_ms);
     let mut swept = Swept::default();
-    let max_skew_ms = if is_broken(Mutant::ExpireEarly) { 0 } else { limits.max_skew_ms };
-    let before = now_ms.saturating_sub(max_skew_ms) / 1000;
+    let before = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
     let expired = first_keys(view, Table::Expiry, before.saturating_add(1), limits.rows)?;
     for key in &expired {
         let done = transaction.expire(key);
@@ -129,8 +126,7 @@ fn sweep_rows<S: Snapshot>(
             },
         )?;
     }
-    let watermark = if is_broken(Mutant::CollectEarly) { Hlc(u64::MAX) } else { limits.watermark };
-    let graves = first_keys(view, Table::Graves, watermark.0, limits.rows)?;
+    let graves = first_keys(view, Table::Graves, limits.watermark.0, limits.rows)?;
     for key in &graves {
         let done = transaction.collect(key);
         swept.count(
@@ -231,11 +227,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.batch.push((Table::Graves, index_key.to_vec(), None));
             return Ok(());
         };
-        if !is_broken(Mutant::CollectSilently) {
-            let origin = self.state.origins.id(head.version.origin);
-            let origin = origin.map_err(ReadError::damaged(Table::Origins))?;
-            Arc::make_mut(&mut self.state.collected).raise(origin, head.seq);
-        }
+        let origin = self.state.origins.id(head.version.origin);
+        let origin = origin.map_err(ReadError::damaged(Table::Origins))?;
+        Arc::make_mut(&mut self.state.collected).raise(origin, head.seq);
         self.remove(row_key.to_vec(), &head);
         Ok(())
     }

@@ -17,7 +17,6 @@ use crate::{
     entry::{Attributes, BodyId},
     error::{ReadError, WriteError},
     limits::{MAX_KEY_BYTES, MAX_METADATA_BYTES},
-    mutant::{Mutant, is_broken},
     operation::{Operation, Outcome, Remote, Written},
     origins::Origins,
     record::{self, Head, Kind, Large, LocalVersion},
@@ -193,9 +192,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             return number;
         }
         let number = Origins::add(Arc::make_mut(&mut self.state.origins), id);
-        if !is_broken(Mutant::ForgetOrigin) {
-            self.batch.push(origin_row(number, id));
-        }
+        self.batch.push(origin_row(number, id));
         number
     }
 
@@ -214,7 +211,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         let head = Head {
             version: self.local(name.version),
             seq: name.dot.seq,
-            prev: name.prev.filter(|_| !is_broken(Mutant::ForgetPrev)).map(|prev| self.local(prev)),
+            prev: name.prev.map(|prev| self.local(prev)),
             expires_at: attributes.expires_at,
             metadata: attributes.metadata,
             kind,
@@ -249,9 +246,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     }
 
     fn remove_indexes(&mut self, row_key: &[u8], old: &Head) {
-        if !is_broken(Mutant::KeepOldDot) {
-            self.batch.push((Table::Dots, schema::dot(old.version.origin, old.seq), None));
-        }
+        self.batch.push((Table::Dots, schema::dot(old.version.origin, old.seq), None));
         self.remove_time_index(row_key, old);
         if let Some(large) = old.large() {
             self.free(large.body);
@@ -261,12 +256,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     pub(super) fn remove_time_index(&mut self, row_key: &[u8], old: &Head) {
         if old.is_grave() {
             let key = schema::timed(old.version.hlc.0, row_key);
-            if !is_broken(Mutant::KeepOldGrave) {
-                self.batch.push((Table::Graves, key, None));
-            }
-        } else if let Some(at) = old.expires_at
-            && !is_broken(Mutant::KeepOldExpiry)
-        {
+            self.batch.push((Table::Graves, key, None));
+        } else if let Some(at) = old.expires_at {
             self.batch.push((Table::Expiry, schema::timed(at, row_key), None));
         }
     }
@@ -274,10 +265,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     /// Leaves a body to the sweep: its pending row comes with the commit that no longer holds it.
     pub(super) fn free(&mut self, body: BodyId) {
         let key = schema::body(body);
-        if !is_broken(Mutant::LeakBodies) {
-            let row = record::seal(Table::Pending, &key, Vec::new());
-            self.batch.push((Table::Pending, key, Some(row)));
-        }
+        let row = record::seal(Table::Pending, &key, Vec::new());
+        self.batch.push((Table::Pending, key, Some(row)));
         self.freed.push(body);
     }
 
@@ -306,9 +295,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 (Kind::Chunked(large), Bytes::new(), attributes)
             }
             NewBodyKind::Staged { len, digest, ticket } => {
-                if !is_broken(Mutant::KeepPending) {
-                    self.batch.push((Table::Pending, schema::body(ticket.body), None));
-                }
+                self.batch.push((Table::Pending, schema::body(ticket.body), None));
                 self.used.push(Arc::clone(ticket));
                 let large = Large { body: ticket.body, len: *len, digest: *digest };
                 (Kind::Chunked(large), Bytes::new(), attributes)
@@ -326,9 +313,6 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             (Table::Collected, Arc::clone(&self.state.collected), &self.before.collected),
         ];
         for (table, after, before) in vectors {
-            if is_broken(Mutant::ForgetVector) && table == Table::Vector {
-                continue;
-            }
             for dot in raised(before, &after) {
                 let key = self.origin_number(dot.origin).to_be_bytes().to_vec();
                 let row = record::encode_number(table, &key, dot.seq);
@@ -409,7 +393,7 @@ pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), WriteError
 
 /// What was staged before a failure of the disk may be gone.
 fn check_ticket(ticket: &UploadTicket) -> Result<(), WriteError> {
-    if ticket.is_current() || is_broken(Mutant::StaleUpload) {
+    if ticket.is_current() {
         return Ok(());
     }
     Err(WriteError::Failed("the disk failed during this upload: put the value again".into()))

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use redb::{Database, Durability, StorageError};
+use redb::{Database, StorageError};
 pub use redb::{StorageBackend, backends::InMemoryBackend};
 
 pub(super) use self::file::was_closed;
@@ -32,7 +32,6 @@ use super::{
     disk::OpenDisk,
     gate::{Failure, Gate},
 };
-use crate::mutant::{Mutant, is_broken};
 
 /// The engine over one redb file.
 pub struct RedbEngine {
@@ -64,11 +63,11 @@ impl State {
     /// What a failure of the disk means for what comes.
     fn note(&mut self, failure: Option<Failure>) {
         match failure {
-            Some(Failure::Sync(reason)) if !is_broken(Mutant::WriteAfterFailedSync) => {
+            Some(Failure::Sync(reason)) => {
                 self.sync_failed.get_or_insert(reason);
             }
             Some(Failure::Full) => self.is_full = true,
-            Some(Failure::Sync(_) | Failure::Other(_)) | None => {}
+            Some(Failure::Other(_)) | None => {}
         }
     }
 }
@@ -153,13 +152,7 @@ impl Engine for RedbEngine {
         if self.status().durable >= upto {
             return Ok(());
         }
-        self.transact(|database| {
-            let mut transaction = database.begin_write().map_err(failed)?;
-            if is_broken(Mutant::SyncNothing) {
-                transaction.set_durability(Durability::None).map_err(failed)?;
-            }
-            transaction.commit().map_err(failed)
-        })?;
+        self.transact(|database| database.begin_write().map_err(failed)?.commit().map_err(failed))?;
         let mut state = self.write_state();
         let Some(database) = &state.database else {
             return Err(EngineError::Closed);

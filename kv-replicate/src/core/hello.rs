@@ -8,7 +8,6 @@ use super::{Core, WENT_BACK};
 use crate::{
     CLOSED, MemberId,
     link::Link,
-    mutant::{Rule, is_broken},
     wire::{Boots, Heads, Hello, WIRE_VERSION},
 };
 
@@ -30,7 +29,7 @@ impl Core {
         }
         let is_double = hello.origins.iter().any(|origin| self.config.origins.contains(origin));
         let is_double = is_double || hello.member == self.config.member;
-        if is_double && !is_broken(Rule::DoublesHalt) {
+        if is_double {
             return self.halt(
                 "another store has this store's identity: one is a copy, and must be emptied",
             );
@@ -106,7 +105,6 @@ impl Core {
         let is_ahead = |seq, origin| seq > self.store.visible.get(origin) && seq < CLOSED;
         let mut own = self.config.origins.iter();
         own.any(|origin| is_ahead(vector.get(*origin), *origin))
-            && !is_broken(Rule::WhoWentBackHalts)
     }
 
     pub(super) fn heads(&mut self, from: MemberId, heads: Heads) {

@@ -8,10 +8,7 @@ use std::time::Duration;
 use kv_core::OriginId;
 
 use super::Core;
-use crate::{
-    MemberId,
-    mutant::{Rule, is_broken},
-};
+use crate::MemberId;
 
 /// How often is looked while something is missing, and how often when it has been for longer.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -118,9 +115,7 @@ impl Core {
             link.hello.as_ref().is_some_and(|hello| hello.origins.contains(&origin))
         };
         let writer = self.links.iter().find(|(_, link)| writes(link)).map(|(peer, _)| *peer);
-        if let Some(writer) = writer
-            && !is_broken(Rule::AskAfterGaps)
-        {
+        if let Some(writer) = writer {
             self.ask_live(writer);
         }
     }
@@ -155,11 +150,6 @@ impl Core {
         (self.links.iter())
             .filter(|(_, link)| self.can_be_asked(link))
             .filter(|(_, link)| link.heads.durable.get(origin) > have)
-            .filter(|(_, link)| {
-                let is_writer =
-                    link.hello.as_ref().is_some_and(|hello| hello.origins.contains(&origin));
-                is_writer || !is_broken(Rule::Relay)
-            })
             .min_by_key(|(peer, link)| (!self.suspended.contains_key(peer), link.failed_at))
             .map(|(peer, _)| *peer)
     }

@@ -8,7 +8,6 @@ use super::{Core, Pending, lag::MAX_SESSIONS};
 use crate::{
     Content, MemberId, Row,
     link::MAX_CONTROL,
-    mutant::{Rule, is_broken},
     wire::{Message, encode_row},
     work::{How, Notice, ToApply, Work},
 };
@@ -119,10 +118,8 @@ impl Core {
         }
         let arrived = self.arrived(first.origin);
         if first.seq > arrived.saturating_add(1) {
-            if !is_broken(Rule::AskAfterGaps) {
-                self.notice(Notice::Gap(from));
-                self.ask_live(from);
-            }
+            self.notice(Notice::Gap(from));
+            self.ask_live(from);
             return;
         }
         let new: Vec<_> = rows.into_iter().filter(|row| row.dot.seq > arrived).collect();

@@ -30,7 +30,6 @@ use kv_core::{Dot, Hlc, MemberId, VersionVector};
 use super::{Core, Pending, lag::MAX_SESSIONS, stable::Member};
 use crate::{
     link::Link,
-    mutant::{Rule, is_broken},
     wire::PageHead,
     work::{Notice, Work},
 };
@@ -80,13 +79,13 @@ impl Core {
     /// heard. Not when a member is known to have left: what it brings would be of the one that left,
     /// and something that it would have to know of may be gone.
     pub(super) fn is_answered(&self, peer: MemberId) -> bool {
-        let is_stranger = self.digest.now != 0 || is_broken(Rule::StrangersAreHeard);
+        let is_stranger = self.digest.now != 0;
         !self.is_joined() || self.is_member(peer) || !(self.has_left(peer) || is_stranger)
     }
 
     /// Whether a peer may have rows: only a member, for who is counted holds tombstones.
     pub(super) fn is_served(&self, peer: MemberId) -> bool {
-        self.is_joined() && (self.is_member(peer) || is_broken(Rule::OnlyMembersAreServed))
+        self.is_joined() && self.is_member(peer)
     }
 
     pub(super) fn has_left(&self, member: MemberId) -> bool {
@@ -168,7 +167,7 @@ impl Core {
     /// A sync came to its end.
     pub(super) fn say_members(&mut self) {
         self.raise_barrier();
-        if std::mem::take(&mut self.digest.is_next) || is_broken(Rule::BarrierBeforeSaying) {
+        if std::mem::take(&mut self.digest.is_next) {
             self.digest.said = self.digest.known;
             self.tell_news();
         }
@@ -210,7 +209,7 @@ impl Core {
         let is_over = self.digest.is_closing || self.counts_closed(&self.store.visible);
         let is_known = said != 0 && said == self.digest.now;
         let all = self.members.values().all(|member| member.closed == said);
-        if !is_over && is_known && (all || is_broken(Rule::ClosingSessions)) {
+        if !is_over && is_known && all {
             return self.count_as_closed();
         }
         let mut open = self.sessions().0;
@@ -257,13 +256,13 @@ impl Core {
     pub(super) fn is_new_to(&self, peer: MemberId) -> bool {
         let nobody_left = self.links.get(&peer).is_some_and(|link| link.heads.members == 0);
         let is_safe = self.joining.first.is_some() || !self.joining.had_rows || nobody_left;
-        !self.is_joined() && (is_safe || is_broken(Rule::NewMembersKnowWhatIsGone))
+        !self.is_joined() && is_safe
     }
 
     /// Whether rows of a source may be put beside those that are here. Its first source may have left
     /// before others heard of this location, and these may have dropped what it lacks.
     pub(super) fn may_join_from(&mut self, head: &PageHead) -> bool {
-        if self.is_joined() || is_broken(Rule::NewMembersKnowWhatIsGone) {
+        if self.is_joined() {
             return true;
         }
         match &self.joining.first {

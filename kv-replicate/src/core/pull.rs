@@ -19,7 +19,6 @@ use super::{Core, Pending, WENT_BACK, fetch::Purpose, lag::MAX_SESSIONS, live::M
 use crate::{
     Content, MemberId,
     link::{Before, Current, Session},
-    mutant::{Rule, is_broken},
     wire::{End, Message, Page, PageHead, Pull, Reason},
     work::{How, Notice, ToApply, Work},
 };
@@ -120,7 +119,7 @@ impl Core {
         let is_parked = link.is_parked();
         let Some(session) = &mut link.session else { return };
         let is_ours = session.id == page.session && session.burst == page.burst;
-        if is_parked || (!is_ours && !is_broken(Rule::DeadSessionsAreIgnored)) {
+        if is_parked || !is_ours {
             return;
         }
         let applying = self.links.get(&from).map_or(0, |link| link.applying);
@@ -226,7 +225,7 @@ impl Core {
             None => {
                 if let Some(found) = self.session(peer, session) {
                     found.open = found.open.saturating_sub(1);
-                    found.is_body_gone |= !is_broken(Rule::GoneBodyMeansTheBurstAgain);
+                    found.is_body_gone = true;
                 }
                 self.burst_done(peer);
             }
@@ -263,7 +262,7 @@ impl Core {
             session.after = Some(after);
             return self.next_burst(peer);
         }
-        if session.again && !is_broken(Rule::AdoptOneSnapshot) {
+        if session.again {
             // All that the first snapshot of this pass counted has been walked; what came since is next.
             if let Some(start) = session.pass_start.take() {
                 session.since.merge(&start);
@@ -379,9 +378,7 @@ impl Core {
     pub(super) fn suspend_session(&mut self, peer: MemberId) {
         let Some(mut session) = self.take_session(peer) else { return };
         self.notice(Notice::SessionSuspended(peer));
-        if !is_broken(Rule::SuspendedGoBack) {
-            session.after = session.before.map_or(session.burst_after, |before| before.after);
-        }
+        session.after = session.before.map_or(session.burst_after, |before| before.after);
         session.before = None;
         session.current = None;
         session.is_body_gone = false;
@@ -415,9 +412,7 @@ impl Core {
                 self.fail_session(peer);
                 continue;
             }
-            if std::mem::take(&mut session.is_body_gone)
-                && !is_broken(Rule::GoneBodyOutlivesALostPage)
-            {
+            if std::mem::take(&mut session.is_body_gone) {
                 // A row before the page that does not come is not here: it comes again with it.
                 session.after = session.burst_after;
             }
@@ -445,7 +440,7 @@ fn accept(session: &mut Session, page: &Page) -> bool {
             Some(Current { stamp: page.stamp, next_page: 0, head: head.clone(), ended: None });
     }
     let Some(current) = &mut session.current else { return false };
-    let is_same = current.stamp == page.stamp || is_broken(Rule::OneStampABurst);
+    let is_same = current.stamp == page.stamp;
     let is_over = current.ended.is_some() || current.next_page >= MAX_PAGES;
     if !is_same || is_over || current.next_page != page.index {
         return false;

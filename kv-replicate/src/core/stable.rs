@@ -16,10 +16,7 @@
 use kv_core::{Dot, Hlc};
 
 use super::Core;
-use crate::{
-    MemberId,
-    mutant::{Rule, is_broken},
-};
+use crate::MemberId;
 
 /// A promise and the writes that it needs.
 type Promise = (Hlc, [Dot; 2]);
@@ -63,15 +60,10 @@ impl Core {
 
     /// Counts the promises whose writes are here by now.
     pub(super) fn follow_promises(&mut self) {
-        let here = if is_broken(Rule::CompleteIsDurable) {
-            &self.store.visible
-        } else {
-            &self.store.durable
-        };
         for member in self.members.values_mut() {
             while let Some((promise, needs)) = member.waiting {
-                let is_met = needs.iter().all(|dot| here.covers(*dot));
-                if !is_met && !is_broken(Rule::PromiseNeedsItsWrites) {
+                let is_met = needs.iter().all(|dot| self.store.durable.covers(*dot));
+                if !is_met {
                     break;
                 }
                 member.promised = member.promised.max(promise);
@@ -84,12 +76,11 @@ impl Core {
     /// Up to which time every member's writes are here, durably. While not all that is left of those
     /// who left is here, no later than it was.
     pub(super) fn complete(&self) -> Hlc {
-        if !self.is_joined() && !is_broken(Rule::NewMembersAreNotComplete) {
+        if !self.is_joined() {
             return Hlc::ZERO;
         }
         let promised = self.promised();
-        let is_closed = self.is_closed() || is_broken(Rule::DropNothingBeforeClosed);
-        if is_closed { promised } else { promised.min(self.reached) }
+        if self.is_closed() { promised } else { promised.min(self.reached) }
     }
 
     fn promised(&self) -> Hlc {
@@ -99,14 +90,7 @@ impl Core {
     /// Up to which time every member that this location knows of is complete. Others may not know of all of
     /// them yet: who joined through this location lacks what this location lacked then.
     pub(super) fn held(&self) -> Hlc {
-        self.counted().map(|member| member.complete).fold(self.complete(), Hlc::min)
-    }
-
-    /// The members, whether they can be reached or not.
-    fn counted(&self) -> impl Iterator<Item = &Member> {
-        let absent_count = !is_broken(Rule::AbsentMembersCount);
-        let all = self.members.iter();
-        all.filter(move |(id, _)| absent_count || self.links.contains_key(id)).map(|(_, one)| one)
+        self.members.values().map(|member| member.complete).fold(self.complete(), Hlc::min)
     }
 
     /// Notes how far this location is complete, for the time when a member leaves.
@@ -114,17 +98,17 @@ impl Core {
         self.reached = self.complete();
     }
 
-    /// Every member holds every write before this time, durably, and no one is being sent what is
-    /// older: tombstones and stubs before it may go, as [`SweepLimits`] wants it. [`Hlc::ZERO`] as
-    /// long as a member was not heard.
+    /// Every member, reachable or not, holds every write before this time, durably, and no one is
+    /// being sent what is older: tombstones and stubs before it may go, as [`SweepLimits`] wants it.
+    /// [`Hlc::ZERO`] as long as a member was not heard.
     ///
     /// [`SweepLimits`]: kv_core::commit::SweepLimits
     #[must_use]
     pub fn watermark(&self) -> Hlc {
-        let vouches = !is_broken(Rule::NewMembersAreVouchedFor);
         let members = self
-            .counted()
-            .map(|member| if vouches { member.held.min(member.complete) } else { member.complete })
+            .members
+            .values()
+            .map(|member| member.held.min(member.complete))
             .fold(self.complete(), Hlc::min);
         let sessions = self.links.values().filter_map(|link| link.serving.as_ref());
         let upto = sessions.map(|serving| serving.started).fold(members, Hlc::min);

@@ -10,10 +10,7 @@ use kv_core::{
     operation::{Applied, Remote, RemoteChange, RemoteWrite},
 };
 
-use crate::{
-    Content, Event, How, Row, ToApply, Work,
-    mutant::{Rule, is_broken},
-};
+use crate::{Content, Event, How, Row, ToApply, Work};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug)]
@@ -69,8 +66,7 @@ impl Applier {
     where
         E::Snapshot: Clone,
     {
-        let is_late = epoch != self.epoch || self.has_gone_back(committer);
-        is_late && !is_broken(Rule::NothingLateIsDone)
+        epoch != self.epoch || self.has_gone_back(committer)
     }
 
     /// Does work that commits; nothing for other work.

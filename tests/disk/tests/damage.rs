@@ -13,10 +13,7 @@ use std::{
     },
 };
 
-use kv_core::{
-    Options,
-    mutant::{Mutant, break_rule},
-};
+use kv_core::Options;
 use waypost_disk_tests::{
     disk::FailingDisk,
     events::{Counted, Damage},
@@ -165,12 +162,4 @@ fn a_value_of_which_a_bit_has_turned_is_an_error() {
     for len in [100, 9000, 200_000] {
         assert!(!is_read_with_a_turned_bit(len), "{len}");
     }
-}
-
-#[test]
-fn checksums_that_are_not_checked_are_noticed() {
-    break_rule(Some(Mutant::TrustChecksums));
-    let read = [100, 9000, 200_000].map(is_read_with_a_turned_bit);
-    break_rule(None);
-    assert_eq!(read, [true; 3]);
 }

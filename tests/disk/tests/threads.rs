@@ -16,7 +16,6 @@ use std::{
 use kv_core::{
     Attributes, NamespaceId, Operation, Options, Store, WriteError,
     engine::disk::{OpenDisk, StorageBackend},
-    mutant::{Mutant, break_rule},
 };
 use waypost_disk_tests::{
     disk::{Armed, Call, FailingDisk, Fault, Keep},
@@ -132,14 +131,6 @@ fn is_answered_too_early() -> bool {
 #[test]
 fn no_answer_comes_before_the_sync_that_covers_it_has_passed() {
     assert!(!is_answered_too_early());
-}
-
-#[test]
-fn an_answer_before_its_sync_is_noticed() {
-    break_rule(Some(Mutant::AckBeforeSync));
-    let is_noticed = is_answered_too_early();
-    break_rule(None);
-    assert!(is_noticed);
 }
 
 #[test]

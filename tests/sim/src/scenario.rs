@@ -2,7 +2,7 @@
 //!
 //! The seed still chooses how far the locations are from each other, how wrong their clocks are, and
 //! how much there is of everything; what happens, and in which order, is written down. Each passes
-//! with every seed, and with nearly every one it fails where its rule is broken.
+//! with every seed. `tests/mutants` shows that each fails if its rule is broken.
 
 use waypost_disk_tests::rng::Rng;
 

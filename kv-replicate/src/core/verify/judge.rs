@@ -11,10 +11,7 @@
 
 use kv_core::VersionVector;
 
-use crate::{
-    inspect::{Held, Kind, Looked, Reading, Summary},
-    mutant::{Rule, is_broken},
-};
+use crate::inspect::{Held, Kind, Looked, Reading, Summary};
 
 /// What becomes of a key that differed.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +52,7 @@ pub(super) fn judge(
     match (a, b, c) {
         (_, Some(b), Some(c)) => {
             let both = |dot| theirs.vector.covers(dot) && last.vector.covers(dot);
-            if (both(b.dot()) && both(c.dot())) || is_broken(Rule::DifferencesAreCovered) {
+            if both(b.dot()) && both(c.dot()) {
                 Judgement::Differs(after.held, there.held)
             } else {
                 Judgement::Unsettled
@@ -77,8 +74,7 @@ pub(super) fn judge(
 /// Judges what one is seen to hold, later, and another to lack.
 fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
     let dot = held.dot();
-    let is_covered = lacking.vector.covers(dot) && holder.covers(dot);
-    if !is_covered && !is_broken(Rule::DifferencesAreCovered) {
+    if !lacking.vector.covers(dot) || !holder.covers(dot) {
         return Judgement::Unsettled;
     }
     if !lacking.collected.covers(dot) {

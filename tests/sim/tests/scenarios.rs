@@ -1,0 +1,119 @@
+//! Runs each scenario of [`waypost_sim_tests::scenario`] with many seeds.
+
+use waypost_disk_tests::violation::Checked;
+use waypost_sim_tests::scenario;
+
+/// How many seeds each scenario runs with.
+const SEEDS: u64 = 50;
+
+fn passes(scenario: fn(u64) -> Checked) {
+    for seed in 0..SEEDS {
+        let result = scenario(seed);
+        assert!(result.is_ok(), "seed {seed}: {result:?}");
+    }
+}
+
+#[test]
+fn a_tombstone_waits_for_an_absent_member() {
+    passes(scenario::absent::run);
+}
+
+#[test]
+fn a_removal_is_announced_only_after_earlier_writes_are_durable() {
+    passes(scenario::barrier::run);
+}
+
+#[test]
+fn two_copies_of_a_store_halt_when_they_meet() {
+    passes(scenario::copied::run);
+}
+
+#[test]
+fn a_page_of_a_dead_session_is_ignored() {
+    passes(scenario::dead_session::run);
+}
+
+#[test]
+fn a_joining_member_reports_no_resolved_timestamp() {
+    passes(scenario::half_joined::run);
+}
+
+#[test]
+fn a_tombstone_of_a_lost_member_reaches_every_member_before_it_is_dropped() {
+    passes(scenario::last_words::run);
+}
+
+#[test]
+fn messages_of_an_earlier_incarnation_are_ignored() {
+    passes(scenario::late_heads::run);
+}
+
+#[test]
+fn a_lost_live_message_is_resent_from_the_backlog() {
+    passes(scenario::lost_live::run);
+}
+
+#[test]
+fn a_batch_with_a_missing_body_and_a_lost_page_is_requested_again() {
+    passes(scenario::lost_page::run);
+}
+
+#[test]
+fn two_members_that_remove_each_other_come_to_rest() {
+    passes(scenario::mutual_removal::run);
+}
+
+#[test]
+fn a_store_that_receives_its_own_lost_write_halts() {
+    passes(scenario::not_made::run);
+}
+
+#[test]
+fn a_store_that_rolled_back_halts() {
+    passes(scenario::old_image::run);
+}
+
+#[test]
+fn a_reader_catches_up_through_a_member_that_did_not_write() {
+    passes(scenario::relay::run);
+}
+
+#[test]
+fn a_location_with_stale_rows_does_not_join_through_a_second_sponsor() {
+    passes(scenario::second_sponsor::run);
+}
+
+#[test]
+fn a_member_that_only_its_lost_sponsor_knew_is_answered() {
+    passes(scenario::stranded::run);
+}
+
+#[test]
+fn a_location_that_is_not_a_member_receives_no_row() {
+    passes(scenario::stranger::run);
+}
+
+#[test]
+fn a_suspended_session_resumes_with_its_incomplete_batch() {
+    passes(scenario::suspended::run);
+}
+
+#[test]
+fn pages_of_two_snapshots_are_not_mixed() {
+    passes(scenario::two_snapshots::run);
+}
+
+#[test]
+fn a_tombstone_waits_for_a_member_that_its_author_does_not_know() {
+    passes(scenario::unheard_member::run);
+}
+
+#[test]
+fn a_tombstone_waits_until_the_deletion_is_durable_everywhere() {
+    passes(scenario::visible_only::run);
+}
+
+#[test]
+fn late_work_is_not_done_after_a_store_rolled_back() {
+    passes(scenario::went_back::run);
+}
