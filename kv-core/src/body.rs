@@ -32,7 +32,7 @@ struct Ledger {
     epoch: u64,
     pins: HashMap<BodyId, u32>,
     dead: BTreeSet<BodyId>,
-    condemned: BTreeSet<BodyId>,
+    claimed: BTreeSet<BodyId>,
 }
 
 impl Bodies {
@@ -46,7 +46,7 @@ impl Bodies {
         let mut ledger = self.ledger();
         ledger.next = ledger.next.max(next.0);
         ledger.epoch += 1;
-        ledger.condemned.clear();
+        ledger.claimed.clear();
         // What was buried since may be alive again: the commit that replaced it may be lost.
         ledger.dead = dead.into_iter().collect();
     }
@@ -58,18 +58,18 @@ impl Bodies {
     }
 
     /// Nothing refers to this body any more.
-    pub(crate) fn bury(&self, body: BodyId) {
+    pub(crate) fn mark_garbage(&self, body: BodyId) {
         self.ledger().dead.insert(body);
     }
 
     /// Up to `limit` dead bodies that nobody reads; until [`Bodies::freed`], nobody can begin to.
-    pub(crate) fn condemn(&self, limit: usize) -> Vec<BodyId> {
+    pub(crate) fn claim(&self, limit: usize) -> Vec<BodyId> {
         let mut ledger = self.ledger();
         let is_free = |body: &&BodyId| !ledger.pins.contains_key(body);
         let free: Vec<_> = ledger.dead.iter().filter(is_free).take(limit).copied().collect();
         for body in &free {
             ledger.dead.remove(body);
-            ledger.condemned.insert(*body);
+            ledger.claimed.insert(*body);
         }
         free
     }
@@ -78,17 +78,17 @@ impl Bodies {
     pub(crate) fn freed(&self, bodies: &[BodyId]) {
         let mut ledger = self.ledger();
         for body in bodies {
-            ledger.condemned.remove(body);
+            ledger.claimed.remove(body);
         }
     }
 
     /// The condemned bodies were not freed after all.
-    pub(crate) fn spare(&self, bodies: &[BodyId]) {
+    pub(crate) fn unclaim(&self, bodies: &[BodyId]) {
         let mut ledger = self.ledger();
         for body in bodies {
             // Not condemned any more: the store was taken up again meanwhile, and the commit that
             // freed the body may be lost.
-            if ledger.condemned.remove(body) {
+            if ledger.claimed.remove(body) {
                 ledger.dead.insert(*body);
             }
         }
@@ -98,13 +98,13 @@ impl Bodies {
     pub(crate) fn waiting(&self) -> usize {
         let ledger = self.ledger();
         // One that is being freed, a part at a time, is both.
-        ledger.dead.union(&ledger.condemned).count()
+        ledger.dead.union(&ledger.claimed).count()
     }
 
     /// Keeps a body from being freed; none if it is being freed already.
     fn pin(self: &Arc<Self>, body: BodyId) -> Option<Pin> {
         let mut ledger = self.ledger();
-        if ledger.condemned.contains(&body) {
+        if ledger.claimed.contains(&body) {
             return None;
         }
         *ledger.pins.entry(body).or_default() += 1;
@@ -308,7 +308,7 @@ impl UploadTicket {
 impl Drop for UploadTicket {
     fn drop(&mut self) {
         if !self.used.load(Ordering::Acquire) {
-            self.bodies.bury(self.body);
+            self.bodies.mark_garbage(self.body);
         }
     }
 }

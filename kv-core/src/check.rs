@@ -32,7 +32,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             check_whole(key, Reader::u32)?;
             decode_number(table, key, row).map(drop)
         }
-        Table::Expiry | Table::Graves => {
+        Table::Expiry | Table::Tombstones => {
             check_name(split_timed(key)?.1)?;
             Reader::new(unseal(table, key, row)?).end()
         }
@@ -116,13 +116,13 @@ mod tests {
     use super::*;
     use crate::{
         Attributes, Operation,
-        commit::{Committer, SweepLimits},
-        engine::{Engine, Order, Seen, Snapshot, disk, redb::RedbEngine},
+        commit::{Committer, GcLimits},
+        engine::{Engine, Order, Snapshot, Visibility, disk, redb::RedbEngine},
     };
 
     /// Every row of the engine: table, key, row.
     fn rows(engine: &RedbEngine) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
-        let snapshot = engine.snapshot(Seen::Latest).unwrap();
+        let snapshot = engine.snapshot(Visibility::Latest).unwrap();
         let all = (Bound::Unbounded, Bound::Unbounded);
         let mut rows = Vec::new();
         for table in Table::ALL {
@@ -169,8 +169,8 @@ mod tests {
         let parts = vec![upload.finish().1, store.upload().finish().1];
         store.commit(1, vec![Operation::SaveLocal { name: "counters".into(), parts }]);
         store.commit(1, vec![delete("once"), delete("gone")]);
-        let limits = SweepLimits { rows: 1, bodies: 0, watermark: store.clock(), max_skew_ms: 0 };
-        assert_eq!(store.sweep(1, &limits).unwrap().collected, 1);
+        let limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), max_skew_ms: 0 };
+        assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);
         store.commit(1, vec![Operation::DropNamespace { id: ids[1] }]);
         rows(&engine)
     }

@@ -9,7 +9,7 @@ use crate::{
     Hlc, OriginId,
     body::{Bodies, BodyReader, ChunkSource, Upload},
     changes::Change,
-    engine::{Batch, CommitNo, Engine, EngineError, Role, Seen},
+    engine::{Batch, CommitNo, Engine, EngineError, Mode, Visibility},
     entry::BodyId,
     error::{OpenError, ReadError, WriteError},
     operation::{Operation, Outcome},
@@ -18,18 +18,18 @@ use crate::{
     view::{Found, FoundState, View},
 };
 
+mod gc;
 mod local;
 mod members;
 mod namespaces;
 mod remote;
 mod state;
-mod sweep;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
+pub use gc::{GcLimits, GcStep};
 use state::State;
-pub use sweep::{SweepLimits, Swept};
 use transaction::Transaction;
 pub(crate) use transaction::{check_attributes, check_key};
 
@@ -50,7 +50,7 @@ pub struct Committer<E: Engine> {
     /// How often the engine had been opened anew when its state was read.
     reopened: u64,
     /// Bodies that the last sweeps freed, until readers get a view without them.
-    condemned: Vec<BodyId>,
+    claimed: Vec<BodyId>,
     /// Of these, those with chunks left.
     unfinished: Vec<BodyId>,
 }
@@ -82,7 +82,7 @@ where
         engine: Arc<E>,
         random_id: &mut dyn FnMut() -> Result<[u8; 16], String>,
     ) -> Result<Committer<E>, OpenError> {
-        let snapshot = engine.snapshot(Seen::Latest).map_err(OpenError::Engine)?;
+        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
         let mut last = engine.status().latest;
         if state::is_new(&snapshot)? {
             let ids = [random_id(), random_id()].map(|id| id.map(OriginId));
@@ -95,7 +95,7 @@ where
             engine.commit(last, batch).map_err(OpenError::Engine)?;
             engine.sync(last).map_err(OpenError::Engine)?;
         }
-        let snapshot = engine.snapshot(Seen::Latest).map_err(OpenError::Engine)?;
+        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
         let bodies = Arc::new(Bodies::default());
         let state = State::load(&snapshot)?;
         let (next, pending) = state::bodies(&snapshot, state.clock)?;
@@ -109,7 +109,7 @@ where
             is_view_old: false,
             last,
             reopened: 0,
-            condemned: Vec::new(),
+            claimed: Vec::new(),
             unfinished: Vec::new(),
         })
     }
@@ -126,7 +126,7 @@ where
 
     fn refresh(&mut self) -> Result<(), EngineError> {
         if self.is_view_old {
-            self.view = self.state.view(self.engine.snapshot(Seen::Latest)?);
+            self.view = self.state.view(self.engine.snapshot(Visibility::Latest)?);
             self.is_view_old = false;
         }
         Ok(())
@@ -193,7 +193,7 @@ where
             Ok(()) => {
                 self.adopt(changes.state);
                 changes.used.iter().for_each(|ticket| ticket.set_used());
-                changes.freed.iter().for_each(|body| self.bodies.bury(*body));
+                changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
                 Committed { results, needs_sync, writes: changes.writes }
             }
             // Refusals too: what an operation was refused for may be what is lost now.
@@ -218,7 +218,7 @@ where
         let reason = error.to_string();
         let refused = self.lost(&ReadError::Engine(error));
         let is_unknown =
-            self.last >= upto || matches!(self.engine.status().role, Role::ReadOnly(_));
+            self.last >= upto || matches!(self.engine.status().mode, Mode::ReadOnly(_));
         Err(if is_unknown { WriteError::OutcomeUnknown(reason) } else { refused })
     }
 
@@ -248,7 +248,7 @@ where
 
     /// The disk failed: takes up what the engine still has, and says so to the callers.
     fn lost(&mut self, error: &ReadError) -> WriteError {
-        if self.engine.status().role == Role::Writer
+        if self.engine.status().mode == Mode::Writer
             && let Err(error) = self.engine.maintain(MAINTAIN_FOR)
         {
             tracing::warn!(%error, "the engine does not go on yet");
@@ -269,11 +269,13 @@ where
 
     fn reload(&mut self) {
         let reloaded =
-            self.engine.snapshot(Seen::Latest).map_err(OpenError::Engine).and_then(|snapshot| {
-                let state = State::load(&snapshot)?;
-                let bodies = state::bodies(&snapshot, state.clock)?;
-                Ok((state, bodies, snapshot))
-            });
+            self.engine.snapshot(Visibility::Latest).map_err(OpenError::Engine).and_then(
+                |snapshot| {
+                    let state = State::load(&snapshot)?;
+                    let bodies = state::bodies(&snapshot, state.clock)?;
+                    Ok((state, bodies, snapshot))
+                },
+            );
         match reloaded {
             Ok((state, (next, pending), snapshot)) => {
                 let status = self.engine.status();
@@ -283,7 +285,7 @@ where
                 self.view = state.view(snapshot);
                 self.is_view_old = false;
                 self.state = state;
-                self.condemned.clear();
+                self.claimed.clear();
                 self.unfinished.clear();
             }
             Err(error) => tracing::error!(%error, "the store can't be read after a failure"),

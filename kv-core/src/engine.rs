@@ -27,7 +27,7 @@ pub type Batch = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
 
 /// Which commits a snapshot shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Visibility {
     /// Those that survive a crash.
     Durable,
     /// All.
@@ -47,8 +47,8 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Whether commits are taken, and if not, why.
-    pub role: Role,
-    /// The last commit that snapshots of [`Seen::Latest`] show.
+    pub mode: Mode,
+    /// The last commit that snapshots of [`Visibility::Latest`] show.
     pub latest: CommitNo,
     /// The last commit that survives a crash.
     pub durable: CommitNo,
@@ -58,7 +58,7 @@ pub struct Status {
 
 /// Whether an engine takes commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum Mode {
     /// Reads and commits.
     Writer,
     /// Reads only, until its trouble is over: the disk is full, say.
@@ -102,7 +102,7 @@ pub trait Engine: Send + Sync + 'static {
     /// A consistent view.
     type Snapshot: Snapshot;
 
-    /// Applies a batch: atomically, in order, visible to snapshots of [`Seen::Latest`], not yet
+    /// Applies a batch: atomically, in order, visible to snapshots of [`Visibility::Latest`], not yet
     /// durable.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the engine is closed or can't be read.
-    fn snapshot(&self, seen: Seen) -> Result<Self::Snapshot, EngineError>;
+    fn snapshot(&self, seen: Visibility) -> Result<Self::Snapshot, EngineError>;
 
     /// What the engine can do at the moment. Asks the disk nothing: it is called several times a commit.
     fn status(&self) -> Status;

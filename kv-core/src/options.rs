@@ -53,7 +53,7 @@ pub struct Options {
     pub(crate) queue_capacity: usize,
     pub(crate) queue_wait: Duration,
     pub(crate) max_skew: Duration,
-    pub(crate) sweep_every: Duration,
+    pub(crate) gc_interval: Duration,
     pub(crate) replicated: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) environment: Arc<dyn Environment>,
@@ -67,7 +67,7 @@ impl Default for Options {
             queue_capacity: 512,
             queue_wait: Duration::from_secs(5),
             max_skew: Duration::from_millis(500),
-            sweep_every: Duration::from_secs(1),
+            gc_interval: Duration::from_secs(1),
             replicated: false,
             observer: Arc::new(Silent),
             environment: Arc::new(SystemEnvironment::new()),
@@ -122,8 +122,8 @@ impl Options {
 
     /// How often the writer looks for what has expired or is no longer needed. Default 1 s.
     #[must_use]
-    pub fn sweep_every(mut self, period: Duration) -> Options {
-        self.sweep_every = period;
+    pub fn gc_interval(mut self, period: Duration) -> Options {
+        self.gc_interval = period;
         self
     }
 

@@ -74,7 +74,7 @@ pub(crate) enum Kind {
     /// Deleted.
     Tombstone,
     /// Expired, its body freed.
-    Stub,
+    ExpiredTombstone,
 }
 
 /// A body in chunks: where it is, how long, and what it must hash to.
@@ -88,13 +88,13 @@ pub(crate) struct Large {
 
 impl Head {
     /// Whether the row is a tombstone or a stub: nothing to read, kept until it is stable.
-    pub(crate) fn is_grave(&self) -> bool {
-        matches!(self.kind, Kind::Tombstone | Kind::Stub)
+    pub(crate) fn is_tombstone(&self) -> bool {
+        matches!(self.kind, Kind::Tombstone | Kind::ExpiredTombstone)
     }
 
     /// Whether a reader at `now_ms` finds a value here.
     pub(crate) fn is_visible(&self, now_ms: u64) -> bool {
-        !self.is_grave() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
+        !self.is_tombstone() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
     }
 
     pub(crate) fn large(&self) -> Option<Large> {
@@ -117,7 +117,7 @@ pub(crate) fn encode_entry(key: &[u8], head: &Head, inline: &[u8]) -> Vec<u8> {
         Kind::Inline(_) => 0,
         Kind::Chunked(_) => 1,
         Kind::Tombstone => 2,
-        Kind::Stub => 3,
+        Kind::ExpiredTombstone => 3,
     };
     let mut out = Vec::with_capacity(96 + inline.len());
     out.push(
@@ -143,7 +143,7 @@ pub(crate) fn encode_entry(key: &[u8], head: &Head, inline: &[u8]) -> Vec<u8> {
             out.extend_from_slice(&large.len.to_be_bytes());
             out.extend_from_slice(&large.digest);
         }
-        Kind::Tombstone | Kind::Stub => {}
+        Kind::Tombstone | Kind::ExpiredTombstone => {}
     }
     let mut out = seal(Table::Entries, key, out);
     if let Kind::Inline(_) = head.kind {
@@ -215,7 +215,7 @@ fn read_head(reader: &mut Reader<'_>) -> Result<Head, DecodeError> {
             digest: reader.digest()?,
         }),
         2 => Kind::Tombstone,
-        _ => Kind::Stub,
+        _ => Kind::ExpiredTombstone,
     };
     if head_len_over(&kind) {
         return Err(DecodeError("a body over its bound"));
@@ -227,7 +227,7 @@ fn head_len_over(kind: &Kind) -> bool {
     match kind {
         Kind::Inline(len) => u64::from(*len) > MAX_VALUE_BYTES,
         Kind::Chunked(large) => large.len > MAX_VALUE_BYTES,
-        Kind::Tombstone | Kind::Stub => false,
+        Kind::Tombstone | Kind::ExpiredTombstone => false,
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
                 |(body, len, digest)| Kind::Chunked(Large { body: BodyId(body), len, digest })
             ),
             Just(Kind::Tombstone),
-            Just(Kind::Stub),
+            Just(Kind::ExpiredTombstone),
         ];
         (
             version(),

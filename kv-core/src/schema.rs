@@ -25,7 +25,7 @@ pub enum Table {
     /// (second, namespace, key): entries by the time that they expire.
     Expiry = 6,
     /// (time, namespace, key): tombstones and stubs by the time of their write.
-    Graves = 7,
+    Tombstones = 7,
     /// (body, index) → a piece of a large body.
     Chunks = 8,
     /// Body → why it waits to be freed: not yet used, or no longer.
@@ -46,7 +46,7 @@ impl Table {
         Table::Vector,
         Table::Collected,
         Table::Expiry,
-        Table::Graves,
+        Table::Tombstones,
         Table::Chunks,
         Table::Pending,
         Table::Purge,
@@ -88,7 +88,7 @@ pub(crate) fn split_dot(bytes: &[u8]) -> Result<(u32, u64), DecodeError> {
     Ok(parts)
 }
 
-/// A row of `Expiry` (seconds) or `Graves` (HLC): a time, then (namespace, key).
+/// A row of `Expiry` (seconds) or `Tombstones` (HLC): a time, then (namespace, key).
 pub(crate) fn timed(time: u64, entry: &[u8]) -> Vec<u8> {
     [&time.to_be_bytes()[..], entry].concat()
 }

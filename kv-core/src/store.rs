@@ -16,7 +16,7 @@ use crate::{
     body::{Bodies, ChunkSource, NewBody, Upload},
     commit::Committer,
     engine::{
-        Engine, EngineError, Role, Snapshot, Status,
+        Engine, EngineError, Mode, Snapshot, Status,
         disk::{DataDir, OpenDisk},
         redb::{RedbEngine, RedbSnapshot},
     },
@@ -172,7 +172,7 @@ impl Store {
         // Held only by one who closes the store.
         let writer = self.shared.writer.try_lock();
         if !writer.is_ok_and(|writer| writer.as_ref().is_some_and(|thread| !thread.is_finished())) {
-            status.role = Role::Closed("the store is closed".into());
+            status.mode = Mode::Closed("the store is closed".into());
         }
         status
     }

@@ -67,7 +67,7 @@ pub enum FoundState {
     /// Deleted.
     Tombstone,
     /// Expired, its value freed.
-    Stub,
+    ExpiredTombstone,
 }
 
 impl<S: Snapshot> View<S> {
@@ -175,7 +175,7 @@ impl<S: Snapshot> View<S> {
             Kind::Inline(_) => FoundState::Inline(body),
             Kind::Chunked(Large { body, len, digest }) => FoundState::Large { body, len, digest },
             Kind::Tombstone => FoundState::Tombstone,
-            Kind::Stub => FoundState::Stub,
+            Kind::ExpiredTombstone => FoundState::ExpiredTombstone,
         };
         let version = self.version(head.version)?;
         Ok(Found {

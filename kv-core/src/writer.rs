@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
     changes::Change,
-    commit::{Committer, SweepLimits},
-    engine::{Engine, Role},
+    commit::{Committer, GcLimits},
+    engine::{Engine, Mode},
     error::WriteError,
     operation::{Applied, Operation, Outcome},
     options::{Durability, Options},
@@ -31,11 +31,11 @@ const MAX_BATCH: usize = 512;
 const MAX_BATCH_BYTES: usize = 2 << 20;
 
 /// How much one step of the sweep does between commits: a few milliseconds of work.
-const SWEEP_ROWS: usize = 500;
-const SWEEP_BODIES: usize = 64;
+const GC_ROWS: usize = 500;
+const GC_BODIES: usize = 64;
 
 /// How long writers have the disk to themselves between two steps of a sweep with more to do.
-const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+const GC_PAUSE: Duration = Duration::from_millis(20);
 
 /// How soon a sync is tried again that failed.
 const SYNC_AGAIN: Duration = Duration::from_secs(1);
@@ -66,12 +66,12 @@ pub(crate) struct Writer<E: Engine> {
     published: Arc<Published<E::Snapshot>>,
     options: Options,
     /// The engine's role as it was last logged.
-    role: Role,
+    mode: Mode,
     /// How often the engine had been opened anew when readers got their view.
     reopened: u64,
     /// When the last sweep step was begun.
-    swept_at: Duration,
-    sweep_again: bool,
+    gc_at: Duration,
+    gc_again: bool,
     /// When the oldest commit was made that is not synced yet.
     unsynced_since: Option<Duration>,
     /// Local writes that readers have no view of yet; kept only for who replicates.
@@ -99,11 +99,11 @@ where
             committer,
             published,
             options,
-            role: Role::Writer,
+            mode: Mode::Writer,
             reopened: 0,
-            swept_at: now,
+            gc_at: now,
             // What waited to be freed when the store was closed goes first.
-            sweep_again: true,
+            gc_again: true,
             unsynced_since: None,
             writes: Vec::new(),
             replication: None,
@@ -139,9 +139,9 @@ where
         self.options.environment.monotonic()
     }
 
-    fn next_sweep(&self) -> Duration {
-        let every = self.options.sweep_every;
-        self.swept_at + if self.sweep_again { SWEEP_PAUSE.min(every) } else { every }
+    fn next_gc(&self) -> Duration {
+        let every = self.options.gc_interval;
+        self.gc_at + if self.gc_again { GC_PAUSE.min(every) } else { every }
     }
 
     /// How long the thread may wait for the next message.
@@ -150,7 +150,7 @@ where
         if self.work_again {
             return Duration::ZERO;
         }
-        let next = self.next_sync().map_or(self.next_sweep(), |sync| sync.min(self.next_sweep()));
+        let next = self.next_sync().map_or(self.next_gc(), |sync| sync.min(self.next_gc()));
         next.saturating_sub(now)
     }
 
@@ -270,26 +270,26 @@ where
                 self.after_failure();
             }
         }
-        if now >= self.next_sweep() {
-            self.swept_at = now;
-            self.sweep_again = false;
+        if now >= self.next_gc() {
+            self.gc_at = now;
+            self.gc_again = false;
             self.recover();
-            if self.committer.engine().status().role == Role::Writer {
-                self.sweep();
+            if self.committer.engine().status().mode == Mode::Writer {
+                self.collect_garbage();
             }
         }
     }
 
-    fn sweep(&mut self) {
-        let limits = SweepLimits {
-            rows: SWEEP_ROWS,
-            bodies: SWEEP_BODIES,
-            watermark: self.watermark(),
+    fn collect_garbage(&mut self) {
+        let limits = GcLimits {
+            rows: GC_ROWS,
+            bodies: GC_BODIES,
+            stable: self.stable(),
             max_skew_ms: u64::try_from(self.options.max_skew.as_millis()).unwrap_or(u64::MAX),
         };
-        match self.committer.sweep(self.options.environment.now_ms(), &limits) {
+        match self.committer.collect_garbage(self.options.environment.now_ms(), &limits) {
             Ok(swept) => {
-                self.sweep_again = swept.more;
+                self.gc_again = swept.more;
                 let rows = swept.rows();
                 if rows > 0 {
                     if let Err(error) = self.sync() {
@@ -325,35 +325,35 @@ where
             self.unsynced_since = None;
             self.writes.clear();
             if let Some(replication) = &mut self.replication {
-                replication.went_back(&mut self.committer);
+                replication.rolled_back(&mut self.committer);
                 self.sync_by = Some(self.now() + SYNC_AGAIN);
             }
             self.publish();
-            if matches!(self.committer.engine().status().role, Role::Writer | Role::Waiting(_)) {
+            if matches!(self.committer.engine().status().mode, Mode::Writer | Mode::Waiting(_)) {
                 // What survived the failure survives a crash.
                 self.published.set_durable();
             } else {
                 self.sync_by = None;
             }
         }
-        self.note_role();
+        self.note_mode();
     }
 
     /// Says once, in the log, that the store takes no writes any more, or takes them again.
-    fn note_role(&mut self) {
-        let role = self.committer.engine().status().role;
-        if role == self.role {
+    fn note_mode(&mut self) {
+        let mode = self.committer.engine().status().mode;
+        if mode == self.mode {
             return;
         }
-        match &role {
-            Role::Writer => tracing::info!("the store takes writes again"),
-            Role::Waiting(why) => tracing::error!(why, "no writes for now; reads go on"),
-            Role::ReadOnly(why) => {
+        match &mode {
+            Mode::Writer => tracing::info!("the store takes writes again"),
+            Mode::Waiting(why) => tracing::error!(why, "no writes for now; reads go on"),
+            Mode::ReadOnly(why) => {
                 tracing::error!(why, "no writes until the store is opened again; reads go on");
             }
-            Role::Closed(why) => tracing::error!(why, "neither reads nor writes"),
+            Mode::Closed(why) => tracing::error!(why, "neither reads nor writes"),
         }
-        self.role = role;
+        self.mode = mode;
     }
 
     fn close(

@@ -11,7 +11,8 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, NamespaceId, Options, ReadError, Replication, Role, Store, StoreView, Worked, WriteError,
+    Hlc, Mode, NamespaceId, Options, ReadError, Replication, Store, StoreView, TurnOutcome,
+    WriteError,
     changes::Change,
     commit::Committer,
     engine::{
@@ -118,7 +119,7 @@ fn on_a_full_disk_reads_go_on_and_writes_too_when_there_is_room() {
     let (faults, store, namespace) = failing_store();
     faults.full.store(true, Ordering::SeqCst);
     assert_eq!(fill(&store, namespace), WriteError::DiskFull);
-    assert!(matches!(store.status().role, Role::Waiting(_)));
+    assert!(matches!(store.status().mode, Mode::Waiting(_)));
     for i in 0..100 {
         assert_eq!(store.get(namespace, "k").unwrap().unwrap().body.read().unwrap(), "v");
         assert!(store.get(namespace, format!("fill-{i}")).is_ok());
@@ -137,7 +138,7 @@ fn after_a_failed_sync_the_outcome_is_unknown_reads_go_on_and_nothing_is_written
     assert!(matches!(outcome, Err(WriteError::OutcomeUnknown(_))), "{outcome:?}");
     faults.syncs.store(false, Ordering::SeqCst);
     assert!(matches!(store.put(namespace, "k", "x"), Err(WriteError::ReadOnly(_))));
-    assert!(matches!(store.status().role, Role::ReadOnly(_)));
+    assert!(matches!(store.status().mode, Mode::ReadOnly(_)));
     assert!(store.get(namespace, "k").unwrap().is_some());
 }
 
@@ -150,7 +151,7 @@ fn a_failed_sync_is_not_forgotten_because_a_read_failed_before_it() {
     *faults.reads_then_sync.lock().unwrap() = Some(store.clone());
     let outcome = store.put(namespace, "k", "w");
     assert!(matches!(outcome, Err(WriteError::OutcomeUnknown(_))), "{outcome:?}");
-    assert!(matches!(store.status().role, Role::ReadOnly(_)), "{:?}", store.status().role);
+    assert!(matches!(store.status().mode, Mode::ReadOnly(_)), "{:?}", store.status().mode);
 }
 
 #[test]
@@ -181,8 +182,8 @@ impl Replication<RedbEngine> for Follower {
         self.note("began");
     }
 
-    fn work(&mut self, _: &mut Committer<RedbEngine>, _: u64) -> Worked {
-        Worked::default()
+    fn work(&mut self, _: &mut Committer<RedbEngine>, _: u64) -> TurnOutcome {
+        TurnOutcome::default()
     }
 
     fn published(&mut self, _: &StoreView, _: Vec<Change>) {}
@@ -191,11 +192,11 @@ impl Replication<RedbEngine> for Follower {
         self.note("synced");
     }
 
-    fn went_back(&mut self, _: &mut Committer<RedbEngine>) {
+    fn rolled_back(&mut self, _: &mut Committer<RedbEngine>) {
         self.note("went back");
     }
 
-    fn watermark(&mut self) -> Hlc {
+    fn stable(&mut self) -> Hlc {
         Hlc::ZERO
     }
 }
@@ -223,6 +224,6 @@ fn a_closed_store_says_so() {
     let (_faults, store, namespace) = failing_store();
     store.close().unwrap();
     assert_eq!(store.put(namespace, "k", "w"), Err(WriteError::Closed));
-    assert!(matches!(store.status().role, Role::Closed(_)));
+    assert!(matches!(store.status().mode, Mode::Closed(_)));
     store.close().unwrap();
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use kv_core::{
     Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView,
-    Version, VersionVector, Worked,
+    TurnOutcome, Version, VersionVector,
     changes::Change,
     commit::Committer,
     engine::redb::RedbEngine,
@@ -37,7 +37,7 @@ impl Replication<RedbEngine> for Follower {
         let _over = self.told.send(Told::Began);
     }
 
-    fn work(&mut self, committer: &mut Committer<RedbEngine>, now_ms: u64) -> Worked {
+    fn work(&mut self, committer: &mut Committer<RedbEngine>, now_ms: u64) -> TurnOutcome {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let operations = std::mem::take(&mut *inbox);
         let committed = !operations.is_empty();
@@ -45,7 +45,7 @@ impl Replication<RedbEngine> for Follower {
             let results = committer.commit(now_ms, operations).results;
             assert!(results.iter().all(Result::is_ok), "{results:?}");
         }
-        Worked { committed, ..Worked::default() }
+        TurnOutcome { committed, ..TurnOutcome::default() }
     }
 
     fn published(&mut self, _: &StoreView, writes: Vec<Change>) {
@@ -58,9 +58,9 @@ impl Replication<RedbEngine> for Follower {
         let _over = self.told.send(Told::Synced(committer.view().vector().clone()));
     }
 
-    fn went_back(&mut self, _: &mut Committer<RedbEngine>) {}
+    fn rolled_back(&mut self, _: &mut Committer<RedbEngine>) {}
 
-    fn watermark(&mut self) -> Hlc {
+    fn stable(&mut self) -> Hlc {
         Hlc::ZERO
     }
 }
@@ -161,7 +161,7 @@ fn a_commit_that_changes_nothing_is_followed_by_a_sync_too() {
 #[test]
 fn nothing_is_collected_while_nobody_says_up_to_when() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options::new().sweep_every(Duration::from_millis(1));
+    let options = || Options::new().gc_interval(Duration::from_millis(1));
     let store = options().replicated(true).open(directory.path()).unwrap();
     let namespace = store.create_namespace("n").unwrap().id;
     let deleted = store.delete(namespace, "key").unwrap();

@@ -144,7 +144,7 @@ fn an_expired_entry_is_hidden_at_once_and_its_body_freed_later() {
     let directory = tempfile::tempdir().unwrap();
     let store = Options::new()
         .environment(clock.clone())
-        .sweep_every(Duration::from_millis(10))
+        .gc_interval(Duration::from_millis(10))
         .open(directory.path())
         .unwrap();
     let namespace = store.create_namespace("test").unwrap().id;

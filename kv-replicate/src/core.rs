@@ -9,9 +9,9 @@ use kv_core::{Dot, Hlc, OriginId, VersionVector};
 
 use crate::{
     MemberId,
+    backlog::Backlog,
     link::{Link, Session},
-    ring::Ring,
-    wire::{Boots, Message, decode},
+    wire::{Incarnations, Message, decode},
     work::{Channel, Event, Notice, Now, StoreState, Transmit, Work},
 };
 
@@ -43,20 +43,20 @@ pub struct Config {
     /// The origins that the store writes under.
     pub origins: [OriginId; 2],
     /// A random number, another one at each start, and not 0.
-    pub boot: u64,
+    pub incarnation: u64,
     /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB serves.
-    pub ring_bytes: usize,
-    /// How many rows of a catch-up session are read at a time, where [`BURST_BYTES`] does not end a burst
+    pub backlog_bytes: usize,
+    /// How many rows of a catch-up session are read at a time, where [`BATCH_BYTES`] does not end a burst
     /// before. 4,096 serves: some ten milliseconds of reading.
     ///
-    /// [`BURST_BYTES`]: crate::storage::BURST_BYTES
-    pub burst_rows: usize,
+    /// [`BATCH_BYTES`]: crate::storage::BATCH_BYTES
+    pub batch_rows: usize,
     /// How far ahead a peer's clock may be before its writes wait, in milliseconds. 500 serves.
     pub max_ahead_ms: u64,
 }
 
 /// Why a store that was restored from an old image replicates no more.
-const WENT_BACK: &str = "a peer has writes of this store that it does not have: it went back in time, and must be emptied";
+const ROLLED_BACK: &str = "a peer has writes of this store that it does not have: it went back in time, and must be emptied";
 
 /// Why a store whose double is at work replicates no more.
 const NOT_MADE: &str = "a peer has writes under this store's identity that this store did not make: it is a copy, or went back in time, and must be emptied";
@@ -67,11 +67,11 @@ enum Pending {
     /// Live rows of an origin, of so many bytes.
     Live { peer: MemberId, origin: OriginId, bytes: usize },
     /// Rows of a session.
-    Page { peer: MemberId, session: u64, burst: u32, bytes: usize },
+    Page { peer: MemberId, session: u64, batch: u32, bytes: usize },
     /// The end of a session.
     Adopt { peer: MemberId, session: u64 },
     /// Rows for a peer.
-    Serve { peer: MemberId, session: u64, burst: u32 },
+    Serve { peer: MemberId, session: u64, batch: u32 },
     /// A commit after all that was asked before, since the members are others.
     Barrier { digest: u64 },
     /// The end of the origins of those who left.
@@ -86,7 +86,7 @@ pub struct Core {
     config: Config,
     now: Now,
     store: StoreState,
-    rings: [Ring; 2],
+    backlogs: [Backlog; 2],
     links: BTreeMap<MemberId, Link>,
     members: BTreeMap<MemberId, Member>,
     digest: Digest,
@@ -113,12 +113,13 @@ impl Core {
     /// A core for a store that was just opened and is in this state, all of it durable.
     #[must_use]
     pub fn new(config: Config, now: Now, store: StoreState) -> Core {
-        let rings =
-            config.origins.map(|origin| Ring::new(store.durable.get(origin), config.ring_bytes));
+        let backlogs = config
+            .origins
+            .map(|origin| Backlog::new(store.durable.get(origin), config.backlog_bytes));
         let mut core = Core {
             now,
             store,
-            rings,
+            backlogs,
             links: BTreeMap::new(),
             members: BTreeMap::new(),
             digest: Digest::default(),
@@ -152,21 +153,21 @@ impl Core {
         match event {
             Event::Connected(peer) => {
                 let before = self.links.get(&peer).map(|link| link.renewed(0)).unwrap_or_default();
-                let link = Link { say_hello: true, ..before };
+                let link = Link { send_hello: true, ..before };
                 self.disconnect(peer);
                 self.links.insert(peer, link);
             }
             Event::Disconnected(peer) => self.disconnect(peer),
             Event::Received { from, bytes } => match decode(&bytes) {
-                Ok((boots, message)) => self.receive(from, boots, message),
+                Ok((incarnations, message)) => self.receive(from, incarnations, message),
                 Err(error) => self.close(from, error.0),
             },
             Event::Wrote(rows) => self.wrote(&rows),
             Event::Synced(state) => {
                 self.set_store(state);
-                self.say_members();
+                self.send_members();
             }
-            Event::WentBack(state) => {
+            Event::RolledBack(state) => {
                 self.epoch += 1;
                 self.set_store(state);
                 self.start_over();
@@ -240,13 +241,13 @@ impl Core {
     /// About how many bytes the core holds, without what its owner has taken out.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let rings: usize = self.rings.iter().map(Ring::bytes).sum();
+        let backlogs: usize = self.backlogs.iter().map(Backlog::bytes).sum();
         let links: usize = self.links.values().map(Link::weight).sum();
         let incoming: usize = self.incoming.values().map(Incoming::weight).sum();
         let suspended = self.suspended.len() * Session::MOST_BYTES;
         let fetches: usize = self.fetches.values().map(Fetch::weight).sum();
         let asked = (self.pending.len() + self.work.len() + self.notices.len()) * 256;
-        rings + links + incoming + self.verifications.weight() + suspended + fetches + asked
+        backlogs + links + incoming + self.verifications.weight() + suspended + fetches + asked
     }
 
     /// Why this store replicates no more, if so.
@@ -259,7 +260,7 @@ impl Core {
     #[must_use]
     pub fn durable_copies(&self, dot: Dot) -> usize {
         usize::from(self.store.durable.covers(dot))
-            + self.links.values().filter(|link| link.heads.durable.covers(dot)).count()
+            + self.links.values().filter(|link| link.progress.durable.covers(dot)).count()
     }
 
     /// How many catch-up sessions are being received, and how many sent.
@@ -270,27 +271,27 @@ impl Core {
         (received, sent)
     }
 
-    fn receive(&mut self, from: MemberId, boots: Boots, message: Message) {
-        let boot = self.config.boot;
+    fn receive(&mut self, from: MemberId, incarnations: Incarnations, message: Message) {
+        let incarnation = self.config.incarnation;
         if !self.links.contains_key(&from) {
             return;
         }
         if self.has_left(from) {
             // Two that removed each other would tell each other so for ever.
             if !matches!(message, Message::Removed) {
-                self.tell_removed(from, boots);
+                self.send_removed_to(from, incarnations);
             }
             return;
         }
         match message {
-            Message::Hello(hello) => return self.hello(from, boots, hello),
-            Message::Removed if boots.to == boot => return self.removed(from),
+            Message::Hello(hello) => return self.hello(from, incarnations, hello),
+            Message::Removed if incarnations.to == incarnation => return self.removed(from),
             _ => {}
         }
         let Some(link) = self.links.get_mut(&from) else { return };
-        if link.boot != boots.from || boots.to != boot {
+        if link.incarnation != incarnations.from || incarnations.to != incarnation {
             // One of the two was started anew since.
-            link.say_hello = true;
+            link.send_hello = true;
             return;
         }
         if link.hello.is_none() {
@@ -299,7 +300,7 @@ impl Core {
         link.is_known = true;
         match message {
             Message::Hello(_) | Message::Removed => {}
-            Message::Heads(heads) => self.heads(from, heads),
+            Message::Progress(progress) => self.progress(from, progress),
             Message::Want(numbers) => self.want(from, numbers),
             Message::Behind => self.behind(from),
             Message::Live(live) => self.live(from, live.rows),
@@ -325,7 +326,7 @@ impl Core {
 
     /// A number that no other start of this location uses.
     fn unique_id(&mut self) -> u64 {
-        self.config.boot ^ self.next_id().rotate_left(40)
+        self.config.incarnation ^ self.next_id().rotate_left(40)
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -369,8 +370,8 @@ impl Core {
         if !was_joined && self.is_joined() {
             self.joined();
         }
-        self.tell_news();
-        self.follow_promises();
+        self.mark_news();
+        self.follow_closed_timestamps();
     }
 
     /// The store forgot what was not durable: nothing that was under way counts.
@@ -389,7 +390,7 @@ impl Core {
         self.reopen_members();
     }
 
-    fn tell_news(&mut self) {
+    fn mark_news(&mut self) {
         self.links.values_mut().for_each(|link| link.is_news = true);
     }
 
@@ -431,9 +432,9 @@ impl Core {
                 // A conflict counts as a gap: a session takes what is behind it.
                 self.live_applied(origin, failed || is_gap || is_conflict || refusal.is_some());
             }
-            Pending::Page { peer, session, burst, bytes } => {
+            Pending::Page { peer, session, batch, bytes } => {
                 self.release(peer, bytes);
-                self.page_applied(peer, (session, burst), failed);
+                self.page_applied(peer, (session, batch), failed);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session, failed),
             _ => {}

@@ -152,7 +152,7 @@ impl Summary {
             }
             FoundState::Large { len, digest, .. } => (Kind::Value, *len, *digest),
             FoundState::Tombstone => (Kind::Deleted, 0, [0; 32]),
-            FoundState::Stub => (Kind::Expired, 0, [0; 32]),
+            FoundState::ExpiredTombstone => (Kind::Expired, 0, [0; 32]),
         };
         let mut hasher = blake3::Hasher::new();
         hasher.update(&namespace.0);
@@ -226,7 +226,7 @@ mod tests {
             Found { expires_at: None, ..found() },
             Found { expires_at: Some(8), ..found() },
             Found { state: FoundState::Inline(Bytes::from_static(b"valuf")), ..found() },
-            Found { state: FoundState::Stub, ..found() },
+            Found { state: FoundState::ExpiredTombstone, ..found() },
             Found { state: FoundState::Tombstone, ..found() },
         ];
         let mut digests: Vec<_> = others.iter().map(digest).collect();

@@ -18,12 +18,12 @@
 //!
 //! The merge itself, the vectors and the dot index are in `kv-core`.
 
+mod backlog;
 mod core;
 pub mod inspect;
 mod link;
 #[cfg(feature = "quic")]
 pub mod quic;
-mod ring;
 mod row;
 pub mod storage;
 mod verdict;
@@ -33,12 +33,12 @@ mod work;
 pub use self::core::{
     Config, Core,
     members::CLOSED,
-    status::{PeerState, Progress},
+    status::{PeerState, SessionProgress},
 };
 pub use kv_core::MemberId;
 pub use row::{Content, Row};
 pub use verdict::{Difference, Ending, Verdict};
 pub use wire::{MAX_MESSAGE_BYTES, WIRE_VERSION, check_message, reencode_message};
 pub use work::{
-    Burst, Channel, Event, How, Notice, Now, StoreState, ToApply, Transmit, Unread, Work,
+    Batch, Channel, Event, How, Notice, Now, StoreState, ToApply, Transmit, Unread, Work,
 };

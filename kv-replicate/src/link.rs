@@ -7,7 +7,7 @@ use std::{
 
 use kv_core::{Dot, Hlc, VersionVector};
 
-use crate::wire::{GetBody, Heads, Hello, Message, PageHead, Pull, Reason};
+use crate::wire::{GetBody, Hello, Message, PageHead, Progress, Pull, Reason};
 
 /// Requests and answers that wait to be sent to a peer; more are dropped and asked for again.
 pub(crate) const MAX_CONTROL: usize = 64;
@@ -16,21 +16,21 @@ pub(crate) const MAX_CONTROL: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     /// The random number of its start; 0 before its hello.
-    pub(crate) boot: u64,
+    pub(crate) incarnation: u64,
     pub(crate) hello: Option<Hello>,
     /// It has our hello.
     pub(crate) is_known: bool,
     /// A hello is to be sent now.
-    pub(crate) say_hello: bool,
+    pub(crate) send_hello: bool,
     /// It was removed, and is to be told when it says hello.
-    pub(crate) say_removed: bool,
+    pub(crate) send_removed: bool,
     pub(crate) hello_at: Duration,
     /// The last heads that came.
-    pub(crate) heads: Heads,
-    /// Heads are to be sent: something changed since the last.
+    pub(crate) progress: Progress,
+    /// Progress are to be sent: something changed since the last.
     pub(crate) is_news: bool,
-    pub(crate) say_heads: bool,
-    pub(crate) heads_at: Duration,
+    pub(crate) send_progress: bool,
+    pub(crate) progress_at: Duration,
     pub(crate) control: VecDeque<Message>,
     /// The next number of each of our origins to be sent live; none while it catches up.
     pub(crate) cursor: [Option<u64>; 2],
@@ -73,9 +73,15 @@ impl Link {
     }
 
     /// A link to a peer in the place of this one, as far as the store is still at work for this one.
-    pub(crate) fn renewed(&self, boot: u64) -> Link {
+    pub(crate) fn renewed(&self, incarnation: u64) -> Link {
         let (applying, is_reading_body) = (self.applying, self.is_reading_body);
-        Link { boot, applying, is_reading: self.is_reading, is_reading_body, ..Link::default() }
+        Link {
+            incarnation,
+            applying,
+            is_reading: self.is_reading,
+            is_reading_body,
+            ..Link::default()
+        }
     }
 
     /// About how many bytes wait here for the peer or for the store.
@@ -107,15 +113,15 @@ pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) since: VersionVector,
     pub(crate) after: Option<Dot>,
-    pub(crate) burst: u32,
+    pub(crate) batch: u32,
     /// After which dot the burst begins that is being received.
-    pub(crate) burst_after: Option<Dot>,
+    pub(crate) batch_after: Option<Dot>,
     pub(crate) asked_at: Duration,
     pub(crate) tries: u32,
     /// What the first snapshot of this pass counted.
-    pub(crate) pass_start: Option<VersionVector>,
+    pub(crate) round_start: Option<VersionVector>,
     /// The number of that snapshot.
-    pub(crate) pass_commit: u64,
+    pub(crate) round_commit: u64,
     /// Writes whose bodies came in this session: a later pass names them again.
     pub(crate) taken: BTreeSet<Dot>,
     /// More than one snapshot was read in this pass.
@@ -168,5 +174,5 @@ pub(crate) struct Serving {
     /// Our clock when it began: no tombstone newer than this goes before it ends.
     pub(crate) started: Hlc,
     pub(crate) heard_at: Duration,
-    pub(crate) burst: u32,
+    pub(crate) batch: u32,
 }

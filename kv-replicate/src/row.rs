@@ -75,7 +75,7 @@ impl From<Change> for Row {
                 FoundState::Inline(value) => Content::Value(value),
                 FoundState::Large { len, digest, .. } => Content::Large { len, digest },
                 FoundState::Tombstone => Content::Deleted,
-                FoundState::Stub => Content::Expired,
+                FoundState::ExpiredTombstone => Content::Expired,
             },
         }
     }

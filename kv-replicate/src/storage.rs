@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use kv_core::{
-    Operation, Outcome, Role, WriteError,
+    Mode, Operation, Outcome, WriteError,
     changes::Change,
-    commit::{Committed, Committer, SweepLimits, Swept},
+    commit::{Committed, Committer, GcLimits, GcStep},
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,
     view::{FoundState, View},
@@ -18,7 +18,7 @@ mod inspect;
 mod read;
 
 pub(crate) use self::{apply::Applier, read::read};
-pub use self::{inspect::inspect, read::BURST_BYTES};
+pub use self::{inspect::inspect, read::BATCH_BYTES};
 
 /// A store that replicates, without threads of its own.
 pub struct Storage<E: Engine> {
@@ -107,24 +107,28 @@ where
 
     /// What the core is to be told if the disk has failed since this was last asked.
     pub fn failure(&mut self) -> Option<Event> {
-        if !self.applier.has_gone_back(&self.committer) {
+        if !self.applier.has_rolled_back(&self.committer) {
             return None;
         }
         self.applier.start_over(&self.committer);
         self.unsent.clear();
-        let role = self.committer.engine().status().role;
-        if matches!(role, Role::Writer | Role::Waiting(_)) {
+        let mode = self.committer.engine().status().mode;
+        if matches!(mode, Mode::Writer | Mode::Waiting(_)) {
             self.take_state();
         }
-        Some(Event::WentBack(self.state.clone()))
+        Some(Event::RolledBack(self.state.clone()))
     }
 
     /// One step of the sweep, with the core's watermark.
     ///
     /// # Errors
-    /// Those of [`Committer::sweep`].
-    pub fn sweep(&mut self, now_ms: u64, limits: &SweepLimits) -> Result<Swept, WriteError> {
-        let swept = self.committer.sweep(now_ms, limits)?;
+    /// Those of [`Committer::collect_garbage`].
+    pub fn collect_garbage(
+        &mut self,
+        now_ms: u64,
+        limits: &GcLimits,
+    ) -> Result<GcStep, WriteError> {
+        let swept = self.committer.collect_garbage(now_ms, limits)?;
         self.is_dirty |= !swept.is_idle();
         self.committer.published();
         Ok(swept)
@@ -150,9 +154,9 @@ where
     E::Snapshot: Clone,
 {
     let view = committer.view();
-    let (vector, promise) = (view.vector().clone(), committer.clock());
+    let (vector, closed_timestamp) = (view.vector().clone(), committer.clock());
     let members = Arc::clone(view.members());
-    StoreState { visible: vector.clone(), durable: vector, promise, members }
+    StoreState { visible: vector.clone(), durable: vector, closed_timestamp, members }
 }
 
 /// A local write with its value, if that fits a row.

@@ -54,13 +54,13 @@ pub fn check_message(bytes: &[u8]) -> Result<(), DecodeError> {
 /// # Errors
 /// If the bytes are no message.
 pub fn reencode_message(bytes: &Bytes) -> Result<Bytes, DecodeError> {
-    let (boots, message) = decode(bytes)?;
-    Ok(encode(boots, &message))
+    let (incarnations, message) = decode(bytes)?;
+    Ok(encode(incarnations, &message))
 }
 
 /// Who sends, and to whom, by the random numbers of their starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Boots {
+pub(crate) struct Incarnations {
     pub(crate) from: u64,
     /// 0 if the sender has not heard from the other yet.
     pub(crate) to: u64,
@@ -69,7 +69,7 @@ pub(crate) struct Boots {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Hello(Hello),
-    Heads(Heads),
+    Progress(Progress),
     /// Send live from behind these numbers, one for each of the receiver's origins.
     Want([u64; 2]),
     /// What was wanted is no longer in memory: catch up.
@@ -127,7 +127,7 @@ pub(crate) struct Hello {
 
 /// What one has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heads {
+pub(crate) struct Progress {
     /// Rises with each that is sent.
     pub(crate) number: u64,
     /// What survives a crash.
@@ -135,9 +135,9 @@ pub(crate) struct Heads {
     /// What is visible: at least `durable`.
     pub(crate) received: VersionVector,
     /// Of the sender's own origins `durable` counts all writes up to this time.
-    pub(crate) promise: Hlc,
+    pub(crate) closed_timestamp: Hlc,
     /// `durable` counts every member's writes up to this time.
-    pub(crate) complete: Hlc,
+    pub(crate) resolved: Hlc,
     /// Every member that it knows of has said to be complete up to this time.
     pub(crate) held: Hlc,
     /// Whom the sender durably knows as members, and who left: see [`kv_core::Members::digest`].
@@ -155,7 +155,7 @@ pub(crate) struct Live {
 pub(crate) struct Pull {
     pub(crate) session: u64,
     /// The number of this request in its session, from 1.
-    pub(crate) burst: u32,
+    pub(crate) batch: u32,
     /// The asker has not joined yet: it has nothing that a dropped tombstone would have to delete.
     pub(crate) is_new: bool,
     pub(crate) after: Option<Dot>,
@@ -166,7 +166,7 @@ pub(crate) struct Pull {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) session: u64,
-    pub(crate) burst: u32,
+    pub(crate) batch: u32,
     /// Which burst it is of: pages of two are never mixed.
     pub(crate) stamp: u64,
     /// The number of the snapshot that it was read in.
@@ -193,9 +193,9 @@ pub(crate) enum End {
     /// Another page of this burst.
     Page,
     /// Another burst, after this dot.
-    Burst(Dot),
+    Batch(Dot),
     /// Nothing.
-    Pass,
+    Round,
 }
 
 /// Why a source does not serve a session.

@@ -32,7 +32,7 @@ pub enum Work {
     Apply {
         /// Names the answer, [`Event::Applied`].
         id: u64,
-        /// How often the core had heard of [`Event::WentBack`].
+        /// How often the core had heard of [`Event::RolledBack`].
         epoch: u64,
         /// The rows.
         rows: Vec<ToApply>,
@@ -41,7 +41,7 @@ pub enum Work {
     Adopt {
         /// Names the answer, [`Event::Applied`] with no rows.
         id: u64,
-        /// How often the core had heard of [`Event::WentBack`].
+        /// How often the core had heard of [`Event::RolledBack`].
         epoch: u64,
         /// What the source's last snapshot counts.
         vector: VersionVector,
@@ -133,14 +133,14 @@ pub struct StoreState {
     /// What survives a crash.
     pub durable: VersionVector,
     /// The clock as of the last durable commit: whatever this store writes later is later than that.
-    pub promise: Hlc,
+    pub closed_timestamp: Hlc,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
 }
 
 /// Rows that were read for a peer.
 #[derive(Debug)]
-pub struct Burst {
+pub struct Batch {
     /// The rows, in the order of their dots; bodies over a row's bound as [`Content::Large`].
     ///
     /// [`Content::Large`]: crate::Content::Large
@@ -184,7 +184,7 @@ pub enum Event {
     /// A sync came to its end, or something else changed the store's state.
     Synced(StoreState),
     /// The store went back to this state after a failure of the disk.
-    WentBack(StoreState),
+    RolledBack(StoreState),
     /// [`Work::Apply`] or [`Work::Adopt`] was done.
     Applied {
         /// Which.
@@ -199,7 +199,7 @@ pub enum Event {
         /// Which.
         id: u64,
         /// What was read.
-        result: Result<Burst, Unread>,
+        result: Result<Batch, Unread>,
     },
     /// [`Work::ReadBody`] was done.
     Body {
@@ -275,7 +275,7 @@ pub enum Notice {
     /// A peer's live stream had a gap, and it was asked to send again.
     Gap(MemberId),
     /// A peer fell behind what is in memory.
-    RingLost(MemberId),
+    BacklogLost(MemberId),
     /// A peer's clock is so many milliseconds ahead: its writes wait.
     Parked {
         /// Whose.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use kv_core::{Role, Store};
+use kv_core::{Mode, Store};
 
 use crate::{
-    doors::rls::Rls, drain::Drain, gate::WriteGate, membership::Membership, metrics::Metrics,
-    rate_limits::RateLimits,
+    admission::WriteAdmission, api::rls::Rls, drain::Drain, membership::Membership,
+    metrics::Metrics, rate_limits::RateLimits,
 };
 
 pub use crate::body::{Body, RequestBody};
@@ -16,8 +16,8 @@ pub use crate::body::{Body, RequestBody};
 pub struct App {
     /// The store. Reads go straight to it.
     pub store: Store,
-    /// The gate that all writes go through.
-    pub writes: WriteGate,
+    /// The admission that all writes go through.
+    pub writes: WriteAdmission,
     /// The rate limits.
     pub rate_limits: Arc<RateLimits>,
     /// What Envoy is limited by.
@@ -37,11 +37,11 @@ impl App {
         if self.drain.is_begun() {
             return Some("draining: this server is about to stop".into());
         }
-        match self.store.status().role {
-            Role::Writer => self.membership.as_ref().and_then(|membership| membership.unready()),
-            Role::Waiting(why) => Some(format!("no writes for now: {why}")),
-            Role::ReadOnly(why) => Some(format!("no writes until it is started again: {why}")),
-            Role::Closed(why) => Some(format!("neither reads nor writes: {why}")),
+        match self.store.status().mode {
+            Mode::Writer => self.membership.as_ref().and_then(|membership| membership.unready()),
+            Mode::Waiting(why) => Some(format!("no writes for now: {why}")),
+            Mode::ReadOnly(why) => Some(format!("no writes until it is started again: {why}")),
+            Mode::Closed(why) => Some(format!("neither reads nor writes: {why}")),
         }
     }
 }
@@ -54,8 +54,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        api::rls::{Domains, Fields},
         config::NamedLimits,
-        doors::rls::{Domains, Fields},
     };
 
     #[test]
@@ -63,7 +63,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let app = App {
-            writes: WriteGate::new(store.clone(), Duration::ZERO),
+            writes: WriteAdmission::new(store.clone(), Duration::ZERO),
             store,
             rate_limits: Arc::new(RateLimits::new(
                 Limiter::builder().memory_bytes(1 << 16).build().unwrap(),

@@ -16,12 +16,12 @@ use std::{
 };
 
 use crate::{
+    api::rls::{DomainError, Domains, Fields},
     cluster::{
         Address, Token, names,
         token::{TokenError, TokenText},
     },
     connection::Limits,
-    doors::rls::{DomainError, Domains, Fields},
     threads,
 };
 

@@ -8,8 +8,8 @@
 //! | [`threads`] | how many threads serve |
 //! | [`connection`] | connections and their bounds in time, number and size |
 //! | [`router`] | which door a request goes to |
-//! | [`doors`] | one module per protocol: what a request means, and the answer |
-//! | [`app`] | what every door shares: the store, the gate before its queue, the rate limits, the metrics |
+//! | [`api`] | one module per protocol: what a request means, and the answer |
+//! | [`app`] | what every door shares: the store, the admission before its queue, the rate limits, the metrics |
 //! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how newcomers come in |
 //! | [`demo`] | three locations in one process, that show what a cluster does |
 //! | [`rate_limits`] | the table of counters, the limits that have a name |
@@ -17,6 +17,8 @@
 //! A request goes down this table and its answer comes up. A door knows the store and HTTP; it
 //! knows no socket, no timer and no other door.
 
+pub mod admission;
+pub mod api;
 pub mod app;
 pub mod body;
 pub mod cli;
@@ -24,9 +26,7 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod demo;
-pub mod doors;
 pub mod drain;
-pub mod gate;
 pub mod membership;
 pub mod metrics;
 pub mod rate_limits;

@@ -8,7 +8,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
-use crate::doors::Door;
+use crate::api::Api;
 
 mod cluster;
 mod limits;
@@ -35,7 +35,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
-    requests_by: [[Requests; Verb::COUNT]; Door::COUNT],
+    requests_by: [[Requests; Verb::COUNT]; Api::COUNT],
     connections: IntGauge,
     connections_accepted: IntCounter,
     connections_cut: IntCounterVec,
@@ -49,7 +49,7 @@ pub struct Metrics {
     queue_capacity: IntGauge,
     store_bytes: IntGauge,
     bodies_waiting: IntGauge,
-    store_role: IntGaugeVec,
+    store_mode: IntGaugeVec,
     namespaces: IntGauge,
     limits: LimitMetrics,
     rls: RlsMetrics,
@@ -125,7 +125,7 @@ pub struct Gauges {
     /// Bodies of values that are gone, not freed yet.
     pub bodies_waiting: usize,
     /// `writer`, `waiting`, `read_only` or `closed`.
-    pub store_role: &'static str,
+    pub store_mode: &'static str,
     /// Live namespaces.
     pub namespaces: usize,
     /// Of rate limits.
@@ -203,7 +203,7 @@ impl Metrics {
                 "waypost_bodies_waiting",
                 "Bodies of values that are gone, not freed yet.",
             ),
-            store_role: register(
+            store_mode: register(
                 r,
                 IntGaugeVec::new(
                     Opts::new("waypost_store_role", "1 for what the store can do at the moment."),
@@ -227,18 +227,18 @@ impl Metrics {
     }
 
     /// Counts a response.
-    pub fn answered(&self, door: Door, verb: Verb, status: StatusCode, took: Duration) {
+    pub fn answered(&self, api: Api, verb: Verb, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        let requests = &self.requests_by[door as usize][verb as usize];
+        let requests = &self.requests_by[api as usize][verb as usize];
         requests.by_class[class]
             .get_or_init(|| {
                 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-                self.requests.with_label_values(&[door.label(), verb.label(), CLASSES[class]])
+                self.requests.with_label_values(&[api.label(), verb.label(), CLASSES[class]])
             })
             .inc();
         requests
             .seconds
-            .get_or_init(|| self.request_seconds.with_label_values(&[door.label(), verb.label()]))
+            .get_or_init(|| self.request_seconds.with_label_values(&[api.label(), verb.label()]))
             .observe(took.as_secs_f64());
     }
 
@@ -291,9 +291,9 @@ impl Metrics {
         self.bodies_waiting.set(size(now.bodies_waiting));
         self.namespaces.set(size(now.namespaces));
         self.limits.set(&now.limits);
-        for role in ["writer", "waiting", "read_only", "closed"] {
-            let is_it = i64::from(role == now.store_role);
-            self.store_role.with_label_values(&[role]).set(is_it);
+        for mode in ["writer", "waiting", "read_only", "closed"] {
+            let is_it = i64::from(mode == now.store_mode);
+            self.store_mode.with_label_values(&[mode]).set(is_it);
         }
         let mut families = self.registry.gather();
         families.extend(cluster.map(cluster::families).unwrap_or_default());
@@ -360,7 +360,7 @@ mod tests {
             queue_capacity: 512,
             store_bytes: 4096,
             bodies_waiting: 5,
-            store_role: "waiting",
+            store_mode: "waiting",
             namespaces: 2,
             limits: LimitGauges::default(),
         }
@@ -369,16 +369,16 @@ mod tests {
     #[test]
     fn what_is_counted_is_shown() {
         let metrics = Metrics::new();
-        metrics.answered(Door::Binding, Verb::Get, StatusCode::OK, Duration::from_micros(70));
-        metrics.answered(Door::Binding, Verb::Get, StatusCode::NOT_FOUND, Duration::from_secs(60));
+        metrics.answered(Api::Binding, Verb::Get, StatusCode::OK, Duration::from_micros(70));
+        metrics.answered(Api::Binding, Verb::Get, StatusCode::NOT_FOUND, Duration::from_secs(60));
         metrics.committed(7, 900, Duration::from_millis(1), Some(Duration::from_millis(3)));
         metrics.cut("header-timeout");
         let text = metrics.render(&gauges(), None);
         for line in [
-            r#"waypost_requests_total{door="binding",method="GET",status="2xx"} 1"#,
-            r#"waypost_requests_total{door="binding",method="GET",status="4xx"} 1"#,
-            r#"waypost_request_seconds_bucket{door="binding",method="GET",le="0.0001"} 1"#,
-            r#"waypost_request_seconds_count{door="binding",method="GET"} 2"#,
+            r#"waypost_requests_total{api="binding",method="GET",status="2xx"} 1"#,
+            r#"waypost_requests_total{api="binding",method="GET",status="4xx"} 1"#,
+            r#"waypost_request_seconds_bucket{api="binding",method="GET",le="0.0001"} 1"#,
+            r#"waypost_request_seconds_count{api="binding",method="GET"} 2"#,
             r#"waypost_commit_operations_bucket{le="8"} 1"#,
             "waypost_commit_bytes_total 900",
             "waypost_sync_seconds_count 1",
@@ -386,8 +386,8 @@ mod tests {
             "waypost_queue_operations 3",
             "waypost_store_bytes 4096",
             "waypost_bodies_waiting 5",
-            r#"waypost_store_role{role="waiting"} 1"#,
-            r#"waypost_store_role{role="writer"} 0"#,
+            r#"waypost_store_role{mode="waiting"} 1"#,
+            r#"waypost_store_role{mode="writer"} 0"#,
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in:\n{text}");
         }

@@ -13,13 +13,13 @@ use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 
 use crate::{
-    app::App,
-    body::{Body, RequestBody},
-    doors::{
-        Door,
+    api::{
+        Api,
         binding::{self, target::Target},
         cluster, limit, namespaces, operations, rls,
     },
+    app::App,
+    body::{Body, RequestBody},
     reply,
 };
 
@@ -51,7 +51,7 @@ impl Router {
                 let sentence = format!("{method} means nothing on this path");
                 nothing(&uri, StatusCode::METHOD_NOT_ALLOWED, sentence)
             })
-            .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_DOOR.into()))
+            .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_API.into()))
             .with_state(Arc::clone(&app));
         Router { app, fixed }
     }
@@ -63,37 +63,37 @@ impl Router {
     }
 
     /// Answers a request.
-    pub async fn answer(&self, request: Request<RequestBody>) -> (Door, Response<Body>) {
+    pub async fn answer(&self, request: Request<RequestBody>) -> (Api, Response<Body>) {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) {
-            return (Door::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
+            return (Api::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
         }
         if !request.uri().path().starts_with('/') {
-            return (Door::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
+            return (Api::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
         }
         if let Some(namespace) = headers.get(&NAMESPACE).cloned() {
             if headers.get_all(&NAMESPACE).iter().nth(1).is_some() {
-                return (Door::None, reply::text(StatusCode::BAD_REQUEST, TWO_NAMESPACES));
+                return (Api::None, reply::text(StatusCode::BAD_REQUEST, TWO_NAMESPACES));
             }
-            return (Door::Binding, self.by_header(request, &namespace).await);
+            return (Api::Binding, self.by_header(request, &namespace).await);
         }
         if let Some(rest) = request.uri().path().strip_prefix(BINDING) {
             let segment = rest.split('/').next().unwrap_or(rest);
             let end = BINDING.len() + segment.len();
-            return (Door::Binding, self.by_path(request, end).await);
+            return (Api::Binding, self.by_path(request, end).await);
         }
         if request.uri().path() == limit::PATH {
-            return (Door::Limit, limit::serve(&self.app, request).await);
+            return (Api::Limit, limit::serve(&self.app, request).await);
         }
         if rls::is_here(request.uri().path()) {
-            return (Door::Rls, rls::serve(&self.app, request).await);
+            return (Api::Rls, rls::serve(&self.app, request).await);
         }
-        let door = door_of(request.uri().path());
+        let api = api_of(request.uri().path());
         let response = match self.fixed.clone().oneshot(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
         };
-        (door, response)
+        (api, response)
     }
 
     async fn by_header(
@@ -139,18 +139,18 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
 
 /// What a path without an answer says, in the form of its door.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
-    match door_of(uri.path()) {
-        Door::Namespaces | Door::Cluster => namespaces::nothing_here(status, sentence),
+    match api_of(uri.path()) {
+        Api::Namespaces | Api::Cluster => namespaces::nothing_here(status, sentence),
         _ => reply::text(status, sentence),
     }
 }
 
-fn door_of(path: &str) -> Door {
+fn api_of(path: &str) -> Api {
     match path {
-        "/healthz" | "/readyz" | "/metrics" => Door::Operations,
-        _ if path.starts_with("/v1/namespaces") => Door::Namespaces,
-        _ if path.starts_with("/v1/cluster") => Door::Cluster,
-        _ => Door::None,
+        "/healthz" | "/readyz" | "/metrics" => Api::Operations,
+        _ if path.starts_with("/v1/namespaces") => Api::Namespaces,
+        _ if path.starts_with("/v1/cluster") => Api::Cluster,
+        _ => Api::None,
     }
 }
 
@@ -163,6 +163,6 @@ const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than on
 
 const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
 
-const NO_DOOR: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
+const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
     the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; \
     see also /healthz, /readyz, /metrics";

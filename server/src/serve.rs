@@ -11,13 +11,13 @@ use tokio::{
 };
 
 use crate::{
+    admission::WriteAdmission,
+    api::rls::Rls,
     app::App,
     cluster::{self, location::LoadError},
     config::{Config, Listen},
     connection::{BindError, Listener, Server},
-    doors::rls::Rls,
     drain::Drain,
-    gate::WriteGate,
     metrics::Metrics,
     rate_limits::RateLimits,
     router::Router,
@@ -162,7 +162,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let rls = Rls::new(config.rls.clone(), config.rls_headers, metrics.limits(), metrics.rls());
     let membership = replication.as_ref().map(Replication::membership);
     let app = Arc::new(App {
-        writes: WriteGate::new(store.clone(), config.queue_wait).of(membership.clone()),
+        writes: WriteAdmission::new(store.clone(), config.queue_wait).of(membership.clone()),
         store: store.clone(),
         rate_limits: Arc::clone(&rate_limits),
         rls,

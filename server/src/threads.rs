@@ -61,11 +61,11 @@ pub fn runtime(threads: NonZeroUsize) -> Result<Runtime, RuntimeError> {
 
 /// Starts so many threads at once, which end again: tokio panics where it can't have one.
 fn try_to_start(threads: NonZeroUsize) -> io::Result<()> {
-    let gate = Mutex::new(());
+    let admission = Mutex::new(());
     thread::scope(|scope| {
-        let _shut = gate.lock();
+        let _shut = admission.lock();
         (0..threads.get()).try_for_each(|_| {
-            let passing = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            let passing = || drop(admission.lock().unwrap_or_else(PoisonError::into_inner));
             thread::Builder::new().spawn_scoped(scope, passing).map(drop)
         })
     })

@@ -19,7 +19,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 use waypost::{
-    doors::rls::proto::{Code, RateLimitRequest, RateLimitResponse},
+    api::rls::proto::{Code, RateLimitRequest, RateLimitResponse},
     threads,
 };
 use waypost_benches::Failure;

@@ -86,8 +86,8 @@ fn cuts(arguments: &Arguments) -> Result<(), Failure> {
     let (writes, whole) = (arguments.cut_writes, arguments.whole_day);
     for places in arguments.locations.iter().copied() {
         // Rings that hold the day, and rings that hold the last of it.
-        for ring_bytes in [8 << 20, 4 << 10] {
-            cut::healed(Day { places, writes, ring_bytes, whole })?;
+        for backlog_bytes in [8 << 20, 4 << 10] {
+            cut::healed(Day { places, writes, backlog_bytes, whole })?;
         }
     }
     Ok(())
@@ -95,9 +95,9 @@ fn cuts(arguments: &Arguments) -> Result<(), Failure> {
 
 fn missing_keys(arguments: &Arguments) -> Result<(), Failure> {
     missing::head();
-    for ring_bytes in [8 << 20, 16 << 10] {
+    for backlog_bytes in [8 << 20, 16 << 10] {
         for keys in arguments.keys.iter().copied() {
-            missing::caught_up(keys, arguments.missed, ring_bytes, arguments.cache << 20)?;
+            missing::caught_up(keys, arguments.missed, backlog_bytes, arguments.cache << 20)?;
         }
     }
     Ok(())

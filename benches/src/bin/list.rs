@@ -42,7 +42,7 @@ fn main() -> Result<(), Failure> {
     let lengths = arguments.values.iter();
     // No sweep after the first: it would take the tombstones away.
     let options = Options::new().cache_bytes(arguments.cache << 20);
-    let store = options.clone().sweep_every(Duration::MAX / 2).open(scratch.join("store"))?;
+    let store = options.clone().gc_interval(Duration::MAX / 2).open(scratch.join("store"))?;
     let namespaces = lengths
         .map(|length| {
             let namespace = store.create_namespace(&format!("values of {length}"))?.id;
@@ -64,7 +64,7 @@ fn main() -> Result<(), Failure> {
 
     store.close()?;
     drop(store);
-    watch_the_sweep(&options.open(scratch.join("store"))?, buried)
+    watch_the_gc(&options.open(scratch.join("store"))?, buried)
 }
 
 fn compare_lengths(
@@ -123,7 +123,7 @@ fn list_often(store: &Store, namespace: NamespaceId, lists: u64) -> Result<Sampl
 }
 
 /// How long the sweep takes for the tombstones, beside no other work.
-fn watch_the_sweep(store: &Store, namespace: NamespaceId) -> Result<(), Failure> {
+fn watch_the_gc(store: &Store, namespace: NamespaceId) -> Result<(), Failure> {
     let load = meter::load();
     let watch = Stopwatch::own()?;
     let mut before = Duration::MAX;

@@ -18,7 +18,7 @@ pub struct Day {
     /// How many writes each makes in the day, in ten rounds.
     pub writes: u64,
     /// Bytes that a ring holds.
-    pub ring_bytes: usize,
+    pub backlog_bytes: usize,
     /// Let all the day's heads be sent, and do not skip the quiet of it.
     pub whole: bool,
 }
@@ -37,8 +37,8 @@ pub fn head() {
 /// # Errors
 /// If the processor time can't be read.
 pub fn healed(day: Day) -> Result<(), Failure> {
-    let Day { places, writes, ring_bytes, whole } = day;
-    let mut mesh = settled(Settings { places, ring_bytes, ..Settings::default() });
+    let Day { places, writes, backlog_bytes, whole } = day;
+    let mut mesh = settled(Settings { places, backlog_bytes, ..Settings::default() });
     let half = places / 2;
     mesh.cut(half);
     for round in 0..ROUNDS {
@@ -65,7 +65,7 @@ pub fn healed(day: Day) -> Result<(), Failure> {
     println!(
         "| {places} | {writes} | {} | {rows}, {} | {took} ms | {} | {} | {} | {} | {} | {sessions}, {} | \
          {} | {:.2} s |",
-        bytes(ring_bytes as u64),
+        bytes(backlog_bytes as u64),
         bytes(missing),
         bytes(traffic.all().1),
         per(traffic.all().1, missing),

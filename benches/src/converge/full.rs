@@ -6,7 +6,7 @@ use super::{VALUE_BYTES, bytes, per, percentile, settled};
 use crate::{Failure, data, meter::Stopwatch};
 
 /// Kinds of messages that follow a write but do not carry it.
-const HEADS: [&str; 1] = ["heads"];
+const PROGRESS: [&str; 1] = ["heads"];
 
 /// How writes come.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +87,8 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
 
 fn print(places: usize, load: Load, traffic: &Traffic) {
     let Load { writes, per_second } = load;
-    let (all, (lives, live), (heads, told)) =
-        (traffic.all(), traffic.of(&["live"]), traffic.of(&HEADS));
+    let (all, (lives, live), (progress, told)) =
+        (traffic.all(), traffic.of(&["live"]), traffic.of(&PROGRESS));
     let how = if writes == 1 { "1 alone".into() } else { format!("{writes}, {per_second}/s") };
     print!(
         "| {places} | {how} | {} | {} | {} | {}, {}, {} |",
@@ -96,7 +96,7 @@ fn print(places: usize, load: Load, traffic: &Traffic) {
         bytes(live / writes / (places as u64 - 1)),
         bytes(told / writes),
         per(lives, writes),
-        per(heads, writes),
-        per(all.0 - lives - heads, writes),
+        per(progress, writes),
+        per(all.0 - lives - progress, writes),
     );
 }

@@ -25,8 +25,13 @@ pub fn head() {
 ///
 /// # Errors
 /// If the processor time can't be read.
-pub fn caught_up(keys: u64, missed: u64, ring_bytes: usize, cache: usize) -> Result<(), Failure> {
-    let mut mesh = filled(keys, ring_bytes, cache);
+pub fn caught_up(
+    keys: u64,
+    missed: u64,
+    backlog_bytes: usize,
+    cache: usize,
+) -> Result<(), Failure> {
+    let mut mesh = filled(keys, backlog_bytes, cache);
     mesh.cut(1);
     for n in 0..missed {
         // A step that shares no factor with a power of ten: each key once, far from the last.
@@ -57,8 +62,8 @@ pub fn caught_up(keys: u64, missed: u64, ring_bytes: usize, cache: usize) -> Res
 }
 
 /// Two equal stores, either of which wrote the half of the keys.
-fn filled(keys: u64, ring_bytes: usize, cache_bytes: usize) -> Mesh {
-    let settings = Settings { places: 2, ring_bytes, cache_bytes, ..Settings::default() };
+fn filled(keys: u64, backlog_bytes: usize, cache_bytes: usize) -> Mesh {
+    let settings = Settings { places: 2, backlog_bytes, cache_bytes, ..Settings::default() };
     let mut mesh = Mesh::new(settings);
     mesh.connect();
     mesh.run_for(1_000);

@@ -88,17 +88,17 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
         let began = clock.monotonic();
         let (id, limit) = (1, ROWS);
         let read = Work::Read { id, since: since.clone(), after, limit, is_new: true };
-        let Some(Event::Read { result: Ok(burst), .. }) = source.perform(clock.now_ms(), read)
+        let Some(Event::Read { result: Ok(batch), .. }) = source.perform(clock.now_ms(), read)
         else {
             return Err("a batch can't be read".into());
         };
         reading += clock.monotonic() - began;
-        let rows = burst.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
+        let rows = batch.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
         let apply = Work::Apply { id, epoch: 0, rows: rows.collect() };
         applied(target.perform(clock.now_ms(), apply))?;
-        after = burst.next;
+        after = batch.next;
         if after.is_none() {
-            let (vector, collected) = (burst.vector, burst.collected);
+            let (vector, collected) = (batch.vector, batch.collected);
             applied(
                 target.perform(clock.now_ms(), Work::Adopt { id, epoch: 0, vector, collected }),
             )?;

@@ -171,7 +171,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(match write.prev {
             Some(prev) => self.version(loser.version)? > prev,
             // Made where nothing was there, perhaps because the tombstone was gone already.
-            None => !loser.is_grave(),
+            None => !loser.is_tombstone(),
         })
     }
 
@@ -180,7 +180,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         let row = match &write.change {
             RemoteChange::Put { body, attributes } => NewRow::Value(body, attributes),
             RemoteChange::Delete => NewRow::Tombstone,
-            RemoteChange::Expired { expires_at } => NewRow::Stub { expires_at: *expires_at },
+            RemoteChange::Expired { expires_at } => {
+                NewRow::ExpiredTombstone { expires_at: *expires_at }
+            }
         };
         self.replace(row_key, current, name, &row);
     }

@@ -211,7 +211,7 @@ fn load_system<S: Snapshot>(snapshot: &S) -> Result<(Namespaces, Members), OpenE
 fn read_system(key: &[u8], row: &[u8]) -> Result<Option<SystemEntry>, DecodeError> {
     let (_, name) = schema::split_entry(key)?;
     let (head, value) = record::decode_entry(key, row)?;
-    if head.is_grave() {
+    if head.is_tombstone() {
         return Ok(None);
     }
     SystemEntry::decode(name, value).map(Some)

@@ -53,7 +53,7 @@ pub(super) struct Changes {
 pub(super) enum NewRow<'a> {
     Value(&'a NewBody, &'a Attributes),
     Tombstone,
-    Stub { expires_at: u64 },
+    ExpiredTombstone { expires_at: u64 },
 }
 
 /// The name of the write that a row comes from.
@@ -224,8 +224,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
 
     /// Writes an entry's row and its row in the index by expiry or by time of write.
     pub(super) fn put_row(&mut self, row_key: Vec<u8>, head: Head, inline: &[u8]) {
-        let index = if head.is_grave() {
-            Some((Table::Graves, schema::timed(head.version.hlc.0, &row_key)))
+        let index = if head.is_tombstone() {
+            Some((Table::Tombstones, schema::timed(head.version.hlc.0, &row_key)))
         } else {
             head.expires_at.map(|at| (Table::Expiry, schema::timed(at, &row_key)))
         };
@@ -254,9 +254,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     }
 
     pub(super) fn remove_time_index(&mut self, row_key: &[u8], old: &Head) {
-        if old.is_grave() {
+        if old.is_tombstone() {
             let key = schema::timed(old.version.hlc.0, row_key);
-            self.batch.push((Table::Graves, key, None));
+            self.batch.push((Table::Tombstones, key, None));
         } else if let Some(at) = old.expires_at {
             self.batch.push((Table::Expiry, schema::timed(at, row_key), None));
         }
@@ -275,10 +275,10 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         let (body, attributes) = match row {
             NewRow::Value(body, attributes) => (&body.0, (*attributes).clone()),
             NewRow::Tombstone => return (Kind::Tombstone, Bytes::new(), Attributes::default()),
-            NewRow::Stub { expires_at } => {
+            NewRow::ExpiredTombstone { expires_at } => {
                 let attributes =
                     Attributes { expires_at: Some(*expires_at), ..Attributes::default() };
-                return (Kind::Stub, Bytes::new(), attributes);
+                return (Kind::ExpiredTombstone, Bytes::new(), attributes);
             }
         };
         match body {
@@ -334,9 +334,9 @@ fn found(name: WriteName, row: &NewRow<'_>) -> Found {
     let (state, attributes) = match row {
         NewRow::Value(body, attributes) => (body.found(), (*attributes).clone()),
         NewRow::Tombstone => (FoundState::Tombstone, Attributes::default()),
-        NewRow::Stub { expires_at } => {
+        NewRow::ExpiredTombstone { expires_at } => {
             let expires_at = Some(*expires_at);
-            (FoundState::Stub, Attributes { expires_at, ..Attributes::default() })
+            (FoundState::ExpiredTombstone, Attributes { expires_at, ..Attributes::default() })
         }
     };
     Found {

@@ -28,7 +28,7 @@ use self::{
     snapshot::view,
 };
 use super::{
-    Batch, CommitNo, Engine, EngineError, Role, Seen, Status,
+    Batch, CommitNo, Engine, EngineError, Mode, Status, Visibility,
     disk::OpenDisk,
     gate::{Failure, Gate},
 };
@@ -44,8 +44,8 @@ struct State {
     /// None when closed. Before the gate, so that it is dropped while the gate still stands.
     database: Option<Database>,
     gate: Arc<Gate>,
-    role: Role,
-    /// Why the role is [`Role::Waiting`]: there is no room.
+    mode: Mode,
+    /// Why the role is [`Mode::Waiting`]: there is no room.
     is_full: bool,
     /// Why a sync failed, if one did: from then on only a new process may write.
     sync_failed: Option<String>,
@@ -85,7 +85,7 @@ impl RedbEngine {
             synced: durable.commit(),
             database: Some(database),
             gate,
-            role: Role::Writer,
+            mode: Mode::Writer,
             is_full: false,
             sync_failed: None,
             is_closed: false,
@@ -110,10 +110,10 @@ impl RedbEngine {
     ) -> Result<(), EngineError> {
         let result = {
             let state = self.read_state();
-            match (&state.role, &state.database) {
-                (Role::Writer, Some(database)) => guard(|| run(database)),
-                (Role::Waiting(_), _) if state.is_full => return Err(EngineError::Full),
-                (Role::Waiting(why) | Role::ReadOnly(why), _) => {
+            match (&state.mode, &state.database) {
+                (Mode::Writer, Some(database)) => guard(|| run(database)),
+                (Mode::Waiting(_), _) if state.is_full => return Err(EngineError::Full),
+                (Mode::Waiting(why) | Mode::ReadOnly(why), _) => {
                     return Err(EngineError::ReadOnly(why.clone()));
                 }
                 _ => return Err(EngineError::Closed),
@@ -163,14 +163,16 @@ impl Engine for RedbEngine {
         Ok(())
     }
 
-    fn snapshot(&self, seen: Seen) -> Result<RedbSnapshot, EngineError> {
+    fn snapshot(&self, seen: Visibility) -> Result<RedbSnapshot, EngineError> {
         let state = self.read_state();
         match (&state.durable, &state.database) {
             (_, None) => Err(EngineError::Closed),
-            (Some(durable), _) if seen == Seen::Durable && durable.commit() <= state.synced => {
+            (Some(durable), _)
+                if seen == Visibility::Durable && durable.commit() <= state.synced =>
+            {
                 Ok(durable.clone())
             }
-            (_, Some(_)) if seen == Seen::Durable => Err(EngineError::ReadOnly(
+            (_, Some(_)) if seen == Visibility::Durable => Err(EngineError::ReadOnly(
                 "what the disk holds for certain is not known since a sync failed".into(),
             )),
             (Some(durable), _) if durable.commit() == state.latest => Ok(durable.clone()),
@@ -181,7 +183,7 @@ impl Engine for RedbEngine {
     fn status(&self) -> Status {
         let state = self.read_state();
         Status {
-            role: state.role.clone(),
+            mode: state.mode.clone(),
             latest: state.latest,
             durable: state.synced,
             reopened: state.reopened,
@@ -193,20 +195,20 @@ impl Engine for RedbEngine {
     }
 
     fn maintain(&self, _budget: Duration) -> Result<bool, EngineError> {
-        let (role, failed, is_full) = {
+        let (mode, failed, is_full) = {
             let state = self.read_state();
-            (state.role.clone(), state.gate.failure().is_some(), state.is_full)
+            (state.mode.clone(), state.gate.failure().is_some(), state.is_full)
         };
-        match role {
-            Role::Waiting(_) => {
+        match mode {
+            Mode::Waiting(_) => {
                 if is_full {
                     self.has_room()?;
                 }
                 self.recover();
             }
-            Role::Closed(_) => self.recover(),
-            Role::Writer | Role::ReadOnly(_) if failed => self.recover(),
-            Role::Writer | Role::ReadOnly(_) => {}
+            Mode::Closed(_) => self.recover(),
+            Mode::Writer | Mode::ReadOnly(_) if failed => self.recover(),
+            Mode::Writer | Mode::ReadOnly(_) => {}
         }
         Ok(false)
     }
@@ -215,7 +217,7 @@ impl Engine for RedbEngine {
         let mut state = self.write_state();
         state.durable = None;
         state.is_closed = true;
-        state.role = Role::Closed("closed".into());
+        state.mode = Mode::Closed("closed".into());
         match state.database.take() {
             Some(database) => guard(|| database.close().map_err(failed)),
             None => Ok(()),

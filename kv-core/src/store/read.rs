@@ -95,7 +95,7 @@ impl Store {
                     None => return Ok(None),
                 }
             }
-            FoundState::Tombstone | FoundState::Stub => return Ok(None),
+            FoundState::Tombstone | FoundState::ExpiredTombstone => return Ok(None),
         };
         let Found { version, metadata, expires_at, .. } = found;
         Ok(Some(Entry { version, metadata, expires_at, body }))

@@ -54,9 +54,9 @@ where
     }
 
     /// Up to when tombstones may go.
-    pub(super) fn watermark(&mut self) -> Hlc {
+    pub(super) fn stable(&mut self) -> Hlc {
         match &mut self.replication {
-            Some(replication) => replication.watermark(),
+            Some(replication) => replication.stable(),
             None if self.options.replicated
                 || self.committer.view().members().iter().count() > 0 =>
             {

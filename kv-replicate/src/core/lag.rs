@@ -74,7 +74,7 @@ impl Core {
         let now = self.now.mono;
         let mut ahead = std::collections::BTreeMap::new();
         for link in self.links.values().filter(|link| link.is_ready()) {
-            for dot in link.heads.durable.iter() {
+            for dot in link.progress.durable.iter() {
                 let most = ahead.entry(dot.origin).or_insert(0);
                 *most = dot.seq.max(*most);
             }
@@ -149,7 +149,7 @@ impl Core {
     fn source_of(&self, origin: OriginId, have: u64) -> Option<MemberId> {
         (self.links.iter())
             .filter(|(_, link)| self.can_be_asked(link))
-            .filter(|(_, link)| link.heads.durable.get(origin) > have)
+            .filter(|(_, link)| link.progress.durable.get(origin) > have)
             .min_by_key(|(peer, link)| (!self.suspended.contains_key(peer), link.failed_at))
             .map(|(peer, _)| *peer)
     }

@@ -44,7 +44,7 @@ impl Core {
         for row in rows {
             let lane = self.config.origins.iter().position(|origin| *origin == row.dot.origin);
             if let Some(lane) = lane {
-                self.rings[lane].push(row.dot.seq, encode_row(row));
+                self.backlogs[lane].push(row.dot.seq, encode_row(row));
             }
         }
     }
@@ -54,8 +54,8 @@ impl Core {
         if !self.is_served(from) {
             return;
         }
-        let reached: Vec<_> = (self.rings.iter().zip(numbers))
-            .map(|(ring, number)| number.checked_add(1).filter(|next| ring.reaches(*next)))
+        let reached: Vec<_> = (self.backlogs.iter().zip(numbers))
+            .map(|(backlog, number)| number.checked_add(1).filter(|next| backlog.reaches(*next)))
             .collect();
         let Some(link) = self.links.get_mut(&from) else { return };
         link.cursor = [reached[0], reached[1]];
@@ -69,7 +69,7 @@ impl Core {
         if let Some(link) = self.links.get_mut(&peer) {
             link.say(Message::Behind);
         }
-        self.notice(Notice::RingLost(peer));
+        self.notice(Notice::BacklogLost(peer));
     }
 
     /// Asks a peer to send live from what has arrived, unless that was asked a moment ago.
@@ -97,7 +97,7 @@ impl Core {
         let Some(hello) = &link.hello else { return };
         let sessions = || self.links.values().filter_map(|link| link.session.as_ref());
         let comes = |origin: &OriginId| {
-            let most = link.heads.durable.get(*origin);
+            let most = link.progress.durable.get(*origin);
             most > 0 && sessions().any(|session| session.target.get(*origin) >= most)
         };
         // One that failed a moment ago would fail again; what is missing is looked for later.
@@ -226,15 +226,15 @@ impl Core {
         for lane in 0..2 {
             let link = self.links.get_mut(&peer)?;
             let Some(seq) = link.cursor[lane] else { continue };
-            let ring = &self.rings[lane];
-            if !ring.reaches(seq) {
+            let backlog = &self.backlogs[lane];
+            if !backlog.reaches(seq) {
                 link.cursor[lane] = None;
                 if link.control.len() < MAX_CONTROL {
                     self.left_behind(peer);
                 }
                 continue;
             }
-            let rows = ring.batch(seq, 512);
+            let rows = backlog.batch(seq, 512);
             if !rows.is_empty() {
                 link.cursor[lane] = Some(seq + rows.len() as u64);
                 let origin = self.config.origins[lane];

@@ -5,7 +5,7 @@
 //!
 //! **Joining.** Whoever serves a new member has it among its members, so that from before the first row
 //! that it sends it is complete only as far as it was then: the new member, which has not joined, is
-//! complete up to no time ([`Core::complete`]). So no tombstone goes anywhere that it did not have itself
+//! complete up to no time ([`Core::resolved`]). So no tombstone goes anywhere that it did not have itself
 //! when it began to serve, and rows of a session that was given up can be kept, whoever goes on. (If
 //! the one that served leaves before others hear of the new member, these do not hold tombstones for
 //! it: see [`Core::may_join_from`].) Whoever has the new member vouches for it to those who have not heard of
@@ -103,12 +103,12 @@ impl Core {
         for member in current.into_iter().filter(|member| *member != own) {
             self.members.entry(member).or_default();
         }
-        let all = self.links.iter().map(|(peer, link)| (*peer, link.boot));
+        let all = self.links.iter().map(|(peer, link)| (*peer, link.incarnation));
         let gone: Vec<_> = all.filter(|(peer, _)| self.has_left(*peer)).collect();
-        for (peer, boot) in gone {
+        for (peer, incarnation) in gone {
             self.disconnect(peer);
             self.suspended.remove(&peer);
-            self.links.insert(peer, Link { boot, say_removed: true, ..Link::default() });
+            self.links.insert(peer, Link { incarnation, send_removed: true, ..Link::default() });
         }
         self.digest.now = self.store.members.digest();
         self.raise_barrier();
@@ -165,11 +165,11 @@ impl Core {
     }
 
     /// A sync came to its end.
-    pub(super) fn say_members(&mut self) {
+    pub(super) fn send_members(&mut self) {
         self.raise_barrier();
         if std::mem::take(&mut self.digest.is_next) {
             self.digest.said = self.digest.known;
-            self.tell_news();
+            self.mark_news();
         }
     }
 
@@ -195,7 +195,7 @@ impl Core {
 
     /// What this location and a peer say of whom they know.
     pub(super) fn members_with(&self, peer: MemberId) -> (u64, u64) {
-        (self.digest.said, self.links.get(&peer).map_or(0, |link| link.heads.members))
+        (self.digest.said, self.links.get(&peer).map_or(0, |link| link.progress.members))
     }
 
     /// Begins closing sessions; when all came to their end, counts the origins of those who left as
@@ -247,14 +247,14 @@ impl Core {
     }
 
     pub(super) fn note_rows(&mut self) {
-        self.joining.had_rows = !self.is_joined() && self.store.promise > Hlc::ZERO;
+        self.joining.had_rows = !self.is_joined() && self.store.closed_timestamp > Hlc::ZERO;
     }
 
     /// Whether what a peer has collected does not matter here: nothing that a dropped tombstone would have
     /// to delete can have come before. While nobody has left, whoever served this location still counts
     /// it, and holds all tombstones.
     pub(super) fn is_new_to(&self, peer: MemberId) -> bool {
-        let nobody_left = self.links.get(&peer).is_some_and(|link| link.heads.members == 0);
+        let nobody_left = self.links.get(&peer).is_some_and(|link| link.progress.members == 0);
         let is_safe = self.joining.first.is_some() || !self.joining.had_rows || nobody_left;
         !self.is_joined() && is_safe
     }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::{Core, Pending, WENT_BACK, fetch::Purpose, lag::MAX_SESSIONS, live::MAX_APPLYING};
+use super::{Core, Pending, ROLLED_BACK, fetch::Purpose, lag::MAX_SESSIONS, live::MAX_APPLYING};
 use crate::{
     Content, MemberId,
     link::{Before, Current, Session},
@@ -56,12 +56,12 @@ impl Core {
             id,
             since,
             after: None,
-            burst: 0,
-            burst_after: None,
+            batch: 0,
+            batch_after: None,
             asked_at: now,
             tries: 0,
-            pass_start: None,
-            pass_commit: 0,
+            round_start: None,
+            round_commit: 0,
             taken: std::collections::BTreeSet::new(),
             again: false,
             has_bodies: false,
@@ -70,7 +70,7 @@ impl Core {
             current: None,
             open: 0,
             before: None,
-            target: link.heads.durable.clone(),
+            target: link.progress.durable.clone(),
             members,
         };
         let notice = match suspended {
@@ -80,16 +80,16 @@ impl Core {
         let mut session = suspended.unwrap_or_else(new);
         // What the store still does for the session before is not counted for this one, and the numbers
         // of the source's commits may mean others by now.
-        session.again |= session.burst > 0;
+        session.again |= session.batch > 0;
         session.id = id;
-        session.target = link.heads.durable.clone();
+        session.target = link.progress.durable.clone();
         link.session = Some(session);
         self.notice(notice);
-        self.next_burst(peer);
+        self.next_batch(peer);
     }
 
     /// Asks for the rows that come next.
-    fn next_burst(&mut self, peer: MemberId) {
+    fn next_batch(&mut self, peer: MemberId) {
         let (now, is_new) = (self.now.mono, self.is_new_to(peer));
         let visible = &self.store.visible;
         let Some(link) = self.links.get_mut(&peer) else { return };
@@ -97,14 +97,14 @@ impl Core {
         // What came on other ways since need not come again; and the source may have dropped a
         // tombstone that all have by now.
         session.since.merge(visible);
-        session.burst += 1;
-        session.burst_after = session.after;
+        session.batch += 1;
+        session.batch_after = session.after;
         session.current = None;
         session.has_bodies = false;
         session.asked_at = now;
         let pull = Pull {
             session: session.id,
-            burst: session.burst,
+            batch: session.batch,
             is_new,
             after: session.after,
             since: session.since.clone(),
@@ -118,7 +118,7 @@ impl Core {
         let Some(link) = self.links.get_mut(&from) else { return };
         let is_parked = link.is_parked();
         let Some(session) = &mut link.session else { return };
-        let is_ours = session.id == page.session && session.burst == page.burst;
+        let is_ours = session.id == page.session && session.batch == page.batch;
         if is_parked || !is_ours {
             return;
         }
@@ -143,7 +143,7 @@ impl Core {
         session.tries = session.tries.saturating_sub(1);
         let id = session.id;
         self.take_rows(from, id, page);
-        self.burst_done(from);
+        self.batch_done(from);
     }
 
     fn take_rows(&mut self, from: MemberId, session: u64, page: Page) {
@@ -179,10 +179,10 @@ impl Core {
 
     fn apply_page(&mut self, peer: MemberId, session: u64, bytes: usize, rows: Vec<ToApply>) {
         let Some(link) = self.links.get_mut(&peer) else { return };
-        let Some(burst) = link.session.as_ref().map(|session| session.burst) else { return };
+        let Some(batch) = link.session.as_ref().map(|session| session.batch) else { return };
         link.applying += bytes;
         let id = self.next_id();
-        self.pending.insert(id, Pending::Page { peer, session, burst, bytes });
+        self.pending.insert(id, Pending::Page { peer, session, batch, bytes });
         self.work.push_back(Work::Apply { id, epoch: self.epoch, rows });
     }
 
@@ -190,7 +190,7 @@ impl Core {
     pub(super) fn page_applied(
         &mut self,
         peer: MemberId,
-        (session, burst): (u64, u32),
+        (session, batch): (u64, u32),
         failed: bool,
     ) {
         let now = self.now.mono;
@@ -199,7 +199,7 @@ impl Core {
             // Before it is counted: the session goes back to the burst of this commit.
             return self.fail_session(peer);
         }
-        if burst == found.burst {
+        if batch == found.batch {
             found.open = found.open.saturating_sub(1);
             found.asked_at = now;
         } else if let Some(before) = &mut found.before {
@@ -207,7 +207,7 @@ impl Core {
             let is_over = before.open == 0;
             found.before = found.before.filter(|_| !is_over);
         }
-        self.burst_done(peer);
+        self.batch_done(peer);
     }
 
     /// A body of a session is here whole, or is gone at the source.
@@ -227,14 +227,14 @@ impl Core {
                     found.open = found.open.saturating_sub(1);
                     found.is_body_gone = true;
                 }
-                self.burst_done(peer);
+                self.batch_done(peer);
             }
         }
     }
 
     /// Goes on with a session if nothing of its burst is missing or under way. The next burst of a pass
     /// is asked for while the last one's rows are on their way to the store.
-    fn burst_done(&mut self, peer: MemberId) {
+    fn batch_done(&mut self, peer: MemberId) {
         let Some(session) = self.links.get_mut(&peer).and_then(|link| link.session.as_mut()) else {
             return;
         };
@@ -248,28 +248,28 @@ impl Core {
                 && !session.has_bodies
             {
                 let open = std::mem::take(&mut session.open);
-                session.before = Some(Before { after: session.burst_after, open });
+                session.before = Some(Before { after: session.batch_after, open });
                 session.after = Some(after);
-                self.next_burst(peer);
+                self.next_batch(peer);
             }
             return;
         }
         if std::mem::take(&mut session.is_body_gone) {
-            return self.burst_again(peer);
+            return self.batch_again(peer);
         }
         session.redone = 0;
         if let Some(after) = next {
             session.after = Some(after);
-            return self.next_burst(peer);
+            return self.next_batch(peer);
         }
         if session.again {
             // All that the first snapshot of this pass counted has been walked; what came since is next.
-            if let Some(start) = session.pass_start.take() {
+            if let Some(start) = session.round_start.take() {
                 session.since.merge(&start);
             }
             session.after = None;
             session.again = false;
-            return self.next_burst(peer);
+            return self.next_batch(peer);
         }
         let (head, id) = (current.head.clone(), session.id);
         session.open += 1;
@@ -278,23 +278,23 @@ impl Core {
 
     /// A body of a burst was gone at its source: what expired has its old place in the index, and what
     /// was overwritten comes in another pass. One that never comes is damaged there.
-    fn burst_again(&mut self, peer: MemberId) {
+    fn batch_again(&mut self, peer: MemberId) {
         let Some(session) = self.links.get_mut(&peer).and_then(|link| link.session.as_mut()) else {
             return;
         };
         session.redone += 1;
-        session.after = session.burst_after;
+        session.after = session.batch_after;
         if session.redone > MAX_TRIES {
             self.fail_session(peer);
         } else {
-            self.next_burst(peer);
+            self.next_batch(peer);
         }
     }
 
     fn adopt(&mut self, peer: MemberId, session: u64, head: PageHead) {
         let PageHead { vector, collected } = head;
         if self.counts_more_of_us(&vector) {
-            return self.halt(WENT_BACK);
+            return self.halt(ROLLED_BACK);
         }
         let id = self.next_id();
         self.pending.insert(id, Pending::Adopt { peer, session });
@@ -378,7 +378,7 @@ impl Core {
     pub(super) fn suspend_session(&mut self, peer: MemberId) {
         let Some(mut session) = self.take_session(peer) else { return };
         self.notice(Notice::SessionSuspended(peer));
-        session.after = session.before.map_or(session.burst_after, |before| before.after);
+        session.after = session.before.map_or(session.batch_after, |before| before.after);
         session.before = None;
         session.current = None;
         session.is_body_gone = false;
@@ -414,10 +414,10 @@ impl Core {
             }
             if std::mem::take(&mut session.is_body_gone) {
                 // A row before the page that does not come is not here: it comes again with it.
-                session.after = session.burst_after;
+                session.after = session.batch_after;
             }
             self.notice(Notice::SessionResumed(peer));
-            self.next_burst(peer);
+            self.next_batch(peer);
         }
     }
 }
@@ -427,15 +427,15 @@ fn accept(session: &mut Session, page: &Page) -> bool {
     if let Some(head) = &page.head
         && session.current.is_none()
     {
-        if session.pass_start.as_ref().is_some_and(|start| !head.vector.covers_all(start)) {
+        if session.round_start.as_ref().is_some_and(|start| !head.vector.covers_all(start)) {
             // The source has gone back: what was walked may not be what it counts.
             return false;
         }
-        if session.pass_start.is_none() {
-            session.pass_start = Some(head.vector.clone());
-            session.pass_commit = page.commit;
+        if session.round_start.is_none() {
+            session.round_start = Some(head.vector.clone());
+            session.round_commit = page.commit;
         }
-        session.again |= session.pass_commit != page.commit;
+        session.again |= session.round_commit != page.commit;
         session.current =
             Some(Current { stamp: page.stamp, next_page: 0, head: head.clone(), ended: None });
     }
@@ -451,8 +451,8 @@ fn accept(session: &mut Session, page: &Page) -> bool {
     }
     current.ended = match page.end {
         End::Page => None,
-        End::Burst(after) => Some(Some(after)),
-        End::Pass => Some(None),
+        End::Batch(after) => Some(Some(after)),
+        End::Round => Some(None),
     };
     true
 }

@@ -3,7 +3,7 @@
 use super::Core;
 use crate::{
     MemberId,
-    wire::{Boots, Frame, Message, encode},
+    wire::{Frame, Incarnations, Message, encode},
     work::{Channel, Transmit},
 };
 
@@ -17,24 +17,24 @@ impl Core {
             return None;
         }
         let link = self.links.get(&peer)?;
-        let boots = Boots { from: self.config.boot, to: link.boot };
+        let incarnations = Incarnations { from: self.config.incarnation, to: link.incarnation };
         if channel != Channel::Control {
             link.hello.as_ref()?;
         }
         let bytes = match channel {
-            Channel::Control => encode(boots, &self.next_control(peer)?),
+            Channel::Control => encode(incarnations, &self.next_control(peer)?),
             Channel::Live => {
                 let (first, rows) = self.next_live(peer)?;
-                Frame::live(boots, first, &rows).finish()
+                Frame::live(incarnations, first, &rows).finish()
             }
             Channel::CatchUp => {
                 let page = self.links.get_mut(&peer)?.pages.pop_front();
-                encode(boots, &page.or_else(|| self.next_of_verify(peer))?)
+                encode(incarnations, &page.or_else(|| self.next_of_verify(peer))?)
             }
             Channel::Body => {
                 let piece = self.links.get_mut(&peer)?.pieces.pop_front()?;
                 self.read_body(peer);
-                encode(boots, &piece)
+                encode(incarnations, &piece)
             }
         };
         Some(Transmit { channel, bytes })
@@ -43,18 +43,18 @@ impl Core {
     fn next_control(&mut self, peer: MemberId) -> Option<Message> {
         let now = self.now.mono;
         let link = self.links.get_mut(&peer)?;
-        if link.say_hello {
-            link.say_hello = false;
+        if link.send_hello {
+            link.send_hello = false;
             link.hello_at = now;
             return Some(Message::Hello(self.our_hello()));
         }
-        if link.say_removed && link.boot != 0 {
-            link.say_removed = false;
+        if link.send_removed && link.incarnation != 0 {
+            link.send_removed = false;
             return Some(Message::Removed);
         }
         link.hello.as_ref()?;
-        if link.say_heads {
-            return Some(Message::Heads(self.our_heads(peer)));
+        if link.send_progress {
+            return Some(Message::Progress(self.our_progress(peer)));
         }
         link.control.pop_front()
     }

@@ -7,7 +7,7 @@ use crate::{
     MemberId, Row,
     link::Serving,
     wire::{BATCH_BYTES, End, Message, Page, PageHead, Pull, Reason},
-    work::{Burst, Unread, Work},
+    work::{Batch, Unread, Work},
 };
 
 /// How long a session that asks for nothing keeps tombstones from being dropped.
@@ -19,7 +19,7 @@ pub(super) fn timeout(serving: &Serving) -> Duration {
 
 impl Core {
     pub(super) fn pull(&mut self, from: MemberId, pull: Pull) {
-        let (now, started) = (self.now.mono, self.store.promise);
+        let (now, started) = (self.now.mono, self.store.closed_timestamp);
         let is_served = self.is_served(from);
         let Some(link) = self.links.get_mut(&from) else { return };
         if !is_served {
@@ -29,16 +29,16 @@ impl Core {
         let is_known = link.serving.as_ref().is_some_and(|serving| serving.id == pull.session);
         if !is_known {
             let id = pull.session;
-            let serving = Serving { id, started, heard_at: now, burst: 0 };
+            let serving = Serving { id, started, heard_at: now, batch: 0 };
             link.serving = Some(serving);
         }
         let Some(serving) = &mut link.serving else { return };
         serving.heard_at = now;
-        if pull.burst <= serving.burst {
+        if pull.batch <= serving.batch {
             // It came twice, or late.
             return;
         }
-        serving.burst = pull.burst;
+        serving.batch = pull.batch;
         link.pages.clear();
         if link.is_reading {
             // One at a time, however often it asks.
@@ -51,15 +51,15 @@ impl Core {
 
     fn read_rows(&mut self, from: MemberId, pull: Pull) {
         let id = self.next_id();
-        let limit = self.config.burst_rows;
-        let (session, burst) = (pull.session, pull.burst);
-        self.pending.insert(id, Pending::Serve { peer: from, session, burst });
+        let limit = self.config.batch_rows;
+        let (session, batch) = (pull.session, pull.batch);
+        self.pending.insert(id, Pending::Serve { peer: from, session, batch });
         let Pull { since, after, is_new, .. } = pull;
         self.work.push_back(Work::Read { id, since, after, limit, is_new });
     }
 
-    pub(super) fn read(&mut self, id: u64, result: Result<Burst, Unread>) {
-        let Some(Pending::Serve { peer, session, burst }) = self.pending.remove(&id) else {
+    pub(super) fn read(&mut self, id: u64, result: Result<Batch, Unread>) {
+        let Some(Pending::Serve { peer, session, batch }) = self.pending.remove(&id) else {
             return;
         };
         let stamp = self.unique_id();
@@ -74,7 +74,7 @@ impl Core {
         }
         match result {
             Ok(read) => {
-                link.pages = pages(session, burst, stamp, read).map(Message::Page).collect()
+                link.pages = pages(session, batch, stamp, read).map(Message::Page).collect()
             }
             Err(Unread::Gone(collected)) => {
                 link.say(Message::Refusal { session, reason: Reason::Gone(collected) });
@@ -105,7 +105,7 @@ impl Core {
 }
 
 /// A burst, cut into messages.
-fn pages(session: u64, burst: u32, stamp: u64, read: Burst) -> impl Iterator<Item = Page> {
+fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Item = Page> {
     let mut batches: Vec<Vec<Row>> = vec![Vec::new()];
     let mut bytes = 0;
     for row in read.rows {
@@ -119,12 +119,12 @@ fn pages(session: u64, burst: u32, stamp: u64, read: Burst) -> impl Iterator<Ite
         }
     }
     let last = batches.len() - 1;
-    let end = read.next.map_or(End::Pass, End::Burst);
+    let end = read.next.map_or(End::Round, End::Batch);
     let commit = read.commit;
     let mut head = Some(PageHead { vector: read.vector, collected: read.collected });
     batches.into_iter().enumerate().map(move |(index, rows)| Page {
         session,
-        burst,
+        batch,
         stamp,
         commit,
         index: u16::try_from(index).expect("a burst has a few pages"),

@@ -19,20 +19,20 @@ use super::Core;
 use crate::MemberId;
 
 /// A promise and the writes that it needs.
-type Promise = (Hlc, [Dot; 2]);
+type ClosedTimestamp = (Hlc, [Dot; 2]);
 
 /// What is known of a member, whether a link to it is up or not.
 #[derive(Debug, Default)]
 pub(crate) struct Member {
     /// The last promise that came.
-    latest: Option<Promise>,
+    latest: Option<ClosedTimestamp>,
     /// One whose writes are not all here; the latest takes its place when they are. Under a
     /// steady stream the latest alone would never be met.
-    waiting: Option<Promise>,
+    waiting: Option<ClosedTimestamp>,
     /// All of its writes up to this time are here, durably.
     promised: Hlc,
     /// It holds all members' writes up to this time, durably.
-    complete: Hlc,
+    resolved: Hlc,
     /// Every member that it knew of said to be complete up to this time, and so is it.
     held: Hlc,
     /// The members of which both ends knew when the last closing session with it was begun, that came
@@ -43,31 +43,32 @@ pub(crate) struct Member {
 }
 
 impl Core {
-    pub(super) fn note_promise(
+    pub(super) fn note_closed_timestamp(
         &mut self,
         from: MemberId,
-        promise: Promise,
-        complete: Hlc,
+        closed_timestamp: ClosedTimestamp,
+        resolved: Hlc,
         held: Hlc,
     ) {
         let Some(member) = self.members.get_mut(&from) else { return };
-        member.complete = member.complete.max(complete);
+        member.resolved = member.resolved.max(resolved);
         member.held = member.held.max(held);
-        member.latest = Some(promise);
+        member.latest = Some(closed_timestamp);
         member.waiting = member.waiting.or(member.latest);
-        self.follow_promises();
+        self.follow_closed_timestamps();
     }
 
     /// Counts the promises whose writes are here by now.
-    pub(super) fn follow_promises(&mut self) {
+    pub(super) fn follow_closed_timestamps(&mut self) {
         for member in self.members.values_mut() {
-            while let Some((promise, needs)) = member.waiting {
+            while let Some((closed_timestamp, needs)) = member.waiting {
                 let is_met = needs.iter().all(|dot| self.store.durable.covers(*dot));
                 if !is_met {
                     break;
                 }
-                member.promised = member.promised.max(promise);
-                member.waiting = member.latest.filter(|latest| *latest != (promise, needs));
+                member.promised = member.promised.max(closed_timestamp);
+                member.waiting =
+                    member.latest.filter(|latest| *latest != (closed_timestamp, needs));
                 member.latest = member.waiting;
             }
         }
@@ -75,7 +76,7 @@ impl Core {
 
     /// Up to which time every member's writes are here, durably. While not all that is left of those
     /// who left is here, no later than it was.
-    pub(super) fn complete(&self) -> Hlc {
+    pub(super) fn resolved(&self) -> Hlc {
         if !self.is_joined() {
             return Hlc::ZERO;
         }
@@ -84,32 +85,35 @@ impl Core {
     }
 
     fn promised(&self) -> Hlc {
-        self.members.values().map(|member| member.promised).fold(self.store.promise, Hlc::min)
+        self.members
+            .values()
+            .map(|member| member.promised)
+            .fold(self.store.closed_timestamp, Hlc::min)
     }
 
     /// Up to which time every member that this location knows of is complete. Others may not know of all of
     /// them yet: who joined through this location lacks what this location lacked then.
     pub(super) fn held(&self) -> Hlc {
-        self.members.values().map(|member| member.complete).fold(self.complete(), Hlc::min)
+        self.members.values().map(|member| member.resolved).fold(self.resolved(), Hlc::min)
     }
 
     /// Notes how far this location is complete, for the time when a member leaves.
     pub(super) fn note_reached(&mut self) {
-        self.reached = self.complete();
+        self.reached = self.resolved();
     }
 
     /// Every member, reachable or not, holds every write before this time, durably, and no one is
-    /// being sent what is older: tombstones and stubs before it may go, as [`SweepLimits`] wants it.
+    /// being sent what is older: tombstones and stubs before it may go, as [`GcLimits`] wants it.
     /// [`Hlc::ZERO`] as long as a member was not heard.
     ///
-    /// [`SweepLimits`]: kv_core::commit::SweepLimits
+    /// [`GcLimits`]: kv_core::commit::GcLimits
     #[must_use]
-    pub fn watermark(&self) -> Hlc {
+    pub fn stable(&self) -> Hlc {
         let members = self
             .members
             .values()
-            .map(|member| member.held.min(member.complete))
-            .fold(self.complete(), Hlc::min);
+            .map(|member| member.held.min(member.resolved))
+            .fold(self.resolved(), Hlc::min);
         let sessions = self.links.values().filter_map(|link| link.serving.as_ref());
         let upto = sessions.map(|serving| serving.started).fold(members, Hlc::min);
         if upto == Hlc::ZERO { upto } else { Hlc(upto.0.saturating_add(1)) }

@@ -20,7 +20,7 @@ pub struct PeerState {
     /// the origins that the peer has more of.
     pub late: Duration,
     /// A catch-up session from the peer, and how far it is.
-    pub receiving: Option<Progress>,
+    pub receiving: Option<SessionProgress>,
     /// A catch-up session to the peer.
     pub is_sending: bool,
     /// The peer's clock is ahead: until the wall clock here shows this many milliseconds, its writes wait.
@@ -29,7 +29,7 @@ pub struct PeerState {
 
 /// How far a catch-up session is, in numbers of writes; those that were overwritten since count too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct SessionProgress {
     /// Those that were passed in this walk.
     pub walked: u64,
     /// All that were missing when the session was begun or taken up.
@@ -41,7 +41,7 @@ impl Core {
     #[must_use]
     pub fn peer_state(&self, peer: MemberId) -> Option<PeerState> {
         let link = self.links.get(&peer)?;
-        let theirs = &link.heads.durable;
+        let theirs = &link.progress.durable;
         let more = theirs.iter().filter(|dot| dot.seq < CLOSED);
         let more = more.filter(|dot| dot.seq > self.arrived(dot.origin));
         let (mut ahead, mut late) = (0_u64, Duration::ZERO);
@@ -67,8 +67,8 @@ fn missing(here: &VersionVector, there: &VersionVector) -> u64 {
     open.map(|dot| dot.seq.saturating_sub(there.get(dot.origin))).fold(0, u64::saturating_add)
 }
 
-fn progress(session: &Session) -> Progress {
-    let mut progress = Progress::default();
+fn progress(session: &Session) -> SessionProgress {
+    let mut progress = SessionProgress::default();
     for Dot { origin, seq } in session.target.iter().filter(|dot| dot.seq < CLOSED) {
         let since = session.since.get(origin);
         let walked = match session.after {

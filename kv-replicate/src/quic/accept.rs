@@ -26,7 +26,7 @@ use super::{
 const NOT_PROVEN: VarInt = VarInt::from_u32(3);
 
 /// Counts the handshakes that are under way.
-pub(super) struct Door {
+pub(super) struct Acceptor {
     cluster: [u8; 16],
     guests: Option<Guests>,
     window: VarInt,
@@ -46,7 +46,7 @@ struct UnderWay {
 
 /// A place among the handshakes that are under way.
 struct Place {
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
     address: IpAddr,
 }
 
@@ -57,10 +57,10 @@ enum Admission {
     No,
 }
 
-impl Door {
-    pub(super) fn new(config: &Config) -> Arc<Door> {
+impl Acceptor {
+    pub(super) fn new(config: &Config) -> Arc<Acceptor> {
         let tuning = &config.tuning;
-        Arc::new(Door {
+        Arc::new(Acceptor {
             cluster: config.cluster,
             guests: config.guests.clone(),
             window: VarInt::from_u32(tuning.window_bytes),
@@ -86,7 +86,7 @@ impl Door {
     }
 
     /// Lets peers in until the endpoint is closed.
-    pub(super) async fn keep(self: Arc<Door>, endpoint: Endpoint, inputs: mpsc::Sender<Input>) {
+    pub(super) async fn keep(self: Arc<Acceptor>, endpoint: Endpoint, inputs: mpsc::Sender<Input>) {
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
@@ -101,7 +101,7 @@ impl Door {
         }
     }
 
-    fn admit(self: &Arc<Door>, incoming: Incoming) -> Option<(Incoming, Place)> {
+    fn admit(self: &Arc<Acceptor>, incoming: Incoming) -> Option<(Incoming, Place)> {
         let address = network_of(incoming.remote_address().ip());
         match self.judge(address, incoming.remote_address_validated()) {
             Admission::Yes(place) => return Some((incoming, place)),
@@ -119,7 +119,7 @@ impl Door {
         None
     }
 
-    fn judge(self: &Arc<Door>, address: IpAddr, is_checked: bool) -> Admission {
+    fn judge(self: &Arc<Acceptor>, address: IpAddr, is_checked: bool) -> Admission {
         let mut under_way = self.under_way();
         let of_one = under_way.of.get(&address).copied().unwrap_or(0);
         let is_much = under_way.all >= self.most / 4 || of_one >= self.most_of_one / 2;
@@ -132,7 +132,7 @@ impl Door {
         }
         under_way.all += 1;
         *under_way.of.entry(address).or_default() += 1;
-        Admission::Yes(Place { door: Arc::clone(self), address })
+        Admission::Yes(Place { acceptor: Arc::clone(self), address })
     }
 }
 
@@ -148,7 +148,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut under_way = self.door.under_way();
+        let mut under_way = self.acceptor.under_way();
         under_way.all = under_way.all.saturating_sub(1);
         if let Some(count) = under_way.of.get_mut(&self.address) {
             *count -= 1;
@@ -161,8 +161,8 @@ impl Drop for Place {
 
 async fn shake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
     let address = incoming.remote_address();
-    let door = Arc::clone(&place.door);
-    let shaken = timeout(door.patience, prove(incoming, &door)).await;
+    let acceptor = Arc::clone(&place.acceptor);
+    let shaken = timeout(acceptor.patience, prove(incoming, &acceptor)).await;
     match shaken.unwrap_or(Err(Ended::Wrong("it takes too long to prove who it is"))) {
         Ok(Shaken::Guest(connection, serve)) => {
             drop(place);
@@ -173,7 +173,7 @@ async fn shake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
             let _over = inputs.send(Input::Up(proven)).await;
         }
         Err(ended) => {
-            door.failed.fetch_add(1, Ordering::Relaxed);
+            acceptor.failed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%address, %ended, "a peer was not let in");
         }
     }
@@ -185,18 +185,18 @@ enum Shaken {
     Guest(Connection, ServeGuest),
 }
 
-async fn prove(incoming: Incoming, door: &Door) -> Result<Shaken, Ended> {
+async fn prove(incoming: Incoming, acceptor: &Acceptor) -> Result<Shaken, Ended> {
     let lost = |error: quinn::ConnectionError| Ended::Lost(error.to_string());
     let connection = incoming.accept().map_err(lost)?.await.map_err(lost)?;
-    if let Some(guests) = &door.guests
+    if let Some(guests) = &acceptor.guests
         && protocol(&connection).as_deref() == Some(&guests.alpn)
     {
         return Ok(Shaken::Guest(connection, Arc::clone(&guests.serve)));
     }
-    let Some(peer) = proven(&connection, door.cluster) else {
+    let Some(peer) = proven(&connection, acceptor.cluster) else {
         connection.close(NOT_PROVEN, b"no member's certificate");
         return Err(Ended::Wrong("its certificate names no member"));
     };
-    connection.set_receive_window(door.window);
-    Proven::new(peer, connection, false, door.patience).await.map(Shaken::Link)
+    connection.set_receive_window(acceptor.window);
+    Proven::new(peer, connection, false, acceptor.patience).await.map(Shaken::Link)
 }

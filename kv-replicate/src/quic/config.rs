@@ -133,10 +133,10 @@ pub struct Tuning {
     pub retry_first: Duration,
     /// How long is waited at most. Default 15 s.
     pub retry_most: Duration,
-    /// See [`crate::Config::ring_bytes`]. Default 8 MiB.
-    pub ring_bytes: usize,
-    /// See [`crate::Config::burst_rows`]. Default 4,096.
-    pub burst_rows: usize,
+    /// See [`crate::Config::backlog_bytes`]. Default 8 MiB.
+    pub backlog_bytes: usize,
+    /// See [`crate::Config::batch_rows`]. Default 4,096.
+    pub batch_rows: usize,
     /// See [`crate::Config::max_ahead_ms`]. Default 500.
     pub max_ahead_ms: u64,
 }
@@ -157,8 +157,8 @@ impl Default for Tuning {
             dial_patience: Duration::from_secs(5),
             retry_first: Duration::from_millis(200),
             retry_most: Duration::from_secs(15),
-            ring_bytes: 8 << 20,
-            burst_rows: 4_096,
+            backlog_bytes: 8 << 20,
+            batch_rows: 4_096,
             max_ahead_ms: 500,
         }
     }

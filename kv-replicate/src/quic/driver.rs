@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     AskError, Config, StartError, Status,
-    accept::Door,
+    accept::Acceptor,
     dial::Dialler,
     link::{Ended, GOING, Link, Proven},
     socket::{Port, transport},
@@ -74,7 +74,7 @@ pub(super) struct Driver {
     closing: watch::Receiver<bool>,
     port: Port,
     dialler: Dialler,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
     /// Told when there is room on a link, or more to be taken out for one.
     room: Arc<Notify>,
     tasks: JoinSet<()>,
@@ -102,8 +102,8 @@ impl Driver {
         queries: mpsc::Receiver<Query>,
         closing: watch::Receiver<bool>,
     ) -> Result<Driver, (StartError, Port)> {
-        let boot = match boot(&*config.environment) {
-            Ok(boot) => boot,
+        let incarnation = match incarnation(&*config.environment) {
+            Ok(incarnation) => incarnation,
             Err(error) => return Err((error, port)),
         };
         let opened = tokio::task::spawn_blocking(move || StorePort::open(store)).await;
@@ -119,16 +119,16 @@ impl Driver {
             cluster: config.cluster,
             member: config.member,
             origins,
-            boot,
-            ring_bytes: config.tuning.ring_bytes,
-            burst_rows: config.tuning.burst_rows,
+            incarnation,
+            backlog_bytes: config.tuning.backlog_bytes,
+            batch_rows: config.tuning.batch_rows,
             max_ahead_ms: config.tuning.max_ahead_ms,
         };
         let members = Arc::clone(&state.members);
         let core = Core::new(core, now(&*config.environment), *state);
         let (sender, inputs) = mpsc::channel(INPUTS);
         let window = quinn::VarInt::from_u32(config.tuning.window_bytes);
-        let door = Door::new(&config);
+        let acceptor = Acceptor::new(&config);
         let dialler = Dialler {
             endpoint: port.endpoint(),
             tls,
@@ -136,7 +136,7 @@ impl Driver {
             patience: config.tuning.handshake,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&door).keep(port.endpoint(), sender.clone()));
+        tasks.spawn(Arc::clone(&acceptor).keep(port.endpoint(), sender.clone()));
         Ok(Driver {
             core,
             config,
@@ -148,7 +148,7 @@ impl Driver {
             closing,
             port,
             dialler,
-            door,
+            acceptor,
             room: Arc::new(Notify::new()),
             tasks,
             links: BTreeMap::new(),
@@ -222,7 +222,7 @@ impl Driver {
             }
         };
         match &event {
-            Event::Synced(state) | Event::WentBack(state) => {
+            Event::Synced(state) | Event::RolledBack(state) => {
                 self.dial |= self.members != state.members;
                 self.members = Arc::clone(&state.members);
             }
@@ -277,9 +277,8 @@ impl Driver {
             self.dial_whom_it_lacks();
         }
         // Who replicates no more does not hear what would hold a tombstone.
-        let watermark =
-            if self.core.halted().is_some() { Hlc::ZERO } else { self.core.watermark() };
-        self.store.set_watermark(&self.members, watermark);
+        let stable = if self.core.halted().is_some() { Hlc::ZERO } else { self.core.stable() };
+        self.store.set_stable(&self.members, stable);
     }
 
     /// Takes out messages where there is room for them.
@@ -317,7 +316,7 @@ fn now(environment: &dyn Environment) -> Now {
 }
 
 /// A number that no other start of this location uses; not 0.
-fn boot(environment: &dyn Environment) -> Result<u64, StartError> {
+fn incarnation(environment: &dyn Environment) -> Result<u64, StartError> {
     let id = environment
         .random_id()
         .map_err(|error| StartError::System(format!("randomness: {error}")))?;

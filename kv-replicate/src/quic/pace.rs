@@ -19,8 +19,8 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(bytes_per_second: NonZeroU32) -> Pace {
         let message = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
-        let burst = bytes_per_second.max(NonZeroU32::new(message).unwrap_or(NonZeroU32::MAX));
-        let quota = Quota::per_second(bytes_per_second).allow_burst(burst);
+        let batch = bytes_per_second.max(NonZeroU32::new(message).unwrap_or(NonZeroU32::MAX));
+        let quota = Quota::per_second(bytes_per_second).allow_burst(batch);
         Pace { limiter: RateLimiter::direct(quota), clock: DefaultClock::default() }
     }
 

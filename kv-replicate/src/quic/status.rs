@@ -20,7 +20,7 @@ pub struct Status {
     /// About how many bytes the core holds.
     pub core_bytes: usize,
     /// The handshakes of peers that dial.
-    pub door: Doorkeeping,
+    pub acceptor: Doorkeeping,
     /// All members but this one, and those that are dialled or linked without being members.
     pub peers: BTreeMap<MemberId, Peer>,
 }

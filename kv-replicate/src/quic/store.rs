@@ -12,7 +12,7 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Members, OriginId, Replication, Role, Store, StoreView, Worked,
+    Hlc, Members, Mode, OriginId, Replication, Store, StoreView, TurnOutcome,
     changes::Change,
     commit::Committer,
     engine::{Engine, redb::RedbEngine},
@@ -49,7 +49,7 @@ struct Shared {
     /// What peers may see. Changed together with saying so.
     durable: Mutex<Option<Arc<Durable>>>,
     /// Up to when tombstones may go, as long as these are the members.
-    watermark: Mutex<(Arc<Members>, Hlc)>,
+    stable: Mutex<(Arc<Members>, Hlc)>,
     /// Bytes of local writes that wait for the core.
     waiting: AtomicUsize,
 }
@@ -82,7 +82,7 @@ impl StorePort {
         let (reads, to_read) = mpsc::channel();
         let shared = Arc::new(Shared {
             durable: Mutex::new(None),
-            watermark: Mutex::new((Arc::new(Members::default()), Hlc::ZERO)),
+            stable: Mutex::new((Arc::new(Members::default()), Hlc::ZERO)),
             waiting: AtomicUsize::new(0),
         });
         let reader = Reader { shared: Arc::clone(&shared), told: told.clone() };
@@ -123,12 +123,12 @@ impl StorePort {
     }
 
     /// Up to when tombstones may go, as long as these are the members.
-    pub(super) fn set_watermark(&self, members: &Arc<Members>, watermark: Hlc) {
-        let mut shared = lock(&self.shared.watermark);
+    pub(super) fn set_stable(&self, members: &Arc<Members>, stable: Hlc) {
+        let mut shared = lock(&self.shared.stable);
         if !Arc::ptr_eq(&shared.0, members) {
             shared.0 = Arc::clone(members);
         }
-        shared.1 = watermark;
+        shared.1 = stable;
     }
 
     /// The store has said that it is replicated no more: perhaps another does it by now.
@@ -209,8 +209,8 @@ impl Replication<RedbEngine> for Follower {
         let _over = self.told.send(Told::Began(state, committer.origins()));
     }
 
-    fn work(&mut self, committer: &mut Committer<RedbEngine>, now_ms: u64) -> Worked {
-        let mut worked = Worked::default();
+    fn work(&mut self, committer: &mut Committer<RedbEngine>, now_ms: u64) -> TurnOutcome {
+        let mut worked = TurnOutcome::default();
         let Some(applier) = &mut self.applier else { return worked };
         for _ in 0..WORKS_AT_ONCE {
             let Ok(work) = self.works.try_recv() else { return worked };
@@ -218,7 +218,7 @@ impl Replication<RedbEngine> for Follower {
             worked.committed |= done.committed;
             worked.concurrent += done.answer.as_ref().map_or(0, concurrent);
             self.answers.extend(done.answer);
-            if applier.has_gone_back(committer) {
+            if applier.has_rolled_back(committer) {
                 // The core is to hear of it before anything else is done.
                 break;
             }
@@ -255,26 +255,26 @@ impl Replication<RedbEngine> for Follower {
         *durable = Some(new);
     }
 
-    fn went_back(&mut self, committer: &mut Committer<RedbEngine>) {
+    fn rolled_back(&mut self, committer: &mut Committer<RedbEngine>) {
         self.forget_writes();
         if let Some(applier) = &mut self.applier {
             applier.start_over(committer);
         }
-        let role = committer.engine().status().role;
+        let mode = committer.engine().status().mode;
         let new =
-            matches!(role, Role::Writer | Role::Waiting(_)).then(|| self.take_state(committer));
+            matches!(mode, Mode::Writer | Mode::Waiting(_)).then(|| self.take_state(committer));
         let mut durable = lock(&self.shared.durable);
-        self.tell(Event::WentBack(self.state.clone()));
+        self.tell(Event::RolledBack(self.state.clone()));
         if new.is_some() {
             *durable = new;
         }
     }
 
-    fn watermark(&mut self) -> Hlc {
-        let (members, watermark) = lock(&self.shared.watermark).clone();
+    fn stable(&mut self) -> Hlc {
+        let (members, stable) = lock(&self.shared.stable).clone();
         // If the members are others than those that the core counted, it has not said yet.
         let is_known = Arc::ptr_eq(&members, &self.state.members) || members == self.state.members;
-        if is_known { watermark } else { Hlc::ZERO }
+        if is_known { stable } else { Hlc::ZERO }
     }
 }
 

@@ -43,7 +43,7 @@ impl Applier {
     }
 
     /// Whether the store was taken up again after a failure since the core was last told of one.
-    pub(crate) fn has_gone_back<E: Engine>(&self, committer: &Committer<E>) -> bool
+    pub(crate) fn has_rolled_back<E: Engine>(&self, committer: &Committer<E>) -> bool
     where
         E::Snapshot: Clone,
     {
@@ -66,7 +66,7 @@ impl Applier {
     where
         E::Snapshot: Clone,
     {
-        epoch != self.epoch || self.has_gone_back(committer)
+        epoch != self.epoch || self.has_rolled_back(committer)
     }
 
     /// Does work that commits; nothing for other work.

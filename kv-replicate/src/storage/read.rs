@@ -9,11 +9,11 @@ use kv_core::{
 };
 
 use super::inspect;
-use crate::{Burst, Event, Row, Unread, Work};
+use crate::{Batch, Event, Row, Unread, Work};
 
 /// About the most bytes of rows in a burst of a catch-up session: what a source holds for each peer that
 /// catches up. At 100 ms there and back it is 20 MB/s a peer.
-pub const BURST_BYTES: usize = 2 << 20;
+pub const BATCH_BYTES: usize = 2 << 20;
 
 /// How many rows of it are read before their bytes are looked at.
 const SLICE_ROWS: usize = 128;
@@ -23,7 +23,7 @@ const SLICE_ROWS: usize = 128;
 pub(crate) fn read<S: Snapshot>(view: &View<S>, commit: u64, work: Work) -> Option<Event> {
     match work {
         Work::Read { id, since, after, limit, is_new } => {
-            let result = burst(view, commit, (&since, after), limit, is_new);
+            let result = batch(view, commit, (&since, after), limit, is_new);
             Some(Event::Read { id, result })
         }
         Work::ReadBody { id, namespace, key, dot, offset } => {
@@ -38,14 +38,14 @@ pub(crate) fn read<S: Snapshot>(view: &View<S>, commit: u64, work: Work) -> Opti
     }
 }
 
-/// Rows that a vector lacks, behind a dot: so many, or as many as [`BURST_BYTES`] takes.
-fn burst<S: Snapshot>(
+/// Rows that a vector lacks, behind a dot: so many, or as many as [`BATCH_BYTES`] takes.
+fn batch<S: Snapshot>(
     view: &View<S>,
     commit: u64,
     (since, after): (&VersionVector, Option<Dot>),
     limit: usize,
     is_new: bool,
-) -> Result<Burst, Unread> {
+) -> Result<Batch, Unread> {
     let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
     loop {
         let some = (limit - rows.len()).min(SLICE_ROWS);
@@ -63,12 +63,12 @@ fn burst<S: Snapshot>(
             bytes += row.weight();
             rows.push(row);
         }
-        if next.is_none() || rows.len() >= limit || bytes >= BURST_BYTES {
+        if next.is_none() || rows.len() >= limit || bytes >= BATCH_BYTES {
             break;
         }
     }
     let (vector, collected) = (view.vector().clone(), view.collected().clone());
-    Ok(Burst { rows, next, vector, collected, commit })
+    Ok(Batch { rows, next, vector, collected, commit })
 }
 
 fn chunk<S: Snapshot>(

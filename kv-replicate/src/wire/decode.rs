@@ -8,8 +8,8 @@ use kv_core::{
 };
 
 use super::{
-    Boots, End, GetBody, Heads, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ORIGINS,
-    MAX_ROWS, Message, Page, PageHead, Pull, Reason, WIRE_VERSION,
+    End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ORIGINS,
+    MAX_ROWS, Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
 };
 use crate::{
     CLOSED,
@@ -22,7 +22,7 @@ const MAX_COPIED: usize = 8 << 10;
 pub(super) type Decoded<T> = Result<T, DecodeError>;
 
 /// Reads a message; values are slices of it.
-pub(crate) fn decode(bytes: &Bytes) -> Decoded<(Boots, Message)> {
+pub(crate) fn decode(bytes: &Bytes) -> Decoded<(Incarnations, Message)> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError("a message over its bound"));
     }
@@ -31,10 +31,10 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<(Boots, Message)> {
         return Err(DecodeError("a message of an unknown version"));
     }
     let kind = reader.u8()?;
-    let boots = Boots { from: reader.u64()?, to: reader.u64()? };
+    let incarnations = Incarnations { from: reader.u64()?, to: reader.u64()? };
     let message = match kind {
         1 => Message::Hello(hello(&mut reader)?),
-        2 => Message::Heads(heads(&mut reader)?),
+        2 => Message::Progress(progress(&mut reader)?),
         3 => Message::Want([reader.u64()?, reader.u64()?]),
         4 => Message::Behind,
         5 => Message::Live(live(bytes, &mut reader)?),
@@ -63,7 +63,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<(Boots, Message)> {
         _ => return Err(DecodeError("a message of an unknown kind")),
     };
     reader.end()?;
-    Ok((boots, message))
+    Ok((incarnations, message))
 }
 
 fn hello(reader: &mut Reader<'_>) -> Decoded<Hello> {
@@ -77,15 +77,15 @@ fn hello(reader: &mut Reader<'_>) -> Decoded<Hello> {
     })
 }
 
-fn heads(reader: &mut Reader<'_>) -> Decoded<Heads> {
+fn progress(reader: &mut Reader<'_>) -> Decoded<Progress> {
     let number = reader.u64()?;
-    let (promise, complete) = (Hlc(reader.u64()?), Hlc(reader.u64()?));
+    let (closed_timestamp, resolved) = (Hlc(reader.u64()?), Hlc(reader.u64()?));
     let held = Hlc(reader.u64()?);
     let members = reader.u64()?;
     let durable = vector(reader)?;
     let mut received = durable.clone();
     received.merge(&vector(reader)?);
-    Ok(Heads { number, durable, received, promise, complete, held, members })
+    Ok(Progress { number, durable, received, closed_timestamp, resolved, held, members })
 }
 
 fn live(bytes: &Bytes, reader: &mut Reader<'_>) -> Decoded<Live> {
@@ -103,7 +103,7 @@ fn live(bytes: &Bytes, reader: &mut Reader<'_>) -> Decoded<Live> {
 fn pull(reader: &mut Reader<'_>) -> Decoded<Pull> {
     Ok(Pull {
         session: reader.u64()?,
-        burst: reader.u32()?,
+        batch: reader.u32()?,
         is_new: flag(reader)?,
         after: flag(reader)?.then(|| dot(reader)).transpose()?,
         since: vector(reader)?,
@@ -111,7 +111,7 @@ fn pull(reader: &mut Reader<'_>) -> Decoded<Pull> {
 }
 
 fn page(bytes: &Bytes, reader: &mut Reader<'_>) -> Decoded<Page> {
-    let (session, burst) = (reader.u64()?, reader.u32()?);
+    let (session, batch) = (reader.u64()?, reader.u32()?);
     let (stamp, commit, index) = (reader.u64()?, reader.u64()?, reader.u16()?);
     let head = flag(reader)?.then(|| page_head(reader)).transpose()?;
     if head.is_some() != (index == 0) {
@@ -119,8 +119,8 @@ fn page(bytes: &Bytes, reader: &mut Reader<'_>) -> Decoded<Page> {
     }
     let end = match reader.u8()? {
         0 => End::Page,
-        1 => End::Burst(dot(reader)?),
-        2 => End::Pass,
+        1 => End::Batch(dot(reader)?),
+        2 => End::Round,
         _ => return Err(DecodeError("a page with an unknown end")),
     };
     let count = rows(reader)?;
@@ -129,7 +129,7 @@ fn page(bytes: &Bytes, reader: &mut Reader<'_>) -> Decoded<Page> {
         let dot = dot(reader)?;
         all.push(row(bytes, reader, dot)?);
     }
-    Ok(Page { session, burst, stamp, commit, index, head, end, rows: all })
+    Ok(Page { session, batch, stamp, commit, index, head, end, rows: all })
 }
 
 fn page_head(reader: &mut Reader<'_>) -> Decoded<PageHead> {

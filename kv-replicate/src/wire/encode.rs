@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{Dot, VersionVector};
 
 use super::{
-    Boots, End, Message, Reason, WIRE_VERSION,
+    End, Incarnations, Message, Reason, WIRE_VERSION,
     inspect::{put_answer, put_ask},
 };
 use crate::row::{Content, Row};
@@ -14,8 +14,8 @@ pub(crate) struct Frame(BytesMut);
 
 impl Frame {
     /// The next writes of an origin, the first of them under `first`.
-    pub(crate) fn live(boots: Boots, first: Dot, rows: &[Bytes]) -> Frame {
-        let mut out = begin(boots, 5);
+    pub(crate) fn live(incarnations: Incarnations, first: Dot, rows: &[Bytes]) -> Frame {
+        let mut out = begin(incarnations, 5);
         put_dot(&mut out, first);
         put_count(&mut out, rows.len());
         rows.iter().for_each(|row| out.put_slice(row));
@@ -27,18 +27,18 @@ impl Frame {
     }
 }
 
-fn begin(boots: Boots, kind: u8) -> BytesMut {
+fn begin(incarnations: Incarnations, kind: u8) -> BytesMut {
     let mut out = BytesMut::with_capacity(256);
     out.put_u16(WIRE_VERSION);
     out.put_u8(kind);
-    out.put_u64(boots.from);
-    out.put_u64(boots.to);
+    out.put_u64(incarnations.from);
+    out.put_u64(incarnations.to);
     out
 }
 
 /// The bytes of a message.
-pub(crate) fn encode(boots: Boots, message: &Message) -> Bytes {
-    let mut out = begin(boots, kind(message));
+pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
+    let mut out = begin(incarnations, kind(message));
     match message {
         Message::Hello(hello) => {
             out.put_u16(hello.versions.0);
@@ -49,15 +49,15 @@ pub(crate) fn encode(boots: Boots, message: &Message) -> Bytes {
             hello.origins.iter().for_each(|origin| out.put_slice(&origin.0));
             put_vector(&mut out, &hello.received);
         }
-        Message::Heads(heads) => {
-            out.put_u64(heads.number);
-            out.put_u64(heads.promise.0);
-            out.put_u64(heads.complete.0);
-            out.put_u64(heads.held.0);
-            out.put_u64(heads.members);
-            put_vector(&mut out, &heads.durable);
-            let beyond = |dot: &Dot| !heads.durable.covers(*dot);
-            put_vector(&mut out, &heads.received.iter().filter(beyond).collect());
+        Message::Progress(progress) => {
+            out.put_u64(progress.number);
+            out.put_u64(progress.closed_timestamp.0);
+            out.put_u64(progress.resolved.0);
+            out.put_u64(progress.held.0);
+            out.put_u64(progress.members);
+            put_vector(&mut out, &progress.durable);
+            let beyond = |dot: &Dot| !progress.durable.covers(*dot);
+            put_vector(&mut out, &progress.received.iter().filter(beyond).collect());
         }
         Message::Want(numbers) => numbers.iter().for_each(|number| out.put_u64(*number)),
         Message::Behind | Message::Removed => {}
@@ -68,7 +68,7 @@ pub(crate) fn encode(boots: Boots, message: &Message) -> Bytes {
         }
         Message::Pull(pull) => {
             out.put_u64(pull.session);
-            out.put_u32(pull.burst);
+            out.put_u32(pull.batch);
             out.put_u8(u8::from(pull.is_new));
             put_option(&mut out, pull.after);
             put_vector(&mut out, &pull.since);
@@ -110,7 +110,7 @@ pub(crate) fn encode(boots: Boots, message: &Message) -> Bytes {
 fn kind(message: &Message) -> u8 {
     match message {
         Message::Hello(_) => 1,
-        Message::Heads(_) => 2,
+        Message::Progress(_) => 2,
         Message::Want(_) => 3,
         Message::Behind => 4,
         Message::Live(_) => 5,
@@ -129,7 +129,7 @@ fn kind(message: &Message) -> u8 {
 
 fn put_page(out: &mut BytesMut, page: &super::Page) {
     out.put_u64(page.session);
-    out.put_u32(page.burst);
+    out.put_u32(page.batch);
     out.put_u64(page.stamp);
     out.put_u64(page.commit);
     out.put_u16(page.index);
@@ -140,11 +140,11 @@ fn put_page(out: &mut BytesMut, page: &super::Page) {
     }
     match page.end {
         End::Page => out.put_u8(0),
-        End::Burst(after) => {
+        End::Batch(after) => {
             out.put_u8(1);
             put_dot(out, after);
         }
-        End::Pass => out.put_u8(2),
+        End::Round => out.put_u8(2),
     }
     put_count(out, page.rows.len());
     for row in &page.rows {

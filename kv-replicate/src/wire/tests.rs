@@ -56,13 +56,22 @@ prop_compose! {
     }
 }
 
-fn heads() -> impl Strategy<Value = Message> {
+fn progress() -> impl Strategy<Value = Message> {
     (any::<[u64; 5]>(), vector(), vector()).prop_map(
-        |([number, promise, complete, held, members], durable, more)| {
+        |([number, closed_timestamp, resolved, held, members], durable, more)| {
             let mut received = durable.clone();
             received.merge(&more);
-            let (promise, complete, held) = (Hlc(promise), Hlc(complete), Hlc(held));
-            Message::Heads(Heads { number, durable, received, promise, complete, held, members })
+            let (closed_timestamp, resolved, held) =
+                (Hlc(closed_timestamp), Hlc(resolved), Hlc(held));
+            Message::Progress(Progress {
+                number,
+                durable,
+                received,
+                closed_timestamp,
+                resolved,
+                held,
+                members,
+            })
         },
     )
 }
@@ -81,13 +90,13 @@ fn hello() -> impl Strategy<Value = Message> {
 }
 
 fn page() -> impl Strategy<Value = Message> {
-    let end = prop_oneof![Just(End::Page), Just(End::Pass), dot().prop_map(End::Burst)];
+    let end = prop_oneof![Just(End::Page), Just(End::Round), dot().prop_map(End::Batch)];
     let head = (vector(), vector());
     let head = head.prop_map(|(vector, collected)| PageHead { vector, collected });
     (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5)).prop_map(
         |(session, index, head, end, rows)| {
             let head = (index == 0).then_some(head);
-            Message::Page(Page { session, burst: 3, stamp: 9, commit: 4, index, head, end, rows })
+            Message::Page(Page { session, batch: 3, stamp: 9, commit: 4, index, head, end, rows })
         },
     )
 }
@@ -115,14 +124,14 @@ fn message() -> impl Strategy<Value = Message> {
         });
     prop_oneof![
         hello(),
-        heads(),
+        progress(),
         live(),
         page(),
         any::<[u64; 2]>().prop_map(Message::Want),
         Just(Message::Behind),
         (any::<u64>(), any::<bool>(), proptest::option::of(dot()), vector()).prop_map(
             |(session, is_new, after, since)| {
-                Message::Pull(Pull { session, burst: 1, is_new, after, since })
+                Message::Pull(Pull { session, batch: 1, is_new, after, since })
             }
         ),
         vector().prop_map(|gone| Message::Refusal { session: 1, reason: Reason::Gone(gone) }),
@@ -196,8 +205,8 @@ fn answer() -> impl Strategy<Value = Answer> {
 proptest! {
     #[test]
     fn a_message_reads_back(message in message(), from in any::<u64>(), to in any::<u64>()) {
-        let boots = Boots { from, to };
-        prop_assert_eq!(decode(&encode(boots, &message)), Ok((boots, message)));
+        let incarnations = Incarnations { from, to };
+        prop_assert_eq!(decode(&encode(incarnations, &message)), Ok((incarnations, message)));
     }
 
     #[test]
@@ -207,13 +216,13 @@ proptest! {
         byte in any::<u8>(),
         is_cut in any::<bool>(),
     ) {
-        let mut bytes = encode(Boots { from: 1, to: 2 }, &message).to_vec();
+        let mut bytes = encode(Incarnations { from: 1, to: 2 }, &message).to_vec();
         let at = at.index(bytes.len());
         if is_cut { bytes.truncate(at) } else { bytes[at] = byte }
-        if let Ok((boots, read)) = decode(&Bytes::from(bytes.clone())) {
+        if let Ok((incarnations, read)) = decode(&Bytes::from(bytes.clone())) {
             // What is taken is taken in one way only, but for the parts of heads that say nothing new.
-            if !matches!(read, Message::Heads(_)) {
-                prop_assert_eq!(encode(boots, &read), bytes);
+            if !matches!(read, Message::Progress(_)) {
+                prop_assert_eq!(encode(incarnations, &read), bytes);
             }
         }
     }
@@ -237,15 +246,15 @@ fn rows_that_the_ring_keeps_are_the_rows_that_were_put_there() {
         expires_at: None,
         content: Content::Deleted,
     };
-    let boots = Boots { from: 1, to: 2 };
-    let frame = Frame::live(boots, dot, &[encode_row(&row)]).finish();
-    assert_eq!(decode(&frame), Ok((boots, Message::Live(Live { rows: vec![row] }))));
+    let incarnations = Incarnations { from: 1, to: 2 };
+    let frame = Frame::live(incarnations, dot, &[encode_row(&row)]).finish();
+    assert_eq!(decode(&frame), Ok((incarnations, Message::Live(Live { rows: vec![row] }))));
 }
 
 /// The largest answers are within the bound of a message, whatever is in them.
 #[test]
 fn the_longest_answers_fit_a_message() {
-    let boots = Boots { from: 1, to: 2 };
+    let incarnations = Incarnations { from: 1, to: 2 };
     let vector: VersionVector = (1..=MAX_ORIGINS as u64)
         .map(|n| Dot { origin: OriginId(u128::from(n).to_be_bytes()), seq: n })
         .collect();
@@ -258,6 +267,6 @@ fn the_longest_answers_fit_a_message() {
     let answer = Some(Answer::Rows(Reading { vector: vector.clone(), collected: vector, rows }));
     let ask = Message::Ask { verify: 1, step: 1, ask: Ask::Rows(places) };
     for message in [Message::Answer { verify: 1, step: 1, answer }, ask] {
-        assert!(encode(boots, &message).len() <= MAX_MESSAGE_BYTES);
+        assert!(encode(incarnations, &message).len() <= MAX_MESSAGE_BYTES);
     }
 }

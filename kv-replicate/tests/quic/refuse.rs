@@ -47,7 +47,7 @@ impl Bothered {
         let error = raw.is_refused(self.address()).await;
         assert!(!matches!(error, ConnectionError::TimedOut), "it is told: {error}");
         wait_until("the failure is counted", async || {
-            self.all[0].status().await.door.failed > before.door.failed
+            self.all[0].status().await.acceptor.failed > before.acceptor.failed
         })
         .await;
         assert_eq!(self.all[0].status().await.peers.len(), before.peers.len());
@@ -208,8 +208,8 @@ async fn a_handshake_that_does_not_go_on_is_given_up() {
         socket.send_to(&packet, first.address).unwrap();
     }
     wait_until("it was given up", async || {
-        let door = first.status().await.door;
-        door.failed >= 1 && door.under_way == 0
+        let acceptor = first.status().await.acceptor;
+        acceptor.failed >= 1 && acceptor.under_way == 0
     })
     .await;
 }
@@ -227,7 +227,7 @@ async fn many_handshakes_that_do_not_go_on_keep_nobody_out() {
         }
     }
     let most = quick().max_handshakes_per_address;
-    assert!(all[0].status().await.door.under_way <= most);
+    assert!(all[0].status().await.acceptor.under_way <= most);
     // They have not shown where they are; who does is let in.
     let new = Location::with(&authority, 3, Some(&all[0]), |config| {
         config.listen = anywhere();

@@ -4,7 +4,7 @@
 mod pair;
 mod rows;
 
-use kv_core::{Attributes, Operation, Table, commit::SweepLimits};
+use kv_core::{Attributes, Operation, Table, commit::GcLimits};
 use kv_replicate::{
     Ending, Event,
     inspect::{Held, Kind},
@@ -136,7 +136,7 @@ fn a_tombstone_that_was_removed_is_found_unless_it_was_collected() {
     finds(&mut pair, &[("gone", ["nothing", "deleted"])]);
     let mut pair = equal_pair();
     pair.run_for(5000);
-    pair.sweep(1);
+    pair.collect_garbage(1);
     assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("gone")).is_none());
     assert!(pair.nodes[0].raw(Table::Entries, &rows::entry("gone")).is_some());
     finds(&mut pair, &[]);
@@ -153,14 +153,14 @@ fn what_expired_may_be_a_stub_on_one_side_and_gone_on_the_other() {
         pair.nodes[node].raw(Table::Entries, &rows::entry("short")).unwrap()[0] & 3
     };
     // A step makes a stub and drops it, if it may: not so while the peer is not heard.
-    let watermark = kv_core::Hlc::ZERO;
-    let limits = SweepLimits { rows: 9, bodies: 9, watermark, max_skew_ms: 500 };
-    pair.nodes[1].storage.sweep(pair.now_ms, &limits).unwrap();
+    let stable = kv_core::Hlc::ZERO;
+    let limits = GcLimits { rows: 9, bodies: 9, stable, max_skew_ms: 500 };
+    pair.nodes[1].storage.collect_garbage(pair.now_ms, &limits).unwrap();
     pair.nodes[1].storage.sync().unwrap();
     assert_eq!([kind(&pair, 0), kind(&pair, 1)], [0, 3]);
     finds(&mut pair, &[]);
     pair.run_for(5000);
-    pair.sweep(1);
+    pair.collect_garbage(1);
     assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("short")).is_none());
     finds(&mut pair, &[]);
 }
@@ -170,7 +170,7 @@ fn rows_of_a_dropped_namespace_may_be_gone_on_one_side() {
     let mut pair = equal_pair();
     pair.write(0, vec![Operation::DropNamespace { id: namespace() }]);
     pair.run_for(1000);
-    pair.sweep(1);
+    pair.collect_garbage(1);
     assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("key 7")).is_none());
     assert!(pair.nodes[0].raw(Table::Entries, &rows::entry("key 7")).is_some());
     finds(&mut pair, &[]);

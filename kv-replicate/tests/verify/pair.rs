@@ -5,9 +5,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use kv_core::{
     Attributes, NamespaceId, Operation, OriginId, Table,
-    commit::{Committer, SweepLimits},
+    commit::{Committer, GcLimits},
     derive_id,
-    engine::{Batch, Engine, Seen, Snapshot, disk, redb::RedbEngine},
+    engine::{Batch, Engine, Snapshot, Visibility, disk, redb::RedbEngine},
 };
 use kv_replicate::{
     Config, Core, Difference, Event, MAX_MESSAGE_BYTES, MemberId, Notice, Now, Verdict, Work,
@@ -20,7 +20,7 @@ pub(crate) struct Location {
     pub(crate) storage: Storage<RedbEngine>,
     pub(crate) core: Core,
     id: u8,
-    boots: u64,
+    incarnations: u64,
 }
 
 /// What becomes of a message: of its number among all, and of its kind.
@@ -59,7 +59,7 @@ pub(crate) fn namespace() -> NamespaceId {
 }
 
 impl Location {
-    fn open(id: u8, engine: Arc<RedbEngine>, boots: u64) -> Location {
+    fn open(id: u8, engine: Arc<RedbEngine>, incarnations: u64) -> Location {
         let mut ids = [id, id + 100].into_iter();
         let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
@@ -69,18 +69,18 @@ impl Location {
             cluster: [1; 16],
             member: MemberId([id; 16]),
             origins,
-            boot: u64::from(id) << 8 | boots,
-            ring_bytes: 1 << 20,
-            burst_rows: 128,
+            incarnation: u64::from(id) << 8 | incarnations,
+            backlog_bytes: 1 << 20,
+            batch_rows: 128,
             max_ahead_ms: 500,
         };
         let core = Core::new(config, Now::default(), storage.state().clone());
-        Location { engine, storage, core, id, boots }
+        Location { engine, storage, core, id, incarnations }
     }
 
     /// One row of a table, as it stands in the engine.
     pub(crate) fn raw(&self, table: Table, key: &[u8]) -> Option<Bytes> {
-        self.engine.snapshot(Seen::Latest).unwrap().get(table, key).unwrap()
+        self.engine.snapshot(Visibility::Latest).unwrap().get(table, key).unwrap()
     }
 }
 
@@ -143,10 +143,10 @@ impl Pair {
         self.sync(node);
     }
 
-    pub(crate) fn sweep(&mut self, node: usize) {
-        let watermark = kv_core::Hlc(self.nodes[node].core.watermark().0 + 1);
-        let limits = SweepLimits { rows: 100, bodies: 9, watermark, max_skew_ms: 500 };
-        self.nodes[node].storage.sweep(self.now_ms, &limits).unwrap();
+    pub(crate) fn collect_garbage(&mut self, node: usize) {
+        let stable = kv_core::Hlc(self.nodes[node].core.stable().0 + 1);
+        let limits = GcLimits { rows: 100, bodies: 9, stable, max_skew_ms: 500 };
+        self.nodes[node].storage.collect_garbage(self.now_ms, &limits).unwrap();
         self.sync(node);
     }
 
@@ -161,8 +161,8 @@ impl Pair {
         let engine = Arc::clone(&self.nodes[node].engine);
         engine.commit(engine.status().latest + 1, batch).unwrap();
         engine.sync(engine.status().latest).unwrap();
-        let (id, boots) = (self.nodes[node].id, self.nodes[node].boots + 1);
-        self.nodes[node] = Location::open(id, engine, boots);
+        let (id, incarnations) = (self.nodes[node].id, self.nodes[node].incarnations + 1);
+        self.nodes[node] = Location::open(id, engine, incarnations);
         self.way.clear();
         self.connect();
         self.run_for(100);

@@ -7,7 +7,7 @@ use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::doors::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle};
+use crate::api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle};
 
 use super::{
     client::{Client, ClientError, ServerUrl},

@@ -33,7 +33,7 @@ pub use self::{
     client::{EnrolError, enrol},
     message::{Request, Response, Welcome},
     registry::{Claim, Newcomer, Registry, StoreRegistry},
-    server::Door,
+    server::Api,
 };
 
 /// The protocol's name in the handshake.

@@ -6,7 +6,7 @@ use ratelimit::{Algorithm, Limit};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
-    doors::limit::MAX_KEY_BYTES,
+    api::limit::MAX_KEY_BYTES,
     rate_limits::{Period, count},
 };
 

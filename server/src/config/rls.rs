@@ -10,7 +10,7 @@ use ratelimit::Algorithm;
 use serde_saphyr::UserMessageFormatter;
 
 use super::{ConfigError, Settings};
-use crate::doors::rls::{Domains, said::Domain};
+use crate::api::rls::{Domains, said::Domain};
 
 /// The most bytes of a YAML file.
 const MAX_BYTES: u64 = 16 << 20;

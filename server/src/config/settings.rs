@@ -11,12 +11,12 @@ use super::{
     value::{Count, Durability, Listen, LogFilter, Size, Span, Titles, text},
 };
 use crate::{
+    api::rls::{Fields, said::Domain},
     cluster::{
         Address,
         names::{Name, listen_on},
         token::TokenText,
     },
-    doors::rls::{Fields, said::Domain},
 };
 
 /// What was said, in one place or several. The doc texts are the help of the command line.

@@ -18,8 +18,8 @@ use hyper::{
 use tokio::time::Instant;
 
 use crate::{
+    api::Api,
     body::{Body, BoxError, RequestBody},
-    doors::Door,
     metrics::Verb,
     reply,
 };
@@ -64,8 +64,8 @@ impl Peer {
         let (head, incoming) = request.into_parts();
         let (body, fate) = RequestBody::watch(incoming, self.site.limits.body);
         let request = Request::from_parts(head, body);
-        let (door, mut response) = if visit.is_framed_twice() {
-            (Door::None, last(StatusCode::BAD_REQUEST, FRAMED_TWICE, is_http2))
+        let (api, mut response) = if visit.is_framed_twice() {
+            (Api::None, last(StatusCode::BAD_REQUEST, FRAMED_TWICE, is_http2))
         } else {
             self.site.router.answer(request).await
         };
@@ -80,7 +80,7 @@ impl Peer {
                 self.activity.left_unread();
             }
         }
-        metrics.answered(door, verb, response.status(), began.elapsed());
+        metrics.answered(api, verb, response.status(), began.elapsed());
         if is_http2 && !response.body().is_end_stream() {
             visit.has_http2_body();
         }

@@ -22,7 +22,7 @@
 
 use memchr::memchr;
 
-use crate::doors::binding::metadata::DEL_MASK;
+use crate::api::binding::metadata::DEL_MASK;
 
 const DEL: u8 = 0x7f;
 

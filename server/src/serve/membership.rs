@@ -15,7 +15,7 @@ use crate::{
     cluster::{
         self, About, Address, Authority, Joined, Joining, Location,
         about::Peer,
-        enrol::{Door, Newcomer, Registry, StoreRegistry},
+        enrol::{Api, Newcomer, Registry, StoreRegistry},
         files::{self, ClusterDir},
     },
     config::Config,
@@ -153,9 +153,8 @@ fn newcomers(
     let registry =
         Founder { members: StoreRegistry(store.clone()), standing: Arc::clone(standing) };
     let environment = Arc::new(SystemEnvironment::new());
-    let door =
-        Door::new(authority, Box::new(registry), environment).map_err(ServeError::Limiter)?;
-    Ok(Arc::new(door).guests())
+    let api = Api::new(authority, Box::new(registry), environment).map_err(ServeError::Limiter)?;
+    Ok(Arc::new(api).guests())
 }
 
 /// The members in the store of the location that lets newcomers in.

@@ -16,7 +16,7 @@ fn the_three_doors_of_the_operator_answer() {
         ("/healthz", 200, "alive\n"),
         ("/readyz", 200, "ready\n"),
         ("/metrics", 200, "waypost_namespaces 2\n"),
-        ("/metrics", 200, r#"waypost_store_role{role="writer"} 1"#),
+        ("/metrics", 200, r#"waypost_store_role{mode="writer"} 1"#),
         ("/", 404, "/binding/NAMESPACE/KEY"),
         ("/binding", 404, "/binding/NAMESPACE/KEY"),
         ("/binding/", 404, "/binding/NAMESPACE/KEY"),
@@ -30,17 +30,17 @@ fn the_three_doors_of_the_operator_answer() {
     assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
     let metrics = peer.request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     for line in [
-        r#"waypost_requests_total{door="operations",method="GET",status="2xx"} 4"#,
-        r#"waypost_requests_total{door="operations",method="DELETE",status="4xx"} 1"#,
-        r#"waypost_requests_total{door="binding",method="GET",status="4xx"} 1"#,
-        r#"waypost_requests_total{door="none",method="GET",status="4xx"} 3"#,
+        r#"waypost_requests_total{api="operations",method="GET",status="2xx"} 4"#,
+        r#"waypost_requests_total{api="operations",method="DELETE",status="4xx"} 1"#,
+        r#"waypost_requests_total{api="binding",method="GET",status="4xx"} 1"#,
+        r#"waypost_requests_total{api="none",method="GET",status="4xx"} 3"#,
     ] {
         assert!(metrics.body.contains(line), "{line} is not in {}", metrics.body);
     }
 }
 
 #[test]
-fn a_page_of_the_web_is_refused_on_every_door() {
+fn a_web_page_is_refused_on_every_api() {
     let server = Server::start(&["--namespaces", "n"]);
     for target in ["/healthz", "/v1/namespaces", "/binding/n/k"] {
         for header in ["", "Waypost-Namespace: n\r\n"] {
@@ -158,7 +158,7 @@ fn an_unknown_namespace_is_a_404_unless_a_runtime_would_make_null_of_it() {
         let get = format!("GET /k HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
         assert_eq!(peer.request(get).status, 400, "{headers}");
     }
-    let head = r#"waypost_requests_total{door="binding",method="HEAD",status="4xx"}"#;
+    let head = r#"waypost_requests_total{api="binding",method="HEAD",status="4xx"}"#;
     assert_eq!(server.metric(head).as_deref(), Some("1"));
 }
 

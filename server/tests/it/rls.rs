@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tonic::{Code, Status, client::Grpc};
 use tonic_prost::ProstCodec;
-use waypost::doors::rls::proto::{
+use waypost::api::rls::proto::{
     Code as Answer, Entry, HealthCheckRequest, HealthCheckResponse, RateLimitDescriptor,
     RateLimitRequest, RateLimitResponse, ServingStatus, Unit,
 };
@@ -116,7 +116,7 @@ async fn a_call_is_answered_by_statuses_with_all_they_hold() {
         ("waypost_rls_unknown_domains_total ", "1"),
         ("waypost_rls_unmatched_descriptors_total ", "1"),
         ("waypost_ratelimit_denials_total{limit=\"rls:edge.user\"} ", "1"),
-        ("waypost_requests_total{door=\"rls\",method=\"POST\",status=\"2xx\"} ", "5"),
+        ("waypost_requests_total{api=\"rls\",method=\"POST\",status=\"2xx\"} ", "5"),
     ] {
         assert_eq!(server.metric(name).as_deref(), Some(value), "{name}");
     }

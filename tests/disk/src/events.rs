@@ -27,7 +27,7 @@ events! {
     /// The power went inside a sync.
     PowerLossInSync,
     /// The power went inside a sweep.
-    PowerLossInSweep,
+    PowerLossInGc,
     /// The power went while a store was opened.
     PowerLossInOpen,
     /// The power went while a store was closed.
@@ -103,7 +103,7 @@ events! {
     /// A remote write was none that a store could make.
     RemoteRefused,
     /// A stub came from a peer.
-    RemoteStub,
+    RemoteExpiredTombstone,
     /// A session's vector was adopted.
     SessionAdopted,
     /// A session was given up before its end.
@@ -115,11 +115,11 @@ events! {
     /// An entry that has expired was hidden before the sweep came.
     ExpiredHidden,
     /// An expired entry became a stub.
-    StubMade,
+    ExpiredTombstoneMade,
     /// A tombstone or stub was dropped.
     Collected,
     /// A tombstone that a peer may not know was left.
-    GraveKept,
+    TombstoneKept,
     /// A view that was held could not be read any more after a failure.
     HeldViewDied,
     /// A large body was freed.

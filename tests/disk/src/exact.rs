@@ -87,7 +87,8 @@ pub fn check_row(
     let there = (found.dot, found.version, found.prev, &found.metadata, found.expires_at);
     same(&format!("the row of {name:?}"), &there, &expected)?;
     match (&found.state, &row.what) {
-        (FoundState::Tombstone, What::Tombstone) | (FoundState::Stub, What::Stub) => Ok(None),
+        (FoundState::Tombstone, What::Tombstone)
+        | (FoundState::ExpiredTombstone, What::ExpiredTombstone) => Ok(None),
         (FoundState::Inline(bytes), What::Value(content)) if !content.is_large() => {
             hold!(bytes == &content.bytes, "{name:?} has another value");
             Ok(None)
@@ -204,14 +205,14 @@ impl Tables {
             let origin = number(row.dot.origin)?.to_be_bytes();
             dots.insert([&origin[..], &row.dot.seq.to_be_bytes()].concat(), name.clone());
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
-            if row.is_grave() {
+            if row.is_tombstone() {
                 graves.insert(timed(row.version.hlc.0), Vec::new());
             } else if let Some(at) = row.expires_at {
                 expiry.insert(timed(at), Vec::new());
             }
         }
         for (table, expected) in
-            [(Table::Dots, dots), (Table::Expiry, expiry), (Table::Graves, graves)]
+            [(Table::Dots, dots), (Table::Expiry, expiry), (Table::Tombstones, graves)]
         {
             let found = self.payloads(table)?;
             let found = found.into_iter().map(|(key, row)| (key, row.to_vec())).collect::<Rows>();

@@ -12,8 +12,8 @@ use kv_core::{
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
 };
 
+mod gc;
 mod remote;
-mod sweep;
 
 /// A namespace and a key in it. Sorts as the rows of a store do.
 pub type Name = (NamespaceId, Bytes);
@@ -56,7 +56,7 @@ pub enum What {
     /// Deleted.
     Tombstone,
     /// Expired.
-    Stub,
+    ExpiredTombstone,
 }
 
 /// A row of the store.
@@ -79,14 +79,14 @@ pub struct Row {
 impl Row {
     /// Whether it is a tombstone or a stub.
     #[must_use]
-    pub fn is_grave(&self) -> bool {
+    pub fn is_tombstone(&self) -> bool {
         !matches!(self.what, What::Value(_))
     }
 
     /// Whether a reader finds it.
     #[must_use]
     pub fn is_visible(&self, now_ms: u64) -> bool {
-        !self.is_grave() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
+        !self.is_tombstone() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
     }
 
     /// Its value.
@@ -94,7 +94,7 @@ impl Row {
     pub fn content(&self) -> Option<&Content> {
         match &self.what {
             What::Value(content) => Some(content),
-            What::Tombstone | What::Stub => None,
+            What::Tombstone | What::ExpiredTombstone => None,
         }
     }
 }

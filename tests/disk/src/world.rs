@@ -201,7 +201,7 @@ impl World {
     }
 
     /// The time below which no replica will write anything that another does not have.
-    fn watermark(&self) -> Hlc {
+    fn stable(&self) -> Hlc {
         let history = self.history.as_ref().expect("a store was opened");
         let ours = history.durable();
         let mut lowest = Hlc(ours.clock.0 + 1);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, NamespaceId, Operation, Role, WriteError,
-    commit::{Committer, SweepLimits},
+    Attributes, Mode, NamespaceId, Operation, WriteError,
+    commit::{Committer, GcLimits},
     derive_id,
-    engine::{Engine, Seen, redb::RedbEngine},
+    engine::{Engine, Visibility, redb::RedbEngine},
     view::FoundState,
 };
 use waypost_disk_tests::{
@@ -67,7 +67,7 @@ fn value(store: &mut Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>
             }
             Some(whole)
         }
-        FoundState::Tombstone | FoundState::Stub => None,
+        FoundState::Tombstone | FoundState::ExpiredTombstone => None,
     }
 }
 
@@ -97,9 +97,9 @@ fn after_a_failed_sync_nothing_is_called_durable_that_may_be_lost() {
     disk.arm(fail(Call::Sync, 0, Keep::Nothing, false));
     assert!(matches!(store.sync(), Err(WriteError::OutcomeUnknown(_))));
     let status = store.engine().status();
-    assert!(matches!(status.role, Role::ReadOnly(_)), "{status:?}");
+    assert!(matches!(status.mode, Mode::ReadOnly(_)), "{status:?}");
     assert_eq!((status.latest, status.durable), (before + 1, before));
-    assert!(store.engine().snapshot(Seen::Durable).is_err());
+    assert!(store.engine().snapshot(Visibility::Durable).is_err());
     assert!(store.sync().is_err(), "a second sync makes nothing durable");
     disk.power_loss(Keep::All);
     let mut store = open(&disk).unwrap();
@@ -123,7 +123,7 @@ fn after_a_failed_sync_nothing_is_written_whatever_else_fails() {
             let _fails = store.maintain();
             disk.disarm();
             store.maintain().unwrap();
-            assert!(matches!(store.engine().status().role, Role::ReadOnly(_)));
+            assert!(matches!(store.engine().status().mode, Mode::ReadOnly(_)));
             assert!(value(&mut store, namespace, "k").is_some(), "reads go on");
         }
         assert_eq!(disk.counts().writes, writes);
@@ -170,7 +170,7 @@ fn what_was_refused_in_a_lost_commit_is_not_refused_for_what_was_lost() {
 #[test]
 fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_sweep() {
     let large = vec![7; 9000];
-    let limits = SweepLimits { rows: 10, bodies: 10, watermark: kv_core::Hlc(0), max_skew_ms: 0 };
+    let limits = GcLimits { rows: 10, bodies: 10, stable: kv_core::Hlc(0), max_skew_ms: 0 };
     for after in 0..40 {
         let (disk, mut store, namespace) = new_store(4);
         let operations = put(&store, namespace, "k", &large);
@@ -181,12 +181,12 @@ fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_sweep() {
         store.commit(NOW, operations);
         let _newest = store.view();
         disk.arm(fail(Call::Write, after, Keep::All, false));
-        let mut swept = store.sweep(NOW, &limits);
+        let mut swept = store.collect_garbage(NOW, &limits);
         disk.disarm();
         for _ in 0..3 {
             let _later = store.sync();
             store.published();
-            swept = store.sweep(NOW, &limits);
+            swept = store.collect_garbage(NOW, &limits);
         }
         swept.unwrap();
         store.sync().unwrap();

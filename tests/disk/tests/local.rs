@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 
 use kv_core::{
     Options, Store, Table, check_row,
-    engine::{Engine, Order, Seen, Snapshot, redb::RedbEngine},
+    engine::{Engine, Order, Snapshot, Visibility, redb::RedbEngine},
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 use waypost_disk_tests::{
@@ -33,7 +33,7 @@ fn rows(disk: &FailingDisk, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
     let engine = RedbEngine::open(disk.process(), 1 << 20).unwrap();
     let mut rows = Vec::new();
     let all = (Bound::Unbounded, Bound::Unbounded);
-    let snapshot = engine.snapshot(Seen::Latest).unwrap();
+    let snapshot = engine.snapshot(Visibility::Latest).unwrap();
     snapshot
         .range(table, all, Order::Ascending, &mut |key, row| {
             check_row(table, key, row).unwrap();

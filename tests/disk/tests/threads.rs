@@ -324,7 +324,7 @@ fn a_write_that_was_answered_is_read_at_once_or_reading_fails() {
 #[test]
 fn a_value_is_read_whole_while_it_is_replaced_and_swept() {
     let disk = FailingDisk::new(Rng::new(3));
-    let options = Options::new().cache_bytes(1 << 20).sweep_every(Duration::from_millis(1));
+    let options = Options::new().cache_bytes(1 << 20).gc_interval(Duration::from_millis(1));
     let store = options.open_disk(disk.process()).unwrap();
     let namespace = namespace(&store);
     let value = |i: u8| vec![i; 150_000];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use waypost::doors::binding::{
+use waypost::api::binding::{
     bulk::{Ask, MAX_KEYS},
     json::{Decoder, decode, push_string},
     target::check_key,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use kv_core::{Hlc, Listed, OriginId, Page, Version, limits::MAX_KEY_BYTES};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use waypost::doors::binding::{cursor, list};
+use waypost::api::binding::{cursor, list};
 
 fn listed(key: &[u8], n: usize) -> Listed {
     Listed {

@@ -4,7 +4,7 @@
 use kv_core::limits::MAX_METADATA_BYTES;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use waypost::doors::binding::metadata::{header, parse};
+use waypost::api::binding::metadata::{header, parse};
 
 fuzz_target!(|input: &[u8]| {
     // Whatever an embedded writer put, it makes a header.

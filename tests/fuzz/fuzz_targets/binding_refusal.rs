@@ -4,7 +4,7 @@
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use libfuzzer_sys::fuzz_target;
-use waypost::doors::binding::refusal::{Refusal, phrase};
+use waypost::api::binding::refusal::{Refusal, phrase};
 
 const MAX_PHRASE_BYTES: usize = 512;
 

@@ -7,7 +7,7 @@ use http::Uri;
 use kv_core::limits::{MAX_KEY_BYTES, MAX_LIST_LIMIT};
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use waypost::doors::binding::{
+use waypost::api::binding::{
     list::Ask,
     options,
     target::{Query, Target},

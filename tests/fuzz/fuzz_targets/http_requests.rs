@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
     app::{App, Body, RequestBody},
-    doors::binding::{Target, json, metadata},
+    api::binding::{Target, json, metadata},
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};

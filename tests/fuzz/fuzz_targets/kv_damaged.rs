@@ -230,7 +230,7 @@ fn check_found(store: &mut Store, namespace: NamespaceId, key: &[u8], found: &Fo
                 }
             }
         }
-        FoundState::Tombstone | FoundState::Stub => {}
+        FoundState::Tombstone | FoundState::ExpiredTombstone => {}
     }
 }
 
@@ -295,7 +295,7 @@ fn check_reads(store: &mut Store) {
 fn check_writes(store: &mut Store) {
     let namespace = WORLD.namespaces[0];
     for _ in 0..8 {
-        match store::sweep(store, NOW_MS, 20) {
+        match store::collect_garbage(store, NOW_MS, 20) {
             Ok(swept) if swept.more => {}
             _ => break,
         }

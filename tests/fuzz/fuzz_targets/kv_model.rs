@@ -63,7 +63,7 @@ enum Call {
     Drop { in_b: bool },
     Create { in_b: bool },
     Wait { seconds: u8 },
-    Sweep { rows: u8 },
+    Gc { rows: u8 },
     Sync,
     Reopen,
     Crash,
@@ -185,8 +185,8 @@ impl World {
             Call::Drop { in_b } => self.drop_namespace(*in_b),
             Call::Create { in_b } => self.create_namespace(*in_b),
             Call::Wait { seconds } => self.now_ms += u64::from(*seconds) * 1000,
-            Call::Sweep { rows } => {
-                store::sweep(&mut self.store, self.now_ms, usize::from(*rows).max(1))
+            Call::Gc { rows } => {
+                store::collect_garbage(&mut self.store, self.now_ms, usize::from(*rows).max(1))
                     .expect("the disk does not fail");
             }
             Call::Sync => self.sync(),
@@ -381,7 +381,7 @@ impl Follower {
         let length = match &found.state {
             FoundState::Inline(bytes) => bytes.len(),
             FoundState::Large { len, .. } => usize::try_from(*len).expect("it is bounded"),
-            FoundState::Tombstone | FoundState::Stub => {
+            FoundState::Tombstone | FoundState::ExpiredTombstone => {
                 self.rows.remove(&(namespace, key.to_vec()));
                 return;
             }

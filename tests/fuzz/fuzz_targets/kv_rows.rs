@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kv_core::{
     Attributes, Dot, Hlc, ListQuery, NamespaceId, Operation, OriginId, Table, Version,
     VersionVector,
-    commit::SweepLimits,
+    commit::GcLimits,
     engine::{Batch, Engine},
     operation::{Remote, RemoteChange, RemoteWrite},
     view::FoundState,
@@ -93,7 +93,7 @@ enum Kind<'a> {
     Namespace { dropped: u8, created: Number, origin: Id, account: &'a str, title: &'a str },
     Chunked { body: Number, len: Number },
     Tombstone,
-    Stub,
+    ExpiredTombstone,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -114,7 +114,7 @@ enum Row<'a> {
     Vector(Number, Number),
     Collected(Number, Number),
     Expiry(Number, Name<'a>),
-    Grave(Number, Name<'a>),
+    Tombstone(Number, Name<'a>),
     Chunk(Number, Number, &'a [u8]),
     Pending(Number),
     Purge(Id),
@@ -151,7 +151,7 @@ fn kind(kind: &Kind<'_>) -> (u8, Vec<u8>, Option<Vec<u8>>) {
             (1, large, None)
         }
         Kind::Tombstone => (2, Vec::new(), None),
-        Kind::Stub => (3, Vec::new(), None),
+        Kind::ExpiredTombstone => (3, Vec::new(), None),
     }
 }
 
@@ -181,7 +181,7 @@ impl Row<'_> {
             Row::Vector(origin, seq) => one(Table::Vector, short(origin), &long(seq)),
             Row::Collected(origin, seq) => one(Table::Collected, short(origin), &long(seq)),
             Row::Expiry(at, name) => one(Table::Expiry, [long(at), name.bytes()].concat(), &[]),
-            Row::Grave(at, name) => one(Table::Graves, [long(at), name.bytes()].concat(), &[]),
+            Row::Tombstone(at, name) => one(Table::Tombstones, [long(at), name.bytes()].concat(), &[]),
             Row::Chunk(body, index, bytes) => {
                 one(Table::Chunks, [long(body), short(index)].concat(), bytes)
             }
@@ -235,7 +235,7 @@ enum Step<'a> {
     Next(Peers<'a>),
     Row(Peers<'a>),
     Adopt { vector: Vec<(Id, Number)>, collected: Vec<(Id, Number)> },
-    Sweep { watermark: Number, skew: Number, rows: u8 },
+    Gc { stable: Number, skew: Number, rows: u8 },
     Sync,
     Reopen,
 }
@@ -336,11 +336,11 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
             vector: vector(said),
             collected: vector(collected),
         })),
-        Step::Sweep { watermark, skew, rows } => {
-            let watermark = Hlc(watermark.0);
+        Step::Gc { stable, skew, rows } => {
+            let stable = Hlc(stable.0);
             let rows = usize::from(*rows);
-            let limits = SweepLimits { rows, bodies: rows, watermark, max_skew_ms: skew.0 };
-            drop(store.sweep(now_ms, &limits));
+            let limits = GcLimits { rows, bodies: rows, stable, max_skew_ms: skew.0 };
+            drop(store.collect_garbage(now_ms, &limits));
         }
         Step::Sync => drop(store.sync()),
         Step::Reopen => {}

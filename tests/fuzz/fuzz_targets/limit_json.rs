@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use waypost::{
     app::App,
     body::RequestBody,
-    doors::limit::{
+    api::limit::{
         self,
         ask::{self, Ask, MAX_CHECKS, MAX_KEY_BYTES},
         query,

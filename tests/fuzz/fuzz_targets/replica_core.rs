@@ -28,7 +28,7 @@ enum Step<'a> {
     Say { peer: Peer, kind: u8, body: &'a [u8] },
     /// A message about what the location asked for last in this kind of message.
     Answer { peer: Peer, kind: u8, body: &'a [u8] },
-    Heads { peer: Peer, number: u8, origin: Origin, seq: Number },
+    Progress { peer: Peer, number: u8, origin: Origin, seq: Number },
     Up(Peer),
     Down(Peer),
     Verify(Peer),
@@ -113,9 +113,9 @@ impl Location {
             cluster: CLUSTER,
             member: us(),
             origins: own,
-            boot: OUR_BOOT,
-            ring_bytes: 4096,
-            burst_rows: 8,
+            incarnation: OUR_BOOT,
+            backlog_bytes: 4096,
+            batch_rows: 8,
             max_ahead_ms: 500,
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
@@ -206,17 +206,17 @@ impl Location {
     }
 
     /// What a peer says that it has.
-    fn heads(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
+    fn progress(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
         let origin = match origin {
             Origin::Of(peer) => peer.origins()[0],
             Origin::Any(n) => OriginId([n; 16]),
         };
-        let mut heads = BytesMut::new();
-        heads.put_u64(number.into());
-        heads.put_slice(&[0; 32]);
-        vector(&mut heads, &[(origin, seq)]);
-        vector(&mut heads, &[]);
-        self.hear(peer, 2, &heads);
+        let mut progress = BytesMut::new();
+        progress.put_u64(number.into());
+        progress.put_slice(&[0; 32]);
+        vector(&mut progress, &[(origin, seq)]);
+        vector(&mut progress, &[]);
+        self.hear(peer, 2, &progress);
     }
 
     /// A message about what was asked for, where it was: its number, and of some kinds a second one.
@@ -238,7 +238,7 @@ impl Location {
         match step {
             Step::Say { peer, kind, body } => self.hear(peer, kind, body),
             Step::Answer { peer, kind, body } => self.answer(peer, kind, body),
-            Step::Heads { peer, number, origin, seq } => self.heads(peer, number, origin, seq.0),
+            Step::Progress { peer, number, origin, seq } => self.progress(peer, number, origin, seq.0),
             Step::Up(peer) => self.up(peer),
             Step::Down(peer) => self.tell(Event::Disconnected(peer.id())),
             Step::Verify(peer) => self.tell(Event::Verify(peer.id())),

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use waypost::{
     app::App,
-    doors::rls::{
+    api::rls::{
         decide,
         proto::{Code, RateLimitRequest, RateLimitResponse},
     },

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use ratelimit::Algorithm;
 use waypost::{
     config::rls::parse,
-    doors::rls::{Domains, MAX_RULES},
+    api::rls::{Domains, MAX_RULES},
 };
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::Gcra];

@@ -10,8 +10,8 @@ use ratelimit::{Algorithm, Limiter};
 use waypost::{
     app::App,
     config::{NamedLimits, rls},
-    doors::rls::{Domains, Fields, Rls},
-    gate::WriteGate,
+    api::rls::{Domains, Fields, Rls},
+    admission::WriteAdmission,
     metrics::Metrics,
     rate_limits::RateLimits,
     router::Router,
@@ -41,7 +41,7 @@ static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 pub fn app() -> Arc<App> {
     let store = store(&Disk::holding(FOUNDED.clone()));
     Arc::new(App {
-        writes: WriteGate::new(store.clone(), Duration::from_secs(5)),
+        writes: WriteAdmission::new(store.clone(), Duration::from_secs(5)),
         store,
         rate_limits: Arc::new(rate_limits()),
         rls: envoy(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kv_core::{
     Attributes, Hlc, NamespaceId, OpenError, Operation, Outcome, WriteError,
-    commit::{Committer, SweepLimits, Swept},
+    commit::{Committer, GcLimits, GcStep},
     engine::redb::RedbEngine,
 };
 
@@ -91,7 +91,7 @@ pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId
 ///
 /// # Errors
 /// As for any sweep.
-pub fn sweep(store: &mut Store, now_ms: u64, rows: usize) -> Result<Swept, WriteError> {
-    let watermark = Hlc(store.clock().0.saturating_add(1));
-    store.sweep(now_ms, &SweepLimits { rows, bodies: 2, watermark, max_skew_ms: 500 })
+pub fn collect_garbage(store: &mut Store, now_ms: u64, rows: usize) -> Result<GcStep, WriteError> {
+    let stable = Hlc(store.clock().0.saturating_add(1));
+    store.collect_garbage(now_ms, &GcLimits { rows, bodies: 2, stable, max_skew_ms: 500 })
 }

@@ -22,7 +22,7 @@ pub enum Event {
     /// A live stream had a gap.
     Gap,
     /// A peer fell behind the ring.
-    RingLost,
+    BacklogLost,
     /// A link was parked.
     Parked,
     /// A parked link went on.
@@ -90,7 +90,7 @@ impl Event {
         Event::CrashInSession,
         Event::CrashInServing,
         Event::Gap,
-        Event::RingLost,
+        Event::BacklogLost,
         Event::Parked,
         Event::Unparked,
         Event::BodyLost,

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use kv_core::{
     Attributes, NamespaceId, Operation,
-    commit::{Committer, SweepLimits},
+    commit::{Committer, GcLimits},
     derive_id,
     engine::{
         disk::{OpenDisk, memory},
@@ -45,9 +45,9 @@ pub struct Settings {
     /// How long a sync takes; what is written meanwhile is of the next.
     pub sync_ms: u64,
     /// Bytes that a ring holds.
-    pub ring_bytes: usize,
+    pub backlog_bytes: usize,
     /// How many rows a burst has.
-    pub burst_rows: usize,
+    pub batch_rows: usize,
     /// The cache of each store, in bytes.
     pub cache_bytes: usize,
 }
@@ -58,8 +58,8 @@ impl Default for Settings {
             places: 3,
             latency_ms: 50,
             sync_ms: 5,
-            ring_bytes: 8 << 20,
-            burst_rows: 128,
+            backlog_bytes: 8 << 20,
+            batch_rows: 128,
             cache_bytes: 1 << 20,
         }
     }
@@ -291,11 +291,11 @@ impl Mesh {
     ///
     /// # Panics
     /// If it fails.
-    pub fn sweep(&mut self, place: usize, rows: usize) {
+    pub fn collect_garbage(&mut self, place: usize, rows: usize) {
         let wall_ms = self.time().wall_ms;
         let Place { storage, core, .. } = &mut self.places[place];
-        let limits = SweepLimits { rows, bodies: 8, watermark: core.watermark(), max_skew_ms: 500 };
-        storage.sweep(wall_ms, &limits).expect("a good disk");
+        let limits = GcLimits { rows, bodies: 8, stable: core.stable(), max_skew_ms: 500 };
+        storage.collect_garbage(wall_ms, &limits).expect("a good disk");
         self.sync_later(place);
     }
 
@@ -346,9 +346,9 @@ fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
         cluster: [1; 16],
         member: member(at),
         origins: committer.origins(),
-        boot: ids.next_u64() | 1,
-        ring_bytes: settings.ring_bytes,
-        burst_rows: settings.burst_rows,
+        incarnation: ids.next_u64() | 1,
+        backlog_bytes: settings.backlog_bytes,
+        batch_rows: settings.batch_rows,
         max_ahead_ms: 500,
     };
     let storage = Storage::new(committer);

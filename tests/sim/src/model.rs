@@ -286,9 +286,9 @@ impl Model {
             // To a clock that was fast it may have expired before.
             let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms + skew_ms);
             let Some(found) = found else {
-                let is_grave = winner.content == Content::Deleted || is_expired;
+                let is_tombstone = winner.content == Content::Deleted || is_expired;
                 hold!(
-                    is_grave || self.may_be_deleted(name, winner.version()),
+                    is_tombstone || self.may_be_deleted(name, winner.version()),
                     "{name:?} is missing: {winner:?}"
                 );
                 continue;
@@ -301,7 +301,7 @@ impl Model {
             );
             hold!(found.dot == winner.dot, "{name:?}: {:?} is not {:?}", found.dot, winner.dot);
             check_content(view, name, &found.state, winner, is_expired)?;
-            if found.state != FoundState::Stub {
+            if found.state != FoundState::ExpiredTombstone {
                 hold!(found.metadata == winner.metadata, "{name:?}: other metadata");
             }
             hold!(found.expires_at == winner.expires_at, "{name:?}: another expiry");
@@ -319,7 +319,7 @@ fn check_content<S: Snapshot>(
 ) -> Checked {
     let is_right = match (state, &winner.content) {
         (FoundState::Tombstone, Content::Deleted) => true,
-        (FoundState::Stub, _) => is_expired,
+        (FoundState::ExpiredTombstone, _) => is_expired,
         (FoundState::Inline(value), Content::Value(wanted)) => value == wanted,
         (FoundState::Large { body, len, .. }, Content::Value(wanted)) => {
             let chunk = view.chunk(*body, 0).during("a chunk")?;

@@ -137,9 +137,9 @@ impl Node {
             cluster: [1; 16],
             member: self.member,
             origins,
-            boot: self.rng.next_u64() | 1,
-            ring_bytes: plan.ring_bytes,
-            burst_rows: plan.burst_rows,
+            incarnation: self.rng.next_u64() | 1,
+            backlog_bytes: plan.backlog_bytes,
+            batch_rows: plan.batch_rows,
             max_ahead_ms: 500,
         };
         let core = Core::new(config, self.now(at), storage.state().clone());

@@ -26,9 +26,9 @@ pub struct Plan {
     /// The largest error of a clock, in milliseconds.
     pub skew_ms: u64,
     /// Bytes that a ring holds.
-    pub ring_bytes: usize,
+    pub backlog_bytes: usize,
     /// How many rows a burst has.
-    pub burst_rows: usize,
+    pub batch_rows: usize,
     /// Of a hundred values so many are large.
     pub large: u64,
     /// How long a store takes at most for what its core asks, in milliseconds; 0 for no time.
@@ -114,8 +114,8 @@ impl Plan {
             reorders: rng.chance(50),
             latency_ms: rng.weighted(&[(2, 2), (4, 50), (2, 200)]),
             skew_ms: rng.weighted(&[(50, 100), (40, 2_000), (8, 60_000), (2, 3_600_000)]),
-            ring_bytes: rng.weighted(&[(2, 0), (4, 2_000), (3, 20_000), (3, 8 << 20)]),
-            burst_rows: rng.weighted(&[(2, 3), (3, 8), (3, 20), (2, 128)]),
+            backlog_bytes: rng.weighted(&[(2, 0), (4, 2_000), (3, 20_000), (3, 8 << 20)]),
+            batch_rows: rng.weighted(&[(2, 3), (3, 8), (3, 20), (2, 128)]),
             large: rng.weighted(&[(3, 0), (3, 4), (1, 15)]),
             store_ms: rng.weighted(&[(2, 0), (4, 3), (2, 40)]),
             keys: rng.weighted(&[(2, 6), (4, 24), (2, 300)]),

@@ -14,13 +14,14 @@ pub mod copied;
 pub mod dead_session;
 pub mod half_joined;
 pub mod last_words;
-pub mod late_heads;
+pub mod late_progress;
 pub mod lost_live;
 pub mod lost_page;
 pub mod mutual_removal;
 pub mod not_made;
 pub mod old_image;
 pub mod relay;
+pub mod rolled_back;
 pub mod second_sponsor;
 pub mod stranded;
 pub mod stranger;
@@ -28,13 +29,12 @@ pub mod suspended;
 pub mod two_snapshots;
 pub mod unheard_member;
 pub mod visible_only;
-pub mod went_back;
 
 /// A ring that never moves on.
-const BIG_RING: usize = 8 << 20;
+const BIG_BACKLOG: usize = 8 << 20;
 
 /// A ring that holds no row.
-const NO_RING: usize = 0;
+const NO_BACKLOG: usize = 0;
 
 /// Nothing happens by itself, and messages come once, in order.
 fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
@@ -49,8 +49,8 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
         reorders: false,
         latency_ms: rng.weighted(&[(1, 2), (2, 20), (2, 50)]),
         skew_ms: 100,
-        ring_bytes: BIG_RING,
-        burst_rows: 128,
+        backlog_bytes: BIG_BACKLOG,
+        batch_rows: 128,
         large: 0,
         store_ms: 0,
         keys: 0,

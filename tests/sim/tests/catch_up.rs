@@ -12,8 +12,8 @@ struct Cost {
 }
 
 /// Two equal stores of so many keys, of which one then misses overwrites of `missed` of them.
-fn catch_up(keys: u64, missed: u64, ring_bytes: usize) -> Cost {
-    let mut mesh = Mesh::new(Settings { places: 2, ring_bytes, ..Settings::default() });
+fn catch_up(keys: u64, missed: u64, backlog_bytes: usize) -> Cost {
+    let mut mesh = Mesh::new(Settings { places: 2, backlog_bytes, ..Settings::default() });
     mesh.connect();
     mesh.run_for(1_000);
     for n in 0..keys {
@@ -41,9 +41,9 @@ fn catch_up(keys: u64, missed: u64, ring_bytes: usize) -> Cost {
 }
 
 /// Holds the cost in a store ten times as large against the cost in a small one.
-fn check(ring_bytes: usize) -> Cost {
-    let small = catch_up(1_000, 200, ring_bytes);
-    let large = catch_up(10_000, 200, ring_bytes);
+fn check(backlog_bytes: usize) -> Cost {
+    let small = catch_up(1_000, 200, backlog_bytes);
+    let large = catch_up(10_000, 200, backlog_bytes);
     assert_eq!(large.traffic, small.traffic, "messages and bytes");
     assert_eq!((large.read, large.written), (small.read, small.written), "rows");
     large
@@ -78,7 +78,7 @@ fn work_and_bytes_rise_with_what_is_missing() {
 
 /// The bytes of pages that bring 2,000 rows, where the link drops so often on the way.
 fn pages_with_drops(drops: u64) -> u64 {
-    let mut mesh = Mesh::new(Settings { places: 2, ring_bytes: 1_000, ..Settings::default() });
+    let mut mesh = Mesh::new(Settings { places: 2, backlog_bytes: 1_000, ..Settings::default() });
     mesh.connect();
     mesh.run_for(1_000);
     mesh.cut(1);

@@ -45,7 +45,7 @@ fn a_tombstone_of_a_lost_member_reaches_every_member_before_it_is_dropped() {
 
 #[test]
 fn messages_of_an_earlier_incarnation_are_ignored() {
-    passes(scenario::late_heads::run);
+    passes(scenario::late_progress::run);
 }
 
 #[test]
@@ -115,5 +115,5 @@ fn a_tombstone_waits_until_the_deletion_is_durable_everywhere() {
 
 #[test]
 fn late_work_is_not_done_after_a_store_rolled_back() {
-    passes(scenario::went_back::run);
+    passes(scenario::rolled_back::run);
 }

@@ -9,7 +9,7 @@ use super::{
     snapshot::view,
 };
 use crate::engine::{
-    EngineError, Role,
+    EngineError, Mode,
     gate::{Failure, Gate, Gated},
     overlay::Overlay,
 };
@@ -32,15 +32,15 @@ impl RedbEngine {
         state.reopened += 1;
         put_away(state.database.take());
         if let Err(error) = self.reopen_for_writing(&mut state) {
-            state.role = match &state.sync_failed {
-                Some(reason) => Role::ReadOnly(format!("a sync failed: {reason}")),
-                None if state.is_full => Role::Waiting("the disk is full".into()),
-                None => Role::Waiting(error.to_string()),
+            state.mode = match &state.sync_failed {
+                Some(reason) => Mode::ReadOnly(format!("a sync failed: {reason}")),
+                None if state.is_full => Mode::Waiting("the disk is full".into()),
+                None => Mode::Waiting(error.to_string()),
             };
             if let Err(error) = self.reopen_for_reading(&mut state) {
-                state.role = match &state.role {
-                    Role::Waiting(_) => Role::Waiting(error.to_string()),
-                    _ => Role::Closed(error.to_string()),
+                state.mode = match &state.mode {
+                    Mode::Waiting(_) => Mode::Waiting(error.to_string()),
+                    _ => Mode::Closed(error.to_string()),
                 };
             }
         }
@@ -68,7 +68,7 @@ impl RedbEngine {
                 state.synced = durable.commit();
                 state.database = Some(database);
                 state.gate = gate;
-                state.role = Role::Writer;
+                state.mode = Mode::Writer;
                 state.is_full = false;
                 state.durable = Some(durable);
                 Ok(())

@@ -9,13 +9,16 @@ use kv_core::{
 
 use crate::{
     Config, Content, Core, Event, Now, Row, StoreState, Work,
-    wire::{Boots, End, Heads, Hello, Message, Page, PageHead, Pull, WIRE_VERSION, decode, encode},
+    wire::{
+        End, Hello, Incarnations, Message, Page, PageHead, Progress, Pull, WIRE_VERSION, decode,
+        encode,
+    },
 };
 
 const US: MemberId = MemberId([1; 16]);
 const PEER: MemberId = MemberId([2; 16]);
-const OUR_BOOT: u64 = 11;
-const PEER_BOOT: u64 = 22;
+const OUR_INCARNATION: u64 = 11;
+const PEER_INCARNATION: u64 = 22;
 
 fn origins(member: MemberId) -> [OriginId; 2] {
     [OriginId([member.0[0]; 16]), OriginId([member.0[0] + 100; 16])]
@@ -65,9 +68,9 @@ impl Receiver {
             cluster: [5; 16],
             member: US,
             origins: origins(US),
-            boot: OUR_BOOT,
-            ring_bytes: 1 << 20,
-            burst_rows: 4096,
+            incarnation: OUR_INCARNATION,
+            backlog_bytes: 1 << 20,
+            batch_rows: 4096,
             max_ahead_ms: 500,
         };
         let core = Core::new(config, Now::default(), store);
@@ -88,7 +91,12 @@ impl Receiver {
             received: VersionVector::default(),
         }));
         let (durable, received) = (vector(4), vector(4));
-        self.hear(&Message::Heads(Heads { number: 1, durable, received, ..Heads::default() }));
+        self.hear(&Message::Progress(Progress {
+            number: 1,
+            durable,
+            received,
+            ..Progress::default()
+        }));
     }
 
     fn at(&self) -> Now {
@@ -100,8 +108,8 @@ impl Receiver {
     }
 
     fn hear(&mut self, message: &Message) {
-        let boots = Boots { from: PEER_BOOT, to: OUR_BOOT };
-        self.tell(Event::Received { from: PEER, bytes: encode(boots, message) });
+        let incarnations = Incarnations { from: PEER_INCARNATION, to: OUR_INCARNATION };
+        self.tell(Event::Received { from: PEER, bytes: encode(incarnations, message) });
     }
 
     /// What it asks its peer for next, however long that takes it.
@@ -119,11 +127,11 @@ impl Receiver {
     }
 
     /// The answer to a request: a burst of these writes, with more behind it.
-    fn burst(&mut self, pull: &Pull, rows: [u64; 2], end: End) {
+    fn batch(&mut self, pull: &Pull, rows: [u64; 2], end: End) {
         self.hear(&Message::Page(Page {
             session: pull.session,
-            burst: pull.burst,
-            stamp: u64::from(pull.burst),
+            batch: pull.batch,
+            stamp: u64::from(pull.batch),
             commit: 7,
             index: 0,
             head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
@@ -150,12 +158,12 @@ impl Receiver {
     fn two_under_way(&mut self) -> [u64; 2] {
         let first = self.pull();
         assert_eq!(first.after, None);
-        self.burst(&first, [1, 2], End::Burst(dot(2)));
+        self.batch(&first, [1, 2], End::Batch(dot(2)));
         let (id, rows) = self.commit();
         assert_eq!(rows, [1, 2]);
         let second = self.pull();
         assert_eq!(second.after, Some(dot(2)), "asked for while the first is on its way");
-        self.burst(&second, [3, 4], End::Pass);
+        self.batch(&second, [3, 4], End::Round);
         let (next_id, rows) = self.commit();
         assert_eq!(rows, [3, 4]);
         [id, next_id]
@@ -167,8 +175,8 @@ impl Receiver {
 fn goes_on_after(commits: [(usize, bool); 2]) -> Option<Dot> {
     let mut receiver = Receiver::new();
     let under_way = receiver.two_under_way();
-    for (burst, is_made) in commits {
-        receiver.committed(under_way[burst], is_made);
+    for (batch, is_made) in commits {
+        receiver.committed(under_way[batch], is_made);
     }
     receiver.pull().after
 }

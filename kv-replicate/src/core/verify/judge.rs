@@ -96,16 +96,19 @@ fn are_equal(one: Looked, other: Looked) -> bool {
     match (one.held, other.held) {
         (None, None) => true,
         (Some(Held::Row(one)), Some(Held::Row(other))) => {
-            one.digest == other.digest || is_stub_of(&one, &other) || is_stub_of(&other, &one)
+            one.digest == other.digest
+                || is_expired_tombstone_of(&one, &other)
+                || is_expired_tombstone_of(&other, &one)
         }
         _ => false,
     }
 }
 
 /// Whether one is what is left of the other after its time.
-fn is_stub_of(stub: &Summary, value: &Summary) -> bool {
-    (stub.kind, value.kind) == (Kind::Expired, Kind::Value)
-        && (stub.version, stub.seq, stub.expires_at) == (value.version, value.seq, value.expires_at)
+fn is_expired_tombstone_of(expired_tombstone: &Summary, value: &Summary) -> bool {
+    (expired_tombstone.kind, value.kind) == (Kind::Expired, Kind::Value)
+        && (expired_tombstone.version, expired_tombstone.seq, expired_tombstone.expires_at)
+            == (value.version, value.seq, value.expires_at)
 }
 
 #[cfg(test)]
@@ -130,7 +133,7 @@ mod tests {
         Some(row(seq, Kind::Value, Some(at)))
     }
 
-    fn grave(seq: u64) -> Option<Held> {
+    fn tombstone(seq: u64) -> Option<Held> {
         Some(row(seq, Kind::Deleted, None))
     }
 
@@ -171,8 +174,8 @@ mod tests {
         differs(value(1), value(2));
         differs(value(2), None);
         differs(None, value(2));
-        differs(None, grave(2));
-        differs(value(2), grave(2));
+        differs(None, tombstone(2));
+        differs(value(2), tombstone(2));
         differs(value(2), Some(Held::Damaged));
         differs(Some(Held::Damaged), Some(Held::Damaged));
         differs(Some(Held::Damaged), None);
@@ -181,25 +184,25 @@ mod tests {
     #[test]
     fn what_was_collected_may_be_missing_and_a_value_may_not() {
         let lacks = |theirs| check(reading(None, 9, 5), reading(theirs, 9, 0));
-        assert_eq!(lacks(grave(5)), Judgement::Equal);
+        assert_eq!(lacks(tombstone(5)), Judgement::Equal);
         assert_eq!(lacks(Some(row(5, Kind::Expired, Some(40)))), Judgement::Equal);
         assert_eq!(lacks(expiring(5, 50)), Judgement::Equal);
         assert_eq!(lacks(expiring(5, 51)), Judgement::Unsettled);
         assert_eq!(lacks(value(5)), Judgement::Differs(None, value(5)));
-        assert_eq!(lacks(grave(6)), Judgement::Differs(None, grave(6)));
+        assert_eq!(lacks(tombstone(6)), Judgement::Differs(None, tombstone(6)));
         let holds = |ours| check(reading(ours, 9, 0), reading(None, 9, 5));
-        assert_eq!(holds(grave(5)), Judgement::Equal);
-        assert_eq!(holds(grave(6)), Judgement::Differs(grave(6), None));
+        assert_eq!(holds(tombstone(5)), Judgement::Equal);
+        assert_eq!(holds(tombstone(6)), Judgement::Differs(tombstone(6), None));
     }
 
     #[test]
     fn a_stub_is_what_is_left_of_its_value_and_of_no_other() {
-        let stub = |seq, at| Some(row(seq, Kind::Expired, Some(at)));
+        let expired_tombstone = |seq, at| Some(row(seq, Kind::Expired, Some(at)));
         let check = |ours, theirs| check(reading(ours, 9, 0), reading(theirs, 9, 0));
-        assert_eq!(check(stub(5, 40), expiring(5, 40)), Judgement::Equal);
-        assert_eq!(check(expiring(5, 40), stub(5, 40)), Judgement::Equal);
-        assert!(matches!(check(stub(5, 40), expiring(6, 40)), Judgement::Differs(..)));
-        assert!(matches!(check(stub(5, 40), expiring(5, 41)), Judgement::Differs(..)));
+        assert_eq!(check(expired_tombstone(5, 40), expiring(5, 40)), Judgement::Equal);
+        assert_eq!(check(expiring(5, 40), expired_tombstone(5, 40)), Judgement::Equal);
+        assert!(matches!(check(expired_tombstone(5, 40), expiring(6, 40)), Judgement::Differs(..)));
+        assert!(matches!(check(expired_tombstone(5, 40), expiring(5, 41)), Judgement::Differs(..)));
     }
 
     #[test]
@@ -213,7 +216,7 @@ mod tests {
     #[test]
     fn what_was_deleted_and_forgotten_between_two_readings_is_no_difference() {
         // Here value 1; then a deletion, 2, comes here, and the peer has dropped its own.
-        let (first, last) = (reading(value(1), 1, 0), reading(grave(2), 2, 0));
+        let (first, last) = (reading(value(1), 1, 0), reading(tombstone(2), 2, 0));
         let theirs = reading(None, 2, 2);
         assert_eq!(judge(&first, &theirs, &last, 0, WALL_MS), Judgement::Equal);
         // And if it is dropped here too by then.

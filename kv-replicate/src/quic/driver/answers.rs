@@ -36,7 +36,7 @@ impl Driver {
             is_joined: self.core.is_joined(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
-            door: self.door.state(),
+            acceptor: self.acceptor.state(),
             peers: known.map(|peer| (*peer, self.peer(*peer))).collect(),
         }
     }

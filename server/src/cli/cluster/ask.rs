@@ -19,8 +19,8 @@ use super::{
     CommandError,
 };
 use crate::{
+    api::cluster::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
     cluster::when::{day, minute},
-    doors::cluster::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
 };
 
 /// Which server is asked, and for whom it answers.

@@ -32,7 +32,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const LIMITER_BYTES: usize = 128 << 10;
 
 /// Where newcomers come in.
-pub struct Door {
+pub struct Api {
     directory: ClusterDir,
     opened: Mutex<Opened>,
     environment: Arc<dyn Environment>,
@@ -46,13 +46,13 @@ struct Opened {
     registry: Box<dyn Registry + Send>,
 }
 
-impl fmt::Debug for Door {
+impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door").field("places", &self.places).finish_non_exhaustive()
     }
 }
 
-impl Door {
+impl Api {
     /// A door that opens to tokens of this authority, and makes members in this registry.
     ///
     /// # Errors
@@ -61,20 +61,20 @@ impl Door {
         authority: Authority,
         registry: Box<dyn Registry + Send>,
         environment: Arc<dyn Environment>,
-    ) -> Result<Door, BuildError> {
+    ) -> Result<Api, BuildError> {
         let directory = authority.directory().clone();
         let opened = Mutex::new(Opened { authority, registry });
         let (places, wrong) = (Arc::default(), WrongTokens::new()?);
-        Ok(Door { directory, opened, environment, places, wrong })
+        Ok(Api { directory, opened, environment, places, wrong })
     }
 
     /// The door as a replica's port has it.
     #[must_use]
-    pub fn guests(self: Arc<Door>) -> Guests {
+    pub fn guests(self: Arc<Api>) -> Guests {
         let serve = Arc::new(move |connection| {
-            let door = Arc::clone(&self);
+            let api = Arc::clone(&self);
             let heard: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
-                Box::pin(async move { door.hear(connection).await });
+                Box::pin(async move { api.hear(connection).await });
             heard
         });
         Guests { alpn: ALPN.to_vec(), serve }
@@ -118,11 +118,11 @@ impl Door {
         let bytes = receive.read_to_end(MAX_MESSAGE_BYTES).await?;
         let response = match decode_request(&bytes) {
             Ok(request) => {
-                let (door, held) = (Arc::clone(self), Arc::clone(place));
+                let (api, held) = (Arc::clone(self), Arc::clone(place));
                 let from = connection.remote_address().ip();
                 // The place is taken as long as the work goes on, whoever waits for it.
-                let work = move || match door.look(&request, from) {
-                    Ok(()) => held.serve(true).then(|| door.answer(&request, from)),
+                let work = move || match api.look(&request, from) {
+                    Ok(()) => held.serve(true).then(|| api.answer(&request, from)),
                     Err(refused) => Some(refused),
                 };
                 let answer = tokio::task::spawn_blocking(work).await?;

@@ -15,7 +15,7 @@ use crate::cluster::{
     ca,
     certificate::{Facts, check_issued, unix_time},
     enrol::{
-        Claim, Door, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
+        Api, Claim, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
         Welcome,
         message::{Der, Origins, decode_request, decode_response, encode},
         serve,
@@ -233,17 +233,17 @@ fn who_shows_no_token_where_the_tokens_can_not_be_read_hears_nothing_of_the_file
     let (_, request) = asked(&invited(data.path(), None, NOW), 7);
     let registry = Box::new(Members::default());
     let clock = std::sync::Arc::new(super::At::new(NOW));
-    let door = Door::new(authority(data.path()), registry, clock).unwrap();
+    let api = Api::new(authority(data.path()), registry, clock).unwrap();
     let directory = ClusterDir::of(data.path());
     let whole = directory.read(files::INVITATIONS).unwrap();
     directory.write(files::INVITATIONS, "damaged").unwrap();
     let from = "192.0.2.1".parse().unwrap();
-    let Err(Response::Refused(says)) = door.look(&request, from) else { panic!("no token") };
+    let Err(Response::Refused(says)) = api.look(&request, from) else { panic!("no token") };
     assert!(says.contains("can't answer now"), "{says}");
     let path = data.path().display().to_string();
     assert!(!says.contains(&path) && !says.contains(files::INVITATIONS), "{says}");
     directory.write(files::INVITATIONS, &whole).unwrap();
-    assert_eq!(door.look(&request, from), Ok(()));
+    assert_eq!(api.look(&request, from), Ok(()));
 }
 
 #[test]
@@ -357,11 +357,11 @@ fn who_guesses_is_told_less_and_keeps_nobody_out() {
     let (data, _) = founded(NOW);
     let registry = Box::new(Members::default());
     let clock = std::sync::Arc::new(super::At::new(NOW));
-    let door = Door::new(authority(data.path()), registry, clock).unwrap();
+    let api = Api::new(authority(data.path()), registry, clock).unwrap();
     let (_, request) = asked(&invited(data.path(), None, NOW), 7);
     let wrong = Request { secret: Secret([0; 16]), ..request.clone() };
-    let answer = |request: &Request, from: IpAddr| match door.look(request, from) {
-        Ok(()) => match door.answer(request, from) {
+    let answer = |request: &Request, from: IpAddr| match api.look(request, from) {
+        Ok(()) => match api.answer(request, from) {
             Response::Refused(why) => why,
             Response::Welcome(_) => "welcome".into(),
         },

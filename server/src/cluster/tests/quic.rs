@@ -22,7 +22,7 @@ use crate::cluster::{
     about::Peer,
     certificate::to_pem,
     enrol::{
-        Door, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
+        Api, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
         Welcome,
         client::{enrol, enrol_within},
         message::{decode_response, encode},
@@ -109,14 +109,14 @@ impl Inviting {
             held: Arc::clone(&held.0),
         };
         let environment = Arc::new(SystemEnvironment::new());
-        let door = Door::new(authority(data.path()), Box::new(watched), environment).unwrap();
+        let api = Api::new(authority(data.path()), Box::new(watched), environment).unwrap();
         let identity = quic::Identity {
             authorities: vec![location.ca.to_vec()],
             chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             key: location.key.secret_der().to_vec(),
         };
         let mut config = quic::Config::new(about.listen, about.cluster.0, about.member, identity);
-        config.guests = Some(Arc::new(door).guests());
+        config.guests = Some(Arc::new(api).guests());
         let replica = Replica::start(config, store.clone()).await.unwrap();
         let address = replica.local_address();
         Inviting { data, about, store, address, replica, admitted, broken, held }

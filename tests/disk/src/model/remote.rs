@@ -83,7 +83,7 @@ impl State {
             }
             concurrent = match row.prev {
                 Some(prev) => here.version > prev,
-                None => !here.is_grave(),
+                None => !here.is_tombstone(),
             };
         }
         self.clock = self.clock.max(row.version.hlc);

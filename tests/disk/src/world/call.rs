@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use kv_core::{
-    NamespaceId, Outcome, Role, WriteError,
-    commit::{SweepLimits, Swept},
+    Mode, NamespaceId, Outcome, WriteError,
+    commit::{GcLimits, GcStep},
     engine::{Engine, Status},
     operation::Applied,
 };
@@ -217,14 +217,14 @@ impl World {
     }
 
     /// One step of the sweep, in its own commit.
-    pub(super) fn sweep(&mut self, limits: &SweepLimits) -> Checked<Option<Swept>> {
+    pub(super) fn collect_garbage(&mut self, limits: &GcLimits) -> Checked<Option<GcStep>> {
         let now_ms = self.clock_ms;
         let before = self.state();
         let mut next = (*before).clone();
-        let expected = next.sweep(now_ms, limits);
+        let expected = next.collect_garbage(now_ms, limits);
         self.report.operations += 1;
-        let result = self.open().committer.sweep(now_ms, limits);
-        self.note_faults(Doing::Sweep);
+        let result = self.open().committer.collect_garbage(now_ms, limits);
+        self.note_faults(Doing::Gc);
         self.trace(|| format!("sweep {limits:?} -> {result:?}"));
         match result {
             Ok(swept) => {
@@ -234,7 +234,7 @@ impl World {
                 hold!(swept.bodies <= limits.bodies, "too many bodies: {swept:?}");
                 hold!(swept.chunks <= 64, "too many chunks: {swept:?}");
                 hold!(swept.damaged == 0, "nothing is damaged: {swept:?}");
-                self.report.events.add(Event::StubMade, swept.expired as u64);
+                self.report.events.add(Event::ExpiredTombstoneMade, swept.expired as u64);
                 self.report.events.add(Event::Collected, swept.collected as u64);
                 self.report.events.add(Event::BodyFreed, swept.bodies as u64);
                 if swept.chunks > 0 && swept.bodies == 0 {
@@ -242,8 +242,8 @@ impl World {
                 }
                 let purged = before.purge.len() - next.purge.len();
                 self.report.events.add(Event::NamespacePurged, purged as u64);
-                if next.rows.values().any(|row| row.is_grave()) {
-                    self.count(Event::GraveKept);
+                if next.rows.values().any(|row| row.is_tombstone()) {
+                    self.count(Event::TombstoneKept);
                 }
                 self.landed(
                     swept.bodies + swept.chunks > 0 || !next.is_same(&before),
@@ -286,7 +286,7 @@ impl World {
             upload.doubtful = true;
         }
         self.session = None;
-        if status.role == Role::Writer {
+        if status.mode == Mode::Writer {
             // What is there is durable now: the engine has opened the file anew and synced it.
             if status.durable == status.latest {
                 self.settle()?;

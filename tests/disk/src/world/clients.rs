@@ -145,7 +145,7 @@ impl World {
             let requests = self.requests(Op::Delete(name));
             self.commit(requests)?;
             if !self.is_dead() && self.sync()? && !self.is_dead() {
-                self.sweep_step()?;
+                self.gc_step()?;
             }
             return Ok(());
         }

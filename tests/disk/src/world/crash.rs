@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use kv_core::{
-    OpenError, Role,
-    commit::{Committer, SweepLimits},
-    engine::{Engine, EngineError, Seen, redb::RedbEngine},
+    Mode, OpenError,
+    commit::{Committer, GcLimits},
+    engine::{Engine, EngineError, Visibility, redb::RedbEngine},
 };
 
 use super::{History, Open, Published, World, tell::Doing};
@@ -141,7 +141,7 @@ impl World {
         let open = self.open.as_ref().expect("it was just opened");
         let status = open.committer.engine().status();
         let own = open.committer.origins();
-        self.is_troubled = self.disk.is_full() || status.role != Role::Writer;
+        self.is_troubled = self.disk.is_full() || status.mode != Mode::Writer;
         if let Some(history) = &mut self.history {
             let (floor, before) = (history.floor(), history.now());
             history.found(status.latest)?;
@@ -179,7 +179,7 @@ impl World {
         let state = self.state();
         let open = self.open();
         let view = open.committer.view();
-        let snapshot = open.committer.engine().snapshot(Seen::Latest);
+        let snapshot = open.committer.engine().snapshot(Visibility::Latest);
         let result = snapshot
             .reading("taking a snapshot")
             .and_then(|snapshot| exact::check(&snapshot, &view, &state));
@@ -213,9 +213,9 @@ impl World {
         self.uploads.clear();
         self.readers.clear();
         for _ in 0..50 {
-            let watermark = self.watermark();
-            let limits = SweepLimits { rows: 40, bodies: 8, watermark, max_skew_ms: 500 };
-            let Some(swept) = self.sweep(&limits)? else { return Ok(()) };
+            let stable = self.stable();
+            let limits = GcLimits { rows: 40, bodies: 8, stable, max_skew_ms: 500 };
+            let Some(swept) = self.collect_garbage(&limits)? else { return Ok(()) };
             if !self.sync()? {
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use std::{
 
 use kv_core::{
     ListQuery, NamespaceId, OpenError, Outcome, VersionVector,
-    commit::{Committer, SweepLimits},
+    commit::{Committer, GcLimits},
     engine::{Engine, redb::RedbEngine},
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
@@ -152,7 +152,7 @@ impl Damaged {
                 Err(_) => self.events.count(Damage::Detected),
                 Ok(None) => {
                     let newest = self.known[name].last();
-                    if newest.is_some_and(|row| !row.is_grave() && row.expires_at.is_none()) {
+                    if newest.is_some_and(|row| !row.is_tombstone() && row.expires_at.is_none()) {
                         self.events.count(Damage::Lost);
                     }
                 }
@@ -191,9 +191,10 @@ impl Damaged {
         let never = || Violation::Wrong(format!("{name:?} was never {found:?}"));
         let rows = self.known.get(name).ok_or_else(never)?;
         let is_it = |row: &&Arc<Row>| {
-            let stub = Row { what: What::Stub, metadata: None, ..Row::clone(row) };
-            let is_stub = row.expires_at.is_some() && check_row(name, found, &stub).is_ok();
-            is_stub || check_row(name, found, row).is_ok()
+            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
+            let is_expired_tombstone =
+                row.expires_at.is_some() && check_row(name, found, &stub).is_ok();
+            is_expired_tombstone || check_row(name, found, row).is_ok()
         };
         let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
         if rows.last() != Some(&row) {
@@ -229,13 +230,9 @@ impl Damaged {
             let committer = &mut self.world.open().committer;
             let committed = committer.commit(now_ms, operations);
             let synced = committer.sync();
-            let limits = SweepLimits {
-                rows: 10,
-                bodies: 2,
-                watermark: kv_core::Hlc::ZERO,
-                max_skew_ms: 500,
-            };
-            let swept = committer.sweep(now_ms, &limits);
+            let limits =
+                GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
+            let swept = committer.collect_garbage(now_ms, &limits);
             let maintained = committer.maintain();
             committer.published();
             self.world.trace(|| {

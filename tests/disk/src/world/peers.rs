@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector,
-    commit::SweepLimits, view::FoundState,
+    Dot, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector, commit::GcLimits,
+    view::FoundState,
 };
 
 use super::{
@@ -60,7 +60,7 @@ impl Log {
 
     /// A write is out: its number must never name another.
     pub(super) fn note(&mut self, write: &Write) -> Checked {
-        if write.row.what == What::Stub {
+        if write.row.what == What::ExpiredTombstone {
             return Ok(());
         }
         let dot = write.row.dot;
@@ -129,9 +129,8 @@ impl World {
         let missing = source.missing_in(&self.peers[to].state.vector);
         take_all(&mut self.peers[to].state, &source, missing);
         if self.rng.chance(50) {
-            let limits =
-                SweepLimits { rows: 100, bodies: 0, watermark: self.watermark(), max_skew_ms: 500 };
-            self.peers[from].state.sweep(self.clock_ms, &limits);
+            let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), max_skew_ms: 500 };
+            self.peers[from].state.collect_garbage(self.clock_ms, &limits);
         }
     }
 
@@ -316,7 +315,7 @@ impl World {
                 Some(row) if row.version >= wanted.version => {}
                 Some(_) if name.0 == NamespaceId::SYSTEM => {}
                 None if state.collected.covers(wanted.dot)
-                    && (wanted.is_grave() || wanted.expires_at.is_some()) => {}
+                    && (wanted.is_tombstone() || wanted.expires_at.is_some()) => {}
                 row => {
                     let row = row.map(|row| row.version).during_none();
                     return Err(Violation::Wrong(format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kv_core::{
     BodyId, ListQuery, ReadError,
-    engine::{Engine, Seen, redb::RedbSnapshot},
+    engine::{Engine, Visibility, redb::RedbSnapshot},
     view::{FoundState, View},
 };
 
@@ -70,7 +70,7 @@ impl World {
     /// Whether the engine gives a view. Meets no fault.
     pub(super) fn is_readable(&mut self) -> bool {
         self.disk.pause(true);
-        let is_readable = self.open().committer.engine().snapshot(Seen::Latest).is_ok();
+        let is_readable = self.open().committer.engine().snapshot(Visibility::Latest).is_ok();
         self.disk.pause(false);
         is_readable
     }
@@ -90,7 +90,7 @@ impl World {
             let visible = row.filter(|row| row.is_visible(now_ms));
             match (found, visible) {
                 (None, None) => {
-                    if row.is_some_and(|row| !row.is_grave()) {
+                    if row.is_some_and(|row| !row.is_tombstone()) {
                         self.count(Event::ExpiredHidden);
                     }
                 }

@@ -210,7 +210,9 @@ impl World {
                 RemoteChange::Put { body, attributes }
             }
             What::Tombstone => RemoteChange::Delete,
-            What::Stub => RemoteChange::Expired { expires_at: row.expires_at.unwrap_or(0) },
+            What::ExpiredTombstone => {
+                RemoteChange::Expired { expires_at: row.expires_at.unwrap_or(0) }
+            }
         };
         let (namespace, key) = write.name.clone();
         RemoteWrite { dot: row.dot, hlc: row.version.hlc, prev: row.prev, namespace, key, change }

@@ -1,6 +1,6 @@
 //! What happens next.
 
-use kv_core::{Role, commit::SweepLimits};
+use kv_core::{Mode, commit::GcLimits};
 
 use super::{
     Request, World,
@@ -36,7 +36,7 @@ impl World {
             1 => {
                 self.sync()?;
             }
-            2 => self.sweep_step()?,
+            2 => self.gc_step()?,
             3 => self.time_step(),
             4 => self.peers_step()?,
             5 => self.upload_step()?,
@@ -80,18 +80,18 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn sweep_step(&mut self) -> Checked {
-        let mut watermark = self.watermark();
+    pub(super) fn gc_step(&mut self) -> Checked {
+        let mut stable = self.stable();
         if self.rng.chance(30) {
-            watermark = kv_core::Hlc(watermark.0.saturating_sub(self.rng.below(3_000 << 16)));
+            stable = kv_core::Hlc(stable.0.saturating_sub(self.rng.below(3_000 << 16)));
         }
-        let limits = SweepLimits {
+        let limits = GcLimits {
             rows: self.rng.weighted(&[(1, 1), (2, 3), (1, 100)]),
             bodies: self.rng.index(4),
-            watermark,
+            stable,
             max_skew_ms: *self.rng.pick(&[0, 500, 2_000]),
         };
-        if let Some(swept) = self.sweep(&limits)?
+        if let Some(swept) = self.collect_garbage(&limits)?
             && !swept.is_idle()
         {
             self.sync_perhaps(80)?;
@@ -148,7 +148,7 @@ impl World {
                 return Ok(());
             }
             self.maintain()?;
-            if let Role::ReadOnly(_) = self.status().role {
+            if let Mode::ReadOnly(_) = self.status().mode {
                 return self.calm_reads();
             }
             let op = match self.state().namespaces().next() {

@@ -14,7 +14,7 @@ use crate::{
 pub(super) enum Doing {
     Commit,
     Sync,
-    Sweep,
+    Gc,
     Maintain,
     Open,
     Close,
@@ -41,7 +41,7 @@ impl World {
                 Fault::PowerLoss(_) => match doing {
                     Doing::Commit => Event::PowerLossInCommit,
                     Doing::Sync => Event::PowerLossInSync,
-                    Doing::Sweep => Event::PowerLossInSweep,
+                    Doing::Gc => Event::PowerLossInGc,
                     Doing::Maintain => Event::PowerLossInRecovery,
                     Doing::Open if self.history.is_none() => Event::PowerLossInFounding,
                     Doing::Open => Event::PowerLossInOpen,
@@ -91,8 +91,8 @@ impl World {
         };
         self.count(event);
         if let (Op::Next(write) | Op::Row(write), Applied::Won { .. }) = (op, applied) {
-            if write.row.what == What::Stub {
-                self.count(Event::RemoteStub);
+            if write.row.what == What::ExpiredTombstone {
+                self.count(Event::RemoteExpiredTombstone);
             }
             let id = write.name.1.first_chunk::<16>().map(|id| kv_core::NamespaceId(*id));
             let is_system = write.name.0 == kv_core::NamespaceId::SYSTEM;

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use kv_core::{
     Table,
-    engine::{Batch, CommitNo, Engine, EngineError, Order, Seen, Snapshot, Status, Visitor},
+    engine::{Batch, CommitNo, Engine, EngineError, Order, Snapshot, Status, Visibility, Visitor},
 };
 
 /// How many rows an engine was asked for.
@@ -76,7 +76,7 @@ impl<E: Engine> Engine for Counted<E> {
         self.engine.sync(upto)
     }
 
-    fn snapshot(&self, seen: Seen) -> Result<Self::Snapshot, EngineError> {
+    fn snapshot(&self, seen: Visibility) -> Result<Self::Snapshot, EngineError> {
         let snapshot = self.engine.snapshot(seen)?;
         Ok(CountedSnapshot { snapshot, rows: Arc::clone(&self.rows) })
     }

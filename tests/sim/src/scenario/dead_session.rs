@@ -5,7 +5,7 @@
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_RING, quiet, shuffled};
+use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
 /// How long a session has to come to its last page.
@@ -22,8 +22,8 @@ pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let (nodes, bursts) = (2, rng.between(2, 5));
     let mut plan = quiet(nodes, &mut rng);
-    plan.ring_bytes = NO_RING;
-    plan.burst_rows = 3;
+    plan.backlog_bytes = NO_BACKLOG;
+    plan.batch_rows = 3;
     let latency_ms = plan.latency_ms;
     let mut world = World::new(seed, plan, false)?;
     world.rest()?;

@@ -25,7 +25,7 @@ const LATER: u64 = 20;
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(2, &mut rng);
-    plan.burst_rows = 3;
+    plan.batch_rows = 3;
     let mut world = World::new(seed, plan, false)?;
     let is_first_low = world.nodes[0].origins < world.nodes[1].origins;
     let (low, high) = if is_first_low { (0, 1) } else { (1, 0) };

@@ -5,7 +5,7 @@
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_RING, quiet};
+use super::{NO_BACKLOG, quiet};
 use crate::{events::Event, network::Fate, world::World};
 
 /// How long until a body is given up that does not come.
@@ -19,7 +19,7 @@ const GIVEN_UP_MS: u64 = 60_000;
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(2, &mut rng);
-    plan.ring_bytes = NO_RING;
+    plan.backlog_bytes = NO_BACKLOG;
     let (mut world, source) = loop {
         let world = World::new(rng.next_u64(), plan.clone(), false)?;
         let is_low =

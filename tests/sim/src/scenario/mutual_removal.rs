@@ -8,7 +8,7 @@ use crate::world::World;
 
 /// How long they are watched.
 const WATCHED_MS: u64 = 30_000;
-/// Heads, answers and timers of two locations in that time are some hundred.
+/// Progress, answers and timers of two locations in that time are some hundred.
 const MOST_HAPPENINGS: u64 = 2_000;
 
 /// Runs it. What became of the cluster is for people to see to: nothing is judged but that it is quiet.

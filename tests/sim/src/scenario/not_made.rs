@@ -5,7 +5,7 @@
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_RING, quiet, shuffled};
+use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
 /// How long something has to come where it can.
@@ -18,8 +18,8 @@ const SOON_MS: u64 = 10_000;
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(3, &mut rng);
-    plan.ring_bytes = NO_RING;
-    plan.burst_rows = 3;
+    plan.backlog_bytes = NO_BACKLOG;
+    plan.batch_rows = 3;
     let mut world = World::new(seed, plan, false)?;
     let order = shuffled(3, &mut rng);
     let (old, reader, other) = (order[0], order[1], order[2]);

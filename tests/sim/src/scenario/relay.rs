@@ -17,7 +17,7 @@ pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(2, 3), (1, 4)]);
     let mut plan = quiet(nodes, &mut rng);
-    plan.burst_rows = rng.weighted(&[(1, 3), (1, 128)]);
+    plan.batch_rows = rng.weighted(&[(1, 3), (1, 128)]);
     let mut world = World::new(seed, plan, false)?;
     world.rest()?;
     let order = shuffled(nodes, &mut rng);

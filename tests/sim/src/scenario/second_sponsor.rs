@@ -20,7 +20,7 @@ const FORGET_MS: u64 = 60_000;
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(2, &mut rng);
-    plan.burst_rows = 3;
+    plan.batch_rows = 3;
     let mut world = World::new(seed, plan, false)?;
     let (sponsor, other) = if rng.chance(50) { (0, 1) } else { (1, 0) };
     world.put(sponsor, 0..300, 100)?;

@@ -4,7 +4,7 @@
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_RING, quiet, shuffled};
+use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
 /// How long a session has to come to its rows.
@@ -17,8 +17,8 @@ const SOON_MS: u64 = 5_000;
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(2, &mut rng);
-    plan.ring_bytes = NO_RING;
-    plan.burst_rows = rng.weighted(&[(1, 8), (1, 128)]);
+    plan.backlog_bytes = NO_BACKLOG;
+    plan.batch_rows = rng.weighted(&[(1, 8), (1, 128)]);
     let mut world = World::new(seed, plan, false)?;
     let order = shuffled(2, &mut rng);
     let (source, reader) = (order[0], order[1]);

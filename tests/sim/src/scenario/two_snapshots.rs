@@ -4,7 +4,7 @@
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_RING, quiet, shuffled};
+use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
 /// A page has seventeen such rows.
@@ -25,7 +25,7 @@ pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = 2;
     let mut plan = quiet(nodes, &mut rng);
-    plan.ring_bytes = NO_RING;
+    plan.backlog_bytes = NO_BACKLOG;
     let mut world = World::new(seed, plan, false)?;
     world.rest()?;
     let order = shuffled(nodes, &mut rng);

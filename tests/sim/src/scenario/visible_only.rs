@@ -3,7 +3,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_RING, quiet, shuffled};
+use super::{NO_BACKLOG, quiet, shuffled};
 use crate::world::World;
 
 /// How long a deletion has to come.
@@ -21,7 +21,7 @@ pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(2, 2), (1, 3)]);
     let mut plan = quiet(nodes, &mut rng);
-    plan.ring_bytes = NO_RING;
+    plan.backlog_bytes = NO_BACKLOG;
     let mut world = World::new(seed, plan, false)?;
     let order = shuffled(nodes, &mut rng);
     let (writer, reader) = (order[0], order[1]);

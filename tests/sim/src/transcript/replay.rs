@@ -78,8 +78,8 @@ fn asked(mesh: &Mesh) -> &[Sent] {
 fn adapted(bytes: &Bytes, recorded: &[Sent], asked: &[Sent]) -> Option<Bytes> {
     let mut adapted = BytesMut::from(&bytes[..]);
     if bytes[TO].iter().any(|byte| *byte != 0) {
-        let boot = &asked.iter().find(|sent| sent.from == 1)?.bytes[FROM];
-        adapted[TO].copy_from_slice(boot);
+        let incarnation = &asked.iter().find(|sent| sent.from == 1)?.bytes[FROM];
+        adapted[TO].copy_from_slice(incarnation);
     }
     let question = match KINDS[kind(bytes)] {
         "page" | "refusal" => "pull",

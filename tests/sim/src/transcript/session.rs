@@ -18,7 +18,8 @@ const LARGE_BYTES: usize = 65_281;
 /// If they do not become equal.
 #[must_use]
 pub fn record() -> Transcript {
-    let settings = Settings { places: 2, ring_bytes: 1_000, burst_rows: 4, ..Settings::default() };
+    let settings =
+        Settings { places: 2, backlog_bytes: 1_000, batch_rows: 4, ..Settings::default() };
     let mut mesh = Mesh::new(settings);
     mesh.record = Some(Vec::new());
     mesh.connect();
@@ -67,7 +68,7 @@ fn session(mesh: &mut Mesh) {
     mesh.put(0, "large", &[b'M'; LARGE_BYTES]);
     mesh.run_for(3_000);
     // The value that has expired is freed, and its stub stays.
-    mesh.sweep(0, 100);
+    mesh.collect_garbage(0, 100);
     mesh.run_for(100);
     mesh.refuse(0, vec![Unread::Failed, Unread::Gone(VersionVector::default())]);
     mesh.heal();

@@ -171,7 +171,7 @@ impl World {
             checked.map_err(|wrong| {
                 Violation::Wrong(format!(
                     "at {}, location {at}: {wrong} ({:?})",
-                    self.now, status.role
+                    self.now, status.mode
                 ))
             })?;
         }
@@ -190,7 +190,11 @@ impl World {
                 let found = view.row(name.0, &name.1).during("a row")?;
                 let is_shown = |found: &kv_core::view::Found| {
                     let is_over = found.expires_at.is_some_and(|at| at * 1000 <= late_ms);
-                    !is_over && !matches!(found.state, FoundState::Tombstone | FoundState::Stub)
+                    !is_over
+                        && !matches!(
+                            found.state,
+                            FoundState::Tombstone | FoundState::ExpiredTombstone
+                        )
                 };
                 let version = found.filter(is_shown).map(|found| found.version);
                 let (first, other) = shown.entry(name.clone()).or_insert((at, version));
@@ -212,9 +216,9 @@ impl World {
             for name in self.model.names() {
                 let found = view.row(name.0, &name.1).during("a row")?;
                 if let Some(found) = found
-                    && matches!(found.state, FoundState::Tombstone | FoundState::Stub)
+                    && matches!(found.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
                 {
-                    let mark = running.core.watermark();
+                    let mark = running.core.stable();
                     return Ok(Some(format!("{name:?} at {at}: {found:?}, watermark {mark:?}")));
                 }
             }

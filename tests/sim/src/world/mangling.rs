@@ -83,8 +83,8 @@ impl World {
             }
             // As if it were of these two starts, behind the kind and the version.
             3 | 4 if other.len() > 19 && changed.len() > 19 => {
-                let (boots, mut again) = (changed[3..19].to_vec(), other.to_vec());
-                again[3..19].copy_from_slice(&boots);
+                let (incarnations, mut again) = (changed[3..19].to_vec(), other.to_vec());
+                again[3..19].copy_from_slice(&incarnations);
                 return Bytes::from(again);
             }
             _ => {

@@ -286,7 +286,7 @@ impl World {
             self.meet(node, other)?;
             self.meet(other, node)?;
         }
-        self.after(500, Happening::Sweep(node));
+        self.after(500, Happening::Gc(node));
         Ok(())
     }
 

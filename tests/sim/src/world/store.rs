@@ -1,6 +1,6 @@
 //! What happens at one location: its store's work, its syncs, its crashes and starts.
 
-use kv_core::{Role, commit::SweepLimits, engine::Engine};
+use kv_core::{Mode, commit::GcLimits, engine::Engine};
 use kv_replicate::{Event as CoreEvent, Work, inspect::Ask};
 use waypost_disk_tests::{
     hold,
@@ -106,8 +106,8 @@ impl World {
     pub(super) fn after_call(&mut self, node: usize) -> Checked<bool> {
         let life = self.nodes[node].disk.life();
         let Some(running) = &mut self.nodes[node].running else { return Ok(true) };
-        let role = running.storage.committer().engine().status().role;
-        if running.life != life || matches!(role, Role::ReadOnly(_) | Role::Closed(_)) {
+        let mode = running.storage.committer().engine().status().mode;
+        if running.life != life || matches!(mode, Mode::ReadOnly(_) | Mode::Closed(_)) {
             self.crash(node)?;
             return Ok(true);
         }
@@ -181,13 +181,13 @@ impl World {
             .map_err(|wrong| Violation::Wrong(format!("at {}, location {node}: {wrong}", self.now)))
     }
 
-    pub(super) fn sweep(&mut self, node: usize) -> Checked {
-        self.after(500, Happening::Sweep(node));
+    pub(super) fn collect_garbage(&mut self, node: usize) -> Checked {
+        self.after(500, Happening::Gc(node));
         let now = self.nodes[node].now(self.now);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let watermark = running.core.watermark();
-        let limits = SweepLimits { rows: 50, bodies: 8, watermark, max_skew_ms: 500 };
-        let swept = running.storage.sweep(now.wall_ms, &limits);
+        let stable = running.core.stable();
+        let limits = GcLimits { rows: 50, bodies: 8, stable, max_skew_ms: 500 };
+        let swept = running.storage.collect_garbage(now.wall_ms, &limits);
         if self.after_call(node)? {
             return Ok(());
         }

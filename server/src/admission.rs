@@ -1,4 +1,4 @@
-//! The gate before the store's queue of writes.
+//! The admission before the store's queue of writes.
 
 use std::{
     pin::Pin,
@@ -18,24 +18,24 @@ use crate::membership::Membership;
 /// Lets as many writes through as the store's queue has places. The others wait here, in order, for
 /// a bounded time: a burst is served late, an overload is refused.
 #[derive(Debug)]
-pub struct WriteGate {
+pub struct WriteAdmission {
     store: Store,
     places: Arc<Semaphore>,
     wait: Duration,
     membership: Option<Arc<Membership>>,
 }
 
-impl WriteGate {
-    /// A gate in which each write waits at most `wait`.
+impl WriteAdmission {
+    /// A admission in which each write waits at most `wait`.
     #[must_use]
-    pub fn new(store: Store, wait: Duration) -> WriteGate {
+    pub fn new(store: Store, wait: Duration) -> WriteAdmission {
         let places = Arc::new(Semaphore::new(store.queue_capacity()));
-        WriteGate { store, places, wait, membership: None }
+        WriteAdmission { store, places, wait, membership: None }
     }
 
-    /// The same gate, shut as long as the location joins its cluster.
+    /// The same admission, shut as long as the location joins its cluster.
     #[must_use]
-    pub fn of(mut self, membership: Option<Arc<Membership>>) -> WriteGate {
+    pub fn of(mut self, membership: Option<Arc<Membership>>) -> WriteAdmission {
         self.membership = membership;
         self
     }
@@ -92,7 +92,7 @@ impl Future for Held {
 
 impl Drop for Held {
     /// A caller who goes away does not take the write out of the queue, so its place stays taken
-    /// until the write is made: else those who come after would find no place behind the gate.
+    /// until the write is made: else those who come after would find no place behind the admission.
     fn drop(&mut self) {
         if let Some((ticket, place)) = self.ticket.take()
             && let Ok(runtime) = Handle::try_current()
@@ -112,10 +112,10 @@ mod tests {
 
     use super::*;
 
-    fn gate(capacity: usize, wait: Duration) -> (TempDir, WriteGate) {
+    fn admission(capacity: usize, wait: Duration) -> (TempDir, WriteAdmission) {
         let directory = TempDir::new().unwrap();
         let store = Options::new().queue_capacity(capacity).open(directory.path()).unwrap();
-        (directory, WriteGate::new(store, wait))
+        (directory, WriteAdmission::new(store, wait))
     }
 
     fn create(title: &str) -> Operation {
@@ -124,32 +124,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_that_finds_no_place_in_time_is_refused() {
-        let (_directory, gate) = gate(2, Duration::from_millis(20));
-        let taken = Arc::clone(&gate.places).acquire_many_owned(2).await.unwrap();
-        assert_eq!(gate.under_way(), 2);
-        assert_eq!(gate.submit(create("refused")).await, Err(WriteError::QueueFull));
+        let (_directory, admission) = admission(2, Duration::from_millis(20));
+        let taken = Arc::clone(&admission.places).acquire_many_owned(2).await.unwrap();
+        assert_eq!(admission.under_way(), 2);
+        assert_eq!(admission.submit(create("refused")).await, Err(WriteError::QueueFull));
         drop(taken);
-        assert!(gate.submit(create("made")).await.is_ok());
-        assert_eq!(gate.under_way(), 0);
-        assert_eq!(gate.store.namespaces().iter().count(), 1);
+        assert!(admission.submit(create("made")).await.is_ok());
+        assert_eq!(admission.under_way(), 0);
+        assert_eq!(admission.store.namespaces().iter().count(), 1);
     }
 
     #[tokio::test]
     async fn a_write_that_waits_gets_the_next_place() {
-        let (_directory, gate) = gate(1, Duration::from_secs(30));
-        let taken = Arc::clone(&gate.places).acquire_owned().await.unwrap();
-        let (made, ()) = tokio::join!(gate.submit(create("made")), async { drop(taken) });
+        let (_directory, admission) = admission(1, Duration::from_secs(30));
+        let taken = Arc::clone(&admission.places).acquire_owned().await.unwrap();
+        let (made, ()) = tokio::join!(admission.submit(create("made")), async { drop(taken) });
         assert!(made.is_ok());
     }
 
     #[tokio::test]
     async fn more_writes_than_places_are_all_made_if_they_may_wait() {
-        let (_directory, gate) = gate(3, Duration::from_secs(30));
-        let gate = Arc::new(gate);
+        let (_directory, admission) = admission(3, Duration::from_secs(30));
+        let admission = Arc::new(admission);
         let writes: Vec<_> = (0..50)
             .map(|n| {
-                let gate = Arc::clone(&gate);
-                tokio::spawn(async move { gate.submit(create(&n.to_string())).await })
+                let admission = Arc::clone(&admission);
+                tokio::spawn(async move { admission.submit(create(&n.to_string())).await })
             })
             .collect();
         for write in writes {
@@ -159,16 +159,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_who_goes_away_keeps_the_place_until_the_write_is_made() {
-        let (_directory, gate) = gate(1, Duration::from_secs(30));
+        let (_directory, admission) = admission(1, Duration::from_secs(30));
         for n in 0..20 {
             {
-                let mut gone = std::pin::pin!(gate.submit(create(&format!("gone {n}"))));
+                let mut gone = std::pin::pin!(admission.submit(create(&format!("gone {n}"))));
                 let cx = &mut Context::from_waker(std::task::Waker::noop());
                 // If it is ready at once nobody has gone away, which is as well.
                 let _begun = gone.as_mut().poll(cx).is_ready();
             }
-            assert!(gate.submit(create(&format!("next {n}"))).await.is_ok());
+            assert!(admission.submit(create(&format!("next {n}"))).await.is_ok());
         }
-        assert_eq!(gate.store.namespaces().iter().count(), 40);
+        assert_eq!(admission.store.namespaces().iter().count(), 40);
     }
 }

@@ -56,9 +56,9 @@ use hyper::{
 use ratelimit::headers;
 
 use crate::{
+    api::namespaces::Problem,
     app::App,
     body::{Body, RequestBody},
-    doors::namespaces::Problem,
     rate_limits::RateLimits,
     reply,
 };

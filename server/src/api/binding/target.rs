@@ -7,7 +7,7 @@ use kv_core::limits::MAX_KEY_BYTES;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
-use crate::doors::urlencoded;
+use crate::api::urlencoded;
 
 /// The target of a call: a raw path, beginning with `/` or empty, and a raw query.
 ///

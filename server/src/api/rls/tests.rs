@@ -73,7 +73,7 @@ impl Site {
             queue_capacity: 0,
             store_bytes: 0,
             bodies_waiting: 0,
-            store_role: "writer",
+            store_mode: "writer",
             namespaces: 0,
             limits: self.rates.gauges(),
         };

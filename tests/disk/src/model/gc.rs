@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use kv_core::commit::{SweepLimits, Swept};
+use kv_core::commit::{GcLimits, GcStep};
 
 use super::{Name, Row, State, What};
 
 impl State {
     /// Does a step of the sweep; what it must answer, bodies left out.
-    pub fn sweep(&mut self, now_ms: u64, limits: &SweepLimits) -> Swept {
+    pub fn collect_garbage(&mut self, now_ms: u64, limits: &GcLimits) -> GcStep {
         let last = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
         let expired = self.first(limits.rows, |row| match row.expires_at {
-            Some(at) if !row.is_grave() && at <= last => Some(at),
+            Some(at) if !row.is_tombstone() && at <= last => Some(at),
             _ => None,
         });
         let graves = self.first(limits.rows, |row| {
-            (row.is_grave() && row.version.hlc < limits.watermark).then_some(row.version.hlc.0)
+            (row.is_tombstone() && row.version.hlc < limits.stable).then_some(row.version.hlc.0)
         });
         let purged = self.purge.first().copied().map(|id| {
             let names =
@@ -24,7 +24,7 @@ impl State {
         });
         for name in &expired {
             let row = Row::clone(&self.rows[name]);
-            let stub = Row { what: What::Stub, metadata: None, ..row };
+            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..row };
             self.rows.insert(name.clone(), Arc::new(stub));
         }
         for name in &graves {
@@ -33,7 +33,7 @@ impl State {
             }
         }
         let mut swept =
-            Swept { expired: expired.len(), collected: graves.len(), ..Swept::default() };
+            GcStep { expired: expired.len(), collected: graves.len(), ..GcStep::default() };
         if let Some((id, names)) = purged {
             swept.purged = names.len();
             for name in &names {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, routing::get};
 use hyper::{Response, StatusCode, header::HeaderValue};
-use kv_core::Role;
+use kv_core::Mode;
 
 use crate::{
     app::App,
@@ -54,11 +54,11 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
         queue_capacity: app.store.queue_capacity(),
         store_bytes: app.store.bytes(),
         bodies_waiting: app.store.bodies_waiting(),
-        store_role: match app.store.status().role {
-            Role::Writer => "writer",
-            Role::Waiting(_) => "waiting",
-            Role::ReadOnly(_) => "read_only",
-            Role::Closed(_) => "closed",
+        store_mode: match app.store.status().mode {
+            Mode::Writer => "writer",
+            Mode::Waiting(_) => "waiting",
+            Mode::ReadOnly(_) => "read_only",
+            Mode::Closed(_) => "closed",
         },
         namespaces: app.store.namespaces().iter().count(),
         limits: app.rate_limits.gauges(),

@@ -10,7 +10,7 @@ mod urlencoded;
 
 /// A door, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Api {
     /// workerd's KV protocol.
     Binding,
     /// Rate limits.
@@ -27,20 +27,20 @@ pub enum Door {
     None,
 }
 
-impl Door {
+impl Api {
     pub(crate) const COUNT: usize = 7;
 
-    /// The value of the label `door`.
+    /// The value of the label `api`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
-            Door::Binding => "binding",
-            Door::Limit => "limit",
-            Door::Rls => "rls",
-            Door::Namespaces => "namespaces",
-            Door::Cluster => "cluster",
-            Door::Operations => "operations",
-            Door::None => "none",
+            Api::Binding => "binding",
+            Api::Limit => "limit",
+            Api::Rls => "rls",
+            Api::Namespaces => "namespaces",
+            Api::Cluster => "cluster",
+            Api::Operations => "operations",
+            Api::None => "none",
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use waypost_disk_tests::{rng::Rng, violation::Checked};
 
-use super::NO_RING;
+use super::NO_BACKLOG;
 use crate::{
     plan::{Fault, Plan},
     world::World,
@@ -21,8 +21,8 @@ pub fn run(seed: u64) -> Checked {
         kinds: vec![(1, Fault::DiskFails)],
         loss: 0,
         skew_ms: 100,
-        ring_bytes: NO_RING,
-        burst_rows: 20,
+        backlog_bytes: NO_BACKLOG,
+        batch_rows: 20,
         pause_ms: 20,
         latency_ms: 2,
         store_ms: 40,

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use ratelimit::LimitError;
 
 use super::ask::{self, Ask};
-use crate::doors::urlencoded;
+use crate::api::urlencoded;
 
 /// How a caller wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

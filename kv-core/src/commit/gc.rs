@@ -18,14 +18,14 @@ use crate::{
 
 /// What a step of the sweep may do.
 #[derive(Clone, Copy, Debug)]
-pub struct SweepLimits {
+pub struct GcLimits {
     /// At most so many rows of each kind of work.
     pub rows: usize,
     /// At most so many large bodies, and of these no more than 64 chunks.
     pub bodies: usize,
     /// Tombstones and stubs of writes before this time may go: no replica will send anything
     /// older. Alone, a store takes its own clock.
-    pub watermark: Hlc,
+    pub stable: Hlc,
     /// How far apart the clocks of the locations can be, in milliseconds: an expired body stays
     /// readable for a reader whose clock is so far behind.
     pub max_skew_ms: u64,
@@ -33,7 +33,7 @@ pub struct SweepLimits {
 
 /// What a step of the sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct GcStep {
     /// Entries that expired and became stubs.
     pub expired: usize,
     /// Tombstones and stubs that were dropped.
@@ -50,7 +50,7 @@ pub struct Swept {
     pub more: bool,
 }
 
-impl Swept {
+impl GcStep {
     /// How many rows were changed.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -72,24 +72,28 @@ where
     ///
     /// # Errors
     /// If the engine can't read or write; nothing is swept then.
-    pub fn sweep(&mut self, now_ms: u64, limits: &SweepLimits) -> Result<Swept, WriteError> {
+    pub fn collect_garbage(
+        &mut self,
+        now_ms: u64,
+        limits: &GcLimits,
+    ) -> Result<GcStep, WriteError> {
         if let Err(error) = self.refresh() {
             return Err(self.lost(&error.into()));
         }
-        let bodies = self.bodies.condemn(limits.bodies);
-        let made = sweep_rows(&self.view, &self.state, now_ms, limits, &bodies);
+        let bodies = self.bodies.claim(limits.bodies);
+        let made = gc_rows(&self.view, &self.state, now_ms, limits, &bodies);
         let result = match made {
             Ok((changes, swept, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
-                changes.freed.iter().for_each(|body| self.bodies.bury(*body));
+                changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
                 self.unfinished.extend(unfinished);
                 swept
             }),
             Err(error) => Err(self.lost(&error)),
         };
         match result {
-            Ok(_) => self.condemned.extend(bodies),
-            Err(_) => self.bodies.spare(&bodies),
+            Ok(_) => self.claimed.extend(bodies),
+            Err(_) => self.bodies.unclaim(&bodies),
         }
         result
     }
@@ -97,23 +101,25 @@ where
     /// Readers get [`Committer::view`] as it is now, or a later one: what the last sweeps freed is
     /// beyond their reach.
     pub fn published(&mut self) {
-        std::mem::take(&mut self.unfinished).into_iter().for_each(|body| self.bodies.bury(body));
-        self.bodies.freed(&std::mem::take(&mut self.condemned));
+        std::mem::take(&mut self.unfinished)
+            .into_iter()
+            .for_each(|body| self.bodies.mark_garbage(body));
+        self.bodies.freed(&std::mem::take(&mut self.claimed));
     }
 }
 
 /// How many chunks of about 64 KiB one step frees: redb reads what it deletes, and writers wait.
 const MAX_CHUNKS: usize = 64;
 
-fn sweep_rows<S: Snapshot>(
+fn gc_rows<S: Snapshot>(
     view: &View<S>,
     state: &super::State,
     now_ms: u64,
-    limits: &SweepLimits,
+    limits: &GcLimits,
     bodies: &[BodyId],
-) -> Result<(super::transaction::Changes, Swept, Vec<BodyId>), ReadError> {
+) -> Result<(super::transaction::Changes, GcStep, Vec<BodyId>), ReadError> {
     let mut transaction = Transaction::new(state, view, now_ms);
-    let mut swept = Swept::default();
+    let mut swept = GcStep::default();
     let before = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
     let expired = first_keys(view, Table::Expiry, before.saturating_add(1), limits.rows)?;
     for key in &expired {
@@ -126,14 +132,14 @@ fn sweep_rows<S: Snapshot>(
             },
         )?;
     }
-    let graves = first_keys(view, Table::Graves, limits.watermark.0, limits.rows)?;
+    let graves = first_keys(view, Table::Tombstones, limits.stable.0, limits.rows)?;
     for key in &graves {
         let done = transaction.collect(key);
         swept.count(
             done,
             |swept| &mut swept.collected,
             || {
-                transaction.batch.push((Table::Graves, key.clone(), None));
+                transaction.batch.push((Table::Tombstones, key.clone(), None));
             },
         )?;
     }
@@ -160,13 +166,13 @@ fn sweep_rows<S: Snapshot>(
     Ok((transaction.finish(), swept, unfinished))
 }
 
-impl Swept {
+impl GcStep {
     /// Counts a row that was swept, or one that is damaged: its index row goes, so that the sweep
     /// does not meet it for ever, and it stays what it is until its key is put anew.
     fn count(
         &mut self,
         done: Result<(), ReadError>,
-        kind: impl FnOnce(&mut Swept) -> &mut usize,
+        kind: impl FnOnce(&mut GcStep) -> &mut usize,
         forget: impl FnOnce(),
     ) -> Result<(), ReadError> {
         match done {
@@ -205,7 +211,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         let damaged = ReadError::damaged(Table::Expiry);
         let (at, row_key) = schema::split_timed(index_key).map_err(damaged)?;
         let head = self.row(row_key)?;
-        let Some(head) = head.filter(|head| head.expires_at == Some(at) && !head.is_grave()) else {
+        let Some(head) = head.filter(|head| head.expires_at == Some(at) && !head.is_tombstone())
+        else {
             self.batch.push((Table::Expiry, index_key.to_vec(), None));
             return Ok(());
         };
@@ -213,18 +220,19 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(large) = head.large() {
             self.free(large.body);
         }
-        let stub = Head { kind: Kind::Stub, metadata: None, ..head };
+        let stub = Head { kind: Kind::ExpiredTombstone, metadata: None, ..head };
         self.put_row(row_key.to_vec(), stub, &[]);
         Ok(())
     }
 
     /// A tombstone or stub that all know of goes, and the collected vector says so.
     fn collect(&mut self, index_key: &[u8]) -> Result<(), ReadError> {
-        let damaged = ReadError::damaged(Table::Graves);
+        let damaged = ReadError::damaged(Table::Tombstones);
         let (hlc, row_key) = schema::split_timed(index_key).map_err(damaged)?;
         let head = self.row(row_key)?;
-        let Some(head) = head.filter(|head| head.is_grave() && head.version.hlc.0 == hlc) else {
-            self.batch.push((Table::Graves, index_key.to_vec(), None));
+        let Some(head) = head.filter(|head| head.is_tombstone() && head.version.hlc.0 == hlc)
+        else {
+            self.batch.push((Table::Tombstones, index_key.to_vec(), None));
             return Ok(());
         };
         let origin = self.state.origins.id(head.version.origin);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::wire::BATCH_BYTES;
 
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub(crate) struct Backlog {
     /// The number of the first row here, or of the next one if there is none.
     first: u64,
     rows: VecDeque<Bytes>,
@@ -18,10 +18,10 @@ pub(crate) struct Ring {
     capacity: usize,
 }
 
-impl Ring {
+impl Backlog {
     /// An empty ring of at most `capacity` bytes, whose first row will be the one after `last`.
-    pub(crate) fn new(last: u64, capacity: usize) -> Ring {
-        Ring { first: last + 1, rows: VecDeque::new(), bytes: 0, capacity }
+    pub(crate) fn new(last: u64, capacity: usize) -> Backlog {
+        Backlog { first: last + 1, rows: VecDeque::new(), bytes: 0, capacity }
     }
 
     /// The number of the row that comes next.
@@ -39,7 +39,7 @@ impl Ring {
             return;
         }
         if seq > self.next() {
-            *self = Ring::new(seq - 1, self.capacity);
+            *self = Backlog::new(seq - 1, self.capacity);
         }
         self.bytes += row.len();
         self.rows.push_back(row);
@@ -73,24 +73,29 @@ impl Ring {
 mod tests {
     use super::*;
 
-    fn ring(rows: u64) -> Ring {
-        let mut ring = Ring::new(10, 100);
-        (11..11 + rows).for_each(|seq| ring.push(seq, Bytes::from(vec![0; 30])));
-        ring
+    fn backlog(rows: u64) -> Backlog {
+        let mut backlog = Backlog::new(10, 100);
+        (11..11 + rows).for_each(|seq| backlog.push(seq, Bytes::from(vec![0; 30])));
+        backlog
     }
 
     #[test]
     fn a_ring_forgets_its_oldest_rows_and_keeps_its_bound() {
-        let ring = ring(5);
-        assert_eq!((ring.bytes(), ring.next()), (90, 16));
-        assert!(!ring.reaches(12) && ring.reaches(13) && ring.reaches(16) && !ring.reaches(17));
+        let backlog = backlog(5);
+        assert_eq!((backlog.bytes(), backlog.next()), (90, 16));
+        assert!(
+            !backlog.reaches(12)
+                && backlog.reaches(13)
+                && backlog.reaches(16)
+                && !backlog.reaches(17)
+        );
     }
 
     #[test]
     fn a_row_after_a_gap_begins_the_ring_anew() {
-        let mut ring = ring(2);
-        ring.push(20, Bytes::from_static(b"x"));
-        assert!(ring.reaches(20) && !ring.reaches(12));
-        assert_eq!(ring.batch(20, 9).len(), 1);
+        let mut backlog = backlog(2);
+        backlog.push(20, Bytes::from_static(b"x"));
+        assert!(backlog.reaches(20) && !backlog.reaches(12));
+        assert_eq!(backlog.batch(20, 9).len(), 1);
     }
 }

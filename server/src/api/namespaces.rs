@@ -32,7 +32,7 @@ use hyper::{
 use kv_core::{Namespace, NamespaceId, Operation, Outcome, WriteError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{app::App, body::Body, doors::binding::json, reply};
+use crate::{api::binding::json, app::App, body::Body, reply};
 
 /// No body here is longer than a title, an id and some spaces.
 const MAX_BODY_BYTES: usize = 64 << 10;

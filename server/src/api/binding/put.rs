@@ -11,7 +11,7 @@ use kv_core::{
 };
 
 use super::{Call, get::etag, incoming::Incoming, metadata, options, refusal::Refusal};
-use crate::{app::App, body::Body, gate::WriteGate};
+use crate::{admission::WriteAdmission, app::App, body::Body};
 
 /// Answers a put.
 ///
@@ -46,7 +46,7 @@ async fn receive(app: &App, body: &mut Incoming) -> Result<NewBody, Refusal> {
         return Err(Refusal::value_too_long(declared));
     }
     let mut upload = app.store.upload();
-    let mut stage = Stage { gate: &app.writes, under_way: None };
+    let mut stage = Stage { admission: &app.writes, under_way: None };
     while let Some(bytes) = stage.while_next(body).await? {
         if body.read() > MAX_VALUE_BYTES {
             // What is staged can be freed while the rest comes, which must be counted.
@@ -72,7 +72,7 @@ type Staging<'a> = Pin<Box<dyn Future<Output = Result<Outcome, WriteError>> + Se
 
 /// Chunks on their way to the disk: one at a time, while the next is read.
 struct Stage<'a> {
-    gate: &'a WriteGate,
+    admission: &'a WriteAdmission,
     under_way: Option<Staging<'a>>,
 }
 
@@ -95,7 +95,7 @@ impl Stage<'_> {
     /// Sends a chunk on its way, after the one before has arrived.
     async fn submit(&mut self, chunk: Operation) -> Result<(), WriteError> {
         self.settle().await?;
-        self.under_way = Some(Box::pin(self.gate.submit(chunk)));
+        self.under_way = Some(Box::pin(self.admission.submit(chunk)));
         Ok(())
     }
 
