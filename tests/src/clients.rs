@@ -160,7 +160,7 @@ pub fn nginx() -> Option<&'static str> {
     or_skip(found.ok_or_else(|| "nginx".into()))
 }
 
-fn or_skip<T>(client: Result<T, String>) -> Option<T> {
+pub(crate) fn or_skip<T>(client: Result<T, String>) -> Option<T> {
     match client {
         Ok(client) => Some(client),
         Err(why) if settings::clients_are_required() => panic!("a client is missing: {why}"),

@@ -12,8 +12,13 @@ use std::{
 use serde_json::Value;
 use waypost_link_tests::{Conditions, Counts, Proxy, Ways};
 
+mod operate;
+
+pub use self::operate::{Cut, Image, Status, contains_all};
+
 use crate::{
     Address, Home, Server,
+    clock::Clock,
     random::Random,
     wait::{self, Stopwatch},
 };
@@ -28,7 +33,11 @@ pub struct Location {
     /// Where it listens for others, and from where it dials them.
     listen: SocketAddr,
     proxy: Proxy,
+    /// The wall clock that its processes see, if it is not the machine's.
+    clock: Option<Clock>,
     server: Option<Server>,
+    /// Whether it founded or joined the cluster.
+    is_member: bool,
 }
 
 /// Locations of one cluster; the first founded it.
@@ -61,7 +70,7 @@ impl Location {
         let listen = socket.local_addr().expect("it has an address");
         let proxy = Proxy::start(listen, conditions, seed).expect("the proxy starts");
         let home = Home::new(binary);
-        Location { home, listen, proxy, server: None }
+        Location { home, listen, proxy, clock: None, server: None, is_member: false }
     }
 
     /// Its server.
@@ -131,16 +140,8 @@ impl Cluster {
         seed: u64,
     ) -> Cluster {
         let clock = Stopwatch::start();
-        let mut seeds = Random::new(seed);
-        let mut locations = Vec::new();
-        locations.resize_with(count, || Location::new(binary, conditions, seeds.next()));
-        let addresses = Addresses((0..count).map(|_| Mutex::default()).collect());
-        let mut cluster = Cluster { locations, addresses };
-        let founder = &cluster.locations[0];
-        let at = founder.at();
-        founder.cluster(&["init", "--name", "test", "--location", "location-0"], &at);
-        cluster.run(0, &[]);
-        cluster.locations[0].server().create_namespace(namespace, None);
+        let mut cluster = Cluster::prepare(binary, count, conditions, seed);
+        cluster.found(namespace);
         for number in 1..count {
             cluster.join(number);
         }
@@ -148,20 +149,61 @@ impl Cluster {
         cluster
     }
 
-    fn join(&mut self, number: usize) {
+    /// Makes places for `count` locations, none of which is in a cluster yet.
+    ///
+    /// # Panics
+    /// If the system has no ports for them.
+    #[must_use]
+    pub fn prepare(binary: &Path, count: usize, conditions: Conditions, seed: u64) -> Cluster {
+        let mut seeds = Random::new(seed);
+        let mut locations = Vec::new();
+        locations.resize_with(count, || Location::new(binary, conditions, seeds.next()));
+        let addresses = Addresses((0..count).map(|_| Mutex::default()).collect());
+        Cluster { locations, addresses }
+    }
+
+    /// Founds the cluster at the first location, with a namespace.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn found(&mut self, namespace: &str) {
+        self.init();
+        self.run(0, &[]);
+        self.locations[0].server().create_namespace(namespace, None);
+    }
+
+    /// `waypost cluster init` at the first location, which may hold data already.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn init(&mut self) {
+        let founder = &mut self.locations[0];
+        founder.is_member = true;
+        founder.cluster(&["init", "--name", "test", "--location", "location-0"], &founder.at());
+    }
+
+    /// Lets a location join that is not a member yet, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If that does not work.
+    pub fn join(&mut self, number: usize) {
         let name = format!("location-{number}");
         let token = self.locations[0].cluster(&["invite", "--name", &name], &[]);
         let mut flags = self.locations[number].at();
         flags.extend(["--join".to_owned(), token]);
         self.run(number, &flags);
+        self.locations[number].is_member = true;
     }
 
     fn run(&mut self, number: usize, flags: &[String]) {
-        let location = &mut self.locations[number];
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let server = location.home.serve(&flags);
+        let starting = self.locations[number].home.start("127.0.0.1:0", &flags);
+        self.started(number, starting.ready());
+    }
+
+    fn started(&mut self, number: usize, server: Server) {
         self.addresses.set(number, Some(server.address().clone()));
-        location.server = Some(server);
+        self.locations[number].server = Some(server);
     }
 
     /// All locations.
@@ -275,8 +317,17 @@ impl Cluster {
     /// # Panics
     /// If one says that they differ, or it takes too long.
     pub fn converge(&self) {
+        self.converge_within(PATIENCE);
+    }
+
+    /// [`Cluster::converge`] of the locations that are up, which must be all members, with another patience.
+    ///
+    /// # Panics
+    /// As [`Cluster::converge`].
+    pub fn converge_within(&self, patience: Duration) {
         let clock = Stopwatch::start();
-        self.each_says("status", |status| {
+        let members = self.locations.iter().filter(|location| location.is_up()).count();
+        self.each_says("status", patience, |status| {
             let status: Value = serde_json::from_slice(&status.stdout).ok()?;
             let peers = status["peers"].as_array()?;
             let has_all = |peer: &Value| {
@@ -284,32 +335,40 @@ impl Cluster {
                     && peer["missing_here"] == 0
                     && peer["missing_there"] == 0
             };
-            let is_well = status["alarms"].as_array()?.is_empty() && peers.len() + 1 == self.len();
+            let is_well = status["alarms"].as_array()?.is_empty() && peers.len() + 1 == members;
             (is_well && peers.iter().all(has_all)).then_some(())
         });
         println!("nothing is missing after {:?}: {:?}", clock.elapsed(), self.counts());
-        self.each_says("verify", |verified| {
+        self.each_says("verify", patience, |verified| {
             let verdicts = text(&verified.stdout).lines().map(serde_json::from_str::<Value>);
             let verdicts: Vec<Value> = verdicts.collect::<Result<_, _>>().ok()?;
             // What has not come yet is no difference.
             assert!(verdicts.iter().all(|one| one["differing"] == 0), "they differ: {verdicts:?}");
             let equal = verdicts.iter().filter(|one| one["is_equal"] == true).count();
-            (verified.status.success() && equal + 1 == self.len()).then_some(())
+            (verified.status.success() && equal + 1 == members).then_some(())
         });
         println!("all are the same after {:?}", clock.elapsed());
     }
 
-    /// Asks each location until it says what is wanted.
-    fn each_says(&self, command: &str, is_wanted: impl Fn(&Output) -> Option<()>) {
+    /// Asks each location that is up until it says what is wanted.
+    fn each_says(
+        &self,
+        command: &str,
+        patience: Duration,
+        is_wanted: impl Fn(&Output) -> Option<()>,
+    ) {
         for (number, location) in self.locations.iter().enumerate() {
+            if !location.is_up() {
+                continue;
+            }
             let mut said = None;
-            let wanted = wait::until(PATIENCE, || {
+            let wanted = wait::until(patience, || {
                 let output = location.ask(command);
                 let is_wanted = is_wanted(&output);
                 said = Some(output);
                 is_wanted
             });
-            assert!(wanted.is_some(), "location {number} after {PATIENCE:?}: {command}: {said:?}");
+            assert!(wanted.is_some(), "location {number} after {patience:?}: {command}: {said:?}");
         }
     }
 }

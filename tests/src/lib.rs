@@ -15,6 +15,7 @@
 //! Nothing here is for use outside tests: what goes wrong panics, with the server's log.
 
 pub mod clients;
+pub mod clock;
 pub mod cluster;
 pub mod envoy;
 pub mod http;

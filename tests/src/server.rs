@@ -1,6 +1,7 @@
 //! The server under test.
 
 use std::{
+    ffi::OsString,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -40,6 +41,7 @@ impl fmt::Display for Address {
 pub struct Home {
     directory: TempDir,
     binary: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Home {
@@ -53,7 +55,19 @@ impl Home {
         Home {
             directory: TempDir::with_prefix("waypost-test-").expect("a temporary directory"),
             binary: other.unwrap_or_else(|| binary.to_owned()),
+            environment: Vec::new(),
         }
+    }
+
+    /// The directory that its data, its socket and its log are in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sets variables for all programs that it runs from now on.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, OsString)>) {
+        self.environment = environment;
     }
 
     /// The data directory of its servers.
@@ -97,6 +111,7 @@ impl Home {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -127,7 +142,19 @@ impl Starting {
     /// # Panics
     /// If it ends instead, or takes too long.
     #[must_use]
-    pub fn ready(mut self) -> Server {
+    pub fn ready(self) -> Server {
+        let server = self.listening();
+        let is_ready = wait::until(PATIENCE, || server.is_ready().then_some(()));
+        assert!(is_ready.is_some(), "the server is not ready after {PATIENCE:?}");
+        server
+    }
+
+    /// Waits until it listens, whether it is ready for requests or not.
+    ///
+    /// # Panics
+    /// If it ends instead, or takes too long.
+    #[must_use]
+    pub fn listening(mut self) -> Server {
         let address = wait::until(PATIENCE, || {
             if let Some(status) = self.process.ended() {
                 panic!("the server ended at its start ({status})");
@@ -135,10 +162,7 @@ impl Starting {
             listens_on(&self.process.log())
         });
         let address = address.expect("the server says where it listens");
-        let server = Server { process: self.process, address };
-        let is_ready = wait::until(PATIENCE, || server.is_ready().then_some(()));
-        assert!(is_ready.is_some(), "the server is not ready after {PATIENCE:?}");
-        server
+        Server { process: self.process, address }
     }
 
     /// Kills it, however far it is.
