@@ -62,6 +62,24 @@ fn shared(key: &str) -> String {
     format!("{NAMESPACE}/{key}")
 }
 
+/// Starts a location that is down, and asserts that it gets ready.
+fn assert_starts(cluster: &mut Cluster, number: usize, fault: &str) {
+    if let Err(why) = cluster.try_restart(number, PATIENCE) {
+        panic!("after {fault}, location {number} does not start: {why}");
+    }
+}
+
+/// Lets a location join, and asserts that it can.
+fn assert_joins(cluster: &mut Cluster, number: usize, fault: &str) {
+    if let Err(why) = cluster.try_join(number, PATIENCE) {
+        let statuses: Vec<String> = (cluster.locations().iter())
+            .filter(|location| location.is_up())
+            .map(|location| location.status().shown)
+            .collect();
+        panic!("after {fault}, location {number} can't join: {why}\n{}", statuses.join("\n"));
+    }
+}
+
 /// Asserts what must be true after every fault is over: no acknowledged entry is lost, all locations hold the same, none has
 /// an alarm, and a write at each reaches all others at once.
 fn assert_all_is_well(cluster: &Cluster, entries: &mut Entries, fault: &str) {

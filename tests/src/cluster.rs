@@ -4,7 +4,10 @@ use std::{
     net::{SocketAddr, UdpSocket},
     path::Path,
     process::Output,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -63,11 +66,24 @@ impl Addresses {
     }
 }
 
+/// A UDP port that stays this location's while its process is down. It lies below the ports that systems give to
+/// sockets that ask for any, such as the proxies' own.
+fn unused_port() -> SocketAddr {
+    const FIRST: u32 = 21_000;
+    const PORTS: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other test processes of this machine start elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    let mut tries = (0..PORTS).map(|_| {
+        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST;
+        SocketAddr::from(([127, 0, 0, 1], u16::try_from(number).expect("a port is a u16")))
+    });
+    tries.find(|address| UdpSocket::bind(address).is_ok()).expect("a port is free")
+}
+
 impl Location {
     fn new(binary: &Path, conditions: Conditions, seed: u64) -> Location {
-        // Bound, asked for and given back: free a moment ago.
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-        let listen = socket.local_addr().expect("it has an address");
+        let listen = unused_port();
         let proxy = Proxy::start(listen, conditions, seed).expect("the proxy starts");
         let home = Home::new(binary);
         Location { home, listen, proxy, clock: None, server: None, is_member: false }
@@ -187,18 +203,37 @@ impl Cluster {
     /// # Panics
     /// If that does not work.
     pub fn join(&mut self, number: usize) {
+        self.try_join(number, PATIENCE).unwrap_or_else(|why| panic!("location {number}: {why}"));
+    }
+
+    /// Lets a location join that is not a member yet. Returns an error with the reason if it is not ready within `limit`;
+    /// then it is down.
+    ///
+    /// # Errors
+    /// If it ends, or takes too long.
+    ///
+    /// # Panics
+    /// If the invitation fails.
+    pub fn try_join(&mut self, number: usize, limit: Duration) -> Result<(), String> {
         let name = format!("location-{number}");
         let token = self.locations[0].cluster(&["invite", "--name", &name], &[]);
         let mut flags = self.locations[number].at();
         flags.extend(["--join".to_owned(), token]);
-        self.run(number, &flags);
+        self.try_run(number, &flags, limit)?;
         self.locations[number].is_member = true;
+        Ok(())
     }
 
     fn run(&mut self, number: usize, flags: &[String]) {
+        self.try_run(number, flags, PATIENCE)
+            .unwrap_or_else(|why| panic!("location {number}: {why}"));
+    }
+
+    fn try_run(&mut self, number: usize, flags: &[String], limit: Duration) -> Result<(), String> {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let starting = self.locations[number].home.start("127.0.0.1:0", &flags);
-        self.started(number, starting.ready());
+        self.started(number, starting.ready_within(limit)?);
+        Ok(())
     }
 
     fn started(&mut self, number: usize, server: Server) {

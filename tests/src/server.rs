@@ -143,10 +143,17 @@ impl Starting {
     /// If it ends instead, or takes too long.
     #[must_use]
     pub fn ready(self) -> Server {
-        let server = self.listening();
-        let is_ready = wait::until(PATIENCE, || server.is_ready().then_some(()));
-        assert!(is_ready.is_some(), "the server is not ready after {PATIENCE:?}");
-        server
+        self.ready_within(PATIENCE).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// [`Starting::ready`], with the reason as an error if it is not ready within `limit`. Then it is killed.
+    ///
+    /// # Errors
+    /// If it ends instead, or takes too long.
+    pub fn ready_within(self, limit: Duration) -> Result<Server, String> {
+        let server = self.listens()?;
+        let is_ready = wait::until(limit, || server.is_ready().then_some(()));
+        is_ready.map(|()| server).ok_or_else(|| format!("the server is not ready after {limit:?}"))
     }
 
     /// Waits until it listens, whether it is ready for requests or not.
@@ -154,15 +161,21 @@ impl Starting {
     /// # Panics
     /// If it ends instead, or takes too long.
     #[must_use]
-    pub fn listening(mut self) -> Server {
+    pub fn listening(self) -> Server {
+        self.listens().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn listens(mut self) -> Result<Server, String> {
         let address = wait::until(PATIENCE, || {
             if let Some(status) = self.process.ended() {
-                panic!("the server ended at its start ({status})");
+                let log = self.process.log();
+                let last = log.lines().last().unwrap_or_default();
+                return Some(Err(format!("the server ended at its start ({status}): {last}")));
             }
-            listens_on(&self.process.log())
+            listens_on(&self.process.log()).map(Ok)
         });
-        let address = address.expect("the server says where it listens");
-        Server { process: self.process, address }
+        let address = address.expect("the server says where it listens")?;
+        Ok(Server { process: self.process, address })
     }
 
     /// Kills it, however far it is.

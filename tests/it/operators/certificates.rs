@@ -15,9 +15,11 @@ use waypost_tests::{
     wait::{self, unix_seconds},
 };
 
-use super::{Entries, PATIENCE, assert_all_is_well, messages, server, start};
+use super::{Entries, PATIENCE, assert_all_is_well, assert_starts, messages, server, start};
 
 const DAY: u64 = 24 * 60 * 60;
+
+const FAULT: &str = "a certificate expired";
 
 /// A time of certificates, counted from now.
 #[derive(Clone, Copy)]
@@ -86,10 +88,9 @@ fn a_location_with_an_expired_certificate_serves_and_renews_it_when_it_reaches_t
     give_certificate(&cluster, 1, End::DaysAgo(3));
     // The location with the CA's key is away.
     cluster.stop(0);
-    cluster.restart(1);
-    let fault = "a certificate expired";
+    assert_starts(&mut cluster, 1, FAULT);
     let wrong = entries.wrong_at(server(&cluster, 1));
-    assert!(wrong.is_empty(), "after {fault}, its location does not serve reads: {wrong:?}");
+    assert!(wrong.is_empty(), "after {FAULT}, its location does not serve reads: {wrong:?}");
     entries.put_many(server(&cluster, 1), "while-expired", 3);
     let reports = cluster.locations()[1].status_becomes(PATIENCE, |status| {
         !status.is_success && status.has_alarm(&messages::CERTIFICATE_EXPIRED)
@@ -97,11 +98,11 @@ fn a_location_with_an_expired_certificate_serves_and_renews_it_when_it_reaches_t
     assert!(reports.is_ok(), "no alarm reports the expired certificate: {reports:?}");
     // It is as expired after another restart.
     cluster.kill(1);
-    cluster.restart(1);
+    assert_starts(&mut cluster, 1, FAULT);
 
-    cluster.restart(0);
+    assert_starts(&mut cluster, 0, FAULT);
     assert_renews(&cluster, 1);
-    assert_all_is_well(&cluster, &mut entries, fault);
+    assert_all_is_well(&cluster, &mut entries, FAULT);
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn a_location_whose_certificate_expired_long_ago_renews_it_at_its_start() {
     let (mut cluster, mut entries) = start_and_stop(2);
     give_certificate(&cluster, 2, End::DaysAgo(400));
     entries.put_many(server(&cluster, 0), "missed", 3);
-    cluster.restart(2);
+    assert_starts(&mut cluster, 2, FAULT);
     assert_renews(&cluster, 2);
     assert_all_is_well(&cluster, &mut entries, "a certificate expired long ago");
 }
@@ -118,7 +119,7 @@ fn a_location_whose_certificate_expired_long_ago_renews_it_at_its_start() {
 fn the_location_with_the_ca_key_renews_its_own_expired_certificate() {
     let (mut cluster, mut entries) = start_and_stop(0);
     give_certificate(&cluster, 0, End::DaysAgo(3));
-    cluster.restart(0);
+    assert_starts(&mut cluster, 0, FAULT);
     assert_renews(&cluster, 0);
     assert_all_is_well(&cluster, &mut entries, "the certificate of the CA holder expired");
 }
@@ -130,10 +131,10 @@ fn all_certificates_expire_and_all_locations_renew_them() {
     cluster.stop(2);
     (0..3).for_each(|number| give_certificate(&cluster, number, End::DaysAgo(1)));
     for number in [2, 1] {
-        cluster.restart(number);
+        assert_starts(&mut cluster, number, FAULT);
         entries.put_many(server(&cluster, number), &format!("expired-{number}"), 3);
     }
-    cluster.restart(0);
+    assert_starts(&mut cluster, 0, FAULT);
     (0..3).for_each(|number| assert_renews(&cluster, number));
     assert_all_is_well(&cluster, &mut entries, "all certificates expired");
 }
@@ -143,7 +144,7 @@ fn a_location_renews_its_certificate_over_its_links_long_before_the_end() {
     let (mut cluster, mut entries) = start_and_stop(1);
     // Two thirds of its life are over, and a day.
     give_certificate(&cluster, 1, End::DaysAhead(LIFE / DAY / 3 - 1));
-    cluster.restart(1);
+    assert_starts(&mut cluster, 1, FAULT);
     assert_renews(&cluster, 1);
     let info = cluster.locations()[1].status().info;
     let shown = info["certificate_not_after"].as_u64();

@@ -13,8 +13,8 @@ use waypost_tests::{
 };
 
 use super::{
-    Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_writes_replicate, messages, prepare,
-    server,
+    Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_starts,
+    assert_writes_replicate, messages, prepare, server,
 };
 
 const MINUTE: i64 = 60;
@@ -182,8 +182,8 @@ fn a_location_that_joins_from_one_whose_clock_was_a_day_ahead_gets_all_live_entr
     cluster.set_clock(0, DAY);
     thread::sleep(WRONG);
     cluster.set_clock(0, 0);
-    cluster.join(1);
     let fault = "a location joined from one whose clock was a day ahead";
+    assert_joins(&mut cluster, 1, fault);
     assert_all_live(&cluster, &mut entries, put, fault);
     assert_all_is_well(&cluster, &mut entries, fault);
 }
@@ -230,7 +230,7 @@ fn assert_a_clock_ahead_harms_one_key(number: usize, ahead: i64, fault: &str) {
     entries.assert_everywhere(&cluster, "a start");
     put_while_ahead(&cluster, number, ahead, &mut entries);
     assert_only_one_key_is_ahead(&mut cluster, number, &mut entries, fault);
-    cluster.join(3);
+    assert_joins(&mut cluster, 3, fault);
     assert_all_is_well(&cluster, &mut entries, fault);
 }
 
@@ -255,8 +255,8 @@ fn assert_a_founder_ahead_can_be_joined(ahead: i64, fault: &str) {
     cluster.found(NAMESPACE);
     let mut entries = Entries::default();
     put_while_ahead(&cluster, 0, ahead, &mut entries);
-    cluster.join(1);
-    cluster.join(2);
+    assert_joins(&mut cluster, 1, fault);
+    assert_joins(&mut cluster, 2, fault);
     assert_only_one_key_is_ahead(&mut cluster, 0, &mut entries, fault);
     assert_all_is_well(&cluster, &mut entries, fault);
 }
@@ -279,9 +279,9 @@ fn assert_a_store_ahead_can_found_a_cluster(ahead: i64, fault: &str) {
     put_while_ahead(&cluster, 0, ahead, &mut entries);
     cluster.stop(0);
     cluster.init();
-    cluster.restart(0);
-    cluster.join(1);
-    cluster.join(2);
+    assert_starts(&mut cluster, 0, fault);
+    assert_joins(&mut cluster, 1, fault);
+    assert_joins(&mut cluster, 2, fault);
     assert_only_one_key_is_ahead(&mut cluster, 0, &mut entries, fault);
     assert_all_is_well(&cluster, &mut entries, fault);
 }

@@ -33,7 +33,7 @@ fn with_a_copy() -> (Cluster, Entries) {
     let copy = &cluster.locations()[COPY];
     copy.restore(&image);
     copy.move_in(&cluster.locations()[ORIGINAL]);
-    cluster.restart(COPY);
+    super::assert_starts(&mut cluster, COPY, "a copy was made of a location's directory");
     (cluster, entries)
 }
 
@@ -43,7 +43,8 @@ fn write_at_both(cluster: &Cluster, entries: &mut Entries) {
     let refusal = wait::until(PATIENCE, || {
         index += 1;
         let (key, value) = (format!("copy-{index}"), format!("written at the copy: {index}"));
-        entries.put(server(cluster, COPY), &key, &value);
+        let answer = entries.try_put(server(cluster, COPY), &key, &value, "");
+        assert_eq!(answer.status, 200, "the process that started later refuses: {}", answer.text());
         let (key, value) = (format!("both-{index}"), format!("written at the original: {index}"));
         let answer = entries.try_put(server(cluster, ORIGINAL), &key, &value, "");
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -11,19 +11,21 @@ use waypost_tests::{
 };
 
 use super::{
-    AT_ONCE, Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_writes_replicate, call,
-    messages, prepare, server, shared, start,
+    AT_ONCE, Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_starts,
+    assert_writes_replicate, call, messages, prepare, server, shared, start,
 };
 
 /// The name of the damaged key.
 const KEY: &str = "damaged-key";
 
-/// Where the value of the damaged key is.
+/// What is damaged of the entry.
 #[derive(Clone, Copy)]
 enum Place {
-    /// In the entry's row.
+    /// The row of a small value, which has the value in it.
     Row,
-    /// In chunks beside the row.
+    /// The row of a large value, which has the metadata in it.
+    Head,
+    /// A chunk of a large value.
     Chunk,
 }
 
@@ -32,23 +34,34 @@ impl Place {
     fn value(self) -> String {
         let length = match self {
             Place::Row => 400,
-            Place::Chunk => 150_000,
+            Place::Head | Place::Chunk => 150_000,
         };
         noise(7, length).iter().map(|byte| char::from(b'a' + byte % 26)).collect()
     }
 
-    /// Damages the value at a location that is down.
+    /// Damages the entry at a location that is down.
     fn damage(self, cluster: &Cluster, number: usize) {
         let value = self.value();
-        let places = cluster.locations()[number].damage(&value.as_bytes()[100..164]);
-        assert!(places > 0, "the value is not in the store's file as it is");
+        let bytes = match self {
+            Place::Row | Place::Chunk => &value[100..164],
+            Place::Head => METADATA,
+        };
+        let places = cluster.locations()[number].damage(bytes.as_bytes());
+        assert!(places > 0, "the bytes are not in the store's file as they are");
     }
 }
+
+/// The metadata of the entry.
+const METADATA: &str = r#""metadata of the key that gets damaged""#;
 
 /// Puts the entry that gets damaged, among others before and after it.
 fn put_all(cluster: &Cluster, at: usize, place: Place, entries: &mut Entries) {
     entries.put_many(server(cluster, at), "a", 5);
-    entries.put(server(cluster, at), KEY, &place.value());
+    let (value, path) = (place.value(), format!("/binding/{}?urlencoded=true", shared(KEY)));
+    let headers = [("CF-KV-Metadata", METADATA)];
+    let answer = server(cluster, at).connect().request("PUT", &path, &headers, value.as_bytes());
+    assert_eq!(answer.expect("the server answers").status, 200, "the entry is put");
+    entries.expect(KEY, &value);
     entries.put_many(server(cluster, at), "z", 5);
     entries.assert_everywhere(cluster, "a start");
 }
@@ -98,7 +111,7 @@ fn assert_peers_repair(place: Place) {
     cluster.stop(1);
     place.damage(&cluster, 1);
     cluster.isolate(1, Cut::Network);
-    cluster.restart(1);
+    assert_starts(&mut cluster, 1, "a bit flipped at a location");
     assert_lists(&cluster, 1);
     assert_read_is_an_error(&cluster, 1);
     assert_lists(&cluster, 1);
@@ -120,19 +133,35 @@ fn a_damaged_chunk_comes_back_from_peers_and_is_reported_until_then() {
     assert_peers_repair(Place::Chunk);
 }
 
-/// Damages the key at a member that has missed a write of it, or of others of the same origin.
-fn assert_a_receiver_continues(place: Place, is_overwritten: bool) {
+/// What another location writes to the damaged key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Write {
+    Nothing,
+    /// While the location with the damaged row is down: it comes in a session.
+    PutMeanwhile,
+    /// When it is up again: it comes live.
+    Put,
+    Delete,
+}
+
+/// Damages the key at a member, to which another one then replicates writes.
+fn assert_a_receiver_continues(place: Place, write: Write) {
     let mut cluster = start(2);
     let mut entries = Entries::default();
     put_all(&cluster, 0, place, &mut entries);
     cluster.stop(1);
     place.damage(&cluster, 1);
-    if is_overwritten {
+    if write == Write::PutMeanwhile {
         entries.put(server(&cluster, 0), KEY, "overwritten while the other was down");
     }
     entries.put(server(&cluster, 0), "missed", "written while the other was down");
-    cluster.restart(1);
     let fault = "a bit flipped at a receiver";
+    assert_starts(&mut cluster, 1, fault);
+    match write {
+        Write::Nothing | Write::PutMeanwhile => {}
+        Write::Put => drop(entries.put(server(&cluster, 0), KEY, "overwritten by the other")),
+        Write::Delete => entries.delete(server(&cluster, 0), KEY),
+    }
     // Each write of the origin that wrote the damaged row arrives at once.
     for index in 0..5 {
         let key = format!("later-{index}");
@@ -149,17 +178,32 @@ fn assert_a_receiver_continues(place: Place, is_overwritten: bool) {
 
 #[test]
 fn a_damaged_row_at_a_receiver_delays_no_write() {
-    assert_a_receiver_continues(Place::Row, false);
+    assert_a_receiver_continues(Place::Row, Write::Nothing);
 }
 
 #[test]
 fn a_damaged_row_at_a_receiver_is_replaced_by_a_write_that_it_missed() {
-    assert_a_receiver_continues(Place::Row, true);
+    assert_a_receiver_continues(Place::Row, Write::PutMeanwhile);
+}
+
+#[test]
+fn a_damaged_row_at_a_receiver_is_replaced_by_a_live_put() {
+    assert_a_receiver_continues(Place::Row, Write::Put);
+}
+
+#[test]
+fn a_damaged_row_of_a_large_value_at_a_receiver_is_replaced_by_a_live_put() {
+    assert_a_receiver_continues(Place::Head, Write::Put);
+}
+
+#[test]
+fn a_damaged_row_of_a_large_value_at_a_receiver_is_replaced_by_a_live_delete() {
+    assert_a_receiver_continues(Place::Head, Write::Delete);
 }
 
 #[test]
 fn a_damaged_chunk_at_a_receiver_is_replaced_by_a_write_that_it_missed() {
-    assert_a_receiver_continues(Place::Chunk, true);
+    assert_a_receiver_continues(Place::Chunk, Write::PutMeanwhile);
 }
 
 /// Damages the key at the only location, from which another one joins.
@@ -170,11 +214,11 @@ fn assert_a_source_serves_the_rest(place: Place) {
     put_all(&cluster, 0, place, &mut entries);
     cluster.stop(0);
     place.damage(&cluster, 0);
-    cluster.restart(0);
-    // Waits until the new location is ready, which it is once it has everything that the source can read.
-    cluster.join(1);
+    let fault = "a bit flipped at a source";
+    assert_starts(&mut cluster, 0, fault);
+    // The new location is ready once it has everything that the source can read.
+    assert_joins(&mut cluster, 1, fault);
     entries.forget(KEY);
-    let fault = "a location joined from a source with a damaged row";
     entries.assert_everywhere(&cluster, fault);
     assert_writes_replicate(&cluster, &mut entries, fault);
     assert_lists(&cluster, 0);
@@ -192,6 +236,11 @@ fn a_location_joins_from_a_source_with_a_damaged_row() {
 }
 
 #[test]
+fn a_location_joins_from_a_source_with_a_damaged_row_of_a_large_value() {
+    assert_a_source_serves_the_rest(Place::Head);
+}
+
+#[test]
 fn a_location_joins_from_a_source_with_a_damaged_chunk() {
     assert_a_source_serves_the_rest(Place::Chunk);
 }
@@ -205,9 +254,12 @@ fn a_location_that_joins_beside_a_damaged_source_gets_the_entry_from_another() {
     put_all(&cluster, 0, Place::Row, &mut entries);
     cluster.stop(0);
     Place::Row.damage(&cluster, 0);
-    cluster.restart(0);
-    cluster.join(2);
-    assert_all_is_well(&cluster, &mut entries, "a location joined beside a damaged source");
+    let fault = "a bit flipped at one of two sources";
+    assert_starts(&mut cluster, 0, fault);
+    assert_joins(&mut cluster, 2, fault);
+    // A read finds the damage, if nothing has yet.
+    let _repaired_or_not = read_damaged(&cluster, 0);
+    assert_all_is_well(&cluster, &mut entries, fault);
 }
 
 /// Damages the key of a store that has no peers.
@@ -230,6 +282,11 @@ fn assert_a_single_store_continues(place: Place) {
 #[test]
 fn a_single_store_with_a_damaged_row_lists_the_rest_and_a_put_repairs_it() {
     assert_a_single_store_continues(Place::Row);
+}
+
+#[test]
+fn a_single_store_with_a_damaged_row_of_a_large_value_lists_the_rest_and_a_put_repairs_it() {
+    assert_a_single_store_continues(Place::Head);
 }
 
 #[test]

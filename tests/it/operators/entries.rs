@@ -54,6 +54,11 @@ impl Entries {
         self.0.insert(key.into(), None);
     }
 
+    /// Expects a value that was put in another way, and acknowledged.
+    pub(super) fn expect(&mut self, key: &str, value: &str) {
+        self.0.insert(key.into(), Some(value.into()));
+    }
+
     /// No longer expects anything of a key: its time may be over.
     pub(super) fn forget(&mut self, key: &str) {
         self.0.remove(key);

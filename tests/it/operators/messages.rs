@@ -47,7 +47,7 @@ pub(super) const DAMAGED: [&str; 1] = ["damaged"];
 /// The server takes no writes now: this location (location-2) was removed from the cluster: to join again, start
 /// it in an empty data directory with `waypost serve --join TOKEN`. Nothing was written.
 /// ```
-pub(super) const REMOVED: [&str; 2] = ["removed", "--join"];
+pub(super) const REMOVED: [&str; 2] = ["removed", "join"];
 
 /// `waypost cluster status`, at a location whose certificate has expired, until it has a new one; exit code 1:
 ///

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, thread};
 
+use kv_core::{Mode, Store};
+use tempfile::TempDir;
 use waypost_tests::Server;
 
 use super::{prepare, server, start};
@@ -46,4 +48,21 @@ fn a_healthy_member_is_ready_for_each_of_many_callers() {
     let cluster = start(2);
     let refused = hammer(server(&cluster, 1));
     assert!(refused.is_empty(), "a healthy member told callers that it is not ready: {refused:?}");
+}
+
+/// The race is narrower in the server, where each caller does other work in between.
+#[test]
+fn an_open_store_is_a_writer_for_each_of_many_callers() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = Store::open(directory.path()).expect("a store");
+    let caller = || (0..100_000).filter(|_| store.status().mode != Mode::Writer).count();
+    let wrong: usize = thread::scope(|scope| {
+        let running: Vec<_> = (0..4).map(|_| scope.spawn(caller)).collect();
+        running.into_iter().map(|one| one.join().expect("a caller ends")).sum()
+    });
+    assert_eq!(
+        wrong, 0,
+        "so often was an open store reported as closed, to callers at the same time"
+    );
+    store.close().expect("the store closes");
 }

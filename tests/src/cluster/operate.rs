@@ -245,6 +245,19 @@ impl Cluster {
         assert!(status.success(), "location {number} stopped with {status}");
     }
 
+    /// Starts a location that is down. Returns an error with the reason if it is not ready within `limit`; then it is
+    /// down.
+    ///
+    /// # Errors
+    /// If it ends, or takes too long.
+    ///
+    /// # Panics
+    /// If it is not down.
+    pub fn try_restart(&mut self, number: usize, limit: Duration) -> Result<(), String> {
+        assert!(!self.locations[number].is_up(), "location {number} is up");
+        self.try_run(number, &[], limit)
+    }
+
     /// Starts a location that is down, and waits until it listens, whether it is ready or not.
     ///
     /// # Panics
