@@ -153,7 +153,11 @@ impl Starting {
     pub fn ready_within(self, limit: Duration) -> Result<Server, String> {
         let server = self.listens()?;
         let is_ready = wait::until(limit, || server.is_ready().then_some(()));
-        is_ready.map(|()| server).ok_or_else(|| format!("the server is not ready after {limit:?}"))
+        is_ready.ok_or_else(|| {
+            let answer = server.connect().get("/readyz").map(|answer| answer.text());
+            format!("the server is not ready after {limit:?}: {answer:?}")
+        })?;
+        Ok(server)
     }
 
     /// Waits until it listens, whether it is ready for requests or not.

@@ -4,6 +4,8 @@
 //! Entries live until they expire by true time. After the clock is right, nothing of its error is left but the versions of
 //! the keys that were written meanwhile.
 
+mod ahead;
+
 use std::{thread, time::Duration};
 
 use waypost_tests::{
@@ -13,8 +15,8 @@ use waypost_tests::{
 };
 
 use super::{
-    Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_starts,
-    assert_writes_replicate, messages, prepare, server,
+    Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_writes_replicate,
+    messages, prepare, server,
 };
 
 const MINUTE: i64 = 60;
@@ -24,8 +26,11 @@ const DAY: i64 = 24 * HOUR;
 /// 2036-01-01, in Unix seconds: the certificates of the CA still hold then, those of the locations do not.
 const YEAR_2036: i64 = 2_082_758_400;
 
+/// 2250-01-01: no entry may have a time from the year 2200 on.
+const YEAR_2250: i64 = 8_835_955_200;
+
 /// How long a clock is wrong: long enough that GC runs many times.
-const WRONG: Duration = Duration::from_secs(5);
+const WRONG: Duration = Duration::from_secs(4);
 
 /// Two versions that lie no further apart are of the same time, on a slow machine too.
 const SAME_TIME_MS: u64 = 60_000;
@@ -188,130 +193,6 @@ fn a_location_that_joins_from_one_whose_clock_was_a_day_ahead_gets_all_live_entr
     assert_all_is_well(&cluster, &mut entries, fault);
 }
 
-// ---- Ahead for one put ----
-
-/// Sets a clock ahead for one put. While it is wrong, the location must name itself if it has peers.
-fn put_while_ahead(cluster: &Cluster, number: usize, ahead: i64, entries: &mut Entries) {
-    cluster.set_clock(number, ahead);
-    entries.put(server(cluster, number), "ahead", "put while the clock was ahead");
-    cluster.set_clock(number, 0);
-}
-
-/// Asserts that only the key that was written while the clock was ahead is dated ahead, and that later writes of that
-/// location, and writes of the others, replicate at once.
-fn assert_only_one_key_is_ahead(
-    cluster: &mut Cluster,
-    number: usize,
-    entries: &mut Entries,
-    fault: &str,
-) {
-    let later = entries.put(server(cluster, number), "later", "put when the clock was right again");
-    assert_writes_replicate(cluster, entries, fault);
-    assert!(
-        off_by(later) < SAME_TIME_MS,
-        "after {fault}, a later put of another key is dated {} s off",
-        off_by(later) / 1_000
-    );
-    // An overwrite of the key that is dated ahead wins, whoever writes it.
-    for at in (0..cluster.len()).filter(|at| cluster.locations()[*at].is_up()) {
-        entries.put(server(cluster, at), "ahead", &format!("overwritten at location {at}"));
-        entries.assert_everywhere(cluster, fault);
-    }
-}
-
-/// A member of three is ahead for one put; a fourth location joins afterwards.
-fn assert_a_clock_ahead_harms_one_key(number: usize, ahead: i64, fault: &str) {
-    let Some(mut cluster) = prepare_with_clocks(4) else { return };
-    cluster.found(NAMESPACE);
-    cluster.join(1);
-    cluster.join(2);
-    let mut entries = Entries::default();
-    entries.put_many(server(&cluster, number), "base", 3);
-    entries.assert_everywhere(&cluster, "a start");
-    put_while_ahead(&cluster, number, ahead, &mut entries);
-    assert_only_one_key_is_ahead(&mut cluster, number, &mut entries, fault);
-    assert_joins(&mut cluster, 3, fault);
-    assert_all_is_well(&cluster, &mut entries, fault);
-}
-
-#[test]
-fn a_member_that_puts_once_with_its_clock_8_hours_ahead_harms_that_key_alone() {
-    assert_a_clock_ahead_harms_one_key(1, 8 * HOUR, "a put with a clock 8 hours ahead");
-}
-
-#[test]
-fn the_first_location_that_puts_once_with_its_clock_8_hours_ahead_harms_that_key_alone() {
-    assert_a_clock_ahead_harms_one_key(0, 8 * HOUR, "a put with a clock 8 hours ahead");
-}
-
-#[test]
-fn a_member_that_puts_once_in_2036_harms_that_key_alone() {
-    assert_a_clock_ahead_harms_one_key(2, to_2036(), "a put with a clock in 2036");
-}
-
-/// A first location that nobody has joined is ahead for one put; two locations join afterwards.
-fn assert_a_founder_ahead_can_be_joined(ahead: i64, fault: &str) {
-    let Some(mut cluster) = prepare_with_clocks(3) else { return };
-    cluster.found(NAMESPACE);
-    let mut entries = Entries::default();
-    put_while_ahead(&cluster, 0, ahead, &mut entries);
-    assert_joins(&mut cluster, 1, fault);
-    assert_joins(&mut cluster, 2, fault);
-    assert_only_one_key_is_ahead(&mut cluster, 0, &mut entries, fault);
-    assert_all_is_well(&cluster, &mut entries, fault);
-}
-
-#[test]
-fn a_first_location_that_was_alone_and_8_hours_ahead_for_one_put_can_be_joined() {
-    assert_a_founder_ahead_can_be_joined(8 * HOUR, "a put with a clock 8 hours ahead");
-}
-
-#[test]
-fn a_first_location_that_was_alone_and_in_2036_for_one_put_can_be_joined() {
-    assert_a_founder_ahead_can_be_joined(to_2036(), "a put with a clock in 2036");
-}
-
-/// A store in no cluster is ahead for one put, and founds a cluster afterwards.
-fn assert_a_store_ahead_can_found_a_cluster(ahead: i64, fault: &str) {
-    let Some(mut cluster) = prepare_with_clocks(3) else { return };
-    cluster.serve(0, &["--namespaces", NAMESPACE]);
-    let mut entries = Entries::default();
-    put_while_ahead(&cluster, 0, ahead, &mut entries);
-    cluster.stop(0);
-    cluster.init();
-    assert_starts(&mut cluster, 0, fault);
-    assert_joins(&mut cluster, 1, fault);
-    assert_joins(&mut cluster, 2, fault);
-    assert_only_one_key_is_ahead(&mut cluster, 0, &mut entries, fault);
-    assert_all_is_well(&cluster, &mut entries, fault);
-}
-
-#[test]
-fn a_single_store_that_was_8_hours_ahead_for_one_put_can_found_a_cluster() {
-    assert_a_store_ahead_can_found_a_cluster(8 * HOUR, "a put with a clock 8 hours ahead");
-}
-
-#[test]
-fn a_single_store_that_was_in_2036_for_one_put_can_found_a_cluster() {
-    assert_a_store_ahead_can_found_a_cluster(to_2036(), "a put with a clock in 2036");
-}
-
-#[test]
-fn a_location_whose_clock_is_8_hours_ahead_names_itself_and_the_offset_until_it_is_right() {
-    let Some(cluster) = start_with_clocks(3) else { return };
-    let mut entries = Entries::default();
-    let fault = "a clock was 8 hours ahead";
-    for number in [1, 0] {
-        cluster.set_clock(number, 8 * HOUR);
-        entries.put(server(&cluster, number), "ahead", &format!("put at location {number}"));
-        assert_writes_replicate(&cluster, &mut entries, fault);
-        let way = &messages::CLOCK_AHEAD;
-        assert_names_itself(&cluster, number, way, &messages::EIGHT_HOURS);
-        cluster.set_clock(number, 0);
-        assert_all_is_well(&cluster, &mut entries, fault);
-    }
-}
-
 // ---- Behind ----
 
 #[test]
@@ -361,7 +242,38 @@ fn a_location_that_starts_10_minutes_slow_beside_one_other_overwrites_what_it_ha
         }
         entries.assert_everywhere(&cluster, fault);
     }
+    // Of two that disagree nobody knows which is right, so both report it.
+    for location in cluster.locations() {
+        let reports = location
+            .status_becomes(PATIENCE, |status| !status.is_success && status.has_alarm(&["clock"]));
+        if let Err(status) = reports {
+            panic!("{fault}, and one of them reports no alarm: {}", status.shown);
+        }
+    }
     cluster.set_clock(1, 0);
+    assert_all_is_well(&cluster, &mut entries, fault);
+}
+
+// ---- Far ahead ----
+
+#[test]
+fn a_clock_beyond_the_year_2200_refuses_writes_and_leaves_nothing_when_it_is_right_again() {
+    let Some(cluster) = start_with_clocks(2) else { return };
+    let fault = "a clock was in the year 2250";
+    let mut entries = Entries::default();
+    put_with_times_to_live(&cluster, 1, &mut entries);
+    let put = Stopwatch::start();
+    entries.assert_everywhere(&cluster, "a start");
+    cluster.set_clock(1, YEAR_2250 - i64::try_from(unix_seconds()).expect("a time fits"));
+    let refused = wait::until(PATIENCE / 3, || {
+        let answer = entries.try_put(server(&cluster, 1), "in-2250", "put in 2250", "");
+        (answer.status == 503 && answer.text().contains("clock")).then_some(())
+    });
+    assert!(refused.is_some(), "a location whose clock is in the year 2250 takes writes");
+    let read = entries.wrong_at(server(&cluster, 0));
+    assert!(read.is_empty(), "{fault}: {read:?}");
+    cluster.set_clock(1, 0);
+    assert_all_live(&cluster, &mut entries, put, fault);
     assert_all_is_well(&cluster, &mut entries, fault);
 }
 

@@ -1,6 +1,6 @@
 //! Monitors that ask a healthy server at the same time. None of them is told that it is not ready.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, sync::Barrier, thread};
 
 use kv_core::{Mode, Store};
 use tempfile::TempDir;
@@ -55,7 +55,12 @@ fn a_healthy_member_is_ready_for_each_of_many_callers() {
 fn an_open_store_is_a_writer_for_each_of_many_callers() {
     let directory = TempDir::new().expect("a temporary directory");
     let store = Store::open(directory.path()).expect("a store");
-    let caller = || (0..100_000).filter(|_| store.status().mode != Mode::Writer).count();
+    // All begin at once, and some are still at it when the last begins.
+    let begin = Barrier::new(4);
+    let caller = || {
+        begin.wait();
+        (0..1_000_000).filter(|_| store.status().mode != Mode::Writer).count()
+    };
     let wrong: usize = thread::scope(|scope| {
         let running: Vec<_> = (0..4).map(|_| scope.spawn(caller)).collect();
         running.into_iter().map(|one| one.join().expect("a caller ends")).sum()
