@@ -10,7 +10,7 @@ use crate::data::Random;
 /// A number from 0 to 1, without 0.
 fn unit(random: &mut Random) -> f64 {
     // The 53 high bits are what a float holds.
-    ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    ((random.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
 /// A number of the exponential distribution with this mean: the time from one arrival of a Poisson

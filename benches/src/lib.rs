@@ -13,7 +13,6 @@ use std::{
 };
 
 pub mod accuracy;
-pub mod cluster;
 pub mod converge;
 pub mod cores;
 pub mod data;

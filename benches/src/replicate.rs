@@ -1,6 +1,7 @@
 //! What replication between real servers costs, over QUIC on loopback and over a delayed link.
 
 use std::{
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -9,9 +10,13 @@ use std::{
 };
 
 use kv_core::env::{Environment as _, SystemEnvironment};
-use waypost_tests::http::Connection;
+use waypost_link_tests::Conditions;
+use waypost_tests::{
+    cluster::{Cluster, Location, Setup},
+    http::Connection,
+};
 
-use crate::{Failure, cluster::Location, cores::Cores, data, redis};
+use crate::{Failure, cores::Cores, data, redis, server::beside_this_program};
 
 pub mod bootstrap;
 pub mod large;
@@ -21,6 +26,10 @@ pub mod sustained;
 
 /// Bytes of each value.
 pub const VALUE_BYTES: usize = 1024;
+/// The namespace of all measurements.
+pub const NAMESPACE: &str = "bench";
+/// The time that a location may take to join, with all entries of the others.
+const PATIENCE: Duration = Duration::from_secs(1800);
 /// The key that is written here and read there.
 const KEY: &str = "measured";
 
@@ -42,16 +51,56 @@ pub trait Read: Send {
     fn read(&mut self) -> Result<Vec<u8>, Failure>;
 }
 
-/// A connection to a location's binding door.
-pub struct Door(Connection);
+/// Sets up a cluster of one location, whose server does not run yet. Its locations run with `flags`,
+/// their directories are in `directory`, and they reach each other through proxies under `conditions`
+/// or, without them, directly.
+///
+/// # Errors
+/// If the program is not built.
+///
+/// # Panics
+/// If the program can't be run.
+pub fn set_up(
+    directory: &Path,
+    conditions: Option<Conditions>,
+    flags: &[&str],
+) -> Result<Cluster, Failure> {
+    let flags = flags.iter().map(|&flag| flag.into()).collect();
+    let (binary, directory) = (beside_this_program("waypost")?, Some(directory.to_owned()));
+    Ok(Cluster::init(Setup { binary, directory, conditions, seed: 1, flags, patience: PATIENCE }))
+}
 
-impl Door {
+/// Sets up a cluster as [`set_up`] does, starts it, and adds locations until there are `count`.
+///
+/// # Errors
+/// If the program is not built.
+///
+/// # Panics
+/// If a location is not ready in time.
+pub fn start(
+    directory: &Path,
+    count: usize,
+    conditions: Option<Conditions>,
+    flags: &[&str],
+) -> Result<Cluster, Failure> {
+    let mut cluster = set_up(directory, conditions, flags)?;
+    cluster.start_first(NAMESPACE);
+    for _ in 1..count {
+        cluster.join();
+    }
+    Ok(cluster)
+}
+
+/// A client of a location's binding API.
+pub struct Client(Connection);
+
+impl Client {
     /// Connects to a location.
     ///
     /// # Errors
-    /// If it does not listen.
-    pub fn to(location: &Location) -> Result<Door, Failure> {
-        Ok(Door(location.connect()?))
+    /// If it does not accept the connection.
+    pub fn to(location: &Location) -> Result<Client, Failure> {
+        Ok(Client(Connection::to(location.server().address())?))
     }
 
     /// Puts a value.
@@ -59,7 +108,7 @@ impl Door {
     /// # Errors
     /// If it is refused.
     pub fn put(&mut self, key: &str, value: &[u8]) -> Result<(), Failure> {
-        let answer = self.0.request("PUT", &format!("/binding/bench/{key}"), &[], value)?;
+        let answer = self.0.request("PUT", &format!("/binding/{NAMESPACE}/{key}"), &[], value)?;
         match answer.status {
             200 => Ok(()),
             status => Err(format!("a put is answered with {status}").into()),
@@ -71,7 +120,7 @@ impl Door {
     /// # Errors
     /// If it can't be read.
     pub fn get(&mut self, key: &str) -> Result<Vec<u8>, Failure> {
-        let answer = self.0.get(&format!("/binding/bench/{key}"))?;
+        let answer = self.0.get(&format!("/binding/{NAMESPACE}/{key}"))?;
         match answer.status {
             200 => Ok(answer.body),
             404 => Ok(Vec::new()),
@@ -80,13 +129,13 @@ impl Door {
     }
 }
 
-impl Write for Door {
+impl Write for Client {
     fn write(&mut self, value: &[u8]) -> Result<(), Failure> {
         self.put(KEY, value)
     }
 }
 
-impl Read for Door {
+impl Read for Client {
     fn read(&mut self) -> Result<Vec<u8>, Failure> {
         self.get(KEY)
     }

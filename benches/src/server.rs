@@ -105,6 +105,7 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// The path of a program that was built into the directory of this one.
 pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf, Failure> {
     let path = env::current_exe()?.with_file_name(name);
     if path.exists() {

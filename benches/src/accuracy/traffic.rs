@@ -87,7 +87,7 @@ impl Traffic {
     pub fn times(self, key: u64, span: Span) -> Vec<u64> {
         let Span { limit, period_ms: period, start_ms: start, .. } = span;
         let windows = self.windows(span);
-        let mut random = Random::new(Random::new(key).next_u64());
+        let mut random = Random::new(Random::new(key).next());
         let starts = (0..windows).map(|window| start + window * period);
         let each_third = starts.clone().skip(1).step_by(3);
         let end = start + windows * period;

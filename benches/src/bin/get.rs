@@ -129,7 +129,7 @@ fn read_at_random(
     let mut random = Random::new(seed);
     let watch = Stopwatch::own()?;
     for _ in 0..reads {
-        read(random.within(0..keys))?;
+        read(random.between(0, keys))?;
     }
     Ok(Sample { operations: reads, cpu: watch.cpu()?, wall: watch.wall() })
 }

@@ -77,7 +77,7 @@ fn main() -> Result<(), Failure> {
     let checks = arguments.checks as u64;
     let uniform = |round| {
         let mut random = Random::new(round);
-        (0..checks).map(|_| key(random.within(0..u64::from(keys)))).collect()
+        (0..checks).map(|_| key(random.between(0, u64::from(keys)))).collect()
     };
     compare(&format!("{keys} keys, uniform"), &arguments, (1, LOW, keys), uniform, 0.5)?;
     let popular = Zipf::new(keys, 0.99);

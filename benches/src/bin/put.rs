@@ -199,7 +199,7 @@ impl Sequence {
 
     fn next(&mut self) -> u64 {
         match self.keys {
-            Keys::Old(keys) => self.random.within(0..keys),
+            Keys::Old(keys) => self.random.between(0, keys),
             Keys::New => {
                 self.next += 1;
                 self.next

@@ -10,8 +10,8 @@ use kv_core::{
 };
 use kv_replicate::{Event, How, ToApply, Work, storage::Storage};
 
-use super::{VALUE_BYTES, verdict};
-use crate::{Failure, cluster::Cluster, data, fill, meter};
+use super::{NAMESPACE, VALUE_BYTES, set_up, verdict};
+use crate::{Failure, fill, meter};
 
 /// The cache of each store.
 const CACHE: (&str, usize) = ("--cache=64MiB", 64 << 20);
@@ -25,20 +25,20 @@ const SYNC: Duration = Duration::from_millis(30);
 /// # Errors
 /// If a server or a store fails.
 pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.join("c"), None, &[CACHE.0])?;
-    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(cluster.data())?;
-    let namespace = store.create_namespace("bench")?;
+    let mut cluster = set_up(directory, None, &[CACHE.0])?;
+    let data = cluster.locations()[0].data();
+    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(&data)?;
+    let namespace = store.create_namespace(NAMESPACE)?;
     fill::put_all(&store, namespace.id, entries, VALUE_BYTES)?;
     store.close()?;
     drop(store);
 
-    let on_disk = size_of(cluster.data())?;
-    let Locally { applying, reading } = apply_locally(cluster.data(), &directory.join("locally"))?;
-    cluster.start()?;
-    meter::forget_peak(cluster.locations[0].server()?.pid())?;
+    let on_disk = size_of(&data)?;
+    let Locally { applying, reading } = apply_locally(&data, &directory.join("locally"))?;
+    cluster.start_first(NAMESPACE);
+    meter::forget_peak(cluster.locations()[0].server().pid())?;
     let clock = SystemEnvironment::new();
-    cluster.begin_to_join()?;
-    cluster.wait_for_last()?;
+    cluster.join();
     let joined = clock.monotonic();
 
     let rate = |took: Duration| entries as f64 / took.as_secs_f64();
@@ -55,12 +55,12 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     println!(
         "\non the disk: {:.0} B an entry, keys of {} B",
         on_disk as f64 / entries as f64,
-        data::KEY_BYTES
+        crate::data::KEY_BYTES
     );
     let ratio = rate(joined) / rate(applying);
     println!("\njoined / applied locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
-    for (what, location) in ["source", "newcomer"].iter().zip(&cluster.locations) {
-        let memory = meter::memory(location.server()?.pid())?;
+    for (what, location) in ["source", "newcomer"].iter().zip(cluster.locations()) {
+        let memory = meter::memory(location.server().pid())?;
         let [own, peak] = [memory.anonymous, memory.peak].map(|bytes| bytes >> 20);
         println!(
             "memory of the {what}: peak {peak} MiB (own {own} MiB now): below 200 MiB {}",

@@ -9,8 +9,8 @@ use std::{
 
 use waypost_link_tests::Conditions;
 
-use super::{Door, delays, verdict};
-use crate::{Failure, cluster::Cluster, cores::Cores, data, meter};
+use super::{Client, delays, start, verdict};
+use crate::{Failure, cores::Cores, data, meter};
 
 /// The largest value there is.
 const LARGE_BYTES: usize = 25 << 20;
@@ -24,18 +24,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Result<(), Failure> {
     let bits_per_second = NonZeroU64::new(megabits * 1_000_000);
     let conditions = Conditions { bits_per_second, ..Conditions::delayed(delay) };
-    let mut cluster = Cluster::found(directory.to_owned(), Some(conditions), &[])?;
-    cluster.start()?;
-    cluster.join()?;
+    let cluster = start(directory, 2, Some(conditions), &[])?;
     let cores = Cores::shared()?;
-    let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
-    delays(&cores, Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
-    let alone = delays(&cores, Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)?;
+    let [here, there] = cluster.locations() else { return Err("two locations".into()) };
+    delays(&cores, Client::to(here)?, Client::to(there)?, 1..=20, PAUSE)?;
+    let alone = delays(&cores, Client::to(here)?, Client::to(there)?, 21..=20 + writes, PAUSE)?;
 
     let (is_over, gone_over) = (AtomicBool::new(false), AtomicU64::new(0));
     let beside = std::thread::scope(|scope| {
         let large = scope.spawn(|| -> Result<(), Failure> {
-            let (mut putting, mut getting) = (Door::to(here)?, Door::to(there)?);
+            let (mut putting, mut getting) = (Client::to(here)?, Client::to(there)?);
             for n in 0.. {
                 let value = data::value(n, LARGE_BYTES);
                 let key = format!("large-{n}");
@@ -50,7 +48,8 @@ pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Res
             }
             Ok(())
         });
-        let small = delays(&cores, Door::to(here)?, Door::to(there)?, 1001..=1000 + writes, PAUSE);
+        let small =
+            delays(&cores, Client::to(here)?, Client::to(there)?, 1001..=1000 + writes, PAUSE);
         is_over.store(true, Ordering::Relaxed);
         large.join().map_err(|_panic| "a writer panicked")??;
         small

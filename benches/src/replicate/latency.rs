@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use waypost_link_tests::Conditions;
 
-use super::{Delays, Door, Read as _, delays, verdict};
-use crate::{Failure, cluster::Cluster, cores::Cores, meter, redis::Redis};
+use super::{Client, Delays, Read as _, delays, start, verdict};
+use crate::{Failure, cores::Cores, meter, redis::Redis};
 
 /// A pause after each write: light load.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -71,13 +71,15 @@ fn between_two(
     cores: &Cores,
     writes: u64,
 ) -> Result<Delays, Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), conditions, &[])?;
-    cores.on(0, || cluster.start())?;
-    cores.on(1, || cluster.join())?;
-    let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
+    let mut cluster = cores.on(0, || start(directory, 1, conditions, &[]))?;
+    cores.on(1, || {
+        cluster.join();
+        Ok(())
+    })?;
+    let [here, there] = cluster.locations() else { return Err("two locations".into()) };
     // The first ones find cold caches.
-    delays(cores, Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
-    delays(cores, Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)
+    delays(cores, Client::to(here)?, Client::to(there)?, 1..=20, PAUSE)?;
+    delays(cores, Client::to(here)?, Client::to(there)?, 21..=20 + writes, PAUSE)
 }
 
 fn redis(directory: &Path, cores: &Cores, writes: u64) -> Result<Option<Delays>, Failure> {

@@ -3,11 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use waypost_link_tests::Conditions;
+use waypost_tests::cluster::Location;
 
-use super::{sustained, verdict};
+use super::{start, sustained, verdict};
 use crate::{
     Failure,
-    cluster::{Cluster, Location},
     meter::{self, Stopwatch},
 };
 
@@ -16,19 +16,12 @@ use crate::{
 /// # Errors
 /// If a server fails.
 pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), Some(Conditions::default()), &[])?;
-    cluster.start()?;
-    cluster.join()?;
+    let cluster = start(directory, 2, Some(Conditions::default()), &[])?;
     // What joining still says.
     std::thread::sleep(Duration::from_secs(5));
     let passed = || {
-        let all = cluster.locations.iter().map(Location::counts);
-        all.fold((0, 0), |(bytes, packets), counts| {
-            (
-                bytes + counts.to.bytes + counts.from.bytes,
-                packets + counts.to.packets + counts.from.packets,
-            )
-        })
+        let all = cluster.counts();
+        (all.to.bytes + all.from.bytes, all.to.packets + all.from.packets)
     };
     let before = passed();
     std::thread::sleep(lasting);
@@ -50,31 +43,30 @@ pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
 /// # Errors
 /// If a server fails.
 pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), Some(Conditions::default()), &[])?;
-    cluster.start()?;
+    let mut cluster = start(directory, 1, Some(Conditions::default()), &[])?;
     println!("\nidle locations, watched for {lasting:?}; load {}\n", meter::load());
     println!(
         "| locations | founder: own MiB | replication holds | B/s sent and received, a location | CPU, a location |"
     );
     println!("|---|---|---|---|---|");
     for &count in at {
-        while cluster.locations.len() < count {
-            cluster.join()?;
+        while cluster.len() < count {
+            cluster.join();
         }
         std::thread::sleep(Duration::from_secs(5));
-        let founder = &cluster.locations[0];
-        let watch = Stopwatch::of(founder.server()?.pid())?;
+        let first = cluster.locations()[0].server();
+        let watch = Stopwatch::of(first.pid())?;
         let bytes = || -> u64 {
-            let counts = cluster.locations.iter().map(Location::counts);
-            counts.map(|counts| counts.to.bytes + counts.from.bytes).sum()
+            let counts = cluster.counts();
+            counts.to.bytes + counts.from.bytes
         };
         let before = bytes();
         std::thread::sleep(lasting);
         // What passes a proxy is sent by one and received by another.
         let a_second = 2.0 * (bytes() - before) as f64 / lasting.as_secs_f64();
         let cpu = 100.0 * watch.cpu()?.as_secs_f64() / watch.wall().as_secs_f64();
-        let own = meter::memory(founder.server()?.pid())?.anonymous as f64 / 1_048_576.0;
-        let held = founder.metric("waypost_cluster_core_bytes")?;
+        let own = meter::memory(first.pid())?.anonymous as f64 / 1_048_576.0;
+        let held = first.metric("waypost_cluster_core_bytes");
         println!(
             "| {count} | {own:.1} | {held:.0} B | {:.0} | {cpu:.2} % |",
             a_second / count as f64
@@ -88,24 +80,21 @@ pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Fa
 /// # Errors
 /// If a server fails.
 pub fn dead(directory: &Path, lasting: Duration) -> Result<(), Failure> {
-    let more = ["--cache=64MiB"];
-    let mut cluster = Cluster::found(directory.to_owned(), Some(Conditions::default()), &more)?;
-    cluster.start()?;
-    cluster.join()?;
-    cluster.join()?;
-    cluster.locations[2].kill();
+    let mut cluster = start(directory, 3, Some(Conditions::default()), &["--cache=64MiB"])?;
+    cluster.kill(2);
     println!("\na peer is dead; MiB of the others; load {}\n", meter::load());
     println!("| writes | written to: own | peak | replication holds | the other: own | peak |");
     println!("|---|---|---|---|---|---|");
     let mut writes = 0;
     let mut own = Vec::new();
     for part in 0..6 {
-        let sample = sustained::put_for(&cluster.locations[0], part, lasting / 6, |_lag| {})?;
+        let sample = sustained::put_for(&cluster.locations()[0], part, lasting / 6, |_lag| {})?;
         writes += sample.operations;
-        let memories = [0, 1].map(|n| memory(&cluster.locations[n]));
+        let memories = [0, 1].map(|n| memory(&cluster.locations()[n]));
         let [here, there] = memories;
         let (here, there) = (here?, there?);
-        let core = cluster.locations[0].metric("waypost_cluster_core_bytes")? / 1_048_576.0;
+        let core =
+            cluster.locations()[0].server().metric("waypost_cluster_core_bytes") / 1_048_576.0;
         println!("| {writes} | {} | {} | {core:.1} | {} | {} |", here.0, here.1, there.0, there.1);
         own.push(here.0.max(there.0));
     }
@@ -116,6 +105,6 @@ pub fn dead(directory: &Path, lasting: Duration) -> Result<(), Failure> {
 
 /// Of a location's server, in MiB: its own, and the peak of all that was resident.
 fn memory(location: &Location) -> Result<(u64, u64), Failure> {
-    let memory = meter::memory(location.server()?.pid())?;
+    let memory = meter::memory(location.server().pid())?;
     Ok((memory.anonymous >> 20, memory.peak >> 20))
 }

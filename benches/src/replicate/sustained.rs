@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
-use kv_core::env::{Environment as _, SystemEnvironment};
+use waypost_tests::{
+    cluster::{Cluster, Location},
+    wait,
+};
 
-use super::{Door, VALUE_BYTES, verdict};
+use super::{Client, VALUE_BYTES, start, verdict};
 use crate::{
     Failure,
-    cluster::{Cluster, Location},
     cores::Cores,
     data,
     meter::Stopwatch,
@@ -35,15 +37,12 @@ pub fn run(directory: &Path, rounds: u64, lasting: Duration) -> Result<(), Failu
 }
 
 fn measure(directory: &Path, cores: &Cores, rounds: u64, lasting: Duration) -> Result<(), Failure> {
-    let mut alone = Cluster::found(directory.join("alone"), None, &[])?;
-    let mut three = Cluster::found(directory.join("three"), None, &[])?;
-    cores.on(0, || {
-        alone.start()?;
-        three.start()
-    })?;
+    let alone = cores.on(0, || start(&directory.join("alone"), 1, None, &[]))?;
+    let mut three = cores.on(0, || start(&directory.join("three"), 1, None, &[]))?;
     cores.on(1, || {
-        three.join()?;
-        three.join()
+        three.join();
+        three.join();
+        Ok(())
     })?;
     cores.on(0, || write(&alone, &three, rounds, lasting))
 }
@@ -52,11 +51,11 @@ fn write(alone: &Cluster, three: &Cluster, rounds: u64, lasting: Duration) -> Re
     let mut lags = Vec::new();
     let sides = vec![
         Side::new("one of three", |round| {
-            let sample = put_for(&three.locations[0], round, lasting, |lag| lags.push(lag))?;
-            wait_until_even(&three.locations[0])?;
+            let sample = put_for(&three.locations()[0], round, lasting, |lag| lags.push(lag))?;
+            wait_until_even(&three.locations()[0])?;
             Ok(sample)
         }),
-        Side::new("alone", |round| put_for(&alone.locations[0], round, lasting, |_none| {})),
+        Side::new("alone", |round| put_for(&alone.locations()[0], round, lasting, |_none| {})),
     ];
     let measured = alternate(rounds, sides)?;
     let title = format!("durable puts of 1 KiB, {CALLERS} callers, {lasting:?} a round");
@@ -92,16 +91,16 @@ pub fn put_for(
     mut look: impl FnMut((Duration, f64)),
 ) -> Result<Sample, Failure> {
     let (puts, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let watch = Stopwatch::of(location.server()?.pid())?;
+    let watch = Stopwatch::of(location.server().pid())?;
     let caller = |caller: u64| -> Result<(), Failure> {
-        let mut door = Door::to(location)?;
+        let mut client = Client::to(location)?;
         for n in 0.. {
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
             let number = (round << 40) + (caller << 32) + n;
             let key = data::key(number);
-            door.put(str::from_utf8(&key)?, &data::value(number, VALUE_BYTES))?;
+            client.put(str::from_utf8(&key)?, &data::value(number, VALUE_BYTES))?;
             puts.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -111,7 +110,7 @@ pub fn put_for(
         let callers: Vec<_> = (0..CALLERS).map(|n| scope.spawn(move || caller(n))).collect();
         while watch.wall() < lasting {
             std::thread::sleep(LOOK.min(lasting));
-            if let Ok(lag) = location.metric("waypost_peer_missing_there") {
+            if let Some(lag) = location.server().find_metric("waypost_peer_missing_there") {
                 look((watch.wall(), lag));
             }
         }
@@ -126,12 +125,7 @@ pub fn put_for(
 
 /// Waits until the others have all that this location has.
 fn wait_until_even(location: &Location) -> Result<(), Failure> {
-    let clock = SystemEnvironment::new();
-    while clock.monotonic() < PATIENCE {
-        if location.metric("waypost_peer_missing_there")? == 0.0 {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err("the others do not catch up".into())
+    let missing = || location.server().metric("waypost_peer_missing_there");
+    wait::until(PATIENCE, || (missing() == 0.0).then_some(()))
+        .ok_or_else(|| "the other locations do not catch up".into())
 }

@@ -1,4 +1,4 @@
-// What a case gets: its binding, keys of its own, and assertions that tell what they saw.
+// What a case gets: its binding, keys of its own, and assertions whose errors show the values.
 
 let started = 0;
 

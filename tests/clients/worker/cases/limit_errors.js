@@ -1,17 +1,17 @@
-// Bindings that the server can't answer: what is wrong reaches the Worker, whatever onError says.
+// Bindings whose calls the server can't decide: the error reaches the Worker, whatever onError is.
 
 import { equal, fails } from "../case.js";
 
 export default {
-  "a name that the server's configuration has not": async (t) => {
-    await fails(() => t.env.UNKNOWN_NAME.limit({ key: "a" }), /^Rate limit failed: 400 .*nobody knows it/);
+  "a name that is not in the server's configuration": async (t) => {
+    await fails(() => t.env.UNKNOWN_NAME.limit({ key: "a" }), /^Rate limit failed: 400 .*unknown name/);
   },
 
-  "a period that is none": async (t) => {
+  "an invalid period": async (t) => {
     await fails(() => t.env.WRONG_PERIOD.limit({ key: "a" }), /^Rate limit failed: 400 .*soon/);
   },
 
-  "a path where the door is not": async (t) => {
+  "a path that is not the API's": async (t) => {
     await fails(() => t.env.WRONG_PATH.limit({ key: "a" }), /^Rate limit failed: 404 /);
   },
 
@@ -20,7 +20,7 @@ export default {
     await fails(call, /^Rate limit failed: 400 .*limit/);
   },
 
-  "a server that says nothing in time is one that is not there": async (t) => {
+  "a server that does not respond in time counts as down": async (t) => {
     const { SILENT_ALLOWS, SILENT_THROWS } = t.env;
     const text = "Rate limit failed: no answer from the server in 100 ms";
     await fails(() => SILENT_THROWS.limit({ key: "a" }), text);
