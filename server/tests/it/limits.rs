@@ -240,12 +240,12 @@ fn exactly_the_limit_of_concurrent_checks_pass() {
     for algorithm in ["sliding", "fixed", "gcra"] {
         let body = with(check("hot", 100), json!({"algorithm": algorithm})).to_string();
         let passed: usize = thread::scope(|scope| {
-            let send = request("POST", "/ratelimit", &body);
+            let check = request("POST", "/ratelimit", &body);
             let threads: Vec<_> = (0..8)
                 .map(|_| {
-                    let (mut peer, send) = (server.connect(), send.clone());
+                    let (mut peer, check) = (server.connect(), check.clone());
                     scope.spawn(move || {
-                        (0..50).filter(|_| read(&peer.request(&send))["success"] == true).count()
+                        (0..50).filter(|_| read(&peer.request(&check))["success"] == true).count()
                     })
                 })
                 .collect();

@@ -66,14 +66,14 @@ fn a_hangup_keeps_the_counters_of_rate_limits() {
     }
     let check = r#"{"namespace":"n","key":"a","limit":1,"period":"700d"}"#;
     let length = check.len();
-    let send = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
+    let request = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
     let mut server = Server::start(&[]);
-    assert!(server.connect().request(&send).body.contains(r#""success":true"#));
+    assert!(server.connect().request(&request).body.contains(r#""success":true"#));
     server.signal(Signal::HUP);
     assert_eq!(server.wait().code(), Some(0));
     assert!(server.log().contains("SIGHUP: draining"), "{}", server.log());
     let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
-    assert!(server.connect().request(&send).body.contains(r#""success":false"#));
+    assert!(server.connect().request(&request).body.contains(r#""success":false"#));
 }
 
 #[test]

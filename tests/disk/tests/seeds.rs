@@ -1,4 +1,4 @@
-//! Random operations on a failing disk, against the model.
+//! Random operations on a failing disk, compared with the model.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::{
@@ -15,7 +15,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-/// Prints all that a seed did.
+/// Runs a seed and prints its trace.
 fn replay(seed: u64) {
     let (report, result) = World::run(seed, Plan::mixed(), true);
     for line in &report.trace {
@@ -59,7 +59,7 @@ fn a_store_on_a_failing_disk_keeps_its_promises() {
     }
     assert!(
         broken.is_empty(),
-        "replay it: WAYPOST_SEED={} cargo test -p waypost-disk-tests --test seeds -- --nocapture",
+        "to replay it: WAYPOST_SEED={} cargo test -p waypost-disk-tests --test seeds -- --nocapture",
         broken[0].0
     );
     let events = events.into_inner().unwrap();
@@ -67,6 +67,6 @@ fn a_store_on_a_failing_disk_keeps_its_promises() {
         println!("{:>8} {event:?}", events.get(*event));
     }
     if seeds >= 100 {
-        assert_eq!(events.missing(Event::ALL), [], "never happened in {seeds} seeds");
+        assert_eq!(events.missing(Event::ALL), [], "events that never occurred in {seeds} seeds");
     }
 }

@@ -1,4 +1,5 @@
-//! The configuration file: what it says is within its bounds, and an error names one of its lines.
+//! The configuration file: accepted settings are within their bounds, and an error names one of the
+//! file's lines.
 #![no_main]
 
 use std::{fs, path::PathBuf, process, sync::LazyLock};
@@ -14,7 +15,7 @@ static FILE: LazyLock<PathBuf> =
 
 fn check(config: &Config) {
     if let Listen::Tcp(address) = &config.listen {
-        assert!(address.ip().is_loopback(), "{address} is open to others");
+        assert!(address.ip().is_loopback(), "{address} is not a loopback address");
     }
     let limits = &config.limits;
     let times = [
@@ -27,7 +28,7 @@ fn check(config: &Config) {
         config.drain_notice,
     ];
     assert!(times.iter().all(|time| time.as_secs() <= DAY_S), "{times:?}");
-    assert!(limits.header_bytes >= 8 << 10, "hyper takes no less");
+    assert!(limits.header_bytes >= 8 << 10, "hyper accepts no lower limit");
     assert!((1..=65_536).contains(&config.queue));
     if let Durability::Relaxed { within } = config.durability {
         assert!((1..=u128::from(DAY_S) * 1000).contains(&within.as_millis()));
@@ -36,7 +37,7 @@ fn check(config: &Config) {
 
 fuzz_target!(|input: &[u8]| {
     let Ok(text) = str::from_utf8(input) else { return };
-    fs::write(&*FILE, text).expect("the temporary directory takes a file");
+    fs::write(&*FILE, text).expect("the file can be written");
     match Config::load(Settings::default(), Some(&FILE)) {
         Ok(config) => check(&config),
         Err(ConfigError::Wrong { line, message, .. }) => {

@@ -1,6 +1,6 @@
-//! A request of Envoy: whatever its bytes are, it is decoded and decided on, or refused.
+//! A request of Envoy: any bytes are decoded and decided, or rejected.
 //!
-//! Each request is sent twice at one time: who was denied is denied again.
+//! Each request is sent twice at the same time: if it was denied, it is denied again.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

@@ -1,5 +1,5 @@
-//! The YAML of Envoy's limits: what is read makes a tree or is refused with a sentence, and an error
-//! names one of its lines.
+//! The YAML of Envoy's limits: any input makes a tree or is rejected with an explanation, and an
+//! error names one of its lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     let said = match parse(text) {
         Ok(said) => said,
         Err((line, message)) => {
-            // YAML knows more ends of lines than one.
+            // YAML has several line endings.
             let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
             assert!((1..=lines + 1).contains(&line), "line {line} of {lines}");
             assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");

@@ -1,4 +1,4 @@
-//! A server's insides over a store in memory.
+//! The application part of a server, over a store in memory.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -19,25 +19,25 @@ use waypost::{
 
 use crate::{disk::Disk, env::Still};
 
-/// The title of the one namespace that is there.
+/// The title of the only namespace.
 pub const NAMESPACE: &str = "ns";
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
 fn store(disk: &Disk) -> Store {
     let options = Options::new().cache_bytes(4 << 20).environment(Arc::new(Still::at(NOW_MS)));
-    options.open_disk(disk.open()).expect("a sound store opens")
+    options.open_disk(disk.open()).expect("an undamaged store opens")
 }
 
 static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let disk = Disk::default();
     let store = store(&disk);
-    store.create_namespace(NAMESPACE).expect("the title is free");
+    store.create_namespace(NAMESPACE).expect("the title is not taken");
     store.close().expect("the disk does not fail");
     disk.image()
 });
 
-/// A server whose store holds nothing but [`NAMESPACE`].
+/// A server whose store has only the empty namespace [`NAMESPACE`].
 pub fn app() -> Arc<App> {
     let store = store(&Disk::holding(FOUNDED.clone()));
     Arc::new(App {
@@ -53,16 +53,16 @@ pub fn app() -> Arc<App> {
 
 fn rate_limits() -> RateLimits {
     let limiter = Limiter::builder().memory_bytes(1 << 16).secret([7; 16]).build();
-    let limiter = limiter.expect("it needs no randomness");
+    let limiter = limiter.expect("a limiter without random keys can be built");
     RateLimits::new(limiter, NamedLimits::default(), 5, Metrics::new().limits())
 }
 
-/// What Envoy is limited by: each kind of node once, in the domain `d`.
+/// Limits for Envoy: one node of each kind, in the domain `d`.
 fn envoy() -> Rls {
-    let said = rls::parse(ENVOY).expect("the text below is right");
+    let parsed = rls::parse(ENVOY).expect("the text below is valid");
     let mut domains = Domains::default();
-    for domain in &said {
-        domains.add(domain, Algorithm::Sliding).expect("the text below makes sense");
+    for domain in &parsed {
+        domains.add(domain, Algorithm::Sliding).expect("the text below is valid");
     }
     let metrics = Metrics::new();
     Rls::new(domains, Fields::Ietf, metrics.limits(), metrics.rls())

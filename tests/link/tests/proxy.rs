@@ -66,7 +66,7 @@ fn each_peer_has_its_own_leg_and_gets_its_own_responses() {
     a.send_to(b"again", proxy.address()).unwrap();
     assert_eq!(receive(&location), ("again".into(), leg_a));
     let counts = proxy.counts_of(address(&a));
-    assert_eq!((counts.to.packets, counts.to.bytes), (2, 9));
+    assert_eq!((counts.to.packets, counts.to.bytes), (2, 11));
     assert_eq!((counts.from.packets, counts.from.bytes), (1, 5));
     assert_eq!((proxy.counts().to.packets, proxy.counts().from.bytes), (3, 9));
 }

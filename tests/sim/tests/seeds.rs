@@ -1,4 +1,4 @@
-//! Several locations with all that goes wrong, against what is true.
+//! Several locations with all faults, compared with the model.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::{
@@ -17,18 +17,18 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-/// What a seed runs: a bit of everything, or one fault alone if `WAYPOST_FAULT` names it.
+/// The plan of a seed: a mix of all faults, or one kind only if `WAYPOST_FAULT` names it.
 fn plan(seed: u64) -> Plan {
     let mut rng = Rng::new(seed);
     let Ok(name) = std::env::var("WAYPOST_FAULT") else { return Plan::mixed(&mut rng) };
     let named = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
     Plan::only(
-        named.unwrap_or_else(|| panic!("WAYPOST_FAULT={name}: one of {:?}", Fault::ALL)),
+        named.unwrap_or_else(|| panic!("WAYPOST_FAULT={name}: must be one of {:?}", Fault::ALL)),
         &mut rng,
     )
 }
 
-/// Prints all that a seed did.
+/// Runs a seed and prints its trace.
 fn replay(seed: u64) {
     let (report, result) = World::run(seed, plan(seed), true);
     report.trace.iter().for_each(|line| println!("{line}"));
@@ -36,7 +36,7 @@ fn replay(seed: u64) {
     result.unwrap();
 }
 
-/// Runs seeds on all cores; what happened in them.
+/// Runs seeds on all cores. Returns the events of all runs.
 fn run(name: &str, first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
     let next = AtomicU64::new(first);
     let (events, broken) = (Mutex::new(Events::default()), Mutex::new(Vec::new()));
@@ -65,14 +65,14 @@ fn run(name: &str, first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) ->
     }
     assert!(
         broken.is_empty(),
-        "replay it: {name}WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
+        "to replay it: {name}WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
         broken[0].0
     );
     events.into_inner().unwrap()
 }
 
 #[test]
-fn locations_converge_whatever_goes_wrong_mixed() {
+fn locations_converge_with_mixed_faults() {
     if let Some(seed) = number("WAYPOST_SEED") {
         return replay(seed);
     }
@@ -83,7 +83,7 @@ fn locations_converge_whatever_goes_wrong_mixed() {
         println!("{:>8} {event:?}", events.get(*event));
     }
     if seeds >= 100 {
-        assert_eq!(events.missing(), [], "never happened in {seeds} seeds");
+        assert_eq!(events.missing(), [], "events that never occurred in {seeds} seeds");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a sweep must take away.
+//! The rows that GC must remove.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kv_core::commit::{GcLimits, GcStep};
 use super::{Name, Row, State, What};
 
 impl State {
-    /// Does a step of the sweep; what it must answer, bodies left out.
+    /// Performs a step of GC and returns the result that the store must return, without bodies.
     pub fn collect_garbage(&mut self, now_ms: u64, limits: &GcLimits) -> GcStep {
         let last = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
         let expired = self.first(limits.rows, |row| match row.expires_at {
@@ -46,7 +46,7 @@ impl State {
         swept
     }
 
-    /// The first names by what `time` says, of those of which it says anything.
+    /// The first names in the order of `time`, of those for which it returns a time.
     fn first(&self, limit: usize, time: impl Fn(&Row) -> Option<u64>) -> Vec<Name> {
         let mut found: Vec<(u64, &Name)> =
             self.rows.iter().filter_map(|(name, row)| time(row).map(|time| (time, name))).collect();
