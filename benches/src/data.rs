@@ -1,11 +1,11 @@
-//! The same keys and values in every run.
+//! Keys and values that are the same in every run.
 
 pub use waypost_tests::random::Random;
 
 /// Length of [`key`].
 pub const KEY_BYTES: usize = 20;
 
-/// Key number `n`: numbers in a row lie far apart in byte order, as users' keys do.
+/// Key number `n`. Keys with consecutive numbers are far apart in byte order, like those of users.
 #[must_use]
 pub fn key(n: u64) -> [u8; KEY_BYTES] {
     let mut key = *b"key-0000000000000000";
@@ -17,7 +17,7 @@ pub fn key(n: u64) -> [u8; KEY_BYTES] {
     key
 }
 
-/// `len` bytes that don't compress, other ones for each `n`. They begin with `n`.
+/// `len` incompressible bytes that depend on `n` and begin with it.
 #[must_use]
 pub fn value(n: u64, len: usize) -> Vec<u8> {
     let mut random = Random::new(n);

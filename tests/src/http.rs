@@ -148,7 +148,7 @@ impl Connection {
     /// If the connection ends first (`UnexpectedEof`), or the response is not HTTP.
     pub fn response_to(&mut self, method: &str) -> io::Result<Response> {
         loop {
-            let mut response = self.head()?;
+            let mut response = self.read_head()?;
             if !(100..200).contains(&response.status) {
                 response.body = self.body(method, &response)?;
                 return Ok(response);
@@ -166,7 +166,11 @@ impl Connection {
         Ok(rest)
     }
 
-    fn head(&mut self) -> io::Result<Response> {
+    /// Reads the head of a response, whose body is empty in the result.
+    ///
+    /// # Errors
+    /// If the connection breaks, or the response is not HTTP.
+    pub fn read_head(&mut self) -> io::Result<Response> {
         let line = self.line()?;
         let invalid =
             || io::Error::new(io::ErrorKind::InvalidData, format!("not a status line: {line:?}"));
@@ -226,8 +230,16 @@ impl Connection {
 
     fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes)?;
+        self.read_exact(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Reads bytes until the buffer is full.
+    ///
+    /// # Errors
+    /// If the connection ends first (`UnexpectedEof`), or breaks.
+    pub fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.stream.read_exact(buffer)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A location that joins one with many entries, beside the same batches applied locally.
+//! A location that joins one with many entries, compared with applying the same batches locally.
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
@@ -15,12 +15,13 @@ use crate::{Failure, fill, meter};
 
 /// The cache of each store.
 const CACHE: (&str, usize) = ("--cache=64MiB", 64 << 20);
-/// At most so many rows in a batch, as a session asks for; bytes bound it sooner.
+/// The greatest number of rows in a batch, as sessions request it; the limit in bytes is reached
+/// sooner.
 const ROWS: usize = 4096;
-/// How often the driver syncs what it applies.
+/// How often the driver syncs applied rows.
 const SYNC: Duration = Duration::from_millis(30);
 
-/// Both, and the memory of both servers.
+/// Measures both, and the memory of both servers.
 ///
 /// # Errors
 /// If a server or a store fails.
@@ -47,7 +48,7 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     let sides = [
         ("a location joins", joined),
         ("the same batches applied locally", applying),
-        ("read and applied locally, by turns", reading + applying),
+        ("read and applied locally, in turns", reading + applying),
     ];
     for (what, took) in sides {
         println!("| {what} | {:.0} | {:.1} |", rate(took), took.as_secs_f64());
@@ -59,7 +60,7 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     );
     let ratio = rate(joined) / rate(applying);
     println!("\njoined / applied locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
-    for (what, location) in ["source", "newcomer"].iter().zip(cluster.locations()) {
+    for (what, location) in ["source", "joining member"].iter().zip(cluster.locations()) {
         let memory = meter::memory(location.server().pid())?;
         let [own, peak] = [memory.anonymous, memory.peak].map(|bytes| bytes >> 20);
         println!(
@@ -70,14 +71,14 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long each took.
+/// The duration of each step.
 struct Locally {
     applying: Duration,
     reading: Duration,
 }
 
-/// Reads all rows of a store in batches as a session does, and applies them to another, by turns in one
-/// thread.
+/// Reads all rows of a store in batches like a session, and applies them to another store, in turns
+/// in one thread.
 fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
     let (mut source, mut target) = (open(from)?, open(to)?);
     let since = target.state().durable.clone();
@@ -112,7 +113,7 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
     }
 }
 
-/// The bytes of a directory's files.
+/// The total size of a directory's files.
 fn size_of(directory: &Path) -> io::Result<u64> {
     let files = fs::read_dir(directory)?.map(|file| file.and_then(|file| file.metadata()));
     files.map(|file| file.map(|file| file.len())).sum()

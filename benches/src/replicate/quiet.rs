@@ -1,4 +1,4 @@
-//! What costs while nothing happens: a link that idles, a peer that is dead.
+//! The cost of idling: an idle link, and a dead peer.
 
 use std::{path::Path, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{
     meter::{self, Stopwatch},
 };
 
-/// Two locations that are written to by nobody: bytes a second on their link.
+/// Two locations without writes: the bytes per second on their link.
 ///
 /// # Errors
 /// If a server fails.
 pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     let cluster = start(directory, 2, Some(Conditions::default()), &[])?;
-    // What joining still says.
+    // Wait for the last messages of joining.
     std::thread::sleep(Duration::from_secs(5));
     let passed = || {
         let all = cluster.counts();
@@ -28,7 +28,7 @@ pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     let after = passed();
     let a_second = |count: u64| count as f64 / lasting.as_secs_f64();
     let (bytes, packets) = (a_second(after.0 - before.0), a_second(after.1 - before.1));
-    // 28 bytes of heads of IPv4 and UDP each.
+    // The headers of IPv4 and UDP have 28 bytes.
     let on_wire = bytes + 28.0 * packets;
     println!(
         "\nan idle link, both ways, for {lasting:?}: {bytes:.0} B/s in {packets:.1} datagrams/s, with heads \
@@ -38,7 +38,8 @@ pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Locations join one after the other; when there are as many as `at` says, what an idle one of them costs.
+/// Locations join one after the other. Measures the cost of an idle location whenever there are as
+/// many as `at` lists.
 ///
 /// # Errors
 /// If a server fails.
@@ -46,7 +47,7 @@ pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Fa
     let mut cluster = start(directory, 1, Some(Conditions::default()), &[])?;
     println!("\nidle locations, watched for {lasting:?}; load {}\n", meter::load());
     println!(
-        "| locations | founder: own MiB | replication holds | B/s sent and received, a location | CPU, a location |"
+        "| locations | first location: own MiB | replication holds | B/s sent and received, a location | CPU, a location |"
     );
     println!("|---|---|---|---|---|");
     for &count in at {
@@ -62,7 +63,7 @@ pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Fa
         };
         let before = bytes();
         std::thread::sleep(lasting);
-        // What passes a proxy is sent by one and received by another.
+        // One location sends what passes a proxy, and another receives it.
         let a_second = 2.0 * (bytes() - before) as f64 / lasting.as_secs_f64();
         let cpu = 100.0 * watch.cpu()?.as_secs_f64() / watch.wall().as_secs_f64();
         let own = meter::memory(first.pid())?.anonymous as f64 / 1_048_576.0;
@@ -75,7 +76,7 @@ pub fn links(directory: &Path, at: &[usize], lasting: Duration) -> Result<(), Fa
     Ok(())
 }
 
-/// Three locations of which one is dead while another is written to as fast as it goes.
+/// Three locations, one of which is dead while another one gets as many writes as it can handle.
 ///
 /// # Errors
 /// If a server fails.
@@ -103,7 +104,7 @@ pub fn dead(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Of a location's server, in MiB: its own, and the peak of all that was resident.
+/// The memory of a location's server in MiB: its own, and the resident peak.
 fn memory(location: &Location) -> Result<(u64, u64), Failure> {
     let memory = meter::memory(location.server().pid())?;
     Ok((memory.anonymous >> 20, memory.peak >> 20))
