@@ -48,7 +48,7 @@ const main :Workerd.Worker = (
     (name = "cases/limit_down.js", esModule = embed "worker/cases/limit_down.js"),
     (name = "cases/limit_keys.js", esModule = embed "worker/cases/limit_keys.js"),
     (name = "cases/limit_options.js", esModule = embed "worker/cases/limit_options.js"),
-    (name = "cases/limit_refused.js", esModule = embed "worker/cases/limit_refused.js"),
+    (name = "cases/limit_errors.js", esModule = embed "worker/cases/limit_errors.js"),
     (name = "cases/limits.js", esModule = embed "worker/cases/limits.js"),
     (name = "cases/list.js", esModule = embed "worker/cases/list.js"),
     (name = "cases/metadata.js", esModule = embed "worker/cases/metadata.js"),

@@ -29,8 +29,8 @@ impl Rates {
     }
 
     /// Adds a key with this many requests, and the requests that each side admitted.
-    pub fn add(&mut self, hits: usize, sides: &[Vec<u64>]) {
-        let group = PER_DOUBLING * (hits as f64 / self.allowed).log2() + AT_LIMIT;
+    pub fn add(&mut self, requests: usize, sides: &[Vec<u64>]) {
+        let group = PER_DOUBLING * (requests as f64 / self.allowed).log2() + AT_LIMIT;
         #[expect(clippy::cast_possible_truncation, reason = "clamped to the groups")]
         #[expect(clippy::cast_sign_loss, reason = "clamped to the groups")]
         let group = group.round().clamp(0.0, (GROUPS - 1) as f64) as usize;

@@ -111,7 +111,7 @@ fn main() -> Result<(), Failure> {
             }),
         ];
         let rounds = alternate(arguments.rounds, sides)?;
-        let title = format!("one hit, {} connections: {}", arguments.connections, work.name);
+        let title = format!("one request, {} connections: {}", arguments.connections, work.name);
         rounds.print(&format!("{title}; CPU of the server"), &[CPU, RATE]);
         rounds.compare(0, 1, CPU, Target::AtMost(0.65));
         rounds.compare(0, 1, RATE, Target::AtLeast(1.4));

@@ -91,14 +91,14 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
 
 fn print(places: usize, load: Load, traffic: &Traffic) {
     let Load { writes, per_second } = load;
-    let (all, (lives, live), (progress, told)) =
+    let (all, (lives, live), (progress, progress_bytes)) =
         (traffic.all(), traffic.of(&["live"]), traffic.of(&PROGRESS));
     let how = if writes == 1 { "1 alone".into() } else { format!("{writes}, {per_second}/s") };
     print!(
         "| {places} | {how} | {} | {} | {} | {}, {}, {} |",
         bytes(all.1 / writes),
         bytes(live / writes / (places as u64 - 1)),
-        bytes(told / writes),
+        bytes(progress_bytes / writes),
         per(lives, writes),
         per(progress, writes),
         per(all.0 - lives - progress, writes),

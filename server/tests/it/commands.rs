@@ -82,14 +82,14 @@ fn without_a_server_a_command_explains_how_to_start_one() {
 fn a_command_detects_a_server_that_is_not_waypost() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let stranger = std::thread::spawn(move || {
+    let other = std::thread::spawn(move || {
         use std::io::{Read as _, Write as _};
         let (mut stream, _) = listener.accept().unwrap();
         assert_ne!(stream.read(&mut [0; 1024]).unwrap(), 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap();
     });
     let output = run(["namespace", "list", "--server", &url]);
-    stranger.join().unwrap();
+    other.join().unwrap();
     assert_fails(&output, "in a way that no Waypost server does");
 }
 

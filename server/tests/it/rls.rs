@@ -63,7 +63,12 @@ impl Client {
         answer.map(tonic::Response::into_inner)
     }
 
-    async fn hit(&self, domain: &str, key: &str, value: &str) -> Result<RateLimitResponse, Status> {
+    async fn limit(
+        &self,
+        domain: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<RateLimitResponse, Status> {
         let entry = Entry { key: key.into(), value: value.into() };
         let descriptor = RateLimitDescriptor { entries: vec![entry], ..Default::default() };
         let descriptors = vec![descriptor];
@@ -91,7 +96,7 @@ async fn the_response_has_complete_statuses() {
     let (server, _file) = server(CONFIG, &["--rls-headers", "ietf"]);
     let client = Client::to(&server).await;
     for remaining in [1, 0] {
-        let answer = client.hit("edge", "user", "a").await.expect("the server answers");
+        let answer = client.limit("edge", "user", "a").await.expect("the server answers");
         assert_eq!(answer.overall_code(), Answer::Ok);
         let status = &answer.statuses[0];
         let limit = status.current_limit.as_ref().expect("a limit applies");
@@ -101,14 +106,14 @@ async fn the_response_has_complete_statuses() {
         assert_eq!(status.limit_remaining, remaining);
         assert!(status.duration_until_reset.is_some_and(|time| time.seconds > 0));
     }
-    let denied = client.hit("edge", "user", "a").await.expect("the server answers");
+    let denied = client.limit("edge", "user", "a").await.expect("the server answers");
     assert_eq!(denied.overall_code(), Answer::OverLimit);
     let names: Vec<&str> =
         denied.response_headers_to_add.iter().map(|field| &field.key[..]).collect();
     assert_eq!(names, ["ratelimit-policy", "ratelimit", "retry-after"]);
     assert_eq!(denied.response_headers_to_add[0].value, r#""per-user";q=2;w=60480000"#);
     for (domain, key) in [("edge", "other"), ("other", "user")] {
-        let answer = client.hit(domain, key, "a").await.expect("the server answers");
+        let answer = client.limit(domain, key, "a").await.expect("the server answers");
         assert_eq!(answer.overall_code(), Answer::Ok);
         assert_eq!(answer.statuses[0].current_limit, None);
     }
@@ -127,7 +132,7 @@ async fn concurrent_calls_on_one_connection_are_counted_exactly() {
     let config = CONFIG.replace("requests_per_unit = 2", "requests_per_unit = 150");
     let (server, _file) = server(&config, &[]);
     let client = Client::to(&server).await;
-    let calls = (0..400).map(|_| client.hit("edge", "user", "a"));
+    let calls = (0..400).map(|_| client.limit("edge", "user", "a"));
     let mut allowed = 0;
     for answer in join_all(calls).await {
         allowed += usize::from(answer.expect("the server answers").overall_code() == Answer::Ok);
@@ -163,7 +168,7 @@ async fn an_invalid_call_gets_a_status_and_an_explanation() {
         client.call::<_, RateLimitResponse>(path, message).await.expect_err("the call is rejected")
     };
     let status =
-        client.hit("", "user", "a").await.expect_err("a call without a domain is rejected");
+        client.limit("", "user", "a").await.expect_err("a call without a domain is rejected");
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "rate limit domain must not be empty");
     let no_descriptor = RateLimitRequest { domain: "edge".into(), ..Default::default() };
@@ -180,7 +185,7 @@ async fn an_invalid_call_gets_a_status_and_an_explanation() {
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().contains("/grpc.health.v1.Health/Watch"), "{status:?}");
     // The connection stays usable.
-    assert!(client.hit("edge", "user", "a").await.is_ok());
+    assert!(client.limit("edge", "user", "a").await.is_ok());
 }
 
 #[tokio::test]
@@ -226,7 +231,7 @@ async fn the_health_check_fails_once_the_server_drains() {
     server.await_log("draining");
     assert_eq!(client.health("").await.expect("the server answers"), ServingStatus::NotServing);
     // It still decides about requests.
-    assert!(client.hit("edge", "user", "a").await.is_ok());
+    assert!(client.limit("edge", "user", "a").await.is_ok());
 }
 
 #[tokio::test]
@@ -234,16 +239,16 @@ async fn a_clean_stop_keeps_the_counters() {
     let (server, file) = server(CONFIG, &[]);
     let client = Client::to(&server).await;
     for _ in 0..3 {
-        client.hit("edge", "user", "a").await.expect("the server answers");
+        client.limit("edge", "user", "a").await.expect("the server answers");
     }
     drop(client);
     let config = file.path().join("waypost.toml");
     let args = ["--config", config.to_str().expect("the path is UTF-8")];
     let server = Server::start_in(server.stop(), "127.0.0.1:0", &args);
     let client = Client::to(&server).await;
-    let denied = client.hit("edge", "user", "a").await.expect("the server answers");
+    let denied = client.limit("edge", "user", "a").await.expect("the server answers");
     assert_eq!(denied.overall_code(), Answer::OverLimit);
-    let other = client.hit("edge", "user", "b").await.expect("the server answers");
+    let other = client.limit("edge", "user", "b").await.expect("the server answers");
     assert_eq!(other.overall_code(), Answer::Ok);
 }
 
@@ -265,7 +270,7 @@ async fn configuration_files_of_envoyproxy_ratelimit_work_unchanged() {
         let (server, _file) = server(CONFIG, &["--rls-config", path.to_str().unwrap()]);
         let client = Client::to(&server).await;
         for domain in ["a", "b", "c", "edge"] {
-            let answer = client.hit(domain, "user", "x").await.expect("the server answers");
+            let answer = client.limit(domain, "user", "x").await.expect("the server answers");
             let is_known = domains.contains(&domain) || domain == "edge";
             assert_eq!(answer.statuses[0].current_limit.is_some(), is_known, "{domain}");
         }
@@ -279,7 +284,8 @@ async fn a_limit_too_large_for_a_sliding_window_uses_a_fixed_one_with_a_warning(
     let large = YAML.replace("DOMAIN", "a").replace("unit: 1}", "unit: 5000000}");
     fs::write(&file, large).unwrap();
     let server = Server::start(&["--rls-config", file.to_str().unwrap()]);
-    let answer = Client::to(&server).await.hit("a", "user", "x").await.expect("the server answers");
+    let answer =
+        Client::to(&server).await.limit("a", "user", "x").await.expect("the server answers");
     assert_eq!(answer.statuses[0].limit_remaining, 4_999_999);
     let log = server.into_log();
     let warning = log.lines().find(|line| line.contains("a.user: too many requests_per_unit"));

@@ -44,7 +44,7 @@ const common = flat({
   concurrency,
 });
 
-/** Bindings that something is special about, and their own cases. */
+/** Special bindings, with cases of their own. */
 const special = {
   ELSEWHERE: flat({ elsewhere }),
   EXPIRING: flat({ expiring }),

@@ -253,7 +253,7 @@ impl State {
         Hlc::at_millis(now_ms).max(Hlc(self.clock.0 + 1))
     }
 
-    fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &Attributes) -> Written {
+    fn write(&mut self, now_ms: u64, name: &Name, what: What, attributes: &Attributes) -> Written {
         let is_large = matches!(&what, What::Value(content) if content.is_large());
         let origin = self.own[usize::from(is_large)];
         self.clock = self.tick(now_ms);
@@ -261,7 +261,7 @@ impl State {
         let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
         self.vector.raise(origin, dot.seq);
         let prev = self.rows.get(name).map(|row| row.version);
-        let Attributes { metadata, expires_at } = said.clone();
+        let Attributes { metadata, expires_at } = attributes.clone();
         let row = Row { dot, version, prev, metadata, expires_at, what };
         self.rows.insert(name.clone(), Arc::new(row));
         Written { dot, version }

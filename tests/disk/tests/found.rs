@@ -184,14 +184,14 @@ fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_gc() {
         store.commit(NOW, operations);
         let _newest = store.view();
         disk.arm(fail(Call::Write, after, Keep::All, false));
-        let mut swept = store.collect_garbage(NOW, &limits);
+        let mut step = store.collect_garbage(NOW, &limits);
         disk.disarm();
         for _ in 0..3 {
             let _later = store.sync();
             store.published();
-            swept = store.collect_garbage(NOW, &limits);
+            step = store.collect_garbage(NOW, &limits);
         }
-        swept.unwrap();
+        step.unwrap();
         store.sync().unwrap();
         let there = value(&mut store, namespace, "k").unwrap();
         assert!(there == large || there == b"small", "write {after}");

@@ -21,6 +21,9 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(read, value);
     }
     if header.len() <= MAX_METADATA_BYTES {
-        assert_eq!(parse(header.as_bytes()).as_deref(), Ok(header.to_str().expect("the header is ASCII")));
+        assert_eq!(
+            parse(header.as_bytes()).as_deref(),
+            Ok(header.to_str().expect("the header is ASCII"))
+        );
     }
 });

@@ -13,7 +13,8 @@ fn check(refusal: Refusal, with_body: bool) {
     let (status, text) = (refusal.status, refusal.text.clone());
     assert!(status.is_client_error() || status.is_server_error());
     let response = refusal.into_response(with_body);
-    let reason = response.extensions().get::<ReasonPhrase>().expect("an error response has a reason phrase");
+    let reason =
+        response.extensions().get::<ReasonPhrase>().expect("an error response has a reason phrase");
     let reason = reason.as_bytes();
     assert!(reason.len() <= MAX_PHRASE_BYTES);
     assert!(reason.iter().all(|byte| (b' '..=b'~').contains(byte)), "{reason:?}");

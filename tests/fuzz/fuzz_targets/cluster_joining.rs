@@ -24,7 +24,10 @@ fn check_messages(input: &[u8]) {
         assert_eq!(decode_request(&encode(&request)).expect("an encoded request decodes"), request);
     }
     if let Ok(response) = decode_response(input) {
-        assert_eq!(decode_response(&encode(&response)).expect("an encoded response decodes"), response);
+        assert_eq!(
+            decode_response(&encode(&response)).expect("an encoded response decodes"),
+            response
+        );
     }
 }
 

@@ -26,8 +26,9 @@ use waypost_fuzz::server::{app, router};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("the runtime starts"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread().enable_all().build().expect("the runtime starts")
+});
 
 static SOCKET: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("waypost-fuzz-{}.sock", process::id())));
@@ -72,8 +73,10 @@ fn check(answer: &[u8]) {
     let (version, line) = line.split_at_checked(2).expect("a status line has a version");
     assert!(matches!(version, b"0 " | b"1 "));
     let (status, phrase) = line.split_at_checked(3).expect("a status line has a status");
-    let status: u16 =
-        str::from_utf8(status).ok().and_then(|text| text.parse().ok()).expect("a status is a number");
+    let status: u16 = str::from_utf8(status)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .expect("a status is a number");
     assert!((100..500).contains(&status) || status == 505, "{status}");
     assert!(phrase.iter().all(|byte| (b' '..=b'~').contains(byte)), "{phrase:?}");
 }

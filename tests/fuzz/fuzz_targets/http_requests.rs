@@ -16,8 +16,8 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    app::{App, Body, RequestBody},
     api::binding::{Target, json, metadata},
+    app::{App, Body, RequestBody},
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};
@@ -120,9 +120,9 @@ impl Contents<'_> {
                 let few = n.iter().map(|n| few(*n));
                 let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).chain(few).collect();
                 let kind = if *is_json { "json" } else { "text" };
-                let ask =
+                let request =
                     serde_json::json!({"keys": keys, "type": kind, "withMetadata": with_metadata});
-                ask.to_string().into_bytes()
+                request.to_string().into_bytes()
             }
             Contents::Title(title) => {
                 serde_json::json!({ "title": title }).to_string().into_bytes()
@@ -229,8 +229,9 @@ struct World {
     is_gone: bool,
 }
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("the runtime starts"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread().enable_all().build().expect("the runtime starts")
+});
 
 impl World {
     fn new() -> World {
@@ -294,7 +295,9 @@ impl World {
                 }
             }
             Verb::Put if status.is_success() => {
-                let metadata = call.metadata.map(|text| metadata::parse(text).expect("the server accepted the metadata"));
+                let metadata = call
+                    .metadata
+                    .map(|text| metadata::parse(text).expect("the server accepted the metadata"));
                 let key = key.expect("only a key can be put");
                 self.entries.insert(key, (call.body.bytes(), metadata));
             }

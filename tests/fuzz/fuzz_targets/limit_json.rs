@@ -10,13 +10,13 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    app::App,
-    body::RequestBody,
     api::limit::{
         self,
         ask::{self, Ask, MAX_CHECKS, MAX_KEY_BYTES},
         query,
     },
+    app::App,
+    body::RequestBody,
 };
 use waypost_fuzz::server;
 

@@ -8,11 +8,11 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use waypost::{
-    app::App,
     api::rls::{
         decide,
         proto::{Code, RateLimitRequest, RateLimitResponse},
     },
+    app::App,
 };
 use waypost_fuzz::server::app;
 

@@ -5,16 +5,16 @@
 use libfuzzer_sys::fuzz_target;
 use ratelimit::Algorithm;
 use waypost::{
-    config::rls::parse,
     api::rls::{Domains, MAX_RULES},
+    config::rls::parse,
 };
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::Gcra];
 
 fuzz_target!(|input: &[u8]| {
     let Ok(text) = str::from_utf8(input) else { return };
-    let said = match parse(text) {
-        Ok(said) => said,
+    let domains = match parse(text) {
+        Ok(domains) => domains,
         Err((line, message)) => {
             // YAML has several line endings.
             let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     };
     for algorithm in ALGORITHMS {
         let mut domains = Domains::default();
-        for domain in &said {
+        for domain in &domains {
             match domains.add(domain, algorithm) {
                 Ok(()) => assert!(domains.get(&domain.domain).is_some()),
                 Err(error) => assert!(error.to_string().starts_with("domain ")),

@@ -26,7 +26,9 @@ pub fn tolerate_others() {
         }
         let text = panic.to_string();
         if text.contains("panic in a destructor during cleanup") {
-            eprintln!("redb panicked while it unwound from a panic, which can't be caught: run with -fork=1 to continue");
+            eprintln!(
+                "redb panicked while it unwound from a panic, which can't be caught: run with -fork=1 to continue"
+            );
             // SAFETY: `_exit` does not return, and runs no code of this process.
             unsafe { libc::_exit(0) };
         }

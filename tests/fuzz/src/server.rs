@@ -8,10 +8,10 @@ use std::{
 use kv_core::{Options, Store};
 use ratelimit::{Algorithm, Limiter};
 use waypost::{
+    admission::WriteAdmission,
+    api::rls::{Domains, Fields, Rls},
     app::App,
     config::{NamedLimits, rls},
-    api::rls::{Domains, Fields, Rls},
-    admission::WriteAdmission,
     metrics::Metrics,
     rate_limits::RateLimits,
     router::Router,

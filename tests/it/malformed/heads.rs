@@ -89,9 +89,9 @@ fn targets() -> Vec<Case> {
         for method in ["GET", "PUT", "DELETE"] {
             let body = if method == "GET" { "" } else { "Content-Length: 1\r\n" };
             let sent: &[u8] = if method == "GET" { b"" } else { b"v" };
-            let says = Reason(status, "exceeds key length limit of 512.".into());
+            let expected = Reason(status, "exceeds key length limit of 512.".into());
             let bytes = request(&format!("{method} {path}"), body, sent);
-            cases.push(case(format!("{method}: {name}"), bytes, says));
+            cases.push(case(format!("{method}: {name}"), bytes, expected));
         }
     }
     cases

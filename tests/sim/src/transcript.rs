@@ -61,11 +61,11 @@ impl Transcript {
 }
 
 fn message(line: &str) -> Option<Sent> {
-    let mut words = line.splitn(4, ' ');
-    let at = words.next()?.parse().ok()?;
-    let (from, to) = words.next()?.split_once('>')?;
-    let name = words.next()?;
-    let bytes = unhex(words.next()?)?;
+    let mut fields = line.splitn(4, ' ');
+    let at = fields.next()?.parse().ok()?;
+    let (from, to) = fields.next()?.split_once('>')?;
+    let name = fields.next()?;
+    let bytes = unhex(fields.next()?)?;
     let is_named = KINDS[kind(&bytes)].replace(' ', "-") == name;
     is_named.then_some(Sent { at, from: from.parse().ok()?, to: to.parse().ok()?, bytes })
 }
@@ -86,8 +86,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Bytes> {
     let mut bytes = Vec::new();
-    for word in text.split_whitespace() {
-        let (digits, times) = word.split_once('*').unwrap_or((word, "1"));
+    for part in text.split_whitespace() {
+        let (digits, times) = part.split_once('*').unwrap_or((part, "1"));
         let times = times.parse().ok().filter(|times| *times <= 1 << 20)?;
         for _ in 0..times {
             for at in (0..digits.len()).step_by(2) {

@@ -109,7 +109,7 @@ pub struct World {
     verifying: verifying::Verifying,
     /// The percentage of messages that are changed in transit.
     mangled: u64,
-    heard: mangling::Recent,
+    recent: mangling::Recent,
     /// Whether faults and clients have ended.
     is_healed: bool,
 }
@@ -139,7 +139,7 @@ impl World {
             tracing,
             verifying: verifying::Verifying::default(),
             mangled: 0,
-            heard: mangling::Recent::default(),
+            recent: mangling::Recent::default(),
             is_healed: false,
             plan,
         };

@@ -98,7 +98,7 @@ fn pages_with_drops(drops: u64) -> u64 {
         mesh.heal();
     }
     mesh.run_until_equal();
-    let is_suspension = |told: &&(usize, Notice)| matches!(told.1, Notice::SessionSuspended(_));
+    let is_suspension = |notice: &&(usize, Notice)| matches!(notice.1, Notice::SessionSuspended(_));
     assert_eq!(mesh.notices.iter().filter(is_suspension).count() as u64, drops);
     mesh.traffic.since(&before).of(&["page"]).1
 }

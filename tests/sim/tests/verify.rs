@@ -10,8 +10,8 @@ use waypost_sim_tests::{
 
 /// The number of seeds: 50, or a twentieth of `WAYPOST_SIM_SEEDS`.
 fn seeds() -> u64 {
-    let asked = std::env::var("WAYPOST_SIM_SEEDS").ok();
-    asked.map_or(50, |text| text.parse::<u64>().unwrap().div_ceil(20))
+    let seeds = std::env::var("WAYPOST_SIM_SEEDS").ok();
+    seeds.map_or(50, |text| text.parse::<u64>().unwrap().div_ceil(20))
 }
 
 /// Runs a seed. Returns the number of verifications that were complete, that found equality, that
@@ -30,7 +30,7 @@ fn run(seed: u64, plan: Plan) -> [u64; 5] {
         count(&|verdict| verdict.is_equal()),
         count(&|verdict| verdict.unsettled > 0),
         count(&|verdict| verdict.ending != Ending::Complete),
-        world.verifying().looks,
+        world.verifying().comparisons,
     ];
     assert!(verdicts.clone().all(|verdict| verdict.differing == 0), "seed {seed}");
     let healed = world.heal();

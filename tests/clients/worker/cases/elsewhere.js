@@ -5,7 +5,7 @@ import { equal, noise, ok, sleep } from "../case.js";
 
 const large = noise(150_000, 9);
 
-/** Reads until it is so: what was put elsewhere is on its way. */
+/** Waits until the condition holds: a write of the other location takes some time to arrive. */
 async function soon(what, read) {
   const deadline = Date.now() + 60_000;
   while (!(await read())) {

@@ -2,7 +2,7 @@
 
 import { equal, fails, now, ok } from "../case.js";
 
-/** The expiry that a put with these options leaves in the list. */
+/** The expiration in the list after a put with these options. */
 async function listedAfter(t, options) {
   await t.kv.put(t.key("a"), "v", options);
   return (await t.listed(t.key("a"))).expiration;

@@ -2,7 +2,7 @@
 
 import { equal, fails, show } from "../case.js";
 
-/** Puts the key, and finds it with get, list, bulk get; deletes it (which is spelled otherwise). */
+/** Puts the key, finds it with get, list and bulk get, and deletes it (which encodes it differently). */
 async function lives(t, key) {
   const what = `key ${show(key).slice(0, 150)}`;
   await t.kv.put(key, `value of ${key}`, { metadata: key.length });
@@ -15,12 +15,12 @@ async function lives(t, key) {
   equal(await t.kv.get(key), null, `${what} after its delete`);
 }
 
-/** Each of the names lives, under the case's prefix. */
+/** Each of the names works as a key, under the case's prefix. */
 const each = (...names) => async (t) => {
   for (const name of names) await lives(t, t.key(name));
 };
 
-/** The key lives as it stands. Integer-like keys are left out: the runtime drops them from maps. */
+/** The names work as keys without the prefix. Integer-like keys are left out, because the runtime drops them from maps. */
 const bare = (...keys) => async (t) => {
   for (const key of keys) await lives(t, key);
 };

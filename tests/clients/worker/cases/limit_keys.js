@@ -2,7 +2,7 @@
 
 import { equal, show } from "../case.js";
 
-/** Each of the keys has a counter of its own: it takes one call and no more. */
+/** Each key has its own counter, which allows exactly one call. */
 const apart = (...keys) => async (t) => {
   const limit = async (key) => (await t.limiter.limit({ key, limit: 1 })).success;
   for (const key of keys) equal(await limit(t.prefix + key), true, `first of ${show(key)}`);

@@ -3,7 +3,7 @@
 
 import { equal, fails } from "../case.js";
 
-/** Each of the calls fails with its text. */
+/** Each call fails with its text. */
 const rejects = (...calls) => async (t) => {
   for (const [options, text] of calls) await fails(() => t.limiter.limit(options), text);
 };

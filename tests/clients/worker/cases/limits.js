@@ -5,11 +5,11 @@
 
 import { equal, fails, ok } from "../case.js";
 
-/** Calls so often, one after the other, and gives what each was told. */
+/** Makes this many calls, one after the other, and returns the result of each. */
 async function calls(count, limiter, options) {
-  const told = [];
-  for (let i = 0; i < count; i++) told.push((await limiter.limit(options)).success);
-  return told;
+  const results = [];
+  for (let i = 0; i < count; i++) results.push((await limiter.limit(options)).success);
+  return results;
 }
 
 const passed = (answers) => answers.filter((answer) => answer.success).length;

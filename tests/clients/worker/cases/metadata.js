@@ -14,7 +14,7 @@ const form = (metadata) => async (t) => {
   equal(bulk.get(key), { value: "v", metadata }, "by bulk get");
 };
 
-/** Metadata whose JSON text has exactly so many bytes. */
+/** Metadata whose JSON text has exactly this many bytes. */
 const ofBytes = (bytes) => "x".repeat(bytes - 2);
 
 export default {

@@ -10,7 +10,7 @@ async function fill(t, count) {
   return names;
 }
 
-/** Names of each page, to the end. */
+/** The names on each page of the whole list. */
 async function pages(t, limit, between = async () => {}) {
   const all = [];
   let cursor;

@@ -2,7 +2,7 @@
 
 import { collect, encode, equal, fails, noise, ok, sizedStream, sleep, stream } from "../case.js";
 
-/** What the key holds, once a cut request has certainly been dealt with. */
+/** The value of the key, after the server has certainly handled a cut request. */
 async function settled(t, name) {
   await sleep(100);
   return t.kv.get(t.key(name));

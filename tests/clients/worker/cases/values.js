@@ -4,7 +4,7 @@ import { collect, encode, equal, fails, noise, sizedStream, stream } from "../ca
 
 const LIMIT = 26214400;
 
-/** Puts so many bytes and reads them back in two ways. */
+/** Puts this many bytes and reads them in two ways. */
 const size = (length) => async (t) => {
   const bytes = noise(length, length + 1);
   await t.kv.put(t.key("a"), bytes, { metadata: { length } });

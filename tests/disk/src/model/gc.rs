@@ -14,7 +14,7 @@ impl State {
             Some(at) if !row.is_tombstone() && at <= last => Some(at),
             _ => None,
         });
-        let graves = self.first(limits.rows, |row| {
+        let tombstones = self.first(limits.rows, |row| {
             (row.is_tombstone() && row.version.hlc < limits.stable).then_some(row.version.hlc.0)
         });
         let purged = self.purge.first().copied().map(|id| {
@@ -24,18 +24,18 @@ impl State {
         });
         for name in &expired {
             let row = Row::clone(&self.rows[name]);
-            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..row };
-            self.rows.insert(name.clone(), Arc::new(stub));
+            let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..row };
+            self.rows.insert(name.clone(), Arc::new(tombstone));
         }
-        for name in &graves {
+        for name in &tombstones {
             if let Some(row) = self.rows.remove(name) {
                 self.collected.raise(row.dot.origin, row.dot.seq);
             }
         }
-        let mut swept =
-            GcStep { expired: expired.len(), collected: graves.len(), ..GcStep::default() };
+        let mut step =
+            GcStep { expired: expired.len(), collected: tombstones.len(), ..GcStep::default() };
         if let Some((id, names)) = purged {
-            swept.purged = names.len();
+            step.purged = names.len();
             for name in &names {
                 self.rows.remove(name);
             }
@@ -43,7 +43,7 @@ impl State {
                 self.purge.remove(&id);
             }
         }
-        swept
+        step
     }
 
     /// The first names in the order of `time`, of those for which it returns a time.

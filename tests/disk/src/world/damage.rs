@@ -192,9 +192,9 @@ impl Damaged {
         let never = || Violation::Wrong(format!("{name:?} never had {found:?}"));
         let rows = self.known.get(name).ok_or_else(never)?;
         let is_it = |row: &&Arc<Row>| {
-            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
+            let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
             let is_expired_tombstone =
-                row.expires_at.is_some() && check_row(name, found, &stub).is_ok();
+                row.expires_at.is_some() && check_row(name, found, &tombstone).is_ok();
             is_expired_tombstone || check_row(name, found, row).is_ok()
         };
         let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
@@ -233,12 +233,12 @@ impl Damaged {
             let synced = committer.sync();
             let limits =
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
-            let swept = committer.collect_garbage(now_ms, &limits);
+            let collected = committer.collect_garbage(now_ms, &limits);
             let maintained = committer.maintain();
             committer.published();
             self.world.trace(|| {
                 let answer = committed.results.last();
-                format!("{op:?} -> {answer:?}, {synced:?}, {swept:?}, {maintained:?}")
+                format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
             match committed.results.last() {
                 Some(Ok(outcome)) => {
@@ -275,7 +275,7 @@ impl Damaged {
             _ => What::Tombstone,
         };
         let (metadata, expires_at) = match op {
-            Op::Put(_, _, said) => (said.metadata.clone(), said.expires_at),
+            Op::Put(_, _, attributes) => (attributes.metadata.clone(), attributes.expires_at),
             _ => (None, None),
         };
         let prev = view.row(name.0, &name.1).ok().flatten().and_then(|found| found.prev);

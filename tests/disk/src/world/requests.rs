@@ -135,8 +135,8 @@ fn invalid(rng: &mut Rng, state: &State) -> Op {
         2 => Op::Create(String::new(), String::new(), None),
         _ => {
             let metadata = Some("m".repeat(1025).into());
-            let said = Attributes { metadata, expires_at: None };
-            Op::Put((id, key(rng)), content(rng), said)
+            let attributes = Attributes { metadata, expires_at: None };
+            Op::Put((id, key(rng)), content(rng), attributes)
         }
     }
 }

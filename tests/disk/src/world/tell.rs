@@ -110,8 +110,8 @@ pub(super) fn brief(op: &Op) -> String {
         format!("{}/{}", &name.0.to_string()[..6], name.1[..name.1.len().min(8)].escape_ascii())
     };
     match op {
-        Op::Put(at, content, said) => {
-            format!("put {} {content:?} expires {:?}", name(at), said.expires_at)
+        Op::Put(at, content, attributes) => {
+            format!("put {} {content:?} expires {:?}", name(at), attributes.expires_at)
         }
         Op::Delete(at) => format!("delete {}", name(at)),
         Op::Stage => "stage".into(),

@@ -45,13 +45,13 @@ pub fn run(seed: u64) -> Checked {
 
     // The requests of the new session are lost for a while, so that nothing arrives before the old
     // page.
-    let asks = ((reader, source), Channel::Control);
-    world.network.fates.insert(asks, Fate::Lost);
+    let requests = ((reader, source), Channel::Control);
+    world.network.fates.insert(requests, Fate::Lost);
     world.nodes[reader].is_stuck = false;
     world.fail_sync(reader)?;
     hold!(!world.has(reader, 0), "the disk must lose rows that are not durable");
     world.pass(LATE_MS + 2 * latency_ms)?;
-    world.network.fates.remove(&asks);
+    world.network.fates.remove(&requests);
     world.rest()?;
     world.finish()
 }

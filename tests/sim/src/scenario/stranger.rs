@@ -24,10 +24,10 @@ pub fn run(seed: u64) -> Checked {
     world.put(rng.index(nodes), 0..5, 100)?;
     world.rest()?;
 
-    let stranger = world.come_new()?;
+    let new = world.come_new()?;
     world.pass(COME_MS)?;
     for node in 0..nodes {
-        world.cut(stranger, node, true)?;
+        world.cut(new, node, true)?;
     }
     world.delete(rng.index(nodes), 0)?;
     let is_gone = |world: &mut World| {
@@ -36,10 +36,10 @@ pub fn run(seed: u64) -> Checked {
     hold!(world.run_until(FORGET_MS, is_gone)?, "the tombstone is not dropped");
 
     for node in 0..nodes {
-        world.uncut(stranger, node)?;
+        world.uncut(new, node)?;
     }
-    world.admit(stranger, rng.index(nodes))?;
-    let is_in = |world: &mut World| world.nodes[stranger].is_joined();
+    world.admit(new, rng.index(nodes))?;
+    let is_in = |world: &mut World| world.nodes[new].is_joined();
     hold!(world.run_until(COME_MS, is_in)?, "the new member does not join");
     world.rest()?;
     world.finish()

@@ -33,8 +33,8 @@ pub fn run(seed: u64) -> Checked {
 
     world.cut(source, reader, true)?;
     world.put(source, 0..rng.between(25, 60), ROW_BYTES)?;
-    let (asks, pages) = ((reader, source), (source, reader));
-    world.network.fates.insert((asks, Channel::Control), Fate::Echo(ECHO_MS));
+    let (requests, pages) = ((reader, source), (source, reader));
+    world.network.fates.insert((requests, Channel::Control), Fate::Echo(ECHO_MS));
     world.network.fates.insert((pages, Channel::CatchUp), Fate::CutBehind);
     world.uncut(source, reader)?;
     let is_cut = world.run_until(SESSION_MS, |world| world.network.cut.contains(&pages))?;

@@ -42,7 +42,7 @@ pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
         let due = at + latency_ms + late;
         mesh.run_for(due.saturating_sub(mesh.now()));
         let bytes = loop {
-            match adapted(bytes, &transcript.messages, asked(&mesh)) {
+            match adapted(bytes, &transcript.messages, requests(&mesh)) {
                 Some(bytes) => break bytes,
                 None if mesh.now() > due + PATIENCE_MS => {
                     return Err(format!("{} of {at} was never requested", KINDS[kind(bytes)]));
@@ -70,16 +70,16 @@ pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
     }
 }
 
-fn asked(mesh: &Mesh) -> &[Sent] {
+fn requests(mesh: &Mesh) -> &[Sent] {
     mesh.record.as_deref().unwrap_or_default()
 }
 
 /// A recorded message with the numbers of the receiving location; none if it responds to a request
 /// that was not sent yet.
-fn adapted(bytes: &Bytes, recorded: &[Sent], asked: &[Sent]) -> Option<Bytes> {
+fn adapted(bytes: &Bytes, recorded: &[Sent], requests: &[Sent]) -> Option<Bytes> {
     let mut adapted = BytesMut::from(&bytes[..]);
     if bytes[TO].iter().any(|byte| *byte != 0) {
-        let incarnation = &asked.iter().find(|sent| sent.from == 1)?.bytes[FROM];
+        let incarnation = &requests.iter().find(|sent| sent.from == 1)?.bytes[FROM];
         adapted[TO].copy_from_slice(incarnation);
     }
     let question = match KINDS[kind(bytes)] {
@@ -89,8 +89,9 @@ fn adapted(bytes: &Bytes, recorded: &[Sent], asked: &[Sent]) -> Option<Bytes> {
         _ => return Some(adapted.freeze()),
     };
     let at = numbers(recorded, question).iter().position(|number| **number == bytes[NUMBER])?;
-    let number = numbers(asked, question).get(at)?.to_vec();
-    let last = questions(asked, question).filter(|sent| sent.bytes[NUMBER] == number[..]).last()?;
+    let number = numbers(requests, question).get(at)?.to_vec();
+    let last =
+        questions(requests, question).filter(|sent| sent.bytes[NUMBER] == number[..]).last()?;
     (&mut adapted[NUMBER]).put_slice(&number);
     if KINDS[kind(bytes)] == "page" {
         (&mut adapted[BURST]).put_slice(&last.bytes[BURST]);

@@ -223,7 +223,9 @@ impl World {
                     && matches!(found.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
                 {
                     let mark = running.core.stable();
-                    return Ok(Some(format!("{name:?} at {at}: {found:?}, watermark {mark:?}")));
+                    return Ok(Some(format!(
+                        "{name:?} at {at}: {found:?}, stable timestamp {mark:?}"
+                    )));
                 }
             }
         }

@@ -65,17 +65,17 @@ impl World {
     /// A message as it arrives: mostly unchanged, otherwise changed or replaced with an earlier
     /// one.
     pub(super) fn mangle(&mut self, bytes: Bytes) -> Bytes {
-        let heard = &mut self.heard.0;
-        if heard.len() < KEPT {
-            heard.push(bytes.clone());
+        let recent = &mut self.recent.0;
+        if recent.len() < KEPT {
+            recent.push(bytes.clone());
         } else {
             let at = self.rng.index(KEPT);
-            heard[at] = bytes.clone();
+            recent[at] = bytes.clone();
         }
         if !self.rng.chance(self.mangled) || bytes.is_empty() {
             return bytes;
         }
-        let other = heard[self.rng.index(heard.len())].clone();
+        let other = recent[self.rng.index(recent.len())].clone();
         let mut changed = bytes.to_vec();
         let at = self.rng.index(changed.len());
         match self.rng.below(6) {
