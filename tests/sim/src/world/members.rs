@@ -12,6 +12,7 @@ use crate::{
     events::Event,
     node::{Node, member},
     plan::SPARE_NODES,
+    store,
 };
 
 /// How long locations have to learn of one that only some know.
@@ -254,7 +255,7 @@ impl World {
 
     pub(super) fn knows(&self, node: usize, other: MemberId) -> bool {
         let running = self.nodes[node].running.as_ref();
-        running.is_some_and(|running| running.storage.state().members.is_current(other))
+        running.is_some_and(|running| store::state(&running.store).members.is_current(other))
     }
 
     /// Whether someone who stays has a location as a member: who removed it may be gone as well.
