@@ -14,7 +14,7 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Members, Mode, Replication, TurnOutcome,
+    Hlc, Members, Replication, TurnOutcome,
     changes::Change,
     commit::Committer,
     engine::{Engine, Snapshot},
@@ -204,8 +204,7 @@ where
         self.unsynced.clear();
         self.room.give_back(mem::take(&mut self.unsynced_bytes));
         self.applier.start_over(committer);
-        let mode = committer.engine().status().mode;
-        if matches!(mode, Mode::Writer | Mode::Waiting(_)) {
+        if committer.engine().status().is_durable() {
             self.take_state(committer);
         }
         self.events.push_back(Event::RolledBack(self.state.clone()));

@@ -260,34 +260,28 @@ where
         let count = operations.len();
         let committed = self.committer.commit(now.wall_ms, operations);
         let is_durable = self.config.durability == Durability::Durable;
-        // If another commit waits for its sync, these answers may be due to what that one did.
-        let awaits_sync = is_durable && (committed.needs_sync || !self.held.is_empty());
-        let (mut has_made_some, mut has_failed) = (false, false);
-        for result in &committed.results {
-            has_made_some |= result.is_ok();
-            has_failed |= result.is_err();
-        }
-        if let (Durability::Relaxed { within }, true) = (self.config.durability, has_made_some) {
+        let must_sync = is_durable && committed.needs_sync;
+        // The engine may have been reopened, whether the commit failed or not. What is not durable of this one
+        // is published by its sync.
+        let has_rolled_back = self.roll_back_if_reopened(now, !must_sync);
+        if let Durability::Relaxed { within } = self.config.durability
+            && committed.results.iter().any(Result::is_ok)
+        {
             self.sync.expect(Unsynced::Acknowledged, now.mono + within);
         }
         if self.replicating.is_active() {
             self.writes.extend(committed.writes);
         }
+        // If another commit waits for its sync, these answers may be due to what that one did.
+        let awaits_sync = must_sync || !self.held.is_empty();
         let answers = tokens.into_iter().zip(committed.results);
         if awaits_sync {
             self.held.extend(answers);
-            if has_failed {
-                self.after_failure(now);
-            }
         } else {
-            let answers = answers.collect();
-            if committed.needs_sync {
+            if committed.needs_sync && !has_rolled_back {
                 self.publish(false);
             }
-            if has_failed {
-                self.after_failure(now);
-            }
-            self.answer(answers);
+            self.answer(answers.collect());
         }
         self.outputs.push_back(Output::Committed { operations: count, bytes, awaits_sync });
     }
@@ -327,7 +321,7 @@ where
             // The replicator waits for a sync that succeeds.
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_AGAIN);
         }
-        self.after_failure(now);
+        self.roll_back_if_reopened(now, true);
     }
 
     fn finish_handover(&mut self, synced: &Result<(), WriteError>) {
@@ -370,7 +364,7 @@ where
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
-        if !self.after_failure(now) && done.committed && self.held.is_empty() {
+        if !self.roll_back_if_reopened(now, true) && done.committed && self.held.is_empty() {
             // While answers wait, a view of now would show local writes that are not durable.
             self.publish(false);
         }
@@ -395,11 +389,9 @@ where
         match &result {
             Ok(step) if step.is_idle() => {}
             Ok(_) => self.sync.expect(Unsynced::Collected, now.mono),
-            Err(error) => {
-                tracing::warn!(%error, "garbage collection failed");
-                self.after_failure(now);
-            }
+            Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
+        self.roll_back_if_reopened(now, true);
         self.outputs.push_back(Output::Collected(result));
     }
 
@@ -423,41 +415,38 @@ where
         if let Err(error) = &result {
             tracing::debug!(%error, "the engine cannot resume yet");
         }
-        self.after_failure(now);
+        self.roll_back_if_reopened(now, true);
         self.outputs.push_back(Output::Recovered(result));
     }
 
-    /// Rolls back if the engine was reopened: readers must leave the view that cannot be read any more, and
-    /// the replicator must forget what was not synced. Returns whether it was.
-    fn after_failure(&mut self, now: Now) -> bool {
+    /// Rolls back if the engine was reopened: callers whose commits were not synced, the replicator, and, if
+    /// `must_publish`, readers, whose view cannot be read any more. Returns whether it was.
+    fn roll_back_if_reopened(&mut self, now: Now, must_publish: bool) -> bool {
         let status = self.committer.engine().status();
-        let has_reopened = self.health.has_reopened(&status);
-        if has_reopened {
-            self.roll_back(now, &status.mode);
-        }
         self.health.note_mode(&status.mode);
-        has_reopened
-    }
-
-    fn roll_back(&mut self, now: Now, mode: &Mode) {
+        if !self.health.has_reopened(&status) {
+            return false;
+        }
         if self.sync.waits_for(Unsynced::Acknowledged) {
             tracing::error!("the disk failed: acknowledged relaxed writes may be lost");
         }
-        let is_durable = matches!(mode, Mode::Writer | Mode::Waiting(_));
         self.sync = SyncTimer::default();
         self.writes.clear();
         if let Some(replicator) = self.replicating.active() {
             replicator.rolled_back(&mut self.committer);
-            self.sync.set(Unsynced::Replicated, is_durable.then_some(now.mono + SYNC_AGAIN));
+            let again = status.mode.may_write().then_some(now.mono + SYNC_AGAIN);
+            self.sync.set(Unsynced::Replicated, again);
         }
-        // What survived the failure survives a crash, if the engine takes commits or will.
-        self.publish(is_durable);
+        if must_publish {
+            self.publish(status.is_durable());
+        }
         let mut lost = mem::take(&mut self.held);
         for (_, answer) in &mut lost {
             let reason = "the disk failed before the sync that covers the write";
             *answer = Err(WriteError::OutcomeUnknown(reason.into()));
         }
         self.answer(lost);
+        true
     }
 
     fn close_engine(&mut self) {

@@ -119,7 +119,9 @@ impl World {
         self.last_token += operations.len() as u64;
         let made = operations.len();
         let rows = store::commit(&mut running.store, now, (first..).zip(operations));
-        let commit = running.store.committer().engine().status().latest;
+        // An operation that changed nothing needs no sync.
+        let latest = running.store.committer().engine().status().latest;
+        let commit = if rows.is_empty() { 0 } else { latest };
         running.unanswered.extend((first..=self.last_token).map(|token| (token, commit)));
         if drops && !rows.is_empty() {
             self.count(Event::NamespaceDropped);

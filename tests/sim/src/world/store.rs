@@ -179,7 +179,8 @@ impl World {
         Ok(())
     }
 
-    /// No view shows a local write that a crash may take.
+    /// No view shows a local write that a crash may take, except while the disk fails: readers get what the
+    /// engine can still read, which may be a commit with an unknown outcome.
     fn check_published(
         &mut self,
         node: usize,
@@ -188,14 +189,15 @@ impl World {
     ) -> Checked {
         let own = self.nodes[node].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let status = running.store.committer().engine().status();
+        let is_failing = status.mode != Mode::Writer;
         let durable = &store::state(&running.store).durable;
         for origin in own {
             hold!(
-                is_durable || shown.get(origin) == durable.get(origin),
+                is_durable || is_failing || shown.get(origin) == durable.get(origin),
                 "{node}: readers see a local write before its sync"
             );
         }
-        let status = running.store.committer().engine().status();
         hold!(
             !is_durable || status.durable == status.latest,
             "{node}: a view is called durable before the sync: {status:?}"
@@ -222,6 +224,7 @@ impl World {
     fn take_event(&mut self, node: usize, event: CoreEvent) -> Checked {
         let now = self.nodes[node].now(self.now);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let status = running.store.committer().engine().status();
         match &event {
             CoreEvent::Synced(state) | CoreEvent::RolledBack(state) => {
                 running.members = std::sync::Arc::clone(&state.members);
@@ -234,9 +237,11 @@ impl World {
             _ => {}
         }
         if matches!(event, CoreEvent::RolledBack(_)) {
-            self.trace(|| format!("{node}: rolled back"));
-            // What was not acknowledged is gone.
-            self.settle(node)?;
+            self.trace(|| format!("{node}: rolled back, {status:?}"));
+            // What was not acknowledged is gone, unless the engine cannot tell yet.
+            if status.is_durable() {
+                self.settle(node)?;
+            }
         }
         if let Some(running) = &mut self.nodes[node].running {
             running.core.handle_event(now, event);
