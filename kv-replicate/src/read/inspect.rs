@@ -1,4 +1,4 @@
-//! Answers to what a verification asks, from one view.
+//! Answers the requests of a verification, from one view.
 
 use std::ops::ControlFlow;
 
@@ -15,18 +15,17 @@ use crate::{
     wire::{BATCH_BYTES, MAX_ROWS},
 };
 
-/// How many rows one digest goes over, and how many bytes of them: a few milliseconds, in which a
-/// snapshot may be held.
+/// Most rows, and bytes of rows, that one digest covers: a few milliseconds, in which a snapshot may be
+/// held.
 const DIGEST_ROWS: usize = 2048;
 const DIGEST_BYTES: usize = 2 << 20;
 
 /// About how many bytes a row of a list takes beside its key.
 const LISTED_BYTES: usize = 96;
 
-/// The answer to what a verification asks, for [`Event::Inspected`](crate::Event::Inspected); none if the
-/// engine can't read now. It takes some milliseconds: whoever has readers beside the writer may give it to
-/// one. The view must show durable commits only, and no older ones than the last such view.
-pub fn inspect<S: Snapshot>(view: &View<S>, ask: &Ask) -> Option<Answer> {
+/// Answers a verification's request, for [`Event::Inspected`](crate::Event::Inspected); none if the engine
+/// cannot read now. It takes some milliseconds.
+pub(super) fn answer<S: Snapshot>(view: &View<S>, ask: &Ask) -> Option<Answer> {
     let answered = match ask {
         Ask::Digest(range) => digest(view, range).map(Answer::Digest),
         Ask::List(range) => list(view, range).map(Answer::List),
@@ -84,7 +83,7 @@ fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadEr
     })
 }
 
-/// What is left of what a walk may take.
+/// The rows and bytes that a walk may still visit.
 struct Budget {
     rows: usize,
     bytes: usize,
@@ -92,12 +91,12 @@ struct Budget {
 
 struct End {
     place: Option<Place>,
-    /// Rows whose names are none. They have no place in the order of names, and nobody can ask for
-    /// them: they are only counted.
+    /// Rows whose keys are not names. They have no place in the order of names and cannot be requested: they
+    /// are only counted.
     nameless: u32,
 }
 
-/// Takes a row and the length of the value in it, and says how many bytes that took.
+/// Takes a row and the length of the value in it, and returns the bytes that count for it.
 type Visit<'v> = &'v mut dyn FnMut(RowName<'_>, Held, usize) -> usize;
 
 /// Visits the rows of a range until the budget is spent.
@@ -125,7 +124,7 @@ fn walk<S: Snapshot>(
                 return ControlFlow::Break(());
             }
             left.rows -= 1;
-            // What is left of a dropped namespace goes sooner here, later there.
+            // Locations collect the rows of a dropped namespace at different times.
             if !view.namespaces().is_dropped(namespace) {
                 let (held, value) = match &row.found {
                     Ok(found) => (Held::Row(Summary::of(namespace, key, found)), value_len(found)),

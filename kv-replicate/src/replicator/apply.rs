@@ -1,4 +1,4 @@
-//! Committing what peers sent.
+//! Commits what peers sent.
 
 use std::collections::BTreeMap;
 
@@ -13,46 +13,45 @@ use kv_core::{
 use crate::{Content, Event, How, Row, ToApply, Work};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
-#[derive(Debug)]
-pub(crate) struct Applier {
+#[derive(Debug, Default)]
+pub(super) struct Applier {
     /// Bodies that are being fetched; none for one that failed.
     uploads: BTreeMap<u64, Option<Upload>>,
-    /// How often the core was told that the store went back.
+    /// Number of rollbacks that were reported to the core.
     epoch: u64,
-    /// How often the engine had been opened anew when it was last told.
+    /// How often the engine had been reopened at the last of them.
     reopened: u64,
 }
 
-/// What became of work that commits.
+/// The result of work that commits.
 #[derive(Debug, Default)]
-pub(crate) struct Done {
-    /// What the core is to be told.
-    pub(crate) answer: Option<Event>,
+pub(super) struct Done {
+    /// The answer for the core.
+    pub(super) answer: Option<Event>,
     /// A commit was made or tried.
-    pub(crate) committed: bool,
+    pub(super) committed: bool,
 }
 
 impl Applier {
-    /// For a store whose state the core is told at its start.
-    pub(crate) fn new<E: Engine>(committer: &Committer<E>) -> Applier
+    /// Begins with a store whose state the core starts with.
+    pub(super) fn begin<E: Engine>(&mut self, committer: &Committer<E>)
     where
         E::Snapshot: Clone,
     {
-        let reopened = committer.engine().status().reopened;
-        Applier { uploads: BTreeMap::new(), epoch: 0, reopened }
+        self.reopened = committer.engine().status().reopened;
     }
 
-    /// Whether the store was taken up again after a failure since the core was last told of one.
-    pub(crate) fn has_rolled_back<E: Engine>(&self, committer: &Committer<E>) -> bool
+    /// Whether the store was rolled back since the core was last told of a rollback.
+    pub(super) fn has_rolled_back<E: Engine>(&self, committer: &Committer<E>) -> bool
     where
         E::Snapshot: Clone,
     {
         committer.engine().status().reopened != self.reopened
     }
 
-    /// The core is told that the store went back: what was staged is gone, and what was asked before is
-    /// not done any more.
-    pub(crate) fn start_over<E: Engine>(&mut self, committer: &Committer<E>)
+    /// The core is told that the store was rolled back: staged bodies are gone, and work from before is not
+    /// done any more.
+    pub(super) fn start_over<E: Engine>(&mut self, committer: &Committer<E>)
     where
         E::Snapshot: Clone,
     {
@@ -61,7 +60,7 @@ impl Applier {
         self.reopened = committer.engine().status().reopened;
     }
 
-    /// Whether this was asked before the core heard that the store went back.
+    /// Whether this work is from before the core knew of a rollback.
     fn is_late<E: Engine>(&self, committer: &Committer<E>, epoch: u64) -> bool
     where
         E::Snapshot: Clone,
@@ -70,7 +69,7 @@ impl Applier {
     }
 
     /// Does work that commits; nothing for other work.
-    pub(crate) fn perform<E: Engine>(
+    pub(super) fn perform<E: Engine>(
         &mut self,
         committer: &mut Committer<E>,
         now_ms: u64,
@@ -111,7 +110,7 @@ impl Applier {
         Done { answer: Some(Event::Applied { id, results, visible }), committed: true }
     }
 
-    /// What is to be committed for these rows; none if one is not what was told.
+    /// The operations that apply these rows; none if a body is not the one that its row announced.
     fn operations<E: Engine>(
         &mut self,
         committer: &Committer<E>,
@@ -134,7 +133,7 @@ impl Applier {
         Some(operations)
     }
 
-    /// What a row does, with its body ready to be put; none if it is not what was told.
+    /// The change that a row makes, with its body ready to be put; none if that is not the announced one.
     fn change(
         &mut self,
         upload: &dyn Fn() -> Upload,
@@ -168,7 +167,7 @@ impl Applier {
         Some(RemoteChange::Put { body, attributes: Attributes { metadata, expires_at } })
     }
 
-    /// Whether something was committed for the next bytes of a body.
+    /// Stages the next bytes of a body. Returns whether something was committed.
     fn stage<E: Engine>(
         &mut self,
         committer: &mut Committer<E>,
@@ -195,7 +194,7 @@ impl Applier {
     }
 }
 
-/// Makes remote operations; none if one of them could not be made.
+/// Commits remote operations; none if one of them failed.
 fn commit<E: Engine>(
     committer: &mut Committer<E>,
     now_ms: u64,
