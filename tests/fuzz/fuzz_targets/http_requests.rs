@@ -16,8 +16,9 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    app::{App, Body, RequestBody},
     api::binding::{Target, json, metadata},
+    app::App,
+    http::{Body, RequestBody},
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};

@@ -3,7 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
-use waypost::api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle, Problem};
+use waypost::{
+    api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle},
+    http::problem::Problem,
+};
 
 /// What was read is written as JSON that reads the same.
 fn check<T: Serialize + DeserializeOwned>(input: &[u8]) {

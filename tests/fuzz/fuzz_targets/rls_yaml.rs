@@ -4,10 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ratelimit::Algorithm;
-use waypost::{
-    config::rls::parse,
-    api::rls::{Domains, MAX_RULES},
-};
+use waypost::api::rls::{Domains, MAX_RULES, YamlError, parse};
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::Gcra];
 
@@ -15,7 +12,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(text) = str::from_utf8(input) else { return };
     let said = match parse(text) {
         Ok(said) => said,
-        Err((line, message)) => {
+        Err(YamlError { line, message }) => {
             // YAML knows more ends of lines than one.
             let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
             assert!((1..=lines + 1).contains(&line), "line {line} of {lines}");
