@@ -1,9 +1,9 @@
-//! `/healthz`, `/readyz` and `/metrics`: for monitors.
+//! The operations API: `/healthz`, `/readyz` and `/metrics`, for monitoring.
 //!
-//! | path | answers |
+//! | path | response |
 //! |---|---|
-//! | `GET /healthz` | 200 as long as the process answers at all: else restart it |
-//! | `GET /readyz` | 200 if this location takes reads and writes, else 503 with the reason: send it no traffic |
+//! | `GET /healthz` | 200 as long as the process responds at all: else restart it |
+//! | `GET /readyz` | 200 if this location accepts reads and writes, else 503 with the reason: send it no traffic |
 //! | `GET /metrics` | Prometheus text |
 
 use std::sync::Arc;
@@ -14,16 +14,15 @@ use kv_core::Mode;
 
 use crate::{
     app::App,
-    body::Body,
-    metrics::{ClusterGauges, Gauges},
-    reply,
+    http::{Body, reply},
+    metrics::{ClusterGauges, Gauges, StoreGauges},
 };
 
-/// The type of Prometheus' text format.
+/// The content type of Prometheus' text format.
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// The routes of this door.
+/// The routes of this API.
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/healthz", get(async || reply::text(StatusCode::OK, "alive")))
@@ -49,19 +48,22 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
         members: view.members(),
         ends: *ends,
     });
-    let gauges = Gauges {
-        queue_operations: app.writes.under_way(),
+    let gauges = Gauges { store: store_gauges(&app), limits: app.rate_limits.gauges() };
+    reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))
+}
+
+fn store_gauges(app: &App) -> StoreGauges {
+    StoreGauges {
+        queue_operations: app.writes.in_progress(),
         queue_capacity: app.store.queue_capacity(),
-        store_bytes: app.store.bytes(),
-        bodies_waiting: app.store.bodies_waiting(),
-        store_mode: match app.store.status().mode {
+        bytes: app.store.bytes(),
+        garbage_bodies: app.store.bodies_waiting(),
+        mode: match app.store.status().mode {
             Mode::Writer => "writer",
             Mode::Waiting(_) => "waiting",
             Mode::ReadOnly(_) => "read_only",
             Mode::Closed(_) => "closed",
         },
         namespaces: app.store.namespaces().iter().count(),
-        limits: app.rate_limits.gauges(),
-    };
-    reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))
+    }
 }

@@ -1,12 +1,13 @@
-//! What a caller is told, as JSON.
+//! The JSON of a response.
 //!
-//! Written by hand: a few numbers, on the way of every check.
+//! It is written without serde, because it is a few numbers on the path of every check: `write!`
+//! into one buffer needs no intermediate types.
 
 use std::io::Write as _;
 
 use ratelimit::{Decision, headers::seconds};
 
-/// Appends what became of one check, as an object.
+/// Appends the decision on one check, as an object.
 fn push(out: &mut Vec<u8>, decision: &Decision) {
     let Decision { allowed, limit, remaining, .. } = decision;
     let reset = seconds(decision.reset_after);
@@ -21,9 +22,9 @@ fn push(out: &mut Vec<u8>, decision: &Decision) {
     out.push(b'}');
 }
 
-const MEMORY: &str = "a vector takes all that is written";
+const MEMORY: &str = "writing to a vector does not fail";
 
-/// One answer, as a document.
+/// The response to one check.
 pub(super) fn one(decision: &Decision) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
     push(&mut out, decision);
@@ -31,7 +32,7 @@ pub(super) fn one(decision: &Decision) -> Vec<u8> {
     out
 }
 
-/// The answers of a batch.
+/// The response to a batch.
 pub(super) fn batch<'a>(
     success: bool,
     decisions: impl ExactSizeIterator<Item = &'a Decision>,
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_json_in_seconds_rounded_up() {
+    fn a_response_is_json_with_seconds_rounded_up() {
         let denied = json!({"success":false,"limit":100,"remaining":0,"reset":60,"retry_after":1});
         assert_eq!(read(&one(&DENIED)), denied);
         let never = json!({"success":false,"limit":100,"remaining":0,"reset":60});

@@ -1,4 +1,9 @@
-//! The bodies of requests and responses.
+//! The body of a request, with a bound on the time between two pieces of it.
+//!
+//! `TimeoutBody` of tower-http 0.7 bounds the same time but is not used, for two reasons. It registers
+//! and removes a timer for every frame, also for those that are already there; here a body has a timer
+//! only once it keeps its reader waiting. And it does not report to the connection whether the body
+//! stalled (then the response is a 408) or was left unread (then the connection must linger).
 
 use std::{
     fmt,
@@ -13,82 +18,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Any error.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a response: whole as most are, which costs no box, or any other.
-pub struct Body(Kind);
-
-enum Kind {
-    Full(Full<Bytes>),
-    Other(UnsyncBoxBody<Bytes, BoxError>),
-}
-
-impl Body {
-    /// A body that is there whole.
-    pub fn full(bytes: impl Into<Bytes>) -> Body {
-        Body(Kind::Full(Full::new(bytes.into())))
-    }
-
-    /// A body of no bytes.
-    #[must_use]
-    pub fn empty() -> Body {
-        Body::full(Bytes::new())
-    }
-
-    /// Any other body: a streamed one, say.
-    pub fn new<B>(body: B) -> Body
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        Body(Kind::Other(body.map_err(Into::into).boxed_unsync()))
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("size", &self.size_hint()).finish_non_exhaustive()
-    }
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
-            Kind::Full(full) => Pin::new(full)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
-            Kind::Other(other) => Pin::new(other).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Full(full) => full.is_end_stream(),
-            Kind::Other(other) => other.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Full(full) => full.size_hint(),
-            Kind::Other(other) => other.size_hint(),
-        }
-    }
-}
-
-/// The body of a request. If it does not move for a while it ends in [`BodyError::Stalled`]: no
-/// door has to watch the clock. (Whatever the door answers then, the client is told 408.)
+/// The body of a request. If no bytes arrive for too long it ends in [`BodyError::Stalled`], so that no
+/// API has to watch the clock. (Whatever the API responds then, the client receives a 408.)
 pub struct RequestBody {
     source: Source,
     watch: Option<Box<Watch>>,
@@ -97,10 +32,10 @@ pub struct RequestBody {
 /// Where the bytes come from.
 enum Source {
     Incoming(Incoming),
-    Given(Full<Bytes>),
+    Memory(Full<Bytes>),
 }
 
-/// What became of a request's body, for the connection to look at afterwards.
+/// How the reading of a request's body ended. The connection reads this after the response.
 #[derive(Debug, Default)]
 pub(crate) struct BodyFate {
     is_stalled: AtomicBool,
@@ -108,29 +43,29 @@ pub(crate) struct BodyFate {
 }
 
 impl BodyFate {
-    /// It did not move for too long.
+    /// Whether no bytes arrived for too long.
     pub(crate) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
     }
 
-    /// It was read to its end.
+    /// Whether it was read to its end.
     pub(crate) fn is_finished(&self) -> bool {
         self.is_finished.load(Ordering::Relaxed)
     }
 }
 
-/// The clock over a body that is waited for.
+/// The timer of a body.
 struct Watch {
     limit: Duration,
-    /// Made when the body first keeps its reader waiting, which most never do.
+    /// Made when the body first keeps its reader waiting, which most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
     fate: Arc<BodyFate>,
 }
 
 impl RequestBody {
-    /// Watches over `incoming`: it must move at least once in each `limit`. A body that has already
-    /// ended, as a GET's, needs no watch and has no fate.
+    /// Bounds the time between two pieces of `incoming` by `limit`. A body that has already ended, as
+    /// that of a GET, needs no timer and has no fate.
     pub(crate) fn watch(
         incoming: Incoming,
         limit: Duration,
@@ -145,7 +80,7 @@ impl RequestBody {
 
 impl From<Bytes> for RequestBody {
     fn from(bytes: Bytes) -> RequestBody {
-        RequestBody { source: Source::Given(Full::new(bytes)), watch: None }
+        RequestBody { source: Source::Memory(Full::new(bytes)), watch: None }
     }
 }
 
@@ -155,14 +90,14 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-/// Why a request's body did not come whole. Nothing of it may be stored.
+/// Why a request's body did not arrive whole. Nothing of it may be stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// It did not move for as long as the setting `body-timeout` allows.
-    #[error("the request's body did not move for {0:?}")]
+    /// No bytes arrived for as long as the setting `body-timeout` allows.
+    #[error("no bytes of the request's body arrived for {0:?} (body-timeout)")]
     Stalled(Duration),
-    /// It was cut off, or is not framed as HTTP wants.
+    /// It was cut off, or its framing is not valid HTTP.
     #[error("the request's body was cut off: {0}")]
     Cut(#[source] hyper::Error),
 }
@@ -180,7 +115,7 @@ impl http_body::Body for RequestBody {
             Source::Incoming(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(BodyError::Cut))),
-            Source::Given(full) => Pin::new(full)
+            Source::Memory(full) => Pin::new(full)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
         };
@@ -200,14 +135,14 @@ impl http_body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Incoming(incoming) => incoming.is_end_stream(),
-            Source::Given(full) => full.is_end_stream(),
+            Source::Memory(full) => full.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Incoming(incoming) => incoming.size_hint(),
-            Source::Given(full) => full.size_hint(),
+            Source::Memory(full) => full.size_hint(),
         }
     }
 }
@@ -217,14 +152,14 @@ impl Drop for RequestBody {
         if let Some(watch) = &self.watch
             && self.is_end_stream()
         {
-            // A reader who knows the length need not ask for the end.
+            // A reader that knows the length need not poll for the end.
             watch.fate.is_finished.store(true, Ordering::Relaxed);
         }
     }
 }
 
 impl Watch {
-    /// Ready when the body has kept its reader waiting for too long.
+    /// Ready once the body has kept its reader waiting for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         let timer = match (&mut self.timer, self.is_waiting) {
             (Some(timer), true) => timer,
@@ -244,10 +179,12 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[tokio::test]
-    async fn a_given_body_is_read_whole() {
+    async fn a_body_in_memory_is_read_whole() {
         let body = RequestBody::from(Bytes::from_static(b"hello"));
         assert_eq!(body.size_hint().exact(), Some(5));
         let read = body.collect().await.expect("it cannot fail").to_bytes();

@@ -1,5 +1,5 @@
-//! Domains and descriptors as they are written: in `waypost.toml` as in the YAML of
-//! envoyproxy/ratelimit, whose names and nesting these are.
+//! Domains and descriptors as they are written, in `waypost.toml` and in the YAML of
+//! envoyproxy/ratelimit, which defines the names and the nesting.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
@@ -9,7 +9,7 @@ use crate::rate_limits::{Period, count};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a domain: `domain` and `descriptors`")]
 pub struct Domain {
-    /// Its name, which Envoy's filter has in its configuration.
+    /// Its name, which the configuration of Envoy's filter refers to.
     pub domain: String,
     /// The first level of its tree.
     pub descriptors: Option<Vec<Descriptor>>,
@@ -24,13 +24,14 @@ pub struct Domain {
 pub struct Descriptor {
     /// The key of an entry.
     pub key: String,
-    /// Its value, in which a `*` stands for any text; any value if there is none or it is empty.
+    /// Its value, in which a `*` stands for any text. Without a value, or with an empty one, any value
+    /// matches.
     pub value: Option<String>,
-    /// What is allowed to those who come so far and no farther.
+    /// The limit of descriptors whose last entry matches this node.
     pub rate_limit: Option<RateLimit>,
     /// The level below.
     pub descriptors: Option<Vec<Descriptor>>,
-    /// `true`: count, and say OK.
+    /// `true`: count, and respond OK.
     pub shadow_mode: Option<bool>,
     /// `true`: all values that the wildcard matches share one counter.
     pub share_threshold: Option<bool>,
@@ -50,20 +51,20 @@ pub struct Descriptor {
 pub struct RateLimit {
     /// `second`, `minute`, `hour`, `day`, `week`, `month` or `year`.
     pub unit: Option<String>,
-    /// Hits in a unit.
+    /// How much cost is allowed in a unit.
     #[serde(default, deserialize_with = "requests_per_unit")]
     pub requests_per_unit: Option<u32>,
     /// `true`: no limit.
     pub unlimited: Option<bool>,
-    /// What others call it in `replaces`; Envoy is told it.
+    /// Its name, for `replaces` of other limits and for Envoy.
     pub name: Option<String>,
-    /// Limits that do not apply to a request to which this one does.
+    /// Limits that do not apply to a request to which this one applies.
     pub replaces: Option<Vec<Replaced>>,
-    /// Ours: any other period in place of `unit`.
+    /// Only here: any other period in place of `unit`.
     pub period: Option<Period>,
-    /// Ours: `sliding`, `fixed` or `gcra`.
+    /// Only here: `sliding`, `fixed` or `gcra`.
     pub algorithm: Option<String>,
-    /// Ours: what may come at once, with `gcra`.
+    /// Only here: the cost that is allowed at once, with `gcra`.
     #[serde(default, deserialize_with = "burst")]
     pub burst: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! Bodies that are made piece by piece, as the client takes them.
+//! Response bodies that are made piece by piece, as the client reads them.
 
 use std::{
     pin::Pin,
@@ -9,14 +9,17 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use kv_core::{BodyReader, ReadError};
 
-use crate::body::Body;
+use super::Body;
 
-/// Makes the pieces of a body, one at a time, when the client has taken those before.
+/// Makes the pieces of a body, one at a time, each once the client has read the one before.
 ///
-/// It is called on a thread that serves connections: a piece should cost no more than reading
-/// 64 KiB from the disk.
-pub(super) trait Pieces: Send + Unpin {
-    /// The next piece, not empty; none at the end.
+/// It runs on a thread that serves connections: a piece should cost no more than reading 64 KiB from
+/// the disk.
+pub trait Pieces: Send + Unpin {
+    /// Returns the next piece, which is not empty; none at the end.
+    ///
+    /// # Errors
+    /// If the store can't be read.
     fn next(&mut self) -> Result<Option<Bytes>, ReadError>;
 }
 
@@ -26,11 +29,11 @@ impl Pieces for BodyReader {
     }
 }
 
-/// The body of these pieces. With a length its response has a `Content-Length`.
+/// The body of these pieces. With a length, its response has a `Content-Length`.
 ///
-/// If a piece can't be had the connection is cut, so that the client sees that the body is short:
-/// the status has long gone.
-pub(super) fn body(pieces: impl Pieces + 'static, length: Option<u64>) -> Body {
+/// If a piece can't be read the connection is cut, so that the client sees that the body is short:
+/// the status was sent long before.
+pub fn body(pieces: impl Pieces + 'static, length: Option<u64>) -> Body {
     Body::new(Streamed { pieces, left: length })
 }
 
@@ -55,7 +58,7 @@ impl<P: Pieces> http_body::Body for Streamed<P> {
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "a response broke off: a value can't be read"),
+            Err(error) => tracing::error!(%error, "a response was cut: its value can't be read"),
         }
         Poll::Ready(piece.transpose().map(|piece| piece.map(Frame::data)))
     }
@@ -82,7 +85,7 @@ mod tests {
         fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
             match self.0 {
                 0 => Ok(None),
-                0xff => Err(ReadError::DamagedBody("it is a test")),
+                0xff => Err(ReadError::DamagedBody("of a test")),
                 _ => {
                     self.0 -= 1;
                     Ok(Some(Bytes::from(vec![self.0; 2])))
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_come_in_order_and_count_down_their_length() {
+    async fn pieces_arrive_in_order_and_count_down_the_length() {
         let mut body = body(Countdown(2), Some(4));
         assert_eq!(body.size_hint().exact(), Some(4));
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), [1, 1][..]);
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_piece_that_can_not_be_had_breaks_the_body() {
+    async fn a_piece_that_can_not_be_read_breaks_the_body() {
         assert!(body(Countdown(0xff), Some(2)).collect().await.is_err());
     }
 }
