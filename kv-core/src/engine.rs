@@ -56,6 +56,23 @@ pub struct Status {
     pub reopened: u64,
 }
 
+impl Status {
+    /// Whether everything that snapshots show survives a crash. After a failure this holds once the engine has
+    /// reopened the file for writing; a file that it could only read may have commits that were never synced.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.mode.may_write() && self.durable == self.latest
+    }
+}
+
+impl Mode {
+    /// Whether commits are taken, or will be without a restart.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        matches!(self, Mode::Writer | Mode::Waiting(_))
+    }
+}
+
 /// Whether an engine takes commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {

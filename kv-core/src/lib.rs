@@ -21,6 +21,7 @@
 //! | layer | what it knows |
 //! |---|---|
 //! | [`Store`] | threads: a queue, one writer thread with group commit, many readers |
+//! | `writer` | the order of commit, sync, rollback, publication and answer: a state machine without thread and clock |
 //! | [`commit::Committer`], [`view::View`] | the data: a batch becomes rows, dots and versions; rows become entries. No thread, no clock |
 //! | [`engine::Engine`] | byte-ordered tables, atomic commits, snapshots: redb |
 //! | [`engine::disk::StorageBackend`] | reads, writes and syncs of one file: the real disk, or a test's |
@@ -58,7 +59,8 @@ mod system;
 mod ticket;
 mod version;
 pub mod view;
-mod writer;
+#[doc(hidden)]
+pub mod writer;
 
 pub use body::{BodyReader, Upload};
 pub use check::check_row;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::{AtomicBool, Ordering}},
     thread::JoinHandle,
 };
 
@@ -49,8 +49,19 @@ struct Shared {
     is_woken: Arc<AtomicBool>,
     origins: [OriginId; 2],
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The writer thread takes messages, and nobody closes the store.
+    is_open: Arc<AtomicBool>,
     closed: OnceLock<Result<(), WriteError>>,
     _directory: Option<DataDir>,
+}
+
+/// Marks the store as closed when the writer thread ends, also by a panic.
+struct EndsWriter(Arc<AtomicBool>);
+
+impl Drop for EndsWriter {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// A view of a [`Store`].
@@ -119,9 +130,14 @@ impl Store {
         let is_woken = Arc::new(AtomicBool::new(false));
         let shared = (Arc::clone(&published), Arc::clone(&is_woken));
         let writer = Writer::new(committer, shared.0, options.clone(), shared.1);
+        let is_open = Arc::new(AtomicBool::new(true));
+        let ends = EndsWriter(Arc::clone(&is_open));
         let writer = std::thread::Builder::new()
             .name("kv-writer".into())
-            .spawn(move || writer.run(&inbox))
+            .spawn(move || {
+                let _ends = ends;
+                writer.run(&inbox);
+            })
             .map_err(|source| OpenError::Engine(EngineError::Io(source)))?;
         let shared = Shared {
             published,
@@ -132,6 +148,7 @@ impl Store {
             is_woken,
             origins,
             writer: Mutex::new(Some(writer)),
+            is_open,
             closed: OnceLock::new(),
             _directory: directory,
         };
@@ -169,9 +186,7 @@ impl Store {
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = self.shared.engine.status();
-        // Held only by one who closes the store.
-        let writer = self.shared.writer.try_lock();
-        if !writer.is_ok_and(|writer| writer.as_ref().is_some_and(|thread| !thread.is_finished())) {
+        if !self.shared.is_open.load(Ordering::Acquire) {
             status.mode = Mode::Closed("the store is closed".into());
         }
         status
@@ -364,12 +379,13 @@ impl Store {
 }
 
 impl Shared {
-    /// Closes the store, once; whoever comes later waits for that, and hears the same.
+    /// Closes the store, once. Later callers wait for that and get the same result.
     fn close(&self) -> Result<(), WriteError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = writer.take() else {
             return self.closed.get().cloned().unwrap_or(Ok(()));
         };
+        self.is_open.store(false, Ordering::Release);
         let (answer, closed) = oneshot::channel();
         let mut result = match self.messages.send(Message::Close(answer)) {
             Ok(()) => closed.recv().unwrap_or(Err(WriteError::Closed)),

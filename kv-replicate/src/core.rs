@@ -49,7 +49,7 @@ pub struct Config {
     /// How many rows of a catch-up session are read at a time, where [`BATCH_BYTES`] does not end a burst
     /// before. 4,096 serves: some ten milliseconds of reading.
     ///
-    /// [`BATCH_BYTES`]: crate::storage::BATCH_BYTES
+    /// [`BATCH_BYTES`]: crate::read::BATCH_BYTES
     pub batch_rows: usize,
     /// How far ahead a peer's clock may be before its writes wait, in milliseconds. 500 serves.
     pub max_ahead_ms: u64,

@@ -24,8 +24,9 @@ pub mod inspect;
 mod link;
 #[cfg(feature = "quic")]
 pub mod quic;
+pub mod read;
+pub mod replicator;
 mod row;
-pub mod storage;
 mod verdict;
 mod wire;
 mod work;

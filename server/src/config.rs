@@ -3,7 +3,6 @@
 //! then the file, then the default.
 
 mod limit;
-pub mod rls;
 mod settings;
 mod value;
 
@@ -16,20 +15,22 @@ use std::{
 };
 
 use crate::{
-    api::rls::{DomainError, Domains, Fields},
+    api::rls::{self, Domains, Fields},
     cluster::{
         Address, Token, names,
         token::{TokenError, TokenText},
     },
     connection::Limits,
+    rate_limits::RateLimitSettings,
     threads,
 };
 
 pub use self::{
-    limit::{NamedLimit, NamedLimits, UpTo},
+    limit::UpTo,
     settings::Settings,
-    value::{Count, Durability, Listen, LogFilter, Size, Span, Title, Titles},
+    value::{Count, Durability, LogFilter, Size, Span, Title, Titles},
 };
+pub use crate::connection::Listen;
 
 /// What a server is run with.
 #[derive(Clone, Debug)]
@@ -60,12 +61,8 @@ pub struct Config {
     pub queue: usize,
     /// How long a write waits for a place among them.
     pub queue_wait: Duration,
-    /// Memory for the counters of rate limits, in bytes.
-    pub limiter_bytes: usize,
-    /// How many of the keys that are denied most the metrics show.
-    pub top_denied_keys: u32,
-    /// Limits by name.
-    pub rate_limits: NamedLimits,
+    /// The rate limits.
+    pub rate_limits: RateLimitSettings,
     /// What Envoy is limited by.
     pub rls: Domains,
     /// Headers for the clients of Envoy.
@@ -103,14 +100,9 @@ pub enum ConfigError {
     /// The token of `join` is none.
     #[error("join: {0}")]
     Join(#[from] TokenError),
-    /// A domain of Envoy makes no sense.
-    #[error("{}: {source}", path.display())]
-    Domain {
-        /// In which file.
-        path: PathBuf,
-        /// Where in its tree, and why.
-        source: DomainError,
-    },
+    /// The limits of Envoy can't be read.
+    #[error(transparent)]
+    Rls(#[from] rls::LoadError),
 }
 
 impl Config {
@@ -121,7 +113,9 @@ impl Config {
     pub fn load(settings: Settings, file: Option<&Path>) -> Result<Config, ConfigError> {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         let settings = settings.or(from_file);
-        let rls = rls::load(&settings, file)?;
+        let inline = settings.rls.as_deref().zip(file);
+        let algorithm = settings.rls_algorithm.unwrap_or_default();
+        let rls = rls::load(inline, settings.rls_config.as_deref(), algorithm)?;
         let join = settings.join.as_ref().map(TokenText::token).transpose()?;
         Ok(Config { join, ..Config::new(settings, rls) })
     }
@@ -162,9 +156,11 @@ impl Config {
             durability: settings.durability.unwrap_or_default().0,
             queue: usize::try_from(queue).unwrap_or(usize::MAX),
             queue_wait: settings.queue_wait.map_or(seconds(5), Span::get),
-            limiter_bytes: usize::try_from(limiter).unwrap_or(usize::MAX),
-            top_denied_keys: settings.top_denied_keys.map_or(0, UpTo::get),
-            rate_limits: settings.limits.unwrap_or_default(),
+            rate_limits: RateLimitSettings {
+                memory_bytes: usize::try_from(limiter).unwrap_or(usize::MAX),
+                named: settings.limits.unwrap_or_default(),
+                top_denied_keys: settings.top_denied_keys.map_or(0, UpTo::get),
+            },
             rls,
             rls_headers: settings.rls_headers.unwrap_or_default(),
             drain: settings.drain.map_or(seconds(30), Span::get),

@@ -11,16 +11,17 @@ use tokio::{
 };
 
 use crate::{
-    admission::WriteAdmission,
     api::rls::Rls,
     app::App,
     cluster::{self, location::LoadError},
-    config::{Config, Listen},
-    connection::{BindError, Listener, Server},
+    config::Config,
+    connection::{BindError, Listen, Listener, Server},
     drain::Drain,
+    http::incoming::long_bodies,
     metrics::Metrics,
     rate_limits::RateLimits,
     router::Router,
+    writes::Writes,
 };
 
 mod membership;
@@ -162,16 +163,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let rls = Rls::new(config.rls.clone(), config.rls_headers, metrics.limits(), metrics.rls());
     let membership = replication.as_ref().map(Replication::membership);
     let app = Arc::new(App {
-        writes: WriteAdmission::new(store.clone(), config.queue_wait).of(membership.clone()),
+        writes: Writes::new(store.clone(), config.queue_wait, membership.clone()),
+        long_bodies: long_bodies(),
         store: store.clone(),
         rate_limits: Arc::clone(&rate_limits),
-        rls,
         metrics,
         membership,
         drain: Arc::new(Drain::default()),
     });
     raise_file_limit(config.limits.connections.get());
-    let server = Arc::new(Server::new(Router::new(Arc::clone(&app)), config.limits));
+    let server = Arc::new(Server::new(Router::new(Arc::clone(&app), rls), config.limits));
     let accepting = tokio::spawn({
         let server = Arc::clone(&server);
         async move { server.accept(listener).await }
@@ -252,8 +253,8 @@ fn open(
     if !is_member {
         make_namespaces(&store, config)?;
     }
-    let rate_limits =
-        RateLimits::open(&store, config, metrics.limits()).map_err(ServeError::Limiter)?;
+    let rate_limits = RateLimits::open(&store, config.rate_limits.clone(), metrics.limits())
+        .map_err(ServeError::Limiter)?;
     Ok((store, Arc::new(rate_limits)))
 }
 

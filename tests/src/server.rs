@@ -282,7 +282,7 @@ impl Server {
     /// If it takes longer than a minute.
     pub fn settle(&self) {
         let settled =
-            wait::until(PATIENCE, || (self.metric("waypost_bodies_waiting") < 1.0).then_some(()));
+            wait::until(PATIENCE, || (self.metric("waypost_garbage_bodies") < 1.0).then_some(()));
         assert!(settled.is_some(), "bodies still wait to be freed after {PATIENCE:?}");
     }
 

@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{api::namespaces::Problem, body::BoxError};
+use crate::http::{BoxError, problem::Problem};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server holds a write for 5 s at most unless told otherwise; a drop of many entries is quick.

@@ -7,16 +7,18 @@ use ratelimit::Algorithm;
 use serde::Deserialize;
 
 use super::{
-    limit::{NamedLimits, UpTo},
-    value::{Count, Durability, Listen, LogFilter, Size, Span, Titles, text},
+    limit::UpTo,
+    value::{Count, Durability, LogFilter, Size, Span, Titles, text},
 };
 use crate::{
-    api::rls::{Fields, said::Domain},
+    api::rls::{Fields, config::Domain},
     cluster::{
         Address,
         names::{Name, listen_on},
         token::TokenText,
     },
+    connection::Listen,
+    rate_limits::NamedLimits,
 };
 
 /// What was said, in one place or several. The doc texts are the help of the command line.

@@ -1,14 +1,7 @@
-//! The values of settings, as texts: an address, a time, a size. Each error is a sentence that says
+//! The values of settings, as texts: a time, a size. Each error is a sentence that says
 //! what would do.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, SocketAddr},
-    num::NonZeroU32,
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use kv_core::{NamespaceId, limits::MAX_TITLE_BYTES};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -21,59 +14,6 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
-}
-
-/// Where a server listens: at an address that only this machine reaches.
-///
-/// Nobody is asked who they are as yet, so nobody else may come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// A loopback address.
-    Tcp(SocketAddr),
-    /// The path of a unix socket. Who may connect is up to the permissions of its directory.
-    Unix(PathBuf),
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Listen::Tcp((Ipv4Addr::LOCALHOST, 8420).into())
-    }
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Listen, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("unix: needs a path, as in unix:/run/waypost.sock".into()),
-                path => Ok(Listen::Unix(path.into())),
-            };
-        }
-        let address: SocketAddr = match text.strip_prefix("localhost:") {
-            Some(port) => format!("127.0.0.1:{port}").parse(),
-            None => text.parse(),
-        }
-        .map_err(|_not_one| format!("{text:?} is no address: say 127.0.0.1:8420 or unix:PATH"))?;
-        if !address.ip().is_loopback() {
-            let port = address.port();
-            return Err(format!(
-                "{address} can be reached from other machines, and this version has no tokens to \
-                 tell who may come in: use 127.0.0.1:{port}, [::1]:{port} or unix:PATH"
-            ));
-        }
-        Ok(Listen::Tcp(address))
-    }
-}
-
-/// As a client names it.
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listen::Tcp(address) => write!(f, "http://{address}"),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// A time of at least `MIN_MS` milliseconds and at most a day: `30s`, `500ms`, `5m`, `1h`.
@@ -293,29 +233,6 @@ fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_of_this_machine_is_taken() {
-        for (text, shown) in [
-            ("127.0.0.1:8420", "http://127.0.0.1:8420"),
-            ("localhost:0", "http://127.0.0.1:0"),
-            ("[::1]:9000", "http://[::1]:9000"),
-            ("unix:/run/waypost.sock", "unix:/run/waypost.sock"),
-        ] {
-            assert_eq!(text.parse::<Listen>().expect(text).to_string(), shown);
-        }
-    }
-
-    #[test]
-    fn an_address_that_others_reach_is_refused_with_what_would_do() {
-        for text in ["0.0.0.0:8420", "192.168.1.1:8420", "[::]:8420"] {
-            let error = text.parse::<Listen>().expect_err(text);
-            assert!(error.contains("no tokens") && error.contains("127.0.0.1:8420"), "{error}");
-        }
-        for text in ["", "8420", "unix:", "example.com:80", "http://127.0.0.1:1"] {
-            assert!(text.parse::<Listen>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn times_have_units_and_bounds() {

@@ -112,7 +112,7 @@ impl Peer<TcpStream> {
 /// An HTTP/2 client's connection, and the task that drives it.
 pub(crate) async fn http2<B>(address: &str) -> (SendRequest<B>, JoinHandle<hyper::Result<()>>)
 where
-    B: http_body::Body<Data: Send, Error: Into<waypost::body::BoxError>> + Send + Unpin + 'static,
+    B: http_body::Body<Data: Send, Error: Into<waypost::http::BoxError>> + Send + Unpin + 'static,
 {
     let stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
     let io = TokioIo::new(stream);

@@ -288,7 +288,7 @@ fn the_metrics_count_checks_and_show_keys_only_if_configured() {
             r#"waypost_ratelimit_denials_total{limit=""} 6"#,
             r#"waypost_ratelimit_shadow_denials_total{limit=""} 0"#,
             "waypost_limiter_evictions_total 0",
-            r#"waypost_requests_total{api="limit",method="POST",status="2xx"} 11"#,
+            r#"waypost_requests_total{api="ratelimit",method="POST",status="2xx"} 11"#,
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in:\n{text}");
         }

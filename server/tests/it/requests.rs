@@ -16,7 +16,7 @@ fn health_readiness_and_metrics_respond() {
         ("/healthz", 200, "alive\n"),
         ("/readyz", 200, "ready\n"),
         ("/metrics", 200, "waypost_namespaces 2\n"),
-        ("/metrics", 200, r#"waypost_store_role{mode="writer"} 1"#),
+        ("/metrics", 200, r#"waypost_store_mode{mode="writer"} 1"#),
         ("/", 404, "/binding/NAMESPACE/KEY"),
         ("/binding", 404, "/binding/NAMESPACE/KEY"),
         ("/binding/", 404, "/binding/NAMESPACE/KEY"),
@@ -30,8 +30,8 @@ fn health_readiness_and_metrics_respond() {
     assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
     let metrics = peer.request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     for line in [
-        r#"waypost_requests_total{api="operations",method="GET",status="2xx"} 4"#,
-        r#"waypost_requests_total{api="operations",method="DELETE",status="4xx"} 1"#,
+        r#"waypost_requests_total{api="ops",method="GET",status="2xx"} 4"#,
+        r#"waypost_requests_total{api="ops",method="DELETE",status="4xx"} 1"#,
         r#"waypost_requests_total{api="binding",method="GET",status="4xx"} 1"#,
         r#"waypost_requests_total{api="none",method="GET",status="4xx"} 3"#,
     ] {

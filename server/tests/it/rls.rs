@@ -9,10 +9,12 @@ use prost::Message;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tonic::{Code, Status, client::Grpc};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+};
 use tonic_prost::ProstCodec;
 use waypost::api::rls::proto::{
-    Code as Answer, Entry, HealthCheckRequest, HealthCheckResponse, RateLimitDescriptor,
-    RateLimitRequest, RateLimitResponse, ServingStatus, Unit,
+    Code as Answer, Entry, RateLimitDescriptor, RateLimitRequest, RateLimitResponse, Unit,
 };
 
 use crate::{

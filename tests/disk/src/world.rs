@@ -33,6 +33,7 @@ mod reads;
 mod requests;
 mod steps;
 mod tell;
+mod writer;
 
 use clients::{LiveReader, LiveUpload};
 pub use damage::Damaged;
@@ -40,6 +41,7 @@ pub use faults::Plan;
 use history::History;
 use peers::{Log, Peer, Session};
 use reads::HeldView;
+use writer::Writer;
 pub use requests::{LOCAL, Request};
 
 /// The result of a run.
@@ -78,8 +80,9 @@ impl ChunkSource for Published {
 
 /// An open store.
 struct Open {
-    committer: Committer<RedbEngine>,
-    /// The disk's life in which it was opened.
+    /// The writer that ships.
+    writer: Writer,
+    /// The life of the disk in which it was opened.
     life: u64,
     published: Arc<Published>,
     published_commit: Option<CommitNo>,
@@ -188,6 +191,11 @@ impl World {
 
     fn open(&mut self) -> &mut Open {
         self.open.as_mut().expect("the store is open between steps")
+    }
+
+    /// The store's committer, to read from.
+    fn committer(&mut self) -> &mut Committer<RedbEngine> {
+        self.open().writer.committer()
     }
 
     fn count(&mut self, event: Event) {

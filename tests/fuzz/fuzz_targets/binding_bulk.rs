@@ -6,19 +6,15 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use waypost::api::binding::{
-    bulk::{Ask, MAX_KEYS},
+    bulk::{MAX_KEYS, Request},
     json::{Decoder, decode, push_string},
     target::check_key,
 };
 
-fn check_ask(input: &[u8]) {
-    let Ok(request) = Ask::parse(input) else { return };
+fn check_request(input: &[u8]) {
+    let Ok(request) = Request::parse(input) else { return };
     assert!((1..=MAX_KEYS).contains(&request.keys.len()));
-    assert_eq!(
-        request.keys.iter().collect::<BTreeSet<_>>().len(),
-        request.keys.len(),
-        "a key occurs twice"
-    );
+    assert_eq!(request.keys.iter().collect::<BTreeSet<_>>().len(), request.keys.len(), "a key twice");
     assert!(request.keys.iter().all(|key| check_key(key).is_ok()));
     let again = json!({
         "keys": request.keys,
@@ -26,7 +22,7 @@ fn check_ask(input: &[u8]) {
         "withMetadata": request.shape.with_metadata,
         "cacheTtl": "60",
     });
-    assert_eq!(Ask::parse(again.to_string().as_bytes()), Ok(request));
+    assert_eq!(Request::parse(again.to_string().as_bytes()), Ok(request));
 }
 
 /// The first bytes decide where the others are split.
@@ -51,6 +47,6 @@ fn check_pieces(input: &[u8]) {
 }
 
 fuzz_target!(|input: &[u8]| {
-    check_ask(input);
+    check_request(input);
     check_pieces(input);
 });

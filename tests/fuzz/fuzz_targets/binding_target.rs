@@ -8,7 +8,7 @@ use kv_core::limits::{MAX_KEY_BYTES, MAX_LIST_LIMIT};
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use waypost::api::binding::{
-    list::Ask,
+    list::Request,
     options,
     target::{Query, Target},
 };
@@ -45,10 +45,10 @@ fn check_query(query: Query<'_>) {
     if let Ok(Some(at)) = options::expires_at(query, NOW) {
         assert!((NOW + options::MIN_EXPIRATION_TTL..253_402_300_800).contains(&at));
     }
-    if let Ok(ask) = Ask::parse(query) {
-        assert!((1..=MAX_LIST_LIMIT).contains(&ask.limit));
-        assert!(ask.prefix.len() <= MAX_KEY_BYTES);
-        assert!(ask.after.is_none_or(|after| after.len() <= MAX_KEY_BYTES));
+    if let Ok(request) = Request::parse(query) {
+        assert!((1..=MAX_LIST_LIMIT).contains(&request.limit));
+        assert!(request.prefix.len() <= MAX_KEY_BYTES);
+        assert!(request.after.is_none_or(|after| after.len() <= MAX_KEY_BYTES));
     }
 }
 

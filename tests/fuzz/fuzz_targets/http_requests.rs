@@ -17,7 +17,8 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
     api::binding::{Target, json, metadata},
-    app::{App, Body, RequestBody},
+    app::App,
+    http::{Body, RequestBody},
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};

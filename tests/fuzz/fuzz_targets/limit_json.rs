@@ -10,13 +10,12 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    api::limit::{
-        self,
-        ask::{self, Ask, MAX_CHECKS, MAX_KEY_BYTES},
-        query,
+    api::ratelimit::{
+        self, query,
+        request::{self, Check, MAX_CHECKS, MAX_KEY_BYTES},
     },
     app::App,
-    body::RequestBody,
+    http::RequestBody,
 };
 use waypost_fuzz::server;
 
@@ -25,21 +24,21 @@ static APP: LazyLock<Arc<App>> = LazyLock::new(server::app);
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().build().expect("the runtime starts"));
 
-fn check_ask(ask: &Ask<'_>) {
-    for text in [&ask.namespace, &ask.key].into_iter().flatten() {
+fn check_lengths(check: &Check<'_>) {
+    for text in [&check.namespace, &check.key].into_iter().flatten() {
         assert!(text.len() <= MAX_KEY_BYTES);
     }
 }
 
 fn check_request(input: &[u8]) -> bool {
-    match ask::parse(input) {
-        Ok(ask::Request::One(ask)) => check_ask(&ask),
-        Ok(ask::Request::Batch { checks, .. }) => {
+    match request::parse(input) {
+        Ok(request::Request::One(check)) => check_lengths(&check),
+        Ok(request::Request::Batch { checks, .. }) => {
             assert!(checks.len() <= MAX_CHECKS);
-            checks.iter().for_each(check_ask);
+            checks.iter().for_each(check_lengths);
         }
-        Err(sentence) => {
-            assert!(!sentence.is_empty());
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
             return false;
         }
     }
@@ -52,8 +51,8 @@ fn answer(method: Method, target: &str, body: &[u8]) -> Option<(StatusCode, Valu
     // An invalid query can't become a request.
     let request = Request::builder().method(method).uri(target).body(body).ok()?;
     let (head, body) = RUNTIME.block_on(async {
-        let (head, body) = limit::serve(&APP, request).await.into_parts();
-        (head, body.collect().await.expect("the response is complete").to_bytes())
+        let (head, body) = ratelimit::serve(&APP, request).await.into_parts();
+        (head, body.collect().await.expect("an answer is there whole").to_bytes())
     });
     Some((head.status, serde_json::from_slice(&body).expect("the response is JSON")))
 }
@@ -75,8 +74,8 @@ fuzz_target!(|input: &[u8]| {
     check_answer(status, &response, StatusCode::TOO_MANY_REQUESTS);
 
     let Ok(text) = str::from_utf8(input) else { return };
-    if let Ok((_, ask)) = query::parse(text) {
-        check_ask(&ask);
+    if let Ok((_, check)) = query::parse(text) {
+        check_lengths(&check);
     }
     if let Some((status, response)) = answer(Method::GET, &format!("/ratelimit?{text}"), b"") {
         let denied = query::parse(text.split('#').next().unwrap_or(text));

@@ -4,7 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
-use waypost::api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle, Problem};
+use waypost::{
+    api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle},
+    http::problem::Problem,
+};
 
 /// Checks that what was read is written as JSON that reads as the same value.
 fn check<T: Serialize + DeserializeOwned>(input: &[u8]) {

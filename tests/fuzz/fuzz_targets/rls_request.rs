@@ -9,14 +9,16 @@ use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use waypost::{
     api::rls::{
-        decide,
+        Rls, decide,
         proto::{Code, RateLimitRequest, RateLimitResponse},
     },
     app::App,
 };
-use waypost_fuzz::server::app;
+use waypost_fuzz::server::{app, envoy};
 
 static APP: LazyLock<Arc<App>> = LazyLock::new(app);
+
+static RLS: LazyLock<Rls> = LazyLock::new(envoy);
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -40,7 +42,7 @@ fn check(request: &RateLimitRequest, response: &RateLimitResponse) {
 
 fuzz_target!(|input: &[u8]| {
     let Ok(request) = RateLimitRequest::decode(input) else { return };
-    let decide = || decide(&APP.rls, &APP.rate_limits, NOW_MS, &request);
+    let decide = || decide(&RLS, &APP.rate_limits, NOW_MS, &request);
     let (first, second) = (decide(), decide());
     let (Ok(first), Ok(second)) = (&first, &second) else {
         assert_eq!(first, second);

@@ -4,10 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ratelimit::Algorithm;
-use waypost::{
-    api::rls::{Domains, MAX_RULES},
-    config::rls::parse,
-};
+use waypost::api::rls::{Domains, MAX_RULES, YamlError, parse};
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::Gcra];
 
@@ -15,7 +12,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(text) = str::from_utf8(input) else { return };
     let parsed = match parse(text) {
         Ok(parsed) => parsed,
-        Err((line, message)) => {
+        Err(YamlError { line, message }) => {
             // YAML has several line endings.
             let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
             assert!((1..=lines + 1).contains(&line), "line {line} of {lines}");

@@ -8,13 +8,13 @@ use std::{
 use kv_core::{Options, Store};
 use ratelimit::{Algorithm, Limiter};
 use waypost::{
-    admission::WriteAdmission,
-    api::rls::{Domains, Fields, Rls},
+    api::rls::{Domains, Fields, Rls, parse},
     app::App,
-    config::{NamedLimits, rls},
+    http::incoming::long_bodies,
     metrics::Metrics,
-    rate_limits::RateLimits,
+    rate_limits::{NamedLimits, RateLimits},
     router::Router,
+    writes::Writes,
 };
 
 use crate::{disk::Disk, env::Still};
@@ -41,10 +41,10 @@ static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 pub fn app() -> Arc<App> {
     let store = store(&Disk::holding(FOUNDED.clone()));
     Arc::new(App {
-        writes: WriteAdmission::new(store.clone(), Duration::from_secs(5)),
+        writes: Writes::new(store.clone(), Duration::from_secs(5), None),
+        long_bodies: long_bodies(),
         store,
         rate_limits: Arc::new(rate_limits()),
-        rls: envoy(),
         metrics: Arc::default(),
         membership: None,
         drain: Arc::default(),
@@ -57,12 +57,12 @@ fn rate_limits() -> RateLimits {
     RateLimits::new(limiter, NamedLimits::default(), 5, Metrics::new().limits())
 }
 
-/// Limits for Envoy: one node of each kind, in the domain `d`.
-fn envoy() -> Rls {
-    let parsed = rls::parse(ENVOY).expect("the text below is valid");
+/// Limits of Envoy: each kind of node once, in the domain `d`.
+pub fn envoy() -> Rls {
+    let written = parse(ENVOY).expect("the text below is valid");
     let mut domains = Domains::default();
-    for domain in &parsed {
-        domains.add(domain, Algorithm::Sliding).expect("the text below is valid");
+    for domain in &written {
+        domains.add(domain, Algorithm::Sliding).expect("the text below makes sense");
     }
     let metrics = Metrics::new();
     Rls::new(domains, Fields::Ietf, metrics.limits(), metrics.rls())
@@ -84,5 +84,5 @@ descriptors:
 
 /// Its routes.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new(Arc::clone(app))
+    Router::new(Arc::clone(app), envoy())
 }

@@ -16,5 +16,6 @@ pub mod network;
 pub mod node;
 pub mod plan;
 pub mod scenario;
+pub mod store;
 pub mod transcript;
 pub mod world;

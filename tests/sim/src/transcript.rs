@@ -104,7 +104,7 @@ fn unhex(text: &str) -> Option<Bytes> {
 /// If its store can't be read.
 #[must_use]
 pub fn rows(mesh: &mut Mesh, place: usize) -> Vec<String> {
-    let view = mesh.storage(place).committer().view();
+    let view = mesh.store(place).committer().view();
     let none = VersionVector::default();
     let read = view.rows_missing_in(&none, None, 100_000).expect("a good disk");
     read.changes.into_iter().map(|change| row(&Row::from(change))).collect()

@@ -95,6 +95,8 @@ pub struct World {
     plan: Plan,
     now: u64,
     number: u64,
+    /// The token of the last operation.
+    last_token: u64,
     due: BinaryHeap<Due>,
     /// The locations.
     pub nodes: Vec<Node>,
@@ -110,7 +112,9 @@ pub struct World {
     /// The percentage of messages that are changed in transit.
     mangled: u64,
     recent: mangling::Recent,
-    /// Whether faults and clients have ended.
+    /// Why the last engine that was to recover could not.
+    unrecovered: Option<String>,
+    /// No more faults and no more clients.
     is_healed: bool,
 }
 
@@ -130,6 +134,7 @@ impl World {
             rng,
             now: 0,
             number: 0,
+            last_token: 0,
             due: BinaryHeap::new(),
             nodes,
             network,
@@ -140,6 +145,7 @@ impl World {
             verifying: verifying::Verifying::default(),
             mangled: 0,
             recent: mangling::Recent::default(),
+            unrecovered: None,
             is_healed: false,
             plan,
         };
@@ -192,7 +198,7 @@ impl World {
             }
             Happening::Timer(node) => self.timer(node)?,
             Happening::Work(node) => self.work_done(node)?,
-            Happening::Sync(node) => self.sync(node)?,
+            Happening::Sync(node) => self.sync_done(node)?,
             Happening::Gc(node) => self.collect_garbage(node)?,
             Happening::Verify => self.verify_some()?,
             Happening::Start(node) => self.start(node)?,

@@ -74,7 +74,7 @@ impl World {
         }
         let state = self.state();
         let name = (namespace(&mut self.rng, &state), key(&mut self.rng));
-        let upload = self.open().committer.upload();
+        let upload = self.committer().upload();
         self.uploads.push(LiveUpload {
             upload,
             name,
@@ -211,7 +211,7 @@ impl World {
         };
         hold!(matches!(found.state, FoundState::Large { .. }), "{name:?} is not large");
         let source = Arc::clone(&published);
-        let reader = self.open().committer.read_body(&found, source);
+        let reader = self.committer().read_body(&found, source);
         self.note_faults(Doing::Read);
         match reader {
             Ok(Some(reader)) => {

@@ -9,7 +9,7 @@ use std::{
 use kv_core::{
     ListQuery, NamespaceId, OpenError, Outcome, VersionVector,
     commit::{Committer, GcLimits},
-    engine::{Engine, redb::RedbEngine},
+    engine::redb::RedbEngine,
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
 };
@@ -17,6 +17,7 @@ use kv_core::{
 use super::{
     Open, Plan, Published, World,
     requests::{local_op, system_name},
+    writer::Writer,
 };
 use crate::{
     disk::Keep,
@@ -87,7 +88,7 @@ impl Damaged {
             {
                 self.events.count(Damage::Unnoticed);
             }
-            self.write_some();
+            self.write_some()?;
             self.read_all()?;
         }
         Ok(())
@@ -109,7 +110,7 @@ impl Damaged {
         if let Some(mut open) = world.open.take() {
             match world.rng.below(3) {
                 0 => {
-                    let closed = (open.committer.sync(), open.committer.engine().close());
+                    let closed = open.writer.close(world.clock_ms);
                     world.trace(|| format!("closed: {closed:?}"));
                 }
                 1 => {
@@ -133,8 +134,9 @@ impl Damaged {
                 let view = committer.view();
                 let published = Arc::new(Published(std::sync::Mutex::new(view)));
                 let (published_commit, published_reopened) = (None, 0);
+                let writer = Writer::new(committer);
                 world.open =
-                    Some(Open { committer, life, published, published_commit, published_reopened });
+                    Some(Open { writer, life, published, published_commit, published_reopened });
                 self.events.count(Damage::Opened);
             }
             Err(error) => {
@@ -147,7 +149,7 @@ impl Damaged {
     /// Reads everything in every way.
     fn read_all(&mut self) -> Checked {
         let names: Vec<Name> = self.known.keys().cloned().collect();
-        let view = self.world.open().committer.view();
+        let view = self.world.committer().view();
         for name in &names {
             match view.row(name.0, &name.1) {
                 Err(_) => self.events.count(Damage::Detected),
@@ -207,7 +209,7 @@ impl Damaged {
         let (FoundState::Large { body, .. }, Some(content)) = (&found.state, row.content()) else {
             return Ok(());
         };
-        let view = self.world.open().committer.view();
+        let view = self.world.committer().view();
         for (index, piece) in (0..).zip(content.bytes.chunks(CHUNK_BYTES)) {
             match view.chunk(*body, index) {
                 Ok(Some(chunk)) if chunk == piece => {}
@@ -220,22 +222,21 @@ impl Damaged {
         Ok(())
     }
 
-    /// Writes and collects garbage. Records what succeeded.
-    fn write_some(&mut self) {
+    /// Writes and collects garbage; what was written is known from then on.
+    fn write_some(&mut self) -> Checked {
         for _ in 0..self.world.rng.between(1, 5) {
             let state = self.world.state();
             let now_ms = self.world.clock_ms;
             let op = local_op(&mut self.world.rng, &state, now_ms);
             let requests = self.world.requests(op.clone());
             let operations = requests.into_iter().map(|request| request.operation).collect();
-            let committer = &mut self.world.open().committer;
-            let committed = committer.commit(now_ms, operations);
-            let synced = committer.sync();
+            let writer = &mut self.world.open().writer;
+            let committed = writer.commit(now_ms, operations)?;
+            let synced = writer.sync(now_ms)?;
             let limits =
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
-            let collected = committer.collect_garbage(now_ms, &limits);
-            let maintained = committer.maintain();
-            committer.published();
+            let collected = writer.collect_garbage(now_ms, &limits)?;
+            let maintained = writer.recover(now_ms)?;
             self.world.trace(|| {
                 let answer = committed.results.last();
                 format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
@@ -253,10 +254,11 @@ impl Damaged {
                 }
             }
         }
+        Ok(())
     }
 
     fn learn_write(&mut self, op: &Op, outcome: &Outcome) {
-        let view = self.world.open().committer.view();
+        let view = self.world.committer().view();
         let (Op::Put(name, ..) | Op::Delete(name), Outcome::Written(written)) = (op, outcome)
         else {
             // The row of a namespace is read back, because the store decides its value.

@@ -61,7 +61,7 @@ impl World {
     /// is an older one.
     fn newest_view(&mut self) -> Option<View<RedbSnapshot>> {
         let faults = self.disk.counts().fired.len();
-        let view = self.open().committer.view();
+        let view = self.committer().view();
         self.note_faults(Doing::Read);
         let is_newest = self.disk.counts().fired.len() == faults && self.is_readable();
         is_newest.then_some(view)
@@ -70,7 +70,7 @@ impl World {
     /// Whether the engine gives a view. Meets no fault.
     pub(super) fn is_readable(&mut self) -> bool {
         self.disk.pause(true);
-        let is_readable = self.open().committer.engine().snapshot(Visibility::Latest).is_ok();
+        let is_readable = self.committer().engine().snapshot(Visibility::Latest).is_ok();
         self.disk.pause(false);
         is_readable
     }

@@ -185,7 +185,7 @@ impl World {
     }
 
     fn stage(&mut self, content: &Content, requests: &mut Vec<Request>) -> NewBody {
-        let mut upload = self.open().committer.upload();
+        let mut upload = self.committer().upload();
         let pieces = upload.push(&content.bytes).expect("the value is within its limit");
         let (last, body) = upload.finish();
         let is_staged = !pieces.is_empty();

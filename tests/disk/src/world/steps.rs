@@ -129,7 +129,7 @@ impl World {
                 self.disk.kill();
             }
             _ => {
-                self.close()?;
+                self.close_engine()?;
                 self.disk.kill();
             }
         }
@@ -177,7 +177,7 @@ impl World {
 
     fn calm_reads(&mut self) -> Checked {
         let state = self.state();
-        let view = self.open().committer.view();
+        let view = self.committer().view();
         for (name, row) in state.rows.iter().take(20) {
             let found = view.row(name.0, &name.1);
             let found = found.map_err(|error| {

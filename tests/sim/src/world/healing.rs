@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{VersionVector, engine::Engine, view::FoundState};
+use kv_core::{VersionVector, engine::Engine, view::FoundState, writer::Step};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During, Violation},
@@ -98,11 +98,9 @@ impl World {
         }
         self.now = end;
         for node in self.running() {
-            if let Some(running) = &mut self.nodes[node].running {
-                let maintained = running.storage.committer().maintain();
-                maintained.during("GC after all faults")?;
-            }
-            self.after_call(node)?;
+            self.unrecovered = None;
+            self.run_step(node, Step::Recover)?;
+            hold!(self.unrecovered.is_none(), "a mended disk: {:?}", self.unrecovered);
         }
         Ok(())
     }
@@ -134,7 +132,7 @@ impl World {
         let mut rows = BTreeSet::new();
         for node in &mut self.nodes {
             let Some(running) = &mut node.running else { continue };
-            let view = running.storage.committer().view();
+            let view = running.store.committer().view();
             for name in self.model.names() {
                 rows.extend(
                     view.row(name.0, &name.1).during("reading a row")?.map(|found| found.dot),
@@ -169,8 +167,8 @@ impl World {
         let now_ms = self.true_ms();
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(running) = &mut node.running else { continue };
-            let status = running.storage.committer().engine().status();
-            let view = running.storage.committer().view();
+            let status = running.store.committer().engine().status();
+            let view = running.store.committer().view();
             let checked = self.model.check_converged(&view, now_ms, self.plan.skew_ms + 1000);
             checked.map_err(|wrong| {
                 Violation::Wrong(format!(
@@ -189,7 +187,7 @@ impl World {
         let names: Vec<_> = self.model.names().cloned().collect();
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(running) = &mut node.running else { continue };
-            let view = running.storage.committer().view();
+            let view = running.store.committer().view();
             for name in &names {
                 let found = view.row(name.0, &name.1).during("reading a row")?;
                 let is_shown = |found: &kv_core::view::Found| {
@@ -216,7 +214,7 @@ impl World {
     fn left_over(&mut self) -> Checked<Option<String>> {
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(running) = &mut node.running else { continue };
-            let view = running.storage.committer().view();
+            let view = running.store.committer().view();
             for name in self.model.names() {
                 let found = view.row(name.0, &name.1).during("reading a row")?;
                 if let Some(found) = found

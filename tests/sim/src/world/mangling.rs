@@ -49,15 +49,12 @@ impl World {
     fn check_own(&mut self, node: usize) -> Checked {
         let made: Vec<_> = self.nodes[node].open.iter().map(|row| row.dot).collect();
         let own = self.nodes[node].origins.unwrap_or([OriginId([0; 16]); 2]);
-        let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         for origin in own {
             let open = made.iter().filter(|dot| dot.origin == origin).map(|dot| dot.seq).max();
             let most = self.model.last(origin).max(open.unwrap_or(0));
-            let counted = running.storage.state().visible.get(origin);
-            hold!(
-                counted <= most,
-                "{node} counts {counted} of its own writes but made only {most}"
-            );
+            let counted = running.store.committer().view().vector().get(origin);
+            hold!(counted <= most, "{node} counts {counted} of its writes and made {most}");
         }
         Ok(())
     }

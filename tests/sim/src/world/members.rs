@@ -12,6 +12,7 @@ use crate::{
     events::Event,
     node::{Node, member},
     plan::SPARE_NODES,
+    store,
 };
 
 /// How long locations may take to learn of a member that only some know.
@@ -255,7 +256,7 @@ impl World {
 
     pub(super) fn knows(&self, node: usize, other: MemberId) -> bool {
         let running = self.nodes[node].running.as_ref();
-        running.is_some_and(|running| running.storage.state().members.is_current(other))
+        running.is_some_and(|running| store::state(&running.store).members.is_current(other))
     }
 
     /// Whether a remaining location has a location as a member: the one that removed it may have

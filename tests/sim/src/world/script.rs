@@ -13,6 +13,7 @@ use super::World;
 use crate::{
     events::Event,
     node::{Name, member},
+    store,
 };
 
 /// How long new locations may take to come to rest.
@@ -118,7 +119,7 @@ impl World {
     ) -> Checked<Vec<Operation>> {
         let value = vec![u8::try_from(self.rng.below(256)).unwrap_or(0); bytes];
         let Some(running) = &mut self.nodes[node].running else { return Ok(Vec::new()) };
-        let mut upload = running.storage.committer().upload();
+        let mut upload = store::upload(&mut running.store);
         let mut operations = upload.push(&value).during("uploading a value")?;
         let (last, body) = upload.finish();
         operations.extend(last);
@@ -148,7 +149,7 @@ impl World {
 
     fn state(&mut self, node: usize, number: u64) -> Option<FoundState> {
         let running = self.nodes[node].running.as_mut()?;
-        let found = running.storage.committer().view().row(namespace(), &key(number));
+        let found = running.store.committer().view().row(namespace(), &key(number));
         found.ok()?.map(|found| found.state)
     }
 
@@ -262,7 +263,7 @@ impl World {
     pub fn sees_removed(&mut self, node: usize, other: usize) -> bool {
         let id = self.nodes[other].member;
         let Some(running) = &mut self.nodes[node].running else { return false };
-        let view = running.storage.committer().view();
+        let view = running.store.committer().view();
         view.members().get(id).is_some_and(|member| member.removed)
     }
 
