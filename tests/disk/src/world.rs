@@ -41,8 +41,8 @@ pub use faults::Plan;
 use history::History;
 use peers::{Log, Peer, Session};
 use reads::HeldView;
-use writer::Writer;
 pub use requests::{LOCAL, Request};
+use writer::Writer;
 
 /// The result of a run.
 #[derive(Clone, Debug, Default)]
