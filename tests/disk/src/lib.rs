@@ -13,5 +13,6 @@ pub mod events;
 pub mod exact;
 pub mod model;
 pub mod rng;
+pub mod seeds;
 pub mod violation;
 pub mod world;

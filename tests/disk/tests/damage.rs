@@ -18,14 +18,11 @@ use waypost_disk_tests::{
     disk::FailingDisk,
     events::{Counted, Damage},
     rng::Rng,
+    seeds::number,
     world::Damaged,
 };
 
 const NAME: &str = "a_flipped_bit_never_produces_another_value";
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
 
 /// Runs some seeds in this process, and prints a line before and after each.
 fn run_here(first: u64, end: u64) {

@@ -10,8 +10,8 @@ const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sliding, Algorithm::Fixed, Algori
 
 fuzz_target!(|input: &[u8]| {
     let Ok(text) = str::from_utf8(input) else { return };
-    let domains = match parse(text) {
-        Ok(domains) => domains,
+    let parsed = match parse(text) {
+        Ok(parsed) => parsed,
         Err(YamlError { line, message }) => {
             // YAML has several line endings.
             let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     };
     for algorithm in ALGORITHMS {
         let mut domains = Domains::default();
-        for domain in &domains {
+        for domain in &parsed {
             match domains.add(domain, algorithm) {
                 Ok(()) => assert!(domains.get(&domain.domain).is_some()),
                 Err(error) => assert!(error.to_string().starts_with("domain ")),

@@ -1,21 +1,17 @@
 //! Several locations with all faults, compared with the model.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Mutex;
 
-use waypost_disk_tests::rng::Rng;
+use waypost_disk_tests::{
+    rng::Rng,
+    seeds::{self, number},
+};
 use waypost_sim_tests::{
     events::{Event, Events},
     plan::{Fault, Plan},
     world::World,
 };
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
 
 /// The plan of a seed: a mix of all faults, or one kind only if `WAYPOST_FAULT` names it.
 fn plan(seed: u64) -> Plan {
@@ -38,36 +34,15 @@ fn replay(seed: u64) {
 
 /// Runs seeds on all cores. Returns the events of all runs.
 fn run(name: &str, first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
-    let next = AtomicU64::new(first);
-    let (events, broken) = (Mutex::new(Events::default()), Mutex::new(Vec::new()));
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds || broken.lock().unwrap().len() >= 10 {
-                return;
-            }
-            let (report, result) = World::run(seed, plan(seed), false);
-            match result {
-                Ok(()) => assert!(report.operations >= 200 && report.faults >= 3, "seed {seed}"),
-                Err(violation) => broken.lock().unwrap().push((seed, violation)),
-            }
-            events.lock().unwrap().merge(&report.events);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(work);
-        }
+    let events = Mutex::new(Events::default());
+    let replay = format!("{name}cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed");
+    seeds::run(first, seeds, &replay, |seed| {
+        let (report, result) = World::run(seed, plan(seed), false);
+        result?;
+        assert!(report.operations >= 200 && report.faults >= 3, "seed {seed}");
+        events.lock().unwrap().merge(&report.events);
+        Ok(())
     });
-    let broken = broken.into_inner().unwrap();
-    for (seed, violation) in &broken {
-        println!("seed {seed}: {violation}");
-    }
-    assert!(
-        broken.is_empty(),
-        "to replay it: {name}WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
-        broken[0].0
-    );
     events.into_inner().unwrap()
 }
 

@@ -30,7 +30,7 @@ fn run(seed: u64, plan: Plan) -> [u64; 5] {
         count(&|verdict| verdict.is_equal()),
         count(&|verdict| verdict.unsettled > 0),
         count(&|verdict| verdict.ending != Ending::Complete),
-        world.verifying().comparisons,
+        world.verifying().looks,
     ];
     assert!(verdicts.clone().all(|verdict| verdict.differing == 0), "seed {seed}");
     let healed = world.heal();

@@ -17,7 +17,7 @@ pub struct Verifying {
     /// The number of verifications that started.
     pub begun: u64,
     /// How often rows were compared by key, because a summary showed a difference.
-    pub comparisons: u64,
+    pub looks: u64,
     /// The verdicts, with the location that requested each.
     pub verdicts: Vec<(usize, Verdict)>,
 }
