@@ -18,7 +18,12 @@
 //!
 //! The merge itself, the version vectors and the dot index are in `kv-core`.
 //!
+//! # Example
+//!
+#![doc = concat!("```\n", include_str!("../examples/two_stores.rs"), "```")]
+
 mod core;
+mod drive;
 mod halt;
 pub mod inspect;
 #[cfg(feature = "quic")]
@@ -30,6 +35,7 @@ mod wire;
 mod work;
 
 pub use self::core::{Config, Core, PeerState, SessionProgress};
+pub use drive::drive;
 pub use halt::HaltReason;
 pub use kv_core::MemberId;
 pub use row::{Content, Row};

@@ -26,3 +26,25 @@ pub struct Config {
     /// wait. 500 is a good value.
     pub max_ahead_ms: u64,
 }
+
+impl Config {
+    /// Creates a configuration with default bounds. `incarnation` is a random number that differs at each
+    /// start, and not 0.
+    #[must_use]
+    pub fn new(
+        cluster: [u8; 16],
+        member: MemberId,
+        origins: [OriginId; 2],
+        incarnation: u64,
+    ) -> Config {
+        Config {
+            cluster,
+            member,
+            origins,
+            incarnation,
+            backlog_bytes: 8 << 20,
+            batch_rows: 4_096,
+            max_ahead_ms: 500,
+        }
+    }
+}

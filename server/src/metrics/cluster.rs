@@ -137,8 +137,8 @@ impl ClusterMetrics {
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_taken.set(count(status.rows_taken));
         self.core_bytes.set(i64::try_from(status.core_bytes).unwrap_or(i64::MAX));
-        self.handshakes_refused.set(count(status.acceptor.refused));
-        self.handshakes_failed.set(count(status.acceptor.failed));
+        self.handshakes_refused.set(count(status.handshakes.rejected));
+        self.handshakes_failed.set(count(status.handshakes.failed));
         for (id, peer) in &status.peers {
             // Two that were given one name at once are told apart by their ids.
             let is_alone =

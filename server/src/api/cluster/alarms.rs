@@ -132,9 +132,11 @@ mod tests {
     #[test]
     fn of_a_location_that_replicates_no_more_nothing_else_is_said() {
         let mut status = well();
-        status.halted = Some("of a test");
+        status.halted = Some(kv_replicate::HaltReason::Removed);
         let ends = Ends { location: NOW, ..FAR };
         let alarms = alarms(&status, &[ams(Some(3600))], ends, NOW);
-        assert_eq!(alarms, ["this location replicates no more: of a test"]);
+        let why =
+            "this location was removed from the cluster: empty its store and let it join again";
+        assert_eq!(alarms, [format!("this location replicates no more: {why}")]);
     }
 }
