@@ -47,7 +47,7 @@ impl Bothered {
         let error = raw.is_refused(self.address()).await;
         assert!(!matches!(error, ConnectionError::TimedOut), "it is told: {error}");
         wait_until("the failure is counted", async || {
-            self.all[0].status().await.acceptor.failed > before.acceptor.failed
+            self.all[0].status().await.handshakes.failed > before.handshakes.failed
         })
         .await;
         assert_eq!(self.all[0].status().await.peers.len(), before.peers.len());
@@ -145,7 +145,7 @@ fn hello(member: MemberId) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hello_that_does_not_match_the_certificate_closes_the_link() {
     let bothered = Bothered::new().await;
-    for (said, reason) in [(member(2), "not who it proved to be"), (member(3), "")] {
+    for (said, reason) in [(member(2), "names another member"), (member(3), "")] {
         let hello = hello(said);
         let mut bytes = vec![0];
         bytes.extend(u32::try_from(hello.len()).unwrap().to_be_bytes());
@@ -208,8 +208,8 @@ async fn a_handshake_that_does_not_go_on_is_given_up() {
         socket.send_to(&packet, first.address).unwrap();
     }
     wait_until("it was given up", async || {
-        let acceptor = first.status().await.acceptor;
-        acceptor.failed >= 1 && acceptor.under_way == 0
+        let handshakes = first.status().await.handshakes;
+        handshakes.failed >= 1 && handshakes.under_way == 0
     })
     .await;
 }
@@ -227,7 +227,7 @@ async fn many_handshakes_that_do_not_go_on_keep_nobody_out() {
         }
     }
     let most = quick().max_handshakes_per_address;
-    assert!(all[0].status().await.acceptor.under_way <= most);
+    assert!(all[0].status().await.handshakes.under_way <= most);
     // They have not shown where they are; who does is let in.
     let new = Location::with(&authority, 3, Some(&all[0]), |config| {
         config.listen = anywhere();

@@ -93,7 +93,7 @@ impl Standing {
     }
 
     /// The replica halted: from now on a write would go nowhere.
-    pub fn halted(&self, why: &str) {
+    pub fn halted(&self, why: impl std::fmt::Display) {
         self.reach(Stage::Over, format!("it replicates no more: {why}"));
     }
 
@@ -122,9 +122,11 @@ const JOINING: &str = "this location is joining its cluster";
 
 #[cfg(test)]
 mod tests {
+    use kv_replicate::HaltReason;
+
     use super::*;
 
-    fn status(is_joined: bool, halted: Option<&'static str>) -> Result<Status, AskError> {
+    fn status(is_joined: bool, halted: Option<HaltReason>) -> Result<Status, AskError> {
         let mut status = Status::default();
         (status.is_joined, status.halted) = (is_joined, halted);
         Ok(status)

@@ -140,8 +140,8 @@ impl ClusterMetrics {
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_applied.set(number(status.rows_taken));
         self.core_bytes.set(size(status.core_bytes));
-        self.handshakes_refused.set(number(status.acceptor.refused));
-        self.handshakes_failed.set(number(status.acceptor.failed));
+        self.handshakes_refused.set(number(status.handshakes.rejected));
+        self.handshakes_failed.set(number(status.handshakes.failed));
         for (id, peer) in &status.peers {
             // Two members with the same name, created concurrently, are shown by their ids.
             let is_alone =

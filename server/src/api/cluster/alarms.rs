@@ -133,9 +133,11 @@ mod tests {
     #[test]
     fn a_location_that_stopped_replicating_has_no_other_alarm() {
         let mut status = well();
-        status.halted = Some("of a test");
+        status.halted = Some(kv_replicate::HaltReason::Removed);
         let ends = Ends { location: NOW, ..FAR };
         let alarms = alarms(&status, &[ams(Some(3600))], ends, NOW);
-        assert_eq!(alarms, ["this location has stopped replicating: of a test"]);
+        let why =
+            "this location was removed from the cluster: empty its store and let it join again";
+        assert_eq!(alarms, [format!("this location has stopped replicating: {why}")]);
     }
 }

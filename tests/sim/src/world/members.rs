@@ -190,8 +190,8 @@ impl World {
         self.write(by, vec![Operation::RemoveMember { id }])
     }
 
-    /// Checks that a core that halted had a reason to.
-    pub(super) fn halted(&mut self, node: usize, why: &str) -> Checked {
+    /// A core has halted: it must have had a reason to.
+    pub(super) fn halted(&mut self, node: usize, why: kv_replicate::HaltReason) -> Checked {
         let found = &self.nodes[node];
         let is_explained = found.is_restored || found.is_leaving || self.mangled > 0;
         hold!(is_explained, "{node}: halted: {why}");

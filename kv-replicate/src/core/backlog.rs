@@ -1,7 +1,7 @@
-//! The newest writes of one of this store's origins, for all peers: each peer is a number in it.
+//! The newest writes of one of this store's origins, in memory for all peers.
 //!
-//! Numbers are dense, so a place in the ring is a number. The ring is only a cache: a peer that it has
-//! moved past catches up from the dot index.
+//! Sequence numbers are dense, so a place in the backlog is a sequence number. The backlog is only a cache:
+//! a peer that needs older writes catches up from the dot index.
 
 use std::collections::VecDeque;
 
@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use crate::wire::BATCH_BYTES;
 
+/// The newest rows of an origin, encoded.
 #[derive(Debug)]
-pub(crate) struct Backlog {
-    /// The number of the first row here, or of the next one if there is none.
+pub(super) struct Backlog {
+    /// The sequence number of the first row here, or of the next one if there is none.
     first: u64,
     rows: VecDeque<Bytes>,
     bytes: usize,
@@ -19,22 +20,22 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// An empty ring of at most `capacity` bytes, whose first row will be the one after `last`.
-    pub(crate) fn new(last: u64, capacity: usize) -> Backlog {
+    /// Creates an empty backlog of at most `capacity` bytes, whose first row will be the one after `last`.
+    pub(super) fn new(last: u64, capacity: usize) -> Backlog {
         Backlog { first: last + 1, rows: VecDeque::new(), bytes: 0, capacity }
     }
 
-    /// The number of the row that comes next.
-    pub(crate) fn next(&self) -> u64 {
+    /// The sequence number of the row that comes next.
+    pub(super) fn next(&self) -> u64 {
         self.first + self.rows.len() as u64
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes a row; one that is not the next begins the ring anew, and one that is here is left.
-    pub(crate) fn push(&mut self, seq: u64, row: Bytes) {
+    /// Adds a row. One behind a gap empties the backlog first, and one that is here already is ignored.
+    pub(super) fn push(&mut self, seq: u64, row: Bytes) {
         if seq < self.next() {
             return;
         }
@@ -51,13 +52,13 @@ impl Backlog {
         }
     }
 
-    /// Whether the row of this number is here, or is the next to come.
-    pub(crate) fn reaches(&self, seq: u64) -> bool {
+    /// Whether the row of this sequence number is here, or is the next to come.
+    pub(super) fn reaches(&self, seq: u64) -> bool {
         (self.first..=self.next()).contains(&seq)
     }
 
-    /// Rows from `seq` on for one message.
-    pub(crate) fn batch(&self, seq: u64, max_rows: usize) -> Vec<Bytes> {
+    /// The rows from `seq` on that fit one message.
+    pub(super) fn batch(&self, seq: u64, max_rows: usize) -> Vec<Bytes> {
         let skip = usize::try_from(seq - self.first).unwrap_or(usize::MAX);
         let mut bytes = 0;
         let fits = |row: &&Bytes| {
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_forgets_its_oldest_rows_and_keeps_its_bound() {
+    fn a_backlog_drops_its_oldest_rows_and_keeps_its_bound() {
         let backlog = backlog(5);
         assert_eq!((backlog.bytes(), backlog.next()), (90, 16));
         assert!(
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_after_a_gap_begins_the_ring_anew() {
+    fn a_row_behind_a_gap_empties_the_backlog_first() {
         let mut backlog = backlog(2);
         backlog.push(20, Bytes::from_static(b"x"));
         assert!(backlog.reaches(20) && !backlog.reaches(12));

@@ -1,26 +1,26 @@
-//! Whether a row that two locations hold differently is wrong, or only on its way.
+//! Decides whether a row that two locations hold differently is wrong, or only on its way.
 //!
-//! A store whose vector counts a write holds it, or a newer one of that key, or has forgotten it for a
-//! reason. So if both count what both hold, both must hold the newest of it. What is forgotten rightly: a
-//! tombstone, or a value that expired, that all members had when it was dropped.
+//! A store whose vector counts a write holds it, or a newer one of that key, or has dropped it for a
+//! reason. So if both vectors count the writes of both rows, both stores must hold the newer one. A store
+//! may drop a tombstone, or an expired value, that all members had at that time.
 //!
-//! That needs care with who was read when. The peer may have put a tombstone in the place of what this
-//! location was seen to hold, and have dropped it, all between two readings. But it dropped it only when
-//! this location had it durably: who is seen to hold nothing is therefore compared with what the other
-//! is seen to hold *later*. So this location is read before and after the peer.
+//! The order of the readings matters. The peer may have replaced a row that was read here by a tombstone,
+//! and have dropped that, all between two readings. But it dropped it only when this location had it
+//! durably. So a store that is seen to hold nothing is compared with a *later* reading of the other: this
+//! location is read before and after the peer.
 
 use kv_core::VersionVector;
 
 use crate::inspect::{Held, Kind, Looked, Reading, Summary};
 
-/// What becomes of a key that differed.
+/// The judgement on a key that differs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// It is as it may be.
+    /// The difference is allowed, or is none.
     Equal,
-    /// One of the two has not seen all that the other has.
+    /// One of the two has not received everything that the other has.
     Unsettled,
-    /// It is wrong: what is held here, and there.
+    /// It is wrong: the row here, and the row there.
     Differs(Option<Held>, Option<Held>),
 }
 
@@ -45,7 +45,7 @@ pub(super) fn judge(
         return if [there.held, after.held].contains(&Some(Held::Damaged)) {
             Judgement::Differs(after.held, there.held)
         } else {
-            // It was damaged before, and was put anew meanwhile.
+            // It was damaged before, and was written again meanwhile.
             Judgement::Unsettled
         };
     };
@@ -66,12 +66,12 @@ pub(super) fn judge(
             Judgement::Differs(..) => Judgement::Differs(None, there.held),
             other => other,
         },
-        // It went while it was looked at.
+        // It was dropped during the readings.
         (_, _, None) => Judgement::Unsettled,
     }
 }
 
-/// Judges what one is seen to hold, later, and another to lack.
+/// Judges a row that one store lacks and the other holds at a later reading.
 fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
     let dot = held.dot();
     if !lacking.vector.covers(dot) || !holder.covers(dot) {
@@ -83,7 +83,7 @@ fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64
     match (held.kind, held.expires_at) {
         (Kind::Deleted | Kind::Expired, _) => Judgement::Equal,
         (Kind::Value, Some(at)) if at.saturating_mul(1000) <= wall_ms => Judgement::Equal,
-        // The other's clock may be ahead of this one.
+        // The other location's clock may be ahead of this one.
         (Kind::Value, Some(_)) => Judgement::Unsettled,
         (Kind::Value, None) => Judgement::Differs(None, None),
     }
@@ -104,7 +104,7 @@ fn are_equal(one: Looked, other: Looked) -> bool {
     }
 }
 
-/// Whether one is what is left of the other after its time.
+/// Whether one is what remains of the other after its expiry.
 fn is_expired_tombstone_of(expired_tombstone: &Summary, value: &Summary) -> bool {
     (expired_tombstone.kind, value.kind) == (Kind::Expired, Kind::Value)
         && (expired_tombstone.version, expired_tombstone.seq, expired_tombstone.expires_at)
@@ -137,7 +137,7 @@ mod tests {
         Some(row(seq, Kind::Deleted, None))
     }
 
-    /// A reading whose vector has come so far, and which has collected so far.
+    /// A reading whose vector and collected vector have reached these sequence numbers.
     fn reading(held: Option<Held>, counts: u64, collected: u64) -> Reading {
         let vector = |seq: u64| {
             (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_has_not_seen_is_not_settled() {
+    fn a_row_that_one_side_has_not_received_is_unsettled() {
         let unsettled = [
             check(reading(value(2), 2, 0), reading(value(1), 1, 0)),
             check(reading(value(1), 1, 0), reading(value(2), 2, 0)),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_both_have_seen_must_be_the_same() {
+    fn a_row_that_both_sides_have_received_must_be_equal() {
         let differs = |ours, theirs| {
             let judgement = check(reading(ours, 9, 0), reading(theirs, 9, 0));
             assert_eq!(judgement, Judgement::Differs(ours, theirs));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_collected_may_be_missing_and_a_value_may_not() {
+    fn a_collected_tombstone_may_be_missing_and_a_value_may_not() {
         let lacks = |theirs| check(reading(None, 9, 5), reading(theirs, 9, 0));
         assert_eq!(lacks(tombstone(5)), Judgement::Equal);
         assert_eq!(lacks(Some(row(5, Kind::Expired, Some(40)))), Judgement::Equal);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stub_is_what_is_left_of_its_value_and_of_no_other() {
+    fn an_expired_tombstone_equals_its_own_value_and_no_other() {
         let expired_tombstone = |seq, at| Some(row(seq, Kind::Expired, Some(at)));
         let check = |ours, theirs| check(reading(ours, 9, 0), reading(theirs, 9, 0));
         assert_eq!(check(expired_tombstone(5, 40), expiring(5, 40)), Judgement::Equal);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_namespace_that_one_has_dropped_may_differ() {
+    fn rows_of_a_namespace_that_one_side_has_dropped_may_differ() {
         let mut dropped = reading(None, 9, 0);
         dropped.rows[0].is_dropped = true;
         assert_eq!(check(dropped.clone(), reading(value(1), 9, 0)), Judgement::Equal);
@@ -214,15 +214,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deleted_and_forgotten_between_two_readings_is_no_difference() {
-        // Here value 1; then a deletion, 2, comes here, and the peer has dropped its own.
+    fn a_row_that_is_deleted_and_dropped_between_two_readings_is_no_difference() {
+        // Value 1 is here. Then its deletion, 2, arrives, and the peer has dropped its tombstone.
         let (first, last) = (reading(value(1), 1, 0), reading(tombstone(2), 2, 0));
         let theirs = reading(None, 2, 2);
         assert_eq!(judge(&first, &theirs, &last, 0, WALL_MS), Judgement::Equal);
-        // And if it is dropped here too by then.
+        // The same if it is dropped here as well by then.
         let gone = reading(None, 2, 2);
         assert_eq!(judge(&first, &theirs, &gone, 0, WALL_MS), Judgement::Equal);
-        // Here it came, was deleted and dropped while the peer was read: looked at again.
+        // It arrived, was deleted and was dropped here while the peer was read: it is read again.
         let (nothing, theirs) = (reading(None, 0, 0), reading(value(1), 1, 0));
         assert_eq!(judge(&nothing, &theirs, &gone, 0, WALL_MS), Judgement::Unsettled);
     }

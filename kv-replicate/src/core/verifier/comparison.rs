@@ -1,8 +1,9 @@
-//! The walk of a verification over all rows: what to ask next, here or there, and what an answer
-//! tells. It knows no messages and no time but what it is told.
+//! The walk of a verification over all rows: the next question, here or there, and what follows from an
+//! answer. It knows neither messages nor clocks.
 //!
-//! Range by range, a digest here and one over the same range there. Only where they differ the rows are
-//! listed, page by page, and what differs on the lists, which are of two times, is looked at by name.
+//! It compares range by range, by a digest here and one over the same range there. Only where they differ
+//! it lists the rows, page by page. The lists are of two points in time, so it reads the keys that differ
+//! on them by name.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,24 +17,24 @@ use crate::{
     verdict::{Difference, Ending, Verdict},
 };
 
-/// When a key that is not settled is looked at again, and how often.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-const MAX_LOOKS: u32 = 5;
+/// When an unsettled key is read again, and how often.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+const MAX_READS: u32 = 5;
 
-/// How many keys wait to be looked at again; more are counted as not settled at once.
+/// How many keys may wait to be read again; more are counted as unsettled at once.
 const MAX_WAITING: usize = 1024;
 
-/// How many differences are told one by one; all are counted.
-pub(super) const MAX_TOLD: u64 = 100;
+/// How many differences are reported one by one; all are counted.
+const MAX_REPORTED: u64 = 100;
 
-/// Whom to ask.
+/// The store that a question is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Ours,
     Theirs,
 }
 
-/// What is to be done next.
+/// What a verification needs next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Ask(Side, Ask),
@@ -41,61 +42,93 @@ pub(super) enum Next {
     Done,
 }
 
-/// What is being found out.
+/// What the walk is finding out.
 #[derive(Debug)]
 enum Goal {
-    /// Whether a range is equal: of whom a digest is here.
+    /// Whether a range is equal, by the digests of both sides.
     Digest { ours: Option<RangeDigest>, theirs: Option<RangeDigest> },
     /// Which rows of a range differ.
     List { theirs: Option<RangeList> },
-    /// Whether these rows differ, and how often each was looked at before.
-    Rows { looks: Vec<(Place, u32)>, first: Option<Reading>, theirs: Option<Reading> },
+    /// Whether these rows differ. Each has the number of its earlier readings.
+    Rows { reads: Vec<(Place, u32)>, first: Option<Reading>, theirs: Option<Reading> },
 }
 
-/// See the module.
+/// A place in the walk over all ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Position {
+    Start,
+    /// Behind this row.
+    After(Place),
+    End,
+}
+
+impl Position {
+    /// The row that the next range begins behind; none at the start.
+    fn after(&self) -> Option<Place> {
+        match self {
+            Position::After(place) => Some(place.clone()),
+            Position::Start | Position::End => None,
+        }
+    }
+}
+
+/// A comparison of two stores: see the module.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct Comparison {
     goal: Option<Goal>,
-    /// Where the next range begins; the walk is over if it does not.
-    after: Option<Place>,
-    is_walked: bool,
-    /// What is left of a differing range.
+    /// Where the next range begins.
+    position: Position,
+    /// The rest of a range that differs.
     listing: Option<Range>,
-    /// Keys that differed on a list.
+    /// Keys that differ on a list.
     fresh: VecDeque<Place>,
-    /// Keys that were not settled: when they are due, and how often they were looked at.
+    /// Unsettled keys: when they are due, and how often they were read.
     waiting: VecDeque<(Duration, Place, u32)>,
-    told: VecDeque<Difference>,
+    reported: VecDeque<Difference>,
     /// How many ranges were compared.
-    pub(super) ranges: u64,
-    pub(super) verdict: Verdict,
+    ranges: u64,
+    verdict: Verdict,
 }
 
-impl Run {
-    pub(super) fn new(peer: MemberId) -> Run {
-        Run {
+impl Comparison {
+    pub(super) fn new(peer: MemberId) -> Comparison {
+        Comparison {
             goal: None,
-            after: None,
-            is_walked: false,
+            position: Position::Start,
             listing: None,
             fresh: VecDeque::new(),
             waiting: VecDeque::new(),
-            told: VecDeque::new(),
+            reported: VecDeque::new(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
     }
 
-    /// The next difference to be told.
+    /// How many ranges were compared.
+    pub(super) fn ranges(&self) -> u64 {
+        self.ranges
+    }
+
+    /// The verdict so far.
+    pub(super) fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// The verdict of a comparison that ends like this.
+    pub(super) fn end(self, ending: Ending) -> Verdict {
+        Verdict { ending, ..self.verdict }
+    }
+
+    /// The next difference to be reported.
     pub(super) fn poll_difference(&mut self) -> Option<Difference> {
-        self.told.pop_front()
+        self.reported.pop_front()
     }
 
     /// About how many bytes it holds.
-    pub(super) fn weight(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         let goal = match &self.goal {
             Some(Goal::List { theirs: Some(list) }) => list.rows.len() * 192,
-            Some(Goal::Rows { looks, .. }) => looks.len() * 1024,
+            Some(Goal::Rows { reads, .. }) => reads.len() * 1024,
             _ => 0,
         };
         let key = |place: &Place| 64 + place.key.len();
@@ -104,14 +137,15 @@ impl Run {
             + self.verdict.places.iter().map(key).sum::<usize>()
     }
 
+    /// What it needs next.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.goal.is_none() {
-            let looks = self.due(now);
-            self.goal = if !looks.is_empty() {
-                Some(Goal::Rows { looks, first: None, theirs: None })
+            let reads = self.due(now);
+            self.goal = if !reads.is_empty() {
+                Some(Goal::Rows { reads, first: None, theirs: None })
             } else if self.listing.is_some() {
                 Some(Goal::List { theirs: None })
-            } else if !self.is_walked {
+            } else if self.position != Position::End {
                 Some(Goal::Digest { ours: None, theirs: None })
             } else {
                 None
@@ -124,25 +158,26 @@ impl Run {
         }
     }
 
-    /// Keys that are to be looked at now.
+    /// The keys that are to be read now.
     fn due(&mut self, now: Duration) -> Vec<(Place, u32)> {
         let fresh = self.fresh.len().min(MAX_ASKED_ROWS);
-        let mut looks: Vec<_> = self.fresh.drain(..fresh).map(|place| (place, 0)).collect();
-        while looks.len() < MAX_ASKED_ROWS
+        let mut reads: Vec<_> = self.fresh.drain(..fresh).map(|place| (place, 0)).collect();
+        while reads.len() < MAX_ASKED_ROWS
             && self.waiting.front().is_some_and(|(due, ..)| *due <= now)
             && let Some((_, place, count)) = self.waiting.pop_front()
         {
-            looks.push((place, count));
+            reads.push((place, count));
         }
-        looks
+        reads
     }
 
-    /// What the goal needs next.
+    /// The next question for the goal.
     fn need(&self) -> Option<(Side, Ask)> {
-        let range = |upto: &Option<Place>| Range { after: self.after.clone(), upto: upto.clone() };
+        let after = self.position.after();
+        let range = |upto: &Option<Place>| Range { after: after.clone(), upto: upto.clone() };
         Some(match self.goal.as_ref()? {
             Goal::Digest { ours: None, theirs } => {
-                // If the peer did not go so far, its range is the range.
+                // If the peer's range is shorter, both compare that one.
                 let upto = theirs.as_ref().and_then(|theirs| theirs.end.clone());
                 (Side::Ours, Ask::Digest(range(&upto)))
             }
@@ -152,17 +187,17 @@ impl Run {
                 let after = self.listing.as_ref().and_then(|range| range.after.clone());
                 (Side::Ours, Ask::List(Range { after, upto: theirs.end.clone() }))
             }
-            Goal::Rows { looks, first, theirs } => {
+            Goal::Rows { reads, first, theirs } => {
                 let side = match (first, theirs) {
                     (Some(_), None) => Side::Theirs,
                     _ => Side::Ours,
                 };
-                (side, Ask::Rows(looks.iter().map(|(place, _)| place.clone()).collect()))
+                (side, Ask::Rows(reads.iter().map(|(place, _)| place.clone()).collect()))
             }
         })
     }
 
-    /// Takes the answer to what was asked last.
+    /// Takes the answer to the last question.
     pub(super) fn take(&mut self, answer: Answer, now: Duration, wall_ms: u64) {
         match (self.goal.take(), answer) {
             (Some(Goal::Digest { ours, theirs }), Answer::Digest(digest)) => {
@@ -178,17 +213,17 @@ impl Run {
             (Some(Goal::List { theirs: Some(theirs) }), Answer::List(ours)) => {
                 self.compare(ours, theirs);
             }
-            (Some(Goal::Rows { looks, first: None, .. }), Answer::Rows(first)) => {
-                self.goal = Some(Goal::Rows { looks, first: Some(first), theirs: None });
+            (Some(Goal::Rows { reads, first: None, .. }), Answer::Rows(first)) => {
+                self.goal = Some(Goal::Rows { reads, first: Some(first), theirs: None });
             }
-            (Some(Goal::Rows { looks, first, theirs: None }), Answer::Rows(theirs)) => {
-                self.goal = Some(Goal::Rows { looks, first, theirs: Some(theirs) });
+            (Some(Goal::Rows { reads, first, theirs: None }), Answer::Rows(theirs)) => {
+                self.goal = Some(Goal::Rows { reads, first, theirs: Some(theirs) });
             }
             (
-                Some(Goal::Rows { looks, first: Some(first), theirs: Some(theirs) }),
+                Some(Goal::Rows { reads, first: Some(first), theirs: Some(theirs) }),
                 Answer::Rows(last),
-            ) => self.judge_all(looks, &[first, theirs, last], now, wall_ms),
-            // Who asks sees to it that answers are of the right kind.
+            ) => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
+            // The verifier takes only answers of the right kind.
             (goal, _) => self.goal = goal,
         }
     }
@@ -199,7 +234,7 @@ impl Run {
             return;
         };
         if ours.end != theirs.end {
-            // One has more rows there. The shorter range is the range, for the other as well.
+            // One side has more rows there. Both compare the shorter range.
             let (ours, theirs) = if reaches_past(&ours.end, &theirs.end) {
                 (None, Some(theirs))
             } else {
@@ -213,12 +248,12 @@ impl Run {
         self.verdict.damaged[0] += u64::from(ours.damaged);
         self.verdict.damaged[1] += u64::from(theirs.damaged);
         let is_equal = (ours.damaged, theirs.damaged) == (0, 0) && ours.digest == theirs.digest;
-        let after = std::mem::replace(&mut self.after, ours.end.clone());
-        self.is_walked = ours.end.is_none();
+        let after = self.position.after();
+        self.position = ours.end.clone().map_or(Position::End, Position::After);
         self.listing = (!is_equal).then_some(Range { after, upto: ours.end });
     }
 
-    /// Compares a page of two lists: ours goes at most as far as theirs.
+    /// Compares a page of two lists. This location's goes at most as far as the peer's.
     fn compare(&mut self, ours: RangeList, theirs: RangeList) {
         let mut rows: BTreeMap<Place, [Option<Held>; 2]> = BTreeMap::new();
         for (place, held) in ours.rows {
@@ -239,24 +274,24 @@ impl Run {
 
     fn judge_all(
         &mut self,
-        looks: Vec<(Place, u32)>,
+        reads: Vec<(Place, u32)>,
         [first, theirs, last]: &[Reading; 3],
         now: Duration,
         wall_ms: u64,
     ) {
-        for (at, (place, count)) in looks.into_iter().enumerate() {
+        for (at, (place, count)) in reads.into_iter().enumerate() {
             match judge(first, theirs, last, at, wall_ms) {
                 Judgement::Equal => {}
                 Judgement::Differs(ours, theirs) => {
                     self.verdict.differing += 1;
-                    if self.verdict.differing <= MAX_TOLD {
+                    if self.verdict.differing <= MAX_REPORTED {
                         let peer = self.verdict.peer;
                         self.verdict.places.push(place.clone());
-                        self.told.push_back(Difference { peer, place, ours, theirs });
+                        self.reported.push_back(Difference { peer, place, ours, theirs });
                     }
                 }
-                Judgement::Unsettled if count < MAX_LOOKS && self.waiting.len() < MAX_WAITING => {
-                    self.waiting.push_back((now + LOOK_AGAIN, place, count + 1));
+                Judgement::Unsettled if count < MAX_READS && self.waiting.len() < MAX_WAITING => {
+                    self.waiting.push_back((now + READ_AGAIN, place, count + 1));
                 }
                 Judgement::Unsettled => self.verdict.unsettled += 1,
             }
@@ -264,13 +299,13 @@ impl Run {
     }
 }
 
-/// The verdict of one that ended before it began.
+/// The verdict of a verification that ended before it began.
 pub(super) fn nothing_compared(peer: MemberId, ending: Ending) -> Verdict {
     let (places, damaged) = (Vec::new(), [0, 0]);
     Verdict { peer, rows: 0, differing: 0, places, unsettled: 0, damaged, ending }
 }
 
-/// Whether the end of a range is after another's; none is the end of all.
+/// Whether the end of a range is behind another's; none is the end of all rows.
 fn reaches_past(end: &Option<Place>, other: &Option<Place>) -> bool {
     match (end, other) {
         (_, None) => false,
@@ -279,7 +314,7 @@ fn reaches_past(end: &Option<Place>, other: &Option<Place>) -> bool {
     }
 }
 
-/// Whether an answer is one to what was asked: what a peer says is not believed without.
+/// Whether an answer fits a question. A peer's answer is not used before this check.
 pub(super) fn is_answer_to(ask: &Ask, answer: &Answer) -> bool {
     let is_within = |range: &Range, end: &Option<Place>| {
         let is_after = end.is_none() || reaches_past(end, &range.after) || range.after.is_none();
