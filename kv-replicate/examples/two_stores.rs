@@ -6,16 +6,23 @@ use kv_core::{
     Attributes, MemberId, NamespaceId, Operation,
     commit::Committer,
     engine::{disk, redb::RedbEngine},
+    writer::{WriterConfig, WriterCore},
 };
-use kv_replicate::{Config, Core, Event, Now, drive, storage::Storage};
+use kv_replicate::{Config, Core, Event, Now, drive, replicator::Replicator};
 
-fn open(id: u8) -> Result<(Core, Storage<RedbEngine>), Box<dyn Error>> {
+type Writer =
+    WriterCore<RedbEngine, (), Replicator<<RedbEngine as kv_core::engine::Engine>::Snapshot>>;
+
+fn open(id: u8) -> Result<(Core, Writer), Box<dyn Error>> {
     let engine = Arc::new(RedbEngine::open(disk::memory(), 8 << 20)?);
     let mut origins = [[id; 16], [id + 100; 16]].into_iter();
     let committer = Committer::open(engine, &mut || origins.next().ok_or_else(String::new))?;
     let config = Config::new([9; 16], MemberId([id; 16]), committer.origins(), u64::from(id));
-    let storage = Storage::new(committer);
-    Ok((Core::new(config, Now::default(), storage.state().clone()), storage))
+    let mut writer = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
+    writer.replicate(Some(Replicator::default()));
+    writer.run(Default::default(), kv_core::writer::Step::Sync);
+    let state = writer.replicator().expect("it was just given").state().clone();
+    Ok((Core::new(config, Now::default(), state), writer))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,23 +40,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     upload.push(b"world")?;
     let (key, (_, body), attributes) = ("hello".into(), upload.finish(), Attributes::default());
     operations.push(Operation::Put { namespace, key, body, attributes });
-    locations[0].1.write(1_000, operations);
+    operations.into_iter().for_each(|operation| locations[0].1.request((), operation));
     // A link comes up. Then each location does its work and passes its messages on.
     locations[0].0.handle_event(Now::default(), Event::Connected(id[1]));
     locations[1].0.handle_event(Now::default(), Event::Connected(id[0]));
     for ms in (1_000..5_000).step_by(10) {
         let now = Now { mono: Duration::from_millis(ms), wall_ms: ms };
         for (at, peer) in [(0, 1), (1, 0)] {
-            let (core, storage) = &mut locations[at];
+            let (core, writer) = &mut locations[at];
             core.handle_timeout(now);
-            drive(core, storage, now)?;
+            drive(core, writer, now);
             while let Some(message) = locations[at].0.poll_transmit(id[peer]) {
                 let received = Event::Received { from: id[at], bytes: message.bytes };
                 locations[peer].0.handle_event(now, received);
             }
         }
     }
-    assert!(locations[1].1.committer().view().row(namespace, b"hello")?.is_some());
-    assert_eq!(locations[0].1.state().durable, locations[1].1.state().durable);
+    let view = locations[1].1.committer().view();
+    assert!(view.row(namespace, b"hello")?.is_some(), "the second location has the value");
+    assert_eq!(locations[0].1.committer().view().vector(), view.vector());
     Ok(())
 }

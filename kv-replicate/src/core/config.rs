@@ -20,7 +20,7 @@ pub struct Config {
     /// The most rows of a catch-up session that are read at a time; [`BATCH_BYTES`] usually ends a batch
     /// earlier. 4,096 is a good value: about ten milliseconds of reading.
     ///
-    /// [`BATCH_BYTES`]: crate::storage::BATCH_BYTES
+    /// [`BATCH_BYTES`]: crate::read::BATCH_BYTES
     pub batch_rows: usize,
     /// How far ahead of this location's clock a peer's writes may be dated, in milliseconds, before they
     /// wait. 500 is a good value.

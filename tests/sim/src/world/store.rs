@@ -82,7 +82,7 @@ impl World {
             }
         }
         if matches!(&work, Work::Inspect { ask: Ask::Rows(_), .. }) {
-            self.verifying.comparisons += 1;
+            self.verifying.looks += 1;
         }
         let mut answer = None;
         if work.is_read() {
