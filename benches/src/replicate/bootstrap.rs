@@ -103,11 +103,11 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
         if after.is_none() {
             let (vector, collected) = (batch.vector, batch.collected);
             apply(&mut target, &clock, Work::Adopt { id, epoch: 0, vector, collected })?;
-            run(&mut target, &clock, Step::Sync)?;
+            step(&mut target, &clock, Step::Sync)?;
             return Ok(Locally { applying: clock.monotonic() - reading, reading });
         }
         if clock.monotonic() - synced > SYNC {
-            run(&mut target, &clock, Step::Sync)?;
+            step(&mut target, &clock, Step::Sync)?;
             synced = clock.monotonic();
         }
     }
@@ -120,7 +120,7 @@ fn replicator(writer: &Writer) -> Result<&Replicator<RedbSnapshot>, Failure> {
     writer.replicator().ok_or_else(|| "nothing replicates the store".into())
 }
 
-fn run(writer: &mut Writer, clock: &SystemEnvironment, step: Step) -> Result<(), Failure> {
+fn step(writer: &mut Writer, clock: &SystemEnvironment, step: Step) -> Result<(), Failure> {
     writer.run(Now { mono: clock.monotonic(), wall_ms: clock.now_ms() }, step);
     while let Some(output) = writer.poll_output() {
         if let Output::Synced(result) = output {
@@ -136,7 +136,7 @@ fn apply(writer: &mut Writer, clock: &SystemEnvironment, work: Work) -> Result<(
     if let Some(replicator) = writer.replicator_mut() {
         replicator.push(work);
     }
-    run(writer, clock, Step::Turn)?;
+    step(writer, clock, Step::Turn)?;
     match replicator(writer).flatten() {
         Some(Event::Applied { results: Some(_), .. }) => Ok(()),
         other => Err(format!("a batch was not applied: {other:?}").into()),
@@ -154,6 +154,6 @@ fn open(path: &Path, clock: &SystemEnvironment) -> Result<Writer, Failure> {
     let committer = Committer::open(Arc::new(engine), &mut || clock.random_id())?;
     let mut writer = WriterCore::new(committer, WriterConfig::default(), clock.monotonic());
     writer.replicate(Some(Replicator::default()));
-    run(&mut writer, clock, Step::Sync)?;
+    step(&mut writer, clock, Step::Sync)?;
     Ok(writer)
 }
