@@ -5,10 +5,14 @@ use std::{fs, io, path::Path, sync::Arc, time::Duration};
 use kv_core::{
     Options,
     commit::Committer,
-    engine::{disk::DataDir, redb::RedbEngine},
+    engine::{
+        disk::DataDir,
+        redb::{RedbEngine, RedbSnapshot},
+    },
     env::{Environment as _, SystemEnvironment},
+    writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
-use kv_replicate::{Event, How, ToApply, Work, storage::Storage};
+use kv_replicate::{Event, How, ToApply, Work, replicator::Replicator};
 
 use super::{NAMESPACE, VALUE_BYTES, set_up, verdict};
 use crate::{Failure, fill, meter};
@@ -80,54 +84,77 @@ struct Locally {
 /// Reads all rows of a store in batches like a session, and applies them to another store, in turns
 /// in one thread.
 fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
-    let (mut source, mut target) = (open(from)?, open(to)?);
-    let since = target.state().durable.clone();
     let clock = SystemEnvironment::new();
+    let (source, mut target) = (open(from, &clock)?, open(to, &clock)?);
+    let since = replicator(&target)?.state().durable.clone();
+    let source = replicator(&source)?.durable().ok_or("the source has no view")?;
     let (mut after, mut synced) = (None, Duration::ZERO);
     let mut reading = Duration::ZERO;
     loop {
         let began = clock.monotonic();
         let (id, limit) = (1, ROWS);
         let read = Work::Read { id, since: since.clone(), after, limit, is_new: true };
-        let Some(Event::Read { result: Ok(batch), .. }) = source.perform(clock.now_ms(), read)
-        else {
+        let Some(Event::Read { result: Ok(batch), .. }) = source.read(read) else {
             return Err("a batch can't be read".into());
         };
         reading += clock.monotonic() - began;
         let rows = batch.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
-        let apply = Work::Apply { id, epoch: 0, rows: rows.collect() };
-        applied(target.perform(clock.now_ms(), apply))?;
+        apply(&mut target, &clock, Work::Apply { id, epoch: 0, rows: rows.collect() })?;
         after = batch.next;
         if after.is_none() {
             let (vector, collected) = (batch.vector, batch.collected);
-            applied(
-                target.perform(clock.now_ms(), Work::Adopt { id, epoch: 0, vector, collected }),
-            )?;
-            target.sync()?;
+            apply(&mut target, &clock, Work::Adopt { id, epoch: 0, vector, collected })?;
+            step(&mut target, &clock, Step::Sync)?;
             return Ok(Locally { applying: clock.monotonic() - reading, reading });
         }
         if clock.monotonic() - synced > SYNC {
-            target.sync()?;
+            step(&mut target, &clock, Step::Sync)?;
             synced = clock.monotonic();
         }
     }
 }
 
-/// The total size of a directory's files.
-fn size_of(directory: &Path) -> io::Result<u64> {
-    let files = fs::read_dir(directory)?.map(|file| file.and_then(|file| file.metadata()));
-    files.map(|file| file.map(|file| file.len())).sum()
+/// A store without threads, and the replicator that applies to it.
+type Writer = WriterCore<RedbEngine, (), Replicator<RedbSnapshot>>;
+
+fn replicator(writer: &Writer) -> Result<&Replicator<RedbSnapshot>, Failure> {
+    writer.replicator().ok_or_else(|| "nothing replicates the store".into())
 }
 
-fn applied(event: Option<Event>) -> Result<(), Failure> {
-    match event {
+fn step(writer: &mut Writer, clock: &SystemEnvironment, step: Step) -> Result<(), Failure> {
+    writer.run(Now { mono: clock.monotonic(), wall_ms: clock.now_ms() }, step);
+    while let Some(output) = writer.poll_output() {
+        if let Output::Synced(result) = output {
+            result?;
+        }
+    }
+    Ok(())
+}
+
+fn apply(writer: &mut Writer, clock: &SystemEnvironment, work: Work) -> Result<(), Failure> {
+    let replicator = |writer: &mut Writer| writer.replicator_mut().map(Replicator::poll_event);
+    while replicator(writer).flatten().is_some() {}
+    if let Some(replicator) = writer.replicator_mut() {
+        replicator.push(work);
+    }
+    step(writer, clock, Step::Turn)?;
+    match replicator(writer).flatten() {
         Some(Event::Applied { results: Some(_), .. }) => Ok(()),
         other => Err(format!("a batch was not applied: {other:?}").into()),
     }
 }
 
-fn open(path: &Path) -> Result<Storage<RedbEngine>, Failure> {
+/// The bytes of a directory's files.
+fn size_of(directory: &Path) -> io::Result<u64> {
+    let files = fs::read_dir(directory)?.map(|file| file.and_then(|file| file.metadata()));
+    files.map(|file| file.map(|file| file.len())).sum()
+}
+
+fn open(path: &Path, clock: &SystemEnvironment) -> Result<Writer, Failure> {
     let engine = RedbEngine::open(DataDir::open(path)?.disk(), CACHE.1)?;
-    let mut environment = || SystemEnvironment::new().random_id();
-    Ok(Storage::new(Committer::open(Arc::new(engine), &mut environment)?))
+    let committer = Committer::open(Arc::new(engine), &mut || clock.random_id())?;
+    let mut writer = WriterCore::new(committer, WriterConfig::default(), clock.monotonic());
+    writer.replicate(Some(Replicator::default()));
+    step(&mut writer, clock, Step::Sync)?;
+    Ok(writer)
 }

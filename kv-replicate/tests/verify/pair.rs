@@ -5,19 +5,23 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use kv_core::{
     Attributes, NamespaceId, Operation, OriginId, Table,
-    commit::{Committer, GcLimits},
+    commit::Committer,
     derive_id,
-    engine::{Batch, Engine, Snapshot, Visibility, disk, redb::RedbEngine},
+    engine::{
+        Batch, Engine, Snapshot, Visibility, disk,
+        redb::{RedbEngine, RedbSnapshot},
+    },
+    writer::{self, Output, Step, WriterConfig, WriterCore},
 };
 use kv_replicate::{
     Config, Core, Difference, Event, MAX_MESSAGE_BYTES, MemberId, Notice, Now, Verdict, Work,
-    storage::Storage,
+    replicator::Replicator,
 };
 
 /// A location.
 pub(crate) struct Location {
     pub(crate) engine: Arc<RedbEngine>,
-    pub(crate) storage: Storage<RedbEngine>,
+    pub(crate) store: WriterCore<RedbEngine, (), Replicator<RedbSnapshot>>,
     pub(crate) core: Core,
     id: u8,
     incarnations: u64,
@@ -64,7 +68,11 @@ impl Location {
         let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
-        let storage = Storage::new(committer);
+        let config = WriterConfig { gc_rows: 100, gc_bodies: 9, ..WriterConfig::default() };
+        let mut store = WriterCore::new(committer, config, Duration::ZERO);
+        store.replicate(Some(Replicator::default()));
+        store.run(writer::Now::default(), Step::Sync);
+        while store.poll_output().is_some() {}
         let config = Config {
             cluster: [1; 16],
             member: MemberId([id; 16]),
@@ -74,8 +82,31 @@ impl Location {
             batch_rows: 128,
             max_ahead_ms: 500,
         };
-        let core = Core::new(config, Now::default(), storage.state().clone());
-        Location { engine, storage, core, id, incarnations }
+        let state = store.replicator().unwrap().state().clone();
+        let core = Core::new(config, Now::default(), state);
+        Location { engine, store, core, id, incarnations }
+    }
+
+    /// Runs a step of the store; the events for the core.
+    fn run(&mut self, now_ms: u64, step: Step) -> Vec<Event> {
+        let now = writer::Now { mono: Duration::from_millis(now_ms), wall_ms: now_ms };
+        self.store.run(now, step);
+        while let Some(output) = self.store.poll_output() {
+            match output {
+                Output::Answers(answers) => assert!(answers.iter().all(|(_, it)| it.is_ok())),
+                Output::Synced(result) => result.unwrap(),
+                Output::Collected(result) => assert!(result.is_ok()),
+                _ => {}
+            }
+        }
+        let replicator = self.store.replicator_mut().unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| replicator.poll_event()).collect();
+        for event in &events {
+            if let Event::Wrote(rows) = event {
+                replicator.room().release(rows);
+            }
+        }
+        events
     }
 
     /// One row of a table, as it stands in the engine.
@@ -104,7 +135,7 @@ impl Pair {
             progress: 0,
         };
         let members = [0, 1].map(|node| {
-            let origins = pair.nodes[node].storage.committer().origins();
+            let origins = pair.nodes[node].store.committer().origins();
             let name = format!("location {node}");
             Operation::PutMember { id: member(node), origins, name, addresses: Vec::new() }
         });
@@ -128,7 +159,7 @@ impl Pair {
     }
 
     pub(crate) fn put(&mut self, node: usize, key: &str, value: &[u8], attributes: Attributes) {
-        let mut upload = self.nodes[node].storage.committer().upload();
+        let mut upload = self.nodes[node].store.committer().upload();
         let mut operations = upload.push(value).unwrap();
         let (last, body) = upload.finish();
         operations.extend(last);
@@ -138,20 +169,24 @@ impl Pair {
     }
 
     pub(crate) fn write(&mut self, node: usize, operations: Vec<Operation>) {
-        let (results, _) = self.nodes[node].storage.write(self.now_ms, operations);
-        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        for operation in operations {
+            self.nodes[node].store.request((), operation);
+        }
+        self.nodes[node].run(self.now_ms, Step::Commit);
         self.sync(node);
     }
 
     pub(crate) fn collect_garbage(&mut self, node: usize) {
         let stable = kv_core::Hlc(self.nodes[node].core.stable().0 + 1);
-        let limits = GcLimits { rows: 100, bodies: 9, stable, max_skew_ms: 500 };
-        self.nodes[node].storage.collect_garbage(self.now_ms, &limits).unwrap();
+        let replicator = self.nodes[node].store.replicator_mut().unwrap();
+        let members = Arc::clone(&replicator.state().members);
+        replicator.set_stable(&members, stable);
+        self.nodes[node].run(self.now_ms, Step::CollectGarbage);
         self.sync(node);
     }
 
     fn sync(&mut self, node: usize) {
-        for event in self.nodes[node].storage.sync().unwrap() {
+        for event in self.nodes[node].run(self.now_ms, Step::Sync) {
             self.tell(node, event);
         }
     }
@@ -205,19 +240,28 @@ impl Pair {
             let now = self.now();
             let is_inspect = matches!(work, Work::Inspect { .. });
             self.inspections += u64::from(is_inspect);
-            let answer = match work {
-                Work::Inspect { id, .. } if self.is_unreadable[node] => {
-                    Some(Event::Inspected { id, answer: None })
-                }
-                work => self.nodes[node].storage.perform(now.wall_ms, work),
-            };
-            if let Some(event) = answer {
+            for event in self.perform(node, work) {
                 self.nodes[node].core.handle_event(now, event);
             }
         }
-        if self.nodes[node].storage.is_dirty() {
+        if self.nodes[node].store.sync_due().is_some() {
             self.sync(node);
         }
+    }
+
+    fn perform(&mut self, node: usize, work: Work) -> Vec<Event> {
+        if let Work::Inspect { id, .. } = work
+            && self.is_unreadable[node]
+        {
+            return vec![Event::Inspected { id, answer: None }];
+        }
+        let replicator = self.nodes[node].store.replicator_mut().unwrap();
+        if work.is_read() {
+            let durable = replicator.durable().unwrap();
+            return durable.read(work).into_iter().collect();
+        }
+        replicator.push(work);
+        self.nodes[node].run(self.now_ms, Step::Turn)
     }
 
     /// Lets all arrive that is on its way, then moves time.

@@ -342,7 +342,7 @@ fn run(input: &Input<'_>) {
         check_reads(&mut store);
         check_writes(&mut store);
         check_reads(&mut store);
-        drop(store.engine().close());
+        drop(store.close());
     }
     check_threaded(&disk);
 }

@@ -276,8 +276,8 @@ fn limit(limit: Number) -> usize {
 }
 
 impl Peers<'_> {
-    fn write(&self, store: &Store) -> Option<RemoteWrite> {
-        let put = |value: &[u8], attributes| {
+    fn write(&self, store: &mut Store) -> Option<RemoteWrite> {
+        let mut put = |value: &[u8], attributes| {
             let mut upload = store.upload();
             let is_small = upload.push(value).is_ok_and(|pieces| pieces.is_empty());
             is_small.then(|| RemoteChange::Put { body: upload.finish().1, attributes })
@@ -390,7 +390,7 @@ static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut store = store::open(&disk).expect("a new store opens");
     store::create(&mut store, 1, "t").expect("a new store takes a namespace");
     store.sync().expect("the disk does not fail");
-    store.engine().close().expect("the disk does not fail");
+    store.close().expect("the disk does not fail");
     disk.image()
 });
 
