@@ -176,8 +176,13 @@ impl Pair {
         self.sync(node);
     }
 
+    /// Collects garbage up to the stable timestamp of the core.
     pub(crate) fn collect_garbage(&mut self, node: usize) {
         let stable = kv_core::Hlc(self.nodes[node].core.stable().0 + 1);
+        self.collect_garbage_below(node, stable);
+    }
+
+    pub(crate) fn collect_garbage_below(&mut self, node: usize, stable: kv_core::Hlc) {
         let replicator = self.nodes[node].store.replicator_mut().unwrap();
         let members = Arc::clone(&replicator.state().members);
         replicator.set_stable(&members, stable);
