@@ -21,6 +21,7 @@
 mod activity;
 mod answer;
 mod head;
+mod listen;
 mod listener;
 mod refusal;
 mod stream;
@@ -41,7 +42,10 @@ use crate::{app::App, router::Router};
 
 use self::{activity::Activity, listener::Socket, stream::Observed};
 
-pub use self::listener::{BindError, Listener};
+pub use self::{
+    listen::{Listen, ListenError},
+    listener::{BindError, Listener},
+};
 
 /// What each HTTP/2 stream and connection may have on the way to us: it bounds the memory of a
 /// client who sends faster than the disk takes.

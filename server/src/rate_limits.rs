@@ -7,7 +7,7 @@ use kv_core::Store;
 use ratelimit::{Algorithm, BuildError, Decision, Limit, LimitError, Limiter};
 
 use crate::{
-    config::{Config, NamedLimits},
+    config::NamedLimits,
     metrics::{LimitGauges, LimitMetrics, Tally},
 };
 
@@ -45,6 +45,17 @@ pub struct Named {
     pub tally: Tally,
 }
 
+/// The settings of the rate limits.
+#[derive(Clone, Debug, Default)]
+pub struct RateLimitSettings {
+    /// Memory for the counters, in bytes.
+    pub memory_bytes: usize,
+    /// The limits that have a name.
+    pub named: NamedLimits,
+    /// How many of the keys that are denied most often the metrics report.
+    pub top_denied_keys: u32,
+}
+
 impl RateLimits {
     /// The rate limits of a location, with the counters that its last stop left.
     ///
@@ -52,12 +63,12 @@ impl RateLimits {
     /// If there can be no limiter.
     pub fn open(
         store: &Store,
-        config: &Config,
+        settings: RateLimitSettings,
         metrics: &LimitMetrics,
     ) -> Result<RateLimits, BuildError> {
-        let builder = Limiter::builder().memory_bytes(config.limiter_bytes);
+        let builder = Limiter::builder().memory_bytes(settings.memory_bytes);
         let Restored { limiter, has_counters } = saved::restore(store, builder)?;
-        let (named, top_denied) = (config.rate_limits.clone(), config.top_denied_keys);
+        let (named, top_denied) = (settings.named, settings.top_denied_keys);
         Ok(RateLimits { has_counters, ..RateLimits::new(limiter, named, top_denied, metrics) })
     }
 

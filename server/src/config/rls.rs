@@ -1,5 +1,5 @@
-//! What Envoy is limited by: `[[rls]]` in the file, and the YAML files of `rls-config`, which are those
-//! of envoyproxy/ratelimit.
+//! Limits for Envoy: `[[rls]]` in the file, and the YAML files of `rls-config`, in the format of
+//! envoyproxy/ratelimit.
 
 use std::{
     fs, io,
@@ -9,21 +9,25 @@ use std::{
 use ratelimit::Algorithm;
 use serde_saphyr::UserMessageFormatter;
 
-use super::{ConfigError, Settings};
+use super::{error::ConfigError, settings::Settings};
 use crate::api::rls::{Domains, said::Domain};
 
 /// The most bytes of a YAML file.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// All domains that are configured.
+/// Loads the domains of the file's `[[rls]]` tables and of the YAML files.
 ///
 /// # Errors
-/// If a file can't be read, or a domain makes no sense.
-pub(super) fn load(settings: &Settings, file: Option<&Path>) -> Result<Domains, ConfigError> {
-    let algorithm = settings.rls_algorithm.unwrap_or_default();
+/// If a file can't be read, or a domain is not valid.
+pub(super) fn load(
+    settings: &Settings,
+    inline: &[Domain],
+    file: Option<&Path>,
+) -> Result<Domains, ConfigError> {
+    let algorithm = settings.rls_algorithm;
     let mut domains = Domains::default();
-    if let (Some(said), Some(file)) = (&settings.rls, file) {
-        add(&mut domains, said, algorithm, file)?;
+    if let Some(file) = file {
+        add(&mut domains, inline, algorithm, file)?;
     }
     for file in settings.rls_config.as_deref().map(files).transpose()?.unwrap_or_default() {
         add(&mut domains, &read(&file)?, algorithm, &file)?;
@@ -42,8 +46,8 @@ fn add(
         .map_err(|source| ConfigError::Domain { path: file.to_owned(), source })
 }
 
-/// The file itself, or the YAML files of a directory by their names. Those that begin with a dot are
-/// none: Kubernetes keeps older versions of a mounted ConfigMap in such.
+/// Returns the file itself, or the YAML files of a directory, sorted by name. Names that begin with a
+/// dot are skipped: Kubernetes keeps older versions of a mounted ConfigMap under such names.
 fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() {
@@ -59,7 +63,10 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         }
     }
     if files.is_empty() {
-        let none = io::Error::new(io::ErrorKind::NotFound, "no file in it ends with .yaml or .yml");
+        let none = io::Error::new(
+            io::ErrorKind::NotFound,
+            "it has no file whose name ends with .yaml or .yml",
+        );
         return Err(unreadable(none));
     }
     files.sort();
@@ -70,22 +77,22 @@ fn read(path: &Path) -> Result<Vec<Domain>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(unreadable)?.len();
     if length > MAX_BYTES {
-        let long = format!("it has {length} bytes, and can have {MAX_BYTES}");
+        let long = format!("it has {length} bytes; the limit is {MAX_BYTES}");
         return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, long)));
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
     let (line, message) = match parse(&text) {
         Ok(domains) if !domains.is_empty() => return Ok(domains),
-        Ok(_) => (1, "there is no domain: say `domain` and `descriptors`".to_owned()),
+        Ok(_) => (1, "there is no domain in it: write `domain` and `descriptors`".to_owned()),
         Err(wrong) => wrong,
     };
     Err(ConfigError::Wrong { path: path.to_owned(), line, message })
 }
 
-/// The domains of a YAML text, one in each of its documents.
+/// Parses a YAML text: one domain in each of its documents.
 ///
 /// # Errors
-/// The line, from 1, and what is wrong there.
+/// Returns the line, from 1, and what is wrong there.
 pub fn parse(text: &str) -> Result<Vec<Domain>, (usize, String)> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {

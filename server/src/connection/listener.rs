@@ -9,7 +9,7 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
-use crate::config::Listen;
+use super::listen::Listen;
 
 /// How many connections the system holds until they are accepted: a burst of clients at once, and
 /// those who wait when `max-connections` is reached. The system has a bound of its own.
