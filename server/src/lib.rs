@@ -10,8 +10,10 @@
 //! | [`router`] | which door a request goes to |
 //! | [`api`] | one module per protocol: what a request means, and the answer |
 //! | [`app`] | what every door shares: the store, the admission before its queue, the rate limits, the metrics |
-//! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how newcomers come in |
-//! | [`demo`] | three locations in one process, that show what a cluster does |
+//! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how other locations join |
+//! | [`membership`] | whether this location may serve traffic and accept writes |
+//! | [`private_files`] | files that only their owner may use: atomic and durable writes |
+//! | [`demo`] | three locations in one process that show what a cluster does |
 //! | [`rate_limits`] | the table of counters, the limits that have a name |
 //!
 //! A request goes down this table and its answer comes up. A door knows the store and HTTP; it

@@ -65,6 +65,6 @@ fn a_signal_ends_it_and_it_leaves_nothing() {
     let ended = (0..5).map(|_| interrupt(&directory)).find(|(code, _)| *code != Some(0));
     let (code, errors) = ended.expect("it is interrupted at last");
     assert_eq!(code, Some(1), "{errors}");
-    assert_eq!(errors, "waypost: the demo was ended by SIGINT; its files are removed\n");
+    assert_eq!(errors, "waypost: the demo was interrupted by SIGINT; its files are removed\n");
     assert_is_empty(&directory);
 }

@@ -1,16 +1,15 @@
-//! What a newcomer and the location that invites it send each other: tokens, messages, signing
-//! requests and certificates.
+//! The input of a join: tokens, messages, signing requests and certificates.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 use waypost::cluster::{
     Token,
-    certificate::Facts,
     enrol::{
         authority::read_csr,
         message::{Der, decode_request, decode_response, encode},
     },
+    state::certificate::Facts,
 };
 
 fn check_token(input: &[u8]) {

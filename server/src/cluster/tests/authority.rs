@@ -276,7 +276,7 @@ fn a_token_does_not_give_another_location_the_id_of_a_member() {
     let token = invited(data.path(), None, NOW);
     let (_, impostor) = new_request(&token, 7);
     let says = ask(&mut members, &impostor, NOW).unwrap_err();
-    let first_of_all = "has its id already: if it is that location, start it with this version";
+    let first_of_all = "already has its id: if it is that location, start it with this version";
     assert!(says.contains(first_of_all), "{says}");
     let with_its_certificate = Request { renews: Some(welcome.certificate.clone()), ..impostor };
     let says = ask(&mut members, &with_its_certificate, NOW).unwrap_err();
