@@ -15,7 +15,9 @@
 //! | [`rate_limits`] | the table of counters, and the limits that have a name |
 //! | [`metrics`] | what is counted, and its Prometheus text |
 //! | [`drain`] | how the server stops |
-//! | [`membership`], [`cluster`] | the location's membership in a cluster: files, certificates, tokens, joining |
+//! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how other locations join |
+//! | [`membership`] | whether this location may serve traffic and accept writes |
+//! | [`private_files`] | files that only their owner may use: atomic and durable writes |
 //! | [`demo`] | three locations in one process, which show what a cluster does |
 //!
 //! A request goes down this table and its response comes up. An API knows the store and HTTP; it
@@ -33,8 +35,10 @@ pub mod drain;
 pub mod http;
 pub mod membership;
 pub mod metrics;
+pub mod private_files;
 pub mod rate_limits;
 pub mod router;
 pub mod serve;
+mod signals;
 pub mod threads;
 pub mod writes;

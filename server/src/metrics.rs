@@ -121,7 +121,7 @@ mod tests {
     use kv_core::Observer as _;
 
     use super::*;
-    use crate::cluster::Ends;
+    use crate::cluster::Expiry;
 
     fn gauges() -> Gauges {
         let store = StoreGauges {
@@ -180,7 +180,7 @@ mod tests {
             status.peers.insert(*id, kv_replicate::quic::Peer::default());
         }
         let (members, ends) =
-            (kv_core::Members::default(), Ends { location: 0, ca: 0, has_ca_key: false });
+            (kv_core::Members::default(), Expiry { location: 0, ca: 0, has_ca_key: false });
         let cluster = ClusterGauges { status: Some(&status), members: &members, ends };
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -36,7 +36,7 @@ use crate::{
         problem::{Refused, parse},
         reply,
     },
-    membership::{Membership, member_named, progress},
+    membership::{Membership, find_member, progress},
 };
 
 pub use self::info::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo};
@@ -65,7 +65,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let status = membership.status().await.map_err(unavailable)?;
     let view = app.store.view();
-    let (about, ends) = (membership.about(), membership.ends());
+    let (descriptor, expiry) = (membership.descriptor(), membership.expiry());
     let now = SystemEnvironment::new().now_ms() / 1000;
     let mut peers: Vec<PeerInfo> = (status.peers.iter())
         .map(|(id, peer)| {
@@ -75,18 +75,18 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers, ends, now);
+    let alarms = alarms(&status, &peers, expiry, now);
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {
-            id: about.cluster.to_string(),
-            name: about.cluster_name.to_string(),
-            location: about.location.to_string(),
-            member: about.member.to_string(),
+            id: descriptor.cluster.to_string(),
+            name: descriptor.cluster_name.to_string(),
+            location: descriptor.location.to_string(),
+            member: descriptor.member.to_string(),
             is_joined: status.is_joined,
             joining: (!status.is_joined).then(|| progress(&status)),
-            certificate_not_after: ends.location,
-            ca_not_after: ends.ca,
+            certificate_not_after: expiry.location,
+            ca_not_after: expiry.ca,
             verdict: verdict_of(&status, &peers, alarms.len()),
             peers,
             alarms,
@@ -98,14 +98,15 @@ type Received = Result<Bytes, BytesRejection>;
 type Name = Result<Path<String>, PathRejection>;
 
 fn found(app: &App, name: &str) -> Result<Member, Refused> {
-    member_named(&app.store, name).map_err(|error| Refused::new(StatusCode::NOT_FOUND, error))
+    find_member(&app.store, name)
+        .map_err(|error| Refused::new(StatusCode::NOT_FOUND, error.to_string()))
 }
 
 async fn verify(State(app): State<Arc<App>>, body: Received) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let NewVerification { location } = parse(&body?, r#"{"location":"fra"}"#)?;
     let member = found(&app, &location)?;
-    if member.id == membership.about().member {
+    if member.id == membership.descriptor().member {
         let error = format!("{location} is this location: use the name of another one");
         return Err(Refused::new(StatusCode::BAD_REQUEST, error));
     }
@@ -118,7 +119,7 @@ async fn remove(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body
     let membership = membership(&app)?;
     let Path(name) = name?;
     let member = found(&app, &name)?;
-    if member.id == membership.about().member {
+    if member.id == membership.descriptor().member {
         let error = "a location can't remove itself: run this on another location";
         return Err(Refused::new(StatusCode::CONFLICT, error));
     }

@@ -39,7 +39,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let cluster = match &app.membership {
-        Some(membership) => Some((membership.status().await.ok(), membership.ends())),
+        Some(membership) => Some((membership.status().await.ok(), membership.expiry())),
         None => None,
     };
     let view = app.store.view();

@@ -6,7 +6,7 @@ use kv_replicate::quic::{Peer, Status};
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
 use super::registry::{gauge, gauges, number, register, size};
-use crate::cluster::Ends;
+use crate::cluster::Expiry;
 
 const PEER: &[&str] = &["peer"];
 const NOT_AFTER: &str = "waypost_cluster_certificate_not_after_seconds";
@@ -19,7 +19,7 @@ pub struct ClusterGauges<'a> {
     /// The members, for their names.
     pub members: &'a Members,
     /// When its certificates expire.
-    pub ends: Ends,
+    pub ends: Expiry,
 }
 
 /// All gauges of a cluster.
@@ -188,7 +188,7 @@ mod tests {
         let (mut status, mut peer) = (Status::default(), Peer::default());
         peer.down_for = Some(std::time::Duration::from_secs(90));
         status.peers.insert(MemberId([7; 16]), peer);
-        let ends = Ends { location: 17, ca: 18, has_ca_key: false };
+        let ends = Expiry { location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges { status: Some(&status), members: &Members::default(), ends };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         let peer = MemberId([7; 16]);
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_expiry_of_certificates_is_exported_even_after_the_replica_has_ended() {
-        let ends = Ends { location: 17, ca: 18, has_ca_key: false };
+        let ends = Expiry { location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges { status: None, members: &Members::default(), ends };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");

@@ -54,7 +54,8 @@ fn a_second_location_joins_with_three_commands() {
     let first = TempDir::new().unwrap();
     let made = init(first.path());
     assert!(made.status.success(), "{made:?}");
-    for says in ["made the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"] {
+    for says in ["created the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"]
+    {
         assert!(text(&made.stdout).contains(says), "{says}: {made:?}");
     }
     // One token before the server runs, and one while it runs.
@@ -68,10 +69,10 @@ fn a_second_location_joins_with_three_commands() {
     let join = ["--join", &token, "--cluster-listen", &listen];
     let second = Server::start_in(second, "127.0.0.1:0", &join);
     assert!(second.log().contains("a member of the cluster prod as ams"), "{}", second.log());
-    assert!(first.log().contains("the location ams is a member"), "{}", first.log());
+    assert!(first.log().contains("the location ams is now a member"), "{}", first.log());
 
     let second = Server::start_in(second.stop(), "127.0.0.1:0", &join);
-    assert!(second.log().contains("a member of the cluster prod already"), "{}", second.log());
+    assert!(second.log().contains("already a member of the cluster prod"), "{}", second.log());
     let second = Server::start_in(second.stop(), "127.0.0.1:0", &[]);
     assert!(second.into_log().contains("stopped"));
     assert!(first.into_log().contains("stopped"));
@@ -87,15 +88,15 @@ fn an_unusable_token_is_reported_in_one_line_before_anything_is_served() {
     let typo =
         format!("{}{}", &token[..token.len() - 1], if token.ends_with('a') { 'b' } else { 'a' });
     let output = run(["serve", "--data", &data, "--join", &typo]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2), "as for any flag with a wrong value");
     let says = text(&output.stderr);
-    assert!(says.contains("join: the token was mistyped or cut"), "{says}");
+    assert!(says.contains("--join: the token was mistyped or cut"), "{says}");
     assert!(!says.contains(&token[20..40]), "the error must not contain the token: {says}");
 
     // No server runs at the other end: the port is closed, and the token stays valid.
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &token]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("The token is as good as before"), "{output:?}");
+    assert!(text(&output.stderr).contains("The token is still valid"), "{output:?}");
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0"]);
     assert!(text(&output.stderr).contains("joining the cluster was not finished"), "{output:?}");
 }
@@ -109,11 +110,11 @@ fn cluster_commands_report_what_they_cannot_do() {
         let error = text(&output.stderr);
         assert!(error.lines().count() == 1 && error.contains(says), "{error}");
     };
-    fails(cluster("invite", &[], directory.path()), "has no cluster: make one with");
+    fails(cluster("invite", &[], directory.path()), "has no cluster: create one with");
     let nowhere = ["--name", "prod", "--cluster-listen", "127.0.0.1:0"];
-    fails(cluster("init", &nowhere, directory.path()), "say --advertise HOST:PORT");
+    fails(cluster("init", &nowhere, directory.path()), "set --advertise HOST:PORT");
     assert!(init(directory.path()).status.success());
-    fails(init(directory.path()), "has the files of a cluster already: nothing was changed");
+    fails(init(directory.path()), "already has the files of a cluster: nothing was changed");
 }
 
 /// Makes a cluster and starts its first location.
@@ -287,7 +288,7 @@ fn a_halted_location_admits_no_joining_member() {
     let refused = run(args.into_iter().chain(["--cluster-listen", &listen]));
     assert_eq!(refused.status.code(), Some(1));
     let says = text(&refused.stderr);
-    assert!(says.contains("lets nobody in, for it replicates no more"), "{says}");
+    assert!(says.contains("admits no location, because it has stopped replicating"), "{says}");
     assert!(says.contains("the token was not used"), "{says}");
     let status = cluster_online(&second, &["status"]);
     assert!(!text(&status.stdout).contains("sin"), "{status:?}");
@@ -325,7 +326,7 @@ fn the_status_shows_when_certificates_expire() {
     let first = first_location();
     let status = cluster_online(&first, &["status"]);
     let shown = text(&status.stdout);
-    assert!(shown.contains("certificates: this location's holds until 20"), "{shown}");
+    assert!(shown.contains("certificates: this location's expires on 20"), "{shown}");
     let end = |of: &str| {
         let name = format!("waypost_cluster_certificate_not_after_seconds{{of=\"{of}\"}}");
         first

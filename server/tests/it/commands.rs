@@ -30,7 +30,7 @@ fn namespaces_can_be_created_listed_renamed_and_dropped() {
         let id = "0123456789abcdef0123456789abcdef";
 
         let made = namespace(&["create", "a b/ü", "--id", id]);
-        assert_eq!(text(&made.stdout), format!("made {id}  a b/ü\n"));
+        assert_eq!(text(&made.stdout), format!("created {id}  a b/ü\n"));
         assert!(made.status.success());
         assert_fails(&namespace(&["create", "a b/ü"]), "exists already");
         assert_fails(&namespace(&["create", "x", "--id", "zz"]), "32 hexadecimal digits");
@@ -90,7 +90,7 @@ fn a_command_detects_a_server_that_is_not_waypost() {
     });
     let output = run(["namespace", "list", "--server", &url]);
     other.join().unwrap();
-    assert_fails(&output, "in a way that no Waypost server does");
+    assert_fails(&output, "is not that of a Waypost server");
 }
 
 #[test]

@@ -66,6 +66,6 @@ fn a_signal_ends_the_demo_and_it_leaves_no_files() {
     let ended = (0..5).map(|_| interrupt(&directory)).find(|(code, _)| *code != Some(0));
     let (code, errors) = ended.expect("one of the tries interrupts the demo");
     assert_eq!(code, Some(1), "{errors}");
-    assert_eq!(errors, "waypost: the demo was ended by SIGINT; its files are removed\n");
+    assert_eq!(errors, "waypost: the demo was interrupted by SIGINT; its files are removed\n");
     assert_is_empty(&directory);
 }

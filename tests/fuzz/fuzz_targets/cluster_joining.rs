@@ -6,11 +6,11 @@ use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 use waypost::cluster::{
     Token,
-    certificate::Facts,
     enrol::{
         authority::read_csr,
         message::{Der, decode_request, decode_response, encode},
     },
+    state::certificate::Facts,
 };
 
 fn check_token(input: &[u8]) {

@@ -4,7 +4,7 @@ use kv_replicate::quic::Status;
 
 use super::info::PeerInfo;
 use crate::{
-    cluster::{Ends, when::minute},
+    cluster::{Expiry, state::dates::minute},
     membership::progress,
 };
 
@@ -12,12 +12,12 @@ use crate::{
 const PATIENCE_SECONDS: u64 = 60;
 
 /// What an operator must act on, each a sentence that says what to do.
-pub(super) fn alarms(status: &Status, peers: &[PeerInfo], ends: Ends, now: u64) -> Vec<String> {
+pub(super) fn alarms(status: &Status, peers: &[PeerInfo], expiry: Expiry, now: u64) -> Vec<String> {
     if let Some(why) = status.halted {
         // Its view of the others is not meaningful then.
         return vec![format!("this location has stopped replicating: {why}")];
     }
-    let mut alarms = ends.alarms(now);
+    let mut alarms = expiry.alarms(now);
     for peer in peers {
         let name = &peer.name;
         if let Some(since) = peer.down_since
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
-    const FAR: Ends = Ends { location: u64::MAX, ca: u64::MAX, has_ca_key: false };
+    const FAR: Expiry = Expiry { location: u64::MAX, ca: u64::MAX, has_ca_key: false };
 
     fn well() -> Status {
         let mut status = Status::default();
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_expires_soon_is_an_alarm_beside_the_others() {
-        let ends = Ends { location: NOW + 1000, ..FAR };
+        let ends = Expiry { location: NOW + 1000, ..FAR };
         let alarms = alarms(&well(), &[ams(Some(60))], ends, NOW);
         assert_eq!(alarms.len(), 2, "{alarms:?}");
         assert!(alarms[0].contains("the certificate of this location expires"), "{alarms:?}");
@@ -134,7 +134,7 @@ mod tests {
     fn a_location_that_stopped_replicating_has_no_other_alarm() {
         let mut status = well();
         status.halted = Some(kv_replicate::HaltReason::Removed);
-        let ends = Ends { location: NOW, ..FAR };
+        let ends = Expiry { location: NOW, ..FAR };
         let alarms = alarms(&status, &[ams(Some(3600))], ends, NOW);
         let why =
             "this location was removed from the cluster: empty its store and let it join again";

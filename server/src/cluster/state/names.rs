@@ -1,21 +1,17 @@
-//! Ids, addresses and people's names for things, as texts.
+//! Ids, addresses and names, as texts.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    str::FromStr,
-};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use kv_core::limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A text is not what it should be; the sentence says what would do.
+/// A text is not of its type. The message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct WrongText(pub String);
+pub struct TextError(pub String);
 
-/// A newtype of bytes that is written as lower-case hexadecimal digits.
+/// Defines a newtype of bytes that is written as lower-case hexadecimal digits.
 macro_rules! hexadecimal {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal) => {
         $(#[$doc])*
@@ -35,12 +31,12 @@ macro_rules! hexadecimal {
         }
 
         impl FromStr for $name {
-            type Err = WrongText;
+            type Err = TextError;
 
-            fn from_str(text: &str) -> Result<$name, WrongText> {
+            fn from_str(text: &str) -> Result<$name, TextError> {
                 let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
                 bytes.and_then(|bytes| bytes.try_into().ok()).map($name).ok_or_else(|| {
-                    WrongText(format!("{} is {} hexadecimal digits", $what, 2 * $bytes))
+                    TextError(format!("{} has {} hexadecimal digits", $what, 2 * $bytes))
                 })
             }
         }
@@ -48,20 +44,20 @@ macro_rules! hexadecimal {
 }
 
 hexadecimal!(
-    /// Which cluster: random, 128 bits.
+    /// The id of a cluster: 128 random bits.
     ClusterId, 16, "the id of a cluster"
 );
 hexadecimal!(
-    /// Which token: random, 64 bits. No secret.
+    /// The id of a token: 64 random bits. It is not secret.
     TokenId, 8, "the id of a token"
 );
 hexadecimal!(
-    /// A SHA-256.
+    /// A SHA-256 digest.
     Sha256, 32, "a SHA-256"
 );
 
 impl Sha256 {
-    /// That of these bytes.
+    /// Hashes bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Sha256 {
         let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
@@ -69,12 +65,12 @@ impl Sha256 {
     }
 }
 
-/// Where a location can be reached over UDP: `host:port`, `192.0.2.1:8421` or `[2001:db8::1]:8421`.
+/// A UDP address of a location, for other locations: `host:port`, `192.0.2.1:8421` or `[2001:db8::1]:8421`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(String);
 
 impl Address {
-    /// Its text.
+    /// Returns its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -88,9 +84,9 @@ impl fmt::Display for Address {
 }
 
 impl FromStr for Address {
-    type Err = WrongText;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Address, WrongText> {
+    fn from_str(text: &str) -> Result<Address, TextError> {
         let is_host = |host: &str| match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
             None => {
@@ -105,20 +101,20 @@ impl FromStr for Address {
             {
                 Ok(Address(text.to_owned()))
             }
-            _ => Err(WrongText(format!(
-                "{text:?} is no address that others could dial: say HOST:PORT, as in \
+            _ => Err(TextError(format!(
+                "{text:?} is not an address that other locations can dial: write HOST:PORT, for example \
                  fra.example.com:8421 or [2001:db8::1]:8421"
             ))),
         }
     }
 }
 
-/// What people call a cluster or a location: 1 to 128 bytes, no control characters.
+/// The name of a cluster or a location: 1 to 128 bytes, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
-    /// Its text.
+    /// Returns its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -132,44 +128,41 @@ impl fmt::Display for Name {
 }
 
 impl FromStr for Name {
-    type Err = WrongText;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Name, WrongText> {
+    fn from_str(text: &str) -> Result<Name, TextError> {
         let is_plain = !text.chars().any(char::is_control);
         if (1..=MAX_MEMBER_NAME_BYTES).contains(&text.len()) && is_plain {
             return Ok(Name(text.to_owned()));
         }
-        Err(WrongText(format!(
-            "{text:?} is no name: one has 1 to {MAX_MEMBER_NAME_BYTES} bytes and no control \
+        Err(TextError(format!(
+            "{text:?} is not a name: write 1 to {MAX_MEMBER_NAME_BYTES} bytes without control \
              characters"
         )))
     }
 }
 
-/// Where locations talk to each other, unless they are told otherwise: UDP, on all addresses.
-pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8421);
-
-/// Reads where a location listens for others.
+/// Parses the UDP address that a location listens on.
 ///
 /// # Errors
-/// If it is not an address of this machine with a port.
-pub fn listen_on(text: &str) -> Result<SocketAddr, WrongText> {
+/// If it is not an IP address with a port.
+pub fn listen_on(text: &str) -> Result<SocketAddr, TextError> {
     text.parse().map_err(|_no_address| {
-        WrongText(format!(
-            "{text:?} is not where a location can listen: say IP:PORT, as in 0.0.0.0:8421 or [::]:8421"
+        TextError(format!(
+            "{text:?} is not an address to listen on: write IP:PORT, for example 0.0.0.0:8421 or [::]:8421"
         ))
     })
 }
 
-/// What this machine calls itself: a location is called so unless it is told otherwise.
+/// Returns the name of this machine, which is the default name of its location.
 #[must_use]
 pub fn machine_name() -> String {
     let system = rustix::system::uname();
     system.nodename().to_string_lossy().into_owned()
 }
 
-/// Where a location that listens there is reached, if it was not told: at that address if it is one,
-/// else at the name of this machine. Nothing if neither can be dialled.
+/// Returns the default address at which others reach a location that listens there: that address, or
+/// the name of this machine if it listens on all addresses; none if others can't dial either.
 #[must_use]
 pub fn advertised(listen: SocketAddr) -> Option<Address> {
     if listen.ip().is_unspecified() {
@@ -178,7 +171,7 @@ pub fn advertised(listen: SocketAddr) -> Option<Address> {
     listen.to_string().parse().ok()
 }
 
-/// For `#[serde(with = "text")]`: anything that is written and read as a text.
+/// For `#[serde(with = "text")]`: a value that is written and read as a text.
 pub(crate) mod text {
     use super::{Deserialize as _, Deserializer, FromStr, Serializer, fmt};
 
@@ -221,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_a_port_that_others_could_dial() {
+    fn an_address_has_a_host_and_a_port_that_others_can_dial() {
         for text in ["fra.example:8421", "192.0.2.1:1", "[2001:db8::1]:65535", "a_b-c:9"] {
             assert_eq!(text.parse::<Address>().expect(text).as_str(), text);
         }
@@ -232,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_location_listens_is_where_it_is_reached_if_that_can_be() {
+    fn a_location_is_reached_where_it_listens_if_others_can_dial_that() {
         let at = |text: &str| advertised(text.parse().unwrap()).map(|address| address.to_string());
         assert_eq!(at("192.0.2.1:8421").as_deref(), Some("192.0.2.1:8421"));
         assert_eq!(at("[::1]:8421").as_deref(), Some("[::1]:8421"));
@@ -241,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_plain_and_short() {
+    fn a_name_is_short_and_has_no_control_characters() {
         assert!("Frankfurt am Main".parse::<Name>().is_ok());
         for text in ["", "a\nb", &"x".repeat(129)] {
             assert!(text.parse::<Name>().is_err(), "{text}");

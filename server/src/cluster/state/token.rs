@@ -1,8 +1,8 @@
-//! The one-time token of a newcomer, as a text that survives chats and terminals.
+//! The one-time token of a joining member, as a text that survives chats and terminals.
 //!
-//! `wp1-` and base32 without padding, in small letters (capitals are read too), over: the SHA-256 of
+//! `wp1-` and base32 without padding, in lower case (upper case is read as well), over: the SHA-256 of
 //! the CA's certificate (32), the token's id (8), its secret (16), the number of addresses (1), each
-//! address behind its length (2), and the first 4 bytes of the SHA-256 over all before it.
+//! address after its length (2), and the first 4 bytes of the SHA-256 over all before it.
 
 use std::{fmt, str::FromStr};
 
@@ -13,23 +13,23 @@ use super::names::{Address, Sha256, TokenId};
 
 const PREFIX: &str = "wp1-";
 const CHECKSUM_BYTES: usize = 4;
-/// Longer texts are not looked at.
+/// Longer texts are rejected without being decoded.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// What lets one newcomer in, once.
+/// A token: it admits one location, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The SHA-256 of the CA's certificate: how the newcomer knows the cluster.
+    /// The SHA-256 of the CA's certificate, by which the joining member recognises the cluster.
     pub ca: Sha256,
-    /// Which invitation.
+    /// The invitation's id.
     pub id: TokenId,
-    /// What nobody else knows.
+    /// The secret that proves possession of the token.
     pub secret: Secret,
-    /// Where the location that invites is reached, the best first; 1 to 8.
+    /// The addresses of the CA holder, the best first; 1 to 8.
     pub addresses: Vec<Address>,
 }
 
-/// 128 random bits that are never shown by accident.
+/// 128 random bits, left out of debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub [u8; 16]);
 
@@ -40,51 +40,22 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// What the inviting location keeps of it.
+    /// Returns the hash that the CA holder keeps.
     #[must_use]
     pub fn hash(&self) -> Sha256 {
         Sha256::of(&[b"waypost token".as_slice(), &self.0].concat())
     }
 }
 
-/// A text that may be a token. Reading it is put off, so that a mistyped one is not repeated in an
-/// error of the command line: all but a letter of it would be right.
-#[derive(Clone)]
-pub struct TokenText(String);
-
-impl TokenText {
-    /// The token.
-    ///
-    /// # Errors
-    /// If it is none.
-    pub fn token(&self) -> Result<Token, TokenError> {
-        self.0.parse()
-    }
-}
-
-impl FromStr for TokenText {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<TokenText, Self::Err> {
-        Ok(TokenText(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for TokenText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenText(…)")
-    }
-}
-
-/// Why a text is no token. Nothing was sent to anyone.
+/// Why a text is not a token. Nothing was sent to anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// It does not begin as a token does.
-    #[error("this is no token: one begins with wp1-, and `waypost cluster invite` prints it")]
+    #[error("this is not a token: a token begins with wp1-; `waypost cluster invite` prints one")]
     NoToken,
     /// It begins as a token of a later version does.
-    #[error("this token is of a newer version: use the version of Waypost that printed it")]
+    #[error("this token is from a newer version: use the version of Waypost that printed it")]
     Newer,
     /// The checksum is wrong, or the text was cut.
     #[error(
@@ -117,14 +88,15 @@ impl FromStr for Token {
         if text.len() > MAX_TEXT_BYTES {
             return Err(TokenError::NoToken);
         }
-        let Some(rest) = strip_prefix(text) else { return Err(other(text)) };
+        let Some(rest) = strip_prefix(text) else { return Err(unknown_prefix(text)) };
         let bytes =
             BASE32_NOPAD_NOCASE.decode(rest.as_bytes()).map_err(|_typo| TokenError::Mistyped)?;
-        let (said, sum) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(TokenError::Mistyped)?;
-        if *sum != checksum(said) {
+        let (content, sum) =
+            bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(TokenError::Mistyped)?;
+        if *sum != checksum(content) {
             return Err(TokenError::Mistyped);
         }
-        read(said).ok_or(TokenError::Mistyped)
+        read(content).ok_or(TokenError::Mistyped)
     }
 }
 
@@ -133,7 +105,7 @@ fn strip_prefix(text: &str) -> Option<&str> {
     prefix.eq_ignore_ascii_case(PREFIX).then_some(rest)
 }
 
-fn other(text: &str) -> TokenError {
+fn unknown_prefix(text: &str) -> TokenError {
     let version = text.strip_prefix("wp").and_then(|rest| rest.split_once('-'));
     match version {
         Some((digits, _)) if digits.parse::<u16>().is_ok() => TokenError::Newer,
@@ -180,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_reads_back_from_its_text_however_it_was_copied() {
+    fn a_token_survives_copying_in_other_case_and_with_white_space() {
         for addresses in [&["fra.example:8421"][..], &["192.0.2.1:1", "[2001:db8::1]:8421"]] {
             let token = token(addresses);
             let text = token.to_string();
@@ -192,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_was_mistyped_or_cut_is_named_as_such() {
+    fn a_mistyped_or_truncated_token_is_reported_as_such() {
         let text = token(&["fra.example:8421"]).to_string();
         for at in PREFIX.len()..text.len() {
             let other = if &text[at..=at] == "a" { "b" } else { "a" };
@@ -205,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_told_from_one_of_a_later_version() {
+    fn a_text_that_is_not_a_token_is_distinguished_from_a_token_of_a_later_version() {
         for text in ["", "wp", "hello", "wp-1", "wé1-x", &"x".repeat(100_000)] {
             assert_eq!(text.parse::<Token>(), Err(TokenError::NoToken), "{text}");
         }
@@ -213,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_shown_by_accident() {
+    fn a_secret_is_not_in_debug_output() {
         let shown = format!("{:?}", token(&["a:1"]));
         assert!(shown.contains("Secret(…)") && !shown.contains("[3, 3"), "{shown}");
     }

@@ -1,4 +1,5 @@
-//! The certificate authority of a cluster: its key stays where `waypost cluster init` ran.
+//! The certificate authority of a cluster. Its key stays at the CA holder, where `waypost cluster init`
+//! ran.
 
 use std::ops::Range;
 
@@ -10,19 +11,19 @@ use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use super::{
-    certificate::{Facts, Identity},
-    names::{ClusterId, Name, Sha256, WrongText},
+    certificate::{CertificateError, Facts, Identity},
+    names::{ClusterId, Name, Sha256},
 };
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// How long the CA holds: there is no way to change it while the cluster runs.
+/// How long the CA's certificate is valid, in seconds. A running cluster can't change its CA.
 pub const CA_LIFE: u64 = 10 * 365 * DAY;
 
-/// How long the certificate of a location holds.
+/// How long the certificate of a location is valid, in seconds.
 pub const LIFE: u64 = 365 * DAY;
 
-/// A certificate holds from a little before it is made, for clocks that are behind.
+/// A certificate is valid from so many seconds before its creation, for clocks that are behind.
 const BEFORE: u64 = 60 * 60;
 
 /// The CA of a cluster, with its key.
@@ -30,11 +31,11 @@ const BEFORE: u64 = 60 * 60;
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    /// When it holds, in Unix seconds.
-    holds: Range<u64>,
+    /// When its certificate is valid, in Unix seconds.
+    validity: Range<u64>,
 }
 
-/// A new private key, for signatures by ECDSA over P-256.
+/// Generates a private key for ECDSA over P-256.
 ///
 /// # Errors
 /// If the system has no randomness.
@@ -43,61 +44,61 @@ pub fn new_key() -> Result<KeyPair, rcgen::Error> {
 }
 
 impl Ca {
-    /// Makes the CA of a new cluster.
+    /// Generates the CA of a new cluster.
     ///
     /// # Errors
     /// If the system has no randomness.
     pub fn generate(cluster: ClusterId, name: &Name, now: u64) -> Result<Ca, rcgen::Error> {
         let key = new_key()?;
-        let mut params = valid(now, CA_LIFE)?;
+        let mut params = params_valid_for(now, CA_LIFE)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         params.distinguished_name.push(DnType::CommonName, format!("Waypost cluster {name}"));
         params.serial_number = Some(serial(&cluster.0, &key, now));
         let certificate = params.self_signed(&key)?.der().clone();
-        let holds = now.saturating_sub(BEFORE)..now.saturating_add(CA_LIFE);
-        Ok(Ca { issuer: Issuer::new(params, key), certificate, holds })
+        let validity = now.saturating_sub(BEFORE)..now.saturating_add(CA_LIFE);
+        Ok(Ca { issuer: Issuer::new(params, key), certificate, validity })
     }
 
-    /// Takes up a CA from its certificate and key.
+    /// Restores a CA from its certificate and key.
     ///
     /// # Errors
-    /// If the key is not the certificate's, or can't be used.
-    pub fn new(certificate: CertificateDer<'static>, key: KeyPair) -> Result<Ca, WrongText> {
+    /// If the key does not belong to the certificate, or the certificate is not a CA's.
+    pub fn new(certificate: CertificateDer<'static>, key: KeyPair) -> Result<Ca, CertificateError> {
         let facts = Facts::read(&certificate)?;
         if !facts.is_of(&key) {
-            return Err(WrongText("it is not the key of the certificate in ca.pem".into()));
+            return Err(CertificateError::OtherKey);
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)
-            .map_err(|error| WrongText(format!("ca.pem is not of a CA: {error}")))?;
-        Ok(Ca { issuer, certificate, holds: facts.not_before..facts.not_after })
+        let issuer =
+            Issuer::from_ca_cert_der(&certificate, key).map_err(CertificateError::NotACa)?;
+        Ok(Ca { issuer, certificate, validity: facts.not_before..facts.not_after })
     }
 
-    /// Its certificate.
+    /// Returns its certificate.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// Until when it holds, in Unix seconds. Nothing that it issues holds longer.
+    /// Returns when it expires, in Unix seconds. No certificate that it issues is valid longer.
     #[must_use]
     pub fn not_after(&self) -> u64 {
-        self.holds.end
+        self.validity.end
     }
 
-    /// Whether it holds then.
+    /// Whether it is valid at a time, in Unix seconds.
     #[must_use]
-    pub fn holds_at(&self, now: u64) -> bool {
-        self.holds.contains(&now)
+    pub fn is_valid_at(&self, now: u64) -> bool {
+        self.validity.contains(&now)
     }
 
-    /// Its private key in PEM.
+    /// Returns its private key in PEM.
     #[must_use]
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
-    /// Makes the certificate of a location, which serves and dials others with it.
+    /// Issues the certificate with which a location accepts and dials links.
     ///
     /// # Errors
     /// If it can't be signed.
@@ -107,9 +108,9 @@ impl Ca {
         public_key: &impl PublicKeyData,
         now: u64,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
-        // No longer than the CA itself: verifiers differ in whether they look at the CA's own end.
-        let life = LIFE.min(self.holds.end.saturating_sub(now));
-        let mut params = valid(now, life)?;
+        // Not longer than the CA itself: verifiers differ in whether they check the CA's own expiry.
+        let life = LIFE.min(self.validity.end.saturating_sub(now));
+        let mut params = params_valid_for(now, life)?;
         params.use_authority_key_identifier_extension = true;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -123,7 +124,7 @@ impl Ca {
     }
 }
 
-fn valid(now: u64, life: u64) -> Result<CertificateParams, rcgen::Error> {
+fn params_valid_for(now: u64, life: u64) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     let at = |seconds: u64| {
@@ -135,10 +136,11 @@ fn valid(now: u64, life: u64) -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
-/// A number that no other certificate of the CA has: hashed from what differs between them.
+/// Derives a serial number that no other certificate of the CA has: a hash of what differs between
+/// them.
 fn serial(id: &[u8], key: &impl PublicKeyData, now: u64) -> SerialNumber {
-    let said = [id, &key.subject_public_key_info(), &now.to_be_bytes()].concat();
-    let mut number = Sha256::of(&said).0[..16].to_vec();
+    let unique = [id, &key.subject_public_key_info(), &now.to_be_bytes()].concat();
+    let mut number = Sha256::of(&unique).0[..16].to_vec();
     // Positive, and not zero.
     number[0] = number[0] & 0x7f | 0x40;
     SerialNumber::from(number)

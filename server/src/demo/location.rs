@@ -12,62 +12,62 @@ use kv_replicate::{
 };
 
 use super::{
-    DemoError,
+    error::DemoError,
     step::{Step, blocking},
 };
 
-/// A store of the demo holds little.
+/// A small cache, because a store of the demo holds little.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Between two looks at what is measured.
-const BETWEEN_LOOKS: Duration = Duration::from_micros(100);
+/// The pause between two checks of something that is measured.
+const BETWEEN_CHECKS: Duration = Duration::from_micros(100);
 
-/// A location.
-pub(super) struct Place {
-    /// What people call it.
+/// A location of the demo.
+pub(super) struct Location {
+    /// Its name.
     pub(super) name: &'static str,
     config: Config,
     store: Store,
-    /// None while it is cut off.
+    /// None while it is disconnected.
     replica: Option<Replica>,
 }
 
-/// A put that is on the disk of the location where it was made.
+/// A put that is on the disk of its location.
 pub(super) struct Put {
-    /// Which write.
+    /// The version of the write.
     pub(super) version: Version,
-    /// When it was acknowledged, on the clock of the demo.
+    /// When it was acknowledged, on the demo's clock.
     pub(super) at: Duration,
     /// How long that took.
     pub(super) took: Duration,
 }
 
-impl Place {
-    /// Opens a store and starts its replica, on any port; from then on it has that port.
+impl Location {
+    /// Opens a store and starts its replica, on any port, which the location keeps from then on.
     pub(super) async fn start(
         name: &'static str,
         directory: PathBuf,
         mut config: Config,
-    ) -> Result<Place, DemoError> {
+    ) -> Result<Location, DemoError> {
         let options = Options::new().replicated(true).cache_bytes(CACHE_BYTES);
         let store = blocking(move || Ok(options.open(directory)?)).await?;
         let replica = Replica::start(config.clone(), store.clone()).await?;
         config.listen = replica.local_address();
-        Ok(Place { name, config, store, replica: Some(replica) })
+        Ok(Location { name, config, store, replica: Some(replica) })
     }
 
-    /// Its id.
+    /// Returns its id.
     pub(super) fn member(&self) -> MemberId {
         self.config.member
     }
 
-    /// Its UDP address.
+    /// Returns its UDP address.
     pub(super) fn address(&self) -> SocketAddr {
         self.config.listen
     }
 
     /// Makes a location a member of the cluster, durably.
-    pub(super) async fn admit(&self, other: &Place) -> Result<(), DemoError> {
+    pub(super) async fn admit(&self, other: &Location) -> Result<(), DemoError> {
         let (store, member) = (self.store.clone(), other.as_member());
         blocking(move || Ok(store.submit(member)?.wait().map(drop)?)).await
     }
@@ -81,22 +81,22 @@ impl Place {
         }
     }
 
-    /// Makes the namespace that the demo writes to.
-    pub(super) async fn make_namespace(&self) -> Result<NamespaceId, DemoError> {
+    /// Creates the namespace that the demo writes to.
+    pub(super) async fn create_namespace(&self) -> Result<NamespaceId, DemoError> {
         let store = self.store.clone();
         blocking(move || Ok(store.create_namespace("demo")?.id)).await
     }
 
-    /// Cuts it off: the port is closed, and the links with it. The store goes on.
-    pub(super) async fn cut(&mut self) -> Result<(), DemoError> {
+    /// Closes its port and all its links. The store stays open.
+    pub(super) async fn disconnect(&mut self) -> Result<(), DemoError> {
         if let Some(replica) = self.replica.take() {
             replica.close().await;
         }
         Ok(())
     }
 
-    /// Starts its replica again, on the port that it had.
-    pub(super) async fn heal(&mut self) -> Result<(), DemoError> {
+    /// Restarts its replica, on the same port.
+    pub(super) async fn reconnect(&mut self) -> Result<(), DemoError> {
         let replica = Replica::start(self.config.clone(), self.store.clone()).await?;
         self.replica = Some(replica);
         Ok(())
@@ -106,80 +106,80 @@ impl Place {
         self.replica.as_ref().ok_or(AskError::Closed)
     }
 
-    /// Whether it is a member that has all, linked with so many others and no more.
+    /// Whether it has joined, and is linked with exactly so many others.
     pub(super) async fn is_linked_with(&self, others: usize) -> Result<bool, DemoError> {
         let status = self.replica()?.status().await?;
         let is_up = |peer: &&kv_replicate::quic::Peer| peer.is_connected && peer.state.is_known;
         Ok(status.is_joined && status.peers.values().filter(is_up).count() == others)
     }
 
-    /// Compares all that it holds with what another does.
-    pub(super) async fn verify(&self, other: &Place) -> Result<Verdict, DemoError> {
+    /// Compares everything that it holds with another location.
+    pub(super) async fn verify(&self, other: &Location) -> Result<Verdict, DemoError> {
         Ok(self.replica()?.verify(other.member()).await?)
     }
 
-    /// Whether the two have seen the same writes.
-    pub(super) fn has_seen_the_same_as(&self, other: &Place) -> bool {
+    /// Whether two locations have the same version vector.
+    pub(super) fn has_same_vector_as(&self, other: &Location) -> bool {
         self.store.durable_view().vector() == other.store.durable_view().vector()
     }
 
-    /// Puts a value, and waits until it is durable here.
+    /// Puts a value, and waits until it is durable at this location.
     pub(super) async fn put(&self, clock: SystemEnvironment, row: Row) -> Result<Put, DemoError> {
         let store = self.store.clone();
         blocking(move || {
-            let begun = clock.monotonic();
+            let start = clock.monotonic();
             let version = store.put(row.namespace, row.key, row.value)?.version;
             let at = clock.monotonic();
-            Ok(Put { version, at, took: at.saturating_sub(begun) })
+            Ok(Put { version, at, took: at.saturating_sub(start) })
         })
         .await
     }
 
-    /// What a key holds here, and which write that is.
+    /// Returns the value of a key at this location, and its version.
     pub(super) fn get(&self, row: Row) -> Result<Option<(String, Version)>, DemoError> {
         let Some(entry) = self.store.get(row.namespace, row.key)? else { return Ok(None) };
         let value = entry.body.read()?;
         Ok(Some((String::from_utf8_lossy(&value).into_owned(), entry.version)))
     }
 
-    /// Looks, on a thread of its own, until a value can be read here: says when, on the clock of the demo.
-    pub(super) async fn sees(
+    /// Reads a key, on a thread of its own, until it has a value. Returns when, on the demo's clock.
+    pub(super) async fn await_value(
         &self,
         clock: SystemEnvironment,
         step: Step,
         row: Row,
     ) -> Result<Duration, DemoError> {
-        let (store, ends) = (self.store.clone(), clock.monotonic() + step.left());
-        let what = format!("{} reads {}", self.name, row.key);
+        let (store, deadline) = (self.store.clone(), clock.monotonic() + step.left());
+        let until = format!("{} reads {}", self.name, row.key);
         blocking(move || {
-            while clock.monotonic() < ends {
+            while clock.monotonic() < deadline {
                 let entry = store.get(row.namespace, row.key)?;
                 if let Some(entry) = entry
                     && entry.body.read()? == row.value
                 {
                     return Ok(clock.monotonic());
                 }
-                thread::sleep(BETWEEN_LOOKS);
+                thread::sleep(BETWEEN_CHECKS);
             }
-            Err(DemoError::InVain { what })
+            Err(DemoError::TimedOut { until })
         })
         .await
     }
 
-    /// Ends it, its links first.
+    /// Closes its links, then its store.
     pub(super) async fn close(mut self) -> Result<(), DemoError> {
-        self.cut().await?;
+        self.disconnect().await?;
         let store = self.store;
         blocking(move || Ok(store.close()?)).await
     }
 }
 
-/// A key of the demo, and what is put there.
+/// A key of the demo, and the value that is put there.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
-    /// Where.
+    /// The namespace.
     pub(super) namespace: NamespaceId,
-    /// Which key.
+    /// The key.
     pub(super) key: &'static str,
     /// Its value.
     pub(super) value: &'static str,

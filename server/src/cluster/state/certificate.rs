@@ -1,4 +1,4 @@
-//! What a certificate says, and whether a CA made it.
+//! The facts in a certificate, and whether a CA issued it.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -8,21 +8,24 @@ use rustls::{
     RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, UnixTime, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, UnixTime,
+        pem::{self, PemObject as _},
+    },
     server::ParsedCertificate,
 };
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, time::ASN1Time,
 };
 
-use super::names::{ClusterId, WrongText};
+use super::names::{ClusterId, TextError};
 
-/// Whose certificate: the name in it, `waypost:CLUSTER/MEMBER`.
+/// The identity that a certificate proves: the name in it, `waypost:CLUSTER/MEMBER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Of which cluster.
+    /// The cluster.
     pub cluster: ClusterId,
-    /// Which location.
+    /// The location.
     pub member: MemberId,
 }
 
@@ -33,10 +36,10 @@ impl fmt::Display for Identity {
 }
 
 impl FromStr for Identity {
-    type Err = WrongText;
+    type Err = TextError;
 
-    fn from_str(text: &str) -> Result<Identity, WrongText> {
-        let wrong = || WrongText(format!("{text:?} is not the name of a location"));
+    fn from_str(text: &str) -> Result<Identity, TextError> {
+        let wrong = || TextError(format!("{text:?} is not the identity of a location"));
         let (cluster, member) = text
             .strip_prefix("waypost:")
             .and_then(|rest| rest.split_once('/'))
@@ -47,16 +50,43 @@ impl FromStr for Identity {
     }
 }
 
-/// What a certificate says. Whether it may be believed, [`check_issued`] says.
+/// A certificate is not one that Waypost can use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// The bytes are not an X.509 certificate.
+    #[error("it is not a certificate: {0}")]
+    Malformed(String),
+    /// More bytes follow the certificate.
+    #[error("it is not a certificate: more bytes follow its end")]
+    Trailing,
+    /// It names more than one location.
+    #[error("it names two locations")]
+    TwoIdentities,
+    /// The name of a location in it is malformed.
+    #[error(transparent)]
+    Identity(#[from] TextError),
+    /// The text has no certificate in PEM.
+    #[error("it has no certificate in PEM: {0}")]
+    NotPem(pem::Error),
+    /// The key is another certificate's.
+    #[error("it is not the key of the certificate in ca.pem")]
+    OtherKey,
+    /// The certificate is not a CA's.
+    #[error("ca.pem is not the certificate of a CA: {0}")]
+    NotACa(rcgen::Error),
+}
+
+/// The facts in a certificate. [`check_issued`] tells whether they are proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Whose it is; none for that of a CA.
+    /// The identity in it; none in that of a CA.
     pub identity: Option<Identity>,
-    /// From when it holds, in Unix seconds.
+    /// When it becomes valid, in Unix seconds.
     pub not_before: u64,
-    /// Until when it holds, in Unix seconds.
+    /// When it expires, in Unix seconds.
     pub not_after: u64,
-    /// Its public key (a SubjectPublicKeyInfo in DER).
+    /// Its public key: a SubjectPublicKeyInfo in DER.
     pub public_key: Vec<u8>,
 }
 
@@ -64,15 +94,16 @@ impl Facts {
     /// Reads a certificate.
     ///
     /// # Errors
-    /// If it is none, or names two locations.
-    pub fn read(certificate: &CertificateDer<'_>) -> Result<Facts, WrongText> {
-        let wrong = |error: String| WrongText(format!("it is no certificate: {error}"));
-        let (rest, parsed) =
-            X509Certificate::from_der(certificate).map_err(|error| wrong(error.to_string()))?;
+    /// If it is malformed, or names two locations.
+    pub fn read(certificate: &CertificateDer<'_>) -> Result<Facts, CertificateError> {
+        let (rest, parsed) = X509Certificate::from_der(certificate)
+            .map_err(|error| CertificateError::Malformed(error.to_string()))?;
         if !rest.is_empty() {
-            return Err(wrong("something follows it".into()));
+            return Err(CertificateError::Trailing);
         }
-        let names = parsed.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
+        let names = parsed
+            .subject_alternative_name()
+            .map_err(|error| CertificateError::Malformed(error.to_string()))?;
         let mut identities = names.iter().flat_map(|names| &names.value.general_names).filter_map(
             |name| match name {
                 GeneralName::URI(uri) if uri.starts_with("waypost:") => Some(uri.parse()),
@@ -81,7 +112,7 @@ impl Facts {
         );
         let identity = identities.next().transpose()?;
         if identities.next().is_some() {
-            return Err(wrong("it names two locations".into()));
+            return Err(CertificateError::TwoIdentities);
         }
         Ok(Facts {
             identity,
@@ -91,7 +122,7 @@ impl Facts {
         })
     }
 
-    /// Whether this key is the private half of the certificate's.
+    /// Whether a key is the private half of the certificate's.
     #[must_use]
     pub fn is_of(&self, key: &KeyPair) -> bool {
         key.subject_public_key_info() == self.public_key
@@ -102,10 +133,10 @@ fn seconds(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or(0)
 }
 
-/// Whether a certificate was made by this CA for a location, and holds now.
+/// Checks that a CA issued a certificate to a location, and that both are valid at a time.
 ///
 /// # Errors
-/// Says why not.
+/// If it did not, or they are not.
 pub fn check_issued(
     certificate: &CertificateDer<'_>,
     ca: &CertificateDer<'_>,
@@ -119,22 +150,21 @@ pub fn check_issued(
     verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms)
 }
 
-/// A time of certificates.
+/// Converts Unix seconds.
 #[must_use]
 pub fn unix_time(now: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(now))
 }
 
-/// The one certificate of a PEM text.
+/// Reads the first certificate of a PEM text.
 ///
 /// # Errors
-/// If there is none.
-pub fn from_pem(text: &str) -> Result<CertificateDer<'static>, WrongText> {
-    CertificateDer::from_pem_slice(text.as_bytes())
-        .map_err(|error| WrongText(format!("it has no certificate in PEM: {error}")))
+/// If it has none.
+pub fn from_pem(text: &str) -> Result<CertificateDer<'static>, CertificateError> {
+    CertificateDer::from_pem_slice(text.as_bytes()).map_err(CertificateError::NotPem)
 }
 
-/// A certificate as a PEM text.
+/// Formats a certificate as PEM.
 #[must_use]
 pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
     let text = data_encoding::BASE64.encode(certificate);

@@ -1,4 +1,4 @@
-//! The signals that ask a server to end.
+//! The signals that stop a process.
 
 use std::{fs, io};
 
@@ -8,14 +8,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None under `nohup`, where the end of the terminal is not to be the end of the server.
+    /// None under `nohup`, where the server must survive its terminal.
     hangup: Option<Signal>,
-    /// One hangup is enough: when a terminal is closed, its shell and the system may both send one, and
-    /// the second is nobody's hurry.
-    hung_up: bool,
+    /// Only the first hangup counts: when a terminal is closed, its shell and the system may both send
+    /// one, and the second does not mean that the operator is in a hurry.
+    has_hung_up: bool,
 }
 
 impl Signals {
+    /// Catches the signals from now on.
     pub(crate) fn new() -> io::Result<Signals> {
         let hangup = SignalKind::hangup();
         let is_ignored = fs::read_to_string("/proc/self/status")
@@ -24,16 +25,16 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: if is_ignored { None } else { Some(signal(hangup)?) },
-            hung_up: false,
+            has_hung_up: false,
         })
     }
 
-    /// The name of the next one.
+    /// Waits for the next signal, and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
-        let hung_up = self.hung_up;
+        let has_hung_up = self.has_hung_up;
         let hangup = async {
             match &mut self.hangup {
-                Some(hangup) if !hung_up => hangup.recv().await,
+                Some(hangup) if !has_hung_up => hangup.recv().await,
                 _ => std::future::pending().await,
             }
         };
@@ -41,16 +42,28 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
             _ = hangup => {
-                self.hung_up = true;
+                self.has_hung_up = true;
                 "SIGHUP"
             }
         }
     }
 }
 
-/// Whether a process ignores a signal, by what Linux tells of it; elsewhere nothing says so.
+/// Whether a process ignores a signal, by its status in Linux' `/proc`. Other systems do not tell.
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read_bit_by_bit() {
+        let status = "Name:\tx\nSigIgn:\t0000000000000001\n";
+        assert!(ignores(status, 1) && !ignores(status, 2));
+        assert!(!ignores("", 1) && !ignores("SigIgn:\tx", 1));
+    }
 }

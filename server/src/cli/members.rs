@@ -1,50 +1,46 @@
-//! What `waypost cluster` asks of a running server: how the cluster is, whether two locations hold the
-//! same, and to remove one.
+//! The commands of `waypost cluster` that use a running server: status, verify, remove.
 
 use std::{
     borrow::Cow,
     io::{self, Write as _},
 };
 
-use clap::Args;
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
 
 use super::{
-    super::{
-        client::{Client, ClientError, ServerUrl},
-        confirm::confirm,
-    },
-    CommandError,
+    client::{Client, ClientError, NO_BODY, ServerArgs, print_json},
+    confirm::{ConfirmError, confirm},
 };
 use crate::{
     api::cluster::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
-    cluster::when::{day, minute},
+    cluster::state::dates::{day, minute},
 };
 
-/// Which server is asked, and for whom it answers.
-#[derive(Debug, Args)]
-pub(super) struct Server {
-    /// The server to ask
-    #[arg(
-        long,
-        env = "WAYPOST_SERVER",
-        value_name = "URL|unix:PATH",
-        default_value = "http://127.0.0.1:8420"
-    )]
-    server: ServerUrl,
-
-    /// Print JSON, for scripts
-    #[arg(long)]
-    json: bool,
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MembersError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Confirm(#[from] ConfirmError),
+    #[error("{0} alarms: see above")]
+    Alarms(usize),
+    #[error("{0} locations differ or could not be compared: see above")]
+    Different(usize),
+    #[error("nothing was compared: there is no other location")]
+    NoOtherLocation,
+    #[error("can't write to stdout: {0}")]
+    Output(#[from] io::Error),
 }
 
 const CLUSTER: &str = "/v1/cluster";
-const NO_BODY: Option<&()> = None;
 
-/// Shows the cluster as one location sees it. Fails if somebody must see to something.
-pub(super) fn status(server: Server) -> Result<(), CommandError> {
+/// Shows the cluster as one location sees it.
+///
+/// # Errors
+/// Also if there are alarms.
+pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
     let client = Client::new(server.server)?;
     let info: ClusterInfo = client.call(&Method::GET, CLUSTER, NO_BODY)?;
     if server.json {
@@ -52,7 +48,7 @@ pub(super) fn status(server: Server) -> Result<(), CommandError> {
     } else {
         print_status(&info)?;
     }
-    if info.alarms.is_empty() { Ok(()) } else { Err(CommandError::Alarms(info.alarms.len())) }
+    if info.alarms.is_empty() { Ok(()) } else { Err(MembersError::Alarms(info.alarms.len())) }
 }
 
 fn print_status(info: &ClusterInfo) -> io::Result<()> {
@@ -64,7 +60,7 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
         writeln!(out)?;
         writeln!(
             out,
-            "{:width$}  {:4}  {:>9}  {:>12}  {:>13}  {:>8}  now",
+            "{:width$}  {:4}  {:>9}  {:>12}  {:>13}  {:>8}  state",
             "location", "link", "rtt", "missing here", "missing there", "late"
         )?;
         for peer in &info.peers {
@@ -77,7 +73,7 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
                 peer.name,
                 peer.missing_here,
                 peer.missing_there,
-                doing(peer)
+                state(peer)
             )?;
         }
     }
@@ -85,7 +81,7 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
         writeln!(out)?;
         writeln!(
             out,
-            "certificates: this location's holds until {}, the CA's until {}",
+            "certificates: this location's expires on {}, the CA's on {}",
             day(info.certificate_not_after),
             day(info.ca_not_after)
         )?;
@@ -97,11 +93,11 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
     Ok(())
 }
 
-fn doing(peer: &PeerInfo) -> Cow<'static, str> {
+fn state(peer: &PeerInfo) -> Cow<'static, str> {
     if let Some(since) = peer.down_since.filter(|_| !peer.is_connected) {
         return format!("dialling, down since {}", minute(since)).into();
     }
-    let doing = match peer {
+    let state = match peer {
         _ if !peer.is_connected => "dialling",
         _ if peer.is_parked => "its clock is ahead: its writes wait",
         _ if peer.is_receiving && peer.is_sending => "catching up, both ways",
@@ -109,11 +105,14 @@ fn doing(peer: &PeerInfo) -> Cow<'static, str> {
         _ if peer.is_sending => "it is catching up",
         _ => "live",
     };
-    doing.into()
+    state.into()
 }
 
-/// Compares what a location holds with another one, or with each other one. Fails unless all is the same.
-pub(super) fn verify(location: Option<String>, server: Server) -> Result<(), CommandError> {
+/// Compares everything that this location holds with another one, or with each other one.
+///
+/// # Errors
+/// Also unless all are equal.
+pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(), MembersError> {
     let client = Client::patient(server.server)?;
     let locations = match location {
         Some(location) => vec![location],
@@ -125,44 +124,49 @@ pub(super) fn verify(location: Option<String>, server: Server) -> Result<(), Com
     let mut different = 0;
     let count = locations.len();
     for location in locations {
-        let ask = NewVerification { location };
+        let verification = NewVerification { location };
         let path = format!("{CLUSTER}/verify");
-        let verdict: VerdictInfo = match client.call(&Method::POST, &path, Some(&ask)) {
+        let verdict: VerdictInfo = match client.call(&Method::POST, &path, Some(&verification)) {
             // The others can be compared nevertheless.
-            Err(ClientError::Refused(why)) if count > 1 => {
-                eprintln!("{}: {why}", ask.location);
+            Err(ClientError::Refused(reason)) if count > 1 => {
+                eprintln!("{}: {reason}", verification.location);
                 different += 1;
                 continue;
             }
-            answer => answer?,
+            response => response?,
         };
         different += usize::from(!verdict.is_equal);
         if server.json {
             print_json(&verdict)?;
         } else {
-            let mut out = io::stdout().lock();
-            writeln!(out, "{}: {}", verdict.location, verdict.verdict)?;
-            // Quoted: a key may hold what a terminal obeys.
-            for KeyInfo { namespace, key } in &verdict.keys {
-                writeln!(out, "  {namespace:?} {key:?}")?;
-            }
+            print_verdict(&verdict)?;
         }
     }
     match (count, different) {
-        (0, _) => Err(CommandError::NobodyElse),
+        (0, _) => Err(MembersError::NoOtherLocation),
         (_, 0) => Ok(()),
-        _ => Err(CommandError::Different(different)),
+        _ => Err(MembersError::Different(different)),
     }
 }
 
+fn print_verdict(verdict: &VerdictInfo) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: {}", verdict.location, verdict.verdict)?;
+    // Quoted: a key may contain control sequences of a terminal.
+    for KeyInfo { namespace, key } in &verdict.keys {
+        writeln!(out, "  {namespace:?} {key:?}")?;
+    }
+    Ok(())
+}
+
 /// Removes a location for good.
-pub(super) fn remove(location: &str, yes: bool, server: Server) -> Result<(), CommandError> {
+pub(super) fn remove(location: &str, yes: bool, server: ServerArgs) -> Result<(), MembersError> {
     let client = Client::new(server.server)?;
     if !yes {
-        let question = format!(
-            "Remove {location} for good? What only it holds is lost, and it can come back only empty."
-        );
-        confirm(&question, CommandError::NotConfirmed, CommandError::NobodyToAsk)?;
+        confirm(&format!(
+            "Remove {location} for good? Data that only it holds is lost, and it can rejoin only when it is \
+             empty."
+        ))?;
     }
     let path = format!("{CLUSTER}/locations/{}", utf8_percent_encode(location, NON_ALPHANUMERIC));
     let removed: Removed = client.call(&Method::DELETE, &path, NO_BODY)?;
@@ -171,10 +175,4 @@ pub(super) fn remove(location: &str, yes: bool, server: Server) -> Result<(), Co
     }
     let Removed { location, member } = removed;
     Ok(writeln!(io::stdout().lock(), "removed {member}  {location}")?)
-}
-
-fn print_json(document: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, document)?;
-    writeln!(out)
 }
