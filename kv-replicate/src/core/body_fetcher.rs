@@ -330,7 +330,7 @@ mod tests {
         let live = Purpose::Live(row().dot.origin);
         let live = bodies.begin(&mut fixture.context(), PEER, row(), live);
         let first = bodies.ids(|fetch| !fetch.is_queued())[0];
-        bodies.discard(&mut fixture.out(), first);
+        bodies.discard(fixture.out(), first);
         bodies.request_queued(&mut fixture.context(), PEER);
         assert!(!bodies.fetches[&live].is_queued());
     }

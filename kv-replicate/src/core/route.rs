@@ -64,11 +64,7 @@ impl Core {
         }
         match message {
             Message::Hello(hello) => self.hello(from, incarnations, hello),
-            Message::Removed if incarnations.to == own => {
-                if self.local.is_member(from) {
-                    self.halt(HaltReason::Removed);
-                }
-            }
+            Message::Removed if incarnations.to == own => self.removed(from),
             message if peer.handshake.admit(incarnations, own) => self.route(from, message),
             _ => {}
         }
@@ -98,6 +94,13 @@ impl Core {
             Message::Answer { verify, step, answer } => {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
             }
+        }
+    }
+
+    /// A peer reports that this location was removed. Only a member's report counts.
+    fn removed(&mut self, from: MemberId) {
+        if self.local.is_member(from) {
+            self.halt(HaltReason::Removed);
         }
     }
 
