@@ -87,6 +87,7 @@ pub(super) struct Actions {
 }
 
 impl Actions {
+    /// Creates an empty outbox. `incarnation` makes its unique numbers differ from those of other starts.
     pub(super) fn new(incarnation: u64) -> Actions {
         Actions {
             incarnation,
@@ -113,10 +114,12 @@ impl Actions {
 
     // Links.
 
+    /// A link to a peer is up: from here on, [`Actions::send`] keeps messages to it.
     pub(super) fn connect(&mut self, peer: MemberId) {
         self.lanes.entry(peer).or_default();
     }
 
+    /// The link to a peer is down: its messages are dropped, and the account of its rows unless it is kept.
     pub(super) fn disconnect(&mut self, peer: MemberId, keep: Keep) {
         match keep {
             Keep::Nothing => drop(self.lanes.remove(&peer)),
@@ -138,6 +141,7 @@ impl Actions {
         self.lanes.get(&peer).is_some_and(|lane| lane.control.len() < MAX_CONTROL)
     }
 
+    /// Takes the next request or response to a peer.
     pub(super) fn next_message(&mut self, peer: MemberId) -> Option<Message> {
         self.lanes.get_mut(&peer)?.control.pop_front()
     }
@@ -213,10 +217,12 @@ impl Actions {
         }
     }
 
+    /// Closes the link to a peer that violated this rule, once the machine has returned.
     pub(super) fn close(&mut self, peer: MemberId, reason: &'static str) {
         self.effects.push_back(Effect::Close { peer, reason });
     }
 
+    /// Stops replicating for good, once the machine has returned.
     pub(super) fn halt(&mut self, reason: HaltReason) {
         self.effects.push_back(Effect::Halt(reason));
     }
@@ -228,14 +234,17 @@ impl Actions {
         self.lanes.clear();
     }
 
+    /// Takes the next effect, for the router.
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
+    /// Takes the next work, for the store.
     pub(super) fn poll_work(&mut self) -> Option<Work> {
         self.work.pop_front()
     }
 
+    /// Takes the next notice, for the owner.
     pub(super) fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }

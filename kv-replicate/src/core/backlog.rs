@@ -30,6 +30,7 @@ impl Backlog {
         self.first + self.rows.len() as u64
     }
 
+    /// How many bytes the rows take.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

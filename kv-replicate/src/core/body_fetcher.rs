@@ -53,6 +53,7 @@ struct Fetch {
 }
 
 impl Fetch {
+    /// When the fetch is late.
     fn timeout(&self) -> Duration {
         let tries = match self.state {
             State::Queued => 0,
@@ -61,10 +62,12 @@ impl Fetch {
         self.moved_at + PATIENCE * (1 << tries)
     }
 
+    /// Whether nothing was requested of it yet.
     fn is_queued(&self) -> bool {
         matches!(self.state, State::Queued)
     }
 
+    /// Whether live writes wait for it. They go before sessions, which have time.
     fn is_live(&self) -> bool {
         matches!(self.purpose, Purpose::Live(_))
     }
@@ -201,10 +204,12 @@ impl BodyFetcher {
         }
     }
 
+    /// The numbers of all fetches, in their order.
     pub(super) fn all(&self) -> Vec<u64> {
         self.ids(|_| true)
     }
 
+    /// The numbers of the fetches from a peer, in their order.
     pub(super) fn of_peer(&self, peer: MemberId) -> Vec<u64> {
         self.ids(|fetch| fetch.peer == peer)
     }
@@ -214,6 +219,7 @@ impl BodyFetcher {
         self.ids(|fetch| now >= fetch.timeout())
     }
 
+    /// The numbers of some fetches, in their order.
     fn ids(&self, is_wanted: impl Fn(&Fetch) -> bool) -> Vec<u64> {
         self.fetches.iter().filter(|(_, fetch)| is_wanted(fetch)).map(|(id, _)| *id).collect()
     }
@@ -233,10 +239,12 @@ impl BodyFetcher {
         false
     }
 
+    /// When the first fetch is late.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.fetches.values().map(Fetch::timeout).min()
     }
 
+    /// About how many bytes the fetches take. The received pieces are with the store.
     pub(super) fn memory_bytes(&self) -> usize {
         self.fetches.values().map(|fetch| 128 + fetch.row.weight()).sum()
     }
@@ -322,7 +330,7 @@ mod tests {
         let live = Purpose::Live(row().dot.origin);
         let live = bodies.begin(&mut fixture.context(), PEER, row(), live);
         let first = bodies.ids(|fetch| !fetch.is_queued())[0];
-        bodies.discard(&mut fixture.out(), first);
+        bodies.discard(fixture.out(), first);
         bodies.request_queued(&mut fixture.context(), PEER);
         assert!(!bodies.fetches[&live].is_queued());
     }

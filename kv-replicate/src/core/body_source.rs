@@ -114,6 +114,7 @@ impl BodySource {
         Some(piece)
     }
 
+    /// Drops the requests of a peer. A read that is under way is still accounted for if the link is replaced.
     pub(super) fn disconnect(&mut self, peer: MemberId, keep: Keep) {
         let Some(before) = self.peers.remove(&peer) else { return };
         if keep == Keep::StoreWork {
@@ -121,6 +122,7 @@ impl BodySource {
         }
     }
 
+    /// About how many bytes the requests and the pieces that wait take.
     pub(super) fn memory_bytes(&self) -> usize {
         let of = |requests: &Requests| {
             requests.waiting.len() * 640 + requests.pieces.iter().map(weight).sum::<usize>()

@@ -25,12 +25,12 @@ enum State {
     Removed(Farewell),
 }
 
-/// What a removed peer is told.
+/// The notice that a removed peer gets.
 #[derive(Debug)]
 enum Farewell {
-    /// Nothing until it sends something: the incarnation that a message must name is not known.
+    /// The incarnation that a message must name is not known until the peer sends something.
     Unaddressed,
-    /// That it was removed, with the next message.
+    /// It is the next message.
     Due {
         incarnation: u64,
     },
@@ -65,7 +65,7 @@ impl Handshake {
         Handshake { state: State::Waiting, greeting: Greeting::Sent(Duration::ZERO) }
     }
 
-    /// For a removed peer, which is told so. Its incarnation is 0 if it is not known.
+    /// For a removed peer, which gets a notice of that. Its incarnation is 0 if it is not known.
     pub(super) fn removed(incarnation: u64) -> Handshake {
         let mut handshake = Handshake::wait();
         handshake.state = State::Removed(if incarnation == 0 {
@@ -131,7 +131,7 @@ impl Handshake {
         }
     }
 
-    /// A removed peer has sent something: it is told that it was removed.
+    /// A removed peer has sent something: it gets the notice of its removal.
     pub(super) fn answer_removed(&mut self, incarnation: u64) {
         self.state = State::Removed(Farewell::Due { incarnation });
     }
@@ -145,7 +145,7 @@ impl Handshake {
         is_due
     }
 
-    /// Whether the peer is to be told with the next message that it was removed; then it counts as told.
+    /// Whether the notice of the peer's removal is due with the next message; then it counts as sent.
     pub(super) fn take_farewell(&mut self) -> bool {
         let State::Removed(Farewell::Due { incarnation }) = self.state else { return false };
         self.state = State::Removed(Farewell::Sent { incarnation });
@@ -159,6 +159,7 @@ impl Handshake {
         }
     }
 
+    /// When the hello is due again; none if it has arrived or is due already.
     pub(super) fn timeout(&self) -> Option<Duration> {
         match self.greeting {
             Greeting::Sent(at) if !self.is_mutual() => Some(at + HELLO_EVERY),
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_peer_is_told_once_for_each_message_that_it_sends() {
+    fn a_removed_peer_gets_one_notice_for_each_message_that_it_sends() {
         let mut handshake = Handshake::removed(0);
         assert!(!handshake.take_farewell(), "its incarnation is not known");
         handshake.answer_removed(THEIRS);

@@ -29,6 +29,7 @@ pub(super) enum Joining {
 }
 
 impl Joining {
+    /// For a location that was just started.
     pub(super) fn new(local: &Local) -> Joining {
         let had_rows = !local.is_joined() && local.closed_timestamp() > Hlc::ZERO;
         if had_rows { Joining::UnknownSource } else { Joining::Empty }
@@ -81,7 +82,7 @@ mod tests {
         fixture.connect(PEER);
         let mut joining = Joining::UnknownSource;
         for (members, is_new) in [(0, true), (77, false)] {
-            fixture.heard(PEER, |progress| progress.members = members);
+            fixture.progress(PEER, |progress| progress.members = members);
             assert_eq!(joining.is_new_to(&fixture.context(), PEER), is_new);
         }
         joining = Joining::Began { first: vector(1) };

@@ -99,6 +99,7 @@ impl LagWatch {
         self.origins.get(&origin).map(|lag| now.saturating_sub(lag.since))
     }
 
+    /// When the lag is to be checked next; none if nothing is missing and nothing has happened.
     pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
         if self.is_due {
             return Some(self.next);
@@ -118,7 +119,7 @@ mod tests {
     fn what_does_not_arrive_is_late_and_then_very_late_until_it_moves() {
         let mut fixture = Fixture::new();
         fixture.connect(PEER);
-        fixture.heard(PEER, |progress| progress.durable = vector(3));
+        fixture.progress(PEER, |progress| progress.durable = vector(3));
         let (mut lag, live) = (LagWatch::default(), LiveReceiver::default());
         // After so many milliseconds, with so much visible: late, and very late.
         let steps = [

@@ -32,6 +32,7 @@ impl Core {
         self.unlink(peer, Keep::Nothing);
     }
 
+    /// Ends a link for all machines: its session is suspended, its verification ends, its fetches are lost.
     fn unlink(&mut self, peer: MemberId, keep: Keep) {
         let (machines, mut cx) = self.split();
         machines.disconnecting(&mut cx, peer);

@@ -38,6 +38,7 @@ struct Incoming {
 }
 
 impl Incoming {
+    /// About how many bytes the queue takes.
     fn memory_bytes(&self) -> usize {
         self.queue.iter().map(|(_, row)| row.weight()).sum()
     }
@@ -206,15 +207,18 @@ impl LiveReceiver {
         self.incoming.clear();
     }
 
+    /// A link is down: the next one may ask at once. Writes that arrived are kept.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         self.wanted.remove(&peer);
     }
 
+    /// About how many bytes all queues take.
     pub(super) fn memory_bytes(&self) -> usize {
         self.incoming.values().map(Incoming::memory_bytes).sum()
     }
 }
 
+/// Requests a commit of an origin's next writes.
 fn apply(cx: &mut Context<'_>, peer: MemberId, origin: OriginId, rows: Vec<ToApply>) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
     cx.out.apply(Pending::Live { peer, origin, bytes }, rows);

@@ -33,6 +33,7 @@ pub(super) struct LiveSender {
 }
 
 impl LiveSender {
+    /// Creates empty backlogs that begin behind the durable writes.
     pub(super) fn new(local: &Local) -> LiveSender {
         let config = local.config();
         let backlog = |origin| Backlog::new(local.durable().get(origin), config.backlog_bytes);
@@ -95,10 +96,12 @@ impl LiveSender {
         None
     }
 
+    /// A link is down: the peer asks again where to begin on the next one.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         self.cursors.remove(&peer);
     }
 
+    /// How many bytes the backlogs take.
     pub(super) fn memory_bytes(&self) -> usize {
         self.backlogs.iter().map(|(_, backlog)| backlog.bytes()).sum()
     }
@@ -149,10 +152,10 @@ mod tests {
     #[test]
     fn a_peer_that_is_not_a_member_gets_nothing() {
         let mut fixture = Fixture::new();
-        let stranger = MemberId([77; 16]);
-        fixture.connect(stranger);
+        let outsider = MemberId([77; 16]);
+        fixture.connect(outsider);
         let mut sender = sender(&fixture);
-        sender.follow(&mut fixture.context(), stranger, [0, 0]);
-        assert!(sender.next(&mut fixture.context(), stranger).is_none());
+        sender.follow(&mut fixture.context(), outsider, [0, 0]);
+        assert!(sender.next(&mut fixture.context(), outsider).is_none());
     }
 }

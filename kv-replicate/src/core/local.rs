@@ -19,14 +19,17 @@ pub(super) struct Local {
 }
 
 impl Local {
+    /// For a store in this state, all of it durable.
     pub(super) fn new(config: Config, now: Now, store: StoreState) -> Local {
         Local { config, now, store }
     }
 
+    /// Time has passed.
     pub(super) fn set_now(&mut self, now: Now) {
         self.now = now;
     }
 
+    /// A commit has changed what is visible.
     pub(super) fn set_visible(&mut self, visible: VersionVector) {
         self.store.visible = visible;
     }
@@ -36,10 +39,12 @@ impl Local {
         std::mem::replace(&mut self.store, store)
     }
 
+    /// The identity and the bounds of this core.
     pub(super) fn config(&self) -> &Config {
         &self.config
     }
 
+    /// The state of the store.
     pub(super) fn store(&self) -> &StoreState {
         &self.store
     }
@@ -54,18 +59,22 @@ impl Local {
         self.now.wall_ms
     }
 
+    /// The writes that are visible here.
     pub(super) fn visible(&self) -> &VersionVector {
         &self.store.visible
     }
 
+    /// The writes that survive a crash here.
     pub(super) fn durable(&self) -> &VersionVector {
         &self.store.durable
     }
 
+    /// The time that this store's later writes are later than.
     pub(super) fn closed_timestamp(&self) -> Hlc {
         self.store.closed_timestamp
     }
 
+    /// The members of the cluster, as of the last durable commit.
     pub(super) fn members(&self) -> &Members {
         &self.store.members
     }
@@ -80,10 +89,12 @@ impl Local {
         self.is_member(self.config.member) && self.store.durable.iter().next().is_some()
     }
 
+    /// Whether a location is a member now.
     pub(super) fn is_member(&self, member: MemberId) -> bool {
         self.store.members.is_current(member)
     }
 
+    /// Whether a location was a member and was removed.
     pub(super) fn has_left(&self, member: MemberId) -> bool {
         self.store.members.get(member).is_some_and(|member| member.removed)
     }

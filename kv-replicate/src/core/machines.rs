@@ -35,6 +35,7 @@ pub(super) struct Machines {
 }
 
 impl Machines {
+    /// All machines of a location that was just started.
     pub(super) fn new(local: &Local) -> Machines {
         Machines {
             membership: Membership::new(),
@@ -88,6 +89,7 @@ impl Machines {
         all.into_iter().flatten().min()
     }
 
+    /// About how many bytes all machines hold.
     pub(super) fn memory_bytes(&self) -> usize {
         self.sender.memory_bytes()
             + self.receiver.memory_bytes()

@@ -1,7 +1,7 @@
 //! Members that have left for good, and the closing of their origins.
 //!
 //! The members are entries of the store and arrive like any others. Only members are served. (A peer that
-//! has proven to belong to the cluster is also heard if no entry here names it: see
+//! has proven to belong to the cluster is accepted even if no entry here names it: see
 //! [`Membership::is_answered`].)
 //!
 //! Some members may know the last writes of one that left, and some may know them only as rows of an
@@ -12,7 +12,7 @@
 //! It takes a *closing session* from each other member that announces the same, and then counts the
 //! origins of the removed member as [`CLOSED`]. Until that is durable its resolved timestamp does not rise.
 //! (Everything that anyone then still has, all have: a member that knows of the removal takes nothing more
-//! from the removed one, and each hears each other directly, or one that did.)
+//! from the removed one, and has a session with each other member, or with one that had.)
 
 use std::collections::BTreeMap;
 
@@ -63,6 +63,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
+    /// Nothing is announced yet.
     pub(super) fn new() -> Membership {
         Membership {
             current: 0,
@@ -85,7 +86,7 @@ impl Membership {
 
     /// Whether a peer's hello is accepted. A peer that has proven to belong to the cluster and is not a
     /// member here may have joined through a member that is gone since, and only it has the entry that says
-    /// so: it is heard. Not so when a member is known to have been removed: then its rows would be rows of
+    /// so: it is accepted. Not so when a member is known to have been removed: then its rows would be rows of
     /// the removed member, and what it would have to know of may be dropped already.
     pub(super) fn is_answered(&self, local: &Local, peer: MemberId) -> bool {
         let may_be_new = !local.has_left(peer) && !self.has_removals();
@@ -194,6 +195,7 @@ impl Membership {
         self.members.iter().filter(is_due).map(|(peer, _)| *peer).collect()
     }
 
+    /// Requests the commit that counts the origins of removed members as closed.
     fn close(&mut self, cx: &mut Context<'_>) {
         let origins = cx.local.members().closed_origins();
         let vector = origins.map(|origin| Dot { origin, seq: CLOSED }).collect();
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(membership.watch(&mut fixture.context()), [PEER], "it announces another digest");
         membership.session_done(PEER, (digest, 0));
         assert_eq!(membership.watch(&mut fixture.context()), []);
-        fixture.heard(PEER, |progress| progress.members = digest);
+        fixture.progress(PEER, |progress| progress.members = digest);
         assert_eq!(membership.watch(&mut fixture.context()), [PEER], "the closing session");
         membership.session_done(PEER, (digest, digest));
         assert_eq!(membership.watch(&mut fixture.context()), []);

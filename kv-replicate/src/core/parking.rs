@@ -44,6 +44,7 @@ impl Parking {
         }
     }
 
+    /// When the wait is over, on the monotonic clock, if the wall clock does not step.
     pub(super) fn timeout(self, local: &Local) -> Option<Duration> {
         let wait = self.until()?.saturating_sub(local.wall_ms()).max(1);
         Some(local.mono() + Duration::from_millis(wait))

@@ -21,6 +21,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// For a link that was just made.
     pub(super) fn new(handshake: Handshake) -> Peer {
         Peer {
             handshake,
@@ -30,6 +31,7 @@ impl Peer {
         }
     }
 
+    /// Its hello, once it was accepted.
     pub(super) fn hello(&self) -> Option<&Hello> {
         self.handshake.hello()
     }
@@ -39,14 +41,17 @@ impl Peer {
         self.hello().map(|hello| hello.origins)
     }
 
+    /// Whether an origin is one of its own.
     pub(super) fn writes(&self, origin: OriginId) -> bool {
         self.origins().is_some_and(|origins| origins.contains(&origin))
     }
 
+    /// The last progress that it sent; empty before the first.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
 
+    /// Whether its writes wait because its clock is ahead.
     pub(super) fn is_parked(&self) -> bool {
         self.parking.until().is_some()
     }
@@ -79,6 +84,7 @@ impl Peer {
         }
     }
 
+    /// When something is due for this peer.
     pub(super) fn timeout(&self, local: &Local) -> Option<Duration> {
         let announcing = self.hello().and_then(|_| self.announcing.timeout());
         [self.handshake.timeout(), announcing, self.parking.timeout(local)]
@@ -93,38 +99,47 @@ impl Peer {
 pub(super) struct Peers(BTreeMap<MemberId, Peer>);
 
 impl Peers {
+    /// A link to a peer is up; it replaces the former one.
     pub(super) fn insert(&mut self, peer: MemberId, state: Peer) {
         self.0.insert(peer, state);
     }
 
+    /// The link to a peer is down.
     pub(super) fn remove(&mut self, peer: MemberId) {
         self.0.remove(&peer);
     }
 
+    /// All links are dropped.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
+    /// Whether a link to a peer is up.
     pub(super) fn contains(&self, peer: MemberId) -> bool {
         self.0.contains_key(&peer)
     }
 
+    /// The state of a peer; none without a link.
     pub(super) fn get(&self, peer: MemberId) -> Option<&Peer> {
         self.0.get(&peer)
     }
 
+    /// The same, for the router.
     pub(super) fn get_mut(&mut self, peer: MemberId) -> Option<&mut Peer> {
         self.0.get_mut(&peer)
     }
 
+    /// All peers, in the order of their ids.
     pub(super) fn ids(&self) -> Vec<MemberId> {
         self.0.keys().copied().collect()
     }
 
+    /// All peers with their states, in the order of their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MemberId, &Peer)> {
         self.0.iter().map(|(peer, state)| (*peer, state))
     }
 
+    /// The same, for the router.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Peer)> {
         self.0.iter_mut().map(|(peer, state)| (*peer, state))
     }

@@ -42,12 +42,14 @@ impl Announcing {
         is_due
     }
 
+    /// Makes progress due if its time has come.
     pub(super) fn watch(&mut self, now: Duration) {
         if self.timeout().is_some_and(|at| now >= at) {
             *self = Announcing::Due;
         }
     }
 
+    /// When progress is due; none if it is due already.
     pub(super) fn timeout(&self) -> Option<Duration> {
         match *self {
             Announcing::Quiet(sent) => Some(sent + IDLE),

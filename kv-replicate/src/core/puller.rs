@@ -46,6 +46,7 @@ pub(super) struct Puller {
 }
 
 impl Puller {
+    /// No session yet.
     pub(super) fn new(local: &Local) -> Puller {
         Puller {
             joining: Joining::new(local),
@@ -62,6 +63,7 @@ impl Puller {
         self.sessions.len()
     }
 
+    /// Whether another session may begin.
     pub(super) fn has_room(&self) -> bool {
         self.count() < MAX_SESSIONS
     }
@@ -311,6 +313,7 @@ impl Puller {
         }
     }
 
+    /// Takes a session out, drops its fetches, and tells the source that it is over.
     fn take(
         &mut self,
         cx: &mut Context<'_>,
@@ -368,34 +371,41 @@ impl Puller {
         self.suspended.remove(&peer);
     }
 
+    /// A link is down: its failures do not count for the next one.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         self.sessions.remove(&peer);
         self.failed.remove(&peer);
     }
 
+    /// When the first session stands still for too long.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.sessions.values().filter_map(Session::timeout).min()
     }
 
+    /// How far the session with a peer is.
     pub(super) fn progress(&self, peer: MemberId) -> Option<SessionProgress> {
         self.sessions.get(&peer).map(Session::progress)
     }
 
+    /// About the most bytes that the sessions take.
     pub(super) fn memory_bytes(&self) -> usize {
         (self.sessions.len() + self.suspended.len()) * Session::MAX_BYTES
     }
 
+    /// The session with a peer, if it has this number.
     fn session(&mut self, peer: MemberId, id: u64) -> Option<&mut Session> {
         self.sessions.get_mut(&peer).filter(|session| session.id() == id)
     }
 }
 
+/// Requests a commit of rows of the current batch.
 fn apply(cx: &mut Context<'_>, peer: MemberId, session: &Session, rows: Vec<ToApply>) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
     let (session, batch) = (session.id(), session.batch());
     cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
 }
 
+/// Requests the adoption of the source's vectors at the end of a session.
 fn adopt(cx: &mut Context<'_>, peer: MemberId, session: u64, head: PageHead) {
     let PageHead { vector, collected } = head;
     if cx.local.is_behind_itself_in(&vector) {

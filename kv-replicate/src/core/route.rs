@@ -8,6 +8,7 @@ use crate::{
 };
 
 impl Core {
+    /// Hands an event to the machines that it concerns.
     pub(super) fn dispatch(&mut self, event: Event) {
         match event {
             Event::Connected(peer) => self.connect(peer),
@@ -49,6 +50,7 @@ impl Core {
         }
     }
 
+    /// Admits or rejects a message by its sender and the incarnations that it names.
     fn receive(&mut self, from: MemberId, incarnations: Incarnations, message: Message) {
         let own = self.local.config().incarnation;
         let has_left = self.local.has_left(from);
@@ -62,11 +64,7 @@ impl Core {
         }
         match message {
             Message::Hello(hello) => self.hello(from, incarnations, hello),
-            Message::Removed if incarnations.to == own => {
-                if self.local.is_member(from) {
-                    self.halt(HaltReason::Removed);
-                }
-            }
+            Message::Removed if incarnations.to == own => self.removed(from),
             message if peer.handshake.admit(incarnations, own) => self.route(from, message),
             _ => {}
         }
@@ -99,6 +97,14 @@ impl Core {
         }
     }
 
+    /// A peer reports that this location was removed. Only a member's report counts.
+    fn removed(&mut self, from: MemberId) {
+        if self.local.is_member(from) {
+            self.halt(HaltReason::Removed);
+        }
+    }
+
+    /// A peer introduces itself.
     fn hello(&mut self, from: MemberId, incarnations: Incarnations, hello: Hello) {
         if let Err(reason) = self.peers.check_hello(&self.local, from, incarnations, &hello) {
             return self.close(from, reason);
@@ -126,6 +132,7 @@ impl Core {
         }
     }
 
+    /// A peer reports what it has.
     fn progress(&mut self, from: MemberId, progress: Progress) {
         if self.local.is_behind_itself_in(&progress.received) {
             return self.halt(HaltReason::RolledBack);
@@ -139,6 +146,7 @@ impl Core {
         }
     }
 
+    /// A peer sends new writes.
     fn live(&mut self, from: MemberId, rows: Vec<Row>) {
         let (machines, mut cx) = self.split();
         let new = machines.receiver.receive(&mut cx, from, rows);
@@ -149,6 +157,7 @@ impl Core {
         machines.receiver.queue(&mut cx, &mut machines.fetcher, from, new);
     }
 
+    /// A peer sends rows of a session.
     fn page(&mut self, from: MemberId, page: Page) {
         let (machines, cx) = self.split();
         if !machines.puller.expects(&cx, from, &page) || self.park_if_ahead(from, &page.rows) {
@@ -201,7 +210,7 @@ impl Core {
         }
     }
 
-    /// Checks what is missing, and who has left; not at every event.
+    /// Checks for missing writes and for removed members; not at every event.
     pub(super) fn check_lag(&mut self) {
         let (machines, mut cx) = self.split();
         if !machines.lag.begin(cx.local.mono()) {

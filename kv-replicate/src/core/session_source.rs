@@ -49,14 +49,17 @@ struct Served {
 }
 
 impl Served {
+    /// Whether this is the session that is served.
     fn is(&self, session: u64) -> bool {
         self.session.as_ref().is_some_and(|served| served.id == session)
     }
 
+    /// When the session counts as abandoned.
     fn timeout(&self) -> Option<Duration> {
         self.session.as_ref().map(|session| session.requested_at + IDLE)
     }
 
+    /// Ends the session. A read that is under way goes on, and its result is dropped.
     fn end(&mut self) {
         self.session = None;
         self.pages.clear();
@@ -158,6 +161,7 @@ impl SessionSource {
         self.peers.values().filter(|served| served.session.is_some()).count()
     }
 
+    /// Whether a session is served to a peer.
     pub(super) fn serves(&self, peer: MemberId) -> bool {
         self.peers.get(&peer).is_some_and(|served| served.session.is_some())
     }
@@ -167,10 +171,12 @@ impl SessionSource {
         self.peers.values().filter_map(|served| served.session.as_ref()).map(|found| found.started)
     }
 
+    /// When the first session counts as abandoned.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.peers.values().filter_map(Served::timeout).min()
     }
 
+    /// Ends the session of a peer. A read that is under way is still accounted for if the link is replaced.
     pub(super) fn disconnect(&mut self, peer: MemberId, keep: Keep) {
         let Some(before) = self.peers.remove(&peer) else { return };
         if keep == Keep::StoreWork && before.reading != Reading::Idle {
@@ -179,11 +185,13 @@ impl SessionSource {
         }
     }
 
+    /// About how many bytes the pages that wait take.
     pub(super) fn memory_bytes(&self) -> usize {
         self.peers.values().flat_map(|served| &served.pages).map(weight).sum()
     }
 }
 
+/// Requests the rows of a batch from the store.
 fn read_rows(cx: &mut Context<'_>, peer: MemberId, pull: Pull) {
     let id = cx.out.next_id();
     let limit = cx.local.config().batch_rows;

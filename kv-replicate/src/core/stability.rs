@@ -8,7 +8,7 @@
 //!
 //! But not everyone knows every member at the same time. A joining member has what its source had when it
 //! joined; it lacks what its source lacked. The source may get that, and resolve further, while a third
-//! location has not even heard of the joining member. So each location announces, beside its own resolved
+//! location does not even know the joining member. So each location announces, beside its own resolved
 //! timestamp, the least that all members that it knows of have announced: the timestamp that it *holds*
 //! with them. The stable timestamp is the least of these as well.
 //!
@@ -164,7 +164,7 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.store(|store| store.closed_timestamp = Hlc(1_000));
         let mut stability = following(&fixture);
-        let mut hears = |fixture: &Fixture, closed, seq| {
+        let mut resolved_after = |fixture: &Fixture, closed, seq| {
             let progress = announced(closed, seq, 0);
             stability.progressed(fixture.local(), PEER, origins(PEER), &progress);
             stability.resolved(fixture.local())
@@ -174,7 +174,7 @@ mod tests {
             [(10, 1, 1, 10), (20, 2, 1, 10), (30, 3, 2, 20), (30, 3, 3, 30)];
         for (closed, seq, durable, resolved) in steps {
             fixture.store(|store| store.durable.merge(&vector(durable)));
-            assert_eq!(hears(&fixture, closed, seq), Hlc(resolved), "{closed} {durable}");
+            assert_eq!(resolved_after(&fixture, closed, seq), Hlc(resolved), "{closed} {durable}");
         }
     }
 
@@ -184,7 +184,11 @@ mod tests {
         fixture.store(|store| store.closed_timestamp = Hlc(1_000));
         let mut stability = following(&fixture);
         let nobody = std::iter::empty;
-        assert_eq!(stability.stable(fixture.local(), nobody()), Hlc::ZERO, "one was never heard");
+        assert_eq!(
+            stability.stable(fixture.local(), nobody()),
+            Hlc::ZERO,
+            "one member has not reported"
+        );
         let progress = announced(100, 0, 50);
         stability.progressed(fixture.local(), PEER, origins(PEER), &progress);
         assert_eq!(stability.stable(fixture.local(), nobody()), Hlc(51));

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Member, NamespaceId, OriginId, VersionVector};
+use kv_core::{Dot, Hlc, Member, Members, NamespaceId, OriginId, VersionVector};
 
 use super::{
     actions::{Actions, Context, Effect},
@@ -65,6 +65,28 @@ pub(super) fn hello(member: MemberId) -> Hello {
     }
 }
 
+pub(super) fn config() -> Config {
+    let config = Config::new([5; 16], US, origins(US), INCARNATION);
+    Config { backlog_bytes: 1 << 20, ..config }
+}
+
+/// A location with two other members, some of which were removed.
+fn members(removed: &[MemberId]) -> Arc<Members> {
+    let member = |id: MemberId| Member {
+        id,
+        origins: origins(id),
+        name: "place".into(),
+        addresses: Vec::new(),
+        removed: removed.contains(&id),
+    };
+    Arc::new([US, PEER, THIRD].map(member).into_iter().collect())
+}
+
+/// The store of a member that has no rows yet.
+pub(super) fn joining_store() -> StoreState {
+    StoreState { members: members(&[]), ..StoreState::default() }
+}
+
 /// What a machine works with, and what it puts out.
 pub(super) struct Fixture {
     local: Local,
@@ -84,17 +106,8 @@ impl Fixture {
 
     /// A member that has no rows yet.
     pub(super) fn joining() -> Fixture {
-        let config = Config {
-            cluster: [5; 16],
-            member: US,
-            origins: origins(US),
-            incarnation: INCARNATION,
-            backlog_bytes: 1 << 20,
-            batch_rows: 4096,
-            max_ahead_ms: 500,
-        };
         let mut fixture = Fixture {
-            local: Local::new(config, Now::default(), StoreState::default()),
+            local: Local::new(config(), Now::default(), StoreState::default()),
             peers: Peers::default(),
             out: Actions::new(INCARNATION),
             now: Now::default(),
@@ -105,14 +118,7 @@ impl Fixture {
     }
 
     fn members(&mut self, removed: &[MemberId]) {
-        let member = |id: MemberId| Member {
-            id,
-            origins: origins(id),
-            name: "place".into(),
-            addresses: Vec::new(),
-            removed: removed.contains(&id),
-        };
-        let members = Arc::new([US, PEER, THIRD].map(member).into_iter().collect());
+        let members = members(removed);
         self.store(|store| store.members = members);
     }
 
@@ -146,7 +152,7 @@ impl Fixture {
     }
 
     /// A peer sends its progress.
-    pub(super) fn heard(&mut self, peer: MemberId, change: impl FnOnce(&mut Progress)) {
+    pub(super) fn progress(&mut self, peer: MemberId, change: impl FnOnce(&mut Progress)) {
         let peer = self.peers.get_mut(peer).unwrap();
         let mut progress = peer.progress().clone();
         progress.number += 1;

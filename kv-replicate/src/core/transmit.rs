@@ -8,6 +8,7 @@ use crate::{
 };
 
 impl Core {
+    /// The next message to a peer on a channel. Before the hello of the peer was accepted, only control flows.
     pub(super) fn next_message(&mut self, peer: MemberId, channel: Channel) -> Option<Transmit> {
         let (from, state) = (self.local.config().incarnation, self.peers.get(peer)?);
         let incarnations = Incarnations { from, to: state.handshake.incarnation() };
@@ -30,6 +31,7 @@ impl Core {
         Some(Transmit { channel, bytes })
     }
 
+    /// A hello goes first, then the notice of a removal, then progress, then requests and responses.
     fn next_control(&mut self, peer: MemberId) -> Option<Message> {
         let now = self.local.mono();
         let state = self.peers.get_mut(peer)?;
@@ -46,6 +48,7 @@ impl Core {
         self.out.next_message(peer)
     }
 
+    /// This location's progress.
     fn own_progress(&mut self) -> Progress {
         let local = &self.local;
         let durable = local.durable().clone();

@@ -70,6 +70,7 @@ enum PeerIs {
 }
 
 impl PeerIs {
+    /// The ending of a verification that gives this peer up.
     fn ending(self) -> Ending {
         match self {
             PeerIs::Silent => Ending::PeerSilent,
@@ -185,6 +186,7 @@ impl Verifier {
         }
     }
 
+    /// Takes a valid answer, reports what follows from it, and proceeds.
     fn take(&mut self, cx: &mut Context<'_>, peer: MemberId, answer: Answer) {
         let (now, wall_ms) = (cx.local.mono(), cx.local.wall_ms());
         let Some(running) = self.running.get_mut(&peer) else { return };
@@ -229,6 +231,7 @@ impl Verifier {
         self.end(cx, peer, Ending::LinkLost);
     }
 
+    /// Ends a verification and reports its verdict.
     fn end(&mut self, cx: &mut Context<'_>, peer: MemberId, ending: Ending) {
         if let Some(running) = self.running.remove(&peer) {
             cx.out.notice(Notice::Verified(running.comparison.end(ending)));
@@ -248,10 +251,12 @@ impl Verifier {
         Some(Message::Ask { verify: running.id, step: running.step, ask: ask.clone() })
     }
 
+    /// When the first verification is due.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.running.values().filter_map(Running::timeout).min()
     }
 
+    /// About how many bytes the verifications take.
     pub(super) fn memory_bytes(&self) -> usize {
         let running = self.running.values().map(|running| running.comparison.memory_bytes());
         running.chain(self.served.values().map(Served::memory_bytes)).sum()

@@ -57,6 +57,7 @@ enum Admission {
 }
 
 impl Acceptor {
+    /// Bounds handshakes as the configuration says.
     pub(super) fn new(config: &Config) -> Arc<Acceptor> {
         let tuning = &config.tuning;
         Arc::new(Acceptor {
@@ -72,10 +73,12 @@ impl Acceptor {
         })
     }
 
+    /// The count of handshakes.
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The counts, for the status.
     pub(super) fn state(&self) -> Handshakes {
         Handshakes {
             under_way: self.under_way().all,
@@ -100,6 +103,7 @@ impl Acceptor {
         }
     }
 
+    /// Admits a connection, or answers it with a retry or not at all.
     fn admit(self: &Arc<Acceptor>, incoming: Incoming) -> Option<(Incoming, Place)> {
         let address = network_of(incoming.remote_address().ip());
         match self.judge(address, incoming.remote_address_validated()) {
@@ -118,6 +122,7 @@ impl Acceptor {
         None
     }
 
+    /// Decides about a new connection from an address, which may have been validated.
     fn judge(self: &Arc<Acceptor>, address: IpAddr, is_checked: bool) -> Admission {
         let mut under_way = self.under_way();
         let of_one = under_way.of.get(&address).copied().unwrap_or(0);
@@ -158,6 +163,7 @@ impl Drop for Place {
     }
 }
 
+/// Shakes hands with a peer and reports its link, or hands a guest on.
 async fn handshake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
     let address = incoming.remote_address();
     let acceptor = Arc::clone(&place.acceptor);
@@ -184,6 +190,7 @@ enum Done {
     Guest(Connection, ServeGuest),
 }
 
+/// Completes the handshake, and checks what the peer has proven.
 async fn prove(incoming: Incoming, acceptor: &Acceptor) -> Result<Done, LinkError> {
     let connection = incoming.accept()?.await?;
     if let Some(guests) = &acceptor.guests

@@ -53,14 +53,17 @@ impl Attempts {
         self.last_error = Some(error.to_owned());
     }
 
+    /// Whether an attempt waits or is under way.
     pub(super) fn is_under_way(&self) -> bool {
         self.task.is_some()
     }
 
+    /// How many attempts or links have failed in a row.
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
+    /// The reason of the last failure.
     pub(super) fn last_error(&self) -> Option<&String> {
         self.last_error.as_ref()
     }

@@ -51,6 +51,7 @@ impl Dialler {
         Err(last)
     }
 
+    /// Connects to one address, and checks that the member is there.
     async fn dial_one(&self, peer: MemberId, address: SocketAddr) -> Result<Proven, LinkError> {
         let mut config = ClientConfig::new(self.tls.client(peer)?);
         config.transport_config(Arc::clone(&self.transport));

@@ -174,6 +174,7 @@ impl Driver {
         self.close().await;
     }
 
+    /// Ends the links, the tasks and the threads, and frees the port.
     async fn close(self) {
         let Driver { store, port, dialler, mut tasks, links, inputs, queries, .. } = self;
         // From here on, requests and reports fail at once.
@@ -187,6 +188,7 @@ impl Driver {
         port.close().await;
     }
 
+    /// The time, for the core.
     fn now(&self) -> Now {
         now(&*self.config.environment)
     }
@@ -293,6 +295,7 @@ impl Driver {
     }
 }
 
+/// The time of an environment.
 fn now(environment: &dyn Environment) -> Now {
     Now { mono: environment.monotonic(), wall_ms: environment.now_ms() }
 }

@@ -52,6 +52,7 @@ impl Link {
         Link { number, connection, is_ours, since, queues }
     }
 
+    /// Whether a message of a channel can be queued.
     pub(super) fn has_room(&self, channel: Channel) -> bool {
         self.queues[stream::index(channel)].capacity() > 0
     }

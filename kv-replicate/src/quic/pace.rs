@@ -17,6 +17,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// A bound on the rate, with bursts of at least one message.
     pub(super) fn new(bytes_per_second: NonZeroU32) -> Pace {
         let message = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
         let batch = bytes_per_second.max(NonZeroU32::new(message).unwrap_or(NonZeroU32::MAX));

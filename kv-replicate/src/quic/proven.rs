@@ -55,6 +55,7 @@ impl Proven {
     }
 }
 
+/// Opens or accepts the control stream, and exchanges its number.
 async fn open(
     connection: &Connection,
     is_ours: bool,

@@ -33,6 +33,7 @@ pub(super) struct Port {
 }
 
 impl Port {
+    /// Binds the port for both directions of dialling.
     pub(super) fn bind(listen: SocketAddr, tuning: &Tuning, tls: &Tls) -> io::Result<Port> {
         let socket = std::net::UdpSocket::bind(listen)?;
         let runtime = Arc::new(TokioRuntime);
@@ -51,10 +52,12 @@ impl Port {
         Ok(Port { endpoint, socket: weak, local })
     }
 
+    /// The address that it is bound to.
     pub(super) fn local(&self) -> SocketAddr {
         self.local
     }
 
+    /// The endpoint, to dial and to accept with.
     pub(super) fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }

@@ -152,6 +152,7 @@ impl Tls {
     }
 }
 
+/// The error for a valid certificate of the wrong member.
 fn rejected() -> Error {
     Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
 }

@@ -34,6 +34,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<(Incarnations, Message)> {
     Ok((incarnations, message))
 }
 
+/// The fields of a message of this kind.
 fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
     Ok(match kind {
         kind::HELLO => Message::Hello(hello(input)?),
@@ -67,6 +68,7 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
     })
 }
 
+/// Versions, features, cluster, member, origins, vector.
 fn hello(input: &mut Bytes) -> Decoded<Hello> {
     Ok(Hello {
         versions: (input.try_get_u16()?, input.try_get_u16()?),
@@ -78,6 +80,8 @@ fn hello(input: &mut Bytes) -> Decoded<Hello> {
     })
 }
 
+/// Number, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
+/// one counts beyond it.
 fn progress(input: &mut Bytes) -> Decoded<Progress> {
     let number = input.try_get_u64()?;
     let (closed_timestamp, resolved) = (Hlc(input.try_get_u64()?), Hlc(input.try_get_u64()?));
@@ -89,6 +93,7 @@ fn progress(input: &mut Bytes) -> Decoded<Progress> {
     Ok(Progress { number, durable, received, closed_timestamp, resolved, held, members })
 }
 
+/// The dot of the first row, the number of rows, the rows.
 fn live(input: &mut Bytes) -> Decoded<Live> {
     let first = take::dot(input)?;
     let count = take::row_count(input, MAX_ROWS)?;
@@ -102,6 +107,7 @@ fn live(input: &mut Bytes) -> Decoded<Live> {
     Ok(Live { rows: rows.collect::<Decoded<_>>()? })
 }
 
+/// Session, batch, whether the receiver is new, the dot to begin behind, vector.
 fn pull(input: &mut Bytes) -> Decoded<Pull> {
     Ok(Pull {
         session: input.try_get_u64()?,
@@ -112,6 +118,7 @@ fn pull(input: &mut Bytes) -> Decoded<Pull> {
     })
 }
 
+/// Session, batch, stamp, commit, index, vectors in the first page, what follows, the rows with their dots.
 fn page(input: &mut Bytes) -> Decoded<Page> {
     let (session, batch) = (input.try_get_u64()?, input.try_get_u32()?);
     let (stamp, commit) = (input.try_get_u64()?, input.try_get_u64()?);
@@ -137,6 +144,7 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     Ok(Page { session, batch, stamp, commit, index, head, end, rows })
 }
 
+/// The number of a reason, and its vector.
 fn reason(input: &mut Bytes) -> Decoded<Reason> {
     match input.try_get_u8()? {
         1 => Ok(Reason::Gone(take::vector(input)?)),
@@ -145,6 +153,7 @@ fn reason(input: &mut Bytes) -> Decoded<Reason> {
     }
 }
 
+/// Fetch, namespace, dot, offset, length, and the key as the rest of the message.
 fn get_body(input: &mut Bytes) -> Decoded<GetBody> {
     let (fetch, namespace) = (input.try_get_u64()?, take::namespace(input)?);
     let (dot, offset, len) = (take::dot(input)?, input.try_get_u64()?, input.try_get_u32()?);

@@ -23,11 +23,13 @@ impl Frame {
         Frame(out)
     }
 
+    /// The bytes of the message.
     pub(crate) fn finish(self) -> Bytes {
         self.0.freeze()
     }
 }
 
+/// The head of a message: version, kind, incarnations.
 fn begin(incarnations: Incarnations, kind: u8) -> BytesMut {
     let mut out = BytesMut::with_capacity(256);
     out.put_u16(WIRE_VERSION);
@@ -97,6 +99,7 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
     out.freeze()
 }
 
+/// The number of a message's kind.
 fn kind_of(message: &Message) -> u8 {
     match message {
         Message::Hello(_) => kind::HELLO,
@@ -117,6 +120,7 @@ fn kind_of(message: &Message) -> u8 {
     }
 }
 
+/// See `decode::hello`.
 fn put_hello(out: &mut BytesMut, hello: &Hello) {
     out.put_u16(hello.versions.0);
     out.put_u16(hello.versions.1);
@@ -127,6 +131,7 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
     put::vector(out, &hello.received);
 }
 
+/// See `decode::progress`.
 fn put_progress(out: &mut BytesMut, progress: &Progress) {
     out.put_u64(progress.number);
     out.put_u64(progress.closed_timestamp.0);
@@ -138,6 +143,7 @@ fn put_progress(out: &mut BytesMut, progress: &Progress) {
     put::vector(out, &progress.received.iter().filter(is_beyond).collect());
 }
 
+/// See `decode::page`.
 fn put_page(out: &mut BytesMut, page: &Page) {
     out.put_u64(page.session);
     out.put_u32(page.batch);

@@ -1,5 +1,6 @@
 //! The numbers of the kinds of message.
 
+/// See [`Message::Hello`](super::Message::Hello).
 pub(super) const HELLO: u8 = 1;
 pub(super) const PROGRESS: u8 = 2;
 pub(super) const WANT: u8 = 3;

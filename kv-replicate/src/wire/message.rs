@@ -34,7 +34,7 @@ pub(crate) const MAX_ASKED_BYTES: u32 = 16 * 65_280;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incarnations {
     pub(crate) from: u64,
-    /// 0 if the sender has not heard from the receiver yet.
+    /// 0 if the sender has not received a message of the receiver yet.
     pub(crate) to: u64,
 }
 

@@ -25,6 +25,7 @@ const STATE: u8 = 0b111;
 const HAS_EXPIRY: u8 = 1 << 3;
 const IS_DROPPED: u8 = 1 << 4;
 
+/// The number of the kind, then a range or names of rows.
 pub(super) fn put_ask(out: &mut BytesMut, ask: &Ask) {
     match ask {
         Ask::Digest(range) => put_range(out, DIGEST, range),
@@ -37,6 +38,7 @@ pub(super) fn put_ask(out: &mut BytesMut, ask: &Ask) {
     }
 }
 
+/// See [`put_ask`].
 pub(super) fn take_ask(input: &mut Bytes) -> Decoded<Ask> {
     match input.try_get_u8()? {
         DIGEST => Ok(Ask::Digest(range(input)?)),
@@ -49,6 +51,8 @@ pub(super) fn take_ask(input: &mut Bytes) -> Decoded<Ask> {
     }
 }
 
+/// The number of the kind, or 0 for no answer; then a digest, a list, or rows with the vectors of their
+/// snapshot.
 pub(super) fn put_answer(out: &mut BytesMut, answer: Option<&Answer>) {
     match answer {
         None => out.put_u8(0),
@@ -78,6 +82,7 @@ pub(super) fn put_answer(out: &mut BytesMut, answer: Option<&Answer>) {
     }
 }
 
+/// See [`put_answer`].
 pub(super) fn take_answer(input: &mut Bytes) -> Decoded<Option<Answer>> {
     Ok(Some(match input.try_get_u8()? {
         0 => return Ok(None),
@@ -98,6 +103,7 @@ pub(super) fn take_answer(input: &mut Bytes) -> Decoded<Option<Answer>> {
     }))
 }
 
+/// The end of the range, the number of rows, and the rows in the order of their names.
 fn list(input: &mut Bytes) -> Decoded<RangeList> {
     let end = take::optional(input, place)?;
     let count = take::row_count(input, MAX_ROWS)?;
@@ -115,25 +121,30 @@ fn list(input: &mut Bytes) -> Decoded<RangeList> {
     Ok(RangeList { end, rows })
 }
 
+/// The kind of a question, and the two ends of its range.
 fn put_range(out: &mut BytesMut, kind: u8, range: &Range) {
     out.put_u8(kind);
     put::optional(out, range.after.as_ref(), put_place);
     put::optional(out, range.upto.as_ref(), put_place);
 }
 
+/// The two ends of a range.
 fn range(input: &mut Bytes) -> Decoded<Range> {
     Ok(Range { after: take::optional(input, place)?, upto: take::optional(input, place)? })
 }
 
+/// A namespace and a key.
 fn put_place(out: &mut BytesMut, place: &Place) {
     out.put_slice(&place.namespace.0);
     put::short(out, &place.key);
 }
 
+/// A namespace and a key.
 fn place(input: &mut Bytes) -> Decoded<Place> {
     Ok(Place { namespace: take::namespace(input)?, key: take::key(input)? })
 }
 
+/// Flags with the kind of row in the lowest three bits; then version, sequence number, expiry, digest.
 fn put_looked(out: &mut BytesMut, looked: &Looked) {
     let dropped = if looked.is_dropped { IS_DROPPED } else { 0 };
     let summary = match looked.held {
@@ -151,6 +162,7 @@ fn put_looked(out: &mut BytesMut, looked: &Looked) {
     out.put_slice(&summary.digest);
 }
 
+/// See [`put_looked`].
 fn looked(input: &mut Bytes) -> Decoded<Looked> {
     let flags = input.try_get_u8()?;
     if flags & !(STATE | HAS_EXPIRY | IS_DROPPED) != 0 {

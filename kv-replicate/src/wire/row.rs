@@ -35,6 +35,7 @@ pub(crate) fn encode_row(row: &Row) -> Bytes {
     out.freeze()
 }
 
+/// Flags, time, replaced version, namespace, key, expiry, metadata, content.
 pub(super) fn put_row(out: &mut BytesMut, row: &Row) {
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let content = match row.content {
@@ -74,6 +75,7 @@ pub(super) fn put_row(out: &mut BytesMut, row: &Row) {
     }
 }
 
+/// See [`put_row`].
 pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
     let flags = input.try_get_u8()?;
     if flags & !ALL != 0 {
@@ -105,6 +107,7 @@ pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
     Ok(Row { dot, hlc, prev, namespace, key, metadata, expires_at, content })
 }
 
+/// A value behind its length in four bytes; the length and the digest of a large one; or nothing.
 fn take_content(input: &mut Bytes, kind: u8) -> Decoded<Content> {
     match kind {
         VALUE => {

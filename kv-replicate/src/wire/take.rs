@@ -8,6 +8,7 @@ use super::{
     message::{CLOSED, MAX_ORIGINS, MAX_ROWS},
 };
 
+/// A value, or the reason why the bytes are not a message.
 pub(super) type Decoded<T> = Result<T, MessageError>;
 
 /// The next `len` bytes, without a copy.
@@ -51,22 +52,27 @@ pub(super) fn row_count(input: &mut Bytes, most: usize) -> Decoded<usize> {
     Ok(count)
 }
 
+/// An origin's id.
 pub(super) fn origin(input: &mut Bytes) -> Decoded<OriginId> {
     array(input).map(OriginId)
 }
 
+/// A namespace's id.
 pub(super) fn namespace(input: &mut Bytes) -> Decoded<NamespaceId> {
     array(input).map(NamespaceId)
 }
 
+/// A time and an origin.
 pub(super) fn version(input: &mut Bytes) -> Decoded<Version> {
     Ok(Version { hlc: kv_core::Hlc(input.try_get_u64()?), origin: origin(input)? })
 }
 
+/// An origin and a sequence number.
 pub(super) fn dot(input: &mut Bytes) -> Decoded<Dot> {
     Ok(Dot { origin: origin(input)?, seq: input.try_get_u64()? })
 }
 
+/// A version vector: a count, and dots in the order of their origins.
 pub(super) fn vector(input: &mut Bytes) -> Decoded<VersionVector> {
     let count = usize::from(input.try_get_u16()?);
     if count > MAX_ORIGINS {

@@ -1,51 +1,19 @@
-//! Two bursts of a session under way at once, and what becomes of them. The peer is written out here,
-//! for where a commit fails is not for a network or a disk to choose.
+//! Two batches of a session that are under way at once, through the whole core. The peer is scripted, so
+//! that a test can choose which commit fails.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use kv_core::{
-    Dot, Hlc, Member, MemberId, NamespaceId, OriginId, VersionVector, operation::Applied,
-};
+use kv_core::{Dot, VersionVector, operation::Applied};
 
 use crate::{
-    Config, Content, Core, Event, Now, Row, StoreState, Work,
-    wire::{
-        End, Hello, Incarnations, Message, Page, PageHead, Progress, Pull, WIRE_VERSION, decode,
-        encode,
-    },
+    Core, Event, Now, Work,
+    core::testing::{PEER, config, dot, hello, joining_store, row_of, vector},
+    wire::{End, Incarnations, Message, Page, PageHead, Progress, Pull, decode, encode},
 };
 
-const US: MemberId = MemberId([1; 16]);
-const PEER: MemberId = MemberId([2; 16]);
-const OUR_INCARNATION: u64 = 11;
 const PEER_INCARNATION: u64 = 22;
 
-fn origins(member: MemberId) -> [OriginId; 2] {
-    [OriginId([member.0[0]; 16]), OriginId([member.0[0] + 100; 16])]
-}
-
-fn dot(seq: u64) -> Dot {
-    Dot { origin: origins(PEER)[0], seq }
-}
-
-fn vector(seq: u64) -> VersionVector {
-    [dot(seq)].into_iter().collect()
-}
-
-fn row(seq: u64) -> Row {
-    Row {
-        dot: dot(seq),
-        hlc: Hlc(seq),
-        prev: None,
-        namespace: NamespaceId([9; 16]),
-        key: format!("key {seq}").into_bytes().into(),
-        metadata: None,
-        expires_at: None,
-        content: Content::Deleted,
-    }
-}
-
-/// A member that lacks the four writes of its one peer, and the session that brings them two by two.
+/// A member that lacks four writes of its peer, and a session that brings them two by two.
 struct Receiver {
     core: Core,
     now: Duration,
@@ -53,45 +21,18 @@ struct Receiver {
 
 impl Receiver {
     fn new() -> Receiver {
-        let member = |id: MemberId| Member {
-            id,
-            origins: origins(id),
-            name: "place".into(),
-            addresses: Vec::new(),
-            removed: false,
-        };
-        let store = StoreState {
-            members: Arc::new([member(US), member(PEER)].into_iter().collect()),
-            ..StoreState::default()
-        };
-        let config = Config {
-            cluster: [5; 16],
-            member: US,
-            origins: origins(US),
-            incarnation: OUR_INCARNATION,
-            backlog_bytes: 1 << 20,
-            batch_rows: 4096,
-            max_ahead_ms: 500,
-        };
-        let core = Core::new(config, Now::default(), store);
+        let core = Core::new(config(), Now::default(), joining_store());
         let mut receiver = Receiver { core, now: Duration::ZERO };
         receiver.connect();
         receiver
     }
 
-    /// A link to the peer comes up, and the peer says what it has.
+    /// A link to the peer comes up, and the peer reports what it has.
     fn connect(&mut self) {
-        self.tell(Event::Connected(PEER));
-        self.hear(&Message::Hello(Hello {
-            versions: (WIRE_VERSION, WIRE_VERSION),
-            features: 0,
-            cluster: [5; 16],
-            member: PEER,
-            origins: origins(PEER),
-            received: VersionVector::default(),
-        }));
+        self.handle(Event::Connected(PEER));
+        self.receive(&Message::Hello(hello(PEER)));
         let (durable, received) = (vector(4), vector(4));
-        self.hear(&Message::Progress(Progress {
+        self.receive(&Message::Progress(Progress {
             number: 1,
             durable,
             received,
@@ -103,16 +44,16 @@ impl Receiver {
         Now { mono: self.now, wall_ms: 0 }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         self.core.handle_event(self.at(), event);
     }
 
-    fn hear(&mut self, message: &Message) {
-        let incarnations = Incarnations { from: PEER_INCARNATION, to: OUR_INCARNATION };
-        self.tell(Event::Received { from: PEER, bytes: encode(incarnations, message) });
+    fn receive(&mut self, message: &Message) {
+        let incarnations = Incarnations { from: PEER_INCARNATION, to: config().incarnation };
+        self.handle(Event::Received { from: PEER, bytes: encode(incarnations, message) });
     }
 
-    /// What it asks its peer for next, however long that takes it.
+    /// Its next request to the peer, however long it takes.
     fn pull(&mut self) -> Pull {
         for _ in 0..1000 {
             while let Some(sent) = self.core.poll_transmit(PEER) {
@@ -123,12 +64,12 @@ impl Receiver {
             self.now += Duration::from_millis(50);
             self.core.handle_timeout(self.at());
         }
-        panic!("nothing is asked for");
+        panic!("nothing is requested");
     }
 
-    /// The answer to a request: a burst of these writes, with more behind it.
+    /// The peer answers a request with a batch of these writes.
     fn batch(&mut self, pull: &Pull, rows: [u64; 2], end: End) {
-        self.hear(&Message::Page(Page {
+        self.receive(&Message::Page(Page {
             session: pull.session,
             batch: pull.batch,
             stamp: u64::from(pull.batch),
@@ -136,11 +77,11 @@ impl Receiver {
             index: 0,
             head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
             end,
-            rows: rows.map(row).to_vec(),
+            rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
         }));
     }
 
-    /// The number of a commit that it asks of its store, and the writes in it.
+    /// The number of the next commit that it requests, and the writes in it.
     fn commit(&mut self) -> (u64, Vec<u64>) {
         loop {
             if let Work::Apply { id, rows, .. } = self.core.poll_work().expect("a commit") {
@@ -151,10 +92,10 @@ impl Receiver {
 
     fn committed(&mut self, id: u64, is_done: bool) {
         let results = is_done.then(|| vec![Applied::Won { concurrent: false }; 2]);
-        self.tell(Event::Applied { id, results, visible: VersionVector::default() });
+        self.handle(Event::Applied { id, results, visible: VersionVector::default() });
     }
 
-    /// Two bursts whose commits are under way at once: their numbers.
+    /// Two batches whose commits are under way at once: the numbers of the commits.
     fn two_under_way(&mut self) -> [u64; 2] {
         let first = self.pull();
         assert_eq!(first.after, None);
@@ -162,7 +103,7 @@ impl Receiver {
         let (id, rows) = self.commit();
         assert_eq!(rows, [1, 2]);
         let second = self.pull();
-        assert_eq!(second.after, Some(dot(2)), "asked for while the first is on its way");
+        assert_eq!(second.after, Some(dot(2)), "requested while the first is being committed");
         self.batch(&second, [3, 4], End::Round);
         let (next_id, rows) = self.commit();
         assert_eq!(rows, [3, 4]);
@@ -170,9 +111,9 @@ impl Receiver {
     }
 }
 
-/// Where the session goes on when the commits of the first and the second burst are made, or fail, in
+/// Where the session continues when the commits of the first and the second batch are made, or fail, in
 /// this order.
-fn goes_on_after(commits: [(usize, bool); 2]) -> Option<Dot> {
+fn continues_after(commits: [(usize, bool); 2]) -> Option<Dot> {
     let mut receiver = Receiver::new();
     let under_way = receiver.two_under_way();
     for (batch, is_made) in commits {
@@ -182,22 +123,22 @@ fn goes_on_after(commits: [(usize, bool); 2]) -> Option<Dot> {
 }
 
 #[test]
-fn a_burst_whose_commit_failed_comes_again_also_if_the_next_one_is_here() {
-    assert_eq!(goes_on_after([(0, false), (1, true)]), None);
+fn a_batch_whose_commit_failed_is_requested_again_with_the_next_one() {
+    assert_eq!(continues_after([(0, false), (1, true)]), None);
 }
 
 #[test]
-fn a_burst_whose_commit_failed_after_the_one_before_was_made_comes_again_alone() {
-    assert_eq!(goes_on_after([(0, true), (1, false)]), Some(dot(2)));
+fn a_batch_whose_commit_failed_after_the_former_was_made_is_requested_again_alone() {
+    assert_eq!(continues_after([(0, true), (1, false)]), Some(dot(2)));
 }
 
 #[test]
-fn a_burst_whose_commit_failed_comes_again_also_if_the_next_one_was_made_before() {
-    assert_eq!(goes_on_after([(1, true), (0, false)]), None);
+fn a_batch_whose_commit_failed_is_requested_again_if_the_next_one_was_made_before() {
+    assert_eq!(continues_after([(1, true), (0, false)]), None);
 }
 
 #[test]
-fn nothing_is_adopted_before_both_commits_are_made() {
+fn vectors_are_adopted_only_after_both_commits_are_made() {
     let mut receiver = Receiver::new();
     let [first, second] = receiver.two_under_way();
     receiver.committed(second, true);
@@ -207,10 +148,10 @@ fn nothing_is_adopted_before_both_commits_are_made() {
 }
 
 #[test]
-fn a_link_that_breaks_while_two_bursts_are_under_way_means_both_again() {
+fn both_batches_are_requested_again_after_the_link_breaks() {
     let mut receiver = Receiver::new();
     let _under_way = receiver.two_under_way();
-    receiver.tell(Event::Disconnected(PEER));
+    receiver.handle(Event::Disconnected(PEER));
     receiver.connect();
     assert_eq!(receiver.pull().after, None);
 }

@@ -35,14 +35,17 @@ pub(super) struct Walk {
 }
 
 impl Walk {
+    /// A walk over everything that a vector does not count.
     pub(super) fn new(since: VersionVector) -> Walk {
         Walk { since, after: None, first: None, snapshots: Snapshots::One }
     }
 
+    /// The writes that are not walked.
     pub(super) fn since(&self) -> &VersionVector {
         &self.since
     }
 
+    /// The row behind which the next batch begins; none at the beginning of a round.
     pub(super) fn after(&self) -> Option<Dot> {
         self.after
     }

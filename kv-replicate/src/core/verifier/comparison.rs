@@ -91,6 +91,7 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
+    /// A comparison from the first row on.
     pub(super) fn new(peer: MemberId) -> Comparison {
         Comparison {
             goal: None,
@@ -228,6 +229,7 @@ impl Comparison {
         }
     }
 
+    /// Takes a digest: compares it with the other one, if that is over the same range.
     fn take_digests(&mut self, ours: RangeDigest, theirs: Option<RangeDigest>) {
         let Some(theirs) = theirs else {
             self.goal = Some(Goal::Digest { ours: Some(ours), theirs: None });
@@ -272,6 +274,7 @@ impl Comparison {
         }
     }
 
+    /// Judges rows by three readings. Unsettled ones are read again later, in bounds.
     fn judge_all(
         &mut self,
         reads: Vec<(Place, u32)>,

@@ -89,6 +89,7 @@ fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64
     }
 }
 
+/// Whether two states of a name need no further judgement.
 fn are_equal(one: Looked, other: Looked) -> bool {
     if one.is_dropped || other.is_dropped {
         return true;

@@ -51,6 +51,7 @@ impl Served {
         Some(Message::Answer { verify, step, answer })
     }
 
+    /// About how many bytes the question and the answer take.
     pub(super) fn memory_bytes(&self) -> usize {
         let answer = match &self.answer {
             Some((_, Some(Answer::List(list)))) => list.rows.len() * 192,

@@ -16,6 +16,7 @@ use crate::{
 };
 
 impl Driver {
+    /// Answers the owner's request, at once or when the core has the answer.
     pub(super) fn answer(&mut self, query: Query) {
         match query {
             Query::Status(answer) => {
@@ -25,6 +26,7 @@ impl Driver {
         }
     }
 
+    /// Begins a verification; several requests share its verdict.
     fn verify(&mut self, peer: MemberId, answer: oneshot::Sender<Result<Verdict, AskError>>) {
         if self.core.halted().is_some() {
             let _gone = answer.send(Err(AskError::Halted));
@@ -34,6 +36,7 @@ impl Driver {
         self.tell(Event::Verify(peer));
     }
 
+    /// The state of the replica.
     fn status(&self) -> Status {
         let wanted = self.wanted();
         let known = wanted.iter().chain(self.links.keys());
@@ -47,6 +50,7 @@ impl Driver {
         }
     }
 
+    /// The state of one peer and its link.
     fn peer(&self, peer: MemberId) -> Peer {
         let mut found = Peer::default();
         if let Some(attempts) = self.attempts.get(&peer) {
@@ -108,6 +112,7 @@ impl Driver {
         }
     }
 
+    /// Answers the requests that wait for a verdict.
     fn verified(&mut self, verdict: &Verdict) {
         let Verdict { peer, rows, differing, .. } = verdict;
         tracing::info!(%peer, rows, differing, ending = ?verdict.ending, "verified");

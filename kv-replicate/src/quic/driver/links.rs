@@ -94,6 +94,7 @@ impl Driver {
         }
     }
 
+    /// Dials a peer after a wait, in a task of its own.
     fn begin_to_dial(&mut self, peer: MemberId) {
         let addresses = self.addresses(peer);
         let failures = self.attempts.get(&peer).map_or(0, Attempts::failures);
