@@ -96,7 +96,7 @@ mod tests {
             #[expect(dead_code, reason = "it is only read")]
             title: String,
         }
-        for (body, says) in [
+        for (body, expected) in [
             (
                 &b"{\"title\":5}"[..],
                 "`title`: invalid type: integer `5`, expected a string at line 1",
@@ -109,7 +109,7 @@ mod tests {
             (b"{\"title\":\"\xff\"}", "it is not UTF-8"),
         ] {
             let error = object_from_slice::<Example>(body).unwrap_err().to_string();
-            assert!(error.starts_with(says), "{error}");
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

@@ -121,7 +121,7 @@ fn a_stalled_body_gets_408_and_stores_nothing() {
         let response = peer.request(format!("PUT /binding/n/k HTTP/1.1\r\nHost: x\r\n{framing}"));
         assert_eq!(response.status, 408, "{}", response.head);
         assert_eq!(response.header("connection"), Some("close"));
-        assert!(response.body.contains("did not move"), "{}", response.body);
+        assert!(response.body.contains("arrived for too long"), "{}", response.body);
         assert_eq!(peer.rest(), "");
     }
     let cut = server.metric(r#"waypost_connections_cut_total{limit="body-timeout"}"#);

@@ -117,7 +117,7 @@ fn namespaces_can_be_managed_over_http() {
         ("PATCH", "/v1/namespaces/a%2Fb", &"x".repeat(70_000), 413, "longer than 65536 bytes"),
         ("GET", "/v1/namespaces/", "", 404, "/v1/namespaces"),
         ("GET", "/v1/namespaces/a/b", "", 404, "/v1/namespaces"),
-        ("PUT", all, "", 405, "PUT means nothing"),
+        ("PUT", all, "", 405, "no method PUT"),
     ] {
         let (got, body) = send(method, path, body);
         assert_eq!(got, status, "{method} {path}: {body}");

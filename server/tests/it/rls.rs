@@ -323,13 +323,13 @@ fn an_invalid_configuration_is_reported_with_file_and_position() {
     let wrong = format!("[[rls]]\ndomain = \"d\"\n{descriptors}\n");
     fails(&wrong, "", &[&toml, "domain \"d\", descriptor a > b: quota_mode is not supported"]);
     fails("", "domain: d\nother: 1\n", &[&format!("{yaml}:2: "), "unknown field `other`"]);
-    fails("", "# nothing\n", &[&yaml, "there is no domain"]);
+    fails("", "# nothing\n", &[&yaml, "it has no domain"]);
     fails(
         "",
         "domain: d\ndescriptors: [{key: k, value_to_metric: true}]\n",
         &[&yaml, "descriptor k"],
     );
-    fails(CONFIG, &YAML.replace("DOMAIN", "edge"), &[&yaml, "domain \"edge\": it is there twice"]);
+    fails(CONFIG, &YAML.replace("DOMAIN", "edge"), &[&yaml, "domain \"edge\": it exists twice"]);
     let empty = TempDir::new().unwrap();
     for missing in [empty.path().to_str().unwrap(), "/nowhere/at/all.yaml"] {
         let output = run(["serve", "--rls-config", missing]);

@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_refused_write_says_whether_it_was_written() {
-        for (error, status, retry, says) in [
+        for (error, status, retry, expected) in [
             (WriteError::QueueFull, 503, Some(1), "Try again"),
             (WriteError::DiskFull, 503, Some(1), "Nothing was written"),
             (WriteError::Closed, 503, Some(1), "Nothing was written"),
@@ -315,7 +315,7 @@ mod tests {
         ] {
             let refusal = Refusal::from(error);
             assert_eq!((refusal.status.as_u16(), refusal.retry_after), (status, retry));
-            assert!(refusal.text.contains(says), "{}", refusal.text);
+            assert!(refusal.text.contains(expected), "{}", refusal.text);
         }
     }
 }

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn an_error_names_the_parameter_and_the_reason() {
         let long = format!("key={}", "x".repeat(MAX_KEY_BYTES + 1));
-        for (query, says) in [
+        for (query, expected) in [
             ("kye=a", "unknown field \"kye\": a GET has name, or namespace, limit"),
             ("kye=a", "key, cost; status, headers"),
             ("status=404", "`status` is \"404\": use 200, 403, 429 or 503"),
@@ -215,7 +215,7 @@ mod tests {
             (&long, "`key` has 4097 bytes"),
         ] {
             let error = parse(query).expect_err(query).to_string();
-            assert!(error.contains(says), "{query}: {says:?} is not in {error:?}");
+            assert!(error.contains(expected), "{query}: {expected:?} is not in {error:?}");
         }
     }
 }

@@ -48,6 +48,6 @@ impl Health for HealthChecks {
         &self,
         _request: Request<HealthCheckRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        Err(Status::unimplemented("Watch is not supported: use Check"))
+        Err(Status::unimplemented("/grpc.health.v1.Health/Watch is not supported: use Check"))
     }
 }

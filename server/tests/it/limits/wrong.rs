@@ -15,14 +15,20 @@ fn invalid_checks_get_an_explanation() {
         ("{", "EOF"),
         ("\u{0}", "expected value"),
         ("[]", "expected an object"),
-        ("{}", "`limit` is missing: say namespace, key, limit and period, or the name"),
+        ("{}", "`limit` is missing: send namespace, key, limit and period, or the name"),
         (r#"{"limit":1,"period":60}"#, "`namespace` is missing"),
         (r#"{"namespace":"n","limit":1}"#, "`period` is missing"),
-        (r#"{"namespace":"n","limit":1,"period":60,"kye":"a"}"#, "unknown field \"kye\""),
-        (r#"{"namespace":1,"limit":1,"period":60}"#, "expected `namespace` as a text"),
-        (r#"{"namespace":"n","limit":"1","period":60}"#, "expected `limit` as a whole number"),
-        (r#"{"namespace":"n","limit":-1,"period":60}"#, "`limit` is -1"),
-        (r#"{"namespace":"n","limit":4294967295,"period":60}"#, "say that"),
+        (r#"{"namespace":"n","limit":1,"period":60,"kye":"a"}"#, "unknown field `kye`"),
+        (
+            r#"{"namespace":1,"limit":1,"period":60}"#,
+            "`namespace`: invalid type: integer `1`, expected a string",
+        ),
+        (
+            r#"{"namespace":"n","limit":"1","period":60}"#,
+            "`limit`: invalid type: string \"1\", expected a whole number",
+        ),
+        (r#"{"namespace":"n","limit":-1,"period":60}"#, "`limit`: -1 is out of range"),
+        (r#"{"namespace":"n","limit":4294967295,"period":60}"#, "use that"),
         (r#"{"namespace":"n","limit":1,"period":0}"#, "a period is a whole number"),
         (r#"{"namespace":"n","limit":1,"period":"9999d"}"#, "a period is a whole number"),
         (r#"{"namespace":"n","limit":1,"period":0.0001}"#, "`period` can't be 0.0001"),
@@ -30,20 +36,23 @@ fn invalid_checks_get_an_explanation() {
             r#"{"namespace":"n","limit":1,"period":60,"algorithm":"x"}"#,
             "one of sliding, fixed, gcra",
         ),
-        (r#"{"namespace":"n","limit":1,"period":60,"burst":2}"#, "\"gcra\" alone"),
+        (
+            r#"{"namespace":"n","limit":1,"period":60,"burst":2}"#,
+            "only the algorithm \"gcra\" has a burst",
+        ),
         (r#"{"namespace":"n","limit":1,"period":60,"algorithm":"gcra","burst":0}"#, "burst of 0"),
         (r#"{"namespace":"n","limit":1,"period":60,"cost":4294967296}"#, "`cost` is 4294967296"),
         (r#"{"namespace":"n","limit":1,"period":60,"cost":-1,"peek":true}"#, "a peek has no"),
         (r#"{"namespace":"n","limit":1,"period":60,"cost":1,"reset":true}"#, "a reset has no"),
         (r#"{"namespace":"n","limit":1,"period":60,"peek":true,"reset":true}"#, "can't both"),
-        (r#"{"name":"login"}"#, "no limit is called \"login\": put [limits.login]"),
+        (r#"{"name":"login"}"#, "no limit has the name \"login\": add [limits.login]"),
         (r#"{"checks":[{"namespace":"n"}]}"#, "check 1 of the batch: `limit` is missing"),
         (r#"{"checks":[],"key":"a"}"#, "with `checks`"),
         (
             r#"{"checks":[{"namespace":"n","limit":1,"period":60,"peek":true}],"all":true}"#,
-            "every check counts hits",
+            "every check counts: no peek",
         ),
-        (&long, "`key` has 4097 bytes, and can have 4096"),
+        (&long, "`key`: it has 4097 bytes, and the maximum is 4096"),
     ] {
         let response = peer.request(request("POST", "/ratelimit", body));
         assert_eq!(response.status, 400, "{body}: {response:?}");
@@ -72,7 +81,7 @@ fn invalid_queries_get_an_explanation() {
         ("", "`limit` is missing"),
         ("kye=a", "unknown field"),
         ("namespace=n&limit=x&period=60", "`limit` is"),
-        ("namespace=n&limit=1&period=60&status=302", "can be 200, 403, 429 or 503"),
+        ("namespace=n&limit=1&period=60&status=302", "use 200, 403, 429 or 503"),
         ("checks=[]", "body of a POST"),
     ] {
         let response = get(&server, query);
@@ -82,7 +91,7 @@ fn invalid_queries_get_an_explanation() {
     let body = check("a", 1).to_string();
     let misplaced = server.connect().request(request("POST", "/ratelimit?key=a", &body));
     assert_eq!(misplaced.status, 400);
-    assert!(misplaced.body.contains("belongs into the body"), "{misplaced:?}");
+    assert!(misplaced.body.contains("\"key\" goes in the body of a POST"), "{misplaced:?}");
 }
 
 #[test]

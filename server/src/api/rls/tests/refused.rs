@@ -17,7 +17,7 @@ fn refused(yaml: &str) -> String {
 
 #[test]
 fn a_domain_that_makes_no_sense_is_refused_with_its_place() {
-    for (descriptors, says) in [
+    for (descriptors, expected) in [
         ("[{key: ''}]", "domain \"d\", descriptor ?: it has no key"),
         ("[{key: 'a*'}]", "descriptor a*: a `*` in a key"),
         ("[{key: a, value: b}, {key: a, value: b}]", "descriptor a=b: it exists twice"),
@@ -35,7 +35,7 @@ fn a_domain_that_makes_no_sense_is_refused_with_its_place() {
         ),
     ] {
         let error = refused(&format!("{{domain: d, descriptors: {descriptors}}}"));
-        assert!(error.contains(says), "{says:?} is not in {error:?}");
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
     assert!(refused("domain: ''").contains("no name"));
     assert!(refused("domain: d\n---\ndomain: d").contains("domain \"d\": it exists twice"));
@@ -43,7 +43,7 @@ fn a_domain_that_makes_no_sense_is_refused_with_its_place() {
 
 #[test]
 fn a_limit_that_makes_no_sense_is_refused() {
-    for (limit, says) in [
+    for (limit, expected) in [
         ("{unit: minute}", "needs `requests_per_unit`"),
         ("{requests_per_unit: 1}", "needs `unit`: use second, minute"),
         ("{unit: fortnight, requests_per_unit: 1}", "\"fortnight\" is not a unit"),
@@ -68,7 +68,7 @@ fn a_limit_that_makes_no_sense_is_refused() {
         let error =
             refused(&format!("{{domain: d, descriptors: [{{key: a, rate_limit: {limit}}}]}}"));
         assert!(error.starts_with("domain \"d\", descriptor a: "), "{error}");
-        assert!(error.contains(says), "{says:?} is not in {error:?}");
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
 }
 
@@ -87,7 +87,7 @@ fn the_number_of_levels_is_bounded() {
 
 #[test]
 fn an_error_in_the_yaml_has_its_line() {
-    for (yaml, line, says) in [
+    for (yaml, line, expected) in [
         ("domain: d\ndescriptors:\n  - key: a\n    vlue: b\n", 4, "unknown field `vlue`"),
         ("domain: d\ndomain: e\n", 2, "duplicate"),
         ("domain: d\ndescriptors:\n  - a\n", 3, "expected"),
@@ -107,7 +107,7 @@ fn an_error_in_the_yaml_has_its_line() {
         let YamlError { line: at, message } = parse(yaml).expect_err(yaml);
         assert_eq!(at, line, "{yaml}: {message}");
         assert!(
-            message.contains(says) && !message.contains('\n') && !message.contains(" at line"),
+            message.contains(expected) && !message.contains('\n') && !message.contains(" at line"),
             "{message}"
         );
     }
