@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ratelimit::{Algorithm, Builder, Hit, Limit, Limiter, ManualClock};
+use ratelimit::{Algorithm, Builder, Request, Limit, Limiter, ManualClock};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SETS: usize = 8;
@@ -32,12 +32,12 @@ fn use_it(limiter: &Limiter<ManualClock>) {
             let limit = Limit::new(algorithm, 3, period).expect("a limit");
             for key in 0..4u8 {
                 let name = [key];
-                let hit = Hit::new(b"n", &name, limit);
-                let passed = (0..5).filter(|_| limiter.check(&hit).allowed).count();
+                let request = Request::new(b"n", &name, limit);
+                let passed = (0..5).filter(|_| limiter.check(&request).allowed).count();
                 assert!(passed <= 3, "{algorithm}: more than the limit");
-                limiter.refund(&hit);
-                limiter.reset(&hit);
-                assert!(limiter.peek(&hit).allowed);
+                limiter.refund(&request);
+                limiter.reset(&request);
+                assert!(limiter.peek(&request).allowed);
             }
         }
     }

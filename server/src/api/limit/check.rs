@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ratelimit::{Algorithm, Decision, Hit, Limit};
+use ratelimit::{Algorithm, Decision, Limit};
 
 use super::ask::{Ask, Request};
 use crate::{
@@ -79,12 +79,12 @@ pub(super) fn run<'r>(rates: &'r RateLimits, request: Request<'_>) -> Result<Out
 
 /// Counts all hits or none.
 fn run_all<'r>(rates: &'r RateLimits, checks: &[Check<'r, '_>]) -> Result<Outcome<'r>, String> {
-    let hits = checks.iter().map(|check| match check.act {
-        Act::Check(cost) => Ok(check.hit(cost)),
+    let requests = checks.iter().map(|check| match check.act {
+        Act::Check(cost) => Ok(check.request(cost)),
         _ => Err("with `all`, every check counts hits: no peek, refund or reset"),
     });
-    let hits: Vec<Hit<'_>> = hits.collect::<Result<_, _>>()?;
-    let decided = rates.limiter().check_all(&hits);
+    let requests: Vec<ratelimit::Request<'_>> = requests.collect::<Result<_, _>>()?;
+    let decided = rates.limiter().check_all(&requests);
     let checked = checks.iter().zip(&decided.decisions).map(|(check, decision)| {
         check.count(rates, decision);
         check.checked(*decision)
@@ -97,29 +97,29 @@ impl<'r> Check<'r, '_> {
         let limiter = rates.limiter();
         match self.act {
             Act::Check(cost) => {
-                let decision = limiter.check(&self.hit(cost));
+                let decision = limiter.check(&self.request(cost));
                 self.count(rates, &decision);
                 self.checked(decision)
             }
-            Act::Peek(cost) => self.checked(limiter.peek(&self.hit(cost))),
+            Act::Peek(cost) => self.checked(limiter.peek(&self.request(cost))),
             Act::Refund(cost) => {
-                limiter.refund(&self.hit(cost));
+                limiter.refund(&self.request(cost));
                 self.state(rates)
             }
             Act::Reset => {
-                limiter.reset(&self.hit(1));
+                limiter.reset(&self.request(1));
                 self.state(rates)
             }
         }
     }
 
-    fn hit(&self, cost: u32) -> Hit<'_> {
-        Hit::new(&self.namespace, &self.key, self.limit).cost(cost)
+    fn request(&self, cost: u32) -> ratelimit::Request<'_> {
+        ratelimit::Request::new(&self.namespace, &self.key, self.limit).cost(cost)
     }
 
     /// The counter as it is now. What it was told to do is done, whatever it counts.
     fn state(&self, rates: &RateLimits) -> Checked<'r> {
-        let decision = rates.limiter().peek(&self.hit(0));
+        let decision = rates.limiter().peek(&self.request(0));
         self.checked(Decision { allowed: true, shadowed: false, ..decision })
     }
 

@@ -375,13 +375,13 @@ fn the_headers_are_those_of_the_limit_that_is_nearest() {
 fn an_operator_finds_a_counter_by_its_name() {
     let site = Site::new(TWO);
     assert_eq!(site.passes("user=a"), 2);
-    let hit = ratelimit::Hit {
+    let request = ratelimit::Request {
         namespace: b"rls:d",
         key: b"user=a,",
         limit: ratelimit::Limit::sliding(2, Duration::from_secs(60)).unwrap(),
         cost: 1,
     };
-    site.rates.limiter().reset(&hit);
+    site.rates.limiter().reset(&request);
     assert_eq!(site.passes("user=a"), 2);
     let gauges = site.rates.gauges();
     let denied = gauges.denied.first().expect("the keys that were denied are watched");
