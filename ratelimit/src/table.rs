@@ -110,6 +110,15 @@ struct Look {
     several: bool,
 }
 
+/// The result of claiming a slot.
+#[derive(Default)]
+struct Claim {
+    /// The index of the slot and its word; `None` if another thread changed the slot first.
+    slot: Option<(usize, Word)>,
+    /// Whether the counter that was in the slot still counted.
+    evicted: bool,
+}
+
 impl Table {
     /// Creates a table with at least `slots` slots, and at least one set.
     pub(crate) fn new(slots: usize) -> Table {
@@ -156,7 +165,11 @@ impl Table {
                 return Insertion::Exists { evicted };
             }
             match look.claim {
-                None => known = self.claim(slots, hash, class, now, &mut evicted),
+                None => {
+                    let claim = self.claim(slots, hash, class, now);
+                    evicted |= claim.evicted;
+                    known = claim.slot;
+                }
                 Some(claim) if !look.several && known == Some(claim) => {
                     if slots[claim.0].replace(claim.1, payload).is_ok() {
                         return Insertion::Done { evicted };
@@ -169,21 +182,22 @@ impl Table {
         Insertion::Crowded { evicted }
     }
 
-    /// Claims the slot that can best be spared. Sets `evicted` if its counter still counted. Returns `None`
-    /// if another thread changed the slot first.
-    fn claim(
-        &self,
-        slots: &[Slot; WAYS],
-        hash: u64,
-        class: u16,
-        now: u64,
-        evicted: &mut bool,
-    ) -> Option<(usize, Word)> {
-        let (at, tag, word, spare) = self.victim(slots, hash, now)?;
-        let vacant = if tag.owns(word) { slots[at].vacate(word)? } else { word };
-        // The key has lost its slot, even if another thread takes the slot first.
-        *evicted |= matches!(spare, Spare::Live(_));
-        slots[at].assign(tag, vacant, hash, class).then_some((at, vacant))
+    /// Claims the slot that can best be spared.
+    fn claim(&self, slots: &[Slot; WAYS], hash: u64, class: u16, now: u64) -> Claim {
+        let Some((at, tag, word, spare)) = self.victim(slots, hash, now) else {
+            return Claim::default();
+        };
+        let vacant = if tag.owns(word) {
+            let Some(vacant) = slots[at].vacate(word) else { return Claim::default() };
+            vacant
+        } else {
+            word
+        };
+        Claim {
+            slot: slots[at].assign(tag, vacant, hash, class).then_some((at, vacant)),
+            // The key has lost its slot, even if another thread takes the slot first.
+            evicted: matches!(spare, Spare::Live(_)),
+        }
     }
 
     /// Returns the slot that can best be spared. Of live slots of equal weight it is the last one, so that

@@ -16,8 +16,8 @@ fn main() -> Result<(), source::Failure> {
         let largest = files.iter().map(|circle| circle.nodes.len()).max().unwrap_or(0);
         let metrics = Metrics::of(&read);
         println!("== {name}: {} files", read.files.len());
-        println!("circles between folders           {}", folders.len());
-        println!("files in the largest circle       {largest}");
+        println!("{:<40}{}", "circles between folders", folders.len());
+        println!("{:<40}{largest}", "files in the largest circle");
         println!("{metrics}");
         if list {
             folders.iter().for_each(|circle| print!("{circle}"));
@@ -30,6 +30,7 @@ fn main() -> Result<(), source::Failure> {
         let named = [
             &all.long_files,
             &all.string_errors,
+            &all.private_string_errors,
             &all.long_functions,
             &all.many_arguments,
             &all.deep_functions,

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub long_files: Vec<String>,
     /// The public functions that return `Result<_, String>`.
     pub string_errors: Vec<String>,
+    /// The private functions that return `Result<_, String>`.
+    pub private_string_errors: Vec<String>,
     /// The functions of more than [`FUNCTION_LINES`] lines.
     pub long_functions: Vec<String>,
     /// The functions of more than [`ARGUMENTS`] arguments.
@@ -60,6 +62,7 @@ impl Metrics {
         self.documentation += other.documentation;
         self.long_files.extend(other.long_files);
         self.string_errors.extend(other.string_errors);
+        self.private_string_errors.extend(other.private_string_errors);
         self.long_functions.extend(other.long_functions);
         self.many_arguments.extend(other.many_arguments);
         self.deep_functions.extend(other.deep_functions);
@@ -94,19 +97,18 @@ impl Metrics {
 
 impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (code, documentation) = (self.code, self.documentation);
-        writeln!(f, "lines of code                     {code}")?;
-        writeln!(f, "lines of documentation            {documentation}")?;
-        writeln!(f, "documentation for 100 lines       {}", self.documentation_percent())?;
-        writeln!(f, "files over {FILE_LINES} lines              {}", self.long_files.len())?;
-        writeln!(f, "public functions -> Result<_, String>  {}", self.string_errors.len())?;
-        writeln!(
-            f,
-            "functions over {FUNCTION_LINES} lines           {}",
-            self.long_functions.len()
-        )?;
-        writeln!(f, "functions over {ARGUMENTS} arguments        {}", self.many_arguments.len())?;
-        writeln!(f, "functions nested over {NESTING}           {}", self.deep_functions.len())
+        let rows = [
+            ("lines of code".to_string(), self.code),
+            ("lines of documentation".into(), self.documentation),
+            ("documentation for 100 lines of code".into(), self.documentation_percent()),
+            (format!("files over {FILE_LINES} lines"), self.long_files.len()),
+            ("public functions -> Result<_, String>".into(), self.string_errors.len()),
+            ("private functions -> Result<_, String>".into(), self.private_string_errors.len()),
+            (format!("functions over {FUNCTION_LINES} lines"), self.long_functions.len()),
+            (format!("functions over {ARGUMENTS} arguments"), self.many_arguments.len()),
+            (format!("functions nested over {NESTING}"), self.deep_functions.len()),
+        ];
+        rows.iter().try_for_each(|(name, count)| writeln!(f, "{name:<40}{count}"))
     }
 }
 
@@ -122,8 +124,14 @@ impl Functions<'_> {
     fn function(&mut self, signature: &Signature, visibility: &Visibility, body: &Block) {
         let line = signature.ident.span().start().line;
         let name = format!("{}:{line} {}", self.file.path, signature.ident);
-        if !matches!(visibility, Visibility::Inherited) && returns_string_error(signature) {
-            self.metrics.string_errors.push(name.clone());
+        if returns_string_error(signature) {
+            let is_public = !matches!(visibility, Visibility::Inherited);
+            let list = if is_public {
+                &mut self.metrics.string_errors
+            } else {
+                &mut self.metrics.private_string_errors
+            };
+            list.push(name.clone());
         }
         let lines = self.body_lines(body);
         if lines > FUNCTION_LINES {
@@ -175,15 +183,6 @@ impl<'ast> Visit<'ast> for Functions<'_> {
         let Some((depth, deepest)) = self.nesting else { return visit::visit_block(self, block) };
         self.nesting = Some((depth + 1, deepest.max(depth + 1)));
         visit::visit_block(self, block);
-        let deepest = self.nesting.map_or(0, |(_, deepest)| deepest);
-        self.nesting = Some((depth, deepest));
-    }
-
-    fn visit_expr_match(&mut self, matched: &'ast syn::ExprMatch) {
-        self.visit_expr(&matched.expr);
-        let Some((depth, deepest)) = self.nesting else { return };
-        self.nesting = Some((depth + 1, deepest.max(depth + 1)));
-        matched.arms.iter().for_each(|arm| self.visit_arm(arm));
         let deepest = self.nesting.map_or(0, |(_, deepest)| deepest);
         self.nesting = Some((depth, deepest));
     }

@@ -16,7 +16,7 @@ enum Target {
     /// A module itself.
     Module(ModulePath),
     /// A name that a module defines.
-    Item(ModulePath),
+    Item(ModulePath, String),
 }
 
 /// The imports between files: for (from, to) the names that `from` uses of `to`, in order.
@@ -38,9 +38,10 @@ pub fn edges(source: &Crate) -> Edges {
         let imported = module.imports.values().filter(|import| !import.is_reexport);
         let imported = imported.map(|import| import.path.clone());
         for name in imported.chain(names.paths) {
-            let Some(Target::Item(target)) = resolve(source, path, &name, DEPTH) else { continue };
+            let Some(Target::Item(target, shown)) = resolve(source, path, &name, DEPTH) else {
+                continue;
+            };
             let (from, to) = (module.file, source.modules[&target].file);
-            let shown = name.last().cloned().unwrap_or_default();
             if from != to {
                 let names = edges.entry((from, to)).or_default();
                 if !names.contains(&shown) {
@@ -76,7 +77,7 @@ fn resolve(source: &Crate, from: &[String], path: &[String], depth: usize) -> Op
         match at {
             Target::Module(module) => at = step(source, &module, name, depth)?,
             // A variant, a constant or a function of a type.
-            item @ Target::Item(_) => return Some(item),
+            item @ Target::Item(..) => return Some(item),
         }
     }
     Some(at)
@@ -86,7 +87,7 @@ fn resolve(source: &Crate, from: &[String], path: &[String], depth: usize) -> Op
 fn step(source: &Crate, from: &[String], name: &str, depth: usize) -> Option<Target> {
     let module = source.modules.get(from)?;
     if module.defines.contains(name) {
-        return Some(Target::Item(from.to_vec()));
+        return Some(Target::Item(from.to_vec(), name.into()));
     }
     if let Some(import) = module.imports.get(name)
         && import.path.first().is_none_or(|first| first != name || import.path.len() > 1)

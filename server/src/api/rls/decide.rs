@@ -240,8 +240,9 @@ fn answer(
             Matched::Limited(limited) => limited,
         };
         let decision = decisions.next().expect("each descriptor that has a limit was decided on");
-        let hit = limited.hit(tree, keys);
-        rates.decided(rls.tally(rates, limited.rule), hit.namespace, hit.key, decision);
+        let counted = limited.request(tree, keys);
+        let tally = rls.tally(rates, limited.rule);
+        rates.decided(tally, counted.namespace, counted.key, decision);
         statuses.push(status(limited, decision));
         if closest.is_none_or(|(_, other)| rank(decision) < rank(other)) {
             closest = Some((limited, decision));
