@@ -244,14 +244,12 @@ fn envoy_does_not_mind_that_its_idle_connection_is_closed() {
 }
 
 #[test]
-fn the_readme_shows_what_is_tried_here() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).expect("the file is there");
+fn the_documentation_shows_the_tested_configuration() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/envoy.md");
+    let page = fs::read_to_string(page).expect("the file is there");
     let config = shown("envoy.yaml");
-    let (_, rest) = readme.split_once("## Rate limits for Envoy").expect("it has a section");
-    let (section, _) = rest.split_once("\n## ").expect("another follows");
     let blocks = |kind: &'static str| {
-        let blocks = section.split(kind).skip(1);
+        let blocks = page.split(kind).skip(1);
         blocks.map(|block| block.split_once("```").expect("it ends").0).collect::<Vec<_>>()
     };
     assert_eq!(blocks("```toml\n"), [shown("waypost.toml")]);
