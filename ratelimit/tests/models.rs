@@ -212,7 +212,7 @@ fn denied_batches_report_exact_states_and_waits(algorithm: Algorithm) {
                 Some((*now, request))
             })
             .collect();
-        let now = before.last().expect("eight hits").0;
+        let now = before.last().expect("eight requests").0;
         let batch: Vec<Request<'_>> = (0..5).map(|_| any(5).0).collect();
 
         let limiter = replay(&before, now);
