@@ -144,9 +144,9 @@ fn a_denied_batch_reports_its_counters_without_the_batch() {
         let request = Request::new("n", "k", limit(algorithm, 3));
         let denied = limiter.check_all(&[request, request.cost(3), request]);
         assert!(!denied.allowed, "{algorithm}");
-        let one: Vec<_> =
+        let states: Vec<_> =
             denied.decisions.iter().map(|one| (one.remaining, one.reset_after)).collect();
-        assert_eq!(one, [(3, Duration::ZERO); 3], "{algorithm}");
+        assert_eq!(states, [(3, Duration::ZERO); 3], "{algorithm}");
         let retries: Vec<_> = denied.decisions.iter().map(|one| one.retry_after).collect();
         assert_eq!(retries, [Some(Duration::ZERO), None, None], "{algorithm}: 1, 4 and 5 of 3");
         assert_eq!(limiter.peek(&request).remaining, 3, "{algorithm}");

@@ -216,16 +216,16 @@ fn denied_batches_report_exact_states_and_waits(algorithm: Algorithm) {
         let batch: Vec<Request<'_>> = (0..5).map(|_| any(5).0).collect();
 
         let limiter = replay(&before, now);
-        let stands: Vec<Decision> =
+        let alone: Vec<Decision> =
             batch.iter().map(|request| limiter.peek(&request.cost(0))).collect();
         let decided = limiter.check_all(&batch);
         if decided.allowed {
             continue;
         }
-        for (one, stands) in decided.decisions.iter().zip(&stands) {
+        for (decision, alone) in decided.decisions.iter().zip(&alone) {
             let state = |decision: &Decision| (decision.remaining, decision.reset_after);
-            assert_eq!(state(one), state(stands), "seed {seed}: {batch:?}");
-            assert_eq!(one.allowed, one.retry_after == Some(Duration::ZERO), "seed {seed}");
+            assert_eq!(state(decision), state(alone), "seed {seed}: {batch:?}");
+            assert_eq!(decision.allowed, decision.retry_after == Some(Duration::ZERO), "seed {seed}");
         }
         let waits: Option<Vec<Duration>> =
             decided.decisions.iter().map(|one| one.retry_after).collect();
@@ -327,7 +327,7 @@ fn gcra_decides_as_governor_does() {
     use std::num::NonZeroU32;
     for seed in seeds() {
         let mut random = Random(seed);
-        // Rates with a whole number of milliseconds a request: governor rounds others down, we up.
+        // Rates with a whole number of milliseconds for a request: governor rounds others down, this crate up.
         let count = [1, 2, 4, 5, 8, 10, 20, 50][random.below(8) as usize];
         let burst = 1 + random.below(12);
         let non_zero = |number| NonZeroU32::new(number).expect("above zero");
