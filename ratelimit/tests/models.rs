@@ -225,7 +225,11 @@ fn denied_batches_report_exact_states_and_waits(algorithm: Algorithm) {
         for (decision, alone) in decided.decisions.iter().zip(&alone) {
             let state = |decision: &Decision| (decision.remaining, decision.reset_after);
             assert_eq!(state(decision), state(alone), "seed {seed}: {batch:?}");
-            assert_eq!(decision.allowed, decision.retry_after == Some(Duration::ZERO), "seed {seed}");
+            assert_eq!(
+                decision.allowed,
+                decision.retry_after == Some(Duration::ZERO),
+                "seed {seed}"
+            );
         }
         let waits: Option<Vec<Duration>> =
             decided.decisions.iter().map(|one| one.retry_after).collect();
