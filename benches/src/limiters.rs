@@ -5,7 +5,7 @@ use std::{hash::BuildHasher, hint::black_box, num::NonZeroU32, thread, time::Dur
 use governor::{
     Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, state::keyed::DashMapStateStore,
 };
-use ratelimit::{Hit, Limit, Limiter};
+use ratelimit::{Limit, Limiter, Request};
 
 use crate::{Failure, meter::Stopwatch, rounds::Sample};
 
@@ -39,13 +39,13 @@ impl Ours {
     /// Whether a request is allowed.
     #[inline]
     pub fn check(&self, key: &str) -> bool {
-        black_box(self.limiter.check(&Hit::new("bench", key, self.limit))).allowed
+        black_box(self.limiter.check(&Request::new("bench", key, self.limit))).allowed
     }
 
     /// How many requests a key has left.
     #[must_use]
     pub fn remaining(&self, key: &str) -> u32 {
-        self.limiter.peek(&Hit::new("bench", key, self.limit)).remaining
+        self.limiter.peek(&Request::new("bench", key, self.limit)).remaining
     }
 }
 

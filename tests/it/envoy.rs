@@ -244,16 +244,13 @@ fn envoy_reconnects_after_its_idle_connection_is_closed() {
 }
 
 #[test]
-fn the_readme_shows_the_tested_configuration() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).expect("the file can be read");
+fn the_documentation_shows_the_tested_configuration() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/envoy.md");
+    let page = fs::read_to_string(page).expect("the file is there");
     let config = shown("envoy.yaml");
-    let (_, rest) =
-        readme.split_once("## Rate limits for Envoy").expect("the README has the section");
-    let (section, _) = rest.split_once("\n## ").expect("another section follows");
     let blocks = |kind: &'static str| {
-        let blocks = section.split(kind).skip(1);
-        blocks.map(|block| block.split_once("```").expect("the block ends").0).collect::<Vec<_>>()
+        let blocks = page.split(kind).skip(1);
+        blocks.map(|block| block.split_once("```").expect("it ends").0).collect::<Vec<_>>()
     };
     assert_eq!(blocks("```toml\n"), [shown("waypost.toml")]);
     let yaml = blocks("```yaml\n");

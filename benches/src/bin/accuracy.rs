@@ -4,7 +4,7 @@
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use ratelimit::{Hit, Limit, Limiter, ManualClock};
+use ratelimit::{Limit, Limiter, ManualClock, Request};
 use waypost_benches::{
     Failure,
     accuracy::{
@@ -92,10 +92,10 @@ impl Contender {
         let clock = ManualClock::at(START_MS);
         let limiter =
             Limiter::builder().capacity(1).secret([0; 16]).clock(clock.clone()).build()?;
-        let hit = Hit::new("accuracy", "key", self.limit);
+        let request = Request::new("accuracy", "key", self.limit);
         let is_admitted = |time: &u64| {
             clock.set(*time);
-            limiter.check(&hit).allowed
+            limiter.check(&request).allowed
         };
         Ok(times.iter().copied().filter(is_admitted).collect())
     }

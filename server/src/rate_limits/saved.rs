@@ -127,7 +127,7 @@ const CUT: &str = "the saved counters are cut short";
 
 #[cfg(test)]
 mod tests {
-    use ratelimit::{Hit, Limit};
+    use ratelimit::{Limit, Request};
 
     use super::*;
 
@@ -148,7 +148,7 @@ mod tests {
         let limiter = builder().build().unwrap();
         let limit = Limit::fixed(1, Limit::MAX_PERIOD).unwrap();
         for key in 0..keys {
-            assert!(limiter.check(&Hit::new("n", &key.to_be_bytes(), limit)).allowed);
+            assert!(limiter.check(&Request::new("n", &key.to_be_bytes(), limit)).allowed);
         }
         (limiter, limit)
     }
@@ -162,7 +162,9 @@ mod tests {
         let restored = restore(&store, builder()).unwrap();
         assert!(restored.has_counters);
         let denied = (0..10_000u32)
-            .filter(|key| !restored.limiter.peek(&Hit::new("n", &key.to_be_bytes(), limit)).allowed)
+            .filter(|key| {
+                !restored.limiter.peek(&Request::new("n", &key.to_be_bytes(), limit)).allowed
+            })
             .count();
         assert_eq!(denied, 10_000);
         assert!(!restore(&store, builder()).unwrap().has_counters, "they were removed");
@@ -198,6 +200,6 @@ mod tests {
         store.close().unwrap();
         save(&store, &limiter);
         let restored = restore(&store, builder()).unwrap();
-        assert!(restored.limiter.check(&Hit::new("n", "k", limit)).allowed);
+        assert!(restored.limiter.check(&Request::new("n", "k", limit)).allowed);
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ratelimit::{Algorithm, Builder, Hit, Limit, Limiter, ManualClock};
+use ratelimit::{Algorithm, Builder, Request, Limit, Limiter, ManualClock};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SETS: usize = 8;
@@ -33,12 +33,12 @@ fn use_it(limiter: &Limiter<ManualClock>) {
             let limit = Limit::new(algorithm, 3, period).expect("the limit is valid");
             for key in 0..4u8 {
                 let name = [key];
-                let hit = Hit::new(b"n", &name, limit);
-                let passed = (0..5).filter(|_| limiter.check(&hit).allowed).count();
-                assert!(passed <= 3, "{algorithm}: more requests passed than the limit");
-                limiter.refund(&hit);
-                limiter.reset(&hit);
-                assert!(limiter.peek(&hit).allowed);
+                let request = Request::new(b"n", &name, limit);
+                let passed = (0..5).filter(|_| limiter.check(&request).allowed).count();
+                assert!(passed <= 3, "{algorithm}: more than the limit");
+                limiter.refund(&request);
+                limiter.reset(&request);
+                assert!(limiter.peek(&request).allowed);
             }
         }
     }

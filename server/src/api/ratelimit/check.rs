@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ratelimit::{Algorithm, Decision, Hit, Limit};
+use ratelimit::{Algorithm, Decision, Limit};
 
 use super::{
     error::{Invalid, start},
@@ -83,12 +83,12 @@ pub(super) fn run<'r>(rates: &'r RateLimits, request: Request<'_>) -> Result<Out
 
 /// Counts all checks or none.
 fn run_all<'r>(rates: &'r RateLimits, checks: &[Resolved<'r, '_>]) -> Result<Outcome<'r>, Invalid> {
-    let hits = checks.iter().map(|check| match check.action {
-        Action::Check(cost) => Ok(check.hit(cost)),
+    let requests = checks.iter().map(|check| match check.action {
+        Action::Check(cost) => Ok(check.request(cost)),
         _ => Err(Invalid::Conflict("with `all`, every check counts: no peek, refund or reset")),
     });
-    let hits: Vec<Hit<'_>> = hits.collect::<Result<_, _>>()?;
-    let decided = rates.limiter().check_all(&hits);
+    let requests: Vec<ratelimit::Request<'_>> = requests.collect::<Result<_, _>>()?;
+    let decided = rates.limiter().check_all(&requests);
     let checked = checks.iter().zip(&decided.decisions).map(|(check, decision)| {
         check.count(rates, decision);
         check.checked(*decision)
@@ -101,29 +101,29 @@ impl<'r> Resolved<'r, '_> {
         let limiter = rates.limiter();
         match self.action {
             Action::Check(cost) => {
-                let decision = limiter.check(&self.hit(cost));
+                let decision = limiter.check(&self.request(cost));
                 self.count(rates, &decision);
                 self.checked(decision)
             }
-            Action::Peek(cost) => self.checked(limiter.peek(&self.hit(cost))),
+            Action::Peek(cost) => self.checked(limiter.peek(&self.request(cost))),
             Action::Refund(cost) => {
-                limiter.refund(&self.hit(cost));
+                limiter.refund(&self.request(cost));
                 self.state(rates)
             }
             Action::Reset => {
-                limiter.reset(&self.hit(1));
+                limiter.reset(&self.request(1));
                 self.state(rates)
             }
         }
     }
 
-    fn hit(&self, cost: u32) -> Hit<'_> {
-        Hit::new(&self.namespace, &self.key, self.limit).cost(cost)
+    fn request(&self, cost: u32) -> ratelimit::Request<'_> {
+        ratelimit::Request::new(&self.namespace, &self.key, self.limit).cost(cost)
     }
 
     /// The counter after a refund or reset, which always succeeds, whatever the counter is.
     fn state(&self, rates: &RateLimits) -> Checked<'r> {
-        let decision = rates.limiter().peek(&self.hit(0));
+        let decision = rates.limiter().peek(&self.request(0));
         self.checked(Decision { allowed: true, shadowed: false, ..decision })
     }
 

@@ -210,7 +210,7 @@ impl Builder<'_> {
         path: &str,
     ) -> Result<Limit, DescribeError> {
         let by = |algorithm| rate_limits::limit(algorithm, count, period, burst);
-        let most = Limit::most(self.algorithm, Duration::from_millis(period.ms()));
+        let most = Limit::max_count(self.algorithm, Duration::from_millis(period.ms()));
         if most.is_some_and(|most| count > most) {
             self.too_large.push(path.to_owned());
             return by(Algorithm::Fixed);

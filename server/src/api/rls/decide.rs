@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashSet, ops::Range, time::Duration};
 
-use ratelimit::{Algorithm, Decision, Hit, Limit};
+use ratelimit::{Algorithm, Decision, Limit, Request};
 
 use super::{
     fields::reset_seconds,
@@ -155,8 +155,8 @@ fn drop_replaced(matched: &mut [Matched<'_>]) {
 }
 
 impl Limited<'_> {
-    fn hit<'b>(&self, tree: &'b Tree, keys: &'b str) -> Hit<'b> {
-        Hit {
+    fn request<'b>(&self, tree: &'b Tree, keys: &'b str) -> Request<'b> {
+        Request {
             namespace: tree.namespace.as_bytes(),
             key: &keys.as_bytes()[self.key.clone()],
             limit: self.limit,
@@ -174,18 +174,18 @@ fn check(
     keys: &str,
 ) -> Vec<Decision> {
     let limiter = rates.limiter();
-    let hits: Vec<Hit<'_>> = limited(matched)
+    let requests: Vec<Request<'_>> = limited(matched)
         .filter(|limited| !limited.is_refund)
-        .map(|limited| limited.hit(tree, keys))
+        .map(|limited| limited.request(tree, keys))
         .collect();
-    let (allowed, decisions) = match &hits[..] {
+    let (allowed, decisions) = match &requests[..] {
         [] => (true, Vec::new()),
-        [hit] => {
-            let decision = limiter.check_at(now_ms, hit);
+        [request] => {
+            let decision = limiter.check_at(now_ms, request);
             (decision.allowed, vec![decision])
         }
-        hits => {
-            let all = limiter.check_all_at(now_ms, hits);
+        requests => {
+            let all = limiter.check_all_at(now_ms, requests);
             (all.allowed, all.decisions)
         }
     };
@@ -194,12 +194,12 @@ fn check(
         if !limited.is_refund {
             return decisions.next();
         }
-        let hit = limited.hit(tree, keys);
+        let request = limited.request(tree, keys);
         if allowed {
-            limiter.refund_at(now_ms, &hit);
+            limiter.refund_at(now_ms, &request);
         }
         // A refund is never over a limit, whatever the counter is.
-        let state = limiter.peek_at(now_ms, &Hit { cost: 0, ..hit });
+        let state = limiter.peek_at(now_ms, &request.cost(0));
         Some(Decision { allowed: true, shadowed: false, ..state })
     };
     limited(matched).map_while(decide).collect()
@@ -238,10 +238,10 @@ fn answer(
             }
             Matched::Limited(limited) => limited,
         };
-        let decision =
-            decisions.next().expect("there is a decision for each descriptor that has a limit");
-        let hit = limited.hit(tree, keys);
-        rates.decided(rls.tally(rates, limited.rule), hit.namespace, hit.key, decision);
+        let decision = decisions.next().expect("each descriptor that has a limit was decided on");
+        let counted = limited.request(tree, keys);
+        let tally = rls.tally(rates, limited.rule);
+        rates.decided(tally, counted.namespace, counted.key, decision);
         statuses.push(status(limited, decision));
         if closest.is_none_or(|(_, other)| rank(decision) < rank(other)) {
             closest = Some((limited, decision));

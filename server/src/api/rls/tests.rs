@@ -365,13 +365,13 @@ fn the_headers_describe_the_nearest_limit() {
 fn an_operator_finds_a_counter_by_its_name() {
     let site = Site::new(TWO);
     assert_eq!(site.allowed("user=a"), 2);
-    let hit = ratelimit::Hit {
+    let request = ratelimit::Request {
         namespace: b"rls:d",
         key: b"user=a,",
         limit: ratelimit::Limit::sliding(2, Duration::from_secs(60)).unwrap(),
         cost: 1,
     };
-    site.rates.limiter().reset(&hit);
+    site.rates.limiter().reset(&request);
     assert_eq!(site.allowed("user=a"), 2);
     let gauges = site.rates.gauges();
     let denied = gauges.denied.first().expect("denied keys are watched");
