@@ -1,6 +1,11 @@
 //! Who makes a store converge with others, as the store's writer thread sees it.
 
-use crate::{Hlc, changes::Change, commit::Committer, engine::Engine, view::View};
+use crate::{
+    commit::Committer,
+    engine::Engine,
+    types::{Change, Hlc},
+    view::View,
+};
 
 /// What a turn of [`Replication::work`] came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

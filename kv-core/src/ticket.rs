@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{error::WriteError, operation::Outcome};
+use crate::{commit::Outcome, error::WriteError};
 
 /// The answer to come to an operation: await it, or [`Ticket::wait`]. A ticket that is dropped
 /// does not take its operation back.

@@ -11,14 +11,14 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
-    changes::Change,
-    commit::{Committer, GcLimits},
+    commit::{Applied, Committer, GcLimits, Operation, Outcome},
     engine::{Engine, Mode},
     error::WriteError,
-    operation::{Applied, Operation, Outcome},
     options::{Durability, Options},
+    places::Place,
+    published::Published,
     replication::Replication,
-    store::Published,
+    types::Change,
 };
 
 mod replicate;
@@ -44,6 +44,17 @@ const SYNC_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Request {
     pub(crate) operation: Operation,
     pub(crate) answer: oneshot::Sender<Result<Outcome, WriteError>>,
+    /// Its place in the queue, free as soon as the writer takes the request.
+    pub(crate) place: Place,
+}
+
+impl Request {
+    /// Takes the request out of the queue.
+    fn take(self: Box<Request>) -> (Operation, oneshot::Sender<Result<Outcome, WriteError>>) {
+        let Request { operation, answer, place } = *self;
+        drop(place);
+        (operation, answer)
+    }
 }
 
 /// What is sent to the writer thread.
@@ -189,7 +200,7 @@ where
             }
         }
         let (operations, answers): (Vec<_>, Answers) =
-            batch.into_iter().map(|request| (request.operation, request.answer)).unzip();
+            batch.into_iter().map(Request::take).unzip();
         self.commit(operations, answers, bytes);
         close
     }

@@ -13,7 +13,7 @@ use std::{
 use kv_core::{
     Hlc, Mode, NamespaceId, Options, ReadError, Replication, Store, StoreView, TurnOutcome,
     WriteError,
-    changes::Change,
+    Change,
     commit::Committer,
     engine::{
         EngineError,

@@ -10,7 +10,7 @@ use kv_core::{
     commit::Committer,
     derive_id,
     engine::{disk, redb::RedbEngine},
-    operation::{Applied, Remote, RemoteChange, RemoteWrite},
+    commit::{Applied, Remote, NewContent, RemoteWrite},
     view::FoundState,
 };
 use proptest::prelude::*;
@@ -57,10 +57,10 @@ impl Told {
                 let mut upload = replica.upload();
                 assert!(upload.push(&vec![self.key; len]).unwrap().is_empty());
                 let (_, body) = upload.finish();
-                RemoteChange::Put { body, attributes: Attributes::default() }
+                NewContent::Put { body, attributes: Attributes::default() }
             }
-            ToldKind::Delete => RemoteChange::Delete,
-            ToldKind::Expired => RemoteChange::Expired { expires_at: 5 },
+            ToldKind::Delete => NewContent::Delete,
+            ToldKind::Expired => NewContent::Expired { expires_at: 5 },
         };
         RemoteWrite {
             dot: self.dot,
@@ -244,7 +244,7 @@ fn system_write(replica: &Replica, seq: u64, hlc: u64, key: &[u8], value: &[u8])
     RemoteWrite {
         namespace: NamespaceId::SYSTEM,
         key: Bytes::copy_from_slice(key),
-        change: RemoteChange::Put { body, attributes: Attributes::default() },
+        change: NewContent::Put { body, attributes: Attributes::default() },
         ..told(seq, hlc, ToldKind::Delete).write(replica)
     }
 }

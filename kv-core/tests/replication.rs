@@ -10,10 +10,10 @@ use bytes::Bytes;
 use kv_core::{
     Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView,
     TurnOutcome, Version, VersionVector,
-    changes::Change,
+    Change,
     commit::Committer,
     engine::redb::RedbEngine,
-    operation::{Remote, RemoteChange, RemoteWrite},
+    commit::{Remote, NewContent, RemoteWrite},
 };
 
 /// How long anything may take.
@@ -114,7 +114,7 @@ fn deletion(seq: u64) -> RemoteWrite {
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
         key: Bytes::from_static(b"gone"),
-        change: RemoteChange::Delete,
+        change: NewContent::Delete,
     }
 }
 

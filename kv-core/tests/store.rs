@@ -40,7 +40,7 @@ impl Environment for SetClock {
         self.system.monotonic()
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         self.system.random_id()
     }
 }

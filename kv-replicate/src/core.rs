@@ -394,8 +394,8 @@ impl Core {
         self.links.values_mut().for_each(|link| link.is_news = true);
     }
 
-    fn applied(&mut self, id: u64, results: Option<Vec<kv_core::operation::Applied>>) {
-        use kv_core::operation::Applied;
+    fn applied(&mut self, id: u64, results: Option<Vec<kv_core::commit::Applied>>) {
+        use kv_core::commit::Applied;
         let Some(pending) = self.pending.remove(&id) else { return };
         let failed = results.is_none();
         if let Pending::Barrier { digest } = pending {

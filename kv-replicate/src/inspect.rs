@@ -5,19 +5,15 @@
 //! so that a value counts by its length and BLAKE3, which a large one's row carries. The pieces of a large
 //! value are not read again: what its row says is believed. `prev` only tells how a write came to be.
 
-use bytes::Bytes;
-use kv_core::{
-    Dot, NamespaceId, Version, VersionVector,
-    view::{Found, FoundState},
-};
+use kv_core::{Dot, Found, FoundState, Key, NamespaceId, Version, VersionVector};
 
 /// The name of a row. Orders as stores do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Which namespace; [`NamespaceId::SYSTEM`] too.
     pub namespace: NamespaceId,
-    /// Which key, 1 to 512 bytes.
-    pub key: Bytes,
+    /// Which key.
+    pub key: Key,
 }
 
 /// A question to a store, to be answered from one snapshot that shows durable commits only.
@@ -186,7 +182,8 @@ fn put_bytes(hasher: &mut blake3::Hasher, bytes: Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{BodyId, Hlc, OriginId};
+    use bytes::Bytes;
+    use kv_core::{BodyId, Hlc, Metadata, OriginId};
 
     use super::*;
 
@@ -196,7 +193,7 @@ mod tests {
             version,
             dot: Dot { origin: version.origin, seq: 3 },
             prev: None,
-            metadata: Some("m".into()),
+            metadata: Metadata::new("m").ok(),
             expires_at: Some(9),
             state: FoundState::Inline(Bytes::from_static(b"value")),
         }
@@ -222,7 +219,7 @@ mod tests {
             Found { version: Version { origin: OriginId([9; 16]), ..version }, ..found() },
             Found { dot, ..found() },
             Found { metadata: None, ..found() },
-            Found { metadata: Some("".into()), ..found() },
+            Found { metadata: Metadata::new("").ok(), ..found() },
             Found { expires_at: None, ..found() },
             Found { expires_at: Some(8), ..found() },
             Found { state: FoundState::Inline(Bytes::from_static(b"valuf")), ..found() },

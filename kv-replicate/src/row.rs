@@ -1,7 +1,7 @@
 //! One write on its way between locations.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, NamespaceId, Version, changes::Change, view::FoundState};
+use kv_core::{Change, Dot, FoundState, Hlc, Key, Metadata, NamespaceId, Version};
 
 /// A write as another location gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +14,10 @@ pub struct Row {
     pub prev: Option<Version>,
     /// Where.
     pub namespace: NamespaceId,
-    /// Under which key, 1 to 512 bytes.
-    pub key: Bytes,
-    /// JSON text, at most 1024 bytes.
-    pub metadata: Option<Box<str>>,
+    /// Under which key.
+    pub key: Key,
+    /// JSON text.
+    pub metadata: Option<Metadata>,
     /// When it expires, in Unix seconds.
     pub expires_at: Option<u64>,
     /// What it did.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kv_core::{
     Mode, Operation, Outcome, WriteError,
-    changes::Change,
+    Change,
     commit::{Committed, Committer, GcLimits, GcStep},
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,

@@ -217,5 +217,5 @@ pub(crate) struct GetBody {
     /// A whole number of chunks.
     pub(crate) offset: u64,
     pub(crate) len: u32,
-    pub(crate) key: Bytes,
+    pub(crate) key: Key,
 }

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::Writer;
-use crate::{Hlc, engine::Engine, error::WriteError, replication::Replication};
+use crate::{engine::Engine, error::WriteError, replication::Replication, types::Hlc};
 
 /// How soon what peers sent is made durable, if no local write does it before: a sync for each of their
 /// messages would cost more than all else.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use kv_core::{Hlc, MemberId, Members, Store, env::Environment, operation::Applied};
+use kv_core::{Hlc, MemberId, Members, Store, env::Environment, commit::Applied};
 use tokio::{
     sync::{
         Notify,

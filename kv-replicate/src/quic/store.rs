@@ -13,10 +13,10 @@ use std::{
 
 use kv_core::{
     Hlc, Members, Mode, OriginId, Replication, Store, StoreView, TurnOutcome,
-    changes::Change,
+    Change,
     commit::Committer,
     engine::{Engine, redb::RedbEngine},
-    operation::Applied,
+    commit::Applied,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, Hlc, MemberId, NamespaceId, OriginId, Version, VersionVector,
+    Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, Version, VersionVector,
     codec::{DecodeError, Reader},
-    limits::{CHUNK_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_VALUE_BYTES},
+    limits::{CHUNK_BYTES, MAX_METADATA_BYTES, MAX_VALUE_BYTES},
 };
 
 use super::{
@@ -150,7 +150,7 @@ fn get_body(reader: &mut Reader<'_>) -> Decoded<GetBody> {
     if offset >= MAX_VALUE_BYTES || offset % CHUNK_BYTES as u64 != 0 || len > MAX_ASKED_BYTES {
         return Err(DecodeError("a piece that no body has"));
     }
-    let key = Bytes::copy_from_slice(key(reader.rest())?);
+    let key = key(reader.rest())?;
     Ok(GetBody { fetch, namespace, dot, offset, len, key })
 }
 
@@ -197,11 +197,13 @@ fn rows(reader: &mut Reader<'_>) -> Decoded<usize> {
     if count > MAX_ROWS { Err(DecodeError("rows over their bound")) } else { Ok(count) }
 }
 
-pub(super) fn key(key: &[u8]) -> Decoded<&[u8]> {
-    if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        return Err(DecodeError("a key over its bound"));
-    }
-    Ok(key)
+pub(super) fn key(key: &[u8]) -> Decoded<Key> {
+    Key::new(key).map_err(|_length| DecodeError("a key over its bound"))
+}
+
+fn metadata(reader: &mut Reader<'_>) -> Decoded<Metadata> {
+    let text = reader.text(MAX_METADATA_BYTES)?;
+    Metadata::new(text).map_err(|_length| DecodeError("metadata over its bound"))
 }
 
 fn row(bytes: &Bytes, reader: &mut Reader<'_>, dot: Dot) -> Decoded<Row> {
@@ -217,10 +219,9 @@ fn row(bytes: &Bytes, reader: &mut Reader<'_>, dot: Dot) -> Decoded<Row> {
     };
     let namespace = NamespaceId(reader.id()?);
     let len = usize::from(reader.u16()?);
-    let key = Bytes::copy_from_slice(key(reader.take(len)?)?);
+    let key = key(reader.take(len)?)?;
     let expires_at = if flags & 1 << 3 != 0 { Some(reader.u64()?) } else { None };
-    let metadata =
-        if flags & 1 << 4 != 0 { Some(reader.text(MAX_METADATA_BYTES)?.into()) } else { None };
+    let metadata = if flags & 1 << 4 != 0 { Some(metadata(reader)?) } else { None };
     let content = content(bytes, reader, flags & 3)?;
     let has = (metadata.is_some(), expires_at.is_some());
     match content {

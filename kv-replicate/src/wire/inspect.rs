@@ -163,7 +163,7 @@ fn put_place(out: &mut BytesMut, place: &Place) {
 fn place(reader: &mut Reader<'_>) -> Decoded<Place> {
     let namespace = NamespaceId(reader.id()?);
     let len = usize::from(reader.u16()?);
-    Ok(Place { namespace, key: Bytes::copy_from_slice(key(reader.take(len)?)?) })
+    Ok(Place { namespace, key: key(reader.take(len)?)? })
 }
 
 fn put_looked(out: &mut BytesMut, looked: &Looked) {

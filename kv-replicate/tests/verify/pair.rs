@@ -61,7 +61,7 @@ pub(crate) fn namespace() -> NamespaceId {
 impl Location {
     fn open(id: u8, engine: Arc<RedbEngine>, incarnations: u64) -> Location {
         let mut ids = [id, id + 100].into_iter();
-        let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+        let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
         let storage = Storage::new(committer);

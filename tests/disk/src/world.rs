@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use kv_core::{
     BodyId, Hlc, ReadError,
-    body::ChunkSource,
+    ChunkSource,
     commit::Committer,
     engine::{
         CommitNo,

@@ -11,7 +11,7 @@ use kv_core::{
     VersionVector,
     commit::GcLimits,
     engine::{Batch, Engine},
-    operation::{Remote, RemoteChange, RemoteWrite},
+    commit::{Remote, NewContent, RemoteWrite},
     view::FoundState,
 };
 use libfuzzer_sys::fuzz_target;
@@ -280,7 +280,7 @@ impl Peers<'_> {
         let put = |value: &[u8], attributes| {
             let mut upload = store.upload();
             let is_small = upload.push(value).is_ok_and(|pieces| pieces.is_empty());
-            is_small.then(|| RemoteChange::Put { body: upload.finish().1, attributes })
+            is_small.then(|| NewContent::Put { body: upload.finish().1, attributes })
         };
         let change = match &self.change {
             PeersChange::Put { len, expiry, metadata } => {
@@ -289,8 +289,8 @@ impl Peers<'_> {
             PeersChange::Said(said) => {
                 put(&kind(said).2.unwrap_or_default(), Attributes::default())?
             }
-            PeersChange::Delete => RemoteChange::Delete,
-            PeersChange::Expired(at) => RemoteChange::Expired { expires_at: at.0 },
+            PeersChange::Delete => NewContent::Delete,
+            PeersChange::Expired(at) => NewContent::Expired { expires_at: at.0 },
         };
         Some(RemoteWrite {
             dot: dot((self.origin, self.seq)),

@@ -28,7 +28,7 @@ pub fn engine(disk: &Disk) -> Result<RedbEngine, OpenError> {
 /// As for any store.
 pub fn take_up(engine: RedbEngine) -> Result<Store, OpenError> {
     let mut ids = 1u8..;
-    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
     Committer::open(Arc::new(engine), &mut random_id)
 }
 

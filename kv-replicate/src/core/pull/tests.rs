@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kv_core::{
-    Dot, Hlc, Member, MemberId, NamespaceId, OriginId, VersionVector, operation::Applied,
+    Dot, Hlc, Member, MemberId, NamespaceId, OriginId, VersionVector, commit::Applied,
 };
 
 use crate::{
@@ -38,7 +38,7 @@ fn row(seq: u64) -> Row {
         hlc: Hlc(seq),
         prev: None,
         namespace: NamespaceId([9; 16]),
-        key: format!("key {seq}").into_bytes().into(),
+        key: kv_core::Key::try_from(format!("key {seq}")).unwrap(),
         metadata: None,
         expires_at: None,
         content: Content::Deleted,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, header};
 use kv_core::{
     Attributes, NamespaceId, Operation, Outcome, WriteError,
-    body::NewBody,
+    NewBody,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 

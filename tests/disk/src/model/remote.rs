@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kv_core::{
-    Namespace, NamespaceId, VersionVector, limits::MAX_METADATA_BYTES, operation::Applied,
+    Namespace, NamespaceId, VersionVector, limits::MAX_METADATA_BYTES, commit::Applied,
 };
 
 use super::{Row, State, What, Write, is_key};

@@ -6,7 +6,7 @@ use kv_core::{
     Mode, NamespaceId, Outcome, WriteError,
     commit::{GcLimits, GcStep},
     engine::{Engine, Status},
-    operation::Applied,
+    commit::Applied,
 };
 
 use super::{

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use kv_core::{
     Attributes, Namespace, NamespaceId, Operation,
-    body::NewBody,
+    NewBody,
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
-    operation::{Remote, RemoteChange, RemoteWrite},
+    commit::{Remote, NewContent, RemoteWrite},
 };
 
 use super::World;
@@ -207,11 +207,11 @@ impl World {
                 let body = self.stage(content, requests);
                 let attributes =
                     Attributes { metadata: row.metadata.clone(), expires_at: row.expires_at };
-                RemoteChange::Put { body, attributes }
+                NewContent::Put { body, attributes }
             }
-            What::Tombstone => RemoteChange::Delete,
+            What::Tombstone => NewContent::Delete,
             What::ExpiredTombstone => {
-                RemoteChange::Expired { expires_at: row.expires_at.unwrap_or(0) }
+                NewContent::Expired { expires_at: row.expires_at.unwrap_or(0) }
             }
         };
         let (namespace, key) = write.name.clone();

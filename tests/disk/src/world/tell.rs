@@ -1,6 +1,6 @@
 //! Telling what happened: events for the count, lines for the trace.
 
-use kv_core::{Outcome, WriteError, operation::Applied};
+use kv_core::{Outcome, WriteError, commit::Applied};
 
 use super::World;
 use crate::{
