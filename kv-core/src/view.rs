@@ -10,4 +10,5 @@ pub use self::{
     point::View,
     scan::{RowName, Scanned},
 };
+pub use crate::types::{Found, FoundState};
 pub(crate) use self::list::{Stretch, StretchEnd};

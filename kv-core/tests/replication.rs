@@ -13,7 +13,7 @@ use kv_core::{
     Change,
     commit::Committer,
     engine::redb::RedbEngine,
-    commit::{Remote, NewContent, RemoteWrite},
+    commit::{NewContent, Remote, RemoteWrite},
 };
 
 /// How long anything may take.
@@ -113,7 +113,7 @@ fn deletion(seq: u64) -> RemoteWrite {
         hlc: Hlc(1_700_000_000_000 << 16 | seq),
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
-        key: Bytes::from_static(b"gone"),
+        key: Key::new("gone").unwrap(),
         change: NewContent::Delete,
     }
 }

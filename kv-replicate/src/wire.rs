@@ -5,7 +5,7 @@
 //! passed over.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, MemberId, NamespaceId, OriginId, VersionVector, codec::DecodeError};
+use kv_core::{Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector, codec::DecodeError};
 
 use crate::{
     inspect::{Answer, Ask},

@@ -1,6 +1,6 @@
 //! The bytes of what a verification asks and answers.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use kv_core::{
     Hlc, NamespaceId, OriginId, Version,
     codec::{DecodeError, Reader},

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
+    Account, Key, Title,
     Attributes, NamespaceId, Operation, OriginId, Table,
     commit::{Committer, GcLimits},
     derive_id,
@@ -108,7 +109,7 @@ impl Pair {
             let name = format!("location {node}");
             Operation::PutMember { id: member(node), origins, name, addresses: Vec::new() }
         });
-        let (account, title) = (String::new(), "one".to_owned());
+        let (account, title) = (Account::default(), Title::new("one").unwrap());
         pair.write(0, members.into());
         pair.write(0, vec![Operation::CreateNamespace { account, title, id: None }]);
         pair.connect();
@@ -132,7 +133,7 @@ impl Pair {
         let mut operations = upload.push(value).unwrap();
         let (last, body) = upload.finish();
         operations.extend(last);
-        let key = Bytes::copy_from_slice(key.as_bytes());
+        let key = Key::new(key).unwrap();
         operations.push(Operation::Put { namespace: namespace(), key, body, attributes });
         self.write(node, operations);
     }

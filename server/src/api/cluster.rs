@@ -254,7 +254,7 @@ fn key_info(place: &Place, namespaces: &Namespaces) -> KeyInfo {
         Err(_no_text) => format!("0x{}", HEXLOWER.encode(&place.key)),
     };
     let id = || place.namespace.to_string();
-    KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.clone()), key }
+    KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.to_string()), key }
 }
 
 fn verdict_info(location: String, verdict: &Verdict, namespaces: &Namespaces) -> VerdictInfo {
@@ -304,7 +304,7 @@ async fn remove(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{MemberId, NamespaceId, Store};
+    use kv_core::{Key, MemberId, NamespaceId, Store};
     use tempfile::TempDir;
 
     use super::*;
@@ -314,7 +314,7 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let id = store.create_namespace("pages").expect("a namespace").id;
-        let place = |namespace, key: &'static [u8]| Place { namespace, key: key.into() };
+        let place = |namespace, key: &'static [u8]| Place { namespace, key: Key::new(key).unwrap() };
         let verdict = Verdict {
             peer: MemberId([1; 16]),
             rows: 9,

@@ -29,7 +29,7 @@ use hyper::{
     Response, StatusCode,
     header::{HeaderValue, RETRY_AFTER},
 };
-use kv_core::{Namespace, NamespaceId, Operation, Outcome, WriteError};
+use kv_core::{Account, Namespace, NamespaceId, Operation, Outcome, Title, WriteError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{api::binding::json, app::App, body::Body, reply};
@@ -61,8 +61,8 @@ impl From<&Namespace> for NamespaceInfo {
     fn from(namespace: &Namespace) -> NamespaceInfo {
         NamespaceInfo {
             id: namespace.id.to_string(),
-            title: namespace.title.clone(),
-            account: namespace.account.clone(),
+            title: namespace.title.to_string(),
+            account: namespace.account.to_string(),
         }
     }
 }
@@ -115,7 +115,7 @@ async fn create(State(app): State<Arc<App>>, body: Sent) -> Result<Response<Body
     let NewNamespace { title, id } = parse(&body?, r#"{"title":"sessions"}"#)?;
     let id = id.map(|id| id.parse::<NamespaceId>()).transpose();
     let id = id.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let account = String::new();
+    let (account, title) = (Account::default(), Title::new(title).map_err(WriteError::from)?);
     let made = change(&app, Operation::CreateNamespace { account, title, id }).await?;
     Ok(reply::json(StatusCode::CREATED, &made))
 }
@@ -135,6 +135,7 @@ async fn rename(
     let (Path(name), body) = (name?, body?);
     let NewTitle { title } = parse(&body, r#"{"title":"the new one"}"#)?;
     let id = resolve(&app, &name)?;
+    let title = Title::new(title).map_err(WriteError::from)?;
     let renamed = change(&app, Operation::RenameNamespace { id, title }).await?;
     Ok(reply::json(StatusCode::OK, &renamed))
 }

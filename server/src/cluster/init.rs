@@ -65,7 +65,7 @@ pub fn init(founding: &Founding, environment: &dyn Environment) -> Result<About,
         return Err(taken());
     }
     check_addresses(&founding.advertise).map_err(InitError::Addresses)?;
-    let random = || environment.random_id().map_err(InitError::Random);
+    let random = || environment.random_id().map_err(|error| InitError::Random(error.to_string()));
     let (cluster, member) = (ClusterId(random()?), MemberId(random()?));
     let now = environment.now_ms() / 1000;
     let ca = Ca::generate(cluster, &founding.cluster, now)?;

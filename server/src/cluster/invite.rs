@@ -59,7 +59,7 @@ pub fn invite(
     }
     load_ca(&directory)?;
     let ca = Sha256::of(&read_certificate(&directory, files::CA)?);
-    let random = || environment.random_id().map_err(InviteError::Random);
+    let random = || environment.random_id().map_err(|error| InviteError::Random(error.to_string()));
     let [id @ .., _, _, _, _, _, _, _, _] = random()?;
     let (id, secret) = (TokenId(id), Secret(random()?));
     let now = environment.now_ms() / 1000;

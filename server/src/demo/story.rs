@@ -48,7 +48,7 @@ async fn start(
     let up = async |number: usize, sponsor: Option<&Place>| {
         let name = NAMES[number];
         let mut config =
-            authority.config(MemberId(clock.random_id().map_err(DemoError::System)?))?;
+            authority.config(MemberId(clock.random_id().map_err(|error| DemoError::System(error.to_string()))?))?;
         let known = sponsor.map(|sponsor| (sponsor.member(), vec![sponsor.address().to_string()]));
         config.bootstrap.extend(known);
         let place = Place::start(name, directory.join(name), config).await?;

@@ -6,7 +6,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use arbitrary::Arbitrary;
 use bytes::{BufMut, Bytes, BytesMut};
-use kv_core::{Attributes, MemberId, Operation, OriginId, VersionVector};
+use kv_core::{Attributes, Key, MemberId, Operation, OriginId, VersionVector};
 use kv_replicate::{Config, Core, Event, Now, WIRE_VERSION, storage::Storage};
 use libfuzzer_sys::fuzz_target;
 use waypost_fuzz::{disk::Disk, number::Number, store};
@@ -170,7 +170,7 @@ impl Location {
         let pieces = upload.push(&[key]).expect("a short value");
         let (last, body) = upload.finish();
         assert!(pieces.is_empty() && last.is_none(), "it goes with its row");
-        let (namespace, key) = (kv_core::derive_id("", "t", 0), Bytes::from(vec![b'k', key]));
+        let (namespace, key) = (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
         let put = Operation::Put { namespace, key, body, attributes: Attributes::default() };
         let (results, _) = self.storage.write(self.at().wall_ms, vec![put]);
         self.made += u64::from(results[0].is_ok());

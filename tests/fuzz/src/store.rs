@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Hlc, NamespaceId, OpenError, Operation, Outcome, WriteError,
+    Account, Attributes, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, Title, WriteError,
     commit::{Committer, GcLimits, GcStep},
     engine::redb::RedbEngine,
 };
@@ -70,7 +69,7 @@ pub fn put(
     if let Some(operation) = last {
         make(store, now_ms, operation)?;
     }
-    let key = Bytes::copy_from_slice(key);
+    let key = Key::new(key)?;
     make(store, now_ms, Operation::Put { namespace, key, body, attributes })
 }
 
@@ -80,7 +79,7 @@ pub fn put(
 /// As for any write.
 pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId, WriteError> {
     let operation =
-        Operation::CreateNamespace { account: String::new(), title: title.into(), id: None };
+        Operation::CreateNamespace { account: Account::default(), title: Title::new(title)?, id: None };
     match make(store, now_ms, operation)? {
         Outcome::Namespace(namespace) => Ok(namespace.id),
         other => panic!("a namespace was made, and {other:?} answered"),

@@ -132,7 +132,8 @@ impl From<WriteError> for Refusal {
         const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match error {
             // The door's own limits come first, so this is one that only the store knows.
-            WriteError::Invalid(text) | WriteError::Taken(text) => Refusal::invalid(text),
+            WriteError::Invalid(rule) => Refusal::invalid(rule.to_string()),
+            WriteError::Taken(name) => Refusal::invalid(name.to_string()),
             WriteError::UnknownNamespace(id) => Refusal::unknown_namespace(&id.to_string(), false),
             WriteError::QueueFull => Refusal::busy(
                 "Too many writes are waiting. Nothing was written. Try again in a second.",
@@ -224,6 +225,8 @@ pub fn phrase(text: &str) -> ReasonPhrase {
 mod tests {
     use http_body_util::BodyExt as _;
 
+    use kv_core::InvalidWrite;
+
     use super::*;
 
     #[test]
@@ -297,7 +300,7 @@ mod tests {
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
             (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
             (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
-            (WriteError::Invalid("it is".into()), 400, None, "it is"),
+            (WriteError::Invalid(InvalidWrite::Value), 400, None, "a value has at most"),
         ] {
             let refusal = Refusal::from(error);
             assert_eq!((refusal.status.as_u16(), refusal.retry_after), (status, retry));

@@ -175,8 +175,10 @@ impl World {
             return Err(wrong(&format!("list {query:?}: {page:?}, expected {expected:?}")).into());
         }
         for (listed, (name, row)) in page.entries.iter().zip(expected) {
-            let there = (&listed.key, listed.version, &listed.metadata, listed.expires_at);
-            if there != (&name.1, row.version, &row.metadata, row.expires_at) {
+            let (key, metadata) = (&listed.key[..], listed.metadata.as_deref());
+            let there = (key, listed.version, metadata, listed.expires_at);
+            let expected = (&name.1[..], row.version, row.metadata.as_deref(), row.expires_at);
+            if there != expected {
                 return Err(wrong(&format!("list: {listed:?}, expected {row:?}")).into());
             }
         }

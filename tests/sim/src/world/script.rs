@@ -1,7 +1,8 @@
 //! What a scenario does by hand, where a run leaves it to chance.
 
-use bytes::Bytes;
-use kv_core::{Attributes, NamespaceId, Operation, derive_id, view::FoundState};
+use kv_core::{
+    Account, Attributes, Key, NamespaceId, Operation, Title, derive_id, view::FoundState,
+};
 use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -25,8 +26,8 @@ fn namespace() -> NamespaceId {
     derive_id("", "one", 0)
 }
 
-fn key(number: u64) -> Bytes {
-    Bytes::from(format!("key {number}"))
+fn key(number: u64) -> Key {
+    Key::new(format!("key {number}")).expect("a key")
 }
 
 impl World {
@@ -96,13 +97,14 @@ impl World {
             let operations = match <[u8; 16]>::try_from(key.as_slice()) {
                 // A namespace: nothing is put there, but it has a name; or it is lost, and made again.
                 Ok(id) if namespace == NamespaceId::SYSTEM => {
-                    let (id, account) = (NamespaceId(id), String::new());
+                    let (id, account) = (NamespaceId(id), Account::default());
                     let title = format!("renewed {:x}", self.rng.below(1 << 32));
+                    let title = Title::new(title).expect("a title");
                     let again =
                         Operation::CreateNamespace { account, title: title.clone(), id: Some(id) };
                     vec![Operation::RenameNamespace { id, title }, again]
                 }
-                _ => self.put_one(node, (namespace, Bytes::from(key)), 10)?,
+                _ => self.put_one(node, (namespace, Key::try_from(key).expect("a key")), 10)?,
             };
             self.write(node, operations)?;
         }
@@ -112,7 +114,7 @@ impl World {
     fn put_one(
         &mut self,
         node: usize,
-        (namespace, key): (NamespaceId, Bytes),
+        (namespace, key): (NamespaceId, Key),
         bytes: usize,
     ) -> Checked<Vec<Operation>> {
         let value = vec![u8::try_from(self.rng.below(256)).unwrap_or(0); bytes];
