@@ -15,7 +15,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut batch = store.batch();
     for hour in 0..24 {
         for sensor in 0..40 {
-            batch.put(readings, format!("day1/{hour:02}/{sensor:02}"), format!("{}", hour * sensor))?;
+            batch.put(
+                readings,
+                format!("day1/{hour:02}/{sensor:02}"),
+                format!("{}", hour * sensor),
+            )?;
         }
     }
     batch.delete(readings, "day0/23/00")?;

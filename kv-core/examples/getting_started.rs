@@ -7,10 +7,9 @@ use std::{env, error::Error, path::PathBuf};
 use kv_core::{Attributes, Metadata, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directory = env::args_os().nth(1).map_or_else(
-        || env::temp_dir().join("kv-core-getting-started"),
-        PathBuf::from,
-    );
+    let directory = env::args_os()
+        .nth(1)
+        .map_or_else(|| env::temp_dir().join("kv-core-getting-started"), PathBuf::from);
     let store = Store::open(&directory)?;
 
     // Returns the namespace, or creates it at the first run.

@@ -117,8 +117,7 @@ impl<'a> Reader<'a> {
 /// # Panics
 /// If the text has 64 KiB or more.
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
-    let length =
-        u16::try_from(text.len()).expect("the types of texts bound them below 64 KiB");
+    let length = u16::try_from(text.len()).expect("the types of texts bound them below 64 KiB");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(text.as_bytes());
 }

@@ -7,7 +7,9 @@ use crate::{
     types::{
         AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
         Title, TitleError,
-        limits::{MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES},
+        limits::{
+            MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
+        },
     },
 };
 
@@ -177,7 +179,9 @@ pub enum InvalidWrite {
     #[error("no location {0} is in this cluster: name one of its members")]
     UnknownMember(MemberId),
     /// A location can't remove itself, because no other member would learn of it.
-    #[error("a location can't remove itself, because its peers would not learn of it: remove it at another")]
+    #[error(
+        "a location can't remove itself, because its peers would not learn of it: remove it at another"
+    )]
     RemovesItself,
 }
 

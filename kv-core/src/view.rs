@@ -5,10 +5,10 @@ mod list;
 mod point;
 mod scan;
 
+pub(crate) use self::list::{Stretch, StretchEnd};
 pub use self::{
     changes::Changes,
     point::View,
     scan::{RowName, Scanned},
 };
 pub use crate::types::{Found, FoundState};
-pub(crate) use self::list::{Stretch, StretchEnd};

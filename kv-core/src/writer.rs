@@ -199,8 +199,7 @@ where
                 Err(_) => break,
             }
         }
-        let (operations, answers): (Vec<_>, Answers) =
-            batch.into_iter().map(Request::take).unzip();
+        let (operations, answers): (Vec<_>, Answers) = batch.into_iter().map(Request::take).unzip();
         self.commit(operations, answers, bytes);
         close
     }

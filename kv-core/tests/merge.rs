@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation, OriginId, Outcome,
-    Title, Version, VersionVector, WriteError,
+    Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation,
+    OriginId, Outcome, Title, Version, VersionVector, WriteError,
     commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},

@@ -8,12 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView,
-    TurnOutcome, Version, VersionVector,
-    Change,
+    Change, Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store,
+    StoreView, TurnOutcome, Version, VersionVector,
     commit::Committer,
-    engine::redb::RedbEngine,
     commit::{NewContent, Remote, RemoteWrite},
+    engine::redb::RedbEngine,
 };
 
 /// How long anything may take.

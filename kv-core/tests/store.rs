@@ -10,8 +10,8 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, Body, Durability, Key, ListQuery, Metadata, NamespaceId, OpenError, Operation, Options, Store,
-    WriteError,
+    Attributes, Body, Durability, Key, ListQuery, Metadata, NamespaceId, OpenError, Operation,
+    Options, Store, WriteError,
     env::{Environment, SystemEnvironment},
 };
 
@@ -70,7 +70,8 @@ fn eventually(mut is_so: impl FnMut() -> bool) {
 #[test]
 fn a_closed_store_opens_with_all_that_was_put() {
     let (directory, store, namespace) = new_store();
-    let attributes = Attributes { metadata: Metadata::new("{\"a\":1}").ok(), expires_at: Some(1 << 40) };
+    let attributes =
+        Attributes { metadata: Metadata::new("{\"a\":1}").ok(), expires_at: Some(1 << 40) };
     store.put_with(namespace, "k", "v", attributes.clone()).unwrap();
     store.put(namespace, "gone", "v").unwrap();
     store.delete(namespace, "gone").unwrap();
@@ -268,8 +269,8 @@ fn concurrent_writers_each_find_their_own_writes() {
 #[test]
 fn a_list_behind_very_many_tombstones_fills_its_page_and_no_more() {
     let (_directory, store, namespace) = new_store();
-    let deletes =
-        (0..60_000).map(|i| Operation::Delete { namespace, key: Key::new(format!("a{i:05}")).unwrap() });
+    let deletes = (0..60_000)
+        .map(|i| Operation::Delete { namespace, key: Key::new(format!("a{i:05}")).unwrap() });
     let mut waiting = std::collections::VecDeque::new();
     for delete in deletes {
         if waiting.len() == 400 {

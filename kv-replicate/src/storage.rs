@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use kv_core::{
-    Mode, Operation, Outcome, WriteError,
-    Change,
+    Change, Mode, Operation, Outcome, WriteError,
     commit::{Committed, Committer, GcLimits, GcStep},
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,

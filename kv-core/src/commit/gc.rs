@@ -13,9 +13,7 @@ use super::{
 use crate::{
     engine::{Engine, Order, Snapshot, Table, visit_prefix},
     error::{ReadError, WriteError},
-    tables::{
-        self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix,
-    },
+    tables::{self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix},
     types::{BodyId, Found, FoundState, Hlc},
     view::View,
 };

@@ -46,7 +46,12 @@ fn create(title: &str) -> Operation {
     Operation::CreateNamespace { account, title, id: None }
 }
 
-fn put(store: &Committer<RedbEngine>, namespace: NamespaceId, key: &str, value: &[u8]) -> Operation {
+fn put(
+    store: &Committer<RedbEngine>,
+    namespace: NamespaceId,
+    key: &str,
+    value: &[u8],
+) -> Operation {
     let mut upload = store.upload();
     assert!(upload.push(value).unwrap().is_empty());
     let (_, body) = upload.finish();

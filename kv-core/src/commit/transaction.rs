@@ -17,8 +17,8 @@ use crate::{
         OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head, encode_entry,
     },
     types::{
-        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId,
-        Version, VersionVector,
+        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
+        VersionVector,
     },
     view::View,
 };

@@ -95,7 +95,9 @@ impl DataDir {
         let lock = open_private(&path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDir { path: path.to_path_buf(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DirectoryError::Locked(path.display().to_string())),
+            Err(TryLockError::WouldBlock) => {
+                Err(DirectoryError::Locked(path.display().to_string()))
+            }
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
@@ -120,7 +122,10 @@ impl DataDir {
 /// Creates a private directory that survives a crash.
 fn make_directory(path: &Path) -> io::Result<()> {
     if path.exists() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it exists and is not a directory"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "it exists and is not a directory",
+        ));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     match path.canonicalize()?.parent() {

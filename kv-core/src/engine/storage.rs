@@ -2,8 +2,8 @@
 
 use std::{io, sync::Arc};
 
-pub(super) use redb::backends::InMemoryBackend;
 pub use redb::StorageBackend;
+pub(super) use redb::backends::InMemoryBackend;
 
 /// The name of the engine's file in its directory.
 pub(super) const FILE: &str = "waypost.redb";

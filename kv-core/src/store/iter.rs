@@ -6,10 +6,7 @@ use std::{
     ops::{Bound, ControlFlow, RangeBounds},
 };
 
-use super::{
-    handle::Store,
-    read::LIST_STRETCH,
-};
+use super::{handle::Store, read::LIST_STRETCH};
 use crate::{
     body::Entry,
     engine::{Order, after_prefix},
@@ -69,9 +66,14 @@ impl Store {
         self.walk(namespace, (owned(range.start_bound()), owned(range.end_bound())))
     }
 
-    fn walk(&self, namespace: NamespaceId, (lower, upper): (Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Iter {
+    fn walk(
+        &self,
+        namespace: NamespaceId,
+        (lower, upper): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> Iter {
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        let walk = Walk { store: self.clone(), namespace, lower, upper, front, back, is_read: false };
+        let walk =
+            Walk { store: self.clone(), namespace, lower, upper, front, back, is_read: false };
         Iter(walk)
     }
 }

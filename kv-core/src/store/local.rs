@@ -39,7 +39,8 @@ impl Store {
                 }
                 piece = tail;
                 if upload.len() == MAX_VALUE_BYTES {
-                    parts.push(self.staged(std::mem::replace(&mut upload, self.upload()).finish())?);
+                    parts
+                        .push(self.staged(std::mem::replace(&mut upload, self.upload()).finish())?);
                     if parts.len() > MAX_LOCAL_PARTS {
                         return Err(InvalidWrite::LocalParts.into());
                     }

@@ -156,8 +156,7 @@ impl Store {
     pub(super) fn run(&self, operation: Operation) -> Result<Outcome, WriteError> {
         let options = &self.shared.options;
         let clock = &*options.environment;
-        let place =
-            self.shared.places.take_within(places(&operation), options.queue_wait, clock);
+        let place = self.shared.places.take_within(places(&operation), options.queue_wait, clock);
         self.send(operation, place.ok_or(WriteError::QueueFull)?)?.wait()
     }
 

@@ -33,7 +33,6 @@ impl EntryKey {
         &self.0
     }
 
-
     pub(crate) fn split(&self) -> (NamespaceId, &[u8]) {
         split(&self.0).expect("an entry's key was checked when it was made")
     }

@@ -98,14 +98,17 @@ pub(crate) fn first<T: Layout>(
 pub(crate) fn last<T: Layout>(snapshot: &impl Snapshot) -> Result<Option<T::Key>, EngineError> {
     let mut found = None;
     let all = (Bound::Unbounded, Bound::Unbounded);
-    snapshot.range(T::TABLE, all, Order::Descending, &mut |key, row| {
-        match decode::<T>(key, row) {
+    snapshot.range(
+        T::TABLE,
+        all,
+        Order::Descending,
+        &mut |key, row| match decode::<T>(key, row) {
             Ok((key, _)) => {
                 found = Some(key);
                 ControlFlow::Break(())
             }
             Err(_damaged) => ControlFlow::Continue(()),
-        }
-    })?;
+        },
+    )?;
     Ok(found)
 }

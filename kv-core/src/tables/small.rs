@@ -2,11 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    entry_key::EntryKey,
-    layout::Layout,
-    seal::unseal,
-};
+use super::{entry_key::EntryKey, layout::Layout, seal::unseal};
 use crate::{
     codec::{DecodeError, Reader},
     engine::{Snapshot, Table},

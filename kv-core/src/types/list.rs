@@ -1,8 +1,6 @@
 //! Lists of keys.
 
-use super::{
-    attributes::Metadata, key::Key, limits::MAX_LIST_LIMIT, version::Version,
-};
+use super::{attributes::Metadata, key::Key, limits::MAX_LIST_LIMIT, version::Version};
 
 /// An entry without its value, as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -148,12 +148,12 @@ impl<S: Snapshot> View<S> {
         let mut end = StretchEnd::Complete;
         let mut rows_left = stretch.max_rows;
         self.snapshot.range(Table::Entries, bounds, stretch.order, &mut |key, row| {
-            let visited = split_entry(key)
-                .map_err(ReadError::damaged(Table::Entries))
-                .and_then(|(_, name)| {
+            let visited = split_entry(key).map_err(ReadError::damaged(Table::Entries)).and_then(
+                |(_, name)| {
                     let name = Key::new(name).expect("the key of a row was checked");
                     visit(name, key, row)
-                });
+                },
+            );
             rows_left -= 1;
             end = match visited {
                 Ok(ControlFlow::Continue(())) if rows_left > 0 => return ControlFlow::Continue(()),
@@ -161,9 +161,7 @@ impl<S: Snapshot> View<S> {
                     StretchEnd::At(EntryKey::strip_namespace(key).to_vec())
                 }
                 Ok(ControlFlow::Break(())) => StretchEnd::Broken,
-                Err(error) => {
-                    StretchEnd::Damaged(EntryKey::strip_namespace(key).to_vec(), error)
-                }
+                Err(error) => StretchEnd::Damaged(EntryKey::strip_namespace(key).to_vec(), error),
             };
             ControlFlow::Break(())
         })?;

@@ -11,7 +11,7 @@ use crate::{
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry},
-    types::{BodyId, Found, LocalName, Members, NamespaceId, OriginId, Namespaces, VersionVector},
+    types::{BodyId, Found, LocalName, Members, NamespaceId, Namespaces, OriginId, VersionVector},
 };
 
 /// A store as of one commit.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use kv_core::{Hlc, MemberId, Members, Store, env::Environment, commit::Applied};
+use kv_core::{Hlc, MemberId, Members, Store, commit::Applied, env::Environment};
 use tokio::{
     sync::{
         Notify,

@@ -12,11 +12,10 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Members, Mode, OriginId, Replication, Store, StoreView, TurnOutcome,
-    Change,
+    Change, Hlc, Members, Mode, OriginId, Replication, Store, StoreView, TurnOutcome,
+    commit::Applied,
     commit::Committer,
     engine::{Engine, redb::RedbEngine},
-    commit::Applied,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kv_core::{
     Attributes, Operation, Outcome, Upload, WriteError,
     commit::Committer,
+    commit::{Applied, NewContent, Remote, RemoteWrite},
     engine::Engine,
-    commit::{Applied, Remote, NewContent, RemoteWrite},
 };
 
 use crate::{Content, Event, How, Row, ToApply, Work};

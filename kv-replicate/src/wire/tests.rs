@@ -151,8 +151,10 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    (any::<u8>(), prop::collection::vec(any::<u8>(), 1..40))
-        .prop_map(|(id, key)| Place { namespace: NamespaceId([id; 16]), key: Key::try_from(key).unwrap() })
+    (any::<u8>(), prop::collection::vec(any::<u8>(), 1..40)).prop_map(|(id, key)| Place {
+        namespace: NamespaceId([id; 16]),
+        key: Key::try_from(key).unwrap(),
+    })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {

@@ -4,8 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Key, Title,
-    Attributes, NamespaceId, Operation, OriginId, Table,
+    Account, Attributes, Key, NamespaceId, Operation, OriginId, Table, Title,
     commit::{Committer, GcLimits},
     derive_id,
     engine::{Batch, Engine, Snapshot, Visibility, disk, redb::RedbEngine},
@@ -62,7 +61,8 @@ pub(crate) fn namespace() -> NamespaceId {
 impl Location {
     fn open(id: u8, engine: Arc<RedbEngine>, incarnations: u64) -> Location {
         let mut ids = [id, id + 100].into_iter();
-        let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
+        let mut random_id =
+            || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
         let storage = Storage::new(committer);

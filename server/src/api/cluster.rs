@@ -314,7 +314,8 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let id = store.create_namespace("pages").expect("a namespace").id;
-        let place = |namespace, key: &'static [u8]| Place { namespace, key: Key::new(key).unwrap() };
+        let place =
+            |namespace, key: &'static [u8]| Place { namespace, key: Key::new(key).unwrap() };
         let verdict = Verdict {
             peer: MemberId([1; 16]),
             rows: 9,

@@ -251,7 +251,8 @@ fn apply(
         return Err(FilesError::Missing(directory.path(files::ABOUT)).into());
     }
     let key = ca::new_key()?;
-    let member = MemberId(environment.random_id().map_err(|error| JoinError::Random(error.to_string()))?);
+    let member =
+        MemberId(environment.random_id().map_err(|error| JoinError::Random(error.to_string()))?);
     let applicant = Applicant { member };
     directory.write(files::KEY, &key.serialize_pem())?;
     let said =

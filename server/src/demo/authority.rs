@@ -24,7 +24,9 @@ pub(super) struct Authority {
 impl Authority {
     /// A new one.
     pub(super) fn new(environment: &dyn Environment) -> Result<Authority, DemoError> {
-        let cluster = ClusterId(environment.random_id().map_err(|error| DemoError::System(error.to_string()))?);
+        let cluster = ClusterId(
+            environment.random_id().map_err(|error| DemoError::System(error.to_string()))?,
+        );
         let name: Name = "demo".parse().map_err(|error: WrongText| DemoError::System(error.0))?;
         let now = environment.now_ms() / 1000;
         let ca = Ca::generate(cluster, &name, now)?;

@@ -47,8 +47,9 @@ async fn start(
     let authority = Authority::new(&clock)?;
     let up = async |number: usize, sponsor: Option<&Place>| {
         let name = NAMES[number];
-        let mut config =
-            authority.config(MemberId(clock.random_id().map_err(|error| DemoError::System(error.to_string()))?))?;
+        let mut config = authority.config(MemberId(
+            clock.random_id().map_err(|error| DemoError::System(error.to_string()))?,
+        ))?;
         let known = sponsor.map(|sponsor| (sponsor.member(), vec![sponsor.address().to_string()]));
         config.bootstrap.extend(known);
         let place = Place::start(name, directory.join(name), config).await?;

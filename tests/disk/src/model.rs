@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Dot, Hlc, Metadata, MetadataError, Namespace, NamespaceId, OriginId, Outcome, Title, Version, VersionVector,
-    Written, derive_id,
+    Account, Attributes, Dot, Hlc, Metadata, MetadataError, Namespace, NamespaceId, OriginId,
+    Outcome, Title, Version, VersionVector, Written, derive_id,
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
 };
 
@@ -325,7 +325,13 @@ impl State {
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(now_ms, Namespace { title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?, ..namespace }))
+        Ok(self.put_namespace(
+            now_ms,
+            Namespace {
+                title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
+                ..namespace
+            },
+        ))
     }
 
     fn put_namespace(&mut self, now_ms: u64, namespace: Namespace) -> Namespace {

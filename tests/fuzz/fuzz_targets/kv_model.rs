@@ -275,7 +275,13 @@ impl World {
         let keys: Vec<_> = keys.iter().copied().map(Key::bytes).collect();
         let asked: Vec<_> = keys.iter().map(Vec::as_slice).collect();
         let view = self.store.view();
-        let found = view.get_many(namespace, &asked, self.now_ms).expect("the disk does not fail");
+        let found = view.get_many(namespace, &asked, self.now_ms);
+        if !self.is_live(in_b) {
+            let is_unknown = matches!(found, Err(ReadError::UnknownNamespace(_)));
+            assert!(is_unknown, "a read of a namespace that is not there");
+            return;
+        }
+        let found = found.expect("the disk does not fail");
         assert_eq!(found.len(), keys.len());
         for (key, found) in keys.into_iter().zip(found) {
             let one = view.get(namespace, &key, self.now_ms).expect("the disk does not fail");
@@ -293,6 +299,11 @@ impl World {
         let namespace = self.namespace(in_b);
         let query = ListQuery { prefix, after, limit };
         let page = self.store.view().list(namespace, &query, self.now_ms);
+        if !self.is_live(in_b) {
+            let is_unknown = matches!(page, Err(ReadError::UnknownNamespace(_)));
+            assert!(is_unknown, "a list of a namespace that is not there");
+            return;
+        }
         let page = page.expect("the disk does not fail");
         let expected: Vec<_> = self
             .model

@@ -54,7 +54,8 @@ fn every_kind_of_row() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
     let mut upload = store.upload();
     assert!(upload.push(&[b'l'; 9000]).unwrap().is_empty());
     let parts = vec![upload.finish().1, store.upload().finish().1];
-    store.commit(1, vec![Operation::SaveLocal { name: LocalName::new("counters").unwrap(), parts }]);
+    store
+        .commit(1, vec![Operation::SaveLocal { name: LocalName::new("counters").unwrap(), parts }]);
     store.commit(1, vec![delete(ids[0], "once"), delete(ids[0], "gone")]);
     let limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), max_skew_ms: 0 };
     assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);

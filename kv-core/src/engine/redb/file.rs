@@ -128,7 +128,8 @@ mod tests {
         let sql = b"SQLite format 3\0".repeat(256);
         for bytes in [b"hi\n".as_slice(), b"\0\0\x01", &[7; 5000], &header, &late, &sql] {
             let disk = disk_of(bytes);
-            let refused = open_database(&FirstFailure::new(Arc::clone(&disk)), 0).map(drop).unwrap_err();
+            let refused =
+                open_database(&FirstFailure::new(Arc::clone(&disk)), 0).map(drop).unwrap_err();
             let EngineError::Corrupt(reason) = &refused else { panic!("{refused}") };
             assert!(reason.contains("another data directory"), "{reason}");
             let mut after = vec![0; bytes.len()];

@@ -33,7 +33,10 @@ struct View {
     commit: CommitNo,
 }
 
-pub(super) fn view(database: &Database, disk: &Arc<FirstFailure>) -> Result<RedbSnapshot, EngineError> {
+pub(super) fn view(
+    database: &Database,
+    disk: &Arc<FirstFailure>,
+) -> Result<RedbSnapshot, EngineError> {
     let transaction = database.begin_read().map_err(failed)?;
     let tables = std::array::from_fn(|_| OnceLock::new());
     let mut view = View { disk: Arc::clone(disk), transaction, tables, commit: 0 };

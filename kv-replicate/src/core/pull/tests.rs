@@ -3,9 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::{
-    Dot, Hlc, Member, MemberId, NamespaceId, OriginId, VersionVector, commit::Applied,
-};
+use kv_core::{Dot, Hlc, Member, MemberId, NamespaceId, OriginId, VersionVector, commit::Applied};
 
 use crate::{
     Config, Content, Core, Event, Now, Row, StoreState, Work,

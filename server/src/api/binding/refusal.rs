@@ -165,6 +165,10 @@ impl From<WriteError> for Refusal {
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Refusal {
+        if let ReadError::UnknownNamespace(id) = error {
+            // It was dropped since its name was resolved.
+            return Refusal::unknown_namespace(&id.to_string(), false);
+        }
         tracing::error!(%error, "a read failed");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The read failed: {error}."))
     }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use kv_core::{
-    Namespace, NamespaceId, VersionVector, limits::MAX_METADATA_BYTES, commit::Applied,
-};
+use kv_core::{Namespace, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
 
 use super::{Row, State, What, Write, is_key};
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use kv_core::{
     Mode, NamespaceId, Outcome, WriteError,
+    commit::Applied,
     commit::{GcLimits, GcStep},
     engine::{Engine, Status},
-    commit::Applied,
 };
 
 use super::{

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kv_core::{Attributes, BodyReader, Key, Operation, Upload, limits::CHUNK_BYTES, view::FoundState};
+use kv_core::{
+    Attributes, BodyReader, Key, Operation, Upload, limits::CHUNK_BYTES, view::FoundState,
+};
 
 use super::{
     Request, World,

@@ -259,7 +259,7 @@ impl World {
             hold!(since.covers_all(&state.collected), "something is gone that is lacking");
             hold!(page.changes.len() <= limit, "a page over its limit");
             for change in page.changes {
-                let name = (change.namespace, change.key.clone());
+                let name = (change.namespace, Bytes::from(change.key));
                 let row = state.rows.get(&name);
                 let row =
                     row.ok_or_else(|| Violation::Wrong(format!("{name:?} is not in the model")))?;

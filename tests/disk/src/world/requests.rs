@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Key, LocalName, Namespace, NamespaceId, Operation, Outcome, Title, WriteError,
-    NewBody,
-    limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
+    Account, Key, LocalName, Namespace, NamespaceId, NewBody, Operation, Outcome, Title,
+    WriteError,
     commit::{Applied, NewContent, Remote, RemoteWrite},
+    limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
 };
 
 use super::World;

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     events::Event,
     hold,
-    model::{Content, Said, Op},
+    model::{Content, Op, Said},
     violation::{Checked, Violation},
 };
 

@@ -44,7 +44,12 @@ fn live(mesh: &mut Mesh) {
     mesh.run_for(100);
     mesh.write(0, vec![delete("to go")]);
     let expires_at = Some((START_MS + mesh.now()) / 1000 + 86_400);
-    put(mesh, "with all", b"value", Attributes { metadata: Metadata::new(r#"{"a":1}"#).ok(), expires_at });
+    put(
+        mesh,
+        "with all",
+        b"value",
+        Attributes { metadata: Metadata::new(r#"{"a":1}"#).ok(), expires_at },
+    );
     mesh.put(0, "large", &[b'L'; LARGE_BYTES]);
     mesh.run_until_equal();
 }
