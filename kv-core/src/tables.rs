@@ -11,7 +11,7 @@ mod seal;
 mod small;
 
 #[cfg(test)]
-pub(crate) use self::seal::seal;
+pub(crate) use self::layout::encode;
 pub use self::{check::check_row, seal::FORMAT_VERSION};
 pub(crate) use self::{
     entries::{decode_entry, decode_head, encode_entry},

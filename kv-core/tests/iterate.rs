@@ -100,11 +100,11 @@ fn ranges_and_prefixes_bound_the_keys() {
     assert_eq!(keys(store.range(namespace, .."b").keys()), ["a"]);
     assert_eq!(keys(store.range::<&str>(namespace, ..).keys()).len(), 5);
     let after = (Bound::Excluded("b"), Bound::Excluded("bb"));
-    assert_eq!(keys(store.range(namespace, after).keys()), ["ba"]);
+    assert_eq!(keys(store.range::<&str>(namespace, after).keys()), ["ba"]);
     // No key lies in these.
     assert_eq!(keys(store.range(namespace, "c".."a").keys()).len(), 0);
     let crossed = (Bound::Excluded("b"), Bound::Excluded("b"));
-    assert_eq!(keys(store.range(namespace, crossed).keys().rev()).len(), 0);
+    assert_eq!(keys(store.range::<&str>(namespace, crossed).keys().rev()).len(), 0);
 }
 
 #[test]

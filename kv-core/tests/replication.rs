@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use kv_core::{
-    Change, Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store,
-    StoreView, TurnOutcome, Version, VersionVector,
+    Change, Dot, Durability, Hlc, Key, NamespaceId, Operation, Options, OriginId, Replication,
+    Store, StoreView, TurnOutcome, Version, VersionVector,
     commit::Committer,
     commit::{NewContent, Remote, RemoteWrite},
     engine::redb::RedbEngine,

@@ -28,6 +28,20 @@ use crate::{
 
 /// One location's store. Clones share it. The last clone that is dropped closes it.
 ///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// for run in 1..=2 {
+///     let store = kv_core::Store::open(directory.path())?;
+///     let sessions = store.namespace("sessions")?.id;
+///     store.put(sessions, format!("run:{run}"), "hello")?;
+///     assert_eq!(store.iter(sessions).count(), run);
+///     store.close()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// All methods may be called from any thread. Reads never wait for writes. Writes wait until they are
 /// durable, see [`Durability`](crate::Durability).
 #[derive(Clone)]
