@@ -298,7 +298,7 @@ fn greet(config: &Config, address: &Listen, store: &Store) {
         Listen::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
     };
     let titles: Vec<String> =
-        store.namespaces().iter().map(|namespace| namespace.title.clone()).collect();
+        store.namespaces().iter().map(|namespace| namespace.title.to_string()).collect();
     match titles.first() {
         None => tracing::info!(
             "no namespace yet: make one with `waypost namespace create TITLE{server}`"

@@ -7,7 +7,6 @@
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use clap::Parser;
 use kv_core::{Attributes, Key, NamespaceId, Operation, Options, Store};
 use waypost_benches::{

@@ -1,3 +1,4 @@
+use kv_core::Metadata;
 use proptest::prelude::*;
 
 use super::*;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::{
     Account, Attributes, Key, Mode, NamespaceId, Operation, Title, WriteError,
     commit::{Committer, GcLimits},

@@ -65,7 +65,7 @@ impl World {
                     next = attempt;
                     writes.extend(own_write(op, &outcome, &next));
                     staged |= outcome == Outcome::Staged;
-                    promised |= outcome != Outcome::Staged;
+                    promised |= not_made.is_none() && outcome != Outcome::Staged;
                     self.count_outcome(op, &outcome);
                     outcomes.push(Some(outcome));
                 }

@@ -26,7 +26,7 @@ pub struct Request {
 }
 
 /// What a store answers where an operation breaks a bound that its types check.
-pub type NotMade = Result<Outcome, WriteError>;
+pub(super) type NotMade = Result<Outcome, WriteError>;
 
 impl Request {
     pub(super) fn new(operation: Operation, op: Op) -> Request {
