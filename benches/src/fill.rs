@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use kv_core::{Attributes, NamespaceId, Operation, Store, Ticket};
+use kv_core::{Attributes, Key, NamespaceId, Operation, Store, Ticket};
 
 use crate::{Failure, data};
 
@@ -27,7 +26,7 @@ pub fn put_all(
         if let Some(last) = last {
             window.submit(last)?;
         }
-        let key = Bytes::copy_from_slice(&data::key(n));
+        let key = Key::new(data::key(n))?;
         let attributes = Attributes::default();
         window.submit(Operation::Put { namespace, key, body, attributes })?;
     }
@@ -41,7 +40,7 @@ pub fn put_all(
 pub fn delete_all(store: &Store, namespace: NamespaceId, keys: u64) -> Result<(), Failure> {
     let mut window = Window::new(store);
     for n in 0..keys {
-        let key = Bytes::copy_from_slice(&data::key(n));
+        let key = Key::new(data::key(n))?;
         window.submit(Operation::Delete { namespace, key })?;
     }
     window.finish()

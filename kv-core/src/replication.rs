@@ -1,6 +1,11 @@
 //! The replicator, as the writer sees it.
 
-use crate::{Hlc, changes::Change, commit::Committer, engine::Engine, view::View};
+use crate::{
+    commit::Committer,
+    engine::Engine,
+    types::{Change, Hlc},
+    view::View,
+};
 
 /// The result of a turn of [`Replication::work`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

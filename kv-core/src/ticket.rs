@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{error::WriteError, operation::Outcome};
+use crate::{commit::Outcome, error::WriteError};
 
 /// The future answer to an operation: await it, or call [`Ticket::wait`]. Dropping a ticket does not cancel its
 /// operation.

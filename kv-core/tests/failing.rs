@@ -11,9 +11,8 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Mode, NamespaceId, Options, ReadError, Replication, Store, StoreView, TurnOutcome,
+    Change, Hlc, Mode, NamespaceId, Options, ReadError, Replication, Store, StoreView, TurnOutcome,
     WriteError,
-    changes::Change,
     commit::Committer,
     engine::{
         EngineError,

@@ -5,12 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, Hlc, Member, MemberId, Namespace, NamespaceId, Operation, OriginId, Outcome,
-    Version, VersionVector, WriteError,
-    commit::Committer,
+    Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation,
+    OriginId, Outcome, Title, Version, VersionVector, WriteError,
+    commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},
-    operation::{Applied, Remote, RemoteChange, RemoteWrite},
     view::FoundState,
 };
 use proptest::prelude::*;
@@ -57,17 +56,17 @@ impl Told {
                 let mut upload = replica.upload();
                 assert!(upload.push(&vec![self.key; len]).unwrap().is_empty());
                 let (_, body) = upload.finish();
-                RemoteChange::Put { body, attributes: Attributes::default() }
+                NewContent::Put { body, attributes: Attributes::default() }
             }
-            ToldKind::Delete => RemoteChange::Delete,
-            ToldKind::Expired => RemoteChange::Expired { expires_at: 5 },
+            ToldKind::Delete => NewContent::Delete,
+            ToldKind::Expired => NewContent::Expired { expires_at: 5 },
         };
         RemoteWrite {
             dot: self.dot,
             hlc: self.hlc,
             prev: self.prev,
             namespace: NAMESPACE,
-            key: Bytes::from(vec![self.key]),
+            key: Key::new([self.key]).unwrap(),
             change,
         }
     }
@@ -243,8 +242,8 @@ fn system_write(replica: &Replica, seq: u64, hlc: u64, key: &[u8], value: &[u8])
     let (_, body) = upload.finish();
     RemoteWrite {
         namespace: NamespaceId::SYSTEM,
-        key: Bytes::copy_from_slice(key),
-        change: RemoteChange::Put { body, attributes: Attributes::default() },
+        key: Key::new(key).unwrap(),
+        change: NewContent::Put { body, attributes: Attributes::default() },
         ..told(seq, hlc, ToldKind::Delete).write(replica)
     }
 }
@@ -255,12 +254,12 @@ fn a_drop_beats_a_later_rename_and_later_writes_store_nothing() {
     let created = Version { hlc: Hlc(5), origin: OriginId([100; 16]) };
     let dropped = Namespace {
         id: NAMESPACE,
-        account: String::new(),
-        title: "t".into(),
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
         created,
         dropped: true,
     };
-    let renamed = Namespace { title: "u".into(), dropped: false, ..dropped.clone() };
+    let renamed = Namespace { title: Title::new("u").unwrap(), dropped: false, ..dropped.clone() };
     let write = told(1, 6, ToldKind::Put(1)).write(&replica);
     apply(&mut replica, Remote::Next(write));
     assert_eq!(rows(&mut replica).len(), 1, "kept while its namespace is not known");
@@ -323,7 +322,8 @@ fn a_member_with_anothers_name_or_another_store_is_refused() {
 #[test]
 fn a_local_write_beats_a_remote_one_that_was_seen_before_it() {
     let mut replica = replica(1);
-    let make = Operation::CreateNamespace { account: String::new(), title: "t".into(), id: None };
+    let (account, title) = (Account::default(), Title::new("t").unwrap());
+    let make = Operation::CreateNamespace { account, title, id: None };
     assert!(replica.commit(1, vec![make]).results[0].is_ok());
     let namespace = derive_id("", "t", 0);
     let far_ahead = Hlc::at_millis(1 << 40);
@@ -335,7 +335,7 @@ fn a_local_write_beats_a_remote_one_that_was_seen_before_it() {
     let (_, body) = upload.finish();
     let put = Operation::Put {
         namespace,
-        key: Bytes::from(vec![1]),
+        key: Key::new([1]).unwrap(),
         body,
         attributes: Attributes::default(),
     };
@@ -351,17 +351,17 @@ fn what_no_store_could_have_written_is_refused_and_changes_nothing() {
     let created = Version { hlc: Hlc(5), origin: OriginId([100; 16]) };
     let system = Namespace {
         id: NamespaceId::SYSTEM,
-        account: String::new(),
-        title: "t".into(),
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
         created,
         dropped: true,
     };
-    let untitled = Namespace { id: NAMESPACE, title: String::new(), ..system.clone() };
+    let named = Namespace { id: NAMESPACE, ..system.clone() }.encode();
+    let untitled = [&named[..named.len() - 3], &[0, 0]].concat();
     let writes = [
         namespace_write(&replica, 1, 7, &system),
-        namespace_write(&replica, 1, 7, &untitled),
+        system_write(&replica, 1, 7, &NAMESPACE.0, &untitled),
         RemoteWrite { hlc: Hlc(u64::MAX), ..told(1, 0, ToldKind::Delete).write(&replica) },
-        RemoteWrite { key: Bytes::new(), ..told(1, 7, ToldKind::Delete).write(&replica) },
         RemoteWrite {
             dot: Dot { origin: OriginId([100; 16]), seq: 0 },
             ..told(1, 7, ToldKind::Delete).write(&replica)

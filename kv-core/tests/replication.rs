@@ -6,14 +6,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use kv_core::{
-    Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView,
-    TurnOutcome, Version, VersionVector,
-    changes::Change,
+    Change, Dot, Durability, Hlc, Key, NamespaceId, Operation, Options, OriginId, Replication,
+    Store, StoreView, TurnOutcome, Version, VersionVector,
     commit::Committer,
+    commit::{NewContent, Remote, RemoteWrite},
     engine::redb::RedbEngine,
-    operation::{Remote, RemoteChange, RemoteWrite},
 };
 
 /// How long anything may take.
@@ -113,8 +111,8 @@ fn deletion(seq: u64) -> RemoteWrite {
         hlc: Hlc(1_700_000_000_000 << 16 | seq),
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
-        key: Bytes::from_static(b"gone"),
-        change: RemoteChange::Delete,
+        key: Key::new("gone").unwrap(),
+        change: NewContent::Delete,
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, Body, Durability, ListQuery, NamespaceId, OpenError, Operation, Options, Store,
-    WriteError,
+    Attributes, Body, Durability, Key, ListQuery, Metadata, NamespaceId, OpenError, Operation,
+    Options, Store, WriteError,
     env::{Environment, SystemEnvironment},
 };
 
@@ -40,7 +40,7 @@ impl Environment for SetClock {
         self.system.monotonic()
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         self.system.random_id()
     }
 }
@@ -70,7 +70,8 @@ fn eventually(mut is_so: impl FnMut() -> bool) {
 #[test]
 fn a_closed_store_opens_with_all_that_was_put() {
     let (directory, store, namespace) = new_store();
-    let attributes = Attributes { metadata: Some("{\"a\":1}".into()), expires_at: Some(1 << 40) };
+    let attributes =
+        Attributes { metadata: Metadata::new("{\"a\":1}").ok(), expires_at: Some(1 << 40) };
     store.put_with(namespace, "k", "v", attributes.clone()).unwrap();
     store.put(namespace, "gone", "v").unwrap();
     store.delete(namespace, "gone").unwrap();
@@ -218,7 +219,7 @@ fn a_full_queue_refuses_at_once_or_after_its_wait() {
     let namespace = store.create_namespace("test").unwrap().id;
     let tickets: Vec<_> = (0..2000)
         .map(|i| {
-            let key = format!("{i}").into();
+            let key = Key::new(format!("{i}")).unwrap();
             store.submit(Operation::Delete { namespace, key })
         })
         .collect();
@@ -268,8 +269,8 @@ fn concurrent_writers_each_find_their_own_writes() {
 #[test]
 fn a_list_behind_very_many_tombstones_fills_its_page_and_no_more() {
     let (_directory, store, namespace) = new_store();
-    let deletes =
-        (0..60_000).map(|i| Operation::Delete { namespace, key: format!("a{i:05}").into() });
+    let deletes = (0..60_000)
+        .map(|i| Operation::Delete { namespace, key: Key::new(format!("a{i:05}")).unwrap() });
     let mut waiting = std::collections::VecDeque::new();
     for delete in deletes {
         if waiting.len() == 400 {
@@ -290,4 +291,23 @@ fn a_list_behind_very_many_tombstones_fills_its_page_and_no_more() {
     let query = ListQuery { limit: 4, ..query };
     let page = store.list(namespace, &query).unwrap();
     assert_eq!((page.entries.len(), page.complete), (4, true));
+}
+
+#[test]
+fn a_namespace_is_created_once_and_found_from_then_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let make = || scope.spawn(|| store.namespace("sessions").unwrap());
+        let threads: Vec<_> = (0..8).map(|_| make()).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(made.iter().all(|namespace| *namespace == made[0]));
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.namespace("sessions").unwrap(), made[0]);
+    assert_eq!(store.namespaces().iter().count(), 1);
+    assert!(matches!(store.namespace(""), Err(WriteError::Invalid(_))));
+    store.drop_namespace(made[0].id).unwrap();
+    assert_ne!(store.namespace("sessions").unwrap().id, made[0].id, "a dropped one stays dropped");
 }

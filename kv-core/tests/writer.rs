@@ -10,19 +10,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use kv_core::{
-    Dot, Durability, Hlc, Mode, NamespaceId, Operation, Options, OriginId, Outcome, Replication,
-    TurnOutcome, Version, WriteError,
-    changes::Change,
-    commit::{Committer, GcStep},
+    Account, Change, Dot, Durability, Hlc, Key, Mode, NamespaceId, Operation, Options, OriginId,
+    Outcome, Replication, Title, TurnOutcome, Version, WriteError,
+    commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
         Engine,
         disk::{self, OpenDisk, StorageBackend},
         redb::{RedbEngine, RedbSnapshot},
     },
-    operation::{Remote, RemoteChange, RemoteWrite},
     view::View,
     writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
@@ -143,14 +140,14 @@ fn namespace() -> NamespaceId {
 }
 
 fn delete(key: &str) -> Operation {
-    Operation::Delete { namespace: namespace(), key: Bytes::copy_from_slice(key.as_bytes()) }
+    Operation::Delete { namespace: namespace(), key: Key::new(key).unwrap() }
 }
 
 fn put(key: &str, expires_at: Option<u64>, upload: kv_core::Upload) -> Operation {
     let mut upload = upload;
     assert!(upload.push(b"value").unwrap().is_empty());
     let attributes = kv_core::Attributes { metadata: None, expires_at };
-    let key = Bytes::copy_from_slice(key.as_bytes());
+    let key = Key::new(key).unwrap();
     Operation::Put { namespace: namespace(), key, body: upload.finish().1, attributes }
 }
 
@@ -161,8 +158,8 @@ fn remote(seq: u64) -> Operation {
         hlc: Hlc(1_700_000_000_000 << 16 | seq),
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
-        key: Bytes::from_static(b"peer"),
-        change: RemoteChange::Delete,
+        key: Key::new("peer").unwrap(),
+        change: NewContent::Delete,
     }))
 }
 
@@ -182,7 +179,7 @@ impl Fixture {
         let now = Now { mono: Duration::from_secs(1), wall_ms: 1_700_000_000_000 };
         let writer = WriterCore::new(committer, config, now.mono);
         let mut fixture = Fixture { writer, faults, own, now };
-        let (account, title) = (String::new(), NAMESPACE.to_owned());
+        let (account, title) = (Account::default(), Title::new(NAMESPACE).unwrap());
         fixture.writer.request(0, Operation::CreateNamespace { account, title, id: None });
         fixture.run_due();
         fixture
@@ -282,7 +279,7 @@ fn one_sync_covers_every_commit_before_it() {
 fn a_refusal_waits_for_the_commits_that_it_may_be_due_to() {
     let mut fixture = Fixture::durable();
     let create = || {
-        let (account, title) = (String::new(), "other".to_owned());
+        let (account, title) = (Account::default(), Title::new("other").unwrap());
         Operation::CreateNamespace { account, title, id: None }
     };
     fixture.writer.request(1, create());
@@ -300,7 +297,7 @@ fn a_batch_that_changes_nothing_is_answered_without_a_sync() {
     let mut upload = fixture.writer.committer().upload();
     let stage = upload.push(&vec![1; 70_000]).unwrap().remove(0);
     fixture.writer.request(1, stage);
-    let (account, title) = (String::new(), NAMESPACE.to_owned());
+    let (account, title) = (Account::default(), Title::new(NAMESPACE).unwrap());
     fixture.writer.request(2, Operation::CreateNamespace { account, title, id: None });
     let seen = fixture.run(Step::Commit);
     let [Seen::Answers(answers)] = &seen[..] else { panic!("{seen:?}") };

@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use kv_core::{
-    Attributes, MemberId, NamespaceId, Operation,
+    Account, Attributes, Key, MemberId, NamespaceId, Operation, Title,
     commit::Committer,
     engine::{disk, redb::RedbEngine},
     writer::{WriterConfig, WriterCore},
@@ -16,7 +16,7 @@ type Writer =
 fn open(id: u8) -> Result<(Core, Writer), Box<dyn Error>> {
     let engine = Arc::new(RedbEngine::open(disk::memory(), 8 << 20)?);
     let mut origins = [[id; 16], [id + 100; 16]].into_iter();
-    let committer = Committer::open(engine, &mut || origins.next().ok_or_else(String::new))?;
+    let committer = Committer::open(engine, &mut || origins.next().ok_or_else(Default::default))?;
     let config = Config::new([9; 16], MemberId([id; 16]), committer.origins(), u64::from(id));
     let mut writer = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
     writer.replicate(Some(Replicator::default()));
@@ -34,11 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (name, origins) = (format!("location {at}"), locations[at].1.committer().origins());
         operations.push(Operation::PutMember { id: id[at], origins, name, addresses: vec![] });
     }
-    let (account, title) = (String::new(), "greetings".to_owned());
+    let (account, title) = (Account::default(), Title::new("greetings")?);
     operations.push(Operation::CreateNamespace { account, title, id: Some(namespace) });
     let mut upload = locations[0].1.committer().upload();
     upload.push(b"world")?;
-    let (key, (_, body), attributes) = ("hello".into(), upload.finish(), Attributes::default());
+    let (key, (_, body), attributes) = (Key::new("hello")?, upload.finish(), Attributes::default());
     operations.push(Operation::Put { namespace, key, body, attributes });
     operations.into_iter().for_each(|operation| locations[0].1.request((), operation));
     // A link comes up. Then each location does its work and passes its messages on.

@@ -6,19 +6,15 @@
 //! carries. The pieces of a large value are not read again. `prev` does not count: it only records how a
 //! write came about.
 
-use bytes::Bytes;
-use kv_core::{
-    Dot, NamespaceId, Version, VersionVector,
-    view::{Found, FoundState},
-};
+use kv_core::{Dot, Found, FoundState, Key, NamespaceId, Version, VersionVector};
 
 /// The name of a row. It orders as stores do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The namespace, possibly [`NamespaceId::SYSTEM`].
     pub namespace: NamespaceId,
-    /// The key, 1 to 512 bytes.
-    pub key: Bytes,
+    /// The key.
+    pub key: Key,
 }
 
 /// A question to a store, to be answered from one snapshot that shows durable commits only.
@@ -189,7 +185,8 @@ fn put_bytes(hasher: &mut blake3::Hasher, bytes: Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{BodyId, Hlc, OriginId};
+    use bytes::Bytes;
+    use kv_core::{BodyId, Hlc, Metadata, OriginId};
 
     use super::*;
 
@@ -199,7 +196,7 @@ mod tests {
             version,
             dot: Dot { origin: version.origin, seq: 3 },
             prev: None,
-            metadata: Some("m".into()),
+            metadata: Metadata::new("m").ok(),
             expires_at: Some(9),
             state: FoundState::Inline(Bytes::from_static(b"value")),
         }
@@ -225,7 +222,7 @@ mod tests {
             Found { version: Version { origin: OriginId([9; 16]), ..version }, ..found() },
             Found { dot, ..found() },
             Found { metadata: None, ..found() },
-            Found { metadata: Some("".into()), ..found() },
+            Found { metadata: Metadata::new("").ok(), ..found() },
             Found { expires_at: None, ..found() },
             Found { expires_at: Some(8), ..found() },
             Found { state: FoundState::Inline(Bytes::from_static(b"valuf")), ..found() },

@@ -2,10 +2,8 @@
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, NamespaceId, ReadError, VersionVector,
-    engine::Snapshot,
-    limits::CHUNK_BYTES,
-    view::{FoundState, View},
+    Dot, FoundState, NamespaceId, ReadError, VersionVector, engine::Snapshot, limits::CHUNK_BYTES,
+    view::View,
 };
 
 use crate::{Batch, Event, Row, Unread, Work};

@@ -14,13 +14,12 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Members, Replication, TurnOutcome,
-    changes::Change,
+    Change, FoundState, Hlc, Members, Replication, TurnOutcome,
+    commit::Applied,
     commit::Committer,
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,
-    operation::Applied,
-    view::{FoundState, View},
+    view::View,
 };
 
 use crate::{Content, Event, Row, StoreState, Work, read::Durable};

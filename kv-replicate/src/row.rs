@@ -1,7 +1,7 @@
 //! One write on its way between locations.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, NamespaceId, Version, changes::Change, view::FoundState};
+use kv_core::{Change, Dot, FoundState, Hlc, Key, Metadata, NamespaceId, Version};
 
 /// A write, as it is sent to another location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +14,10 @@ pub struct Row {
     pub prev: Option<Version>,
     /// The namespace of the key.
     pub namespace: NamespaceId,
-    /// The key, 1 to 512 bytes.
-    pub key: Bytes,
-    /// The metadata of the value: JSON text, at most 1,024 bytes.
-    pub metadata: Option<Box<str>>,
+    /// The key.
+    pub key: Key,
+    /// The metadata of the value: JSON text.
+    pub metadata: Option<Metadata>,
     /// The expiry of the value, in Unix seconds.
     pub expires_at: Option<u64>,
     /// What the write did.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Members, NamespaceId, VersionVector, operation::Applied};
+use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
 
 use crate::{
     HaltReason, MemberId, Row,
@@ -68,7 +68,7 @@ pub enum Work {
         /// The namespace of the key.
         namespace: NamespaceId,
         /// The key that holds the body.
-        key: Bytes,
+        key: Key,
         /// The write that the key must still hold.
         dot: Dot,
         /// The offset in the body, in bytes: a whole number of chunks.
@@ -119,9 +119,9 @@ pub struct ToApply {
 /// How a row is to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// As [`Remote::Next`](kv_core::operation::Remote::Next).
+    /// As [`Remote::Next`](kv_core::commit::Remote::Next).
     Next,
-    /// As [`Remote::Row`](kv_core::operation::Remote::Row).
+    /// As [`Remote::Row`](kv_core::commit::Remote::Row).
     Row,
 }
 

@@ -188,7 +188,7 @@ fn log_start(settings: &Settings, address: &Listen, store: &Store) {
         Listen::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
     };
     let titles: Vec<String> =
-        store.namespaces().iter().map(|namespace| namespace.title.clone()).collect();
+        store.namespaces().iter().map(|namespace| namespace.title.to_string()).collect();
     match titles.first() {
         None => tracing::info!(
             "no namespaces yet: create one with `waypost namespace create TITLE{server}`"

@@ -105,7 +105,8 @@ mod tests {
     }
 
     fn create(title: &str) -> Operation {
-        Operation::CreateNamespace { account: String::new(), title: title.into(), id: None }
+        let title = kv_core::Title::new(title).unwrap();
+        Operation::CreateNamespace { account: kv_core::Account::default(), title, id: None }
     }
 
     #[tokio::test]

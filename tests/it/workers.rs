@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use kv_core::{Attributes, Store};
+use kv_core::{Attributes, Metadata, Store};
 use waypost_tests::{
     Address, Home, Server,
     clients::{Clients, Workerd},
@@ -89,7 +89,7 @@ fn expiring(workerd: &Workerd) {
     let namespace = store.create_namespace("expiring").expect("a new namespace can be created").id;
     let expires_at = Some(unix_seconds() + 10);
     for (key, value) in [("small", noise(1, 100)), ("large", noise(2, 300_000))] {
-        let metadata = Some(format!(r#"{{"of":"{key}"}}"#).into());
+        let metadata = Metadata::new(format!(r#"{{"of":"{key}"}}"#)).ok();
         let attributes = Attributes { metadata, expires_at };
         store.put_with(namespace, key, value, attributes).expect("the put succeeds");
     }

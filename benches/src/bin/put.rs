@@ -7,9 +7,8 @@
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use clap::Parser;
-use kv_core::{Attributes, NamespaceId, Operation, Options, Store};
+use kv_core::{Attributes, Key, NamespaceId, Operation, Options, Store};
 use waypost_benches::{
     Failure, Scratch,
     data::{self, Random},
@@ -177,7 +176,7 @@ fn submit(
     if let Some(last) = last {
         store.submit(last)?.wait()?;
     }
-    let key = Bytes::copy_from_slice(key);
+    let key = Key::new(key)?;
     let attributes = Attributes::default();
     Ok(store.submit(Operation::Put { namespace, key, body, attributes })?)
 }

@@ -1,6 +1,6 @@
 //! The operations of the next commit.
 
-use crate::operation::Operation;
+use crate::commit::Operation;
 
 /// Most operations in one commit. More no longer lowers the cost of each, and the first waits
 /// longer.
@@ -51,7 +51,6 @@ impl<T> Batch<T> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use super::*;
     use crate::NamespaceId;
@@ -61,7 +60,7 @@ mod tests {
         let mut batch = Batch::new();
         for token in 0..MAX_BATCH {
             assert!(batch.has_room());
-            let key = Bytes::from_static(b"k");
+            let key = crate::Key::new(b"k").unwrap();
             batch.push(token, Operation::Delete { namespace: NamespaceId([1; 16]), key });
         }
         assert!(!batch.has_room());

@@ -10,14 +10,12 @@ use super::{
     timer::{GcTimer, SyncTimer, Unsynced},
 };
 use crate::{
-    Hlc,
-    changes::Change,
-    commit::{Committer, GcLimits},
+    commit::{Applied, Committer, GcLimits, Operation, Outcome},
     engine::{Engine, Mode},
     error::WriteError,
-    operation::{Applied, Operation, Outcome},
     options::Durability,
     replication::Replication,
+    types::{Change, Hlc},
 };
 
 /// Time until a failed sync is tried again.

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    commit::GcStep,
+    commit::{GcStep, Outcome},
     engine::EngineError,
     error::WriteError,
-    operation::Outcome,
     options::{Durability, Options},
     view::View,
 };

@@ -16,13 +16,13 @@ use super::{
     step::{Now, Output, Step, WriterConfig},
 };
 use crate::{
-    commit::Committer,
+    commit::{Committer, Operation, Outcome},
     engine::Engine,
     error::WriteError,
-    operation::{Operation, Outcome},
     options::Options,
+    places::Place,
+    published::Published,
     replication::Replication,
-    store::Published,
 };
 
 /// Where the answer to an operation goes.
@@ -35,6 +35,8 @@ type Ended = oneshot::Sender<Result<(), WriteError>>;
 pub(crate) struct Request {
     pub(crate) operation: Operation,
     pub(crate) answer: Answer,
+    /// Its place in the queue, free as soon as the writer takes the request.
+    pub(crate) place: Place,
 }
 
 /// A message to the writer thread.
@@ -138,7 +140,11 @@ where
 
     fn take(&mut self, message: Message<E>) {
         match message {
-            Message::Request(request) => self.core.request(request.answer, request.operation),
+            Message::Request(request) => {
+                let Request { operation, answer, place } = *request;
+                drop(place);
+                self.core.request(answer, operation);
+            }
             Message::Work => {}
             Message::Replicate(replication, answer) => {
                 self.replicating.push_back(answer);

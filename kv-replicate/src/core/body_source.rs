@@ -139,7 +139,7 @@ mod tests {
     use crate::core::testing::{Fixture, PEER, dot};
 
     fn get(fetch: u64, len: u32) -> GetBody {
-        let (namespace, key) = (NamespaceId([3; 16]), Bytes::from_static(b"key"));
+        let (namespace, key) = (NamespaceId([3; 16]), kv_core::Key::new("key").unwrap());
         GetBody { fetch, namespace, dot: dot(1), offset: 0, len, key }
     }
 

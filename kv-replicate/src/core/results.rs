@@ -1,7 +1,7 @@
 //! Results: finished work of the store, and fetched bodies, to the machines that wait for them.
 
 use bytes::Bytes;
-use kv_core::operation::Applied;
+use kv_core::commit::Applied;
 
 use super::{
     Core,

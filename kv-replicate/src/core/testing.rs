@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use kv_core::{Dot, Hlc, Member, Members, NamespaceId, OriginId, VersionVector};
 
 use super::{
@@ -43,7 +42,7 @@ pub(super) fn row_of(member: MemberId, seq: u64) -> Row {
         hlc: Hlc(seq),
         prev: None,
         namespace: NamespaceId([9; 16]),
-        key: Bytes::from(format!("key {seq}")),
+        key: kv_core::Key::new(format!("key {seq}")).unwrap(),
         metadata: None,
         expires_at: None,
         content: Content::Deleted,

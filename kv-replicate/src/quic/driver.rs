@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Hlc, MemberId, Members, Store, env::Environment, operation::Applied};
+use kv_core::{Hlc, MemberId, Members, Store, commit::Applied, env::Environment};
 use tokio::{
     sync::{
         Notify,

@@ -7,8 +7,7 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Members, OriginId, Replication, Store, StoreView, TurnOutcome,
-    changes::Change,
+    Change, Hlc, Members, OriginId, Replication, Store, StoreView, TurnOutcome,
     commit::Committer,
     engine::redb::{RedbEngine, RedbSnapshot},
 };

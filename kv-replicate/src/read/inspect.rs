@@ -2,12 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
 use kv_core::{
-    ReadError,
+    Found, FoundState, Key, ReadError,
     engine::Snapshot,
-    scan::{RowName, Scanned},
-    view::{Found, FoundState, View},
+    view::{RowName, Scanned, View},
 };
 
 use crate::{
@@ -59,7 +57,7 @@ fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadErr
     let mut rows = Vec::new();
     let budget = Budget { rows: MAX_ROWS, bytes: BATCH_BYTES };
     let end = walk(view, range, budget, &mut |(namespace, key), held, _| {
-        rows.push((Place { namespace, key: Bytes::copy_from_slice(key) }, held));
+        rows.push((Place { namespace, key: named(key) }, held));
         LISTED_BYTES + key.len()
     })?;
     Ok(RangeList { end: end.place, rows })
@@ -134,12 +132,17 @@ fn walk<S: Snapshot>(
                 left.bytes = left.bytes.saturating_sub(bytes);
             }
             if left.rows == 0 || left.bytes == 0 {
-                last = Some(Place { namespace, key: Bytes::copy_from_slice(key) });
+                last = Some(Place { namespace, key: named(key) });
             }
             ControlFlow::Continue(())
         },
     )?;
     Ok(end)
+}
+
+/// The key of a row that has a name.
+fn named(key: &[u8]) -> Key {
+    Key::new(key).expect("the name of a row is valid")
 }
 
 fn value_len(found: &Found) -> usize {

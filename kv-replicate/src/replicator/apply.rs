@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kv_core::{
     Attributes, Operation, Outcome, Upload, WriteError,
     commit::Committer,
+    commit::{Applied, NewContent, Remote, RemoteWrite},
     engine::Engine,
-    operation::{Applied, Remote, RemoteChange, RemoteWrite},
 };
 
 use crate::{Content, Event, How, Row, ToApply, Work};
@@ -140,11 +140,11 @@ impl Applier {
         row: &Row,
         fetch: Option<u64>,
         operations: &mut Vec<Operation>,
-    ) -> Option<RemoteChange> {
+    ) -> Option<NewContent> {
         let body = match &row.content {
-            Content::Deleted => return Some(RemoteChange::Delete),
+            Content::Deleted => return Some(NewContent::Delete),
             Content::Expired => {
-                return row.expires_at.map(|expires_at| RemoteChange::Expired { expires_at });
+                return row.expires_at.map(|expires_at| NewContent::Expired { expires_at });
             }
             Content::Value(value) => {
                 let mut upload = upload();
@@ -164,7 +164,7 @@ impl Applier {
             }
         };
         let (metadata, expires_at) = (row.metadata.clone(), row.expires_at);
-        Some(RemoteChange::Put { body, attributes: Attributes { metadata, expires_at } })
+        Some(NewContent::Put { body, attributes: Attributes { metadata, expires_at } })
     }
 
     /// Stages the next bytes of a body. Returns whether something was committed.

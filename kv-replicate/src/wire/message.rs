@@ -1,7 +1,7 @@
 //! The messages, and their bounds.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, MemberId, NamespaceId, OriginId, VersionVector};
+use kv_core::{Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
 
 use crate::{
     inspect::{Answer, Ask},
@@ -190,5 +190,5 @@ pub(crate) struct GetBody {
     /// A whole number of chunks.
     pub(crate) offset: u64,
     pub(crate) len: u32,
-    pub(crate) key: Bytes,
+    pub(crate) key: Key,
 }

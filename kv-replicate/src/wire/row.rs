@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kv_core::{
     Dot, Hlc,
-    limits::{CHUNK_BYTES, MAX_METADATA_BYTES, MAX_VALUE_BYTES},
+    limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
 use super::{
@@ -90,7 +90,7 @@ pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
     let namespace = take::namespace(input)?;
     let key = take::key(input)?;
     let expires_at = has(HAS_EXPIRY).then(|| input.try_get_u64()).transpose()?;
-    let metadata = has(HAS_METADATA).then(|| take::text(input, MAX_METADATA_BYTES)).transpose()?;
+    let metadata = has(HAS_METADATA).then(|| take::metadata(input)).transpose()?;
     let content = take_content(input, flags & CONTENT)?;
     match (&content, metadata.is_some(), expires_at.is_some()) {
         (Content::Deleted, false, false) | (Content::Expired, false, true) => {}

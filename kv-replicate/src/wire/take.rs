@@ -1,7 +1,9 @@
 //! Values from the front of a message. Every length is checked before its bytes are taken.
 
 use bytes::{Buf, Bytes};
-use kv_core::{Dot, NamespaceId, OriginId, Version, VersionVector, limits::MAX_KEY_BYTES};
+use kv_core::{
+    Dot, Key, Metadata, NamespaceId, OriginId, Version, VersionVector, limits::MAX_METADATA_BYTES,
+};
 
 use super::{
     error::MessageError,
@@ -95,17 +97,20 @@ pub(super) fn vector(input: &mut Bytes) -> Decoded<VersionVector> {
 }
 
 /// A key behind its length.
-pub(super) fn key(input: &mut Bytes) -> Decoded<Bytes> {
+pub(super) fn key(input: &mut Bytes) -> Decoded<Key> {
     let len = usize::from(input.try_get_u16()?);
     key_of(&bytes(input, len)?)
 }
 
 /// A key, copied so that it does not keep its message in memory.
-pub(super) fn key_of(key: &[u8]) -> Decoded<Bytes> {
-    if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        return Err(MessageError::Invalid("a key is empty or too long"));
-    }
-    Ok(Bytes::copy_from_slice(key))
+pub(super) fn key_of(key: &[u8]) -> Decoded<Key> {
+    Key::new(key).map_err(|_length| MessageError::Invalid("a key is empty or too long"))
+}
+
+/// Metadata behind its length.
+pub(super) fn metadata(input: &mut Bytes) -> Decoded<Metadata> {
+    let text = text(input, MAX_METADATA_BYTES)?;
+    Metadata::new(text).map_err(|_length| MessageError::Invalid("metadata is too long"))
 }
 
 /// A text behind its length.

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, MemberId, NamespaceId, OriginId, VersionVector};
+use kv_core::{Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector};
 use proptest::prelude::*;
 
 use super::{
@@ -54,8 +54,8 @@ prop_compose! {
             hlc: Hlc(hlc),
             prev: prev.map(|(hlc, id)| kv_core::Version { hlc: Hlc(hlc), origin: OriginId(id) }),
             namespace: NamespaceId(namespace),
-            key: key.into(),
-            metadata: metadata.filter(|_| is_put).map(Into::into),
+            key: Key::try_from(key).unwrap(),
+            metadata: metadata.filter(|_| is_put).map(|text| Metadata::new(text).unwrap()),
             expires_at,
             content,
         }
@@ -125,7 +125,7 @@ fn message() -> impl Strategy<Value = Message> {
                 dot,
                 offset: chunk * 65_280,
                 len,
-                key: Bytes::from_static(b"key"),
+                key: Key::new("key").unwrap(),
             }
         });
     prop_oneof![
@@ -157,8 +157,10 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    (any::<u8>(), prop::collection::vec(any::<u8>(), 1..40))
-        .prop_map(|(id, key)| Place { namespace: NamespaceId([id; 16]), key: key.into() })
+    (any::<u8>(), prop::collection::vec(any::<u8>(), 1..40)).prop_map(|(id, key)| Place {
+        namespace: NamespaceId([id; 16]),
+        key: Key::try_from(key).unwrap(),
+    })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -247,7 +249,7 @@ fn rows_of_a_backlog_are_decoded_as_they_were_encoded() {
         hlc: Hlc(9),
         prev: None,
         namespace: NamespaceId([2; 16]),
-        key: Bytes::from_static(b"k"),
+        key: Key::new("k").unwrap(),
         metadata: None,
         expires_at: None,
         content: Content::Deleted,
@@ -267,7 +269,7 @@ fn the_longest_answers_fit_in_a_message() {
     let version = kv_core::Version { hlc: Hlc(9), origin: OriginId([1; 16]) };
     let (kind, expires_at) = (Kind::Value, Some(1));
     let row = Held::Row(Summary { version, seq: 1, kind, expires_at, digest: [3; 32] });
-    let key = Bytes::from(vec![b'k'; kv_core::limits::MAX_KEY_BYTES]);
+    let key = Key::try_from(vec![b'k'; kv_core::limits::MAX_KEY_BYTES]).unwrap();
     let places = vec![Place { namespace: NamespaceId([9; 16]), key }; MAX_ASKED_ROWS];
     let rows = vec![Looked { is_dropped: true, held: Some(row) }; MAX_ASKED_ROWS];
     let answer = Some(Answer::Rows(Reading { vector: vector.clone(), collected: vector, rows }));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use kv_core::{Attributes, MemberId, NamespaceId, Operation, Options, Store};
+use kv_core::{Account, Attributes, Key, MemberId, NamespaceId, Operation, Options, Store, Title};
 use kv_replicate::quic::{Config, Replica, Status, Tuning};
 
 use crate::authority::{Authority, CLUSTER};
@@ -104,7 +104,7 @@ impl Location {
     /// Makes a cluster of which this location is the first member.
     pub(crate) fn found(&self) {
         self.add(self);
-        let (account, title) = (String::new(), "tests".to_owned());
+        let (account, title) = (Account::default(), Title::new("tests").unwrap());
         self.run(Operation::CreateNamespace { account, title, id: Some(NAMESPACE) });
     }
 
@@ -147,7 +147,7 @@ impl Location {
                 assert!(upload.push(number.to_string().as_bytes()).unwrap().is_empty());
                 let (_inline, body) = upload.finish();
                 let (key, attributes) =
-                    (format!("{prefix} {number}").into(), Attributes::default());
+                    (Key::new(format!("{prefix} {number}")).unwrap(), Attributes::default());
                 let put = Operation::Put { namespace: NAMESPACE, key, body, attributes };
                 self.store().submit(put).unwrap()
             };

@@ -4,7 +4,7 @@
 mod pair;
 mod rows;
 
-use kv_core::{Attributes, Operation, Table};
+use kv_core::{Attributes, Key, Metadata, Operation, Table};
 use kv_replicate::{
     Ending, Event,
     inspect::{Held, Kind},
@@ -20,7 +20,7 @@ fn equal_pair() -> Pair {
     let mut pair = Pair::new();
     for n in 0..40 {
         let attributes = Attributes {
-            metadata: (n % 3 == 0).then(|| format!("{n}").into()),
+            metadata: (n % 3 == 0).then(|| Metadata::new(format!("{n}")).unwrap()),
             expires_at: (n % 5 == 0).then_some(100_000),
         };
         pair.put(n % 2, &format!("key {n}"), &vec![7; n * 300], attributes);
@@ -28,7 +28,7 @@ fn equal_pair() -> Pair {
     pair.put(0, "large", &[9; 200_000], plain());
     pair.put(1, "gone", b"x", plain());
     pair.run_for(500);
-    let key = "gone".into();
+    let key = Key::new("gone").unwrap();
     pair.write(1, vec![Operation::Delete { namespace: namespace(), key }]);
     pair.run_for(2000);
     pair
@@ -146,7 +146,7 @@ fn a_missing_tombstone_is_found_unless_it_was_collected() {
 fn an_expired_tombstone_may_remain_on_one_side_only() {
     let mut pair = Pair::new();
     let expires_at = Some(pair.now_ms / 1000 + 2);
-    pair.put(0, "short", b"lived", Attributes { metadata: Some("m".into()), expires_at });
+    pair.put(0, "short", b"lived", Attributes { metadata: Metadata::new("m").ok(), expires_at });
     pair.put(0, "last", b"one", plain());
     pair.run_for(10_000);
     let kind = |pair: &Pair, node: usize| {
@@ -269,7 +269,7 @@ fn equal_stores_cost_few_messages_and_a_difference_few_more() {
             let mut upload = pair.nodes[0].store.committer().upload();
             upload.push(&[8; 100]).unwrap();
             let (_, body) = upload.finish();
-            let key = format!("key {:08}", part * 200 + n).into();
+            let key = Key::new(format!("key {:08}", part * 200 + n)).unwrap();
             operations.push(Operation::Put {
                 namespace: namespace(),
                 key,

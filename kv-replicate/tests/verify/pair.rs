@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, NamespaceId, Operation, OriginId, Table,
+    Account, Attributes, Key, NamespaceId, Operation, OriginId, Table, Title,
     commit::Committer,
     derive_id,
     engine::{
@@ -65,7 +65,8 @@ pub(crate) fn namespace() -> NamespaceId {
 impl Location {
     fn open(id: u8, engine: Arc<RedbEngine>, incarnations: u64) -> Location {
         let mut ids = [id, id + 100].into_iter();
-        let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+        let mut random_id =
+            || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
         let config = WriterConfig { gc_rows: 100, gc_bodies: 9, ..WriterConfig::default() };
@@ -139,7 +140,7 @@ impl Pair {
             let name = format!("location {node}");
             Operation::PutMember { id: member(node), origins, name, addresses: Vec::new() }
         });
-        let (account, title) = (String::new(), "one".to_owned());
+        let (account, title) = (Account::default(), Title::new("one").unwrap());
         pair.write(0, members.into());
         pair.write(0, vec![Operation::CreateNamespace { account, title, id: None }]);
         pair.connect();
@@ -163,7 +164,7 @@ impl Pair {
         let mut operations = upload.push(value).unwrap();
         let (last, body) = upload.finish();
         operations.extend(last);
-        let key = Bytes::copy_from_slice(key.as_bytes());
+        let key = Key::new(key).unwrap();
         operations.push(Operation::Put { namespace: namespace(), key, body, attributes });
         self.write(node, operations);
     }

@@ -16,7 +16,7 @@
 //! [`cursor`], [`list`], [`bulk`], [`json`], [`proxied`]) are functions of their arguments alone.
 
 use http::{Method, Request, Response, request::Parts};
-use kv_core::{NamespaceId, Operation, Store, limits::MAX_VALUE_BYTES};
+use kv_core::{Key, NamespaceId, Operation, Store, WriteError, limits::MAX_VALUE_BYTES};
 
 use crate::{
     app::App,
@@ -132,7 +132,7 @@ async fn delete(
     call: &Call<'_>,
     body: &mut Incoming,
 ) -> Result<Response<Body>, Refusal> {
-    let key = call.target.key()?.as_bytes().to_vec().into();
+    let key = Key::new(call.target.key()?.as_bytes()).map_err(WriteError::from)?;
     if !body.discard(MAX_DISCARDED_BYTES).await {
         return Err(Refusal::cut_body());
     }

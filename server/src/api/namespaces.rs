@@ -25,7 +25,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use kv_core::{Namespace, NamespaceId, Operation, Outcome};
+use kv_core::{Account, Namespace, NamespaceId, Operation, Outcome, Title, WriteError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -61,8 +61,8 @@ impl From<&Namespace> for NamespaceInfo {
     fn from(namespace: &Namespace) -> NamespaceInfo {
         NamespaceInfo {
             id: namespace.id.to_string(),
-            title: namespace.title.clone(),
-            account: namespace.account.clone(),
+            title: namespace.title.to_string(),
+            account: namespace.account.to_string(),
         }
     }
 }
@@ -108,7 +108,7 @@ async fn create(State(app): State<Arc<App>>, body: Received) -> Result<Response<
     let NewNamespace { title, id } = parse(&body?, r#"{"title":"sessions"}"#)?;
     let id = id.map(|id| id.parse::<NamespaceId>()).transpose();
     let id = id.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let account = String::new();
+    let (account, title) = (Account::default(), Title::new(title).map_err(WriteError::from)?);
     let made = change(&app, Operation::CreateNamespace { account, title, id }).await?;
     Ok(reply::json(StatusCode::CREATED, &made))
 }
@@ -128,6 +128,7 @@ async fn rename(
     let (Path(name), body) = (name?, body?);
     let NewTitle { title } = parse(&body, r#"{"title":"the new one"}"#)?;
     let id = resolve(&app, &name)?;
+    let title = Title::new(title).map_err(WriteError::from)?;
     let renamed = change(&app, Operation::RenameNamespace { id, title }).await?;
     Ok(reply::json(StatusCode::OK, &renamed))
 }

@@ -52,7 +52,7 @@ pub enum InitError {
     Certificate(#[from] rcgen::Error),
     /// The system gave no randomness.
     #[error("can't generate an id: {0}")]
-    Random(String),
+    Random(kv_core::RandomError),
 }
 
 /// Generates the CA of a new cluster and the certificate of its first location. All files appear at

@@ -41,7 +41,7 @@ pub enum InviteError {
     Files(#[from] FilesError),
     /// The system gave no randomness.
     #[error("can't generate a token: {0}")]
-    Random(String),
+    Random(kv_core::RandomError),
 }
 
 /// Issues a token that one location can use, once, until it expires; only a location of a certain

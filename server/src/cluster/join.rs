@@ -118,7 +118,7 @@ pub enum JoinError {
     Key(#[from] rcgen::Error),
     /// The system gave no randomness.
     #[error("can't generate an id: {0}")]
-    Random(String),
+    Random(kv_core::RandomError),
     /// A task panicked.
     #[error("{0}")]
     Task(#[from] tokio::task::JoinError),

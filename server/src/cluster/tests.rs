@@ -49,7 +49,7 @@ impl Environment for At {
         Duration::ZERO
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         SystemEnvironment::new().random_id()
     }
 }

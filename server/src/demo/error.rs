@@ -53,7 +53,7 @@ pub enum DemoError {
     Screen(#[source] io::Error),
     /// The system gave no randomness.
     #[error("can't generate an id: {0}")]
-    Random(String),
+    Random(kv_core::RandomError),
     /// The system refused threads or signals.
     #[error("{0}")]
     System(#[from] io::Error),

@@ -83,8 +83,9 @@ pub fn check_row(
     found: &Found,
     row: &Row,
 ) -> Checked<Option<(u64, u64)>> {
-    let expected = (row.dot, row.version, row.prev, &row.metadata, row.expires_at);
-    let there = (found.dot, found.version, found.prev, &found.metadata, found.expires_at);
+    let expected = (row.dot, row.version, row.prev, row.metadata.as_deref(), row.expires_at);
+    let metadata = found.metadata.as_deref();
+    let there = (found.dot, found.version, found.prev, metadata, found.expires_at);
     same(&format!("the row of {name:?}"), &there, &expected)?;
     match (&found.state, &row.what) {
         (FoundState::Tombstone, What::Tombstone)

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, Hlc, Namespace, NamespaceId, OriginId, Outcome, Version, VersionVector,
-    Written, derive_id,
+    Account, Attributes, Dot, Hlc, Metadata, MetadataError, Namespace, NamespaceId, OriginId,
+    Outcome, Title, Version, VersionVector, Written, derive_id,
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
 };
 
@@ -58,6 +58,24 @@ pub enum What {
     Tombstone,
     /// An expired entry.
     ExpiredTombstone,
+}
+
+/// What a put says beside the value. Unlike the store's own type it may be over its bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawAttributes {
+    /// Its metadata.
+    pub metadata: Option<Box<str>>,
+    /// When it expires, in Unix seconds.
+    pub expires_at: Option<u64>,
+}
+
+impl TryFrom<RawAttributes> for Attributes {
+    type Error = MetadataError;
+
+    fn try_from(said: RawAttributes) -> Result<Attributes, MetadataError> {
+        let metadata = said.metadata.map(Metadata::new).transpose()?;
+        Ok(Attributes { metadata, expires_at: said.expires_at })
+    }
 }
 
 /// A row of the store.
@@ -113,7 +131,7 @@ pub struct Write {
 #[derive(Clone, Debug)]
 pub enum Op {
     /// Puts a value.
-    Put(Name, Content, Attributes),
+    Put(Name, Content, RawAttributes),
     /// Deletes a key.
     Delete(Name),
     /// Stages a piece of a value.
@@ -194,20 +212,20 @@ impl State {
     pub fn apply(&mut self, now_ms: u64, op: &Op) -> Result<Outcome, Refusal> {
         match op {
             Op::Put(name, content, attributes) => {
-                self.live(name.0)?;
                 let metadata = attributes.metadata.as_ref().map_or(0, |text| text.len());
                 if metadata > MAX_METADATA_BYTES || !is_key(&name.1) {
                     return Err(Refusal::Invalid);
                 }
+                self.live(name.0)?;
                 let what = What::Value(content.clone());
                 Ok(Outcome::Written(self.write(now_ms, name, what, attributes)))
             }
             Op::Delete(name) => {
-                self.live(name.0)?;
                 if !is_key(&name.1) {
                     return Err(Refusal::Invalid);
                 }
-                let none = Attributes::default();
+                self.live(name.0)?;
+                let none = RawAttributes::default();
                 Ok(Outcome::Written(self.write(now_ms, name, What::Tombstone, &none)))
             }
             Op::Stage => Ok(Outcome::Staged),
@@ -253,7 +271,7 @@ impl State {
         Hlc::at_millis(now_ms).max(Hlc(self.clock.0 + 1))
     }
 
-    fn write(&mut self, now_ms: u64, name: &Name, what: What, attributes: &Attributes) -> Written {
+    fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &RawAttributes) -> Written {
         let is_large = matches!(&what, What::Value(content) if content.is_large());
         let origin = self.own[usize::from(is_large)];
         self.clock = self.tick(now_ms);
@@ -261,7 +279,7 @@ impl State {
         let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
         self.vector.raise(origin, dot.seq);
         let prev = self.rows.get(name).map(|row| row.version);
-        let Attributes { metadata, expires_at } = attributes.clone();
+        let RawAttributes { metadata, expires_at } = said.clone();
         let row = Row { dot, version, prev, metadata, expires_at, what };
         self.rows.insert(name.clone(), Arc::new(row));
         Written { dot, version }
@@ -277,7 +295,7 @@ impl State {
         if title.is_empty() || title.len() > MAX_TITLE_BYTES {
             return Err(Refusal::Invalid);
         }
-        if self.namespaces().any(|other| other.account == account && other.title == title) {
+        if self.namespaces().any(|other| other.account == *account && other.title == *title) {
             return Err(Refusal::Taken);
         }
         let is_taken =
@@ -291,29 +309,36 @@ impl State {
                 .ok_or(Refusal::Taken)?,
         };
         let created = Version { hlc: self.tick(now_ms), origin: self.own[0] };
-        let (account, title) = (account.to_owned(), title.to_owned());
+        let account = Account::new(account).expect("a short account");
+        let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
         let made = Namespace { id, account, title, created, dropped: false };
         Ok(self.put_namespace(now_ms, made))
     }
 
     fn rename(&mut self, now_ms: u64, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
-        let namespace = self.live(id)?.clone();
         if title.is_empty() || title.len() > MAX_TITLE_BYTES {
             return Err(Refusal::Invalid);
         }
+        let namespace = self.live(id)?.clone();
         let has_title =
-            |other: &&Namespace| other.account == namespace.account && other.title == title;
+            |other: &&Namespace| other.account == namespace.account && other.title == *title;
         let oldest = self.namespaces().filter(has_title).min_by_key(|other| other.created);
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(now_ms, Namespace { title: title.to_owned(), ..namespace }))
+        Ok(self.put_namespace(
+            now_ms,
+            Namespace {
+                title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
+                ..namespace
+            },
+        ))
     }
 
     fn put_namespace(&mut self, now_ms: u64, namespace: Namespace) -> Namespace {
         let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0));
         let content = Content::new(Bytes::from(namespace.encode()));
-        self.write(now_ms, &name, What::Value(content), &Attributes::default());
+        self.write(now_ms, &name, What::Value(content), &RawAttributes::default());
         self.register(namespace.clone());
         namespace
     }

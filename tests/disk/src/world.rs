@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use kv_core::{
-    BodyId, Hlc, ReadError,
-    body::ChunkSource,
+    BodyId, ChunkSource, Hlc, ReadError,
     commit::Committer,
     engine::{
         CommitNo,

@@ -3,13 +3,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Mode, NamespaceId, Operation, WriteError,
+    Account, Attributes, FoundState, Key, Mode, NamespaceId, Operation, Title, WriteError,
     commit::{Committer, GcLimits},
     derive_id,
     engine::{Engine, Visibility, redb::RedbEngine},
-    view::FoundState,
 };
 use waypost_disk_tests::{
     disk::{Armed, Call, FailingDisk, Fault, Keep},
@@ -32,7 +30,11 @@ fn open(disk: &FailingDisk) -> Result<Store, kv_core::OpenError> {
 fn new_store(seed: u64) -> (FailingDisk, Store, NamespaceId) {
     let disk = FailingDisk::new(Rng::new(seed));
     let mut store = open(&disk).unwrap();
-    let create = Operation::CreateNamespace { account: String::new(), title: "t".into(), id: None };
+    let create = Operation::CreateNamespace {
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
+        id: None,
+    };
     store.commit(NOW, vec![create]);
     store.sync().unwrap();
     (disk, store, derive_id("", "t", 0))
@@ -44,7 +46,7 @@ fn put(store: &Store, namespace: NamespaceId, key: &'static str, value: &[u8]) -
     let mut operations = upload.push(value).unwrap();
     let (last, body) = upload.finish();
     operations.extend(last);
-    let (key, attributes) = (Bytes::from_static(key.as_bytes()), Attributes::default());
+    let (key, attributes) = (Key::new(key).unwrap(), Attributes::default());
     operations.push(Operation::Put { namespace, key, body, attributes });
     operations
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, NamespaceId, Operation, Options, Store, WriteError,
+    Attributes, Key, Metadata, NamespaceId, Operation, Options, Store, WriteError,
     engine::disk::{OpenDisk, StorageBackend},
 };
 use waypost_disk_tests::{
@@ -111,7 +111,7 @@ fn is_acknowledged_too_early() -> bool {
     let store = Options::new().open_disk(latched(&disk, &latch)).unwrap();
     latch.change(|held| held.is_shut = true);
     let (_, body) = store.upload().finish();
-    let (key, attributes) = ("k".into(), Attributes::default());
+    let (key, attributes) = (Key::new("k").unwrap(), Attributes::default());
     let put = Operation::Put { namespace, key, body, attributes };
     let mut ticket = pin!(store.submit(put).unwrap().into_future());
     let waker = Waker::from(Arc::clone(&latch));
@@ -186,7 +186,7 @@ fn acknowledged_writes_survive_a_power_loss() {
                         let key = format!("{writer}-{i}");
                         let value = vec![writer; if i % 8 == 0 { 70_000 } else { 10 }];
                         let attributes = Attributes {
-                            metadata: Some(format!("{i}").into()),
+                            metadata: Some(Metadata::new(format!("{i}")).unwrap()),
                             expires_at: Some(4_000_000_000 + i),
                         };
                         if store.put_with(namespace, &key, &value, attributes.clone()).is_err() {

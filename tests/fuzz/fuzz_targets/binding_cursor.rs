@@ -1,17 +1,16 @@
 //! Cursors, and the pages that contain them.
 #![no_main]
 
-use bytes::Bytes;
-use kv_core::{Hlc, Listed, OriginId, Page, Version, limits::MAX_KEY_BYTES};
+use kv_core::{Hlc, Key, Listed, Metadata, OriginId, Page, Version, limits::MAX_KEY_BYTES};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use waypost::api::binding::{cursor, list};
 
 fn listed(key: &[u8], n: usize) -> Listed {
     Listed {
-        key: Bytes::copy_from_slice(key),
+        key: Key::new(key).expect("a key"),
         version: Version { hlc: Hlc(1), origin: OriginId([1; 16]) },
-        metadata: n.is_multiple_of(2).then(|| String::from_utf8_lossy(key).into()),
+        metadata: n.is_multiple_of(2).then(|| Metadata::new(String::from_utf8_lossy(key).into_owned()).expect("short")),
         expires_at: n.is_multiple_of(3).then_some(9),
     }
 }

@@ -7,7 +7,7 @@ use std::{sync::LazyLock, time::Duration};
 use arbitrary::Arbitrary;
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    Attributes, MemberId, Operation, OriginId, VersionVector,
+    Attributes, Key, MemberId, Operation, OriginId, VersionVector,
     engine::redb::{RedbEngine, RedbSnapshot},
     writer::{self, Output, WriterConfig, WriterCore},
 };
@@ -211,7 +211,7 @@ impl Location {
         let pieces = upload.push(&[key]).expect("a short value");
         let (last, body) = upload.finish();
         assert!(pieces.is_empty() && last.is_none(), "it goes with its row");
-        let (namespace, key) = (kv_core::derive_id("", "t", 0), Bytes::from(vec![b'k', key]));
+        let (namespace, key) = (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
         let put = Operation::Put { namespace, key, body, attributes: Attributes::default() };
         self.store.request((), put);
         self.run(writer::Step::Commit);

@@ -29,7 +29,7 @@ impl Environment for Still {
         Duration::ZERO
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         Ok([self.ids.fetch_add(1, Ordering::Relaxed); 16])
     }
 }

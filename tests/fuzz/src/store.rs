@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Hlc, NamespaceId, OpenError, Operation, Outcome, Replication, TurnOutcome, Upload,
-    WriteError,
-    changes::Change,
+    Account, Attributes, Change, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, Replication,
+    Title, TurnOutcome, Upload, WriteError,
     commit::{Committer, GcLimits, GcStep},
     engine::redb::{RedbEngine, RedbSnapshot},
     view::View,
@@ -231,7 +229,7 @@ pub fn put(
     if let Some(operation) = last {
         make(store, now_ms, operation)?;
     }
-    let key = Bytes::copy_from_slice(key);
+    let key = Key::new(key)?;
     make(store, now_ms, Operation::Put { namespace, key, body, attributes })
 }
 
@@ -241,7 +239,7 @@ pub fn put(
 /// As for any write.
 pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId, WriteError> {
     let operation =
-        Operation::CreateNamespace { account: String::new(), title: title.into(), id: None };
+        Operation::CreateNamespace { account: Account::default(), title: Title::new(title)?, id: None };
     match make(store, now_ms, operation)? {
         Outcome::Namespace(namespace) => Ok(namespace.id),
         other => panic!("a namespace was made, and {other:?} answered"),

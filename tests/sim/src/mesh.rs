@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, NamespaceId, Operation,
+    Account, Attributes, Key, NamespaceId, Operation, Title,
     commit::Committer,
     derive_id,
     engine::{
@@ -161,7 +161,7 @@ impl Mesh {
             let (id, name) = (member(at), format!("location {at}"));
             Operation::PutMember { id, origins, name, addresses: Vec::new() }
         });
-        let (account, title) = (String::new(), "mesh".to_owned());
+        let (account, title) = (Account::default(), Title::new("mesh").expect("a title"));
         let create = Operation::CreateNamespace { account, title, id: None };
         let operations = members.collect::<Vec<_>>().into_iter().chain([create]).collect();
         self.write(0, operations);
@@ -258,7 +258,7 @@ impl Mesh {
     pub fn put_operations(
         &mut self,
         place: usize,
-        key: impl Into<Bytes>,
+        key: impl AsRef<[u8]>,
         value: &[u8],
         attributes: Attributes,
     ) -> Vec<Operation> {
@@ -266,13 +266,13 @@ impl Mesh {
         let mut operations = upload.push(value).expect("a value of a store");
         let (last, body) = upload.finish();
         operations.extend(last);
-        let (namespace, key) = (namespace(), key.into());
+        let (namespace, key) = (namespace(), Key::new(key).expect("a key of a store"));
         operations.push(Operation::Put { namespace, key, body, attributes });
         operations
     }
 
     /// Puts a value at a location, and watches where it is visible.
-    pub fn put(&mut self, place: usize, key: impl Into<Bytes>, value: &[u8]) {
+    pub fn put(&mut self, place: usize, key: impl AsRef<[u8]>, value: &[u8]) {
         let operations = self.put_operations(place, key, value, Attributes::default());
         for dot in self.write(place, operations) {
             self.spread.made(dot, place, self.now);

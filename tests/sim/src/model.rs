@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
-    Dot, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
-    engine::Snapshot,
-    view::{FoundState, View},
+    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
+    engine::Snapshot, view::View,
 };
 use kv_replicate::{CLOSED, Content, Row};
 use waypost_disk_tests::{

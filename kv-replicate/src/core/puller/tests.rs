@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kv_core::{Dot, VersionVector, operation::Applied};
+use kv_core::{Dot, VersionVector, commit::Applied};
 
 use crate::{
     Core, Event, Now, Work,

@@ -89,16 +89,15 @@ pub fn encode(page: &Page) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use kv_core::{Hlc, Listed, OriginId, Version};
+    use kv_core::{Hlc, Key, Listed, Metadata, OriginId, Version};
 
     use super::*;
 
     fn listed(key: &'static [u8], expires_at: Option<u64>, metadata: Option<&str>) -> Listed {
         Listed {
-            key: Bytes::from_static(key),
+            key: Key::new(key).unwrap(),
             version: Version { hlc: Hlc(1), origin: OriginId([0; 16]) },
-            metadata: metadata.map(Into::into),
+            metadata: metadata.map(|text| Metadata::new(text).unwrap()),
             expires_at,
         }
     }

@@ -5,8 +5,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::{Response, header};
 use kv_core::{
-    Attributes, NamespaceId, Operation, Outcome, WriteError,
-    body::NewBody,
+    Attributes, Key, Metadata, NamespaceId, NewBody, Operation, Outcome, WriteError,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
@@ -32,10 +31,11 @@ pub(super) async fn respond(
     let key = call.target.key()?;
     let expires_at = options::expires_at(call.target.query(), app.store.now_ms() / 1000)?;
     let metadata = call.metadata()?.map(|text| metadata::parse(text.as_bytes())).transpose()?;
+    let metadata = metadata.map(Metadata::new).transpose().map_err(WriteError::from)?;
     let value = receive(app, body, max_discarded).await?;
     let put = Operation::Put {
         namespace,
-        key: Bytes::copy_from_slice(key.as_bytes()),
+        key: Key::new(key.as_bytes()).map_err(WriteError::from)?,
         body: value,
         attributes: Attributes { metadata, expires_at },
     };

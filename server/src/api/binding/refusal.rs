@@ -145,7 +145,8 @@ impl From<WriteError> for Refusal {
         const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match error {
             // The API checks its own limits first, so this is one that only the store has.
-            WriteError::Invalid(text) | WriteError::Taken(text) => Refusal::invalid(text),
+            WriteError::Invalid(rule) => Refusal::invalid(rule.to_string()),
+            WriteError::Taken(name) => Refusal::invalid(name.to_string()),
             WriteError::UnknownNamespace(id) => Refusal::unknown_namespace(&id.to_string(), false),
             WriteError::QueueFull => Refusal::busy(
                 "Too many writes are waiting. Nothing was written. Try again in a second.",
@@ -177,6 +178,10 @@ impl From<WriteError> for Refusal {
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Refusal {
+        if let ReadError::UnknownNamespace(id) = error {
+            // It was dropped since its name was resolved.
+            return Refusal::unknown_namespace(&id.to_string(), false);
+        }
         tracing::error!(%error, "a read failed");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The read failed: {error}."))
     }
@@ -237,6 +242,8 @@ pub fn phrase(text: &str) -> ReasonPhrase {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+
+    use kv_core::InvalidWrite;
 
     use super::*;
 
@@ -311,7 +318,7 @@ mod tests {
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
             (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
             (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
-            (WriteError::Invalid("it is".into()), 400, None, "it is"),
+            (WriteError::Invalid(InvalidWrite::Value), 400, None, "a value has at most"),
         ] {
             let refusal = Refusal::from(error);
             assert_eq!((refusal.status.as_u16(), refusal.retry_after), (status, retry));

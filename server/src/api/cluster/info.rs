@@ -150,7 +150,7 @@ impl KeyInfo {
             Err(_not_text) => format!("0x{}", HEXLOWER.encode(&place.key)),
         };
         let id = || place.namespace.to_string();
-        KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.clone()), key }
+        KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.to_string()), key }
     }
 }
 
@@ -208,7 +208,10 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
         let id = store.create_namespace("pages").expect("a namespace").id;
-        let place = |namespace, key: &'static [u8]| Place { namespace, key: key.into() };
+        let place = |namespace, key: &'static [u8]| Place {
+            namespace,
+            key: kv_core::Key::new(key).unwrap(),
+        };
         let verdict = Verdict {
             peer: MemberId([1; 16]),
             rows: 9,

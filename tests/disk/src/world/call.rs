@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use kv_core::{
     Mode, NamespaceId, Outcome, WriteError,
+    commit::Applied,
     commit::{GcLimits, GcStep},
     engine::{Engine, Status},
-    operation::Applied,
 };
 
 use super::{
@@ -33,17 +33,27 @@ impl World {
         let mut next = (*before).clone();
         let (mut operations, mut expected) = (Vec::new(), Vec::new());
         for request in requests {
-            operations.push(request.operation);
-            expected.push((request.op, request.doubtful));
+            let not_made = match request.operation {
+                Ok(operation) => {
+                    operations.push(operation);
+                    None
+                }
+                Err(answer) => Some(answer),
+            };
+            expected.push((request.op, request.doubtful, not_made));
         }
-        self.report.operations += operations.len() as u64;
+        let count = operations.len();
+        self.report.operations += expected.len() as u64;
         let was_held = self.open().writer.is_holding();
         let committed = self.open().writer.commit(now_ms, operations)?;
         self.note_faults(Doing::Commit);
-        hold!(committed.results.len() == expected.len(), "not one answer for each operation");
+        hold!(committed.results.len() == count, "not one answer for each operation");
+        let mut results = committed.results.into_iter();
         let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
         let (mut staged, mut promised) = (false, false);
-        for ((op, doubtful), result) in expected.iter().zip(committed.results) {
+        for (op, doubtful, not_made) in &expected {
+            let made = || results.next().expect("one answer for each operation");
+            let result = not_made.clone().unwrap_or_else(made);
             self.trace(|| format!("  {} -> {}", brief(op), brief_result(&result)));
             let mut attempt = next.clone();
             match (result, attempt.apply(now_ms, op)) {
@@ -56,7 +66,7 @@ impl World {
                     next = attempt;
                     writes.extend(own_write(op, &outcome, &next));
                     staged |= outcome == Outcome::Staged;
-                    promised |= outcome != Outcome::Staged;
+                    promised |= not_made.is_none() && outcome != Outcome::Staged;
                     self.count_outcome(op, &outcome);
                     outcomes.push(Some(outcome));
                 }

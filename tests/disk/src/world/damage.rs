@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use kv_core::{
-    ListQuery, NamespaceId, OpenError, Outcome, VersionVector,
+    ListQuery, NamespaceId, OpenError, Outcome, ReadError, VersionVector,
     commit::{Committer, GcLimits},
     engine::redb::RedbEngine,
     limits::CHUNK_BYTES,
@@ -166,20 +167,26 @@ impl Damaged {
             .rows_missing_in(&VersionVector::default(), None, usize::MAX)
             .map_or_else(|_| Vec::new(), |page| page.changes)
         {
-            self.check_found(&(change.namespace, change.key), &change.found)?;
+            self.check_found(&(change.namespace, change.key.into()), &change.found)?;
         }
         let mut spaces: Vec<NamespaceId> = names.iter().map(|name| name.0).collect();
         spaces.dedup();
         for id in spaces {
-            let Ok(page) = view.list(id, &ListQuery::default(), self.world.clock_ms) else {
-                self.events.count(Damage::Detected);
-                continue;
+            let page = match view.list(id, &ListQuery::default(), self.world.clock_ms) {
+                Ok(page) => page,
+                // Lists show the live namespaces alone.
+                Err(ReadError::UnknownNamespace(_)) => continue,
+                Err(_) => {
+                    self.events.count(Damage::Detected);
+                    continue;
+                }
             };
             for listed in page.entries {
-                let name = (id, listed.key.clone());
-                let there = (listed.version, &listed.metadata, listed.expires_at);
+                let name = (id, Bytes::from(listed.key.clone()));
+                let there = (listed.version, listed.metadata.as_deref(), listed.expires_at);
                 let is_known = self.known.get(&name).is_some_and(|rows| {
-                    rows.iter().any(|row| (row.version, &row.metadata, row.expires_at) == there)
+                    rows.iter()
+                        .any(|row| (row.version, row.metadata.as_deref(), row.expires_at) == there)
                 });
                 if !is_known {
                     return Err(Violation::Wrong(format!("{name:?} never had {listed:?}")));
@@ -229,19 +236,27 @@ impl Damaged {
             let now_ms = self.world.clock_ms;
             let op = local_op(&mut self.world.rng, &state, now_ms);
             let requests = self.world.requests(op.clone());
-            let operations = requests.into_iter().map(|request| request.operation).collect();
+            let mut answers = Vec::new();
+            let mut operations = Vec::new();
+            for request in requests {
+                match request.operation {
+                    Ok(operation) => operations.push(operation),
+                    Err(answer) => answers.push(answer),
+                }
+            }
             let writer = &mut self.world.open().writer;
             let committed = writer.commit(now_ms, operations)?;
+            let answers: Vec<_> = committed.results.into_iter().chain(answers).collect();
             let synced = writer.sync(now_ms)?;
             let limits =
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
             let collected = writer.collect_garbage(now_ms, &limits)?;
             let maintained = writer.recover(now_ms)?;
             self.world.trace(|| {
-                let answer = committed.results.last();
+                let answer = answers.last();
                 format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
-            match committed.results.last() {
+            match answers.last() {
                 Some(Ok(outcome)) => {
                     self.events.count(Damage::Written);
                     self.learn_write(&op, outcome);
@@ -296,7 +311,7 @@ fn row_of(found: &Found, what: What) -> Row {
         dot: found.dot,
         version: found.version,
         prev: found.prev,
-        metadata: found.metadata.clone(),
+        metadata: found.metadata.clone().map(Into::into),
         expires_at: found.expires_at,
         what,
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     events::Event,
     hold,
-    model::{Content, Op},
+    model::{Content, Op, RawAttributes},
     violation::{Checked, Violation},
 };
 
@@ -154,7 +154,7 @@ impl World {
             let op = match self.state().namespaces().next() {
                 Some(live) => {
                     let at = (live.id, key(&mut self.rng));
-                    Op::Put(at, Content::new("probe".into()), kv_core::Attributes::default())
+                    Op::Put(at, Content::new("probe".into()), RawAttributes::default())
                 }
                 None => Op::Create(String::new(), "probe".into(), None),
             };

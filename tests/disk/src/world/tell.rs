@@ -1,6 +1,6 @@
 //! Counts events and formats the lines of the trace.
 
-use kv_core::{Outcome, WriteError, operation::Applied};
+use kv_core::{Outcome, WriteError, commit::Applied};
 
 use super::World;
 use crate::{

@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::{
-    Hlc, Mode, Outcome, Replication, TurnOutcome, WriteError,
-    changes::Change,
+    Change, Hlc, Mode, Outcome, Replication, TurnOutcome, WriteError,
     commit::{Committer, GcLimits, GcStep},
     engine::{
         CommitNo, Engine,

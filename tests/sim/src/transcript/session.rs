@@ -1,6 +1,6 @@
 //! The session that is recorded.
 
-use kv_core::{Attributes, Operation, VersionVector};
+use kv_core::{Attributes, Key, Metadata, Operation, VersionVector};
 use kv_replicate::{Event, Unread};
 
 use super::{Transcript, rows};
@@ -44,7 +44,12 @@ fn live(mesh: &mut Mesh) {
     mesh.run_for(100);
     mesh.write(0, vec![delete("to go")]);
     let expires_at = Some((START_MS + mesh.now()) / 1000 + 86_400);
-    put(mesh, "with all", b"value", Attributes { metadata: Some(r#"{"a":1}"#.into()), expires_at });
+    put(
+        mesh,
+        "with all",
+        b"value",
+        Attributes { metadata: Metadata::new(r#"{"a":1}"#).ok(), expires_at },
+    );
     mesh.put(0, "large", &[b'L'; LARGE_BYTES]);
     mesh.run_until_equal();
 }
@@ -97,5 +102,5 @@ fn put(mesh: &mut Mesh, key: &'static str, value: &[u8], attributes: Attributes)
 }
 
 fn delete(key: &'static str) -> Operation {
-    Operation::Delete { namespace: namespace(), key: key.into() }
+    Operation::Delete { namespace: namespace(), key: Key::new(key).expect("a key") }
 }

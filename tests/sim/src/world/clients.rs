@@ -1,7 +1,9 @@
 //! What clients do.
 
-use bytes::Bytes;
-use kv_core::{Attributes, Dot, NamespaceId, Operation, derive_id, engine::Engine};
+use kv_core::{
+    Account, Attributes, Dot, Key, Metadata, NamespaceId, Operation, Title, derive_id,
+    engine::Engine,
+};
 use waypost_disk_tests::violation::Checked;
 
 use super::{Happening, World};
@@ -13,8 +15,8 @@ impl World {
     /// Each location makes the same namespaces.
     pub(super) fn create_namespaces(&mut self, node: usize) -> Checked {
         let create = |title: &str| Operation::CreateNamespace {
-            account: String::new(),
-            title: title.into(),
+            account: Account::default(),
+            title: Title::new(title).expect("a title"),
             id: None,
         };
         self.write(node, TITLES[..2].iter().map(|title| create(title)).collect())
@@ -55,27 +57,28 @@ impl World {
         match self.rng.below(6) {
             0 => Operation::DropNamespace { id: derive_id("", TITLES[2], 0) },
             1 | 2 => {
-                let title = format!("title {}", self.rng.below(4));
+                let title = Title::new(format!("title {}", self.rng.below(4))).expect("a title");
                 Operation::RenameNamespace { id, title }
             }
             _ => Operation::CreateNamespace {
-                account: String::new(),
-                title: TITLES[2].into(),
+                account: Account::default(),
+                title: Title::new(TITLES[2]).expect("a title"),
                 id: None,
             },
         }
     }
 
-    fn place(&mut self) -> (NamespaceId, Bytes) {
+    fn place(&mut self) -> (NamespaceId, Key) {
         let title = self.rng.weighted(&[(5, TITLES[0]), (3, TITLES[1]), (1, TITLES[2])]);
         let key = format!("key {}", self.rng.below(self.plan.keys));
-        (derive_id("", title, 0), Bytes::from(key))
+        (derive_id("", title, 0), Key::try_from(key).expect("a key"))
     }
 
     fn attributes(&mut self, node: usize) -> Attributes {
         let wall_ms = self.nodes[node].now(self.now).wall_ms;
         let expires_at = self.rng.chance(8).then(|| wall_ms / 1000 + self.rng.below(20));
-        let metadata = self.rng.chance(10).then(|| format!("{}", self.rng.below(1000)).into());
+        let metadata = self.rng.chance(10).then(|| format!("{}", self.rng.below(1000)));
+        let metadata = metadata.map(|text| Metadata::new(text).expect("a short text"));
         Attributes { metadata, expires_at }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{VersionVector, engine::Engine, view::FoundState, writer::Step};
+use kv_core::{FoundState, VersionVector, engine::Engine, writer::Step};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During, Violation},
@@ -190,7 +190,7 @@ impl World {
             let view = running.store.committer().view();
             for name in &names {
                 let found = view.row(name.0, &name.1).during("reading a row")?;
-                let is_shown = |found: &kv_core::view::Found| {
+                let is_shown = |found: &kv_core::Found| {
                     let is_over = found.expires_at.is_some_and(|at| at * 1000 <= late_ms);
                     !is_over
                         && !matches!(

@@ -1,7 +1,6 @@
 //! The steps of scenarios, which random runs leave to chance.
 
-use bytes::Bytes;
-use kv_core::{Attributes, NamespaceId, Operation, derive_id, view::FoundState};
+use kv_core::{Account, Attributes, FoundState, Key, NamespaceId, Operation, Title, derive_id};
 use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -26,8 +25,8 @@ fn namespace() -> NamespaceId {
     derive_id("", "one", 0)
 }
 
-fn key(number: u64) -> Bytes {
-    Bytes::from(format!("key {number}"))
+fn key(number: u64) -> Key {
+    Key::new(format!("key {number}")).expect("a key")
 }
 
 impl World {
@@ -98,13 +97,14 @@ impl World {
             let operations = match <[u8; 16]>::try_from(key.as_slice()) {
                 // A namespace has a name but no value to put; or it is lost, and is recreated.
                 Ok(id) if namespace == NamespaceId::SYSTEM => {
-                    let (id, account) = (NamespaceId(id), String::new());
+                    let (id, account) = (NamespaceId(id), Account::default());
                     let title = format!("renewed {:x}", self.rng.below(1 << 32));
+                    let title = Title::new(title).expect("a title");
                     let again =
                         Operation::CreateNamespace { account, title: title.clone(), id: Some(id) };
                     vec![Operation::RenameNamespace { id, title }, again]
                 }
-                _ => self.put_one(node, (namespace, Bytes::from(key)), 10)?,
+                _ => self.put_one(node, (namespace, Key::try_from(key).expect("a key")), 10)?,
             };
             self.write(node, operations)?;
         }
@@ -114,7 +114,7 @@ impl World {
     fn put_one(
         &mut self,
         node: usize,
-        (namespace, key): (NamespaceId, Bytes),
+        (namespace, key): (NamespaceId, Key),
         bytes: usize,
     ) -> Checked<Vec<Operation>> {
         let value = vec![u8::try_from(self.rng.below(256)).unwrap_or(0); bytes];

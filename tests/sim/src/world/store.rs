@@ -102,8 +102,8 @@ impl World {
         Ok(true)
     }
 
-    fn count_applied(&mut self, results: &[kv_core::operation::Applied], takes_body: bool) {
-        use kv_core::operation::Applied;
+    fn count_applied(&mut self, results: &[kv_core::commit::Applied], takes_body: bool) {
+        use kv_core::commit::Applied;
         for applied in results {
             match applied {
                 Applied::Won { concurrent: true } => self.count(Event::Concurrent),

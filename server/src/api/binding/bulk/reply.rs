@@ -3,7 +3,7 @@
 use std::vec::IntoIter;
 
 use bytes::Bytes;
-use kv_core::{Body as Value, BodyReader, Entry, ReadError};
+use kv_core::{Body as Value, BodyReader, Entry, Metadata, ReadError};
 
 use super::super::{
     json::{self, Decoder},
@@ -41,7 +41,7 @@ pub struct Reply {
 struct Open {
     reader: BodyReader,
     decoder: Decoder,
-    metadata: Option<Box<str>>,
+    metadata: Option<Metadata>,
 }
 
 impl Reply {

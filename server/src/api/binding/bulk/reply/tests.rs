@@ -17,7 +17,10 @@ impl Fixture {
         let store = Store::open(directory.path()).unwrap();
         let namespace = store.create_namespace("test").unwrap().id;
         for (key, value, metadata) in entries {
-            let attributes = Attributes { metadata: metadata.map(Into::into), expires_at: None };
+            let attributes = Attributes {
+                metadata: metadata.map(|text| kv_core::Metadata::new(text).unwrap()),
+                expires_at: None,
+            };
             store.put_with(namespace, key, value, attributes).unwrap();
         }
         Fixture { store, namespace, _directory: directory }
