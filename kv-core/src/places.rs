@@ -89,10 +89,11 @@ impl Places {
 }
 
 impl State {
-    /// Gives free places to those who wait, in their order. Returns whom to wake.
+    /// Gives free places to the waiters in their order. Returns the wakers to call.
     fn grant(&mut self) -> Vec<Waker> {
         let mut woken = Vec::new();
-        while let Some(first) = self.waiting.pop_front_if(|first| first.count <= self.free) {
+        while self.waiting.front().is_some_and(|first| first.count <= self.free) {
+            let Some(first) = self.waiting.pop_front() else { break };
             self.free -= first.count;
             self.granted.insert(first.id);
             woken.push(first.waker);
@@ -184,7 +185,7 @@ impl Drop for TakePlace {
             state.free += self.count;
         }
         state.waiting.retain(|waiter| waiter.id != id);
-        // The one that gave up may have been first, and more than those behind it need.
+        // The waiter that gave up may have been first, and the next ones may need fewer places.
         let woken = state.grant();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
@@ -204,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn places_go_to_those_who_wait_in_their_order() {
+    fn waiters_get_places_in_their_order() {
         let places = Places::new(2);
         let first = places.try_take(1).unwrap();
         let mut large = places.take(9);
         let mut small = places.take(1);
         assert!(poll(&mut large).is_none());
         assert!(poll(&mut small).is_none(), "it waits behind the large one");
-        assert!(places.try_take(1).is_none(), "nobody overtakes");
+        assert!(places.try_take(1).is_none(), "it can't overtake the waiters");
         drop(first);
         let large = poll(&mut large).unwrap();
         assert!(poll(&mut small).is_none());
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_that_gives_up_makes_way() {
+    fn a_waiter_that_gives_up_lets_the_next_ones_through() {
         let places = Places::new(2);
         let first = places.try_take(1).unwrap();
         let mut large = places.take(2);

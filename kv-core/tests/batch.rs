@@ -150,11 +150,12 @@ fn a_batch_takes_one_sync_and_fits_a_queue_of_one_place() {
     let options = Options::new().queue_capacity(1).observer(observer);
     let store = options.open(directory.path()).unwrap();
     let namespace = store.namespace("test").unwrap().id;
-    let before = syncs.0.load(Ordering::SeqCst);
     let mut batch = store.batch();
     for n in 0..200 {
         batch.put(namespace, format!("{n}"), vec![7; 3000]).unwrap();
     }
     store.write(batch).unwrap();
-    assert_eq!(syncs.0.load(Ordering::SeqCst), before + 1);
+    // The observer is called after the answer; it is done when the writer thread has ended.
+    store.close().unwrap();
+    assert_eq!(syncs.0.load(Ordering::SeqCst), 2, "one for the namespace, one for the batch");
 }

@@ -36,6 +36,9 @@ pub(crate) enum StretchEnd {
     Damaged(Vec<u8>, ReadError),
 }
 
+/// Visits a row: the key, the key of the row, the row.
+type RowVisitor<'v> = &'v mut dyn FnMut(Key, &[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>;
+
 /// Keys of a namespace between two bounds.
 pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
@@ -134,13 +137,13 @@ impl<S: Snapshot> View<S> {
         })
     }
 
-    /// Visits the rows between two keys: the key, the key of the row, the row.
+    /// Visits the rows between two keys.
     fn walk(
         &self,
         namespace: NamespaceId,
         bounds: KeyBounds<'_>,
         stretch: Stretch,
-        visit: &mut dyn FnMut(Key, &[u8], &[u8]) -> Result<ControlFlow<()>, ReadError>,
+        visit: RowVisitor<'_>,
     ) -> Result<StretchEnd, ReadError> {
         self.check_namespace(namespace)?;
         let (lower, upper) = row_bounds(namespace, bounds);
