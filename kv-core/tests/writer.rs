@@ -210,7 +210,8 @@ impl Fixture {
                     Some(Seen::Publish(is_durable, view.vector().get(self.own)))
                 }
                 Output::Answers(answers) => {
-                    let answers = answers.into_iter().map(|(token, result)| (token, result.map(drop)));
+                    let answers =
+                        answers.into_iter().map(|(token, result)| (token, result.map(drop)));
                     Some(Seen::Answers(answers.collect()))
                 }
                 Output::Synced(result) => Some(Seen::Synced(result.is_ok())),

@@ -4,7 +4,7 @@
 mod pair;
 mod rows;
 
-use kv_core::{Attributes, Operation, Table, commit::GcLimits};
+use kv_core::{Attributes, Operation, Table};
 use kv_replicate::{
     Ending, Event,
     inspect::{Held, Kind},
@@ -152,11 +152,8 @@ fn what_expired_may_be_a_stub_on_one_side_and_gone_on_the_other() {
     let kind = |pair: &Pair, node: usize| {
         pair.nodes[node].raw(Table::Entries, &rows::entry("short")).unwrap()[0] & 3
     };
-    // A step makes a stub and drops it, if it may: not so while the peer is not heard.
-    let stable = kv_core::Hlc::ZERO;
-    let limits = GcLimits { rows: 9, bodies: 9, stable, max_skew_ms: 500 };
-    pair.nodes[1].storage.collect_garbage(pair.now_ms, &limits).unwrap();
-    pair.nodes[1].storage.sync().unwrap();
+    // A step makes an expired tombstone and collects it, if it may: not while the peer is not connected.
+    pair.collect_garbage_below(1, kv_core::Hlc::ZERO);
     assert_eq!([kind(&pair, 0), kind(&pair, 1)], [0, 3]);
     finds(&mut pair, &[]);
     pair.run_for(5000);
@@ -269,7 +266,7 @@ fn equal_stores_cost_few_messages_and_a_difference_little_more() {
     for part in 0..rows / 200 {
         let mut operations = Vec::new();
         for n in 0..200 {
-            let mut upload = pair.nodes[0].storage.committer().upload();
+            let mut upload = pair.nodes[0].store.committer().upload();
             upload.push(&[8; 100]).unwrap();
             let (_, body) = upload.finish();
             let key = format!("key {:08}", part * 200 + n).into();

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, NamespaceId, Operation, OriginId, Table,
+    Attributes, Hlc, NamespaceId, Operation, OriginId, Table,
     commit::Committer,
     derive_id,
     engine::{
@@ -177,7 +177,10 @@ impl Pair {
     }
 
     pub(crate) fn collect_garbage(&mut self, node: usize) {
-        let stable = kv_core::Hlc(self.nodes[node].core.stable().0 + 1);
+        self.collect_garbage_below(node, Hlc(self.nodes[node].core.stable().0 + 1));
+    }
+
+    pub(crate) fn collect_garbage_below(&mut self, node: usize, stable: Hlc) {
         let replicator = self.nodes[node].store.replicator_mut().unwrap();
         let members = Arc::clone(&replicator.state().members);
         replicator.set_stable(&members, stable);

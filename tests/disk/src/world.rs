@@ -41,8 +41,8 @@ pub use faults::Plan;
 use history::History;
 use peers::{Log, Peer, Session};
 use reads::HeldView;
-use writer::Writer;
 pub use requests::{LOCAL, Request};
+use writer::Writer;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]

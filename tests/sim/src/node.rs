@@ -7,7 +7,8 @@ use std::{
 };
 
 use kv_core::{
-    Members, NamespaceId, OpenError, OriginId, Version, VersionVector, commit::Committer,
+    Members, NamespaceId, OpenError, OriginId, Version, VersionVector,
+    commit::Committer,
     engine::{CommitNo, redb::RedbEngine},
 };
 use kv_replicate::{Config, Core, MemberId, Now, Row, Work};

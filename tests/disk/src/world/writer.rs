@@ -146,10 +146,7 @@ impl Writer {
             }
         }
         hold!(self.held.is_empty(), "not every caller is answered: {:?}", self.held);
-        hold!(
-            result.is_err() || self.published.is_some(),
-            "readers do not get what was synced"
-        );
+        hold!(result.is_err() || self.published.is_some(), "readers do not get what was synced");
         Ok(result)
     }
 

@@ -31,7 +31,8 @@ impl Mesh {
                 let now = time(self.time());
                 self.places[place].store.run(now, Step::Sync);
                 self.take_outputs(place);
-                while let Some(event) = store::replicator(&mut self.places[place].store).poll_event()
+                while let Some(event) =
+                    store::replicator(&mut self.places[place].store).poll_event()
                 {
                     self.tell_of_store(place, event);
                 }
@@ -83,8 +84,9 @@ impl Mesh {
         while let Some(work) = self.places[place].core.poll_work() {
             has_worked = true;
             let answer = self.perform(place, work);
-            let events =
-                std::iter::from_fn(|| store::replicator(&mut self.places[place].store).poll_event());
+            let events = std::iter::from_fn(|| {
+                store::replicator(&mut self.places[place].store).poll_event()
+            });
             for event in answer.into_iter().chain(events).collect::<Vec<_>>() {
                 self.tell_of_store(place, event);
             }

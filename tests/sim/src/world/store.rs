@@ -181,12 +181,7 @@ impl World {
 
     /// No view shows a local write that a crash may take, except while the disk fails: readers get what the
     /// engine can still read, which may be a commit with an unknown outcome.
-    fn check_published(
-        &mut self,
-        node: usize,
-        shown: &VersionVector,
-        is_durable: bool,
-    ) -> Checked {
+    fn check_published(&mut self, node: usize, shown: &VersionVector, is_durable: bool) -> Checked {
         let own = self.nodes[node].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let status = running.store.committer().engine().status();
@@ -289,7 +284,8 @@ impl World {
         }
         self.pump(node)?;
         self.sync_later(node);
-        let status = self.nodes[node].running.as_mut().map(|it| it.store.committer().engine().status());
+        let status =
+            self.nodes[node].running.as_mut().map(|it| it.store.committer().engine().status());
         let is_synced = status.is_some_and(|status| status.durable == status.latest);
         // It reads every key; what is wrong stays wrong for a while. A replay shows at once.
         if is_synced && (self.rng.chance(15) || self.tracing) { self.check(node) } else { Ok(()) }
