@@ -1,4 +1,4 @@
-//! Fills a store through the library's public face, faster than one put after another.
+//! Fills a store through the library's public API, faster than with sequential puts.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::{Failure, data};
 /// Puts keys `0..keys`, each with its [`data::value`] of `len` bytes.
 ///
 /// # Errors
-/// If one can't be put.
+/// If a put fails.
 pub fn put_all(
     store: &Store,
     namespace: NamespaceId,
@@ -34,10 +34,10 @@ pub fn put_all(
     window.finish()
 }
 
-/// Deletes keys `0..keys`, there or not: each becomes a tombstone.
+/// Deletes keys `0..keys`, whether they exist or not: each becomes a tombstone.
 ///
 /// # Errors
-/// If one can't be deleted.
+/// If a delete fails.
 pub fn delete_all(store: &Store, namespace: NamespaceId, keys: u64) -> Result<(), Failure> {
     let mut window = Window::new(store);
     for n in 0..keys {
@@ -47,7 +47,7 @@ pub fn delete_all(store: &Store, namespace: NamespaceId, keys: u64) -> Result<()
     window.finish()
 }
 
-/// As many operations under way as the store's queue has places.
+/// As many operations in flight as the store's queue holds.
 struct Window<'a> {
     store: &'a Store,
     waiting: VecDeque<Ticket>,

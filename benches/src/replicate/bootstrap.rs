@@ -1,4 +1,4 @@
-//! A location that joins one with many entries, beside the same batches applied locally.
+//! A location that joins one with many entries, compared with applying the same batches locally.
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
@@ -14,35 +14,36 @@ use kv_core::{
 };
 use kv_replicate::{Event, How, ToApply, Work, replicator::Replicator};
 
-use super::{VALUE_BYTES, verdict};
-use crate::{Failure, cluster::Cluster, data, fill, meter};
+use super::{NAMESPACE, VALUE_BYTES, set_up, verdict};
+use crate::{Failure, fill, meter};
 
 /// The cache of each store.
 const CACHE: (&str, usize) = ("--cache=64MiB", 64 << 20);
-/// At most so many rows in a batch, as a session asks for; bytes bound it sooner.
+/// The greatest number of rows in a batch, as sessions request it; the limit in bytes is reached
+/// sooner.
 const ROWS: usize = 4096;
-/// How often the driver syncs what it applies.
+/// How often the driver syncs applied rows.
 const SYNC: Duration = Duration::from_millis(30);
 
-/// Both, and the memory of both servers.
+/// Measures both, and the memory of both servers.
 ///
 /// # Errors
 /// If a server or a store fails.
 pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.join("c"), None, &[CACHE.0])?;
-    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(cluster.data())?;
-    let namespace = store.create_namespace("bench")?;
+    let mut cluster = set_up(directory, None, &[CACHE.0])?;
+    let data = cluster.locations()[0].data();
+    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(&data)?;
+    let namespace = store.create_namespace(NAMESPACE)?;
     fill::put_all(&store, namespace.id, entries, VALUE_BYTES)?;
     store.close()?;
     drop(store);
 
-    let on_disk = size_of(cluster.data())?;
-    let Locally { applying, reading } = apply_locally(cluster.data(), &directory.join("locally"))?;
-    cluster.start()?;
-    meter::forget_peak(cluster.locations[0].server()?.pid())?;
+    let on_disk = size_of(&data)?;
+    let Locally { applying, reading } = apply_locally(&data, &directory.join("locally"))?;
+    cluster.start_first(NAMESPACE);
+    meter::forget_peak(cluster.locations()[0].server().pid())?;
     let clock = SystemEnvironment::new();
-    cluster.begin_to_join()?;
-    cluster.wait_for_last()?;
+    cluster.join();
     let joined = clock.monotonic();
 
     let rate = |took: Duration| entries as f64 / took.as_secs_f64();
@@ -51,7 +52,7 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     let sides = [
         ("a location joins", joined),
         ("the same batches applied locally", applying),
-        ("read and applied locally, by turns", reading + applying),
+        ("read and applied locally, in turns", reading + applying),
     ];
     for (what, took) in sides {
         println!("| {what} | {:.0} | {:.1} |", rate(took), took.as_secs_f64());
@@ -59,12 +60,12 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     println!(
         "\non the disk: {:.0} B an entry, keys of {} B",
         on_disk as f64 / entries as f64,
-        data::KEY_BYTES
+        crate::data::KEY_BYTES
     );
     let ratio = rate(joined) / rate(applying);
     println!("\njoined / applied locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
-    for (what, location) in ["source", "newcomer"].iter().zip(&cluster.locations) {
-        let memory = meter::memory(location.server()?.pid())?;
+    for (what, location) in ["source", "joining member"].iter().zip(cluster.locations()) {
+        let memory = meter::memory(location.server().pid())?;
         let [own, peak] = [memory.anonymous, memory.peak].map(|bytes| bytes >> 20);
         println!(
             "memory of the {what}: peak {peak} MiB (own {own} MiB now): below 200 MiB {}",
@@ -74,14 +75,14 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long each took.
+/// The duration of each step.
 struct Locally {
     applying: Duration,
     reading: Duration,
 }
 
-/// Reads all rows of a store in batches as a session does, and applies them to another, by turns in one
-/// thread.
+/// Reads all rows of a store in batches like a session, and applies them to another store, in turns
+/// in one thread.
 fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
     let clock = SystemEnvironment::new();
     let (source, mut target) = (open(from, &clock)?, open(to, &clock)?);

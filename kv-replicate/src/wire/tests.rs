@@ -1,10 +1,16 @@
+use bytes::Bytes;
+use kv_core::{Dot, Hlc, MemberId, NamespaceId, OriginId, VersionVector};
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    message::{Live, MAX_ORIGINS},
+    *,
+};
 use crate::{
-    Content,
+    Content, Row,
     inspect::{
-        Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList, Reading, Summary,
+        Answer, Ask, Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList,
+        Reading, Summary,
     },
 };
 
@@ -204,13 +210,13 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 proptest! {
     #[test]
-    fn a_message_reads_back(message in message(), from in any::<u64>(), to in any::<u64>()) {
+    fn a_message_is_decoded_as_it_was_encoded(message in message(), from in any::<u64>(), to in any::<u64>()) {
         let incarnations = Incarnations { from, to };
         prop_assert_eq!(decode(&encode(incarnations, &message)), Ok((incarnations, message)));
     }
 
     #[test]
-    fn a_message_that_was_cut_or_changed_is_no_panic(
+    fn a_damaged_message_never_causes_a_panic(
         message in message(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
@@ -220,7 +226,7 @@ proptest! {
         let at = at.index(bytes.len());
         if is_cut { bytes.truncate(at) } else { bytes[at] = byte }
         if let Ok((incarnations, read)) = decode(&Bytes::from(bytes.clone())) {
-            // What is taken is taken in one way only, but for the parts of heads that say nothing new.
+            // Each accepted message has one encoding, apart from parts of progress that carry nothing new.
             if !matches!(read, Message::Progress(_)) {
                 prop_assert_eq!(encode(incarnations, &read), bytes);
             }
@@ -234,7 +240,7 @@ proptest! {
 }
 
 #[test]
-fn rows_that_the_ring_keeps_are_the_rows_that_were_put_there() {
+fn rows_of_a_backlog_are_decoded_as_they_were_encoded() {
     let dot = Dot { origin: OriginId([1; 16]), seq: 5 };
     let row = Row {
         dot,
@@ -251,9 +257,9 @@ fn rows_that_the_ring_keeps_are_the_rows_that_were_put_there() {
     assert_eq!(decode(&frame), Ok((incarnations, Message::Live(Live { rows: vec![row] }))));
 }
 
-/// The largest answers are within the bound of a message, whatever is in them.
+/// The largest answers are within the bound of a message.
 #[test]
-fn the_longest_answers_fit_a_message() {
+fn the_longest_answers_fit_in_a_message() {
     let incarnations = Incarnations { from: 1, to: 2 };
     let vector: VersionVector = (1..=MAX_ORIGINS as u64)
         .map(|n| Dot { origin: OriginId(u128::from(n).to_be_bytes()), seq: n })

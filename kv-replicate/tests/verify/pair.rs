@@ -1,10 +1,10 @@
-//! Two locations in one thread, over stores in memory, and what goes between them.
+//! Two locations in one thread, over stores in memory, and the messages between them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Hlc, NamespaceId, Operation, OriginId, Table,
+    Attributes, NamespaceId, Operation, OriginId, Table,
     commit::Committer,
     derive_id,
     engine::{
@@ -27,10 +27,10 @@ pub(crate) struct Location {
     incarnations: u64,
 }
 
-/// What becomes of a message: of its number among all, and of its kind.
+/// Decides about a message by its number among all and by its kind.
 pub(crate) type Fate = fn(u64, u8) -> Copies;
 
-/// How often a message comes.
+/// How often a message arrives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copies {
     None,
@@ -38,12 +38,12 @@ pub(crate) enum Copies {
     Two,
 }
 
-/// Two of them.
+/// Two locations and their link.
 pub(crate) struct Pair {
     pub(crate) nodes: [Location; 2],
     pub(crate) now_ms: u64,
     pub(crate) fate: Fate,
-    /// A location can't read its disk for verifications.
+    /// Whether each location's disk is unreadable for verifications.
     pub(crate) is_unreadable: [bool; 2],
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
@@ -109,7 +109,7 @@ impl Location {
         events
     }
 
-    /// One row of a table, as it stands in the engine.
+    /// A row of a table, as it is in the engine.
     pub(crate) fn raw(&self, table: Table, key: &[u8]) -> Option<Bytes> {
         self.engine.snapshot(Visibility::Latest).unwrap().get(table, key).unwrap()
     }
@@ -176,11 +176,13 @@ impl Pair {
         self.sync(node);
     }
 
+    /// Collects garbage up to the stable timestamp of the core.
     pub(crate) fn collect_garbage(&mut self, node: usize) {
-        self.collect_garbage_below(node, Hlc(self.nodes[node].core.stable().0 + 1));
+        let stable = kv_core::Hlc(self.nodes[node].core.stable().0 + 1);
+        self.collect_garbage_below(node, stable);
     }
 
-    pub(crate) fn collect_garbage_below(&mut self, node: usize, stable: Hlc) {
+    pub(crate) fn collect_garbage_below(&mut self, node: usize, stable: kv_core::Hlc) {
         let replicator = self.nodes[node].store.replicator_mut().unwrap();
         let members = Arc::clone(&replicator.state().members);
         replicator.set_stable(&members, stable);
@@ -194,7 +196,7 @@ impl Pair {
         }
     }
 
-    /// Changes rows under the engine, and starts the location anew on what is there then.
+    /// Changes rows in the engine, and restarts the location on them.
     pub(crate) fn alter(&mut self, node: usize, batch: Batch) {
         let engine = Arc::clone(&self.nodes[node].engine);
         engine.commit(engine.status().latest + 1, batch).unwrap();

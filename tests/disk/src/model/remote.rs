@@ -1,4 +1,4 @@
-//! What a store must make of a peer's writes.
+//! The effects of a peer's writes on a store.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use kv_core::{
 
 use super::{Row, State, What, Write, is_key};
 
-/// The first time that is refused, in milliseconds.
+/// The first time that is rejected, in milliseconds.
 const MAX_MILLIS: u64 = 1 << 46;
 
 impl State {

@@ -1,4 +1,4 @@
-//! Bits that turn on the disk: what is read must be what was written, or an error, or nothing.
+//! Flipped bits on the disk: a read must return what was written, or an error, or nothing.
 
 use std::{
     collections::BTreeMap,
@@ -27,15 +27,16 @@ use crate::{
     violation::{Checked, Violation},
 };
 
-/// What each key has ever held, the newest last.
+/// All rows that each key has ever had, the newest last.
 type Known = BTreeMap<Name, Vec<Arc<Row>>>;
 
-/// A run in which bits turn.
+/// A run with flipped bits.
 pub struct Damaged {
     world: World,
     known: Known,
     events: Counted<Damage>,
-    /// The file was opened after a crash, or is to be: what is there may be from an earlier sync.
+    /// Whether the file was or will be opened after a crash: its state may be that of an earlier
+    /// sync.
     may_be_older: bool,
 }
 
@@ -50,11 +51,11 @@ impl Damaged {
             Err(violation) => return (Counted::default(), Vec::new(), Err(violation)),
         };
         let result = catch_unwind(AssertUnwindSafe(|| run.rounds()));
-        let result = result.unwrap_or_else(|_| Err(Violation::Wrong("it panicked".into())));
+        let result = result.unwrap_or_else(|_| Err(Violation::Wrong("the store panicked".into())));
         (run.events, std::mem::take(&mut run.world.report.trace), result)
     }
 
-    /// A store that has been used for a while, without trouble.
+    /// Prepares a store by using it for a while without faults.
     fn prepare(seed: u64, tracing: bool) -> Checked<Damaged> {
         let mut world = World::new(seed, Plan::calm(), tracing)?;
         world.cache_bytes = *world.rng.pick(&[0, 0, 64 << 10, 16 << 20]);
@@ -97,11 +98,11 @@ impl Damaged {
         for _ in 0..self.world.rng.between(1, 4) {
             let mut rng = self.world.rng.fork();
             let at = self.world.disk.flip(&mut rng);
-            self.world.trace(|| format!("a bit turns at {at:?}"));
+            self.world.trace(|| format!("flipped a bit at {at:?}"));
         }
     }
 
-    /// The next process, after an end of some kind.
+    /// Starts the next process after some kind of end.
     fn restart(&mut self) {
         let world = &mut self.world;
         world.uploads.clear();
@@ -145,7 +146,7 @@ impl Damaged {
         }
     }
 
-    /// Reads all that there is, in every way.
+    /// Reads everything in every way.
     fn read_all(&mut self) -> Checked {
         let names: Vec<Name> = self.known.keys().cloned().collect();
         let view = self.world.committer().view();
@@ -181,27 +182,27 @@ impl Damaged {
                     rows.iter().any(|row| (row.version, &row.metadata, row.expires_at) == there)
                 });
                 if !is_known {
-                    return Err(Violation::Wrong(format!("{name:?} was never {listed:?}")));
+                    return Err(Violation::Wrong(format!("{name:?} never had {listed:?}")));
                 }
             }
         }
         Ok(())
     }
 
-    /// What was found must be what the key holds; after a crash, what it once held.
+    /// Checks that a read returned the key's row, or after a crash an earlier one.
     fn check_found(&mut self, name: &Name, found: &Found) -> Checked {
-        let never = || Violation::Wrong(format!("{name:?} was never {found:?}"));
+        let never = || Violation::Wrong(format!("{name:?} never had {found:?}"));
         let rows = self.known.get(name).ok_or_else(never)?;
         let is_it = |row: &&Arc<Row>| {
-            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
+            let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
             let is_expired_tombstone =
-                row.expires_at.is_some() && check_row(name, found, &stub).is_ok();
+                row.expires_at.is_some() && check_row(name, found, &tombstone).is_ok();
             is_expired_tombstone || check_row(name, found, row).is_ok()
         };
         let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
         if rows.last() != Some(&row) {
             if !self.may_be_older {
-                return Err(Violation::Wrong(format!("{name:?} is again {found:?}")));
+                return Err(Violation::Wrong(format!("{name:?} reverted to {found:?}")));
             }
             self.events.count(Damage::RolledBack);
         }
@@ -213,7 +214,7 @@ impl Damaged {
             match view.chunk(*body, index) {
                 Ok(Some(chunk)) if chunk == piece => {}
                 Ok(Some(_)) => {
-                    return Err(Violation::Wrong(format!("{name:?}: chunk {index} is another")));
+                    return Err(Violation::Wrong(format!("{name:?}: chunk {index} is wrong")));
                 }
                 Ok(None) | Err(_) => self.events.count(Damage::BodyDamaged),
             }
@@ -234,17 +235,17 @@ impl Damaged {
             let synced = writer.sync(now_ms)?;
             let limits =
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
-            let swept = writer.collect_garbage(now_ms, &limits)?;
+            let collected = writer.collect_garbage(now_ms, &limits)?;
             let maintained = writer.recover(now_ms)?;
             self.world.trace(|| {
                 let answer = committed.results.last();
-                format!("{op:?} -> {answer:?}, {synced:?}, {swept:?}, {maintained:?}")
+                format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
             match committed.results.last() {
                 Some(Ok(outcome)) => {
                     self.events.count(Damage::Written);
                     self.learn_write(&op, outcome);
-                    // A commit that was answered and then lost leaves what was there before.
+                    // A commit that was acknowledged and then lost leaves the previous state.
                     self.may_be_older |= synced.is_err();
                 }
                 _ => {
@@ -260,7 +261,7 @@ impl Damaged {
         let view = self.world.committer().view();
         let (Op::Put(name, ..) | Op::Delete(name), Outcome::Written(written)) = (op, outcome)
         else {
-            // A namespace's row is read back: its value says what the store thought of.
+            // The row of a namespace is read back, because the store decides its value.
             if let Outcome::Namespace(namespace) = outcome {
                 let name = system_name(namespace);
                 if let Ok(Some(found)) = view.row(name.0, &name.1) {
@@ -276,7 +277,7 @@ impl Damaged {
             _ => What::Tombstone,
         };
         let (metadata, expires_at) = match op {
-            Op::Put(_, _, said) => (said.metadata.clone(), said.expires_at),
+            Op::Put(_, _, attributes) => (attributes.metadata.clone(), attributes.expires_at),
             _ => (None, None),
         };
         let prev = view.row(name.0, &name.1).ok().flatten().and_then(|found| found.prev);

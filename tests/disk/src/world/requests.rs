@@ -1,4 +1,4 @@
-//! Operations, twice: as the store takes them and as the model does.
+//! Operations in two forms: for the store and for the model.
 
 use bytes::Bytes;
 use kv_core::{
@@ -15,13 +15,13 @@ use crate::{
     rng::Rng,
 };
 
-/// An operation for the store and for the model.
+/// An operation in both forms.
 pub struct Request {
     /// For the store.
     pub operation: Operation,
     /// For the model.
     pub op: Op,
-    /// Whether the store may refuse it because of a failure of the disk that came before.
+    /// Whether the store may reject it because of an earlier disk failure.
     pub doubtful: bool,
 }
 
@@ -31,10 +31,10 @@ impl Request {
     }
 }
 
-/// The name under which a location keeps something for itself.
+/// The name of the local state.
 pub const LOCAL: &str = "kept";
 
-/// Bytes that differ from value to value and from chunk to chunk.
+/// Bytes that differ between values and between chunks.
 pub(super) fn content(rng: &mut Rng) -> Content {
     let inline = MAX_INLINE_BYTES as u64;
     let chunk = CHUNK_BYTES as u64;
@@ -46,7 +46,7 @@ pub(super) fn content(rng: &mut Rng) -> Content {
         4 => rng.between(chunk - 1, chunk + 1),
         _ => rng.between(chunk + 1, chunk * 3),
     };
-    let mut bytes = vec![0; usize::try_from(len).expect("a short value")];
+    let mut bytes = vec![0; usize::try_from(len).expect("the length of a value fits")];
     for piece in bytes.chunks_mut(8) {
         piece.copy_from_slice(&rng.next_u64().to_le_bytes()[..piece.len()]);
     }
@@ -71,7 +71,7 @@ fn attributes(rng: &mut Rng, now_ms: u64) -> Attributes {
     Attributes { metadata, expires_at }
 }
 
-/// Some live namespace; now and then one that is dropped or unknown.
+/// A random live namespace; rarely a dropped or unknown one.
 pub(super) fn namespace(rng: &mut Rng, state: &State) -> NamespaceId {
     let live: Vec<_> = state.namespaces().map(|found| found.id).collect();
     let all: Vec<_> = state.namespaces.keys().copied().collect();
@@ -90,7 +90,7 @@ pub(super) fn title(rng: &mut Rng) -> &'static str {
     TITLES[rng.index(TITLES.len())]
 }
 
-/// An operation that a client of a store could ask for.
+/// A random operation of a client.
 pub(super) fn local_op(rng: &mut Rng, state: &State, now_ms: u64) -> Op {
     let is_empty = state.namespaces().next().is_none();
     let choices = [
@@ -112,7 +112,7 @@ pub(super) fn local_op(rng: &mut Rng, state: &State, now_ms: u64) -> Op {
             let id = rng.chance(15).then(|| {
                 let some: Vec<_> = state.namespaces.keys().copied().collect();
                 if some.is_empty() || rng.chance(60) {
-                    NamespaceId([u8::try_from(rng.between(1, 3)).expect("small"); 16])
+                    NamespaceId([u8::try_from(rng.between(1, 3)).expect("a small number fits"); 16])
                 } else {
                     *rng.pick(&some)
                 }
@@ -135,14 +135,14 @@ fn invalid(rng: &mut Rng, state: &State) -> Op {
         2 => Op::Create(String::new(), String::new(), None),
         _ => {
             let metadata = Some("m".repeat(1025).into());
-            let said = Attributes { metadata, expires_at: None };
-            Op::Put((id, key(rng)), content(rng), said)
+            let attributes = Attributes { metadata, expires_at: None };
+            Op::Put((id, key(rng)), content(rng), attributes)
         }
     }
 }
 
 impl World {
-    /// What the store must be given for an operation: the pieces of its body first.
+    /// The store's operations for an operation of the model: first the pieces of its body.
     pub(super) fn requests(&mut self, op: Op) -> Vec<Request> {
         let mut requests = Vec::new();
         let operation = match &op {
@@ -154,7 +154,7 @@ impl World {
             Op::Delete((namespace, key)) => {
                 Operation::Delete { namespace: *namespace, key: key.clone() }
             }
-            Op::Stage => unreachable!("a piece comes with its upload"),
+            Op::Stage => unreachable!("a piece is staged by its upload only"),
             Op::Create(account, title, id) => Operation::CreateNamespace {
                 account: account.clone(),
                 title: title.clone(),
@@ -186,7 +186,7 @@ impl World {
 
     fn stage(&mut self, content: &Content, requests: &mut Vec<Request>) -> NewBody {
         let mut upload = self.committer().upload();
-        let pieces = upload.push(&content.bytes).expect("a value under its bound");
+        let pieces = upload.push(&content.bytes).expect("the value is within its limit");
         let (last, body) = upload.finish();
         let is_staged = !pieces.is_empty();
         for piece in pieces.into_iter().chain(last) {
@@ -219,7 +219,7 @@ impl World {
     }
 }
 
-/// A namespace's name among the entries of the system namespace.
+/// The key of a namespace's entry in the system namespace.
 pub(super) fn system_name(namespace: &Namespace) -> Name {
     (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0))
 }
