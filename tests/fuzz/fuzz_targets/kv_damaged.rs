@@ -166,7 +166,7 @@ impl World {
         }
         store.sync().expect("the disk does not fail");
         let crashed = Image::of(&disk);
-        store.engine().close().expect("the disk does not fail");
+        store.close().expect("the disk does not fail");
         World { early, crashed, closed: Image::of(&disk), put: all, namespaces: [a, b] }
     }
 

@@ -73,7 +73,7 @@ fn prepared() -> Disk {
     static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let disk = Disk::default();
         let mut store = store::open(&disk).expect("a store is made");
-        let origins = store.origins();
+        let origins = store.committer().origins();
         let members = [(us(), origins)];
         let peers = [Peer::One, Peer::Other].map(|peer| (peer.id(), peer.origins()));
         for (id, origins) in members.into_iter().chain(peers) {
