@@ -218,6 +218,6 @@ fn a_socket_file_goes_with_its_server() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "not a socket").unwrap();
     let refused = crate::process::run(["serve", "--listen", &listen]);
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("is no socket"));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("is not a socket"));
     assert_eq!(fs::read_to_string(&path).unwrap(), "not a socket");
 }

@@ -91,7 +91,7 @@ fn a_query_that_makes_no_sense_is_told_in_a_sentence() {
     let body = check("a", 1).to_string();
     let misplaced = server.connect().request(request("POST", "/ratelimit?key=a", &body));
     assert_eq!(misplaced.status, 400);
-    assert!(misplaced.body.contains("\"key\" goes in the body of a POST"), "{misplaced:?}");
+    assert!(misplaced.body.contains("goes in the body of a POST"), "{misplaced:?}");
 }
 
 #[test]
