@@ -8,7 +8,7 @@ use hyper::{
     Response, StatusCode,
     header::{HeaderValue, RETRY_AFTER},
 };
-use kv_core::WriteError;
+use kv_core::{WriteError, limits::MAX_TITLE_BYTES};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Body, json, reply};
@@ -67,7 +67,10 @@ impl From<BytesRejection> for Refused {
     fn from(rejection: BytesRejection) -> Refused {
         let text = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("the body is longer than {MAX_BODY_BYTES} bytes: send a shorter one")
+                format!(
+                    "the body is longer than {MAX_BODY_BYTES} bytes: a title or name has {MAX_TITLE_BYTES} at \
+                     most"
+                )
             }
             _ => rejection.body_text(),
         };
