@@ -54,7 +54,8 @@ fn a_second_location_joins_by_three_commands() {
     let first = TempDir::new().unwrap();
     let made = init(first.path());
     assert!(made.status.success(), "{made:?}");
-    for says in ["created the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"] {
+    for says in ["created the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"]
+    {
         assert!(text(&made.stdout).contains(says), "{says}: {made:?}");
     }
     // Before the server runs and while it does.
