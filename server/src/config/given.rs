@@ -25,17 +25,6 @@ enum Source {
 }
 
 impl Given {
-    /// Adds the variables of the settings that no flag set.
-    #[must_use]
-    pub fn or_environment(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Given {
-        for setting in SETTINGS {
-            if let Some(text) = variable(&setting.variable()) {
-                self.0.entry(setting.field).or_insert((Source::Variable, text));
-            }
-        }
-        self
-    }
-
     /// Returns the value of a setting, if a flag or a variable set it.
     ///
     /// # Errors
@@ -103,15 +92,27 @@ impl<S> Flags<S> {
     pub fn given(self) -> Given {
         self.given
     }
-
-    /// Returns what the flags set, and what this process' environment sets beside them.
-    #[must_use]
-    pub fn or_environment(self) -> Given {
-        self.given.or_environment(|variable| std::env::var_os(variable))
-    }
 }
 
 impl<S: Selection> Flags<S> {
+    /// Returns what the flags set, and what this process' environment sets beside them.
+    #[must_use]
+    pub fn or_environment(self) -> Given {
+        self.or_variables(|variable| std::env::var_os(variable))
+    }
+
+    /// Does what [`Flags::or_environment`] does, with another environment. Only the variables of the
+    /// selected settings count: a command must not fail because of a setting that it does not take.
+    pub(super) fn or_variables(self, variable: impl Fn(&str) -> Option<OsString>) -> Given {
+        let mut given = self.given;
+        for setting in Self::settings() {
+            if let Some(text) = variable(&setting.variable()) {
+                given.0.entry(setting.field).or_insert((Source::Variable, text));
+            }
+        }
+        given
+    }
+
     fn settings() -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().filter(|setting| S::has(setting))
     }

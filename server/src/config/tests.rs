@@ -1,6 +1,6 @@
 //! Every setting: by flag, variable and file; precedence; wrong values; documentation.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt::Write as _, fs, path::PathBuf};
+use std::{ffi::OsString, fmt::Write as _, fs, path::PathBuf};
 
 use clap::{Args as _, Command, FromArgMatches as _};
 use tempfile::TempDir;
@@ -82,14 +82,11 @@ struct Sources {
 impl Sources {
     fn load(&self, setting: &Setting) -> Result<Settings, ConfigError> {
         let flags = self.flag.iter().map(|text| format!("{}={text}", setting.flag()));
-        let args = std::iter::once("waypost".to_owned()).chain(flags);
-        let matches = Flags::<Every>::augment_args(Command::new("waypost")).get_matches_from(args);
-        let variables: BTreeMap<String, OsString> =
-            self.variable.iter().map(|text| (setting.variable(), text.into())).collect();
-        let given = Flags::<Every>::from_arg_matches(&matches)
-            .expect("its flags")
-            .given()
-            .or_environment(|name| variables.get(name).cloned());
+        let flags: Vec<String> = flags.collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let given = self::flags::<Every>(&flags).or_variables(|name| {
+            self.variable.as_ref().filter(|_| name == setting.variable()).map(Into::into)
+        });
         let directory = TempDir::new().expect("a directory");
         let path = directory.path().join("waypost.toml");
         let file = self.file.as_ref().map(|value| {
@@ -185,7 +182,7 @@ fn a_text_that_is_not_utf8_is_a_path_or_an_error() {
     use std::os::unix::ffi::OsStringExt as _;
     let text = || OsString::from_vec(vec![0xff]);
     let given = |name: &'static str| {
-        Given::default().or_environment(|variable| (variable == name).then(text))
+        flags::<Every>(&[]).or_variables(|variable| (variable == name).then(text))
     };
     let settings = Config::load(&given("WAYPOST_DATA"), None).expect("a path").settings;
     assert_eq!(settings.data, PathBuf::from(text()));
@@ -195,12 +192,27 @@ fn a_text_that_is_not_utf8_is_a_path_or_an_error() {
 
 #[test]
 fn a_list_may_be_given_by_several_flags() {
-    let args = ["waypost", "--namespaces=a,b", "--namespaces", "", "--namespaces=c"];
-    let matches = Flags::<Every>::augment_args(Command::new("waypost")).get_matches_from(args);
-    let flags = Flags::<Every>::from_arg_matches(&matches).expect("its flags");
+    let flags = flags::<Every>(&["--namespaces=a,b", "--namespaces", "", "--namespaces=c"]);
     let List(titles) = Config::load(&flags.given(), None).expect("settings").settings.namespaces;
     let titles: Vec<&str> = titles.iter().map(Title::as_str).collect();
     assert_eq!(titles, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_command_ignores_the_variables_of_settings_that_it_does_not_take() {
+    let variable = |name: &str| (name != "WAYPOST_DATA").then(|| "wrong".into());
+    let given = flags::<DataOnly>(&["--data", "here"]).or_variables(variable);
+    let settings = Config::load(&given, None).expect("only the data directory counts").settings;
+    assert_eq!(settings.data, PathBuf::from("here"));
+    let given = flags::<DataAndAddresses>(&[]).or_variables(variable);
+    let error = Config::load(&given, None).expect_err("this one counts").to_string();
+    assert!(error.starts_with("WAYPOST_ADVERTISE: "), "{error}");
+}
+
+fn flags<S: Selection>(args: &[&str]) -> Flags<S> {
+    let args = std::iter::once(&"waypost").chain(args);
+    let matches = Flags::<S>::augment_args(Command::new("waypost")).get_matches_from(args);
+    Flags::from_arg_matches(&matches).expect("its flags")
 }
 
 /// Run with `UPDATE_DOCS=1` to write the file.
