@@ -218,6 +218,6 @@ fn a_server_removes_its_socket_file() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "not a socket").unwrap();
     let refused = crate::process::run(["serve", "--listen", &listen]);
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("is no socket"));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("is not a socket"));
     assert_eq!(fs::read_to_string(&path).unwrap(), "not a socket");
 }
