@@ -59,10 +59,7 @@ fn main() -> Result<(), Failure> {
     fs::copy(scratch.join("loaded.redb"), &copy)?;
     let files = [file, copy];
     for cache in &arguments.cache {
-        let options = Options::new().cache_bytes(cache << 20);
-        let store = options.open(&directory)?;
-        let by_hand = redb::Database::builder().set_cache_size(cache << 20).open(&files[1])?;
-        compare(&store, &by_hand, namespace, &arguments, *cache, &files)?;
+        compare(&files, namespace, &arguments, *cache)?;
     }
     Ok(())
 }
@@ -77,17 +74,19 @@ fn load(directory: &Path, arguments: &Arguments) -> Result<NamespaceId, Failure>
     Ok(namespace)
 }
 
+/// Compares the sides with a cache of `cache` MiB. The library reads the first file, and redb the second.
 fn compare(
-    store: &Store,
-    by_hand: &redb::Database,
+    files: &[PathBuf; 2],
     namespace: NamespaceId,
     arguments: &Arguments,
     cache: usize,
-    files: &[PathBuf; 2],
 ) -> Result<(), Failure> {
     let Arguments { keys, value, reads, rounds, .. } = *arguments;
+    let directory = files[0].parent().ok_or("a store's file is in a directory")?;
+    let store = Options::new().cache_bytes(cache << 20).open(directory)?;
+    let by_hand = redb::Database::builder().set_cache_size(cache << 20).open(&files[1])?;
     let held = by_hand.begin_read()?.open_table(ENTRIES)?;
-    let library = |n| library(store, namespace, n, value);
+    let library = |n| library(&store, namespace, n, value);
     let own_transaction = |n| from_table(&by_hand.begin_read()?.open_table(ENTRIES)?, namespace, n);
     let held_table = |n| from_table(&held, namespace, n);
     // The caches are warm before a round.

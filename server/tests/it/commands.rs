@@ -61,7 +61,7 @@ fn the_command_or_the_server_rejects_an_invalid_name() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(text(&output.stderr).contains("a value is required for"), "{output:?}");
     }
-    assert_fails(&namespace(&["create", &"x".repeat(100_000)]), "512");
+    assert_fails(&namespace(&["create", &"x".repeat(100_000)]), "longer than 65536 bytes");
     assert_fails(&namespace(&["create", &"x".repeat(513)]), "512");
     assert_fails(&namespace(&["drop", &"x".repeat(90_000), "--yes"]), "");
 }

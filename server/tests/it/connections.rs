@@ -314,5 +314,8 @@ fn a_server_without_file_descriptors_recovers_when_some_are_released() {
     assert_eq!(server.connect().request(LIVE).status, 200);
     assert_ne!(server.metric("waypost_accept_errors_total ").as_deref(), Some("0"));
     let log = server.into_log();
-    assert!(log.contains("fewer open files") && log.contains("retrying"), "{log}");
+    assert!(
+        log.contains("fewer open files") && log.contains("can't accept connections; retrying"),
+        "{log}"
+    );
 }

@@ -91,7 +91,7 @@ fn invalid_queries_get_an_explanation() {
     let body = check("a", 1).to_string();
     let misplaced = server.connect().request(request("POST", "/ratelimit?key=a", &body));
     assert_eq!(misplaced.status, 400);
-    assert!(misplaced.body.contains("goes in the body of a POST"), "{misplaced:?}");
+    assert!(misplaced.body.contains(r#"\"key\" goes in the body of a POST"#), "{misplaced:?}");
 }
 
 #[test]
