@@ -1,6 +1,6 @@
 //! Writes a thousand entries in one batch, and reads them with prefixes, ranges and from the end.
 //!
-//! Run it with `cargo run -p kv-core --example batches_and_iteration`.
+//! Run it with `cargo run -p waypost-core --example batches_and_iteration`.
 
 use std::error::Error;
 

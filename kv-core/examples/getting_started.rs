@@ -1,6 +1,6 @@
 //! Opens a store, counts the runs of this program in it, and keeps a session that expires.
 //!
-//! Run it twice: `cargo run -p kv-core --example getting_started [DIRECTORY]`.
+//! Run it twice: `cargo run -p waypost-core --example getting_started [DIRECTORY]`.
 
 use std::{env, error::Error, path::PathBuf};
 

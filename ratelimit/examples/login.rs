@@ -1,6 +1,6 @@
 //! Limits login attempts to 3 a minute for each address, and shows the decisions.
 //!
-//! `cargo run -p ratelimit --example login`
+//! `cargo run -p waypost-ratelimit --example login`
 
 use std::time::Duration;
 

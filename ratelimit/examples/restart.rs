@@ -1,6 +1,6 @@
 //! Checks two limits at once, with a cost, and keeps the counters over a restart.
 //!
-//! `cargo run -p ratelimit --example restart`
+//! `cargo run -p waypost-ratelimit --example restart`
 
 use std::time::Duration;
 

@@ -87,9 +87,7 @@ fn every_crate_has_an_accepted_licence() {
 fn every_crate_comes_from_this_repository_or_the_registry() {
     for package in packages() {
         let is_known = match &package.source {
-            None => ["kv-core", "kv-replicate", "ratelimit", "waypost"]
-                .iter()
-                .any(|ours| package.name.starts_with(ours)),
+            None => ["waypost"].iter().any(|ours| package.name.starts_with(ours)),
             Some(source) => source.starts_with("registry+") || source.starts_with("sparse+"),
         };
         assert!(is_known, "{} comes from {:?}", package.name, package.source);
@@ -132,7 +130,7 @@ fn needed_by(package: &str) -> Vec<String> {
 
 #[test]
 fn the_replication_core_depends_on_no_runtime_and_no_network() {
-    let needed = needed_by("kv-replicate");
+    let needed = needed_by("waypost-replicate");
     assert!(needed.iter().any(|name| name == "redb"), "{needed:?}");
     for name in ["tokio", "quinn", "quinn-proto", "rustls", "mio", "socket2"] {
         assert!(!needed.iter().any(|needed| needed == name), "{name} is a dependency");

@@ -1,5 +1,5 @@
 //! Two threads on one set of two slots, in every order of their steps with at most three preemptions,
-//! checked by loom. Run with `RUSTFLAGS="--cfg ratelimit_loom" cargo test -p ratelimit --release --lib`.
+//! checked by loom. Run with `RUSTFLAGS="--cfg ratelimit_loom" cargo test -p waypost-ratelimit --release --lib`.
 
 use loom::sync::Arc;
 use loom::thread;
