@@ -160,11 +160,13 @@ impl Server {
         }
     }
 
+    /// Waits for a permit, then for a connection.
     async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Permit)> {
         let permit = self.admission.admit().await.map_err(std::io::Error::other)?;
         Ok((listener.accept().await?, permit))
     }
 
+    /// Serves a connection in a task of its own.
     fn spawn(&self, socket: Socket, permit: Permit) {
         let site = Arc::clone(&self.site);
         match socket {
@@ -174,6 +176,7 @@ impl Server {
     }
 }
 
+/// Whether an error of `accept` only concerns the connection that it would have returned.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

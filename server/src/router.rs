@@ -97,6 +97,7 @@ impl Router {
         (api, response)
     }
 
+    /// Responds to a call whose namespace is in a header.
     async fn by_header(
         &self,
         request: Request<RequestBody>,
@@ -146,6 +147,7 @@ fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     }
 }
 
+/// The API of a path with a fixed route.
 fn api_of(path: &str) -> Api {
     match path {
         "/healthz" | "/readyz" | "/metrics" => Api::Ops,

@@ -75,6 +75,7 @@ fn call<'a>(parts: &'a Parts, target: &'a Target, is_proxied: bool) -> Call<'a> 
     Call { method: &parts.method, headers: &parts.headers, target, is_proxied }
 }
 
+/// Responds to a call, and reads the rest of its body before a refusal.
 async fn run(
     app: &App,
     parts: &Parts,
@@ -92,6 +93,7 @@ async fn run(
     }
 }
 
+/// Performs a call.
 async fn respond(
     app: &App,
     call: &Call<'_>,
@@ -140,6 +142,7 @@ async fn delete(
     Ok(Response::new(Body::empty()))
 }
 
+/// Responds to a bulk get.
 async fn bulk_get(
     app: &App,
     namespace: NamespaceId,

@@ -122,6 +122,7 @@ pub async fn serve(app: &App, request: Request<RequestBody>) -> Response<Body> {
     }
 }
 
+/// Reads the body of a POST, and performs its checks.
 async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Body> {
     let bytes = match body.whole(MAX_BODY_BYTES, None).await {
         Ok(bytes) => bytes,
@@ -138,6 +139,7 @@ async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Bo
     }
 }
 
+/// The 400 for a request that makes no sense.
 fn refuse(error: &Invalid) -> Response<Body> {
     Problem::response(StatusCode::BAD_REQUEST, error.to_string())
 }

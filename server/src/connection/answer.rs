@@ -58,6 +58,7 @@ pub(super) fn service(
 }
 
 impl Peer {
+    /// Responds to a request, and records how the reading of its body ended.
     async fn answer(
         &self,
         request: Request<Incoming>,

@@ -168,6 +168,7 @@ impl Heads {
         }
     }
 
+    /// Ends a head, and returns whether it gives two lengths.
     fn end(&mut self, requests: u64) -> bool {
         let is_framed_twice = self.has_length && self.has_coding;
         *self = Heads { line: Line::Start, ended_at: Some(requests), ..Heads::default() };

@@ -84,6 +84,7 @@ impl Listener {
         }
     }
 
+    /// Waits for a connection.
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => {
@@ -102,6 +103,7 @@ impl Listener {
     }
 }
 
+/// Listens on a TCP address.
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restarted server must not wait until the system forgets the connections of the last one.
@@ -110,6 +112,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Listens on a path.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;

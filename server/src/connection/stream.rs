@@ -27,6 +27,8 @@ pub(super) struct Observed<S> {
 }
 
 impl<S> Observed<S> {
+    /// Records in `activity` what happens on `stream`. hyper refuses heads of more than
+    /// `max_header_bytes`, which is repeated in the text of the refusal.
     pub(super) fn new(stream: S, activity: Arc<Activity>, max_header_bytes: u32) -> Observed<S> {
         Observed {
             stream,
@@ -51,6 +53,7 @@ impl<S> Observed<S> {
         })
     }
 
+    /// Records whether a write found room.
     fn record(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Ready(Ok(_)) => self.activity.wrote(true),

@@ -94,6 +94,7 @@ impl StoreMetrics {
         }
     }
 
+    /// Sets the gauges.
     pub(super) fn set(&self, now: &StoreGauges) {
         self.queue_operations.set(size(now.queue_operations));
         self.queue_capacity.set(size(now.queue_capacity));
@@ -105,6 +106,7 @@ impl StoreMetrics {
         }
     }
 
+    /// Counts a commit of this many operations and bytes, and the time of its two parts.
     pub(super) fn committed(
         &self,
         operations: usize,
@@ -121,10 +123,12 @@ impl StoreMetrics {
         }
     }
 
+    /// Counts writes of other locations that won over concurrent ones of this location.
     pub(super) fn overwrote_concurrent(&self, writes: usize) {
         self.concurrent_overwrites.inc_by(writes as u64);
     }
 
+    /// Counts rows and bodies that garbage collection removed.
     pub(super) fn collected(&self, rows: usize) {
         self.gc_rows.inc_by(rows as u64);
     }

@@ -25,12 +25,14 @@ pub struct DeniedKeys {
     watched: Mutex<Watched>,
 }
 
+/// The watched keys. A key is found by its name in one step, and replaced after a scan of all.
 #[derive(Debug, Default)]
 struct Watched {
     places: HashMap<Box<[u8]>, usize>,
     slots: Vec<Slot>,
 }
 
+/// One watched key.
 #[derive(Debug)]
 struct Slot {
     /// The namespace and key, joined by [`join`].

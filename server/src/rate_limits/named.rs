@@ -43,6 +43,7 @@ impl<'de> Deserialize<'de> for NamedLimits {
     }
 }
 
+/// The name of a limit, which is checked.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Name(String);
 

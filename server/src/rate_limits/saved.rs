@@ -70,6 +70,7 @@ pub(super) fn save(store: &Store, limiter: &Limiter) {
     }
 }
 
+/// Builds a limiter from saved counters.
 fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
     let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
     let restored = builder.restore(pieces.by_ref());
@@ -99,6 +100,7 @@ impl Iterator for Pieces {
 }
 
 impl Pieces {
+    /// The next piece; none at the end.
     fn try_next(&mut self) -> Result<Option<Bytes>, String> {
         if !self.fill(LENGTH_BYTES).map_err(|error| error.to_string())? {
             return if self.buffer.is_empty() { Ok(None) } else { Err(CUT.into()) };

@@ -87,6 +87,7 @@ impl Request {
     }
 }
 
+/// Drops repeated keys.
 fn unique(mut keys: Vec<String>) -> Vec<String> {
     let mut seen = HashSet::new();
     keys.retain(|key| seen.insert(key.clone()));
@@ -116,6 +117,7 @@ pub(super) fn respond(
     Ok(http_reply::with_type(StatusCode::OK, http_reply::JSON, reply))
 }
 
+/// Checks that the values together are not larger than one value may be.
 fn check_total(entries: &[Option<Entry>]) -> Result<(), Refusal> {
     let total: u64 = entries.iter().flatten().map(|entry| entry.body.len()).sum();
     if total > MAX_VALUE_BYTES {

@@ -45,6 +45,7 @@ fn missing(call: &Call<'_>) -> Response<Body> {
     response
 }
 
+/// The response with a value; without its body, for a HEAD.
 fn found(entry: Entry, is_head: bool) -> Response<Body> {
     let length = entry.body.len();
     let body = match entry.body {

@@ -97,6 +97,7 @@ fn run_all<'r>(rates: &'r RateLimits, checks: &[Resolved<'r, '_>]) -> Result<Out
 }
 
 impl<'r> Resolved<'r, '_> {
+    /// Performs the check.
     fn run(&self, rates: &RateLimits) -> Checked<'r> {
         let limiter = rates.limiter();
         match self.action {
@@ -117,6 +118,7 @@ impl<'r> Resolved<'r, '_> {
         }
     }
 
+    /// The request to the limiter.
     fn request(&self, cost: u32) -> ratelimit::Request<'_> {
         ratelimit::Request::new(&self.namespace, &self.key, self.limit).cost(cost)
     }
@@ -127,6 +129,7 @@ impl<'r> Resolved<'r, '_> {
         self.checked(Decision { allowed: true, shadowed: false, ..decision })
     }
 
+    /// Counts a decision in the metrics.
     fn count(&self, rates: &RateLimits, decision: &Decision) {
         rates.decided(self.tally, &self.namespace, &self.key, decision);
     }

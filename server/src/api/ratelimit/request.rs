@@ -105,6 +105,7 @@ fn explain(body: &[u8], error: &serde_json::Error) -> Invalid {
     Invalid::Json(explained)
 }
 
+/// Distinguishes a check from a batch.
 fn into_request(mut read: Check<'_>) -> Result<Request<'_>, Invalid> {
     match (read.checks.take(), read.all.take()) {
         (None, Some(_)) => Err(Invalid::AllWithoutChecks),

@@ -119,6 +119,7 @@ impl Domains {
     }
 }
 
+/// Builds the tree of one domain.
 struct Builder<'a> {
     domain: &'a str,
     algorithm: Algorithm,
@@ -127,6 +128,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// An error at this place.
     fn wrong(&self, place: Place<'_>, problem: impl Into<Problem>) -> DomainError {
         let place = format!("domain {:?}, {place}", self.domain);
         DomainError { place, problem: problem.into() }
@@ -163,6 +165,7 @@ impl Builder<'_> {
         if is_new { Ok(()) } else { Err(self.wrong(place, "it exists twice")) }
     }
 
+    /// The rule of a `rate_limit`, and its number among all rules.
     fn rule(
         &mut self,
         written: &config::RateLimit,
@@ -273,6 +276,7 @@ fn check_fields(written: &config::Descriptor) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Checks that a limit that is unlimited has no fields of a limit.
 fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
     let beside = [
         ("unit", written.unit.is_some()),
@@ -287,6 +291,7 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
     }
 }
 
+/// The period of a limit: its unit, or any other time.
 fn period(written: &config::RateLimit) -> Result<Period, Problem> {
     match (&written.unit, written.period) {
         (Some(_), Some(_)) => Err("rate_limit has `unit` and `period`: use one of them".into()),
@@ -302,6 +307,7 @@ fn period(written: &config::RateLimit) -> Result<Period, Problem> {
 
 const UNITS: &str = "second, minute, hour, day, week, month or year";
 
+/// The names of the limits that a limit replaces.
 fn replaced(written: &config::RateLimit, name: &str) -> Result<Vec<String>, Problem> {
     let replaces = written.replaces.iter().flatten().map(|replaced| &replaced.name);
     replaces

@@ -91,6 +91,7 @@ pub fn decide(
     Ok(answer(rls, rates, tree, &matched, &keys, &decisions))
 }
 
+/// Finds the limit of a descriptor, and appends the name of its counter to `keys`.
 fn match_one<'a>(
     tree: &'a Tree,
     descriptor: &RateLimitDescriptor,
@@ -155,6 +156,7 @@ fn drop_replaced(matched: &mut [Matched<'_>]) {
 }
 
 impl Limited<'_> {
+    /// The request to the limiter.
     fn request<'b>(&self, tree: &'b Tree, keys: &'b str) -> Request<'b> {
         Request {
             namespace: tree.namespace.as_bytes(),
@@ -205,6 +207,7 @@ fn check(
     limited(matched).map_while(decide).collect()
 }
 
+/// The descriptors that have a limit.
 fn limited<'a, 'b>(matched: &'b [Matched<'a>]) -> impl Iterator<Item = &'b Limited<'a>> {
     matched.iter().filter_map(|one| match one {
         Matched::Limited(limited) => Some(limited),
@@ -266,6 +269,7 @@ fn rank(decision: &Decision) -> (bool, Reverse<Duration>, u32) {
     )
 }
 
+/// The response with these statuses, which is over the limit if one of them is.
 fn response(statuses: Vec<DescriptorStatus>) -> RateLimitResponse {
     let is_over = statuses.iter().any(|status| status.code == i32::from(Code::OverLimit));
     let overall = if is_over { Code::OverLimit } else { Code::Ok };
@@ -277,6 +281,7 @@ fn unmatched() -> DescriptorStatus {
     DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
 }
 
+/// The status of a descriptor that has a limit.
 fn status(limited: &Limited<'_>, decision: &Decision) -> DescriptorStatus {
     let code = if decision.allowed { Code::Ok } else { Code::OverLimit };
     let seconds = i64::try_from(reset_seconds(decision)).unwrap_or(i64::MAX);

@@ -23,7 +23,9 @@ use crate::{
     http::{Body, RequestBody, reply},
 };
 
+/// The path of the one method of Envoy's service.
 const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+/// The path of the methods of the health service.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The paths of this API's services.
@@ -87,6 +89,7 @@ fn refuse(request: &Request<RequestBody>) -> Option<Response<Body>> {
     (!is_grpc).then(|| reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_GRPC))
 }
 
+/// Decides on a request at the current time.
 fn should_rate_limit(
     app: &App,
     rls: &Rls,
