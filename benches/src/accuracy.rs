@@ -1,4 +1,4 @@
-//! What a limiter admits, beside what it would if it remembered every hit.
+//! The requests that a limiter admits, compared with a log of every request.
 
 pub mod chart;
 pub mod log;

@@ -1,4 +1,4 @@
-//! What convergence costs, from the simulator: the real core over the real store, virtual time.
+//! The cost of convergence, from the simulator: the real core over the real store, in virtual time.
 
 use waypost_sim_tests::mesh::{Mesh, Settings};
 
@@ -6,17 +6,17 @@ pub mod cut;
 pub mod full;
 pub mod missing;
 
-/// Bytes of each value, unless said otherwise.
+/// Bytes of each value, unless stated otherwise.
 pub const VALUE_BYTES: usize = 1024;
 
-/// A mesh that is linked, where each location has written once, so that every vector has all that
-/// it will have; and quiet.
+/// A connected mesh in which each location has written once, so that every version vector has all
+/// its origins; idle.
 #[must_use]
 pub fn settled(settings: Settings) -> Mesh {
     let places = settings.places;
     let mut mesh = Mesh::new(settings);
     mesh.connect();
-    // The namespace comes to all.
+    // The namespace reaches all locations.
     mesh.run_for(2_000);
     for place in 0..places {
         mesh.put(place, crate::data::key(place as u64).to_vec(), b"first");
@@ -28,14 +28,14 @@ pub fn settled(settings: Settings) -> Mesh {
     mesh
 }
 
-/// One of rising numbers, so many hundredths of the way up.
+/// The value at `percent` of a hundred of an ascending list.
 #[must_use]
 pub fn percentile(rising: &[u64], percent: usize) -> u64 {
     let at = (rising.len() * percent).div_ceil(100).max(1) - 1;
     rising.get(at).copied().unwrap_or(0)
 }
 
-/// A quotient with as many digits as tell something.
+/// A quotient with a sensible number of digits.
 #[must_use]
 pub fn per(sum: u64, count: u64) -> String {
     let tenths = (sum * 10 + count / 2) / count.max(1);
@@ -46,7 +46,7 @@ pub fn per(sum: u64, count: u64) -> String {
     }
 }
 
-/// Bytes, as people write them.
+/// A number of bytes with a unit.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     match count {

@@ -1,12 +1,12 @@
-//! Which cores a side has, so that what one does takes no core from another. (The disk and the memory's
-//! bandwidth are still shared.)
+//! Assigns cores to the sides of a benchmark, so that they do not compete for cores. (They still
+//! share the disk and the memory bandwidth.)
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Failure;
 
-/// The cores of this machine: all of them for all, or in two halves, the first for one end, with who
-/// asks there, and the second for the rest.
+/// The cores of this machine: shared by everything, or in two halves. The first half is for one end
+/// and its clients, the second for the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Cores {
     all: CpuSet,
@@ -14,15 +14,15 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// All for all.
+    /// All cores for everything.
     ///
     /// # Errors
-    /// If the system does not say which there are.
+    /// If the system does not report the cores.
     pub fn shared() -> Result<Cores, Failure> {
         Ok(Cores { all: sched_getaffinity(None)?, halves: None })
     }
 
-    /// In two halves; none if there is only one.
+    /// Two halves; none if there is only one core.
     fn halves() -> Result<Option<Cores>, Failure> {
         let all = sched_getaffinity(None)?;
         let count = usize::try_from(all.count())?;
@@ -34,31 +34,32 @@ impl Cores {
         Ok((count > 1).then_some(Cores { all, halves: Some(halves) }))
     }
 
-    /// Measures with halved cores, as each end has its own elsewhere; then with shared ones. The name is
-    /// for a directory.
+    /// Measures with two halves, because in production each end has a machine of its own, and then
+    /// with shared cores. The name is for a directory.
     ///
     /// # Errors
-    /// If the system does not say which cores there are, or a measurement fails.
+    /// If the system does not report the cores, or a measurement fails.
     pub fn apart_and_shared(
         mut measure: impl FnMut(&'static str, &Cores) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         match Cores::halves()? {
-            None => println!("\nthe ends can't have cores of their own: there is one core"),
+            None => println!("\nthe ends share the only core"),
             Some(cores) => {
                 println!(
-                    "\none end, with who asks there, on half of the cores, the rest on the others"
+                    "\none end and its clients on half of the cores, the rest on the other half"
                 );
                 measure("apart", &cores)?;
             }
         }
-        println!("\nall on all cores");
+        println!("\neverything on all cores");
         measure("shared", &Cores::shared()?)
     }
 
-    /// Does some work so that whatever it starts has one half of the cores, 0 or 1, if they are halved.
+    /// Does work so that everything it starts runs on one half of the cores, 0 or 1, if there are
+    /// halves.
     ///
     /// # Errors
-    /// If the system does not let it, or the work fails.
+    /// If the system rejects the affinity, or the work fails.
     pub fn on<T>(
         &self,
         half: usize,

@@ -1,37 +1,38 @@
-//! Random numbers of the distributions that traffic has.
+//! Random numbers with the distributions of real traffic.
 //!
-//! A few lines each; the crates that have them would bring a second generator beside
-//! [`Random`], whose sequences stay the same from release to release.
+//! A few lines each: the crates for them would bring a second generator beside [`Random`], whose
+//! sequences never change.
 
 use std::f64::consts::TAU;
 
 use crate::data::Random;
 
-/// A number from 0 to 1, without 0.
+/// A number from 0, exclusive, to 1.
 fn unit(random: &mut Random) -> f64 {
-    // The 53 high bits are what a float holds.
-    ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    // A float holds 53 bits exactly.
+    ((random.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
-/// A number of the exponential distribution with this mean: the time from one arrival of a Poisson
-/// process to the next.
+/// A number with the exponential distribution of this mean: the time between two arrivals of a
+/// Poisson process.
 pub fn exponential(random: &mut Random, mean: f64) -> f64 {
     -mean * unit(random).ln()
 }
 
-/// A number whose logarithm is normal with deviation `sigma`, of this median (Box and Muller: "A
-/// Note on the Generation of Random Normal Deviates", 1958).
+/// A number whose logarithm has a normal distribution with deviation `sigma`, with this median (Box
+/// and Muller: "A Note on the Generation of Random Normal Deviates", 1958).
 pub fn log_normal(random: &mut Random, median: f64, sigma: f64) -> f64 {
     let radius = (-2.0 * unit(random).ln()).sqrt();
     let normal = radius * (TAU * unit(random)).cos();
     median * (sigma * normal).exp()
 }
 
-/// Ranks from 0, rank `r` as often as `1 / (r + 1)^exponent` says: how popular keys are.
+/// Ranks from 0, where rank `r` has a probability proportional to `1 / (r + 1)^exponent`, like the
+/// popularity of keys.
 pub struct Zipf(Vec<f64>);
 
 impl Zipf {
-    /// Over so many ranks, at least one.
+    /// A distribution over this many ranks, at least one.
     #[must_use]
     pub fn new(ranks: u32, exponent: f64) -> Zipf {
         let mut sum = 0.0;
@@ -56,7 +57,7 @@ mod tests {
 
     const DRAWS: u32 = 200_000;
 
-    /// The mean of many draws, and the share of them below `bound`.
+    /// The mean of many numbers, and the share of them below `bound`.
     fn sample(bound: f64, draw: impl Fn(&mut Random) -> f64) -> (f64, f64) {
         let mut random = Random::new(1);
         let (mut sum, mut below) = (0.0, 0);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rank_comes_as_often_as_the_exponent_says() {
+    fn ranks_have_the_probability_of_the_exponent() {
         let zipf = Zipf::new(4, 1.0);
         for (rank, share) in [(0, 0.48), (1, 0.24), (2, 0.16), (3, 0.12)] {
             let is_rank = |random: &mut Random| f64::from(u8::from(zipf.next(random) == rank));

@@ -1,16 +1,15 @@
-//! Fills a store through the library's public face, faster than one put after another.
+//! Fills a store through the library's public API, faster than with sequential puts.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use kv_core::{Attributes, NamespaceId, Operation, Store, Ticket};
+use kv_core::{Attributes, Key, NamespaceId, Operation, Store, Ticket};
 
 use crate::{Failure, data};
 
 /// Puts keys `0..keys`, each with its [`data::value`] of `len` bytes.
 ///
 /// # Errors
-/// If one can't be put.
+/// If a put fails.
 pub fn put_all(
     store: &Store,
     namespace: NamespaceId,
@@ -27,27 +26,27 @@ pub fn put_all(
         if let Some(last) = last {
             window.submit(last)?;
         }
-        let key = Bytes::copy_from_slice(&data::key(n));
+        let key = Key::new(data::key(n))?;
         let attributes = Attributes::default();
         window.submit(Operation::Put { namespace, key, body, attributes })?;
     }
     window.finish()
 }
 
-/// Deletes keys `0..keys`, there or not: each becomes a tombstone.
+/// Deletes keys `0..keys`, whether they exist or not: each becomes a tombstone.
 ///
 /// # Errors
-/// If one can't be deleted.
+/// If a delete fails.
 pub fn delete_all(store: &Store, namespace: NamespaceId, keys: u64) -> Result<(), Failure> {
     let mut window = Window::new(store);
     for n in 0..keys {
-        let key = Bytes::copy_from_slice(&data::key(n));
+        let key = Key::new(data::key(n))?;
         window.submit(Operation::Delete { namespace, key })?;
     }
     window.finish()
 }
 
-/// As many operations under way as the store's queue has places.
+/// As many operations in flight as the store's queue holds.
 struct Window<'a> {
     store: &'a Store,
     waiting: VecDeque<Ticket>,

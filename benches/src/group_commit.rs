@@ -1,10 +1,10 @@
-//! A redb group commit by hand: a queue, one thread that takes what waits, one transaction, one
-//! sync, all answered.
+//! A group commit over redb, written by hand: a queue, and one thread that commits and syncs all
+//! waiting puts in one transaction and then acknowledges them.
 //!
-//! It writes the rows that the library writes for a put, each as long as there: the entry, its row
-//! in the dot index (and takes away the old one), and for a commit the version vector, the clock
-//! and the commit's number. It does no more than it must for that: it looks at no clock, counts no
-//! checksums, and reads nothing before it writes.
+//! It writes the rows that the library writes for a put, with the same lengths: the entry, its row
+//! in the dot index (and removes the old one), and for each commit the version vector, the clock
+//! and the commit's number. It does nothing else: it reads no clock, computes no checksums, and
+//! reads nothing before it writes.
 
 use std::{path::Path, thread::JoinHandle};
 
@@ -21,10 +21,10 @@ const ENTRIES: Rows = Rows::new("entries");
 const DOTS: Rows = Rows::new("dots");
 const VECTOR: Rows = Rows::new("vector");
 
-/// As many operations in a commit as the library takes.
+/// The greatest number of operations in a commit, as in the library.
 const MAX_BATCH: usize = 512;
 
-/// The answer to come to a put.
+/// The result of a put, once it is durable.
 pub type Ticket = oneshot::Receiver<()>;
 
 struct Put {
@@ -40,23 +40,23 @@ pub struct GroupCommit {
 }
 
 impl GroupCommit {
-    /// Makes a database, and starts the thread.
+    /// Creates a database, and starts the thread.
     ///
     /// # Errors
-    /// If redb or the system refuses.
+    /// If redb fails, or the system can't start a thread.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<GroupCommit, Failure> {
         let database = Database::builder().set_cache_size(cache_bytes).create(path)?;
         let (puts, queue) = crossbeam_channel::bounded(MAX_BATCH);
         let thread = std::thread::Builder::new().name("by-hand".into()).spawn(move || {
             if let Err(error) = run(&database, &queue) {
-                // Those who wait see that their answer will not come.
-                eprintln!("the group commit by hand failed: {error}");
+                // The waiting callers see that their results are lost.
+                eprintln!("the hand-written group commit failed: {error}");
             }
         })?;
         Ok(GroupCommit { puts: Some(puts), thread: Some(thread) })
     }
 
-    /// Hands a put over and does not wait for it.
+    /// Submits a put without waiting for it.
     ///
     /// # Errors
     /// If the thread has ended.
@@ -73,7 +73,7 @@ impl GroupCommit {
         Ok(ticket)
     }
 
-    /// Fills the database as [`crate::fill::put_all`] does a store.
+    /// Puts the same keys and values as [`crate::fill::put_all`].
     ///
     /// # Errors
     /// If the thread has ended.
@@ -90,7 +90,7 @@ impl Drop for GroupCommit {
     fn drop(&mut self) {
         self.puts = None;
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            eprintln!("the group commit by hand panicked");
+            eprintln!("the hand-written group commit panicked");
         }
     }
 }
@@ -139,13 +139,13 @@ fn dot(n: u64) -> [u8; DOT_BYTES] {
     dot
 }
 
-/// A row with room for a checksum behind it.
+/// A row with space for a checksum at its end.
 fn sealed(payload: &[u8]) -> Vec<u8> {
     [payload, &[0; 4]].concat()
 }
 
-/// A row as long as the library's for a put over an older one: flags, version, sequence number,
-/// version before, length, checksum; value, checksum. It begins with the dot.
+/// A row as long as the library's for a put over an older value: flags, version, sequence number,
+/// previous version, length, checksum; value, checksum. It begins with the dot.
 fn entry(n: u64, value: &[u8]) -> Vec<u8> {
     const HEAD_BYTES: usize = 1 + 12 + 8 + 12 + 4 + 4;
     [&dot(n)[..], &[0; HEAD_BYTES - DOT_BYTES], value, &[0; 4]].concat()

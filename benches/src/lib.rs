@@ -1,8 +1,9 @@
-//! What the benchmarks share: programs that run two or more sides by turns, and print ratios.
+//! The common parts of the benchmarks: programs that run two or more sides in turns, and print
+//! ratios.
 //!
-//! A ratio is made of two neighbouring rounds of one run, so that both sides met the same machine;
-//! the median over the rounds is what counts, and the least and the largest say how noisy it was.
-//! Where the machine is shared, processor time for each operation is the figure to compare.
+//! A ratio is computed from two adjacent rounds of one run, so that both sides met the same
+//! conditions. The result is the median over the rounds; the minimum and the maximum show the
+//! noise. On a shared machine, compare the processor time of an operation.
 
 use std::{
     env,
@@ -13,7 +14,6 @@ use std::{
 };
 
 pub mod accuracy;
-pub mod cluster;
 pub mod converge;
 pub mod cores;
 pub mod data;
@@ -28,21 +28,21 @@ pub mod rounds;
 pub mod server;
 pub mod wrk;
 
-/// What ends a benchmark early.
+/// The error of a benchmark.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// An empty directory for a benchmark's files, gone when this is dropped.
+/// An empty directory for a benchmark's files, which is removed when this is dropped.
 ///
-/// It lies beside the program, below `target`: the system's directory for temporary files may be
-/// in memory, where a sync costs nothing.
+/// It is beside the program, below `target`: the system's temporary directory may be in memory,
+/// where a sync costs nothing.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes the directory, below `parent` if one is given.
+    /// Creates the directory, below `parent` if one is given.
     ///
     /// # Errors
-    /// If it can't be made.
+    /// If it can't be created.
     pub fn new(parent: Option<PathBuf>) -> io::Result<Scratch> {
         let parent = match parent {
             Some(parent) => parent,
@@ -60,7 +60,7 @@ impl Scratch {
     }
 }
 
-/// Reads a file, so that the system has it in its cache: some machines take back what was not read
+/// Reads a file, so that the system has it in its cache: some machines evict data that was not read
 /// for a few seconds.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ pub fn read_through(path: &Path) -> io::Result<()> {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
+            eprintln!("can't remove {}: {error}", self.0.display());
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Our limiter and governor's, made alike, and what their checks cost.
+//! Our limiter and governor's with the same configuration, and the cost of their checks.
 
 use std::{hash::BuildHasher, hint::black_box, num::NonZeroU32, thread, time::Duration};
 
 use governor::{
     Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, state::keyed::DashMapStateStore,
 };
-use ratelimit::{Hit, Limit, Limiter};
+use ratelimit::{Limit, Limiter, Request};
 
 use crate::{Failure, meter::Stopwatch, rounds::Sample};
 
-/// governor's limiter of many keys, over its default store.
+/// governor's limiter for many keys, over its default store.
 pub type Governor<C, S> =
     RateLimiter<String, DashMapStateStore<String, S>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// So many hits a minute, and as many at once, by governor.
+/// This many requests a minute, and as many at once, by governor.
 pub fn governor<C: Clock, S: BuildHasher + Default + Clone>(
     a_minute: NonZeroU32,
     clock: C,
@@ -21,39 +21,39 @@ pub fn governor<C: Clock, S: BuildHasher + Default + Clone>(
     RateLimiter::dashmap_with_clock_and_hasher(Quota::per_minute(a_minute), clock, S::default())
 }
 
-/// Our limiter with room for so many keys, and the limit to check them against.
+/// Our limiter with space for some number of keys, and the limit for its checks.
 pub struct Ours {
     limiter: Limiter,
     limit: Limit,
 }
 
 impl Ours {
-    /// With a limit by any algorithm.
+    /// A limiter for this number of keys.
     ///
     /// # Errors
-    /// If the system has no randomness.
+    /// If the system has no source of randomness.
     pub fn new(keys: usize, limit: Limit) -> Result<Ours, Failure> {
         Ok(Ours { limiter: Limiter::builder().capacity(keys).build()?, limit })
     }
 
-    /// Whether a hit is allowed.
+    /// Whether a request is allowed.
     #[inline]
     pub fn check(&self, key: &str) -> bool {
-        black_box(self.limiter.check(&Hit::new("bench", key, self.limit))).allowed
+        black_box(self.limiter.check(&Request::new("bench", key, self.limit))).allowed
     }
 
-    /// How many hits a key has left.
+    /// How many requests a key has left.
     #[must_use]
     pub fn remaining(&self, key: &str) -> u32 {
-        self.limiter.peek(&Hit::new("bench", key, self.limit)).remaining
+        self.limiter.peek(&Request::new("bench", key, self.limit)).remaining
     }
 }
 
 /// A minute.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// Checks keys on so many threads at once, `checks` of them on each: the list over and over, each
-/// thread from another place of it. Also counts what was allowed.
+/// Checks keys on several threads at once, `checks` of them on each. The threads cycle through the
+/// list from different starting points. Also counts the allowed requests.
 ///
 /// # Errors
 /// If a thread panics.
@@ -67,8 +67,8 @@ pub fn check_all(
     let run = |n: usize| {
         let start = n * keys.len() / threads;
         let from_start = keys.iter().cycle().skip(start).take(checks);
-        // A key that is checked has just been read from a request, so it is in the cache; the lists here
-        // are not, and would cost both sides as much as their own work.
+        // In a server a checked key was just read from a request, so it is in the cache. The keys
+        // of these lists are not, which would cost both sides as much as their own work.
         let mut in_cache = String::new();
         from_start
             .map(|key| {

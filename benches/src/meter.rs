@@ -1,10 +1,10 @@
-//! What a process has used: processor time and memory.
+//! The processor time and the memory of a process.
 
 use std::{fs, io, time::Duration};
 
 use kv_core::env::{Environment, SystemEnvironment};
 
-/// Times a piece of work of this process, or of another that serves it.
+/// Measures the time of some work, in this process or in another one that serves it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     clock: SystemEnvironment,
@@ -13,7 +13,7 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts to time this process.
+    /// Starts to measure this process.
     ///
     /// # Errors
     /// Never.
@@ -21,7 +21,7 @@ impl Stopwatch {
         Stopwatch::start(None)
     }
 
-    /// Starts to time another process.
+    /// Starts to measure another process.
     ///
     /// # Errors
     /// If there is no such process.
@@ -39,10 +39,10 @@ impl Stopwatch {
         self.clock.monotonic()
     }
 
-    /// The processor time since the start, of all threads together.
+    /// The processor time since the start, over all threads.
     ///
     /// # Errors
-    /// If the process is gone.
+    /// If the process has ended.
     pub fn cpu(&self) -> io::Result<Duration> {
         Ok(cpu(self.pid)?.saturating_sub(self.cpu))
     }
@@ -58,34 +58,34 @@ fn cpu(pid: Option<u32>) -> io::Result<Duration> {
     }
 }
 
-/// Fields 14 and 15 of `/proc/PID/stat`, in ticks of 10 ms; ended threads are in them.
+/// Fields 14 and 15 of `/proc/PID/stat`, in ticks of 10 ms. They include threads that have ended.
 fn cpu_of(pid: u32) -> io::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is a name in brackets that may have spaces; the third comes after it.
+    // The second field is a name in parentheses that may contain spaces; the third one follows it.
     let after_name = stat.rsplit(") ").next().unwrap_or_default();
     let fields: Vec<u64> =
         after_name.split(' ').skip(11).take(2).map_while(|field| field.parse().ok()).collect();
     match fields[..] {
         [user, system] => Ok(Duration::from_millis(10 * (user + system))),
-        _ => Err(io::Error::other("/proc/PID/stat has another layout")),
+        _ => Err(io::Error::other("/proc/PID/stat has an unexpected format")),
     }
 }
 
 /// A process's memory in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Now resident, of files or not.
+    /// Resident memory, including mapped files.
     pub resident: u64,
-    /// Of that, what is the process's own: heap and stacks.
+    /// The part of it that belongs to the process alone: heap and stacks.
     pub anonymous: u64,
-    /// The most that was resident since the start or [`forget_peak`].
+    /// The peak of resident memory since the start or [`forget_peak`].
     pub peak: u64,
 }
 
 /// Reads a process's memory.
 ///
 /// # Errors
-/// If the process is gone.
+/// If the process has ended.
 pub fn memory(pid: u32) -> io::Result<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let bytes = |name: &str| {
@@ -97,10 +97,10 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     Ok(Memory { resident: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")?, peak: bytes("VmHWM:")? })
 }
 
-/// Sets a process's peak to what it has now.
+/// Resets a process's peak to its current memory.
 ///
 /// # Errors
-/// If the process is gone or another user's.
+/// If the process has ended or belongs to another user.
 pub fn forget_peak(pid: u32) -> io::Result<()> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5")
 }

@@ -1,4 +1,4 @@
-//! A Redis that syncs each write before it answers, a replica of it, and connections to them.
+//! A Redis that syncs each write before it responds, a replica of it, and connections to both.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -11,37 +11,37 @@ use std::{
 
 use crate::{Failure, data};
 
-/// A running `redis-server`; ends with this.
+/// A running `redis-server`, which is killed when it is dropped.
 pub struct Redis {
     process: Child,
     socket: PathBuf,
-    /// Where replicas find it, on loopback.
+    /// The port for replicas, on loopback.
     port: u16,
 }
 
 impl Redis {
-    /// Starts one with its files in `directory`; none, and a line that says so, if it is not
+    /// Starts a Redis with its files in `directory`. Returns none, and prints a line, if it is not
     /// installed.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If it does not accept connections in time.
     pub fn start(directory: &Path) -> Result<Option<Redis>, Failure> {
         match Redis::spawn(directory, &["--appendonly", "yes", "--appendfsync", "always"]) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                println!("Redis is left out: there is no redis-server on the path");
+                println!("Redis is left out: redis-server is not installed");
                 Ok(None)
             }
-            spawned => spawned?.when_it_is_up().map(Some),
+            spawned => spawned?.wait_until_ready().map(Some),
         }
     }
 
-    /// Starts a replica of it, which keeps nothing on the disk.
+    /// Starts a replica, which keeps nothing on disk.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If it does not accept connections in time.
     pub fn replica(&self, directory: &Path) -> Result<Redis, Failure> {
         let primary = format!("127.0.0.1 {}", self.port);
-        Redis::spawn(directory, &["--replicaof", &primary])?.when_it_is_up()
+        Redis::spawn(directory, &["--replicaof", &primary])?.wait_until_ready()
     }
 
     fn spawn(directory: &Path, more: &[&str]) -> io::Result<Redis> {
@@ -61,44 +61,44 @@ impl Redis {
         Ok(Redis { process, socket, port })
     }
 
-    fn when_it_is_up(self) -> Result<Redis, Failure> {
+    fn wait_until_ready(self) -> Result<Redis, Failure> {
         for _ in 0..100 {
             if UnixStream::connect(&self.socket).is_ok() {
                 return Ok(self);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Err("redis-server did not come up".into())
+        Err("redis-server does not accept connections in time".into())
     }
 
-    /// Its process.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// A connection.
+    /// Connects through its unix socket.
     ///
     /// # Errors
-    /// If it is refused.
+    /// If it does not accept the connection.
     pub fn connect(&self) -> io::Result<Connection> {
         Ok(Connection(BufReader::new(Box::new(UnixStream::connect(&self.socket)?))))
     }
 
-    /// A connection over loopback, beside another side's that has no other.
+    /// Connects over loopback TCP, for comparison with a side that has nothing else.
     ///
     /// # Errors
-    /// If it is refused.
+    /// If it does not accept the connection.
     pub fn connect_by_tcp(&self) -> io::Result<Connection> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_nodelay(true)?;
         Ok(Connection(BufReader::new(Box::new(stream))))
     }
 
-    /// Fills it as [`crate::fill::put_all`] does a store.
+    /// Puts the same keys and values as [`crate::fill::put_all`].
     ///
     /// # Errors
-    /// If a set fails.
+    /// If a write fails.
     pub fn put_all(&self, keys: u64, len: usize) -> Result<(), Failure> {
         const PIPELINED: u64 = 500;
         let mut connection = self.connect()?;
@@ -127,14 +127,14 @@ trait Stream: io::Read + io::Write + Send {}
 impl Stream for UnixStream {}
 impl Stream for TcpStream {}
 
-/// A connection that waits for each answer.
+/// A connection that waits for each response.
 pub struct Connection(BufReader<Box<dyn Stream>>);
 
 impl Connection {
     /// Sets a key; durable when this returns.
     ///
     /// # Errors
-    /// If the connection breaks, or the server refuses.
+    /// If the connection breaks, or the server rejects the command.
     pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
         self.0.get_mut().write_all(&set(key, value))?;
         self.expect_ok(1)
@@ -143,7 +143,7 @@ impl Connection {
     /// The value of a key; empty if there is none.
     ///
     /// # Errors
-    /// If the connection breaks, or the server refuses.
+    /// If the connection breaks, or the server rejects the command.
     pub fn get(&mut self, key: &[u8]) -> Result<Vec<u8>, Failure> {
         let head = format!("*2\r\n$3\r\nGET\r\n${}\r\n", key.len());
         self.0.get_mut().write_all(&[head.as_bytes(), key, b"\r\n"].concat())?;
@@ -151,7 +151,7 @@ impl Connection {
         self.0.read_line(&mut line)?;
         let length =
             line.strip_prefix('$').and_then(|length| length.trim_end().parse::<i64>().ok());
-        let length = length.ok_or_else(|| format!("Redis answers {line}"))?;
+        let length = length.ok_or_else(|| format!("Redis responded {line}"))?;
         let Ok(length) = usize::try_from(length) else { return Ok(Vec::new()) };
         let mut value = vec![0; length + 2];
         self.0.read_exact(&mut value)?;
@@ -166,7 +166,7 @@ impl Connection {
         if answer.chunks(OK.len()).all(|answer| answer == OK) {
             Ok(())
         } else {
-            Err(format!("Redis answers {}", String::from_utf8_lossy(&answer)).into())
+            Err(format!("Redis responded {}", String::from_utf8_lossy(&answer)).into())
         }
     }
 }

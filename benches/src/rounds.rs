@@ -1,13 +1,13 @@
-//! Sides that run by turns, and what their rounds come to.
+//! Sides that run in turns, and the results of their rounds.
 
 use std::{fmt, time::Duration};
 
 use crate::{Failure, meter};
 
-/// What one round of one side came to.
+/// The result of one round of one side.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// How many operations were done.
+    /// The number of operations.
     pub operations: u64,
     /// The processor time that they took.
     pub cpu: Duration,
@@ -16,34 +16,34 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Processor time for an operation, in microseconds.
+    /// The processor time of an operation, in microseconds.
     #[must_use]
     pub fn cpu_us(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.operations as f64
     }
 
-    /// Wall time for an operation, in microseconds.
+    /// The wall time of an operation, in microseconds.
     #[must_use]
     pub fn wall_us(&self) -> f64 {
         self.wall.as_secs_f64() * 1e6 / self.operations as f64
     }
 
-    /// Operations a second.
+    /// Operations per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.operations as f64 / self.wall.as_secs_f64()
     }
 }
 
-/// One of the things to compare.
+/// One of the compared programs.
 pub struct Side<'a> {
     name: String,
     run: Box<dyn FnMut(u64) -> Result<Sample, Failure> + 'a>,
 }
 
 impl<'a> Side<'a> {
-    /// A side whose every round is one call of `run`, with the number of the round: a seed, so that
-    /// all sides do the same work in it.
+    /// A side each of whose rounds is a call of `run`. The argument is the number of the round,
+    /// which serves as a seed, so that all sides do the same work in a round.
     pub fn new(
         name: impl Into<String>,
         run: impl FnMut(u64) -> Result<Sample, Failure> + 'a,
@@ -52,14 +52,14 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The median of some numbers, and the bounds that they lie in.
+/// The median and the range of some numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
-    /// The middle one.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The largest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -89,15 +89,15 @@ impl fmt::Display for Spread {
 /// The rounds of all sides.
 pub struct Rounds {
     names: Vec<String>,
-    /// For each side, its rounds.
+    /// The rounds of each side.
     samples: Vec<Vec<Sample>>,
     load: [String; 2],
 }
 
-/// Runs the sides by turns, A B A B, once to warm up and then `rounds` times.
+/// Runs the sides in turns, A B A B: one round to warm up and then `rounds` rounds.
 ///
 /// # Errors
-/// That of the first round that fails.
+/// The error of the first round that fails.
 pub fn alternate(rounds: u64, sides: Vec<Side<'_>>) -> Result<Rounds, Failure> {
     let (names, mut runs): (Vec<_>, Vec<_>) =
         sides.into_iter().map(|side| (side.name, side.run)).unzip();
@@ -114,7 +114,7 @@ pub fn alternate(rounds: u64, sides: Vec<Side<'_>>) -> Result<Rounds, Failure> {
     Ok(Rounds { names, samples, load: [before, meter::load()] })
 }
 
-/// A figure of a sample, and its name.
+/// A figure of a sample, with its name.
 pub type Figure = (&'static str, fn(&Sample) -> f64);
 
 /// [`Sample::cpu_us`].
@@ -124,19 +124,19 @@ pub const WALL: Figure = ("wall µs/op", Sample::wall_us);
 /// [`Sample::rate`].
 pub const RATE: Figure = ("op/s", Sample::rate);
 
-/// What a ratio is to reach.
+/// The target of a ratio.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// Not more than this.
+    /// At most this.
     AtMost(f64),
-    /// Not less than this.
+    /// At least this.
     AtLeast(f64),
-    /// To be known, no more.
+    /// No target.
     Report,
 }
 
 impl Rounds {
-    /// Prints a table of the sides' figures: median (least..largest) over the rounds.
+    /// Prints a table of the sides' figures: median (minimum..maximum) over the rounds.
     pub fn print(&self, title: &str, figures: &[Figure]) {
         let [before, after] = &self.load;
         println!(
@@ -154,7 +154,7 @@ impl Rounds {
         println!();
     }
 
-    /// Which of some sides has the least median of a figure: the first of them if they are equal.
+    /// The side with the least median of a figure; the first of them if they are equal.
     #[must_use]
     pub fn least(&self, sides: &[usize], (_, figure): Figure) -> usize {
         let median = |side: usize| Spread::of(self.samples[side].iter().map(figure)).median;
@@ -162,7 +162,7 @@ impl Rounds {
         least.unwrap_or_default()
     }
 
-    /// Prints how one side compares with another in a figure, and whether that is enough.
+    /// Prints the ratio of two sides in a figure, and whether it meets the target.
     pub fn compare(&self, side: usize, with: usize, (what, figure): Figure, target: Target) {
         let pairs = self.samples[side].iter().zip(&self.samples[with]);
         let ratio = Spread::of(pairs.map(|(one, other)| figure(one) / figure(other)));

@@ -1,4 +1,5 @@
-//! Servers as processes of their own, so that their processor time and memory can be told apart.
+//! Servers as separate processes, so that their processor time and memory can be measured
+//! separately.
 
 use std::{
     env, io,
@@ -10,17 +11,17 @@ use std::{
 
 use crate::Failure;
 
-/// A running server; ends with this.
+/// A running server, which is killed when it is dropped.
 pub struct Server {
     process: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Starts `waypost serve` over a data directory.
+    /// Starts `waypost serve` with a data directory.
     ///
     /// # Errors
-    /// If it is not built, or does not come up.
+    /// If the program is not built, or does not accept connections in time.
     pub fn waypost(data: &Path, more: &[&str]) -> Result<Server, Failure> {
         let address = free_address()?;
         let mut command = Command::new(beside_this_program("waypost")?);
@@ -29,10 +30,10 @@ impl Server {
         Server::start(command, address)
     }
 
-    /// Starts the `constant` server, which answers any GET with so many bytes.
+    /// Starts the `constant` server, which answers any GET with `len` bytes.
     ///
     /// # Errors
-    /// If it is not built, or does not come up.
+    /// If the program is not built, or does not accept connections in time.
     pub fn constant(len: usize) -> Result<Server, Failure> {
         let address = free_address()?;
         let mut command = Command::new(beside_this_program("constant")?);
@@ -43,7 +44,7 @@ impl Server {
     /// Starts the `constant_rls` server, which answers any Envoy rate-limit request with OK.
     ///
     /// # Errors
-    /// If it is not built, or does not come up.
+    /// If the program is not built, or does not accept connections in time.
     pub fn constant_rls() -> Result<Server, Failure> {
         let address = free_address()?;
         let mut command = Command::new(beside_this_program("constant_rls")?);
@@ -51,11 +52,11 @@ impl Server {
         Server::start(command, address)
     }
 
-    /// Starts `throttlecrab-server` with its HTTP door and its defaults, but that it remembers no
-    /// denied keys, for the other side does not either.
+    /// Starts `throttlecrab-server` with its HTTP API and its defaults, except that it does not
+    /// remember denied keys, because Waypost does not either.
     ///
     /// # Errors
-    /// If it is not at this path, or does not come up.
+    /// If it is not at this path, or does not accept connections in time.
     pub fn throttlecrab(program: &Path) -> Result<Server, Failure> {
         let address = free_address()?;
         let mut command = Command::new(program);
@@ -67,7 +68,7 @@ impl Server {
 
     fn start(mut command: Command, address: SocketAddr) -> Result<Server, Failure> {
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let process = spawned.map_err(|error| format!("{command:?} does not start: {error}"))?;
+        let process = spawned.map_err(|error| format!("can't run {command:?}: {error}"))?;
         let server = Server { process, address };
         for _ in 0..200 {
             if TcpStream::connect(address).is_ok() {
@@ -75,10 +76,10 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Err(format!("{command:?} did not come up").into())
+        Err(format!("{command:?} does not accept connections after 10 s").into())
     }
 
-    /// Its process.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
@@ -99,17 +100,18 @@ impl Drop for Server {
     }
 }
 
-/// An address that nobody listens on. Another process could take it before the server does, which
-/// then does not come up.
+/// An address on which no process listens. If another process takes it before the server does, the
+/// server fails to start.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// The path of a program that was built into the directory of this one.
 pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf, Failure> {
     let path = env::current_exe()?.with_file_name(name);
     if path.exists() {
         return Ok(path);
     }
     let command = "cargo build --release -p waypost -p waypost-benches";
-    Err(format!("there is no {}: {command}", path.display()).into())
+    Err(format!("{} does not exist; build it with: {command}", path.display()).into())
 }

@@ -1,22 +1,22 @@
 //! Bounded reading and writing of bytes: big-endian integers, and lengths that are checked before
-//! anything is taken.
+//! anything is read.
 
-/// Why bytes are not what they should be. Nothing was changed; the same bytes fail again.
+/// Why bytes can't be decoded. The same bytes fail again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DecodeError(pub &'static str);
 
-/// Takes values from the front of a slice; each call answers [`DecodeError`] where too little is left.
+/// Reads values from the front of a slice. Each call returns [`DecodeError`] if too few bytes are left.
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Begins at the front.
+    /// Makes a reader that starts at the front.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader(bytes)
     }
 
-    /// The next `n` bytes.
+    /// Reads the next `n` bytes.
     ///
     /// # Errors
     /// If fewer are left.
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// The next byte.
+    /// Reads the next byte.
     ///
     /// # Errors
     /// If fewer are left.
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// The next two bytes.
+    /// Reads the next two bytes.
     ///
     /// # Errors
     /// If fewer are left.
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
-    /// The next four bytes.
+    /// Reads the next four bytes.
     ///
     /// # Errors
     /// If fewer are left.
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// The next eight bytes.
+    /// Reads the next eight bytes.
     ///
     /// # Errors
     /// If fewer are left.
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// The next sixteen bytes.
+    /// Reads the next sixteen bytes.
     ///
     /// # Errors
     /// If fewer are left.
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         self.array()
     }
 
-    /// The next 32 bytes.
+    /// Reads the next 32 bytes.
     ///
     /// # Errors
     /// If fewer are left.
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         self.array()
     }
 
-    /// A text with its length in two bytes before it, of at most `max` bytes.
+    /// Reads a text of at most `max` bytes, whose length is in the two bytes before it.
     ///
     /// # Errors
     /// If fewer bytes are left, the text is longer, or not UTF-8.
@@ -92,18 +92,18 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|_invalid| DecodeError("a text not UTF-8"))
     }
 
-    /// All that is left.
+    /// Returns all bytes that are left.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
-    /// How many bytes are left.
+    /// Returns how many bytes are left.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.0.len()
     }
 
-    /// Nothing may be left.
+    /// Checks that no bytes are left.
     ///
     /// # Errors
     /// If bytes are left over.
@@ -112,13 +112,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a text behind its length in two bytes. The caller has checked the text's bound.
+/// Appends the length of a text in two bytes, then the text. The caller has checked its bound.
 ///
 /// # Panics
 /// If the text has 64 KiB or more.
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
-    let length =
-        u16::try_from(text.len()).expect("texts are bounded below 64 KiB where they enter");
+    let length = u16::try_from(text.len()).expect("the types of texts bound them below 64 KiB");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(text.as_bytes());
 }

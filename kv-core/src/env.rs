@@ -1,20 +1,22 @@
-//! The only module that reads the system's clocks and randomness. Everything else is told.
+//! The clocks and the randomness of the system. Only this module reads them; all others receive values.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where a store's threads get time and randomness from.
+pub use crate::error::RandomError;
+
+/// The source of time and randomness of a store's threads.
 pub trait Environment: Send + Sync + 'static {
-    /// The wall clock: milliseconds since the Unix epoch. May step.
+    /// Returns the wall clock in milliseconds since the Unix epoch. It may step.
     fn now_ms(&self) -> u64;
 
-    /// A clock that only goes forward, from any start.
+    /// Returns a clock that only moves forward, from any start.
     fn monotonic(&self) -> Duration;
 
-    /// Sixteen random bytes.
+    /// Returns 16 random bytes.
     ///
     /// # Errors
-    /// What the system says, if it has none.
-    fn random_id(&self) -> Result<[u8; 16], String>;
+    /// If the system has no randomness.
+    fn random_id(&self) -> Result<[u8; 16], RandomError>;
 }
 
 /// The clocks and randomness of the operating system.
@@ -49,9 +51,9 @@ impl Environment for SystemEnvironment {
         self.start.elapsed()
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], RandomError> {
         let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| error.to_string())?;
+        getrandom::fill(&mut id).map_err(|error| RandomError(error.to_string()))?;
         Ok(id)
     }
 }

@@ -1,19 +1,29 @@
-//! What can go wrong, one type per family of calls. Each variant says what became of the state and
-//! whether trying again helps.
+//! Errors, one enum for each family of calls. Each variant says what happened to the data and whether a
+//! retry helps.
 
-use crate::{NamespaceId, codec::DecodeError, engine::EngineError, schema::Table};
+use crate::{
+    codec::DecodeError,
+    engine::{EngineError, Table, disk::DirectoryError},
+    types::{
+        AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
+        Title, TitleError,
+        limits::{
+            MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
+        },
+    },
+};
 
 /// Why a store did not open. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process (or another handle of this one) has the directory open.
+    /// Another process, or another handle in this one, has the directory open.
     #[error("{0} is in use by another process: stop it, or name another data directory")]
     Locked(String),
-    /// The directory or a file in it can't be made, read or locked.
+    /// The directory or a file in it can't be created, read or locked.
     #[error("{path}: {source}")]
     Directory {
-        /// What could not be opened.
+        /// The path that could not be opened.
         path: String,
         /// Why.
         source: std::io::Error,
@@ -26,40 +36,58 @@ pub enum OpenError {
     Format {
         /// The format on disk.
         found: u32,
-        /// The format that this program knows.
+        /// The format that this program reads.
         known: u32,
     },
-    /// The file is no store, or damaged where opening must read.
-    #[error("this is no store, or it is damaged: {0}")]
+    /// The file is not a store, or it is damaged where opening must read.
+    #[error("this is not a store, or it is damaged: {0}")]
     Corrupt(String),
     /// The engine did not open.
     #[error(transparent)]
     Engine(EngineError),
-    /// The system gave no randomness for the store's identity.
+    /// The system gave no random bytes for the store's identity.
     #[error("no randomness for the store's identity: {0}")]
-    Random(String),
+    Random(#[from] RandomError),
 }
 
-/// Why a read did not answer. Reads change nothing.
+impl From<DirectoryError> for OpenError {
+    fn from(error: DirectoryError) -> OpenError {
+        match error {
+            DirectoryError::Locked(path) => OpenError::Locked(path),
+            DirectoryError::Io { path, source } => OpenError::Directory { path, source },
+        }
+    }
+}
+
+/// The system gave no random bytes. The value is its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RandomError(pub String);
+
+/// Why a read failed. Reads change nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// A row is damaged. The same read fails again; other keys are not concerned.
+    /// The namespace does not exist, or was dropped.
+    #[error("no namespace {0}")]
+    UnknownNamespace(NamespaceId),
+    /// A row is damaged. The same read fails again; other keys are not affected. A put or delete of the
+    /// key repairs it.
     #[error("a damaged row in {table:?}: {reason}")]
     Damaged {
-        /// Where it stands.
+        /// The table of the row.
         table: Table,
         /// What is wrong with it.
         reason: DecodeError,
     },
-    /// A large body is not what was written.
+    /// A large body is not the one that was written.
     #[error("a damaged body: {0}")]
     DamagedBody(&'static str),
-    /// The changes since this vector can't be told: something that it lacks was deleted so long ago
-    /// that the tombstone is gone. List the namespace anew.
-    #[error("changes since this point are gone: list again")]
+    /// The changes since a version vector are incomplete: a tombstone that it lacks was collected. List
+    /// the namespace instead.
+    #[error("the changes since this point were collected: list the namespace instead")]
     Gone,
-    /// The engine can't read. After a failure of the disk, trying again may help.
+    /// The engine can't read. After a disk failure a retry may help.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -77,29 +105,131 @@ pub enum WriteError {
     /// The namespace does not exist, or was dropped. Nothing was changed.
     #[error("no namespace {0}")]
     UnknownNamespace(NamespaceId),
-    /// The write is over a bound. Nothing was changed; the same write is refused again.
-    #[error("{0}")]
-    Invalid(String),
-    /// A namespace with this title or id exists already. Nothing was changed.
-    #[error("{0}")]
-    Taken(String),
-    /// Too many writes wait. Nothing was changed; try again shortly.
+    /// The write breaks a rule or a bound. Nothing was changed; the same write is rejected again.
+    #[error(transparent)]
+    Invalid(#[from] InvalidWrite),
+    /// The name or id is in use. Nothing was changed.
+    #[error(transparent)]
+    Taken(#[from] Taken),
+    /// Too many writes are waiting. Nothing was changed; retry shortly.
     #[error("too many writes are waiting: try again shortly")]
     QueueFull,
-    /// There is no room on the disk. Nothing was changed; try again when there is.
+    /// The disk is full. Nothing was changed; retry when there is space.
     #[error("the disk is full: nothing was written; free some space and try again")]
     DiskFull,
-    /// The store takes no writes. Nothing was changed.
+    /// The store takes no writes; the reason. Nothing was changed.
     #[error("nothing was written: {0}")]
     ReadOnly(String),
-    /// The disk failed before the write was durable. Nothing was changed.
+    /// The disk failed before the write was durable; the reason. Nothing was changed.
     #[error("nothing was written: {0}")]
     Failed(String),
-    /// The disk failed while the write was made durable: it may or may not survive. Read it back,
-    /// or write it again.
+    /// The disk failed while the write was made durable; the reason. The write may or may not survive.
+    /// Read it back, or repeat it.
     #[error("the disk failed and the outcome is not known: {0}")]
     OutcomeUnknown(String),
-    /// The store was closed before this write was made. Nothing was changed.
+    /// The store was closed before this write. Nothing was changed.
     #[error("the store is closed")]
     Closed,
 }
+
+/// The rule or bound that a write breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidWrite {
+    /// See [`Key`](crate::Key).
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// See [`Metadata`](crate::Metadata).
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The value is longer than [`MAX_VALUE_BYTES`].
+    #[error("a value has at most {MAX_VALUE_BYTES} bytes")]
+    Value,
+    /// The batch has more than [`MAX_BATCH_WRITES`] writes.
+    #[error("a batch has at most {MAX_BATCH_WRITES} writes: use several batches")]
+    BatchWrites,
+    /// The batch is larger than [`MAX_BATCH_BYTES`].
+    #[error(
+        "a batch has at most {MAX_BATCH_BYTES} bytes of keys, metadata and short values: use several \
+         batches"
+    )]
+    BatchBytes,
+    /// See [`Title`].
+    #[error(transparent)]
+    Title(#[from] TitleError),
+    /// See [`Account`](crate::Account).
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// See [`LocalName`](crate::LocalName).
+    #[error(transparent)]
+    LocalName(#[from] LocalNameError),
+    /// There are more than [`MAX_LOCAL_PARTS`] parts under one local name.
+    #[error(
+        "a location keeps at most {} bytes under one name",
+        MAX_LOCAL_PARTS as u64 * MAX_VALUE_BYTES
+    )]
+    LocalParts,
+    /// The member can't be described so.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// The cluster has had [`MAX_MEMBERS`] members.
+    #[error("a cluster has had at most {MAX_MEMBERS} locations: make a new one")]
+    TooManyMembers,
+    /// No member has this id.
+    #[error("no location {0} is in this cluster: name one of its members")]
+    UnknownMember(MemberId),
+    /// A location can't remove itself, because no other member would learn of it.
+    #[error(
+        "a location can't remove itself, because its peers would not learn of it: remove it at another"
+    )]
+    RemovesItself,
+}
+
+/// The name or id that is in use, and by which namespace or location.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Taken {
+    /// A live namespace of the account has this title.
+    #[error("a namespace titled {title:?} exists already: {by}")]
+    Title {
+        /// The title.
+        title: Title,
+        /// The namespace that has it.
+        by: NamespaceId,
+    },
+    /// A live namespace has this id.
+    #[error("a namespace with the id {0} exists already")]
+    Id(NamespaceId),
+    /// A dropped namespace had this id.
+    #[error("the namespace {0} was dropped, and its id can't be used again")]
+    DroppedId(NamespaceId),
+    /// Another location has this name.
+    #[error("another location is called {name:?}: {by}")]
+    MemberName {
+        /// The name.
+        name: String,
+        /// The location that has it.
+        by: MemberId,
+    },
+    /// The location has left the cluster, and its id can't be used again.
+    #[error("the location {0} has left the cluster: it must join with a new store and id")]
+    MemberLeft(MemberId),
+    /// The location has another store.
+    #[error("the location {0} has another store: it must join under a new id")]
+    MemberStore(MemberId),
+    /// Another location has this store.
+    #[error("the location {0} has this store already: one is a copy, and must be emptied")]
+    StoreOf(MemberId),
+}
+
+macro_rules! invalid {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for WriteError {
+            fn from(error: $error) -> WriteError {
+                WriteError::Invalid(error.into())
+            }
+        }
+    )*};
+}
+
+invalid!(KeyError, MetadataError, TitleError, AccountError, LocalNameError, MemberError);

@@ -1,82 +1,51 @@
-//! One location's storage engine: a key-value store that converges with its peers.
-//!
-//! ```
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let directory = tempfile::tempdir()?;
-//! let store = kv_core::Store::open(directory.path())?;
-//! let sessions = store.create_namespace("sessions")?.id;
-//! store.put(sessions, "user:1", "hello")?;
-//! let entry = store.get(sessions, "user:1")?.expect("it was just put");
-//! assert_eq!(entry.body.read()?, "hello");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! A [`put`](Store::put) that has returned is on the disk. Reads never wait for writes. Entries have
-//! metadata and may expire ([`Attributes`]); values of up to 25 MiB are streamed in
-//! ([`Store::upload`]) and out ([`BodyReader`]).
-//!
-//! # How it is built
-//!
-//! | layer | what it knows |
-//! |---|---|
-//! | [`Store`] | threads: a queue, one writer thread with group commit, many readers |
-//! | [`commit::Committer`], [`view::View`] | the data: a batch becomes rows, dots and versions; rows become entries. No thread, no clock |
-//! | [`engine::Engine`] | byte-ordered tables, atomic commits, snapshots: redb |
-//! | [`engine::disk::StorageBackend`] | reads, writes and syncs of one file: the real disk, or a test's |
-//!
-//! Every write has a [`Version`], (hybrid logical clock, origin), and the larger wins at every
-//! location; it has a [`Dot`], (origin, sequence number), and the dot index finds what a peer lacks
-//! from any [`VersionVector`]. Beside its entries a location may keep bytes for itself, which no peer
-//! gets ([`Store::save_local`]). The crate sends nothing over a network: `kv-replicate` does.
+#![doc = include_str!("../README.md")]
 
-pub mod body;
-pub mod changes;
-mod check;
+mod body;
+#[doc(hidden)]
 pub mod codec;
+#[doc(hidden)]
 pub mod commit;
-mod crdt;
+#[doc(hidden)]
 pub mod engine;
-mod entry;
 pub mod env;
 mod error;
-mod hlc;
-mod id;
-pub mod limits;
-mod local;
-mod member;
-mod namespace;
-pub mod operation;
 mod options;
-mod origins;
-mod record;
+mod places;
+mod published;
 mod replication;
-pub mod scan;
-mod schema;
 mod store;
-mod system;
+mod tables;
 mod ticket;
-mod version;
+mod types;
+#[doc(hidden)]
 pub mod view;
-mod writer;
+#[doc(hidden)]
+pub mod writer;
 
-pub use body::{BodyReader, Upload};
-pub use check::check_row;
-pub use crdt::{Merge, Rank, VersionVector, merge};
+pub use body::{Body, BodyReader, Entry, LocalReader};
+pub use commit::{Operation, Outcome, Upload, Written};
 pub use engine::{Mode, Status};
-pub use entry::{Attributes, Body, BodyId, Entry, ListQuery, Listed, Page};
-pub use error::{OpenError, ReadError, WriteError};
-pub use hlc::{Clock, Hlc};
-pub use id::{NamespaceId, OriginId, ParseIdError};
-pub use local::LocalReader;
-pub use member::{Member, MemberId, Members};
-pub use namespace::{Namespace, Namespaces, derive_id};
-pub use operation::{Operation, Outcome, Written};
+pub use env::RandomError;
+pub use error::{InvalidWrite, OpenError, ReadError, Taken, WriteError};
 pub use options::{Durability, Observer, Options};
-pub use record::FORMAT_VERSION;
-pub use replication::{Replication, TurnOutcome};
-pub use schema::Table;
-pub use store::{Store, StoreView};
-pub use system::SystemEntry;
+pub use store::{Iter, Keys, Store, WriteBatch};
+pub use tables::FORMAT_VERSION;
 pub use ticket::{Ticket, TicketFuture};
-pub use version::{Dot, Version};
+pub use types::{
+    Account, AccountError, Attributes, Dot, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
+    LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
+    NamespaceId, Namespaces, OriginId, Page, ParseIdError, Title, TitleError, Version,
+    VersionVector, derive_id, limits,
+};
+
+// What follows, and the hidden modules above, is for replication, the simulator and the tests. It may
+// change in any release.
+#[doc(hidden)]
+pub use {
+    body::{ChunkSource, NewBody, StagedChunk},
+    engine::Table,
+    replication::{Replication, TurnOutcome},
+    store::StoreView,
+    tables::check_row,
+    types::{BodyId, Change, Clock, Found, FoundState, Large, Merge, Rank, SystemEntry, merge},
+};

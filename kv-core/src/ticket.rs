@@ -1,4 +1,4 @@
-//! Waiting for an answer of the writer thread, on a thread or in a task.
+//! Waits for an answer of the writer thread, on a thread or in a task.
 
 use std::{
     future::IntoFuture,
@@ -6,15 +6,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{error::WriteError, operation::Outcome};
+use crate::{commit::Outcome, error::WriteError};
 
-/// The answer to come to an operation: await it, or [`Ticket::wait`]. A ticket that is dropped
-/// does not take its operation back.
+/// The future answer to an operation: await it, or call [`Ticket::wait`]. Dropping a ticket does not cancel its
+/// operation.
 #[derive(Debug)]
 pub struct Ticket(pub(crate) oneshot::Receiver<Result<Outcome, WriteError>>);
 
 impl Ticket {
-    /// Blocks until the operation is made and durable (see
+    /// Blocks until the operation is applied and durable (see
     /// [`Durability`](crate::Durability)), or refused.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl IntoFuture for Ticket {
     }
 }
 
-/// See [`Ticket`].
+/// The future of a [`Ticket`].
 pub struct TicketFuture(oneshot::AsyncReceiver<Result<Outcome, WriteError>>);
 
 impl Future for TicketFuture {
@@ -45,7 +45,7 @@ impl Future for TicketFuture {
     }
 }
 
-/// The writer thread went without a word: it panicked, and what it was at may be done or not.
+/// The writer thread ended without an answer: it panicked, and the operation may be applied or not.
 fn ended() -> WriteError {
     WriteError::OutcomeUnknown("the writer thread has ended".into())
 }

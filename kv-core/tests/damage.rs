@@ -1,5 +1,5 @@
-//! Damaged files: errors and misses, never a panic and never an empty store. The fuzzer looks
-//! further.
+//! Damaged files give errors and missing keys, never a panic and never an empty store. The fuzz targets
+//! search further.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, ListQuery, NamespaceId, Options, Store, Table,
+    Hlc, ListQuery, NamespaceId, Options, ReadError, Store, Table,
     commit::{Committer, GcLimits},
     engine::{
         Engine,
@@ -22,7 +22,7 @@ use kv_core::{
 
 const PAGE: usize = 4096;
 
-/// A disk in memory that can be made to panic, as redb does where a damaged file surprises it.
+/// A disk in memory that can be made to panic, as redb does on some damaged files.
 #[derive(Debug, Default)]
 struct Disk {
     bytes: Mutex<Vec<u8>>,
@@ -71,7 +71,7 @@ impl StorageBackend for Disk {
     }
 }
 
-/// The bytes of a store's file: a namespace `t`, and a value under each of some keys.
+/// Returns the bytes of a store's file: a namespace `t` with 40 keys.
 fn sound_file() -> Vec<u8> {
     let disk = Arc::new(Disk::default());
     let store = Options::new().open_disk(disk.open()).unwrap();
@@ -83,7 +83,7 @@ fn sound_file() -> Vec<u8> {
     disk.bytes().clone()
 }
 
-/// Changes a file at the page that begins here.
+/// Damages a file at the page that starts at this offset.
 type Damage = fn(&mut [u8], usize);
 
 const DAMAGES: [(&str, Damage); 8] = [
@@ -97,7 +97,7 @@ const DAMAGES: [(&str, Damage); 8] = [
     ("the page before again", |file, at| file.copy_within(at - PAGE..at, at)),
 ];
 
-/// Lists a namespace in small pages, to the end or an error.
+/// Lists a namespace in small pages up to the end or an error.
 fn list(store: &Store, namespace: NamespaceId, damage: &str) {
     let mut last: Option<Vec<u8>> = None;
     loop {
@@ -115,7 +115,7 @@ fn list(store: &Store, namespace: NamespaceId, damage: &str) {
 }
 
 #[test]
-fn a_store_over_a_damaged_page_is_refused_or_is_the_store_that_it_was() {
+fn a_store_over_a_damaged_page_is_rejected_or_keeps_its_contents() {
     let sound = sound_file();
     let in_use = sound.iter().rposition(|byte| *byte != 0).unwrap();
     let (mut refused, mut opened) = (0, 0);
@@ -131,7 +131,7 @@ fn a_store_over_a_damaged_page_is_refused_or_is_the_store_that_it_was() {
             opened += 1;
             match store.namespaces().resolve("t") {
                 Some(namespace) => list(&store, namespace.id, name),
-                // Its page is gone and another stands there: only a check of all pages sees that.
+                // Another page is in its place. Only a check of all pages notices that.
                 None => assert!(name.ends_with("again"), "{name} at {start}: begun anew"),
             }
         }
@@ -140,7 +140,7 @@ fn a_store_over_a_damaged_page_is_refused_or_is_the_store_that_it_was() {
 }
 
 #[test]
-fn an_engine_is_dropped_without_a_panic_whatever_redb_does_then() {
+fn dropping_an_engine_catches_a_panic_of_redb() {
     let disk = Arc::new(Disk::default());
     let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
     let row = (Table::Meta, b"test".to_vec(), Some(vec![1]));
@@ -150,7 +150,7 @@ fn an_engine_is_dropped_without_a_panic_whatever_redb_does_then() {
 }
 
 #[test]
-fn a_damaged_row_that_says_to_purge_a_live_namespace_purges_nothing() {
+fn a_damaged_row_that_names_a_live_namespace_to_purge_purges_nothing() {
     let disk = Arc::new(Disk::default());
     disk.bytes().clone_from(&sound_file());
     let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
@@ -164,7 +164,7 @@ fn a_damaged_row_that_says_to_purge_a_live_namespace_purges_nothing() {
         let swept = store.collect_garbage(0, &limits).unwrap();
         assert_eq!((swept.purged, swept.damaged), (0, 1));
     }
-    assert!(store.collect_garbage(0, &limits).unwrap().is_idle(), "each was met once");
+    assert!(store.collect_garbage(0, &limits).unwrap().is_idle(), "each was handled once");
     assert!(store.view().namespaces().resolve("t").is_some());
     assert!(store.view().get(live, b"key:0", 0).unwrap().is_some());
     store.sync().unwrap();
@@ -173,7 +173,39 @@ fn a_damaged_row_that_says_to_purge_a_live_namespace_purges_nothing() {
     assert!(store.get(live, "key:39").unwrap().is_some());
 }
 
-/// A row without a payload in the table of what is to be purged.
+/// Returns a row of the purge table, which has no payload.
 fn sealed(key: &[u8]) -> Vec<u8> {
     crc32c::crc32c(&[&[Table::Purge.number()], key].concat()).to_be_bytes().to_vec()
+}
+
+#[test]
+fn an_iterator_returns_a_damaged_row_as_one_error_and_continues_after_it() {
+    let disk = Arc::new(Disk::default());
+    disk.bytes().clone_from(&sound_file());
+    let engine = RedbEngine::open(disk.open(), 1 << 20).unwrap();
+    let namespace = kv_core::derive_id("", "t", 0);
+    let row = |key: &[u8]| (Table::Entries, [&namespace.0, key].concat(), Some(vec![1, 2, 3]));
+    let too_long = [b'k'; 600];
+    let batch = vec![row(b"key:20"), row(&too_long)];
+    engine.commit(engine.status().latest + 1, batch).unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let store = Options::new().open_disk(disk.open()).unwrap();
+    let is_damaged = |result: Result<(), ReadError>| {
+        matches!(result, Err(ReadError::Damaged { table: Table::Entries, .. }))
+    };
+    let values = |backwards: bool| -> Vec<bool> {
+        let iter = store.iter(namespace).map(|item| is_damaged(item.map(drop)));
+        if backwards { iter.rev().collect() } else { iter.collect() }
+    };
+    let keys: Vec<bool> =
+        store.iter(namespace).keys().map(|item| is_damaged(item.map(drop))).collect();
+    let mut backwards = values(true);
+    backwards.reverse();
+    for found in [values(false), backwards, keys] {
+        assert_eq!((found.len(), found.iter().filter(|damaged| **damaged).count()), (41, 2));
+    }
+    // A put repairs the first; nobody can put the other, which is not a key.
+    store.put(namespace, "key:20", "v").unwrap();
+    assert_eq!(store.iter(namespace).filter(Result::is_err).count(), 1);
 }

@@ -1,4 +1,4 @@
-//! The store with its threads on a disk that fails: who reads goes on, and who writes hears the truth.
+//! A store with its threads on a failing disk: reads continue, and writers get the true outcome.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -11,9 +11,8 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, Mode, NamespaceId, Options, ReadError, Replication, Store, StoreView, TurnOutcome,
+    Change, Hlc, Mode, NamespaceId, Options, ReadError, Replication, Store, StoreView, TurnOutcome,
     WriteError,
-    changes::Change,
     commit::Committer,
     engine::{
         EngineError,
@@ -22,7 +21,7 @@ use kv_core::{
     },
 };
 
-/// What the disk refuses from now on.
+/// The calls that the disk rejects from now on.
 #[derive(Debug, Default)]
 struct Faults {
     full: AtomicBool,
@@ -66,7 +65,7 @@ impl StorageBackend for FailingDisk {
         if let Some(store) = reader {
             self.faults.reads.store(true, Ordering::SeqCst);
             let namespace = store.namespaces().resolve("test").unwrap().id;
-            // Some of them are not in the cache.
+            // Some of these rows are not in the cache.
             let failed = (0..2000).any(|i| store.get(namespace, format!("{i}")).is_err());
             self.faults.reads.store(false, Ordering::SeqCst);
             assert!(failed, "every read came from the cache");
@@ -91,7 +90,7 @@ fn failing_store() -> (Arc<Faults>, Store, NamespaceId) {
         let faults = Arc::clone(&faults);
         Box::new(move || Ok(Arc::new(FailingDisk { disk: memory()?, faults: Arc::clone(&faults) })))
     };
-    // A cache that holds little, so that reads reach the disk.
+    // A small cache, so that reads reach the disk.
     let store = Options::new().cache_bytes(64 << 10).open_disk(open).unwrap();
     let namespace = store.create_namespace("test").unwrap().id;
     store.put(namespace, "k", "v").unwrap();
@@ -115,7 +114,7 @@ fn fill(store: &Store, namespace: NamespaceId) -> WriteError {
 }
 
 #[test]
-fn on_a_full_disk_reads_go_on_and_writes_too_when_there_is_room() {
+fn on_a_full_disk_reads_continue_and_writes_resume_when_there_is_space() {
     let (faults, store, namespace) = failing_store();
     faults.full.store(true, Ordering::SeqCst);
     assert_eq!(fill(&store, namespace), WriteError::DiskFull);
@@ -131,7 +130,7 @@ fn on_a_full_disk_reads_go_on_and_writes_too_when_there_is_room() {
 }
 
 #[test]
-fn after_a_failed_sync_the_outcome_is_unknown_reads_go_on_and_nothing_is_written() {
+fn after_a_failed_sync_the_outcome_is_unknown_reads_continue_and_writes_are_rejected() {
     let (faults, store, namespace) = failing_store();
     faults.syncs.store(true, Ordering::SeqCst);
     let outcome = store.put(namespace, "k", "w");
@@ -143,7 +142,7 @@ fn after_a_failed_sync_the_outcome_is_unknown_reads_go_on_and_nothing_is_written
 }
 
 #[test]
-fn a_failed_sync_is_not_forgotten_because_a_read_failed_before_it() {
+fn a_failed_sync_counts_even_if_a_read_failed_before_it() {
     let (faults, store, namespace) = failing_store();
     for i in 0..2000 {
         store.put(namespace, format!("{i}"), vec![7; 1000]).unwrap();
@@ -155,7 +154,7 @@ fn a_failed_sync_is_not_forgotten_because_a_read_failed_before_it() {
 }
 
 #[test]
-fn after_a_failed_read_others_succeed_as_soon_as_the_disk_does() {
+fn after_a_failed_read_other_reads_succeed_as_soon_as_the_disk_recovers() {
     let (faults, store, namespace) = failing_store();
     for i in 0..2000 {
         store.put(namespace, format!("{i}"), vec![7; 1000]).unwrap();
@@ -168,7 +167,7 @@ fn after_a_failed_read_others_succeed_as_soon_as_the_disk_does() {
     store.put(namespace, "k", "w").unwrap();
 }
 
-/// Notes what who replicates is told.
+/// Records the calls that a replicator gets.
 struct Follower(Arc<Mutex<Vec<&'static str>>>);
 
 impl Follower {
@@ -202,7 +201,7 @@ impl Replication<RedbEngine> for Follower {
 }
 
 #[test]
-fn who_replicates_hears_of_a_failure_and_of_a_sync_when_it_is_over() {
+fn a_replicator_is_called_after_a_failure_and_after_the_next_sync() {
     let (faults, store, namespace) = failing_store();
     let told = Arc::new(Mutex::new(Vec::new()));
     store.replicate(Follower(Arc::clone(&told))).unwrap();
@@ -211,7 +210,7 @@ fn who_replicates_hears_of_a_failure_and_of_a_sync_when_it_is_over() {
     assert_eq!(told.lock().unwrap().last(), Some(&"went back"));
     assert!(store.durable_view().row(namespace, b"k").unwrap().is_some(), "peers go on reading");
     faults.full.store(false, Ordering::SeqCst);
-    // Nobody writes: it comes by itself.
+    // It comes without any write.
     eventually(|| told.lock().unwrap().last() == Some(&"synced"));
     store.stop_replicating().unwrap();
     told.lock().unwrap().clear();

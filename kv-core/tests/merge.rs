@@ -1,16 +1,15 @@
-//! The merge: whatever way the same writes come in, the same rows come out.
+//! The merge: the same writes give the same rows, whatever order they arrive in.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, Hlc, Member, MemberId, Namespace, NamespaceId, Operation, OriginId, Outcome,
-    Version, VersionVector, WriteError,
-    commit::Committer,
+    Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation,
+    OriginId, Outcome, Title, Version, VersionVector, WriteError,
+    commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},
-    operation::{Applied, Remote, RemoteChange, RemoteWrite},
     view::FoundState,
 };
 use proptest::prelude::*;
@@ -29,45 +28,45 @@ fn replica(id: u8) -> Replica {
     Committer::open(Arc::new(engine), &mut random).unwrap()
 }
 
-/// A write as a test tells it; bodies are made where it is applied.
+/// A write as a test describes it. Its body is made by the replica that applies it.
 #[derive(Clone, Debug)]
-struct Told {
+struct Sketch {
     dot: Dot,
     hlc: Hlc,
     prev: Option<Version>,
     key: u8,
-    kind: ToldKind,
+    kind: SketchKind,
 }
 
 #[derive(Clone, Debug)]
-enum ToldKind {
+enum SketchKind {
     Put(usize),
     Delete,
     Expired,
 }
 
-impl Told {
+impl Sketch {
     fn version(&self) -> Version {
         Version { hlc: self.hlc, origin: self.dot.origin }
     }
 
     fn write(&self, replica: &Replica) -> RemoteWrite {
         let change = match self.kind {
-            ToldKind::Put(len) => {
+            SketchKind::Put(len) => {
                 let mut upload = replica.upload();
                 assert!(upload.push(&vec![self.key; len]).unwrap().is_empty());
                 let (_, body) = upload.finish();
-                RemoteChange::Put { body, attributes: Attributes::default() }
+                NewContent::Put { body, attributes: Attributes::default() }
             }
-            ToldKind::Delete => RemoteChange::Delete,
-            ToldKind::Expired => RemoteChange::Expired { expires_at: 5 },
+            SketchKind::Delete => NewContent::Delete,
+            SketchKind::Expired => NewContent::Expired { expires_at: 5 },
         };
         RemoteWrite {
             dot: self.dot,
             hlc: self.hlc,
             prev: self.prev,
             namespace: NAMESPACE,
-            key: Bytes::from(vec![self.key]),
+            key: Key::new([self.key]).unwrap(),
             change,
         }
     }
@@ -81,12 +80,12 @@ fn apply(replica: &mut Replica, remote: Remote) -> Applied {
     }
 }
 
-fn writes() -> impl Strategy<Value = Vec<Told>> {
+fn writes() -> impl Strategy<Value = Vec<Sketch>> {
     let kind = prop_oneof![
-        4 => (0usize..200).prop_map(ToldKind::Put),
-        1 => Just(ToldKind::Put(5000)),
-        2 => Just(ToldKind::Delete),
-        1 => Just(ToldKind::Expired),
+        4 => (0usize..200).prop_map(SketchKind::Put),
+        1 => Just(SketchKind::Put(5000)),
+        2 => Just(SketchKind::Delete),
+        1 => Just(SketchKind::Expired),
     ];
     proptest::collection::vec((0u8..3, 0u64..4, 0u8..3, kind), 1..25).prop_map(|made| {
         let mut last = [(0, 0); 3];
@@ -96,15 +95,15 @@ fn writes() -> impl Strategy<Value = Vec<Told>> {
                 *seq += 1;
                 *hlc += 1 + step;
                 let dot = Dot { origin: OriginId([100 + origin; 16]), seq: *seq };
-                Told { dot, hlc: Hlc(*hlc), prev: None, key, kind }
+                Sketch { dot, hlc: Hlc(*hlc), prev: None, key, kind }
             })
             .collect()
     })
 }
 
-/// What must stand in each row: the write with the largest version.
-fn winners(writes: &[Told]) -> BTreeMap<u8, Dot> {
-    let mut winners: BTreeMap<u8, &Told> = BTreeMap::new();
+/// Returns the write that each row must hold: the one with the largest version.
+fn winners(writes: &[Sketch]) -> BTreeMap<u8, Dot> {
+    let mut winners: BTreeMap<u8, &Sketch> = BTreeMap::new();
     for write in writes {
         let winner = winners.entry(write.key).or_insert(write);
         if write.version() > winner.version() {
@@ -119,9 +118,9 @@ fn rows(replica: &mut Replica) -> BTreeMap<u8, Dot> {
     (0..3).filter_map(|key| Some((key, view.row(NAMESPACE, &[key]).unwrap()?.dot))).collect()
 }
 
-/// The same writes, each origin's in order, the origins mixed by `choices`.
-fn interleaved(writes: &[Told], choices: &[usize]) -> Vec<Told> {
-    let mut queues: BTreeMap<OriginId, Vec<Told>> = BTreeMap::new();
+/// Returns the same writes, with the origins interleaved by `choices` and each origin in order.
+fn interleaved(writes: &[Sketch], choices: &[usize]) -> Vec<Sketch> {
+    let mut queues: BTreeMap<OriginId, Vec<Sketch>> = BTreeMap::new();
     for write in writes.iter().rev() {
         queues.entry(write.dot.origin).or_default().push(write.clone());
     }
@@ -141,7 +140,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_order_and_repetition_comes_to_the_same_rows(
+    fn every_order_and_repetition_gives_the_same_rows(
         writes in writes(),
         choices in proptest::collection::vec(0usize..3, 1..40),
         shuffled in Just(()).prop_perturb(|(), mut rng| rng.next_u64()),
@@ -160,14 +159,14 @@ proptest! {
             vector.clone()
         );
 
-        // Again, all of it: nothing changes.
+        // Applying all of it again changes nothing.
         for told in &writes {
             let write = told.write(&live);
             prop_assert_eq!(apply(&mut live, Remote::Next(write)), Applied::Known);
         }
         prop_assert_eq!(rows(&mut live), expected.clone());
 
-        // As rows of a session, in any order; the vector comes at the end.
+        // The rows of a session come in any order, and the vector at the end.
         let mut caught_up = replica(2);
         let mut session = writes.clone();
         session.sort_by_key(|write| write.dot.seq.wrapping_mul(shuffled) ^ u64::from(write.key));
@@ -183,14 +182,20 @@ proptest! {
     }
 }
 
-fn told(seq: u64, hlc: u64, kind: ToldKind) -> Told {
-    Told { dot: Dot { origin: OriginId([100; 16]), seq }, hlc: Hlc(hlc), prev: None, key: 1, kind }
+fn sketch(seq: u64, hlc: u64, kind: SketchKind) -> Sketch {
+    Sketch {
+        dot: Dot { origin: OriginId([100; 16]), seq },
+        hlc: Hlc(hlc),
+        prev: None,
+        key: 1,
+        kind,
+    }
 }
 
 #[test]
-fn a_write_after_a_gap_is_refused_and_says_what_is_missing() {
+fn a_write_after_a_gap_is_rejected_with_the_first_missing_number() {
     let mut replica = replica(1);
-    let write = told(3, 9, ToldKind::Put(1)).write(&replica);
+    let write = sketch(3, 9, SketchKind::Put(1)).write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Gap { missing: 1 });
     assert!(rows(&mut replica).is_empty());
 }
@@ -199,17 +204,17 @@ fn a_write_after_a_gap_is_refused_and_says_what_is_missing() {
 fn one_version_with_two_contents_is_a_conflict_and_changes_nothing() {
     let mut replica = replica(1);
     for (seq, expected) in [(1, Applied::Won { concurrent: false }), (2, Applied::Conflict)] {
-        let write = told(seq, 9, ToldKind::Put(1)).write(&replica);
+        let write = sketch(seq, 9, SketchKind::Put(1)).write(&replica);
         assert_eq!(apply(&mut replica, Remote::Next(write)), expected);
     }
     assert_eq!(replica.view().vector().get(OriginId([100; 16])), 1);
 }
 
 #[test]
-fn a_number_of_our_own_that_we_did_not_give_is_not_taken() {
+fn a_write_of_an_own_origin_that_this_store_did_not_make_is_rejected() {
     let mut replica = replica(1);
     let [own, _] = replica.origins();
-    let mut forged = told(1, 9, ToldKind::Put(1));
+    let mut forged = sketch(1, 9, SketchKind::Put(1));
     forged.dot.origin = own;
     let write = forged.write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::NotMade);
@@ -218,18 +223,18 @@ fn a_number_of_our_own_that_we_did_not_give_is_not_taken() {
 #[test]
 fn writes_without_knowledge_of_each_other_are_counted_as_concurrent() {
     let mut replica = replica(1);
-    let first = told(1, 10, ToldKind::Put(1));
+    let first = sketch(1, 10, SketchKind::Put(1));
     let write = first.write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
-    let mut knowing = told(2, 20, ToldKind::Put(2));
+    let mut knowing = sketch(2, 20, SketchKind::Put(2));
     knowing.prev = Some(first.version());
     let write = knowing.write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
-    let mut unknowing = told(3, 30, ToldKind::Delete);
+    let mut unknowing = sketch(3, 30, SketchKind::Delete);
     unknowing.prev = Some(first.version());
     let write = unknowing.write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: true });
-    let write = told(4, 40, ToldKind::Put(1)).write(&replica);
+    let write = sketch(4, 40, SketchKind::Put(1)).write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
 }
 
@@ -243,9 +248,9 @@ fn system_write(replica: &Replica, seq: u64, hlc: u64, key: &[u8], value: &[u8])
     let (_, body) = upload.finish();
     RemoteWrite {
         namespace: NamespaceId::SYSTEM,
-        key: Bytes::copy_from_slice(key),
-        change: RemoteChange::Put { body, attributes: Attributes::default() },
-        ..told(seq, hlc, ToldKind::Delete).write(replica)
+        key: Key::new(key).unwrap(),
+        change: NewContent::Put { body, attributes: Attributes::default() },
+        ..sketch(seq, hlc, SketchKind::Delete).write(replica)
     }
 }
 
@@ -255,13 +260,13 @@ fn a_drop_beats_a_later_rename_and_later_writes_store_nothing() {
     let created = Version { hlc: Hlc(5), origin: OriginId([100; 16]) };
     let dropped = Namespace {
         id: NAMESPACE,
-        account: String::new(),
-        title: "t".into(),
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
         created,
         dropped: true,
     };
-    let renamed = Namespace { title: "u".into(), dropped: false, ..dropped.clone() };
-    let write = told(1, 6, ToldKind::Put(1)).write(&replica);
+    let renamed = Namespace { title: Title::new("u").unwrap(), dropped: false, ..dropped.clone() };
+    let write = sketch(1, 6, SketchKind::Put(1)).write(&replica);
     apply(&mut replica, Remote::Next(write));
     assert_eq!(rows(&mut replica).len(), 1, "kept while its namespace is not known");
     let write = namespace_write(&replica, 2, 7, &dropped);
@@ -269,7 +274,7 @@ fn a_drop_beats_a_later_rename_and_later_writes_store_nothing() {
     let write = namespace_write(&replica, 3, 8, &renamed);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Lost);
     assert!(replica.view().namespaces().is_dropped(NAMESPACE));
-    let write = told(4, 9, ToldKind::Put(1)).write(&replica);
+    let write = sketch(4, 9, SketchKind::Put(1)).write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Dropped);
     assert_eq!(replica.view().vector().get(OriginId([100; 16])), 4);
 }
@@ -281,7 +286,7 @@ fn put_member(id: u8, origin: u8, name: &str) -> Operation {
 }
 
 #[test]
-fn a_removal_of_a_member_beats_what_is_said_of_it_later() {
+fn a_removal_of_a_member_beats_later_writes_of_it() {
     let mut replica = replica(1);
     let id = MemberId([7; 16]);
     let made = replica.commit(1, vec![put_member(7, 20, "fra")]).results.remove(0).unwrap();
@@ -302,7 +307,7 @@ fn a_removal_of_a_member_beats_what_is_said_of_it_later() {
 }
 
 #[test]
-fn a_member_with_anothers_name_or_another_store_is_refused() {
+fn a_member_with_the_name_or_the_store_of_another_is_rejected() {
     let mut replica = replica(1);
     let operations = vec![
         put_member(7, 20, "fra"),
@@ -321,21 +326,25 @@ fn a_member_with_anothers_name_or_another_store_is_refused() {
 }
 
 #[test]
-fn a_local_write_beats_a_remote_one_that_was_seen_before_it() {
+fn a_local_write_beats_a_remote_write_that_was_applied_before_it() {
     let mut replica = replica(1);
-    let make = Operation::CreateNamespace { account: String::new(), title: "t".into(), id: None };
+    let (account, title) = (Account::default(), Title::new("t").unwrap());
+    let make = Operation::CreateNamespace { account, title, id: None };
     assert!(replica.commit(1, vec![make]).results[0].is_ok());
     let namespace = derive_id("", "t", 0);
     let far_ahead = Hlc::at_millis(1 << 40);
-    let write =
-        RemoteWrite { namespace, hlc: far_ahead, ..told(1, 0, ToldKind::Put(7)).write(&replica) };
+    let write = RemoteWrite {
+        namespace,
+        hlc: far_ahead,
+        ..sketch(1, 0, SketchKind::Put(7)).write(&replica)
+    };
     apply(&mut replica, Remote::Next(write));
     let mut upload = replica.upload();
     assert!(upload.push(b"mine").unwrap().is_empty());
     let (_, body) = upload.finish();
     let put = Operation::Put {
         namespace,
-        key: Bytes::from(vec![1]),
+        key: Key::new([1]).unwrap(),
         body,
         attributes: Attributes::default(),
     };
@@ -346,25 +355,25 @@ fn a_local_write_beats_a_remote_one_that_was_seen_before_it() {
 }
 
 #[test]
-fn what_no_store_could_have_written_is_refused_and_changes_nothing() {
+fn a_write_that_no_store_can_make_is_rejected_and_changes_nothing() {
     let mut replica = replica(1);
     let created = Version { hlc: Hlc(5), origin: OriginId([100; 16]) };
     let system = Namespace {
         id: NamespaceId::SYSTEM,
-        account: String::new(),
-        title: "t".into(),
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
         created,
         dropped: true,
     };
-    let untitled = Namespace { id: NAMESPACE, title: String::new(), ..system.clone() };
+    let named = Namespace { id: NAMESPACE, ..system.clone() }.encode();
+    let untitled = [&named[..named.len() - 3], &[0, 0]].concat();
     let writes = [
         namespace_write(&replica, 1, 7, &system),
-        namespace_write(&replica, 1, 7, &untitled),
-        RemoteWrite { hlc: Hlc(u64::MAX), ..told(1, 0, ToldKind::Delete).write(&replica) },
-        RemoteWrite { key: Bytes::new(), ..told(1, 7, ToldKind::Delete).write(&replica) },
+        system_write(&replica, 1, 7, &NAMESPACE.0, &untitled),
+        RemoteWrite { hlc: Hlc(u64::MAX), ..sketch(1, 0, SketchKind::Delete).write(&replica) },
         RemoteWrite {
             dot: Dot { origin: OriginId([100; 16]), seq: 0 },
-            ..told(1, 7, ToldKind::Delete).write(&replica)
+            ..sketch(1, 7, SketchKind::Delete).write(&replica)
         },
     ];
     let clock = replica.clock();
@@ -378,7 +387,7 @@ fn what_no_store_could_have_written_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_vector_that_counts_writes_of_ours_that_we_did_not_make_is_not_adopted() {
+fn a_vector_that_counts_writes_that_this_store_did_not_make_is_not_adopted() {
     let mut replica = replica(1);
     let [own, _] = replica.origins();
     let vector: VersionVector =

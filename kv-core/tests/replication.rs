@@ -1,4 +1,4 @@
-//! Who replicates a store hears of all that it must send, and can commit what it gets.
+//! A replicator gets every write that it must send, and commits what it receives.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -6,14 +6,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use kv_core::{
-    Dot, Durability, Hlc, NamespaceId, Operation, Options, OriginId, Replication, Store, StoreView,
-    TurnOutcome, Version, VersionVector,
-    changes::Change,
+    Change, Dot, Durability, Hlc, Key, NamespaceId, Operation, Options, OriginId, Replication,
+    Store, StoreView, TurnOutcome, Version, VersionVector,
     commit::Committer,
+    commit::{NewContent, Remote, RemoteWrite},
     engine::redb::RedbEngine,
-    operation::{Remote, RemoteChange, RemoteWrite},
 };
 
 /// How long anything may take.
@@ -26,7 +24,7 @@ enum Told {
     Synced(VersionVector),
 }
 
-/// Commits what is put in its inbox, and tells what it heard.
+/// Commits the operations in its inbox, and reports the calls that it gets.
 struct Follower {
     inbox: Arc<Mutex<Vec<Operation>>>,
     told: mpsc::Sender<Told>,
@@ -113,13 +111,13 @@ fn deletion(seq: u64) -> RemoteWrite {
         hlc: Hlc(1_700_000_000_000 << 16 | seq),
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
-        key: Bytes::from_static(b"gone"),
-        change: RemoteChange::Delete,
+        key: Key::new("gone").unwrap(),
+        change: NewContent::Delete,
     }
 }
 
 #[test]
-fn a_local_write_is_told_of_once_and_then_that_it_is_durable() {
+fn a_local_write_is_reported_once_and_then_its_sync() {
     let within = Duration::from_millis(20);
     for durability in [Durability::Durable, Durability::Relaxed { within }] {
         let fixture = replicated_with(durability);
@@ -139,7 +137,7 @@ fn a_local_write_is_told_of_once_and_then_that_it_is_durable() {
 }
 
 #[test]
-fn what_a_peer_sent_is_visible_and_soon_durable_on_an_idle_store() {
+fn a_remote_write_is_visible_and_soon_durable_on_an_idle_store() {
     let fixture = replicated();
     fixture.hand(Operation::Remote(Remote::Next(deletion(1))));
     fixture.wait_for_sync(|vector| vector.get(OriginId([9; 16])) == 1);
@@ -159,14 +157,14 @@ fn a_commit_that_changes_nothing_is_followed_by_a_sync_too() {
 }
 
 #[test]
-fn nothing_is_collected_while_nobody_says_up_to_when() {
+fn nothing_is_collected_without_a_stable_timestamp() {
     let directory = tempfile::tempdir().unwrap();
     let options = || Options::new().gc_interval(Duration::from_millis(1));
     let store = options().replicated(true).open(directory.path()).unwrap();
     let namespace = store.create_namespace("n").unwrap().id;
     let deleted = store.delete(namespace, "key").unwrap();
     let is_held = |store: &Store| store.view().row(namespace, b"key").unwrap().is_some();
-    // Each of these is behind a sweep.
+    // Each of these comes after a step of garbage collection.
     for number in 0..20 {
         store.put(namespace, format!("other {number}"), "x").unwrap();
     }

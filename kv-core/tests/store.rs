@@ -1,4 +1,4 @@
-//! The store through its public face, over a real file.
+//! The store through its public API, over a real file.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -10,12 +10,12 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, Body, Durability, ListQuery, NamespaceId, OpenError, Operation, Options, Store,
-    WriteError,
+    Attributes, Body, Durability, Key, ListQuery, Metadata, NamespaceId, OpenError, Operation,
+    Options, Store, WriteError,
     env::{Environment, SystemEnvironment},
 };
 
-/// A wall clock that stands where it is put.
+/// A wall clock that a test sets.
 struct SetClock {
     now_ms: AtomicU64,
     system: SystemEnvironment,
@@ -40,7 +40,7 @@ impl Environment for SetClock {
         self.system.monotonic()
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         self.system.random_id()
     }
 }
@@ -56,7 +56,7 @@ fn value(store: &Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>> {
     store.get(namespace, key).unwrap().map(|entry| entry.body.read().unwrap().to_vec())
 }
 
-/// Waits for what the sweep does in the background.
+/// Waits for garbage collection in the background.
 fn eventually(mut is_so: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if is_so() {
@@ -68,9 +68,10 @@ fn eventually(mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_closed_store_opens_with_all_that_was_put() {
+fn a_closed_store_reopens_with_all_its_entries() {
     let (directory, store, namespace) = new_store();
-    let attributes = Attributes { metadata: Some("{\"a\":1}".into()), expires_at: Some(1 << 40) };
+    let attributes =
+        Attributes { metadata: Metadata::new("{\"a\":1}").ok(), expires_at: Some(1 << 40) };
     store.put_with(namespace, "k", "v", attributes.clone()).unwrap();
     store.put(namespace, "gone", "v").unwrap();
     store.delete(namespace, "gone").unwrap();
@@ -125,14 +126,14 @@ fn a_large_value_is_read_to_its_end_while_it_is_replaced_and_freed_after() {
 }
 
 #[test]
-fn an_upload_that_is_given_up_leaves_nothing() {
+fn an_abandoned_upload_leaves_nothing_behind() {
     let (_directory, store, namespace) = new_store();
     let mut upload = store.upload();
     for chunk in upload.push(&vec![7; 300_000]).unwrap() {
         store.submit(chunk).unwrap().wait().unwrap();
     }
     drop(upload);
-    // Shown by a commit that publishes: the chunks alone do not.
+    // Chunks alone are not published; this put is.
     store.put(namespace, "other", "v").unwrap();
     eventually(|| store.view().pending().unwrap() == 0);
     assert_eq!(store.bodies_waiting(), 0);
@@ -162,7 +163,7 @@ fn an_expired_entry_is_hidden_at_once_and_its_body_freed_later() {
 }
 
 #[test]
-fn a_list_goes_on_after_its_last_key_whatever_happened_in_between() {
+fn a_list_continues_after_its_last_key_whatever_was_written_meanwhile() {
     let (_directory, store, namespace) = new_store();
     for i in 0..25 {
         store.put(namespace, format!("key-{i:02}"), "v").unwrap();
@@ -182,7 +183,7 @@ fn a_list_goes_on_after_its_last_key_whatever_happened_in_between() {
 }
 
 #[test]
-fn namespaces_are_made_renamed_and_dropped_for_good() {
+fn namespaces_are_created_renamed_and_dropped_for_good() {
     let (_directory, store, namespace) = new_store();
     store.put(namespace, "k", "v").unwrap();
     assert!(matches!(store.create_namespace("test"), Err(WriteError::Taken(_))));
@@ -212,13 +213,13 @@ fn a_directory_is_opened_once_and_by_its_owner_only() {
 }
 
 #[test]
-fn a_full_queue_refuses_at_once_or_after_its_wait() {
+fn a_full_queue_rejects_submitted_operations() {
     let directory = tempfile::tempdir().unwrap();
     let store = Options::new().queue_capacity(1).open(directory.path()).unwrap();
     let namespace = store.create_namespace("test").unwrap().id;
     let tickets: Vec<_> = (0..2000)
         .map(|i| {
-            let key = format!("{i}").into();
+            let key = Key::new(format!("{i}")).unwrap();
             store.submit(Operation::Delete { namespace, key })
         })
         .collect();
@@ -266,10 +267,10 @@ fn concurrent_writers_each_find_their_own_writes() {
 }
 
 #[test]
-fn a_list_behind_very_many_tombstones_fills_its_page_and_no_more() {
+fn a_list_behind_very_many_tombstones_fills_its_page_exactly() {
     let (_directory, store, namespace) = new_store();
-    let deletes =
-        (0..60_000).map(|i| Operation::Delete { namespace, key: format!("a{i:05}").into() });
+    let deletes = (0..60_000)
+        .map(|i| Operation::Delete { namespace, key: Key::new(format!("a{i:05}")).unwrap() });
     let mut waiting = std::collections::VecDeque::new();
     for delete in deletes {
         if waiting.len() == 400 {
@@ -290,4 +291,23 @@ fn a_list_behind_very_many_tombstones_fills_its_page_and_no_more() {
     let query = ListQuery { limit: 4, ..query };
     let page = store.list(namespace, &query).unwrap();
     assert_eq!((page.entries.len(), page.complete), (4, true));
+}
+
+#[test]
+fn a_namespace_is_created_once_and_found_from_then_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let make = || scope.spawn(|| store.namespace("sessions").unwrap());
+        let threads: Vec<_> = (0..8).map(|_| make()).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(made.iter().all(|namespace| *namespace == made[0]));
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(store.namespace("sessions").unwrap(), made[0]);
+    assert_eq!(store.namespaces().iter().count(), 1);
+    assert!(matches!(store.namespace(""), Err(WriteError::Invalid(_))));
+    store.drop_namespace(made[0].id).unwrap();
+    assert_ne!(store.namespace("sessions").unwrap().id, made[0].id, "a dropped one stays dropped");
 }

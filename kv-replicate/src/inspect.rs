@@ -1,23 +1,20 @@
-//! What two locations ask of their stores when one verifies that both hold the same.
+//! Questions to the stores of two locations, when one verifies that both hold the same.
 //!
-//! A row is compared by what must be the same everywhere: its name, version and dot, whether it is a value,
-//! deleted or expired, its expiry, its metadata, and its value. How a store keeps a value is its own affair,
-//! so that a value counts by its length and BLAKE3, which a large one's row carries. The pieces of a large
-//! value are not read again: what its row says is believed. `prev` only tells how a write came to be.
+//! A row is compared by everything that must be the same everywhere: its key, version and dot, whether it
+//! is a value, deleted or expired, its expiry, its metadata, and its value. Stores may keep a value in
+//! different ways, so a value counts by its length and its BLAKE3 digest, which the row of a large value
+//! carries. The pieces of a large value are not read again. `prev` does not count: it only records how a
+//! write came about.
 
-use bytes::Bytes;
-use kv_core::{
-    Dot, NamespaceId, Version, VersionVector,
-    view::{Found, FoundState},
-};
+use kv_core::{Dot, Found, FoundState, Key, NamespaceId, Version, VersionVector};
 
-/// The name of a row. Orders as stores do.
+/// The name of a row. It orders as stores do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Which namespace; [`NamespaceId::SYSTEM`] too.
+    /// The namespace, possibly [`NamespaceId::SYSTEM`].
     pub namespace: NamespaceId,
-    /// Which key, 1 to 512 bytes.
-    pub key: Bytes,
+    /// The key.
+    pub key: Key,
 }
 
 /// A question to a store, to be answered from one snapshot that shows durable commits only.
@@ -27,39 +24,40 @@ pub enum Ask {
     Digest(Range),
     /// The rows of a range, each with its digest.
     List(Range),
-    /// These rows, at most [`MAX_ASKED_ROWS`].
+    /// These rows by name, at most [`MAX_ASKED_ROWS`].
     Rows(Vec<Place>),
 }
 
-/// The rows after a place and up to another; all where there is none.
+/// The rows behind one place and up to another. Without a place, the range has no end on that side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// Not this one itself.
+    /// The place before the first row.
     pub after: Option<Place>,
-    /// This one too.
+    /// The place of the last row.
     pub upto: Option<Place>,
 }
 
-/// The most rows that are asked for by name at a time.
+/// The most rows that one question asks for by name.
 pub const MAX_ASKED_ROWS: usize = 64;
 
 /// The answer to an [`Ask`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Ask::Digest`].
+    /// The answer to [`Ask::Digest`].
     Digest(RangeDigest),
-    /// To [`Ask::List`].
+    /// The answer to [`Ask::List`].
     List(RangeList),
-    /// To [`Ask::Rows`].
+    /// The answer to [`Ask::Rows`].
     Rows(Reading),
 }
 
-/// What a range holds, in short. Rows of namespaces that are dropped here do not count.
+/// A digest over the rows of a range. Rows of namespaces that are dropped here do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeDigest {
-    /// Up to where it goes: to the end of what was asked, or less if that is much.
+    /// The end of the range that was read: the end of the question's range, or an earlier one if that has
+    /// many rows.
     pub end: Option<Place>,
-    /// How many rows it counts.
+    /// How many rows it covers.
     pub rows: u32,
     /// How many rows can't be read.
     pub damaged: u32,
@@ -67,36 +65,37 @@ pub struct RangeDigest {
     pub digest: [u8; 32],
 }
 
-/// What a range holds. Rows of namespaces that are dropped here are left out.
+/// The rows of a range. Rows of namespaces that are dropped here are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeList {
-    /// Up to where it goes: to the end of what was asked, or less if that is much.
+    /// The end of the range that was read: the end of the question's range, or an earlier one if that has
+    /// many rows.
     pub end: Option<Place>,
     /// The rows, by name.
     pub rows: Vec<(Place, Held)>,
 }
 
-/// Rows by name, and what their snapshot counts.
+/// Rows by name, with the vectors of their snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The snapshot's vector.
     pub vector: VersionVector,
-    /// What was collected.
+    /// The writes whose tombstones may have been collected.
     pub collected: VersionVector,
-    /// What was asked for, in that order.
+    /// The rows, in the order of the question.
     pub rows: Vec<Looked>,
 }
 
-/// What a store says of a name.
+/// The state of one name in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looked {
-    /// Its namespace is dropped here.
+    /// Whether its namespace is dropped here.
     pub is_dropped: bool,
-    /// The row there, if there is one.
+    /// The row of that name, if there is one.
     pub held: Option<Held>,
 }
 
-/// What stands in a row's place.
+/// The row at a place, or its remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// A row.
@@ -105,34 +104,34 @@ pub enum Held {
     Damaged,
 }
 
-/// A row in short.
+/// A summary of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Its version.
+    /// The version of the row.
     pub version: Version,
-    /// The number of its dot, which is of the version's origin.
+    /// The sequence number of its dot, whose origin is the version's.
     pub seq: u64,
-    /// What it is.
+    /// Whether it is a value, a deletion or an expired value.
     pub kind: Kind,
-    /// When it expires, in Unix seconds.
+    /// Its expiry, in Unix seconds.
     pub expires_at: Option<u64>,
-    /// BLAKE3 over all that must be the same.
+    /// BLAKE3 over everything that must be the same.
     pub digest: [u8; 32],
 }
 
-/// What a row is, however a store keeps it.
+/// The kind of a row, however a store keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A value.
     Value,
     /// A tombstone.
     Deleted,
-    /// A value that has expired and is gone.
+    /// An expired tombstone.
     Expired,
 }
 
 impl Kind {
-    /// The number that digests and messages have for it: that of a row on its way.
+    /// Its number in digests and messages.
     pub(crate) fn number(self) -> u8 {
         match self {
             Kind::Value => 0,
@@ -143,7 +142,7 @@ impl Kind {
 }
 
 impl Summary {
-    /// Of what a store holds under a name.
+    /// Returns the summary of a row.
     #[must_use]
     pub fn of(namespace: NamespaceId, key: &[u8], found: &Found) -> Summary {
         let (kind, len, value) = match &found.state {
@@ -170,14 +169,14 @@ impl Summary {
         Summary { version, seq, kind, expires_at, digest }
     }
 
-    /// Its dot.
+    /// Returns the dot of the row.
     #[must_use]
     pub fn dot(&self) -> Dot {
         Dot { origin: self.version.origin, seq: self.seq }
     }
 }
 
-/// Adds bytes, or that there are none, so that no two ways to fill a row give the same bytes.
+/// Hashes bytes behind their length, or their absence, so that no two rows give the same input.
 fn put_bytes(hasher: &mut blake3::Hasher, bytes: Option<&[u8]>) {
     let len = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
     hasher.update(&len.to_be_bytes());
@@ -186,7 +185,8 @@ fn put_bytes(hasher: &mut blake3::Hasher, bytes: Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{BodyId, Hlc, OriginId};
+    use bytes::Bytes;
+    use kv_core::{BodyId, Hlc, Metadata, OriginId};
 
     use super::*;
 
@@ -196,7 +196,7 @@ mod tests {
             version,
             dot: Dot { origin: version.origin, seq: 3 },
             prev: None,
-            metadata: Some("m".into()),
+            metadata: Metadata::new("m").ok(),
             expires_at: Some(9),
             state: FoundState::Inline(Bytes::from_static(b"value")),
         }
@@ -207,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_counts_the_same_in_its_row_and_in_pieces() {
+    fn a_value_has_the_same_digest_in_its_row_and_in_pieces() {
         let (body, len, of_value) = (BodyId(7), 5, *blake3::hash(b"value").as_bytes());
         let large = Found { state: FoundState::Large { body, len, digest: of_value }, ..found() };
         assert_eq!(digest(&large), digest(&found()));
     }
 
     #[test]
-    fn whatever_must_be_the_same_changes_the_digest() {
+    fn everything_that_must_be_the_same_changes_the_digest() {
         let version = found().version;
         let dot = Dot { seq: 4, ..found().dot };
         let others = [
@@ -222,7 +222,7 @@ mod tests {
             Found { version: Version { origin: OriginId([9; 16]), ..version }, ..found() },
             Found { dot, ..found() },
             Found { metadata: None, ..found() },
-            Found { metadata: Some("".into()), ..found() },
+            Found { metadata: Metadata::new("").ok(), ..found() },
             Found { expires_at: None, ..found() },
             Found { expires_at: Some(8), ..found() },
             Found { state: FoundState::Inline(Bytes::from_static(b"valuf")), ..found() },
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_write_came_to_be_does_not_count() {
+    fn the_replaced_version_does_not_change_the_digest() {
         let prev = Some(found().version);
         assert_eq!(digest(&Found { prev, ..found() }), digest(&found()));
     }

@@ -1,55 +1,55 @@
 //! One write on its way between locations.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, NamespaceId, Version, changes::Change, view::FoundState};
+use kv_core::{Change, Dot, FoundState, Hlc, Key, Metadata, NamespaceId, Version};
 
-/// A write as another location gets it.
+/// A write, as it is sent to another location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which write.
+    /// The name of the write.
     pub dot: Dot,
-    /// When.
+    /// The time of the write.
     pub hlc: Hlc,
-    /// The version that it replaced where it was made.
+    /// The version that it replaced at the store that made it.
     pub prev: Option<Version>,
-    /// Where.
+    /// The namespace of the key.
     pub namespace: NamespaceId,
-    /// Under which key, 1 to 512 bytes.
-    pub key: Bytes,
-    /// JSON text, at most 1024 bytes.
-    pub metadata: Option<Box<str>>,
-    /// When it expires, in Unix seconds.
+    /// The key.
+    pub key: Key,
+    /// The metadata of the value: JSON text.
+    pub metadata: Option<Metadata>,
+    /// The expiry of the value, in Unix seconds.
     pub expires_at: Option<u64>,
-    /// What it did.
+    /// What the write did.
     pub content: Content,
 }
 
 /// What a write did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Put this value, at most one chunk of it (65,280 bytes).
+    /// Put this value of at most one chunk (65,280 bytes).
     Value(Bytes),
     /// Put a value that is fetched piece by piece.
     Large {
-        /// Its length, 1 to 26,214,400.
+        /// The length of the value in bytes, 1 to 26,214,400.
         len: u64,
-        /// BLAKE3 of it.
+        /// The BLAKE3 digest of the value.
         digest: [u8; 32],
     },
     /// Deleted the key.
     Deleted,
-    /// Put a value that has expired since, and is gone at the source.
+    /// Put a value that has expired since and was dropped at the source.
     Expired,
 }
 
 impl Row {
-    /// The version that the write gives its key.
+    /// Returns the version that the write gives its key.
     #[must_use]
     pub fn version(&self) -> Version {
         Version { hlc: self.hlc, origin: self.dot.origin }
     }
 
-    /// About how many bytes it takes, in memory or on the wire.
+    /// Returns about how many bytes the row takes, in memory or on the wire.
     #[must_use]
     pub fn weight(&self) -> usize {
         let value = match &self.content {

@@ -1,4 +1,4 @@
-//! What a verification comes to.
+//! The result of a verification.
 
 use crate::{
     MemberId,
@@ -8,39 +8,39 @@ use crate::{
 /// A key that two locations hold differently, although both have seen the writes of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// With whom.
+    /// The other location.
     pub peer: MemberId,
-    /// Which row; of the system namespace perhaps.
+    /// The row, possibly of the system namespace.
     pub place: Place,
-    /// What is here; none if nothing.
+    /// The row here, if there is one.
     pub ours: Option<Held>,
-    /// What is there; none if nothing.
+    /// The row there, if there is one.
     pub theirs: Option<Held>,
 }
 
-/// What a verification came to.
+/// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// With whom.
+    /// The other location.
     pub peer: MemberId,
     /// How many rows of this location were compared.
     pub rows: u64,
-    /// How many keys are held differently, and by right should not be.
+    /// How many keys differ although they must not.
     pub differing: u64,
-    /// Which: the first 100 of them.
+    /// The first 100 of these keys.
     pub places: Vec<Place>,
-    /// How many keys were held differently by two that had not yet seen the same, each time that it was
-    /// looked. They may be equal soon; or not.
+    /// How many keys differed at each reading while the two locations had not received the same writes. They
+    /// may become equal, or not.
     pub unsettled: u64,
-    /// How many rows could not be read: here, and there. Those that have a name are also among the
-    /// differing ones.
+    /// How many rows could not be read: here, and there. Those whose key is known also count as
+    /// differing.
     pub damaged: [u64; 2],
-    /// Whether all was compared.
+    /// How the verification ended.
     pub ending: Ending,
 }
 
 impl Verdict {
-    /// Whether all was compared and is equal.
+    /// Whether everything was compared and is equal.
     #[must_use]
     pub fn is_equal(&self) -> bool {
         self.ending == Ending::Complete
@@ -48,12 +48,12 @@ impl Verdict {
     }
 }
 
-/// How a verification ended. Where not all was compared, the verdict's numbers are of what was.
+/// How a verification ended. Unless it is complete, the verdict counts only what was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All was compared.
+    /// Everything was compared.
     Complete,
-    /// There is no link to the peer (any more), or it was started anew.
+    /// There is no link to the peer any more, or the peer was restarted.
     LinkLost,
     /// The peer does not answer.
     PeerSilent,

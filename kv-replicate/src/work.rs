@@ -1,47 +1,47 @@
-//! The seam to the store: what the core asks of it, what it is told, and what it tells its owner.
+//! The seam of a core: events in; work, messages and notices out.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Members, NamespaceId, VersionVector, operation::Applied};
+use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
 
 use crate::{
-    MemberId, Row,
+    HaltReason, MemberId, Row,
     inspect::{Answer, Ask},
     verdict::{Difference, Verdict},
 };
 
-/// The time, as the owner of a core tells it.
+/// The time. A core has no clock; its owner passes the time to each call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// A clock that only goes forward, from any start.
+    /// A monotonic clock, from any start.
     pub mono: Duration,
-    /// The wall clock: milliseconds since the Unix epoch. May step.
+    /// The wall clock, in milliseconds since the Unix epoch. It may step.
     pub wall_ms: u64,
 }
 
-/// What the core asks of the store. Asked in order, to be done in order; each with an `id` is
-/// answered by one [`Event`] with that `id`.
+/// Work for the store, to be done in the order in which it was requested. Each that has an `id` is answered
+/// by one [`Event`] with that `id`.
 ///
-/// What was asked before the core heard that the store went back must not be done after it: a vector
-/// would be adopted whose rows are lost. So what changes the store names the `epoch`, how often the core
-/// had heard that; where the store knows of more, it answers as if the disk had failed.
+/// Work that was requested before the core learned of a rollback must not be done after it: a vector would
+/// be adopted whose rows are lost. So work that changes the store names its `epoch`, the number of rollbacks
+/// that the core knew of. If the store has had more, it answers as if the disk had failed.
 #[derive(Debug)]
 pub enum Work {
     /// Apply these rows in one commit, in their order. Need not be durable.
     Apply {
         /// Names the answer, [`Event::Applied`].
         id: u64,
-        /// How often the core had heard of [`Event::RolledBack`].
+        /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
         /// The rows.
         rows: Vec<ToApply>,
     },
-    /// Adopt the vectors of a catch-up session, in a commit after all that was asked before.
+    /// Adopt the vectors of a catch-up session, in a commit behind all work that was requested before.
     Adopt {
         /// Names the answer, [`Event::Applied`] with no rows.
         id: u64,
-        /// How often the core had heard of [`Event::RolledBack`].
+        /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
         /// What the source's last snapshot counts.
         vector: VersionVector,
@@ -54,51 +54,51 @@ pub enum Work {
         id: u64,
         /// The vector.
         since: VersionVector,
-        /// Only rows after this dot.
+        /// Read only rows behind this dot.
         after: Option<Dot>,
-        /// At most so many rows.
+        /// The most rows to read.
         limit: usize,
-        /// The asker has nothing yet: what was collected does not matter to it.
+        /// The receiver has nothing yet: what was collected is irrelevant to it.
         is_new: bool,
     },
     /// Read the chunk of a large body that begins at `offset`, if the key still holds this write.
     ReadBody {
         /// Names the answer, [`Event::Body`].
         id: u64,
-        /// Where.
+        /// The namespace of the key.
         namespace: NamespaceId,
-        /// Which key.
-        key: Bytes,
-        /// Which write.
+        /// The key that holds the body.
+        key: Key,
+        /// The write that the key must still hold.
         dot: Dot,
-        /// Where in the body: a whole number of chunks.
+        /// The offset in the body, in bytes: a whole number of chunks.
         offset: u64,
     },
-    /// Answer what a verification asks, from one snapshot that shows durable commits only.
+    /// Answer the question of a verification, from one snapshot that shows durable commits only.
     Inspect {
         /// Names the answer, [`Event::Inspected`].
         id: u64,
-        /// What is asked.
+        /// The question.
         ask: Ask,
     },
-    /// Append to the body that is being fetched under this number. A failure makes the
-    /// [`Work::Apply`] that uses the body fail.
+    /// Append to the body that is being fetched under this number. If that fails, the [`Work::Apply`] that
+    /// uses the body must fail.
     Stage {
-        /// Which fetch.
+        /// The number of the fetch.
         fetch: u64,
         /// The next bytes, at most one chunk.
         bytes: Bytes,
     },
-    /// The body of this fetch is not needed: forget it.
+    /// Drop the body of this fetch: it is not needed.
     Discard {
-        /// Which fetch.
+        /// The number of the fetch.
         fetch: u64,
     },
 }
 
 impl Work {
-    /// Whether it reads durable state and changes nothing: whoever has readers beside the writer may
-    /// give it to one.
+    /// Whether the work reads durable state and changes nothing, so that a reader beside the writer may do
+    /// it.
     #[must_use]
     pub fn is_read(&self) -> bool {
         matches!(self, Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. })
@@ -119,20 +119,20 @@ pub struct ToApply {
 /// How a row is to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// As [`Remote::Next`](kv_core::operation::Remote::Next).
+    /// As [`Remote::Next`](kv_core::commit::Remote::Next).
     Next,
-    /// As [`Remote::Row`](kv_core::operation::Remote::Row).
+    /// As [`Remote::Row`](kv_core::commit::Remote::Row).
     Row,
 }
 
-/// What became of a store's state.
+/// The state of a store, as far as replication needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreState {
-    /// What is visible.
+    /// The writes that are visible.
     pub visible: VersionVector,
-    /// What survives a crash.
+    /// The writes that survive a crash.
     pub durable: VersionVector,
-    /// The clock as of the last durable commit: whatever this store writes later is later than that.
+    /// The clock as of the last durable commit: this store's later writes have later versions.
     pub closed_timestamp: Hlc,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
@@ -145,96 +145,96 @@ pub struct Batch {
     ///
     /// [`Content::Large`]: crate::Content::Large
     pub rows: Vec<Row>,
-    /// Where to go on, if these were not all.
+    /// The dot behind which the next batch begins; none if these are all rows.
     pub next: Option<Dot>,
-    /// What the snapshot counts.
+    /// The writes that the snapshot counts.
     pub vector: VersionVector,
-    /// What was collected.
+    /// The writes whose tombstones may have been collected.
     pub collected: VersionVector,
-    /// The number of the last commit that the snapshot shows: two snapshots with one number are one.
+    /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
     pub commit: u64,
 }
 
 /// Why rows were not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// The vector lacks a tombstone that was collected: what was collected.
+    /// The vector lacks a tombstone that was collected. Holds the vector of what was collected.
     Gone(VersionVector),
-    /// The disk failed, or a row is damaged.
+    /// The disk has failed, or a row is damaged.
     Failed,
 }
 
-/// What a core is told.
+/// An event for a core.
 #[derive(Debug)]
 pub enum Event {
-    /// A link to a peer is up. Who it is has been proven (by its certificate).
+    /// A link to a peer is up. The peer has proven its identity (by its certificate).
     Connected(MemberId),
-    /// It is down.
+    /// The link to a peer is down.
     Disconnected(MemberId),
     /// A peer sent a message.
     Received {
-        /// Who.
+        /// The peer.
         from: MemberId,
         /// The message.
         bytes: Bytes,
     },
-    /// The store made these writes and they are durable: all of them, in the order of their
-    /// numbers.
+    /// The store made these writes and they are durable: all of its own writes, in the order of their
+    /// sequence numbers.
     Wrote(Vec<Row>),
-    /// A sync came to its end, or something else changed the store's state.
+    /// A sync is done, or the store's state has changed otherwise.
     Synced(StoreState),
-    /// The store went back to this state after a failure of the disk.
+    /// The store was rolled back to this state after a failure of the disk.
     RolledBack(StoreState),
     /// [`Work::Apply`] or [`Work::Adopt`] was done.
     Applied {
-        /// Which.
+        /// The number of the work.
         id: u64,
-        /// What became of each row; none if nothing was done, for the disk failed.
+        /// The outcome of each row; none if nothing was done because the disk failed.
         results: Option<Vec<Applied>>,
-        /// What is visible now.
+        /// The writes that are visible now.
         visible: VersionVector,
     },
     /// [`Work::Read`] was done.
     Read {
-        /// Which.
+        /// The number of the work.
         id: u64,
         /// What was read.
         result: Result<Batch, Unread>,
     },
     /// [`Work::ReadBody`] was done.
     Body {
-        /// Which.
+        /// The number of the work.
         id: u64,
         /// The chunk; none if the key no longer holds that write.
         bytes: Option<Bytes>,
     },
-    /// The owner wants to know whether a peer holds the same. The answer is [`Notice::Verified`]; while
-    /// one with this peer is under way, its verdict answers this too.
+    /// The owner requests to verify that a peer holds the same. The answer is [`Notice::Verified`]. While a
+    /// verification with this peer is under way, its verdict answers this request too.
     Verify(MemberId),
     /// [`Work::Inspect`] was done.
     Inspected {
-        /// Which.
+        /// The number of the work.
         id: u64,
         /// The answer; none if the disk can't be read now.
         answer: Option<Answer>,
     },
 }
 
-/// The streams that a link has, the more urgent first. Within one, messages should stay in order.
+/// The channels of a link, the more urgent first. Within one, messages should stay in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {
-    /// Who one is, what one has, and requests.
+    /// Hellos, progress, requests and short answers.
     Control,
     /// New writes.
     Live,
-    /// Rows of catch-up sessions, and what verifications ask and answer.
+    /// Rows of catch-up sessions, and the questions and answers of verifications.
     CatchUp,
-    /// Bytes of large bodies.
+    /// Pieces of large bodies.
     Body,
 }
 
 impl Channel {
-    /// All of them, the most urgent first.
+    /// All channels, the most urgent first.
     pub const ALL: [Channel; 4] =
         [Channel::Control, Channel::Live, Channel::CatchUp, Channel::Body];
 }
@@ -242,77 +242,77 @@ impl Channel {
 /// A message to be sent.
 #[derive(Clone, Debug)]
 pub struct Transmit {
-    /// On which stream.
+    /// The channel.
     pub channel: Channel,
     /// The message, at most [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES).
     pub bytes: Bytes,
 }
 
-/// What the owner of a core should know.
+/// A notice for the owner of a core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The link must be closed: what came over it is not what a location says.
+    /// The link to a peer must be closed: the peer violated the protocol.
     Close {
-        /// Whose.
+        /// The peer.
         peer: MemberId,
-        /// Why.
+        /// The rule that it violated.
         reason: &'static str,
     },
-    /// This location has all that its first source had, and takes part from here on.
+    /// This location has everything that its first source had, and takes part from now on.
     Joined,
-    /// A session was begun.
+    /// A session with a peer has begun.
     SessionBegan(MemberId),
-    /// A session came to its end and its vector was adopted.
+    /// A session is done and its vector was adopted.
     SessionDone(MemberId),
-    /// A session was given up; another will be begun.
+    /// A session was given up; another will begin.
     SessionLost(MemberId),
-    /// A session can't go on, for its link is down, say: it does later, from where it was.
+    /// A session can't continue now, for example because its link is down. It continues later, from where it
+    /// was.
     SessionSuspended(MemberId),
-    /// A request for a session's next rows was made again, after some were lost.
+    /// A session's request was repeated, because rows were lost or late.
     SessionResumed(MemberId),
-    /// A suspended session goes on.
+    /// A suspended session continues.
     SessionTakenUp(MemberId),
-    /// A peer's live stream had a gap, and it was asked to send again.
+    /// A peer's live stream had a gap; the missing writes were requested.
     Gap(MemberId),
-    /// A peer fell behind what is in memory.
+    /// A peer needs writes that the backlog does not have any more.
     BacklogLost(MemberId),
-    /// A peer's clock is so many milliseconds ahead: its writes wait.
+    /// A peer's clock is ahead: its writes wait.
     Parked {
-        /// Whose.
+        /// The peer.
         peer: MemberId,
-        /// How far, in milliseconds.
+        /// How far it is ahead, in milliseconds.
         ahead_ms: u64,
     },
-    /// A parked link goes on.
+    /// A peer's writes do not wait any more.
     Unparked(MemberId),
-    /// A body was gone or could not be had before it was fetched whole.
+    /// A body from a peer was gone, or did not arrive, before it was whole.
     BodyLost(MemberId),
-    /// What this store lacks was deleted so long ago that the peer no longer knows: this store must
-    /// be emptied and take all from its peers anew.
+    /// This store lacks deletions that are so old that the peer has dropped their tombstones: it must be
+    /// emptied and join again.
     MustRebuild(MemberId),
-    /// This store, or its double, wrote what it does not have: it is a copy, or was restored from
-    /// an old image. It replicates no more.
-    Halted(&'static str),
+    /// This store does not replicate any more.
+    Halted(HaltReason),
     /// A peer has another write of the same version as one that is here: two stores write under one
-    /// identity, and neither is this one. Each keeps what it has, until the key is written anew.
+    /// identity, and neither is this one. Each keeps what it has until the key is written again.
     Conflict(MemberId),
-    /// A peer sent a row that no store makes.
+    /// A peer sent a row that no correct store makes.
     Refused {
-        /// Who.
+        /// The peer.
         peer: MemberId,
-        /// What is wrong with it.
+        /// The rule that the row violates.
         reason: &'static str,
     },
-    /// A verification is so far: told every few thousand rows.
+    /// The progress of a verification, reported every few thousand rows.
     Verifying {
-        /// With whom.
+        /// The peer.
         peer: MemberId,
-        /// Rows that were compared.
+        /// How many rows were compared.
         rows: u64,
-        /// Keys that differ, of those.
+        /// How many keys of those differ.
         differing: u64,
     },
-    /// A verification found a key that differs. The first 100 are told; the verdict counts all.
+    /// A verification found a key that differs. The first 100 are reported; the verdict counts all.
     Differs(Box<Difference>),
     /// A verification is over.
     Verified(Verdict),

@@ -1,85 +1,43 @@
-//! The three algorithms, as pure functions of a counter's payload, a limit and a time.
+//! The three algorithms, as pure functions of a counter's payload, a time and a cost.
 //!
-//! A payload is 58 bits; zero is a counter that holds nothing. Time is in milliseconds since the Unix
-//! epoch. Windows keep the low bits of their index and GCRA the low bits of its time, so an age is known
-//! only modulo 2^16 windows (2^26 for the fixed window; 8.7 years for GCRA). The caller sees to it
-//! that `now` is not before the time at which the payload was made.
+//! This is the lowest layer of the crate: it knows neither [`Limit`](crate::Limit) nor the table. Each
+//! submodule has one type with the parameters that its algorithm needs.
+//!
+//! A payload has [`PAYLOAD_BITS`] bits, and zero is a counter that holds nothing. Times are milliseconds
+//! since the Unix epoch. Window algorithms keep the low bits of the window's index and GCRA keeps the
+//! low bits of its time, so the age of a payload is known only modulo 2^16 windows (sliding), 2^26
+//! windows (fixed) or 8.7 years (GCRA). The caller guarantees that `now` is not before the time at
+//! which the payload was written.
 
 pub(crate) mod fixed;
 pub(crate) mod gcra;
 pub(crate) mod sliding;
 
-use std::time::Duration;
+/// The bits of a payload.
+pub(crate) const PAYLOAD_BITS: u32 = 58;
 
-use crate::decision::Decision;
-use crate::limit::{Algorithm, Limit};
+/// The longest period of a limit in milliseconds: two years of 366 days.
+pub(crate) const MAX_PERIOD_MS: u64 = 2 * 366 * 24 * 60 * 60 * 1000;
 
-/// What an algorithm says of a hit.
+/// The result of an algorithm for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// The payload with the hit counted; `None` if the limit denies it.
+    /// The payload with the request counted; `None` if the limit denies the request.
     pub(crate) payload: Option<u64>,
-    /// As of after the hit, or of the denial.
+    /// The cost that is still free, after the request was counted or denied.
     pub(crate) remaining: u32,
-    /// Milliseconds until all of the limit is free.
+    /// Milliseconds until the whole limit is free.
     pub(crate) reset_ms: u64,
-    /// Milliseconds until the same hit would be allowed; `None` if never.
+    /// Milliseconds until the same request would be allowed; `None` if it never will be.
     pub(crate) retry_ms: Option<u64>,
 }
 
-impl Verdict {
-    /// The answer to the caller.
-    #[inline]
-    pub(crate) fn decision(&self, limit: &Limit) -> Decision {
-        let within = self.payload.is_some();
-        Decision {
-            allowed: within || limit.is_shadow(),
-            limit: limit.burst(),
-            remaining: self.remaining,
-            reset_after: Duration::from_millis(self.reset_ms),
-            retry_after: self.retry_ms.map(Duration::from_millis),
-            shadowed: !within && limit.is_shadow(),
-        }
-    }
-}
-
-/// Decides on a hit of `cost` at `now`.
-#[inline]
-pub(crate) fn check(limit: &Limit, payload: u64, now: u64, cost: u32) -> Verdict {
-    match limit.algorithm() {
-        Algorithm::Sliding => sliding::check(limit, payload, now, cost),
-        Algorithm::Fixed => fixed::check(limit, payload, now, cost),
-        Algorithm::Gcra => gcra::check(limit, payload, now, cost),
-    }
-}
-
-/// What a hit of `cost` takes of a counter, in what its algorithm counts: sums of it do not depend on
-/// whose limit they are held against.
-pub(crate) fn demand(limit: &Limit, cost: u32) -> u64 {
-    match limit.algorithm() {
-        Algorithm::Sliding | Algorithm::Fixed => u64::from(cost),
-        Algorithm::Gcra => gcra::demand(limit, cost),
-    }
-}
-
-/// What [`check`] would say of a hit that takes the last part of `demand`, with what remains before all
-/// of it.
-pub(crate) fn peek(limit: &Limit, payload: u64, now: u64, demand: u64) -> Verdict {
-    let before = check(limit, payload, now, 0);
-    let retry_ms = match limit.algorithm() {
-        Algorithm::Sliding => sliding::wait(limit, payload, now, demand),
-        Algorithm::Fixed => fixed::wait(limit, payload, now, demand),
-        Algorithm::Gcra => gcra::wait(limit, payload, now, demand),
-    };
-    let payload = (retry_ms == Some(0)).then_some(payload);
-    Verdict { payload, retry_ms, ..before }
-}
-
-/// Takes back what was counted at `at`, seen from `now`; never below zero.
-pub(crate) fn refund(limit: &Limit, payload: u64, at: u64, now: u64, cost: u32) -> u64 {
-    match limit.algorithm() {
-        Algorithm::Sliding => sliding::refund(limit, payload, at, now, cost),
-        Algorithm::Fixed => fixed::refund(limit, payload, at, cost),
-        Algorithm::Gcra => gcra::refund(limit, payload, at, now, cost),
-    }
+/// How much a counter holds and how old it is. The table evicts the counter with the least weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Weight {
+    /// The cost that counts now, rounded up.
+    pub(crate) cost: u64,
+    /// Milliseconds since the start of the window in which the counter last changed. Of counters with
+    /// equal cost the table keeps the older one.
+    pub(crate) age: u64,
 }

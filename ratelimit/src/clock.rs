@@ -1,14 +1,15 @@
-//! Where time and the default secret come from: the only module that asks the system for them.
+//! The clock and the default secret. Only this module asks the operating system for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch, never going back.
+/// A source of time in milliseconds since the Unix epoch, which should never go back.
 ///
-/// If a clock goes back nevertheless, windows freeze until it has caught up: none is counted twice.
+/// If a clock goes back nevertheless, the limiter's time stands still until the clock has caught up, so
+/// no key gets a second window.
 pub trait Clock: Send + Sync {
-    /// Now, in milliseconds since the Unix epoch.
+    /// Returns the current time in milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
 }
 
@@ -24,12 +25,13 @@ impl<C: Clock + ?Sized> Clock for &C {
     }
 }
 
-/// The wall clock as it was at the start, and from there the monotonic clock: steps of the wall
-/// clock do not reach a limiter that runs.
+/// The wall clock at the start, advanced by the monotonic clock. A step of the wall clock does not reach
+/// a running limiter.
 ///
-/// On Linux it reads the kernel's coarse monotonic clock, which moves with the timer tick (each 1 to 10
-/// ms, as the kernel was built; 4 ms is common): a quarter of the price of the fine one, and a limiter
-/// asks for the time at every hit. It may be late by a tick, and is never early.
+/// On Linux it reads the kernel's coarse monotonic clock, `CLOCK_MONOTONIC_COARSE` of `clock_gettime(2)`. That clock
+/// advances with the timer tick (every 1 to 10 ms, by kernel configuration; 4 ms is common). It costs a
+/// quarter of the fine clock, and a limiter reads the time at every request. It may be late by one
+/// tick and is never early.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     start: Duration,
@@ -37,7 +39,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Reads the wall clock, once.
+    /// Creates a clock. Reads the wall clock once.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     pub fn new() -> SystemClock {
@@ -59,7 +61,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Time since some start, never going back.
+/// Returns the time since some fixed moment. It never goes back.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
 fn monotonic() -> Duration {
@@ -68,7 +70,7 @@ fn monotonic() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Time since the first call, never going back.
+/// Returns the time since the first call. It never goes back.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 fn monotonic() -> Duration {
@@ -78,25 +80,34 @@ fn monotonic() -> Duration {
     START.get_or_init(Instant::now).elapsed()
 }
 
-/// A clock that stands until it is moved: for tests and simulations. Clones are one clock.
+/// A clock that stands still until it is moved, for tests and simulations. Clones share one time.
+///
+/// ```
+/// use std::time::Duration;
+/// use ratelimit::{Clock, ManualClock};
+///
+/// let clock = ManualClock::at(1_700_000_000_000);
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(clock.now_ms(), 1_700_000_001_000);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {
     now_ms: Arc<AtomicU64>,
 }
 
 impl ManualClock {
-    /// A clock that stands at `now_ms` milliseconds since the Unix epoch.
+    /// Creates a clock that stands at `now_ms` milliseconds since the Unix epoch.
     #[must_use]
     pub fn at(now_ms: u64) -> ManualClock {
         ManualClock { now_ms: Arc::new(AtomicU64::new(now_ms)) }
     }
 
-    /// Moves it forward, by whole milliseconds.
+    /// Moves the clock forward by whole milliseconds; a fraction is dropped.
     pub fn advance(&self, by: Duration) {
         self.now_ms.fetch_add(millis(by), Ordering::SeqCst);
     }
 
-    /// Puts it at any time, also back.
+    /// Sets the clock to any time, an earlier one included.
     pub fn set(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::SeqCst);
     }
@@ -108,10 +119,13 @@ impl Clock for ManualClock {
     }
 }
 
-/// Sixteen random bytes, or why the system has none.
-pub(crate) fn random_secret() -> Result<[u8; 16], getrandom::Error> {
+/// Returns sixteen random bytes from the operating system.
+pub(crate) fn random_secret() -> Result<[u8; 16], std::io::Error> {
     let mut secret = [0; 16];
-    getrandom::fill(&mut secret)?;
+    getrandom::fill(&mut secret).map_err(|error| match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::other(error.to_string()),
+    })?;
     Ok(secret)
 }
 

@@ -1,51 +1,53 @@
-//! What a limiter answers.
+//! The result of a request.
 
 use std::time::Duration;
 
-/// What became of a hit, and what to tell who sent it.
+/// The result of one request, with the figures that a client needs.
 ///
 /// | field | sliding | fixed | GCRA |
 /// |---|---|---|---|
 /// | `limit` | the count | the count | the burst |
-/// | `remaining` | hits that would be allowed now, one by one | the same | the same |
+/// | `remaining` | the cost that would be allowed now | the same | the same |
 /// | `reset_after` | until both windows that count have passed | until the window ends | until the bucket is empty |
 ///
-/// All times are rounded up to whole milliseconds. They hold if nothing else comes meanwhile.
+/// All times are rounded up to whole milliseconds. They hold as long as no other request arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether to go on. In shadow mode always true. Only allowed hits count.
+    /// Whether the request may proceed. Always true in shadow mode. Only allowed requests count.
     pub allowed: bool,
-    /// The most that `remaining` can be.
+    /// The largest possible value of `remaining`.
     pub limit: u32,
-    /// How many hits of cost 1 would be allowed right after this one.
+    /// The cost that would be allowed right after this request.
     pub remaining: u32,
-    /// The time until `remaining` is `limit` again. Zero if it is now.
+    /// The time until `remaining` equals `limit` again; zero if it does now.
     pub reset_after: Duration,
-    /// The soonest time after which the same call would be allowed: zero if it was allowed (also by
-    /// a peek), `None` if it can never be, for its cost is above the limit.
+    /// The time after which the same call would be allowed. Zero if it was allowed, also by a peek; `None`
+    /// if it will never be allowed, because its cost is above the limit.
     pub retry_after: Option<Duration>,
-    /// Whether shadow mode allowed what the limit denies. `retry_after` and `remaining` are then those
-    /// of the denial, and the hit was not counted.
+    /// Whether shadow mode allowed a request that the limit denies. `retry_after` and `remaining` are then
+    /// those of the denial, and the request was not counted.
     pub shadowed: bool,
 }
 
 impl Decision {
-    /// Whether the limit was kept: `allowed`, and not only by shadow mode.
+    /// Returns whether the request was within its limit: allowed, and not only by shadow mode.
     #[must_use]
     pub fn within(&self) -> bool {
         self.allowed && !self.shadowed
     }
 }
 
-/// What became of hits that were to be allowed all together or not at all.
+/// The result of a batch that is counted as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllDecision {
-    /// Whether to go on. If not, none of the hits was counted.
+    /// Whether the batch may proceed. If not, none of its requests was counted.
     pub allowed: bool,
-    /// One for each hit, in the order given. If not all were allowed, nothing is counted, and each says
-    /// how its counter stands: `remaining` and `reset_after` without any of these hits; `allowed` and
-    /// `retry_after` for the hit together with those before it that name the same counter. Who
-    /// waits for the longest `retry_after` has them all allowed, if nothing else comes; if one is
-    /// `None`, they never can be.
+    /// One decision for each request, in the order given.
+    ///
+    /// If the batch was denied, nothing is counted, and each decision describes its counter:
+    /// `remaining` and `reset_after` without any request of the batch; `allowed` and `retry_after` for
+    /// the request together with those before it that name the same counter. The batch passes after the
+    /// longest `retry_after`, if no other request arrives. If one `retry_after` is `None`, the batch
+    /// never passes.
     pub decisions: Vec<Decision>,
 }

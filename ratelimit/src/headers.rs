@@ -1,8 +1,8 @@
-//! The response fields that tell a client of its limit.
+//! The response fields that tell a client its limit.
 //!
-//! `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10 (Structured Fields,
-//! RFC 9651), and `Retry-After` (RFC 9110 §10.2.3). Times are whole seconds, rounded up, so that nobody
-//! who keeps to them comes too early.
+//! `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelimit-headers-10 (Structured Fields, RFC
+//! 9651), and `Retry-After` follows RFC 9110, section 10.2.3. Times are whole seconds, rounded up, so
+//! that a client that waits for them is not early.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,13 +10,15 @@ use std::time::Duration;
 use crate::decision::Decision;
 use crate::limit::{Algorithm, Limit};
 
-/// The name of the field that [`policy`] makes.
+/// The name of the field whose value [`policy`] returns.
 pub const RATELIMIT_POLICY: &str = "ratelimit-policy";
-/// The name of the field that [`state`] makes.
+/// The name of the field whose value [`state`] returns.
 pub const RATELIMIT: &str = "ratelimit";
 
-/// The value of `RateLimit-Policy`: `"login";q=100;w=60`. The quota `q` is the limit's burst for GCRA
-/// and its count for the others. The draft's `w` is in whole seconds: for other periods it is left out.
+/// Returns the value of `RateLimit-Policy`: `"login";q=100;w=60`.
+///
+/// The quota `q` is the limit's burst for GCRA and its count for the window algorithms. The draft's
+/// window `w` is in whole seconds; it is left out for GCRA and for periods that are not whole seconds.
 #[must_use]
 pub fn policy(name: &str, limit: &Limit) -> String {
     let mut value = String::with_capacity(name.len() + 24);
@@ -28,8 +30,11 @@ pub fn policy(name: &str, limit: &Limit) -> String {
     value
 }
 
-/// The value of `RateLimit`: `"login";r=50;t=30`: what remains, and the seconds until the limit is whole
-/// again (for a denied hit: until it would be allowed, so that `Retry-After` is not before `t`).
+/// Returns the value of `RateLimit`: `"login";r=50;t=30`, the cost that remains and the seconds until the
+/// whole limit is free.
+///
+/// After a denial, `t` is the time until the request would be allowed, so that `Retry-After` is never
+/// before `t`.
 #[must_use]
 pub fn state(name: &str, decision: &Decision) -> String {
     let mut value = String::with_capacity(name.len() + 24);
@@ -43,19 +48,20 @@ pub fn state(name: &str, decision: &Decision) -> String {
     value
 }
 
-/// The value of `Retry-After` in seconds; `None` if the hit was allowed, or can never be.
+/// Returns the value of `Retry-After` in seconds, or `None` if the request was allowed or never will be.
 #[must_use]
 pub fn retry_after(decision: &Decision) -> Option<u64> {
     decision.retry_after.filter(|wait| !wait.is_zero()).map(seconds)
 }
 
-/// Whole seconds, rounded up.
+/// Returns the time in whole seconds, rounded up.
 #[must_use]
 pub fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// A Structured Fields String: printable ASCII, with `"` and `\` escaped. Anything else becomes `?`.
+/// Appends a Structured Fields String: printable ASCII, with `"` and `\` escaped. Any other character
+/// becomes `?`.
 fn push_name(value: &mut String, name: &str) {
     value.push('"');
     for char in name.chars() {
@@ -69,5 +75,5 @@ fn push_name(value: &mut String, name: &str) {
 }
 
 fn push(value: &mut String, parameter: &str, number: u64) {
-    write!(value, "{parameter}{number}").expect("a String takes all that is written");
+    write!(value, "{parameter}{number}").expect("writing to a String never fails");
 }

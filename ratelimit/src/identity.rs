@@ -1,11 +1,12 @@
-//! Which counter a hit belongs to: a keyed hash.
+//! The counter that a request belongs to: a keyed hash of its name.
 //!
-//! foldhash, the hash of hashbrown, with a secret of 128 bits: its collisions and the places of a table
-//! can be aimed at only by who knows the secret, for no hash ever leaves the limiter. It costs 3 ns.
+//! The hash is foldhash, the default of hashbrown, with a secret of 128 bits. It costs 3 ns. Only a client
+//! that knows the secret can aim at collisions or at a set of the table, because no hash leaves the
+//! limiter.
 //!
-//! Of the 64 bits the low 46 are the fingerprint that is compared, and the high ones choose the set.
-//! Two live keys share a counter if both agree: one pair in 10^14 of those that meet in a set, so one of
-//! 10^13 new keys. They would then be limited together.
+//! The low 46 of the 64 bits are the fingerprint that a slot keeps, and the high bits choose the set. Two
+//! live keys share a counter if both agree. That is so for one in 10^14 pairs of keys in a set, and so
+//! for about one in 10^13 new keys. Such keys are limited together.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -13,19 +14,19 @@ use std::hash::Hasher;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
-use crate::hit::Hit;
+use crate::request::Request;
 
-/// The bits of a hash that a place keeps.
+/// The bits of a hash that a slot keeps.
 pub(crate) const FINGERPRINT_BITS: u32 = 46;
 
-/// Hashes hits with a secret.
+/// Hashes requests with a secret.
 pub(crate) struct Identity {
     secret: [u8; 16],
     seed: u64,
     shared: SharedSeed,
 }
 
-/// Says nothing of the secret.
+/// Leaves the secret out.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
@@ -43,19 +44,20 @@ impl Identity {
         self.secret
     }
 
-    /// The hash of (namespace, key, period, algorithm).
+    /// Returns the hash of (namespace, key, period, algorithm).
     #[inline(always)]
-    pub(crate) fn of(&self, hit: &Hit<'_>) -> u64 {
+    pub(crate) fn of(&self, request: &Request<'_>) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
-        // The lengths keep ("ab", "c") and ("a", "bc") apart.
-        hasher.write_u64(hit.limit.period_ms() << 2 | hit.limit.algorithm() as u64);
-        hasher.write_usize(hit.namespace.len());
-        hasher.write(hit.namespace);
-        hasher.write(hit.key);
+        // The length separates ("ab", "c") from ("a", "bc").
+        hasher.write_u64(request.limit.period_ms() << 2 | request.limit.algorithm() as u64);
+        hasher.write_usize(request.namespace.len());
+        hasher.write(request.namespace);
+        hasher.write(request.key);
         hasher.finish()
     }
 
-    /// The hash of a fixed text. Saved counters are found again only by the same hash function.
+    /// Returns the hash of a fixed text. A save carries it: with another hash function no saved counter
+    /// would be found.
     pub(crate) fn mark(&self) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
         hasher.write(b"The mark of a hash function that has not changed.");

@@ -1,26 +1,27 @@
-//! A layer for tower services: 429 Too Many Requests, with the fields that tell a client when to come back.
+//! A layer for tower services: answers 429 Too Many Requests, with the fields that tell a client when to
+//! retry.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::headers;
-use crate::hit::Hit;
 use crate::limit::Limit;
 use crate::limiter::Limiter;
+use crate::request::Request;
 
-/// Holds the requests of a service to a limit, by a key that a function takes from each.
+/// Limits the HTTP requests of a service, by a key that a function extracts from each.
 ///
-/// A request without a key (`None`) is not limited. A denied one is answered 429 with an empty body and
-/// does not reach the service. Every limited answer has `RateLimit-Policy` and `RateLimit`, a denied one also
-/// `Retry-After`; see [`headers`].
+/// A request without a key (`None`) is not limited. A denied request gets status 429 with an empty body
+/// and does not reach the service. Every limited response has `RateLimit-Policy` and `RateLimit`; a denial
+/// also has `Retry-After` (RFC 9110). See [`headers`].
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -51,7 +52,8 @@ struct Shared<F, C: Clock> {
 }
 
 impl<F, C: Clock> RateLimitLayer<F, C> {
-    /// A layer that counts in the namespace `name`, which is also the policy's name in the fields.
+    /// Creates a layer that counts in the namespace `name`, which is also the policy's name in the
+    /// response fields.
     pub fn new(limiter: Arc<Limiter<C>>, name: impl Into<String>, limit: Limit, key: F) -> Self {
         RateLimitLayer { shared: Arc::new(Shared { limiter, name: name.into(), limit, key }) }
     }
@@ -71,7 +73,7 @@ impl<S, F, C: Clock> Layer<S> for RateLimitLayer<F, C> {
     }
 }
 
-/// A service whose requests are limited; from [`RateLimitLayer`].
+/// A service whose requests are limited. [`RateLimitLayer`] creates it.
 #[derive(Debug)]
 pub struct RateLimited<S, F, C: Clock = SystemClock> {
     inner: S,
@@ -84,12 +86,12 @@ impl<S: Clone, F, C: Clock> Clone for RateLimited<S, F, C> {
     }
 }
 
-impl<S, F, K, C, B, R> Service<Request<B>> for RateLimited<S, F, C>
+impl<S, F, K, C, B, R> Service<http::Request<B>> for RateLimited<S, F, C>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<http::Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    F: Fn(&Request<B>) -> Option<K>,
+    F: Fn(&http::Request<B>) -> Option<K>,
     K: AsRef<[u8]>,
     C: Clock,
     R: Default + Send + 'static,
@@ -102,12 +104,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let Shared { limiter, name, limit, key } = &*self.shared;
         let Some(key) = key(&request) else {
             return Box::pin(self.inner.call(request));
         };
-        let decision = limiter.check(&Hit::new(name.as_str(), &key, *limit));
+        let decision = limiter.check(&Request::new(name.as_str(), &key, *limit));
         let fields = Fields::new(name, limit, &decision);
         if !decision.allowed {
             let mut response = Response::new(R::default());
@@ -115,16 +117,16 @@ where
             fields.put(&mut response);
             return Box::pin(std::future::ready(Ok(response)));
         }
-        let answer = self.inner.call(request);
+        let inner = self.inner.call(request);
         Box::pin(async move {
-            let mut response = answer.await?;
+            let mut response = inner.await?;
             fields.put(&mut response);
             Ok(response)
         })
     }
 }
 
-/// The fields of one answer.
+/// The fields of one response.
 struct Fields {
     policy: Option<HeaderValue>,
     state: Option<HeaderValue>,
@@ -140,7 +142,8 @@ impl Fields {
         }
     }
 
-    /// Adds them: the fields are lists, and a layer further in may have said its own.
+    /// Adds the fields to a response. It appends, because the fields are lists and an inner layer may
+    /// have added its own.
     fn put<R>(self, response: &mut Response<R>) {
         let fields = response.headers_mut();
         if let Some(policy) = self.policy {

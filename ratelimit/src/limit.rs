@@ -1,15 +1,15 @@
-//! What is allowed: so many hits in such a period, counted in one of three ways.
+//! Limits: a count per period, and the algorithm that counts.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::algorithm::{gcra, sliding};
+use crate::algorithm::{MAX_PERIOD_MS, gcra, sliding};
 
-/// The way in which hits are counted. The front page of the crate compares them.
+/// The way in which requests are counted. The documentation of the crate compares the algorithms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// The window before counts by the share of it that is still within one period.
+    /// The previous window counts by the share of it that is still within one period (Cloudflare, 2017).
     #[default]
     Sliding,
     /// Windows aligned to the Unix epoch, each with a count from zero.
@@ -19,7 +19,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name in settings and on the wire: `sliding`, `fixed`, `gcra`.
+    /// Returns the name in settings and on the wire: `sliding`, `fixed` or `gcra`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,44 +49,56 @@ impl FromStr for Algorithm {
     }
 }
 
-/// Why a [`Limit`] cannot be made. Nothing was changed.
+/// The reason why a [`Limit`] is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitError {
-    /// The period is not a whole number of milliseconds, or out of bounds.
+    /// The period is not a whole number of milliseconds, or is out of bounds.
     #[error("a period is a whole number of milliseconds, from 1 ms to 63244800000 ms (two years)")]
     Period,
     /// The count is more than a counter of this algorithm and period can hold.
-    #[error("a {algorithm} limit of {count} in {period_ms} ms is too large: the most is {most}")]
+    #[error("a {algorithm} limit of {count} in {period_ms} ms is too large: the most is {max}")]
     Count {
-        /// The algorithm that was asked for.
+        /// The requested algorithm.
         algorithm: Algorithm,
-        /// The count that was asked for.
+        /// The requested count.
         count: u32,
-        /// The period that was asked for, in milliseconds.
+        /// The requested period in milliseconds.
         period_ms: u64,
-        /// The largest count that is possible with them.
-        most: u32,
+        /// The largest count for this algorithm and period.
+        max: u32,
     },
-    /// A burst that would take longer than the longest period to drain, or that is zero.
+    /// The burst is zero, or takes longer than the longest period to drain.
     #[error(
-        "a burst of {burst} is out of bounds: it is from 1 to {most} with this count and period"
+        "a burst of {burst} is out of bounds: it is from 1 to {max} with this count and period"
     )]
     Burst {
-        /// The burst that was asked for.
+        /// The requested burst.
         burst: u32,
-        /// The largest burst that is possible with the count and period.
-        most: u32,
+        /// The largest burst for this count and period.
+        max: u32,
     },
-    /// The name is none of the three.
+    /// The name is not the name of an algorithm.
     #[error("an algorithm is one of sliding, fixed, gcra")]
     UnknownAlgorithm,
 }
 
-/// So many hits in such a period: the threshold that a counter is held against.
+/// A count per period, and the algorithm that counts: the threshold that a counter is compared with.
 ///
-/// A counter is named by namespace, key, period and algorithm; the count and the burst are not part
-/// of its name, so they may change while it runs and it goes on from where it is.
+/// A counter is named by namespace, key, period and algorithm. The count and the burst are not part of
+/// the name, so they may change while the counter is in use, and the counter keeps its value.
+///
+/// ```
+/// use std::time::Duration;
+/// use ratelimit::{Limit, LimitError};
+///
+/// let minute = Duration::from_secs(60);
+/// let login = Limit::sliding(5, minute)?;
+/// let steady = Limit::gcra(600, 10, minute)?; // 10 a second, at most 10 at once
+/// assert_eq!((login.burst(), steady.burst()), (5, 10));
+/// assert_eq!(Limit::sliding(5, Duration::ZERO), Err(LimitError::Period));
+/// # Ok::<(), LimitError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit {
     algorithm: Algorithm,
@@ -94,7 +106,8 @@ pub struct Limit {
     count: u32,
     burst: u32,
     period_ms: u64,
-    /// GCRA: what one hit costs, in its units of time. Zero for the others, and for a count of zero.
+    /// For GCRA, what a cost of 1 takes in its units of time. Zero for the window algorithms and for a
+    /// count of zero.
     interval: u64,
 }
 
@@ -102,59 +115,64 @@ impl Limit {
     /// The longest period: two years of 366 days.
     pub const MAX_PERIOD: Duration = Duration::from_millis(MAX_PERIOD_MS);
 
-    /// `count` hits in any `period`, by the sliding window of two counters. A count of zero refuses
-    /// every hit.
+    /// Creates a limit of `count` in any `period`, by the sliding window of two counters. A count of
+    /// zero denies every request.
     ///
     /// # Errors
-    /// If the period or the count is out of bounds; see [`Limit::most`].
+    /// [`LimitError::Period`] or [`LimitError::Count`] if one of them is out of bounds; see
+    /// [`Limit::max_count`].
     pub fn sliding(count: u32, period: Duration) -> Result<Limit, LimitError> {
         Limit::new(Algorithm::Sliding, count, period)
     }
 
-    /// `count` hits in each window of `period`. A count of zero refuses every hit.
+    /// Creates a limit of `count` in each window of `period`. A count of zero denies every request.
     ///
     /// # Errors
-    /// If the period is out of bounds.
+    /// [`LimitError::Period`] if the period is out of bounds.
     pub fn fixed(count: u32, period: Duration) -> Result<Limit, LimitError> {
         Limit::new(Algorithm::Fixed, count, period)
     }
 
-    /// `count` hits a `period`, evenly, after at most `burst` at once, by GCRA. `burst` equal to
-    /// `count` is the common choice; 1 means that no two hits may come closer than `period / count`.
-    /// A count of zero refuses every hit.
+    /// Creates a limit of `count` per `period`, evenly spread, with at most `burst` at once, by GCRA.
+    ///
+    /// A `burst` equal to `count` is the common choice. A `burst` of 1 means that two requests are at
+    /// least `period / count` apart. A count of zero denies every request.
     ///
     /// # Errors
-    /// If the period, the count or the burst is out of bounds; see [`Limit::most`].
+    /// [`LimitError::Period`], [`LimitError::Count`] or [`LimitError::Burst`] if one of them is out of
+    /// bounds; see [`Limit::max_count`].
     pub fn gcra(count: u32, burst: u32, period: Duration) -> Result<Limit, LimitError> {
         let limit = Limit::new(Algorithm::Gcra, count, period)?;
-        let most = gcra::most_burst(limit.interval);
-        if burst == 0 || burst > most {
-            return Err(LimitError::Burst { burst, most });
+        let max = gcra::max_burst(limit.interval);
+        if burst == 0 || burst > max {
+            return Err(LimitError::Burst { burst, max });
         }
         Ok(Limit { burst, ..limit })
     }
 
-    /// A limit by any algorithm; for GCRA with `burst` equal to `count` (or the largest possible).
+    /// Creates a limit for any algorithm. For GCRA, the burst is `count`, or the largest possible burst
+    /// if that is less.
     ///
     /// # Errors
-    /// If the period or the count is out of bounds; see [`Limit::most`].
+    /// [`LimitError::Period`] or [`LimitError::Count`] if one of them is out of bounds; see
+    /// [`Limit::max_count`].
     pub fn new(algorithm: Algorithm, count: u32, period: Duration) -> Result<Limit, LimitError> {
         let period_ms = whole_ms(period).ok_or(LimitError::Period)?;
-        let most = most(algorithm, period_ms);
-        if count > most {
-            return Err(LimitError::Count { algorithm, count, period_ms, most });
+        let max = max_count(algorithm, period_ms);
+        if count > max {
+            return Err(LimitError::Count { algorithm, count, period_ms, max });
         }
         let (interval, burst) = match algorithm {
             Algorithm::Gcra => {
                 let interval = gcra::interval(count, period_ms);
-                (interval, count.min(gcra::most_burst(interval)).max(1))
+                (interval, count.min(gcra::max_burst(interval)).max(1))
             }
             Algorithm::Sliding | Algorithm::Fixed => (0, count),
         };
         Ok(Limit { algorithm, shadow: false, count, burst, period_ms, interval })
     }
 
-    /// The largest count of an algorithm for a period; `None` if the period is out of bounds.
+    /// Returns the largest count of an algorithm for a period, or `None` if the period is out of bounds.
     ///
     /// | algorithm | the largest count |
     /// |---|---|
@@ -162,48 +180,49 @@ impl Limit {
     /// | fixed | 4,294,967,295 |
     /// | GCRA | 1,024 for each millisecond of the period |
     #[must_use]
-    pub fn most(algorithm: Algorithm, period: Duration) -> Option<u32> {
-        Some(most(algorithm, whole_ms(period)?))
+    pub fn max_count(algorithm: Algorithm, period: Duration) -> Option<u32> {
+        Some(max_count(algorithm, whole_ms(period)?))
     }
 
-    /// In shadow mode a denial is reported ([`Decision::shadowed`](crate::Decision::shadowed)) and the
-    /// hit is allowed. Counting is the same: only hits within the limit count.
+    /// Turns shadow mode on or off. In shadow mode a denial is reported in
+    /// [`Decision::shadowed`](crate::Decision::shadowed) and the request is allowed. Counting does not
+    /// change: only requests within the limit count.
     #[must_use]
     pub fn shadow(self, shadow: bool) -> Limit {
         Limit { shadow, ..self }
     }
 
-    /// The way in which hits are counted.
+    /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Hits a period.
+    /// Returns the cost that is allowed per period.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Hits at once: the burst of GCRA; for the others the count.
+    /// Returns the cost that is allowed at once: the burst of GCRA, or the count of a window algorithm.
     #[must_use]
     pub fn burst(&self) -> u32 {
         if self.count == 0 { 0 } else { self.burst }
     }
 
-    /// The period.
+    /// Returns the period.
     #[must_use]
     pub fn period(&self) -> Duration {
         Duration::from_millis(self.period_ms)
     }
 
-    /// The period in milliseconds.
+    /// Returns the period in milliseconds.
     #[must_use]
     pub fn period_ms(&self) -> u64 {
         self.period_ms
     }
 
-    /// Whether denials are only reported.
+    /// Returns whether denials are only reported.
     #[must_use]
     pub fn is_shadow(&self) -> bool {
         self.shadow
@@ -214,18 +233,16 @@ impl Limit {
     }
 }
 
-pub(crate) const MAX_PERIOD_MS: u64 = 2 * 366 * 24 * 60 * 60 * 1000;
-
 fn whole_ms(period: Duration) -> Option<u64> {
     let ms = u64::try_from(period.as_millis()).ok()?;
     let whole = period.subsec_nanos().is_multiple_of(1_000_000);
     (whole && (1..=MAX_PERIOD_MS).contains(&ms)).then_some(ms)
 }
 
-fn most(algorithm: Algorithm, period_ms: u64) -> u32 {
+fn max_count(algorithm: Algorithm, period_ms: u64) -> u32 {
     match algorithm {
-        Algorithm::Sliding => sliding::MOST,
+        Algorithm::Sliding => sliding::MAX_COUNT,
         Algorithm::Fixed => u32::MAX,
-        Algorithm::Gcra => gcra::most(period_ms),
+        Algorithm::Gcra => gcra::max_count(period_ms),
     }
 }

@@ -7,33 +7,50 @@ mod save;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use builder::{BuildError, Builder};
-pub use save::RestoreError;
+pub use save::{Damage, RestoreError};
 
-use crate::algorithm::{self, Verdict};
+use crate::algorithm::Verdict;
 use crate::clock::{Clock, SystemClock};
+use crate::decide;
 use crate::decision::Decision;
-use crate::hit::Hit;
 use crate::identity::Identity;
-use crate::limit::Limit;
-use crate::named::NamedLimit;
+use crate::request::Request;
 use crate::stats::{Counts, Stats};
-use crate::table::{Insertion, Slot, Table};
+use crate::table::{Insertion, Slot, Table, WAYS};
 
-/// The last time there is, the year 10889: sums of times cannot overflow.
+/// The last time, in the year 10889. The bound keeps sums of times from overflowing.
 const LAST_MS: u64 = (1 << 48) - 1;
-/// How many sets [`Limiter::stats`] looks at.
+/// The most sets that [`Limiter::stats`] reads.
 const SAMPLE: usize = 4096;
 
-/// Many counters in a fixed memory. Share it by reference or [`Arc`](std::sync::Arc); every call takes
-/// `&self`, from any number of threads, and none waits for another.
+/// Counters for any number of keys in a fixed memory.
 ///
-/// Each call has a form that takes the time, `…_at(now_ms, …)`, so that a batch reads the clock once
-/// ([`now_ms`](Limiter::now_ms)). A limiter's time never goes back: a call with a time before one that
-/// it has seen happens at the one it has seen.
+/// Share a limiter by reference or [`Arc`](std::sync::Arc): every method takes `&self`, from any number of
+/// threads, and no thread waits for another. [`Limiter::builder`] creates one.
+///
+/// Each method has a variant that takes the time, `…_at(now_ms, …)`, so that several calls can share one
+/// reading of the clock ([`now_ms`](Limiter::now_ms)). A limiter's time never goes back: a call with an
+/// earlier time than a previous call happens at the time of the previous call.
+///
+/// ```
+/// use std::time::Duration;
+/// use ratelimit::{Limit, Limiter, Request};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::builder().capacity(1000).build()?;
+/// let limit = Limit::gcra(100, 10, Duration::from_secs(1))?;
+/// let upload = Request::new("uploads", "user:1", limit).cost(8);
+/// assert!(limiter.check(&upload).allowed);
+/// assert!(!limiter.check(&upload).allowed);
+/// limiter.refund(&upload);
+/// assert!(limiter.peek(&upload).allowed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Limiter<C: Clock = SystemClock> {
     clock: C,
-    /// Added to the clock: it stood before the time of the save that this limiter goes on from.
+    /// Added to the clock, if it was before the time of the save that this limiter was restored from.
     ahead_ms: u64,
     identity: Identity,
     table: Table,
@@ -41,13 +58,13 @@ pub struct Limiter<C: Clock = SystemClock> {
     latest: Latest,
 }
 
-/// The latest time that a call came with, on a line of its own: written at most once a millisecond.
+/// The latest time of any call, on a cache line of its own. It is written at most once a millisecond.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Latest(AtomicU64);
 
 impl Latest {
-    /// Notes a time, before anything is counted at it.
+    /// Records a time, before anything is counted at it.
     #[inline]
     fn note(&self, now: u64) {
         if now > self.0.load(Ordering::Relaxed) {
@@ -55,63 +72,52 @@ impl Latest {
         }
     }
 
-    /// Now. Asked after a word was read, this is not before the time at which it was written: that was
-    /// noted first.
+    /// Returns the current time. A call after a word was read returns at least the time at which the
+    /// word was written, because that time was recorded first.
     #[inline]
     fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
-impl Limiter {
-    /// Describes a limiter: how large, with what secret and clock.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-}
-
 impl<C: Clock> Limiter<C> {
-    /// Now, as this limiter's windows see it: the clock, never before the time of a restored save.
+    /// Returns the limiter's time in milliseconds since the Unix epoch: the clock's, or the time of the
+    /// restored save if that is later.
     pub fn now_ms(&self) -> u64 {
         self.clock.now_ms().saturating_add(self.ahead_ms).min(LAST_MS)
     }
 
-    /// A limit under a name, to check keys against. The name is the namespace of its counters.
-    pub fn limit<'a>(&'a self, name: &'a str, limit: Limit) -> NamedLimit<'a, C> {
-        NamedLimit::new(self, name, limit)
+    /// Decides on a request, and counts it if its limit allows it.
+    #[inline]
+    pub fn check(&self, request: &Request<'_>) -> Decision {
+        self.check_at(self.now_ms(), request)
     }
 
-    /// Decides on a hit, and counts it if it is allowed by its limit.
+    /// Does the same as [`check`](Limiter::check), at a time from [`now_ms`](Limiter::now_ms).
     #[inline]
-    pub fn check(&self, hit: &Hit<'_>) -> Decision {
-        self.check_at(self.now_ms(), hit)
-    }
-
-    /// [`check`](Limiter::check) at a time from [`now_ms`](Limiter::now_ms).
-    #[inline]
-    pub fn check_at(&self, now_ms: u64, hit: &Hit<'_>) -> Decision {
-        let (verdict, _at) = self.decide(now_ms, self.identity.of(hit), hit);
-        let decision = verdict.decision(&hit.limit);
+    pub fn check_at(&self, now_ms: u64, request: &Request<'_>) -> Decision {
+        let (verdict, _at) = self.decide(now_ms, self.identity.of(request), request);
+        let decision = decide::decision(&request.limit, &verdict);
         self.counts.checked(verdict.payload.is_some(), decision.shadowed);
         decision
     }
 
-    /// Decides on a hit and counts it, on the place that it has or is given; also, at what time.
+    /// Decides on a request and counts it, in the slot that its key has or gets. Also returns the time at
+    /// which it was counted.
     #[inline]
-    fn decide(&self, now_ms: u64, hash: u64, hit: &Hit<'_>) -> (Verdict, u64) {
+    fn decide(&self, now_ms: u64, hash: u64, request: &Request<'_>) -> (Verdict, u64) {
         self.latest.note(now_ms.min(LAST_MS));
         loop {
             let Some((slot, mut word)) = self.table.find(hash) else {
-                match self.decide_on_new(hash, hit) {
+                match self.decide_on_new(hash, request) {
                     Some(decided) => return decided,
                     None => continue,
                 }
             };
             loop {
                 let now = self.latest.get();
-                let verdict = algorithm::check(&hit.limit, word.payload(), now, hit.cost);
-                let Some(payload) = verdict.payload.filter(|_| hit.cost > 0) else {
+                let verdict = decide::check(&request.limit, word.payload(), now, request.cost);
+                let Some(payload) = verdict.payload.filter(|_| request.cost > 0) else {
                     return (verdict, now);
                 };
                 match slot.replace(word, payload) {
@@ -123,15 +129,15 @@ impl<C: Clock> Limiter<C> {
         }
     }
 
-    /// Decides on the first hit of a key. `None` if another thread has just brought the key.
+    /// Decides on the first request of a key. Returns `None` if another thread has just inserted the key.
     #[cold]
-    fn decide_on_new(&self, hash: u64, hit: &Hit<'_>) -> Option<(Verdict, u64)> {
+    fn decide_on_new(&self, hash: u64, request: &Request<'_>) -> Option<(Verdict, u64)> {
         let now = self.latest.get();
-        let verdict = algorithm::check(&hit.limit, 0, now, hit.cost);
+        let verdict = decide::check(&request.limit, 0, now, request.cost);
         let Some(payload) = verdict.payload.filter(|payload| *payload != 0) else {
             return Some((verdict, now));
         };
-        let class = self.table.classes().of(&hit.limit);
+        let class = self.table.classes().of(&request.limit);
         match self.table.insert(hash, class, payload, now) {
             Insertion::Done { evicted } => {
                 self.count_evicted(evicted);
@@ -155,48 +161,51 @@ impl<C: Clock> Limiter<C> {
         }
     }
 
-    /// What [`check`](Limiter::check) would decide, without counting: `remaining` is as it is before
-    /// the hit.
-    pub fn peek(&self, hit: &Hit<'_>) -> Decision {
-        self.peek_at(self.now_ms(), hit)
+    /// Returns what [`check`](Limiter::check) would decide, without counting. `remaining` is as it is
+    /// before the request.
+    pub fn peek(&self, request: &Request<'_>) -> Decision {
+        self.peek_at(self.now_ms(), request)
     }
 
-    /// [`peek`](Limiter::peek) at a time from [`now_ms`](Limiter::now_ms).
-    pub fn peek_at(&self, now_ms: u64, hit: &Hit<'_>) -> Decision {
+    /// Does the same as [`peek`](Limiter::peek), at a time from [`now_ms`](Limiter::now_ms).
+    pub fn peek_at(&self, now_ms: u64, request: &Request<'_>) -> Decision {
         self.latest.note(now_ms.min(LAST_MS));
-        let payload = self.table.find(self.identity.of(hit)).map_or(0, |(_, word)| word.payload());
-        let demand = algorithm::demand(&hit.limit, hit.cost);
-        algorithm::peek(&hit.limit, payload, self.latest.get(), demand).decision(&hit.limit)
+        let found = self.table.find(self.identity.of(request));
+        let payload = found.map_or(0, |(_, word)| word.payload());
+        let demand = decide::demand(&request.limit, request.cost);
+        let verdict = decide::peek(&request.limit, payload, self.latest.get(), demand);
+        decide::decision(&request.limit, &verdict)
     }
 
-    /// Gives back the cost of a hit that was allowed just now but not used. It is taken from the window
-    /// that runs, so give back at once: later, it would be the hits of others that are given back. No
-    /// counter falls below zero.
-    pub fn refund(&self, hit: &Hit<'_>) {
-        self.refund_at(self.now_ms(), hit);
+    /// Gives back the cost of a request that was allowed but not used. No counter falls below zero.
+    ///
+    /// Call it right after the request: the cost is taken from the current window, so a late refund gives
+    /// back the cost of other requests.
+    pub fn refund(&self, request: &Request<'_>) {
+        self.refund_at(self.now_ms(), request);
     }
 
-    /// [`refund`](Limiter::refund) at a time from [`now_ms`](Limiter::now_ms).
-    pub fn refund_at(&self, now_ms: u64, hit: &Hit<'_>) {
+    /// Does the same as [`refund`](Limiter::refund), at a time from [`now_ms`](Limiter::now_ms).
+    pub fn refund_at(&self, now_ms: u64, request: &Request<'_>) {
         self.latest.note(now_ms.min(LAST_MS));
-        self.give_back(self.latest.get(), hit);
+        self.give_back(self.latest.get(), request);
     }
 
-    /// Takes back what was counted at `at`.
-    fn give_back(&self, at: u64, hit: &Hit<'_>) {
-        self.change(hit, |payload| {
-            algorithm::refund(&hit.limit, payload, at, self.latest.get(), hit.cost)
+    /// Gives back what was counted at `at`.
+    fn give_back(&self, at: u64, request: &Request<'_>) {
+        self.change(request, |payload| {
+            decide::refund(&request.limit, payload, at, self.latest.get(), request.cost)
         });
     }
 
-    /// Forgets a hit's counter, as if it had never been hit. The cost plays no part.
-    pub fn reset(&self, hit: &Hit<'_>) {
-        self.change(hit, |_| 0);
+    /// Removes the counter of a request, so that its whole limit is free. The cost has no effect.
+    pub fn reset(&self, request: &Request<'_>) {
+        self.change(request, |_| 0);
     }
 
-    /// Changes a hit's counter, if it has one.
-    fn change(&self, hit: &Hit<'_>, change: impl Fn(u64) -> u64) {
-        let hash = self.identity.of(hit);
+    /// Changes the counter of a request, if there is one.
+    fn change(&self, request: &Request<'_>, change: impl Fn(u64) -> u64) {
+        let hash = self.identity.of(request);
         while let Some((slot, word)) = self.table.find(hash) {
             if slot.replace(word, change(word.payload())).is_ok() {
                 return;
@@ -204,8 +213,8 @@ impl<C: Clock> Limiter<C> {
         }
     }
 
-    /// What this limiter has done, and how full it is. Looks at a part of the table of at most 512 KiB: made
-    /// to be asked every few seconds.
+    /// Returns what this limiter has done, and how full it is. Reads at most 512 KiB of the table, so a
+    /// call every few seconds is cheap.
     pub fn stats(&self) -> Stats {
         let (sets, now) = (self.table.sets(), self.now_ms().max(self.latest.get()));
         let step = sets.div_ceil(SAMPLE);
@@ -214,7 +223,7 @@ impl<C: Clock> Limiter<C> {
             (0..sets).step_by(step).map(|set| self.table.live(set, now).count()).sum();
         Stats {
             live: (live * sets / sampled) as u64,
-            slots: (sets * crate::table::WAYS) as u64,
+            slots: (sets * WAYS) as u64,
             ..self.counts.sum()
         }
     }

@@ -1,21 +1,22 @@
-//! Counts of what a limiter does, spread so that threads do not fight for one cache line.
+//! Counts of what a limiter does, spread over cache lines so that threads do not share one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The stripes that have one thread each, as long as it lives; one more is shared by all other threads.
+/// The stripes that one thread owns each, as long as the thread lives. All other threads share one more
+/// stripe.
 const OWNED: usize = 63;
-/// The stripe of threads that own none.
+/// The stripe of the threads that own none.
 const SHARED: usize = OWNED;
 
-/// Which stripes are owned: a bit each.
+/// A bit for each stripe that is owned.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static STRIPE: Ownership = Ownership::take();
 }
 
-/// A thread's stripe, of every limiter. A stripe with one writer needs no atomic addition, which would
-/// cost a hit as much as all of its counting.
+/// The stripe that a thread has in every limiter. A stripe with one writer needs no atomic addition,
+/// which would cost as much as the rest of a check.
 struct Ownership(usize);
 
 impl Ownership {
@@ -38,7 +39,7 @@ impl Ownership {
 impl Drop for Ownership {
     fn drop(&mut self) {
         if self.0 != SHARED {
-            // Released after this thread's counts, acquired before the next owner's.
+            // Release after this thread's counts, acquire before the counts of the next owner.
             TAKEN.fetch_and(!(1 << self.0), Ordering::AcqRel);
         }
     }
@@ -60,22 +61,24 @@ pub(crate) struct Counts {
     stripes: Box<[Stripe]>,
 }
 
-/// What a limiter has done since it was built, and how full it is.
+/// What a limiter has done since it was created, and how full it is. [`Limiter::stats`] returns it.
+///
+/// [`Limiter::stats`]: crate::Limiter::stats
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Hits decided on, by `check` and `check_all`; not peeks.
+    /// Requests that `check` and `check_all` decided on. Peeks do not count.
     pub checks: u64,
-    /// Those of them that the limit denied, also in shadow mode.
+    /// Requests of `checks` that their limit denied, in shadow mode too.
     pub denials: u64,
-    /// Those of the denied that shadow mode allowed.
+    /// Requests of `denials` that shadow mode allowed.
     pub shadowed: u64,
-    /// Counters that were given up, still counting, because their place in the table was needed.
+    /// Counters that were evicted while they still counted, because their slot was needed.
     pub evictions: u64,
-    /// Places of the table that hold a counter that still counts; estimated from a sample if there are
-    /// more than 32,768.
+    /// Slots that hold a counter that still counts. Estimated from a sample if the table has more than
+    /// 32,768 slots.
     pub live: u64,
-    /// Places of the table.
+    /// Slots of the table.
     pub slots: u64,
 }
 
@@ -86,7 +89,7 @@ impl Counts {
 
     #[inline]
     fn add(&self, count: fn(&Stripe) -> &AtomicU64) {
-        // A thread that is ending has no stripe any more.
+        // A thread that is ending has no stripe left.
         let stripe = STRIPE.try_with(|ownership| ownership.0).unwrap_or(SHARED);
         let count = count(&self.stripes[stripe]);
         if stripe == SHARED {

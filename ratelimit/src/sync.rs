@@ -1,4 +1,4 @@
-//! Atomics: the real ones, or loom's, which try every interleaving.
+//! Atomics: those of the standard library, or those of loom, which tries every interleaving.
 
 #[cfg(not(ratelimit_loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};

@@ -1,42 +1,43 @@
-//! The counters: a table of fixed size, without a lock.
+//! The counters: a table of fixed size, without locks.
 //!
-//! A key's hash chooses a set of eight places (two cache lines). In steady state a hit reads tags until
-//! one is the key's, and does one compare-and-swap on the word beside it ([`slot`]).
+//! The hash of a key chooses a set of eight slots (two cache lines). In the common case a request reads
+//! tags until one is that of its key, and does one compare-and-swap on the word beside it ([`slot`]).
 //!
-//! # Never two places for one key
+//! # Never two slots for one key
 //!
-//! Two threads may bring one new key at the same time, and if each gave it a place, each place would
-//! admit the whole limit. So a place is given in two steps, after Purcell and Harris ("Non-blocking
-//! Hashtables with Open Addressing", 2005). A place that is assigned and whose payload is zero is a
-//! **claim**; one with another payload is **live**. Only live places count hits.
+//! Two threads may insert one new key at the same time. If each gave it a slot, each slot would allow the
+//! whole limit. So a slot is given in two steps, after Purcell and Harris ("Non-blocking Hashtables with
+//! Open Addressing", DISC 2005). An assigned slot whose payload is zero is a **claim**; one with another
+//! payload is **live**. Only live slots count requests.
 //!
-//! 1. *Claim*: assign a place to the key, with payload zero.
-//! 2. *Look* at the whole set, after a fence. A live place of the key: use that one. Several claims: cancel
-//!    all but the first of the set, and look again. A claim not known before this look: look again.
-//! 3. *Settle*: the look saw one claim, known before it began, and nothing else of the key. Swap its zero
-//!    payload for the first hit. Any thread with the key may settle any claim of it.
+//! 1. *Claim*: assign a slot to the key, with payload zero.
+//! 2. *Look* at the whole set, after a fence. If there is a live slot of the key, use that one. If there are
+//!    several claims, cancel all but the first of the set, and look again. If there is a claim that was not
+//!    known before this look, look again.
+//! 3. *Settle*: the look found one claim, known before it began, and nothing else of the key. Swap its zero
+//!    payload for the first request. Any thread with the key may settle any claim of it.
 //!
-//! *Two settled places would contradict each other.* Let claims a and b be settled while both stand. Each
-//! claim stands from its assignment on, or it could not be settled (the generation tells a claim from
-//! a later one of the same place). Say that the fence of the look that settled a came before that of b;
-//! they are ordered, being sequentially consistent. The place of a was assigned before a's fence by
-//! who passed it or by someone whose assignment they had read; so b's look, after b's later fence,
-//! sees a's claim, or a live: and then b is not settled by this look.
+//! *Two settled slots would contradict each other.* Let claims a and b be settled while both stand. Each
+//! claim stands from its assignment on, or it could not be settled (the generation tells a claim from a
+//! later claim of the same slot). The fences of the two looks are sequentially consistent, so they are
+//! ordered; let the fence of the look that settled a come first. The slot of a was assigned before that
+//! fence, by the thread that passed it or by a thread whose assignment it had read. So the look that
+//! settles b, after its later fence, sees a's claim, or a live; and then it does not settle b.
 //!
-//! Cancelling moves a place to its next generation, so a settling thread that was slower fails and looks
-//! again. A counter that falls to zero (a refund, a reset) is a claim again, and nothing more needs to
-//! be said of it.
+//! Cancelling moves a slot to its next generation, so a slower thread that tries to settle it fails and
+//! looks again. A counter that falls to zero (a refund, a reset) is a claim again and follows the same
+//! rules.
 //!
-//! # Who has to go
+//! # Eviction
 //!
-//! With no vacant place in the set, a new key takes, in this order: one whose counter is empty by now;
-//! another's claim; the live place with the least weight ([`Weight`]). A hit that comes to a place while it is
-//! taken either is counted before (then the place is heavier, and the choice is made again) or finds
-//! that it has none.
+//! If the set has no vacant slot, a new key takes, in this order: a slot whose counter is empty by now; a
+//! claim of another key; the live slot with the least weight ([`Weight`]). A request for that slot's key
+//! that arrives meanwhile either is counted before the slot is taken (then the slot is heavier, and the
+//! choice is made again) or finds that its key has no slot.
 //!
-//! Nobody waits for anybody. A thread that has looked [`LOOKS`] times without finding a place gives up:
-//! its hit is allowed and forgotten, as if it had got a place and lost it at once. That takes more
-//! threads in one set at one time than it has places.
+//! No thread waits for another. A thread that has looked [`LOOKS`] times without getting a slot gives up:
+//! its request is allowed and not counted, as if it had got a slot and lost it at once. That takes more
+//! threads in one set at one time than the set has slots.
 
 #[cfg(all(test, ratelimit_loom))]
 mod model;
@@ -47,16 +48,17 @@ use std::fmt;
 use slot::Tag;
 pub(crate) use slot::{Slot, Word};
 
-use crate::class::{Classes, Weight};
+use crate::algorithm::Weight;
+use crate::class::Classes;
 use crate::identity::FINGERPRINT_BITS;
 use crate::sync::{Ordering, fence};
 
-/// The places of a set.
+/// The slots of a set.
 pub(crate) const WAYS: usize = if cfg!(ratelimit_loom) { 2 } else { 8 };
-/// How often a hit looks for a place.
+/// How often a request looks for a slot before it gives up.
 const LOOKS: usize = 64;
 
-/// Two cache lines, which are fetched together.
+/// A set of slots: two cache lines, which the processor fetches together.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Set {
@@ -69,25 +71,26 @@ pub(crate) struct Table {
     classes: Classes,
 }
 
-/// Says how large it is, not what it holds.
+/// Shows the size, not the counters.
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").field("sets", &self.sets.len()).finish_non_exhaustive()
     }
 }
 
-/// What became of a new key.
+/// The result of inserting a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Insertion {
-    /// It has a place, with the payload given. `evicted`: a counter that still counted lost it.
+    /// The key has a slot, with the given payload. `evicted`: another counter lost it while it still
+    /// counted.
     Done { evicted: bool },
-    /// It has a live place already: hit that.
+    /// The key already has a live slot: use that.
     Exists { evicted: bool },
-    /// It found no place.
+    /// The key got no slot.
     Crowded { evicted: bool },
 }
 
-/// A live counter, as [`Table::live`] finds it.
+/// A live counter, from [`Table::live`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Live {
     /// The low bits of the key's hash.
@@ -97,25 +100,34 @@ pub(crate) struct Live {
     pub(crate) weight: Weight,
 }
 
-/// What one look at a set found of a key.
+/// What a look at a set found of a key.
 #[derive(Default)]
 struct Look {
     live: bool,
     /// The first claim of the key in the set.
     claim: Option<(usize, Word)>,
-    /// Whether others were cancelled.
+    /// Whether other claims were cancelled.
     several: bool,
 }
 
+/// The result of claiming a slot.
+#[derive(Default)]
+struct Claim {
+    /// The index of the slot and its word; `None` if another thread changed the slot first.
+    slot: Option<(usize, Word)>,
+    /// Whether the counter that was in the slot still counted.
+    evicted: bool,
+}
+
 impl Table {
-    /// A table with at least so many places; one set at least.
+    /// Creates a table with at least `slots` slots, and at least one set.
     pub(crate) fn new(slots: usize) -> Table {
         let set = || Set { slots: std::array::from_fn(|_| Slot::new()) };
         let sets = (0..slots.div_ceil(WAYS).max(1)).map(|_| set()).collect();
         Table { sets, classes: Classes::new() }
     }
 
-    /// How many sets there are.
+    /// Returns the number of sets.
     pub(crate) fn sets(&self) -> usize {
         self.sets.len()
     }
@@ -124,21 +136,23 @@ impl Table {
         &self.classes
     }
 
-    /// The set of a hash: its high bits, as a fraction, of the number of sets.
+    /// Returns the set of a hash: the hash as a fraction of 2^64, times the number of sets (Lemire, "Fast
+    /// Random Integer Generation in an Interval", 2019).
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "below the number of sets")]
     pub(crate) fn set_of(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.sets.len() as u128) >> 64) as usize
     }
 
-    /// The live place of a key, and its word.
+    /// Returns the live slot of a key, and its word.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64) -> Option<(&Slot, Word)> {
         let slots = &self.sets[self.set_of(hash)].slots;
         slots.iter().find_map(|slot| slot.word_of(hash).map(|word| (slot, word)))
     }
 
-    /// Gives a key that [`find`](Table::find) did not find a place with a first payload, not zero.
+    /// Gives a slot with a first payload, which is not zero, to a key that [`find`](Table::find) did not
+    /// find.
     #[cold]
     pub(crate) fn insert(&self, hash: u64, class: u16, payload: u64, now: u64) -> Insertion {
         debug_assert!(payload != 0, "a zero payload is a claim");
@@ -151,7 +165,11 @@ impl Table {
                 return Insertion::Exists { evicted };
             }
             match look.claim {
-                None => known = self.claim(slots, hash, class, now, &mut evicted),
+                None => {
+                    let claim = self.claim(slots, hash, class, now);
+                    evicted |= claim.evicted;
+                    known = claim.slot;
+                }
                 Some(claim) if !look.several && known == Some(claim) => {
                     if slots[claim.0].replace(claim.1, payload).is_ok() {
                         return Insertion::Done { evicted };
@@ -164,28 +182,30 @@ impl Table {
         Insertion::Crowded { evicted }
     }
 
-    /// Claims the place that can best be spared; `evicted` if what it held still counted. `None` if
-    /// another changed it first.
-    fn claim(
-        &self,
-        slots: &[Slot; WAYS],
-        hash: u64,
-        class: u16,
-        now: u64,
-        evicted: &mut bool,
-    ) -> Option<(usize, Word)> {
-        let (at, tag, word, spare) = self.victim(slots, hash, now)?;
-        let vacant = if tag.owns(word) { slots[at].vacate(word)? } else { word };
-        // Its key has lost it, also if another thread is quicker to take the place.
-        *evicted |= matches!(spare, Spare::Live(_));
-        slots[at].assign(tag, vacant, hash, class).then_some((at, vacant))
+    /// Claims the slot that can best be spared.
+    fn claim(&self, slots: &[Slot; WAYS], hash: u64, class: u16, now: u64) -> Claim {
+        let Some((at, tag, word, spare)) = self.victim(slots, hash, now) else {
+            return Claim::default();
+        };
+        let vacant = if tag.owns(word) {
+            let Some(vacant) = slots[at].vacate(word) else { return Claim::default() };
+            vacant
+        } else {
+            word
+        };
+        Claim {
+            slot: slots[at].assign(tag, vacant, hash, class).then_some((at, vacant)),
+            // The key has lost its slot, even if another thread takes the slot first.
+            evicted: matches!(spare, Spare::Live(_)),
+        }
     }
 
-    /// The place that can best be spared. Of live equals it is the last, so that those that came first
-    /// stay; of others the first, so that most keys are in the first line of their set.
+    /// Returns the slot that can best be spared. Of live slots of equal weight it is the last one, so that
+    /// the older ones stay. Of other slots it is the first, so that most keys are in the first cache line
+    /// of their set.
     ///
-    /// `None` if the key itself has come to the set since the look: nobody takes a key's place for that
-    /// same key, which would forget its first hits.
+    /// Returns `None` if the key itself has got a slot since the look. Taking that slot for the same key
+    /// would drop its first requests.
     fn victim(
         &self,
         slots: &[Slot; WAYS],
@@ -218,12 +238,12 @@ impl Table {
             return Spare::Claim;
         }
         match self.classes.weight(tag.class(), word.payload(), now) {
-            Weight { hits: 0, .. } => Spare::Empty,
+            Weight { cost: 0, .. } => Spare::Empty,
             weight => Spare::Live(weight),
         }
     }
 
-    /// The live counters of a set that still count at `now`.
+    /// Returns the live counters of a set that still count at `now`.
     pub(crate) fn live(&self, set: usize, now: u64) -> impl Iterator<Item = Live> {
         self.sets[set].slots.iter().filter_map(move |slot| {
             let (tag, word) = (slot.tag(), slot.word());
@@ -233,8 +253,7 @@ impl Table {
         })
     }
 
-    /// The lowest and the highest hash that a fingerprint of a set can stand for, in steps of the bits of
-    /// a fingerprint.
+    /// Returns the hashes that have this fingerprint and lead to this set.
     pub(crate) fn hashes(sets: usize, set: usize, fingerprint: u64) -> impl Iterator<Item = u64> {
         let (sets, set) = (sets as u128, set as u128);
         let first = (set << 64).div_ceil(sets) >> FINGERPRINT_BITS;
@@ -246,7 +265,7 @@ impl Table {
     }
 }
 
-/// How well a place can be spared: the least first.
+/// How well a slot can be spared: the least is taken first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Spare {
     Vacant,
@@ -255,9 +274,9 @@ enum Spare {
     Live(Weight),
 }
 
-/// Looks at a set for a key, and cancels all of its claims but the first.
+/// Looks for a key in a set, and cancels all of its claims but the first.
 fn look(slots: &[Slot; WAYS], hash: u64) -> Look {
-    // What this thread claimed or read before is ordered before what it sees now; see the proof above.
+    // Orders what this thread claimed or read before ahead of what it reads now; see the proof above.
     fence(Ordering::SeqCst);
     let mut look = Look::default();
     for (at, slot) in slots.iter().enumerate() {
@@ -275,7 +294,7 @@ fn look(slots: &[Slot; WAYS], hash: u64) -> Look {
             look.claim = Some((at, word));
         } else {
             look.several = true;
-            // If that fails, someone else cancelled or settled it; the next look will see.
+            // If that fails, another thread cancelled or settled it, and the next look finds that.
             slot.vacate(word);
         }
     }

@@ -1,4 +1,4 @@
-//! The layer around a real tower service.
+//! The layer around a tower service.
 #![cfg(feature = "tower")]
 
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ fn request(user: Option<&str>) -> Request<()> {
 }
 
 #[tokio::test]
-async fn requests_over_the_limit_get_429_and_when_to_come_back() {
+async fn a_request_over_the_limit_gets_429_and_the_time_to_retry() {
     let clock = ManualClock::at(1_700_000_040_000);
     let limiter = Arc::new(Limiter::builder().clock(clock).build().expect("a limiter"));
     let limit = Limit::fixed(1, Duration::from_secs(60)).expect("within bounds");
@@ -43,14 +43,14 @@ async fn requests_over_the_limit_get_429_and_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn layers_around_each_other_each_say_their_own_limit() {
+async fn nested_layers_each_add_their_own_fields() {
     let limiter = Arc::new(Limiter::builder().build().expect("a limiter"));
     let limit = |count| Limit::fixed(count, Duration::from_secs(60)).expect("within bounds");
     let user = |request: &Request<()>| request.headers().get("user").cloned();
     let service = service_fn(async |_| Ok::<_, Infallible>(Response::new(String::new())));
     let service = RateLimitLayer::new(Arc::clone(&limiter), "inner", limit(1), user).layer(service);
     let service = RateLimitLayer::new(limiter, "outer", limit(9), user).layer(service);
-    let answer = service.oneshot(request(Some("a"))).await.expect("infallible");
-    let said: Vec<_> = answer.headers().get_all("ratelimit-policy").iter().collect();
-    assert_eq!(said, [r#""inner";q=1;w=60"#, r#""outer";q=9;w=60"#]);
+    let response = service.oneshot(request(Some("a"))).await.expect("infallible");
+    let policies: Vec<_> = response.headers().get_all("ratelimit-policy").iter().collect();
+    assert_eq!(policies, [r#""inner";q=1;w=60"#, r#""outer";q=9;w=60"#]);
 }

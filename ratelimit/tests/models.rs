@@ -1,10 +1,10 @@
-//! Each algorithm against a naive model, on random traffic. A failure names its seed.
+//! Compares each algorithm with a naive model, on random traffic. A failure names its seed.
 
 use std::time::Duration;
 
-use ratelimit::{Algorithm, Decision, Hit, Limit, Limiter, ManualClock};
+use ratelimit::{Algorithm, Decision, Limit, Limiter, ManualClock, Request};
 
-/// A small generator (splitmix64), so that a seed says all.
+/// A small generator of random numbers (splitmix64; Steele, Lea and Flood, 2014), so that a seed repeats a run.
 struct Random(u64);
 
 impl Random {
@@ -21,25 +21,25 @@ impl Random {
     }
 }
 
-/// How many seeds: `WAYPOST_TEST_SEEDS`, or a few.
+/// Returns the seeds to run: `WAYPOST_TEST_SEEDS` of them, or a few.
 fn seeds() -> std::ops::Range<u64> {
     let seeds = std::env::var("WAYPOST_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     0..seeds.unwrap_or(200)
 }
 
-/// The hits that were admitted, and the rule over them in words.
+/// The requests that were allowed, and the rule of the algorithm over them.
 struct Model {
     limit: Limit,
-    admitted: Vec<(u64, u32)>,
+    allowed_requests: Vec<(u64, u32)>,
 }
 
 impl Model {
     fn sum(&self, from: u64, to: u64) -> u128 {
-        let within = self.admitted.iter().filter(|(at, _)| (from..to).contains(at));
+        let within = self.allowed_requests.iter().filter(|(at, _)| (from..to).contains(at));
         within.map(|(_, cost)| u128::from(*cost)).sum()
     }
 
-    fn would_admit(&self, now: u64, cost: u32) -> bool {
+    fn would_allow(&self, now: u64, cost: u32) -> bool {
         let (period, count) = (self.limit.period_ms(), u128::from(self.limit.count()));
         let (start, cost) = (now / period * period, u128::from(cost));
         let current = self.sum(start, start + period);
@@ -57,14 +57,14 @@ impl Model {
         }
     }
 
-    /// GCRA: 2^-20 ms a hit, rounded up.
+    /// Returns the interval of GCRA in units of 2^-20 ms, rounded up.
     fn interval(&self) -> u64 {
         (self.limit.period_ms() << 20).div_ceil(u64::from(self.limit.count()))
     }
 
     fn gcra_backlog(&self, now: u64) -> u128 {
         let mut tat = 0;
-        for (at, cost) in &self.admitted {
+        for (at, cost) in &self.allowed_requests {
             tat = tat.max(u128::from(*at) << 20) + u128::from(*cost) * u128::from(self.interval());
         }
         tat.saturating_sub(u128::from(now) << 20)
@@ -81,7 +81,7 @@ fn random_limit(random: &mut Random, algorithm: Algorithm) -> Limit {
     .expect("within bounds")
 }
 
-/// Runs random hits; at each one the limiter and the model must agree, and the waits be exact.
+/// Runs random requests. For each one the limiter and the model must agree, and the waits must be exact.
 fn agrees(algorithm: Algorithm) {
     for seed in seeds() {
         let mut random = Random(seed);
@@ -89,21 +89,21 @@ fn agrees(algorithm: Algorithm) {
         let clock = ManualClock::at(1_700_000_000_000 + u64::from(random.below(100_000)));
         let limiter =
             Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
-        let mut model = Model { limit, admitted: Vec::new() };
+        let mut model = Model { limit, allowed_requests: Vec::new() };
         for step in 0..200 {
             let most = 1 + limit.period_ms() * 2 / u64::from(limit.count());
             let gap = u64::from(random.below(u32::try_from(most).expect("periods are short")));
             clock.advance(Duration::from_millis(gap));
             let now = limiter.now_ms();
             let cost = if random.below(4) == 0 { random.below(8) } else { 1 };
-            let hit = Hit::new("n", "k", limit).cost(cost);
-            let expected = model.would_admit(now, cost);
-            let peeked = limiter.peek(&hit);
-            let decision = limiter.check(&hit);
+            let request = Request::new("n", "k", limit).cost(cost);
+            let expected = model.would_allow(now, cost);
+            let peeked = limiter.peek(&request);
+            let decision = limiter.check(&request);
             assert_eq!(decision.allowed, expected, "seed {seed} step {step} {limit:?}");
             assert_eq!(peeked.allowed, expected, "a peek of seed {seed} step {step}");
             if expected {
-                model.admitted.push((now, cost));
+                model.allowed_requests.push((now, cost));
             }
             remaining_is_what_fits(&model, now, &decision, seed);
             retry_is_the_soonest(&model, now, cost, &decision, seed);
@@ -113,8 +113,8 @@ fn agrees(algorithm: Algorithm) {
     }
 }
 
-/// A clock that steps both ways: by the rule that a step back freezes time, whatever the clock says counts as
-/// the latest that it has said. The limiter is asked by its clock or, as a batch is, with a time of its own.
+/// Runs random requests with a clock that steps both ways. A step back freezes time, so the model's time is the
+/// latest time of the clock. The limiter reads its clock or, as for a batch, gets a time.
 fn agrees_while_the_clock_steps(algorithm: Algorithm) {
     for seed in seeds() {
         let mut random = Random(seed ^ 0x57E9);
@@ -123,7 +123,7 @@ fn agrees_while_the_clock_steps(algorithm: Algorithm) {
         let clock = ManualClock::at(wall);
         let limiter =
             Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
-        let mut model = Model { limit, admitted: Vec::new() };
+        let mut model = Model { limit, allowed_requests: Vec::new() };
         let mut latest = 0;
         for step in 0..200 {
             let gap = u64::from(random.below(40)) * limit.period_ms() / 20;
@@ -136,23 +136,25 @@ fn agrees_while_the_clock_steps(algorithm: Algorithm) {
             clock.set(wall);
             latest = latest.max(wall);
             let cost = random.below(4);
-            let hit = Hit::new("n", "k", limit).cost(cost);
-            if random.below(8) == 0 && model.admitted.last().is_some_and(|(at, _)| *at == latest) {
-                // Given back within the frozen moment: as if it had never come.
-                let (_, cost) = model.admitted.pop().expect("the last hit");
-                limiter.refund(&hit.cost(cost));
+            let request = Request::new("n", "k", limit).cost(cost);
+            if random.below(8) == 0
+                && model.allowed_requests.last().is_some_and(|(at, _)| *at == latest)
+            {
+                // A refund within the frozen moment undoes the request.
+                let (_, cost) = model.allowed_requests.pop().expect("there is a last request");
+                limiter.refund(&request.cost(cost));
             }
-            let expected = model.would_admit(latest, cost);
-            let peeked = limiter.peek(&hit);
+            let expected = model.would_allow(latest, cost);
+            let peeked = limiter.peek(&request);
             let decision = match random.below(3) {
-                0 => limiter.check_at(latest - u64::from(random.below(1000)), &hit),
-                1 => limiter.check_all(&[hit]).decisions[0],
-                _ => limiter.check(&hit),
+                0 => limiter.check_at(latest - u64::from(random.below(1000)), &request),
+                1 => limiter.check_all(&[request]).decisions[0],
+                _ => limiter.check(&request),
             };
-            let say = format!("seed {seed} step {step}: {limit:?} at {wall} of {latest}");
-            assert_eq!((peeked.allowed, decision.allowed), (expected, expected), "{say}");
+            let context = format!("seed {seed} step {step}: {limit:?} at {wall} of {latest}");
+            assert_eq!((peeked.allowed, decision.allowed), (expected, expected), "{context}");
             if expected {
-                model.admitted.push((latest, cost));
+                model.allowed_requests.push((latest, cost));
             }
             remaining_is_what_fits(&model, latest, &decision, seed);
             retry_is_the_soonest(&model, latest, cost, &decision, seed);
@@ -163,34 +165,34 @@ fn agrees_while_the_clock_steps(algorithm: Algorithm) {
 }
 
 #[test]
-fn the_sliding_window_freezes_while_the_clock_is_back() {
+fn the_sliding_window_stands_still_while_the_clock_is_back() {
     agrees_while_the_clock_steps(Algorithm::Sliding);
 }
 
 #[test]
-fn the_fixed_window_freezes_while_the_clock_is_back() {
+fn the_fixed_window_stands_still_while_the_clock_is_back() {
     agrees_while_the_clock_steps(Algorithm::Fixed);
 }
 
 #[test]
-fn gcra_freezes_while_the_clock_is_back() {
+fn gcra_stands_still_while_the_clock_is_back() {
     agrees_while_the_clock_steps(Algorithm::Gcra);
 }
 
-/// A limiter of its own for some hits, each at its time: what a batch comes to there disturbs nobody.
-fn replay(before: &[(u64, Hit<'_>)], now: u64) -> Limiter<ManualClock> {
+/// Returns a limiter of its own after some requests, each at its time. A batch there has no effect on others.
+fn replay(before: &[(u64, Request<'_>)], now: u64) -> Limiter<ManualClock> {
     let clock = ManualClock::at(before.first().map_or(now, |(at, _)| *at));
     let limiter = Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
-    for (at, hit) in before {
-        limiter.check_at(*at, hit);
+    for (at, request) in before {
+        limiter.check_at(*at, request);
     }
     clock.set(now);
     limiter
 }
 
-/// Random batches that name few counters, so most of them more than once: what a denied one is told is
-/// how the counters stand without it, and the longest wait is exactly that after which it passes.
-fn batches_are_told_the_truth(algorithm: Algorithm) {
+/// Runs random batches that name few counters, most of them more than once. The decisions of a denied batch
+/// describe the counters without the batch, and the batch passes exactly after its longest wait.
+fn denied_batches_report_exact_states_and_waits(algorithm: Algorithm) {
     for seed in seeds() {
         let mut random = Random(seed);
         let first = random_limit(&mut random, algorithm);
@@ -200,32 +202,37 @@ fn batches_are_told_the_truth(algorithm: Algorithm) {
         let mut any = |most: u32| {
             let limit = if random.below(4) == 0 { second } else { first };
             let key = keys[random.below(3) as usize];
-            (Hit::new("n", key, limit).cost(random.below(most)), random.below(4))
+            (Request::new("n", key, limit).cost(random.below(most)), random.below(4))
         };
         let start = 1_700_000_000_000;
-        let before: Vec<(u64, Hit<'_>)> = (0..8)
+        let before: Vec<(u64, Request<'_>)> = (0..8)
             .scan(start, |now, _| {
-                let (hit, gap) = any(8);
+                let (request, gap) = any(8);
                 *now += u64::from(gap) * first.period_ms() / 8;
-                Some((*now, hit))
+                Some((*now, request))
             })
             .collect();
-        let now = before.last().expect("eight hits").0;
-        let batch: Vec<Hit<'_>> = (0..5).map(|_| any(5).0).collect();
+        let now = before.last().expect("eight requests").0;
+        let batch: Vec<Request<'_>> = (0..5).map(|_| any(5).0).collect();
 
         let limiter = replay(&before, now);
-        let stands: Vec<Decision> = batch.iter().map(|hit| limiter.peek(&hit.cost(0))).collect();
+        let alone: Vec<Decision> =
+            batch.iter().map(|request| limiter.peek(&request.cost(0))).collect();
         let decided = limiter.check_all(&batch);
         if decided.allowed {
             continue;
         }
-        for (told, stands) in decided.decisions.iter().zip(&stands) {
+        for (decision, alone) in decided.decisions.iter().zip(&alone) {
             let state = |decision: &Decision| (decision.remaining, decision.reset_after);
-            assert_eq!(state(told), state(stands), "seed {seed}: {batch:?}");
-            assert_eq!(told.allowed, told.retry_after == Some(Duration::ZERO), "seed {seed}");
+            assert_eq!(state(decision), state(alone), "seed {seed}: {batch:?}");
+            assert_eq!(
+                decision.allowed,
+                decision.retry_after == Some(Duration::ZERO),
+                "seed {seed}"
+            );
         }
         let waits: Option<Vec<Duration>> =
-            decided.decisions.iter().map(|told| told.retry_after).collect();
+            decided.decisions.iter().map(|one| one.retry_after).collect();
         let passes = |at: u64| replay(&before, at).check_all(&batch).allowed;
         match waits.and_then(|waits| waits.into_iter().max()) {
             Some(wait) => {
@@ -240,25 +247,25 @@ fn batches_are_told_the_truth(algorithm: Algorithm) {
 }
 
 #[test]
-fn a_denied_batch_is_told_the_truth_by_the_sliding_window() {
-    batches_are_told_the_truth(Algorithm::Sliding);
+fn the_sliding_window_reports_exact_states_and_waits_of_denied_batches() {
+    denied_batches_report_exact_states_and_waits(Algorithm::Sliding);
 }
 
 #[test]
-fn a_denied_batch_is_told_the_truth_by_the_fixed_window() {
-    batches_are_told_the_truth(Algorithm::Fixed);
+fn the_fixed_window_reports_exact_states_and_waits_of_denied_batches() {
+    denied_batches_report_exact_states_and_waits(Algorithm::Fixed);
 }
 
 #[test]
-fn a_denied_batch_is_told_the_truth_by_gcra() {
-    batches_are_told_the_truth(Algorithm::Gcra);
+fn gcra_reports_exact_states_and_waits_of_denied_batches() {
+    denied_batches_report_exact_states_and_waits(Algorithm::Gcra);
 }
 
 fn remaining_is_what_fits(model: &Model, now: u64, decision: &Decision, seed: u64) {
     let remaining = decision.remaining;
     assert!(remaining <= decision.limit, "seed {seed}");
-    assert!(remaining == 0 || model.would_admit(now, remaining), "seed {seed}: {decision:?}");
-    assert!(!model.would_admit(now, remaining + 1), "seed {seed}: {decision:?}");
+    assert!(remaining == 0 || model.would_allow(now, remaining), "seed {seed}: {decision:?}");
+    assert!(!model.would_allow(now, remaining + 1), "seed {seed}: {decision:?}");
 }
 
 fn retry_is_the_soonest(model: &Model, now: u64, cost: u32, decision: &Decision, seed: u64) {
@@ -269,29 +276,29 @@ fn retry_is_the_soonest(model: &Model, now: u64, cost: u32, decision: &Decision,
     let wait = u64::try_from(wait.as_millis()).expect("a short wait");
     assert_eq!(wait == 0, decision.allowed, "seed {seed}");
     if wait > 0 {
-        assert!(model.would_admit(now + wait, cost), "seed {seed}: too early, {decision:?}");
-        assert!(!model.would_admit(now + wait - 1, cost), "seed {seed}: too late, {decision:?}");
+        assert!(model.would_allow(now + wait, cost), "seed {seed}: too early, {decision:?}");
+        assert!(!model.would_allow(now + wait - 1, cost), "seed {seed}: too late, {decision:?}");
     }
 }
 
 fn reset_is_when_all_is_free(model: &Model, now: u64, decision: &Decision, seed: u64) {
     let wait = u64::try_from(decision.reset_after.as_millis()).expect("a short wait");
-    assert!(model.would_admit(now + wait, model.limit.burst()), "seed {seed}: {decision:?}");
+    assert!(model.would_allow(now + wait, model.limit.burst()), "seed {seed}: {decision:?}");
 }
 
-/// Over every interval that begins and ends with a hit.
+/// Checks the bound over every interval that begins and ends with a request.
 fn the_bound_holds(model: &Model, seed: u64) {
     let limit = model.limit;
     let (period, count) = (u128::from(limit.period_ms()), u128::from(limit.count()));
-    for (first, (from, _)) in model.admitted.iter().enumerate() {
+    for (first, (from, _)) in model.allowed_requests.iter().enumerate() {
         let mut sum = 0;
-        for (to, cost) in &model.admitted[first..] {
+        for (to, cost) in &model.allowed_requests[first..] {
             let length = u128::from(to - from);
             if length > period {
                 break;
             }
             sum += u128::from(*cost);
-            // In hits times the period, so that all are integers.
+            // Both sides are multiplied by the period, so that all terms are integers.
             let bound = match limit.algorithm() {
                 Algorithm::Sliding => count * (period + length),
                 Algorithm::Fixed => 2 * count * period,
@@ -303,17 +310,17 @@ fn the_bound_holds(model: &Model, seed: u64) {
 }
 
 #[test]
-fn the_sliding_window_admits_what_its_rule_says_and_no_more() {
+fn the_sliding_window_allows_exactly_what_its_rule_allows() {
     agrees(Algorithm::Sliding);
 }
 
 #[test]
-fn the_fixed_window_admits_what_its_rule_says_and_no_more() {
+fn the_fixed_window_allows_exactly_what_its_rule_allows() {
     agrees(Algorithm::Fixed);
 }
 
 #[test]
-fn gcra_admits_what_its_rule_says_and_no_more() {
+fn gcra_allows_exactly_what_its_rule_allows() {
     agrees(Algorithm::Gcra);
 }
 
@@ -324,7 +331,7 @@ fn gcra_decides_as_governor_does() {
     use std::num::NonZeroU32;
     for seed in seeds() {
         let mut random = Random(seed);
-        // Rates with a whole number of milliseconds a hit: governor rounds others down, we up.
+        // Rates with a whole number of milliseconds for a request: governor rounds others down, this crate up.
         let count = [1, 2, 4, 5, 8, 10, 20, 50][random.below(8) as usize];
         let burst = 1 + random.below(12);
         let non_zero = |number| NonZeroU32::new(number).expect("above zero");
@@ -338,7 +345,7 @@ fn gcra_decides_as_governor_does() {
             let gap = Duration::from_millis(u64::from(random.below(2000 / count)));
             fake.advance(gap);
             clock.advance(gap);
-            let allowed = ours.check(&Hit::new("n", "k", limit)).allowed;
+            let allowed = ours.check(&Request::new("n", "k", limit)).allowed;
             assert_eq!(allowed, theirs.check().is_ok(), "seed {seed} step {step} {limit:?}");
         }
     }

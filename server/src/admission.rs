@@ -1,174 +1,117 @@
-//! The admission before the store's queue of writes.
+//! Admission: at most so many at a time.
+//!
+//! Whoever finds no free permit waits for one, in order of arrival and for a bounded time, and is
+//! refused after that: a burst is served late, an overload is refused. Everything that the server
+//! bounds in number uses this module: writes ([`crate::writes`]), long request bodies in memory
+//! ([`crate::http::incoming`]) and connections ([`crate::connection`]).
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use kv_core::{Operation, Outcome, Store, TicketFuture, WriteError};
-use tokio::{
-    runtime::Handle,
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::membership::Membership;
-
-/// Lets as many writes through as the store's queue has places. The others wait here, in order, for
-/// a bounded time: a burst is served late, an overload is refused.
+/// A number of permits, and how long to wait for one.
 #[derive(Debug)]
-pub struct WriteAdmission {
-    store: Store,
-    places: Arc<Semaphore>,
-    wait: Duration,
-    membership: Option<Arc<Membership>>,
+pub struct Admission {
+    permits: Arc<Semaphore>,
+    capacity: usize,
+    /// None: as long as it takes.
+    wait: Option<Duration>,
 }
 
-impl WriteAdmission {
-    /// A admission in which each write waits at most `wait`.
+/// Permission to be one of those admitted. Dropping it frees it for the next.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit(#[expect(dead_code, reason = "it is held to be dropped")] OwnedSemaphorePermit);
+
+/// No permit became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all {capacity} permits stayed in use for {wait:?}")]
+pub struct Refused {
+    /// How many permits there are.
+    pub capacity: usize,
+    /// How long the caller waited.
+    pub wait: Duration,
+}
+
+impl Admission {
+    /// `capacity` permits; each caller waits at most `wait` for one. The largest capacity is
+    /// [`Semaphore::MAX_PERMITS`], and a larger one is taken for it.
     #[must_use]
-    pub fn new(store: Store, wait: Duration) -> WriteAdmission {
-        let places = Arc::new(Semaphore::new(store.queue_capacity()));
-        WriteAdmission { store, places, wait, membership: None }
+    pub fn new(capacity: NonZeroUsize, wait: Duration) -> Admission {
+        Admission { wait: Some(wait), ..Admission::patient(capacity) }
     }
 
-    /// The same admission, shut as long as the location joins its cluster.
+    /// `capacity` permits; each caller waits as long as it takes, and is never refused.
     #[must_use]
-    pub fn of(mut self, membership: Option<Arc<Membership>>) -> WriteAdmission {
-        self.membership = membership;
-        self
+    pub fn patient(capacity: NonZeroUsize) -> Admission {
+        let capacity = capacity.get().min(Semaphore::MAX_PERMITS);
+        Admission { permits: Arc::new(Semaphore::new(capacity)), capacity, wait: None }
     }
 
-    /// How many writes are under way.
-    #[must_use]
-    pub fn under_way(&self) -> usize {
-        self.store.queue_capacity().saturating_sub(self.places.available_permits())
-    }
-
-    /// Makes a write. Durable when this returns, unless the store is relaxed.
-    ///
-    /// Dropped while it waits for a place, it does nothing; dropped later, the write is made and
-    /// nobody hears of it.
+    /// Waits for a permit. Cancel safe: a caller that is dropped while it waits loses its place in
+    /// the line and nothing else.
     ///
     /// # Errors
-    /// [`WriteError::QueueFull`] if there was no place in time, [`WriteError::ReadOnly`] while the location
-    /// joins its cluster; else what the store says.
-    pub async fn submit(&self, operation: Operation) -> Result<Outcome, WriteError> {
-        if let Some(membership) = &self.membership {
-            membership.check_write()?;
-        }
-        let place = self.place().await?;
-        let ticket = self.store.submit(operation)?;
-        Held { ticket: Some((ticket.into_future(), place)) }.await
-    }
-
-    async fn place(&self) -> Result<OwnedSemaphorePermit, WriteError> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        match tokio::time::timeout(self.wait, place).await {
-            Ok(place) => place.map_err(|_closed: AcquireError| WriteError::Closed),
-            Err(_elapsed) => Err(WriteError::QueueFull),
-        }
-    }
-}
-
-/// A write in the store's queue, and its place there.
-struct Held {
-    ticket: Option<(TicketFuture, OwnedSemaphorePermit)>,
-}
-
-impl Future for Held {
-    type Output = Result<Outcome, WriteError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some((ticket, _place)) = &mut self.ticket else {
-            return Poll::Ready(Err(WriteError::Closed));
+    /// [`Refused`] if none became free in time.
+    pub async fn admit(&self) -> Result<Permit, Refused> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let refused = Refused { capacity: self.capacity, wait: self.wait.unwrap_or(Duration::MAX) };
+        let permit = match self.wait {
+            Some(wait) => tokio::time::timeout(wait, permit).await.map_err(|_elapsed| refused)?,
+            None => permit.await,
         };
-        let answer = std::task::ready!(Pin::new(ticket).poll(cx));
-        self.ticket = None;
-        Poll::Ready(answer)
+        // An error means that the semaphore is closed, and nothing closes this one.
+        permit.map(Permit).map_err(|_closed| refused)
     }
-}
 
-impl Drop for Held {
-    /// A caller who goes away does not take the write out of the queue, so its place stays taken
-    /// until the write is made: else those who come after would find no place behind the admission.
-    fn drop(&mut self) {
-        if let Some((ticket, place)) = self.ticket.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(async move {
-                let _nobody_hears = ticket.await;
-                drop(place);
-            });
-        }
+    /// How many permits are in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.capacity - self.free()
+    }
+
+    /// How many permits are free.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    /// How many permits there are.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kv_core::Options;
-    use tempfile::TempDir;
-
     use super::*;
 
-    fn admission(capacity: usize, wait: Duration) -> (TempDir, WriteAdmission) {
-        let directory = TempDir::new().unwrap();
-        let store = Options::new().queue_capacity(capacity).open(directory.path()).unwrap();
-        (directory, WriteAdmission::new(store, wait))
-    }
+    const TWO: NonZeroUsize = NonZeroUsize::new(2).expect("2 is not 0");
 
-    fn create(title: &str) -> Operation {
-        Operation::CreateNamespace { account: String::new(), title: title.into(), id: None }
+    #[tokio::test]
+    async fn a_caller_that_finds_no_permit_in_time_is_refused() {
+        let admission = Admission::new(TWO, Duration::from_millis(20));
+        let held = [admission.admit().await.unwrap(), admission.admit().await.unwrap()];
+        assert_eq!((admission.in_use(), admission.free()), (2, 0));
+        let refused = Refused { capacity: 2, wait: Duration::from_millis(20) };
+        assert_eq!(admission.admit().await.unwrap_err(), refused);
+        drop(held);
+        assert_eq!(admission.in_use(), 0);
+        assert!(admission.admit().await.is_ok());
     }
 
     #[tokio::test]
-    async fn a_write_that_finds_no_place_in_time_is_refused() {
-        let (_directory, admission) = admission(2, Duration::from_millis(20));
-        let taken = Arc::clone(&admission.places).acquire_many_owned(2).await.unwrap();
-        assert_eq!(admission.under_way(), 2);
-        assert_eq!(admission.submit(create("refused")).await, Err(WriteError::QueueFull));
-        drop(taken);
-        assert!(admission.submit(create("made")).await.is_ok());
-        assert_eq!(admission.under_way(), 0);
-        assert_eq!(admission.store.namespaces().iter().count(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_write_that_waits_gets_the_next_place() {
-        let (_directory, admission) = admission(1, Duration::from_secs(30));
-        let taken = Arc::clone(&admission.places).acquire_owned().await.unwrap();
-        let (made, ()) = tokio::join!(admission.submit(create("made")), async { drop(taken) });
-        assert!(made.is_ok());
-    }
-
-    #[tokio::test]
-    async fn more_writes_than_places_are_all_made_if_they_may_wait() {
-        let (_directory, admission) = admission(3, Duration::from_secs(30));
-        let admission = Arc::new(admission);
-        let writes: Vec<_> = (0..50)
-            .map(|n| {
-                let admission = Arc::clone(&admission);
-                tokio::spawn(async move { admission.submit(create(&n.to_string())).await })
-            })
-            .collect();
-        for write in writes {
-            assert!(write.await.unwrap().is_ok());
+    async fn a_caller_that_waits_gets_the_next_permit() {
+        for admission in [Admission::patient(TWO), Admission::new(TWO, Duration::from_secs(30))] {
+            let held = [admission.admit().await.unwrap(), admission.admit().await.unwrap()];
+            let (admitted, ()) = tokio::join!(admission.admit(), async { drop(held) });
+            assert!(admitted.is_ok());
         }
     }
 
     #[tokio::test]
-    async fn a_caller_who_goes_away_keeps_the_place_until_the_write_is_made() {
-        let (_directory, admission) = admission(1, Duration::from_secs(30));
-        for n in 0..20 {
-            {
-                let mut gone = std::pin::pin!(admission.submit(create(&format!("gone {n}"))));
-                let cx = &mut Context::from_waker(std::task::Waker::noop());
-                // If it is ready at once nobody has gone away, which is as well.
-                let _begun = gone.as_mut().poll(cx).is_ready();
-            }
-            assert!(admission.submit(create(&format!("next {n}"))).await.is_ok());
-        }
-        assert_eq!(admission.store.namespaces().iter().count(), 40);
+    async fn a_wait_of_zero_takes_a_free_permit() {
+        assert!(Admission::new(TWO, Duration::ZERO).admit().await.is_ok());
     }
 }

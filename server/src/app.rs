@@ -1,37 +1,36 @@
-//! What every door shares.
+//! The state that all APIs share.
 
 use std::sync::Arc;
 
 use kv_core::{Mode, Store};
 
 use crate::{
-    admission::WriteAdmission, api::rls::Rls, drain::Drain, membership::Membership,
-    metrics::Metrics, rate_limits::RateLimits,
+    admission::Admission, drain::Drain, membership::Membership, metrics::Metrics,
+    rate_limits::RateLimits, writes::Writes,
 };
-
-pub use crate::body::{Body, RequestBody};
 
 /// A running location: made once, shared by all connections.
 #[derive(Debug)]
 pub struct App {
     /// The store. Reads go straight to it.
     pub store: Store,
-    /// The admission that all writes go through.
-    pub writes: WriteAdmission,
-    /// The rate limits.
+    /// All writes go through this.
+    pub writes: Writes,
+    /// Bounds the long request bodies that are in memory at a time; see
+    /// [`crate::http::incoming::long_bodies`].
+    pub long_bodies: Admission,
+    /// The rate limits and their counters.
     pub rate_limits: Arc<RateLimits>,
-    /// What Envoy is limited by.
-    pub rls: Rls,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The location's part in its cluster; none if it is in none.
+    /// This location's membership in a cluster, if it is in one.
     pub membership: Option<Arc<Membership>>,
-    /// Whether the server is on its way out.
+    /// Whether the server is stopping.
     pub drain: Arc<Drain>,
 }
 
 impl App {
-    /// Why this location should get no traffic, if so.
+    /// Returns why this location should get no traffic, or none if it should.
     #[must_use]
     pub fn unready(&self) -> Option<String> {
         if self.drain.is_begun() {
@@ -40,7 +39,7 @@ impl App {
         match self.store.status().mode {
             Mode::Writer => self.membership.as_ref().and_then(|membership| membership.unready()),
             Mode::Waiting(why) => Some(format!("no writes for now: {why}")),
-            Mode::ReadOnly(why) => Some(format!("no writes until it is started again: {why}")),
+            Mode::ReadOnly(why) => Some(format!("no writes until it is restarted: {why}")),
             Mode::Closed(why) => Some(format!("neither reads nor writes: {why}")),
         }
     }
@@ -53,17 +52,15 @@ mod tests {
     use ratelimit::Limiter;
 
     use super::*;
-    use crate::{
-        api::rls::{Domains, Fields},
-        config::NamedLimits,
-    };
+    use crate::{http::incoming::long_bodies, rate_limits::NamedLimits};
 
     #[test]
-    fn a_location_is_ready_until_it_drains_or_its_store_takes_no_writes() {
+    fn a_location_is_ready_until_it_drains_or_its_store_rejects_writes() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let app = App {
-            writes: WriteAdmission::new(store.clone(), Duration::ZERO),
+            writes: Writes::new(store.clone(), Duration::ZERO, None),
+            long_bodies: long_bodies(),
             store,
             rate_limits: Arc::new(RateLimits::new(
                 Limiter::builder().memory_bytes(1 << 16).build().unwrap(),
@@ -71,12 +68,6 @@ mod tests {
                 0,
                 Metrics::new().limits(),
             )),
-            rls: Rls::new(
-                Domains::default(),
-                Fields::None,
-                Metrics::new().limits(),
-                Metrics::new().rls(),
-            ),
             metrics: Arc::default(),
             membership: None,
             drain: Arc::default(),

@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod confirm;
+mod members;
 mod namespace;
 
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
@@ -11,14 +12,16 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{Config, Settings},
-    demo, serve, threads,
+    config::{Config, ConfigError, Every, Flags},
+    demo,
+    serve::{self, ServeError},
+    threads::{self, RuntimeError},
 };
 
-/// A key-value store that anyone can run.
+/// Run and use Waypost: a key-value store and rate limiter that replicates between locations.
 #[derive(Debug, Parser)]
 #[command(name = "waypost", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Without a command, `waypost` does `waypost serve`.")]
+#[command(after_help = "Without a command, `waypost` runs `waypost serve`.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,30 +31,32 @@ struct Cli {
 enum Command {
     /// Run a server.
     ///
-    /// It listens on this machine alone and keeps its data in one directory. Stop it with SIGTERM or
-    /// SIGINT (Ctrl-C): what runs is finished first; a second signal ends at once. Every setting can
-    /// also be given in the environment, or in a TOML file under the same name without the dashes:
+    /// It listens on this machine only and keeps its data in one directory. Stop it with SIGTERM or
+    /// SIGINT (Ctrl-C): running requests finish first; a second signal stops it at once. You can also
+    /// set everything in the environment, or in a TOML file under the name of the flag without its
+    /// dashes:
     ///
     ///   listen = "127.0.0.1:8420"
     ///   data = "/var/lib/waypost"
     ///   namespaces = ["sessions"]
     ///   idle-timeout = "75s"
     ///
-    /// The command line wins, then the environment, then the file.
+    /// A flag wins over a variable, and a variable over the file.
     #[command(verbatim_doc_comment)]
     Serve(Box<Serve>),
     /// Show three locations that replicate, in this process.
     ///
-    /// Puts in one are read in the others, one is cut off and comes back, and all converge. It takes a
-    /// few seconds, talks to nobody but itself, and leaves no files.
+    /// Values that are put in one location are read in the others; one location is disconnected and
+    /// comes back, and all converge. It takes a few seconds, uses the loopback network only, and leaves
+    /// no files.
     Demo,
-    /// Make, list, rename and drop namespaces on a running server.
+    /// Create, list, rename and drop namespaces on a running server.
     Namespace(namespace::Namespace),
-    /// Make a cluster, and invite locations into it.
+    /// Create a cluster, invite locations into it, see its status.
     Cluster(cluster::Cluster),
 }
 
-/// The settings of a server, and a file with more.
+/// The settings of a server, and a file with more of them.
 #[derive(Debug, Args)]
 struct Serve {
     /// A TOML file with settings
@@ -59,33 +64,52 @@ struct Serve {
     config: Option<PathBuf>,
 
     #[command(flatten)]
-    settings: Settings,
+    settings: Flags<Every>,
 }
+
+/// Why `waypost serve` failed.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("--log: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// The exit code of a command that was used in a wrong way, as clap has it.
+const USAGE: u8 = 2;
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse_from(with_command(std::env::args_os()));
     match cli.command {
-        Command::Serve(serve) => ended(serve_with(*serve)),
-        Command::Demo => ended(demo::run()),
-        Command::Namespace(command) => ended(namespace::run(command)),
-        Command::Cluster(command) => ended(cluster::run(command)),
+        Command::Serve(serve) => exit(
+            serve_with(*serve),
+            |error| matches!(error, RunError::Config(error) if error.is_usage()),
+        ),
+        Command::Demo => exit(demo::run(), |_error| false),
+        Command::Namespace(command) => exit(namespace::run(command), |_error| false),
+        Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
     }
 }
 
-/// One line on stderr says what went wrong.
-fn ended<E: Display>(result: Result<(), E>) -> ExitCode {
+/// Reports an error in one line on stderr.
+fn exit<E: Display>(result: Result<(), E>, is_usage: impl Fn(&E) -> bool) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("waypost: {error}");
-            ExitCode::FAILURE
+            if is_usage(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// Serving is what is done without a command: `waypost`, or `waypost --data DIR`.
+/// Adds the default command: `waypost` and `waypost --data DIR` run `waypost serve`.
 fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     let is_serve = args.get(1).is_none_or(|first| {
@@ -98,23 +122,21 @@ fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args
 }
 
-fn serve_with(serve: Serve) -> Result<(), String> {
-    let config =
-        Config::load(serve.settings, serve.config.as_deref()).map_err(|e| e.to_string())?;
-    // The HTTP/2 library logs paths that are malformed, and those may be keys.
-    let filter = EnvFilter::try_new(format!("{},h2=warn", config.log.as_str()))
-        .map_err(|error| error.to_string())?;
+fn serve_with(serve: Serve) -> Result<(), RunError> {
+    let config = Config::load(&serve.settings.or_environment(), serve.config.as_deref())?;
+    // h2 logs malformed paths, which may contain keys.
+    let filter = EnvFilter::try_new(format!("{},h2=warn", config.settings.log.as_str()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    let runtime = threads::runtime(config.threads).map_err(|error| error.to_string())?;
-    let result = runtime.block_on(serve::run(config)).map_err(|error| error.to_string());
-    // Not to wait for what was cut.
+    let runtime = threads::runtime(config.settings.serving_threads())?;
+    let result = runtime.block_on(serve::run(config));
+    // Does not wait for connections that were cut.
     runtime.shutdown_background();
-    result
+    Ok(result?)
 }
 
 #[cfg(test)]
@@ -129,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn serving_is_what_is_done_without_a_command() {
+    fn serve_is_the_default_command() {
         for (args, expected) in [
             ("waypost", "waypost serve"),
             ("waypost --data x", "waypost serve --data x"),

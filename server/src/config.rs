@@ -1,182 +1,64 @@
-//! The settings. Each has one name: `idle-timeout` in the file, `WAYPOST_IDLE_TIMEOUT` in the
-//! environment, `--idle-timeout` on the command line. The command line wins, then the environment,
-//! then the file, then the default.
+//! The configuration of a server: settings, and the limits that only a file can describe.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `settings` | the table of settings, from which everything else about them is derived |
+//! | `given` | the texts of flags and variables |
+//! | `value` | the types of values, and how each is read from a text and from the file |
+//! | `error` | why there is no configuration |
+//!
+//! A flag wins over a variable, a variable over the file, the file over the default.
 
-mod limit;
-pub mod rls;
+mod error;
+mod given;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod value;
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path};
 
+use self::settings::FileSettings;
 use crate::{
-    api::rls::{DomainError, Domains, Fields},
-    cluster::{
-        Address, Token, names,
-        token::{TokenError, TokenText},
-    },
-    connection::Limits,
-    threads,
+    api::rls::{self, Domains},
+    rate_limits::NamedLimits,
 };
 
 pub use self::{
-    limit::{NamedLimit, NamedLimits, UpTo},
-    settings::Settings,
-    value::{Count, Durability, Listen, LogFilter, Size, Span, Title, Titles},
+    error::ConfigError,
+    given::{DataAndAddresses, DataOnly, Every, Flags, Given, Selection},
+    settings::{Group, SETTINGS, Setting, Settings},
+    value::{Durability, List, LogFilter, Number, Size, Span, Title, Value, ValueError},
 };
+pub use crate::connection::Listen;
 
-/// What a server is run with.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: Listen,
-    /// The data directory.
-    pub data: PathBuf,
-    /// Namespaces to be made at the start if they are not there, by title.
-    pub namespaces: Vec<String>,
-    /// What makes this location a member of a cluster, if it is to be one.
-    pub join: Option<Token>,
-    /// What people call the location that joins.
-    pub location: Option<names::Name>,
-    /// Where others reach the location that joins, the best first.
-    pub advertise: Vec<Address>,
-    /// Where the location that joins listens for others.
-    pub cluster_listen: SocketAddr,
-    /// What to log.
-    pub log: LogFilter,
-    /// How many threads serve connections and links.
-    pub threads: NonZeroUsize,
-    /// The engine's cache, in bytes.
-    pub cache_bytes: usize,
-    /// When a write is acknowledged.
-    pub durability: kv_core::Durability,
-    /// How many writes may be under way.
-    pub queue: usize,
-    /// How long a write waits for a place among them.
-    pub queue_wait: Duration,
-    /// Memory for the counters of rate limits, in bytes.
-    pub limiter_bytes: usize,
-    /// How many of the keys that are denied most the metrics show.
-    pub top_denied_keys: u32,
-    /// Limits by name.
+    /// The value of every setting.
+    pub settings: Settings,
+    /// Rate limits by name.
     pub rate_limits: NamedLimits,
-    /// What Envoy is limited by.
+    /// Limits for Envoy.
     pub rls: Domains,
-    /// Headers for the clients of Envoy.
-    pub rls_headers: Fields,
-    /// How long requests may go on once the server is to stop.
-    pub drain: Duration,
-    /// How long the server goes on as before once `/readyz` fails.
-    pub drain_notice: Duration,
-    /// The bounds of connections.
-    pub limits: Limits,
-}
-
-/// Why there is no configuration. The text names the file and line, where there is one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("can't read {}: {source}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file does not say what it should.
-    #[error("{}:{line}: {message}", path.display())]
-    Wrong {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// What is wrong there.
-        message: String,
-    },
-    /// The token of `join` is none.
-    #[error("join: {0}")]
-    Join(#[from] TokenError),
-    /// A domain of Envoy makes no sense.
-    #[error("{}: {source}", path.display())]
-    Domain {
-        /// In which file.
-        path: PathBuf,
-        /// Where in its tree, and why.
-        source: DomainError,
-    },
 }
 
 impl Config {
-    /// The configuration that `settings` (of the command line and environment) and a file make.
+    /// Loads the configuration from flags and variables, and from a file if there is one.
     ///
     /// # Errors
-    /// If the file can't be read, or says something that can't be.
-    pub fn load(settings: Settings, file: Option<&Path>) -> Result<Config, ConfigError> {
+    /// If a file can't be read, or a value is wrong. A wrong value in the file is an error also if a
+    /// flag or a variable sets the same setting.
+    pub fn load(given: &Given, file: Option<&Path>) -> Result<Config, ConfigError> {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
-        let settings = settings.or(from_file);
-        let rls = rls::load(&settings, file)?;
-        let join = settings.join.as_ref().map(TokenText::token).transpose()?;
-        Ok(Config { join, ..Config::new(settings, rls) })
-    }
-
-    /// Fills in the defaults, which the help texts repeat.
-    fn new(settings: Settings, rls: Domains) -> Config {
-        let seconds = Duration::from_secs;
-        let limits = Limits {
-            header: settings.header_timeout.map_or(seconds(10), Span::get),
-            idle: settings.idle_timeout.map_or(seconds(75), Span::get),
-            body: settings.body_timeout.map_or(seconds(30), Span::get),
-            response: settings.response_timeout.map_or(seconds(30), Span::get),
-            connections: settings.max_connections.map_or(TEN_THOUSAND, Count::get),
-            header_bytes: settings
-                .max_header_size
-                .map_or(64 << 10, |size| u32::try_from(size.get()).unwrap_or(u32::MAX)),
-        };
-        let titles = settings.namespaces.into_iter().flatten();
-        let cache = settings.cache.map_or(256 << 20, Size::get);
-        let limiter = settings.limiter_memory.map_or(32 << 20, Size::get);
-        let queue = settings.queue.map_or(512, |count| count.get().get());
-        let threads = settings.threads.and_then(|count| NonZeroUsize::try_from(count.get()).ok());
-        let cluster_listen = settings.cluster_listen.unwrap_or(names::LISTEN);
-        let advertise = settings
-            .advertise
-            .unwrap_or_else(|| names::advertised(cluster_listen).into_iter().collect());
-        Config {
-            listen: settings.listen.unwrap_or_default(),
-            data: settings.data.unwrap_or_else(|| "waypost-data".into()),
-            namespaces: titles.flat_map(|titles| titles.0).map(Title::get).collect(),
-            join: None,
-            location: settings.location,
-            advertise,
-            cluster_listen,
-            log: settings.log.unwrap_or_default(),
-            threads: threads.unwrap_or_else(threads::default),
-            cache_bytes: usize::try_from(cache).unwrap_or(usize::MAX),
-            durability: settings.durability.unwrap_or_default().0,
-            queue: usize::try_from(queue).unwrap_or(usize::MAX),
-            queue_wait: settings.queue_wait.map_or(seconds(5), Span::get),
-            limiter_bytes: usize::try_from(limiter).unwrap_or(usize::MAX),
-            top_denied_keys: settings.top_denied_keys.map_or(0, UpTo::get),
-            rate_limits: settings.limits.unwrap_or_default(),
-            rls,
-            rls_headers: settings.rls_headers.unwrap_or_default(),
-            drain: settings.drain.map_or(seconds(30), Span::get),
-            drain_notice: settings.drain_notice.map_or(Duration::ZERO, Span::get),
-            limits,
-        }
+        let (settings, rate_limits, domains) = Settings::resolve(given, from_file)?;
+        let inline = file.map(|file| (&domains[..], file));
+        let rls = rls::load(inline, settings.rls_config.as_deref(), settings.rls_algorithm)?;
+        Ok(Config { settings, rate_limits, rls })
     }
 }
 
-const TEN_THOUSAND: NonZeroU32 = NonZeroU32::new(10_000).expect("10,000 is not zero");
-
-fn read(path: &Path) -> Result<Settings, ConfigError> {
+fn read(path: &Path) -> Result<FileSettings, ConfigError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     toml::from_str(&text).map_err(|error| {

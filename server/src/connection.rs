@@ -2,10 +2,10 @@
 //!
 //! | bound | setting | what happens |
 //! |---|---|---|
-//! | the head of a request comes whole, the protocol's preface included | `header-timeout`, 10 s | the connection is closed |
-//! | a connection without a request, or with the beginning of one sent behind one still being answered, or of a later one in HTTP/2 | `idle-timeout`, 75 s | it is closed |
-//! | a request's body moves | `body-timeout`, 30 s | 408, and the connection is closed |
-//! | a response is read | `response-timeout`, 30 s | the connection is closed |
+//! | the head of a request arrives whole, the protocol's preface included | `header-timeout`, 10 s | the connection is closed |
+//! | a connection without a request; or with the beginning of one, sent behind a request in progress, or of a later one in HTTP/2 | `idle-timeout`, 75 s | it is closed |
+//! | bytes of a request's body arrive | `body-timeout`, 30 s | 408, and the connection is closed |
+//! | the client reads a response | `response-timeout`, 30 s | the connection is closed |
 //! | connections at a time | `max-connections`, 10,000 | more wait in the system's queue until one ends |
 //! | bytes of a request's head | `max-header-size`, 64 KiB | 431, and the connection is closed |
 //! | headers of a request, in HTTP/1 | none: 100 | 431, and the connection is closed |
@@ -13,67 +13,59 @@
 //! A connection that ends while its client may still be sending lingers for up to 2 s, so that the
 //! last response is not lost.
 //!
-//! hyper knows no idle time: its one timer for heads runs while a connection is idle too. So each
-//! connection has a watch of our own here. `activity` is what is seen of a connection,
-//! `stream` and `answer` see it, and `watch` judges it. `head` looks through what hyper is about to
-//! parse, and `refusal` says what it refuses.
+//! hyper 1 has no idle timeout: its one timer for heads (`header_read_timeout`) also runs while an
+//! HTTP/1 connection is idle, and HTTP/2 has none. The timeout layers of tower-http 0.7 see requests,
+//! not connections. So each connection has a watch of ours: `activity` records what happens on a
+//! connection, `stream` and `answer` write that record, and `watch` judges it. `head` inspects what
+//! hyper is about to parse, and `refusal` explains what hyper rejects.
 
 mod activity;
 mod answer;
 mod head;
+mod limits;
+mod listen;
 mod listener;
 mod refusal;
 mod stream;
 mod watch;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::TaskTracker;
 
-use crate::{app::App, router::Router};
+use crate::{
+    admission::{Admission, Permit},
+    app::App,
+    router::Router,
+};
 
 use self::{activity::Activity, listener::Socket, stream::Observed};
 
-pub use self::listener::{BindError, Listener};
+pub use self::{
+    limits::Limits,
+    listen::{Listen, ListenError},
+    listener::{BindError, Listener, SocketFile},
+};
 
-/// What each HTTP/2 stream and connection may have on the way to us: it bounds the memory of a
-/// client who sends faster than the disk takes.
+/// How many bytes an HTTP/2 stream and connection may have in flight to the server: it bounds the
+/// memory for a client that sends faster than the disk writes.
 const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
 const HTTP2_CONNECTION_WINDOW: u32 = 512 << 10;
-/// What each HTTP/2 stream may hold of a response that its client does not read.
+/// How many bytes an HTTP/2 stream may hold of a response that its client does not read.
 const HTTP2_SEND_BUFFER: usize = 64 << 10;
 const HTTP2_STREAMS: u32 = 128;
 
-/// How long to pause after the system refused a connection: out of files, say.
+/// How long to pause after the system failed to hand over a connection, for lack of files for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The bounds of connections; see the [module](self).
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// For the head of a request, from its first byte; for the first, from the connection.
-    pub header: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    /// Between two pieces of a request's body.
-    pub body: Duration,
-    /// Between two pieces of a response that its client takes.
-    pub response: Duration,
-    /// Connections at a time.
-    pub connections: NonZeroU32,
-    /// Bytes of a request's head, at least 8 KiB.
-    pub header_bytes: u32,
-}
-
-/// What every connection needs: the routes and how HTTP is to be spoken.
+/// What every connection needs.
 struct Site {
-    router: Router,
+    router: Arc<Router>,
     limits: Limits,
     http: auto::Builder<TokioExecutor>,
 }
@@ -81,7 +73,8 @@ struct Site {
 /// Accepts connections and serves them.
 pub struct Server {
     site: Arc<Site>,
-    slots: Arc<Semaphore>,
+    admission: Admission,
+    open: TaskTracker,
 }
 
 impl Server {
@@ -90,7 +83,7 @@ impl Server {
     pub fn new(router: Router, limits: Limits) -> Server {
         let mut http = auto::Builder::new(TokioExecutor::new());
         let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
-        // The watch has the timers; half-closed clients (`nc -N`) get their answer.
+        // The watch has the timers; half-closed clients (`nc -N`) receive their response.
         http.http1().header_read_timeout(None).half_close(true).max_buf_size(header_bytes);
         http.http2()
             .max_header_list_size(limits.header_bytes)
@@ -98,35 +91,39 @@ impl Server {
             .initial_stream_window_size(HTTP2_STREAM_WINDOW)
             .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
             .max_send_buf_size(HTTP2_SEND_BUFFER);
-        let slots = usize::try_from(limits.connections.get()).unwrap_or(Semaphore::MAX_PERMITS);
-        let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
-        Server { site: Arc::new(Site { router, limits, http }), slots }
+        let connections = NonZeroUsize::try_from(limits.connections).unwrap_or(NonZeroUsize::MAX);
+        let router = Arc::new(router);
+        Server {
+            site: Arc::new(Site { router, limits, http }),
+            admission: Admission::patient(connections),
+            open: TaskTracker::new(),
+        }
     }
 
-    /// Accepts connections until the drain closes; then the listener is gone, and the connections
-    /// that there are end with their requests.
+    /// Accepts connections until the drain closes. Then the listener is gone, and the open connections
+    /// end with their requests.
     pub async fn accept(&self, listener: Listener) {
         let drain = &self.app().drain;
         let mut is_failing = false;
         let mut is_full = false;
         loop {
-            self.tell_if_full(&mut is_full);
+            self.warn_if_full(&mut is_full);
             let accepted = tokio::select! {
                 biased;
                 () = drain.closing() => return,
                 accepted = self.next(&listener) => accepted,
             };
             match accepted {
-                Ok((socket, slot)) => {
+                Ok((socket, permit)) => {
                     is_failing = false;
-                    self.spawn(socket, slot);
+                    self.spawn(socket, permit);
                 }
-                // The client's doing, and only this connection is concerned.
+                // The client caused it, and it concerns this connection only.
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    self.app().metrics.accept_failed();
+                    self.app().metrics.connections().accept_failed();
                     if !is_failing {
-                        tracing::error!(%error, "no connection can be accepted; still trying");
+                        tracing::error!(%error, "can't accept connections; retrying");
                     }
                     is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -135,17 +132,16 @@ impl Server {
         }
     }
 
-    /// Returns when no connection is left. To be called after the drain closes, or it may wait long.
+    /// Returns once no connection is open. Call it after the drain closes, or it may wait long.
     pub async fn ended(&self) {
-        let all = self.site.limits.connections.get();
-        // The semaphore is never closed; if it were, no connection could be held by it.
-        drop(self.slots.acquire_many(all).await);
+        self.open.close();
+        self.open.wait().await;
     }
 
-    /// How many connections there are. (Slots don't tell: one is held for the next connection.)
+    /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        usize::try_from(self.app().metrics.connections()).unwrap_or_default()
+        self.open.len()
     }
 
     fn app(&self) -> &Arc<App> {
@@ -153,9 +149,9 @@ impl Server {
     }
 
     /// Warns once, and again only if a tenth of the connections was free in between.
-    fn tell_if_full(&self, is_full: &mut bool) {
-        let free = self.slots.available_permits();
-        let max = self.site.limits.connections;
+    fn warn_if_full(&self, is_full: &mut bool) {
+        let free = self.admission.free();
+        let max = self.admission.capacity();
         if free == 0 && !*is_full {
             tracing::warn!(max, "all connections are in use; more wait (max-connections)");
             *is_full = true;
@@ -164,41 +160,44 @@ impl Server {
         }
     }
 
-    async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        let slot = slot.map_err(std::io::Error::other)?;
-        Ok((listener.accept().await?, slot))
+    /// Waits for a permit, then for a connection.
+    async fn next(&self, listener: &Listener) -> std::io::Result<(Socket, Permit)> {
+        let permit = self.admission.admit().await.map_err(std::io::Error::other)?;
+        Ok((listener.accept().await?, permit))
     }
 
-    fn spawn(&self, socket: Socket, slot: OwnedSemaphorePermit) {
+    /// Serves a connection in a task of its own.
+    fn spawn(&self, socket: Socket, permit: Permit) {
         let site = Arc::clone(&self.site);
         match socket {
-            Socket::Tcp(stream) => tokio::spawn(serve(site, stream, slot)),
-            Socket::Unix(stream) => tokio::spawn(serve(site, stream, slot)),
+            Socket::Tcp(stream) => self.open.spawn(serve(site, stream, permit)),
+            Socket::Unix(stream) => self.open.spawn(serve(site, stream, permit)),
         };
     }
 }
 
+/// Whether an error of `accept` only concerns the connection that it would have returned.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(site: Arc<Site>, stream: S, slot: OwnedSemaphorePermit)
+async fn serve<S>(site: Arc<Site>, stream: S, permit: Permit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let app = Arc::clone(site.router.app());
-    app.metrics.connected();
+    app.metrics.connections().opened();
     let activity = Arc::new(Activity::default());
     let stream =
         TokioIo::new(Observed::new(stream, Arc::clone(&activity), site.limits.header_bytes));
-    let service = answer::service(Arc::clone(&site), Arc::clone(&activity));
+    let service =
+        answer::service(Arc::clone(&site.router), site.limits.body, Arc::clone(&activity));
     let connection = site.http.serve_connection(stream, service);
     if let Err(error) = watch::over(connection, &site.limits, &activity, &app).await {
         tracing::debug!(error, "a connection broke");
     }
-    app.metrics.disconnected();
-    drop(slot);
+    app.metrics.connections().closed();
+    drop(permit);
 }

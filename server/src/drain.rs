@@ -1,50 +1,40 @@
-//! The way out: first announced, then everything ends when it is done.
+//! How the server stops: first announced, then each connection ends with its request.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use tokio_util::sync::CancellationToken;
 
-use tokio::sync::Notify;
-
-/// How far the server is on its way out.
+/// The two steps of a stop, which every connection can wait for.
 #[derive(Debug, Default)]
 pub struct Drain {
-    is_begun: AtomicBool,
-    is_closing: AtomicBool,
-    closing: Notify,
+    announced: CancellationToken,
+    closing: CancellationToken,
 }
 
 impl Drain {
-    /// Announces the end: `/readyz` fails from now on, all else goes on.
+    /// Announces the stop: `/readyz` fails from now on, and everything else still works.
     pub fn begin(&self) {
-        self.is_begun.store(true, Ordering::Release);
+        self.announced.cancel();
     }
 
-    /// Whether the end was announced.
+    /// Whether the stop was announced.
     #[must_use]
     pub fn is_begun(&self) -> bool {
-        self.is_begun.load(Ordering::Acquire)
+        self.announced.is_cancelled()
     }
 
-    /// Asks for the end: no new connections, and each that there is ends with its request.
+    /// Closes: the server accepts no more connections, and each open one ends with its request.
     pub fn close(&self) {
         self.begin();
-        self.is_closing.store(true, Ordering::Release);
-        self.closing.notify_waiters();
+        self.closing.cancel();
     }
 
-    /// Whether the end was asked for.
+    /// Whether the server is closing.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Acquire)
+        self.closing.is_cancelled()
     }
 
-    /// Returns when the end is asked for.
+    /// Returns once the server is closing.
     pub async fn closing(&self) {
-        let notified = self.closing.notified();
-        tokio::pin!(notified);
-        // Enlisted before the look, so that a call between the two is not missed.
-        notified.as_mut().enable();
-        if !self.is_closing() {
-            notified.await;
-        }
+        self.closing.cancelled().await;
     }
 }

@@ -1,4 +1,4 @@
-//! This location's part in its cluster, as doors see it.
+//! This location's membership in its cluster, as APIs see it.
 
 use std::sync::Arc;
 
@@ -8,74 +8,81 @@ use kv_replicate::{
     quic::{AskError, Handle, Status},
 };
 
-use crate::cluster::{About, Ends};
+use crate::cluster::{Descriptor, Expiry};
 
-mod standing;
+mod progress;
+mod readiness;
 
-pub use standing::Standing;
+pub use self::{progress::progress, readiness::Readiness};
 
-/// A location's part in its cluster.
+/// A location's membership in its cluster.
 #[derive(Debug)]
 pub struct Membership {
-    about: About,
-    ends: Ends,
+    descriptor: Descriptor,
+    expiry: Expiry,
     handle: Handle,
-    standing: Arc<Standing>,
+    readiness: Arc<Readiness>,
 }
 
 impl Membership {
-    /// One whose replica was just started. Whoever hears of the replica before doors ask writes it into
-    /// `standing`.
+    /// Creates that of a replica that was just started. Everyone who learns of the replica's state passes
+    /// it to `readiness`.
     #[must_use]
-    pub fn new(about: About, ends: Ends, handle: Handle, standing: Arc<Standing>) -> Membership {
-        Membership { about, ends, handle, standing }
+    pub fn new(
+        descriptor: Descriptor,
+        expiry: Expiry,
+        handle: Handle,
+        readiness: Arc<Readiness>,
+    ) -> Membership {
+        Membership { descriptor, expiry, handle, readiness }
     }
 
-    /// Which location of which cluster it is.
+    /// Returns the location's descriptor.
     #[must_use]
-    pub fn about(&self) -> &About {
-        &self.about
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
     }
 
-    /// Until when the certificates hold that it was started with.
+    /// Returns when the certificates expire that the location was started with.
     #[must_use]
-    pub fn ends(&self) -> Ends {
-        self.ends
+    pub fn expiry(&self) -> Expiry {
+        self.expiry
     }
 
-    /// Whether it has all that its first source had: it may be written to from then on.
+    /// Whether the location has everything that its first source had, so that it may accept writes.
     #[must_use]
     pub fn is_joined(&self) -> bool {
-        self.standing.is_joined()
+        self.readiness.is_joined()
     }
 
-    /// Why this location should get no traffic, if so: it is joining, or replicates no more.
+    /// Returns why this location should get no traffic: it is joining, or has stopped replicating. None
+    /// if it should.
     #[must_use]
     pub fn unready(&self) -> Option<String> {
-        self.standing.unready()
+        self.readiness.unready()
     }
 
-    /// Lets writes through, or says why not. A write before a location has joined would be one of a store
-    /// with entries of its own, which can't join; one after it has ceased to replicate would go nowhere, and
-    /// be lost when the store is emptied.
+    /// Checks that this location accepts writes. A write before it has joined would make its store
+    /// non-empty, and such a store can't join; a write after it has stopped replicating would reach no
+    /// other location, and be lost when the store is emptied.
     ///
     /// # Errors
-    /// [`WriteError::ReadOnly`] while it is joining, or when it replicates no more. Nothing was changed.
+    /// [`WriteError::ReadOnly`] while it joins, or once it has stopped replicating. Nothing was changed.
     pub fn check_write(&self) -> Result<(), WriteError> {
-        self.standing.check_write()
+        self.readiness.check_write()
     }
 
-    /// How the replica is. What doors ask is brought up to date with it.
+    /// Requests the replica's status. Updates what [`Membership::unready`] and the other methods return.
     ///
     /// # Errors
     /// [`AskError::Closed`].
     pub async fn status(&self) -> Result<Status, AskError> {
-        let asked = self.handle.status().await;
-        self.standing.note(&asked);
-        asked
+        let status = self.handle.status().await;
+        self.readiness.observe(&status);
+        status
     }
 
-    /// Compares all that this location and a peer hold.
+    /// Compares everything that this location and a peer hold.
     ///
     /// # Errors
     /// See [`AskError`].
@@ -84,39 +91,37 @@ impl Membership {
     }
 }
 
-/// How far a new location is.
-#[must_use]
-pub fn progress(status: &Status) -> String {
-    let receiving = status.peers.values().filter_map(|peer| peer.state.receiving);
-    let (walked, of) =
-        receiving.fold((0, 0), |(walked, of), one| (walked + one.walked, of + one.of));
-    let links = status.peers.values().filter(|peer| peer.is_connected).count();
-    match (links, of) {
-        (0, _) => "no other location is reached yet".into(),
-        (_, 0) => format!("{} entries so far", status.rows_taken),
-        _ => format!("{} entries so far, {} %", status.rows_taken, 100 * walked.min(of) / of),
-    }
+/// Why a text names no member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberLookupError {
+    /// No member has such a name or id.
+    #[error(
+        "no location of the cluster has the name or id {0:?}: `waypost cluster status` lists all"
+    )]
+    Unknown(String),
+    /// Several members have such a name, or an id that begins so.
+    #[error("several locations have the name or id {0:?}: use a whole id")]
+    Ambiguous(String),
 }
 
-/// The member that people mean: by name, id, or the first digits of an id.
+/// Finds a member by its name, its id, or at least 4 first digits of its id.
 ///
 /// # Errors
-/// A sentence, if it is none or several.
-pub fn member_named(store: &Store, name: &str) -> Result<Member, String> {
-    let members = store.view();
-    let members: Vec<&Member> = members.members().current().collect();
-    let of = |is: &dyn Fn(&Member) -> bool| -> Vec<&Member> {
-        members.iter().copied().filter(|member| is(member)).collect()
+/// If there is none, or several.
+pub fn find_member(store: &Store, name: &str) -> Result<Member, MemberLookupError> {
+    let view = store.view();
+    let members: Vec<&Member> = view.members().current().collect();
+    let matching = |is_match: &dyn Fn(&Member) -> bool| -> Vec<&Member> {
+        members.iter().copied().filter(|member| is_match(member)).collect()
     };
-    let mut found = of(&|member| member.name == name);
+    let mut found = matching(&|member| member.name == name);
     if found.is_empty() && name.len() >= 4 {
-        found = of(&|member| member.id.to_string().starts_with(name));
+        found = matching(&|member| member.id.to_string().starts_with(name));
     }
     match found[..] {
         [member] => Ok(member.clone()),
-        [] => Err(format!(
-            "no location of the cluster has the name or id {name:?}: `waypost cluster status` shows all"
-        )),
-        _ => Err(format!("several locations are called {name:?}: say the id of one")),
+        [] => Err(MemberLookupError::Unknown(name.to_owned())),
+        _ => Err(MemberLookupError::Ambiguous(name.to_owned())),
     }
 }

@@ -1,34 +1,35 @@
-//! The rate limits of a location: one table of counters for all doors, the limits that have a name,
+//! The rate limits of a location: one table of counters for all APIs, the limits that have a name,
 //! and what is counted of them.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use kv_core::Store;
-use ratelimit::{Algorithm, BuildError, Decision, Limit, LimitError, Limiter};
+use ratelimit::{BuildError, Decision, Limit, Limiter};
 
-use crate::{
-    config::{Config, NamedLimits},
-    metrics::{LimitGauges, LimitMetrics, Tally},
-};
+use crate::metrics::{LimitGauges, LimitMetrics, Tally};
 
 mod count;
 mod denied;
+mod describe;
+mod named;
 mod period;
 mod saved;
 
 pub(crate) use count::count;
-pub use denied::{Denied, DeniedKeys};
-pub use period::Period;
+pub use denied::DeniedKeys;
+pub use describe::{DescribeError, MAX_KEY_BYTES, limit};
+pub use named::{NamedLimit, NamedLimits};
+pub use period::{Period, PeriodError};
 use saved::Restored;
 
-/// What a location is limited by.
+/// The rate limits of a location.
 #[derive(Debug)]
 pub struct RateLimits {
     limiter: Limiter,
     named: HashMap<String, Named>,
     unnamed: Tally,
     denied: Option<DeniedKeys>,
-    /// It began with some.
+    /// It started with counters that the last stop saved.
     has_counters: bool,
 }
 
@@ -39,37 +40,49 @@ pub struct Named {
     pub name: String,
     /// What it allows.
     pub limit: Limit,
-    /// Where its counters are.
+    /// The namespace of its counters.
     pub namespace: String,
-    /// What is counted of it.
+    /// The metrics of this limit.
     pub tally: Tally,
 }
 
+/// The settings of the rate limits.
+#[derive(Clone, Debug, Default)]
+pub struct RateLimitSettings {
+    /// Memory for the counters, in bytes.
+    pub memory_bytes: usize,
+    /// The limits that have a name.
+    pub named: NamedLimits,
+    /// How many of the keys that are denied most often the metrics report.
+    pub top_denied_keys: u32,
+}
+
 impl RateLimits {
-    /// The rate limits of a location, with the counters that its last stop left.
+    /// The rate limits of a location, with the counters that its last stop saved.
     ///
     /// # Errors
-    /// If there can be no limiter.
+    /// If a limiter can't be built.
     pub fn open(
         store: &Store,
-        config: &Config,
+        settings: RateLimitSettings,
         metrics: &LimitMetrics,
     ) -> Result<RateLimits, BuildError> {
-        let builder = Limiter::builder().memory_bytes(config.limiter_bytes);
+        let RateLimitSettings { memory_bytes, named, top_denied_keys } = settings;
+        let builder = Limiter::builder().memory_bytes(memory_bytes);
         let Restored { limiter, has_counters } = saved::restore(store, builder)?;
-        let (named, top_denied) = (config.rate_limits.clone(), config.top_denied_keys);
-        Ok(RateLimits { has_counters, ..RateLimits::new(limiter, named, top_denied, metrics) })
+        let rates = RateLimits::new(limiter, named, top_denied_keys, metrics);
+        Ok(RateLimits { has_counters, ..rates })
     }
 
-    /// Leaves the counters to the next start, if there are any. Blocks until they are durable.
+    /// Saves the counters for the next start, if there are any. Blocks until they are durable.
     pub fn save(&self, store: &Store) {
         if self.has_counters || self.limiter.stats().checks > 0 {
             saved::save(store, &self.limiter);
         }
     }
 
-    /// The counters of `limiter`, the limits that are `named`, and the `top_denied` keys that are
-    /// watched: none if that is 0.
+    /// The rate limits over the counters of `limiter`. `top_denied` is how many of the keys that are
+    /// denied most often the metrics report; at 0 no key is watched.
     #[must_use]
     pub fn new(
         limiter: Limiter,
@@ -77,10 +90,10 @@ impl RateLimits {
         top_denied: u32,
         metrics: &LimitMetrics,
     ) -> RateLimits {
-        let named = named.0.into_iter().map(|(name, said)| {
+        let named = named.0.into_iter().map(|(name, configured)| {
             let named = Named {
-                limit: said.limit,
-                namespace: said.namespace.unwrap_or_else(|| name.clone()),
+                limit: configured.limit,
+                namespace: configured.namespace.unwrap_or_else(|| name.clone()),
                 tally: metrics.tally(&name),
                 name: name.clone(),
             };
@@ -108,13 +121,13 @@ impl RateLimits {
         self.named.get(name)
     }
 
-    /// What is counted of the limits that callers describe themselves.
+    /// The metrics of the limits that callers describe themselves.
     #[must_use]
     pub fn unnamed(&self) -> &Tally {
         &self.unnamed
     }
 
-    /// Counts what became of a hit: every door calls it for each.
+    /// Counts a decision in the metrics. Every API calls this for each of its checks.
     pub fn decided(&self, tally: &Tally, namespace: &[u8], key: &[u8], decision: &Decision) {
         tally.count(!decision.allowed, decision.shadowed);
         if let Some(denied) = &self.denied
@@ -124,7 +137,7 @@ impl RateLimits {
         }
     }
 
-    /// What the metrics show.
+    /// The state that the metrics export.
     #[must_use]
     pub fn gauges(&self) -> LimitGauges {
         let stats = self.limiter.stats();
@@ -135,28 +148,4 @@ impl RateLimits {
             denied: self.denied.as_ref().map(DeniedKeys::top).unwrap_or_default(),
         }
     }
-}
-
-/// The limit that someone describes; of GCRA without a burst, the count may come at once.
-///
-/// # Errors
-/// A sentence, if there can be no such limit.
-pub(crate) fn limit(
-    algorithm: Algorithm,
-    count: u32,
-    period: Period,
-    burst: Option<u32>,
-) -> Result<Limit, String> {
-    let period = Duration::from_millis(period.ms());
-    let limit = match (algorithm, burst) {
-        (Algorithm::Gcra, Some(burst)) => Limit::gcra(count, burst, period),
-        (_, None) => Limit::new(algorithm, count, period),
-        (_, Some(_)) => return Err("a burst goes with the algorithm \"gcra\" alone".into()),
-    };
-    limit.map_err(|error| match error {
-        LimitError::Count { algorithm, .. } if algorithm != Algorithm::Fixed => {
-            format!("{error}. The algorithm \"fixed\" takes up to {}: say that", u32::MAX)
-        }
-        _ => error.to_string(),
-    })
 }

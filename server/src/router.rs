@@ -1,7 +1,8 @@
-//! Which door a request goes to.
+//! Which API a request goes to.
 //!
-//! The binding door comes first and sees the raw path: nothing is decoded, merged or normalised on
-//! the way, for `//`, `..` and `%2F` are parts of keys. The few fixed routes are axum's.
+//! The binding API comes first and receives the raw path: nothing is decoded, merged or normalised
+//! before it, because `//`, `..` and `%2F` are parts of keys. (axum and matchit decode path parameters,
+//! which is why only the few fixed routes use them.)
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,55 +15,55 @@ use tower::ServiceExt as _;
 
 use crate::{
     api::{
-        Api,
         binding::{self, target::Target},
-        cluster, limit, namespaces, operations, rls,
+        cluster, namespaces, ops, ratelimit,
+        rls::{self, Rls},
     },
     app::App,
-    body::{Body, RequestBody},
-    reply,
+    http::{Body, RequestBody, problem::Problem, reply},
+    metrics::Api,
 };
 
-/// Says which namespace a request is for, on any path; wins over all routes, for a key may be
-/// called `metrics`.
+/// The namespace of a request, on any path. It wins over all routes, because a key may be `metrics`.
 static NAMESPACE: HeaderName = HeaderName::from_static("waypost-namespace");
 
-/// Carries the URL of the call, where miniflare's remote proxy client forwards one.
+/// The URL of a call that miniflare's remote proxy client forwards.
 static PROXIED_URL: HeaderName = HeaderName::from_static("mf-url");
 
-/// Where the binding door is when the path names the namespace.
+/// The path of the binding API where the path contains the namespace.
 const BINDING: &str = "/binding/";
 
-/// Sends each request to its door.
+/// Sends each request to its API.
 #[derive(Debug)]
 pub struct Router {
     app: Arc<App>,
+    rls: Arc<Rls>,
     fixed: axum::Router,
 }
 
 impl Router {
-    /// The routes of `app`.
+    /// The routes of `app`, with `rls` as the limits of Envoy.
     #[must_use]
-    pub fn new(app: Arc<App>) -> Router {
-        let fixed = operations::routes()
+    pub fn new(app: Arc<App>, rls: Rls) -> Router {
+        let fixed = ops::routes()
             .merge(namespaces::routes())
             .merge(cluster::routes())
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
-                let sentence = format!("{method} means nothing on this path");
+                let sentence = format!("this path has no method {method}");
                 nothing(&uri, StatusCode::METHOD_NOT_ALLOWED, sentence)
             })
             .fallback(async |uri: Uri| nothing(&uri, StatusCode::NOT_FOUND, NO_API.into()))
             .with_state(Arc::clone(&app));
-        Router { app, fixed }
+        Router { app, rls: Arc::new(rls), fixed }
     }
 
-    /// What all doors share.
+    /// The state that all APIs share.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// Answers a request.
+    /// Responds to a request, and reports which API did.
     pub async fn answer(&self, request: Request<RequestBody>) -> (Api, Response<Body>) {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) {
@@ -82,11 +83,11 @@ impl Router {
             let end = BINDING.len() + segment.len();
             return (Api::Binding, self.by_path(request, end).await);
         }
-        if request.uri().path() == limit::PATH {
-            return (Api::Limit, limit::serve(&self.app, request).await);
+        if request.uri().path() == ratelimit::PATH {
+            return (Api::Ratelimit, ratelimit::serve(&self.app, request).await);
         }
         if rls::is_here(request.uri().path()) {
-            return (Api::Rls, rls::serve(&self.app, request).await);
+            return (Api::Rls, rls::serve(&self.app, &self.rls, request).await);
         }
         let api = api_of(request.uri().path());
         let response = match self.fixed.clone().oneshot(request).await {
@@ -96,6 +97,7 @@ impl Router {
         (api, response)
     }
 
+    /// Responds to a call whose namespace is in a header.
     async fn by_header(
         &self,
         request: Request<RequestBody>,
@@ -109,7 +111,7 @@ impl Router {
         binding::serve(&self.app, request, namespace, target).await
     }
 
-    /// `end` is where the namespace's segment ends in the raw path.
+    /// `end` is the end of the namespace's segment in the raw path.
     async fn by_path(&self, request: Request<RequestBody>, end: usize) -> Response<Body> {
         let prefix = &request.uri().path()[..end];
         let namespace = match percent_decode_str(&prefix[BINDING.len()..]).decode_utf8() {
@@ -128,7 +130,7 @@ impl Router {
     }
 }
 
-/// miniflare's remote proxy client also asks for a WebSocket, which KV never uses.
+/// miniflare's remote proxy client also opens a WebSocket, which KV never uses.
 fn is_proxy_session(request: &Request<RequestBody>) -> bool {
     let names_binding = |uri: &Uri| {
         uri.query()
@@ -137,31 +139,32 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
     request.headers().contains_key(UPGRADE) && names_binding(request.uri())
 }
 
-/// What a path without an answer says, in the form of its door.
+/// The response of a path or method that does not exist, in the form of its API.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match api_of(uri.path()) {
-        Api::Namespaces | Api::Cluster => namespaces::nothing_here(status, sentence),
+        Api::Namespaces | Api::Cluster => Problem::response(status, sentence),
         _ => reply::text(status, sentence),
     }
 }
 
+/// The API of a path with a fixed route.
 fn api_of(path: &str) -> Api {
     match path {
-        "/healthz" | "/readyz" | "/metrics" => Api::Operations,
+        "/healthz" | "/readyz" | "/metrics" => Api::Ops,
         _ if path.starts_with("/v1/namespaces") => Api::Namespaces,
         _ if path.starts_with("/v1/cluster") => Api::Cluster,
         _ => Api::None,
     }
 }
 
-const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
-    this server has no tokens yet that would tell them from yours";
+const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused, because this server \
+    has no tokens yet to distinguish them from yours: send the request without a browser";
 
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";
 
-const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once";
+const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once: send it once";
 
-const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
+const NO_NAMESPACE: &str = "the path has no namespace: use /binding/NAMESPACE/KEY";
 
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
     the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; \

@@ -1,4 +1,4 @@
-//! The threads of a server.
+//! The threads of a server's runtime.
 
 use std::{
     io,
@@ -9,13 +9,14 @@ use std::{
 
 use tokio::runtime::{self, Runtime};
 
-/// Threads for what blocks: lists, bulk gets, opening and closing. More would not make the disk faster.
+/// The most threads for blocking work: lists, bulk gets, opening and closing. More would not make the
+/// disk faster.
 const BLOCKING: usize = 32;
 
-/// How many threads serve connections and links where nothing else is said: as many as half of the
-/// cores. The clients are on the same machine and need about as much of it as the server; a thread
-/// more than there is room for makes each request dearer for both sides, and takes the place of one
-/// who asks (benches/README.md has the figures). The store commits on a thread of its own.
+/// Returns how many threads serve connections and links by default: half of the CPU cores. The clients
+/// usually run on the same machine and need about as much CPU time as the server; each thread beyond
+/// that makes requests more expensive for both (benches/README.md has the figures). The store commits
+/// on a thread of its own.
 #[must_use]
 pub fn default() -> NonZeroUsize {
     half_of(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
@@ -25,27 +26,27 @@ fn half_of(cores: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Why there is no runtime. Nothing was started.
+/// Why the runtime can't start. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The system does not let the process have so many threads.
+    /// The system does not allow so many threads.
     #[error(
-        "can't start {threads} threads: {source}; say fewer with --threads, or raise the system's limits \
+        "can't start {threads} threads: {source}; set fewer with --threads, or raise the system's limits \
          (ulimit -u, ulimit -v)"
     )]
     Threads {
-        /// How many were asked for.
+        /// How many were requested.
         threads: NonZeroUsize,
-        /// What the system says.
+        /// What the system reports.
         source: io::Error,
     },
-    /// The system has no files left, say.
-    #[error("can't watch connections: {0}")]
+    /// The system refused something else that the runtime needs.
+    #[error("can't start the runtime: {0}; raise the limit of open files (ulimit -n)")]
     System(#[from] io::Error),
 }
 
-/// The runtime of a server with so many threads.
+/// Starts a runtime with so many threads.
 ///
 /// # Errors
 /// See [`RuntimeError`].
@@ -59,7 +60,7 @@ pub fn runtime(threads: NonZeroUsize) -> Result<Runtime, RuntimeError> {
     Ok(runtime)
 }
 
-/// Starts so many threads at once, which end again: tokio panics where it can't have one.
+/// Starts so many threads at once and ends them again, because tokio panics if it can't start one.
 fn try_to_start(threads: NonZeroUsize) -> io::Result<()> {
     let admission = Mutex::new(());
     thread::scope(|scope| {
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_cores_serve_and_at_least_one() {
+    fn half_of_the_cores_serve_but_at_least_one() {
         for (cores, expected) in [(1, 1), (2, 1), (3, 1), (4, 2), (64, 32)] {
             let cores = NonZeroUsize::new(cores).unwrap();
             assert_eq!(half_of(cores).get(), expected, "{cores} cores");

@@ -1,8 +1,8 @@
-// The bindings of rate limits that the cases use, as options of @waypost/bindings. waypost.capnp has
-// the same for plain workerd.
+// The bindings of rate limits that the cases use, as options of @waypost/bindings. waypost.capnp
+// has the same for plain workerd.
 
 module.exports = (server, silent) => ({
-  // As a configuration for Cloudflare says it.
+  // In the form of Cloudflare's configuration.
   LIMITER: { server, namespace_id: "1001", simple: { limit: 3, period: 60 } },
   SAME: { server, namespace: "1001", limit: 5, period: 60 },
   OTHER: { server, namespace: "1002", limit: 3, period: 60 },
@@ -12,7 +12,7 @@ module.exports = (server, silent) => ({
   GCRA: { server, namespace: "1001", limit: 50, period: 86400, algorithm: "gcra" },
   BURST: { server, namespace: "burst", limit: 50, period: 86400, algorithm: "gcra", burst: 2 },
   NAMED: { server, name: "login" },
-  UNKNOWN_NAME: { server, name: "nobody knows it" },
+  UNKNOWN_NAME: { server, name: "unknown name" },
   WRONG_PATH: { server, limit: 1, period: 60, path: "/nothing", onError: "allow" },
   WRONG_PERIOD: { server, limit: 1, period: "soon", onError: "allow" },
   THROWS: { server, namespace: "down", limit: 1, period: 86400, onError: "throw" },

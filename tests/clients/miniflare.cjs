@@ -1,12 +1,12 @@
-// Runs the Worker in miniflare, its bindings at a server.
+// Runs the Worker in miniflare, with its bindings connected to a server.
 //
 // node miniflare.cjs DIRECTORY-WITH-NODE-MODULES NAME proxy CONNECTION-STRING
 // node miniflare.cjs DIRECTORY-WITH-NODE-MODULES NAME plugin SERVER SILENT-SERVER
 // node miniflare.cjs DIRECTORY-WITH-NODE-MODULES NAME wrong KIND OPTIONS
 //
-// NAME is that of a miniflare in package.json. The bindings come to the server by miniflare's own remote
-// proxy (KV alone), or by the plugin of @waypost/bindings; `wrong` is one binding with options that make no
-// sense, in JSON. Says {"port": N} when it is ready, and ends with its stdin.
+// NAME is a miniflare in package.json. The bindings reach the server through miniflare's own remote proxy (KV
+// only), or through the plugin of @waypost/bindings; `wrong` makes one binding with invalid options, in JSON.
+// Prints {"port": N} when it is ready, and ends when its stdin closes.
 
 const { createRequire } = require("node:module");
 const fs = require("node:fs");
@@ -15,7 +15,7 @@ const limits = require("./limits.cjs");
 
 const [directory, name, way, ...rest] = process.argv.slice(2);
 const load = createRequire(path.join(directory, "package.json"));
-// Version 5 takes the options of version 4 by way of a function.
+// Version 5 takes the options of version 4 through a function.
 const { Miniflare, convertV4MiniflareOptions = (options) => options } = load(name);
 const workerd = createRequire(load.resolve(name))("workerd/package.json");
 
@@ -33,7 +33,7 @@ const ways = {
   plugin: (server, silent) => ({
     unsafeBindings: [
       unsafe("waypost-kv", "PLUGIN", { server, namespace: "plugged in/ü" }),
-      unsafe("waypost-kv", "UNKNOWN", { server, namespace: "no such one" }),
+      unsafe("waypost-kv", "UNKNOWN", { server, namespace: "no such namespace" }),
       ...Object.entries(limits(server, silent)).map(([name, options]) => {
         return unsafe("waypost-ratelimit", name, options);
       }),
@@ -67,5 +67,5 @@ miniflare.ready.then(
   },
 );
 
-// To be killed would leave miniflare's own child behind.
+// If this process were killed, miniflare's own child would keep running.
 process.stdin.resume().on("end", () => miniflare.dispose().finally(() => process.exit(0)));

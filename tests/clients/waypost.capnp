@@ -1,5 +1,5 @@
-# Plain workerd, wired to Waypost in every way the README tells of. The tests give the addresses on
-# the command line: --external-addr NAME=ADDR.
+# Plain workerd, connected to Waypost in every way that the README describes. The tests pass the
+# addresses on the command line: --external-addr NAME=ADDR.
 
 using Workerd = import "/workerd/workerd.capnp";
 using RateLimit = import "../../server/bindings/workerd/ratelimit.capnp";
@@ -15,15 +15,15 @@ const config :Workerd.Config = (
     (name = "id", external = (
       http = (injectRequestHeaders = [
         (name = "Waypost-Namespace", value = "00112233445566778899aabbccddeeff")]))),
-    # The namespace in the path, which takes a Worker in front.
+    # The namespace in the path, which needs a Worker in front.
     (name = "server", external = (http = ())),
-    # A namespace that nobody made.
+    # A namespace that does not exist.
     (name = "unknown", external = (
-      http = (injectRequestHeaders = [(name = "Waypost-Namespace", value = "no such one")]))),
-    # A namespace whose entries are about to expire.
+      http = (injectRequestHeaders = [(name = "Waypost-Namespace", value = "no such namespace")]))),
+    # A namespace whose entries expire soon.
     (name = "expiring", external = (
       http = (injectRequestHeaders = [(name = "Waypost-Namespace", value = "expiring")]))),
-    # The server of rate limits, and one that takes connections and says nothing.
+    # The server for rate limits, and one that accepts connections and never responds.
     (name = "limits", external = (http = ())),
     (name = "silent", external = (http = ())),
   ],
@@ -48,7 +48,7 @@ const main :Workerd.Worker = (
     (name = "cases/limit_down.js", esModule = embed "worker/cases/limit_down.js"),
     (name = "cases/limit_keys.js", esModule = embed "worker/cases/limit_keys.js"),
     (name = "cases/limit_options.js", esModule = embed "worker/cases/limit_options.js"),
-    (name = "cases/limit_refused.js", esModule = embed "worker/cases/limit_refused.js"),
+    (name = "cases/limit_errors.js", esModule = embed "worker/cases/limit_errors.js"),
     (name = "cases/limits.js", esModule = embed "worker/cases/limits.js"),
     (name = "cases/list.js", esModule = embed "worker/cases/list.js"),
     (name = "cases/metadata.js", esModule = embed "worker/cases/metadata.js"),
@@ -69,7 +69,8 @@ const main :Workerd.Worker = (
     (name = "UNKNOWN", kvNamespace = "unknown"),
     (name = "UNKNOWN_PATH", kvNamespace = (name = "front", props = (json = "{\"namespace\":\"nope\"}"))),
     (name = "EXPIRING", kvNamespace = "expiring"),
-    # Rate limits: cases/limits.js says why days. clients/limits.cjs has the same for miniflare.
+    # Rate limits: cases/limits.js explains why their periods are days. clients/limits.cjs has the
+    # same for miniflare.
     (name = "LIMITER", wrapped = (moduleName = "waypost:ratelimit", innerBindings = [
       (name = "fetcher", service = "limits"), (name = "namespace", json = "\"1001\""),
       (name = "limit", json = "3"), (name = "period", json = "60")])),
@@ -99,7 +100,7 @@ const main :Workerd.Worker = (
     (name = "NAMED", wrapped = (moduleName = "waypost:ratelimit", innerBindings = [
       (name = "fetcher", service = "limits"), (name = "name", json = "\"login\"")])),
     (name = "UNKNOWN_NAME", wrapped = (moduleName = "waypost:ratelimit", innerBindings = [
-      (name = "fetcher", service = "limits"), (name = "name", json = "\"nobody knows it\"")])),
+      (name = "fetcher", service = "limits"), (name = "name", json = "\"unknown name\"")])),
     (name = "WRONG_PATH", wrapped = (moduleName = "waypost:ratelimit", innerBindings = [
       (name = "fetcher", service = "limits"), (name = "namespace", json = "\"1001\""),
       (name = "limit", json = "1"), (name = "period", json = "60"),

@@ -1,9 +1,9 @@
-// Says where a workerd is and which version: {"program": "…", "version": "…"}.
+// Prints the path and the version of a workerd: {"program": "…", "version": "…"}.
 //
 // node workerd.cjs DIRECTORY-WITH-NODE-MODULES NAME
 //
-// NAME is that of a dependency in package.json. Where npm has a release for some systems only, there
-// is one dependency for each of these, NAME-SYSTEM-PROCESSOR: the package workerd itself can't be
+// NAME is a dependency in package.json. If npm has a release for some systems only, there is one
+// dependency for each of these, NAME-SYSTEM-PROCESSOR, because the package workerd itself can't be
 // locked then.
 
 const { createRequire } = require("node:module");

@@ -1,4 +1,4 @@
-# A Worker that does not start: one of its inner bindings is mistyped.
+# A Worker that does not start: the name of one of its inner bindings is mistyped.
 
 using Workerd = import "/workerd/workerd.capnp";
 using RateLimit = import "../../server/bindings/workerd/ratelimit.capnp";

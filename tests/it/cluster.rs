@@ -1,5 +1,5 @@
-//! Locations as real processes with a bad network between them: writes at all of them, cuts, `kill -9`.
-//! In the end all hold the same, and nothing that was acknowledged is missing.
+//! Locations as real processes on a bad network, with writes at all of them, cuts and `kill -9`. At
+//! the end all locations hold the same entries, and no acknowledged write is missing.
 
 mod ledger;
 mod schedule;
@@ -17,7 +17,7 @@ use self::{schedule::stormy, writers::Writers};
 
 const NAMESPACE: &str = "shared";
 
-/// For how long all write in each part of a test.
+/// How long the clients write in each part of a test.
 const WRITING: Duration = Duration::from_secs(1);
 
 fn start(count: usize, conditions: Conditions, random: &mut Random) -> (Cluster, Writers) {
@@ -26,25 +26,25 @@ fn start(count: usize, conditions: Conditions, random: &mut Random) -> (Cluster,
     (cluster, writers)
 }
 
-/// How many packets all proxies have dropped.
+/// The number of packets that the proxies have dropped.
 fn dropped(cluster: &Cluster) -> u64 {
     let counts = cluster.counts();
     counts.to.dropped_packets + counts.from.dropped_packets
 }
 
 #[test]
-fn three_locations_join_and_converge_over_a_network_that_loses_reorders_and_repeats() {
+fn three_locations_join_and_converge_over_a_network_that_loses_reorders_and_duplicates_packets() {
     seeded(|mut random| {
         let (cluster, writers) = start(3, stormy(), &mut random);
         writers.during(&random, || thread::sleep(WRITING));
-        // It is as bad as before while they catch up.
+        // The network stays bad while the locations catch up.
         writers.check(&cluster);
         assert!(dropped(&cluster) > 0, "{:?}", cluster.counts());
     });
 }
 
 #[test]
-fn a_location_that_was_cut_off_both_ways_or_one_way_converges_when_it_is_healed() {
+fn a_location_converges_after_a_cut_in_both_or_one_direction_heals() {
     seeded(|mut random| {
         let near = Conditions::delayed(Duration::from_millis(2));
         let (cluster, writers) = start(3, near, &mut random);
@@ -58,14 +58,14 @@ fn a_location_that_was_cut_off_both_ways_or_one_way_converges_when_it_is_healed(
                 thread::sleep(WRITING / 4);
             });
             // Nothing else drops packets here.
-            assert!(dropped(&cluster) > before, "location {number} was not cut off");
+            assert!(dropped(&cluster) > before, "location {number} lost no packet during its cut");
             writers.check(&cluster);
         }
     });
 }
 
 #[test]
-fn a_location_that_was_cut_off_until_its_links_were_given_up_converges_over_new_ones() {
+fn a_location_converges_over_new_links_after_its_old_ones_timed_out() {
     seeded(|mut random| {
         let near = Conditions::delayed(Duration::from_millis(2));
         let (cluster, writers) = start(3, near, &mut random);
@@ -80,7 +80,7 @@ fn a_location_that_was_cut_off_until_its_links_were_given_up_converges_over_new_
 }
 
 #[test]
-fn what_was_acknowledged_is_everywhere_also_after_kill_9_of_any() {
+fn acknowledged_writes_reach_all_locations_after_each_is_killed() {
     seeded(|mut random| {
         let (mut cluster, writers) = start(3, stormy(), &mut random);
         for number in 0..3 {
@@ -98,7 +98,7 @@ fn what_was_acknowledged_is_everywhere_also_after_kill_9_of_any() {
 }
 
 #[test]
-fn five_locations_converge_whatever_befalls_them() {
+fn five_locations_converge_after_random_faults() {
     seeded(|mut random| {
         let time = settings::soak();
         let near = Conditions::delayed(Duration::from_millis(1));
@@ -121,7 +121,7 @@ fn five_locations_converge_whatever_befalls_them() {
             ledger.acknowledged.iter().sum::<u64>(),
             ledger.acknowledged,
             ledger.unanswered,
-            ledger.refused,
+            ledger.rejected,
             counts.to.packets + counts.from.packets,
             counts.to.dropped_packets + counts.from.dropped_packets,
         ));

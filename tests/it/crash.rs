@@ -1,5 +1,5 @@
-//! `kill -9` at random moments while writers run: what was acknowledged is there afterwards, what
-//! was not is there whole or not at all.
+//! `kill -9` at random moments while clients write. Acknowledged writes survive; an unacknowledged
+//! write is complete or absent.
 
 mod ledger;
 mod writer;
@@ -20,19 +20,19 @@ use self::{ledger::Ledger, writer::Writer};
 
 const NAMESPACE: &str = "crash";
 
-/// Connections that write at the same time, each to keys of its own.
+/// The number of clients that write at the same time, each to keys of its own.
 const WRITERS: u64 = 8;
 
-/// Runs a test with a seed, which is told if it fails.
+/// Runs a test with a seed, and prints the seed if the test fails.
 pub(crate) fn seeded(test: impl FnOnce(Random)) {
     let seed = settings::seed();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(Random::new(seed)))) {
-        announce(&format!("to try the same choices again: WAYPOST_TEST_SEED={seed}"));
+        announce(&format!("to repeat the random choices: WAYPOST_TEST_SEED={seed}"));
         resume_unwind(panic);
     }
 }
 
-/// All writers of a test, from round to round.
+/// All writers of a test, across its rounds.
 struct Crowd {
     ledgers: Vec<Ledger>,
 }
@@ -42,7 +42,8 @@ impl Crowd {
         Crowd { ledgers: (0..WRITERS).map(Ledger::new).collect() }
     }
 
-    /// Lets all write to the server until `end` has ended it; gives how many writes it acknowledged.
+    /// Lets all writers write to the server until `end` has ended it. Returns the number of
+    /// acknowledged writes.
     fn write_until(
         &mut self,
         random: &mut Random,
@@ -62,7 +63,7 @@ impl Crowd {
                     scope.spawn(move || writer.run(stop))
                 })
                 .collect();
-            // The choice of the next seed differs from that of the writers.
+            // The next fork must differ from those of the writers.
             random.next();
             end(server);
             stop.store(true, Ordering::Relaxed);
@@ -73,28 +74,28 @@ impl Crowd {
         })
     }
 
-    /// Compares what the server has with what it acknowledged.
+    /// Compares the server's entries with the acknowledged writes.
     fn check(&mut self, server: &Server) {
         let mut connection = server.connect();
         let listed = ledger::list(&mut connection, NAMESPACE);
-        let mut known = 0;
+        let mut count = 0;
         for ledger in &mut self.ledgers {
-            known += ledger.check(&mut connection, NAMESPACE, &listed);
+            count += ledger.check(&mut connection, NAMESPACE, &listed);
         }
-        assert_eq!(listed.len(), known, "keys are listed that nobody wrote");
+        assert_eq!(listed.len(), count, "the list contains keys that no writer wrote");
     }
 }
 
 /// Opens the data of a stopped server and counts the bodies that belong to no entry.
 fn orphans(home: &Home) -> usize {
-    let store = Store::open(home.data()).expect("a stopped server's data opens");
+    let store = Store::open(home.data()).expect("the data of a stopped server opens");
     let orphans = store.view().pending().expect("the pending table can be read");
-    store.close().expect("it closes");
+    store.close().expect("the store closes");
     orphans
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9() {
+fn acknowledged_writes_survive_kill_9() {
     seeded(|mut random| {
         let home = home();
         let mut crowd = Crowd::new();
@@ -108,7 +109,7 @@ fn what_was_acknowledged_survives_kill_9() {
                 thread::sleep(pause);
                 server.kill();
             });
-            // Now and then it is killed again while it starts.
+            // Sometimes the server is killed once more, during its start.
             if random.percent(40) {
                 let starting = home.start("127.0.0.1:0", &[]);
                 thread::sleep(Duration::from_micros(random.between(0, 60_000)));
@@ -119,7 +120,7 @@ fn what_was_acknowledged_survives_kill_9() {
             server.settle();
             let status = server.stop();
             assert!(status.success(), "round {round}: {status}");
-            assert_eq!(orphans(&home), 0, "bodies are left over after round {round}");
+            assert_eq!(orphans(&home), 0, "orphaned bodies after round {round}");
         }
         assert!(acknowledged > 0, "no write was acknowledged in any round");
         println!("{acknowledged} writes acknowledged and checked");
@@ -127,7 +128,7 @@ fn what_was_acknowledged_survives_kill_9() {
 }
 
 #[test]
-fn a_stop_in_the_middle_of_writes_loses_nothing_that_was_acknowledged() {
+fn a_clean_stop_during_writes_loses_no_acknowledged_write() {
     seeded(|mut random| {
         let home = home();
         let mut crowd = Crowd::new();
@@ -143,6 +144,6 @@ fn a_stop_in_the_middle_of_writes_loses_nothing_that_was_acknowledged() {
         crowd.check(&server);
         server.settle();
         assert!(server.stop().success());
-        assert_eq!(orphans(&home), 0, "bodies are left over");
+        assert_eq!(orphans(&home), 0, "orphaned bodies");
     });
 }

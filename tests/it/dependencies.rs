@@ -1,15 +1,15 @@
-//! What we depend on: licences, sources, and crates that must not be there.
+//! The licences and sources of our dependencies, and crates that must not be among them.
 //!
-//! The questions of `cargo deny check`, asked of `cargo metadata`, so that a newcomer's `cargo test`
-//! asks them too and needs no other tool. All but one: whether a security advisory is known of a
-//! crate. RustSec's database is a git repository and in no registry, so a test that reaches the
-//! registry alone can't have it.
+//! These are the checks of `cargo deny check`, on the output of `cargo metadata`, so that `cargo
+//! test` runs them without another tool. Security advisories are not checked here: RustSec's
+//! database is a git repository, and a test may depend on the registry only.
 
 use std::{collections::BTreeMap, process::Command};
 
 use serde::Deserialize;
 
-/// Licences that let anyone use the binary; a crate must offer one of them for each part of it.
+/// Licences that permit any use of the binary. Each part of a crate must be available under one of
+/// them.
 const LICENCES: [&str; 11] = [
     "MIT",
     "MIT-0",
@@ -24,7 +24,7 @@ const LICENCES: [&str; 11] = [
     "Zlib",
 ];
 
-/// What must never be built, and why.
+/// Crates that must never be built, each with the reason.
 const BANNED: [(&str, &str); 7] = [
     ("openssl-sys", "TLS is rustls with ring"),
     ("native-tls", "TLS is rustls with ring"),
@@ -35,9 +35,9 @@ const BANNED: [(&str, &str); 7] = [
     ("libsqlite3-sys", "redb is the engine"),
 ];
 
-/// Crates that may be there in two versions, while others move from one to the next: syn; hashbrown
-/// below the dashmap that governor (of benches) keeps its keys in; below ring, which is under all TLS,
-/// getrandom and (on Windows) windows-sys; bit-vec below rcgen; and base64 below its pem.
+/// Crates that may occur in two versions while their users migrate: syn; hashbrown, below the
+/// dashmap of governor (benches only); getrandom and, on Windows, windows-sys, below ring, on which
+/// all TLS depends; bit-vec, below rcgen; and base64, below rcgen's pem.
 const IN_TWO_VERSIONS: [&str; 6] =
     ["base64", "bit-vec", "getrandom", "hashbrown", "syn", "windows-sys"];
 
@@ -61,12 +61,13 @@ fn packages() -> Vec<Package> {
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("cargo's JSON");
-    assert!(metadata.packages.len() > 50, "cargo metadata tells of every crate");
+    let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    assert!(metadata.packages.len() > 50, "cargo metadata lists all crates");
     metadata.packages
 }
 
-/// Whether an SPDX expression can be met: each of its `AND` parts by one of its `OR` parts.
+/// Whether our licences satisfy an SPDX expression: each of its `AND` parts by one of its `OR`
+/// parts.
 fn is_met(expression: &str) -> bool {
     expression.split(" AND ").all(|part| {
         let part = part.trim_matches(['(', ')', ' ']);
@@ -75,7 +76,7 @@ fn is_met(expression: &str) -> bool {
 }
 
 #[test]
-fn every_crate_offers_a_licence_that_we_can_meet() {
+fn every_crate_has_an_accepted_licence() {
     for package in packages() {
         let licence = package.license.unwrap_or_default();
         assert!(is_met(&licence), "{} {}: {licence:?}", package.name, package.version);
@@ -83,12 +84,10 @@ fn every_crate_offers_a_licence_that_we_can_meet() {
 }
 
 #[test]
-fn every_crate_is_ours_or_comes_from_the_registry() {
+fn every_crate_comes_from_this_repository_or_the_registry() {
     for package in packages() {
         let is_known = match &package.source {
-            None => ["kv-core", "kv-replicate", "ratelimit", "waypost"]
-                .iter()
-                .any(|ours| package.name.starts_with(ours)),
+            None => ["waypost"].iter().any(|ours| package.name.starts_with(ours)),
             Some(source) => source.starts_with("registry+") || source.starts_with("sparse+"),
         };
         assert!(is_known, "{} comes from {:?}", package.name, package.source);
@@ -96,7 +95,7 @@ fn every_crate_is_ours_or_comes_from_the_registry() {
 }
 
 #[test]
-fn no_banned_crate_is_there() {
+fn no_banned_crate_is_a_dependency() {
     for package in packages() {
         for (name, reason) in BANNED {
             assert_ne!(package.name, name, "{reason}");
@@ -105,18 +104,18 @@ fn no_banned_crate_is_there() {
 }
 
 #[test]
-fn no_crate_is_there_in_two_versions_but_those_that_we_know_of() {
+fn only_known_crates_occur_in_two_versions() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in packages() {
         versions.entry(package.name).or_default().push(package.version);
     }
     for (name, versions) in versions {
         let is_known = versions.len() == 1 || IN_TWO_VERSIONS.contains(&name.as_str());
-        assert!(is_known, "{name} is there as {versions:?}");
+        assert!(is_known, "{name} occurs in the versions {versions:?}");
     }
 }
 
-/// The names of all that a crate of ours is built from, for use and for its own tests.
+/// The names of all crates that one of ours depends on, including for its tests.
 fn needed_by(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--package", package, "--no-default-features"])
@@ -130,16 +129,16 @@ fn needed_by(package: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_core_of_replication_needs_no_runtime_and_no_network() {
-    let needed = needed_by("kv-replicate");
+fn the_replication_core_depends_on_no_runtime_and_no_network() {
+    let needed = needed_by("waypost-replicate");
     assert!(needed.iter().any(|name| name == "redb"), "{needed:?}");
     for name in ["tokio", "quinn", "quinn-proto", "rustls", "mio", "socket2"] {
-        assert!(!needed.iter().any(|needed| needed == name), "{name} is needed");
+        assert!(!needed.iter().any(|needed| needed == name), "{name} is a dependency");
     }
 }
 
 #[test]
-fn a_licence_that_we_can_not_meet_is_seen() {
+fn an_unaccepted_licence_is_detected() {
     for (expression, met) in [
         ("MIT", true),
         ("GPL-3.0", false),

@@ -1,5 +1,4 @@
-//! A real Envoy in front of an app, with the configuration of `server/bindings/envoy` as it is shown
-//! there.
+//! A real Envoy in front of an app, with the configuration of `server/bindings/envoy`.
 
 use std::{
     fs,
@@ -18,12 +17,12 @@ use crate::home;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The hits of a tenant in `/login*`.
+/// The number of requests that a tenant has for `/login*`.
 const LIMIT: usize = 5;
 
 fn shown(file: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/bindings/envoy");
-    fs::read_to_string(folder.join(file)).expect("the file is there")
+    fs::read_to_string(folder.join(file)).expect("the file can be read")
 }
 
 fn replaced(text: &str, parts: &[(&str, &str)]) -> String {
@@ -33,8 +32,9 @@ fn replaced(text: &str, parts: &[(&str, &str)]) -> String {
     })
 }
 
-/// As it is shown, but for the addresses, for periods that no test sees the end of, and for a timeout
-/// that a busy machine keeps. The app is one more listener of the same Envoy.
+/// The configuration that the documentation shows, with the test's addresses, periods that do not
+/// end during a test, and a timeout that is long enough for a busy machine. The app is another
+/// listener of the same Envoy.
 fn config(waypost: &Address, parts: &[(&str, &str)]) -> String {
     let to_waypost = match waypost {
         Address::Tcp(address) => {
@@ -86,7 +86,7 @@ static_resources:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
 "#;
 
-/// A home with the configuration of the server.
+/// A server's directory and configuration.
 struct Site {
     home: Home,
     file: PathBuf,
@@ -94,19 +94,19 @@ struct Site {
 }
 
 impl Site {
-    /// None if there is no Envoy.
+    /// None if Envoy is missing.
     fn new() -> Option<Site> {
         let envoy = program(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
         let home = home();
         let file = home.socket().with_extension("toml");
         let periods = [("unit = \"minute\"", "unit = \"year\""), ("\"10s\"", "\"700d\"")];
         let text = replaced(&shown("waypost.toml"), &periods);
-        fs::write(&file, text).expect("the directory takes files");
+        fs::write(&file, text).expect("the file can be written");
         Some(Site { home, file, envoy })
     }
 
     fn flags<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
-        [&["--config", self.file.to_str().expect("a text")], more].concat()
+        [&["--config", self.file.to_str().expect("the path is UTF-8")], more].concat()
     }
 
     fn serve(&self) -> Server {
@@ -120,7 +120,7 @@ impl Site {
 
 fn get(envoy: &Envoy, path: &str, tenant: Option<&str>) -> Response {
     let headers: Vec<_> = tenant.iter().map(|tenant| ("x-tenant", *tenant)).collect();
-    let mut connection = Connection::to(envoy.front()).expect("Envoy takes connections");
+    let mut connection = Connection::to(envoy.front()).expect("Envoy accepts connections");
     connection.request("GET", path, &headers, b"").expect("Envoy answers")
 }
 
@@ -129,7 +129,7 @@ fn statuses(envoy: &Envoy, path: &str, tenant: &str, count: usize) -> Vec<u16> {
 }
 
 #[test]
-fn requests_pass_up_to_the_limit_and_no_more() {
+fn requests_pass_up_to_the_limit() {
     let Some(site) = Site::new() else { return };
     let server = site.home.serve(&site.flags(&[]));
     let envoy = Envoy::start(site.envoy, &config(server.address(), &[]));
@@ -144,7 +144,7 @@ fn requests_pass_up_to_the_limit_and_no_more() {
     assert_eq!(denied.header("x-ratelimit-remaining"), Some("0"));
     let wait = denied.header("retry-after").and_then(|value| value.parse::<u64>().ok());
     assert!(wait.is_some_and(|seconds| seconds > 0), "{denied:?}");
-    // Another tenant, another path, and no limit at all.
+    // Another tenant, another path, and a request without a limit.
     assert_eq!(get(&envoy, "/login", Some("b")).status, 200);
     assert_eq!(get(&envoy, "/login2", Some("a")).status, 200);
     assert_eq!(get(&envoy, "/", Some("a")).status, 200);
@@ -153,12 +153,12 @@ fn requests_pass_up_to_the_limit_and_no_more() {
 }
 
 #[test]
-fn what_one_descriptor_denies_does_not_use_up_the_other() {
+fn a_request_denied_by_one_descriptor_costs_the_other_nothing() {
     let Some(site) = Site::new() else { return };
     let _server = site.serve();
     let envoy = site.envoy(&[]);
     assert_eq!(statuses(&envoy, "/login", "a", LIMIT + 20)[LIMIT..], [429; 20]);
-    // 100 for the address, of which the 5 that passed are gone.
+    // The address has 100, of which the 5 requests that passed are used.
     let mut passed = 0;
     while get(&envoy, "/", None).status == 200 {
         passed += 1;
@@ -167,7 +167,7 @@ fn what_one_descriptor_denies_does_not_use_up_the_other() {
     assert_eq!(get(&envoy, "/login", Some("b")).status, 429);
 }
 
-/// Envoy reads `hits_addend` where the limits are those of the filter for a route.
+/// Envoy reads `hits_addend` only from limits in the filter's configuration for a route.
 const COSTLY: &str = r#"                typed_per_filter_config:
                   envoy.filters.http.ratelimit:
                     "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute
@@ -179,7 +179,7 @@ const COSTLY: &str = r#"                typed_per_filter_config:
 "#;
 
 #[test]
-fn a_route_can_say_how_many_hits_a_request_is() {
+fn a_route_can_set_the_cost_of_a_request() {
     let Some(site) = Site::new() else { return };
     let _server = site.serve();
     let route = "                route:\n                  cluster: app\n";
@@ -191,13 +191,13 @@ fn a_route_can_say_how_many_hits_a_request_is() {
 }
 
 #[test]
-fn a_period_without_a_unit_has_no_window_in_envoy_s_own_fields() {
+fn a_period_that_is_not_a_unit_has_no_window_in_envoy_headers() {
     let Some(site) = Site::new() else { return };
     let _server = site.home.serve_unix(&site.flags(&["--rls-headers", "none"]));
     let filter = "              failure_mode_deny: false";
     let own = "              enable_x_ratelimit_headers: DRAFT_VERSION_03\n";
     let envoy = site.envoy(&[(filter, &format!("{own}{filter}"))]);
-    // The tenant's limit is for 10 s, shown as unit 0; the address' is for a year here.
+    // The tenant's limit is per 10 s, reported as unit 0; the address's is per year here.
     let answer = get(&envoy, "/login", Some("a"));
     assert_eq!(answer.header("x-ratelimit-limit"), Some("5, 100;w=31536000"));
     assert_eq!(answer.header("x-ratelimit-remaining"), Some("4"));
@@ -206,7 +206,7 @@ fn a_period_without_a_unit_has_no_window_in_envoy_s_own_fields() {
 }
 
 #[test]
-fn while_the_server_is_away_envoy_does_as_it_is_told_and_then_comes_back() {
+fn envoy_fails_as_configured_while_the_server_is_down_and_reconnects() {
     let Some(site) = Site::new() else { return };
     let server = site.serve();
     let open = site.envoy(&[]);
@@ -217,18 +217,18 @@ fn while_the_server_is_away_envoy_does_as_it_is_told_and_then_comes_back() {
     assert_eq!(statuses(&open, "/login", "a", 3), [200; 3]);
     assert_eq!(statuses(&closed, "/login", "a", 3), [500; 3]);
     assert!(open.stat("cluster.app.ratelimit.error") >= 3);
-    // A clean stop keeps the counters: what was used up still is.
+    // A clean stop keeps the counters, so the limit is still used up.
     let _server = site.serve();
     for envoy in [&open, &closed] {
         let denied =
             wait::until(PATIENCE, || (get(envoy, "/login", Some("a")).status == 429).then_some(()));
-        assert!(denied.is_some(), "Envoy does not come back to the server");
+        assert!(denied.is_some(), "Envoy does not reconnect to the server");
         assert_eq!(get(envoy, "/login", Some("b")).status, 200);
     }
 }
 
 #[test]
-fn envoy_does_not_mind_that_its_idle_connection_is_closed() {
+fn envoy_reconnects_after_its_idle_connection_is_closed() {
     let Some(site) = Site::new() else { return };
     let server = site.home.serve_unix(&site.flags(&["--idle-timeout", "200ms"]));
     let envoy = site.envoy(&[]);
@@ -237,21 +237,19 @@ fn envoy_does_not_mind_that_its_idle_connection_is_closed() {
         let away = wait::until(PATIENCE, || {
             (envoy.stat("cluster.waypost.upstream_cx_destroy") >= round).then_some(())
         });
-        assert!(away.is_some(), "an idle connection stays");
+        assert!(away.is_some(), "an idle connection is not closed");
     }
     assert_eq!(envoy.stat("cluster.app.ratelimit.error"), 0);
     drop(server);
 }
 
 #[test]
-fn the_readme_shows_what_is_tried_here() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).expect("the file is there");
+fn the_documentation_shows_the_tested_configuration() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/envoy.md");
+    let page = fs::read_to_string(page).expect("the file is there");
     let config = shown("envoy.yaml");
-    let (_, rest) = readme.split_once("## Rate limits for Envoy").expect("it has a section");
-    let (section, _) = rest.split_once("\n## ").expect("another follows");
     let blocks = |kind: &'static str| {
-        let blocks = section.split(kind).skip(1);
+        let blocks = page.split(kind).skip(1);
         blocks.map(|block| block.split_once("```").expect("it ends").0).collect::<Vec<_>>()
     };
     assert_eq!(blocks("```toml\n"), [shown("waypost.toml")]);
@@ -262,6 +260,6 @@ fn the_readme_shows_what_is_tried_here() {
     }
     let home = home();
     let file = home.socket().with_extension("toml");
-    fs::write(&file, shown("waypost.toml")).expect("the directory takes files");
-    let _server = home.serve(&["--config", file.to_str().expect("a text")]);
+    fs::write(&file, shown("waypost.toml")).expect("the file can be written");
+    let _server = home.serve(&["--config", file.to_str().expect("the path is UTF-8")]);
 }

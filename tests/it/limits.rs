@@ -1,5 +1,5 @@
-//! Rate limits of Workers on real runtimes. The cases are in `tests/clients/worker/cases`, in the files
-//! whose names begin with `limit`.
+//! Rate limits of the test Worker on real runtimes. The cases are in `tests/clients/worker/cases`,
+//! in the files whose names begin with `limit`.
 
 use std::{net::TcpListener, path::Path};
 
@@ -14,16 +14,16 @@ use crate::{
     workers::{MIN_CASES, check, clients, worker_with},
 };
 
-/// As many cases as a binding has at least: an import that is forgotten would otherwise pass.
+/// The least number of cases for a binding. It catches a forgotten import.
 const MIN_LIMIT_CASES: usize = 51;
 
-/// The cases of wrong options, which miniflare's simulator passes too.
+/// The number of cases with wrong options, which miniflare's own simulator passes, too.
 const MIN_OPTION_CASES: usize = 8;
 
 /// The namespace of the binding `PLUGIN`.
 const PLUGGED_IN: &str = "plugged in/ü";
 
-/// A server that takes connections, by its system, and says nothing.
+/// A server that accepts connections (its system does) and never responds.
 struct Silent {
     _listener: TcpListener,
     address: Address,
@@ -31,13 +31,13 @@ struct Silent {
 
 impl Silent {
     fn new() -> Silent {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = Address::Tcp(listener.local_addr().expect("it is bound"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = Address::Tcp(listener.local_addr().expect("a bound socket has an address"));
         Silent { _listener: listener, address }
     }
 }
 
-/// The flags of a server that knows the limits of the cases.
+/// The flags of a server with the limits that the cases use.
 fn flags() -> [String; 2] {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/limits.toml");
     ["--config".into(), config.to_str().expect("a path in UTF-8").into()]
@@ -53,7 +53,7 @@ fn over_unix_socket(home: &Home) -> Server {
     home.serve_unix(&[&config, &path])
 }
 
-/// Runs every case of rate limits.
+/// Runs all cases of rate limits.
 fn every_case(workerd: &Workerd, serve: fn(&Home) -> Server) {
     let (home, silent) = (home(), Silent::new());
     let server = serve(&home);
@@ -65,29 +65,29 @@ fn run(worker: &Worker, case: &str) -> Result<(), String> {
     worker.run("THROWS", &format!("limit down: {case}"))
 }
 
-/// A server that is stopped while its Worker runs on.
+/// Stops the server while its Worker keeps running.
 fn down(serve: fn(&Home) -> Server, start: impl FnOnce(&Address) -> Worker) {
     let home = home();
     let server = serve(&home);
     let worker = start(server.address());
-    assert_eq!(run(&worker, "it is up"), Ok(()));
+    assert_eq!(run(&worker, "the server is up"), Ok(()));
     assert!(server.stop().success());
-    assert_eq!(run(&worker, "it is down"), Ok(()));
+    assert_eq!(run(&worker, "the server is down"), Ok(()));
 }
 
-/// A server that is stopped and started again while its Worker runs on.
+/// Stops and restarts the server while its Worker keeps running.
 fn restart(start: impl FnOnce(&Address) -> Worker) {
     let home = home();
     let server = over_unix_socket(&home);
     let worker = start(server.address());
-    assert_eq!(run(&worker, "it is up"), Ok(()));
+    assert_eq!(run(&worker, "the server is up"), Ok(()));
     assert!(server.stop().success());
     let server = over_unix_socket(&home);
-    assert_eq!(run(&worker, "it is up again and has forgotten nothing"), Ok(()));
+    assert_eq!(run(&worker, "the server is up again and has kept its counts"), Ok(()));
     assert!(server.stop().success());
 }
 
-/// The tests of one version.
+/// The tests of one workerd version.
 macro_rules! versions {
     ($($module:ident: $name:literal,)*) => {$(
         mod $module {
@@ -110,15 +110,15 @@ macro_rules! versions {
             }
 
             #[test]
-            fn an_inner_binding_that_nobody_knows_is_refused() {
+            fn an_unknown_inner_binding_is_rejected() {
                 let Some(workerd) = workerd() else { return };
-                let told = Worker::refused_by_workerd(&workerd, "wrong.capnp");
-                let says = "unknown inner bindings: [onerror]; the known ones are fetcher, namespace";
-                assert!(told.contains(says), "{told}");
+                let error = Worker::error_of_workerd(&workerd, "wrong.capnp");
+                let expected = "unknown inner bindings: [onerror]; the known ones are fetcher, namespace";
+                assert!(error.contains(expected), "{error}");
             }
 
             #[test]
-            fn without_a_server_on_error_decides() {
+            fn on_error_decides_while_the_server_is_down() {
                 let Some(workerd) = workerd() else { return };
                 let silent = Silent::new();
                 for serve in [over_tcp, over_unix_socket] {
@@ -127,7 +127,7 @@ macro_rules! versions {
             }
 
             #[test]
-            fn a_worker_is_still_denied_when_the_server_is_stopped_and_comes_back() {
+            fn a_worker_is_still_denied_after_the_server_restarts() {
                 let Some(workerd) = workerd() else { return };
                 let silent = Silent::new();
                 restart(|server| worker_with(&workerd, server, &silent.address));
@@ -141,7 +141,7 @@ versions! {
     workerd_2026_11: "workerd-2026-11",
 }
 
-/// As the plugin takes it.
+/// The address in the form that the plugin expects.
 fn url(address: &Address) -> String {
     match address {
         Address::Tcp(address) => format!("http://{address}"),
@@ -153,7 +153,8 @@ fn plugged_in(miniflare: &Miniflare, server: &Address, silent: &Silent) -> Worke
     Worker::in_miniflare(miniflare, &["plugin", &url(server), &url(&silent.address)])
 }
 
-/// Runs the cases of these bindings, all by the plugin; at least so many of each.
+/// Runs the cases of these bindings through the plugin, and requires the given number of cases of
+/// each.
 fn every_case_plugged_in(
     miniflare: &Miniflare,
     serve: fn(&Home) -> Server,
@@ -168,7 +169,7 @@ fn every_case_plugged_in(
     }
 }
 
-/// Options of a kind of binding, and what is said of them.
+/// The kind of a binding, its options, and the error that they cause.
 const UNKNOWN_OPTIONS: [(&str, &str, &str); 3] = [
     (
         "waypost-ratelimit",
@@ -187,7 +188,7 @@ const UNKNOWN_OPTIONS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// The tests of one version of miniflare, with the npm package.
+/// The tests of one miniflare version, with our npm package.
 macro_rules! miniflares {
     ($($version:ident,)*) => {$(
         mod $version {
@@ -225,24 +226,24 @@ macro_rules! miniflares {
             }
 
             #[test]
-            fn its_own_simulator_has_the_same_texts_for_wrong_options() {
+            fn its_own_simulator_reports_wrong_options_with_the_same_text() {
                 let Some(miniflare) = miniflare() else { return };
                 let bindings = [("SIMULATOR", MIN_OPTION_CASES)];
                 every_case_plugged_in(&miniflare, over_tcp, &bindings);
             }
 
             #[test]
-            fn an_option_that_nobody_knows_is_refused() {
+            fn an_unknown_option_is_rejected() {
                 let Some(miniflare) = miniflare() else { return };
-                for (kind, options, says) in UNKNOWN_OPTIONS {
-                    let told = Worker::refused_by_miniflare(&miniflare, kind, options);
-                    assert!(told.contains("binding WRONG: "), "{told}");
-                    assert!(told.contains(says), "{says:?} is not in {told}");
+                for (kind, options, expected) in UNKNOWN_OPTIONS {
+                    let error = Worker::error_of_miniflare(&miniflare, kind, options);
+                    assert!(error.contains("binding WRONG: "), "{error}");
+                    assert!(error.contains(expected), "{expected:?} is not in {error}");
                 }
             }
 
             #[test]
-            fn without_a_server_on_error_decides() {
+            fn on_error_decides_while_the_server_is_down() {
                 let Some(miniflare) = miniflare() else { return };
                 let silent = Silent::new();
                 for serve in [over_tcp, over_unix_socket] {
@@ -251,7 +252,7 @@ macro_rules! miniflares {
             }
 
             #[test]
-            fn a_worker_is_still_denied_when_the_server_is_stopped_and_comes_back() {
+            fn a_worker_is_still_denied_after_the_server_restarts() {
                 let Some(miniflare) = miniflare() else { return };
                 let silent = Silent::new();
                 restart(|server| plugged_in(&miniflare, server, &silent));

@@ -1,4 +1,4 @@
-//! Tests of the real server, in one binary: they link it once.
+//! Tests of the real server, in one binary, so that the server is linked once.
 
 mod cluster;
 mod crash;
@@ -16,12 +16,12 @@ use std::path::Path;
 
 use waypost_tests::Home;
 
-/// A place for servers.
+/// A directory for servers.
 fn home() -> Home {
     Home::new(binary())
 }
 
-/// The server that is tested.
+/// The server under test.
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_waypost-under-test"))
 }

@@ -1,5 +1,5 @@
-//! Requests that are wrong, over raw sockets: each is refused clearly, changes nothing, and the
-//! server is alive afterwards.
+//! Invalid requests over raw sockets: the server rejects each with a clear response, stores
+//! nothing, and keeps running.
 
 mod calls;
 mod framing;
@@ -20,57 +20,57 @@ use crate::home;
 
 const NAMESPACE: &str = "kept";
 
-/// The start of a head that reaches the namespace on any path.
+/// Headers that select the namespace for any path.
 const BY_HEADER: &str = "Host: fake-host\r\nWaypost-Namespace: kept\r\n";
 
 /// Longer than any timer of the server under test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A wrong request and what must become of it.
+/// An invalid request and the expected result.
 struct Case {
     name: String,
     bytes: Vec<u8>,
-    /// Whether the client stops sending after the bytes, or waits for the answer.
+    /// Whether the client closes its sending half after the bytes.
     ends: bool,
     expected: Expected,
 }
 
-/// What must become of a wrong request.
+/// The expected result of an invalid request.
 #[derive(Clone, Debug)]
 enum Expected {
     /// One of these statuses.
     Status(&'static [u16]),
-    /// This status, and these words in its reason phrase.
-    Says(u16, String),
-    /// The connection is closed without a word, as nobody is there who speaks HTTP.
+    /// This status, and a reason phrase that contains this text.
+    Reason(u16, String),
+    /// The connection is closed without a response, because the client does not speak HTTP.
     Closed,
-    /// Closed, or one of these statuses first.
+    /// The connection is closed, either at once or after one of these statuses.
     ClosedOr(&'static [u16]),
-    /// The connection is closed after some frames of HTTP/2.
+    /// The connection is closed after some HTTP/2 frames.
     Frames,
 }
 
-/// A case of these bytes.
+/// A case with these bytes.
 fn case(name: impl Into<String>, bytes: impl Into<Vec<u8>>, expected: Expected) -> Case {
     Case { name: name.into(), bytes: bytes.into(), ends: false, expected }
 }
 
 impl Case {
-    /// After the bytes the client sends nothing more, and says so.
+    /// Makes the client close its sending half after the bytes.
     fn cut(mut self) -> Case {
         self.ends = true;
         self
     }
 }
 
-/// A request whose head is complete.
+/// A request with a complete head.
 fn request(line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{line} HTTP/1.1\r\n{BY_HEADER}{headers}\r\n").into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// A server that holds something, and what that is.
+/// A server with some entries, and their contents.
 struct Site {
     server: Server,
     kept: Vec<Response>,
@@ -88,14 +88,14 @@ impl Site {
             let target = format!("/binding/{NAMESPACE}/{key}?expiration=2000000000");
             let metadata = [("CF-KV-Metadata", r#"{"kept":true}"#)];
             let put = connection.request("PUT", &target, &metadata, &vec![7; length]);
-            assert_eq!(put.expect("a good put is answered").status, 200);
+            assert_eq!(put.expect("the server answers a valid put").status, 200);
         }
         let mut site = Site { server, kept: Vec::new(), _home: home };
         site.kept = site.contents();
         site
     }
 
-    /// Everything that the store holds: values, versions and all.
+    /// Everything that the store holds: values, attributes, keys and namespaces.
     fn contents(&self) -> Vec<Response> {
         let mut connection = self.server.connect();
         ["a", "b", ""]
@@ -104,7 +104,7 @@ impl Site {
             .map(String::as_str)
             .chain(["/v1/namespaces"])
             .map(|target| {
-                let mut answer = connection.get(target).expect("the server is alive");
+                let mut answer = connection.get(target).expect("the server answers");
                 assert_eq!(answer.status, 200, "{target}: {answer:?}");
                 answer.headers.retain(|(name, _)| name != "date");
                 answer
@@ -112,41 +112,49 @@ impl Site {
             .collect()
     }
 
-    /// Runs one case; an error says what is not as it must be.
+    /// Runs one case. The error describes the difference from the expected result.
     fn run(&mut self, case: &Case) -> Result<(), String> {
-        let refused = self.is_refused(case);
-        // In any case, so that the next one begins with what is there.
-        let unchanged = self.is_unchanged();
-        refused.and(unchanged)
+        let rejected = self.check_response(case);
+        // Runs after a failure, too: it updates the contents that the next case compares with.
+        let unchanged = self.check_unchanged();
+        rejected.and(unchanged)
     }
 
-    fn is_refused(&self, case: &Case) -> Result<(), String> {
+    fn check_response(&self, case: &Case) -> Result<(), String> {
         let mut connection = self.server.connect();
         connection.set_patience(PATIENCE).map_err(|error| error.to_string())?;
-        // The server may refuse and close before it has it all.
-        let _refused_early = connection.send(&case.bytes);
+        // The server may reject the request and close before it has received everything.
+        let _rejected_early = connection.send(&case.bytes);
         if case.ends {
             let _closed_already = connection.finish_sending();
         }
         if matches!(case.expected, Expected::Frames) {
             return match connection.rest() {
-                Err(error) if !is_closed(&error) => Err(format!("it stays open: {error}")),
+                Err(error) if !is_closed(&error) => {
+                    Err(format!("the connection stays open: {error}"))
+                }
                 _ => Ok(()),
             };
         }
-        let answer = match connection.answer_to("GET") {
+        let answer = match connection.response_to("GET") {
             Ok(answer) => Some(answer),
             Err(error) if is_closed(&error) => None,
-            Err(error) => return Err(format!("neither an answer nor closed: {error}")),
+            Err(error) => {
+                return Err(format!("no response, and the connection stays open: {error}"));
+            }
         };
         check(&case.expected, answer.as_ref())?;
         answer.map_or(Ok(()), |answer| follow_up(&mut connection, &answer, case.ends))
     }
 
-    fn is_unchanged(&mut self) -> Result<(), String> {
+    fn check_unchanged(&mut self) -> Result<(), String> {
         let now = self.contents();
         let before = std::mem::replace(&mut self.kept, now);
-        if before == self.kept { Ok(()) } else { Err("it changed what the store holds".to_owned()) }
+        if before == self.kept {
+            Ok(())
+        } else {
+            Err("it changed the contents of the store".to_owned())
+        }
     }
 }
 
@@ -160,8 +168,8 @@ fn check(expected: &Expected, answer: Option<&Response>) -> Result<(), String> {
         (Expected::Status(statuses) | Expected::ClosedOr(statuses), Some(answer)) => {
             statuses.contains(&answer.status)
         }
-        (Expected::Says(status, words), Some(answer)) => {
-            answer.status == *status && answer.reason.contains(words)
+        (Expected::Reason(status, text), Some(answer)) => {
+            answer.status == *status && answer.reason.contains(text)
         }
         (Expected::Closed | Expected::ClosedOr(_), None) => true,
         _ => false,
@@ -169,24 +177,28 @@ fn check(expected: &Expected, answer: Option<&Response>) -> Result<(), String> {
     if is_right { Ok(()) } else { Err(format!("expected {expected:?}, got {answer:?}")) }
 }
 
-/// After an answer the connection is closed, or it goes on with the next request: never with a rest
-/// of the wrong one.
+/// After the response the server closes the connection or serves the next request. It never reads
+/// the rest of the invalid request as another one.
 fn follow_up(connection: &mut Connection, answer: &Response, is_cut: bool) -> Result<(), String> {
     if answer.header("connection") == Some("close") || is_cut {
         return match connection.rest() {
             Ok(rest) if rest.is_empty() => Ok(()),
-            Ok(rest) => Err(format!("after its answer: {:?}", String::from_utf8_lossy(&rest))),
+            Ok(rest) => {
+                Err(format!("data after the response: {:?}", String::from_utf8_lossy(&rest)))
+            }
             Err(error) if is_closed(&error) => Ok(()),
-            Err(error) => Err(format!("it stays open after its last answer: {error}")),
+            Err(error) => {
+                Err(format!("the connection stays open after its last response: {error}"))
+            }
         };
     }
     match connection.get("/healthz") {
         Ok(next) if next.status == 200 && next.text().contains("alive") => Ok(()),
-        next => Err(format!("the next request on the connection got {next:?}")),
+        next => Err(format!("the response to the next request on the connection is {next:?}")),
     }
 }
 
-/// Runs a table, and fails with the names of the cases that fail.
+/// Runs all cases of a table, and fails with the names and errors of those that fail.
 fn check_all(cases: &[Case]) {
     let mut site = Site::new();
     let mut failures = Vec::new();
@@ -202,37 +214,37 @@ fn check_all(cases: &[Case]) {
 }
 
 #[test]
-fn wrong_heads_are_refused() {
+fn invalid_heads_are_rejected() {
     check_all(&heads::cases());
 }
 
 #[test]
-fn wrong_lengths_and_cut_or_stalled_bodies_are_refused() {
+fn invalid_lengths_and_incomplete_bodies_are_rejected() {
     check_all(&framing::cases());
 }
 
 #[test]
-fn wrong_calls_are_refused() {
+fn invalid_calls_are_rejected() {
     check_all(&calls::cases());
 }
 
 #[test]
-fn other_protocols_are_turned_away() {
+fn other_protocols_are_rejected() {
     check_all(&protocols::cases());
 }
 
-/// Requests like good ones, with some bytes of them changed.
+/// Valid requests with some bytes changed.
 #[test]
-fn damaged_requests_leave_the_server_as_it_was() {
+fn damaged_requests_change_nothing() {
     let seed = settings::seed();
     let site = Site::new();
     let mut random = Random::new(seed);
     for round in 0..settings::rounds() * 100 {
         let bytes = protocols::damaged(&mut random);
         let mut connection = site.server.connect();
-        let _refused_early = connection.send(&bytes);
+        let _rejected_early = connection.send(&bytes);
         let _closed_already = connection.finish_sending();
-        connection.set_patience(PATIENCE).expect("a socket takes a time");
+        connection.set_patience(PATIENCE).expect("a socket accepts a timeout");
         let answered = connection.rest();
         let is_over = answered.as_ref().map_or_else(is_closed, |_| true);
         let text = String::from_utf8_lossy(&bytes);
@@ -243,24 +255,26 @@ fn damaged_requests_leave_the_server_as_it_was() {
         let server_error = answered.is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 500"));
         assert!(!server_error, "WAYPOST_TEST_SEED={seed}: a 500 for {text:?}");
     }
-    // None of them was a good write: they carry no namespace that is there.
+    // None of them is a valid write: their namespace does not exist.
     assert!(site.contents() == site.kept, "WAYPOST_TEST_SEED={seed}: the store has changed");
 }
 
-/// A proxy in front may have taken the one for true, and the rest for the next request.
+/// A proxy in front may have used either length, and taken the rest for the next request.
 #[test]
-fn a_length_beside_chunks_is_refused_and_the_connection_is_closed() {
+fn a_request_with_both_a_length_and_chunks_is_rejected_and_the_connection_closes() {
     let site = Site::new();
     let (length, chunks) = ("Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n");
     for headers in [[length, chunks].concat(), [chunks, length].concat()] {
         let rest = "GET /b HTTP/1.1\r\nHost: x\r\n\r\n";
         let body = format!("3\r\nabc\r\n0\r\n\r\n{rest}");
         let mut connection = site.server.connect();
-        connection.send(&request("PUT /a", &headers, body.as_bytes())).expect("it is sent");
-        let answer = connection.answer_to("PUT").expect("it is answered");
+        connection
+            .send(&request("PUT /a", &headers, body.as_bytes()))
+            .expect("the request can be sent");
+        let answer = connection.response_to("PUT").expect("the server answers");
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.text().contains("both Content-Length and"), "{answer:?}");
-        follow_up(&mut connection, &answer, true).expect("nothing follows");
+        follow_up(&mut connection, &answer, true).expect("no data follows the response");
         assert!(site.contents() == site.kept, "the store has changed");
     }
 }

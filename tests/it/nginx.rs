@@ -1,4 +1,4 @@
-//! nginx in front of an app, with the configuration of `server/bindings/nginx` as it is shown there.
+//! nginx in front of an app, with the configuration of `server/bindings/nginx`.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -12,20 +12,21 @@ use waypost_tests::{
 
 use crate::home;
 
-/// How long nginx may take to start before a test fails.
+/// The time after which a test fails because nginx does not start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Of a day no hit comes back while a test runs: the first of three takes eight hours.
+/// With a limit per day, no request becomes available again during a test: one of three takes eight
+/// hours.
 const LIMITS: &str = "[limits.per-address]\nlimit = 3\nperiod = \"1d\"\n";
 
-/// As it is shown, and as a user has it who wants requests to pass while Waypost is down.
+/// The configuration as it is, or with the line that lets requests pass while Waypost is down.
 #[derive(Clone, Copy)]
-enum Shown {
-    Asis,
-    Allowing,
+enum Variant {
+    Default,
+    FailOpen,
 }
 
-/// A running nginx, and the app behind it, which is one more server of the same nginx.
+/// A running nginx, and the app behind it, which is another server of the same nginx.
 struct Nginx {
     front: Address,
     _process: Process,
@@ -33,24 +34,24 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start(program: &str, waypost: &Address, shown: Shown) -> Nginx {
+    fn start(program: &str, waypost: &Address, variant: Variant) -> Nginx {
         let directory = TempDir::with_prefix("waypost-nginx-").expect("a temporary directory");
         let place = directory.path();
         let [front, app] = ["front", "app"].map(|name| place.join(name).display().to_string());
-        let shown = shown_for(&waypost.to_string(), &front, &app, shown);
-        fs::write(place.join("waypost.conf"), shown).expect("the directory takes files");
-        fs::write(place.join("nginx.conf"), around(&app)).expect("the directory takes files");
+        let config = shown_config(&waypost.to_string(), &front, &app, variant);
+        fs::write(place.join("waypost.conf"), config).expect("the file can be written");
+        fs::write(place.join("nginx.conf"), around(&app)).expect("the file can be written");
         let mut command = Command::new(program);
         command.arg("-p").arg(place).args(["-c", "nginx.conf", "-e", "stderr"]);
         let process = Process::start(&mut command, &place.join("log")).expect("nginx runs");
         let front = Address::Unix(front.into());
-        let is_up = wait::until(PATIENCE, || Connection::to(&front).ok());
-        assert!(is_up.is_some(), "nginx is not up after {PATIENCE:?}: {}", process.log());
+        let is_ready = wait::until(PATIENCE, || Connection::to(&front).ok());
+        assert!(is_ready.is_some(), "nginx is not ready after {PATIENCE:?}: {}", process.log());
         Nginx { front, _process: process, _directory: directory }
     }
 
     fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Response {
-        let mut connection = Connection::to(&self.front).expect("nginx takes connections");
+        let mut connection = Connection::to(&self.front).expect("nginx accepts connections");
         connection.request(method, target, headers, body.as_bytes()).expect("nginx answers")
     }
 
@@ -59,31 +60,31 @@ impl Nginx {
     }
 }
 
-/// The configuration that we show, at these addresses.
-fn shown_for(waypost: &str, front: &str, app: &str, shown: Shown) -> String {
+/// The configuration that the documentation shows, with these addresses.
+fn shown_config(waypost: &str, front: &str, app: &str, variant: Variant) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/bindings/nginx/waypost.conf");
-    let mut text = fs::read_to_string(path).expect("it is there");
+    let mut text = fs::read_to_string(path).expect("the file can be read");
     let mut changes = vec![
         ("server 127.0.0.1:8420;", format!("server {waypost};")),
         ("server 127.0.0.1:3000;", format!("server unix:{app};")),
         ("listen 8080;", format!("listen unix:{front};")),
     ];
-    if matches!(shown, Shown::Allowing) {
+    if matches!(variant, Variant::FailOpen) {
         changes.push(("#error_page", "error_page".into()));
     }
     for (from, to) in changes {
-        assert_eq!(text.matches(from).count(), 1, "{from:?} is there once");
+        assert_eq!(text.matches(from).count(), 1, "{from:?} must occur once");
         text = text.replace(from, &to);
     }
     text
 }
 
-/// What a system's nginx.conf has around it, and the app.
+/// The parts of a system's nginx.conf around it, and the app.
 fn around(app: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {kind};\n"))
         .concat();
-    // One process, which ends with its test; `user` counts for root alone.
+    // One process, which ends with its test. Only root needs the `user` directive.
     format!(
         "user root root; daemon off; master_process off; pid pid; error_log stderr;\n\
          events {{}}\n\
@@ -99,18 +100,18 @@ fn around(app: &str) -> String {
 fn serve(home: &Home, start: fn(&Home, &[&str]) -> Server) -> (Server, TempDir) {
     let directory = TempDir::with_prefix("waypost-limits-").expect("a temporary directory");
     let config = directory.path().join("waypost.toml");
-    fs::write(&config, LIMITS).expect("the directory takes files");
+    fs::write(&config, LIMITS).expect("the file can be written");
     let server = start(home, &["--config", config.to_str().expect("a path in UTF-8")]);
     (server, directory)
 }
 
 #[test]
-fn requests_over_the_limit_are_429_and_say_when_to_come_again() {
+fn requests_over_the_limit_get_429_and_a_retry_after() {
     let Some(program) = clients::nginx() else { return };
     for start in [Home::serve, Home::serve_unix] {
         let home = home();
         let (server, _config) = serve(&home, start);
-        let nginx = Nginx::start(program, server.address(), Shown::Asis);
+        let nginx = Nginx::start(program, server.address(), Variant::Default);
         for _ in 0..3 {
             assert_eq!(nginx.get("/"), 200);
         }
@@ -122,11 +123,11 @@ fn requests_over_the_limit_are_429_and_say_when_to_come_again() {
 }
 
 #[test]
-fn the_app_gets_a_request_as_it_was_sent_and_its_answer_goes_through() {
+fn requests_and_responses_pass_unchanged() {
     let Some(program) = clients::nginx() else { return };
     let home = home();
     let (server, _config) = serve(&home, Home::serve);
-    let nginx = Nginx::start(program, server.address(), Shown::Asis);
+    let nginx = Nginx::start(program, server.address(), Variant::Default);
     let posted = nginx.send("POST", "/a%2Fb?c=d", &[], "a body");
     assert_eq!((posted.status, &posted.text()[..]), (200, "app POST /a%2Fb?c=d 6"));
     let forbidden = nginx.send("GET", "/forbidden", &[], "");
@@ -134,15 +135,15 @@ fn the_app_gets_a_request_as_it_was_sent_and_its_answer_goes_through() {
 }
 
 #[test]
-fn nothing_that_a_client_sends_changes_the_question() {
+fn a_client_cannot_change_the_limit_request() {
     let Some(program) = clients::nginx() else { return };
     let home = home();
     let (server, _config) = serve(&home, Home::serve);
     server.create_namespace("open", None);
-    let mut door = server.connect();
-    let put = door.request("PUT", "/binding/open/ratelimit", &[], b"").expect("an answer");
+    let mut direct = server.connect();
+    let put = direct.request("PUT", "/binding/open/ratelimit", &[], b"").expect("an answer");
     assert_eq!(put.status, 200, "{put:?}");
-    let nginx = Nginx::start(program, server.address(), Shown::Asis);
+    let nginx = Nginx::start(program, server.address(), Variant::Default);
     let tries = [
         ("GET", "/", ("Origin", "http://example.com")),
         ("POST", "/?peek=true&key=other", ("Waypost-Namespace", "open")),
@@ -159,12 +160,12 @@ fn nothing_that_a_client_sends_changes_the_question() {
 }
 
 #[test]
-fn without_waypost_a_request_is_an_error_or_passes_as_the_configuration_says() {
+fn requests_fail_or_pass_as_configured_while_waypost_is_down() {
     let Some(program) = clients::nginx() else { return };
-    for (shown, expected) in [(Shown::Asis, 500), (Shown::Allowing, 200)] {
+    for (variant, expected) in [(Variant::Default, 500), (Variant::FailOpen, 200)] {
         let home = home();
         let (server, _config) = serve(&home, Home::serve_unix);
-        let nginx = Nginx::start(program, server.address(), shown);
+        let nginx = Nginx::start(program, server.address(), variant);
         for expected in [200, 200, 200, 429] {
             assert_eq!(nginx.get("/"), expected);
         }

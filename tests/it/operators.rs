@@ -18,7 +18,12 @@ mod restored;
 use std::time::Duration;
 
 use waypost_link_tests::Conditions;
-use waypost_tests::{Server, cluster::Cluster, http::Response, wait};
+use waypost_tests::{
+    Server,
+    cluster::{Cluster, Setup},
+    http::Response,
+    wait,
+};
 
 use crate::binary;
 
@@ -36,14 +41,28 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Makes places for `count` locations. The network between them only delays.
 fn prepare(count: usize) -> Cluster {
-    Cluster::prepare(binary(), count, Conditions::default(), 1)
+    let setup = Setup {
+        binary: binary().to_owned(),
+        directory: None,
+        conditions: Some(Conditions::default()),
+        seed: 1,
+        flags: Vec::new(),
+        patience: Duration::from_secs(60),
+    };
+    Cluster::prepare(setup, count)
+}
+
+/// Makes the cluster at the first location, with the namespace of all entries.
+fn found(cluster: &mut Cluster) {
+    cluster.init_first();
+    cluster.start_first(NAMESPACE);
 }
 
 /// Starts a cluster of `count` locations.
 fn start(count: usize) -> Cluster {
     let mut cluster = prepare(count);
-    cluster.found(NAMESPACE);
-    (1..count).for_each(|number| cluster.join(number));
+    found(&mut cluster);
+    (1..count).for_each(|number| cluster.join_at(number));
     cluster
 }
 

@@ -1,9 +1,9 @@
-//! Workers on real runtimes. The cases are in `tests/clients/worker/cases`; each is run and told by
+//! The test Worker on real runtimes. Its cases are in `tests/clients/worker/cases`; each runs by
 //! its name.
 
 use std::path::Path;
 
-use kv_core::{Attributes, Store};
+use kv_core::{Attributes, Metadata, Store};
 use waypost_tests::{
     Address, Home, Server,
     clients::{Clients, Workerd},
@@ -14,21 +14,20 @@ use waypost_tests::{
 
 use crate::home;
 
-/// As the config of the Worker knows it.
+/// The id in the Worker's configuration.
 const ID: &str = "00112233445566778899aabbccddeeff";
 
-/// Every binding of a whole namespace runs at least so many cases: an import that is forgotten
-/// would otherwise pass as well.
+/// The least number of cases for a binding with a whole namespace. It catches a forgotten import.
 pub(crate) const MIN_CASES: usize = 240;
 
 pub(crate) fn clients() -> Option<&'static Clients> {
     Clients::get(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
-/// Runs all cases of a binding, and fails with the names of those that fail.
+/// Runs all cases of a binding, and fails with the names and errors of those that fail.
 pub(crate) fn check(worker: &Worker, binding: &str, at_least: usize) {
     let cases = worker.cases(binding);
-    assert!(cases.len() >= at_least, "{binding} has {} cases only", cases.len());
+    assert!(cases.len() >= at_least, "{binding} has only {} cases", cases.len());
     let mut failures = Vec::new();
     for case in &cases {
         let clock = Stopwatch::start();
@@ -41,7 +40,7 @@ pub(crate) fn check(worker: &Worker, binding: &str, at_least: usize) {
     assert!(count == 0, "{count} of {} cases failed:\n{}", cases.len(), failures.join("\n"));
 }
 
-/// A server with the namespaces of the Worker's config, and the Worker in a workerd.
+/// A server with the namespaces of the Worker's configuration, and the Worker in a workerd.
 struct Site {
     worker: Worker,
     _server: Server,
@@ -74,7 +73,8 @@ fn worker(workerd: &Workerd, server: &Address) -> Worker {
     worker_with(workerd, server, server)
 }
 
-/// `silent` is where the config's server is that says nothing.
+/// Runs the Worker in a workerd. `silent` is the address of a server that accepts connections and
+/// never responds.
 pub(crate) fn worker_with(workerd: &Workerd, server: &Address, silent: &Address) -> Worker {
     let services = ["header", "id", "server", "unknown", "expiring", "limits"];
     let mut external = services.map(|name| (name, server.to_string())).to_vec();
@@ -82,39 +82,39 @@ pub(crate) fn worker_with(workerd: &Workerd, server: &Address, silent: &Address)
     Worker::in_workerd(workerd, &external)
 }
 
-/// A store whose entries expire in some seconds, served.
+/// Serves a store whose entries expire after a few seconds.
 fn expiring(workerd: &Workerd) {
     let home = home();
-    let store = Store::open(home.data()).expect("a new store");
-    let namespace = store.create_namespace("expiring").expect("a new namespace").id;
+    let store = Store::open(home.data()).expect("a new store opens");
+    let namespace = store.create_namespace("expiring").expect("a new namespace can be created").id;
     let expires_at = Some(unix_seconds() + 10);
     for (key, value) in [("small", noise(1, 100)), ("large", noise(2, 300_000))] {
-        let metadata = Some(format!(r#"{{"of":"{key}"}}"#).into());
+        let metadata = Metadata::new(format!(r#"{{"of":"{key}"}}"#)).ok();
         let attributes = Attributes { metadata, expires_at };
-        store.put_with(namespace, key, value, attributes).expect("a put");
+        store.put_with(namespace, key, value, attributes).expect("the put succeeds");
     }
-    store.close().expect("it closes");
+    store.close().expect("the store closes");
     drop(store);
     let server = home.serve(&[]);
     check(&worker(workerd, server.address()), "EXPIRING", 2);
 }
 
-/// A server that is killed and started again while its Worker runs on.
+/// Kills and restarts the server while its Worker keeps running.
 fn restart(workerd: &Workerd) {
     let home = home();
     let server = home.serve_unix(&[]);
     server.create_namespace("by-id", Some(ID));
     let worker = worker(workerd, server.address());
     let run = |case: &str| worker.run("RESTART", &format!("restart: {case}"));
-    assert_eq!(run("it is up"), Ok(()));
+    assert_eq!(run("the server is up"), Ok(()));
     server.kill();
-    assert_eq!(run("it is down"), Ok(()));
+    assert_eq!(run("the server is down"), Ok(()));
     let server = home.serve_unix(&[]);
-    assert_eq!(run("it is up again"), Ok(()));
+    assert_eq!(run("the server is up again"), Ok(()));
     assert!(server.stop().success());
 }
 
-/// The tests of one version.
+/// The tests of one workerd version.
 macro_rules! versions {
     ($($module:ident: $name:literal,)*) => {$(
         mod $module {
@@ -143,7 +143,7 @@ macro_rules! versions {
             }
 
             #[test]
-            fn an_unknown_namespace_is_told_with_what_to_do() {
+            fn an_unknown_namespace_gets_an_error_with_a_remedy() {
                 let Some(workerd) = workerd() else { return };
                 let site = Site::over_tcp(&workerd);
                 check(&site.worker, "UNKNOWN", 5);
@@ -151,13 +151,13 @@ macro_rules! versions {
             }
 
             #[test]
-            fn a_worker_finds_what_it_wrote_when_the_server_is_killed_and_comes_back() {
+            fn a_worker_reads_its_writes_after_the_server_is_killed_and_restarted() {
                 let Some(workerd) = workerd() else { return };
                 restart(&workerd);
             }
 
             #[test]
-            fn entries_expire_before_the_workers_eyes() {
+            fn a_worker_sees_entries_expire() {
                 let Some(workerd) = workerd() else { return };
                 expiring(&workerd);
             }

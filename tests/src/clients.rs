@@ -1,14 +1,15 @@
-//! The clients that are not ours, installed from npm on demand.
+//! The clients from npm, installed on demand.
 //!
-//! `tests/clients/package.json` names them and the lock file beside it pins them. They are installed
-//! once into the build's directory, and again only when the lock file changes.
+//! `tests/clients/package.json` lists them and the lock file beside it pins them. They are
+//! installed once into the build directory, and again only when the lock file changes.
 
 use std::{
+    collections::BTreeSet,
     env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use serde_json::Value;
@@ -20,7 +21,7 @@ use crate::{process::announce, settings};
 pub struct Workerd {
     /// Its program.
     pub program: PathBuf,
-    /// As npm counts them.
+    /// Its version in npm.
     pub version: String,
 }
 
@@ -29,18 +30,18 @@ pub struct Workerd {
 pub struct Miniflare {
     /// The Node.js that runs it.
     pub node: PathBuf,
-    /// Its name among the packages.
+    /// The name of its npm package.
     pub package: &'static str,
-    /// Where `node_modules` is.
+    /// The directory that contains `node_modules`.
     pub directory: PathBuf,
 }
 
 impl Miniflare {
-    /// The same with our own npm package beside it: as `npm pack` makes it, so that what would be
-    /// missing for a user is missing here.
+    /// Adds our own npm package beside it, made with `npm pack`: a file that is missing in a user's
+    /// installation is missing here, too.
     ///
     /// # Panics
-    /// If the package can't be made.
+    /// If the package can't be made or unpacked.
     #[must_use]
     pub fn with_bindings(self) -> Miniflare {
         if let Err(why) = install_bindings(&self.directory) {
@@ -57,37 +58,32 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The clients, installed below `directory` if they are not yet; none if they can't be had,
-    /// which is said once.
+    /// Returns the clients, and installs them below `directory` unless they are there. Returns
+    /// none, and announces it once, if they can't be installed.
     ///
     /// # Panics
-    /// If they can't be had though they are required.
+    /// If they can't be installed and `WAYPOST_REQUIRE_CLIENTS` is set.
     pub fn get(directory: &Path) -> Option<&'static Clients> {
         static CLIENTS: OnceLock<Result<Clients, String>> = OnceLock::new();
-        let clients = CLIENTS.get_or_init(|| {
-            let clients = install(directory);
-            if let Err(why) = &clients {
-                announce(&format!("SKIPPED: the tests with workerd and miniflare: {why}"));
-            }
-            clients
-        });
-        or_skip(clients.as_ref().map_err(Clone::clone))
+        let clients = CLIENTS.get_or_init(|| install(directory));
+        or_skip("workerd and miniflare", clients.as_ref().map_err(Clone::clone))
     }
 
-    /// The miniflare that runs on Node 20; none if this Node is older, which is said.
+    /// The miniflare that needs Node 20. Returns none, and announces it once, if this machine's
+    /// Node is older.
     ///
     /// # Panics
-    /// If it can't be had though it is required.
+    /// If it does not run and `WAYPOST_REQUIRE_CLIENTS` is set.
     #[must_use]
     pub fn miniflare_4(&self) -> Option<Miniflare> {
         self.miniflare("miniflare", "node".into(), "20.18")
     }
 
-    /// The miniflare of today's wrangler, on a Node from npm where it has one for this system; none if
-    /// this Node is too old, which is said.
+    /// The miniflare of the current wrangler. It runs on a Node from npm if there is one for this
+    /// system. Returns none, and announces it once, if this machine's Node is too old.
     ///
     /// # Panics
-    /// If it can't be had though it is required.
+    /// If it does not run and `WAYPOST_REQUIRE_CLIENTS` is set.
     #[must_use]
     pub fn miniflare_5(&self) -> Option<Miniflare> {
         let system = match (env::consts::OS, env::consts::ARCH) {
@@ -100,72 +96,76 @@ impl Clients {
         self.miniflare("miniflare-5", node, "22.12")
     }
 
-    fn miniflare(&self, package: &'static str, node: PathBuf, wants: &str) -> Option<Miniflare> {
-        let [major, minor] = [0, 1].map(|part| wants.split('.').nth(part).expect("two parts"));
+    fn miniflare(&self, package: &'static str, node: PathBuf, needs: &str) -> Option<Miniflare> {
+        let [major, minor] =
+            [0, 1].map(|part| needs.split('.').nth(part).expect("a version has two parts"));
         let load = format!(
             "const [major, minor] = process.versions.node.split('.').map(Number);\
              if (major < {major} || (major === {major} && minor < {minor})) {{\
-             console.error('it is ' + process.version); process.exit(1) }}\
+             console.error('this is ' + process.version); process.exit(1) }}\
              require('{package}')"
         );
         let loaded = run(Command::new(&node).args(["-e", &load]).current_dir(&self.directory));
-        if let Err(why) = &loaded {
-            announce(&format!(
-                "SKIPPED: the tests with {package}, which wants Node {wants}: {why}"
-            ));
-        }
-        or_skip(loaded)?;
+        or_skip(&format!("{package}, which needs Node {needs}"), loaded)?;
         Some(Miniflare { node, package, directory: self.directory.clone() })
     }
 
-    /// A workerd, by the name that package.json gives it; none if that version is not made for this
-    /// system, which is said.
+    /// A workerd, by its name in package.json. Returns none, and announces it once, if npm has none
+    /// for this system.
     ///
     /// # Panics
-    /// If it can't be had though it is required.
+    /// If there is none and `WAYPOST_REQUIRE_CLIENTS` is set.
     #[must_use]
     pub fn workerd(&self, name: &str) -> Option<Workerd> {
         let arguments = [file("workerd.cjs"), self.directory.clone(), name.into()];
         let found = run(Command::new("node").args(arguments)).map(|output| {
             let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            let field =
-                |name: &str| found[name].as_str().expect("the script tells both").to_owned();
+            let field = |name: &str| {
+                found[name].as_str().expect("the script prints both fields").to_owned()
+            };
             Workerd { program: field("program").into(), version: field("version") }
         });
-        if let Err(why) = &found {
-            announce(&format!("SKIPPED: the tests with {name}, which npm has not for here: {why}"));
-        }
-        or_skip(found)
+        or_skip(name, found)
     }
 }
 
-/// The nginx of this system, if it has one that can ask before it lets a request through; none if not,
-/// which is said.
+/// The nginx of this machine, if it was built with `http_auth_request_module`. Returns none, and
+/// announces it once, if there is no such nginx.
 ///
 /// # Panics
-/// If there is none though clients are required.
+/// If there is none and `WAYPOST_REQUIRE_CLIENTS` is set.
 #[must_use]
 pub fn nginx() -> Option<&'static str> {
-    let can_ask = |program: &str| {
+    let has_module = |program: &str| {
         let about = Command::new(program).arg("-V").output();
         about.is_ok_and(|about| {
             String::from_utf8_lossy(&about.stderr).contains("http_auth_request_module")
         })
     };
-    // Debian has it where only root looks.
-    let found = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| can_ask(program));
-    if found.is_none() {
-        announce("SKIPPED: the tests with nginx: there is none here with http_auth_request_module");
-    }
-    or_skip(found.ok_or_else(|| "nginx".into()))
+    // Debian installs it in a directory that is only on root's PATH.
+    let found = ["nginx", "/usr/sbin/nginx"].into_iter().find(|program| has_module(program));
+    let why = "no nginx with http_auth_request_module is installed";
+    or_skip("nginx", found.ok_or_else(|| why.into()))
 }
 
-pub(crate) fn or_skip<T>(client: Result<T, String>) -> Option<T> {
-    match client {
-        Ok(client) => Some(client),
-        Err(why) if settings::clients_are_required() => panic!("a client is missing: {why}"),
-        Err(_said_already) => None,
+/// Returns the client. If it is missing, announces once that its tests are skipped, and returns none.
+///
+/// # Panics
+/// If it is missing and `WAYPOST_REQUIRE_CLIENTS` is set.
+pub(crate) fn or_skip<T>(name: &str, client: Result<T, String>) -> Option<T> {
+    static SKIPPED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let why = match client {
+        Ok(client) => return Some(client),
+        Err(why) => why,
+    };
+    assert!(
+        !settings::clients_are_required(),
+        "{name} is missing, and WAYPOST_REQUIRE_CLIENTS is set: {why}"
+    );
+    if SKIPPED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
+        announce(&format!("SKIPPED: the tests with {name}: {why}"));
     }
+    None
 }
 
 /// A file of `tests/clients`.
@@ -174,10 +174,10 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn install(parent: &Path) -> Result<Clients, String> {
-    run(Command::new("node").arg("--version")).map_err(|_why| "there is no node here")?;
-    run(Command::new("npm").arg("--version")).map_err(|_why| "there is no npm here")?;
+    run(Command::new("node").arg("--version")).map_err(|_why| "Node is not installed")?;
+    run(Command::new("npm").arg("--version")).map_err(|_why| "npm is not installed")?;
     fs::create_dir_all(parent).map_err(|error| error.to_string())?;
-    // Other test runs of the same build may want the same, at the same time.
+    // Another test run of the same build may install them at the same time.
     let guard = File::create(parent.join("clients.lock")).map_err(|error| error.to_string())?;
     guard.lock().map_err(|error| error.to_string())?;
     let directory = parent.join("clients");
@@ -197,8 +197,8 @@ fn install(parent: &Path) -> Result<Clients, String> {
     Ok(Clients { directory })
 }
 
-/// Makes the npm package of `server/bindings` and unpacks it into `node_modules`, if it is not the one
-/// that is there.
+/// Makes the npm package of `server/bindings` and unpacks it into `node_modules`, unless it is
+/// already there.
 fn install_bindings(directory: &Path) -> Result<(), String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/bindings");
     let scope = directory.join("node_modules/@waypost");
@@ -212,7 +212,7 @@ fn install_bindings(directory: &Path) -> Result<(), String> {
     let packed: Value = serde_json::from_slice(&packed.stdout).unwrap_or_default();
     let field = |name: &str| packed[0][name].as_str();
     let (Some(file), Some(sum)) = (field("filename"), field("integrity")) else {
-        return Err(format!("npm pack says {packed}"));
+        return Err(format!("npm pack printed {packed}"));
     };
     let stamp = scope.join("installed");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == sum) {
@@ -226,14 +226,15 @@ fn install_bindings(directory: &Path) -> Result<(), String> {
     fs::write(&stamp, sum).map_err(|error| error.to_string())
 }
 
-/// Runs a program to its end; an error has what it said.
+/// Runs a program to its end. The error contains the program's messages.
 fn run(command: &mut Command) -> Result<Output, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("can't run {program}: {error}"))?;
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).take(6).collect();
-    Err(format!("{program} failed ({}): {}", output.status, said.join("; ")))
+    let messages = String::from_utf8_lossy(&output.stderr);
+    let messages: Vec<&str> =
+        messages.lines().filter(|line| !line.trim().is_empty()).take(6).collect();
+    Err(format!("{program} failed ({}): {}", output.status, messages.join("; ")))
 }

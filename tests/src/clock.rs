@@ -12,7 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::{clients::or_skip, process::announce, wait::unix_seconds};
+use crate::{clients::or_skip, wait::unix_seconds};
 
 /// The library that answers for the system's clock.
 #[derive(Clone, Debug)]
@@ -28,14 +28,8 @@ impl Faketime {
     #[must_use]
     pub fn get() -> Option<Faketime> {
         static FOUND: OnceLock<Result<Faketime, String>> = OnceLock::new();
-        let found = FOUND.get_or_init(|| {
-            let found = find();
-            if let Err(why) = &found {
-                announce(&format!("SKIPPED: the tests of wrong clocks: {why}"));
-            }
-            found
-        });
-        or_skip(found.clone())
+        let found = FOUND.get_or_init(find);
+        or_skip("wrong clocks", found.clone())
     }
 }
 

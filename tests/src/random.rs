@@ -1,17 +1,17 @@
-//! Random choices that a seed repeats.
+//! Random choices that are the same for the same seed.
 
-/// SplitMix64: small, and good enough to choose by.
+/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The choices of this seed.
+    /// The generator of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// Choices of their own for part `index` of a test.
+    /// An independent generator for part `index` of a test.
     #[must_use]
     pub fn fork(&self, index: u64) -> Random {
         let mut fork = Random(self.0 ^ index.wrapping_mul(0xd6e8_feb8_6659_fd93));
@@ -19,7 +19,7 @@ impl Random {
         fork
     }
 
-    /// Any number.
+    /// The next number.
     #[expect(clippy::should_implement_trait, reason = "an endless sequence, not an iterator")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -32,19 +32,19 @@ impl Random {
     /// A number from `low` to `high - 1`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `low` is not less than `high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low < high, "no number from {low} to {high}");
         low + self.next() % (high - low)
     }
 
-    /// True so many times of a hundred.
+    /// True in `chance` of 100 calls on average.
     pub fn percent(&mut self, chance: u64) -> bool {
         self.next() % 100 < chance
     }
 }
 
-/// `length` bytes that look random; the same for the same seed.
+/// `length` pseudorandom bytes, the same for the same seed.
 #[must_use]
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random::new(seed);

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{http::Connection, process::Process, wait};
 
-/// How long a server may take to start or to stop before a test fails; not how long it should.
+/// The time after which a test fails because a server does not start or stop. It is not a goal.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a server listens.
@@ -27,7 +27,7 @@ pub enum Address {
 }
 
 impl fmt::Display for Address {
-    /// As workerd takes it.
+    /// Formats it as workerd expects it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(address) => address.fmt(f),
@@ -36,7 +36,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A place where one server after another runs on the same data.
+/// A directory in which servers run one after the other, on the same data.
 #[derive(Debug)]
 pub struct Home {
     directory: TempDir,
@@ -45,21 +45,32 @@ pub struct Home {
 }
 
 impl Home {
-    /// An empty place. `WAYPOST_TEST_BINARY` names another program to run than `binary`.
+    /// An empty directory among the system's temporary files. `WAYPOST_TEST_BINARY` replaces `binary`.
     ///
     /// # Panics
-    /// If the system has no temporary directory.
+    /// If the directory can't be made.
     #[must_use]
     pub fn new(binary: &Path) -> Home {
+        Home::new_in(&std::env::temp_dir(), binary)
+    }
+
+    /// The same in `parent`.
+    ///
+    /// # Panics
+    /// If the directory can't be made.
+    #[must_use]
+    pub fn new_in(parent: &Path, binary: &Path) -> Home {
         let other = std::env::var_os("WAYPOST_TEST_BINARY").map(PathBuf::from);
+        std::fs::create_dir_all(parent).expect("the parent directory can be made");
         Home {
-            directory: TempDir::with_prefix("waypost-test-").expect("a temporary directory"),
+            directory: TempDir::with_prefix_in("waypost-test-", parent)
+                .expect("a temporary directory can be made"),
             binary: other.unwrap_or_else(|| binary.to_owned()),
             environment: Vec::new(),
         }
     }
 
-    /// The directory that its data, its socket and its log are in.
+    /// The directory of its data, its socket and its log.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -76,7 +87,7 @@ impl Home {
         self.directory.path().join("data")
     }
 
-    /// Where a server listens that was told to use a unix socket.
+    /// The unix socket on which [`Home::serve_unix`] makes a server listen.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
@@ -85,7 +96,7 @@ impl Home {
     /// Starts a server on a free port, with these flags, and waits until it is ready.
     ///
     /// # Panics
-    /// If it does not get ready.
+    /// If it is not ready within a minute.
     #[must_use]
     pub fn serve(&self, flags: &[&str]) -> Server {
         self.start("127.0.0.1:0", flags).ready()
@@ -94,7 +105,7 @@ impl Home {
     /// Starts a server on the unix socket.
     ///
     /// # Panics
-    /// If it does not get ready.
+    /// If it is not ready within a minute.
     #[must_use]
     pub fn serve_unix(&self, flags: &[&str]) -> Server {
         self.start(&format!("unix:{}", self.socket().display()), flags).ready()
@@ -105,7 +116,7 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments);
-        // Nothing of the environment reaches it: the tests know its settings.
+        // No setting comes from the environment: a test decides about all of them.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WAYPOST_") {
                 command.env_remove(name);
@@ -118,7 +129,7 @@ impl Home {
     /// Starts a server and does not wait for it.
     ///
     /// # Panics
-    /// If the program can't be started.
+    /// If the program can't be run.
     #[must_use]
     pub fn start(&self, listen: &str, flags: &[&str]) -> Starting {
         let mut command = self.command(&["serve", "--listen", listen, "--data"]);
@@ -137,64 +148,68 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Waits until it takes requests.
+    /// Waits until it is ready for requests.
     ///
     /// # Panics
-    /// If it ends instead, or takes too long.
+    /// If it ends instead, or takes longer than a minute.
     #[must_use]
     pub fn ready(self) -> Server {
-        self.ready_within(PATIENCE).unwrap_or_else(|why| panic!("{why}"))
+        let mut server = self.listening();
+        server.wait_until_ready(PATIENCE);
+        server
     }
 
-    /// [`Starting::ready`], with the reason as an error if it is not ready within `limit`. Then it is killed.
+    /// [`Starting::ready`] with a time limit and an error instead of a panic. After an error the process is killed.
     ///
     /// # Errors
-    /// If it ends instead, or takes too long.
+    /// If it ends instead, or takes longer than `limit`: the reason.
+    ///
+    /// # Panics
+    /// If it does not listen within a minute.
     pub fn ready_within(self, limit: Duration) -> Result<Server, String> {
-        let server = self.listens()?;
-        let is_ready = wait::until(limit, || server.is_ready().then_some(()));
-        is_ready.ok_or_else(|| {
+        let mut server = self.try_listening()?;
+        let ready = wait::until(limit, || match server.process.end_reason() {
+            Some(reason) => Some(Err(reason)),
+            None => server.is_ready().then_some(Ok(())),
+        });
+        ready.unwrap_or_else(|| {
             let answer = server.connect().get("/readyz").map(|answer| answer.text());
-            format!("the server is not ready after {limit:?}: {answer:?}")
+            Err(format!("the server is not ready after {limit:?}: {answer:?}"))
         })?;
         Ok(server)
     }
 
-    /// Waits until it listens, whether it is ready for requests or not.
+    /// Waits until it listens.
     ///
     /// # Panics
-    /// If it ends instead, or takes too long.
+    /// If it ends instead, or takes longer than a minute.
     #[must_use]
-    pub fn listening(self) -> Server {
-        self.listens().unwrap_or_else(|why| panic!("{why}"))
+    pub fn listening(mut self) -> Server {
+        let address = wait::until(PATIENCE, || {
+            self.process.assert_running();
+            listen_address(&self.process.log())
+        });
+        let address = address.expect("the server logs its address");
+        Server { process: self.process, address }
     }
 
-    fn listens(mut self) -> Result<Server, String> {
-        let address = wait::until(PATIENCE, || {
-            if let Some(status) = self.process.ended() {
-                let log = self.process.log();
-                let last = log.lines().last().unwrap_or_default();
-                return Some(Err(format!("the server ended at its start ({status}): {last}")));
-            }
-            listens_on(&self.process.log()).map(Ok)
+    fn try_listening(mut self) -> Result<Server, String> {
+        let address = wait::until(PATIENCE, || match self.process.end_reason() {
+            Some(reason) => Some(Err(reason)),
+            None => listen_address(&self.process.log()).map(Ok),
         });
-        let address = address.expect("the server says where it listens")?;
+        let address = address.expect("the server logs its address")?;
         Ok(Server { process: self.process, address })
     }
 
-    /// Kills it, however far it is.
+    /// Kills it, wherever its start has got to.
     pub fn kill(mut self) {
         self.process.kill();
     }
-
-    /// Its process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
 }
 
-/// The address in the log's line that tells it.
-fn listens_on(log: &str) -> Option<Address> {
+/// The address in the line that the server logs once it listens.
+fn listen_address(log: &str) -> Option<Address> {
     let rest = log.split_once(" listens on ")?.1;
     let address = rest.split_once(',')?.0;
     Some(match address.strip_prefix("unix:") {
@@ -220,79 +235,112 @@ impl Server {
         &self.address
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A new connection to it.
     ///
     /// # Panics
-    /// If there is none.
+    /// If it does not accept one.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        Connection::to(&self.address).expect("the server takes connections")
+        Connection::to(&self.address).expect("the server accepts connections")
     }
 
-    /// Whether it says that it is ready.
+    /// Whether `/readyz` reports that it is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let answer = Connection::to(&self.address).and_then(|mut it| it.get("/readyz"));
         answer.is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Makes a namespace; gives its id.
+    /// Waits until `/readyz` reports that it is ready.
     ///
     /// # Panics
-    /// If it is not made.
+    /// If the server ends instead, or takes longer than `patience`.
+    pub fn wait_until_ready(&mut self, patience: Duration) {
+        let is_ready = wait::until(patience, || {
+            self.process.assert_running();
+            self.is_ready().then_some(())
+        });
+        assert!(is_ready.is_some(), "the server is not ready after {patience:?}");
+    }
+
+    /// Creates a namespace and returns its id.
+    ///
+    /// # Panics
+    /// If the server rejects it.
     pub fn create_namespace(&self, title: &str, id: Option<&str>) -> String {
-        let mut ask = json!({ "title": title });
+        let mut request = json!({ "title": title });
         if let Some(id) = id {
-            ask["id"] = id.into();
+            request["id"] = id.into();
         }
         let answer = self
             .connect()
-            .request("POST", "/v1/namespaces", &[], ask.to_string().as_bytes())
+            .request("POST", "/v1/namespaces", &[], request.to_string().as_bytes())
             .expect("the server answers");
         assert_eq!(answer.status, 201, "{answer:?}");
-        let made: Value = serde_json::from_slice(&answer.body).expect("it answers in JSON");
-        made["id"].as_str().expect("a namespace has an id").to_owned()
+        let created: Value = serde_json::from_slice(&answer.body).expect("the answer is JSON");
+        created["id"].as_str().expect("a namespace has an id").to_owned()
     }
 
-    /// The value of a metric that has no labels.
+    /// Whether it has a namespace of this title, which must need no URL encoding.
     ///
     /// # Panics
-    /// If there is none of this name.
+    /// If it does not answer.
+    #[must_use]
+    pub fn has_namespace(&self, title: &str) -> bool {
+        let target = format!("/v1/namespaces/{title}");
+        self.connect().get(&target).expect("the server answers").status == 200
+    }
+
+    /// The value of a metric: the sum over its series.
+    ///
+    /// # Panics
+    /// If the server has no metric of this name.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
-        let answer = self.connect().get("/metrics").expect("the server tells its metrics");
-        let text = answer.text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse().ok())
-            .unwrap_or_else(|| panic!("there is no metric {name} in\n{text}"))
+        self.find_metric(name).unwrap_or_else(|| panic!("/metrics has no {name}"))
     }
 
-    /// Waits until the server has freed the bodies of all values that are gone.
+    /// The value of a metric, the sum over its series; none if the server has no such metric.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the server does not answer.
+    #[must_use]
+    pub fn find_metric(&self, name: &str) -> Option<f64> {
+        let text = self.connect().get("/metrics").expect("the server answers").text();
+        let series = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        });
+        series.reduce(|sum, value| sum + value)
+    }
+
+    /// Waits until the server has freed the bodies of all deleted and replaced values.
+    ///
+    /// # Panics
+    /// If it takes longer than a minute.
     pub fn settle(&self) {
         let settled =
-            wait::until(PATIENCE, || (self.metric("waypost_bodies_waiting") < 1.0).then_some(()));
+            wait::until(PATIENCE, || (self.metric("waypost_garbage_bodies") < 1.0).then_some(()));
         assert!(settled.is_some(), "bodies still wait to be freed after {PATIENCE:?}");
     }
 
-    /// `kill -9`.
+    /// Kills it with `kill -9`.
     pub fn kill(mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM, and the wait for its end.
+    /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics
-    /// If it does not end.
+    /// If it does not end within a minute.
     pub fn stop(mut self) -> ExitStatus {
         self.process.terminate();
         self.process.wait(PATIENCE)
-    }
-
-    /// Its process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 }

@@ -1,35 +1,35 @@
-//! Waiting for something to come true.
+//! Waits with a time limit.
 
 use std::{thread, time::Duration};
 
 use kv_core::env::{Environment as _, SystemEnvironment};
 
-/// Between two looks.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A clock that only goes forward, for deadlines.
+/// A monotonic clock for deadlines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stopwatch(SystemEnvironment);
 
 impl Stopwatch {
-    /// Starts it.
+    /// Starts the clock.
     #[must_use]
     pub fn start() -> Stopwatch {
         Stopwatch::default()
     }
 
-    /// Since its start.
+    /// The time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.monotonic()
     }
 }
 
-/// Looks until there is something, for at most `limit`.
-pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Calls `check` until it returns something or `limit` has passed.
+pub fn until<T>(limit: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let clock = Stopwatch::start();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return Some(found);
         }
         if clock.elapsed() > limit {

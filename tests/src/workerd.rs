@@ -1,4 +1,4 @@
-//! A Worker of ours that runs in a runtime of others: workerd by itself, or miniflare.
+//! Our test Worker in a runtime: workerd itself, or miniflare.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -25,16 +25,17 @@ pub struct Worker {
     process: Process,
     address: Address,
     ends_with_stdin: bool,
-    // Closed, they would kill the runtime at its next word, or take its log away.
-    _words: BufReader<ChildStdout>,
+    // The runtime ends when it writes to a closed stdout, and its log is in the directory.
+    _stdout: BufReader<ChildStdout>,
     _directory: TempDir,
 }
 
 impl Worker {
-    /// Runs the Worker of `tests/clients` in a workerd, its external services at these addresses.
+    /// Runs the Worker of `tests/clients` in a workerd, with its external services at these
+    /// addresses.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the runtime does not start.
     #[must_use]
     pub fn in_workerd(workerd: &Workerd, external: &[(&str, String)]) -> Worker {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/waypost.capnp");
@@ -47,36 +48,36 @@ impl Worker {
         Worker::start(&mut command, false)
     }
 
-    /// Runs it in a miniflare; `way` is how its bindings come to the server, as
-    /// `tests/clients/miniflare.cjs` takes it.
+    /// Runs the Worker in a miniflare. `way` selects how its bindings reach the server: the
+    /// arguments of `tests/clients/miniflare.cjs`.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the runtime does not start.
     #[must_use]
     pub fn in_miniflare(miniflare: &Miniflare, way: &[&str]) -> Worker {
         Worker::start(Worker::script(miniflare).args(way), true)
     }
 
-    /// What a workerd says of a configuration in `tests/clients` that it does not start with.
+    /// The error message of a workerd for an invalid configuration in `tests/clients`.
     ///
     /// # Panics
-    /// If it can't be run.
+    /// If the program can't be run, or accepts the configuration.
     #[must_use]
-    pub fn refused_by_workerd(workerd: &Workerd, config: &str) -> String {
+    pub fn error_of_workerd(workerd: &Workerd, config: &str) -> String {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(config);
-        refusal(Command::new(&workerd.program).arg("serve").arg(config))
+        start_error(Command::new(&workerd.program).arg("serve").arg(config))
     }
 
-    /// What a miniflare says of options that a binding of our plugin does not take.
+    /// The error message of a miniflare for invalid options of a binding of our plugin.
     ///
     /// # Panics
-    /// If it can't be run.
+    /// If the program can't be run, or accepts the options.
     #[must_use]
-    pub fn refused_by_miniflare(miniflare: &Miniflare, kind: &str, options: &str) -> String {
-        refusal(Worker::script(miniflare).args(["wrong", kind, options]))
+    pub fn error_of_miniflare(miniflare: &Miniflare, kind: &str, options: &str) -> String {
+        start_error(Worker::script(miniflare).args(["wrong", kind, options]))
     }
 
-    /// `tests/clients/miniflare.cjs`, without the way.
+    /// `tests/clients/miniflare.cjs`, without the arguments that select the way.
     fn script(miniflare: &Miniflare) -> Command {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
         let mut command = Command::new(&miniflare.node);
@@ -85,39 +86,39 @@ impl Worker {
         command
     }
 
-    /// Both say in a line of JSON on which port they listen.
+    /// Starts a runtime and reads the port from the line of JSON that it prints.
     fn start(command: &mut Command, ends_with_stdin: bool) -> Worker {
         let directory = TempDir::with_prefix("waypost-worker-").expect("a temporary directory");
         let log = directory.path().join("worker.log");
         let mut process = Process::start(command.stdout(Stdio::piped()), &log)
             .unwrap_or_else(|error| panic!("can't run {:?}: {error}", command.get_program()));
-        let mut words = BufReader::new(process.child().stdout.take().expect("stdout is a pipe"));
+        let mut stdout = BufReader::new(process.child().stdout.take().expect("stdout is a pipe"));
         let mut line = String::new();
-        words.read_line(&mut line).expect("a pipe can be read");
-        let word: Value = serde_json::from_str(&line).unwrap_or_default();
-        let port = word["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+        stdout.read_line(&mut line).expect("a pipe can be read");
+        let started: Value = serde_json::from_str(&line).unwrap_or_default();
+        let port = started["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         let port = port.unwrap_or_else(|| panic!("no port in {line:?}; {}", process.log()));
         let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Worker { process, address, ends_with_stdin, _words: words, _directory: directory }
+        Worker { process, address, ends_with_stdin, _stdout: stdout, _directory: directory }
     }
 
-    /// The names of the cases that are meant for a binding.
+    /// The names of a binding's cases.
     ///
     /// # Panics
     /// If the Worker does not answer.
     #[must_use]
     pub fn cases(&self, binding: &str) -> Vec<String> {
-        let names = self.ask("GET", &format!("/?binding={binding}"));
+        let names = self.request("GET", &format!("/?binding={binding}"));
         serde_json::from_value(names).expect("names are an array of strings")
     }
 
     /// Runs one case.
     ///
     /// # Errors
-    /// What the case says.
+    /// The message with which the case fails.
     pub fn run(&self, binding: &str, case: &str) -> Result<(), String> {
         let name: String = case.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let result = self.ask("POST", &format!("/?binding={binding}&case={name}"));
+        let result = self.request("POST", &format!("/?binding={binding}&case={name}"));
         match &result["error"] {
             Value::Null if result["ok"] == true => Ok(()),
             Value::String(error) => Err(error.clone()),
@@ -125,7 +126,7 @@ impl Worker {
         }
     }
 
-    fn ask(&self, method: &str, target: &str) -> Value {
+    fn request(&self, method: &str, target: &str) -> Value {
         let answer = Connection::to(&self.address)
             .and_then(|mut connection| connection.request(method, target, &[], b""));
         let answer =
@@ -134,21 +135,21 @@ impl Worker {
     }
 }
 
-/// What a program says that does not start.
-fn refusal(command: &mut Command) -> String {
+/// The message of a program that must fail to start.
+fn start_error(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output =
         output.unwrap_or_else(|error| panic!("can't run {:?}: {error}", command.get_program()));
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "it starts: {told}");
-    told
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "the program accepts its input: {message}");
+    message
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.process.close_stdin();
         if self.ends_with_stdin {
-            // If it does not, it is killed.
+            // A runtime that has not ended by then is killed.
             wait::until(Duration::from_secs(10), || self.process.ended());
         }
     }

@@ -5,15 +5,15 @@ use std::fmt::{self, Write as _};
 /// One chart: lines over a common time.
 #[derive(Clone, Debug)]
 pub struct Panel {
-    /// What stands above it.
+    /// The title above it.
     pub title: String,
     /// The lines, in the order of the [`Chart`]'s names; each has points from left to right.
     pub lines: Vec<Vec<Point>>,
-    /// Where the horizontal axis ends, and what is written at its marks.
+    /// The horizontal axis.
     pub across: Axis,
-    /// Where the vertical axis ends, and what is written at its marks.
+    /// The vertical axis.
     pub up: Axis,
-    /// Whether a line goes level from a point to the next, then jumps.
+    /// Whether a line is horizontal from one point to the next, and then jumps.
     pub is_stepped: bool,
 }
 
@@ -31,10 +31,10 @@ pub struct Axis {
     pub marks: Vec<(f64, String)>,
 }
 
-/// Panels in two columns, and a name for each line.
+/// Panels in two columns, with a name for each line.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// A sentence above all.
+    /// The title above all panels.
     pub title: String,
     /// The lines' names.
     pub names: Vec<String>,
@@ -42,16 +42,17 @@ pub struct Chart {
     pub panels: Vec<Panel>,
 }
 
-/// Colours that also those tell apart who see few (Okabe and Ito: "Color Universal Design", 2008).
+/// Colours that people with colour blindness can distinguish (Okabe and Ito: "Color Universal
+/// Design", 2008).
 const COLOURS: [&str; 5] = ["#999999", "#d55e00", "#0072b2", "#009e73", "#cc79a7"];
 
 const COLUMNS: usize = 2;
-/// A panel's field, in pixels, and what surrounds it.
+/// The size of a panel's field in pixels, without its margins.
 const FIELD: (f64, f64) = (350.0, 120.0);
 const CELL: (f64, f64) = (420.0, 190.0);
 const LEFT: f64 = 48.0;
 const ABOVE: f64 = 28.0;
-/// What stands above the panels: the title and the names.
+/// The height of the title and the names above the panels.
 const HEAD: f64 = 52.0;
 
 impl fmt::Display for Chart {
@@ -126,14 +127,14 @@ impl Panel {
         Ok(())
     }
 
-    /// A line in pixels; points that fall on one level are left out.
+    /// A line in pixels, without points that do not change its level.
     fn path(&self, line: &[Point]) -> String {
         let mut path = String::new();
         let mut last = (i64::MIN, i64::MIN);
         let pixel = |point: &Point| {
             let x = FIELD.0 * self.across.share(point.0);
             let y = FIELD.1 * (1.0 - self.up.share(point.1));
-            #[expect(clippy::cast_possible_truncation, reason = "a place in the field")]
+            #[expect(clippy::cast_possible_truncation, reason = "a position in the field")]
             (x.round() as i64, y.round() as i64)
         };
         for (n, (x, y)) in line.iter().map(pixel).enumerate() {
@@ -145,7 +146,7 @@ impl Panel {
                 (_, true) => write!(path, "H{x}V{y}"),
                 (_, false) => write!(path, "L{x} {y}"),
             };
-            debug_assert!(written.is_ok(), "a string takes all that is written");
+            debug_assert!(written.is_ok(), "writing to a string can't fail");
             last = (x, y);
         }
         path
@@ -153,7 +154,7 @@ impl Panel {
 }
 
 impl Axis {
-    /// Where a value lies: 0 at the start, 1 at the end, and not beyond.
+    /// The position of a value: 0 at the start, 1 at the end, clamped to both.
     fn share(&self, value: f64) -> f64 {
         ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
     }
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stepped_line_goes_level_and_jumps_where_it_changes() {
+    fn a_stepped_line_is_horizontal_between_changes() {
         let axis = Axis { from: 0.0, to: 10.0, marks: Vec::new() };
         let panel = Panel {
             title: String::new(),

@@ -1,8 +1,8 @@
-//! The limit by the letter: a log of every admitted hit.
+//! The exact limit: a log of every admitted request.
 
 use std::collections::VecDeque;
 
-/// Admits a hit if fewer than `limit` were admitted in the period that ends with it.
+/// Admits a request if fewer than `limit` were admitted in the period that ends with it.
 #[derive(Debug)]
 pub struct ExactLog {
     limit: usize,
@@ -17,7 +17,7 @@ impl ExactLog {
         ExactLog { limit: limit as usize, period_ms, admitted: VecDeque::new() }
     }
 
-    /// Whether a hit at this time is admitted. Times never go back.
+    /// Whether a request at this time is admitted. Times must not decrease.
     pub fn check(&mut self, now_ms: u64) -> bool {
         while self.admitted.front().is_some_and(|&first| first + self.period_ms <= now_ms) {
             self.admitted.pop_front();
@@ -30,7 +30,7 @@ impl ExactLog {
     }
 }
 
-/// The most of these times, which never go back, that lie in any interval `[t, t + interval_ms)`.
+/// The greatest number of these ascending times in any interval `[t, t + interval_ms)`.
 #[must_use]
 pub fn most_within(times: &[u64], interval_ms: u64) -> usize {
     let mut most = 0;
@@ -49,14 +49,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hit_is_admitted_when_the_first_of_a_full_log_is_a_period_old() {
+    fn a_full_log_admits_a_request_once_its_oldest_entry_is_a_period_old() {
         let mut log = ExactLog::new(2, 10);
         let answers = [5, 6, 14, 15, 15, 16].map(|now| log.check(now));
         assert_eq!(answers, [true, true, false, true, false, true]);
     }
 
     #[test]
-    fn an_interval_holds_its_first_moment_and_not_its_last() {
+    fn an_interval_includes_its_start_and_excludes_its_end() {
         let times = [0, 4, 5, 9, 10];
         for (interval, most) in [(1, 1), (2, 2), (5, 2), (6, 3), (10, 4), (11, 5)] {
             assert_eq!(most_within(&times, interval), most, "interval {interval}");

@@ -1,38 +1,38 @@
-//! What is admitted of keys that are hit often, and of those that are not.
+//! The admitted requests of keys, grouped by their rate.
 
 use super::{
     chart::{Axis, Panel},
     traffic::{Span, Traffic},
 };
 
-/// Keys, by how many hits they have against their limit: two groups for each doubling, from a
-/// sixteenth of it to sixteen times; more and less are in the outer ones.
+/// Keys grouped by the ratio of their requests to their limit: two groups per doubling, from a
+/// sixteenth to sixteen times. The outer groups include all lower and higher ratios.
 #[derive(Debug)]
 pub struct Rates {
-    /// What a key may have by its limit, all windows together.
+    /// The number of requests that the limit allows a key in all windows.
     allowed: f64,
-    /// For each group, what each side admitted, the exact log first.
+    /// For each group, the number of requests that each side admitted, the exact log first.
     groups: [[u64; 5]; GROUPS],
 }
 
 const GROUPS: usize = 17;
-/// The group of the keys that have as many hits as the limit allows.
+/// The group of keys with as many requests as the limit allows.
 const AT_LIMIT: f64 = 8.0;
 const PER_DOUBLING: f64 = 2.0;
 
 impl Rates {
-    /// Of no keys yet.
+    /// No keys yet.
     #[must_use]
     pub fn new(traffic: Traffic, span: Span) -> Rates {
         let allowed = f64::from(span.limit) * traffic.windows(span) as f64;
         Rates { allowed, groups: [[0; 5]; GROUPS] }
     }
 
-    /// Adds a key with so many hits, and the hits that each side admitted.
-    pub fn add(&mut self, hits: usize, sides: &[Vec<u64>]) {
-        let group = PER_DOUBLING * (hits as f64 / self.allowed).log2() + AT_LIMIT;
-        #[expect(clippy::cast_possible_truncation, reason = "held to the groups")]
-        #[expect(clippy::cast_sign_loss, reason = "held to the groups")]
+    /// Adds a key with this many requests, and the requests that each side admitted.
+    pub fn add(&mut self, requests: usize, sides: &[Vec<u64>]) {
+        let group = PER_DOUBLING * (requests as f64 / self.allowed).log2() + AT_LIMIT;
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to the groups")]
+        #[expect(clippy::cast_sign_loss, reason = "clamped to the groups")]
         let group = group.round().clamp(0.0, (GROUPS - 1) as f64) as usize;
         for (sum, side) in self.groups[group].iter_mut().zip(sides) {
             *sum += side.len() as u64;

@@ -1,26 +1,26 @@
-//! Traffic that limiters are judged by.
+//! The traffic with which limiters are measured.
 
 use std::ops::Range;
 
 use crate::{data::Random, distribution};
 
-/// A kind of traffic: when hits come, for a limit and a period.
+/// A kind of traffic: when requests arrive, for a limit and a period.
 #[derive(Clone, Copy, Debug)]
 pub enum Traffic {
-    /// Hits at random, this many times the limit in a period on average.
+    /// Random requests, this many times the limit in a period on average.
     Poisson(f64),
-    /// Hits at random at ten times the limit for a twelfth of the period on average, then none for
+    /// Random requests at ten times the limit for a twelfth of the period on average, then none for
     /// nine twelfths.
     Bursts,
-    /// As many hits as the limit allows, at the start of each window.
+    /// As many requests as the limit allows, at the start of each window.
     AtEachStart,
-    /// Twice the limit in two milliseconds, one on either side of a window's start; then none for
-    /// two windows.
+    /// Twice the limit in two milliseconds, half of it on either side of a window's start; then
+    /// none for two windows.
     OverABoundary,
-    /// The limit just before a window's start, then a hit each 50 ms through that window; then none
-    /// for two windows.
+    /// The limit just before a window's start, then a request each 50 ms through that window; then
+    /// none for two windows.
     BeforeABoundary,
-    /// Many keys with hits at random; how many each one has is log-normal.
+    /// Many keys with random requests, whose rates have a log-normal distribution.
     ManyKeys,
 }
 
@@ -36,28 +36,28 @@ pub const ALL: [Traffic; 8] = [
     Traffic::ManyKeys,
 ];
 
-/// Keys of [`Traffic::ManyKeys`].
+/// The number of keys of [`Traffic::ManyKeys`].
 const MANY_KEYS: u64 = 20_000;
-/// Deviation of the logarithm of a key's rate.
+/// The standard deviation of the logarithm of a key's rate.
 const SIGMA: f64 = 1.5;
-/// The rate that half of the keys stay below, as a share of the limit.
+/// The median rate of a key, as a share of the limit.
 const MEDIAN: f64 = 0.1;
 
-/// A limit, and how long it is watched.
+/// A limit, and the time for which it is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Hits allowed in a period.
+    /// The number of requests allowed in a period.
     pub limit: u32,
-    /// Length of the period, and of a window.
+    /// The length of the period, and of a window.
     pub period_ms: u64,
-    /// Where time starts: a window's start.
+    /// The start of time, which is a window's start.
     pub start_ms: u64,
-    /// How many windows are watched, of traffic of one key.
+    /// The number of observed windows, for traffic with one key.
     pub windows: u64,
 }
 
 impl Traffic {
-    /// What a table calls it.
+    /// Its name in tables.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -70,24 +70,24 @@ impl Traffic {
         }
     }
 
-    /// How many keys have hits.
+    /// The number of keys.
     #[must_use]
     pub fn keys(self) -> u64 {
         if matches!(self, Traffic::ManyKeys) { MANY_KEYS } else { 1 }
     }
 
-    /// How many windows are watched: with many keys, a few of each tell enough.
+    /// The number of observed windows: with many keys a few windows suffice.
     #[must_use]
     pub fn windows(self, span: Span) -> u64 {
         if matches!(self, Traffic::ManyKeys) { span.windows.min(30) } else { span.windows }
     }
 
-    /// When the hits of a key come, in order.
+    /// When the requests of a key arrive, in order.
     #[must_use]
     pub fn times(self, key: u64, span: Span) -> Vec<u64> {
         let Span { limit, period_ms: period, start_ms: start, .. } = span;
         let windows = self.windows(span);
-        let mut random = Random::new(Random::new(key).next_u64());
+        let mut random = Random::new(Random::new(key).next());
         let starts = (0..windows).map(|window| start + window * period);
         let each_third = starts.clone().skip(1).step_by(3);
         let end = start + windows * period;
@@ -102,7 +102,7 @@ impl Traffic {
             Traffic::BeforeABoundary => each_third
                 .flat_map(|t| {
                     let before = (0..limit).map(move |_| t - 1);
-                    // The last of them comes before the first can leave an exact log.
+                    // The last one arrives before the first one can leave an exact log.
                     before.chain((t..t + period - 1).step_by(50))
                 })
                 .collect(),
@@ -114,14 +114,14 @@ impl Traffic {
     }
 }
 
-/// Hits at random while bursts last, each of a random length.
+/// Random requests during bursts of random length.
 fn bursts(random: &mut Random, span: Span, within: Range<u64>) -> Vec<u64> {
     let twelfth = span.period_ms as f64 / 12.0;
     let length = |random: &mut Random, mean| {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a few minutes"
+            reason = "the span is a few minutes"
         )]
         let ms = distribution::exponential(random, mean) as u64;
         ms
@@ -136,7 +136,7 @@ fn bursts(random: &mut Random, span: Span, within: Range<u64>) -> Vec<u64> {
     times
 }
 
-/// Hits at random, `share` times the limit in a period.
+/// Random requests, `share` times the limit in a period.
 fn poisson(random: &mut Random, share: f64, span: Span, within: Range<u64>) -> Vec<u64> {
     let mean_ms = span.period_ms as f64 / (share * f64::from(span.limit));
     let length = (within.end - within.start) as f64;

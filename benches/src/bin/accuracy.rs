@@ -1,10 +1,10 @@
-//! What each algorithm admits, beside an exact log of hits; as a table and as a chart. Fails if one
-//! admits more than its bound.
+//! The requests that each algorithm admits, compared with an exact log; as a table and a chart.
+//! Fails if an algorithm exceeds its bound.
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use ratelimit::{Hit, Limit, Limiter, ManualClock};
+use ratelimit::{Limit, Limiter, ManualClock, Request};
 use waypost_benches::{
     Failure,
     accuracy::{
@@ -15,16 +15,16 @@ use waypost_benches::{
     },
 };
 
-/// What each algorithm admits, beside an exact log. The same in every run.
+/// The requests that each algorithm admits, compared with an exact log. The same in every run.
 #[derive(Parser)]
 struct Arguments {
-    /// Hits allowed in a period of 60 s; at least 10.
+    /// Number of requests allowed in a period of 60 s; at least 10.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..))]
     limit: u32,
-    /// Windows to watch.
+    /// Number of windows to observe.
     #[arg(long, default_value_t = 3000)]
     windows: u64,
-    /// Where to draw the chart; beside the program by default.
+    /// Path of the chart; beside the program by default.
     #[arg(long)]
     svg: Option<PathBuf>,
 }
@@ -32,16 +32,17 @@ struct Arguments {
 const PERIOD_MS: u64 = 60_000;
 /// 2026-01-01, the start of a window.
 const START_MS: u64 = 1_767_225_600_000;
-/// Windows that the chart shows.
+/// The number of windows in the chart.
 const SHOWN: u64 = 6;
-/// The intervals that the bounds are checked in, in milliseconds.
+/// The intervals for which the bounds are checked, in milliseconds.
 const INTERVALS: [u64; 6] = [1, 600, 6_000, 15_000, 30_000, PERIOD_MS];
 
 /// An algorithm, and what it may admit in any interval up to a period.
 struct Contender {
     name: &'static str,
     limit: Limit,
-    /// What may come at once, and whether as much as the limit comes on top of it over a period.
+    /// The number of requests that may pass at once, and whether the limit is added to it over a
+    /// period.
     at_once: u32,
     refills: bool,
 }
@@ -78,34 +79,34 @@ impl Contender {
         ])
     }
 
-    /// The most that any interval `[t, t + interval_ms)` may hold: from its first hit to its last at
-    /// most a millisecond less passes.
+    /// The greatest number of requests in any interval `[t, t + interval_ms)`. The last one is at
+    /// most `interval_ms - 1` later than the first.
     fn bound(&self, interval_ms: u64) -> u64 {
         let count = u64::from(self.limit.count());
         let refilled = if self.refills { count * (interval_ms - 1) / PERIOD_MS } else { 0 };
         u64::from(self.at_once) + refilled
     }
 
-    /// The hits of one key that it admits.
+    /// The requests of one key that it admits.
     fn admitted(&self, times: &[u64]) -> Result<Vec<u64>, Failure> {
         let clock = ManualClock::at(START_MS);
         let limiter =
             Limiter::builder().capacity(1).secret([0; 16]).clock(clock.clone()).build()?;
-        let hit = Hit::new("accuracy", "key", self.limit);
+        let request = Request::new("accuracy", "key", self.limit);
         let is_admitted = |time: &u64| {
             clock.set(*time);
-            limiter.check(&hit).allowed
+            limiter.check(&request).allowed
         };
         Ok(times.iter().copied().filter(is_admitted).collect())
     }
 }
 
-/// What a traffic's hits came to.
+/// The result of one kind of traffic.
 struct Outcome {
     offered: u64,
-    /// What the exact log admits.
+    /// The number of requests that the exact log admits.
     exact: u64,
-    /// For each contender, how many it admits, and the most in each of [`INTERVALS`].
+    /// For each algorithm, how many it admits, and the most in each of [`INTERVALS`].
     admitted: [u64; 4],
     most: [[u64; INTERVALS.len()]; 4],
     panel: Panel,
@@ -184,7 +185,8 @@ fn net_percent(admitted: u64, exact: u64) -> f64 {
     100.0 * (admitted as f64 / exact as f64 - 1.0)
 }
 
-/// Prints the most that any traffic got in intervals of each length. Whether the bounds hold.
+/// Prints the most that any traffic got in intervals of each length. Returns whether the bounds
+/// hold.
 fn print_bounds(contenders: &[Contender; 4], most: &[[u64; INTERVALS.len()]; 4]) -> bool {
     let intervals = INTERVALS.map(|ms| format!("{} s", ms as f64 / 1e3));
     println!("\nMost in any interval of a length, of all traffic / bound\n");
@@ -204,14 +206,13 @@ fn print_bounds(contenders: &[Contender; 4], most: &[[u64; INTERVALS.len()]; 4])
 }
 
 fn chart(limit: u32, names: &[&str], panels: Vec<Panel>) -> Chart {
-    let title = format!(
-        "Limit L = {limit} hits in 60 s: what was admitted in the last 60 s, as the minutes go"
-    );
+    let title =
+        format!("Limit L = {limit} hits in 60 s: what was admitted in the last 60 s, over time");
     let names = ["exact log"].iter().chain(names).map(|name| (*name).to_owned()).collect();
     Chart { title, names, panels }
 }
 
-/// How many hits were admitted in the period before each moment of the first windows.
+/// The number of requests that were admitted in the period before each moment of the first windows.
 fn over_time(traffic: Traffic, span: Span, lines: &[Vec<u64>]) -> Panel {
     const STEP_MS: usize = 500;
     let end = SHOWN * PERIOD_MS;

@@ -1,5 +1,5 @@
-//! The ceiling that `http` compares with: an axum server that answers any GET with a constant body.
-//! Its profile, allocator and runtime are those of the `waypost` binary.
+//! The upper bound for `http`: an axum server that answers any GET with a constant body. It has the
+//! build profile, allocator and runtime of the `waypost` binary.
 
 use std::{env, net::SocketAddr};
 

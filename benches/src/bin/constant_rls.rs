@@ -1,5 +1,5 @@
-//! The ceiling that `limit_rls` compares with: a tonic service that answers any rate-limit request
-//! with OK. Its profile, allocator and runtime are those of the `waypost` binary.
+//! The upper bound for `limit_rls`: a tonic service that answers any rate-limit request with OK. It
+//! has the build profile, allocator and runtime of the `waypost` binary.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ use waypost::{
 };
 use waypost_benches::Failure;
 
-/// The service, as generated code would have it.
+/// The service, in the form of generated code.
 #[derive(Clone)]
 struct Constant;
 

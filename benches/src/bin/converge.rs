@@ -1,4 +1,5 @@
-//! What convergence costs: tables from the simulator, in virtual time and on a network without faults.
+//! The cost of convergence: tables from the simulator, in virtual time and on a network without
+//! faults.
 
 use clap::{Parser, ValueEnum};
 use waypost_benches::{
@@ -11,34 +12,34 @@ use waypost_benches::{
     meter,
 };
 
-/// What convergence costs: bytes, messages and virtual time are the same in every run.
+/// The cost of convergence. Bytes, messages and virtual time are the same in every run.
 #[derive(Parser)]
 struct Arguments {
-    /// Which tables.
+    /// The tables to print.
     #[arg(long, value_delimiter = ',', default_value = "idle,full,cut,missing")]
     tables: Vec<Table>,
-    /// Numbers of locations, up to 128. A hundred take a quarter of an hour.
+    /// Numbers of locations, up to 128. A hundred locations take a quarter of an hour.
     #[arg(long, value_delimiter = ',', default_value = "3,10,30")]
     locations: Vec<usize>,
-    /// Virtual seconds that an idle cluster is watched.
+    /// Virtual seconds for which an idle cluster is observed.
     #[arg(long, default_value_t = 30)]
     idle: u64,
-    /// At each load of the full mesh so many virtual milliseconds.
+    /// Virtual milliseconds of each load of the full mesh.
     #[arg(long, default_value_t = 2000)]
     span: u64,
-    /// Writes of each location in the day of the cut; a multiple of ten.
+    /// Number of writes of each location during the cut; a multiple of ten.
     #[arg(long, default_value_t = 20)]
     cut_writes: u64,
-    /// Send all the heads of that day, and do not skip the quiet of it.
+    /// Send all progress messages of the day instead of skipping its idle times.
     #[arg(long)]
     whole_day: bool,
     /// Sizes of the stores that catch up.
     #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
     keys: Vec<u64>,
-    /// How many keys they miss.
+    /// Number of keys that they miss.
     #[arg(long, default_value_t = 1000)]
     missed: u64,
-    /// Cache of each of these stores in MiB.
+    /// Cache of each of these stores, in MiB.
     #[arg(long, default_value_t = 64)]
     cache: usize,
 }
@@ -51,7 +52,7 @@ enum Table {
     Missing,
 }
 
-/// Writes a second, over the whole cluster.
+/// Writes per second, over the whole cluster.
 const RATES: [u64; 3] = [10, 100, 1000];
 
 fn main() -> Result<(), Failure> {
@@ -85,7 +86,7 @@ fn cuts(arguments: &Arguments) -> Result<(), Failure> {
     cut::head();
     let (writes, whole) = (arguments.cut_writes, arguments.whole_day);
     for places in arguments.locations.iter().copied() {
-        // Rings that hold the day, and rings that hold the last of it.
+        // Backlogs that hold the day's writes, and backlogs that hold only the last ones.
         for backlog_bytes in [8 << 20, 4 << 10] {
             cut::healed(Day { places, writes, backlog_bytes, whole })?;
         }

@@ -1,8 +1,8 @@
-//! A get from the library beside the same read from redb by hand, one thread.
+//! A get from the library compared with the same read from redb by hand, in one thread.
 //!
 //! The sides read two copies, made the same way, of the file that the library wrote: the same rows
-//! in the same pages, and alike in the system's cache. By hand the row is copied out, and nothing
-//! is checked.
+//! in the same pages, equally cached by the system. The hand-written side copies the row and checks
+//! nothing.
 
 use std::{
     fs,
@@ -24,16 +24,16 @@ use waypost_benches::{
 
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 
-/// Gets: the library beside redb by hand.
+/// Gets: the library compared with hand-written reads from redb.
 #[derive(Parser)]
 struct Arguments {
-    /// How many keys the store has.
+    /// Number of keys in the store.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
     /// Length of the values in bytes.
     #[arg(long, default_value_t = 1024)]
     value: usize,
-    /// Caches to try, in MiB.
+    /// Sizes of the cache, in MiB.
     #[arg(long, value_delimiter = ',', default_value = "64,3072")]
     cache: Vec<usize>,
     /// Rounds of each side.
@@ -42,7 +42,7 @@ struct Arguments {
     /// Reads in a round.
     #[arg(long, default_value_t = 300_000)]
     reads: u64,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -59,10 +59,7 @@ fn main() -> Result<(), Failure> {
     fs::copy(scratch.join("loaded.redb"), &copy)?;
     let files = [file, copy];
     for cache in &arguments.cache {
-        let options = Options::new().cache_bytes(cache << 20);
-        let store = options.open(&directory)?;
-        let by_hand = redb::Database::builder().set_cache_size(cache << 20).open(&files[1])?;
-        compare(&store, &by_hand, namespace, &arguments, *cache, &files)?;
+        compare(&files, namespace, &arguments, *cache)?;
     }
     Ok(())
 }
@@ -77,20 +74,22 @@ fn load(directory: &Path, arguments: &Arguments) -> Result<NamespaceId, Failure>
     Ok(namespace)
 }
 
+/// Compares the sides with a cache of `cache` MiB. The library reads the first file, and redb the second.
 fn compare(
-    store: &Store,
-    by_hand: &redb::Database,
+    files: &[PathBuf; 2],
     namespace: NamespaceId,
     arguments: &Arguments,
     cache: usize,
-    files: &[PathBuf; 2],
 ) -> Result<(), Failure> {
     let Arguments { keys, value, reads, rounds, .. } = *arguments;
+    let directory = files[0].parent().ok_or("a store's file is in a directory")?;
+    let store = Options::new().cache_bytes(cache << 20).open(directory)?;
+    let by_hand = redb::Database::builder().set_cache_size(cache << 20).open(&files[1])?;
     let held = by_hand.begin_read()?.open_table(ENTRIES)?;
-    let library = |n| library(store, namespace, n, value);
+    let library = |n| library(&store, namespace, n, value);
     let own_transaction = |n| from_table(&by_hand.begin_read()?.open_table(ENTRIES)?, namespace, n);
     let held_table = |n| from_table(&held, namespace, n);
-    // What the caches hold is in them before a round.
+    // The caches are warm before a round.
     let library_side = |round| {
         read_through(&files[0])?;
         read_at_random(round, reads, keys, library)
@@ -119,7 +118,7 @@ fn compare(
     Ok(())
 }
 
-/// Reads keys at random, and checks by length and first bytes that it is the value.
+/// Reads random keys, and checks the length and the first bytes of each value.
 fn read_at_random(
     seed: u64,
     reads: u64,
@@ -129,7 +128,7 @@ fn read_at_random(
     let mut random = Random::new(seed);
     let watch = Stopwatch::own()?;
     for _ in 0..reads {
-        read(random.within(0..keys))?;
+        read(random.between(0, keys))?;
     }
     Ok(Sample { operations: reads, cpu: watch.cpu()?, wall: watch.wall() })
 }
@@ -138,7 +137,7 @@ fn library(store: &Store, namespace: NamespaceId, n: u64, len: usize) -> Result<
     let entry = store.get(namespace, data::key(n))?.ok_or("a key is missing")?;
     match entry.body {
         Body::Inline(value) if value.len() == len && value.starts_with(&n.to_be_bytes()) => Ok(()),
-        Body::Inline(_) => Err("another value".into()),
+        Body::Inline(_) => Err("the value is wrong".into()),
         Body::Large(mut reader) => {
             while let Some(chunk) = reader.next_chunk()? {
                 std::hint::black_box(chunk);

@@ -1,4 +1,4 @@
-//! A GET of the binding door beside an axum server with a constant body, driven by `wrk`.
+//! A GET of the binding API compared with an axum server with a constant body, driven by `wrk`.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -11,10 +11,10 @@ use waypost_benches::{
     wrk::Load,
 };
 
-/// The binding door's GET beside an axum server with a constant body. Needs wrk.
+/// A GET of the binding API compared with an axum server with a constant body. Needs wrk.
 #[derive(Parser)]
 struct Arguments {
-    /// How many keys the store has.
+    /// Number of keys in the store.
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
     /// Length of the values in bytes.
@@ -29,10 +29,10 @@ struct Arguments {
     /// Seconds of a round.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// More arguments for `waypost serve`, as `--cache=256MiB`.
+    /// More arguments for `waypost serve`, such as `--cache=256MiB`.
     #[arg(long, allow_hyphen_values = true)]
     serve: Vec<String>,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -60,7 +60,7 @@ fn main() -> Result<(), Failure> {
     };
     let script = uniform.to_str().ok_or("a path that is not UTF-8")?;
     let by_header = ["-H", "Waypost-Namespace: bench"];
-    // Both servers get the same requests: how busy the client is changes what one costs.
+    // Both servers get the same requests, because the client's load affects the cost of a request.
     for (name, extra, target) in [
         ("one key", &[][..], Target::AtMost(1.3)),
         ("one key, namespace in a header", &by_header, Target::Report),
@@ -83,11 +83,11 @@ fn main() -> Result<(), Failure> {
 }
 
 fn path(n: u64) -> Result<String, Failure> {
-    // As a runtime asks.
+    // In the form that runtimes use.
     Ok(format!("/{}?urlencoded=true", str::from_utf8(&data::key(n))?))
 }
 
-/// Makes all requests before the first, so that they cost the client about nothing.
+/// Prepares all requests before the first one, so that they cost the client almost nothing.
 fn uniform_script(keys: u64) -> Result<String, Failure> {
     let mut script = String::from("local requests = {}\nlocal paths = {\n");
     for n in 0..keys {

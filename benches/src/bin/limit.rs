@@ -1,7 +1,8 @@
-//! A check by our limiter beside one by governor: its cost, and the memory of many keys.
+//! A check by our limiter compared with one by governor: its cost, and the memory of many keys.
 //!
-//! Both sides take the same strings and read a clock for every check: ours the system's monotonic
-//! clock, governor its default, `QuantaClock` (the processor's counter), and once `MonotonicClock`.
+//! Both sides get the same strings and read a clock for every check: ours the system's monotonic
+//! clock, governor its default, `QuantaClock` (the processor's counter), and in one case
+//! `MonotonicClock`.
 
 use std::{env, hash::BuildHasherDefault, num::NonZeroU32, process, process::Command};
 
@@ -17,10 +18,10 @@ use waypost_benches::{
     rounds::{CPU, Sample, Side, Target, WALL, alternate},
 };
 
-/// A check by our limiter beside one by governor.
+/// A check by our limiter compared with one by governor.
 #[derive(Clone, Parser)]
 struct Arguments {
-    /// How many keys there are, where it is not one.
+    /// Number of keys, except for work with one key.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u32,
     /// Rounds of each side.
@@ -29,13 +30,14 @@ struct Arguments {
     /// Checks of a round, on each thread.
     #[arg(long, default_value_t = 1_000_000)]
     checks: usize,
-    /// Random keys of the flood that memory is measured under.
+    /// Number of random keys in the flood under which memory is measured.
     #[arg(long, default_value_t = 10_000_000)]
     flood: u64,
-    /// Measure the memory and no checks.
+    /// Measure only the memory.
     #[arg(long)]
     memory: bool,
-    /// Fill one limiter with the keys, and print what it takes: what the program asks of itself.
+    /// Fill one limiter with the keys, and print its memory. The program runs itself with this
+    /// option.
     #[arg(long, hide = true)]
     memory_of: Option<Kind>,
 }
@@ -46,11 +48,11 @@ enum Kind {
     Governor,
 }
 
-// ahash with random keys would bring a second getrandom; its speed is the same with fixed ones.
+// ahash with random keys would bring a second getrandom. Its speed is the same with fixed keys.
 type Ahash = BuildHasherDefault<ahash::AHasher>;
 type Foldhash = foldhash::fast::RandomState;
 
-/// As often as a round checks one key, on both threads.
+/// More than a round checks one key, on both threads.
 const HIGH: u32 = 2_000_000;
 const LOW: u32 = 100;
 
@@ -65,7 +67,7 @@ fn main() -> Result<(), Failure> {
     if arguments.checks * 2 > HIGH as usize {
         return Err("at most 1,000,000 checks, or the high limit denies some".into());
     }
-    // A key of its own for each round, so that the limit is never reached.
+    // A separate key for each round, so that the limit is never reached.
     let fresh = |round: u64| Ok(vec![format!("user:{round:016}")]);
     let one = |_| Ok(vec![String::from("user:0000000000000000")]);
     for (threads, most) in [(1, 1.0), (2, 0.6)] {
@@ -77,7 +79,7 @@ fn main() -> Result<(), Failure> {
     let checks = arguments.checks as u64;
     let uniform = |round| {
         let mut random = Random::new(round);
-        (0..checks).map(|_| key(random.within(0..u64::from(keys)))).collect()
+        (0..checks).map(|_| key(random.between(0, u64::from(keys)))).collect()
     };
     compare(&format!("{keys} keys, uniform"), &arguments, (1, LOW, keys), uniform, 0.5)?;
     let popular = Zipf::new(keys, 0.99);
@@ -93,8 +95,8 @@ fn key(n: u64) -> Result<String, Failure> {
     Ok(str::from_utf8(&data::key(n))?.to_owned())
 }
 
-/// Runs all sides over the keys that `keys_of` has for each round. The limiters hold `held` keys
-/// from the start if that is more than one.
+/// Runs all sides with the keys that `keys_of` returns for each round. If `held` is more than one,
+/// the limiters contain that many keys from the start.
 fn compare(
     title: &str,
     arguments: &Arguments,
@@ -102,7 +104,7 @@ fn compare(
     keys_of: impl Fn(u64) -> Result<Vec<String>, Failure>,
     most: f64,
 ) -> Result<(), Failure> {
-    let quota = NonZeroU32::new(limit).ok_or("a limit of none")?;
+    let quota = NonZeroU32::new(limit).ok_or("the limit is zero")?;
     let room = held as usize;
     let sliding = Ours::new(room.max(1000), Limit::sliding(limit, MINUTE)?)?;
     let gcra = Ours::new(room.max(1000), Limit::gcra(limit, limit, MINUTE)?)?;
@@ -141,7 +143,7 @@ fn compare(
     Ok(())
 }
 
-/// A side's way to check a list of keys, so that each is compiled for itself.
+/// Checks a list of keys; a trait, so that each side is compiled separately.
 trait Checks {
     fn run(&self, threads: usize, checks: usize, keys: &[String])
     -> Result<(Sample, u64), Failure>;
@@ -158,13 +160,13 @@ impl<F: Fn(&String) -> bool + Sync> Checks for F {
     }
 }
 
-/// What one limiter took: a line that the program reads from itself.
+/// The memory of one limiter, from a line that the program prints when it runs itself.
 struct Memory {
     bytes: u64,
     after_flood: u64,
-    /// Keys whose one hit was forgotten.
+    /// The number of keys whose only request was forgotten.
     evicted: u64,
-    /// Keys at their limit that the flood made it forget.
+    /// The number of keys at their limit that were forgotten in the flood.
     forgotten: u64,
 }
 
@@ -203,10 +205,10 @@ fn compare_memory(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keys that are at their limit when the flood comes.
+/// The number of keys that are at their limit when the flood starts.
 const AT_LIMIT: u64 = 1000;
 
-/// In a process of its own, whose memory nothing else has used.
+/// Measures in a separate process, whose memory nothing else has used.
 fn memory_of(kind: &str, arguments: &Arguments) -> Result<Memory, Failure> {
     let output = Command::new(env::current_exe()?)
         .args(["--memory-of", kind, "--keys", &arguments.keys.to_string()])
@@ -229,19 +231,19 @@ fn print_memory(kind: Kind, arguments: &Arguments) -> Result<(), Failure> {
         Ok(meter::memory(process::id())?.anonymous.saturating_sub(before))
     };
     if kind == Kind::Governor {
-        let quota = NonZeroU32::new(LOW).ok_or("a limit of none")?;
+        let quota = NonZeroU32::new(LOW).ok_or("the limit is zero")?;
         let limiter = governor::<_, Foldhash>(quota, QuantaClock::default());
         for n in 0..keys {
-            limiter.check_key(&key(n)?).map_err(|_denied| "a first hit is denied")?;
+            limiter.check_key(&key(n)?).map_err(|_denied| "the first request is denied")?;
         }
         println!("{} 0 0 0", taken()?);
         return Ok(());
     }
-    // An hour, so that no window ends while the flood runs.
+    // The period is an hour, so that no window ends during the flood.
     let ours = Ours::new(arguments.keys as usize, Limit::sliding(LOW, 60 * MINUTE)?)?;
     for n in 0..keys {
         if !ours.check(&key(n)?) {
-            return Err("a first hit is denied".into());
+            return Err("the first request is denied".into());
         }
     }
     let bytes = taken()?;

@@ -1,11 +1,9 @@
-//! `POST /ratelimit` beside throttlecrab-server's `POST /throttle`, driven by `wrk`.
+//! `POST /ratelimit` compared with throttlecrab-server's `POST /throttle`, driven by `wrk`.
 
 use std::{
     env,
     fmt::Write as _,
     fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
 };
 
@@ -16,12 +14,13 @@ use waypost_benches::{
     server::Server,
     wrk::Load,
 };
+use waypost_tests::{Address, http::Connection};
 
-/// The limit door beside throttlecrab-server. Needs wrk, and throttlecrab-server in the target
-/// directory's `peers` (benches/README.md).
+/// The rate-limit API compared with throttlecrab-server. Needs wrk, and throttlecrab-server in the
+/// target directory's `peers` (benches/README.md).
 #[derive(Parser)]
 struct Arguments {
-    /// How many keys are limited, where it is not one.
+    /// Number of keys with limits, except for work with one key.
     #[arg(long, default_value_t = 20_000)]
     keys: u64,
     /// Connections of wrk.
@@ -39,21 +38,21 @@ struct Arguments {
     /// More arguments for `waypost serve`.
     #[arg(long, allow_hyphen_values = true)]
     serve: Vec<String>,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-/// One side's door.
-struct Door {
+/// The API of one side.
+struct Api {
     path: &'static str,
-    /// The JSON that asks for one hit of a key under a limit in ten seconds.
+    /// The JSON of a request for a key with a limit per ten seconds.
     body: fn(&str, u32) -> String,
-    /// What its answer says.
+    /// The text in its response that shows a denial or an admission.
     admitted: [&'static str; 2],
 }
 
-const WAYPOST: Door = Door {
+const WAYPOST: Api = Api {
     path: "/ratelimit",
     body: |key, limit| {
         format!(r#"{{"namespace":"bench","key":"{key}","limit":{limit},"period":10}}"#)
@@ -61,7 +60,7 @@ const WAYPOST: Door = Door {
     admitted: [r#""success":false"#, r#""success":true"#],
 };
 
-const THROTTLECRAB: Door = Door {
+const THROTTLECRAB: Api = Api {
     path: "/throttle",
     body: |key, limit| {
         format!(r#"{{"key":"{key}","max_burst":{limit},"count_per_period":{limit},"period":10}}"#)
@@ -69,7 +68,8 @@ const THROTTLECRAB: Door = Door {
     admitted: [r#""allowed":false"#, r#""allowed":true"#],
 };
 
-/// What is asked for in a row: how many keys, the limit in ten seconds, whether all is admitted.
+/// The work of a round: the number of keys, the limit in ten seconds, and whether all requests are
+/// admitted.
 struct Work {
     name: &'static str,
     keys: u64,
@@ -88,7 +88,7 @@ fn main() -> Result<(), Failure> {
         None => Server::throttlecrab(&installed()?)?,
     };
     let load = Load { connections: arguments.connections, seconds: arguments.seconds };
-    // More than a server answers in ten seconds.
+    // More than a server can answer in ten seconds.
     let high = 2_000_000;
     for work in [
         Work { name: "one key, all admitted", keys: 1, limit: high, is_admitted: true },
@@ -111,7 +111,7 @@ fn main() -> Result<(), Failure> {
             }),
         ];
         let rounds = alternate(arguments.rounds, sides)?;
-        let title = format!("one hit, {} connections: {}", arguments.connections, work.name);
+        let title = format!("one request, {} connections: {}", arguments.connections, work.name);
         rounds.print(&format!("{title}; CPU of the server"), &[CPU, RATE]);
         rounds.compare(0, 1, CPU, Target::AtMost(0.65));
         rounds.compare(0, 1, RATE, Target::AtLeast(1.4));
@@ -119,47 +119,51 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// `TARGET/peers/bin/throttlecrab-server`, for this program lies in `TARGET/release`.
+/// `TARGET/peers/bin/throttlecrab-server`, because this program is in `TARGET/release`.
 fn installed() -> Result<PathBuf, Failure> {
     let program = env::current_exe()?;
-    let target = program.ancestors().nth(2).ok_or("this program lies in no target directory")?;
+    let target = program.ancestors().nth(2).ok_or("this program is not in a target directory")?;
     let path = target.join("peers/bin/throttlecrab-server");
     if path.exists() {
         return Ok(path);
     }
-    Err(format!("there is no {}: benches/README.md says how to build it", path.display()).into())
+    Err(format!("{} does not exist; benches/README.md explains how to build it", path.display())
+        .into())
 }
 
 fn key(n: u64) -> Result<String, Failure> {
     Ok(str::from_utf8(&data::key(n))?.to_owned())
 }
 
-/// One run of wrk; then asks once more, to see that the answers are those of the row.
+/// Runs wrk once, and then sends another request to check that the responses are the expected ones.
 fn round(
     load: Load,
     server: &Server,
-    door: &Door,
+    api: &Api,
     script: &Path,
     work: &Work,
 ) -> Result<Sample, Failure> {
     let script = script.to_str().ok_or("a path that is not UTF-8")?;
-    let sample = load.run(server, door.path, &["-s", script])?;
+    let sample = load.run(server, api.path, &["-s", script])?;
     let mut answer = String::new();
-    // Of a key that is denied, one hit is let through from time to time.
+    // For a denied key one request is admitted from time to time.
     for _ in 0..if work.is_admitted { 1 } else { 3 } {
-        answer = post(server.address(), door.path, &(door.body)(&key(0)?, work.limit))?;
-        if answer.contains(door.admitted[usize::from(work.is_admitted)]) {
+        let mut connection = Connection::to(&Address::Tcp(server.address()))?;
+        let json = [("Content-Type", "application/json")];
+        let body = (api.body)(&key(0)?, work.limit);
+        answer = connection.request("POST", api.path, &json, body.as_bytes())?.text();
+        if answer.contains(api.admitted[usize::from(work.is_admitted)]) {
             return Ok(sample);
         }
     }
-    Err(format!("{}: {} answers {answer}", work.name, door.path).into())
+    Err(format!("{}: {} responded {answer}", work.name, api.path).into())
 }
 
-/// Makes all requests before the first, so that they cost the client about nothing.
-fn write_script(path: &Path, door: &Door, work: &Work) -> Result<(), Failure> {
+/// Prepares all requests before the first one, so that they cost the client almost nothing.
+fn write_script(path: &Path, api: &Api, work: &Work) -> Result<(), Failure> {
     let mut script = String::from("local requests = {}\nlocal bodies = {\n");
     for n in 0..work.keys {
-        writeln!(script, "'{}',", (door.body)(&key(n)?, work.limit))?;
+        writeln!(script, "'{}',", (api.body)(&key(n)?, work.limit))?;
     }
     script.push_str(
         "}\n\
@@ -171,18 +175,4 @@ fn write_script(path: &Path, door: &Door, work: &Work) -> Result<(), Failure> {
         request = function() return requests[math.random(#requests)] end\n",
     );
     Ok(fs::write(path, script)?)
-}
-
-/// One request on a connection of its own: head and body of the answer.
-fn post(address: SocketAddr, path: &str, body: &str) -> Result<String, Failure> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

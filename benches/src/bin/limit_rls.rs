@@ -1,4 +1,4 @@
-//! A call of Envoy's rate-limit service beside a tonic service that answers a constant OK.
+//! A call of Envoy's rate-limit service compared with a tonic service that answers a constant OK.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -21,16 +21,17 @@ use waypost_benches::{
     server::Server,
 };
 
-/// Envoy's rate-limit service beside a constant one. The client is this program, on one thread.
+/// Envoy's rate-limit service compared with a constant one. The client is this program, on one
+/// thread.
 #[derive(Clone, Parser)]
 struct Arguments {
-    /// Connections, as many as Envoy has worker threads.
+    /// Number of connections: as many as Envoy has worker threads.
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Calls under way on each.
+    /// Numbers of concurrent calls on each connection.
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
     calls: Vec<usize>,
-    /// Keys that are limited.
+    /// Number of keys with limits.
     #[arg(long, default_value_t = 1000)]
     keys: u64,
     /// Rounds of each side.
@@ -42,12 +43,12 @@ struct Arguments {
     /// More arguments for `waypost serve`.
     #[arg(long, allow_hyphen_values = true)]
     serve: Vec<String>,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-/// The one limit: no call of a run is over it.
+/// The only limit, which no call of a run exceeds.
 const CONFIGURATION: &str = "\
 [[rls]]
 domain = \"bench\"
@@ -82,7 +83,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Calls a server for the time of a round, on a runtime of one thread.
+/// Calls a server for the duration of a round, on a runtime with one thread.
 fn round(arguments: &Arguments, calls: usize, server: &Server) -> Result<Sample, Failure> {
     runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let mut channels = Vec::new();
@@ -105,7 +106,8 @@ fn round(arguments: &Arguments, calls: usize, server: &Server) -> Result<Sample,
     })
 }
 
-/// Calls again and again, a key after the other from key number `first`; how often.
+/// Calls continuously, with one key after the other from number `first`. Returns the number of
+/// calls.
 async fn call_until(end: Instant, channel: Channel, first: u64, keys: u64) -> Result<u64, Failure> {
     let mut client = Grpc::new(channel);
     let mut calls = 0;
@@ -114,17 +116,17 @@ async fn call_until(end: Instant, channel: Channel, first: u64, keys: u64) -> Re
         let codec = ProstCodec::<RateLimitRequest, RateLimitResponse>::default();
         let request = Request::new(hit((first + calls) % keys)?);
         let answer = client.unary(request, METHOD, codec).await?.into_inner();
-        // One that met no limit would cost less than one that did.
+        // A call without a limit would cost less than one with a limit.
         let is_limited = answer.statuses.iter().all(|status| status.current_limit.is_some());
         if answer.overall_code() != Code::Ok || !is_limited {
-            return Err(format!("a call is answered {answer:?}").into());
+            return Err(format!("a call got the response {answer:?}").into());
         }
         calls += 1;
     }
     Ok(calls)
 }
 
-/// One hit of a key, as Envoy's action for a header asks it.
+/// A request for a key, as Envoy's action for a header makes it.
 fn hit(n: u64) -> Result<RateLimitRequest, Failure> {
     let value = str::from_utf8(&data::key(n))?.to_owned();
     let entry = Entry { key: "user".into(), value };

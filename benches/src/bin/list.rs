@@ -1,4 +1,4 @@
-//! Lists of 1,000 keys: behind values of several lengths, and behind tombstones.
+//! Lists of 1,000 keys: with values of several lengths, and after tombstones.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,13 +10,13 @@ use waypost_benches::{
     rounds::{CPU, Sample, Side, Target, WALL, alternate},
 };
 
-/// Lists: values of several lengths, and tombstones before the keys.
+/// Lists: with values of several lengths, and after tombstones.
 #[derive(Parser)]
 struct Arguments {
-    /// Lengths of the values in bytes; the first is what the others are compared with.
+    /// Lengths of the values in bytes. The others are compared with the first one.
     #[arg(long, value_delimiter = ',', default_value = "10,1024,3584,1048576")]
     values: Vec<usize>,
-    /// How many tombstones lie before the keys.
+    /// Number of tombstones before the keys.
     #[arg(long, default_value_t = 1_000_000)]
     tombstones: u64,
     /// Cache in MiB.
@@ -28,19 +28,19 @@ struct Arguments {
     /// Lists in a round.
     #[arg(long, default_value_t = 200)]
     lists: u64,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-/// How many keys each namespace has: what one page holds.
+/// The number of keys in each namespace: as many as a page holds.
 const KEYS: u64 = 1000;
 
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let scratch = Scratch::new(arguments.dir.clone())?;
     let lengths = arguments.values.iter();
-    // No sweep after the first: it would take the tombstones away.
+    // No GC after the first: it would remove the tombstones.
     let options = Options::new().cache_bytes(arguments.cache << 20);
     let store = options.clone().gc_interval(Duration::MAX / 2).open(scratch.join("store"))?;
     let namespaces = lengths
@@ -54,17 +54,17 @@ fn main() -> Result<(), Failure> {
 
     let plain = store.create_namespace("plain")?.id;
     fill::put_all(&store, plain, KEYS, 10)?;
-    let buried = store.create_namespace("behind tombstones")?.id;
-    fill::delete_all(&store, buried, arguments.tombstones)?;
+    let tombstones_namespace = store.create_namespace("behind tombstones")?.id;
+    fill::delete_all(&store, tombstones_namespace, arguments.tombstones)?;
     for n in 0..KEYS {
-        // After all that `data::key` makes.
-        store.put(buried, [b"zzz:", &data::key(n)[..]].concat(), "0123456789")?;
+        // Greater than all keys of `data::key`.
+        store.put(tombstones_namespace, [b"zzz:", &data::key(n)[..]].concat(), "0123456789")?;
     }
-    compare_tombstones(&store, plain, buried, &arguments)?;
+    compare_tombstones(&store, plain, tombstones_namespace, &arguments)?;
 
     store.close()?;
     drop(store);
-    watch_the_gc(&options.open(scratch.join("store"))?, buried)
+    watch_the_gc(&options.open(scratch.join("store"))?, tombstones_namespace)
 }
 
 fn compare_lengths(
@@ -82,8 +82,8 @@ fn compare_lengths(
     let title = format!("list of {KEYS} keys, cache {} MiB", arguments.cache);
     rounds.print(&title, &[CPU, WALL]);
     for (index, (_, length)) in namespaces.iter().enumerate().skip(1) {
-        // Values too long for their rows cost a list what short ones cost. Those between lie in
-        // the pages that it reads.
+        // Values that are too long for their rows must not slow a list down. Shorter ones are in
+        // the pages that the list reads.
         let is_large = *length > kv_core::limits::MAX_INLINE_BYTES;
         let target = if is_large { Target::AtMost(1.2) } else { Target::Report };
         rounds.compare(index, 0, CPU, target);
@@ -94,7 +94,7 @@ fn compare_lengths(
 fn compare_tombstones(
     store: &Store,
     plain: NamespaceId,
-    buried: NamespaceId,
+    tombstones_namespace: NamespaceId,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let rounds = alternate(
@@ -102,7 +102,7 @@ fn compare_tombstones(
         vec![
             Side::new("no tombstones", |_| list_often(store, plain, arguments.lists)),
             Side::new(format!("behind {} tombstones", arguments.tombstones), |_| {
-                list_often(store, buried, 1)
+                list_often(store, tombstones_namespace, 1)
             }),
         ],
     )?;
@@ -116,13 +116,13 @@ fn list_often(store: &Store, namespace: NamespaceId, lists: u64) -> Result<Sampl
     for _ in 0..lists {
         let Page { entries, .. } = store.list(namespace, &ListQuery::default())?;
         if entries.len() as u64 != KEYS {
-            return Err(format!("a list of {} keys", entries.len()).into());
+            return Err(format!("the list has {} keys", entries.len()).into());
         }
     }
     Ok(Sample { operations: lists, cpu: watch.cpu()?, wall: watch.wall() })
 }
 
-/// How long the sweep takes for the tombstones, beside no other work.
+/// Measures how long GC takes for the tombstones, without other work.
 fn watch_the_gc(store: &Store, namespace: NamespaceId) -> Result<(), Failure> {
     let load = meter::load();
     let watch = Stopwatch::own()?;
@@ -137,7 +137,7 @@ fn watch_the_gc(store: &Store, namespace: NamespaceId) -> Result<(), Failure> {
         std::thread::sleep(Duration::from_secs(1));
     }
     println!(
-        "\nThe sweep took the tombstones away in {:.0} s, with {:.1} s of processor time (lists \
+        "\nGC removed the tombstones in {:.0} s, with {:.1} s of processor time (lists \
          once a second in it, the last long one {:.0} ms); load {load} before, {} after",
         watch.wall().as_secs_f64(),
         watch.cpu()?.as_secs_f64(),

@@ -1,11 +1,6 @@
 //! Memory of the server: idle, while many clients put large values, and while they get them slowly.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use kv_core::{Store, env::Environment as _, env::SystemEnvironment};
@@ -14,11 +9,15 @@ use waypost_benches::{
     meter::{self, Memory},
     server::Server,
 };
+use waypost_tests::{
+    Address,
+    http::{self, Connection, Response},
+};
 
 /// Memory of the server: idle, under large puts, under slow gets.
 #[derive(Parser)]
 struct Arguments {
-    /// How many clients put, and get, at once.
+    /// Number of concurrent clients.
     #[arg(long, default_value_t = 100)]
     clients: u64,
     /// Length of each value in bytes.
@@ -33,19 +32,19 @@ struct Arguments {
     /// How long a slow get takes.
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
-    /// What a large value on its way may take, in KiB: the bound to hold the peaks against.
+    /// Greatest memory for a large value in transit, in KiB: the bound for the peaks.
     #[arg(long, default_value_t = 2048)]
     bound: u64,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-/// How much is written and read at once, as a client would.
+/// The number of bytes that are written or read at once, like a client.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What a server may take beside its counters, its cache and its clients. The sum of all is the
-/// bound that the README of the repository states.
+/// The server's memory without its counters, its cache and its clients. The sum of all is the bound
+/// in the repository's README.
 const BASE_MIB: u64 = 8;
 
 fn main() -> Result<(), Failure> {
@@ -86,7 +85,7 @@ fn main() -> Result<(), Failure> {
     meter::forget_peak(server.pid())?;
 
     pause(5.0);
-    // What the allocator took for the clients it keeps for the next ones.
+    // The allocator keeps the memory of past clients for later ones.
     report(&server, "idle again", loaded)?;
     println!("\nputs: {rate:.0} MiB/s together; load {} after", meter::load());
     Ok(())
@@ -109,7 +108,7 @@ fn pause(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
-/// Runs all clients, each on a thread of its own.
+/// Runs all clients, each in its own thread.
 fn at_once(clients: u64, run: impl Fn(u64) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
     let run = &run;
     std::thread::scope(|scope| {
@@ -121,40 +120,39 @@ fn at_once(clients: u64, run: impl Fn(u64) -> Result<(), Failure> + Sync) -> Res
 }
 
 fn put(address: SocketAddr, client: u64, len: usize) -> Result<(), Failure> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(
-        stream,
-        "PUT /binding/bench/large-{client} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len}\r\n\r\n"
-    )?;
+    let mut connection = Connection::to(&Address::Tcp(address))?;
+    let length = [("Content-Length", &len.to_string()[..])];
+    connection.send(http::head("PUT", &target(client), &length).as_bytes())?;
     let piece = data::value(client, PIECE_BYTES);
     let mut left = len;
     while left > 0 {
         let n = left.min(piece.len());
-        stream.write_all(&piece[..n])?;
+        connection.send(&piece[..n])?;
         left -= n;
     }
-    read_head(&mut BufReader::new(stream)).map(drop)
+    check_status(&connection.response_to("PUT")?)
 }
 
-/// Gets a value; if `lasting` is given, evenly over that time.
+/// Gets a value, evenly spread over `lasting` if that is given.
 fn get(
     address: SocketAddr,
     client: u64,
     len: usize,
     lasting: Option<Duration>,
 ) -> Result<(), Failure> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET /binding/bench/large-{client} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
-    let mut stream = BufReader::new(stream);
-    if read_head(&mut stream)? != len {
-        return Err("a value of another length".into());
+    let mut connection = Connection::to(&Address::Tcp(address))?;
+    connection.send(http::head("GET", &target(client), &[]).as_bytes())?;
+    let head = connection.read_head()?;
+    check_status(&head)?;
+    if head.header("content-length") != Some(&len.to_string()) {
+        return Err("the value has a wrong length".into());
     }
     let clock = SystemEnvironment::new();
     let mut piece = vec![0; PIECE_BYTES];
     let mut done = 0;
     while done < len {
         let n = piece.len().min(len - done);
-        stream.read_exact(&mut piece[..n])?;
+        connection.read_exact(&mut piece[..n])?;
         done += n;
         if let Some(lasting) = lasting {
             let due = lasting.mul_f64(done as f64 / len as f64);
@@ -164,23 +162,13 @@ fn get(
     Ok(())
 }
 
-/// Reads the head of a response with status 200: the length of its body.
-fn read_head(stream: &mut BufReader<TcpStream>) -> Result<usize, Failure> {
-    let mut status = String::new();
-    stream.read_line(&mut status)?;
-    if !status.starts_with("HTTP/1.1 200") {
-        return Err(format!("the server answers {status}").into());
-    }
-    let mut len = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        let line = line.trim_end().to_ascii_lowercase();
-        if line.is_empty() {
-            return Ok(len);
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            len = value.parse()?;
-        }
+fn target(client: u64) -> String {
+    format!("/binding/bench/large-{client}")
+}
+
+fn check_status(response: &Response) -> Result<(), Failure> {
+    match response.status {
+        200 => Ok(()),
+        status => Err(format!("the server responded with the status {status}").into()),
     }
 }

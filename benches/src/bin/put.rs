@@ -1,15 +1,14 @@
-//! Durable puts at several numbers of callers: the library beside a group commit by hand, and
-//! beside Redis that syncs each write.
+//! Durable puts with several numbers of callers: the library, a hand-written group commit, and a
+//! Redis that syncs each write.
 //!
-//! By hand means: a queue, one thread that takes what waits, one redb transaction, one sync, all
-//! answered. It writes the same rows with the same number of bytes as the library, and no more
-//! than it must: no clock, no checksums, no read of what was there.
+//! The hand-written one has a queue, and one thread that commits and syncs all waiting puts in one
+//! redb transaction and then acknowledges them. It writes the same rows with the same number of
+//! bytes as the library, and nothing else: no clock, no checksums, no read of old values.
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use clap::Parser;
-use kv_core::{Attributes, NamespaceId, Operation, Options, Store};
+use kv_core::{Attributes, Key, NamespaceId, Operation, Options, Store};
 use waypost_benches::{
     Failure, Scratch,
     data::{self, Random},
@@ -20,16 +19,16 @@ use waypost_benches::{
     rounds::{CPU, RATE, Sample, Side, Target, alternate},
 };
 
-/// Durable puts: the library, a redb group commit by hand, Redis.
+/// Durable puts: the library, a hand-written redb group commit, Redis.
 #[derive(Parser)]
 struct Arguments {
-    /// How many keys are there before.
+    /// The number of keys that exist before.
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
     /// Length of the values in bytes.
     #[arg(long, default_value_t = 1024)]
     value: usize,
-    /// Numbers of callers to try.
+    /// The numbers of callers.
     #[arg(long, value_delimiter = ',', default_value = "1,50,200")]
     callers: Vec<usize>,
     /// Cache of each store, in MiB.
@@ -38,18 +37,19 @@ struct Arguments {
     /// Rounds of each side.
     #[arg(long, default_value_t = 7)]
     rounds: u64,
-    /// Length of a round.
+    /// Length of a round in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Leave Redis out.
     #[arg(long)]
     no_redis: bool,
-    /// Where to put the files; beside the program by default. Not in memory: it must sync.
+    /// The directory for the files; beside the program by default. Not in memory, because it must
+    /// sync.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-/// What is put, and for how long.
+/// The work of a round.
 #[derive(Clone, Copy)]
 struct Work {
     callers: usize,
@@ -60,13 +60,13 @@ struct Work {
 
 #[derive(Clone, Copy)]
 enum Keys {
-    /// At random among those that are there.
+    /// Random existing keys.
     Old(u64),
-    /// Those that were never put.
+    /// New keys.
     New,
 }
 
-/// Who is compared.
+/// The compared sides.
 struct Peers {
     store: Store,
     namespace: NamespaceId,
@@ -74,7 +74,7 @@ struct Peers {
     redis: Option<Redis>,
 }
 
-/// One caller's way to put a value and wait until it is durable.
+/// Puts a value and waits until it is durable.
 type Put<'a> = Box<dyn FnMut(&[u8], &[u8]) -> Result<(), Failure> + Send + 'a>;
 
 fn main() -> Result<(), Failure> {
@@ -176,7 +176,7 @@ fn submit(
     if let Some(last) = last {
         store.submit(last)?.wait()?;
     }
-    let key = Bytes::copy_from_slice(key);
+    let key = Key::new(key)?;
     let attributes = Attributes::default();
     Ok(store.submit(Operation::Put { namespace, key, body, attributes })?)
 }
@@ -193,13 +193,13 @@ impl Sequence {
         let seed = [work.callers as u64, form, round, caller as u64]
             .iter()
             .fold(0, |seed, part| seed << 12 | part);
-        // New keys are numbered from far above the old ones.
+        // New keys have far greater numbers than the old ones.
         Sequence { keys: work.keys, random: Random::new(seed), next: seed << 24 | 1 << 63 }
     }
 
     fn next(&mut self) -> u64 {
         match self.keys {
-            Keys::Old(keys) => self.random.within(0..keys),
+            Keys::Old(keys) => self.random.between(0, keys),
             Keys::New => {
                 self.next += 1;
                 self.next
@@ -208,7 +208,7 @@ impl Sequence {
     }
 }
 
-/// Callers that each put and wait, put and wait.
+/// Callers that each wait for a put before the next one.
 fn from_threads<'a>(
     round: u64,
     work: Work,
@@ -243,7 +243,7 @@ fn from_threads<'a>(
     Ok(Sample { operations, cpu: watch.cpu()?, wall: watch.wall() })
 }
 
-/// One thread that keeps as many puts under way as there are callers, as a server's reactor does.
+/// One thread that keeps as many puts in flight as there are callers, like a server's reactor.
 fn from_one_thread<T>(
     round: u64,
     work: Work,
@@ -269,7 +269,7 @@ fn from_one_thread<T>(
     Ok(Sample { operations, cpu: watch.cpu()?, wall: watch.wall() })
 }
 
-/// Makes another value of one.
+/// Changes a value, so that each put has a different one.
 fn renew(value: &mut [u8], n: u64) {
     if let Some(head) = value.first_chunk_mut() {
         *head = n.to_be_bytes();

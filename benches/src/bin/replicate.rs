@@ -1,4 +1,4 @@
-//! What replication between real servers costs.
+//! The cost of replication between real servers.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,42 +8,42 @@ use waypost_benches::{
     replicate::{bootstrap, large, latency, quiet, sustained},
 };
 
-/// What replication between real servers costs, over QUIC on loopback, some of it over a proxy that
-/// delays.
+/// The cost of replication between real servers, over QUIC on loopback, partly through a proxy that
+/// delays packets.
 #[derive(Parser)]
 struct Arguments {
-    /// Which measurements.
+    /// The measurements to run.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "delayed,loopback,sustained,bootstrap,large,dead,idle"
     )]
     only: Vec<Part>,
-    /// Rounds of each side, where there are two.
+    /// Rounds of each side, in measurements with two sides.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
-    /// Writes of which the delays are measured.
+    /// Number of writes whose delays are measured.
     #[arg(long, default_value_t = 500)]
     writes: u64,
-    /// Delay one way, in milliseconds, where there is one.
+    /// One-way delay in milliseconds, in measurements with a delay.
     #[arg(long, default_value_t = 50)]
     delay: u64,
     /// Seconds of a round of sustained writes.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Entries that a newcomer takes.
+    /// Number of entries that a joining member receives.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
-    /// Seconds of writes beside a dead peer.
+    /// Seconds of writes while a peer is dead.
     #[arg(long, default_value_t = 60)]
     dead: u64,
-    /// Seconds that an idle link is watched.
+    /// Seconds for which an idle link is observed.
     #[arg(long, default_value_t = 30)]
     idle: u64,
-    /// Numbers of locations at which `links` looks.
+    /// Numbers of locations at which `links` measures.
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20")]
     locations: Vec<usize>,
-    /// Where to put the files; beside the program by default.
+    /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let delay = Duration::from_millis(arguments.delay);
     for part in &arguments.only {
-        // Of each part the files go when it is over: a bootstrap leaves gigabytes.
+        // Each part removes its files when it ends: a bootstrap leaves gigabytes.
         let scratch = Scratch::new(arguments.dir.clone())?;
         let at = scratch.join("cluster");
         match part {

@@ -1,4 +1,4 @@
-//! Two halves that do not see each other for a virtual day, and then do.
+//! Two halves of a cluster that are disconnected for a virtual day, and then reconnect.
 
 use waypost_sim_tests::mesh::{Mesh, Settings};
 
@@ -7,32 +7,32 @@ use crate::{Failure, data, meter::Stopwatch};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// How often something is written in the day.
+/// The number of rounds of writes in the day.
 const ROUNDS: u64 = 10;
 
-/// A day of a cut.
+/// A day of disconnection.
 #[derive(Clone, Copy, Debug)]
 pub struct Day {
-    /// How many locations; the half of them on either side.
+    /// The number of locations, half of them on either side.
     pub places: usize,
-    /// How many writes each makes in the day, in ten rounds.
+    /// The number of writes of each location in the day, in ten rounds.
     pub writes: u64,
-    /// Bytes that a ring holds.
+    /// The size of a backlog in bytes.
     pub backlog_bytes: usize,
-    /// Let all the day's heads be sent, and do not skip the quiet of it.
+    /// Whether to send all progress messages of the day instead of skipping its idle times.
     pub whole: bool,
 }
 
 /// Prints the head of the table of [`healed`].
 pub fn head() {
     println!(
-        "\n| locations | writes each | rings | missing: rows x receivers, bytes | heal to equal | \
-         bytes moved | by missing | live | pages | heads | sessions, messages | rows read | CPU |"
+        "\n| locations | writes each | backlogs | missing: rows x receivers, bytes | heal to equal | \
+         bytes moved | by missing | live | pages | progress | sessions, messages | rows read | CPU |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
 }
 
-/// Prints what it takes to become equal after the day.
+/// Prints the cost of becoming equal after the day.
 ///
 /// # Errors
 /// If the processor time can't be read.

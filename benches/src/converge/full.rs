@@ -1,28 +1,30 @@
-//! Every location sees every other: what a write costs, and what none costs.
+//! A full mesh of locations: the cost of a write, and the cost of idling.
 
 use waypost_sim_tests::mesh::{Settings, traffic::Traffic};
 
 use super::{VALUE_BYTES, bytes, per, percentile, settled};
 use crate::{Failure, data, meter::Stopwatch};
 
-/// Kinds of messages that follow a write but do not carry it.
+/// The kinds of messages that follow a write without carrying it.
 const PROGRESS: [&str; 1] = ["heads"];
 
-/// How writes come.
+/// The load of writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// How many.
+    /// The number of writes.
     pub writes: u64,
-    /// How many a second, over the whole cluster and by turns.
+    /// The rate of writes per second, over the whole cluster in turns.
     pub per_second: u64,
 }
 
-/// Prints what an idle cluster sends.
+/// Prints the traffic of an idle cluster.
 ///
 /// # Errors
 /// If the processor time can't be read.
 pub fn idle(places: &[usize], seconds: u64) -> Result<(), Failure> {
-    println!("\n| locations | heads a second | bytes a second | a location | bytes of one | CPU |");
+    println!(
+        "\n| locations | progress messages a second | bytes a second | a location | bytes of one | CPU |"
+    );
     println!("|---|---|---|---|---|---|");
     for places in places.iter().copied() {
         let mut mesh = settled(Settings { places, ..Settings::default() });
@@ -44,17 +46,17 @@ pub fn idle(places: &[usize], seconds: u64) -> Result<(), Failure> {
 /// Prints the head of the table of [`loaded`].
 pub fn head() {
     println!(
-        "\n| locations | writes | bytes a write | of it live, a receiver | of it heads | messages a \
-         write: live, heads, other | visible everywhere: p50, p99, most (ms) | one-way delays | \
+        "\n| locations | writes | bytes a write | of it live, a receiver | of it progress | messages a \
+         write: live, progress, other | visible everywhere: p50, p99, most (ms) | one-way delays | \
          CPU a write and location |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
 }
 
-/// Prints what writes cost under a load.
+/// Prints the cost of writes under a load.
 ///
 /// # Errors
-/// If a write is not visible everywhere, or the processor time can't be read.
+/// If a write does not become visible everywhere, or the processor time can't be read.
 pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
     let settings = Settings { places, ..Settings::default() };
     let mut mesh = settled(settings.clone());
@@ -66,12 +68,14 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
         mesh.put(place, data::key(1000 + n).to_vec(), &data::value(n, VALUE_BYTES));
     }
     mesh.run_until_equal();
-    // What was learned last is told within 20 ms, and arrives.
+    // The last progress messages are sent within 20 ms, and arrive.
     mesh.run_for(20 + settings.latency_ms + settings.sync_ms);
     let cpu = watch.cpu()?;
     let times = mesh.spread.times(places);
     if times.len() as u64 != load.writes {
-        return Err(format!("{} of {} are everywhere", times.len(), load.writes).into());
+        return Err(
+            format!("{} of {} writes are visible everywhere", times.len(), load.writes).into()
+        );
     }
     let most = times.last().copied().unwrap_or(0);
     let rounds = (most - settings.sync_ms).div_ceil(settings.latency_ms);
@@ -87,14 +91,14 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
 
 fn print(places: usize, load: Load, traffic: &Traffic) {
     let Load { writes, per_second } = load;
-    let (all, (lives, live), (progress, told)) =
+    let (all, (lives, live), (progress, progress_bytes)) =
         (traffic.all(), traffic.of(&["live"]), traffic.of(&PROGRESS));
     let how = if writes == 1 { "1 alone".into() } else { format!("{writes}, {per_second}/s") };
     print!(
         "| {places} | {how} | {} | {} | {} | {}, {}, {} |",
         bytes(all.1 / writes),
         bytes(live / writes / (places as u64 - 1)),
-        bytes(told / writes),
+        bytes(progress_bytes / writes),
         per(lives, writes),
         per(progress, writes),
         per(all.0 - lives - progress, writes),

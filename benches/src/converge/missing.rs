@@ -1,14 +1,14 @@
-//! Two stores of many keys, one of which misses some writes of the other.
+//! Two stores with many keys, one of which misses some writes of the other.
 
 use waypost_sim_tests::mesh::{Mesh, Settings};
 
 use super::{bytes, per};
 use crate::{Failure, data, meter::Stopwatch};
 
-/// Writes that are made at a time while the stores are filled.
+/// The number of writes in a batch while the stores are filled.
 const BATCH: u64 = 500;
 
-/// Bytes of a value: small, so that 10^6 of them fit twice in memory.
+/// Bytes of a value: small, so that two stores with 10^6 values fit into memory.
 const VALUE_BYTES: usize = 100;
 
 /// Prints the head of the table of [`caught_up`].
@@ -20,8 +20,7 @@ pub fn head() {
     println!("|---|---|---|---|---|---|---|---|---|---|");
 }
 
-/// Prints what it takes to catch up from missing so many overwrites of keys all over stores of so
-/// many.
+/// Prints the cost of catching up with `missed` overwrites, spread over stores with `keys` keys.
 ///
 /// # Errors
 /// If the processor time can't be read.
@@ -34,7 +33,8 @@ pub fn caught_up(
     let mut mesh = filled(keys, backlog_bytes, cache);
     mesh.cut(1);
     for n in 0..missed {
-        // A step that shares no factor with a power of ten: each key once, far from the last.
+        // The step is coprime to powers of ten: it reaches each key once, far from the previous
+        // one.
         let key = data::key(n * 7_919 % keys);
         mesh.put(0, key.to_vec(), &data::value(keys + n, VALUE_BYTES));
     }
@@ -48,7 +48,7 @@ pub fn caught_up(
     let (messages, sent) = mesh.traffic.since(&before).all();
     let now = read(&mesh);
     let way =
-        if mesh.traffic.since(&before).of(&["page"]).0 > 0 { "a session" } else { "the ring" };
+        if mesh.traffic.since(&before).of(&["page"]).0 > 0 { "a session" } else { "the backlog" };
     println!(
         "| {keys} | {missed} | {way} | {} | {} | {messages} | {}, {} | {} | {took} ms | {:.1} ms |",
         bytes(sent),
@@ -61,7 +61,7 @@ pub fn caught_up(
     Ok(())
 }
 
-/// Two equal stores, either of which wrote the half of the keys.
+/// Two equal stores, each of which wrote half of the keys.
 fn filled(keys: u64, backlog_bytes: usize, cache_bytes: usize) -> Mesh {
     let settings = Settings { places: 2, backlog_bytes, cache_bytes, ..Settings::default() };
     let mut mesh = Mesh::new(settings);

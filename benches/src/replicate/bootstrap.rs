@@ -1,44 +1,49 @@
-//! A location that joins one with many entries, beside the same batches applied locally.
+//! A location that joins one with many entries, compared with applying the same batches locally.
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use kv_core::{
     Options,
     commit::Committer,
-    engine::{disk::DataDir, redb::RedbEngine},
+    engine::{
+        disk::DataDir,
+        redb::{RedbEngine, RedbSnapshot},
+    },
     env::{Environment as _, SystemEnvironment},
+    writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
-use kv_replicate::{Event, How, ToApply, Work, storage::Storage};
+use kv_replicate::{Event, How, ToApply, Work, replicator::Replicator};
 
-use super::{VALUE_BYTES, verdict};
-use crate::{Failure, cluster::Cluster, data, fill, meter};
+use super::{NAMESPACE, VALUE_BYTES, set_up, verdict};
+use crate::{Failure, fill, meter};
 
 /// The cache of each store.
 const CACHE: (&str, usize) = ("--cache=64MiB", 64 << 20);
-/// At most so many rows in a batch, as a session asks for; bytes bound it sooner.
+/// The greatest number of rows in a batch, as sessions request it; the limit in bytes is reached
+/// sooner.
 const ROWS: usize = 4096;
-/// How often the driver syncs what it applies.
+/// How often the driver syncs applied rows.
 const SYNC: Duration = Duration::from_millis(30);
 
-/// Both, and the memory of both servers.
+/// Measures both, and the memory of both servers.
 ///
 /// # Errors
 /// If a server or a store fails.
 pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
-    let mut cluster = Cluster::found(directory.join("c"), None, &[CACHE.0])?;
-    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(cluster.data())?;
-    let namespace = store.create_namespace("bench")?;
+    let mut cluster = set_up(directory, None, &[CACHE.0])?;
+    let data = cluster.locations()[0].data();
+    let store = Options::new().replicated(true).cache_bytes(CACHE.1).open(&data)?;
+    let namespace = store.create_namespace(NAMESPACE)?;
     fill::put_all(&store, namespace.id, entries, VALUE_BYTES)?;
     store.close()?;
     drop(store);
 
-    let on_disk = size_of(cluster.data())?;
-    let Locally { applying, reading } = apply_locally(cluster.data(), &directory.join("locally"))?;
-    cluster.start()?;
-    meter::forget_peak(cluster.locations[0].server()?.pid())?;
+    let on_disk = size_of(&data)?;
+    let Locally { applying, reading } = apply_locally(&data, &directory.join("locally"))?;
+    cluster.start_first(NAMESPACE);
+    meter::forget_peak(cluster.locations()[0].server().pid())?;
     let clock = SystemEnvironment::new();
-    cluster.begin_to_join()?;
-    cluster.wait_for_last()?;
+    cluster.join();
     let joined = clock.monotonic();
 
     let rate = |took: Duration| entries as f64 / took.as_secs_f64();
@@ -47,7 +52,7 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     let sides = [
         ("a location joins", joined),
         ("the same batches applied locally", applying),
-        ("read and applied locally, by turns", reading + applying),
+        ("read and applied locally, in turns", reading + applying),
     ];
     for (what, took) in sides {
         println!("| {what} | {:.0} | {:.1} |", rate(took), took.as_secs_f64());
@@ -55,12 +60,12 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     println!(
         "\non the disk: {:.0} B an entry, keys of {} B",
         on_disk as f64 / entries as f64,
-        data::KEY_BYTES
+        crate::data::KEY_BYTES
     );
     let ratio = rate(joined) / rate(applying);
     println!("\njoined / applied locally = {ratio:.2}: at least 0.7x {}", verdict(ratio >= 0.7));
-    for (what, location) in ["source", "newcomer"].iter().zip(&cluster.locations) {
-        let memory = meter::memory(location.server()?.pid())?;
+    for (what, location) in ["source", "joining member"].iter().zip(cluster.locations()) {
+        let memory = meter::memory(location.server().pid())?;
         let [own, peak] = [memory.anonymous, memory.peak].map(|bytes| bytes >> 20);
         println!(
             "memory of the {what}: peak {peak} MiB (own {own} MiB now): below 200 MiB {}",
@@ -70,45 +75,72 @@ pub fn run(directory: &Path, entries: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long each took.
+/// The duration of each step.
 struct Locally {
     applying: Duration,
     reading: Duration,
 }
 
-/// Reads all rows of a store in batches as a session does, and applies them to another, by turns in one
-/// thread.
+/// Reads all rows of a store in batches like a session, and applies them to another store, in turns
+/// in one thread.
 fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
-    let (mut source, mut target) = (open(from)?, open(to)?);
-    let since = target.state().durable.clone();
     let clock = SystemEnvironment::new();
+    let (source, mut target) = (open(from, &clock)?, open(to, &clock)?);
+    let since = replicator(&target)?.state().durable.clone();
+    let source = replicator(&source)?.durable().ok_or("the source has no view")?;
     let (mut after, mut synced) = (None, Duration::ZERO);
     let mut reading = Duration::ZERO;
     loop {
         let began = clock.monotonic();
         let (id, limit) = (1, ROWS);
         let read = Work::Read { id, since: since.clone(), after, limit, is_new: true };
-        let Some(Event::Read { result: Ok(batch), .. }) = source.perform(clock.now_ms(), read)
-        else {
+        let Some(Event::Read { result: Ok(batch), .. }) = source.read(read) else {
             return Err("a batch can't be read".into());
         };
         reading += clock.monotonic() - began;
         let rows = batch.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
-        let apply = Work::Apply { id, epoch: 0, rows: rows.collect() };
-        applied(target.perform(clock.now_ms(), apply))?;
+        apply(&mut target, &clock, Work::Apply { id, epoch: 0, rows: rows.collect() })?;
         after = batch.next;
         if after.is_none() {
             let (vector, collected) = (batch.vector, batch.collected);
-            applied(
-                target.perform(clock.now_ms(), Work::Adopt { id, epoch: 0, vector, collected }),
-            )?;
-            target.sync()?;
+            apply(&mut target, &clock, Work::Adopt { id, epoch: 0, vector, collected })?;
+            step(&mut target, &clock, Step::Sync)?;
             return Ok(Locally { applying: clock.monotonic() - reading, reading });
         }
         if clock.monotonic() - synced > SYNC {
-            target.sync()?;
+            step(&mut target, &clock, Step::Sync)?;
             synced = clock.monotonic();
         }
+    }
+}
+
+/// A store without threads, and the replicator that applies to it.
+type Writer = WriterCore<RedbEngine, (), Replicator<RedbSnapshot>>;
+
+fn replicator(writer: &Writer) -> Result<&Replicator<RedbSnapshot>, Failure> {
+    writer.replicator().ok_or_else(|| "nothing replicates the store".into())
+}
+
+fn step(writer: &mut Writer, clock: &SystemEnvironment, step: Step) -> Result<(), Failure> {
+    writer.run(Now { mono: clock.monotonic(), wall_ms: clock.now_ms() }, step);
+    while let Some(output) = writer.poll_output() {
+        if let Output::Synced(result) = output {
+            result?;
+        }
+    }
+    Ok(())
+}
+
+fn apply(writer: &mut Writer, clock: &SystemEnvironment, work: Work) -> Result<(), Failure> {
+    let replicator = |writer: &mut Writer| writer.replicator_mut().map(Replicator::poll_event);
+    while replicator(writer).flatten().is_some() {}
+    if let Some(replicator) = writer.replicator_mut() {
+        replicator.push(work);
+    }
+    step(writer, clock, Step::Turn)?;
+    match replicator(writer).flatten() {
+        Some(Event::Applied { results: Some(_), .. }) => Ok(()),
+        other => Err(format!("a batch was not applied: {other:?}").into()),
     }
 }
 
@@ -118,15 +150,11 @@ fn size_of(directory: &Path) -> io::Result<u64> {
     files.map(|file| file.map(|file| file.len())).sum()
 }
 
-fn applied(event: Option<Event>) -> Result<(), Failure> {
-    match event {
-        Some(Event::Applied { results: Some(_), .. }) => Ok(()),
-        other => Err(format!("a batch was not applied: {other:?}").into()),
-    }
-}
-
-fn open(path: &Path) -> Result<Storage<RedbEngine>, Failure> {
+fn open(path: &Path, clock: &SystemEnvironment) -> Result<Writer, Failure> {
     let engine = RedbEngine::open(DataDir::open(path)?.disk(), CACHE.1)?;
-    let mut environment = || SystemEnvironment::new().random_id();
-    Ok(Storage::new(Committer::open(Arc::new(engine), &mut environment)?))
+    let committer = Committer::open(Arc::new(engine), &mut || clock.random_id())?;
+    let mut writer = WriterCore::new(committer, WriterConfig::default(), clock.monotonic());
+    writer.replicate(Some(Replicator::default()));
+    step(&mut writer, clock, Step::Sync)?;
+    Ok(writer)
 }

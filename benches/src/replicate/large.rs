@@ -1,4 +1,4 @@
-//! A large value on a narrow, long link, and what small writes feel of it.
+//! Large values on a slow link with a long delay, and their effect on small writes.
 
 use std::{
     num::NonZeroU64,
@@ -9,33 +9,31 @@ use std::{
 
 use waypost_link_tests::Conditions;
 
-use super::{Door, delays, verdict};
-use crate::{Failure, cluster::Cluster, cores::Cores, data, meter};
+use super::{Client, delays, start, verdict};
+use crate::{Failure, cores::Cores, data, meter};
 
-/// The largest value there is.
+/// The greatest size of a value.
 const LARGE_BYTES: usize = 25 << 20;
 /// A pause after each small write.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Small writes alone, then while large values go over, one after the other.
+/// Measures small writes alone, and then while large values are transferred, one after the other.
 ///
 /// # Errors
 /// If a server fails.
 pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Result<(), Failure> {
     let bits_per_second = NonZeroU64::new(megabits * 1_000_000);
     let conditions = Conditions { bits_per_second, ..Conditions::delayed(delay) };
-    let mut cluster = Cluster::found(directory.to_owned(), Some(conditions), &[])?;
-    cluster.start()?;
-    cluster.join()?;
+    let cluster = start(directory, 2, Some(conditions), &[])?;
     let cores = Cores::shared()?;
-    let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
-    delays(&cores, Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
-    let alone = delays(&cores, Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)?;
+    let [here, there] = cluster.locations() else { return Err("two locations".into()) };
+    delays(&cores, Client::to(here)?, Client::to(there)?, 1..=20, PAUSE)?;
+    let alone = delays(&cores, Client::to(here)?, Client::to(there)?, 21..=20 + writes, PAUSE)?;
 
-    let (is_over, gone_over) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (is_over, transferred) = (AtomicBool::new(false), AtomicU64::new(0));
     let beside = std::thread::scope(|scope| {
         let large = scope.spawn(|| -> Result<(), Failure> {
-            let (mut putting, mut getting) = (Door::to(here)?, Door::to(there)?);
+            let (mut putting, mut getting) = (Client::to(here)?, Client::to(there)?);
             for n in 0.. {
                 let value = data::value(n, LARGE_BYTES);
                 let key = format!("large-{n}");
@@ -46,18 +44,19 @@ pub fn run(directory: &Path, delay: Duration, megabits: u64, writes: u64) -> Res
                     }
                     std::thread::sleep(Duration::from_millis(100));
                 }
-                gone_over.fetch_add(1, Ordering::Relaxed);
+                transferred.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });
-        let small = delays(&cores, Door::to(here)?, Door::to(there)?, 1001..=1000 + writes, PAUSE);
+        let small =
+            delays(&cores, Client::to(here)?, Client::to(there)?, 1001..=1000 + writes, PAUSE);
         is_over.store(true, Ordering::Relaxed);
         large.join().map_err(|_panic| "a writer panicked")??;
         small
     })?;
     println!(
-        "\nsmall writes, {delay:?} one way, {megabits} Mbit/s; {} values of 25 MiB went over; load {}\n",
-        gone_over.into_inner(),
+        "\nsmall writes, {delay:?} one way, {megabits} Mbit/s; {} values of 25 MiB transferred; load {}\n",
+        transferred.into_inner(),
         meter::load()
     );
     println!("| | p50 ms | p99 ms | most ms |\n|---|---|---|---|");

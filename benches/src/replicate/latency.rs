@@ -1,13 +1,13 @@
-//! From a durable acknowledgement in one location to a read in another.
+//! The delay from a durable acknowledgement at one location to a read at another.
 
 use std::{path::Path, time::Duration};
 
 use waypost_link_tests::Conditions;
 
-use super::{Delays, Door, Read as _, delays, verdict};
-use crate::{Failure, cluster::Cluster, cores::Cores, meter, redis::Redis};
+use super::{Client, Delays, Read as _, delays, start, verdict};
+use crate::{Failure, cores::Cores, meter, redis::Redis};
 
-/// A pause after each write: light load.
+/// The pause after each write, for a light load.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Two locations with a one-way delay between them.
@@ -31,8 +31,8 @@ pub fn delayed(directory: &Path, delay: Duration, writes: u64) -> Result<(), Fai
     Ok(())
 }
 
-/// Two locations on loopback, and Redis with a replica: first where each end, with who asks there, has
-/// cores of its own, as it has elsewhere; then where all share the machine's.
+/// Two locations on loopback, and Redis with a replica: first with separate cores for each end and
+/// its clients, as on separate machines; then with shared cores.
 ///
 /// # Errors
 /// If a server fails.
@@ -71,13 +71,15 @@ fn between_two(
     cores: &Cores,
     writes: u64,
 ) -> Result<Delays, Failure> {
-    let mut cluster = Cluster::found(directory.to_owned(), conditions, &[])?;
-    cores.on(0, || cluster.start())?;
-    cores.on(1, || cluster.join())?;
-    let [here, there] = &cluster.locations[..] else { return Err("two locations".into()) };
-    // The first ones find cold caches.
-    delays(cores, Door::to(here)?, Door::to(there)?, 1..=20, PAUSE)?;
-    delays(cores, Door::to(here)?, Door::to(there)?, 21..=20 + writes, PAUSE)
+    let mut cluster = cores.on(0, || start(directory, 1, conditions, &[]))?;
+    cores.on(1, || {
+        cluster.join();
+        Ok(())
+    })?;
+    let [here, there] = cluster.locations() else { return Err("two locations".into()) };
+    // The first writes warm the caches.
+    delays(cores, Client::to(here)?, Client::to(there)?, 1..=20, PAUSE)?;
+    delays(cores, Client::to(here)?, Client::to(there)?, 21..=20 + writes, PAUSE)
 }
 
 fn redis(directory: &Path, cores: &Cores, writes: u64) -> Result<Option<Delays>, Failure> {

@@ -1,4 +1,4 @@
-//! Writes as fast as they go, at one of three locations and at a location alone.
+//! The highest rate of writes, at one of three locations and at a single location.
 
 use std::{
     path::Path,
@@ -6,27 +6,29 @@ use std::{
     time::Duration,
 };
 
-use kv_core::env::{Environment as _, SystemEnvironment};
+use waypost_tests::{
+    cluster::{Cluster, Location},
+    wait,
+};
 
-use super::{Door, VALUE_BYTES, verdict};
+use super::{Client, VALUE_BYTES, start, verdict};
 use crate::{
     Failure,
-    cluster::{Cluster, Location},
     cores::Cores,
     data,
     meter::Stopwatch,
     rounds::{CPU, RATE, Sample, Side, Target, alternate},
 };
 
-/// How many callers put at once.
+/// The number of concurrent callers.
 pub const CALLERS: u64 = 50;
-/// How long the others may take to have all, when nothing more is written.
+/// How long the others may take to catch up after the last write.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at the lag.
-const LOOK: Duration = Duration::from_millis(200);
+/// The pause between two checks of the lag.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// Three locations of which one is written to, beside one that is alone: first where the two others have
-/// cores of their own, as they have elsewhere; then where all share the machine's.
+/// Three locations of which one gets writes, compared with a single location: first with separate
+/// cores for the other two, as on separate machines; then with shared cores.
 ///
 /// # Errors
 /// If a server fails.
@@ -35,15 +37,12 @@ pub fn run(directory: &Path, rounds: u64, lasting: Duration) -> Result<(), Failu
 }
 
 fn measure(directory: &Path, cores: &Cores, rounds: u64, lasting: Duration) -> Result<(), Failure> {
-    let mut alone = Cluster::found(directory.join("alone"), None, &[])?;
-    let mut three = Cluster::found(directory.join("three"), None, &[])?;
-    cores.on(0, || {
-        alone.start()?;
-        three.start()
-    })?;
+    let alone = cores.on(0, || start(&directory.join("alone"), 1, None, &[]))?;
+    let mut three = cores.on(0, || start(&directory.join("three"), 1, None, &[]))?;
     cores.on(1, || {
-        three.join()?;
-        three.join()
+        three.join();
+        three.join();
+        Ok(())
     })?;
     cores.on(0, || write(&alone, &three, rounds, lasting))
 }
@@ -52,11 +51,11 @@ fn write(alone: &Cluster, three: &Cluster, rounds: u64, lasting: Duration) -> Re
     let mut lags = Vec::new();
     let sides = vec![
         Side::new("one of three", |round| {
-            let sample = put_for(&three.locations[0], round, lasting, |lag| lags.push(lag))?;
-            wait_until_even(&three.locations[0])?;
+            let sample = put_for(&three.locations()[0], round, lasting, |lag| lags.push(lag))?;
+            wait_until_equal(&three.locations()[0])?;
             Ok(sample)
         }),
-        Side::new("alone", |round| put_for(&alone.locations[0], round, lasting, |_none| {})),
+        Side::new("alone", |round| put_for(&alone.locations()[0], round, lasting, |_none| {})),
     ];
     let measured = alternate(rounds, sides)?;
     let title = format!("durable puts of 1 KiB, {CALLERS} callers, {lasting:?} a round");
@@ -67,7 +66,7 @@ fn write(alone: &Cluster, three: &Cluster, rounds: u64, lasting: Duration) -> Re
     Ok(())
 }
 
-/// How far the others were behind in the first and in the second half of each round.
+/// The greatest lag of the others in the first and in the second half of each round.
 fn report(lags: &[(Duration, f64)], lasting: Duration) {
     let most = |is_late: bool| {
         let half = lags.iter().filter(|(at, _)| (*at > lasting / 2) == is_late);
@@ -81,7 +80,7 @@ fn report(lags: &[(Duration, f64)], lasting: Duration) {
     );
 }
 
-/// Puts fresh keys for a time. The lag is looked at meanwhile, with the time at which it was.
+/// Puts new keys for a time. Meanwhile it reports the lag, with the time of each check.
 ///
 /// # Errors
 /// If a put fails.
@@ -89,19 +88,19 @@ pub fn put_for(
     location: &Location,
     round: u64,
     lasting: Duration,
-    mut look: impl FnMut((Duration, f64)),
+    mut observe: impl FnMut((Duration, f64)),
 ) -> Result<Sample, Failure> {
     let (puts, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let watch = Stopwatch::of(location.server()?.pid())?;
+    let watch = Stopwatch::of(location.server().pid())?;
     let caller = |caller: u64| -> Result<(), Failure> {
-        let mut door = Door::to(location)?;
+        let mut client = Client::to(location)?;
         for n in 0.. {
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
             let number = (round << 40) + (caller << 32) + n;
             let key = data::key(number);
-            door.put(str::from_utf8(&key)?, &data::value(number, VALUE_BYTES))?;
+            client.put(str::from_utf8(&key)?, &data::value(number, VALUE_BYTES))?;
             puts.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -110,9 +109,9 @@ pub fn put_for(
         let caller = &caller;
         let callers: Vec<_> = (0..CALLERS).map(|n| scope.spawn(move || caller(n))).collect();
         while watch.wall() < lasting {
-            std::thread::sleep(LOOK.min(lasting));
-            if let Ok(lag) = location.metric("waypost_peer_missing_there") {
-                look((watch.wall(), lag));
+            std::thread::sleep(PAUSE.min(lasting));
+            if let Some(lag) = location.server().find_metric("waypost_peer_missing_there") {
+                observe((watch.wall(), lag));
             }
         }
         is_over.store(true, Ordering::Relaxed);
@@ -124,14 +123,9 @@ pub fn put_for(
     Ok(Sample { operations, cpu: watch.cpu()?, wall: watch.wall() })
 }
 
-/// Waits until the others have all that this location has.
-fn wait_until_even(location: &Location) -> Result<(), Failure> {
-    let clock = SystemEnvironment::new();
-    while clock.monotonic() < PATIENCE {
-        if location.metric("waypost_peer_missing_there")? == 0.0 {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err("the others do not catch up".into())
+/// Waits until the others have everything that this location has.
+fn wait_until_equal(location: &Location) -> Result<(), Failure> {
+    let missing = || location.server().metric("waypost_peer_missing_there");
+    wait::until(PATIENCE, || (missing() == 0.0).then_some(()))
+        .ok_or_else(|| "the other locations do not catch up".into())
 }

@@ -1,63 +1,65 @@
-//! Taking away what is no longer needed, a bounded step at a time.
+//! Garbage collection, in bounded steps.
 
 use std::{
     ops::{Bound, ControlFlow},
     sync::Arc,
 };
 
-use super::{Committer, transaction::Transaction};
+use super::{
+    committer::Committer,
+    state::State,
+    transaction::{Changes, Transaction},
+};
 use crate::{
-    Hlc, NamespaceId,
-    engine::{Engine, Order, Snapshot, visit_prefix},
-    entry::BodyId,
+    engine::{Engine, Order, Snapshot, Table, visit_prefix},
     error::{ReadError, WriteError},
-    record::{Head, Kind},
-    schema::{self, Table},
+    tables::{self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix},
+    types::{BodyId, Found, FoundState, Hlc},
     view::View,
 };
 
-/// What a step of the sweep may do.
+/// The bounds of one step of garbage collection.
 #[derive(Clone, Copy, Debug)]
 pub struct GcLimits {
-    /// At most so many rows of each kind of work.
+    /// The most rows of each kind of work.
     pub rows: usize,
-    /// At most so many large bodies, and of these no more than 64 chunks.
+    /// The most large bodies. A step frees at most 64 chunks of them.
     pub bodies: usize,
-    /// Tombstones and stubs of writes before this time may go: no replica will send anything
-    /// older. Alone, a store takes its own clock.
+    /// The stable timestamp: tombstones of earlier writes are collected, because no replica will send
+    /// anything older. A store without peers uses its own clock.
     pub stable: Hlc,
-    /// How far apart the clocks of the locations can be, in milliseconds: an expired body stays
-    /// readable for a reader whose clock is so far behind.
+    /// The largest difference between the clocks of the locations, in milliseconds. An expired body stays
+    /// for this long, for a reader whose clock is behind.
     pub max_skew_ms: u64,
 }
 
-/// What a step of the sweep did.
+/// The result of one step of garbage collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcStep {
-    /// Entries that expired and became stubs.
+    /// Entries that became expired tombstones.
     pub expired: usize,
-    /// Tombstones and stubs that were dropped.
+    /// Tombstones that were collected.
     pub collected: usize,
-    /// Rows of dropped namespaces.
+    /// Rows of dropped namespaces that were removed.
     pub purged: usize,
     /// Large bodies that were freed.
     pub bodies: usize,
-    /// Chunks of these, and of one that is not freed wholly yet.
+    /// Chunks that were freed, including those of a body that has more.
     pub chunks: usize,
-    /// Rows that could not be read, and what was to be done with them was not.
+    /// Damaged rows, which were left as they are.
     pub damaged: usize,
-    /// Whether a limit was met, so that there may be more to do.
+    /// Whether a bound was reached, so that there may be more to do.
     pub more: bool,
 }
 
 impl GcStep {
-    /// How many rows were changed.
+    /// Returns how many rows were changed.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.expired + self.collected + self.purged + self.bodies + self.chunks + self.damaged
     }
 
-    /// Whether nothing was done.
+    /// Whether the step did nothing.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.rows() == 0
@@ -68,10 +70,10 @@ impl<E: Engine> Committer<E>
 where
     E::Snapshot: Clone,
 {
-    /// Does one step of the sweep in a commit of its own: visible, not yet durable.
+    /// Does one step in a commit of its own: visible, and not yet durable.
     ///
     /// # Errors
-    /// If the engine can't read or write; nothing is swept then.
+    /// If the engine can't read or write. Nothing is collected then.
     pub fn collect_garbage(
         &mut self,
         now_ms: u64,
@@ -83,11 +85,11 @@ where
         let bodies = self.bodies.claim(limits.bodies);
         let made = gc_rows(&self.view, &self.state, now_ms, limits, &bodies);
         let result = match made {
-            Ok((changes, swept, unfinished)) => self.write(changes.batch).map(|()| {
+            Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
                 changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
                 self.unfinished.extend(unfinished);
-                swept
+                step
             }),
             Err(error) => Err(self.lost(&error)),
         };
@@ -98,8 +100,8 @@ where
         result
     }
 
-    /// Readers get [`Committer::view`] as it is now, or a later one: what the last sweeps freed is
-    /// beyond their reach.
+    /// Records that readers get the present [`Committer::view`], or a later one. They can no longer reach
+    /// the bodies that earlier steps freed.
     pub fn published(&mut self) {
         std::mem::take(&mut self.unfinished)
             .into_iter()
@@ -108,97 +110,84 @@ where
     }
 }
 
-/// How many chunks of about 64 KiB one step frees: redb reads what it deletes, and writers wait.
+/// How many chunks of about 64 KiB one step frees. redb reads what it deletes, and writers wait.
 const MAX_CHUNKS: usize = 64;
 
 fn gc_rows<S: Snapshot>(
     view: &View<S>,
-    state: &super::State,
+    state: &State,
     now_ms: u64,
     limits: &GcLimits,
     bodies: &[BodyId],
-) -> Result<(super::transaction::Changes, GcStep, Vec<BodyId>), ReadError> {
+) -> Result<(Changes, GcStep, Vec<BodyId>), ReadError> {
     let mut transaction = Transaction::new(state, view, now_ms);
-    let mut swept = GcStep::default();
+    let mut step = GcStep::default();
     let before = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
-    let expired = first_keys(view, Table::Expiry, before.saturating_add(1), limits.rows)?;
+    let expired = first_keys::<S, Expiry>(view, before.saturating_add(1), limits.rows)?;
     for key in &expired {
         let done = transaction.expire(key);
-        swept.count(
-            done,
-            |swept| &mut swept.expired,
-            || {
-                transaction.batch.push((Table::Expiry, key.clone(), None));
-            },
-        )?;
+        step.expired += step.count::<Expiry, _>(done, key, &mut transaction)?;
     }
-    let graves = first_keys(view, Table::Tombstones, limits.stable.0, limits.rows)?;
-    for key in &graves {
+    let tombstones = first_keys::<S, Tombstones>(view, limits.stable.0, limits.rows)?;
+    for key in &tombstones {
         let done = transaction.collect(key);
-        swept.count(
-            done,
-            |swept| &mut swept.collected,
-            || {
-                transaction.batch.push((Table::Tombstones, key.clone(), None));
-            },
-        )?;
+        step.collected += step.count::<Tombstones, _>(done, key, &mut transaction)?;
     }
     let (purged, is_damaged) = transaction.purge(limits.rows)?;
-    swept.purged = purged;
-    swept.damaged += usize::from(is_damaged);
+    step.purged = purged;
+    step.damaged += usize::from(is_damaged);
     let mut unfinished = Vec::new();
     for body in bodies {
-        let left = MAX_CHUNKS - swept.chunks;
+        let left = MAX_CHUNKS - step.chunks;
         match transaction.free_chunks(*body, left)? {
             Some(freed) => {
-                swept.chunks += freed;
-                swept.bodies += 1;
+                step.chunks += freed;
+                step.bodies += 1;
             }
             None => {
-                swept.chunks += left;
+                step.chunks += left;
                 unfinished.push(*body);
             }
         }
     }
-    swept.more = [expired.len(), graves.len(), swept.purged].contains(&limits.rows)
+    step.more = [expired.len(), tombstones.len(), step.purged].contains(&limits.rows)
         || !unfinished.is_empty()
         || (bodies.len() == limits.bodies && !bodies.is_empty());
-    Ok((transaction.finish(), swept, unfinished))
+    Ok((transaction.finish(), step, unfinished))
 }
 
 impl GcStep {
-    /// Counts a row that was swept, or one that is damaged: its index row goes, so that the sweep
-    /// does not meet it for ever, and it stays what it is until its key is put anew.
-    fn count(
+    /// Counts a row of an index as done, or as damaged. The index row of a damaged row is deleted, so
+    /// that no later step meets it; the row stays until its key is written again.
+    fn count<T: Layout, S: Snapshot>(
         &mut self,
         done: Result<(), ReadError>,
-        kind: impl FnOnce(&mut GcStep) -> &mut usize,
-        forget: impl FnOnce(),
-    ) -> Result<(), ReadError> {
+        index_key: &[u8],
+        transaction: &mut Transaction<'_, S>,
+    ) -> Result<usize, ReadError> {
         match done {
-            Ok(()) => *kind(self) += 1,
+            Ok(()) => Ok(1),
             Err(ReadError::Damaged { table, reason }) => {
-                tracing::error!(?table, %reason, "the sweep met a damaged row, and leaves it");
-                forget();
+                tracing::error!(?table, %reason, "garbage collection met a damaged row and left it");
+                transaction.batch.push((T::TABLE, index_key.to_vec(), None));
                 self.damaged += 1;
+                Ok(0)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 }
 
-/// The first keys of an index by time, of times before `end`.
-fn first_keys<S: Snapshot>(
+/// Reads the first keys of an index by time, of times before `end`.
+fn first_keys<S: Snapshot, T: Layout>(
     view: &View<S>,
-    table: Table,
     end: u64,
     limit: usize,
 ) -> Result<Vec<Vec<u8>>, ReadError> {
     let end = end.to_be_bytes();
     let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
     let mut keys = Vec::new();
-    view.snapshot.range(table, bounds, Order::Ascending, &mut |key, _| {
+    view.snapshot.range(T::TABLE, bounds, Order::Ascending, &mut |key, _| {
         keys.push(key.to_vec());
         if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -206,84 +195,88 @@ fn first_keys<S: Snapshot>(
 }
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// An entry whose time has come becomes a stub.
+    /// Turns an entry whose expiry has passed into an expired tombstone.
     fn expire(&mut self, index_key: &[u8]) -> Result<(), ReadError> {
-        let damaged = ReadError::damaged(Table::Expiry);
-        let (at, row_key) = schema::split_timed(index_key).map_err(damaged)?;
-        let head = self.row(row_key)?;
-        let Some(head) = head.filter(|head| head.expires_at == Some(at) && !head.is_tombstone())
+        let Timed { time, entry } =
+            Expiry::read_key(index_key).map_err(ReadError::damaged(Table::Expiry))?;
+        let head = self.row(&entry)?;
+        let Some(head) = head.filter(|head| head.expires_at == Some(time) && !head.is_tombstone())
         else {
             self.batch.push((Table::Expiry, index_key.to_vec(), None));
             return Ok(());
         };
-        self.remove_time_index(row_key, &head);
+        self.remove_time_index(&entry, &head);
         if let Some(large) = head.large() {
             self.free(large.body);
         }
-        let stub = Head { kind: Kind::ExpiredTombstone, metadata: None, ..head };
-        self.put_row(row_key.to_vec(), stub, &[]);
+        let state = FoundState::ExpiredTombstone;
+        self.put_row(entry, Found { state, metadata: None, ..head }, &[]);
         Ok(())
     }
 
-    /// A tombstone or stub that all know of goes, and the collected vector says so.
+    /// Collects a tombstone that is stable, and records it in the collected vector.
     fn collect(&mut self, index_key: &[u8]) -> Result<(), ReadError> {
-        let damaged = ReadError::damaged(Table::Tombstones);
-        let (hlc, row_key) = schema::split_timed(index_key).map_err(damaged)?;
-        let head = self.row(row_key)?;
-        let Some(head) = head.filter(|head| head.is_tombstone() && head.version.hlc.0 == hlc)
+        let Timed { time, entry } =
+            Tombstones::read_key(index_key).map_err(ReadError::damaged(Table::Tombstones))?;
+        let head = self.row(&entry)?;
+        let Some(head) = head.filter(|head| head.is_tombstone() && head.version.hlc.0 == time)
         else {
             self.batch.push((Table::Tombstones, index_key.to_vec(), None));
             return Ok(());
         };
-        let origin = self.state.origins.id(head.version.origin);
-        let origin = origin.map_err(ReadError::damaged(Table::Origins))?;
-        Arc::make_mut(&mut self.state.collected).raise(origin, head.seq);
-        self.remove(row_key.to_vec(), &head);
+        Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
+        self.remove(entry, &head);
         Ok(())
     }
 
-    /// Takes away up to `limit` rows of one dropped namespace; how many, and whether the row that
-    /// asks for it was damaged instead: only what is registered as dropped is purged.
+    /// Removes up to `limit` rows of one dropped namespace. Returns how many, and whether the row that
+    /// names the namespace was damaged instead: only a namespace that is registered as dropped is purged.
     fn purge(&mut self, limit: usize) -> Result<(usize, bool), ReadError> {
-        let mut first = None;
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        self.view.snapshot.range(Table::Purge, all, Order::Ascending, &mut |key, _| {
-            first = Some(key.to_vec());
-            ControlFlow::Break(())
-        })?;
-        let Some(namespace) = first else { return Ok((0, false)) };
-        let id = namespace.as_slice().try_into().map(NamespaceId);
-        if !id.is_ok_and(|id| self.state.namespaces.is_dropped(id)) {
-            tracing::error!(?namespace, "the sweep met a row to purge what was not dropped");
-            self.batch.push((Table::Purge, namespace, None));
+        let Some((purge_key, id)) = tables::first::<Purge>(&self.view.snapshot, &[])? else {
+            return Ok((0, false));
+        };
+        let Some(id) = id.ok().filter(|id| self.state.namespaces.is_dropped(*id)) else {
+            let namespace = &purge_key;
+            tracing::error!(?namespace, "a row asks to purge a namespace that was not dropped");
+            self.batch.push((Table::Purge, purge_key, None));
             return Ok((0, true));
-        }
+        };
         let mut keys = Vec::new();
-        visit_prefix(&self.view.snapshot, Table::Entries, &namespace, &mut |key, _| {
+        let prefix = EntryKey::prefix(id, b"");
+        visit_prefix(&self.view.snapshot, Table::Entries, &prefix, &mut |key, _| {
             keys.push(key.to_vec());
             if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         for key in &keys {
-            match self.row(key) {
-                Ok(Some(head)) => self.remove(key.clone(), &head),
-                Ok(None) => {}
-                Err(ReadError::Damaged { .. }) => {
-                    self.batch.push((Table::Entries, key.clone(), None));
-                }
-                Err(error) => return Err(error),
-            }
+            self.purge_row(key)?;
         }
         if keys.len() < limit {
-            self.batch.push((Table::Purge, namespace, None));
+            tables::delete::<Purge>(&mut self.batch, &id);
         }
         Ok((keys.len(), false))
     }
 
-    /// Frees up to `limit` chunks of a body, the first ones first; how many, or none if some are
-    /// left.
+    fn purge_row(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let damaged = ReadError::damaged(Table::Entries);
+        let read = EntryKey::read(key)
+            .map_err(damaged)
+            .and_then(|entry| Ok(self.row(&entry)?.map(|head| (entry, head))));
+        match read {
+            Ok(Some((entry, head))) => self.remove(entry, &head),
+            Ok(None) => {}
+            Err(ReadError::Damaged { .. }) => {
+                self.batch.push((Table::Entries, key.to_vec(), None));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Frees up to `limit` chunks of a body, the first ones first. Returns how many, or `None` if the body
+    /// has more.
     fn free_chunks(&mut self, body: BodyId, limit: usize) -> Result<Option<usize>, ReadError> {
         let mut keys = Vec::new();
-        visit_prefix(&self.view.snapshot, Table::Chunks, &schema::body(body), &mut |key, _| {
+        visit_prefix(&self.view.snapshot, Table::Chunks, &body_prefix(body), &mut |key, _| {
             keys.push(key.to_vec());
             if keys.len() <= limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -292,7 +285,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let freed = keys.len();
         self.batch.extend(keys.into_iter().map(|key| (Table::Chunks, key, None)));
         if is_whole {
-            self.batch.push((Table::Pending, schema::body(body), None));
+            tables::delete::<Pending>(&mut self.batch, &body);
         }
         Ok(is_whole.then_some(freed))
     }

@@ -1,56 +1,55 @@
-//! What the location keeps for itself: rows that no peer gets.
+//! The bytes that the location keeps for itself: rows that no peer gets.
 
-use bytes::Bytes;
-
-use super::transaction::{NewRow, Transaction, check_upload, unread};
+use super::{
+    operation::Outcome,
+    transaction::{Transaction, check_body, unread},
+};
 use crate::{
     body::NewBody,
-    engine::Snapshot,
-    entry::Attributes,
-    error::WriteError,
-    local::{self, Part, check_name, check_parts},
-    operation::Outcome,
-    record::Kind,
-    schema::Table,
+    engine::{Snapshot, Table},
+    error::{InvalidWrite, ReadError, WriteError},
+    tables::{self, LocalParts, Part},
+    types::{FoundState, LocalName, limits::MAX_LOCAL_PARTS},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Puts a row in the place of what is kept under `name`.
+    /// Replaces the row of the bytes under `name`.
     pub(super) fn save_local(
         &mut self,
-        name: &str,
-        parts: &[NewBody],
+        name: &LocalName,
+        parts: Vec<NewBody>,
     ) -> Result<Outcome, WriteError> {
-        check_name(name)?;
-        check_parts(parts)?;
-        parts.iter().try_for_each(check_upload)?;
+        if parts.len() > MAX_LOCAL_PARTS {
+            return Err(InvalidWrite::LocalParts.into());
+        }
+        parts.iter().try_for_each(check_body)?;
         self.free_local(name)?;
-        let attributes = Attributes::default();
-        let parts: Vec<Part> = parts
-            .iter()
-            .map(|part| match self.place_body(&NewRow::Value(part, &attributes)) {
-                (Kind::Chunked(large), ..) => Part::Large(large),
-                (_, bytes, _) => Part::Inline(bytes),
-            })
-            .collect();
-        let row = local::encode(name.as_bytes(), &parts);
-        self.batch.push((Table::Local, name.into(), Some(row)));
+        let place = |part: &NewBody| match self.place_body(part) {
+            FoundState::Inline(bytes) => Part::Inline(bytes),
+            other => Part::Large(other.large().expect("a body is inline or large")),
+        };
+        let parts = parts.iter().map(place).collect();
+        tables::put::<LocalParts>(&mut self.batch, name, &parts);
         Ok(Outcome::Local)
     }
 
-    pub(super) fn drop_local(&mut self, name: &str) -> Result<Outcome, WriteError> {
-        check_name(name)?;
+    pub(super) fn drop_local(&mut self, name: &LocalName) -> Result<Outcome, WriteError> {
         if self.free_local(name)? {
-            self.batch.push((Table::Local, name.into(), None));
+            tables::delete::<LocalParts>(&mut self.batch, name);
         }
         Ok(Outcome::Local)
     }
 
-    /// Leaves the bodies of what is kept under `name` to the sweep; whether there is anything. If
-    /// the row can't be read, nobody knows its bodies any more.
-    fn free_local(&mut self, name: &str) -> Result<bool, WriteError> {
-        let Some(row) = self.local_row(name)? else { return Ok(false) };
-        for part in local::decode(name.as_bytes(), &row).unwrap_or_default() {
+    /// Leaves the bodies under `name` to garbage collection, and returns whether there is a row. If the
+    /// row is damaged, nobody knows its bodies any more.
+    fn free_local(&mut self, name: &LocalName) -> Result<bool, WriteError> {
+        let parts = match self.local_parts(name) {
+            Ok(None) => return Ok(false),
+            Ok(Some(parts)) => parts,
+            Err(ReadError::Damaged { .. }) => Vec::new(),
+            Err(error) => return Err(unread(error)),
+        };
+        for part in parts {
             if let Part::Large(large) = part {
                 self.free(large.body);
             }
@@ -58,14 +57,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(true)
     }
 
-    /// The row of `name` as the operations so far have left it.
-    fn local_row(&self, name: &str) -> Result<Option<Bytes>, WriteError> {
+    /// Reads the row of `name` as the operations so far left it.
+    fn local_parts(&self, name: &LocalName) -> Result<Option<Vec<Part>>, ReadError> {
         let is_it = |table: Table, key: &[u8]| table == Table::Local && key == name.as_bytes();
         let changed = self.batch.iter().rev().find(|(table, key, _)| is_it(*table, key));
-        if let Some((.., row)) = changed {
-            return Ok(row.clone().map(Bytes::from));
+        match changed {
+            Some((_, key, Some(row))) => tables::decode::<LocalParts>(key, row)
+                .map(|(_, parts)| Some(parts))
+                .map_err(ReadError::damaged(Table::Local)),
+            Some((.., None)) => Ok(None),
+            None => self.view.local(name),
         }
-        let row = self.view.snapshot.get(Table::Local, name.as_bytes());
-        row.map_err(|error| unread(error.into()))
     }
 }

@@ -1,27 +1,26 @@
-//! One commit in the making: operations in, rows and the next state out.
+//! A transaction: operations in, rows and the next state out.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
-    stage_rows,
-    state::{State, clock_row, origin_row, raised},
+    operation::{BatchWrite, NewContent, Operation, Outcome, Remote, Written},
+    state::{State, raised},
 };
 use crate::{
-    Dot, NamespaceId, OriginId, Version,
-    body::{NewBody, NewBodyKind, UploadTicket},
-    changes::Change,
-    crdt::VersionVector,
-    engine::{Batch, Snapshot},
-    entry::{Attributes, BodyId},
+    body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
+    engine::{Batch, Snapshot, Table},
     error::{ReadError, WriteError},
-    limits::{MAX_KEY_BYTES, MAX_METADATA_BYTES},
-    operation::{Operation, Outcome, Remote, Written},
-    origins::Origins,
-    record::{self, Head, Kind, Large, LocalVersion},
-    schema::{self, Table},
-    view::{Found, FoundState, View},
+    tables::{
+        self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, Expiry, IndexedDot, Layout,
+        OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head, encode_entry,
+    },
+    types::{
+        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
+        VersionVector,
+    },
+    view::View,
 };
 
 pub(super) struct Transaction<'a, S> {
@@ -30,33 +29,26 @@ pub(super) struct Transaction<'a, S> {
     pub(super) now_ms: u64,
     pub(super) state: State,
     pub(super) batch: Batch,
-    /// The rows that this commit's operations touch, as the operations before left them.
-    rows: HashMap<Vec<u8>, Option<Head>>,
+    /// The rows that the operations of this commit touch, as the operations so far left them.
+    rows: HashMap<EntryKey, Option<Found<()>>>,
     freed: Vec<BodyId>,
     used: Vec<Arc<UploadTicket>>,
     /// The local writes so far.
     writes: Vec<Change>,
 }
 
-/// What a transaction comes to.
+/// The result of a transaction.
 pub(super) struct Changes {
     pub(super) batch: Batch,
     pub(super) state: State,
-    /// Large bodies that no entry holds any more.
+    /// Large bodies that no entry has any more.
     pub(super) freed: Vec<BodyId>,
-    /// Uploads whose body an entry holds now.
+    /// Uploads whose body an entry has now.
     pub(super) used: Vec<Arc<UploadTicket>>,
     pub(super) writes: Vec<Change>,
 }
 
-/// What is to stand in a row.
-pub(super) enum NewRow<'a> {
-    Value(&'a NewBody, &'a Attributes),
-    Tombstone,
-    ExpiredTombstone { expires_at: u64 },
-}
-
-/// The name of the write that a row comes from.
+/// The write that a row comes from.
 #[derive(Clone, Copy)]
 pub(super) struct WriteName {
     pub(super) dot: Dot,
@@ -79,51 +71,53 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
-    /// Reads, in one call, every row that the operations touch.
+    /// Reads all rows that the operations touch in one call.
     pub(super) fn prefetch(&mut self, operations: &[Operation]) -> Result<(), ReadError> {
-        let keys: Vec<_> = operations.iter().filter_map(touched).collect();
-        let asked: Vec<_> = keys.iter().map(|key| (Table::Entries, &key[..])).collect();
+        let mut keys = Vec::new();
+        operations.iter().for_each(|operation| touched(operation, &mut keys));
+        let asked: Vec<_> = keys.iter().map(|key| (Table::Entries, key.as_bytes())).collect();
         let rows = self.view.snapshot.get_many(&asked)?;
         for (key, row) in keys.into_iter().zip(rows) {
             // A damaged row fails its own operation, not the others: see `row`.
-            if let Ok(head) = row.map(|row| record::decode_head(&key, &row)).transpose() {
+            let head = row.map(|row| decode_head(key.as_bytes(), &row, &self.state.origins));
+            if let Ok(head) = head.transpose() {
                 self.rows.insert(key, head);
             }
         }
         Ok(())
     }
 
-    pub(super) fn make(&mut self, operation: &Operation) -> Result<Outcome, WriteError> {
+    pub(super) fn make(&mut self, operation: Operation) -> Result<Outcome, WriteError> {
         match operation {
             Operation::Put { namespace, key, body, attributes } => {
-                self.check_namespace(*namespace)?;
-                check_attributes(attributes)?;
-                check_upload(body)?;
-                let row = NewRow::Value(body, attributes);
-                self.write_local(*namespace, key, &row).map(Outcome::Written)
+                self.check_namespace(namespace)?;
+                let content = NewContent::Put { body, attributes };
+                check_upload(&content)?;
+                self.write_local(namespace, key, content).map(Outcome::Written)
             }
             Operation::Delete { namespace, key } => {
-                self.check_namespace(*namespace)?;
-                self.write_local(*namespace, key, &NewRow::Tombstone).map(Outcome::Written)
+                self.check_namespace(namespace)?;
+                self.write_local(namespace, key, NewContent::Delete).map(Outcome::Written)
             }
+            Operation::Batch(writes) => self.write_batch(writes).map(Outcome::Batch),
             Operation::Stage(chunk) => {
                 check_ticket(&chunk.ticket)?;
-                stage_rows(&mut self.batch, chunk);
+                self.stage(&chunk);
                 Ok(Outcome::Staged)
             }
             Operation::CreateNamespace { account, title, id } => {
-                self.create_namespace(account, title, *id).map(Outcome::Namespace)
+                self.create_namespace(account, title, id).map(Outcome::Namespace)
             }
             Operation::RenameNamespace { id, title } => {
-                self.rename_namespace(*id, title).map(Outcome::Namespace)
+                self.rename_namespace(id, title).map(Outcome::Namespace)
             }
-            Operation::DropNamespace { id } => self.drop_namespace(*id).map(Outcome::Namespace),
+            Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
             Operation::PutMember { id, origins, name, addresses } => {
-                self.put_member(*id, *origins, name, addresses).map(Outcome::Member)
+                self.put_member(id, origins, name, addresses).map(Outcome::Member)
             }
-            Operation::RemoveMember { id } => self.remove_member(*id).map(Outcome::Member),
-            Operation::SaveLocal { name, parts } => self.save_local(name, parts),
-            Operation::DropLocal { name } => self.drop_local(name),
+            Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
+            Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
+            Operation::DropLocal { name } => self.drop_local(&name),
             Operation::Remote(remote) => self.apply_remote(remote).map(Outcome::Applied),
         }
     }
@@ -135,263 +129,239 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
+    /// Makes all writes of a batch, or none: whatever can fail comes before the first of them.
+    fn write_batch(&mut self, writes: Vec<BatchWrite>) -> Result<Vec<Written>, WriteError> {
+        for write in &writes {
+            self.check_namespace(write.namespace)?;
+            check_upload(&write.content)?;
+            let key = EntryKey::new(write.namespace, &write.key);
+            let current = self.replaceable(&key)?;
+            self.rows.insert(key, current);
+        }
+        let write = |write: BatchWrite| self.write_local(write.namespace, write.key, write.content);
+        writes.into_iter().map(write).collect()
+    }
+
     /// Makes a local write: gives it its time and its number, and puts its row.
     pub(super) fn write_local(
         &mut self,
         namespace: NamespaceId,
-        key: &[u8],
-        row: &NewRow<'_>,
+        key: Key,
+        content: NewContent,
     ) -> Result<Written, WriteError> {
-        check_key(key)?;
-        let row_key = schema::entry(namespace, key);
-        let current = match self.row(&row_key) {
-            // Bytes that can't be read any more are replaced like any others. Their dot stays in
-            // the index, as no one knows which it was: a catch-up passes over it.
-            Err(ReadError::Damaged { .. }) => None,
-            read => read.map_err(unread)?,
-        };
-        let origin = self.state.own[usize::from(is_large(row))];
-        let prev = current.as_ref().map(|head| self.version(head.version)).transpose()?;
+        let entry = EntryKey::new(namespace, &key);
+        let current = self.replaceable(&entry)?;
+        let origin = self.state.own[usize::from(is_large(&content))];
+        let prev = current.as_ref().map(|head| head.version);
         let version = Version { hlc: self.state.clock.tick(self.now_ms), origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
-        let name = WriteName { dot, version, prev };
-        self.replace(row_key, current, name, row);
-        self.writes.push(Change {
-            namespace,
-            key: Bytes::copy_from_slice(key),
-            found: found(name, row),
-        });
+        let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
+        self.writes.push(Change { namespace, key, found });
         Ok(Written { dot, version })
     }
 
-    /// The head of a row as the operations so far have left it.
-    pub(super) fn row(&mut self, row_key: &[u8]) -> Result<Option<Head>, ReadError> {
-        if let Some(head) = self.rows.get(row_key) {
+    /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
+    /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
+    fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
+        match self.row(key) {
+            Err(ReadError::Damaged { .. }) => Ok(None),
+            read => read.map_err(unread),
+        }
+    }
+
+    /// Reads the head of a row as the operations so far left it.
+    pub(super) fn row(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, ReadError> {
+        if let Some(head) = self.rows.get(key) {
             return Ok(head.clone());
         }
-        let row = self.view.snapshot.get(Table::Entries, row_key)?;
-        row.map(|row| record::decode_head(row_key, &row))
+        let row = self.view.snapshot.get(Table::Entries, key.as_bytes())?;
+        row.map(|row| decode_head(key.as_bytes(), &row, &self.state.origins))
             .transpose()
             .map_err(ReadError::damaged(Table::Entries))
     }
 
-    pub(super) fn version(&self, local: LocalVersion) -> Result<Version, WriteError> {
-        let origin = self.state.origins.id(local.origin);
-        let origin = origin.map_err(|error| WriteError::Failed(error.to_string()))?;
-        Ok(Version { hlc: local.hlc, origin })
-    }
-
-    fn local(&mut self, version: Version) -> LocalVersion {
-        LocalVersion { hlc: version.hlc, origin: self.origin_number(version.origin) }
-    }
-
-    /// The number of an origin; gives it one if it is new.
+    /// Returns the number of an origin. Gives it one if it is new.
     fn origin_number(&mut self, id: OriginId) -> u32 {
         if let Some(number) = self.state.origins.number(id) {
             return number;
         }
         let number = Origins::add(Arc::make_mut(&mut self.state.origins), id);
-        self.batch.push(origin_row(number, id));
+        tables::put::<OriginIds>(&mut self.batch, &number, &id);
         number
     }
 
-    /// Puts a row in another's place, and moves every index with it.
+    fn indexed(&mut self, dot: Dot) -> IndexedDot {
+        IndexedDot { origin: self.origin_number(dot.origin), seq: dot.seq }
+    }
+
+    /// Replaces a row, and moves every index with it. Returns the new row.
     pub(super) fn replace(
         &mut self,
-        row_key: Vec<u8>,
-        current: Option<Head>,
+        key: EntryKey,
+        current: Option<Found<()>>,
         name: WriteName,
-        row: &NewRow<'_>,
-    ) {
+        content: NewContent,
+    ) -> Found {
         if let Some(old) = &current {
-            self.remove_indexes(&row_key, old);
+            self.remove_indexes(&key, old);
         }
-        let (kind, inline, attributes) = self.place_body(row);
-        let head = Head {
-            version: self.local(name.version),
-            seq: name.dot.seq,
-            prev: name.prev.map(|prev| self.local(prev)),
-            expires_at: attributes.expires_at,
-            metadata: attributes.metadata,
-            kind,
+        let WriteName { dot, version, prev } = name;
+        let (state, attributes) = self.place(content);
+        let Attributes { metadata, expires_at } = attributes;
+        let found = Found { version, dot, prev, metadata, expires_at, state };
+        let indexed = self.indexed(dot);
+        tables::put::<Dots>(&mut self.batch, &indexed, &key);
+        let inline = match &found.state {
+            FoundState::Inline(bytes) => bytes.clone(),
+            _ => Bytes::new(),
         };
-        let dot_key = schema::dot(head.version.origin, head.seq);
-        let dot_row = record::seal(Table::Dots, &dot_key, row_key.clone());
-        self.batch.push((Table::Dots, dot_key, Some(dot_row)));
-        self.put_row(row_key, head, &inline);
+        self.put_row(key, found.clone().with_value(()), &inline);
+        found
     }
 
     /// Writes an entry's row and its row in the index by expiry or by time of write.
-    pub(super) fn put_row(&mut self, row_key: Vec<u8>, head: Head, inline: &[u8]) {
-        let index = if head.is_tombstone() {
-            Some((Table::Tombstones, schema::timed(head.version.hlc.0, &row_key)))
-        } else {
-            head.expires_at.map(|at| (Table::Expiry, schema::timed(at, &row_key)))
-        };
-        if let Some((table, key)) = index {
-            let row = record::seal(table, &key, Vec::new());
-            self.batch.push((table, key, Some(row)));
+    pub(super) fn put_row(&mut self, key: EntryKey, head: Found<()>, inline: &[u8]) {
+        for version in [Some(head.version), head.prev].into_iter().flatten() {
+            self.origin_number(version.origin);
         }
-        let row = record::encode_entry(&row_key, &head, inline);
-        self.batch.push((Table::Entries, row_key.clone(), Some(row)));
-        self.rows.insert(row_key, Some(head));
+        if head.is_tombstone() {
+            let time = head.version.hlc.0;
+            let key = Timed { time, entry: key.clone() };
+            tables::put::<Tombstones>(&mut self.batch, &key, &());
+        } else if let Some(time) = head.expires_at {
+            let key = Timed { time, entry: key.clone() };
+            tables::put::<Expiry>(&mut self.batch, &key, &());
+        }
+        let number = |id| self.state.origins.number(id).expect("its origins have numbers");
+        let row = encode_entry(key.as_bytes(), &head, inline, &number);
+        self.batch.push((Table::Entries, key.as_bytes().to_vec(), Some(row)));
+        self.rows.insert(key, Some(head));
     }
 
-    /// Takes a row out of the store, with its rows in every index.
-    pub(super) fn remove(&mut self, row_key: Vec<u8>, head: &Head) {
-        self.remove_indexes(&row_key, head);
-        self.batch.push((Table::Entries, row_key.clone(), None));
-        self.rows.insert(row_key, None);
+    /// Removes a row from the store, with its rows in every index.
+    pub(super) fn remove(&mut self, key: EntryKey, head: &Found<()>) {
+        self.remove_indexes(&key, head);
+        self.batch.push((Table::Entries, key.as_bytes().to_vec(), None));
+        self.rows.insert(key, None);
     }
 
-    fn remove_indexes(&mut self, row_key: &[u8], old: &Head) {
-        self.batch.push((Table::Dots, schema::dot(old.version.origin, old.seq), None));
-        self.remove_time_index(row_key, old);
+    fn remove_indexes(&mut self, key: &EntryKey, old: &Found<()>) {
+        let dot = self.indexed(old.dot);
+        tables::delete::<Dots>(&mut self.batch, &dot);
+        self.remove_time_index(key, old);
         if let Some(large) = old.large() {
             self.free(large.body);
         }
     }
 
-    pub(super) fn remove_time_index(&mut self, row_key: &[u8], old: &Head) {
+    pub(super) fn remove_time_index(&mut self, key: &EntryKey, old: &Found<()>) {
+        let entry = key.clone();
         if old.is_tombstone() {
-            let key = schema::timed(old.version.hlc.0, row_key);
-            self.batch.push((Table::Tombstones, key, None));
-        } else if let Some(at) = old.expires_at {
-            self.batch.push((Table::Expiry, schema::timed(at, row_key), None));
+            let time = old.version.hlc.0;
+            tables::delete::<Tombstones>(&mut self.batch, &Timed { time, entry });
+        } else if let Some(time) = old.expires_at {
+            tables::delete::<Expiry>(&mut self.batch, &Timed { time, entry });
         }
     }
 
-    /// Leaves a body to the sweep: its pending row comes with the commit that no longer holds it.
+    /// Leaves a body to garbage collection: the commit that drops it writes its pending row.
     pub(super) fn free(&mut self, body: BodyId) {
-        let key = schema::body(body);
-        let row = record::seal(Table::Pending, &key, Vec::new());
-        self.batch.push((Table::Pending, key, Some(row)));
+        tables::put::<Pending>(&mut self.batch, &body, &());
         self.freed.push(body);
     }
 
-    /// Writes what of a new body is not written yet; its kind, its inline bytes and its attributes.
-    pub(super) fn place_body(&mut self, row: &NewRow<'_>) -> (Kind, Bytes, Attributes) {
-        let (body, attributes) = match row {
-            NewRow::Value(body, attributes) => (&body.0, (*attributes).clone()),
-            NewRow::Tombstone => return (Kind::Tombstone, Bytes::new(), Attributes::default()),
-            NewRow::ExpiredTombstone { expires_at } => {
-                let attributes =
-                    Attributes { expires_at: Some(*expires_at), ..Attributes::default() };
-                return (Kind::ExpiredTombstone, Bytes::new(), attributes);
-            }
-        };
-        match body {
-            NewBodyKind::Inline(bytes) => {
-                let len = u32::try_from(bytes.len()).expect("an inline body is short");
-                (Kind::Inline(len), bytes.clone(), attributes)
-            }
-            NewBodyKind::Single { bytes, digest, ticket } => {
-                let key = schema::chunk(ticket.body, 0);
-                let chunk = record::seal(Table::Chunks, &key, bytes.to_vec());
-                self.batch.push((Table::Chunks, key, Some(chunk)));
-                self.used.push(Arc::clone(ticket));
-                let large = Large { body: ticket.body, len: bytes.len() as u64, digest: *digest };
-                (Kind::Chunked(large), Bytes::new(), attributes)
-            }
-            NewBodyKind::Staged { len, digest, ticket } => {
-                self.batch.push((Table::Pending, schema::body(ticket.body), None));
-                self.used.push(Arc::clone(ticket));
-                let large = Large { body: ticket.body, len: *len, digest: *digest };
-                (Kind::Chunked(large), Bytes::new(), attributes)
+    fn place(&mut self, content: NewContent) -> (FoundState, Attributes) {
+        match content {
+            NewContent::Put { body, attributes } => (self.place_body(&body), attributes),
+            NewContent::Delete => (FoundState::Tombstone, Attributes::default()),
+            NewContent::Expired { expires_at } => {
+                let attributes = Attributes { metadata: None, expires_at: Some(expires_at) };
+                (FoundState::ExpiredTombstone, attributes)
             }
         }
+    }
+
+    /// Writes the chunk of a body that was not staged, and takes the body out of the pending table.
+    pub(super) fn place_body(&mut self, body: &NewBody) -> FoundState {
+        match &body.0 {
+            NewBodyKind::Inline(bytes) => return FoundState::Inline(bytes.clone()),
+            NewBodyKind::Single { bytes, ticket, .. } => {
+                let key = ChunkKey { body: ticket.body, index: 0 };
+                tables::put::<Chunks>(&mut self.batch, &key, bytes);
+                self.used.push(Arc::clone(ticket));
+            }
+            NewBodyKind::Staged { ticket, .. } => {
+                tables::delete::<Pending>(&mut self.batch, &ticket.body);
+                self.used.push(Arc::clone(ticket));
+            }
+        }
+        body.found()
+    }
+
+    /// Writes a staged chunk, and with the first one of a body its pending row.
+    fn stage(&mut self, chunk: &StagedChunk) {
+        let body = chunk.ticket.body;
+        if chunk.index == 0 {
+            tables::put::<Pending>(&mut self.batch, &body, &());
+        }
+        let key = ChunkKey { body, index: chunk.index };
+        tables::put::<Chunks>(&mut self.batch, &key, &chunk.bytes);
     }
 
     /// Adds the rows of the clock and the vectors, and ends the transaction.
     pub(super) fn finish(mut self) -> Changes {
         if self.state.clock != self.before.clock {
-            self.batch.push(clock_row(self.state.clock.last()));
+            tables::put::<CommitTime>(&mut self.batch, &(), &self.state.clock.last());
         }
-        let vectors: [(Table, Arc<VersionVector>, &VersionVector); 2] = [
-            (Table::Vector, Arc::clone(&self.state.vector), &self.before.vector),
-            (Table::Collected, Arc::clone(&self.state.collected), &self.before.collected),
-        ];
-        for (table, after, before) in vectors {
-            for dot in raised(before, &after) {
-                let key = self.origin_number(dot.origin).to_be_bytes().to_vec();
-                let row = record::encode_number(table, &key, dot.seq);
-                self.batch.push((table, key, Some(row)));
-            }
-        }
-        Changes {
-            batch: self.batch,
-            state: self.state,
-            freed: self.freed,
-            used: self.used,
-            writes: self.writes,
+        let before = self.before;
+        self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
+        self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
+        let Transaction { batch, state, freed, used, writes, .. } = self;
+        Changes { batch, state, freed, used, writes }
+    }
+
+    fn put_raised<T: Layout<Key = u32, Row = u64>>(
+        &mut self,
+        before: &VersionVector,
+        after: &VersionVector,
+    ) {
+        for dot in raised(before, after) {
+            let number = self.origin_number(dot.origin);
+            tables::put::<T>(&mut self.batch, &number, &dot.seq);
         }
     }
 }
 
-/// What a reader finds where `row` was written.
-fn found(name: WriteName, row: &NewRow<'_>) -> Found {
-    let (state, attributes) = match row {
-        NewRow::Value(body, attributes) => (body.found(), (*attributes).clone()),
-        NewRow::Tombstone => (FoundState::Tombstone, Attributes::default()),
-        NewRow::ExpiredTombstone { expires_at } => {
-            let expires_at = Some(*expires_at);
-            (FoundState::ExpiredTombstone, Attributes { expires_at, ..Attributes::default() })
-        }
-    };
-    Found {
-        version: name.version,
-        dot: name.dot,
-        prev: name.prev,
-        metadata: attributes.metadata,
-        expires_at: attributes.expires_at,
-        state,
-    }
-}
-
-/// Why nothing was written where a row can't be read.
+/// Explains why nothing was written where a row can't be read.
 pub(super) fn unread(error: ReadError) -> WriteError {
     WriteError::Failed(error.to_string())
 }
 
-/// The row that an operation touches.
-fn touched(operation: &Operation) -> Option<Vec<u8>> {
+/// Adds the rows that an operation touches.
+fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
     match operation {
         Operation::Put { namespace, key, .. } | Operation::Delete { namespace, key } => {
-            Some(schema::entry(*namespace, key))
+            keys.push(EntryKey::new(*namespace, key));
+        }
+        Operation::Batch(writes) => {
+            keys.extend(writes.iter().map(|write| EntryKey::new(write.namespace, &write.key)));
         }
         Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
-            Some(schema::entry(write.namespace, &write.key))
+            keys.push(EntryKey::new(write.namespace, &write.key));
         }
-        _ => None,
+        _ => {}
     }
 }
 
-fn is_large(row: &NewRow<'_>) -> bool {
-    matches!(row, NewRow::Value(body, _) if !matches!(body.0, NewBodyKind::Inline(_)))
-}
-
-pub(crate) fn check_key(key: &[u8]) -> Result<(), WriteError> {
-    if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        return Err(WriteError::Invalid(format!(
-            "a key has 1 to {MAX_KEY_BYTES} bytes; this one has {}",
-            key.len()
-        )));
-    }
-    Ok(())
-}
-
-pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), WriteError> {
-    match &attributes.metadata {
-        Some(metadata) if metadata.len() > MAX_METADATA_BYTES => Err(WriteError::Invalid(format!(
-            "metadata has at most {MAX_METADATA_BYTES} bytes; this has {}",
-            metadata.len()
-        ))),
-        _ => Ok(()),
+fn is_large(content: &NewContent) -> bool {
+    match content {
+        NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
+        NewContent::Delete | NewContent::Expired { .. } => false,
     }
 }
 
-/// What was staged before a failure of the disk may be gone.
+/// Chunks that were staged before a disk failure may be lost.
 fn check_ticket(ticket: &UploadTicket) -> Result<(), WriteError> {
     if ticket.is_current() {
         return Ok(());
@@ -399,9 +369,16 @@ fn check_ticket(ticket: &UploadTicket) -> Result<(), WriteError> {
     Err(WriteError::Failed("the disk failed during this upload: put the value again".into()))
 }
 
-pub(super) fn check_upload(body: &NewBody) -> Result<(), WriteError> {
+pub(super) fn check_body(body: &NewBody) -> Result<(), WriteError> {
     match &body.0 {
         NewBodyKind::Staged { ticket, .. } => check_ticket(ticket),
         NewBodyKind::Inline(_) | NewBodyKind::Single { .. } => Ok(()),
+    }
+}
+
+pub(super) fn check_upload(content: &NewContent) -> Result<(), WriteError> {
+    match content {
+        NewContent::Put { body, .. } => check_body(body),
+        NewContent::Delete | NewContent::Expired { .. } => Ok(()),
     }
 }

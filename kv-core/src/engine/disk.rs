@@ -1,6 +1,7 @@
-//! Where bytes go: the one file of an engine, and the directory that it lies in.
+//! The real disk: the one file of an engine, and the directory that it is in.
 //!
-//! All file access of a store passes here, so that a test can put a failing disk in its place.
+//! All file access of a store goes through [`StorageBackend`], so that a test can substitute a failing
+//! disk.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -10,24 +11,26 @@ use std::{
     sync::Arc,
 };
 
-pub use super::redb::StorageBackend;
-use super::redb::{InMemoryBackend, was_closed};
-use crate::error::OpenError;
-
-/// The name of the engine's file in its directory.
-pub(super) const FILE: &str = "waypost.redb";
+pub use super::storage::{OpenDisk, StorageBackend, memory};
+use super::{redb::was_closed, storage::FILE};
 
 /// The name of the file that is locked.
 const LOCK: &str = "LOCK";
 
-/// Opens the engine's file anew: at the start, and again after the disk has failed.
-pub type OpenDisk = Box<dyn Fn() -> io::Result<Arc<dyn StorageBackend>> + Send + Sync>;
-
-/// A disk in memory, for tests and for stores that need not last.
-#[must_use]
-pub fn memory() -> OpenDisk {
-    let disk: Arc<dyn StorageBackend> = Arc::new(InMemoryBackend::new());
-    Box::new(move || Ok(Arc::clone(&disk)))
+/// Why a data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another process, or another handle in this one, has it open.
+    #[error("{0} is in use by another process: stop it, or name another data directory")]
+    Locked(String),
+    /// The directory or its lock can't be created, read or made private.
+    #[error("{path}: {source}")]
+    Io {
+        /// The directory.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// A file on the real disk.
@@ -35,12 +38,12 @@ pub fn memory() -> OpenDisk {
 struct FileDisk(File);
 
 impl FileDisk {
-    /// Lets what is read next come from the disk. After a failed sync the system's cache may show
-    /// what the disk will never hold, and a store that was built on it would not survive a crash.
+    /// Makes the next reads come from the disk. After a failed sync the system's cache may show bytes
+    /// that never reach the disk, and a store that relied on them would not survive a crash.
     fn forget_cached(&self) {
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed) {
-            tracing::debug!(%error, "what the system has cached of the file stays");
+            tracing::debug!(%error, "the cached pages of the file stay in memory");
         }
     }
 }
@@ -67,7 +70,7 @@ impl StorageBackend for FileDisk {
     }
 }
 
-/// A store's directory, locked against other processes for as long as this lives.
+/// A store's directory, locked against other processes while this value lives.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -75,16 +78,16 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory and locks it; makes it if it is not there.
+    /// Opens the directory and locks it. Creates it if it does not exist.
     ///
-    /// The directory and what the store has in it are its owner's alone, whatever they were before.
-    /// Only the rights to a directory in which other things lie are left, with a warning: others
-    /// may need them. The store's files are private there too.
+    /// The directory and the store's files become private to their owner, whatever their permissions
+    /// were. A directory with other files in it keeps its permissions, with a warning, because other
+    /// users may need them; the store's files are private there too.
     ///
     /// # Errors
-    /// If it can't be made or made private, or another process has it.
-    pub fn open(path: &Path) -> Result<DataDir, OpenError> {
-        let failed = |source| OpenError::Directory { path: path.display().to_string(), source };
+    /// See [`DirectoryError`].
+    pub fn open(path: &Path) -> Result<DataDir, DirectoryError> {
+        let failed = |source| DirectoryError::Io { path: path.display().to_string(), source };
         if !path.is_dir() {
             make_directory(path).map_err(failed)?;
         }
@@ -92,18 +95,20 @@ impl DataDir {
         let lock = open_private(&path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDir { path: path.to_path_buf(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.display().to_string())),
+            Err(TryLockError::WouldBlock) => {
+                Err(DirectoryError::Locked(path.display().to_string()))
+            }
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
 
-    /// How to open the engine's file in this directory.
+    /// Returns a function that opens the engine's file in this directory.
     #[must_use]
     pub fn disk(&self) -> OpenDisk {
         let directory = self.path.clone();
         Box::new(move || {
             let file = open_private(&directory.join(FILE))?;
-            // The file's name is in the directory: it survives a crash only once that is synced.
+            // The name of the file is in the directory and survives a crash only after its sync.
             File::open(&directory)?.sync_all()?;
             let disk = FileDisk(file);
             if !was_closed(&disk) {
@@ -114,10 +119,13 @@ impl DataDir {
     }
 }
 
-/// Makes a directory for its owner alone, one that survives a crash.
+/// Creates a private directory that survives a crash.
 fn make_directory(path: &Path) -> io::Result<()> {
     if path.exists() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is there and no directory"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "it exists and is not a directory",
+        ));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     match path.canonicalize()?.parent() {
@@ -126,10 +134,10 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The rights of all but the owner.
+/// The permissions of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Takes others' rights away from a directory that holds a store and nothing else, or nothing.
+/// Makes a directory private, unless it has files other than a store's.
 fn keep_private(path: &Path) -> io::Result<()> {
     if path.metadata()?.permissions().mode() & OTHERS == 0 {
         return Ok(());
@@ -139,8 +147,8 @@ fn keep_private(path: &Path) -> io::Result<()> {
         if name != LOCK && name != FILE {
             tracing::warn!(
                 path = %path.display(),
-                "other users have rights to the data directory, which is left so because other \
-                 things lie in it; the store's files are private. Better give it a directory of its own"
+                "other users can open the data directory; it keeps its permissions because it has other \
+                 files. The store's own files are private. Give the store a directory of its own"
             );
             return Ok(());
         }
@@ -148,7 +156,7 @@ fn keep_private(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-/// Opens or makes a file of the store, and takes others' rights to it away.
+/// Opens or creates a file of the store, and makes it private.
 fn open_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file =
@@ -169,7 +177,7 @@ mod tests {
         path.metadata().unwrap().permissions().mode() & 0o777
     }
 
-    /// Opens a store's directory and file twice, and says the modes of each after that.
+    /// Opens a store's directory and file twice, and returns the permissions after each.
     fn modes(path: &Path) -> [[u32; 3]; 2] {
         [(); 2].map(|()| {
             let directory = DataDir::open(path).unwrap();
@@ -190,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_private_however_it_was_before() {
+    fn a_store_becomes_private_whatever_its_permissions_were() {
         let parent = tempfile::tempdir().unwrap();
         for (name, files) in [("empty", &[][..]), ("store", &[LOCK, FILE]), ("copy", &[FILE])] {
             let path = shared(parent.path(), name, files);
@@ -200,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_other_things_in_it_keeps_its_rights_at_every_start() {
+    fn a_directory_with_other_files_keeps_its_permissions_at_every_start() {
         let parent = tempfile::tempdir().unwrap();
         for (name, files) in [("home", &["notes"][..]), ("old", &["notes", LOCK, FILE])] {
             let path = shared(parent.path(), name, files);

@@ -1,7 +1,7 @@
-//! A disk that is never written: what is written to it stays in memory.
+//! A disk that keeps all writes in memory.
 //!
-//! After a failed sync the file must not be touched again, and yet redb writes when it opens a file
-//! that was not closed. Over this it can, and reads go on.
+//! After a failed sync nothing may write to the file, but redb writes when it opens a file that was
+//! not closed. Over this disk it can, and reads continue.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::disk::StorageBackend;
+use super::storage::StorageBackend;
 
 const BLOCK: u64 = 4096;
 
@@ -22,7 +22,7 @@ pub(super) struct Overlay {
 #[derive(Debug)]
 struct Written {
     len: u64,
-    /// How much of the base is still part of the file: what was cut off reads as zeros from then on.
+    /// How much of the base is still part of the file. Bytes that were cut off read as zeros.
     base_len: u64,
     blocks: HashMap<u64, Box<[u8]>>,
 }
@@ -40,7 +40,7 @@ impl Overlay {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A block as the base has it; zeros past what is left of it.
+    /// Reads a block of the base, with zeros past its end.
     fn base_block(&self, base_len: u64, block: u64) -> io::Result<Box<[u8]>> {
         let start = block * BLOCK;
         let available = base_len.saturating_sub(start).min(BLOCK);
@@ -52,12 +52,12 @@ impl Overlay {
     }
 }
 
-/// Offsets inside a block, and lengths of slices: they fit.
+/// Converts an offset in a block or the length of a slice, which always fit.
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).expect("at most a block")
 }
 
-/// Calls `each` with (block, offset in it, range of the slice) for all that a slice covers.
+/// Calls `each` with (block, offset in it, range of the slice) for every block that a slice covers.
 fn for_blocks(
     offset: u64,
     len: usize,
@@ -104,7 +104,7 @@ impl StorageBackend for Overlay {
         written.base_len = written.base_len.min(len);
         let first_gone = len.div_ceil(BLOCK);
         written.blocks.retain(|block, _| *block < first_gone);
-        // The rest of a block that is cut in the middle reads as zeros, too.
+        // The rest of a block that is cut in the middle reads as zeros too.
         if let Some(bytes) = written.blocks.get_mut(&(len / BLOCK)) {
             bytes[to_usize(len % BLOCK)..].fill(0);
         }
@@ -133,10 +133,10 @@ impl StorageBackend for Overlay {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::redb::InMemoryBackend, *};
+    use super::{super::storage::InMemoryBackend, *};
 
     #[test]
-    fn what_is_written_is_read_and_the_base_stays_as_it_was() {
+    fn writes_are_read_back_and_the_base_is_unchanged() {
         let base = Arc::new(InMemoryBackend::new());
         base.set_len(10_000).unwrap();
         base.write(0, &[7; 10_000]).unwrap();

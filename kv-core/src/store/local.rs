@@ -1,21 +1,23 @@
-//! What a location keeps for itself, as the users of its store see it.
+//! The bytes that a location keeps for itself.
 
 use std::sync::Arc;
 
-use super::{Store, read::look_again};
+use super::{handle::Store, read::look_again};
 use crate::{
-    body::BodyReader,
-    entry::Body,
-    error::{ReadError, WriteError},
-    limits::MAX_VALUE_BYTES,
-    local::{LocalReader, Part, check_parts},
-    operation::Operation,
+    body::{Body, BodyReader, LocalReader},
+    commit::Operation,
+    error::{InvalidWrite, ReadError, WriteError},
+    tables::Part,
+    types::{
+        LocalName,
+        limits::{MAX_LOCAL_PARTS, MAX_VALUE_BYTES},
+    },
 };
 
 impl Store {
-    /// Keeps bytes under a name for this location alone, in the place of what was kept under it:
-    /// no entry, and no peer gets it. They are the pieces, one behind the other. Blocks until it is
-    /// durable; whatever fails before, and a crash, leave what was kept before.
+    /// Stores bytes under a name for this location alone, in place of the bytes that were there. No peer
+    /// gets them. The bytes are the pieces, one after the other. Blocks until they are durable. A failure
+    /// or a crash before that leaves the former bytes.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -24,6 +26,7 @@ impl Store {
         name: &str,
         pieces: impl IntoIterator<Item = P>,
     ) -> Result<(), WriteError> {
+        let name = LocalName::new(name)?;
         let mut parts = Vec::new();
         let mut upload = self.upload();
         for piece in pieces {
@@ -36,26 +39,30 @@ impl Store {
                 }
                 piece = tail;
                 if upload.len() == MAX_VALUE_BYTES {
-                    parts.push(self.staged(std::mem::replace(&mut upload, self.upload()))?);
-                    check_parts(&parts)?;
+                    parts
+                        .push(self.staged(std::mem::replace(&mut upload, self.upload()).finish())?);
+                    if parts.len() > MAX_LOCAL_PARTS {
+                        return Err(InvalidWrite::LocalParts.into());
+                    }
                 }
             }
         }
         if !upload.is_empty() {
-            parts.push(self.staged(upload)?);
+            parts.push(self.staged(upload.finish())?);
         }
-        self.run(Operation::SaveLocal { name: name.to_owned(), parts }).map(drop)
+        self.run(Operation::SaveLocal { name, parts }).map(drop)
     }
 
-    /// What this location keeps under a name; none if nothing.
+    /// Reads the bytes that this location keeps under a name; `None` if there are none.
     ///
     /// # Errors
-    /// See [`ReadError`]. A damaged row stays so until [`Store::save_local`] or
+    /// See [`ReadError`]. A damaged row stays damaged until [`Store::save_local`] or
     /// [`Store::drop_local`].
     pub fn local(&self, name: &str) -> Result<Option<LocalReader>, ReadError> {
+        let Ok(name) = LocalName::new(name) else { return Ok(None) };
         let mut missed = None;
         'again: loop {
-            let Some(parts) = self.seen(self.view().local(name))? else { return Ok(None) };
+            let Some(parts) = self.seen(self.view().local(&name))? else { return Ok(None) };
             let mut bodies = Vec::with_capacity(parts.len());
             for part in &parts {
                 let body = match part {
@@ -77,11 +84,12 @@ impl Store {
         }
     }
 
-    /// Drops what this location keeps under a name, if it does. Blocks until that is durable.
+    /// Drops the bytes that this location keeps under a name, if there are any. Blocks until that is
+    /// durable.
     ///
     /// # Errors
     /// See [`WriteError`].
     pub fn drop_local(&self, name: &str) -> Result<(), WriteError> {
-        self.run(Operation::DropLocal { name: name.to_owned() }).map(drop)
+        self.run(Operation::DropLocal { name: LocalName::new(name)? }).map(drop)
     }
 }

@@ -1,26 +1,21 @@
-//! What the users of a store read: an entry, several, a list. Each from the newest view, without waiting for
-//! writes.
+//! Reads: an entry, several entries, a list. Each uses the newest view and never waits for writes.
 
 use std::sync::Arc;
 
-use super::Store;
+use super::handle::Store;
 use crate::{
-    NamespaceId,
-    body::BodyReader,
+    body::{Body, BodyReader, Entry},
     engine::EngineError,
-    entry::{Body, Entry, ListQuery, Page},
     error::ReadError,
-    limits::MAX_LIST_LIMIT,
-    record::Large,
-    view::{Found, FoundState},
+    types::{Found, FoundState, Large, ListQuery, NamespaceId, Page, limits::MAX_LIST_LIMIT},
     writer::Message,
 };
 
 /// How many rows a list reads in one view: about 50 ms of work.
-const LIST_STRETCH: usize = 50_000;
+pub(super) const LIST_STRETCH: usize = 50_000;
 
 impl Store {
-    /// What a key holds; none if there is nothing, or it has expired.
+    /// Reads the entry of a key. Returns `None` if there is none, or it has expired.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -32,7 +27,7 @@ impl Store {
         let mut missed = None;
         loop {
             let found = {
-                let view = self.shared.published.latest.load();
+                let view = self.shared.published.load();
                 self.seen(view.get(namespace, key.as_ref(), self.now_ms()))?
             };
             let Some(found) = found else { return Ok(None) };
@@ -44,7 +39,7 @@ impl Store {
         }
     }
 
-    /// What several keys hold, all as of one moment, in the order asked.
+    /// Reads the entries of several keys as of one moment. The result has the order of `keys`.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -74,17 +69,19 @@ impl Store {
         }
     }
 
-    /// Tells the writer of a read that failed: the engine must be opened anew before others succeed.
+    /// Reports a failed read to the writer: the engine must be reopened before other reads succeed.
     pub(super) fn seen<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
         if let Err(ReadError::Engine(EngineError::Io(_) | EngineError::Stale)) = &read {
-            // If there is no place, the writer is at work and will see it itself.
-            let _told = self.shared.messages.try_send(Message::Recover);
+            // A writer that is busy notices the failure by itself.
+            if self.shared.messages.len() < self.shared.options.queue_capacity {
+                let _closed = self.shared.messages.send(Message::Recover);
+            }
         }
         read
     }
 
-    /// None if the entry's body is gone since it was found.
-    fn entry(&self, found: Found) -> Result<Option<Entry>, ReadError> {
+    /// Makes an entry of a row. Returns `None` if its body was freed since.
+    pub(super) fn entry(&self, found: Found) -> Result<Option<Entry>, ReadError> {
         let body = match found.state {
             FoundState::Inline(bytes) => Body::Inline(bytes),
             FoundState::Large { body, len, digest } => {
@@ -101,7 +98,8 @@ impl Store {
         Ok(Some(Entry { version, metadata, expires_at, body }))
     }
 
-    /// A page of a namespace's keys in byte order, without values.
+    /// Lists a page of the keys of a namespace in byte order, without values. [`Store::iter`] walks over all
+    /// of them.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -112,7 +110,7 @@ impl Store {
         loop {
             let left = limit - page.entries.len();
             let query = ListQuery { after: after.as_deref(), limit: left, ..*query };
-            // A view for each stretch: many tombstones must not make one view live long.
+            // Each stretch has its own view, so that many tombstones do not keep one view for long.
             let (part, stopped_at) =
                 self.seen(self.view().list_some(namespace, &query, self.now_ms(), LIST_STRETCH))?;
             page.entries.extend(part.entries);
@@ -125,8 +123,8 @@ impl Store {
     }
 }
 
-/// A body was gone when its reader was made. It was replaced and freed since, and something newer is
-/// there; the same one a second time means that its chunks are lost.
+/// Handles a body that was freed before its reader was made: a newer entry is there. If it is the same
+/// entry a second time, its chunks are lost.
 pub(super) fn look_again<T: PartialEq + Copy>(
     missed: &mut Option<T>,
     name: T,

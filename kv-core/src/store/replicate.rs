@@ -1,28 +1,31 @@
-//! A store that converges with others, as who replicates it sees it.
+//! Replication, as the replicator of a store sees it.
 
 use std::sync::atomic::Ordering;
 
-use super::Store;
+use super::handle::Store;
 use crate::{
     engine::redb::RedbEngine, error::WriteError, replication::Replication, writer::Message,
 };
 
 impl Store {
-    /// Lets `replication` take part in what the writer thread does from here on, in the place of who did
-    /// before. Blocks until it has begun; all that was committed before is durable then.
+    /// Makes `replication` the replicator of the store, in place of the former one. Blocks until it has
+    /// started; all earlier commits are durable then.
     ///
     /// # Errors
-    /// If the store can't be made durable, or is closed; nobody replicates it then.
+    /// If the earlier commits can't be made durable, or the store is closed. It has no replicator then.
+    #[doc(hidden)]
     pub fn replicate(&self, replication: impl Replication<RedbEngine>) -> Result<(), WriteError> {
         self.set_replication(Some(Box::new(replication)))
     }
 
-    /// Ends what [`Store::replicate`] began; nothing of it is called any more when this returns. No
-    /// tombstone is collected until somebody replicates the store again, if it has members or was opened as
-    /// [`replicated`](crate::Options::replicated).
+    /// Stops replication. When this returns, the replicator is no longer called. If the store has members
+    /// or was opened as [`replicated`](crate::Options::replicated), it collects no tombstones until it is
+    /// replicated again.
     ///
     /// # Errors
-    /// If what peers sent last could not be made durable, or the store is closed. It has ended then too.
+    /// If the last writes of peers could not be made durable, or the store is closed. Replication has
+    /// stopped then too.
+    #[doc(hidden)]
     pub fn stop_replicating(&self) -> Result<(), WriteError> {
         self.set_replication(None)
     }
@@ -38,11 +41,12 @@ impl Store {
         }
     }
 
-    /// Lets the writer thread call [`Replication::work`] soon. Never waits.
+    /// Makes the writer thread call [`Replication::work`] soon. Never waits.
+    #[doc(hidden)]
     pub fn wake(&self) {
         if !self.shared.is_woken.swap(true, Ordering::SeqCst) {
-            // If there is no place, the thread is at work, and will see to it after what it does.
-            let _told = self.shared.messages.try_send(Message::Work);
+            // If the store is closed there is no work.
+            let _closed = self.shared.messages.send(Message::Work);
         }
     }
 }

@@ -1,156 +1,150 @@
-//! Noticing what is missing and does not come, and getting it another way.
+//! Notices what is missing and does not arrive.
 //!
-//! What an origin's writer says, or any peer, tells what is there. What does not come by itself is
-//! asked for: first of its writer, from its ring; then of anyone who has it, in a catch-up session.
+//! The progress of an origin's writer, or of any other peer, tells what exists. What does not arrive by
+//! itself is requested: first from its writer's backlog, then from any peer that has it, in a catch-up
+//! session.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::OriginId;
 
-use super::Core;
-use crate::MemberId;
+use super::{live_receiver::LiveReceiver, local::Local, peers::Peers};
 
-/// How often is looked while something is missing, and how often when it has been for longer.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-const LOOK_LATER: Duration = Duration::from_millis(500);
+/// How often the lag is checked while something is missing, and when it has been missing for longer.
+const CHECK_SOON: Duration = Duration::from_millis(50);
+const CHECK_LATER: Duration = Duration::from_millis(500);
 
-/// How often at most: a look goes through all links and all that they have.
-const LOOK_APART: Duration = Duration::from_millis(10);
+/// How often the lag is checked at most: a check goes through all peers and all their origins.
+const CHECK_APART: Duration = Duration::from_millis(10);
 
-/// How long the live stream has for what a peer says is there.
-const ASK_AFTER: Duration = Duration::from_millis(250);
+/// How long the live stream has to bring what a peer has.
+const WANT_AFTER: Duration = Duration::from_millis(250);
 
-/// How long the writer's ring has.
+/// How long the writer's backlog has.
 const CATCH_UP_AFTER: Duration = Duration::from_millis(750);
-
-/// How long a peer whose session failed is not asked, if others can be.
-const AVOID_FOR: Duration = Duration::from_secs(5);
-
-/// How many sessions may be received at once.
-pub(super) const MAX_SESSIONS: usize = 2;
 
 /// An origin of which a peer has more than this location.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lag {
-    /// What was here when it was last seen to move.
+struct Lag {
+    /// What had arrived when it last moved.
     have: u64,
     since: Duration,
 }
 
-/// When was looked for what is missing.
+/// An origin of which something is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) origin: OriginId,
+    /// Its writer is to be asked to send again.
+    pub(super) is_late: bool,
+    /// A session is to bring it.
+    pub(super) is_very_late: bool,
+}
+
+/// The origins that this location lacks writes of.
 #[derive(Debug, Default)]
-pub(super) struct Look {
-    /// Not before.
+pub(super) struct LagWatch {
+    origins: BTreeMap<OriginId, Lag>,
+    /// The next check is not before this time.
     next: Duration,
-    /// Something happened since.
+    /// Something happened since the last check.
     is_due: bool,
 }
 
-impl Core {
-    /// Looks at what is missing, and at who left; not at every event.
-    pub(super) fn look(&mut self) {
-        self.look.is_due = self.now.mono < self.look.next;
-        if self.look.is_due {
-            return;
+impl LagWatch {
+    /// Whether the lag is to be checked now. If not, it is checked in a moment.
+    pub(super) fn begin(&mut self, now: Duration) -> bool {
+        self.is_due = now < self.next;
+        if !self.is_due {
+            self.next = now + CHECK_APART;
         }
-        self.look.next = self.now.mono + LOOK_APART;
-        self.watch_lag();
-        self.watch_closing();
-        self.note_reached();
+        !self.is_due
     }
 
-    /// When is looked again.
-    pub(super) fn look_timeout(&self) -> Option<Duration> {
-        if self.look.is_due {
-            return Some(self.look.next);
-        }
-        let youngest = self.lag.values().map(|lag| lag.since).max()?;
-        let is_young = self.now.mono <= youngest + 2 * CATCH_UP_AFTER;
-        Some(self.now.mono + if is_young { LOOK_AGAIN } else { LOOK_LATER })
-    }
-
-    /// Looks for what is missing and has not moved for a while.
-    pub(super) fn watch_lag(&mut self) {
-        let now = self.now.mono;
-        let mut ahead = std::collections::BTreeMap::new();
-        for link in self.links.values().filter(|link| link.is_ready()) {
-            for dot in link.progress.durable.iter() {
+    /// Checks what is missing. Returns the origins of which something is, in their order.
+    pub(super) fn check(
+        &mut self,
+        local: &Local,
+        peers: &Peers,
+        live: &LiveReceiver,
+    ) -> Vec<Missing> {
+        let now = local.mono();
+        let mut ahead = BTreeMap::new();
+        for (_, peer) in peers.iter().filter(|(_, peer)| peer.is_ready()) {
+            for dot in peer.progress().durable.iter() {
                 let most = ahead.entry(dot.origin).or_insert(0);
                 *most = dot.seq.max(*most);
             }
         }
-        ahead.retain(|origin, most| {
-            *most > self.arrived(*origin) && !self.config.origins.contains(origin)
-        });
-        self.lag.retain(|origin, _| ahead.contains_key(origin));
-        for origin in ahead.keys() {
-            let have = self.arrived(*origin);
-            let lag = self.lag.entry(*origin).or_insert(Lag { have, since: now });
+        ahead.retain(|origin, most| *most > live.arrived(local, *origin) && !local.is_own(*origin));
+        self.origins.retain(|origin, _| ahead.contains_key(origin));
+        for origin in ahead.into_keys() {
+            let have = live.arrived(local, origin);
+            let lag = self.origins.entry(origin).or_insert(Lag { have, since: now });
             if lag.have != have {
                 *lag = Lag { have, since: now };
             }
         }
-        let late: Vec<_> =
-            self.lag.iter().map(|(origin, lag)| (*origin, now - lag.since)).collect();
-        for (origin, late) in late {
-            if self.is_coming(origin) {
-                continue;
-            }
-            if late >= ASK_AFTER {
-                self.ask_writer(origin);
-            }
-            if late >= CATCH_UP_AFTER || !self.is_joined() {
-                self.catch_up(origin);
-            }
-        }
-    }
-
-    /// For how long nothing of an origin came although more of it is there; none if nothing is missing.
-    pub(super) fn late(&self, origin: OriginId) -> Option<Duration> {
-        self.lag.get(&origin).map(|lag| self.now.mono.saturating_sub(lag.since))
-    }
-
-    fn ask_writer(&mut self, origin: OriginId) {
-        let writes = |link: &crate::link::Link| {
-            link.hello.as_ref().is_some_and(|hello| hello.origins.contains(&origin))
+        let missing = |(origin, lag): (&OriginId, &Lag)| Missing {
+            origin: *origin,
+            is_late: now - lag.since >= WANT_AFTER,
+            is_very_late: now - lag.since >= CATCH_UP_AFTER || !local.is_joined(),
         };
-        let writer = self.links.iter().find(|(_, link)| writes(link)).map(|(peer, _)| *peer);
-        if let Some(writer) = writer {
-            self.ask_live(writer);
+        self.origins.iter().map(missing).collect()
+    }
+
+    /// For how long nothing of an origin has arrived although a peer has more of it; none if nothing is
+    /// missing.
+    pub(super) fn late(&self, now: Duration, origin: OriginId) -> Option<Duration> {
+        self.origins.get(&origin).map(|lag| now.saturating_sub(lag.since))
+    }
+
+    /// When the lag is to be checked next; none if nothing is missing and nothing has happened.
+    pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
+        if self.is_due {
+            return Some(self.next);
         }
+        let youngest = self.origins.values().map(|lag| lag.since).max()?;
+        let is_young = now <= youngest + 2 * CATCH_UP_AFTER;
+        Some(now + if is_young { CHECK_SOON } else { CHECK_LATER })
     }
+}
 
-    /// Whether a session is under way that brings more of this origin.
-    fn is_coming(&self, origin: OriginId) -> bool {
-        let have = self.arrived(origin);
-        let mut sessions = self.links.values().filter_map(|link| link.session.as_ref());
-        sessions.any(|session| session.target.get(origin) > have)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{Fixture, PEER, origins, vector};
 
-    /// Begins a session with someone who has more of this origin.
-    fn catch_up(&mut self, origin: OriginId) {
-        if self.sessions().0 < MAX_SESSIONS
-            && let Some(peer) = self.source_of(origin, self.arrived(origin))
-        {
-            self.begin_session(peer);
+    #[test]
+    fn what_does_not_arrive_is_late_and_then_very_late_until_it_moves() {
+        let mut fixture = Fixture::new();
+        fixture.connect(PEER);
+        fixture.progress(PEER, |progress| progress.durable = vector(3));
+        let (mut lag, live) = (LagWatch::default(), LiveReceiver::default());
+        // After so many milliseconds, with so much visible: late, and very late.
+        let steps = [
+            (0, 0, Some((false, false))),
+            (250, 0, Some((true, false))),
+            (500, 0, Some((true, true))),
+            (0, 2, Some((false, false))),
+            (250, 2, Some((true, false))),
+            (0, 3, None),
+        ];
+        for (wait, visible, expected) in steps {
+            fixture.wait(Duration::from_millis(wait));
+            fixture.store(|store| store.visible.merge(&vector(visible)));
+            let missing = lag.check(fixture.local(), fixture.peers(), &live);
+            let found = missing.first().map(|missing| (missing.is_late, missing.is_very_late));
+            assert_eq!(found, expected, "{wait} {visible}");
         }
+        assert_eq!(lag.late(fixture.local().mono(), origins(PEER)[0]), None);
     }
 
-    /// Whether a session can be begun with a peer.
-    pub(super) fn can_be_asked(&self, link: &crate::link::Link) -> bool {
-        let now = self.now.mono;
-        link.is_ready()
-            && link.session.is_none()
-            && link.failed_at.is_none_or(|at| now >= at + AVOID_FOR)
-    }
-
-    /// Who has more of an origin and can be asked: one with whom a session waits to go on, else the
-    /// one whose last session failed longest ago.
-    fn source_of(&self, origin: OriginId, have: u64) -> Option<MemberId> {
-        (self.links.iter())
-            .filter(|(_, link)| self.can_be_asked(link))
-            .filter(|(_, link)| link.progress.durable.get(origin) > have)
-            .min_by_key(|(peer, link)| (!self.suspended.contains_key(peer), link.failed_at))
-            .map(|(peer, _)| *peer)
+    #[test]
+    fn the_lag_is_checked_at_most_every_ten_milliseconds() {
+        let mut lag = LagWatch::default();
+        assert!(lag.begin(Duration::ZERO) && !lag.begin(Duration::from_millis(9)));
+        assert_eq!(lag.timeout(Duration::from_millis(9)), Some(CHECK_APART));
+        assert!(lag.begin(Duration::from_millis(10)));
     }
 }

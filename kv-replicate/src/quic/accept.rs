@@ -1,4 +1,4 @@
-//! Peers that dial: few at a time, and at little cost until they have proven who they are.
+//! Accepts the connections of peers: few at a time, and at little cost until they have proven who they are.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +14,15 @@ use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
-    Config,
-    config::{Guests, ServeGuest},
-    driver::Input,
-    link::{Ended, Proven},
-    status::Doorkeeping,
+    config::{Config, Guests, ServeGuest},
+    input::Input,
+    link_error::LinkError,
+    proven::{Proven, code},
+    status::Handshakes,
     tls::{protocol, proven},
 };
 
-/// The code of a connection that is closed because its peer has not proven anything.
-const NOT_PROVEN: VarInt = VarInt::from_u32(3);
-
-/// Counts the handshakes that are under way.
+/// Bounds and counts the handshakes with peers that dial.
 pub(super) struct Acceptor {
     cluster: [u8; 16],
     guests: Option<Guests>,
@@ -34,30 +31,33 @@ pub(super) struct Acceptor {
     most: usize,
     most_of_one: usize,
     under_way: Mutex<UnderWay>,
-    refused: AtomicU64,
+    rejected: AtomicU64,
     failed: AtomicU64,
 }
 
+/// The handshakes that are under way, in total and for each address.
 #[derive(Debug, Default)]
 struct UnderWay {
     all: usize,
     of: BTreeMap<IpAddr, usize>,
 }
 
-/// A place among the handshakes that are under way.
+/// A place among the handshakes that are under way. Dropping it frees the place.
 struct Place {
     acceptor: Arc<Acceptor>,
     address: IpAddr,
 }
 
+/// The decision about a new connection.
 enum Admission {
-    Yes(Place),
-    /// First it is to show that it is where it says.
-    Retry,
-    No,
+    Admit(Place),
+    /// The peer must first prove that it receives packets at its address.
+    Validate,
+    Reject,
 }
 
 impl Acceptor {
+    /// Bounds handshakes as the configuration says.
     pub(super) fn new(config: &Config) -> Arc<Acceptor> {
         let tuning = &config.tuning;
         Arc::new(Acceptor {
@@ -68,32 +68,34 @@ impl Acceptor {
             most: tuning.max_handshakes.max(1),
             most_of_one: tuning.max_handshakes_per_address.max(1),
             under_way: Mutex::default(),
-            refused: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         })
     }
 
+    /// The count of handshakes.
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn state(&self) -> Doorkeeping {
-        Doorkeeping {
+    /// The counts, for the status.
+    pub(super) fn state(&self) -> Handshakes {
+        Handshakes {
             under_way: self.under_way().all,
-            refused: self.refused.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
         }
     }
 
-    /// Lets peers in until the endpoint is closed.
-    pub(super) async fn keep(self: Arc<Acceptor>, endpoint: Endpoint, inputs: mpsc::Sender<Input>) {
+    /// Accepts peers until the endpoint is closed.
+    pub(super) async fn run(self: Arc<Acceptor>, endpoint: Endpoint, inputs: mpsc::Sender<Input>) {
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
                 incoming = endpoint.accept() => {
                     let Some(incoming) = incoming else { return };
                     if let Some((incoming, place)) = self.admit(incoming) {
-                        handshakes.spawn(shake(incoming, place, inputs.clone()));
+                        handshakes.spawn(handshake(incoming, place, inputs.clone()));
                     }
                 }
                 Some(_ended) = handshakes.join_next() => {}
@@ -101,43 +103,45 @@ impl Acceptor {
         }
     }
 
+    /// Admits a connection, or answers it with a retry or not at all.
     fn admit(self: &Arc<Acceptor>, incoming: Incoming) -> Option<(Incoming, Place)> {
         let address = network_of(incoming.remote_address().ip());
         match self.judge(address, incoming.remote_address_validated()) {
-            Admission::Yes(place) => return Some((incoming, place)),
-            Admission::Retry => {
+            Admission::Admit(place) => return Some((incoming, place)),
+            Admission::Validate => {
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
                 }
             }
-            Admission::No => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                // Not a word: a flood should not double itself.
+            Admission::Reject => {
+                self.rejected.fetch_add(1, Ordering::Relaxed);
+                // Without an answer: a flood should not double itself.
                 incoming.ignore();
             }
         }
         None
     }
 
+    /// Decides about a new connection from an address, which may have been validated.
     fn judge(self: &Arc<Acceptor>, address: IpAddr, is_checked: bool) -> Admission {
         let mut under_way = self.under_way();
         let of_one = under_way.of.get(&address).copied().unwrap_or(0);
-        let is_much = under_way.all >= self.most / 4 || of_one >= self.most_of_one / 2;
-        // Who can't be reached at an address must not use up what its owner may have.
-        if is_much && !is_checked {
-            return Admission::Retry;
+        let is_busy = under_way.all >= self.most / 4 || of_one >= self.most_of_one / 2;
+        // A sender with a forged address must not use up the places of that address's owner.
+        if is_busy && !is_checked {
+            return Admission::Validate;
         }
         if under_way.all >= self.most || of_one >= self.most_of_one {
-            return Admission::No;
+            return Admission::Reject;
         }
         under_way.all += 1;
         *under_way.of.entry(address).or_default() += 1;
-        Admission::Yes(Place { acceptor: Arc::clone(self), address })
+        Admission::Admit(Place { acceptor: Arc::clone(self), address })
     }
 }
 
-/// What counts as one address where strangers are counted: of IPv6 all that one network may have (`/64`); an
-/// IPv4 address in IPv6 as such.
+/// Returns what counts as one address where unauthenticated peers are counted: the network (`/64`) of an
+/// IPv6 address, and an IPv4 address as such, even if it is written as IPv6.
 #[must_use]
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -159,44 +163,45 @@ impl Drop for Place {
     }
 }
 
-async fn shake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
+/// Shakes hands with a peer and reports its link, or hands a guest on.
+async fn handshake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>) {
     let address = incoming.remote_address();
     let acceptor = Arc::clone(&place.acceptor);
-    let shaken = timeout(acceptor.patience, prove(incoming, &acceptor)).await;
-    match shaken.unwrap_or(Err(Ended::Wrong("it takes too long to prove who it is"))) {
-        Ok(Shaken::Guest(connection, serve)) => {
+    let done = timeout(acceptor.patience, prove(incoming, &acceptor)).await;
+    match done.unwrap_or(Err(LinkError::Timeout(acceptor.patience))) {
+        Ok(Done::Guest(connection, serve)) => {
             drop(place);
             serve(connection).await;
         }
-        Ok(Shaken::Link(proven)) => {
+        Ok(Done::Link(proven)) => {
             drop(place);
             let _over = inputs.send(Input::Up(proven)).await;
         }
-        Err(ended) => {
+        Err(error) => {
             acceptor.failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%address, %ended, "a peer was not let in");
+            tracing::debug!(%address, %error, "the handshake with a peer failed");
         }
     }
 }
 
-/// What a handshake came to.
-enum Shaken {
+/// The result of a handshake.
+enum Done {
     Link(Proven),
     Guest(Connection, ServeGuest),
 }
 
-async fn prove(incoming: Incoming, acceptor: &Acceptor) -> Result<Shaken, Ended> {
-    let lost = |error: quinn::ConnectionError| Ended::Lost(error.to_string());
-    let connection = incoming.accept().map_err(lost)?.await.map_err(lost)?;
+/// Completes the handshake, and checks what the peer has proven.
+async fn prove(incoming: Incoming, acceptor: &Acceptor) -> Result<Done, LinkError> {
+    let connection = incoming.accept()?.await?;
     if let Some(guests) = &acceptor.guests
         && protocol(&connection).as_deref() == Some(&guests.alpn)
     {
-        return Ok(Shaken::Guest(connection, Arc::clone(&guests.serve)));
+        return Ok(Done::Guest(connection, Arc::clone(&guests.serve)));
     }
     let Some(peer) = proven(&connection, acceptor.cluster) else {
-        connection.close(NOT_PROVEN, b"no member's certificate");
-        return Err(Ended::Wrong("its certificate names no member"));
+        connection.close(code::NOT_PROVEN, b"no member's certificate");
+        return Err(LinkError::Violation("its certificate names no member"));
     };
     connection.set_receive_window(acceptor.window);
-    Proven::new(peer, connection, false, acceptor.patience).await.map(Shaken::Link)
+    Proven::new(peer, connection, false, acceptor.patience).await.map(Done::Link)
 }

@@ -1,4 +1,4 @@
-//! What a replica is told.
+//! The configuration of a replica.
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, pin::Pin, sync::Arc, time::Duration};
 
@@ -9,20 +9,21 @@ use kv_core::{
 
 use crate::Notice;
 
-/// Is told what the owner of a location should know: for alarms, say. Called by the task that owns the
-/// core: must not block. Each is logged anyway.
+/// A function that gets each notice for the owner of a location, for example to raise alarms. The task that
+/// owns the core calls it: it must not block. Each notice is also logged.
 pub type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
 
-/// Another protocol on the replica's port, for those who have no certificate yet: to ask for one, say.
+/// Another protocol on the replica's port, for peers that have no certificate yet, for example to request
+/// one.
 ///
-/// A connection that speaks it has proven nothing. It may hold [`GUEST_WINDOW_BYTES`] in memory, and open
-/// one stream in both directions and three in one; the rest is for `serve` to bound: how many there are,
-/// and for how long.
+/// A connection of this protocol is unauthenticated. It may hold [`GUEST_WINDOW_BYTES`] in memory, and open
+/// one stream in both directions and three in one. `serve` bounds the rest: the number of connections and
+/// their duration.
 #[derive(Clone)]
 pub struct Guests {
     /// Its name in the handshake (ALPN).
     pub alpn: Vec<u8>,
-    /// Serves one connection, and is dropped when the replica closes.
+    /// Serves one connection. The future is dropped when the replica closes.
     pub serve: ServeGuest,
 }
 
@@ -30,36 +31,36 @@ pub struct Guests {
 pub type ServeGuest =
     Arc<dyn Fn(quinn::Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// The most bytes that came from one who has proven nothing, and were not read.
+/// The most bytes of an unauthenticated connection that were received and not read.
 pub const GUEST_WINDOW_BYTES: u32 = 128 << 10;
 
-/// Who a replica is, and with whom it talks.
+/// The identity of a replica, its first peers, and its settings.
 #[derive(Clone)]
 pub struct Config {
     /// The UDP address to listen on, and to dial from.
     pub listen: SocketAddr,
-    /// Which cluster.
+    /// The cluster's id.
     pub cluster: [u8; 16],
-    /// Which member of it.
+    /// This location's member id.
     pub member: MemberId,
-    /// What proves that.
+    /// The certificates that prove it.
     pub identity: Identity,
-    /// Members that are dialled although the store does not know them (yet), with their addresses
-    /// (`host:port`): of a new location, those through which it joins. What the store says of a member
-    /// is tried first.
+    /// Members that are dialled although the store does not know them yet, with their addresses
+    /// (`host:port`): for a new location, the ones that it joins through. Addresses in the store are tried
+    /// first.
     pub bootstrap: Vec<(MemberId, Vec<String>)>,
-    /// What else its port serves.
+    /// Another protocol on the same port.
     pub guests: Option<Guests>,
     /// Times and bounds.
     pub tuning: Tuning,
-    /// Who is told what the owner should know.
+    /// Gets each notice for the owner.
     pub on_notice: Option<OnNotice>,
-    /// Where time and randomness come from.
+    /// The source of time and randomness.
     pub environment: Arc<dyn Environment>,
 }
 
 impl Config {
-    /// A configuration with the defaults, for a location that knows nobody yet or has all in its store.
+    /// Creates a configuration with the defaults: no bootstrap members, no guests.
     #[must_use]
     pub fn new(
         listen: SocketAddr,
@@ -81,16 +82,16 @@ impl Config {
     }
 }
 
-/// What proves who a location is. All in DER.
+/// The proof of a location's identity. Everything is DER.
 ///
 /// The certificate names the location in a URI among its subject's alternative names, and in no other of
-/// that scheme: [`member_uri`](super::member_uri). It must serve for clients and for servers, and have been
-/// issued by one of the authorities. The same is asked of each peer.
+/// that scheme: [`member_uri`](super::member_uri). It must be valid for clients and for servers, and one of
+/// the authorities must have issued it. Each peer must have the same.
 #[derive(Clone)]
 pub struct Identity {
-    /// The cluster's authority: one certificate, or two while one takes the place of the other.
+    /// The cluster's authority: one certificate, or two while one replaces the other.
     pub authorities: Vec<Vec<u8>>,
-    /// The location's certificate, then those between it and the authority.
+    /// The location's certificate, then the ones between it and the authority.
     pub chain: Vec<Vec<u8>>,
     /// The certificate's private key: PKCS#8, SEC1 or PKCS#1.
     pub key: Vec<u8>,
@@ -102,12 +103,12 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Times and bounds of links. The defaults serve from one rack to opposite ends of the world.
+/// Times and bounds of links. The defaults fit paths from one rack to opposite ends of the world.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// How often an idle link is proven to be up. Default 3 s.
+    /// How often a packet is sent on an idle link. Default 3 s.
     pub keep_alive: Duration,
-    /// A link on which nothing came for so long is down. Default 15 s.
+    /// A link on which nothing arrived for this long is down. Default 15 s.
     pub idle: Duration,
     /// How long a peer may take to prove who it is. Default 5 s.
     pub handshake: Duration,
@@ -115,23 +116,24 @@ pub struct Tuning {
     pub stream_window_bytes: u32,
     /// The most bytes of one link that may be under way, in each direction. Default 64 MiB.
     pub window_bytes: u32,
-    /// Whether larger packets are tried out. Off where a path loses them without a word. Default on.
+    /// Whether larger packets are probed. Switch it off where a path drops them silently. Default on.
     pub mtu_discovery: bool,
-    /// Whether the system may cut packets (GSO). Off where a network driver does it wrong. Default on.
+    /// Whether the system may segment packets (GSO). Switch it off where a network driver fails to. Default
+    /// on.
     pub segmentation_offload: bool,
-    /// How many handshakes may be under way with peers that dial; from a quarter of it on, their
-    /// addresses are checked first. Default 128.
+    /// How many handshakes with peers that dial may be under way. From a quarter of it on, peers must
+    /// validate their addresses first. Default 128.
     pub max_handshakes: usize,
     /// How many of them from one address. Default 16.
     pub max_handshakes_per_address: usize,
-    /// How fast catch-up and large bodies are sent to one peer, in bytes per second; none for as fast
-    /// as it goes. Default none.
+    /// The rate at which catch-up and large bodies are sent to one peer, in bytes per second; none for no
+    /// bound. Default none.
     pub catch_up_bytes_per_second: Option<NonZeroU32>,
     /// How long the member with the higher id waits to be dialled before it dials. Default 5 s.
     pub dial_patience: Duration,
-    /// How long is waited after a first failure to dial; doubled with each more. Default 200 ms.
+    /// The wait after a first failure to dial; doubled with each further one. Default 200 ms.
     pub retry_first: Duration,
-    /// How long is waited at most. Default 15 s.
+    /// The longest wait after a failure. Default 15 s.
     pub retry_most: Duration,
     /// See [`crate::Config::backlog_bytes`]. Default 8 MiB.
     pub backlog_bytes: usize,

@@ -1,4 +1,4 @@
-//! Dialling a member: its addresses in their order, again and again.
+//! Dials a member: tries its addresses in their order.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -6,15 +6,12 @@ use kv_core::MemberId;
 use quinn::{ClientConfig, Endpoint, TransportConfig};
 use tokio::{net::lookup_host, time::timeout};
 
-use super::{
-    link::{Ended, Proven},
-    tls::Tls,
-};
+use super::{link_error::LinkError, proven::Proven, tls::Tls};
 
-/// How many of the addresses that a name stands for are tried.
-const MOST_OF_ONE_NAME: usize = 4;
+/// How many of the addresses that a name resolves to are tried.
+const MAX_ADDRESSES: usize = 4;
 
-/// What a member is dialled with.
+/// Everything that dialling a member takes.
 #[derive(Clone)]
 pub(super) struct Dialler {
     pub(super) endpoint: Endpoint,
@@ -24,43 +21,45 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// Tries a member's addresses, and looks up each anew; the last failure if none leads to it.
-    pub(super) async fn dial(&self, peer: MemberId, addresses: &[String]) -> Result<Proven, Ended> {
-        let mut ended = Ended::Lost("no address of it is known".into());
+    /// Tries a member's addresses, and resolves each of them again. Returns the last error if none leads
+    /// to the member.
+    pub(super) async fn dial(
+        &self,
+        peer: MemberId,
+        addresses: &[String],
+    ) -> Result<Proven, LinkError> {
+        let mut last = LinkError::NoAddress;
         for address in addresses {
             let found = match timeout(self.patience, lookup_host(address)).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) => {
-                    ended = Ended::Lost(format!("{address}: {error}"));
+                    last = LinkError::Lookup(error).at(address);
                     continue;
                 }
-                Err(_) => {
-                    ended = Ended::Lost(format!("{address}: no answer to what it stands for"));
+                Err(_elapsed) => {
+                    last = LinkError::Timeout(self.patience).at(address);
                     continue;
                 }
             };
-            for found in found.take(MOST_OF_ONE_NAME) {
+            for found in found.take(MAX_ADDRESSES) {
                 match self.dial_one(peer, found).await {
                     Ok(proven) => return Ok(proven),
-                    Err(error) => ended = Ended::Lost(format!("{address}: {error}")),
+                    Err(error) => last = error.at(address),
                 }
             }
         }
-        Err(ended)
+        Err(last)
     }
 
-    async fn dial_one(&self, peer: MemberId, address: SocketAddr) -> Result<Proven, Ended> {
-        let lost = |error: &dyn std::fmt::Display| Ended::Lost(error.to_string());
-        let crypto = self.tls.client(peer).map_err(|error| lost(&error))?;
-        let mut config = ClientConfig::new(crypto);
+    /// Connects to one address, and checks that the member is there.
+    async fn dial_one(&self, peer: MemberId, address: SocketAddr) -> Result<Proven, LinkError> {
+        let mut config = ClientConfig::new(self.tls.client(peer)?);
         config.transport_config(Arc::clone(&self.transport));
-        // The name is of no account: the certificate must name the member.
-        let connecting = self.endpoint.connect_with(config, address, "waypost");
-        let connecting = connecting.map_err(|error| lost(&error))?;
-        let connection = timeout(self.patience, connecting).await;
-        let connection = connection
-            .map_err(|_elapsed| Ended::Lost("no answer".into()))?
-            .map_err(|error| lost(&error))?;
+        // The name does not matter: the certificate must name the member.
+        let connecting = self.endpoint.connect_with(config, address, "waypost")?;
+        let connection = timeout(self.patience, connecting)
+            .await
+            .map_err(|_elapsed| LinkError::Timeout(self.patience))??;
         Proven::new(peer, connection, true, self.patience).await
     }
 }

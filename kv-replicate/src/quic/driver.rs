@@ -1,4 +1,4 @@
-//! The task that owns the core: tells it what happened, and hands on what it wants done.
+//! The task that owns the core: hands it events, and carries out its actions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,8 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use kv_core::{Hlc, MemberId, Members, Store, env::Environment, operation::Applied};
+use kv_core::{Hlc, MemberId, Members, Store, commit::Applied, env::Environment};
 use tokio::{
     sync::{
         Notify,
@@ -18,10 +17,14 @@ use tokio::{
 };
 
 use super::{
-    AskError, Config, StartError, Status,
     accept::Acceptor,
+    attempts::Attempts,
+    config::Config,
     dial::Dialler,
-    link::{Ended, GOING, Link, Proven},
+    error::{AskError, StartError},
+    input::{Input, Query},
+    link::Link,
+    proven::code,
     socket::{Port, transport},
     store::{StorePort, Told},
     tls::Tls,
@@ -31,76 +34,54 @@ use crate::{Channel, Config as CoreConfig, Core, Event, Now, Verdict};
 mod answers;
 mod links;
 
-use links::Attempts;
-
 /// How many messages from peers may wait for the core, of all links together.
 const INPUTS: usize = 64;
 
-/// How many things are told to the core before what it wants is done.
+/// How many events the core gets before its actions are carried out.
 const INPUTS_AT_ONCE: usize = 64;
 
-/// How many messages of a channel are taken out for one peer before the others have their turn.
+/// How many messages of a channel are sent to one peer before the others have their turn.
 const MESSAGES_AT_ONCE: usize = 16;
 
-/// What links and attempts tell.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// A link can come up: its peer has proven who it is.
-    Up(Proven),
-    /// A peer was dialled in vain.
-    NotReached { peer: MemberId, ended: Ended },
-    /// A message came.
-    Received { from: MemberId, number: u64, bytes: Bytes },
-    /// A link has come to its end.
-    Down { peer: MemberId, number: u64, ended: Ended },
-}
-
-/// What the replica's owner asks.
-#[derive(Debug)]
-pub(super) enum Query {
-    Status(oneshot::Sender<Status>),
-    Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
-}
-
+/// The owner of a core.
 pub(super) struct Driver {
     core: Core,
     config: Config,
     store: StorePort,
     told: UnboundedReceiver<Told>,
     inputs: mpsc::Receiver<Input>,
-    /// Is handed to each task that tells something.
+    /// Cloned for each task that reports something.
     sender: mpsc::Sender<Input>,
     queries: mpsc::Receiver<Query>,
     closing: watch::Receiver<bool>,
     port: Port,
     dialler: Dialler,
     acceptor: Arc<Acceptor>,
-    /// Told when there is room on a link, or more to be taken out for one.
+    /// Notified when there is room on a link, or more to be sent on one.
     room: Arc<Notify>,
     tasks: JoinSet<()>,
     links: BTreeMap<MemberId, Link>,
     attempts: BTreeMap<MemberId, Attempts>,
-    /// Who asked for a verification.
+    /// The requests that wait for a verification.
     verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
-    /// As the store last said.
+    /// The members that the store last reported.
     members: Arc<Members>,
-    /// Whom to dial is to be looked at.
+    /// The links may have changed: peers may have to be dialled.
     dial: bool,
     rows_taken: u64,
     last_link: u64,
-    /// The store is replicated no more.
+    /// The store has ended replication.
     is_over: bool,
 }
 
 impl Driver {
-    /// Begins to replicate a store; gives the port back if that fails.
+    /// Begins to replicate a store. Returns the port if that fails.
     pub(super) async fn start(
         config: Config,
         store: Store,
         tls: Arc<Tls>,
         port: Port,
-        queries: mpsc::Receiver<Query>,
-        closing: watch::Receiver<bool>,
+        (queries, closing): (mpsc::Receiver<Query>, watch::Receiver<bool>),
     ) -> Result<Driver, (StartError, Port)> {
         let incarnation = match incarnation(&*config.environment) {
             Ok(incarnation) => incarnation,
@@ -136,7 +117,7 @@ impl Driver {
             patience: config.tuning.handshake,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&acceptor).keep(port.endpoint(), sender.clone()));
+        tasks.spawn(Arc::clone(&acceptor).run(port.endpoint(), sender.clone()));
         Ok(Driver {
             core,
             config,
@@ -162,7 +143,7 @@ impl Driver {
         })
     }
 
-    /// Runs until it is told to close, or its owner is gone.
+    /// Runs until the owner closes or drops the replica.
     pub(super) async fn run(mut self) {
         let (mut inputs, mut told) = (Vec::new(), Vec::new());
         loop {
@@ -181,9 +162,9 @@ impl Driver {
                 () = timer => {}
                 _closed = self.closing.changed() => break,
             }
-            told.drain(..).for_each(|told| self.hear(told));
+            told.drain(..).for_each(|told| self.take_told(told));
             if self.is_over {
-                tracing::warn!("the store was closed: this location replicates no more");
+                tracing::warn!("the store was closed, so replication has ended");
                 break;
             }
             inputs.drain(..).for_each(|input| self.take(input));
@@ -193,25 +174,27 @@ impl Driver {
         self.close().await;
     }
 
+    /// Ends the links, the tasks and the threads, and frees the port.
     async fn close(self) {
         let Driver { store, port, dialler, mut tasks, links, inputs, queries, .. } = self;
-        // Who asks or tells from here on hears at once that nobody is there.
+        // From here on, requests and reports fail at once.
         drop((inputs, queries));
-        links.values().for_each(|link| link.close(GOING, "this location goes down"));
+        links.values().for_each(|link| link.close(code::GOING, "this location is shutting down"));
         if let Err(error) = tokio::task::spawn_blocking(|| store.close()).await {
-            tracing::error!(%error, "the store was not let go");
+            tracing::error!(%error, "the store was not released");
         }
         tasks.shutdown().await;
         drop((links, dialler));
         port.close().await;
     }
 
+    /// The time, for the core.
     fn now(&self) -> Now {
         now(&*self.config.environment)
     }
 
-    /// Tells the core what the store said.
-    fn hear(&mut self, told: Told) {
+    /// Hands a report of the store to the core.
+    fn take_told(&mut self, told: Told) {
         let event = match told {
             Told::Event(event) => event,
             Told::Began(..) => return,
@@ -238,12 +221,13 @@ impl Driver {
         self.tell(event);
     }
 
+    /// Hands an event to the core.
     fn tell(&mut self, event: Event) {
         let now = self.now();
         self.core.handle_event(now, event);
     }
 
-    /// Takes what a link or an attempt told.
+    /// Handles a report of a link or of an attempt.
     fn take(&mut self, input: Input) {
         match input {
             Input::Received { from, number, bytes } => {
@@ -252,12 +236,12 @@ impl Driver {
                 }
             }
             Input::Up(proven) => self.up(proven),
-            Input::NotReached { peer, ended } => self.not_reached(peer, &ended),
-            Input::Down { peer, number, ended } => self.down(peer, number, &ended),
+            Input::NotReached { peer, error } => self.not_reached(peer, &error),
+            Input::Down { peer, number, error } => self.down(peer, number, &error),
         }
     }
 
-    /// Hands on what the core wants done.
+    /// Carries out the actions of the core.
     fn pump(&mut self) {
         self.transmit();
         let mut is_asked = false;
@@ -274,14 +258,14 @@ impl Driver {
         if self.core.halted().is_some() {
             self.halt();
         } else if std::mem::take(&mut self.dial) {
-            self.dial_whom_it_lacks();
+            self.dial_missing();
         }
-        // Who replicates no more does not hear what would hold a tombstone.
+        // A halted core does not learn of anything that would keep a tombstone.
         let stable = if self.core.halted().is_some() { Hlc::ZERO } else { self.core.stable() };
         self.store.set_stable(&self.members, stable);
     }
 
-    /// Takes out messages where there is room for them.
+    /// Sends messages where there is room for them.
     fn transmit(&mut self) {
         let mut is_more = false;
         for (peer, link) in &self.links {
@@ -300,7 +284,7 @@ impl Driver {
         }
     }
 
-    /// Whom this location wants links with.
+    /// The peers that this location wants links with.
     fn wanted(&self) -> BTreeSet<MemberId> {
         let members = self.members.current().map(|member| member.id);
         let bootstrap = self.config.bootstrap.iter().map(|(member, _)| *member);
@@ -311,11 +295,12 @@ impl Driver {
     }
 }
 
+/// The time of an environment.
 fn now(environment: &dyn Environment) -> Now {
     Now { mono: environment.monotonic(), wall_ms: environment.now_ms() }
 }
 
-/// A number that no other start of this location uses; not 0.
+/// A random number for this start of the location; not 0.
 fn incarnation(environment: &dyn Environment) -> Result<u64, StartError> {
     let id = environment
         .random_id()
@@ -324,10 +309,10 @@ fn incarnation(environment: &dyn Environment) -> Result<u64, StartError> {
     Ok(u64::from_be_bytes(first).max(1))
 }
 
-/// Returns at a time of the monotonic clock; never if there is none.
+/// Waits until a time of the monotonic clock; for ever if there is none.
 async fn sleep_until(at: Option<Duration>, now: Duration) {
     match at {
-        // The timer counts in milliseconds, and the core's times should have come when it is asked.
+        // The timer counts in milliseconds, and rounds up: the core's time has come when it fires.
         Some(at) => tokio::time::sleep(at.saturating_sub(now)).await,
         None => std::future::pending().await,
     }

@@ -1,4 +1,4 @@
-//! The UDP port, and how packets are sent on it.
+//! The UDP port, and the transport settings of its connections.
 
 use std::{
     io,
@@ -12,31 +12,38 @@ use quinn::{
     ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 
-use super::{FAREWELL, GUEST_WINDOW_BYTES, Tuning, tls::Tls};
+use super::{
+    config::{GUEST_WINDOW_BYTES, Tuning},
+    tls::Tls,
+};
 
-/// How long peers have to hear that this location goes down.
+/// How long closing waits at most for the port to be free.
+const FREE_AFTER: Duration = Duration::from_secs(3);
+
+/// How long peers have to receive the end of their connections.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// The endpoint of all links.
 #[derive(Debug)]
 pub(super) struct Port {
     endpoint: Endpoint,
-    /// Is gone when nothing holds the port any more.
+    /// Gone when nothing holds the port any more.
     socket: Weak<dyn AsyncUdpSocket>,
     local: SocketAddr,
 }
 
 impl Port {
+    /// Binds the port for both directions of dialling.
     pub(super) fn bind(listen: SocketAddr, tuning: &Tuning, tls: &Tls) -> io::Result<Port> {
         let socket = std::net::UdpSocket::bind(listen)?;
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket)?;
         let weak = Arc::downgrade(&socket);
         let mut server = ServerConfig::with_crypto(tls.server());
-        // Until it is known who dials: see `accept`.
+        // Until the peer has proven who it is: see `accept`.
         let window = VarInt::from_u32(GUEST_WINDOW_BYTES.min(tuning.window_bytes));
         server.transport_config(Arc::new(transport(tuning, window)));
-        // What waits to be looked at by the task that accepts; more is dropped.
+        // Bounds what waits for the task that accepts; more is dropped.
         server.max_incoming(tuning.max_handshakes.max(1));
         server.incoming_buffer_size(64 << 10).incoming_buffer_size_total(4 << 20);
         let config = EndpointConfig::default();
@@ -45,50 +52,53 @@ impl Port {
         Ok(Port { endpoint, socket: weak, local })
     }
 
+    /// The address that it is bound to.
     pub(super) fn local(&self) -> SocketAddr {
         self.local
     }
 
+    /// The endpoint, to dial and to accept with.
     pub(super) fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }
 
-    /// Closes all connections and waits until the port is free; not for ever, for peers.
+    /// Closes all connections and waits until the port is free, for a bounded time.
     pub(super) async fn close(self) {
         let Port { endpoint, socket, local } = self;
-        endpoint.close(VarInt::from_u32(0), b"this location goes down");
+        endpoint.close(VarInt::from_u32(0), b"this location is shutting down");
         let is_quiet = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await.is_ok();
-        // QUIC keeps a closed connection for a while, to answer what is still under way to it: for seconds,
-        // if the peer is slow or gone. That needs no port that anyone knows.
-        if !is_quiet && let Err(error) = let_go(&endpoint, local) {
-            tracing::debug!(%error, "the port is let go later");
+        // QUIC keeps a closed connection for a while, to answer packets that are still under way to it: for
+        // seconds, if the peer is slow or gone. That does not need the known port.
+        if !is_quiet && let Err(error) = release(&endpoint, local) {
+            tracing::debug!(%error, "the port is released later");
         }
         drop(endpoint);
         let pause = Duration::from_millis(1);
-        for _ in 0..FAREWELL.as_millis() {
+        for _ in 0..FREE_AFTER.as_millis() {
             if socket.strong_count() == 0 {
                 return;
             }
             tokio::time::sleep(pause).await;
         }
-        tracing::warn!("the port for other locations is not free yet");
+        tracing::warn!("the UDP port for other locations is not free yet");
     }
 }
 
-/// Gives an endpoint another port. Twice, for it goes on reading from the one before the last.
-fn let_go(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
+/// Moves an endpoint to another port. Twice, because it still reads from the one before the last.
+fn release(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
     for _ in 0..2 {
         endpoint.rebind(std::net::UdpSocket::bind((local.ip(), 0))?)?;
     }
     Ok(())
 }
 
-/// How many packets may come before QUIC acknowledges them at once; fewer wait for 25 ms, its default. By
-/// quinn's own default it is one: then the acknowledgement of a write often goes out before the write is
-/// looked at. (draft-ietf-quic-ack-frequency; more would make a window that losses made small slow to grow.)
+/// How many packets may arrive before QUIC acknowledges them at once; fewer wait for 25 ms, its default.
+/// quinn's default is one: then the acknowledgement of a write often leaves before the write is handled.
+/// (draft-ietf-quic-ack-frequency. With more, a window that losses made small would grow slowly.)
 const PACKETS_UNACKNOWLEDGED: u32 = 4;
 
-/// How packets are sent, and how many bytes may come unread. Congestion control is quinn's default, CUBIC.
+/// The transport settings of a connection with this receive window. Congestion control is quinn's default,
+/// CUBIC.
 pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKNOWLEDGED));

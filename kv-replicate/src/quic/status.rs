@@ -1,38 +1,38 @@
-//! What can be seen of a replica.
+//! The state of a replica, for its owner.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::PeerState;
+use crate::{HaltReason, PeerState};
 
-/// How a replica is.
+/// The state of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Why it replicates no more, if so.
-    pub halted: Option<&'static str>,
-    /// Whether it is a member and has all that its first source had.
+    /// Why it does not replicate any more, if so.
+    pub halted: Option<HaltReason>,
+    /// Whether this location is a member and has everything that its first source had.
     pub is_joined: bool,
-    /// How many rows peers sent that were put in the store, since it was started. While a new location
-    /// joins, [`PeerState::receiving`] says how far that is.
+    /// How many rows of peers were put in the store since the replica was started. While a location joins,
+    /// [`PeerState::receiving`] has its progress.
     pub rows_taken: u64,
     /// About how many bytes the core holds.
     pub core_bytes: usize,
-    /// The handshakes of peers that dial.
-    pub acceptor: Doorkeeping,
-    /// All members but this one, and those that are dialled or linked without being members.
+    /// The handshakes with peers that dial.
+    pub handshakes: Handshakes,
+    /// All members but this one, and peers that are dialled or linked without being members.
     pub peers: BTreeMap<MemberId, Peer>,
 }
 
-/// The handshakes of peers that dial.
+/// The handshakes with peers that dial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Doorkeeping {
+pub struct Handshakes {
     /// How many are under way.
     pub under_way: usize,
-    /// How many were not begun, for too many were under way.
-    pub refused: u64,
-    /// How many failed: no certificate of this cluster, say, or too slow.
+    /// How many were not begun because too many were under way.
+    pub rejected: u64,
+    /// How many failed, for example without a certificate of this cluster, or because they were too slow.
     pub failed: u64,
 }
 
@@ -42,21 +42,21 @@ pub struct Doorkeeping {
 pub struct Peer {
     /// Whether a link to it is up.
     pub is_connected: bool,
-    /// For how long there is no link that lasts: from the end of the last one that was up for 10 s, or from
-    /// the first attempt in vain. None while a link is up that has lasted so long, or that is the first.
+    /// For how long there is no lasting link: since the end of the last one that was up for 10 s, or since
+    /// the first failed attempt. None while a link is up that has lasted as long, or that is the first.
     pub down_for: Option<Duration>,
-    /// From where the peer is heard.
+    /// The address that the peer's packets come from.
     pub address: Option<SocketAddr>,
-    /// How long a packet and its answer take.
+    /// The round-trip time.
     pub rtt: Option<Duration>,
     /// Bytes sent on this link, in UDP datagrams.
     pub bytes_out: u64,
-    /// Bytes that came on this link.
+    /// Bytes received on this link, in UDP datagrams.
     pub bytes_in: u64,
-    /// How often in a row it was dialled in vain, or the link did not last.
+    /// How often in a row an attempt to dial failed, or a link did not last.
     pub failures: u32,
     /// Why the last attempt or link failed.
     pub last_error: Option<String>,
-    /// What the core knows of it.
+    /// The core's state of the peer.
     pub state: PeerState,
 }

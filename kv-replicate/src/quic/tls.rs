@@ -1,4 +1,4 @@
-//! Who a peer is: mutual TLS 1.3, with the member's id in the certificate.
+//! The identity of peers: mutual TLS 1.3, with the member's id in the certificate.
 
 use std::{fmt, sync::Arc};
 
@@ -20,22 +20,22 @@ use rustls::{
     },
 };
 
-use super::{Config, StartError};
+use super::{config::Config, error::StartError};
 
 /// The protocol that links speak.
 const ALPN: &[u8] = b"waypost/1";
 
-/// What the URI of a member begins with.
+/// The scheme of a member's URI.
 const SCHEME: &str = "waypost:";
 
-/// The URI that a member's certificate has among its subject's alternative names.
+/// Returns the URI that a member's certificate has among its subject's alternative names.
 #[must_use]
 pub fn member_uri(cluster: [u8; 16], member: MemberId) -> String {
-    // Both are 128 bits, and written in the same way.
+    // A cluster's id is written as a member's is.
     format!("{SCHEME}{}/{member}", MemberId(cluster))
 }
 
-/// The member of a cluster that a certificate names, whoever issued it; none if it names none, or
+/// The member of a cluster that a certificate names, whatever its issuer; none if it names no member or
 /// several.
 fn member_of(certificate: &CertificateDer<'_>, cluster: [u8; 16]) -> Option<MemberId> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
@@ -46,7 +46,7 @@ fn member_of(certificate: &CertificateDer<'_>, cluster: [u8; 16]) -> Option<Memb
     member.parse().ok().filter(|_| is_ours)
 }
 
-/// Who a connection's peer has proven to be.
+/// The member that a connection's peer has proven to be.
 pub(super) fn proven(connection: &quinn::Connection, cluster: [u8; 16]) -> Option<MemberId> {
     let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     member_of(identity.first()?, cluster)
@@ -58,7 +58,7 @@ pub(super) fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
     data.protocol
 }
 
-/// What TLS needs to make links.
+/// Everything that TLS needs to make links.
 pub(super) struct Tls {
     cluster: [u8; 16],
     provider: Arc<CryptoProvider>,
@@ -69,7 +69,7 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Checks what a configuration names.
+    /// Checks the identity in a configuration.
     pub(super) fn new(config: &Config) -> Result<Tls, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError::Identity(error.to_string());
         let identity = &config.identity;
@@ -89,7 +89,7 @@ impl Tls {
         let roots = Arc::new(roots);
         let inner =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
-        // A guest has no certificate; a link without one is closed by who accepts it.
+        // A guest has no certificate. `accept` closes a link without one.
         let inner = match &config.guests {
             Some(_) => inner.allow_unauthenticated(),
             None => inner,
@@ -106,7 +106,7 @@ impl Tls {
             .map_err(|error| failed(&error))?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.alpn_protocols.extend(config.guests.iter().map(|guests| guests.alpn.clone()));
-        // Links live long; and who comes back proves anew who it is.
+        // Links live long, and a peer that reconnects proves its identity again.
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
         let server = QuicServerConfig::try_from(server).map_err(|error| failed(&error))?;
@@ -116,12 +116,12 @@ impl Tls {
         Ok(tls)
     }
 
-    /// For those who dial.
+    /// The configuration for peers that dial.
     pub(super) fn server(&self) -> Arc<QuicServerConfig> {
         Arc::clone(&self.server)
     }
 
-    /// To dial one member, and nobody else.
+    /// The configuration to dial one member, and no other.
     pub(super) fn client(&self, member: MemberId) -> Result<Arc<QuicClientConfig>, Error> {
         let (roots, cluster) = (Arc::clone(&self.roots), self.cluster);
         let algorithms = self.provider.signature_verification_algorithms.all;
@@ -135,7 +135,7 @@ impl Tls {
                 algorithms,
             )?;
             if member_of(own, cluster) != Some(member) {
-                return Err(refused());
+                return Err(rejected());
             }
             Ok(())
         };
@@ -152,11 +152,12 @@ impl Tls {
     }
 }
 
-fn refused() -> Error {
+/// The error for a valid certificate of the wrong member.
+fn rejected() -> Error {
     Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
 }
 
-/// Lets in who has a certificate of the cluster that names a member.
+/// Accepts a certificate of the cluster's authority that names a member.
 #[derive(Debug)]
 struct DiallerVerifier {
     inner: Arc<dyn ClientCertVerifier>,
@@ -179,7 +180,7 @@ impl ClientCertVerifier for DiallerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        member_of(end_entity, self.cluster).ok_or_else(refused)?;
+        member_of(end_entity, self.cluster).ok_or_else(rejected)?;
         Ok(verified)
     }
 
@@ -206,8 +207,8 @@ impl ClientCertVerifier for DiallerVerifier {
     }
 }
 
-/// Judges the certificate of a server by what it is, and not by the name that was dialled: members are
-/// reached wherever they are. That the server has the certificate's key is checked beside it.
+/// Checks the certificate of a server independently of the name that was dialled, because members are
+/// reached at any address. rustls checks separately that the server has the certificate's key.
 pub struct ServerVerifier<J> {
     provider: Arc<CryptoProvider>,
     judge: J,
@@ -217,8 +218,8 @@ impl<J> ServerVerifier<J>
 where
     J: Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime) -> Result<(), Error>,
 {
-    /// `judge` is given the server's certificate, those that came behind it, and the time; it says why the
-    /// server is not talked to, if so.
+    /// Creates a verifier. `judge` gets the server's certificate, those that followed it, and the time, and
+    /// returns an error to reject the server.
     #[must_use]
     pub fn new(provider: Arc<CryptoProvider>, judge: J) -> ServerVerifier<J> {
         ServerVerifier { provider, judge }

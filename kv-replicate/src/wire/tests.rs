@@ -1,10 +1,16 @@
+use bytes::Bytes;
+use kv_core::{Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector};
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    message::{Live, MAX_ORIGINS},
+    *,
+};
 use crate::{
-    Content,
+    Content, Row,
     inspect::{
-        Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList, Reading, Summary,
+        Answer, Ask, Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList,
+        Reading, Summary,
     },
 };
 
@@ -48,8 +54,8 @@ prop_compose! {
             hlc: Hlc(hlc),
             prev: prev.map(|(hlc, id)| kv_core::Version { hlc: Hlc(hlc), origin: OriginId(id) }),
             namespace: NamespaceId(namespace),
-            key: key.into(),
-            metadata: metadata.filter(|_| is_put).map(Into::into),
+            key: Key::try_from(key).unwrap(),
+            metadata: metadata.filter(|_| is_put).map(|text| Metadata::new(text).unwrap()),
             expires_at,
             content,
         }
@@ -119,7 +125,7 @@ fn message() -> impl Strategy<Value = Message> {
                 dot,
                 offset: chunk * 65_280,
                 len,
-                key: Bytes::from_static(b"key"),
+                key: Key::new("key").unwrap(),
             }
         });
     prop_oneof![
@@ -151,8 +157,10 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    (any::<u8>(), prop::collection::vec(any::<u8>(), 1..40))
-        .prop_map(|(id, key)| Place { namespace: NamespaceId([id; 16]), key: key.into() })
+    (any::<u8>(), prop::collection::vec(any::<u8>(), 1..40)).prop_map(|(id, key)| Place {
+        namespace: NamespaceId([id; 16]),
+        key: Key::try_from(key).unwrap(),
+    })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -204,13 +212,13 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 proptest! {
     #[test]
-    fn a_message_reads_back(message in message(), from in any::<u64>(), to in any::<u64>()) {
+    fn a_message_is_decoded_as_it_was_encoded(message in message(), from in any::<u64>(), to in any::<u64>()) {
         let incarnations = Incarnations { from, to };
         prop_assert_eq!(decode(&encode(incarnations, &message)), Ok((incarnations, message)));
     }
 
     #[test]
-    fn a_message_that_was_cut_or_changed_is_no_panic(
+    fn a_damaged_message_never_causes_a_panic(
         message in message(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
@@ -220,7 +228,7 @@ proptest! {
         let at = at.index(bytes.len());
         if is_cut { bytes.truncate(at) } else { bytes[at] = byte }
         if let Ok((incarnations, read)) = decode(&Bytes::from(bytes.clone())) {
-            // What is taken is taken in one way only, but for the parts of heads that say nothing new.
+            // Each accepted message has one encoding, apart from parts of progress that carry nothing new.
             if !matches!(read, Message::Progress(_)) {
                 prop_assert_eq!(encode(incarnations, &read), bytes);
             }
@@ -234,14 +242,14 @@ proptest! {
 }
 
 #[test]
-fn rows_that_the_ring_keeps_are_the_rows_that_were_put_there() {
+fn rows_of_a_backlog_are_decoded_as_they_were_encoded() {
     let dot = Dot { origin: OriginId([1; 16]), seq: 5 };
     let row = Row {
         dot,
         hlc: Hlc(9),
         prev: None,
         namespace: NamespaceId([2; 16]),
-        key: Bytes::from_static(b"k"),
+        key: Key::new("k").unwrap(),
         metadata: None,
         expires_at: None,
         content: Content::Deleted,
@@ -251,9 +259,9 @@ fn rows_that_the_ring_keeps_are_the_rows_that_were_put_there() {
     assert_eq!(decode(&frame), Ok((incarnations, Message::Live(Live { rows: vec![row] }))));
 }
 
-/// The largest answers are within the bound of a message, whatever is in them.
+/// The largest answers are within the bound of a message.
 #[test]
-fn the_longest_answers_fit_a_message() {
+fn the_longest_answers_fit_in_a_message() {
     let incarnations = Incarnations { from: 1, to: 2 };
     let vector: VersionVector = (1..=MAX_ORIGINS as u64)
         .map(|n| Dot { origin: OriginId(u128::from(n).to_be_bytes()), seq: n })
@@ -261,7 +269,7 @@ fn the_longest_answers_fit_a_message() {
     let version = kv_core::Version { hlc: Hlc(9), origin: OriginId([1; 16]) };
     let (kind, expires_at) = (Kind::Value, Some(1));
     let row = Held::Row(Summary { version, seq: 1, kind, expires_at, digest: [3; 32] });
-    let key = Bytes::from(vec![b'k'; kv_core::limits::MAX_KEY_BYTES]);
+    let key = Key::try_from(vec![b'k'; kv_core::limits::MAX_KEY_BYTES]).unwrap();
     let places = vec![Place { namespace: NamespaceId([9; 16]), key }; MAX_ASKED_ROWS];
     let rows = vec![Looked { is_dropped: true, held: Some(row) }; MAX_ASKED_ROWS];
     let answer = Some(Answer::Rows(Reading { vector: vector.clone(), collected: vector, rows }));

@@ -21,12 +21,12 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// What a member should have.
+    /// The identity that a member should have.
     pub(crate) fn identity(&self, member: MemberId) -> Identity {
         self.issue(&[&member_uri(CLUSTER, member)], |_| {})
     }
 
-    /// One that was good until yesterday, or long before.
+    /// An identity whose certificate has expired.
     pub(crate) fn expired(&self, member: MemberId) -> Identity {
         self.issue(&[&member_uri(CLUSTER, member)], |params| {
             params.not_before = date_time_ymd(2020, 1, 1);

@@ -1,4 +1,4 @@
-//! What is written at one location comes to the others.
+//! Writes at one location reach the others.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_locations_see_what_each_other_writes() {
+async fn two_locations_receive_each_others_writes() {
     let authority = Authority::new();
     let all = cluster(&authority, 2).await;
     all[0].put("a", "from one");
@@ -19,7 +19,7 @@ async fn two_locations_see_what_each_other_writes() {
     all[1].wait_for("a", b"from one").await;
     all[0].wait_for("b", b"from two").await;
     all[0].store().delete(NAMESPACE, "b").unwrap();
-    wait_until("a deletion has come", async || all[1].get("b").is_none()).await;
+    wait_until("the deletion arrives", async || all[1].get("b").is_none()).await;
     let status = all[0].status().await;
     let peer = &status.peers[&member(2)];
     assert!(peer.is_connected && peer.address == Some(all[1].address), "{peer:?}");
@@ -54,7 +54,7 @@ async fn three_locations_converge_under_writes_at_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_body_crosses_and_small_writes_pass_it() {
+async fn a_large_body_arrives_and_small_writes_overtake_it() {
     let authority = Authority::new();
     let all = cluster(&authority, 2).await;
     let body: Vec<u8> = (0..=250).cycle().take(100 * CHUNK_BYTES + 17).collect();
@@ -65,9 +65,9 @@ async fn a_large_body_crosses_and_small_writes_pass_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_body_that_takes_long_holds_up_nothing_else() {
+async fn a_slow_large_body_holds_up_nothing_else() {
     let authority = Authority::new();
-    // At this rate it takes many minutes.
+    // At this rate the body takes many minutes.
     let first = Location::with(&authority, 1, None, |config| {
         config.tuning.catch_up_bytes_per_second = NonZeroU32::new(16 << 10);
     })
@@ -87,7 +87,7 @@ async fn a_large_body_that_takes_long_holds_up_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_location_joins_through_one_sponsor_and_then_knows_all() {
+async fn an_empty_location_joins_through_one_sponsor_and_then_links_with_all() {
     let authority = Authority::new();
     let mut all = cluster(&authority, 2).await;
     all[0].put_many("key", 2_000);
@@ -100,7 +100,7 @@ async fn an_empty_location_joins_through_one_sponsor_and_then_knows_all() {
     new.wait_until_joined().await;
     new.wait_for("key 1999", b"1999").await;
     assert!(new.status().await.rows_taken >= 2_000);
-    wait_until("it is linked with the first one too", async || {
+    wait_until("it is linked with the first location too", async || {
         let status = new.status().await;
         status.peers.get(&member(1)).is_some_and(|peer| peer.is_connected)
     })

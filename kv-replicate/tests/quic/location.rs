@@ -1,4 +1,4 @@
-//! A location of a test: a store, and what replicates it.
+//! A location of a test: a store and its replica.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use kv_core::{Attributes, MemberId, NamespaceId, Operation, Options, Store};
+use kv_core::{Account, Attributes, Key, MemberId, NamespaceId, Operation, Options, Store, Title};
 use kv_replicate::quic::{Config, Replica, Status, Tuning};
 
 use crate::authority::{Authority, CLUSTER};
 
-/// How long a condition may take to come true on a machine that is busy with other things.
+/// How long a condition may take to become true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The namespace that tests write to.
@@ -30,7 +30,7 @@ pub(crate) fn member(number: u8) -> MemberId {
     MemberId([number; 16])
 }
 
-/// What tests go by: nothing waits for long.
+/// Settings for tests: short waits.
 pub(crate) fn quick() -> Tuning {
     Tuning {
         dial_patience: Duration::from_millis(300),
@@ -55,8 +55,8 @@ pub(crate) fn anywhere() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// An address that no other location of any test has, where the system has more than one of its own: a
-/// port that was given back is not taken by another test before it is wanted again.
+/// An address that no other location of any test has, if the system has more than one loopback address:
+/// another test must not take a port that is free only while its location is stopped.
 fn nowhere_else() -> SocketAddr {
     static LAST: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -66,7 +66,7 @@ fn nowhere_else() -> SocketAddr {
 }
 
 impl Location {
-    /// A location with an empty store, that knows the sponsor if there is one.
+    /// Starts a location with an empty store, which knows the sponsor if there is one.
     pub(crate) async fn new(authority: &Authority, number: u8, sponsor: Option<&Location>) -> Self {
         Location::with(authority, number, sponsor, |_| {}).await
     }
@@ -94,17 +94,17 @@ impl Location {
         }
     }
 
-    /// The first of a cluster: a member of its own.
+    /// Starts the first location of a cluster.
     pub(crate) async fn first(authority: &Authority, number: u8) -> Self {
         let location = Location::new(authority, number, None).await;
         location.found();
         location
     }
 
-    /// Makes the cluster, of which this is the first.
+    /// Makes a cluster of which this location is the first member.
     pub(crate) fn found(&self) {
         self.add(self);
-        let (account, title) = (String::new(), "tests".to_owned());
+        let (account, title) = (Account::default(), Title::new("tests").unwrap());
         self.run(Operation::CreateNamespace { account, title, id: Some(NAMESPACE) });
     }
 
@@ -120,12 +120,12 @@ impl Location {
         self.store().submit(operation).unwrap().wait().unwrap();
     }
 
-    /// Makes another a member.
+    /// Makes another location a member.
     pub(crate) fn add(&self, other: &Location) {
         self.add_at(other, other.address);
     }
 
-    /// Makes another a member, that is reached at this address.
+    /// Makes another location a member with this address.
     pub(crate) fn add_at(&self, other: &Location, address: SocketAddr) {
         self.run(Operation::PutMember {
             id: other.member,
@@ -139,7 +139,7 @@ impl Location {
         self.store().put(NAMESPACE, key, value).unwrap();
     }
 
-    /// Puts the numbers up to `count`, each under a key of its own, a few hundred in a commit.
+    /// Puts the numbers below `count`, each under its own key, a few hundred in a commit.
     pub(crate) fn put_many(&self, prefix: &str, count: u32) {
         for some in (0..count).collect::<Vec<_>>().chunks(256) {
             let put = |number: &u32| {
@@ -147,7 +147,7 @@ impl Location {
                 assert!(upload.push(number.to_string().as_bytes()).unwrap().is_empty());
                 let (_inline, body) = upload.finish();
                 let (key, attributes) =
-                    (format!("{prefix} {number}").into(), Attributes::default());
+                    (Key::new(format!("{prefix} {number}")).unwrap(), Attributes::default());
                 let put = Operation::Put { namespace: NAMESPACE, key, body, attributes };
                 self.store().submit(put).unwrap()
             };
@@ -165,13 +165,13 @@ impl Location {
         self.replica().status().await.unwrap()
     }
 
-    /// Ends the replica and the store, as a clean stop does.
+    /// Stops the replica and the store cleanly.
     pub(crate) async fn stop(&mut self) {
         self.replica.take().unwrap().close().await;
         self.store.take().unwrap().close().unwrap();
     }
 
-    /// Starts anew what was stopped, where it was, and knowing only what its store knows.
+    /// Restarts a stopped location at its address. It knows only the members in its store.
     pub(crate) async fn start(&mut self, authority: &Authority, number: u8) {
         self.start_with(authority, number, |_| {}).await;
     }
@@ -182,7 +182,7 @@ impl Location {
         number: u8,
         change: impl FnOnce(&mut Config),
     ) {
-        // Its directory is free once the last handle is gone.
+        // Its directory is free once the last handle is dropped.
         drop(self.store.take());
         let store = open(&self.directory);
         let mut config = config(authority, number, self.address);
@@ -203,7 +203,7 @@ impl Location {
     }
 }
 
-/// A cluster of so many locations, all joined through the first.
+/// Starts a cluster of so many locations, all joined through the first.
 pub(crate) async fn cluster(authority: &Authority, size: u8) -> Vec<Location> {
     let mut all = vec![Location::first(authority, 1).await];
     for number in 2..=size {
@@ -221,5 +221,5 @@ pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool)
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "in vain: until {what}");
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "timed out waiting until {what}");
 }

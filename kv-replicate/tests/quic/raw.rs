@@ -1,4 +1,4 @@
-//! A peer that does as it likes: QUIC and TLS, and no replica.
+//! A peer without a replica: QUIC and TLS, and whatever a test sends.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -15,7 +15,7 @@ use rustls::{
 
 use crate::location::anywhere;
 
-/// Trusts anyone.
+/// A verifier that accepts any certificate.
 #[derive(Debug)]
 struct Trusting;
 
@@ -60,7 +60,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// One that shows this certificate, or none.
+    /// A peer with this certificate, or none.
     pub(crate) fn new(identity: Option<&Identity>, alpn: &[u8]) -> Raw {
         let builder = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -84,7 +84,7 @@ impl Raw {
         self.endpoint.connect_with(self.config.clone(), to, "any").unwrap().await
     }
 
-    /// How the other end closed the connection.
+    /// Returns how the other end closed the connection.
     pub(crate) async fn is_refused(&self, by: SocketAddr) -> ConnectionError {
         match self.connect(by).await {
             Ok(connection) => connection.closed().await,

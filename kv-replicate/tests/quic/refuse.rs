@@ -1,4 +1,4 @@
-//! Who is not let in, and that the others go on meanwhile.
+//! Peers that are rejected, while the members keep replicating.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -17,95 +17,95 @@ use crate::{
 
 const ALPN: &[u8] = b"waypost/1";
 
-/// Two locations, of which the first is bothered.
-struct Bothered {
+/// Two locations, of which the first is attacked.
+struct Attacked {
     authority: Authority,
     all: Vec<Location>,
 }
 
-impl Bothered {
-    async fn new() -> Bothered {
+impl Attacked {
+    async fn new() -> Attacked {
         let authority = Authority::new();
         let all = cluster(&authority, 2).await;
-        Bothered { authority, all }
+        Attacked { authority, all }
     }
 
     fn address(&self) -> SocketAddr {
         self.all[0].address
     }
 
-    async fn goes_on(&self) {
+    async fn keeps_replicating(&self) {
         self.all[1].put("still", "here");
         self.all[0].wait_for("still", b"here").await;
         assert_eq!(self.all[0].status().await.halted, None);
     }
 
-    /// A peer with this certificate fails to be let in.
-    async fn refuses(&self, identity: Option<&Identity>) {
+    /// Checks that a peer with this certificate is rejected.
+    async fn rejects(&self, identity: Option<&Identity>) {
         let before = self.all[0].status().await;
         let raw = Raw::new(identity, ALPN);
         let error = raw.is_refused(self.address()).await;
-        assert!(!matches!(error, ConnectionError::TimedOut), "it is told: {error}");
+        assert!(!matches!(error, ConnectionError::TimedOut), "the peer learns of it: {error}");
         wait_until("the failure is counted", async || {
-            self.all[0].status().await.acceptor.failed > before.acceptor.failed
+            self.all[0].status().await.handshakes.failed > before.handshakes.failed
         })
         .await;
         assert_eq!(self.all[0].status().await.peers.len(), before.peers.len());
-        self.goes_on().await;
+        self.keeps_replicating().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_another_authority_is_refused() {
-    let bothered = Bothered::new().await;
-    bothered.refuses(Some(&Authority::new().identity(member(3)))).await;
+async fn a_certificate_of_another_authority_is_rejected() {
+    let attacked = Attacked::new().await;
+    attacked.rejects(Some(&Authority::new().identity(member(3)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_for_another_cluster_is_refused() {
-    let bothered = Bothered::new().await;
+async fn a_certificate_for_another_cluster_is_rejected() {
+    let attacked = Attacked::new().await;
     let other = member_uri([7; 16], member(3));
-    bothered.refuses(Some(&bothered.authority.issue(&[&other], |_| {}))).await;
+    attacked.rejects(Some(&attacked.authority.issue(&[&other], |_| {}))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_has_expired_is_refused() {
-    let bothered = Bothered::new().await;
-    bothered.refuses(Some(&bothered.authority.expired(member(2)))).await;
+async fn a_certificate_that_has_expired_is_rejected() {
+    let attacked = Attacked::new().await;
+    attacked.rejects(Some(&attacked.authority.expired(member(2)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_names_two_members_or_none_is_refused() {
-    let bothered = Bothered::new().await;
+async fn a_certificate_that_names_two_members_or_none_is_rejected() {
+    let attacked = Attacked::new().await;
     let (two, three) = (member_uri(CLUSTER, member(2)), member_uri(CLUSTER, member(3)));
     for uris in [&[&two[..], &three[..]][..], &[], &["waypost:"], &["https://example.com/"]] {
-        bothered.refuses(Some(&bothered.authority.issue(uris, |_| {}))).await;
+        attacked.rejects(Some(&attacked.authority.issue(uris, |_| {}))).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_without_a_certificate_is_refused() {
-    Bothered::new().await.refuses(None).await;
+async fn a_peer_without_a_certificate_is_rejected() {
+    Attacked::new().await.rejects(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_protocol_is_refused() {
-    let bothered = Bothered::new().await;
-    let identity = bothered.authority.identity(member(3));
-    let error = Raw::new(Some(&identity), b"h3").is_refused(bothered.address()).await;
+async fn another_protocol_is_rejected() {
+    let attacked = Attacked::new().await;
+    let identity = attacked.authority.identity(member(3));
+    let error = Raw::new(Some(&identity), b"h3").is_refused(attacked.address()).await;
     assert!(matches!(error, ConnectionError::ConnectionClosed(_)), "{error}");
-    bothered.goes_on().await;
+    attacked.keeps_replicating().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_is_not_taken_for_the_one_that_was_dialled() {
-    let bothered = Bothered::new().await;
-    // Says that member 5 is at the address of member 1.
-    let new = Location::with(&bothered.authority, 9, None, |config| {
-        config.bootstrap = vec![(member(5), vec![bothered.address().to_string()])];
+async fn a_dialled_member_is_not_mistaken_for_another() {
+    let attacked = Attacked::new().await;
+    // Its configuration has the address of member 1 for member 5.
+    let new = Location::with(&attacked.authority, 9, None, |config| {
+        config.bootstrap = vec![(member(5), vec![attacked.address().to_string()])];
     })
     .await;
-    wait_until("it was dialled in vain", async || {
+    wait_until("dialling has failed", async || {
         let status = new.status().await;
         status.peers[&member(5)].failures > 1
     })
@@ -113,7 +113,7 @@ async fn a_member_is_not_taken_for_the_one_that_was_dialled() {
     let status = new.status().await;
     let peer = &status.peers[&member(5)];
     assert!(!peer.is_connected && peer.last_error.is_some(), "{peer:?}");
-    bothered.goes_on().await;
+    attacked.keeps_replicating().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +127,7 @@ async fn a_replica_whose_own_certificate_names_another_does_not_start() {
     assert!(matches!(error, StartError::Identity(_)), "{error}");
 }
 
-/// A hello as FORMAT.md has it, from a store that has nothing.
+/// A hello as in FORMAT.md, from an empty store.
 fn hello(member: MemberId) -> Vec<u8> {
     let mut hello = vec![0, 1, 1];
     hello.extend(77_u64.to_be_bytes());
@@ -144,41 +144,41 @@ fn hello(member: MemberId) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hello_that_does_not_match_the_certificate_closes_the_link() {
-    let bothered = Bothered::new().await;
-    for (said, reason) in [(member(2), "not who it proved to be"), (member(3), "")] {
-        let hello = hello(said);
+    let attacked = Attacked::new().await;
+    for (named, reason) in [(member(2), "names another member"), (member(3), "")] {
+        let hello = hello(named);
         let mut bytes = vec![0];
         bytes.extend(u32::try_from(hello.len()).unwrap().to_be_bytes());
         bytes.extend(hello);
-        let saying = says(&bothered, &bytes);
+        let closed = send(&attacked, &bytes);
         if reason.is_empty() {
-            // Whoever is who it says is kept, until it goes away.
-            let is_kept = tokio::time::timeout(Duration::from_millis(300), saying).await.is_err();
+            // A link with the right member stays until the peer ends it.
+            let is_kept = tokio::time::timeout(Duration::from_millis(300), closed).await.is_err();
             assert!(is_kept);
             continue;
         }
-        let error = saying.await;
+        let error = closed.await;
         assert!(error.to_string().contains(reason), "{error}");
     }
-    bothered.goes_on().await;
+    attacked.keeps_replicating().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_on_the_port_is_passed_over() {
-    let bothered = Bothered::new().await;
+async fn garbage_on_the_port_is_ignored() {
+    let attacked = Attacked::new().await;
     let socket = UdpSocket::bind(anywhere()).unwrap();
     for round in 0..=255_u8 {
         let garbage = vec![round.wrapping_mul(31); 1 + usize::from(round) * 5];
-        let _full = socket.send_to(&garbage, bothered.address());
-        // And what looks like the first packet of a connection.
+        let _full = socket.send_to(&garbage, attacked.address());
+        // And packets that look like the first one of a connection.
         let mut long = vec![0xc0 | (round & 0x3f), 0, 0, 0, 1, 8];
         long.extend((0..=round).cycle().take(1250));
-        let _full = socket.send_to(&long, bothered.address());
+        let _full = socket.send_to(&long, attacked.address());
     }
-    bothered.goes_on().await;
+    attacked.keeps_replicating().await;
 }
 
-/// What a client sends first, and nothing after.
+/// The first packets of a client that then falls silent.
 async fn first_packets(raw: &Raw) -> Vec<Vec<u8>> {
     let silent = tokio::net::UdpSocket::bind(anywhere()).await.unwrap();
     let to = silent.local_addr().unwrap();
@@ -195,7 +195,7 @@ async fn first_packets(raw: &Raw) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_does_not_go_on_is_given_up() {
+async fn an_unfinished_handshake_times_out() {
     let authority = Authority::new();
     let impatient = |config: &mut Config| {
         config.tuning.handshake = Duration::from_millis(500);
@@ -207,15 +207,15 @@ async fn a_handshake_that_does_not_go_on_is_given_up() {
     for packet in first_packets(&raw).await {
         socket.send_to(&packet, first.address).unwrap();
     }
-    wait_until("it was given up", async || {
-        let acceptor = first.status().await.acceptor;
-        acceptor.failed >= 1 && acceptor.under_way == 0
+    wait_until("it has timed out", async || {
+        let handshakes = first.status().await.handshakes;
+        handshakes.failed >= 1 && handshakes.under_way == 0
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_handshakes_that_do_not_go_on_keep_nobody_out() {
+async fn many_unfinished_handshakes_keep_nobody_out() {
     let authority = Authority::new();
     let all = cluster(&authority, 2).await;
     let identity = authority.identity(member(3));
@@ -227,8 +227,8 @@ async fn many_handshakes_that_do_not_go_on_keep_nobody_out() {
         }
     }
     let most = quick().max_handshakes_per_address;
-    assert!(all[0].status().await.acceptor.under_way <= most);
-    // They have not shown where they are; who does is let in.
+    assert!(all[0].status().await.handshakes.under_way <= most);
+    // They have not validated their addresses; a peer that does is accepted.
     let new = Location::with(&authority, 3, Some(&all[0]), |config| {
         config.listen = anywhere();
     })
@@ -237,11 +237,11 @@ async fn many_handshakes_that_do_not_go_on_keep_nobody_out() {
     new.wait_until_joined().await;
 }
 
-/// Opens the control stream of a member that may be let in, and says this on it; how that ends.
-async fn says(bothered: &Bothered, bytes: &[u8]) -> ConnectionError {
-    let identity = bothered.authority.identity(member(3));
+/// Opens the control stream of an accepted member and sends these bytes. Returns how the connection ends.
+async fn send(attacked: &Attacked, bytes: &[u8]) -> ConnectionError {
+    let identity = attacked.authority.identity(member(3));
     let raw = Raw::new(Some(&identity), ALPN);
-    let connection = raw.connect(bothered.address()).await.unwrap();
+    let connection = raw.connect(attacked.address()).await.unwrap();
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     send.write_all(bytes).await.unwrap();
     connection.closed().await
@@ -249,31 +249,31 @@ async fn says(bothered: &Bothered, bytes: &[u8]) -> ConnectionError {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_over_the_bound_closes_the_link() {
-    let bothered = Bothered::new().await;
+    let attacked = Attacked::new().await;
     for frame in [
-        // More than a message may have, and none at all.
+        // A message that is too long, and an empty one.
         &[0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3][..],
         &[0, 0, 2, 0, 1, 9],
         &[0, 0, 0, 0, 0],
-        // No channel of control.
+        // A stream that is not for control.
         &[7],
-        // No message.
+        // Bytes that are not a message.
         &[0, 0, 0, 0, 3, 1, 2, 3],
     ] {
-        let error = says(&bothered, frame).await;
+        let error = send(&attacked, frame).await;
         let ConnectionError::ApplicationClosed(close) = error else { panic!("{error}") };
         assert!(close.error_code != VarInt::from_u32(0), "{close}");
     }
-    bothered.goes_on().await;
+    attacked.keeps_replicating().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_there_is_not_closes_the_link() {
-    let bothered = Bothered::new().await;
-    let identity = bothered.authority.identity(member(3));
+async fn an_unknown_stream_closes_the_link() {
+    let attacked = Attacked::new().await;
+    let identity = attacked.authority.identity(member(3));
     for number in [0, 4, 0xff] {
         let raw = Raw::new(Some(&identity), ALPN);
-        let connection = raw.connect(bothered.address()).await.unwrap();
+        let connection = raw.connect(attacked.address()).await.unwrap();
         let (mut send, _receive) = connection.open_bi().await.unwrap();
         send.write_all(&[0]).await.unwrap();
         let mut stream = connection.open_uni().await.unwrap();
@@ -281,5 +281,5 @@ async fn a_stream_that_there_is_not_closes_the_link() {
         let error = connection.closed().await;
         assert!(matches!(error, ConnectionError::ApplicationClosed(_)), "{error}");
     }
-    bothered.goes_on().await;
+    attacked.keeps_replicating().await;
 }

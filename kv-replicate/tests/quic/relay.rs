@@ -1,4 +1,4 @@
-//! A path between two locations that can be cut without a word.
+//! A path between two locations that can be cut silently.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::{
     location::{Location, anywhere, member, wait_until},
 };
 
-/// Carries packets between whoever sends to it and a location.
+/// Carries packets between its senders and a location.
 struct Relay {
     address: SocketAddr,
     is_cut: Arc<AtomicBool>,
@@ -25,7 +25,7 @@ struct Relay {
 }
 
 impl Relay {
-    /// To where `target` says.
+    /// Starts a relay to the address in `target`.
     async fn new(target: tokio::sync::watch::Receiver<SocketAddr>) -> Relay {
         let front = Arc::new(UdpSocket::bind(anywhere()).await.unwrap());
         let address = front.local_addr().unwrap();
@@ -77,7 +77,7 @@ async fn carry_back(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_is_cut_without_a_word_is_noticed_and_made_good_for_later() {
+async fn a_silently_cut_path_is_detected_and_its_writes_arrive_later() {
     let authority = Authority::new();
     let (first_at, to_first) = tokio::sync::watch::channel(anywhere());
     let (second_at, to_second) = tokio::sync::watch::channel(anywhere());
@@ -109,7 +109,7 @@ async fn a_path_that_is_cut_without_a_word_is_noticed_and_made_good_for_later() 
         paths.iter().for_each(|path| path.cut(true));
         first.put("first", format!("{round}"));
         second.put("second", format!("{round}"));
-        wait_until("both have noticed", async || {
+        wait_until("both have detected it", async || {
             let status = [first.status().await, second.status().await];
             let peers = [&status[0].peers[&member(2)], &status[1].peers[&member(1)]];
             peers.iter().all(|peer| !peer.is_connected && peer.last_error.is_some())

@@ -1,10 +1,10 @@
-//! Two locations compare what they hold.
+//! Two locations verify that they hold the same.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod pair;
 mod rows;
 
-use kv_core::{Attributes, Operation, Table, commit::GcLimits};
+use kv_core::{Attributes, Key, Metadata, Operation, Table};
 use kv_replicate::{
     Ending, Event,
     inspect::{Held, Kind},
@@ -15,12 +15,12 @@ fn plain() -> Attributes {
     Attributes::default()
 }
 
-/// Two locations that hold the same: values of all sizes, metadata, expiries, tombstones.
+/// Two equal locations with values of all sizes, metadata, expiries and tombstones.
 fn equal_pair() -> Pair {
     let mut pair = Pair::new();
     for n in 0..40 {
         let attributes = Attributes {
-            metadata: (n % 3 == 0).then(|| format!("{n}").into()),
+            metadata: (n % 3 == 0).then(|| Metadata::new(format!("{n}")).unwrap()),
             expires_at: (n % 5 == 0).then_some(100_000),
         };
         pair.put(n % 2, &format!("key {n}"), &vec![7; n * 300], attributes);
@@ -28,21 +28,21 @@ fn equal_pair() -> Pair {
     pair.put(0, "large", &[9; 200_000], plain());
     pair.put(1, "gone", b"x", plain());
     pair.run_for(500);
-    let key = "gone".into();
+    let key = Key::new("gone").unwrap();
     pair.write(1, vec![Operation::Delete { namespace: namespace(), key }]);
     pair.run_for(2000);
     pair
 }
 
-/// Verifies from both sides: exactly these keys must be found, each seen as `kinds` from node 0.
+/// Verifies from both sides: exactly these keys must differ, with these kinds of row at node 0 and node 1.
 fn finds(pair: &mut Pair, wanted: &[(&str, [&str; 2])]) {
     for node in 0..2 {
         let verdict = pair.verify(node);
         assert_eq!(verdict.ending, Ending::Complete);
         assert_eq!((verdict.differing, verdict.unsettled), (wanted.len() as u64, 0), "{verdict:?}");
         assert_eq!(verdict.is_equal(), wanted.is_empty());
-        let told = pair.differences.iter().map(|(_, difference)| &difference.place);
-        assert!(told.eq(&verdict.places), "{verdict:?}");
+        let reported = pair.differences.iter().map(|(_, difference)| &difference.place);
+        assert!(reported.eq(&verdict.places), "{verdict:?}");
         let mut found: Vec<_> = (pair.differences.drain(..))
             .map(|(_, difference)| {
                 let key = String::from_utf8(difference.place.key.to_vec()).unwrap();
@@ -81,7 +81,7 @@ fn two_stores_that_hold_the_same_verify_equal() {
 }
 
 #[test]
-fn both_may_verify_each_other_at_once_and_one_asked_twice_tells_once() {
+fn both_may_verify_each_other_at_once_and_two_requests_share_a_verdict() {
     let mut pair = equal_pair();
     for node in [0, 1, 0, 1] {
         pair.tell(node, Event::Verify(member(1 - node)));
@@ -94,7 +94,7 @@ fn both_may_verify_each_other_at_once_and_one_asked_twice_tells_once() {
 }
 
 #[test]
-fn a_value_that_was_flipped_under_a_right_checksum_is_found() {
+fn a_changed_value_with_a_valid_checksum_is_found() {
     for node in 0..2 {
         let mut pair = equal_pair();
         let key = rows::entry("key 7");
@@ -105,7 +105,7 @@ fn a_value_that_was_flipped_under_a_right_checksum_is_found() {
 }
 
 #[test]
-fn a_row_that_was_removed_with_its_index_rows_is_found() {
+fn a_row_that_is_missing_with_its_index_rows_is_found() {
     for (node, held) in [(0, ["nothing", "value"]), (1, ["value", "nothing"])] {
         let mut pair = equal_pair();
         let key = rows::entry("key 8");
@@ -128,7 +128,7 @@ fn a_row_that_nobody_wrote_is_found() {
 }
 
 #[test]
-fn a_tombstone_that_was_removed_is_found_unless_it_was_collected() {
+fn a_missing_tombstone_is_found_unless_it_was_collected() {
     let mut pair = equal_pair();
     let key = rows::entry("gone");
     let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
@@ -143,20 +143,17 @@ fn a_tombstone_that_was_removed_is_found_unless_it_was_collected() {
 }
 
 #[test]
-fn what_expired_may_be_a_stub_on_one_side_and_gone_on_the_other() {
+fn an_expired_tombstone_may_remain_on_one_side_only() {
     let mut pair = Pair::new();
     let expires_at = Some(pair.now_ms / 1000 + 2);
-    pair.put(0, "short", b"lived", Attributes { metadata: Some("m".into()), expires_at });
+    pair.put(0, "short", b"lived", Attributes { metadata: Metadata::new("m").ok(), expires_at });
     pair.put(0, "last", b"one", plain());
     pair.run_for(10_000);
     let kind = |pair: &Pair, node: usize| {
         pair.nodes[node].raw(Table::Entries, &rows::entry("short")).unwrap()[0] & 3
     };
-    // A step makes a stub and drops it, if it may: not so while the peer is not heard.
-    let stable = kv_core::Hlc::ZERO;
-    let limits = GcLimits { rows: 9, bodies: 9, stable, max_skew_ms: 500 };
-    pair.nodes[1].storage.collect_garbage(pair.now_ms, &limits).unwrap();
-    pair.nodes[1].storage.sync().unwrap();
+    // A step makes an expired tombstone. It drops it only below the stable timestamp.
+    pair.collect_garbage_below(1, kv_core::Hlc::ZERO);
     assert_eq!([kind(&pair, 0), kind(&pair, 1)], [0, 3]);
     finds(&mut pair, &[]);
     pair.run_for(5000);
@@ -191,7 +188,7 @@ fn a_damaged_row_is_a_difference_on_whichever_side() {
 }
 
 #[test]
-fn a_row_with_a_name_that_none_has_is_counted_as_damaged() {
+fn a_row_with_an_invalid_name_is_counted_as_damaged() {
     let mut pair = equal_pair();
     for name in [vec![255; 3], vec![7; 2000]] {
         pair.alter(0, vec![(Table::Entries, name, Some(vec![1, 2, 3]))]);
@@ -202,12 +199,12 @@ fn a_row_with_a_name_that_none_has_is_counted_as_damaged() {
 }
 
 #[test]
-fn what_a_peer_has_not_seen_is_not_settled_and_no_difference() {
+fn a_write_that_the_peer_has_not_received_is_unsettled_and_not_a_difference() {
     let mut pair = equal_pair();
     let key = rows::entry("key 7");
     let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
     pair.alter(0, vec![(Table::Entries, key.clone(), Some(rows::flipped(&key, &row)))]);
-    // No rows arrive, live or in a session; all else does.
+    // No rows arrive, live or in a session; everything else does.
     pair.fate = |_, kind| if matches!(kind, 5 | 7) { Copies::None } else { Copies::One };
     for n in 0..3 {
         pair.put(0, &format!("new {n}"), b"value", plain());
@@ -217,7 +214,7 @@ fn what_a_peer_has_not_seen_is_not_settled_and_no_difference() {
         let verdict = pair.verify(node);
         assert_eq!((verdict.differing, verdict.unsettled), (1, 4), "{verdict:?}");
     }
-    // What arrives while it is looked at again is settled.
+    // Writes that arrive before the next reading are settled.
     pair.tell(0, Event::Verify(member(1)));
     pair.run_for(500);
     pair.fate = |_, _| Copies::One;
@@ -226,7 +223,7 @@ fn what_a_peer_has_not_seen_is_not_settled_and_no_difference() {
 }
 
 #[test]
-fn a_bad_link_loses_repeats_and_overtakes_and_the_verdict_is_the_same() {
+fn a_link_that_loses_repeats_and_reorders_does_not_change_the_verdict() {
     let mut pair = equal_pair();
     let key = rows::entry("key 8");
     let row = pair.nodes[0].raw(Table::Entries, &key).unwrap();
@@ -240,18 +237,18 @@ fn a_bad_link_loses_repeats_and_overtakes_and_the_verdict_is_the_same() {
 }
 
 #[test]
-fn a_verification_whose_link_goes_ends_and_says_so() {
+fn a_verification_ends_with_its_link() {
     let mut pair = equal_pair();
     pair.fate = |_, _| Copies::None;
     pair.tell(0, Event::Verify(member(1)));
     pair.tell(0, Event::Disconnected(member(1)));
     assert_eq!(pair.verdict().ending, Ending::LinkLost);
-    // And one that has no link does not begin.
+    // A verification without a link does not begin.
     assert_eq!(pair.verify(0).ending, Ending::LinkLost);
 }
 
 #[test]
-fn a_peer_that_says_nothing_or_can_not_read_ends_it_too() {
+fn a_verification_ends_if_a_peer_is_silent_or_a_disk_unreadable() {
     let mut pair = equal_pair();
     pair.is_unreadable[1] = true;
     assert_eq!(pair.verify(0).ending, Ending::PeerUnreadable);
@@ -263,16 +260,16 @@ fn a_peer_that_says_nothing_or_can_not_read_ends_it_too() {
 }
 
 #[test]
-fn equal_stores_cost_few_messages_and_a_difference_little_more() {
+fn equal_stores_cost_few_messages_and_a_difference_few_more() {
     let mut pair = Pair::new();
     let rows: u64 = 20_000;
     for part in 0..rows / 200 {
         let mut operations = Vec::new();
         for n in 0..200 {
-            let mut upload = pair.nodes[0].storage.committer().upload();
+            let mut upload = pair.nodes[0].store.committer().upload();
             upload.push(&[8; 100]).unwrap();
             let (_, body) = upload.finish();
-            let key = format!("key {:08}", part * 200 + n).into();
+            let key = Key::new(format!("key {:08}", part * 200 + n)).unwrap();
             operations.push(Operation::Put {
                 namespace: namespace(),
                 key,
@@ -292,7 +289,7 @@ fn equal_stores_cost_few_messages_and_a_difference_little_more() {
     };
     let (messages, bytes, inspections) = cost(&mut pair);
     assert_eq!(pair.progress, 2);
-    // Ten ranges: a question and an answer each, and a few heads beside them.
+    // Ten ranges, with a question and an answer each, and a few progress messages.
     assert!(messages <= 30, "{messages} messages");
     assert!(bytes <= 6_000, "{bytes} bytes");
     assert_eq!(inspections, 20);
@@ -307,7 +304,7 @@ fn equal_stores_cost_few_messages_and_a_difference_little_more() {
 }
 
 #[test]
-fn many_differences_are_all_counted_and_the_first_hundred_told() {
+fn many_differences_are_all_counted_and_the_first_hundred_reported() {
     let mut pair = Pair::new();
     for n in 0..3000 {
         pair.put(0, &format!("key {n:04}"), b"value", plain());

@@ -1,32 +1,36 @@
-//! Two locations in one thread, over stores in memory, and what goes between them.
+//! Two locations in one thread, over stores in memory, and the messages between them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, NamespaceId, Operation, OriginId, Table,
-    commit::{Committer, GcLimits},
+    Account, Attributes, Key, NamespaceId, Operation, OriginId, Table, Title,
+    commit::Committer,
     derive_id,
-    engine::{Batch, Engine, Snapshot, Visibility, disk, redb::RedbEngine},
+    engine::{
+        Batch, Engine, Snapshot, Visibility, disk,
+        redb::{RedbEngine, RedbSnapshot},
+    },
+    writer::{self, Output, Step, WriterConfig, WriterCore},
 };
 use kv_replicate::{
     Config, Core, Difference, Event, MAX_MESSAGE_BYTES, MemberId, Notice, Now, Verdict, Work,
-    storage::Storage,
+    replicator::Replicator,
 };
 
 /// A location.
 pub(crate) struct Location {
     pub(crate) engine: Arc<RedbEngine>,
-    pub(crate) storage: Storage<RedbEngine>,
+    pub(crate) store: WriterCore<RedbEngine, (), Replicator<RedbSnapshot>>,
     pub(crate) core: Core,
     id: u8,
     incarnations: u64,
 }
 
-/// What becomes of a message: of its number among all, and of its kind.
+/// Decides about a message by its number among all and by its kind.
 pub(crate) type Fate = fn(u64, u8) -> Copies;
 
-/// How often a message comes.
+/// How often a message arrives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copies {
     None,
@@ -34,12 +38,12 @@ pub(crate) enum Copies {
     Two,
 }
 
-/// Two of them.
+/// Two locations and their link.
 pub(crate) struct Pair {
     pub(crate) nodes: [Location; 2],
     pub(crate) now_ms: u64,
     pub(crate) fate: Fate,
-    /// A location can't read its disk for verifications.
+    /// Whether each location's disk is unreadable for verifications.
     pub(crate) is_unreadable: [bool; 2],
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
@@ -61,10 +65,15 @@ pub(crate) fn namespace() -> NamespaceId {
 impl Location {
     fn open(id: u8, engine: Arc<RedbEngine>, incarnations: u64) -> Location {
         let mut ids = [id, id + 100].into_iter();
-        let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+        let mut random_id =
+            || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
-        let storage = Storage::new(committer);
+        let config = WriterConfig { gc_rows: 100, gc_bodies: 9, ..WriterConfig::default() };
+        let mut store = WriterCore::new(committer, config, Duration::ZERO);
+        store.replicate(Some(Replicator::default()));
+        store.run(writer::Now::default(), Step::Sync);
+        while store.poll_output().is_some() {}
         let config = Config {
             cluster: [1; 16],
             member: MemberId([id; 16]),
@@ -74,11 +83,34 @@ impl Location {
             batch_rows: 128,
             max_ahead_ms: 500,
         };
-        let core = Core::new(config, Now::default(), storage.state().clone());
-        Location { engine, storage, core, id, incarnations }
+        let state = store.replicator().unwrap().state().clone();
+        let core = Core::new(config, Now::default(), state);
+        Location { engine, store, core, id, incarnations }
     }
 
-    /// One row of a table, as it stands in the engine.
+    /// Runs a step of the store; the events for the core.
+    fn run(&mut self, now_ms: u64, step: Step) -> Vec<Event> {
+        let now = writer::Now { mono: Duration::from_millis(now_ms), wall_ms: now_ms };
+        self.store.run(now, step);
+        while let Some(output) = self.store.poll_output() {
+            match output {
+                Output::Answers(answers) => assert!(answers.iter().all(|(_, it)| it.is_ok())),
+                Output::Synced(result) => result.unwrap(),
+                Output::Collected(result) => assert!(result.is_ok()),
+                _ => {}
+            }
+        }
+        let replicator = self.store.replicator_mut().unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| replicator.poll_event()).collect();
+        for event in &events {
+            if let Event::Wrote(rows) = event {
+                replicator.room().release(rows);
+            }
+        }
+        events
+    }
+
+    /// A row of a table, as it is in the engine.
     pub(crate) fn raw(&self, table: Table, key: &[u8]) -> Option<Bytes> {
         self.engine.snapshot(Visibility::Latest).unwrap().get(table, key).unwrap()
     }
@@ -104,11 +136,11 @@ impl Pair {
             progress: 0,
         };
         let members = [0, 1].map(|node| {
-            let origins = pair.nodes[node].storage.committer().origins();
+            let origins = pair.nodes[node].store.committer().origins();
             let name = format!("location {node}");
             Operation::PutMember { id: member(node), origins, name, addresses: Vec::new() }
         });
-        let (account, title) = (String::new(), "one".to_owned());
+        let (account, title) = (Account::default(), Title::new("one").unwrap());
         pair.write(0, members.into());
         pair.write(0, vec![Operation::CreateNamespace { account, title, id: None }]);
         pair.connect();
@@ -128,35 +160,44 @@ impl Pair {
     }
 
     pub(crate) fn put(&mut self, node: usize, key: &str, value: &[u8], attributes: Attributes) {
-        let mut upload = self.nodes[node].storage.committer().upload();
+        let mut upload = self.nodes[node].store.committer().upload();
         let mut operations = upload.push(value).unwrap();
         let (last, body) = upload.finish();
         operations.extend(last);
-        let key = Bytes::copy_from_slice(key.as_bytes());
+        let key = Key::new(key).unwrap();
         operations.push(Operation::Put { namespace: namespace(), key, body, attributes });
         self.write(node, operations);
     }
 
     pub(crate) fn write(&mut self, node: usize, operations: Vec<Operation>) {
-        let (results, _) = self.nodes[node].storage.write(self.now_ms, operations);
-        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        for operation in operations {
+            self.nodes[node].store.request((), operation);
+        }
+        self.nodes[node].run(self.now_ms, Step::Commit);
         self.sync(node);
     }
 
+    /// Collects garbage up to the stable timestamp of the core.
     pub(crate) fn collect_garbage(&mut self, node: usize) {
         let stable = kv_core::Hlc(self.nodes[node].core.stable().0 + 1);
-        let limits = GcLimits { rows: 100, bodies: 9, stable, max_skew_ms: 500 };
-        self.nodes[node].storage.collect_garbage(self.now_ms, &limits).unwrap();
+        self.collect_garbage_below(node, stable);
+    }
+
+    pub(crate) fn collect_garbage_below(&mut self, node: usize, stable: kv_core::Hlc) {
+        let replicator = self.nodes[node].store.replicator_mut().unwrap();
+        let members = Arc::clone(&replicator.state().members);
+        replicator.set_stable(&members, stable);
+        self.nodes[node].run(self.now_ms, Step::CollectGarbage);
         self.sync(node);
     }
 
     fn sync(&mut self, node: usize) {
-        for event in self.nodes[node].storage.sync().unwrap() {
+        for event in self.nodes[node].run(self.now_ms, Step::Sync) {
             self.tell(node, event);
         }
     }
 
-    /// Changes rows under the engine, and starts the location anew on what is there then.
+    /// Changes rows in the engine, and restarts the location on them.
     pub(crate) fn alter(&mut self, node: usize, batch: Batch) {
         let engine = Arc::clone(&self.nodes[node].engine);
         engine.commit(engine.status().latest + 1, batch).unwrap();
@@ -205,19 +246,28 @@ impl Pair {
             let now = self.now();
             let is_inspect = matches!(work, Work::Inspect { .. });
             self.inspections += u64::from(is_inspect);
-            let answer = match work {
-                Work::Inspect { id, .. } if self.is_unreadable[node] => {
-                    Some(Event::Inspected { id, answer: None })
-                }
-                work => self.nodes[node].storage.perform(now.wall_ms, work),
-            };
-            if let Some(event) = answer {
+            for event in self.perform(node, work) {
                 self.nodes[node].core.handle_event(now, event);
             }
         }
-        if self.nodes[node].storage.is_dirty() {
+        if self.nodes[node].store.sync_due().is_some() {
             self.sync(node);
         }
+    }
+
+    fn perform(&mut self, node: usize, work: Work) -> Vec<Event> {
+        if let Work::Inspect { id, .. } = work
+            && self.is_unreadable[node]
+        {
+            return vec![Event::Inspected { id, answer: None }];
+        }
+        let replicator = self.nodes[node].store.replicator_mut().unwrap();
+        if work.is_read() {
+            let durable = replicator.durable().unwrap();
+            return durable.read(work).into_iter().collect();
+        }
+        replicator.push(work);
+        self.nodes[node].run(self.now_ms, Step::Turn)
     }
 
     /// Lets all arrive that is on its way, then moves time.

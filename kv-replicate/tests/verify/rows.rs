@@ -1,11 +1,11 @@
-//! Rows as they lie in the engine, to be altered under the store: see FORMAT.md.
+//! Rows in the engine, to be changed under the store: see FORMAT.md.
 
 use kv_core::Table;
 
 use crate::pair::namespace;
 
-/// What a row's head has before the length of its value, without `prev`, expiry and metadata: flags,
-/// time, origin, number.
+/// The bytes of a row's head before the length of its value, without `prev`, expiry and metadata: flags,
+/// time, origin, sequence number.
 const HEAD: usize = 1 + 8 + 4 + 8;
 
 /// The name of an entry's row.
@@ -13,19 +13,19 @@ pub(crate) fn entry(key: &str) -> Vec<u8> {
     [&namespace().0, key.as_bytes()].concat()
 }
 
-/// The name of the row that the dot index has for an entry.
+/// The name of an entry's row in the dot index.
 pub(crate) fn dot(row: &[u8]) -> Vec<u8> {
     row[9..HEAD].to_vec()
 }
 
-/// The row with another value and a right checksum.
+/// The row with another value and a valid checksum.
 pub(crate) fn flipped(key: &[u8], row: &[u8]) -> Vec<u8> {
     let (head, mut value) = parts(row);
     value[0] ^= 1;
     sealed(key, &head, &value)
 }
 
-/// The row as another key has it.
+/// The row, sealed for another key.
 pub(crate) fn moved(key: &[u8], row: &[u8]) -> Vec<u8> {
     let (head, value) = parts(row);
     sealed(key, &head, &value)

@@ -1,16 +1,21 @@
-//! The fixed window: a count for each window `[i·W, (i+1)·W)`, from zero.
+//! The fixed window: a count from zero for each window `[i·W, (i+1)·W)`.
 //!
-//! Payload: 26 bits of the window's index above 32 bits of count. Admits a hit of cost n iff
+//! Payload: 26 bits of the window's index above 32 bits of count. A request of cost n is allowed iff
 //! `cur + n ≤ L`.
 
-use super::Verdict;
-use crate::class::Weight;
-use crate::limit::Limit;
+use super::{Verdict, Weight};
 
 const COUNT_BITS: u32 = 32;
 const INDEX_MASK: u64 = (1 << 26) - 1;
 
-/// The count of a payload in the window of `index`.
+/// A limit of `count` in each window of `period` milliseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Fixed {
+    pub(crate) count: u32,
+    pub(crate) period: u64,
+}
+
+/// Returns the count of a payload in the window of `index`.
 #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are the count")]
 fn count_in(payload: u64, index: u64) -> u32 {
     if payload >> COUNT_BITS == index & INDEX_MASK { payload as u32 } else { 0 }
@@ -20,47 +25,47 @@ fn pack(index: u64, count: u32) -> u64 {
     if count == 0 { 0 } else { (index & INDEX_MASK) << COUNT_BITS | u64::from(count) }
 }
 
-/// Decides on a hit.
-#[inline]
-pub(crate) fn check(limit: &Limit, payload: u64, now: u64, cost: u32) -> Verdict {
-    let period = limit.period_ms();
-    let index = now / period;
-    let to_end = period - (now - index * period);
-    let count = count_in(payload, index);
-    match count.checked_add(cost).filter(|after| *after <= limit.count()) {
-        Some(after) => Verdict {
-            payload: Some(pack(index, after)),
-            remaining: limit.count() - after,
-            reset_ms: if after == 0 { 0 } else { to_end },
-            retry_ms: Some(0),
-        },
-        None => Verdict {
-            payload: None,
-            remaining: limit.count().saturating_sub(count),
-            reset_ms: if count == 0 { 0 } else { to_end },
-            retry_ms: (cost <= limit.count()).then_some(to_end),
-        },
+impl Fixed {
+    /// Decides on a request of `cost` at `now`.
+    #[inline]
+    pub(crate) fn check(self, payload: u64, now: u64, cost: u32) -> Verdict {
+        let index = now / self.period;
+        let to_end = self.period - (now - index * self.period);
+        let count = count_in(payload, index);
+        match count.checked_add(cost).filter(|after| *after <= self.count) {
+            Some(after) => Verdict {
+                payload: Some(pack(index, after)),
+                remaining: self.count - after,
+                reset_ms: if after == 0 { 0 } else { to_end },
+                retry_ms: Some(0),
+            },
+            None => Verdict {
+                payload: None,
+                remaining: self.count.saturating_sub(count),
+                reset_ms: if count == 0 { 0 } else { to_end },
+                retry_ms: (cost <= self.count).then_some(to_end),
+            },
+        }
+    }
+
+    /// Returns the milliseconds until `demand` fits, or `None` if it never fits.
+    pub(crate) fn wait(self, payload: u64, now: u64, demand: u64) -> Option<u64> {
+        let room = u64::from(self.count).checked_sub(demand)?;
+        let fits = u64::from(count_in(payload, now / self.period)) <= room;
+        Some(if fits { 0 } else { self.period - now % self.period })
+    }
+
+    /// Gives back `cost` that was counted at `at`, if the payload still counts that window.
+    pub(crate) fn refund(self, payload: u64, at: u64, cost: u32) -> u64 {
+        let index = at / self.period;
+        match count_in(payload, index) {
+            0 => payload,
+            count => pack(index, count.saturating_sub(cost)),
+        }
     }
 }
 
-/// Milliseconds until `demand` fits, `None` if it never does.
-pub(crate) fn wait(limit: &Limit, payload: u64, now: u64, demand: u64) -> Option<u64> {
-    let period = limit.period_ms();
-    let room = u64::from(limit.count()).checked_sub(demand)?;
-    let fits = u64::from(count_in(payload, now / period)) <= room;
-    Some(if fits { 0 } else { period - now % period })
-}
-
-/// Takes back hits of the window of `at`, if it is still the one that counts.
-pub(crate) fn refund(limit: &Limit, payload: u64, at: u64, cost: u32) -> u64 {
-    let index = at / limit.period_ms();
-    match count_in(payload, index) {
-        0 => payload,
-        count => pack(index, count.saturating_sub(cost)),
-    }
-}
-
-/// What the payload counts at `now`.
+/// Returns the weight of a payload at `now`.
 pub(crate) fn weight(payload: u64, period: u64, now: u64) -> Weight {
-    Weight { hits: u64::from(count_in(payload, now / period)), age: now % period }
+    Weight { cost: u64::from(count_in(payload, now / period)), age: now % period }
 }

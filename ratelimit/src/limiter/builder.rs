@@ -1,22 +1,23 @@
-//! How a limiter is made.
+//! The builder of a limiter.
 
 use std::sync::atomic::AtomicU64;
 
-use super::{Latest, Limiter, RestoreError, save};
+use super::save::{self, RestoreError};
+use super::{Latest, Limiter};
 use crate::clock::{Clock, SystemClock, random_secret};
 use crate::identity::Identity;
 use crate::stats::Counts;
 use crate::table::Table;
 
-/// The places of a table if nothing is said: 16 MiB, for about 500,000 live keys.
+/// The slots of a table by default: 16 MiB, for about 500,000 live keys.
 const DEFAULT_SLOTS: usize = 1 << 20;
-/// The bytes of a place.
+/// The bytes of a slot.
 const SLOT_BYTES: usize = 16;
 
-/// Describes a [`Limiter`].
+/// Configures and creates a [`Limiter`].
 ///
-/// Without a word it has room for about 500,000 live keys (16 MiB), a random secret, and the system's
-/// clock.
+/// By default a limiter holds about 500,000 live keys (16 MiB), has a random secret, and reads the
+/// system's clock.
 #[derive(Clone, Debug)]
 pub struct Builder<C: Clock = SystemClock> {
     slots: usize,
@@ -24,56 +25,59 @@ pub struct Builder<C: Clock = SystemClock> {
     clock: C,
 }
 
-/// Why a [`Limiter`] cannot be made.
+/// The reason why a [`Limiter`] was not created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The system has no randomness for the secret. Give one with [`Builder::secret`].
-    #[error("the system gave no random bytes for the limiter's secret: {0}")]
-    Random(String),
+    /// The operating system returned no random bytes for the secret. [`Builder::secret`] sets one.
+    #[error("the system returned no random bytes for the limiter's secret: {0}")]
+    Random(#[source] std::io::Error),
 }
 
-impl Builder {
-    pub(crate) fn new() -> Builder {
+impl Limiter {
+    /// Returns a builder, which sets the size, the secret and the clock.
+    #[must_use]
+    pub fn builder() -> Builder {
         Builder { slots: DEFAULT_SLOTS, secret: None, clock: SystemClock::new() }
     }
 }
 
 impl<C: Clock> Builder<C> {
-    /// Room for so many keys that count at the same time, at 32 bytes each: of that many, at most 1 in
-    /// 100 is forgotten before its time.
+    /// Sets the number of keys that can count at the same time, at 32 bytes each. Of that many keys, at
+    /// most 1 in 100 is evicted.
     #[must_use]
     pub fn capacity(self, keys: usize) -> Builder<C> {
         Builder { slots: keys.saturating_mul(2), ..self }
     }
 
-    /// So much memory, in bytes: 32 for each live key. It is taken at once and never grows. At least 128.
+    /// Sets the memory of the table in bytes: 32 for each live key, and at least 128. It is allocated at
+    /// once and does not grow.
     #[must_use]
     pub fn memory_bytes(self, bytes: usize) -> Builder<C> {
         Builder { slots: bytes / SLOT_BYTES, ..self }
     }
 
-    /// The secret of the keys' hash. Whoever knows it can make keys that share a counter or crowd one
-    /// place of the table; by default it is random.
+    /// Sets the secret of the hash of keys. It is random by default. A client that knows the secret can
+    /// choose keys that share a counter or crowd one set of the table.
     #[must_use]
     pub fn secret(self, secret: [u8; 16]) -> Builder<C> {
         Builder { secret: Some(secret), ..self }
     }
 
-    /// Another clock.
+    /// Sets the clock.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Builder<D> {
         Builder { slots: self.slots, secret: self.secret, clock }
     }
 
-    /// Makes the limiter, with all counters at zero.
+    /// Creates the limiter, with all counters at zero.
     ///
     /// # Errors
-    /// [`BuildError::Random`], if no secret was given and the system has no randomness.
+    /// [`BuildError::Random`] if no secret was set and the operating system returns no random bytes.
     pub fn build(self) -> Result<Limiter<C>, BuildError> {
         let secret = match self.secret {
             Some(secret) => secret,
-            None => random_secret().map_err(|error| BuildError::Random(error.to_string()))?,
+            None => random_secret().map_err(BuildError::Random)?,
         };
         Ok(Limiter {
             clock: self.clock,
@@ -85,12 +89,15 @@ impl<C: Clock> Builder<C> {
         })
     }
 
-    /// Makes the limiter with the counters that [`Limiter::save`] wrote, all pieces in their order. The
-    /// secret is that of the save. The capacity may be another; if it is too small, the least counts
-    /// are left out. If the clock stands before the time of the save, it goes on from there.
+    /// Creates the limiter with the counters that [`Limiter::save`] wrote: all pieces, in their order.
+    ///
+    /// The secret is that of the save. The capacity may differ; if it is too small, the counters with the
+    /// least cost are left out. If the clock is before the time of the save, the limiter starts at the
+    /// time of the save.
     ///
     /// # Errors
-    /// If the pieces are not whole or not of a known version: then nothing was made.
+    /// [`RestoreError`] if the pieces are incomplete, damaged, or of an unknown version. No limiter is
+    /// created then.
     pub fn restore<P: AsRef<[u8]>>(
         self,
         pieces: impl IntoIterator<Item = P>,

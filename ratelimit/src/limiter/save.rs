@@ -1,29 +1,32 @@
 //! Counters as bytes, for a clean stop.
 //!
-//! A save is a row of pieces of at most 64 KiB; numbers are little-endian:
+//! A save is a sequence of pieces of at most 64 KiB. Numbers are little-endian:
 //!
-//! | bytes | |
+//! | bytes | content |
 //! |---|---|
 //! | 4 | `WPRL` |
 //! | 4 | the version of the format, 1 |
-//! | 4 | the number of this piece, from 0; in the last piece with the highest bit set |
-//! | 4 | how many counters follow |
+//! | 4 | the number of this piece, from 0; the last piece has the highest bit set |
+//! | 4 | the number of counters that follow |
 //! | 16 | the secret of the hash |
-//! | 8 | the mark: the hash of a fixed text, by which a changed hash function is seen |
+//! | 8 | the mark: the hash of a fixed text, which differs if the hash function has changed |
 //! | 8 | the time of the save, in milliseconds since the Unix epoch |
-//! | 8 | the sets of the table |
+//! | 8 | the number of sets of the table |
 //! | 24 each | the counters: hash, class, payload, 8 bytes each |
-//! | 4 | CRC-32C of all before it |
+//! | 4 | CRC-32C of all bytes before it |
 //!
 //! The hash has the counter's fingerprint in its low 46 bits, and high bits that lead to its set. The class
-//! is for windows the period in ms, shifted left by one, plus one if fixed; for GCRA the highest bit
-//! and, below, the interval's float. The payload is as `algorithm` has it.
+//! of a window is the period in milliseconds, shifted left by one, plus one if the window is fixed. The
+//! class of GCRA has the highest bit set and, in the low bits, the interval's float. The payload is that of
+//! `algorithm`.
 //!
-//! The high bits of a hash are known only as well as the set tells them. In a table of another size they may
-//! lead to one of several sets; the counter is then put into each. The copies that no key leads to fall
-//! out with their windows; there are as many for one as the table has grown, so it is no fuller.
+//! The high bits of a hash are known only as far as the set determines them. In a table of another size
+//! they may lead to one of several sets, so the counter is put into each of them. The copies that no key
+//! leads to expire with their windows. There are as many copies of a counter as the table has grown, so
+//! the table is no fuller than before.
 
 use super::{LAST_MS, Latest, Limiter};
+use crate::algorithm::PAYLOAD_BITS;
 use crate::clock::Clock;
 use crate::identity::{FINGERPRINT_BITS, Identity};
 use crate::stats::Counts;
@@ -37,25 +40,64 @@ const CRC_BYTES: usize = 4;
 const LAST_PIECE: u32 = 1 << 31;
 /// The counters of a full piece: 64,500 bytes with header and checksum.
 const COUNTERS: usize = 2685;
-/// A table has fewer sets than this: 2^48 bytes are 2^41 sets.
+/// The upper bound of a table's sets: 2^48 bytes are 2^41 sets.
 const MAX_SETS: u64 = 1 << 41;
 
-/// Why saved counters cannot be restored. No limiter was made; build one without them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// The reason why saved counters were not restored. No limiter was created; build one without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// The bytes are of a version that this one does not know.
+    /// The save has a format version that this version does not know.
     #[error("the saved counters have format version {0}, which this version does not know")]
     Version(u32),
-    /// The bytes are not what was saved.
+    /// The bytes differ from the bytes that were saved.
     #[error("the saved counters are damaged: {0}")]
-    Damaged(&'static str),
-    /// The hash function is not the one of the save, so the counters would not be found.
-    #[error("the saved counters were made with another hash function")]
+    Damaged(#[from] Damage),
+    /// The hash function has changed since the save, so no counter would be found.
+    #[error("the saved counters were written with another hash function")]
     Hash,
+    /// The save is of a table that is larger than the address space of this machine.
+    #[error("the saved counters are from a table that is too large for this machine")]
+    TooLarge,
 }
 
-/// What every piece of one save says.
+/// How the bytes of a save are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// There is no piece at all.
+    #[error("there is no piece")]
+    Empty,
+    /// A piece is shorter than its header and checksum.
+    #[error("a piece is too short")]
+    Short,
+    /// A piece does not begin with the magic bytes of a save.
+    #[error("a piece does not begin with the bytes of a save")]
+    Magic,
+    /// The checksum of a piece does not match its bytes.
+    #[error("the checksum of a piece does not match")]
+    Checksum,
+    /// The length of a piece does not match its number of counters.
+    #[error("the length of a piece does not match its number of counters")]
+    Length,
+    /// A piece is missing, or the pieces are not in their order.
+    #[error("a piece is missing")]
+    Missing,
+    /// The pieces are of more than one save.
+    #[error("a piece is from another save")]
+    Mixed,
+    /// Pieces follow the last one.
+    #[error("a piece follows the last one")]
+    Trailing,
+    /// A number of the header is out of bounds.
+    #[error("a number of the header is out of bounds")]
+    Header,
+    /// The class or the payload of a counter is not valid.
+    #[error("a counter is not valid")]
+    Counter,
+}
+
+/// The fields that all pieces of a save share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     secret: [u8; 16],
@@ -72,9 +114,11 @@ struct Counter {
 }
 
 impl<C: Clock> Limiter<C> {
-    /// The counters that still count, as bytes to keep until [`Builder::restore`](crate::Builder::restore):
-    /// pieces of at most 64 KiB, in order, made one by one as the table is read. Holds up nobody; a hit
-    /// that comes meanwhile may be in it or not. The secret is in the bytes: keep them as safe as data.
+    /// Returns the counters that still count, as bytes for [`Builder::restore`](crate::Builder::restore).
+    ///
+    /// The pieces have at most 64 KiB each and are created one by one, as the table is read. No thread
+    /// waits; a request that arrives meanwhile may be included or not. The bytes contain the secret:
+    /// protect them as you protect data.
     pub fn save(&self) -> impl Iterator<Item = Vec<u8>> {
         let now = self.now_ms().max(self.latest.get());
         let header = Header {
@@ -123,37 +167,34 @@ fn encode(header: &Header, number: u32, counters: &[Counter]) -> Vec<u8> {
     piece
 }
 
-/// Takes so many bytes from the front.
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], RestoreError> {
-    let (taken, rest) =
-        bytes.split_first_chunk::<N>().ok_or(RestoreError::Damaged("a piece is too short"))?;
+/// Splits `N` bytes off the front.
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Damage> {
+    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or(Damage::Short)?;
     *bytes = rest;
     Ok(*taken)
 }
 
-fn take_u32(bytes: &mut &[u8]) -> Result<u32, RestoreError> {
+fn take_u32(bytes: &mut &[u8]) -> Result<u32, Damage> {
     take(bytes).map(u32::from_le_bytes)
 }
 
-fn take_u64(bytes: &mut &[u8]) -> Result<u64, RestoreError> {
+fn take_u64(bytes: &mut &[u8]) -> Result<u64, Damage> {
     take(bytes).map(u64::from_le_bytes)
 }
 
-/// Reads a piece: its number, what it says of the save, and its counters.
+/// Reads a piece: its number, the header, and its counters.
 fn decode(piece: &[u8]) -> Result<(u32, Header, Vec<Counter>), RestoreError> {
     let mut rest = piece;
     if &take::<4>(&mut rest)? != MAGIC {
-        return Err(RestoreError::Damaged("a piece does not begin as it should"));
+        return Err(Damage::Magic.into());
     }
     match take_u32(&mut rest)? {
         VERSION => {}
         other => return Err(RestoreError::Version(other)),
     }
-    let (body, crc) = piece
-        .split_last_chunk::<CRC_BYTES>()
-        .ok_or(RestoreError::Damaged("a piece is too short"))?;
+    let (body, crc) = piece.split_last_chunk::<CRC_BYTES>().ok_or(Damage::Short)?;
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err(RestoreError::Damaged("the checksum of a piece does not match"));
+        return Err(Damage::Checksum.into());
     }
     let number = take_u32(&mut rest)?;
     let count = take_u32(&mut rest)? as usize;
@@ -164,7 +205,7 @@ fn decode(piece: &[u8]) -> Result<(u32, Header, Vec<Counter>), RestoreError> {
         sets: take_u64(&mut rest)?,
     };
     if rest.len() != count.saturating_mul(COUNTER_BYTES).saturating_add(CRC_BYTES) {
-        return Err(RestoreError::Damaged("a piece has not the length that it says"));
+        return Err(Damage::Length.into());
     }
     let mut counters = Vec::with_capacity(count);
     for _ in 0..count {
@@ -174,27 +215,27 @@ fn decode(piece: &[u8]) -> Result<(u32, Header, Vec<Counter>), RestoreError> {
     Ok((number, header, counters))
 }
 
-/// Makes a limiter of the pieces of a save.
+/// Creates a limiter from the pieces of a save.
 pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
     slots: usize,
     clock: C,
     pieces: impl IntoIterator<Item = P>,
 ) -> Result<Limiter<C>, RestoreError> {
     let mut pieces = pieces.into_iter();
-    let first = pieces.next().ok_or(RestoreError::Damaged("there is no piece"))?;
+    let first = pieces.next().ok_or(Damage::Empty)?;
     let (mut number, header, mut counters) = decode(first.as_ref())?;
     let identity = Identity::new(header.secret);
     if identity.mark() != header.mark {
         return Err(RestoreError::Hash);
     }
     if header.sets == 0 || header.sets > MAX_SETS || header.saved_ms > LAST_MS {
-        return Err(RestoreError::Damaged("a number is out of bounds"));
+        return Err(Damage::Header.into());
     }
     let table = Table::new(slots);
     let mut expected = 0;
     loop {
         if number & !LAST_PIECE != expected {
-            return Err(RestoreError::Damaged("a piece is missing"));
+            return Err(Damage::Missing.into());
         }
         for counter in &counters {
             place(&table, &header, counter)?;
@@ -203,35 +244,33 @@ pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
             break;
         }
         expected += 1;
-        let next = pieces.next().ok_or(RestoreError::Damaged("the last piece is missing"))?;
+        let next = pieces.next().ok_or(Damage::Missing)?;
         let (next_number, next_header, next_counters) = decode(next.as_ref())?;
         if next_header != header {
-            return Err(RestoreError::Damaged("a piece is of another save"));
+            return Err(Damage::Mixed.into());
         }
         (number, counters) = (next_number, next_counters);
     }
     if pieces.next().is_some() {
-        return Err(RestoreError::Damaged("a piece follows the last"));
+        return Err(Damage::Trailing.into());
     }
     let ahead_ms = header.saved_ms.saturating_sub(clock.now_ms());
     let latest = Latest(header.saved_ms.into());
     Ok(Limiter { clock, ahead_ms, identity, table, counts: Counts::new(), latest })
 }
 
-/// Puts a counter into every set where its key may be looked for.
+/// Puts a counter into every set that a request of its key may lead to.
 fn place(table: &Table, header: &Header, counter: &Counter) -> Result<(), RestoreError> {
-    let damaged = RestoreError::Damaged("a counter makes no sense");
-    let class = table.classes().restored(counter.class).ok_or(damaged.clone())?;
-    if counter.payload == 0 || counter.payload >> 58 != 0 {
-        return Err(damaged);
+    let class = table.classes().restored(counter.class).ok_or(Damage::Counter)?;
+    if counter.payload == 0 || counter.payload >> PAYLOAD_BITS != 0 {
+        return Err(Damage::Counter.into());
     }
-    let sets = usize::try_from(header.sets)
-        .map_err(|_too_large| RestoreError::Damaged("the table was too large for this machine"))?;
+    let sets = usize::try_from(header.sets).map_err(|_too_large| RestoreError::TooLarge)?;
     #[expect(clippy::cast_possible_truncation, reason = "below the number of sets")]
     let set = ((u128::from(counter.hash) * sets as u128) >> 64) as usize;
     let fingerprint = counter.hash & ((1 << FINGERPRINT_BITS) - 1);
     for hash in Table::hashes(sets, set, fingerprint) {
-        // A set that is full gives up its least counts; a copy that is there already stays.
+        // A full set evicts its counter of least weight. A copy that is already there stays.
         table.insert(hash, class, counter.payload, header.saved_ms);
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Two threads on one set of two places, in every order of their steps with at most three preemptions,
-//! by loom. Run with `RUSTFLAGS="--cfg ratelimit_loom" cargo test -p ratelimit --release --lib`.
+//! Two threads on one set of two slots, in every order of their steps with at most three preemptions,
+//! checked by loom. Run with `RUSTFLAGS="--cfg ratelimit_loom" cargo test -p waypost-ratelimit --release --lib`.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -7,46 +7,46 @@ use loom::thread;
 use super::{Insertion, Table};
 use crate::limit::Limit;
 
-/// Counts one hit of a key, as the limiter does, against a limit of one.
-fn hit(table: &Table, hash: u64) -> bool {
+/// Counts one request of a key, as the limiter does, against a limit of one. Returns whether it is allowed.
+fn check(table: &Table, hash: u64) -> bool {
     loop {
         match table.find(hash) {
             Some(_) => return false,
             None => match table.insert(hash, 1, 1, 0) {
                 Insertion::Done { .. } => return true,
                 Insertion::Exists { .. } => {}
-                Insertion::Crowded { .. } => panic!("fewer threads than looks never crowd"),
+                Insertion::Crowded { .. } => panic!("fewer threads than looks never crowd a set"),
             },
         }
     }
 }
 
-fn model(check: impl Fn() + Sync + Send + 'static) {
+fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
-    builder.check(check);
+    builder.check(run);
 }
 
 #[test]
-fn two_threads_that_bring_one_key_get_one_place_for_it() {
+fn two_threads_that_insert_one_key_get_one_slot() {
     model(|| {
         let table = Arc::new(Table::new(2));
         let other = Arc::clone(&table);
-        let second = thread::spawn(move || hit(&other, 1));
-        let first = hit(&table, 1);
+        let second = thread::spawn(move || check(&other, 1));
+        let first = check(&table, 1);
         let second = second.join().expect("no panic");
         assert!(first ^ second, "a limit of one admits one");
     });
 }
 
 #[test]
-fn a_hit_that_was_counted_is_not_lost_while_another_key_comes() {
+fn a_counted_request_is_kept_while_another_key_is_inserted() {
     model(|| {
         let table = Arc::new(Table::new(2));
-        assert!(hit(&table, 1));
+        assert!(check(&table, 1));
         let other = Arc::clone(&table);
-        let second = thread::spawn(move || hit(&other, 2));
-        let (slot, word) = table.find(1).expect("it was just put, and there is room");
+        let second = thread::spawn(move || check(&other, 2));
+        let (slot, word) = table.find(1).expect("it was just inserted, and there is room");
         assert!(slot.replace(word, 2).is_ok());
         assert!(second.join().expect("no panic"));
         assert_eq!(table.find(1).map(|(_, word)| word.payload()), Some(2));
@@ -55,25 +55,25 @@ fn a_hit_that_was_counted_is_not_lost_while_another_key_comes() {
 }
 
 #[test]
-fn a_counter_that_falls_to_zero_while_its_key_is_hit_still_has_one_place() {
+fn a_counter_that_falls_to_zero_during_a_request_keeps_one_slot() {
     model(|| {
         let table = Arc::new(Table::new(2));
-        assert!(hit(&table, 1));
+        assert!(check(&table, 1));
         let other = Arc::clone(&table);
         let second = thread::spawn(move || {
             if let Some((slot, word)) = other.find(1) {
                 let _lost = slot.replace(word, 0).is_err();
             }
-            hit(&other, 1)
+            check(&other, 1)
         });
-        let first = hit(&table, 1);
+        let first = check(&table, 1);
         let second = second.join().expect("no panic");
-        assert!(first ^ second, "one reset lets one more hit in");
+        assert!(first ^ second, "one reset allows one more request");
     });
 }
 
 #[test]
-fn two_threads_that_choose_different_places_for_one_key_get_one_place_for_it() {
+fn two_threads_that_choose_different_slots_for_one_key_get_one_slot() {
     model(|| {
         let table = Arc::new(Table::new(2));
         let limit = Limit::fixed(9, std::time::Duration::from_secs(60)).expect("within bounds");
@@ -83,15 +83,15 @@ fn two_threads_that_choose_different_places_for_one_key_get_one_place_for_it() {
         assert_eq!(table.insert(3, class, 2, 0), done);
         let other = Arc::clone(&table);
         let second = thread::spawn(move || {
-            // The place of key 2 was the heavier; now it is the lighter.
+            // The slot of key 2 was the heavier one; now it is the lighter one.
             if let Some((slot, word)) = other.find(2) {
                 let _lost = slot.replace(word, 1).is_err();
             }
-            hit(&other, 1)
+            check(&other, 1)
         });
-        let first = hit(&table, 1);
+        let first = check(&table, 1);
         let second = second.join().expect("no panic");
-        // Two admissions are right only if the first counter was evicted: by nobody, for no third key came.
+        // Two requests may be allowed only if the first counter was evicted, and no third key evicts it.
         assert!(first ^ second, "a limit of one admits one");
     });
 }

@@ -1,17 +1,18 @@
-//! One place of the table: a tag that says whose it is, and a word that counts.
+//! One slot of the table: a tag that names the key, and a word that counts.
 //!
 //! ```text
 //! tag    fingerprint 46 | class 12 | generation 6
 //! word   payload 58                | generation 6
 //! ```
 //!
-//! A place is **assigned** if the generations of tag and word agree, else **vacant**. Only assigning it
-//! anew changes the generation: first the word's (with payload zero), then the tag's. So whoever read a
-//! tag, then a word of its generation, has a word of that key; and a compare-and-swap of that word
-//! fails once the place was given to another, for the generation is part of what is compared.
+//! A slot is **assigned** if the generations of tag and word are equal, else **vacant**. The generation
+//! changes only when the slot is assigned to another key: first the word's (with payload zero), then the
+//! tag's. So a thread that reads a tag and then a word of the same generation has a word of that key. A
+//! compare-and-swap of that word fails after the slot was assigned again, because the generation is part
+//! of the compared value.
 //!
-//! Six bits come round after 64 assignments. To be misled, a thread would have to stand between two
-//! instructions while its place is assigned exactly 64 times (or 128, …), and then find the very word it had read.
+//! Six bits wrap after 64 assignments. A thread is misled only if it stands between two instructions
+//! while its slot is assigned exactly 64 times (or 128, …), and then finds the same word that it had read.
 
 use crate::class::CLASS_BITS;
 use crate::identity::FINGERPRINT_BITS;
@@ -22,18 +23,18 @@ const GENERATION_BITS: u32 = 6;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 const CLASS_MASK: u64 = (1 << CLASS_BITS) - 1;
 
-/// One place of a table.
+/// One slot of a table.
 #[derive(Debug)]
 pub(crate) struct Slot {
     tag: AtomicU64,
     word: AtomicU64,
 }
 
-/// A tag as it was read.
+/// The value of a tag at the time of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag(u64);
 
-/// A word as it was read.
+/// The value of a word at the time of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 
@@ -43,13 +44,13 @@ impl Tag {
         Tag(fingerprint | u64::from(class) << GENERATION_BITS | generation)
     }
 
-    /// Whether it names the key of this hash.
+    /// Returns whether the tag names the key of this hash.
     #[inline]
     pub(super) fn is_of(self, hash: u64) -> bool {
         (self.0 ^ hash << (64 - FINGERPRINT_BITS)) >> (64 - FINGERPRINT_BITS) == 0
     }
 
-    /// The low bits of the hash.
+    /// Returns the low bits of the hash.
     pub(super) fn fingerprint(self) -> u64 {
         self.0 >> (64 - FINGERPRINT_BITS)
     }
@@ -58,12 +59,12 @@ impl Tag {
         (self.0 >> GENERATION_BITS & CLASS_MASK) as u16
     }
 
-    /// Whether the place was never given to a key: every class is above zero.
+    /// Returns whether the slot was never assigned to a key: every class is above zero.
     pub(super) fn is_new(self) -> bool {
         self.class() == 0
     }
 
-    /// Whether the word is this tag's.
+    /// Returns whether the word belongs to this tag.
     #[inline]
     pub(super) fn owns(self, word: Word) -> bool {
         (self.0 ^ word.0) & GENERATION_MASK == 0
@@ -71,7 +72,7 @@ impl Tag {
 }
 
 impl Word {
-    /// What the algorithm keeps; zero if nothing.
+    /// Returns the state of the algorithm; zero if the counter is empty.
     #[inline]
     pub(crate) fn payload(self) -> u64 {
         self.0 >> GENERATION_BITS
@@ -97,7 +98,7 @@ impl Slot {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    /// The word, if the place is live and of the key of this hash.
+    /// Returns the word, if the slot is live and of the key of this hash.
     #[inline]
     pub(super) fn word_of(&self, hash: u64) -> Option<Word> {
         let tag = self.tag();
@@ -108,7 +109,8 @@ impl Slot {
         (tag.owns(word) && word.payload() != 0).then_some(word)
     }
 
-    /// Puts a payload in place of what was read, in the same generation; else what is there now.
+    /// Replaces the word that was read by another payload of the same generation. If the word has changed,
+    /// returns the current word as the error.
     #[inline]
     pub(crate) fn replace(&self, read: Word, payload: u64) -> Result<(), Word> {
         let new = payload << GENERATION_BITS | read.generation();
@@ -118,14 +120,14 @@ impl Slot {
             .map_err(Word)
     }
 
-    /// Whether the place is still of the generation of `read`.
+    /// Returns whether the slot still has the generation of `read`.
     #[inline]
     pub(crate) fn same(read: Word, now: Word) -> bool {
         read.generation() == now.generation()
     }
 
-    /// Takes the place from its key: on to the next generation, with nothing counted. `None` if the
-    /// word is no longer what was read.
+    /// Takes the slot from its key: moves it to the next generation, with an empty counter. Returns `None`
+    /// if the word has changed since `read`.
     pub(super) fn vacate(&self, read: Word) -> Option<Word> {
         let next = Word(read.generation().wrapping_add(1) & GENERATION_MASK);
         self.word
@@ -134,7 +136,7 @@ impl Slot {
             .map(|_| next)
     }
 
-    /// Gives a vacant place to a key. False if another was quicker.
+    /// Assigns a vacant slot to a key. Returns false if another thread was faster.
     pub(super) fn assign(&self, tag: Tag, word: Word, hash: u64, class: u16) -> bool {
         let new = Tag::new(hash, class, word.generation());
         self.tag.compare_exchange(tag.0, new.0, Ordering::AcqRel, Ordering::Acquire).is_ok()

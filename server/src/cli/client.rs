@@ -1,8 +1,15 @@
-//! The client commands' side of HTTP: one request, one answer.
+//! HTTP for the commands that use a running server: one request, one response.
 
-use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, StatusCode, Uri, client::conn::http1, header::HOST, http::uri::Authority,
@@ -16,38 +23,64 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{api::namespaces::Problem, body::BoxError};
+use crate::http::{BoxError, problem::Problem};
 
-const CONNECT: Duration = Duration::from_secs(5);
-/// A server holds a write for 5 s at most unless told otherwise; a drop of many entries is quick.
-const ANSWER: Duration = Duration::from_secs(60);
-const LONG_ANSWER: Duration = Duration::from_secs(24 * 3600);
-/// No answer is longer, unless there are hundreds of thousands of namespaces.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server holds a write for 5 s by default, and drops a namespace of many entries quickly.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+const LONG_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Responses are shorter, unless there are hundreds of thousands of namespaces.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
-/// Where a server is.
+/// The server that a command uses.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// The server to use
+    #[arg(
+        long,
+        env = "WAYPOST_SERVER",
+        value_name = "URL|unix:PATH",
+        default_value = "http://127.0.0.1:8420",
+        global = true
+    )]
+    pub(super) server: ServerUrl,
+
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// The address of a server.
 #[derive(Clone, Debug)]
 pub(super) enum ServerUrl {
     Tcp(Authority),
     Unix(PathBuf),
 }
 
-impl FromStr for ServerUrl {
-    type Err = String;
+/// A text is not the address of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ServerUrlError {
+    #[error("write http://HOST:PORT or unix:PATH")]
+    Form,
+    #[error("the server does not speak HTTPS: write http://HOST:PORT or unix:PATH")]
+    Https,
+}
 
-    fn from_str(text: &str) -> Result<ServerUrl, String> {
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(text: &str) -> Result<ServerUrl, ServerUrlError> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(ServerUrl::Unix(path.into()));
         }
-        let wrong = || "say http://HOST:PORT or unix:PATH".to_owned();
-        let uri: Uri = text.parse().map_err(|_not_one| wrong())?;
+        let uri: Uri = text.parse().map_err(|_not_one| ServerUrlError::Form)?;
         if uri.scheme_str() == Some("https") {
-            return Err("a server speaks plain HTTP: say http://HOST:PORT or unix:PATH".into());
+            return Err(ServerUrlError::Https);
         }
         let is_root = matches!(uri.path(), "" | "/") && uri.query().is_none();
         match (uri.scheme_str(), uri.authority()) {
             (Some("http"), Some(authority)) if is_root => Ok(ServerUrl::Tcp(authority.clone())),
-            _ => Err(wrong()),
+            _ => Err(ServerUrlError::Form),
         }
     }
 }
@@ -61,29 +94,40 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-/// Why a command got no answer that it can use.
+/// Why a command got no usable response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("no Waypost server at {0}: start one with `waypost serve`, or name it with --server")]
+    #[error(
+        "no Waypost server at {0}: start one with `waypost serve`, or set --server or WAYPOST_SERVER"
+    )]
     NoServer(ServerUrl),
-    #[error("can't reach {0}: {1}")]
+    #[error("can't reach {0}: {1}; check --server")]
     Unreachable(ServerUrl, io::Error),
-    #[error("{0} does not answer; whether it did what was asked is not known")]
-    Silent(ServerUrl),
-    #[error("the connection to {0} broke: {1}; whether it did what was asked is not known")]
+    #[error(
+        "no response from {0} for {secs} s: the operation may or may not have been carried out; check before you \
+         retry", secs = .1.as_secs()
+    )]
+    TimedOut(ServerUrl, Duration),
+    #[error(
+        "the connection to {0} broke: {1}; the operation may or may not have been carried out, so check before you \
+         retry"
+    )]
     Broken(ServerUrl, BoxError),
     #[error("{0}")]
     Refused(String),
-    #[error("{0} answered {1} in a way that no Waypost server does: is that one?")]
-    Stranger(ServerUrl, StatusCode),
+    #[error("the response of {0} (status {1}) is not that of a Waypost server: check --server")]
+    NotWaypost(ServerUrl, StatusCode),
     #[error("{0}")]
     System(io::Error),
 }
 
-/// Asks a server.
+/// For requests without a body.
+pub(super) const NO_BODY: Option<&()> = None;
+
+/// A client of one server.
 pub(super) struct Client {
     server: ServerUrl,
-    patience: Duration,
+    timeout: Duration,
     runtime: runtime::Runtime,
 }
 
@@ -93,15 +137,15 @@ impl Client {
             .enable_all()
             .build()
             .map_err(ClientError::System)?;
-        Ok(Client { server, patience: ANSWER, runtime })
+        Ok(Client { server, timeout: RESPONSE_TIMEOUT, runtime })
     }
 
-    /// For what may take long: a comparison of all that two locations hold.
+    /// Creates a client for requests that may take hours, such as a comparison of two locations.
     pub(super) fn patient(server: ServerUrl) -> Result<Client, ClientError> {
-        Ok(Client { patience: LONG_ANSWER, ..Client::new(server)? })
+        Ok(Client { timeout: LONG_TIMEOUT, ..Client::new(server)? })
     }
 
-    /// Makes one request, with a JSON body if one is given, and reads its JSON answer.
+    /// Sends one request, with a JSON body if there is one, and reads the JSON response.
     pub(super) fn call<T: DeserializeOwned>(
         &self,
         method: &Method,
@@ -116,12 +160,13 @@ impl Client {
             .header(HOST, self.host())
             .body(Full::from(body))
             .map_err(|error| ClientError::System(io::Error::other(error)))?;
-        let (status, answer) = self.runtime.block_on(self.exchange(request))?;
-        let stranger = || ClientError::Stranger(self.server.clone(), status);
+        let (status, response) = self.runtime.block_on(self.exchange(request))?;
+        let not_waypost = || ClientError::NotWaypost(self.server.clone(), status);
         if status.is_success() {
-            return serde_json::from_slice(&answer).map_err(|_not_json| stranger());
+            return serde_json::from_slice(&response).map_err(|_not_json| not_waypost());
         }
-        let problem: Problem = serde_json::from_slice(&answer).map_err(|_not_json| stranger())?;
+        let problem: Problem =
+            serde_json::from_slice(&response).map_err(|_not_json| not_waypost())?;
         Err(ClientError::Refused(problem.error))
     }
 
@@ -137,19 +182,21 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let server = &self.server;
-        let answer = match server {
+        let response = match server {
             ServerUrl::Tcp(authority) => {
                 let address = (bare_host(authority), authority.port_u16().unwrap_or(80));
-                let stream = self.connected(timeout(CONNECT, TcpStream::connect(address)).await)?;
-                timeout(self.patience, exchange_over(stream, request)).await
+                let stream =
+                    self.connected(timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await)?;
+                timeout(self.timeout, exchange_over(stream, request)).await
             }
             ServerUrl::Unix(path) => {
-                let stream = self.connected(timeout(CONNECT, UnixStream::connect(path)).await)?;
-                timeout(self.patience, exchange_over(stream, request)).await
+                let stream =
+                    self.connected(timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await)?;
+                timeout(self.timeout, exchange_over(stream, request)).await
             }
         };
-        answer
-            .map_err(|_elapsed| ClientError::Silent(server.clone()))?
+        response
+            .map_err(|_elapsed| ClientError::TimedOut(server.clone(), self.timeout))?
             .map_err(|error| ClientError::Broken(server.clone(), error))
     }
 
@@ -170,10 +217,17 @@ impl Client {
     }
 }
 
-/// An IPv6 address stands in brackets in a URL, and without them anywhere else.
+/// Returns the host without the brackets that an IPv6 address has in a URL.
 fn bare_host(authority: &Authority) -> &str {
     let host = authority.host();
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Prints one line of JSON.
+pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, document)?;
+    writeln!(out)
 }
 
 async fn exchange_over<S>(
@@ -187,7 +241,7 @@ where
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await?;
+    let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await?;
     connection.abort();
     Ok((status, body.to_bytes()))
 }
@@ -197,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_named_by_url_or_socket() {
+    fn a_server_is_named_by_a_url_or_a_socket_path() {
         for (text, shown) in [
             ("http://127.0.0.1:8420", "http://127.0.0.1:8420"),
             ("http://localhost:1/", "http://localhost:1"),

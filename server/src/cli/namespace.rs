@@ -1,4 +1,4 @@
-//! `waypost namespace`: make, list, rename and drop namespaces.
+//! `waypost namespace`: create, list, rename and drop namespaces.
 
 use std::io::{self, Write as _};
 
@@ -10,45 +10,34 @@ use serde::Serialize;
 use crate::api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle};
 
 use super::{
-    client::{Client, ClientError, ServerUrl},
-    confirm::confirm,
+    client::{Client, ClientError, NO_BODY, ServerArgs, print_json},
+    confirm::{ConfirmError, confirm},
 };
 
-/// Make, list, rename and drop namespaces on a running server.
+/// Create, list, rename and drop namespaces on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Namespace {
     #[command(subcommand)]
     action: Action,
 
-    /// The server to ask
-    #[arg(
-        long,
-        env = "WAYPOST_SERVER",
-        value_name = "URL|unix:PATH",
-        default_value = "http://127.0.0.1:8420",
-        global = true
-    )]
-    server: ServerUrl,
-
-    /// Print JSON, for scripts
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a namespace.
+    /// Create a namespace.
     Create {
-        /// What to call it; no other namespace may have this title.
+        /// Its title; no other namespace may have the same.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         title: String,
-        /// The id that it must have: 32 hexadecimal digits, as in a wrangler.toml.
+        /// Its id, if it must have a certain one: 32 hexadecimal digits, as in a wrangler.toml.
         #[arg(long, value_name = "HEX")]
         id: Option<String>,
     },
     /// List all namespaces.
     List,
-    /// Give a namespace another title.
+    /// Change the title of a namespace.
     Rename {
         /// Its title or id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -57,12 +46,12 @@ enum Action {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         new: String,
     },
-    /// Drop a namespace and all that is in it, for good; its id is refused from then on.
+    /// Drop a namespace and all its entries. This can't be undone, and its id can't be used again.
     Drop {
         /// Its title or id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         namespace: String,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long, short)]
         yes: bool,
     },
@@ -73,12 +62,10 @@ enum Action {
 pub(super) enum CommandError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("nothing was dropped: add --yes, for nobody is here to be asked")]
-    NobodyToAsk,
-    #[error("nothing was dropped")]
-    NotConfirmed,
-    #[error("{0}")]
-    Terminal(#[from] io::Error),
+    #[error(transparent)]
+    Confirm(#[from] ConfirmError),
+    #[error("can't write to stdout: {0}")]
+    Output(#[from] io::Error),
 }
 
 const ALL: &str = "/v1/namespaces";
@@ -89,13 +76,13 @@ fn path_of(name: &str) -> String {
 
 /// Runs one command.
 pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
-    let client = Client::new(command.server)?;
-    let json = command.json;
+    let json = command.server.json;
+    let client = Client::new(command.server.server)?;
     match command.action {
         Action::Create { title, id } => {
-            let made: NamespaceInfo =
+            let created: NamespaceInfo =
                 client.call(&Method::POST, ALL, Some(&NewNamespace { title, id }))?;
-            print(json, &made, &format!("made {}  {}", made.id, made.title))
+            print(json, &created, &format!("created {}  {}", created.id, created.title))
         }
         Action::List => {
             let list: NamespaceList = client.call(&Method::GET, ALL, NO_BODY)?;
@@ -115,10 +102,9 @@ pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
             let found: NamespaceInfo = client.call(&Method::GET, &path_of(&namespace), NO_BODY)?;
             if !yes {
                 let NamespaceInfo { title, id, .. } = &found;
-                let question = format!("Drop {title:?} ({id}) and all its entries, for good?");
-                confirm(&question, CommandError::NotConfirmed, CommandError::NobodyToAsk)?;
+                confirm(&format!("Drop {title:?} ({id}) and all its entries for good?"))?;
             }
-            // By id: the title may have become another's since.
+            // By id: another namespace may have got the title since.
             let dropped: NamespaceInfo =
                 client.call(&Method::DELETE, &path_of(&found.id), NO_BODY)?;
             print(json, &dropped, &format!("dropped {}  {}", dropped.id, dropped.title))
@@ -126,16 +112,12 @@ pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
     }
 }
 
-const NO_BODY: Option<&()> = None;
-
-/// To stdout: one JSON document, or lines for people.
+/// Prints one JSON document, or lines for people.
 fn print(json: bool, document: &impl Serialize, lines: &str) -> Result<(), CommandError> {
-    let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, document).map_err(io::Error::from)?;
-        writeln!(out)?;
+        print_json(document)?;
     } else if !lines.is_empty() {
-        writeln!(out, "{lines}")?;
+        writeln!(io::stdout().lock(), "{lines}")?;
     }
     Ok(())
 }

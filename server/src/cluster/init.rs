@@ -1,91 +1,97 @@
-//! `waypost cluster init`: a new cluster of one location.
+//! `waypost cluster init`: creates a cluster of one location, the CA holder.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use kv_core::{MemberId, env::Environment};
 
-use super::{
-    about::{About, Which, check_addresses},
+use super::state::{
     ca::{self, Ca},
     certificate::{self, Identity},
+    descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
     files::{self, ClusterDir, FilesError},
     invitations::Invitations,
     names::{Address, ClusterId, Name},
 };
 
-/// What a new cluster is made of.
+/// The parameters of a new cluster.
 #[derive(Clone, Debug)]
-pub struct Founding {
+pub struct NewCluster {
     /// The data directory of its first location.
     pub data: PathBuf,
-    /// What people call the cluster.
+    /// The name of the cluster.
     pub cluster: Name,
-    /// What people call the location.
+    /// The name of the location.
     pub location: Name,
-    /// Where others will reach it, the best first; 1 to 8.
+    /// Addresses at which other locations will reach it, the best first; 1 to 8.
     pub advertise: Vec<Address>,
-    /// Where it listens, on UDP.
+    /// The UDP address that it listens on.
     pub listen: SocketAddr,
 }
 
-/// Why no cluster was made. Nothing was changed.
+/// Why no cluster was created. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The location is in a cluster, or was about to join one.
+    /// The location is in a cluster, or is joining one.
     #[error(
-        "{0} has the files of a cluster already: nothing was changed. To make another cluster, name \
-         an empty directory with --data"
+        "{} already has the files of a cluster: nothing was changed; to create another cluster, name \
+         an empty directory with --data", .0.display()
     )]
-    AlreadyThere(String),
-    /// The addresses can't be.
-    #[error("{0}: say --advertise HOST:PORT")]
-    Addresses(String),
+    AlreadyThere(PathBuf),
+    /// There are no addresses, or too many.
+    #[error("{0}: set --advertise HOST:PORT")]
+    Addresses(#[from] AddressCountError),
     /// The files can't be written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A key or certificate can't be made.
-    #[error("can't make a certificate: {0}")]
+    /// A key or certificate can't be generated.
+    #[error("can't issue a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     /// The system gave no randomness.
-    #[error("no randomness for the cluster's id: {0}")]
-    Random(String),
+    #[error("can't generate an id: {0}")]
+    Random(kv_core::RandomError),
 }
 
-/// Makes the CA of a new cluster and its first location's certificate. All files appear at once, or
-/// none does.
+/// Generates the CA of a new cluster and the certificate of its first location. All files appear at
+/// once, or none does.
 ///
 /// # Errors
 /// See [`InitError`].
-pub fn init(founding: &Founding, environment: &dyn Environment) -> Result<About, InitError> {
-    let data = &founding.data;
-    let there = ClusterDir::of(data).path("");
-    let taken = || InitError::AlreadyThere(there.display().to_string());
-    if there.exists() {
-        return Err(taken());
+pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descriptor, InitError> {
+    let existing = ClusterDir::of(&new.data).path("");
+    if existing.exists() {
+        return Err(InitError::AlreadyThere(existing));
     }
-    check_addresses(&founding.advertise).map_err(InitError::Addresses)?;
+    check_addresses(&new.advertise)?;
     let random = || environment.random_id().map_err(InitError::Random);
     let (cluster, member) = (ClusterId(random()?), MemberId(random()?));
     let now = environment.now_ms() / 1000;
-    let ca = Ca::generate(cluster, &founding.cluster, now)?;
+    let ca = Ca::generate(cluster, &new.cluster, now)?;
     let key = ca::new_key()?;
     let own = ca.issue(Identity { cluster, member }, &key, now)?;
-    let which = Which { id: cluster, name: founding.cluster.clone() };
-    let (location, advertise) = (founding.location.clone(), founding.advertise.clone());
-    let about = About::new(which, member, location, advertise, founding.listen);
+    let cluster = ClusterRef { id: cluster, name: new.cluster.clone() };
+    let (location, advertise) = (new.location.clone(), new.advertise.clone());
+    let descriptor = Descriptor::new(cluster, member, location, advertise, new.listen);
 
-    let directory = ClusterDir::unfinished(data)?;
+    let directory = ClusterDir::unfinished(&new.data)?;
     directory.write(files::CA_KEY, &ca.key_pem())?;
     directory.write(files::CA, &certificate::to_pem(ca.certificate()))?;
     directory.write(files::KEY, &key.serialize_pem())?;
     directory.write(files::CERTIFICATE, &certificate::to_pem(&own))?;
     Invitations::default().save(&directory)?;
-    about.save(&directory)?;
+    descriptor.save(&directory)?;
+    finish(directory, &new.data, existing)?;
+    Ok(descriptor)
+}
+
+fn finish(directory: ClusterDir, data: &Path, existing: PathBuf) -> Result<(), InitError> {
     match directory.finish(data) {
-        Ok(_finished) => Ok(about),
-        // Someone else was faster.
-        Err(_) if there.exists() => Err(taken()),
+        Ok(_finished) => Ok(()),
+        // Another process was faster.
+        Err(_) if existing.exists() => Err(InitError::AlreadyThere(existing)),
         Err(error) => Err(error.into()),
     }
 }

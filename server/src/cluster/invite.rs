@@ -1,15 +1,18 @@
-//! `waypost cluster invite`: a one-time token for a newcomer.
+//! `waypost cluster invite`: issues a one-time token for a joining member.
 //!
-//! It talks to the files and not to the server: so it works whether the server runs or not, needs no
-//! door that others could knock at, and who may invite is who may read the key of the CA. The server
-//! reads the invitations anew for each newcomer; both hold the directory's lock while they write.
+//! The command changes files and does not talk to the server. So it works whether the server runs or
+//! not and needs no API, and permission to invite is permission to read the CA's key. The server reads
+//! the invitations again for each joining member; both hold the directory's lock while they write.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use kv_core::env::Environment;
 
-use super::{
-    about::About,
+use super::state::{
+    descriptor::Descriptor,
     files::{self, ClusterDir, FilesError},
     invitations::{Invitation, Invitations},
     location::{load_ca, read_certificate},
@@ -17,30 +20,31 @@ use super::{
     token::{Secret, Token},
 };
 
-/// Why there is no token. Nothing was changed.
+/// Why no token was issued. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InviteError {
     /// The directory has no cluster.
     #[error(
-        "{0} has no cluster: make one with `waypost cluster init --name NAME`, or name its data \
-         directory with --data"
+        "{} has no cluster: create one with `waypost cluster init --name NAME`, or name its data \
+         directory with --data", .0.display()
     )]
-    NoCluster(String),
-    /// The key of the CA is elsewhere.
+    NoCluster(PathBuf),
+    /// Another location is the CA holder.
     #[error(
-        "the key of the cluster's CA is not here ({0}): invite where `waypost cluster init` ran"
+        "the key of the cluster's CA is not at this location ({}): invite at the location where `waypost \
+         cluster init` ran", .0.display()
     )]
-    NoKey(String),
+    NoKey(PathBuf),
     /// The files can't be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// The system gave no randomness.
-    #[error("no randomness for a token: {0}")]
-    Random(String),
+    #[error("can't generate a token: {0}")]
+    Random(kv_core::RandomError),
 }
 
-/// Makes a token that one newcomer can use, once, until it expires; for a location of a certain
+/// Issues a token that one location can use, once, until it expires; only a location of a certain
 /// name, if one is given. Durable when this returns.
 ///
 /// # Errors
@@ -52,10 +56,10 @@ pub fn invite(
     environment: &dyn Environment,
 ) -> Result<Token, InviteError> {
     let directory = ClusterDir::of(data);
-    let about = About::load(&directory)?
-        .ok_or_else(|| InviteError::NoCluster(data.display().to_string()))?;
+    let descriptor =
+        Descriptor::load(&directory)?.ok_or_else(|| InviteError::NoCluster(data.to_owned()))?;
     if !directory.has(files::CA_KEY) {
-        return Err(InviteError::NoKey(directory.path(files::CA_KEY).display().to_string()));
+        return Err(InviteError::NoKey(directory.path(files::CA_KEY)));
     }
     load_ca(&directory)?;
     let ca = Sha256::of(&read_certificate(&directory, files::CA)?);
@@ -70,5 +74,5 @@ pub fn invite(
         invitations.add(invitation);
         Ok::<(), FilesError>(())
     })?;
-    Ok(Token { ca, id, secret, addresses: about.advertise })
+    Ok(Token { ca, id, secret, addresses: descriptor.advertise })
 }

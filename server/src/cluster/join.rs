@@ -1,7 +1,7 @@
 //! `waypost serve --join TOKEN`: an empty location becomes a member.
 //!
-//! The id and the key are on the disk before anything is asked, so that whoever is cut asks again as
-//! the same. `cluster.toml` comes last: with it, the location is complete.
+//! The id and the key are on the disk before the request is sent, so that an interrupted location
+//! retries as the same one. `cluster.toml` is written last: with it, the location is complete.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -11,52 +11,56 @@ use rustls::{crypto::ring, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    about::{About, Which, check_addresses},
-    ca,
-    certificate::{self, Facts, Identity, check_issued, unix_time},
     enrol::{
-        EnrolError, Request, Welcome, enrol,
-        message::{Der, Origins},
+        client::{EnrolError, enrol},
+        message::{Der, Origins, Request, Welcome},
     },
-    files::{self, ClusterDir, FilesError},
-    location::{is_due, read_certificate, read_key},
-    names::{Address, Name, Sha256, text},
-    token::Token,
-    when::day,
+    state::{
+        ca,
+        certificate::{self, CertificateError, Facts, Identity, check_issued, unix_time},
+        dates::day,
+        descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
+        files::{self, ClusterDir, FilesError},
+        location::{is_due, read_certificate, read_key},
+        names::{Address, Name, Sha256, text},
+        token::Token,
+    },
 };
 
-/// What a location wants to become a member with.
+/// The parameters of a join.
 #[derive(Clone, Debug)]
-pub struct Joining {
-    /// What lets it in.
+pub struct JoinOptions {
+    /// The token that admits it.
     pub token: Token,
-    /// Its data directory.
+    /// The location's data directory.
     pub data: PathBuf,
-    /// What people call it; none if the token says it.
+    /// Its name; none if the token has it.
     pub location: Option<Name>,
-    /// Where others will reach it, the best first; 1 to 8.
+    /// Addresses at which other locations will reach it, the best first; 1 to 8.
     pub advertise: Vec<Address>,
-    /// Where it listens, on UDP.
+    /// The UDP address that it listens on.
     pub listen: SocketAddr,
 }
 
-/// What became of it.
+/// The outcome of a join.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Joined {
-    /// It is a member now; its files are there.
-    New(About),
-    /// It was one, and its certificate was made anew.
-    Renewed(About),
-    /// It is one of this cluster already; nothing was changed.
-    Already(About),
+pub enum JoinOutcome {
+    /// The location has become a member; its files are complete.
+    New(Descriptor),
+    /// The location was a member, and has renewed its certificate.
+    Renewed(Descriptor),
+    /// The location is already a member of this cluster; nothing was changed.
+    Already(Descriptor),
 }
 
-impl Joined {
-    /// Which location it is now.
+impl JoinOutcome {
+    /// Returns the location's descriptor.
     #[must_use]
-    pub fn about(&self) -> &About {
-        let (Joined::New(about) | Joined::Renewed(about) | Joined::Already(about)) = self;
-        about
+    pub fn descriptor(&self) -> &Descriptor {
+        let (JoinOutcome::New(descriptor)
+        | JoinOutcome::Renewed(descriptor)
+        | JoinOutcome::Already(descriptor)) = self;
+        descriptor
     }
 }
 
@@ -66,205 +70,241 @@ impl Joined {
 pub enum JoinError {
     /// It is a member of another cluster.
     #[error(
-        "this location is in another cluster, {0}, than the token: start it without --join, or name \
-         an empty directory with --data"
+        "this location is in the cluster {0}, and the token is for another one: start without --join, or \
+         name an empty directory with --data"
     )]
     OtherCluster(Name),
-    /// Its store has entries.
+    /// Its store is not empty.
     #[error(
-        "the store in {0} holds entries, and only an empty one can join a cluster: export them, \
-         start with an empty data directory and --join, and import them there"
+        "the store in {} holds entries, and only an empty one can join a cluster: export them, \
+         start with an empty data directory and --join, and import them there", .0.display()
     )]
-    NotEmpty(String),
-    /// Its store does not open.
-    #[error("can't open the store in {0}: {1}")]
-    Store(String, OpenError),
-    /// The addresses can't be.
-    #[error("{0}: say --advertise HOST:PORT")]
-    Addresses(String),
-    /// The cluster did not let it in.
+    NotEmpty(PathBuf),
+    /// Its store can't be opened.
+    #[error("can't open the store in {}: {source}", data.display())]
+    Store {
+        /// The data directory.
+        data: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
+    /// There are no addresses, or too many.
+    #[error("{0}: set --advertise HOST:PORT")]
+    Addresses(#[from] AddressCountError),
+    /// The cluster did not admit it.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
-    /// The certificate stays as it is: the token was used before, and what it got then is no newer.
+    /// The certificate was not renewed: the token had been used, and the certificate kept for it is not
+    /// newer.
     #[error(
-        "the token was used already, and the certificate of this location stays, which {} on {}: print a \
-         new token with `waypost cluster invite`", if *is_over { "expired" } else { "expires" }, day(*end)
+        "the certificate of this location, which {} on {}, was not renewed, because the token has already been \
+         used: print a new token with `waypost cluster invite`",
+        if *has_expired { "expired" } else { "expires" }, day(*end)
     )]
     NotRenewed {
-        /// Until when the certificate that it has holds, in Unix seconds.
+        /// When the current certificate expires, in Unix seconds.
         end: u64,
-        /// Whether that is over.
-        is_over: bool,
+        /// Whether it has.
+        has_expired: bool,
     },
-    /// The answer is not what it must be. Nothing was kept of it.
-    #[error("the cluster's answer can't be right: {0}; nothing was kept of it")]
-    Wrong(String),
+    /// The response is wrong. Nothing of it was kept.
+    #[error("the response of the cluster is wrong, and nothing of it was kept: {0}")]
+    Wrong(#[from] WelcomeError),
     /// The files can't be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// A key or signing request can't be made.
-    #[error("can't make a key: {0}")]
+    /// A key or signing request can't be generated.
+    #[error("can't generate a key: {0}")]
     Key(#[from] rcgen::Error),
     /// The system gave no randomness.
-    #[error("no randomness for the location's id: {0}")]
-    Random(String),
-    /// The work was cut.
+    #[error("can't generate an id: {0}")]
+    Random(kv_core::RandomError),
+    /// A task panicked.
     #[error("{0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Who asks: on the disk before it does.
+/// Why a response is wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WelcomeError {
+    /// The CA is not the one of the token.
+    #[error("its CA is not the token's")]
+    OtherCa,
+    /// The certificate is not valid now, or the CA did not issue it.
+    #[error(
+        "the certificate is not valid at this machine's time ({0}): set the clocks of both machines, and join with a \
+         new token"
+    )]
+    NotValid(rustls::Error),
+    /// The certificate is malformed.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The certificate names another location.
+    #[error("the certificate names another location")]
+    OtherIdentity,
+    /// The certificate has another key.
+    #[error("the certificate is for another key")]
+    OtherKey,
+}
+
+/// What a joining member keeps of itself before it sends a request.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Applicant {
+struct PendingJoin {
     #[serde(with = "text")]
     member: MemberId,
 }
 
-/// Makes a location a member of its token's cluster, before its server starts. If it is one, it stays
-/// as it is, but for a certificate that is in the last two thirds of its life: then the token, if it
-/// was not used, gets it a new one.
+/// Makes a location a member of its token's cluster, before its server starts. A location that is
+/// already a member stays unchanged, unless less than two thirds of its certificate's life are left:
+/// then it renews the certificate, if the token has not been used.
 ///
-/// Dropped or cut at any time, the same call again goes on from there.
+/// Dropped or interrupted at any time, the same call continues from there.
 ///
 /// # Errors
 /// See [`JoinError`].
-pub async fn join(joining: &Joining, environment: &dyn Environment) -> Result<Joined, JoinError> {
+pub async fn join(
+    joining: &JoinOptions,
+    environment: &dyn Environment,
+) -> Result<JoinOutcome, JoinError> {
     let directory = ClusterDir::of(&joining.data);
     let now = environment.now_ms() / 1000;
-    match About::load(&directory)? {
-        Some(about) => again(joining, about, &directory, now).await,
-        None => first(joining, &directory, environment, now).await,
+    match Descriptor::load(&directory)? {
+        Some(descriptor) => rejoin(joining, descriptor, &directory, now).await,
+        None => join_first(joining, &directory, environment, now).await,
     }
 }
 
-async fn first(
-    joining: &Joining,
+async fn join_first(
+    joining: &JoinOptions,
     directory: &ClusterDir,
     environment: &dyn Environment,
     now: u64,
-) -> Result<Joined, JoinError> {
-    check_addresses(&joining.advertise).map_err(JoinError::Addresses)?;
-    let origins = origins(joining, Needs::Empty).await?;
-    let (applicant, key) = apply(directory, environment)?;
-    let identity = |cluster| Identity { cluster, member: applicant.member };
-    let location = joining.location.clone();
-    let request = request(joining, applicant.member, location, &joining.advertise, origins, &key)?;
+) -> Result<JoinOutcome, JoinError> {
+    check_addresses(&joining.advertise)?;
+    let origins = origins(joining, Requires::Empty).await?;
+    let (pending, key) = prepare(directory, environment)?;
+    let identity = |cluster| Identity { cluster, member: pending.member };
+    let request = new_request(joining, pending.member, origins, &key)?;
     let welcome = enrol(&joining.token, &request).await?;
     check(&welcome, &joining.token, identity(welcome.cluster), &key, now)?;
 
     let Welcome { cluster: id, cluster_name: name, location, ca, certificate, members } = welcome;
     directory.write(files::CA, &certificate::to_pem(&ca.certificate()))?;
     directory.write(files::CERTIFICATE, &certificate::to_pem(&certificate.certificate()))?;
-    let (advertise, which) = (joining.advertise.clone(), Which { id, name });
-    let mut about = About::new(which, applicant.member, location, advertise, joining.listen);
-    about.dial = members;
-    about.save(directory)?;
+    let (advertise, which) = (joining.advertise.clone(), ClusterRef { id, name });
+    let mut descriptor =
+        Descriptor::new(which, pending.member, location, advertise, joining.listen);
+    descriptor.dial = members;
+    descriptor.save(directory)?;
     directory.remove(files::JOINING)?;
-    Ok(Joined::New(about))
+    Ok(JoinOutcome::New(descriptor))
 }
 
-/// A location that is a member already.
-async fn again(
-    joining: &Joining,
-    about: About,
+/// Handles a location that is already a member.
+async fn rejoin(
+    joining: &JoinOptions,
+    descriptor: Descriptor,
     directory: &ClusterDir,
     now: u64,
-) -> Result<Joined, JoinError> {
+) -> Result<JoinOutcome, JoinError> {
     let ca = read_certificate(directory, files::CA)?;
     if Sha256::of(&ca) != joining.token.ca {
-        return Err(JoinError::OtherCluster(about.cluster_name));
+        return Err(JoinError::OtherCluster(descriptor.cluster_name));
     }
-    let ca = Facts::read(&ca).map_err(|error| directory.wrong(files::CA, error))?;
+    let ca = Facts::read(&ca).map_err(|error| directory.damaged(files::CA, error))?;
     directory.remove(files::JOINING)?;
     let own = read_certificate(directory, files::CERTIFICATE)?;
-    let facts = Facts::read(&own).map_err(|error| directory.wrong(files::CERTIFICATE, error))?;
+    let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
     if !is_due(&facts, now) || directory.has(files::CA_KEY) {
-        return Ok(Joined::Already(about));
+        return Ok(JoinOutcome::Already(descriptor));
     }
-    // The start says what is to be done after the CA's end.
+    // Loading the location reports what to do once the CA has expired.
     if ca.not_after <= now {
-        return Ok(Joined::Already(about));
+        return Ok(JoinOutcome::Already(descriptor));
     }
     if facts.not_after >= ca.not_after && facts.not_before <= now {
         let end = day(ca.not_after);
         tracing::info!(
-            "the certificate holds until the end of the CA's, {end}, and can't hold longer"
+            "the certificate is not renewed, because it already expires with the CA, on {end}"
         );
-        return Ok(Joined::Already(about));
+        return Ok(JoinOutcome::Already(descriptor));
     }
-    match renew(joining, &about, directory, (&own, &facts), now).await {
-        Ok(()) => Ok(Joined::Renewed(about)),
-        // A unit file says --join at each start, and its token was used long ago.
+    match renew(joining, &descriptor, directory, (&own, &facts), now).await {
+        Ok(()) => Ok(JoinOutcome::Renewed(descriptor)),
+        // A unit file may pass --join at each start, with a token that was used long ago.
         Err(error @ (JoinError::Enrol(_) | JoinError::NotRenewed { .. }))
             if facts.not_after > now =>
         {
-            tracing::info!("the certificate was not made anew with this token: {error}");
-            Ok(Joined::Already(about))
+            tracing::info!("the certificate was not renewed with this token: {error}");
+            Ok(JoinOutcome::Already(descriptor))
         }
         Err(error) => Err(error),
     }
 }
 
 async fn renew(
-    joining: &Joining,
-    about: &About,
+    joining: &JoinOptions,
+    descriptor: &Descriptor,
     directory: &ClusterDir,
     (own, facts): (&CertificateDer<'_>, &Facts),
     now: u64,
 ) -> Result<(), JoinError> {
     let key = read_key(directory, files::KEY)?;
-    let origins = origins(joining, Needs::Any).await?;
-    let location = Some(about.location.clone());
-    let mut request = request(joining, about.member, location, &about.advertise, origins, &key)?;
-    request.renews = Some(Der::from(own));
+    let origins = origins(joining, Requires::Any).await?;
+    let request = Request {
+        location: Some(descriptor.location.clone()),
+        addresses: descriptor.advertise.clone(),
+        renews: Some(Der::from(own)),
+        ..new_request(joining, descriptor.member, origins, &key)?
+    };
     let welcome = enrol(&joining.token, &request).await?;
-    let got = Facts::read(&welcome.certificate.certificate())
-        .map_err(|error| JoinError::Wrong(error.to_string()))?;
-    // One that was made by a clock that was ahead ends later, and does not hold yet.
-    if got.not_after <= facts.not_after && facts.not_before <= now {
+    let received =
+        Facts::read(&welcome.certificate.certificate()).map_err(WelcomeError::Certificate)?;
+    // One that was issued by a clock that was ahead expires later, and is not valid yet.
+    if received.not_after <= facts.not_after && facts.not_before <= now {
         let end = facts.not_after;
-        return Err(JoinError::NotRenewed { end, is_over: end <= now });
+        return Err(JoinError::NotRenewed { end, has_expired: end <= now });
     }
-    let identity = Identity { cluster: about.cluster, member: about.member };
+    let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
     check(&welcome, &joining.token, identity, &key, now)?;
     let _lock = directory.lock()?;
     let renewed = certificate::to_pem(&welcome.certificate.certificate());
     Ok(directory.write(files::CERTIFICATE, &renewed)?)
 }
 
-/// The id and key of who asks: those of an attempt that was cut, or new ones.
-fn apply(
+/// Returns the id and key of the joining member: those of an interrupted attempt, or new ones.
+fn prepare(
     directory: &ClusterDir,
     environment: &dyn Environment,
-) -> Result<(Applicant, KeyPair), JoinError> {
-    directory.make()?;
+) -> Result<(PendingJoin, KeyPair), JoinError> {
+    directory.create()?;
     let _lock = directory.lock()?;
     if directory.has(files::JOINING) {
-        let said = directory.read(files::JOINING)?;
-        let applicant =
-            toml::from_str(&said).map_err(|error| directory.wrong(files::JOINING, error))?;
-        return Ok((applicant, read_key(directory, files::KEY)?));
+        let content = directory.read(files::JOINING)?;
+        let pending =
+            toml::from_str(&content).map_err(|error| directory.damaged(files::JOINING, error))?;
+        return Ok((pending, read_key(directory, files::KEY)?));
     }
-    // What a member had is not written over.
+    // The files of a member must not be overwritten.
     if directory.has(files::CERTIFICATE) || directory.has(files::CA_KEY) {
-        return Err(FilesError::Missing(directory.path(files::ABOUT)).into());
+        return Err(FilesError::Missing(directory.path(files::DESCRIPTOR)).into());
     }
     let key = ca::new_key()?;
     let member = MemberId(environment.random_id().map_err(JoinError::Random)?);
-    let applicant = Applicant { member };
+    let pending = PendingJoin { member };
     directory.write(files::KEY, &key.serialize_pem())?;
-    let said =
-        toml::to_string(&applicant).map_err(|error| directory.wrong(files::JOINING, error))?;
-    directory.write(files::JOINING, &said)?;
-    Ok((applicant, key))
+    let content =
+        toml::to_string(&pending).map_err(|error| directory.damaged(files::JOINING, error))?;
+    directory.write(files::JOINING, &content)?;
+    Ok((pending, key))
 }
 
-fn request(
-    joining: &Joining,
+/// Builds the request of a joining member, with the name and addresses of its options.
+fn new_request(
+    joining: &JoinOptions,
     member: MemberId,
-    location: Option<Name>,
-    addresses: &[Address],
     origins: [OriginId; 2],
     key: &KeyPair,
 ) -> Result<Request, JoinError> {
@@ -273,61 +313,56 @@ fn request(
         token: joining.token.id,
         secret: joining.token.secret.clone(),
         member,
-        location,
-        addresses: addresses.to_vec(),
+        location: joining.location.clone(),
+        addresses: joining.advertise.clone(),
         origins: Origins(origins),
         csr: Der(csr.der().to_vec()),
         renews: None,
     })
 }
 
-/// What the store of a location must be like.
+/// What a join requires of the location's store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Needs {
-    /// Nothing was ever written to it: also what was deleted would go to the others.
+enum Requires {
+    /// Nothing was ever written to it: even deletions would replicate to the other locations.
     Empty,
     Any,
 }
 
-/// The origins that the store writes under; makes it if it is not there.
-async fn origins(joining: &Joining, needs: Needs) -> Result<[OriginId; 2], JoinError> {
+/// Returns the origins that the store writes under. Creates the store if it does not exist.
+async fn origins(joining: &JoinOptions, requires: Requires) -> Result<[OriginId; 2], JoinError> {
     let data = joining.data.clone();
-    let look = move || {
-        let shown = data.display().to_string();
-        let store = Store::open(&data).map_err(|error| JoinError::Store(shown.clone(), error))?;
-        if needs == Needs::Empty && store.view().vector().iter().next().is_some() {
-            return Err(JoinError::NotEmpty(shown));
+    let open = move || {
+        let store =
+            Store::open(&data).map_err(|source| JoinError::Store { data: data.clone(), source })?;
+        if requires == Requires::Empty && store.view().vector().iter().next().is_some() {
+            return Err(JoinError::NotEmpty(data));
         }
         Ok(store.origins())
     };
-    tokio::task::spawn_blocking(look).await?
+    tokio::task::spawn_blocking(open).await?
 }
 
-/// Whether the answer makes this location a member of the token's cluster.
+/// Checks that the response makes this location a member of the token's cluster.
 fn check(
     welcome: &Welcome,
     token: &Token,
     identity: Identity,
     key: &KeyPair,
     now: u64,
-) -> Result<(), JoinError> {
-    let wrong = |why: &str| Err(JoinError::Wrong(why.into()));
+) -> Result<(), WelcomeError> {
     let (ca, own) = (welcome.ca.certificate(), welcome.certificate.certificate());
     if Sha256::of(&ca) != token.ca {
-        return wrong("its CA is not the token's");
+        return Err(WelcomeError::OtherCa);
     }
-    check_issued(&own, &ca, unix_time(now), &ring::default_provider()).map_err(|error| {
-        JoinError::Wrong(format!(
-            "the certificate that it made does not hold at this machine's time ({error}): set the clocks of \
-             both machines, and join with a new token"
-        ))
-    })?;
-    let facts = Facts::read(&own).map_err(|error| JoinError::Wrong(error.to_string()))?;
+    check_issued(&own, &ca, unix_time(now), &ring::default_provider())
+        .map_err(WelcomeError::NotValid)?;
+    let facts = Facts::read(&own).map_err(WelcomeError::Certificate)?;
     if facts.identity != Some(identity) || welcome.cluster != identity.cluster {
-        return wrong("the certificate is another location's");
+        return Err(WelcomeError::OtherIdentity);
     }
     if !facts.is_of(key) {
-        return wrong("the certificate is of another key");
+        return Err(WelcomeError::OtherKey);
     }
     Ok(())
 }

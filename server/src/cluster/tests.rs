@@ -1,5 +1,5 @@
-//! A cluster from its first location to its second, with real certificates; over loopback where it
-//! is about the network.
+//! A cluster from its first location to its second, with real certificates, and over loopback where
+//! the network matters.
 
 mod authority;
 mod location;
@@ -19,13 +19,13 @@ use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 use super::{
-    About, Authority, Founding, Token, ca,
+    Authority, Descriptor, NewCluster, Token,
     enrol::{
         Request,
         message::{Der, Origins},
     },
     init, invite,
-    names::Name,
+    state::{ca, names::Name},
 };
 
 const HOUR: u64 = 60 * 60;
@@ -49,12 +49,12 @@ impl Environment for At {
         Duration::ZERO
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         SystemEnvironment::new().random_id()
     }
 }
 
-/// Now, as the TLS library has it too.
+/// The real time, which the TLS library uses.
 fn now() -> u64 {
     SystemEnvironment::new().now_ms() / 1000
 }
@@ -63,8 +63,8 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-fn founding(data: &Path, address: &str) -> Founding {
-    Founding {
+fn new_cluster(data: &Path, address: &str) -> NewCluster {
+    NewCluster {
         data: data.to_owned(),
         cluster: name("prod"),
         location: name("fra"),
@@ -73,11 +73,11 @@ fn founding(data: &Path, address: &str) -> Founding {
     }
 }
 
-/// A cluster of one location, made at `now`.
-fn founded(now: u64) -> (TempDir, About) {
+/// Creates a cluster of one location at a time.
+fn created(now: u64) -> (TempDir, Descriptor) {
     let data = TempDir::new().unwrap();
-    let about = init(&founding(data.path(), "127.0.0.1:8421"), &At::new(now)).unwrap();
-    (data, about)
+    let descriptor = init(&new_cluster(data.path(), "127.0.0.1:8421"), &At::new(now)).unwrap();
+    (data, descriptor)
 }
 
 fn invited(data: &Path, location: Option<&str>, now: u64) -> Token {
@@ -89,8 +89,8 @@ fn authority(data: &Path) -> Authority {
     Authority::open(data).unwrap().expect("the key of the CA is here")
 }
 
-/// A newcomer's key, and what it asks with it.
-fn asked(token: &Token, member: u8) -> (KeyPair, Request) {
+/// Creates a joining member's key and its request.
+fn new_request(token: &Token, member: u8) -> (KeyPair, Request) {
     let key = ca::new_key().unwrap();
     let csr = CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap();
     let request = Request {

@@ -1,333 +1,276 @@
-//! Settings as they are given: none of them has to be.
+//! The table of settings. Flags, variables, the keys of the file, defaults, help texts and
+//! docs/settings.md are all derived from it. **To add a setting, add one entry.**
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, num::NonZeroUsize, path::PathBuf};
 
-use clap::Args;
 use ratelimit::Algorithm;
 use serde::Deserialize;
 
 use super::{
-    limit::{NamedLimits, UpTo},
-    value::{Count, Durability, Listen, LogFilter, Size, Span, Titles, text},
+    error::ConfigError,
+    given::Given,
+    value::{Durability, List, LogFilter, Number, Size, Span, Title, Value, from_file},
 };
 use crate::{
-    api::rls::{Fields, said::Domain},
-    cluster::{
-        Address,
-        names::{Name, listen_on},
-        token::TokenText,
+    api::rls::{Fields, config::Domain},
+    cluster::state::{
+        names::{Address, Name, advertised},
+        token::Token,
     },
+    connection::{Limits, Listen},
+    rate_limits::NamedLimits,
+    threads,
 };
 
-/// What was said, in one place or several. The doc texts are the help of the command line.
-#[derive(Clone, Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Settings {
-    /// Where to listen: an address of this machine alone, or a unix socket
-    /// [default: 127.0.0.1:8420]
-    #[arg(long, env = "WAYPOST_LISTEN", value_name = "ADDR|unix:PATH", hide_env_values = true)]
-    #[serde(deserialize_with = "text")]
-    pub listen: Option<Listen>,
+/// The heading under which the help lists a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// What every server needs.
+    General,
+    /// Joining a cluster.
+    Cluster,
+    /// The storage engine and its queue of writes.
+    Store,
+    /// Rate limits.
+    RateLimits,
+    /// Bounds of connections.
+    Connections,
+    /// The end of a server.
+    Stopping,
+}
 
-    /// The data directory; made if it is not there [default: ./waypost-data]
-    #[arg(long, env = "WAYPOST_DATA", value_name = "DIR", hide_env_values = true)]
-    pub data: Option<PathBuf>,
+impl Group {
+    /// Returns the heading's text.
+    #[must_use]
+    pub fn heading(self) -> &'static str {
+        match self {
+            Group::General => "General",
+            Group::Cluster => "Cluster",
+            Group::Store => "Store",
+            Group::RateLimits => "Rate limits",
+            Group::Connections => "Connections",
+            Group::Stopping => "Stopping",
+        }
+    }
+}
 
-    /// Namespaces to make at the start if they are not there, by title
-    #[arg(long, env = "WAYPOST_NAMESPACES", value_name = "TITLE,…", hide_env_values = true)]
-    pub namespaces: Option<Vec<Titles>>,
+/// A setting, as the table describes it. Its three names come from one: `idle_timeout` is
+/// `--idle-timeout`, `WAYPOST_IDLE_TIMEOUT`, and `idle-timeout` in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The field of [`Settings`].
+    pub field: &'static str,
+    /// The heading under which the help lists it.
+    pub group: Group,
+    /// What the help shows in place of the value.
+    pub value_name: &'static str,
+    /// The default: a value, or words if it has to be found out.
+    pub default: &'static str,
+    /// Whether the flag may be repeated.
+    pub is_list: bool,
+    help: &'static str,
+}
 
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as
-    /// waypost=debug,info [default: info]
-    #[arg(long, env = "WAYPOST_LOG", value_name = "FILTER", hide_env_values = true)]
-    #[serde(deserialize_with = "text")]
-    pub log: Option<LogFilter>,
+impl Setting {
+    /// Returns its key in the file.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.field.replace('_', "-")
+    }
 
-    /// Threads that serve connections, and links to other locations [default: half as many as the
-    /// machine has cores, for the clients need the others]
-    #[arg(long, env = "WAYPOST_THREADS", value_name = "NUMBER", hide_env_values = true)]
-    pub threads: Option<Count<1024>>,
+    /// Returns its flag.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.key())
+    }
 
-    /// Become a member of the cluster that `waypost cluster invite` printed this token for, if this
-    /// location is not one yet. (Other users of the machine can see a command line, but no
-    /// environment)
-    #[arg(
-        long,
-        env = "WAYPOST_JOIN",
-        value_name = "TOKEN",
-        help_heading = CLUSTER,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub join: Option<TokenText>,
+    /// Returns its environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("WAYPOST_{}", self.field.to_ascii_uppercase())
+    }
 
-    /// What to call this location when it joins [default: what the token says]
-    #[arg(
-        long,
-        env = "WAYPOST_LOCATION",
-        value_name = "NAME",
-        help_heading = CLUSTER,
-        hide_env_values = true
-    )]
-    pub location: Option<Name>,
+    /// Returns what it does, without its default.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        self.help.trim()
+    }
+}
 
-    /// Where other locations reach this one, said when it joins; may be said several times [default:
-    /// where it listens for them, or the name of its machine]
-    #[arg(
-        long,
-        env = "WAYPOST_ADVERTISE",
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        help_heading = CLUSTER,
-        hide_env_values = true
-    )]
-    pub advertise: Option<Vec<Address>>,
+macro_rules! settings {
+    ($(
+        $group:ident {
+            $($(#[doc = $help:literal])+ $field:ident: $type:ty = $default:literal, $value:literal;)+
+        }
+    )+) => {
+        /// All settings, in the order of the help.
+        pub const SETTINGS: &[Setting] = &[$($(
+            Setting {
+                field: stringify!($field),
+                group: Group::$group,
+                value_name: $value,
+                default: $default,
+                is_list: <$type as Value>::IS_LIST,
+                help: concat!($($help),+),
+            },
+        )+)+];
 
-    /// Where this location listens for others on UDP, said when it joins [default: 0.0.0.0:8421]
-    #[arg(
-        long,
-        env = "WAYPOST_CLUSTER_LISTEN",
-        value_name = "IP:PORT",
-        value_parser = listen_on,
-        help_heading = CLUSTER,
-        hide_env_values = true
-    )]
-    pub cluster_listen: Option<SocketAddr>,
+        /// The value of every setting.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            $($(
+                $(#[doc = $help])+
+                pub $field: $type,
+            )+)+
+        }
 
-    /// Memory for the store's cache, as in 512MiB [default: 256MiB]
-    #[arg(long, env = "WAYPOST_CACHE", value_name = "SIZE", help_heading = STORE, hide_env_values = true)]
-    #[serde(deserialize_with = "text")]
-    pub cache: Option<Size<MIB, TIB>>,
+        /// The file: settings, and the tables that exist only there.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+        pub(super) struct FileSettings {
+            $($(
+                #[serde(deserialize_with = "from_file")]
+                $field: Option<$type>,
+            )+)+
+            /// Rate limits by name: `[limits.NAME]`.
+            pub(super) limits: NamedLimits,
+            /// Limits for Envoy: `[[rls]]`.
+            pub(super) rls: Vec<Domain>,
+        }
 
-    /// When a write is acknowledged: `durable`, when it survives a crash; or `relaxed:100ms`, at
-    /// once, and it survives one after so long [default: durable]
-    #[arg(
-        long,
-        env = "WAYPOST_DURABILITY",
-        value_name = "durable|relaxed:TIME",
-        help_heading = STORE,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub durability: Option<Durability>,
-
-    /// How many writes may be under way, each holding at most 64 KiB [default: 512]
-    #[arg(
-        long,
-        env = "WAYPOST_QUEUE",
-        value_name = "NUMBER",
-        help_heading = STORE,
-        hide_env_values = true
-    )]
-    pub queue: Option<Count<65_536>>,
-
-    /// How long a write waits to be among them before it is answered 503 [default: 5s]
-    #[arg(
-        long,
-        env = "WAYPOST_QUEUE_WAIT",
-        value_name = "TIME",
-        help_heading = STORE,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub queue_wait: Option<Span<0>>,
-
-    /// Memory for the counters of rate limits, 32 bytes for each key that is counted at a time; it
-    /// is taken at once [default: 32MiB]
-    #[arg(
-        long,
-        env = "WAYPOST_LIMITER_MEMORY",
-        value_name = "SIZE",
-        help_heading = LIMITS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub limiter_memory: Option<Size<{ 64 * KIB }, TIB>>,
-
-    /// How many of the keys that rate limits deny most are shown in /metrics; keys may be personal,
-    /// so that none is if this is not said [default: 0]
-    #[arg(
-        long,
-        env = "WAYPOST_TOP_DENIED_KEYS",
-        value_name = "NUMBER",
-        help_heading = LIMITS,
-        hide_env_values = true
-    )]
-    pub top_denied_keys: Option<UpTo<100>>,
-
-    /// Rate limits by name, `[limits.NAME]`: only in the file.
-    #[arg(skip)]
-    pub limits: Option<NamedLimits>,
-
-    /// What Envoy is limited by: a YAML file of envoyproxy/ratelimit, or a directory of such
-    #[arg(
-        long,
-        env = "WAYPOST_RLS_CONFIG",
-        value_name = "FILE|DIR",
-        help_heading = LIMITS,
-        hide_env_values = true
-    )]
-    pub rls_config: Option<PathBuf>,
-
-    /// How Envoy's limits count that do not say it: sliding, fixed or gcra [default: sliding]
-    #[arg(
-        long,
-        env = "WAYPOST_RLS_ALGORITHM",
-        value_name = "ALGORITHM",
-        help_heading = LIMITS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub rls_algorithm: Option<Algorithm>,
-
-    /// Headers that Envoy is asked to add to its client's response: none, x-ratelimit, ratelimit or
-    /// ietf [default: none]
-    #[arg(
-        long,
-        env = "WAYPOST_RLS_HEADERS",
-        value_name = "HEADERS",
-        help_heading = LIMITS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub rls_headers: Option<Fields>,
-
-    /// What Envoy is limited by, `[[rls]]`: only in the file.
-    #[arg(skip)]
-    pub rls: Option<Vec<Domain>>,
-
-    /// Time for the head of a request to come whole [default: 10s]
-    #[arg(
-        long,
-        env = "WAYPOST_HEADER_TIMEOUT",
-        value_name = "TIME",
-        help_heading = CONNECTIONS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub header_timeout: Option<Span<1>>,
-
-    /// Time that a connection may stay without a request [default: 75s]
-    #[arg(
-        long,
-        env = "WAYPOST_IDLE_TIMEOUT",
-        value_name = "TIME",
-        help_heading = CONNECTIONS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub idle_timeout: Option<Span<1>>,
-
-    /// Time in which a request's body must move [default: 30s]
-    #[arg(
-        long,
-        env = "WAYPOST_BODY_TIMEOUT",
-        value_name = "TIME",
-        help_heading = CONNECTIONS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub body_timeout: Option<Span<1>>,
-
-    /// Time in which a client must take some of its response [default: 30s]
-    #[arg(
-        long,
-        env = "WAYPOST_RESPONSE_TIMEOUT",
-        value_name = "TIME",
-        help_heading = CONNECTIONS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub response_timeout: Option<Span<1>>,
-
-    /// Connections at a time; more wait until one ends [default: 10000]
-    #[arg(
-        long,
-        env = "WAYPOST_MAX_CONNECTIONS",
-        value_name = "NUMBER",
-        help_heading = CONNECTIONS,
-        hide_env_values = true
-    )]
-    pub max_connections: Option<Count<1_000_000>>,
-
-    /// Size of a request's head, which has at most 100 headers [default: 64KiB]
-    #[arg(
-        long,
-        env = "WAYPOST_MAX_HEADER_SIZE",
-        value_name = "SIZE",
-        help_heading = CONNECTIONS,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub max_header_size: Option<Size<{ 8 * KIB }, MIB>>,
-
-    /// Time that requests may still take after SIGTERM or SIGINT [default: 30s]
-    #[arg(
-        long,
-        env = "WAYPOST_DRAIN",
-        value_name = "TIME",
-        help_heading = STOPPING,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub drain: Option<Span<0>>,
-
-    /// Time between the failing of /readyz and the end of accepting connections, for balancers
-    /// that must see it first [default: 0s]
-    #[arg(
-        long,
-        env = "WAYPOST_DRAIN_NOTICE",
-        value_name = "TIME",
-        help_heading = STOPPING,
-        hide_env_values = true
-    )]
-    #[serde(deserialize_with = "text")]
-    pub drain_notice: Option<Span<0>>,
+        impl Settings {
+            /// Takes each setting from the command line, else from the environment, else from the
+            /// file, else its default.
+            ///
+            /// # Errors
+            /// If a flag or a variable has a value that is not one of its setting.
+            pub(super) fn resolve(
+                given: &Given,
+                file: FileSettings,
+            ) -> Result<(Settings, NamedLimits, Vec<Domain>), ConfigError> {
+                let settings = Settings {
+                    $($(
+                        $field: match given.value(stringify!($field))?.or(file.$field) {
+                            Some(value) => value,
+                            None => Value::by_default($default),
+                        },
+                    )+)+
+                };
+                Ok((settings, file.limits, file.rls))
+            }
+        }
+    };
 }
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
-const CLUSTER: &str = "Cluster";
-const STORE: &str = "Store";
-const LIMITS: &str = "Rate limits";
-const CONNECTIONS: &str = "Connections";
-const STOPPING: &str = "Stopping";
+// field: type = "default", "name of the value";
+settings! {
+    General {
+        /// Where to serve HTTP: a loopback address, or a unix socket
+        listen: Listen = "127.0.0.1:8420", "ADDR|unix:PATH";
+        /// Data directory; created if it does not exist
+        data: PathBuf = "waypost-data", "DIR";
+        /// Namespaces to create at startup if they do not exist, by title
+        namespaces: List<Title> = "", "TITLE,…";
+        /// What to log to stderr: error, warn, info, debug, trace, or a filter such as
+        /// waypost=debug,info
+        log: LogFilter = "info", "FILTER";
+        /// Threads that serve connections, and links to other locations
+        threads: Option<Number<1, 1024>> =
+            "half of the CPU cores, because clients usually run on the same machine", "NUMBER";
+    }
+    Cluster {
+        /// Join the cluster whose `waypost cluster invite` printed this token, unless this location
+        /// is a member already. Prefer the variable: other users of the machine can read a command
+        /// line
+        join: Option<Token> = "", "TOKEN";
+        /// Name of this location when it joins
+        location: Option<Name> = "the name in the token", "NAME";
+        /// Addresses at which other locations reach this one, the best first; used when it joins
+        advertise: Option<List<Address>> =
+            "the address of --cluster-listen, or the name of this machine", "HOST:PORT";
+        /// UDP address on which this location listens for others; used when it joins
+        cluster_listen: SocketAddr = "0.0.0.0:8421", "IP:PORT";
+    }
+    Store {
+        /// Memory for the store's cache, for example 512MiB
+        cache: Size<MIB, TIB> = "256MiB", "SIZE";
+        /// When a write is acknowledged: `durable`, once it survives a crash; `relaxed:100ms`, at
+        /// once, and it survives a crash that comes later than this time
+        durability: Durability = "durable", "durable|relaxed:TIME";
+        /// Writes in progress at a time; each holds at most 64 KiB
+        queue: Number<1, 65_536> = "512", "NUMBER";
+        /// How long a write waits for a place in the queue before it is answered with 503
+        queue_wait: Span<0> = "5s", "TIME";
+    }
+    RateLimits {
+        /// Memory for the counters of rate limits, allocated at startup: 32 bytes for each key that
+        /// is counted at a time
+        limiter_memory: Size<{ 64 * KIB }, TIB> = "32MiB", "SIZE";
+        /// How many of the keys that rate limits deny most /metrics shows. Off by default, because
+        /// keys may contain personal data
+        top_denied_keys: Number<0, 100> = "0", "NUMBER";
+        /// Limits for Envoy: a YAML file in the format of envoyproxy/ratelimit, or a directory of them
+        rls_config: Option<PathBuf> = "", "FILE|DIR";
+        /// Algorithm of Envoy's limits that do not name one: sliding, fixed or gcra
+        rls_algorithm: Algorithm = "sliding", "ALGORITHM";
+        /// Headers that Envoy adds to its client's response: none, x-ratelimit, ratelimit or ietf
+        rls_headers: Fields = "none", "HEADERS";
+    }
+    Connections {
+        /// Time in which the head of a request must arrive
+        header_timeout: Span<1> = "10s", "TIME";
+        /// Time that a connection may stay without a request
+        idle_timeout: Span<1> = "75s", "TIME";
+        /// Time in which more of a request's body must arrive
+        body_timeout: Span<1> = "30s", "TIME";
+        /// Time in which a client must read more of its response
+        response_timeout: Span<1> = "30s", "TIME";
+        /// Connections at a time; more wait until one ends
+        max_connections: Number<1, 1_000_000> = "10000", "NUMBER";
+        /// Size of a request's head, which may have 100 headers
+        max_header_size: Size<{ 8 * KIB }, MIB> = "64KiB", "SIZE";
+    }
+    Stopping {
+        /// Time in which running requests may finish after SIGTERM or SIGINT
+        drain: Span<0> = "30s", "TIME";
+        /// Time between the failure of /readyz and the end of accepting connections, for load
+        /// balancers that must see it first
+        drain_notice: Span<0> = "0s", "TIME";
+    }
+}
 
 impl Settings {
-    /// These settings, and those of `other` where these say nothing.
+    /// Returns the bounds of connections.
     #[must_use]
-    pub fn or(self, other: Settings) -> Settings {
-        Settings {
-            listen: self.listen.or(other.listen),
-            data: self.data.or(other.data),
-            namespaces: self.namespaces.or(other.namespaces),
-            log: self.log.or(other.log),
-            threads: self.threads.or(other.threads),
-            join: self.join.or(other.join),
-            location: self.location.or(other.location),
-            advertise: self.advertise.or(other.advertise),
-            cluster_listen: self.cluster_listen.or(other.cluster_listen),
-            cache: self.cache.or(other.cache),
-            durability: self.durability.or(other.durability),
-            queue: self.queue.or(other.queue),
-            queue_wait: self.queue_wait.or(other.queue_wait),
-            limiter_memory: self.limiter_memory.or(other.limiter_memory),
-            top_denied_keys: self.top_denied_keys.or(other.top_denied_keys),
-            limits: self.limits.or(other.limits),
-            rls_config: self.rls_config.or(other.rls_config),
-            rls_algorithm: self.rls_algorithm.or(other.rls_algorithm),
-            rls_headers: self.rls_headers.or(other.rls_headers),
-            rls: self.rls.or(other.rls),
-            header_timeout: self.header_timeout.or(other.header_timeout),
-            idle_timeout: self.idle_timeout.or(other.idle_timeout),
-            body_timeout: self.body_timeout.or(other.body_timeout),
-            response_timeout: self.response_timeout.or(other.response_timeout),
-            max_connections: self.max_connections.or(other.max_connections),
-            max_header_size: self.max_header_size.or(other.max_header_size),
-            drain: self.drain.or(other.drain),
-            drain_notice: self.drain_notice.or(other.drain_notice),
+    pub fn connection_limits(&self) -> Limits {
+        Limits {
+            header: self.header_timeout.get(),
+            idle: self.idle_timeout.get(),
+            body: self.body_timeout.get(),
+            response: self.response_timeout.get(),
+            connections: NonZeroU32::new(self.max_connections.get()).unwrap_or(NonZeroU32::MIN),
+            header_bytes: u32::try_from(self.max_header_size.get()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Returns how many threads serve.
+    #[must_use]
+    pub fn serving_threads(&self) -> NonZeroUsize {
+        let set = self.threads.and_then(|threads| usize::try_from(threads.get()).ok());
+        set.and_then(NonZeroUsize::new).unwrap_or_else(threads::default)
+    }
+
+    /// Returns the addresses at which other locations reach this one; none if none was set and this
+    /// machine has no name that they could look up.
+    #[must_use]
+    pub fn advertised(&self) -> Vec<Address> {
+        match &self.advertise {
+            Some(List(addresses)) => addresses.clone(),
+            None => advertised(self.cluster_listen).into_iter().collect(),
         }
     }
 }

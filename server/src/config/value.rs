@@ -1,115 +1,202 @@
-//! The values of settings, as texts: an address, a time, a size. Each error is a sentence that says
-//! what would do.
+//! Values of settings: how each type is read from a text (a flag or a variable) and from the file.
+//! An error message says what to write instead.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, SocketAddr},
-    num::NonZeroU32,
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use bytesize::ByteSize;
 use kv_core::{NamespaceId, limits::MAX_TITLE_BYTES};
+use ratelimit::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use tracing_subscriber::EnvFilter;
 
-/// Reads a setting of the file that is a text.
-pub(super) fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: fmt::Display>,
-{
-    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
-}
+use crate::{
+    api::rls::Fields,
+    cluster::state::{
+        names::{Name, listen_on},
+        token::Token,
+    },
+    connection::Listen,
+};
 
-/// Where a server listens: at an address that only this machine reaches.
-///
-/// Nobody is asked who they are as yet, so nobody else may come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// A loopback address.
-    Tcp(SocketAddr),
-    /// The path of a unix socket. Who may connect is up to the permissions of its directory.
-    Unix(PathBuf),
-}
+/// A text is not a value of its setting. The message says why, and what to write instead; it never
+/// repeats a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ValueError(String);
 
-impl Default for Listen {
-    fn default() -> Self {
-        Listen::Tcp((Ipv4Addr::LOCALHOST, 8420).into())
+impl ValueError {
+    fn new(error: impl fmt::Display) -> ValueError {
+        ValueError(error.to_string())
     }
 }
 
-impl FromStr for Listen {
-    type Err = String;
+/// A type that a setting can have.
+pub trait Value: Sized {
+    /// Whether a flag of this type may be repeated, with the values of all its occurrences joined.
+    const IS_LIST: bool = false;
 
-    fn from_str(text: &str) -> Result<Listen, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("unix: needs a path, as in unix:/run/waypost.sock".into()),
-                path => Ok(Listen::Unix(path.into())),
-            };
+    /// Reads the text of a flag or a variable.
+    ///
+    /// # Errors
+    /// If the text is not such a value.
+    fn from_text(text: &str) -> Result<Self, ValueError>;
+
+    /// Reads a flag or a variable as the system has it, which need not be UTF-8.
+    ///
+    /// # Errors
+    /// If the text is not such a value.
+    fn from_os(text: &OsStr) -> Result<Self, ValueError> {
+        let text = text.to_str().ok_or_else(|| ValueError::new("the value is not UTF-8"))?;
+        Self::from_text(text)
+    }
+
+    /// Reads the value from the file.
+    ///
+    /// # Errors
+    /// If the file has something else there.
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// Returns the value of a setting that is not set, from the text of the table.
+    ///
+    /// # Panics
+    /// If the table has a text that is not such a value. A test reads all of them.
+    #[must_use]
+    fn by_default(text: &'static str) -> Self {
+        Self::from_text(text).unwrap_or_else(|error| panic!("the default {text:?}: {error}"))
+    }
+}
+
+/// A setting without a fixed default: the table describes in words what happens without it.
+impl<T: Value> Value for Option<T> {
+    const IS_LIST: bool = T::IS_LIST;
+
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        T::from_text(text).map(Some)
+    }
+
+    fn from_os(text: &OsStr) -> Result<Self, ValueError> {
+        T::from_os(text).map(Some)
+    }
+
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::from_file(deserializer).map(Some)
+    }
+
+    fn by_default(_words: &'static str) -> Self {
+        None
+    }
+}
+
+/// For `#[serde(deserialize_with)]`: a field that the file may leave out.
+pub(super) fn from_file<'de, D: Deserializer<'de>, T: Value>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::from_file(deserializer).map(Some)
+}
+
+/// A value that is written as a text.
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Text).map_err(D::Error::custom)
+    }
+}
+
+/// Types that are texts in the file as well.
+macro_rules! written_as_text {
+    ($([$($generics:tt)*] $type:ty),+ $(,)?) => {$(
+        impl<$($generics)*> Value for $type {
+            fn from_text(text: &str) -> Result<Self, ValueError> {
+                text.parse().map_err(ValueError::new)
+            }
+
+            fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Text::deserialize(deserializer).map(|Text(value)| value)
+            }
         }
-        let address: SocketAddr = match text.strip_prefix("localhost:") {
-            Some(port) => format!("127.0.0.1:{port}").parse(),
-            None => text.parse(),
-        }
-        .map_err(|_not_one| format!("{text:?} is no address: say 127.0.0.1:8420 or unix:PATH"))?;
-        if !address.ip().is_loopback() {
-            let port = address.port();
-            return Err(format!(
-                "{address} can be reached from other machines, and this version has no tokens to \
-                 tell who may come in: use 127.0.0.1:{port}, [::1]:{port} or unix:PATH"
+    )+};
+}
+
+written_as_text!(
+    [] Listen,
+    [] LogFilter,
+    [] Durability,
+    [] Algorithm,
+    [] Fields,
+    [] Name,
+    [] Token,
+    [const MIN_MS: u64] Span<MIN_MS>,
+    [const MIN: u64, const MAX: u64] Size<MIN, MAX>,
+);
+
+impl Value for SocketAddr {
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        listen_on(text).map_err(ValueError::new)
+    }
+
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        listen_on(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Value for PathBuf {
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        Self::from_os(OsStr::new(text))
+    }
+
+    fn from_os(text: &OsStr) -> Result<Self, ValueError> {
+        if text.is_empty() {
+            return Err(ValueError::new(
+                "the path is empty: write the path of a file or directory",
             ));
         }
-        Ok(Listen::Tcp(address))
+        Ok(text.into())
+    }
+
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_text(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
-/// As a client names it.
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listen::Tcp(address) => write!(f, "http://{address}"),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A time of at least `MIN_MS` milliseconds and at most a day: `30s`, `500ms`, `5m`, `1h`.
+/// A time of at least `MIN_MS` milliseconds and at most a day, as `humantime` reads it: `500ms`,
+/// `30s`, `5m`, `1h`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span<const MIN_MS: u64>(Duration);
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl<const MIN_MS: u64> Span<MIN_MS> {
-    /// The time.
+    /// Returns the time.
     #[must_use]
     pub fn get(self) -> Duration {
         self.0
     }
 }
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
 impl<const MIN_MS: u64> FromStr for Span<MIN_MS> {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let ms = amount(text, &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)])
-            .ok_or_else(|| format!("{text:?} is no time: say 500ms, 30s, 5m or 1h"))?;
-        match ms {
-            _ if ms < MIN_MS => Err(format!("{text} is too short: say at least {MIN_MS}ms")),
-            _ if ms > DAY_MS => Err(format!("{text} is too long: say at most 24h")),
-            _ => Ok(Span(Duration::from_millis(ms))),
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let time = humantime::parse_duration(text).map_err(|error| {
+            ValueError(format!("{text:?} is not a time ({error}): write 500ms, 30s, 5m or 1h"))
+        })?;
+        match time {
+            _ if time < Duration::from_millis(MIN_MS) => {
+                Err(ValueError(format!("{text} is too short: write at least {MIN_MS}ms")))
+            }
+            _ if time > DAY => Err(ValueError(format!("{text} is too long: write at most 24h"))),
+            _ => Ok(Span(time)),
         }
     }
 }
 
-/// A number of bytes from `MIN` to `MAX`: `65536`, `64KiB`, `512MiB`, `2GiB`.
+/// A number of bytes from `MIN` to `MAX`, as `bytesize` reads it: `65536`, `64KiB`, `512MiB`, `2GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size<const MIN: u64, const MAX: u64>(u64);
 
 impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
@@ -117,56 +204,45 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
 }
 
 impl<const MIN: u64, const MAX: u64> FromStr for Size<MIN, MAX> {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bytes = amount(text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)])
-            .ok_or_else(|| format!("{text:?} is no size: say 64KiB, 512MiB or 2GiB"))?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let ByteSize(bytes) = text.parse().map_err(|_error: String| {
+            ValueError(format!("{text:?} is not a size: write 64KiB, 512MiB or 2GiB"))
+        })?;
         if (MIN..=MAX).contains(&bytes) {
             return Ok(Size(bytes));
         }
-        Err(format!("{text} is out of range: say {MIN} to {MAX} bytes"))
+        Err(ValueError(format!("{text} is out of range: write {MIN} to {MAX} bytes")))
     }
 }
 
-/// A number from 1 to `MAX`.
+/// A whole number from `MIN` to `MAX`. In the file it is an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count<const MAX: u32>(NonZeroU32);
+pub struct Number<const MIN: u32, const MAX: u32>(u32);
 
-impl<const MAX: u32> Count<MAX> {
-    /// The number.
+impl<const MIN: u32, const MAX: u32> Number<MIN, MAX> {
+    /// Returns the number.
     #[must_use]
-    pub fn get(self) -> NonZeroU32 {
+    pub fn get(self) -> u32 {
         self.0
     }
-}
 
-impl<const MAX: u32> TryFrom<u64> for Count<MAX> {
-    type Error = String;
-
-    fn try_from(number: u64) -> Result<Self, String> {
-        u32::try_from(number)
-            .ok()
-            .filter(|number| *number <= MAX)
-            .and_then(NonZeroU32::new)
-            .map(Count)
-            .ok_or_else(|| format!("{number} is out of range: say 1 to {MAX}"))
+    fn new(number: u64) -> Result<Self, ValueError> {
+        let number = u32::try_from(number).ok().filter(|number| (MIN..=MAX).contains(number));
+        number.map(Number).ok_or_else(|| ValueError(format!("write a number from {MIN} to {MAX}")))
     }
 }
 
-impl<const MAX: u32> FromStr for Count<MAX> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number: u64 =
-            text.parse().map_err(|_not_one| format!("{text:?} is no number from 1 to {MAX}"))?;
-        number.try_into()
+impl<const MIN: u32, const MAX: u32> Value for Number<MIN, MAX> {
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        let number = text.parse().map_err(ValueError::new).and_then(Self::new);
+        number.map_err(|_range| ValueError(format!("{text:?} is not a number from {MIN} to {MAX}")))
     }
-}
 
-impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u64::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        Self::new(number).map_err(|error| D::Error::custom(format!("{number}: {error}")))
     }
 }
 
@@ -174,120 +250,101 @@ impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durability(pub kv_core::Durability);
 
-impl Default for Durability {
-    fn default() -> Self {
-        Durability(kv_core::Durability::Durable)
-    }
-}
-
 impl FromStr for Durability {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Durability, String> {
+    fn from_str(text: &str) -> Result<Durability, ValueError> {
         if text == "durable" {
-            return Ok(Durability::default());
+            return Ok(Durability(kv_core::Durability::Durable));
         }
         let within = text.strip_prefix("relaxed:").ok_or_else(|| {
-            format!("{text:?} is no durability: say durable, or relaxed:100ms for any time")
+            ValueError(format!(
+                "{text:?} is not a durability: write durable, or relaxed:100ms with any time"
+            ))
         })?;
         let within = within.parse::<Span<1>>()?.get();
         Ok(Durability(kv_core::Durability::Relaxed { within }))
     }
 }
 
-/// A filter of what is logged, as the `tracing` crate has them: `info`, `waypost=debug,info`.
+/// A filter of what is logged, in the syntax of the `tracing` crate: `info`, `waypost=debug,info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// Its text.
+    /// Returns its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl Default for LogFilter {
-    fn default() -> Self {
-        LogFilter("info".into())
-    }
-}
-
 impl FromStr for LogFilter {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<LogFilter, String> {
+    fn from_str(text: &str) -> Result<LogFilter, ValueError> {
         match EnvFilter::try_new(text) {
             Ok(_) => Ok(LogFilter(text.into())),
-            Err(error) => Err(format!("{text:?} is no log filter: {error}")),
+            Err(error) => Err(ValueError(format!(
+                "{text:?} is not a log filter ({error}): write a level such as info, or waypost=debug,info"
+            ))),
         }
     }
 }
 
-/// The title of a namespace.
+/// The title of a namespace: 1 to 512 bytes, without control characters, and not in the form of an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 
 impl Title {
-    /// Its text.
+    /// Returns its text.
     #[must_use]
-    pub fn get(self) -> String {
-        self.0
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
 impl FromStr for Title {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Title, String> {
+    fn from_str(text: &str) -> Result<Title, ValueError> {
         if text.is_empty() || text.len() > MAX_TITLE_BYTES {
             let length = text.len();
-            return Err(format!(
-                "the title of a namespace has 1 to {MAX_TITLE_BYTES} bytes, not {length}"
-            ));
+            return Err(ValueError(format!(
+                "a title has {length} bytes: write titles of 1 to {MAX_TITLE_BYTES} bytes"
+            )));
         }
         if text.chars().any(char::is_control) {
-            return Err(format!("{text:?} is no title: it has a control character"));
+            return Err(ValueError(format!(
+                "the title {text:?} has a control character: write one without"
+            )));
         }
         if text.parse::<NamespaceId>().is_ok() {
-            return Err(format!("{text} is no title: it looks like the id of a namespace"));
+            return Err(ValueError(format!(
+                "the title {text} has the form of a namespace id: write another title"
+            )));
         }
         Ok(Title(text.into()))
     }
 }
 
-impl<'de> Deserialize<'de> for Title {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-/// Titles with commas between them; the empty text has none.
+/// Several values: in a text, separated by commas; in the file, an array, whose values may have
+/// commas. An empty text has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Titles(pub Vec<Title>);
+pub struct List<T>(pub Vec<T>);
 
-impl FromStr for Titles {
-    type Err = String;
+impl<T: FromStr<Err: fmt::Display>> Value for List<T> {
+    const IS_LIST: bool = true;
 
-    fn from_str(text: &str) -> Result<Titles, String> {
-        let titles = text.split(',').filter(|_| !text.is_empty());
-        titles.map(str::parse).collect::<Result<_, _>>().map(Titles)
+    fn from_text(text: &str) -> Result<Self, ValueError> {
+        let values = text.split(',').filter(|_| !text.is_empty()).map(str::parse);
+        values.collect::<Result<_, _>>().map(List).map_err(ValueError::new)
     }
-}
 
-/// In the file they are a list: a title there may have a comma.
-impl<'de> Deserialize<'de> for Titles {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Title::deserialize(deserializer).map(|title| Titles(vec![title]))
+    fn from_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = Vec::<Text<T>>::deserialize(deserializer)?;
+        Ok(List(values.into_iter().map(|Text(value)| value).collect()))
     }
-}
-
-/// A whole number with one of these units behind it, in the smallest.
-fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_name, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 #[cfg(test)]
@@ -295,55 +352,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_this_machine_is_taken() {
-        for (text, shown) in [
-            ("127.0.0.1:8420", "http://127.0.0.1:8420"),
-            ("localhost:0", "http://127.0.0.1:0"),
-            ("[::1]:9000", "http://[::1]:9000"),
-            ("unix:/run/waypost.sock", "unix:/run/waypost.sock"),
-        ] {
-            assert_eq!(text.parse::<Listen>().expect(text).to_string(), shown);
-        }
-    }
-
-    #[test]
-    fn an_address_that_others_reach_is_refused_with_what_would_do() {
-        for text in ["0.0.0.0:8420", "192.168.1.1:8420", "[::]:8420"] {
-            let error = text.parse::<Listen>().expect_err(text);
-            assert!(error.contains("no tokens") && error.contains("127.0.0.1:8420"), "{error}");
-        }
-        for text in ["", "8420", "unix:", "example.com:80", "http://127.0.0.1:1"] {
-            assert!(text.parse::<Listen>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_have_units_and_bounds() {
-        for (text, ms) in
-            [("0s", Some(0)), ("500ms", Some(500)), ("2m", Some(120_000)), ("24h", Some(DAY_MS))]
+    fn a_time_has_a_unit_and_is_within_its_bounds() {
+        for (text, seconds) in
+            [("0s", 0.0), ("500ms", 0.5), ("30 s", 30.0), ("2m", 120.0), ("1h 30m", 5400.0)]
         {
-            assert_eq!(text.parse::<Span<0>>().ok().map(Span::get), ms.map(Duration::from_millis));
+            let time = text.parse::<Span<0>>().expect(text).get();
+            assert_eq!(time, Duration::from_secs_f64(seconds), "{text}");
         }
-        for text in ["", "30", "s", "-1s", "1.5s", "25h", "1d", "99999999999999999999s"] {
+        assert_eq!("24h".parse::<Span<0>>().map(Span::get), Ok(DAY));
+        for text in ["", "30", "s", "-1s", "25h", "2d", "99999999999999999999s"] {
             assert!(text.parse::<Span<0>>().is_err(), "{text}");
         }
         assert!("0s".parse::<Span<1>>().is_err());
     }
 
     #[test]
-    fn sizes_have_units_and_bounds() {
-        for (text, bytes) in
-            [("65536", Some(65_536)), ("64KiB", Some(65_536)), ("8 MiB", Some(8 << 20))]
-        {
-            assert_eq!(text.parse::<Size<1, { 8 << 20 }>>().ok().map(Size::get), bytes);
+    fn a_size_has_a_unit_or_is_in_bytes_and_is_within_its_bounds() {
+        for (text, bytes) in [("65536", 65_536), ("64KiB", 65_536), ("8 MiB", 8 << 20)] {
+            assert_eq!(text.parse::<Size<1, { 8 << 20 }>>().map(Size::get), Ok(bytes), "{text}");
         }
-        for text in ["", "0", "9MiB", "64kb", "KiB"] {
+        for text in ["", "0", "9MiB", "64x", "KiB", "-1", "99999999999999999999GiB"] {
             assert!(text.parse::<Size<1, { 8 << 20 }>>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn durability_says_its_time() {
+    fn a_durability_is_durable_or_relaxed_with_a_time() {
         let relaxed = kv_core::Durability::Relaxed { within: Duration::from_millis(50) };
         assert_eq!("relaxed:50ms".parse(), Ok(Durability(relaxed)));
         assert_eq!("durable".parse(), Ok(Durability(kv_core::Durability::Durable)));
@@ -353,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn titles_stand_between_commas() {
+    fn titles_are_separated_by_commas() {
         let titles = |text: &str| {
-            let titles = text.parse::<Titles>()?.0.into_iter().map(Title::get);
-            Ok::<Vec<String>, String>(titles.collect())
+            List::<Title>::from_text(text)
+                .map(|List(titles)| titles.into_iter().map(|Title(text)| text).collect::<Vec<_>>())
         };
         assert_eq!(titles(""), Ok(vec![]));
         assert_eq!(titles("a b"), Ok(vec!["a b".into()]));

@@ -1,10 +1,11 @@
-//! From a request to its response, seen by the watch and counted.
+//! From a request to its response, recorded for the watch and counted in the metrics.
 
 use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,26 +19,26 @@ use hyper::{
 use tokio::time::Instant;
 
 use crate::{
-    api::Api,
-    body::{Body, BoxError, RequestBody},
-    metrics::Verb,
-    reply,
+    http::{Body, BoxError, RequestBody, reply},
+    metrics::{Api, Verb},
+    router::Router,
 };
 
-use super::{
-    Site,
-    activity::{Activity, Visit},
-};
+use super::activity::{Activity, InProgress};
 
-/// One connection's share: cloned for each request, and no other connection touches its count.
+/// What the requests of one connection share. Its reference count is this connection's own, so that
+/// no other connection contends for it.
 struct Peer {
-    site: Arc<Site>,
+    router: Arc<Router>,
+    body_timeout: Duration,
     activity: Arc<Activity>,
 }
 
-/// Answers the requests of one connection.
+/// The service that responds to the requests of one connection. The bodies of requests may pause for
+/// `body_timeout`.
 pub(super) fn service(
-    site: Arc<Site>,
+    router: Arc<Router>,
+    body_timeout: Duration,
     activity: Arc<Activity>,
 ) -> impl Service<
     Request<Incoming>,
@@ -45,50 +46,55 @@ pub(super) fn service(
     Error = Infallible,
     Future: Send + 'static,
 > {
-    let peer = Arc::new(Peer { site, activity });
+    let peer = Arc::new(Peer { router, body_timeout, activity });
     service_fn(move |request: Request<Incoming>| {
         let peer = Arc::clone(&peer);
         let is_http2 = request.version() == Version::HTTP_2;
-        // Here and not when the future is first polled: hyper may read the body in between, and
-        // what comes then must not pass for a head.
-        let visit = Visit::begin(Arc::clone(&peer.activity), is_http2);
-        async move { Ok(peer.answer(request, visit).await) }
+        // Not when the future is first polled: hyper may read the body before that, and those bytes
+        // must not be taken for a head.
+        let progress = InProgress::begin(Arc::clone(&peer.activity), is_http2);
+        async move { Ok(peer.answer(request, progress).await) }
     })
 }
 
 impl Peer {
-    async fn answer(&self, request: Request<Incoming>, mut visit: Visit) -> Response<Leaving> {
+    /// Responds to a request, and records how the reading of its body ended.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        mut progress: InProgress,
+    ) -> Response<Leaving> {
         let began = Instant::now();
         let is_http2 = request.version() == Version::HTTP_2;
         let verb = Verb::from(request.method());
         let (head, incoming) = request.into_parts();
-        let (body, fate) = RequestBody::watch(incoming, self.site.limits.body);
+        let (body, fate) = RequestBody::watch(incoming, self.body_timeout);
         let request = Request::from_parts(head, body);
-        let (api, mut response) = if visit.is_framed_twice() {
+        let (api, mut response) = if progress.is_framed_twice() {
             (Api::None, last(StatusCode::BAD_REQUEST, FRAMED_TWICE, is_http2))
         } else {
-            self.site.router.answer(request).await
+            self.router.answer(request).await
         };
-        let metrics = &self.site.router.app().metrics;
+        let metrics = &self.router.app().metrics;
         if let Some(fate) = fate {
             if fate.is_stalled() {
-                metrics.cut("body-timeout");
-                // Whatever the door made of such a body, this is what became of it.
+                metrics.connections().cut("body-timeout");
+                // Whatever the API responded to such a body.
                 response = last(StatusCode::REQUEST_TIMEOUT, STALLED, is_http2);
             }
             if !fate.is_finished() {
                 self.activity.left_unread();
             }
         }
-        metrics.answered(api, verb, response.status(), began.elapsed());
+        metrics.requests().answered(api, verb, response.status(), began.elapsed());
         if is_http2 && !response.body().is_end_stream() {
-            visit.has_http2_body();
+            progress.has_http2_body();
         }
-        response.map(|body| Leaving { body, visit })
+        response.map(|body| Leaving { body, progress })
     }
 }
 
-/// An answer behind which no other request can be read.
+/// A response after which the connection can't be used again.
 fn last(status: StatusCode, sentence: &str, is_http2: bool) -> Response<Body> {
     let mut response = reply::text(status, sentence);
     if !is_http2 {
@@ -98,14 +104,14 @@ fn last(status: StatusCode, sentence: &str, is_http2: bool) -> Response<Body> {
 }
 
 const FRAMED_TWICE: &str = "the request has both Content-Length and Transfer-Encoding: send one of \
-    them, or a proxy between us may take another part of it for its body";
+    them, or a proxy on the way may disagree with this server on where the body ends";
 
-const STALLED: &str = "the request's body did not move for too long";
+const STALLED: &str = "no bytes of the request's body arrived for too long (body-timeout)";
 
-/// A response's body, seen until it has left.
+/// A response's body, recorded until it was sent or given up.
 pub(super) struct Leaving {
     body: Body,
-    visit: Visit,
+    progress: InProgress,
 }
 
 impl http_body::Body for Leaving {
@@ -116,7 +122,7 @@ impl http_body::Body for Leaving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.visit.polled();
+        self.progress.polled();
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -1,45 +1,45 @@
-//! The heads of requests, before hyper's parser has them: what it does not let through, or not show.
+//! Inspects the heads of HTTP/1 requests before hyper parses them, for two things that hyper does not
+//! offer.
 //!
-//! workerd sends metadata as JSON in a header and leaves U+007F in it as it is, and hyper's parser
-//! refuses that byte. So it is masked on its way in, by one that no UTF-8 text has; the door turns
-//! it back ([`DEL_MASK`]). Only the lines of that header are touched, and only in heads: the end of
-//! each is looked for here too, for a body must arrive as it was sent.
+//! **DEL in metadata.** workerd sends metadata as JSON in a header and leaves U+007F in it unescaped.
+//! hyper 1's parser (httparse) rejects that byte, and has no option to accept it. So it is masked on
+//! its way in by a byte that no UTF-8 text contains, and the API restores it ([`crate::http::del`]).
+//! Only the lines of that header are changed, and only in heads. For that the end of each head must be
+//! found here too, because a body must arrive as it was sent.
 //!
-//! A head with both `Content-Length` and `Transfer-Encoding` is told: a proxy in front may have taken
-//! the one for true and we the other, and what is the body to one of us is a request to the other.
-//! hyper shows its service the second alone.
+//! **Two lengths.** A head with both `Content-Length` and `Transfer-Encoding` is reported. A proxy in
+//! front may have used the one where this server uses the other, and then the two disagree on where
+//! the next request begins (request smuggling). hyper drops the first of these headers before its
+//! service can see it.
 //!
-//! A client that sends its next head behind a request that is still being answered is not followed:
-//! that head is taken up where it is when the parser waits for the rest of it. Wherever that is, it
-//! is taken for the beginning of a line. So the end of the head may be seen too early, and a DEL
-//! behind it is a 400; but never too late, which would change a body. And of two lengths one may not
-//! be seen: then hyper goes by the chunks and closes the connection behind its answer, as RFC 9112
-//! (6.1) lets it.
+//! If a client sends its next head while a request is in progress, that head is not inspected from its
+//! beginning, but from where the parser waits for more of it. That place is taken for the beginning of
+//! a line. So the end of such a head may be found too early, and a DEL after it is a 400; but never
+//! too late, which would change a body. And one of two lengths may be missed: then hyper uses the
+//! chunks and closes the connection after its response, as RFC 9112, section 6.1, allows.
 //!
-//! (A `#` in a request's target is not looked for: the parser drops it and what follows, as if it
-//! were a fragment. To refuse it the request line would have to be known for certain, which it is
-//! not behind a head that was not followed.)
+//! (A `#` in a request's target is not looked for: the parser drops it and what follows, as if it were
+//! a fragment. To refuse it, the request line would have to be known for certain, which it is not
+//! after a head that was not inspected from its beginning.)
 
 use memchr::memchr;
 
-use crate::api::binding::metadata::DEL_MASK;
+use crate::http::del::{DEL, MASK};
 
-const DEL: u8 = 0x7f;
-
-/// No text has this one either, nor does it stand for anything.
+/// Another byte that no text contains, and that stands for nothing.
 const NO_TEXT: u8 = 0xff;
 
 /// A header that is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Header {
-    /// One whose value may hold DEL.
+    /// A header whose value may contain DEL.
     Metadata,
     Length,
     Coding,
 }
 
-/// What is looked for, as it begins its line. The metadata is workerd's, and the same as miniflare
-/// wraps it.
+/// The headers that are looked for, as they begin their lines. The metadata is that of workerd, and
+/// the same in the form in which miniflare wraps it.
 const NAMES: [(&[u8], Header); 4] = [
     (b"cf-kv-metadata:", Header::Metadata),
     (b"mf-header-cf-kv-metadata:", Header::Metadata),
@@ -47,23 +47,23 @@ const NAMES: [(&[u8], Header); 4] = [
     (b"transfer-encoding:", Header::Coding),
 ];
 
-/// Looks through the heads on one connection of HTTP/1.
+/// Inspects the heads on one HTTP/1 connection.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     line: Line,
     has_length: bool,
     has_coding: bool,
-    /// How many requests there had been when the head that was seen last ended.
+    /// How many requests the parser had taken when the last inspected head ended.
     ended_at: Option<u64>,
 }
 
-/// What is seen of the current line.
+/// What is known of the current line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Line {
     /// The request line, or a header that is not looked for.
     #[default]
     Other,
-    /// Nothing yet.
+    /// The line begins.
     Start,
     /// This much of a name of [`NAMES`].
     Name(&'static [u8]),
@@ -74,7 +74,7 @@ enum Line {
 }
 
 impl Line {
-    /// The line after one more byte; none if the head ends with it.
+    /// The line after one more byte; none if the head ends with that byte.
     fn after(self, byte: u8) -> Option<Line> {
         Some(match (self, byte) {
             (Line::Start | Line::Return, b'\n') => return None,
@@ -87,11 +87,11 @@ impl Line {
         })
     }
 
-    /// The line whose name has begun like this and goes on with `byte`.
+    /// The line whose name begins with `begun` and continues with `byte`.
     fn named(begun: &[u8], byte: u8) -> Line {
         let at = begun.len();
-        let goes_on = |name: &[u8]| name.get(at).is_some_and(|it| it.eq_ignore_ascii_case(&byte));
-        match NAMES.iter().find(|(name, _)| name.starts_with(begun) && goes_on(name)) {
+        let continues = |name: &[u8]| name.get(at).is_some_and(|it| it.eq_ignore_ascii_case(&byte));
+        match NAMES.iter().find(|(name, _)| name.starts_with(begun) && continues(name)) {
             Some((name, header)) if at + 1 == name.len() => Line::Value(*header),
             Some((name, _)) => Line::Name(&name[..=at]),
             None => Line::Other,
@@ -100,26 +100,26 @@ impl Line {
 }
 
 impl Heads {
-    /// Masks what came, up to the end of the head. `requests` is how many heads the parser has
-    /// taken: until it has the one that ended, what comes is that one's body.
+    /// Masks DEL in received bytes, up to the end of the head. `requests` is how many heads the parser
+    /// has taken: until it has taken the one that ended, the bytes are the body of that request.
     ///
-    /// Returns whether a head has ended that gives the length of its body in both ways.
-    pub(super) fn mask(&mut self, came: &mut [u8], requests: u64) -> bool {
+    /// Returns whether a head ended that gives the length of its body in both ways.
+    pub(super) fn mask(&mut self, received: &mut [u8], requests: u64) -> bool {
         if self.ended_at == Some(requests) {
             return false;
         }
-        let mut rest = came;
+        let mut rest = received;
         while !rest.is_empty() {
             let whole = memchr(b'\n', rest).map(|at| at + 1);
             let (line, more) = rest.split_at_mut(whole.unwrap_or(rest.len()));
             rest = more;
             let is_end = match self.line {
-                Line::Start if whole.is_some() => self.look_at_line(line),
+                Line::Start if whole.is_some() => self.inspect_line(line),
                 Line::Other if whole.is_some() => {
                     self.line = Line::Start;
                     false
                 }
-                _ => self.look_at_bytes(line),
+                _ => self.inspect_bytes(line),
             };
             if is_end {
                 return self.end(requests);
@@ -128,8 +128,8 @@ impl Heads {
         false
     }
 
-    /// Looks through a whole line, as nearly all come; returns whether the head ends with it.
-    fn look_at_line(&mut self, line: &mut [u8]) -> bool {
+    /// Inspects a whole line, as nearly all arrive; returns whether the head ends with it.
+    fn inspect_line(&mut self, line: &mut [u8]) -> bool {
         if matches!(line, [b'\n'] | [b'\r', b'\n']) {
             return true;
         }
@@ -137,37 +137,38 @@ impl Heads {
             line.get(..name.len()).is_some_and(|begun| begun.eq_ignore_ascii_case(name))
         });
         if let Some((name, header)) = header {
-            line[name.len() - 1..].iter_mut().for_each(|byte| self.look_at_value(*header, byte));
+            line[name.len() - 1..].iter_mut().for_each(|byte| self.inspect_value(*header, byte));
         }
         false
     }
 
-    /// Looks through a part of a line byte by byte; returns whether the head ends with it.
-    fn look_at_bytes(&mut self, part: &mut [u8]) -> bool {
+    /// Inspects a part of a line byte by byte; returns whether the head ends with it.
+    fn inspect_bytes(&mut self, part: &mut [u8]) -> bool {
         for byte in part {
             match self.line.after(*byte) {
                 Some(line) => self.line = line,
                 None => return true,
             }
             if let Line::Value(header) = self.line {
-                self.look_at_value(header, byte);
+                self.inspect_value(header, byte);
             }
         }
         false
     }
 
-    /// Looks at one byte of the value of a header that is looked for, the colon before it included.
-    fn look_at_value(&mut self, header: Header, byte: &mut u8) {
+    /// Inspects one byte of the value of a header that is looked for, the colon before it included.
+    fn inspect_value(&mut self, header: Header, byte: &mut u8) {
         match (header, *byte) {
-            (Header::Metadata, DEL) => *byte = DEL_MASK,
-            // The client's own: it is refused as any other that is no text.
-            (Header::Metadata, DEL_MASK) => *byte = NO_TEXT,
+            (Header::Metadata, DEL) => *byte = MASK,
+            // The client sent this byte itself: it is refused like any other that is not text.
+            (Header::Metadata, MASK) => *byte = NO_TEXT,
             (Header::Metadata, _) => {}
             (Header::Length, _) => self.has_length = true,
             (Header::Coding, _) => self.has_coding = true,
         }
     }
 
+    /// Ends a head, and returns whether it gives two lengths.
     fn end(&mut self, requests: u64) -> bool {
         let is_framed_twice = self.has_length && self.has_coding;
         *self = Heads { line: Line::Start, ended_at: Some(requests), ..Heads::default() };
@@ -186,7 +187,7 @@ mod tests {
         for byte in &mut bytes {
             match *byte {
                 DEL => *byte = b'_',
-                DEL_MASK => *byte = b'!',
+                MASK => *byte = b'!',
                 _ => {}
             }
         }
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn del_is_masked_in_metadata_alone_however_the_head_is_cut() {
+    fn del_is_masked_only_in_metadata_however_the_head_is_cut() {
         for (sent, expected) in [
             (
                 "PUT /_ HTTP/1.1\r\nm: _\r\nCF-KV-Metadata: a_b\r\n\r\nbo_dy",
@@ -218,24 +219,24 @@ mod tests {
         }
     }
 
-    /// What comes of bytes that come in two parts: they and whether a head was framed twice.
+    /// Bytes that arrive in two parts, after masking, and whether a head was framed twice.
     fn in_two(bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
         let (mut heads, mut bytes) = (Heads::default(), bytes.to_vec());
         let (first, second) = bytes.split_at_mut(cut);
-        let is_told = heads.mask(first, 0) | heads.mask(second, 0);
-        (bytes, is_told)
+        let is_reported = heads.mask(first, 0) | heads.mask(second, 0);
+        (bytes, is_reported)
     }
 
     /// The same, byte by byte.
     fn one_by_one(bytes: &[u8]) -> (Vec<u8>, bool) {
         let (mut heads, mut bytes) = (Heads::default(), bytes.to_vec());
-        let mut is_told = false;
-        bytes.chunks_mut(1).for_each(|byte| is_told |= heads.mask(byte, 0));
-        (bytes, is_told)
+        let mut is_reported = false;
+        bytes.chunks_mut(1).for_each(|byte| is_reported |= heads.mask(byte, 0));
+        (bytes, is_reported)
     }
 
     #[test]
-    fn whole_lines_and_single_bytes_are_looked_through_alike() {
+    fn whole_lines_and_single_bytes_are_inspected_alike() {
         const PARTS: [&[u8]; 11] = [
             b"Cf-Kv-Metadata:",
             b"cf-kv-meta",
@@ -249,7 +250,7 @@ mod tests {
             b"\r\n",
             b":a",
         ];
-        let (mut masked, mut told) = (0, 0);
+        let (mut masked, mut reported) = (0, 0);
         for number in 0..PARTS.len().pow(4) {
             let parts = (0..4).map(|place| PARTS[number / PARTS.len().pow(place) % PARTS.len()]);
             let parts = parts.collect::<Vec<_>>().concat();
@@ -264,13 +265,16 @@ mod tests {
                 );
             }
             masked += usize::from(expected.0 != bytes);
-            told += usize::from(expected.1);
+            reported += usize::from(expected.1);
         }
-        assert!(masked > 0 && told > 0, "some are to be masked, and some are framed twice");
+        assert!(
+            masked > 0 && reported > 0,
+            "some bytes are masked, and some heads are framed twice"
+        );
     }
 
     #[test]
-    fn a_new_head_begins_when_the_parser_has_taken_the_one_before() {
+    fn a_new_head_begins_once_the_parser_took_the_one_before() {
         let mut heads = Heads::default();
         assert_eq!(masked(&mut heads, "GET /\r\n\r\n", 0), "GET /\r\n\r\n");
         let (body, line) = ("\ncf-kv-metadata:_", "PUT /\ncf-kv-metadata:");
@@ -281,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_own_mask_byte_is_no_text() {
+    fn a_mask_byte_from_the_client_is_not_text() {
         let mut bytes = b"PUT /\xf8\ncf-kv-metadata:\xf8\xe9\r\n\r\n\xf8".to_vec();
         Heads::default().mask(&mut bytes, 0);
         assert_eq!(bytes, b"PUT /\xf8\ncf-kv-metadata:\xff\xe9\r\n\r\n\xf8");
     }
 
     #[test]
-    fn a_head_with_a_length_and_a_coding_is_told_however_it_is_cut() {
+    fn a_head_with_a_length_and_a_coding_is_reported_however_it_is_cut() {
         let (length, coding) = ("content-LENGTH: 5\r\n", "Transfer-encoding: chunked\r\n");
         let other = "TE: content-length:\r\nX-Content-Length: 5\r\n";
         for (lines, expected) in [
@@ -299,24 +303,24 @@ mod tests {
             ([length, coding], true),
             ([coding, length], true),
         ] {
-            // The second request is like the first, and what is behind each is none of it.
+            // The second request is like the first, and the bytes after each are not part of it.
             let body = "5\r\nvalue\r\n0\r\n\r\n";
             let head = format!("PUT / HTTP/1.1\r\nHost: x\r\n{}\r\n", lines.concat());
             let sent = format!("{head}{body}{length}{coding}\r\n");
             for size in 1..=sent.len() {
                 let mut heads = Heads::default();
                 for requests in 0..2 {
-                    let mut told = 0;
+                    let mut reported = 0;
                     for piece in sent.as_bytes().chunks(size) {
-                        told += u32::from(heads.mask(&mut piece.to_vec(), requests));
+                        reported += u32::from(heads.mask(&mut piece.to_vec(), requests));
                     }
-                    assert_eq!(told, u32::from(expected), "{lines:?} in pieces of {size}");
+                    assert_eq!(reported, u32::from(expected), "{lines:?} in pieces of {size}");
                 }
             }
         }
     }
 
-    /// What lies where in requests one behind another: (first byte, end of the head, end).
+    /// Requests one after the other, and where the head and the body of each end.
     fn requests(bodies: &[&[u8]]) -> (Vec<u8>, Vec<(usize, usize)>) {
         let mut all = Vec::new();
         let mut ends = Vec::new();
@@ -333,20 +337,20 @@ mod tests {
         (all, ends)
     }
 
-    /// As a connection does it: what comes while a request is active is not looked at, and the
-    /// parser takes each head as soon as it is whole. A request is answered when its body is there,
-    /// or (`late`) only when something more has come.
+    /// As on a connection: bytes that arrive while a request is in progress are not inspected, and the
+    /// parser takes each head as soon as it is whole. A request ends once its body is there, or
+    /// (`late`) only once more bytes arrived.
     fn received(all: &[u8], ends: &[(usize, usize)], cuts: &[usize], late: bool) -> Vec<u8> {
         let mut heads = Heads::default();
         let mut out = Vec::new();
         let (mut taken, mut answered) = (0, 0);
         let mut start = 0;
         for &cut in cuts {
-            let mut came = all[start..cut].to_vec();
+            let mut received = all[start..cut].to_vec();
             if taken == answered {
-                heads.mask(&mut came, taken);
+                heads.mask(&mut received, taken);
             }
-            out.extend_from_slice(&came);
+            out.extend_from_slice(&received);
             let whole = if late { start } else { cut };
             start = cut;
             loop {
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_touched_wherever_pipelined_requests_are_cut() {
+    fn no_body_is_changed_wherever_pipelined_requests_are_cut() {
         let bodies: [&[u8]; 3] = [b"1", b"cf-kv-metadata:\x7f\xf8", b"\ncf-kv-metadata:\x7f\n"];
         let (all, ends) = requests(&bodies);
         let mut masked = 0;
@@ -380,6 +384,6 @@ mod tests {
                 }
             }
         }
-        assert_ne!(masked, 0, "there was something to mask");
+        assert_ne!(masked, 0, "there is something to mask");
     }
 }

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! The sockets that the server accepts connections from.
 
 use std::{
     fs, io,
@@ -9,46 +9,46 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
-use crate::config::Listen;
+use super::listen::Listen;
 
-/// How many connections the system holds until they are accepted: a burst of clients at once, and
-/// those who wait when `max-connections` is reached. The system has a bound of its own.
+/// How many connections the system queues until they are accepted: bursts, and those that wait when
+/// `max-connections` is reached. The system has a bound of its own.
 const BACKLOG: u32 = 4096;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
     /// On a TCP address.
     Tcp(TcpListener),
-    /// At a path, whose file goes with it.
+    /// At a path. Its file is removed with the listener.
     Unix(UnixListener, SocketFile),
 }
 
-/// A socket with a client at its other end.
+/// A socket that is connected to a client.
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// Why a server can't listen where it should. Nothing was changed.
+/// Why a server can't listen. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Somebody listens there.
+    /// Another process listens there.
     #[error(
         "{0} is in use: stop the server that listens there, or choose another address with --listen"
     )]
     InUse(Listen),
-    /// The path is that of a file that is no socket.
-    #[error("{0} is there and is no socket: choose another path with --listen")]
-    NoSocket(Listen),
-    /// The system does not let us.
-    #[error("can't listen on {0}: {1}")]
+    /// The path is that of a file that is not a socket.
+    #[error("{0} exists and is not a socket: choose another path with --listen")]
+    NotASocket(Listen),
+    /// The system refuses.
+    #[error("can't listen on {0}: {1}; choose another address with --listen")]
     Refused(Listen, io::Error),
 }
 
 impl Listener {
-    /// Listens. A socket file that nobody listens at, left by a crash, is replaced.
+    /// Starts to listen. A socket file that a crash left, on which no process listens, is replaced.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -64,7 +64,7 @@ impl Listener {
             Listen::Tcp(address) => bind_tcp(*address).map(Listener::Tcp).map_err(refused),
             Listen::Unix(path) => {
                 if !remove_stale(path).map_err(refused)? {
-                    return Err(BindError::NoSocket(listen.clone()));
+                    return Err(BindError::NotASocket(listen.clone()));
                 }
                 let listener = bind_unix(path).map_err(refused)?;
                 let file = SocketFile::new(path).map_err(refused)?;
@@ -73,10 +73,10 @@ impl Listener {
         }
     }
 
-    /// Where it listens: with the port that the system chose, if it was to.
+    /// The address that it listens on, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system does not report it.
     pub fn address(&self) -> io::Result<Listen> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
@@ -84,13 +84,14 @@ impl Listener {
         }
     }
 
+    /// Waits for a connection.
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, _address): (_, SocketAddr) = listener.accept().await?;
-                // Small answers must not wait for more; a connection that is gone says so later.
+                // Small responses must not wait for more. A connection that is gone fails later.
                 if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection without TCP_NODELAY");
+                    tracing::debug!(%error, "can't set TCP_NODELAY on a connection");
                 }
                 Ok(Socket::Tcp(stream))
             }
@@ -102,28 +103,30 @@ impl Listener {
     }
 }
 
+/// Listens on a TCP address.
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A server that is started again must not wait for the last one's connections to be forgotten.
+    // A restarted server must not wait until the system forgets the connections of the last one.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
+/// Listens on a path.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
     socket.listen(BACKLOG)
 }
 
-/// Removes a socket file that nobody listens at; false if the file is no socket.
+/// Removes a socket file on which no process listens; false if the file is not a socket.
 fn remove_stale(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
         Ok(file) if !file.file_type().is_socket() => Ok(false),
         Ok(_socket) => match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_somebody) => Err(io::ErrorKind::AddrInUse.into()),
+            Ok(_connected) => Err(io::ErrorKind::AddrInUse.into()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map(|()| true)
             }
@@ -149,7 +152,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "the socket file stays");
+            tracing::warn!(%error, path = %self.path.display(), "can't remove the socket file");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A socket whose reads and writes are seen.
+//! A socket whose reads and writes are recorded.
 
 use std::{
     io,
@@ -11,21 +11,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{activity::Activity, head::Heads, refusal};
 
-/// A socket whose reads and writes are seen, and which does not cut off its own last words.
+/// A socket whose reads and writes are recorded, and which does not lose the last response when it is
+/// closed.
 pub(super) struct Observed<S> {
     stream: S,
     activity: Arc<Activity>,
     heads: Heads,
     max_header_bytes: u32,
-    /// How many requests there had been when all that was written had left, and none was active.
-    /// What is written before the next one is no response to any: hyper refuses what came.
+    /// How many requests there were when last everything was flushed and none was in progress. A write
+    /// before the next request is not a response to any: it is hyper's refusal of what arrived.
     answered: u64,
-    /// What is still to be sent of such a refusal.
+    /// The part of such a refusal that is not sent yet.
     refusal: Vec<u8>,
     is_shut: bool,
 }
 
 impl<S> Observed<S> {
+    /// Records in `activity` what happens on `stream`. hyper refuses heads of more than
+    /// `max_header_bytes`, which is repeated in the text of the refusal.
     pub(super) fn new(stream: S, activity: Arc<Activity>, max_header_bytes: u32) -> Observed<S> {
         Observed {
             stream,
@@ -38,8 +41,8 @@ impl<S> Observed<S> {
         }
     }
 
-    /// Takes over what hyper writes if it refuses a request. It writes that at once.
-    fn takes_refusal(&mut self, written: &[u8]) -> bool {
+    /// Replaces what hyper writes if it refuses a request. hyper writes that in one piece.
+    fn replaces_refusal(&mut self, written: &[u8]) -> bool {
         if !self.activity.is_between_requests() || self.activity.requests() != self.answered {
             return false;
         }
@@ -50,7 +53,8 @@ impl<S> Observed<S> {
         })
     }
 
-    fn seen(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Records whether a write found room.
+    fn record(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Ready(Ok(_)) => self.activity.wrote(true),
             Poll::Ready(Err(_)) => {}
@@ -68,12 +72,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let came = &mut buf.filled_mut()[before..];
-        if !came.is_empty() {
-            self.activity.received(came);
+        let received = &mut buf.filled_mut()[before..];
+        if !received.is_empty() {
+            self.activity.received(received);
             if self.activity.awaits_http1_head() {
                 let requests = self.activity.requests();
-                if self.heads.mask(came, requests) {
+                if self.heads.mask(received, requests) {
                     self.activity.next_is_framed_twice();
                 }
             }
@@ -83,11 +87,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Observed<S> {
-    /// Sends what is left of a refusal.
+    /// Sends the rest of a refusal.
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.refusal.is_empty() {
             let polled = Pin::new(&mut self.stream).poll_write(cx, &self.refusal);
-            let sent = ready!(self.seen(polled))?;
+            let sent = ready!(self.record(polled))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -104,11 +108,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(cx))?;
-        if self.takes_refusal(bytes) {
+        if self.replaces_refusal(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.seen(polled)
+        self.record(polled)
     }
 
     fn poll_write_vectored(
@@ -118,12 +122,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_refusal(cx))?;
         if let [bytes] = slices
-            && self.takes_refusal(bytes)
+            && self.replaces_refusal(bytes)
         {
             return Poll::Ready(Ok(bytes.len()));
         }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.seen(polled)
+        self.record(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -139,9 +143,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes our half. If the client may still be sending, what it sends is read and thrown away
-    /// until it closes too (the watch bounds that): a socket that is closed with bytes unread is
-    /// reset, and a 431 or 413 that was sent would be lost to it.
+    /// Closes the server's half. If the client may still be sending, its bytes are read and discarded
+    /// until it closes too (the watch bounds that): the system resets a socket that is closed with
+    /// unread bytes, and the client would lose a 431 or 413 that was sent.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut {
             ready!(self.poll_refusal(cx))?;
@@ -153,9 +157,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         }
         loop {
             let mut scratch = [0; 4096];
-            let mut thrown_away = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut thrown_away))?;
-            if thrown_away.filled().is_empty() {
+            let mut discarded = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut discarded))?;
+            if discarded.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -1,4 +1,8 @@
-//! Judges one connection: ends it when a limit is passed, and when the server drains.
+//! Judges one connection: ends it when it exceeds a limit, and when the server drains.
+//!
+//! hyper-util's `GracefulShutdown` also asks connections to end on a drain. It is not used, because
+//! its future owns the connection: an idle timeout, which must ask the same connection to end with a
+//! GOAWAY, could not reach it.
 
 use std::{pin::pin, task::Poll, time::Duration};
 
@@ -6,18 +10,18 @@ use hyper::{Request, Response, body::Incoming, service::Service};
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{app::App, body::BoxError};
+use crate::{app::App, http::BoxError};
 
 use super::{
-    Limits,
     activity::{Activity, Phase},
     answer::Leaving,
+    limits::Limits,
 };
 
-/// How long a client may take to hang up after we did.
+/// How long a client may take to close its half after the server closed its own.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A limit in time.
+/// A limit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     Header,
@@ -38,7 +42,7 @@ impl Limit {
     }
 }
 
-/// What is watched, and since when it has been as it is.
+/// A state, and since when it has not changed.
 #[derive(Debug)]
 struct Since<T> {
     state: T,
@@ -50,7 +54,7 @@ impl<T: PartialEq> Since<T> {
         Since { state, since: now }
     }
 
-    /// Since when the state has been this.
+    /// Records the state, and returns since when it has been this one.
     fn is(&mut self, state: T, now: Instant) -> Instant {
         if self.state != state {
             *self = Since { state, since: now };
@@ -59,15 +63,15 @@ impl<T: PartialEq> Since<T> {
     }
 }
 
-/// When each limit of one connection is passed.
+/// When a connection exceeds each limit.
 struct Watch<'a> {
     limits: &'a Limits,
     activity: &'a Activity,
-    /// With the number of requests: another request, another phase.
+    /// With the number of requests: each request is a phase of its own.
     phase: Since<(Phase, u64)>,
     write: Since<(bool, u64)>,
     bodies: Since<(bool, u64)>,
-    /// Since when the connection is to end with its requests.
+    /// Since when the connection has been asked to end with its requests.
     is_ending: Option<Instant>,
 }
 
@@ -83,7 +87,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The limit that is passed next if nothing moves, and when.
+    /// The limit that is exceeded next if nothing happens, and when.
     fn due(&mut self, now: Instant) -> Option<(Instant, Limit)> {
         let activity = self.activity;
         let phase = activity.phase();
@@ -107,10 +111,10 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Serves a connection within its limits, and counts those that it passed.
+/// Serves a connection within its limits, and counts the limits that it exceeded.
 ///
-/// One timer runs, to the earliest limit known when it was set; that it is no longer the earliest,
-/// as after each request, is found out when it fires. So requests set no timers.
+/// One timer runs, to the earliest limit known when it was set. If that is no longer the earliest, as
+/// after each request, this is found out when the timer fires. So requests set no timers.
 pub(super) async fn over<'a, I, S>(
     connection: auto::Connection<'a, I, S, TokioExecutor>,
     limits: &Limits,
@@ -129,39 +133,39 @@ where
     let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(start + limits.header));
     let mut closing = pin!(drain.closing());
-    let mut is_enlisted = false;
+    let mut is_waiting = false;
     std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
             let now = Instant::now();
-            // Polled once to be woken by it: a task's waker stays the same.
+            // Polled once, to be woken by it: the waker of a task stays the same.
             if watch.is_ending.is_none()
-                && (!is_enlisted || drain.is_closing())
+                && (!is_waiting || drain.is_closing())
                 && closing.as_mut().poll(cx).is_ready()
             {
                 watch.is_ending = Some(now);
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
-            is_enlisted = true;
+            is_waiting = true;
             match watch.due(now) {
                 Some((at, Limit::Idle)) if at <= now => {
-                    // As politely as HTTP can: with a GOAWAY in HTTP/2.
-                    app.metrics.cut(Limit::Idle.setting());
+                    // In HTTP/2 this sends a GOAWAY.
+                    app.metrics.connections().cut(Limit::Idle.setting());
                     watch.is_ending = Some(now);
                     connection.as_mut().graceful_shutdown();
                 }
                 Some((at, limit)) if at <= now => {
-                    // A client that is slow to go once it is told to is not worth a second count.
+                    // A client that is slow to close once it was asked to is not counted a second time.
                     if limit != Limit::Linger || watch.is_ending.is_none() {
-                        app.metrics.cut(limit.setting());
+                        app.metrics.connections().cut(limit.setting());
                     }
                     return Poll::Ready(Ok(()));
                 }
                 due => {
-                    // While a request is active there is nothing to be due; look again later.
+                    // While a request is in progress nothing may be due; check again later.
                     let at = due.map_or(now + limits.idle, |(at, _limit)| at);
                     if at < timer.deadline() || timer.deadline() <= now {
                         timer.as_mut().reset(at);

@@ -1,55 +1,54 @@
-//! The cluster of the demo: its CA, and a certificate for each location. All in memory.
+//! The demo's cluster: its CA, and a certificate for each location. All in memory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use kv_core::{MemberId, env::Environment};
 use kv_replicate::quic::{Config, Identity, Tuning};
 
-use super::{DemoError, step::SHORT};
-use crate::cluster::{
-    ClusterId,
+use super::{error::DemoError, step::SHORT};
+use crate::cluster::state::{
     ca::{self, Ca},
     certificate,
-    names::{Name, WrongText},
+    names::{ClusterId, Name},
 };
 
-/// Who makes the certificates of one demo.
+/// Issues the certificates of one demo.
 pub(super) struct Authority {
     cluster: ClusterId,
     ca: Ca,
-    /// In Unix seconds.
+    /// The time of the start, in Unix seconds.
     now: u64,
 }
 
 impl Authority {
-    /// A new one.
+    /// Generates a CA.
     pub(super) fn new(environment: &dyn Environment) -> Result<Authority, DemoError> {
-        let cluster = ClusterId(environment.random_id().map_err(DemoError::System)?);
-        let name: Name = "demo".parse().map_err(|error: WrongText| DemoError::System(error.0))?;
+        let cluster = ClusterId(environment.random_id().map_err(DemoError::Random)?);
+        let name: Name = "demo".parse()?;
         let now = environment.now_ms() / 1000;
         let ca = Ca::generate(cluster, &name, now)?;
         Ok(Authority { cluster, ca, now })
     }
 
-    /// What a location of this cluster is started with: a certificate of its own, and any port.
+    /// Returns the configuration of a location: a certificate of its own, and any port.
     pub(super) fn config(&self, member: MemberId) -> Result<Config, DemoError> {
         let key = ca::new_key()?;
-        let named = certificate::Identity { cluster: self.cluster, member };
-        let own = self.ca.issue(named, &key, self.now)?;
+        let subject = certificate::Identity { cluster: self.cluster, member };
+        let own = self.ca.issue(subject, &key, self.now)?;
         let identity = Identity {
             authorities: vec![self.ca.certificate().to_vec()],
             chain: vec![own.to_vec()],
             key: key.serialize_der(),
         };
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut config = Config::new(anywhere, self.cluster.0, member, identity);
-        config.tuning = near();
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut config = Config::new(any_port, self.cluster.0, member, identity);
+        config.tuning = loopback_tuning();
         Ok(config)
     }
 }
 
-/// For links that are as short as these, it is no use to wait long before another try.
-fn near() -> Tuning {
+/// Retries soon: on loopback there is nothing to wait for.
+fn loopback_tuning() -> Tuning {
     Tuning {
         dial_patience: 4 * SHORT,
         retry_first: SHORT,

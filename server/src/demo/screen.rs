@@ -1,4 +1,4 @@
-//! What is told, and how it looks.
+//! The output, and how it looks.
 
 use std::{
     env,
@@ -7,17 +7,17 @@ use std::{
     time::Duration,
 };
 
-use super::DemoError;
+use super::error::DemoError;
 
-/// How lines look.
+/// The look of lines.
 #[derive(Clone, Copy)]
 struct Look {
-    /// In columns.
+    /// With columns.
     is_aligned: bool,
     is_coloured: bool,
 }
 
-/// As escape codes have them.
+/// A style, with its number in escape codes.
 #[derive(Clone, Copy)]
 enum Style {
     Bold = 1,
@@ -34,14 +34,14 @@ impl Look {
         }
     }
 
-    /// In a column of this width, where there are columns.
+    /// Pads a text to the width of a column, if there are columns.
     fn column(self, style: Style, text: &str, width: usize) -> String {
         let width = if self.is_aligned { width.saturating_sub(text.chars().count()) } else { 0 };
         format!("{}{:width$}", self.paint(style, text), "")
     }
 }
 
-/// Where the demo is told.
+/// Where the demo is printed.
 pub(super) struct Screen {
     out: Stdout,
     look: Look,
@@ -50,11 +50,12 @@ pub(super) struct Screen {
 /// The longest name of a location.
 const NAME: usize = 7;
 
-/// The longest command that is told.
+/// The longest command that is printed.
 const COMMAND: usize = 32;
 
 impl Screen {
-    /// That of this process: plain unless stdout is a terminal, without colours if its user wants none.
+    /// Returns that of this process: plain unless stdout is a terminal, without colours if the environment
+    /// asks for none.
     pub(super) fn of_stdout() -> Screen {
         let out = io::stdout();
         let is_aligned = out.is_terminal();
@@ -63,40 +64,40 @@ impl Screen {
         Screen { out, look: Look { is_aligned, is_coloured: is_aligned && !is_unwanted } }
     }
 
-    /// A line of its own.
+    /// Prints a line.
     pub(super) fn line(&mut self, text: impl Display) -> Result<(), DemoError> {
         writeln!(self.out, "{text}").map_err(DemoError::Screen)
     }
 
-    /// The headline of a step.
+    /// Prints the headline of a step.
     pub(super) fn step(&mut self, number: u8, title: &str) -> Result<(), DemoError> {
         let title = self.look.paint(Style::Bold, format_args!("{number}. {title}"));
         self.line(format_args!("\n{title}"))
     }
 
-    /// A line of a step.
-    pub(super) fn say(&mut self, text: impl Display) -> Result<(), DemoError> {
+    /// Prints a line of a step.
+    pub(super) fn line_of_step(&mut self, text: impl Display) -> Result<(), DemoError> {
         self.line(format_args!("   {text}"))
     }
 
-    /// A line of a step that is about a location.
-    pub(super) fn about(&mut self, name: &str, text: impl Display) -> Result<(), DemoError> {
+    /// Prints a line of a step about a location.
+    pub(super) fn line_about(&mut self, name: &str, text: impl Display) -> Result<(), DemoError> {
         let name = self.look.column(Style::Cyan, name, NAME);
-        self.say(format_args!("{name} {text}"))
+        self.line_of_step(format_args!("{name} {text}"))
     }
 
-    /// A command, and what it does.
+    /// Prints a command and its effect.
     pub(super) fn command(&mut self, command: &str, does: &str) -> Result<(), DemoError> {
         let command = self.look.column(Style::Bold, command, COMMAND);
-        self.say(format_args!("{command} # {does}"))
+        self.line_of_step(format_args!("{command} # {does}"))
     }
 
-    /// What is good news, as a part of a line.
+    /// Highlights good news, as a part of a line.
     pub(super) fn good(&self, text: impl Display) -> String {
         self.look.paint(Style::Green, text)
     }
 
-    /// A time that was measured, as a part of a line.
+    /// Formats a measured time, as a part of a line.
     pub(super) fn time(&self, time: Duration) -> String {
         self.good(format_args!("{:.1} ms", time.as_secs_f64() * 1000.0))
     }
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_and_columns_are_only_where_they_are_wanted() {
+    fn colours_and_columns_are_used_only_if_they_are_on() {
         let plain = Look { is_aligned: false, is_coloured: false };
         assert_eq!(plain.column(Style::Cyan, "osaka", 7), "osaka");
         let aligned = Look { is_aligned: true, ..plain };

@@ -1,69 +1,68 @@
-//! A step of the demo: what it waits for must come before its deadline.
+//! A step of the demo, with a deadline for everything that it waits for.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::DemoError;
+use super::error::DemoError;
 
 /// How long a step may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A while that nobody notices.
+/// A pause that nobody notices.
 pub(super) const SHORT: Duration = Duration::from_millis(25);
 
-/// Between two looks at what is not measured.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+/// The pause between two checks of something that is not measured.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(1);
 
-/// A step that has begun.
+/// A step in progress.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
-    ends: Instant,
+    deadline: Instant,
 }
 
 impl Step {
-    /// Begins one.
+    /// Begins a step.
     pub(super) fn begin() -> Step {
-        Step { ends: Instant::now() + DEADLINE }
+        Step { deadline: Instant::now() + DEADLINE }
     }
 
-    /// How much time is left.
+    /// Returns how much time is left.
     pub(super) fn left(self) -> Duration {
-        self.ends.saturating_duration_since(Instant::now())
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// What a future comes to, if that is in time.
+    /// Awaits a future until the deadline.
     pub(super) async fn within<T>(
         self,
-        what: &str,
+        until: &str,
         future: impl Future<Output = Result<T, DemoError>>,
     ) -> Result<T, DemoError> {
-        let in_vain = |_late| DemoError::InVain { what: what.to_owned() };
-        timeout_at(self.ends, future).await.map_err(in_vain)?
+        let timed_out = |_late| DemoError::TimedOut { until: until.to_owned() };
+        timeout_at(self.deadline, future).await.map_err(timed_out)?
     }
 
-    /// Looks until it is so.
+    /// Checks a condition until it holds.
     pub(super) async fn until(
         self,
-        what: &str,
-        mut is_so: impl AsyncFnMut() -> Result<bool, DemoError>,
+        until: &str,
+        mut holds: impl AsyncFnMut() -> Result<bool, DemoError>,
     ) -> Result<(), DemoError> {
-        let looking = async {
-            while !is_so().await? {
-                sleep(BETWEEN_LOOKS).await;
+        let checking = async {
+            while !holds().await? {
+                sleep(BETWEEN_CHECKS).await;
             }
             Ok(())
         };
-        self.within(what, looking).await
+        self.within(until, checking).await
     }
 }
 
-/// Runs what blocks, on a thread for that.
+/// Runs blocking work on a thread for such work.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DemoError> + Send + 'static,
 ) -> Result<T, DemoError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| DemoError::System(error.to_string()))?
+    tokio::task::spawn_blocking(work).await?
 }
 
 #[cfg(test)]
@@ -71,10 +70,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_does_not_happen_is_told() {
-        let over = Step { ends: Instant::now() };
+    async fn a_condition_that_never_holds_is_reported() {
+        let over = Step { deadline: Instant::now() };
         let error = over.until("osaka reads it", async || Ok(false)).await.unwrap_err();
-        let told = "the demo gives up: within 30 s it did not happen that osaka reads it";
-        assert_eq!(error.to_string(), told);
+        let expected = "the demo gives up: after 30 s, still waiting until osaka reads it";
+        assert_eq!(error.to_string(), expected);
     }
 }

@@ -1,14 +1,13 @@
-//! What is counted of rate limits.
+//! Rate limits, of all APIs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::{counter, gauge, register};
-use crate::rate_limits::Denied;
+use super::registry::{counter, counters, gauge, gauges, number};
 
-/// The counters of rate limits. The label `limit` is the name of a configured one; it is empty for
-/// those that callers describe themselves, whose names nobody bounds.
+/// The metrics of rate limits. The label `limit` is the name of a configured limit; it is empty for
+/// those that callers describe themselves, whose number nothing bounds.
 #[derive(Debug)]
 pub struct LimitMetrics {
     checks: IntCounterVec,
@@ -30,8 +29,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a check: whether it was denied, and whether it was let through only because its limit
-    /// is in shadow mode.
+    /// Counts a check: whether it was denied, and whether it was allowed only because its limit is in
+    /// shadow mode.
     pub fn count(&self, is_denied: bool, is_shadowed: bool) {
         self.checks.inc();
         if is_denied {
@@ -43,57 +42,68 @@ impl Tally {
     }
 }
 
-/// What is looked up when the metrics are read.
+/// The state of the rate limits, read when the metrics are exported.
 #[derive(Clone, Debug, Default)]
 pub struct LimitGauges {
-    /// Counters in the table, about.
+    /// Counters in the table, estimated.
     pub counters: u64,
     /// How many there can be.
     pub capacity: u64,
-    /// Counters that had to make room for others so far.
+    /// Counters that were evicted since the start.
     pub evictions: u64,
-    /// The keys that were denied most often, if that is asked for.
+    /// The keys that were denied most often, if the setting `top-denied-keys` enables them.
     pub denied: Vec<Denied>,
 }
 
+/// A key that was denied often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Its namespace; of a long one, the first 128 bytes. Bytes that are not UTF-8 become U+FFFD.
+    pub namespace: String,
+    /// The key, in the same way.
+    pub key: String,
+    /// How often it was denied, at most.
+    pub count: u64,
+    /// By how much `count` may be too high.
+    pub excess: u64,
+}
+
 impl LimitMetrics {
-    pub(super) fn new(registry: &Registry) -> LimitMetrics {
-        let by_limit = |name: &str, help: &str| {
-            register(registry, IntCounterVec::new(Opts::new(name, help), &["limit"]))
-        };
+    pub(super) fn new(r: &Registry) -> LimitMetrics {
+        let by_limit = |name, help| counters(r, name, help, &["limit"]);
         LimitMetrics {
             checks: by_limit("waypost_ratelimit_checks_total", "Checks of rate limits."),
-            denials: by_limit("waypost_ratelimit_denials_total", "Checks that were denied."),
+            denials: by_limit(
+                "waypost_ratelimit_denials_total",
+                "Checks of rate limits that were denied.",
+            ),
             shadow_denials: by_limit(
                 "waypost_ratelimit_shadow_denials_total",
-                "Checks that would have been denied but for shadow mode.",
+                "Checks that were allowed only because their limit is in shadow mode.",
             ),
             counters: gauge(
-                registry,
+                r,
                 "waypost_limiter_counters",
-                "Counters in the table, about: of a large one, a part is looked at.",
+                "Counters in the table; in a large table, estimated from a part of it.",
             ),
-            capacity: gauge(registry, "waypost_limiter_capacity", "How many there can be."),
+            capacity: gauge(r, "waypost_limiter_capacity", "How many counters there can be."),
             evictions: counter(
-                registry,
+                r,
                 "waypost_limiter_evictions_total",
-                "Counters that had to make room for others before their time: raise limiter-memory.",
+                "Counters that were removed early to make room for others. If it grows, raise \
+                 limiter-memory.",
             ),
             evictions_seen: AtomicU64::new(0),
-            denied_keys: register(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "waypost_ratelimit_denied_keys",
-                        "How often the keys denied most were, about (top-denied-keys).",
-                    ),
-                    &["namespace", "key"],
-                ),
+            denied_keys: gauges(
+                r,
+                "waypost_ratelimit_denied_keys",
+                "Denials of the keys that were denied most often, estimated (top-denied-keys).",
+                &["namespace", "key"],
             ),
         }
     }
 
-    /// The counters of the limit of this name; the empty name stands for all that have none.
+    /// The counters of the limit of this name. The empty name stands for all limits without one.
     #[must_use]
     pub fn tally(&self, name: &str) -> Tally {
         Tally {
@@ -104,7 +114,6 @@ impl LimitMetrics {
     }
 
     pub(super) fn set(&self, now: &LimitGauges) {
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.counters.set(number(now.counters));
         self.capacity.set(number(now.capacity));
         let seen = self.evictions_seen.fetch_max(now.evictions, Ordering::Relaxed);
@@ -112,7 +121,7 @@ impl LimitMetrics {
         self.denied_keys.reset();
         for denied in &now.denied {
             let labels = [denied.namespace.as_str(), denied.key.as_str()];
-            // Keys that are no text may come to the same label.
+            // Two keys that are not text may have the same label.
             self.denied_keys.with_label_values(&labels).add(number(denied.count));
         }
     }

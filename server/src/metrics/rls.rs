@@ -1,10 +1,10 @@
-//! What is counted of Envoy's rate-limit service, beside what is of all rate limits.
+//! Envoy's rate-limit service, beside the metrics of all rate limits.
 
 use prometheus::{IntCounter, Registry};
 
-use super::counter;
+use super::registry::counter;
 
-/// The counters of the service. Domains and descriptors come from requests, so they are no labels.
+/// The metrics of the service. Domains and descriptors come from requests, so they are not labels.
 #[derive(Clone, Debug)]
 pub struct RlsMetrics {
     unknown_domains: IntCounter,
@@ -17,12 +17,12 @@ impl RlsMetrics {
             unknown_domains: counter(
                 registry,
                 "waypost_rls_unknown_domains_total",
-                "Requests for a domain that is not configured: all were let through.",
+                "Requests for a domain that is not configured. All of them were allowed.",
             ),
             unmatched: counter(
                 registry,
                 "waypost_rls_unmatched_descriptors_total",
-                "Descriptors that no limit applied to.",
+                "Descriptors of configured domains to which no limit applied.",
             ),
         }
     }
@@ -32,7 +32,7 @@ impl RlsMetrics {
         self.unknown_domains.inc();
     }
 
-    /// Counts a descriptor of a known domain that no limit applied to.
+    /// Counts a descriptor of a configured domain to which no limit applied.
     pub fn unmatched(&self) {
         self.unmatched.inc();
     }

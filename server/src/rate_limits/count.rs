@@ -1,4 +1,5 @@
-//! How many hits a limit is of, as a file says it. Each error names the field and what would do.
+//! The count of a limit in a configuration file. Each error names the field and the valid range, which
+//! the errors of serde's own `u32` do not.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::{
     de::{Error, Visitor},
 };
 
-/// Reads a number of hits that may be left out.
+/// Reads a count that may be left out.
 pub(crate) fn count<'de, D: Deserializer<'de>>(
     field: &'static str,
     deserializer: D,
@@ -15,16 +16,18 @@ pub(crate) fn count<'de, D: Deserializer<'de>>(
     deserializer.deserialize_option(Count(field))
 }
 
+/// Reads the count of the field with this name.
 struct Count(&'static str);
 
 impl Count {
+    /// The number, if it is in range.
     fn in_range<E: Error>(
         &self,
         number: impl TryInto<u32> + fmt::Display + Copy,
     ) -> Result<u32, E> {
-        number.try_into().map_err(|_range| {
-            E::custom(format!("`{}` is {number}, and can be 0 to {}", self.0, u32::MAX))
-        })
+        number
+            .try_into()
+            .map_err(|_range| E::custom(format!("`{}` is {number}: use 0 to {}", self.0, u32::MAX)))
     }
 }
 

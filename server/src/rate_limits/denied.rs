@@ -1,64 +1,55 @@
 //! The keys that were denied most often, in bounded memory.
 //!
 //! Space-Saving, as in Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k
-//! Elements in Data Streams" (2005): a new key takes the place of the one counted least, and goes on
-//! from its count. So a key that has more than one in so many denials as there are keys watched is
-//! surely among them; a count may be too high by what was there before, and that is kept beside it.
+//! Elements in Data Streams" (2005): a new key replaces the key with the least count, and continues
+//! from that count. So with n watched keys, every key that has more than one in n denials is among
+//! them. A count may be too high by the count that the key inherited, which is kept beside it.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-/// How many keys are watched for each that is shown.
+use crate::metrics::Denied;
+
+/// How many keys are watched for each that is reported.
 const WATCHED_FOR_EACH: usize = 8;
 
 /// The longest part of a namespace or key that is kept, in bytes.
 const MAX_TEXT_BYTES: usize = 128;
 
-/// Watches over denied keys.
+/// Watches the keys that are denied.
 #[derive(Debug)]
 pub struct DeniedKeys {
     shown: usize,
     watched: Mutex<Watched>,
 }
 
+/// The watched keys. A key is found by its name in one step, and replaced after a scan of all.
 #[derive(Debug, Default)]
 struct Watched {
     places: HashMap<Box<[u8]>, usize>,
     slots: Vec<Slot>,
 }
 
+/// One watched key.
 #[derive(Debug)]
 struct Slot {
-    /// The namespace and key, as [`join`] puts them together.
+    /// The namespace and key, joined by [`join`].
     name: Box<[u8]>,
     namespace_bytes: usize,
     count: u64,
     excess: u64,
 }
 
-/// A key that was denied often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
-    /// Its namespace; of a long one the first 128 bytes. What is not UTF-8 is shown as U+FFFD.
-    pub namespace: String,
-    /// The key, in the same way.
-    pub key: String,
-    /// How often it was denied, at most.
-    pub count: u64,
-    /// By how much that may be too high.
-    pub excess: u64,
-}
-
 impl DeniedKeys {
-    /// Shows up to `shown` keys, and watches eight times as many.
+    /// Reports up to `shown` keys, and watches eight times as many.
     #[must_use]
     pub fn new(shown: usize) -> DeniedKeys {
         DeniedKeys { shown, watched: Mutex::default() }
     }
 
-    /// Counts a denial. Waits for others who count one: this is behind a setting.
+    /// Counts a denial. This takes a lock, which is why it is behind a setting.
     pub fn count(&self, namespace: &[u8], key: &[u8]) {
         let (namespace, key) = (start(namespace), start(key));
         let name = join(namespace, key);
@@ -83,7 +74,7 @@ impl DeniedKeys {
         }
     }
 
-    /// The keys that were denied most often, those first.
+    /// Returns the keys that were denied most often, the most often denied first.
     #[must_use]
     pub fn top(&self) -> Vec<Denied> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +98,7 @@ impl Slot {
     }
 }
 
-/// The start of a text, not cut inside a letter.
+/// The start of a text, not cut inside a character.
 fn start(bytes: &[u8]) -> &[u8] {
     let mut end = bytes.len().min(MAX_TEXT_BYTES);
     let is_inside = |end: usize| bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80);
@@ -117,7 +108,7 @@ fn start(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// A namespace and a key with a byte between them that is in no UTF-8 text.
+/// A namespace and a key, joined by a byte that no UTF-8 text contains.
 fn join(namespace: &[u8], key: &[u8]) -> Box<[u8]> {
     [namespace, b"\xff", key].concat().into()
 }
@@ -131,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_denied_most_are_shown_with_their_counts() {
+    fn the_keys_denied_most_often_are_reported_with_their_counts() {
         let denied = DeniedKeys::new(2);
         for (key, count) in [("a", 3), ("b", 7), ("c", 1), ("d", 5)] {
             (0..count).for_each(|_| denied.count(b"n", key.as_bytes()));
@@ -156,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_in_two_namespaces_is_two() {
+    fn one_key_in_two_namespaces_is_two_keys() {
         let denied = DeniedKeys::new(4);
         for (namespace, key) in [("a", "bc"), ("ab", "c"), ("", "abc")] {
             denied.count(namespace.as_bytes(), key.as_bytes());
@@ -169,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_or_no_text_is_kept_in_part() {
+    fn a_long_key_is_cut_and_bytes_that_are_not_text_are_replaced() {
         let denied = DeniedKeys::new(4);
         denied.count(b"n", "\u{20ac}".repeat(2000).as_bytes());
         denied.count(b"n", b"\xff\xfe");

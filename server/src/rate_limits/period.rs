@@ -7,35 +7,35 @@ use serde::{
     de::{Error, Visitor},
 };
 
-/// A time over which hits are counted, of whole milliseconds: a number of seconds (`60`, `0.5`), or
-/// a text with a unit (`"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"1d"`). Which ones a limit can have is
-/// for [`ratelimit::Limit`] to say.
+/// The time over which a limit counts, in whole milliseconds. It is written as a number of seconds
+/// (`60`, `0.5`), or as a text with a unit (`"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"1d"`).
+/// [`ratelimit::Limit`] has the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(u64);
 
-/// What a period may be, for sentences.
-pub(crate) const EXPECTED: &str = "a number of seconds, or a text such as \"10s\" or \"500ms\"";
+/// How a period is written, for error messages.
+const EXPECTED: &str = "a number of seconds, or a text such as \"10s\" or \"500ms\"";
 
 impl Period {
-    /// A period of so many milliseconds.
+    /// A period in milliseconds.
     #[must_use]
     pub fn of_ms(ms: u64) -> Period {
         Period(ms)
     }
 
-    /// Its milliseconds.
+    /// The number of milliseconds.
     #[must_use]
     pub fn ms(self) -> u64 {
         self.0
     }
 
-    /// None if that is more than can be counted.
-    pub(crate) fn of_seconds(seconds: u64) -> Option<Period> {
+    /// None on overflow.
+    fn of_seconds(seconds: u64) -> Option<Period> {
         seconds.checked_mul(1000).map(Period)
     }
 
-    /// None if that is no whole number of milliseconds, or more than can be counted.
-    pub(crate) fn of_fraction(seconds: f64) -> Option<Period> {
+    /// None if that is not a whole number of milliseconds, or on overflow.
+    fn of_fraction(seconds: f64) -> Option<Period> {
         /// The integers below are exact in a float.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let ms = seconds * 1000.0;
@@ -45,11 +45,16 @@ impl Period {
     }
 }
 
-impl FromStr for Period {
-    type Err = String;
+/// Why a text is not a period.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a period: use 60, 10s, 500ms, 5m, 1h or 1d")]
+pub struct PeriodError(String);
 
-    /// Without a unit, seconds are meant.
-    fn from_str(text: &str) -> Result<Period, String> {
+impl FromStr for Period {
+    type Err = PeriodError;
+
+    /// Without a unit, the number is in seconds.
+    fn from_str(text: &str) -> Result<Period, PeriodError> {
         const UNITS: [(&str, u64); 6] = [
             ("", 1000),
             ("ms", 1),
@@ -63,8 +68,7 @@ impl FromStr for Period {
         let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
         let ms =
             number.parse().ok().zip(factor).and_then(|(n, factor): (u64, _)| n.checked_mul(factor));
-        ms.map(Period)
-            .ok_or_else(|| format!("{text:?} is no period: say 60, 10s, 500ms, 5m, 1h or 1d"))
+        ms.map(Period).ok_or_else(|| PeriodError(text.into()))
     }
 }
 
@@ -101,8 +105,9 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+/// The error for a number of seconds that is out of range.
 fn out_of_range<E: Error>(seconds: impl fmt::Display) -> E {
-    E::custom(format!("`period` can't be {seconds}: say {EXPECTED}"))
+    E::custom(format!("`period` can't be {seconds}: use {EXPECTED}"))
 }
 
 #[cfg(test)]

@@ -1,38 +1,37 @@
-//! The counters across a restart: a clean stop leaves them in the location's store, the next start
-//! takes them from there. A crash leaves none, and running windows are forgotten.
+//! The counters across a restart: a clean stop saves them in the location's store, and the next start
+//! takes them from there. After a crash there are none, and the running windows start from zero.
 //!
-//! Nothing here stops a server: counters that can't be saved or read are counters from zero, and a
-//! line in the log. In the store they are the limiter's pieces, each behind its length in four bytes.
+//! Nothing here stops a server: if the counters can't be saved or read, they start from zero and the
+//! log says so. In the store they are the limiter's pieces, each after its length in four bytes.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kv_core::{LocalReader, ReadError, Store};
 use ratelimit::{BuildError, Builder, Limiter};
 
-/// What the store calls them.
+/// Their name in the store.
 const NAME: &str = "ratelimit";
 
-/// The bytes of a length.
+/// The size of a length.
 const LENGTH_BYTES: usize = 4;
 
-/// No piece is longer: damaged bytes must not ask for more memory than there is.
+/// No piece is longer. Damaged lengths must not allocate more memory than there is.
 const MAX_PIECE_BYTES: usize = 1 << 20;
 
-/// A limiter, and whether it has the counters that the last stop left.
+/// A limiter, and whether it has the counters that the last stop saved.
 #[derive(Debug)]
 pub(super) struct Restored {
     /// The limiter.
     pub(super) limiter: Limiter,
-    /// Whether counters were there and are in it.
+    /// Whether counters were saved and are in it.
     pub(super) has_counters: bool,
 }
 
-/// A limiter as `builder` describes it, with the counters that the last stop left.
+/// Builds a limiter with the counters that the last stop saved.
 ///
-/// They are gone from the store then: a crash is to forget them, and not to bring them back as they
-/// were long ago.
+/// It also removes them from the store, so that a crash does not restore counters of long ago.
 ///
 /// # Errors
-/// If the system has no randomness for a limiter without counters.
+/// If the system provides no randomness for a limiter without counters.
 pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, BuildError> {
     let restored = match store.local(NAME) {
         Ok(None) => {
@@ -44,7 +43,7 @@ pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, Build
     if let Err(error) = store.drop_local(NAME) {
         tracing::warn!(
             %error,
-            "the saved counters of rate limits can't be dropped: after a crash they come back"
+            "can't remove the saved counters of rate limits: a crash would restore them"
         );
     }
     match restored {
@@ -56,7 +55,7 @@ pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, Build
     }
 }
 
-/// Leaves the counters of `limiter` to the next start. Blocks until they are durable.
+/// Saves the counters of `limiter` for the next start. Blocks until they are durable.
 pub(super) fn save(store: &Store, limiter: &Limiter) {
     let pieces = limiter.save().flat_map(|piece| {
         let length = u32::try_from(piece.len()).expect("a piece is short").to_be_bytes();
@@ -66,11 +65,12 @@ pub(super) fn save(store: &Store, limiter: &Limiter) {
         Ok(()) => tracing::debug!("the counters of rate limits are saved"),
         Err(error) => tracing::warn!(
             %error,
-            "the counters of rate limits are not saved: they will start from zero"
+            "can't save the counters of rate limits: they will start from zero"
         ),
     }
 }
 
+/// Builds a limiter from saved counters.
 fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
     let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
     let restored = builder.restore(pieces.by_ref());
@@ -80,11 +80,11 @@ fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
     }
 }
 
-/// The limiter's pieces, out of the store's.
+/// The limiter's pieces, read from those of the store.
 struct Pieces {
     reader: LocalReader,
     buffer: BytesMut,
-    /// Why there are no more, if it is not their end.
+    /// Why they ended early, if they did.
     error: Option<String>,
 }
 
@@ -100,13 +100,14 @@ impl Iterator for Pieces {
 }
 
 impl Pieces {
+    /// The next piece; none at the end.
     fn try_next(&mut self) -> Result<Option<Bytes>, String> {
         if !self.fill(LENGTH_BYTES).map_err(|error| error.to_string())? {
             return if self.buffer.is_empty() { Ok(None) } else { Err(CUT.into()) };
         }
         let length = usize::try_from(self.buffer.get_u32()).unwrap_or(usize::MAX);
         if length > MAX_PIECE_BYTES {
-            return Err("a saved piece is longer than any".into());
+            return Err("a saved piece is too long".into());
         }
         if !self.fill(length).map_err(|error| error.to_string())? {
             return Err(CUT.into());
@@ -114,7 +115,7 @@ impl Pieces {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
-    /// Reads until so many bytes are there; `false` if there are fewer.
+    /// Reads until this many bytes are in the buffer; `false` if there are fewer.
     fn fill(&mut self, bytes: usize) -> Result<bool, ReadError> {
         while self.buffer.len() < bytes {
             let Some(chunk) = self.reader.next_chunk()? else { return Ok(false) };
@@ -128,7 +129,7 @@ const CUT: &str = "the saved counters are cut short";
 
 #[cfg(test)]
 mod tests {
-    use ratelimit::{Hit, Limit};
+    use ratelimit::{Limit, Request};
 
     use super::*;
 
@@ -138,38 +139,41 @@ mod tests {
         (directory, store)
     }
 
-    /// With so much room that of the keys here no nine meet in one set of eight places: one run in a million.
+    /// Large enough that no nine of the keys here share one set of eight slots, except in one run of a
+    /// million.
     fn builder() -> Builder {
         Limiter::builder().memory_bytes(4 << 20)
     }
 
-    /// A limiter in which each of so many keys has used up its limit.
+    /// A limiter in which each of `keys` keys has used up its limit.
     fn used_up(keys: u32) -> (Limiter, Limit) {
         let limiter = builder().build().unwrap();
         let limit = Limit::fixed(1, Limit::MAX_PERIOD).unwrap();
         for key in 0..keys {
-            assert!(limiter.check(&Hit::new("n", &key.to_be_bytes(), limit)).allowed);
+            assert!(limiter.check(&Request::new("n", &key.to_be_bytes(), limit)).allowed);
         }
         (limiter, limit)
     }
 
     #[test]
-    fn counters_of_many_pieces_are_there_once_after_they_were_saved() {
+    fn saved_counters_of_many_pieces_are_restored_once() {
         let (_directory, store) = store();
         let (limiter, limit) = used_up(10_000);
-        assert!(limiter.save().count() > 2, "they are several pieces");
+        assert!(limiter.save().count() > 2, "there are several pieces");
         save(&store, &limiter);
         let restored = restore(&store, builder()).unwrap();
         assert!(restored.has_counters);
         let denied = (0..10_000u32)
-            .filter(|key| !restored.limiter.peek(&Hit::new("n", &key.to_be_bytes(), limit)).allowed)
+            .filter(|key| {
+                !restored.limiter.peek(&Request::new("n", &key.to_be_bytes(), limit)).allowed
+            })
             .count();
         assert_eq!(denied, 10_000);
-        assert!(!restore(&store, builder()).unwrap().has_counters, "they are taken out");
+        assert!(!restore(&store, builder()).unwrap().has_counters, "they were removed");
     }
 
     #[test]
-    fn bytes_that_no_stop_left_make_an_empty_limiter() {
+    fn damaged_counters_make_an_empty_limiter() {
         let (_directory, store) = store();
         let (limiter, _) = used_up(1);
         save(&store, &limiter);
@@ -191,13 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_takes_no_writes_is_no_hindrance() {
+    fn a_store_that_rejects_writes_does_not_stop_a_start() {
         let (_directory, store) = store();
         let (limiter, limit) = used_up(1);
         save(&store, &limiter);
         store.close().unwrap();
         save(&store, &limiter);
         let restored = restore(&store, builder()).unwrap();
-        assert!(restored.limiter.check(&Hit::new("n", "k", limit)).allowed);
+        assert!(restored.limiter.check(&Request::new("n", "k", limit)).allowed);
     }
 }

@@ -1,4 +1,4 @@
-//! A cluster from the command line: made, invited to, joined.
+//! A cluster from the command line: init, invite, join.
 
 use std::{net::UdpSocket, path::Path, process::Output};
 
@@ -7,17 +7,17 @@ use tempfile::TempDir;
 
 use crate::process::{Server, run, waypost};
 
-/// How often a test looks for what comes soon, every 10 ms.
+/// How often a test checks a condition, every 10 ms.
 const LOOKS: usize = 3_000;
 
 fn text(bytes: &[u8]) -> &str {
-    str::from_utf8(bytes).expect("text")
+    str::from_utf8(bytes).expect("the output is UTF-8")
 }
 
-/// A UDP port that was free a moment ago: bound, asked for and given back.
+/// A UDP port that was free a moment ago: it is bound and released here.
 fn free_port() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-    socket.local_addr().expect("it has one").to_string()
+    socket.local_addr().expect("a bound socket has an address").to_string()
 }
 
 fn cluster(command: &str, args: &[&str], directory: &Path) -> Output {
@@ -39,25 +39,26 @@ fn init(directory: &Path) -> Output {
     )
 }
 
-/// Prints a token and nothing else on stdout.
+/// Runs `cluster invite`, which prints a token and nothing else on stdout.
 fn token(args: &[&str], directory: &Path) -> String {
     let output = cluster("invite", args, directory);
     assert!(output.status.success(), "{output:?}");
-    let token = text(&output.stdout).strip_suffix('\n').expect("one line");
+    let token = text(&output.stdout).strip_suffix('\n').expect("stdout has one line");
     assert!(token.starts_with("wp1-") && !token.contains(char::is_whitespace), "{token}");
     assert!(text(&output.stderr).contains("waypost serve --join TOKEN"), "{output:?}");
     token.to_owned()
 }
 
 #[test]
-fn a_second_location_joins_by_three_commands() {
+fn a_second_location_joins_with_three_commands() {
     let first = TempDir::new().unwrap();
     let made = init(first.path());
     assert!(made.status.success(), "{made:?}");
-    for says in ["made the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"] {
+    for says in ["created the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"]
+    {
         assert!(text(&made.stdout).contains(says), "{says}: {made:?}");
     }
-    // Before the server runs and while it does.
+    // One token before the server runs, and one while it runs.
     let early = token(&["--expires", "30m"], first.path());
     let first = Server::start_in(first, "127.0.0.1:0", &[]);
     let token = token(&["--name", "ams"], first.directory.path());
@@ -68,17 +69,17 @@ fn a_second_location_joins_by_three_commands() {
     let join = ["--join", &token, "--cluster-listen", &listen];
     let second = Server::start_in(second, "127.0.0.1:0", &join);
     assert!(second.log().contains("a member of the cluster prod as ams"), "{}", second.log());
-    assert!(first.log().contains("the location ams is a member"), "{}", first.log());
+    assert!(first.log().contains("the location ams is now a member"), "{}", first.log());
 
     let second = Server::start_in(second.stop(), "127.0.0.1:0", &join);
-    assert!(second.log().contains("a member of the cluster prod already"), "{}", second.log());
+    assert!(second.log().contains("already a member of the cluster prod"), "{}", second.log());
     let second = Server::start_in(second.stop(), "127.0.0.1:0", &[]);
     assert!(second.into_log().contains("stopped"));
     assert!(first.into_log().contains("stopped"));
 }
 
 #[test]
-fn a_token_that_does_not_do_is_told_in_one_line_before_anything_is_served() {
+fn an_unusable_token_is_reported_in_one_line_before_anything_is_served() {
     let first = TempDir::new().unwrap();
     assert!(init(first.path()).status.success());
     let token = token(&[], first.path());
@@ -87,21 +88,21 @@ fn a_token_that_does_not_do_is_told_in_one_line_before_anything_is_served() {
     let typo =
         format!("{}{}", &token[..token.len() - 1], if token.ends_with('a') { 'b' } else { 'a' });
     let output = run(["serve", "--data", &data, "--join", &typo]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2), "as for any flag with a wrong value");
     let says = text(&output.stderr);
-    assert!(says.contains("join: the token was mistyped or cut"), "{says}");
-    assert!(!says.contains(&token[20..40]), "what is right of it stays a secret: {says}");
+    assert!(says.contains("--join: the token was mistyped or cut"), "{says}");
+    assert!(!says.contains(&token[20..40]), "the error must not contain the token: {says}");
 
-    // Nobody serves there: the port is closed, and the token is as good as before.
+    // No server runs at the other end: the port is closed, and the token stays valid.
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &token]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("The token is as good as before"), "{output:?}");
+    assert!(text(&output.stderr).contains("The token is still valid"), "{output:?}");
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0"]);
     assert!(text(&output.stderr).contains("joining the cluster was not finished"), "{output:?}");
 }
 
 #[test]
-fn what_a_cluster_command_can_not_do_it_says() {
+fn cluster_commands_report_what_they_cannot_do() {
     let directory = TempDir::new().unwrap();
     let fails = |output: Output, says: &str| {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -109,38 +110,40 @@ fn what_a_cluster_command_can_not_do_it_says() {
         let error = text(&output.stderr);
         assert!(error.lines().count() == 1 && error.contains(says), "{error}");
     };
-    fails(cluster("invite", &[], directory.path()), "has no cluster: make one with");
+    fails(cluster("invite", &[], directory.path()), "has no cluster: create one with");
     let nowhere = ["--name", "prod", "--cluster-listen", "127.0.0.1:0"];
-    fails(cluster("init", &nowhere, directory.path()), "say --advertise HOST:PORT");
+    fails(cluster("init", &nowhere, directory.path()), "set --advertise HOST:PORT");
     assert!(init(directory.path()).status.success());
-    fails(init(directory.path()), "has the files of a cluster already: nothing was changed");
+    fails(init(directory.path()), "already has the files of a cluster: nothing was changed");
 }
 
-/// Founds a cluster and starts its first location.
-fn found() -> Server {
-    let directory = TempDir::new().expect("a directory");
+/// Makes a cluster and starts its first location.
+fn first_location() -> Server {
+    let directory = TempDir::new().expect("a temporary directory can be made");
     assert!(init(directory.path()).status.success());
     Server::start_in(directory, "127.0.0.1:0", &[])
 }
 
-/// Lets a location in, and waits until it takes writes.
+/// Adds a location, and waits until it is ready.
 fn join(first: &Server, name: &str) -> Server {
     let token = token(&["--name", name], first.directory.path());
-    let directory = TempDir::new().expect("a directory");
+    let directory = TempDir::new().expect("a temporary directory can be made");
     let args = ["--join", &token, "--cluster-listen", &free_port()];
     let server = Server::start_in(directory, "127.0.0.1:0", &args);
-    soon("it is ready", || server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200);
+    eventually("the joining member is ready", || {
+        server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200
+    });
     server
 }
 
-fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..LOOKS {
-        if is_so() {
+        if condition() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    panic!("{what}: never");
+    panic!("did not happen: {what}");
 }
 
 fn put(server: &Server, key: &str, value: &str) {
@@ -154,35 +157,40 @@ fn get(server: &Server, key: &str) -> String {
     server.connect().request(format!("GET /binding/sessions/{key} HTTP/1.1\r\n\r\n")).body
 }
 
-fn ask(server: &Server, args: &[&str]) -> Output {
-    waypost(["cluster"]).args(args).args(["--server", &server.url()]).output().expect("it runs")
+fn cluster_online(server: &Server, args: &[&str]) -> Output {
+    waypost(["cluster"])
+        .args(args)
+        .args(["--server", &server.url()])
+        .output()
+        .expect("the binary runs")
 }
 
-/// All locations of a cluster hold the same, byte for byte: soon, for a link may still be made anew.
-fn are_equal(server: &Server) {
-    soon("all hold the same", || {
-        let verified = ask(server, &["verify"]);
+/// Waits until all locations hold the same bytes; a link may have to be reestablished first.
+fn assert_equal(server: &Server) {
+    eventually("all locations are equal", || {
+        let verified = cluster_online(server, &["verify"]);
         assert!(!text(&verified.stdout).contains("differ"), "{verified:?}");
         verified.status.success() && text(&verified.stdout).contains("byte for byte")
     });
 }
 
 #[test]
-fn three_locations_hold_the_same_also_after_one_was_killed() {
-    let first = found();
+fn three_locations_are_equal_after_one_was_killed_and_restarted() {
+    let first = first_location();
     let made = run(["namespace", "create", "sessions", "--server", &first.url()]);
     assert!(made.status.success(), "{made:?}");
     for n in 0..200 {
-        put(&first, &format!("early{n}"), "there before the others");
+        put(&first, &format!("early{n}"), "written before the others joined");
     }
     let second = join(&first, "ams");
     let mut third = join(&first, "sin");
-    assert_eq!(get(&third, "early7"), "there before the others");
-    put(&third, "new", "of the third");
-    soon("it is at the first", || get(&first, "new") == "of the third");
-    soon("it is at the second", || get(&second, "new") == "of the third");
+    assert_eq!(get(&third, "early7"), "written before the others joined");
+    put(&third, "new", "from the third");
+    eventually("the first has the write of the third", || get(&first, "new") == "from the third");
+    eventually("the second has the write of the third", || get(&second, "new") == "from the third");
 
-    // Killed while others write; what it acknowledged is there when it is back.
+    // The third is killed while the others write. Its acknowledged writes are there when it
+    // restarts.
     put(&third, "last", "words");
     third.signal(Signal::KILL);
     third.wait();
@@ -190,14 +198,16 @@ fn three_locations_hold_the_same_also_after_one_was_killed() {
     put(&second, "meanwhile", "x".repeat(100_000).as_str());
     put(&first, "new", "another");
     let third = Server::start_in(directory, "127.0.0.1:0", &[]);
-    soon("what it missed has come", || get(&third, "meanwhile").len() == 100_000);
-    soon("what was overwritten, too", || get(&third, "new") == "another");
-    soon("what it wrote last is everywhere", || get(&first, "last") == "words");
-    soon("and there", || get(&second, "last") == "words");
-    are_equal(&first);
-    are_equal(&third);
-    soon("all is well", || ask(&first, &["status"]).status.success());
-    let status = ask(&first, &["status"]);
+    eventually("the third has the write that it missed", || {
+        get(&third, "meanwhile").len() == 100_000
+    });
+    eventually("the third has the overwritten value", || get(&third, "new") == "another");
+    eventually("the first has the last write of the third", || get(&first, "last") == "words");
+    eventually("the second has the last write of the third", || get(&second, "last") == "words");
+    assert_equal(&first);
+    assert_equal(&third);
+    eventually("the status has no alarms", || cluster_online(&first, &["status"]).status.success());
+    let status = cluster_online(&first, &["status"]);
     let shown = text(&status.stdout);
     assert!(shown.starts_with("fra of the cluster prod: "), "{shown}");
     assert!(shown.contains("ams ") && shown.contains("sin "), "{shown}");
@@ -208,41 +218,41 @@ fn three_locations_hold_the_same_also_after_one_was_killed() {
 }
 
 #[test]
-fn a_location_that_was_removed_says_so_and_the_others_go_on() {
-    let first = found();
+fn a_removed_location_reports_it_and_the_others_keep_running() {
+    let first = first_location();
     let made = run(["namespace", "create", "sessions", "--server", &first.url()]);
     assert!(made.status.success(), "{made:?}");
     let second = join(&first, "ams");
     put(&second, "key", "while it was a member");
-    let refused = ask(&first, &["remove", "nobody", "--yes"]);
+    let refused = cluster_online(&first, &["remove", "nobody", "--yes"]);
     assert!(text(&refused.stderr).contains("no location of the cluster"), "{refused:?}");
-    let refused = ask(&first, &["remove", "fra", "--yes"]);
+    let refused = cluster_online(&first, &["remove", "fra", "--yes"]);
     assert!(text(&refused.stderr).contains("can't remove itself"), "{refused:?}");
-    let asked = ask(&first, &["remove", "ams"]);
-    assert!(text(&asked.stderr).contains("add --yes"), "{asked:?}");
-    let removed = ask(&first, &["remove", "ams", "--yes"]);
+    let unconfirmed = cluster_online(&first, &["remove", "ams"]);
+    assert!(text(&unconfirmed.stderr).contains("add --yes"), "{unconfirmed:?}");
+    let removed = cluster_online(&first, &["remove", "ams", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
-    soon("it hears of it", || {
+    eventually("the removed location knows", || {
         let ready = second.connect().request("GET /readyz HTTP/1.1\r\n\r\n");
         ready.status == 503 && ready.body.contains("was removed from the cluster")
     });
     let key = "PUT /binding/sessions/key HTTP/1.1\r\nContent-Length: 1\r\n\r\nx";
     let refused = second.connect().request(key);
-    assert_eq!(refused.status, 503, "it would go nowhere: {}", refused.body);
+    assert_eq!(refused.status, 503, "a removed location must reject writes: {}", refused.body);
     assert!(refused.body.contains("was removed from the cluster"), "{}", refused.body);
-    let status = ask(&second, &["status"]);
+    let status = cluster_online(&second, &["status"]);
     assert_eq!(status.status.code(), Some(1));
-    assert!(text(&status.stdout).contains("empty it, and let it join anew"), "{status:?}");
-    soon("the others are well", || {
-        let status = ask(&first, &["status"]);
+    assert!(text(&status.stdout).contains("empty its store and let it join again"), "{status:?}");
+    eventually("the other location has no alarms", || {
+        let status = cluster_online(&first, &["status"]);
         status.status.success() && text(&status.stdout).contains("well, and alone")
     });
 }
 
 #[test]
-fn a_server_that_is_in_no_cluster_says_how_it_comes_into_one() {
+fn a_server_without_a_cluster_explains_how_to_join_one() {
     let server = Server::start(&[]);
-    let status = ask(&server, &["status"]);
+    let status = cluster_online(&server, &["status"]);
     assert_eq!(status.status.code(), Some(1));
     assert!(text(&status.stderr).contains("this server is in no cluster"), "{status:?}");
     assert!(text(&status.stderr).contains("waypost cluster init"), "{status:?}");
@@ -250,10 +260,10 @@ fn a_server_that_is_in_no_cluster_says_how_it_comes_into_one() {
 }
 
 #[test]
-fn the_first_location_with_another_store_does_not_start_as_a_cluster_of_its_own() {
-    let directory = found().stop();
+fn a_location_whose_store_was_replaced_does_not_start() {
+    let directory = first_location().stop();
     let data = directory.path().join("data");
-    std::fs::remove_file(data.join("waypost.redb")).expect("the store is there");
+    std::fs::remove_file(data.join("waypost.redb")).expect("the store exists");
     let data = data.display().to_string();
     let output = run(["serve", "--listen", "127.0.0.1:0", "--data", &data]);
     assert_eq!(output.status.code(), Some(1));
@@ -262,64 +272,67 @@ fn the_first_location_with_another_store_does_not_start_as_a_cluster_of_its_own(
 }
 
 #[test]
-fn a_location_that_replicates_no_more_lets_nobody_in() {
-    let first = found();
+fn a_halted_location_admits_no_joining_member() {
+    let first = first_location();
     let second = join(&first, "ams");
     let invited = token(&["--name", "sin"], first.directory.path());
-    let removed = ask(&second, &["remove", "fra", "--yes"]);
+    let removed = cluster_online(&second, &["remove", "fra", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
-    soon("it hears of it", || {
+    eventually("the removed location knows", || {
         first.connect().request("GET /readyz HTTP/1.1\r\n\r\n").body.contains("was removed")
     });
-    let third = TempDir::new().expect("a directory");
+    let third = TempDir::new().expect("a temporary directory can be made");
     let data = third.path().join("data").display().to_string();
     let listen = free_port();
     let args = ["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &invited];
     let refused = run(args.into_iter().chain(["--cluster-listen", &listen]));
     assert_eq!(refused.status.code(), Some(1));
     let says = text(&refused.stderr);
-    assert!(says.contains("lets nobody in, for it replicates no more"), "{says}");
+    assert!(says.contains("admits no location, because it has stopped replicating"), "{says}");
     assert!(says.contains("the token was not used"), "{says}");
-    let status = ask(&second, &["status"]);
+    let status = cluster_online(&second, &["status"]);
     assert!(!text(&status.stdout).contains("sin"), "{status:?}");
 }
 
 #[test]
-fn each_location_tells_the_others_what_its_file_says_of_it_when_it_starts() {
-    let first = found();
+fn a_location_announces_its_changed_name_and_addresses_when_it_starts() {
+    let first = first_location();
     let second = join(&first, "ams");
     let directory = second.stop();
     let file = directory.path().join("data/cluster/cluster.toml");
-    let said = std::fs::read_to_string(&file).expect("it is a member");
+    let config = std::fs::read_to_string(&file).expect("a member has a cluster.toml");
     let (listen, advertise) = (free_port(), "192.0.2.1:8421");
-    let mut about: toml::Table = toml::from_str(&said).expect("toml");
+    let mut about: toml::Table = toml::from_str(&config).expect("cluster.toml is TOML");
     about.insert("location".into(), "lhr".into());
     about.insert("listen".into(), listen.into());
     about.insert("advertise".into(), toml::Value::Array(vec![advertise.into()]));
-    std::fs::write(&file, about.to_string()).expect("it is written");
+    std::fs::write(&file, about.to_string()).expect("the file can be written");
     let second = Server::start_in(directory, "127.0.0.1:0", &[]);
     let shown = |server: &Server| {
-        let status = ask(server, &["status", "--json"]);
+        let status = cluster_online(server, &["status", "--json"]);
         text(&status.stdout).to_owned()
     };
-    soon("the first has heard of it", || shown(&first).contains(r#""name":"lhr""#));
+    eventually("the first shows the new name", || shown(&first).contains(r#""name":"lhr""#));
     assert!(!shown(&first).contains("ams"), "{}", shown(&first));
-    // Who joins now is told where it is.
+    // A location that joins now learns the new address.
     let third = join(&first, "sin");
     let dial = std::fs::read_to_string(third.directory.path().join("data/cluster/cluster.toml"));
-    assert!(dial.as_ref().is_ok_and(|said| said.contains(advertise)), "{dial:?}");
+    assert!(dial.as_ref().is_ok_and(|config| config.contains(advertise)), "{dial:?}");
     drop(second);
 }
 
 #[test]
-fn the_ends_of_certificates_are_shown() {
-    let first = found();
-    let status = ask(&first, &["status"]);
+fn the_status_shows_when_certificates_expire() {
+    let first = first_location();
+    let status = cluster_online(&first, &["status"]);
     let shown = text(&status.stdout);
-    assert!(shown.contains("certificates: this location's holds until 20"), "{shown}");
+    assert!(shown.contains("certificates: this location's expires on 20"), "{shown}");
     let end = |of: &str| {
         let name = format!("waypost_cluster_certificate_not_after_seconds{{of=\"{of}\"}}");
-        first.metric(&name).and_then(|value| value.parse::<u64>().ok()).expect("a time")
+        first
+            .metric(&name)
+            .and_then(|value| value.parse::<u64>().ok())
+            .expect("the metric is a time")
     };
     let year = 365 * 24 * 60 * 60;
     assert!(end("ca") - end("location") >= 9 * year - 10, "{} {}", end("ca"), end("location"));

@@ -1,7 +1,7 @@
-//! Every bound of a connection, with short times.
+//! All limits of a connection, with short times.
 //!
-//! Nothing here measures time. A connection that says nothing is closed after `header-timeout`: that
-//! is the clock by which the other limits are seen to hold, or not to come too early.
+//! These tests measure no time. The server closes a silent connection after `header-timeout`, and
+//! that is the clock by which the tests see that other limits apply, or do not apply too early.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use crate::{http::http2, process::Server};
 const LIVE: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[test]
-fn a_head_that_does_not_come_whole_ends_its_connection() {
+fn an_incomplete_head_closes_the_connection() {
     let server = Server::start(&["--header-timeout", "200ms", "--idle-timeout", "1h"]);
     for beginning in
         ["", "G", "GET /healthz HTTP/1.1\r\nHost:", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nS"]
@@ -38,11 +38,11 @@ fn a_head_that_does_not_come_whole_ends_its_connection() {
     assert_eq!(second.rest(), "");
     server.await_metric("waypost_connections ", "1");
     let cut = server.metric(r#"waypost_connections_cut_total{limit="header-timeout"}"#);
-    assert!(cut.is_some_and(|cut| cut.parse::<u32>().expect("a number") >= 5));
+    assert!(cut.is_some_and(|cut| cut.parse::<u32>().expect("the metric is a number") >= 5));
 }
 
 #[test]
-fn an_idle_connection_lives_longer_than_a_head_may_take_and_then_ends() {
+fn an_idle_connection_outlives_the_header_timeout_and_then_closes() {
     let server = Server::start(&["--header-timeout", "100ms", "--idle-timeout", "2s"]);
     let mut peer = server.connect();
     for _ in 0..5 {
@@ -54,7 +54,7 @@ fn an_idle_connection_lives_longer_than_a_head_may_take_and_then_ends() {
 }
 
 #[tokio::test]
-async fn an_idle_http2_connection_lives_longer_than_a_head_may_take_and_then_ends() {
+async fn an_idle_http2_connection_outlives_the_header_timeout_and_then_closes() {
     let server = Server::start(&["--header-timeout", "100ms", "--idle-timeout", "2s"]);
     let (mut sender, connection) = http2(&server.address).await;
     let url = format!("http://{}/healthz", server.address);
@@ -76,7 +76,7 @@ async fn an_idle_http2_connection_lives_longer_than_a_head_may_take_and_then_end
     let server = server.unwrap();
     tokio::task::spawn_blocking(move || {
         server.await_metric(r#"waypost_connections_cut_total{limit="idle-timeout"}"#, "1");
-        // That it lingered after that is no second limit.
+        // The time until the close does not count as another limit.
         server.await_metric("waypost_connections ", "1");
         assert_eq!(server.metric(r#"waypost_connections_cut_total{limit="linger"}"#), None);
     })
@@ -85,7 +85,7 @@ async fn an_idle_http2_connection_lives_longer_than_a_head_may_take_and_then_end
 }
 
 #[test]
-fn an_http2_connection_without_a_first_request_ends_as_a_head_that_does_not_come() {
+fn an_http2_connection_without_a_request_closes_after_the_header_timeout() {
     let server = Server::start(&["--header-timeout", "200ms", "--idle-timeout", "1h"]);
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     // HEADERS of stream 1, without END_HEADERS.
@@ -93,13 +93,13 @@ fn an_http2_connection_without_a_first_request_ends_as_a_head_that_does_not_come
     for more in [b"".as_slice(), endless] {
         let mut peer = server.connect();
         peer.send([preface, more].concat());
-        // What comes is the server's own preface.
+        // The data is the server's own preface.
         assert!(peer.count_rest() < 1000);
     }
 }
 
 #[test]
-fn a_delete_whose_body_does_not_come_whole_deletes_nothing() {
+fn a_delete_with_an_incomplete_body_deletes_nothing() {
     let server = Server::start(&["--namespaces", "n", "--body-timeout", "200ms"]);
     let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv";
     assert_eq!(server.connect().request(put).status, 200);
@@ -114,14 +114,14 @@ fn a_delete_whose_body_does_not_come_whole_deletes_nothing() {
 }
 
 #[test]
-fn a_body_that_does_not_move_is_answered_408_and_nothing_is_stored() {
+fn a_stalled_body_gets_408_and_stores_nothing() {
     let server = Server::start(&["--namespaces", "n", "--body-timeout", "200ms"]);
     for framing in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n5\r\nab"] {
         let mut peer = server.connect();
         let response = peer.request(format!("PUT /binding/n/k HTTP/1.1\r\nHost: x\r\n{framing}"));
         assert_eq!(response.status, 408, "{}", response.head);
         assert_eq!(response.header("connection"), Some("close"));
-        assert!(response.body.contains("did not move"), "{}", response.body);
+        assert!(response.body.contains("arrived for too long"), "{}", response.body);
         assert_eq!(peer.rest(), "");
     }
     let cut = server.metric(r#"waypost_connections_cut_total{limit="body-timeout"}"#);
@@ -132,7 +132,7 @@ fn a_body_that_does_not_move_is_answered_408_and_nothing_is_stored() {
     assert_eq!(missing.status, 404);
 }
 
-/// A body that never comes.
+/// A body that never arrives.
 struct Never;
 
 impl http_body::Body for Never {
@@ -148,7 +148,7 @@ impl http_body::Body for Never {
 }
 
 #[tokio::test]
-async fn an_http2_body_that_does_not_move_is_answered_408_and_the_others_go_on() {
+async fn a_stalled_http2_body_gets_408_and_the_connection_stays_usable() {
     let server = Server::start(&["--namespaces", "n", "--body-timeout", "200ms"]);
     let (mut sender, _connection) = http2(&server.address).await;
     for _ in 0..2 {
@@ -159,7 +159,7 @@ async fn an_http2_body_that_does_not_move_is_answered_408_and_the_others_go_on()
 }
 
 #[test]
-fn a_slow_body_that_moves_is_taken() {
+fn a_slow_body_that_makes_progress_is_accepted() {
     let settings = ["--namespaces", "n", "--body-timeout", "1500ms", "--header-timeout", "150ms"];
     let server = Server::start(&settings);
     let mut peer = server.connect();
@@ -171,7 +171,7 @@ fn a_slow_body_that_moves_is_taken() {
     assert_eq!(peer.response().status, 200);
 }
 
-/// More than the sockets of both sides hold.
+/// More than the socket buffers of both sides hold.
 const LARGE: usize = 25 << 20;
 
 fn put_large(server: &Server) {
@@ -182,7 +182,7 @@ fn put_large(server: &Server) {
 }
 
 #[test]
-fn a_response_that_nobody_reads_is_cut() {
+fn a_response_that_the_client_does_not_read_is_cut() {
     let settings = ["--namespaces", "n", "--response-timeout", "300ms", "--header-timeout", "50ms"];
     let server = Server::start(&settings);
     put_large(&server);
@@ -190,21 +190,21 @@ fn a_response_that_nobody_reads_is_cut() {
     peer.send("GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n");
     server.await_metric(r#"waypost_connections_cut_total{limit="response-timeout"}"#, "1");
     assert!(peer.count_rest() < LARGE);
-    // One that is read is not.
+    // A response that the client reads is not cut.
     let mut peer = server.connect();
     let response = peer.request("GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(response.body.len(), LARGE);
 }
 
 #[tokio::test]
-async fn an_http2_response_for_which_no_window_is_opened_is_cut() {
+async fn an_http2_response_without_a_window_is_cut() {
     let settings = ["--namespaces", "n", "--response-timeout", "300ms", "--header-timeout", "50ms"];
     let server = Server::start(&settings);
     put_large(&server);
     let (mut sender, connection) = http2(&server.address).await;
     let request = Request::get(format!("http://{}/binding/n/k", server.address));
     let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
-    // The socket is read all the time: it is the stream's window that stays shut.
+    // The client keeps reading the socket: only the stream's window stays closed.
     assert!(connection.await.unwrap().is_err());
     assert!(response.into_body().collect().await.is_err());
 }
@@ -225,13 +225,13 @@ fn more_connections_than_allowed_wait_until_one_ends() {
 }
 
 #[test]
-fn a_head_that_is_too_long_is_answered_431() {
+fn a_too_long_head_gets_431() {
     let server = Server::start(&["--max-header-size", "16KiB"]);
     let with_header = |bytes: usize| {
         format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(bytes))
     };
     assert_eq!(server.connect().request(with_header(15 << 10)).status, 200);
-    // Far too long as well: what was sent must not make the client lose the answer.
+    // Far too long, too: the unread rest must not make the client lose the response.
     for bytes in [17 << 10, 512 << 10] {
         let mut peer = server.connect();
         let response = peer.request(with_header(bytes));
@@ -244,7 +244,7 @@ fn a_head_that_is_too_long_is_answered_431() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_long_is_refused_in_http2_too() {
+async fn a_too_long_http2_head_is_rejected() {
     let server = Server::start(&["--max-header-size", "16KiB"]);
     let (mut sender, _connection) = http2(&server.address).await;
     for (bytes, expected) in [(15 << 10, true), (17 << 10, false)] {
@@ -256,7 +256,7 @@ async fn a_head_that_is_too_long_is_refused_in_http2_too() {
 }
 
 #[test]
-fn a_client_that_sends_no_more_gets_its_answers() {
+fn a_client_that_closes_its_sending_half_gets_its_responses() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     peer.send(LIVE.repeat(3));
@@ -265,7 +265,7 @@ fn a_client_that_sends_no_more_gets_its_answers() {
         assert_eq!(peer.response().status, 200);
     }
     assert_eq!(peer.rest(), "");
-    // Between two requests it is just the end.
+    // Between two requests the connection just closes.
     let mut peer = server.connect();
     assert_eq!(peer.request(LIVE).status, 200);
     peer.finish_sending();
@@ -273,7 +273,7 @@ fn a_client_that_sends_no_more_gets_its_answers() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_is_still_sending() {
+fn a_rejection_reaches_a_client_that_is_still_sending() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     let length = 4 << 20;
@@ -296,7 +296,7 @@ fn clients_that_vanish_leave_no_connection_behind() {
 }
 
 #[test]
-fn a_server_without_free_files_goes_on_when_some_are_free_again() {
+fn a_server_without_file_descriptors_recovers_when_some_are_released() {
     let mut limited = Command::new("sh");
     limited
         .env_clear()
@@ -314,5 +314,8 @@ fn a_server_without_free_files_goes_on_when_some_are_free_again() {
     assert_eq!(server.connect().request(LIVE).status, 200);
     assert_ne!(server.metric("waypost_accept_errors_total ").as_deref(), Some("0"));
     let log = server.into_log();
-    assert!(log.contains("fewer open files") && log.contains("still trying"), "{log}");
+    assert!(
+        log.contains("fewer open files") && log.contains("can't accept connections; retrying"),
+        "{log}"
+    );
 }

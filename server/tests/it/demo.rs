@@ -1,4 +1,4 @@
-//! `waypost demo`: the whole of it, as one who pipes it sees it.
+//! `waypost demo`: its whole output in a pipe.
 
 use std::{
     fs,
@@ -12,23 +12,23 @@ use tempfile::TempDir;
 use crate::process::waypost;
 
 fn assert_is_empty(directory: &TempDir) {
-    let left: Vec<_> = fs::read_dir(directory.path()).expect("it is there").collect();
+    let left: Vec<_> = fs::read_dir(directory.path()).expect("the directory exists").collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
-fn it_tells_its_story_in_plain_lines_and_leaves_nothing() {
+fn the_demo_prints_plain_lines_and_leaves_no_files() {
     let directory = TempDir::new().unwrap();
     let Output { status, stdout, stderr } =
         waypost(["demo"]).env("TMPDIR", directory.path()).output().unwrap();
-    let (told, errors) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-    assert!(status.success(), "{errors}\n{told}");
+    let (output, errors) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert!(status.success(), "{errors}\n{output}");
     assert_eq!(errors, "");
-    assert!(!told.contains(['\x1b', '\t']) && !told.contains(" \n"), "{told}");
-    let steps: Vec<_> = told.lines().filter_map(|line| line.split_once(". ")).collect();
+    assert!(!output.contains(['\x1b', '\t']) && !output.contains(" \n"), "{output}");
+    let steps: Vec<_> = output.lines().filter_map(|line| line.split_once(". ")).collect();
     let numbers: Vec<_> = steps.iter().filter(|(n, _)| n.len() == 1).map(|(n, _)| *n).collect();
-    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"], "{told}");
-    for (says, times) in [
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"], "{output}");
+    for (expected, times) in [
         ("listens on 127.0.0.1:", 4),
         ("puts greeting = \"bom dia\": on its disk after ", 1),
         ("   nairobi reads it ", 1),
@@ -39,32 +39,33 @@ fn it_tells_its_story_in_plain_lines_and_leaves_nothing() {
         ("rows compared, the same\n", 3),
         ("   waypost serve # ", 1),
     ] {
-        assert_eq!(told.matches(says).count(), times, "{says:?} in {told}");
+        assert_eq!(output.matches(expected).count(), times, "{expected:?} in {output}");
     }
     assert_is_empty(&directory);
 }
 
-/// Interrupts the demo at its first line: its exit code, and what it says on stderr.
+/// Interrupts the demo at its first line. Returns its exit code and its stderr.
 fn interrupt(directory: &TempDir) -> (Option<i32>, String) {
     let mut command = waypost(["demo"]);
     command.env("TMPDIR", directory.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary runs");
-    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-    stdout.read_line(&mut String::new()).expect("text");
-    let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not 0");
-    kill_process(id, Signal::INT).expect("it is not waited for");
-    stdout.read_to_string(&mut String::new()).expect("text");
-    let output = child.wait_with_output().expect("our child");
-    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+    stdout.read_line(&mut String::new()).expect("the output is UTF-8");
+    let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id fits"))
+        .expect("a process id is not 0");
+    kill_process(id, Signal::INT).expect("the demo runs");
+    stdout.read_to_string(&mut String::new()).expect("the output is UTF-8");
+    let output = child.wait_with_output().expect("the child can be waited for");
+    (output.status.code(), String::from_utf8(output.stderr).expect("the output is UTF-8"))
 }
 
 #[test]
-fn a_signal_ends_it_and_it_leaves_nothing() {
+fn a_signal_ends_the_demo_and_it_leaves_no_files() {
     let directory = TempDir::new().unwrap();
-    // On a machine that stands still for long it may have come to its end before the signal.
+    // On a very slow machine the demo may end before the signal arrives.
     let ended = (0..5).map(|_| interrupt(&directory)).find(|(code, _)| *code != Some(0));
-    let (code, errors) = ended.expect("it is interrupted at last");
+    let (code, errors) = ended.expect("one of the tries interrupts the demo");
     assert_eq!(code, Some(1), "{errors}");
-    assert_eq!(errors, "waypost: the demo was ended by SIGINT; its files are removed\n");
+    assert_eq!(errors, "waypost: the demo was interrupted by SIGINT; its files are removed\n");
     assert_is_empty(&directory);
 }

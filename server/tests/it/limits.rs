@@ -1,4 +1,4 @@
-//! The limit door: `/ratelimit`, as its callers see it.
+//! The rate-limit API, `/ratelimit`, over HTTP.
 
 mod configured;
 mod restart;
@@ -14,7 +14,7 @@ use crate::{
     process::Server,
 };
 
-/// So long that no test sees a window's end.
+/// So long that no window ends during a test.
 const PERIOD: &str = "700d";
 
 /// A request with a body.
@@ -31,8 +31,8 @@ fn get(server: &Server, query: &str) -> Response {
     server.connect().request(format!("GET /ratelimit?{query} HTTP/1.1\r\nHost: x\r\n\r\n"))
 }
 
-/// What a check or a batch is answered, if it is answered by 200.
-fn ask(server: &Server, body: &Value) -> Value {
+/// The response to a check or a batch, which must be 200.
+fn send(server: &Server, body: &Value) -> Value {
     let response = post(server, "/ratelimit", body);
     assert_eq!(response.status, 200, "{body}: {response:?}");
     assert_eq!(response.header("content-type"), Some("application/json"));
@@ -40,43 +40,43 @@ fn ask(server: &Server, body: &Value) -> Value {
 }
 
 fn read(response: &Response) -> Value {
-    serde_json::from_str(&response.body).expect("an answer is JSON")
+    serde_json::from_str(&response.body).expect("the response is JSON")
 }
 
-/// A check of one in a limit of so many.
+/// A check with a cost of 1 against this limit.
 fn check(key: &str, limit: u32) -> Value {
     json!({"namespace": "n", "key": key, "limit": limit, "period": PERIOD})
 }
 
-/// The check with more said.
+/// The check with more fields.
 fn with(mut check: Value, more: Value) -> Value {
-    let Value::Object(more) = more else { panic!("{more} is no object") };
+    let Value::Object(more) = more else { panic!("{more} is not an object") };
     check.as_object_mut().expect("a check is an object").extend(more);
     check
 }
 
 fn succeeds(server: &Server, body: &Value) -> bool {
-    ask(server, body)["success"].as_bool().expect("success is true or false")
+    send(server, body)["success"].as_bool().expect("success is true or false")
 }
 
 fn remaining(server: &Server, body: &Value) -> u64 {
-    ask(server, body)["remaining"].as_u64().expect("remaining is a number")
+    send(server, body)["remaining"].as_u64().expect("remaining is a number")
 }
 
 #[test]
-fn a_counter_lets_through_as_many_as_its_limit_says() {
+fn a_counter_allows_as_many_requests_as_its_limit() {
     let server = Server::start(&[]);
     for algorithm in ["sliding", "fixed", "gcra"] {
         let check = with(check("a", 3), json!({"algorithm": algorithm}));
         for left in [2, 1, 0] {
-            let answer = ask(&server, &check);
+            let answer = send(&server, &check);
             assert_eq!(answer["success"], true, "{algorithm}: {answer}");
             assert_eq!((&answer["limit"], &answer["remaining"]), (&json!(3), &json!(left)));
             assert!(answer["reset"].as_u64().is_some_and(|seconds| seconds > 0), "{answer}");
             assert_eq!(answer.get("retry_after"), None);
         }
         for _ in 0..2 {
-            let answer = ask(&server, &check);
+            let answer = send(&server, &check);
             assert_eq!(answer["success"], false, "{algorithm}: {answer}");
             assert_eq!(answer["remaining"], 0);
             let (retry, reset) = (answer["retry_after"].as_u64(), answer["reset"].as_u64());
@@ -86,12 +86,12 @@ fn a_counter_lets_through_as_many_as_its_limit_says() {
 }
 
 #[test]
-fn a_counter_is_shared_by_all_who_name_it_and_by_nobody_else() {
+fn checks_with_the_same_name_share_a_counter_and_others_do_not() {
     let server = Server::start(&[]);
     let one = check("a", 1);
     assert!(succeeds(&server, &one));
     assert!(!succeeds(&server, &one));
-    // The limit is a threshold on it, and no part of its name.
+    // The limit is a threshold for the counter, and not part of its name.
     assert_eq!(remaining(&server, &check("a", 5)), 3);
     for other in [
         json!({"namespace": "m"}),
@@ -103,15 +103,15 @@ fn a_counter_is_shared_by_all_who_name_it_and_by_nobody_else() {
     ] {
         assert!(succeeds(&server, &with(one.clone(), other.clone())), "{other}");
     }
-    // A missing key is the empty one.
+    // A missing key is the empty key.
     assert!(!succeeds(&server, &json!({"namespace": "n", "limit": 1, "period": PERIOD})));
-    // A period is the same however it is written.
+    // A period in seconds and the same period as text are equal.
     let seconds = 700 * 24 * 60 * 60;
     assert!(!succeeds(&server, &with(one, json!({"period": seconds}))));
 }
 
 #[test]
-fn keys_are_any_text() {
+fn any_text_is_a_key() {
     let server = Server::start(&[]);
     let long = format!("\"{}\"", "k".repeat(4096));
     for key in [r#""\u0000""#, r#""\ud83d""#, r#""\ud83d\ude00""#, r#""/?&=%2F""#, &long] {
@@ -126,50 +126,50 @@ fn keys_are_any_text() {
 }
 
 #[test]
-fn a_check_costs_what_it_says_and_can_be_looked_at_given_back_and_forgotten() {
+fn a_check_has_a_cost_and_a_counter_can_be_peeked_refunded_and_reset() {
     let server = Server::start(&[]);
-    let say = |more: Value| with(check("a", 10), more);
-    assert_eq!(remaining(&server, &say(json!({"cost": 7}))), 3);
-    assert!(!succeeds(&server, &say(json!({"cost": 4}))));
-    assert!(succeeds(&server, &say(json!({"cost": 3, "peek": true}))));
-    assert!(!succeeds(&server, &say(json!({"cost": 4, "peek": true}))));
-    assert_eq!(remaining(&server, &say(json!({"peek": true}))), 3);
-    let back = ask(&server, &say(json!({"cost": -5})));
-    assert_eq!((&back["success"], &back["remaining"]), (&json!(true), &json!(8)));
-    assert_eq!(remaining(&server, &say(json!({"cost": -100}))), 10);
-    assert_eq!(remaining(&server, &say(json!({"cost": 10}))), 0);
-    let forgotten = ask(&server, &say(json!({"reset": true})));
-    assert_eq!(forgotten, json!({"success": true, "limit": 10, "remaining": 10, "reset": 0}));
-    // What can never pass has no time after which it would.
-    let never = ask(&server, &say(json!({"cost": 11})));
+    let check_with = |more: Value| with(check("a", 10), more);
+    assert_eq!(remaining(&server, &check_with(json!({"cost": 7}))), 3);
+    assert!(!succeeds(&server, &check_with(json!({"cost": 4}))));
+    assert!(succeeds(&server, &check_with(json!({"cost": 3, "peek": true}))));
+    assert!(!succeeds(&server, &check_with(json!({"cost": 4, "peek": true}))));
+    assert_eq!(remaining(&server, &check_with(json!({"peek": true}))), 3);
+    let refunded = send(&server, &check_with(json!({"cost": -5})));
+    assert_eq!((&refunded["success"], &refunded["remaining"]), (&json!(true), &json!(8)));
+    assert_eq!(remaining(&server, &check_with(json!({"cost": -100}))), 10);
+    assert_eq!(remaining(&server, &check_with(json!({"cost": 10}))), 0);
+    let reset = send(&server, &check_with(json!({"reset": true})));
+    assert_eq!(reset, json!({"success": true, "limit": 10, "remaining": 10, "reset": 0}));
+    // A request that can never pass has no time after which it would.
+    let never = send(&server, &check_with(json!({"cost": 11})));
     assert_eq!(never, json!({"success": false, "limit": 10, "remaining": 10, "reset": 0}));
-    assert!(!succeeds(&server, &check("b", 0)), "a limit of 0 lets nothing through");
+    assert!(!succeeds(&server, &check("b", 0)), "a limit of 0 denies every request");
 }
 
 #[test]
-fn a_batch_is_checked_one_by_one_or_all_or_none() {
+fn a_batch_is_checked_individually_or_atomically() {
     let server = Server::start(&[]);
     let batch =
         |all: Value| json!({"checks": [check("a", 3), check("b", 1), check("a", 3)], "all": all});
-    let first = ask(&server, &batch(json!(true)));
+    let first = send(&server, &batch(json!(true)));
     assert_eq!(first["success"], true);
     let left: Vec<_> =
         first["results"].as_array().unwrap().iter().map(|one| one["remaining"].clone()).collect();
     assert_eq!(left, [2, 0, 1]);
-    let none = ask(&server, &batch(json!(true)));
+    let none = send(&server, &batch(json!(true)));
     assert_eq!(none["success"], false);
     assert_eq!(none["results"][1]["success"], false);
     assert_eq!(remaining(&server, &with(check("a", 3), json!({"peek": true}))), 1);
-    let each = ask(&server, &batch(json!(false)));
+    let each = send(&server, &batch(json!(false)));
     assert_eq!(each["success"], false);
     let passed: Vec<_> =
         each["results"].as_array().unwrap().iter().map(|one| one["success"].clone()).collect();
     assert_eq!(passed, [true, false, false]);
-    assert_eq!(ask(&server, &json!({"checks": []})), json!({"success": true, "results": []}));
+    assert_eq!(send(&server, &json!({"checks": []})), json!({"success": true, "results": []}));
 }
 
 #[test]
-fn a_denied_batch_is_told_how_its_counters_stand_without_it() {
+fn a_denied_batch_reports_its_counters_without_its_own_cost() {
     let server = Server::start(&[]);
     let of = |cost: u32| with(check("a", 3), json!({"cost": cost}));
     let batch = json!({"checks": [of(1), of(3), of(1)], "all": true});
@@ -178,11 +178,11 @@ fn a_denied_batch_is_told_how_its_counters_stand_without_it() {
     let first = with(stands.clone(), json!({"success": true}));
     let results = json!([first, stands, stands]);
     assert_eq!(read(&none), json!({"success": false, "results": results}));
-    assert_eq!(none.header("retry-after"), None, "it can never pass");
+    assert_eq!(none.header("retry-after"), None, "a batch that can never pass");
 }
 
 #[test]
-fn a_denial_has_the_status_that_is_asked_for() {
+fn a_denial_has_the_requested_status() {
     let server = Server::start(&[]);
     let query = |more: &str| format!("namespace=n&key=a&limit=1&period={PERIOD}{more}");
     let first = get(&server, &query("&status=429"));
@@ -208,7 +208,7 @@ fn a_denial_has_the_status_that_is_asked_for() {
 }
 
 #[test]
-fn the_fields_of_http_come_when_they_are_asked_for() {
+fn the_rate_limit_headers_are_sent_on_request() {
     let server = Server::start(&[]);
     let one = check("a", 2);
     let none = post(&server, "/ratelimit", &one);
@@ -235,17 +235,17 @@ fn the_fields_of_http_come_when_they_are_asked_for() {
 }
 
 #[test]
-fn many_at_once_are_let_through_exactly_as_often_as_the_limit_says() {
+fn exactly_the_limit_of_concurrent_checks_pass() {
     let server = Server::start(&[]);
     for algorithm in ["sliding", "fixed", "gcra"] {
         let body = with(check("hot", 100), json!({"algorithm": algorithm})).to_string();
         let passed: usize = thread::scope(|scope| {
-            let ask = request("POST", "/ratelimit", &body);
+            let check = request("POST", "/ratelimit", &body);
             let threads: Vec<_> = (0..8)
                 .map(|_| {
-                    let (mut peer, ask) = (server.connect(), ask.clone());
+                    let (mut peer, check) = (server.connect(), check.clone());
                     scope.spawn(move || {
-                        (0..50).filter(|_| read(&peer.request(&ask))["success"] == true).count()
+                        (0..50).filter(|_| read(&peer.request(&check))["success"] == true).count()
                     })
                 })
                 .collect();
@@ -256,7 +256,7 @@ fn many_at_once_are_let_through_exactly_as_often_as_the_limit_says() {
 }
 
 #[test]
-fn a_body_may_come_in_pieces() {
+fn a_body_may_arrive_in_pieces() {
     let server = Server::start(&[]);
     let body = check("a", 1).to_string();
     let (start, end) = body.split_at(20);
@@ -271,24 +271,24 @@ fn a_body_may_come_in_pieces() {
 }
 
 #[test]
-fn what_is_counted_is_in_the_metrics_and_keys_only_if_they_are_wanted() {
+fn the_metrics_count_checks_and_show_keys_only_if_configured() {
     let metrics =
         |server: &Server| server.connect().request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").body;
     for (args, is_wanted) in [(&[][..], false), (&["--top-denied-keys", "2"], true)] {
         let server = Server::start(args);
         for (key, count) in [("a\"\n", 4), ("b", 2), ("c", 3), ("d", 1)] {
             for _ in 0..count {
-                ask(&server, &check(key, 1));
+                send(&server, &check(key, 1));
             }
         }
-        ask(&server, &with(check("e", 1), json!({"peek": true})));
+        send(&server, &with(check("e", 1), json!({"peek": true})));
         let text = metrics(&server);
         for line in [
             r#"waypost_ratelimit_checks_total{limit=""} 10"#,
             r#"waypost_ratelimit_denials_total{limit=""} 6"#,
             r#"waypost_ratelimit_shadow_denials_total{limit=""} 0"#,
             "waypost_limiter_evictions_total 0",
-            r#"waypost_requests_total{api="limit",method="POST",status="2xx"} 11"#,
+            r#"waypost_requests_total{api="ratelimit",method="POST",status="2xx"} 11"#,
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in:\n{text}");
         }
@@ -307,7 +307,7 @@ fn what_is_counted_is_in_the_metrics_and_keys_only_if_they_are_wanted() {
     }
 }
 
-/// A connection that has sent a check and waits for its end.
+/// A connection that has sent all but the end of a check.
 fn half_a_check(server: &Server) -> Peer<std::net::TcpStream> {
     let mut peer = server.connect();
     peer.send("POST /ratelimit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{");
@@ -315,7 +315,7 @@ fn half_a_check(server: &Server) -> Peer<std::net::TcpStream> {
 }
 
 #[test]
-fn a_body_that_breaks_off_counts_nothing() {
+fn an_incomplete_body_counts_nothing() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let mut peer = half_a_check(&server);
     assert!(peer.rest().starts_with("HTTP/1.1 408 "));

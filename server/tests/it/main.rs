@@ -1,4 +1,4 @@
-//! The binary as a process: its command line, its connections, its end.
+//! Tests of the binary as a process: its command line, its connections, its end.
 
 mod cluster;
 mod commands;

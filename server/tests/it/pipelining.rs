@@ -1,8 +1,8 @@
-//! Requests sent one behind another without waiting, cut where a network may cut them.
+//! Pipelined requests, cut where a network may cut them.
 
 use crate::process::Server;
 
-/// A body that would be changed if it were taken for a header.
+/// A body that would be changed if it were parsed as a header.
 const BODY: &str = "cf-kv-metadata:\x7f!";
 
 fn put(key: &str, more: &str, body: &str) -> String {
@@ -29,14 +29,14 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_pipelined_body_is_stored_as_it_was_sent_wherever_it_is_cut() {
+fn a_pipelined_body_is_stored_unchanged_wherever_it_is_cut() {
     let server = Server::start(&["--namespaces", "n", "--header-timeout", "20ms"]);
     let both = [put("a", "", "1"), put("b", "", BODY)].concat();
     for cut in 1..both.len() {
         let mut peer = server.connect();
         peer.send(&both[..cut]);
         if cut >= put("a", "", "1").len() {
-            // The server waits for the rest now.
+            // The server now waits for the rest.
             assert_eq!(peer.response().status, 200);
             peer.send(&both[cut..]);
         } else {
@@ -49,10 +49,10 @@ fn a_pipelined_body_is_stored_as_it_was_sent_wherever_it_is_cut() {
 }
 
 #[test]
-fn a_body_that_is_read_as_soon_as_its_head_is_stored_as_it_was_sent() {
+fn a_body_that_is_read_right_after_its_head_is_stored_unchanged() {
     let server = Server::start(&["--namespaces", "n"]);
-    // The parser's buffer ends, at one of these sizes, with the second head: its body then comes
-    // with the next read, at once.
+    // For one of these sizes the parser's buffer ends with the second head, and the next read
+    // returns the body at once.
     for buffer in [4096, 8192, 16_384, 32_768] {
         let mut peer = server.connect();
         let head = put("b", "", BODY).replace(BODY, "");
@@ -68,7 +68,7 @@ fn a_body_that_is_read_as_soon_as_its_head_is_stored_as_it_was_sent() {
 }
 
 #[test]
-fn metadata_with_del_is_taken_and_other_bytes_that_are_no_text_are_not() {
+fn metadata_may_contain_del_but_no_other_control_bytes() {
     let server = Server::start(&["--namespaces", "n"]);
     for (byte, status) in [(0x7f, 200), (0xf8, 400), (0xff, 400)] {
         let head = put("m", "CF-KV-Metadata: \"@\"\r\n", "v");

@@ -1,4 +1,4 @@
-//! A server process, on a port of the system's choice, with a data directory of its own.
+//! A server process on any free port, with a data directory of its own.
 
 use std::{
     ffi::OsStr,
@@ -18,10 +18,10 @@ use tempfile::TempDir;
 
 use crate::http::Peer;
 
-/// Long enough for anything that should happen at all.
+/// Longer than anything in these tests may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The binary, without this process' settings.
+/// The binary, without the environment of this process.
 pub(crate) fn waypost<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
     command.env_clear().args(args).stdin(Stdio::null());
@@ -33,7 +33,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output 
     waypost(args).output().expect("the binary runs")
 }
 
-/// A server that is killed when the test is done with it.
+/// A server that is killed at the end of its test.
 pub(crate) struct Server {
     child: Child,
     /// `127.0.0.1:PORT` or `unix:PATH`.
@@ -44,19 +44,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one with these settings, on TCP.
+    /// Starts a server on TCP with these arguments.
     pub(crate) fn start(args: &[&str]) -> Server {
-        let directory = TempDir::new().expect("a directory");
+        let directory = TempDir::new().expect("a temporary directory can be made");
         Server::start_in(directory, "127.0.0.1:0", args)
     }
 
-    /// Starts one in a directory that may have been another's.
+    /// Starts a server in a directory that another server may have used.
     pub(crate) fn start_in(directory: TempDir, listen: &str, args: &[&str]) -> Server {
         let command = waypost(["serve", "--listen", listen]);
         Server::start_with(command, directory, args)
     }
 
-    /// Starts one by a command that lacks the data directory and these settings.
+    /// Starts a server with a command, to which the data directory and the arguments are added.
     pub(crate) fn start_with(mut command: Command, directory: TempDir, args: &[&str]) -> Server {
         let mut child = command
             .arg("--data")
@@ -65,40 +65,40 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         let log = Arc::new(Mutex::new(String::new()));
-        let (say_address, address) = channel();
-        let (say_ended, ended) = channel();
+        let (address_sender, address) = channel();
+        let (end_sender, ended) = channel();
         let lines = Arc::clone(&log);
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once(" listens on ") {
                     let address = rest.split(',').next().unwrap_or_default();
                     let address = address.trim_start_matches("http://").to_owned();
-                    say_address.send(address).expect("the test waits for it");
+                    address_sender.send(address).expect("the test waits for the address");
                 }
-                let mut lines = lines.lock().expect("nobody panics with it");
+                let mut lines = lines.lock().expect("no thread panics while it holds the log");
                 lines.push_str(&line);
                 lines.push('\n');
             }
-            // The process has closed its stderr: it is gone, or about to be.
-            drop(say_ended);
+            // The process has closed its stderr, so it has ended or is about to.
+            drop(end_sender);
         });
         let address = address.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-            let log = log.lock().expect("nobody panics with it");
-            panic!("no address ({error}) in: {log}");
+            let log = log.lock().expect("no thread panics while it holds the log");
+            panic!("the server logged no address ({error}): {log}");
         });
         Server { child, address, directory, log, ended }
     }
 
-    /// The process, as the system numbers it.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// A connection that says nothing as yet.
+    /// A connection on which nothing was sent yet.
     pub(crate) fn connect(&self) -> Peer<TcpStream> {
-        self.try_connect().expect("it listens")
+        self.try_connect().expect("the server listens")
     }
 
     pub(crate) fn try_connect(&self) -> std::io::Result<Peer<TcpStream>> {
@@ -108,7 +108,7 @@ impl Server {
         Ok(Peer::new(stream))
     }
 
-    /// The URL that the client commands take.
+    /// The URL for client commands.
     pub(crate) fn url(&self) -> String {
         if self.address.starts_with("unix:") {
             return self.address.clone();
@@ -116,9 +116,9 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Returns after the time `header-timeout`: a connection that says nothing is closed then.
+    /// Waits for the duration of `header-timeout`: a silent connection is closed after it.
     pub(crate) fn tick(&self) {
-        assert_eq!(self.connect().rest(), "", "a silent connection is closed without a word");
+        assert_eq!(self.connect().rest(), "", "a silent connection is closed without a response");
     }
 
     pub(crate) fn metric(&self, name: &str) -> Option<String> {
@@ -127,9 +127,9 @@ impl Server {
         Some(line[name.len()..].trim().to_owned())
     }
 
-    /// Looks until a metric has this value.
+    /// Polls a metric until it has this value.
     pub(crate) fn await_metric(&self, name: &str, value: &str) {
-        // Bounded by the time that each look takes, and by the ticks between them.
+        // Bounded by the duration of each poll and of each tick.
         for _ in 0..200 {
             if self.metric(name).as_deref() == Some(value) {
                 return;
@@ -139,34 +139,36 @@ impl Server {
         panic!("{name} is {:?}, never {value}", self.metric(name));
     }
 
-    /// Looks until the log says this: two equal signals before the first is seen are one.
-    pub(crate) fn await_log(&self, says: &str) {
+    /// Waits until the log contains this text. Use it between two equal signals: the system merges
+    /// them if the first is still pending.
+    pub(crate) fn await_log(&self, text: &str) {
         for _ in 0..3000 {
-            if self.log().contains(says) {
+            if self.log().contains(text) {
                 return;
             }
             thread::sleep(Duration::from_millis(10));
         }
-        panic!("{says:?} is never in {}", self.log());
+        panic!("{text:?} does not appear in {}", self.log());
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("a process id");
-        kill_process(Pid::from_raw(id).expect("not 0"), signal).expect("it runs");
+        let id = i32::try_from(self.child.id()).expect("a process id fits");
+        kill_process(Pid::from_raw(id).expect("a process id is not 0"), signal)
+            .expect("the server runs");
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("our child").is_none()
+        self.child.try_wait().expect("a child has a status").is_none()
     }
 
-    /// Waits for the end.
+    /// Waits until the process has ended.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let timed_out = Err(std::sync::mpsc::RecvTimeoutError::Timeout);
-        assert_ne!(self.ended.recv_timeout(PATIENCE), timed_out, "it does not end");
-        self.child.wait().expect("our child")
+        assert_ne!(self.ended.recv_timeout(PATIENCE), timed_out, "the server does not end");
+        self.child.wait().expect("the child can be waited for")
     }
 
-    /// Stops it as its operator would, and gives its directory back.
+    /// Stops it with SIGTERM, and returns its directory.
     pub(crate) fn stop(mut self) -> TempDir {
         self.signal(Signal::TERM);
         assert!(self.wait().success(), "{}", self.log());
@@ -176,10 +178,13 @@ impl Server {
     /// The directory of a server that has ended.
     pub(crate) fn into_directory(mut self) -> TempDir {
         assert!(!self.is_running());
-        std::mem::replace(&mut self.directory, TempDir::new().expect("a directory"))
+        std::mem::replace(
+            &mut self.directory,
+            TempDir::new().expect("a temporary directory can be made"),
+        )
     }
 
-    /// All that it logged in its life.
+    /// Stops it with SIGTERM, and returns its whole log.
     pub(crate) fn into_log(mut self) -> String {
         self.signal(Signal::TERM);
         assert!(self.wait().success(), "{}", self.log());
@@ -187,15 +192,15 @@ impl Server {
     }
 
     pub(crate) fn log(&self) -> String {
-        self.log.lock().expect("nobody panics with it").clone()
+        self.log.lock().expect("no thread panics while it holds the log").clone()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if self.is_running() {
-            self.child.kill().expect("it runs");
-            self.child.wait().expect("our child");
+            self.child.kill().expect("the server runs");
+            self.child.wait().expect("the child can be waited for");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What hyper's parser refuses, and what it would let through: each has a text that says why.
+//! Requests that hyper's parser rejects, and some that it would accept: each gets an error text.
 
 use crate::process::Server;
 
@@ -14,10 +14,10 @@ fn headers(count: usize) -> String {
 }
 
 #[test]
-fn what_the_parser_refuses_is_answered_with_a_text_and_nothing_is_stored() {
+fn requests_that_the_parser_rejects_get_an_error_text_and_store_nothing() {
     let server = Server::start(&["--namespaces", "n", "--max-header-size", "16KiB"]);
     let long = format!("X-Long: {}\r\n", "x".repeat(64 << 10));
-    for (status, says, request) in [
+    for (status, expected, request) in [
         (400, "Content-Length", put("Content-Length: 1x\r\n", "v")),
         (400, "Content-Length", put("Content-Length: -1\r\n", "v")),
         (400, "Content-Length", put("Content-Length: 1\r\nContent-Length: 2\r\n", "vv")),
@@ -33,8 +33,8 @@ fn what_the_parser_refuses_is_answered_with_a_text_and_nothing_is_stored() {
         assert_eq!(later.request(GET).status, 404);
         for peer in [&mut first, &mut later] {
             let response = peer.request(&request);
-            assert_eq!(response.status, status, "{says}: {}", response.head);
-            assert!(response.body.contains(says), "{says:?} is not in {:?}", response.body);
+            assert_eq!(response.status, status, "{expected}: {}", response.head);
+            assert!(response.body.contains(expected), "{expected:?} is not in {:?}", response.body);
             assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"));
             assert_eq!(response.header("connection"), Some("close"));
             peer.finish_sending();
@@ -46,7 +46,7 @@ fn what_the_parser_refuses_is_answered_with_a_text_and_nothing_is_stored() {
 }
 
 #[test]
-fn a_refusal_behind_an_answer_has_its_text_too() {
+fn a_rejection_after_a_response_has_an_error_text() {
     let server = Server::start(&["--namespaces", "n"]);
     let mut peer = server.connect();
     peer.send([&put("Content-Length: 1\r\n", "v"), GET, "GET /\0 HTTP/1.1\r\n\r\n"].concat());
@@ -59,7 +59,7 @@ fn a_refusal_behind_an_answer_has_its_text_too() {
 }
 
 #[test]
-fn a_value_that_looks_like_a_refusal_is_answered_as_it_was_put() {
+fn a_value_that_looks_like_a_rejection_is_returned_unchanged() {
     let server = Server::start(&["--namespaces", "n"]);
     let mut peer = server.connect();
     let refused = peer.request(put("Content-Length: x\r\n", ""));
@@ -73,7 +73,7 @@ fn a_value_that_looks_like_a_refusal_is_answered_as_it_was_put() {
 }
 
 #[test]
-fn a_length_beside_a_coding_is_refused_before_anything_is_stored() {
+fn a_request_with_both_a_length_and_a_coding_is_rejected_and_stores_nothing() {
     let server = Server::start(&["--namespaces", "n"]);
     let (length, coding) = ("Content-Length: 5\r\n", "transfer-encoding: chunked\r\n");
     for headers in [[length, coding].concat(), [coding, "X-A: b\r\n", length].concat()] {
@@ -84,7 +84,7 @@ fn a_length_beside_a_coding_is_refused_before_anything_is_stored() {
             assert_eq!(peer.request(GET).status, 404);
             peer.send(&request[..cut]);
             if cut < head_end {
-                // The parser has the first part before the rest comes.
+                // The parser has the first part before the rest arrives.
                 assert!(peer.is_silent());
             }
             peer.send(&request[cut..]);
@@ -97,7 +97,7 @@ fn a_length_beside_a_coding_is_refused_before_anything_is_stored() {
         }
     }
     assert_eq!(server.connect().request(GET).status, 404);
-    // Each by itself is taken, on one connection.
+    // Each of them alone is accepted, on one connection.
     let mut peer = server.connect();
     for _ in 0..2 {
         assert_eq!(peer.request(put(coding, "3\r\nabc\r\n0\r\n\r\n")).status, 200);
@@ -107,7 +107,7 @@ fn a_length_beside_a_coding_is_refused_before_anything_is_stored() {
 }
 
 #[test]
-fn metadata_that_comes_twice_is_refused() {
+fn duplicate_metadata_is_rejected() {
     let server = Server::start(&["--namespaces", "n"]);
     let mut peer = server.connect();
     let own = "CF-KV-Metadata: 1\r\ncf-kv-metadata: 2\r\nContent-Length: 1\r\n";

@@ -1,4 +1,4 @@
-//! Which door a request goes to, and what the small doors answer.
+//! Which API a request is routed to, and the responses of the small APIs.
 
 use std::{
     net::TcpStream,
@@ -9,14 +9,14 @@ use std::{
 use crate::{http::Peer, process::Server};
 
 #[test]
-fn the_three_doors_of_the_operator_answer() {
+fn health_readiness_and_metrics_respond() {
     let server = Server::start(&["--namespaces", "a,b"]);
     let mut peer = server.connect();
-    for (path, status, says) in [
+    for (path, status, expected) in [
         ("/healthz", 200, "alive\n"),
         ("/readyz", 200, "ready\n"),
         ("/metrics", 200, "waypost_namespaces 2\n"),
-        ("/metrics", 200, r#"waypost_store_role{mode="writer"} 1"#),
+        ("/metrics", 200, r#"waypost_store_mode{mode="writer"} 1"#),
         ("/", 404, "/binding/NAMESPACE/KEY"),
         ("/binding", 404, "/binding/NAMESPACE/KEY"),
         ("/binding/", 404, "/binding/NAMESPACE/KEY"),
@@ -24,14 +24,14 @@ fn the_three_doors_of_the_operator_answer() {
     ] {
         let response = peer.request(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_eq!(response.status, status, "{path}");
-        assert!(response.body.contains(says), "{path}: {}", response.body);
+        assert!(response.body.contains(expected), "{path}: {}", response.body);
     }
     let response = peer.request("DELETE /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!((response.status, response.header("allow")), (405, Some("GET,HEAD")));
     let metrics = peer.request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     for line in [
-        r#"waypost_requests_total{api="operations",method="GET",status="2xx"} 4"#,
-        r#"waypost_requests_total{api="operations",method="DELETE",status="4xx"} 1"#,
+        r#"waypost_requests_total{api="ops",method="GET",status="2xx"} 4"#,
+        r#"waypost_requests_total{api="ops",method="DELETE",status="4xx"} 1"#,
         r#"waypost_requests_total{api="binding",method="GET",status="4xx"} 1"#,
         r#"waypost_requests_total{api="none",method="GET",status="4xx"} 3"#,
     ] {
@@ -40,7 +40,7 @@ fn the_three_doors_of_the_operator_answer() {
 }
 
 #[test]
-fn a_web_page_is_refused_on_every_api() {
+fn every_api_rejects_requests_from_web_pages() {
     let server = Server::start(&["--namespaces", "n"]);
     for target in ["/healthz", "/v1/namespaces", "/binding/n/k"] {
         for header in ["", "Waypost-Namespace: n\r\n"] {
@@ -55,7 +55,7 @@ fn a_web_page_is_refused_on_every_api() {
 }
 
 #[test]
-fn the_header_wins_over_every_route_and_paths_are_taken_as_they_come() {
+fn the_header_overrides_every_route_and_paths_are_not_normalised() {
     let server = Server::start(&["--namespaces", "a b,ü"]);
     let mut peer = server.connect();
     for path in ["/metrics", "/v1/namespaces", "/binding/a%20b/x", "/a//b", "/../c", "/%2e%2e%2f"] {
@@ -70,7 +70,7 @@ fn the_header_wins_over_every_route_and_paths_are_taken_as_they_come() {
         let response = peer.request(format!("GET /binding/a%20b{path} {read}"));
         assert_eq!((response.status, &response.body[..]), (200, path));
     }
-    // A title in UTF-8, in the header as it is and in the path percent-encoded.
+    // A title in UTF-8: unchanged in the header, percent-encoded in the path.
     let put = "PUT /k HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: ü\r\nContent-Length: 1\r\n\r\nv";
     assert_eq!(peer.request(put).status, 200);
     assert_eq!(peer.request(format!("GET /binding/%C3%BC/k {read}")).body, "v");
@@ -83,10 +83,10 @@ fn the_header_wins_over_every_route_and_paths_are_taken_as_they_come() {
 }
 
 #[test]
-fn namespaces_are_made_with_curl() {
+fn namespaces_can_be_managed_over_http() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
-    let mut ask = |method: &str, path: &str, body: &str| {
+    let mut send = |method: &str, path: &str, body: &str| {
         let length = body.len();
         let response = peer.request(format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\
@@ -97,10 +97,10 @@ fn namespaces_are_made_with_curl() {
     let id = "0123456789abcdef0123456789abcdef";
     let made = format!("{{\"id\":\"{id}\",\"title\":\"a/b\"}}\n");
     let all = "/v1/namespaces";
-    assert_eq!(ask("GET", all, ""), (200, "{\"namespaces\":[]}\n".into()));
-    assert_eq!(ask("POST", all, &made), (201, made.clone()));
-    assert_eq!(ask("GET", "/v1/namespaces/a%2Fb", ""), (200, made.clone()));
-    for (method, path, body, status, says) in [
+    assert_eq!(send("GET", all, ""), (200, "{\"namespaces\":[]}\n".into()));
+    assert_eq!(send("POST", all, &made), (201, made.clone()));
+    assert_eq!(send("GET", "/v1/namespaces/a%2Fb", ""), (200, made.clone()));
+    for (method, path, body, status, expected) in [
         ("POST", all, r#"{"title":"a/b"}"#, 409, "exists"),
         ("POST", all, made.trim(), 409, "exists"),
         ("POST", all, r#"{"title":""}"#, 400, "title"),
@@ -117,23 +117,23 @@ fn namespaces_are_made_with_curl() {
         ("PATCH", "/v1/namespaces/a%2Fb", &"x".repeat(70_000), 413, "longer than 65536 bytes"),
         ("GET", "/v1/namespaces/", "", 404, "/v1/namespaces"),
         ("GET", "/v1/namespaces/a/b", "", 404, "/v1/namespaces"),
-        ("PUT", all, "", 405, "PUT means nothing"),
+        ("PUT", all, "", 405, "no method PUT"),
     ] {
-        let (got, body) = ask(method, path, body);
+        let (got, body) = send(method, path, body);
         assert_eq!(got, status, "{method} {path}: {body}");
-        assert!(body.contains(says), "{body}");
+        assert!(body.contains(expected), "{body}");
         assert!(body.starts_with("{\"error\":\""), "{body}");
     }
     let renamed = made.replace("a/b", "c");
-    assert_eq!(ask("PATCH", "/v1/namespaces/a%2Fb", r#"{"title":"c"}"#), (200, renamed.clone()));
-    assert_eq!(ask("GET", all, "").1, format!("{{\"namespaces\":[{}]}}\n", renamed.trim()));
-    assert_eq!(ask("DELETE", &format!("{all}/{id}"), ""), (200, renamed));
-    assert_eq!(ask("GET", all, "").1, "{\"namespaces\":[]}\n");
-    assert_eq!(ask("POST", all, &made).0, 409, "an id is never used again");
+    assert_eq!(send("PATCH", "/v1/namespaces/a%2Fb", r#"{"title":"c"}"#), (200, renamed.clone()));
+    assert_eq!(send("GET", all, "").1, format!("{{\"namespaces\":[{}]}}\n", renamed.trim()));
+    assert_eq!(send("DELETE", &format!("{all}/{id}"), ""), (200, renamed));
+    assert_eq!(send("GET", all, "").1, "{\"namespaces\":[]}\n");
+    assert_eq!(send("POST", all, &made).0, 409, "an id is never reused");
 }
 
 #[test]
-fn an_unknown_namespace_is_a_404_unless_a_runtime_would_make_null_of_it() {
+fn an_unknown_namespace_is_a_404_unless_a_runtime_would_turn_that_into_null() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     let runtime = "CF-KV-FLPROD-405: x\r\n";
@@ -151,8 +151,8 @@ fn an_unknown_namespace_is_a_404_unless_a_runtime_would_make_null_of_it() {
         let response = peer.response();
         assert_eq!(response.status, status, "{method} {headers}");
         let name = if namespace == id { format!("TITLE --id {id}") } else { namespace.into() };
-        let says = format!("Make it with: waypost namespace create {name}");
-        assert!(response.head.contains(&says), "{}", response.head);
+        let expected = format!("Make it with: waypost namespace create {name}");
+        assert!(response.head.contains(&expected), "{}", response.head);
     }
     for headers in ["Waypost-Namespace: a\r\nWaypost-Namespace: a\r\n", "Waypost-Namespace:\r\n"] {
         let get = format!("GET /k HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
@@ -163,12 +163,13 @@ fn an_unknown_namespace_is_a_404_unless_a_runtime_would_make_null_of_it() {
 }
 
 #[test]
-fn a_write_that_finds_no_place_in_the_queue_is_told_to_come_again() {
+fn a_write_that_exceeds_the_queue_gets_a_retry_after() {
     let server = Server::start(&["--namespaces", "n", "--queue", "1", "--queue-wait", "0s"]);
     let is_over = AtomicBool::new(false);
     let put = |mut peer: Peer<TcpStream>| {
         let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv";
-        // As many as it takes, which is a few: one write is under way most of the time.
+        // As many writes as the queue needs, which is a few: one write is in progress most of the
+        // time.
         for _ in 0..100_000 {
             if is_over.load(Ordering::Relaxed) {
                 return None;
@@ -191,7 +192,7 @@ fn a_write_that_finds_no_place_in_the_queue_is_told_to_come_again() {
         assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
         assert!(response.body.contains("Nothing was written"), "{}", response.body);
     }
-    // And it does when the queue is free again.
+    // The write succeeds once the queue has space.
     let put = "PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nw";
     assert_eq!(server.connect().request(put).status, 200);
 }

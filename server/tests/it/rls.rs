@@ -1,4 +1,4 @@
-//! Envoy's rate-limit service, as a gRPC client sees it.
+//! Envoy's rate-limit service, over gRPC.
 
 use std::fs;
 
@@ -9,10 +9,12 @@ use prost::Message;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tonic::{Code, Status, client::Grpc};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+};
 use tonic_prost::ProstCodec;
 use waypost::api::rls::proto::{
-    Code as Answer, Entry, HealthCheckRequest, HealthCheckResponse, RateLimitDescriptor,
-    RateLimitRequest, RateLimitResponse, ServingStatus, Unit,
+    Code as Answer, Entry, RateLimitDescriptor, RateLimitRequest, RateLimitResponse, Unit,
 };
 
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
-/// So long that no test sees a window's end.
+/// Periods so long that no window ends during a test.
 const CONFIG: &str = r#"
 rls-algorithm = "fixed"
 
@@ -63,7 +65,12 @@ impl Client {
         answer.map(tonic::Response::into_inner)
     }
 
-    async fn hit(&self, domain: &str, key: &str, value: &str) -> Result<RateLimitResponse, Status> {
+    async fn limit(
+        &self,
+        domain: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<RateLimitResponse, Status> {
         let entry = Entry { key: key.into(), value: value.into() };
         let descriptor = RateLimitDescriptor { entries: vec![entry], ..Default::default() };
         let descriptors = vec![descriptor];
@@ -79,36 +86,36 @@ impl Client {
 }
 
 fn server(config: &str, args: &[&str]) -> (Server, TempDir) {
-    let directory = TempDir::new().expect("a directory");
+    let directory = TempDir::new().expect("a temporary directory can be made");
     let file = directory.path().join("waypost.toml");
-    fs::write(&file, config).expect("the directory takes files");
-    let config = ["--config", file.to_str().expect("a text")];
+    fs::write(&file, config).expect("the file can be written");
+    let config = ["--config", file.to_str().expect("the path is UTF-8")];
     (Server::start(&[&config, args].concat()), directory)
 }
 
 #[tokio::test]
-async fn a_call_is_answered_by_statuses_with_all_they_hold() {
+async fn the_response_has_complete_statuses() {
     let (server, _file) = server(CONFIG, &["--rls-headers", "ietf"]);
     let client = Client::to(&server).await;
     for remaining in [1, 0] {
-        let answer = client.hit("edge", "user", "a").await.expect("an answer");
+        let answer = client.limit("edge", "user", "a").await.expect("the server answers");
         assert_eq!(answer.overall_code(), Answer::Ok);
         let status = &answer.statuses[0];
-        let limit = status.current_limit.as_ref().expect("a limit applied");
+        let limit = status.current_limit.as_ref().expect("a limit applies");
         assert_eq!((limit.requests_per_unit, &limit.name[..]), (2, "per-user"));
-        // 700 days are no unit.
+        // 700 days are not a unit of the protocol.
         assert_eq!(limit.unit(), Unit::Unknown);
         assert_eq!(status.limit_remaining, remaining);
         assert!(status.duration_until_reset.is_some_and(|time| time.seconds > 0));
     }
-    let denied = client.hit("edge", "user", "a").await.expect("an answer");
+    let denied = client.limit("edge", "user", "a").await.expect("the server answers");
     assert_eq!(denied.overall_code(), Answer::OverLimit);
     let names: Vec<&str> =
         denied.response_headers_to_add.iter().map(|field| &field.key[..]).collect();
     assert_eq!(names, ["ratelimit-policy", "ratelimit", "retry-after"]);
     assert_eq!(denied.response_headers_to_add[0].value, r#""per-user";q=2;w=60480000"#);
     for (domain, key) in [("edge", "other"), ("other", "user")] {
-        let answer = client.hit(domain, key, "a").await.expect("an answer");
+        let answer = client.limit(domain, key, "a").await.expect("the server answers");
         assert_eq!(answer.overall_code(), Answer::Ok);
         assert_eq!(answer.statuses[0].current_limit, None);
     }
@@ -123,20 +130,20 @@ async fn a_call_is_answered_by_statuses_with_all_they_hold() {
 }
 
 #[tokio::test]
-async fn calls_at_once_on_one_connection_are_counted_exactly() {
+async fn concurrent_calls_on_one_connection_are_counted_exactly() {
     let config = CONFIG.replace("requests_per_unit = 2", "requests_per_unit = 150");
     let (server, _file) = server(&config, &[]);
     let client = Client::to(&server).await;
-    let calls = (0..400).map(|_| client.hit("edge", "user", "a"));
+    let calls = (0..400).map(|_| client.limit("edge", "user", "a"));
     let mut allowed = 0;
-    for answer in futures_of(calls).await {
-        allowed += usize::from(answer.expect("an answer").overall_code() == Answer::Ok);
+    for answer in join_all(calls).await {
+        allowed += usize::from(answer.expect("the server answers").overall_code() == Answer::Ok);
     }
     assert_eq!(allowed, 150);
 }
 
-/// Runs all at once, on this thread.
-async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+/// Runs all futures concurrently on this thread.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|cx| {
         let mut is_done = true;
@@ -155,19 +162,23 @@ async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Outpu
 }
 
 #[tokio::test]
-async fn what_a_call_does_wrong_has_a_status_and_a_sentence() {
+async fn an_invalid_call_gets_a_status_and_an_explanation() {
     let (server, _file) = server(CONFIG, &[]);
     let client = Client::to(&server).await;
     let refused = async |path, message: Vec<u8>| {
-        // `Vec<u8>` is a message of one field with bytes; as a request it is whatever they are.
-        client.call::<_, RateLimitResponse>(path, message).await.expect_err("it is refused")
+        // `Vec<u8>` encodes as a message with one field of bytes, which is not a valid request.
+        client.call::<_, RateLimitResponse>(path, message).await.expect_err("the call is rejected")
     };
-    let status = client.hit("", "user", "a").await.expect_err("no domain");
+    let status =
+        client.limit("", "user", "a").await.expect_err("a call without a domain is rejected");
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "rate limit domain must not be empty");
     let no_descriptor = RateLimitRequest { domain: "edge".into(), ..Default::default() };
     let status = client.call::<_, RateLimitResponse>(SHOULD_RATE_LIMIT, no_descriptor).await;
-    assert_eq!(status.expect_err("no descriptor").code(), Code::InvalidArgument);
+    assert_eq!(
+        status.expect_err("a call without a descriptor is rejected").code(),
+        Code::InvalidArgument
+    );
     let status = refused(SHOULD_RATE_LIMIT, vec![0xff; 9]).await;
     assert_eq!(status.code(), Code::Internal, "{status:?}");
     let status = refused(SHOULD_RATE_LIMIT, vec![b'x'; 300 << 10]).await;
@@ -175,12 +186,12 @@ async fn what_a_call_does_wrong_has_a_status_and_a_sentence() {
     let status = refused("/grpc.health.v1.Health/Watch", Vec::new()).await;
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().contains("/grpc.health.v1.Health/Watch"), "{status:?}");
-    // The connection goes on.
-    assert!(client.hit("edge", "user", "a").await.is_ok());
+    // The connection stays usable.
+    assert!(client.limit("edge", "user", "a").await.is_ok());
 }
 
 #[tokio::test]
-async fn who_does_not_speak_grpc_is_told_what_would_do() {
+async fn a_request_that_is_not_grpc_gets_a_hint() {
     let (server, _file) = server(CONFIG, &[]);
     let http1 =
         format!("POST {SHOULD_RATE_LIMIT} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
@@ -196,27 +207,33 @@ async fn who_does_not_speak_grpc_is_told_what_would_do() {
         ("POST", "application/grpcx", 415),
     ] {
         let request = Request::builder().method(method).uri(&url).header("content-type", kind);
-        let request = request.body(Full::new(Bytes::new())).expect("a request");
-        let response = sender.send_request(request).await.expect("an answer");
+        let request = request.body(Full::new(Bytes::new())).expect("the request is valid");
+        let response = sender.send_request(request).await.expect("the server answers");
         assert_eq!(response.status(), status, "{method} {kind}");
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = response.into_body().collect().await.expect("the body is complete").to_bytes();
         assert!(String::from_utf8_lossy(&body).contains("application/grpc"), "{body:?}");
     }
 }
 
 #[tokio::test]
-async fn the_health_check_tells_until_when_requests_are_welcome() {
+async fn the_health_check_fails_once_the_server_drains() {
     let (server, _file) = server(CONFIG, &["--drain-notice", "60s"]);
     let client = Client::to(&server).await;
     for service in ["", "ratelimit", "envoy.service.ratelimit.v3.RateLimitService"] {
-        assert_eq!(client.health(service).await.expect("an answer"), ServingStatus::Serving);
+        assert_eq!(
+            client.health(service).await.expect("the server answers"),
+            ServingStatus::Serving
+        );
     }
-    assert_eq!(client.health("other").await.expect_err("no such").code(), Code::NotFound);
+    assert_eq!(
+        client.health("other").await.expect_err("the service is unknown").code(),
+        Code::NotFound
+    );
     server.signal(Signal::TERM);
     server.await_log("draining");
-    assert_eq!(client.health("").await.expect("an answer"), ServingStatus::NotServing);
-    // It still decides for those who ask.
-    assert!(client.hit("edge", "user", "a").await.is_ok());
+    assert_eq!(client.health("").await.expect("the server answers"), ServingStatus::NotServing);
+    // It still decides about requests.
+    assert!(client.limit("edge", "user", "a").await.is_ok());
 }
 
 #[tokio::test]
@@ -224,16 +241,16 @@ async fn a_clean_stop_keeps_the_counters() {
     let (server, file) = server(CONFIG, &[]);
     let client = Client::to(&server).await;
     for _ in 0..3 {
-        client.hit("edge", "user", "a").await.expect("an answer");
+        client.limit("edge", "user", "a").await.expect("the server answers");
     }
     drop(client);
     let config = file.path().join("waypost.toml");
-    let args = ["--config", config.to_str().expect("a text")];
+    let args = ["--config", config.to_str().expect("the path is UTF-8")];
     let server = Server::start_in(server.stop(), "127.0.0.1:0", &args);
     let client = Client::to(&server).await;
-    let denied = client.hit("edge", "user", "a").await.expect("an answer");
+    let denied = client.limit("edge", "user", "a").await.expect("the server answers");
     assert_eq!(denied.overall_code(), Answer::OverLimit);
-    let other = client.hit("edge", "user", "b").await.expect("an answer");
+    let other = client.limit("edge", "user", "b").await.expect("the server answers");
     assert_eq!(other.overall_code(), Answer::Ok);
 }
 
@@ -244,7 +261,7 @@ descriptors:
 ";
 
 #[tokio::test]
-async fn the_files_of_envoyproxy_are_read_as_they_are() {
+async fn configuration_files_of_envoyproxy_ratelimit_work_unchanged() {
     let files = TempDir::new().unwrap();
     for (name, domain) in [("a.yaml", "a"), ("b.yml", "b"), (".hidden.yaml", "a"), ("c.txt", "c")] {
         fs::write(files.path().join(name), YAML.replace("DOMAIN", domain)).unwrap();
@@ -255,7 +272,7 @@ async fn the_files_of_envoyproxy_are_read_as_they_are() {
         let (server, _file) = server(CONFIG, &["--rls-config", path.to_str().unwrap()]);
         let client = Client::to(&server).await;
         for domain in ["a", "b", "c", "edge"] {
-            let answer = client.hit(domain, "user", "x").await.expect("an answer");
+            let answer = client.limit(domain, "user", "x").await.expect("the server answers");
             let is_known = domains.contains(&domain) || domain == "edge";
             assert_eq!(answer.statuses[0].current_limit.is_some(), is_known, "{domain}");
         }
@@ -263,13 +280,14 @@ async fn the_files_of_envoyproxy_are_read_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_limit_too_large_for_a_sliding_window_counts_by_a_fixed_one_with_a_warning() {
+async fn a_limit_too_large_for_a_sliding_window_uses_a_fixed_one_with_a_warning() {
     let files = TempDir::new().unwrap();
     let file = files.path().join("a.yaml");
     let large = YAML.replace("DOMAIN", "a").replace("unit: 1}", "unit: 5000000}");
     fs::write(&file, large).unwrap();
     let server = Server::start(&["--rls-config", file.to_str().unwrap()]);
-    let answer = Client::to(&server).await.hit("a", "user", "x").await.expect("an answer");
+    let answer =
+        Client::to(&server).await.limit("a", "user", "x").await.expect("the server answers");
     assert_eq!(answer.statuses[0].limit_remaining, 4_999_999);
     let log = server.into_log();
     let warning = log.lines().find(|line| line.contains("a.user: too many requests_per_unit"));
@@ -277,10 +295,10 @@ async fn a_limit_too_large_for_a_sliding_window_counts_by_a_fixed_one_with_a_war
 }
 
 #[test]
-fn a_wrong_configuration_is_told_with_its_file_and_place() {
+fn an_invalid_configuration_is_reported_with_file_and_position() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let fails = |toml: &str, yaml: &str, says: &[&str]| {
+    let fails = |toml: &str, yaml: &str, expected: &[&str]| {
         fs::write(path("waypost.toml"), toml).unwrap();
         fs::write(path("limits.yaml"), yaml).unwrap();
         let rls = ["--rls-config".to_owned(), path("limits.yaml")];
@@ -290,7 +308,10 @@ fn a_wrong_configuration_is_told_with_its_file_and_place() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{toml}{yaml}");
         assert_eq!(error.lines().count(), 1, "{error}");
-        assert!(says.iter().all(|says| error.contains(says)), "{says:?} in {error:?}");
+        assert!(
+            expected.iter().all(|expected| error.contains(expected)),
+            "{expected:?} in {error:?}"
+        );
     };
     let toml = path("waypost.toml");
     let yaml = path("limits.yaml");
@@ -302,13 +323,13 @@ fn a_wrong_configuration_is_told_with_its_file_and_place() {
     let wrong = format!("[[rls]]\ndomain = \"d\"\n{descriptors}\n");
     fails(&wrong, "", &[&toml, "domain \"d\", descriptor a > b: quota_mode is not supported"]);
     fails("", "domain: d\nother: 1\n", &[&format!("{yaml}:2: "), "unknown field `other`"]);
-    fails("", "# nothing\n", &[&yaml, "there is no domain"]);
+    fails("", "# nothing\n", &[&yaml, "it has no domain"]);
     fails(
         "",
         "domain: d\ndescriptors: [{key: k, value_to_metric: true}]\n",
         &[&yaml, "descriptor k"],
     );
-    fails(CONFIG, &YAML.replace("DOMAIN", "edge"), &[&yaml, "domain \"edge\": it is there twice"]);
+    fails(CONFIG, &YAML.replace("DOMAIN", "edge"), &[&yaml, "domain \"edge\": it exists twice"]);
     let empty = TempDir::new().unwrap();
     for missing in [empty.path().to_str().unwrap(), "/nowhere/at/all.yaml"] {
         let output = run(["serve", "--rls-config", missing]);

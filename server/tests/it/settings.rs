@@ -1,4 +1,4 @@
-//! Settings: where they come from, which one wins, and what is said about wrong ones.
+//! Settings: their sources, the precedence of sources, and the errors for invalid settings.
 
 use std::{fs, path::Path};
 
@@ -9,11 +9,11 @@ use tempfile::TempDir;
 
 use crate::process::{Server, run, waypost};
 
-fn fails(args: &[&str], says: &str) {
+fn fails(args: &[&str], expected: &str) {
     let output = run(args);
-    let error = String::from_utf8(output.stderr).expect("text");
+    let error = String::from_utf8(output.stderr).expect("stderr is UTF-8");
     assert!(!output.status.success(), "{args:?}");
-    assert!(error.contains(says), "{args:?}: {says:?} is not in {error:?}");
+    assert!(error.contains(expected), "{args:?}: {expected:?} is not in {error:?}");
 }
 
 #[test]
@@ -25,27 +25,28 @@ fn a_file_sets_what_the_command_line_does_not() {
         "listen = \"0.0.0.0:1\"\ndata = {data:?}\nnamespaces = [\"one\", \"t, w o\"]\n\
          cache = \"8MiB\"\ndurability = \"relaxed:50ms\"\nqueue = 7\nmax-connections = 9\n"
     );
-    // The command line wins over the file's listen and data; but they must be right there too.
+    // The command line overrides listen and data in the file, which must be valid nevertheless.
     fs::write(&file, text.replace("0.0.0.0", "127.0.0.1")).unwrap();
     let file = file.to_str().unwrap();
     let server = Server::start(&["--config", file]);
     assert_eq!(server.metric("waypost_namespaces ").unwrap(), "2");
     assert_eq!(server.metric("waypost_queue_capacity ").unwrap(), "7");
     assert!(!Path::new(&data).exists());
-    // What is there already is not made again.
+    // A namespace that exists is not created again.
     let server = Server::start_in(server.stop(), "127.0.0.1:0", &["--config", file]);
     assert_eq!(server.metric("waypost_namespaces ").unwrap(), "2");
 }
 
 #[test]
-fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+fn the_command_line_overrides_the_environment_and_that_overrides_the_file() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     fs::write(path("file.toml"), format!("data = {:?}\n", path("of-file"))).unwrap();
     fs::write(path("of-file"), "").unwrap();
     fs::write(path("of-environment"), "").unwrap();
     fs::write(path("of-command-line"), "").unwrap();
-    // A data directory that is a file can't be opened; the error names the one that was tried.
+    // A data directory that is a file can't be opened, and the error contains the path that was
+    // tried.
     let tried = |environment: bool, flag: bool| {
         let mut command = waypost(["serve", "--listen", "127.0.0.1:0", "--config"]);
         command.arg(path("file.toml"));
@@ -70,11 +71,11 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn a_wrong_file_is_told_with_its_line() {
+fn an_invalid_file_is_reported_with_its_line() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("waypost.toml");
     let name = file.to_str().unwrap();
-    for (text, line, says) in [
+    for (text, line, expected) in [
         ("data = \"d\"\nlisen = \"x\"\n", 2, "lisen"),
         ("idle_timeout = \"1s\"\n", 1, "idle-timeout"),
         ("\n\nlisten = \"0.0.0.0:8420\"\n", 3, "no tokens"),
@@ -94,13 +95,13 @@ fn a_wrong_file_is_told_with_its_line() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text:?}");
         assert!(error.starts_with(&format!("waypost: {name}:{line}: ")), "{text:?}: {error}");
-        assert!(error.contains(says) && error.lines().count() == 1, "{text:?}: {error}");
+        assert!(error.contains(expected) && error.lines().count() == 1, "{text:?}: {error}");
     }
     fails(&["serve", "--config", "/nowhere/at/all.toml"], "can't read /nowhere/at/all.toml");
 }
 
 #[test]
-fn a_wrong_flag_is_told() {
+fn an_invalid_flag_is_reported() {
     fails(&["serve", "--listen", "0.0.0.0:8420"], "no tokens");
     fails(&["--listen", "[::]:8420"], "use 127.0.0.1:8420, [::1]:8420 or unix:PATH");
     fails(&["serve", "--lisen", "x"], "--listen");
@@ -111,7 +112,7 @@ fn a_wrong_flag_is_told() {
 }
 
 #[test]
-fn no_titles_in_the_environment_mean_no_namespaces() {
+fn an_empty_environment_variable_creates_no_namespaces() {
     for (titles, count) in [("", "0"), ("a", "1"), ("a,b c", "2")] {
         let mut command = waypost(["serve", "--listen", "127.0.0.1:0"]);
         command.env("WAYPOST_NAMESPACES", titles);
@@ -122,20 +123,20 @@ fn no_titles_in_the_environment_mean_no_namespaces() {
     assert_eq!(server.metric("waypost_namespaces ").unwrap(), "3");
 }
 
-/// The threads that the runtime has, those for what blocks included.
+/// The number of threads of the async runtime, including those for blocking work.
 #[cfg(target_os = "linux")]
 fn runtime_threads(server: &Server) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the process is there");
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the process exists");
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with("tokio-")).count()
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn as_many_threads_serve_as_are_asked_for() {
+fn the_configured_number_of_threads_serves() {
     let (few, many) = (Server::start(&["--threads", "1"]), Server::start(&["--threads", "40"]));
     assert!(runtime_threads(&few) < 40);
-    // Each names itself, when it comes to that.
+    // Each thread sets its own name, some time after its start.
     let named = (0..500).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         runtime_threads(&many) >= 40
@@ -146,7 +147,7 @@ fn as_many_threads_serve_as_are_asked_for() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn more_threads_than_the_system_allows_are_told() {
+fn exceeding_the_system_limit_of_threads_is_reported() {
     let limited = "ulimit -v 1000000; exec \"$0\" serve --listen 127.0.0.1:0 --threads 1024";
     let directory = TempDir::new().unwrap();
     let mut command = std::process::Command::new("sh");
@@ -159,13 +160,13 @@ fn more_threads_than_the_system_allows_are_told() {
 }
 
 #[test]
-fn an_address_in_use_is_told() {
+fn an_address_in_use_is_reported() {
     let server = Server::start(&[]);
     fails(&["serve", "--listen", &server.address], "is in use");
 }
 
 #[test]
-fn a_data_directory_in_use_is_told() {
+fn a_data_directory_in_use_is_reported() {
     let server = Server::start(&[]);
     let data = server.directory.path().join("data");
     let data = data.to_str().unwrap();
@@ -174,7 +175,7 @@ fn a_data_directory_in_use_is_told() {
 }
 
 #[tokio::test]
-async fn the_log_has_no_keys_and_no_values() {
+async fn the_log_contains_no_keys_and_no_values() {
     let server = Server::start(&["--namespaces", "n", "--log", "trace"]);
     let mut peer = server.connect();
     let put =
@@ -184,7 +185,7 @@ async fn the_log_has_no_keys_and_no_values() {
     assert_eq!(peer.request(get).body, "secret-value");
     let bad = "GET /binding/n/secret-key%zz?urlencoded=true HTTP/1.1\r\nHost: x\r\n\r\n";
     assert_eq!(peer.request(bad).status, 400);
-    // The HTTP/2 library logs much more.
+    // The HTTP/2 library would log much more.
     let (mut sender, _connection) = crate::http::http2(&server.address).await;
     let request = Request::get(format!("http://{}/binding/n/secret-key", server.address));
     let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The end of a server: the drain, the second signal, what is left behind.
+//! Stopping a server: the drain, the second signal, and the files that remain.
 
 use std::{fs, os::unix::net::UnixStream, process::Command};
 
@@ -13,7 +13,7 @@ use crate::{
 const LIVE: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 const READY: &str = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// A put of which the head has been answered and the body is yet to come.
+/// A put whose head was accepted and whose body is still to be sent.
 fn begin_put(server: &Server) -> Peer<std::net::TcpStream> {
     let mut peer = server.connect();
     peer.send("PUT /binding/n/k HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n");
@@ -22,20 +22,20 @@ fn begin_put(server: &Server) -> Peer<std::net::TcpStream> {
     peer
 }
 
-/// Whether these tests run under `nohup`, whose children ignore a hangup too.
+/// Whether these tests run under `nohup`, whose child processes ignore SIGHUP.
 fn is_under_nohup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    let is_so = mask & 1 == 1;
-    if is_so {
-        println!("SKIPPED: hangups are ignored where these tests run");
+    let is_ignored = mask & 1 == 1;
+    if is_ignored {
+        println!("SKIPPED: the tests run under nohup, so a server ignores SIGHUP");
     }
-    is_so
+    is_ignored
 }
 
 #[test]
-fn what_runs_is_finished_and_idle_connections_end() {
+fn a_stop_finishes_requests_and_closes_idle_connections() {
     let signals = [Signal::TERM, Signal::INT, Signal::HUP];
     for signal in &signals[..if is_under_nohup() { 2 } else { 3 }] {
         let mut server = Server::start(&["--namespaces", "n"]);
@@ -52,7 +52,7 @@ fn what_runs_is_finished_and_idle_connections_end() {
         assert_eq!(put.rest(), "");
         assert_eq!(server.wait().code(), Some(0));
         assert!(server.try_connect().is_err());
-        // What was acknowledged last is there.
+        // The last acknowledged write is durable.
         let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
         let get = "GET /binding/n/k HTTP/1.1\r\nHost: x\r\n\r\n";
         assert_eq!(server.connect().request(get).body, "vvvvvv");
@@ -66,18 +66,18 @@ fn a_hangup_keeps_the_counters_of_rate_limits() {
     }
     let check = r#"{"namespace":"n","key":"a","limit":1,"period":"700d"}"#;
     let length = check.len();
-    let ask = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
+    let request = format!("POST /ratelimit HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{check}");
     let mut server = Server::start(&[]);
-    assert!(server.connect().request(&ask).body.contains(r#""success":true"#));
+    assert!(server.connect().request(&request).body.contains(r#""success":true"#));
     server.signal(Signal::HUP);
     assert_eq!(server.wait().code(), Some(0));
     assert!(server.log().contains("SIGHUP: draining"), "{}", server.log());
     let server = Server::start_in(server.into_directory(), "127.0.0.1:0", &[]);
-    assert!(server.connect().request(&ask).body.contains(r#""success":false"#));
+    assert!(server.connect().request(&request).body.contains(r#""success":false"#));
 }
 
 #[test]
-fn a_second_hangup_is_no_hurry() {
+fn a_second_hangup_does_not_shorten_the_drain() {
     if is_under_nohup() {
         return;
     }
@@ -88,7 +88,7 @@ fn a_second_hangup_is_no_hurry() {
     server.signal(Signal::HUP);
     assert_eq!(put.request("vvvvvv").status, 200);
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().contains("ending at once"), "{}", server.log());
+    assert!(!server.log().contains("stopping at once"), "{}", server.log());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn under_nohup_a_hangup_is_ignored() {
 }
 
 #[test]
-fn a_server_says_how_many_connections_it_drains() {
+fn the_log_shows_the_number_of_draining_connections() {
     for count in [0, 1, 2] {
         let server = Server::start(&[]);
         let mut peers: Vec<_> = (0..count).map(|_| server.connect()).collect();
@@ -121,7 +121,7 @@ fn a_server_says_how_many_connections_it_drains() {
 }
 
 #[test]
-fn readyz_fails_first_and_the_rest_goes_on_for_the_time_of_the_notice() {
+fn readyz_fails_at_once_and_other_requests_succeed_during_the_notice() {
     let mut server = Server::start(&["--drain-notice", "1h", "--namespaces", "n"]);
     let mut peer = server.connect();
     assert_eq!(peer.request(READY).status, 200);
@@ -143,7 +143,7 @@ fn readyz_fails_first_and_the_rest_goes_on_for_the_time_of_the_notice() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_server_at_once() {
     let mut server = Server::start(&["--namespaces", "n"]);
     let mut put = begin_put(&server);
     let mut idle = server.connect();
@@ -154,11 +154,11 @@ fn a_second_signal_ends_at_once() {
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(put.rest(), "");
-    assert!(server.log().contains("ending at once"), "{}", server.log());
+    assert!(server.log().contains("stopping at once"), "{}", server.log());
 }
 
 #[test]
-fn a_relaxed_server_loses_nothing_when_it_is_stopped() {
+fn a_stop_loses_no_write_in_relaxed_durability() {
     for notice in ["0s", "1h"] {
         let settings =
             ["--namespaces", "n", "--durability", "relaxed:1h", "--drain-notice", notice];
@@ -179,36 +179,36 @@ fn a_relaxed_server_loses_nothing_when_it_is_stopped() {
 }
 
 #[test]
-fn what_runs_for_too_long_is_cut() {
+fn requests_that_outlast_the_drain_are_cut() {
     let mut server = Server::start(&["--drain", "200ms", "--namespaces", "n"]);
     let mut put = begin_put(&server);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(put.rest(), "");
-    assert!(server.log().contains("cutting what still runs"), "{}", server.log());
+    assert!(server.log().contains("requests that still run"), "{}", server.log());
 }
 
 #[test]
-fn a_socket_file_goes_with_its_server() {
+fn a_server_removes_its_socket_file() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("socket");
     let listen = format!("unix:{}", path.display());
     let start = || Server::start_in(TempDir::new().unwrap(), &listen, &[]);
-    let ask = || {
+    let send = || {
         let stream = UnixStream::connect(&path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Peer::new(stream).request(LIVE).status
     };
     let mut server = start();
-    assert_eq!(ask(), 200);
+    assert_eq!(send(), 200);
     let other = crate::process::run(["serve", "--listen", &listen]);
     assert!(String::from_utf8(other.stderr).unwrap().contains("is in use"));
-    assert_eq!(ask(), 200);
+    assert_eq!(send(), 200);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     assert!(!path.exists());
 
-    // One that was killed leaves its file, and the next takes its place.
+    // A killed server leaves its socket file behind, and the next server replaces it.
     let mut server = start();
     server.signal(Signal::KILL);
     server.wait();
@@ -218,6 +218,6 @@ fn a_socket_file_goes_with_its_server() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "not a socket").unwrap();
     let refused = crate::process::run(["serve", "--listen", &listen]);
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("is no socket"));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("is not a socket"));
     assert_eq!(fs::read_to_string(&path).unwrap(), "not a socket");
 }

@@ -1,18 +1,18 @@
-// What a case gets: its binding, keys of its own, and assertions that tell what they saw.
+// What a case gets: its binding, keys of its own, and assertions whose errors show the values.
 
 let started = 0;
 
 export class Case {
   /** @param {object} env  the Worker's bindings. @param {string} binding  the one to use. */
   constructor(env, binding) {
-    /** The binding, as what it is: a KV namespace or a rate limit. */
+    /** The binding: a KV namespace or a rate limit. */
     this.kv = this.limiter = env[binding];
     if (this.kv === undefined) throw new Error(`there is no binding ${binding}`);
-    /** All bindings, for a case of several. */
+    /** All bindings, for cases that need several. */
     this.env = env;
-    /** The runtime's version, for what differs between them. */
+    /** The runtime's version, for differences between versions. */
     this.version = env.RUNTIME_VERSION;
-    /** Keys of this case begin so, which keeps it apart from others in the namespace. */
+    /** The prefix of all keys of this case, which separates it from others in the namespace. */
     this.prefix = `case-${started++}/`;
   }
 
@@ -21,13 +21,13 @@ export class Case {
     return this.prefix + name;
   }
 
-  /** Names as they stand in the list under this case's prefix, the prefix cut off. */
+  /** The names in the list under this case's prefix, without the prefix. */
   async names(options = {}) {
     const page = await this.kv.list({ ...options, prefix: this.prefix + (options.prefix ?? "") });
     return page.keys.map((key) => key.name.slice(this.prefix.length));
   }
 
-  /** The one list entry of this case's key. */
+  /** The list entry of a key of this case. */
   async listed(key) {
     const page = await this.kv.list({ prefix: key });
     const found = page.keys.find((entry) => entry.name === key);
@@ -36,7 +36,7 @@ export class Case {
   }
 }
 
-/** Text of a value for a failure, cut where it is long. */
+/** The text of a value for an error message, shortened if it is long. */
 export function show(value) {
   const text = typeof value === "string" ? JSON.stringify(value) : JSON.stringify(plain(value));
   return text === undefined ? String(value) : text.length > 300 ? `${text.slice(0, 300)}…` : text;
@@ -49,7 +49,7 @@ function plain(value) {
   return value;
 }
 
-/** Fails unless both are equal in depth. Maps compare with their order, objects without. */
+/** Fails unless both are deeply equal. The order of maps matters, that of object properties does not. */
 export function equal(actual, expected, what = "value") {
   if (!same(actual, expected)) {
     throw new Error(`${what}: expected ${show(expected)}, got ${show(actual)}`);
@@ -83,7 +83,7 @@ export function ok(condition, what) {
   if (!condition) throw new Error(what);
 }
 
-/** Fails unless the call throws exactly this message, of this kind. */
+/** Fails unless the call throws an error of this type with exactly this message. */
 export async function fails(call, message, kind = Error) {
   let result;
   try {
@@ -98,7 +98,7 @@ export async function fails(call, message, kind = Error) {
   throw new Error(`expected the error ${show(String(message))}, got the result ${show(result)}`);
 }
 
-/** Bytes that look random and are the same on every run. */
+/** Pseudorandom bytes that are the same in every run. */
 export function noise(length, seed = 1) {
   const bytes = new Uint8Array(length);
   const words = new Uint32Array(bytes.buffer, 0, length >> 2);
@@ -113,7 +113,7 @@ export function noise(length, seed = 1) {
   return bytes;
 }
 
-/** A stream of unknown length that gives these bytes in pieces. */
+/** A stream of unknown length with these bytes, in pieces. */
 export function stream(bytes, piece = 64 * 1024) {
   let at = 0;
   return new ReadableStream({
@@ -125,7 +125,7 @@ export function stream(bytes, piece = 64 * 1024) {
   });
 }
 
-/** A stream whose length the runtime knows. */
+/** A stream of known length. */
 export function sizedStream(bytes) {
   const { readable, writable } = new FixedLengthStream(bytes.byteLength);
   const writer = writable.getWriter();
@@ -150,7 +150,7 @@ export async function parallel(width, items, call) {
   await Promise.all(Array.from({ length: width }, worker));
 }
 
-/** Waits. */
+/** Waits for some milliseconds. */
 export function sleep(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -16,7 +16,7 @@ import keys from "./cases/keys.js";
 import limitDown from "./cases/limit_down.js";
 import limitKeys from "./cases/limit_keys.js";
 import limitOptions from "./cases/limit_options.js";
-import limitRefused from "./cases/limit_refused.js";
+import limitErrors from "./cases/limit_errors.js";
 import limitDelta from "./cases/limit_delta.js";
 import limits from "./cases/limits.js";
 import lists from "./cases/list.js";
@@ -44,7 +44,7 @@ const common = flat({
   concurrency,
 });
 
-/** Bindings that something is special about, and their own cases. */
+/** Special bindings, with cases of their own. */
 const special = {
   ELSEWHERE: flat({ elsewhere }),
   EXPIRING: flat({ expiring }),
@@ -54,12 +54,12 @@ const special = {
     "limit keys": limitKeys,
     "limit options": limitOptions,
     "limit delta": limitDelta,
-    "limit refused": limitRefused,
+    "limit errors": limitErrors,
   }),
-  // miniflare's own, which the texts of wrong options are taken from.
+  // miniflare's own simulator, from which the texts for wrong options are taken.
   SIMULATOR: flat({ "limit options": limitOptions }),
   THROWS: flat({ "limit down": limitDown }),
-  UNKNOWN: flat({ unknown: unknown("no such one", "'no such one'") }),
+  UNKNOWN: flat({ unknown: unknown("no such namespace", "'no such namespace'") }),
   UNKNOWN_PATH: flat({ unknown: unknown("nope", "nope") }),
 };
 

@@ -1,8 +1,8 @@
-//! A disk in memory that fails as disks do.
+//! A disk in memory that fails in the ways of real disks.
 //!
-//! What is written is *pending* until a sync covers it. When the machine loses its power, what is
-//! pending survives in any subset, torn at the bounds of sectors. Calls fail when a test has armed
-//! a fault for them. All chance comes from one seed.
+//! A write is *pending* until a sync covers it. When the machine loses power, any subset of the
+//! pending writes survives, torn at sector boundaries. Calls fail when a test has armed a fault for
+//! them. All random choices come from one seed.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ mod media;
 use media::Media;
 pub use media::{Keep, Loss, SECTOR_BYTES};
 
-/// A call that the engine makes.
+/// A call of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
     /// Opening the file.
@@ -33,40 +33,41 @@ pub enum Call {
     Sync,
 }
 
-/// What becomes of a call.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The machine loses its power: so much of what was not synced is left. All handles are dead.
+    /// The machine loses power. `Keep` decides which pending writes survive. All handles become
+    /// invalid.
     PowerLoss(Keep),
-    /// The process is killed: nothing is lost, but all handles are dead.
+    /// The process is killed: nothing is lost, but all handles become invalid.
     Kill,
-    /// The call fails, this once. A write may have been made in part. A sync loses so much of what
-    /// it was to cover; `evict` says whether reads see that at once.
+    /// The call fails once. A write may have been done in part. A sync loses those of its writes
+    /// that `keep` does not keep; `evict` decides whether reads see the loss at once.
     Fail {
-        /// What a sync that fails still brings to the disk.
+        /// Which writes a failed sync still brings to the disk.
         keep: Keep,
-        /// Whether the cache forgets what was lost.
+        /// Whether the cache drops the lost writes.
         evict: bool,
     },
-    /// There is no room from here on, until [`FailingDisk::make_room`].
+    /// The disk is full from now on, until [`FailingDisk::make_room`].
     Full,
 }
 
-/// A fault that waits for its call.
+/// A fault that is armed for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Armed {
-    /// Which call; any if none.
+    /// The kind of call; any if none.
     pub on: Option<Call>,
-    /// How many such calls pass first.
+    /// The number of such calls that succeed first.
     pub after: u64,
-    /// What then happens.
+    /// The fault that then occurs.
     pub fault: Fault,
 }
 
-/// What was done to a disk so far, and what it did.
+/// The calls of a disk, and its faults.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// Calls of each kind that succeeded.
+    /// The number of calls of each kind that succeeded.
     pub opens: u64,
     /// See [`Counts::opens`].
     pub reads: u64,
@@ -74,15 +75,15 @@ pub struct Counts {
     pub writes: u64,
     /// See [`Counts::opens`].
     pub set_lens: u64,
-    /// See [`Counts::opens`]. Each covers all writes before it.
+    /// See [`Counts::opens`]. Each sync covers all writes before it.
     pub syncs: u64,
-    /// The number of the last write or change of length that a sync covered.
+    /// The number of the last write or change of length that a sync has covered.
     pub covered: u64,
-    /// The number of the last write to the file's first sector, where redb's header is.
+    /// The number of the last write to the file's first sector, which contains redb's header.
     pub header: u64,
-    /// Faults that came, in their order.
+    /// The faults that occurred, in order.
     pub fired: Vec<(Call, Fault)>,
-    /// What crashes and failed syncs took.
+    /// The writes that crashes and failed syncs lost.
     pub loss: Loss,
 }
 
@@ -93,7 +94,7 @@ struct Inner {
     armed: Vec<Armed>,
     is_full: bool,
     is_paused: bool,
-    /// Rises when all handles die.
+    /// Increases when all handles become invalid.
     life: u64,
     /// The number of the last write or change of length.
     serial: u64,
@@ -111,7 +112,7 @@ impl FailingDisk {
         FailingDisk::with(Media::default(), rng)
     }
 
-    /// A disk with this file on it.
+    /// A disk that contains this file.
     #[must_use]
     pub fn holding(bytes: Vec<u8>, rng: Rng) -> FailingDisk {
         FailingDisk::with(Media::from_durable(bytes), rng)
@@ -134,8 +135,8 @@ impl FailingDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How a process opens the file; all that it opens dies with the next crash, and it can open
-    /// nothing after it. Ask again for the next process.
+    /// Opens the file for a process. All its handles become invalid with the next crash, after
+    /// which it can open nothing. Call this again for the next process.
     #[must_use]
     pub fn process(&self) -> OpenDisk {
         let (disk, life) = (self.clone(), self.inner().life);
@@ -147,66 +148,65 @@ impl FailingDisk {
         })
     }
 
-    /// Lets a fault wait for its call.
+    /// Arms a fault.
     pub fn arm(&self, armed: Armed) {
         self.inner().armed.push(armed);
     }
 
-    /// Takes back all faults that still wait.
+    /// Disarms all faults.
     pub fn disarm(&self) {
         self.inner().armed.clear();
     }
 
-    /// Lets calls pass without counting them for the faults that wait; or no longer.
+    /// Suspends or resumes the counting of calls for armed faults.
     pub fn pause(&self, is_paused: bool) {
         self.inner().is_paused = is_paused;
     }
 
-    /// How many faults wait.
+    /// The number of armed faults.
     #[must_use]
     pub fn armed(&self) -> usize {
         self.inner().armed.len()
     }
 
-    /// The machine loses its power now.
+    /// The machine loses power now.
     pub fn power_loss(&self, keep: Keep) {
         self.inner().power_loss(keep);
     }
 
-    /// The process is killed now. What a failed sync lost may be forgotten with it.
+    /// The process is killed now. The writes that a failed sync lost may disappear with it.
     pub fn kill(&self) {
         self.inner().life += 1;
     }
 
-    /// Whether all handles of the process that asked at this moment of [`FailingDisk::life`] are
-    /// dead.
+    /// Increases with each crash: handles that were opened at a lower value are invalid.
     #[must_use]
     pub fn life(&self) -> u64 {
         self.inner().life
     }
 
-    /// The cache forgets what it has beyond the disk, except what is still to be written.
+    /// The cache drops everything that is not on the disk, except pending writes.
     pub fn evict(&self) {
         self.inner().media.evict();
     }
 
-    /// There is no room from now on.
+    /// The disk is full from now on.
     pub fn fill(&self) {
         self.inner().is_full = true;
     }
 
-    /// There is room again.
+    /// The disk has space again.
     pub fn make_room(&self) {
         self.inner().is_full = false;
     }
 
-    /// Whether there is no room.
+    /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.inner().is_full
     }
 
-    /// Turns a bit of a sector that holds something, on the disk and in the cache; where it was.
+    /// Flips a bit in a sector with data, on the disk and in the cache. Returns its offset.
     pub fn flip(&self, rng: &mut Rng) -> Option<usize> {
         let mut inner = self.inner();
         let used = inner.media.used_sectors();
@@ -218,18 +218,18 @@ impl FailingDisk {
         Some(at)
     }
 
-    /// Turns one bit of one byte.
+    /// Flips one bit of one byte.
     pub fn flip_at(&self, offset: usize, bit: u8) {
         self.inner().media.flip(offset, bit);
     }
 
-    /// What would be left if the power went now, and nothing pending survived.
+    /// The file after a power failure now, if no pending write survived.
     #[must_use]
     pub fn image(&self) -> Vec<u8> {
         self.inner().media.durable().to_vec()
     }
 
-    /// What was done so far.
+    /// The calls and faults so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.inner().counts.clone()
@@ -250,27 +250,27 @@ impl Inner {
         self.counts.loss.kept += loss.kept;
     }
 
-    /// Whether a call may be made; takes the fault that waited for it. `data` is what a write
-    /// would write, and where.
+    /// Whether a call may proceed. Triggers the fault that is armed for it. `data` is the offset
+    /// and the bytes of a write.
     fn begin(&mut self, life: u64, call: Call, data: Option<(usize, &[u8])>) -> io::Result<()> {
         if life != self.life {
-            return Err(io::Error::other("the machine is gone"));
+            return Err(io::Error::other("the machine has lost power"));
         }
         let Some(fault) = self.due(call) else { return Ok(()) };
         self.counts.fired.push((call, fault));
         match fault {
             Fault::PowerLoss(keep) => {
-                // The call that it comes in may have had its effect, or a part of it.
+                // The call during which it occurs may have had its effect, completely or in part.
                 if let Some((offset, data)) = data {
                     self.media.write(offset, data);
                 }
                 self.power_loss(keep);
-                Err(io::Error::other("the power is gone"))
+                Err(io::Error::other("the power failed"))
             }
             Fault::Kill => {
                 self.write_part(data);
                 self.life += 1;
-                Err(io::Error::other("the process is gone"))
+                Err(io::Error::other("the process was killed"))
             }
             Fault::Fail { keep, evict } => {
                 self.write_part(data);
@@ -289,7 +289,7 @@ impl Inner {
         }
     }
 
-    /// A write that fails may have been made in part.
+    /// A failed write may have been done in part.
     fn write_part(&mut self, data: Option<(usize, &[u8])>) {
         let Some((offset, data)) = data else { return };
         let sectors = self.rng.index(data.len() / SECTOR_BYTES + 1);
@@ -337,7 +337,7 @@ impl Inner {
     }
 }
 
-/// The file, as one process has it open.
+/// The file as opened by one process.
 #[derive(Debug)]
 struct Handle {
     disk: FailingDisk,
@@ -354,7 +354,7 @@ impl StorageBackend for Handle {
         if inner.life == self.life {
             Ok(inner.media.len() as u64)
         } else {
-            Err(io::Error::other("the machine is gone"))
+            Err(io::Error::other("the machine has lost power"))
         }
     }
 

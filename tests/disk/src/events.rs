@@ -1,4 +1,4 @@
-//! What happened in a run: a run in which something never happened has not tested it.
+//! Counts the events of runs: an event that never occurs has not been tested.
 
 use std::collections::BTreeMap;
 
@@ -11,70 +11,70 @@ macro_rules! events {
         }
 
         impl $kind {
-            /// All of them.
+            /// All of them, in order.
             pub const ALL: &[$kind] = &[$($kind::$name,)*];
         }
     };
 }
 
 events! {
-    /// Something that a mixed run must have met at least once.
+    /// An event that mixed runs must produce at least once.
     Event:
-    /// The power went between two calls of the store.
+    /// The power failed between two calls of the store.
     PowerLoss,
-    /// The power went inside a commit.
+    /// The power failed during a commit.
     PowerLossInCommit,
-    /// The power went inside a sync.
+    /// The power failed during a sync.
     PowerLossInSync,
-    /// The power went inside a sweep.
+    /// The power failed during GC.
     PowerLossInGc,
-    /// The power went while a store was opened.
+    /// The power failed while a store was being opened.
     PowerLossInOpen,
-    /// The power went while a store was closed.
+    /// The power failed while a store was being closed.
     PowerLossInClose,
-    /// The power went when the engine took itself up again after a failure.
+    /// The power failed while the engine recovered from a failure.
     PowerLossInRecovery,
-    /// The power went before the store was founded.
+    /// The power failed before the store was created.
     PowerLossInFounding,
     /// The process was killed.
     Kill,
-    /// A crash came while a large value was half uploaded.
+    /// A crash interrupted the upload of a large value.
     CrashInUpload,
-    /// A crash came while a session was half received.
+    /// A crash interrupted a session that was being received.
     CrashInSession,
-    /// A crash left a part of a write.
+    /// A crash left part of a write.
     TornWrite,
-    /// A crash took a write.
+    /// A crash lost a write.
     LostWrite,
-    /// What was not acknowledged survived a crash.
+    /// An unacknowledged write survived a crash.
     UnacknowledgedSurvived,
-    /// What was not acknowledged was lost in a crash.
+    /// An unacknowledged write was lost in a crash.
     UnacknowledgedLost,
-    /// A store was closed in order and opened again.
+    /// A store was closed cleanly and reopened.
     CleanReopen,
-    /// Reading failed.
+    /// A read failed.
     ReadFailed,
-    /// Writing failed.
+    /// A write failed.
     WriteFailed,
-    /// Changing the file's length failed.
+    /// A change of the file's length failed.
     SetLenFailed,
     /// Opening the file failed.
     OpenFailed,
-    /// A sync failed, and the store was read-only.
+    /// A sync failed, and the store became read-only.
     SyncFailedReadOnly,
-    /// A sync failed, and what it was to cover was dropped in silence.
+    /// A sync failed and silently dropped the writes that it should have covered.
     SyncDroppedWrites,
-    /// A caller was told that the outcome is unknown.
+    /// A caller got an error that the outcome is unknown.
     OutcomeUnknown,
-    /// What had an unknown outcome was there.
+    /// A write with an unknown outcome had been done.
     UnknownWasThere,
-    /// What had an unknown outcome was not there.
+    /// A write with an unknown outcome had not been done.
     UnknownWasGone,
     /// The disk was full.
     DiskFull,
-    /// The store took writes again when there was room.
+    /// The store accepted writes again after space was freed.
     DiskFullRecovered,
-    /// The store took writes again after a read or write had failed.
+    /// The store accepted writes again after a failed read or write.
     FailureRecovered,
     /// A value was put inline.
     PutInline,
@@ -82,53 +82,53 @@ events! {
     PutSingle,
     /// A value was put that had been staged in pieces.
     PutStaged,
-    /// A put was refused because a failure took what was staged.
+    /// A put was rejected because a failure lost its staged pieces.
     StagedRefused,
-    /// An upload was abandoned with pieces staged.
+    /// An upload with staged pieces was abandoned.
     UploadAbandoned,
-    /// A remote write after a gap was refused.
+    /// A remote write after a gap was rejected.
     GapRefused,
-    /// A remote write came twice.
+    /// A remote write arrived twice.
     Duplicate,
-    /// A remote write won over nothing or a write that it knew.
+    /// A remote write won over no write or over one that it knew.
     RemoteWon,
-    /// A remote write won over a write that it did not know.
+    /// A remote write won over a concurrent one.
     Concurrent,
-    /// A remote write lost.
+    /// A remote write lost against a newer one.
     RemoteLost,
-    /// A remote write came to a dropped namespace.
+    /// A remote write was for a dropped namespace.
     RemoteDropped,
-    /// A remote write named a number of ours.
+    /// A remote write had a sequence number of this store.
     RemoteConflict,
-    /// A remote write was none that a store could make.
+    /// A remote write was one that no store can make.
     RemoteRefused,
-    /// A stub came from a peer.
+    /// A peer sent an expired tombstone.
     RemoteExpiredTombstone,
-    /// A session's vector was adopted.
+    /// A session's version vector was adopted.
     SessionAdopted,
-    /// A session was given up before its end.
+    /// A session was aborted.
     SessionAbandoned,
-    /// A peer took what it lacked.
+    /// A peer received the rows that it lacked.
     ChangesTaken,
-    /// A peer lacked a tombstone that was gone.
+    /// A peer lacked a tombstone that was already dropped.
     ChangesGone,
-    /// An entry that has expired was hidden before the sweep came.
+    /// An expired entry was hidden before GC reached it.
     ExpiredHidden,
-    /// An expired entry became a stub.
+    /// An expired entry became an expired tombstone.
     ExpiredTombstoneMade,
-    /// A tombstone or stub was dropped.
+    /// A tombstone or expired tombstone was dropped.
     Collected,
-    /// A tombstone that a peer may not know was left.
+    /// A tombstone that a peer may not know was kept.
     TombstoneKept,
-    /// A view that was held could not be read any more after a failure.
+    /// A view became unreadable after a failure.
     HeldViewDied,
     /// A large body was freed.
     BodyFreed,
     /// A very large body was freed in several steps.
     BodyFreedInSteps,
-    /// A body was read to its end after another value had replaced it.
+    /// A body was read to its end after its value was replaced.
     ReadAfterReplaced,
-    /// A namespace was made.
+    /// A namespace was created.
     NamespaceMade,
     /// A namespace was renamed.
     NamespaceRenamed,
@@ -136,53 +136,53 @@ events! {
     NamespaceDropped,
     /// A peer dropped a namespace.
     NamespaceDroppedByPeer,
-    /// All rows of a dropped namespace were gone.
+    /// All rows of a dropped namespace were removed.
     NamespacePurged,
-    /// A title or an id was refused because it is taken.
+    /// A title or id was rejected because it is taken.
     NamespaceTaken,
-    /// A write was refused because its namespace is unknown or dropped.
+    /// A write was rejected because its namespace is unknown or dropped.
     NamespaceUnknown,
-    /// A write over a bound was refused.
+    /// A write that exceeds a limit was rejected.
     Invalid,
-    /// The location kept something for itself.
+    /// The location saved local state.
     LocalSaved,
-    /// What it kept was dropped.
+    /// The local state was dropped.
     LocalDropped,
     /// The wall clock stepped back.
     ClockBack,
-    /// A page of a list was cut at its limit.
+    /// A page of a list ended at its limit.
     PageCut,
 }
 
 events! {
-    /// Something that a run with turned bits must have met at least once.
+    /// An event that runs with flipped bits must produce at least once.
     Damage:
-    /// A read answered that what it read is damaged.
+    /// A read reported damaged data.
     Detected,
-    /// A key that was there was not found: the way to it is damaged.
+    /// An existing key was not found, because the path to it is damaged.
     Lost,
-    /// A body was damaged, and its reader told so.
+    /// A body was damaged, and the read reported it.
     BodyDamaged,
-    /// The store refused to open.
+    /// The store failed to open.
     Refused,
-    /// The store opened, damaged as it was.
+    /// The store opened in spite of the damage.
     Opened,
-    /// All that was read was right all the same.
+    /// All reads were correct in spite of the damage.
     Unnoticed,
-    /// A write was refused.
+    /// A write was rejected.
     WriteRefused,
-    /// A write was made.
+    /// A write succeeded.
     Written,
-    /// After a crash the store was found as of an earlier sync: redb takes a damaged last commit for
-    /// one that the crash cut short.
+    /// After a crash the store had the state of an earlier sync: redb takes a damaged last commit
+    /// for one that the crash interrupted.
     RolledBack,
 }
 
-/// How often each happened.
+/// The number of times that each event occurred.
 #[derive(Clone, Debug)]
 pub struct Counted<E>(BTreeMap<E, u64>);
 
-/// How often each event of a mixed run happened.
+/// The number of times that each event of a mixed run occurred.
 pub type Events = Counted<Event>;
 
 impl<E> Default for Counted<E> {
@@ -192,32 +192,32 @@ impl<E> Default for Counted<E> {
 }
 
 impl<E: Copy + Ord> Counted<E> {
-    /// It happened.
+    /// Counts an event.
     pub fn count(&mut self, event: E) {
         self.add(event, 1);
     }
 
-    /// It happened so many times.
+    /// Counts an event several times.
     pub fn add(&mut self, event: E, times: u64) {
         if times > 0 {
             *self.0.entry(event).or_default() += times;
         }
     }
 
-    /// How often it happened.
+    /// The number of times that an event occurred.
     #[must_use]
     pub fn get(&self, event: E) -> u64 {
         self.0.get(&event).copied().unwrap_or(0)
     }
 
-    /// Adds those of another run.
+    /// Adds the events of another run.
     pub fn merge(&mut self, other: &Counted<E>) {
         for (event, times) in &other.0 {
             self.add(*event, *times);
         }
     }
 
-    /// Which of these never happened.
+    /// Those of `all` that never occurred.
     #[must_use]
     pub fn missing(&self, all: &[E]) -> Vec<E> {
         all.iter().copied().filter(|event| self.get(*event) == 0).collect()

@@ -1,7 +1,7 @@
-//! Holds the tables of a store against the model, row by row and both ways.
+//! Compares the tables of a store with the model, row by row and in both directions.
 //!
-//! The rows are read as FORMAT.md tells, not by the code that wrote them; only entries are decoded
-//! by the store.
+//! Rows are decoded as specified in FORMAT.md, independently of the code that wrote them; only
+//! entries are decoded by the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,28 +74,29 @@ fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Checked {
     Ok(())
 }
 
-/// Checks that a row of the store is what the model says; its body, if that is in chunks.
+/// Checks that a row of the store, including a body in chunks, equals the model's.
 ///
 /// # Errors
-/// How they differ.
+/// The difference.
 pub fn check_row(
     name: &(NamespaceId, Bytes),
     found: &Found,
     row: &Row,
 ) -> Checked<Option<(u64, u64)>> {
-    let expected = (row.dot, row.version, row.prev, &row.metadata, row.expires_at);
-    let there = (found.dot, found.version, found.prev, &found.metadata, found.expires_at);
+    let expected = (row.dot, row.version, row.prev, row.metadata.as_deref(), row.expires_at);
+    let metadata = found.metadata.as_deref();
+    let there = (found.dot, found.version, found.prev, metadata, found.expires_at);
     same(&format!("the row of {name:?}"), &there, &expected)?;
     match (&found.state, &row.what) {
         (FoundState::Tombstone, What::Tombstone)
         | (FoundState::ExpiredTombstone, What::ExpiredTombstone) => Ok(None),
         (FoundState::Inline(bytes), What::Value(content)) if !content.is_large() => {
-            hold!(bytes == &content.bytes, "{name:?} has another value");
+            hold!(bytes == &content.bytes, "{name:?} has a wrong value");
             Ok(None)
         }
         (FoundState::Large { body, len, digest }, What::Value(content)) if content.is_large() => {
             same("the length", len, &(content.bytes.len() as u64))?;
-            hold!(digest == &content.digest, "{name:?} has another digest");
+            hold!(digest == &content.digest, "{name:?} has a wrong digest");
             Ok(Some((body.0, *len)))
         }
         (found, what) => {
@@ -104,7 +105,8 @@ pub fn check_row(
     }
 }
 
-/// Every entry is the model's, and the other way; the bodies that entries hold, with their lengths.
+/// Checks that the entries equal the model's. Returns the bodies that entries hold, with their
+/// lengths.
 fn check_entries<S: Snapshot>(
     tables: &Tables,
     view: &View<S>,
@@ -117,11 +119,11 @@ fn check_entries<S: Snapshot>(
     });
     let names = names.collect::<Checked<BTreeSet<_>>>()?;
     if let Some(extra) = names.iter().find(|name| !state.rows.contains_key(name)) {
-        return Err(Violation::Wrong(format!("{extra:?} is there and should not be")));
+        return Err(Violation::Wrong(format!("unexpected entry {extra:?}")));
     }
     let mut bodies = BTreeMap::new();
     for (name, row) in &state.rows {
-        hold!(names.contains(name), "{name:?} is not there: {row:?}");
+        hold!(names.contains(name), "{name:?} is missing: {row:?}");
         let found = view.row(name.0, &name.1).reading("reading a row")?;
         let found = found.ok_or_else(|| Violation::Wrong(format!("{name:?} is not found")))?;
         let Some((body, len)) = check_row(name, &found, row)? else { continue };
@@ -180,7 +182,7 @@ impl Tables {
     fn origins(&self) -> Checked<BTreeMap<u32, OriginId>> {
         let mut origins = BTreeMap::new();
         for (at, (key, id)) in (0..).zip(self.payloads(Table::Origins)?) {
-            same("the number of an origin", &key, &u32::to_be_bytes(at).to_vec())?;
+            same("the key of an origin", &key, &u32::to_be_bytes(at).to_vec())?;
             origins.insert(at, OriginId(id.try_into().during("the id of an origin")?));
         }
         Ok(origins)
@@ -197,22 +199,23 @@ impl Tables {
         Ok(vector)
     }
 
-    /// The dot index, and the indexes by expiry and by time of write, are those of the model's rows.
+    /// Checks that the dot index, and the indexes by expiry and by time of write, match the model's
+    /// rows.
     fn check_indexes(&self, state: &State, number: &dyn Fn(OriginId) -> Checked<u32>) -> Checked {
-        let (mut dots, mut expiry, mut graves) = (BTreeMap::new(), Rows::new(), Rows::new());
+        let (mut dots, mut expiry, mut tombstones) = (BTreeMap::new(), Rows::new(), Rows::new());
         for ((namespace, key), row) in &state.rows {
             let name = [&namespace.0[..], key].concat();
             let origin = number(row.dot.origin)?.to_be_bytes();
             dots.insert([&origin[..], &row.dot.seq.to_be_bytes()].concat(), name.clone());
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
             if row.is_tombstone() {
-                graves.insert(timed(row.version.hlc.0), Vec::new());
+                tombstones.insert(timed(row.version.hlc.0), Vec::new());
             } else if let Some(at) = row.expires_at {
                 expiry.insert(timed(at), Vec::new());
             }
         }
         for (table, expected) in
-            [(Table::Dots, dots), (Table::Expiry, expiry), (Table::Tombstones, graves)]
+            [(Table::Dots, dots), (Table::Expiry, expiry), (Table::Tombstones, tombstones)]
         {
             let found = self.payloads(table)?;
             let found = found.into_iter().map(|(key, row)| (key, row.to_vec())).collect::<Rows>();
@@ -220,12 +223,12 @@ impl Tables {
                 hold!(found.get(key) == Some(row), "{table:?} lacks {key:02x?}");
             }
             let extra = found.keys().find(|key| !expected.contains_key(*key));
-            hold!(extra.is_none(), "{table:?} has {extra:02x?}, which no entry asks for");
+            hold!(extra.is_none(), "{table:?} has {extra:02x?}, which belongs to no entry");
         }
         Ok(())
     }
 
-    /// What the location keeps for itself is the model's; its body, if that is in chunks.
+    /// Checks that the local state equals the model's. Returns its body, if that is in chunks.
     fn check_local(&self, state: &State) -> Checked<Option<(u64, u64)>> {
         let found = self.payloads(Table::Local)?;
         let Some((_, content)) = &state.local else {
@@ -238,15 +241,15 @@ impl Tables {
         if !content.is_large() {
             let short = u16::try_from(len).during("a short length")?.to_be_bytes();
             let expected = [&[1, 0, 1, 0], &short[..], &content.bytes].concat();
-            same("what is kept", &row, &&expected[..])?;
+            same("the local state", &row, &&expected[..])?;
             return Ok(None);
         }
         let (head, rest) = row.split_at_checked(4).unwrap_or((row, &[]));
         let (body, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], rest));
         let expected = [&(len as u64).to_be_bytes()[..], &content.digest].concat();
-        same("what is kept", &(head, rest), &(&[1, 0, 1, 1][..], &expected[..]))?;
+        same("the local state", &(head, rest), &(&[1, 0, 1, 1][..], &expected[..]))?;
         let body = u64::from_be_bytes(*body);
-        self.check_chunks(body, content, "what is kept")?;
+        self.check_chunks(body, content, "the local state")?;
         Ok(Some((body, len as u64)))
     }
 
@@ -254,7 +257,7 @@ impl Tables {
         for (index, piece) in content.bytes.chunks(CHUNK_BYTES).enumerate() {
             let key = chunk_key(body, index)?;
             let chunk = self.payload(Table::Chunks, &key).during(of)?;
-            hold!(chunk == piece, "{of}: chunk {index} has other bytes");
+            hold!(chunk == piece, "{of}: chunk {index} has wrong bytes");
         }
         Ok(())
     }
@@ -268,12 +271,12 @@ impl Tables {
         same("the rows of meta", &self.all[&Table::Meta].len(), &4)
     }
 
-    /// Chunks are there exactly for the bodies that entries hold and those in the pending table.
+    /// Checks that chunks exist exactly for the bodies of entries and of the pending table.
     fn check_bodies(&self, held: &BTreeMap<u64, u64>) -> Checked<Remains> {
         let mut pending = BTreeSet::new();
         for key in self.payloads(Table::Pending)?.into_keys() {
             let body = u64::from_be_bytes(key[..].try_into().during("the key of pending")?);
-            hold!(!held.contains_key(&body), "body {body} is held and waits to be freed");
+            hold!(!held.contains_key(&body), "body {body} is in use and in the pending table");
             pending.insert(body);
         }
         let mut unused = BTreeSet::new();
@@ -287,7 +290,10 @@ impl Tables {
                     hold!(u64::from(index) < chunks, "body {body} has a chunk past its end");
                 }
                 None => {
-                    hold!(pending.contains(&body), "body {body} has chunks and is nobody's");
+                    hold!(
+                        pending.contains(&body),
+                        "body {body} has chunks and belongs to no entry"
+                    );
                     unused.insert(body);
                 }
             }

@@ -1,17 +1,18 @@
-//! The storage engine on a disk that fails, held against a model.
+//! The storage engine on a failing disk, compared with a model.
 //!
-//! [`disk::FailingDisk`] stands in the place of a file: it loses and tears what was not synced, and
-//! fails at any call. [`world::World`] runs random operations on a store over it, by a seed, and
-//! holds all that the store answers and keeps against [`model::State`]. [`exact::check`] compares
-//! the tables, both ways.
+//! [`disk::FailingDisk`] replaces a file: it loses and tears unsynced writes, and any call can
+//! fail. [`world::World`] runs random operations on a store on that disk, from a seed, and compares
+//! all results and contents of the store with [`model::State`]. [`exact::check`] compares the
+//! tables in both directions.
 //!
-//! `WAYPOST_SEED=7 cargo test -p waypost-disk-tests seeds` runs one seed and prints what it did;
-//! `WAYPOST_TEST_SEEDS=2000` runs so many.
+//! `WAYPOST_SEED=7 cargo test -p waypost-disk-tests seeds` runs one seed and prints a trace;
+//! `WAYPOST_TEST_SEEDS=2000` sets the number of seeds.
 
 pub mod disk;
 pub mod events;
 pub mod exact;
 pub mod model;
 pub mod rng;
+pub mod seeds;
 pub mod violation;
 pub mod world;

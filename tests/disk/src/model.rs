@@ -1,4 +1,5 @@
-//! What a store must hold: the rules of the store again, over a `BTreeMap` and without a disk.
+//! The contents that a store must have: the store's rules once more, over a `BTreeMap` and without
+//! a disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,15 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, Hlc, Namespace, NamespaceId, OriginId, Outcome, Version, VersionVector,
-    Written, derive_id,
+    Account, Attributes, Dot, Hlc, Metadata, MetadataError, Namespace, NamespaceId, OriginId,
+    Outcome, Title, Version, VersionVector, Written, derive_id,
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
 };
 
 mod gc;
 mod remote;
 
-/// A namespace and a key in it. Sorts as the rows of a store do.
+/// A namespace and a key in it. Sorts like the rows of a store.
 pub type Name = (NamespaceId, Bytes);
 
 /// A value.
@@ -23,7 +24,7 @@ pub type Name = (NamespaceId, Bytes);
 pub struct Content {
     /// Its bytes.
     pub bytes: Bytes,
-    /// BLAKE3 of them.
+    /// Their BLAKE3 digest.
     pub digest: [u8; 32],
 }
 
@@ -34,7 +35,7 @@ impl std::fmt::Debug for Content {
 }
 
 impl Content {
-    /// A value of these bytes.
+    /// A value with these bytes.
     #[must_use]
     pub fn new(bytes: Bytes) -> Content {
         let digest = *blake3::hash(&bytes).as_bytes();
@@ -48,42 +49,60 @@ impl Content {
     }
 }
 
-/// What a row is.
+/// The kind of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A value.
     Value(Content),
-    /// Deleted.
+    /// A deleted key.
     Tombstone,
-    /// Expired.
+    /// An expired entry.
     ExpiredTombstone,
+}
+
+/// What a put says beside the value. Unlike the store's own type it may be over its bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawAttributes {
+    /// Its metadata.
+    pub metadata: Option<Box<str>>,
+    /// When it expires, in Unix seconds.
+    pub expires_at: Option<u64>,
+}
+
+impl TryFrom<RawAttributes> for Attributes {
+    type Error = MetadataError;
+
+    fn try_from(said: RawAttributes) -> Result<Attributes, MetadataError> {
+        let metadata = said.metadata.map(Metadata::new).transpose()?;
+        Ok(Attributes { metadata, expires_at: said.expires_at })
+    }
 }
 
 /// A row of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which write it comes from.
+    /// The write that made it.
     pub dot: Dot,
     /// Its version.
     pub version: Version,
-    /// What it replaced where it was written.
+    /// The version that it replaced where it was written.
     pub prev: Option<Version>,
     /// Its metadata.
     pub metadata: Option<Box<str>>,
     /// When it expires, in Unix seconds.
     pub expires_at: Option<u64>,
-    /// What it is.
+    /// Its kind.
     pub what: What,
 }
 
 impl Row {
-    /// Whether it is a tombstone or a stub.
+    /// Whether it is a tombstone or an expired tombstone.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         !matches!(self.what, What::Value(_))
     }
 
-    /// Whether a reader finds it.
+    /// Whether readers find it.
     #[must_use]
     pub fn is_visible(&self, now_ms: u64) -> bool {
         !self.is_tombstone() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
@@ -99,73 +118,73 @@ impl Row {
     }
 }
 
-/// A write that a peer sends.
+/// A write of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Where.
+    /// The key that it writes.
     pub name: Name,
     /// The row that it makes.
     pub row: Row,
 }
 
-/// An operation, as the model understands it.
+/// An operation, in the model's terms.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// Put a value.
-    Put(Name, Content, Attributes),
-    /// Delete a key.
+    /// Puts a value.
+    Put(Name, Content, RawAttributes),
+    /// Deletes a key.
     Delete(Name),
-    /// A piece of a value.
+    /// Stages a piece of a value.
     Stage,
-    /// Make a namespace: account, title, id.
+    /// Creates a namespace: account, title, id.
     Create(String, String, Option<NamespaceId>),
-    /// Rename a namespace.
+    /// Renames a namespace.
     Rename(NamespaceId, String),
-    /// Drop a namespace.
+    /// Drops a namespace.
     Drop(NamespaceId),
-    /// Keep a value for this location alone.
+    /// Saves local state.
     Save(Content),
-    /// Drop what is kept so.
+    /// Drops the local state.
     Unsave,
-    /// A peer's write, in its order.
+    /// Applies a peer's live write.
     Next(Write),
-    /// A row of a session.
+    /// Applies a row of a session.
     Row(Write),
-    /// A session's end.
+    /// Completes a session.
     Adopt(VersionVector, VersionVector),
 }
 
-/// Why an operation is refused.
+/// The reason for which an operation is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The namespace is not there.
+    /// The namespace does not exist.
     Unknown,
-    /// It is over a bound.
+    /// The operation exceeds a limit.
     Invalid,
     /// The title or id is taken.
     Taken,
 }
 
-/// A store's contents.
+/// The contents of a store.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The origins that it writes under.
+    /// The origins of its own writes.
     pub own: [OriginId; 2],
     /// The rows.
     pub rows: BTreeMap<Name, Arc<Row>>,
-    /// What it has of each origin.
+    /// Its version vector.
     pub vector: VersionVector,
-    /// What it dropped of each origin.
+    /// The vector of collected tombstones.
     pub collected: VersionVector,
-    /// The highest time given or seen.
+    /// The greatest time that it has issued or received.
     pub clock: Hlc,
-    /// The namespaces, dropped ones included.
+    /// The namespaces, including dropped ones.
     pub namespaces: BTreeMap<NamespaceId, Namespace>,
-    /// Dropped namespaces that may have rows.
+    /// The dropped namespaces that may still have rows.
     pub purge: BTreeSet<NamespaceId>,
-    /// What the location keeps for itself, and the number of that save.
+    /// The local state, and the number of its save.
     pub local: Option<(u64, Content)>,
-    /// How often something was saved so.
+    /// The number of saves of local state.
     saves: u64,
 }
 
@@ -186,27 +205,27 @@ impl State {
         }
     }
 
-    /// Makes an operation; what it must answer.
+    /// Applies an operation and returns the result that the store must return.
     ///
     /// # Errors
-    /// If it must be refused.
+    /// If the store must reject the operation.
     pub fn apply(&mut self, now_ms: u64, op: &Op) -> Result<Outcome, Refusal> {
         match op {
             Op::Put(name, content, attributes) => {
-                self.live(name.0)?;
                 let metadata = attributes.metadata.as_ref().map_or(0, |text| text.len());
                 if metadata > MAX_METADATA_BYTES || !is_key(&name.1) {
                     return Err(Refusal::Invalid);
                 }
+                self.live(name.0)?;
                 let what = What::Value(content.clone());
                 Ok(Outcome::Written(self.write(now_ms, name, what, attributes)))
             }
             Op::Delete(name) => {
-                self.live(name.0)?;
                 if !is_key(&name.1) {
                     return Err(Refusal::Invalid);
                 }
-                let none = Attributes::default();
+                self.live(name.0)?;
+                let none = RawAttributes::default();
                 Ok(Outcome::Written(self.write(now_ms, name, What::Tombstone, &none)))
             }
             Op::Stage => Ok(Outcome::Staged),
@@ -237,7 +256,7 @@ impl State {
         self.namespaces.get(&id).filter(|found| !found.dropped).ok_or(Refusal::Unknown)
     }
 
-    /// The live namespaces.
+    /// The namespaces that are not dropped.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
         self.namespaces.values().filter(|found| !found.dropped)
     }
@@ -252,7 +271,7 @@ impl State {
         Hlc::at_millis(now_ms).max(Hlc(self.clock.0 + 1))
     }
 
-    fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &Attributes) -> Written {
+    fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &RawAttributes) -> Written {
         let is_large = matches!(&what, What::Value(content) if content.is_large());
         let origin = self.own[usize::from(is_large)];
         self.clock = self.tick(now_ms);
@@ -260,7 +279,7 @@ impl State {
         let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
         self.vector.raise(origin, dot.seq);
         let prev = self.rows.get(name).map(|row| row.version);
-        let Attributes { metadata, expires_at } = said.clone();
+        let RawAttributes { metadata, expires_at } = said.clone();
         let row = Row { dot, version, prev, metadata, expires_at, what };
         self.rows.insert(name.clone(), Arc::new(row));
         Written { dot, version }
@@ -276,7 +295,7 @@ impl State {
         if title.is_empty() || title.len() > MAX_TITLE_BYTES {
             return Err(Refusal::Invalid);
         }
-        if self.namespaces().any(|other| other.account == account && other.title == title) {
+        if self.namespaces().any(|other| other.account == *account && other.title == *title) {
             return Err(Refusal::Taken);
         }
         let is_taken =
@@ -290,29 +309,36 @@ impl State {
                 .ok_or(Refusal::Taken)?,
         };
         let created = Version { hlc: self.tick(now_ms), origin: self.own[0] };
-        let (account, title) = (account.to_owned(), title.to_owned());
+        let account = Account::new(account).expect("a short account");
+        let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
         let made = Namespace { id, account, title, created, dropped: false };
         Ok(self.put_namespace(now_ms, made))
     }
 
     fn rename(&mut self, now_ms: u64, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
-        let namespace = self.live(id)?.clone();
         if title.is_empty() || title.len() > MAX_TITLE_BYTES {
             return Err(Refusal::Invalid);
         }
+        let namespace = self.live(id)?.clone();
         let has_title =
-            |other: &&Namespace| other.account == namespace.account && other.title == title;
+            |other: &&Namespace| other.account == namespace.account && other.title == *title;
         let oldest = self.namespaces().filter(has_title).min_by_key(|other| other.created);
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(now_ms, Namespace { title: title.to_owned(), ..namespace }))
+        Ok(self.put_namespace(
+            now_ms,
+            Namespace {
+                title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
+                ..namespace
+            },
+        ))
     }
 
     fn put_namespace(&mut self, now_ms: u64, namespace: Namespace) -> Namespace {
         let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0));
         let content = Content::new(Bytes::from(namespace.encode()));
-        self.write(now_ms, &name, What::Value(content), &Attributes::default());
+        self.write(now_ms, &name, What::Value(content), &RawAttributes::default());
         self.register(namespace.clone());
         namespace
     }
@@ -324,7 +350,7 @@ impl State {
         self.namespaces.insert(namespace.id, namespace);
     }
 
-    /// The rows that a vector lacks, in the order of their dots.
+    /// The rows that a version vector lacks, in the order of their dots.
     #[must_use]
     pub fn missing_in(&self, vector: &VersionVector) -> Vec<Write> {
         let mut writes: Vec<_> = self
@@ -337,7 +363,7 @@ impl State {
         writes
     }
 
-    /// Whether two states hold the same.
+    /// Whether two states have the same contents.
     #[must_use]
     pub fn is_same(&self, other: &State) -> bool {
         self.rows == other.rows

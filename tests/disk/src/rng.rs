@@ -5,18 +5,18 @@
 pub struct Rng(u64);
 
 impl Rng {
-    /// The generator of a seed.
+    /// The generator for a seed.
     #[must_use]
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
     }
 
-    /// A generator of its own, whose numbers do not shift when this one is asked more or less.
+    /// An independent generator. Its numbers do not depend on how often this one is used later.
     pub fn fork(&mut self) -> Rng {
         Rng(self.next_u64())
     }
 
-    /// Any number.
+    /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -25,32 +25,32 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to below `n`; 0 if `n` is 0.
+    /// A number less than `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         self.next_u64() % n.max(1)
     }
 
-    /// A place in a slice of `n`; 0 if `n` is 0.
+    /// An index into a slice of length `n`; 0 if `n` is 0.
     pub fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).expect("below a usize")
+        usize::try_from(self.below(n as u64)).expect("an index fits into a usize")
     }
 
-    /// A number from `low` to `high`, both included.
+    /// A number from `low` to `high`, inclusive.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in so many of a hundred cases.
+    /// True in `percent` of a hundred calls on average.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of a slice that is not empty.
+    /// A random element of a slice, which must not be empty.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]
     }
 
-    /// One of a list, each as often as its weight says.
+    /// A random element of a list, chosen by weight.
     pub fn weighted<T: Copy>(&mut self, from: &[(u64, T)]) -> T {
         let mut left = self.below(from.iter().map(|(weight, _)| weight).sum());
         for (weight, what) in from {
@@ -62,7 +62,7 @@ impl Rng {
         from.last().expect("a list of choices is not empty").1
     }
 
-    /// Sixteen bytes.
+    /// Sixteen random bytes.
     pub fn id(&mut self) -> [u8; 16] {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.next_u64().to_be_bytes());

@@ -1,13 +1,13 @@
-//! A rule of the store that was found broken.
+//! Violations of the store's rules.
 
 use std::fmt;
 
-/// What was found.
+/// A violated rule, or a read that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// Something is not as it must be.
+    /// A rule is violated.
     Wrong(String),
-    /// Something could not be read: wrong only if the disk did not fail.
+    /// A read failed, which is wrong only if the disk did not fail.
     Unread(String),
 }
 
@@ -20,10 +20,10 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// What a check answers.
+/// The result of a check.
 pub type Checked<T = ()> = Result<T, Violation>;
 
-/// Answers a [`Violation`] if something does not hold.
+/// Returns a [`Violation`] if a condition does not hold.
 #[macro_export]
 macro_rules! hold {
     ($holds:expr, $($what:tt)+) => {
@@ -33,18 +33,18 @@ macro_rules! hold {
     };
 }
 
-/// Names what was being done when an error came that must not come.
+/// Adds a description of the operation to an error that must not occur.
 pub trait During<T> {
-    /// See [`During`].
+    /// Converts an error that must not occur.
     ///
     /// # Errors
-    /// The same, as a violation.
+    /// The error, as [`Violation::Wrong`].
     fn during(self, what: &str) -> Checked<T>;
 
-    /// The same for an error that a failing disk may cause.
+    /// Converts an error that a failing disk may cause.
     ///
     /// # Errors
-    /// The same, as [`Violation::Unread`].
+    /// The error, as [`Violation::Unread`].
     fn reading(self, what: &str) -> Checked<T>;
 }
 

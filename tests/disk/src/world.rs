@@ -1,11 +1,10 @@
-//! A store on a failing disk, its peers and its clients, all in one thread and by one seed.
+//! A store on a failing disk, its peers and its clients, all in one thread and from one seed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use kv_core::{
-    BodyId, Hlc, ReadError,
-    body::ChunkSource,
+    BodyId, ChunkSource, Hlc, ReadError,
     commit::Committer,
     engine::{
         CommitNo,
@@ -33,6 +32,7 @@ mod reads;
 mod requests;
 mod steps;
 mod tell;
+mod writer;
 
 use clients::{LiveReader, LiveUpload};
 pub use damage::Damaged;
@@ -41,21 +41,22 @@ use history::History;
 use peers::{Log, Peer, Session};
 use reads::HeldView;
 pub use requests::{LOCAL, Request};
+use writer::Writer;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Operations that were submitted.
+    /// The number of operations that were submitted.
     pub operations: u64,
-    /// Faults of the disk that came.
+    /// The number of disk faults that occurred.
     pub faults: u64,
-    /// What happened.
+    /// The events that occurred.
     pub events: Events,
-    /// What was done, if that was asked for.
+    /// The trace, if it was requested.
     pub trace: Vec<String>,
 }
 
-/// The store's view as readers have it.
+/// The store's view, shared with readers.
 pub struct Published(Mutex<View<RedbSnapshot>>);
 
 impl Published {
@@ -76,18 +77,19 @@ impl ChunkSource for Published {
     }
 }
 
-/// A store that is open.
+/// An open store.
 struct Open {
-    committer: Committer<RedbEngine>,
+    /// The writer that ships.
+    writer: Writer,
     /// The life of the disk in which it was opened.
     life: u64,
     published: Arc<Published>,
     published_commit: Option<CommitNo>,
-    /// How often the engine had opened its file anew when that view was taken.
+    /// How often the engine had reopened its file when the published view was taken.
     published_reopened: u64,
 }
 
-/// See the module.
+/// The simulated world; see the module.
 pub struct World {
     rng: Rng,
     /// The disk under the store.
@@ -103,9 +105,9 @@ pub struct World {
     peers: Vec<Peer>,
     session: Option<Session>,
     log: Log,
-    /// A fault came since the store last took a write and made it durable.
+    /// Whether a fault occurred since the store last made a write durable.
     is_troubled: bool,
-    /// How many of the disk's faults were looked at.
+    /// The number of the disk's faults that were counted.
     seen_faults: usize,
     fill_steps: u64,
     report: Report,
@@ -151,7 +153,7 @@ impl World {
     /// Runs a seed to its end.
     ///
     /// # Errors
-    /// The first rule that was found broken; the trace, if asked for, is in the report.
+    /// The first violation. The trace, if requested, is in the report.
     pub fn run(seed: u64, plan: Plan, tracing: bool) -> (Report, Checked) {
         let mut world = match World::new(seed, plan, tracing) {
             Ok(world) => world,
@@ -162,7 +164,7 @@ impl World {
         world.report.events.add(Event::TornWrite, counts.loss.torn as u64);
         world.report.events.add(Event::LostWrite, counts.loss.lost as u64);
         world.report.faults = counts.fired.len() as u64 + world.report.events.get(Event::PowerLoss);
-        // What is left in memory must not make new trouble on its way out.
+        // Dropping the remaining state must not trigger more faults.
         world.disk.disarm();
         (std::mem::take(&mut world.report), result)
     }
@@ -181,13 +183,18 @@ impl World {
         self.end()
     }
 
-    /// The present state of the model.
+    /// The current state of the model.
     fn state(&self) -> Arc<State> {
-        Arc::clone(self.history.as_ref().expect("a store was opened").state())
+        Arc::clone(self.history.as_ref().expect("the store was opened once").state())
     }
 
     fn open(&mut self) -> &mut Open {
         self.open.as_mut().expect("the store is open between steps")
+    }
+
+    /// The store's committer, to read from.
+    fn committer(&mut self) -> &mut Committer<RedbEngine> {
+        self.open().writer.committer()
     }
 
     fn count(&mut self, event: Event) {
@@ -200,9 +207,10 @@ impl World {
         }
     }
 
-    /// The time below which no replica will write anything that another does not have.
+    /// The stable timestamp: no replica will write anything below it that another one does not
+    /// have.
     fn stable(&self) -> Hlc {
-        let history = self.history.as_ref().expect("a store was opened");
+        let history = self.history.as_ref().expect("the store was opened once");
         let ours = history.durable();
         let mut lowest = Hlc(ours.clock.0 + 1);
         for peer in &self.peers {

@@ -1,7 +1,7 @@
-//! Bits that turn on the disk.
+//! Flipped bits on the disk.
 //!
-//! The seeds run in child processes: on some damage redb panics while it unwinds from a panic, and
-//! that ends the process. It is counted, and must be rare.
+//! The seeds run in child processes: with some damage redb panics while it unwinds from a panic,
+//! which ends the process. The test counts these cases, which must be rare.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -18,16 +18,13 @@ use waypost_disk_tests::{
     disk::FailingDisk,
     events::{Counted, Damage},
     rng::Rng,
+    seeds::number,
     world::Damaged,
 };
 
-const NAME: &str = "a_bit_that_turns_never_makes_another_value";
+const NAME: &str = "a_flipped_bit_never_produces_another_value";
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
-
-/// Runs some seeds here, and tells of each before and after.
+/// Runs some seeds in this process, and prints a line before and after each.
 fn run_here(first: u64, end: u64) {
     for seed in first..end {
         println!("\nbegin {seed}");
@@ -42,16 +39,16 @@ fn run_here(first: u64, end: u64) {
     println!("\nbegin {end}");
 }
 
-/// What the children told.
+/// The results of the child processes.
 #[derive(Default)]
-struct Told {
+struct Results {
     events: Counted<Damage>,
     broken: Vec<String>,
     aborted: Vec<u64>,
 }
 
-/// Runs some seeds in a child; the seed that ended it too early, if one did.
-fn run_child(first: u64, end: u64, told: &Mutex<Told>) -> Option<u64> {
+/// Runs some seeds in a child process. Returns the seed that ended it early, if there is one.
+fn run_child(first: u64, end: u64, results: &Mutex<Results>) -> Option<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", NAME, "--nocapture"])
         .env("WAYPOST_DAMAGE_FIRST", first.to_string())
@@ -63,14 +60,14 @@ fn run_child(first: u64, end: u64, told: &Mutex<Told>) -> Option<u64> {
     let mut at = first;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
-        let mut told = told.lock().unwrap();
+        let mut results = results.lock().unwrap();
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["begin", seed] => at = seed.parse().unwrap(),
             ["count", place, times] => {
                 let place: usize = place.parse().unwrap();
-                told.events.add(Damage::ALL[place], times.parse().unwrap());
+                results.events.add(Damage::ALL[place], times.parse().unwrap());
             }
-            ["broken", ..] => told.broken.push(line),
+            ["broken", ..] => results.broken.push(line),
             _ => {}
         }
     }
@@ -79,7 +76,7 @@ fn run_child(first: u64, end: u64, told: &Mutex<Told>) -> Option<u64> {
 }
 
 #[test]
-fn a_bit_that_turns_never_makes_another_value() {
+fn a_flipped_bit_never_produces_another_value() {
     if let (Some(first), Some(end)) = (number("WAYPOST_DAMAGE_FIRST"), number("WAYPOST_DAMAGE_END"))
     {
         return run_here(first, end);
@@ -93,14 +90,14 @@ fn a_bit_that_turns_never_makes_another_value() {
     const SEEDS: u64 = 25;
     let seeds = number("WAYPOST_TEST_SEEDS").unwrap_or(200);
     let first = number("WAYPOST_FIRST_SEED").unwrap_or(0);
-    let (next, told) = (AtomicU64::new(first), Mutex::new(Told::default()));
+    let (next, results) = (AtomicU64::new(first), Mutex::new(Results::default()));
     let run = || {
         loop {
             let mut at = next.fetch_add(SEEDS, Ordering::Relaxed);
             let end = (at + SEEDS).min(first + seeds);
             while at < end {
-                let Some(aborted) = run_child(at, end, &told) else { break };
-                told.lock().unwrap().aborted.push(aborted);
+                let Some(aborted) = run_child(at, end, &results) else { break };
+                results.lock().unwrap().aborted.push(aborted);
                 at = aborted + 1;
             }
             if end == first + seeds {
@@ -113,24 +110,24 @@ fn a_bit_that_turns_never_makes_another_value() {
             scope.spawn(run);
         }
     });
-    let Told { events, broken, aborted } = told.into_inner().unwrap();
+    let Results { events, broken, aborted } = results.into_inner().unwrap();
     assert!(
         broken.is_empty(),
-        "{broken:#?}\nreplay it: WAYPOST_SEED=.. cargo test -p waypost-disk-tests --test damage -- \
+        "{broken:#?}\nto replay it: WAYPOST_SEED=.. cargo test -p waypost-disk-tests --test damage -- \
          --nocapture"
     );
     for event in Damage::ALL {
         println!("{:>8} {event:?}", events.get(*event));
     }
     println!("{:>8} processes ended by redb: {aborted:?}", aborted.len());
-    assert!(aborted.len() as u64 <= seeds / 50 + 1, "too often");
+    assert!(aborted.len() as u64 <= seeds / 50 + 1, "redb ended too many processes");
     if seeds >= 100 {
-        assert_eq!(events.missing(Damage::ALL), [], "never happened in {seeds} seeds");
+        assert_eq!(events.missing(Damage::ALL), [], "events that never occurred in {seeds} seeds");
     }
 }
 
-/// Whether a value of which one bit has turned is read as if nothing had happened.
-fn is_read_with_a_turned_bit(len: usize) -> bool {
+/// Whether a read of a value with one flipped bit succeeds.
+fn can_be_read_with_a_flipped_bit(len: usize) -> bool {
     let disk = FailingDisk::new(Rng::new(1));
     let store = Options::new().open_disk(disk.process()).unwrap();
     let namespace = store.create_namespace("t").unwrap().id;
@@ -139,7 +136,7 @@ fn is_read_with_a_turned_bit(len: usize) -> bool {
     store.put(namespace, "k", &value).unwrap();
     store.close().unwrap();
     let mut image = disk.image();
-    // In every place where it is, or was before it was moved.
+    // Wherever the value is, or was before it was moved.
     for at in 0..image.len() - 2 * mark.len() {
         if image[at..].starts_with(&mark.repeat(2)) && !image[..at].ends_with(&mark) {
             image[at + 3] ^= 1 << 5;
@@ -151,15 +148,15 @@ fn is_read_with_a_turned_bit(len: usize) -> bool {
     match entry {
         Err(_) => false,
         Ok(read) => {
-            assert!(read != value, "the bit did not turn");
+            assert!(read != value, "the bit was not flipped");
             true
         }
     }
 }
 
 #[test]
-fn a_value_of_which_a_bit_has_turned_is_an_error() {
+fn a_value_with_a_flipped_bit_is_an_error() {
     for len in [100, 9000, 200_000] {
-        assert!(!is_read_with_a_turned_bit(len), "{len}");
+        assert!(!can_be_read_with_a_flipped_bit(len), "{len}");
     }
 }

@@ -1,15 +1,13 @@
-//! What the random runs found, each as a test of its own.
+//! Bugs that random runs found, each as a test.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Mode, NamespaceId, Operation, WriteError,
+    Account, Attributes, FoundState, Key, Mode, NamespaceId, Operation, Title, WriteError,
     commit::{Committer, GcLimits},
     derive_id,
     engine::{Engine, Visibility, redb::RedbEngine},
-    view::FoundState,
 };
 use waypost_disk_tests::{
     disk::{Armed, Call, FailingDisk, Fault, Keep},
@@ -20,7 +18,8 @@ const NOW: u64 = 1_700_000_000_000;
 
 type Store = Committer<RedbEngine>;
 
-/// Without a cache, so that reads reach the disk, and so do writes before their sync.
+/// Opens a store without a cache, so that reads reach the disk, and writes reach it before their
+/// sync.
 fn open(disk: &FailingDisk) -> Result<Store, kv_core::OpenError> {
     let engine = RedbEngine::open(disk.process(), 0).map_err(kv_core::OpenError::Engine)?;
     let mut rng = Rng::new(7);
@@ -31,19 +30,23 @@ fn open(disk: &FailingDisk) -> Result<Store, kv_core::OpenError> {
 fn new_store(seed: u64) -> (FailingDisk, Store, NamespaceId) {
     let disk = FailingDisk::new(Rng::new(seed));
     let mut store = open(&disk).unwrap();
-    let create = Operation::CreateNamespace { account: String::new(), title: "t".into(), id: None };
+    let create = Operation::CreateNamespace {
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
+        id: None,
+    };
     store.commit(NOW, vec![create]);
     store.sync().unwrap();
     (disk, store, derive_id("", "t", 0))
 }
 
-/// The operations of a put: the pieces of its body, then itself.
+/// The operations of a put: the pieces of its body, and then the put itself.
 fn put(store: &Store, namespace: NamespaceId, key: &'static str, value: &[u8]) -> Vec<Operation> {
     let mut upload = store.upload();
     let mut operations = upload.push(value).unwrap();
     let (last, body) = upload.finish();
     operations.extend(last);
-    let (key, attributes) = (Bytes::from_static(key.as_bytes()), Attributes::default());
+    let (key, attributes) = (Key::new(key).unwrap(), Attributes::default());
     operations.push(Operation::Put { namespace, key, body, attributes });
     operations
 }
@@ -52,7 +55,7 @@ fn fail(on: Call, after: u64, keep: Keep, evict: bool) -> Armed {
     Armed { on: Some(on), after, fault: Fault::Fail { keep, evict } }
 }
 
-/// What a key holds, read whole.
+/// The complete value of a key.
 fn value(store: &mut Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>> {
     let view = store.view();
     match view.row(namespace, key.as_bytes()).unwrap()?.state {
@@ -63,7 +66,9 @@ fn value(store: &mut Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>
                 if whole.len() as u64 >= len {
                     break;
                 }
-                whole.extend_from_slice(&view.chunk(body, index).unwrap().expect("a chunk"));
+                whole.extend_from_slice(
+                    &view.chunk(body, index).unwrap().expect("the chunk exists"),
+                );
             }
             Some(whole)
         }
@@ -72,7 +77,7 @@ fn value(store: &mut Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>
 }
 
 #[test]
-fn a_file_whose_making_was_cut_short_is_made_anew() {
+fn a_file_whose_creation_was_interrupted_is_recreated() {
     for keep in [Keep::Nothing, Keep::All, Keep::Writes(50), Keep::Sectors(50)] {
         for after in 0..60 {
             let disk = FailingDisk::new(Rng::new(after));
@@ -88,26 +93,26 @@ fn a_file_whose_making_was_cut_short_is_made_anew() {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_is_called_durable_that_may_be_lost() {
+fn after_a_failed_sync_no_write_is_reported_as_durable() {
     let (disk, mut store, namespace) = new_store(1);
     let before = store.engine().status().durable;
     let operations = put(&store, namespace, "k", b"v");
     store.commit(NOW, operations);
-    // What was to be synced is dropped, and still seen: so Linux leaves a file.
+    // The writes that the sync should have covered are lost but still visible, as on Linux.
     disk.arm(fail(Call::Sync, 0, Keep::Nothing, false));
     assert!(matches!(store.sync(), Err(WriteError::OutcomeUnknown(_))));
     let status = store.engine().status();
     assert!(matches!(status.mode, Mode::ReadOnly(_)), "{status:?}");
     assert_eq!((status.latest, status.durable), (before + 1, before));
     assert!(store.engine().snapshot(Visibility::Durable).is_err());
-    assert!(store.sync().is_err(), "a second sync makes nothing durable");
+    assert!(store.sync().is_err(), "a second sync must not succeed");
     disk.power_loss(Keep::All);
     let mut store = open(&disk).unwrap();
     assert_eq!(value(&mut store, namespace, "k"), None);
 }
 
 #[test]
-fn after_a_failed_sync_nothing_is_written_whatever_else_fails() {
+fn after_a_failed_sync_nothing_is_written_even_after_other_failures() {
     for second in [Call::Open, Call::Read] {
         let (disk, mut store, namespace) = new_store(2);
         let operations = put(&store, namespace, "k", b"v");
@@ -124,7 +129,7 @@ fn after_a_failed_sync_nothing_is_written_whatever_else_fails() {
             disk.disarm();
             store.maintain().unwrap();
             assert!(matches!(store.engine().status().mode, Mode::ReadOnly(_)));
-            assert!(value(&mut store, namespace, "k").is_some(), "reads go on");
+            assert!(value(&mut store, namespace, "k").is_some(), "reads must still succeed");
         }
         assert_eq!(disk.counts().writes, writes);
     }
@@ -153,7 +158,7 @@ fn a_sync_that_fails_after_another_failure_is_not_forgotten() {
 }
 
 #[test]
-fn what_was_refused_in_a_lost_commit_is_not_refused_for_what_was_lost() {
+fn a_put_rejected_because_of_a_lost_commit_succeeds_later() {
     for after in 0..40 {
         let (disk, mut store, namespace) = new_store(3);
         let mut operations = vec![Operation::DropNamespace { id: namespace }];
@@ -168,7 +173,7 @@ fn what_was_refused_in_a_lost_commit_is_not_refused_for_what_was_lost() {
 }
 
 #[test]
-fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_sweep() {
+fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_gc() {
     let large = vec![7; 9000];
     let limits = GcLimits { rows: 10, bodies: 10, stable: kv_core::Hlc(0), max_skew_ms: 0 };
     for after in 0..40 {
@@ -176,19 +181,19 @@ fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_sweep() {
         let operations = put(&store, namespace, "k", &large);
         store.commit(NOW, operations);
         store.sync().unwrap();
-        // Replaced, and not synced; then the disk fails, and the sweep finds out.
+        // The value is replaced and not synced; then the disk fails, and GC notices it.
         let operations = put(&store, namespace, "k", b"small");
         store.commit(NOW, operations);
         let _newest = store.view();
         disk.arm(fail(Call::Write, after, Keep::All, false));
-        let mut swept = store.collect_garbage(NOW, &limits);
+        let mut step = store.collect_garbage(NOW, &limits);
         disk.disarm();
         for _ in 0..3 {
             let _later = store.sync();
             store.published();
-            swept = store.collect_garbage(NOW, &limits);
+            step = store.collect_garbage(NOW, &limits);
         }
-        swept.unwrap();
+        step.unwrap();
         store.sync().unwrap();
         let there = value(&mut store, namespace, "k").unwrap();
         assert!(there == large || there == b"small", "write {after}");

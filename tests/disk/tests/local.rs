@@ -1,4 +1,4 @@
-//! What a location keeps for itself: there whole or not at all, whatever fails while it is saved.
+//! The local state of a location is saved completely or not at all, whatever fails.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::ops::{Bound, ControlFlow};
@@ -19,7 +19,7 @@ fn open(disk: &FailingDisk) -> Store {
     Options::new().open_disk(disk.process()).unwrap()
 }
 
-/// Bytes in pieces of any size, three chunks of them and a little more.
+/// Bytes in pieces of various sizes, a little more than three chunks in all.
 fn pieces(fill: u8) -> Vec<Vec<u8>> {
     [1, 3 * CHUNK_BYTES, 0, 20].map(|len| vec![fill; len]).to_vec()
 }
@@ -45,7 +45,7 @@ fn rows(disk: &FailingDisk, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows
 }
 
-/// Waits until the sweep has freed what nobody holds, and closes the store.
+/// Waits until GC has freed unused bodies, and closes the store.
 fn settle(store: Store) {
     while store.bodies_waiting() > 0 {
         std::thread::yield_now();
@@ -54,7 +54,7 @@ fn settle(store: Store) {
 }
 
 #[test]
-fn what_is_saved_is_kept_until_it_is_dropped_and_leaves_nothing_behind() {
+fn local_state_is_kept_until_it_is_dropped_and_leaves_no_chunks() {
     let disk = FailingDisk::new(Rng::new(1));
     let store = open(&disk);
     assert_eq!(kept(&store), None);
@@ -64,13 +64,17 @@ fn what_is_saved_is_kept_until_it_is_dropped_and_leaves_nothing_behind() {
         assert_eq!(kept(&store), Some(pieces(fill).concat()));
     }
     settle(store);
-    assert_eq!(rows(&disk, Table::Chunks).len(), 4, "those of the first are freed");
+    assert_eq!(rows(&disk, Table::Chunks).len(), 4, "the chunks of the first state are freed");
     let store = open(&disk);
     assert_eq!(kept(&store), Some(pieces(2).concat()));
     let reader = store.local(NAME).unwrap().unwrap();
     store.drop_local(NAME).unwrap();
     assert_eq!(kept(&store), None);
-    assert_eq!(reader.read().unwrap(), pieces(2).concat(), "who reads it reads it to its end");
+    assert_eq!(
+        reader.read().unwrap(),
+        pieces(2).concat(),
+        "an open reader reads the state to its end"
+    );
     settle(store);
     for table in [Table::Local, Table::Chunks, Table::Pending] {
         assert_eq!(rows(&disk, table), [], "{table:?}");
@@ -78,7 +82,7 @@ fn what_is_saved_is_kept_until_it_is_dropped_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_short_or_empty_or_longer_than_a_value_is_kept_too() {
+fn local_state_may_be_empty_short_or_longer_than_a_value() {
     let disk = FailingDisk::new(Rng::new(2));
     let store = open(&disk);
     let longer = usize::try_from(MAX_VALUE_BYTES).unwrap() + 7;
@@ -92,7 +96,7 @@ fn what_is_short_or_empty_or_longer_than_a_value_is_kept_too() {
 }
 
 #[test]
-fn a_crash_while_it_is_saved_leaves_what_was_or_what_is_to_be() {
+fn a_crash_during_a_save_leaves_the_old_or_the_new_state() {
     let mut seen = [0; 2];
     for seed in 0..120 {
         let mut rng = Rng::new(seed);
@@ -118,10 +122,10 @@ fn a_crash_while_it_is_saved_leaves_what_was_or_what_is_to_be() {
         disk.disarm();
         disk.make_room();
         let store = open(&disk);
-        let found = kept(&store).unwrap_or_else(|| panic!("seed {seed}: nothing is left"));
+        let found = kept(&store).unwrap_or_else(|| panic!("seed {seed}: the state is missing"));
         let fill = found[0];
-        assert!(found == pieces(fill).concat(), "seed {seed}: a mix");
-        assert!(saved.is_err() || fill == 2, "seed {seed}: what was acknowledged is gone");
+        assert!(found == pieces(fill).concat(), "seed {seed}: a mix of both states");
+        assert!(saved.is_err() || fill == 2, "seed {seed}: the acknowledged state is missing");
         seen[usize::from(fill - 1)] += 1;
         settle(store);
         assert_eq!(rows(&disk, Table::Chunks).len(), 4, "seed {seed}");

@@ -1,4 +1,4 @@
-//! The store with its threads: no answer comes before the sync that covers it.
+//! The store with its threads: it sends no result before the sync that covers the write.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, NamespaceId, Operation, Options, Store, WriteError,
+    Attributes, Key, Metadata, NamespaceId, Operation, Options, Store, WriteError,
     engine::disk::{OpenDisk, StorageBackend},
 };
 use waypost_disk_tests::{
@@ -22,7 +22,7 @@ use waypost_disk_tests::{
     rng::Rng,
 };
 
-/// Holds each sync up until it is let pass.
+/// Holds syncs up until the test lets them pass.
 #[derive(Debug, Default)]
 struct Latch {
     state: Mutex<Held>,
@@ -32,9 +32,9 @@ struct Latch {
 #[derive(Debug, Default)]
 struct Held {
     is_shut: bool,
-    /// A sync is under way, and held up.
+    /// Whether a sync is held up.
     is_waiting: bool,
-    /// The answer that is waited for may be there.
+    /// Whether the awaited result may be ready.
     is_woken: bool,
 }
 
@@ -101,27 +101,27 @@ fn namespace(store: &Store) -> NamespaceId {
     store.create_namespace("t").unwrap().id
 }
 
-/// Whether an answer comes before the sync that covers it has passed.
-fn is_answered_too_early() -> bool {
+/// Whether a result arrives before the sync that covers the write has passed.
+fn is_acknowledged_too_early() -> bool {
     let (disk, latch) = (FailingDisk::new(Rng::new(1)), Arc::new(Latch::default()));
     let store = Options::new().open_disk(disk.process()).unwrap();
     let namespace = namespace(&store);
     store.close().unwrap();
-    // Opened anew, so that no sync is under way but those to come.
+    // Reopen the store, so that no earlier sync is still in progress.
     let store = Options::new().open_disk(latched(&disk, &latch)).unwrap();
     latch.change(|held| held.is_shut = true);
     let (_, body) = store.upload().finish();
-    let (key, attributes) = ("k".into(), Attributes::default());
+    let (key, attributes) = (Key::new("k").unwrap(), Attributes::default());
     let put = Operation::Put { namespace, key, body, attributes };
     let mut ticket = pin!(store.submit(put).unwrap().into_future());
     let waker = Waker::from(Arc::clone(&latch));
     let mut context = Context::from_waker(&waker);
     while ticket.as_mut().poll(&mut context).is_pending() {
         latch.await_that(|held| held.is_waiting || held.is_woken);
-        // A sync that comes while there is no answer may pass.
+        // A sync that starts while there is no result may pass.
         latch.change(|held| held.is_waiting &= held.is_woken);
     }
-    // No sync can have passed since the answer came.
+    // No sync can have passed since the result arrived.
     let is_early = read_from(disk.image(), namespace, "k").is_none();
     latch.change(|held| *held = Held::default());
     store.close().unwrap();
@@ -129,12 +129,12 @@ fn is_answered_too_early() -> bool {
 }
 
 #[test]
-fn no_answer_comes_before_the_sync_that_covers_it_has_passed() {
-    assert!(!is_answered_too_early());
+fn no_write_is_acknowledged_before_its_sync() {
+    assert!(!is_acknowledged_too_early());
 }
 
 #[test]
-fn every_answer_is_covered_by_a_sync_that_came_after_its_write() {
+fn every_acknowledged_write_is_covered_by_a_later_sync() {
     let disk = FailingDisk::new(Rng::new(2));
     let store = Options::new().open_disk(disk.process()).unwrap();
     let namespace = namespace(&store);
@@ -148,9 +148,9 @@ fn every_answer_is_covered_by_a_sync_that_came_after_its_write() {
                     let before = disk.counts().syncs;
                     store.put(namespace, &key, &value).unwrap();
                     let (after, image) = (disk.counts(), disk.image());
-                    assert!(after.syncs > before, "{key}: no sync");
+                    assert!(after.syncs > before, "{key} was not synced");
                     if i % 3 == 0 {
-                        // The power goes at this moment, and takes all that is not synced.
+                        // The power fails at this moment, and all unsynced writes are lost.
                         assert_eq!(read_from(image, namespace, &key), Some(value), "{key}");
                     }
                 }
@@ -167,8 +167,8 @@ fn read_from(image: Vec<u8>, namespace: NamespaceId, key: &str) -> Option<Vec<u8
 }
 
 #[test]
-fn what_was_answered_before_the_power_went_is_there() {
-    let mut answered_in_all = 0;
+fn acknowledged_writes_survive_a_power_loss() {
+    let mut total = 0;
     for seed in 0..20 {
         let disk = FailingDisk::new(Rng::new(seed));
         let store = Options::new().open_disk(disk.process()).unwrap();
@@ -177,22 +177,22 @@ fn what_was_answered_before_the_power_went_is_there() {
         let keep = Keep::random(&mut rng);
         let after = 20 + rng.below(400);
         disk.arm(Armed { on: None, after, fault: Fault::PowerLoss(keep) });
-        let answered = Mutex::new(Vec::new());
+        let acknowledged = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for writer in 0..4u8 {
-                let (store, answered) = (store.clone(), &answered);
+                let (store, acknowledged) = (store.clone(), &acknowledged);
                 scope.spawn(move || {
                     for i in 0..200 {
                         let key = format!("{writer}-{i}");
                         let value = vec![writer; if i % 8 == 0 { 70_000 } else { 10 }];
-                        let said = Attributes {
-                            metadata: Some(format!("{i}").into()),
+                        let attributes = Attributes {
+                            metadata: Some(Metadata::new(format!("{i}")).unwrap()),
                             expires_at: Some(4_000_000_000 + i),
                         };
-                        if store.put_with(namespace, &key, &value, said.clone()).is_err() {
+                        if store.put_with(namespace, &key, &value, attributes.clone()).is_err() {
                             return;
                         }
-                        answered.lock().unwrap().push((key, value, said));
+                        acknowledged.lock().unwrap().push((key, value, attributes));
                     }
                 });
             }
@@ -201,32 +201,32 @@ fn what_was_answered_before_the_power_went_is_there() {
         disk.power_loss(keep);
         disk.disarm();
         let store = Options::new().open_disk(disk.process()).unwrap();
-        let answered = answered.into_inner().unwrap();
-        answered_in_all += answered.len();
-        for (key, value, said) in answered {
+        let acknowledged = acknowledged.into_inner().unwrap();
+        total += acknowledged.len();
+        for (key, value, attributes) in acknowledged {
             let entry = store.get(namespace, &key).unwrap();
-            let entry = entry.unwrap_or_else(|| panic!("seed {seed}: {key} is gone"));
-            assert_eq!(entry.metadata, said.metadata);
-            assert_eq!(entry.expires_at, said.expires_at);
+            let entry = entry.unwrap_or_else(|| panic!("seed {seed}: {key} is missing"));
+            assert_eq!(entry.metadata, attributes.metadata);
+            assert_eq!(entry.expires_at, attributes.expires_at);
             assert!(entry.body.read().unwrap() == value, "seed {seed}: {key}");
         }
     }
-    assert!(answered_in_all > 200, "only {answered_in_all} answers");
+    assert!(total > 200, "only {total} acknowledged writes");
 }
 
-/// What must be under a key that was put once, by the answer to the put.
+/// The state that the result of its only put implies for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    There,
-    NotThere,
+enum Expected {
+    Present,
+    Absent,
     Unknown,
 }
 
-fn told(answer: &Result<kv_core::Written, WriteError>) -> Told {
+fn expected(answer: &Result<kv_core::Written, WriteError>) -> Expected {
     match answer {
-        Ok(_) => Told::There,
-        Err(WriteError::OutcomeUnknown(_)) => Told::Unknown,
-        Err(_) => Told::NotThere,
+        Ok(_) => Expected::Present,
+        Err(WriteError::OutcomeUnknown(_)) => Expected::Unknown,
+        Err(_) => Expected::Absent,
     }
 }
 
@@ -242,8 +242,8 @@ fn random_fault(rng: &mut Rng) -> Armed {
     }
 }
 
-/// Puts from several threads while faults come; the answers.
-fn put_among_faults(seed: u64, disk: &FailingDisk, rng: &mut Rng) -> Vec<(String, Told)> {
+/// Puts from several threads during faults. Returns the results.
+fn put_among_faults(seed: u64, disk: &FailingDisk, rng: &mut Rng) -> Vec<(String, Expected)> {
     let options = Options::new().cache_bytes(*rng.pick(&[0, 1 << 20]));
     let store = options.open_disk(disk.process()).unwrap();
     let namespace = store.namespaces().resolve("t").map(|found| found.id);
@@ -260,7 +260,7 @@ fn put_among_faults(seed: u64, disk: &FailingDisk, rng: &mut Rng) -> Vec<(String
                     let key = format!("{seed}-{writer}-{i}");
                     let value = key.repeat(if i % 8 == 0 { 9000 } else { 1 });
                     let answer = store.put(namespace, &key, value);
-                    answers.lock().unwrap().push((key, told(&answer)));
+                    answers.lock().unwrap().push((key, expected(&answer)));
                 }
             });
         }
@@ -269,7 +269,7 @@ fn put_among_faults(seed: u64, disk: &FailingDisk, rng: &mut Rng) -> Vec<(String
 }
 
 #[test]
-fn every_answer_is_true_whatever_fails() {
+fn every_result_is_correct_whatever_fails() {
     let seeds = std::env::var("WAYPOST_TEST_SEEDS").map_or(200, |text| text.parse().unwrap());
     let mut counts = [0; 3];
     for seed in 0..seeds / 4u64 {
@@ -281,19 +281,19 @@ fn every_answer_is_true_whatever_fails() {
         disk.make_room();
         let store = Options::new().open_disk(disk.process()).unwrap();
         let Some(namespace) = store.namespaces().resolve("t").map(|found| found.id) else {
-            panic!("seed {seed}: the namespace is gone")
+            panic!("seed {seed}: the namespace is missing")
         };
-        for (key, told) in answers {
-            counts[told as usize] += 1;
+        for (key, expected) in answers {
+            counts[expected as usize] += 1;
             let entry = store.get(namespace, &key).unwrap();
             let value = entry.map(|entry| entry.body.read().unwrap());
             if let Some(value) = &value {
                 assert!(value.len() % key.len() == 0 && value.starts_with(key.as_bytes()));
             }
-            match told {
-                Told::There => assert!(value.is_some(), "seed {seed}: {key} is gone"),
-                Told::NotThere => assert!(value.is_none(), "seed {seed}: {key} is there"),
-                Told::Unknown => {}
+            match expected {
+                Expected::Present => assert!(value.is_some(), "seed {seed}: {key} is missing"),
+                Expected::Absent => assert!(value.is_none(), "seed {seed}: {key} exists"),
+                Expected::Unknown => {}
             }
         }
     }
@@ -301,8 +301,8 @@ fn every_answer_is_true_whatever_fails() {
 }
 
 #[test]
-fn a_write_that_was_answered_is_read_at_once_or_reading_fails() {
-    let mut answered = 0;
+fn an_acknowledged_write_is_visible_at_once_or_the_read_fails() {
+    let mut acknowledged = 0;
     for after in 0..60 {
         let disk = FailingDisk::new(Rng::new(after));
         let store = Options::new().cache_bytes(0).open_disk(disk.process()).unwrap();
@@ -313,16 +313,16 @@ fn a_write_that_was_answered_is_read_at_once_or_reading_fails() {
         if store.put(namespace, "k", "new").is_err() {
             continue;
         }
-        answered += 1;
+        acknowledged += 1;
         if let Ok(entry) = store.get(namespace, "k") {
             assert_eq!(entry.unwrap().body.read().unwrap(), "new", "read {after}");
         }
     }
-    assert!(answered > 0, "every put failed");
+    assert!(acknowledged > 0, "every put failed");
 }
 
 #[test]
-fn a_value_is_read_whole_while_it_is_replaced_and_swept() {
+fn a_value_is_read_completely_while_it_is_replaced_and_collected() {
     let disk = FailingDisk::new(Rng::new(3));
     let options = Options::new().cache_bytes(1 << 20).gc_interval(Duration::from_millis(1));
     let store = options.open_disk(disk.process()).unwrap();
@@ -335,7 +335,7 @@ fn a_value_is_read_whole_while_it_is_replaced_and_swept() {
             scope.spawn(|| {
                 let mut last = 0;
                 while !is_done.load(Ordering::Relaxed) {
-                    let entry = store.get(namespace, "k").unwrap().expect("it is always there");
+                    let entry = store.get(namespace, "k").unwrap().expect("the key always exists");
                     let read = entry.body.read().unwrap();
                     assert!(read[..] == value(read[0])[..], "a mix of values");
                     assert!(read[0] >= last, "{} after {last}", read[0]);

@@ -1,4 +1,4 @@
-//! The body of a bulk get, and bytes that become text piece by piece.
+//! The body of a bulk get, and bytes that are decoded to text in pieces.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -6,26 +6,26 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use waypost::api::binding::{
-    bulk::{Ask, MAX_KEYS},
+    bulk::{MAX_KEYS, Request},
     json::{Decoder, decode, push_string},
     target::check_key,
 };
 
-fn check_ask(input: &[u8]) {
-    let Ok(ask) = Ask::parse(input) else { return };
-    assert!((1..=MAX_KEYS).contains(&ask.keys.len()));
-    assert_eq!(ask.keys.iter().collect::<BTreeSet<_>>().len(), ask.keys.len(), "a key twice");
-    assert!(ask.keys.iter().all(|key| check_key(key).is_ok()));
+fn check_request(input: &[u8]) {
+    let Ok(request) = Request::parse(input) else { return };
+    assert!((1..=MAX_KEYS).contains(&request.keys.len()));
+    assert_eq!(request.keys.iter().collect::<BTreeSet<_>>().len(), request.keys.len(), "a key twice");
+    assert!(request.keys.iter().all(|key| check_key(key).is_ok()));
     let again = json!({
-        "keys": ask.keys,
-        "type": if ask.shape.is_json { "json" } else { "text" },
-        "withMetadata": ask.shape.with_metadata,
+        "keys": request.keys,
+        "type": if request.shape.is_json { "json" } else { "text" },
+        "withMetadata": request.shape.with_metadata,
         "cacheTtl": "60",
     });
-    assert_eq!(Ask::parse(again.to_string().as_bytes()), Ok(ask));
+    assert_eq!(Request::parse(again.to_string().as_bytes()), Ok(request));
 }
 
-/// The first bytes say where the others are cut.
+/// The first bytes decide where the others are split.
 fn check_pieces(input: &[u8]) {
     let Some((cuts, bytes)) = input.split_first_chunk::<3>() else { return };
     let whole = decode(bytes);
@@ -39,14 +39,14 @@ fn check_pieces(input: &[u8]) {
     }
     decoder.push(rest, |part| text.push_str(part));
     decoder.finish(|part| text.push_str(part));
-    assert_eq!(text, whole, "cut at {cuts:?}");
+    assert_eq!(text, whole, "split at {cuts:?}");
 
     let mut json = Vec::new();
     push_string(&mut json, &whole);
-    assert_eq!(serde_json::from_slice::<String>(&json).expect("it is a string of JSON"), whole);
+    assert_eq!(serde_json::from_slice::<String>(&json).expect("the text is a JSON string"), whole);
 }
 
 fuzz_target!(|input: &[u8]| {
-    check_ask(input);
+    check_request(input);
     check_pieces(input);
 });

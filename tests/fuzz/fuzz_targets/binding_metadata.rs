@@ -1,4 +1,4 @@
-//! Metadata, from a header and back into one.
+//! Metadata, parsed from a header and encoded into one.
 #![no_main]
 
 use kv_core::limits::MAX_METADATA_BYTES;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use waypost::api::binding::metadata::{header, parse};
 
 fuzz_target!(|input: &[u8]| {
-    // Whatever an embedded writer put, it makes a header.
+    // Any metadata that an embedding program stored can be encoded as a header.
     let any = header(&String::from_utf8_lossy(input));
     assert!(any.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)));
 
@@ -15,12 +15,15 @@ fuzz_target!(|input: &[u8]| {
     assert!(text.len() <= MAX_METADATA_BYTES);
     let header = header(&text);
     assert!(header.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)));
-    // The header says the same, where it is JSON that has a value here at all.
+    // The header has the same value, if it is JSON that serde_json can represent.
     if let Ok(value) = serde_json::from_str::<Value>(&text) {
         let read: Value = serde_json::from_slice(header.as_bytes()).expect("the header is JSON");
         assert_eq!(read, value);
     }
     if header.len() <= MAX_METADATA_BYTES {
-        assert_eq!(parse(header.as_bytes()).as_deref(), Ok(header.to_str().expect("it is ASCII")));
+        assert_eq!(
+            parse(header.as_bytes()).as_deref(),
+            Ok(header.to_str().expect("the header is ASCII"))
+        );
     }
 });

@@ -1,4 +1,5 @@
-//! Refusals: whatever a caller's text says, the reason phrase is a line of printable ASCII.
+//! Error responses: whatever text of the caller they contain, the reason phrase is a line of
+//! printable ASCII.
 #![no_main]
 
 use http::{Method, StatusCode};
@@ -12,7 +13,8 @@ fn check(refusal: Refusal, with_body: bool) {
     let (status, text) = (refusal.status, refusal.text.clone());
     assert!(status.is_client_error() || status.is_server_error());
     let response = refusal.into_response(with_body);
-    let reason = response.extensions().get::<ReasonPhrase>().expect("a refusal has a phrase");
+    let reason =
+        response.extensions().get::<ReasonPhrase>().expect("an error response has a reason phrase");
     let reason = reason.as_bytes();
     assert!(reason.len() <= MAX_PHRASE_BYTES);
     assert!(reason.iter().all(|byte| (b' '..=b'~').contains(byte)), "{reason:?}");
@@ -20,10 +22,10 @@ fn check(refusal: Refusal, with_body: bool) {
     if is_plain {
         assert_eq!(reason, &text.as_bytes()[..text.len().min(MAX_PHRASE_BYTES)]);
     }
-    // What an escaped phrase says can be read back.
+    // The text of an escaped phrase can be recovered.
     let quoted = [b"\"", reason, b"\""].concat();
     if !text.contains(['"', '\\']) {
-        let read: String = serde_json::from_slice(&quoted).expect("the escapes are those of JSON");
+        let read: String = serde_json::from_slice(&quoted).expect("the escapes are JSON escapes");
         assert!(text.starts_with(&read), "{read:?} of {text:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The target of a call: the key in its path, the options in its query.
+//! The target of a call: the key in its path and the options in its query.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use kv_core::limits::{MAX_KEY_BYTES, MAX_LIST_LIMIT};
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use waypost::api::binding::{
-    list::Ask,
+    list::Request,
     options,
     target::{Query, Target},
 };
@@ -26,18 +26,18 @@ fn check_key(target: &Target) {
         assert_eq!(key, path[1..]);
     }
     let encoded = percent_encode(key.as_bytes(), NON_ALPHANUMERIC);
-    let uri: Uri = format!("/{encoded}?urlencoded=true").parse().expect("it is all ASCII");
-    assert_eq!(Target::whole(&uri).key().expect("it is the same key"), key);
+    let uri: Uri = format!("/{encoded}?urlencoded=true").parse().expect("the target is ASCII");
+    assert_eq!(Target::whole(&uri).key().expect("the encoded key decodes"), key);
 }
 
-/// The first value of each name, as the URL standard's own decoder sees it.
+/// Compares the first value of each name with the result of the URL standard's decoder.
 fn check_query(query: Query<'_>) {
     let mut first = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.0.as_bytes()) {
         first.entry(name).or_insert(value);
     }
     for (name, value) in first {
-        // Bytes that are no text become one there: two names may look alike.
+        // That decoder replaces invalid bytes, so different names may become equal.
         if !name.is_empty() && !name.contains('\u{fffd}') {
             assert_eq!(query.text(&name), Some(value), "{name:?} in {query:?}");
         }
@@ -45,10 +45,10 @@ fn check_query(query: Query<'_>) {
     if let Ok(Some(at)) = options::expires_at(query, NOW) {
         assert!((NOW + options::MIN_EXPIRATION_TTL..253_402_300_800).contains(&at));
     }
-    if let Ok(ask) = Ask::parse(query) {
-        assert!((1..=MAX_LIST_LIMIT).contains(&ask.limit));
-        assert!(ask.prefix.len() <= MAX_KEY_BYTES);
-        assert!(ask.after.is_none_or(|after| after.len() <= MAX_KEY_BYTES));
+    if let Ok(request) = Request::parse(query) {
+        assert!((1..=MAX_LIST_LIMIT).contains(&request.limit));
+        assert!(request.prefix.len() <= MAX_KEY_BYTES);
+        assert!(request.after.is_none_or(|after| after.len() <= MAX_KEY_BYTES));
     }
 }
 
@@ -64,7 +64,7 @@ fuzz_target!(|input: &[u8]| {
     let whole = Target::whole(&uri);
     check_key(&whole);
     check_query(whole.query());
-    // Behind a prefix that ends where a segment does, as the router cuts it.
+    // The target after a prefix that ends with a segment, where the router splits it.
     let ends = uri.path().match_indices('/').map(|(at, _)| at).chain([uri.path().len()]);
     for end in ends {
         let target = Target::after(&uri, &uri.path()[..end]);
@@ -72,10 +72,10 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(target.path(), if rest.is_empty() { "/" } else { rest });
         check_key(&target);
     }
-    // Behind the origin that runtimes use it is the same.
+    // With the origin that runtimes use, the target is the same.
     if let Some(target) = uri.path_and_query() {
         let url = format!("https://fake-host{target}");
-        let wrapped = Target::of_url(url.as_bytes()).expect("it was a target");
+        let wrapped = Target::of_url(url.as_bytes()).expect("the target is valid with an origin");
         assert_eq!((wrapped.path(), wrapped.query().0), (whole.path(), whole.query().0));
     }
 });

@@ -1,16 +1,16 @@
-//! What a newcomer and the location that invites it send each other: tokens, messages, signing
-//! requests and certificates.
+//! The data that a joining member and its sponsor exchange: tokens, messages, signing requests and
+//! certificates.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::CertificateDer;
 use waypost::cluster::{
     Token,
-    certificate::Facts,
     enrol::{
         authority::read_csr,
         message::{Der, decode_request, decode_response, encode},
     },
+    state::certificate::Facts,
 };
 
 fn check_token(input: &[u8]) {
@@ -21,10 +21,13 @@ fn check_token(input: &[u8]) {
 
 fn check_messages(input: &[u8]) {
     if let Ok(request) = decode_request(input) {
-        assert_eq!(decode_request(&encode(&request)).expect("it was one"), request);
+        assert_eq!(decode_request(&encode(&request)).expect("an encoded request decodes"), request);
     }
     if let Ok(response) = decode_response(input) {
-        assert_eq!(decode_response(&encode(&response)).expect("it was one"), response);
+        assert_eq!(
+            decode_response(&encode(&response)).expect("an encoded response decodes"),
+            response
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! The bytes of a connection: whatever a client sends, it is answered or cut, soon, and not by a
-//! failure of the server.
+//! The bytes of a connection: the server responds to any input or closes the connection, quickly,
+//! and without a server error.
 #![no_main]
 
 use std::{
@@ -26,13 +26,14 @@ use waypost_fuzz::server::{app, router};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime starts"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread().enable_all().build().expect("the runtime starts")
+});
 
 static SOCKET: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("waypost-fuzz-{}.sock", process::id())));
 
-/// Sends the input, then its end; what comes back.
+/// Sends the input and closes the sending half. Returns the response.
 async fn exchange(input: &[u8]) -> Vec<u8> {
     let app = app();
     let limits = Limits {
@@ -53,7 +54,7 @@ async fn exchange(input: &[u8]) -> Vec<u8> {
     let (mut from, mut to) = stream.into_split();
     let mut answer = Vec::new();
     let send = async {
-        // The server may have had enough before.
+        // The server may have closed the connection already.
         drop(to.write_all(input).await);
         drop(to.shutdown().await);
     };
@@ -66,14 +67,16 @@ async fn exchange(input: &[u8]) -> Vec<u8> {
 }
 
 fn check(answer: &[u8]) {
-    // HTTP/2 is answered in frames.
+    // An HTTP/2 server responds in frames.
     let Some(rest) = answer.strip_prefix(b"HTTP/1.") else { return };
     let line = rest.split(|byte| *byte == b'\r').next().expect("a split has a first part");
     let (version, line) = line.split_at_checked(2).expect("a status line has a version");
     assert!(matches!(version, b"0 " | b"1 "));
     let (status, phrase) = line.split_at_checked(3).expect("a status line has a status");
-    let status: u16 =
-        str::from_utf8(status).ok().and_then(|text| text.parse().ok()).expect("digits");
+    let status: u16 = str::from_utf8(status)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .expect("a status is a number");
     assert!((100..500).contains(&status) || status == 505, "{status}");
     assert!(phrase.iter().all(|byte| (b' '..=b'~').contains(byte)), "{phrase:?}");
 }

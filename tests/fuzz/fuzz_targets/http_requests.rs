@@ -1,5 +1,5 @@
-//! Requests to the doors beside a map: whatever is asked, the answer is no failure of the server,
-//! and what was put is what is got, listed and deleted.
+//! Requests to all APIs, compared with a map: no request causes a server error, and gets, lists and
+//! deletes match the puts.
 #![no_main]
 
 use std::{
@@ -16,8 +16,9 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    app::{App, Body, RequestBody},
     api::binding::{Target, json, metadata},
+    app::App,
+    http::{Body, RequestBody},
     router::Router,
 };
 use waypost_fuzz::server::{NAMESPACE, app, router};
@@ -43,14 +44,14 @@ enum Verb {
     Patch,
 }
 
-/// How the namespace is named.
+/// How a request selects the namespace.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
 enum Way {
     Header,
     Path,
     Proxied,
     Unknown,
-    /// It is none: one of the other doors.
+    /// It selects none, for the other APIs.
     None,
 }
 
@@ -120,9 +121,9 @@ impl Contents<'_> {
                 let few = n.iter().map(|n| few(*n));
                 let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).chain(few).collect();
                 let kind = if *is_json { "json" } else { "text" };
-                let ask =
+                let request =
                     serde_json::json!({"keys": keys, "type": kind, "withMetadata": with_metadata});
-                ask.to_string().into_bytes()
+                request.to_string().into_bytes()
             }
             Contents::Title(title) => {
                 serde_json::json!({ "title": title }).to_string().into_bytes()
@@ -152,7 +153,7 @@ impl Call<'_> {
         options.collect::<Vec<_>>().join("&")
     }
 
-    /// The target of the call itself, from its path on.
+    /// The target of the call itself, from its path.
     fn target(&self) -> String {
         let (path, is_encoded) = match &self.path {
             Path::Root => ("/".into(), false),
@@ -169,7 +170,7 @@ impl Call<'_> {
         format!("{path}?{mark}{}", self.query())
     }
 
-    /// The request as the router gets it; none if HTTP has no such request.
+    /// The request as the router receives it; none if it is not valid HTTP.
     fn request(&self) -> Option<Request<RequestBody>> {
         let target = self.target();
         let uri = match self.way {
@@ -207,19 +208,19 @@ impl Call<'_> {
         Some(request)
     }
 
-    /// Whether it has no key: what follows a `#` is no part of the path.
+    /// Whether it has no key: a fragment, from `#`, is not part of the path.
     fn is_at_root(&self) -> bool {
         self.target().parse::<Uri>().is_ok_and(|uri| uri.path() == "/")
     }
 
-    /// The key that a call of the binding door means.
+    /// The key of a call of the binding API.
     fn key(&self) -> Option<String> {
         let uri: Uri = self.target().parse().ok()?;
         Target::whole(&uri).key().ok().map(|key| key.into_owned())
     }
 }
 
-/// What is under a key: the value, and the metadata as the store keeps it.
+/// The value of a key, and its metadata as the store keeps it.
 type Entry = (Vec<u8>, Option<Box<str>>);
 
 struct World {
@@ -229,8 +230,9 @@ struct World {
     is_gone: bool,
 }
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime starts"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread().enable_all().build().expect("the runtime starts")
+});
 
 impl World {
     fn new() -> World {
@@ -255,11 +257,11 @@ impl World {
             Way::Header | Way::Proxied => true,
             Way::Path => !answers_websocket,
             Way::Unknown => {
-                assert!(status.is_client_error(), "an unknown namespace: {status}");
+                assert!(status.is_client_error(), "the status for an unknown namespace: {status}");
                 return;
             }
             Way::None => {
-                // It may have renamed or dropped the namespace.
+                // The request may have renamed or dropped the namespace.
                 let there = self._app.store.namespaces();
                 self.is_gone |= there.resolve(NAMESPACE).is_none();
                 return;
@@ -284,8 +286,8 @@ impl World {
                 let there = key.and_then(|key| self.entries.get(&key));
                 match status {
                     StatusCode::OK => {
-                        let (value, metadata) = there.expect("a value that nobody put");
-                        assert!(call.verb == Verb::Head || body == value, "another value");
+                        let (value, metadata) = there.expect("the value was never put");
+                        assert!(call.verb == Verb::Head || body == value, "the value differs");
                         let expected = metadata.as_deref().map(metadata::header);
                         assert_eq!(head.headers().get("cf-kv-metadata"), expected.as_ref());
                     }
@@ -294,12 +296,14 @@ impl World {
                 }
             }
             Verb::Put if status.is_success() => {
-                let metadata = call.metadata.map(|text| metadata::parse(text).expect("it passed"));
+                let metadata = call
+                    .metadata
+                    .map(|text| metadata::parse(text).expect("the server accepted the metadata"));
                 let key = key.expect("only a key can be put");
                 self.entries.insert(key, (call.body.bytes(), metadata));
             }
             Verb::Delete if status.is_success() => {
-                assert!(body.is_empty(), "a runtime does not read it");
+                assert!(body.is_empty(), "a runtime does not read this body");
                 self.entries.remove(&key.expect("only a key can be deleted"));
             }
             Verb::Post if status.is_success() => self.check_bulk(call, body),
@@ -308,8 +312,8 @@ impl World {
     }
 
     fn check_list(&self, call: &Call<'_>, body: &[u8]) {
-        let page: Value = serde_json::from_slice(body).expect("a page is JSON");
-        let keys = page["keys"].as_array().expect("its keys are an array");
+        let page: Value = serde_json::from_slice(body).expect("the page is JSON");
+        let keys = page["keys"].as_array().expect("the keys are an array");
         let names: Vec<_> = keys.iter().filter_map(|key| key["name"].as_str()).collect();
         assert!(names.is_sorted() && names.iter().all(|name| self.entries.contains_key(*name)));
         if call.options.is_empty() && matches!(call.path, Path::Root) {
@@ -320,22 +324,23 @@ impl World {
 
     fn check_bulk(&self, call: &Call<'_>, body: &[u8]) {
         let Contents::Ask { is_json, with_metadata, .. } = call.body else { return };
-        // Values and metadata may be JSON that is too deep, or has numbers too large, for this.
+        // Values and metadata may be JSON that serde_json rejects: too deep, or with too large
+        // numbers.
         let Ok(reply) = serde_json::from_slice::<BTreeMap<String, Value>>(body) else { return };
         for (key, mut value) in reply {
             let Some((bytes, metadata)) = self.entries.get(&key) else {
-                assert!(value.is_null(), "{key:?} was never put, and is {value}");
+                assert!(value.is_null(), "{key:?} was never put, but is {value}");
                 continue;
             };
             if with_metadata {
                 let text = metadata.as_deref().unwrap_or("null");
-                let expected: Value = serde_json::from_str(text).expect("it was read before");
+                let expected: Value = serde_json::from_str(text).expect("the text parsed before");
                 assert_eq!(value["metadata"], expected);
                 value = value["value"].take();
             }
             let text = json::decode(bytes);
             let expected = if is_json {
-                serde_json::from_str(&text).expect("it was read before")
+                serde_json::from_str(&text).expect("the text parsed before")
             } else {
                 Value::String(text)
             };

@@ -9,7 +9,7 @@ use std::{
 
 use arbitrary::Arbitrary;
 use kv_core::{
-    Attributes, ListQuery, NamespaceId, Options, Page, ReadError, VersionVector, WriteError,
+    Attributes, Key, ListQuery, Metadata, NamespaceId, Options, Page, ReadError, VersionVector, WriteError,
     engine::Engine,
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
@@ -125,7 +125,7 @@ fn put(
         0 => Some(if n.is_multiple_of(8) { NOW_MS } else { NOW_MS / 2000 }),
         _ => None,
     };
-    let metadata = n.is_multiple_of(3).then(|| format!("{{\"n\":{seed}}}").into());
+    let metadata = n.is_multiple_of(3).then(|| Metadata::new(format!("{{\"n\":{seed}}}")).expect("short"));
     let value =
         Value { bytes: filled(seed, length), attributes: Attributes { metadata, expires_at } };
     let key = format!("key:{n:02}").into_bytes();
@@ -153,7 +153,7 @@ impl World {
         let early = Image::of(&disk);
         for n in 20..30 {
             put(&mut store, &mut all, a, n, 500);
-            let key = format!("key:{:02}", n + 10).into();
+            let key = Key::new(format!("key:{:02}", n + 10)).expect("a key");
             let delete = kv_core::Operation::Delete { namespace: a, key };
             store::make(&mut store, 2_000, delete).expect("a sound store takes it");
         }
@@ -166,7 +166,7 @@ impl World {
         }
         store.sync().expect("the disk does not fail");
         let crashed = Image::of(&disk);
-        store.engine().close().expect("the disk does not fail");
+        store.close().expect("the disk does not fail");
         World { early, crashed, closed: Image::of(&disk), put: all, namespaces: [a, b] }
     }
 
@@ -342,7 +342,7 @@ fn run(input: &Input<'_>) {
         check_reads(&mut store);
         check_writes(&mut store);
         check_reads(&mut store);
-        drop(store.engine().close());
+        drop(store.close());
     }
     check_threaded(&disk);
 }

@@ -8,9 +8,8 @@ use std::{
 };
 
 use arbitrary::Arbitrary;
-use bytes::Bytes;
 use kv_core::{
-    Attributes, ListQuery, Namespace, NamespaceId, Operation, Outcome, ReadError, SystemEntry,
+    Attributes, ListQuery, Metadata, Namespace, NamespaceId, Operation, Outcome, ReadError, SystemEntry,
     Version, VersionVector, WriteError,
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES},
     view::{Found, FoundState},
@@ -160,7 +159,7 @@ impl World {
     fn take(&mut self, call: &Call) {
         match call {
             Call::Put { in_b, key, length, metadata, ttl } => {
-                let metadata = metadata.map(|n| format!("[{n}]").into());
+                let metadata = metadata.map(|n| Metadata::new(format!("[{n}]")).expect("short"));
                 let expires_at = ttl.map(|ttl| self.now_ms / 1000 + u64::from(ttl));
                 self.written += 1;
                 let attributes = Attributes { metadata, expires_at };
@@ -169,7 +168,7 @@ impl World {
             }
             Call::Delete { in_b, key } => {
                 let (namespace, key) = (self.namespace(*in_b), key.bytes());
-                let delete = Operation::Delete { namespace, key: Bytes::from(key.clone()) };
+                let delete = Operation::Delete { namespace, key: kv_core::Key::try_from(key.clone()).expect("a key") };
                 let deleted = store::make(&mut self.store, self.now_ms, delete);
                 if self.check_written(*in_b, deleted) {
                     self.model.rows.remove(&(namespace, key));
@@ -208,8 +207,7 @@ impl World {
                 self.refused(&key, Attributes::default());
             }
             Call::RefusedMetadata => {
-                let metadata = Some("m".repeat(MAX_METADATA_BYTES + 1).into());
-                self.refused(b"a", Attributes { metadata, expires_at: None });
+                assert!(Metadata::new("m".repeat(MAX_METADATA_BYTES + 1)).is_err());
             }
         }
     }
@@ -226,11 +224,9 @@ impl World {
 
     fn refused(&mut self, key: &[u8], attributes: Attributes) {
         let namespace = self.namespace(false);
-        let is_live = self.is_live(false);
         let put = store::put(&mut self.store, self.now_ms, namespace, key, b"", attributes);
         match put {
-            Err(WriteError::Invalid(_)) if is_live => {}
-            Err(WriteError::UnknownNamespace(_)) if !is_live => {}
+            Err(WriteError::Invalid(_)) => {}
             other => panic!("{other:?} instead of a refusal"),
         }
     }
@@ -279,7 +275,13 @@ impl World {
         let keys: Vec<_> = keys.iter().copied().map(Key::bytes).collect();
         let asked: Vec<_> = keys.iter().map(Vec::as_slice).collect();
         let view = self.store.view();
-        let found = view.get_many(namespace, &asked, self.now_ms).expect("the disk does not fail");
+        let found = view.get_many(namespace, &asked, self.now_ms);
+        if !self.is_live(in_b) {
+            let is_unknown = matches!(found, Err(ReadError::UnknownNamespace(_)));
+            assert!(is_unknown, "a read of a namespace that is not there");
+            return;
+        }
+        let found = found.expect("the disk does not fail");
         assert_eq!(found.len(), keys.len());
         for (key, found) in keys.into_iter().zip(found) {
             let one = view.get(namespace, &key, self.now_ms).expect("the disk does not fail");
@@ -297,6 +299,11 @@ impl World {
         let namespace = self.namespace(in_b);
         let query = ListQuery { prefix, after, limit };
         let page = self.store.view().list(namespace, &query, self.now_ms);
+        if !self.is_live(in_b) {
+            let is_unknown = matches!(page, Err(ReadError::UnknownNamespace(_)));
+            assert!(is_unknown, "a list of a namespace that is not there");
+            return;
+        }
         let page = page.expect("the disk does not fail");
         let expected: Vec<_> = self
             .model

@@ -5,14 +5,13 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, Hlc, ListQuery, NamespaceId, Operation, OriginId, Table, Version,
+    Account, Attributes, Dot, Hlc, ListQuery, Metadata, Title, NamespaceId, Operation, OriginId, Table, Version,
     VersionVector,
     commit::GcLimits,
     engine::{Batch, Engine},
-    operation::{Remote, RemoteChange, RemoteWrite},
-    view::FoundState,
+    commit::{NewContent, Remote, RemoteWrite},
+    FoundState,
 };
 use libfuzzer_sys::fuzz_target;
 use waypost_fuzz::{
@@ -259,8 +258,10 @@ enum PeersChange<'a> {
     Expired(Number),
 }
 
-fn attributes(expiry: Option<Number>, metadata: Option<&str>) -> Attributes {
-    Attributes { metadata: metadata.map(Into::into), expires_at: expiry.map(|at| at.0) }
+/// None if the metadata are over their bound.
+fn attributes(expiry: Option<Number>, metadata: Option<&str>) -> Option<Attributes> {
+    let metadata = metadata.map(Metadata::new).transpose().ok()?;
+    Some(Attributes { metadata, expires_at: expiry.map(|at| at.0) })
 }
 
 fn dot((origin, seq): (Id, Number)) -> Dot {
@@ -276,28 +277,28 @@ fn limit(limit: Number) -> usize {
 }
 
 impl Peers<'_> {
-    fn write(&self, store: &Store) -> Option<RemoteWrite> {
-        let put = |value: &[u8], attributes| {
+    fn write(&self, store: &mut Store) -> Option<RemoteWrite> {
+        let mut put = |value: &[u8], attributes| {
             let mut upload = store.upload();
             let is_small = upload.push(value).is_ok_and(|pieces| pieces.is_empty());
-            is_small.then(|| RemoteChange::Put { body: upload.finish().1, attributes })
+            is_small.then(|| NewContent::Put { body: upload.finish().1, attributes })
         };
         let change = match &self.change {
             PeersChange::Put { len, expiry, metadata } => {
-                put(&vec![b'v'; usize::from(*len)], attributes(*expiry, *metadata))?
+                put(&vec![b'v'; usize::from(*len)], attributes(*expiry, *metadata)?)?
             }
             PeersChange::Said(said) => {
                 put(&kind(said).2.unwrap_or_default(), Attributes::default())?
             }
-            PeersChange::Delete => RemoteChange::Delete,
-            PeersChange::Expired(at) => RemoteChange::Expired { expires_at: at.0 },
+            PeersChange::Delete => NewContent::Delete,
+            PeersChange::Expired(at) => NewContent::Expired { expires_at: at.0 },
         };
         Some(RemoteWrite {
             dot: dot((self.origin, self.seq)),
             hlc: Hlc(self.hlc.0),
             prev: self.prev.map(|(hlc, id)| Version { hlc: Hlc(hlc.0), origin: id.origin() }),
             namespace: self.name.namespace.namespace(),
-            key: Bytes::from(self.name.key.bytes()),
+            key: kv_core::Key::try_from(self.name.key.bytes()).ok()?,
             change,
         })
     }
@@ -311,19 +312,21 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
             read(store, now_ms, step);
         }
         Step::Put { name, len, expiry, metadata } => {
-            let attributes = attributes(*expiry, *metadata);
+            let Some(attributes) = attributes(*expiry, *metadata) else { return };
             put(store, now_ms, name, &vec![b'w'; usize::from(*len)], attributes);
         }
         Step::Delete(Name { namespace, key }) => {
-            write(Operation::Delete { namespace: namespace.namespace(), key: key.bytes().into() })
+            let Ok(key) = kv_core::Key::try_from(key.bytes()) else { return };
+            write(Operation::Delete { namespace: namespace.namespace(), key });
         }
-        Step::Create { title, id } => write(Operation::CreateNamespace {
-            account: String::new(),
-            title: (*title).into(),
-            id: id.map(Id::namespace),
-        }),
+        Step::Create { title, id } => {
+            let Ok(title) = Title::new(*title) else { return };
+            let (account, id) = (Account::default(), id.map(Id::namespace));
+            write(Operation::CreateNamespace { account, title, id });
+        }
         Step::Rename { id, title } => {
-            write(Operation::RenameNamespace { id: id.namespace(), title: (*title).into() })
+            let Ok(title) = Title::new(*title) else { return };
+            write(Operation::RenameNamespace { id: id.namespace(), title });
         }
         Step::Drop(id) => write(Operation::DropNamespace { id: id.namespace() }),
         Step::Next(said) | Step::Row(said) => {
@@ -390,7 +393,7 @@ static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut store = store::open(&disk).expect("a new store opens");
     store::create(&mut store, 1, "t").expect("a new store takes a namespace");
     store.sync().expect("the disk does not fail");
-    store.engine().close().expect("the disk does not fail");
+    store.close().expect("the disk does not fail");
     disk.image()
 });
 

@@ -1,4 +1,4 @@
-//! What callers of `/ratelimit` say, as JSON and as queries, and what they are answered.
+//! Requests to `/ratelimit`, as JSON and as queries, and the responses.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -10,77 +10,76 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
-    app::App,
-    body::RequestBody,
-    api::limit::{
-        self,
-        ask::{self, Ask, MAX_CHECKS, MAX_KEY_BYTES},
-        query,
+    api::ratelimit::{
+        self, query,
+        request::{self, Check, MAX_CHECKS, MAX_KEY_BYTES},
     },
+    app::App,
+    http::RequestBody,
 };
 use waypost_fuzz::server;
 
 static APP: LazyLock<Arc<App>> = LazyLock::new(server::app);
 
 static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().build().expect("a runtime"));
+    LazyLock::new(|| Builder::new_current_thread().build().expect("the runtime starts"));
 
-fn check_ask(ask: &Ask<'_>) {
-    for text in [&ask.namespace, &ask.key].into_iter().flatten() {
+fn check_lengths(check: &Check<'_>) {
+    for text in [&check.namespace, &check.key].into_iter().flatten() {
         assert!(text.len() <= MAX_KEY_BYTES);
     }
 }
 
 fn check_request(input: &[u8]) -> bool {
-    match ask::parse(input) {
-        Ok(ask::Request::One(ask)) => check_ask(&ask),
-        Ok(ask::Request::Batch { checks, .. }) => {
+    match request::parse(input) {
+        Ok(request::Request::One(check)) => check_lengths(&check),
+        Ok(request::Request::Batch { checks, .. }) => {
             assert!(checks.len() <= MAX_CHECKS);
-            checks.iter().for_each(check_ask);
+            checks.iter().for_each(check_lengths);
         }
-        Err(sentence) => {
-            assert!(!sentence.is_empty());
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
             return false;
         }
     }
     true
 }
 
-/// The answer to a request, and what it says.
+/// The status and the body of the response to a request.
 fn answer(method: Method, target: &str, body: &[u8]) -> Option<(StatusCode, Value)> {
     let body = RequestBody::from(Bytes::copy_from_slice(body));
-    // A query that is none gets no request.
+    // An invalid query can't become a request.
     let request = Request::builder().method(method).uri(target).body(body).ok()?;
     let (head, body) = RUNTIME.block_on(async {
-        let (head, body) = limit::serve(&APP, request).await.into_parts();
+        let (head, body) = ratelimit::serve(&APP, request).await.into_parts();
         (head, body.collect().await.expect("an answer is there whole").to_bytes())
     });
-    Some((head.status, serde_json::from_slice(&body).expect("an answer is JSON")))
+    Some((head.status, serde_json::from_slice(&body).expect("the response is JSON")))
 }
 
-fn check_answer(status: StatusCode, says: &Value, denied: StatusCode) {
+fn check_answer(status: StatusCode, response: &Value, denied: StatusCode) {
     if status == StatusCode::BAD_REQUEST {
-        assert!(says["error"].as_str().is_some_and(|sentence| !sentence.is_empty()));
+        assert!(response["error"].as_str().is_some_and(|sentence| !sentence.is_empty()));
         return;
     }
-    let success = says["success"].as_bool().expect("an answer says whether to go on");
+    let success = response["success"].as_bool().expect("the response has success");
     assert_eq!(status, if success { StatusCode::OK } else { denied });
 }
 
 fuzz_target!(|input: &[u8]| {
     let is_read = check_request(input);
-    let (status, says) =
+    let (status, response) =
         answer(Method::POST, "/ratelimit?status=429", input).expect("the target is a path");
     assert!(is_read || status == StatusCode::BAD_REQUEST);
-    check_answer(status, &says, StatusCode::TOO_MANY_REQUESTS);
+    check_answer(status, &response, StatusCode::TOO_MANY_REQUESTS);
 
     let Ok(text) = str::from_utf8(input) else { return };
-    if let Ok((_, ask)) = query::parse(text) {
-        check_ask(&ask);
+    if let Ok((_, check)) = query::parse(text) {
+        check_lengths(&check);
     }
-    if let Some((status, says)) = answer(Method::GET, &format!("/ratelimit?{text}"), b"") {
+    if let Some((status, response)) = answer(Method::GET, &format!("/ratelimit?{text}"), b"") {
         let denied = query::parse(text.split('#').next().unwrap_or(text));
         let denied = denied.map_or(StatusCode::OK, |(form, _)| form.denied);
-        check_answer(status, &says, denied);
+        check_answer(status, &response, denied);
     }
 });

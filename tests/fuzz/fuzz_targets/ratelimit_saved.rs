@@ -1,15 +1,16 @@
-//! The counters that a stop left: damaged ones are refused, and strange ones do no harm.
+//! Counters that were saved by a clean stop: damaged ones are rejected, and unusual ones do no
+//! harm.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ratelimit::{Algorithm, Builder, Hit, Limit, Limiter, ManualClock};
+use ratelimit::{Algorithm, Builder, Request, Limit, Limiter, ManualClock};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SETS: usize = 8;
 
-/// What stands before a piece's counters, and after it comes how many there are.
+/// The bytes before a piece's counters. The number of counters follows.
 const HEADER_BYTES: usize = 56;
 const COUNT_AT: usize = 12;
 const COUNTER_BYTES: usize = 24;
@@ -18,9 +19,9 @@ fn builder(sets: usize) -> Builder<ManualClock> {
     Limiter::builder().memory_bytes(sets * 128).secret([7; 16]).clock(ManualClock::at(NOW_MS))
 }
 
-/// The one piece that an empty limiter saves: its header is sound.
+/// The only piece that an empty limiter saves, with an undamaged header.
 static EMPTY: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let limiter = builder(SETS).build().expect("it needs no randomness");
+    let limiter = builder(SETS).build().expect("a limiter without random keys can be built");
     let pieces: Vec<Vec<u8>> = limiter.save().collect();
     pieces.concat()
 });
@@ -29,15 +30,15 @@ fn use_it(limiter: &Limiter<ManualClock>) {
     for algorithm in [Algorithm::Sliding, Algorithm::Fixed, Algorithm::Gcra] {
         for period in [1, 10_000, 60_000] {
             let period = std::time::Duration::from_millis(period);
-            let limit = Limit::new(algorithm, 3, period).expect("a limit");
+            let limit = Limit::new(algorithm, 3, period).expect("the limit is valid");
             for key in 0..4u8 {
                 let name = [key];
-                let hit = Hit::new(b"n", &name, limit);
-                let passed = (0..5).filter(|_| limiter.check(&hit).allowed).count();
+                let request = Request::new(b"n", &name, limit);
+                let passed = (0..5).filter(|_| limiter.check(&request).allowed).count();
                 assert!(passed <= 3, "{algorithm}: more than the limit");
-                limiter.refund(&hit);
-                limiter.reset(&hit);
-                assert!(limiter.peek(&hit).allowed);
+                limiter.refund(&request);
+                limiter.reset(&request);
+                assert!(limiter.peek(&request).allowed);
             }
         }
     }
@@ -48,15 +49,15 @@ fn check(pieces: &[Vec<u8>]) {
     for sets in [1, SETS, 64] {
         let Ok(limiter) = builder(sets).restore(pieces) else { continue };
         let again = builder(sets).restore(limiter.save());
-        again.expect("what a limiter saves it takes back");
+        again.expect("a limiter can restore what it saved");
         use_it(&limiter);
     }
 }
 
-/// A sound piece with these counters in it, whatever they are.
+/// A piece with these counters and a correct checksum.
 fn sealed(counters: &[u8]) -> Vec<u8> {
     let counters = counters.chunks_exact(COUNTER_BYTES);
-    let count = u32::try_from(counters.len()).expect("an input is short");
+    let count = u32::try_from(counters.len()).expect("the length of an input fits");
     let mut piece = EMPTY[..HEADER_BYTES].to_vec();
     piece[COUNT_AT..COUNT_AT + 4].copy_from_slice(&count.to_le_bytes());
     counters.for_each(|counter| piece.extend_from_slice(counter));
@@ -73,5 +74,5 @@ fuzz_target!(|input: &[u8]| {
     let mut damaged = sound;
     let at = usize::from(*cut) % damaged.len();
     damaged[at] ^= 1;
-    assert!(builder(SETS).restore([damaged]).is_err(), "byte {at} is not checked");
+    assert!(builder(SETS).restore([damaged]).is_err(), "the damage of byte {at} is not detected");
 });

@@ -6,8 +6,12 @@ use std::{sync::LazyLock, time::Duration};
 
 use arbitrary::Arbitrary;
 use bytes::{BufMut, Bytes, BytesMut};
-use kv_core::{Attributes, MemberId, Operation, OriginId, VersionVector};
-use kv_replicate::{Config, Core, Event, Now, WIRE_VERSION, storage::Storage};
+use kv_core::{
+    Attributes, Key, MemberId, Operation, OriginId, VersionVector,
+    engine::redb::{RedbEngine, RedbSnapshot},
+    writer::{self, Output, WriterConfig, WriterCore},
+};
+use kv_replicate::{Config, Core, Event, Now, WIRE_VERSION, Work, replicator::Replicator};
 use libfuzzer_sys::fuzz_target;
 use waypost_fuzz::{disk::Disk, number::Number, store};
 
@@ -69,7 +73,7 @@ fn prepared() -> Disk {
     static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let disk = Disk::default();
         let mut store = store::open(&disk).expect("a store is made");
-        let origins = store.origins();
+        let origins = store.committer().origins();
         let members = [(us(), origins)];
         let peers = [Peer::One, Peer::Other].map(|peer| (peer.id(), peer.origins()));
         for (id, origins) in members.into_iter().chain(peers) {
@@ -95,7 +99,7 @@ fn prepared() -> Disk {
 
 struct Location {
     core: Core,
-    storage: Storage<kv_core::engine::redb::RedbEngine>,
+    store: WriterCore<RedbEngine, (), Replicator<RedbSnapshot>>,
     now: Duration,
     /// The first bytes behind the beginning of what it asked for last: pulls, bodies, verifications.
     asked: [Option<[u8; 12]>; 3],
@@ -106,9 +110,13 @@ struct Location {
 
 impl Location {
     fn start() -> Location {
-        let committer = store::open(&prepared()).expect("it was opened before");
+        let engine = store::engine(&prepared()).expect("it was opened before");
+        let committer = store::committer(engine).expect("it was opened before");
         let own = committer.origins();
-        let storage = Storage::new(committer);
+        let mut store = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
+        store.replicate(Some(Replicator::default()));
+        store.run(writer::Now { mono: Duration::ZERO, wall_ms: WALL_MS }, writer::Step::Sync);
+        while store.poll_output().is_some() {}
         let config = Config {
             cluster: CLUSTER,
             member: us(),
@@ -119,9 +127,10 @@ impl Location {
             max_ahead_ms: 500,
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
-        let core = Core::new(config, now, storage.state().clone());
+        let state = store.replicator().expect("memory does not fail").state().clone();
+        let core = Core::new(config, now, state);
         let now = Duration::ZERO;
-        let mut location = Location { core, storage, now, asked: [None; 3], own, made: 0 };
+        let mut location = Location { core, store, now, asked: [None; 3], own, made: 0 };
         location.made = location.counted();
         location.up(Peer::One);
         location.up(Peer::Other);
@@ -141,10 +150,7 @@ impl Location {
     /// Does all that the core asks of the store, and takes all that it says.
     fn work(&mut self) {
         while let Some(work) = self.core.poll_work() {
-            let now = self.at();
-            if let Some(event) = self.storage.perform(now.wall_ms, work) {
-                self.core.handle_event(now, event);
-            }
+            self.perform(work);
         }
         while self.core.poll_event().is_some() {}
         for peer in [Peer::One, Peer::Other] {
@@ -160,20 +166,56 @@ impl Location {
         assert_eq!(self.counted(), self.made, "of its own writes it counts those that it made");
     }
 
-    fn counted(&self) -> u64 {
-        let vector = &self.storage.state().visible;
+    fn replicator(&mut self) -> &mut Replicator<RedbSnapshot> {
+        self.store.replicator_mut().expect("memory does not fail")
+    }
+
+    /// Runs a step of the store, and gives the core what came of it.
+    fn run(&mut self, step: writer::Step) {
+        let now = self.at();
+        self.store.run(writer::Now { mono: now.mono, wall_ms: now.wall_ms }, step);
+        while let Some(output) = self.store.poll_output() {
+            assert!(!matches!(output, Output::Synced(Err(_))), "memory does not fail");
+        }
+        while let Some(event) = self.replicator().poll_event() {
+            if let Event::Wrote(rows) = &event {
+                self.replicator().room().release(rows);
+            }
+            self.core.handle_event(now, event);
+        }
+    }
+
+    fn perform(&mut self, work: Work) {
+        if work.is_read() {
+            let durable = self.replicator().durable().cloned();
+            if let Some(event) = durable.and_then(|durable| durable.read(work)) {
+                self.core.handle_event(self.at(), event);
+            }
+        } else {
+            self.replicator().push(work);
+            self.run(writer::Step::Turn);
+        }
+    }
+
+    fn visible(&mut self) -> VersionVector {
+        self.store.committer().view().vector().clone()
+    }
+
+    fn counted(&mut self) -> u64 {
+        let vector = self.visible();
         self.own.iter().map(|origin| vector.get(*origin)).sum()
     }
 
     fn put(&mut self, key: u8) {
-        let mut upload = self.storage.committer().upload();
+        let mut upload = self.store.committer().upload();
         let pieces = upload.push(&[key]).expect("a short value");
         let (last, body) = upload.finish();
         assert!(pieces.is_empty() && last.is_none(), "it goes with its row");
-        let (namespace, key) = (kv_core::derive_id("", "t", 0), Bytes::from(vec![b'k', key]));
+        let (namespace, key) = (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
         let put = Operation::Put { namespace, key, body, attributes: Attributes::default() };
-        let (results, _) = self.storage.write(self.at().wall_ms, vec![put]);
-        self.made += u64::from(results[0].is_ok());
+        self.store.request((), put);
+        self.run(writer::Step::Commit);
+        self.made += u64::from(self.store.held().last().is_some_and(|(_, held)| held.is_ok()));
     }
 
     fn note(&mut self, said: &Bytes) {
@@ -244,9 +286,8 @@ impl Location {
             Step::Verify(peer) => self.tell(Event::Verify(peer.id())),
             Step::Put(key) => self.put(key),
             Step::Sync => {
-                for event in self.storage.sync().expect("memory does not fail") {
-                    self.tell(event);
-                }
+                self.run(writer::Step::Sync);
+                self.work();
             }
             Step::Wait(ms) => {
                 self.now += Duration::from_millis(ms.into());
@@ -267,10 +308,10 @@ fn vector(out: &mut BytesMut, dots: &[(OriginId, u64)]) {
 
 fuzz_target!(|steps: Vec<Step<'_>>| {
     let mut location = Location::start();
-    let before: VersionVector = location.storage.state().visible.clone();
+    let before = location.visible();
     for step in steps {
         location.step(step);
     }
-    let after = &location.storage.state().visible;
+    let after = location.visible();
     assert!(after.covers_all(&before), "something that was here is not counted any more");
 });

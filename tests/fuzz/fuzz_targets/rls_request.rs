@@ -1,6 +1,6 @@
-//! A request of Envoy: whatever its bytes are, it is decoded and decided on, or refused.
+//! A request of Envoy: any bytes are decoded and decided, or rejected.
 //!
-//! Each request is sent twice at one time: who was denied is denied again.
+//! Each request is sent twice at the same time: if it was denied, it is denied again.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -8,15 +8,17 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use waypost::{
-    app::App,
     api::rls::{
-        decide,
+        Rls, decide,
         proto::{Code, RateLimitRequest, RateLimitResponse},
     },
+    app::App,
 };
-use waypost_fuzz::server::app;
+use waypost_fuzz::server::{app, envoy};
 
 static APP: LazyLock<Arc<App>> = LazyLock::new(app);
+
+static RLS: LazyLock<Rls> = LazyLock::new(envoy);
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -40,7 +42,7 @@ fn check(request: &RateLimitRequest, response: &RateLimitResponse) {
 
 fuzz_target!(|input: &[u8]| {
     let Ok(request) = RateLimitRequest::decode(input) else { return };
-    let decide = || decide(&APP.rls, &APP.rate_limits, NOW_MS, &request);
+    let decide = || decide(&RLS, &APP.rate_limits, NOW_MS, &request);
     let (first, second) = (decide(), decide());
     let (Ok(first), Ok(second)) = (&first, &second) else {
         assert_eq!(first, second);

@@ -1,4 +1,4 @@
-//! A disk in memory whose bytes can be looked at and changed behind the store's back.
+//! A disk in memory whose bytes a target can read and change without the store.
 
 use std::{
     io,
@@ -12,18 +12,18 @@ use kv_core::engine::disk::{OpenDisk, StorageBackend};
 pub struct Disk(Arc<Mutex<Vec<u8>>>);
 
 impl Disk {
-    /// A disk that holds these bytes.
+    /// A disk with these bytes.
     pub fn holding(bytes: Vec<u8>) -> Disk {
         Disk(Arc::new(Mutex::new(bytes)))
     }
 
-    /// How a store opens it.
+    /// Opens it for a store.
     pub fn open(&self) -> OpenDisk {
         let disk = self.clone();
         Box::new(move || Ok(Arc::new(disk.clone())))
     }
 
-    /// A copy of its bytes as they are now: what a crash would leave.
+    /// A copy of its current bytes: the state after a crash.
     pub fn image(&self) -> Vec<u8> {
         self.bytes().clone()
     }
@@ -51,7 +51,7 @@ impl StorageBackend for Disk {
         Ok(())
     }
 
-    /// Full at 64 MiB: a damaged length must not take the fuzzer's memory.
+    /// Full at 64 MiB: a damaged length must not exhaust the fuzzer's memory.
     fn set_len(&self, len: u64) -> io::Result<()> {
         match usize::try_from(len) {
             Ok(len) if len <= 64 << 20 => self.bytes().resize(len, 0),

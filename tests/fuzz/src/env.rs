@@ -1,4 +1,4 @@
-//! Time that stands still, and ids that are no secret.
+//! A fixed time, and predictable ids.
 
 use std::{
     sync::atomic::{AtomicU8, Ordering},
@@ -7,14 +7,14 @@ use std::{
 
 use kv_core::env::Environment;
 
-/// An environment in which the same calls come to the same each time.
+/// An environment in which the same calls have the same results.
 pub struct Still {
     now_ms: u64,
     ids: AtomicU8,
 }
 
 impl Still {
-    /// It is always this wall time.
+    /// An environment with this wall time.
     pub fn at(now_ms: u64) -> Still {
         Still { now_ms, ids: AtomicU8::new(1) }
     }
@@ -29,7 +29,7 @@ impl Environment for Still {
         Duration::ZERO
     }
 
-    fn random_id(&self) -> Result<[u8; 16], String> {
+    fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
         Ok([self.ids.fetch_add(1, Ordering::Relaxed); 16])
     }
 }

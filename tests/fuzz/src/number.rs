@@ -1,8 +1,8 @@
-//! Numbers as a fuzz input says them: the ends of their range come as often as all between.
+//! Numbers in fuzz inputs: the ends of their range are as frequent as all numbers in between.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-/// A number, more often than not a small or a very large one.
+/// A number that is more often than not very small or very large.
 #[derive(Clone, Copy, Debug)]
 pub struct Number(pub u64);
 
@@ -22,7 +22,7 @@ impl<'a> Arbitrary<'a> for Number {
 }
 
 impl Number {
-    /// The number in 32 bits, its upper end kept.
+    /// The number in 32 bits, with its upper end preserved.
     pub fn short(self) -> u32 {
         u32::try_from(self.0).unwrap_or_else(|_large| {
             u32::MAX - u32::try_from(u64::MAX - self.0).unwrap_or(u32::MAX / 2)

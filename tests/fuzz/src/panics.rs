@@ -1,7 +1,7 @@
-//! Which panics are findings.
+//! Decides which panics are findings.
 //!
-//! redb panics where a damaged file surprises it, and kv-core makes errors of those panics. The hook
-//! that libFuzzer sets ends the process at any panic, before kv-core can catch it.
+//! redb panics on some damaged files, and kv-core converts those panics to errors. libFuzzer's
+//! panic hook would end the process before kv-core can catch them.
 
 use std::{
     backtrace::Backtrace,
@@ -10,14 +10,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The last panic that was let through.
+/// The last panic that was allowed to unwind.
 static LAST: Mutex<String> = Mutex::new(String::new());
 
-/// Lets panics of other crates unwind to whoever catches them; one in our own code still ends the
-/// process at once, whoever would catch it. To be called once, at the start.
+/// Allows panics of other crates to unwind. A panic in our own code still ends the process at once,
+/// even if something would catch it. Call this once, at the start.
 ///
-/// redb 4.5 sometimes panics again while it unwinds, and nobody can catch that. It is no finding of
-/// ours: the process ends without a report, and `-fork=1` goes on with another.
+/// redb 4.5 sometimes panics again during unwinding, which nothing can catch. That is not a
+/// finding: the process ends without a report, and `-fork=1` continues with another one.
 pub fn tolerate_others() {
     let end = take_hook();
     set_hook(Box::new(move |panic| {
@@ -26,11 +26,13 @@ pub fn tolerate_others() {
         }
         let text = panic.to_string();
         if text.contains("panic in a destructor during cleanup") {
-            eprintln!("redb panicked twice, which nobody can catch: run with -fork=1 to go on");
-            // SAFETY: it does not return, and runs no code of this process.
+            eprintln!(
+                "redb panicked while it unwound from a panic, which can't be caught: run with -fork=1 to continue"
+            );
+            // SAFETY: `_exit` does not return, and runs no code of this process.
             unsafe { libc::_exit(0) };
         }
-        // Empty unless RUST_BACKTRACE is set.
+        // The backtrace is empty unless RUST_BACKTRACE is set.
         let from = Backtrace::capture();
         *LAST.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text}\n{from}");
     }));
@@ -46,11 +48,11 @@ fn is_ours(panic: &PanicHookInfo<'_>) -> bool {
     })
 }
 
-/// Runs a target; a panic that nobody caught ends the process, with its text.
+/// Runs a target. An uncaught panic ends the process, with its message.
 pub fn report_escaped(target: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(target)).is_err() {
         let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        eprintln!("a panic that nobody caught: {last}");
+        eprintln!("an uncaught panic: {last}");
         abort();
     }
 }

@@ -1,4 +1,5 @@
-//! Rows sealed as FORMAT.md says, by code of their own: random bytes do not pass a checksum.
+//! Rows with checksums as specified in FORMAT.md, by independent code: random bytes would not pass
+//! a checksum.
 
 use kv_core::Table;
 

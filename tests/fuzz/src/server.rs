@@ -1,4 +1,4 @@
-//! A server's insides over a store in memory.
+//! The application part of a server, over a store in memory.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -8,43 +8,43 @@ use std::{
 use kv_core::{Options, Store};
 use ratelimit::{Algorithm, Limiter};
 use waypost::{
+    api::rls::{Domains, Fields, Rls, parse},
     app::App,
-    config::{NamedLimits, rls},
-    api::rls::{Domains, Fields, Rls},
-    admission::WriteAdmission,
+    http::incoming::long_bodies,
     metrics::Metrics,
-    rate_limits::RateLimits,
+    rate_limits::{NamedLimits, RateLimits},
     router::Router,
+    writes::Writes,
 };
 
 use crate::{disk::Disk, env::Still};
 
-/// The title of the one namespace that is there.
+/// The title of the only namespace.
 pub const NAMESPACE: &str = "ns";
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
 fn store(disk: &Disk) -> Store {
     let options = Options::new().cache_bytes(4 << 20).environment(Arc::new(Still::at(NOW_MS)));
-    options.open_disk(disk.open()).expect("a sound store opens")
+    options.open_disk(disk.open()).expect("an undamaged store opens")
 }
 
 static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let disk = Disk::default();
     let store = store(&disk);
-    store.create_namespace(NAMESPACE).expect("the title is free");
+    store.create_namespace(NAMESPACE).expect("the title is not taken");
     store.close().expect("the disk does not fail");
     disk.image()
 });
 
-/// A server whose store holds nothing but [`NAMESPACE`].
+/// A server whose store has only the empty namespace [`NAMESPACE`].
 pub fn app() -> Arc<App> {
     let store = store(&Disk::holding(FOUNDED.clone()));
     Arc::new(App {
-        writes: WriteAdmission::new(store.clone(), Duration::from_secs(5)),
+        writes: Writes::new(store.clone(), Duration::from_secs(5), None),
+        long_bodies: long_bodies(),
         store,
         rate_limits: Arc::new(rate_limits()),
-        rls: envoy(),
         metrics: Arc::default(),
         membership: None,
         drain: Arc::default(),
@@ -53,15 +53,15 @@ pub fn app() -> Arc<App> {
 
 fn rate_limits() -> RateLimits {
     let limiter = Limiter::builder().memory_bytes(1 << 16).secret([7; 16]).build();
-    let limiter = limiter.expect("it needs no randomness");
+    let limiter = limiter.expect("a limiter without random keys can be built");
     RateLimits::new(limiter, NamedLimits::default(), 5, Metrics::new().limits())
 }
 
-/// What Envoy is limited by: each kind of node once, in the domain `d`.
-fn envoy() -> Rls {
-    let said = rls::parse(ENVOY).expect("the text below is right");
+/// Limits of Envoy: each kind of node once, in the domain `d`.
+pub fn envoy() -> Rls {
+    let written = parse(ENVOY).expect("the text below is valid");
     let mut domains = Domains::default();
-    for domain in &said {
+    for domain in &written {
         domains.add(domain, Algorithm::Sliding).expect("the text below makes sense");
     }
     let metrics = Metrics::new();
@@ -84,5 +84,5 @@ descriptors:
 
 /// Its routes.
 pub fn router(app: &Arc<App>) -> Router {
-    Router::new(Arc::clone(app))
+    Router::new(Arc::clone(app), envoy())
 }

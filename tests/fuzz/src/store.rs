@@ -1,18 +1,171 @@
-//! A store without threads, on a disk in memory.
+//! A store without threads, on a disk in memory: the writer that ships, driven step by step.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use kv_core::{
-    Attributes, Hlc, NamespaceId, OpenError, Operation, Outcome, WriteError,
+    Account, Attributes, Change, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, Replication,
+    Title, TurnOutcome, Upload, WriteError,
     commit::{Committer, GcLimits, GcStep},
-    engine::redb::RedbEngine,
+    engine::redb::{RedbEngine, RedbSnapshot},
+    view::View,
+    writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
 
 use crate::disk::Disk;
 
-/// A store whose every call is made on the caller's thread.
-pub type Store = Committer<RedbEngine>;
+/// The stable timestamp that the next garbage collection goes by; commits nothing.
+struct Stable(Hlc);
+
+impl Replication<RedbEngine> for Stable {
+    fn begin(&mut self, _: &mut Committer<RedbEngine>) {}
+
+    fn work(&mut self, _: &mut Committer<RedbEngine>, _: u64) -> TurnOutcome {
+        TurnOutcome::default()
+    }
+
+    fn published(&mut self, _: &View<RedbSnapshot>, _: Vec<Change>) {}
+
+    fn synced(&mut self, _: &mut Committer<RedbEngine>) {}
+
+    fn rolled_back(&mut self, _: &mut Committer<RedbEngine>) {}
+
+    fn stable(&mut self) -> Hlc {
+        self.0
+    }
+}
+
+/// A store whose every step runs on the caller's thread.
+pub struct Store {
+    writer: WriterCore<RedbEngine, u64, Stable>,
+    /// The results that callers must get after the next sync, if it succeeds.
+    held: BTreeMap<u64, Result<Outcome, WriteError>>,
+    last: u64,
+}
+
+impl Store {
+    /// Takes over a committer that was just opened.
+    #[must_use]
+    pub fn new(committer: Committer<RedbEngine>) -> Store {
+        let mut writer = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
+        writer.replicate(Some(Stable(Hlc::ZERO)));
+        let mut store = Store { writer, held: BTreeMap::new(), last: 0 };
+        store.run(0, Step::Sync);
+        store
+    }
+
+    /// The committer, to read from.
+    pub fn committer(&mut self) -> &mut Committer<RedbEngine> {
+        self.writer.committer()
+    }
+
+    /// The store as of the last commit.
+    pub fn view(&mut self) -> View<RedbSnapshot> {
+        self.committer().view()
+    }
+
+    /// Takes a value to be put, piece by piece.
+    pub fn upload(&mut self) -> Upload {
+        self.committer().upload()
+    }
+
+    /// Commits one operation; its result, which its caller gets after the next sync.
+    ///
+    /// # Errors
+    /// As for any write.
+    ///
+    /// # Panics
+    /// If it has no result.
+    pub fn make(&mut self, now_ms: u64, operation: Operation) -> Result<Outcome, WriteError> {
+        self.last += 1;
+        self.writer.request(self.last, operation);
+        let mut ran = self.run(now_ms, Step::Commit);
+        if let Some(result) = ran.answers.remove(&self.last) {
+            return result;
+        }
+        let (token, result) = self.writer.held().last().expect("an answer, now or later");
+        assert_eq!(*token, self.last, "the last operation is answered last");
+        self.held.insert(*token, result.clone());
+        result.clone()
+    }
+
+    /// Makes everything durable. If that succeeds, every caller gets the result that was held.
+    ///
+    /// # Errors
+    /// As for any sync.
+    ///
+    /// # Panics
+    /// If a caller gets another answer, or none.
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        let ran = self.run(0, Step::Sync);
+        let result = ran.synced.expect("a sync has a result");
+        let held = std::mem::take(&mut self.held);
+        match &result {
+            Ok(()) => assert_eq!(ran.answers, held),
+            Err(_) => assert!(ran.answers.values().all(Result::is_err)),
+        }
+        result
+    }
+
+    /// One step of garbage collection.
+    ///
+    /// # Errors
+    /// As for any.
+    pub fn collect_garbage(
+        &mut self,
+        now_ms: u64,
+        limits: &GcLimits,
+    ) -> Result<GcStep, WriteError> {
+        let config = self.writer.config();
+        (config.gc_rows, config.gc_bodies) = (limits.rows, limits.bodies);
+        config.max_skew_ms = limits.max_skew_ms;
+        if let Some(stable) = self.writer.replicator_mut() {
+            stable.0 = limits.stable;
+        }
+        let ran = self.run(now_ms, Step::CollectGarbage);
+        let refused = || Err(WriteError::ReadOnly("the disk failed".into()));
+        ran.collected.unwrap_or_else(refused)
+    }
+
+    /// Closes the store in order.
+    ///
+    /// # Errors
+    /// As for any.
+    ///
+    /// # Panics
+    /// If closing has no result.
+    pub fn close(mut self) -> Result<(), WriteError> {
+        self.writer.close();
+        self.run(0, Step::Sync);
+        self.run(0, Step::Close).closed.expect("closing has a result")
+    }
+
+    fn run(&mut self, wall_ms: u64, step: Step) -> Ran {
+        self.writer.run(Now { mono: Duration::ZERO, wall_ms }, step);
+        let mut ran = Ran::default();
+        while let Some(output) = self.writer.poll_output() {
+            match output {
+                Output::Answers(answers) => ran.answers.extend(answers),
+                Output::Synced(result) => ran.synced = Some(result),
+                Output::Collected(result) => ran.collected = Some(result),
+                Output::Closed(result) => ran.closed = Some(result),
+                _ => {}
+            }
+        }
+        if step != Step::Sync {
+            self.held.retain(|token, _| !ran.answers.contains_key(token));
+        }
+        ran
+    }
+}
+
+/// What came out of one step.
+#[derive(Default)]
+struct Ran {
+    answers: BTreeMap<u64, Result<Outcome, WriteError>>,
+    synced: Option<Result<(), WriteError>>,
+    collected: Option<Result<GcStep, WriteError>>,
+    closed: Option<Result<(), WriteError>>,
+}
 
 /// Opens the engine on a disk, or makes one there.
 ///
@@ -22,14 +175,22 @@ pub fn engine(disk: &Disk) -> Result<RedbEngine, OpenError> {
     RedbEngine::open(disk.open(), 4 << 20).map_err(OpenError::Engine)
 }
 
-/// Takes up the store in an engine, or makes one there. Its ids are the same each time.
+/// Opens the store in an engine, or makes one there. Its ids are the same each time.
+///
+/// # Errors
+/// As for any store.
+pub fn committer(engine: RedbEngine) -> Result<Committer<RedbEngine>, OpenError> {
+    let mut ids = 1u8..;
+    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+    Committer::open(Arc::new(engine), &mut random_id)
+}
+
+/// As [`committer`], with the writer around it.
 ///
 /// # Errors
 /// As for any store.
 pub fn take_up(engine: RedbEngine) -> Result<Store, OpenError> {
-    let mut ids = 1u8..;
-    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
-    Committer::open(Arc::new(engine), &mut random_id)
+    committer(engine).map(Store::new)
 }
 
 /// Opens the store on a disk, or makes one there.
@@ -40,14 +201,12 @@ pub fn open(disk: &Disk) -> Result<Store, OpenError> {
     take_up(engine(disk)?)
 }
 
-/// Makes one operation and answers what became of it.
+/// Commits one operation; its result.
 ///
 /// # Errors
 /// As for any write.
 pub fn make(store: &mut Store, now_ms: u64, operation: Operation) -> Result<Outcome, WriteError> {
-    let mut results = store.commit(now_ms, vec![operation]).results;
-    assert_eq!(results.len(), 1, "an answer for each operation");
-    results.remove(0)
+    store.make(now_ms, operation)
 }
 
 /// Puts a value, with the pieces that come before it.
@@ -70,7 +229,7 @@ pub fn put(
     if let Some(operation) = last {
         make(store, now_ms, operation)?;
     }
-    let key = Bytes::copy_from_slice(key);
+    let key = Key::new(key)?;
     make(store, now_ms, Operation::Put { namespace, key, body, attributes })
 }
 
@@ -80,18 +239,18 @@ pub fn put(
 /// As for any write.
 pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId, WriteError> {
     let operation =
-        Operation::CreateNamespace { account: String::new(), title: title.into(), id: None };
+        Operation::CreateNamespace { account: Account::default(), title: Title::new(title)?, id: None };
     match make(store, now_ms, operation)? {
         Outcome::Namespace(namespace) => Ok(namespace.id),
         other => panic!("a namespace was made, and {other:?} answered"),
     }
 }
 
-/// Does one step of the sweep, with the watermark of a store that is alone.
+/// One step of garbage collection, with the stable timestamp of a store that is alone.
 ///
 /// # Errors
-/// As for any sweep.
+/// As for any.
 pub fn collect_garbage(store: &mut Store, now_ms: u64, rows: usize) -> Result<GcStep, WriteError> {
-    let stable = Hlc(store.clock().0.saturating_add(1));
+    let stable = Hlc(store.committer().clock().0.saturating_add(1));
     store.collect_garbage(now_ms, &GcLimits { rows, bodies: 2, stable, max_skew_ms: 500 })
 }

@@ -1,14 +1,15 @@
-//! What befalls a cluster, by a seed: cuts, heals, kills, starts, and another weather.
+//! Random faults in a cluster, from a seed: cuts, heals, kills, starts, and other network
+//! conditions.
 
 use std::{fmt, num::NonZeroU64, time::Duration};
 
 use waypost_link_tests::{Conditions, Ways};
 use waypost_tests::{cluster::Cluster, random::Random, wait::Stopwatch};
 
-/// How many locations may be down at the same time.
+/// The number of locations that may be down at the same time.
 const MOST_DOWN: usize = 2;
 
-/// How often what happened.
+/// How often each fault was injected.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Done {
     kills: u32,
@@ -16,30 +17,30 @@ pub(super) struct Done {
     kills_of_starting: u32,
     cuts: u32,
     heals: u32,
-    weathers: u32,
+    conditions: u32,
 }
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Done { kills, starts, kills_of_starting, cuts, heals, weathers } = self;
+        let Done { kills, starts, kills_of_starting, cuts, heals, conditions } = self;
         write!(
             f,
-            "{kills} kills, {starts} starts, {kills_of_starting} kills of one that was starting, \
-             {cuts} cuts, {heals} heals, {weathers} changes of the network"
+            "{kills} kills, {starts} starts, {kills_of_starting} kills during a start, \
+             {cuts} cuts, {heals} heals, {conditions} changes of the network"
         )
     }
 }
 
-/// Does it all, one thing after the other, until the time is over. Some locations may be down then,
-/// and links cut.
+/// Injects faults, one after the other, until the time is over. Some locations may be down at the
+/// end, and links cut.
 pub(super) fn run(cluster: &mut Cluster, random: &mut Random, time: Duration) -> Done {
     let clock = Stopwatch::start();
     let mut done = Done::default();
-    // Whatever chance does later, the one that founded the cluster is away for a while.
+    // The location with the CA key is always down for a while, whatever the random choices are.
     std::thread::sleep(Duration::from_millis(random.between(200, 1_500)));
     kill(cluster, 0, &mut done);
     while clock.elapsed() < time {
-        // Mostly soon after one another; now and then long enough that all is live again.
+        // Mostly in quick succession; sometimes with a pause that lets all links recover.
         let most = if random.percent(20) { 3_000 } else { 700 };
         std::thread::sleep(Duration::from_millis(random.between(20, most)));
         step(cluster, random, &mut done);
@@ -64,8 +65,8 @@ fn step(cluster: &mut Cluster, random: &mut Random, done: &mut Done) {
             done.heals += 1;
         }
         50..65 => {
-            cluster.set(weather(random));
-            done.weathers += 1;
+            cluster.set(conditions(random));
+            done.conditions += 1;
         }
         65..82 => {
             let number = any(cluster, random);
@@ -116,7 +117,7 @@ fn ways(random: &mut Random) -> Ways {
     }
 }
 
-/// Across an ocean, on a bad day: 5 % lost, overtaking and repeated.
+/// A bad intercontinental link: 5 % loss, reordering and duplication.
 pub(super) fn stormy() -> Conditions {
     Conditions {
         delay: Duration::from_millis(20),
@@ -127,7 +128,7 @@ pub(super) fn stormy() -> Conditions {
     }
 }
 
-fn weather(random: &mut Random) -> Conditions {
+fn conditions(random: &mut Random) -> Conditions {
     let ms = Duration::from_millis;
     match random.between(0, 5) {
         0 => Conditions::default(),

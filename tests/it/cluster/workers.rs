@@ -1,4 +1,4 @@
-//! Workers on real workerds, each at a location of its own.
+//! The test Worker on real workerds, each at a location of its own.
 
 use waypost_tests::{cluster::Cluster, workerd::Worker};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn what_a_worker_puts_at_one_location_a_worker_at_another_reads() {
+fn a_worker_reads_what_a_worker_at_another_location_wrote() {
     let Some(clients) = clients() else { return };
     let versions = ["workerd-2026-08", "workerd-2026-11"].map(|name| clients.workerd(name));
     let [Some(old), Some(new)] = versions else { return };
@@ -19,8 +19,8 @@ fn what_a_worker_puts_at_one_location_a_worker_at_another_reads() {
         worker_with(workerd, address, address)
     });
     let run = |worker: &Worker, case: &str| worker.run("ELSEWHERE", &format!("elsewhere: {case}"));
-    assert_eq!(run(&workers[0], "it is put here"), Ok(()));
-    assert_eq!(run(&workers[1], "it is read there, and answered"), Ok(()));
-    assert_eq!(run(&workers[0], "the answer is read here"), Ok(()));
+    assert_eq!(run(&workers[0], "the first Worker writes"), Ok(()));
+    assert_eq!(run(&workers[1], "the second Worker reads and answers"), Ok(()));
+    assert_eq!(run(&workers[0], "the first Worker reads the answer"), Ok(()));
     cluster.converge();
 }

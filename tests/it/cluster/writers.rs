@@ -22,13 +22,13 @@ use super::{
     ledger::{Begun, Ledger},
 };
 
-/// Few, so that most writes replace something.
+/// The number of keys: few, so that most writes replace something.
 const KEYS: u64 = 96;
 
-/// How many clients each location has.
+/// The number of clients of each location.
 const CLIENTS: usize = 2;
 
-/// All clients of a cluster, and what they know.
+/// All clients of a cluster, and the state of their keys.
 #[derive(Debug)]
 pub(super) struct Writers {
     ledger: Mutex<Ledger>,
@@ -47,11 +47,11 @@ impl Writers {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets all write while something is done.
+    /// Lets all clients write while `work` runs.
     pub(super) fn during<T>(&self, random: &Random, work: impl FnOnce() -> T) -> T {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            // Stopped also when the work panics: the scope waits for all.
+            // The clients must stop even if the work panics, because the scope waits for them.
             let _stops = Stops(&stop);
             for client in 0..self.locations * CLIENTS {
                 let (stop, random) = (&stop, random.fork(client as u64 + 1));
@@ -73,10 +73,10 @@ impl Writers {
             let begun = self.ledger().begin(key, length);
             match send(&mut open, &begun) {
                 Ok(200) => self.ledger().acknowledge(&begun, location),
-                // It is starting.
-                Ok(503) => self.ledger().refuse(&begun),
+                // The location is starting.
+                Ok(503) => self.ledger().reject(&begun),
                 Ok(status) => panic!("{} at location {location}: {status}", begun.name()),
-                Err(_it_was_killed) => {
+                Err(_location_was_killed) => {
                     self.ledger().lose(&begun);
                     continue;
                 }
@@ -85,13 +85,13 @@ impl Writers {
         }
     }
 
-    /// Waits until all locations are the same, and holds each against what is known.
+    /// Waits until all locations are equal, and compares each with the ledger.
     pub(super) fn check(&self, cluster: &Cluster) {
         let before = cluster.counts();
         cluster.converge();
         let ledger = self.ledger();
         println!("{:?} writes acknowledged", ledger.acknowledged);
-        println!("before they were the same: {before:?}; after: {:?}", cluster.counts());
+        println!("packets before convergence: {before:?}; after: {:?}", cluster.counts());
         let mut wrong = Vec::new();
         for (number, location) in cluster.locations().iter().enumerate() {
             let mut connection = location.server().connect();
@@ -106,7 +106,10 @@ impl Writers {
             }
         }
         assert!(wrong.is_empty(), "acknowledged writes are missing:\n{}", wrong.join("\n"));
-        assert!(ledger.acknowledged.iter().all(|count| *count > 0), "a location had no writes");
+        assert!(
+            ledger.acknowledged.iter().all(|count| *count > 0),
+            "a location acknowledged no write"
+        );
     }
 }
 
@@ -118,8 +121,8 @@ impl Drop for Stops<'_> {
     }
 }
 
-/// The length of a put; none for a delete. Most are small, some lie beyond what is kept inline, few are
-/// sent as bodies of many messages.
+/// The length of a put; none for a delete. Most are small, some exceed the length of inline values,
+/// and few are sent as bodies in many messages.
 fn choose(random: &mut Random) -> Option<usize> {
     let length = match random.between(0, 100) {
         0..10 => return None,

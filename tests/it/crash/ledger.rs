@@ -1,17 +1,18 @@
-//! What one writer knows of its keys: what the server acknowledged, and what it may have done beside.
+//! The state of one writer's keys: what the server acknowledged, and what it may have done without
+//! acknowledging it.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use waypost_tests::{http::Connection, random::noise};
 
-/// Keys of each writer: few, so that most writes replace something.
+/// The number of keys of each writer: few, so that most writes replace something.
 const KEYS: u64 = 24;
 
-/// A value with all that belongs to it.
+/// A value with its attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// No two writes have the same: it is where the value's bytes begin.
+    /// Unique for each write, and the seed of the value's bytes.
     pub(super) stamp: u64,
     pub(super) length: usize,
     pub(super) metadata: Option<String>,
@@ -19,29 +20,29 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// The value.
+    /// The bytes of the value.
     pub(super) fn bytes(&self) -> Vec<u8> {
         noise(self.stamp, self.length)
     }
 }
 
-/// What is known of one key. `None` is: nothing is there.
+/// The state of one key. `None` means that the key does not exist.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct State {
     acknowledged: Option<Written>,
-    /// The write that was not answered when the server was killed.
+    /// The last write, if the server was killed before it responded.
     unanswered: Option<Option<Written>>,
 }
 
-/// What is known of a writer's keys.
+/// The state of a writer's keys.
 #[derive(Debug)]
 pub(super) struct Ledger {
     owner: u64,
-    keys: BTreeMap<u64, Known>,
+    keys: BTreeMap<u64, State>,
     stamps: u64,
 }
 
-/// What a list says of a key.
+/// A key's attributes in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     metadata: Option<String>,
@@ -50,46 +51,46 @@ pub(super) struct Listed {
 
 impl Ledger {
     pub(super) fn new(owner: u64) -> Ledger {
-        Ledger { owner, keys: (0..KEYS).map(|key| (key, Known::default())).collect(), stamps: 0 }
+        Ledger { owner, keys: (0..KEYS).map(|key| (key, State::default())).collect(), stamps: 0 }
     }
 
     pub(super) fn name(&self, key: u64) -> String {
         format!("writer-{}.key-{key}", self.owner)
     }
 
-    /// Where the next value begins.
+    /// The stamp of the next value.
     pub(super) fn stamp(&mut self) -> u64 {
         self.stamps += 1;
         (self.owner << 32) | self.stamps
     }
 
-    /// A key, by any number.
+    /// Maps any number to a key.
     pub(super) fn pick(choice: u64) -> u64 {
         choice % KEYS
     }
 
-    /// A write is about to be sent.
+    /// Records that a write is about to be sent.
     pub(super) fn begins(&mut self, key: u64, write: Option<Written>) {
-        self.known(key).unanswered = Some(write);
+        self.state(key).unanswered = Some(write);
     }
 
-    /// It was acknowledged.
+    /// Records that the write was acknowledged.
     pub(super) fn succeeds(&mut self, key: u64) {
-        let known = self.known(key);
-        known.acknowledged = known.unanswered.take().expect("a write was begun");
+        let state = self.state(key);
+        state.acknowledged = state.unanswered.take().expect("a write is in flight");
     }
 
-    /// What the key holds, where no write is under way.
+    /// The value of a key that has no write in flight.
     pub(super) fn holds(&self, key: u64) -> Option<&Written> {
         self.keys[&key].acknowledged.as_ref()
     }
 
-    fn known(&mut self, key: u64) -> &mut Known {
-        self.keys.get_mut(&key).expect("the key is one of the writer's")
+    fn state(&mut self, key: u64) -> &mut State {
+        self.keys.get_mut(&key).expect("the key belongs to the writer")
     }
 
-    /// Compares all keys with what the server has, and takes that for acknowledged from now on.
-    /// Gives how many there are.
+    /// Compares all keys with the server's entries, and records those as acknowledged from now on.
+    /// Returns the number of existing keys.
     pub(super) fn check(
         &mut self,
         connection: &mut Connection,
@@ -97,21 +98,21 @@ impl Ledger {
         listed: &BTreeMap<String, Listed>,
     ) -> usize {
         let names: Vec<_> = self.keys.keys().map(|key| (*key, self.name(*key))).collect();
-        let mut there = 0;
+        let mut count = 0;
         for (key, name) in names {
-            let known = self.known(key);
-            let maybe = known.unanswered.take();
-            let expected = [Some(&known.acknowledged), maybe.as_ref()];
+            let state = self.state(key);
+            let unanswered = state.unanswered.take();
+            let expected = [Some(&state.acknowledged), unanswered.as_ref()];
             let found = expected
                 .into_iter()
                 .flatten()
-                .find(|candidate| is_there(connection, namespace, &name, candidate.as_ref()))
+                .find(|candidate| matches(connection, namespace, &name, candidate.as_ref()))
                 .unwrap_or_else(|| {
                     let got = get(connection, namespace, &name);
                     panic!(
-                        "{name} holds something else than {:?} or (unanswered) {maybe:?}: \
+                        "{name} holds neither {:?} nor the unacknowledged write {unanswered:?}: \
                          status {}, {} bytes, headers {:?}",
-                        known.acknowledged,
+                        state.acknowledged,
                         got.status,
                         got.body.len(),
                         got.headers,
@@ -123,19 +124,19 @@ impl Ledger {
                 expires_at: found.expires_at,
             });
             assert_eq!(listed.get(&name), in_list.as_ref(), "the list's entry of {name}");
-            there += usize::from(found.is_some());
-            known.acknowledged = found;
+            count += usize::from(found.is_some());
+            state.acknowledged = found;
         }
-        there
+        count
     }
 }
 
 fn get(connection: &mut Connection, namespace: &str, name: &str) -> waypost_tests::http::Response {
-    connection.get(&format!("/binding/{namespace}/{name}")).expect("the server answers a get")
+    connection.get(&format!("/binding/{namespace}/{name}")).expect("the server answers the get")
 }
 
-/// Whether a key holds exactly this: value, metadata and expiry.
-fn is_there(
+/// Whether a key has exactly this value, metadata and expiry.
+fn matches(
     connection: &mut Connection,
     namespace: &str,
     name: &str,
@@ -150,16 +151,16 @@ fn is_there(
         && got.body == expected.bytes()
 }
 
-/// Every key of a namespace, as the list tells it.
+/// All keys of a namespace, from its list.
 pub(super) fn list(connection: &mut Connection, namespace: &str) -> BTreeMap<String, Listed> {
     let mut all = BTreeMap::new();
     let mut cursor = String::new();
     loop {
         let target = format!("/binding/{namespace}/?key_count_limit=50&cursor={cursor}");
-        let answer = connection.get(&target).expect("the server answers a list");
+        let answer = connection.get(&target).expect("the server answers the list");
         assert_eq!(answer.status, 200, "{answer:?}");
         let page: Value = serde_json::from_slice(&answer.body).expect("a list is JSON");
-        for key in page["keys"].as_array().expect("a list has keys") {
+        for key in page["keys"].as_array().expect("a list has an array of keys") {
             let name = key["name"].as_str().expect("a key has a name").to_owned();
             let metadata = key["metadata"].as_str().map(str::to_owned);
             let listed = Listed { metadata, expires_at: key["expiration"].as_u64() };

@@ -1,4 +1,4 @@
-//! One connection that writes until its server is gone.
+//! A client that writes until its server is gone.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use super::{
     ledger::{Ledger, Written},
 };
 
-/// Writes puts and deletes to keys of its own, one after the other.
+/// Puts and deletes keys of its own, one after the other.
 pub(super) struct Writer<'a> {
     random: Random,
     ledger: &'a mut Ledger,
@@ -29,15 +29,15 @@ impl<'a> Writer<'a> {
         Writer { random, ledger, address }
     }
 
-    /// Writes until the server is gone, or it is told to stop; gives how many writes were
-    /// acknowledged.
+    /// Writes until the server is gone or `stop` is set. Returns the number of acknowledged writes.
     pub(super) fn run(mut self, stop: &AtomicBool) -> u64 {
         let mut acknowledged = 0;
         let mut connection = None;
         while !stop.load(Ordering::Relaxed) {
             let key = Ledger::pick(self.random.next());
             let write = self.random.percent(75).then(|| self.choose());
-            // A connection that the server closes between two requests is no failure: it stops.
+            // A stopping server may close the connection between two requests; that is not a
+            // failure.
             let Ok(open) = connection.take().map_or_else(|| Connection::to(self.address), Ok)
             else {
                 break;
@@ -58,7 +58,8 @@ impl<'a> Writer<'a> {
         acknowledged
     }
 
-    /// Any value: most are small, some are large, and some lie about the bound between both.
+    /// A random value. Most are small, some are large, and some are near the length from which
+    /// values are stored as bodies.
     fn choose(&mut self) -> Written {
         let length = match self.random.between(0, 100) {
             0..40 => self.random.between(0, 300),
@@ -82,7 +83,7 @@ impl<'a> Writer<'a> {
         format!("/binding/{NAMESPACE}/{}", self.ledger.name(key))
     }
 
-    /// Sends a write; the body in pieces, so that the end can come between two.
+    /// Sends a write, with the body in pieces so that the server can die between two of them.
     fn send(
         &mut self,
         mut connection: Connection,
@@ -116,11 +117,11 @@ impl<'a> Writer<'a> {
         if is_chunked {
             connection.send_chunk(b"")?;
         }
-        let answer = connection.answer_to("PUT")?;
+        let answer = connection.response_to("PUT")?;
         Ok((answer, connection))
     }
 
-    /// What was acknowledged can be read at once.
+    /// Checks that an acknowledged write is immediately visible.
     fn read_back(&self, connection: Option<&mut Connection>, key: u64) -> io::Result<()> {
         let Some(connection) = connection else { return Ok(()) };
         let answer = connection.get(&self.target(key))?;
@@ -128,7 +129,10 @@ impl<'a> Writer<'a> {
             None => assert_eq!(answer.status, 404, "{answer:?}"),
             Some(written) => {
                 assert_eq!(answer.status, 200, "{answer:?}");
-                assert!(answer.body == written.bytes(), "another value than was just written");
+                assert!(
+                    answer.body == written.bytes(),
+                    "the server returns another value than the one just written"
+                );
             }
         }
         Ok(())

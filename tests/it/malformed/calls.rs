@@ -1,10 +1,10 @@
-//! Calls that HTTP finds nothing wrong with.
+//! Valid HTTP requests that are invalid calls.
 
 use std::fmt::Write as _;
 
 use super::{
     Case,
-    Expected::{self, Says, Status},
+    Expected::{self, Reason, Status},
     NAMESPACE, case, request,
 };
 
@@ -18,13 +18,13 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn says(status: u16, words: &str) -> Expected {
-    Says(status, words.to_owned())
+fn reason(status: u16, text: &str) -> Expected {
+    Reason(status, text.to_owned())
 }
 
 fn puts() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (query, words) in [
+    for (query, text) in [
         ("expiration=", "Invalid expiration of "),
         ("expiration=abc", "Invalid expiration of abc"),
         ("expiration=1e10", "Invalid expiration of 1e10"),
@@ -42,10 +42,10 @@ fn puts() -> Vec<Case> {
     ] {
         let line = format!("PUT /new?urlencoded=true&{query}");
         let bytes = request(&line, "Content-Length: 1\r\n", b"v");
-        cases.push(case(query, bytes, says(400, words)));
+        cases.push(case(query, bytes, reason(400, text)));
     }
     for (name, metadata, expected) in [
-        ("that is no JSON", &b"{a:1}"[..], Status(&[400])),
+        ("that is not JSON", &b"{a:1}"[..], Status(&[400])),
         ("of two values", b"1 2", Status(&[400])),
         ("that is empty", b"", Status(&[400])),
         ("that is not UTF-8", b"\"\xff\"", Status(&[400])),
@@ -58,17 +58,17 @@ fn puts() -> Vec<Case> {
     }
     let twice = "CF-KV-Metadata: 1\r\nCF-KV-Metadata: 1\r\nContent-Length: 1\r\n";
     let bytes = request("PUT /new?urlencoded=true", twice, b"v");
-    cases.push(case("metadata twice", bytes, says(400, "Please specify it once.")));
+    cases.push(case("metadata twice", bytes, reason(400, "Please specify it once.")));
     let long = format!("CF-KV-Metadata: \"{}\"\r\nContent-Length: 1\r\n", "x".repeat(1023));
     let bytes = request("PUT /new?urlencoded=true", &long, b"v");
-    let words = "Metadata length of 1025 exceeds limit of 1024.";
-    cases.push(case("metadata of 1025 bytes", bytes, says(413, words)));
+    let text = "Metadata length of 1025 exceeds limit of 1024.";
+    cases.push(case("metadata of 1025 bytes", bytes, reason(413, text)));
     cases
 }
 
 fn gets_and_lists() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (line, status, words) in [
+    for (line, status, text) in [
         ("/a?urlencoded=true&cache_ttl=29", 400, "Invalid cache_ttl of 29."),
         ("/a?urlencoded=true&cache_ttl=abc", 400, "Invalid cache_ttl of "),
         ("/a?urlencoded=true&cache_ttl=", 400, "Invalid cache_ttl of "),
@@ -80,11 +80,11 @@ fn gets_and_lists() -> Vec<Case> {
         ("/?cursor=%21%21%21", 400, "cursor"),
         ("/?cursor=%ff", 400, "cursor"),
     ] {
-        cases.push(case(line, request(&format!("GET {line}"), "", b""), says(status, words)));
+        cases.push(case(line, request(&format!("GET {line}"), "", b""), reason(status, text)));
     }
     let long = format!("GET /?prefix={}", "p".repeat(513));
-    let words = "UTF-8 encoded length of 513 exceeds key length limit of 512.";
-    cases.push(case("a prefix of 513 bytes", request(&long, "", b""), says(414, words)));
+    let text = "UTF-8 encoded length of 513 exceeds key length limit of 512.";
+    cases.push(case("a prefix of 513 bytes", request(&long, "", b""), reason(414, text)));
     cases
 }
 
@@ -112,34 +112,34 @@ fn bulk() -> Vec<Case> {
         call("keys that are a string", br#"{"keys":"a"}"#, bad()),
         call("keys that are numbers", br#"{"keys":[1,2]}"#, bad()),
         call("keys that are null", br#"{"keys":[null]}"#, bad()),
-        call("an empty list of keys", br#"{"keys":[]}"#, says(400, "minimum of 1 key")),
-        call("101 keys", &keys(101), says(400, "You can request a maximum of 100 keys")),
+        call("an empty list of keys", br#"{"keys":[]}"#, reason(400, "minimum of 1 key")),
+        call("101 keys", &keys(101), reason(400, "You can request a maximum of 100 keys")),
         call("200,000 keys", &keys(200_000), Status(&[400, 413])),
-        call("an empty key", br#"{"keys":[""]}"#, says(400, "Key names must not be empty")),
-        call("a dot", br#"{"keys":["."]}"#, says(400, "Illegal key name")),
-        call("half an emoji", br#"{"keys":["\ud800"]}"#, says(400, "half a surrogate pair")),
+        call("an empty key", br#"{"keys":[""]}"#, reason(400, "Key names must not be empty")),
+        call("a dot", br#"{"keys":["."]}"#, reason(400, "Illegal key name")),
+        call("half an emoji", br#"{"keys":["\ud800"]}"#, reason(400, "half a surrogate pair")),
         call("a raw control in a string", b"{\"keys\":[\"a\nb\"]}", bad()),
-        call("words after the object", br#"{"keys":["a"]} x"#, bad()),
+        call("text after the object", br#"{"keys":["a"]} x"#, bad()),
         call(
-            "a type that there is not",
+            "an unknown type",
             br#"{"keys":["a"],"type":"arrayBuffer"}"#,
-            says(400, "is not a valid type"),
+            reason(400, "is not a valid type"),
         ),
         call(
             "a type that splits headers",
             br#"{"keys":["a"],"type":"\r\nX-A: b"}"#,
-            says(400, "is not a valid type"),
+            reason(400, "is not a valid type"),
         ),
         call("a type that is a number", br#"{"keys":["a"],"type":5}"#, bad()),
         call(
             "a cacheTtl of 29",
             br#"{"keys":["a"],"cacheTtl":"29"}"#,
-            says(400, "Invalid cache_ttl of 29"),
+            reason(400, "Invalid cache_ttl of 29"),
         ),
         call(
-            "a cacheTtl that is no number",
+            "a cacheTtl that is not a number",
             br#"{"keys":["a"],"cacheTtl":"x"}"#,
-            says(400, "Invalid cache_ttl of"),
+            reason(400, "Invalid cache_ttl of"),
         ),
         call("a deep array", deep.as_bytes(), Status(&[400, 413])),
         call(
@@ -152,7 +152,7 @@ fn bulk() -> Vec<Case> {
 }
 
 fn unknown() -> Vec<Case> {
-    let words = "Make it with: waypost namespace create nowhere";
+    let text = "Make it with: waypost namespace create nowhere";
     let mut cases = Vec::new();
     for (method, path, status) in [
         ("GET", "a", 404),
@@ -168,11 +168,15 @@ fn unknown() -> Vec<Case> {
         };
         let by_path = head(&format!("/binding/nowhere/{path}"), "");
         let by_header = head(&format!("/{path}"), "Waypost-Namespace: nowhere\r\n");
-        cases.push(case(format!("unknown by path: {method} {path}"), by_path, says(status, words)));
+        cases.push(case(
+            format!("unknown by path: {method} {path}"),
+            by_path,
+            reason(status, text),
+        ));
         cases.push(case(
             format!("unknown by header: {method} {path}"),
             by_header,
-            says(status, words),
+            reason(status, text),
         ));
     }
     for (target, status) in [
@@ -216,27 +220,32 @@ fn namespaces() -> Vec<Case> {
         call("an unknown field", create, r#"{"title":"new","colour":"red"}"#, &[400]),
         call("a short id", create, r#"{"title":"new","id":"00ff"}"#, &[400]),
         call(
-            "an id of other letters",
+            "an id with letters that are not hexadecimal",
             create,
             &format!(r#"{{"title":"new","id":"{}"}}"#, "z".repeat(32)),
             &[400],
         ),
         call(
-            "the system's id",
+            "the id that is reserved for the system",
             create,
             &format!(r#"{{"title":"new","id":"{}"}}"#, "0".repeat(32)),
             &[400, 409],
         ),
         call("a body of 100,000 bytes", create, &"x".repeat(100_000), &[400, 413]),
         call("PUT", "PUT /v1/namespaces", "{}", &[405]),
-        call("an unknown one dropped", "DELETE /v1/namespaces/nowhere", "", &[404]),
-        call("an unknown one renamed", "PATCH /v1/namespaces/nowhere", r#"{"title":"x"}"#, &[404]),
-        call("renamed to nothing", "PATCH /v1/namespaces/kept", r#"{"title":""}"#, &[400]),
-        call("renamed by half an object", "PATCH /v1/namespaces/kept", "{", &[400]),
+        call("dropping an unknown namespace", "DELETE /v1/namespaces/nowhere", "", &[404]),
+        call(
+            "renaming an unknown namespace",
+            "PATCH /v1/namespaces/nowhere",
+            r#"{"title":"x"}"#,
+            &[404],
+        ),
+        call("renaming to an empty title", "PATCH /v1/namespaces/kept", r#"{"title":""}"#, &[400]),
+        call("renaming with half an object", "PATCH /v1/namespaces/kept", "{", &[400]),
     ]
 }
 
-/// The form of miniflare's remote proxy.
+/// The form in which miniflare's remote proxy sends requests.
 fn proxied() -> Vec<Case> {
     let call = |name: &str, url: &[u8], statuses: &'static [u16]| {
         let head = format!("PUT /binding/{NAMESPACE} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n");

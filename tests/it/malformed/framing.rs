@@ -1,4 +1,4 @@
-//! Wrong lengths and chunks, bodies that are cut or stall.
+//! Invalid lengths and chunks, and bodies that end early or stall.
 
 use super::{
     BY_HEADER, Case,
@@ -63,7 +63,7 @@ fn codings() -> Vec<Case> {
 fn chunks() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, body) in [
-        ("a size that is no number", "zz\r\nvalue\r\n0\r\n\r\n"),
+        ("a size that is not a number", "zz\r\nvalue\r\n0\r\n\r\n"),
         ("a negative size", "-5\r\nvalue\r\n0\r\n\r\n"),
         ("no size", "\r\nvalue\r\n0\r\n\r\n"),
         ("a size over 64 bits", "fffffffffffffffff\r\nvalue\r\n0\r\n\r\n"),
@@ -94,7 +94,7 @@ fn chunks() -> Vec<Case> {
     cases
 }
 
-/// The client goes away in the middle. Nobody may be there to read an answer; nothing is stored.
+/// The client closes the connection in the middle. It may not read a response; nothing is stored.
 fn cut() -> Vec<Case> {
     let whole = request("PUT /new?urlencoded=true", "Content-Length: 5\r\n", b"value");
     let mut cases: Vec<Case> = [1, 10, 26, 40, whole.len() - 6]
@@ -131,7 +131,7 @@ fn cut() -> Vec<Case> {
     cases
 }
 
-/// The client stays and sends no more.
+/// The client keeps the connection open and sends no more.
 fn stalled() -> Vec<Case> {
     let whole = request("PUT /new?urlencoded=true", "Content-Length: 5\r\n", b"value");
     vec![
@@ -153,7 +153,7 @@ fn stalled() -> Vec<Case> {
             Status(&[408]),
         ),
         put(
-            "a body that says it is much too long, and stalls",
+            "a body with a far too large length that stalls",
             "Content-Length: 9000000000000000000\r\n",
             "value",
             Status(&[408, 413]),
@@ -171,10 +171,11 @@ fn too_long() -> Vec<Case> {
     let far_over = "x".repeat(60_000_000);
     let chunk = format!("{:x}\r\n{one_over}\r\n0\r\n\r\n", one_over.len());
     let far_length = format!("Content-Length: {}\r\n", far_over.len());
-    let length = Expected::Says(413, "Value length of 26214401 exceeds limit of 26214400.".into());
+    let length =
+        Expected::Reason(413, "Value length of 26214401 exceeds limit of 26214400.".into());
     vec![
         put("a value one byte too long", "Content-Length: 26214401\r\n", &one_over, length.clone()),
         put("chunks one byte too long", "Transfer-Encoding: chunked\r\n", &chunk, length),
-        put("a value far too long", &far_length, &far_over, ClosedOr(&[413])),
+        put("a value that is far too long", &far_length, &far_over, ClosedOr(&[413])),
     ]
 }

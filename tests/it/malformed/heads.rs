@@ -1,8 +1,8 @@
-//! Wrong request lines and headers.
+//! Invalid request lines and headers.
 
 use super::{
     BY_HEADER, Case,
-    Expected::{ClosedOr, Says, Status},
+    Expected::{ClosedOr, Reason, Status},
     case, request,
 };
 
@@ -14,7 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A whole head, given as it is.
+/// A case with this head, unchanged.
 fn raw(name: &str, head: &str, expected: super::Expected) -> Case {
     case(name, head.as_bytes(), expected)
 }
@@ -30,11 +30,11 @@ fn request_lines() -> Vec<Case> {
         line("HTTP/2.0 in text", "GET /a HTTP/2.0", Status(&[400])),
         line("HTTP/3", "GET /a HTTP/3", Status(&[400])),
         line("a version in lower case", "GET /a http/1.1", Status(&[400])),
-        line("words after the version", "GET /a HTTP/1.1 x", Status(&[400])),
+        line("text after the version", "GET /a HTTP/1.1 x", Status(&[400])),
         line("no method", " /a HTTP/1.1", Status(&[400])),
         line("a method of other characters", "G@T /a HTTP/1.1", Status(&[400])),
-        line("a method in lower case", "put /a HTTP/1.1", Says(405, "put".into())),
-        line("an unknown method", "BREW /a HTTP/1.1", Says(405, "BREW".into())),
+        line("a method in lower case", "put /a HTTP/1.1", Reason(405, "put".into())),
+        line("an unknown method", "BREW /a HTTP/1.1", Reason(405, "BREW".into())),
         line("PATCH", "PATCH /a HTTP/1.1", Status(&[405])),
         line("OPTIONS", "OPTIONS /a HTTP/1.1", Status(&[405])),
         line("TRACE", "TRACE /a HTTP/1.1", Status(&[405])),
@@ -58,7 +58,7 @@ fn request_lines() -> Vec<Case> {
 }
 
 fn targets() -> Vec<Case> {
-    let undecodable = || Says(400, "Could not URL-decode key name".into());
+    let undecodable = || Reason(400, "Could not URL-decode key name".into());
     let mut cases = Vec::new();
     for method in ["GET", "PUT", "DELETE"] {
         for escape in
@@ -70,10 +70,10 @@ fn targets() -> Vec<Case> {
         }
     }
     for (line, expected) in [
-        ("PUT /?urlencoded=true", Says(400, "Key names must not be empty".into())),
-        ("DELETE /", Says(400, "Key names must not be empty".into())),
-        ("PUT /.?urlencoded=true", Says(400, "Illegal key name".into())),
-        ("PUT /%2e%2E?urlencoded=true", Says(400, "Illegal key name".into())),
+        ("PUT /?urlencoded=true", Reason(400, "Key names must not be empty".into())),
+        ("DELETE /", Reason(400, "Key names must not be empty".into())),
+        ("PUT /.?urlencoded=true", Reason(400, "Illegal key name".into())),
+        ("PUT /%2e%2E?urlencoded=true", Reason(400, "Illegal key name".into())),
     ] {
         cases.push(case(line, request(line, "Content-Length: 0\r\n", b""), expected));
     }
@@ -89,9 +89,9 @@ fn targets() -> Vec<Case> {
         for method in ["GET", "PUT", "DELETE"] {
             let body = if method == "GET" { "" } else { "Content-Length: 1\r\n" };
             let sent: &[u8] = if method == "GET" { b"" } else { b"v" };
-            let says = Says(status, "exceeds key length limit of 512.".into());
+            let expected = Reason(status, "exceeds key length limit of 512.".into());
             let bytes = request(&format!("{method} {path}"), body, sent);
-            cases.push(case(format!("{method}: {name}"), bytes, says));
+            cases.push(case(format!("{method}: {name}"), bytes, expected));
         }
     }
     cases
@@ -113,20 +113,20 @@ fn headers() -> Vec<Case> {
         with("a bare CR in a value", "X-A: b\rc\r\n", Status(&[400])),
         with("a folded header", "X-A: b\r\n  c\r\n", Status(&[400])),
         with("a first header that is folded", " folded\r\nX-A: b\r\n", Status(&[400])),
-        with("a page of the web", "Origin: http://example.com\r\n", Status(&[403])),
+        with("a request from a web page", "Origin: http://example.com\r\n", Status(&[403])),
         raw(
             "bare line feeds",
             "GET /%zz?urlencoded=true HTTP/1.1\nHost: x\nWaypost-Namespace: kept\n\n",
             Status(&[400]),
         ),
         raw(
-            "a namespace that is not there",
+            "an unknown namespace",
             &head_for("nowhere"),
-            Says(404, "Unknown namespace nowhere".into()),
+            Reason(404, "Unknown namespace nowhere".into()),
         ),
         raw("an empty namespace", &head_for(""), Status(&[400])),
         raw("a namespace of 10,000 bytes", &head_for(&"n".repeat(10_000)), Status(&[404])),
-        raw("a namespace in UTF-8", &head_for("na\u{ef}ve"), Says(404, r"na\u00efve".into())),
+        raw("a namespace in UTF-8", &head_for("na\u{ef}ve"), Reason(404, r"na\u00efve".into())),
         case(
             "a namespace that is not UTF-8",
             b"GET /a HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: \xff\xfe\r\n\r\n".as_slice(),

@@ -1,4 +1,4 @@
-//! Bytes that are no HTTP/1.1 at all, and good requests with some bytes changed.
+//! Bytes that are not HTTP/1.1, and valid requests with some bytes changed.
 
 use waypost_tests::random::{Random, noise};
 
@@ -13,48 +13,48 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) fn cases() -> Vec<Case> {
     let tls_hello = [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(), &noise(1, 500)];
     let http2 = |frames: &[u8]| [PREFACE, b"\0\0\0\x04\0\0\0\0\0", frames].concat();
-    let refused = || ClosedOr(&[400]);
+    let rejected = || ClosedOr(&[400]);
     vec![
         case("HTTP/0.9", "GET /a\r\n", ClosedOr(&[400])).cut(),
-        case("HTTP/0.9 that waits", "GET /a\r\n", ClosedOr(&[400])),
+        case("HTTP/0.9, and the client waits", "GET /a\r\n", ClosedOr(&[400])),
         case("TLS", tls_hello.concat(), Status(&[400])),
-        case("SSH", "SSH-2.0-OpenSSH_9.6\r\n", refused()),
+        case("SSH", "SSH-2.0-OpenSSH_9.6\r\n", rejected()),
         case("Redis", "*1\r\n$4\r\nPING\r\n", Status(&[400])),
-        case("a version of SOCKS", b"\x05\x01\x00".as_slice(), refused()),
+        case("a SOCKS greeting", b"\x05\x01\x00".as_slice(), rejected()),
         case("PROXY", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\n\r\n", Status(&[400])),
         case("an HTTP response", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Status(&[400])),
         case("NULs", vec![0; 1000], Status(&[400])),
-        case("empty lines without end", "\r\n".repeat(50_000), ClosedOr(&[400, 431])),
-        case("noise", noise(7, 5_000), refused()),
+        case("50,000 empty lines", "\r\n".repeat(50_000), ClosedOr(&[400, 431])),
+        case("noise", noise(7, 5_000), rejected()),
         case("nothing", "", ClosedOr(&[])),
-        case("nothing, and gone", "", ClosedOr(&[])).cut(),
+        case("no byte before the client closes", "", ClosedOr(&[])).cut(),
         case("half a preface", &PREFACE[..14], ClosedOr(&[400])),
         case(
-            "a preface that goes wrong",
+            "a preface with a wrong end",
             b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".as_slice(),
             Status(&[400]),
         ),
-        http2_case("frames of noise", &http2(&noise(3, 2_000))),
+        http2_case("random frames", &http2(&noise(3, 2_000))),
         http2_case("a frame that is too long", &http2(b"\xff\xff\xff\x00\0\0\0\0\x01")),
-        http2_case("data of no stream", &http2(b"\0\0\x01\0\0\0\0\0\x05x")),
+        http2_case("data on an unknown stream", &http2(b"\0\0\x01\0\0\0\0\0\x05x")),
         http2_case(
-            "headers that are no HPACK",
+            "headers that are not HPACK",
             &http2(b"\0\0\x04\x01\x05\0\0\0\x01\xff\xff\xff\xff"),
         ),
         http2_case(
             "no settings",
             &[PREFACE, b"\0\0\x04\x01\x05\0\0\0\x01\x82\x84\x86\x41"].concat(),
         ),
-        http2_case("a window of zero more", &http2(b"\0\0\x04\x08\0\0\0\0\0\0\0\0\0")),
+        http2_case("a window update of zero", &http2(b"\0\0\x04\x08\0\0\0\0\0\0\0\0\0")),
     ]
 }
 
-/// HTTP/2 says what it has to say in frames: for this client the connection is closed.
+/// An HTTP/2 server reports errors in frames; this client only sees that the connection is closed.
 fn http2_case(name: &str, bytes: &[u8]) -> Case {
     case(format!("HTTP/2: {name}"), bytes, super::Expected::Frames)
 }
 
-/// A request with some bytes changed, in a namespace that there is not: should it still be good, it
+/// A request with some bytes changed, in a namespace that does not exist: if it is still valid, it
 /// changes nothing.
 pub(super) fn damaged(random: &mut Random) -> Vec<u8> {
     let requests: [&[u8]; 5] = [

@@ -5,10 +5,12 @@
 
 use rcgen::KeyPair;
 use waypost::cluster::{
-    About, Identity,
-    ca::{Ca, LIFE},
-    certificate::{Facts, from_pem, to_pem},
-    files::{self, ClusterDir},
+    Descriptor, Identity,
+    state::{
+        ca::{Ca, LIFE},
+        certificate::{Facts, from_pem, to_pem},
+        files::{self, ClusterDir},
+    },
 };
 use waypost_tests::{
     cluster::Cluster,
@@ -45,7 +47,7 @@ fn give_certificate(cluster: &Cluster, number: usize, end: End) {
     let certificate = from_pem(&read(files::CA)).expect("a certificate");
     let key = KeyPair::from_pem(&read(files::CA_KEY)).expect("a key");
     let ca = Ca::new(certificate, key).expect("a CA");
-    let about = About::load(&own).expect("it can be read").expect("the location is a member");
+    let about = Descriptor::load(&own).expect("it can be read").expect("the location is a member");
     let identity = Identity { cluster: about.cluster, member: about.member };
     let key = KeyPair::from_pem(&own.read(files::KEY).expect("a location has a key"));
     let issued = ca.issue(identity, &key.expect("a key"), end.unix_seconds() - LIFE);

@@ -15,7 +15,7 @@ use waypost_tests::{
 };
 
 use super::{
-    Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_writes_replicate,
+    Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_writes_replicate, found,
     messages, prepare, server,
 };
 
@@ -50,8 +50,8 @@ fn prepare_with_clocks(count: usize) -> Option<Cluster> {
 /// A cluster of `count` such locations.
 fn start_with_clocks(count: usize) -> Option<Cluster> {
     let mut cluster = prepare_with_clocks(count)?;
-    cluster.found(NAMESPACE);
-    (1..count).for_each(|number| cluster.join(number));
+    found(&mut cluster);
+    (1..count).for_each(|number| cluster.join_at(number));
     Some(cluster)
 }
 
@@ -180,7 +180,7 @@ fn entries_of_a_single_store_live_until_they_expire_though_its_clock_was_a_day_a
 #[test]
 fn a_location_that_joins_from_one_whose_clock_was_a_day_ahead_gets_all_live_entries() {
     let Some(mut cluster) = prepare_with_clocks(2) else { return };
-    cluster.found(NAMESPACE);
+    found(&mut cluster);
     let mut entries = Entries::default();
     put_with_times_to_live(&cluster, 0, &mut entries);
     let put = Stopwatch::start();

@@ -8,7 +8,7 @@ use waypost_tests::{
     wait,
 };
 
-use super::{Entries, PATIENCE, assert_all_is_well, call, messages, server, shared};
+use super::{Entries, PATIENCE, assert_all_is_well, call, found, messages, server, shared};
 
 /// The number of the copied location, and of the place where its copy runs.
 const ORIGINAL: usize = 1;
@@ -19,9 +19,9 @@ const FAULT: &str = "two processes ran on copies of one data directory";
 /// Three locations, and a copy of one of them that is started last.
 fn with_a_copy() -> (Cluster, Entries) {
     let mut cluster = super::prepare(4);
-    cluster.found(super::NAMESPACE);
-    cluster.join(1);
-    cluster.join(2);
+    found(&mut cluster);
+    cluster.join_at(1);
+    cluster.join_at(2);
     let mut entries = Entries::default();
     entries.put_many(server(&cluster, ORIGINAL), "base", 5);
     entries.assert_everywhere(&cluster, "a start");

@@ -12,7 +12,7 @@ use waypost_tests::{
 
 use super::{
     AT_ONCE, Entries, NAMESPACE, PATIENCE, assert_all_is_well, assert_joins, assert_starts,
-    assert_writes_replicate, call, messages, prepare, server, shared, start,
+    assert_writes_replicate, call, found, messages, prepare, server, shared, start,
 };
 
 /// The name of the damaged key.
@@ -209,7 +209,7 @@ fn a_damaged_chunk_at_a_receiver_is_replaced_by_a_write_that_it_missed() {
 /// Damages the key at the only location, from which another one joins.
 fn assert_a_source_serves_the_rest(place: Place) {
     let mut cluster = prepare(2);
-    cluster.found(NAMESPACE);
+    found(&mut cluster);
     let mut entries = Entries::default();
     put_all(&cluster, 0, place, &mut entries);
     cluster.stop(0);
@@ -248,8 +248,8 @@ fn a_location_joins_from_a_source_with_a_damaged_chunk() {
 #[test]
 fn a_location_that_joins_beside_a_damaged_source_gets_the_entry_from_another() {
     let mut cluster = prepare(3);
-    cluster.found(NAMESPACE);
-    cluster.join(1);
+    found(&mut cluster);
+    cluster.join_at(1);
     let mut entries = Entries::default();
     put_all(&cluster, 0, Place::Row, &mut entries);
     cluster.stop(0);

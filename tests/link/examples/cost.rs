@@ -1,4 +1,5 @@
-//! What the proxy costs: how late packets are beyond the delay that was asked for, and how many bits pass.
+//! Measures what the proxy costs: how late packets are beyond the configured delay, and how many
+//! bits per second pass.
 //!
 //! `cargo run --release -p waypost-link-tests --example cost`
 
@@ -23,7 +24,7 @@ fn main() -> io::Result<()> {
     rate(Duration::from_millis(50))
 }
 
-/// One packet at a time, a tenth of a millisecond between them, against the same without the proxy.
+/// Sends one packet at a time, a tenth of a millisecond apart, with and without the proxy.
 fn lateness(delay: Duration) -> io::Result<()> {
     let clock = SystemEnvironment::new();
     let (location, peer) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
@@ -44,11 +45,13 @@ fn lateness(delay: Duration) -> io::Result<()> {
     };
     let direct = quantiles(location.local_addr()?)?;
     let through = quantiles(proxy.address())?.map(|time| time.saturating_sub(delay));
-    println!("delay {delay:?}: p50, p90, p99 beyond it {through:?}; without a proxy {direct:?}");
+    println!(
+        "delay {delay:?}: p50, p90, p99 beyond the delay {through:?}; without a proxy {direct:?}"
+    );
     Ok(())
 }
 
-/// As many as can be under way at once in a window, as a connection has one.
+/// Sends as many packets as a window allows in flight, like a connection.
 fn rate(delay: Duration) -> io::Result<()> {
     const PACKETS: usize = 200_000;
     let clock = SystemEnvironment::new();
@@ -64,7 +67,7 @@ fn rate(delay: Duration) -> io::Result<()> {
                 if is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                // 800 Mbit/s: what quinn's pacer would do.
+                // 800 Mbit/s, as quinn's pacer would send.
                 let due = begin + Duration::from_nanos(14_520) * u32::try_from(number).unwrap_or(0);
                 if number % 16 == 0 {
                     thread::sleep(due.saturating_sub(clock.monotonic()));

@@ -2,21 +2,21 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-/// What one direction of a leg does to packets. The default does nothing.
+/// What one direction of a leg does to packets. By default it passes them on unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conditions {
-    /// How long each packet is under way, one way, beside what the rate costs.
+    /// The one-way delay of each packet, in addition to the time that the rate costs.
     pub delay: Duration,
-    /// By how much that differs from packet to packet: any time from `delay - jitter` to
-    /// `delay + jitter` is equally likely, so that packets overtake each other.
+    /// The variation of the delay: any delay from `delay - jitter` to `delay + jitter` is equally
+    /// likely, so packets overtake each other.
     pub jitter: Duration,
-    /// How likely a packet is lost, from 0 to 1.
+    /// The probability that a packet is lost, from 0 to 1.
     pub loss: f64,
-    /// How likely a packet comes twice, from 0 to 1. Each comes in its own time.
+    /// The probability that a packet is duplicated, from 0 to 1. Each copy has its own delay.
     pub duplication: f64,
-    /// How many bits pass in a second, the heads of UDP and IPv4 among them; none for as many as come.
+    /// The rate in bits per second, including the headers of UDP and IPv4; unlimited if none.
     pub bits_per_second: Option<NonZeroU64>,
-    /// How many bytes may wait for their turn at that rate; what comes on top is dropped.
+    /// The number of bytes that may wait in the queue at that rate. Further packets are dropped.
     pub queue_bytes: usize,
 }
 
@@ -28,14 +28,14 @@ impl Default for Conditions {
             loss: 0.0,
             duplication: 0.0,
             bits_per_second: None,
-            // 20 ms at 100 Mbit/s: a router's, not a bloated one.
+            // 20 ms at 100 Mbit/s, as in a router without bufferbloat.
             queue_bytes: 256 << 10,
         }
     }
 }
 
 impl Conditions {
-    /// Nothing but a delay.
+    /// A delay without other effects.
     #[must_use]
     pub fn delayed(delay: Duration) -> Conditions {
         Conditions { delay, ..Conditions::default() }
@@ -51,19 +51,19 @@ pub enum Way {
     From,
 }
 
-/// Which directions are meant.
+/// A set of directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ways {
-    /// To the location alone.
+    /// Only to the location.
     To,
-    /// From the location alone.
+    /// Only from the location.
     From,
-    /// Both.
+    /// Both directions.
     Both,
 }
 
 impl Ways {
-    /// Whether a direction is among them.
+    /// Whether the set contains a direction.
     #[must_use]
     pub fn has(self, way: Way) -> bool {
         match self {
@@ -73,7 +73,7 @@ impl Ways {
         }
     }
 
-    /// The same as the one at the other end sees them.
+    /// The same directions as the other end sees them.
     #[must_use]
     pub fn turned(self) -> Ways {
         match self {

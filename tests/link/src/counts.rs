@@ -1,18 +1,18 @@
-//! How much has passed.
+//! Counters of packets and bytes.
 
 use std::ops::AddAssign;
 
 use crate::Way;
 
-/// What came into one direction, and what became of it. Bytes are those of the datagrams, without the
-/// heads of UDP and IP.
+/// The packets that entered one direction. Bytes are those of the datagrams, without the headers of
+/// UDP and IP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Packets handed on, repeated ones too.
+    /// The packets that were delivered, including duplicates.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Packets dropped: lost, cut off, too many for the queue, or not taken by the system.
+    /// The packets that were dropped: lost, cut off, beyond the queue, or rejected by the system.
     pub dropped_packets: u64,
     /// Their bytes.
     pub dropped_bytes: u64,
@@ -39,7 +39,7 @@ impl AddAssign for Count {
     }
 }
 
-/// Both directions.
+/// The counters of both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// To the location.

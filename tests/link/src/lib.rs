@@ -1,13 +1,13 @@
-//! A UDP proxy that stands in front of a location's port and is a bad network between real processes:
-//! it delays, reorders, loses, repeats, narrows and cuts.
+//! A UDP proxy in front of a location's port that acts as a bad network between real processes: it delays,
+//! reorders, drops and duplicates packets, limits the rate, and cuts links.
 //!
-//! Others are told the proxy's address (`--advertise`); it hands what comes on to the port that the
-//! location listens on. Each peer that sends something gets a *leg*: a socket of its own towards the
-//! location, by which the answers come back. A location dials from the port that it listens on, so a leg
-//! bears the name of that port. Whatever happens to packets happens per leg, and in each direction by itself.
+//! A location advertises the proxy's address (`--advertise`), and the proxy forwards packets to the port on
+//! which the location listens. Each peer gets a *leg*: a socket of its own towards the location, through which
+//! the responses come back. A location dials from the port on which it listens, so that port identifies a leg.
+//! Conditions apply per leg and per direction.
 //!
-//! Of two locations either may have dialled, and their traffic runs through the proxy of the one that was
-//! dialled: **what is to hold for a pair must be said to both proxies.**
+//! Either of two locations may have dialled the other, and their traffic runs through the proxy of the one
+//! that was dialled: **a condition for a pair must be set at both proxies.**
 //!
 //! ```
 //! use std::{net::UdpSocket, time::Duration};
@@ -28,8 +28,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! What happens to a packet is decided in [`link`], which knows neither sockets nor a clock, by a seed. The
-//! times are those of a real machine, so a seed repeats the choices and not the run.
+//! [`link`] decides about each packet from a seed, without sockets and without a clock. Packets arrive in
+//! the real time of a machine, so a seed repeats the choices and not the whole run.
 
 pub mod conditions;
 pub mod counts;

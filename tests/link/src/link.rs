@@ -1,4 +1,5 @@
-//! All legs of one proxy: packets go in, and come out when they are due. No sockets, no clock.
+//! All legs of one proxy: accepts packets, and returns them when they are due. Uses neither sockets
+//! nor a clock.
 
 use std::{
     cmp::Reverse,
@@ -12,12 +13,12 @@ use waypost_disk_tests::rng::Rng;
 
 use crate::{Conditions, Counts, Way, Ways, path::Path, rules::Rules};
 
-/// A packet on its way through a leg.
+/// A packet in flight on a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Whose leg.
+    /// The peer whose leg it is.
     pub peer: SocketAddr,
-    /// In which direction.
+    /// The direction.
     pub way: Way,
     /// The datagram.
     pub bytes: Bytes,
@@ -29,10 +30,10 @@ pub struct Link {
     rng: Rng,
     rules: Rules,
     legs: BTreeMap<SocketAddr, Leg>,
-    /// What those who were forgotten sent.
+    /// The counters of forgotten legs.
     forgotten: Counts,
     under_way: BinaryHeap<Reverse<UnderWay>>,
-    /// Packets that are due at the same time leave as they came.
+    /// Orders packets that are due at the same time.
     number: u64,
 }
 
@@ -51,7 +52,7 @@ struct UnderWay {
 }
 
 impl Link {
-    /// One without legs; a peer gets its leg with its first packet.
+    /// A link without legs. A peer gets a leg with its first packet.
     #[must_use]
     pub fn new(conditions: Conditions, seed: u64) -> Link {
         let mut rules = Rules::default();
@@ -66,7 +67,7 @@ impl Link {
         }
     }
 
-    /// Takes a packet that has come at `now`, a time that never goes back.
+    /// Accepts a packet that arrives at `now`. Times must not decrease.
     pub fn handle_packet(&mut self, now: Duration, packet: Packet) {
         let Packet { peer, way, .. } = packet;
         let rng = &mut self.rng;
@@ -98,11 +99,11 @@ impl Link {
         self.under_way.push(Reverse(UnderWay { due, number: self.number, packet }));
     }
 
-    /// The next packet that is due at `now`.
+    /// Returns the next packet that is due at `now`.
     pub fn poll_transmit(&mut self, now: Duration) -> Option<Packet> {
         while self.poll_timeout().is_some_and(|due| due <= now) {
             let Reverse(UnderWay { packet, .. }) = self.under_way.pop()?;
-            // A cut takes what is in the cable.
+            // A cut also drops packets in flight.
             if !self.rules.is_cut(packet.peer, packet.way) {
                 self.counts_mut(packet.peer).of(packet.way).pass(packet.bytes.len());
                 return Some(packet);
@@ -112,13 +113,13 @@ impl Link {
         None
     }
 
-    /// When the next packet is due, if one is under way.
+    /// When the next packet is due, if one is in flight.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.under_way.peek().map(|Reverse(next)| next.due)
     }
 
-    /// Forgets a peer's leg. What is under way on it arrives.
+    /// Forgets a peer's leg. Its packets in flight still arrive.
     pub fn forget(&mut self, peer: SocketAddr) {
         if let Some(leg) = self.legs.remove(&peer) {
             self.forgotten += leg.counts;
@@ -129,7 +130,7 @@ impl Link {
         self.legs.get_mut(&peer).map_or(&mut self.forgotten, |leg| &mut leg.counts)
     }
 
-    /// How much has passed, of all.
+    /// The counters of all legs.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut all = self.forgotten;
@@ -137,7 +138,7 @@ impl Link {
         all
     }
 
-    /// How much has passed between one peer and the location.
+    /// The counters of one peer's leg.
     #[must_use]
     pub fn counts_of(&self, peer: SocketAddr) -> Counts {
         self.legs.get(&peer).map(|leg| leg.counts).unwrap_or_default()
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_leave_when_they_are_due_and_in_their_order() {
+    fn packets_leave_in_order_when_they_are_due() {
         let mut link = Link::new(Conditions::delayed(5 * MS), 1);
         let [a, b, c] =
             [packet(1, Way::To, b"a"), packet(2, Way::To, b"b"), packet(1, Way::From, b"c")];
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_takes_what_is_under_way_and_what_comes_in_its_direction() {
+    fn a_cut_drops_packets_in_flight_and_later_ones_in_its_direction() {
         let mut link = Link::new(Conditions::delayed(5 * MS), 1);
         let (to, from) = (packet(1, Way::To, b"to"), packet(1, Way::From, b"from"));
         link.handle_packet(MS, to.clone());
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_packet_is_counted_and_a_repeated_one_counts_twice() {
+    fn a_lost_packet_is_counted_as_dropped_and_a_duplicated_one_twice() {
         let lossy = Conditions { loss: 1.0, ..Conditions::default() };
         let mut link = Link::new(lossy, 1);
         let lost = packet(1, Way::To, b"lost");

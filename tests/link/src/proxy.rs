@@ -1,4 +1,4 @@
-//! The proxy: a port, and a thread that waits for packets and for their time.
+//! The proxy: a port, and a thread that waits for packets and delivers them when they are due.
 
 mod pump;
 
@@ -19,15 +19,15 @@ use self::pump::Pump;
 pub struct Proxy {
     address: SocketAddr,
     link: Arc<Mutex<Link>>,
-    /// Closed, it ends the thread.
+    /// Closing it ends the thread.
     alive: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Starts one on any port of 127.0.0.1, in front of the port `to`, which nobody needs to listen on yet.
-    /// The conditions are those of all peers, in both directions, until others are set; the seed is that
-    /// of all chance.
+    /// Starts a proxy on any port of 127.0.0.1, in front of the port `to`, on which no process
+    /// needs to listen yet. The conditions apply to all peers in both directions until they are
+    /// changed. `seed` is the seed of all random choices.
     ///
     /// # Errors
     /// If the system has no port or thread for it.
@@ -41,39 +41,40 @@ impl Proxy {
         Ok(Proxy { address, link, alive: Some(alive), thread: Some(thread) })
     }
 
-    /// What others are to be told in place of the location's own address.
+    /// The address to advertise in place of the location's own.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes the conditions for all, in both directions. What is under way keeps its time.
+    /// Changes the conditions of all peers in both directions. Packets in flight keep their arrival
+    /// times.
     pub fn set(&self, conditions: Conditions) {
         self.set_ways(Ways::Both, conditions);
     }
 
-    /// Changes the conditions for all, in these directions.
+    /// Changes the conditions of all peers in these directions.
     pub fn set_ways(&self, ways: Ways, conditions: Conditions) {
         self.link().rules().set(ways, conditions);
     }
 
-    /// Changes the conditions for one peer, until those for all are changed. A peer is the address that
-    /// its packets come from: the port that a location listens on.
+    /// Changes the conditions of one peer, until those of all peers are changed. A peer is
+    /// identified by the address that its packets come from: the port on which a location listens.
     pub fn set_peer(&self, peer: SocketAddr, ways: Ways, conditions: Conditions) {
         self.link().rules().set_peer(peer, ways, conditions);
     }
 
-    /// Drops all that passes between one peer and the location, in these directions.
+    /// Drops all packets between one peer and the location in these directions.
     pub fn cut(&self, peer: SocketAddr, ways: Ways) {
         self.link().rules().cut(peer, ways);
     }
 
-    /// Drops all that passes in these directions.
+    /// Drops all packets in these directions.
     pub fn cut_all(&self, ways: Ways) {
         self.link().rules().cut_all(ways);
     }
 
-    /// Ends the cut between one peer and the location; not one of all.
+    /// Ends the cuts of one peer. Cuts of all peers stay.
     pub fn heal_peer(&self, peer: SocketAddr) {
         self.link().rules().heal_peer(peer);
     }
@@ -83,13 +84,13 @@ impl Proxy {
         self.link().rules().heal();
     }
 
-    /// How much has passed since the start, of all peers.
+    /// The counters since the start, over all peers.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.link().counts()
     }
 
-    /// How much has passed between one peer and the location.
+    /// The counters of one peer.
     #[must_use]
     pub fn counts_of(&self, peer: SocketAddr) -> Counts {
         self.link().counts_of(peer)
@@ -104,14 +105,14 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         drop(self.alive.take());
         let ended = self.thread.take().map(JoinHandle::join);
-        // A test that fails already has a reason of its own.
+        // A test that already fails has a reason of its own.
         if !std::thread::panicking() {
             assert!(!matches!(ended, Some(Err(_))), "the proxy's thread panicked");
         }
     }
 }
 
-/// Any port of the same family and machine.
+/// Any port on the same address.
 fn any_port(beside: SocketAddr) -> SocketAddr {
     let ip = match beside.ip() {
         IpAddr::V4(ip) if ip.is_loopback() => ip.into(),

@@ -1,4 +1,4 @@
-//! Which conditions hold for whom, and who is cut off.
+//! The conditions of each peer, and which peers are cut off.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,10 +9,10 @@ use crate::{Conditions, Way, Ways};
 
 const BOTH: [Way; 2] = [Way::To, Way::From];
 
-/// What has been said of peers, and of all of them.
+/// The conditions and cuts of single peers and of all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
-    /// Of those of whom nothing was said.
+    /// The conditions of peers without conditions of their own.
     to: Conditions,
     from: Conditions,
     of_peers: BTreeMap<(SocketAddr, Way), Conditions>,
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_peer_holds_until_something_is_said_of_all() {
+    fn conditions_of_a_peer_hold_until_conditions_of_all_are_set() {
         let [slow, slower] = [1, 2].map(|s| Conditions::delayed(Duration::from_secs(s)));
         let mut rules = Rules::default();
         rules.set_peer(peer(1), Ways::To, slow);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_of_one_way_of_one_peer_or_of_all() {
+    fn a_cut_affects_one_direction_of_one_peer_or_of_all() {
         let mut rules = Rules::default();
         rules.cut(peer(1), Ways::From);
         let cut = |rules: &Rules| {

@@ -10,37 +10,37 @@ use std::{
 use kv_core::env::{Environment as _, SystemEnvironment};
 use waypost_link_tests::{Conditions, Counts, Proxy, Ways};
 
-/// Long enough for anything that should happen at all.
+/// Longer than any packet may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So long something that must not come is waited for.
+/// How long a test waits for a packet that must not arrive.
 const A_MOMENT: Duration = Duration::from_millis(30);
 
 fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket accepts a timeout");
     socket
 }
 
 fn address(socket: &UdpSocket) -> SocketAddr {
-    socket.local_addr().expect("it has an address")
+    socket.local_addr().expect("a bound socket has an address")
 }
 
 fn receive(socket: &UdpSocket) -> (String, SocketAddr) {
     let mut buffer = [0; 2_000];
-    let (length, from) = socket.recv_from(&mut buffer).expect("a packet comes");
+    let (length, from) = socket.recv_from(&mut buffer).expect("a packet arrives");
     (String::from_utf8_lossy(&buffer[..length]).into_owned(), from)
 }
 
-/// Nothing comes for a moment.
+/// Whether no packet arrives for a moment.
 fn is_silent(socket: &UdpSocket) -> bool {
-    socket.set_read_timeout(Some(A_MOMENT)).expect("a timeout");
+    socket.set_read_timeout(Some(A_MOMENT)).expect("a socket accepts a timeout");
     let nothing = socket.recv_from(&mut [0; 2_000]);
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket accepts a timeout");
     nothing.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
-/// Waits until the proxy has dropped so many.
+/// Waits until the proxy has dropped this many packets.
 fn dropped(proxy: &Proxy, packets: impl Fn(&Counts) -> u64, wanted: u64) {
     let clock = SystemEnvironment::new();
     while packets(&proxy.counts()) < wanted {
@@ -50,14 +50,14 @@ fn dropped(proxy: &Proxy, packets: impl Fn(&Counts) -> u64, wanted: u64) {
 }
 
 #[test]
-fn each_peer_has_a_leg_of_its_own_and_gets_its_own_answers() {
+fn each_peer_has_its_own_leg_and_gets_its_own_responses() {
     let (location, a, b) = (socket(), socket(), socket());
     let proxy = Proxy::start(address(&location), Conditions::default(), 1).unwrap();
-    a.send_to(b"of a", proxy.address()).unwrap();
+    a.send_to(b"from a", proxy.address()).unwrap();
     let (of_a, leg_a) = receive(&location);
-    b.send_to(b"of b", proxy.address()).unwrap();
+    b.send_to(b"from b", proxy.address()).unwrap();
     let (of_b, leg_b) = receive(&location);
-    assert_eq!((&of_a[..], &of_b[..]), ("of a", "of b"));
+    assert_eq!((&of_a[..], &of_b[..]), ("from a", "from b"));
     assert_ne!(leg_a, leg_b);
     location.send_to(b"to b", leg_b).unwrap();
     location.send_to(b"to a!", leg_a).unwrap();
@@ -66,13 +66,13 @@ fn each_peer_has_a_leg_of_its_own_and_gets_its_own_answers() {
     a.send_to(b"again", proxy.address()).unwrap();
     assert_eq!(receive(&location), ("again".into(), leg_a));
     let counts = proxy.counts_of(address(&a));
-    assert_eq!((counts.to.packets, counts.to.bytes), (2, 9));
+    assert_eq!((counts.to.packets, counts.to.bytes), (2, 11));
     assert_eq!((counts.from.packets, counts.from.bytes), (1, 5));
     assert_eq!((proxy.counts().to.packets, proxy.counts().from.bytes), (3, 9));
 }
 
 #[test]
-fn no_packet_comes_before_its_time() {
+fn no_packet_arrives_early() {
     let (location, peer) = (socket(), socket());
     let proxy = Proxy::start(address(&location), Conditions::default(), 1).unwrap();
     let clock = SystemEnvironment::new();
@@ -103,7 +103,7 @@ fn no_packet_comes_before_its_time() {
 }
 
 #[test]
-fn a_cut_is_of_a_pair_and_of_a_direction_and_heals() {
+fn a_cut_affects_one_peer_and_direction_until_it_heals() {
     let (location, a, b) = (socket(), socket(), socket());
     let proxy = Proxy::start(address(&location), Conditions::default(), 1).unwrap();
     let reaches = |peer: &UdpSocket| {
@@ -133,7 +133,7 @@ fn a_cut_is_of_a_pair_and_of_a_direction_and_heals() {
 }
 
 #[test]
-fn a_location_that_goes_down_and_comes_back_is_reached_again() {
+fn a_restarted_location_is_reachable_again() {
     let (location, peer) = (socket(), socket());
     let to = address(&location);
     let proxy = Proxy::start(to, Conditions::default(), 1).unwrap();
@@ -141,33 +141,33 @@ fn a_location_that_goes_down_and_comes_back_is_reached_again() {
     let (_, leg) = receive(&location);
     drop(location);
     for _ in 0..20 {
-        peer.send_to(b"to nobody", proxy.address()).unwrap();
+        peer.send_to(b"to no one", proxy.address()).unwrap();
     }
     while proxy.counts().to.packets < 21 {
         std::thread::yield_now();
     }
-    let location = UdpSocket::bind(to).expect("its port is free");
+    let location = UdpSocket::bind(to).expect("the port is free");
     location.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.send_to(b"last", proxy.address()).unwrap();
-    // Of those before it the last may have been sent just now.
+    // The last one of the earlier packets may have been sent just now.
     let last = std::iter::repeat_with(|| receive(&location)).find(|(bytes, _)| bytes == "last");
     assert_eq!(last.map(|(_, from)| from), Some(leg));
 }
 
 #[test]
-fn what_was_not_dropped_is_whole_and_large_bursts_pass() {
+fn delivered_packets_are_intact_and_large_bursts_pass() {
     let (location, peer) = (socket(), socket());
     let proxy = Proxy::start(address(&location), Conditions::default(), 1).unwrap();
     let mut buffer = [0; 2_000];
     for burst in 0..200u32 {
-        // As many as a socket of the smallest buffers takes.
+        // As many packets as fit into the smallest socket buffer.
         for number in 0..16u32 {
             let byte = u8::try_from((burst + number) % 251).unwrap();
             peer.send_to(&[byte; 1_452], proxy.address()).unwrap();
         }
         for number in 0..16u32 {
             let byte = u8::try_from((burst + number) % 251).unwrap();
-            let length = location.recv(&mut buffer).expect("all of a burst come");
+            let length = location.recv(&mut buffer).expect("all packets of a burst arrive");
             assert_eq!(buffer[..length], [byte; 1_452]);
         }
     }
@@ -180,5 +180,5 @@ fn the_port_is_free_when_the_proxy_is_dropped() {
     let proxy = Proxy::start(address(&location), Conditions::default(), 1).unwrap();
     let port = proxy.address();
     drop(proxy);
-    drop(UdpSocket::bind(port).expect("nobody holds it any more"));
+    drop(UdpSocket::bind(port).expect("the port is released"));
 }

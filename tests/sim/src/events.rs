@@ -1,41 +1,41 @@
-//! What happened in a run: a run in which something never happened has not tested it.
+//! Counts the events of runs: an event that never occurs has not been tested.
 
 use std::collections::BTreeMap;
 
-/// Something that a mixed run must have met at least once.
+/// An event that mixed runs must produce at least once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
-    /// A catch-up session came to its end.
+    /// A catch-up session completed.
     SessionDone,
-    /// A request of one was made again.
+    /// A session repeated a request.
     SessionResumed,
-    /// One was given up.
+    /// A session was aborted.
     SessionLost,
-    /// One could not go on.
+    /// A session was suspended.
     SessionSuspended,
-    /// One went on from where it was.
+    /// A suspended session resumed where it had stopped.
     SessionTakenUp,
     /// A location crashed while it received a session.
     CrashInSession,
-    /// A location crashed while it sent one.
+    /// A location crashed while it sent a session.
     CrashInServing,
     /// A live stream had a gap.
     Gap,
-    /// A peer fell behind the ring.
+    /// A peer fell behind the backlog.
     BacklogLost,
     /// A link was parked.
     Parked,
-    /// A parked link went on.
+    /// A parked link resumed.
     Unparked,
-    /// A body was gone or could not be had while it was fetched.
+    /// A body was missing or unavailable while it was fetched.
     BodyLost,
-    /// A large body came to a location whole.
+    /// A location received a complete large body.
     LargeTaken,
-    /// A tombstone or stub was dropped.
+    /// A tombstone or expired tombstone was dropped.
     Collected,
-    /// A write won over one that it did not know of.
+    /// A write won over a concurrent one.
     Concurrent,
-    /// A write came that lost.
+    /// A received write lost against a newer one.
     Lost,
     /// A location lost its power.
     PowerLoss,
@@ -43,44 +43,44 @@ pub enum Event {
     DiskFailed,
     /// A disk was full.
     DiskFull,
-    /// A write whose outcome was not known survived a crash.
+    /// A write with an unknown outcome survived a crash.
     UnknownSurvived,
-    /// One did not.
+    /// A write with an unknown outcome was lost in a crash.
     UnknownLost,
     /// A link was cut in one direction.
     OneWayCut,
-    /// The locations were split in two.
+    /// The locations were partitioned in two groups.
     Partition,
     /// A clock stepped.
     ClockStep,
     /// A message was lost.
     MessageLost,
-    /// A message came twice.
+    /// A message was duplicated.
     MessageRepeated,
-    /// A location came by an origin's rows through another.
+    /// A location received an origin's rows through another location.
     Relayed,
     /// A namespace was dropped.
     NamespaceDropped,
-    /// A location came to join.
+    /// A location started to join.
     Joining,
-    /// A location took part from then on.
+    /// A location became an active member.
     Joined,
     /// A location left for good.
     Left,
-    /// One that was removed while it ran heard of it.
-    RemovedTold,
-    /// A location came back from an old image.
+    /// A removed location learned of its removal while it ran.
+    RemovalNoticed,
+    /// A location restarted from an old image.
     Restored,
-    /// One that did found out.
-    RestoredFound,
-    /// A data directory was copied, and both ran.
+    /// A location detected that it had restarted from an old image.
+    RollbackDetected,
+    /// A data directory was copied, and both copies ran.
     Copied,
-    /// One of two with one identity found out.
-    CopyFound,
+    /// One of two locations with the same identity detected the other.
+    CopyDetected,
 }
 
 impl Event {
-    /// All of them.
+    /// All events.
     pub const ALL: &[Event] = &[
         Event::SessionDone,
         Event::SessionResumed,
@@ -113,38 +113,38 @@ impl Event {
         Event::Joining,
         Event::Joined,
         Event::Left,
-        Event::RemovedTold,
+        Event::RemovalNoticed,
         Event::Restored,
-        Event::RestoredFound,
+        Event::RollbackDetected,
         Event::Copied,
-        Event::CopyFound,
+        Event::CopyDetected,
     ];
 }
 
-/// How often each event happened.
+/// The number of times that each event occurred.
 #[derive(Clone, Debug, Default)]
 pub struct Events(BTreeMap<Event, u64>);
 
 impl Events {
-    /// One more.
+    /// Counts an event.
     pub fn count(&mut self, event: Event) {
         *self.0.entry(event).or_default() += 1;
     }
 
-    /// How often.
+    /// The number of times that an event occurred.
     #[must_use]
     pub fn get(&self, event: Event) -> u64 {
         self.0.get(&event).copied().unwrap_or(0)
     }
 
-    /// Adds those of another run.
+    /// Adds the events of another run.
     pub fn merge(&mut self, other: &Events) {
         for (event, count) in &other.0 {
             *self.0.entry(*event).or_default() += count;
         }
     }
 
-    /// Which never happened.
+    /// The events that never occurred.
     #[must_use]
     pub fn missing(&self) -> Vec<Event> {
         Event::ALL.iter().copied().filter(|event| self.get(*event) == 0).collect()

@@ -13,18 +13,22 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, NamespaceId, Operation,
-    commit::{Committer, GcLimits},
+    Account, Attributes, Key, NamespaceId, Operation, Title,
+    commit::Committer,
     derive_id,
     engine::{
         disk::{OpenDisk, memory},
         redb::RedbEngine,
     },
+    writer::{Output, Step},
 };
-use kv_replicate::{Config, Core, Event, Notice, Now, Unread, storage::Storage};
+use kv_replicate::{Config, Core, Event, Notice, Now, Unread};
 use waypost_disk_tests::rng::Rng;
 
-use crate::node::{START_MS, member};
+use crate::{
+    node::{START_MS, member},
+    store::{self, Store, time},
+};
 
 pub mod counted;
 mod drive;
@@ -85,7 +89,7 @@ enum Happening {
 }
 
 struct Place {
-    storage: Storage<Counted<RedbEngine>>,
+    store: Store<Counted<RedbEngine>>,
     core: Core,
     rows: Arc<Rows>,
     timer: Option<u64>,
@@ -153,11 +157,11 @@ impl Mesh {
     /// what that cost is not counted.
     fn found(&mut self) {
         let members = (0..self.places.len()).map(|at| {
-            let origins = self.places[at].storage.committer().origins();
+            let origins = self.places[at].store.committer().origins();
             let (id, name) = (member(at), format!("location {at}"));
             Operation::PutMember { id, origins, name, addresses: Vec::new() }
         });
-        let (account, title) = (String::new(), "mesh".to_owned());
+        let (account, title) = (Account::default(), Title::new("mesh").expect("a title"));
         let create = Operation::CreateNamespace { account, title, id: None };
         let operations = members.collect::<Vec<_>>().into_iter().chain([create]).collect();
         self.write(0, operations);
@@ -220,8 +224,8 @@ impl Mesh {
     }
 
     /// A location's store.
-    pub fn storage(&mut self, place: usize) -> &mut Storage<Counted<RedbEngine>> {
-        &mut self.places[place].storage
+    pub fn store(&mut self, place: usize) -> &mut Store<Counted<RedbEngine>> {
+        &mut self.places[place].store
     }
 
     /// A location's core.
@@ -254,49 +258,66 @@ impl Mesh {
     pub fn put_operations(
         &mut self,
         place: usize,
-        key: impl Into<Bytes>,
+        key: impl AsRef<[u8]>,
         value: &[u8],
         attributes: Attributes,
     ) -> Vec<Operation> {
-        let mut upload = self.places[place].storage.committer().upload();
+        let mut upload = store::upload(&mut self.places[place].store);
         let mut operations = upload.push(value).expect("a value of a store");
         let (last, body) = upload.finish();
         operations.extend(last);
-        let (namespace, key) = (namespace(), key.into());
+        let (namespace, key) = (namespace(), Key::new(key).expect("a key of a store"));
         operations.push(Operation::Put { namespace, key, body, attributes });
         operations
     }
 
     /// Puts a value at a location, and watches where it is visible.
-    pub fn put(&mut self, place: usize, key: impl Into<Bytes>, value: &[u8]) {
+    pub fn put(&mut self, place: usize, key: impl AsRef<[u8]>, value: &[u8]) {
         let operations = self.put_operations(place, key, value, Attributes::default());
         for dot in self.write(place, operations) {
             self.spread.made(dot, place, self.now);
         }
     }
 
-    /// Makes local operations; the writes that they are. They leave with the next sync.
+    /// Commits local operations; the writes that they made. They leave with the next sync.
     ///
     /// # Panics
     /// If one is refused.
     pub fn write(&mut self, place: usize, operations: Vec<Operation>) -> Vec<kv_core::Dot> {
-        let wall_ms = self.time().wall_ms;
-        let (results, rows) = self.places[place].storage.write(wall_ms, operations);
-        results.iter().for_each(|result| assert!(result.is_ok(), "{result:?}"));
+        let now = self.time();
+        let rows = store::commit(&mut self.places[place].store, now, (0..).zip(operations));
+        self.take_outputs(place);
         self.sync_later(place);
         rows.iter().map(|row| row.dot).collect()
     }
 
-    /// One step of a location's sweep.
+    /// One step of a location's garbage collection.
     ///
     /// # Panics
     /// If it fails.
     pub fn collect_garbage(&mut self, place: usize, rows: usize) {
-        let wall_ms = self.time().wall_ms;
-        let Place { storage, core, .. } = &mut self.places[place];
-        let limits = GcLimits { rows, bodies: 8, stable: core.stable(), max_skew_ms: 500 };
-        storage.collect_garbage(wall_ms, &limits).expect("a good disk");
+        let now = self.time();
+        let Place { store, core, .. } = &mut self.places[place];
+        store.config().gc_rows = rows;
+        let members = Arc::clone(&store::state(store).members);
+        store::replicator(store).set_stable(&members, core.stable());
+        store.run(time(now), Step::CollectGarbage);
+        self.take_outputs(place);
         self.sync_later(place);
+    }
+
+    /// Nothing fails here: the disk is a good one, and no operation is refused.
+    fn take_outputs(&mut self, place: usize) {
+        while let Some(output) = self.places[place].store.poll_output() {
+            match output {
+                Output::Answers(answers) => {
+                    answers.iter().for_each(|(_, result)| assert!(result.is_ok(), "{result:?}"));
+                }
+                Output::Synced(result) => assert!(result.is_ok(), "{result:?}"),
+                Output::Collected(result) => assert!(result.is_ok(), "{result:?}"),
+                _ => {}
+            }
+        }
     }
 
     /// Lets so much time pass.
@@ -327,11 +348,13 @@ impl Mesh {
         self.now - start
     }
 
-    fn is_equal(&self) -> bool {
-        let first = &self.places[0].storage.state().durable;
-        self.places.iter().all(|place| {
-            let state = place.storage.state();
-            state.durable == *first && state.visible == *first && !place.storage.is_dirty()
+    fn is_equal(&mut self) -> bool {
+        let first = store::state(&self.places[0].store).durable.clone();
+        self.places.iter_mut().all(|place| {
+            let visible = place.store.committer().view();
+            store::state(&place.store).durable == first
+                && *visible.vector() == first
+                && place.store.sync_due().is_none()
         })
     }
 }
@@ -351,8 +374,8 @@ fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
         batch_rows: settings.batch_rows,
         max_ahead_ms: 500,
     };
-    let storage = Storage::new(committer);
     let now = Now { mono: Duration::ZERO, wall_ms: START_MS };
-    let core = Core::new(config, now, storage.state().clone());
-    Place { storage, core, rows, timer: None, will_sync: false, refusals: Vec::new() }
+    let store = store::open(committer, now).expect("a good disk");
+    let core = Core::new(config, now, store::state(&store).clone());
+    Place { store, core, rows, timer: None, will_sync: false, refusals: Vec::new() }
 }

@@ -1,11 +1,10 @@
-//! What must be true: every write that was acknowledged, and what follows from it.
+//! The expected state: every acknowledged write, and the consequences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
-    Dot, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
-    engine::Snapshot,
-    view::{FoundState, View},
+    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
+    engine::Snapshot, view::View,
 };
 use kv_replicate::{CLOSED, Content, Row};
 use waypost_disk_tests::{
@@ -15,32 +14,32 @@ use waypost_disk_tests::{
 
 use crate::node::Name;
 
-/// Every write that counts.
+/// Every write that must be accounted for.
 #[derive(Debug, Default)]
 pub struct Model {
     log: BTreeMap<Dot, Row>,
     names: BTreeMap<Name, Vec<Dot>>,
     dropped: BTreeSet<NamespaceId>,
-    /// The members, and whether they were removed.
+    /// The members, and whether each was removed.
     members: BTreeMap<MemberId, bool>,
-    /// The origins of locations that are gone: what they wrote last may be lost.
+    /// The origins of departed locations, whose last writes may be lost.
     departed: BTreeSet<OriginId>,
-    /// How much of it is not.
+    /// The writes of departed locations that must not be lost.
     secured: VersionVector,
-    /// Deletions that are.
+    /// The deletions of departed locations that were lost.
     lost: BTreeMap<Name, Vec<Version>>,
-    /// Which version may go: deletions, and what expires.
+    /// The versions that may disappear: deletions and expiring values.
     mortal: BTreeSet<Version>,
-    /// Keys under which two stores of one identity wrote, or one that went back: they may be held
-    /// differently until they are written anew.
+    /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
+    /// hold different values of such a key until it is rewritten.
     suspects: BTreeSet<Name>,
 }
 
 impl Model {
-    /// A write survives: it was acknowledged, or found after a crash.
+    /// Records a write that survives: it was acknowledged, or found after a crash.
     ///
     /// # Errors
-    /// If its number names another write.
+    /// If its dot names another write.
     pub fn note(&mut self, row: &Row) -> Checked {
         if let Some(known) = self.log.get(&row.dot) {
             hold!(known == row, "{:?} names two writes: {known:?} and {row:?}", row.dot);
@@ -49,7 +48,7 @@ impl Model {
         if row.namespace == NamespaceId::SYSTEM
             && let Content::Value(value) = &row.content
         {
-            match SystemEntry::decode(&row.key, value).during("a system entry")? {
+            match SystemEntry::decode(&row.key, value).during("decoding a system entry")? {
                 SystemEntry::Namespace(namespace) if namespace.dropped => {
                     self.dropped.insert(namespace.id);
                 }
@@ -67,8 +66,8 @@ impl Model {
         Ok(())
     }
 
-    /// A write of a store that went back, or of one of two with one identity. It may come to some, be lost,
-    /// or stand in the way of another of its number.
+    /// Records a write of a store that rolled back, or of one of two stores with one identity. It
+    /// may reach some locations, be lost, or hide another write with the same dot.
     pub fn suspect(&mut self, row: &Row) {
         let name = |row: &Row| (row.namespace, row.key.to_vec());
         let known = self.log.get(&row.dot).filter(|known| *known != row);
@@ -76,42 +75,43 @@ impl Model {
         self.suspects.insert(name(row));
     }
 
-    /// Whether there are such.
+    /// Whether there are suspect keys.
     #[must_use]
     pub fn has_suspects(&self) -> bool {
         !self.suspects.is_empty()
     }
 
-    /// The keys under which they are.
+    /// The suspect keys.
     #[must_use]
     pub fn suspects(&self) -> BTreeSet<Name> {
         self.suspects.clone()
     }
 
-    /// All of these were written anew: from here on they are judged as all others.
+    /// Ends the exception for suspect keys, because all of them were rewritten.
     pub fn clear_suspects(&mut self) {
         self.suspects.clear();
     }
 
-    /// Whether someone is a member, as far as was acknowledged.
+    /// Whether a location is a member according to the acknowledged writes.
     #[must_use]
     pub fn is_member(&self, member: MemberId) -> bool {
         self.members.get(&member) == Some(&false)
     }
 
-    /// A location is gone, or is about to.
+    /// Records that a location has departed or is about to.
     pub fn depart(&mut self, origins: Option<[OriginId; 2]>) {
         self.departed.extend(origins.into_iter().flatten());
     }
 
-    /// What a location that stays counts of those who are gone must not be lost any more.
+    /// Records the writes of departed locations that a remaining location has: they must not be
+    /// lost any more.
     pub fn secure(&mut self, vector: &VersionVector) {
         let gone = vector.iter().filter(|dot| self.departed.contains(&dot.origin));
         let secured = gone.filter(|dot| dot.seq < CLOSED).collect();
         self.secured.merge(&secured);
     }
 
-    /// Of what else was written by locations that are gone, only what someone has counts from here on.
+    /// Forgets the writes of departed locations that no remaining location has.
     pub fn forget_lost(&mut self, had: &BTreeSet<Dot>) {
         let before = std::mem::take(self);
         (self.departed, self.secured) = (before.departed, before.secured);
@@ -119,16 +119,16 @@ impl Model {
         for row in before.log.into_values() {
             let is_here = !self.departed.contains(&row.dot.origin) || self.secured.covers(row.dot);
             if is_here || had.contains(&row.dot) {
-                self.note(&row).expect("it was noted before");
+                self.note(&row).expect("the write was recorded before");
             } else if row.content == Content::Deleted || row.expires_at.is_some() {
-                // Someone may have had it, and dropped it when all did.
+                // A location may have had the write, and dropped it when all had it.
                 let latest = self.lost.entry((row.namespace, row.key.to_vec())).or_default();
                 latest.push(row.version());
             }
         }
     }
 
-    /// Whether a deletion that may be lost, and may not, came to a key after a version.
+    /// Whether a deletion that may or may not be lost replaced a version of a key.
     fn may_be_deleted(&self, name: &Name, after: Version) -> bool {
         let is_later = |version: &Version| *version > after;
         self.suspects.contains(name)
@@ -139,9 +139,10 @@ impl Model {
             })
     }
 
-    /// Whether a location has dropped a deletion, later than a version, of one who is no member there and
-    /// never was. What strangers brought counts for nobody, so that no vector has it; when who had made
-    /// them members has left, and the closing sessions have brought it to all, it goes like any other.
+    /// Whether a location has dropped a deletion, later than `after`, by an origin that is not and
+    /// never was a member there. No vector counts what a non-member sent. After the location that
+    /// admitted it has departed, and the closing sessions have sent the deletion to all locations,
+    /// it is dropped like any other.
     fn was_dropped_for_a_stranger<S: Snapshot>(
         &self,
         view: &View<S>,
@@ -157,32 +158,32 @@ impl Model {
         })
     }
 
-    /// How many writes there are.
+    /// The number of writes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no writes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.log.is_empty()
     }
 
-    /// The last number of an origin.
+    /// The last sequence number of an origin.
     #[must_use]
     pub fn last(&self, origin: OriginId) -> u64 {
         let (first, end) = (Dot { origin, seq: 0 }, Dot { origin, seq: u64::MAX });
         self.log.range(first..=end).next_back().map_or(0, |(dot, _)| dot.seq)
     }
 
-    /// The last number of each origin that is not gone.
+    /// The last sequence number of each origin that has not departed.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
         self.log.keys().filter(|dot| !self.departed.contains(&dot.origin)).copied().collect()
     }
 
-    /// The keys that were ever written.
+    /// All keys that were ever written.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.names.keys()
     }
@@ -192,7 +193,7 @@ impl Model {
         dots.map(|dot| &self.log[dot]).max_by_key(|row| row.version())
     }
 
-    /// Whether a deletion, or what expires, came to a key at or after a version.
+    /// Whether a deletion or an expiry may have removed a key at or after a version.
     fn may_be_gone(&self, name: &Name, since: Version) -> bool {
         let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
         let lost = self.lost.get(name);
@@ -201,18 +202,18 @@ impl Model {
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
-    /// A location's vector counts only what is there or was overwritten, and no key went back since
-    /// `floor`, which is moved on.
+    /// Checks that a location's vector counts only writes that exist there or were overwritten, and
+    /// that no key has an older version than in `floor`. Updates `floor`.
     ///
     /// # Errors
-    /// If not.
+    /// The violation.
     pub fn check_location<S: Snapshot>(
         &self,
         view: &View<S>,
         floor: &mut BTreeMap<Name, Version>,
     ) -> Checked {
         for name in self.names.keys() {
-            let found = view.row(name.0, &name.1).during("a row")?;
+            let found = view.row(name.0, &name.1).during("reading a row")?;
             let version = found.as_ref().map(|found| found.version);
             let is_dropped = view.namespaces().is_dropped(name.0);
             if let Some(before) = floor.get(name).copied() {
@@ -222,17 +223,17 @@ impl Model {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
                         hold!(
                             now >= before || is_drop || self.suspects.contains(name),
-                            "{name:?} went back from {before} to {now}"
+                            "{name:?} reverted from {before} to {now}"
                         );
                     }
-                    None => hold!(may_go, "{name:?} was at {before} and is gone"),
+                    None => hold!(may_go, "{name:?} had the version {before} and is missing"),
                 }
             }
             if let Some(now) = version {
                 floor.insert(name.clone(), now);
             }
-            // A store of one identity with another may have overwritten what was there, under a number that
-            // counts as known.
+            // Another store with the same identity may have overwritten the value, with a sequence
+            // number that counts as known.
             if is_dropped || self.suspects.contains(name) {
                 continue;
             }
@@ -245,16 +246,17 @@ impl Model {
                     && (newest.content == Content::Deleted || newest.expires_at.is_some()) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
                 None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
-                now => hold!(false, "the vector counts {newest:?}, and {name:?} is at {now:?}"),
+                now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
             }
         }
         Ok(())
     }
 
-    /// All has healed: a location has the winner of each key, and nothing else.
+    /// Checks a location after the end of all faults: it holds the winner of each key, and nothing
+    /// else.
     ///
     /// # Errors
-    /// If not.
+    /// The violation.
     pub fn check_converged<S: Snapshot>(
         &self,
         view: &View<S>,
@@ -262,7 +264,7 @@ impl Model {
         skew_ms: u64,
     ) -> Checked {
         for name in self.names.keys() {
-            let found = view.row(name.0, &name.1).during("a row")?;
+            let found = view.row(name.0, &name.1).during("reading a row")?;
             if let Some(id) = Member::id_of(&name.1).filter(|_| name.0 == NamespaceId::SYSTEM) {
                 let is_removed = view.members().get(id).is_some_and(|member| member.removed);
                 hold!(is_removed == self.members[&id], "{id} is removed: {is_removed}");
@@ -274,7 +276,7 @@ impl Model {
                 id.0.copy_from_slice(&name.1);
                 let is_dropped = view.namespaces().is_dropped(id);
                 hold!(is_dropped == self.dropped.contains(&id), "{id} is dropped: {is_dropped}");
-                hold!(found.is_some(), "the namespace {id} is not there");
+                hold!(found.is_some(), "the namespace {id} is missing");
                 if is_dropped {
                     continue;
                 }
@@ -283,7 +285,7 @@ impl Model {
                 continue;
             }
             let Some(winner) = self.winner(name, |_| true) else { continue };
-            // To a clock that was fast it may have expired before.
+            // A clock that was ahead may have expired it earlier.
             let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms + skew_ms);
             let Some(found) = found else {
                 let is_tombstone = winner.content == Content::Deleted || is_expired;
@@ -295,16 +297,16 @@ impl Model {
             };
             hold!(
                 found.version == winner.version(),
-                "{name:?} is at {} and not at {}",
+                "{name:?} has the version {}, not {}",
                 found.version,
                 winner.version()
             );
             hold!(found.dot == winner.dot, "{name:?}: {:?} is not {:?}", found.dot, winner.dot);
             check_content(view, name, &found.state, winner, is_expired)?;
             if found.state != FoundState::ExpiredTombstone {
-                hold!(found.metadata == winner.metadata, "{name:?}: other metadata");
+                hold!(found.metadata == winner.metadata, "{name:?}: wrong metadata");
             }
-            hold!(found.expires_at == winner.expires_at, "{name:?}: another expiry");
+            hold!(found.expires_at == winner.expires_at, "{name:?}: wrong expiry");
         }
         Ok(())
     }
@@ -322,7 +324,7 @@ fn check_content<S: Snapshot>(
         (FoundState::ExpiredTombstone, _) => is_expired,
         (FoundState::Inline(value), Content::Value(wanted)) => value == wanted,
         (FoundState::Large { body, len, .. }, Content::Value(wanted)) => {
-            let chunk = view.chunk(*body, 0).during("a chunk")?;
+            let chunk = view.chunk(*body, 0).during("reading a chunk")?;
             *len == wanted.len() as u64 && chunk.is_some_and(|chunk| chunk == *wanted)
         }
         (
@@ -330,13 +332,13 @@ fn check_content<S: Snapshot>(
             Content::Large { len: wanted, digest: right },
         ) => {
             for index in 0..u32::try_from(len.div_ceil(65_280)).unwrap_or(u32::MAX) {
-                let chunk = view.chunk(*body, index).during("a chunk")?;
+                let chunk = view.chunk(*body, index).during("reading a chunk")?;
                 hold!(chunk.is_some(), "{name:?}: chunk {index} is missing");
             }
             len == wanted && digest == right
         }
         _ => false,
     };
-    hold!(is_right, "{name:?} holds {state:?} and not {:?}", winner.content);
+    hold!(is_right, "{name:?} holds {state:?}, not {:?}", winner.content);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The ways between locations.
+//! The links between locations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use crate::plan::{Plan, SPARE_NODES};
 /// A direction between two locations.
 pub type Way = (usize, usize);
 
-/// What becomes of messages, where a scenario decides it.
+/// What a scenario does to messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// They are lost.
+    /// The messages are lost.
     Lost,
-    /// They come a second time, so many milliseconds later.
+    /// Each message arrives a second time, this many milliseconds later.
     Echo(u64),
-    /// The first comes, and nothing behind it: the way is cut.
+    /// The first message arrives, and then the link is cut.
     CutBehind,
-    /// The first comes, and those behind it are lost.
+    /// The first message arrives, and the later ones are lost.
     LostBehind,
 }
 
-/// The ways between locations.
+/// The links between locations.
 #[derive(Debug)]
 pub struct Network {
     rng: Rng,
@@ -31,22 +31,22 @@ pub struct Network {
     loss: u64,
     repeat: u64,
     reorders: bool,
-    /// Which directions are cut.
+    /// The directions that are cut.
     pub cut: BTreeSet<Way>,
-    /// What becomes of the messages of a stream, as long as it stands here.
+    /// What happens to the messages of a stream, as long as it has an entry here.
     pub fates: BTreeMap<(Way, Channel), Fate>,
-    /// How many messages of each stream were sent.
+    /// The number of messages sent on each stream.
     pub sent: BTreeMap<(Way, Channel), u64>,
-    /// When the last message of a way arrives, where messages stay in order.
+    /// When the last message of a direction arrives, if messages stay in order.
     last: BTreeMap<Way, u64>,
-    /// Messages sent.
+    /// The number of messages sent.
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
 impl Network {
-    /// The network of a plan.
+    /// A network with the conditions of a plan.
     #[must_use]
     pub fn new(plan: &Plan, mut rng: Rng) -> Network {
         let mut latency_ms = BTreeMap::new();
@@ -71,14 +71,14 @@ impl Network {
         }
     }
 
-    /// All ways are good from here on.
+    /// Removes all faults from the network.
     pub fn heal(&mut self) {
         self.cut.clear();
         self.fates.clear();
         (self.loss, self.repeat, self.reorders) = (0, 0, false);
     }
 
-    /// When a message sent now arrives: never, once or twice.
+    /// The arrival times of a message that is sent now: none, one or two, or more by a fate.
     pub fn send(&mut self, way: Way, channel: Channel, now: u64, bytes: usize) -> Vec<u64> {
         self.messages += 1;
         self.bytes += bytes as u64;

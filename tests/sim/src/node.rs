@@ -1,19 +1,23 @@
 //! One location: a disk, and while it runs a store and a core on it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use kv_core::{
-    NamespaceId, OpenError, OriginId, Version, VersionVector, commit::Committer,
-    engine::redb::RedbEngine,
+    Members, NamespaceId, OpenError, OriginId, Version, VersionVector,
+    commit::Committer,
+    engine::{CommitNo, redb::RedbEngine},
 };
-use kv_replicate::{Config, Core, MemberId, Now, Row, Work, storage::Storage};
+use kv_replicate::{Config, Core, MemberId, Now, Row, Work};
 use waypost_disk_tests::{disk::FailingDisk, rng::Rng};
 
-use crate::plan::Plan;
+use crate::{
+    plan::Plan,
+    store::{self, Store},
+};
 
 /// Which entry: namespace and key.
 pub type Name = (NamespaceId, Vec<u8>);
@@ -64,16 +68,22 @@ pub struct Node {
 
 /// A location that runs.
 pub struct Running {
-    /// Its store.
-    pub storage: Storage<RedbEngine>,
+    /// Its store: the writer that ships, with the replicator that ships.
+    pub store: Store<RedbEngine>,
     /// Its core.
     pub core: Core,
+    /// The members as the core last got them.
+    pub members: Arc<Members>,
     /// The life of the disk in which it was started.
     pub life: u64,
     /// When its core wants to be called.
     pub timer: Option<u64>,
-    /// A sync is to come.
-    pub will_sync: bool,
+    /// When the next sync runs.
+    pub sync_at: Option<u64>,
+    /// The commits whose answers have not come, by the token of each operation.
+    pub unanswered: BTreeMap<u64, CommitNo>,
+    /// Applications that have a large body, by the number of their work.
+    pub large: BTreeSet<u64>,
     /// What the core asked of the store and is not done.
     pub queue: VecDeque<Work>,
     /// Some of it is about to be.
@@ -132,7 +142,8 @@ impl Node {
         self.starts += 1;
         let origins = committer.origins();
         self.origins = Some(origins);
-        let storage = Storage::new(committer);
+        let Some(store) = store::open(committer, self.now(at)) else { return Ok(false) };
+        let state = store::state(&store).clone();
         let config = Config {
             cluster: [1; 16],
             member: self.member,
@@ -142,13 +153,17 @@ impl Node {
             batch_rows: plan.batch_rows,
             max_ahead_ms: 500,
         };
-        let core = Core::new(config, self.now(at), storage.state().clone());
+        let members = Arc::clone(&state.members);
+        let core = Core::new(config, self.now(at), state);
         self.running = Some(Running {
-            storage,
+            store,
             core,
+            members,
             life,
             timer: None,
-            will_sync: false,
+            sync_at: None,
+            unanswered: BTreeMap::new(),
+            large: BTreeSet::new(),
             queue: VecDeque::new(),
             is_working: false,
         });
@@ -165,7 +180,7 @@ impl Node {
     #[must_use]
     pub fn vector(&self) -> VersionVector {
         let running = self.running.as_ref();
-        running.map(|running| running.storage.state().durable.clone()).unwrap_or_default()
+        running.map(|running| store::state(&running.store).durable.clone()).unwrap_or_default()
     }
 }
 

@@ -1,46 +1,47 @@
-//! What a run does, and how bad its world is.
+//! The plan of a run: its operations, its faults, and the conditions.
 
 use waypost_disk_tests::rng::Rng;
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many locations.
+    /// The number of locations at the beginning.
     pub nodes: usize,
-    /// How many operations clients make.
+    /// The number of client operations.
     pub operations: u64,
-    /// The mean time between two of them, in milliseconds.
+    /// The mean time between two operations, in milliseconds.
     pub pause_ms: u64,
-    /// How many faults come, spread over the operations.
+    /// The number of faults, spread over the operations.
     pub faults: u64,
-    /// Which faults, each as often as its weight says.
+    /// The kinds of faults, with their weights.
     pub kinds: Vec<(u64, Fault)>,
-    /// Of a hundred messages so many are lost.
+    /// The percentage of messages that are lost.
     pub loss: u64,
-    /// Of a hundred messages so many come twice.
+    /// The percentage of messages that are duplicated.
     pub repeat: u64,
-    /// Messages overtake each other.
+    /// Whether messages overtake each other.
     pub reorders: bool,
-    /// The longest way between two locations, in milliseconds.
+    /// The greatest one-way latency between two locations, in milliseconds.
     pub latency_ms: u64,
-    /// The largest error of a clock, in milliseconds.
+    /// The greatest error of a clock, in milliseconds.
     pub skew_ms: u64,
-    /// Bytes that a ring holds.
+    /// The size of a backlog in bytes.
     pub backlog_bytes: usize,
-    /// How many rows a burst has.
+    /// The number of rows in a batch.
     pub batch_rows: usize,
-    /// Of a hundred values so many are large.
+    /// The percentage of values that are large.
     pub large: u64,
-    /// How long a store takes at most for what its core asks, in milliseconds; 0 for no time.
+    /// The greatest time that a store takes for a request of its core, in milliseconds; 0 for no
+    /// time.
     pub store_ms: u64,
-    /// How many keys there are.
+    /// The number of keys.
     pub keys: u64,
 }
 
-/// Something that goes wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A location loses its power, now or within the next calls of its disk.
+    /// A location loses power, now or within the next calls of its disk.
     Crash,
     /// A call of a disk fails.
     DiskFails,
@@ -48,27 +49,27 @@ pub enum Fault {
     DiskFull,
     /// One direction of a link is cut for a while.
     OneWayCut,
-    /// The locations are split in two for a while.
+    /// The locations are partitioned in two groups for a while.
     Partition,
     /// A clock steps.
     ClockStep,
-    /// The way to one location is slow for a while.
+    /// The link to one location is slow for a while.
     SlowPeer,
     /// A location joins.
     Join,
     /// A location leaves for good.
     Leave,
-    /// A location comes back from an old image of its disk.
+    /// A location restarts from an old image of its disk.
     OldImage,
-    /// A data directory is copied, and both run.
+    /// A data directory is copied, and both copies run.
     Copy,
 }
 
-/// How many locations may join those of the beginning.
+/// The number of locations that may join in addition to the initial ones.
 pub const SPARE_NODES: usize = 3;
 
 impl Fault {
-    /// All of them.
+    /// All kinds of faults.
     pub const ALL: [Fault; 11] = [
         Fault::Crash,
         Fault::DiskFails,
@@ -85,10 +86,11 @@ impl Fault {
 }
 
 impl Plan {
-    /// A bit of everything.
+    /// A random mix of all faults and conditions.
     #[must_use]
     pub fn mixed(rng: &mut Rng) -> Plan {
-        // The last makes about a day of it, in which even an idle link says much.
+        // The last value stretches the run to about a day, in which even an idle link sends many
+        // messages.
         let pause_ms = rng.weighted(&[(100, 2), (200, 20), (100, 100), (1, 300_000)]);
         let nodes = rng.weighted(&[(3, 2), (8, 3), (3, 4), (2, 5), (1, 7)]);
         Plan {
@@ -122,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// A mixed plan, but of one fault alone.
+    /// A mixed plan with one kind of fault only.
     #[must_use]
     pub fn only(fault: Fault, rng: &mut Rng) -> Plan {
         let mut plan = Plan::mixed(rng);

@@ -1,8 +1,9 @@
-//! Scenarios: what chance alone would bring about too seldom, each with one rule in mind.
+//! Scenarios: sequences of faults that random runs would produce too rarely. Each scenario tests
+//! one rule.
 //!
-//! The seed still chooses how far the locations are from each other, how wrong their clocks are, and
-//! how much there is of everything; what happens, and in which order, is written down. Each passes
-//! with every seed. `tests/mutants` shows that each fails if its rule is broken.
+//! The seed still chooses latencies, clock errors and amounts; the events and their order are
+//! fixed. Each scenario passes with every seed. `tests/mutants` shows that each fails if its rule
+//! is broken.
 
 use waypost_disk_tests::rng::Rng;
 
@@ -30,13 +31,13 @@ pub mod two_snapshots;
 pub mod unheard_member;
 pub mod visible_only;
 
-/// A ring that never moves on.
+/// A backlog that never discards a row.
 const BIG_BACKLOG: usize = 8 << 20;
 
-/// A ring that holds no row.
+/// A backlog that holds no row.
 const NO_BACKLOG: usize = 0;
 
-/// Nothing happens by itself, and messages come once, in order.
+/// A plan without random faults: each message arrives once, in order.
 fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
     Plan {
         nodes,
@@ -57,7 +58,7 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
     }
 }
 
-/// Locations in any order.
+/// The locations in random order.
 fn shuffled(nodes: usize, rng: &mut Rng) -> Vec<usize> {
     let mut left: Vec<_> = (0..nodes).collect();
     (0..nodes).map(|_| left.swap_remove(rng.index(left.len()))).collect()

@@ -1,8 +1,9 @@
-//! A session between two locations, written down: what later versions must still speak.
+//! A recorded session between two locations: the messages that later versions must still
+//! understand.
 //!
-//! A line is a message: when it was sent, from whom to whom, its kind, and its bytes in hex, where
-//! `62*500` are five hundred bytes of 0x62. The lines after them are the rows that the second
-//! location has at the end.
+//! Each line is a message: when it was sent, by which location to which, its kind, and its bytes in
+//! hex, where `62*500` stands for five hundred bytes of 0x62. The lines after the messages are the
+//! rows that the second location has at the end.
 
 use std::fmt::Write as _;
 
@@ -18,10 +19,10 @@ use crate::mesh::{
 pub mod replay;
 pub mod session;
 
-/// From how many equal bytes on they are counted and not listed.
+/// The least number of equal bytes that are written as a count.
 const RUN: usize = 16;
 
-/// A session.
+/// A recorded session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transcript {
     /// All messages, in the order in which they were sent.
@@ -31,7 +32,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// The text of a fixture.
+    /// Formats the transcript as a fixture.
     #[must_use]
     pub fn print(&self) -> String {
         let mut text = String::new();
@@ -43,10 +44,10 @@ impl Transcript {
         text
     }
 
-    /// Reads what [`Transcript::print`] printed. Lines that begin with `#` are passed over.
+    /// Parses the output of [`Transcript::print`]. Skips lines that begin with `#`.
     ///
     /// # Errors
-    /// The first line that is none of a transcript.
+    /// The first line that is not part of a transcript.
     pub fn parse(text: &str) -> Result<Transcript, String> {
         let mut transcript = Transcript { messages: Vec::new(), rows: Vec::new() };
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -60,11 +61,11 @@ impl Transcript {
 }
 
 fn message(line: &str) -> Option<Sent> {
-    let mut words = line.splitn(4, ' ');
-    let at = words.next()?.parse().ok()?;
-    let (from, to) = words.next()?.split_once('>')?;
-    let name = words.next()?;
-    let bytes = unhex(words.next()?)?;
+    let mut fields = line.splitn(4, ' ');
+    let at = fields.next()?.parse().ok()?;
+    let (from, to) = fields.next()?.split_once('>')?;
+    let name = fields.next()?;
+    let bytes = unhex(fields.next()?)?;
     let is_named = KINDS[kind(&bytes)].replace(' ', "-") == name;
     is_named.then_some(Sent { at, from: from.parse().ok()?, to: to.parse().ok()?, bytes })
 }
@@ -73,9 +74,11 @@ fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for run in bytes.chunk_by(|a, b| a == b) {
         if run.len() < RUN {
-            run.iter().for_each(|byte| write!(text, "{byte:02x}").expect("a string takes all"));
+            run.iter().for_each(|byte| {
+                write!(text, "{byte:02x}").expect("writing to a string can't fail")
+            });
         } else {
-            write!(text, " {:02x}*{} ", run[0], run.len()).expect("a string takes all");
+            write!(text, " {:02x}*{} ", run[0], run.len()).expect("writing to a string can't fail");
         }
     }
     text.trim().into()
@@ -83,8 +86,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Bytes> {
     let mut bytes = Vec::new();
-    for word in text.split_whitespace() {
-        let (digits, times) = word.split_once('*').unwrap_or((word, "1"));
+    for part in text.split_whitespace() {
+        let (digits, times) = part.split_once('*').unwrap_or((part, "1"));
         let times = times.parse().ok().filter(|times| *times <= 1 << 20)?;
         for _ in 0..times {
             for at in (0..digits.len()).step_by(2) {
@@ -95,13 +98,13 @@ fn unhex(text: &str) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// All that a location holds, a line for each row.
+/// All rows that a location holds, a line for each.
 ///
 /// # Panics
 /// If its store can't be read.
 #[must_use]
 pub fn rows(mesh: &mut Mesh, place: usize) -> Vec<String> {
-    let view = mesh.storage(place).committer().view();
+    let view = mesh.store(place).committer().view();
     let none = VersionVector::default();
     let read = view.rows_missing_in(&none, None, 100_000).expect("a good disk");
     read.changes.into_iter().map(|change| row(&Row::from(change))).collect()

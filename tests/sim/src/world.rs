@@ -1,4 +1,4 @@
-//! The locations, their clients and all that goes wrong, in one thread and by one seed.
+//! The locations, their clients and all faults, in one thread and from one seed.
 
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -32,7 +32,7 @@ enum Happening {
         bytes: Bytes,
     },
     Timer(usize),
-    /// A store has done some of what it was asked.
+    /// A store has done some of the work that its core requested.
     Work(usize),
     Sync(usize),
     Gc(usize),
@@ -40,7 +40,7 @@ enum Happening {
     Start(usize),
     Client,
     Fault,
-    /// The end of something that was wrong for a while.
+    /// The end of a temporary fault.
     Mend(faults::Wrong),
     /// A location whose link was taken by a copy of it dials again.
     Dial(usize, usize),
@@ -56,7 +56,7 @@ struct Due {
 
 impl Ord for Due {
     fn cmp(&self, other: &Due) -> std::cmp::Ordering {
-        // The heap answers its largest.
+        // The heap returns its greatest element.
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
@@ -67,58 +67,62 @@ impl PartialOrd for Due {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Operations that clients made.
+    /// The number of client operations.
     pub operations: u64,
-    /// Faults that came.
+    /// The number of faults.
     pub faults: u64,
-    /// What happened.
+    /// The events that occurred.
     pub events: Events,
-    /// What was done, if that was asked for.
+    /// The trace, if it was requested.
     pub trace: Vec<String>,
     /// Virtual milliseconds from the end of all faults until all locations were equal.
     pub healed_in_ms: u64,
-    /// Messages sent.
+    /// The number of messages sent.
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
-/// The most that a core may hold with rings of 8 MiB each, whatever its peers do.
+/// The greatest memory of a core with backlogs of 8 MiB each, whatever its peers do.
 const MAX_MEMORY: usize = 48 << 20;
 
-/// See the module.
+/// The simulated world; see the module.
 pub struct World {
     rng: Rng,
     plan: Plan,
     now: u64,
     number: u64,
+    /// The token of the last operation.
+    last_token: u64,
     due: BinaryHeap<Due>,
     /// The locations.
     pub nodes: Vec<Node>,
-    /// The ways between them.
+    /// The links between them.
     pub network: Network,
-    /// Who is at the other end of a location's link to a member, where a copy of that one may be.
+    /// The location at the other end of a link, where it may be a copy of the member.
     ends: BTreeMap<(usize, MemberId), usize>,
-    /// What is true.
+    /// The expected state.
     pub model: Model,
     report: Report,
     tracing: bool,
     verifying: verifying::Verifying,
-    /// Of a hundred messages so many come as they were not sent.
+    /// The percentage of messages that are changed in transit.
     mangled: u64,
-    heard: mangling::Heard,
+    recent: mangling::Recent,
+    /// Why the last engine that was to recover could not.
+    unrecovered: Option<String>,
     /// No more faults and no more clients.
     is_healed: bool,
 }
 
 impl World {
-    /// New locations, all running.
+    /// A cluster of new locations, all of which run.
     ///
     /// # Errors
-    /// If one does not start.
+    /// If a location does not start.
     pub fn new(seed: u64, plan: Plan, tracing: bool) -> Checked<World> {
         let mut rng = Rng::new(seed ^ 0x5151);
         let network = Network::new(&plan, rng.fork());
@@ -130,6 +134,7 @@ impl World {
             rng,
             now: 0,
             number: 0,
+            last_token: 0,
             due: BinaryHeap::new(),
             nodes,
             network,
@@ -139,7 +144,8 @@ impl World {
             tracing,
             verifying: verifying::Verifying::default(),
             mangled: 0,
-            heard: mangling::Heard::default(),
+            recent: mangling::Recent::default(),
+            unrecovered: None,
             is_healed: false,
             plan,
         };
@@ -151,7 +157,7 @@ impl World {
         Ok(world)
     }
 
-    /// Runs a seed: what it came to, and what was found wrong.
+    /// Runs a seed. Returns the report and the violation, if there is one.
     pub fn run(seed: u64, plan: Plan, tracing: bool) -> (Report, Checked) {
         match World::new(seed, plan, tracing) {
             Ok(mut world) => {
@@ -164,10 +170,10 @@ impl World {
         }
     }
 
-    /// Clients work and things go wrong, until there was enough of both.
+    /// Runs clients and faults until the plan is fulfilled.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn live(&mut self) -> Checked {
         let span = self.plan.operations * self.plan.pause_ms;
         for _ in 0..self.plan.faults {
@@ -177,12 +183,12 @@ impl World {
         self.after(1, Happening::Client);
         while self.report.operations < self.plan.operations || self.report.faults < self.plan.faults
         {
-            hold!(self.step()?, "nothing happens any more");
+            hold!(self.step()?, "no event is due");
         }
         Ok(())
     }
 
-    /// Lets the next thing happen; false if there is none.
+    /// Processes the next event; false if none is due.
     fn step(&mut self) -> Checked<bool> {
         let Some(due) = self.due.pop() else { return Ok(false) };
         self.now = self.now.max(due.at);
@@ -192,7 +198,7 @@ impl World {
             }
             Happening::Timer(node) => self.timer(node)?,
             Happening::Work(node) => self.work_done(node)?,
-            Happening::Sync(node) => self.sync(node)?,
+            Happening::Sync(node) => self.sync_done(node)?,
             Happening::Gc(node) => self.collect_garbage(node)?,
             Happening::Verify => self.verify_some()?,
             Happening::Start(node) => self.start(node)?,
@@ -220,7 +226,7 @@ impl World {
         self.report.events.count(event);
     }
 
-    /// Tells a core something, and does all that follows.
+    /// Passes an event to a core, and performs all resulting actions.
     fn tell(&mut self, node: usize, event: CoreEvent) -> Checked {
         let now = self.nodes[node].now(self.now);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
@@ -228,7 +234,7 @@ impl World {
         self.pump(node)
     }
 
-    /// A message comes, unless its sender is no longer the one at the other end.
+    /// Delivers a message, unless its sender is no longer the other end of the link.
     fn receive(&mut self, from: usize, to: usize, bytes: Bytes) -> Checked {
         let peer = self.nodes[from].member;
         if self.end(to, peer) != from {
@@ -238,12 +244,12 @@ impl World {
         self.tell(to, CoreEvent::Received { from: peer, bytes })
     }
 
-    /// Who is at the other end of a location's link to a member.
+    /// The location at the other end of a link to a member.
     fn end(&self, node: usize, peer: MemberId) -> usize {
         self.ends.get(&(node, peer)).copied().unwrap_or_else(|| index(peer))
     }
 
-    /// A location has a new link to another; its link to a copy of that one is closed.
+    /// A location gets a new link to another one. Its link to a copy of that one is closed.
     fn meet(&mut self, from: usize, to: usize) -> Checked {
         let (own, peer) = (self.nodes[from].member, self.nodes[to].member);
         let before = self.end(from, peer);
@@ -258,7 +264,7 @@ impl World {
         self.tell(from, CoreEvent::Connected(peer))
     }
 
-    /// Two locations that run have new links to each other.
+    /// Two running locations get new links to each other.
     fn dial(&mut self, one: usize, other: usize) -> Checked {
         let run = |node: usize| self.nodes[node].running.is_some();
         if !self.is_healed && run(one) && run(other) {
@@ -268,7 +274,7 @@ impl World {
         Ok(())
     }
 
-    /// A location notices that its link to another is down.
+    /// A location notices that its link to another one is down.
     fn miss(&mut self, node: usize, other: usize) -> Checked {
         let peer = self.nodes[other].member;
         if self.end(node, peer) != other {
@@ -281,7 +287,7 @@ impl World {
         let now = self.nodes[node].now(self.now);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         if running.timer.is_none_or(|at| at > self.now) {
-            // One that was set for another time since, or for another start.
+            // The timer was since set to another time, or belongs to an earlier start.
             return Ok(());
         }
         running.timer = None;
@@ -289,7 +295,7 @@ impl World {
         self.pump(node)
     }
 
-    /// Does what a core wants until it wants nothing more.
+    /// Performs the actions of a core until it has none.
     fn pump(&mut self, node: usize) -> Checked {
         self.work(node)?;
         self.send(node)?;
@@ -321,7 +327,10 @@ impl World {
                 let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
                 let Some(transmit) = running.core.poll_transmit(peer) else { break };
                 let bytes = transmit.bytes;
-                hold!(bytes.len() <= kv_replicate::MAX_MESSAGE_BYTES, "a message over its bound");
+                hold!(
+                    bytes.len() <= kv_replicate::MAX_MESSAGE_BYTES,
+                    "a message exceeds its size limit"
+                );
                 let arrivals =
                     self.network.send((node, to), transmit.channel, self.now, bytes.len());
                 match arrivals.len() {
@@ -366,7 +375,7 @@ impl World {
                 }
                 Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)
                     if self.mangled > 0 => {}
-                // Two stores had one identity, or one went back and wrote on.
+                // Two stores had the same identity, or one rolled back and continued to write.
                 Notice::Conflict(_) if self.model.has_suspects() => {}
                 wrong @ (Notice::Close { .. }
                 | Notice::Refused { .. }
@@ -379,7 +388,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a session is with one who brings the rows of a third.
+    /// Counts a session with a location that relays the rows of a third one.
     fn note_relay(&mut self, node: usize, peer: usize) {
         let (ours, theirs) = (self.nodes[node].vector(), self.nodes[peer].vector());
         let own = self.nodes[peer].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);

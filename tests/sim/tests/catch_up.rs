@@ -1,9 +1,9 @@
-//! Catching up costs what is missing, whatever else the stores hold.
+//! The cost of catching up depends on what is missing, not on the size of the stores.
 
 use kv_replicate::Notice;
 use waypost_sim_tests::mesh::{Mesh, Settings, traffic::Traffic};
 
-/// What a catch-up cost.
+/// The cost of a catch-up.
 #[derive(Debug)]
 struct Cost {
     traffic: Traffic,
@@ -11,7 +11,8 @@ struct Cost {
     written: u64,
 }
 
-/// Two equal stores of so many keys, of which one then misses overwrites of `missed` of them.
+/// Makes two equal stores of `keys` keys. One of them then misses overwrites of `missed` keys, and
+/// catches up.
 fn catch_up(keys: u64, missed: u64, backlog_bytes: usize) -> Cost {
     let mut mesh = Mesh::new(Settings { places: 2, backlog_bytes, ..Settings::default() });
     mesh.connect();
@@ -40,7 +41,7 @@ fn catch_up(keys: u64, missed: u64, backlog_bytes: usize) -> Cost {
     }
 }
 
-/// Holds the cost in a store ten times as large against the cost in a small one.
+/// Compares the cost in a store with that in one ten times as large.
 fn check(backlog_bytes: usize) -> Cost {
     let small = catch_up(1_000, 200, backlog_bytes);
     let large = catch_up(10_000, 200, backlog_bytes);
@@ -50,24 +51,24 @@ fn check(backlog_bytes: usize) -> Cost {
 }
 
 #[test]
-fn a_session_costs_what_is_missing_and_not_what_the_store_holds() {
+fn the_cost_of_a_session_depends_on_missing_rows_only() {
     let cost = check(1_000);
     assert!(cost.traffic.of(&["page"]).0 > 0, "no session: {cost:?}");
-    // A row of the index and an entry for each; of each of two bursts the seek of three origins
-    // and the row that says that there are more.
+    // An index row and an entry for each; and for each of two batches the seek of three origins and
+    // the row that shows that more follow.
     assert!(cost.read[0] <= 2 * 200 + 2 * 4, "{cost:?}");
     assert!(cost.read[1] <= 200 + 10, "{cost:?}");
 }
 
 #[test]
-fn what_the_ring_still_holds_costs_the_same_in_every_store() {
+fn rows_from_the_backlog_cost_the_same_in_every_store() {
     let cost = check(8 << 20);
     assert_eq!(cost.traffic.of(&["page"]).0, 0, "a session: {cost:?}");
-    assert_eq!(cost.read[0], 0, "a ring reads no rows: {cost:?}");
+    assert_eq!(cost.read[0], 0, "rows from the backlog are not read from the store: {cost:?}");
 }
 
 #[test]
-fn work_and_bytes_rise_with_what_is_missing() {
+fn work_and_bytes_grow_with_missing_rows() {
     let some = catch_up(1_000, 100, 1_000);
     let more = catch_up(1_000, 400, 1_000);
     let ratio = |more: u64, some: u64| more as f64 / some as f64;
@@ -76,7 +77,7 @@ fn work_and_bytes_rise_with_what_is_missing() {
     assert!((3.0..4.2).contains(&bytes) && (3.0..4.2).contains(&rows), "{bytes}, {rows}");
 }
 
-/// The bytes of pages that bring 2,000 rows, where the link drops so often on the way.
+/// The bytes of the pages that carry 2,000 rows, if the link closes `drops` times.
 fn pages_with_drops(drops: u64) -> u64 {
     let mut mesh = Mesh::new(Settings { places: 2, backlog_bytes: 1_000, ..Settings::default() });
     mesh.connect();
@@ -89,21 +90,22 @@ fn pages_with_drops(drops: u64) -> u64 {
     let before = mesh.traffic;
     mesh.heal();
     for drop in 0..drops {
-        // A few bursts of sixteen, and another part of the way there and back each time.
+        // Each drop happens after a few batches of sixteen rows, at different phases of a round
+        // trip.
         mesh.run_for(480 + 25 * drop);
         mesh.cut(1);
         mesh.run_for(100);
         mesh.heal();
     }
     mesh.run_until_equal();
-    let is_suspension = |told: &&(usize, Notice)| matches!(told.1, Notice::SessionSuspended(_));
+    let is_suspension = |notice: &&(usize, Notice)| matches!(notice.1, Notice::SessionSuspended(_));
     assert_eq!(mesh.notices.iter().filter(is_suspension).count() as u64, drops);
     mesh.traffic.since(&before).of(&["page"]).1
 }
 
 #[test]
-fn a_session_whose_link_drops_goes_on_where_it_was() {
+fn a_session_resumes_where_its_link_closed() {
     let (none, some) = (pages_with_drops(0), pages_with_drops(4));
-    // Of each drop one burst comes again.
-    assert!(some > none && some < none + none / 3, "{none} without a drop, {some} with four");
+    // Each drop costs the repetition of one batch.
+    assert!(some > none && some < none + none / 3, "{none} bytes without a drop, {some} with four");
 }

@@ -1,4 +1,4 @@
-//! Locations among peers that say what no location says: nothing panics, and bounds are kept.
+//! Locations among peers that send invalid messages: nothing panics, and all bounds hold.
 
 use waypost_disk_tests::rng::Rng;
 use waypost_sim_tests::{
@@ -6,11 +6,11 @@ use waypost_sim_tests::{
     world::World,
 };
 
-/// How long a run lasts, in virtual milliseconds.
+/// The duration of a run, in virtual milliseconds.
 const RUN_MS: u64 = 20_000;
 
 #[test]
-fn messages_that_no_location_sends_break_no_bound_and_count_no_write_that_was_not_made() {
+fn invalid_messages_exceed_no_bound_and_forge_no_write() {
     let seeds = std::env::var("WAYPOST_LIAR_SEEDS").map_or(40, |text| text.parse().unwrap());
     let (mut whole, mut halted) = (0, 0);
     for seed in 0..seeds {
@@ -29,6 +29,6 @@ fn messages_that_no_location_sends_break_no_bound_and_count_no_write_that_was_no
         assert!(lived.is_ok(), "seed {seed}: {lived:?}");
         if world.left() == 3 { whole += 1 } else { halted += 1 }
     }
-    println!("{whole} whole, {halted} with a location that halted");
-    assert!(whole > 0, "in every run a location halts: too little is tried");
+    println!("{whole} runs without a halt, {halted} with a halted location");
+    assert!(whole > 0, "a location halts in every run, so the test covers too little");
 }

@@ -1,34 +1,30 @@
-//! Several locations with all that goes wrong, against what is true.
+//! Several locations with all faults, compared with the model.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Mutex;
 
-use waypost_disk_tests::rng::Rng;
+use waypost_disk_tests::{
+    rng::Rng,
+    seeds::{self, number},
+};
 use waypost_sim_tests::{
     events::{Event, Events},
     plan::{Fault, Plan},
     world::World,
 };
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
-
-/// What a seed runs: a bit of everything, or one fault alone if `WAYPOST_FAULT` names it.
+/// The plan of a seed: a mix of all faults, or one kind only if `WAYPOST_FAULT` names it.
 fn plan(seed: u64) -> Plan {
     let mut rng = Rng::new(seed);
     let Ok(name) = std::env::var("WAYPOST_FAULT") else { return Plan::mixed(&mut rng) };
     let named = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
     Plan::only(
-        named.unwrap_or_else(|| panic!("WAYPOST_FAULT={name}: one of {:?}", Fault::ALL)),
+        named.unwrap_or_else(|| panic!("WAYPOST_FAULT={name}: must be one of {:?}", Fault::ALL)),
         &mut rng,
     )
 }
 
-/// Prints all that a seed did.
+/// Runs a seed and prints its trace.
 fn replay(seed: u64) {
     let (report, result) = World::run(seed, plan(seed), true);
     report.trace.iter().for_each(|line| println!("{line}"));
@@ -36,43 +32,22 @@ fn replay(seed: u64) {
     result.unwrap();
 }
 
-/// Runs seeds on all cores; what happened in them.
+/// Runs seeds on all cores. Returns the events of all runs.
 fn run(name: &str, first: u64, seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Events {
-    let next = AtomicU64::new(first);
-    let (events, broken) = (Mutex::new(Events::default()), Mutex::new(Vec::new()));
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds || broken.lock().unwrap().len() >= 10 {
-                return;
-            }
-            let (report, result) = World::run(seed, plan(seed), false);
-            match result {
-                Ok(()) => assert!(report.operations >= 200 && report.faults >= 3, "seed {seed}"),
-                Err(violation) => broken.lock().unwrap().push((seed, violation)),
-            }
-            events.lock().unwrap().merge(&report.events);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(work);
-        }
+    let events = Mutex::new(Events::default());
+    let replay = format!("{name}cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed");
+    seeds::run(first, seeds, &replay, |seed| {
+        let (report, result) = World::run(seed, plan(seed), false);
+        result?;
+        assert!(report.operations >= 200 && report.faults >= 3, "seed {seed}");
+        events.lock().unwrap().merge(&report.events);
+        Ok(())
     });
-    let broken = broken.into_inner().unwrap();
-    for (seed, violation) in &broken {
-        println!("seed {seed}: {violation}");
-    }
-    assert!(
-        broken.is_empty(),
-        "replay it: {name}WAYPOST_SEED={} cargo test -p waypost-sim-tests --test seeds -- --nocapture mixed",
-        broken[0].0
-    );
     events.into_inner().unwrap()
 }
 
 #[test]
-fn locations_converge_whatever_goes_wrong_mixed() {
+fn locations_converge_with_mixed_faults() {
     if let Some(seed) = number("WAYPOST_SEED") {
         return replay(seed);
     }
@@ -83,7 +58,7 @@ fn locations_converge_whatever_goes_wrong_mixed() {
         println!("{:>8} {event:?}", events.get(*event));
     }
     if seeds >= 100 {
-        assert_eq!(events.missing(), [], "never happened in {seeds} seeds");
+        assert_eq!(events.missing(), [], "events that never occurred in {seeds} seeds");
     }
 }
 

@@ -1,7 +1,7 @@
-//! What was once written down between two locations is still understood.
+//! Recorded messages between two locations are still understood.
 //!
-//! `WAYPOST_RECORD=1 cargo test -p waypost-sim-tests --test transcript` writes it down anew, which
-//! only a message that no released program sends may make necessary.
+//! `WAYPOST_RECORD=1 cargo test -p waypost-sim-tests --test transcript` records them again, which
+//! is only correct for messages that no released version sends.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
@@ -13,14 +13,15 @@ use waypost_sim_tests::{
 
 const ABOUT: &str = "\
 # Messages of version 1 between two locations, and the rows of the second at the end.
-# See tests/sim/src/transcript.rs; tests/sim/tests/transcript.rs says how to record it anew.
+# See tests/sim/src/transcript.rs; tests/sim/tests/transcript.rs explains how to record it again.
 ";
 
 fn fixture() -> Transcript {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/version-1.txt");
     if std::env::var_os("WAYPOST_RECORD").is_some() {
         let text = format!("{ABOUT}{}", record().print());
-        // Two tests may record at once: the text is the same, and comes in one step.
+        // Two tests may record at the same time: the text is the same, and the file is replaced
+        // atomically.
         let part = path.with_extension(format!("{:?}", std::thread::current().id()));
         fs::write(&part, text).unwrap();
         fs::rename(&part, &path).unwrap();
@@ -29,7 +30,7 @@ fn fixture() -> Transcript {
 }
 
 #[test]
-fn each_message_is_read_and_written_as_it_was() {
+fn each_recorded_message_decodes_and_encodes_unchanged() {
     for sent in fixture().messages {
         let name = KINDS[kind(&sent.bytes)];
         let again = kv_replicate::reencode_message(&sent.bytes);
@@ -38,13 +39,13 @@ fn each_message_is_read_and_written_as_it_was() {
 }
 
 #[test]
-fn a_location_that_hears_it_again_has_the_same_rows() {
+fn a_location_that_receives_the_recording_has_the_same_rows() {
     let fixture = fixture();
     assert_eq!(replay(&fixture).unwrap(), fixture.rows);
 }
 
 #[test]
-fn it_has_every_kind_of_message_and_of_row() {
+fn the_recording_has_every_kind_of_message_and_row() {
     let fixture = fixture();
     let kinds: BTreeSet<_> = fixture.messages.iter().map(|sent| kind(&sent.bytes)).collect();
     assert_eq!(kinds, (1..KINDS.len()).collect());
@@ -54,7 +55,7 @@ fn it_has_every_kind_of_message_and_of_row() {
 }
 
 #[test]
-fn a_session_is_the_same_whenever_it_is_recorded() {
+fn recording_is_deterministic() {
     let transcript = record();
     assert_eq!(Transcript::parse(&transcript.print()), Ok(transcript.clone()));
     assert_eq!(record(), transcript);

@@ -1,4 +1,4 @@
-//! Locations verify each other while all goes wrong.
+//! Locations verify each other during faults.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use kv_replicate::Ending;
@@ -8,14 +8,14 @@ use waypost_sim_tests::{
     world::World,
 };
 
-/// How many seeds are run: 50, or a twentieth of `WAYPOST_SIM_SEEDS`.
+/// The number of seeds: 50, or a twentieth of `WAYPOST_SIM_SEEDS`.
 fn seeds() -> u64 {
-    let asked = std::env::var("WAYPOST_SIM_SEEDS").ok();
-    asked.map_or(50, |text| text.parse::<u64>().unwrap().div_ceil(20))
+    let seeds = std::env::var("WAYPOST_SIM_SEEDS").ok();
+    seeds.map_or(50, |text| text.parse::<u64>().unwrap().div_ceil(20))
 }
 
-/// Runs a seed: how many verifications were complete, found all equal, found something not settled, and
-/// ended before; and how often rows that differed on a list were looked at.
+/// Runs a seed. Returns the number of verifications that were complete, that found equality, that
+/// had unsettled rows, and that ended early; and how often rows were compared by key.
 fn run(seed: u64, plan: Plan) -> [u64; 5] {
     let mut world = World::new(seed, plan, false).unwrap();
     world.verify_every(200);
@@ -38,8 +38,8 @@ fn run(seed: u64, plan: Plan) -> [u64; 5] {
     counts
 }
 
-/// A bit of everything but what makes two stores differ: where two of one identity write, or one that
-/// went back, others come to hold different rows under one number.
+/// A mixed plan without the faults that make two stores differ: if two stores have one identity, or
+/// one rolls back and writes, locations hold different rows with the same dot.
 fn mixed(seed: u64) -> Plan {
     let mut plan = Plan::mixed(&mut Rng::new(seed));
     plan.kinds.retain(|(_, fault)| !matches!(fault, Fault::Copy | Fault::OldImage));
@@ -52,18 +52,18 @@ fn run_all(plan: impl Fn(u64) -> Plan) -> [u64; 5] {
         let counts = run(seed, plan(seed));
         all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
     }
-    println!("complete, equal, some not settled, ended before; looks: {all:?}");
+    println!("complete, equal, unsettled, ended early, comparisons by key: {all:?}");
     all
 }
 
 #[test]
-fn two_that_verify_find_no_difference_that_is_none_whatever_goes_wrong() {
+fn verification_reports_no_false_difference_during_faults() {
     let all = run_all(mixed);
     assert!(seeds() < 50 || (all[0] > 100 && all[3] > 20 && all[4] > 200), "{all:?}");
 }
 
 #[test]
-fn a_busy_cluster_over_links_that_lose_and_repeat_finds_no_difference() {
+fn a_busy_cluster_on_bad_links_finds_no_difference() {
     let all = run_all(|seed| {
         let mut plan = Plan::mixed(&mut Rng::new(seed));
         (plan.loss, plan.repeat, plan.reorders) = (15, 10, true);

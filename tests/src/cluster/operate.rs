@@ -14,11 +14,7 @@ use tempfile::TempDir;
 use waypost_link_tests::Ways;
 
 use super::{Cluster, Location, PATIENCE, text};
-use crate::{
-    Address, Home, Server,
-    clock::{Clock, Faketime},
-    wait,
-};
+use crate::{Address, clock::Faketime, wait};
 
 /// How a location is cut off from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,18 +69,6 @@ pub fn contains_all(text: &str, fragments: &[&str]) -> bool {
 }
 
 impl Location {
-    /// Its place, with its data directory.
-    #[must_use]
-    pub fn home(&self) -> &Home {
-        &self.home
-    }
-
-    /// Whether it founded or joined the cluster.
-    #[must_use]
-    pub fn is_member(&self) -> bool {
-        self.is_member
-    }
-
     /// Runs the program with these arguments, against this location's server.
     ///
     /// # Panics
@@ -95,7 +79,7 @@ impl Location {
             panic!("locations listen on TCP");
         };
         let url = format!("http://{address}");
-        let mut command = self.home.command(arguments);
+        let mut command = self.home().command(arguments);
         command.args(["--server", &url]).output().expect("the program runs")
     }
 
@@ -105,7 +89,8 @@ impl Location {
     /// If the location is down, or the program can't be run.
     #[must_use]
     pub fn status(&self) -> Status {
-        let info = serde_json::from_slice(&self.ask("status").stdout).unwrap_or_default();
+        let info =
+            serde_json::from_slice(&self.cluster_online("status").stdout).unwrap_or_default();
         let output = self.call(&["cluster", "status"]);
         let shown = [text(&output.stdout), text(&output.stderr)].concat();
         Status { info, shown, is_success: output.status.success() }
@@ -137,7 +122,7 @@ impl Location {
     pub fn image(&self) -> Image {
         assert!(!self.is_up(), "the location is up");
         let image = Image(TempDir::with_prefix("waypost-image-").expect("a temporary directory"));
-        copy(&self.home.data(), &image.0.path().join("data"));
+        copy(&self.home().data(), &image.0.path().join("data"));
         image
     }
 
@@ -147,7 +132,7 @@ impl Location {
     /// If it is up, or the files can't be copied.
     pub fn restore(&self, image: &Image) {
         assert!(!self.is_up(), "the location is up");
-        let data = self.home.data();
+        let data = self.home().data();
         if data.exists() {
             fs::remove_dir_all(&data).expect("the data directory can be removed");
         }
@@ -162,7 +147,7 @@ impl Location {
     #[must_use]
     pub fn damage(&self, bytes: &[u8]) -> usize {
         assert!(!self.is_up(), "the location is up");
-        damage(&self.home.data(), bytes)
+        damage(&self.home().data(), bytes)
     }
 
     /// Makes the image of another location that it was given run beside that one, as itself: at this location's
@@ -171,11 +156,11 @@ impl Location {
     /// # Panics
     /// If the copy has no `cluster.toml` of the other location.
     pub fn move_in(&self, other: &Location) {
-        let path = self.home.data().join("cluster/cluster.toml");
+        let path = self.home().data().join("cluster/cluster.toml");
         let about = fs::read_to_string(&path).expect("a member has a cluster.toml");
         let mut moved = about.clone();
         for (from, to) in
-            [(other.listen, self.listen), (other.proxy.address(), self.proxy.address())]
+            [(other.listen(), self.listen()), (other.proxy().address(), self.proxy().address())]
         {
             assert!(moved.contains(&from.to_string()), "{about}");
             moved = moved.replace(&from.to_string(), &to.to_string());
@@ -219,11 +204,7 @@ fn copy(from: &Path, to: &Path) {
 impl Cluster {
     /// Gives each location a wall clock of its own, which its later processes see.
     pub fn give_clocks(&mut self, faketime: &Faketime) {
-        for location in &mut self.locations {
-            let clock = Clock::new(faketime, location.home.directory());
-            location.home.set_environment(clock.environment());
-            location.clock = Some(clock);
-        }
+        self.locations.iter_mut().for_each(|location| location.give_clock(faketime));
     }
 
     /// Steps a location's clock to `ahead` seconds ahead of the true time; behind it, if negative.
@@ -231,7 +212,7 @@ impl Cluster {
     /// # Panics
     /// If the location has no clock of its own.
     pub fn set_clock(&self, number: usize, ahead: i64) {
-        self.locations[number].clock.as_ref().expect("it has a clock").set(ahead);
+        self.locations[number].clock().expect("it has a clock").set(ahead);
     }
 
     /// SIGTERM, and the wait for the end.
@@ -240,8 +221,7 @@ impl Cluster {
     /// If it is down already, or does not end.
     pub fn stop(&mut self, number: usize) {
         self.addresses.set(number, None);
-        let location = &mut self.locations[number];
-        let status = location.server.take().expect("the location is up").stop();
+        let status = self.locations[number].stop();
         assert!(status.success(), "location {number} stopped with {status}");
     }
 
@@ -263,10 +243,9 @@ impl Cluster {
     /// # Panics
     /// If it is not down, or ends at its start.
     pub fn restart_unready(&mut self, number: usize) {
-        let location = &self.locations[number];
-        assert!(!location.is_up(), "location {number} is up");
-        let server = location.home.start("127.0.0.1:0", &[]).listening();
-        self.started(number, server);
+        assert!(!self.locations[number].is_up(), "location {number} is up");
+        let address = self.locations[number].serve(&[]);
+        self.addresses.set(number, Some(address));
     }
 
     /// Starts a server on the data of a location that may be in no cluster yet.
@@ -274,8 +253,8 @@ impl Cluster {
     /// # Panics
     /// If it does not get ready.
     pub fn serve(&mut self, number: usize, flags: &[&str]) {
-        let server: Server = self.locations[number].home.serve(flags);
-        self.started(number, server);
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self.run(number, &flags);
     }
 
     /// Cuts a location off from all others, which are up. The location itself may be down.
@@ -309,7 +288,7 @@ impl Cluster {
     /// The numbers of all locations that have founded or joined the cluster.
     #[must_use]
     pub fn members(&self) -> Vec<usize> {
-        (0..self.len()).filter(|number| self.locations[*number].is_member).collect()
+        (0..self.len()).filter(|number| self.locations[*number].is_member()).collect()
     }
 
     /// Waits until each location that is up has links to all others.
@@ -337,6 +316,6 @@ impl Cluster {
         let name = format!("location-{number}");
         let output = self.locations[by].call(&["cluster", "remove", &name, "--yes"]);
         assert!(output.status.success(), "{output:?}");
-        self.locations[number].is_member = false;
+        self.locations[number].set_member(false);
     }
 }

@@ -1,32 +1,33 @@
-//! What becomes of the engine after a failure: it is opened anew, as far as the failure allows.
+//! Recovery: reopens the file after a failure, as far as the failure allows.
 
 use std::sync::Arc;
 
 use super::{
-    RedbEngine, State, StorageBackend, failed,
+    engine::{RedbEngine, State},
     file::{open_database, put_away},
-    guard,
+    guard::{failed, guard},
     snapshot::view,
 };
 use crate::engine::{
-    EngineError, Mode,
-    gate::{Failure, Gate, Gated},
+    api::{EngineError, Mode},
     overlay::Overlay,
+    storage::StorageBackend,
+    watched::{Backend, Failure, FirstFailure},
 };
 
-/// How much room there must be on a disk that was full before it takes writes again: enough that it
-/// is not full again at once.
+/// How much free space a full disk must have before it takes writes again: enough that it is not full
+/// again at once.
 const ROOM_BYTES: usize = 1 << 20;
 
 impl RedbEngine {
-    /// Gives the present database up and opens the file anew, as far as its failure allows.
+    /// Gives up the open database and reopens the file, as far as the failure allows.
     pub(super) fn recover(&self) {
         let mut state = self.write_state();
         if state.is_closed {
             return;
         }
-        state.gate.shut();
-        let failure = state.gate.failure();
+        state.disk.shut();
+        let failure = state.disk.failure();
         state.note(failure);
         state.durable = None;
         state.reopened += 1;
@@ -51,15 +52,15 @@ impl RedbEngine {
         if let Some(reason) = &state.sync_failed {
             return Err(EngineError::ReadOnly(reason.clone()));
         }
-        let gate = Gate::new((self.open_disk)()?);
+        let disk = FirstFailure::new((self.open_disk)()?);
         let opened = guard(|| {
             if state.is_full {
-                find_room(&Gated(Arc::clone(&gate)))?;
+                find_room(&Backend(Arc::clone(&disk)))?;
             }
-            let (database, _) = open_database(&gate, self.cache_bytes)?;
-            // Shows that the disk takes writes before writers are let in.
+            let (database, _) = open_database(&disk, self.cache_bytes)?;
+            // Shows that the disk takes writes before writers are admitted.
             database.begin_write().map_err(failed)?.commit().map_err(failed)?;
-            let durable = view(&database, &gate)?;
+            let durable = view(&database, &disk)?;
             Ok((database, durable))
         });
         match opened {
@@ -67,42 +68,42 @@ impl RedbEngine {
                 state.latest = durable.commit();
                 state.synced = durable.commit();
                 state.database = Some(database);
-                state.gate = gate;
+                state.disk = disk;
                 state.mode = Mode::Writer;
                 state.is_full = false;
                 state.durable = Some(durable);
                 Ok(())
             }
             Err(error) => {
-                gate.shut();
-                state.note(gate.failure());
+                disk.shut();
+                state.note(disk.failure());
                 Err(error)
             }
         }
     }
 
     fn reopen_for_reading(&self, state: &mut State) -> Result<(), EngineError> {
-        let gate = Gate::new(Arc::new(Overlay::new((self.open_disk)()?)?));
-        let (database, durable) = guard(|| open_database(&gate, self.cache_bytes))?;
+        let disk = FirstFailure::new(Arc::new(Overlay::new((self.open_disk)()?)?));
+        let (database, durable) = guard(|| open_database(&disk, self.cache_bytes))?;
         state.latest = durable.commit();
         state.database = Some(database);
-        state.gate = gate;
+        state.disk = disk;
         state.durable = Some(durable);
         Ok(())
     }
 
-    /// Whether a full disk has room again. What it has open is left as it is.
+    /// Checks that a full disk has space again. The open database is not touched.
     pub(super) fn has_room(&self) -> Result<(), EngineError> {
-        let gate = Gate::new((self.open_disk)()?);
-        let found = find_room(&Gated(Arc::clone(&gate)));
-        if let Some(Failure::Sync(_)) = gate.failure() {
-            self.write_state().note(gate.failure());
+        let disk = FirstFailure::new((self.open_disk)()?);
+        let found = find_room(&Backend(Arc::clone(&disk)));
+        if let Some(Failure::Sync(_)) = disk.failure() {
+            self.write_state().note(disk.failure());
         }
         found
     }
 }
 
-/// Whether the disk has room for more: writes behind the end of the file, and cuts it off again. redb
+/// Checks that the disk has space: writes beyond the end of the file, and truncates it again. redb
 /// knows how long its part of the file is.
 fn find_room(disk: &dyn StorageBackend) -> Result<(), EngineError> {
     let zeros = vec![0; ROOM_BYTES];

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use redb::{AccessGuard, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use super::{
-    failed, failed_read,
-    file::{COMMIT_ROW, definition},
-    guard,
+    guard::{failed, failed_read, guard},
+    names::{COMMIT_ROW, definition},
 };
-use crate::{
-    engine::{CommitNo, EngineError, Order, Snapshot, Visitor, gate::Gate},
-    schema::Table,
+use crate::engine::{
+    api::{CommitNo, EngineError, Order, Snapshot, Visitor},
+    table::Table,
+    watched::FirstFailure,
 };
 
 /// A consistent view. Cheap to clone.
@@ -25,18 +25,21 @@ pub struct RedbSnapshot(Arc<View>);
 type OpenTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 struct View {
-    gate: Arc<Gate>,
+    disk: Arc<FirstFailure>,
     transaction: ReadTransaction,
-    /// Each from when it is first read. A view is taken after each commit, and to open all tables would
-    /// take longer than a small commit does.
+    /// Each is opened when it is first read. A view is taken after each commit, and opening all tables
+    /// takes longer than a small commit.
     tables: [OnceLock<OpenTable>; Table::ALL.len()],
     commit: CommitNo,
 }
 
-pub(super) fn view(database: &Database, gate: &Arc<Gate>) -> Result<RedbSnapshot, EngineError> {
+pub(super) fn view(
+    database: &Database,
+    disk: &Arc<FirstFailure>,
+) -> Result<RedbSnapshot, EngineError> {
     let transaction = database.begin_read().map_err(failed)?;
     let tables = std::array::from_fn(|_| OnceLock::new());
-    let mut view = View { gate: Arc::clone(gate), transaction, tables, commit: 0 };
+    let mut view = View { disk: Arc::clone(disk), transaction, tables, commit: 0 };
     if let Some(row) = view.table(Table::Meta)?.get(COMMIT_ROW).map_err(failed_read)? {
         view.commit =
             u64::from_be_bytes(row.value().try_into().map_err(|_length| corrupt_commit())?);
@@ -65,7 +68,7 @@ impl RedbSnapshot {
         self.0.commit
     }
 
-    /// Opens all tables, so that one which is lost is missed when its store is opened, and not later.
+    /// Opens all tables, so that a lost table is noticed when the store is opened.
     pub(super) fn open_all(&self) -> Result<(), EngineError> {
         Table::ALL.into_iter().try_for_each(|table| self.table(table).map(drop))
     }
@@ -74,11 +77,11 @@ impl RedbSnapshot {
         self.0.table(table)
     }
 
-    /// Calls redb on this view. An engine that was given up is closed, too, but a newer view can be
-    /// had then.
+    /// Calls redb on this view. A database that was given up is closed too, but then a newer view is
+    /// available.
     fn read<T>(&self, call: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
         guard(call).map_err(|error| match error {
-            EngineError::Closed if self.0.gate.is_shut() => EngineError::Stale,
+            EngineError::Closed if self.0.disk.is_shut() => EngineError::Stale,
             error => error,
         })
     }
@@ -139,8 +142,8 @@ impl Snapshot for RedbSnapshot {
     }
 }
 
-/// Whether a key may be the next of a range. Over a damaged tree redb visits keys twice or outside
-/// the range, and who goes on after the last key of a page would never come to an end.
+/// Whether a key may be the next of a range. Over a damaged tree redb visits keys twice or outside the
+/// range, and a caller that continues after the last key of a page would never finish.
 fn is_in_order(
     (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
     order: Order,

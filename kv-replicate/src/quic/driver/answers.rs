@@ -1,15 +1,22 @@
-//! What the owner is told.
+//! Answers and notices for the owner.
 
 use kv_core::MemberId;
 use tokio::sync::oneshot;
 
-use super::{Driver, Query, links::LASTING};
+use super::Driver;
 use crate::{
     Event, Notice, Verdict,
-    quic::{AskError, Peer, Status, link::REFUSED},
+    quic::{
+        attempts::LASTING,
+        error::AskError,
+        input::Query,
+        proven::code,
+        status::{Peer, Status},
+    },
 };
 
 impl Driver {
+    /// Answers the owner's request, at once or when the core has the answer.
     pub(super) fn answer(&mut self, query: Query) {
         match query {
             Query::Status(answer) => {
@@ -19,6 +26,7 @@ impl Driver {
         }
     }
 
+    /// Begins a verification; several requests share its verdict.
     fn verify(&mut self, peer: MemberId, answer: oneshot::Sender<Result<Verdict, AskError>>) {
         if self.core.halted().is_some() {
             let _gone = answer.send(Err(AskError::Halted));
@@ -28,6 +36,7 @@ impl Driver {
         self.tell(Event::Verify(peer));
     }
 
+    /// The state of the replica.
     fn status(&self) -> Status {
         let wanted = self.wanted();
         let known = wanted.iter().chain(self.links.keys());
@@ -36,20 +45,20 @@ impl Driver {
             is_joined: self.core.is_joined(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
-            acceptor: self.acceptor.state(),
+            handshakes: self.acceptor.state(),
             peers: known.map(|peer| (*peer, self.peer(*peer))).collect(),
         }
     }
 
+    /// The state of one peer and its link.
     fn peer(&self, peer: MemberId) -> Peer {
         let mut found = Peer::default();
         if let Some(attempts) = self.attempts.get(&peer) {
-            found.failures = attempts.failures;
-            found.last_error.clone_from(&attempts.last_error);
+            found.failures = attempts.failures();
+            found.last_error = attempts.last_error().cloned();
         }
-        let since = self.attempts.get(&peer).and_then(|attempts| attempts.down_since);
         let now = self.now().mono;
-        let down_for = since.map(|since| now.saturating_sub(since));
+        let down_for = self.attempts.get(&peer).and_then(|attempts| attempts.down_for(now));
         let Some(link) = self.links.get(&peer) else {
             return Peer { down_for: Some(down_for.unwrap_or_default()), ..found };
         };
@@ -67,27 +76,29 @@ impl Driver {
         }
     }
 
-    /// Logs what the core wants its owner to know, and hands it on.
+    /// Logs a notice of the core, and hands it to the owner.
     pub(super) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Close { peer, reason } => {
-                tracing::warn!(%peer, reason, "a link is closed");
+                tracing::warn!(%peer, reason, "closed the link to a peer that violated the protocol");
                 if let Some(link) = self.links.get(peer) {
-                    link.close(REFUSED, reason);
+                    link.close(code::REJECTED, reason);
                 }
-                self.let_go(*peer, reason);
+                self.drop_link(*peer, reason);
             }
-            Notice::Joined => tracing::info!("this location takes part in its cluster"),
-            Notice::Halted(why) => tracing::error!(why, "this location replicates no more"),
+            Notice::Joined => tracing::info!("this location has joined its cluster"),
+            Notice::Halted(reason) => {
+                tracing::error!(%reason, "this location does not replicate any more");
+            }
             Notice::Parked { peer, ahead_ms } => {
-                tracing::error!(%peer, ahead_ms, "a location's clock is ahead: its writes wait");
+                tracing::error!(%peer, ahead_ms, "a peer's clock is ahead, so its writes wait: check the clocks of both locations");
             }
             Notice::MustRebuild(peer) => {
-                let why = "what it lacks was deleted too long ago";
-                tracing::error!(%peer, why, "this store must be emptied, and take all anew");
+                let why = "it lacks deletions that its peers have dropped already";
+                tracing::error!(%peer, why, "this store must be emptied and join again");
             }
             Notice::Refused { peer, reason } => {
-                tracing::error!(%peer, reason, "a location sent a row that no store makes");
+                tracing::error!(%peer, reason, "a peer sent an invalid row");
             }
             Notice::Differs(difference) => {
                 let (peer, namespace) = (difference.peer, difference.place.namespace);
@@ -101,6 +112,7 @@ impl Driver {
         }
     }
 
+    /// Answers the requests that wait for a verdict.
     fn verified(&mut self, verdict: &Verdict) {
         let Verdict { peer, rows, differing, .. } = verdict;
         tracing::info!(%peer, rows, differing, ending = ?verdict.ending, "verified");

@@ -1,47 +1,34 @@
-//! Which links there are, and whom to dial.
+//! Links: which to keep, and which members to dial.
 
 use std::{sync::Arc, time::Duration};
 
 use kv_core::MemberId;
-use tokio::task::AbortHandle;
 
-use super::{Driver, Input};
+use super::Driver;
 use crate::{
     Event,
     quic::{
-        AskError,
-        link::{DOUBLE, Ended, GOING, Link, Proven},
+        attempts::{Attempts, LASTING},
+        error::AskError,
+        input::Input,
+        link::Link,
+        link_error::LinkError,
         pace::Pace,
+        proven::{Proven, code},
     },
 };
 
-/// A link that has lasted so long was a good one: what ends it says nothing of the next. Until then it is
-/// not given up for another one either, if it is the right one of two.
-pub(super) const LASTING: Duration = Duration::from_secs(10);
-
-/// What became of the attempts to reach a peer.
-#[derive(Debug, Default)]
-pub(super) struct Attempts {
-    /// In a row.
-    pub(super) failures: u32,
-    pub(super) last_error: Option<String>,
-    /// Since when there is no link that lasts; none if the last one did, and is up.
-    pub(super) down_since: Option<Duration>,
-    /// One is waiting, or under way.
-    task: Option<AbortHandle>,
-}
-
 impl Driver {
-    /// A peer has proven who it is: its link takes the place of one that was there before, for whoever
-    /// makes another one has lost that. But of two that were made at once the one that the lower id
-    /// dialled is kept, at both ends.
+    /// A peer has proven who it is. Its link replaces an existing one, because a peer that makes another link
+    /// has lost that one. But of two links that were made at once, both ends keep the one that the lower id
+    /// dialled.
     pub(super) fn up(&mut self, proven: Proven) {
         let Proven { peer, is_ours, .. } = proven;
         if let Some(attempts) = self.attempts.get_mut(&peer) {
             attempts.end();
         }
         if self.core.halted().is_some() || peer == self.config.member {
-            return proven.connection.close(GOING, b"no link with this location");
+            return proven.connection.close(code::GOING, b"this location does not link");
         }
         let now = self.now().mono;
         let is_right = |is_ours: bool| is_ours == (self.config.member < peer);
@@ -49,9 +36,9 @@ impl Driver {
             let is_new = now.saturating_sub(before.since) < LASTING;
             let is_alive = before.connection.close_reason().is_none();
             if is_alive && is_new && is_right(before.is_ours) && !is_right(is_ours) {
-                return proven.connection.close(DOUBLE, b"there is another link already");
+                return proven.connection.close(code::DOUBLE, b"another link exists");
             }
-            before.close(DOUBLE, "another link takes its place");
+            before.close(code::DOUBLE, "another link replaces it");
             self.links.remove(&peer);
             self.tell(Event::Disconnected(peer));
         }
@@ -65,43 +52,33 @@ impl Driver {
         self.tell(Event::Connected(peer));
     }
 
-    pub(super) fn down(&mut self, peer: MemberId, number: u64, ended: &Ended) {
+    /// A link has ended.
+    pub(super) fn down(&mut self, peer: MemberId, number: u64, error: &LinkError) {
         if self.links.get(&peer).is_none_or(|link| link.number != number) {
             return;
         }
-        self.let_go(peer, &ended.to_string());
+        self.drop_link(peer, &error.to_string());
         self.tell(Event::Disconnected(peer));
     }
 
-    /// A link is at its end.
-    pub(super) fn let_go(&mut self, peer: MemberId, why: &str) {
+    /// Drops a link that has ended.
+    pub(super) fn drop_link(&mut self, peer: MemberId, why: &str) {
         let Some(link) = self.links.remove(&peer) else { return };
         tracing::info!(%peer, why, "a link is down");
         let now = self.now().mono;
-        let has_lasted = now.saturating_sub(link.since) >= LASTING;
-        let attempts = self.attempts.entry(peer).or_default();
-        if has_lasted {
-            (attempts.failures, attempts.down_since) = (0, None);
-        } else {
-            attempts.failures = attempts.failures.saturating_add(1);
-        }
-        // Links that come and go are as good as none.
-        attempts.down_since.get_or_insert(now);
-        attempts.last_error = Some(why.to_owned());
+        self.attempts.entry(peer).or_default().link_ended(link.since, now, why);
         self.dial = true;
     }
 
-    pub(super) fn not_reached(&mut self, peer: MemberId, ended: &Ended) {
-        tracing::debug!(%peer, %ended, "not reached");
-        let attempts = self.attempts.entry(peer).or_default();
-        attempts.end();
-        attempts.failures = attempts.failures.saturating_add(1);
-        attempts.last_error = Some(ended.to_string());
+    /// An attempt to dial a peer has failed.
+    pub(super) fn not_reached(&mut self, peer: MemberId, error: &LinkError) {
+        tracing::debug!(%peer, %error, "can't reach a peer");
+        self.attempts.entry(peer).or_default().failed(error.to_string());
         self.dial = true;
     }
 
-    /// Begins to dial whom it wants a link with and has none, and ends what is no longer wanted.
-    pub(super) fn dial_whom_it_lacks(&mut self) {
+    /// Dials the wanted peers that have no link, and ends attempts that are not needed any more.
+    pub(super) fn dial_missing(&mut self) {
         let wanted = self.wanted();
         for (peer, attempts) in &mut self.attempts {
             if !wanted.contains(peer) || self.links.contains_key(peer) {
@@ -110,17 +87,18 @@ impl Driver {
         }
         self.attempts.retain(|peer, _| wanted.contains(peer));
         for peer in wanted {
-            let is_under_way = self.attempts.get(&peer).is_some_and(|found| found.task.is_some());
+            let is_under_way = self.attempts.get(&peer).is_some_and(Attempts::is_under_way);
             if !is_under_way && !self.links.contains_key(&peer) {
                 self.begin_to_dial(peer);
             }
         }
     }
 
+    /// Dials a peer after a wait, in a task of its own.
     fn begin_to_dial(&mut self, peer: MemberId) {
         let addresses = self.addresses(peer);
-        let failures = self.attempts.get(&peer).map_or(0, |attempts| attempts.failures);
-        // A peer that this store does not know may not know this location.
+        let failures = self.attempts.get(&peer).map_or(0, Attempts::failures);
+        // A peer that this store does not know may not know this location either.
         let is_theirs = peer < self.config.member && self.members.is_current(peer);
         let patience = if is_theirs { self.config.tuning.dial_patience } else { Duration::ZERO };
         let wait = patience + self.pause(failures);
@@ -129,17 +107,15 @@ impl Driver {
             tokio::time::sleep(wait).await;
             let input = match dialler.dial(peer, &addresses).await {
                 Ok(proven) => Input::Up(proven),
-                Err(ended) => Input::NotReached { peer, ended },
+                Err(error) => Input::NotReached { peer, error },
             };
             let _over = sender.send(input).await;
         });
         let now = self.now().mono;
-        let attempts = self.attempts.entry(peer).or_default();
-        attempts.task = Some(task);
-        attempts.down_since.get_or_insert(now);
+        self.attempts.entry(peer).or_default().begin(task, now);
     }
 
-    /// Where a peer may be: first as the store says, then as the configuration does.
+    /// The addresses of a peer: first those in the store, then those in the configuration.
     fn addresses(&self, peer: MemberId) -> Vec<String> {
         let member = self.members.get(peer);
         let mut all = member.map(|member| member.addresses.clone()).unwrap_or_default();
@@ -152,8 +128,8 @@ impl Driver {
         all
     }
 
-    /// How long is waited after so many failures: doubled with each, and between half and all of it, so
-    /// that not all come at once.
+    /// The wait after so many failures: doubled with each, and then a random part between half and all of
+    /// it, so that peers do not retry at the same time.
     fn pause(&self, failures: u32) -> Duration {
         let tuning = &self.config.tuning;
         if failures == 0 {
@@ -165,24 +141,15 @@ impl Driver {
         most.mul_f64(0.5 + f64::from(random[0]) / 512.0)
     }
 
-    /// The core replicates no more: no link serves anything.
+    /// The core has halted: links serve nothing any more.
     pub(super) fn halt(&mut self) {
-        let why = self.core.halted().unwrap_or_default();
+        let why = self.core.halted().map(|reason| reason.to_string()).unwrap_or_default();
         for link in std::mem::take(&mut self.links).into_values() {
-            link.close(GOING, why);
+            link.close(code::GOING, &why);
         }
         self.attempts.values_mut().for_each(Attempts::end);
         for answer in std::mem::take(&mut self.verifying).into_values().flatten() {
             let _gone = answer.send(Err(AskError::Halted));
-        }
-    }
-}
-
-impl Attempts {
-    /// Ends the one that is waiting or under way.
-    fn end(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
         }
     }
 }

@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 
-use http::{HeaderValue, Response, header};
+use http::{Response, StatusCode};
 use kv_core::{Body as Value, Entry, NamespaceId, ReadError, Store, limits::MAX_VALUE_BYTES};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 
 use super::{
     json, options,
     refusal::{Refusal, shown},
     target::check_key,
 };
-use crate::body::Body;
+use crate::http::{Body, json::object, reply as http_reply};
 
 mod reply;
 
@@ -21,26 +20,22 @@ pub use reply::{Reply, Shape};
 /// The most keys of one call.
 pub const MAX_KEYS: usize = 100;
 
-/// The longest request that is looked at. A hundred of the longest keys, each byte escaped by six,
+/// The longest request, in bytes. A hundred keys of the greatest length, with each byte escaped by six,
 /// take 300 KiB.
 pub const MAX_REQUEST_BYTES: usize = 400 * 1024;
 
-/// Places for long requests that are being read: together they hold 25 MiB at most. Most requests
-/// are short ([`super::incoming::SHORT_BYTES`]) and need none; those hold 16 KiB per connection at
-/// most, which is 160 MB with as many connections as there may be.
-pub(super) static READING: Semaphore = Semaphore::const_new(64);
-
-/// What a bulk get asks for.
+/// A bulk get.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct Request {
     /// The keys, each once, in the order of the request.
     pub keys: Vec<String>,
-    /// What the reply looks like.
+    /// The form of the reply.
     pub shape: Shape,
 }
 
+/// The JSON of a request.
 #[derive(Deserialize)]
-struct Request {
+struct Written {
     keys: Vec<String>,
     r#type: Option<String>,
     #[serde(default, rename = "withMetadata")]
@@ -57,16 +52,16 @@ enum CacheTtl {
     Number(serde_json::Number),
 }
 
-impl Ask {
+impl Request {
     /// Reads the body of a bulk get.
     ///
     /// # Errors
-    /// If it is not the JSON of one, or asks for what may not be.
-    pub fn parse(body: &[u8]) -> Result<Ask, Refusal> {
-        let request: Request = json::object(&json::decode(body)).map_err(|error| {
+    /// If it is not the JSON of a bulk get, or a value is out of bounds.
+    pub fn parse(body: &[u8]) -> Result<Request, Refusal> {
+        let written: Written = object(&json::decode(body)).map_err(|error| {
             Refusal::invalid(format!("The body is not the JSON of a bulk get: {error}"))
         })?;
-        let is_json = match request.r#type.as_deref() {
+        let is_json = match written.r#type.as_deref() {
             None | Some("" | "text") => false,
             Some("json") => true,
             Some(other) => {
@@ -75,39 +70,40 @@ impl Ask {
                 return Err(Refusal::invalid(text));
             }
         };
-        if request.keys.len() > MAX_KEYS {
+        if written.keys.len() > MAX_KEYS {
             return Err(Refusal::invalid("You can request a maximum of 100 keys"));
         }
-        if request.keys.is_empty() {
+        if written.keys.is_empty() {
             return Err(Refusal::invalid("You must request a minimum of 1 key"));
         }
-        request.keys.iter().try_for_each(|key| check_key(key))?;
-        match request.cache_ttl {
+        written.keys.iter().try_for_each(|key| check_key(key))?;
+        match written.cache_ttl {
             None => {}
             Some(CacheTtl::Text(seconds)) => options::check_cache_ttl(&seconds)?,
             Some(CacheTtl::Number(seconds)) => options::check_cache_ttl(&seconds.to_string())?,
         }
-        let shape = Shape { is_json, with_metadata: request.with_metadata.unwrap_or_default() };
-        Ok(Ask { keys: unique(request.keys), shape })
+        let shape = Shape { is_json, with_metadata: written.with_metadata.unwrap_or_default() };
+        Ok(Request { keys: unique(written.keys), shape })
     }
 }
 
+/// Drops repeated keys.
 fn unique(mut keys: Vec<String>) -> Vec<String> {
     let mut seen = HashSet::new();
     keys.retain(|key| seen.insert(key.clone()));
     keys
 }
 
-/// Answers a bulk get. Reads the disk.
-pub(super) fn answer(
+/// Responds to a bulk get. Reads the disk.
+pub(super) fn respond(
     store: &Store,
     namespace: NamespaceId,
-    ask: Ask,
+    request: Request,
 ) -> Result<Response<Body>, Refusal> {
-    let mut entries = store.get_many(namespace, &ask.keys)?;
+    let mut entries = store.get_many(namespace, &request.keys)?;
     check_total(&entries)?;
-    if ask.shape.is_json {
-        for (key, entry) in ask.keys.iter().zip(&mut entries) {
+    if request.shape.is_json {
+        for (key, entry) in request.keys.iter().zip(&mut entries) {
             if !check_json(store, namespace, key, entry)? {
                 return Err(Refusal::invalid(
                     "At least one of the requested keys corresponds to a non-json value",
@@ -116,13 +112,12 @@ pub(super) fn answer(
         }
         check_total(&entries)?;
     }
-    let entries = ask.keys.into_iter().zip(entries).collect();
-    let mut response = Response::new(Reply::new(entries, ask.shape).into_body()?);
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    Ok(response)
+    let entries = request.keys.into_iter().zip(entries).collect();
+    let reply = Reply::new(entries, request.shape).into_body()?;
+    Ok(http_reply::with_type(StatusCode::OK, http_reply::JSON, reply))
 }
 
+/// Checks that the values together are not larger than one value may be.
 fn check_total(entries: &[Option<Entry>]) -> Result<(), Refusal> {
     let total: u64 = entries.iter().flatten().map(|entry| entry.body.len()).sum();
     if total > MAX_VALUE_BYTES {
@@ -131,8 +126,8 @@ fn check_total(entries: &[Option<Entry>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the value is JSON. A large one is read twice, first here and then for the reply, so that
-/// it need not be held: for that a second reader is taken, of the same version.
+/// Whether the value is JSON. A large one is read twice, here and then for the reply, so that it is
+/// never in memory whole; for that, a second reader of the same version is opened.
 fn check_json(
     store: &Store,
     namespace: NamespaceId,
@@ -148,7 +143,7 @@ fn check_json(
             Some(Entry { version, body: Value::Large(reader), .. }) if version == first.version => {
                 return json::is_json(reader);
             }
-            // Put meanwhile: the newer one will do as well.
+            // It was replaced in between. The newer value is as good.
             newer => *entry = newer,
         }
     }

@@ -1,23 +1,23 @@
-//! The cursor of a list: "after this key", as text that callers do not look into.
+//! The cursor of a list: "after this key", as opaque text.
 //!
-//! It names a key and no place, so it survives deletes, shows inserts behind it, and can be used
-//! again, with another limit too.
+//! It names a key and not a position, so deletes do not invalidate it, later inserts after it appear,
+//! and it can be reused, also with another limit.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kv_core::limits::MAX_KEY_BYTES;
 
 use super::refusal::{Refusal, shown};
 
-/// The cursor behind a page that ended with `last`.
+/// The cursor after a page whose last key is `last`.
 #[must_use]
 pub fn encode(last: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(last)
 }
 
-/// The key behind which a page begins; none at the start, which the empty cursor means too.
+/// The key after which a page begins; none at the start, which is also what the empty cursor means.
 ///
 /// # Errors
-/// If this is no cursor.
+/// If this is not a cursor.
 pub fn decode(cursor: &str) -> Result<Option<Vec<u8>>, Refusal> {
     if cursor.is_empty() {
         return Ok(None);
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn another_text_is_no_cursor() {
+    fn other_texts_are_not_cursors() {
         for cursor in ["a", "YQ==", "YR", "Y Q", "a+b/", "\u{e9}", &encode(&[b'x'; 513])] {
             let refusal = decode(cursor).unwrap_err();
             assert_eq!(refusal.status, 400);

@@ -3,14 +3,21 @@
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use kv_core::{Entry, NamespaceId, Version};
 
-use super::{Call, metadata, options, pieces, refusal::Refusal};
-use crate::{app::App, body::Body};
+use super::{
+    call::{Call, METADATA},
+    metadata, options,
+    refusal::Refusal,
+};
+use crate::{
+    app::App,
+    http::{Body, reply, stream},
+};
 
 const EXPIRATION: HeaderName = HeaderName::from_static("cf-expiration");
 
-/// Answers a get. The store's cache answers most in microseconds, so this blocks the thread, which
-/// costs less than to move elsewhere.
-pub(super) fn answer(
+/// Responds to a get. Most reads take microseconds from the store's cache, so this blocks the thread,
+/// which costs less than a switch to another one.
+pub(super) fn respond(
     app: &App,
     namespace: NamespaceId,
     call: &Call<'_>,
@@ -26,25 +33,25 @@ pub(super) fn answer(
     Ok(found(entry, call.method == Method::HEAD))
 }
 
-/// A key that is not there is no error: the runtime makes `null` of a 404.
+/// A missing key is not an error: the runtime returns `null` for a 404.
 fn missing(call: &Call<'_>) -> Response<Body> {
     let is_read = call.reads_refusals();
     let body = if is_read { Body::full("There is no such key.\n") } else { Body::empty() };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::NOT_FOUND;
     if is_read {
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response.headers_mut().insert(header::CONTENT_TYPE, reply::TEXT);
     }
     response
 }
 
+/// The response with a value; without its body, for a HEAD.
 fn found(entry: Entry, is_head: bool) -> Response<Body> {
     let length = entry.body.len();
     let body = match entry.body {
         _ if is_head => Body::empty(),
         kv_core::Body::Inline(bytes) => Body::full(bytes),
-        kv_core::Body::Large(reader) => pieces::body(reader, Some(length)),
+        kv_core::Body::Large(reader) => stream::body(reader, Some(length)),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -58,13 +65,13 @@ fn found(entry: Entry, is_head: bool) -> Response<Body> {
         headers.insert(EXPIRATION, HeaderValue::from(expires_at));
     }
     if let Some(json) = entry.metadata {
-        headers.insert(super::METADATA, metadata::header(&json));
+        headers.insert(METADATA, metadata::header(&json));
     }
     response
 }
 
-/// The version of an entry as an `ETag`: its text in quotes. Written by hand, as this is on the
-/// path of every get.
+/// The version of an entry as an `ETag`: its text in quotes. It is written without `format!`, because
+/// this is on the path of every get.
 pub(super) fn etag(version: Version) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'"'; 51];
@@ -77,7 +84,7 @@ pub(super) fn etag(version: Version) -> HeaderValue {
     };
     write(1, &version.hlc.0.to_be_bytes());
     write(18, &version.origin.0);
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits are a header's value")
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are valid in a header")
 }
 
 #[cfg(test)]

@@ -1,97 +1,62 @@
-//! JSON made from bytes that come in pieces.
+//! JSON that is written from bytes, piece by piece. serde_json can't do this: it writes a string only
+//! from text that is in memory whole.
 
 use std::io::{self, Write as _};
 
 use bytes::{Buf as _, Bytes};
+use encoding_rs::{CoderResult, UTF_8};
 use kv_core::{BodyReader, ReadError};
-use serde::de::{Deserialize as _, DeserializeOwned, IgnoredAny};
+use serde::de::{Deserialize as _, IgnoredAny};
 
-/// Turns bytes into text, piece by piece: what is not UTF-8 becomes U+FFFD, and a byte order mark
-/// at the start is dropped, as a `TextDecoder` does.
-#[derive(Debug, Default)]
+/// Converts bytes to text, piece by piece, as a `TextDecoder` does: bytes that are not UTF-8 become
+/// U+FFFD, and a byte order mark at the start is dropped.
 pub struct Decoder {
-    is_begun: bool,
-    /// The start of a letter whose rest is in the next piece, at most 3 bytes.
-    carried: Vec<u8>,
+    utf8: encoding_rs::Decoder,
+    text: String,
+}
+
+/// The size of the buffer for decoded text, in bytes.
+const TEXT_BYTES: usize = 8 * 1024;
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder { utf8: UTF_8.new_decoder_with_bom_removal(), text: String::new() }
+    }
 }
 
 impl Decoder {
-    /// Gives the text of the next piece to `sink`, in one or several parts.
-    pub fn push(&mut self, piece: &[u8], mut sink: impl FnMut(&str)) {
-        let joined;
-        let mut bytes = piece;
-        if !self.carried.is_empty() {
-            joined = [&self.carried[..], piece].concat();
-            bytes = &joined;
-        }
-        if !self.is_begun
-            && bytes.len() < BYTE_ORDER_MARK.len()
-            && BYTE_ORDER_MARK.starts_with(bytes)
-        {
-            self.carried = bytes.to_vec();
-            return;
-        }
-        if !self.is_begun {
-            self.is_begun = true;
-            bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        }
-        let mut rest = 0;
-        for chunk in bytes.utf8_chunks() {
-            sink(chunk.valid());
-            rest += chunk.valid().len() + chunk.invalid().len();
-            let is_cut = rest == bytes.len() && is_start_of_letter(chunk.invalid());
-            if is_cut {
-                self.carried = chunk.invalid().to_vec();
-                return;
-            }
-            if !chunk.invalid().is_empty() {
-                sink(REPLACEMENT);
-            }
-        }
-        self.carried = Vec::new();
+    /// Passes the text of the next piece to `sink`, in one or several parts.
+    pub fn push(&mut self, piece: &[u8], sink: impl FnMut(&str)) {
+        self.decode(piece, false, sink);
     }
 
-    /// Ends the text.
-    pub fn finish(self, mut sink: impl FnMut(&str)) {
-        for chunk in self.carried.utf8_chunks() {
-            sink(chunk.valid());
-            if !chunk.invalid().is_empty() {
-                sink(REPLACEMENT);
+    /// Ends the text: passes U+FFFD to `sink` if the last character is incomplete.
+    pub fn finish(mut self, sink: impl FnMut(&str)) {
+        self.decode(&[], true, sink);
+    }
+
+    fn decode(&mut self, mut bytes: &[u8], is_last: bool, mut sink: impl FnMut(&str)) {
+        // Without room for one replacement character the decoder makes no progress.
+        let most = self.utf8.max_utf8_buffer_length(bytes.len()).unwrap_or(TEXT_BYTES);
+        self.text.reserve(most.min(TEXT_BYTES));
+        loop {
+            let (result, read, _has_replaced) =
+                self.utf8.decode_to_string(bytes, &mut self.text, is_last);
+            bytes = &bytes[read..];
+            if !self.text.is_empty() {
+                sink(&self.text);
+                self.text.clear();
+            }
+            if result == CoderResult::InputEmpty {
+                return;
             }
         }
     }
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-const REPLACEMENT: &str = "\u{fffd}";
 
-/// Whether these bytes, which are not UTF-8, would be with more behind them.
-fn is_start_of_letter(invalid: &[u8]) -> bool {
-    str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
-}
-
-/// Reads a document that must be an object: serde would take a list for one too, field by field.
-///
-/// # Errors
-/// A sentence, if it is none, or not this one.
-pub fn object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    match text.trim_start().as_bytes().first() {
-        None | Some(b'{') => serde_json::from_str(text).map_err(|error| sentence(&error)),
-        Some(_) => Err("expected an object".into()),
-    }
-}
-
-/// What is wrong with a document. Of half a surrogate pair serde_json says what it missed behind it.
-fn sentence(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    ["unexpected end of hex escape", "lone leading surrogate in hex escape"]
-        .iter()
-        .find_map(|half| text.strip_prefix(half))
-        .map(|place| format!("half a surrogate pair, which is no text,{place}"))
-        .unwrap_or(text)
-}
-
-/// [`Decoder`] for bytes at hand.
+/// [`Decoder`] for bytes that are in memory.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -112,7 +77,7 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            control => write!(out, "\\u{control:04x}").expect("a vector takes all that is written"),
+            control => write!(out, "\\u{control:04x}").expect("writing to a vector does not fail"),
         }
         rest = &rest[at + 1..];
     }
@@ -126,9 +91,9 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Whether a large body is JSON text. Reads it to its end, and holds no more than a chunk of it.
+/// Whether a large body is JSON text. Reads it to its end, with one chunk in memory at a time.
 ///
-/// Bytes that are not UTF-8 are let through inside strings, as [`Decoder`] makes letters of them.
+/// Bytes that are not UTF-8 are accepted inside strings, because [`Decoder`] replaces them.
 pub(super) fn is_json(reader: BodyReader) -> Result<bool, ReadError> {
     let mut source = Source { reader, chunk: Bytes::new(), is_begun: false, failure: None };
     let mut json = serde_json::Deserializer::from_reader(&mut source);
@@ -198,22 +163,6 @@ mod tests {
                 decoder.finish(|part| text.push_str(part));
                 assert_eq!(text, expected, "{bytes:?} in pieces of {size}");
             }
-        }
-    }
-
-    #[test]
-    fn half_a_surrogate_pair_is_named() {
-        for text in [
-            r#"{"a":"\ud800"}"#,
-            r#"{"a":"\ud800\n"}"#,
-            r#"{"a":"\ud800\ud800"}"#,
-            r#"{"a":"\udc00"}"#,
-        ] {
-            let refused = object::<std::collections::BTreeMap<String, String>>(text).unwrap_err();
-            assert!(
-                refused.starts_with("half a surrogate pair, which is no text, at line 1"),
-                "{refused}"
-            );
         }
     }
 

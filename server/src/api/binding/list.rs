@@ -1,53 +1,54 @@
 //! List: a page of keys, without their values.
 
-use http::{HeaderValue, Response, header};
+use http::{Response, StatusCode};
 use kv_core::{ListQuery, NamespaceId, Page, Store, limits::MAX_KEY_BYTES};
 use serde::Serialize;
 
 use super::{cursor, options, refusal::Refusal, target::Query};
-use crate::body::Body;
+use crate::http::{Body, reply};
 
-/// What a list asks for.
+/// A list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// Only keys that start with this. Not text: a prefix that is not UTF-8 simply has no keys.
+pub struct Request {
+    /// Only keys that start with this. It is not text: a prefix that is not UTF-8 matches no keys.
     pub prefix: Vec<u8>,
     /// Only keys after this one.
     pub after: Option<Vec<u8>>,
-    /// At most so many, 1 to 1000.
+    /// At most this many keys, 1 to 1000.
     pub limit: usize,
 }
 
-impl Ask {
+impl Request {
     /// Reads the query of a list.
     ///
     /// # Errors
-    /// If one of its values is none that may be.
-    pub fn parse(query: Query<'_>) -> Result<Ask, Refusal> {
+    /// If a value is out of bounds.
+    pub fn parse(query: Query<'_>) -> Result<Request, Refusal> {
         let limit = options::list_limit(query)?;
         let prefix = query.get("prefix").unwrap_or_default().into_owned();
         if prefix.len() > MAX_KEY_BYTES {
             return Err(Refusal::key_too_long(prefix.len()));
         }
         let after = cursor::decode(&query.text("cursor").unwrap_or_default())?;
-        Ok(Ask { prefix, after, limit })
+        Ok(Request { prefix, after, limit })
     }
 }
 
-/// Answers a list. Reads the disk. The reply is built whole, and held until its client has taken it
-/// or its time is over: 1000 keys of 512 bytes with metadata of 1024 make 1.6 MB, or some times as
-/// much if all of it has to be escaped.
-pub(super) fn answer(
+/// Responds to a list. Reads the disk. The reply is in memory until its client has read it or has
+/// exceeded the time limit: 1000 keys of 512 bytes with metadata of 1024 bytes are 1.6 MB, or several
+/// times as much if everything must be escaped.
+pub(super) fn respond(
     store: &Store,
     namespace: NamespaceId,
-    ask: &Ask,
+    request: &Request,
 ) -> Result<Response<Body>, Refusal> {
-    let query = ListQuery { prefix: &ask.prefix, after: ask.after.as_deref(), limit: ask.limit };
+    let query = ListQuery {
+        prefix: &request.prefix,
+        after: request.after.as_deref(),
+        limit: request.limit,
+    };
     let page = store.list(namespace, &query)?;
-    let mut response = Response::new(Body::full(encode(&page)));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    Ok(response)
+    Ok(reply::with_type(StatusCode::OK, reply::JSON, encode(&page)))
 }
 
 #[derive(Serialize)]
@@ -63,7 +64,7 @@ struct Key<'a> {
     name: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expiration: Option<u64>,
-    /// JSON text inside a string of JSON: the runtime parses it once more.
+    /// JSON text in a JSON string, which the runtime parses a second time.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a str>,
 }
@@ -72,7 +73,7 @@ struct Key<'a> {
 #[must_use]
 pub fn encode(page: &Page) -> Vec<u8> {
     let keys = page.entries.iter().map(|entry| Key {
-        // Keys that came through this door are text; those of an embedded writer may be anything.
+        // Keys that this API stored are text; those of an embedded writer may be any bytes.
         name: String::from_utf8_lossy(&entry.key),
         expiration: entry.expires_at,
         metadata: entry.metadata.as_deref(),
@@ -83,27 +84,26 @@ pub fn encode(page: &Page) -> Vec<u8> {
         list_complete: page.complete,
         cursor: last.map(|entry| cursor::encode(&entry.key)),
     };
-    serde_json::to_vec(&reply).expect("texts and numbers have a JSON form")
+    serde_json::to_vec(&reply).expect("texts and numbers can be written as JSON")
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use kv_core::{Hlc, Listed, OriginId, Version};
+    use kv_core::{Hlc, Key, Listed, Metadata, OriginId, Version};
 
     use super::*;
 
     fn listed(key: &'static [u8], expires_at: Option<u64>, metadata: Option<&str>) -> Listed {
         Listed {
-            key: Bytes::from_static(key),
+            key: Key::new(key).unwrap(),
             version: Version { hlc: Hlc(1), origin: OriginId([0; 16]) },
-            metadata: metadata.map(Into::into),
+            metadata: metadata.map(|text| Metadata::new(text).unwrap()),
             expires_at,
         }
     }
 
     #[test]
-    fn a_page_shows_only_what_is_set() {
+    fn a_page_contains_only_what_is_set() {
         let page = Page {
             entries: vec![
                 listed(b"a\"\n", None, None),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_page_that_has_more_behind_it_has_a_cursor() {
+    fn only_a_page_that_is_not_the_last_has_a_cursor() {
         let entries = vec![listed(b"a", None, None), listed(b"\xff", None, None)];
         let more = encode(&Page { entries, complete: false });
         let json: serde_json::Value = serde_json::from_slice(&more).unwrap();
@@ -134,20 +134,23 @@ mod tests {
     }
 
     #[test]
-    fn a_query_says_what_to_list() {
-        let all = Ask { prefix: vec![], after: None, limit: 1000 };
+    fn a_query_is_a_list_request() {
+        let all = Request { prefix: vec![], after: None, limit: 1000 };
         for (query, expected) in [
             ("", all.clone()),
             ("prefix=&cursor=", all.clone()),
-            ("prefix=a%2F+b", Ask { prefix: b"a/ b".to_vec(), ..all.clone() }),
-            ("prefix=%ED%A0%80", Ask { prefix: b"\xed\xa0\x80".to_vec(), ..all.clone() }),
-            ("key_count_limit=5&cursor=YQ", Ask { after: Some(b"a".to_vec()), limit: 5, ..all }),
+            ("prefix=a%2F+b", Request { prefix: b"a/ b".to_vec(), ..all.clone() }),
+            ("prefix=%ED%A0%80", Request { prefix: b"\xed\xa0\x80".to_vec(), ..all.clone() }),
+            (
+                "key_count_limit=5&cursor=YQ",
+                Request { after: Some(b"a".to_vec()), limit: 5, ..all },
+            ),
         ] {
-            assert_eq!(Ask::parse(Query(query)), Ok(expected), "{query}");
+            assert_eq!(Request::parse(Query(query)), Ok(expected), "{query}");
         }
         let long = format!("prefix={}", "x".repeat(513));
         for (query, status) in [("cursor=!", 400), ("key_count_limit=0", 400), (&long, 414)] {
-            assert_eq!(Ask::parse(Query(query)).unwrap_err().status, status, "{query}");
+            assert_eq!(Request::parse(Query(query)).unwrap_err().status, status, "{query}");
         }
     }
 }

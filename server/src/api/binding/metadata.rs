@@ -1,4 +1,4 @@
-//! Metadata: JSON text that comes and goes in a header.
+//! Metadata: JSON text in a header, of requests and of responses.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -7,13 +7,9 @@ use kv_core::limits::MAX_METADATA_BYTES;
 use serde::de::IgnoredAny;
 
 use super::refusal::Refusal;
+use crate::http::del::unmask;
 
-/// What stands for DEL (U+007F) in a header on its way here, because hyper's parser refuses DEL. No
-/// UTF-8 text has this byte.
-pub const DEL_MASK: u8 = 0xf8;
-
-/// Reads the metadata of a put from its header: raw UTF-8, though a header's bytes need not be, with
-/// [`DEL_MASK`] for DEL.
+/// Reads the metadata of a put from its header: raw UTF-8, with DEL masked (see [`crate::http::del`]).
 ///
 /// # Errors
 /// If it is too long, or not JSON.
@@ -24,8 +20,7 @@ pub fn parse(header: &[u8]) -> Result<Box<str>, Refusal> {
             "Metadata length of {length} exceeds limit of {MAX_METADATA_BYTES}."
         )));
     }
-    let unmasked = header.iter().map(|byte| if *byte == DEL_MASK { b'\x7f' } else { *byte });
-    let text = String::from_utf8(unmasked.collect())
+    let text = String::from_utf8(unmask(header))
         .map_err(|_not_utf8| Refusal::invalid("Invalid metadata. Please specify JSON in UTF-8."))?;
     if !is_json(&text) {
         return Err(Refusal::invalid("Invalid metadata. Please specify valid JSON."));
@@ -41,12 +36,12 @@ pub fn is_json(text: &str) -> bool {
 
 /// Metadata as a header: the same JSON, in printable ASCII.
 ///
-/// What is not ASCII, and DEL, can only stand in a string of JSON, where an escape says the same;
-/// controls can only stand between its values, where a space does.
+/// Outside ASCII, and DEL, are only possible inside strings of JSON, where an escape means the same.
+/// Control characters are only possible between values, where a space means the same.
 #[must_use]
 pub fn header(json: &str) -> HeaderValue {
     let ascii = ascii(json);
-    HeaderValue::from_str(&ascii).expect("printable ASCII is a header's value")
+    HeaderValue::from_str(&ascii).expect("printable ASCII is valid in a header")
 }
 
 fn ascii(json: &str) -> Cow<'_, str> {
@@ -60,7 +55,7 @@ fn ascii(json: &str) -> Cow<'_, str> {
             '\0'..='\x1f' => ascii.push(' '),
             _ => {
                 for unit in letter.encode_utf16(&mut [0; 2]) {
-                    write!(ascii, "\\u{unit:04x}").expect("a string takes all that is written");
+                    write!(ascii, "\\u{unit:04x}").expect("writing to a string does not fail");
                 }
             }
         }
@@ -73,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_of_at_most_1024_bytes_is_taken_as_it_is() {
+    fn json_of_at_most_1024_bytes_is_kept_as_it_is() {
         let longest = format!("\"{}\"", "x".repeat(1022));
         for text in ["null", "5", r#" {"a": [1, "\ud800"]} "#, "\"\u{e9}\u{1f600}\"", &longest] {
             assert_eq!(parse(text.as_bytes()).as_deref(), Ok(text));
@@ -101,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_says_the_same_in_ascii() {
+    fn a_header_is_the_same_json_in_ascii() {
         for (json, expected) in [
             (r#"{"a":1}"#, r#"{"a":1}"#),
             ("\"\u{7f}\u{e9}\u{1f600}\"", r#""\u007f\u00e9\ud83d\ude00""#),
@@ -118,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_as_deep_as_it_likes() {
+    fn json_may_be_nested_deeply() {
         assert!(is_json(&("[".repeat(500) + &"]".repeat(500))));
     }
 }

@@ -7,20 +7,20 @@ use super::{
     target::Query,
 };
 
-/// An entry lives at least so long, in seconds.
+/// The least time until an entry expires, in seconds.
 pub const MIN_EXPIRATION_TTL: u64 = 60;
 
-/// A read may be asked to be cached for no less, in seconds.
+/// The least time for which a read may be cached, in seconds.
 pub const MIN_CACHE_TTL: i128 = 30;
 
-/// The last second of the year 9999, in Unix seconds: later ones are surely a mistake, such as
-/// milliseconds. (Runtimes can't say them: their numbers end at 2^31.)
+/// The last second of the year 9999, in Unix seconds. Later times are certainly a mistake, such as
+/// milliseconds. (Runtimes can't send them: their numbers end at 2^31.)
 const MAX_EXPIRATION: u64 = 253_402_300_799;
 
-/// When a put's entry expires, in Unix seconds: `now` plus `expiration_ttl`, else `expiration`.
+/// The time at which the entry of a put expires, in Unix seconds: `now` plus `expiration_ttl`, else `expiration`.
 ///
 /// # Errors
-/// If that is no number, past, or too near.
+/// If that is not a number, past, or too near.
 pub fn expires_at(query: Query<'_>, now: u64) -> Result<Option<u64>, Refusal> {
     if let Some(ttl) = query.text("expiration_ttl") {
         return after(&ttl, now).map(Some);
@@ -28,6 +28,7 @@ pub fn expires_at(query: Query<'_>, now: u64) -> Result<Option<u64>, Refusal> {
     query.text("expiration").map(|time| at(&time, now)).transpose()
 }
 
+/// The time `ttl` seconds after `now`.
 fn after(ttl: &str, now: u64) -> Result<u64, Refusal> {
     let invalid = |why: &str| {
         let ttl = shown(ttl);
@@ -43,6 +44,7 @@ fn after(ttl: &str, now: u64) -> Result<u64, Refusal> {
     }
 }
 
+/// The time `time`, which must be long enough after `now`.
 fn at(time: &str, now: u64) -> Result<u64, Refusal> {
     let invalid = |why: &str| {
         let time = shown(time);
@@ -65,12 +67,13 @@ fn at(time: &str, now: u64) -> Result<u64, Refusal> {
     }
 }
 
+/// The remedy for an expiration after [`MAX_EXPIRATION`].
 const TOO_FAR: &str = "Please specify a time in seconds, before the year 10000.";
 
-/// Checks how long a read may be cached. The time itself means nothing here: every read is fresh.
+/// Checks for how long a read may be cached. The time has no effect here, because every read is fresh.
 ///
 /// # Errors
-/// If it is no number, or too short.
+/// If it is not a number, or too short.
 pub fn check_cache_ttl(seconds: &str) -> Result<(), Refusal> {
     match integer(seconds) {
         Some(seconds) if seconds >= MIN_CACHE_TTL => Ok(()),
@@ -81,10 +84,10 @@ pub fn check_cache_ttl(seconds: &str) -> Result<(), Refusal> {
     }
 }
 
-/// How many keys a page of a list holds.
+/// The number of keys in a page of a list.
 ///
 /// # Errors
-/// If the query says no number from 1 to 1000.
+/// If the query has another value than a number from 1 to 1000.
 pub fn list_limit(query: Query<'_>) -> Result<usize, Refusal> {
     let Some(text) = query.text("key_count_limit") else { return Ok(MAX_LIST_LIMIT) };
     let invalid = |why: &str| {
@@ -97,12 +100,13 @@ pub fn list_limit(query: Query<'_>) -> Result<usize, Refusal> {
         Some(Err(_)) if text.starts_with('-') => {
             invalid("Please specify an integer greater than 0.")
         }
-        // 1000 itself will do; the sentence is that of the references.
+        // 1000 is accepted; the sentence is that of the reference implementations.
         Some(_) => invalid("Please specify an integer less than 1000."),
     }
 }
 
-/// Reads an integer: digits, with a `-` before them or not. One over all bounds is the largest.
+/// Reads an integer: digits, with or without a `-` before them. An overflow becomes the largest or
+/// smallest number.
 fn integer(text: &str) -> Option<i128> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiration_that_can_not_be_is_refused() {
+    fn an_expiration_out_of_bounds_is_refused() {
         const TTL: &str = "Invalid expiration_ttl of ";
         const TIME: &str = "Invalid expiration of ";
         const NO_TIME: &str = ". Please specify integer greater than the current number of \

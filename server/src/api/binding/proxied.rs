@@ -1,5 +1,5 @@
 //! The form in which miniflare's `remoteProxyConnectionString` sends a call: always to the same URL,
-//! its own URL and headers wrapped in headers.
+//! with the URL and headers of the call wrapped in headers.
 
 use http::{HeaderMap, HeaderName};
 
@@ -14,8 +14,8 @@ pub const METADATA: HeaderName = HeaderName::from_static("mf-header-cf-kv-metada
 /// The target of the wrapped call.
 ///
 /// # Errors
-/// If there is none. Beside each call miniflare tries to open a websocket, which KV never uses: it
-/// goes on at once when it is refused, whatever the reason.
+/// If there is none. With each call miniflare also tries to open a websocket, which KV never uses; if
+/// that is refused, it continues at once, whatever the reason.
 pub fn target(headers: &HeaderMap) -> Result<Target, Refusal> {
     let Some(url) = headers.get(URL) else {
         return Err(Refusal::invalid(

@@ -1,35 +1,41 @@
-//! Put: a value on its way from the client to the disk, a chunk at a time.
+//! Put: stores a value while it arrives, a chunk at a time.
 
 use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{Response, header};
 use kv_core::{
-    Attributes, NamespaceId, Operation, Outcome, WriteError,
-    body::NewBody,
+    Attributes, Key, Metadata, NamespaceId, NewBody, Operation, Outcome, WriteError,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
-use super::{Call, get::etag, incoming::Incoming, metadata, options, refusal::Refusal};
-use crate::{admission::WriteAdmission, app::App, body::Body};
+use super::{call::Call, get::etag, metadata, options, refusal::Refusal};
+use crate::{
+    app::App,
+    http::{Body, incoming::Incoming},
+    writes::Writes,
+};
 
-/// Answers a put.
+/// Responds to a put. If the value is too long, at most `max_discarded` bytes are read.
 ///
-/// The value's chunks are written as they come, and the entry when all are there: a body that breaks
-/// off leaves nothing behind. Holds what the connection has read and about two chunks more.
-pub(super) async fn answer(
+/// The chunks of the value are written as they arrive, and the entry once all are there: a body that is
+/// cut off stores nothing. In memory are the bytes that the connection has read and about two chunks
+/// more.
+pub(super) async fn respond(
     app: &App,
     namespace: NamespaceId,
     call: &Call<'_>,
     body: &mut Incoming,
+    max_discarded: u64,
 ) -> Result<Response<Body>, Refusal> {
     let key = call.target.key()?;
     let expires_at = options::expires_at(call.target.query(), app.store.now_ms() / 1000)?;
     let metadata = call.metadata()?.map(|text| metadata::parse(text.as_bytes())).transpose()?;
-    let value = receive(app, body).await?;
+    let metadata = metadata.map(Metadata::new).transpose().map_err(WriteError::from)?;
+    let value = receive(app, body, max_discarded).await?;
     let put = Operation::Put {
         namespace,
-        key: Bytes::copy_from_slice(key.as_bytes()),
+        key: Key::new(key.as_bytes()).map_err(WriteError::from)?,
         body: value,
         attributes: Attributes { metadata, expires_at },
     };
@@ -40,18 +46,18 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Takes the whole value in.
-async fn receive(app: &App, body: &mut Incoming) -> Result<NewBody, Refusal> {
+/// Receives the whole value.
+async fn receive(app: &App, body: &mut Incoming, max_discarded: u64) -> Result<NewBody, Refusal> {
     if let Some(declared) = body.declared().filter(|length| *length > MAX_VALUE_BYTES) {
         return Err(Refusal::value_too_long(declared));
     }
     let mut upload = app.store.upload();
-    let mut stage = Stage { admission: &app.writes, under_way: None };
+    let mut stage = Stage { writes: &app.writes, in_progress: None };
     while let Some(bytes) = stage.while_next(body).await? {
         if body.read() > MAX_VALUE_BYTES {
-            // What is staged can be freed while the rest comes, which must be counted.
+            // The staged chunks can be freed while the rest arrives, which is read to be counted.
             drop((upload, stage));
-            body.drain().await;
+            body.discard(max_discarded).await;
             return Err(Refusal::value_too_long(body.read()));
         }
         for piece in bytes.chunks(CHUNK_BYTES) {
@@ -70,38 +76,38 @@ async fn receive(app: &App, body: &mut Incoming) -> Result<NewBody, Refusal> {
 
 type Staging<'a> = Pin<Box<dyn Future<Output = Result<Outcome, WriteError>> + Send + 'a>>;
 
-/// Chunks on their way to the disk: one at a time, while the next is read.
+/// Writes chunks, one at a time, while the next is read.
 struct Stage<'a> {
-    admission: &'a WriteAdmission,
-    under_way: Option<Staging<'a>>,
+    writes: &'a Writes,
+    in_progress: Option<Staging<'a>>,
 }
 
 impl Stage<'_> {
-    /// The body's next bytes. Meanwhile the chunk goes on its way.
+    /// Reads the next bytes of the body while the chunk is written.
     async fn while_next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, Refusal> {
-        if let Some(staging) = &mut self.under_way {
+        if let Some(staging) = &mut self.in_progress {
             tokio::select! {
                 biased;
                 staged = staging => {
-                    self.under_way = None;
+                    self.in_progress = None;
                     staged?;
                 }
-                bytes = body.next() => return bytes,
+                bytes = body.next() => return Ok(bytes?),
             }
         }
-        body.next().await
+        Ok(body.next().await?)
     }
 
-    /// Sends a chunk on its way, after the one before has arrived.
+    /// Starts to write a chunk, once the one before is written.
     async fn submit(&mut self, chunk: Operation) -> Result<(), WriteError> {
         self.settle().await?;
-        self.under_way = Some(Box::pin(self.admission.submit(chunk)));
+        self.in_progress = Some(Box::pin(self.writes.submit(chunk)));
         Ok(())
     }
 
-    /// Waits until all have arrived.
+    /// Waits until all chunks are written.
     async fn settle(&mut self) -> Result<(), WriteError> {
-        match self.under_way.take() {
+        match self.in_progress.take() {
             Some(staging) => staging.await.map(drop),
             None => Ok(()),
         }

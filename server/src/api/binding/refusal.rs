@@ -1,5 +1,5 @@
-//! Refusals: a status and a sentence, which goes into the reason phrase, for that is all that a
-//! Worker gets to see of it, and into the body, for people.
+//! Refusals: a status and a sentence. The sentence goes into the reason phrase, because that is all that
+//! a Worker sees of it, and into the body, for people.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -8,24 +8,24 @@ use http::{HeaderValue, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 use kv_core::{NamespaceId, ReadError, WriteError, limits};
 
-use crate::body::Body;
+use crate::http::{Body, incoming::Unread, reply};
 
-/// The longest reason phrase: what is longer is cut, as miniflare does.
+/// The longest reason phrase, in bytes. A longer one is cut, as in miniflare.
 const MAX_PHRASE_BYTES: usize = 512;
 
 /// The longest piece of a caller's text that a sentence repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 100;
 
-/// Why a call was not done.
+/// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the response.
     pub status: StatusCode,
-    /// What went wrong and what to do, for people.
+    /// What failed and what to do.
     pub text: Cow<'static, str>,
-    /// Seconds after which the same call may do, if it may.
+    /// Seconds after which the same call may succeed, if it may.
     pub retry_after: Option<u8>,
-    /// The methods that would do, where this one does not.
+    /// The methods that this path has, if it lacks the one of the call.
     pub allow: Option<&'static str>,
     /// The request's body was not read to its end, so its connection must end.
     pub close: bool,
@@ -67,7 +67,7 @@ impl Refusal {
         )
     }
 
-    /// There is no such method here; `allow` lists those that there are.
+    /// The path has no such method; `allow` lists those that it has.
     #[must_use]
     pub fn method(method: &http::Method, allow: &'static str) -> Refusal {
         let text =
@@ -77,8 +77,8 @@ impl Refusal {
 
     /// There is no such namespace.
     ///
-    /// To a runtime a single get must not say 404 (`null_for_404`): it would make `null` of it, and
-    /// a Worker whose namespace is misspelt would find all its keys missing without a word.
+    /// A runtime must not receive a 404 for a single get (`null_for_404`): it would return `null`, and a
+    /// Worker with a misspelt namespace would find all its keys missing without an error.
     #[must_use]
     pub fn unknown_namespace(namespace: &str, null_for_404: bool) -> Refusal {
         if namespace.is_empty() {
@@ -89,20 +89,20 @@ impl Refusal {
         Refusal::new(status, format!("Unknown namespace {name}. Make it with: {command}"))
     }
 
-    /// The request's body broke off. Nobody may be there to read this.
+    /// The request's body was cut off. The client may be gone.
     #[must_use]
     pub fn cut_body() -> Refusal {
-        let text = "The body of the request ended before its time. Nothing was written.";
+        let text = "The body of the request was cut off. Nothing was written.";
         Refusal { close: true, ..Refusal::invalid(text) }
     }
 
-    /// A 503 that passes by itself.
+    /// A 503 that is temporary.
     pub(super) fn busy(text: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { retry_after: Some(1), ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text) }
     }
 
-    /// The response to a caller who reads bodies, or (`false`) to a runtime, which does not: an
-    /// unread body costs it the connection.
+    /// The response to a client that reads bodies, or (`false`) to a runtime, which does not and would
+    /// lose the connection.
     #[must_use]
     pub fn into_response(self, with_body: bool) -> Response<Body> {
         let body = if with_body { Body::full(format!("{}\n", self.text)) } else { Body::empty() };
@@ -111,8 +111,7 @@ impl Refusal {
         response.extensions_mut().insert(phrase(&self.text));
         let headers = response.headers_mut();
         if with_body {
-            let text = HeaderValue::from_static("text/plain; charset=utf-8");
-            headers.insert(header::CONTENT_TYPE, text);
+            headers.insert(header::CONTENT_TYPE, reply::TEXT);
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
@@ -127,12 +126,27 @@ impl Refusal {
     }
 }
 
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Refusal {
+        match unread {
+            Unread::Cut => Refusal::cut_body(),
+            Unread::TooLong { limit } => {
+                Refusal::too_large(format!("The body of this request has at most {limit} bytes."))
+            }
+            Unread::Busy => {
+                Refusal::busy("Too many long requests are being read. Try again in a second.")
+            }
+        }
+    }
+}
+
 impl From<WriteError> for Refusal {
     fn from(error: WriteError) -> Refusal {
         const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match error {
-            // The door's own limits come first, so this is one that only the store knows.
-            WriteError::Invalid(text) | WriteError::Taken(text) => Refusal::invalid(text),
+            // The API checks its own limits first, so this is one that only the store has.
+            WriteError::Invalid(rule) => Refusal::invalid(rule.to_string()),
+            WriteError::Taken(name) => Refusal::invalid(name.to_string()),
             WriteError::UnknownNamespace(id) => Refusal::unknown_namespace(&id.to_string(), false),
             WriteError::QueueFull => Refusal::busy(
                 "Too many writes are waiting. Nothing was written. Try again in a second.",
@@ -164,16 +178,20 @@ impl From<WriteError> for Refusal {
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Refusal {
+        if let ReadError::UnknownNamespace(id) = error {
+            // It was dropped since its name was resolved.
+            return Refusal::unknown_namespace(&id.to_string(), false);
+        }
         tracing::error!(%error, "a read failed");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The read failed: {error}."))
     }
 }
 
-/// The command that makes the namespace of this name, ready for a shell.
+/// The command that creates the namespace of this name, quoted for a shell.
 fn creation(name: &str) -> String {
     const CREATE: &str = "waypost namespace create";
     let is_plain = |letter: char| letter.is_alphanumeric() || "._-/:@%+".contains(letter);
-    // An id is no title.
+    // An id can't be a title.
     if name.parse::<NamespaceId>().is_ok() {
         return format!("{CREATE} TITLE --id {name}");
     }
@@ -187,7 +205,7 @@ fn creation(name: &str) -> String {
     format!("{CREATE} {dashes}'{}'", name.replace('\'', r"'\''"))
 }
 
-/// A caller's text as a sentence repeats it: not too long.
+/// A caller's text, shortened to be repeated in a sentence.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
@@ -198,7 +216,7 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 
 /// A sentence as a reason phrase: printable ASCII, everything else escaped as in JSON.
 ///
-/// Bytes outside ASCII would be legal there, but workerd 1.20261117.1 then shows no phrase at all.
+/// Bytes outside ASCII would be legal, but workerd 1.20261117.1 then drops the whole phrase.
 #[must_use]
 pub fn phrase(text: &str) -> ReasonPhrase {
     let mut phrase = String::with_capacity(text.len());
@@ -208,7 +226,7 @@ pub fn phrase(text: &str) -> ReasonPhrase {
             ' '..='~' => phrase.push(letter),
             _ => {
                 for unit in letter.encode_utf16(&mut [0; 2]) {
-                    write!(phrase, "\\u{unit:04x}").expect("a string takes all that is written");
+                    write!(phrase, "\\u{unit:04x}").expect("writing to a string does not fail");
                 }
             }
         }
@@ -217,12 +235,15 @@ pub fn phrase(text: &str) -> ReasonPhrase {
             break;
         }
     }
-    ReasonPhrase::try_from(Bytes::from(phrase)).expect("printable ASCII is a reason phrase")
+    ReasonPhrase::try_from(Bytes::from(phrase))
+        .expect("printable ASCII is valid in a reason phrase")
 }
 
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+
+    use kv_core::InvalidWrite;
 
     use super::*;
 
@@ -247,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_namespace_is_a_404_but_never_where_that_becomes_null() {
+    fn an_unknown_namespace_is_a_404_except_where_that_becomes_null() {
         let text = "Unknown namespace prod. Make it with: waypost namespace create prod";
         for (null_for_404, status) in [(true, 400), (false, 404)] {
             let refusal = Refusal::unknown_namespace("prod", null_for_404);
@@ -274,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sentence_goes_into_the_phrase_and_for_people_into_the_body() {
+    async fn a_sentence_is_in_the_phrase_and_for_people_in_the_body() {
         for (with_body, expected) in [(true, "Wait \u{e9}.\n"), (false, "")] {
             let refusal = Refusal { close: true, ..Refusal::busy("Wait \u{e9}.") };
             let response = refusal.into_response(with_body);
@@ -289,19 +310,19 @@ mod tests {
     }
 
     #[test]
-    fn every_refused_write_says_what_became_of_it() {
-        for (error, status, retry, says) in [
+    fn every_refused_write_says_whether_it_was_written() {
+        for (error, status, retry, expected) in [
             (WriteError::QueueFull, 503, Some(1), "Try again"),
             (WriteError::DiskFull, 503, Some(1), "Nothing was written"),
             (WriteError::Closed, 503, Some(1), "Nothing was written"),
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
             (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
             (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
-            (WriteError::Invalid("it is".into()), 400, None, "it is"),
+            (WriteError::Invalid(InvalidWrite::Value), 400, None, "a value has at most"),
         ] {
             let refusal = Refusal::from(error);
             assert_eq!((refusal.status.as_u16(), refusal.retry_after), (status, retry));
-            assert!(refusal.text.contains(says), "{}", refusal.text);
+            assert!(refusal.text.contains(expected), "{}", refusal.text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a request's target says: the key in its path, the options in its query.
+//! The target of a request: the key in its path, the options in its query.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use kv_core::limits::MAX_KEY_BYTES;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
-use crate::api::urlencoded;
+use crate::http::form;
 
 /// The target of a call: a raw path, beginning with `/` or empty, and a raw query.
 ///
-/// Nothing is decoded, merged or normalised before [`Target::key`]: `//`, `..` and `%2F` are parts
-/// of keys.
+/// Nothing is decoded, merged or normalised before [`Target::key`], because `//`, `..` and `%2F` are
+/// parts of keys.
 #[derive(Clone, Debug)]
 pub struct Target {
     whole: PathAndQuery,
@@ -26,7 +26,7 @@ impl Target {
         Target::after(uri, "")
     }
 
-    /// The target behind `prefix`, which the caller has seen at the start of the raw path.
+    /// The target after `prefix`, which the raw path must start with.
     ///
     /// # Panics
     /// In a debug build, if the path does not start with the prefix.
@@ -37,11 +37,11 @@ impl Target {
         Target { whole: whole.unwrap_or(PathAndQuery::from_static("/")), start: prefix.len() }
     }
 
-    /// The target of a URL in the form that a runtime gives it: `https://fake-host/key?query`, or
+    /// The target of a URL in the form that a runtime sends: `https://fake-host/key?query`, or
     /// `https://fake-host?query` for a list.
     ///
     /// # Errors
-    /// If it is no such URL.
+    /// If it is not such a URL.
     pub fn of_url(url: &[u8]) -> Result<Target, Refusal> {
         let refusal = || Refusal::invalid("MF-URL is not the URL of a KV call");
         let text = str::from_utf8(url).map_err(|_not_text| refusal())?;
@@ -66,10 +66,10 @@ impl Target {
         Query(self.whole.query().unwrap_or(""))
     }
 
-    /// The key that the path spells.
+    /// The key in the path.
     ///
     /// # Errors
-    /// If it spells none, or none that may be.
+    /// If the path has no key, or one that is not allowed.
     pub fn key(&self) -> Result<Cow<'_, str>, Refusal> {
         let raw = &self.path()[1..];
         let key = if self.query().is_urlencoded() { decode_key(raw)? } else { Cow::Borrowed(raw) };
@@ -78,10 +78,10 @@ impl Target {
     }
 }
 
-/// Decodes a percent-encoded key, once. A `+` stays what it is.
+/// Decodes a percent-encoded key, once. A `+` is itself.
 ///
 /// # Errors
-/// If a `%` has no two digits behind it, or the bytes are not UTF-8.
+/// If a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8.
 pub fn decode_key(raw: &str) -> Result<Cow<'_, str>, Refusal> {
     if !raw.contains('%') {
         return Ok(Cow::Borrowed(raw));
@@ -96,10 +96,10 @@ pub fn decode_key(raw: &str) -> Result<Cow<'_, str>, Refusal> {
     percent_decode_str(raw).decode_utf8().map_err(|_not_utf8| undecodable())
 }
 
-/// Whether a key may be.
+/// Checks that a key is allowed.
 ///
 /// # Errors
-/// If not.
+/// If it is empty, `.`, `..` or too long.
 pub fn check_key(key: &str) -> Result<(), Refusal> {
     match key {
         "" => Err(Refusal::invalid("Key names must not be empty")),
@@ -121,11 +121,11 @@ impl<'a> Query<'a> {
     pub fn get(self, name: &str) -> Option<Cow<'a, [u8]>> {
         self.0.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (*urlencoded::decode(key) == *name.as_bytes()).then(|| urlencoded::decode(value))
+            (*form::decode(key) == *name.as_bytes()).then(|| form::decode(value))
         })
     }
 
-    /// [`Query::get`] as text: what is not UTF-8 in it becomes U+FFFD.
+    /// [`Query::get`] as text: bytes that are not UTF-8 become U+FFFD.
     #[must_use]
     pub fn text(self, name: &str) -> Option<Cow<'a, str>> {
         self.get(name).map(|value| match value {
@@ -134,8 +134,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether the path is percent-encoded. All runtimes say so, in their first parameter; without
-    /// it the path is the key, as it stands.
+    /// Whether the path is percent-encoded. All runtimes send this parameter, and send it first; without
+    /// it the raw path is the key.
     #[must_use]
     pub fn is_urlencoded(self) -> bool {
         if self.0.is_empty() {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_spells_its_key() {
+    fn a_path_contains_its_key() {
         for (target, key) in [
             ("/a?urlencoded=true", "a"),
             ("/a%2Fb?urlencoded=true", "a/b"),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_spells_no_key_is_refused() {
+    fn a_path_without_a_valid_key_is_refused() {
         let undecodable = (400, "Could not URL-decode key name");
         let empty = (400, "Key names must not be empty");
         let long = format!("/{}", "x".repeat(513));
@@ -209,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_512_bytes_is_let_in_whatever_its_spelling() {
+    fn a_key_of_512_bytes_is_accepted_however_it_is_encoded() {
         let target = format!("/{}?urlencoded=true", "%C3%A9".repeat(256));
         assert_eq!(key_of(&target), Ok("\u{e9}".repeat(256)));
     }
 
     #[test]
-    fn a_target_begins_behind_the_doors_prefix() {
+    fn a_target_begins_after_the_prefix_of_the_api() {
         let uri = "/binding/ns/a%2Fb?urlencoded=true".parse().unwrap();
         assert_eq!(Target::after(&uri, "/binding/ns").key().unwrap(), "a/b");
         for bare in ["/binding/ns", "/binding/ns/", "/binding/ns?prefix=a"] {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameters_name_is_what_it_decodes_to_and_not_how_it_is_spelled() {
+    fn a_parameter_is_found_by_its_decoded_name() {
         let query = Query("%32=a&x+y=b&%2532=c&x%2By=d");
         for (name, value) in [("2", "a"), ("x y", "b"), ("%32", "c"), ("x+y", "d")] {
             assert_eq!(query.text(name).as_deref(), Some(value), "{name}");

@@ -1,23 +1,23 @@
-//! What somebody must see to, and one line on whether all is well.
+//! Alarms, and one line on whether all is well.
 
 use kv_replicate::quic::Status;
 
-use super::PeerInfo;
+use super::info::PeerInfo;
 use crate::{
-    cluster::{Ends, when::minute},
+    cluster::{Expiry, state::dates::minute},
     membership::progress,
 };
 
-/// A location that is not reached for less than this may only have been started again.
+/// A location that is unreachable for less than this may only have been restarted.
 const PATIENCE_SECONDS: u64 = 60;
 
-/// Each a sentence that says what to do.
-pub(super) fn alarms(status: &Status, peers: &[PeerInfo], ends: Ends, now: u64) -> Vec<String> {
+/// What an operator must act on, each a sentence that says what to do.
+pub(super) fn alarms(status: &Status, peers: &[PeerInfo], expiry: Expiry, now: u64) -> Vec<String> {
     if let Some(why) = status.halted {
-        // What it sees of the others says nothing then.
-        return vec![format!("this location replicates no more: {why}")];
+        // Its view of the others is not meaningful then.
+        return vec![format!("this location has stopped replicating: {why}")];
     }
-    let mut alarms = ends.alarms(now);
+    let mut alarms = expiry.alarms(now);
     for peer in peers {
         let name = &peer.name;
         if let Some(since) = peer.down_since
@@ -25,29 +25,30 @@ pub(super) fn alarms(status: &Status, peers: &[PeerInfo], ends: Ends, now: u64) 
         {
             let why = peer.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
             alarms.push(format!(
-                "{name} {} since {}{why}: see that it runs and that its UDP port is open. \
-                 Deletions are kept until it is back; if it never comes back: waypost cluster remove \
-                 {name}",
-                if peer.is_connected { "has had no link that lasts" } else { "can't be reached" },
+                "{name} {} since {}{why}: check that it is running and that its UDP port is \
+                 reachable. Tombstones are kept until it returns; if it will not return, run: waypost \
+                 cluster remove {name}",
+                if peer.is_connected { "has had no lasting link" } else { "is unreachable" },
                 minute(since)
             ));
         }
         if peer.is_parked {
             alarms.push(format!(
-                "the clock of {name} is ahead of the clock here, and its writes wait: set both clocks"
+                "the clock of {name} is ahead of this location's clock, so its writes wait: check both \
+                 clocks"
             ));
         }
     }
     alarms
 }
 
-/// Is all well?
+/// Whether all is well, in one line.
 pub(super) fn verdict_of(status: &Status, peers: &[PeerInfo], alarms: usize) -> String {
     let missing: u64 = peers.iter().map(|peer| peer.missing_here).max().unwrap_or(0);
     let there: u64 = peers.iter().map(|peer| peer.missing_there).max().unwrap_or(0);
     let (up, all) = (peers.iter().filter(|peer| peer.is_connected).count(), peers.len());
     match (status.is_joined, alarms) {
-        _ if status.halted.is_some() => "this location replicates no more".into(),
+        _ if status.halted.is_some() => "this location has stopped replicating".into(),
         (false, _) => format!("joining: {}", progress(status)),
         (true, 0) if peers.is_empty() => "well, and alone: invite another location".into(),
         (true, 0) if up < all => {
@@ -56,7 +57,7 @@ pub(super) fn verdict_of(status: &Status, peers: &[PeerInfo], alarms: usize) -> 
         (true, 0) if (missing, there) == (0, 0) => {
             format!("well: all {up} links are up, nothing is missing")
         }
-        (true, 0) if missing == 0 => format!("well: {there} writes are on their way to others"),
+        (true, 0) if missing == 0 => format!("well: {there} writes are being sent to others"),
         (true, 0) => format!("catching up: {missing} writes are missing here"),
         _ => format!("{up} of {all} links are up; see the alarms"),
     }
@@ -68,10 +69,10 @@ mod tests {
 
     use kv_replicate::quic::Peer;
 
-    use super::{super::peer_info, *};
+    use super::*;
 
     const NOW: u64 = 1_800_000_000;
-    const FAR: Ends = Ends { location: u64::MAX, ca: u64::MAX, has_ca_key: false };
+    const FAR: Expiry = Expiry { location: u64::MAX, ca: u64::MAX, has_ca_key: false };
 
     fn well() -> Status {
         let mut status = Status::default();
@@ -84,11 +85,11 @@ mod tests {
         peer.is_connected = down_seconds.is_none();
         peer.down_for = down_seconds.map(Duration::from_secs);
         peer.last_error = Some("no answer".into());
-        peer_info("ams".into(), "02".into(), &peer, NOW)
+        PeerInfo::new("ams".into(), "02".into(), &peer, NOW)
     }
 
     #[test]
-    fn a_location_that_is_not_reached_is_an_alarm_after_a_minute_and_says_since_when() {
+    fn a_location_that_is_unreachable_for_a_minute_is_an_alarm_with_its_time() {
         for (down, count, verdict) in [
             (None, 0, "well: all 1 links are up, nothing is missing"),
             (Some(59), 0, "0 of 1 links are up; the others went down less than a minute ago"),
@@ -99,42 +100,44 @@ mod tests {
             assert_eq!(alarms.len(), count, "{down:?}: {alarms:?}");
             assert_eq!(verdict_of(&well(), &peers, alarms.len()), verdict);
         }
-        let [said] = &alarms(&well(), &[ams(Some(3600))], FAR, NOW)[..] else {
+        let [alarm] = &alarms(&well(), &[ams(Some(3600))], FAR, NOW)[..] else {
             panic!("one alarm")
         };
         assert!(
-            said.starts_with(
-                "ams can't be reached since 2027-01-15 07:00 UTC (no answer): see that"
+            alarm.starts_with(
+                "ams is unreachable since 2027-01-15 07:00 UTC (no answer): check that"
             ),
-            "{said}"
+            "{alarm}"
         );
-        assert!(said.ends_with("waypost cluster remove ams"), "{said}");
+        assert!(alarm.ends_with("waypost cluster remove ams"), "{alarm}");
     }
 
     #[test]
-    fn a_link_that_comes_and_goes_is_an_alarm_also_while_it_is_there() {
+    fn a_link_that_fails_repeatedly_is_an_alarm_even_while_it_is_up() {
         let peer = PeerInfo { is_connected: true, ..ams(Some(3600)) };
         let alarms = alarms(&well(), &[peer], FAR, NOW);
         assert!(
-            alarms[0].starts_with("ams has had no link that lasts since 2027-01-15 07:00 UTC"),
+            alarms[0].starts_with("ams has had no lasting link since 2027-01-15 07:00 UTC"),
             "{alarms:?}"
         );
     }
 
     #[test]
-    fn a_certificate_that_ends_soon_is_an_alarm_beside_the_others() {
-        let ends = Ends { location: NOW + 1000, ..FAR };
+    fn a_certificate_that_expires_soon_is_an_alarm_beside_the_others() {
+        let ends = Expiry { location: NOW + 1000, ..FAR };
         let alarms = alarms(&well(), &[ams(Some(60))], ends, NOW);
         assert_eq!(alarms.len(), 2, "{alarms:?}");
         assert!(alarms[0].contains("the certificate of this location expires"), "{alarms:?}");
     }
 
     #[test]
-    fn of_a_location_that_replicates_no_more_nothing_else_is_said() {
+    fn a_location_that_stopped_replicating_has_no_other_alarm() {
         let mut status = well();
-        status.halted = Some("of a test");
-        let ends = Ends { location: NOW, ..FAR };
+        status.halted = Some(kv_replicate::HaltReason::Removed);
+        let ends = Expiry { location: NOW, ..FAR };
         let alarms = alarms(&status, &[ams(Some(3600))], ends, NOW);
-        assert_eq!(alarms, ["this location replicates no more: of a test"]);
+        let why =
+            "this location was removed from the cluster: empty its store and let it join again";
+        assert_eq!(alarms, [format!("this location has stopped replicating: {why}")]);
     }
 }

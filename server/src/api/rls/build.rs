@@ -1,21 +1,21 @@
-//! From what is written to the tree: what makes no sense, or is not there, is refused with its place.
+//! From a domain as it is written to its tree. What makes no sense is refused, with its place.
 
 use std::{
     fmt::{self, Write as _},
     time::Duration,
 };
 
-use ratelimit::{Algorithm, Limit};
+use ratelimit::{Algorithm, Limit, LimitError};
 
 use super::{
+    config,
     pattern::Pattern,
     proto::Unit,
-    said,
     tree::{Branch, Domains, Node, Rule, Tree, Wildcard},
 };
-use crate::rate_limits::{self, Period};
+use crate::rate_limits::{self, DescribeError, Period};
 
-/// The most limits in all domains: each has counters in the metrics.
+/// The most limits in all domains, because each has counters in the metrics.
 pub const MAX_RULES: usize = 10_000;
 
 /// The most levels below a domain.
@@ -26,14 +26,44 @@ pub const MAX_DEPTH: usize = 16;
 #[error("{place}: {problem}")]
 pub struct DomainError {
     place: String,
-    problem: String,
+    problem: Problem,
 }
 
-/// How far down the tree we are.
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    /// A sentence that depends on no value.
+    #[error("{0}")]
+    Fixed(&'static str),
+    #[error("there can be {MAX_DEPTH} levels at most")]
+    Depth,
+    #[error("there can be {MAX_RULES} limits at most, in all domains")]
+    Rules,
+    #[error("algorithm {name:?}: {source}")]
+    Algorithm { name: String, source: LimitError },
+    #[error(transparent)]
+    Limit(#[from] DescribeError),
+    #[error("rate_limit is unlimited, so remove `{0}`")]
+    Unlimited(&'static str),
+    #[error("rate_limit needs `unit`: use {UNITS}")]
+    NoUnit,
+    #[error("{0:?} is not a unit: use {UNITS}, or `period` for any other time")]
+    Unit(String),
+    #[error("it replaces itself, {0:?}")]
+    ReplacesItself(String),
+}
+
+impl From<&'static str> for Problem {
+    fn from(sentence: &'static str) -> Problem {
+        Problem::Fixed(sentence)
+    }
+}
+
+/// A place in the tree.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     above: Option<&'a Place<'a>>,
-    descriptor: &'a said::Descriptor,
+    descriptor: &'a config::Descriptor,
     depth: usize,
 }
 
@@ -51,29 +81,36 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// An empty value is none, as in envoyproxy/ratelimit.
-fn value(descriptor: &said::Descriptor) -> Option<&str> {
+/// An empty value means none, as in envoyproxy/ratelimit.
+fn value(descriptor: &config::Descriptor) -> Option<&str> {
     descriptor.value.as_deref().filter(|value| !value.is_empty())
 }
 
 impl Domains {
-    /// Adds a domain, whose limits count by `algorithm` where they do not say another.
+    /// Adds a domain. Its limits count by `algorithm` unless they name another.
     ///
     /// # Errors
-    /// If it makes no sense, or is there already.
-    pub fn add(&mut self, said: &said::Domain, algorithm: Algorithm) -> Result<(), DomainError> {
-        let name = &said.domain;
-        let wrong = |problem: String| DomainError { place: format!("domain {name:?}"), problem };
+    /// If it makes no sense, or was added before.
+    pub fn add(
+        &mut self,
+        written: &config::Domain,
+        algorithm: Algorithm,
+    ) -> Result<(), DomainError> {
+        let name = &written.domain;
+        let wrong = |sentence| DomainError {
+            place: format!("domain {name:?}"),
+            problem: Problem::Fixed(sentence),
+        };
         if name.is_empty() {
-            return Err(wrong("it has no name: say `domain`".into()));
+            return Err(wrong("it has no name: set `domain`"));
         }
         if self.domains.contains_key(name) {
-            return Err(wrong("it is there twice: put all of its descriptors in one place".into()));
+            return Err(wrong("it exists twice: put all of its descriptors in one place"));
         }
         let (paths, too_large) = (&mut self.paths, &mut self.too_large);
         let mut builder = Builder { domain: name, algorithm, paths, too_large };
         let mut root = Node::default();
-        for descriptor in said.descriptors.iter().flatten() {
+        for descriptor in written.descriptors.iter().flatten() {
             let place = Place { above: None, descriptor, depth: 1 };
             builder.descriptor(&mut root, place, name)?;
         }
@@ -82,6 +119,7 @@ impl Domains {
     }
 }
 
+/// Builds the tree of one domain.
 struct Builder<'a> {
     domain: &'a str,
     algorithm: Algorithm,
@@ -90,7 +128,8 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn wrong(&self, place: Place<'_>, problem: impl Into<String>) -> DomainError {
+    /// An error at this place.
+    fn wrong(&self, place: Place<'_>, problem: impl Into<Problem>) -> DomainError {
         let place = format!("domain {:?}, {place}", self.domain);
         DomainError { place, problem: problem.into() }
     }
@@ -102,52 +141,59 @@ impl Builder<'_> {
         place: Place<'_>,
         above: &str,
     ) -> Result<(), DomainError> {
-        let said = place.descriptor;
-        check_fields(said).map_err(|problem| self.wrong(place, problem))?;
+        let written = place.descriptor;
+        check_fields(written).map_err(|problem| self.wrong(place, problem))?;
         if place.depth > MAX_DEPTH {
-            return Err(self.wrong(place, format!("there can be {MAX_DEPTH} levels")));
+            return Err(self.wrong(place, Problem::Depth));
         }
-        let mut path = format!("{above}.{}", said.key);
-        if let Some(value) = value(said) {
-            write!(path, "_{value}").expect("a String takes all that is written");
+        let mut path = format!("{above}.{}", written.key);
+        if let Some(value) = value(written) {
+            write!(path, "_{value}").expect("writing to a String does not fail");
         }
         let mut node = Node::default();
-        if let Some(limit) = &said.rate_limit {
-            let shadow = said.shadow_mode.unwrap_or_default();
+        if let Some(limit) = &written.rate_limit {
+            let shadow = written.shadow_mode.unwrap_or_default();
             let rule = self.rule(limit, shadow, &path);
             node.rule = Some(rule.map_err(|problem| self.wrong(place, problem))?);
         }
-        for descriptor in said.descriptors.iter().flatten() {
+        for descriptor in written.descriptors.iter().flatten() {
             let below = Place { above: Some(&place), descriptor, depth: place.depth + 1 };
             self.descriptor(&mut node, below, &path)?;
         }
-        let branch = parent.children.entry(said.key.clone()).or_default();
-        let is_new = branch.put(said, node);
-        if is_new { Ok(()) } else { Err(self.wrong(place, "it is there twice")) }
+        let branch = parent.children.entry(written.key.clone()).or_default();
+        let is_new = branch.put(written, node);
+        if is_new { Ok(()) } else { Err(self.wrong(place, "it exists twice")) }
     }
 
-    fn rule(&mut self, said: &said::RateLimit, shadow: bool, path: &str) -> Result<Rule, String> {
+    /// The rule of a `rate_limit`, and its number among all rules.
+    fn rule(
+        &mut self,
+        written: &config::RateLimit,
+        shadow: bool,
+        path: &str,
+    ) -> Result<Rule, Problem> {
         let id = self.paths.len();
         if id == MAX_RULES {
-            return Err(format!("there can be {MAX_RULES} limits in all"));
+            return Err(Problem::Rules);
         }
-        let name = said.name.clone().unwrap_or_default();
-        let replaces = replaced(said, &name)?;
-        let (limit, unit) = if said.unlimited.unwrap_or_default() {
-            check_unlimited(said)?;
+        let name = written.name.clone().unwrap_or_default();
+        let replaces = replaced(written, &name)?;
+        let (limit, unit) = if written.unlimited.unwrap_or_default() {
+            check_unlimited(written)?;
             (None, Unit::Unknown)
         } else {
-            let period = period(said)?;
-            let count = said
+            let period = period(written)?;
+            let count = written
                 .requests_per_unit
-                .ok_or("rate_limit needs `requests_per_unit`, how many hits may come in a unit")?;
-            let limit = match &said.algorithm {
+                .ok_or("rate_limit needs `requests_per_unit`, how many requests a unit allows")?;
+            let limit = match &written.algorithm {
                 Some(name) => {
-                    let algorithm =
-                        name.parse().map_err(|error| format!("algorithm {name:?}: {error}"))?;
-                    rate_limits::limit(algorithm, count, period, said.burst)?
+                    let algorithm = name
+                        .parse()
+                        .map_err(|source| Problem::Algorithm { name: name.clone(), source })?;
+                    rate_limits::limit(algorithm, count, period, written.burst)?
                 }
-                None => self.limit_of_none(count, period, said.burst, path)?,
+                None => self.default_limit(count, period, written.burst, path)?,
             };
             (Some(limit.shadow(shadow)), Unit::lasting(period.ms()))
         };
@@ -157,17 +203,17 @@ impl Builder<'_> {
 }
 
 impl Builder<'_> {
-    /// A limit that names no algorithm: what is taken by envoyproxy/ratelimit is taken here, by the fixed
-    /// window if the algorithm of all can't hold so many.
-    fn limit_of_none(
+    /// A limit that names no algorithm. Whatever envoyproxy/ratelimit accepts is accepted here: if the
+    /// default algorithm can't count so many, by fixed windows.
+    fn default_limit(
         &mut self,
         count: u32,
         period: Period,
         burst: Option<u32>,
         path: &str,
-    ) -> Result<Limit, String> {
+    ) -> Result<Limit, DescribeError> {
         let by = |algorithm| rate_limits::limit(algorithm, count, period, burst);
-        let most = Limit::most(self.algorithm, Duration::from_millis(period.ms()));
+        let most = Limit::max_count(self.algorithm, Duration::from_millis(period.ms()));
         if most.is_some_and(|most| count > most) {
             self.too_large.push(path.to_owned());
             return by(Algorithm::Fixed);
@@ -177,9 +223,9 @@ impl Builder<'_> {
 }
 
 impl Branch {
-    /// Puts a node in its place; false if there is one.
-    fn put(&mut self, said: &said::Descriptor, node: Node) -> bool {
-        let Some(value) = value(said) else {
+    /// Puts a node in its place; false if the place is taken.
+    fn put(&mut self, written: &config::Descriptor, node: Node) -> bool {
+        let Some(value) = value(written) else {
             let is_new = self.any.is_none();
             self.any = Some(Box::new(node));
             return is_new;
@@ -188,75 +234,72 @@ impl Branch {
             return self.values.insert(value.to_owned(), node).is_none();
         };
         let is_new = self.wildcards.iter().all(|other| other.pattern != pattern);
-        let is_shared = said.share_threshold.unwrap_or_default();
+        let is_shared = written.share_threshold.unwrap_or_default();
         self.wildcards.push(Wildcard { pattern, is_shared, node });
         is_new
     }
 }
 
-/// What can be said against a descriptor by itself.
-fn check_fields(said: &said::Descriptor) -> Result<(), &'static str> {
+/// Checks the fields of one descriptor.
+fn check_fields(written: &config::Descriptor) -> Result<(), &'static str> {
     let is = |flag: Option<bool>| flag.unwrap_or_default();
-    if said.key.is_empty() {
-        return Err("it has no key: say `key`");
+    if written.key.is_empty() {
+        return Err("it has no key: set `key`");
     }
-    if said.key.contains('*') {
-        return Err("a `*` in a key stands for nothing: wildcards are for `value`");
+    if written.key.contains('*') {
+        return Err("a `*` in a key has no meaning: wildcards are for `value`");
     }
-    if is(said.share_threshold) && !value(said).is_some_and(|value| value.contains('*')) {
-        return Err("share_threshold is for a `value` with a `*`");
+    if is(written.share_threshold) && !value(written).is_some_and(|value| value.contains('*')) {
+        return Err("share_threshold needs a `value` with a `*`");
     }
-    if is(said.shadow_mode) && said.rate_limit.is_none() {
-        return Err("shadow_mode is for the rate_limit beside it, and there is none: \
-            say it at each descriptor below that has one");
-    }
-    if is(said.detailed_metric) {
+    if is(written.shadow_mode) && written.rate_limit.is_none() {
         return Err(
-            "detailed_metric is not supported: it makes a metric of each value that comes, \
-            which nothing bounds. The setting top-denied-keys shows those that are denied most",
+            "shadow_mode needs a rate_limit beside it: set it on each descriptor below that has one",
         );
     }
-    if is(said.value_to_metric) {
-        return Err(
-            "value_to_metric is not supported: it makes a metric of each value that comes, \
-            which nothing bounds. The setting top-denied-keys shows those that are denied most",
-        );
+    if is(written.detailed_metric) {
+        return Err("detailed_metric is not supported: it creates a metric for each value of a \
+            request, whose number nothing bounds. The setting top-denied-keys exports the keys that \
+            are denied most often");
     }
-    if is(said.quota_mode) {
+    if is(written.value_to_metric) {
+        return Err("value_to_metric is not supported: it creates a metric for each value of a \
+            request, whose number nothing bounds. The setting top-denied-keys exports the keys that \
+            are denied most often");
+    }
+    if is(written.quota_mode) {
         return Err("quota_mode is not supported");
     }
-    if said.metadata.is_some() {
+    if written.metadata.is_some() {
         return Err("metadata is not supported");
     }
     Ok(())
 }
 
-fn check_unlimited(said: &said::RateLimit) -> Result<(), String> {
+/// Checks that a limit that is unlimited has no fields of a limit.
+fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
     let beside = [
-        ("unit", said.unit.is_some()),
-        ("requests_per_unit", said.requests_per_unit.is_some()),
-        ("period", said.period.is_some()),
-        ("algorithm", said.algorithm.is_some()),
-        ("burst", said.burst.is_some()),
+        ("unit", written.unit.is_some()),
+        ("requests_per_unit", written.requests_per_unit.is_some()),
+        ("period", written.period.is_some()),
+        ("algorithm", written.algorithm.is_some()),
+        ("burst", written.burst.is_some()),
     ];
     match beside.into_iter().find(|(_, is_there)| *is_there) {
-        Some((field, _)) => {
-            Err(format!("rate_limit is unlimited, so that `{field}` means nothing"))
-        }
+        Some((field, _)) => Err(Problem::Unlimited(field)),
         None => Ok(()),
     }
 }
 
-fn period(said: &said::RateLimit) -> Result<Period, String> {
-    match (&said.unit, said.period) {
-        (Some(_), Some(_)) => Err("rate_limit has `unit` and `period`: say one".into()),
+/// The period of a limit: its unit, or any other time.
+fn period(written: &config::RateLimit) -> Result<Period, Problem> {
+    match (&written.unit, written.period) {
+        (Some(_), Some(_)) => Err("rate_limit has `unit` and `period`: use one of them".into()),
         (None, Some(period)) => Ok(period),
-        (None, None) => Err(format!("rate_limit needs `unit`: say {UNITS}")),
+        (None, None) => Err(Problem::NoUnit),
         (Some(name), None) => {
             let ms = Unit::named(name).and_then(Unit::ms);
-            let ms = ms.ok_or_else(|| {
-                format!("{name:?} is no unit: say {UNITS}, or `period` for any other time")
-            })?;
+            let ms = ms.ok_or_else(|| Problem::Unit(name.clone()))?;
             Ok(Period::of_ms(ms))
         }
     }
@@ -264,12 +307,13 @@ fn period(said: &said::RateLimit) -> Result<Period, String> {
 
 const UNITS: &str = "second, minute, hour, day, week, month or year";
 
-fn replaced(said: &said::RateLimit, name: &str) -> Result<Vec<String>, String> {
-    let replaces = said.replaces.iter().flatten().map(|replaced| &replaced.name);
+/// The names of the limits that a limit replaces.
+fn replaced(written: &config::RateLimit, name: &str) -> Result<Vec<String>, Problem> {
+    let replaces = written.replaces.iter().flatten().map(|replaced| &replaced.name);
     replaces
         .map(|replaced| match &replaced[..] {
             "" => Err("replaces has an empty name".into()),
-            itself if itself == name => Err(format!("it replaces itself, {name:?}")),
+            itself if itself == name => Err(Problem::ReplacesItself(name.to_owned())),
             _ => Ok(replaced.clone()),
         })
         .collect()

@@ -1,16 +1,16 @@
-//! From a request of Envoy to its answer.
+//! From a request of Envoy to its response.
 
 use std::{cmp::Reverse, collections::HashSet, ops::Range, time::Duration};
 
-use ratelimit::{Algorithm, Decision, Hit, Limit};
+use ratelimit::{Algorithm, Decision, Limit, Request};
 
 use super::{
-    Rls,
     fields::reset_seconds,
     proto::{
         self, Code, CurrentLimit, DescriptorStatus, RateLimitDescriptor, RateLimitOverride,
         RateLimitRequest, RateLimitResponse, Unit,
     },
+    service::Rls,
     tree::{Rule, Tree, counter_of},
 };
 use crate::rate_limits::{Period, RateLimits};
@@ -18,7 +18,7 @@ use crate::rate_limits::{Period, RateLimits};
 /// The most descriptors of a request.
 pub const MAX_DESCRIPTORS: usize = 1000;
 
-/// Why a request means nothing. Nothing was counted.
+/// Why a request is refused. Nothing was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -29,14 +29,14 @@ pub enum Invalid {
     #[error("rate limit descriptor list must not be empty")]
     NoDescriptors,
     /// It has more than [`MAX_DESCRIPTORS`].
-    #[error("a request has {0} descriptors, and can have {MAX_DESCRIPTORS}")]
+    #[error("a request has {0} descriptors, and the maximum is {MAX_DESCRIPTORS}")]
     Descriptors(usize),
-    /// A limit that came with it has a unit that nobody knows.
-    #[error("a descriptor's limit has the unit {0}, which is none of envoy.type.v3.RateLimitUnit")]
+    /// A limit in the request has an unknown unit.
+    #[error("a descriptor's limit has the unit {0}, which is not in envoy.type.v3.RateLimitUnit")]
     Unit(i32),
 }
 
-/// What a descriptor comes to.
+/// The limit of a descriptor.
 enum Matched<'a> {
     Nothing,
     Unlimited(&'a Rule),
@@ -45,23 +45,23 @@ enum Matched<'a> {
 
 /// A descriptor that has a limit.
 struct Limited<'a> {
-    /// None of a limit that came with the request.
+    /// None for a limit in the request.
     rule: Option<&'a Rule>,
     limit: Limit,
     unit: Unit,
-    /// Where the name of its counter is among all.
+    /// The range of its counter's name in the text of all names.
     key: Range<usize>,
     cost: u32,
     is_refund: bool,
 }
 
-/// Decides on a request at a time of the limiter, and counts its hits.
+/// Decides on a request at a time of the limiter's clock, and counts its cost.
 ///
-/// The descriptors count all together or not at all: a hit that one limit denies uses up none of the
-/// others.
+/// The descriptors count all together or not at all: a request that one limit denies uses up none of
+/// the others.
 ///
 /// # Errors
-/// If the request means nothing.
+/// See [`Invalid`].
 pub fn decide(
     rls: &Rls,
     rates: &RateLimits,
@@ -91,6 +91,7 @@ pub fn decide(
     Ok(answer(rls, rates, tree, &matched, &keys, &decisions))
 }
 
+/// Finds the limit of a descriptor, and appends the name of its counter to `keys`.
 fn match_one<'a>(
     tree: &'a Tree,
     descriptor: &RateLimitDescriptor,
@@ -121,8 +122,7 @@ fn match_one<'a>(
     Ok(Matched::Limited(Limited { rule, limit, unit, key, cost, is_refund }))
 }
 
-/// The limit that came with a descriptor. It counts by the sliding window, as long as that can hold
-/// so many.
+/// The limit in a request. It counts by the sliding window, unless it is too large for that.
 fn overriding(sent: &RateLimitOverride) -> Result<(Limit, Unit), Invalid> {
     let unknown = Invalid::Unit(sent.unit);
     let unit = Unit::try_from(sent.unit).map_err(|_not_one| unknown)?;
@@ -133,7 +133,7 @@ fn overriding(sent: &RateLimitOverride) -> Result<(Limit, Unit), Invalid> {
     Ok((limit.map_err(|_not_reached| unknown)?, unit))
 }
 
-/// Limits that a limit of another descriptor replaces do not apply.
+/// Drops the limits that the limit of another descriptor replaces.
 fn drop_replaced(matched: &mut [Matched<'_>]) {
     let mut replaced = HashSet::new();
     for one in &*matched {
@@ -156,8 +156,9 @@ fn drop_replaced(matched: &mut [Matched<'_>]) {
 }
 
 impl Limited<'_> {
-    fn hit<'b>(&self, tree: &'b Tree, keys: &'b str) -> Hit<'b> {
-        Hit {
+    /// The request to the limiter.
+    fn request<'b>(&self, tree: &'b Tree, keys: &'b str) -> Request<'b> {
+        Request {
             namespace: tree.namespace.as_bytes(),
             key: &keys.as_bytes()[self.key.clone()],
             limit: self.limit,
@@ -175,18 +176,18 @@ fn check(
     keys: &str,
 ) -> Vec<Decision> {
     let limiter = rates.limiter();
-    let hits: Vec<Hit<'_>> = limited(matched)
+    let requests: Vec<Request<'_>> = limited(matched)
         .filter(|limited| !limited.is_refund)
-        .map(|limited| limited.hit(tree, keys))
+        .map(|limited| limited.request(tree, keys))
         .collect();
-    let (allowed, decisions) = match &hits[..] {
+    let (allowed, decisions) = match &requests[..] {
         [] => (true, Vec::new()),
-        [hit] => {
-            let decision = limiter.check_at(now_ms, hit);
+        [request] => {
+            let decision = limiter.check_at(now_ms, request);
             (decision.allowed, vec![decision])
         }
-        hits => {
-            let all = limiter.check_all_at(now_ms, hits);
+        requests => {
+            let all = limiter.check_all_at(now_ms, requests);
             (all.allowed, all.decisions)
         }
     };
@@ -195,17 +196,18 @@ fn check(
         if !limited.is_refund {
             return decisions.next();
         }
-        let hit = limited.hit(tree, keys);
+        let request = limited.request(tree, keys);
         if allowed {
-            limiter.refund_at(now_ms, &hit);
+            limiter.refund_at(now_ms, &request);
         }
-        // To give back is never over a limit, whatever the counter says.
-        let state = limiter.peek_at(now_ms, &Hit { cost: 0, ..hit });
+        // A refund is never over a limit, whatever the counter is.
+        let state = limiter.peek_at(now_ms, &request.cost(0));
         Some(Decision { allowed: true, shadowed: false, ..state })
     };
     limited(matched).map_while(decide).collect()
 }
 
+/// The descriptors that have a limit.
 fn limited<'a, 'b>(matched: &'b [Matched<'a>]) -> impl Iterator<Item = &'b Limited<'a>> {
     matched.iter().filter_map(|one| match one {
         Matched::Limited(limited) => Some(limited),
@@ -213,7 +215,7 @@ fn limited<'a, 'b>(matched: &'b [Matched<'a>]) -> impl Iterator<Item = &'b Limit
     })
 }
 
-/// Says what became of each descriptor, and counts it.
+/// The response, with the status of each descriptor, which is also counted in the metrics.
 fn answer(
     rls: &Rls,
     rates: &RateLimits,
@@ -240,8 +242,9 @@ fn answer(
             Matched::Limited(limited) => limited,
         };
         let decision = decisions.next().expect("each descriptor that has a limit was decided on");
-        let hit = limited.hit(tree, keys);
-        rates.decided(rls.tally(rates, limited.rule), hit.namespace, hit.key, decision);
+        let counted = limited.request(tree, keys);
+        let tally = rls.tally(rates, limited.rule);
+        rates.decided(tally, counted.namespace, counted.key, decision);
         statuses.push(status(limited, decision));
         if closest.is_none_or(|(_, other)| rank(decision) < rank(other)) {
             closest = Some((limited, decision));
@@ -255,8 +258,8 @@ fn answer(
     response
 }
 
-/// The least is what a client is told: of denials the one that takes the longest to pass, for only then
-/// do all; else where the least remains.
+/// The decision with the least rank is the one that the client's headers describe: of denials, the one
+/// with the longest wait, because only then all are allowed; else the one with the least remaining.
 fn rank(decision: &Decision) -> (bool, Reverse<Duration>, u32) {
     let wait = decision.retry_after.unwrap_or(Duration::MAX);
     (
@@ -266,17 +269,19 @@ fn rank(decision: &Decision) -> (bool, Reverse<Duration>, u32) {
     )
 }
 
+/// The response with these statuses, which is over the limit if one of them is.
 fn response(statuses: Vec<DescriptorStatus>) -> RateLimitResponse {
     let is_over = statuses.iter().any(|status| status.code == i32::from(Code::OverLimit));
     let overall = if is_over { Code::OverLimit } else { Code::Ok };
     RateLimitResponse { overall_code: overall.into(), statuses, ..Default::default() }
 }
 
-/// No limit applies.
+/// The status of a descriptor to which no limit applies.
 fn unmatched() -> DescriptorStatus {
     DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
 }
 
+/// The status of a descriptor that has a limit.
 fn status(limited: &Limited<'_>, decision: &Decision) -> DescriptorStatus {
     let code = if decision.allowed { Code::Ok } else { Code::OverLimit };
     let seconds = i64::try_from(reset_seconds(decision)).unwrap_or(i64::MAX);
@@ -287,8 +292,8 @@ fn status(limited: &Limited<'_>, decision: &Decision) -> DescriptorStatus {
             unit: limited.unit.into(),
             name: limited.rule.map(|rule| rule.name.clone()).unwrap_or_default(),
         }),
-        // "The limit remaining in the current time unit" (rls.proto), also of a denial: a request of more
-        // hits than that leaves it as it is, for those of fewer.
+        // "The limit remaining in the current time unit" (rls.proto), also of a denial: a request of a
+        // higher cost leaves it unchanged for those of a lower cost.
         limit_remaining: decision.remaining,
         duration_until_reset: Some(proto::Duration { seconds }),
     }

@@ -1,4 +1,4 @@
-//! The headers that Envoy is asked to add to its client's response.
+//! The headers that Envoy adds to the response of its client.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use ratelimit::{Decision, Limit, headers};
 
 use super::proto::HeaderValue;
 
-/// Which headers are added: the setting `rls-headers`.
+/// Which headers to add: the setting `rls-headers`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fields {
     /// None. Envoy's own `enable_x_ratelimit_headers` works without them.
@@ -14,30 +14,34 @@ pub enum Fields {
     None,
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, `X-RateLimit-Reset`, as many services have them.
     XRateLimit,
-    /// `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`, as envoyproxy/ratelimit has them if
-    /// nothing else is said.
+    /// `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`, the default of envoyproxy/ratelimit.
     RateLimit,
     /// `RateLimit-Policy` and `RateLimit`, of draft-ietf-httpapi-ratelimit-headers.
     Ietf,
 }
 
-impl FromStr for Fields {
-    type Err = String;
+/// The name is not one of the four.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a kind of headers: use none, x-ratelimit, ratelimit or ietf")]
+pub struct UnknownFields(String);
 
-    fn from_str(name: &str) -> Result<Fields, String> {
+impl FromStr for Fields {
+    type Err = UnknownFields;
+
+    fn from_str(name: &str) -> Result<Fields, UnknownFields> {
         match name {
             "none" => Ok(Fields::None),
             "x-ratelimit" => Ok(Fields::XRateLimit),
             "ratelimit" => Ok(Fields::RateLimit),
             "ietf" => Ok(Fields::Ietf),
-            _ => Err(format!("{name:?} are no headers: say none, x-ratelimit, ratelimit or ietf")),
+            _ => Err(UnknownFields(name.to_owned())),
         }
     }
 }
 
 impl Fields {
-    /// The headers for a client whose request met this limit; a denial also has `Retry-After`. All
-    /// times are in whole seconds, rounded up.
+    /// The headers for the client of a request to which this limit applied; a denial also has
+    /// `Retry-After`. All times are in whole seconds, rounded up.
     pub(super) fn of(self, name: &str, limit: &Limit, decision: &Decision) -> Vec<HeaderValue> {
         let mut fields = match self {
             Fields::None => return Vec::new(),
@@ -75,8 +79,8 @@ fn field(name: &str, value: String) -> HeaderValue {
     HeaderValue { key: name.to_owned(), value }
 }
 
-/// How long a client does best to wait: until the same would pass, if it was denied; else until all
-/// of the limit is free again.
+/// The seconds until the same request would be allowed, if it was denied; else until the whole limit is
+/// free again.
 pub(super) fn reset_seconds(decision: &Decision) -> u64 {
     headers::retry_after(decision).unwrap_or_else(|| headers::seconds(decision.reset_after))
 }
@@ -110,7 +114,7 @@ mod tests {
     };
 
     #[test]
-    fn each_setting_has_its_headers() {
+    fn each_setting_has_its_own_headers() {
         assert!(shown(Fields::None, &DENIED).is_empty());
         let three = ["x-ratelimit-limit: 5", "x-ratelimit-remaining: 3", "x-ratelimit-reset: 60"];
         assert_eq!(shown(Fields::XRateLimit, &ALLOWED), three);
@@ -121,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_says_when_the_same_would_pass() {
+    fn a_denial_has_the_time_until_the_same_request_is_allowed() {
         let fields = shown(Fields::XRateLimit, &DENIED);
         assert!(fields.contains(&"x-ratelimit-reset: 12".into()), "{fields:?}");
         assert!(fields.contains(&"retry-after: 12".into()), "{fields:?}");
@@ -132,8 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn other_headers_are_refused_with_those_that_there_are() {
+    fn an_unknown_setting_is_refused_with_the_known_ones() {
         assert_eq!("ietf".parse(), Ok(Fields::Ietf));
-        assert!("X-RateLimit".parse::<Fields>().unwrap_err().contains("x-ratelimit, ratelimit"));
+        assert!(
+            "X-RateLimit"
+                .parse::<Fields>()
+                .unwrap_err()
+                .to_string()
+                .contains("x-ratelimit, ratelimit")
+        );
     }
 }

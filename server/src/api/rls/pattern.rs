@@ -1,14 +1,18 @@
 //! Values with wildcards: `/api/*/action`.
+//!
+//! In envoyproxy/ratelimit only `*` is special, and crates for patterns give a meaning to more:
+//! wildmatch 2 always reserves a second character (`?` by default) for one letter, and glob 0.3 also
+//! has `?` and `[…]`. A value such as `/search?q=*` would match something else with them.
 
 /// A value in which each `*` stands for any text, also for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: Box<str>,
-    /// What stands before the first `*`.
+    /// The text before the first `*`.
     first: Box<str>,
-    /// What stands between two.
+    /// The texts between two.
     middle: Vec<Box<str>>,
-    /// What stands behind the last.
+    /// The text after the last.
     last: Box<str>,
 }
 
@@ -17,7 +21,7 @@ impl Pattern {
     pub(super) fn of(text: &str) -> Option<Pattern> {
         let (first, rest) = text.split_once('*')?;
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-        // `**` is as good as `*`.
+        // `**` means the same as `*`.
         let middle = middle.split('*').filter(|part| !part.is_empty());
         Some(Pattern {
             text: text.into(),
@@ -27,18 +31,18 @@ impl Pattern {
         })
     }
 
-    /// As it was written.
+    /// The pattern as it was written.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether a value is one of those that are meant.
+    /// Whether a value matches.
     pub(super) fn matches(&self, value: &str) -> bool {
         let inner =
             value.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&*self.last));
         let Some(mut inner) = inner else { return false };
         for part in &self.middle {
-            // The first place is as good as any: it leaves most for the parts behind it.
+            // The first occurrence is the best: it leaves the most text for the parts after it.
             let Some((_, rest)) = inner.split_once(&**part) else { return false };
             inner = rest;
         }
@@ -65,10 +69,10 @@ mod tests {
         ] {
             let wildcard = Pattern::of(pattern).unwrap();
             for value in values {
-                assert!(wildcard.matches(value), "{pattern} is to match {value:?}");
+                assert!(wildcard.matches(value), "{pattern} matches {value:?}");
             }
             for value in others {
-                assert!(!wildcard.matches(value), "{pattern} is not to match {value:?}");
+                assert!(!wildcard.matches(value), "{pattern} does not match {value:?}");
             }
         }
         assert_eq!(Pattern::of("foo"), None);

@@ -1,19 +1,19 @@
-//! The messages of Envoy's rate-limit service, and of gRPC's health checks.
+//! The messages of Envoy's rate-limit service.
 //!
-//! Written by hand from the `.proto` files that are named at each, field numbers and all: a few
-//! messages of the thousands that Envoy has. Fields that we neither read nor send are left out;
-//! protobuf skips them.
+//! They are transcribed from the `.proto` files that are named at each, with their field numbers, for
+//! prost's derive: generating them would need the thousands of messages of Envoy's API, and protoc,
+//! at build time. Fields that are neither read nor sent are left out; protobuf skips them.
 
-/// What Envoy asks: `envoy/service/ratelimit/v3/rls.proto`.
+/// The request: `envoy/service/ratelimit/v3/rls.proto`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RateLimitRequest {
-    /// Whose limits: the `domain` of the filter's configuration.
+    /// The `domain` of the filter's configuration.
     #[prost(string, tag = "1")]
     pub domain: String,
-    /// What the request is, once for each action of the route that applies.
+    /// Descriptions of the client's request, one for each action of the route.
     #[prost(message, repeated, tag = "2")]
     pub descriptors: Vec<RateLimitDescriptor>,
-    /// How many hits this is; 0 stands for 1.
+    /// The cost of the request; 0 means 1.
     #[prost(uint32, tag = "3")]
     pub hits_addend: u32,
 }
@@ -24,13 +24,13 @@ pub struct RateLimitDescriptor {
     /// Keys and values, from the root of the tree to a node.
     #[prost(message, repeated, tag = "1")]
     pub entries: Vec<Entry>,
-    /// A limit that wins over the one of the configuration.
+    /// A limit that replaces the configured one.
     #[prost(message, optional, tag = "2")]
     pub limit: Option<RateLimitOverride>,
-    /// How many hits this is, in place of the request's. 0 looks and counts nothing.
+    /// The cost for this descriptor, in place of that of the request. 0 counts nothing.
     #[prost(message, optional, tag = "3")]
     pub hits_addend: Option<u64>,
-    /// The hits are given back.
+    /// The cost is refunded.
     #[prost(bool, tag = "4")]
     pub is_negative_hits: bool,
 }
@@ -46,10 +46,10 @@ pub struct Entry {
     pub value: String,
 }
 
-/// A limit that comes with the request.
+/// A limit in the request.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct RateLimitOverride {
-    /// Hits in a unit.
+    /// The cost that is allowed in a unit.
     #[prost(uint32, tag = "1")]
     pub requests_per_unit: u32,
     /// `envoy.type.v3.RateLimitUnit`, which has the same numbers as [`Unit`].
@@ -57,13 +57,13 @@ pub struct RateLimitOverride {
     pub unit: i32,
 }
 
-/// What we answer: `envoy/service/ratelimit/v3/rls.proto`.
+/// The response: `envoy/service/ratelimit/v3/rls.proto`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RateLimitResponse {
     /// [`Code::OverLimit`] if any descriptor is over its limit.
     #[prost(enumeration = "Code", tag = "1")]
     pub overall_code: i32,
-    /// One for each descriptor, in their order.
+    /// One for each descriptor, in the same order.
     #[prost(message, repeated, tag = "2")]
     pub statuses: Vec<DescriptorStatus>,
     /// Headers for the client's response.
@@ -71,16 +71,16 @@ pub struct RateLimitResponse {
     pub response_headers_to_add: Vec<HeaderValue>,
 }
 
-/// What became of one descriptor.
+/// The result for one descriptor.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DescriptorStatus {
     /// [`Code::Ok`] or [`Code::OverLimit`].
     #[prost(enumeration = "Code", tag = "1")]
     pub code: i32,
-    /// The limit; none if no limit matched, or it is unlimited.
+    /// The limit; none if no limit applied, or it is unlimited.
     #[prost(message, optional, tag = "2")]
     pub current_limit: Option<CurrentLimit>,
-    /// How many more hits would pass now.
+    /// How much more cost would be allowed now.
     #[prost(uint32, tag = "3")]
     pub limit_remaining: u32,
     /// In whole seconds, rounded up.
@@ -91,10 +91,10 @@ pub struct DescriptorStatus {
 /// `RateLimitResponse.RateLimit`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CurrentLimit {
-    /// Hits in a unit.
+    /// The cost that is allowed in a unit.
     #[prost(uint32, tag = "1")]
     pub requests_per_unit: u32,
-    /// [`Unit::Unknown`] if the period is none of the units.
+    /// [`Unit::Unknown`] if the period is not a unit.
     #[prost(enumeration = "Unit", tag = "2")]
     pub unit: i32,
     /// The name in the configuration, or empty.
@@ -102,7 +102,7 @@ pub struct CurrentLimit {
     pub name: String,
 }
 
-/// `envoy/config/core/v3/base.proto`. Envoy also knows a `raw_value`; here it takes the text alone.
+/// `envoy/config/core/v3/base.proto`. Envoy also has a `raw_value`, but uses only the text here.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct HeaderValue {
     /// The name.
@@ -113,7 +113,7 @@ pub struct HeaderValue {
     pub value: String,
 }
 
-/// `google/protobuf/duration.proto`, without parts of seconds.
+/// `google/protobuf/duration.proto`, without fractions of seconds.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Duration {
     /// Seconds.
@@ -137,7 +137,7 @@ pub enum Code {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]
 pub enum Unit {
-    /// A period that has no unit, such as 10 seconds.
+    /// A period that is not a unit, such as 10 seconds.
     Unknown = 0,
     /// A second.
     Second = 1,
@@ -153,32 +153,4 @@ pub enum Unit {
     Year = 6,
     /// 7 days.
     Week = 7,
-}
-
-/// What a health check asks: `grpc/health/v1/health.proto`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct HealthCheckRequest {
-    /// The service, or empty for all.
-    #[prost(string, tag = "1")]
-    pub service: String,
-}
-
-/// What it is answered.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct HealthCheckResponse {
-    /// Whether to send it requests.
-    #[prost(enumeration = "ServingStatus", tag = "1")]
-    pub status: i32,
-}
-
-/// `HealthCheckResponse.ServingStatus`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
-#[repr(i32)]
-pub enum ServingStatus {
-    /// Never sent.
-    Unknown = 0,
-    /// Send it requests.
-    Serving = 1,
-    /// Send it none.
-    NotServing = 2,
 }

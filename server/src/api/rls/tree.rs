@@ -1,9 +1,9 @@
-//! The tree of a domain's descriptors, and which limit a request's descriptor comes to.
+//! The tree of a domain's descriptors, and which limit applies to the descriptor of a request.
 //!
-//! As in envoyproxy/ratelimit: each entry of a descriptor goes one level down, to the node of its
-//! key and value; else to the first whose wildcard matches the value; else to the node of its key
-//! alone. Nothing goes back up to try another way. A limit applies if it stands where the last entry
-//! comes to; each distinct descriptor has its own counter there.
+//! As in envoyproxy/ratelimit, each entry of a descriptor leads one level down: to the node of its key
+//! and value; else to the first node whose wildcard matches the value; else to the node of its key
+//! alone. There is no backtracking. The limit of the node that the last entry leads to applies, and
+//! each distinct descriptor has its own counter there.
 
 use std::collections::HashMap;
 
@@ -18,9 +18,9 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct Domains {
     pub(super) domains: HashMap<String, Tree>,
-    /// The paths of the rules, by their numbers.
+    /// The paths of the rules, by number.
     pub(super) paths: Vec<String>,
-    /// Those of them that count by the fixed window, for another algorithm can't hold so many.
+    /// Those of them that count by fixed windows because the default algorithm can't count so many.
     pub(super) too_large: Vec<String>,
 }
 
@@ -38,8 +38,7 @@ impl Domains {
         &self.paths
     }
 
-    /// What an operator should know of them: that limits count otherwise than limits do that say no
-    /// algorithm.
+    /// A warning for the operator, if some limits do not count by the default algorithm.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let first = self.too_large.first()?;
@@ -48,8 +47,8 @@ impl Domains {
             count => format!(" and {} more", count - 1),
         };
         Some(format!(
-            "{first}{others}: too many requests_per_unit for the algorithm of limits that name none, so \
-             counted by fixed windows; algorithm: fixed, or rls-algorithm, says that it is meant"
+            "{first}{others}: too many requests_per_unit for the default algorithm, so these limits \
+             count by fixed windows; to confirm that, set algorithm: fixed, or rls-algorithm"
         ))
     }
 }
@@ -57,12 +56,12 @@ impl Domains {
 /// A domain.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// Where its counters are among those of the location.
+    /// The namespace of its counters among those of the location.
     pub(super) namespace: String,
     pub(super) root: Node,
 }
 
-/// What one level of a descriptor comes to.
+/// The node that an entry leads to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     pub(super) rule: Option<Rule>,
@@ -73,7 +72,7 @@ pub(super) struct Node {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Branch {
     pub(super) values: HashMap<String, Node>,
-    /// In the order in which they were written.
+    /// In the order of the file.
     pub(super) wildcards: Vec<Wildcard>,
     pub(super) any: Option<Box<Node>>,
 }
@@ -82,7 +81,7 @@ pub(super) struct Branch {
 #[derive(Clone, Debug)]
 pub(super) struct Wildcard {
     pub(super) pattern: Pattern,
-    /// Whether all that match share a counter.
+    /// Whether all matching values share a counter.
     pub(super) is_shared: bool,
     pub(super) node: Node,
 }
@@ -92,7 +91,7 @@ pub(super) struct Wildcard {
 pub struct Rule {
     /// Its number among all rules.
     pub id: usize,
-    /// What it allows; none: everything.
+    /// What it allows; none if unlimited.
     pub limit: Option<Limit>,
     /// The unit of its period.
     pub unit: Unit,
@@ -103,7 +102,7 @@ pub struct Rule {
 }
 
 impl Tree {
-    /// The rule that a descriptor comes to. The name of its counter is written to `key`: it is the
+    /// The rule that applies to a descriptor. Appends the name of its counter to `key`, which is the
     /// same for two descriptors only if they share the counter.
     pub(super) fn find(&self, entries: &[Entry], key: &mut String) -> Option<&Rule> {
         let mut node = &self.root;
@@ -118,7 +117,7 @@ impl Tree {
 }
 
 impl Branch {
-    /// The node of a value, and the pattern that stands for the value in the name of the counter.
+    /// The node of a value, and the pattern that replaces the value in the name of the counter.
     fn find(&self, value: &str) -> Option<(&Node, Option<&Pattern>)> {
         if let Some(node) = self.values.get(value) {
             return Some((node, None));
@@ -130,15 +129,15 @@ impl Branch {
     }
 }
 
-/// The name of the counter of a descriptor whose limit came with it.
+/// Appends the name of the counter of a descriptor whose limit is in the request.
 pub(super) fn counter_of(entries: &[Entry], key: &mut String) {
     for entry in entries {
         push_entry(key, &entry.key, &entry.value);
     }
 }
 
-/// Writes `key=value`, and a comma behind each. What would be taken for one of these marks has a `\`
-/// before it, so that no two descriptors have one name.
+/// Appends `key=value,`. These marks in the texts are escaped by `\`, so that no two descriptors have
+/// the same name.
 pub(super) fn push_entry(name: &mut String, key: &str, value: &str) {
     push_escaped(name, key, &['\\', ',', '=']);
     name.push('=');

@@ -1,4 +1,4 @@
-//! Units of time, as Envoy has them.
+//! Envoy's units of time.
 
 use super::proto::Unit;
 
@@ -7,7 +7,8 @@ const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// The units by name and length. A month and a year are as long as envoyproxy/ratelimit has them.
+/// The units by name and length in milliseconds. A month and a year are as long as in
+/// envoyproxy/ratelimit.
 const UNITS: [(&str, Unit, u64); 7] = [
     ("second", Unit::Second, SECOND_MS),
     ("minute", Unit::Minute, MINUTE_MS),
@@ -19,20 +20,20 @@ const UNITS: [(&str, Unit, u64); 7] = [
 ];
 
 impl Unit {
-    /// The unit of this name, in any case.
+    /// The unit of this name, in upper or lower case.
     #[must_use]
     pub fn named(name: &str) -> Option<Unit> {
         let found = UNITS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
         found.map(|(_, unit, _)| *unit)
     }
 
-    /// The unit that is so many milliseconds long; [`Unit::Unknown`] if none is.
+    /// The unit that is `ms` milliseconds long; [`Unit::Unknown`] if none is.
     #[must_use]
     pub fn lasting(ms: u64) -> Unit {
         UNITS.iter().find(|(.., length)| *length == ms).map_or(Unit::Unknown, |(_, unit, _)| *unit)
     }
 
-    /// Its milliseconds; none of [`Unit::Unknown`].
+    /// Its length in milliseconds; none for [`Unit::Unknown`].
     #[must_use]
     pub fn ms(self) -> Option<u64> {
         UNITS.iter().find(|(_, unit, _)| *unit == self).map(|(.., ms)| *ms)
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_has_a_name_and_a_length_that_no_other_has() {
+    fn each_unit_has_a_name_and_a_length_of_its_own() {
         for (name, unit, ms) in UNITS {
             assert_eq!(Unit::named(name), Some(unit));
             assert_eq!(Unit::named(&name.to_uppercase()), Some(unit));

@@ -1,4 +1,4 @@
-//! What the location that invites does with a request. No network; the time is told.
+//! What the CA holder does with a request. No network; the time is an argument.
 
 use std::path::Path;
 
@@ -10,214 +10,271 @@ use rustls::{crypto::ring, pki_types::CertificateSigningRequestDer};
 
 use super::{
     message::{Der, Request, Welcome},
-    registry::{Claim, Newcomer, Registry},
+    registry::{AdmissionError, Claim, JoiningMember, Registry},
 };
-use crate::cluster::{
-    about::{About, Peer, check_addresses},
+use crate::cluster::state::{
     ca::Ca,
-    certificate::{Facts, Identity, check_issued, from_pem, to_pem, unix_time},
+    certificate::{CertificateError, Facts, Identity, check_issued, from_pem, to_pem, unix_time},
+    dates::day,
+    descriptor::{AddressCountError, Descriptor, Peer, check_addresses},
     files::{self, ClusterDir, FilesError},
-    invitations::{Invitations, Refusal},
+    invitations::{Invitations, TokenRejection},
     location::load_ca,
     names::{Name, Sha256},
-    when::day,
 };
 
-/// The location that holds the key of the CA, and lets newcomers in.
+/// The CA holder: it has the CA's key, and admits joining members.
 #[derive(Debug)]
 pub struct Authority {
-    about: About,
+    descriptor: Descriptor,
     ca: Ca,
     directory: ClusterDir,
 }
 
-/// Why a request gets no certificate.
+/// Why a request gets no certificate. The text is sent to the joining member.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServeError {
-    /// The token does not do.
+pub enum EnrolRefusal {
+    /// The token is not valid.
     #[error(transparent)]
-    Token(#[from] Refusal),
-    /// What is asked can't be. The token is as before.
-    #[error("{0}")]
-    Request(String),
-    /// It can't be made a member as it is, or for now. The token is as before.
-    #[error("this location can't be made a member: {0}; the token was not used")]
-    NotNow(String),
-    /// It can't be made a member. The token is kept for it: it can try again with the same files.
-    #[error("this location can't be made a member: {0}; the token can be used again from it")]
-    NotAdmitted(String),
-    /// The files or the CA of the location that invites fail.
-    #[error("the location that invites can't answer: {0}; try again when that is mended")]
-    Broken(String),
+    Token(#[from] TokenRejection),
+    /// The request is not valid. The token is unchanged.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The location can't become a member as it is, or for now. The token is unchanged.
+    #[error("this location can't become a member: {0}; the token was not used")]
+    NotNow(AdmissionError),
+    /// The location can't become a member. The token is reserved for it: it can retry with the same
+    /// files.
+    #[error("this location can't become a member: {0}; the token can be used again from it")]
+    NotAdmitted(AdmissionError),
+    /// The files or the CA of the CA holder fail.
+    #[error("the CA holder can't respond: {0}; repair that, and try again")]
+    Authority(#[from] AuthorityError),
 }
 
-impl From<FilesError> for ServeError {
+/// Why a request is not valid.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The token is for a location of another name.
+    #[error(
+        "the token is for the location {invited}, not for {requested}: omit --location, or ask for a token for \
+         {requested}"
+    )]
+    OtherName {
+        /// The name in the invitation.
+        invited: Name,
+        /// The name in the request.
+        requested: Name,
+    },
+    /// Neither the token nor the request has a name.
+    #[error("the token has no name for the new location: set --location NAME")]
+    NoName,
+    /// The location has the id of the CA holder.
+    #[error("this is the id of the CA holder: start with an empty data directory")]
+    OwnId,
+    /// The location has no addresses, or too many.
+    #[error(transparent)]
+    Addresses(#[from] AddressCountError),
+    /// The signing request is malformed, or its signature is wrong.
+    #[error("the signing request is not valid: {0}")]
+    SigningRequest(rcgen::Error),
+    /// The key is of another kind.
+    #[error("the signing request is not for an ECDSA key over P-256")]
+    KeyKind,
+    /// The certificate to be renewed is malformed.
+    #[error("the certificate to be renewed is not this location's: {0}")]
+    OldCertificate(CertificateError),
+    /// The CA did not issue the certificate to be renewed.
+    #[error("the certificate to be renewed is not this location's: {0}")]
+    OldIssuer(rustls::Error),
+    /// The certificate to be renewed names another location.
+    #[error("the certificate to be renewed is not this location's: it names another")]
+    OldIdentity,
+    /// The certificate to be renewed has another key.
+    #[error("the certificate to be renewed is not this location's: it is for another key")]
+    OldKey,
+}
+
+/// Why the CA holder can't respond.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// A file can't be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The CA's certificate has expired.
+    #[error("the certificate of the cluster's CA expired on {0}")]
+    CaExpired(String),
+    /// A certificate can't be issued.
+    #[error("can't issue a certificate: {0}")]
+    Issue(#[from] rcgen::Error),
+    /// The certificate that was kept for a retry is damaged.
+    #[error("the certificate in invitations.toml is damaged: {0}")]
+    Kept(#[from] CertificateError),
+}
+
+impl From<FilesError> for EnrolRefusal {
     fn from(error: FilesError) -> Self {
-        ServeError::Broken(error.to_string())
+        AuthorityError::from(error).into()
     }
 }
 
 impl Authority {
-    /// That of a location; none where the key of the CA is not.
+    /// Opens that of a location; none if another location is the CA holder.
     ///
     /// # Errors
     /// If the files are damaged.
     pub fn open(data: &Path) -> Result<Option<Authority>, FilesError> {
         let directory = ClusterDir::of(data);
-        let Some(about) = About::load(&directory)?.filter(|_| directory.has(files::CA_KEY)) else {
+        let descriptor = Descriptor::load(&directory)?;
+        let Some(descriptor) = descriptor.filter(|_| directory.has(files::CA_KEY)) else {
             return Ok(None);
         };
         let ca = load_ca(&directory)?;
         Invitations::load(&directory)?;
-        Ok(Some(Authority { about, ca, directory }))
+        Ok(Some(Authority { descriptor, ca, directory }))
     }
 
-    /// Where its files are.
+    /// Returns the directory of its files.
     pub(super) fn directory(&self) -> &ClusterDir {
         &self.directory
     }
 }
 
-/// Whether this location gave out the token of a request. Changes nothing.
+/// Checks that this location issued the token of a request. Changes nothing.
 ///
 /// # Errors
-/// [`ServeError::Token`] if it did not, [`ServeError::Broken`] if its file can't be read.
-pub(super) fn find(request: &Request, directory: &ClusterDir) -> Result<(), ServeError> {
+/// [`EnrolRefusal::Token`] if it did not, [`EnrolRefusal::Authority`] if the file can't be read.
+pub(super) fn check_token(request: &Request, directory: &ClusterDir) -> Result<(), EnrolRefusal> {
     Invitations::load(directory)?.find(request.token, &request.secret)?;
     Ok(())
 }
 
-/// Lets a newcomer in, or says why not.
+/// Admits a joining member and issues its certificate.
 ///
 /// # Errors
-/// See [`ServeError`].
-pub fn serve(
+/// See [`EnrolRefusal`].
+pub fn admit(
     request: &Request,
     authority: &Authority,
     registry: &mut dyn Registry,
     now: u64,
-) -> Result<Welcome, ServeError> {
-    let Authority { about, ca, directory } = authority;
-    // All that changes nothing is checked first, the token before it: strangers learn nothing else.
+) -> Result<Welcome, EnrolRefusal> {
+    let Authority { descriptor, ca, directory } = authority;
+    // First the checks, which change nothing, and the token's before all others: an unauthenticated peer
+    // learns nothing else.
     let invitations = Invitations::load(directory)?;
     let invitation = invitations.find(request.token, &request.secret)?;
     if ca.not_after() <= now {
-        let why = format!("the certificate of the cluster's CA expired on {}", day(ca.not_after()));
-        return Err(ServeError::Broken(why));
+        return Err(AuthorityError::CaExpired(day(ca.not_after())).into());
     }
     let key = read_csr(&request.csr)?;
     let key_hash = Sha256::of(&key.subject_public_key_info());
     let claim = match &request.renews {
-        Some(old) => shown(old, request.member, &key, authority)?,
-        None if invitations.has_come(request.member, key_hash) => Claim::Again,
+        Some(old) => {
+            check_old_certificate(old, request.member, &key, authority)?;
+            Claim::Renewal
+        }
+        None if invitations.has_used_any(request.member, key_hash) => Claim::Retry,
         None => Claim::New,
     };
-    let newcomer = check(request, invitation.location.as_ref(), about, claim)?;
-    invitation.check_free(newcomer.member, key_hash, now)?;
-    registry.check(&newcomer).map_err(ServeError::NotNow)?;
+    let joining = check(request, invitation.location.as_ref(), descriptor, claim)?;
+    invitation.check_free(joining.member, key_hash, now)?;
+    registry.check(&joining).map_err(EnrolRefusal::NotNow)?;
 
     Invitations::change(directory, now, |invitations| {
-        let used = invitations.use_up(request.token, newcomer.member, key_hash, now);
-        used.map(drop).map_err(ServeError::from)
+        let used = invitations.mark_used(request.token, joining.member, key_hash, now);
+        used.map(drop).map_err(EnrolRefusal::from)
     })?;
-    // What was so before the token went to the disk may have changed by now.
-    let others = registry.check(&newcomer).and_then(|()| registry.admit(&newcomer));
-    let others = others.map_err(ServeError::NotAdmitted)?;
-    let identity = Identity { cluster: about.cluster, member: newcomer.member };
-    let made = ca.issue(identity, &key, now).map_err(|e| ServeError::Broken(e.to_string()))?;
+    // The state may have changed while the token was written to the disk.
+    let others = registry.check(&joining).and_then(|()| registry.admit(&joining));
+    let others = others.map_err(EnrolRefusal::NotAdmitted)?;
+    let identity = Identity { cluster: descriptor.cluster, member: joining.member };
+    let issued = ca.issue(identity, &key, now).map_err(AuthorityError::from)?;
     let certificate = Invitations::change(directory, now, |invitations| {
-        let kept = invitations.certify(request.token, to_pem(&made));
-        kept.map_err(ServeError::from)
+        let kept = invitations.certify(request.token, to_pem(&issued));
+        kept.map_err(EnrolRefusal::from)
     })?;
-    let certificate = from_pem(&certificate).map_err(|e| ServeError::Broken(e.to_string()))?;
-    let own = Peer { member: about.member, addresses: about.advertise.clone() };
-    let is_other = |peer: &Peer| ![own.member, newcomer.member].contains(&peer.member);
-    let others: Vec<Peer> = others.into_iter().filter(is_other).collect();
-    tracing::info!(member = %newcomer.member, "the location {} is a member", newcomer.location);
+    let certificate = from_pem(&certificate).map_err(AuthorityError::from)?;
+    tracing::info!(member = %joining.member, "the location {} is now a member", joining.location);
     Ok(Welcome {
-        cluster: about.cluster,
-        cluster_name: about.cluster_name.clone(),
-        location: newcomer.location,
+        cluster: descriptor.cluster,
+        cluster_name: descriptor.cluster_name.clone(),
+        members: members_to_dial(descriptor, joining.member, others),
+        location: joining.location,
         ca: Der::from(ca.certificate()),
         certificate: Der::from(&certificate),
-        members: std::iter::once(own).chain(others).take(MAX_TOLD).collect(),
     })
 }
 
-/// A newcomer hears of all members once it has dialled one; a few will do for that.
-const MAX_TOLD: usize = 16;
+/// The CA holder first.
+fn members_to_dial(descriptor: &Descriptor, joining: MemberId, others: Vec<Peer>) -> Vec<Peer> {
+    let own = Peer { member: descriptor.member, addresses: descriptor.advertise.clone() };
+    let is_other = |peer: &Peer| ![own.member, joining].contains(&peer.member);
+    let others: Vec<Peer> = others.into_iter().filter(is_other).collect();
+    std::iter::once(own).chain(others).take(MAX_DIAL).collect()
+}
 
-/// Whether a member has shown its certificate: one that this CA made for it, whether it still holds or not, of
-/// the key that the request is signed with.
-fn shown(
+/// A joining member learns of all members once it has dialled one, so a few are enough.
+const MAX_DIAL: usize = 16;
+
+/// Checks that a member has sent its certificate: one that this CA issued to it, expired or not, for the
+/// key that signed the request.
+fn check_old_certificate(
     old: &Der,
     member: MemberId,
     key: &PublicKey,
     authority: &Authority,
-) -> Result<Claim, ServeError> {
-    let Authority { about, ca, .. } = authority;
-    let wrong = |why: String| {
-        ServeError::Request(format!(
-            "the certificate to be made anew is not this location's: {why}"
-        ))
-    };
+) -> Result<(), RequestError> {
+    let Authority { descriptor, ca, .. } = authority;
     let old = old.certificate();
-    let facts = Facts::read(&old).map_err(|error| wrong(error.to_string()))?;
+    let facts = Facts::read(&old).map_err(RequestError::OldCertificate)?;
     check_issued(&old, ca.certificate(), unix_time(facts.not_before), &ring::default_provider())
-        .map_err(|error| wrong(error.to_string()))?;
-    if facts.identity != Some(Identity { cluster: about.cluster, member }) {
-        return Err(wrong("it names another".into()));
+        .map_err(RequestError::OldIssuer)?;
+    if facts.identity != Some(Identity { cluster: descriptor.cluster, member }) {
+        return Err(RequestError::OldIdentity);
     }
     if facts.public_key != key.subject_public_key_info() {
-        return Err(wrong("it is of another key".into()));
+        return Err(RequestError::OldKey);
     }
-    Ok(Claim::Renewal)
+    Ok(())
 }
 
 fn check(
     request: &Request,
     invited: Option<&Name>,
-    about: &About,
+    descriptor: &Descriptor,
     claim: Claim,
-) -> Result<Newcomer, ServeError> {
-    let wrong = |sentence: &str| Err(ServeError::Request(sentence.into()));
+) -> Result<JoiningMember, RequestError> {
     let location = match (&request.location, invited) {
-        (Some(said), Some(invited)) if said != invited => {
-            let sentence = format!(
-                "the token is for the location {invited}, not for {said}: leave --location out, or ask for a \
-                 token for {said}"
-            );
-            return Err(ServeError::Request(sentence));
+        (Some(requested), Some(invited)) if requested != invited => {
+            let (invited, requested) = (invited.clone(), requested.clone());
+            return Err(RequestError::OtherName { invited, requested });
         }
-        (Some(said), _) => said.clone(),
-        (None, Some(invited)) => invited.clone(),
-        (None, None) => {
-            return wrong(
-                "the token does not say how the new location is called: add --location NAME",
-            );
-        }
+        (Some(name), _) | (None, Some(name)) => name.clone(),
+        (None, None) => return Err(RequestError::NoName),
     };
-    if request.member == about.member {
-        return wrong("this is the id of the location that invites: start with an empty directory");
+    if request.member == descriptor.member {
+        return Err(RequestError::OwnId);
     }
-    check_addresses(&request.addresses).map_err(ServeError::Request)?;
+    check_addresses(&request.addresses)?;
     let (member, addresses) = (request.member, request.addresses.clone());
-    Ok(Newcomer { member, origins: request.origins.0, location, addresses, claim })
+    Ok(JoiningMember { member, origins: request.origins.0, location, addresses, claim })
 }
 
-/// The public key of a signing request, whose signature shows that the newcomer has the private one.
-/// Whatever else the request asks for, the certificate does not get.
+/// Reads the public key of a signing request, whose signature proves possession of the private key. The
+/// certificate gets nothing else that the request may ask for.
 ///
 /// # Errors
-/// If it is none, or by a key of another kind.
-pub fn read_csr(csr: &Der) -> Result<PublicKey, ServeError> {
+/// If the request is malformed, or its key is of another kind.
+pub fn read_csr(csr: &Der) -> Result<PublicKey, RequestError> {
     let csr = CertificateSigningRequestDer::from(csr.0.as_slice());
-    let params = CertificateSigningRequestParams::from_der(&csr)
-        .map_err(|error| ServeError::Request(format!("the signing request can't be: {error}")))?;
+    let params =
+        CertificateSigningRequestParams::from_der(&csr).map_err(RequestError::SigningRequest)?;
     if *params.public_key.algorithm() != PKCS_ECDSA_P256_SHA256 {
-        let sentence = "the signing request must be by an ECDSA key over P-256";
-        return Err(ServeError::Request(sentence.into()));
+        return Err(RequestError::KeyKind);
     }
     Ok(params.public_key)
 }

@@ -1,4 +1,4 @@
-//! The newcomer's side: dials the locations of its token, one after the other.
+//! The joining member's side: dials the addresses of its token, one after the other.
 
 use std::{
     io,
@@ -17,67 +17,67 @@ use tokio::{
 };
 
 use super::{
-    BUSY, MAX_MESSAGE_BYTES, PATIENCE,
     message::{Request, Response, Welcome, decode_response, encode},
+    protocol::{BUSY, MAX_MESSAGE_BYTES, TIMEOUT},
     tls,
 };
-use crate::cluster::{names::Address, token::Token};
+use crate::cluster::state::{names::Address, token::Token};
 
-/// Why a newcomer got no certificate.
+/// Why a joining member got no certificate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnrolError {
-    /// Nobody of the cluster answers. The token was not sent.
+    /// No address of the token leads to the cluster. The token was not sent.
     #[error(
-        "no location of the cluster answers: {0}. The token is as good as before: see that the \
-         location that invites runs, and that its UDP port is open"
+        "can't reach the cluster: {0}. The token is still valid: check that the location that issued it is running, \
+         and that its UDP port is reachable"
     )]
     Unreachable(String),
-    /// The location that invites says no.
+    /// The CA holder refused.
     #[error("the cluster refused: {0}")]
     Refused(String),
-    /// The location that invites had others to let in, each time that it was asked. The
-    /// token is as good as before, or kept for this one.
+    /// The CA holder was admitting as many others as it can, each time that it was asked. The token is
+    /// still valid, or reserved for this location.
     #[error(
-        "the location {0} lets in as many newcomers as it can, and had no room for this one in {secs} s: run the \
-         same again when others are in", secs = .1.as_secs()
+        "the location {0} admits as many joining members as it can, and had no slot for this one for {secs} s: \
+         run the same command again later", secs = .1.as_secs()
     )]
     Busy(Address, Duration),
     /// The connection broke after the token was sent.
     #[error(
-        "the connection to {0} broke before its answer came: {1}. Run the same again: if the token was \
-         taken, this location gets its answer with it"
+        "the connection to {0} broke before the response arrived: {1}. Run the same command again: if the token \
+         was used, this location gets its response with it"
     )]
     Broken(Address, String),
-    /// The system does not let it talk.
+    /// The system does not let it use the network.
     #[error("can't use the network: {0}")]
     System(#[from] io::Error),
-    /// The cryptography does not work.
+    /// TLS can't be set up.
     #[error("can't set up TLS: {0}")]
     Tls(String),
 }
 
-/// Sends the request of a newcomer to the locations that its token names, until one answers. Where that has no
-/// room for now, it is asked again for 45 s.
+/// Sends the request of a joining member to the addresses of its token until one responds. If that
+/// location has no slot, retries for 45 s.
 ///
-/// Dropped, it may have been let in or not: asking again with the same id and key tells.
+/// Dropped, the location may have been admitted or not: a retry with the same id and key tells.
 ///
 /// # Errors
 /// See [`EnrolError`].
 pub async fn enrol(token: &Token, request: &Request) -> Result<Welcome, EnrolError> {
-    enrol_within(BUSY_FOR, token, request).await
+    enrol_within(RETRY_FOR, token, request).await
 }
 
-/// How long a newcomer asks where others are being let in. Each takes some syncs of a disk.
-const BUSY_FOR: Duration = Duration::from_secs(45);
+/// How long a joining member retries while others are admitted. Each takes some syncs of a disk.
+const RETRY_FOR: Duration = Duration::from_secs(45);
 
-/// It asks again after this and at most as long again, each time another part of it: those who started at once
-/// do not come back at once.
-const BETWEEN_ASKINGS: Duration = Duration::from_millis(500);
+/// The shortest pause before a retry, and the most that is added to it at random: locations that start
+/// at once do not retry at once.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// [`enrol`] with another time than [`BUSY_FOR`].
+/// Does what [`enrol`] does, with another time than [`RETRY_FOR`].
 pub(in crate::cluster) async fn enrol_within(
-    busy_for: Duration,
+    retry_for: Duration,
     token: &Token,
     request: &Request,
 ) -> Result<Welcome, EnrolError> {
@@ -91,12 +91,12 @@ pub(in crate::cluster) async fn enrol_within(
             Err(EnrolError::Busy(address, _)) => address,
             ended => return ended,
         };
-        if start.elapsed() >= busy_for {
-            return Err(EnrolError::Busy(busy, busy_for));
+        if start.elapsed() >= retry_for {
+            return Err(EnrolError::Busy(busy, retry_for));
         }
-        // Without randomness it comes back with others, and may be turned away once more.
+        // Without randomness it retries together with others, and may find no slot once more.
         let random = SystemEnvironment::new().random_id().map_or(0, |bytes| bytes[0]);
-        sleep(BETWEEN_ASKINGS + BETWEEN_ASKINGS * u32::from(random) / 256).await;
+        sleep(RETRY_PAUSE + RETRY_PAUSE * u32::from(random) / 256).await;
     }
 }
 
@@ -109,35 +109,39 @@ async fn enrol_once(
     for address in &token.addresses {
         match connect(address, config).await {
             Ok((endpoint, connection)) => {
-                let answer = timeout(PATIENCE, exchange(&connection, request)).await;
+                let response = timeout(TIMEOUT, exchange(&connection, request)).await;
                 connection.close(VarInt::from_u32(0), b"");
-                // So that the other side hears of the end; it would find out by itself.
-                let _gone_or_not = timeout(PATIENCE / 10, endpoint.wait_idle()).await;
-                let silent = |_elapsed| Failure::Other("it does not answer".to_owned());
-                return match answer.map_err(silent).and_then(|answer| answer) {
+                // So that the other side learns of the close; it would find out by itself.
+                let _closed_or_not = timeout(TIMEOUT / 10, endpoint.wait_idle()).await;
+                let response = response.unwrap_or_else(|_elapsed| Err(no_response()));
+                return match response {
                     Ok(Response::Welcome(welcome)) => Ok(*welcome),
-                    Ok(Response::Refused(why)) => Err(EnrolError::Refused(why)),
+                    Ok(Response::Refused(reason)) => Err(EnrolError::Refused(reason)),
                     Err(Failure::Busy) => Err(EnrolError::Busy(address.clone(), Duration::ZERO)),
-                    Err(Failure::Other(why)) => Err(EnrolError::Broken(address.clone(), why)),
+                    Err(Failure::Other(reason)) => Err(EnrolError::Broken(address.clone(), reason)),
                 };
             }
             Err(Failure::Busy) => return Err(EnrolError::Busy(address.clone(), Duration::ZERO)),
-            Err(Failure::Other(why)) => failures.push(format!("{address}: {why}")),
+            Err(Failure::Other(reason)) => failures.push(format!("{address}: {reason}")),
         }
     }
     Err(EnrolError::Unreachable(failures.join("; ")))
 }
 
-/// Why one location gave no answer.
+/// Why one address gave no response.
 enum Failure {
-    /// It has no room for now.
+    /// The location has no slot for now.
     Busy,
     Other(String),
 }
 
+fn no_response() -> Failure {
+    Failure::Other(format!("no response for {} s", TIMEOUT.as_secs()))
+}
+
 impl From<String> for Failure {
-    fn from(why: String) -> Failure {
-        Failure::Other(why)
+    fn from(reason: String) -> Failure {
+        Failure::Other(reason)
     }
 }
 
@@ -147,65 +151,64 @@ impl From<ConnectionError> for Failure {
             ConnectionError::ApplicationClosed(closed) if closed.error_code == BUSY => {
                 Failure::Busy
             }
-            _ => Failure::Other(said(&error)),
+            _ => Failure::Other(reason(&error)),
         }
     }
 }
 
-/// Nothing is sent before the other side has proved to be of the cluster.
+/// Sends nothing before the other side has proved that it is in the cluster.
 async fn connect(
     address: &Address,
     config: &ClientConfig,
 ) -> Result<(Endpoint, Connection), Failure> {
-    let found = timeout(PATIENCE, lookup_host(address.as_str())).await;
-    let found = found.map_err(|_elapsed| "its name is not found in time".to_owned())?;
+    let found = timeout(TIMEOUT, lookup_host(address.as_str())).await;
+    let found = found.map_err(|_elapsed| "the lookup of its name timed out".to_owned())?;
     let found = found.map_err(|error| error.to_string())?;
     let mut failure = Failure::Other("its name has no address".to_owned());
-    for to in found.take(HOSTS) {
-        let from: SocketAddr = match to {
+    for remote in found.take(HOSTS) {
+        let local: SocketAddr = match remote {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let connecting = async {
-            let endpoint = Endpoint::client(from).map_err(|error| error.to_string())?;
+            let endpoint = Endpoint::client(local).map_err(|error| error.to_string())?;
             let connecting = endpoint
-                .connect_with(config.clone(), to, tls::SERVER_NAME)
+                .connect_with(config.clone(), remote, tls::SERVER_NAME)
                 .map_err(|error| error.to_string())?;
             let connection = connecting.await?;
             Ok((endpoint, connection))
         };
-        match timeout(PATIENCE, connecting).await {
+        match timeout(TIMEOUT, connecting).await {
             Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(why)) => failure = why,
-            Err(_elapsed) => failure = Failure::Other("it does not answer".to_owned()),
+            Ok(Err(error)) => failure = error,
+            Err(_elapsed) => failure = no_response(),
         }
     }
     Err(failure)
 }
 
-/// How many addresses of one name are tried: each may take all the patience there is.
+/// How many addresses of one name are tried: each may take the whole timeout.
 const HOSTS: usize = 4;
 
-/// The alerts of TLS are this and their own number.
+/// QUIC reports an alert of TLS as 0x100 and the alert's own number.
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
-fn said(error: &ConnectionError) -> String {
+fn reason(error: &ConnectionError) -> String {
     let ConnectionError::TransportError(error) = error else { return error.to_string() };
-    let why = &error.reason;
+    let alert = &error.reason;
     match u64::from(error.code) {
         CERTIFICATE_EXPIRED => {
             format!(
-                "its certificate does not hold at this machine's time: see that the clocks of both machines are \
-                 right ({why})"
+                "its certificate is not valid at this machine's time ({alert}): check the clocks of both machines"
             )
         }
         NO_APPLICATION_PROTOCOL => {
-            format!("it lets nobody in: the key of the cluster's CA is elsewhere ({why})")
+            format!("it admits nobody, because another location has the CA's key ({alert})")
         }
         code if ALERTS.contains(&code) => {
-            format!("who answers there is not of the token's cluster, and was told nothing ({why})")
+            format!("it is not in the cluster of the token, and nothing was sent to it ({alert})")
         }
         _ => error.to_string(),
     }
@@ -218,8 +221,8 @@ async fn exchange(connection: &Connection, request: &Request) -> Result<Response
         send.finish().map_err(|e| e.to_string())?;
         receive.read_to_end(MAX_MESSAGE_BYTES).await.map_err(|e| e.to_string())
     };
-    // What a stream says of a connection that was closed is only that it is lost.
-    let why = |text| connection.close_reason().map_or(Failure::Other(text), Failure::from);
-    let answer = ask().await.map_err(why)?;
-    decode_response(&answer).map_err(|error| Failure::Other(error.to_string()))
+    // The error of a stream only reports that its connection is lost; the connection knows why.
+    let cause = |text| connection.close_reason().map_or(Failure::Other(text), Failure::from);
+    let response = ask().await.map_err(cause)?;
+    decode_response(&response).map_err(|error| Failure::Other(error.to_string()))
 }

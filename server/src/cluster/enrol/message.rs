@@ -1,67 +1,67 @@
-//! What a newcomer asks and what it is answered: JSON, of at most 64 KiB.
+//! The request of a joining member and the response to it: JSON of at most 64 KiB.
 
 use data_encoding::BASE64;
 use kv_core::{MemberId, OriginId};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::MAX_MESSAGE_BYTES;
-use crate::cluster::{
-    about::Peer,
+use super::protocol::MAX_MESSAGE_BYTES;
+use crate::cluster::state::{
+    descriptor::Peer,
     names::{Address, ClusterId, Name, TokenId, text},
     token::Secret,
 };
 
-/// What a newcomer asks. Fields that are not known are passed over: a later version may add some.
+/// The request of a joining member. Unknown fields are ignored, because a later version may add some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Request {
-    /// Which token.
+    /// The token's id.
     pub token: TokenId,
     /// The token's secret.
     pub secret: Secret,
-    /// The id that the newcomer gave itself.
+    /// The id that the joining member generated for itself.
     #[serde(with = "text")]
     pub member: MemberId,
-    /// What people call it; none if the token says it.
+    /// Its name; none if the token has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Name>,
-    /// Where it is reached, the best first; 1 to 8.
+    /// Its addresses, the best first; 1 to 8.
     pub addresses: Vec<Address>,
     /// The origins that its store writes under.
     pub origins: Origins,
-    /// A signing request (PKCS #10) by its key.
+    /// A certificate signing request (PKCS #10), signed with its key.
     pub csr: Der,
-    /// The certificate that a member has, if it asks for another one.
+    /// The certificate of a member that requests a renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renews: Option<Der>,
 }
 
-/// What a newcomer is answered.
+/// The response to a joining member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
-    /// It is a member.
+    /// The location is a member.
     Welcome(Box<Welcome>),
-    /// It is not; a sentence says why.
+    /// The location is not a member; a sentence with the reason.
     Refused(String),
 }
 
-/// What a new member needs to begin.
+/// What a new member needs to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Welcome {
-    /// Which cluster.
+    /// The cluster's id.
     pub cluster: ClusterId,
-    /// What people call it.
+    /// The cluster's name.
     pub cluster_name: Name,
-    /// What people call the new member.
+    /// The new member's name.
     pub location: Name,
     /// The certificate of the cluster's CA.
     pub ca: Der,
     /// The new member's certificate.
     pub certificate: Der,
-    /// Whom it can dial: the location that invited it first.
+    /// Members that it can dial, the CA holder first.
     pub members: Vec<Peer>,
 }
 
@@ -70,7 +70,7 @@ pub struct Welcome {
 pub struct Der(pub Vec<u8>);
 
 impl Der {
-    /// It as a certificate, whether it is one or not.
+    /// Returns it as a certificate, without checking that it is one.
     #[must_use]
     pub fn certificate(&self) -> CertificateDer<'static> {
         CertificateDer::from(self.0.clone())
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// A store's two origins: for inline values, and for large ones.
+/// The two origins of a store: for inline values, and for large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origins(pub [OriginId; 2]);
 
@@ -128,29 +128,29 @@ impl<'de> Deserialize<'de> for Origins {
     }
 }
 
-/// Bytes are no message.
+/// Bytes are not a message of the protocol.
 #[derive(Debug, thiserror::Error)]
-#[error("this is no message of waypost-join/1: {0}")]
+#[error("this is not a message of waypost-join/1: {0}")]
 pub struct DecodeError(String);
 
-/// A message as bytes.
+/// Encodes a message.
 #[must_use]
 pub fn encode(message: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(message).expect("the messages have text keys and no writer that fails")
 }
 
-/// Reads a request.
+/// Decodes a request.
 ///
 /// # Errors
-/// If the bytes are none.
+/// If the bytes are not a request.
 pub fn decode_request(bytes: &[u8]) -> Result<Request, DecodeError> {
     decode(bytes)
 }
 
-/// Reads an answer.
+/// Decodes a response.
 ///
 /// # Errors
-/// If the bytes are none.
+/// If the bytes are not a response.
 pub fn decode_response(bytes: &[u8]) -> Result<Response, DecodeError> {
     decode(bytes)
 }
@@ -159,11 +159,11 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError(format!("it has more than {MAX_MESSAGE_BYTES} bytes")));
     }
-    // Where, and not what: a message may hold a secret.
+    // The position only, never the content: a message may contain a secret.
     serde_json::from_slice(bytes).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "it is JSON of another shape",
-            _ => "it is no JSON",
+            _ => "it is not JSON",
         };
         DecodeError(format!("{what} (line {}, column {})", error.line(), error.column()))
     })

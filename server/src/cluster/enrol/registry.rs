@@ -1,56 +1,106 @@
-//! Who is a member, and makes newcomers members: the store of the location that invites.
+//! The members of a cluster, and the admission of new ones, in the store of the CA holder.
 
 use std::time::Duration;
 
-use kv_core::{Member, MemberId, Operation, OriginId, Store, limits::MAX_MEMBERS};
+use kv_core::{Member, MemberId, Operation, OriginId, Store, WriteError, limits::MAX_MEMBERS};
 
-use crate::cluster::{
-    about::Peer,
+use crate::cluster::state::{
+    descriptor::Peer,
     names::{Address, Name},
 };
 
-/// Who is about to become a member.
+/// A location that is being admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Newcomer {
-    /// Which location.
+pub struct JoiningMember {
+    /// Its id.
     pub member: MemberId,
     /// The origins that its store writes under.
     pub origins: [OriginId; 2],
-    /// What people call it.
+    /// Its name.
     pub location: Name,
-    /// Where it is reached, the best first; 1 to 8.
+    /// Its addresses, the best first; 1 to 8.
     pub addresses: Vec<Address>,
-    /// What it has shown of itself beside a token.
+    /// What it has proved beside possession of a token.
     pub claim: Claim,
 }
 
-/// Whether a newcomer may have the id of a location that is a member already.
+/// Whether a joining member may have the id of a location that is already a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It comes for the first time: no location may have its id.
+    /// It joins for the first time: no location may have its id.
     New,
-    /// A token is marked as used by it, this one or another: it could not be made a member then, or its answer
-    /// was lost.
-    Again,
-    /// It has shown that member's certificate and key, and gets another certificate.
+    /// It has already used this token or another one: its admission failed then, or it lost the response.
+    Retry,
+    /// It has proved the member's certificate and key, and requests a new certificate.
     Renewal,
 }
 
-/// The members of a cluster, as who lets newcomers in sees them.
-pub trait Registry {
-    /// Looks whether a newcomer can be let in, before its token is marked as used, and again right before
-    /// [`Registry::admit`].
-    ///
-    /// # Errors
-    /// A sentence says why it can't. Nothing was changed.
-    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String>;
+/// Why a location can't become a member. Nothing was changed, except as [`Registry::admit`] says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmissionError {
+    /// A member has its id.
+    #[error(
+        "the location {0} already has its id: if it is that location, start it with this version of waypost, \
+         {version}; if not, start it with an empty data directory, and it gets another id",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    IdTaken(String),
+    /// A renewal for a location that is not a member.
+    #[error("no location with its id is in this cluster: join with an empty data directory")]
+    NotAMember,
+    /// The member was removed.
+    #[error(
+        "it was removed from the cluster: start it with an empty data directory, and it joins as a new location"
+    )]
+    Removed,
+    /// The cluster has had the most members that it can have.
+    #[error(
+        "the cluster has had {MAX_MEMBERS} locations, including removed ones, which is the limit: create a new \
+         cluster"
+    )]
+    Full,
+    /// The member has another store.
+    #[error(
+        "the location {0} has another store: start this one with an empty data directory, and it joins under \
+         another id"
+    )]
+    OtherStore(String),
+    /// Another member has the store.
+    #[error(
+        "the location {0} has this store: one is a copy of the other, so start this one with an empty data \
+         directory"
+    )]
+    StoreTaken(String),
+    /// Another member has the name.
+    #[error("another location is called {0:?}: set --location NAME")]
+    NameTaken(String),
+    /// The CA holder does not replicate, so that nobody would learn of the new member.
+    #[error("the CA holder admits no location, because it has stopped replicating: {0}")]
+    Halted(String),
+    /// The member row can't be written.
+    #[error("its row can't be written: {0}")]
+    Write(#[from] WriteError),
+    /// The member row is not on the disk in time.
+    #[error("its row is not on the disk after {} s", (BETWEEN_CHECKS * CHECKS).as_secs())]
+    NotDurable,
+}
 
-    /// Makes a newcomer a member, durably, and names those whom it can dial. May block. Called again if the
-    /// newcomer asks again.
+/// The members of a cluster, as the CA holder sees them.
+pub trait Registry {
+    /// Checks that a location can become a member: before its token is marked as used, and again right
+    /// before [`Registry::admit`].
     ///
     /// # Errors
-    /// A sentence says why it can't be one.
-    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String>;
+    /// If it can't. Nothing was changed.
+    fn check(&mut self, joining: &JoiningMember) -> Result<(), AdmissionError>;
+
+    /// Makes a location a member, durably, and returns the members that it can dial. May block. Called
+    /// again if the location retries.
+    ///
+    /// # Errors
+    /// If it can't become one, or its row may not be durable.
+    fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError>;
 }
 
 /// The members in a store.
@@ -58,79 +108,57 @@ pub trait Registry {
 pub struct StoreRegistry(pub Store);
 
 impl Registry for StoreRegistry {
-    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String> {
+    fn check(&mut self, joining: &JoiningMember) -> Result<(), AdmissionError> {
         let view = self.0.view();
-        let before = view.members().get(newcomer.member);
-        match (newcomer.claim, before) {
-            (Claim::New, Some(other)) => {
-                return Err(format!(
-                    "the location {} has its id already: if it is that location, start it with this version of \
-                     waypost, {}; if not, with an empty data directory, and it gives itself another",
-                    other.name,
-                    env!("CARGO_PKG_VERSION"),
-                ));
-            }
-            (Claim::Renewal, None) => {
-                return Err("no location with its id is in this cluster".into());
-            }
-            (_, Some(before)) if before.removed => return Err(REMOVED.into()),
+        let current = view.members().get(joining.member);
+        match (joining.claim, current) {
+            (Claim::New, Some(other)) => return Err(AdmissionError::IdTaken(other.name.clone())),
+            (Claim::Renewal, None) => return Err(AdmissionError::NotAMember),
+            (_, Some(current)) if current.removed => return Err(AdmissionError::Removed),
             (_, None) if view.members().iter().count() >= MAX_MEMBERS => {
-                return Err(format!(
-                    "a cluster has had at most {MAX_MEMBERS} locations, those that left among them: make a new one"
-                ));
+                return Err(AdmissionError::Full);
             }
-            (_, Some(before)) if before.origins != newcomer.origins => {
-                return Err(format!(
-                    "the location {} has another store: start this one with an empty data directory, and it joins \
-                     under another id",
-                    before.name
-                ));
+            (_, Some(current)) if current.origins != joining.origins => {
+                return Err(AdmissionError::OtherStore(current.name.clone()));
             }
             _ => {}
         }
-        let others = || view.members().iter().filter(|other| other.id != newcomer.member);
+        let others = || view.members().iter().filter(|other| other.id != joining.member);
         let has_its_store =
-            |other: &&Member| other.origins.iter().any(|origin| newcomer.origins.contains(origin));
+            |other: &&Member| other.origins.iter().any(|origin| joining.origins.contains(origin));
         if let Some(other) = others().find(has_its_store) {
-            return Err(format!(
-                "the location {} has this store: one is a copy, so start this one with an empty data directory",
-                other.name
-            ));
+            return Err(AdmissionError::StoreTaken(other.name.clone()));
         }
-        let name = newcomer.location.as_str();
+        let name = joining.location.as_str();
         match others().find(|other| !other.removed && other.name == name) {
-            Some(_) => Err(format!("another location is called {name:?}: say --location NAME")),
+            Some(_) => Err(AdmissionError::NameTaken(name.to_owned())),
             None => Ok(()),
         }
     }
 
-    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
+    fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError> {
         let operation = Operation::PutMember {
-            id: newcomer.member,
-            origins: newcomer.origins,
-            name: newcomer.location.to_string(),
-            addresses: newcomer.addresses.iter().map(Address::to_string).collect(),
+            id: joining.member,
+            origins: joining.origins,
+            name: joining.location.to_string(),
+            addresses: joining.addresses.iter().map(Address::to_string).collect(),
         };
-        let ticket = self.0.submit(operation).map_err(|error| error.to_string())?;
-        ticket.wait().map_err(|error| error.to_string())?;
-        await_durable(&self.0, newcomer.member)?;
+        self.0.submit(operation)?.wait()?;
+        await_durable(&self.0, joining.member)?;
         Ok(self.0.view().members().current().map(|member: &Member| Peer::of(member)).collect())
     }
 }
 
-const REMOVED: &str = "it was removed from the cluster: start it with an empty data directory, and it joins \
-                       anew";
-
-/// A relaxed store answers before the row survives a crash; a certificate must not come before that.
-fn await_durable(store: &Store, member: MemberId) -> Result<(), String> {
-    for _ in 0..LOOKS {
+/// A relaxed store acknowledges before the row survives a crash; a certificate must not come before that.
+fn await_durable(store: &Store, member: MemberId) -> Result<(), AdmissionError> {
+    for _ in 0..CHECKS {
         if store.durable_view().members().is_current(member) {
             return Ok(());
         }
-        std::thread::sleep(BETWEEN_LOOKS);
+        std::thread::sleep(BETWEEN_CHECKS);
     }
-    Err("its row is not on the disk after 5 s".into())
+    Err(AdmissionError::NotDurable)
 }
 
-const LOOKS: u32 = 1000;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+const CHECKS: u32 = 1000;
+const BETWEEN_CHECKS: Duration = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! The inviting location's side: one request and one answer for each connection.
+//! The CA holder's side: one request and one response for each connection.
 
 use std::{
     fmt,
@@ -14,46 +14,46 @@ use ratelimit::{BuildError, Limit, Limiter};
 use tokio::time::timeout;
 
 use super::{
-    ALPN, BUSY, MAX_MESSAGE_BYTES, PATIENCE,
-    authority::{self, Authority, ServeError, serve},
+    authority::{self, Authority, EnrolRefusal, admit},
     message::{Request, Response, decode_request, encode},
-    places::{Place, Places},
+    protocol::{ALPN, BUSY, MAX_MESSAGE_BYTES, TIMEOUT},
     registry::Registry,
+    slots::{Slot, Slots},
 };
-use crate::cluster::{files::ClusterDir, invitations::Refusal};
+use crate::cluster::state::{files::ClusterDir, invitations::TokenRejection};
 
-/// How many wrong tokens a minute are told apart from others and logged: of one network, and of all. A secret has
-/// 128 bits, so this only keeps who guesses from filling the log.
+/// How many wrong tokens a minute are logged and get a specific response: of one network, and of all. A
+/// secret has 128 bits, so this only keeps guesses from filling the log.
 const WRONG_OF_ONE: u32 = 60;
 const WRONG_OF_ALL: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// For the counters of wrong tokens: some thousand networks at a time.
+/// Memory for the counters of wrong tokens: some thousand networks at a time.
 const LIMITER_BYTES: usize = 128 << 10;
 
-/// Where newcomers come in.
-pub struct Api {
+/// Serves joining members, on the port of the CA holder's replica.
+pub struct EnrolServer {
     directory: ClusterDir,
-    opened: Mutex<Opened>,
+    admission: Mutex<Admission>,
     environment: Arc<dyn Environment>,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
     wrong: WrongTokens,
 }
 
-/// What is done for one newcomer after the other.
-struct Opened {
+/// Admits one joining member after the other.
+struct Admission {
     authority: Authority,
     registry: Box<dyn Registry + Send>,
 }
 
-impl fmt::Debug for Api {
+impl fmt::Debug for EnrolServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("places", &self.places).finish_non_exhaustive()
+        f.debug_struct("EnrolServer").field("slots", &self.slots).finish_non_exhaustive()
     }
 }
 
-impl Api {
-    /// A door that opens to tokens of this authority, and makes members in this registry.
+impl EnrolServer {
+    /// Creates a server that accepts the tokens of this authority, and creates members in this registry.
     ///
     /// # Errors
     /// If the system has no randomness.
@@ -61,50 +61,50 @@ impl Api {
         authority: Authority,
         registry: Box<dyn Registry + Send>,
         environment: Arc<dyn Environment>,
-    ) -> Result<Api, BuildError> {
+    ) -> Result<EnrolServer, BuildError> {
         let directory = authority.directory().clone();
-        let opened = Mutex::new(Opened { authority, registry });
-        let (places, wrong) = (Arc::default(), WrongTokens::new()?);
-        Ok(Api { directory, opened, environment, places, wrong })
+        let admission = Mutex::new(Admission { authority, registry });
+        let (slots, wrong) = (Arc::default(), WrongTokens::new()?);
+        Ok(EnrolServer { directory, admission, environment, slots, wrong })
     }
 
-    /// The door as a replica's port has it.
+    /// Returns the server in the form that a replica's port takes.
     #[must_use]
-    pub fn guests(self: Arc<Api>) -> Guests {
+    pub fn guests(self: Arc<EnrolServer>) -> Guests {
         let serve = Arc::new(move |connection| {
-            let api = Arc::clone(&self);
-            let heard: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
-                Box::pin(async move { api.hear(connection).await });
-            heard
+            let server = Arc::clone(&self);
+            let served: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
+                Box::pin(async move { server.serve(connection).await });
+            served
         });
         Guests { alpn: ALPN.to_vec(), serve }
     }
 
-    /// Hears the newcomer at the other end of a connection whose ALPN is [`super::ALPN`]: one
-    /// request, one answer, within [`PATIENCE`]. It needs no certificate of the other side.
+    /// Serves a connection whose ALPN is [`ALPN`]: one request and one response, within [`TIMEOUT`]. The
+    /// other side needs no certificate.
     ///
-    /// Dropped, it closes the connection; a newcomer that was let in by then asks again.
-    pub async fn hear(self: &Arc<Self>, connection: Connection) {
+    /// Dropped, it closes the connection; a location that was admitted by then retries.
+    pub async fn serve(self: &Arc<Self>, connection: Connection) {
         let remote = connection.remote_address();
-        let Some(place) = self.places.take(remote.ip()).map(Arc::new) else {
+        let Some(slot) = self.slots.acquire(remote.ip()).map(Arc::new) else {
             connection.close(BUSY, BUSY_TEXT);
             return;
         };
-        let exchange = timeout(PATIENCE, self.exchange(&connection, &place));
-        let heard = tokio::select! {
-            // The exchange may have ended because of it.
+        let exchange = timeout(TIMEOUT, self.exchange(&connection, &slot));
+        let ended = tokio::select! {
+            // Checked first: the exchange may have ended because of it.
             biased;
-            () = place.lost() => {
-                tracing::debug!(%remote, "a newcomer had to make room for another");
+            () = slot.revoked() => {
+                tracing::debug!(%remote, "the slot of a joining member was given to another");
                 connection.close(BUSY, BUSY_TEXT);
                 return;
             }
-            heard = exchange => heard,
+            ended = exchange => ended,
         };
-        match heard {
+        match ended {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%remote, "a newcomer went away: {error}"),
-            Err(_elapsed) => tracing::debug!(%remote, "a newcomer took too long"),
+            Ok(Err(error)) => tracing::debug!(%remote, "a joining member disconnected: {error}"),
+            Err(_elapsed) => tracing::debug!(%remote, "a joining member timed out"),
         }
         connection.close(VarInt::from_u32(0), b"");
     }
@@ -112,100 +112,100 @@ impl Api {
     async fn exchange(
         self: &Arc<Self>,
         connection: &Connection,
-        place: &Arc<Place>,
+        slot: &Arc<Slot>,
     ) -> Result<(), Ended> {
         let (send, mut receive) = connection.accept_bi().await?;
         let bytes = receive.read_to_end(MAX_MESSAGE_BYTES).await?;
         let response = match decode_request(&bytes) {
             Ok(request) => {
-                let (api, held) = (Arc::clone(self), Arc::clone(place));
+                let (server, held) = (Arc::clone(self), Arc::clone(slot));
                 let from = connection.remote_address().ip();
-                // The place is taken as long as the work goes on, whoever waits for it.
-                let work = move || match api.look(&request, from) {
-                    Ok(()) => held.serve(true).then(|| api.answer(&request, from)),
+                // The slot is held until the work ends, even if the connection is gone by then.
+                let work = move || match server.check_token(&request, from) {
+                    Ok(()) => held.pin().then(|| server.respond(&request, from)),
                     Err(refused) => Some(refused),
                 };
-                let answer = tokio::task::spawn_blocking(work).await?;
-                answer.ok_or("its place was given to another")?
+                let response = tokio::task::spawn_blocking(work).await?;
+                response.ok_or("its slot was given to another joining member")?
             }
             Err(error) => Response::Refused(error.to_string()),
         };
-        let told = tell(send, &response);
-        tokio::pin!(told);
-        // Who is a member now keeps its place until it has the answer, if it takes that in time.
+        let sent = send_response(send, &response);
+        tokio::pin!(sent);
+        // A location that is a member now keeps its slot until it has the response, within a bound.
         if matches!(response, Response::Welcome(_))
-            && let Ok(sent) = timeout(TO_HEAR, &mut told).await
+            && let Ok(sent) = timeout(PINNED_FOR, &mut sent).await
         {
             return sent;
         }
-        place.serve(false);
-        told.await
+        slot.unpin();
+        sent.await
     }
 
-    /// Looks whether this location gave out a newcomer's token, while others may be let in: who has none waits for
-    /// nobody, and has no claim to its place. Blocks.
+    /// Checks that this location issued the token of a request. Does not wait for admissions in progress,
+    /// and a joining member without a valid token does not pin its slot. Blocks.
     ///
     /// # Errors
-    /// What it is answered if not.
-    pub fn look(&self, request: &Request, from: IpAddr) -> Result<(), Response> {
-        authority::find(request, &self.directory)
-            .map_err(|error| self.refused(request, from, &error))
+    /// The response, if the token is not valid.
+    pub fn check_token(&self, request: &Request, from: IpAddr) -> Result<(), Response> {
+        authority::check_token(request, &self.directory)
+            .map_err(|error| self.refuse(request, from, &error))
     }
 
-    /// What a newcomer from this address is answered. Blocks.
-    pub fn answer(&self, request: &Request, from: IpAddr) -> Response {
-        let said = {
-            // Whatever a panic left, the authority's files are whole, and it reads them anew.
-            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            let Opened { authority, registry } = &mut *opened;
+    /// Admits a joining member, and returns the response. Blocks.
+    pub fn respond(&self, request: &Request, from: IpAddr) -> Response {
+        let admitted = {
+            // After a panic the authority's files are whole, and it reads them again.
+            let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+            let Admission { authority, registry } = &mut *admission;
             let now = self.environment.now_ms() / 1000;
-            serve(request, authority, &mut **registry, now)
+            admit(request, authority, &mut **registry, now)
         };
-        match said {
+        match admitted {
             Ok(welcome) => Response::Welcome(Box::new(welcome)),
             Err(error) => {
-                tracing::warn!(%from, token = %request.token, "a newcomer was refused: {error}");
+                tracing::warn!(%from, token = %request.token, "refused a joining member: {error}");
                 Response::Refused(error.to_string())
             }
         }
     }
 
-    /// What is answered to who has shown no token of this location.
-    fn refused(&self, request: &Request, from: IpAddr, error: &ServeError) -> Response {
-        // A right token is never among those that are counted: who guesses keeps nobody out.
+    /// Returns the response to a peer without a valid token.
+    fn refuse(&self, request: &Request, from: IpAddr, error: &EnrolRefusal) -> Response {
+        // Valid tokens are not counted, so that guesses keep nobody out.
         let is_few = self.wrong.count(from);
         if is_few {
-            tracing::warn!(%from, token = %request.token, "a newcomer was refused: {error}");
+            tracing::warn!(%from, token = %request.token, "refused a joining member: {error}");
         }
         Response::Refused(match error {
-            ServeError::Token(Refusal::Unknown) if !is_few => TOO_MANY_WRONG.to_owned(),
-            ServeError::Token(_) => error.to_string(),
-            // What fails here, and where, is for the log.
-            _ => CANT_TELL.to_owned(),
+            EnrolRefusal::Token(TokenRejection::Unknown) if !is_few => TOO_MANY_WRONG.to_owned(),
+            EnrolRefusal::Token(_) => error.to_string(),
+            // The log has the details. An unauthenticated peer must not learn of files.
+            _ => UNAVAILABLE.to_owned(),
         })
     }
 }
 
-/// Why an exchange came to no good end.
+/// Why an exchange ended early.
 type Ended = Box<dyn std::error::Error + Send + Sync>;
 
-/// Returns when the other side has the answer: closing before that would throw it away.
-async fn tell(mut send: SendStream, response: &Response) -> Result<(), Ended> {
+/// Returns once the other side has the response: closing earlier would discard it.
+async fn send_response(mut send: SendStream, response: &Response) -> Result<(), Ended> {
     send.write_all(&encode(response)).await?;
     send.finish()?;
     send.stopped().await?;
     Ok(())
 }
 
-/// How long who was let in keeps its place while it takes its answer.
-const TO_HEAR: Duration = Duration::from_secs(2);
+/// How long an admitted location keeps its slot while it receives the response.
+const PINNED_FOR: Duration = Duration::from_secs(2);
 
-const BUSY_TEXT: &[u8] = b"too many newcomers at a time: try again";
-const TOO_MANY_WRONG: &str = "this location gave out no such token, and too many wrong ones came in the last \
+const BUSY_TEXT: &[u8] = b"too many joining members at a time: try again";
+const TOO_MANY_WRONG: &str = "this location did not issue the token, and received too many wrong ones in the last \
                               minute: ask for a new one (`waypost cluster invite`)";
 
-const CANT_TELL: &str =
-    "the location that invites can't answer now: its log says why; try again when that is mended";
+const UNAVAILABLE: &str =
+    "the CA holder can't respond now, and its log has the reason: repair that, and try again";
 
 /// Counts wrong tokens, in a fixed memory.
 struct WrongTokens {
@@ -217,12 +217,12 @@ struct WrongTokens {
 impl WrongTokens {
     fn new() -> Result<WrongTokens, BuildError> {
         let a_minute =
-            |most| Limit::fixed(most, MINUTE).expect("a minute and some hits are a limit");
+            |most| Limit::fixed(most, MINUTE).expect("a minute and some requests are a limit");
         let limiter = Limiter::builder().memory_bytes(LIMITER_BYTES).build()?;
         Ok(WrongTokens { limiter, of_one: a_minute(WRONG_OF_ONE), of_all: a_minute(WRONG_OF_ALL) })
     }
 
-    /// Counts one; whether it is not one too many.
+    /// Counts one. Returns whether it is within both bounds.
     fn count(&self, from: IpAddr) -> bool {
         let network = network_of(from).to_string();
         let is_few = |name, limit, key: &str| self.limiter.limit(name, limit).check(key).allowed;

@@ -1,4 +1,4 @@
-//! What `cluster init` makes, and what loading says about it.
+//! The files that `cluster init` creates, and the errors of loading them.
 
 use std::{
     fs::{self, Permissions},
@@ -8,17 +8,17 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{At, DAY, founded, founding, invited, name};
+use super::{At, DAY, created, invited, name, new_cluster};
 use crate::cluster::{
-    Joined, Joining, Location, ca,
-    ca::{CA_LIFE, LIFE},
-    certificate::to_pem,
-    files::{ClusterDir, KEY},
-    init,
+    JoinOptions, JoinOutcome, Location, init,
     init::InitError,
-    invite, join, load,
-    location::LoadError,
-    open,
+    invite, join, load, open,
+    state::{
+        ca::{self, CA_LIFE, LIFE},
+        certificate::to_pem,
+        files::{CA_KEY, ClusterDir, KEY},
+        location::LoadError,
+    },
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -32,26 +32,26 @@ fn refused(data: &Path) -> String {
 }
 
 #[test]
-fn what_was_made_is_loaded() {
-    let (data, about) = founded(NOW);
+fn a_new_cluster_loads() {
+    let (data, descriptor) = created(NOW);
     let location = loaded(data.path(), NOW);
-    assert_eq!(location.about, about);
+    assert_eq!(location.descriptor, descriptor);
     assert_eq!(
         location.identity().to_string(),
-        format!("waypost:{}/{}", about.cluster, about.member)
+        format!("waypost:{}/{}", descriptor.cluster, descriptor.member)
     );
     assert_eq!(location.chain[1], location.ca);
-    assert_eq!(location.ends.location, NOW + LIFE);
-    assert_eq!((location.ends.ca, location.ends.has_ca_key), (NOW + CA_LIFE, true));
+    assert_eq!(location.expiry.location, NOW + LIFE);
+    assert_eq!((location.expiry.ca, location.expiry.has_ca_key), (NOW + CA_LIFE, true));
     assert_eq!(location.warnings, Vec::<String>::new());
     assert!(load(TempDir::new().unwrap().path(), NOW).unwrap().is_none(), "no cluster");
 }
 
 #[test]
-fn all_that_is_made_is_its_owners_alone() {
+fn all_files_are_private() {
     let parent = TempDir::new().unwrap();
     let data = parent.path().join("data");
-    init(&founding(&data, "127.0.0.1:1"), &super::At::new(NOW)).unwrap();
+    init(&new_cluster(&data, "127.0.0.1:1"), &super::At::new(NOW)).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let cluster = data.join("cluster");
     assert_eq!([mode(&data), mode(&cluster)], [0o700; 2]);
@@ -68,26 +68,31 @@ fn all_that_is_made_is_its_owners_alone() {
 }
 
 #[test]
-fn a_second_init_is_refused_and_changes_nothing() {
-    let (data, _) = founded(NOW);
+fn a_second_init_is_rejected_and_changes_nothing() {
+    let (data, _) = created(NOW);
     let key = ClusterDir::of(data.path()).read("ca.key").unwrap();
-    let again = init(&founding(data.path(), "127.0.0.1:1"), &super::At::new(NOW)).unwrap_err();
+    let again = init(&new_cluster(data.path(), "127.0.0.1:1"), &super::At::new(NOW)).unwrap_err();
     assert!(matches!(again, InitError::AlreadyThere(_)));
     let says = again.to_string();
-    assert!(says.contains("already: nothing was changed") && says.contains("--data"), "{says}");
+    assert!(
+        says.contains("already has the files of a cluster: nothing was changed")
+            && says.contains("--data"),
+        "{says}"
+    );
     assert_eq!(ClusterDir::of(data.path()).read("ca.key").unwrap(), key);
-    let nowhere = super::Founding { advertise: vec![], ..founding(data.path(), "127.0.0.1:1") };
+    let nowhere =
+        super::NewCluster { advertise: vec![], ..new_cluster(data.path(), "127.0.0.1:1") };
     let empty = TempDir::new().unwrap();
-    let nowhere = super::Founding { data: empty.path().join("data"), ..nowhere };
+    let nowhere = super::NewCluster { data: empty.path().join("data"), ..nowhere };
     let says = init(&nowhere, &super::At::new(NOW)).unwrap_err().to_string();
     assert!(says.contains("--advertise HOST:PORT"), "{says}");
     assert!(!empty.path().join("data").exists());
 }
 
 #[test]
-fn a_file_that_is_missing_or_does_not_fit_is_named() {
-    let (data, _) = founded(NOW);
-    let (other, _) = founded(NOW);
+fn a_missing_or_contradicting_file_is_named() {
+    let (data, _) = created(NOW);
+    let (other, _) = created(NOW);
     let (cluster, others) = (ClusterDir::of(data.path()), ClusterDir::of(other.path()));
     let all = ["ca.pem", "location.pem", "location.key", "cluster.toml", "ca.key"];
     let before = all.map(|name| cluster.read(name).unwrap());
@@ -114,15 +119,15 @@ fn a_file_that_is_missing_or_does_not_fit_is_named() {
 }
 
 #[test]
-fn a_certificate_that_ends_soon_is_an_alarm_and_one_that_ended_an_error() {
-    let (data, _) = founded(NOW);
+fn a_certificate_that_expires_soon_is_an_alarm_and_an_expired_one_is_an_error() {
+    let (data, _) = created(NOW);
     for days in [0, 334, 336, 364] {
         let location = loaded(data.path(), NOW + days * DAY);
         assert_eq!(location.warnings.len(), usize::from(days > 335), "after {days} days");
     }
     let warning = || loaded(data.path(), NOW + 340 * DAY).warnings.remove(0);
     let says = warning();
-    assert!(says.contains("expires on 2028-01-15") && says.contains("start it again"), "{says}");
+    assert!(says.contains("expires on 2028-01-15") && says.contains("restart it"), "{says}");
     ClusterDir::of(data.path()).remove("ca.key").unwrap();
     let says = warning();
     assert!(says.contains("expires on 2028-01-15") && says.contains("--join TOKEN"), "{says}");
@@ -131,38 +136,38 @@ fn a_certificate_that_ends_soon_is_an_alarm_and_one_that_ended_an_error() {
 }
 
 #[test]
-fn where_the_key_of_the_ca_is_a_certificate_is_made_anew_in_time() {
-    let (data, about) = founded(NOW);
+fn the_ca_holder_renews_its_certificate_in_time() {
+    let (data, descriptor) = created(NOW);
     let first = loaded(data.path(), NOW);
     let same = open(data.path(), NOW + 100 * DAY).unwrap().expect("a member");
     assert_eq!(same.chain, first.chain);
     for later in [NOW + 130 * DAY, NOW + 900 * DAY] {
         let renewed = open(data.path(), later).unwrap().expect("a member");
-        assert_eq!(renewed.ends.location, later + LIFE);
-        assert_eq!((renewed.about, renewed.key), (about.clone(), first.key.clone_key()));
+        assert_eq!(renewed.expiry.location, later + LIFE);
+        assert_eq!((renewed.descriptor, renewed.key), (descriptor.clone(), first.key.clone_key()));
     }
 }
 
 #[test]
-fn no_certificate_holds_longer_than_the_ca_and_after_its_end_no_location_starts() {
-    let (data, _) = founded(NOW);
+fn no_certificate_is_valid_longer_than_the_ca_and_after_its_expiry_no_location_starts() {
+    let (data, _) = created(NOW);
     let ca_end = NOW + CA_LIFE;
     let late = open(data.path(), ca_end - 20 * DAY).unwrap().expect("a member");
-    assert_eq!(late.ends.location, ca_end);
+    assert_eq!(late.expiry.location, ca_end);
     assert!(late.warnings[0].contains("the cluster's CA expires on"), "{:?}", late.warnings);
     let says = open(data.path(), ca_end).expect_err("it ended").to_string();
-    assert!(says.contains("the cluster's CA expired on 2037-01-12: make a new"), "{says}");
+    assert!(says.contains("the cluster's CA expired on 2037-01-12: create a new"), "{says}");
 }
 
 #[test]
-fn a_clock_that_was_ahead_at_a_start_leaves_no_certificate_that_stays_wrong() {
-    let (data, _) = founded(NOW);
+fn a_certificate_from_a_clock_that_was_ahead_is_replaced() {
+    let (data, _) = created(NOW);
     let ahead = NOW + 900 * DAY;
     assert!(open(data.path(), ahead).is_ok());
-    let says = load(data.path(), NOW).expect_err("it does not hold yet").to_string();
-    assert!(says.contains("holds only from 2029-07-03") && says.contains("clock"), "{says}");
+    let says = load(data.path(), NOW).expect_err("it is not valid yet").to_string();
+    assert!(says.contains("is not valid before 2029-07-03") && says.contains("clock"), "{says}");
     let mended = open(data.path(), NOW).unwrap().expect("a member");
-    assert_eq!(mended.ends.location, NOW + LIFE);
+    assert_eq!(mended.expiry.location, NOW + LIFE);
     for outside in [NOW - DAY, NOW + CA_LIFE, NOW + 2 * CA_LIFE] {
         assert!(open(data.path(), outside).is_err());
         assert_eq!(open(data.path(), NOW).unwrap().expect("a member").chain, mended.chain);
@@ -170,59 +175,64 @@ fn a_clock_that_was_ahead_at_a_start_leaves_no_certificate_that_stays_wrong() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_used_where_no_certificate_can_hold_longer() {
+async fn a_token_is_not_used_if_no_certificate_can_be_valid_longer() {
     let data = TempDir::new().unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap().to_string();
-    let about = init(&founding(data.path(), &address), &At::new(NOW)).unwrap();
+    let descriptor = init(&new_cluster(data.path(), &address), &At::new(NOW)).unwrap();
     let token = invited(data.path(), None, NOW);
     let ca_end = NOW + CA_LIFE;
     open(data.path(), ca_end - 20 * DAY).unwrap();
     ClusterDir::of(data.path()).remove("ca.key").unwrap();
-    let (data, advertise, listen) = (data.path().into(), about.advertise.clone(), about.listen);
-    let joining = Joining { token, data, location: None, advertise, listen };
+    let (data, advertise, listen) =
+        (data.path().into(), descriptor.advertise.clone(), descriptor.listen);
+    let joining = JoinOptions { token, data, location: None, advertise, listen };
     for now in [ca_end - 10 * DAY, ca_end] {
         let joined = join(&joining, &At::new(now)).await.unwrap();
-        assert_eq!(joined, Joined::Already(about.clone()));
-        let asked = socket.recv(&mut [0; 1]).expect_err("nobody is asked");
-        assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(joined, JoinOutcome::Already(descriptor.clone()));
+        let received = socket.recv(&mut [0; 1]).expect_err("nothing was sent");
+        assert_eq!(received.kind(), std::io::ErrorKind::WouldBlock);
     }
 }
 
 #[test]
-fn a_private_key_that_others_can_read_is_a_warning() {
-    let (data, _) = founded(NOW);
-    let path = ClusterDir::of(data.path()).path(KEY);
-    fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
-    let warnings = loaded(data.path(), NOW).warnings;
-    assert!(warnings.len() == 1 && warnings[0].contains("chmod 600"), "{warnings:?}");
+fn a_private_key_that_other_users_can_read_is_rejected() {
+    let (data, _) = created(NOW);
+    for name in [KEY, CA_KEY] {
+        let path = ClusterDir::of(data.path()).path(name);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let says = refused(data.path());
+        assert!(says.contains(name) && says.contains("chmod 600"), "{says}");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+    loaded(data.path(), NOW);
 }
 
 #[test]
-fn a_certificate_of_another_ca_is_refused_whatever_it_says() {
-    let (data, about) = founded(NOW);
+fn a_certificate_of_another_ca_is_rejected_whatever_its_content() {
+    let (data, descriptor) = created(NOW);
     let cluster = ClusterDir::of(data.path());
     let key = rcgen::KeyPair::from_pem(&cluster.read(KEY).unwrap()).unwrap();
-    let liar = ca::Ca::generate(about.cluster, &name("prod"), NOW).unwrap();
+    let other_ca = ca::Ca::generate(descriptor.cluster, &name("prod"), NOW).unwrap();
     let identity = loaded(data.path(), NOW).identity();
-    let forged = liar.issue(identity, &key, NOW).unwrap();
+    let forged = other_ca.issue(identity, &key, NOW).unwrap();
     cluster.write("location.pem", &to_pem(&forged)).unwrap();
     let says = refused(data.path());
-    assert!(says.contains("the CA in ca.pem did not make it"), "{says}");
+    assert!(says.contains("the CA in ca.pem did not issue it"), "{says}");
 }
 
 #[test]
-fn who_has_no_key_of_the_ca_can_invite_nobody() {
+fn only_the_ca_holder_can_invite() {
     let hour = std::time::Duration::from_secs(3600);
     let invite = |data: &Path| {
         let said = invite(data, None, hour, &super::At::new(NOW));
         said.map(drop).expect_err("it can't").to_string()
     };
     let says = invite(TempDir::new().unwrap().path());
-    assert!(says.contains("has no cluster: make one with"), "{says}");
-    let (data, _) = founded(NOW);
+    assert!(says.contains("has no cluster: create one with"), "{says}");
+    let (data, _) = created(NOW);
     ClusterDir::of(data.path()).remove("ca.key").unwrap();
     let says = invite(data.path());
-    assert!(says.contains("invite where `waypost cluster init` ran"), "{says}");
+    assert!(says.contains("invite at the location where `waypost cluster init` ran"), "{says}");
 }

@@ -1,4 +1,4 @@
-//! Joining over loopback, with the real clock, which the TLS library goes by.
+//! Joining over loopback, with the real clock, which the TLS library uses.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -16,41 +16,42 @@ use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt, crypto::rustls::Qui
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{DAY, asked, authority, founded, invited, name, now};
+use super::{DAY, authority, created, invited, name, now};
 use crate::cluster::{
-    About, Joined, Joining, Token,
-    about::Peer,
-    certificate::to_pem,
+    Descriptor, JoinOptions, JoinOutcome, Peer, Token,
     enrol::{
-        Api, EnrolError, MAX_MESSAGE_BYTES, Newcomer, Registry, Request, Response, StoreRegistry,
-        Welcome,
+        AdmissionError, EnrolError, EnrolServer, JoiningMember, MAX_MESSAGE_BYTES, Registry,
+        Request, Response, StoreRegistry, Welcome,
         client::{enrol, enrol_within},
         message::{decode_response, encode},
         tls,
     },
-    files::{self, ClusterDir},
     join,
     join::JoinError,
     load,
-    location::{load_ca, read_key},
-    token::Secret,
+    state::{
+        certificate::to_pem,
+        files::{self, ClusterDir},
+        location::{load_ca, read_key},
+        token::Secret,
+    },
 };
 
-/// A location that invites, and lets newcomers in on its replica's port.
-struct Inviting {
+/// A CA holder that admits joining members on the port of its replica.
+struct CaHolder {
     data: TempDir,
-    about: About,
+    descriptor: Descriptor,
     store: Store,
     address: SocketAddr,
     replica: Replica,
     admitted: Arc<AtomicUsize>,
-    /// Whether the next newcomer's row can't be written.
+    /// Whether the next member row can't be written.
     broken: Arc<AtomicBool>,
-    /// As long as it is set, nobody's row is written.
+    /// While it is set, no member row is written.
     held: Held,
 }
 
-/// Holds up who writes rows; not beyond the test, which would wait for them if it fails.
+/// Delays the writing of rows, but not beyond the test, which would otherwise wait for them if it fails.
 struct Held(Arc<AtomicBool>);
 
 impl Held {
@@ -65,7 +66,7 @@ impl Drop for Held {
     }
 }
 
-/// The members in the location's store, with an eye on them.
+/// The members in the holder's store, observed and delayed by the test.
 struct Watched {
     members: StoreRegistry,
     admitted: Arc<AtomicUsize>,
@@ -74,31 +75,31 @@ struct Watched {
 }
 
 impl Registry for Watched {
-    fn check(&mut self, newcomer: &Newcomer) -> Result<(), String> {
-        self.members.check(newcomer)
+    fn check(&mut self, joining: &JoiningMember) -> Result<(), AdmissionError> {
+        self.members.check(joining)
     }
 
-    fn admit(&mut self, newcomer: &Newcomer) -> Result<Vec<Peer>, String> {
+    fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError> {
         while self.held.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(5));
         }
         if self.broken.swap(false, Ordering::Relaxed) {
-            return Err("of a test".to_owned());
+            return Err(AdmissionError::NotDurable);
         }
         self.admitted.fetch_add(1, Ordering::Relaxed);
-        self.members.admit(newcomer)
+        self.members.admit(joining)
     }
 }
 
-impl Inviting {
-    async fn start() -> Inviting {
-        Inviting::founded_at(now()).await
+impl CaHolder {
+    async fn start() -> CaHolder {
+        CaHolder::created_at(now()).await
     }
 
-    /// One whose clock was like that when it was founded.
-    async fn founded_at(at: u64) -> Inviting {
-        let (data, about) = founded(at);
-        let location = load(data.path(), at).unwrap().expect("it was just founded");
+    /// Starts one whose cluster was created at a time.
+    async fn created_at(at: u64) -> CaHolder {
+        let (data, descriptor) = created(at);
+        let location = load(data.path(), at).unwrap().expect("it was just created");
         let store = Options::new().replicated(true).open(data.path().join("store")).unwrap();
         let (admitted, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let held = Held(Arc::new(AtomicBool::new(false)));
@@ -109,17 +110,19 @@ impl Inviting {
             held: Arc::clone(&held.0),
         };
         let environment = Arc::new(SystemEnvironment::new());
-        let api = Api::new(authority(data.path()), Box::new(watched), environment).unwrap();
+        let server =
+            EnrolServer::new(authority(data.path()), Box::new(watched), environment).unwrap();
         let identity = quic::Identity {
             authorities: vec![location.ca.to_vec()],
             chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             key: location.key.secret_der().to_vec(),
         };
-        let mut config = quic::Config::new(about.listen, about.cluster.0, about.member, identity);
-        config.guests = Some(Arc::new(api).guests());
+        let mut config =
+            quic::Config::new(descriptor.listen, descriptor.cluster.0, descriptor.member, identity);
+        config.guests = Some(Arc::new(server).guests());
         let replica = Replica::start(config, store.clone()).await.unwrap();
         let address = replica.local_address();
-        Inviting { data, about, store, address, replica, admitted, broken, held }
+        CaHolder { data, descriptor, store, address, replica, admitted, broken, held }
     }
 
     /// A token that names this location's real address.
@@ -128,10 +131,10 @@ impl Inviting {
         Token { addresses, ..invited(self.data.path(), None, now()) }
     }
 
-    /// What a newcomer asks that is called `ams` and its number.
+    /// The request of a joining member called `ams-NUMBER`.
     fn asks(&self, number: u8) -> (Token, Request) {
         let token = self.token();
-        let (_, mut request) = asked(&token, number);
+        let (_, mut request) = super::new_request(&token, number);
         request.location = Some(name(&format!("ams-{number}")));
         (token, request)
     }
@@ -143,7 +146,7 @@ impl Inviting {
         }
     }
 
-    /// Starts eight at once, more than have room, while the first of them is being let in.
+    /// Starts eight joins at once, more than there are slots, while the first is being admitted.
     fn crowd(&self, busy_for: Duration) -> JoinSet<Result<Welcome, EnrolError>> {
         self.held.set(true);
         let mut crowd = JoinSet::new();
@@ -159,8 +162,8 @@ impl Inviting {
     }
 }
 
-fn joining(data: &Path, token: &Token) -> Joining {
-    Joining {
+fn joining(data: &Path, token: &Token) -> JoinOptions {
+    JoinOptions {
         token: token.clone(),
         data: data.to_owned(),
         location: Some(name("ams")),
@@ -169,198 +172,208 @@ fn joining(data: &Path, token: &Token) -> Joining {
     }
 }
 
-async fn joins(data: &Path, token: &Token) -> Result<Joined, JoinError> {
+async fn joins(data: &Path, token: &Token) -> Result<JoinOutcome, JoinError> {
     join(&joining(data, token), &SystemEnvironment::new()).await
 }
 
 #[tokio::test]
 async fn an_empty_location_joins_and_is_a_member_on_both_sides() {
-    let inviting = Inviting::start().await;
-    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
     let joined = joins(data.path(), &token).await.unwrap();
-    let Joined::New(about) = &joined else { panic!("{joined:?}") };
-    assert_eq!((about.cluster, &about.location), (inviting.about.cluster, &name("ams")));
-    assert_eq!(about.dial[0].member, inviting.about.member);
-    assert_eq!(about.dial[0].addresses, inviting.about.advertise);
+    let JoinOutcome::New(descriptor) = &joined else { panic!("{joined:?}") };
+    assert_eq!(
+        (descriptor.cluster, &descriptor.location),
+        (holder.descriptor.cluster, &name("ams"))
+    );
+    assert_eq!(descriptor.dial[0].member, holder.descriptor.member);
+    assert_eq!(descriptor.dial[0].addresses, holder.descriptor.advertise);
     let location = load(data.path(), now()).unwrap().expect("it is a member");
-    assert_eq!((&location.about, location.ca_hash()), (about, token.ca));
+    assert_eq!((&location.descriptor, location.ca_hash()), (descriptor, token.ca));
     assert!(!ClusterDir::of(data.path()).has(files::JOINING));
 
-    let view = inviting.store.view();
-    let member = view.members().get(about.member).expect("its row is there");
+    let view = holder.store.view();
+    let member = view.members().get(descriptor.member).expect("its row is there");
     assert_eq!(member.name, "ams");
     assert_eq!(member.addresses, ["127.0.0.1:9"]);
     assert_eq!(member.origins, Store::open(data.path()).unwrap().origins());
 
     let again = joins(data.path(), &token).await.unwrap();
-    assert_eq!(again, Joined::Already(about.clone()), "the same command line at the next start");
-    assert_eq!(inviting.admitted.load(Ordering::Relaxed), 1);
-    inviting.stop().await;
+    assert_eq!(
+        again,
+        JoinOutcome::Already(descriptor.clone()),
+        "the same command line at the next start"
+    );
+    assert_eq!(holder.admitted.load(Ordering::Relaxed), 1);
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn who_stands_in_the_middle_with_another_ca_is_told_nothing() {
-    let (inviting, other) = (Inviting::start().await, Inviting::start().await);
+async fn nothing_is_sent_to_a_server_with_another_ca() {
+    let (holder, other) = (CaHolder::start().await, CaHolder::start().await);
     let addresses = vec![other.address.to_string().parse().unwrap()];
-    let token = Token { addresses, ..inviting.token() };
+    let token = Token { addresses, ..holder.token() };
     let data = TempDir::new().unwrap();
     let error = joins(data.path(), &token).await.unwrap_err();
     assert!(matches!(error, JoinError::Enrol(EnrolError::Unreachable(_))), "{error}");
     let says = error.to_string();
-    assert!(says.contains("is not of the token's cluster, and was told nothing"), "{says}");
+    assert!(
+        says.contains("is not in the cluster of the token, and nothing was sent to it"),
+        "{says}"
+    );
     assert!(matches!(
         load(data.path(), now()),
-        Err(crate::cluster::location::LoadError::Unfinished)
+        Err(crate::cluster::state::location::LoadError::Unfinished)
     ));
 
-    // The way round a stranger is taken.
-    let good = inviting.token();
+    // The next address of the token is tried.
+    let good = holder.token();
     let addresses = [token.addresses, good.addresses.clone()].concat();
     joins(data.path(), &Token { addresses, ..good }).await.unwrap();
     assert_eq!(other.admitted.load(Ordering::Relaxed), 0);
     other.stop().await;
-    inviting.stop().await;
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn a_joining_that_was_cut_goes_on_as_the_same_location() {
-    let inviting = Inviting::start().await;
-    let (data, token) = (TempDir::new().unwrap(), inviting.token());
-    inviting.broken.store(true, Ordering::Relaxed);
+async fn an_interrupted_join_continues_as_the_same_location() {
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
+    holder.broken.store(true, Ordering::Relaxed);
     let error = joins(data.path(), &token).await.unwrap_err();
     assert!(matches!(&error, JoinError::Enrol(EnrolError::Refused(_))), "{error}");
     let directory = ClusterDir::of(data.path());
     let applied = directory.read(files::JOINING).unwrap();
     let joined = joins(data.path(), &token).await.unwrap();
-    assert!(applied.contains(&joined.about().member.to_string()), "{applied}");
+    assert!(applied.contains(&joined.descriptor().member.to_string()), "{applied}");
 
-    // The answer was lost: the location has what it had before it asked.
+    // The response was lost: the location has the files from before its request.
     let first = directory.read(files::CERTIFICATE).unwrap();
     directory.write(files::JOINING, &applied).unwrap();
-    directory.remove(files::ABOUT).unwrap();
+    directory.remove(files::DESCRIPTOR).unwrap();
     directory.remove(files::CERTIFICATE).unwrap();
     assert_eq!(joins(data.path(), &token).await.unwrap(), joined);
     assert_eq!(directory.read(files::CERTIFICATE).unwrap(), first);
 
     let elsewhere = TempDir::new().unwrap();
     let says = joins(elsewhere.path(), &token).await.unwrap_err().to_string();
-    assert!(says.contains("the cluster refused: the token was used already"), "{says}");
-    inviting.stop().await;
+    assert!(says.contains("the cluster refused: the token has already been used"), "{says}");
+    holder.stop().await;
 }
 
 #[tokio::test]
 async fn a_store_that_holds_entries_does_not_join() {
-    let inviting = Inviting::start().await;
+    let holder = CaHolder::start().await;
     let data = TempDir::new().unwrap();
     Store::open(data.path()).unwrap().create_namespace("sessions").unwrap();
-    let error = joins(data.path(), &inviting.token()).await.unwrap_err();
+    let error = joins(data.path(), &holder.token()).await.unwrap_err();
     assert!(matches!(error, JoinError::NotEmpty(_)));
     assert!(
         error.to_string().contains("export them, start with an empty data directory"),
         "{error}"
     );
     assert!(!data.path().join("cluster").exists());
-    assert_eq!(inviting.admitted.load(Ordering::Relaxed), 0);
-    inviting.stop().await;
+    assert_eq!(holder.admitted.load(Ordering::Relaxed), 0);
+    holder.stop().await;
 }
 
 #[tokio::test]
 async fn a_member_of_another_cluster_does_not_join() {
-    let inviting = Inviting::start().await;
-    let (data, _) = founded(now());
-    let error = joins(data.path(), &inviting.token()).await.unwrap_err();
+    let holder = CaHolder::start().await;
+    let (data, _) = created(now());
+    let error = joins(data.path(), &holder.token()).await.unwrap_err();
     assert!(matches!(error, JoinError::OtherCluster(_)), "{error}");
-    inviting.stop().await;
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_token_is_kept() {
-    let inviting = Inviting::start().await;
-    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+async fn a_token_stays_valid_if_nobody_listens() {
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let refusing = silent.local_addr().unwrap().to_string().parse().unwrap();
     drop(silent);
     let addresses = [vec!["no-such-host.invalid:1".parse().unwrap()], vec![refusing]].concat();
-    // Only the first answers at once: the other is waited for, so it is not asked here.
+    // Only the first fails at once; the other would time out, so it is left out here.
     let lost = Token { addresses: addresses[..1].to_vec(), ..token.clone() };
     let error = joins(data.path(), &lost).await.unwrap_err();
-    assert!(error.to_string().contains("The token is as good as before"), "{error}");
+    assert!(error.to_string().contains("The token is still valid"), "{error}");
     joins(data.path(), &token).await.unwrap();
-    inviting.stop().await;
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn where_a_clock_is_wrong_it_is_named_and_the_token_is_kept() {
-    let inviting = Inviting::founded_at(now() + 2 * DAY).await;
+async fn a_wrong_clock_is_reported_and_the_token_stays_valid() {
+    let holder = CaHolder::created_at(now() + 2 * DAY).await;
     let data = TempDir::new().unwrap();
-    let says = joins(data.path(), &inviting.token()).await.unwrap_err().to_string();
-    assert!(says.contains("see that the clocks of both machines are right"), "{says}");
-    assert!(says.contains("The token is as good as before"), "{says}");
-    inviting.stop().await;
+    let says = joins(data.path(), &holder.token()).await.unwrap_err().to_string();
+    assert!(says.contains("check the clocks of both machines"), "{says}");
+    assert!(says.contains("The token is still valid"), "{says}");
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn many_that_start_at_once_from_one_address_are_all_let_in() {
-    let inviting = Inviting::start().await;
-    let crowd = inviting.crowd(Duration::from_secs(300));
+async fn many_joins_at_once_from_one_address_are_all_admitted() {
+    let holder = CaHolder::start().await;
+    let crowd = holder.crowd(Duration::from_secs(300));
     sleep(Duration::from_millis(500)).await;
-    inviting.held.set(false);
+    holder.held.set(false);
     for welcome in crowd.join_all().await {
-        welcome.expect("it is let in");
+        welcome.expect("it is admitted");
     }
-    assert_eq!(inviting.store.view().members().current().count(), 8);
-    inviting.stop().await;
+    assert_eq!(holder.store.view().members().current().count(), 8);
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn who_finds_no_room_is_told_so_and_not_that_a_connection_broke() {
-    let inviting = Inviting::start().await;
-    let mut crowd = inviting.crowd(Duration::ZERO);
+async fn a_joining_member_without_a_slot_is_told_so() {
+    let holder = CaHolder::start().await;
+    let mut crowd = holder.crowd(Duration::ZERO);
     let mut first = Vec::new();
     while first.len() < 4 {
         first.push(crowd.join_next().await.expect("eight").expect("no panic"));
     }
-    inviting.held.set(false);
+    holder.held.set(false);
     for told in first {
-        let error = told.expect_err("there are four places");
+        let error = told.expect_err("there are four slots");
         assert!(matches!(error, EnrolError::Busy(..)), "{error}");
-        assert!(error.to_string().contains("had no room for this one"), "{error}");
+        assert!(error.to_string().contains("had no slot for this one"), "{error}");
     }
-    assert!(crowd.join_all().await.iter().all(Result::is_ok), "the others had room");
-    inviting.stop().await;
+    assert!(crowd.join_all().await.iter().all(Result::is_ok), "the others had slots");
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn who_has_no_token_is_told_so_while_another_is_being_let_in() {
-    let inviting = Inviting::start().await;
-    inviting.held.set(true);
-    let (token, request) = inviting.asks(100);
+async fn a_wrong_token_is_rejected_while_another_location_is_being_admitted() {
+    let holder = CaHolder::start().await;
+    holder.held.set(true);
+    let (token, request) = holder.asks(100);
     let slow = tokio::spawn(async move { enrol(&token, &request).await });
-    inviting.until_invitations_say("used").await;
+    holder.until_invitations_say("used").await;
     for number in 1..=8 {
-        let (token, mut request) = inviting.asks(number);
+        let (token, mut request) = holder.asks(number);
         request.secret = Secret([0; 16]);
         let wrong = enrol(&token, &request).await;
         assert!(matches!(wrong, Err(EnrolError::Refused(_))), "{wrong:?}");
     }
-    inviting.held.set(false);
-    slow.await.expect("no panic").expect("it is let in");
-    inviting.stop().await;
+    holder.held.set(false);
+    slow.await.expect("no panic").expect("it is admitted");
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn who_was_let_in_keeps_its_place_until_it_has_its_answer() {
-    let inviting = Inviting::start().await;
-    let (token, request) = inviting.asks(100);
+async fn an_admitted_location_keeps_its_slot_until_it_has_the_response() {
+    let holder = CaHolder::start().await;
+    let (token, request) = holder.asks(100);
     let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(quic));
-    // The answer can't leave before it is read.
+    // The response can't be sent before it is read.
     let mut narrow = TransportConfig::default();
     narrow.stream_receive_window(VarInt::from_u32(16));
     config.transport_config(Arc::new(narrow));
     let connect = async || {
-        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        let connecting = endpoint.connect_with(config.clone(), holder.address, "waypost");
         connecting.unwrap().await.unwrap()
     };
     let slow = connect().await;
@@ -368,54 +381,54 @@ async fn who_was_let_in_keeps_its_place_until_it_has_its_answer() {
     let (mut send, mut receive) = slow.open_bi().await.unwrap();
     send.write_all(&encode(&request)).await.unwrap();
     send.finish().unwrap();
-    inviting.until_invitations_say("BEGIN CERTIFICATE").await;
+    holder.until_invitations_say("BEGIN CERTIFICATE").await;
     others.extend([connect().await, connect().await, connect().await]);
     others[2].closed().await;
-    let answer = receive.read_to_end(MAX_MESSAGE_BYTES).await.expect("its place is kept");
+    let answer = receive.read_to_end(MAX_MESSAGE_BYTES).await.expect("its slot is kept");
     assert!(matches!(decode_response(&answer), Ok(Response::Welcome(_))));
-    inviting.stop().await;
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn silent_newcomers_make_room_for_one_that_asks() {
-    let inviting = Inviting::start().await;
-    let token = inviting.token();
+async fn silent_connections_lose_their_slots_to_one_that_sends_a_request() {
+    let holder = CaHolder::start().await;
+    let token = holder.token();
     let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = ClientConfig::new(Arc::new(quic));
     let mut silent = Vec::new();
     for _ in 0..20 {
-        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        let connecting = endpoint.connect_with(config.clone(), holder.address, "waypost");
         silent.push(connecting.unwrap().await.unwrap());
     }
-    // They are all of one address, which has a few places.
-    let sent_away = silent[0].closed().await.to_string();
-    assert!(sent_away.contains("too many newcomers at a time"), "{sent_away}");
+    // They are all from one address, which has a few slots.
+    let revoked = silent[0].closed().await.to_string();
+    assert!(revoked.contains("too many joining members at a time"), "{revoked}");
     let data = TempDir::new().unwrap();
     joins(data.path(), &token).await.unwrap();
-    assert!(silent[19].close_reason().is_none(), "the last one may still ask");
-    inviting.stop().await;
+    assert!(silent[19].close_reason().is_none(), "the newest keeps its slot");
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn garbage_is_refused_and_newcomers_still_come_in() {
-    let inviting = Inviting::start().await;
+async fn garbage_is_rejected_and_locations_can_still_join() {
+    let holder = CaHolder::start().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for len in [0, 1, 20, 1200, 1472] {
         let garbage: Vec<u8> = (0..len).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect();
-        socket.send_to(&garbage, inviting.address).unwrap();
+        socket.send_to(&garbage, holder.address).unwrap();
     }
-    let token = inviting.token();
+    let token = holder.token();
     let config = tls::client_config(token.ca).unwrap();
     let quic = QuicClientConfig::try_from(config).unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = ClientConfig::new(Arc::new(quic));
     for garbage in [&b""[..], b"{", b"{\"token\":1}", &[0xff; 1000], &[b' '; MAX_MESSAGE_BYTES + 1]]
     {
-        let connecting = endpoint.connect_with(config.clone(), inviting.address, "waypost");
+        let connecting = endpoint.connect_with(config.clone(), holder.address, "waypost");
         let connection = connecting.unwrap().await.unwrap();
         let (mut send, mut receive) = connection.open_bi().await.unwrap();
-        // The other side may close while this is under way, if it is too long.
+        // The other side may close while this is being sent, if it is too long.
         let sent = send.write_all(garbage).await.is_ok() && send.finish().is_ok();
         match receive.read_to_end(MAX_MESSAGE_BYTES).await {
             Ok(bytes) => {
@@ -428,48 +441,48 @@ async fn garbage_is_refused_and_newcomers_still_come_in() {
     }
     let data = TempDir::new().unwrap();
     joins(data.path(), &token).await.unwrap();
-    inviting.stop().await;
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn a_member_gets_a_new_certificate_with_a_new_token() {
-    let inviting = Inviting::start().await;
-    let (data, token) = (TempDir::new().unwrap(), inviting.token());
-    let about = joins(data.path(), &token).await.unwrap().about().clone();
+async fn a_new_token_renews_a_certificate() {
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
+    let descriptor = joins(data.path(), &token).await.unwrap().descriptor().clone();
     let store = Store::open(data.path()).unwrap();
     store.create_namespace("a member may have entries").unwrap();
     store.close().unwrap();
     drop(store);
 
     let directory = ClusterDir::of(data.path());
-    let ca = load_ca(&ClusterDir::of(inviting.data.path())).unwrap();
+    let ca = load_ca(&ClusterDir::of(holder.data.path())).unwrap();
     let key = read_key(&directory, files::KEY).unwrap();
     let identity = load(data.path(), now()).unwrap().expect("a member").identity();
     for days in [300, 400] {
         let old = ca.issue(identity, &key, now() - days * DAY).unwrap();
         directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
-        let renewed = joins(data.path(), &inviting.token()).await.unwrap();
-        assert_eq!(renewed, Joined::Renewed(about.clone()));
-        let ends = load(data.path(), now()).unwrap().expect("a member").ends;
-        assert!(ends.location > now() + 360 * DAY);
+        let renewed = joins(data.path(), &holder.token()).await.unwrap();
+        assert_eq!(renewed, JoinOutcome::Renewed(descriptor.clone()));
+        let expiry = load(data.path(), now()).unwrap().expect("a member").expiry;
+        assert!(expiry.location > now() + 360 * DAY);
     }
-    inviting.stop().await;
+    holder.stop().await;
 }
 
 #[tokio::test]
-async fn a_used_token_renews_nothing_and_says_so() {
-    let inviting = Inviting::start().await;
-    let (data, token) = (TempDir::new().unwrap(), inviting.token());
+async fn a_used_token_renews_nothing_and_the_error_tells_so() {
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
     let directory = ClusterDir::of(data.path());
-    let about = joins(data.path(), &token).await.unwrap().about().clone();
-    let next = inviting.token();
-    let ca = load_ca(&ClusterDir::of(inviting.data.path())).unwrap();
+    let descriptor = joins(data.path(), &token).await.unwrap().descriptor().clone();
+    let next = holder.token();
+    let ca = load_ca(&ClusterDir::of(holder.data.path())).unwrap();
     let key = read_key(&directory, files::KEY).unwrap();
     let identity = load(data.path(), now()).unwrap().expect("a member").identity();
-    // As if all this had been 300 days ago: the token was used for what the location has.
+    // As if all this had been 300 days ago: the token was used for the current certificate.
     let old = to_pem(&ca.issue(identity, &key, now() - 300 * DAY).unwrap());
     directory.write(files::CERTIFICATE, &old).unwrap();
-    let invitations = ClusterDir::of(inviting.data.path());
+    let invitations = ClusterDir::of(holder.data.path());
     let used = invitations.read(files::INVITATIONS).unwrap();
     let first =
         used.find("-----BEGIN").unwrap()..used.rfind("-----END CERTIFICATE-----\n").unwrap() + 26;
@@ -477,16 +490,16 @@ async fn a_used_token_renews_nothing_and_says_so() {
         .write(files::INVITATIONS, &format!("{}{old}{}", &used[..first.start], &used[first.end..]))
         .unwrap();
     let again = joins(data.path(), &token).await.unwrap();
-    assert_eq!(again, Joined::Already(about.clone()), "it was not made anew");
+    assert_eq!(again, JoinOutcome::Already(descriptor.clone()), "it was not renewed");
     assert_eq!(directory.read(files::CERTIFICATE).unwrap(), old);
 
-    // Of one that has ended, it is an error that says what to do.
+    // If it has expired, it is an error that tells what to do.
     let over = to_pem(&ca.issue(identity, &key, now() - 400 * DAY).unwrap());
     directory.write(files::CERTIFICATE, &over).unwrap();
     let used = invitations.read(files::INVITATIONS).unwrap().replace(&old, &over);
     invitations.write(files::INVITATIONS, &used).unwrap();
     let says = joins(data.path(), &token).await.unwrap_err().to_string();
     assert!(says.contains("expired on") && says.contains("print a new token"), "{says}");
-    assert_eq!(joins(data.path(), &next).await.unwrap(), Joined::Renewed(about));
-    inviting.stop().await;
+    assert_eq!(joins(data.path(), &next).await.unwrap(), JoinOutcome::Renewed(descriptor));
+    holder.stop().await;
 }

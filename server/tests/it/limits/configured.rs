@@ -1,19 +1,19 @@
-//! Limits of the configuration, by name.
+//! Limits in the configuration file, used by name.
 
 use std::fs;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{PERIOD, ask, check, get, post, remaining, succeeds, with};
+use super::{PERIOD, check, get, post, remaining, send, succeeds, with};
 use crate::process::{Server, run};
 
-/// A file that says this, and its path.
+/// A configuration file with this text, and its path.
 fn file(text: &str) -> (TempDir, String) {
-    let directory = TempDir::new().expect("a directory");
+    let directory = TempDir::new().expect("a temporary directory can be made");
     let path = directory.path().join("waypost.toml");
-    fs::write(&path, text).expect("the file is written");
-    let path = path.to_str().expect("a path in UTF-8").to_owned();
+    fs::write(&path, text).expect("the file can be written");
+    let path = path.to_str().expect("the path is UTF-8").to_owned();
     (directory, path)
 }
 
@@ -23,7 +23,7 @@ fn configured(text: &str) -> (TempDir, Server) {
 }
 
 #[test]
-fn a_limit_of_the_configuration_is_checked_by_its_name() {
+fn a_configured_limit_is_used_by_name() {
     let (_directory, server) = configured(&format!(
         "[limits.login]\nlimit = 2\nperiod = \"{PERIOD}\"\n\n\
          [limits.\"by address\"]\nlimit = 5\nperiod = 60.5\nalgorithm = \"gcra\"\nburst = 3\nnamespace = \"n\"\n"
@@ -34,10 +34,10 @@ fn a_limit_of_the_configuration_is_checked_by_its_name() {
     assert_eq!(response.status, 200);
     assert!(response.header("ratelimit-policy").unwrap().starts_with("\"login\";q=2;w="));
     assert_eq!(post(&server, "/ratelimit?status=429", &login).status, 429);
-    // Its counters are in a namespace of its name, or the one that it says.
+    // Its counters are in the namespace with its own name, or in the configured one.
     let described = json!({"namespace": "login", "key": "a", "limit": 2, "period": PERIOD});
     assert!(!succeeds(&server, &described));
-    assert_eq!(ask(&server, &json!({"name": "by address"}))["limit"], 3);
+    assert_eq!(send(&server, &json!({"name": "by address"}))["limit"], 3);
     let described = json!({
         "namespace": "n", "limit": 5, "period": "60500ms", "algorithm": "gcra", "burst": 3, "peek": true
     });
@@ -52,7 +52,7 @@ fn a_limit_of_the_configuration_is_checked_by_its_name() {
 }
 
 #[test]
-fn what_a_caller_says_beside_the_name_wins() {
+fn fields_beside_the_name_override_the_configuration() {
     let (_directory, server) =
         configured(&format!("[limits.login]\nlimit = 2\nperiod = \"{PERIOD}\"\n"));
     let login = json!({"name": "login", "key": "a"});
@@ -61,16 +61,16 @@ fn what_a_caller_says_beside_the_name_wins() {
     assert_eq!(remaining(&server, &with(login.clone(), json!({"namespace": "tenant"}))), 1);
     assert_eq!(remaining(&server, &with(login.clone(), json!({"algorithm": "fixed"}))), 1);
     let changed = with(login, json!({"algorithm": "gcra", "limit": 9, "burst": 4}));
-    assert_eq!(ask(&server, &changed)["limit"], 4);
+    assert_eq!(send(&server, &changed)["limit"], 4);
 }
 
 #[test]
-fn a_limit_in_shadow_mode_says_what_it_would_have_done() {
+fn a_limit_in_shadow_mode_reports_its_decision() {
     let (_directory, server) =
         configured(&format!("[limits.new]\nlimit = 1\nperiod = \"{PERIOD}\"\nshadow = true\n"));
     let new = json!({"name": "new", "key": "a"});
-    assert_eq!(ask(&server, &new).get("shadowed"), None);
-    let shadowed = ask(&server, &new);
+    assert_eq!(send(&server, &new).get("shadowed"), None);
+    let shadowed = send(&server, &new);
     assert_eq!((&shadowed["success"], &shadowed["shadowed"]), (&json!(true), &json!(true)));
     assert_eq!(post(&server, "/ratelimit?status=429", &new).status, 200);
     let label = |name: &str| format!("waypost_ratelimit_{name}_total{{limit=\"new\"}} ");
@@ -80,28 +80,32 @@ fn a_limit_in_shadow_mode_says_what_it_would_have_done() {
 }
 
 #[test]
-fn a_wrong_limit_is_told_with_its_line() {
-    for (text, line, says) in [
+fn an_invalid_limit_is_reported_with_its_line() {
+    for (text, line, expected) in [
         ("[limits.a]\nlimit = 1\n", 1, "missing field `period`"),
         ("\n[limits.a]\nperiod = 60\n", 2, "missing field `limit`"),
-        ("[limits.a]\nlimit = -1\nperiod = 60\n", 2, "`limit` is -1, and can be 0 to 4294967295"),
+        ("[limits.a]\nlimit = -1\nperiod = 60\n", 2, "`limit` is -1: use 0 to 4294967295"),
         ("[limits.a]\nlimit = \"1\"\nperiod = 60\n", 2, "string"),
         ("[limits.a]\nlimit = \"1\"\nperiod = 60\n", 2, "`limit` as a whole number from 0 to"),
         (
             "[limits.a]\nlimit = 1\nperiod = 60\nalgorithm = \"gcra\"\nburst = -1\n",
             5,
-            "`burst` is -1, and can be 0 to 4294967295",
+            "`burst` is -1: use 0 to 4294967295",
         ),
         ("[limits.a]\nlimit = 1\nperiod = \"1 fortnight\"\n", 3, "500ms"),
         ("[limits.a]\nlimit = 1\nperiod = -5\n", 3, "-5"),
         ("[limits.a]\nlimit = 1\nperiod = 0\n", 1, "a period is a whole number"),
-        ("[limits.a]\nlimit = 4000000000\nperiod = 1\n", 1, "The algorithm \"fixed\" takes up to"),
+        ("[limits.a]\nlimit = 4000000000\nperiod = 1\n", 1, "The algorithm \"fixed\" counts up to"),
         ("[limits.a]\nlimit = 1\nperiod = 60\nalgorithm = \"leaky\"\n", 4, "sliding, fixed, gcra"),
-        ("[limits.a]\nlimit = 1\nperiod = 60\nburst = 5\n", 1, "\"gcra\" alone"),
+        (
+            "[limits.a]\nlimit = 1\nperiod = 60\nburst = 5\n",
+            1,
+            "only the algorithm \"gcra\" has a burst",
+        ),
         ("[limits.a]\nlimit = 1\nperiod = 60\nshadow = 1\n", 4, "bool"),
         ("[limits.a]\nlimit = 1\nperiod = 60\nperoid = 60\n", 4, "peroid"),
         ("data = \"d\"\n[limits]\na = 5\n", 3, "a limit"),
-        ("[limits.\"\"]\nlimit = 1\nperiod = 60\n", 1, "no name of a limit"),
+        ("[limits.\"\"]\nlimit = 1\nperiod = 60\n", 1, "can't be the name of a limit"),
         ("limiter-memory = \"1KiB\"\n", 1, "65536"),
         ("top-denied-keys = 101\n", 1, "0 to 100"),
     ] {
@@ -110,12 +114,12 @@ fn a_wrong_limit_is_told_with_its_line() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text:?}");
         assert!(error.starts_with(&format!("waypost: {path}:{line}: ")), "{text:?}: {error}");
-        assert!(error.contains(says) && error.lines().count() == 1, "{text:?}: {error}");
+        assert!(error.contains(expected) && error.lines().count() == 1, "{text:?}: {error}");
     }
 }
 
 #[test]
-fn the_memory_of_the_counters_is_a_setting() {
+fn the_memory_of_the_counters_is_configurable() {
     let server = Server::start(&["--limiter-memory", "64KiB"]);
     let capacity: u64 = server.metric("waypost_limiter_capacity ").unwrap().parse().unwrap();
     assert!((1024..=4096).contains(&capacity), "{capacity}");

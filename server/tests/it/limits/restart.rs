@@ -1,4 +1,4 @@
-//! Counters over the end of a server: a clean stop keeps them, a crash forgets them.
+//! Rate-limit counters across restarts: a clean stop keeps them, a crash loses them.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn kill(mut server: Server) -> TempDir {
     server.into_directory()
 }
 
-/// Uses up the counters of all algorithms.
+/// Uses up one counter of each algorithm.
 fn use_up(server: &Server) {
     for check in all() {
         assert!(succeeds(server, &check), "{check}");
@@ -41,7 +41,7 @@ fn a_clean_stop_keeps_the_counters() {
         assert!(!succeeds(&server, &check), "{check}");
     }
     assert!(succeeds(&server, &check("b", 1)));
-    // And again, with what has come since.
+    // Once more, with the requests since then.
     let server = start_in(server.stop());
     assert!(!succeeds(&server, &check("a", 1)));
     assert!(!succeeds(&server, &check("b", 1)));
@@ -49,7 +49,7 @@ fn a_clean_stop_keeps_the_counters() {
 }
 
 #[test]
-fn a_crash_forgets_the_counters_also_those_that_a_stop_before_it_kept() {
+fn a_crash_loses_all_counters_even_those_that_an_earlier_stop_kept() {
     let server = Server::start(&[]);
     use_up(&server);
     let server = start_in(kill(server));
@@ -61,7 +61,7 @@ fn a_crash_forgets_the_counters_also_those_that_a_stop_before_it_kept() {
 }
 
 #[test]
-fn counters_go_on_under_a_limit_that_was_changed_and_in_a_table_of_another_size() {
+fn counters_survive_a_changed_limit_and_a_changed_table_size() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("waypost.toml");
     let write = |limit: u32| {
@@ -83,25 +83,26 @@ fn counters_go_on_under_a_limit_that_was_changed_and_in_a_table_of_another_size(
 }
 
 #[test]
-fn counters_that_can_t_be_read_start_from_zero_with_a_warning() {
+fn unreadable_counters_start_from_zero_with_a_warning() {
     let server = Server::start(&[]);
     use_up(&server);
     let directory = server.stop();
     let store = Store::open(directory.path().join("data")).unwrap();
-    let mut saved = store.local("ratelimit").unwrap().expect("they are saved").read().unwrap();
-    *saved.last_mut().expect("they have bytes") ^= 1;
+    let mut saved =
+        store.local("ratelimit").unwrap().expect("the counters are saved").read().unwrap();
+    *saved.last_mut().expect("the saved counters are not empty") ^= 1;
     store.save_local("ratelimit", [saved]).unwrap();
     drop(store);
     let server = start_in(directory);
     assert!(server.log().contains("counters of rate limits start from zero"), "{}", server.log());
     use_up(&server);
-    // They were dropped, and others are saved in their place.
+    // The unreadable counters are dropped, and new ones are saved in their place.
     let server = start_in(server.stop());
     assert!(!succeeds(&server, &check("a", 1)));
 }
 
 #[test]
-fn a_server_that_checked_nothing_saves_nothing() {
+fn a_server_without_checks_saves_nothing() {
     let directory = Server::start(&[]).stop();
     let store = Store::open(directory.path().join("data")).unwrap();
     assert!(store.local("ratelimit").unwrap().is_none());

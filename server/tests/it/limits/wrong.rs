@@ -1,28 +1,34 @@
-//! What makes no sense: told in a sentence, and counted nowhere.
+//! Invalid requests: the server explains each error, and counts nothing.
 
 use serde_json::json;
 
-use super::{ask, check, get, read, request};
+use super::{check, get, read, request, send};
 use crate::process::Server;
 
 #[test]
-fn what_makes_no_sense_is_told_in_a_sentence() {
+fn invalid_checks_get_an_explanation() {
     let server = Server::start(&[]);
     let long = format!(r#"{{"namespace":"n","key":"{}","limit":1,"period":60}}"#, "k".repeat(4097));
     let mut peer = server.connect();
-    for (body, says) in [
+    for (body, expected) in [
         ("", "the body is empty"),
         ("{", "EOF"),
         ("\u{0}", "expected value"),
         ("[]", "expected an object"),
-        ("{}", "`limit` is missing: say namespace, key, limit and period, or the name"),
+        ("{}", "`limit` is missing: send namespace, key, limit and period, or the name"),
         (r#"{"limit":1,"period":60}"#, "`namespace` is missing"),
         (r#"{"namespace":"n","limit":1}"#, "`period` is missing"),
-        (r#"{"namespace":"n","limit":1,"period":60,"kye":"a"}"#, "unknown field \"kye\""),
-        (r#"{"namespace":1,"limit":1,"period":60}"#, "expected `namespace` as a text"),
-        (r#"{"namespace":"n","limit":"1","period":60}"#, "expected `limit` as a whole number"),
-        (r#"{"namespace":"n","limit":-1,"period":60}"#, "`limit` is -1"),
-        (r#"{"namespace":"n","limit":4294967295,"period":60}"#, "say that"),
+        (r#"{"namespace":"n","limit":1,"period":60,"kye":"a"}"#, "unknown field `kye`"),
+        (
+            r#"{"namespace":1,"limit":1,"period":60}"#,
+            "`namespace`: invalid type: integer `1`, expected a string",
+        ),
+        (
+            r#"{"namespace":"n","limit":"1","period":60}"#,
+            "`limit`: invalid type: string \"1\", expected a whole number",
+        ),
+        (r#"{"namespace":"n","limit":-1,"period":60}"#, "`limit`: -1 is out of range"),
+        (r#"{"namespace":"n","limit":4294967295,"period":60}"#, "use that"),
         (r#"{"namespace":"n","limit":1,"period":0}"#, "a period is a whole number"),
         (r#"{"namespace":"n","limit":1,"period":"9999d"}"#, "a period is a whole number"),
         (r#"{"namespace":"n","limit":1,"period":0.0001}"#, "`period` can't be 0.0001"),
@@ -30,63 +36,66 @@ fn what_makes_no_sense_is_told_in_a_sentence() {
             r#"{"namespace":"n","limit":1,"period":60,"algorithm":"x"}"#,
             "one of sliding, fixed, gcra",
         ),
-        (r#"{"namespace":"n","limit":1,"period":60,"burst":2}"#, "\"gcra\" alone"),
+        (
+            r#"{"namespace":"n","limit":1,"period":60,"burst":2}"#,
+            "only the algorithm \"gcra\" has a burst",
+        ),
         (r#"{"namespace":"n","limit":1,"period":60,"algorithm":"gcra","burst":0}"#, "burst of 0"),
         (r#"{"namespace":"n","limit":1,"period":60,"cost":4294967296}"#, "`cost` is 4294967296"),
         (r#"{"namespace":"n","limit":1,"period":60,"cost":-1,"peek":true}"#, "a peek has no"),
         (r#"{"namespace":"n","limit":1,"period":60,"cost":1,"reset":true}"#, "a reset has no"),
         (r#"{"namespace":"n","limit":1,"period":60,"peek":true,"reset":true}"#, "can't both"),
-        (r#"{"name":"login"}"#, "no limit is called \"login\": put [limits.login]"),
+        (r#"{"name":"login"}"#, "no limit has the name \"login\": add [limits.login]"),
         (r#"{"checks":[{"namespace":"n"}]}"#, "check 1 of the batch: `limit` is missing"),
         (r#"{"checks":[],"key":"a"}"#, "with `checks`"),
         (
             r#"{"checks":[{"namespace":"n","limit":1,"period":60,"peek":true}],"all":true}"#,
-            "every check counts hits",
+            "every check counts: no peek",
         ),
-        (&long, "`key` has 4097 bytes, and can have 4096"),
+        (&long, "`key`: it has 4097 bytes, and the maximum is 4096"),
     ] {
         let response = peer.request(request("POST", "/ratelimit", body));
         assert_eq!(response.status, 400, "{body}: {response:?}");
         let answer = read(&response);
-        let error = answer["error"].as_str().expect("an error is a text");
-        assert!(error.contains(says), "{body}: {says:?} is not in {error:?}");
+        let error = answer["error"].as_str().expect("an error is a string");
+        assert!(error.contains(expected), "{body}: {expected:?} is not in {error:?}");
         assert_eq!(answer.as_object().unwrap().len(), 1);
     }
     assert_eq!(server.metric("waypost_ratelimit_checks_total{limit=\"\"} ").unwrap(), "0");
 }
 
 #[test]
-fn a_batch_that_makes_no_sense_in_part_counts_nothing() {
+fn a_batch_with_an_invalid_check_counts_nothing() {
     let server = Server::start(&[]);
     let batch = json!({"checks": [check("a", 1), {"name": "unknown"}]}).to_string();
     let response = server.connect().request(request("POST", "/ratelimit", &batch));
     assert_eq!(response.status, 400);
     assert!(response.body.contains("check 2 of the batch"), "{}", response.body);
-    assert_eq!(ask(&server, &check("a", 1))["success"], true);
+    assert_eq!(send(&server, &check("a", 1))["success"], true);
 }
 
 #[test]
-fn a_query_that_makes_no_sense_is_told_in_a_sentence() {
+fn invalid_queries_get_an_explanation() {
     let server = Server::start(&[]);
-    for (query, says) in [
+    for (query, expected) in [
         ("", "`limit` is missing"),
         ("kye=a", "unknown field"),
         ("namespace=n&limit=x&period=60", "`limit` is"),
-        ("namespace=n&limit=1&period=60&status=302", "can be 200, 403, 429 or 503"),
+        ("namespace=n&limit=1&period=60&status=302", "use 200, 403, 429 or 503"),
         ("checks=[]", "body of a POST"),
     ] {
         let response = get(&server, query);
         assert_eq!(response.status, 400, "{query}");
-        assert!(read(&response)["error"].as_str().unwrap().contains(says), "{response:?}");
+        assert!(read(&response)["error"].as_str().unwrap().contains(expected), "{response:?}");
     }
     let body = check("a", 1).to_string();
     let misplaced = server.connect().request(request("POST", "/ratelimit?key=a", &body));
     assert_eq!(misplaced.status, 400);
-    assert!(misplaced.body.contains("belongs into the body"), "{misplaced:?}");
+    assert!(misplaced.body.contains(r#"\"key\" goes in the body of a POST"#), "{misplaced:?}");
 }
 
 #[test]
-fn a_body_that_is_too_long_is_told_so_and_the_connection_goes_on() {
+fn a_too_long_body_gets_an_error_and_the_connection_stays_usable() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     for length in [(64 << 10) + 1, 500_000] {
@@ -99,7 +108,7 @@ fn a_body_that_is_too_long_is_told_so_and_the_connection_goes_on() {
 }
 
 #[test]
-fn other_methods_and_paths_and_web_pages_are_refused() {
+fn other_methods_other_paths_and_web_pages_are_rejected() {
     let server = Server::start(&["--namespaces", "kv"]);
     let mut peer = server.connect();
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
@@ -110,7 +119,7 @@ fn other_methods_and_paths_and_web_pages_are_refused() {
     assert_eq!(peer.request(request("POST", "/ratelimit/", "{}")).status, 404);
     let page = "GET /ratelimit?namespace=n&limit=1&period=60 HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n\r\n";
     assert_eq!(peer.request(page).status, 403);
-    // With the header of a namespace it is a key.
+    // With the header of a namespace the path is a key.
     let put =
         "PUT /ratelimit HTTP/1.1\r\nHost: x\r\nWaypost-Namespace: kv\r\nContent-Length: 1\r\n\r\nv";
     assert_eq!(peer.request(put).status, 200);

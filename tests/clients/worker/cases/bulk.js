@@ -21,12 +21,12 @@ export default {
     equal([...(await t.kv.get(names.map((name) => t.key(name)))).values()], names);
   },
 
-  "a key asked twice is there once": async (t) => {
+  "a duplicate key is returned once": async (t) => {
     await fill(t, { a: "1" });
     equal(await t.kv.get([t.key("a"), t.key("a")]), new Map([[t.key("a"), "1"]]));
   },
 
-  "text is asked for by name": async (t) => {
+  "the type text can be named": async (t) => {
     await fill(t, { a: "[1]" });
     const expected = new Map([[t.key("a"), "[1]"]]);
     equal(await t.kv.get([t.key("a")], "text"), expected);
@@ -41,7 +41,7 @@ export default {
     equal(await t.kv.get([keys[0]], { type: "json" }), new Map([[keys[0], { x: [1] }]]));
   },
 
-  "json of another text fails the call": async (t) => {
+  "json of a value that is not JSON fails the call": async (t) => {
     await fill(t, { a: "1", b: "not json" });
     await fails(
       () => t.kv.get([t.key("a"), t.key("b")], "json"),
@@ -57,7 +57,7 @@ export default {
     );
   },
 
-  "metadata comes as it was put": async (t) => {
+  "metadata is returned unchanged": async (t) => {
     await t.kv.put(t.key("a"), "1", { metadata: { m: [1, "é"] } });
     await t.kv.put(t.key("b"), "2", { metadata: "s" });
     await t.kv.put(t.key("c"), "3");
@@ -88,13 +88,13 @@ export default {
     equal(await t.kv.get([t.key("a")]), new Map([[t.key("a"), "a\ufffdb"]]));
   },
 
-  "awkward text comes back": async (t) => {
+  "awkward text is returned unchanged": async (t) => {
     const text = "\0\u0001\"\\\n\r\t\u007f\u2028é😀</script>";
     await fill(t, { a: text });
     equal(await t.kv.get([t.key("a")]), new Map([[t.key("a"), text]]));
   },
 
-  "awkward keys come back": async (t) => {
+  "awkward keys are found": async (t) => {
     const keys = ["\0", "\n", '"', "\\", "+", "%41", "/", "é", "😀", " ", "__proto__"].map((k) => t.key(k));
     for (const key of keys) await t.kv.put(key, `v:${key}`);
     const got = await t.kv.get(keys);
@@ -113,17 +113,17 @@ export default {
     equal(await t.kv.get(keys), new Map(keys.map((key) => [key, key])));
   },
 
-  "101 keys are refused": async (t) => {
+  "101 keys are rejected": async (t) => {
     const keys = Array.from({ length: 101 }, (_, i) => t.key(`k${i}`));
     await fails(() => t.kv.get(keys), failed("You can request a maximum of 100 keys"));
     await fails(() => t.kv.getWithMetadata(keys), failed("You can request a maximum of 100 keys"));
   },
 
-  "no keys are refused": async (t) => {
+  "no keys are rejected": async (t) => {
     await fails(() => t.kv.get([]), failed("You must request a minimum of 1 key"));
   },
 
-  "other types are refused": async (t) => {
+  "other types are rejected": async (t) => {
     for (const type of ["arrayBuffer", "stream", "banana"]) {
       await fails(
         () => t.kv.get([t.key("a")], type),
@@ -132,11 +132,11 @@ export default {
     }
   },
 
-  "an empty key is refused": async (t) => {
+  "an empty key is rejected": async (t) => {
     await fails(() => t.kv.get([t.key("a"), ""]), failed("Key names must not be empty"));
   },
 
-  "dot keys are refused": async (t) => {
+  "dot keys are rejected": async (t) => {
     for (const key of [".", ".."]) {
       const text = failed(`Illegal key name "${key}". Please use a different name.`);
       await fails(() => t.kv.get([key]), text);
@@ -149,7 +149,7 @@ export default {
     equal(await t.kv.get([key]), new Map([[key, "1"]]));
   },
 
-  "a longer key is refused": async (t) => {
+  "a longer key is rejected": async (t) => {
     await fails(
       () => t.kv.get(["é".repeat(300)]),
       failed("UTF-8 encoded length of 600 exceeds key length limit of 512.", 414),
@@ -162,7 +162,7 @@ export default {
     equal(got, new Map([[t.key("a"), "1"]]));
   },
 
-  "cacheTtl below 30 is refused": async (t) => {
+  "cacheTtl below 30 is rejected": async (t) => {
     await fails(
       () => t.kv.get([t.key("a")], { cacheTtl: 29 }),
       failed("Invalid cache_ttl of 29. Cache TTL must be at least 30."),
@@ -177,7 +177,7 @@ export default {
     ok(keys.every((key) => got.get(key) === value), "a value differs");
   },
 
-  "values over 25 MiB in all are refused": async (t) => {
+  "values over 25 MiB in all are rejected": async (t) => {
     const value = "x".repeat(13 << 20);
     await fill(t, { a: value, b: value });
     await fails(
@@ -193,8 +193,8 @@ export default {
     equal(got === new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), true, "the text");
   },
 
-  "a large value with text cut by chunks": async (t) => {
-    // Three bytes a character: every bound of a chunk falls into one sooner or later.
+  "a large value whose characters cross chunk boundaries": async (t) => {
+    // Three bytes per character: sooner or later every boundary of a chunk falls into one.
     const text = "日本語".repeat(50_000);
     await t.kv.put(t.key("a"), encode(text));
     equal((await t.kv.get([t.key("a")])).get(t.key("a")) === text, true, "the text");

@@ -27,7 +27,7 @@ export default {
     equal(new Uint8Array(got.value), bodies[got.metadata]);
   },
 
-  "a writer in turn sees its own last write": async (t) => {
+  "a sequential writer reads its own last write": async (t) => {
     await Promise.all(
       numbers(20).map(async (writer) => {
         for (const i of numbers(10)) {
@@ -46,7 +46,7 @@ export default {
       while (writing) {
         const got = new Uint8Array(await t.kv.get(t.key("a"), "arrayBuffer"));
         const whole = bodies.find((body) => body[0] === got[0]);
-        ok(whole !== undefined, "a value nobody wrote");
+        ok(whole !== undefined, "the value of no writer");
         equal(got, whole);
       }
     };
@@ -57,7 +57,7 @@ export default {
     await Promise.all([writer(), reader(), reader(), reader()]);
   },
 
-  "puts and deletes of one key end in one of both": async (t) => {
+  "concurrent puts and deletes of one key end in one of the two states": async (t) => {
     await Promise.all(
       numbers(60).map((i) => (i % 2 ? t.kv.put(t.key("a"), "v") : t.kv.delete(t.key("a")))),
     );
@@ -66,7 +66,7 @@ export default {
     equal(await t.names(), value === null ? [] : ["a"]);
   },
 
-  "lists while keys come and go stay in order": async (t) => {
+  "lists stay in order while keys are put and deleted": async (t) => {
     const churn = parallel(10, numbers(200), async (i) => {
       await t.kv.put(t.key(`k${i % 50}`), "v");
       if (i % 3 === 0) await t.kv.delete(t.key(`k${(i + 7) % 50}`));
@@ -88,7 +88,7 @@ export default {
     );
   },
 
-  "refusals among successes are told apart": async (t) => {
+  "concurrent errors and successes are not mixed up": async (t) => {
     await Promise.all(
       numbers(40).map((i) =>
         i % 2

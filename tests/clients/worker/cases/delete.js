@@ -1,4 +1,4 @@
-// delete: of keys that are there, are not, or were.
+// delete: of keys that exist, never existed, or were deleted.
 
 import { equal, noise } from "../case.js";
 
@@ -16,20 +16,20 @@ export default {
     equal(await t.kv.get([t.key("a")]), new Map([[t.key("a"), null]]));
   },
 
-  "a missing key is no error": async (t) => {
+  "a missing key is not an error": async (t) => {
     await t.kv.delete(t.key("never"));
     await t.kv.put(t.key("a"), "1");
     await t.kv.delete(t.key("a"));
     await t.kv.delete(t.key("a"));
   },
 
-  "only that key goes": async (t) => {
+  "only that key is deleted": async (t) => {
     for (const name of ["a", "aa", "a/b", "A"]) await t.kv.put(t.key(name), name);
     await t.kv.delete(t.key("a"));
     equal(await t.names(), ["A", "a/b", "aa"]);
   },
 
-  "a key comes back by a put": async (t) => {
+  "a put recreates the key": async (t) => {
     for (let i = 0; i < 10; i++) {
       await t.kv.put(t.key("a"), `${i}`);
       await t.kv.delete(t.key("a"));
@@ -39,13 +39,13 @@ export default {
     equal(await t.kv.get(t.key("a")), "back");
   },
 
-  "a large value goes": async (t) => {
+  "a large value is deleted": async (t) => {
     await t.kv.put(t.key("a"), noise(5_000_000));
     await t.kv.delete(t.key("a"));
     equal(await t.kv.get(t.key("a"), "stream"), null);
   },
 
-  "an array is the one key with commas": async (t) => {
+  "an array is one key with commas": async (t) => {
     for (const name of ["a", "b", "a,b"]) await t.kv.put(name, name);
     await t.kv.delete(["a", "b"]);
     equal(await t.kv.get("a,b"), null);
@@ -54,7 +54,7 @@ export default {
     await t.kv.delete("b");
   },
 
-  "many on one connection leave it usable": async (t) => {
+  "many deletes on one connection leave it usable": async (t) => {
     // A body in the reply would make the runtime drop the connection.
     for (let i = 0; i < 50; i++) await t.kv.delete(t.key(`k${i}`));
     await t.kv.put(t.key("a"), "1");

@@ -1,11 +1,11 @@
-// Two locations, a Worker at each: what one puts the other reads. The test runs these by name, in this
-// order, at one and the other.
+// Two locations with a Worker at each: one Worker reads what the other writes. The test runs these
+// cases by name, in this order, on alternating Workers.
 
 import { equal, noise, ok, sleep } from "../case.js";
 
 const large = noise(150_000, 9);
 
-/** Reads until it is so: what was put elsewhere is on its way. */
+/** Waits until the condition holds: a write of the other location takes some time to arrive. */
 async function soon(what, read) {
   const deadline = Date.now() + 60_000;
   while (!(await read())) {
@@ -15,13 +15,13 @@ async function soon(what, read) {
 }
 
 export default {
-  "it is put here": async ({ kv }) => {
+  "the first Worker writes": async ({ kv }) => {
     await kv.put("large", large, { metadata: { of: "large" } });
     await kv.put("small", "value", { metadata: { of: "small" }, expiration: 2000000000 });
     await kv.put("to delete", "value");
   },
 
-  "it is read there, and answered": async ({ kv }) => {
+  "the second Worker reads and answers": async ({ kv }) => {
     await soon("the small one", async () => (await kv.get("small")) !== null);
     const small = await kv.getWithMetadata("small");
     equal([small.value, small.metadata], ["value", { of: "small" }]);
@@ -40,10 +40,10 @@ export default {
     await kv.put("answer", "done");
   },
 
-  "the answer is read here": async ({ kv }) => {
-    await soon("what was put", async () => (await kv.get("answer")) === "done");
-    await soon("what was put again", async () => (await kv.get("small")) === "other");
-    await soon("what was deleted", async () => (await kv.get("to delete")) === null);
+  "the first Worker reads the answer": async ({ kv }) => {
+    await soon("the put value", async () => (await kv.get("answer")) === "done");
+    await soon("the overwritten value", async () => (await kv.get("small")) === "other");
+    await soon("the deletion", async () => (await kv.get("to delete")) === null);
     equal((await kv.getWithMetadata("small")).metadata, null);
   },
 };

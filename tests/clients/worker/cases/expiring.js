@@ -1,12 +1,12 @@
-// An entry whose time comes while we look. No put can ask for less than a minute, so the test wrote
-// these into the store before the server started: `small` and `large`, with metadata.
+// Entries that expire while the case runs. A put can't have less than a minute, so the test writes
+// these into the store before the server starts: `small` and `large`, with metadata.
 
 import { equal, ok, sleep } from "../case.js";
 
 const KEYS = ["large", "small"];
 
 export default {
-  "entries go at their time, from every call": async (t) => {
+  "entries disappear from every call when they expire": async (t) => {
     const before = await t.kv.list();
     equal(before.keys.map((key) => key.name), KEYS);
     const at = before.keys[0].expiration * 1000;
@@ -16,7 +16,7 @@ export default {
     ok(Date.now() < at, "the machine is too slow: the entries expired before the test began");
 
     while ((await t.kv.get("small")) !== null) {
-      ok(Date.now() < at + 2000, "an expired entry is still there");
+      ok(Date.now() < at + 2000, "an expired entry is still visible");
       await sleep(20);
     }
     ok(Date.now() >= at, `the entry went ${at - Date.now()} ms too early`);

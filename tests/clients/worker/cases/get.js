@@ -1,4 +1,4 @@
-// get and getWithMetadata: what comes back for a hit, for a miss, and for each type.
+// get and getWithMetadata: the result for an existing key, for a missing key, and for each type.
 
 import { collect, encode, equal, fails, ok } from "../case.js";
 
@@ -13,7 +13,7 @@ export default {
     }
   },
 
-  "a missing key with metadata is null twice": async (t) => {
+  "getWithMetadata of a missing key has null value and metadata": async (t) => {
     for (const type of [undefined, ...TYPES]) {
       const got = await t.kv.getWithMetadata(t.key("none"), type);
       equal([got.value, got.metadata], [null, null], type);
@@ -43,7 +43,7 @@ export default {
     }
   },
 
-  "json of another text is the caller's SyntaxError": async (t) => {
+  "json of a value that is not JSON is a SyntaxError": async (t) => {
     await t.kv.put(t.key("a"), "not json");
     await fails(() => t.kv.get(t.key("a"), "json"), /not valid JSON|Unexpected token/, SyntaxError);
   },
@@ -60,7 +60,7 @@ export default {
     equal(await collect(body), encode("héllo"));
   },
 
-  "getWithMetadata gives every type": async (t) => {
+  "getWithMetadata supports every type": async (t) => {
     await t.kv.put(t.key("a"), "[1]", { metadata: { m: 1 } });
     const get = async (type) => {
       const got = await t.kv.getWithMetadata(t.key("a"), type);
@@ -79,12 +79,12 @@ export default {
     equal((await t.kv.getWithMetadata(t.key("a"))).metadata, null);
   },
 
-  "an unknown type is the caller's TypeError on a hit": async (t) => {
+  "an unknown type is a TypeError for an existing key": async (t) => {
     await t.kv.put(t.key("a"), "1");
     await fails(() => t.kv.get(t.key("a"), "banana"), /^Unknown response type/, TypeError);
   },
 
-  "an unknown type is null on a miss": async (t) => {
+  "an unknown type is null for a missing key": async (t) => {
     equal(await t.kv.get(t.key("none"), "banana"), null);
   },
 
@@ -96,7 +96,7 @@ export default {
     }
   },
 
-  "cacheTtl below 30 is refused": async (t) => {
+  "cacheTtl below 30 is rejected": async (t) => {
     await t.kv.put(t.key("a"), "1");
     for (const cacheTtl of [29, 1, 0, -1, -2147483648]) {
       const text = `KV GET failed: 400 Invalid cache_ttl of ${cacheTtl}. Cache TTL must be at least 30.`;
@@ -105,17 +105,17 @@ export default {
     }
   },
 
-  "cacheTtl is refused before the lookup": async (t) => {
+  "cacheTtl is rejected before the lookup": async (t) => {
     const text = "KV GET failed: 400 Invalid cache_ttl of 29. Cache TTL must be at least 30.";
     await fails(() => t.kv.get(t.key("none"), { cacheTtl: 29 }), text);
   },
 
-  "a cacheTtl that is no number is zero": async (t) => {
+  "a cacheTtl that is not a number is zero": async (t) => {
     const text = "KV GET failed: 400 Invalid cache_ttl of 0. Cache TTL must be at least 30.";
     await fails(() => t.kv.get(t.key("a"), { cacheTtl: "soon" }), text);
   },
 
-  "a put is seen by the next get": async (t) => {
+  "the next get sees a put": async (t) => {
     for (let i = 0; i < 20; i++) {
       await t.kv.put(t.key("a"), `${i}`);
       equal(await t.kv.get(t.key("a")), `${i}`);
@@ -132,7 +132,7 @@ export default {
     equal((await t.kv.get(t.key("a"), "arrayBuffer")).byteLength, 4 << 20);
   },
 
-  "a stream in the reader's hands survives an overwrite and a delete": async (t) => {
+  "an open stream survives an overwrite and a delete": async (t) => {
     const old = new Uint8Array(20 << 20).fill(7);
     await t.kv.put(t.key("a"), old);
     const first = (await t.kv.get(t.key("a"), "stream")).getReader();

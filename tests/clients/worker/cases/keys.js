@@ -2,7 +2,7 @@
 
 import { equal, fails, show } from "../case.js";
 
-/** Puts the key, and finds it with get, list, bulk get; deletes it (which is spelled otherwise). */
+/** Puts the key, finds it with get, list and bulk get, and deletes it (which encodes it differently). */
 async function lives(t, key) {
   const what = `key ${show(key).slice(0, 150)}`;
   await t.kv.put(key, `value of ${key}`, { metadata: key.length });
@@ -15,12 +15,12 @@ async function lives(t, key) {
   equal(await t.kv.get(key), null, `${what} after its delete`);
 }
 
-/** Each of the names lives, under the case's prefix. */
+/** Each of the names works as a key, under the case's prefix. */
 const each = (...names) => async (t) => {
   for (const name of names) await lives(t, t.key(name));
 };
 
-/** The key lives as it stands. Integer-like keys are left out: the runtime drops them from maps. */
+/** The names work as keys without the prefix. Integer-like keys are left out, because the runtime drops them from maps. */
 const bare = (...keys) => async (t) => {
   for (const key of keys) await lives(t, key);
 };
@@ -58,13 +58,13 @@ export default {
   "numbers": each("0", "42", "-1", "01", "1e3", "NaN"),
   "one character": bare("a", "-", "_", "~", "!", "$", "'", "(", ")", ",", ";", "é", "😀", "\0", "\n"),
 
-  "plus and space are two keys": async (t) => {
+  "plus and space are different keys": async (t) => {
     await t.kv.put(t.key("a+b"), "plus");
     await t.kv.put(t.key("a b"), "space");
     equal([await t.kv.get(t.key("a+b")), await t.kv.get(t.key("a b"))], ["plus", "space"]);
   },
 
-  "an escape and its character are two keys": async (t) => {
+  "an escape and its character are different keys": async (t) => {
     await t.kv.put(t.key("%41"), "escape");
     await t.kv.put(t.key("A"), "letter");
     equal([await t.kv.get(t.key("%41")), await t.kv.get(t.key("A"))], ["escape", "letter"]);
@@ -78,7 +78,7 @@ export default {
     equal([await t.kv.get(t.key("Key")), await t.kv.get(t.key("key"))], ["upper", "lower"]);
   },
 
-  "composed and decomposed are two keys": async (t) => {
+  "composed and decomposed forms are different keys": async (t) => {
     await t.kv.put(t.key("\u00e9"), "composed");
     await t.kv.put(t.key("e\u0301"), "decomposed");
     equal(await t.kv.get(t.key("\u00e9")), "composed");
@@ -103,7 +103,7 @@ export default {
     await lives(t, "\0".repeat(512));
   },
 
-  "513 bytes are refused": async (t) => {
+  "513 bytes are rejected": async (t) => {
     const text = (op) => `KV ${op} failed: 414 UTF-8 encoded length of 513 exceeds key length limit of 512.`;
     const key = "x".repeat(513);
     await fails(() => t.kv.get(key), text("GET"));
@@ -111,14 +111,14 @@ export default {
     await fails(() => t.kv.delete(key), text("DELETE"));
   },
 
-  "an empty key is the caller's TypeError": async (t) => {
+  "an empty key is a TypeError": async (t) => {
     const text = "Key name cannot be empty.";
     await fails(() => t.kv.get(""), text, TypeError);
     await fails(() => t.kv.put("", "1"), text, TypeError);
     await fails(() => t.kv.delete(""), text, TypeError);
   },
 
-  "dot and dot-dot are the caller's TypeError": async (t) => {
+  "dot and dot-dot are TypeErrors": async (t) => {
     for (const key of [".", ".."]) {
       const text = `"${key}" is not allowed as a key name.`;
       await fails(() => t.kv.get(key), text, TypeError);
@@ -126,7 +126,7 @@ export default {
     }
   },
 
-  "a lone surrogate is refused": async (t) => {
+  "a lone surrogate is rejected": async (t) => {
     const text = (op) => `KV ${op} failed: 400 Could not URL-decode key name`;
     await fails(() => t.kv.get("\ud800"), text("GET"));
     await fails(() => t.kv.put("a\udc00", "1"), text("PUT"));

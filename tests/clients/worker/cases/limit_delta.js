@@ -1,9 +1,9 @@
-// delta: a call that counts for several.
+// delta: a call that costs more than one.
 
 import { equal, fails } from "../case.js";
 
 export default {
-  "a call counts as many as it says": async (t) => {
+  "a call costs its delta": async (t) => {
     const { DAY } = t.env;
     const key = t.key("a");
     const { success, remaining } = await DAY.limit({ key, limit: 10, delta: 4 });
@@ -12,7 +12,7 @@ export default {
     equal((await DAY.limit({ key, limit: 10 })).success, false);
   },
 
-  "one that would go past the limit is denied and not counted": async (t) => {
+  "a call that would exceed the limit is denied and not counted": async (t) => {
     const { DAY } = t.env;
     const key = t.key("a");
     equal((await DAY.limit({ key, limit: 10, delta: 7 })).success, true);
@@ -21,12 +21,12 @@ export default {
     equal((await DAY.limit({ key: t.key("b"), limit: 10, delta: 11 })).success, false);
   },
 
-  "a fraction is cut": async (t) => {
+  "a fraction is truncated": async (t) => {
     const { remaining } = await t.env.DAY.limit({ key: t.key("a"), limit: 10, delta: 2.9 });
     equal(remaining, 8);
   },
 
-  "what is no positive whole number is the caller's error": async (t) => {
+  "a delta that is not a positive integer is an error": async (t) => {
     const call = (delta) => () => t.limiter.limit({ key: t.key("a"), delta });
     const cannot = "The value cannot be converted because it is";
     const negative = `${cannot} negative and this API expects a positive number.`;

@@ -1,8 +1,8 @@
-// Keys of rate limits: any text of JavaScript is one, and no two are the same.
+// Keys of rate limits: any JavaScript string is a key, and no two strings share a counter.
 
 import { equal, show } from "../case.js";
 
-/** Each of the keys has a counter of its own: it takes one call and no more. */
+/** Each key has its own counter, which allows exactly one call. */
 const apart = (...keys) => async (t) => {
   const limit = async (key) => (await t.limiter.limit({ key, limit: 1 })).success;
   for (const key of keys) equal(await limit(t.prefix + key), true, `first of ${show(key)}`);
@@ -13,8 +13,8 @@ const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => Stri
 
 export default {
   "every ASCII character": apart(...range(0x00, 0x7f)),
-  "none and NUL": apart("", "\0", "\0\0", "a\0", "\0a"),
-  "what JSON escapes": apart('"', "\\", "\\\\", "\n", "\r\n", "\t", "\u007f", "\\u0041", "\\n"),
+  "the empty key and NUL": apart("", "\0", "\0\0", "a\0", "\0a"),
+  "characters that JSON escapes": apart('"', "\\", "\\\\", "\n", "\r\n", "\t", "\u007f", "\\u0041", "\\n"),
   "escapes of URLs": apart("%", "%41", "A", "+", " ", "%20", "a&b=c", "?", "#", "/", "//"),
   "scripts": apart("日本語", "العربية", "ไทย", "Ελληνικά", "é", "e\u0301"),
   "emoji": apart("😀", "👩‍👩‍👧", "🇳🇿", "\u{10ffff}"),
@@ -24,7 +24,7 @@ export default {
   "names of JavaScript": apart("__proto__", "constructor", "toString", "null", "undefined", "0", "-1"),
   "4 KiB": apart("x".repeat(4000), "x".repeat(4001), "\0".repeat(4000), "😀".repeat(1000)),
 
-  "as many bytes as the server takes, and one more": async (t) => {
+  "the longest key that the server accepts, and one byte more": async (t) => {
     for (const character of ["x", "é", "😀", "\0", '"']) {
       const length = 4096 / new TextEncoder().encode(character).length;
       for (const key of [character.repeat(length), `${character.repeat(length)}y`]) {

@@ -1,15 +1,15 @@
-// Rate limits: what is let through, and who shares a counter.
+// Rate limits: which calls pass, and which bindings share a counter.
 //
-// The window slides under the cases, and none may see it. Of a limit of 50 a day, the first hit
-// comes back half an hour after midnight; of 3 a minute, 20 s after the minute.
+// The window slides while the cases run, and no case may notice. Of a limit of 50 a day, the first
+// request becomes available half an hour after midnight; of 3 a minute, 20 s after the minute.
 
 import { equal, fails, ok } from "../case.js";
 
-/** Calls so often, one after the other, and gives what each was told. */
+/** Makes this many calls, one after the other, and returns the result of each. */
 async function calls(count, limiter, options) {
-  const told = [];
-  for (let i = 0; i < count; i++) told.push((await limiter.limit(options)).success);
-  return told;
+  const results = [];
+  for (let i = 0; i < count; i++) results.push((await limiter.limit(options)).success);
+  return results;
 }
 
 const passed = (answers) => answers.filter((answer) => answer.success).length;
@@ -25,7 +25,7 @@ export default {
     equal(await calls(4, t.limiter, { key: t.key("b") }), [true, true, true, false]);
   },
 
-  "the answer also tells limit, remaining and reset": async (t) => {
+  "the result also has limit, remaining and reset": async (t) => {
     for (const remaining of [2, 1, 0, 0]) {
       const answer = await t.limiter.limit({ key: t.key("a") });
       equal([answer.limit, answer.remaining], [3, remaining], "limit and remaining");
@@ -34,14 +34,14 @@ export default {
     }
   },
 
-  "a call that is let through says nothing of a retry, and one that is denied does": async (t) => {
+  "only a denied call has a retry_after": async (t) => {
     const [first, second] = [await t.limiter.limit({ key: t.key("a"), limit: 1 }),
       await t.limiter.limit({ key: t.key("a"), limit: 1 })];
     equal([first.success, first.retry_after], [true, undefined]);
-    ok(!second.success && second.retry_after > 0 && second.retry_after <= 120, "it says when");
+    ok(!second.success && second.retry_after > 0 && second.retry_after <= 120, "retry_after is a time within the period");
   },
 
-  "a key that is left out is the empty one": async (t) => {
+  "a missing key is the empty key": async (t) => {
     const { EMPTY } = t.env;
     equal((await EMPTY.limit({})).success, true);
     equal((await EMPTY.limit({ key: "" })).success, true);
@@ -57,7 +57,7 @@ export default {
     equal(await calls(1, LIMITER, { key }), [false]);
   },
 
-  "as many as the burst says may come at once": async (t) => {
+  "a burst of the configured size passes at once": async (t) => {
     equal(await calls(4, t.env.BURST, { key: t.key("a") }), [true, true, false, false]);
   },
 
@@ -80,13 +80,13 @@ export default {
     equal(await calls(2, t.env.GCRA, { key, limit: 1 }), [true, false]);
   },
 
-  "a period as a text is the same as in seconds": async (t) => {
+  "a period as text equals the period in seconds": async (t) => {
     const key = t.key("a");
     equal(await calls(2, t.env.DAY, { key, limit: 2 }), [true, true]);
     equal(await calls(1, t.env.DAY_AS_TEXT, { key, limit: 2 }), [false]);
   },
 
-  "a limit of a call wins over the binding's": async (t) => {
+  "the limit of a call overrides the binding's": async (t) => {
     const key = t.key("a");
     equal(await calls(2, t.limiter, { key, limit: 1 }), [true, false]);
     equal(await calls(3, t.limiter, { key, limit: 3 }), [true, true, false]);
@@ -94,16 +94,16 @@ export default {
     equal([success, limit, remaining], [true, 9, 5]);
   },
 
-  "a limit of 0 or below lets nothing through": async (t) => {
+  "a limit of 0 or below denies every call": async (t) => {
     equal(await calls(1, t.limiter, { key: t.key("a"), limit: 0 }), [false]);
     equal(await calls(1, t.limiter, { key: t.key("a"), limit: -5 }), [false]);
   },
 
-  "a limit between two numbers is the greater, as a call below it passes": async (t) => {
+  "a fractional limit is rounded up": async (t) => {
     equal(await calls(3, t.limiter, { key: t.key("a"), limit: 1.5 }), [true, true, false]);
   },
 
-  "a call can name the period of its binding, whatever it is": async (t) => {
+  "a call can name the period of its binding, even an unsupported one": async (t) => {
     const key = t.key("a");
     equal(await calls(1, t.env.DAY, { key, limit: 1, period: 86400 }), [true]);
     equal(await calls(1, t.env.DAY, { key, limit: 1 }), [false]);
@@ -123,24 +123,24 @@ export default {
     equal(await calls(2, t.limiter, { key, limit: 1 }), [true, false]);
   },
 
-  "of 200 calls at once exactly 50 pass": async (t) => {
+  "of 200 concurrent calls exactly 50 pass": async (t) => {
     const answers = await times(200, () => t.env.DAY.limit({ key: t.key("a") }));
     equal(passed(answers), 50);
   },
 
-  "calls at once by two bindings pass 50 together": async (t) => {
+  "of concurrent calls by two bindings 50 pass in total": async (t) => {
     const both = [t.env.DAY, t.env.DAY_AS_TEXT];
     const answers = await times(200, (i) => both[i % 2].limit({ key: t.key("a") }));
     equal(passed(answers), 50);
   },
 
-  "calls at once for many keys are counted apart": async (t) => {
+  "concurrent calls for many keys are counted per key": async (t) => {
     const key = (i) => t.key(`k${i % 20}`);
     const answers = await times(200, (i) => t.env.DAY.limit({ key: key(i), limit: 3 }));
     equal(passed(answers), 60);
   },
 
-  "a limit of the server's configuration is known by its name": async (t) => {
+  "a limit in the server's configuration is found by its name": async (t) => {
     const key = t.key("a");
     const first = await t.env.NAMED.limit({ key });
     equal([first.success, first.limit, first.remaining], [true, 2, 1]);

@@ -35,12 +35,12 @@ export default {
   "no options list the namespace": async (t) => {
     await fill(t, ["a"]);
     for (const page of [await t.kv.list(), await t.kv.list({}), await t.kv.list({ prefix: null })]) {
-      ok(page.keys.length > 0, "nothing is listed");
+      ok(page.keys.length > 0, "the list is empty");
       equal(typeof page.list_complete, "boolean");
     }
   },
 
-  "an empty prefix lists all": async (t) => {
+  "an empty prefix lists all keys": async (t) => {
     await fill(t, ["a"]);
     const [all, none] = [await t.kv.list({ prefix: "" }), await t.kv.list()];
     equal(all.keys, none.keys);
@@ -70,7 +70,7 @@ export default {
     equal(await t.names({ prefix: name }), [name]);
   },
 
-  "a longer prefix is refused": async (t) => {
+  "a longer prefix is rejected": async (t) => {
     await fails(
       () => t.kv.list({ prefix: "p".repeat(513) }),
       "KV GET failed: 414 UTF-8 encoded length of 513 exceeds key length limit of 512.",
@@ -81,15 +81,15 @@ export default {
     );
   },
 
-  "a limit cuts the page and gives a cursor": async (t) => {
+  "a limit ends the page and returns a cursor": async (t) => {
     await fill(t, ["a", "b", "c"]);
     const page = await t.kv.list({ prefix: t.prefix, limit: 2 });
     equal(page.keys.map((key) => key.name), [t.key("a"), t.key("b")]);
     equal(page.list_complete, false);
-    ok(typeof page.cursor === "string" && page.cursor !== "", "there is no cursor");
+    ok(typeof page.cursor === "string" && page.cursor !== "", "the cursor is missing");
   },
 
-  "a limit that takes exactly all is complete": async (t) => {
+  "a limit of exactly all keys is complete": async (t) => {
     await fill(t, ["a", "b", "c"]);
     const page = await t.kv.list({ prefix: t.prefix, limit: 3 });
     equal([page.keys.length, page.list_complete, page.cursor], [3, true, undefined]);
@@ -106,7 +106,7 @@ export default {
     equal((await t.kv.list({ prefix: t.prefix, limit: 1000 })).keys, []);
   },
 
-  "a limit over 1000 is refused": async (t) => {
+  "a limit over 1000 is rejected": async (t) => {
     for (const limit of [1001, 2147483647]) {
       await fails(
         () => t.kv.list({ limit }),
@@ -123,23 +123,23 @@ export default {
   },
 
   "U+FF5E comes before an emoji": async (t) => {
-    // In UTF-16 order, which JS sorts by, it would come after it.
+    // In the order of UTF-16, in which JS sorts, it would come after the emoji.
     await fill(t, ["😀", "\uff5e", "\ud7ff", "z", "\u{10ffff}", "\ue000"]);
     equal(await t.names(), ["z", "\ud7ff", "\ue000", "\uff5e", "😀", "\u{10ffff}"]);
   },
 
-  "keys longer by a byte follow at once": async (t) => {
+  "keys that are one byte longer follow directly": async (t) => {
     await fill(t, ["a", "a\0", "a\0\0", "a\u0001", "b"]);
     equal(await t.names(), ["a", "a\0", "a\0\0", "a\u0001", "b"]);
   },
 
-  "large and empty values are listed alike": async (t) => {
+  "large and empty values are listed the same way": async (t) => {
     await t.kv.put(t.key("large"), new Uint8Array(2 << 20));
     await t.kv.put(t.key("empty"), "");
     equal(await t.names(), ["empty", "large"]);
   },
 
-  "a put is listed at once and a delete is not": async (t) => {
+  "a put is listed at once and a deleted key is not": async (t) => {
     for (let i = 0; i < 5; i++) {
       await t.kv.put(t.key("a"), "1");
       equal(await t.names(), ["a"]);
@@ -148,7 +148,7 @@ export default {
     }
   },
 
-  "quotes and controls in names come back": async (t) => {
+  "quotes and controls in names are returned unchanged": async (t) => {
     const names = ['"', "\\", "\\\"", "</script>", "\u2028", "\u001f", "{}"];
     await fill(t, names);
     equal((await t.names()).sort(), [...names].sort());

@@ -14,7 +14,7 @@ const form = (metadata) => async (t) => {
   equal(bulk.get(key), { value: "v", metadata }, "by bulk get");
 };
 
-/** Metadata whose JSON text has exactly so many bytes. */
+/** Metadata whose JSON text has exactly this many bytes. */
 const ofBytes = (bytes) => "x".repeat(bytes - 2);
 
 export default {
@@ -43,13 +43,13 @@ export default {
   "awkward property names": form({ "": 1, "a b": 2, constructor: 3, é: 4 }),
   "a large integer": form(9007199254740991),
 
-  "null is none": async (t) => {
+  "null means no metadata": async (t) => {
     await t.kv.put(t.key("a"), "v", { metadata: null });
     equal((await t.kv.getWithMetadata(t.key("a"))).metadata, null);
     equal(await t.listed(t.key("a")), { name: t.key("a") });
   },
 
-  "undefined is none": async (t) => {
+  "undefined means no metadata": async (t) => {
     await t.kv.put(t.key("a"), "v", { metadata: undefined });
     equal((await t.kv.getWithMetadata(t.key("a"))).metadata, null);
     equal(await t.listed(t.key("a")), { name: t.key("a") });
@@ -57,7 +57,7 @@ export default {
 
   "1024 bytes are accepted": form(ofBytes(1024)),
 
-  "1025 bytes are refused": async (t) => {
+  "1025 bytes are rejected": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), "v", { metadata: ofBytes(1025) }),
       "KV PUT failed: 413 Metadata length of 1025 exceeds limit of 1024.",
@@ -73,7 +73,7 @@ export default {
     );
   },
 
-  "the limit counts escapes as they are sent": async (t) => {
+  "the limit counts escapes as sent": async (t) => {
     await form("\n".repeat(511))(t);
     await fails(
       () => t.kv.put(t.key("b"), "v", { metadata: "\n".repeat(512) }),
@@ -81,30 +81,30 @@ export default {
     );
   },
 
-  "1024 bytes that grow when escaped come back": form("\u007f".repeat(1022)),
+  "1024 bytes that grow when escaped are returned unchanged": form("\u007f".repeat(1022)),
 
-  "much more than the limit is refused alike": async (t) => {
+  "far more than the limit is rejected the same way": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), "v", { metadata: "x".repeat(20_000) }),
       "KV PUT failed: 413 Metadata length of 20002 exceeds limit of 1024.",
     );
   },
 
-  "a large value carries it": async (t) => {
+  "a large value keeps its metadata": async (t) => {
     await t.kv.put(t.key("a"), new Uint8Array(1 << 20), { metadata: { big: true } });
     const got = await t.kv.getWithMetadata(t.key("a"), "arrayBuffer");
     equal([got.value.byteLength, got.metadata], [1 << 20, { big: true }]);
     equal((await t.listed(t.key("a"))).metadata, { big: true });
   },
 
-  "a put replaces it": async (t) => {
+  "a put replaces the metadata": async (t) => {
     for (const metadata of [{ n: 1 }, "two", 3]) {
       await t.kv.put(t.key("a"), "v", { metadata });
       equal((await t.kv.getWithMetadata(t.key("a"))).metadata, metadata, show(metadata));
     }
   },
 
-  "a delete takes it away": async (t) => {
+  "a delete removes the metadata": async (t) => {
     await t.kv.put(t.key("a"), "v", { metadata: 1 });
     await t.kv.delete(t.key("a"));
     equal((await t.kv.getWithMetadata(t.key("a"))).metadata, null);

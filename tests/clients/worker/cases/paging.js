@@ -10,14 +10,14 @@ async function fill(t, count) {
   return names;
 }
 
-/** Names of each page, to the end. */
+/** The names on each page of the whole list. */
 async function pages(t, limit, between = async () => {}) {
   const all = [];
   let cursor;
   do {
     const page = await t.kv.list({ prefix: t.prefix, limit, cursor });
     all.push(page.keys.map((key) => key.name.slice(t.prefix.length)));
-    equal("cursor" in page, !page.list_complete, "a cursor beside list_complete");
+    equal("cursor" in page, !page.list_complete, "a cursor exactly if the list is not complete");
     cursor = page.cursor;
     await between(all.length);
     ok(all.length < 1000, "the pages do not end");
@@ -77,7 +77,7 @@ export default {
     equal(got, [[0, 1, 2, 3, 4].map(name), []]);
   },
 
-  "inserts after the cursor show up and those before do not": async (t) => {
+  "inserts after the cursor are listed and those before are not": async (t) => {
     await fill(t, 10);
     const got = await pages(t, 5, async (page) => {
       if (page !== 1) return;
@@ -131,7 +131,7 @@ export default {
     equal(page.keys.map((key) => key.name), [t.key("b1"), t.key("b2")]);
   },
 
-  "a cursor that is none of ours gets an answer": async (t) => {
+  "a foreign cursor gets a response": async (t) => {
     await fill(t, 2);
     for (const cursor of ["!!!", "AAAA", "ÿ", "x".repeat(2000)]) {
       try {

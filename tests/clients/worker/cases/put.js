@@ -50,13 +50,13 @@ export default {
     equal(decode(await stored(t, undefined)), "undefined");
   },
 
-  "another object is the caller's TypeError": async (t) => {
+  "any other object is a TypeError": async (t) => {
     await fails(() => t.kv.put(t.key("a"), { a: 1 }), /./, TypeError);
     await fails(() => t.kv.put(t.key("a"), new Blob(["a"])), /./, TypeError);
     equal(await t.kv.get(t.key("a")), null);
   },
 
-  "it replaces the value": async (t) => {
+  "a put replaces the value": async (t) => {
     await t.kv.put(t.key("a"), "one");
     await t.kv.put(t.key("a"), "two, which is longer");
     equal(await t.kv.get(t.key("a")), "two, which is longer");
@@ -65,21 +65,21 @@ export default {
     equal(await t.names(), ["a"]);
   },
 
-  "it replaces metadata and expiry with none": async (t) => {
+  "a put without metadata and expiry removes both": async (t) => {
     await t.kv.put(t.key("a"), "1", { metadata: { m: 1 }, expirationTtl: 1000 });
     await t.kv.put(t.key("a"), "2");
     equal(await t.kv.getWithMetadata(t.key("a")).then((got) => got.metadata), null);
     equal(await t.listed(t.key("a")), { name: t.key("a") });
   },
 
-  "a small value replaces a large one and the other way": async (t) => {
+  "a small value replaces a large one and vice versa": async (t) => {
     const large = noise(300_000);
     for (const value of [encode("s"), large, encode("t"), new Uint8Array(0), large]) {
       equal(await stored(t, value), value);
     }
   },
 
-  "a refused put changes nothing": async (t) => {
+  "a rejected put changes nothing": async (t) => {
     await t.kv.put(t.key("a"), "old", { metadata: "m" });
     await fails(() => t.kv.put(t.key("a"), "new", { expirationTtl: 1 }), /^KV PUT failed: 400/);
     await fails(() => t.kv.put(t.key("a"), "new", { metadata: "x".repeat(2000) }), /413/);
@@ -88,8 +88,9 @@ export default {
     equal([got.value, got.metadata], ["old", "m"]);
   },
 
-  "a value that says it is something else is stored as it is": async (t) => {
-    // Nothing of the value may reach the reply's headers: a gzip magic is no Content-Encoding.
+  "a value that looks like another format is stored unchanged": async (t) => {
+    // The value must not affect the response headers: a gzip magic number does not mean
+    // Content-Encoding.
     const gzip = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3);
     equal(await stored(t, gzip), gzip);
     equal(decode(await stored(t, "<html><script>1</script>")), "<html><script>1</script>");

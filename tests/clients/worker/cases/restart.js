@@ -1,26 +1,26 @@
-// A server that is killed and started again under a running Worker. The test runs these by name, in
-// this order, and does the rest between them.
+// A server that is killed and restarted while its Worker keeps running. The test runs these cases
+// by name, in this order, and kills and restarts the server between them.
 
 import { equal, fails, noise } from "../case.js";
 
 const large = noise(2_000_000, 5);
 
 export default {
-  "it is up": async ({ kv }) => {
+  "the server is up": async ({ kv }) => {
     await kv.put("small", "value", { metadata: { of: "small" }, expiration: 2000000000 });
     await kv.put("large", large, { metadata: { of: "large" } });
     await kv.put("gone", "value");
     await kv.delete("gone");
   },
 
-  "it is down": async ({ kv }) => {
+  "the server is down": async ({ kv }) => {
     const lost = /connection|lost|refused|disconnected/i;
     await fails(() => kv.get("small"), lost);
     await fails(() => kv.put("small", "other"), lost);
     await fails(() => kv.list(), lost);
   },
 
-  "it is up again": async ({ kv }) => {
+  "the server is up again": async ({ kv }) => {
     const small = await kv.getWithMetadata("small");
     equal([small.value, small.metadata], ["value", { of: "small" }]);
     const got = await kv.getWithMetadata("large", "arrayBuffer");

@@ -1,8 +1,8 @@
-// Streamed bodies, whole and cut.
+// Streamed bodies, complete and cut.
 
 import { collect, encode, equal, fails, noise, ok, sizedStream, sleep, stream } from "../case.js";
 
-/** What the key holds, once a cut request has certainly been dealt with. */
+/** The value of the key, after the server has certainly handled a cut request. */
 async function settled(t, name) {
   await sleep(100);
   return t.kv.get(t.key(name));
@@ -27,7 +27,7 @@ export default {
     ok((await t.listed(t.key("a"))).expiration > 0, "the expiry is lost");
   },
 
-  "an empty stream of either kind is an empty value": async (t) => {
+  "an empty stream of known or unknown length is an empty value": async (t) => {
     await t.kv.put(t.key("a"), stream(new Uint8Array(0)));
     equal(await t.kv.get(t.key("a")), "");
     await t.kv.put(t.key("b"), sizedStream(new Uint8Array(0)));
@@ -93,7 +93,7 @@ export default {
     equal(length, bytes.byteLength);
   },
 
-  "a small body of known length that is cut stores nothing": async (t) => {
+  "a cut small body of known length stores nothing": async (t) => {
     const { readable, writable } = new FixedLengthStream(1000);
     const writer = writable.getWriter();
     const put = t.kv.put(t.key("a"), readable);
@@ -104,7 +104,7 @@ export default {
     equal(await settled(t, "a"), null);
   },
 
-  "a large body of known length that is cut leaves the old value": async (t) => {
+  "a cut large body of known length leaves the old value": async (t) => {
     await t.kv.put(t.key("a"), "old");
     const { readable, writable } = new FixedLengthStream(10_000_000);
     const writer = writable.getWriter();
@@ -116,7 +116,7 @@ export default {
     equal(await settled(t, "a"), "old");
   },
 
-  "a body of unknown length that fails is not stored as if whole": async (t) => {
+  "a failing body of unknown length is not stored as complete": async (t) => {
     await t.kv.put(t.key("a"), "old");
     let pieces = 3;
     const body = new ReadableStream({
@@ -128,14 +128,15 @@ export default {
     });
     await fails(() => t.kv.put(t.key("a"), body), /./);
     const left = await settled(t, "a");
-    // Runtimes before 2026-11 end such a body with a normal last chunk: no server can know.
+    // Runtimes before 2026-11 end such a body with a normal last chunk, so the server can't detect
+    // the cut.
     if (left !== "old") {
       ok(t.version < "1.20261117.1", "a cut body was stored");
       equal(left.length, 300_000, "length of the cut body");
     }
   },
 
-  "puts work on after cut ones": async (t) => {
+  "puts still work after cut ones": async (t) => {
     for (let i = 0; i < 5; i++) {
       const { readable, writable } = new FixedLengthStream(1_000_000);
       const writer = writable.getWriter();

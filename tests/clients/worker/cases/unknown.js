@@ -1,14 +1,14 @@
-// A namespace that nobody made: every call says so, and how to make it.
+// A namespace that does not exist: every call fails with an error that shows how to create it.
 
 import { fails } from "../case.js";
 
-// `quoted` is the name as a shell takes it.
+// `quoted` is the name, quoted for a shell.
 export default (name, quoted) => {
   const text = (op, status) =>
     `KV ${op} failed: ${status} Unknown namespace ${name}. Make it with: waypost namespace create ${quoted}`;
   return {
-    // A 404 would be a silent null.
-    "get is an error and no null": async (t) => {
+    // A 404 would silently become null.
+    "get is an error, not null": async (t) => {
       await fails(() => t.kv.get("a"), text("GET", 400));
       await fails(() => t.kv.getWithMetadata("a", "stream"), text("GET", 400));
     },

@@ -1,10 +1,10 @@
-// Values by size: around the bounds of a row, of a chunk, and of what a namespace holds.
+// Values by size: around the limits of a row, of a chunk, and of a value.
 
 import { collect, encode, equal, fails, noise, sizedStream, stream } from "../case.js";
 
 const LIMIT = 26214400;
 
-/** Puts so many bytes and reads them back in two ways. */
+/** Puts this many bytes and reads them in two ways. */
 const size = (length) => async (t) => {
   const bytes = noise(length, length + 1);
   await t.kv.put(t.key("a"), bytes, { metadata: { length } });
@@ -15,7 +15,7 @@ const size = (length) => async (t) => {
 };
 
 const cases = {
-  "an empty value is not a missing one": async (t) => {
+  "an empty value is not a missing value": async (t) => {
     await t.kv.put(t.key("a"), "", { metadata: 1 });
     equal(await t.kv.get(t.key("a")), "");
     equal((await t.kv.get(t.key("a"), "arrayBuffer")).byteLength, 0);
@@ -26,7 +26,7 @@ const cases = {
   },
 
   "a body that looks like a head": async (t) => {
-    // The server looks for DEL in heads, where HTTP parsers refuse it. Bodies are not its business.
+    // The server rejects DEL in request heads, as HTTP parsers do. It must not check bodies.
     const text = "\r\n\r\nPUT / HTTP/1.1\r\ncf-kv-metadata: \u007f\r\n\r\n\u007f\ncf-kv-metadata:\u007f\n\n";
     for (let i = 1; i < 40; i++) {
       const value = text.repeat(i * i) + "\u007f".repeat(i);
@@ -44,7 +44,7 @@ const cases = {
     equal((await t.kv.get(t.key("a"))) === text, true, "the text");
   },
 
-  "one byte over 25 MiB is refused": async (t) => {
+  "one byte over 25 MiB is rejected": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), new Uint8Array(LIMIT + 1)),
       `KV PUT failed: 413 Value length of ${LIMIT + 1} exceeds limit of ${LIMIT}.`,
@@ -52,14 +52,14 @@ const cases = {
     equal(await t.kv.get(t.key("a")), null);
   },
 
-  "one byte over as a string is refused": async (t) => {
+  "one byte over as a string is rejected": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), "x".repeat(LIMIT + 1)),
       `KV PUT failed: 413 Value length of ${LIMIT + 1} exceeds limit of ${LIMIT}.`,
     );
   },
 
-  "one byte over as a stream of known length is refused": async (t) => {
+  "one byte over as a stream of known length is rejected": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), sizedStream(new Uint8Array(LIMIT + 1))),
       `KV PUT failed: 413 Value length of ${LIMIT + 1} exceeds limit of ${LIMIT}.`,
@@ -67,7 +67,7 @@ const cases = {
     equal(await t.kv.get(t.key("a")), null);
   },
 
-  "one byte over as a stream of unknown length is refused": async (t) => {
+  "one byte over as a stream of unknown length is rejected": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), stream(new Uint8Array(LIMIT + 1))),
       `KV PUT failed: 413 Value length of ${LIMIT + 1} exceeds limit of ${LIMIT}.`,
@@ -75,7 +75,7 @@ const cases = {
     equal(await t.kv.get(t.key("a")), null);
   },
 
-  "40 MB are refused with the same text": async (t) => {
+  "40 MB are rejected with the same text": async (t) => {
     await fails(
       () => t.kv.put(t.key("a"), new Uint8Array(40_000_000)),
       `KV PUT failed: 413 Value length of 40000000 exceeds limit of ${LIMIT}.`,
@@ -83,7 +83,7 @@ const cases = {
     equal(await t.kv.get(t.key("a")), null);
   },
 
-  "the connection serves on after a refusal": async (t) => {
+  "the connection stays usable after a rejection": async (t) => {
     for (let i = 0; i < 3; i++) {
       await fails(() => t.kv.put(t.key("a"), new Uint8Array(LIMIT + 1)), /^KV PUT failed: 413 /);
       await t.kv.put(t.key("b"), `${i}`);

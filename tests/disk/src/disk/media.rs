@@ -1,8 +1,9 @@
-//! The bytes of a disk: what a process sees, what would survive a crash, and what lies between.
+//! The bytes of a disk: those that a process reads, those that are durable, and the pending changes
+//! between both.
 
 use crate::rng::Rng;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes atomically.
 pub const SECTOR_BYTES: usize = 512;
 
 /// A change that no sync has covered yet.
@@ -12,23 +13,23 @@ enum Change {
     SetLen(usize),
 }
 
-/// How much of what was not synced a crash leaves.
+/// Which pending changes survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// All.
+    /// All of them.
     All,
-    /// The changes up to some point.
+    /// A random prefix.
     Prefix,
-    /// Each write, at so many in a hundred.
+    /// Each write with this probability, in percent.
     Writes(u64),
-    /// Each sector of each write, at so many in a hundred: writes are torn.
+    /// Each sector of each write with this probability, in percent: writes are torn.
     Sectors(u64),
 }
 
 impl Keep {
-    /// One of them.
+    /// A random choice.
     pub fn random(rng: &mut Rng) -> Keep {
         rng.weighted(&[
             (5, Keep::Nothing),
@@ -43,25 +44,26 @@ impl Keep {
     }
 }
 
-/// What a crash did.
+/// The effect of a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Writes of which nothing is left.
+    /// The number of writes that were lost completely.
     pub lost: usize,
-    /// Writes of which a part is left.
+    /// The number of writes that survived in part.
     pub torn: usize,
-    /// Writes that are there whole.
+    /// The number of writes that survived completely.
     pub kept: usize,
 }
 
-/// A file on a disk with a cache before it.
+/// A file on a disk with a cache.
 #[derive(Debug, Default)]
 pub(super) struct Media {
-    /// What reads answer: the system's page cache over the disk.
+    /// The bytes that reads return: the system's page cache over the disk.
     seen: Vec<u8>,
-    /// What is on the disk for certain.
+    /// The bytes that are durable.
     durable: Vec<u8>,
-    /// Between the two, in order. More can be between them after a failed sync.
+    /// The changes between both, in order. After a failed sync the difference can be greater than
+    /// these.
     pending: Vec<Change>,
 }
 
@@ -78,7 +80,7 @@ impl Media {
         Media { seen: bytes.clone(), durable: bytes, pending: Vec::new() }
     }
 
-    /// The bytes of a range; none if it passes the end.
+    /// The bytes of a range; none if it exceeds the file.
     pub(super) fn read(&self, offset: usize, len: usize) -> Option<&[u8]> {
         self.seen.get(offset..offset.checked_add(len)?)
     }
@@ -97,15 +99,15 @@ impl Media {
         self.pending.push(Change::SetLen(len));
     }
 
-    /// All that is pending reaches the disk.
+    /// Makes all pending changes durable.
     pub(super) fn sync(&mut self) {
         for change in std::mem::take(&mut self.pending) {
             apply(&mut self.durable, &change);
         }
     }
 
-    /// Some of what is pending reaches the disk, and the rest never will, though it is still seen:
-    /// so Linux leaves a file whose sync has failed.
+    /// Makes some pending changes durable. The others are lost but still visible to reads, as on
+    /// Linux after a failed sync.
     pub(super) fn lose(&mut self, keep: Keep, rng: &mut Rng) -> Loss {
         let pending = std::mem::take(&mut self.pending);
         let cut = match keep {
@@ -116,7 +118,8 @@ impl Media {
         let mut loss = Loss::default();
         for (i, change) in pending.iter().enumerate() {
             let Change::Write { offset, bytes } = change else {
-                // Lengths are a journal's: a later one is not kept without those before it.
+                // A journaling file system orders changes of length: none survives without the
+                // earlier ones.
                 if i < cut {
                     apply(&mut self.durable, change);
                 }
@@ -149,7 +152,7 @@ impl Media {
         loss
     }
 
-    /// The cache forgets what it has beyond the disk, except what is still to be written.
+    /// Drops everything from the cache that is not on the disk, except pending changes.
     pub(super) fn evict(&mut self) {
         self.seen.clone_from(&self.durable);
         for change in &self.pending {
@@ -157,7 +160,7 @@ impl Media {
         }
     }
 
-    /// Turns one bit, on the disk and in the cache.
+    /// Flips one bit, on the disk and in the cache.
     pub(super) fn flip(&mut self, offset: usize, bit: u8) {
         for bytes in [&mut self.seen, &mut self.durable] {
             if let Some(byte) = bytes.get_mut(offset) {
@@ -166,7 +169,7 @@ impl Media {
         }
     }
 
-    /// The sectors of the disk that hold anything but zeros.
+    /// The sectors of the disk that are not all zeros.
     pub(super) fn used_sectors(&self) -> Vec<usize> {
         let is_used = |sector: &[u8]| sector.iter().any(|byte| *byte != 0);
         let sectors = self.durable.chunks(SECTOR_BYTES).enumerate();
@@ -174,7 +177,7 @@ impl Media {
     }
 }
 
-/// Cuts a write at the bounds of sectors.
+/// Splits a write at sector boundaries.
 fn sectors(offset: usize, bytes: &[u8]) -> Vec<(usize, &[u8])> {
     let mut pieces = Vec::new();
     let (mut at, mut rest) = (offset, bytes);
@@ -194,7 +197,8 @@ fn apply(file: &mut Vec<u8>, change: &Change) {
     }
 }
 
-/// Writes what fits: bytes past the end of a file whose length was not kept are not there.
+/// Writes the bytes that fit: bytes beyond the end of a file whose new length was lost do not
+/// exist.
 fn put(file: &mut [u8], offset: usize, bytes: &[u8]) {
     if offset < file.len() {
         let end = file.len().min(offset + bytes.len());
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_survives_and_what_was_not_is_lost() {
+    fn synced_writes_survive_and_unsynced_ones_are_lost() {
         let mut media = Media::default();
         media.write(0, b"one");
         media.sync();
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_torn_at_the_bounds_of_sectors_only() {
+    fn a_write_is_torn_only_at_sector_boundaries() {
         let mut rng = Rng::new(2);
         let mut torn = 0;
         for _ in 0..100 {
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_past_a_length_that_was_lost_are_lost_with_it() {
+    fn bytes_beyond_a_lost_length_are_lost() {
         let mut media = synced(&[7; 10]);
         media.set_len(2048);
         media.write(1024, b"far");
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failed_sync_dropped_is_seen_until_it_is_evicted() {
+    fn writes_lost_by_a_failed_sync_are_visible_until_evicted() {
         let mut media = synced(b"old");
         media.write(0, b"new");
         media.lose(Keep::Nothing, &mut Rng::new(5));

@@ -1,4 +1,4 @@
-//! What a sweep must take away.
+//! The rows that GC must remove.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use kv_core::commit::{GcLimits, GcStep};
 use super::{Name, Row, State, What};
 
 impl State {
-    /// Does a step of the sweep; what it must answer, bodies left out.
+    /// Performs a step of GC and returns the result that the store must return, without bodies.
     pub fn collect_garbage(&mut self, now_ms: u64, limits: &GcLimits) -> GcStep {
         let last = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
         let expired = self.first(limits.rows, |row| match row.expires_at {
             Some(at) if !row.is_tombstone() && at <= last => Some(at),
             _ => None,
         });
-        let graves = self.first(limits.rows, |row| {
+        let tombstones = self.first(limits.rows, |row| {
             (row.is_tombstone() && row.version.hlc < limits.stable).then_some(row.version.hlc.0)
         });
         let purged = self.purge.first().copied().map(|id| {
@@ -24,18 +24,18 @@ impl State {
         });
         for name in &expired {
             let row = Row::clone(&self.rows[name]);
-            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..row };
-            self.rows.insert(name.clone(), Arc::new(stub));
+            let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..row };
+            self.rows.insert(name.clone(), Arc::new(tombstone));
         }
-        for name in &graves {
+        for name in &tombstones {
             if let Some(row) = self.rows.remove(name) {
                 self.collected.raise(row.dot.origin, row.dot.seq);
             }
         }
-        let mut swept =
-            GcStep { expired: expired.len(), collected: graves.len(), ..GcStep::default() };
+        let mut step =
+            GcStep { expired: expired.len(), collected: tombstones.len(), ..GcStep::default() };
         if let Some((id, names)) = purged {
-            swept.purged = names.len();
+            step.purged = names.len();
             for name in &names {
                 self.rows.remove(name);
             }
@@ -43,10 +43,10 @@ impl State {
                 self.purge.remove(&id);
             }
         }
-        swept
+        step
     }
 
-    /// The first names by what `time` says, of those of which it says anything.
+    /// The first names in the order of `time`, of those for which it returns a time.
     fn first(&self, limit: usize, time: impl Fn(&Row) -> Option<u64>) -> Vec<Name> {
         let mut found: Vec<(u64, &Name)> =
             self.rows.iter().filter_map(|(name, row)| time(row).map(|time| (time, name))).collect();

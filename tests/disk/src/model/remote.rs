@@ -1,18 +1,19 @@
-//! What a store must make of a peer's writes.
+//! The effects of a peer's writes on a store.
 
 use std::sync::Arc;
 
-use kv_core::{
-    Namespace, NamespaceId, VersionVector, limits::MAX_METADATA_BYTES, operation::Applied,
-};
+use kv_core::{Namespace, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
 
 use super::{Row, State, What, Write, is_key};
 
-/// The first time that is refused, in milliseconds.
+/// The first time that is rejected, in milliseconds.
 const MAX_MILLIS: u64 = 1 << 46;
 
 impl State {
     pub(super) fn apply_next(&mut self, write: &Write) -> Applied {
+        if !can_be_made(write) {
+            return Applied::Refused("");
+        }
         let dot = write.row.dot;
         let have = self.vector.get(dot.origin);
         if dot.seq <= have {
@@ -29,7 +30,11 @@ impl State {
     }
 
     pub(super) fn apply_row(&mut self, write: &Write) -> Applied {
-        if self.vector.covers(write.row.dot) { Applied::Known } else { self.apply_write(write) }
+        match write {
+            _ if !can_be_made(write) => Applied::Refused(""),
+            _ if self.vector.covers(write.row.dot) => Applied::Known,
+            _ => self.apply_write(write),
+        }
     }
 
     pub(super) fn adopt(&mut self, vector: &VersionVector, collected: &VersionVector) -> Applied {
@@ -45,12 +50,11 @@ impl State {
     }
 
     fn apply_write(&mut self, write: &Write) -> Applied {
-        let (row, (namespace, key)) = (&write.row, &write.name);
-        let metadata = row.metadata.as_ref().map_or(0, |text| text.len());
+        let (row, namespace) = (&write.row, &write.name.0);
         if row.version.hlc.millis() >= MAX_MILLIS {
             return Applied::Refused("");
         }
-        if row.dot.seq == 0 || !is_key(key) || metadata > MAX_METADATA_BYTES {
+        if row.dot.seq == 0 {
             return Applied::Refused("");
         }
         if self.own.contains(&row.dot.origin) {
@@ -93,6 +97,12 @@ impl State {
         }
         Applied::Won { concurrent }
     }
+}
+
+/// Whether the types of the store allow a write: a peer's message with another is not decoded.
+fn can_be_made(write: &Write) -> bool {
+    let metadata = write.row.metadata.as_ref().map_or(0, |text| text.len());
+    is_key(&write.name.1) && metadata <= MAX_METADATA_BYTES
 }
 
 struct NotANamespace;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use kv_core::{
     Mode, NamespaceId, Outcome, WriteError,
+    commit::Applied,
     commit::{GcLimits, GcStep},
     engine::{Engine, Status},
-    operation::Applied,
 };
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
 
 impl World {
     pub(super) fn status(&mut self) -> Status {
-        self.open().committer.engine().status()
+        self.committer().engine().status()
     }
 
     /// Commits operations as one batch; whether each was made. The answers are the model's.
@@ -33,16 +33,27 @@ impl World {
         let mut next = (*before).clone();
         let (mut operations, mut expected) = (Vec::new(), Vec::new());
         for request in requests {
-            operations.push(request.operation);
-            expected.push((request.op, request.doubtful));
+            let not_made = match request.operation {
+                Ok(operation) => {
+                    operations.push(operation);
+                    None
+                }
+                Err(answer) => Some(answer),
+            };
+            expected.push((request.op, request.doubtful, not_made));
         }
-        self.report.operations += operations.len() as u64;
-        let committed = self.open().committer.commit(now_ms, operations);
+        let count = operations.len();
+        self.report.operations += expected.len() as u64;
+        let was_held = self.open().writer.is_holding();
+        let committed = self.open().writer.commit(now_ms, operations)?;
         self.note_faults(Doing::Commit);
-        hold!(committed.results.len() == expected.len(), "not one answer for each operation");
+        hold!(committed.results.len() == count, "not one answer for each operation");
+        let mut results = committed.results.into_iter();
         let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
         let (mut staged, mut promised) = (false, false);
-        for ((op, doubtful), result) in expected.iter().zip(committed.results) {
+        for (op, doubtful, not_made) in &expected {
+            let made = || results.next().expect("one answer for each operation");
+            let result = not_made.clone().unwrap_or_else(made);
             self.trace(|| format!("  {} -> {}", brief(op), brief_result(&result)));
             let mut attempt = next.clone();
             match (result, attempt.apply(now_ms, op)) {
@@ -55,7 +66,7 @@ impl World {
                     next = attempt;
                     writes.extend(own_write(op, &outcome, &next));
                     staged |= outcome == Outcome::Staged;
-                    promised |= outcome != Outcome::Staged;
+                    promised |= not_made.is_none() && outcome != Outcome::Staged;
                     self.count_outcome(op, &outcome);
                     outcomes.push(Some(outcome));
                 }
@@ -72,12 +83,14 @@ impl World {
             }
         }
         let is_changed = staged || !next.is_same(&before);
+        let is_due = is_changed && promised;
         hold!(
-            committed.needs_sync == (is_changed && promised),
-            "needs_sync is {}; changed: {is_changed}, promised: {promised}",
-            committed.needs_sync
+            committed.is_held == is_due || (committed.is_held && was_held),
+            "answers are held: {}; changed: {is_changed}, promised: {promised}",
+            committed.is_held
         );
         self.landed(is_changed, next, writes)?;
+        self.publish();
         Ok(outcomes)
     }
 
@@ -152,7 +165,8 @@ impl World {
     /// Makes all durable, and gives readers the view.
     pub(super) fn sync(&mut self) -> Checked<bool> {
         let before = self.disk.counts();
-        let result = self.open().committer.sync();
+        let now_ms = self.clock_ms;
+        let result = self.open().writer.sync(now_ms)?;
         self.note_faults(Doing::Sync);
         self.trace(|| format!("sync -> {result:?}"));
         match result {
@@ -198,32 +212,31 @@ impl World {
         writes.iter().try_for_each(|write| self.log.note(write))
     }
 
-    /// Readers get the present view.
+    /// Readers have the view that the writer published last, if it published one since this was last called.
     pub(super) fn publish(&mut self) {
+        let Some(view) = self.open().writer.take_published() else { return };
         if self.is_dead() {
             return;
         }
         let now = self.now();
-        let open = self.open();
-        let view = open.committer.view();
-        open.published.set(view);
         // Where nothing can be read, this is the view from before, and of no use.
         let is_readable = self.is_readable();
+        let reopened = self.status().reopened;
         let open = self.open();
+        open.published.set(view);
         open.published_commit = is_readable.then_some(now);
-        open.published_reopened = open.committer.engine().status().reopened;
-        open.committer.published();
+        open.published_reopened = reopened;
         self.note_faults(Doing::Read);
     }
 
-    /// One step of the sweep, in its own commit.
+    /// One step of garbage collection, in its own commit.
     pub(super) fn collect_garbage(&mut self, limits: &GcLimits) -> Checked<Option<GcStep>> {
         let now_ms = self.clock_ms;
         let before = self.state();
         let mut next = (*before).clone();
         let expected = next.collect_garbage(now_ms, limits);
         self.report.operations += 1;
-        let result = self.open().committer.collect_garbage(now_ms, limits);
+        let result = self.open().writer.collect_garbage(now_ms, limits)?;
         self.note_faults(Doing::Gc);
         self.trace(|| format!("sweep {limits:?} -> {result:?}"));
         match result {
@@ -261,15 +274,14 @@ impl World {
         }
     }
 
-    /// Asks the engine to go on after a failure, as the writer thread does.
+    /// Reopens the engine after a failure, as the writer thread does.
     pub(super) fn maintain(&mut self) -> Checked {
-        let result = self.open().committer.maintain();
+        let now_ms = self.clock_ms;
+        let result = self.open().writer.recover(now_ms)?;
         self.note_faults(Doing::Maintain);
         self.trace(|| format!("maintain -> {result:?}"));
         self.resync()?;
-        if result.is_ok() {
-            self.publish();
-        }
+        self.publish();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kv_core::{Attributes, BodyReader, Operation, Upload, limits::CHUNK_BYTES, view::FoundState};
+use kv_core::{Attributes, BodyReader, FoundState, Key, Operation, Upload, limits::CHUNK_BYTES};
 
 use super::{
     Request, World,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     events::Event,
     hold,
-    model::{Content, Name, Op},
+    model::{Content, Name, Op, RawAttributes},
     violation::{Checked, Violation},
 };
 
@@ -74,7 +74,7 @@ impl World {
         }
         let state = self.state();
         let name = (namespace(&mut self.rng, &state), key(&mut self.rng));
-        let upload = self.open().committer.upload();
+        let upload = self.committer().upload();
         self.uploads.push(LiveUpload {
             upload,
             name,
@@ -99,7 +99,7 @@ impl World {
         }
         upload.is_staged = true;
         let doubtful = upload.doubtful;
-        let stage = |operation| Request { operation, op: Op::Stage, doubtful };
+        let stage = |operation| Request { operation: Ok(operation), op: Op::Stage, doubtful };
         let requests = pieces.into_iter().map(stage).collect();
         self.trace(|| format!("an upload goes on to {end}"));
         let outcomes = self.commit(requests)?;
@@ -118,13 +118,14 @@ impl World {
         let doubtful = done.doubtful;
         let mut requests: Vec<Request> = Vec::new();
         if let Some(operation) = last {
-            requests.push(Request { operation, op: Op::Stage, doubtful });
+            requests.push(Request { operation: Ok(operation), op: Op::Stage, doubtful });
         }
-        let (namespace, key) = done.name.clone();
+        let namespace = done.name.0;
+        let key = Key::try_from(done.name.1.clone()).expect("a key within its bounds");
         let attributes = Attributes::default();
-        let operation = Operation::Put { namespace, key, body, attributes: attributes.clone() };
-        let op = Op::Put(done.name, done.content, attributes);
-        requests.push(Request { operation, op, doubtful });
+        let operation = Operation::Put { namespace, key, body, attributes };
+        let op = Op::Put(done.name, done.content, RawAttributes::default());
+        requests.push(Request { operation: Ok(operation), op, doubtful });
         self.trace(|| "an upload ends".into());
         self.commit(requests)?;
         self.sync_perhaps(65)
@@ -211,7 +212,7 @@ impl World {
         };
         hold!(matches!(found.state, FoundState::Large { .. }), "{name:?} is not large");
         let source = Arc::clone(&published);
-        let reader = self.open().committer.read_body(&found, source);
+        let reader = self.committer().read_body(&found, source);
         self.note_faults(Doing::Read);
         match reader {
             Ok(Some(reader)) => {

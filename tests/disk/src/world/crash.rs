@@ -8,7 +8,7 @@ use kv_core::{
     engine::{Engine, EngineError, Visibility, redb::RedbEngine},
 };
 
-use super::{History, Open, Published, World, tell::Doing};
+use super::{History, Open, Published, World, tell::Doing, writer::Writer};
 use crate::{
     disk::Fault,
     events::Event,
@@ -30,10 +30,20 @@ impl World {
         self.reopen()
     }
 
-    /// Closes the store in order.
+    /// Closes the store in order, as the writer thread does after its last sync.
     pub(super) fn close(&mut self) -> Checked {
-        let open = self.open();
-        let result = open.committer.engine().close();
+        let now_ms = self.clock_ms;
+        let result = self.open().writer.close(now_ms)?.map_err(|error| error.to_string());
+        self.closed(result)
+    }
+
+    /// Closes the engine alone, which then makes durable what was committed.
+    pub(super) fn close_engine(&mut self) -> Checked {
+        let result = self.committer().engine().close().map_err(|error| error.to_string());
+        self.closed(result)
+    }
+
+    fn closed(&mut self, result: Result<(), String>) -> Checked {
         self.note_faults(Doing::Close);
         self.trace(|| format!("close -> {result:?}"));
         match result {
@@ -104,7 +114,7 @@ impl World {
                 let published = Arc::new(Published(Mutex::new(view)));
                 let published_commit = Some(status.latest);
                 self.open = Some(Open {
-                    committer,
+                    writer: Writer::new(committer),
                     life,
                     published,
                     published_commit,
@@ -138,9 +148,8 @@ impl World {
 
     /// The store is open: it must hold one of the states that it may, and nothing else.
     fn opened(&mut self) -> Checked {
-        let open = self.open.as_ref().expect("it was just opened");
-        let status = open.committer.engine().status();
-        let own = open.committer.origins();
+        let status = self.status();
+        let own = self.committer().origins();
         self.is_troubled = self.disk.is_full() || status.mode != Mode::Writer;
         if let Some(history) = &mut self.history {
             let (floor, before) = (history.floor(), history.now());
@@ -177,9 +186,9 @@ impl World {
         }
         self.disk.pause(true);
         let state = self.state();
-        let open = self.open();
-        let view = open.committer.view();
-        let snapshot = open.committer.engine().snapshot(Visibility::Latest);
+        let committer = self.committer();
+        let view = committer.view();
+        let snapshot = committer.engine().snapshot(Visibility::Latest);
         let result = snapshot
             .reading("taking a snapshot")
             .and_then(|snapshot| exact::check(&snapshot, &view, &state));

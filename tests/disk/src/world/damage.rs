@@ -1,4 +1,4 @@
-//! Bits that turn on the disk: what is read must be what was written, or an error, or nothing.
+//! Flipped bits on the disk: a read must return what was written, or an error, or nothing.
 
 use std::{
     collections::BTreeMap,
@@ -6,10 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use kv_core::{
-    ListQuery, NamespaceId, OpenError, Outcome, VersionVector,
+    ListQuery, NamespaceId, OpenError, Outcome, ReadError, VersionVector,
     commit::{Committer, GcLimits},
-    engine::{Engine, redb::RedbEngine},
+    engine::redb::RedbEngine,
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
 };
@@ -17,6 +18,7 @@ use kv_core::{
 use super::{
     Open, Plan, Published, World,
     requests::{local_op, system_name},
+    writer::Writer,
 };
 use crate::{
     disk::Keep,
@@ -26,15 +28,16 @@ use crate::{
     violation::{Checked, Violation},
 };
 
-/// What each key has ever held, the newest last.
+/// All rows that each key has ever had, the newest last.
 type Known = BTreeMap<Name, Vec<Arc<Row>>>;
 
-/// A run in which bits turn.
+/// A run with flipped bits.
 pub struct Damaged {
     world: World,
     known: Known,
     events: Counted<Damage>,
-    /// The file was opened after a crash, or is to be: what is there may be from an earlier sync.
+    /// Whether the file was or will be opened after a crash: its state may be that of an earlier
+    /// sync.
     may_be_older: bool,
 }
 
@@ -49,11 +52,11 @@ impl Damaged {
             Err(violation) => return (Counted::default(), Vec::new(), Err(violation)),
         };
         let result = catch_unwind(AssertUnwindSafe(|| run.rounds()));
-        let result = result.unwrap_or_else(|_| Err(Violation::Wrong("it panicked".into())));
+        let result = result.unwrap_or_else(|_| Err(Violation::Wrong("the store panicked".into())));
         (run.events, std::mem::take(&mut run.world.report.trace), result)
     }
 
-    /// A store that has been used for a while, without trouble.
+    /// Prepares a store by using it for a while without faults.
     fn prepare(seed: u64, tracing: bool) -> Checked<Damaged> {
         let mut world = World::new(seed, Plan::calm(), tracing)?;
         world.cache_bytes = *world.rng.pick(&[0, 0, 64 << 10, 16 << 20]);
@@ -86,7 +89,7 @@ impl Damaged {
             {
                 self.events.count(Damage::Unnoticed);
             }
-            self.write_some();
+            self.write_some()?;
             self.read_all()?;
         }
         Ok(())
@@ -96,11 +99,11 @@ impl Damaged {
         for _ in 0..self.world.rng.between(1, 4) {
             let mut rng = self.world.rng.fork();
             let at = self.world.disk.flip(&mut rng);
-            self.world.trace(|| format!("a bit turns at {at:?}"));
+            self.world.trace(|| format!("flipped a bit at {at:?}"));
         }
     }
 
-    /// The next process, after an end of some kind.
+    /// Starts the next process after some kind of end.
     fn restart(&mut self) {
         let world = &mut self.world;
         world.uploads.clear();
@@ -108,7 +111,7 @@ impl Damaged {
         if let Some(mut open) = world.open.take() {
             match world.rng.below(3) {
                 0 => {
-                    let closed = (open.committer.sync(), open.committer.engine().close());
+                    let closed = open.writer.close(world.clock_ms);
                     world.trace(|| format!("closed: {closed:?}"));
                 }
                 1 => {
@@ -132,8 +135,9 @@ impl Damaged {
                 let view = committer.view();
                 let published = Arc::new(Published(std::sync::Mutex::new(view)));
                 let (published_commit, published_reopened) = (None, 0);
+                let writer = Writer::new(committer);
                 world.open =
-                    Some(Open { committer, life, published, published_commit, published_reopened });
+                    Some(Open { writer, life, published, published_commit, published_reopened });
                 self.events.count(Damage::Opened);
             }
             Err(error) => {
@@ -143,10 +147,10 @@ impl Damaged {
         }
     }
 
-    /// Reads all that there is, in every way.
+    /// Reads everything in every way.
     fn read_all(&mut self) -> Checked {
         let names: Vec<Name> = self.known.keys().cloned().collect();
-        let view = self.world.open().committer.view();
+        let view = self.world.committer().view();
         for name in &names {
             match view.row(name.0, &name.1) {
                 Err(_) => self.events.count(Damage::Detected),
@@ -163,55 +167,61 @@ impl Damaged {
             .rows_missing_in(&VersionVector::default(), None, usize::MAX)
             .map_or_else(|_| Vec::new(), |page| page.changes)
         {
-            self.check_found(&(change.namespace, change.key), &change.found)?;
+            self.check_found(&(change.namespace, change.key.into()), &change.found)?;
         }
         let mut spaces: Vec<NamespaceId> = names.iter().map(|name| name.0).collect();
         spaces.dedup();
         for id in spaces {
-            let Ok(page) = view.list(id, &ListQuery::default(), self.world.clock_ms) else {
-                self.events.count(Damage::Detected);
-                continue;
+            let page = match view.list(id, &ListQuery::default(), self.world.clock_ms) {
+                Ok(page) => page,
+                // Lists show the live namespaces alone.
+                Err(ReadError::UnknownNamespace(_)) => continue,
+                Err(_) => {
+                    self.events.count(Damage::Detected);
+                    continue;
+                }
             };
             for listed in page.entries {
-                let name = (id, listed.key.clone());
-                let there = (listed.version, &listed.metadata, listed.expires_at);
+                let name = (id, Bytes::from(listed.key.clone()));
+                let there = (listed.version, listed.metadata.as_deref(), listed.expires_at);
                 let is_known = self.known.get(&name).is_some_and(|rows| {
-                    rows.iter().any(|row| (row.version, &row.metadata, row.expires_at) == there)
+                    rows.iter()
+                        .any(|row| (row.version, row.metadata.as_deref(), row.expires_at) == there)
                 });
                 if !is_known {
-                    return Err(Violation::Wrong(format!("{name:?} was never {listed:?}")));
+                    return Err(Violation::Wrong(format!("{name:?} never had {listed:?}")));
                 }
             }
         }
         Ok(())
     }
 
-    /// What was found must be what the key holds; after a crash, what it once held.
+    /// Checks that a read returned the key's row, or after a crash an earlier one.
     fn check_found(&mut self, name: &Name, found: &Found) -> Checked {
-        let never = || Violation::Wrong(format!("{name:?} was never {found:?}"));
+        let never = || Violation::Wrong(format!("{name:?} never had {found:?}"));
         let rows = self.known.get(name).ok_or_else(never)?;
         let is_it = |row: &&Arc<Row>| {
-            let stub = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
+            let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
             let is_expired_tombstone =
-                row.expires_at.is_some() && check_row(name, found, &stub).is_ok();
+                row.expires_at.is_some() && check_row(name, found, &tombstone).is_ok();
             is_expired_tombstone || check_row(name, found, row).is_ok()
         };
         let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
         if rows.last() != Some(&row) {
             if !self.may_be_older {
-                return Err(Violation::Wrong(format!("{name:?} is again {found:?}")));
+                return Err(Violation::Wrong(format!("{name:?} reverted to {found:?}")));
             }
             self.events.count(Damage::RolledBack);
         }
         let (FoundState::Large { body, .. }, Some(content)) = (&found.state, row.content()) else {
             return Ok(());
         };
-        let view = self.world.open().committer.view();
+        let view = self.world.committer().view();
         for (index, piece) in (0..).zip(content.bytes.chunks(CHUNK_BYTES)) {
             match view.chunk(*body, index) {
                 Ok(Some(chunk)) if chunk == piece => {}
                 Ok(Some(_)) => {
-                    return Err(Violation::Wrong(format!("{name:?}: chunk {index} is another")));
+                    return Err(Violation::Wrong(format!("{name:?}: chunk {index} is wrong")));
                 }
                 Ok(None) | Err(_) => self.events.count(Damage::BodyDamaged),
             }
@@ -219,31 +229,38 @@ impl Damaged {
         Ok(())
     }
 
-    /// Writes and sweeps; what was made is known from then on.
-    fn write_some(&mut self) {
+    /// Writes and collects garbage; what was written is known from then on.
+    fn write_some(&mut self) -> Checked {
         for _ in 0..self.world.rng.between(1, 5) {
             let state = self.world.state();
             let now_ms = self.world.clock_ms;
             let op = local_op(&mut self.world.rng, &state, now_ms);
             let requests = self.world.requests(op.clone());
-            let operations = requests.into_iter().map(|request| request.operation).collect();
-            let committer = &mut self.world.open().committer;
-            let committed = committer.commit(now_ms, operations);
-            let synced = committer.sync();
+            let mut answers = Vec::new();
+            let mut operations = Vec::new();
+            for request in requests {
+                match request.operation {
+                    Ok(operation) => operations.push(operation),
+                    Err(answer) => answers.push(answer),
+                }
+            }
+            let writer = &mut self.world.open().writer;
+            let committed = writer.commit(now_ms, operations)?;
+            let answers: Vec<_> = committed.results.into_iter().chain(answers).collect();
+            let synced = writer.sync(now_ms)?;
             let limits =
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
-            let swept = committer.collect_garbage(now_ms, &limits);
-            let maintained = committer.maintain();
-            committer.published();
+            let collected = writer.collect_garbage(now_ms, &limits)?;
+            let maintained = writer.recover(now_ms)?;
             self.world.trace(|| {
-                let answer = committed.results.last();
-                format!("{op:?} -> {answer:?}, {synced:?}, {swept:?}, {maintained:?}")
+                let answer = answers.last();
+                format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
-            match committed.results.last() {
+            match answers.last() {
                 Some(Ok(outcome)) => {
                     self.events.count(Damage::Written);
                     self.learn_write(&op, outcome);
-                    // A commit that was answered and then lost leaves what was there before.
+                    // A commit that was acknowledged and then lost leaves the previous state.
                     self.may_be_older |= synced.is_err();
                 }
                 _ => {
@@ -252,13 +269,14 @@ impl Damaged {
                 }
             }
         }
+        Ok(())
     }
 
     fn learn_write(&mut self, op: &Op, outcome: &Outcome) {
-        let view = self.world.open().committer.view();
+        let view = self.world.committer().view();
         let (Op::Put(name, ..) | Op::Delete(name), Outcome::Written(written)) = (op, outcome)
         else {
-            // A namespace's row is read back: its value says what the store thought of.
+            // The row of a namespace is read back, because the store decides its value.
             if let Outcome::Namespace(namespace) = outcome {
                 let name = system_name(namespace);
                 if let Ok(Some(found)) = view.row(name.0, &name.1) {
@@ -274,7 +292,7 @@ impl Damaged {
             _ => What::Tombstone,
         };
         let (metadata, expires_at) = match op {
-            Op::Put(_, _, said) => (said.metadata.clone(), said.expires_at),
+            Op::Put(_, _, attributes) => (attributes.metadata.clone(), attributes.expires_at),
             _ => (None, None),
         };
         let prev = view.row(name.0, &name.1).ok().flatten().and_then(|found| found.prev);
@@ -293,7 +311,7 @@ fn row_of(found: &Found, what: What) -> Row {
         dot: found.dot,
         version: found.version,
         prev: found.prev,
-        metadata: found.metadata.clone(),
+        metadata: found.metadata.clone().map(Into::into),
         expires_at: found.expires_at,
         what,
     }

@@ -1,4 +1,4 @@
-//! Which faults come, and when.
+//! The choice of faults.
 
 use super::World;
 use crate::{
@@ -7,34 +7,34 @@ use crate::{
     rng::Rng,
 };
 
-/// How long a run is, and how hard.
+/// The length of a run, and the frequency of its faults.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// At least so many steps.
+    /// The least number of steps.
     pub steps: u64,
-    /// At least so many operations.
+    /// The least number of operations.
     pub operations: u64,
-    /// At least so many faults.
+    /// The least number of faults.
     pub faults: u64,
-    /// In so many of a hundred steps a fault is armed, if none waits.
+    /// The percentage of steps in which a fault is armed, if none is.
     pub fault_percent: u64,
 }
 
 impl Plan {
-    /// What the suite runs.
+    /// The plan of the test suite.
     #[must_use]
     pub fn mixed() -> Plan {
         Plan { steps: 150, operations: 200, faults: 3, fault_percent: 10 }
     }
 
-    /// No faults but crashes that are asked for.
+    /// A plan without faults except requested crashes.
     #[must_use]
     pub fn calm() -> Plan {
         Plan { steps: 150, operations: 200, faults: 0, fault_percent: 0 }
     }
 }
 
-/// A fault for some call to come.
+/// A random fault for a later call.
 fn random_fault(rng: &mut Rng) -> Armed {
     let fail = |rng: &mut Rng| Fault::Fail { keep: Keep::random(rng), evict: rng.chance(50) };
     let some = |call, after, fault| Armed { on: Some(call), after, fault };
@@ -51,12 +51,12 @@ fn random_fault(rng: &mut Rng) -> Armed {
 }
 
 impl World {
-    /// Arms a fault now and then, and takes the crowding of the disk back again.
+    /// Arms a fault with some probability, and sometimes ends the lack of space.
     pub(super) fn tempt_fate(&mut self) {
         if self.disk.is_full() {
             self.fill_steps += 1;
             if self.fill_steps > 8 {
-                self.trace(|| "there is room again".into());
+                self.trace(|| "the disk has space again".into());
                 self.disk.make_room();
                 self.fill_steps = 0;
             }
@@ -67,7 +67,7 @@ impl World {
         let armed = random_fault(&mut self.rng);
         self.trace(|| format!("armed: {armed:?}"));
         self.disk.arm(armed);
-        // Troubles do not come alone: what fails once may be met by a crash on the way back.
+        // Faults may coincide: a crash may occur during the recovery from a failure.
         if matches!(armed.fault, Fault::Fail { .. } | Fault::Full) && self.rng.chance(35) {
             let after = armed.after + self.rng.below(40);
             let second = match self.rng.weighted(&[(5, 0), (2, 1), (1, 2)]) {
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// A fault for the next opening.
+    /// Arms a fault for the next opening, with some probability.
     pub(super) fn tempt_open(&mut self) {
         let fault = self.rng.weighted(&[(5, 0), (1, 1), (1, 2), (1, 3)]);
         let after = self.rng.below(40);
@@ -99,14 +99,14 @@ impl World {
             }
             _ => Armed { on: None, after, fault: Fault::Full },
         };
-        self.trace(|| format!("armed for the opening: {armed:?}"));
+        self.trace(|| format!("armed for the next opening: {armed:?}"));
         self.disk.arm(armed);
     }
 
-    /// The power goes between two calls.
+    /// Loses power between two calls.
     pub(super) fn power_loss(&mut self) {
         let keep = Keep::random(&mut self.rng);
-        self.trace(|| format!("the power goes: {keep:?}"));
+        self.trace(|| format!("the power fails: {keep:?}"));
         self.disk.power_loss(keep);
         self.count(Event::PowerLoss);
     }

@@ -1,4 +1,4 @@
-//! Which states of the store may be found after a crash.
+//! The states in which a store may be after a crash.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,20 +10,20 @@ use crate::{
     violation::Checked,
 };
 
-/// The states after each commit that a crash may leave, by the commit's number.
+/// The states that a crash may leave, by the number of their commit.
 pub(super) struct History {
     states: BTreeMap<CommitNo, Arc<State>>,
     /// The store's own writes in each commit that is not known to be durable.
     writes: BTreeMap<CommitNo, Vec<Write>>,
     /// The last commit that must survive: it was acknowledged, or found after a crash.
     floor: CommitNo,
-    /// The last commit that may be found.
+    /// The last commit that may have survived.
     ceiling: CommitNo,
     now: CommitNo,
 }
 
 impl History {
-    /// That of a store just founded.
+    /// The history of a new store.
     pub(super) fn new(commit: CommitNo, state: State) -> History {
         let states = BTreeMap::from([(commit, Arc::new(state))]);
         let writes = BTreeMap::new();
@@ -51,7 +51,7 @@ impl History {
         self.floor
     }
 
-    /// A commit was made, with these writes of the store's own.
+    /// Records a commit with these writes of the store itself.
     pub(super) fn push(&mut self, state: State, writes: Vec<Write>) {
         self.now += 1;
         self.states.split_off(&self.now);
@@ -61,7 +61,7 @@ impl History {
         self.ceiling = self.now;
     }
 
-    /// All that was committed is durable; the store's own writes in it.
+    /// Records that all commits are durable. Returns the store's own writes in them.
     pub(super) fn settle(&mut self) -> Vec<Write> {
         self.floor = self.now;
         self.ceiling = self.now;
@@ -70,23 +70,27 @@ impl History {
         std::mem::take(&mut self.writes).into_values().flatten().collect()
     }
 
-    /// The store was found at this commit after a failure.
+    /// Records the commit at which the store was after a failure.
     pub(super) fn found(&mut self, commit: CommitNo) -> Checked {
-        hold!(commit >= self.floor, "commit {} was durable; found {commit}", self.floor);
+        hold!(
+            commit >= self.floor,
+            "commit {} was durable, but the store has {commit}",
+            self.floor
+        );
         hold!(
             commit <= self.ceiling,
-            "no commit after {} can be there; found {commit}",
+            "commit {} is the last possible one, but the store has {commit}",
             self.ceiling
         );
         self.now = commit;
         Ok(())
     }
 
-    /// All after the commit that must survive is said to be gone.
+    /// Checks that the commit that must survive was the last one.
     pub(super) fn nothing_came(&mut self) -> Checked {
         hold!(
             self.now == self.floor,
-            "nothing after commit {} was written, it is said; found {}",
+            "the store reported no write after commit {}, but has {}",
             self.floor,
             self.now
         );

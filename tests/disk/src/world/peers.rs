@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector, commit::GcLimits,
-    view::FoundState,
+    Dot, FoundState, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector,
+    commit::GcLimits,
 };
 
 use super::{
@@ -259,7 +259,7 @@ impl World {
             hold!(since.covers_all(&state.collected), "something is gone that is lacking");
             hold!(page.changes.len() <= limit, "a page over its limit");
             for change in page.changes {
-                let name = (change.namespace, change.key.clone());
+                let name = (change.namespace, Bytes::from(change.key));
                 let row = state.rows.get(&name);
                 let row =
                     row.ok_or_else(|| Violation::Wrong(format!("{name:?} is not in the model")))?;

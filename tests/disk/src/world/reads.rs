@@ -1,12 +1,12 @@
 //! Readers: gets and lists must agree with the model.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    BodyId, ListQuery, ReadError,
+    BodyId, FoundState, ListQuery, NamespaceId, ReadError,
     engine::{Engine, Visibility, redb::RedbSnapshot},
-    view::{FoundState, View},
+    view::View,
 };
 
 use super::{
@@ -61,7 +61,7 @@ impl World {
     /// is an older one.
     fn newest_view(&mut self) -> Option<View<RedbSnapshot>> {
         let faults = self.disk.counts().fired.len();
-        let view = self.open().committer.view();
+        let view = self.committer().view();
         self.note_faults(Doing::Read);
         let is_newest = self.disk.counts().fired.len() == faults && self.is_readable();
         is_newest.then_some(view)
@@ -70,7 +70,7 @@ impl World {
     /// Whether the engine gives a view. Meets no fault.
     pub(super) fn is_readable(&mut self) -> bool {
         self.disk.pause(true);
-        let is_readable = self.open().committer.engine().snapshot(Visibility::Latest).is_ok();
+        let is_readable = self.committer().engine().snapshot(Visibility::Latest).is_ok();
         self.disk.pause(false);
         is_readable
     }
@@ -82,8 +82,14 @@ impl World {
         let id = namespace(&mut self.rng, &state);
         let keys: Vec<Bytes> = (0..5).map(|_| key(&mut self.rng)).collect();
         let asked: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
-        let mut found = view.get_many(id, &asked, now_ms)?;
-        found.push(view.get(id, &keys[0], now_ms)?);
+        let many = view.get_many(id, &asked, now_ms);
+        let one = view.get(id, &keys[0], now_ms);
+        if !is_live(&state, id) {
+            is_unknown(many, id)?;
+            return is_unknown(one, id);
+        }
+        let mut found = many?;
+        found.push(one?);
         for (key, found) in keys.iter().chain([&keys[0]]).zip(found) {
             let name = (id, key.clone());
             let row = state.rows.get(&name);
@@ -161,7 +167,11 @@ impl World {
         let prefix = PREFIXES[self.rng.index(PREFIXES.len())];
         let limit = 1 + self.rng.index(6);
         let query = ListQuery { prefix, after: after.as_deref(), limit };
-        let page = view.list(id, &query, now_ms)?;
+        let page = view.list(id, &query, now_ms);
+        if !is_live(&state, id) {
+            return is_unknown(page, id);
+        }
+        let page = page?;
         let expected: Vec<_> = state
             .rows
             .range((id, Bytes::new())..)
@@ -175,8 +185,10 @@ impl World {
             return Err(wrong(&format!("list {query:?}: {page:?}, expected {expected:?}")).into());
         }
         for (listed, (name, row)) in page.entries.iter().zip(expected) {
-            let there = (&listed.key, listed.version, &listed.metadata, listed.expires_at);
-            if there != (&name.1, row.version, &row.metadata, row.expires_at) {
+            let (key, metadata) = (&listed.key[..], listed.metadata.as_deref());
+            let there = (key, listed.version, metadata, listed.expires_at);
+            let expected = (&name.1[..], row.version, row.metadata.as_deref(), row.expires_at);
+            if there != expected {
                 return Err(wrong(&format!("list: {listed:?}, expected {row:?}")).into());
             }
         }
@@ -184,6 +196,18 @@ impl World {
             self.count(Event::PageCut);
         }
         Ok(())
+    }
+}
+
+fn is_live(state: &State, id: NamespaceId) -> bool {
+    state.namespaces().any(|namespace| namespace.id == id)
+}
+
+/// A read of a namespace that is dropped, or was never created, says so.
+fn is_unknown<T: Debug>(read: Result<T, ReadError>, id: NamespaceId) -> Result<(), Read> {
+    match read {
+        Err(ReadError::UnknownNamespace(unknown)) if unknown == id => Ok(()),
+        other => Err(wrong(&format!("{id} is not there, and a read gives {other:?}")).into()),
     }
 }
 

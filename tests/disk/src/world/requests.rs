@@ -1,40 +1,43 @@
-//! Operations, twice: as the store takes them and as the model does.
+//! Operations in two forms: for the store and for the model.
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Namespace, NamespaceId, Operation,
-    body::NewBody,
+    Account, Key, LocalName, Namespace, NamespaceId, NewBody, Operation, Outcome, Title,
+    WriteError,
+    commit::{Applied, NewContent, Remote, RemoteWrite},
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
-    operation::{Remote, RemoteChange, RemoteWrite},
 };
 
 use super::World;
 use crate::{
     events::Event,
-    model::{Content, Name, Op, State, What, Write},
+    model::{Content, Name, Op, RawAttributes, State, What, Write},
     rng::Rng,
 };
 
-/// An operation for the store and for the model.
+/// An operation in both forms.
 pub struct Request {
-    /// For the store.
-    pub operation: Operation,
+    /// For the store; or what it answers to an operation that its types don't allow.
+    pub operation: Result<Operation, NotMade>,
     /// For the model.
     pub op: Op,
-    /// Whether the store may refuse it because of a failure of the disk that came before.
+    /// Whether the store may reject it because of an earlier disk failure.
     pub doubtful: bool,
 }
 
+/// What a store answers where an operation breaks a bound that its types check.
+pub(super) type NotMade = Result<Outcome, WriteError>;
+
 impl Request {
     pub(super) fn new(operation: Operation, op: Op) -> Request {
-        Request { operation, op, doubtful: false }
+        Request { operation: Ok(operation), op, doubtful: false }
     }
 }
 
-/// The name under which a location keeps something for itself.
+/// The name of the local state.
 pub const LOCAL: &str = "kept";
 
-/// Bytes that differ from value to value and from chunk to chunk.
+/// Bytes that differ between values and between chunks.
 pub(super) fn content(rng: &mut Rng) -> Content {
     let inline = MAX_INLINE_BYTES as u64;
     let chunk = CHUNK_BYTES as u64;
@@ -46,7 +49,7 @@ pub(super) fn content(rng: &mut Rng) -> Content {
         4 => rng.between(chunk - 1, chunk + 1),
         _ => rng.between(chunk + 1, chunk * 3),
     };
-    let mut bytes = vec![0; usize::try_from(len).expect("a short value")];
+    let mut bytes = vec![0; usize::try_from(len).expect("the length of a value fits")];
     for piece in bytes.chunks_mut(8) {
         piece.copy_from_slice(&rng.next_u64().to_le_bytes()[..piece.len()]);
     }
@@ -62,16 +65,16 @@ pub(super) fn key(rng: &mut Rng) -> Bytes {
     }
 }
 
-fn attributes(rng: &mut Rng, now_ms: u64) -> Attributes {
+fn attributes(rng: &mut Rng, now_ms: u64) -> RawAttributes {
     let metadata = rng.chance(30).then(|| {
         let len = rng.weighted(&[(9, 20), (1, 1024)]);
         format!("{{\"m\":\"{}\"}}", "x".repeat(len - 8)).into()
     });
     let expires_at = rng.chance(35).then(|| (now_ms / 1000 + rng.between(0, 40)).saturating_sub(5));
-    Attributes { metadata, expires_at }
+    RawAttributes { metadata, expires_at }
 }
 
-/// Some live namespace; now and then one that is dropped or unknown.
+/// A random live namespace; rarely a dropped or unknown one.
 pub(super) fn namespace(rng: &mut Rng, state: &State) -> NamespaceId {
     let live: Vec<_> = state.namespaces().map(|found| found.id).collect();
     let all: Vec<_> = state.namespaces.keys().copied().collect();
@@ -90,7 +93,7 @@ pub(super) fn title(rng: &mut Rng) -> &'static str {
     TITLES[rng.index(TITLES.len())]
 }
 
-/// An operation that a client of a store could ask for.
+/// A random operation of a client.
 pub(super) fn local_op(rng: &mut Rng, state: &State, now_ms: u64) -> Op {
     let is_empty = state.namespaces().next().is_none();
     let choices = [
@@ -112,7 +115,7 @@ pub(super) fn local_op(rng: &mut Rng, state: &State, now_ms: u64) -> Op {
             let id = rng.chance(15).then(|| {
                 let some: Vec<_> = state.namespaces.keys().copied().collect();
                 if some.is_empty() || rng.chance(60) {
-                    NamespaceId([u8::try_from(rng.between(1, 3)).expect("small"); 16])
+                    NamespaceId([u8::try_from(rng.between(1, 3)).expect("a small number fits"); 16])
                 } else {
                     *rng.pick(&some)
                 }
@@ -135,58 +138,73 @@ fn invalid(rng: &mut Rng, state: &State) -> Op {
         2 => Op::Create(String::new(), String::new(), None),
         _ => {
             let metadata = Some("m".repeat(1025).into());
-            let said = Attributes { metadata, expires_at: None };
+            let said = RawAttributes { metadata, expires_at: None };
             Op::Put((id, key(rng)), content(rng), said)
         }
     }
 }
 
 impl World {
-    /// What the store must be given for an operation: the pieces of its body first.
+    /// The store's operations for an operation of the model: first the pieces of its body.
     pub(super) fn requests(&mut self, op: Op) -> Vec<Request> {
         let mut requests = Vec::new();
         let operation = match &op {
-            Op::Put((namespace, key), content, attributes) => {
-                let body = self.stage(content, &mut requests);
-                let (key, attributes) = (key.clone(), attributes.clone());
-                Operation::Put { namespace: *namespace, key, body, attributes }
-            }
-            Op::Delete((namespace, key)) => {
-                Operation::Delete { namespace: *namespace, key: key.clone() }
-            }
-            Op::Stage => unreachable!("a piece comes with its upload"),
-            Op::Create(account, title, id) => Operation::CreateNamespace {
-                account: account.clone(),
-                title: title.clone(),
-                id: *id,
-            },
-            Op::Rename(id, title) => Operation::RenameNamespace { id: *id, title: title.clone() },
-            Op::Drop(id) => Operation::DropNamespace { id: *id },
-            Op::Save(content) => {
-                let parts = vec![self.stage(content, &mut requests)];
-                Operation::SaveLocal { name: LOCAL.into(), parts }
-            }
-            Op::Unsave => Operation::DropLocal { name: LOCAL.into() },
             Op::Next(write) => {
                 let write = self.remote_write(write, &mut requests);
-                Operation::Remote(Remote::Next(write))
+                write.map(|write| Operation::Remote(Remote::Next(write)))
             }
             Op::Row(write) => {
                 let write = self.remote_write(write, &mut requests);
-                Operation::Remote(Remote::Row(write))
+                write.map(|write| Operation::Remote(Remote::Row(write)))
             }
-            Op::Adopt(vector, collected) => Operation::Remote(Remote::Adopt {
+            Op::Adopt(vector, collected) => Ok(Operation::Remote(Remote::Adopt {
                 vector: vector.clone(),
                 collected: collected.clone(),
-            }),
+            })),
+            local => self.local_operation(local, &mut requests).map_err(Err),
         };
-        requests.push(Request::new(operation, op));
+        requests.push(Request { operation, op, doubtful: false });
         requests
     }
 
+    fn local_operation(
+        &mut self,
+        op: &Op,
+        requests: &mut Vec<Request>,
+    ) -> Result<Operation, WriteError> {
+        let local = || LocalName::new(LOCAL).expect("a local name");
+        Ok(match op {
+            Op::Put((namespace, key), content, said) => {
+                let body = self.stage(content, requests);
+                let (namespace, key) = (*namespace, Key::try_from(key.clone())?);
+                let attributes = said.clone().try_into()?;
+                Operation::Put { namespace, key, body, attributes }
+            }
+            Op::Delete((namespace, key)) => {
+                Operation::Delete { namespace: *namespace, key: Key::try_from(key.clone())? }
+            }
+            Op::Create(account, title, id) => Operation::CreateNamespace {
+                account: Account::new(&account[..])?,
+                title: Title::new(&title[..])?,
+                id: *id,
+            },
+            Op::Rename(id, title) => {
+                Operation::RenameNamespace { id: *id, title: Title::new(&title[..])? }
+            }
+            Op::Drop(id) => Operation::DropNamespace { id: *id },
+            Op::Save(content) => {
+                let parts = vec![self.stage(content, requests)];
+                Operation::SaveLocal { name: local(), parts }
+            }
+            Op::Unsave => Operation::DropLocal { name: local() },
+            Op::Stage => unreachable!("a piece comes with its upload"),
+            Op::Next(_) | Op::Row(_) | Op::Adopt(..) => unreachable!("it is a peer's"),
+        })
+    }
+
     fn stage(&mut self, content: &Content, requests: &mut Vec<Request>) -> NewBody {
-        let mut upload = self.open().committer.upload();
-        let pieces = upload.push(&content.bytes).expect("a value under its bound");
+        let mut upload = self.committer().upload();
+        let pieces = upload.push(&content.bytes).expect("the value is within its limit");
         let (last, body) = upload.finish();
         let is_staged = !pieces.is_empty();
         for piece in pieces.into_iter().chain(last) {
@@ -200,26 +218,34 @@ impl World {
         body
     }
 
-    fn remote_write(&mut self, write: &Write, requests: &mut Vec<Request>) -> RemoteWrite {
+    fn remote_write(
+        &mut self,
+        write: &Write,
+        requests: &mut Vec<Request>,
+    ) -> Result<RemoteWrite, NotMade> {
+        let refused = |reason| Ok(Outcome::Applied(Applied::Refused(reason)));
         let row = &write.row;
         let change = match &row.what {
             What::Value(content) => {
                 let body = self.stage(content, requests);
-                let attributes =
-                    Attributes { metadata: row.metadata.clone(), expires_at: row.expires_at };
-                RemoteChange::Put { body, attributes }
+                let said =
+                    RawAttributes { metadata: row.metadata.clone(), expires_at: row.expires_at };
+                let attributes = said.try_into().map_err(|_length| refused("metadata"))?;
+                NewContent::Put { body, attributes }
             }
-            What::Tombstone => RemoteChange::Delete,
+            What::Tombstone => NewContent::Delete,
             What::ExpiredTombstone => {
-                RemoteChange::Expired { expires_at: row.expires_at.unwrap_or(0) }
+                NewContent::Expired { expires_at: row.expires_at.unwrap_or(0) }
             }
         };
         let (namespace, key) = write.name.clone();
-        RemoteWrite { dot: row.dot, hlc: row.version.hlc, prev: row.prev, namespace, key, change }
+        let key = Key::try_from(key).map_err(|_length| refused("a key"))?;
+        let (dot, hlc, prev) = (row.dot, row.version.hlc, row.prev);
+        Ok(RemoteWrite { dot, hlc, prev, namespace, key, change })
     }
 }
 
-/// A namespace's name among the entries of the system namespace.
+/// The key of a namespace's entry in the system namespace.
 pub(super) fn system_name(namespace: &Namespace) -> Name {
     (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0))
 }

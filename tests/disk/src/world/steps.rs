@@ -9,7 +9,7 @@ use super::{
 use crate::{
     events::Event,
     hold,
-    model::{Content, Op},
+    model::{Content, Op, RawAttributes},
     violation::{Checked, Violation},
 };
 
@@ -129,7 +129,7 @@ impl World {
                 self.disk.kill();
             }
             _ => {
-                self.close()?;
+                self.close_engine()?;
                 self.disk.kill();
             }
         }
@@ -154,7 +154,7 @@ impl World {
             let op = match self.state().namespaces().next() {
                 Some(live) => {
                     let at = (live.id, key(&mut self.rng));
-                    Op::Put(at, Content::new("probe".into()), kv_core::Attributes::default())
+                    Op::Put(at, Content::new("probe".into()), RawAttributes::default())
                 }
                 None => Op::Create(String::new(), "probe".into(), None),
             };
@@ -177,7 +177,7 @@ impl World {
 
     fn calm_reads(&mut self) -> Checked {
         let state = self.state();
-        let view = self.open().committer.view();
+        let view = self.committer().view();
         for (name, row) in state.rows.iter().take(20) {
             let found = view.row(name.0, &name.1);
             let found = found.map_err(|error| {

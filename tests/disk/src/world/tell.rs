@@ -1,6 +1,6 @@
-//! Telling what happened: events for the count, lines for the trace.
+//! Counts events and formats the lines of the trace.
 
-use kv_core::{Outcome, WriteError, operation::Applied};
+use kv_core::{Outcome, WriteError, commit::Applied};
 
 use super::World;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     model::{Name, Op, What},
 };
 
-/// What the store is doing when a fault comes.
+/// The store's activity when a fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Commit,
@@ -22,7 +22,7 @@ pub(super) enum Doing {
 }
 
 impl World {
-    /// Counts the faults that came during a call.
+    /// Counts the faults that occurred during a call.
     pub(super) fn note_faults(&mut self, doing: Doing) {
         let fired = self.disk.counts().fired;
         let new = fired[self.seen_faults..].to_vec();
@@ -110,8 +110,8 @@ pub(super) fn brief(op: &Op) -> String {
         format!("{}/{}", &name.0.to_string()[..6], name.1[..name.1.len().min(8)].escape_ascii())
     };
     match op {
-        Op::Put(at, content, said) => {
-            format!("put {} {content:?} expires {:?}", name(at), said.expires_at)
+        Op::Put(at, content, attributes) => {
+            format!("put {} {content:?} expires {:?}", name(at), attributes.expires_at)
         }
         Op::Delete(at) => format!("delete {}", name(at)),
         Op::Stage => "stage".into(),
@@ -119,7 +119,7 @@ pub(super) fn brief(op: &Op) -> String {
         Op::Rename(id, title) => format!("rename {id} {title:?}"),
         Op::Drop(id) => format!("drop {id}"),
         Op::Save(content) => format!("save {content:?}"),
-        Op::Unsave => "drop what is saved".into(),
+        Op::Unsave => "drop the local state".into(),
         Op::Next(write) | Op::Row(write) => {
             let kind = if matches!(op, Op::Next(_)) { "next" } else { "row" };
             let (dot, version) = (write.row.dot, write.row.version);

@@ -6,7 +6,7 @@ use waypost_tests::cluster::{Cluster, Cut};
 use super::{
     super::{
         Entries, NAMESPACE, assert_all_is_well, assert_joins, assert_starts,
-        assert_writes_replicate, messages, server,
+        assert_writes_replicate, found, messages, server,
     },
     HOUR, SAME_TIME_MS, assert_names_itself, off_by, prepare_with_clocks, start_with_clocks,
     to_2036,
@@ -44,9 +44,9 @@ fn assert_only_one_key_is_ahead(
 /// A member of three is ahead for one put; a fourth location joins afterwards.
 fn assert_a_clock_ahead_harms_one_key(number: usize, ahead: i64, fault: &str) {
     let Some(mut cluster) = prepare_with_clocks(4) else { return };
-    cluster.found(NAMESPACE);
-    cluster.join(1);
-    cluster.join(2);
+    found(&mut cluster);
+    cluster.join_at(1);
+    cluster.join_at(2);
     let mut entries = Entries::default();
     entries.put_many(server(&cluster, number), "base", 3);
     entries.assert_everywhere(&cluster, "a start");
@@ -89,7 +89,7 @@ fn a_member_that_is_cut_off_and_puts_once_with_its_clock_8_hours_ahead_harms_tha
 /// A first location that nobody has joined is ahead for one put; two locations join afterwards.
 fn assert_a_founder_ahead_can_be_joined(ahead: i64, fault: &str) {
     let Some(mut cluster) = prepare_with_clocks(3) else { return };
-    cluster.found(NAMESPACE);
+    found(&mut cluster);
     let mut entries = Entries::default();
     put_while_ahead(&cluster, 0, ahead, &mut entries);
     assert_joins(&mut cluster, 1, fault);
@@ -115,7 +115,7 @@ fn assert_a_store_ahead_can_found_a_cluster(ahead: i64, fault: &str) {
     let mut entries = Entries::default();
     put_while_ahead(&cluster, 0, ahead, &mut entries);
     cluster.stop(0);
-    cluster.init();
+    cluster.init_first();
     assert_starts(&mut cluster, 0, fault);
     assert_joins(&mut cluster, 1, fault);
     assert_joins(&mut cluster, 2, fault);

@@ -1,7 +1,8 @@
-//! The thread of a proxy: sockets in, sockets out.
+//! The proxy's thread, which moves packets between sockets.
 //!
-//! It waits in `ppoll`, whose time has nanoseconds: a runtime's timers of a millisecond would be all of the
-//! delay in a rack.
+//! It waits in `ppoll`, whose timeout has a resolution of nanoseconds. The timers of an async
+//! runtime, with a resolution of a millisecond, would dominate the short delays inside a data
+//! centre.
 
 use std::{
     collections::BTreeMap,
@@ -25,18 +26,19 @@ use crate::{
     link::{Link, Packet},
 };
 
-/// What the system may hold for a socket while the thread is not on a processor: 40 ms of 800 Mbit/s.
+/// The socket buffer for packets that arrive while the thread is not running: 40 ms at 800 Mbit/s.
 const SOCKET_BYTES: usize = 4 << 20;
 
-/// How many packets of one socket are taken before the others have their turn, and what is due is sent.
+/// The number of packets that are read from one socket before the others are read and due packets
+/// are sent.
 const BATCH: usize = 32;
 
-/// How many legs there are at most. One that dials from ever new ports must not use up what a process may
-/// have open; the one that was silent for longest goes.
+/// The greatest number of legs. A peer that dials from ever new ports must not use up the process's
+/// file descriptors; the leg that was silent for longest is closed.
 const LEGS: usize = 128;
 
-/// A processor that has slept for long is slow to wake: it is woken so long before a packet is due, and
-/// the thread waits once more.
+/// A processor takes long to wake from a deep sleep: the thread wakes this much earlier than a
+/// packet is due, and waits once more.
 const DOZE: Duration = Duration::from_millis(1);
 
 /// The largest datagram.
@@ -47,7 +49,7 @@ pub(super) struct Pump {
     to: SocketAddr,
     legs: BTreeMap<SocketAddr, Leg>,
     link: Arc<Mutex<Link>>,
-    /// Ends when the proxy is dropped.
+    /// Becomes readable when the proxy is dropped.
     watched: UnixStream,
     clock: SystemEnvironment,
     buffer: Vec<u8>,
@@ -86,16 +88,17 @@ impl Pump {
             for peer in readable.legs {
                 self.take_from_leg(peer);
             }
-            self.send_what_is_due();
+            self.send_due_packets();
         }
     }
 
-    /// Waits for a packet, or until one is due; none if the proxy is gone.
+    /// Waits for a packet, or until one is due. Returns none if the proxy was dropped.
     fn wait(&self) -> Option<Readable> {
         let due = self.link().poll_timeout();
         let left = due.map(|due| due.saturating_sub(self.clock.monotonic()));
         let left = left.map(|left| if left > 2 * DOZE { left - DOZE } else { left });
-        let left = left.map(|left| Timespec::try_from(left).expect("a packet is due in this age"));
+        let left =
+            left.map(|left| Timespec::try_from(left).expect("the time until a packet is due fits"));
         let mut fds = Vec::with_capacity(self.legs.len() + 2);
         fds.push(PollFd::new(&self.watched, PollFlags::IN));
         fds.push(PollFd::new(&self.front, PollFlags::IN));
@@ -103,7 +106,7 @@ impl Pump {
         match poll(&mut fds, left.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Some(Readable::default()),
-            Err(error) => panic!("the system does not wait: {error}"),
+            Err(error) => panic!("ppoll failed: {error}"),
         }
         let mut is_ready = fds.iter().map(|fd| !fd.revents().is_empty());
         if is_ready.next() == Some(true) {
@@ -116,7 +119,8 @@ impl Pump {
 
     fn take_from_front(&mut self) {
         for _ in 0..BATCH {
-            // An error is of a packet that was sent, not of one that comes: WouldBlock ends it.
+            // Any error, such as WouldBlock, ends the reads. Others are reports about packets that
+            // were sent.
             let Ok((length, peer)) = self.front.recv_from(&mut self.buffer) else { return };
             let now = self.clock.monotonic();
             if !self.has_leg(peer, now) {
@@ -130,7 +134,7 @@ impl Pump {
     fn take_from_leg(&mut self, peer: SocketAddr) {
         for _ in 0..BATCH {
             let Some(leg) = self.legs.get(&peer) else { return };
-            // While the location is down, the system says so here.
+            // While the location is down, the system reports an error here.
             let Ok(length) = leg.socket.recv(&mut self.buffer) else { return };
             let bytes = Bytes::copy_from_slice(&self.buffer[..length]);
             let now = self.clock.monotonic();
@@ -138,7 +142,7 @@ impl Pump {
         }
     }
 
-    /// Whether a peer has a leg: it gets one now if it had none, and the system has a socket for it.
+    /// Whether a peer has a leg. Opens one if it has none and the system has a socket for it.
     fn has_leg(&mut self, peer: SocketAddr, now: Duration) -> bool {
         if let Some(leg) = self.legs.get_mut(&peer) {
             leg.heard_at = now;
@@ -156,10 +160,10 @@ impl Pump {
         true
     }
 
-    fn send_what_is_due(&mut self) {
+    fn send_due_packets(&mut self) {
         let mut link = self.link();
         while let Some(Packet { peer, way, bytes }) = link.poll_transmit(self.clock.monotonic()) {
-            // A network promises nothing: not that somebody listens, and not room.
+            // A network gives no guarantees: the receiver may be down, or its buffer full.
             let _sent = match way {
                 Way::To => self.legs.get(&peer).map(|leg| leg.socket.send(&bytes)),
                 Way::From => Some(self.front.send_to(&bytes, peer)),
@@ -172,7 +176,7 @@ impl Pump {
     }
 }
 
-/// Which sockets have something to be read.
+/// The sockets that can be read.
 #[derive(Default)]
 struct Readable {
     front: bool,
@@ -189,17 +193,17 @@ fn leg(to: SocketAddr) -> io::Result<UdpSocket> {
 
 fn make_ready(socket: &UdpSocket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    // Root may have more than the system's bound.
+    // Root may exceed the system's limit.
     #[cfg(target_os = "linux")]
     if sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BYTES).is_ok() {
         return Ok(());
     }
-    // What the system does not give is lost sooner: a network, too.
+    // With a smaller buffer the system drops packets sooner, as a network may.
     let _as_much_as_it_gives = sockopt::set_socket_recv_buffer_size(socket, SOCKET_BYTES);
     Ok(())
 }
 
-/// Linux lets a thread wake some 50 us late, to wake several at once.
+/// By default Linux delays a thread's timers by up to 50 us, to wake several threads at once.
 #[cfg(target_os = "linux")]
 fn be_on_time() {
     let _late_otherwise = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));

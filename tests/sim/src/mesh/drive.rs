@@ -1,9 +1,13 @@
 //! What happens next in a mesh, and all that follows from it.
 
+use kv_core::writer::Step;
 use kv_replicate::{Event, Work};
 
 use super::{Happening, Mesh, Sent};
-use crate::node::member;
+use crate::{
+    node::member,
+    store::{self, time},
+};
 
 impl Mesh {
     pub(super) fn step(&mut self) {
@@ -24,8 +28,15 @@ impl Mesh {
             }
             Happening::Sync(place) => {
                 self.places[place].will_sync = false;
-                let events = self.places[place].storage.sync().expect("a good disk");
-                events.into_iter().for_each(|event| self.tell(place, event));
+                let now = time(self.time());
+                self.places[place].store.run(now, Step::Sync);
+                self.take_outputs(place);
+                while let Some(event) =
+                    store::replicator(&mut self.places[place].store).poll_event()
+                {
+                    self.tell_of_store(place, event);
+                }
+                self.pump(place);
             }
         }
     }
@@ -37,7 +48,7 @@ impl Mesh {
 
     pub(super) fn sync_later(&mut self, place: usize) {
         let found = &mut self.places[place];
-        if found.storage.is_dirty() && !found.will_sync {
+        if found.store.sync_due().is_some() && !found.will_sync {
             found.will_sync = true;
             self.after(self.settings.sync_ms, Happening::Sync(place));
         }
@@ -57,32 +68,56 @@ impl Mesh {
         }
     }
 
-    /// Does what a core asks of its store; true if it asked for something.
-    fn work(&mut self, place: usize) -> bool {
+    /// Gives a core an event of its store.
+    fn tell_of_store(&mut self, place: usize, event: Event) {
         let now = self.time();
         let found = &mut self.places[place];
+        if let Event::Wrote(rows) = &event {
+            store::replicator(&mut found.store).room().release(rows);
+        }
+        found.core.handle_event(now, event);
+    }
+
+    /// Does a core's work; true if there was some.
+    fn work(&mut self, place: usize) -> bool {
         let mut has_worked = false;
-        while let Some(work) = found.core.poll_work() {
+        while let Some(work) = self.places[place].core.poll_work() {
             has_worked = true;
-            let dots: Vec<_> = match &work {
-                Work::Apply { rows, .. } => rows.iter().map(|row| row.row.dot).collect(),
-                _ => Vec::new(),
-            };
-            let refusal = match &work {
-                Work::Read { id, .. } => found.refusals.pop().map(|refusal| (*id, refusal)),
-                _ => None,
-            };
-            let answer = match refusal {
-                Some((id, refusal)) => Some(Event::Read { id, result: Err(refusal) }),
-                None => found.storage.perform(now.wall_ms, work),
-            };
-            dots.into_iter().for_each(|dot| self.spread.seen(dot, place, self.now));
-            if let Some(event) = answer {
-                found.core.handle_event(now, event);
+            let answer = self.perform(place, work);
+            let events = std::iter::from_fn(|| {
+                store::replicator(&mut self.places[place].store).poll_event()
+            });
+            for event in answer.into_iter().chain(events).collect::<Vec<_>>() {
+                self.tell_of_store(place, event);
             }
         }
         self.sync_later(place);
         has_worked
+    }
+
+    /// Does one piece of work; the answer to a read.
+    fn perform(&mut self, place: usize, work: Work) -> Option<Event> {
+        let now = time(self.time());
+        let found = &mut self.places[place];
+        if let Work::Read { id, .. } = &work
+            && let Some(refusal) = found.refusals.pop()
+        {
+            return Some(Event::Read { id: *id, result: Err(refusal) });
+        }
+        if work.is_read() {
+            let durable = store::replicator(&mut found.store).durable();
+            return durable.and_then(|durable| durable.read(work));
+        }
+        let dots: Vec<_> = match &work {
+            Work::Apply { rows, .. } => rows.iter().map(|row| row.row.dot).collect(),
+            _ => Vec::new(),
+        };
+        store::replicator(&mut found.store).push(work);
+        found.store.wake();
+        found.store.run(now, Step::Turn);
+        self.take_outputs(place);
+        dots.into_iter().for_each(|dot| self.spread.seen(dot, place, self.now));
+        None
     }
 
     /// Sends what can be sent; true if there may be more.

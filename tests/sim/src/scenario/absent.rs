@@ -1,16 +1,18 @@
-//! A location is away that has not heard of a deletion. Nobody may drop the tombstone, however long
-//! it stays away: it could not be had again, and the value would stay there.
+//! A member is offline and has not received a deletion. The others must not drop the tombstone,
+//! however long the member is offline: it could not receive the deletion any more, and its value
+//! would stay.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{quiet, shuffled};
 use crate::world::World;
 
-/// Runs it. The one that goes away has made a later write than the deletion, of which the others know:
-/// they are complete up to the deletion, and only it is not.
+/// Runs the scenario. The absent member has made a write that is later than the deletion, and the
+/// others know it: the absent member's resolved timestamp covers the deletion, and only the
+/// deletion itself is missing.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(2, 3), (1, 4)]);
@@ -21,7 +23,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(writer, [0, 1], 100)?;
     world.rest()?;
 
-    // It hears nothing more, and its clock is ahead.
+    // It receives nothing more, and its clock is ahead.
     for other in (0..nodes).filter(|other| *other != absent) {
         world.network.cut.insert((other, absent));
     }
@@ -34,7 +36,7 @@ pub fn run(seed: u64) -> Checked {
         world.cut(other, absent, true)?;
     }
     world.pass(20_000)?;
-    hold!(world.is_deleted(writer, 0), "a tombstone went that not all have");
+    hold!(world.is_deleted(writer, 0), "a tombstone was dropped before all members had it");
     for other in (0..nodes).filter(|other| *other != absent) {
         world.uncut(other, absent)?;
     }

@@ -1,19 +1,20 @@
-//! A member that is removed has written something that is with another's store and not done when that
-//! one hears of the removal, durably. It may not say that it knows of the removal before the write is
-//! durable, too: the others would take what is left of the removed one from it, and miss the write.
+//! A member is removed while one of its writes is in another member's store, not yet done. That
+//! other member learns of the removal durably. It must not announce that it knows the removal
+//! before the write is durable, too: the remaining members would take the rest of the removed
+//! member's writes from it, and miss this one.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{quiet, shuffled};
 use crate::world::World;
 
-/// How long something has to come where it can.
+/// How long a message may take.
 const SOON_MS: u64 = 10_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut world = World::new(seed, quiet(3, &mut rng), false)?;
@@ -21,17 +22,17 @@ pub fn run(seed: u64) -> Checked {
     let (lost, witness, other) = (order[0], order[1], order[2]);
     world.rest()?;
 
-    // The witness hears of the removal, but not durably; the one that was removed writes once more.
+    // The witness learns of the removal, but not durably. Then the removed member writes once more.
     world.cut(other, lost, true)?;
     world.nodes[witness].is_stuck = true;
     world.announce_leaving(lost);
     world.expel(lost, other)?;
     let knows = |world: &mut World| world.sees_removed(witness, lost);
-    hold!(world.run_until(SOON_MS, knows)?, "the removal does not come");
+    hold!(world.run_until(SOON_MS, knows)?, "the removal does not arrive");
     world.nodes[witness].is_busy = true;
     world.put(lost, [0], 100)?;
     let is_asked = |world: &mut World| world.open_rows(witness) > 0;
-    hold!(world.run_until(SOON_MS, is_asked)?, "the last write does not come");
+    hold!(world.run_until(SOON_MS, is_asked)?, "the last write does not arrive");
     world.lose_for_good(lost)?;
 
     world.nodes[witness].is_stuck = false;
@@ -39,12 +40,12 @@ pub fn run(seed: u64) -> Checked {
     world.nodes[witness].is_stuck = true;
     world.unbusy(witness)?;
     world.pass(SOON_MS)?;
-    hold!(world.has(witness, 0), "the last write is not here");
+    hold!(world.has(witness, 0), "the last write is missing");
     world.nodes[witness].is_stuck = false;
     let is_there = |world: &mut World| world.has(other, 0);
     hold!(
         world.run_until(2 * SOON_MS, is_there)?,
-        "what one has of a member that left, another lacks"
+        "the members have different writes of the removed one"
     );
     world.finish()
 }

@@ -1,18 +1,18 @@
-//! A data directory is copied, both run, and the two meet, before either has written anything: they
-//! must find out, for nothing that others count tells them apart.
+//! A data directory is copied, and both copies run and connect before either has written anything.
+//! They must detect each other, because no version vector distinguishes them.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{quiet, shuffled};
 use crate::world::World;
 
-/// How long the two have to greet each other.
+/// How long the two may take to exchange hellos.
 const SOON_MS: u64 = 2_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut world = World::new(seed, quiet(3, &mut rng), false)?;
@@ -25,8 +25,9 @@ pub fn run(seed: u64) -> Checked {
     world.pass(rng.below(5_000))?;
     world.connect(original, copy)?;
     world.connect(copy, original)?;
-    // The first that finds out is taken out of the cluster, and its double need not have heard it.
+    // The first copy that detects the other is removed from the cluster; the other need not have
+    // noticed.
     let has_halted = |world: &mut World| world.has_halted(original) || world.has_halted(copy);
-    hold!(world.run_until(SOON_MS, has_halted)?, "two stores of one identity go on");
+    hold!(world.run_until(SOON_MS, has_halted)?, "two stores with one identity keep running");
     world.finish()
 }

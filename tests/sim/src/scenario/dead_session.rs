@@ -1,6 +1,6 @@
-//! The last page of a session comes late: the session is dead, and so are the rows of its other pages,
-//! for the disk failed before they were durable. A new session is under way, and must not take the old
-//! page for its own: it would adopt the vector without the rows.
+//! The last page of a session arrives late. The session was aborted, and the rows of its earlier
+//! pages are lost, because the disk failed before they were durable. The new session must not
+//! accept the old page: it would adopt the version vector without the rows.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -8,16 +8,16 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
-/// How long a session has to come to its last page.
+/// How long a session may take until its last page.
 const SESSION_MS: u64 = 10_000;
 
-/// How late that page is: a new session has been begun, and not given up.
+/// The delay of that page: the new session has started and has not timed out.
 const LATE_MS: u64 = 2_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let (nodes, bursts) = (2, rng.between(2, 5));
@@ -40,17 +40,18 @@ pub fn run(seed: u64) -> Checked {
     let is_near = world.run_until(SESSION_MS, |world| sent(world) == last - 1)?;
     world.network.fates.insert(pages, Fate::Echo(LATE_MS));
     let is_sent = world.run_until(SESSION_MS, |world| sent(world) == last)?;
-    hold!(is_near && is_sent, "the session does not come to its last page");
+    hold!(is_near && is_sent, "the session does not reach its last page");
     world.network.fates.remove(&pages);
 
-    // What the new session asks for is lost for a while, so that nothing else comes before that page.
-    let asks = ((reader, source), Channel::Control);
-    world.network.fates.insert(asks, Fate::Lost);
+    // The requests of the new session are lost for a while, so that nothing arrives before the old
+    // page.
+    let requests = ((reader, source), Channel::Control);
+    world.network.fates.insert(requests, Fate::Lost);
     world.nodes[reader].is_stuck = false;
     world.fail_sync(reader)?;
-    hold!(!world.has(reader, 0), "the disk was to forget what was not durable");
+    hold!(!world.has(reader, 0), "the disk must lose rows that are not durable");
     world.pass(LATE_MS + 2 * latency_ms)?;
-    world.network.fates.remove(&asks);
+    world.network.fates.remove(&requests);
     world.rest()?;
     world.finish()
 }

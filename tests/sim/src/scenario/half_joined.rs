@@ -1,6 +1,7 @@
-//! A location that is about to join has some rows by now, a value that was deleted since and writes
-//! that are later than the deletion, but neither the tombstone nor who the members are. It must not
-//! say that it is complete up to its last row: the tombstone would go before it had it.
+//! A joining member already has some rows: a value that was deleted since, and writes that are
+//! later than the deletion. It has neither the tombstone nor the list of members. It must not
+//! report a resolved timestamp up to its last row: the others would drop the tombstone before it
+//! has it.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -8,20 +9,20 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::quiet;
 use crate::{network::Fate, world::World};
 
-/// How long rows have to come.
+/// How long rows may take.
 const SOON_MS: u64 = 10_000;
 
-/// How long a session stands still: all that its receiver says to have is heard and followed.
+/// How long a session stalls: long enough for all reports of its receiver to have an effect.
 const STILL_MS: u64 = 10_000;
 
 /// A key that is put after the deletion.
 const LATER: u64 = 20;
 
-/// Runs it. Rows come in the order of their origins: what is to be missed is written where the
-/// higher of the two is.
+/// Runs the scenario. Rows arrive in the order of their origins, so the rows that must be missing
+/// are written at the location with the higher origin.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(2, &mut rng);
@@ -29,7 +30,7 @@ pub fn run(seed: u64) -> Checked {
     let mut world = World::new(seed, plan, false)?;
     let is_first_low = world.nodes[0].origins < world.nodes[1].origins;
     let (low, high) = if is_first_low { (0, 1) } else { (1, 0) };
-    // At least a burst of rows is between what comes and what does not.
+    // At least one batch of rows separates the rows that arrive from those that do not.
     world.put(high, 10..13, 100)?;
     world.put(low, 0..rng.between(3, 9), 100)?;
     for node in [low, high] {
@@ -42,11 +43,11 @@ pub fn run(seed: u64) -> Checked {
     let pages = |from: usize| ((from, new), Channel::CatchUp);
     world.network.fates.insert(pages(other), Fate::Lost);
     part(&mut world, new, false)?;
-    hold!(world.come_new()? == new, "a location was counted wrongly");
+    hold!(world.come_new()? == new, "the new location has an unexpected number");
     world.admit(new, high)?;
     world.pass(SOON_MS)?;
     meet(&mut world, new)?;
-    hold!(world.run_until(SOON_MS, |world| world.has(new, 0))?, "no rows come");
+    hold!(world.run_until(SOON_MS, |world| world.has(new, 0))?, "no rows arrive");
     part(&mut world, new, true)?;
 
     world.delete(high, 0)?;
@@ -54,10 +55,10 @@ pub fn run(seed: u64) -> Checked {
     world.put(low, [LATER], 100)?;
     world.pass(SOON_MS)?;
     meet(&mut world, new)?;
-    hold!(world.run_until(SOON_MS, |world| world.has(new, LATER))?, "no later rows come");
+    hold!(world.run_until(SOON_MS, |world| world.has(new, LATER))?, "no later rows arrive");
     world.network.fates.insert(pages(source), Fate::Lost);
     world.pass(STILL_MS)?;
-    hold!(world.has(new, 0) && !world.nodes[new].is_joined(), "more rows come than were to come");
+    hold!(world.has(new, 0) && !world.nodes[new].is_joined(), "more rows arrive than should");
     world.network.fates.clear();
     world.rest()?;
     world.finish()

@@ -1,5 +1,6 @@
-//! The last that a location did before it was lost was to delete a key, and only one other had heard of
-//! it. Nobody waits for the lost one any more, but the tombstone may not go until all have it.
+//! The last write of a location before it was lost is a deletion, and only one member has received
+//! it. No member waits for the lost one any more, but the tombstone must stay until all members
+//! have it.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -7,17 +8,17 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::{quiet, shuffled};
 use crate::{network::Fate, world::World};
 
-/// How long the deletion has to come to who hears of it.
+/// How long the deletion may take to reach that member.
 const SOON_MS: u64 = 5_000;
 
-/// How long rows of sessions are lost: the removal comes live, what all hold is said twice, and the session
-/// is not given up.
+/// How long rows of sessions are lost. In this time the removal arrives as a live message, each
+/// member reports its progress twice, and no session times out.
 const LOST_MS: u64 = 6_500;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = 3;
@@ -31,7 +32,7 @@ pub fn run(seed: u64) -> Checked {
     world.cut(other, witness, true)?;
     world.delete(lost, 0)?;
     let is_heard = world.run_until(SOON_MS, |world| world.is_deleted(witness, 0))?;
-    hold!(is_heard, "the deletion does not come");
+    hold!(is_heard, "the deletion does not arrive");
     world.pass(SOON_MS)?;
     world.lose_for_good(lost)?;
     world.expel(lost, witness)?;

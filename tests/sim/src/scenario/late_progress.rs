@@ -1,5 +1,6 @@
-//! Messages of a location's earlier start come after those of its next. What they say is passed over:
-//! the numbers of heads begin anew, and the later ones would be taken for old.
+//! Messages from a location's previous incarnation arrive after those of its current one. They must
+//! be ignored: progress numbers start again with each incarnation, and the current ones would be
+//! taken for old.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -7,16 +8,16 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::{quiet, shuffled};
 use crate::{network::Fate, world::World};
 
-/// How late messages come for the second time: the location is up again by then.
+/// The delay of the duplicates: by then the location has restarted.
 const LATE_MS: u64 = 12_000;
 
-/// How long rows have to come that only heads tell of.
+/// How long rows may take that only progress messages announce.
 const SOON_MS: u64 = 8_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(1, 2), (1, 3)]);
@@ -35,7 +36,7 @@ pub fn run(seed: u64) -> Checked {
     world.lose_power_now(writer)?;
     world.pass(2 * LATE_MS)?;
 
-    // Who tells of these rows is the writer alone.
+    // Only the writer announces these rows.
     for other in (0..nodes).filter(|other| *other != writer && *other != reader) {
         world.cut(reader, other, true)?;
         world.cut(writer, other, true)?;
@@ -44,7 +45,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(writer, [200], 100)?;
     world.network.fates.clear();
     let is_here = |world: &mut World| world.has(reader, 200);
-    hold!(world.run_until(SOON_MS, is_here)?, "what a location says since its start is not heard");
+    hold!(world.run_until(SOON_MS, is_here)?, "the progress of the current incarnation is ignored");
     for other in (0..nodes).filter(|other| *other != writer && *other != reader) {
         world.uncut(reader, other)?;
         world.uncut(writer, other)?;

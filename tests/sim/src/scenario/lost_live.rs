@@ -1,4 +1,5 @@
-//! A live message is lost. Its rows come from the writer's ring, and soon: no session is needed.
+//! A live message is lost. The writer resends its rows from the backlog, quickly and without a
+//! session.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -6,19 +7,19 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::{quiet, shuffled};
 use crate::{network::Fate, world::World};
 
-/// Before this a session would not even begin.
+/// A session would not even start in this time.
 const SOON_MS: u64 = 700;
 
-/// Runs it. Where the writer goes on, its next row shows the gap at once; else what it says it has
-/// does, a little later.
+/// Runs the scenario. If the writer continues to write, its next row reveals the gap at once;
+/// otherwise its progress message does, a little later.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let (nodes, goes_on) = (rng.weighted(&[(1, 2), (1, 3), (1, 4)]), rng.chance(50));
     let plan = quiet(nodes, &mut rng);
-    // There, back, and there again, each half as long again at most.
+    // A message, a request and a response, each with up to half of the latency as jitter.
     let soon_ms = if goes_on { 5 * plan.latency_ms + 10 } else { SOON_MS };
     let mut world = World::new(seed, plan, false)?;
     world.rest()?;
@@ -34,8 +35,8 @@ pub fn run(seed: u64) -> Checked {
     }
 
     let is_here = world.run_until(soon_ms, |world| world.has(reader, 0))?;
-    hold!(is_here, "a lost row is not here within {soon_ms} ms");
+    hold!(is_here, "a lost row does not arrive within {soon_ms} ms");
     world.rest()?;
-    hold!(world.ended_sessions() == ended, "a session for what was in the ring");
+    hold!(world.ended_sessions() == ended, "a session was used for rows in the backlog");
     world.finish()
 }

@@ -1,20 +1,22 @@
-//! Two members remove each other while they are cut off from each other. Each then takes the other for one
-//! that was removed, and tells it so; but not in answer to being told the same, or they never come to rest.
+//! Two members remove each other while they are disconnected. Each then considers the other
+//! removed, and informs it. It must not do so in response to the same message, or the two would
+//! exchange these messages for ever.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::quiet;
 use crate::world::World;
 
-/// How long they are watched.
+/// How long the two are observed.
 const WATCHED_MS: u64 = 30_000;
-/// Progress, answers and timers of two locations in that time are some hundred.
+/// The progress messages, responses and timers of two locations in that time are a few hundred.
 const MOST_HAPPENINGS: u64 = 2_000;
 
-/// Runs it. What became of the cluster is for people to see to: nothing is judged but that it is quiet.
+/// Runs the scenario. It checks only that the two come to rest: repairing the cluster is up to its
+/// operators.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut world = World::new(seed, quiet(2, &mut rng), false)?;
@@ -29,6 +31,6 @@ pub fn run(seed: u64) -> Checked {
     let before = world.happenings();
     world.pass(WATCHED_MS)?;
     let after = world.happenings() - before;
-    hold!(after <= MOST_HAPPENINGS, "{after} things happened between two that removed each other");
+    hold!(after <= MOST_HAPPENINGS, "{after} events between two members that removed each other");
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! A location has a row of another that its vector does not count, for the session that brought it has
-//! not come to its end. The other comes back from an image that is older than this row: no vector
-//! tells it, but the row itself does, and it must stop.
+//! A location has a row of another origin that its vector does not count, because the session that
+//! sent the row has not completed. The origin restarts from an image that is older than this row.
+//! No vector reveals that, but the row itself does when the origin receives it, and the origin must
+//! halt.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -8,13 +9,13 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
-/// How long something has to come where it can.
+/// How long a message may take.
 const SOON_MS: u64 = 10_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(3, &mut rng);
@@ -26,26 +27,26 @@ pub fn run(seed: u64) -> Checked {
     world.rest()?;
     world.keep_old(old);
 
-    // Some rows come, and the end of their session does not.
+    // Some rows arrive, and the end of their session does not.
     world.cut(reader, old, true)?;
     world.cut(reader, other, true)?;
     world.put(old, 0..40, 100)?;
     world.pass(SOON_MS)?;
     world.uncut(reader, other)?;
-    hold!(world.run_until(SOON_MS, |world| world.has(reader, 0))?, "no rows come");
+    hold!(world.run_until(SOON_MS, |world| world.has(reader, 0))?, "no rows arrive");
     world.network.fates.insert(((other, reader), Channel::CatchUp), Fate::Lost);
     world.cut(reader, other, true)?;
     world.sync_now(reader)?;
-    hold!(!world.has(reader, 39), "all rows came");
+    hold!(!world.has(reader, 39), "all rows arrived");
 
-    // It has something of its own, so that it is asked for a session.
+    // It has a write of its own, so that the other requests a session.
     world.put(reader, [50], 100)?;
     world.cut(old, other, true)?;
     world.network.cut.remove(&(reader, old));
     world.network.cut.remove(&(old, reader));
     world.go_back(old)?;
     let is_found = world.run_until(2 * SOON_MS, |world| world.has_halted(old))?;
-    hold!(is_found, "a store that went back goes on");
+    hold!(is_found, "a store that rolled back keeps running");
     world.network.fates.clear();
     world.uncut(reader, other)?;
     world.finish()

@@ -1,18 +1,18 @@
-//! A store comes back from an old image of its disk, and another has writes of it that it lacks. It must
-//! find out as soon as they meet, before it gives their numbers to others.
+//! A store restarts from an old image of its disk, and another location has writes of it that the
+//! image lacks. It must halt as soon as the two connect, before it reuses their sequence numbers.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{quiet, shuffled};
 use crate::world::World;
 
-/// How long a location takes to start, and the two to greet each other.
+/// How long a location may take to start, and the two to exchange hellos.
 const SOON_MS: u64 = 8_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(1, 3), (1, 4)]);
@@ -30,9 +30,9 @@ pub fn run(seed: u64) -> Checked {
     }
     world.go_back(old)?;
     let is_found = world.run_until(SOON_MS, |world| world.has_halted(old))?;
-    hold!(is_found, "a store that went back goes on");
+    hold!(is_found, "a store that rolled back keeps running");
     for other in others {
-        hold!(world.has(*other, 5), "a write that was there is gone");
+        hold!(world.has(*other, 5), "an acknowledged write is missing");
     }
     world.finish()
 }

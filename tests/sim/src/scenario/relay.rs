@@ -1,18 +1,18 @@
-//! A reader is cut off for good from all but one, which did not write: it gets what the others wrote
-//! all the same.
+//! A reader is permanently cut off from all members but one, which does not write. It must still
+//! receive the writes of the others.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{quiet, shuffled};
 use crate::world::World;
 
-/// It takes a look at what is missing, and a session.
+/// Long enough to detect the missing rows and to run a session.
 const SOON_MS: u64 = 5_000;
 
-/// Runs it. The cut links know that they are, or they do not.
+/// Runs the scenario. The cut links are closed, or their ends do not notice the cut.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(2, 3), (1, 4)]);
@@ -37,7 +37,10 @@ pub fn run(seed: u64) -> Checked {
             let mut lasts = (0..).step_by(100).map(|first| first + last).take(writers.len());
             lasts.all(|key| world.has(reader, key))
         };
-        hold!(world.run_until(SOON_MS, is_here)?, "what others wrote does not come by the relay");
+        hold!(
+            world.run_until(SOON_MS, is_here)?,
+            "the writes of the others do not arrive through the relay"
+        );
     }
     world.finish()
 }

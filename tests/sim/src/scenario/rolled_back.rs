@@ -1,5 +1,6 @@
-//! Stores take their time, and their disks fail again and again: between a session's last rows and its
-//! vector, too. What was asked of a store before it went back must not be done after it.
+//! Stores are slow, and their disks fail again and again, also between a session's last rows and
+//! its version vector. Work that a core requested before its store rolled back must not be done
+//! afterwards.
 
 use waypost_disk_tests::{rng::Rng, violation::Checked};
 
@@ -9,10 +10,10 @@ use crate::{
     world::World,
 };
 
-/// Runs it. Nothing is sent live, so that all comes by sessions.
+/// Runs the scenario. No rows are sent live, so all arrive through sessions.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let plan = Plan {

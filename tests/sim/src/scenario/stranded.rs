@@ -1,18 +1,19 @@
-//! A location joins through a member that is lost before it told the others. Only the new one has the
-//! row that makes it a member: it must be heard by those who do not know it.
+//! A location joins through a member that is lost before it informed the others. Only the new
+//! member has the row that makes it a member. The others must accept it although they do not know
+//! it.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{quiet, shuffled};
 use crate::world::World;
 
-/// How long a location has to join, and to become known.
+/// How long a location may take to join, and to become known.
 const SOON_MS: u64 = 10_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(1, 3), (1, 4)]);
@@ -27,7 +28,7 @@ pub fn run(seed: u64) -> Checked {
         world.cut(sponsor, *other, true)?;
         world.cut(new, *other, false)?;
     }
-    hold!(world.come_new()? == new, "a location was counted wrongly");
+    hold!(world.come_new()? == new, "the new location has an unexpected number");
     world.admit(new, sponsor)?;
     let is_in = |world: &mut World| world.nodes[new].is_joined();
     hold!(world.run_until(SOON_MS, is_in)?, "the new member does not join");
@@ -37,6 +38,6 @@ pub fn run(seed: u64) -> Checked {
         world.uncut(new, *other)?;
     }
     let is_known = |world: &mut World| others.iter().all(|other| world.has_member(*other, new));
-    hold!(world.run_until(SOON_MS, is_known)?, "a member stays unknown to the others");
+    hold!(world.run_until(SOON_MS, is_known)?, "a member remains unknown to the others");
     world.finish()
 }

@@ -1,5 +1,5 @@
-//! A link drops while the body of a row is fetched, and the rows behind it are here. The session that
-//! goes on later must begin with the burst of that row, or the row is passed over.
+//! A link closes while the body of a row is fetched, and the rows after it have arrived. The
+//! session that resumes later must start with the batch of that row, or it would skip the row.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -7,13 +7,13 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{network::Fate, world::World};
 
-/// How long a session has to come to its rows.
+/// How long a session may take until its rows.
 const SOON_MS: u64 = 5_000;
 
-/// Runs it.
+/// Runs the scenario.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let mut plan = quiet(2, &mut rng);
@@ -30,13 +30,13 @@ pub fn run(seed: u64) -> Checked {
     world.network.fates.insert(((source, reader), Channel::Body), Fate::Lost);
     world.uncut(source, reader)?;
     let is_sent = |world: &mut World| world.sent_pieces(source, reader) > 0;
-    hold!(world.run_until(SOON_MS, is_sent)?, "no body is asked for");
+    hold!(world.run_until(SOON_MS, is_sent)?, "no body is requested");
     world.pass(rng.below(500))?;
     world.cut(source, reader, true)?;
     world.network.fates.clear();
     world.pass(rng.below(2_000))?;
     world.uncut(source, reader)?;
     world.rest()?;
-    hold!(world.has(reader, 0), "a row is passed over");
+    hold!(world.has(reader, 0), "a row was skipped");
     world.finish()
 }

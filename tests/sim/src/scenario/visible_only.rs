@@ -1,22 +1,24 @@
-//! A deletion is visible at a location whose disk has not synced it when the power goes. Nobody may
-//! have dropped the tombstone by then: it could not be had again, and the value would stay.
+//! A deletion is visible at a location whose disk has not synced it when the power fails. No member
+//! may have dropped the tombstone by then: the location could not receive the deletion again, and
+//! its value would stay.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{NO_BACKLOG, quiet, shuffled};
 use crate::world::World;
 
-/// How long a deletion has to come.
+/// How long a deletion may take to arrive.
 const SOON_MS: u64 = 5_000;
 
-/// In so long a reader that took the deletion for complete says so, and the tombstone goes everywhere.
+/// In this time a reader that counted the deletion would report it, and the tombstone would be
+/// dropped everywhere.
 const ALL_SAID_MS: u64 = 20_000;
 
-/// Runs it. The reader's own last write is later than the deletion, and durable: nothing but the
-/// deletion holds it back from saying that it is complete up to there.
+/// Runs the scenario. The reader's own last write is later than the deletion, and durable: only the
+/// deletion keeps it from reporting a resolved timestamp up to there.
 ///
 /// # Errors
-/// What was found wrong.
+/// The violation.
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(2, 2), (1, 3)]);
@@ -28,7 +30,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(writer, [0, 1], 100)?;
     world.rest()?;
 
-    // The reader's clock is ahead, and it hears of the deletion only after its own write.
+    // The reader's clock is ahead, and it receives the deletion only after its own write.
     world.nodes[writer].skew_ms = 0;
     world.nodes[reader].skew_ms = 200;
     world.delete(writer, 0)?;

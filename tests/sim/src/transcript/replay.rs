@@ -1,8 +1,8 @@
-//! One side of a transcript, said to a real location.
+//! Replays one side of a transcript to a real location.
 //!
-//! A later version may take other numbers for its sessions and fetches and ask at other times, and
-//! still speak the same. So the numbers in what is said are those that the location itself
-//! asked under, and an answer waits until it is asked for.
+//! A later version may use other numbers for its sessions and fetches, and send its requests at
+//! other times, and still be compatible. So the replay replaces the numbers with those that the
+//! location uses, and delays a response until the location sends the request.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_replicate::Event;
@@ -16,19 +16,20 @@ use crate::{
     node::member,
 };
 
-/// How long an answer waits for its question, in virtual milliseconds.
+/// How long a response waits for its request, in virtual milliseconds.
 const PATIENCE_MS: u64 = 60_000;
 
-/// Where the fields lie that are changed: see FORMAT.md.
+/// The positions of the fields that are replaced; see FORMAT.md.
 const FROM: std::ops::Range<usize> = 3..11;
 const TO: std::ops::Range<usize> = 11..19;
 const NUMBER: std::ops::Range<usize> = 19..27;
 const BURST: std::ops::Range<usize> = 27..31;
 
-/// Says what the first location said to a second one that is new; the rows that it then has.
+/// Sends the messages of the first location to a new second one. Returns the rows that the second
+/// one then has.
 ///
 /// # Errors
-/// If it does not ask for what it was answered.
+/// If it does not send a request for a recorded response.
 pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
     let mut mesh = Mesh::new(Settings { places: 2, ..Settings::default() });
     mesh.isolate();
@@ -41,10 +42,10 @@ pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
         let due = at + latency_ms + late;
         mesh.run_for(due.saturating_sub(mesh.now()));
         let bytes = loop {
-            match adapted(bytes, &transcript.messages, asked(&mesh)) {
+            match adapted(bytes, &transcript.messages, requests(&mesh)) {
                 Some(bytes) => break bytes,
                 None if mesh.now() > due + PATIENCE_MS => {
-                    return Err(format!("{} of {at} is not asked for", KINDS[kind(bytes)]));
+                    return Err(format!("{} of {at} was never requested", KINDS[kind(bytes)]));
                 }
                 None if KINDS[kind(bytes)] == "answer" && !has_verified => {
                     has_verified = true;
@@ -59,7 +60,7 @@ pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
     mesh.run_for(1_000);
     let refused = mesh.notices.iter().find(|(_, notice)| {
         use kv_replicate::Notice::{Close, Halted, MustRebuild, Refused};
-        // The last that it hears is that it was removed.
+        // The last message of the transcript informs it that it was removed.
         let is_removed = matches!(notice, Halted(_)) && has_verified;
         matches!(notice, Close { .. } | Halted(_) | MustRebuild(_) | Refused { .. }) && !is_removed
     });
@@ -69,16 +70,16 @@ pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
     }
 }
 
-fn asked(mesh: &Mesh) -> &[Sent] {
+fn requests(mesh: &Mesh) -> &[Sent] {
     mesh.record.as_deref().unwrap_or_default()
 }
 
-/// A recorded message with the numbers of the location that hears it; none if it answers what was
-/// not asked yet.
-fn adapted(bytes: &Bytes, recorded: &[Sent], asked: &[Sent]) -> Option<Bytes> {
+/// A recorded message with the numbers of the receiving location; none if it responds to a request
+/// that was not sent yet.
+fn adapted(bytes: &Bytes, recorded: &[Sent], requests: &[Sent]) -> Option<Bytes> {
     let mut adapted = BytesMut::from(&bytes[..]);
     if bytes[TO].iter().any(|byte| *byte != 0) {
-        let incarnation = &asked.iter().find(|sent| sent.from == 1)?.bytes[FROM];
+        let incarnation = &requests.iter().find(|sent| sent.from == 1)?.bytes[FROM];
         adapted[TO].copy_from_slice(incarnation);
     }
     let question = match KINDS[kind(bytes)] {
@@ -88,8 +89,9 @@ fn adapted(bytes: &Bytes, recorded: &[Sent], asked: &[Sent]) -> Option<Bytes> {
         _ => return Some(adapted.freeze()),
     };
     let at = numbers(recorded, question).iter().position(|number| **number == bytes[NUMBER])?;
-    let number = numbers(asked, question).get(at)?.to_vec();
-    let last = questions(asked, question).filter(|sent| sent.bytes[NUMBER] == number[..]).last()?;
+    let number = numbers(requests, question).get(at)?.to_vec();
+    let last =
+        questions(requests, question).filter(|sent| sent.bytes[NUMBER] == number[..]).last()?;
     (&mut adapted[NUMBER]).put_slice(&number);
     if KINDS[kind(bytes)] == "page" {
         (&mut adapted[BURST]).put_slice(&last.bytes[BURST]);
@@ -101,7 +103,7 @@ fn questions<'a>(messages: &'a [Sent], name: &'a str) -> impl Iterator<Item = &'
     messages.iter().filter(move |sent| sent.from == 1 && KINDS[kind(&sent.bytes)] == name)
 }
 
-/// The numbers that the second location asked under, each once, in their order.
+/// The distinct numbers of the second location's requests, in order.
 fn numbers<'a>(messages: &'a [Sent], name: &'a str) -> Vec<&'a [u8]> {
     let mut numbers = Vec::new();
     for sent in questions(messages, name) {

@@ -1,6 +1,6 @@
-//! The session that is written down.
+//! The session that is recorded.
 
-use kv_core::{Attributes, Operation, VersionVector};
+use kv_core::{Attributes, Key, Metadata, Operation, VersionVector};
 use kv_replicate::{Event, Unread};
 
 use super::{Transcript, rows};
@@ -9,10 +9,10 @@ use crate::{
     node::{START_MS, member},
 };
 
-/// The shortest value that does not come with its row.
+/// The least length of a value that is not sent together with its row.
 const LARGE_BYTES: usize = 65_281;
 
-/// Two locations, of which the first writes and the second asks in every way for what it lacks.
+/// Two locations: the first writes, and the second requests what it lacks in every possible way.
 ///
 /// # Panics
 /// If they do not become equal.
@@ -35,7 +35,7 @@ pub fn record() -> Transcript {
     Transcript { messages: mesh.record.take().unwrap_or_default(), rows }
 }
 
-/// Rows of every kind as they are made, and a body that is fetched.
+/// Sends rows of every kind as live messages, and lets a body be fetched.
 fn live(mesh: &mut Mesh) {
     mesh.put(0, "plain", b"a value");
     mesh.put(0, "empty", b"");
@@ -44,12 +44,17 @@ fn live(mesh: &mut Mesh) {
     mesh.run_for(100);
     mesh.write(0, vec![delete("to go")]);
     let expires_at = Some((START_MS + mesh.now()) / 1000 + 86_400);
-    put(mesh, "with all", b"value", Attributes { metadata: Some(r#"{"a":1}"#.into()), expires_at });
+    put(
+        mesh,
+        "with all",
+        b"value",
+        Attributes { metadata: Metadata::new(r#"{"a":1}"#).ok(), expires_at },
+    );
     mesh.put(0, "large", &[b'L'; LARGE_BYTES]);
     mesh.run_until_equal();
 }
 
-/// A body that is overwritten before it is asked for.
+/// Overwrites a body before it is requested.
 fn gone_body(mesh: &mut Mesh) {
     mesh.put(0, "gone", &[b'G'; LARGE_BYTES]);
     mesh.run_for(50);
@@ -57,8 +62,8 @@ fn gone_body(mesh: &mut Mesh) {
     mesh.run_until_equal();
 }
 
-/// More than the ring holds, while the second location is away: refused twice, then begun, lost by
-/// its source, begun again.
+/// Writes more than the backlog holds while the second location is offline. Its session is refused
+/// twice, starts, loses its source, and starts again.
 fn session(mesh: &mut Mesh) {
     mesh.cut(1);
     let soon = Some((START_MS + mesh.now()) / 1000 + 1);
@@ -67,7 +72,7 @@ fn session(mesh: &mut Mesh) {
     mesh.write(0, vec![delete("plain"), delete("never there")]);
     mesh.put(0, "large", &[b'M'; LARGE_BYTES]);
     mesh.run_for(3_000);
-    // The value that has expired is freed, and its stub stays.
+    // The expired value is freed, and its expired tombstone stays.
     mesh.collect_garbage(0, 100);
     mesh.run_for(100);
     mesh.refuse(0, vec![Unread::Failed, Unread::Gone(VersionVector::default())]);
@@ -77,12 +82,13 @@ fn session(mesh: &mut Mesh) {
     while pages(mesh) == before {
         mesh.run_for(1);
     }
-    // The first sees the link come up anew and forgets the session; the second does not notice.
+    // The first location sees the link reconnect and forgets the session; the second does not
+    // notice.
     mesh.tell(0, Event::Connected(member(1)));
     mesh.run_until_equal();
 }
 
-/// Each compares what it has with the other.
+/// Each location compares its rows with the other's.
 fn verify(mesh: &mut Mesh) {
     for (asker, peer) in [(0, 1), (1, 0)] {
         mesh.tell(asker, Event::Verify(member(peer)));
@@ -96,5 +102,5 @@ fn put(mesh: &mut Mesh, key: &'static str, value: &[u8], attributes: Attributes)
 }
 
 fn delete(key: &'static str) -> Operation {
-    Operation::Delete { namespace: namespace(), key: key.into() }
+    Operation::Delete { namespace: namespace(), key: Key::new(key).expect("a key") }
 }

@@ -1,11 +1,13 @@
 //! What clients do.
 
-use bytes::Bytes;
-use kv_core::{Attributes, Dot, NamespaceId, Operation, derive_id};
+use kv_core::{
+    Account, Attributes, Dot, Key, Metadata, NamespaceId, Operation, Title, derive_id,
+    engine::Engine,
+};
 use waypost_disk_tests::violation::Checked;
 
 use super::{Happening, World};
-use crate::{events::Event, node::START_MS};
+use crate::{events::Event, node::START_MS, store};
 
 const TITLES: [&str; 3] = ["one", "two", "three"];
 
@@ -13,8 +15,8 @@ impl World {
     /// Each location makes the same namespaces.
     pub(super) fn create_namespaces(&mut self, node: usize) -> Checked {
         let create = |title: &str| Operation::CreateNamespace {
-            account: String::new(),
-            title: title.into(),
+            account: Account::default(),
+            title: Title::new(title).expect("a title"),
             id: None,
         };
         self.write(node, TITLES[..2].iter().map(|title| create(title)).collect())
@@ -55,27 +57,28 @@ impl World {
         match self.rng.below(6) {
             0 => Operation::DropNamespace { id: derive_id("", TITLES[2], 0) },
             1 | 2 => {
-                let title = format!("title {}", self.rng.below(4));
+                let title = Title::new(format!("title {}", self.rng.below(4))).expect("a title");
                 Operation::RenameNamespace { id, title }
             }
             _ => Operation::CreateNamespace {
-                account: String::new(),
-                title: TITLES[2].into(),
+                account: Account::default(),
+                title: Title::new(TITLES[2]).expect("a title"),
                 id: None,
             },
         }
     }
 
-    fn place(&mut self) -> (NamespaceId, Bytes) {
+    fn place(&mut self) -> (NamespaceId, Key) {
         let title = self.rng.weighted(&[(5, TITLES[0]), (3, TITLES[1]), (1, TITLES[2])]);
         let key = format!("key {}", self.rng.below(self.plan.keys));
-        (derive_id("", title, 0), Bytes::from(key))
+        (derive_id("", title, 0), Key::try_from(key).expect("a key"))
     }
 
     fn attributes(&mut self, node: usize) -> Attributes {
         let wall_ms = self.nodes[node].now(self.now).wall_ms;
         let expires_at = self.rng.chance(8).then(|| wall_ms / 1000 + self.rng.below(20));
-        let metadata = self.rng.chance(10).then(|| format!("{}", self.rng.below(1000)).into());
+        let metadata = self.rng.chance(10).then(|| format!("{}", self.rng.below(1000)));
+        let metadata = metadata.map(|text| Metadata::new(text).expect("a short text"));
         Attributes { metadata, expires_at }
     }
 
@@ -90,7 +93,7 @@ impl World {
         let byte = u8::try_from(self.rng.below(256)).unwrap_or(0);
         let attributes = self.attributes(node);
         let running = self.nodes[node].running.as_mut()?;
-        let mut upload = running.storage.committer().upload();
+        let mut upload = store::upload(&mut running.store);
         upload.push(&vec![byte; len]).ok()?;
         let (_, body) = upload.finish();
         Some(Operation::Put { namespace, key, body, attributes })
@@ -102,7 +105,7 @@ impl World {
         let byte = u8::try_from(self.rng.below(256)).unwrap_or(0);
         let attributes = self.attributes(node);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let mut upload = running.storage.committer().upload();
+        let mut upload = store::upload(&mut running.store);
         let Ok(mut operations) = upload.push(&vec![byte; len]) else { return Ok(()) };
         let (last, body) = upload.finish();
         operations.extend(last);
@@ -110,28 +113,32 @@ impl World {
         self.write(node, operations)
     }
 
-    /// Makes local operations; they are acknowledged by the next sync.
+    /// Commits local operations; the next sync acknowledges them.
     pub(super) fn write(&mut self, node: usize, operations: Vec<Operation>) -> Checked {
-        let wall_ms = self.nodes[node].now(self.now).wall_ms;
+        let now = self.nodes[node].now(self.now);
         let drops = operations.iter().any(|op| matches!(op, Operation::DropNamespace { .. }));
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let (results, rows) = running.storage.write(wall_ms, operations);
+        let first = self.last_token + 1;
+        self.last_token += operations.len() as u64;
+        let made = operations.len();
+        let rows = store::commit(&mut running.store, now, (first..).zip(operations));
+        // An operation that changed nothing needs no sync.
+        let latest = running.store.committer().engine().status().latest;
+        let commit = if rows.is_empty() { 0 } else { latest };
+        running.unanswered.extend((first..=self.last_token).map(|token| (token, commit)));
         if drops && !rows.is_empty() {
             self.count(Event::NamespaceDropped);
         }
         self.trace(|| {
             let told: Vec<(Dot, _, _)> =
                 rows.iter().map(|row| (row.dot, row.hlc, row.key.clone())).collect();
-            format!(
-                "{node}: writes {told:?}, {} refused",
-                results.len() - rows.len().min(results.len())
-            )
+            format!("{node}: {made} operations; writes {told:?}")
         });
         self.nodes[node].open.extend(rows);
-        if self.after_call(node)? {
+        if self.after_step(node)? {
             return Ok(());
         }
-        self.sync_later(node, 8);
+        self.sync_later(node);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What goes wrong, and for how long.
+//! Faults and their duration.
 
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -8,7 +8,7 @@ use waypost_disk_tests::{
 use super::{Happening, World};
 use crate::{events::Event, network::Way, plan::Fault};
 
-/// Something that is wrong for a while.
+/// A temporary fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
     Cut(Vec<Way>),
@@ -26,7 +26,7 @@ impl World {
         let fault = self.rng.weighted(&self.plan.kinds);
         let a_while = self.rng.weighted(&[(4, 300), (4, 3_000), (2, 30_000)]);
         let a_while = a_while.max(self.rng.below(400 * self.plan.pause_ms));
-        self.trace(|| format!("{node}: {fault:?}, for {a_while} ms perhaps"));
+        self.trace(|| format!("{node}: {fault:?}, for {a_while} ms if it lasts"));
         match fault {
             Fault::Crash => self.lose_power(node)?,
             Fault::DiskFails => {
@@ -72,7 +72,7 @@ impl World {
         self.nodes[node].disk.arm(Armed { on: Some(on), after, fault });
     }
 
-    /// The power goes now, or inside one of the next calls.
+    /// Cuts the power now, or during one of the next calls of the disk.
     fn lose_power(&mut self, node: usize) -> Checked {
         let keep = Keep::random(&mut self.rng);
         let Some(running) = &self.nodes[node].running else { return Ok(()) };
@@ -93,7 +93,7 @@ impl World {
         self.crash(node)
     }
 
-    /// The locations are split in two.
+    /// Partitions the locations in two groups.
     fn part(&mut self, for_ms: u64) -> Checked {
         self.count(Event::Partition);
         let side: Vec<bool> = self.nodes.iter().map(|_| self.rng.chance(50)).collect();

@@ -1,8 +1,8 @@
-//! All is mended; the locations must become equal, and forget what is deleted.
+//! The end of all faults. The locations must become equal, and drop their tombstones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{VersionVector, engine::Engine, view::FoundState};
+use kv_core::{FoundState, VersionVector, engine::Engine, writer::Step};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During, Violation},
@@ -11,22 +11,22 @@ use waypost_disk_tests::{
 use super::World;
 use crate::node::Node;
 
-/// How long the locations have to become equal, beside what their clocks were ahead.
+/// How long the locations may take to become equal, plus the error of clocks that are ahead.
 const PATIENCE_MS: u64 = 600_000;
 
-/// How long they have to drop their tombstones then.
+/// How long they may then take to drop their tombstones.
 const FORGET_MS: u64 = 120_000;
 
 impl World {
-    /// Mends all, and waits until the locations are equal and have forgotten what is deleted.
+    /// Ends all faults, and waits until the locations are equal and have dropped their tombstones.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn heal(&mut self) -> Checked {
         self.is_healed = true;
         self.network.heal();
         let mended_at = self.now;
-        self.trace(|| "all is mended".into());
+        self.trace(|| "all faults have ended".into());
         for node in 0..self.nodes.len() {
             self.nodes[node].skew_ms = 0;
             self.nodes[node].has_stepped = true;
@@ -35,7 +35,7 @@ impl World {
             self.nodes[node].disk.make_room();
             self.start(node)?;
         }
-        // What one has whom not all know may be lost with it: it may be heard by nobody.
+        // Writes of a location that not all know as a member may be lost with it.
         let mut steady = self.steady();
         steady.retain(|node| self.is_known_to_all(*node));
         for node in steady {
@@ -54,7 +54,7 @@ impl World {
         self.check_all()?;
         let end = self.now + FORGET_MS;
         while let Some(left) = self.left_over()? {
-            hold!(self.now < end, "a tombstone stays: {left}");
+            hold!(self.now < end, "a tombstone is not dropped: {left}");
             self.run_for(500)?;
         }
         self.verify_two()?;
@@ -72,8 +72,8 @@ impl World {
         }
     }
 
-    /// Keys that two stores of one identity wrote may differ for good, until they are written anew by one
-    /// who is later than all that was written.
+    /// Rewrites the keys that two stores with one identity wrote: they may differ for ever
+    /// otherwise. The writer's clock is later than all versions.
     fn renew_suspects(&mut self, mended_at: u64) -> Checked {
         let suspects = self.model.suspects();
         let steady = self.steady();
@@ -98,16 +98,15 @@ impl World {
         }
         self.now = end;
         for node in self.running() {
-            if let Some(running) = &mut self.nodes[node].running {
-                let maintained = running.storage.committer().maintain();
-                maintained.during("a mended disk")?;
-            }
-            self.after_call(node)?;
+            self.unrecovered = None;
+            self.run_step(node, Step::Recover)?;
+            hold!(self.unrecovered.is_none(), "a mended disk: {:?}", self.unrecovered);
         }
         Ok(())
     }
 
-    /// Whether all hold durably all that was acknowledged, and of those who are gone the same.
+    /// Whether all locations hold all acknowledged writes durably, and the same writes of departed
+    /// ones.
     pub(super) fn is_equal(&self) -> bool {
         let wanted = self.wanted();
         let is_equal = |node: &Node| {
@@ -118,7 +117,8 @@ impl World {
         stay.all(is_equal) && self.know_each_other()
     }
 
-    /// What all must count: all that was acknowledged, and of those who are gone what someone has.
+    /// The writes that all locations must count: all acknowledged ones, and those of departed
+    /// locations that any remaining one has.
     fn wanted(&self) -> VersionVector {
         let mut wanted = self.model.vector();
         for node in self.nodes.iter().filter(|node| node.running.is_some()) {
@@ -127,14 +127,16 @@ impl World {
         wanted
     }
 
-    /// What was acknowledged by those who are gone, and reached no one, is lost.
+    /// Forgets the acknowledged writes of departed locations that reached no remaining one.
     fn forget_lost(&mut self) -> Checked {
         let mut rows = BTreeSet::new();
         for node in &mut self.nodes {
             let Some(running) = &mut node.running else { continue };
-            let view = running.storage.committer().view();
+            let view = running.store.committer().view();
             for name in self.model.names() {
-                rows.extend(view.row(name.0, &name.1).during("a row")?.map(|found| found.dot));
+                rows.extend(
+                    view.row(name.0, &name.1).during("reading a row")?.map(|found| found.dot),
+                );
             }
         }
         self.model.forget_lost(&rows);
@@ -143,21 +145,21 @@ impl World {
 
     fn differences(&self) -> String {
         let wanted = self.wanted();
-        let mut told = String::new();
+        let mut text = String::new();
         for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
             if !node.is_joined() {
-                told.push_str(&format!(" location {at} has not joined;"));
+                text.push_str(&format!(" location {at} has not joined;"));
             }
             let vector = node.vector();
             for dot in wanted.iter().filter(|dot| vector.get(dot.origin) != dot.seq) {
                 let has = vector.get(dot.origin);
-                told.push_str(&format!(
+                text.push_str(&format!(
                     " location {at} has {has} of {} of {};",
                     dot.seq, dot.origin
                 ));
             }
         }
-        told
+        text
     }
 
     fn check_all(&mut self) -> Checked {
@@ -165,8 +167,8 @@ impl World {
         let now_ms = self.true_ms();
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(running) = &mut node.running else { continue };
-            let status = running.storage.committer().engine().status();
-            let view = running.storage.committer().view();
+            let status = running.store.committer().engine().status();
+            let view = running.store.committer().view();
             let checked = self.model.check_converged(&view, now_ms, self.plan.skew_ms + 1000);
             checked.map_err(|wrong| {
                 Violation::Wrong(format!(
@@ -178,17 +180,17 @@ impl World {
         Ok(())
     }
 
-    /// Whether all locations show the same, whatever that is.
+    /// Checks that all locations have the same rows.
     fn check_same(&mut self) -> Checked {
         let mut shown = BTreeMap::new();
         let late_ms = self.true_ms() + self.plan.skew_ms + 1000;
         let names: Vec<_> = self.model.names().cloned().collect();
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(running) = &mut node.running else { continue };
-            let view = running.storage.committer().view();
+            let view = running.store.committer().view();
             for name in &names {
-                let found = view.row(name.0, &name.1).during("a row")?;
-                let is_shown = |found: &kv_core::view::Found| {
+                let found = view.row(name.0, &name.1).during("reading a row")?;
+                let is_shown = |found: &kv_core::Found| {
                     let is_over = found.expires_at.is_some_and(|at| at * 1000 <= late_ms);
                     !is_over
                         && !matches!(
@@ -208,18 +210,20 @@ impl World {
         Ok(())
     }
 
-    /// A tombstone or stub that some location still has, if there is one.
+    /// A tombstone or expired tombstone that some location still has, if there is one.
     fn left_over(&mut self) -> Checked<Option<String>> {
         for (at, node) in self.nodes.iter_mut().enumerate() {
             let Some(running) = &mut node.running else { continue };
-            let view = running.storage.committer().view();
+            let view = running.store.committer().view();
             for name in self.model.names() {
-                let found = view.row(name.0, &name.1).during("a row")?;
+                let found = view.row(name.0, &name.1).during("reading a row")?;
                 if let Some(found) = found
                     && matches!(found.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
                 {
                     let mark = running.core.stable();
-                    return Ok(Some(format!("{name:?} at {at}: {found:?}, watermark {mark:?}")));
+                    return Ok(Some(format!(
+                        "{name:?} at {at}: {found:?}, stable timestamp {mark:?}"
+                    )));
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! Peers that say what no location says: messages are changed on their way.
+//! Peers that send invalid messages: messages are changed in transit.
 //!
-//! Who lies in a vector is believed, for who is in the cluster is trusted. What must hold all the same: nothing
-//! panics, no core holds more than its bound, and a store counts of its own writes those that it made.
+//! A wrong version vector is believed, because members are trusted. These rules must hold
+//! nevertheless: nothing panics, no core exceeds its memory bound, and a store counts only those
+//! writes as its own that it made.
 
 use bytes::Bytes;
 use kv_core::OriginId;
@@ -9,18 +10,18 @@ use waypost_disk_tests::{hold, violation::Checked};
 
 use super::{Happening, World};
 
-/// How many of the last messages may come again, as if from others.
+/// The number of recent messages that may be replayed, as if from other peers.
 const KEPT: usize = 64;
 
-/// The messages that came last.
+/// Recent messages.
 #[derive(Debug, Default)]
-pub(super) struct Heard(Vec<Bytes>);
+pub(super) struct Recent(Vec<Bytes>);
 
 impl World {
-    /// Clients work for so long, and of a hundred messages so many come as they were not sent.
+    /// Runs clients for `ms` milliseconds while `mangled` of a hundred messages are changed.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn live_among_liars(&mut self, ms: u64, mangled: u64) -> Checked {
         self.mangled = mangled;
         for _ in 0..self.plan.faults {
@@ -37,51 +38,53 @@ impl World {
         Ok(())
     }
 
-    /// How many locations have not halted.
+    /// The number of locations that have not halted.
     #[must_use]
     pub fn left(&self) -> usize {
         self.nodes.iter().filter(|node| !node.is_gone).count()
     }
 
-    /// A store counts of its own writes what it made: those that are acknowledged, or about to be.
+    /// Checks that a store counts as its own only the writes that it made: those that are
+    /// acknowledged or about to be.
     fn check_own(&mut self, node: usize) -> Checked {
         let made: Vec<_> = self.nodes[node].open.iter().map(|row| row.dot).collect();
         let own = self.nodes[node].origins.unwrap_or([OriginId([0; 16]); 2]);
-        let Some(running) = &self.nodes[node].running else { return Ok(()) };
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         for origin in own {
             let open = made.iter().filter(|dot| dot.origin == origin).map(|dot| dot.seq).max();
             let most = self.model.last(origin).max(open.unwrap_or(0));
-            let counted = running.storage.state().visible.get(origin);
+            let counted = running.store.committer().view().vector().get(origin);
             hold!(counted <= most, "{node} counts {counted} of its writes and made {most}");
         }
         Ok(())
     }
 
-    /// A message as it comes: mostly as it was sent; else changed, or another that came before.
+    /// A message as it arrives: mostly unchanged, otherwise changed or replaced with an earlier
+    /// one.
     pub(super) fn mangle(&mut self, bytes: Bytes) -> Bytes {
-        let heard = &mut self.heard.0;
-        if heard.len() < KEPT {
-            heard.push(bytes.clone());
+        let recent = &mut self.recent.0;
+        if recent.len() < KEPT {
+            recent.push(bytes.clone());
         } else {
             let at = self.rng.index(KEPT);
-            heard[at] = bytes.clone();
+            recent[at] = bytes.clone();
         }
         if !self.rng.chance(self.mangled) || bytes.is_empty() {
             return bytes;
         }
-        let other = heard[self.rng.index(heard.len())].clone();
+        let other = recent[self.rng.index(recent.len())].clone();
         let mut changed = bytes.to_vec();
         let at = self.rng.index(changed.len());
         match self.rng.below(6) {
             0 => changed.truncate(at),
             1 => changed[at] ^= 1 << self.rng.below(8),
             2 => {
-                // A length, a number or a time that is far off.
+                // A length, a number or a time far from the correct one.
                 let end = changed.len().min(at + 8);
                 let byte = *self.rng.pick(&[0, 1, 0x7f, 0x80, 0xff]);
                 changed[at..end].fill(byte);
             }
-            // As if it were of these two starts, behind the kind and the version.
+            // The incarnations of both ends, after the kind and the version.
             3 | 4 if other.len() > 19 && changed.len() > 19 => {
                 let (incarnations, mut again) = (changed[3..19].to_vec(), other.to_vec());
                 again[3..19].copy_from_slice(&incarnations);

@@ -1,4 +1,4 @@
-//! Locations that join, that leave for good, and that come back from an old image of their disk.
+//! Locations that join, that leave for good, and that restart from an old image of their disk.
 
 use kv_core::{MemberId, Operation};
 use waypost_disk_tests::{
@@ -12,16 +12,17 @@ use crate::{
     events::Event,
     node::{Node, member},
     plan::SPARE_NODES,
+    store,
 };
 
-/// How long locations have to learn of one that only some know.
+/// How long locations may take to learn of a member that only some know.
 const STRANDED_MS: u64 = 200_000;
 
-/// How long the first locations have to join each other.
+/// How long the first locations may take to join each other.
 const FOUNDING_MS: u64 = 600_000;
 
 impl World {
-    /// The first location founds the cluster, and the others join it.
+    /// The first location makes the cluster, and the others join it.
     pub(super) fn found(&mut self) -> Checked {
         for node in 0..self.plan.nodes {
             self.start(node)?;
@@ -31,9 +32,9 @@ impl World {
         while (0..self.plan.nodes).any(|node| !self.nodes[node].is_joined()) {
             hold!(
                 self.now < FOUNDING_MS + 4 * self.plan.skew_ms,
-                "the locations do not come together"
+                "the locations do not join each other"
             );
-            hold!(self.step()?, "nothing happens any more");
+            hold!(self.step()?, "no event is due");
         }
         for node in 0..self.plan.nodes {
             self.create_namespaces(node)?;
@@ -41,26 +42,26 @@ impl World {
         Ok(())
     }
 
-    /// The other locations that run, without copies: these do not know where they are.
+    /// The other running locations without copies: these have no address of their own.
     pub(super) fn others(&self, node: usize) -> Vec<usize> {
         let is_other = |other: &usize| self.nodes[*other].member != self.nodes[node].member;
         self.running().into_iter().filter(is_other).collect()
     }
 
-    /// A location that may write: it takes part, and is not to leave.
+    /// The locations that may write: active members that are not about to leave.
     pub(super) fn steady(&self) -> Vec<usize> {
         let is_steady = |node: &Node| node.is_joined() && !node.is_leaving && !node.is_restored;
         (0..self.nodes.len()).filter(|node| is_steady(&self.nodes[*node])).collect()
     }
 
-    /// Whether the cluster goes on without a location, and others still need to be told.
+    /// Whether the cluster can lose a location, and no other removal is pending.
     fn can_spare(&self, node: usize) -> bool {
         let left = self.steady().into_iter().filter(|other| *other != node).count();
         let found = &self.nodes[node];
         left >= 2 && found.has_joined && !found.is_gone && !found.is_leaving && !found.is_restored
     }
 
-    /// A new location comes.
+    /// Adds a new location that joins.
     pub(super) fn join(&mut self) -> Checked {
         let steady = self.steady();
         if self.nodes.len() >= self.plan.nodes + SPARE_NODES || steady.is_empty() {
@@ -72,7 +73,7 @@ impl World {
         self.write(by, operations)
     }
 
-    /// A new location, which nobody has as a member.
+    /// Adds a new location that no member knows.
     pub(super) fn come(&mut self) -> Checked<usize> {
         let node = self.nodes.len();
         let mut new = Node::new(member(node), self.rng.fork());
@@ -83,7 +84,7 @@ impl World {
         Ok(node)
     }
 
-    /// A location leaves for good: at once, or when it hears that it was removed.
+    /// A location leaves for good: at once, or when it learns that it was removed.
     pub(super) fn leave(&mut self, node: usize) -> Checked {
         if !self.can_spare(node) {
             return Ok(());
@@ -97,7 +98,7 @@ impl World {
         self.remove(node)
     }
 
-    /// Keeps an image of a disk for the time when it is restored.
+    /// Keeps an image of a disk until it is restored.
     pub(super) fn keep_image(&mut self, node: usize) {
         let found = &mut self.nodes[node];
         if found.has_joined && found.image.is_none() {
@@ -105,7 +106,7 @@ impl World {
         }
     }
 
-    /// A location comes back as it was some time ago, and goes on: it must find out.
+    /// A location restarts from an earlier image and must detect it.
     pub(super) fn restore(&mut self, node: usize) -> Checked {
         if !self.can_spare(node) {
             return Ok(());
@@ -131,7 +132,7 @@ impl World {
         Ok(())
     }
 
-    /// The data directory of a location is copied, and both run: they must find out.
+    /// A location's data directory is copied, and both copies run and must detect each other.
     pub(super) fn copy(&mut self, node: usize) -> Checked {
         if !self.can_spare(node) || self.nodes.len() >= self.plan.nodes + SPARE_NODES {
             return Ok(());
@@ -141,7 +142,7 @@ impl World {
         Ok(())
     }
 
-    /// See [`World::copy`]; which the copy is.
+    /// See [`World::copy`]. Returns the number of the copy.
     pub(super) fn copy_now(&mut self, node: usize) -> Checked<usize> {
         let copy = self.nodes.len();
         let (member, image) = (self.nodes[node].member, self.nodes[node].disk.image());
@@ -153,7 +154,7 @@ impl World {
         let found = &mut self.nodes[node];
         (found.is_restored, found.is_copied) = (true, true);
         self.model.depart(found.origins);
-        // What it was about to acknowledge may be lost, as all that it writes from here on.
+        // Writes that it was about to acknowledge may be lost, as may all its later ones.
         for row in self.nodes[node].open.clone() {
             self.model.suspect(&row);
         }
@@ -162,7 +163,7 @@ impl World {
         Ok(copy)
     }
 
-    /// A location is gone for good, and the others are told if one can be.
+    /// A location is gone for good, and another one removes it if one can.
     pub(super) fn retire(&mut self, node: usize) -> Checked {
         self.vanish(node)?;
         self.remove(node)
@@ -190,20 +191,20 @@ impl World {
     }
 
     /// A core has halted: it must have had a reason to.
-    pub(super) fn halted(&mut self, node: usize, why: &str) -> Checked {
+    pub(super) fn halted(&mut self, node: usize, why: kv_replicate::HaltReason) -> Checked {
         let found = &self.nodes[node];
         let is_explained = found.is_restored || found.is_leaving || self.mangled > 0;
         hold!(is_explained, "{node}: halted: {why}");
         self.count(match (found.is_copied, found.is_restored) {
-            (true, _) => Event::CopyFound,
-            (false, true) => Event::RestoredFound,
-            (false, false) => Event::RemovedTold,
+            (true, _) => Event::CopyDetected,
+            (false, true) => Event::RollbackDetected,
+            (false, false) => Event::RemovalNoticed,
         });
         self.retire(node)
     }
 
-    /// A location must be rebuilt: only beside one that was restored, or if it had not joined when its
-    /// source left.
+    /// Checks that a location that must be rebuilt has a reason to: another one was restored, or
+    /// its source left before it had joined.
     pub(super) fn rebuilt(&mut self, node: usize) -> Checked {
         let has_left = |other: &Node| other.is_gone || other.is_leaving;
         let is_half_joined = !self.nodes[node].has_joined && self.nodes.iter().any(has_left);
@@ -213,7 +214,7 @@ impl World {
         self.retire(node)
     }
 
-    /// The end: who can't stay goes, and everyone hears of it.
+    /// Ends the membership changes: locations that can't stay leave, and all others learn of it.
     pub(super) fn settle_members(&mut self, since: u64) -> Checked {
         for node in 0..self.nodes.len() {
             let is_member = self.model.is_member(self.nodes[node].member);
@@ -228,7 +229,8 @@ impl World {
         Ok(())
     }
 
-    /// Whether a location was made a member by one who is gone, and others have closed without it.
+    /// Whether a location was made a member by one that has left, and others have closed that one's
+    /// session without it.
     fn is_stranded(&self, node: usize, since: u64) -> bool {
         let someone_is_gone = self.nodes.iter().any(|node| node.is_gone);
         let others: Vec<_> = self.steady().into_iter().filter(|other| *other != node).collect();
@@ -242,34 +244,35 @@ impl World {
         }
     }
 
-    /// Whether all who stay have a location as a member.
+    /// Whether all remaining locations have a location as a member.
     pub(super) fn is_known_to_all(&self, node: usize) -> bool {
         self.steady().iter().all(|other| self.knows(*other, self.nodes[node].member))
     }
 
-    /// Whether all who stay have each other as members.
+    /// Whether all remaining locations have each other as members.
     pub(super) fn know_each_other(&self) -> bool {
         self.steady().into_iter().all(|node| self.is_known_to_all(node))
     }
 
     pub(super) fn knows(&self, node: usize, other: MemberId) -> bool {
         let running = self.nodes[node].running.as_ref();
-        running.is_some_and(|running| running.storage.state().members.is_current(other))
+        running.is_some_and(|running| store::state(&running.store).members.is_current(other))
     }
 
-    /// Whether someone who stays has a location as a member: who removed it may be gone as well.
+    /// Whether a remaining location has a location as a member: the one that removed it may have
+    /// left, too.
     fn is_still_counted(&self, node: usize) -> bool {
         self.steady().iter().any(|other| self.knows(*other, self.nodes[node].member))
     }
 
-    /// Whether someone has written the removal, or is about to.
+    /// Whether a location has written the removal, or is about to.
     fn is_being_removed(&self, node: usize) -> bool {
         let key = kv_core::Member::key(self.nodes[node].member);
         let is_it = |row: &kv_replicate::Row| row.key[..] == key[..];
         self.nodes.iter().any(|node| node.open.iter().any(is_it))
     }
 
-    /// A location takes part from here on.
+    /// Records that a location has become an active member.
     pub(super) fn joined(&mut self, node: usize) {
         self.nodes[node].has_joined = true;
         self.count(Event::Joined);
@@ -290,7 +293,7 @@ impl World {
         Ok(())
     }
 
-    /// What makes a location a member.
+    /// The write that makes a location a member.
     pub(super) fn put_member(&self, node: usize) -> Option<Operation> {
         let (id, name) = (member(node), format!("location {node}"));
         let origins = self.nodes[node].origins?;

@@ -1,7 +1,6 @@
-//! What a scenario does by hand, where a run leaves it to chance.
+//! The steps of scenarios, which random runs leave to chance.
 
-use bytes::Bytes;
-use kv_core::{Attributes, NamespaceId, Operation, derive_id, view::FoundState};
+use kv_core::{Account, Attributes, FoundState, Key, NamespaceId, Operation, Title, derive_id};
 use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -13,27 +12,28 @@ use super::World;
 use crate::{
     events::Event,
     node::{Name, member},
+    store,
 };
 
-/// How long new locations have to come to rest.
+/// How long new locations may take to come to rest.
 const REST_WITHIN_MS: u64 = 120_000;
 
-/// In so long every location has said all that it has, twice.
+/// In this time every location reports its progress twice.
 const ALL_SAID_MS: u64 = 7_000;
 
 fn namespace() -> NamespaceId {
     derive_id("", "one", 0)
 }
 
-fn key(number: u64) -> Bytes {
-    Bytes::from(format!("key {number}"))
+fn key(number: u64) -> Key {
+    Key::new(format!("key {number}")).expect("a key")
 }
 
 impl World {
-    /// Lets time pass until all have the same and nothing is under way.
+    /// Lets time pass until all locations have the same writes and no message is in flight.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn rest(&mut self) -> Checked {
         let is_over = |world: &mut World| world.is_equal() && world.open_sessions() == 0;
         hold!(self.run_until(REST_WITHIN_MS, is_over)?, "the locations do not come to rest");
@@ -43,15 +43,16 @@ impl World {
     /// Lets time pass.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn pass(&mut self, ms: u64) -> Checked {
         self.run_for(ms)
     }
 
-    /// Lets time pass until something is so; false if it was not within so many milliseconds.
+    /// Lets time pass until a condition holds. Returns false if it does not hold within `ms`
+    /// milliseconds.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn run_until(
         &mut self,
         within_ms: u64,
@@ -68,10 +69,10 @@ impl World {
         Ok(true)
     }
 
-    /// Puts keys, each with a value of so many bytes, and syncs at once.
+    /// Puts keys with values of this many bytes, and syncs at once.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn put(
         &mut self,
         node: usize,
@@ -86,7 +87,7 @@ impl World {
         self.sync(node)
     }
 
-    /// Puts a short value under each of these, where its namespace is there.
+    /// Puts a short value for each of these keys, if its namespace exists.
     pub(super) fn put_names(
         &mut self,
         node: usize,
@@ -94,15 +95,16 @@ impl World {
     ) -> Checked {
         for (namespace, key) in names {
             let operations = match <[u8; 16]>::try_from(key.as_slice()) {
-                // A namespace: nothing is put there, but it has a name; or it is lost, and made again.
+                // A namespace has a name but no value to put; or it is lost, and is recreated.
                 Ok(id) if namespace == NamespaceId::SYSTEM => {
-                    let (id, account) = (NamespaceId(id), String::new());
+                    let (id, account) = (NamespaceId(id), Account::default());
                     let title = format!("renewed {:x}", self.rng.below(1 << 32));
+                    let title = Title::new(title).expect("a title");
                     let again =
                         Operation::CreateNamespace { account, title: title.clone(), id: Some(id) };
                     vec![Operation::RenameNamespace { id, title }, again]
                 }
-                _ => self.put_one(node, (namespace, Bytes::from(key)), 10)?,
+                _ => self.put_one(node, (namespace, Key::try_from(key).expect("a key")), 10)?,
             };
             self.write(node, operations)?;
         }
@@ -112,13 +114,13 @@ impl World {
     fn put_one(
         &mut self,
         node: usize,
-        (namespace, key): (NamespaceId, Bytes),
+        (namespace, key): (NamespaceId, Key),
         bytes: usize,
     ) -> Checked<Vec<Operation>> {
         let value = vec![u8::try_from(self.rng.below(256)).unwrap_or(0); bytes];
         let Some(running) = &mut self.nodes[node].running else { return Ok(Vec::new()) };
-        let mut upload = running.storage.committer().upload();
-        let mut operations = upload.push(&value).during("a value")?;
+        let mut upload = store::upload(&mut running.store);
+        let mut operations = upload.push(&value).during("uploading a value")?;
         let (last, body) = upload.finish();
         operations.extend(last);
         operations.push(Operation::Put { namespace, key, body, attributes: Attributes::default() });
@@ -128,13 +130,13 @@ impl World {
     /// Deletes a key, and syncs at once.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn delete(&mut self, node: usize, number: u64) -> Checked {
         self.write(node, vec![Operation::Delete { namespace: namespace(), key: key(number) }])?;
         self.sync(node)
     }
 
-    /// Whether a value of a key is visible at a location.
+    /// Whether a key has a visible value at a location.
     pub fn has(&mut self, node: usize, number: u64) -> bool {
         let state = self.state(node, number);
         state.is_some_and(|state| state != FoundState::Tombstone)
@@ -147,14 +149,14 @@ impl World {
 
     fn state(&mut self, node: usize, number: u64) -> Option<FoundState> {
         let running = self.nodes[node].running.as_mut()?;
-        let found = running.storage.committer().view().row(namespace(), &key(number));
+        let found = running.store.committer().view().row(namespace(), &key(number));
         found.ok()?.map(|found| found.state)
     }
 
-    /// Cuts two locations from each other. The links know of it, or they do not.
+    /// Cuts the link between two locations. Their ends notice it or not.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn cut(&mut self, one: usize, other: usize, is_noticed: bool) -> Checked {
         for (from, to) in [(one, other), (other, one)] {
             self.network.cut.insert((from, to));
@@ -165,10 +167,10 @@ impl World {
         Ok(())
     }
 
-    /// Mends what [`World::cut`] did.
+    /// Reverts [`World::cut`].
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn uncut(&mut self, one: usize, other: usize) -> Checked {
         for (from, to) in [(one, other), (other, one)] {
             self.network.cut.remove(&(from, to));
@@ -177,57 +179,56 @@ impl World {
         self.connect(other, one)
     }
 
-    /// A location has a new link to another, which need not know of it.
+    /// Gives a location a new link to another one, which need not notice it.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn connect(&mut self, from: usize, to: usize) -> Checked {
         self.meet(from, to)
     }
 
-    /// A location syncs now.
+    /// Syncs a location's store.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn sync_now(&mut self, node: usize) -> Checked {
         self.sync(node)
     }
 
-    /// A location loses its power now.
+    /// Cuts a location's power.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn lose_power_now(&mut self, node: usize) -> Checked {
         let keep = Keep::random(&mut self.rng);
         self.nodes[node].disk.power_loss(keep);
         self.crash(node)
     }
 
-    /// A sync is tried and does not come so far as to sync: what was not durable is forgotten, and the
-    /// location goes on.
+    /// Tries a sync that fails before it reaches the disk. The store loses what was not durable,
+    /// and the location continues.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn fail_sync(&mut self, node: usize) -> Checked {
         let fault = DiskFault::Fail { keep: Keep::Nothing, evict: true };
         self.nodes[node].disk.arm(Armed { on: Some(Call::Write), after: 0, fault });
         self.sync(node)
     }
 
-    /// The store of a location does what its core asks again, and does at once what was asked meanwhile.
+    /// Lets a location's store work again, and does at once what was requested meanwhile.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn unbusy(&mut self, node: usize) -> Checked {
         self.nodes[node].is_busy = false;
         self.pump(node)
     }
 
-    /// A location comes back from its disk as it is now, with an older one in its place: see
-    /// [`World::keep_old`].
+    /// Restarts a location from the older image of its disk that [`World::keep_old`] kept.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn go_back(&mut self, node: usize) -> Checked {
         self.restore_now(node)
     }
@@ -238,21 +239,21 @@ impl World {
         self.keep_image(node);
     }
 
-    /// The data directory of a location is copied and both run; which the copy is.
+    /// Copies the data directory of a location and runs both. Returns the number of the copy.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn double(&mut self, node: usize) -> Checked<usize> {
         self.copy_now(node)
     }
 
-    /// Whether a location has noticed that it must replicate no more.
+    /// Whether a location's replication has halted.
     #[must_use]
     pub fn has_halted(&self, node: usize) -> bool {
         self.nodes[node].is_gone
     }
 
-    /// It is known that a location is about to leave.
+    /// Marks a location as one that is about to leave.
     pub fn announce_leaving(&mut self, node: usize) {
         self.nodes[node].is_leaving = true;
         self.model.depart(self.nodes[node].origins);
@@ -262,11 +263,11 @@ impl World {
     pub fn sees_removed(&mut self, node: usize, other: usize) -> bool {
         let id = self.nodes[other].member;
         let Some(running) = &mut self.nodes[node].running else { return false };
-        let view = running.storage.committer().view();
+        let view = running.store.committer().view();
         view.members().get(id).is_some_and(|member| member.removed)
     }
 
-    /// How many rows a core has given to its store that are not applied.
+    /// The number of rows that a core has passed to its store and that are not applied.
     #[must_use]
     pub fn open_rows(&self, node: usize) -> usize {
         let rows = |work: &Work| match work {
@@ -277,82 +278,82 @@ impl World {
         running.map_or(0, |running| running.queue.iter().map(rows).sum())
     }
 
-    /// How many pieces of bodies were sent from one location to another so far.
+    /// The number of pieces of bodies that one location has sent to another.
     #[must_use]
     pub fn sent_pieces(&self, from: usize, to: usize) -> u64 {
         self.network.sent.get(&((from, to), Channel::Body)).copied().unwrap_or(0)
     }
 
-    /// How often something has happened so far.
+    /// How often an event has occurred.
     #[must_use]
     pub fn happened(&self, event: Event) -> u64 {
         self.report.events.get(event)
     }
 
-    /// A new location comes, which nobody has as a member yet; which it is.
+    /// Adds a new location that no member knows. Returns its number.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn come_new(&mut self) -> Checked<usize> {
         self.come()
     }
 
-    /// One location makes another a member, and syncs at once.
+    /// Makes a location a member through another one, and syncs at once.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn admit(&mut self, node: usize, by: usize) -> Checked {
         let operations = self.put_member(node).into_iter().collect();
         self.write(by, operations)?;
         self.sync(by)
     }
 
-    /// A location is lost for good. Nobody is told.
+    /// Loses a location for good, without informing any other.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn lose_for_good(&mut self, node: usize) -> Checked {
         self.vanish(node)
     }
 
-    /// One location removes another from the members, and syncs at once.
+    /// Removes a location from the members through another one, and syncs at once.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn expel(&mut self, node: usize, by: usize) -> Checked {
         self.write(by, vec![Operation::RemoveMember { id: member(node) }])?;
         self.sync(by)
     }
 
-    /// Whether one location has another as a member, durably.
+    /// Whether a location durably has another one as a member.
     #[must_use]
     pub fn has_member(&self, node: usize, other: usize) -> bool {
         self.knows(node, member(other))
     }
 
-    /// How many things were to happen so far: messages, timers, work.
+    /// The number of events that were scheduled: messages, timers, work.
     #[must_use]
     pub fn happenings(&self) -> u64 {
         self.number
     }
 
-    /// How many sessions are being received now.
+    /// The number of sessions in progress.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
         let cores = self.nodes.iter().filter_map(|node| node.running.as_ref());
         cores.map(|running| running.core.sessions().0).sum()
     }
 
-    /// How many sessions came to an end so far.
+    /// The number of sessions that completed.
     #[must_use]
     pub fn ended_sessions(&self) -> u64 {
         self.report.events.get(Event::SessionDone) + self.report.events.get(Event::SessionLost)
     }
 
-    /// The end of a scenario: what each location has is true, and all become equal.
+    /// Ends a scenario: checks each location, and that all become equal.
     ///
     /// # Errors
-    /// What was found wrong.
+    /// The violation.
     pub fn finish(mut self) -> Checked {
         for node in 0..self.nodes.len() {
             self.nodes[node].is_stuck = false;

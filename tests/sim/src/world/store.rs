@@ -1,6 +1,10 @@
-//! What happens at one location: its store's work, its syncs, its crashes and starts.
+//! One location: its store's steps, its crashes and starts.
 
-use kv_core::{Mode, commit::GcLimits, engine::Engine};
+use kv_core::{
+    Mode, Outcome, VersionVector,
+    engine::{Engine, redb::RedbEngine},
+    writer::{Answer, Output, Step},
+};
 use kv_replicate::{Event as CoreEvent, Work, inspect::Ask};
 use waypost_disk_tests::{
     hold,
@@ -8,10 +12,16 @@ use waypost_disk_tests::{
 };
 
 use super::{Happening, World};
-use crate::events::Event;
+use crate::{
+    events::Event,
+    store::{self, StoreOutput, time},
+};
+
+/// Most milliseconds that a disk takes for a sync.
+const SYNC_MS: u64 = 8;
 
 impl World {
-    /// Takes what a core asks of its store: done at once, or after a while, in its order.
+    /// Does a core's work: at once, or after a while, in its order.
     pub(super) fn work(&mut self, node: usize) -> Checked {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         while let Some(work) = running.core.poll_work() {
@@ -27,7 +37,7 @@ impl World {
                 running.queue.push_back(work);
             }
         }
-        self.sync_later(node, 30);
+        self.sync_later(node);
         Ok(())
     }
 
@@ -50,7 +60,7 @@ impl World {
                 break;
             }
         }
-        self.sync_later(node, 30);
+        self.sync_later(node);
         self.pump(node)
     }
 
@@ -63,32 +73,37 @@ impl World {
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
         let Some(work) = running.queue.pop_front() else { return Ok(false) };
-        let takes_body = matches!(&work, Work::Apply { rows, .. }
-            if rows.iter().any(|row| row.fetch.is_some()));
-        if let Work::Apply { rows, .. } = &work {
+        if let Work::Apply { id, rows, .. } = &work {
             let latest = rows.iter().map(|row| row.row.hlc.millis()).max().unwrap_or(0);
             let is_past = has_stepped || latest <= now.wall_ms + 500;
             hold!(is_past, "{node}: a write from the future is applied");
+            if rows.iter().any(|row| row.fetch.is_some()) {
+                running.large.insert(*id);
+            }
         }
         if matches!(&work, Work::Inspect { ask: Ask::Rows(_), .. }) {
             self.verifying.looks += 1;
         }
-        let answer = running.storage.perform(now.wall_ms, work);
-        if self.after_call(node)? {
+        let mut answer = None;
+        if work.is_read() {
+            let durable = store::replicator(&mut running.store).durable();
+            answer = durable.and_then(|durable| durable.read(work));
+        } else {
+            store::replicator(&mut running.store).push(work);
+            running.store.wake();
+            running.store.run(time(now), Step::Turn);
+        }
+        if self.after_step(node)? {
             return Ok(false);
         }
-        let Some(event) = answer else { return Ok(true) };
-        if let CoreEvent::Applied { results: Some(results), .. } = &event {
-            self.count_applied(results, takes_body);
-        }
-        if let Some(running) = &mut self.nodes[node].running {
-            running.core.handle_event(now, event);
+        if let Some(event) = answer {
+            self.take_event(node, event)?;
         }
         Ok(true)
     }
 
-    fn count_applied(&mut self, results: &[kv_core::operation::Applied], takes_body: bool) {
-        use kv_core::operation::Applied;
+    fn count_applied(&mut self, results: &[kv_core::commit::Applied], takes_body: bool) {
+        use kv_core::commit::Applied;
         for applied in results {
             match applied {
                 Applied::Won { concurrent: true } => self.count(Event::Concurrent),
@@ -101,50 +116,46 @@ impl World {
         }
     }
 
-    /// Sees whether the last call to a store met a failure of its disk; true if the location is
-    /// down now.
-    pub(super) fn after_call(&mut self, node: usize) -> Checked<bool> {
+    /// Runs a step of a store and does what follows from it; true if the location is down then.
+    pub(super) fn run_step(&mut self, node: usize, step: Step) -> Checked<bool> {
+        let now = self.nodes[node].now(self.now);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(true) };
+        running.store.run(time(now), step);
+        self.after_step(node)
+    }
+
+    /// Checks whether the last step of a store met the end of its disk, and takes what came out of it; true if
+    /// the location is down now.
+    pub(super) fn after_step(&mut self, node: usize) -> Checked<bool> {
         let life = self.nodes[node].disk.life();
         let Some(running) = &mut self.nodes[node].running else { return Ok(true) };
-        let mode = running.storage.committer().engine().status().mode;
+        let mode = running.store.committer().engine().status().mode;
         if running.life != life || matches!(mode, Mode::ReadOnly(_) | Mode::Closed(_)) {
             self.crash(node)?;
             return Ok(true);
         }
-        if let Some(event) = running.storage.failure() {
-            self.trace(|| format!("{node}: went back"));
-            let now = self.nodes[node].now(self.now);
-            // What was not acknowledged is gone.
-            self.settle(node)?;
-            if let Some(running) = &mut self.nodes[node].running {
-                running.core.handle_event(now, event);
-            }
+        while let Some(output) =
+            self.nodes[node].running.as_mut().and_then(|running| running.store.poll_output())
+        {
+            self.take_output(node, output)?;
+        }
+        while let Some(event) = self.nodes[node]
+            .running
+            .as_mut()
+            .and_then(|running| store::replicator(&mut running.store).poll_event())
+        {
+            self.take_event(node, event)?;
         }
         Ok(false)
     }
 
-    pub(super) fn sync_later(&mut self, node: usize, within: u64) {
-        let after = self.rng.below(within + 1);
-        let Some(running) = &mut self.nodes[node].running else { return };
-        if running.storage.is_dirty() && !running.will_sync {
-            running.will_sync = true;
-            self.after(after, Happening::Sync(node));
-        }
-    }
-
-    pub(super) fn sync(&mut self, node: usize) -> Checked {
-        if self.nodes[node].is_stuck {
-            self.after(20, Happening::Sync(node));
-            return Ok(());
-        }
-        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        running.will_sync = false;
-        let synced = running.storage.sync();
-        match synced {
-            Ok(events) => {
-                if self.after_call(node)? {
-                    return Ok(());
-                }
+    fn take_output(&mut self, node: usize, output: StoreOutput<RedbEngine>) -> Checked {
+        match output {
+            Output::Publish { view, is_durable } => {
+                self.check_published(node, view.vector(), is_durable)?;
+            }
+            Output::Answers(answers) => self.check_answers(node, &answers)?,
+            Output::Synced(Ok(())) => {
                 for row in std::mem::take(&mut self.nodes[node].open) {
                     if self.nodes[node].is_restored {
                         self.model.suspect(&row);
@@ -152,20 +163,132 @@ impl World {
                         self.model.note(&row)?;
                     }
                 }
-                for event in events {
-                    self.tell(node, event)?;
-                }
-                // It reads every key; what is wrong stays wrong for a while. A replay shows at once.
-                if self.rng.chance(15) || self.tracing { self.check(node) } else { Ok(()) }
             }
-            Err(error) => {
-                self.trace(|| format!("{node}: sync: {error}"));
-                if !self.after_call(node)? {
-                    self.sync_later(node, 100);
-                }
-                Ok(())
+            Output::Synced(Err(error)) => self.trace(|| format!("{node}: sync: {error}")),
+            Output::Collected(Ok(step)) => {
+                (0..step.collected).for_each(|_| self.count(Event::Collected));
+            }
+            Output::Recovered(Err(error)) => self.unrecovered = Some(error.to_string()),
+            Output::Committed { .. }
+            | Output::Concurrent(_)
+            | Output::Collected(Err(_))
+            | Output::Recovered(Ok(()))
+            | Output::Replicating(_)
+            | Output::Closed(_) => {}
+        }
+        Ok(())
+    }
+
+    /// No view shows a local write that a crash may take, except while the disk fails: readers get what the
+    /// engine can still read, which may be a commit with an unknown outcome.
+    fn check_published(&mut self, node: usize, shown: &VersionVector, is_durable: bool) -> Checked {
+        let own = self.nodes[node].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let status = running.store.committer().engine().status();
+        let is_failing = status.mode != Mode::Writer;
+        let durable = &store::state(&running.store).durable;
+        for origin in own {
+            hold!(
+                is_durable || is_failing || shown.get(origin) == durable.get(origin),
+                "{node}: readers see a local write before its sync"
+            );
+        }
+        hold!(
+            !is_durable || status.durable == status.latest,
+            "{node}: a view is called durable before the sync: {status:?}"
+        );
+        Ok(())
+    }
+
+    /// No answer that promises a write comes before the sync that covers it.
+    fn check_answers(&mut self, node: usize, answers: &[Answer<u64>]) -> Checked {
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let durable = running.store.committer().engine().status().durable;
+        for (token, result) in answers {
+            let commit = running.unanswered.remove(token);
+            let is_promise = !matches!(result, Err(_) | Ok(Outcome::Staged));
+            hold!(
+                !is_promise || commit.is_some_and(|commit| commit <= durable),
+                "{node}: commit {commit:?} is acknowledged, and {durable} is durable"
+            );
+        }
+        Ok(())
+    }
+
+    /// Gives a core an event of its store.
+    fn take_event(&mut self, node: usize, event: CoreEvent) -> Checked {
+        let now = self.nodes[node].now(self.now);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let status = running.store.committer().engine().status();
+        match &event {
+            CoreEvent::Synced(state) | CoreEvent::RolledBack(state) => {
+                running.members = std::sync::Arc::clone(&state.members);
+            }
+            CoreEvent::Wrote(rows) => store::replicator(&mut running.store).room().release(rows),
+            CoreEvent::Applied { id, results, .. } => {
+                let takes_body = running.large.remove(id);
+                self.count_applied(results.as_deref().unwrap_or_default(), takes_body);
+            }
+            _ => {}
+        }
+        if matches!(event, CoreEvent::RolledBack(_)) {
+            self.trace(|| format!("{node}: rolled back, {status:?}"));
+            // What was not acknowledged is gone, unless the engine cannot tell yet.
+            if status.is_durable() {
+                self.settle(node)?;
             }
         }
+        if let Some(running) = &mut self.nodes[node].running {
+            running.core.handle_event(now, event);
+        }
+        Ok(())
+    }
+
+    /// A sync runs when it is due, and takes a while.
+    pub(super) fn sync_later(&mut self, node: usize) {
+        let takes = self.rng.below(SYNC_MS + 1);
+        let Some(running) = &mut self.nodes[node].running else { return };
+        let Some(due) = running.store.sync_due() else { return };
+        let due = u64::try_from(due.as_millis()).unwrap_or(u64::MAX);
+        let at = due.max(self.now) + takes;
+        if running.sync_at.is_none_or(|set| set > at) {
+            running.sync_at = Some(at);
+            let after = at - self.now;
+            self.after(after, Happening::Sync(node));
+        }
+    }
+
+    /// The disk has done a sync that was due.
+    pub(super) fn sync_done(&mut self, node: usize) -> Checked {
+        if self.nodes[node].is_stuck {
+            self.after(20, Happening::Sync(node));
+            return Ok(());
+        }
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        if running.sync_at.is_none_or(|at| at > self.now) {
+            // One before it did that, or it was set for another start.
+            return Ok(());
+        }
+        running.sync_at = None;
+        if running.store.sync_due().is_some() { self.sync(node) } else { Ok(()) }
+    }
+
+    /// Syncs a store now, unless its disk is stuck.
+    pub(super) fn sync(&mut self, node: usize) -> Checked {
+        if self.nodes[node].is_stuck {
+            self.after(20, Happening::Sync(node));
+            return Ok(());
+        }
+        if self.run_step(node, Step::Sync)? {
+            return Ok(());
+        }
+        self.pump(node)?;
+        self.sync_later(node);
+        let status =
+            self.nodes[node].running.as_mut().map(|it| it.store.committer().engine().status());
+        let is_synced = status.is_some_and(|status| status.durable == status.latest);
+        // It reads every key; what is wrong stays wrong for a while. A replay shows at once.
+        if is_synced && (self.rng.chance(15) || self.tracing) { self.check(node) } else { Ok(()) }
     }
 
     /// Holds what a location has against what is true. Only right after a sync: what is not durable
@@ -175,26 +298,24 @@ impl World {
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let view = running.storage.committer().view();
+        let view = running.store.committer().view();
         let checked = self.model.check_location(&view, &mut self.nodes[node].floor);
         checked
             .map_err(|wrong| Violation::Wrong(format!("at {}, location {node}: {wrong}", self.now)))
     }
 
+    /// The writer sees to its engine and collects garbage, below the core's stable timestamp.
     pub(super) fn collect_garbage(&mut self, node: usize) -> Checked {
         self.after(500, Happening::Gc(node));
-        let now = self.nodes[node].now(self.now);
-        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let stable = running.core.stable();
-        let limits = GcLimits { rows: 50, bodies: 8, stable, max_skew_ms: 500 };
-        let swept = running.storage.collect_garbage(now.wall_ms, &limits);
-        if self.after_call(node)? {
+        if self.run_step(node, Step::Recover)? {
             return Ok(());
         }
-        if let Ok(swept) = swept {
-            (0..swept.collected).for_each(|_| self.count(Event::Collected));
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let stable = running.core.stable();
+        store::replicator(&mut running.store).set_stable(&running.members, stable);
+        if !self.run_step(node, Step::CollectGarbage)? {
+            self.sync_later(node);
         }
-        self.sync_later(node, 30);
         Ok(())
     }
 
@@ -228,7 +349,7 @@ impl World {
         self.link(node)
     }
 
-    /// A store was taken up again: of the writes that were not acknowledged, it says which are there.
+    /// A store was reopened: its vector tells which of the writes that were not acknowledged are there.
     fn settle(&mut self, node: usize) -> Checked {
         if self.nodes[node].is_restored {
             // Whether they are there or not, they may come to others or be lost.
@@ -238,7 +359,7 @@ impl World {
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let vector = running.storage.state().durable.clone();
+        let vector = store::state(&running.store).durable.clone();
         for row in std::mem::take(&mut self.nodes[node].open) {
             if vector.covers(row.dot) {
                 self.model.note(&row)?;

@@ -1,4 +1,4 @@
-//! Locations verify each other: whatever goes wrong meanwhile, no two are found to differ.
+//! Locations verify each other during faults. No two of them may report a difference.
 
 use kv_replicate::{Ending, Event as CoreEvent, Verdict};
 use waypost_disk_tests::{hold, violation::Checked};
@@ -6,19 +6,19 @@ use waypost_disk_tests::{hold, violation::Checked};
 use super::{Happening, World};
 use crate::node::member;
 
-/// How long two locations that are equal, over a network that is good, have for a verification.
+/// How long a verification may take between two equal locations on a good network.
 const PATIENCE_MS: u64 = 60_000;
 
-/// What verifications came to. That none tells of a difference is held where notices are read.
+/// The results of verifications. The handler of notices checks that none reports a difference.
 #[derive(Debug, Default)]
 pub struct Verifying {
-    /// The mean time between two of them, in milliseconds; 0 if only the last one is made.
+    /// The mean time between two verifications, in milliseconds; 0 for only the last one.
     every_ms: u64,
-    /// How many were begun.
+    /// The number of verifications that started.
     pub begun: u64,
-    /// How often rows were looked at by name, for a list showed them to differ.
+    /// How often rows were compared by key, because a summary showed a difference.
     pub looks: u64,
-    /// The verdicts, with who asked for them.
+    /// The verdicts, with the location that requested each.
     pub verdicts: Vec<(usize, Verdict)>,
 }
 
@@ -29,13 +29,14 @@ impl Verifying {
 }
 
 impl World {
-    /// Locations verify each other from now on, about so often, until all is mended.
+    /// Lets locations verify each other about every `ms` milliseconds from now on, until all faults
+    /// end.
     pub fn verify_every(&mut self, ms: u64) {
         self.verifying.every_ms = ms;
         self.after(ms, Happening::Verify);
     }
 
-    /// What verifications came to.
+    /// The results of verifications.
     #[must_use]
     pub fn verifying(&self) -> &Verifying {
         &self.verifying
@@ -57,7 +58,8 @@ impl World {
         self.tell(node, CoreEvent::Verify(member(peer)))
     }
 
-    /// All is equal: the first location and the last must find so, once they have said hello.
+    /// When all locations are equal, the first and the last one must find that, once they have
+    /// exchanged hellos.
     pub(super) fn verify_two(&mut self) -> Checked {
         let (Some(node), Some(last)) = (self.steady().first().copied(), self.steady().pop()) else {
             return Ok(());
@@ -71,7 +73,7 @@ impl World {
             self.verifying.verdicts.clear();
             self.tell(node, CoreEvent::Verify(peer))?;
             while self.verifying.verdicts.is_empty() {
-                hold!(self.now < end, "no verdict");
+                hold!(self.now < end, "the verification has no verdict");
                 self.run_for(50)?;
             }
             let (_, verdict) = &self.verifying.verdicts[0];
@@ -79,7 +81,7 @@ impl World {
                 hold!(verdict.is_equal(), "verified: {verdict:?}");
                 return Ok(());
             }
-            hold!(self.now < end, "not verified: {verdict:?}");
+            hold!(self.now < end, "the verification is incomplete: {verdict:?}");
             self.run_for(500)?;
         }
     }

@@ -1,30 +1,33 @@
-//! The reply to a bulk get: one JSON object, written as the client takes it.
+//! The reply to a bulk get: one JSON object, written as the client reads it.
 
 use std::vec::IntoIter;
 
 use bytes::Bytes;
-use kv_core::{Body as Value, BodyReader, Entry, ReadError};
+use kv_core::{Body as Value, BodyReader, Entry, Metadata, ReadError};
 
 use super::super::{
     json::{self, Decoder},
     metadata,
-    pieces::{self, Pieces},
 };
-use crate::body::Body;
+use crate::http::{
+    Body,
+    stream::{self, Pieces},
+};
 
-/// A piece of a reply has at least so many bytes, its end aside.
+/// The least size of a piece of a reply, except the last.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// What the reply to a bulk get looks like.
+/// The form of the reply to a bulk get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Values are the JSON that they hold, not strings. They must have been checked.
+    /// Whether values are written as the JSON that they contain, which was checked before, and not as
+    /// strings.
     pub is_json: bool,
-    /// Each value has its metadata beside it.
+    /// Whether each value has its metadata beside it.
     pub with_metadata: bool,
 }
 
-/// Writes the reply: an object from key to value, or null. Holds one chunk of one value.
+/// Writes the reply: an object from key to value, or null. One chunk of one value is in memory.
 pub struct Reply {
     entries: IntoIter<(String, Option<Entry>)>,
     shape: Shape,
@@ -38,38 +41,38 @@ pub struct Reply {
 struct Open {
     reader: BodyReader,
     decoder: Decoder,
-    metadata: Option<Box<str>>,
+    metadata: Option<Metadata>,
 }
 
 impl Reply {
-    /// A reply of these keys, each with what it holds.
+    /// A reply of these keys and their entries.
     #[must_use]
     pub fn new(entries: Vec<(String, Option<Entry>)>, shape: Shape) -> Reply {
         let entries = entries.into_iter();
         Reply { entries, shape, out: Vec::new(), open: None, is_first: true, is_done: false }
     }
 
-    /// The reply as a body: at hand if it is short, else in pieces.
+    /// The reply as a body: in memory if it is short, else in pieces.
     pub(super) fn into_body(mut self) -> Result<Body, ReadError> {
         self.fill()?;
         if self.is_done {
             return Ok(Body::full(self.out));
         }
-        Ok(pieces::body(self, None))
+        Ok(stream::body(self, None))
     }
 
-    /// Writes until there is enough for a piece.
+    /// Writes until the buffer has enough for a piece.
     fn fill(&mut self) -> Result<(), ReadError> {
         while !self.is_done && self.out.len() < PIECE_BYTES {
             match self.open.take() {
-                Some(open) => self.open = self.go_on(open)?,
+                Some(open) => self.open = self.continue_value(open)?,
                 None => self.open = self.begin_next(),
             }
         }
         Ok(())
     }
 
-    /// Writes the next key, and its value if that is at hand.
+    /// Writes the next key, and its value if that is in memory.
     fn begin_next(&mut self) -> Option<Open> {
         let Some((key, entry)) = self.entries.next() else {
             self.out.extend_from_slice(if self.is_first { b"{}" } else { b"}" });
@@ -97,7 +100,7 @@ impl Reply {
     }
 
     /// Writes the next chunk of a large value, or its end.
-    fn go_on(&mut self, mut open: Open) -> Result<Option<Open>, ReadError> {
+    fn continue_value(&mut self, mut open: Open) -> Result<Option<Open>, ReadError> {
         if let Some(chunk) = open.reader.next_chunk()? {
             self.write_value(&mut open.decoder, &chunk);
             return Ok(Some(open));
@@ -119,14 +122,14 @@ impl Reply {
                 Some(text) if metadata::is_json(text) => {
                     self.out.extend_from_slice(text.as_bytes())
                 }
-                // An embedded writer put what is not JSON; one such text must not break them all.
+                // An embedded writer stored text that is not JSON. It must not break the whole reply.
                 Some(text) => json::push_string(&mut self.out, text),
             }
             self.out.push(b'}');
         }
     }
 
-    /// What stands before and behind a value.
+    /// The text before and after a value.
     fn around_value(&self) -> (&'static [u8], &'static [u8]) {
         match (self.shape.with_metadata, self.shape.is_json) {
             (false, true) => (b"", b""),
@@ -137,7 +140,7 @@ impl Reply {
     }
 }
 
-/// Where the text of a value goes.
+/// Appends the text of a value.
 fn sink(out: &mut Vec<u8>, is_json: bool) -> impl FnMut(&str) {
     move |text| match is_json {
         true => out.extend_from_slice(text.as_bytes()),

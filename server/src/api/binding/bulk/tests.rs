@@ -3,31 +3,31 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 
-fn ask(keys: &[&str], is_json: bool, with_metadata: bool) -> Ask {
+fn request(keys: &[&str], is_json: bool, with_metadata: bool) -> Request {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    Ask { keys, shape: Shape { is_json, with_metadata } }
+    Request { keys, shape: Shape { is_json, with_metadata } }
 }
 
 #[test]
-fn a_request_says_which_keys_and_in_what_shape() {
+fn a_request_has_keys_and_a_shape() {
     for (body, expected) in [
-        (r#"{"keys":["a"]}"#, ask(&["a"], false, false)),
-        (r#"{"keys":["b","a","b"],"type":"text"}"#, ask(&["b", "a"], false, false)),
-        (r#"{"keys":["a"],"type":"json","withMetadata":true}"#, ask(&["a"], true, true)),
-        (r#"{"keys":["a"],"type":null,"withMetadata":false}"#, ask(&["a"], false, false)),
-        (r#"{"keys":["a"],"type":"","cacheTtl":"30"}"#, ask(&["a"], false, false)),
-        (r#"{"keys":["a"],"cacheTtl":60,"more":[{}]}"#, ask(&["a"], false, false)),
-        (r#"{"keys":["\u00e9"]}"#, ask(&["\u{e9}"], false, false)),
+        (r#"{"keys":["a"]}"#, request(&["a"], false, false)),
+        (r#"{"keys":["b","a","b"],"type":"text"}"#, request(&["b", "a"], false, false)),
+        (r#"{"keys":["a"],"type":"json","withMetadata":true}"#, request(&["a"], true, true)),
+        (r#"{"keys":["a"],"type":null,"withMetadata":false}"#, request(&["a"], false, false)),
+        (r#"{"keys":["a"],"type":"","cacheTtl":"30"}"#, request(&["a"], false, false)),
+        (r#"{"keys":["a"],"cacheTtl":60,"more":[{}]}"#, request(&["a"], false, false)),
+        (r#"{"keys":["\u00e9"]}"#, request(&["\u{e9}"], false, false)),
     ] {
-        assert_eq!(Ask::parse(body.as_bytes()), Ok(expected), "{body}");
+        assert_eq!(Request::parse(body.as_bytes()), Ok(expected), "{body}");
     }
     // A lone surrogate, as the runtime writes it.
     let surrogate = b"{\"keys\":[\"\xed\xa0\x80\"]}";
-    assert_eq!(Ask::parse(surrogate), Ok(ask(&["\u{fffd}\u{fffd}\u{fffd}"], false, false)));
+    assert_eq!(Request::parse(surrogate), Ok(request(&["\u{fffd}\u{fffd}\u{fffd}"], false, false)));
 }
 
 #[test]
-fn a_request_that_asks_for_what_may_not_be_is_refused() {
+fn a_request_that_is_out_of_bounds_is_refused() {
     let keys = |count: usize| format!(r#"{{"keys":[{}]}}"#, vec![r#""k""#; count].join(","));
     let long = format!(r#"{{"keys":["a","{}"]}}"#, "x".repeat(513));
     for (body, status, text) in [
@@ -54,20 +54,20 @@ fn a_request_that_asks_for_what_may_not_be_is_refused() {
             "Invalid cache_ttl of 1.5. Cache TTL must be at least 30.",
         ),
     ] {
-        let refusal = Ask::parse(body.as_bytes()).unwrap_err();
+        let refusal = Request::parse(body.as_bytes()).unwrap_err();
         assert_eq!((refusal.status.as_u16(), &refusal.text[..]), (status, text));
     }
-    assert!(Ask::parse(keys(100).as_bytes()).is_ok());
+    assert!(Request::parse(keys(100).as_bytes()).is_ok());
     let longest = vec![format!("\"{}\"", r"\u0001".repeat(512)); 100].join(",");
     let longest = format!(r#"{{"keys":[{longest}],"type":"json","withMetadata":true}}"#);
-    assert!(longest.len() < MAX_REQUEST_BYTES && Ask::parse(longest.as_bytes()).is_ok());
+    assert!(longest.len() < MAX_REQUEST_BYTES && Request::parse(longest.as_bytes()).is_ok());
 }
 
 #[test]
-fn a_body_that_is_no_request_is_refused_with_the_reason() {
+fn a_body_that_is_not_a_request_is_refused_with_the_reason() {
     let deep = "[".repeat(100_000);
     for body in ["", "{", "null", "[]", "{}", r#"{"keys":"a"}"#, r#"{"keys":[1]}"#, &deep] {
-        let refusal = Ask::parse(body.as_bytes()).unwrap_err();
+        let refusal = Request::parse(body.as_bytes()).unwrap_err();
         assert_eq!(refusal.status, 400);
         assert!(refusal.text.starts_with("The body is not the JSON of a bulk get: "), "{body}");
         let is_object = body.is_empty() || body.starts_with('{');
@@ -75,7 +75,7 @@ fn a_body_that_is_no_request_is_refused_with_the_reason() {
     }
 }
 
-/// A store with these entries, asked for all of them.
+/// The reply of a store with these entries to a request for all of them.
 async fn answered(entries: &[(&str, Bytes)], is_json: bool) -> Result<Bytes, (u16, String)> {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
@@ -84,14 +84,14 @@ async fn answered(entries: &[(&str, Bytes)], is_json: bool) -> Result<Bytes, (u1
         store.put(namespace, key, value).unwrap();
     }
     let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
-    match answer(&store, namespace, ask(&keys, is_json, false)) {
+    match respond(&store, namespace, request(&keys, is_json, false)) {
         Ok(response) => Ok(response.into_body().collect().await.unwrap().to_bytes()),
         Err(refusal) => Err((refusal.status.as_u16(), refusal.text.into_owned())),
     }
 }
 
 #[tokio::test]
-async fn values_of_25_mib_in_all_are_answered_and_one_byte_more_is_not() {
+async fn values_of_25_mib_in_all_are_returned_and_one_byte_more_is_refused() {
     let half = Bytes::from(vec![b'x'; 13 * 1024 * 1024]);
     let rest = half.slice(..12 * 1024 * 1024);
     let whole = answered(&[("a", half.clone()), ("b", rest.clone())], false).await.unwrap();

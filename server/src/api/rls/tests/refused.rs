@@ -1,9 +1,9 @@
-//! Configurations that make no sense: each is refused with its place, and with what would do.
+//! Configurations that make no sense: each is refused with its place and a remedy.
 
 use ratelimit::Algorithm;
 
-use super::Domains;
-use crate::config::rls::parse;
+use super::{Domains, parse};
+use crate::api::rls::YamlError;
 
 fn refused(yaml: &str) -> String {
     let mut domains = Domains::default();
@@ -12,19 +12,19 @@ fn refused(yaml: &str) -> String {
             return error.to_string();
         }
     }
-    panic!("taken: {yaml}");
+    panic!("accepted: {yaml}");
 }
 
 #[test]
 fn a_domain_that_makes_no_sense_is_refused_with_its_place() {
-    for (descriptors, says) in [
+    for (descriptors, expected) in [
         ("[{key: ''}]", "domain \"d\", descriptor ?: it has no key"),
         ("[{key: 'a*'}]", "descriptor a*: a `*` in a key"),
-        ("[{key: a, value: b}, {key: a, value: b}]", "descriptor a=b: it is there twice"),
-        ("[{key: a}, {key: a, value: ''}]", "descriptor a: it is there twice"),
-        ("[{key: a, value: b*}, {key: a, value: b*}]", "descriptor a=b*: it is there twice"),
-        ("[{key: a, shadow_mode: true}]", "descriptor a: shadow_mode is for the rate_limit"),
-        ("[{key: a, value: b, share_threshold: true}]", "share_threshold is for a `value` with"),
+        ("[{key: a, value: b}, {key: a, value: b}]", "descriptor a=b: it exists twice"),
+        ("[{key: a}, {key: a, value: ''}]", "descriptor a: it exists twice"),
+        ("[{key: a, value: b*}, {key: a, value: b*}]", "descriptor a=b*: it exists twice"),
+        ("[{key: a, shadow_mode: true}]", "descriptor a: shadow_mode needs a rate_limit"),
+        ("[{key: a, value: b, share_threshold: true}]", "share_threshold needs a `value` with"),
         ("[{key: a, detailed_metric: true}]", "detailed_metric is not supported"),
         ("[{key: a, value_to_metric: true}]", "value_to_metric is not supported"),
         ("[{key: a, quota_mode: true}]", "quota_mode is not supported"),
@@ -34,46 +34,46 @@ fn a_domain_that_makes_no_sense_is_refused_with_its_place() {
             "domain \"d\", descriptor a > b=c > e: quota_mode",
         ),
     ] {
-        let said = refused(&format!("{{domain: d, descriptors: {descriptors}}}"));
-        assert!(said.contains(says), "{says:?} is not in {said:?}");
+        let error = refused(&format!("{{domain: d, descriptors: {descriptors}}}"));
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
     assert!(refused("domain: ''").contains("no name"));
-    assert!(refused("domain: d\n---\ndomain: d").contains("domain \"d\": it is there twice"));
+    assert!(refused("domain: d\n---\ndomain: d").contains("domain \"d\": it exists twice"));
 }
 
 #[test]
 fn a_limit_that_makes_no_sense_is_refused() {
-    for (limit, says) in [
+    for (limit, expected) in [
         ("{unit: minute}", "needs `requests_per_unit`"),
-        ("{requests_per_unit: 1}", "needs `unit`: say second, minute"),
-        ("{unit: fortnight, requests_per_unit: 1}", "\"fortnight\" is no unit"),
-        ("{unit: unknown, requests_per_unit: 1}", "\"unknown\" is no unit"),
-        ("{unit: minute, period: 10s, requests_per_unit: 1}", "`unit` and `period`: say one"),
-        ("{unlimited: true, unit: day}", "unlimited, so that `unit` means nothing"),
-        ("{unlimited: true, requests_per_unit: 4}", "`requests_per_unit` means nothing"),
+        ("{requests_per_unit: 1}", "needs `unit`: use second, minute"),
+        ("{unit: fortnight, requests_per_unit: 1}", "\"fortnight\" is not a unit"),
+        ("{unit: unknown, requests_per_unit: 1}", "\"unknown\" is not a unit"),
+        ("{unit: minute, period: 10s, requests_per_unit: 1}", "`unit` and `period`: use one"),
+        ("{unlimited: true, unit: day}", "unlimited, so remove `unit`"),
+        ("{unlimited: true, requests_per_unit: 4}", "remove `requests_per_unit`"),
         ("{unit: day, requests_per_unit: 1, algorithm: leaky}", "sliding, fixed, gcra"),
-        ("{unit: day, requests_per_unit: 1, burst: 2}", "a burst goes with"),
+        ("{unit: day, requests_per_unit: 1, burst: 2}", "only the algorithm \"gcra\" has a burst"),
         ("{period: 0s, requests_per_unit: 1}", "1 ms"),
         (
             "{unit: second, requests_per_unit: 4294967295, algorithm: gcra}",
-            "too large: the most is 1024000. The algorithm \"fixed\" takes up to 4294967295",
+            "too large: the most is 1024000. The algorithm \"fixed\" counts up to 4294967295",
         ),
         (
             "{unit: day, requests_per_unit: 5000000, algorithm: sliding}",
-            "too large: the most is 2097151. The algorithm \"fixed\" takes up to 4294967295",
+            "too large: the most is 2097151. The algorithm \"fixed\" counts up to 4294967295",
         ),
         ("{unit: day, requests_per_unit: 1, replaces: [{name: ''}]}", "empty name"),
         ("{unit: day, requests_per_unit: 1, name: n, replaces: [{name: n}]}", "replaces itself"),
     ] {
-        let said =
+        let error =
             refused(&format!("{{domain: d, descriptors: [{{key: a, rate_limit: {limit}}}]}}"));
-        assert!(said.starts_with("domain \"d\", descriptor a: "), "{said}");
-        assert!(said.contains(says), "{says:?} is not in {said:?}");
+        assert!(error.starts_with("domain \"d\", descriptor a: "), "{error}");
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
 }
 
 #[test]
-fn there_can_be_so_many_levels_and_no_more() {
+fn the_number_of_levels_is_bounded() {
     let nested = |levels: usize| {
         let open = "[{key: a, descriptors: ".repeat(levels - 1);
         format!("{{domain: d, descriptors: {open}[{{key: a}}]{}}}", "}]".repeat(levels - 1))
@@ -86,8 +86,8 @@ fn there_can_be_so_many_levels_and_no_more() {
 }
 
 #[test]
-fn what_is_no_yaml_of_this_shape_is_told_with_its_line() {
-    for (yaml, line, says) in [
+fn an_error_in_the_yaml_has_its_line() {
+    for (yaml, line, expected) in [
         ("domain: d\ndescriptors:\n  - key: a\n    vlue: b\n", 4, "unknown field `vlue`"),
         ("domain: d\ndomain: e\n", 2, "duplicate"),
         ("domain: d\ndescriptors:\n  - a\n", 3, "expected"),
@@ -96,7 +96,7 @@ fn what_is_no_yaml_of_this_shape_is_told_with_its_line() {
         (
             "domain: d\ndescriptors:\n  - key: a\n    rate_limit:\n      requests_per_unit: -1\n",
             5,
-            "`requests_per_unit` is -1, and can be 0 to 4294967295",
+            "`requests_per_unit` is -1: use 0 to 4294967295",
         ),
         (
             "domain: d\ndescriptors:\n  - key: a\n    rate_limit:\n      requests_per_unit: abc\n",
@@ -104,11 +104,11 @@ fn what_is_no_yaml_of_this_shape_is_told_with_its_line() {
             "expected `requests_per_unit` as a whole number from 0 to 4294967295",
         ),
     ] {
-        let (at, said) = parse(yaml).expect_err(yaml);
-        assert_eq!(at, line, "{yaml}: {said}");
+        let YamlError { line: at, message } = parse(yaml).expect_err(yaml);
+        assert_eq!(at, line, "{yaml}: {message}");
         assert!(
-            said.contains(says) && !said.contains('\n') && !said.contains(" at line"),
-            "{said}"
+            message.contains(expected) && !message.contains('\n') && !message.contains(" at line"),
+            "{message}"
         );
     }
     assert!(parse(&format!("domain: {}", "[".repeat(100_000))).is_err());

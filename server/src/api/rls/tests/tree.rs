@@ -1,4 +1,4 @@
-//! Which limit a descriptor comes to, and with whom it shares its counter.
+//! Which limit applies to a descriptor, and which descriptors share a counter.
 
 use super::{Domains, descriptor, domains};
 
@@ -44,7 +44,7 @@ descriptors:
         rate_limit: {unit: second, requests_per_unit: 11}
 ";
 
-/// The count of the limit that a descriptor comes to, and the name of its counter.
+/// The count of the limit that applies to a descriptor, and the name of its counter.
 fn find(domains: &Domains, text: &str) -> Option<(u32, String)> {
     let mut key = String::new();
     let tree = domains.get("d").expect("the domain");
@@ -53,7 +53,7 @@ fn find(domains: &Domains, text: &str) -> Option<(u32, String)> {
 }
 
 #[test]
-fn a_descriptor_comes_to_the_node_that_says_most_of_it() {
+fn the_most_specific_node_applies() {
     let domains = domains(TREE);
     for (text, count) in [
         ("path=/login", Some(1)),
@@ -76,7 +76,7 @@ fn a_descriptor_comes_to_the_node_that_says_most_of_it() {
         ("user=root", None),
         ("user=root,tenant=gold", None),
         ("Path=/login", None),
-        // What envoyproxy/ratelimit, which joins both by `_`, can't tell apart.
+        // envoyproxy/ratelimit can't distinguish these, because it joins key and value by `_`.
         ("a_b", Some(9)),
         ("a=b", Some(10)),
     ] {
@@ -103,7 +103,7 @@ fn each_value_has_its_own_counter_unless_it_shares_the_threshold() {
 }
 
 #[test]
-fn no_two_descriptors_have_one_name() {
+fn no_two_descriptors_have_the_same_counter_name() {
     let name = |entries: &[(&str, &str)]| {
         let mut key = String::new();
         for (k, v) in entries {
@@ -132,7 +132,7 @@ fn no_two_descriptors_have_one_name() {
 }
 
 #[test]
-fn a_rule_has_the_path_that_envoyproxy_gives_it() {
+fn a_rule_has_the_path_of_envoyproxy_ratelimit() {
     let domains = domains(TREE);
     let paths = domains.paths();
     assert_eq!(paths.len(), 11);

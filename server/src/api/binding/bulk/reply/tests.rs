@@ -17,13 +17,16 @@ impl Fixture {
         let store = Store::open(directory.path()).unwrap();
         let namespace = store.create_namespace("test").unwrap().id;
         for (key, value, metadata) in entries {
-            let attributes = Attributes { metadata: metadata.map(Into::into), expires_at: None };
+            let attributes = Attributes {
+                metadata: metadata.map(|text| kv_core::Metadata::new(text).unwrap()),
+                expires_at: None,
+            };
             store.put_with(namespace, key, value, attributes).unwrap();
         }
         Fixture { store, namespace, _directory: directory }
     }
 
-    /// The reply, and how many pieces it came in.
+    /// The reply, and the number of its pieces.
     fn reply(&self, keys: &[&str], shape: Shape) -> (Vec<u8>, usize) {
         let entries = self.store.get_many(self.namespace, keys).unwrap();
         let keys = keys.iter().map(|key| (*key).to_owned());
@@ -65,7 +68,7 @@ fn a_reply_has_every_key_with_its_value_or_null() {
 }
 
 #[test]
-fn values_that_are_json_are_not_wrapped() {
+fn json_values_are_written_as_they_are() {
     let fixture = Fixture::new(&[
         ("object", br#" {"a": [1, 1e400]} "#, None),
         ("null", b"null", Some("\"m\"")),
@@ -88,7 +91,7 @@ fn values_that_are_json_are_not_wrapped() {
 
 #[test]
 fn a_large_value_is_written_in_pieces() {
-    // Letters of three bytes: cut in the middle at the end of most chunks.
+    // Characters of three bytes, which most chunks cut.
     let large = "\u{20ac}\"".repeat(100_000);
     let fixture = Fixture::new(&[
         ("large", large.as_bytes(), Some("1")),
@@ -105,7 +108,7 @@ fn a_large_value_is_written_in_pieces() {
 }
 
 #[test]
-fn metadata_that_is_not_json_is_shown_as_a_string() {
+fn metadata_that_is_not_json_is_written_as_a_string() {
     let fixture = Fixture::new(&[("a", b"1", Some("{broken"))]);
     assert_eq!(
         fixture.json(&["a"], Shape { with_metadata: true, ..TEXT }),

@@ -1,0 +1,283 @@
+//! The committer: the one writer of a store.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    operation::{Operation, Outcome},
+    state::{self, State},
+    transaction::Transaction,
+    upload::Upload,
+};
+use crate::{
+    body::{Bodies, BodyReader, ChunkSource},
+    engine::{Batch, CommitNo, Engine, EngineError, Mode, Visibility},
+    error::{OpenError, RandomError, ReadError, WriteError},
+    types::{BodyId, Change, Found, Hlc, OriginId},
+    view::View,
+};
+
+/// How long the engine may work on its recovery before it reports whether there is more to do.
+const MAINTAIN_FOR: Duration = Duration::from_millis(50);
+
+/// The one writer of a store.
+pub struct Committer<E: Engine> {
+    engine: Arc<E>,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) state: State,
+    pub(super) view: View<E::Snapshot>,
+    /// The view is older than the last commit. Taking one costs more than a small commit, and the one
+    /// after the sync serves both the readers and the next commit.
+    is_view_old: bool,
+    /// The last commit, durable or not.
+    last: CommitNo,
+    /// How often the engine had been reopened when its state was read.
+    reopened: u64,
+    /// Bodies that garbage collection freed, until readers get a view without them.
+    pub(super) claimed: Vec<BodyId>,
+    /// Those of them that have chunks left.
+    pub(super) unfinished: Vec<BodyId>,
+}
+
+/// The outcome of a commit.
+#[derive(Debug)]
+pub struct Committed {
+    /// The outcome of each operation, in their order. Callers must not get them before
+    /// [`Committer::sync`], unless `needs_sync` is false.
+    pub results: Vec<Result<Outcome, WriteError>>,
+    /// Whether an outcome promises that a write survives a crash. Chunks of bodies do not; the put that
+    /// follows them does.
+    pub needs_sync: bool,
+    /// The local writes in the order of their dots, for peers: all of them, including those that a later
+    /// write of this commit replaced. They must not be sent before [`Committer::sync`].
+    pub writes: Vec<Change>,
+}
+
+impl<E: Engine> Committer<E>
+where
+    E::Snapshot: Clone,
+{
+    /// Loads the store in `engine`, or creates one there. `random_id` gives the ids of a new store.
+    ///
+    /// # Errors
+    /// If the engine can't be read or written, or holds another format.
+    pub fn open(
+        engine: Arc<E>,
+        random_id: &mut dyn FnMut() -> Result<[u8; 16], RandomError>,
+    ) -> Result<Committer<E>, OpenError> {
+        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+        let mut last = engine.status().latest;
+        if state::is_new(&snapshot)? {
+            let own = [OriginId(random_id()?), OriginId(random_id()?)];
+            last += 1;
+            engine.commit(last, state::founding_rows(own)).map_err(OpenError::Engine)?;
+            engine.sync(last).map_err(OpenError::Engine)?;
+        }
+        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+        let bodies = Arc::new(Bodies::default());
+        let state = State::load(&snapshot)?;
+        let (next, pending) = state::bodies(&snapshot, state.clock)?;
+        bodies.restart(next, pending);
+        let view = state.view(snapshot);
+        Ok(Committer {
+            engine,
+            bodies,
+            state,
+            view,
+            is_view_old: false,
+            last,
+            reopened: 0,
+            claimed: Vec::new(),
+            unfinished: Vec::new(),
+        })
+    }
+
+    /// Returns the store as of the last commit, durable or not. After a failure of the engine it may be
+    /// older.
+    #[must_use]
+    pub fn view(&mut self) -> View<E::Snapshot> {
+        if let Err(error) = self.refresh() {
+            tracing::error!(%error, "no view of the last commit");
+        }
+        self.view.clone()
+    }
+
+    pub(super) fn refresh(&mut self) -> Result<(), EngineError> {
+        if self.is_view_old {
+            self.view = self.state.view(self.engine.snapshot(Visibility::Latest)?);
+            self.is_view_old = false;
+        }
+        Ok(())
+    }
+
+    /// The engine that this committer writes to.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<E> {
+        &self.engine
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<Bodies> {
+        &self.bodies
+    }
+
+    /// The highest time given or received.
+    #[must_use]
+    pub fn clock(&self) -> Hlc {
+        self.state.clock.last()
+    }
+
+    /// The origins that this store writes under: for entries with inline values, and for entries with
+    /// large bodies.
+    #[must_use]
+    pub fn origins(&self) -> [OriginId; 2] {
+        self.state.own
+    }
+
+    /// Starts the upload of a value.
+    #[must_use]
+    pub fn upload(&self) -> Upload {
+        Upload::new(Arc::clone(&self.bodies))
+    }
+
+    /// Makes a reader of the large body that was found under a key. Returns `None` if the body has been
+    /// freed since, or is not large.
+    ///
+    /// # Errors
+    /// If the first chunk can't be read.
+    pub fn read_body(
+        &self,
+        found: &Found,
+        source: Arc<dyn ChunkSource>,
+    ) -> Result<Option<BodyReader>, ReadError> {
+        let Some(large) = found.large() else { return Ok(None) };
+        BodyReader::open(&self.bodies, source, large)
+    }
+
+    /// Commits all operations in order and in one step: visible in [`Committer::view`], and not yet
+    /// durable. A rejected operation does not affect the others.
+    pub fn commit(&mut self, now_ms: u64, operations: Vec<Operation>) -> Committed {
+        if let Err(error) = self.refresh() {
+            return self.refuse_all(operations.len(), &error.into());
+        }
+        let mut transaction = Transaction::new(&self.state, &self.view, now_ms);
+        if let Err(error) = transaction.prefetch(&operations) {
+            return self.refuse_all(operations.len(), &error);
+        }
+        let count = operations.len();
+        let results: Vec<_> =
+            operations.into_iter().map(|operation| transaction.make(operation)).collect();
+        let changes = transaction.finish();
+        let needs_sync = !changes.batch.is_empty()
+            && results.iter().any(|result| !matches!(result, Ok(Outcome::Staged) | Err(_)));
+        match self.write(changes.batch) {
+            Ok(()) => {
+                self.adopt(changes.state);
+                changes.used.iter().for_each(|ticket| ticket.set_used());
+                changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
+                Committed { results, needs_sync, writes: changes.writes }
+            }
+            // Rejections too: the reason of a rejection may be among the lost commits.
+            Err(error) => refused(count, error),
+        }
+    }
+
+    fn refuse_all(&mut self, count: usize, error: &ReadError) -> Committed {
+        refused(count, self.lost(error))
+    }
+
+    /// Makes all commits durable.
+    ///
+    /// # Errors
+    /// Commits since the last sync are lost, or ([`WriteError::OutcomeUnknown`]) may be lost.
+    /// [`Committer::view`] shows what is left.
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        let upto = self.last;
+        let Err(error) = self.engine.sync(upto) else {
+            return Ok(());
+        };
+        let reason = error.to_string();
+        let refused = self.lost(&ReadError::Engine(error));
+        let is_unknown =
+            self.last >= upto || matches!(self.engine.status().mode, Mode::ReadOnly(_));
+        Err(if is_unknown { WriteError::OutcomeUnknown(reason) } else { refused })
+    }
+
+    /// Reopens the store after a disk failure, including one that a reader met. Cheap if there was none.
+    ///
+    /// # Errors
+    /// If the store can't be reopened yet.
+    pub fn maintain(&mut self) -> Result<(), EngineError> {
+        self.engine.maintain(MAINTAIN_FOR)?;
+        if self.engine.status().reopened != self.reopened {
+            self.reload();
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, batch: Batch) -> Result<(), WriteError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.engine
+            .commit(self.last + 1, batch)
+            .map_err(|error| self.lost(&ReadError::Engine(error)))?;
+        self.last += 1;
+        Ok(())
+    }
+
+    /// Reloads what the engine still has after a failure, and returns the error for the callers.
+    pub(super) fn lost(&mut self, error: &ReadError) -> WriteError {
+        if self.engine.status().mode == Mode::Writer
+            && let Err(error) = self.engine.maintain(MAINTAIN_FOR)
+        {
+            tracing::warn!(%error, "the engine has not recovered yet");
+        }
+        let status = self.engine.status();
+        if (status.reopened, status.latest) != (self.reopened, self.last) {
+            self.reload();
+        }
+        match error {
+            ReadError::Engine(EngineError::Full) => WriteError::DiskFull,
+            ReadError::Engine(EngineError::ReadOnly(reason)) => {
+                WriteError::ReadOnly(reason.clone())
+            }
+            ReadError::Engine(EngineError::Closed) => WriteError::Closed,
+            other => WriteError::Failed(other.to_string()),
+        }
+    }
+
+    fn reload(&mut self) {
+        let reloaded =
+            self.engine.snapshot(Visibility::Latest).map_err(OpenError::Engine).and_then(
+                |snapshot| {
+                    let state = State::load(&snapshot)?;
+                    let bodies = state::bodies(&snapshot, state.clock)?;
+                    Ok((state, bodies, snapshot))
+                },
+            );
+        match reloaded {
+            Ok((state, (next, pending), snapshot)) => {
+                let status = self.engine.status();
+                self.last = status.latest;
+                self.reopened = status.reopened;
+                self.bodies.restart(next, pending);
+                self.view = state.view(snapshot);
+                self.is_view_old = false;
+                self.state = state;
+                self.claimed.clear();
+                self.unfinished.clear();
+            }
+            Err(error) => tracing::error!(%error, "the store can't be read after a disk failure"),
+        }
+    }
+
+    /// Adopts the state of a batch that is in the engine.
+    pub(super) fn adopt(&mut self, state: State) {
+        self.state = state;
+        self.is_view_old = true;
+    }
+}
+
+/// Rejects all operations of a commit.
+fn refused(count: usize, error: WriteError) -> Committed {
+    Committed { results: vec![Err(error); count], needs_sync: false, writes: Vec::new() }
+}

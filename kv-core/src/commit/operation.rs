@@ -1,0 +1,264 @@
+//! Operations: the parts of a commit, and their outcomes.
+
+use crate::{
+    body::{NewBody, StagedChunk},
+    types::{
+        Account, Attributes, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace, NamespaceId,
+        OriginId, Title, Version, VersionVector,
+    },
+};
+
+/// One part of a commit.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Puts an entry.
+    Put {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// The value, from [`Upload::finish`](crate::Upload::finish).
+        body: NewBody,
+        /// Metadata and expiry.
+        attributes: Attributes,
+    },
+    /// Deletes an entry. Deleting a missing entry is a write too, because it must also delete an entry
+    /// that another location has not sent yet.
+    Delete {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+    },
+    /// Puts and deletes several entries, all or none, in order. Every body is inline or staged.
+    Batch(Vec<BatchWrite>),
+    /// Writes a chunk of a large body ahead of the put that makes it visible.
+    Stage(StagedChunk),
+    /// Creates a namespace.
+    CreateNamespace {
+        /// The account that it belongs to; empty where there are no accounts.
+        account: Account,
+        /// Its title, unique in the account.
+        title: Title,
+        /// Its id, if it must have a certain one.
+        id: Option<NamespaceId>,
+    },
+    /// Gives a namespace another title.
+    RenameNamespace {
+        /// The namespace.
+        id: NamespaceId,
+        /// The new title, unique in its account.
+        title: Title,
+    },
+    /// Drops a namespace and all its entries, for good.
+    DropNamespace {
+        /// The namespace.
+        id: NamespaceId,
+    },
+    /// Makes a location a member of the cluster, or changes its name and addresses.
+    PutMember {
+        /// The location.
+        id: MemberId,
+        /// The origins of its store.
+        origins: [OriginId; 2],
+        /// Its name for people.
+        name: String,
+        /// Its addresses, `host:port` each.
+        addresses: Vec<String>,
+    },
+    /// Removes a location from the cluster for good.
+    RemoveMember {
+        /// The location.
+        id: MemberId,
+    },
+    /// Stores bytes under a name for this location alone, in place of the bytes that were there. No peer
+    /// gets them.
+    SaveLocal {
+        /// The name.
+        name: LocalName,
+        /// The bytes, one part after the other, at most
+        /// [`MAX_LOCAL_PARTS`](crate::limits::MAX_LOCAL_PARTS).
+        parts: Vec<NewBody>,
+    },
+    /// Drops the bytes that this location keeps under a name, if there are any.
+    DropLocal {
+        /// The name.
+        name: LocalName,
+    },
+    /// Applies a message of a peer.
+    Remote(Remote),
+}
+
+/// One write of a batch.
+#[derive(Debug)]
+pub struct BatchWrite {
+    /// The namespace.
+    pub namespace: NamespaceId,
+    /// The key.
+    pub key: Key,
+    /// What the write does to the key.
+    pub content: NewContent,
+}
+
+/// The part of a peer's message that changes the store.
+#[derive(Debug)]
+pub enum Remote {
+    /// The next write of an origin, from its live stream.
+    Next(RemoteWrite),
+    /// A row of a catch-up session, in any order; the vector is adopted at its end.
+    Row(RemoteWrite),
+    /// The end of a catch-up session: all writes that these vectors count are here.
+    Adopt {
+        /// The version vector of the source's last snapshot.
+        vector: VersionVector,
+        /// The source's collected vector.
+        collected: VersionVector,
+    },
+}
+
+/// A write that another store made.
+#[derive(Debug)]
+pub struct RemoteWrite {
+    /// Its name.
+    pub dot: Dot,
+    /// Its time.
+    pub hlc: Hlc,
+    /// The version that it replaced at the location that made it.
+    pub prev: Option<Version>,
+    /// The namespace.
+    pub namespace: NamespaceId,
+    /// The key.
+    pub key: Key,
+    /// What it does to the key.
+    pub change: NewContent,
+}
+
+/// What a write does to its key, local or remote.
+#[derive(Debug)]
+pub enum NewContent {
+    /// It puts a value.
+    Put {
+        /// The value.
+        body: NewBody,
+        /// Metadata and expiry.
+        attributes: Attributes,
+    },
+    /// It deletes the key.
+    Delete,
+    /// It put a value that has expired since, and whose body is gone at the source.
+    Expired {
+        /// The time of expiry, in Unix seconds.
+        expires_at: u64,
+    },
+}
+
+/// The outcome of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The put or delete was committed.
+    Written(Written),
+    /// The batch was committed: its writes in their order.
+    Batch(Vec<Written>),
+    /// A chunk of a body was staged.
+    Staged,
+    /// The namespace as it is now.
+    Namespace(Namespace),
+    /// The member as it is now.
+    Member(Member),
+    /// The bytes that the location keeps for itself were stored or dropped.
+    Local,
+    /// The outcome of a remote write.
+    Applied(Applied),
+}
+
+/// The name and version of a local write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its dot.
+    pub dot: Dot,
+    /// Its version.
+    pub version: Version,
+}
+
+/// The outcome of a remote write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It won and is visible.
+    Won {
+        /// The writer did not know the write that it replaced.
+        concurrent: bool,
+    },
+    /// The stored write is later.
+    Lost,
+    /// It was applied before.
+    Known,
+    /// Its namespace is dropped: it is counted and not stored.
+    Dropped,
+    /// The vector of a session was adopted.
+    Adopted,
+    /// Earlier writes of its origin are missing. Nothing was changed.
+    Gap {
+        /// The first missing sequence number.
+        missing: u64,
+    },
+    /// Another write has this version: two other stores share one identity. Nothing was changed.
+    Conflict,
+    /// It is, or counts, a write of this store that this store did not make: another store has its
+    /// identity, or this one was rolled back. Nothing was changed.
+    NotMade,
+    /// No store can have made this write. Nothing was changed.
+    Refused(&'static str),
+}
+
+impl Operation {
+    /// Returns about how many bytes the operation holds in memory while it waits.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        match self {
+            Operation::Batch(writes) => writes.iter().map(BatchWrite::bytes_in_memory).sum(),
+            // By design no other operation needs more than one place of the queue.
+            _ => 0,
+        }
+    }
+
+    /// Returns how much the operation counts of what one commit may hold, about its bytes of values.
+    pub(crate) fn body_bytes(&self) -> usize {
+        match self {
+            Operation::Put { body, .. } => body.bytes_in_memory(),
+            Operation::Stage(chunk) => chunk.bytes.len(),
+            Operation::SaveLocal { parts, .. } => parts.iter().map(NewBody::bytes_in_memory).sum(),
+            Operation::Batch(writes) => writes.iter().map(BatchWrite::weight).sum(),
+            Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
+                write.change.bytes_in_memory()
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl NewContent {
+    fn bytes_in_memory(&self) -> usize {
+        match self {
+            NewContent::Put { body, attributes } => {
+                let metadata = attributes.metadata.as_ref().map_or(0, |text| text.len());
+                body.bytes_in_memory() + metadata
+            }
+            NewContent::Delete | NewContent::Expired { .. } => 0,
+        }
+    }
+}
+
+impl BatchWrite {
+    fn bytes_in_memory(&self) -> usize {
+        const OVERHEAD_BYTES: usize = 128;
+        OVERHEAD_BYTES + self.key.len() + self.content.bytes_in_memory()
+    }
+
+    /// Returns how much a write of a batch counts of what one commit may hold: at least a page of the
+    /// engine, so that a commit of many small writes is short too.
+    fn weight(&self) -> usize {
+        const PAGE_BYTES: usize = 4096;
+        self.content.bytes_in_memory().max(PAGE_BYTES)
+    }
+}

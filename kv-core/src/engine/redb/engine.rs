@@ -1,0 +1,219 @@
+//! The engine: one redb file, reopened after a failure.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use redb::Database;
+
+use super::{
+    file::{open_database, put_away, write_batch},
+    guard::{failed, guard},
+    snapshot::{RedbSnapshot, view},
+};
+use crate::engine::{
+    api::{Batch, CommitNo, Engine, EngineError, Mode, Status, Visibility},
+    storage::OpenDisk,
+    watched::{Failure, FirstFailure},
+};
+
+/// The engine over one redb file.
+pub struct RedbEngine {
+    pub(super) open_disk: OpenDisk,
+    pub(super) cache_bytes: usize,
+    state: RwLock<State>,
+}
+
+pub(super) struct State {
+    /// `None` when closed. Declared before the disk, so that it is dropped first.
+    pub(super) database: Option<Database>,
+    pub(super) disk: Arc<FirstFailure>,
+    pub(super) mode: Mode,
+    /// Why the mode is [`Mode::Waiting`]: the disk is full.
+    pub(super) is_full: bool,
+    /// Why a sync failed, if one did. From then on only a new process may write.
+    pub(super) sync_failed: Option<String>,
+    /// The owner closed it for good.
+    pub(super) is_closed: bool,
+    pub(super) reopened: u64,
+    pub(super) latest: CommitNo,
+    /// The last commit that survives a crash. After a failed sync, snapshots may be later.
+    pub(super) synced: CommitNo,
+    /// The snapshot right after the last sync, or right after the file was reopened.
+    pub(super) durable: Option<RedbSnapshot>,
+}
+
+impl State {
+    /// Records what a disk failure means from now on.
+    pub(super) fn note(&mut self, failure: Option<Failure>) {
+        match failure {
+            Some(Failure::Sync(reason)) => {
+                self.sync_failed.get_or_insert(reason);
+            }
+            Some(Failure::Full) => self.is_full = true,
+            Some(Failure::Other(_)) | None => {}
+        }
+    }
+}
+
+impl RedbEngine {
+    /// Opens the file, or creates it. `cache_bytes` bounds redb's cache.
+    ///
+    /// # Errors
+    /// If the disk fails, or the file is not a store's.
+    pub fn open(open_disk: OpenDisk, cache_bytes: usize) -> Result<RedbEngine, EngineError> {
+        let disk = FirstFailure::new(open_disk()?);
+        let (database, durable) = guard(|| open_database(&disk, cache_bytes))?;
+        let state = State {
+            latest: durable.commit(),
+            synced: durable.commit(),
+            database: Some(database),
+            disk,
+            mode: Mode::Writer,
+            is_full: false,
+            sync_failed: None,
+            is_closed: false,
+            reopened: 0,
+            durable: Some(durable),
+        };
+        Ok(RedbEngine { open_disk, cache_bytes, state: RwLock::new(state) })
+    }
+
+    fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write_state(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one write transaction. Recovers if it fails.
+    fn transact(
+        &self,
+        run: impl FnOnce(&Database) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let result = {
+            let state = self.read_state();
+            match (&state.mode, &state.database) {
+                (Mode::Writer, Some(database)) => guard(|| run(database)),
+                (Mode::Waiting(_), _) if state.is_full => return Err(EngineError::Full),
+                (Mode::Waiting(why) | Mode::ReadOnly(why), _) => {
+                    return Err(EngineError::ReadOnly(why.clone()));
+                }
+                _ => return Err(EngineError::Closed),
+            }
+        };
+        let Err(error) = result else { return Ok(()) };
+        let failure = self.read_state().disk.failure();
+        self.recover();
+        Err(match failure {
+            Some(Failure::Full) => EngineError::Full,
+            Some(Failure::Sync(reason) | Failure::Other(reason)) => {
+                EngineError::Io(io::Error::other(reason))
+            }
+            None => error,
+        })
+    }
+}
+
+impl Engine for RedbEngine {
+    type Snapshot = RedbSnapshot;
+
+    fn commit(&self, n: CommitNo, batch: Batch) -> Result<(), EngineError> {
+        if self.read_state().disk.failure().is_some() {
+            // A read has failed: redb would refuse this commit, and commits since the last sync are lost.
+            self.recover();
+        }
+        if self.read_state().latest + 1 != n {
+            return Err(EngineError::Stale);
+        }
+        self.transact(|database| write_batch(database, n, &batch))?;
+        self.write_state().latest = n;
+        Ok(())
+    }
+
+    fn sync(&self, upto: CommitNo) -> Result<(), EngineError> {
+        if self.status().durable >= upto {
+            return Ok(());
+        }
+        self.transact(|database| database.begin_write().map_err(failed)?.commit().map_err(failed))?;
+        let mut state = self.write_state();
+        let Some(database) = &state.database else {
+            return Err(EngineError::Closed);
+        };
+        let durable = guard(|| view(database, &state.disk))?;
+        state.synced = durable.commit();
+        state.durable = Some(durable);
+        Ok(())
+    }
+
+    fn snapshot(&self, seen: Visibility) -> Result<RedbSnapshot, EngineError> {
+        let state = self.read_state();
+        match (&state.durable, &state.database) {
+            (_, None) => Err(EngineError::Closed),
+            (Some(durable), _)
+                if seen == Visibility::Durable && durable.commit() <= state.synced =>
+            {
+                Ok(durable.clone())
+            }
+            (_, Some(_)) if seen == Visibility::Durable => Err(EngineError::ReadOnly(
+                "a sync failed, so the durable contents of the disk are unknown".into(),
+            )),
+            (Some(durable), _) if durable.commit() == state.latest => Ok(durable.clone()),
+            (_, Some(database)) => guard(|| view(database, &state.disk)),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let state = self.read_state();
+        Status {
+            mode: state.mode.clone(),
+            latest: state.latest,
+            durable: state.synced,
+            reopened: state.reopened,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.read_state().disk.disk.len().unwrap_or(0)
+    }
+
+    fn maintain(&self, _budget: Duration) -> Result<bool, EngineError> {
+        let (mode, failed, is_full) = {
+            let state = self.read_state();
+            (state.mode.clone(), state.disk.failure().is_some(), state.is_full)
+        };
+        match mode {
+            Mode::Waiting(_) => {
+                if is_full {
+                    self.has_room()?;
+                }
+                self.recover();
+            }
+            Mode::Closed(_) => self.recover(),
+            Mode::Writer | Mode::ReadOnly(_) if failed => self.recover(),
+            Mode::Writer | Mode::ReadOnly(_) => {}
+        }
+        Ok(false)
+    }
+
+    fn close(&self) -> Result<(), EngineError> {
+        let mut state = self.write_state();
+        state.durable = None;
+        state.is_closed = true;
+        state.mode = Mode::Closed("closed".into());
+        match state.database.take() {
+            Some(database) => guard(|| database.close().map_err(failed)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for RedbEngine {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        put_away(state.database.take());
+    }
+}

@@ -1,0 +1,92 @@
+//! A wrapper of an engine's disk that remembers its first failure.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::storage::StorageBackend;
+
+/// How the disk failed.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    Sync(String),
+    Full,
+    Other(String),
+}
+
+/// Remembers the first failure of a disk, or its failed sync. It can be shut for good, so that a
+/// database that was given up never touches the file again.
+#[derive(Debug)]
+pub(super) struct FirstFailure {
+    pub(super) disk: Arc<dyn StorageBackend>,
+    shut: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+}
+
+impl FirstFailure {
+    pub(super) fn new(disk: Arc<dyn StorageBackend>) -> Arc<FirstFailure> {
+        Arc::new(FirstFailure { disk, shut: AtomicBool::new(false), failure: Mutex::new(None) })
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note<T>(&self, is_sync: bool, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.is_shut() {
+            return Err(io::Error::other("this database was closed after a disk failure"));
+        }
+        call().inspect_err(|error| {
+            let failure = match error.kind() {
+                _ if is_sync => Failure::Sync(error.to_string()),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Full,
+                _ => Failure::Other(error.to_string()),
+            };
+            let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first failure decides what happens to the file, but a failed sync is worse than any.
+            if is_sync || first.is_none() {
+                *first = Some(failure);
+            }
+        })
+    }
+
+    /// Rejects all further access to the disk.
+    pub(super) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+    }
+
+    /// Whether the database over this disk was given up.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
+    }
+}
+
+/// The disk as redb gets it: each call passes through [`FirstFailure`].
+#[derive(Debug)]
+pub(super) struct Backend(pub(super) Arc<FirstFailure>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.note(false, || self.0.disk.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.note(false, || self.0.disk.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.note(false, || self.0.disk.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.note(true, || self.0.disk.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.note(false, || self.0.disk.write(offset, data))
+    }
+}

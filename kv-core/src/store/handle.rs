@@ -1,0 +1,274 @@
+//! The handle of a store: opening, closing, and what it reports.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use crossbeam_channel::Sender;
+
+use crate::{
+    body::Bodies,
+    commit::Committer,
+    engine::{
+        Engine as _, EngineError, Mode, Status,
+        disk::{DataDir, OpenDisk},
+        redb::{RedbEngine, RedbSnapshot},
+    },
+    error::{OpenError, WriteError},
+    options::Options,
+    places::Places,
+    published::Published,
+    types::{Namespaces, OriginId},
+    view::View,
+    writer::{Message, Writer},
+};
+
+/// One location's store. Clones share it. The last clone that is dropped closes it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// for run in 1..=2 {
+///     let store = kv_core::Store::open(directory.path())?;
+///     let sessions = store.namespace("sessions")?.id;
+///     store.put(sessions, format!("run:{run}"), "hello")?;
+///     assert_eq!(store.iter(sessions).count(), run);
+///     store.close()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// All methods may be called from any thread. Reads never wait for writes. Writes wait until they are
+/// durable, see [`Durability`](crate::Durability).
+#[derive(Clone)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) published: Arc<Published<RedbSnapshot>>,
+    pub(super) bodies: Arc<Bodies>,
+    engine: Arc<RedbEngine>,
+    pub(super) options: Options,
+    pub(super) messages: Sender<Message<RedbEngine>>,
+    /// The places of the requests among `messages`.
+    pub(super) places: Arc<Places>,
+    pub(super) is_woken: Arc<AtomicBool>,
+    origins: [OriginId; 2],
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The writer thread takes messages, and no call closes the store.
+    is_open: Arc<AtomicBool>,
+    closed: OnceLock<Result<(), WriteError>>,
+    _directory: Option<DataDir>,
+}
+
+/// Marks the store as closed when the writer thread ends, even by a panic.
+struct EndsWriter(Arc<AtomicBool>);
+
+impl Drop for EndsWriter {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A view of a [`Store`].
+pub type StoreView = View<RedbSnapshot>;
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Opens the store in a directory. Creates both if they do not exist. The directory is locked until
+    /// the last handle is dropped.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing was changed.
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<Store, OpenError> {
+        let directory = DataDir::open(directory.as_ref())?;
+        let disk = directory.disk();
+        Store::start(self, disk, Some(directory))
+    }
+
+    /// Opens a store on a disk of the caller, for example a failing one in a test.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[doc(hidden)]
+    pub fn open_disk(self, disk: OpenDisk) -> Result<Store, OpenError> {
+        Store::start(self, disk, None)
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory with the default [`Options`]. Creates both if they do not exist.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing was changed.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Store, OpenError> {
+        Options::new().open(directory)
+    }
+
+    fn start(
+        options: Options,
+        disk: OpenDisk,
+        directory: Option<DataDir>,
+    ) -> Result<Store, OpenError> {
+        let engine = RedbEngine::open(disk, options.cache_bytes).map_err(|error| match error {
+            EngineError::Corrupt(reason) => OpenError::Corrupt(reason),
+            other => OpenError::Engine(other),
+        })?;
+        let engine = Arc::new(engine);
+        let mut committer =
+            Committer::open(Arc::clone(&engine), &mut || options.environment.random_id())?;
+        let published = Arc::new(Published::new(committer.view()));
+        let bodies = Arc::clone(committer.bodies());
+        let origins = committer.origins();
+        // The places bound the requests; there are few messages of other kinds.
+        let (messages, inbox) = crossbeam_channel::unbounded();
+        let places = Places::new(options.queue_capacity);
+        let is_woken = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&published), Arc::clone(&is_woken));
+        let writer = Writer::new(committer, shared.0, options.clone(), shared.1);
+        let is_open = Arc::new(AtomicBool::new(true));
+        let ends = EndsWriter(Arc::clone(&is_open));
+        let writer = std::thread::Builder::new()
+            .name("kv-writer".into())
+            .spawn(move || {
+                let _ends = ends;
+                writer.run(&inbox);
+            })
+            .map_err(|source| OpenError::Engine(EngineError::Io(source)))?;
+        let shared = Shared {
+            published,
+            bodies,
+            engine,
+            options,
+            messages,
+            places,
+            is_woken,
+            origins,
+            writer: Mutex::new(Some(writer)),
+            is_open,
+            closed: OnceLock::new(),
+            _directory: directory,
+        };
+        Ok(Store { shared: Arc::new(shared) })
+    }
+
+    /// Returns the namespaces as of now.
+    #[must_use]
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        Arc::clone(self.shared.published.load().namespaces())
+    }
+
+    /// Returns the origins that this store writes under: for entries with inline values, and for entries
+    /// with large ones.
+    #[must_use]
+    pub fn origins(&self) -> [OriginId; 2] {
+        self.shared.origins
+    }
+
+    /// Returns the store as of its last durable commit, which may be sent to a peer. It is the same as
+    /// [`Store::view`], unless the store is relaxed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn durable_view(&self) -> Arc<StoreView> {
+        self.shared.published.durable()
+    }
+
+    /// Returns a consistent view of the store as of now. It must not be held long: the engine can't reuse
+    /// the space of what it shows.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn view(&self) -> Arc<StoreView> {
+        self.shared.published.latest()
+    }
+
+    /// Returns whether the store takes reads and writes, and what is durable.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = self.shared.engine.status();
+        if !self.shared.is_open.load(Ordering::Acquire) {
+            status.mode = Mode::Closed("the store is closed".into());
+        }
+        status
+    }
+
+    /// Returns the size of the store's file in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.engine.bytes()
+    }
+
+    /// Returns how many large bodies wait to be freed.
+    #[must_use]
+    pub fn bodies_waiting(&self) -> usize {
+        self.shared.bodies.waiting()
+    }
+
+    /// Returns how many operations wait for the writer.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        self.shared.messages.len()
+    }
+
+    /// Returns how many operations can wait for the writer, see
+    /// [`Options::queue_capacity`](crate::Options::queue_capacity).
+    #[must_use]
+    pub fn queue_capacity(&self) -> usize {
+        self.shared.options.queue_capacity
+    }
+
+    /// Returns the wall clock of the store, in Unix milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.shared.options.environment.now_ms()
+    }
+
+    /// Makes all writes durable and closes the store. Later writes on any clone fail with
+    /// [`WriteError::Closed`], later reads fail too.
+    ///
+    /// # Errors
+    /// If the last sync failed.
+    pub fn close(&self) -> Result<(), WriteError> {
+        self.shared.close()
+    }
+}
+
+impl Shared {
+    /// Closes the store once. Later calls wait for that and return the same result.
+    fn close(&self) -> Result<(), WriteError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = writer.take() else {
+            return self.closed.get().cloned().unwrap_or(Ok(()));
+        };
+        self.is_open.store(false, Ordering::Release);
+        let (answer, closed) = oneshot::channel();
+        let mut result = match self.messages.send(Message::Close(answer)) {
+            Ok(()) => closed.recv().unwrap_or(Err(WriteError::Closed)),
+            Err(_) => Err(WriteError::Closed),
+        };
+        if thread.join().is_err() {
+            result = Err(WriteError::Failed("the writer thread panicked".into()));
+        }
+        self.closed.get_or_init(|| result).clone()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Namespaces, as the users of a store create and change them.
+
+use super::handle::Store;
+use crate::{
+    commit::{Operation, Outcome},
+    error::{Taken, WriteError},
+    types::{Account, Namespace, NamespaceId, Title},
+};
+
+impl Store {
+    /// Returns the namespace with a title. Creates it if it does not exist, and blocks until that is
+    /// durable.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let store = kv_core::Store::open(directory.path())?;
+    /// let sessions = store.namespace("sessions")?;
+    /// assert_eq!(store.namespace("sessions")?, sessions);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`WriteError`]; [`InvalidWrite::Title`](crate::InvalidWrite::Title) if it can't be a title.
+    pub fn namespace(&self, title: &str) -> Result<Namespace, WriteError> {
+        let (account, title) = (Account::default(), Title::new(title)?);
+        loop {
+            if let Some(namespace) = self.namespaces().titled(&account, &title) {
+                return Ok(namespace.clone());
+            }
+            let (account, title) = (account.clone(), title.clone());
+            match self.changed(Operation::CreateNamespace { account, title, id: None }) {
+                // Another thread created it meanwhile. It is in the next view that readers get.
+                Err(WriteError::Taken(Taken::Title { .. })) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Creates a namespace with a title that no other has.
+    ///
+    /// # Errors
+    /// [`Taken::Title`] if another namespace has it.
+    pub fn create_namespace(&self, title: &str) -> Result<Namespace, WriteError> {
+        self.create_namespace_with("", title, None)
+    }
+
+    /// Creates a namespace for an account, with the given id if there is one.
+    ///
+    /// # Errors
+    /// [`WriteError::Taken`] if the account has a namespace with this title, or the id is or was in use.
+    pub fn create_namespace_with(
+        &self,
+        account: &str,
+        title: &str,
+        id: Option<NamespaceId>,
+    ) -> Result<Namespace, WriteError> {
+        let (account, title) = (Account::new(account)?, Title::new(title)?);
+        self.changed(Operation::CreateNamespace { account, title, id })
+    }
+
+    /// Gives a namespace another title.
+    ///
+    /// # Errors
+    /// [`Taken::Title`] if another namespace has it.
+    pub fn rename_namespace(&self, id: NamespaceId, title: &str) -> Result<Namespace, WriteError> {
+        self.changed(Operation::RenameNamespace { id, title: Title::new(title)? })
+    }
+
+    /// Drops a namespace with all its entries for good. Its id is rejected from now on.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn drop_namespace(&self, id: NamespaceId) -> Result<Namespace, WriteError> {
+        self.changed(Operation::DropNamespace { id })
+    }
+
+    fn changed(&self, operation: Operation) -> Result<Namespace, WriteError> {
+        match self.run(operation)? {
+            Outcome::Namespace(namespace) => Ok(namespace),
+            other => unreachable!("the outcome of a change to a namespace is it, not {other:?}"),
+        }
+    }
+}

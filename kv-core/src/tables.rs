@@ -1,0 +1,26 @@
+//! Typed tables: the keys and rows of each table of the engine, and their bytes. FORMAT.md describes
+//! the same in prose.
+
+mod check;
+mod entries;
+mod entry_key;
+mod layout;
+mod local;
+mod origins;
+mod seal;
+mod small;
+
+#[cfg(test)]
+pub(crate) use self::layout::encode;
+pub use self::{check::check_row, seal::FORMAT_VERSION};
+pub(crate) use self::{
+    entries::{decode_entry, decode_head, encode_entry},
+    entry_key::{EntryKey, split as split_entry},
+    layout::{Layout, decode, delete, first, get, last, put, visit},
+    local::{LocalParts, Part},
+    origins::Origins,
+    small::{
+        ChunkKey, Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, IndexedDot,
+        OriginIds, Pending, Purge, Timed, Tombstones, Vector, body_prefix, chunk,
+    },
+};

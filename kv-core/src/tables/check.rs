@@ -1,0 +1,61 @@
+//! Checks whether the bytes of a row are a row that a store writes.
+
+use super::{
+    entries::decode,
+    entry_key::split,
+    layout::{Layout, decode as decode_row},
+    local::LocalParts,
+    small::{
+        Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, OriginIds, Pending, Purge,
+        Tombstones, Vector, whole,
+    },
+};
+use crate::{
+    codec::{DecodeError, Reader},
+    engine::Table,
+    types::{FoundState, NamespaceId, OriginId, SystemEntry},
+};
+
+/// Checks one row by itself: its key, its checksums, its layout and its bounds. It does not check that
+/// the row fits the other rows.
+///
+/// # Errors
+/// What is wrong with the row.
+pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
+    fn check<T: Layout>(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
+        decode_row::<T>(key, row).map(drop)
+    }
+    match table {
+        Table::Meta => match key {
+            // The engine's own rows have no checksum.
+            [0, ..] => whole(row, Reader::u64).map(drop),
+            b"format" => check::<Format>(key, row),
+            b"identity" => check::<Identity>(key, row),
+            _ => check::<CommitTime>(key, row),
+        },
+        Table::Origins => check::<OriginIds>(key, row),
+        Table::Entries => check_entry(key, row),
+        Table::Dots => check::<Dots>(key, row),
+        Table::Vector => check::<Vector>(key, row),
+        Table::Collected => check::<Collected>(key, row),
+        Table::Expiry => check::<Expiry>(key, row),
+        Table::Tombstones => check::<Tombstones>(key, row),
+        Table::Chunks => check::<Chunks>(key, row),
+        Table::Pending => check::<Pending>(key, row),
+        Table::Purge => check::<Purge>(key, row),
+        Table::Local => check::<LocalParts>(key, row),
+    }
+}
+
+fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
+    let (namespace, name) = split(key)?;
+    // Which origins the store has met is written in other rows.
+    let (head, value) = decode(key, row, &|_number| Ok(OriginId([0; 16])))?;
+    if namespace != NamespaceId::SYSTEM {
+        return Ok(());
+    }
+    let FoundState::Inline(()) = head.state else {
+        return Err(DecodeError("an entry of the system namespace that is not inline"));
+    };
+    SystemEntry::decode(name, value).map(drop)
+}

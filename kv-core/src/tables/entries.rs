@@ -1,0 +1,258 @@
+//! The rows of the entries: values, tombstones, and where large bodies are.
+
+use super::{
+    entry_key::split,
+    origins::Origins,
+    seal::{CRC_BYTES, Place, seal},
+};
+use crate::{
+    codec::{DecodeError, Reader, put_text},
+    engine::Table,
+    types::{
+        BodyId, Dot, Found, FoundState, Hlc, Metadata, OriginId, Version,
+        limits::{MAX_METADATA_BYTES, MAX_VALUE_BYTES},
+    },
+};
+
+const KIND_MASK: u8 = 0b11;
+const HAS_PREV: u8 = 1 << 2;
+const HAS_EXPIRY: u8 = 1 << 3;
+const HAS_METADATA: u8 = 1 << 4;
+
+/// Encodes and seals an entry's row. `inline` is the value of an inline row, else empty. `number` returns
+/// the local number of an origin.
+pub(crate) fn encode_entry(
+    key: &[u8],
+    head: &Found<()>,
+    inline: &[u8],
+    number: &dyn Fn(OriginId) -> u32,
+) -> Vec<u8> {
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let kind = match head.state {
+        FoundState::Inline(()) => 0,
+        FoundState::Large { .. } => 1,
+        FoundState::Tombstone => 2,
+        FoundState::ExpiredTombstone => 3,
+    };
+    let mut out = Vec::with_capacity(96 + inline.len());
+    out.push(
+        kind | flag(head.prev.is_some(), HAS_PREV)
+            | flag(head.expires_at.is_some(), HAS_EXPIRY)
+            | flag(head.metadata.is_some(), HAS_METADATA),
+    );
+    let put_version = |out: &mut Vec<u8>, version: Version| {
+        out.extend_from_slice(&version.hlc.0.to_be_bytes());
+        out.extend_from_slice(&number(version.origin).to_be_bytes());
+    };
+    put_version(&mut out, head.version);
+    out.extend_from_slice(&head.dot.seq.to_be_bytes());
+    if let Some(prev) = head.prev {
+        put_version(&mut out, prev);
+    }
+    if let Some(at) = head.expires_at {
+        out.extend_from_slice(&at.to_be_bytes());
+    }
+    if let Some(metadata) = &head.metadata {
+        put_text(&mut out, metadata);
+    }
+    match head.state {
+        FoundState::Inline(()) => {
+            let len = u32::try_from(inline.len()).expect("an inline body is short");
+            out.extend_from_slice(&len.to_be_bytes());
+        }
+        FoundState::Large { body, len, digest } => {
+            out.extend_from_slice(&body.0.to_be_bytes());
+            out.extend_from_slice(&len.to_be_bytes());
+            out.extend_from_slice(&digest);
+        }
+        FoundState::Tombstone | FoundState::ExpiredTombstone => {}
+    }
+    let mut out = seal(Table::Entries, key, out);
+    if let FoundState::Inline(()) = head.state {
+        let crc = Place::new(Table::Entries, key).checksum(inline);
+        out.extend_from_slice(inline);
+        out.extend_from_slice(&crc.to_be_bytes());
+    }
+    out
+}
+
+/// Decodes the head of an entry's row. Checks its checksum, and not that of an inline body.
+pub(crate) fn decode_head(
+    key: &[u8],
+    row: &[u8],
+    origins: &Origins,
+) -> Result<Found<()>, DecodeError> {
+    split_row(key, row, &|number| origins.id(number)).map(|(head, _body)| head)
+}
+
+/// Decodes an entry's row: its head and its inline body (empty for the other kinds).
+pub(crate) fn decode_entry<'a>(
+    key: &[u8],
+    row: &'a [u8],
+    origins: &Origins,
+) -> Result<(Found<()>, &'a [u8]), DecodeError> {
+    decode(key, row, &|number| origins.id(number))
+}
+
+/// Finds the id of an origin by its local number.
+pub(super) type OriginOf<'o> = &'o dyn Fn(u32) -> Result<OriginId, DecodeError>;
+
+pub(super) fn decode<'a>(
+    key: &[u8],
+    row: &'a [u8],
+    origin: OriginOf<'_>,
+) -> Result<(Found<()>, &'a [u8]), DecodeError> {
+    let (head, body) = split_row(key, row, origin)?;
+    match head.state {
+        FoundState::Inline(()) => Ok((head, Place::new(Table::Entries, key).unseal(body)?)),
+        _ => Ok((head, &[])),
+    }
+}
+
+/// Splits a row into its head and the sealed inline body after it (empty for the other kinds).
+fn split_row<'a>(
+    key: &[u8],
+    row: &'a [u8],
+    origin: OriginOf<'_>,
+) -> Result<(Found<()>, &'a [u8]), DecodeError> {
+    split(key)?;
+    let mut reader = Reader::new(row);
+    let (head, inline_len) = read_head(&mut reader, origin)?;
+    let payload = row.len() - reader.remaining();
+    reader.take(CRC_BYTES)?;
+    Place::new(Table::Entries, key).unseal(&row[..payload + CRC_BYTES])?;
+    match inline_len {
+        Some(len) if reader.remaining() != len as usize + CRC_BYTES => {
+            Err(DecodeError("an inline body of another length"))
+        }
+        None if reader.remaining() != 0 => Err(DecodeError("bytes left over")),
+        _ => Ok((head, reader.rest())),
+    }
+}
+
+/// Reads a head, and the length of the inline body after it if there is one.
+fn read_head(
+    reader: &mut Reader<'_>,
+    origin: OriginOf<'_>,
+) -> Result<(Found<()>, Option<u32>), DecodeError> {
+    let flags = reader.u8()?;
+    if flags & !(KIND_MASK | HAS_PREV | HAS_EXPIRY | HAS_METADATA) != 0 {
+        return Err(DecodeError("an unknown flag"));
+    }
+    let version = |reader: &mut Reader<'_>| {
+        Ok(Version { hlc: Hlc(reader.u64()?), origin: origin(reader.u32()?)? })
+    };
+    let has = |flag: u8| flags & flag != 0;
+    let made_by = version(reader)?;
+    let dot = Dot { origin: made_by.origin, seq: reader.u64()? };
+    let prev = has(HAS_PREV).then(|| version(reader)).transpose()?;
+    let expires_at = has(HAS_EXPIRY).then(|| reader.u64()).transpose()?;
+    let metadata = has(HAS_METADATA).then(|| read_metadata(reader)).transpose()?;
+    let (state, inline_len) = match flags & KIND_MASK {
+        0 => (FoundState::Inline(()), Some(reader.u32()?)),
+        1 => {
+            let (body, len) = (BodyId(reader.u64()?), reader.u64()?);
+            (FoundState::Large { body, len, digest: reader.digest()? }, None)
+        }
+        2 => (FoundState::Tombstone, None),
+        _ => (FoundState::ExpiredTombstone, None),
+    };
+    let len = state.large().map_or(inline_len.unwrap_or(0).into(), |large| large.len);
+    if len > MAX_VALUE_BYTES {
+        return Err(DecodeError("a body over its bound"));
+    }
+    Ok((Found { version: made_by, dot, prev, metadata, expires_at, state }, inline_len))
+}
+
+fn read_metadata(reader: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
+    let text = reader.text(MAX_METADATA_BYTES)?;
+    Metadata::new(text).map_err(|_too_long| DecodeError("metadata over its bound"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tables::EntryKey;
+
+    /// Origins whose ids hold their numbers.
+    fn id(number: u32) -> OriginId {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        OriginId(id)
+    }
+
+    fn number(id: OriginId) -> u32 {
+        u32::from_be_bytes(*id.0.first_chunk().unwrap())
+    }
+
+    fn version() -> impl Strategy<Value = Version> {
+        (any::<u64>(), any::<u32>())
+            .prop_map(|(hlc, origin)| Version { hlc: Hlc(hlc), origin: id(origin) })
+    }
+
+    fn head_and_body() -> impl Strategy<Value = (Found<()>, Vec<u8>)> {
+        let state = prop_oneof![
+            Just(FoundState::Inline(())),
+            (any::<u64>(), 0..=MAX_VALUE_BYTES, any::<[u8; 32]>()).prop_map(
+                |(body, len, digest)| FoundState::Large { body: BodyId(body), len, digest }
+            ),
+            Just(FoundState::Tombstone),
+            Just(FoundState::ExpiredTombstone),
+        ];
+        (
+            version(),
+            any::<u64>(),
+            proptest::option::of(version()),
+            proptest::option::of(any::<u64>()),
+            proptest::option::of("\\PC{0,200}"),
+            state,
+            proptest::collection::vec(any::<u8>(), 0..100),
+        )
+            .prop_map(|(version, seq, prev, expires_at, metadata, state, body)| {
+                let body = if state == FoundState::Inline(()) { body } else { Vec::new() };
+                let metadata = metadata.map(|text| Metadata::new(text).unwrap());
+                let dot = Dot { origin: version.origin, seq };
+                (Found { version, dot, prev, metadata, expires_at, state }, body)
+            })
+    }
+
+    fn entry(key: &[u8]) -> Vec<u8> {
+        EntryKey::of(crate::types::NamespaceId([7; 16]), key).unwrap().as_bytes().to_vec()
+    }
+
+    fn decoded<'a>(key: &[u8], row: &'a [u8]) -> Result<(Found<()>, &'a [u8]), DecodeError> {
+        decode(key, row, &|number| Ok(id(number)))
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_reads_back_as_it_was_written(
+            (head, body) in head_and_body(),
+            key in proptest::collection::vec(any::<u8>(), 1..20),
+        ) {
+            let key = entry(&key);
+            let row = encode_entry(&key, &head, &body, &number);
+            prop_assert_eq!(decoded(&key, &row).unwrap(), (head, &body[..]));
+        }
+
+        #[test]
+        fn a_damaged_row_is_an_error(
+            (head, body) in head_and_body(),
+            at: proptest::sample::Index,
+            bit in 0u8..8,
+        ) {
+            let key = entry(b"k");
+            let mut row = encode_entry(&key, &head, &body, &number);
+            let at = at.index(row.len());
+            row[at] ^= 1 << bit;
+            prop_assert!(decoded(&key, &row).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(row: Vec<u8>) {
+            let _ignored = decoded(&entry(b"k"), &row);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The layouts of the small tables: single rows, origins, vectors, indexes, chunks, marks.
+
+use bytes::Bytes;
+
+use super::{entry_key::EntryKey, layout::Layout, seal::unseal};
+use crate::{
+    codec::{DecodeError, Reader},
+    engine::{Snapshot, Table},
+    error::ReadError,
+    types::{BodyId, Hlc, NamespaceId, OriginId, limits::CHUNK_BYTES},
+};
+
+/// Reads a value that must be all that there is.
+pub(super) fn whole<'a, T>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let value = read(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Defines the layout of a table, or of one row of [`Table::Meta`].
+macro_rules! layout {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident in $table:ident: $key:ty => $row:ty;
+        key $write_key:expr, $read_key:expr;
+        row $write_row:expr, $read_row:expr;
+    )*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl Layout for $name {
+            const TABLE: Table = Table::$table;
+            type Key = $key;
+            type Row = $row;
+
+            fn key(key: &$key) -> Vec<u8> {
+                let write: fn(&$key) -> Vec<u8> = $write_key;
+                write(key)
+            }
+
+            fn read_key(bytes: &[u8]) -> Result<$key, DecodeError> {
+                let read: fn(&[u8]) -> Result<$key, DecodeError> = $read_key;
+                read(bytes)
+            }
+
+            fn payload(row: &$row) -> Vec<u8> {
+                let write: fn(&$row) -> Vec<u8> = $write_row;
+                write(row)
+            }
+
+            fn read_payload(bytes: &[u8]) -> Result<$row, DecodeError> {
+                let read: fn(&[u8]) -> Result<$row, DecodeError> = $read_row;
+                read(bytes)
+            }
+        }
+    )*};
+}
+
+layout! {
+    /// The row of the format version.
+    Format in Meta: () => u32;
+    key |()| b"format".to_vec(), |key| named(key, b"format");
+    row |version| version.to_be_bytes().to_vec(), |row| whole(row, Reader::u32);
+
+    /// The row of the store's two origins.
+    Identity in Meta: () => [OriginId; 2];
+    key |()| b"identity".to_vec(), |key| named(key, b"identity");
+    row |[small, large]| [small.0, large.0].concat(),
+        |row| whole(row, |reader| Ok([OriginId(reader.id()?), OriginId(reader.id()?)]));
+
+    /// The row of the highest committed time.
+    CommitTime in Meta: () => Hlc;
+    key |()| b"commit".to_vec(), |key| named(key, b"commit");
+    row |time| number(&time.0), |row| read_number(row).map(Hlc);
+
+    /// Local number of an origin → its id.
+    OriginIds in Origins: u32 => OriginId;
+    key |number| number.to_be_bytes().to_vec(), |key| whole(key, Reader::u32);
+    row |id| id.0.to_vec(), |row| whole(row, Reader::id).map(OriginId);
+
+    /// The dot index: the dot of each row → its key.
+    Dots in Dots: IndexedDot => EntryKey;
+    key |dot| [&dot.origin.to_be_bytes()[..], &dot.seq.to_be_bytes()].concat(),
+        |key| whole(key, |reader| Ok(IndexedDot { origin: reader.u32()?, seq: reader.u64()? }));
+    row |key| key.as_bytes().to_vec(), EntryKey::read;
+
+    /// Local number of an origin → the sequence number up to which nothing is missing.
+    Vector in Vector: u32 => u64;
+    key |number| number.to_be_bytes().to_vec(), |key| whole(key, Reader::u32);
+    row number, read_number;
+
+    /// Local number of an origin → the highest sequence number of a collected tombstone.
+    Collected in Collected: u32 => u64;
+    key |number| number.to_be_bytes().to_vec(), |key| whole(key, Reader::u32);
+    row number, read_number;
+
+    /// Entries by the second of their expiry.
+    Expiry in Expiry: Timed => ();
+    key Timed::write, Timed::read;
+    row |()| Vec::new(), nothing;
+
+    /// Tombstones by the time of their write.
+    Tombstones in Tombstones: Timed => ();
+    key Timed::write, Timed::read;
+    row |()| Vec::new(), nothing;
+
+    /// The chunks of large bodies.
+    Chunks in Chunks: ChunkKey => Bytes;
+    key |key| [&key.body.0.to_be_bytes()[..], &key.index.to_be_bytes()].concat(),
+        |key| whole(key, |reader| Ok(ChunkKey { body: BodyId(reader.u64()?), index: reader.u32()? }));
+    row |bytes| bytes.to_vec(), |row| match row.len() {
+        1..=CHUNK_BYTES => Ok(Bytes::copy_from_slice(row)),
+        _ => Err(DecodeError("a chunk of an invalid length")),
+    };
+
+    /// Bodies that no entry has: not yet, or no longer.
+    Pending in Pending: BodyId => ();
+    key |body| body_prefix(*body), |key| whole(key, Reader::u64).map(BodyId);
+    row |()| Vec::new(), nothing;
+
+    /// Dropped namespaces that still have rows.
+    Purge in Purge: NamespaceId => ();
+    key |id| id.0.to_vec(), |key| whole(key, Reader::id).map(NamespaceId);
+    row |()| Vec::new(), nothing;
+}
+
+/// A key of the dot index: a dot with the local number of its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexedDot {
+    pub(crate) origin: u32,
+    pub(crate) seq: u64,
+}
+
+/// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Timed {
+    pub(crate) time: u64,
+    pub(crate) entry: EntryKey,
+}
+
+impl Timed {
+    fn write(&self) -> Vec<u8> {
+        [&self.time.to_be_bytes()[..], self.entry.as_bytes()].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Timed, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        Ok(Timed { time: reader.u64()?, entry: EntryKey::read(reader.rest())? })
+    }
+}
+
+/// The place of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkKey {
+    pub(crate) body: BodyId,
+    pub(crate) index: u32,
+}
+
+/// Returns the bytes that the keys of all chunks of a body start with.
+pub(crate) fn body_prefix(body: BodyId) -> Vec<u8> {
+    body.0.to_be_bytes().to_vec()
+}
+
+/// Reads a chunk without a copy of its bytes.
+pub(crate) fn chunk(
+    snapshot: &impl Snapshot,
+    body: BodyId,
+    index: u32,
+) -> Result<Option<Bytes>, ReadError> {
+    let key = Chunks::key(&ChunkKey { body, index });
+    let Some(row) = snapshot.get(Table::Chunks, &key)? else { return Ok(None) };
+    let payload = unseal(Table::Chunks, &key, &row).map_err(ReadError::damaged(Table::Chunks))?;
+    Ok(Some(row.slice_ref(payload)))
+}
+
+fn named(key: &[u8], name: &[u8]) -> Result<(), DecodeError> {
+    if key == name { Ok(()) } else { Err(DecodeError("an unknown row of the table meta")) }
+}
+
+fn number(number: &u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+fn read_number(row: &[u8]) -> Result<u64, DecodeError> {
+    whole(row, Reader::u64)
+}
+
+fn nothing(row: &[u8]) -> Result<(), DecodeError> {
+    whole(row, |_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::layout::{decode, encode};
+
+    #[test]
+    fn a_row_in_another_rows_place_is_an_error() {
+        let (key, row) = encode::<Vector>(&1, &7);
+        assert_eq!(decode::<Vector>(&key, &row), Ok((1, 7)));
+        assert!(decode::<Vector>(&2u32.to_be_bytes(), &row).is_err());
+        assert!(decode::<Collected>(&key, &row).is_err());
+    }
+}

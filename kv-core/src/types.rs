@@ -1,0 +1,34 @@
+//! The types that every layer above shares. Each is valid by construction: a value that exists was
+//! checked when it was made, and nothing checks it a second time.
+//!
+//! Nothing here reads a disk, a clock or another layer of the crate, except the byte reader in
+//! `codec`.
+
+mod attributes;
+mod crdt;
+mod found;
+mod hlc;
+mod id;
+mod key;
+pub mod limits;
+mod list;
+mod member;
+mod name;
+mod namespace;
+mod system;
+mod version;
+
+pub use self::{
+    attributes::{Attributes, Metadata, MetadataError},
+    crdt::{Merge, Rank, VersionVector, merge},
+    found::{BodyId, Change, Found, FoundState, Large},
+    hlc::{Clock, Hlc},
+    id::{MemberId, NamespaceId, OriginId, ParseIdError},
+    key::{Key, KeyError},
+    list::{ListQuery, Listed, Page},
+    member::{Member, MemberError, Members},
+    name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
+    namespace::{Namespace, Namespaces, derive_id},
+    system::SystemEntry,
+    version::{Dot, Version},
+};

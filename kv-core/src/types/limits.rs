@@ -1,0 +1,54 @@
+//! Bounds that every store enforces, whichever API a write came through.
+
+/// The longest key, in bytes (Workers KV's bound).
+pub const MAX_KEY_BYTES: usize = 512;
+
+/// The longest value, in bytes: 25 MiB (Workers KV's bound).
+pub const MAX_VALUE_BYTES: u64 = 25 * 1024 * 1024;
+
+/// The longest metadata, in bytes of its JSON text (Workers KV's bound).
+pub const MAX_METADATA_BYTES: usize = 1024;
+
+/// The longest namespace title, in bytes of UTF-8.
+pub const MAX_TITLE_BYTES: usize = 512;
+
+/// The most locations that a cluster has in its lifetime, including those that left: their origins
+/// stay in every version vector.
+pub const MAX_MEMBERS: usize = 500;
+
+/// The longest name of a cluster's location, in bytes of UTF-8.
+pub const MAX_MEMBER_NAME_BYTES: usize = 128;
+
+/// The most addresses of a location.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// The longest address of a location, in bytes.
+pub const MAX_ADDRESS_BYTES: usize = 270;
+
+/// The longest body that is stored in the row of its entry, in bytes.
+///
+/// A redb page holds 4096 bytes, and redb stores a longer row in a power of two of pages. A row with
+/// the longest inline body and a short key and metadata still fits one page beside redb's own header,
+/// so that a list reads one page per entry.
+pub const MAX_INLINE_BYTES: usize = 3584;
+
+/// The size of a chunk of a larger body, in bytes: a little under 64 KiB, because redb stores an
+/// exact power of two at twice its size.
+pub const CHUNK_BYTES: usize = 65_280;
+
+/// The longest name under which a location keeps bytes for itself, in bytes of UTF-8.
+pub const MAX_LOCAL_NAME_BYTES: usize = 64;
+
+/// The most parts that are kept under one such name, each as long as a value may be: 6 GiB.
+pub const MAX_LOCAL_PARTS: usize = 256;
+
+/// The most keys of a page of a list.
+pub const MAX_LIST_LIMIT: usize = 1000;
+
+/// The most writes of a [`WriteBatch`](crate::WriteBatch).
+pub const MAX_BATCH_WRITES: usize = 1000;
+
+/// The most bytes of a [`WriteBatch`](crate::WriteBatch) that one commit takes: the keys, the metadata,
+/// and the values of at most [`MAX_INLINE_BYTES`]. Longer values are written ahead of the batch and do
+/// not count.
+pub const MAX_BATCH_BYTES: usize = 1 << 20;

@@ -1,0 +1,223 @@
+//! The members of a cluster: their entries in the system namespace, and the registry that is built
+//! from these.
+
+use std::collections::BTreeMap;
+
+use super::{
+    id::{MemberId, OriginId},
+    limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
+};
+use crate::codec::{DecodeError, Reader, put_text};
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The location.
+    pub id: MemberId,
+    /// The origins that it writes under while it is a member.
+    pub origins: [OriginId; 2],
+    /// Its name for people, 1 to [`MAX_MEMBER_NAME_BYTES`] bytes.
+    pub name: String,
+    /// Its addresses, `host:port` each, the best first; at most [`MAX_ADDRESSES`].
+    pub addresses: Vec<String>,
+    /// It has left. Final: no later write brings it back, and its id is rejected for ever.
+    pub removed: bool,
+}
+
+const LAYOUT: u8 = 1;
+
+/// The first byte of the key of a member's entry; the id follows. (The key of a namespace's entry is
+/// its id alone.)
+const KEY_TAG: u8 = b'm';
+
+impl Member {
+    /// Returns the key of a member's entry in the system namespace.
+    #[must_use]
+    pub fn key(id: MemberId) -> [u8; 17] {
+        let mut key = [KEY_TAG; 17];
+        key[1..].copy_from_slice(&id.0);
+        key
+    }
+
+    /// Returns the member that a key of the system namespace names, or `None` if it names something
+    /// else.
+    #[must_use]
+    pub fn id_of(key: &[u8]) -> Option<MemberId> {
+        let id = key.strip_prefix(&[KEY_TAG])?;
+        id.try_into().map(MemberId).ok()
+    }
+
+    /// Encodes the value of this member's entry in the system namespace.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let count = u8::try_from(self.addresses.len()).expect("a member has few addresses");
+        let mut out = vec![LAYOUT, u8::from(self.removed)];
+        self.origins.iter().for_each(|origin| out.extend_from_slice(&origin.0));
+        put_text(&mut out, &self.name);
+        out.push(count);
+        self.addresses.iter().for_each(|address| put_text(&mut out, address));
+        out
+    }
+
+    /// Decodes the value of a member's entry.
+    ///
+    /// # Errors
+    /// If the bytes are not a member that is valid.
+    pub fn decode(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
+        let mut reader = Reader::new(value);
+        if reader.u8()? != LAYOUT {
+            return Err(DecodeError("a member of an unknown layout"));
+        }
+        let removed = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError("a member with unknown flags")),
+        };
+        let origins = [OriginId(reader.id()?), OriginId(reader.id()?)];
+        let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
+        let count = usize::from(reader.u8()?);
+        if count > MAX_ADDRESSES {
+            return Err(DecodeError("a member with too many addresses"));
+        }
+        let mut addresses = Vec::new();
+        for _ in 0..count {
+            addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
+        }
+        reader.end()?;
+        let member = Member { id, origins, name, addresses, removed };
+        member.checked().map_err(|_invalid| DecodeError("a member with an invalid name or address"))
+    }
+
+    /// Makes a member that has not left.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub fn new(
+        id: MemberId,
+        origins: [OriginId; 2],
+        name: String,
+        addresses: Vec<String>,
+    ) -> Result<Member, MemberError> {
+        Member { id, origins, name, addresses, removed: false }.checked()
+    }
+
+    fn checked(self) -> Result<Member, MemberError> {
+        let is_plain = |text: &str, most: usize| {
+            (1..=most).contains(&text.len()) && !text.chars().any(char::is_control)
+        };
+        if !is_plain(&self.name, MAX_MEMBER_NAME_BYTES) {
+            return Err(MemberError::Name);
+        }
+        if self.addresses.len() > MAX_ADDRESSES {
+            return Err(MemberError::AddressCount);
+        }
+        if !self.addresses.iter().all(|address| is_plain(address, MAX_ADDRESS_BYTES)) {
+            return Err(MemberError::Address);
+        }
+        Ok(self)
+    }
+}
+
+/// Why a member can't be described so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    /// The name is empty, too long, or has control characters.
+    #[error("a location's name has 1 to {MAX_MEMBER_NAME_BYTES} bytes and no control characters")]
+    Name,
+    /// There are too many addresses.
+    #[error("a location has at most {MAX_ADDRESSES} addresses")]
+    AddressCount,
+    /// An address is empty, too long, or has control characters.
+    #[error("an address has 1 to {MAX_ADDRESS_BYTES} bytes: host:port")]
+    Address,
+}
+
+/// All members of a cluster as of one commit, including those that left; empty for a store outside a
+/// cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(BTreeMap<MemberId, Member>);
+
+impl Members {
+    /// Returns a member, also one that has left.
+    #[must_use]
+    pub fn get(&self, id: MemberId) -> Option<&Member> {
+        self.0.get(&id)
+    }
+
+    /// Whether a location is a member that has not left.
+    #[must_use]
+    pub fn is_current(&self, id: MemberId) -> bool {
+        self.get(id).is_some_and(|member| !member.removed)
+    }
+
+    /// The members that have not left, by id.
+    pub fn current(&self) -> impl Iterator<Item = &Member> {
+        self.0.values().filter(|member| !member.removed)
+    }
+
+    /// The origins of the members that left.
+    pub fn closed_origins(&self) -> impl Iterator<Item = OriginId> {
+        self.0.values().filter(|member| member.removed).flat_map(|member| member.origins)
+    }
+
+    /// All members, including those that left, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.0.values()
+    }
+
+    /// Returns a hash of which members there are and which of them left, whatever else changed. Two
+    /// locations with the same hash know of the same members. 0 if no member has left.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        if self.0.values().all(|member| !member.removed) {
+            return 0;
+        }
+        let mut hasher = blake3::Hasher::new();
+        for member in self.0.values() {
+            hasher.update(&member.id.0);
+            hasher.update(&[u8::from(member.removed)]);
+        }
+        let first = hasher.finalize().as_bytes().first_chunk().copied();
+        u64::from_be_bytes(first.expect("a hash has 32 bytes")).max(1)
+    }
+
+    pub(crate) fn insert(&mut self, member: Member) {
+        self.0.insert(member.id, member);
+    }
+}
+
+impl FromIterator<Member> for Members {
+    fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
+        Members(members.into_iter().map(|member| (member.id, member)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u8) -> Member {
+        let addresses = vec!["a.example:8421".into(), "[::1]:8421".into()];
+        let origins = [OriginId([1; 16]), OriginId([2; 16])];
+        Member { id: MemberId([id; 16]), origins, name: "fra".into(), addresses, removed: false }
+    }
+
+    #[test]
+    fn a_member_reads_back_from_its_entry() {
+        let made = member(7);
+        assert_eq!(Member::decode(made.id, &made.encode()), Ok(made.clone()));
+        assert_eq!(Member::id_of(&Member::key(made.id)), Some(made.id));
+        assert_eq!(Member::id_of(&made.id.0), None, "this key names a namespace");
+    }
+
+    #[test]
+    fn the_digest_depends_on_which_members_left_and_on_nothing_else() {
+        let digest = |members: &[Member]| members.iter().cloned().collect::<Members>().digest();
+        let (one, two) = (member(1), member(2));
+        let left = Member { removed: true, ..member(2) };
+        let renamed = Member { name: "ams".into(), ..member(1) };
+        assert_eq!(digest(&[one.clone(), two]), 0);
+        assert_ne!(digest(&[one.clone(), left.clone()]), 0);
+        assert_eq!(digest(&[one, left.clone()]), digest(&[renamed, left]));
+    }
+}

@@ -1,0 +1,131 @@
+//! The rows that a version vector lacks: catch-up and change feed in one.
+//!
+//! The dot index has one row for each key or tombstone. A catch-up from any vector thus reads each missing
+//! key once, and nothing else.
+
+use std::ops::{Bound, ControlFlow};
+
+use super::point::View;
+use crate::{
+    engine::{Snapshot, Table},
+    error::ReadError,
+    tables::{self, Dots, EntryKey, IndexedDot, Layout as _},
+    types::{Change, Dot, Key, OriginId, VersionVector},
+};
+
+/// Some of the changes since a vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The changes by dot: origin by origin, each by sequence number.
+    pub changes: Vec<Change>,
+    /// Where to continue; `None` if these were the last of this view.
+    pub next: Option<Dot>,
+}
+
+impl<S: Snapshot> View<S> {
+    /// Reads the changes that `since` lacks after the dot `resume`: at most `limit`, and at least one if
+    /// there is one. After the last one, continue from [`View::vector`].
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] if `since` lacks a tombstone that was collected, or if a row is damaged or
+    /// can't be read.
+    pub fn changes(
+        &self,
+        since: &VersionVector,
+        resume: Option<Dot>,
+        limit: usize,
+    ) -> Result<Changes, ReadError> {
+        if !since.covers_all(&self.collected) {
+            return Err(ReadError::Gone);
+        }
+        self.rows_missing_in(since, resume, limit)
+    }
+
+    /// [`View::changes`] for an empty replica that also adopts [`View::collected`]: it has nothing that a
+    /// collected tombstone would delete.
+    ///
+    /// # Errors
+    /// If a row is damaged or can't be read.
+    pub fn rows_missing_in(
+        &self,
+        since: &VersionVector,
+        resume: Option<Dot>,
+        limit: usize,
+    ) -> Result<Changes, ReadError> {
+        let limit = limit.clamp(1, usize::MAX - 1);
+        let mut origins: Vec<_> = self.indexed_origins()?;
+        origins.sort_unstable();
+        let mut dots: Vec<(Dot, EntryKey)> = Vec::new();
+        for (origin, number) in origins {
+            let seen = match resume {
+                Some(resume) if resume.origin > origin => continue,
+                Some(resume) if resume.origin == origin => resume.seq.max(since.get(origin)),
+                _ => since.get(origin),
+            };
+            self.read_dots(number, seen, limit + 1, &mut |seq, entry| {
+                dots.push((Dot { origin, seq }, entry));
+            })?;
+            if dots.len() > limit {
+                break;
+            }
+        }
+        let more = dots.len() > limit;
+        dots.truncate(limit);
+        let next = if more { dots.last().map(|(dot, _)| *dot) } else { None };
+        let changes = dots
+            .into_iter()
+            .filter_map(|(dot, entry)| self.change(dot, &entry).transpose())
+            .collect::<Result<_, _>>()?;
+        Ok(Changes { changes, next })
+    }
+
+    /// Returns the origins that have rows in the dot index, with their numbers: one seek for each.
+    fn indexed_origins(&self) -> Result<Vec<(OriginId, u32)>, ReadError> {
+        let mut found = Vec::new();
+        let mut from = Some(0u32);
+        while let Some(origin) = from {
+            let start = Dots::key(&IndexedDot { origin, seq: 0 });
+            let Some((_, dot)) = tables::first::<Dots>(&self.snapshot, &start)? else { break };
+            let number = dot.map_err(ReadError::damaged(Table::Dots))?.origin;
+            found.push((self.origin(number)?, number));
+            from = number.checked_add(1);
+        }
+        Ok(found)
+    }
+
+    /// Visits up to `limit` rows of one origin in the dot index, after `seen`.
+    fn read_dots(
+        &self,
+        origin: u32,
+        seen: u64,
+        limit: usize,
+        each: &mut dyn FnMut(u64, EntryKey),
+    ) -> Result<(), ReadError> {
+        let [lower, upper] = [seen, u64::MAX].map(|seq| Dots::key(&IndexedDot { origin, seq }));
+        let bounds = (Bound::Excluded(&lower[..]), Bound::Included(&upper[..]));
+        let mut left = limit;
+        let mut result = Ok(());
+        tables::visit::<Dots>(&self.snapshot, bounds, &mut |(_, row)| {
+            match row {
+                Ok((dot, entry)) => each(dot.seq, entry),
+                Err(error) => result = Err(ReadError::damaged(Table::Dots)(error)),
+            }
+            left -= 1;
+            if left > 0 && result.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        result
+    }
+
+    /// Reads the change that a row of the index names. Returns `None` if the entry there has another dot,
+    /// as after the replacement of a damaged entry.
+    fn change(&self, dot: Dot, entry: &EntryKey) -> Result<Option<Change>, ReadError> {
+        let (namespace, key) = entry.split();
+        let found = self.row(namespace, key)?.filter(|found| found.dot == dot);
+        let key = Key::new(key).expect("the key of an entry is valid");
+        Ok(found.map(|found| Change { namespace, key, found }))
+    }
+}

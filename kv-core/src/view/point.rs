@@ -1,0 +1,166 @@
+//! The view, and reads of single keys.
+
+use std::{
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    engine::{EngineError, Order, Snapshot, Table},
+    error::ReadError,
+    tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry},
+    types::{BodyId, Found, LocalName, Members, NamespaceId, Namespaces, OriginId, VersionVector},
+};
+
+/// A store as of one commit.
+#[derive(Clone)]
+pub struct View<S> {
+    pub(crate) snapshot: S,
+    pub(crate) origins: Arc<Origins>,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) vector: Arc<VersionVector>,
+    pub(crate) collected: Arc<VersionVector>,
+}
+
+impl<S: Snapshot> View<S> {
+    /// The namespaces.
+    #[must_use]
+    pub fn namespaces(&self) -> &Arc<Namespaces> {
+        &self.namespaces
+    }
+
+    /// The members of the cluster.
+    #[must_use]
+    pub fn members(&self) -> &Arc<Members> {
+        &self.members
+    }
+
+    /// The writes of each origin that this view holds.
+    #[must_use]
+    pub fn vector(&self) -> &VersionVector {
+        &self.vector
+    }
+
+    /// The last collected tombstone of each origin.
+    #[must_use]
+    pub fn collected(&self) -> &VersionVector {
+        &self.collected
+    }
+
+    /// Reads the parts of the bytes that this location keeps under a name.
+    pub(crate) fn local(&self, name: &LocalName) -> Result<Option<Vec<Part>>, ReadError> {
+        tables::get::<LocalParts>(&self.snapshot, name)
+    }
+
+    pub(crate) fn check_namespace(&self, namespace: NamespaceId) -> Result<(), ReadError> {
+        match self.namespaces.get(namespace) {
+            Some(_) => Ok(()),
+            None => Err(ReadError::UnknownNamespace(namespace)),
+        }
+    }
+
+    /// Reads what a reader at `now_ms` (Unix milliseconds) finds under a key.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownNamespace`], or if the row is damaged or can't be read.
+    pub fn get(
+        &self,
+        namespace: NamespaceId,
+        key: &[u8],
+        now_ms: u64,
+    ) -> Result<Option<Found>, ReadError> {
+        self.check_namespace(namespace)?;
+        let Some(key) = EntryKey::of(namespace, key) else { return Ok(None) };
+        let mut found = Ok(None);
+        self.snapshot.look(Table::Entries, key.as_bytes(), &mut |row| {
+            found = self.visible(&key, row, now_ms, Bytes::copy_from_slice);
+        })?;
+        found
+    }
+
+    /// [`View::get`] for several keys. The result has the order of `keys`.
+    ///
+    /// # Errors
+    /// As for [`View::get`].
+    pub fn get_many(
+        &self,
+        namespace: NamespaceId,
+        keys: &[&[u8]],
+        now_ms: u64,
+    ) -> Result<Vec<Option<Found>>, ReadError> {
+        self.check_namespace(namespace)?;
+        let keys: Vec<_> = keys.iter().map(|key| EntryKey::of(namespace, key)).collect();
+        let asked = keys.iter().flatten().map(|key| (Table::Entries, key.as_bytes()));
+        let mut rows = self.snapshot.get_many(&asked.collect::<Vec<_>>())?.into_iter();
+        let read = |key: &Option<EntryKey>| {
+            let Some(key) = key else { return Ok(None) };
+            let Some(row) = rows.next().flatten() else { return Ok(None) };
+            self.visible(key, &row, now_ms, |body| row.slice_ref(body))
+        };
+        keys.iter().map(read).collect()
+    }
+
+    /// Decodes a row that a reader sees. `keep` makes a value of the part of the row that is one.
+    fn visible(
+        &self,
+        key: &EntryKey,
+        row: &[u8],
+        now_ms: u64,
+        keep: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Result<Option<Found>, ReadError> {
+        let found = self.decode(key.as_bytes(), row, keep)?;
+        Ok(Some(found).filter(|found| found.is_visible(now_ms)))
+    }
+
+    /// Reads the row of a key whatever it is, including tombstones. The namespace need not exist.
+    ///
+    /// # Errors
+    /// If the row is damaged or can't be read.
+    pub fn row(&self, namespace: NamespaceId, key: &[u8]) -> Result<Option<Found>, ReadError> {
+        let Some(key) = EntryKey::of(namespace, key) else { return Ok(None) };
+        let Some(row) = self.snapshot.get(Table::Entries, key.as_bytes())? else {
+            return Ok(None);
+        };
+        self.decode(key.as_bytes(), &row, |body| row.slice_ref(body)).map(Some)
+    }
+
+    pub(super) fn decode(
+        &self,
+        key: &[u8],
+        row: &[u8],
+        keep: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Result<Found, ReadError> {
+        let (head, body) =
+            decode_entry(key, row, &self.origins).map_err(ReadError::damaged(Table::Entries))?;
+        Ok(head.with_value(keep(body)))
+    }
+
+    pub(super) fn origin(&self, number: u32) -> Result<OriginId, ReadError> {
+        self.origins.id(number).map_err(ReadError::damaged(Table::Origins))
+    }
+
+    /// Reads one chunk of a large body, or returns `None` if there is no such row.
+    ///
+    /// # Errors
+    /// If the row is damaged or can't be read.
+    pub fn chunk(&self, body: BodyId, index: u32) -> Result<Option<Bytes>, ReadError> {
+        tables::chunk(&self.snapshot, body, index)
+    }
+
+    /// Counts the rows of the pending table: bodies that no entry has, not yet or no longer.
+    ///
+    /// # Errors
+    /// If the table can't be read.
+    pub fn pending(&self) -> Result<usize, EngineError> {
+        let mut count = 0;
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        self.snapshot.range(Table::Pending, all, Order::Ascending, &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    }
+}

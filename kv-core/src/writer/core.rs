@@ -1,0 +1,463 @@
+//! The state machine.
+
+use std::{collections::VecDeque, mem, time::Duration};
+
+use super::{
+    batch::Batch,
+    health::Health,
+    replicating::Replicating,
+    step::{Answer, Now, Output, Step, WriterConfig},
+    timer::{GcTimer, SyncTimer, Unsynced},
+};
+use crate::{
+    commit::{Applied, Committer, GcLimits, Operation, Outcome},
+    engine::{Engine, Mode},
+    error::WriteError,
+    options::Durability,
+    replication::Replication,
+    types::{Change, Hlc},
+};
+
+/// Time until a failed sync is tried again.
+const SYNC_AGAIN: Duration = Duration::from_secs(1);
+
+/// Time in which what peers sent is made durable, if no local write does it before: a sync for each of their
+/// messages would cost more than everything else.
+const SYNC_WITHIN: Duration = Duration::from_millis(30);
+
+/// The writer of one store, without thread, channel and clock.
+///
+/// `T` is the driver's token for the caller of an operation; `R` is the replicator.
+///
+/// In durable mode it keeps two rules whatever the order in which a driver runs the steps: an answer that
+/// promises a write leaves after the sync that covers the write, and no published view shows a local write
+/// before that sync.
+pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
+    committer: Committer<E>,
+    config: WriterConfig,
+    phase: Phase,
+    batch: Batch<T>,
+    /// Answers that wait for the next sync.
+    held: Vec<Answer<T>>,
+    /// Local writes that no published view shows; kept only for the replicator.
+    writes: Vec<Change>,
+    sync: SyncTimer,
+    gc: GcTimer,
+    health: Health,
+    replicating: Replicating<R>,
+    turn: Side,
+    outputs: VecDeque<Output<E::Snapshot, T>>,
+}
+
+/// How far closing is.
+#[derive(Debug)]
+enum Phase {
+    Open,
+    /// What was accepted is to be committed and synced.
+    Closing,
+    /// The last sync ended so.
+    Synced(Result<(), WriteError>),
+    Closed,
+}
+
+/// Who goes first if callers and the replicator both wait: the one that did not go last.
+#[derive(Debug)]
+enum Side {
+    Callers,
+    Replicator,
+}
+
+impl<E, T, R> WriterCore<E, T, R>
+where
+    E: Engine,
+    E::Snapshot: Clone,
+    R: Replication<E>,
+{
+    /// Takes over a committer that was just opened. Readers have its view.
+    pub fn new(committer: Committer<E>, config: WriterConfig, now: Duration) -> Self {
+        WriterCore {
+            committer,
+            phase: Phase::Open,
+            batch: Batch::new(),
+            held: Vec::new(),
+            writes: Vec::new(),
+            sync: SyncTimer::default(),
+            gc: GcTimer::new(now, config.gc_interval),
+            health: Health::new(),
+            replicating: Replicating::Nobody,
+            turn: Side::Callers,
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Adds an operation to the batch. After [`WriterCore::close`] it is refused.
+    pub fn request(&mut self, token: T, operation: Operation) {
+        match self.phase {
+            Phase::Open => self.batch.push(token, operation),
+            _ => self.answer(vec![(token, Err(WriteError::Closed))]),
+        }
+    }
+
+    /// Whether the batch takes another operation. If not, the driver leaves operations in its queue.
+    pub fn has_room(&self) -> bool {
+        matches!(self.phase, Phase::Open) && self.batch.has_room()
+    }
+
+    /// The replicator has work.
+    pub fn wake(&mut self) {
+        self.replicating.set_work(true);
+    }
+
+    /// Replaces the replicator: the former one is dropped at once, the next begins with the next sync. Each
+    /// call is answered by one [`Output::Replicating`], in their order.
+    pub fn replicate(&mut self, next: Option<R>) {
+        if self.replicating.take().is_handover() {
+            let reason = "another replicator took the place before this one began";
+            self.outputs.push_back(Output::Replicating(Err(WriteError::Failed(reason.into()))));
+        }
+        self.writes.clear();
+        if !matches!(self.phase, Phase::Open) {
+            self.outputs.push_back(Output::Replicating(Err(WriteError::Closed)));
+        } else if next.is_some() || self.sync.waits_for(Unsynced::Replicated) {
+            self.replicating = Replicating::Handover(next);
+        } else {
+            self.outputs.push_back(Output::Replicating(Ok(())));
+        }
+    }
+
+    /// A reader met a failure of the disk: [`Step::Recover`] is due.
+    pub fn recover(&mut self) {
+        self.health.ask_to_recover();
+    }
+
+    /// Closes the store once everything accepted before is committed and synced.
+    pub fn close(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// Whether [`Output::Closed`] has come.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// The step that the store's thread runs now, if one is due.
+    pub fn next_step(&self, now: Duration) -> Option<Step> {
+        if self.health.must_recover() && !self.is_closed() {
+            return Some(Step::Recover);
+        }
+        match self.phase {
+            Phase::Open => {}
+            Phase::Closing if !self.batch.is_empty() => return Some(Step::Commit),
+            Phase::Closing => return Some(Step::Sync),
+            Phase::Synced(_) => return Some(Step::Close),
+            Phase::Closed => return None,
+        }
+        if self.sync_due().is_some_and(|due| due <= now) {
+            return Some(Step::Sync);
+        }
+        match self.gc {
+            GcTimer::Ready => return Some(Step::CollectGarbage),
+            GcTimer::Waiting(due) if due <= now => return Some(Step::Recover),
+            GcTimer::Waiting(_) => {}
+        }
+        match (!self.batch.is_empty(), self.replicating.has_work()) {
+            (true, true) => Some(match self.turn {
+                Side::Callers => Step::Commit,
+                Side::Replicator => Step::Turn,
+            }),
+            (true, false) => Some(Step::Commit),
+            (false, true) => Some(Step::Turn),
+            (false, false) => None,
+        }
+    }
+
+    /// When [`WriterCore::next_step`] has a step if nothing else happens; none once the store is closed.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Closing | Phase::Synced(_) => Some(Duration::ZERO),
+            Phase::Open if self.has_something_to_do() => Some(Duration::ZERO),
+            Phase::Open => {
+                Some(self.sync_due().map_or(self.gc.due(), |due| due.min(self.gc.due())))
+            }
+        }
+    }
+
+    fn has_something_to_do(&self) -> bool {
+        self.health.must_recover() || !self.batch.is_empty() || self.replicating.has_work()
+    }
+
+    /// When a sync is due; zero if somebody waits for it, none if nobody does.
+    pub fn sync_due(&self) -> Option<Duration> {
+        if !self.held.is_empty() || self.replicating.is_handover() {
+            return Some(Duration::ZERO);
+        }
+        self.sync.due()
+    }
+
+    /// Runs a step. It may block on the engine.
+    pub fn run(&mut self, now: Now, step: Step) {
+        match step {
+            Step::Recover => self.recover_now(now),
+            Step::Commit => self.commit(now),
+            Step::Sync => self.sync(now),
+            Step::Turn => self.take_turn(now),
+            Step::CollectGarbage => self.collect_garbage(now),
+            Step::Close => self.close_engine(),
+        }
+    }
+
+    /// The next thing that the driver must do.
+    pub fn poll_output(&mut self) -> Option<Output<E::Snapshot, T>> {
+        self.outputs.pop_front()
+    }
+
+    /// The committer. A driver reads views from it and takes uploads; it must not commit or sync.
+    pub fn committer(&mut self) -> &mut Committer<E> {
+        &mut self.committer
+    }
+
+    /// The configuration. A change counts from the next step on.
+    pub fn config(&mut self) -> &mut WriterConfig {
+        &mut self.config
+    }
+
+    /// The replicator, if one takes part.
+    pub fn replicator(&self) -> Option<&R> {
+        match &self.replicating {
+            Replicating::Active { replicator, .. } => Some(replicator),
+            Replicating::Nobody | Replicating::Handover(_) => None,
+        }
+    }
+
+    /// The replicator, if one takes part, to give it work.
+    pub fn replicator_mut(&mut self) -> Option<&mut R> {
+        self.replicating.active()
+    }
+
+    /// Answers of commits that are not synced yet. A driver must not pass them on: the sync may fail.
+    pub fn held(&self) -> &[Answer<T>] {
+        &self.held
+    }
+
+    /// Local writes of commits that are not published yet, in the order of their numbers. Empty without a
+    /// replicator.
+    pub fn unpublished(&self) -> &[Change] {
+        &self.writes
+    }
+
+    fn commit(&mut self, now: Now) {
+        if self.batch.is_empty() {
+            return;
+        }
+        self.turn = Side::Replicator;
+        let Batch { operations, tokens, bytes } = self.batch.take();
+        let count = operations.len();
+        let committed = self.committer.commit(now.wall_ms, operations);
+        let is_durable = self.config.durability == Durability::Durable;
+        let must_sync = is_durable && committed.needs_sync;
+        // The engine may have been reopened, whether the commit failed or not. What is not durable of this one
+        // is published by its sync.
+        let has_rolled_back = self.roll_back_if_reopened(now, !must_sync);
+        if let Durability::Relaxed { within } = self.config.durability
+            && committed.results.iter().any(Result::is_ok)
+        {
+            self.sync.expect(Unsynced::Acknowledged, now.mono + within);
+        }
+        if self.replicating.is_active() {
+            self.writes.extend(committed.writes);
+        }
+        // If another commit waits for its sync, these answers may be due to what that one did.
+        let awaits_sync = must_sync || !self.held.is_empty();
+        let answers = tokens.into_iter().zip(committed.results);
+        if awaits_sync {
+            self.held.extend(answers);
+        } else {
+            if committed.needs_sync && !has_rolled_back {
+                self.publish(false);
+            }
+            self.answer(answers.collect());
+        }
+        self.outputs.push_back(Output::Committed { operations: count, bytes, awaits_sync });
+    }
+
+    fn sync(&mut self, now: Now) {
+        let expected = mem::take(&mut self.sync);
+        let result = self.committer.sync();
+        let mut answers = mem::take(&mut self.held);
+        match &result {
+            Ok(()) => {
+                self.publish(true);
+                if let Some(replicator) = self.replicating.active() {
+                    replicator.synced(&mut self.committer);
+                }
+            }
+            Err(error) => {
+                // Refusals too: an operation may have been refused because of one that is lost now.
+                answers.iter_mut().for_each(|(_, answer)| *answer = Err(error.clone()));
+                self.sync_failed(now, &expected, error);
+            }
+        }
+        self.answer(answers);
+        self.finish_handover(&result);
+        if matches!(self.phase, Phase::Closing) && self.batch.is_empty() {
+            self.phase = Phase::Synced(result.clone());
+        }
+        self.outputs.push_back(Output::Synced(result));
+    }
+
+    fn sync_failed(&mut self, now: Now, expected: &SyncTimer, error: &WriteError) {
+        if expected.waits_for(Unsynced::Acknowledged) {
+            tracing::error!(%error, "a sync failed: acknowledged relaxed writes may be lost");
+        } else if expected.due().is_some() {
+            tracing::warn!(%error, "a sync failed: replicated or collected rows are not durable yet");
+        }
+        if expected.waits_for(Unsynced::Replicated) && self.replicating.is_active() {
+            // The replicator waits for a sync that succeeds.
+            self.sync.expect(Unsynced::Replicated, now.mono + SYNC_AGAIN);
+        }
+        self.roll_back_if_reopened(now, true);
+    }
+
+    fn finish_handover(&mut self, synced: &Result<(), WriteError>) {
+        if !self.replicating.is_handover() {
+            return;
+        }
+        if let (Replicating::Handover(Some(mut replicator)), Ok(())) =
+            (self.replicating.take(), synced)
+        {
+            replicator.begin(&mut self.committer);
+            self.replicating = Replicating::Active { replicator, has_work: true };
+        }
+        self.outputs.push_back(Output::Replicating(synced.clone()));
+    }
+
+    fn publish(&mut self, is_durable: bool) {
+        let view = self.committer.view();
+        self.outputs.push_back(Output::Publish { view: view.clone(), is_durable });
+        self.committer.published();
+        if let Some(replicator) = self.replicating.active() {
+            replicator.published(&view, mem::take(&mut self.writes));
+        }
+    }
+
+    fn answer(&mut self, answers: Vec<Answer<T>>) {
+        let concurrent = answers.iter().filter(|(_, result)| is_concurrent(result)).count();
+        if concurrent > 0 {
+            self.outputs.push_back(Output::Concurrent(concurrent));
+        }
+        if !answers.is_empty() {
+            self.outputs.push_back(Output::Answers(answers));
+        }
+    }
+
+    fn take_turn(&mut self, now: Now) {
+        self.turn = Side::Callers;
+        let Some(replicator) = self.replicating.active() else { return };
+        let done = replicator.work(&mut self.committer, now.wall_ms);
+        self.replicating.set_work(done.more);
+        if done.committed {
+            self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
+        }
+        if !self.roll_back_if_reopened(now, true) && done.committed && self.held.is_empty() {
+            // While answers wait, a view of now would show local writes that are not durable.
+            self.publish(false);
+        }
+        if done.concurrent > 0 {
+            self.outputs.push_back(Output::Concurrent(done.concurrent));
+        }
+    }
+
+    fn collect_garbage(&mut self, now: Now) {
+        if self.committer.engine().status().mode != Mode::Writer {
+            return self.gc.collected(now.mono, self.config.gc_interval, false);
+        }
+        let limits = GcLimits {
+            rows: self.config.gc_rows,
+            bodies: self.config.gc_bodies,
+            stable: self.stable(),
+            max_skew_ms: self.config.max_skew_ms,
+        };
+        let result = self.committer.collect_garbage(now.wall_ms, &limits);
+        let has_more = result.as_ref().is_ok_and(|step| step.more);
+        self.gc.collected(now.mono, self.config.gc_interval, has_more);
+        match &result {
+            Ok(step) if step.is_idle() => {}
+            Ok(_) => self.sync.expect(Unsynced::Collected, now.mono),
+            Err(error) => tracing::warn!(%error, "garbage collection failed"),
+        }
+        self.roll_back_if_reopened(now, true);
+        self.outputs.push_back(Output::Collected(result));
+    }
+
+    /// The time below which tombstones may be collected.
+    fn stable(&mut self) -> Hlc {
+        if let Some(replicator) = self.replicating.active() {
+            return replicator.stable();
+        }
+        if self.config.is_replicated || self.committer.view().members().iter().count() > 0 {
+            return Hlc::ZERO;
+        }
+        // Alone, the stable timestamp of all replicas is this store's own closed timestamp: whatever it
+        // writes next is later than everything that it wrote.
+        Hlc(self.committer.clock().0.saturating_add(1))
+    }
+
+    fn recover_now(&mut self, now: Now) {
+        self.health.recovered();
+        self.gc.recovered(now.mono);
+        let result = self.committer.maintain();
+        if let Err(error) = &result {
+            tracing::debug!(%error, "the engine cannot resume yet");
+        }
+        self.roll_back_if_reopened(now, true);
+        self.outputs.push_back(Output::Recovered(result));
+    }
+
+    /// Rolls back if the engine was reopened: callers whose commits were not synced, the replicator, and, if
+    /// `must_publish`, readers, whose view cannot be read any more. Returns whether it was.
+    fn roll_back_if_reopened(&mut self, now: Now, must_publish: bool) -> bool {
+        let status = self.committer.engine().status();
+        self.health.note_mode(&status.mode);
+        if !self.health.has_reopened(&status) {
+            return false;
+        }
+        if self.sync.waits_for(Unsynced::Acknowledged) {
+            tracing::error!("the disk failed: acknowledged relaxed writes may be lost");
+        }
+        self.sync = SyncTimer::default();
+        self.writes.clear();
+        if let Some(replicator) = self.replicating.active() {
+            replicator.rolled_back(&mut self.committer);
+            let again = status.mode.may_write().then_some(now.mono + SYNC_AGAIN);
+            self.sync.set(Unsynced::Replicated, again);
+        }
+        if must_publish {
+            self.publish(status.is_durable());
+        }
+        let mut lost = mem::take(&mut self.held);
+        for (_, answer) in &mut lost {
+            let reason = "the disk failed before the sync that covers the write";
+            *answer = Err(WriteError::OutcomeUnknown(reason.into()));
+        }
+        self.answer(lost);
+        true
+    }
+
+    fn close_engine(&mut self) {
+        let Phase::Synced(synced) = &self.phase else { return };
+        let synced = synced.clone();
+        self.phase = Phase::Closed;
+        self.replicating = Replicating::Nobody;
+        let closed = self.committer.engine().close();
+        let closed = closed.map_err(|error| WriteError::Failed(error.to_string()));
+        self.outputs.push_back(Output::Closed(synced.and(closed)));
+    }
+}
+
+fn is_concurrent(result: &Result<Outcome, WriteError>) -> bool {
+    matches!(result, Ok(Outcome::Applied(Applied::Won { concurrent: true })))
+}

@@ -1,0 +1,51 @@
+//! What the writer last saw of the engine.
+
+use crate::engine::{Mode, Status};
+
+/// The engine's state when it was last looked at, so that a change is noticed once.
+#[derive(Debug)]
+pub(super) struct Health {
+    mode: Mode,
+    reopened: u64,
+    /// A reader met a failure.
+    must_recover: bool,
+}
+
+impl Health {
+    pub(super) fn new() -> Health {
+        Health { mode: Mode::Writer, reopened: 0, must_recover: false }
+    }
+
+    pub(super) fn must_recover(&self) -> bool {
+        self.must_recover
+    }
+
+    pub(super) fn ask_to_recover(&mut self) {
+        self.must_recover = true;
+    }
+
+    pub(super) fn recovered(&mut self) {
+        self.must_recover = false;
+    }
+
+    /// Whether the engine was reopened since this was last asked: views from before cannot be read.
+    pub(super) fn has_reopened(&mut self, status: &Status) -> bool {
+        std::mem::replace(&mut self.reopened, status.reopened) != status.reopened
+    }
+
+    /// Logs, once, that the store stopped or resumed taking writes.
+    pub(super) fn note_mode(&mut self, mode: &Mode) {
+        if *mode == self.mode {
+            return;
+        }
+        match mode {
+            Mode::Writer => tracing::info!("the store takes writes again"),
+            Mode::Waiting(why) => tracing::error!(why, "no writes for now; reads work"),
+            Mode::ReadOnly(why) => {
+                tracing::error!(why, "no writes until the store is opened again; reads work");
+            }
+            Mode::Closed(why) => tracing::error!(why, "neither reads nor writes"),
+        }
+        self.mode = mode.clone();
+    }
+}

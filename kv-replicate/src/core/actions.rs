@@ -1,0 +1,269 @@
+//! The outbox of the machines: everything that a core wants done leaves through [`Actions`].
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kv_core::{OriginId, VersionVector};
+
+use super::{local::Local, peers::Peers};
+use crate::{
+    HaltReason, MemberId, Row,
+    wire::{Message, Reason},
+    work::{Notice, ToApply, Work},
+};
+
+/// The most requests and responses that wait to be sent to a peer. More are dropped, as a network might
+/// drop them; whoever needs one repeats it.
+const MAX_CONTROL: usize = 64;
+
+/// How many bytes of a peer's rows may wait for the store: two batches of a session, and live ones.
+pub(super) const MAX_APPLYING: usize = 6 << 20;
+
+/// The most notices that wait for the owner, except for vital ones.
+const MAX_NOTICES: usize = 1024;
+
+/// What a machine works with: it reads the location and its peers, and puts out actions.
+pub(super) struct Context<'a> {
+    pub(super) local: &'a Local,
+    pub(super) peers: &'a Peers,
+    pub(super) out: &'a mut Actions,
+}
+
+/// The purpose of a piece of [`Work`]: which machine its result is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// A commit of live rows of an origin, of so many bytes.
+    Live { peer: MemberId, origin: OriginId, bytes: usize },
+    /// A commit of rows of a session, of so many bytes.
+    Page { peer: MemberId, session: u64, batch: u32, bytes: usize },
+    /// The adoption of the vectors at the end of a session.
+    Adopt { peer: MemberId, session: u64 },
+    /// A read of rows for a peer.
+    Serve { peer: MemberId, session: u64, batch: u32 },
+    /// A commit behind all work that was requested before the members changed.
+    Barrier { digest: u64 },
+    /// The closing of the origins of removed members.
+    Close,
+    /// A read of a piece of a body for a peer.
+    Body { peer: MemberId, fetch: u64, offset: u64 },
+}
+
+/// What a machine wants done to a whole link or to the whole core. The router does it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Close the link to a peer that violated the protocol.
+    Close { peer: MemberId, reason: &'static str },
+    /// Stop replicating for good.
+    Halt(HaltReason),
+}
+
+/// What remains of a peer's state when its link ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    Nothing,
+    /// The account of the work that the store still does for the peer, because a new link follows.
+    StoreWork,
+}
+
+/// Messages to a connected peer, and the account of its rows.
+#[derive(Debug, Default)]
+struct Lane {
+    control: VecDeque<Message>,
+    /// Bytes of the peer's rows that the store has not applied yet.
+    applying: usize,
+}
+
+/// The outbox. Numbers every action, so that results find their way back.
+#[derive(Debug)]
+pub(super) struct Actions {
+    incarnation: u64,
+    last_id: u64,
+    /// How often the store was rolled back.
+    epoch: u64,
+    work: VecDeque<Work>,
+    pending: BTreeMap<u64, Pending>,
+    lanes: BTreeMap<MemberId, Lane>,
+    notices: VecDeque<Notice>,
+    effects: VecDeque<Effect>,
+}
+
+impl Actions {
+    /// Creates an empty outbox. `incarnation` makes its unique numbers differ from those of other starts.
+    pub(super) fn new(incarnation: u64) -> Actions {
+        Actions {
+            incarnation,
+            last_id: 0,
+            epoch: 0,
+            work: VecDeque::new(),
+            pending: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            notices: VecDeque::new(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// A number that this core has not used before.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// A number that no other start of this location uses either.
+    pub(super) fn unique_id(&mut self) -> u64 {
+        self.incarnation ^ self.next_id().rotate_left(40)
+    }
+
+    // Links.
+
+    /// A link to a peer is up: from here on, [`Actions::send`] keeps messages to it.
+    pub(super) fn connect(&mut self, peer: MemberId) {
+        self.lanes.entry(peer).or_default();
+    }
+
+    /// The link to a peer is down: its messages are dropped, and the account of its rows unless it is kept.
+    pub(super) fn disconnect(&mut self, peer: MemberId, keep: Keep) {
+        match keep {
+            Keep::Nothing => drop(self.lanes.remove(&peer)),
+            Keep::StoreWork => self.lanes.entry(peer).or_default().control.clear(),
+        }
+    }
+
+    /// Puts a request or response in line. Drops it if too many wait, or without a link.
+    pub(super) fn send(&mut self, peer: MemberId, message: Message) {
+        if let Some(lane) = self.lanes.get_mut(&peer)
+            && lane.control.len() < MAX_CONTROL
+        {
+            lane.control.push_back(message);
+        }
+    }
+
+    /// Whether [`Actions::send`] would keep a message.
+    pub(super) fn can_send(&self, peer: MemberId) -> bool {
+        self.lanes.get(&peer).is_some_and(|lane| lane.control.len() < MAX_CONTROL)
+    }
+
+    /// Takes the next request or response to a peer.
+    pub(super) fn next_message(&mut self, peer: MemberId) -> Option<Message> {
+        self.lanes.get_mut(&peer)?.control.pop_front()
+    }
+
+    // Work for the store.
+
+    /// Requests a commit of rows.
+    pub(super) fn apply(&mut self, purpose: Pending, rows: Vec<ToApply>) {
+        if let Pending::Live { peer, bytes, .. } | Pending::Page { peer, bytes, .. } = purpose
+            && let Some(lane) = self.lanes.get_mut(&peer)
+        {
+            lane.applying += bytes;
+        }
+        let (id, epoch) = (self.next_id(), self.epoch);
+        self.request(id, purpose, Work::Apply { id, epoch, rows });
+    }
+
+    /// Requests a commit that adopts vectors, behind all work that was requested before.
+    pub(super) fn adopt(
+        &mut self,
+        purpose: Pending,
+        vector: VersionVector,
+        collected: VersionVector,
+    ) {
+        let (id, epoch) = (self.next_id(), self.epoch);
+        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected });
+    }
+
+    /// Requests work whose result comes back under this number, for this purpose.
+    pub(super) fn request(&mut self, id: u64, purpose: Pending, work: Work) {
+        self.pending.insert(id, purpose);
+        self.work.push_back(work);
+    }
+
+    /// Requests work whose result, if it has one, its machine recognizes by itself.
+    pub(super) fn work(&mut self, work: Work) {
+        self.work.push_back(work);
+    }
+
+    /// The purpose of finished work; none if it was not requested. Each is returned once.
+    pub(super) fn finished(&mut self, id: u64) -> Option<Pending> {
+        let purpose = self.pending.remove(&id)?;
+        if let Pending::Live { peer, bytes, .. } | Pending::Page { peer, bytes, .. } = purpose
+            && let Some(lane) = self.lanes.get_mut(&peer)
+        {
+            lane.applying = lane.applying.saturating_sub(bytes);
+        }
+        Some(purpose)
+    }
+
+    /// Bytes of a peer's rows that the store has not applied yet.
+    pub(super) fn applying(&self, peer: MemberId) -> usize {
+        self.lanes.get(&peer).map_or(0, |lane| lane.applying)
+    }
+
+    /// The store was rolled back: from here on, work names the new epoch.
+    pub(super) fn begin_epoch(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// The store has dropped all rows that were on their way to it.
+    pub(super) fn forget_rows(&mut self) {
+        self.lanes.values_mut().for_each(|lane| lane.applying = 0);
+    }
+
+    // For the owner and the router.
+
+    /// Reports something to the owner. Drops it if too much waits, unless the owner must act on it.
+    pub(super) fn notice(&mut self, notice: Notice) {
+        let is_vital = matches!(notice, Notice::Halted(_) | Notice::Close { .. });
+        if self.notices.len() < MAX_NOTICES || is_vital {
+            self.notices.push_back(notice);
+        }
+    }
+
+    /// Closes the link to a peer that violated this rule, once the machine has returned.
+    pub(super) fn close(&mut self, peer: MemberId, reason: &'static str) {
+        self.effects.push_back(Effect::Close { peer, reason });
+    }
+
+    /// Stops replicating for good, once the machine has returned.
+    pub(super) fn halt(&mut self, reason: HaltReason) {
+        self.effects.push_back(Effect::Halt(reason));
+    }
+
+    /// Drops everything that has not left yet, except for notices.
+    pub(super) fn clear(&mut self) {
+        self.work.clear();
+        self.effects.clear();
+        self.lanes.clear();
+    }
+
+    /// Takes the next effect, for the router.
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Takes the next work, for the store.
+    pub(super) fn poll_work(&mut self) -> Option<Work> {
+        self.work.pop_front()
+    }
+
+    /// Takes the next notice, for the owner.
+    pub(super) fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// About how many bytes wait here, and how many of the peers' rows wait for the store.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let lane = |lane: &Lane| lane.applying + lane.control.iter().map(weight).sum::<usize>();
+        let lanes: usize = self.lanes.values().map(lane).sum();
+        lanes + (self.pending.len() + self.work.len() + self.notices.len()) * 256
+    }
+}
+
+/// About how many bytes a message takes in memory.
+pub(super) fn weight(message: &Message) -> usize {
+    match message {
+        Message::Page(page) => page.rows.iter().map(Row::weight).sum(),
+        Message::Piece { bytes, .. } => bytes.len(),
+        Message::Pull(pull) => 64 + 24 * pull.since.iter().count(),
+        Message::Refusal { reason: Reason::Gone(vector), .. } => 64 + 24 * vector.iter().count(),
+        _ => 640,
+    }
+}

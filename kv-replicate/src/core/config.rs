@@ -1,0 +1,50 @@
+//! Identity and bounds of a core.
+
+use kv_core::OriginId;
+
+use crate::MemberId;
+
+/// The identity of a core, and its bounds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster's id. Peers of other clusters are rejected.
+    pub cluster: [u8; 16],
+    /// This location's member id.
+    pub member: MemberId,
+    /// The two origins that the store writes under.
+    pub origins: [OriginId; 2],
+    /// A random number that differs at each start of the process. Not 0.
+    pub incarnation: u64,
+    /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB is a good value.
+    pub backlog_bytes: usize,
+    /// The most rows of a catch-up session that are read at a time; [`BATCH_BYTES`] usually ends a batch
+    /// earlier. 4,096 is a good value: about ten milliseconds of reading.
+    ///
+    /// [`BATCH_BYTES`]: crate::read::BATCH_BYTES
+    pub batch_rows: usize,
+    /// How far ahead of this location's clock a peer's writes may be dated, in milliseconds, before they
+    /// wait. 500 is a good value.
+    pub max_ahead_ms: u64,
+}
+
+impl Config {
+    /// Creates a configuration with default bounds. `incarnation` is a random number that differs at each
+    /// start, and not 0.
+    #[must_use]
+    pub fn new(
+        cluster: [u8; 16],
+        member: MemberId,
+        origins: [OriginId; 2],
+        incarnation: u64,
+    ) -> Config {
+        Config {
+            cluster,
+            member,
+            origins,
+            incarnation,
+            backlog_bytes: 8 << 20,
+            batch_rows: 4_096,
+            max_ahead_ms: 500,
+        }
+    }
+}

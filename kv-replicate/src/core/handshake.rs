@@ -1,0 +1,240 @@
+//! The handshake with one peer: each end sends a hello until it knows that the other has it.
+
+use std::time::Duration;
+
+use super::local::Local;
+use crate::wire::{Hello, Incarnations, WIRE_VERSION};
+
+/// How often a hello is repeated until the peer is known to have it.
+const HELLO_EVERY: Duration = Duration::from_secs(1);
+
+/// How far the handshake with a peer is.
+#[derive(Debug, Default)]
+enum State {
+    /// No hello of the peer was accepted yet.
+    #[default]
+    Waiting,
+    /// The peer's hello was accepted.
+    Accepted {
+        incarnation: u64,
+        hello: Hello,
+        /// The peer has this location's hello.
+        is_mutual: bool,
+    },
+    /// The peer was removed from the cluster.
+    Removed(Farewell),
+}
+
+/// The notice that a removed peer gets.
+#[derive(Debug)]
+enum Farewell {
+    /// The incarnation that a message must name is not known until the peer sends something.
+    Unaddressed,
+    /// It is the next message.
+    Due {
+        incarnation: u64,
+    },
+    Sent {
+        incarnation: u64,
+    },
+}
+
+/// When this location's hello is sent.
+#[derive(Debug)]
+enum Greeting {
+    Due,
+    /// It was sent at this time.
+    Sent(Duration),
+}
+
+/// The handshake with one peer.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    state: State,
+    greeting: Greeting,
+}
+
+impl Handshake {
+    /// A handshake that this location begins at once.
+    pub(super) fn begin() -> Handshake {
+        Handshake { state: State::Waiting, greeting: Greeting::Due }
+    }
+
+    /// A handshake that waits for the peer's hello for a while.
+    pub(super) fn wait() -> Handshake {
+        Handshake { state: State::Waiting, greeting: Greeting::Sent(Duration::ZERO) }
+    }
+
+    /// For a removed peer, which gets a notice of that. Its incarnation is 0 if it is not known.
+    pub(super) fn removed(incarnation: u64) -> Handshake {
+        let mut handshake = Handshake::wait();
+        handshake.state = State::Removed(if incarnation == 0 {
+            Farewell::Unaddressed
+        } else {
+            Farewell::Due { incarnation }
+        });
+        handshake
+    }
+
+    /// The incarnation of the peer that messages are addressed to; 0 if none is known.
+    pub(super) fn incarnation(&self) -> u64 {
+        match &self.state {
+            State::Waiting | State::Removed(Farewell::Unaddressed) => 0,
+            State::Accepted { incarnation, .. }
+            | State::Removed(Farewell::Due { incarnation } | Farewell::Sent { incarnation }) => {
+                *incarnation
+            }
+        }
+    }
+
+    /// The peer's hello, once it was accepted.
+    pub(super) fn hello(&self) -> Option<&Hello> {
+        match &self.state {
+            State::Accepted { hello, .. } => Some(hello),
+            _ => None,
+        }
+    }
+
+    /// Whether each end has the other's hello.
+    pub(super) fn is_mutual(&self) -> bool {
+        matches!(self.state, State::Accepted { is_mutual: true, .. })
+    }
+
+    /// Accepts a peer's hello. `own` is this location's incarnation. Returns whether it is the first.
+    pub(super) fn accept(&mut self, incarnations: Incarnations, hello: Hello, own: u64) -> bool {
+        let knows_us = incarnations.to == own;
+        let was_mutual = self.is_mutual();
+        let is_first = self.hello().is_none();
+        let incarnation = incarnations.from;
+        self.state = State::Accepted { incarnation, hello, is_mutual: was_mutual || knows_us };
+        if !knows_us {
+            // The peer expects a hello as long as it does not know this incarnation.
+            self.greeting = Greeting::Due;
+        }
+        is_first
+    }
+
+    /// Takes note of a message from a peer. Returns whether it may be handled: both ends must know each
+    /// other's incarnation.
+    pub(super) fn admit(&mut self, incarnations: Incarnations, own: u64) -> bool {
+        if self.incarnation() != incarnations.from || incarnations.to != own {
+            // One of the two was restarted since.
+            self.greeting = Greeting::Due;
+            return false;
+        }
+        match &mut self.state {
+            State::Accepted { is_mutual, .. } => {
+                *is_mutual = true;
+                true
+            }
+            State::Waiting | State::Removed(_) => false,
+        }
+    }
+
+    /// A removed peer has sent something: it gets the notice of its removal.
+    pub(super) fn answer_removed(&mut self, incarnation: u64) {
+        self.state = State::Removed(Farewell::Due { incarnation });
+    }
+
+    /// Whether a hello is due with the next message; then it counts as sent.
+    pub(super) fn take_greeting(&mut self, now: Duration) -> bool {
+        let is_due = matches!(self.greeting, Greeting::Due);
+        if is_due {
+            self.greeting = Greeting::Sent(now);
+        }
+        is_due
+    }
+
+    /// Whether the notice of the peer's removal is due with the next message; then it counts as sent.
+    pub(super) fn take_farewell(&mut self) -> bool {
+        let State::Removed(Farewell::Due { incarnation }) = self.state else { return false };
+        self.state = State::Removed(Farewell::Sent { incarnation });
+        true
+    }
+
+    /// Repeats a hello that is not known to have arrived.
+    pub(super) fn watch(&mut self, now: Duration) {
+        if self.timeout().is_some_and(|at| now >= at) {
+            self.greeting = Greeting::Due;
+        }
+    }
+
+    /// When the hello is due again; none if it has arrived or is due already.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        match self.greeting {
+            Greeting::Sent(at) if !self.is_mutual() => Some(at + HELLO_EVERY),
+            _ => None,
+        }
+    }
+}
+
+/// This location's hello.
+pub(super) fn own_hello(local: &Local) -> Hello {
+    let config = local.config();
+    Hello {
+        versions: (WIRE_VERSION, WIRE_VERSION),
+        features: 0,
+        cluster: config.cluster,
+        member: config.member,
+        origins: config.origins,
+        received: local.durable().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{PEER, US, hello};
+
+    const OWN: u64 = 11;
+    const THEIRS: u64 = 22;
+
+    fn addressed(to: u64) -> Incarnations {
+        Incarnations { from: THEIRS, to }
+    }
+
+    #[test]
+    fn a_handshake_is_mutual_once_the_peer_names_this_incarnation() {
+        let mut handshake = Handshake::begin();
+        assert!(handshake.take_greeting(Duration::ZERO));
+        assert!(handshake.accept(addressed(0), hello(PEER), OWN));
+        assert!(!handshake.is_mutual() && handshake.take_greeting(Duration::ZERO));
+        assert!(!handshake.accept(addressed(OWN), hello(PEER), OWN));
+        assert!(handshake.is_mutual() && !handshake.take_greeting(Duration::ZERO));
+        assert_eq!(handshake.timeout(), None);
+    }
+
+    #[test]
+    fn a_hello_is_repeated_every_second_until_it_is_known_to_have_arrived() {
+        let mut handshake = Handshake::begin();
+        assert!(handshake.take_greeting(Duration::from_secs(5)));
+        handshake.watch(Duration::from_millis(5_999));
+        assert!(!handshake.take_greeting(Duration::from_millis(5_999)));
+        handshake.watch(Duration::from_secs(6));
+        assert!(handshake.take_greeting(Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn messages_are_admitted_only_between_the_incarnations_that_know_each_other() {
+        let mut handshake = Handshake::wait();
+        assert!(!handshake.admit(addressed(OWN), OWN), "no hello was accepted");
+        handshake.accept(addressed(0), hello(PEER), OWN);
+        handshake.take_greeting(Duration::ZERO);
+        assert!(handshake.admit(addressed(OWN), OWN) && handshake.is_mutual());
+        let restarted = Incarnations { from: THEIRS + 1, to: OWN };
+        assert!(!handshake.admit(restarted, OWN));
+        assert!(handshake.take_greeting(Duration::ZERO), "the restarted peer needs a hello");
+    }
+
+    #[test]
+    fn a_removed_peer_gets_one_notice_for_each_message_that_it_sends() {
+        let mut handshake = Handshake::removed(0);
+        assert!(!handshake.take_farewell(), "its incarnation is not known");
+        handshake.answer_removed(THEIRS);
+        assert_eq!(handshake.incarnation(), THEIRS);
+        assert!(handshake.take_farewell() && !handshake.take_farewell());
+        handshake.answer_removed(THEIRS);
+        assert!(handshake.take_farewell());
+        assert!(handshake.hello().is_none(), "{US}");
+    }
+}

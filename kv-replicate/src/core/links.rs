@@ -1,0 +1,163 @@
+//! Links and the store's state: how they begin, change and end, for all machines together.
+
+use super::{Core, actions::Keep, handshake::Handshake, peers::Peer};
+use crate::{
+    HaltReason, MemberId,
+    work::{Notice, StoreState},
+};
+
+impl Core {
+    /// A link to a peer is up.
+    pub(super) fn connect(&mut self, peer: MemberId) {
+        self.relink(peer, Handshake::begin(), Keep::StoreWork);
+    }
+
+    /// A peer sent a hello with this incarnation. If it was restarted, its link begins again.
+    pub(super) fn meet(&mut self, peer: MemberId, incarnation: u64) {
+        let Some(state) = self.peers.get(peer) else { return };
+        if state.handshake.incarnation() != incarnation {
+            self.relink(peer, Handshake::wait(), Keep::StoreWork);
+        }
+    }
+
+    /// Replaces the state of a link by that of a new one.
+    fn relink(&mut self, peer: MemberId, handshake: Handshake, keep: Keep) {
+        self.unlink(peer, keep);
+        self.peers.insert(peer, Peer::new(handshake));
+        self.out.connect(peer);
+    }
+
+    /// A link is down.
+    pub(super) fn disconnect(&mut self, peer: MemberId) {
+        self.unlink(peer, Keep::Nothing);
+    }
+
+    /// Ends a link for all machines: its session is suspended, its verification ends, its fetches are lost.
+    fn unlink(&mut self, peer: MemberId, keep: Keep) {
+        let (machines, mut cx) = self.split();
+        machines.disconnecting(&mut cx, peer);
+        machines.disconnected(peer, keep);
+        self.out.disconnect(peer, keep);
+        self.peers.remove(peer);
+        for fetch in self.machines.fetcher.of_peer(peer) {
+            self.lose_fetch(fetch);
+        }
+    }
+
+    /// Closes the link to a peer that violated the protocol.
+    pub(super) fn close(&mut self, peer: MemberId, reason: &'static str) {
+        self.disconnect(peer);
+        self.out.notice(Notice::Close { peer, reason });
+    }
+
+    /// Stops replicating for good.
+    pub(super) fn halt(&mut self, reason: HaltReason) {
+        self.halted = Some(reason);
+        self.out.clear();
+        for peer in self.peers.ids() {
+            let (machines, mut cx) = self.split();
+            machines.verifier.disconnect(&mut cx, peer);
+            machines.disconnected(peer, Keep::Nothing);
+        }
+        self.peers.clear();
+        self.out.notice(Notice::Halted(reason));
+    }
+
+    /// The store is in another state.
+    pub(super) fn set_store(&mut self, state: StoreState) {
+        if state == *self.local.store() {
+            return;
+        }
+        let was_joined = self.local.is_joined();
+        let before = self.local.replace_store(state);
+        if before.members != self.local.store().members {
+            self.follow_members();
+        }
+        if !was_joined && self.local.is_joined() {
+            self.joined();
+        }
+        self.announce();
+        self.machines.stability.follow_writes(&self.local);
+    }
+
+    /// A sync of the store is done.
+    pub(super) fn synced(&mut self) {
+        let (machines, mut cx) = self.split();
+        if machines.membership.synced(&mut cx) {
+            self.announce();
+        }
+    }
+
+    /// The store has lost what was not durable: nothing that was under way counts.
+    pub(super) fn rolled_back(&mut self, state: StoreState) {
+        self.out.begin_epoch();
+        self.set_store(state);
+        for peer in self.peers.ids() {
+            let (machines, mut cx) = self.split();
+            machines.puller.end(&mut cx, &mut machines.fetcher, peer);
+        }
+        self.out.forget_rows();
+        for fetch in self.machines.fetcher.all() {
+            self.lose_fetch(fetch);
+        }
+        self.machines.puller.rolled_back();
+        self.machines.receiver.rolled_back();
+        self.machines.membership.rolled_back();
+    }
+
+    /// This location's progress has changed.
+    fn announce(&mut self) {
+        self.peers.iter_mut().for_each(|(_, peer)| peer.announcing.changed());
+    }
+
+    /// The members in the store may have changed.
+    pub(super) fn follow_members(&mut self) {
+        if self.local.has_left(self.local.config().member) {
+            return self.halt(HaltReason::Removed);
+        }
+        self.machines.stability.follow_members(&self.local);
+        for peer in self.peers.ids() {
+            if self.local.has_left(peer)
+                && let Some(state) = self.peers.get(peer)
+            {
+                let incarnation = state.handshake.incarnation();
+                self.part(peer, Handshake::removed(incarnation));
+            }
+        }
+        let (machines, mut cx) = self.split();
+        machines.membership.follow(&mut cx);
+        if self.machines.membership.has_removals() && self.local.is_joined() {
+            for peer in self.peers.ids() {
+                if !self.local.is_member(peer) && !self.local.has_left(peer) {
+                    self.part(peer, Handshake::wait());
+                }
+            }
+        }
+    }
+
+    /// Drops everything that a peer's rows were under way for, and begins its link again.
+    fn part(&mut self, peer: MemberId, handshake: Handshake) {
+        self.relink(peer, handshake, Keep::Nothing);
+        self.machines.puller.forget(peer);
+    }
+
+    /// This location holds everything that its first source held.
+    fn joined(&mut self) {
+        self.out.notice(Notice::Joined);
+        let own = self.local.config().origins;
+        for peer in self.peers.ids() {
+            if !self.local.is_member(peer) {
+                self.relink(peer, Handshake::wait(), Keep::Nothing);
+                continue;
+            }
+            let (machines, mut cx) = self.split();
+            machines.want(&mut cx, peer);
+            // What the peer wanted before this location had joined was not served.
+            let state = cx.peers.get(peer).filter(|state| state.hello().is_some());
+            if let Some(state) = state {
+                let received = own.map(|origin| state.progress().received.get(origin));
+                machines.sender.follow(&mut cx, peer, received);
+            }
+        }
+    }
+}

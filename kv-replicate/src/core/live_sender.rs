@@ -1,0 +1,161 @@
+//! Sends this store's new writes to the peers that follow them, from a backlog in memory.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kv_core::{Dot, OriginId};
+
+use super::{actions::Context, backlog::Backlog, local::Local};
+use crate::{
+    MemberId, Row,
+    wire::{Message, encode_row},
+    work::Notice,
+};
+
+/// The most rows in a message.
+const MAX_ROWS: usize = 512;
+
+/// The place of a peer in the backlog of an origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Cursor {
+    /// The peer catches up in a session.
+    #[default]
+    Behind,
+    /// The next sequence number to be sent.
+    At(u64),
+}
+
+/// The backlogs of the two origins, and the place of each peer in them.
+#[derive(Debug)]
+pub(super) struct LiveSender {
+    backlogs: [(OriginId, Backlog); 2],
+    cursors: BTreeMap<MemberId, [Cursor; 2]>,
+}
+
+impl LiveSender {
+    /// Creates empty backlogs that begin behind the durable writes.
+    pub(super) fn new(local: &Local) -> LiveSender {
+        let config = local.config();
+        let backlog = |origin| Backlog::new(local.durable().get(origin), config.backlog_bytes);
+        LiveSender {
+            backlogs: config.origins.map(|origin| (origin, backlog(origin))),
+            cursors: BTreeMap::new(),
+        }
+    }
+
+    /// The store has made these writes durable.
+    pub(super) fn wrote(&mut self, rows: &[Row]) {
+        for row in rows {
+            let mut backlogs = self.backlogs.iter_mut();
+            if let Some((_, backlog)) = backlogs.find(|(origin, _)| *origin == row.dot.origin) {
+                backlog.push(row.dot.seq, encode_row(row));
+            }
+        }
+    }
+
+    /// A peer wants the writes behind these sequence numbers.
+    pub(super) fn follow(&mut self, cx: &mut Context<'_>, from: MemberId, numbers: [u64; 2]) {
+        if !cx.local.is_served(from) || !cx.peers.contains(from) {
+            return;
+        }
+        let mut cursors = [Cursor::Behind; 2];
+        for ((cursor, (_, backlog)), number) in cursors.iter_mut().zip(&self.backlogs).zip(numbers)
+        {
+            if let Some(next) = number.checked_add(1).filter(|next| backlog.reaches(*next)) {
+                *cursor = Cursor::At(next);
+            }
+        }
+        self.cursors.insert(from, cursors);
+        if cursors.contains(&Cursor::Behind) {
+            report_behind(cx, from);
+        }
+    }
+
+    /// The next live message to a peer, if it follows: the first write, and the rows.
+    pub(super) fn next(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: MemberId,
+    ) -> Option<(Dot, Vec<Bytes>)> {
+        let cursors = self.cursors.get_mut(&peer)?;
+        for (cursor, (origin, backlog)) in cursors.iter_mut().zip(&self.backlogs) {
+            let Cursor::At(seq) = *cursor else { continue };
+            if !backlog.reaches(seq) {
+                *cursor = Cursor::Behind;
+                if cx.out.can_send(peer) {
+                    report_behind(cx, peer);
+                }
+                continue;
+            }
+            let rows = backlog.batch(seq, MAX_ROWS);
+            if !rows.is_empty() {
+                *cursor = Cursor::At(seq + rows.len() as u64);
+                return Some((Dot { origin: *origin, seq }, rows));
+            }
+        }
+        None
+    }
+
+    /// A link is down: the peer asks again where to begin on the next one.
+    pub(super) fn disconnect(&mut self, peer: MemberId) {
+        self.cursors.remove(&peer);
+    }
+
+    /// How many bytes the backlogs take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.backlogs.iter().map(|(_, backlog)| backlog.bytes()).sum()
+    }
+}
+
+/// A peer wants what the backlog no longer has. What it still has is sent all the same.
+fn report_behind(cx: &mut Context<'_>, peer: MemberId) {
+    cx.out.send(peer, Message::Behind);
+    cx.out.notice(Notice::BacklogLost(peer));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{Fixture, PEER, US, origins, row_of};
+
+    fn sender(fixture: &Fixture) -> LiveSender {
+        let mut sender = LiveSender::new(fixture.local());
+        sender.wrote(&[1, 2, 3].map(|seq| row_of(US, seq)));
+        sender
+    }
+
+    #[test]
+    fn a_peer_gets_each_write_once_from_where_it_wants_them() {
+        let mut fixture = Fixture::new();
+        fixture.connect(PEER);
+        let mut sender = sender(&fixture);
+        assert!(sender.next(&mut fixture.context(), PEER).is_none(), "it does not follow");
+        sender.follow(&mut fixture.context(), PEER, [1, 0]);
+        let (first, rows) = sender.next(&mut fixture.context(), PEER).unwrap();
+        assert_eq!((first, rows.len()), (Dot { origin: origins(US)[0], seq: 2 }, 2));
+        assert!(sender.next(&mut fixture.context(), PEER).is_none());
+        sender.wrote(&[row_of(US, 4)]);
+        assert_eq!(sender.next(&mut fixture.context(), PEER).unwrap().0.seq, 4);
+    }
+
+    #[test]
+    fn a_peer_behind_the_backlog_is_told_to_catch_up() {
+        let mut fixture = Fixture::new();
+        fixture.store(|store| store.durable.raise(origins(US)[0], 10));
+        fixture.connect(PEER);
+        let mut sender = LiveSender::new(fixture.local());
+        sender.follow(&mut fixture.context(), PEER, [4, 0]);
+        assert_eq!(fixture.sent(PEER), [Message::Behind]);
+        assert!(sender.next(&mut fixture.context(), PEER).is_none());
+    }
+
+    #[test]
+    fn a_peer_that_is_not_a_member_gets_nothing() {
+        let mut fixture = Fixture::new();
+        let outsider = MemberId([77; 16]);
+        fixture.connect(outsider);
+        let mut sender = sender(&fixture);
+        sender.follow(&mut fixture.context(), outsider, [0, 0]);
+        assert!(sender.next(&mut fixture.context(), outsider).is_none());
+    }
+}

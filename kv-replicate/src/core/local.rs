@@ -1,0 +1,120 @@
+//! This location as its machines see it: configuration, time, and the state of the store.
+
+use std::time::Duration;
+
+use kv_core::{Hlc, Members, OriginId, VersionVector};
+
+use super::config::Config;
+use crate::{
+    CLOSED, MemberId,
+    work::{Now, StoreState},
+};
+
+/// What every machine may read about this location. Only the router changes it.
+#[derive(Debug)]
+pub(super) struct Local {
+    config: Config,
+    now: Now,
+    store: StoreState,
+}
+
+impl Local {
+    /// For a store in this state, all of it durable.
+    pub(super) fn new(config: Config, now: Now, store: StoreState) -> Local {
+        Local { config, now, store }
+    }
+
+    /// Time has passed.
+    pub(super) fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// A commit has changed what is visible.
+    pub(super) fn set_visible(&mut self, visible: VersionVector) {
+        self.store.visible = visible;
+    }
+
+    /// Takes the store's new state; returns the previous one.
+    pub(super) fn replace_store(&mut self, store: StoreState) -> StoreState {
+        std::mem::replace(&mut self.store, store)
+    }
+
+    /// The identity and the bounds of this core.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The state of the store.
+    pub(super) fn store(&self) -> &StoreState {
+        &self.store
+    }
+
+    /// The monotonic clock.
+    pub(super) fn mono(&self) -> Duration {
+        self.now.mono
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch.
+    pub(super) fn wall_ms(&self) -> u64 {
+        self.now.wall_ms
+    }
+
+    /// The writes that are visible here.
+    pub(super) fn visible(&self) -> &VersionVector {
+        &self.store.visible
+    }
+
+    /// The writes that survive a crash here.
+    pub(super) fn durable(&self) -> &VersionVector {
+        &self.store.durable
+    }
+
+    /// The time that this store's later writes are later than.
+    pub(super) fn closed_timestamp(&self) -> Hlc {
+        self.store.closed_timestamp
+    }
+
+    /// The members of the cluster, as of the last durable commit.
+    pub(super) fn members(&self) -> &Members {
+        &self.store.members
+    }
+
+    /// Whether an origin is one of this store's own.
+    pub(super) fn is_own(&self, origin: OriginId) -> bool {
+        self.config.origins.contains(&origin)
+    }
+
+    /// Whether this location takes part: it is a member and holds everything that its first source held.
+    pub(super) fn is_joined(&self) -> bool {
+        self.is_member(self.config.member) && self.store.durable.iter().next().is_some()
+    }
+
+    /// Whether a location is a member now.
+    pub(super) fn is_member(&self, member: MemberId) -> bool {
+        self.store.members.is_current(member)
+    }
+
+    /// Whether a location was a member and was removed.
+    pub(super) fn has_left(&self, member: MemberId) -> bool {
+        self.store.members.get(member).is_some_and(|member| member.removed)
+    }
+
+    /// Whether a peer may receive rows. Only a member may, because only members keep tombstones from
+    /// being dropped.
+    pub(super) fn is_served(&self, peer: MemberId) -> bool {
+        self.is_joined() && self.is_member(peer)
+    }
+
+    /// Whether a vector counts every origin of the removed members as [`CLOSED`].
+    pub(super) fn is_closed_in(&self, vector: &VersionVector) -> bool {
+        self.store.members.closed_origins().all(|origin| vector.get(origin) >= CLOSED)
+    }
+
+    /// Whether a peer's vector counts writes of this store that this store has not made.
+    pub(super) fn is_behind_itself_in(&self, vector: &VersionVector) -> bool {
+        // A peer that counts this store's origins as closed knows that this location was removed, and
+        // reports that separately.
+        let is_ahead = |origin, seq| seq > self.store.visible.get(origin) && seq < CLOSED;
+        self.config.origins.iter().any(|origin| is_ahead(*origin, vector.get(*origin)))
+    }
+}

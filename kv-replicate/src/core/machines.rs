@@ -1,0 +1,102 @@
+//! The machines of a core, one for each concern. None of them knows another, except that live writes and
+//! sessions fetch their bodies with the one [`BodyFetcher`].
+
+use std::time::Duration;
+
+use super::{
+    actions::{Context, Keep},
+    body_fetcher::BodyFetcher,
+    body_source::BodySource,
+    lag::LagWatch,
+    live_receiver::LiveReceiver,
+    live_sender::LiveSender,
+    local::Local,
+    membership::Membership,
+    puller::Puller,
+    session_source::SessionSource,
+    stability::Stability,
+    verifier::Verifier,
+};
+use crate::MemberId;
+
+/// All machines.
+#[derive(Debug)]
+pub(super) struct Machines {
+    pub(super) membership: Membership,
+    pub(super) stability: Stability,
+    pub(super) sender: LiveSender,
+    pub(super) receiver: LiveReceiver,
+    pub(super) puller: Puller,
+    pub(super) fetcher: BodyFetcher,
+    pub(super) lag: LagWatch,
+    pub(super) sessions: SessionSource,
+    pub(super) bodies: BodySource,
+    pub(super) verifier: Verifier,
+}
+
+impl Machines {
+    /// All machines of a location that was just started.
+    pub(super) fn new(local: &Local) -> Machines {
+        Machines {
+            membership: Membership::new(),
+            stability: Stability::default(),
+            sender: LiveSender::new(local),
+            receiver: LiveReceiver::default(),
+            puller: Puller::new(local),
+            fetcher: BodyFetcher::default(),
+            lag: LagWatch::default(),
+            sessions: SessionSource::default(),
+            bodies: BodySource::default(),
+            verifier: Verifier::default(),
+        }
+    }
+
+    /// The link to a peer is about to end.
+    pub(super) fn disconnecting(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        self.puller.suspend(cx, &mut self.fetcher, peer);
+        self.verifier.disconnect(cx, peer);
+    }
+
+    /// The link to a peer has ended.
+    pub(super) fn disconnected(&mut self, peer: MemberId, keep: Keep) {
+        self.sender.disconnect(peer);
+        self.receiver.disconnect(peer);
+        self.puller.disconnect(peer);
+        self.sessions.disconnect(peer, keep);
+        self.bodies.disconnect(peer, keep);
+    }
+
+    /// Asks a peer for its live writes.
+    pub(super) fn want(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        self.receiver.want(cx, peer);
+    }
+
+    /// Begins a session with a peer.
+    pub(super) fn begin_session(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        let members = self.membership.digests_with(cx, peer);
+        self.puller.begin(cx, peer, members);
+    }
+
+    /// When something is due that no peer's handshake or progress is about.
+    pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
+        let all = [
+            self.lag.timeout(now),
+            self.puller.timeout(),
+            self.sessions.timeout(),
+            self.fetcher.timeout(),
+            self.verifier.timeout(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// About how many bytes all machines hold.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.sender.memory_bytes()
+            + self.receiver.memory_bytes()
+            + self.puller.memory_bytes()
+            + self.fetcher.memory_bytes()
+            + self.sessions.memory_bytes()
+            + self.bodies.memory_bytes()
+            + self.verifier.memory_bytes()
+    }
+}

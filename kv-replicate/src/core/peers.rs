@@ -1,0 +1,185 @@
+//! The peers that a link is up to, as the machines see them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kv_core::OriginId;
+
+use super::{handshake::Handshake, local::Local, parking::Parking, progress::Announcing};
+use crate::{
+    MemberId,
+    wire::{Hello, Incarnations, Progress, WIRE_VERSION},
+};
+
+/// A peer, while a link to it is up.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) handshake: Handshake,
+    pub(super) announcing: Announcing,
+    pub(super) parking: Parking,
+    /// The last progress that it sent.
+    progress: Progress,
+}
+
+impl Peer {
+    /// For a link that was just made.
+    pub(super) fn new(handshake: Handshake) -> Peer {
+        Peer {
+            handshake,
+            announcing: Announcing::default(),
+            parking: Parking::default(),
+            progress: Progress::default(),
+        }
+    }
+
+    /// Its hello, once it was accepted.
+    pub(super) fn hello(&self) -> Option<&Hello> {
+        self.handshake.hello()
+    }
+
+    /// The origins that it writes under, once it has introduced itself.
+    pub(super) fn origins(&self) -> Option<[OriginId; 2]> {
+        self.hello().map(|hello| hello.origins)
+    }
+
+    /// Whether an origin is one of its own.
+    pub(super) fn writes(&self, origin: OriginId) -> bool {
+        self.origins().is_some_and(|origins| origins.contains(&origin))
+    }
+
+    /// The last progress that it sent; empty before the first.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Whether its writes wait because its clock is ahead.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parking.until().is_some()
+    }
+
+    /// Whether rows can come from it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.hello().is_some() && !self.is_parked()
+    }
+
+    /// Takes in what an accepted hello says about its progress.
+    pub(super) fn greeted(&mut self, hello: &Hello) {
+        self.progress.received.merge(&hello.received);
+        self.announcing.changed();
+    }
+
+    /// Takes in its progress. Returns whether it is newer than the last.
+    pub(super) fn progressed(&mut self, progress: Progress) -> bool {
+        let is_newer = progress.number > self.progress.number;
+        if is_newer {
+            self.progress = progress;
+        }
+        is_newer
+    }
+
+    /// Makes the hello and the progress due whose time has come.
+    pub(super) fn watch(&mut self, now: Duration) {
+        self.handshake.watch(now);
+        if self.hello().is_some() {
+            self.announcing.watch(now);
+        }
+    }
+
+    /// When something is due for this peer.
+    pub(super) fn timeout(&self, local: &Local) -> Option<Duration> {
+        let announcing = self.hello().and_then(|_| self.announcing.timeout());
+        [self.handshake.timeout(), announcing, self.parking.timeout(local)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// All peers that a link is up to.
+#[derive(Debug, Default)]
+pub(super) struct Peers(BTreeMap<MemberId, Peer>);
+
+impl Peers {
+    /// A link to a peer is up; it replaces the former one.
+    pub(super) fn insert(&mut self, peer: MemberId, state: Peer) {
+        self.0.insert(peer, state);
+    }
+
+    /// The link to a peer is down.
+    pub(super) fn remove(&mut self, peer: MemberId) {
+        self.0.remove(&peer);
+    }
+
+    /// All links are dropped.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether a link to a peer is up.
+    pub(super) fn contains(&self, peer: MemberId) -> bool {
+        self.0.contains_key(&peer)
+    }
+
+    /// The state of a peer; none without a link.
+    pub(super) fn get(&self, peer: MemberId) -> Option<&Peer> {
+        self.0.get(&peer)
+    }
+
+    /// The same, for the router.
+    pub(super) fn get_mut(&mut self, peer: MemberId) -> Option<&mut Peer> {
+        self.0.get_mut(&peer)
+    }
+
+    /// All peers, in the order of their ids.
+    pub(super) fn ids(&self) -> Vec<MemberId> {
+        self.0.keys().copied().collect()
+    }
+
+    /// All peers with their states, in the order of their ids.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (MemberId, &Peer)> {
+        self.0.iter().map(|(peer, state)| (*peer, state))
+    }
+
+    /// The same, for the router.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Peer)> {
+        self.0.iter_mut().map(|(peer, state)| (*peer, state))
+    }
+
+    /// The peer that writes under an origin.
+    pub(super) fn writer_of(&self, origin: OriginId) -> Option<MemberId> {
+        self.iter().find(|(_, state)| state.writes(origin)).map(|(peer, _)| peer)
+    }
+
+    /// Checks a hello against this location, its members, and its other peers.
+    ///
+    /// # Errors
+    /// The reason to close the link.
+    pub(super) fn check_hello(
+        &self,
+        local: &Local,
+        from: MemberId,
+        incarnations: Incarnations,
+        hello: &Hello,
+    ) -> Result<(), &'static str> {
+        if !(hello.versions.0..=hello.versions.1).contains(&WIRE_VERSION) {
+            return Err("the two ends have no protocol version in common");
+        }
+        if hello.cluster != local.config().cluster {
+            return Err("the peer belongs to another cluster");
+        }
+        let known = local.members().get(from).filter(|_| local.is_joined());
+        if known.is_some_and(|member| member.origins != hello.origins) {
+            return Err(
+                "the peer's store is not the one that joined: remove the location and let it join again",
+            );
+        }
+        if hello.member != from || incarnations.from == 0 {
+            return Err("the peer names another member than its certificate");
+        }
+        let others = self.iter().filter(|(peer, _)| *peer != from);
+        let mut taken = others.filter_map(|(_, other)| other.origins()).flatten();
+        if taken.any(|origin| hello.origins.contains(&origin)) {
+            return Err("two members write under the same origins: one is a copy");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,415 @@
+//! Catch-up, received: sessions that bring what this location lacks, of any origin, from any peer.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kv_core::OriginId;
+
+use super::{
+    actions::{Context, MAX_APPLYING, Pending},
+    body_fetcher::{BodyFetcher, Purpose},
+    joining::Joining,
+    local::Local,
+    peers::Peers,
+    status::SessionProgress,
+};
+use crate::{
+    Content, HaltReason, MemberId,
+    wire::{Message, Page, PageHead, Reason},
+    work::{How, Notice, ToApply},
+};
+
+mod session;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use session::{Session, Step, oldest};
+
+/// How many sessions may be received at once, and how many may be suspended.
+const MAX_SESSIONS: usize = 2;
+
+/// How long a peer whose session failed is avoided, if others can serve.
+const AVOID_FOR: Duration = Duration::from_secs(5);
+
+/// How many bodies may be fetched from one peer.
+const MAX_FETCHES: usize = 8192;
+
+/// All sessions in which this location receives rows.
+#[derive(Debug)]
+pub(super) struct Puller {
+    joining: Joining,
+    sessions: BTreeMap<MemberId, Session>,
+    /// Sessions that can't continue now: their links are down, or they failed.
+    suspended: BTreeMap<MemberId, Session>,
+    /// When the last session with a connected peer failed.
+    failed: BTreeMap<MemberId, Duration>,
+}
+
+impl Puller {
+    /// No session yet.
+    pub(super) fn new(local: &Local) -> Puller {
+        Puller {
+            joining: Joining::new(local),
+            sessions: BTreeMap::new(),
+            suspended: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    // Which sessions there are.
+
+    /// How many sessions are being received.
+    pub(super) fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether another session may begin.
+    pub(super) fn has_room(&self) -> bool {
+        self.count() < MAX_SESSIONS
+    }
+
+    /// Whether a session with a peer can begin, apart from the number of sessions.
+    pub(super) fn can_begin(&self, local: &Local, peers: &Peers, peer: MemberId) -> bool {
+        let failed = self.failed.get(&peer);
+        peers.get(peer).is_some_and(|state| state.is_ready())
+            && !self.sessions.contains_key(&peer)
+            && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
+    }
+
+    /// The peer to take a session from that has more than this of an origin: one whose session was
+    /// suspended, else the one whose last session failed longest ago.
+    pub(super) fn source_of(
+        &self,
+        local: &Local,
+        peers: &Peers,
+        origin: OriginId,
+        have: u64,
+    ) -> Option<MemberId> {
+        let has_more = |peer: &MemberId| {
+            peers.get(*peer).is_some_and(|state| state.progress().durable.get(origin) > have)
+        };
+        let peers = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
+        peers
+            .filter(has_more)
+            .min_by_key(|peer| (!self.suspended.contains_key(peer), self.failed.get(peer).copied()))
+    }
+
+    /// Whether a session is under way that brings writes of an origin beyond this one.
+    pub(super) fn brings(&self, origin: OriginId, beyond: u64) -> bool {
+        self.sessions.values().any(|session| session.target().get(origin) > beyond)
+    }
+
+    // Beginning, and the way of rows.
+
+    /// Begins a session with a peer, or continues a suspended one. `members` are the digests of members
+    /// that the two ends announce.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId, members: (u64, u64)) {
+        let id = cx.out.unique_id();
+        let suspended = self.suspended.remove(&peer);
+        let Some(state) = cx.peers.get(peer) else { return };
+        let target = state.progress().durable.clone();
+        let session = if let Some(mut session) = suspended {
+            cx.out.notice(Notice::SessionTakenUp(peer));
+            session.resume(id, target);
+            session
+        } else {
+            cx.out.notice(Notice::SessionBegan(peer));
+            Session::new(id, cx.local.visible().clone(), target, members, cx.local.mono())
+        };
+        self.sessions.insert(peer, session);
+        self.request(cx, peer);
+    }
+
+    /// Sends the next request of a session.
+    fn request(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        let is_new = self.joining.is_new_to(cx, peer);
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        let pull = session.request(cx.local.visible(), is_new, cx.local.mono());
+        cx.out.send(peer, Message::Pull(pull));
+    }
+
+    /// Whether a page is of the current batch, and there is room for its rows.
+    pub(super) fn expects(&self, cx: &Context<'_>, from: MemberId, page: &Page) -> bool {
+        let session = self.sessions.get(&from);
+        let is_parked = cx.peers.get(from).is_none_or(|peer| peer.is_parked());
+        session.is_some_and(|session| session.expects(page))
+            && !is_parked
+            && cx.out.applying(from) <= MAX_APPLYING
+    }
+
+    /// A page arrived that is [expected](Puller::expects).
+    pub(super) fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        from: MemberId,
+        page: Page,
+    ) {
+        let Some(session) = self.sessions.get_mut(&from) else { return };
+        if !session.accept(&page) {
+            return;
+        }
+        if page.head.as_ref().is_some_and(|head| !self.joining.may_take(cx.local, head)) {
+            return self.must_rebuild(cx, bodies, from);
+        }
+        session.moved(cx.local.mono());
+        if bodies.of_peer(from).len() > MAX_FETCHES {
+            return cx.out.close(from, "the peer named more bodies at once than a batch has rows");
+        }
+        self.take_rows(cx, bodies, from, page);
+        self.advance(cx, bodies, from);
+    }
+
+    /// Applies the rows of a page that are not here, and fetches their large bodies.
+    fn take_rows(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        from: MemberId,
+        page: Page,
+    ) {
+        let Some(session) = self.sessions.get_mut(&from) else { return };
+        let (mut rows, mut fetches) = (Vec::new(), 0);
+        for row in page.rows {
+            if cx.local.visible().covers(row.dot) {
+                continue;
+            }
+            if !matches!(row.content, Content::Large { .. }) {
+                rows.push(ToApply { row, how: How::Row, fetch: None });
+            } else if !session.has_taken(row.dot) {
+                bodies.begin(cx, from, row, Purpose::Session(session.id()));
+                fetches += 1;
+            }
+        }
+        session.began(usize::from(!rows.is_empty()), fetches);
+        if !rows.is_empty() {
+            apply(cx, from, session, rows);
+        }
+    }
+
+    /// The body of a session's row is here.
+    pub(super) fn fetched(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: MemberId,
+        session: u64,
+        row: ToApply,
+    ) {
+        if let Some(found) = self.session(peer, session) {
+            found.fetched(row.row.dot);
+            apply(cx, peer, found, vec![row]);
+        }
+    }
+
+    /// The body of a session's row is gone at the source.
+    pub(super) fn body_gone(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        session: u64,
+    ) {
+        if let Some(found) = self.session(peer, session) {
+            found.body_gone();
+        }
+        self.advance(cx, bodies, peer);
+    }
+
+    /// A commit of a session's rows was made, or has failed.
+    pub(super) fn applied(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        (session, batch): (u64, u32),
+        failed: bool,
+    ) {
+        let Some(found) = self.session(peer, session) else { return };
+        if failed {
+            // Before it is counted: the session goes back to the batch of this commit.
+            return self.fail(cx, bodies, peer);
+        }
+        found.committed(batch, cx.local.mono());
+        self.advance(cx, bodies, peer);
+    }
+
+    /// Moves a session on.
+    fn advance(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        match session.advance() {
+            Step::Wait => {}
+            Step::Request => self.request(cx, peer),
+            Step::Fail => self.fail(cx, bodies, peer),
+            Step::Adopt(head) => adopt(cx, peer, session.id(), head),
+        }
+    }
+
+    /// The vectors at the end of a session were adopted, or not. Returns the digests of members that the
+    /// two ends announced when it began, if it is done.
+    pub(super) fn adopted(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        session: u64,
+        failed: bool,
+    ) -> Option<(u64, u64)> {
+        let members = self.session(peer, session)?.members();
+        if failed {
+            self.fail(cx, bodies, peer);
+            return None;
+        }
+        self.sessions.remove(&peer);
+        self.failed.remove(&peer);
+        cx.out.send(peer, Message::Done { session });
+        cx.out.notice(Notice::SessionDone(peer));
+        Some(members)
+    }
+
+    /// A source does not serve a session.
+    pub(super) fn refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        from: MemberId,
+        (session, reason): (u64, Reason),
+    ) {
+        if self.session(from, session).is_none() {
+            return;
+        }
+        match reason {
+            Reason::Gone(collected) if !cx.local.visible().covers_all(&collected) => {
+                self.must_rebuild(cx, bodies, from);
+            }
+            Reason::Gone(_) => {
+                self.end(cx, bodies, from);
+                self.fail(cx, bodies, from);
+            }
+            Reason::Busy => self.fail(cx, bodies, from),
+        }
+    }
+
+    // How sessions end.
+
+    /// What a source has dropped may be what would delete a row of this store.
+    fn must_rebuild(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
+        cx.out.notice(Notice::MustRebuild(peer));
+        self.end(cx, bodies, peer);
+        self.fail(cx, bodies, peer);
+    }
+
+    /// Suspends a session for a while: other sources come first.
+    fn fail(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
+        self.suspend(cx, bodies, peer);
+        if cx.peers.contains(peer) {
+            self.failed.insert(peer, cx.local.mono());
+        }
+    }
+
+    /// Gives a session up: its rows are here and stay, its vector is not adopted.
+    pub(super) fn end(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
+        if self.take(cx, bodies, peer).is_some() {
+            cx.out.notice(Notice::SessionLost(peer));
+        }
+    }
+
+    /// Takes a session out, drops its fetches, and tells the source that it is over.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) -> Option<Session> {
+        let session = self.sessions.remove(&peer)?;
+        bodies.discard_session(cx.out, session.id());
+        cx.out.send(peer, Message::Done { session: session.id() });
+        Some(session)
+    }
+
+    /// Suspends a session that can't continue now: it continues later with the batch that is being
+    /// received. All batches before it are in the store.
+    pub(super) fn suspend(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) {
+        let Some(mut session) = self.take(cx, bodies, peer) else { return };
+        cx.out.notice(Notice::SessionSuspended(peer));
+        session.suspend();
+        while self.suspended.len() >= MAX_SESSIONS
+            && let Some(oldest) = oldest(self.suspended.iter())
+        {
+            self.suspended.remove(&oldest);
+        }
+        self.suspended.insert(peer, session);
+    }
+
+    /// Repeats the requests of sessions that stand still.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher) {
+        let now = cx.local.mono();
+        let is_late = |session: &Session| session.timeout().is_some_and(|at| now >= at);
+        let late = self.sessions.iter().filter(|(_, session)| is_late(session));
+        for peer in late.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            let Some(session) = self.sessions.get_mut(&peer) else { continue };
+            if session.retry() == Step::Fail {
+                self.fail(cx, bodies, peer);
+            } else {
+                cx.out.notice(Notice::SessionResumed(peer));
+                self.request(cx, peer);
+            }
+        }
+    }
+
+    /// The store was rolled back: what it had of suspended sessions is lost.
+    pub(super) fn rolled_back(&mut self) {
+        self.suspended.clear();
+    }
+
+    /// A peer was removed from the cluster: nothing more is taken from it.
+    pub(super) fn forget(&mut self, peer: MemberId) {
+        self.suspended.remove(&peer);
+    }
+
+    /// A link is down: its failures do not count for the next one.
+    pub(super) fn disconnect(&mut self, peer: MemberId) {
+        self.sessions.remove(&peer);
+        self.failed.remove(&peer);
+    }
+
+    /// When the first session stands still for too long.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.sessions.values().filter_map(Session::timeout).min()
+    }
+
+    /// How far the session with a peer is.
+    pub(super) fn progress(&self, peer: MemberId) -> Option<SessionProgress> {
+        self.sessions.get(&peer).map(Session::progress)
+    }
+
+    /// About the most bytes that the sessions take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        (self.sessions.len() + self.suspended.len()) * Session::MAX_BYTES
+    }
+
+    /// The session with a peer, if it has this number.
+    fn session(&mut self, peer: MemberId, id: u64) -> Option<&mut Session> {
+        self.sessions.get_mut(&peer).filter(|session| session.id() == id)
+    }
+}
+
+/// Requests a commit of rows of the current batch.
+fn apply(cx: &mut Context<'_>, peer: MemberId, session: &Session, rows: Vec<ToApply>) {
+    let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
+    let (session, batch) = (session.id(), session.batch());
+    cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
+}
+
+/// Requests the adoption of the source's vectors at the end of a session.
+fn adopt(cx: &mut Context<'_>, peer: MemberId, session: u64, head: PageHead) {
+    let PageHead { vector, collected } = head;
+    if cx.local.is_behind_itself_in(&vector) {
+        return cx.out.halt(HaltReason::RolledBack);
+    }
+    cx.out.adopt(Pending::Adopt { peer, session }, vector, collected);
+}

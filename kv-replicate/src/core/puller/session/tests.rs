@@ -1,0 +1,121 @@
+//! The transitions of one session, without a core.
+
+use super::*;
+use crate::core::testing::{PEER, dot, row_of, vector};
+
+/// A session that lacks four writes, and has requested them.
+fn requested() -> Session {
+    let nothing = VersionVector::default();
+    let mut session = Session::new(5, nothing, vector(4), (0, 0), Duration::ZERO);
+    request(&mut session);
+    session
+}
+
+fn request(session: &mut Session) -> Option<Dot> {
+    session.request(&VersionVector::default(), false, Duration::ZERO).after
+}
+
+/// The only page of the current batch.
+fn page(session: &Session, rows: &[u64], end: End) -> Page {
+    Page {
+        session: session.id,
+        batch: session.batch(),
+        stamp: 1,
+        commit: 7,
+        index: 0,
+        head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
+        end,
+        rows: rows.iter().map(|seq| row_of(PEER, *seq)).collect(),
+    }
+}
+
+fn take(session: &mut Session, rows: &[u64], end: End) {
+    let page = page(session, rows, end);
+    assert!(session.accept(&page));
+}
+
+#[test]
+fn the_pages_of_a_batch_are_taken_once_and_in_order() {
+    let mut session = requested();
+    let first = Page { end: End::Page, ..page(&session, &[1], End::Round) };
+    let second = Page { index: 1, head: None, ..page(&session, &[2], End::Round) };
+    let foreign = Page { stamp: 2, ..second.clone() };
+    let steps = [
+        (&second, false),
+        (&first, true),
+        (&first, false),
+        (&foreign, false),
+        (&second, true),
+        (&second, false),
+    ];
+    for (at, (page, is_taken)) in steps.into_iter().enumerate() {
+        assert_eq!(session.accept(page), is_taken, "{at}");
+    }
+}
+
+#[test]
+fn the_next_batch_is_requested_while_the_last_is_being_committed() {
+    let mut session = requested();
+    take(&mut session, &[1, 2], End::Batch(dot(2)));
+    session.began(1, 0);
+    assert_eq!(session.advance(), Step::Request);
+    assert_eq!(request(&mut session), Some(dot(2)));
+    take(&mut session, &[3, 4], End::Round);
+    session.began(1, 0);
+    session.committed(2, Duration::ZERO);
+    assert_eq!(session.advance(), Step::Wait, "the first is not committed");
+    session.committed(1, Duration::ZERO);
+    assert!(matches!(session.advance(), Step::Adopt(_)));
+    assert_eq!((session.advance(), session.timeout()), (Step::Wait, None));
+}
+
+#[test]
+fn a_batch_with_bodies_is_finished_before_the_next_is_requested() {
+    let mut session = requested();
+    take(&mut session, &[1, 2], End::Batch(dot(2)));
+    session.began(1, 1);
+    assert_eq!((session.advance(), session.timeout()), (Step::Wait, None));
+    session.committed(1, Duration::ZERO);
+    session.fetched(dot(2));
+    assert_eq!(session.advance(), Step::Wait);
+    session.committed(1, Duration::ZERO);
+    assert_eq!(session.advance(), Step::Request);
+    assert!(session.has_taken(dot(2)) && !session.has_taken(dot(1)));
+}
+
+#[test]
+fn a_batch_whose_body_is_gone_is_requested_again_a_few_times() {
+    let mut session = requested();
+    for step in [Step::Request, Step::Request, Step::Fail] {
+        take(&mut session, &[1], End::Round);
+        session.began(0, 1);
+        session.body_gone();
+        assert_eq!(session.advance(), step);
+        assert_eq!(request(&mut session), None, "from where the batch began");
+    }
+}
+
+#[test]
+fn a_batch_that_stands_still_is_requested_again_with_doubled_patience() {
+    let mut session = requested();
+    for (timeout, step) in [(1, Step::Request), (2, Step::Request), (4, Step::Fail)] {
+        assert_eq!(session.timeout(), Some(Duration::from_secs(timeout)));
+        assert_eq!(session.retry(), step);
+    }
+    session.moved(Duration::from_secs(9));
+    assert_eq!(session.timeout(), Some(Duration::from_secs(9 + 4)));
+}
+
+#[test]
+fn a_suspended_session_continues_where_all_before_is_in_the_store() {
+    let mut session = requested();
+    take(&mut session, &[1, 2], End::Batch(dot(2)));
+    session.began(1, 0);
+    session.advance();
+    request(&mut session);
+    session.suspend();
+    session.resume(6, vector(4));
+    assert_eq!(request(&mut session), None, "the first batch was not committed");
+    take(&mut session, &[1, 2, 3, 4], End::Round);
+    assert_eq!(session.advance(), Step::Request, "a resumed round is followed by another");
+}

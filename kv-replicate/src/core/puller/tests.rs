@@ -1,0 +1,157 @@
+//! Two batches of a session that are under way at once, through the whole core. The peer is scripted, so
+//! that a test can choose which commit fails.
+
+use std::time::Duration;
+
+use kv_core::{Dot, VersionVector, commit::Applied};
+
+use crate::{
+    Core, Event, Now, Work,
+    core::testing::{PEER, config, dot, hello, joining_store, row_of, vector},
+    wire::{End, Incarnations, Message, Page, PageHead, Progress, Pull, decode, encode},
+};
+
+const PEER_INCARNATION: u64 = 22;
+
+/// A member that lacks four writes of its peer, and a session that brings them two by two.
+struct Receiver {
+    core: Core,
+    now: Duration,
+}
+
+impl Receiver {
+    fn new() -> Receiver {
+        let core = Core::new(config(), Now::default(), joining_store());
+        let mut receiver = Receiver { core, now: Duration::ZERO };
+        receiver.connect();
+        receiver
+    }
+
+    /// A link to the peer comes up, and the peer reports what it has.
+    fn connect(&mut self) {
+        self.handle(Event::Connected(PEER));
+        self.receive(&Message::Hello(hello(PEER)));
+        let (durable, received) = (vector(4), vector(4));
+        self.receive(&Message::Progress(Progress {
+            number: 1,
+            durable,
+            received,
+            ..Progress::default()
+        }));
+    }
+
+    fn at(&self) -> Now {
+        Now { mono: self.now, wall_ms: 0 }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.core.handle_event(self.at(), event);
+    }
+
+    fn receive(&mut self, message: &Message) {
+        let incarnations = Incarnations { from: PEER_INCARNATION, to: config().incarnation };
+        self.handle(Event::Received { from: PEER, bytes: encode(incarnations, message) });
+    }
+
+    /// Its next request to the peer, however long it takes.
+    fn pull(&mut self) -> Pull {
+        for _ in 0..1000 {
+            while let Some(sent) = self.core.poll_transmit(PEER) {
+                if let (_, Message::Pull(pull)) = decode(&sent.bytes).unwrap() {
+                    return pull;
+                }
+            }
+            self.now += Duration::from_millis(50);
+            self.core.handle_timeout(self.at());
+        }
+        panic!("nothing is requested");
+    }
+
+    /// The peer answers a request with a batch of these writes.
+    fn batch(&mut self, pull: &Pull, rows: [u64; 2], end: End) {
+        self.receive(&Message::Page(Page {
+            session: pull.session,
+            batch: pull.batch,
+            stamp: u64::from(pull.batch),
+            commit: 7,
+            index: 0,
+            head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
+            end,
+            rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
+        }));
+    }
+
+    /// The number of the next commit that it requests, and the writes in it.
+    fn commit(&mut self) -> (u64, Vec<u64>) {
+        loop {
+            if let Work::Apply { id, rows, .. } = self.core.poll_work().expect("a commit") {
+                return (id, rows.iter().map(|apply| apply.row.dot.seq).collect());
+            }
+        }
+    }
+
+    fn committed(&mut self, id: u64, is_done: bool) {
+        let results = is_done.then(|| vec![Applied::Won { concurrent: false }; 2]);
+        self.handle(Event::Applied { id, results, visible: VersionVector::default() });
+    }
+
+    /// Two batches whose commits are under way at once: the numbers of the commits.
+    fn two_under_way(&mut self) -> [u64; 2] {
+        let first = self.pull();
+        assert_eq!(first.after, None);
+        self.batch(&first, [1, 2], End::Batch(dot(2)));
+        let (id, rows) = self.commit();
+        assert_eq!(rows, [1, 2]);
+        let second = self.pull();
+        assert_eq!(second.after, Some(dot(2)), "requested while the first is being committed");
+        self.batch(&second, [3, 4], End::Round);
+        let (next_id, rows) = self.commit();
+        assert_eq!(rows, [3, 4]);
+        [id, next_id]
+    }
+}
+
+/// Where the session continues when the commits of the first and the second batch are made, or fail, in
+/// this order.
+fn continues_after(commits: [(usize, bool); 2]) -> Option<Dot> {
+    let mut receiver = Receiver::new();
+    let under_way = receiver.two_under_way();
+    for (batch, is_made) in commits {
+        receiver.committed(under_way[batch], is_made);
+    }
+    receiver.pull().after
+}
+
+#[test]
+fn a_batch_whose_commit_failed_is_requested_again_with_the_next_one() {
+    assert_eq!(continues_after([(0, false), (1, true)]), None);
+}
+
+#[test]
+fn a_batch_whose_commit_failed_after_the_former_was_made_is_requested_again_alone() {
+    assert_eq!(continues_after([(0, true), (1, false)]), Some(dot(2)));
+}
+
+#[test]
+fn a_batch_whose_commit_failed_is_requested_again_if_the_next_one_was_made_before() {
+    assert_eq!(continues_after([(1, true), (0, false)]), None);
+}
+
+#[test]
+fn vectors_are_adopted_only_after_both_commits_are_made() {
+    let mut receiver = Receiver::new();
+    let [first, second] = receiver.two_under_way();
+    receiver.committed(second, true);
+    assert!(receiver.core.poll_work().is_none());
+    receiver.committed(first, true);
+    assert!(matches!(receiver.core.poll_work(), Some(Work::Adopt { .. })));
+}
+
+#[test]
+fn both_batches_are_requested_again_after_the_link_breaks() {
+    let mut receiver = Receiver::new();
+    let _under_way = receiver.two_under_way();
+    receiver.handle(Event::Disconnected(PEER));
+    receiver.connect();
+    assert_eq!(receiver.pull().after, None);
+}

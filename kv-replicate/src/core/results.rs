@@ -1,0 +1,150 @@
+//! Results: finished work of the store, and fetched bodies, to the machines that wait for them.
+
+use bytes::Bytes;
+use kv_core::commit::Applied;
+
+use super::{
+    Core,
+    actions::Pending,
+    body_fetcher::{Fetched, Purpose},
+};
+use crate::{
+    HaltReason, MemberId,
+    work::{Batch, How, Notice, ToApply, Unread},
+};
+
+/// What was read for a peer.
+pub(super) enum ReadResult {
+    Rows(Result<Batch, Unread>),
+    Body(Option<Bytes>),
+}
+
+impl Core {
+    /// Rows were applied or vectors adopted; no results if the commit failed.
+    pub(super) fn applied(&mut self, id: u64, results: Option<Vec<Applied>>) {
+        let Some(pending) = self.out.finished(id) else { return };
+        let failed = results.is_none();
+        let results = results.unwrap_or_default();
+        match pending {
+            Pending::Barrier { digest } => self.machines.membership.barrier_done(digest, failed),
+            Pending::Close => self.machines.membership.close_done(),
+            _ if results.contains(&Applied::NotMade) => self.halt(HaltReason::ForeignWrites),
+            Pending::Live { peer, origin, .. } => {
+                let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
+                // A conflict counts as a gap: a session takes what is behind it.
+                let is_broken = self.report_rows(peer, &results) || is_gap;
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.receiver.applied(&mut cx, bodies, origin, failed || is_broken);
+            }
+            Pending::Page { peer, session, batch, .. } => {
+                self.report_rows(peer, &results);
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.puller.applied(&mut cx, bodies, peer, (session, batch), failed);
+            }
+            Pending::Adopt { peer, session } => self.adopted(peer, session, failed),
+            Pending::Serve { .. } | Pending::Body { .. } => {}
+        }
+    }
+
+    /// Reports rows that the store refused or that conflict with its own, and closes the link to a peer
+    /// that sent refused ones. Returns whether there are any.
+    fn report_rows(&mut self, peer: MemberId, results: &[Applied]) -> bool {
+        let refusal = results.iter().find_map(|applied| match applied {
+            Applied::Refused(reason) => Some(*reason),
+            _ => None,
+        });
+        if let Some(reason) = refusal {
+            self.out.notice(Notice::Refused { peer, reason });
+            self.close(peer, reason);
+        }
+        let is_conflict = results.contains(&Applied::Conflict);
+        if is_conflict {
+            self.out.notice(Notice::Conflict(peer));
+        }
+        is_conflict || refusal.is_some()
+    }
+
+    /// The vectors at the end of a session were adopted, or not.
+    fn adopted(&mut self, peer: MemberId, session: u64, failed: bool) {
+        let (machines, mut cx) = self.split();
+        let bodies = &mut machines.fetcher;
+        let done = machines.puller.adopted(&mut cx, bodies, peer, session, failed);
+        let Some(members) = done else { return };
+        machines.membership.session_done(peer, members);
+        machines.receiver.want_soon(peer);
+        // The live streams continue from here.
+        for peer in cx.peers.ids() {
+            machines.want(&mut cx, peer);
+        }
+    }
+
+    /// Rows or a piece of a body were read for a peer.
+    pub(super) fn read(&mut self, id: u64, result: ReadResult) {
+        let pending = self.out.finished(id);
+        let (machines, mut cx) = self.split();
+        match (pending, result) {
+            (Some(Pending::Serve { peer, session, batch }), ReadResult::Rows(result)) => {
+                machines.sessions.read(&mut cx, peer, (session, batch), result);
+            }
+            (Some(Pending::Body { peer, fetch, offset }), ReadResult::Body(bytes)) => {
+                machines.bodies.read(&mut cx, peer, (fetch, offset), bytes);
+            }
+            _ => {}
+        }
+    }
+
+    /// A piece of a body arrived.
+    pub(super) fn piece(&mut self, from: MemberId, id: u64, piece: (u64, Bytes)) {
+        let (machines, mut cx) = self.split();
+        let Some(fetched) = machines.fetcher.piece(&mut cx, from, id, piece) else { return };
+        let Fetched { peer, purpose, row } = fetched;
+        match purpose {
+            Purpose::Live(origin) => {
+                machines.receiver.fetched(&mut cx, &mut machines.fetcher, origin, id);
+            }
+            Purpose::Session(session) => {
+                let row = ToApply { row, how: How::Row, fetch: Some(id) };
+                machines.puller.fetched(&mut cx, peer, session, row);
+            }
+        }
+        machines.fetcher.request_queued(&mut cx, from);
+    }
+
+    /// A body is gone at its source.
+    pub(super) fn no_body(&mut self, from: MemberId, id: u64) {
+        if self.machines.fetcher.is_from(id, from) {
+            self.lose_fetch(id);
+            let (machines, mut cx) = self.split();
+            machines.fetcher.request_queued(&mut cx, from);
+        }
+    }
+
+    /// A body can't be had: it was overwritten at its source, or the link is down.
+    pub(super) fn lose_fetch(&mut self, id: u64) {
+        let (machines, mut cx) = self.split();
+        let Some((peer, purpose)) = machines.fetcher.lose(cx.out, id) else { return };
+        let bodies = &mut machines.fetcher;
+        match purpose {
+            // What came since is more, and has this row or its successor: a session brings it.
+            Purpose::Live(origin) => {
+                machines.receiver.forget(&mut cx, bodies, origin);
+                self.behind(peer);
+            }
+            Purpose::Session(session) => {
+                machines.puller.body_gone(&mut cx, bodies, peer, session);
+            }
+        }
+    }
+
+    /// Requests pieces again that do not arrive, or gives their bodies up.
+    pub(super) fn watch_fetches(&mut self) {
+        for id in self.machines.fetcher.late(self.local.mono()) {
+            let (machines, mut cx) = self.split();
+            if machines.fetcher.retry(&mut cx, id) {
+                self.lose_fetch(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A location with two other members, for the tests of the machines.
+
+use std::{sync::Arc, time::Duration};
+
+use kv_core::{Dot, Hlc, Member, Members, NamespaceId, OriginId, VersionVector};
+
+use super::{
+    actions::{Actions, Context, Effect},
+    config::Config,
+    handshake::Handshake,
+    local::Local,
+    peers::{Peer, Peers},
+};
+use crate::{
+    CLOSED, Content, MemberId, Row, Work,
+    wire::{Hello, Incarnations, Message, Progress, WIRE_VERSION},
+    work::{Now, StoreState},
+};
+
+pub(super) const US: MemberId = MemberId([1; 16]);
+pub(super) const PEER: MemberId = MemberId([2; 16]);
+pub(super) const THIRD: MemberId = MemberId([3; 16]);
+const INCARNATION: u64 = 11;
+
+pub(super) fn origins(member: MemberId) -> [OriginId; 2] {
+    [OriginId([member.0[0]; 16]), OriginId([member.0[0] + 100; 16])]
+}
+
+/// A write of [`PEER`].
+pub(super) fn dot(seq: u64) -> Dot {
+    Dot { origin: origins(PEER)[0], seq }
+}
+
+/// Counts so many writes of [`PEER`].
+pub(super) fn vector(seq: u64) -> VersionVector {
+    (seq > 0).then_some(dot(seq)).into_iter().collect()
+}
+
+pub(super) fn row_of(member: MemberId, seq: u64) -> Row {
+    Row {
+        dot: Dot { origin: origins(member)[0], seq },
+        hlc: Hlc(seq),
+        prev: None,
+        namespace: NamespaceId([9; 16]),
+        key: kv_core::Key::new(format!("key {seq}")).unwrap(),
+        metadata: None,
+        expires_at: None,
+        content: Content::Deleted,
+    }
+}
+
+pub(super) fn large_row_of(member: MemberId, seq: u64) -> Row {
+    Row { content: Content::Large { len: 100_000, digest: [1; 32] }, ..row_of(member, seq) }
+}
+
+pub(super) fn hello(member: MemberId) -> Hello {
+    Hello {
+        versions: (WIRE_VERSION, WIRE_VERSION),
+        features: 0,
+        cluster: [5; 16],
+        member,
+        origins: origins(member),
+        received: VersionVector::default(),
+    }
+}
+
+pub(super) fn config() -> Config {
+    let config = Config::new([5; 16], US, origins(US), INCARNATION);
+    Config { backlog_bytes: 1 << 20, ..config }
+}
+
+/// A location with two other members, some of which were removed.
+fn members(removed: &[MemberId]) -> Arc<Members> {
+    let member = |id: MemberId| Member {
+        id,
+        origins: origins(id),
+        name: "place".into(),
+        addresses: Vec::new(),
+        removed: removed.contains(&id),
+    };
+    Arc::new([US, PEER, THIRD].map(member).into_iter().collect())
+}
+
+/// The store of a member that has no rows yet.
+pub(super) fn joining_store() -> StoreState {
+    StoreState { members: members(&[]), ..StoreState::default() }
+}
+
+/// What a machine works with, and what it puts out.
+pub(super) struct Fixture {
+    local: Local,
+    peers: Peers,
+    out: Actions,
+    now: Now,
+    store: StoreState,
+}
+
+impl Fixture {
+    /// A member that has joined.
+    pub(super) fn new() -> Fixture {
+        let mut fixture = Fixture::joining();
+        fixture.store(|store| store.durable.raise(origins(US)[0], 1));
+        fixture
+    }
+
+    /// A member that has no rows yet.
+    pub(super) fn joining() -> Fixture {
+        let mut fixture = Fixture {
+            local: Local::new(config(), Now::default(), StoreState::default()),
+            peers: Peers::default(),
+            out: Actions::new(INCARNATION),
+            now: Now::default(),
+            store: StoreState::default(),
+        };
+        fixture.members(&[]);
+        fixture
+    }
+
+    fn members(&mut self, removed: &[MemberId]) {
+        let members = members(removed);
+        self.store(|store| store.members = members);
+    }
+
+    /// The store learns that a member was removed.
+    pub(super) fn remove(&mut self, member: MemberId) {
+        self.members(&[member]);
+    }
+
+    /// The store counts the origins of removed members as closed.
+    pub(super) fn close_origins(&mut self) {
+        let closed: Vec<_> = self.store.members.closed_origins().collect();
+        self.store(|store| {
+            for origin in closed {
+                store.durable.raise(origin, CLOSED);
+            }
+        });
+    }
+
+    pub(super) fn store(&mut self, change: impl FnOnce(&mut StoreState)) {
+        change(&mut self.store);
+        self.local.replace_store(self.store.clone());
+    }
+
+    /// A peer connects, and both ends accept each other.
+    pub(super) fn connect(&mut self, peer: MemberId) {
+        let mut handshake = Handshake::wait();
+        let incarnations = Incarnations { from: 22, to: INCARNATION };
+        handshake.accept(incarnations, hello(peer), INCARNATION);
+        self.peers.insert(peer, Peer::new(handshake));
+        self.out.connect(peer);
+    }
+
+    /// A peer sends its progress.
+    pub(super) fn progress(&mut self, peer: MemberId, change: impl FnOnce(&mut Progress)) {
+        let peer = self.peers.get_mut(peer).unwrap();
+        let mut progress = peer.progress().clone();
+        progress.number += 1;
+        change(&mut progress);
+        peer.progressed(progress);
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now.mono += time;
+        self.local.set_now(self.now);
+    }
+
+    pub(super) fn at_wall(&mut self, wall_ms: u64) {
+        self.now.wall_ms = wall_ms;
+        self.local.set_now(self.now);
+    }
+
+    pub(super) fn context(&mut self) -> Context<'_> {
+        Context { local: &self.local, peers: &self.peers, out: &mut self.out }
+    }
+
+    pub(super) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    pub(super) fn out(&mut self) -> &mut Actions {
+        &mut self.out
+    }
+
+    pub(super) fn poll_work(&mut self) -> Option<Work> {
+        self.out.poll_work()
+    }
+
+    /// The requests and responses that were sent to a peer.
+    pub(super) fn sent(&mut self, peer: MemberId) -> Vec<Message> {
+        std::iter::from_fn(|| self.out.next_message(peer)).collect()
+    }
+
+    /// Whether the link to a peer is to be closed next.
+    pub(super) fn is_closed(&mut self, peer: MemberId) -> bool {
+        matches!(self.out.poll_effect(), Some(Effect::Close { peer: closed, .. }) if closed == peer)
+    }
+}

@@ -1,0 +1,264 @@
+//! Verifies that a peer holds the same: the questions, here and there, and the report of the answers.
+//!
+//! The verifying location has all the state: a question names everything it needs, and the location that
+//! answers keeps nothing but the last question and its answer. Questions are numbered, and only the answer
+//! to the last one is taken, so that a lost one is repeated and a late or repeated one is ignored.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::actions::Context;
+use crate::{
+    MemberId,
+    inspect::{Answer, Ask},
+    verdict::{Ending, Verdict},
+    wire::Message,
+    work::{Notice, Work},
+};
+
+mod comparison;
+mod judge;
+mod served;
+
+use comparison::{Comparison, Next, Side, is_answer_to, nothing_compared};
+use served::Served;
+
+/// How long an answer may take before the question is repeated, and how often that is done. A verification
+/// asks many questions, and ends if one of them is given up: so it is more patient than a session, which
+/// is begun again.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_TRIES: u32 = 10;
+
+/// After how many ranges the progress is reported.
+const REPORT_EVERY: u64 = 4;
+
+/// A verification with a peer.
+#[derive(Debug)]
+struct Running {
+    id: u64,
+    /// The number of the last question to the peer.
+    step: u32,
+    comparison: Comparison,
+    tries: u32,
+    waiting: Waiting,
+}
+
+/// What a verification waits for.
+#[derive(Debug)]
+enum Waiting {
+    /// The store of this location, to do this work.
+    Store(u64),
+    /// The peer, to answer this question.
+    Peer { ask: Ask, sent: Sent, peer_is: PeerIs },
+    /// This time.
+    Until(Duration),
+}
+
+/// Whether a question was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It waits for room on the link.
+    NotYet,
+    At(Duration),
+}
+
+/// What is known of a peer that has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerIs {
+    Silent,
+    /// It has reported that it can't read its disk.
+    Unreadable,
+}
+
+impl PeerIs {
+    /// The ending of a verification that gives this peer up.
+    fn ending(self) -> Ending {
+        match self {
+            PeerIs::Silent => Ending::PeerSilent,
+            PeerIs::Unreadable => Ending::PeerUnreadable,
+        }
+    }
+}
+
+impl Running {
+    /// When it is due; none if only an answer, or room to send, can move it.
+    fn timeout(&self) -> Option<Duration> {
+        match &self.waiting {
+            Waiting::Store(_) | Waiting::Peer { sent: Sent::NotYet, .. } => None,
+            Waiting::Peer { sent: Sent::At(at), .. } => Some(*at + PATIENCE),
+            Waiting::Until(at) => Some(*at),
+        }
+    }
+}
+
+/// All verifications, those that peers run included.
+#[derive(Debug, Default)]
+pub(super) struct Verifier {
+    running: BTreeMap<MemberId, Running>,
+    served: BTreeMap<MemberId, Served>,
+}
+
+impl Verifier {
+    /// Begins to verify that a peer holds the same. While a verification with it is under way, that one's
+    /// verdict answers both.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        if self.running.contains_key(&peer) {
+            return;
+        }
+        if cx.peers.get(peer).is_none_or(|state| state.hello().is_none()) {
+            let verdict = nothing_compared(peer, Ending::LinkLost);
+            return cx.out.notice(Notice::Verified(verdict));
+        }
+        let (id, waiting) = (cx.out.unique_id(), Waiting::Until(cx.local.mono()));
+        let comparison = Comparison::new(peer);
+        self.running.insert(peer, Running { id, step: 0, comparison, tries: 0, waiting });
+        self.proceed(cx, peer);
+    }
+
+    /// Asks the next question.
+    fn proceed(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        let (now, work_id) = (cx.local.mono(), cx.out.next_id());
+        let Some(running) = self.running.get_mut(&peer) else { return };
+        running.waiting = match running.comparison.next(now) {
+            Next::Ask(Side::Ours, ask) => {
+                cx.out.work(Work::Inspect { id: work_id, ask });
+                Waiting::Store(work_id)
+            }
+            Next::Ask(Side::Theirs, ask) => {
+                running.step += 1;
+                Waiting::Peer { ask, sent: Sent::NotYet, peer_is: PeerIs::Silent }
+            }
+            Next::Wait(at) => Waiting::Until(at),
+            Next::Done => return self.end(cx, peer, Ending::Complete),
+        };
+    }
+
+    /// The store answered a question of this location or of a peer; none if it can't read.
+    pub(super) fn inspected(&mut self, cx: &mut Context<'_>, id: u64, answer: Option<Answer>) {
+        let is_asked =
+            |running: &Running| matches!(running.waiting, Waiting::Store(asked) if asked == id);
+        let found = self.running.iter_mut().find(|(_, running)| is_asked(running));
+        let Some((peer, running)) = found else {
+            return served::inspected(&mut self.served, cx, id, answer);
+        };
+        let peer = *peer;
+        if let Some(answer) = answer {
+            return self.take(cx, peer, answer);
+        }
+        running.tries += 1;
+        running.waiting = Waiting::Until(cx.local.mono() + PATIENCE);
+        if running.tries > MAX_TRIES {
+            self.end(cx, peer, Ending::Unreadable);
+        }
+    }
+
+    /// A peer asks a question.
+    pub(super) fn asked(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: MemberId,
+        (verify, step): (u64, u32),
+        ask: Ask,
+    ) {
+        if cx.local.is_served(from) {
+            let served = self.served.entry(from).or_default();
+            served.ask(cx, (verify, step), ask);
+        }
+    }
+
+    /// A peer answered a question; none if it can't read.
+    pub(super) fn answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: MemberId,
+        name: (u64, u32),
+        answer: Option<Answer>,
+    ) {
+        let Some(running) = self.running.get_mut(&from) else { return };
+        if (running.id, running.step) != name {
+            return;
+        }
+        let Waiting::Peer { ask, peer_is, .. } = &mut running.waiting else { return };
+        match answer {
+            // It is asked again after a while.
+            None => *peer_is = PeerIs::Unreadable,
+            Some(answer) if is_answer_to(ask, &answer) => self.take(cx, from, answer),
+            Some(_) => cx.out.close(from, "the peer's answer does not fit the question"),
+        }
+    }
+
+    /// Takes a valid answer, reports what follows from it, and proceeds.
+    fn take(&mut self, cx: &mut Context<'_>, peer: MemberId, answer: Answer) {
+        let (now, wall_ms) = (cx.local.mono(), cx.local.wall_ms());
+        let Some(running) = self.running.get_mut(&peer) else { return };
+        running.tries = 0;
+        let comparison = &mut running.comparison;
+        let before = comparison.ranges();
+        comparison.take(answer, now, wall_ms);
+        let ranges = comparison.ranges();
+        if ranges != before && ranges.is_multiple_of(REPORT_EVERY) {
+            let Verdict { rows, differing, .. } = *comparison.verdict();
+            cx.out.notice(Notice::Verifying { peer, rows, differing });
+        }
+        while let Some(difference) = comparison.poll_difference() {
+            cx.out.notice(Notice::Differs(Box::new(difference)));
+        }
+        self.proceed(cx, peer);
+    }
+
+    /// Repeats the questions that were not answered, and continues what has waited.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
+        let now = cx.local.mono();
+        let is_late = |running: &Running| running.timeout().is_some_and(|at| now >= at);
+        let late = self.running.iter().filter(|(_, running)| is_late(running));
+        for peer in late.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            let Some(running) = self.running.get_mut(&peer) else { continue };
+            let Waiting::Peer { sent, peer_is, .. } = &mut running.waiting else {
+                self.proceed(cx, peer);
+                continue;
+            };
+            *sent = Sent::NotYet;
+            let ending = peer_is.ending();
+            running.tries += 1;
+            if running.tries > MAX_TRIES {
+                self.end(cx, peer, ending);
+            }
+        }
+    }
+
+    /// The link to a peer is down: its verification is over, and what it asked is forgotten.
+    pub(super) fn disconnect(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        self.served.remove(&peer);
+        self.end(cx, peer, Ending::LinkLost);
+    }
+
+    /// Ends a verification and reports its verdict.
+    fn end(&mut self, cx: &mut Context<'_>, peer: MemberId, ending: Ending) {
+        if let Some(running) = self.running.remove(&peer) {
+            cx.out.notice(Notice::Verified(running.comparison.end(ending)));
+        }
+    }
+
+    /// The next question or answer to a peer. A question counts as sent then.
+    pub(super) fn next(&mut self, cx: &Context<'_>, peer: MemberId) -> Option<Message> {
+        if let Some(answer) = self.served.get_mut(&peer).and_then(Served::next) {
+            return Some(answer);
+        }
+        let running = self.running.get_mut(&peer)?;
+        let Waiting::Peer { ask, sent: sent @ Sent::NotYet, .. } = &mut running.waiting else {
+            return None;
+        };
+        *sent = Sent::At(cx.local.mono());
+        Some(Message::Ask { verify: running.id, step: running.step, ask: ask.clone() })
+    }
+
+    /// When the first verification is due.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.running.values().filter_map(Running::timeout).min()
+    }
+
+    /// About how many bytes the verifications take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let running = self.running.values().map(|running| running.comparison.memory_bytes());
+        running.chain(self.served.values().map(Served::memory_bytes)).sum()
+    }
+}

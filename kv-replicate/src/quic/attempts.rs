@@ -1,0 +1,91 @@
+//! The attempts to reach a peer.
+
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+/// A link that lasts this long is a good one: its end says nothing about the next. Until then it is not
+/// given up for another one, if it is the right one of two.
+pub(super) const LASTING: Duration = Duration::from_secs(10);
+
+/// The attempts to reach a peer, and what came of them.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// Failures in a row.
+    failures: u32,
+    last_error: Option<String>,
+    /// Since when there is no lasting link; none if the last one lasted, and is up.
+    down_since: Option<Duration>,
+    /// The attempt that waits or is under way.
+    task: Option<AbortHandle>,
+}
+
+impl Attempts {
+    /// An attempt is under way.
+    pub(super) fn begin(&mut self, task: AbortHandle, now: Duration) {
+        self.task = Some(task);
+        self.down_since.get_or_insert(now);
+    }
+
+    /// Ends the attempt that waits or is under way.
+    pub(super) fn end(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+
+    /// An attempt has failed.
+    pub(super) fn failed(&mut self, error: String) {
+        self.end();
+        self.failures = self.failures.saturating_add(1);
+        self.last_error = Some(error);
+    }
+
+    /// A link that came up at this time has ended.
+    pub(super) fn link_ended(&mut self, since: Duration, now: Duration, error: &str) {
+        if now.saturating_sub(since) >= LASTING {
+            (self.failures, self.down_since) = (0, None);
+        } else {
+            self.failures = self.failures.saturating_add(1);
+        }
+        // Links that come and go are as good as none.
+        self.down_since.get_or_insert(now);
+        self.last_error = Some(error.to_owned());
+    }
+
+    /// Whether an attempt waits or is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.task.is_some()
+    }
+
+    /// How many attempts or links have failed in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The reason of the last failure.
+    pub(super) fn last_error(&self) -> Option<&String> {
+        self.last_error.as_ref()
+    }
+
+    /// For how long there is no lasting link.
+    pub(super) fn down_for(&self, now: Duration) -> Option<Duration> {
+        self.down_since.map(|since| now.saturating_sub(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_count_until_a_link_has_lasted() {
+        let at = Duration::from_secs;
+        let mut attempts = Attempts::default();
+        attempts.failed("no answer".into());
+        attempts.link_ended(at(10), at(15), "lost");
+        assert_eq!((attempts.failures(), attempts.down_for(at(20))), (2, Some(at(5))));
+        attempts.link_ended(at(20), at(30), "lost");
+        assert_eq!((attempts.failures(), attempts.down_for(at(31))), (0, Some(at(1))));
+    }
+}

@@ -1,0 +1,28 @@
+//! What the task that owns the core receives from others.
+
+use bytes::Bytes;
+use kv_core::MemberId;
+use tokio::sync::oneshot;
+
+use super::{error::AskError, link_error::LinkError, proven::Proven, status::Status};
+use crate::Verdict;
+
+/// A report of a link or of an attempt to make one.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A link can come up: its peer has proven who it is.
+    Up(Proven),
+    /// An attempt to dial a peer has failed.
+    NotReached { peer: MemberId, error: LinkError },
+    /// A message arrived on the link of this number.
+    Received { from: MemberId, number: u64, bytes: Bytes },
+    /// The link of this number has ended.
+    Down { peer: MemberId, number: u64, error: LinkError },
+}
+
+/// A request of the replica's owner.
+#[derive(Debug)]
+pub(super) enum Query {
+    Status(oneshot::Sender<Status>),
+    Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
+}

@@ -1,0 +1,75 @@
+//! A connection on which both ends have proven who they are.
+
+use std::time::Duration;
+
+use kv_core::MemberId;
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::time::timeout;
+
+use super::{link_error::LinkError, stream};
+use crate::Channel;
+
+/// The codes with which a connection is closed.
+pub(super) mod code {
+    use quinn::VarInt;
+
+    /// This location does not need the link any more.
+    pub(in crate::quic) const GOING: VarInt = VarInt::from_u32(0);
+    /// The peer violated the protocol.
+    pub(in crate::quic) const WRONG: VarInt = VarInt::from_u32(1);
+    /// Another link between the same two replaces it.
+    pub(in crate::quic) const DOUBLE: VarInt = VarInt::from_u32(2);
+    /// The peer has not proven that it is a member.
+    pub(in crate::quic) const NOT_PROVEN: VarInt = VarInt::from_u32(3);
+    /// The core rejects the peer.
+    pub(in crate::quic) const REJECTED: VarInt = VarInt::from_u32(4);
+}
+
+/// A connection on which both ends have proven who they are, and its control stream.
+#[derive(Debug)]
+pub(super) struct Proven {
+    pub(super) peer: MemberId,
+    pub(super) connection: Connection,
+    /// This location dialled.
+    pub(super) is_ours: bool,
+    pub(super) control: (SendStream, RecvStream),
+}
+
+impl Proven {
+    /// Opens the control stream, on which each end sends its channel's number. Until then the end that
+    /// dialled can't know whether the other has accepted its certificate.
+    pub(super) async fn new(
+        peer: MemberId,
+        connection: Connection,
+        is_ours: bool,
+        patience: Duration,
+    ) -> Result<Proven, LinkError> {
+        let opened = timeout(patience, open(&connection, is_ours)).await;
+        match opened.unwrap_or(Err(LinkError::Violation("it does not open its control stream"))) {
+            Ok(control) => Ok(Proven { peer, connection, is_ours, control }),
+            Err(error) => {
+                close(&connection, code::WRONG, &error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Opens or accepts the control stream, and exchanges its number.
+async fn open(
+    connection: &Connection,
+    is_ours: bool,
+) -> Result<(SendStream, RecvStream), LinkError> {
+    let (mut send, mut receive) =
+        if is_ours { connection.open_bi().await? } else { connection.accept_bi().await? };
+    stream::begin(&mut send, Channel::Control).await?;
+    if stream::number(&mut receive).await? != stream::index(Channel::Control) {
+        return Err(LinkError::Violation("its first stream is not for control"));
+    }
+    Ok((send, receive))
+}
+
+/// Closes a connection, and gives the peer the reason.
+pub(super) fn close(connection: &Connection, code: VarInt, reason: &LinkError) {
+    connection.close(code, reason.to_string().as_bytes());
+}

@@ -1,0 +1,134 @@
+//! The handles of a running replica.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use kv_core::{MemberId, Store};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    config::Config,
+    driver::Driver,
+    error::{AskError, StartError},
+    input::Query,
+    socket::Port,
+    status::Status,
+    tls::Tls,
+};
+use crate::Verdict;
+
+/// How many requests of owners may wait.
+const QUERIES: usize = 16;
+
+/// Sends requests to a [`Replica`]. Clones address the same one. After the replica has ended, every
+/// request fails with [`AskError::Closed`].
+#[derive(Clone, Debug)]
+pub struct Handle {
+    queries: mpsc::Sender<Query>,
+}
+
+impl Handle {
+    /// See [`Replica::status`].
+    ///
+    /// # Errors
+    /// [`AskError::Closed`].
+    pub async fn status(&self) -> Result<Status, AskError> {
+        let (answer, status) = oneshot::channel();
+        self.send(Query::Status(answer)).await?;
+        status.await.map_err(|_ended| AskError::Closed)
+    }
+
+    /// See [`Replica::verify`].
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
+        let (answer, verdict) = oneshot::channel();
+        self.send(Query::Verify(peer, answer)).await?;
+        verdict.await.map_err(|_ended| AskError::Closed)?
+    }
+
+    async fn send(&self, query: Query) -> Result<(), AskError> {
+        self.queries.send(query).await.map_err(|_ended| AskError::Closed)
+    }
+}
+
+/// A store's part in its cluster. Dropping it ends replication soon; [`Replica::close`] waits for the end.
+#[derive(Debug)]
+pub struct Replica {
+    handle: Handle,
+    closing: watch::Sender<bool>,
+    driver: Option<JoinHandle<()>>,
+    local: SocketAddr,
+}
+
+impl Replica {
+    /// Binds the port and begins to replicate a store. The store should have been opened as
+    /// [`replicated`](kv_core::Options::replicated), and nothing else should replicate it.
+    ///
+    /// Must be called on a tokio runtime, which runs the replica from then on.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, store: Store) -> Result<Replica, StartError> {
+        let tls = Arc::new(Tls::new(&config)?);
+        let port = Port::bind(config.listen, &config.tuning, &tls)
+            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let (queries, asked) = mpsc::channel(QUERIES);
+        let (closing, is_closing) = watch::channel(false);
+        let local = port.local();
+        let started = Driver::start(config, store, tls, port, (asked, is_closing)).await;
+        let driver = match started {
+            Ok(driver) => driver,
+            Err((error, port)) => {
+                port.close().await;
+                return Err(error);
+            }
+        };
+        let driver = Some(tokio::spawn(driver.run()));
+        Ok(Replica { handle: Handle { queries }, closing, driver, local })
+    }
+
+    /// Returns the address that it listens on, with the port that the system chose if the configuration
+    /// names none.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Returns the state of the replica and of its links.
+    ///
+    /// # Errors
+    /// [`AskError::Closed`].
+    pub async fn status(&self) -> Result<Status, AskError> {
+        self.handle.status().await
+    }
+
+    /// Returns a handle for [`Replica::status`] and [`Replica::verify`] that may be cloned.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Compares everything that this location and a peer hold: see [`crate::Event::Verify`]. This may take
+    /// long; dropping the future ends the wait and not the comparison.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
+        self.handle.verify(peer).await
+    }
+
+    /// Ends all links and waits until the tasks and threads have ended and the port is free. The store
+    /// stays open. If the future is dropped, all of it ends nevertheless.
+    pub async fn close(mut self) {
+        self.closing.send_replace(true);
+        if let Some(driver) = self.driver.take()
+            && let Err(error) = driver.await
+        {
+            tracing::error!(%error, "replication ended in a panic");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Reads for peers, from a view that shows durable commits only.
+
+use bytes::Bytes;
+use kv_core::{
+    Dot, FoundState, NamespaceId, ReadError, VersionVector, engine::Snapshot, limits::CHUNK_BYTES,
+    view::View,
+};
+
+use crate::{Batch, Event, Row, Unread, Work};
+
+mod inspect;
+
+/// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
+/// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
+pub const BATCH_BYTES: usize = 2 << 20;
+
+/// Number of rows of it that are read before their bytes are counted.
+const SLICE_ROWS: usize = 128;
+
+/// A store as of a sync: peers are shown nothing else.
+pub struct Durable<S> {
+    view: View<S>,
+    /// The number of the last commit that the view shows.
+    commit: u64,
+}
+
+impl<S> Durable<S> {
+    pub(crate) fn new(view: View<S>, commit: u64) -> Durable<S> {
+        Durable { view, commit }
+    }
+}
+
+impl<S: Snapshot> Durable<S> {
+    /// Does work that reads and returns its answer. None for work that commits.
+    #[must_use]
+    pub fn read(&self, work: Work) -> Option<Event> {
+        match work {
+            Work::Read { id, since, after, limit, is_new } => {
+                let result = batch(self, (&since, after), limit, is_new);
+                Some(Event::Read { id, result })
+            }
+            Work::ReadBody { id, namespace, key, dot, offset } => {
+                let bytes = chunk(&self.view, namespace, &key, dot, offset);
+                Some(Event::Body { id, bytes })
+            }
+            Work::Inspect { id, ask } => {
+                let answer = inspect::answer(&self.view, &ask);
+                Some(Event::Inspected { id, answer })
+            }
+            Work::Apply { .. } | Work::Adopt { .. } | Work::Stage { .. } | Work::Discard { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// Rows that a vector lacks, after a dot: `limit` of them, or as many as [`BATCH_BYTES`] takes.
+fn batch<S: Snapshot>(
+    durable: &Durable<S>,
+    (since, after): (&VersionVector, Option<Dot>),
+    limit: usize,
+    is_new: bool,
+) -> Result<Batch, Unread> {
+    let Durable { view, commit } = durable;
+    let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
+    loop {
+        let some = (limit - rows.len()).min(SLICE_ROWS);
+        let read = if is_new {
+            view.rows_missing_in(since, next, some)
+        } else {
+            view.changes(since, next, some)
+        };
+        let read = read.map_err(|error| match error {
+            ReadError::Gone => Unread::Gone(view.collected().clone()),
+            _ => Unread::Failed,
+        })?;
+        next = read.next;
+        for row in read.changes.into_iter().map(Row::from) {
+            bytes += row.weight();
+            rows.push(row);
+        }
+        if next.is_none() || rows.len() >= limit || bytes >= BATCH_BYTES {
+            break;
+        }
+    }
+    let (vector, collected) = (view.vector().clone(), view.collected().clone());
+    Ok(Batch { rows, next, vector, collected, commit: *commit })
+}
+
+fn chunk<S: Snapshot>(
+    view: &View<S>,
+    namespace: NamespaceId,
+    key: &[u8],
+    dot: Dot,
+    offset: u64,
+) -> Option<Bytes> {
+    let found = view.row(namespace, key).ok()?.filter(|found| found.dot == dot)?;
+    let FoundState::Large { body, .. } = found.state else { return None };
+    let index = u32::try_from(offset / CHUNK_BYTES as u64).ok()?;
+    view.chunk(body, index).ok()?
+}

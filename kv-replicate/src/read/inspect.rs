@@ -1,0 +1,153 @@
+//! Answers the requests of a verification, from one view.
+
+use std::ops::ControlFlow;
+
+use kv_core::{
+    Found, FoundState, Key, ReadError,
+    engine::Snapshot,
+    view::{RowName, Scanned, View},
+};
+
+use crate::{
+    inspect::{Answer, Ask, Held, Looked, Place, Range, RangeDigest, RangeList, Reading, Summary},
+    wire::{BATCH_BYTES, MAX_ROWS},
+};
+
+/// Most rows, and bytes of rows, that one digest covers: a few milliseconds, in which a snapshot may be
+/// held.
+const DIGEST_ROWS: usize = 2048;
+const DIGEST_BYTES: usize = 2 << 20;
+
+/// About how many bytes a row of a list takes beside its key.
+const LISTED_BYTES: usize = 96;
+
+/// Answers a verification's request, for [`Event::Inspected`](crate::Event::Inspected); none if the engine
+/// cannot read now. It takes some milliseconds.
+pub(super) fn answer<S: Snapshot>(view: &View<S>, ask: &Ask) -> Option<Answer> {
+    let answered = match ask {
+        Ask::Digest(range) => digest(view, range).map(Answer::Digest),
+        Ask::List(range) => list(view, range).map(Answer::List),
+        Ask::Rows(places) => rows(view, places).map(Answer::Rows),
+    };
+    answered.ok()
+}
+
+fn digest<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeDigest, ReadError> {
+    let mut hasher = blake3::Hasher::new();
+    let (mut rows, mut damaged) = (0, 0);
+    let budget = Budget { rows: DIGEST_ROWS, bytes: DIGEST_BYTES };
+    let end = walk(view, range, budget, &mut |(namespace, key), held, value| {
+        match held {
+            Held::Row(summary) => hasher.update(&summary.digest),
+            // A digest that counts damaged rows is never taken for equal.
+            Held::Damaged => {
+                damaged += 1;
+                hasher.update(&namespace.0).update(key)
+            }
+        };
+        rows += 1;
+        key.len() + value
+    })?;
+    let digest = *hasher.finalize().as_bytes();
+    damaged += end.nameless;
+    Ok(RangeDigest { end: end.place, rows, damaged, digest })
+}
+
+fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadError> {
+    let mut rows = Vec::new();
+    let budget = Budget { rows: MAX_ROWS, bytes: BATCH_BYTES };
+    let end = walk(view, range, budget, &mut |(namespace, key), held, _| {
+        rows.push((Place { namespace, key: named(key) }, held));
+        LISTED_BYTES + key.len()
+    })?;
+    Ok(RangeList { end: end.place, rows })
+}
+
+fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadError> {
+    let look = |place: &Place| {
+        let held = match view.row(place.namespace, &place.key) {
+            Ok(found) => {
+                found.map(|found| Held::Row(Summary::of(place.namespace, &place.key, &found)))
+            }
+            Err(ReadError::Damaged { .. }) => Some(Held::Damaged),
+            Err(error) => return Err(error),
+        };
+        Ok(Looked { is_dropped: view.namespaces().is_dropped(place.namespace), held })
+    };
+    Ok(Reading {
+        rows: places.iter().map(look).collect::<Result<_, _>>()?,
+        vector: view.vector().clone(),
+        collected: view.collected().clone(),
+    })
+}
+
+/// The rows and bytes that a walk may still visit.
+struct Budget {
+    rows: usize,
+    bytes: usize,
+}
+
+struct End {
+    place: Option<Place>,
+    /// Rows whose keys are not names. They have no place in the order of names and cannot be requested: they
+    /// are only counted.
+    nameless: u32,
+}
+
+/// Takes a row and the length of the value in it, and returns the bytes that count for it.
+type Visit<'v> = &'v mut dyn FnMut(RowName<'_>, Held, usize) -> usize;
+
+/// Visits the rows of a range until the budget is spent.
+fn walk<S: Snapshot>(
+    view: &View<S>,
+    range: &Range,
+    mut left: Budget,
+    visit: Visit<'_>,
+) -> Result<End, ReadError> {
+    let name =
+        |place: &Option<Place>| place.as_ref().map(|place| (place.namespace, place.key.clone()));
+    let (after, upto) = (name(&range.after), name(&range.upto));
+    let mut end = End { place: range.upto.clone(), nameless: 0 };
+    let mut last: Option<Place> = None;
+    view.scan(
+        after.as_ref().map(|(namespace, key)| (*namespace, &key[..])),
+        upto.as_ref().map(|(namespace, key)| (*namespace, &key[..])),
+        &mut |row: Scanned<'_>| {
+            let Some((namespace, key)) = row.name else {
+                end.nameless += 1;
+                return ControlFlow::Continue(());
+            };
+            if left.rows == 0 || left.bytes == 0 {
+                end.place = last.take();
+                return ControlFlow::Break(());
+            }
+            left.rows -= 1;
+            // Locations collect the rows of a dropped namespace at different times.
+            if !view.namespaces().is_dropped(namespace) {
+                let (held, value) = match &row.found {
+                    Ok(found) => (Held::Row(Summary::of(namespace, key, found)), value_len(found)),
+                    Err(_) => (Held::Damaged, 0),
+                };
+                let bytes = visit((namespace, key), held, value);
+                left.bytes = left.bytes.saturating_sub(bytes);
+            }
+            if left.rows == 0 || left.bytes == 0 {
+                last = Some(Place { namespace, key: named(key) });
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    Ok(end)
+}
+
+/// The key of a row that has a name.
+fn named(key: &[u8]) -> Key {
+    Key::new(key).expect("the name of a row is valid")
+}
+
+fn value_len(found: &Found) -> usize {
+    match &found.state {
+        FoundState::Inline(value) => value.len(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,245 @@
+//! The replicator: a core's side of a store's writer.
+//!
+//! A driver gives it a core's [`Work`] and the core its [`Event`]s; the writer
+//! ([`kv_core::writer::WriterCore`] or a [`Store`](kv_core::Store)) gives it turns. It has no thread, no channel
+//! and no clock: `quic` runs it on a store's thread, the simulator in virtual time.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use kv_core::{
+    Change, FoundState, Hlc, Members, Replication, TurnOutcome,
+    commit::Applied,
+    commit::Committer,
+    engine::{Engine, Snapshot},
+    limits::CHUNK_BYTES,
+    view::View,
+};
+
+use crate::{Content, Event, Row, StoreState, Work, read::Durable};
+
+mod apply;
+
+use apply::Applier;
+
+/// Pieces of work in one turn: a few milliseconds, then local writes go first.
+const WORKS_PER_TURN: usize = 16;
+
+/// Most bytes of local writes that wait for the core. Beyond it they are left out, and peers catch up on them as
+/// on anything that is no longer in memory.
+const MAX_WRITES_BYTES: usize = 16 << 20;
+
+/// Commits what peers sent and reports what a store did.
+///
+/// The core gets an answer once readers see the commit, and a local write once it survives a crash, together
+/// with the state that peers are shown from then on ([`Replicator::durable`]).
+pub struct Replicator<S> {
+    applier: Applier,
+    works: VecDeque<Work>,
+    events: VecDeque<Event>,
+    /// Answers whose commits readers do not see yet.
+    answers: Vec<Event>,
+    /// Local writes that are not durable yet, and their bytes.
+    unsynced: Vec<Row>,
+    unsynced_bytes: usize,
+    room: WriteRoom,
+    state: StoreState,
+    durable: Option<Arc<Durable<S>>>,
+    /// The stable timestamp, as long as these are the members.
+    stable: (Arc<Members>, Hlc),
+}
+
+impl<S> Default for Replicator<S> {
+    fn default() -> Self {
+        Replicator {
+            applier: Applier::default(),
+            works: VecDeque::new(),
+            events: VecDeque::new(),
+            answers: Vec::new(),
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            room: WriteRoom::default(),
+            state: StoreState::default(),
+            durable: None,
+            stable: (Arc::default(), Hlc::ZERO),
+        }
+    }
+}
+
+/// Counts the bytes of local writes that wait for the core, wherever they wait.
+#[derive(Clone, Debug, Default)]
+pub struct WriteRoom(Arc<AtomicUsize>);
+
+impl WriteRoom {
+    /// The core has taken these writes out of [`Event::Wrote`].
+    pub fn release(&self, rows: &[Row]) {
+        self.give_back(rows.iter().map(Row::weight).sum());
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes room for so many bytes, if there is as much. Only the replicator takes.
+    fn take(&self, bytes: usize) -> bool {
+        let has_room = self.0.load(Ordering::Relaxed) + bytes <= MAX_WRITES_BYTES;
+        if has_room {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+        has_room
+    }
+}
+
+impl<S> Replicator<S> {
+    /// Adds work that commits; [`Durable::read`] does the other. The driver then wakes the writer.
+    pub fn push(&mut self, work: Work) {
+        self.works.push_back(work);
+    }
+
+    /// The next event for the core.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The store as of the last sync. The core starts with the state when the replicator began.
+    #[must_use]
+    pub fn state(&self) -> &StoreState {
+        &self.state
+    }
+
+    /// What peers may be shown; none before the replicator begins. A driver that reads on another thread must
+    /// change it together with passing on the events.
+    #[must_use]
+    pub fn durable(&self) -> Option<&Arc<Durable<S>>> {
+        self.durable.as_ref()
+    }
+
+    /// The room for local writes. Whoever gives the core an [`Event::Wrote`] releases its rows.
+    #[must_use]
+    pub fn room(&self) -> WriteRoom {
+        self.room.clone()
+    }
+
+    /// Sets the core's stable timestamp, which counts as long as these are the members.
+    pub fn set_stable(&mut self, members: &Arc<Members>, stable: Hlc) {
+        if !Arc::ptr_eq(&self.stable.0, members) {
+            self.stable.0 = Arc::clone(members);
+        }
+        self.stable.1 = stable;
+    }
+
+    fn take_state<E: Engine<Snapshot = S>>(&mut self, committer: &mut Committer<E>)
+    where
+        S: Snapshot + Clone,
+    {
+        let view = committer.view();
+        let vector = view.vector().clone();
+        self.state = StoreState {
+            visible: vector.clone(),
+            durable: vector,
+            closed_timestamp: committer.clock(),
+            members: Arc::clone(view.members()),
+        };
+        let commit = committer.engine().status().latest;
+        self.durable = Some(Arc::new(Durable::new(view, commit)));
+    }
+}
+
+impl<E: Engine> Replication<E> for Replicator<E::Snapshot>
+where
+    E::Snapshot: Clone,
+{
+    fn begin(&mut self, committer: &mut Committer<E>) {
+        self.applier.begin(committer);
+        self.take_state(committer);
+    }
+
+    fn work(&mut self, committer: &mut Committer<E>, now_ms: u64) -> TurnOutcome {
+        let mut outcome = TurnOutcome::default();
+        for _ in 0..WORKS_PER_TURN {
+            let Some(work) = self.works.pop_front() else { break };
+            let done = self.applier.perform(committer, now_ms, work);
+            outcome.committed |= done.committed;
+            outcome.concurrent += done.answer.as_ref().map_or(0, concurrent);
+            self.answers.extend(done.answer);
+            if self.applier.has_rolled_back(committer) {
+                // The core must know before anything else is applied.
+                break;
+            }
+        }
+        outcome.more = !self.works.is_empty();
+        outcome
+    }
+
+    fn published(&mut self, view: &View<E::Snapshot>, writes: Vec<Change>) {
+        self.events.extend(self.answers.drain(..));
+        for write in writes {
+            let row = local_row(view, write);
+            let bytes = row.weight();
+            if self.room.take(bytes) {
+                self.unsynced_bytes += bytes;
+                self.unsynced.push(row);
+            }
+        }
+    }
+
+    fn synced(&mut self, committer: &mut Committer<E>) {
+        self.take_state(committer);
+        self.events.push_back(Event::Synced(self.state.clone()));
+        let rows = mem::take(&mut self.unsynced);
+        self.unsynced_bytes = 0;
+        if !rows.is_empty() {
+            self.events.push_back(Event::Wrote(rows));
+        }
+    }
+
+    fn rolled_back(&mut self, committer: &mut Committer<E>) {
+        self.unsynced.clear();
+        self.room.give_back(mem::take(&mut self.unsynced_bytes));
+        self.applier.start_over(committer);
+        if committer.engine().status().is_durable() {
+            self.take_state(committer);
+        }
+        self.events.push_back(Event::RolledBack(self.state.clone()));
+        // The answers follow, and must not report what was rolled back.
+        let visible = committer.view().vector().clone();
+        for answer in &mut self.answers {
+            if let Event::Applied { results, visible: seen, .. } = answer {
+                *results = None;
+                seen.clone_from(&visible);
+            }
+        }
+    }
+
+    fn stable(&mut self) -> Hlc {
+        let (members, stable) = &self.stable;
+        // If the members changed, the core has not counted the new ones yet.
+        let is_known = Arc::ptr_eq(members, &self.state.members) || *members == self.state.members;
+        if is_known { *stable } else { Hlc::ZERO }
+    }
+}
+
+/// A local write as peers get it: with its value, if that fits a row.
+pub fn local_row<S: Snapshot>(view: &View<S>, write: Change) -> Row {
+    let body = match write.found.state {
+        FoundState::Large { body, len, .. } if len <= CHUNK_BYTES as u64 => Some(body),
+        _ => None,
+    };
+    let mut row = Row::from(write);
+    if let Some(value) = body.and_then(|body| view.chunk(body, 0).ok()?) {
+        row.content = Content::Value(value);
+    }
+    row
+}
+
+fn concurrent(answer: &Event) -> usize {
+    let Event::Applied { results: Some(results), .. } = answer else { return 0 };
+    let is_concurrent = |applied: &&Applied| matches!(applied, Applied::Won { concurrent: true });
+    results.iter().filter(is_concurrent).count()
+}

@@ -1,0 +1,190 @@
+//! The questions and answers of a verification inside messages.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{
+    error::MessageError,
+    message::MAX_ROWS,
+    put,
+    take::{self, Decoded},
+};
+use crate::inspect::{
+    Answer, Ask, Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList, Reading,
+    Summary,
+};
+
+/// The numbers of the three kinds of question.
+const DIGEST: u8 = 1;
+const LIST: u8 = 2;
+const ROWS: u8 = 3;
+
+/// What is in a row's place where no row is, beside the numbers of [`Kind`].
+const DAMAGED: u8 = 4;
+const NOTHING: u8 = 5;
+const STATE: u8 = 0b111;
+const HAS_EXPIRY: u8 = 1 << 3;
+const IS_DROPPED: u8 = 1 << 4;
+
+/// The number of the kind, then a range or names of rows.
+pub(super) fn put_ask(out: &mut BytesMut, ask: &Ask) {
+    match ask {
+        Ask::Digest(range) => put_range(out, DIGEST, range),
+        Ask::List(range) => put_range(out, LIST, range),
+        Ask::Rows(places) => {
+            out.put_u8(ROWS);
+            put::count(out, places.len());
+            places.iter().for_each(|place| put_place(out, place));
+        }
+    }
+}
+
+/// See [`put_ask`].
+pub(super) fn take_ask(input: &mut Bytes) -> Decoded<Ask> {
+    match input.try_get_u8()? {
+        DIGEST => Ok(Ask::Digest(range(input)?)),
+        LIST => Ok(Ask::List(range(input)?)),
+        ROWS => {
+            let count = take::row_count(input, MAX_ASKED_ROWS)?;
+            Ok(Ask::Rows((0..count).map(|_| place(input)).collect::<Decoded<_>>()?))
+        }
+        _ => Err(MessageError::Invalid("a question has an unknown kind")),
+    }
+}
+
+/// The number of the kind, or 0 for no answer; then a digest, a list, or rows with the vectors of their
+/// snapshot.
+pub(super) fn put_answer(out: &mut BytesMut, answer: Option<&Answer>) {
+    match answer {
+        None => out.put_u8(0),
+        Some(Answer::Digest(range)) => {
+            out.put_u8(DIGEST);
+            put::optional(out, range.end.as_ref(), put_place);
+            out.put_u32(range.rows);
+            out.put_u32(range.damaged);
+            out.put_slice(&range.digest);
+        }
+        Some(Answer::List(list)) => {
+            out.put_u8(LIST);
+            put::optional(out, list.end.as_ref(), put_place);
+            put::count(out, list.rows.len());
+            for (place, held) in &list.rows {
+                put_place(out, place);
+                put_looked(out, &Looked { is_dropped: false, held: Some(*held) });
+            }
+        }
+        Some(Answer::Rows(reading)) => {
+            out.put_u8(ROWS);
+            put::vector(out, &reading.vector);
+            put::vector(out, &reading.collected);
+            put::count(out, reading.rows.len());
+            reading.rows.iter().for_each(|looked| put_looked(out, looked));
+        }
+    }
+}
+
+/// See [`put_answer`].
+pub(super) fn take_answer(input: &mut Bytes) -> Decoded<Option<Answer>> {
+    Ok(Some(match input.try_get_u8()? {
+        0 => return Ok(None),
+        DIGEST => Answer::Digest(RangeDigest {
+            end: take::optional(input, place)?,
+            rows: input.try_get_u32()?,
+            damaged: input.try_get_u32()?,
+            digest: take::array(input)?,
+        }),
+        LIST => Answer::List(list(input)?),
+        ROWS => {
+            let (vector, collected) = (take::vector(input)?, take::vector(input)?);
+            let count = take::row_count(input, MAX_ASKED_ROWS)?;
+            let rows = (0..count).map(|_| looked(input)).collect::<Decoded<_>>()?;
+            Answer::Rows(Reading { vector, collected, rows })
+        }
+        _ => return Err(MessageError::Invalid("an answer has an unknown kind")),
+    }))
+}
+
+/// The end of the range, the number of rows, and the rows in the order of their names.
+fn list(input: &mut Bytes) -> Decoded<RangeList> {
+    let end = take::optional(input, place)?;
+    let count = take::row_count(input, MAX_ROWS)?;
+    let mut rows: Vec<(Place, Held)> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let place = place(input)?;
+        if rows.last().is_some_and(|(before, _)| *before >= place) {
+            return Err(MessageError::Invalid("a list of rows is not in order"));
+        }
+        match looked(input)? {
+            Looked { is_dropped: false, held: Some(held) } => rows.push((place, held)),
+            _ => return Err(MessageError::Invalid("a list names a row that does not exist")),
+        }
+    }
+    Ok(RangeList { end, rows })
+}
+
+/// The kind of a question, and the two ends of its range.
+fn put_range(out: &mut BytesMut, kind: u8, range: &Range) {
+    out.put_u8(kind);
+    put::optional(out, range.after.as_ref(), put_place);
+    put::optional(out, range.upto.as_ref(), put_place);
+}
+
+/// The two ends of a range.
+fn range(input: &mut Bytes) -> Decoded<Range> {
+    Ok(Range { after: take::optional(input, place)?, upto: take::optional(input, place)? })
+}
+
+/// A namespace and a key.
+fn put_place(out: &mut BytesMut, place: &Place) {
+    out.put_slice(&place.namespace.0);
+    put::short(out, &place.key);
+}
+
+/// A namespace and a key.
+fn place(input: &mut Bytes) -> Decoded<Place> {
+    Ok(Place { namespace: take::namespace(input)?, key: take::key(input)? })
+}
+
+/// Flags with the kind of row in the lowest three bits; then version, sequence number, expiry, digest.
+fn put_looked(out: &mut BytesMut, looked: &Looked) {
+    let dropped = if looked.is_dropped { IS_DROPPED } else { 0 };
+    let summary = match looked.held {
+        None => return out.put_u8(dropped | NOTHING),
+        Some(Held::Damaged) => return out.put_u8(dropped | DAMAGED),
+        Some(Held::Row(summary)) => summary,
+    };
+    let expiry = if summary.expires_at.is_some() { HAS_EXPIRY } else { 0 };
+    out.put_u8(dropped | expiry | summary.kind.number());
+    put::version(out, summary.version);
+    out.put_u64(summary.seq);
+    if let Some(at) = summary.expires_at {
+        out.put_u64(at);
+    }
+    out.put_slice(&summary.digest);
+}
+
+/// See [`put_looked`].
+fn looked(input: &mut Bytes) -> Decoded<Looked> {
+    let flags = input.try_get_u8()?;
+    if flags & !(STATE | HAS_EXPIRY | IS_DROPPED) != 0 {
+        return Err(MessageError::Invalid("a row has unknown flags"));
+    }
+    let is_dropped = flags & IS_DROPPED != 0;
+    let has_expiry = flags & HAS_EXPIRY != 0;
+    let kind = match (flags & STATE, has_expiry) {
+        (0, _) => Kind::Value,
+        (2, false) => Kind::Deleted,
+        (3, true) => Kind::Expired,
+        (DAMAGED, false) => return Ok(Looked { is_dropped, held: Some(Held::Damaged) }),
+        (NOTHING, false) => return Ok(Looked { is_dropped, held: None }),
+        _ => return Err(MessageError::Invalid("a row has an unknown kind")),
+    };
+    let version = take::version(input)?;
+    let seq = input.try_get_u64()?;
+    if seq == 0 {
+        return Err(MessageError::Invalid("a row has the sequence number 0"));
+    }
+    let expires_at = has_expiry.then(|| input.try_get_u64()).transpose()?;
+    let digest = take::array(input)?;
+    let held = Held::Row(Summary { version, seq, kind, expires_at, digest });
+    Ok(Looked { is_dropped, held: Some(held) })
+}

@@ -1,0 +1,134 @@
+//! Values from the front of a message. Every length is checked before its bytes are taken.
+
+use bytes::{Buf, Bytes};
+use kv_core::{
+    Dot, Key, Metadata, NamespaceId, OriginId, Version, VersionVector, limits::MAX_METADATA_BYTES,
+};
+
+use super::{
+    error::MessageError,
+    message::{CLOSED, MAX_ORIGINS, MAX_ROWS},
+};
+
+/// A value, or the reason why the bytes are not a message.
+pub(super) type Decoded<T> = Result<T, MessageError>;
+
+/// The next `len` bytes, without a copy.
+pub(super) fn bytes(input: &mut Bytes, len: usize) -> Decoded<Bytes> {
+    if len > input.len() {
+        return Err(MessageError::CutShort);
+    }
+    Ok(input.split_to(len))
+}
+
+/// The next bytes, as many as the array has.
+pub(super) fn array<const N: usize>(input: &mut Bytes) -> Decoded<[u8; N]> {
+    let mut array = [0; N];
+    input.try_copy_to_slice(&mut array)?;
+    Ok(array)
+}
+
+/// A boolean: one byte, 0 or 1.
+pub(super) fn flag(input: &mut Bytes) -> Decoded<bool> {
+    match input.try_get_u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(MessageError::Invalid("a boolean is neither 0 nor 1")),
+    }
+}
+
+/// A value behind a flag, or none.
+pub(super) fn optional<T>(
+    input: &mut Bytes,
+    take: impl FnOnce(&mut Bytes) -> Decoded<T>,
+) -> Decoded<Option<T>> {
+    flag(input)?.then(|| take(input)).transpose()
+}
+
+/// A number of rows, within the bound of a message.
+pub(super) fn row_count(input: &mut Bytes, most: usize) -> Decoded<usize> {
+    let count = usize::from(input.try_get_u16()?);
+    if count > most.min(MAX_ROWS) {
+        return Err(MessageError::Invalid("a message has too many rows"));
+    }
+    Ok(count)
+}
+
+/// An origin's id.
+pub(super) fn origin(input: &mut Bytes) -> Decoded<OriginId> {
+    array(input).map(OriginId)
+}
+
+/// A namespace's id.
+pub(super) fn namespace(input: &mut Bytes) -> Decoded<NamespaceId> {
+    array(input).map(NamespaceId)
+}
+
+/// A time and an origin.
+pub(super) fn version(input: &mut Bytes) -> Decoded<Version> {
+    Ok(Version { hlc: kv_core::Hlc(input.try_get_u64()?), origin: origin(input)? })
+}
+
+/// An origin and a sequence number.
+pub(super) fn dot(input: &mut Bytes) -> Decoded<Dot> {
+    Ok(Dot { origin: origin(input)?, seq: input.try_get_u64()? })
+}
+
+/// A version vector: a count, and dots in the order of their origins.
+pub(super) fn vector(input: &mut Bytes) -> Decoded<VersionVector> {
+    let count = usize::from(input.try_get_u16()?);
+    if count > MAX_ORIGINS {
+        return Err(MessageError::Invalid("a version vector has too many origins"));
+    }
+    let mut vector = VersionVector::default();
+    let mut before = None;
+    for _ in 0..count {
+        let dot = dot(input)?;
+        if before.is_some_and(|before| before >= dot.origin) {
+            return Err(MessageError::Invalid("a version vector is not in order"));
+        }
+        if !(1..=CLOSED).contains(&dot.seq) {
+            return Err(MessageError::Invalid("a version vector has a number out of range"));
+        }
+        before = Some(dot.origin);
+        vector.raise(dot.origin, dot.seq);
+    }
+    Ok(vector)
+}
+
+/// A key behind its length.
+pub(super) fn key(input: &mut Bytes) -> Decoded<Key> {
+    let len = usize::from(input.try_get_u16()?);
+    key_of(&bytes(input, len)?)
+}
+
+/// A key, copied so that it does not keep its message in memory.
+pub(super) fn key_of(key: &[u8]) -> Decoded<Key> {
+    Key::new(key).map_err(|_length| MessageError::Invalid("a key is empty or too long"))
+}
+
+/// Metadata behind its length.
+pub(super) fn metadata(input: &mut Bytes) -> Decoded<Metadata> {
+    let text = text(input, MAX_METADATA_BYTES)?;
+    Metadata::new(text).map_err(|_length| MessageError::Invalid("metadata is too long"))
+}
+
+/// A text behind its length.
+pub(super) fn text(input: &mut Bytes, most: usize) -> Decoded<Box<str>> {
+    let len = usize::from(input.try_get_u16()?);
+    if len > most {
+        return Err(MessageError::Invalid("a text is too long"));
+    }
+    let text = bytes(input, len)?;
+    let text = std::str::from_utf8(&text);
+    text.map(Into::into).map_err(|_invalid| MessageError::Invalid("a text is not UTF-8"))
+}
+
+/// Checks that nothing is left.
+pub(super) fn end(input: &Bytes) -> Decoded<()> {
+    if input.is_empty() {
+        Ok(())
+    } else {
+        Err(MessageError::Invalid("bytes follow the end of a message"))
+    }
+}

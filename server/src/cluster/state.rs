@@ -1,0 +1,25 @@
+//! What a location keeps about its cluster on its disk, and the types that it is made of.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`names`] | ids, addresses and names, as texts |
+//! | [`dates`] | times, as texts |
+//! | [`files`] | the directory `cluster/` in the data directory |
+//! | [`descriptor`] | `cluster.toml`: cluster, location, addresses |
+//! | [`certificate`] | the facts in a certificate, and whether the cluster's CA issued it |
+//! | [`ca`] | the certificate authority of a cluster |
+//! | [`token`] | the one-time token of a joining member, as a text |
+//! | [`invitations`] | the issued tokens, and which location used each |
+//! | [`expiry`] | when certificates expire, and what an operator must do before that |
+//! | [`location`] | all files of a location, checked against each other |
+
+pub mod ca;
+pub mod certificate;
+pub mod dates;
+pub mod descriptor;
+pub mod expiry;
+pub mod files;
+pub mod invitations;
+pub mod location;
+pub mod names;
+pub mod token;

@@ -1,0 +1,57 @@
+//! Why there is no configuration.
+
+use std::{io, path::PathBuf};
+
+use super::value::ValueError;
+use crate::api::rls::LoadError;
+
+/// Why there is no configuration. The text names the flag, the variable, or the file and its line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A flag has a wrong value.
+    #[error("{flag}: {source}")]
+    Flag {
+        /// The flag, with its dashes.
+        flag: String,
+        /// Why the value is wrong.
+        source: ValueError,
+    },
+    /// An environment variable has a wrong value.
+    #[error("{variable}: {source}")]
+    Variable {
+        /// The variable.
+        variable: String,
+        /// Why the value is wrong.
+        source: ValueError,
+    },
+    /// A file can't be read.
+    #[error("can't read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system reports.
+        source: io::Error,
+    },
+    /// A file has a wrong value, an unknown key, or a wrong form.
+    #[error("{}:{line}: {message}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The limits for Envoy can't be read.
+    #[error(transparent)]
+    Rls(#[from] LoadError),
+}
+
+impl ConfigError {
+    /// Whether the command itself was wrong, rather than a file.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ConfigError::Flag { .. } | ConfigError::Variable { .. })
+    }
+}

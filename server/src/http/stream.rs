@@ -1,0 +1,119 @@
+//! Response bodies that are made piece by piece, as the client reads them.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use kv_core::{BodyReader, ReadError};
+
+use super::Body;
+
+/// Makes the pieces of a body, one at a time, each once the client has read the one before.
+///
+/// It runs on a thread that serves connections: a piece should cost no more than reading 64 KiB from
+/// the disk.
+pub trait Pieces: Send + Unpin {
+    /// Returns the next piece, which is not empty; none at the end.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    fn next(&mut self) -> Result<Option<Bytes>, ReadError>;
+}
+
+impl Pieces for BodyReader {
+    fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.next_chunk()
+    }
+}
+
+/// The body of these pieces. With a length, its response has a `Content-Length`.
+///
+/// If a piece can't be read the connection is cut, so that the client sees that the body is short:
+/// the status was sent long before.
+pub fn body(pieces: impl Pieces + 'static, length: Option<u64>) -> Body {
+    Body::new(Streamed { pieces, left: length })
+}
+
+struct Streamed<P> {
+    pieces: P,
+    left: Option<u64>,
+}
+
+impl<P: Pieces> http_body::Body for Streamed<P> {
+    type Data = Bytes;
+    type Error = ReadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        let piece = self.pieces.next();
+        match &piece {
+            Ok(Some(piece)) => {
+                if let Some(left) = &mut self.left {
+                    *left = left.saturating_sub(piece.len() as u64);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a response was cut: its value can't be read"),
+        }
+        Poll::Ready(piece.transpose().map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    struct Countdown(u8);
+
+    impl Pieces for Countdown {
+        fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+            match self.0 {
+                0 => Ok(None),
+                0xff => Err(ReadError::DamagedBody("of a test")),
+                _ => {
+                    self.0 -= 1;
+                    Ok(Some(Bytes::from(vec![self.0; 2])))
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn pieces_arrive_in_order_and_count_down_the_length() {
+        let mut body = body(Countdown(2), Some(4));
+        assert_eq!(body.size_hint().exact(), Some(4));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), [1, 1][..]);
+        assert!(!body.is_end_stream());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), [0, 0][..]);
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_without_a_length_ends_with_its_pieces() {
+        let body = body(Countdown(3), None);
+        assert_eq!(body.size_hint().exact(), None);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), [2, 2, 1, 1, 0, 0][..]);
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_can_not_be_read_breaks_the_body() {
+        assert!(body(Countdown(0xff), Some(2)).collect().await.is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! The store: what its writer does, and its state.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Registry};
+
+use super::registry::{counter, gauge, gauges, histogram, number, register, size};
+
+/// Upper bounds for the number of writes in a commit.
+const OPERATIONS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// The state of the store, read when the metrics are exported.
+#[derive(Clone, Debug, Default)]
+pub struct StoreGauges {
+    /// Writes that wait or are in progress.
+    pub queue_operations: usize,
+    /// How many of them there can be.
+    pub queue_capacity: usize,
+    /// Bytes of the store on the disk.
+    pub bytes: u64,
+    /// Bodies of deleted and replaced values that garbage collection has not freed yet.
+    pub garbage_bodies: usize,
+    /// `writer`, `waiting`, `read_only` or `closed`.
+    pub mode: &'static str,
+    /// Namespaces that are not dropped.
+    pub namespaces: usize,
+}
+
+/// The metrics of the store.
+#[derive(Debug)]
+pub(super) struct StoreMetrics {
+    commit_operations: Histogram,
+    commit_bytes: IntCounter,
+    commit_seconds: Histogram,
+    sync_seconds: Histogram,
+    gc_rows: IntCounter,
+    concurrent_overwrites: IntCounter,
+    queue_operations: IntGauge,
+    queue_capacity: IntGauge,
+    bytes: IntGauge,
+    garbage_bodies: IntGauge,
+    mode: IntGaugeVec,
+    namespaces: IntGauge,
+}
+
+impl StoreMetrics {
+    pub(super) fn new(r: &Registry) -> StoreMetrics {
+        let operations = HistogramOpts::new("waypost_commit_operations", "Writes in one commit.");
+        StoreMetrics {
+            commit_operations: register(
+                r,
+                Histogram::with_opts(operations.buckets(OPERATIONS.to_vec())),
+            ),
+            commit_bytes: counter(r, "waypost_commit_bytes_total", "Bytes written by commits."),
+            commit_seconds: histogram(
+                r,
+                "waypost_commit_seconds",
+                "Time to apply a commit, without its sync.",
+            ),
+            sync_seconds: histogram(r, "waypost_sync_seconds", "Time to make a commit durable."),
+            gc_rows: counter(
+                r,
+                "waypost_gc_rows_total",
+                "Rows and bodies that garbage collection removed.",
+            ),
+            concurrent_overwrites: counter(
+                r,
+                "waypost_concurrent_overwrites_total",
+                "Writes of other locations that won over a concurrent write of this one.",
+            ),
+            queue_operations: gauge(
+                r,
+                "waypost_queue_operations",
+                "Writes that wait or are in progress.",
+            ),
+            queue_capacity: gauge(
+                r,
+                "waypost_queue_capacity",
+                "How many writes can wait or be in progress.",
+            ),
+            bytes: gauge(r, "waypost_store_bytes", "Bytes of the store on the disk."),
+            garbage_bodies: gauge(
+                r,
+                "waypost_garbage_bodies",
+                "Bodies of deleted and replaced values that garbage collection has not freed yet.",
+            ),
+            mode: gauges(
+                r,
+                "waypost_store_mode",
+                "1 for the mode that the store is in, 0 for the others.",
+                &["mode"],
+            ),
+            namespaces: gauge(r, "waypost_namespaces", "Namespaces."),
+        }
+    }
+
+    /// Sets the gauges.
+    pub(super) fn set(&self, now: &StoreGauges) {
+        self.queue_operations.set(size(now.queue_operations));
+        self.queue_capacity.set(size(now.queue_capacity));
+        self.bytes.set(number(now.bytes));
+        self.garbage_bodies.set(size(now.garbage_bodies));
+        self.namespaces.set(size(now.namespaces));
+        for mode in ["writer", "waiting", "read_only", "closed"] {
+            self.mode.with_label_values(&[mode]).set(i64::from(mode == now.mode));
+        }
+    }
+
+    /// Counts a commit of this many operations and bytes, and the time of its two parts.
+    pub(super) fn committed(
+        &self,
+        operations: usize,
+        bytes: usize,
+        commit: Duration,
+        sync: Option<Duration>,
+    ) {
+        // A histogram takes floats; a batch has at most thousands of operations.
+        self.commit_operations.observe(f64::from(u32::try_from(operations).unwrap_or(u32::MAX)));
+        self.commit_bytes.inc_by(bytes as u64);
+        self.commit_seconds.observe(commit.as_secs_f64());
+        if let Some(sync) = sync {
+            self.sync_seconds.observe(sync.as_secs_f64());
+        }
+    }
+
+    /// Counts writes of other locations that won over concurrent ones of this location.
+    pub(super) fn overwrote_concurrent(&self, writes: usize) {
+        self.concurrent_overwrites.inc_by(writes as u64);
+    }
+
+    /// Counts rows and bodies that garbage collection removed.
+    pub(super) fn collected(&self, rows: usize) {
+        self.gc_rows.inc_by(rows as u64);
+    }
+}

@@ -1,0 +1,105 @@
+//! Rate limits that are configured by name: `[limits.NAME]` in the file.
+
+use std::collections::BTreeMap;
+
+use ratelimit::{Algorithm, Limit};
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{
+    count::count,
+    describe::{MAX_KEY_BYTES, limit as limit_of},
+    period::Period,
+};
+
+/// The longest name of a limit, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// The most limits, because each is a label of the metrics.
+const MAX_LIMITS: usize = 1000;
+
+/// Limits by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedLimits(pub BTreeMap<String, NamedLimit>);
+
+/// A limit that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedLimit {
+    /// What it allows.
+    pub limit: Limit,
+    /// The namespace of its counters; its name if there is none.
+    pub namespace: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for NamedLimits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NamedLimits, D::Error> {
+        let limits = BTreeMap::<Name, NamedLimit>::deserialize(deserializer)?;
+        if limits.len() > MAX_LIMITS {
+            let count = limits.len();
+            return Err(D::Error::custom(format!(
+                "there are {count} limits, and the maximum is {MAX_LIMITS}"
+            )));
+        }
+        Ok(NamedLimits(limits.into_iter().map(|(name, limit)| (name.0, limit)).collect()))
+    }
+}
+
+/// The name of a limit, which is checked.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if !(1..=MAX_NAME_BYTES).contains(&name.len()) || name.chars().any(char::is_control) {
+            return Err(D::Error::custom(format!(
+                "{name:?} can't be the name of a limit: use 1 to {MAX_NAME_BYTES} bytes without \
+                 control characters"
+            )));
+        }
+        Ok(Name(name))
+    }
+}
+
+/// A limit as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "the settings of a limit")]
+struct Written {
+    #[serde(deserialize_with = "limit")]
+    limit: u32,
+    period: Period,
+    #[serde(default, deserialize_with = "algorithm")]
+    algorithm: Option<Algorithm>,
+    #[serde(default, deserialize_with = "burst")]
+    burst: Option<u32>,
+    namespace: Option<String>,
+    #[serde(default)]
+    shadow: bool,
+}
+
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    count("limit", deserializer)?.ok_or_else(|| D::Error::missing_field("limit"))
+}
+
+fn burst<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    count("burst", deserializer)
+}
+
+fn algorithm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Algorithm>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+impl<'de> Deserialize<'de> for NamedLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NamedLimit, D::Error> {
+        let written = Written::deserialize(deserializer)?;
+        let algorithm = written.algorithm.unwrap_or_default();
+        let limit = limit_of(algorithm, written.limit, written.period, written.burst);
+        let limit = limit.map_err(D::Error::custom)?.shadow(written.shadow);
+        let length = written.namespace.as_ref().map_or(0, String::len);
+        if length > MAX_KEY_BYTES {
+            return Err(D::Error::custom(format!(
+                "the namespace has {length} bytes, and the maximum is {MAX_KEY_BYTES}"
+            )));
+        }
+        Ok(NamedLimit { limit, namespace: written.namespace })
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a server did not start, or did not stop cleanly.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use kv_core::{OpenError, WriteError};
+use ratelimit::BuildError;
+use tokio::task::JoinError;
+
+use crate::{
+    cluster::{
+        join,
+        state::{files::FilesError, location::LoadError},
+    },
+    connection::BindError,
+};
+
+/// Why a server did not start, or did not stop cleanly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// It can't listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store can't be opened.
+    #[error("can't open the store in {}: {source}", data.display())]
+    Open {
+        /// The data directory.
+        data: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
+    /// A namespace of the setting `namespaces` can't be created.
+    #[error("can't create the namespace {title:?} of the setting `namespaces`: {source}")]
+    Namespace {
+        /// Its title.
+        title: String,
+        /// Why not.
+        source: WriteError,
+    },
+    /// The location did not become a member of the cluster.
+    #[error(transparent)]
+    Join(#[from] join::JoinError),
+    /// The location can't take part in its cluster.
+    #[error(transparent)]
+    Cluster(#[from] LoadError),
+    /// It can't listen for other locations.
+    #[error(
+        "can't replicate with other locations at {listen} (UDP): {source}; free that port, or set another as \
+         `listen` in cluster/cluster.toml, and in `advertise`"
+    )]
+    Replicate {
+        /// The address.
+        listen: SocketAddr,
+        /// Why not.
+        source: kv_replicate::quic::StartError,
+    },
+    /// The CA holder can't become the first member of its cluster.
+    #[error(
+        "can't make this location, as cluster/cluster.toml describes it, a member of its cluster: {0}"
+    )]
+    Member(WriteError),
+    /// The store of the CA holder is not the one that it had.
+    #[error(
+        "the store in {} is not the one that this location of the cluster had: restore that one; or remove this \
+         location at another one (`waypost cluster remove`), and let it join with an empty data directory",
+        data.display()
+    )]
+    OtherStore {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The rate limiter can't be created.
+    #[error(transparent)]
+    Limiter(BuildError),
+    /// The store did not close cleanly. Writes that were acknowledged as durable are durable.
+    #[error("the store did not close cleanly: {0}; no acknowledged durable write is lost")]
+    Close(WriteError),
+    /// The system refused something that the server needs.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// A task panicked.
+    #[error("{0}")]
+    Task(#[from] JoinError),
+}
+
+impl From<FilesError> for ServeError {
+    fn from(error: FilesError) -> ServeError {
+        LoadError::from(error).into()
+    }
+}

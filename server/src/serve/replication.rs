@@ -1,0 +1,307 @@
+//! The server's part in a cluster: it joins before it starts, replicates its store, and, at the CA
+//! holder, admits joining members.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use kv_core::{Operation, Store, WriteError, env::Environment, env::SystemEnvironment};
+use kv_replicate::{
+    Notice,
+    quic::{self, Guests, Replica},
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+use super::{error::ServeError, store::create_namespaces};
+use crate::{
+    cluster::{
+        self, Address, Authority, Descriptor, JoinOptions, JoinOutcome, Location, Peer,
+        enrol::{AdmissionError, EnrolServer, JoiningMember, Registry, StoreRegistry},
+        state::files::{self, ClusterDir},
+    },
+    config::{Config, Settings},
+    membership::{Membership, Readiness, progress},
+};
+
+/// How often a joining location checks whether it has joined, and how often it logs its progress.
+const JOIN_CHECK: Duration = Duration::from_millis(50);
+const JOIN_LOG: Duration = Duration::from_secs(2);
+
+/// How often the state behind `/readyz` is updated afterwards.
+const STATUS_CHECK: Duration = Duration::from_secs(1);
+
+/// How often alarms about certificates are logged.
+const EXPIRY_LOG: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Joins a cluster, if the settings have a token.
+pub(super) async fn join(settings: &Settings) -> Result<(), ServeError> {
+    let Some(token) = settings.join.clone() else { return Ok(()) };
+    let joining = JoinOptions {
+        token,
+        data: settings.data.clone(),
+        location: settings.location.clone(),
+        advertise: settings.advertised(),
+        listen: settings.cluster_listen,
+    };
+    let joined = cluster::join(&joining, &SystemEnvironment::new()).await?;
+    let Descriptor { cluster_name, location, .. } = joined.descriptor();
+    match &joined {
+        JoinOutcome::New(_) => {
+            tracing::info!("now a member of the cluster {cluster_name} as {location}");
+        }
+        JoinOutcome::Renewed(_) => tracing::info!("renewed the certificate of {location}"),
+        JoinOutcome::Already(_) => {
+            tracing::info!("already a member of the cluster {cluster_name}: the token is not used")
+        }
+    }
+    Ok(())
+}
+
+/// Loads the location's part of its cluster; none if it is not in one.
+pub(super) fn load(data: &Path) -> Result<Option<Location>, ServeError> {
+    let location = cluster::open(data, SystemEnvironment::new().now_ms() / 1000)?;
+    if let Some(location) = &location {
+        location.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+    Ok(location)
+}
+
+/// The replication of a store, while the server runs.
+#[derive(Debug)]
+pub(super) struct Replication {
+    replica: Replica,
+    membership: Arc<Membership>,
+    watching: JoinHandle<()>,
+}
+
+impl Replication {
+    /// Starts to replicate. The CA holder first becomes a member itself, and admits joining members on
+    /// the same port.
+    pub(super) async fn start(
+        location: &Location,
+        config: &Config,
+        store: &Store,
+    ) -> Result<Replication, ServeError> {
+        let descriptor = &location.descriptor;
+        let authority = Authority::open(&config.settings.data)?;
+        if authority.is_some() {
+            let (descriptor, store) = (descriptor.clone(), store.clone());
+            let data = config.settings.data.clone();
+            tokio::task::spawn_blocking(move || become_member(&data, &descriptor, &store))
+                .await??;
+        }
+        let readiness = Arc::new(Readiness::new());
+        let guests = authority.map(|authority| enrol_guests(authority, store, &readiness));
+        let mut replicated = replica_config(location, guests.transpose()?);
+        replicated.on_notice = Some({
+            let readiness = Arc::clone(&readiness);
+            Arc::new(move |notice: &Notice| {
+                if let Notice::Halted(reason) = notice {
+                    readiness.halt(&reason.to_string());
+                }
+            })
+        });
+        let replica = Replica::start(replicated, store.clone())
+            .await
+            .map_err(|source| ServeError::Replicate { listen: descriptor.listen, source })?;
+        let (expiry, handle) = (location.expiry, replica.handle());
+        let membership = Membership::new(descriptor.clone(), expiry, handle, readiness);
+        let membership = Arc::new(membership);
+        tracing::info!("listens for other locations at {} (UDP)", replica.local_address());
+        // A location that joined at an earlier start accepts writes at once.
+        let _updates_readiness = membership.status().await;
+        if membership.is_joined()
+            && let Err(error) = settle(&membership, store.clone(), config.clone()).await
+        {
+            // The store is closed next, so the replica must end before that.
+            replica.close().await;
+            return Err(error);
+        }
+        let watching = tokio::spawn(watch(Arc::clone(&membership), store.clone(), config.clone()));
+        Ok(Replication { replica, membership, watching })
+    }
+
+    /// Returns the membership, for APIs.
+    pub(super) fn membership(&self) -> Arc<Membership> {
+        Arc::clone(&self.membership)
+    }
+
+    /// Closes all links and frees the port. Joining members in progress are disconnected, and retry.
+    pub(super) async fn stop(self) {
+        self.watching.abort();
+        self.replica.close().await;
+    }
+}
+
+fn replica_config(location: &Location, guests: Option<Guests>) -> quic::Config {
+    let Descriptor { listen, cluster, member, dial, .. } = &location.descriptor;
+    let identity = quic::Identity {
+        authorities: vec![location.ca.to_vec()],
+        chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        key: location.key.secret_der().to_vec(),
+    };
+    let mut config = quic::Config::new(*listen, cluster.0, *member, identity);
+    config.bootstrap = (dial.iter())
+        .map(|peer| (peer.member, peer.addresses.iter().map(Address::to_string).collect()))
+        .collect();
+    config.guests = guests;
+    config
+}
+
+fn enrol_guests(
+    authority: Authority,
+    store: &Store,
+    readiness: &Arc<Readiness>,
+) -> Result<Guests, ServeError> {
+    let members = StoreRegistry(store.clone());
+    let registry = CaHolderRegistry { members, readiness: Arc::clone(readiness) };
+    let environment = Arc::new(SystemEnvironment::new());
+    let server = EnrolServer::new(authority, Box::new(registry), environment)
+        .map_err(ServeError::Limiter)?;
+    Ok(Arc::new(server).guests())
+}
+
+/// The members in the store of the CA holder. It admits nobody once it has stopped replicating, because
+/// no other location would learn of the new member.
+struct CaHolderRegistry {
+    members: StoreRegistry,
+    readiness: Arc<Readiness>,
+}
+
+impl Registry for CaHolderRegistry {
+    fn check(&mut self, joining: &JoiningMember) -> Result<(), AdmissionError> {
+        match self.readiness.halt_reason() {
+            Some(reason) => Err(AdmissionError::Halted(reason)),
+            None => self.members.check(joining),
+        }
+    }
+
+    fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError> {
+        self.members.admit(joining)
+    }
+}
+
+/// Logs the progress of a join; then keeps the state behind `/readyz` up to date.
+async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
+    if !membership.is_joined() {
+        if !await_join(&membership).await {
+            return;
+        }
+        if let Err(error) = settle(&membership, store, config).await {
+            tracing::error!("{error}");
+        }
+    }
+    let environment = SystemEnvironment::new();
+    // The start has logged the alarms of that time.
+    let mut next_log = environment.monotonic() + EXPIRY_LOG;
+    while membership.status().await.is_ok() {
+        sleep(STATUS_CHECK).await;
+        if environment.monotonic() >= next_log {
+            next_log = environment.monotonic() + EXPIRY_LOG;
+            let alarms = membership.expiry().alarms(environment.now_ms() / 1000);
+            alarms.iter().for_each(|alarm| tracing::warn!("{alarm}"));
+        }
+    }
+}
+
+/// Waits until the location has joined. Returns false if its replica ends before.
+async fn await_join(membership: &Membership) -> bool {
+    tracing::info!("joining: accepts writes once it has everything that the other locations have");
+    let mut since_log = Duration::ZERO;
+    while !membership.is_joined() {
+        sleep(JOIN_CHECK).await;
+        let Ok(status) = membership.status().await else { return false };
+        since_log += JOIN_CHECK;
+        if since_log >= JOIN_LOG && !status.is_joined {
+            since_log = Duration::ZERO;
+            tracing::info!("joining: {}", progress(&status));
+        }
+    }
+    tracing::info!("joined: this location has what the others had, and accepts writes");
+    true
+}
+
+/// Writes the member row of the CA holder, unless it has one. Rejects a store that is not the one that
+/// had the row: it would take itself for a whole cluster. Blocks.
+fn become_member(data: &Path, descriptor: &Descriptor, store: &Store) -> Result<(), ServeError> {
+    let origins = store.origins();
+    let directory = ClusterDir::of(data);
+    let ours = format!("{}\n{}\n", origins[0], origins[1]);
+    let had_row = directory.has(files::STORE);
+    if had_row && directory.read(files::STORE)? != ours {
+        return Err(ServeError::OtherStore { data: data.to_owned() });
+    }
+    // Once it has a row, changes are announced after the replica has started, as at every location.
+    if !store.view().members().is_current(descriptor.member) {
+        write_own_row(descriptor, store).map_err(ServeError::Member)?;
+    }
+    if !had_row {
+        directory.write(files::STORE, &ours)?;
+    }
+    Ok(())
+}
+
+/// Writes this location's member row, unless it equals `cluster.toml`. Blocks.
+fn write_own_row(descriptor: &Descriptor, store: &Store) -> Result<(), WriteError> {
+    let (id, origins) = (descriptor.member, store.origins());
+    let name = descriptor.location.to_string();
+    let addresses: Vec<String> = descriptor.advertise.iter().map(Address::to_string).collect();
+    let is_equal = store.view().members().get(id).is_some_and(|member| {
+        member.origins == origins && member.name == name && member.addresses == addresses
+    });
+    if !is_equal {
+        let operation = Operation::PutMember { id, origins, name, addresses };
+        store.submit(operation)?.wait()?;
+    }
+    Ok(())
+}
+
+/// Does what a joined location does at each start: announces its name and addresses, and creates the
+/// namespaces of its settings.
+async fn settle(membership: &Membership, store: Store, config: Config) -> Result<(), ServeError> {
+    let descriptor = membership.descriptor().clone();
+    let settling = move || {
+        // If this fails, the member row is as before, and other locations may still reach this one.
+        if let Err(error) = write_own_row(&descriptor, &store) {
+            tracing::error!(
+                "can't announce the name and addresses in cluster/cluster.toml to the other locations: {error}"
+            );
+        }
+        create_namespaces(&store, &config)
+    };
+    tokio::task::spawn_blocking(settling).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{MemberId, Options, OriginId};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cluster::{ClusterId, state::descriptor::ClusterRef};
+
+    fn called(name: &str) -> Descriptor {
+        let cluster = ClusterRef { id: ClusterId([3; 16]), name: "prod".parse().expect("a name") };
+        let (name, address) = (name.parse().expect("a name"), "192.0.2.1:8421");
+        let advertise = vec![address.parse().expect("an address")];
+        Descriptor::new(cluster, MemberId([1; 16]), name, advertise, ([127, 0, 0, 1], 0).into())
+    }
+
+    #[test]
+    fn a_ca_holder_with_a_row_starts_even_if_the_name_in_its_file_is_taken() {
+        let data = TempDir::new().expect("a directory");
+        ClusterDir::of(data.path()).create().expect("a directory");
+        let store = Options::new().replicated(true).open(data.path()).expect("a store");
+        let ams = Operation::PutMember {
+            id: MemberId([2; 16]),
+            origins: [OriginId([8; 16]), OriginId([9; 16])],
+            name: "ams".into(),
+            addresses: vec!["192.0.2.2:8421".into()],
+        };
+        store.submit(ams).and_then(kv_core::Ticket::wait).expect("a member");
+        let first = become_member(data.path(), &called("ams"), &store).expect_err("it has no row");
+        assert!(first.to_string().contains("cluster/cluster.toml"), "{first}");
+        become_member(data.path(), &called("fra"), &store).expect("it becomes a member");
+        become_member(data.path(), &called("ams"), &store).expect("it already is one");
+        let view = store.view();
+        assert_eq!(view.members().get(MemberId([1; 16])).expect("its row").name, "fra");
+    }
+}
