@@ -46,6 +46,7 @@ mod parking;
 mod peers;
 mod progress;
 mod puller;
+mod removal;
 mod results;
 mod route;
 mod session_source;

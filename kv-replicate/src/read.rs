@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, FoundState, NamespaceId, ReadError, VersionVector, engine::Snapshot, limits::CHUNK_BYTES,
-    view::View,
+    Change, Dot, FoundState, NamespaceId, ReadError, VersionVector, engine::Snapshot,
+    limits::CHUNK_BYTES, view::View,
 };
 
 use crate::{Batch, Event, Row, Unread, Work};
@@ -42,6 +42,11 @@ impl<S: Snapshot> Durable<S> {
             Work::ReadBody { id, namespace, key, dot, offset } => {
                 let bytes = chunk(&self.view, namespace, &key, dot, offset);
                 Some(Event::Body { id, bytes })
+            }
+            Work::ReadRow { id, namespace, key } => {
+                let found = self.view.row(namespace, &key).ok().flatten();
+                let row = found.map(|found| Row::from(Change { namespace, key, found }));
+                Some(Event::RowRead { id, row })
             }
             Work::Inspect { id, ask } => {
                 let answer = inspect::answer(&self.view, &ask);

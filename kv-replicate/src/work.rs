@@ -74,6 +74,15 @@ pub enum Work {
         /// The offset in the body, in bytes: a whole number of chunks.
         offset: u64,
     },
+    /// Read the row of a key, whatever it is, from a snapshot that shows durable commits only.
+    ReadRow {
+        /// Names the answer, [`Event::RowRead`].
+        id: u64,
+        /// The namespace of the key.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+    },
     /// Answer the question of a verification, from one snapshot that shows durable commits only.
     Inspect {
         /// Names the answer, [`Event::Inspected`].
@@ -101,7 +110,10 @@ impl Work {
     /// it.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self, Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. })
+        matches!(
+            self,
+            Work::Read { .. } | Work::ReadBody { .. } | Work::ReadRow { .. } | Work::Inspect { .. }
+        )
     }
 }
 
@@ -207,6 +219,13 @@ pub enum Event {
         id: u64,
         /// The chunk; none if the key no longer holds that write.
         bytes: Option<Bytes>,
+    },
+    /// [`Work::ReadRow`] was done.
+    RowRead {
+        /// The number of the work.
+        id: u64,
+        /// The row; none if the key has none, or if it can't be read now.
+        row: Option<Row>,
     },
     /// The owner requests to verify that a peer holds the same. The answer is [`Notice::Verified`]. While a
     /// verification with this peer is under way, its verdict answers this request too.

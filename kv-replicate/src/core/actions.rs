@@ -45,6 +45,10 @@ pub(super) enum Pending {
     Close,
     /// A read of a piece of a body for a peer.
     Body { peer: MemberId, fetch: u64, offset: u64 },
+    /// A read of the member row of a removed peer, for the notice of its removal.
+    Farewell { peer: MemberId },
+    /// A commit of this location's member row, from a peer's notice of its removal.
+    Removal { peer: MemberId },
 }
 
 /// What a machine wants done to a whole link or to the whole core. The router does it.
@@ -190,6 +194,11 @@ impl Actions {
             lane.applying = lane.applying.saturating_sub(bytes);
         }
         Some(purpose)
+    }
+
+    /// Whether work for this purpose was requested and has no result yet.
+    pub(super) fn is_pending(&self, purpose: Pending) -> bool {
+        self.pending.values().any(|pending| *pending == purpose)
     }
 
     /// Bytes of a peer's rows that the store has not applied yet.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::local::Local;
-use crate::wire::{Hello, Incarnations, WIRE_VERSION};
+use crate::{
+    Row,
+    wire::{Hello, Incarnations, WIRE_VERSION},
+};
 
 /// How often a hello is repeated until the peer is known to have it.
 const HELLO_EVERY: Duration = Duration::from_secs(1);
@@ -25,18 +28,35 @@ enum State {
     Removed(Farewell),
 }
 
-/// The notice that a removed peer gets.
+/// The notice that a removed peer gets: its member row, which says that it was removed.
 #[derive(Debug)]
 enum Farewell {
     /// The incarnation that a message must name is not known until the peer sends something.
     Unaddressed,
+    /// The store reads the row.
+    Reading {
+        incarnation: u64,
+    },
     /// It is the next message.
     Due {
         incarnation: u64,
+        row: Box<Row>,
     },
     Sent {
         incarnation: u64,
     },
+}
+
+impl Farewell {
+    /// The peer's incarnation; 0 if it is not known.
+    fn incarnation(&self) -> u64 {
+        match self {
+            Farewell::Unaddressed => 0,
+            Farewell::Reading { incarnation }
+            | Farewell::Due { incarnation, .. }
+            | Farewell::Sent { incarnation } => *incarnation,
+        }
+    }
 }
 
 /// When this location's hello is sent.
@@ -65,25 +85,17 @@ impl Handshake {
         Handshake { state: State::Waiting, greeting: Greeting::Sent(Duration::ZERO) }
     }
 
-    /// For a removed peer, which gets a notice of that. Its incarnation is 0 if it is not known.
-    pub(super) fn removed(incarnation: u64) -> Handshake {
-        let mut handshake = Handshake::wait();
-        handshake.state = State::Removed(if incarnation == 0 {
-            Farewell::Unaddressed
-        } else {
-            Farewell::Due { incarnation }
-        });
-        handshake
+    /// For a removed peer, whose next message is answered with a notice of that.
+    pub(super) fn removed() -> Handshake {
+        Handshake { state: State::Removed(Farewell::Unaddressed), ..Handshake::wait() }
     }
 
     /// The incarnation of the peer that messages are addressed to; 0 if none is known.
     pub(super) fn incarnation(&self) -> u64 {
         match &self.state {
-            State::Waiting | State::Removed(Farewell::Unaddressed) => 0,
-            State::Accepted { incarnation, .. }
-            | State::Removed(Farewell::Due { incarnation } | Farewell::Sent { incarnation }) => {
-                *incarnation
-            }
+            State::Waiting => 0,
+            State::Accepted { incarnation, .. } => *incarnation,
+            State::Removed(farewell) => farewell.incarnation(),
         }
     }
 
@@ -131,9 +143,30 @@ impl Handshake {
         }
     }
 
-    /// A removed peer has sent something: it gets the notice of its removal.
-    pub(super) fn answer_removed(&mut self, incarnation: u64) {
-        self.state = State::Removed(Farewell::Due { incarnation });
+    /// A removed peer of this incarnation gets the notice of its removal. Returns whether its member row must be
+    /// read for that.
+    pub(super) fn answer_removed(&mut self, incarnation: u64) -> bool {
+        let current = match &mut self.state {
+            State::Removed(
+                Farewell::Reading { incarnation } | Farewell::Due { incarnation, .. },
+            ) => incarnation,
+            _ => {
+                self.state = State::Removed(Farewell::Reading { incarnation });
+                return true;
+            }
+        };
+        *current = incarnation;
+        false
+    }
+
+    /// A removed peer's member row was read; none if it can't be read now, and then the peer's next message is
+    /// answered.
+    pub(super) fn farewell_read(&mut self, row: Option<Row>) {
+        let State::Removed(Farewell::Reading { incarnation }) = self.state else { return };
+        self.state = State::Removed(match row.map(Box::new) {
+            Some(row) => Farewell::Due { incarnation, row },
+            None => Farewell::Unaddressed,
+        });
     }
 
     /// Whether a hello is due with the next message; then it counts as sent.
@@ -145,11 +178,17 @@ impl Handshake {
         is_due
     }
 
-    /// Whether the notice of the peer's removal is due with the next message; then it counts as sent.
-    pub(super) fn take_farewell(&mut self) -> bool {
-        let State::Removed(Farewell::Due { incarnation }) = self.state else { return false };
-        self.state = State::Removed(Farewell::Sent { incarnation });
-        true
+    /// The member row for the notice of the peer's removal, if it is due with the next message; then it counts as
+    /// sent.
+    pub(super) fn take_farewell(&mut self) -> Option<Box<Row>> {
+        let sent = State::Removed(Farewell::Sent { incarnation: self.incarnation() });
+        match std::mem::replace(&mut self.state, sent) {
+            State::Removed(Farewell::Due { row, .. }) => Some(row),
+            other => {
+                self.state = other;
+                None
+            }
+        }
     }
 
     /// Repeats a hello that is not known to have arrived.
@@ -184,7 +223,7 @@ pub(super) fn own_hello(local: &Local) -> Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{PEER, US, hello};
+    use crate::core::testing::{PEER, THIRD, hello, row_of};
 
     const OWN: u64 = 11;
     const THEIRS: u64 = 22;
@@ -228,13 +267,28 @@ mod tests {
 
     #[test]
     fn a_removed_peer_gets_one_notice_for_each_message_that_it_sends() {
-        let mut handshake = Handshake::removed(0);
-        assert!(!handshake.take_farewell(), "its incarnation is not known");
-        handshake.answer_removed(THEIRS);
-        assert_eq!(handshake.incarnation(), THEIRS);
-        assert!(handshake.take_farewell() && !handshake.take_farewell());
-        handshake.answer_removed(THEIRS);
-        assert!(handshake.take_farewell());
-        assert!(handshake.hello().is_none(), "{US}");
+        let mut handshake = Handshake::removed();
+        let row = || Some(row_of(THIRD, 1));
+        handshake.farewell_read(row());
+        assert_eq!(handshake.take_farewell(), None, "its incarnation is not known");
+        for _each_message in 0..2 {
+            assert!(handshake.answer_removed(THEIRS), "its row must be read");
+            assert!(!handshake.answer_removed(THEIRS), "one read is enough");
+            assert_eq!(handshake.take_farewell(), None, "its row is not here");
+            handshake.farewell_read(row());
+            assert_eq!(handshake.incarnation(), THEIRS);
+            assert_eq!(handshake.take_farewell().as_deref(), row().as_ref());
+            assert_eq!(handshake.take_farewell(), None);
+        }
+        assert!(handshake.hello().is_none());
+    }
+
+    #[test]
+    fn a_removed_peer_whose_row_can_not_be_read_gets_its_notice_with_its_next_message() {
+        let mut handshake = Handshake::removed();
+        assert!(handshake.answer_removed(THEIRS));
+        handshake.farewell_read(None);
+        assert_eq!(handshake.take_farewell(), None);
+        assert!(handshake.answer_removed(THEIRS), "its row is read again");
     }
 }

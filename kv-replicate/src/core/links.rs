@@ -121,7 +121,10 @@ impl Core {
                 && let Some(state) = self.peers.get(peer)
             {
                 let incarnation = state.handshake.incarnation();
-                self.part(peer, Handshake::removed(incarnation));
+                self.part(peer, Handshake::removed());
+                if incarnation != 0 {
+                    self.answer_removed(peer, incarnation);
+                }
             }
         }
         let (machines, mut cx) = self.split();

@@ -9,7 +9,7 @@ use super::{
     body_fetcher::{Fetched, Purpose},
 };
 use crate::{
-    HaltReason, MemberId,
+    HaltReason, MemberId, Row,
     work::{Batch, How, Notice, ToApply, Unread},
 };
 
@@ -17,6 +17,7 @@ use crate::{
 pub(super) enum ReadResult {
     Rows(Result<Batch, Unread>),
     Body(Option<Bytes>),
+    Row(Option<Row>),
 }
 
 impl Core {
@@ -28,6 +29,10 @@ impl Core {
         match pending {
             Pending::Barrier { digest } => self.machines.membership.barrier_done(digest, failed),
             Pending::Close => self.machines.membership.close_done(),
+            // The members follow once it is durable.
+            Pending::Removal { peer } => {
+                self.report_rows(peer, &results);
+            }
             _ if results.contains(&Applied::NotMade) => self.halt(HaltReason::ForeignWrites),
             Pending::Live { peer, origin, .. } => {
                 let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
@@ -44,7 +49,7 @@ impl Core {
                 machines.puller.applied(&mut cx, bodies, peer, (session, batch), failed);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session, failed),
-            Pending::Serve { .. } | Pending::Body { .. } => {}
+            Pending::Serve { .. } | Pending::Body { .. } | Pending::Farewell { .. } => {}
         }
     }
 
@@ -80,11 +85,14 @@ impl Core {
         }
     }
 
-    /// Rows or a piece of a body were read for a peer.
+    /// Rows, a row, or a piece of a body were read for a peer.
     pub(super) fn read(&mut self, id: u64, result: ReadResult) {
         let pending = self.out.finished(id);
         let (machines, mut cx) = self.split();
         match (pending, result) {
+            (Some(Pending::Farewell { peer }), ReadResult::Row(row)) => {
+                self.farewell_read(peer, row);
+            }
             (Some(Pending::Serve { peer, session, batch }), ReadResult::Rows(result)) => {
                 machines.sessions.read(&mut cx, peer, (session, batch), result);
             }

@@ -29,6 +29,7 @@ impl Core {
             }
             Event::Read { id, result } => self.read(id, ReadResult::Rows(result)),
             Event::Body { id, bytes } => self.read(id, ReadResult::Body(bytes)),
+            Event::RowRead { id, row } => self.read(id, ReadResult::Row(row)),
             Event::Verify(peer) => {
                 let (machines, mut cx) = self.split();
                 machines.verifier.begin(&mut cx, peer);
@@ -57,14 +58,14 @@ impl Core {
         let Some(peer) = self.peers.get_mut(from) else { return };
         if has_left {
             // Two locations that removed each other would otherwise report it to each other for ever.
-            if message != Message::Removed {
-                peer.handshake.answer_removed(incarnations.from);
+            if !matches!(message, Message::Removed(_)) {
+                self.answer_removed(from, incarnations.from);
             }
             return;
         }
         match message {
             Message::Hello(hello) => self.hello(from, incarnations, hello),
-            Message::Removed if incarnations.to == own => self.removed(from),
+            Message::Removed(row) if incarnations.to == own => self.removed(from, *row),
             message if peer.handshake.admit(incarnations, own) => self.route(from, message),
             _ => {}
         }
@@ -74,7 +75,7 @@ impl Core {
     fn route(&mut self, from: MemberId, message: Message) {
         let (machines, mut cx) = self.split();
         match message {
-            Message::Hello(_) | Message::Removed => {}
+            Message::Hello(_) | Message::Removed(_) => {}
             Message::Progress(progress) => self.progress(from, progress),
             Message::Want(numbers) => machines.sender.follow(&mut cx, from, numbers),
             Message::Behind => self.behind(from),
@@ -94,13 +95,6 @@ impl Core {
             Message::Answer { verify, step, answer } => {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
             }
-        }
-    }
-
-    /// A peer reports that this location was removed. Only a member's report counts.
-    fn removed(&mut self, from: MemberId) {
-        if self.local.is_member(from) {
-            self.halt(HaltReason::Removed);
         }
     }
 
@@ -168,7 +162,7 @@ impl Core {
     }
 
     /// Parks a peer whose rows are dated too far ahead. Returns whether they are.
-    fn park_if_ahead(&mut self, from: MemberId, rows: &[Row]) -> bool {
+    pub(super) fn park_if_ahead(&mut self, from: MemberId, rows: &[Row]) -> bool {
         let latest = rows.iter().map(|row| row.hlc).max();
         let Some(peer) = self.peers.get_mut(from) else { return false };
         let Some(ahead_ms) = peer.parking.check(&self.local, latest) else { return false };

@@ -38,8 +38,8 @@ impl Core {
         if state.handshake.take_greeting(now) {
             return Some(Message::Hello(own_hello(&self.local)));
         }
-        if state.handshake.take_farewell() {
-            return Some(Message::Removed);
+        if let Some(row) = state.handshake.take_farewell() {
+            return Some(Message::Removed(row));
         }
         state.hello()?;
         if state.announcing.take(now) {

@@ -102,7 +102,10 @@ impl Applier {
                 self.uploads.remove(&fetch);
                 return Done::default();
             }
-            Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. } => {
+            Work::Read { .. }
+            | Work::ReadBody { .. }
+            | Work::ReadRow { .. }
+            | Work::Inspect { .. } => {
                 return Done::default();
             }
         };

@@ -53,7 +53,10 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
         },
         kind::NO_BODY => Message::NoBody { fetch: input.try_get_u64()? },
         kind::DONE => Message::Done { session: input.try_get_u64()? },
-        kind::REMOVED => Message::Removed,
+        kind::REMOVED => {
+            let dot = take::dot(input)?;
+            Message::Removed(Box::new(take_row(input, dot)?))
+        }
         kind::ASK => Message::Ask {
             verify: input.try_get_u64()?,
             step: input.try_get_u32()?,

@@ -46,7 +46,11 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
         Message::Hello(hello) => put_hello(&mut out, hello),
         Message::Progress(progress) => put_progress(&mut out, progress),
         Message::Want(numbers) => numbers.iter().for_each(|number| out.put_u64(*number)),
-        Message::Behind | Message::Removed => {}
+        Message::Behind => {}
+        Message::Removed(row) => {
+            put::dot(&mut out, row.dot);
+            put_row(&mut out, row);
+        }
         Message::Live(live) => {
             put::dot(&mut out, live.rows[0].dot);
             put::count(&mut out, live.rows.len());
@@ -114,7 +118,7 @@ fn kind_of(message: &Message) -> u8 {
         Message::Piece { .. } => kind::PIECE,
         Message::NoBody { .. } => kind::NO_BODY,
         Message::Done { .. } => kind::DONE,
-        Message::Removed => kind::REMOVED,
+        Message::Removed(_) => kind::REMOVED,
         Message::Ask { .. } => kind::ASK,
         Message::Answer { .. } => kind::ANSWER,
     }

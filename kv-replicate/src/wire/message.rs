@@ -68,8 +68,8 @@ pub(crate) enum Message {
     Done {
         session: u64,
     },
-    /// The receiver of this message was removed from the cluster.
-    Removed,
+    /// The receiver of this message was removed from the cluster: its member row, which says so.
+    Removed(Box<Row>),
     /// A question of a verification.
     Ask {
         verify: u64,

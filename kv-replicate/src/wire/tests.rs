@@ -146,7 +146,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Piece { fetch: 1, offset: 0, bytes: Bytes::from_static(b"piece") }),
         Just(Message::NoBody { fetch: 4 }),
         Just(Message::Done { session: 4 }),
-        Just(Message::Removed),
+        row().prop_map(|row| Message::Removed(Box::new(row))),
         ask().prop_map(|ask| Message::Ask { verify: 7, step: 1, ask }),
         proptest::option::of(answer()).prop_map(|answer| Message::Answer {
             verify: 7,

@@ -29,9 +29,9 @@ pub fn record() -> Transcript {
     session(&mut mesh);
     mesh.run_for(3_500);
     verify(&mut mesh);
-    let rows = rows(&mut mesh, 1);
     mesh.write(0, vec![Operation::RemoveMember { id: member(1) }]);
     mesh.run_for(500);
+    let rows = rows(&mut mesh, 1);
     Transcript { messages: mesh.record.take().unwrap_or_default(), rows }
 }
 
