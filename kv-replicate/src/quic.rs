@@ -43,7 +43,7 @@ mod tls;
 
 pub use accept::network_of;
 pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};
-pub use error::{AskError, StartError};
+pub use error::{AskError, IdentityError, StartError};
 pub use replica::{Handle, Replica};
 pub use status::{Handshakes, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

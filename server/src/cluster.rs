@@ -5,8 +5,9 @@
 //! | [`state`] | the location's files, and the types that they are made of |
 //! | [`enrol`] | how a token becomes a certificate, over QUIC |
 //! | [`mod@init`], [`mod@invite`], [`mod@join`] | what the command line does with both |
+//! | [`renew`] | how a running server keeps its certificate valid |
 //!
-//! `init`, `invite` and `join` use `enrol`, which uses `state`; never the other way. Nothing here knows
+//! `init`, `invite`, `join` and `renew` use `enrol`, which uses `state`; never the other way. Nothing here knows
 //! how locations converge: that is `kv-replicate`, which is given a [`Location`]. Times are arguments,
 //! in Unix seconds; the callers read the clock.
 
@@ -14,6 +15,7 @@ pub mod enrol;
 pub mod init;
 pub mod invite;
 pub mod join;
+pub mod renew;
 pub mod state;
 
 pub use self::{
@@ -21,10 +23,11 @@ pub use self::{
     init::{NewCluster, init},
     invite::invite,
     join::{JoinOptions, JoinOutcome, join},
+    renew::renew_if_due,
     state::{
         certificate::Identity,
         descriptor::{Descriptor, Peer},
-        expiry::Expiry,
+        expiry::{Expiry, Renewal},
         location::{Location, load, open},
         names::{Address, ClusterId},
         token::Token,

@@ -1,14 +1,14 @@
 //! This location's membership in its cluster, as APIs see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kv_core::{Member, MemberId, Store, WriteError};
 use kv_replicate::{
     Verdict,
-    quic::{AskError, Handle, Status},
+    quic::{AskError, Handle, Identity, IdentityError, Status},
 };
 
-use crate::cluster::{Descriptor, Expiry};
+use crate::cluster::{Descriptor, Expiry, Renewal};
 
 mod progress;
 mod readiness;
@@ -19,9 +19,16 @@ pub use self::{progress::progress, readiness::Readiness};
 #[derive(Debug)]
 pub struct Membership {
     descriptor: Descriptor,
-    expiry: Expiry,
+    certificate: Mutex<Certificate>,
     handle: Handle,
     readiness: Arc<Readiness>,
+}
+
+/// The location's certificate: when it expires, and its renewal.
+#[derive(Debug)]
+struct Certificate {
+    expiry: Expiry,
+    renewal: Renewal,
 }
 
 impl Membership {
@@ -30,11 +37,12 @@ impl Membership {
     #[must_use]
     pub fn new(
         descriptor: Descriptor,
-        expiry: Expiry,
+        (expiry, renewal): (Expiry, Renewal),
         handle: Handle,
         readiness: Arc<Readiness>,
     ) -> Membership {
-        Membership { descriptor, expiry, handle, readiness }
+        let certificate = Mutex::new(Certificate { expiry, renewal });
+        Membership { descriptor, certificate, handle, readiness }
     }
 
     /// Returns the location's descriptor.
@@ -43,10 +51,38 @@ impl Membership {
         &self.descriptor
     }
 
-    /// Returns when the certificates expire that the location was started with.
+    /// Returns when the certificates expire that the location uses.
     #[must_use]
     pub fn expiry(&self) -> Expiry {
-        self.expiry
+        self.certificate().expiry
+    }
+
+    /// Returns the alarms about certificates at a time, in Unix seconds.
+    #[must_use]
+    pub fn certificate_alarms(&self, now: u64) -> Vec<String> {
+        let certificate = self.certificate();
+        certificate.expiry.alarms(now, &certificate.renewal)
+    }
+
+    /// Uses another certificate for this location's links from now on.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub async fn renewed(&self, identity: Identity, expiry: Expiry) -> Result<(), IdentityError> {
+        self.handle.set_identity(identity).await?;
+        let mut certificate = self.certificate();
+        certificate.expiry = expiry;
+        certificate.renewal.last_error = None;
+        Ok(())
+    }
+
+    /// Records why the certificate was not renewed, for alarms.
+    pub fn renewal_failed(&self, reason: String) {
+        self.certificate().renewal.last_error = Some(reason);
+    }
+
+    fn certificate(&self) -> MutexGuard<'_, Certificate> {
+        self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the location has everything that its first source had, so that it may accept writes.

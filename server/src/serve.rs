@@ -5,6 +5,7 @@
 //! | `error` | why a server did not start, or did not stop cleanly |
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `replication` | the server's part in a cluster |
+//! | `renewal` | keeps the location's certificate valid |
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ use crate::{
 };
 
 mod error;
+mod renewal;
 mod replication;
 mod store;
 

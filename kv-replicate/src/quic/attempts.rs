@@ -34,6 +34,12 @@ impl Attempts {
         }
     }
 
+    /// Former failures say nothing about the next attempt, which is made at once.
+    pub(super) fn restart(&mut self) {
+        self.end();
+        self.failures = 0;
+    }
+
     /// An attempt has failed.
     pub(super) fn failed(&mut self, error: String) {
         self.end();

@@ -27,6 +27,18 @@ pub enum StartError {
     System(String),
 }
 
+/// Why a replica did not take another identity. It keeps the one that it has.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The certificates or the key can't be used, or they name another cluster or member.
+    #[error(transparent)]
+    Unusable(StartError),
+    /// The replica or its store was closed.
+    #[error("the replica was closed")]
+    Closed,
+}
+
 /// Why a replica did not answer a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

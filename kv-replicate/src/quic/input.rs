@@ -4,7 +4,13 @@ use bytes::Bytes;
 use kv_core::MemberId;
 use tokio::sync::oneshot;
 
-use super::{error::AskError, link_error::LinkError, proven::Proven, status::Status};
+use super::{
+    config::Identity,
+    error::{AskError, StartError},
+    link_error::LinkError,
+    proven::Proven,
+    status::Status,
+};
 use crate::Verdict;
 
 /// A report of a link or of an attempt to make one.
@@ -25,4 +31,5 @@ pub(super) enum Input {
 pub(super) enum Query {
     Status(oneshot::Sender<Status>),
     Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
+    SetIdentity(Box<Identity>, oneshot::Sender<Result<(), StartError>>),
 }

@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use super::{
-    config::Config,
+    config::{Config, Identity},
     driver::Driver,
-    error::{AskError, StartError},
+    error::{AskError, IdentityError, StartError},
     input::Query,
     socket::Port,
     status::Status,
@@ -48,6 +48,19 @@ impl Handle {
         let (answer, verdict) = oneshot::channel();
         self.send(Query::Verify(peer, answer)).await?;
         verdict.await.map_err(|_ended| AskError::Closed)?
+    }
+
+    /// Replaces the proof of this location's identity, for example after its certificate was renewed. Links that are
+    /// up stay up. Peers without a link are dialled at once, because they may have rejected the former certificate.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub async fn set_identity(&self, identity: Identity) -> Result<(), IdentityError> {
+        let (answer, done) = oneshot::channel();
+        let query = Query::SetIdentity(Box::new(identity), answer);
+        self.send(query).await.map_err(|_ended| IdentityError::Closed)?;
+        let done = done.await.map_err(|_ended| IdentityError::Closed)?;
+        done.map_err(IdentityError::Unusable)
     }
 
     async fn send(&self, query: Query) -> Result<(), AskError> {

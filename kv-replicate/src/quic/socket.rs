@@ -39,15 +39,8 @@ impl Port {
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket)?;
         let weak = Arc::downgrade(&socket);
-        let mut server = ServerConfig::with_crypto(tls.server());
-        // Until the peer has proven who it is: see `accept`.
-        let window = VarInt::from_u32(GUEST_WINDOW_BYTES.min(tuning.window_bytes));
-        server.transport_config(Arc::new(transport(tuning, window)));
-        // Bounds what waits for the task that accepts; more is dropped.
-        server.max_incoming(tuning.max_handshakes.max(1));
-        server.incoming_buffer_size(64 << 10).incoming_buffer_size_total(4 << 20);
-        let config = EndpointConfig::default();
-        let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
+        let (config, server) = (EndpointConfig::default(), Some(server_config(tuning, tls)));
+        let endpoint = Endpoint::new_with_abstract_socket(config, server, socket, runtime)?;
         let local = endpoint.local_addr()?;
         Ok(Port { endpoint, socket: weak, local })
     }
@@ -60,6 +53,11 @@ impl Port {
     /// The endpoint, to dial and to accept with.
     pub(super) fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
+    }
+
+    /// Presents another certificate to peers that dial from now on.
+    pub(super) fn set_tls(&self, tuning: &Tuning, tls: &Tls) {
+        self.endpoint.set_server_config(Some(server_config(tuning, tls)));
     }
 
     /// Closes all connections and waits until the port is free, for a bounded time.
@@ -82,6 +80,18 @@ impl Port {
         }
         tracing::warn!("the UDP port for other locations is not free yet");
     }
+}
+
+/// The settings of connections that peers make.
+fn server_config(tuning: &Tuning, tls: &Tls) -> ServerConfig {
+    let mut server = ServerConfig::with_crypto(tls.server());
+    // Until the peer has proven who it is: see `accept`.
+    let window = VarInt::from_u32(GUEST_WINDOW_BYTES.min(tuning.window_bytes));
+    server.transport_config(Arc::new(transport(tuning, window)));
+    // Bounds what waits for the task that accepts; more is dropped.
+    server.max_incoming(tuning.max_handshakes.max(1));
+    server.incoming_buffer_size(64 << 10).incoming_buffer_size_total(4 << 20);
+    server
 }
 
 /// Moves an endpoint to another port. Twice, because it still reads from the one before the last.

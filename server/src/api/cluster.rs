@@ -78,7 +78,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers, expiry, now);
+    let alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {

@@ -17,6 +17,9 @@
 //! certificate. The CA holder checks that the location can become a member, marks the token as used,
 //! durably, then makes the location a member, and only then responds with the certificate. A location
 //! that lost the response retries with the same id and key and gets the same certificate.
+//!
+//! A member renews its certificate over the same protocol, without a token: it proves the certificate that it has,
+//! expired or not, and its key.
 
 pub mod authority;
 pub mod client;

@@ -21,7 +21,7 @@ use super::{
         dates::day,
         descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
         files::{self, ClusterDir, FilesError},
-        location::{is_due, read_certificate, read_key},
+        location::{is_due, is_limited_by_ca, read_certificate, read_key},
         names::{Address, Name, Sha256, text},
         token::Token,
     },
@@ -157,8 +157,8 @@ struct PendingJoin {
 }
 
 /// Makes a location a member of its token's cluster, before its server starts. A location that is
-/// already a member stays unchanged, unless less than two thirds of its certificate's life are left:
-/// then it renews the certificate, if the token has not been used.
+/// already a member stays unchanged, unless less than a third of its certificate's life is left: then
+/// it renews the certificate, if the token has not been used.
 ///
 /// Dropped or interrupted at any time, the same call continues from there.
 ///
@@ -224,7 +224,7 @@ async fn rejoin(
     if ca.not_after <= now {
         return Ok(JoinOutcome::Already(descriptor));
     }
-    if facts.not_after >= ca.not_after && facts.not_before <= now {
+    if is_limited_by_ca(&facts, ca.not_after, now) {
         let end = day(ca.not_after);
         tracing::info!(
             "the certificate is not renewed, because it already expires with the CA, on {end}"
@@ -233,10 +233,9 @@ async fn rejoin(
     }
     match renew(joining, &descriptor, directory, (&own, &facts), now).await {
         Ok(()) => Ok(JoinOutcome::Renewed(descriptor)),
-        // A unit file may pass --join at each start, with a token that was used long ago.
-        Err(error @ (JoinError::Enrol(_) | JoinError::NotRenewed { .. }))
-            if facts.not_after > now =>
-        {
+        // A unit file may pass --join at each start, with a token that was used long ago. The server renews the
+        // certificate without a token, also an expired one.
+        Err(error @ (JoinError::Enrol(_) | JoinError::NotRenewed { .. })) => {
             tracing::info!("the certificate was not renewed with this token: {error}");
             Ok(JoinOutcome::Already(descriptor))
         }
@@ -355,14 +354,28 @@ fn check(
     if Sha256::of(&ca) != token.ca {
         return Err(WelcomeError::OtherCa);
     }
-    check_issued(&own, &ca, unix_time(now), &ring::default_provider())
+    if welcome.cluster != identity.cluster {
+        return Err(WelcomeError::OtherIdentity);
+    }
+    check_certificate(&own, &ca, identity, key, now).map(drop)
+}
+
+/// Checks that a CA issued a certificate to this location, for its key, and that it is valid. Returns its facts.
+pub(super) fn check_certificate(
+    own: &CertificateDer<'_>,
+    ca: &CertificateDer<'_>,
+    identity: Identity,
+    key: &KeyPair,
+    now: u64,
+) -> Result<Facts, WelcomeError> {
+    check_issued(own, ca, unix_time(now), &ring::default_provider())
         .map_err(WelcomeError::NotValid)?;
-    let facts = Facts::read(&own).map_err(WelcomeError::Certificate)?;
-    if facts.identity != Some(identity) || welcome.cluster != identity.cluster {
+    let facts = Facts::read(own).map_err(WelcomeError::Certificate)?;
+    if facts.identity != Some(identity) {
         return Err(WelcomeError::OtherIdentity);
     }
     if !facts.is_of(key) {
         return Err(WelcomeError::OtherKey);
     }
-    Ok(())
+    Ok(facts)
 }

@@ -3,17 +3,17 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use kv_core::{Operation, Store, WriteError, env::Environment, env::SystemEnvironment};
+use kv_core::{MemberId, Operation, Store, WriteError, env::Environment, env::SystemEnvironment};
 use kv_replicate::{
     Notice,
     quic::{self, Guests, Replica},
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::{error::ServeError, store::create_namespaces};
+use super::{error::ServeError, renewal, store::create_namespaces};
 use crate::{
     cluster::{
-        self, Address, Authority, Descriptor, JoinOptions, JoinOutcome, Location, Peer,
+        self, Address, Authority, Descriptor, JoinOptions, JoinOutcome, Location, Peer, Renewal,
         enrol::{AdmissionError, EnrolServer, JoiningMember, Registry, StoreRegistry},
         state::files::{self, ClusterDir},
     },
@@ -70,6 +70,7 @@ pub(super) struct Replication {
     replica: Replica,
     membership: Arc<Membership>,
     watching: JoinHandle<()>,
+    renewing: JoinHandle<()>,
 }
 
 impl Replication {
@@ -102,8 +103,9 @@ impl Replication {
         let replica = Replica::start(replicated, store.clone())
             .await
             .map_err(|source| ServeError::Replicate { listen: descriptor.listen, source })?;
-        let (expiry, handle) = (location.expiry, replica.handle());
-        let membership = Membership::new(descriptor.clone(), expiry, handle, readiness);
+        let renewal = Renewal { ca_holder: ca_holder(descriptor, store), last_error: None };
+        let (certificate, handle) = ((location.expiry, renewal), replica.handle());
+        let membership = Membership::new(descriptor.clone(), certificate, handle, readiness);
         let membership = Arc::new(membership);
         tracing::info!("listens for other locations at {} (UDP)", replica.local_address());
         // A location that joined at an earlier start accepts writes at once.
@@ -116,7 +118,10 @@ impl Replication {
             return Err(error);
         }
         let watching = tokio::spawn(watch(Arc::clone(&membership), store.clone(), config.clone()));
-        Ok(Replication { replica, membership, watching })
+        let data = config.settings.data.clone();
+        let renewing =
+            tokio::spawn(renewal::keep_valid(Arc::clone(&membership), store.clone(), data));
+        Ok(Replication { replica, membership, watching, renewing })
     }
 
     /// Returns the membership, for APIs.
@@ -127,23 +132,35 @@ impl Replication {
     /// Closes all links and frees the port. Joining members in progress are disconnected, and retry.
     pub(super) async fn stop(self) {
         self.watching.abort();
+        self.renewing.abort();
         self.replica.close().await;
     }
 }
 
 fn replica_config(location: &Location, guests: Option<Guests>) -> quic::Config {
     let Descriptor { listen, cluster, member, dial, .. } = &location.descriptor;
-    let identity = quic::Identity {
-        authorities: vec![location.ca.to_vec()],
-        chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
-        key: location.key.secret_der().to_vec(),
-    };
-    let mut config = quic::Config::new(*listen, cluster.0, *member, identity);
+    let mut config = quic::Config::new(*listen, cluster.0, *member, identity(location));
     config.bootstrap = (dial.iter())
         .map(|peer| (peer.member, peer.addresses.iter().map(Address::to_string).collect()))
         .collect();
     config.guests = guests;
     config
+}
+
+/// What proves a location's identity to its peers.
+pub(super) fn identity(location: &Location) -> quic::Identity {
+    quic::Identity {
+        authorities: vec![location.ca.to_vec()],
+        chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        key: location.key.secret_der().to_vec(),
+    }
+}
+
+/// The name of the location that has the CA's key, if the store knows it: the first of the locations that this one
+/// joined through.
+fn ca_holder(descriptor: &Descriptor, store: &Store) -> Option<String> {
+    let holder = descriptor.dial.first()?.member;
+    store.view().members().get(holder).map(|member| member.name.clone())
 }
 
 fn enrol_guests(
@@ -177,6 +194,13 @@ impl Registry for CaHolderRegistry {
     fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError> {
         self.members.admit(joining)
     }
+
+    fn check_renewal(&mut self, member: MemberId) -> Result<(), AdmissionError> {
+        match self.readiness.halt_reason() {
+            Some(reason) => Err(AdmissionError::Halted(reason)),
+            None => self.members.check_renewal(member),
+        }
+    }
 }
 
 /// Logs the progress of a join; then keeps the state behind `/readyz` up to date.
@@ -196,7 +220,7 @@ async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
         sleep(STATUS_CHECK).await;
         if environment.monotonic() >= next_log {
             next_log = environment.monotonic() + EXPIRY_LOG;
-            let alarms = membership.expiry().alarms(environment.now_ms() / 1000);
+            let alarms = membership.certificate_alarms(environment.now_ms() / 1000);
             alarms.iter().for_each(|alarm| tracing::warn!("{alarm}"));
         }
     }
@@ -230,7 +254,8 @@ fn become_member(data: &Path, descriptor: &Descriptor, store: &Store) -> Result<
         return Err(ServeError::OtherStore { data: data.to_owned() });
     }
     // Once it has a row, changes are announced after the replica has started, as at every location.
-    if !store.view().members().is_current(descriptor.member) {
+    // A removed one keeps the row that says so.
+    if store.view().members().get(descriptor.member).is_none() {
         write_own_row(descriptor, store).map_err(ServeError::Member)?;
     }
     if !had_row {
@@ -272,7 +297,7 @@ async fn settle(membership: &Membership, store: Store, config: Config) -> Result
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{MemberId, Options, OriginId};
+    use kv_core::{Options, OriginId};
     use tempfile::TempDir;
 
     use super::*;

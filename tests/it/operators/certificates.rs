@@ -85,7 +85,6 @@ fn start_and_stop(number: usize) -> (Cluster, Entries) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_with_an_expired_certificate_serves_and_renews_it_when_it_reaches_the_ca_key() {
     let (mut cluster, mut entries) = start_and_stop(1);
     give_certificate(&cluster, 1, End::DaysAgo(3));
@@ -109,7 +108,6 @@ fn a_location_with_an_expired_certificate_serves_and_renews_it_when_it_reaches_t
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_whose_certificate_expired_long_ago_renews_it_at_its_start() {
     let (mut cluster, mut entries) = start_and_stop(2);
     give_certificate(&cluster, 2, End::DaysAgo(400));
@@ -120,7 +118,6 @@ fn a_location_whose_certificate_expired_long_ago_renews_it_at_its_start() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn the_location_with_the_ca_key_renews_its_own_expired_certificate() {
     let (mut cluster, mut entries) = start_and_stop(0);
     give_certificate(&cluster, 0, End::DaysAgo(3));
@@ -130,7 +127,6 @@ fn the_location_with_the_ca_key_renews_its_own_expired_certificate() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn all_certificates_expire_and_all_locations_renew_them() {
     let (mut cluster, mut entries) = start_and_stop(1);
     cluster.stop(0);
@@ -146,7 +142,6 @@ fn all_certificates_expire_and_all_locations_renew_them() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_renews_its_certificate_over_its_links_long_before_the_end() {
     let (mut cluster, mut entries) = start_and_stop(1);
     // Two thirds of its life are over, and a day.

@@ -47,7 +47,6 @@ fn assert_refuses_from_its_start(cluster: &mut Cluster, entries: &Entries) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_that_was_removed_while_it_ran_refuses_writes_after_a_restart_without_peers() {
     let mut cluster = start(3);
     let mut entries = Entries::default();
@@ -66,7 +65,6 @@ fn a_location_that_was_removed_while_it_ran_refuses_writes_after_a_restart_witho
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_that_was_removed_while_it_was_down_learns_it_from_peers_and_remembers_it() {
     let mut cluster = start(3);
     let mut entries = Entries::default();

@@ -1,5 +1,7 @@
 //! Answers and notices for the owner.
 
+use std::sync::Arc;
+
 use kv_core::MemberId;
 use tokio::sync::oneshot;
 
@@ -7,11 +9,13 @@ use super::Driver;
 use crate::{
     Event, Notice, Verdict,
     quic::{
-        attempts::LASTING,
-        error::AskError,
+        attempts::{Attempts, LASTING},
+        config::{Config, Identity},
+        error::{AskError, StartError},
         input::Query,
         proven::code,
         status::{Peer, Status},
+        tls::Tls,
     },
 };
 
@@ -23,7 +27,23 @@ impl Driver {
                 let _gone = answer.send(self.status());
             }
             Query::Verify(peer, answer) => self.verify(peer, answer),
+            Query::SetIdentity(identity, answer) => {
+                let _gone = answer.send(self.set_identity(*identity));
+            }
         }
+    }
+
+    /// Uses another proof of this location's identity for all links from now on.
+    fn set_identity(&mut self, identity: Identity) -> Result<(), StartError> {
+        let config = Config { identity, ..self.config.clone() };
+        let tls = Arc::new(Tls::new(&config)?);
+        self.config = config;
+        self.port.set_tls(&self.config.tuning, &tls);
+        self.dialler.tls = tls;
+        // Peers may have rejected the former one, so they are dialled now.
+        self.attempts.values_mut().for_each(Attempts::restart);
+        self.dial = true;
+        Ok(())
     }
 
     /// Begins a verification; several requests share its verdict.

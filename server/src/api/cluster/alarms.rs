@@ -3,21 +3,22 @@
 use kv_replicate::quic::Status;
 
 use super::info::PeerInfo;
-use crate::{
-    cluster::{Expiry, state::dates::minute},
-    membership::progress,
-};
+use crate::{cluster::state::dates::minute, membership::progress};
 
 /// A location that is unreachable for less than this may only have been restarted.
 const PATIENCE_SECONDS: u64 = 60;
 
-/// What an operator must act on, each a sentence that says what to do.
-pub(super) fn alarms(status: &Status, peers: &[PeerInfo], expiry: Expiry, now: u64) -> Vec<String> {
+/// What an operator must act on, each a sentence that says what to do. `alarms` are those about certificates.
+pub(super) fn alarms(
+    status: &Status,
+    peers: &[PeerInfo],
+    mut alarms: Vec<String>,
+    now: u64,
+) -> Vec<String> {
     if let Some(why) = status.halted {
         // Its view of the others is not meaningful then.
         return vec![format!("this location has stopped replicating: {why}")];
     }
-    let mut alarms = expiry.alarms(now);
     for peer in peers {
         let name = &peer.name;
         if let Some(since) = peer.down_since
@@ -72,7 +73,6 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
-    const FAR: Expiry = Expiry { location: u64::MAX, ca: u64::MAX, has_ca_key: false };
 
     fn well() -> Status {
         let mut status = Status::default();
@@ -96,11 +96,11 @@ mod tests {
             (Some(60), 1, "0 of 1 links are up; see the alarms"),
         ] {
             let peers = [ams(down)];
-            let alarms = alarms(&well(), &peers, FAR, NOW);
+            let alarms = alarms(&well(), &peers, Vec::new(), NOW);
             assert_eq!(alarms.len(), count, "{down:?}: {alarms:?}");
             assert_eq!(verdict_of(&well(), &peers, alarms.len()), verdict);
         }
-        let [alarm] = &alarms(&well(), &[ams(Some(3600))], FAR, NOW)[..] else {
+        let [alarm] = &alarms(&well(), &[ams(Some(3600))], Vec::new(), NOW)[..] else {
             panic!("one alarm")
         };
         assert!(
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_link_that_fails_repeatedly_is_an_alarm_even_while_it_is_up() {
         let peer = PeerInfo { is_connected: true, ..ams(Some(3600)) };
-        let alarms = alarms(&well(), &[peer], FAR, NOW);
+        let alarms = alarms(&well(), &[peer], Vec::new(), NOW);
         assert!(
             alarms[0].starts_with("ams has had no lasting link since 2027-01-15 07:00 UTC"),
             "{alarms:?}"
@@ -124,18 +124,17 @@ mod tests {
 
     #[test]
     fn a_certificate_that_expires_soon_is_an_alarm_beside_the_others() {
-        let ends = Expiry { location: NOW + 1000, ..FAR };
-        let alarms = alarms(&well(), &[ams(Some(60))], ends, NOW);
-        assert_eq!(alarms.len(), 2, "{alarms:?}");
-        assert!(alarms[0].contains("the certificate of this location expires"), "{alarms:?}");
+        let certificate = vec!["the certificate of this location expires".to_owned()];
+        let alarms = alarms(&well(), &[ams(Some(60))], certificate.clone(), NOW);
+        assert_eq!((alarms.len(), &alarms[0]), (2, &certificate[0]), "{alarms:?}");
     }
 
     #[test]
     fn a_location_that_stopped_replicating_has_no_other_alarm() {
         let mut status = well();
         status.halted = Some(kv_replicate::HaltReason::Removed);
-        let ends = Expiry { location: NOW, ..FAR };
-        let alarms = alarms(&status, &[ams(Some(3600))], ends, NOW);
+        let certificate = vec!["the certificate of this location expired".to_owned()];
+        let alarms = alarms(&status, &[ams(Some(3600))], certificate, NOW);
         let why =
             "this location was removed from the cluster: empty its store and let it join again";
         assert_eq!(alarms, [format!("this location has stopped replicating: {why}")]);

@@ -6,10 +6,13 @@ use kv_core::MemberId;
 use rcgen::{
     CertificateSigningRequestParams, PKCS_ECDSA_P256_SHA256, PublicKey, PublicKeyData as _,
 };
-use rustls::{crypto::ring, pki_types::CertificateSigningRequestDer};
+use rustls::{
+    crypto::ring,
+    pki_types::{CertificateDer, CertificateSigningRequestDer},
+};
 
 use super::{
-    message::{Der, Request, Welcome},
+    message::{Der, RenewalRequest, Request, Welcome},
     registry::{AdmissionError, Claim, JoiningMember, Registry},
 };
 use crate::cluster::state::{
@@ -20,7 +23,7 @@ use crate::cluster::state::{
     files::{self, ClusterDir, FilesError},
     invitations::{Invitations, TokenRejection},
     location::load_ca,
-    names::{Name, Sha256},
+    names::{ClusterId, Name, Sha256},
 };
 
 /// The CA holder: it has the CA's key, and admits joining members.
@@ -48,6 +51,9 @@ pub enum EnrolRefusal {
     /// files.
     #[error("this location can't become a member: {0}; the token can be used again from it")]
     NotAdmitted(AdmissionError),
+    /// The member gets no other certificate.
+    #[error("this location gets no other certificate: {0}")]
+    NotRenewed(AdmissionError),
     /// The files or the CA of the CA holder fail.
     #[error("the CA holder can't respond: {0}; repair that, and try again")]
     Authority(#[from] AuthorityError),
@@ -141,6 +147,54 @@ impl Authority {
     pub(super) fn directory(&self) -> &ClusterDir {
         &self.directory
     }
+
+    /// Returns what proves that a certificate is one of the cluster.
+    pub(super) fn issuer(&self) -> Issuer {
+        Issuer { cluster: self.descriptor.cluster, ca: self.ca.certificate().clone() }
+    }
+}
+
+/// The cluster and its CA, which has issued the certificates of all members.
+#[derive(Clone, Debug)]
+pub(super) struct Issuer {
+    cluster: ClusterId,
+    ca: CertificateDer<'static>,
+}
+
+/// Checks that a member has sent its certificate, and returns its key. Needs no files.
+///
+/// # Errors
+/// See [`RequestError`].
+pub(super) fn check_renewal(
+    request: &RenewalRequest,
+    issuer: &Issuer,
+) -> Result<PublicKey, RequestError> {
+    let key = read_csr(&request.csr)?;
+    check_old_certificate(&request.renews, request.member, &key, issuer)?;
+    Ok(key)
+}
+
+/// Issues another certificate to a member that has proved the one that it has, expired or not, and its key. The
+/// member needs no token, and its row is unchanged.
+///
+/// # Errors
+/// See [`EnrolRefusal`].
+pub fn renew(
+    request: &RenewalRequest,
+    authority: &Authority,
+    registry: &mut dyn Registry,
+    now: u64,
+) -> Result<Der, EnrolRefusal> {
+    let key = check_renewal(request, &authority.issuer())?;
+    let Authority { descriptor, ca, .. } = authority;
+    if ca.not_after() <= now {
+        return Err(AuthorityError::CaExpired(day(ca.not_after())).into());
+    }
+    registry.check_renewal(request.member).map_err(EnrolRefusal::NotRenewed)?;
+    let identity = Identity { cluster: descriptor.cluster, member: request.member };
+    let issued = ca.issue(identity, &key, now).map_err(AuthorityError::from)?;
+    tracing::info!(member = %request.member, "issued another certificate to a member");
+    Ok(Der::from(&issued))
 }
 
 /// Checks that this location issued the token of a request. Changes nothing.
@@ -174,7 +228,7 @@ pub fn admit(
     let key_hash = Sha256::of(&key.subject_public_key_info());
     let claim = match &request.renews {
         Some(old) => {
-            check_old_certificate(old, request.member, &key, authority)?;
+            check_old_certificate(old, request.member, &key, &authority.issuer())?;
             Claim::Renewal
         }
         None if invitations.has_used_any(request.member, key_hash) => Claim::Retry,
@@ -226,14 +280,14 @@ fn check_old_certificate(
     old: &Der,
     member: MemberId,
     key: &PublicKey,
-    authority: &Authority,
+    issuer: &Issuer,
 ) -> Result<(), RequestError> {
-    let Authority { descriptor, ca, .. } = authority;
+    let Issuer { cluster, ca } = issuer;
     let old = old.certificate();
     let facts = Facts::read(&old).map_err(RequestError::OldCertificate)?;
-    check_issued(&old, ca.certificate(), unix_time(facts.not_before), &ring::default_provider())
+    check_issued(&old, ca, unix_time(facts.not_before), &ring::default_provider())
         .map_err(RequestError::OldIssuer)?;
-    if facts.identity != Some(Identity { cluster: descriptor.cluster, member }) {
+    if facts.identity != Some(Identity { cluster: *cluster, member }) {
         return Err(RequestError::OldIdentity);
     }
     if facts.public_key != key.subject_public_key_info() {

@@ -11,17 +11,23 @@ use kv_core::env::{Environment as _, SystemEnvironment};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, VarInt, crypto::rustls::QuicClientConfig,
 };
+use rustls::pki_types::CertificateDer;
 use tokio::{
     net::lookup_host,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
-    message::{Request, Response, Welcome, decode_response, encode},
+    message::{
+        RenewalRequest, Request, Response, Welcome, decode_response, encode, encode_renewal,
+    },
     protocol::{BUSY, MAX_MESSAGE_BYTES, TIMEOUT},
     tls,
 };
-use crate::cluster::state::{names::Address, token::Token};
+use crate::cluster::state::{
+    names::{Address, Sha256},
+    token::Token,
+};
 
 /// Why a joining member got no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -109,14 +115,12 @@ async fn enrol_once(
     for address in &token.addresses {
         match connect(address, config).await {
             Ok((endpoint, connection)) => {
-                let response = timeout(TIMEOUT, exchange(&connection, request)).await;
-                connection.close(VarInt::from_u32(0), b"");
-                // So that the other side learns of the close; it would find out by itself.
-                let _closed_or_not = timeout(TIMEOUT / 10, endpoint.wait_idle()).await;
-                let response = response.unwrap_or_else(|_elapsed| Err(no_response()));
-                return match response {
+                return match exchange(endpoint, connection, &encode(request)).await {
                     Ok(Response::Welcome(welcome)) => Ok(*welcome),
                     Ok(Response::Refused(reason)) => Err(EnrolError::Refused(reason)),
+                    Ok(Response::Renewed(_)) => {
+                        Err(EnrolError::Broken(address.clone(), OTHER_RESPONSE.to_owned()))
+                    }
                     Err(Failure::Busy) => Err(EnrolError::Busy(address.clone(), Duration::ZERO)),
                     Err(Failure::Other(reason)) => Err(EnrolError::Broken(address.clone(), reason)),
                 };
@@ -126,6 +130,58 @@ async fn enrol_once(
         }
     }
     Err(EnrolError::Unreachable(failures.join("; ")))
+}
+
+const OTHER_RESPONSE: &str = "the response is to another kind of request";
+
+/// Why a member got no other certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenewError {
+    /// No address leads to the location that has the CA's key. Holds the failure of the first address.
+    #[error("{0}")]
+    Unreachable(String),
+    /// That location refused.
+    #[error("the location that has the CA's key refused: {0}")]
+    Refused(String),
+    /// No address is known.
+    #[error("no address of the location that has the CA's key is known")]
+    NoAddress,
+    /// TLS can't be set up.
+    #[error("can't set up TLS: {0}")]
+    Tls(String),
+}
+
+/// Sends the request of a member for another certificate to addresses of the cluster with this CA, until the
+/// location that has the CA's key responds.
+///
+/// # Errors
+/// See [`RenewError`].
+pub async fn renew(
+    ca: Sha256,
+    addresses: &[Address],
+    request: RenewalRequest,
+) -> Result<CertificateDer<'static>, RenewError> {
+    let failed = |error: &dyn std::fmt::Display| RenewError::Tls(error.to_string());
+    let tls = tls::client_config(ca).map_err(|error| failed(&error))?;
+    let quic = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
+    let (config, bytes) = (ClientConfig::new(Arc::new(quic)), encode_renewal(request));
+    let mut first = None;
+    for address in addresses {
+        let response = match connect(address, &config).await {
+            Ok((endpoint, connection)) => exchange(endpoint, connection, &bytes).await,
+            Err(failure) => Err(failure),
+        };
+        let failure = match response {
+            Ok(Response::Renewed(certificate)) => return Ok(certificate.certificate()),
+            Ok(Response::Refused(reason)) => return Err(RenewError::Refused(reason)),
+            Ok(Response::Welcome(_)) => OTHER_RESPONSE.to_owned(),
+            Err(Failure::Busy) => "it has no slot for this location now".to_owned(),
+            Err(Failure::Other(reason)) => reason,
+        };
+        first.get_or_insert_with(|| format!("{address}: {failure}"));
+    }
+    Err(first.map_or(RenewError::NoAddress, RenewError::Unreachable))
 }
 
 /// Why one address gave no response.
@@ -214,10 +270,23 @@ fn reason(error: &ConnectionError) -> String {
     }
 }
 
-async fn exchange(connection: &Connection, request: &Request) -> Result<Response, Failure> {
+/// Sends a request over a new connection, receives the response, and closes the connection.
+async fn exchange(
+    endpoint: Endpoint,
+    connection: Connection,
+    request: &[u8],
+) -> Result<Response, Failure> {
+    let response = timeout(TIMEOUT, request_over(&connection, request)).await;
+    connection.close(VarInt::from_u32(0), b"");
+    // So that the other side learns of the close; it would find out by itself.
+    let _closed_or_not = timeout(TIMEOUT / 10, endpoint.wait_idle()).await;
+    response.unwrap_or_else(|_elapsed| Err(no_response()))
+}
+
+async fn request_over(connection: &Connection, request: &[u8]) -> Result<Response, Failure> {
     let ask = async || {
         let (mut send, mut receive) = connection.open_bi().await.map_err(|e| e.to_string())?;
-        send.write_all(&encode(request)).await.map_err(|e| e.to_string())?;
+        send.write_all(request).await.map_err(|e| e.to_string())?;
         send.finish().map_err(|e| e.to_string())?;
         receive.read_to_end(MAX_MESSAGE_BYTES).await.map_err(|e| e.to_string())
     };

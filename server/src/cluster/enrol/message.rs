@@ -37,6 +37,35 @@ pub struct Request {
     pub renews: Option<Der>,
 }
 
+/// The request of a member for another certificate. It needs no token: the member proves the certificate that it
+/// has, and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RenewalRequest {
+    /// The member.
+    #[serde(with = "text")]
+    pub member: MemberId,
+    /// A certificate signing request (PKCS #10), signed with the member's key.
+    pub csr: Der,
+    /// The member's certificate for this key, expired or not.
+    pub renews: Der,
+}
+
+/// What an unauthenticated peer requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// To become a member.
+    Join(Box<Request>),
+    /// Another certificate for a member.
+    Renew(RenewalRequest),
+}
+
+/// The JSON around a [`RenewalRequest`]. A [`Request`] has no such field.
+#[derive(Serialize, Deserialize)]
+struct RenewalEnvelope {
+    renewal: Option<RenewalRequest>,
+}
+
 /// The response to a joining member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -45,6 +74,8 @@ pub enum Response {
     Welcome(Box<Welcome>),
     /// The location is not a member; a sentence with the reason.
     Refused(String),
+    /// Another certificate for the member.
+    Renewed(Der),
 }
 
 /// What a new member needs to start.
@@ -137,6 +168,23 @@ pub struct DecodeError(String);
 #[must_use]
 pub fn encode(message: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(message).expect("the messages have text keys and no writer that fails")
+}
+
+/// Encodes the request of a member for another certificate.
+#[must_use]
+pub fn encode_renewal(request: RenewalRequest) -> Vec<u8> {
+    encode(&RenewalEnvelope { renewal: Some(request) })
+}
+
+/// Decodes a request for membership or for another certificate.
+///
+/// # Errors
+/// If the bytes are neither.
+pub fn decode_inquiry(bytes: &[u8]) -> Result<Inquiry, DecodeError> {
+    match decode::<RenewalEnvelope>(bytes)?.renewal {
+        Some(request) => Ok(Inquiry::Renew(request)),
+        None => decode_request(bytes).map(Box::new).map(Inquiry::Join),
+    }
 }
 
 /// Decodes a request.

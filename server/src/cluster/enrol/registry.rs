@@ -101,6 +101,12 @@ pub trait Registry {
     /// # Errors
     /// If it can't become one, or its row may not be durable.
     fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError>;
+
+    /// Checks that a location that has proved its certificate and key may get another certificate.
+    ///
+    /// # Errors
+    /// If it is not a member, or was removed.
+    fn check_renewal(&mut self, member: MemberId) -> Result<(), AdmissionError>;
 }
 
 /// The members in a store.
@@ -146,6 +152,14 @@ impl Registry for StoreRegistry {
         self.0.submit(operation)?.wait()?;
         await_durable(&self.0, joining.member)?;
         Ok(self.0.view().members().current().map(|member: &Member| Peer::of(member)).collect())
+    }
+
+    fn check_renewal(&mut self, member: MemberId) -> Result<(), AdmissionError> {
+        match self.0.view().members().get(member) {
+            None => Err(AdmissionError::NotAMember),
+            Some(member) if member.removed => Err(AdmissionError::Removed),
+            Some(_) => Ok(()),
+        }
     }
 }
 

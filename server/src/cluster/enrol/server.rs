@@ -14,8 +14,8 @@ use ratelimit::{BuildError, Limit, Limiter};
 use tokio::time::timeout;
 
 use super::{
-    authority::{self, Authority, EnrolRefusal, admit},
-    message::{Request, Response, decode_request, encode},
+    authority::{self, Authority, EnrolRefusal, Issuer, admit},
+    message::{Inquiry, RenewalRequest, Request, Response, decode_inquiry, encode},
     protocol::{ALPN, BUSY, MAX_MESSAGE_BYTES, TIMEOUT},
     registry::Registry,
     slots::{Slot, Slots},
@@ -34,6 +34,7 @@ const LIMITER_BYTES: usize = 128 << 10;
 /// Serves joining members, on the port of the CA holder's replica.
 pub struct EnrolServer {
     directory: ClusterDir,
+    issuer: Issuer,
     admission: Mutex<Admission>,
     environment: Arc<dyn Environment>,
     slots: Arc<Slots>,
@@ -62,10 +63,10 @@ impl EnrolServer {
         registry: Box<dyn Registry + Send>,
         environment: Arc<dyn Environment>,
     ) -> Result<EnrolServer, BuildError> {
-        let directory = authority.directory().clone();
+        let (directory, issuer) = (authority.directory().clone(), authority.issuer());
         let admission = Mutex::new(Admission { authority, registry });
         let (slots, wrong) = (Arc::default(), WrongTokens::new()?);
-        Ok(EnrolServer { directory, admission, environment, slots, wrong })
+        Ok(EnrolServer { directory, issuer, admission, environment, slots, wrong })
     }
 
     /// Returns the server in the form that a replica's port takes.
@@ -116,13 +117,16 @@ impl EnrolServer {
     ) -> Result<(), Ended> {
         let (send, mut receive) = connection.accept_bi().await?;
         let bytes = receive.read_to_end(MAX_MESSAGE_BYTES).await?;
-        let response = match decode_request(&bytes) {
-            Ok(request) => {
+        let response = match decode_inquiry(&bytes) {
+            Ok(inquiry) => {
                 let (server, held) = (Arc::clone(self), Arc::clone(slot));
                 let from = connection.remote_address().ip();
                 // The slot is held until the work ends, even if the connection is gone by then.
-                let work = move || match server.check_token(&request, from) {
-                    Ok(()) => held.pin().then(|| server.respond(&request, from)),
+                let work = move || match server.check(&inquiry, from) {
+                    Ok(()) => held.pin().then(|| match &inquiry {
+                        Inquiry::Join(request) => server.respond(request, from),
+                        Inquiry::Renew(request) => server.renew(request, from),
+                    }),
                     Err(refused) => Some(refused),
                 };
                 let response = tokio::task::spawn_blocking(work).await?;
@@ -140,6 +144,41 @@ impl EnrolServer {
         }
         slot.unpin();
         sent.await
+    }
+
+    /// Checks what authenticates the other side: its token, or its certificate. Does not wait for admissions in
+    /// progress. Blocks.
+    fn check(&self, inquiry: &Inquiry, from: IpAddr) -> Result<(), Response> {
+        match inquiry {
+            Inquiry::Join(request) => self.check_token(request, from),
+            Inquiry::Renew(request) => match authority::check_renewal(request, &self.issuer) {
+                Ok(_key) => Ok(()),
+                Err(error) => {
+                    if self.wrong.count(from) {
+                        tracing::warn!(%from, "refused to renew a certificate: {error}");
+                    }
+                    Err(Response::Refused(error.to_string()))
+                }
+            },
+        }
+    }
+
+    /// Issues another certificate to a member, and returns the response. Blocks.
+    pub fn renew(&self, request: &RenewalRequest, from: IpAddr) -> Response {
+        let renewed = {
+            let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+            let Admission { authority, registry } = &mut *admission;
+            let now = self.environment.now_ms() / 1000;
+            authority::renew(request, authority, &mut **registry, now)
+        };
+        match renewed {
+            Ok(certificate) => Response::Renewed(certificate),
+            Err(error) => {
+                let member = request.member;
+                tracing::warn!(%from, %member, "refused to renew a certificate: {error}");
+                Response::Refused(error.to_string())
+            }
+        }
     }
 
     /// Checks that this location issued the token of a request. Does not wait for admissions in progress,

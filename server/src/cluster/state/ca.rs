@@ -20,8 +20,8 @@ const DAY: u64 = 24 * 60 * 60;
 /// How long the CA's certificate is valid, in seconds. A running cluster can't change its CA.
 pub const CA_LIFE: u64 = 10 * 365 * DAY;
 
-/// How long the certificate of a location is valid, in seconds.
-pub const LIFE: u64 = 365 * DAY;
+/// How long the certificate of a location is valid, in seconds: a location renews it by itself in time.
+pub const LIFE: u64 = 90 * DAY;
 
 /// A certificate is valid from so many seconds before its creation, for clocks that are behind.
 const BEFORE: u64 = 60 * 60;

@@ -4,8 +4,12 @@ use super::dates::day;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A certificate that expires in less than this raises an alarm, in seconds.
-const ALARM: u64 = 30 * DAY;
+/// A CA's certificate that expires in less than this raises an alarm, in seconds.
+const CA_ALARM: u64 = 30 * DAY;
+
+/// A location's certificate that expires in less than this raises an alarm, in seconds: its renewal has failed for
+/// some days by then.
+const ALARM: u64 = 20 * DAY;
 
 /// When the certificates of a location expire, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,33 +22,58 @@ pub struct Expiry {
     pub has_ca_key: bool,
 }
 
+/// What a location knows about the renewal of its certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// The name of the location that has the CA's key, if it is known.
+    pub ca_holder: Option<String>,
+    /// Why the last attempt failed, if it failed.
+    pub last_error: Option<String>,
+}
+
 impl Expiry {
-    /// Returns the alarms at a time, one sentence each, from 30 days before a certificate expires.
+    /// Returns the alarms at a time, one sentence each: from 30 days before the CA's certificate expires, and from
+    /// 20 days before the location's own one expires.
     #[must_use]
-    pub fn alarms(&self, now: u64) -> Vec<String> {
-        let is_near = |end: u64| end.saturating_sub(now) < ALARM;
-        let mut alarms = Vec::new();
-        if is_near(self.ca) {
-            alarms.push(format!(
+    pub fn alarms(&self, now: u64, renewal: &Renewal) -> Vec<String> {
+        let is_near = |end: u64, alarm: u64| end.saturating_sub(now) < alarm;
+        if is_near(self.ca, CA_ALARM) {
+            return vec![format!(
                 "the certificate of the cluster's CA {}, and those of all locations with it: create a \
                  new cluster (`waypost cluster init` with an empty data directory), let the locations \
                  join it with empty data directories, export the data here and import it there",
                 expires_on(self.ca, now)
-            ));
-        } else if is_near(self.location) {
-            let remedy =
-                if self.has_ca_key { "restart it, and it renews its certificate" } else { RENEWAL };
-            alarms.push(format!(
-                "the certificate of this location {}, and other locations reject it without a valid \
-                 one: {remedy}",
-                expires_on(self.location, now)
-            ));
+            )];
         }
-        alarms
+        if !is_near(self.location, ALARM) {
+            return Vec::new();
+        }
+        let failure = renewal.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+        let remedy = match (&renewal.ca_holder, self.has_ca_key) {
+            (_, true) => {
+                format!("this location has the CA's key and can't renew it{failure}: repair that")
+            }
+            (Some(name), _) => {
+                format!(
+                    "it is renewed once this location reaches {name}, which has the CA's key{failure}"
+                )
+            }
+            (None, _) => format!(
+                "it is renewed once this location reaches the one where `waypost cluster init` ran, which has the \
+                 CA's key{failure}"
+            ),
+        };
+        let meanwhile = if self.location <= now {
+            "This location does not replicate meanwhile; reads and local writes continue"
+        } else {
+            "Without a new one, this location stops replicating then"
+        };
+        let expires = expires_on(self.location, now);
+        vec![format!("the certificate of this location {expires}: {remedy}. {meanwhile}")]
     }
 }
 
-/// How a location without the CA's key gets a new certificate.
+/// How a location without the CA's key gets a new certificate with a token.
 pub(crate) const RENEWAL: &str = "print a new token with `waypost cluster invite` at the location that has the \
                                   CA's key, and restart this location with `waypost serve --join TOKEN`; its \
                                   data stays";
@@ -62,27 +91,37 @@ mod tests {
 
     fn alarms(location_days: u64, ca_days: u64, has_ca_key: bool) -> Vec<String> {
         let (location, ca) = (NOW + location_days * DAY, NOW + ca_days * DAY);
-        Expiry { location, ca, has_ca_key }.alarms(NOW)
+        Expiry { location, ca, has_ca_key }.alarms(NOW, &Renewal::default())
     }
 
     #[test]
-    fn a_certificate_raises_an_alarm_from_thirty_days_before_it_expires() {
-        assert_eq!(alarms(31, 31, false), Vec::<String>::new());
-        let [alarm] = &alarms(29, 1000, false)[..] else { panic!("one alarm") };
-        assert!(alarm.contains("this location expires on 2027-02-13"), "{alarm}");
-        assert!(
-            alarm.contains("serve --join TOKEN") && alarm.contains("cluster invite"),
-            "{alarm}"
-        );
-        let [alarm] = &alarms(29, 1000, true)[..] else { panic!("one alarm") };
-        assert!(alarm.contains("restart it") && !alarm.contains("--join"), "{alarm}");
-        let [alarm] = &alarms(0, 1000, true)[..] else { panic!("one alarm") };
+    fn a_certificate_raises_an_alarm_from_twenty_days_before_it_expires() {
+        assert_eq!(alarms(20, 31, false), Vec::<String>::new());
+        let [alarm] = &alarms(19, 1000, false)[..] else { panic!("one alarm") };
+        assert!(alarm.contains("this location expires on 2027-02-03"), "{alarm}");
+        assert!(alarm.contains("reaches the one where `waypost cluster init` ran"), "{alarm}");
+        assert!(alarm.contains("stops replicating then"), "{alarm}");
+        let [alarm] = &alarms(19, 1000, true)[..] else { panic!("one alarm") };
+        assert!(alarm.contains("has the CA's key and can't renew it"), "{alarm}");
+        let [alarm] = &alarms(0, 1000, false)[..] else { panic!("one alarm") };
         assert!(alarm.contains("expired on 2027-01-15"), "{alarm}");
+        assert!(alarm.contains("does not replicate meanwhile; reads and local"), "{alarm}");
+    }
+
+    #[test]
+    fn an_alarm_names_the_location_with_the_ca_key_and_why_it_was_not_reached() {
+        let expiry = Expiry { location: NOW, ca: NOW + 1000 * DAY, has_ca_key: false };
+        let (ca_holder, last_error) = (Some("fra".into()), Some("fra:8421: no answer".into()));
+        let [alarm] = &expiry.alarms(NOW, &Renewal { ca_holder, last_error })[..] else {
+            panic!("one alarm")
+        };
+        let says = "once this location reaches fra, which has the CA's key (fra:8421: no answer)";
+        assert!(alarm.contains(says), "{alarm}");
     }
 
     #[test]
     fn a_ca_that_expires_raises_the_only_alarm_because_renewals_do_not_help() {
-        let [alarm] = &alarms(29, 29, false)[..] else { panic!("one alarm") };
+        let [alarm] = &alarms(19, 29, false)[..] else { panic!("one alarm") };
         assert!(alarm.contains("the cluster's CA expires on 2027-02-13"), "{alarm}");
         assert!(alarm.contains("create a new cluster"), "{alarm}");
     }

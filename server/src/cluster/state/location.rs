@@ -13,13 +13,13 @@ use super::{
     certificate::{self, Facts, Identity, check_issued, unix_time},
     dates::{day, minute},
     descriptor::Descriptor,
-    expiry::{Expiry, RENEWAL},
+    expiry::{Expiry, RENEWAL, Renewal},
     files::{self, ClusterDir, FilesError},
     names::Sha256,
 };
 
-/// The CA holder renews a certificate that expires in less than this, in seconds.
-const RENEWED_BEFORE: u64 = LIFE * 2 / 3;
+/// A certificate that expires in less than this is renewed, in seconds: from two thirds of its life on.
+const RENEWED_BEFORE: u64 = LIFE / 3;
 
 /// A member of a cluster, ready to accept links from its peers and to dial them.
 #[derive(Debug)]
@@ -52,9 +52,6 @@ pub enum LoadError {
          the data directory"
     )]
     Unfinished,
-    /// The location's certificate has expired.
-    #[error("the certificate of this location expired on {0}: {RENEWAL}")]
-    Expired(String),
     /// The location's certificate is not valid yet.
     #[error(
         "the certificate of this location is not valid before {0}, and this machine's clock is behind that: set \
@@ -102,7 +99,8 @@ pub fn open(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
     load(data, now)
 }
 
-/// Loads a location; none if it is not in a cluster.
+/// Loads a location; none if it is not in a cluster. Its certificate may have expired: then other locations reject
+/// it, and it serves what it has.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -130,7 +128,7 @@ pub fn load(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
     }
     let has_ca_key = directory.has(files::CA_KEY);
     let expiry = Expiry { location: facts.not_after, ca: ca_facts.not_after, has_ca_key };
-    let warnings = expiry.alarms(now);
+    let warnings = expiry.alarms(now, &Renewal::default());
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     let chain = vec![own, ca.clone()];
     Ok(Some(Location { descriptor, ca, chain, key, expiry, warnings }))
@@ -153,18 +151,16 @@ fn check(
         let reason = "it is not the key of the certificate in location.pem";
         return Err(directory.damaged(files::KEY, reason).into());
     }
-    if facts.not_after <= now {
-        return Err(LoadError::Expired(day(facts.not_after)));
-    }
     if facts.not_before > now {
         return Err(LoadError::NotYet(minute(facts.not_before)));
     }
-    check_issued(own, ca, unix_time(now), &ring::default_provider())
+    let valid_at = unix_time(now.min(facts.not_after));
+    check_issued(own, ca, valid_at, &ring::default_provider())
         .map_err(|error| wrong(format!("the CA in ca.pem did not issue it: {error}")))?;
     Ok(facts)
 }
 
-/// Renews the location's certificate if that is due. The key stays.
+/// Renews the certificate of the CA holder if that is due. The key stays.
 fn renew(directory: &ClusterDir, descriptor: &Descriptor, now: u64) -> Result<(), LoadError> {
     let own = read_certificate(directory, files::CERTIFICATE)?;
     let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
@@ -174,6 +170,9 @@ fn renew(directory: &ClusterDir, descriptor: &Descriptor, now: u64) -> Result<()
     let (ca, key) = (load_ca(directory)?, read_key(directory, files::KEY)?);
     // Outside of the CA's validity nothing that it issues is valid, or the clock is wrong.
     if !ca.is_valid_at(now) {
+        return Ok(());
+    }
+    if is_limited_by_ca(&facts, ca.not_after(), now) {
         return Ok(());
     }
     let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
@@ -186,6 +185,11 @@ fn renew(directory: &ClusterDir, descriptor: &Descriptor, now: u64) -> Result<()
 /// Whether a certificate should be renewed: it expires soon, or was issued by a clock that was ahead.
 pub(crate) fn is_due(facts: &Facts, now: u64) -> bool {
     facts.not_after.saturating_sub(now) < RENEWED_BEFORE || facts.not_before > now
+}
+
+/// Whether a new certificate would expire no later than this one, because the CA expires as early.
+pub(crate) fn is_limited_by_ca(facts: &Facts, ca_end: u64, now: u64) -> bool {
+    facts.not_after >= ca_end && facts.not_before <= now
 }
 
 /// Loads the CA, at the CA holder.

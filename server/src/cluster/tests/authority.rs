@@ -14,7 +14,11 @@ use crate::cluster::{
     enrol::{
         AdmissionError, Claim, EnrolServer, JoiningMember, MAX_MESSAGE_BYTES, Registry, Request,
         Response, StoreRegistry, Welcome, admit,
-        message::{Der, Origins, decode_request, decode_response, encode},
+        authority::renew,
+        message::{
+            Der, Inquiry, Origins, RenewalRequest, decode_inquiry, decode_request, decode_response,
+            encode, encode_renewal,
+        },
     },
     state::{
         ca,
@@ -52,6 +56,10 @@ impl Registry for Members {
                 Ok(Vec::new())
             }
         }
+    }
+
+    fn check_renewal(&mut self, _member: MemberId) -> Result<(), AdmissionError> {
+        Ok(())
     }
 }
 
@@ -373,10 +381,10 @@ fn guesses_get_less_specific_responses_and_keep_nobody_out() {
     let answer = |request: &Request, from: IpAddr| match server.check_token(request, from) {
         Ok(()) => match server.respond(request, from) {
             Response::Refused(why) => why,
-            Response::Welcome(_) => "welcome".into(),
+            Response::Welcome(_) | Response::Renewed(_) => "welcome".into(),
         },
         Err(Response::Refused(why)) => why,
-        Err(Response::Welcome(_)) => panic!("a check admits nobody"),
+        Err(_) => panic!("a check admits nobody"),
     };
     let is_plain = |says: &String| !says.contains("too many wrong ones");
     let guesses = |from: &str, count: usize| {
@@ -436,4 +444,68 @@ fn an_admission_is_durable_even_if_the_store_is_relaxed() {
     let member = request.member;
     admit(&request, &authority(data.path()), &mut members, NOW).unwrap();
     assert!(store.durable_view().members().is_current(member));
+}
+
+#[test]
+fn a_renewal_without_a_token_needs_the_certificate_and_the_key_of_a_member() {
+    let (data, _) = created(NOW);
+    let store = Store::open(data.path()).unwrap();
+    let mut members = StoreRegistry(store.clone());
+    let authority = authority(data.path());
+    let (key, first) = new_request(&invited(data.path(), None, NOW), 7);
+    let welcome = admit(&first, &authority, &mut members, NOW).unwrap();
+    let csr_of = |key: &KeyPair| {
+        let csr = CertificateParams::new(Vec::new()).unwrap().serialize_request(key).unwrap();
+        Der(csr.der().to_vec())
+    };
+    let (member, renews) = (first.member, welcome.certificate.clone());
+    let request = RenewalRequest { member, csr: csr_of(&key), renews };
+    let late = NOW + 2 * ca::LIFE;
+    let renewed = renew(&request, &authority, &mut members, late).unwrap();
+    let facts = Facts::read(&renewed.certificate()).unwrap();
+    assert_eq!(facts.not_after, late + ca::LIFE);
+    assert!(facts.is_of(&key));
+    assert_eq!(facts.identity, Some(Identity { cluster: welcome.cluster, member }));
+
+    let forged = ca::Ca::generate(welcome.cluster, &name("prod"), NOW).unwrap();
+    let identity = Identity { cluster: welcome.cluster, member };
+    let forged = Der::from(&forged.issue(identity, &key, NOW).unwrap());
+    let change = |change: &dyn Fn(&mut RenewalRequest)| {
+        let mut request = request.clone();
+        change(&mut request);
+        request
+    };
+    let other_key = ca::new_key().unwrap();
+    for (wrong, says) in [
+        (change(&|r| r.csr = csr_of(&other_key)), "it is for another key"),
+        (change(&|r| r.member = MemberId([8; 16])), "it names another"),
+        (change(&|r| r.renews = forged.clone()), "is not this location's"),
+        (change(&|r| r.renews = Der(vec![1, 2])), "is not a certificate"),
+        (change(&|r| r.csr = Der(vec![1, 2])), "signing request is not valid"),
+    ] {
+        let said = renew(&wrong, &authority, &mut members, NOW).expect_err("wrong").to_string();
+        assert!(said.contains(says), "{said}");
+    }
+    let end = NOW + ca::CA_LIFE;
+    let said = renew(&request, &authority, &mut members, end).expect_err("it ended").to_string();
+    assert!(said.contains("the cluster's CA expired on"), "{said}");
+    let operation = Operation::RemoveMember { id: member };
+    store.submit(operation).unwrap().wait().unwrap();
+    let said = renew(&request, &authority, &mut members, NOW).expect_err("removed").to_string();
+    assert!(said.contains("was removed from the cluster: start it with an empty"), "{said}");
+}
+
+#[test]
+fn a_renewal_and_a_request_for_membership_are_distinguished() {
+    let (data, _) = created(NOW);
+    let (_, join) = new_request(&invited(data.path(), None, NOW), 7);
+    let decoded = decode_inquiry(&encode(&join)).unwrap();
+    assert_eq!(decoded, Inquiry::Join(Box::new(join.clone())));
+    let request =
+        RenewalRequest { member: join.member, csr: join.csr.clone(), renews: Der(vec![1]) };
+    let decoded = decode_inquiry(&encode_renewal(request.clone())).unwrap();
+    assert_eq!(decoded, Inquiry::Renew(request));
+    for garbage in [&b""[..], b"{}", b"{\"renewal\":null}", b"{\"renewal\":{}}"] {
+        assert!(decode_inquiry(garbage).is_err());
+    }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Options, Store, env::SystemEnvironment};
+use kv_core::{MemberId, Operation, Options, Store, env::SystemEnvironment};
 use kv_replicate::quic::{self, Replica};
 use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 use tempfile::TempDir;
@@ -28,7 +28,7 @@ use crate::cluster::{
     },
     join,
     join::JoinError,
-    load,
+    load, renew_if_due,
     state::{
         certificate::to_pem,
         files::{self, ClusterDir},
@@ -88,6 +88,10 @@ impl Registry for Watched {
         }
         self.admitted.fetch_add(1, Ordering::Relaxed);
         self.members.admit(joining)
+    }
+
+    fn check_renewal(&mut self, member: MemberId) -> Result<(), AdmissionError> {
+        self.members.check_renewal(member)
     }
 }
 
@@ -458,19 +462,19 @@ async fn a_new_token_renews_a_certificate() {
     let ca = load_ca(&ClusterDir::of(holder.data.path())).unwrap();
     let key = read_key(&directory, files::KEY).unwrap();
     let identity = load(data.path(), now()).unwrap().expect("a member").identity();
-    for days in [300, 400] {
+    for days in [70, 400] {
         let old = ca.issue(identity, &key, now() - days * DAY).unwrap();
         directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
         let renewed = joins(data.path(), &holder.token()).await.unwrap();
         assert_eq!(renewed, JoinOutcome::Renewed(descriptor.clone()));
         let expiry = load(data.path(), now()).unwrap().expect("a member").expiry;
-        assert!(expiry.location > now() + 360 * DAY);
+        assert!(expiry.location > now() + 85 * DAY);
     }
     holder.stop().await;
 }
 
 #[tokio::test]
-async fn a_used_token_renews_nothing_and_the_error_tells_so() {
+async fn a_used_token_renews_nothing() {
     let holder = CaHolder::start().await;
     let (data, token) = (TempDir::new().unwrap(), holder.token());
     let directory = ClusterDir::of(data.path());
@@ -479,8 +483,8 @@ async fn a_used_token_renews_nothing_and_the_error_tells_so() {
     let ca = load_ca(&ClusterDir::of(holder.data.path())).unwrap();
     let key = read_key(&directory, files::KEY).unwrap();
     let identity = load(data.path(), now()).unwrap().expect("a member").identity();
-    // As if all this had been 300 days ago: the token was used for the current certificate.
-    let old = to_pem(&ca.issue(identity, &key, now() - 300 * DAY).unwrap());
+    // As if all this had been 70 days ago: the token was used for the current certificate.
+    let old = to_pem(&ca.issue(identity, &key, now() - 70 * DAY).unwrap());
     directory.write(files::CERTIFICATE, &old).unwrap();
     let invitations = ClusterDir::of(holder.data.path());
     let used = invitations.read(files::INVITATIONS).unwrap();
@@ -493,13 +497,51 @@ async fn a_used_token_renews_nothing_and_the_error_tells_so() {
     assert_eq!(again, JoinOutcome::Already(descriptor.clone()), "it was not renewed");
     assert_eq!(directory.read(files::CERTIFICATE).unwrap(), old);
 
-    // If it has expired, it is an error that tells what to do.
+    // If it has expired, the location starts all the same, and its server renews it without a token.
     let over = to_pem(&ca.issue(identity, &key, now() - 400 * DAY).unwrap());
     directory.write(files::CERTIFICATE, &over).unwrap();
     let used = invitations.read(files::INVITATIONS).unwrap().replace(&old, &over);
     invitations.write(files::INVITATIONS, &used).unwrap();
-    let says = joins(data.path(), &token).await.unwrap_err().to_string();
-    assert!(says.contains("expired on") && says.contains("print a new token"), "{says}");
+    let again = joins(data.path(), &token).await.unwrap();
+    assert_eq!(again, JoinOutcome::Already(descriptor.clone()), "it was not renewed");
     assert_eq!(joins(data.path(), &next).await.unwrap(), JoinOutcome::Renewed(descriptor));
     holder.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_renews_its_certificate_without_a_token_unless_it_was_removed() {
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
+    let descriptor = joins(data.path(), &token).await.unwrap().descriptor().clone();
+    let directory = ClusterDir::of(data.path());
+    let addresses = descriptor.dial[0].addresses.clone();
+    let renewed = async || renew_if_due(data.path(), &addresses, now()).await;
+    assert!(renewed().await.unwrap().is_none(), "its certificate is new");
+
+    let ca = load_ca(&ClusterDir::of(holder.data.path())).unwrap();
+    let key = read_key(&directory, files::KEY).unwrap();
+    let identity = load(data.path(), now()).unwrap().expect("a member").identity();
+    let age = |days: u64| {
+        let old = to_pem(&ca.issue(identity, &key, now() - days * DAY).unwrap());
+        directory.write(files::CERTIFICATE, &old).unwrap();
+        old
+    };
+    age(59);
+    assert!(renewed().await.unwrap().is_none(), "less than two thirds of its life are over");
+    for days in [61, 89, 91, 400] {
+        age(days);
+        let location = renewed().await.unwrap().expect("a new certificate");
+        assert!(location.expiry.location > now() + 85 * DAY, "after {days} days");
+        assert_eq!(load(data.path(), now()).unwrap().expect("a member").chain, location.chain);
+    }
+
+    let old = age(91);
+    let operation = Operation::RemoveMember { id: descriptor.member };
+    holder.store.submit(operation).unwrap().wait().unwrap();
+    let says = renewed().await.expect_err("it was removed").to_string();
+    assert!(says.contains("was removed from the cluster"), "{says}");
+    assert_eq!(directory.read(files::CERTIFICATE).unwrap(), old);
+    holder.stop().await;
+    let says = renewed().await.expect_err("nobody is there").to_string();
+    assert!(says.contains(&addresses[0].to_string()), "{says}");
 }
