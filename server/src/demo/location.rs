@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use kv_core::{
-    MemberId, NamespaceId, Operation, Options, Store, Version,
+    MemberId, NamespaceId, Operation, Options, ReadError, Store, Version,
     env::{Environment as _, SystemEnvironment},
 };
 use kv_replicate::{
@@ -153,7 +153,11 @@ impl Location {
         let until = format!("{} reads {}", self.name, row.key);
         blocking(move || {
             while clock.monotonic() < deadline {
-                let entry = store.get(row.namespace, row.key)?;
+                let entry = match store.get(row.namespace, row.key) {
+                    // The namespace is on its way as well.
+                    Err(ReadError::UnknownNamespace(_)) => None,
+                    entry => entry?,
+                };
                 if let Some(entry) = entry
                     && entry.body.read()? == row.value
                 {

@@ -10,7 +10,6 @@ use std::{
 use arbitrary::Arbitrary;
 use kv_core::{
     Attributes, Key, ListQuery, Metadata, NamespaceId, Options, Page, ReadError, VersionVector, WriteError,
-    engine::Engine,
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
 };
