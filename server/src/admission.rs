@@ -12,7 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A number of permits, and how long to wait for one.
 #[derive(Debug)]
 pub struct Admission {
+    /// The permits that are free, and the line of callers that wait.
     permits: Arc<Semaphore>,
+    /// How many permits there are in total.
     capacity: usize,
     /// None: as long as it takes.
     wait: Option<Duration>,

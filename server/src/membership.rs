@@ -18,9 +18,13 @@ pub use self::{progress::progress, readiness::Readiness};
 /// A location's membership in its cluster.
 #[derive(Debug)]
 pub struct Membership {
+    /// The names and ids of the cluster and of this location.
     descriptor: Descriptor,
+    /// When the certificates expire.
     expiry: Expiry,
+    /// The running replica.
     handle: Handle,
+    /// Whether the location is joined and accepts writes.
     readiness: Arc<Readiness>,
 }
 

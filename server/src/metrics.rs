@@ -23,11 +23,17 @@ pub use store::StoreGauges;
 /// All metrics of a server.
 #[derive(Debug)]
 pub struct Metrics {
+    /// The registry that `/metrics` exports.
     registry: Registry,
+    /// Requests of all APIs.
     requests: RequestMetrics,
+    /// Connections.
     connections: ConnectionMetrics,
+    /// The store.
     store: store::StoreMetrics,
+    /// Rate limits of all APIs.
     limits: LimitMetrics,
+    /// Envoy's rate-limit service.
     rls: RlsMetrics,
 }
 

@@ -6,7 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM, SIGINT and SIGHUP.
 pub(crate) struct Signals {
+    /// SIGTERM.
     terminate: Signal,
+    /// SIGINT.
     interrupt: Signal,
     /// None under `nohup`, where the server must survive its terminal.
     hangup: Option<Signal>,

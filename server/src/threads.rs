@@ -22,6 +22,7 @@ pub fn default() -> NonZeroUsize {
     half_of(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
+/// Half of the cores, and at least one.
 fn half_of(cores: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }

@@ -49,6 +49,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/cluster/locations/{name}", delete(remove))
 }
 
+/// Returns the location's membership, or a refusal if it is in no cluster.
 fn membership(app: &App) -> Result<&Arc<Membership>, Refused> {
     app.membership.as_ref().ok_or_else(|| {
         let error = "this server is in no cluster: `waypost cluster init` creates one, `waypost \
@@ -57,10 +58,12 @@ fn membership(app: &App) -> Result<&Arc<Membership>, Refused> {
     })
 }
 
+/// The refusal when the replica does not answer.
 fn unavailable(error: AskError) -> Refused {
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
+/// Responds with the state of the cluster as this location sees it.
 async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let status = membership.status().await.map_err(unavailable)?;
@@ -94,14 +97,18 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     ))
 }
 
+/// A body that axum read, or the reason why not.
 type Received = Result<Bytes, BytesRejection>;
+/// The location's name in the path, decoded.
 type Name = Result<Path<String>, PathRejection>;
 
+/// Finds the current member with this name or id.
 fn found(app: &App, name: &str) -> Result<Member, Refused> {
     find_member(&app.store, name)
         .map_err(|error| Refused::new(StatusCode::NOT_FOUND, error.to_string()))
 }
 
+/// Compares this location with the others, and responds once all have answered.
 async fn verify(State(app): State<Arc<App>>, body: Received) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let NewVerification { location } = parse(&body?, r#"{"location":"fra"}"#)?;
@@ -115,6 +122,7 @@ async fn verify(State(app): State<Arc<App>>, body: Received) -> Result<Response<
     Ok(reply::json(StatusCode::OK, &info))
 }
 
+/// Removes a member. The other locations learn of it by replication.
 async fn remove(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let Path(name) = name?;

@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/metrics", get(metrics))
 }
 
+/// Responds with 200 if the location may get traffic, and otherwise with 503 and the reason.
 async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     match app.unready() {
         None => reply::text(StatusCode::OK, "ready"),
@@ -37,6 +38,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     }
 }
 
+/// Responds with all metrics, in Prometheus text.
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let cluster = match &app.membership {
         Some(membership) => Some((membership.status().await.ok(), membership.expiry())),
@@ -52,6 +54,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))
 }
 
+/// Reads the gauges of the store, which are not counted as they change.
 fn store_gauges(app: &App) -> StoreGauges {
     StoreGauges {
         queue_operations: app.writes.in_progress(),

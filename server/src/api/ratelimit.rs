@@ -122,6 +122,7 @@ pub async fn serve(app: &App, request: Request<RequestBody>) -> Response<Body> {
     }
 }
 
+/// Responds to a POST: reads the body, decides, and writes the outcome in the requested form.
 async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Body> {
     let bytes = match body.whole(MAX_BODY_BYTES, None).await {
         Ok(bytes) => bytes,
@@ -138,6 +139,7 @@ async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Bo
     }
 }
 
+/// Responds to a request that is not valid, with the sentence of its error.
 fn refuse(error: &Invalid) -> Response<Body> {
     Problem::response(StatusCode::BAD_REQUEST, error.to_string())
 }

@@ -152,6 +152,7 @@ pub enum WelcomeError {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PendingJoin {
+    /// The id that the location requests membership under, the same in each attempt.
     #[serde(with = "text")]
     member: MemberId,
 }
@@ -176,6 +177,7 @@ pub async fn join(
     }
 }
 
+/// Joins a location that has no certificate yet.
 async fn join_first(
     joining: &JoinOptions,
     directory: &ClusterDir,
@@ -244,6 +246,7 @@ async fn rejoin(
     }
 }
 
+/// Renews the certificate of a member, under its id and with its key.
 async fn renew(
     joining: &JoinOptions,
     descriptor: &Descriptor,
@@ -326,6 +329,7 @@ fn new_request(
 enum Requires {
     /// Nothing was ever written to it: even deletions would replicate to the other locations.
     Empty,
+    /// It may hold anything: a renewal does not touch it.
     Any,
 }
 

@@ -68,6 +68,7 @@ pub struct Setting {
     pub default: &'static str,
     /// Whether the flag may be repeated.
     pub is_list: bool,
+    /// The help text, as it stands in the table.
     help: &'static str,
 }
 
@@ -162,8 +163,11 @@ macro_rules! settings {
     };
 }
 
+/// Bytes in a kibibyte.
 const KIB: u64 = 1 << 10;
+/// Bytes in a mebibyte.
 const MIB: u64 = 1 << 20;
+/// Bytes in a tebibyte.
 const TIB: u64 = 1 << 40;
 
 // field: type = "default", "name of the value";

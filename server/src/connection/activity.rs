@@ -23,6 +23,7 @@ pub(crate) struct Activity {
     framed_twice: AtomicU64,
     /// Bytes arrived while no request was active: a head is arriving (not in HTTP/2).
     head_begun: AtomicBool,
+    /// Whether the connection speaks HTTP/2, where heads are not seen one by one.
     is_http2: AtomicBool,
     /// The last write found no room in the socket's buffer.
     write_blocked: AtomicBool,
@@ -139,8 +140,11 @@ impl Activity {
 /// A request in progress, from its head until its response was sent or given up.
 #[derive(Debug)]
 pub(crate) struct InProgress {
+    /// The record of the connection.
     activity: Arc<Activity>,
+    /// Whether the head gave the length of its body in two ways.
     is_framed_twice: bool,
+    /// Whether the response has a body, counted in `bodies`.
     has_body: bool,
 }
 

@@ -34,7 +34,9 @@ const NO_TEXT: u8 = 0xff;
 enum Header {
     /// A header whose value may contain DEL.
     Metadata,
+    /// `Content-Length`.
     Length,
+    /// `Transfer-Encoding`.
     Coding,
 }
 
@@ -50,8 +52,11 @@ const NAMES: [(&[u8], Header); 4] = [
 /// Inspects the heads on one HTTP/1 connection.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
+    /// What the current line is, as far as it was read.
     line: Line,
+    /// The current head has a `Content-Length`.
     has_length: bool,
+    /// The current head has a `Transfer-Encoding`.
     has_coding: bool,
     /// How many requests the parser had taken when the last inspected head ended.
     ended_at: Option<u64>,
@@ -168,6 +173,7 @@ impl Heads {
         }
     }
 
+    /// Ends a head. Returns whether it is framed twice.
     fn end(&mut self, requests: u64) -> bool {
         let is_framed_twice = self.has_length && self.has_coding;
         *self = Heads { line: Line::Start, ended_at: Some(requests), ..Heads::default() };

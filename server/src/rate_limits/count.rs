@@ -16,6 +16,7 @@ pub(crate) fn count<'de, D: Deserializer<'de>>(
     deserializer.deserialize_option(Count(field))
 }
 
+/// Reads the count of this field.
 struct Count(&'static str);
 
 impl Count {

@@ -70,6 +70,7 @@ pub(super) fn save(store: &Store, limiter: &Limiter) {
     }
 }
 
+/// Builds a limiter from saved counters.
 fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
     let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
     let restored = builder.restore(pieces.by_ref());
@@ -81,7 +82,9 @@ fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
 
 /// The limiter's pieces, read from those of the store.
 struct Pieces {
+    /// The saved bytes.
     reader: LocalReader,
+    /// The bytes that were read and not returned yet.
     buffer: BytesMut,
     /// Why they ended early, if they did.
     error: Option<String>,
@@ -99,6 +102,7 @@ impl Iterator for Pieces {
 }
 
 impl Pieces {
+    /// Reads the next piece; none at the end.
     fn try_next(&mut self) -> Result<Option<Bytes>, String> {
         if !self.fill(LENGTH_BYTES).map_err(|error| error.to_string())? {
             return if self.buffer.is_empty() { Ok(None) } else { Err(CUT.into()) };
@@ -123,6 +127,7 @@ impl Pieces {
     }
 }
 
+/// The error of pieces that end too early.
 const CUT: &str = "the saved counters are cut short";
 
 #[cfg(test)]

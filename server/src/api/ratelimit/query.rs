@@ -103,6 +103,7 @@ impl Form {
     }
 }
 
+/// Reads one parameter of the check into its field.
 fn read<'a>(check: &mut Check<'a>, name: &str, value: Cow<'a, [u8]>) -> Result<(), Invalid> {
     match name {
         "name" => check.name = Some(text(name, value)?),
@@ -134,6 +135,7 @@ fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, [u8]
     form::pairs(query).map(|(name, value)| Ok((text("a name in the query", name)?, value)))
 }
 
+/// Requires that a value is UTF-8.
 fn text<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, str>, Invalid> {
     let text = match value {
         Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Cow::Borrowed).ok(),
@@ -142,16 +144,19 @@ fn text<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, str>, Invalid> {
     text.ok_or_else(|| Invalid::NotText(name.to_owned()))
 }
 
+/// Requires that a value is within the bound of a namespace or key.
 fn bounded<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>, Invalid> {
     Invalid::check_length(name, &value)?;
     Ok(value)
 }
 
+/// Parses a number; signs, spaces and leading zeros are as `FromStr` has them.
 fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T, Invalid> {
     let parsed = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| wrong(name, value, "a whole number in range"))
 }
 
+/// The error of a value that does not fit its parameter.
 fn wrong(name: &str, value: &[u8], expected: &'static str) -> Invalid {
     let value = &value[..value.len().min(40)];
     let value = format!("{:?}", String::from_utf8_lossy(value));

@@ -25,7 +25,9 @@ pub const MAX_DEPTH: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct DomainError {
+    /// The path of the descriptor in its domain.
     place: String,
+    /// The rule that it breaks.
     problem: Problem,
 }
 
@@ -35,20 +37,28 @@ enum Problem {
     /// A sentence that depends on no value.
     #[error("{0}")]
     Fixed(&'static str),
+    /// The descriptors are nested too deeply.
     #[error("there can be {MAX_DEPTH} levels at most")]
     Depth,
+    /// There are too many limits.
     #[error("there can be {MAX_RULES} limits at most, in all domains")]
     Rules,
+    /// The algorithm does not fit the limit.
     #[error("algorithm {name:?}: {source}")]
     Algorithm { name: String, source: LimitError },
+    /// The limit is out of range.
     #[error(transparent)]
     Limit(#[from] DescribeError),
+    /// A field that has no meaning without a limit.
     #[error("rate_limit is unlimited, so remove `{0}`")]
     Unlimited(&'static str),
+    /// Neither a unit nor a period is given.
     #[error("rate_limit needs `unit`: use {UNITS}")]
     NoUnit,
+    /// A unit that does not exist.
     #[error("{0:?} is not a unit: use {UNITS}, or `period` for any other time")]
     Unit(String),
+    /// A limit that names itself in `replaces`.
     #[error("it replaces itself, {0:?}")]
     ReplacesItself(String),
 }
@@ -62,8 +72,11 @@ impl From<&'static str> for Problem {
 /// A place in the tree.
 #[derive(Clone, Copy)]
 struct Place<'a> {
+    /// The place of the descriptor above; none at the top.
     above: Option<&'a Place<'a>>,
+    /// The descriptor.
     descriptor: &'a config::Descriptor,
+    /// How many descriptors are above it.
     depth: usize,
 }
 
@@ -119,14 +132,21 @@ impl Domains {
     }
 }
 
+/// Builds the tree of one domain.
 struct Builder<'a> {
+    /// The name of the domain, for errors and for the names of limits.
     domain: &'a str,
+    /// The algorithm of limits that name none.
     algorithm: Algorithm,
+    /// The path of each limit, by the limit's number. It labels the limit's metrics.
     paths: &'a mut Vec<String>,
+    /// The limits that are out of the range of their algorithm, each with the algorithm that is
+    /// used instead.
     too_large: &'a mut Vec<String>,
 }
 
 impl Builder<'_> {
+    /// Makes the error of a problem at a place.
     fn wrong(&self, place: Place<'_>, problem: impl Into<Problem>) -> DomainError {
         let place = format!("domain {:?}, {place}", self.domain);
         DomainError { place, problem: problem.into() }
@@ -273,6 +293,7 @@ fn check_fields(written: &config::Descriptor) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Checks that no field that belongs to a limit is beside `unlimited`.
 fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
     let beside = [
         ("unit", written.unit.is_some()),
@@ -287,6 +308,7 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
     }
 }
 
+/// The period of a limit, from its unit or from `period`.
 fn period(written: &config::RateLimit) -> Result<Period, Problem> {
     match (&written.unit, written.period) {
         (Some(_), Some(_)) => Err("rate_limit has `unit` and `period`: use one of them".into()),
@@ -300,8 +322,10 @@ fn period(written: &config::RateLimit) -> Result<Period, Problem> {
     }
 }
 
+/// The units, for errors.
 const UNITS: &str = "second, minute, hour, day, week, month or year";
 
+/// The names that a limit replaces. A limit must not replace itself.
 fn replaced(written: &config::RateLimit, name: &str) -> Result<Vec<String>, Problem> {
     let replaces = written.replaces.iter().flatten().map(|replaced| &replaced.name);
     replaces

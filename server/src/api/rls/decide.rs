@@ -38,8 +38,11 @@ pub enum Invalid {
 
 /// The limit of a descriptor.
 enum Matched<'a> {
+    /// No limit matches: the descriptor is allowed and not counted.
     Nothing,
+    /// A rule allows everything.
     Unlimited(&'a Rule),
+    /// A limit applies.
     Limited(Limited<'a>),
 }
 
@@ -47,11 +50,15 @@ enum Matched<'a> {
 struct Limited<'a> {
     /// None for a limit in the request.
     rule: Option<&'a Rule>,
+    /// The limit, from the rule or from the request.
     limit: Limit,
+    /// The unit in the response; Envoy shows it in its headers.
     unit: Unit,
     /// The range of its counter's name in the text of all names.
     key: Range<usize>,
+    /// The hits that the descriptor adds.
     cost: u32,
+    /// Whether the hits are given back.
     is_refund: bool,
 }
 
@@ -91,6 +98,7 @@ pub fn decide(
     Ok(answer(rls, rates, tree, &matched, &keys, &decisions))
 }
 
+/// Finds the limit of one descriptor, and writes the name of its counter into `keys`.
 fn match_one<'a>(
     tree: &'a Tree,
     descriptor: &RateLimitDescriptor,
@@ -155,6 +163,7 @@ fn drop_replaced(matched: &mut [Matched<'_>]) {
 }
 
 impl Limited<'_> {
+    /// The request to the limiter.
     fn request<'b>(&self, tree: &'b Tree, keys: &'b str) -> Request<'b> {
         Request {
             namespace: tree.namespace.as_bytes(),
@@ -205,6 +214,7 @@ fn check(
     limited(matched).map_while(decide).collect()
 }
 
+/// Returns the descriptors that have a limit.
 fn limited<'a, 'b>(matched: &'b [Matched<'a>]) -> impl Iterator<Item = &'b Limited<'a>> {
     matched.iter().filter_map(|one| match one {
         Matched::Limited(limited) => Some(limited),
@@ -266,6 +276,7 @@ fn rank(decision: &Decision) -> (bool, Reverse<Duration>, u32) {
     )
 }
 
+/// Makes the response. It is over the limit if one of its descriptors is.
 fn response(statuses: Vec<DescriptorStatus>) -> RateLimitResponse {
     let is_over = statuses.iter().any(|status| status.code == i32::from(Code::OverLimit));
     let overall = if is_over { Code::OverLimit } else { Code::Ok };
@@ -277,6 +288,7 @@ fn unmatched() -> DescriptorStatus {
     DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
 }
 
+/// The status of one descriptor: its code, its limit, what remains, and the time to the reset.
 fn status(limited: &Limited<'_>, decision: &Decision) -> DescriptorStatus {
     let code = if decision.allowed { Code::Ok } else { Code::OverLimit };
     let seconds = i64::try_from(reset_seconds(decision)).unwrap_or(i64::MAX);

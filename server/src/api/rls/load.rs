@@ -74,6 +74,7 @@ pub fn load(
     Ok(domains)
 }
 
+/// Adds the domains of a file. A domain that is there twice is an error.
 fn add(
     domains: &mut Domains,
     written: &[Domain],
@@ -110,6 +111,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
+/// Reads the domains of one YAML file.
 fn read(path: &Path) -> Result<Vec<Domain>, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(unreadable)?.len();

@@ -155,6 +155,7 @@ pub fn decode_response(bytes: &[u8]) -> Result<Response, DecodeError> {
     decode(bytes)
 }
 
+/// Decodes JSON. Unknown fields are ignored, so that later versions can add some.
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError(format!("it has more than {MAX_MESSAGE_BYTES} bytes")));

@@ -160,5 +160,7 @@ fn await_durable(store: &Store, member: MemberId) -> Result<(), AdmissionError> 
     Err(AdmissionError::NotDurable)
 }
 
+/// How often the durable view is checked for the new row.
 const CHECKS: u32 = 1000;
+/// The pause between two checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(5);

@@ -129,6 +129,7 @@ impl Facts {
     }
 }
 
+/// Converts a time of a certificate to Unix seconds; times before 1970 become 0.
 fn seconds(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or(0)
 }

@@ -81,6 +81,7 @@ pub struct Used {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invitations {
+    /// All invitations, by the time of their creation.
     #[serde(default, rename = "invitation")]
     all: Vec<Invitation>,
 }
@@ -196,6 +197,7 @@ impl Invitations {
         Ok(used.ok_or(TokenRejection::Unknown)?.certificate.get_or_insert(made).clone())
     }
 
+    /// Removes invitations whose use or expiry is long past.
     fn remove_old(&mut self, now: u64) {
         self.all.retain(|invitation| {
             let end = invitation.used.as_ref().map_or(invitation.expires, |used| used.at);
@@ -204,6 +206,7 @@ impl Invitations {
     }
 }
 
+/// The comment at the head of the file.
 const HEAD: &str =
     "# The issued tokens. Written by the server and `waypost cluster invite`; do not edit.\n";
 

@@ -175,6 +175,7 @@ pub fn advertised(listen: SocketAddr) -> Option<Address> {
 pub(crate) mod text {
     use super::{Deserialize as _, Deserializer, FromStr, Serializer, fmt};
 
+    /// Writes a value as its text.
     pub(crate) fn serialize<T: fmt::Display, S: Serializer>(
         value: &T,
         serializer: S,
@@ -191,6 +192,7 @@ pub(crate) mod text {
     }
 }
 
+/// Implements serde's traits for types that are written as their text.
 macro_rules! serde_as_text {
     ($($name:ident),*) => {$(
         impl Serialize for $name {
