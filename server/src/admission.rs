@@ -1,6 +1,6 @@
 //! Admission: at most so many at a time.
 //!
-//! Whoever finds no free permit waits for one, in order of arrival and for a bounded time, and is
+//! A caller that finds no free permit waits for one, in order of arrival and for a bounded time, and is
 //! refused after that: a burst is served late, an overload is refused. Everything that the server
 //! bounds in number uses this module: writes ([`crate::writes`]), long request bodies in memory
 //! ([`crate::http::incoming`]) and connections ([`crate::connection`]).

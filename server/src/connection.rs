@@ -65,7 +65,7 @@ const HTTP2_STREAMS: u32 = 128;
 /// How long to pause after the system failed to hand over a connection, for lack of files for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What every connection needs.
+/// The parts that every connection uses.
 struct Site {
     /// Where requests go.
     router: Arc<Router>,

@@ -29,7 +29,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Creates that of a replica that was just started. Everyone who learns of the replica's state passes
+    /// Creates that of a replica that was just started. Each part that learns the replica's state passes
     /// it to `readiness`.
     #[must_use]
     pub fn new(

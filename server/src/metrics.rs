@@ -37,7 +37,7 @@ pub struct Metrics {
     rls: RlsMetrics,
 }
 
-/// What is not counted but read when the metrics are exported.
+/// The values that are read when the metrics are exported, and not counted.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     /// The state of the store.

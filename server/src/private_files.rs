@@ -22,7 +22,7 @@ pub enum PrivateFileError {
     System {
         /// The file or directory.
         path: PathBuf,
-        /// What the system reports.
+        /// The error of the system.
         source: io::Error,
     },
     /// Users other than the owner have permissions to a secret.

@@ -42,7 +42,7 @@ pub struct RateLimits {
 pub struct Named {
     /// Its name.
     pub name: String,
-    /// What it allows.
+    /// The requests that it allows.
     pub limit: Limit,
     /// The namespace of its counters.
     pub namespace: String,

@@ -131,7 +131,7 @@ async fn open(
     Ok(None)
 }
 
-/// What serves, beside the listener.
+/// The parts of a running server, beside the listener.
 struct Running {
     /// The store, with the rate limits that are saved in it.
     opened: OpenStore,

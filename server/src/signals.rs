@@ -51,7 +51,7 @@ impl Signals {
     }
 }
 
-/// Whether a process ignores a signal, by its status in Linux' `/proc`. Other systems do not tell.
+/// Whether a process ignores a signal, by its status in Linux' `/proc`. Other systems have no such file.
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

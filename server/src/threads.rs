@@ -39,7 +39,7 @@ pub enum RuntimeError {
     Threads {
         /// How many were requested.
         threads: NonZeroUsize,
-        /// What the system reports.
+        /// The error of the system.
         source: io::Error,
     },
     /// The system refused something else that the runtime needs.

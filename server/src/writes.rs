@@ -22,7 +22,7 @@ use crate::{
 pub struct Writes {
     /// The store.
     store: Store,
-    /// The places of the writer's queue that this server uses.
+    /// As many permits as the store's queue has places.
     admission: Admission,
     /// The membership, which may forbid writes; none outside of a cluster.
     membership: Option<Arc<Membership>>,

@@ -148,7 +148,7 @@ pub enum WelcomeError {
     OtherKey,
 }
 
-/// What a joining member keeps of itself before it sends a request.
+/// The state that a joining member keeps from before its first request.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PendingJoin {
@@ -324,7 +324,7 @@ fn new_request(
     })
 }
 
-/// What a join requires of the location's store.
+/// The state of the location's store that a join requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Requires {
     /// Nothing was ever written to it: even deletions would replicate to the other locations.

@@ -25,7 +25,7 @@ use crate::{
 /// The heading under which the help lists a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// What every server needs.
+    /// The settings that every server needs.
     General,
     /// Joining a cluster.
     Cluster,
@@ -62,7 +62,7 @@ pub struct Setting {
     pub field: &'static str,
     /// The heading under which the help lists it.
     pub group: Group,
-    /// What the help shows in place of the value.
+    /// The word that the help shows in place of the value.
     pub value_name: &'static str,
     /// The default: a value, or words if it has to be found out.
     pub default: &'static str,

@@ -1,5 +1,5 @@
 //! Values of settings: how each type is read from a text (a flag or a variable) and from the file.
-//! An error message says what to write instead.
+//! An error message names the values that are valid.
 
 use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     connection::Listen,
 };
 
-/// A text is not a value of its setting. The message says why, and what to write instead; it never
+/// A text is not a value of its setting. The message has the reason and the valid values; it never
 /// repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

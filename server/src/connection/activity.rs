@@ -39,7 +39,7 @@ pub(crate) struct Activity {
     is_lingering: AtomicBool,
 }
 
-/// What a connection is doing.
+/// The state of a connection, as the watch judges it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The head of a request is arriving.
@@ -53,7 +53,7 @@ pub(crate) enum Phase {
 }
 
 impl Activity {
-    /// What the connection is doing now.
+    /// Returns the current state.
     pub(crate) fn phase(&self) -> Phase {
         if self.is_lingering.load(Relaxed) {
             Phase::Lingering
@@ -144,7 +144,7 @@ pub(crate) struct InProgress {
     activity: Arc<Activity>,
     /// Whether the head gave the length of its body in two ways.
     is_framed_twice: bool,
-    /// Whether the response has a body, counted in `bodies`.
+    /// Whether HTTP/2 sends a body of the response, which is counted in `bodies`.
     has_body: bool,
 }
 

@@ -26,7 +26,7 @@ use crate::{
 
 use super::activity::{Activity, InProgress};
 
-/// What the requests of one connection share. Its reference count is this connection's own, so that
+/// The parts that the requests of one connection share. Its reference count is this connection's own, so that
 /// no other connection contends for it.
 struct Peer {
     /// Where requests go.

@@ -52,7 +52,7 @@ const NAMES: [(&[u8], Header); 4] = [
 /// Inspects the heads on one HTTP/1 connection.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    /// What the current line is, as far as it was read.
+    /// The state of the current line.
     line: Line,
     /// The current head has a `Content-Length`.
     has_length: bool,
@@ -62,7 +62,7 @@ pub(super) struct Heads {
     ended_at: Option<u64>,
 }
 
-/// What is known of the current line.
+/// The state of the current line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Line {
     /// The request line, or a header that is not looked for.

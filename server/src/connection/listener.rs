@@ -114,7 +114,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Binds a unix socket. A file of a server that no longer runs is replaced.
+/// Binds a unix socket. Fails if its file exists: `remove_stale` removes one that nobody uses.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;

@@ -280,7 +280,7 @@ async fn compare(one: &Location, other: &Location) -> Result<Verdict, DemoError>
     }
 }
 
-/// Leaves an empty line before the next step.
+/// Prints the commands to continue with.
 fn next(screen: &mut Screen) -> Result<(), DemoError> {
     screen.step(6, "What next")?;
     screen.command("waypost serve", "run a location that keeps its data")?;

@@ -103,7 +103,7 @@ impl Incoming {
                     self.is_cut = true;
                 }
                 Some(Ok(frame)) => {
-                    // What is not data is trailers, which mean nothing here.
+                    // Other frames are trailers, which have no meaning here.
                     let bytes = frame.into_data().unwrap_or_default();
                     self.read += bytes.len() as u64;
                     if !bytes.is_empty() {

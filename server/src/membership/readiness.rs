@@ -40,7 +40,7 @@ impl Stage {
     fn may_become(&self, next: &Stage) -> bool {
         match (self, next) {
             (Stage::Joining(_), _) | (Stage::Active, Stage::Halted(_)) => true,
-            // Of two reasons, the first is the one that tells what to do.
+            // Of two reasons, the first is the one that the operator can act on.
             (Stage::Active | Stage::Halted(_), _) => false,
         }
     }

@@ -15,7 +15,7 @@ const SECONDS: [f64; 16] = [
     1.0, 2.5, 10.0,
 ];
 
-/// The options of a histogram of times, with buckets from microseconds to seconds.
+/// The options of a histogram of times, with buckets from 50 µs to 10 s.
 pub(super) fn times(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(SECONDS.to_vec())
 }

@@ -24,7 +24,7 @@ pub struct NamedLimits(pub BTreeMap<String, NamedLimit>);
 /// A limit that has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedLimit {
-    /// What it allows.
+    /// The requests that it allows.
     pub limit: Limit,
     /// The namespace of its counters; its name if there is none.
     pub namespace: Option<String>,
@@ -69,13 +69,13 @@ struct Written {
     limit: u32,
     /// The period of the limit.
     period: Period,
-    /// The algorithm, a sliding window if none is written.
+    /// The algorithm, if one is written.
     #[serde(default, deserialize_with = "algorithm")]
     algorithm: Option<Algorithm>,
     /// The burst of GCRA.
     #[serde(default, deserialize_with = "burst")]
     burst: Option<u32>,
-    /// The namespace of the counters; the name of the limit if none is written.
+    /// The namespace of the counters, if one is written.
     namespace: Option<String>,
     /// Whether denials are counted and allowed.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! takes them from there. After a crash there are none, and the running windows start from zero.
 //!
 //! Nothing here stops a server: if the counters can't be saved or read, they start from zero and the
-//! log says so. In the store they are the limiter's pieces, each after its length in four bytes.
+//! log reports it. In the store they are the limiter's pieces, each after its length in four bytes.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kv_core::{LocalReader, ReadError, Store};

@@ -13,7 +13,7 @@ use crate::{
     rate_limits::{self, Period, RateLimits},
 };
 
-/// What to do with a counter.
+/// The action on a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     /// Counts this cost, if it is within the limit.
@@ -175,7 +175,7 @@ fn resolve<'r: 'a, 'a>(
     })
 }
 
-/// What a check does.
+/// The effect of a check.
 fn action(check: &Check<'_>) -> Result<Action, Invalid> {
     let cost = check.cost.unwrap_or(1);
     let amount = u32::try_from(cost.unsigned_abs()).map_err(|_range| Invalid::Cost(cost))?;

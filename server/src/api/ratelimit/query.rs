@@ -25,7 +25,7 @@ impl Default for Form {
     }
 }
 
-/// Reads the query of a POST, which only says how to respond.
+/// Reads the query of a POST, which selects only the form of the response.
 ///
 /// # Errors
 /// See [`Invalid`].
@@ -78,7 +78,7 @@ pub fn parse(query: &str) -> Result<(Form, Check<'_>), Invalid> {
 }
 
 impl Form {
-    /// Reads a parameter that says how to respond; `false` if this is not one.
+    /// Reads a parameter that selects the form of the response; `false` if this is not one.
     fn read(&mut self, name: &str, value: &[u8]) -> Result<bool, Invalid> {
         match name {
             "status" => {
@@ -150,7 +150,7 @@ fn bounded<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>, Invali
     Ok(value)
 }
 
-/// Parses a number; signs, spaces and leading zeros are as `FromStr` has them.
+/// Parses a whole number.
 fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T, Invalid> {
     let parsed = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| wrong(name, value, "a whole number in range"))

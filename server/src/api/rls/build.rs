@@ -21,7 +21,7 @@ pub const MAX_RULES: usize = 10_000;
 /// The most levels below a domain.
 pub const MAX_DEPTH: usize = 16;
 
-/// What is wrong with a domain, and where in its tree.
+/// A mistake in a domain, with its place in the tree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct DomainError {
@@ -31,7 +31,7 @@ pub struct DomainError {
     problem: Problem,
 }
 
-/// What is wrong.
+/// The mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Problem {
     /// A sentence that depends on no value.
@@ -140,8 +140,7 @@ struct Builder<'a> {
     algorithm: Algorithm,
     /// The path of each limit, by the limit's number. It labels the limit's metrics.
     paths: &'a mut Vec<String>,
-    /// The limits that are out of the range of their algorithm, each with the algorithm that is
-    /// used instead.
+    /// The limits whose algorithm cannot count them, which another one counts instead.
     too_large: &'a mut Vec<String>,
 }
 

@@ -64,7 +64,7 @@ impl Fields {
     }
 }
 
-/// What the IETF's fields call a limit that has no name.
+/// The name in the IETF's fields of a limit that has none.
 const UNNAMED: &str = "default";
 
 /// The three fields of a draft: limit, remaining, and seconds to the reset.

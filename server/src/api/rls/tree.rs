@@ -99,7 +99,7 @@ pub(super) struct Wildcard {
 pub struct Rule {
     /// Its number among all rules.
     pub id: usize,
-    /// What it allows; none if unlimited.
+    /// The requests that it allows; none if unlimited.
     pub limit: Option<Limit>,
     /// The unit of its period.
     pub unit: Unit,

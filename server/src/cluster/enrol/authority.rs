@@ -1,4 +1,4 @@
-//! What the CA holder does with a request. No network; the time is an argument.
+//! How the CA holder handles a request. No network; the time is an argument.
 
 use std::path::Path;
 

@@ -60,7 +60,7 @@ pub enum EnrolError {
 /// Sends the request of a joining member to the addresses of its token until one responds. If that
 /// location has no slot, retries for 45 s.
 ///
-/// Dropped, the location may have been admitted or not: a retry with the same id and key tells.
+/// Dropped, the location may have been admitted or not: a retry with the same id and key gets the answer.
 ///
 /// # Errors
 /// See [`EnrolError`].

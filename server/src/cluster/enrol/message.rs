@@ -47,7 +47,7 @@ pub enum Response {
     Refused(String),
 }
 
-/// What a new member needs to start.
+/// The response to an admitted location: everything that it needs to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Welcome {

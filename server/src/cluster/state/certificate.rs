@@ -77,7 +77,7 @@ pub enum CertificateError {
     NotACa(rcgen::Error),
 }
 
-/// The facts in a certificate. [`check_issued`] tells whether they are proven.
+/// The facts in a certificate. [`check_issued`] checks whether they are proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The identity in it; none in that of a CA.

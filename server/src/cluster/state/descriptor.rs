@@ -13,7 +13,7 @@ use super::{
 /// The version of the file that this program writes, and the only one that it reads.
 const FORMAT: u32 = 1;
 
-/// What a location knows of its cluster beside certificates.
+/// The names, ids and addresses of a location and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Descriptor {

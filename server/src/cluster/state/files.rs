@@ -47,7 +47,7 @@ pub enum FilesError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The mistake in it.
         reason: String,
     },
 }

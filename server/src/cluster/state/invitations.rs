@@ -14,7 +14,7 @@ use super::{
 };
 
 /// How long an invitation is kept after its end, in seconds: a location that lost the response to its
-/// token can still retry, and a late one is told that its token has expired.
+/// token can still retry, and a late one learns that its token has expired.
 const KEPT: u64 = 30 * 24 * 60 * 60;
 
 /// An issued token.
@@ -81,7 +81,7 @@ pub struct Used {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invitations {
-    /// All invitations, by the time of their creation.
+    /// All invitations, in the order of their creation.
     #[serde(default, rename = "invitation")]
     all: Vec<Invitation>,
 }

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use kv_core::limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A text is not of its type. The message says what to write instead.
+/// A text is not of its type. The message describes the valid form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TextError(pub String);

@@ -49,7 +49,7 @@ impl Secret {
     }
 }
 
-/// Why a text is not a token. Nothing was sent to anyone.
+/// Why a text is not a token. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {

@@ -35,7 +35,7 @@ pub struct Reply {
     shape: Shape,
     /// The bytes that are written and not taken yet.
     out: Vec<u8>,
-    /// The large value that is being written; none between two values.
+    /// The large value that is being written, if there is one.
     open: Option<Open>,
     /// Whether the next key is the first, so that no comma precedes it.
     is_first: bool,
