@@ -107,7 +107,7 @@ pub fn remove(path: &Path) -> Result<(), PrivateFileError> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Removes a file; one that does not exist is no error.
+/// Removes a file; it is not an error if it does not exist.
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
