@@ -30,40 +30,54 @@ const SYNC_WITHIN: Duration = Duration::from_millis(30);
 /// `T` is the driver's token for the caller of an operation; `R` is the replicator.
 ///
 /// In durable mode it keeps two rules whatever the order in which a driver runs the steps: an answer that
-/// promises a write leaves after the sync that covers the write, and no published view shows a local write
+/// acknowledges a write leaves after the sync that covers the write, and no published view shows a local write
 /// before that sync.
 pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
+    /// Makes commits, and owns the engine's state.
     committer: Committer<E>,
+    /// The settings.
     config: WriterConfig,
+    /// Whether the writer takes operations, closes, or is closed.
     phase: Phase,
+    /// The operations of the next commit.
     batch: Batch<T>,
     /// Answers that wait for the next sync.
     held: Vec<Answer<T>>,
     /// Local writes that no published view shows; kept only for the replicator.
     writes: Vec<Change>,
+    /// When a sync is due that no caller waits for.
     sync: SyncTimer,
+    /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// The engine's mode, as the writer last saw it.
     health: Health,
+    /// Whether a replicator takes part.
     replicating: Replicating<R>,
+    /// Which side has the next turn.
     turn: Side,
+    /// The outputs that the driver has not taken, in order.
     outputs: VecDeque<Output<E::Snapshot, T>>,
 }
 
 /// How far closing is.
 #[derive(Debug)]
 enum Phase {
+    /// It takes operations.
     Open,
-    /// What was accepted is to be committed and synced.
+    /// The operations that it has accepted must be committed and synced.
     Closing,
     /// The last sync ended so.
     Synced(Result<(), WriteError>),
+    /// The engine is closed, and nothing more is due.
     Closed,
 }
 
-/// Who goes first if callers and the replicator both wait: the one that did not go last.
+/// The side that goes first if callers and the replicator both wait: the one that did not go last.
 #[derive(Debug)]
 enum Side {
+    /// The batch of callers.
     Callers,
+    /// The work of the replicator.
     Replicator,
 }
 
@@ -186,6 +200,7 @@ where
         }
     }
 
+    /// Whether an operation or an answer waits.
     fn has_something_to_do(&self) -> bool {
         self.health.must_recover() || !self.batch.is_empty() || self.replicating.has_work()
     }
@@ -249,6 +264,7 @@ where
         &self.writes
     }
 
+    /// Commits the batch. In durable mode the answers wait for the next sync.
     fn commit(&mut self, now: Now) {
         if self.batch.is_empty() {
             return;
@@ -284,6 +300,7 @@ where
         self.outputs.push_back(Output::Committed { operations: count, bytes, awaits_sync });
     }
 
+    /// Syncs, publishes the new view, and releases the answers that waited.
     fn sync(&mut self, now: Now) {
         let expected = mem::take(&mut self.sync);
         let result = self.committer.sync();
@@ -309,6 +326,7 @@ where
         self.outputs.push_back(Output::Synced(result));
     }
 
+    /// Handles a failed sync: logs what may be lost, and rolls back if the engine was reopened.
     fn sync_failed(&mut self, now: Now, expected: &SyncTimer, error: &WriteError) {
         if expected.waits_for(Unsynced::Acknowledged) {
             tracing::error!(%error, "a sync failed: acknowledged relaxed writes may be lost");
@@ -322,6 +340,7 @@ where
         self.roll_back_if_reopened(now, true);
     }
 
+    /// Ends a handover: the next replicator begins with a store that is durable, or not at all.
     fn finish_handover(&mut self, synced: &Result<(), WriteError>) {
         if !self.replicating.is_handover() {
             return;
@@ -335,6 +354,7 @@ where
         self.outputs.push_back(Output::Replicating(synced.clone()));
     }
 
+    /// Gives readers the current view.
     fn publish(&mut self, is_durable: bool) {
         let view = self.committer.view();
         self.outputs.push_back(Output::Publish { view: view.clone(), is_durable });
@@ -344,6 +364,7 @@ where
         }
     }
 
+    /// Releases answers to their callers.
     fn answer(&mut self, answers: Vec<Answer<T>>) {
         let concurrent = answers.iter().filter(|(_, result)| is_concurrent(result)).count();
         if concurrent > 0 {
@@ -354,6 +375,7 @@ where
         }
     }
 
+    /// Gives the replicator one turn.
     fn take_turn(&mut self, now: Now) {
         self.turn = Side::Callers;
         let Some(replicator) = self.replicating.active() else { return };
@@ -371,6 +393,7 @@ where
         }
     }
 
+    /// Does one bounded step of garbage collection.
     fn collect_garbage(&mut self, now: Now) {
         if self.committer.engine().status().mode != Mode::Writer {
             return self.gc.collected(now.mono, self.config.gc_interval, false);
@@ -406,6 +429,7 @@ where
         Hlc(self.committer.clock().0.saturating_add(1))
     }
 
+    /// Reopens the engine, and publishes what it still has.
     fn recover_now(&mut self, now: Now) {
         self.health.recovered();
         self.gc.recovered(now.mono);
@@ -447,6 +471,7 @@ where
         true
     }
 
+    /// Closes the engine.
     fn close_engine(&mut self) {
         let Phase::Synced(synced) = &self.phase else { return };
         let synced = synced.clone();
@@ -458,6 +483,7 @@ where
     }
 }
 
+/// Whether a write replaced one that it did not know of.
 fn is_concurrent(result: &Result<Outcome, WriteError>) -> bool {
     matches!(result, Ok(Outcome::Applied(Applied::Won { concurrent: true })))
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 /// Time that writers have the disk to themselves between two steps of garbage collection with more to do.
 const GC_PAUSE: Duration = Duration::from_millis(20);
 
-/// What was committed and is not durable yet.
+/// Kinds of commits that are not durable yet and that no caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsynced {
     /// Writes of callers that were answered already (relaxed durability).
     Acknowledged,
-    /// What peers sent.
+    /// Rows that peers sent.
     Replicated,
     /// Rows that garbage collection changed.
     Collected,

@@ -37,7 +37,9 @@ const MAX_FETCHES: usize = 8192;
 /// All sessions in which this location receives rows.
 #[derive(Debug)]
 pub(super) struct Puller {
+    /// The rows that this location had when it began to join.
     joining: Joining,
+    /// The sessions by source. At most one for each peer.
     sessions: BTreeMap<MemberId, Session>,
     /// Sessions that can't continue now: their links are down, or they failed.
     suspended: BTreeMap<MemberId, Session>,
@@ -291,7 +293,7 @@ impl Puller {
 
     // How sessions end.
 
-    /// What a source has dropped may be what would delete a row of this store.
+    /// Reports that this store must be rebuilt if a tombstone that the source has dropped might be missing here.
     fn must_rebuild(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
         cx.out.notice(Notice::MustRebuild(peer));
         self.end(cx, bodies, peer);
@@ -313,7 +315,7 @@ impl Puller {
         }
     }
 
-    /// Takes a session out, drops its fetches, and tells the source that it is over.
+    /// Takes a session out, drops its fetches, and notifies the source of its end.
     fn take(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,5 +1,5 @@
 //! Values of settings: how each type is read from a text (a flag or a variable) and from the file.
-//! An error message says what to write instead.
+//! An error message names the values that are valid.
 
 use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -18,13 +18,14 @@ use crate::{
     connection::Listen,
 };
 
-/// A text is not a value of its setting. The message says why, and what to write instead; it never
+/// A text is not a value of its setting. The message has the reason and the valid values; it never
 /// repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ValueError(String);
 
 impl ValueError {
+    /// Makes the error from its message.
     fn new(error: impl fmt::Display) -> ValueError {
         ValueError(error.to_string())
     }
@@ -164,6 +165,7 @@ impl Value for PathBuf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span<const MIN_MS: u64>(Duration);
 
+/// A day, the largest unit of a duration.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<const MIN_MS: u64> Span<MIN_MS> {
@@ -228,6 +230,7 @@ impl<const MIN: u32, const MAX: u32> Number<MIN, MAX> {
         self.0
     }
 
+    /// Checks that a number is within the range.
     fn new(number: u64) -> Result<Self, ValueError> {
         let number = u32::try_from(number).ok().filter(|number| (MIN..=MAX).contains(number));
         number.map(Number).ok_or_else(|| ValueError(format!("write a number from {MIN} to {MAX}")))

@@ -8,7 +8,9 @@ use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricF
 use super::registry::{gauge, gauges, number, register, size};
 use crate::cluster::Expiry;
 
+/// The label of the metrics of one peer: its name.
 const PEER: &[&str] = &["peer"];
+/// The one metric that is exported also when the replica does not answer.
 const NOT_AFTER: &str = "waypost_cluster_certificate_not_after_seconds";
 
 /// The state of the cluster, as this location sees it.
@@ -34,6 +36,7 @@ pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
     families
 }
 
+/// All metrics of a cluster. They live for one export.
 #[derive(Debug)]
 struct ClusterMetrics {
     joined: IntGauge,
@@ -56,6 +59,7 @@ struct ClusterMetrics {
 }
 
 impl ClusterMetrics {
+    /// Registers the metrics.
     fn new(r: &Registry) -> ClusterMetrics {
         let of_peer = |name, help| gauges(r, name, help, PEER);
         let seconds =
@@ -130,6 +134,7 @@ impl ClusterMetrics {
         }
     }
 
+    /// Sets all metrics from the replica's status.
     fn set(&self, now: &ClusterGauges<'_>) {
         let ClusterGauges { status, members, ends } = *now;
         for (of, end) in [("location", ends.location), ("ca", ends.ca)] {
@@ -152,6 +157,7 @@ impl ClusterMetrics {
         }
     }
 
+    /// Sets the metrics of one peer.
     fn set_peer(&self, name: &str, peer: &Peer) {
         let of = [name];
         let state = &peer.state;
