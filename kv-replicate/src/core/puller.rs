@@ -19,13 +19,15 @@ use crate::{
 };
 
 mod session;
+mod suspended;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use session::{Session, Step, oldest};
+use session::{Session, Step};
+use suspended::Suspended;
 
-/// How many sessions may be received at once, and how many may be suspended.
+/// How many sessions may be received at once.
 const MAX_SESSIONS: usize = 2;
 
 /// How long a peer whose session failed is avoided, if others can serve.
@@ -39,8 +41,7 @@ const MAX_FETCHES: usize = 8192;
 pub(super) struct Puller {
     joining: Joining,
     sessions: BTreeMap<MemberId, Session>,
-    /// Sessions that can't continue now: their links are down, or they failed.
-    suspended: BTreeMap<MemberId, Session>,
+    suspended: Suspended,
     /// When the last session with a connected peer failed.
     failed: BTreeMap<MemberId, Duration>,
 }
@@ -51,7 +52,7 @@ impl Puller {
         Puller {
             joining: Joining::new(local),
             sessions: BTreeMap::new(),
-            suspended: BTreeMap::new(),
+            suspended: Suspended::default(),
             failed: BTreeMap::new(),
         }
     }
@@ -91,7 +92,7 @@ impl Puller {
         let peers = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
         peers
             .filter(has_more)
-            .min_by_key(|peer| (!self.suspended.contains_key(peer), self.failed.get(peer).copied()))
+            .min_by_key(|peer| (!self.suspended.contains(*peer), self.failed.get(peer).copied()))
     }
 
     /// Whether a session is under way that brings writes of an origin beyond this one.
@@ -105,7 +106,7 @@ impl Puller {
     /// that the two ends announce.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId, members: (u64, u64)) {
         let id = cx.out.unique_id();
-        let suspended = self.suspended.remove(&peer);
+        let suspended = self.suspended.take(peer);
         let Some(state) = cx.peers.get(peer) else { return };
         let target = state.progress().durable.clone();
         let session = if let Some(mut session) = suspended {
@@ -215,22 +216,31 @@ impl Puller {
         self.advance(cx, bodies, peer);
     }
 
-    /// A commit of a session's rows was made, or has failed.
+    /// Records that a session's rows were committed, and continues the session.
     pub(super) fn applied(
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
         peer: MemberId,
         (session, batch): (u64, u32),
-        failed: bool,
     ) {
         let Some(found) = self.session(peer, session) else { return };
-        if failed {
-            // Before it is counted: the session goes back to the batch of this commit.
-            return self.fail(cx, bodies, peer);
-        }
         found.committed(batch, cx.local.mono());
         self.advance(cx, bodies, peer);
+    }
+
+    /// Suspends a session because the store failed to commit its rows or to adopt its vectors. The commit
+    /// is not counted, so that the session continues with the batch of this commit.
+    pub(super) fn not_committed(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        session: u64,
+    ) {
+        if self.session(peer, session).is_some() {
+            self.fail(cx, bodies, peer);
+        }
     }
 
     /// Moves a session on.
@@ -244,21 +254,15 @@ impl Puller {
         }
     }
 
-    /// The vectors at the end of a session were adopted, or not. Returns the digests of members that the
-    /// two ends announced when it began, if it is done.
+    /// Ends a session because its vectors were adopted. Returns the digests of members that the two ends
+    /// announced when it began; none if there is no such session.
     pub(super) fn adopted(
         &mut self,
         cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
         peer: MemberId,
         session: u64,
-        failed: bool,
     ) -> Option<(u64, u64)> {
         let members = self.session(peer, session)?.members();
-        if failed {
-            self.fail(cx, bodies, peer);
-            return None;
-        }
         self.sessions.remove(&peer);
         self.failed.remove(&peer);
         cx.out.send(peer, Message::Done { session });
@@ -337,11 +341,6 @@ impl Puller {
         let Some(mut session) = self.take(cx, bodies, peer) else { return };
         cx.out.notice(Notice::SessionSuspended(peer));
         session.suspend();
-        while self.suspended.len() >= MAX_SESSIONS
-            && let Some(oldest) = oldest(self.suspended.iter())
-        {
-            self.suspended.remove(&oldest);
-        }
         self.suspended.insert(peer, session);
     }
 
@@ -368,7 +367,7 @@ impl Puller {
 
     /// A peer was removed from the cluster: nothing more is taken from it.
     pub(super) fn forget(&mut self, peer: MemberId) {
-        self.suspended.remove(&peer);
+        self.suspended.take(peer);
     }
 
     /// A link is down: its failures do not count for the next one.
