@@ -18,6 +18,7 @@ use crate::{
     work::{How, Notice, ToApply},
 };
 
+mod end;
 mod session;
 mod suspended;
 #[cfg(test)]
@@ -293,57 +294,6 @@ impl Puller {
         }
     }
 
-    // How sessions end.
-
-    /// What a source has dropped may be what would delete a row of this store.
-    fn must_rebuild(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
-        cx.out.notice(Notice::MustRebuild(peer));
-        self.end(cx, bodies, peer);
-        self.fail(cx, bodies, peer);
-    }
-
-    /// Suspends a session for a while: other sources come first.
-    fn fail(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
-        self.suspend(cx, bodies, peer);
-        if cx.peers.contains(peer) {
-            self.failed.insert(peer, cx.local.mono());
-        }
-    }
-
-    /// Gives a session up: its rows are here and stay, its vector is not adopted.
-    pub(super) fn end(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
-        if self.take(cx, bodies, peer).is_some() {
-            cx.out.notice(Notice::SessionLost(peer));
-        }
-    }
-
-    /// Takes a session out, drops its fetches, and tells the source that it is over.
-    fn take(
-        &mut self,
-        cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
-        peer: MemberId,
-    ) -> Option<Session> {
-        let session = self.sessions.remove(&peer)?;
-        bodies.discard_session(cx.out, session.id());
-        cx.out.send(peer, Message::Done { session: session.id() });
-        Some(session)
-    }
-
-    /// Suspends a session that can't continue now: it continues later with the batch that is being
-    /// received. All batches before it are in the store.
-    pub(super) fn suspend(
-        &mut self,
-        cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
-        peer: MemberId,
-    ) {
-        let Some(mut session) = self.take(cx, bodies, peer) else { return };
-        cx.out.notice(Notice::SessionSuspended(peer));
-        session.suspend();
-        self.suspended.insert(peer, session);
-    }
-
     /// Repeats the requests of sessions that stand still.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher) {
         let now = cx.local.mono();
@@ -358,22 +308,6 @@ impl Puller {
                 self.request(cx, peer);
             }
         }
-    }
-
-    /// The store was rolled back: what it had of suspended sessions is lost.
-    pub(super) fn rolled_back(&mut self) {
-        self.suspended.clear();
-    }
-
-    /// A peer was removed from the cluster: nothing more is taken from it.
-    pub(super) fn forget(&mut self, peer: MemberId) {
-        self.suspended.take(peer);
-    }
-
-    /// A link is down: its failures do not count for the next one.
-    pub(super) fn disconnect(&mut self, peer: MemberId) {
-        self.sessions.remove(&peer);
-        self.failed.remove(&peer);
     }
 
     /// When the first session stands still for too long.
