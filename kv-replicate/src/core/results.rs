@@ -43,9 +43,18 @@ impl Core {
                 self.report_rows(peer, &results);
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
-                machines.puller.applied(&mut cx, bodies, peer, (session, batch), failed);
+                if failed {
+                    machines.puller.not_committed(&mut cx, bodies, peer, session);
+                } else {
+                    machines.puller.applied(&mut cx, bodies, peer, (session, batch));
+                }
             }
-            Pending::Adopt { peer, session } => self.adopted(peer, session, failed),
+            Pending::Adopt { peer, session } if failed => {
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.puller.not_committed(&mut cx, bodies, peer, session);
+            }
+            Pending::Adopt { peer, session } => self.adopted(peer, session),
             Pending::Serve { .. } | Pending::Body { .. } => {}
         }
     }
@@ -68,12 +77,10 @@ impl Core {
         is_conflict || refusal.is_some()
     }
 
-    /// The vectors at the end of a session were adopted, or not.
-    fn adopted(&mut self, peer: MemberId, session: u64, failed: bool) {
+    /// Ends a session whose vectors the store has adopted.
+    fn adopted(&mut self, peer: MemberId, session: u64) {
         let (machines, mut cx) = self.split();
-        let bodies = &mut machines.fetcher;
-        let done = machines.puller.adopted(&mut cx, bodies, peer, session, failed);
-        let Some(members) = done else { return };
+        let Some(members) = machines.puller.adopted(&mut cx, peer, session) else { return };
         machines.membership.session_done(peer, members);
         machines.receiver.want_soon(peer);
         // The live streams continue from here.

@@ -285,13 +285,7 @@ impl Driver {
         let mut is_more = false;
         for (peer, link) in &self.links {
             for channel in Channel::ALL {
-                let mut left = MESSAGES_AT_ONCE;
-                while left > 0 && link.has_room(channel) {
-                    let Some(message) = self.core.poll_transmit_on(*peer, channel) else { break };
-                    link.send(channel, message.bytes);
-                    left -= 1;
-                }
-                is_more |= left == 0;
+                is_more |= transmit_on(&mut self.core, *peer, link, channel);
             }
         }
         if is_more {
@@ -308,6 +302,18 @@ impl Driver {
         wanted.remove(&self.config.member);
         wanted
     }
+}
+
+/// Sends messages to a peer on a channel while there is room. Returns whether others must have their turn
+/// before the rest is sent.
+fn transmit_on(core: &mut Core, peer: MemberId, link: &Link, channel: Channel) -> bool {
+    let mut left = MESSAGES_AT_ONCE;
+    while left > 0 && link.has_room(channel) {
+        let Some(message) = core.poll_transmit_on(peer, channel) else { break };
+        link.send(channel, message.bytes);
+        left -= 1;
+    }
+    left == 0
 }
 
 /// The time of an environment.

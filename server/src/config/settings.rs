@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::{
     error::ConfigError,
     given::Given,
-    value::{Durability, List, LogFilter, Number, Size, Span, Title, Value, from_file},
+    kinds::{Durability, LogFilter, Number, Size, Span, Title},
+    value::{List, Value, from_file},
 };
 use crate::{
     api::rls::{Fields, config::Domain},

@@ -4,11 +4,15 @@
 //! its future owns the connection: an idle timeout, which must ask the same connection to end with a
 //! GOAWAY, could not reach it.
 
-use std::{pin::pin, task::Poll, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use hyper::{Request, Response, body::Incoming, service::Service};
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{app::App, http::BoxError};
 
@@ -121,6 +125,27 @@ impl<'a> Watch<'a> {
             .map(|since| (since + self.limits.response, Limit::Response));
         by_phase.into_iter().chain(by_response).min_by_key(|(at, _limit)| *at)
     }
+
+    /// Counts a limit that ends the connection. A client that is slow to close after the server asked it
+    /// to is not counted a second time.
+    fn count(&self, limit: Limit, app: &App) {
+        if limit != Limit::Linger || self.is_ending.is_none() {
+            app.metrics.connections().cut(limit.setting());
+        }
+    }
+}
+
+/// Polls a timer for a time, and resets it only if it would fire too late or has fired.
+fn poll_until(
+    mut timer: Pin<&mut Sleep>,
+    at: Instant,
+    now: Instant,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if at < timer.deadline() || timer.deadline() <= now {
+        timer.as_mut().reset(at);
+    }
+    timer.poll(cx)
 }
 
 /// Serves a connection within its limits, and counts the limits that it exceeded.
@@ -170,21 +195,13 @@ where
                     connection.as_mut().graceful_shutdown();
                 }
                 Some((at, limit)) if at <= now => {
-                    // A client that is slow to close once it was asked to is not counted a second time.
-                    if limit != Limit::Linger || watch.is_ending.is_none() {
-                        app.metrics.connections().cut(limit.setting());
-                    }
+                    watch.count(limit, app);
                     return Poll::Ready(Ok(()));
                 }
                 due => {
                     // While a request is in progress nothing may be due; check again later.
                     let at = due.map_or(now + limits.idle, |(at, _limit)| at);
-                    if at < timer.deadline() || timer.deadline() <= now {
-                        timer.as_mut().reset(at);
-                    }
-                    if timer.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
+                    ready!(poll_until(timer.as_mut(), at, now, cx));
                 }
             }
         }

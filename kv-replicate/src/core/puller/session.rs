@@ -15,7 +15,7 @@ use kv_core::{Dot, VersionVector};
 
 use super::walk::Walk;
 use crate::{
-    CLOSED, MemberId,
+    CLOSED,
     core::status::SessionProgress,
     wire::{End, Page, PageHead, Pull},
 };
@@ -382,11 +382,4 @@ impl Session {
         }
         progress
     }
-}
-
-/// Of some sessions, the peer whose session has not moved for longest.
-pub(super) fn oldest<'s>(
-    sessions: impl Iterator<Item = (&'s MemberId, &'s Session)>,
-) -> Option<MemberId> {
-    sessions.min_by_key(|(_, session)| session.moved_at()).map(|(peer, _)| *peer)
 }
