@@ -437,6 +437,63 @@ fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
     assert_eq!(steps, gc);
 }
 
+/// Runs steps as a thread whose disk is slow does, until this one has run. Returns how many it took.
+fn steps_until(fixture: &mut Fixture, wanted: Step) -> usize {
+    for count in 1..100 {
+        let step = fixture.due().unwrap();
+        fixture.run(step);
+        fixture.wait(30);
+        if step == wanted {
+            return count;
+        }
+    }
+    panic!("{wanted:?} never ran");
+}
+
+#[test]
+fn garbage_collection_on_a_slow_disk_lets_a_commit_and_a_turn_go_first() {
+    let config = WriterConfig { gc_rows: 1, max_skew_ms: 0, ..WriterConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let expires_at = Some(fixture.now.wall_ms / 1000 + 1);
+    for token in 0..200 {
+        let upload = fixture.writer.committer().upload();
+        fixture.writer.request(token, put(&format!("{token}"), expires_at, upload));
+    }
+    fixture.run_due();
+    fixture.replicated(vec![]);
+    fixture.run_due();
+    fixture.wait(5_000);
+    steps_until(&mut fixture, Step::CollectGarbage);
+    for token in 0..10 {
+        fixture.writer.request(token, delete("a"));
+        fixture.writer.wake();
+        let steps = steps_until(&mut fixture, Step::Commit);
+        assert!(steps <= 6, "{steps} steps of 30 ms");
+        fixture.writer.request(token, delete("a"));
+        fixture.writer.wake();
+        let steps = steps_until(&mut fixture, Step::Turn);
+        assert!(steps <= 6, "{steps} steps of 30 ms");
+    }
+}
+
+#[test]
+fn readers_that_keep_meeting_failures_do_not_keep_callers_waiting() {
+    let mut fixture = Fixture::durable();
+    fixture.writer.request(1, delete("a"));
+    let mut steps = Vec::new();
+    for _ in 0..4 {
+        fixture.writer.recover();
+        let step = fixture.due().unwrap();
+        fixture.run(step);
+        steps.push(step);
+    }
+    assert_eq!(steps, [Step::Recover, Step::Commit, Step::Recover, Step::Sync]);
+    fixture.writer.recover();
+    assert_eq!(fixture.run_due().0, [Step::Recover]);
+    fixture.writer.recover();
+    assert_eq!(fixture.run_due().0, [Step::Recover], "nothing else waits");
+}
+
 #[test]
 fn closing_commits_and_syncs_what_was_accepted_and_refuses_what_comes_later() {
     let mut fixture = Fixture::durable();

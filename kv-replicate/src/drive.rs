@@ -65,7 +65,8 @@ where
     }
     if writer.sync_due().is_some() {
         writer.run(time, Step::Sync);
-        has_run = true;
+        // A sync that failed is due again later: to try at once would never end.
+        has_run |= writer.sync_due().is_none();
     }
     has_run
 }

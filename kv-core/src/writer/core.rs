@@ -145,9 +145,16 @@ where
 
     /// The step that the store's thread runs now, if one is due.
     pub fn next_step(&self, now: Duration) -> Option<Step> {
-        if self.health.must_recover() && !self.is_closed() {
+        let step = self.next_without_readers(now);
+        let goes_first = step.is_none() || !self.health.lets_others_go_first();
+        if self.health.must_recover() && goes_first && !self.is_closed() {
             return Some(Step::Recover);
         }
+        step
+    }
+
+    /// [`WriterCore::next_step`] as if no reader had met a failure.
+    fn next_without_readers(&self, now: Duration) -> Option<Step> {
         match self.phase {
             Phase::Open => {}
             Phase::Closing if !self.batch.is_empty() => return Some(Step::Commit),
@@ -160,8 +167,11 @@ where
         }
         match self.gc {
             GcTimer::Ready => return Some(Step::CollectGarbage),
-            GcTimer::Waiting(due) if due <= now => return Some(Step::Recover),
-            GcTimer::Waiting(_) => {}
+            GcTimer::Yielding(_) if self.has_commit_or_turn() => {}
+            GcTimer::Yielding(due) | GcTimer::Waiting(due) if due <= now => {
+                return Some(Step::Recover);
+            }
+            GcTimer::Yielding(_) | GcTimer::Waiting(_) => {}
         }
         match (!self.batch.is_empty(), self.replicating.has_work()) {
             (true, true) => Some(match self.turn {
@@ -187,7 +197,11 @@ where
     }
 
     fn has_something_to_do(&self) -> bool {
-        self.health.must_recover() || !self.batch.is_empty() || self.replicating.has_work()
+        self.health.must_recover() || self.has_commit_or_turn()
+    }
+
+    fn has_commit_or_turn(&self) -> bool {
+        !self.batch.is_empty() || self.replicating.has_work()
     }
 
     /// When a sync is due; zero if somebody waits for it, none if nobody does.
@@ -200,6 +214,7 @@ where
 
     /// Runs a step. It may block on the engine.
     pub fn run(&mut self, now: Now, step: Step) {
+        self.health.note_step(step);
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -254,6 +269,7 @@ where
             return;
         }
         self.turn = Side::Replicator;
+        self.gc.yielded();
         let Batch { operations, tokens, bytes } = self.batch.take();
         let count = operations.len();
         let committed = self.committer.commit(now.wall_ms, operations);
@@ -356,6 +372,7 @@ where
 
     fn take_turn(&mut self, now: Now) {
         self.turn = Side::Callers;
+        self.gc.yielded();
         let Some(replicator) = self.replicating.active() else { return };
         let done = replicator.work(&mut self.committer, now.wall_ms);
         self.replicating.set_work(done.more);

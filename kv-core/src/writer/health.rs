@@ -1,5 +1,6 @@
 //! What the writer last saw of the engine.
 
+use super::step::Step;
 use crate::engine::{Mode, Status};
 
 /// The engine's state when it was last looked at, so that a change is noticed once.
@@ -9,11 +10,13 @@ pub(super) struct Health {
     reopened: u64,
     /// A reader met a failure.
     must_recover: bool,
+    /// The last step was a recovery.
+    has_just_recovered: bool,
 }
 
 impl Health {
     pub(super) fn new() -> Health {
-        Health { mode: Mode::Writer, reopened: 0, must_recover: false }
+        Health { mode: Mode::Writer, reopened: 0, must_recover: false, has_just_recovered: false }
     }
 
     pub(super) fn must_recover(&self) -> bool {
@@ -26,6 +29,17 @@ impl Health {
 
     pub(super) fn recovered(&mut self) {
         self.must_recover = false;
+    }
+
+    /// Notes which step runs.
+    pub(super) fn note_step(&mut self, step: Step) {
+        self.has_just_recovered = step == Step::Recover;
+    }
+
+    /// Whether another step that is due goes before the recovery: readers of a bad sector ask for one after
+    /// the other, and callers must get their answers meanwhile.
+    pub(super) fn lets_others_go_first(&self) -> bool {
+        self.has_just_recovered
     }
 
     /// Whether the engine was reopened since this was last asked: views from before cannot be read.
