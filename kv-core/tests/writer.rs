@@ -10,9 +10,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use kv_core::{
-    Account, Change, Dot, Durability, Hlc, Key, Mode, NamespaceId, Operation, Options, OriginId,
-    Outcome, Replication, Title, TurnOutcome, Version, WriteError,
+    Account, Attributes, BodyId, Change, ChunkSource, Dot, Durability, Hlc, Key, Mode, NamespaceId,
+    Operation, Options, OriginId, Outcome, ReadError, Replication, Title, TurnOutcome, Version,
+    WriteError,
     commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
@@ -626,6 +628,57 @@ fn a_replicator_does_not_begin_if_the_sync_before_it_fails() {
     let seen = fixture.run(Step::Sync);
     assert!(matches!(seen[..], [.., Seen::Replicating(Err(_)), Seen::Synced(false)]), "{seen:?}");
     assert!(fixture.writer.replicator().is_none());
+}
+
+#[test]
+fn the_replicator_gets_its_notices_once_readers_have_the_view() {
+    let mut fixture = Fixture::durable();
+    fixture.replicated(vec![]);
+    fixture.run_due();
+    fixture.writer.request(1, delete("a"));
+    fixture.run(Step::Commit);
+    fixture.calls();
+    fixture.writer.run(fixture.now, Step::Sync);
+    assert!(matches!(fixture.writer.poll_output(), Some(Output::Publish { .. })));
+    assert_eq!(fixture.calls(), [], "the driver may not have published the view yet");
+    assert!(matches!(fixture.writer.poll_output(), Some(Output::Answers(_))));
+    assert_eq!(fixture.calls(), [Call::Published(vec![2]), Call::Synced]);
+    // A driver that leaves outputs behind does not keep the notices from the replicator.
+    fixture.writer.request(2, delete("a"));
+    fixture.writer.run(fixture.now, Step::Commit);
+    fixture.writer.run(fixture.now, Step::Sync);
+    fixture.writer.run(fixture.now, Step::Recover);
+    assert_eq!(fixture.calls(), [Call::Published(vec![3]), Call::Synced]);
+}
+
+struct OldView(View<RedbSnapshot>);
+
+impl ChunkSource for OldView {
+    fn chunk(&self, body: BodyId, index: u32) -> Result<Option<Bytes>, ReadError> {
+        self.0.chunk(body, index)
+    }
+}
+
+#[test]
+fn no_reader_opens_a_freed_body_until_readers_have_a_view_without_it() {
+    let mut fixture = Fixture::durable();
+    let mut upload = fixture.writer.committer().upload();
+    let mut operations = upload.push(&[1; 200_000]).unwrap();
+    let (last, body) = upload.finish();
+    operations.extend(last);
+    let (key, attributes) = (Key::new("a").unwrap(), Attributes::default());
+    operations.push(Operation::Put { namespace: namespace(), key, body, attributes });
+    operations.into_iter().for_each(|operation| fixture.writer.request(1, operation));
+    fixture.run_due();
+    let old = fixture.writer.committer().view();
+    let found = old.row(namespace(), b"a").unwrap().unwrap();
+    let source: Arc<dyn ChunkSource> = Arc::new(OldView(old));
+    fixture.writer.request(2, delete("a"));
+    fixture.run_due();
+    fixture.run(Step::CollectGarbage);
+    fixture.writer.run(fixture.now, Step::Sync);
+    let mut opens = || fixture.writer.committer().read_body(&found, Arc::clone(&source)).unwrap();
+    assert!(opens().is_none(), "its other chunks are gone as soon as readers have the new view");
 }
 
 #[test]

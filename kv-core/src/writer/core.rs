@@ -1,10 +1,11 @@
 //! The state machine.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{mem, time::Duration};
 
 use super::{
     batch::Batch,
     health::Health,
+    outputs::{Notice, Outputs, Queued},
     replicating::Replicating,
     step::{Answer, Now, Output, Step, WriterConfig},
     timer::{GcTimer, SyncTimer, Unsynced},
@@ -46,7 +47,7 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     health: Health,
     replicating: Replicating<R>,
     turn: Side,
-    outputs: VecDeque<Output<E::Snapshot, T>>,
+    outputs: Outputs<E::Snapshot, T>,
 }
 
 /// How far closing is.
@@ -86,7 +87,7 @@ where
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
-            outputs: VecDeque::new(),
+            outputs: Outputs::new(),
             config,
         }
     }
@@ -114,15 +115,15 @@ where
     pub fn replicate(&mut self, next: Option<R>) {
         if self.replicating.take().is_handover() {
             let reason = "another replicator took the place before this one began";
-            self.outputs.push_back(Output::Replicating(Err(WriteError::Failed(reason.into()))));
+            self.outputs.push(Output::Replicating(Err(WriteError::Failed(reason.into()))));
         }
         self.writes.clear();
         if !matches!(self.phase, Phase::Open) {
-            self.outputs.push_back(Output::Replicating(Err(WriteError::Closed)));
+            self.outputs.push(Output::Replicating(Err(WriteError::Closed)));
         } else if next.is_some() || self.sync.waits_for(Unsynced::Replicated) {
             self.replicating = Replicating::Handover(next);
         } else {
-            self.outputs.push_back(Output::Replicating(Ok(())));
+            self.outputs.push(Output::Replicating(Ok(())));
         }
     }
 
@@ -214,6 +215,9 @@ where
 
     /// Runs a step. It may block on the engine.
     pub fn run(&mut self, now: Now, step: Step) {
+        for notice in self.outputs.take_notices() {
+            self.give_notice(notice);
+        }
         self.health.note_step(step);
         match step {
             Step::Recover => self.recover_now(now),
@@ -225,9 +229,31 @@ where
         }
     }
 
-    /// The next thing that the driver must do.
+    /// The next thing that the driver must do. It has done what the last call returned: the replicator gets
+    /// its notices in between.
     pub fn poll_output(&mut self) -> Option<Output<E::Snapshot, T>> {
-        self.outputs.pop_front()
+        loop {
+            match self.outputs.pop()? {
+                Queued::Output(output) => return Some(output),
+                Queued::Notice(notice) => self.give_notice(notice),
+            }
+        }
+    }
+
+    fn give_notice(&mut self, notice: Notice<E::Snapshot>) {
+        match notice {
+            Notice::Published => self.committer.published(),
+            Notice::Replicated { view, writes } => {
+                if let Some(replicator) = self.replicating.active() {
+                    replicator.published(&view, writes);
+                }
+            }
+            Notice::Synced => {
+                if let Some(replicator) = self.replicating.active() {
+                    replicator.synced(&mut self.committer);
+                }
+            }
+        }
     }
 
     /// The committer. A driver reads views from it and takes uploads; it must not commit or sync.
@@ -297,7 +323,7 @@ where
             }
             self.answer(answers.collect());
         }
-        self.outputs.push_back(Output::Committed { operations: count, bytes, awaits_sync });
+        self.outputs.push(Output::Committed { operations: count, bytes, awaits_sync });
     }
 
     fn sync(&mut self, now: Now) {
@@ -307,8 +333,8 @@ where
         match &result {
             Ok(()) => {
                 self.publish(true);
-                if let Some(replicator) = self.replicating.active() {
-                    replicator.synced(&mut self.committer);
+                if self.replicating.is_active() {
+                    self.outputs.notice(Notice::Synced);
                 }
             }
             Err(error) => {
@@ -322,7 +348,7 @@ where
         if matches!(self.phase, Phase::Closing) && self.batch.is_empty() {
             self.phase = Phase::Synced(result.clone());
         }
-        self.outputs.push_back(Output::Synced(result));
+        self.outputs.push(Output::Synced(result));
     }
 
     fn sync_failed(&mut self, now: Now, expected: &SyncTimer, error: &WriteError) {
@@ -348,25 +374,26 @@ where
             replicator.begin(&mut self.committer);
             self.replicating = Replicating::Active { replicator, has_work: true };
         }
-        self.outputs.push_back(Output::Replicating(synced.clone()));
+        self.outputs.push(Output::Replicating(synced.clone()));
     }
 
     fn publish(&mut self, is_durable: bool) {
         let view = self.committer.view();
-        self.outputs.push_back(Output::Publish { view: view.clone(), is_durable });
-        self.committer.published();
-        if let Some(replicator) = self.replicating.active() {
-            replicator.published(&view, mem::take(&mut self.writes));
+        self.outputs.push(Output::Publish { view: view.clone(), is_durable });
+        self.outputs.notice(Notice::Published);
+        if self.replicating.is_active() {
+            let writes = mem::take(&mut self.writes);
+            self.outputs.notice(Notice::Replicated { view, writes });
         }
     }
 
     fn answer(&mut self, answers: Vec<Answer<T>>) {
         let concurrent = answers.iter().filter(|(_, result)| is_concurrent(result)).count();
         if concurrent > 0 {
-            self.outputs.push_back(Output::Concurrent(concurrent));
+            self.outputs.push(Output::Concurrent(concurrent));
         }
         if !answers.is_empty() {
-            self.outputs.push_back(Output::Answers(answers));
+            self.outputs.push(Output::Answers(answers));
         }
     }
 
@@ -384,7 +411,7 @@ where
             self.publish(false);
         }
         if done.concurrent > 0 {
-            self.outputs.push_back(Output::Concurrent(done.concurrent));
+            self.outputs.push(Output::Concurrent(done.concurrent));
         }
     }
 
@@ -407,7 +434,7 @@ where
             Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
         self.roll_back_if_reopened(now, true);
-        self.outputs.push_back(Output::Collected(result));
+        self.outputs.push(Output::Collected(result));
     }
 
     /// The time below which tombstones may be collected.
@@ -431,7 +458,7 @@ where
             tracing::debug!(%error, "the engine cannot resume yet");
         }
         self.roll_back_if_reopened(now, true);
-        self.outputs.push_back(Output::Recovered(result));
+        self.outputs.push(Output::Recovered(result));
     }
 
     /// Rolls back if the engine was reopened: callers whose commits were not synced, the replicator, and, if
@@ -471,7 +498,7 @@ where
         self.replicating = Replicating::Nobody;
         let closed = self.committer.engine().close();
         let closed = closed.map_err(|error| WriteError::Failed(error.to_string()));
-        self.outputs.push_back(Output::Closed(synced.and(closed)));
+        self.outputs.push(Output::Closed(synced.and(closed)));
     }
 }
 

@@ -85,7 +85,7 @@ pub enum Step {
 /// The answer to one operation, with the token that the driver gave for it.
 pub type Answer<T> = (T, Result<Outcome, WriteError>);
 
-/// What the driver must do after a step, in this order and before it runs the next step.
+/// What the driver must do after a step, each before it takes the next one, and all before the next step.
 pub enum Output<S, T> {
     /// Give readers this view.
     Publish {

@@ -44,8 +44,8 @@ impl SyncTimer {
 /// Paces garbage collection. Before each step the engine gets a chance to recover.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GcTimer {
-    /// The next step is due at this time, and nobody has run since the last one. A step may take longer than
-    /// the pause after it, so a commit or a turn that waits goes first.
+    /// The next step is due at this time, after a short pause, and nobody has run since the last one. That step
+    /// may have taken longer than the pause, so a commit or a turn that waits goes first.
     Yielding(Duration),
     /// The next step is due at this time.
     Waiting(Duration),
@@ -76,7 +76,9 @@ impl GcTimer {
 
     /// A step ended, perhaps with more to do.
     pub(super) fn collected(&mut self, now: Duration, interval: Duration, has_more: bool) {
-        *self = GcTimer::Yielding(now + if has_more { GC_PAUSE.min(interval) } else { interval });
+        let wait = if has_more { GC_PAUSE.min(interval) } else { interval };
+        let is_short = wait <= GC_PAUSE;
+        *self = if is_short { GcTimer::Yielding(now + wait) } else { GcTimer::Waiting(now + wait) };
     }
 
     /// A commit or a turn has run.
