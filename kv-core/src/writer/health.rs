@@ -1,5 +1,6 @@
 //! The state of the engine, as the writer last saw it.
 
+use super::step::Step;
 use crate::engine::{Mode, Status};
 
 /// The engine's state when it was last looked at, so that a change is noticed once.
@@ -11,12 +12,14 @@ pub(super) struct Health {
     reopened: u64,
     /// A reader met a failure, so that an attempt to reopen the engine is due.
     must_recover: bool,
+    /// The last step was a recovery.
+    has_just_recovered: bool,
 }
 
 impl Health {
     /// The health of an engine that was just opened.
     pub(super) fn new() -> Health {
-        Health { mode: Mode::Writer, reopened: 0, must_recover: false }
+        Health { mode: Mode::Writer, reopened: 0, must_recover: false, has_just_recovered: false }
     }
 
     /// Whether an attempt to reopen the engine is due.
@@ -32,6 +35,17 @@ impl Health {
     /// Records that the attempt was made.
     pub(super) fn recovered(&mut self) {
         self.must_recover = false;
+    }
+
+    /// Notes which step runs.
+    pub(super) fn note_step(&mut self, step: Step) {
+        self.has_just_recovered = step == Step::Recover;
+    }
+
+    /// Whether another step that is due goes before the recovery: readers of a bad sector ask for one after
+    /// the other, and callers must get their answers meanwhile.
+    pub(super) fn lets_others_go_first(&self) -> bool {
+        self.has_just_recovered
     }
 
     /// Whether the engine was reopened since the last call: views from before cannot be read.

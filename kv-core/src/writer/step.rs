@@ -86,7 +86,8 @@ pub enum Step {
 /// The answer to one operation, with the token that the driver gave for it.
 pub type Answer<T> = (T, Result<Outcome, WriteError>);
 
-/// A task of the driver after a step, to be done in order and before it runs the next step.
+/// A task of the driver after a step. The driver does each before it takes the next one, and all of them before
+/// it runs the next step.
 pub enum Output<S, T> {
     /// Give readers this view.
     Publish {

@@ -108,23 +108,31 @@ where
     /// Runs until the store is closed, or every sender is gone.
     pub(crate) fn run(mut self, messages: &Receiver<Message<E>>) {
         while !self.core.is_closed() {
-            // Whatever the replicator gets from here on wakes this thread again.
-            if self.is_woken.swap(false, Ordering::SeqCst) {
-                self.core.wake();
-            }
+            self.see_wake();
             let now = self.mono();
             if self.core.next_step(now) != Some(Step::Sync) {
                 self.gather(messages);
             }
             match self.core.next_step(now) {
                 Some(step) => self.run_step(step),
-                None => self.wait(now, messages),
+                None => {
+                    // A message may be answered without a step, and its caller must not wait for the next one.
+                    self.deliver(Duration::ZERO);
+                    self.wait(now, messages);
+                }
             }
         }
         while let Ok(message) = messages.try_recv() {
             self.take(message);
         }
         self.deliver(Duration::ZERO);
+    }
+
+    /// Notes that the replicator has work. Whatever it gets from here on sends another message.
+    fn see_wake(&mut self) {
+        if self.is_woken.swap(false, Ordering::SeqCst) {
+            self.core.wake();
+        }
     }
 
     /// The monotonic clock.
@@ -159,7 +167,8 @@ where
                 drop(place);
                 self.core.request(answer, operation);
             }
-            Message::Work => {}
+            // The flag may have been set since this thread last looked at it; no other message will come.
+            Message::Work => self.see_wake(),
             Message::Replicate(replication, answer) => {
                 self.replicating.push_back(answer);
                 self.core.replicate(replication);
