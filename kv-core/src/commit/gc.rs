@@ -256,6 +256,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok((keys.len(), false))
     }
 
+    /// Removes the row under this key of a dropped namespace, with its rows in the indexes.
     fn purge_row(&mut self, key: &[u8]) -> Result<(), ReadError> {
         let damaged = ReadError::damaged(Table::Entries);
         let read = EntryKey::read(key)

@@ -216,12 +216,6 @@ impl Store {
         self.shared.bodies.waiting()
     }
 
-    /// Returns how many operations wait for the writer.
-    #[must_use]
-    pub fn queue_len(&self) -> usize {
-        self.shared.messages.len()
-    }
-
     /// Returns how many operations can wait for the writer, see
     /// [`Options::queue_capacity`](crate::Options::queue_capacity).
     #[must_use]

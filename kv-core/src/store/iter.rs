@@ -99,9 +99,9 @@ struct Walk<T> {
     namespace: NamespaceId,
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
-    /// What was read from the front, by key.
+    /// Entries that were read from the front, by key.
     front: VecDeque<Item<T>>,
-    /// What was read from the back, by key in descending order.
+    /// Entries that were read from the back, by key in descending order.
     back: VecDeque<Item<T>>,
     /// Nothing is left between `lower` and `upper`.
     is_read: bool,

@@ -15,15 +15,21 @@ use crate::{
 pub(crate) trait Layout {
     /// The table of the engine.
     const TABLE: Table;
+    /// The type of the table's keys.
     type Key;
+    /// The type of the table's rows.
     type Row;
 
+    /// Encodes a key. The order of the bytes is the order in which the table is walked.
     fn key(key: &Self::Key) -> Vec<u8>;
 
+    /// Decodes a key.
     fn read_key(bytes: &[u8]) -> Result<Self::Key, DecodeError>;
 
+    /// Encodes a row, without its checksum.
     fn payload(row: &Self::Row) -> Vec<u8>;
 
+    /// Decodes a row whose checksum was checked.
     fn read_payload(bytes: &[u8]) -> Result<Self::Row, DecodeError>;
 }
 

@@ -19,7 +19,9 @@ use crate::{
 /// The version of the layout.
 const LAYOUT: u8 = 1;
 
+/// The kind of a part in the row.
 const INLINE: u8 = 0;
+/// The kind of a part in chunks.
 const CHUNKED: u8 = 1;
 
 /// A part of the bytes under a name.
@@ -86,6 +88,7 @@ impl Layout for LocalParts {
     }
 }
 
+/// Reads one part.
 fn read_part(reader: &mut Reader<'_>) -> Result<Part, DecodeError> {
     match reader.u8()? {
         INLINE => {

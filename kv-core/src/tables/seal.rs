@@ -9,6 +9,7 @@ use crate::{codec::DecodeError, engine::Table};
 /// The version of the disk format that this crate writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The length of a checksum, in bytes.
 pub(super) const CRC_BYTES: usize = 4;
 
 /// The checksum over a row's table and key. The checksums of its payloads continue from it.
@@ -16,10 +17,12 @@ pub(super) const CRC_BYTES: usize = 4;
 pub(super) struct Place(u32);
 
 impl Place {
+    /// The place of a row: its table and key, which the checksum covers.
     pub(super) fn new(table: Table, key: &[u8]) -> Place {
         Place(crc32c::crc32c_append(crc32c::crc32c(&[table.number()]), key))
     }
 
+    /// The CRC-32C of a payload at this place.
     pub(super) fn checksum(self, payload: &[u8]) -> u32 {
         crc32c::crc32c_append(self.0, payload)
     }

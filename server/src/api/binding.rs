@@ -41,6 +41,7 @@ pub use target::Target;
 
 use call::Call;
 
+/// The methods of a key's path, for the header `Allow`.
 const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
 
 /// How much of a body is read in all before it is refused. A runtime writes its whole body before it
@@ -71,10 +72,12 @@ pub async fn serve_proxied(
     }
 }
 
+/// Returns the parts of a call that its handlers read.
 fn call<'a>(parts: &'a Parts, target: &'a Target, is_proxied: bool) -> Call<'a> {
     Call { method: &parts.method, headers: &parts.headers, target, is_proxied }
 }
 
+/// Responds to a call, and reads the rest of its body before a refusal.
 async fn run(
     app: &App,
     parts: &Parts,
@@ -92,6 +95,7 @@ async fn run(
     }
 }
 
+/// Performs a call.
 async fn respond(
     app: &App,
     call: &Call<'_>,
@@ -140,6 +144,7 @@ async fn delete(
     Ok(Response::new(Body::empty()))
 }
 
+/// Responds to a bulk get.
 async fn bulk_get(
     app: &App,
     namespace: NamespaceId,

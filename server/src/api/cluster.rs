@@ -49,6 +49,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v1/cluster/locations/{name}", delete(remove))
 }
 
+/// The membership of this location, or a 404 that says how to get one.
 fn membership(app: &App) -> Result<&Arc<Membership>, Refused> {
     app.membership.as_ref().ok_or_else(|| {
         let error = "this server is in no cluster: `waypost cluster init` creates one, `waypost \
@@ -57,10 +58,12 @@ fn membership(app: &App) -> Result<&Arc<Membership>, Refused> {
     })
 }
 
+/// The 503 for a replica that does not answer.
 fn unavailable(error: AskError) -> Refused {
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
+/// `GET /v1/cluster`.
 async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let status = membership.status().await.map_err(unavailable)?;
@@ -94,14 +97,18 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     ))
 }
 
+/// A body that axum read, or the reason why not.
 type Received = Result<Bytes, BytesRejection>;
+/// The location's name in the path, decoded.
 type Name = Result<Path<String>, PathRejection>;
 
+/// The member with this name or id.
 fn found(app: &App, name: &str) -> Result<Member, Refused> {
     find_member(&app.store, name)
         .map_err(|error| Refused::new(StatusCode::NOT_FOUND, error.to_string()))
 }
 
+/// `POST /v1/cluster/verify`.
 async fn verify(State(app): State<Arc<App>>, body: Received) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let NewVerification { location } = parse(&body?, r#"{"location":"fra"}"#)?;
@@ -115,6 +122,7 @@ async fn verify(State(app): State<Arc<App>>, body: Received) -> Result<Response<
     Ok(reply::json(StatusCode::OK, &info))
 }
 
+/// `DELETE /v1/cluster/locations/{name-or-id}`.
 async fn remove(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let Path(name) = name?;

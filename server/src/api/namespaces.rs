@@ -93,6 +93,7 @@ pub struct NewTitle {
     pub title: String,
 }
 
+/// `GET /v1/namespaces`.
 async fn list(State(app): State<Arc<App>>) -> Response<Body> {
     let mut namespaces: Vec<NamespaceInfo> =
         app.store.namespaces().iter().map(NamespaceInfo::from).collect();
@@ -102,8 +103,10 @@ async fn list(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// A path and a body, or why axum refuses it, so that the refusal has the form of this API.
 type Name = Result<Path<String>, PathRejection>;
+/// A body that axum read, or the reason why not.
 type Received = Result<Bytes, BytesRejection>;
 
+/// `POST /v1/namespaces`.
 async fn create(State(app): State<Arc<App>>, body: Received) -> Result<Response<Body>, Refused> {
     let NewNamespace { title, id } = parse(&body?, r#"{"title":"sessions"}"#)?;
     let id = id.map(|id| id.parse::<NamespaceId>()).transpose();
@@ -113,6 +116,7 @@ async fn create(State(app): State<Arc<App>>, body: Received) -> Result<Response<
     Ok(reply::json(StatusCode::CREATED, &made))
 }
 
+/// `GET /v1/namespaces/{title-or-id}`.
 async fn show(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body>, Refused> {
     let Path(name) = name?;
     let namespaces = app.store.namespaces();
@@ -120,6 +124,7 @@ async fn show(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body>,
     Ok(reply::json(StatusCode::OK, &NamespaceInfo::from(found)))
 }
 
+/// `PATCH /v1/namespaces/{title-or-id}`.
 async fn rename(
     State(app): State<Arc<App>>,
     name: Name,
@@ -133,6 +138,7 @@ async fn rename(
     Ok(reply::json(StatusCode::OK, &renamed))
 }
 
+/// `DELETE /v1/namespaces/{title-or-id}`.
 async fn drop_one(State(app): State<Arc<App>>, name: Name) -> Result<Response<Body>, Refused> {
     let Path(name) = name?;
     let id = resolve(&app, &name)?;
@@ -140,15 +146,18 @@ async fn drop_one(State(app): State<Arc<App>>, name: Name) -> Result<Response<Bo
     Ok(reply::json(StatusCode::OK, &dropped))
 }
 
+/// The id of the namespace with this title or id.
 fn resolve(app: &App, name: &str) -> Result<NamespaceId, Refused> {
     app.store.namespaces().resolve(name).map(|found| found.id).ok_or_else(|| unknown(name))
 }
 
+/// The 404 for a title or id that no namespace has.
 fn unknown(name: &str) -> Refused {
     let error = format!("no namespace has the title or id {name:?}");
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 
+/// Performs a write to a namespace, and returns the namespace.
 async fn change(app: &App, operation: Operation) -> Result<NamespaceInfo, Refused> {
     match app.writes.submit(operation).await? {
         Outcome::Namespace(namespace) => Ok(NamespaceInfo::from(&namespace)),

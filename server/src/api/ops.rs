@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/metrics", get(metrics))
 }
 
+/// `GET /readyz`.
 async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     match app.unready() {
         None => reply::text(StatusCode::OK, "ready"),
@@ -37,6 +38,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     }
 }
 
+/// `GET /metrics`. The state of the store and the cluster is read now; the rest was counted.
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let cluster = match &app.membership {
         Some(membership) => Some((membership.status().await.ok(), membership.expiry())),
@@ -52,6 +54,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))
 }
 
+/// The state of the store and of the writes before its queue.
 fn store_gauges(app: &App) -> StoreGauges {
     StoreGauges {
         queue_operations: app.writes.in_progress(),

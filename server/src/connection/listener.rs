@@ -26,7 +26,9 @@ pub enum Listener {
 
 /// A socket that is connected to a client.
 pub(super) enum Socket {
+    /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection to a unix socket.
     Unix(UnixStream),
 }
 
@@ -84,6 +86,7 @@ impl Listener {
         }
     }
 
+    /// Waits for a connection.
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => {
@@ -102,6 +105,7 @@ impl Listener {
     }
 }
 
+/// Listens on a TCP address.
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restarted server must not wait until the system forgets the connections of the last one.
@@ -110,6 +114,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Listens on a path.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
@@ -135,11 +140,14 @@ fn remove_stale(path: &Path) -> io::Result<bool> {
 /// The file of a unix socket; removed with it, unless another has taken its place.
 #[derive(Debug)]
 pub struct SocketFile {
+    /// The path of the socket's file.
     path: PathBuf,
+    /// The file's inode, so that the file of a later server is not removed.
     inode: u64,
 }
 
 impl SocketFile {
+    /// Remembers the file at a path.
     fn new(path: &Path) -> io::Result<SocketFile> {
         Ok(SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() })
     }

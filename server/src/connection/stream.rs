@@ -14,19 +14,26 @@ use super::{activity::Activity, head::Heads, refusal};
 /// A socket whose reads and writes are recorded, and which does not lose the last response when it is
 /// closed.
 pub(super) struct Observed<S> {
+    /// The stream.
     stream: S,
+    /// The record that the watch reads.
     activity: Arc<Activity>,
+    /// Inspects the heads of HTTP/1 requests.
     heads: Heads,
+    /// The most bytes of a head.
     max_header_bytes: u32,
     /// How many requests there were when last everything was flushed and none was in progress. A write
     /// before the next request is not a response to any: it is hyper's refusal of what arrived.
     answered: u64,
     /// The part of such a refusal that is not sent yet.
     refusal: Vec<u8>,
+    /// The server has closed its half.
     is_shut: bool,
 }
 
 impl<S> Observed<S> {
+    /// Records in `activity` what happens on `stream`. hyper refuses heads of more than
+    /// `max_header_bytes`, which is repeated in the text of the refusal.
     pub(super) fn new(stream: S, activity: Arc<Activity>, max_header_bytes: u32) -> Observed<S> {
         Observed {
             stream,
@@ -51,6 +58,7 @@ impl<S> Observed<S> {
         })
     }
 
+    /// Records whether a write found room.
     fn record(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Ready(Ok(_)) => self.activity.wrote(true),

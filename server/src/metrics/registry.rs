@@ -15,30 +15,40 @@ const SECONDS: [f64; 16] = [
     1.0, 2.5, 10.0,
 ];
 
+/// The options of a histogram of times, in seconds.
 pub(super) fn times(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(SECONDS.to_vec())
 }
 
+/// Registers a histogram of times, in seconds.
 pub(super) fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
     register(registry, Histogram::with_opts(times(name, help)))
 }
 
+/// Registers a counter.
 pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     register(registry, IntCounter::new(name, help))
 }
 
+/// Registers a gauge.
 pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name, help))
 }
 
+/// Registers counters that are distinguished by labels.
 pub(super) fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(r, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
+/// Registers gauges that are distinguished by labels.
 pub(super) fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     register(r, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
+/// Registers any metric.
+///
+/// # Panics
+/// If the metric is invalid or its name is taken: a mistake in the code, which every test finds.
 pub(super) fn register<M: Collector + Clone + 'static>(
     registry: &Registry,
     metric: prometheus::Result<M>,

@@ -16,9 +16,11 @@ pub(crate) fn count<'de, D: Deserializer<'de>>(
     deserializer.deserialize_option(Count(field))
 }
 
+/// Reads the count of the field with this name.
 struct Count(&'static str);
 
 impl Count {
+    /// The number, if it is in range.
     fn in_range<E: Error>(
         &self,
         number: impl TryInto<u32> + fmt::Display + Copy,

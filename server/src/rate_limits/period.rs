@@ -105,6 +105,7 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
+/// The error for a number of seconds that is out of range.
 fn out_of_range<E: Error>(seconds: impl fmt::Display) -> E {
     E::custom(format!("`period` can't be {seconds}: use {EXPECTED}"))
 }

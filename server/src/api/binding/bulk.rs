@@ -36,6 +36,7 @@ pub struct Request {
 /// The JSON of a request.
 #[derive(Deserialize)]
 struct Written {
+    /// The keys that are requested, with repetitions.
     keys: Vec<String>,
     r#type: Option<String>,
     #[serde(default, rename = "withMetadata")]
@@ -48,7 +49,9 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum CacheTtl {
+    /// The form in which workerd writes it.
     Text(String),
+    /// The form in which other clients write it.
     Number(serde_json::Number),
 }
 
@@ -87,6 +90,7 @@ impl Request {
     }
 }
 
+/// Drops repeated keys.
 fn unique(mut keys: Vec<String>) -> Vec<String> {
     let mut seen = HashSet::new();
     keys.retain(|key| seen.insert(key.clone()));
@@ -116,6 +120,7 @@ pub(super) fn respond(
     Ok(http_reply::with_type(StatusCode::OK, http_reply::JSON, reply))
 }
 
+/// Checks that the values together are not larger than one value may be.
 fn check_total(entries: &[Option<Entry>]) -> Result<(), Refusal> {
     let total: u64 = entries.iter().flatten().map(|entry| entry.body.len()).sum();
     if total > MAX_VALUE_BYTES {

@@ -13,6 +13,7 @@ use crate::{
     http::{Body, reply, stream},
 };
 
+/// When the entry expires, in Unix seconds.
 const EXPIRATION: HeaderName = HeaderName::from_static("cf-expiration");
 
 /// Responds to a get. Most reads take microseconds from the store's cache, so this blocks the thread,
@@ -45,6 +46,7 @@ fn missing(call: &Call<'_>) -> Response<Body> {
     response
 }
 
+/// The response with a value; without its body, for a HEAD.
 fn found(entry: Entry, is_head: bool) -> Response<Body> {
     let length = entry.body.len();
     let body = match entry.body {

@@ -28,6 +28,7 @@ pub fn expires_at(query: Query<'_>, now: u64) -> Result<Option<u64>, Refusal> {
     query.text("expiration").map(|time| at(&time, now)).transpose()
 }
 
+/// The time `ttl` seconds after `now`.
 fn after(ttl: &str, now: u64) -> Result<u64, Refusal> {
     let invalid = |why: &str| {
         let ttl = shown(ttl);
@@ -43,6 +44,7 @@ fn after(ttl: &str, now: u64) -> Result<u64, Refusal> {
     }
 }
 
+/// The time `time`, which must be long enough after `now`.
 fn at(time: &str, now: u64) -> Result<u64, Refusal> {
     let invalid = |why: &str| {
         let time = shown(time);
@@ -65,6 +67,7 @@ fn at(time: &str, now: u64) -> Result<u64, Refusal> {
     }
 }
 
+/// The remedy for an expiration after [`MAX_EXPIRATION`].
 const TOO_FAR: &str = "Please specify a time in seconds, before the year 10000.";
 
 /// Checks for how long a read may be cached. The time has no effect here, because every read is fresh.

@@ -25,7 +25,7 @@ impl Default for Form {
     }
 }
 
-/// Reads the query of a POST, which only says how to respond.
+/// Reads the query of a POST, which selects only the form of the response.
 ///
 /// # Errors
 /// See [`Invalid`].
@@ -78,7 +78,7 @@ pub fn parse(query: &str) -> Result<(Form, Check<'_>), Invalid> {
 }
 
 impl Form {
-    /// Reads a parameter that says how to respond; `false` if this is not one.
+    /// Reads a parameter that selects the form of the response; `false` if this is not one.
     fn read(&mut self, name: &str, value: &[u8]) -> Result<bool, Invalid> {
         match name {
             "status" => {
@@ -103,6 +103,7 @@ impl Form {
     }
 }
 
+/// Reads a parameter of the check.
 fn read<'a>(check: &mut Check<'a>, name: &str, value: Cow<'a, [u8]>) -> Result<(), Invalid> {
     match name {
         "name" => check.name = Some(text(name, value)?),
@@ -134,6 +135,7 @@ fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, [u8]
     form::pairs(query).map(|(name, value)| Ok((text("a name in the query", name)?, value)))
 }
 
+/// A value that must be text.
 fn text<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, str>, Invalid> {
     let text = match value {
         Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Cow::Borrowed).ok(),
@@ -142,16 +144,19 @@ fn text<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, str>, Invalid> {
     text.ok_or_else(|| Invalid::NotText(name.to_owned()))
 }
 
+/// A namespace or key, which must not be too long.
 fn bounded<'a>(name: &str, value: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>, Invalid> {
     Invalid::check_length(name, &value)?;
     Ok(value)
 }
 
+/// A number in the range of its type.
 fn number<T: std::str::FromStr>(name: &str, value: &[u8]) -> Result<T, Invalid> {
     let parsed = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| wrong(name, value, "a whole number in range"))
 }
 
+/// The error for a value; at most 40 bytes of the value are repeated.
 fn wrong(name: &str, value: &[u8], expected: &'static str) -> Invalid {
     let value = &value[..value.len().min(40)];
     let value = format!("{:?}", String::from_utf8_lossy(value));

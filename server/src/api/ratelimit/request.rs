@@ -99,12 +99,13 @@ fn explain(body: &[u8], error: &serde_json::Error) -> Invalid {
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let explained = match Object::<Check<'_>>::default().deserialize(tracked) {
         Err(inner) => json::describe_at(&track.path(), &inner),
-        // What follows the object is wrong.
+        // Bytes after the object are an error.
         Ok(_) => error.to_string(),
     };
     Invalid::Json(explained)
 }
 
+/// Distinguishes a check from a batch.
 fn into_request(mut read: Check<'_>) -> Result<Request<'_>, Invalid> {
     match (read.checks.take(), read.all.take()) {
         (None, Some(_)) => Err(Invalid::AllWithoutChecks),

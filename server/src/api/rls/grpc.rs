@@ -23,7 +23,9 @@ use crate::{
     http::{Body, RequestBody, reply},
 };
 
+/// The path of the one method of Envoy's service.
 const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+/// The path of the methods of the health service.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// The paths of this API's services.
@@ -87,6 +89,7 @@ fn refuse(request: &Request<RequestBody>) -> Option<Response<Body>> {
     (!is_grpc).then(|| reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_GRPC))
 }
 
+/// Decides on a request at the current time.
 fn should_rate_limit(
     app: &App,
     rls: &Rls,
@@ -97,7 +100,9 @@ fn should_rate_limit(
         .map_err(|invalid| Status::invalid_argument(invalid.to_string()))
 }
 
+/// The response to a client that speaks gRPC over HTTP/1.
 const NO_HTTP2: &str = "gRPC needs HTTP/2 from the first byte (h2c): in Envoy's cluster, set \
     explicit_http_config with http2_protocol_options";
 
+/// The response to a client that speaks no gRPC.
 const NO_GRPC: &str = "this path speaks gRPC: use POST with the content type application/grpc";

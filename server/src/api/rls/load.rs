@@ -50,7 +50,7 @@ pub enum LoadError {
 pub struct YamlError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there, in one line of text.
+    /// The mistake there, in one line of text.
     pub message: String,
 }
 
@@ -74,6 +74,7 @@ pub fn load(
     Ok(domains)
 }
 
+/// Adds domains, whose errors name the file.
 fn add(
     domains: &mut Domains,
     written: &[Domain],
@@ -110,6 +111,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
+/// Reads a YAML file, which must have a domain.
 fn read(path: &Path) -> Result<Vec<Domain>, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(unreadable)?.len();
