@@ -168,10 +168,10 @@ const NO_PAGES: &str = "requests of web pages (with an Origin header) are refuse
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";
 
 /// The refusal of a repeated header.
-const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once: send it once";
+const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once";
 
 /// The refusal of a path below `/binding/` without a namespace.
-const NO_NAMESPACE: &str = "the path has no namespace: use /binding/NAMESPACE/KEY";
+const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \

@@ -62,7 +62,8 @@ impl Request {
     /// If it is not the JSON of a bulk get, or a value is out of bounds.
     pub fn parse(body: &[u8]) -> Result<Request, Refusal> {
         let written: Written = object(&json::decode(body)).map_err(|error| {
-            Refusal::invalid(format!("The body is not the JSON of a bulk get: {error}"))
+            let why = error.without_path();
+            Refusal::invalid(format!("The body is not the JSON of a bulk get: {why}"))
         })?;
         let is_json = match written.r#type.as_deref() {
             None | Some("" | "text") => false,
