@@ -399,10 +399,10 @@ where
 
     fn take_turn(&mut self, now: Now) {
         self.turn = Side::Callers;
-        self.gc.yielded();
         let Some(replicator) = self.replicating.active() else { return };
         let done = replicator.work(&mut self.committer, now.wall_ms);
         self.replicating.set_work(done.more);
+        self.gc.yielded();
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
