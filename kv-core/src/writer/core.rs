@@ -402,7 +402,6 @@ where
         let Some(replicator) = self.replicating.active() else { return };
         let done = replicator.work(&mut self.committer, now.wall_ms);
         self.replicating.set_work(done.more);
-        self.gc.yielded();
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
@@ -413,6 +412,7 @@ where
         if done.concurrent > 0 {
             self.outputs.push(Output::Concurrent(done.concurrent));
         }
+        self.gc.yielded();
     }
 
     fn collect_garbage(&mut self, now: Now) {
