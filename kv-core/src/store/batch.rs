@@ -172,7 +172,8 @@ impl Store {
     /// of each write, in the order of the batch. An empty batch does nothing.
     ///
     /// # Errors
-    /// See [`WriteError`]. No write of the batch was made.
+    /// See [`WriteError`]. No write of the batch was made, or, after [`WriteError::OutcomeUnknown`], all or
+    /// none.
     pub fn write(&self, batch: WriteBatch) -> Result<Vec<Written>, WriteError> {
         let mut writes = Vec::with_capacity(batch.len());
         for write in batch.writes {
@@ -195,7 +196,8 @@ impl Store {
     /// [`Store::write`] for async code, see [`Store::put_async`].
     ///
     /// # Errors
-    /// See [`WriteError`]. No write of the batch was made.
+    /// See [`WriteError`]. No write of the batch was made, or, after [`WriteError::OutcomeUnknown`], all or
+    /// none.
     pub async fn write_async(&self, batch: WriteBatch) -> Result<Vec<Written>, WriteError> {
         let mut writes = Vec::with_capacity(batch.len());
         for write in batch.writes {
