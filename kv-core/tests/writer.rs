@@ -354,7 +354,9 @@ fn a_failed_commit_rolls_back_and_the_writer_resumes_when_the_disk_works() {
     }
     assert!(answers.iter().all(|(_, result)| result.is_err()), "{answers:?}");
     assert_eq!(answers[0].0, 1, "the answer that waited first fails too");
-    assert!(fixture.calls().contains(&Call::RolledBack));
+    let calls = fixture.calls();
+    let expected = [Call::RolledBack, Call::Published(vec![])];
+    assert_eq!(calls[..2], expected, "first of all it knows of the rollback, and never of the write");
     fixture.faults.writes.store(false, Ordering::SeqCst);
     fixture.writer.recover();
     assert_eq!(fixture.due(), Some(Step::Recover));
