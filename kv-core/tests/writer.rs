@@ -356,7 +356,7 @@ fn a_failed_commit_rolls_back_and_the_writer_resumes_when_the_disk_works() {
     assert_eq!(answers[0].0, 1, "the answer that waited first fails too");
     let calls = fixture.calls();
     let expected = [Call::RolledBack, Call::Published(vec![])];
-    assert_eq!(calls[..2], expected, "first of all it knows of the rollback, and never of the write");
+    assert_eq!(calls[..2], expected, "it never gets the write");
     fixture.faults.writes.store(false, Ordering::SeqCst);
     fixture.writer.recover();
     assert_eq!(fixture.due(), Some(Step::Recover));
