@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use kv_core::{
-    Account, Change, Dot, Durability, Hlc, Key, Mode, NamespaceId, Operation, Options, OriginId,
-    Outcome, Replication, Title, TurnOutcome, Version, WriteError,
+    Account, BodyId, Change, ChunkSource, Dot, Durability, Hlc, Key, Mode, NamespaceId, Operation,
+    Options, OriginId, Outcome, ReadError, Replication, Title, TurnOutcome, Version, WriteError,
     commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
@@ -437,6 +438,38 @@ fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
     fixture.wait(1);
     let (steps, _) = fixture.run_due();
     assert_eq!(steps, gc);
+}
+
+/// A view as the source of chunks.
+struct Chunks(View<RedbSnapshot>);
+
+impl ChunkSource for Chunks {
+    fn chunk(&self, body: BodyId, index: u32) -> Result<Option<Bytes>, ReadError> {
+        self.0.chunk(body, index)
+    }
+}
+
+#[test]
+fn no_reader_starts_on_a_collected_body_that_the_published_view_still_has() {
+    let mut fixture = Fixture::durable();
+    let mut upload = fixture.writer.committer().upload();
+    let staged = upload.push(&vec![1; 200_000]).unwrap();
+    let (last, body) = upload.finish();
+    let (key, attributes) = (Key::new("a").unwrap(), kv_core::Attributes::default());
+    let put = Operation::Put { namespace: namespace(), key, body, attributes };
+    for operation in staged.into_iter().chain(last).chain([put]) {
+        fixture.writer.request(1, operation);
+    }
+    fixture.run_due();
+    let published = fixture.writer.committer().view();
+    let found = published.row(namespace(), b"a").unwrap().unwrap();
+    let source = Arc::new(Chunks(published));
+    fixture.writer.request(2, delete("a"));
+    fixture.run(Step::Commit);
+    let seen = fixture.run(Step::CollectGarbage);
+    assert!(matches!(seen[..], [Seen::Collected(Ok(GcStep { bodies: 1, .. }))]), "{seen:?}");
+    let reader = fixture.writer.committer().read_body(&found, source).unwrap();
+    assert!(reader.is_none(), "it would miss its chunks after the sync");
 }
 
 #[test]
