@@ -101,6 +101,7 @@ where
         self.view.clone()
     }
 
+    /// Takes a view of the last commit, if the one that is there is older.
     pub(super) fn refresh(&mut self) -> Result<(), EngineError> {
         if self.is_view_old {
             self.view = self.state.view(self.engine.snapshot(Visibility::Latest)?);
@@ -115,6 +116,7 @@ where
         &self.engine
     }
 
+    /// Returns the ledger of large bodies, which uploads and readers share.
     pub(crate) fn bodies(&self) -> &Arc<Bodies> {
         &self.bodies
     }
@@ -180,6 +182,7 @@ where
         }
     }
 
+    /// Rejects all operations of a batch because the store could not be read.
     fn refuse_all(&mut self, count: usize, error: &ReadError) -> Committed {
         refused(count, self.lost(error))
     }
@@ -213,6 +216,7 @@ where
         Ok(())
     }
 
+    /// Commits rows under the next number. A batch without rows takes no number.
     pub(super) fn write(&mut self, batch: Batch) -> Result<(), WriteError> {
         if batch.is_empty() {
             return Ok(());

@@ -33,6 +33,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(Outcome::Local)
     }
 
+    /// Deletes the bytes under a name. Without a row it writes nothing.
     pub(super) fn drop_local(&mut self, name: &LocalName) -> Result<Outcome, WriteError> {
         if self.free_local(name)? {
             tables::delete::<LocalParts>(&mut self.batch, name);

@@ -20,6 +20,8 @@ use crate::{
     view::View,
 };
 
+/// What a store keeps in memory of its small tables. A transaction works on a copy: a commit that fails
+/// leaves the state as it was.
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) clock: Clock,
@@ -69,11 +71,13 @@ pub(super) fn founding_rows(own: [OriginId; 2]) -> Batch {
 /// Ids of bodies start at or below this; the rest is for the bodies until the next start.
 const MAX_BODY: u64 = u64::MAX / 2;
 
+/// Makes the error of a row that can't be decoded. `what` names its table.
 fn corrupt(what: &'static str) -> impl Fn(DecodeError) -> OpenError {
     move |error| OpenError::Corrupt(format!("{what}: {error}"))
 }
 
 impl State {
+    /// Reads the state of a store from its tables.
     pub(super) fn load<S: Snapshot>(snapshot: &S) -> Result<State, OpenError> {
         let found = meta_row::<Format>(snapshot)?;
         if found != FORMAT_VERSION {
@@ -96,6 +100,7 @@ impl State {
         })
     }
 
+    /// Returns a view of a snapshot that was taken after the commit with this state.
     pub(super) fn view<S>(&self, snapshot: S) -> View<S> {
         View {
             snapshot,
@@ -108,6 +113,7 @@ impl State {
     }
 }
 
+/// Reads a row that every store has.
 fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, OpenError> {
     match tables::get::<T>(snapshot, &()) {
         Ok(Some(row)) => Ok(row),
@@ -133,6 +139,7 @@ fn load_rows<T: Layout>(
     result
 }
 
+/// Reads the numbers of the origins. They have no gaps.
 fn load_origins(snapshot: &impl Snapshot) -> Result<Origins, OpenError> {
     let mut origins = Origins::default();
     load_rows::<OriginIds>(snapshot, "origins", |number, id| {
@@ -144,6 +151,7 @@ fn load_origins(snapshot: &impl Snapshot) -> Result<Origins, OpenError> {
     Ok(origins)
 }
 
+/// Reads a version vector from its table: one row an origin.
 fn load_vector<T: Layout<Key = u32, Row = u64>>(
     snapshot: &impl Snapshot,
     origins: &Origins,
@@ -156,6 +164,7 @@ fn load_vector<T: Layout<Key = u32, Row = u64>>(
     Ok(vector)
 }
 
+/// Reads the registries from the entries of the system namespace.
 fn load_system(
     snapshot: &impl Snapshot,
     origins: &Origins,
@@ -175,6 +184,7 @@ fn load_system(
     result.map(|()| (namespaces.into_iter().collect(), members.into_iter().collect()))
 }
 
+/// Decodes one entry of the system namespace. Returns `None` for a tombstone.
 fn read_system(
     key: &[u8],
     row: &[u8],

@@ -23,6 +23,8 @@ use crate::{
     view::View,
 };
 
+/// One commit while it is made: each operation sees what those before it did. Nothing is visible before the
+/// batch was committed; dropping the transaction drops all of it.
 pub(super) struct Transaction<'a, S> {
     before: &'a State,
     pub(super) view: &'a View<S>,
@@ -57,6 +59,7 @@ pub(super) struct WriteName {
 }
 
 impl<'a, S: Snapshot> Transaction<'a, S> {
+    /// Begins a commit on top of a state and its view. `now_ms` is in Unix milliseconds.
     pub(super) fn new(before: &'a State, view: &'a View<S>, now_ms: u64) -> Self {
         Transaction {
             before,
@@ -87,6 +90,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Ok(())
     }
 
+    /// Carries out one operation on top of those before it.
     pub(super) fn make(&mut self, operation: Operation) -> Result<Outcome, WriteError> {
         match operation {
             Operation::Put { namespace, key, body, attributes } => {
@@ -122,6 +126,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
+    /// Rejects writes to a namespace that does not exist or was dropped.
     fn check_namespace(&self, id: NamespaceId) -> Result<(), WriteError> {
         match self.state.namespaces.get(id) {
             Some(_) => Ok(()),
@@ -191,6 +196,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         number
     }
 
+    /// Returns a dot as the index of dots stores it: with the local number of its origin.
     fn indexed(&mut self, dot: Dot) -> IndexedDot {
         IndexedDot { origin: self.origin_number(dot.origin), seq: dot.seq }
     }
@@ -255,6 +261,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
+    /// Deletes the index row by which garbage collection would find a row: of tombstones by their time, of
+    /// other rows by their expiry.
     pub(super) fn remove_time_index(&mut self, key: &EntryKey, old: &Found<()>) {
         let entry = key.clone();
         if old.is_tombstone() {
@@ -271,6 +279,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         self.freed.push(body);
     }
 
+    /// Returns the state of a row with this content, and its attributes. Takes a large body out of the
+    /// pending table.
     fn place(&mut self, content: NewContent) -> (FoundState, Attributes) {
         match content {
             NewContent::Put { body, attributes } => (self.place_body(&body), attributes),
@@ -321,6 +331,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Changes { batch, state, freed, used, writes }
     }
 
+    /// Writes the rows of a vector that differ between two states.
     fn put_raised<T: Layout<Key = u32, Row = u64>>(
         &mut self,
         before: &VersionVector,
@@ -354,6 +365,8 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
     }
 }
 
+/// Whether the content has a body that is stored in chunks. Writes with large bodies have an origin of their
+/// own.
 fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
@@ -376,6 +389,7 @@ pub(super) fn check_body(body: &NewBody) -> Result<(), WriteError> {
     }
 }
 
+/// Rejects a write whose staged chunks may be lost.
 pub(super) fn check_upload(content: &NewContent) -> Result<(), WriteError> {
     match content {
         NewContent::Put { body, .. } => check_body(body),

@@ -24,6 +24,7 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Starts an upload. It takes the id of a body only for a value that does not fit a row.
     pub(crate) fn new(bodies: Arc<Bodies>) -> Upload {
         Upload {
             bodies,
@@ -74,6 +75,7 @@ impl Upload {
         Ok(operations)
     }
 
+    /// Returns the operation that stages what is in the buffer as the next chunk.
     fn stage(&mut self) -> Operation {
         let bytes = self.buffer.split().freeze();
         self.hasher.update(&bytes);
@@ -82,6 +84,7 @@ impl Upload {
         Operation::Stage(StagedChunk { index, bytes, ticket: self.ticket() })
     }
 
+    /// Returns the ticket that keeps the chunks from garbage collection. The first call creates it.
     fn ticket(&mut self) -> Arc<UploadTicket> {
         let bodies = &self.bodies;
         Arc::clone(self.ticket.get_or_insert_with(|| UploadTicket::new(bodies)))
@@ -112,6 +115,7 @@ impl Upload {
         self.finish_staged()
     }
 
+    /// Ends a value of which all chunks are staged.
     fn finish_staged(mut self) -> (Option<Operation>, NewBody) {
         let last = (!self.buffer.is_empty()).then(|| self.stage());
         let digest = *self.hasher.finalize().as_bytes();

@@ -11,14 +11,17 @@ use std::{
 
 use super::storage::StorageBackend;
 
+/// The unit in which writes are kept, in bytes.
 const BLOCK: u64 = 4096;
 
+/// A disk over another one, which it reads and never writes.
 #[derive(Debug)]
 pub(super) struct Overlay {
     base: Arc<dyn StorageBackend>,
     written: Mutex<Written>,
 }
 
+/// What was written since the overlay was made.
 #[derive(Debug)]
 struct Written {
     len: u64,
@@ -28,6 +31,7 @@ struct Written {
 }
 
 impl Overlay {
+    /// Creates an overlay of a disk.
     pub(super) fn new(base: Arc<dyn StorageBackend>) -> io::Result<Overlay> {
         let len = base.len()?;
         Ok(Overlay {
@@ -36,6 +40,7 @@ impl Overlay {
         })
     }
 
+    /// Locks what was written.
     fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -32,6 +32,7 @@ impl FirstFailure {
         Arc::new(FirstFailure { disk, shut: AtomicBool::new(false), failure: Mutex::new(None) })
     }
 
+    /// Returns the first failure of the disk, if there was one.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -55,6 +55,7 @@ impl<S: Snapshot> View<S> {
         tables::get::<LocalParts>(&self.snapshot, name)
     }
 
+    /// Rejects reads of a namespace that does not exist or was dropped.
     pub(crate) fn check_namespace(&self, namespace: NamespaceId) -> Result<(), ReadError> {
         match self.namespaces.get(namespace) {
             Some(_) => Ok(()),
@@ -127,6 +128,7 @@ impl<S: Snapshot> View<S> {
         self.decode(key.as_bytes(), &row, |body| row.slice_ref(body)).map(Some)
     }
 
+    /// Decodes an entry's row. `keep` copies or shares the bytes of an inline value.
     pub(super) fn decode(
         &self,
         key: &[u8],
@@ -138,6 +140,7 @@ impl<S: Snapshot> View<S> {
         Ok(head.with_value(keep(body)))
     }
 
+    /// Returns the origin with a local number.
     pub(super) fn origin(&self, number: u32) -> Result<OriginId, ReadError> {
         self.origins.id(number).map_err(ReadError::damaged(Table::Origins))
     }
