@@ -70,8 +70,6 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.apply_write(write)
     }
 
-    /// Applies a write that this store does not have: checks that a store can have made it, merges it with
-    /// the row that is there, and moves the clock forward.
     fn apply_write(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
