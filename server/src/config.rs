@@ -61,6 +61,7 @@ impl Config {
     }
 }
 
+/// Reads the file of `--config`.
 fn read(path: &Path) -> Result<FileSettings, ConfigError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;

@@ -15,11 +15,14 @@ pub(crate) struct Bodies(Mutex<Ledger>);
 /// the pending table, see [`Bodies::restart`].
 #[derive(Debug, Default)]
 struct Ledger {
+    /// The id of the next body.
     next: u64,
     /// Rises when the store is reloaded after a failure. Chunks that were staged before are lost.
     epoch: u64,
     pins: HashMap<BodyId, u32>,
+    /// Bodies that no row refers to. They are freed once nobody reads them.
     garbage: BTreeSet<BodyId>,
+    /// Garbage whose chunks are being freed: nobody can begin to read it.
     claimed: BTreeSet<BodyId>,
 }
 
@@ -109,7 +112,9 @@ impl Bodies {
 /// Keeps a body from being freed while it lives.
 #[derive(Debug)]
 pub(super) struct Pin {
+    /// Where the pin is counted.
     bodies: Arc<Bodies>,
+    /// The body that is read.
     body: BodyId,
 }
 

@@ -33,7 +33,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(Outcome::Local)
     }
 
-    /// Deletes the bytes under a name. Without a row it writes nothing.
+    /// Removes the data under a name, and marks its large bodies as garbage.
     pub(super) fn drop_local(&mut self, name: &LocalName) -> Result<Outcome, WriteError> {
         if self.free_local(name)? {
             tables::delete::<LocalParts>(&mut self.batch, name);

@@ -34,7 +34,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.put_namespace(Namespace { id, account, title, created, dropped: false })
     }
 
-    /// Returns the id if no namespace has or had it.
+    /// Checks that no namespace has an id, a dropped one included.
     fn check_free(&self, id: NamespaceId) -> Result<NamespaceId, WriteError> {
         if self.state.namespaces.is_dropped(id) {
             return Err(Taken::DroppedId(id).into());
@@ -73,7 +73,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.put_namespace(Namespace { dropped: true, ..namespace })
     }
 
-    /// Returns a namespace that was not dropped.
+    /// Returns a namespace that exists and is not dropped.
     fn live_namespace(&self, id: NamespaceId) -> Result<Namespace, WriteError> {
         self.state.namespaces.get(id).cloned().ok_or(WriteError::UnknownNamespace(id))
     }

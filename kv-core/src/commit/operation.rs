@@ -97,7 +97,7 @@ pub struct BatchWrite {
     pub namespace: NamespaceId,
     /// The key.
     pub key: Key,
-    /// What the write does to the key.
+    /// The change to the key.
     pub content: NewContent,
 }
 
@@ -130,11 +130,11 @@ pub struct RemoteWrite {
     pub namespace: NamespaceId,
     /// The key.
     pub key: Key,
-    /// What it does to the key.
+    /// The change to the key.
     pub change: NewContent,
 }
 
-/// What a write does to its key, local or remote.
+/// The change that a write makes to its key, local or remote.
 #[derive(Debug)]
 pub enum NewContent {
     /// It puts a value.

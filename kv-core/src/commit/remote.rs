@@ -26,7 +26,7 @@ use crate::{
 const MAX_REMOTE_MILLIS: u64 = 1 << 46;
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Applies what a peer sent, by its kind.
+    /// Applies one write, or the end of a session.
     pub(super) fn apply_remote(&mut self, remote: Remote) -> Result<Applied, WriteError> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
@@ -63,6 +63,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(applied)
     }
 
+    /// Applies a row of a session, which the vector does not count yet.
     fn apply_row(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
@@ -70,6 +71,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.apply_write(write)
     }
 
+    /// Merges a write with the row of its key.
     fn apply_write(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
@@ -172,7 +174,7 @@ fn is_concurrent(current: Option<&Found<()>>, write: &RemoteWrite) -> bool {
     }
 }
 
-/// Returns the version that a write gives to its key.
+/// The version of a write: its time, and the origin of its dot.
 fn version(write: &RemoteWrite) -> Version {
     Version { hlc: write.hlc, origin: write.dot.origin }
 }

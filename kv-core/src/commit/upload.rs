@@ -15,11 +15,17 @@ use crate::{
 /// memory. If it is dropped before its put, the store frees its chunks.
 #[derive(Debug)]
 pub struct Upload {
+    /// The ledger, for the id of a large body.
     bodies: Arc<Bodies>,
+    /// The large body, once its first chunk was staged.
     ticket: Option<Arc<UploadTicket>>,
+    /// The bytes that are not staged yet: at most one chunk.
     buffer: BytesMut,
+    /// Computes the digest of the value.
     hasher: blake3::Hasher,
+    /// The bytes that have arrived.
     len: u64,
+    /// The chunks that were staged.
     staged: u32,
 }
 
@@ -115,7 +121,7 @@ impl Upload {
         self.finish_staged()
     }
 
-    /// Ends a value of which all chunks are staged.
+    /// Ends a value of more than one chunk: the operation for its last bytes, and the body.
     fn finish_staged(mut self) -> (Option<Operation>, NewBody) {
         let last = (!self.buffer.is_empty()).then(|| self.stage());
         let digest = *self.hasher.finalize().as_bytes();

@@ -14,16 +14,19 @@ use super::storage::StorageBackend;
 /// The unit in which writes are kept, in bytes.
 const BLOCK: u64 = 4096;
 
-/// A disk over another one, which it reads and never writes.
+/// A file that shows the base with the writes on top. The base is never written.
 #[derive(Debug)]
 pub(super) struct Overlay {
+    /// The file below.
     base: Arc<dyn StorageBackend>,
+    /// The writes so far.
     written: Mutex<Written>,
 }
 
 /// What was written since the overlay was made.
 #[derive(Debug)]
 struct Written {
+    /// The length of the file with the writes, in bytes.
     len: u64,
     /// How much of the base is still part of the file. Bytes that were cut off read as zeros.
     base_len: u64,
@@ -31,7 +34,7 @@ struct Written {
 }
 
 impl Overlay {
-    /// Creates an overlay of a disk.
+    /// An overlay without any writes.
     pub(super) fn new(base: Arc<dyn StorageBackend>) -> io::Result<Overlay> {
         let len = base.len()?;
         Ok(Overlay {

@@ -18,9 +18,10 @@ use crate::{
 /// The most bytes of inline values that an iterator reads ahead.
 const PAGE_BYTES: usize = 256 << 10;
 
-/// The most entries that an iterator reads ahead, without values and with them.
+/// The most entries that an iterator reads ahead without their values.
 const PAGE_KEYS: usize = MAX_LIST_LIMIT;
-/// How many entries are read from one view, and kept in memory.
+
+/// The most entries that an iterator reads ahead with their values.
 const PAGE_ENTRIES: usize = 128;
 
 impl Store {
@@ -101,9 +102,9 @@ struct Walk<T> {
     namespace: NamespaceId,
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
-    /// What was read from the front, by key.
+    /// Entries that were read from the front, by key.
     front: VecDeque<Item<T>>,
-    /// What was read from the back, by key in descending order.
+    /// Entries that were read from the back, by key in descending order.
     back: VecDeque<Item<T>>,
     /// Nothing is left between `lower` and `upper`.
     is_read: bool,

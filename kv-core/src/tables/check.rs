@@ -20,9 +20,9 @@ use crate::{
 /// the row fits the other rows.
 ///
 /// # Errors
-/// What is wrong with the row.
+/// The mistake in the row.
 pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
-    /// Checks a row of a typed table.
+    /// Decodes a key and a row of one table.
     fn check<T: Layout>(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
         decode_row::<T>(key, row).map(drop)
     }

@@ -36,7 +36,7 @@ impl EntryKey {
         &self.0
     }
 
-    /// Returns the namespace and the key.
+    /// Splits the bytes into namespace and key.
     pub(crate) fn split(&self) -> (NamespaceId, &[u8]) {
         split(&self.0).expect("an entry's key was checked when it was made")
     }

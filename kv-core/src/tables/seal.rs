@@ -9,6 +9,7 @@ use crate::{codec::DecodeError, engine::Table};
 /// The version of the disk format that this crate writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The length of a checksum, in bytes.
 pub(super) const CRC_BYTES: usize = 4;
 
 /// The checksum over a row's table and key. The checksums of its payloads continue from it.

@@ -131,14 +131,18 @@ layout! {
 /// A key of the dot index: a dot with the local number of its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IndexedDot {
+    /// The local number of the origin.
     pub(crate) origin: u32,
+    /// The sequence number.
     pub(crate) seq: u64,
 }
 
 /// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timed {
+    /// The time: seconds in the index by expiry, a clock's time in the index of tombstones.
     pub(crate) time: u64,
+    /// The entry that the row is about.
     pub(crate) entry: EntryKey,
 }
 
@@ -158,7 +162,9 @@ impl Timed {
 /// The place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkKey {
+    /// The body.
     pub(crate) body: BodyId,
+    /// The place of the chunk in its body, from 0.
     pub(crate) index: u32,
 }
 
@@ -189,7 +195,7 @@ fn number(number: &u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-/// Decodes a number.
+/// Decodes a number that fills the row.
 fn read_number(row: &[u8]) -> Result<u64, DecodeError> {
     whole(row, Reader::u64)
 }

@@ -1,10 +1,10 @@
-//! What a put stores beside the value.
+//! The attributes that a put stores beside the value.
 
 use std::{fmt, ops::Deref};
 
 use super::limits::MAX_METADATA_BYTES;
 
-/// What a put stores beside the value.
+/// The attributes that a put stores beside the value.
 ///
 /// ```
 /// use kv_core::{Attributes, Metadata};

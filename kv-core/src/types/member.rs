@@ -24,7 +24,7 @@ pub struct Member {
     pub removed: bool,
 }
 
-/// The version of the encoding, its first byte.
+/// The version of the layout of a member's entry.
 const LAYOUT: u8 = 1;
 
 /// The first byte of the key of a member's entry; the id follows. (The key of a namespace's entry is

@@ -26,7 +26,7 @@ pub struct Namespace {
     pub dropped: bool,
 }
 
-/// The version of the encoding, its first byte.
+/// The version of the layout of a namespace's entry.
 const LAYOUT: u8 = 1;
 
 impl Namespace {
@@ -82,7 +82,9 @@ pub fn derive_id(account: &str, title: &str, n: u32) -> NamespaceId {
 /// All namespaces of a store as of one commit.
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces {
+    /// All namespaces, dropped ones included.
     all: BTreeMap<NamespaceId, Namespace>,
+    /// The namespaces that are not dropped, by title.
     titles: HashMap<Title, NamespaceId>,
 }
 

@@ -40,7 +40,9 @@ const MAX_FETCHES: usize = 8192;
 /// All sessions in which this location receives rows.
 #[derive(Debug)]
 pub(super) struct Puller {
+    /// The rows that this location had when it began to join.
     joining: Joining,
+    /// The sessions by source. At most one for each peer.
     sessions: BTreeMap<MemberId, Session>,
     suspended: Suspended,
     /// When the last session with a connected peer failed.

@@ -13,9 +13,11 @@ use crate::{
     work::{Batch, How, Notice, ToApply, Unread},
 };
 
-/// What was read for a peer.
+/// The result of a read for a peer.
 pub(super) enum ReadResult {
+    /// The rows of a session's batch, or the reason why they were not read.
     Rows(Result<Batch, Unread>),
+    /// A piece of a large body; none if the key no longer holds that write.
     Body(Option<Bytes>),
 }
 
@@ -134,7 +136,7 @@ impl Core {
         let Some((peer, purpose)) = machines.fetcher.lose(cx.out, id) else { return };
         let bodies = &mut machines.fetcher;
         match purpose {
-            // What came since is more, and has this row or its successor: a session brings it.
+            // Newer writes exist, among them this row or its successor: a session brings them.
             Purpose::Live(origin) => {
                 machines.receiver.forget(&mut cx, bodies, origin);
                 self.behind(peer);

@@ -45,22 +45,35 @@ const MESSAGES_AT_ONCE: usize = 16;
 
 /// The owner of a core.
 pub(super) struct Driver {
+    /// The protocol. Only the driver's task uses it.
     core: Core,
+    /// The replica's configuration.
     config: Config,
+    /// The way to the store and its threads.
     store: StorePort,
+    /// Events of the store. Unbounded, but the writes in it are counted by the store's room.
     told: UnboundedReceiver<Told>,
+    /// Reports of links and attempts. Bounded, so that peers wait when the core falls behind.
     inputs: mpsc::Receiver<Input>,
     /// Cloned for each task that reports something.
     sender: mpsc::Sender<Input>,
+    /// Requests of the replica's owner.
     queries: mpsc::Receiver<Query>,
+    /// Becomes true when the owner closes the replica.
     closing: watch::Receiver<bool>,
+    /// The UDP port, which must be freed at the end.
     port: Port,
+    /// Dials peers, in tasks of their own.
     dialler: Dialler,
+    /// Accepts peers, in a task of its own.
     acceptor: Arc<Acceptor>,
     /// Notified when there is room on a link, or more to be sent on one.
     room: Arc<Notify>,
+    /// All tasks of links, attempts and handshakes. Dropping it ends them.
     tasks: JoinSet<()>,
+    /// The links that are up.
     links: BTreeMap<MemberId, Link>,
+    /// The attempts to reach each wanted peer, those with a link included.
     attempts: BTreeMap<MemberId, Attempts>,
     /// The requests that wait for a verification.
     verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
@@ -68,7 +81,9 @@ pub(super) struct Driver {
     members: Arc<Members>,
     /// The links may have changed: peers may have to be dialled.
     dial: bool,
+    /// Rows of peers that were applied since the start, for the status.
     rows_taken: u64,
+    /// The number of the last link, to distinguish its reports from those of its predecessor.
     last_link: u64,
     /// The store has ended replication.
     is_over: bool,

@@ -1,5 +1,5 @@
 //! Values of settings: how each type is read from a text (a flag or a variable) and from the file.
-//! An error message says what to write instead.
+//! An error message names the values that are valid.
 
 use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
@@ -7,13 +7,14 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::cluster::state::names::listen_on;
 
-/// A text is not a value of its setting. The message says why, and what to write instead; it never
+/// A text is not a value of its setting. The message has the reason and the valid values; it never
 /// repeats a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ValueError(String);
 
 impl ValueError {
+    /// Makes the error from its message.
     pub(super) fn new(error: impl fmt::Display) -> ValueError {
         ValueError(error.to_string())
     }

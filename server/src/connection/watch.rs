@@ -28,9 +28,13 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A limit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
+    /// The head of a request must arrive in time.
     Header,
+    /// A connection without requests is closed.
     Idle,
+    /// A response must make progress.
     Response,
+    /// A client must close its half after the server closed its own.
     Linger,
 }
 
@@ -49,11 +53,14 @@ impl Limit {
 /// A state, and since when it has not changed.
 #[derive(Debug)]
 struct Since<T> {
+    /// The state.
     state: T,
+    /// When it began.
     since: Instant,
 }
 
 impl<T: PartialEq> Since<T> {
+    /// A state that begins now.
     fn new(state: T, now: Instant) -> Since<T> {
         Since { state, since: now }
     }
@@ -69,17 +76,22 @@ impl<T: PartialEq> Since<T> {
 
 /// When a connection exceeds each limit.
 struct Watch<'a> {
+    /// The bounds of the connection.
     limits: &'a Limits,
+    /// The record of the connection.
     activity: &'a Activity,
     /// With the number of requests: each request is a phase of its own.
     phase: Since<(Phase, u64)>,
+    /// Whether the last write was blocked, and how many were not.
     write: Since<(bool, u64)>,
+    /// Whether bodies of HTTP/2 are in progress, and how often they were polled.
     bodies: Since<(bool, u64)>,
     /// Since when the connection has been asked to end with its requests.
     is_ending: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
+    /// Watches a connection that begins now.
     fn new(limits: &'a Limits, activity: &'a Activity, now: Instant) -> Watch<'a> {
         Watch {
             limits,

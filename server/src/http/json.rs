@@ -42,6 +42,7 @@ pub fn object_from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonErro
     object(str::from_utf8(body)?)
 }
 
+/// The text of an error, with the path of the field.
 fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     describe_at(error.path(), error.inner())
 }

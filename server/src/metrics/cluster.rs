@@ -8,7 +8,9 @@ use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricF
 use super::registry::{gauge, gauges, number, register, size};
 use crate::cluster::Expiry;
 
+/// The label of the metrics of one peer: its name.
 const PEER: &[&str] = &["peer"];
+/// The one metric that is exported also when the replica does not answer.
 const NOT_AFTER: &str = "waypost_cluster_certificate_not_after_seconds";
 
 /// The state of the cluster, as this location sees it.
@@ -47,6 +49,7 @@ struct LocationMetrics {
     not_after: IntGaugeVec,
 }
 
+/// Registers the metrics.
 impl LocationMetrics {
     fn new(r: &Registry) -> LocationMetrics {
         LocationMetrics {
@@ -157,6 +160,7 @@ impl PeerMetrics {
         }
     }
 
+    /// Sets all metrics from the replica's status.
     fn set(&self, now: &ClusterGauges<'_>) {
         let Some(status) = now.status else { return };
         for (id, peer) in &status.peers {
@@ -169,6 +173,7 @@ impl PeerMetrics {
         }
     }
 
+    /// Sets the metrics of one peer.
     fn set_peer(&self, name: &str, peer: &Peer) {
         let of = [name];
         let state = &peer.state;

@@ -2,7 +2,7 @@
 //! takes them from there. After a crash there are none, and the running windows start from zero.
 //!
 //! Nothing here stops a server: if the counters can't be saved or read, they start from zero and the
-//! log says so. In the store they are the limiter's pieces, each after its length in four bytes.
+//! log reports it. In the store they are the limiter's pieces, each after its length in four bytes.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kv_core::{LocalReader, ReadError, Store};
@@ -95,7 +95,9 @@ fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, Unusable> {
 
 /// The limiter's pieces, read from those of the store.
 struct Pieces {
+    /// The saved bytes.
     reader: LocalReader,
+    /// The bytes that were read and not returned yet.
     buffer: BytesMut,
     /// Why they ended early, if they did.
     error: Option<Unusable>,
@@ -138,6 +140,7 @@ impl Pieces {
     }
 }
 
+/// The error of pieces that end too early.
 #[cfg(test)]
 mod tests {
     use ratelimit::{Limit, Request};

@@ -105,14 +105,14 @@ impl Value {
     }
 }
 
-/// What the store should hold: the live namespaces, and what is under their keys.
+/// The content that the store should have: the live namespaces, and what is under their keys.
 #[derive(Clone, Debug, Default)]
 struct Model {
     namespaces: [Option<NamespaceId>; 2],
     rows: BTreeMap<(NamespaceId, Vec<u8>), Value>,
 }
 
-/// Who follows the changes: what it has seen of each row.
+/// A follower of the changes: the last state that it saw of each row.
 #[derive(Debug, Default)]
 struct Follower {
     vector: VersionVector,

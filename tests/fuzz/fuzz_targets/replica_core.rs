@@ -23,7 +23,7 @@ const WALL_MS: u64 = 1_700_000_000_000;
 /// More than a ring, the pages of a burst, the vectors of two sessions and what an input brings.
 const MOST_BYTES: usize = 2 << 20;
 
-/// How many messages it may say before it has heard anything new.
+/// How many messages it may send before it has received a new one.
 const MOST_MESSAGES: usize = 4096;
 
 #[derive(Arbitrary, Debug)]
@@ -147,7 +147,7 @@ impl Location {
         self.work();
     }
 
-    /// Does all that the core asks of the store, and takes all that it says.
+    /// Does all work that the core requests of the store, and takes all messages that it sends.
     fn work(&mut self) {
         while let Some(work) = self.core.poll_work() {
             self.perform(work);
@@ -247,7 +247,7 @@ impl Location {
         self.hear(peer, 1, &hello);
     }
 
-    /// What a peer says that it has.
+    /// The progress that a peer reports.
     fn progress(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
         let origin = match origin {
             Origin::Of(peer) => peer.origins()[0],

@@ -158,7 +158,7 @@ impl Store {
     }
 }
 
-/// What came out of one step.
+/// The outputs of one step.
 #[derive(Default)]
 struct Ran {
     answers: BTreeMap<u64, Result<Outcome, WriteError>>,

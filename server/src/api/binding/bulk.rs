@@ -36,6 +36,7 @@ pub struct Request {
 /// The JSON of a request.
 #[derive(Deserialize)]
 struct Written {
+    /// The keys that are requested, with repetitions.
     keys: Vec<String>,
     r#type: Option<String>,
     #[serde(default, rename = "withMetadata")]
@@ -48,7 +49,9 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum CacheTtl {
+    /// The form in which workerd writes it.
     Text(String),
+    /// The form in which other clients write it.
     Number(serde_json::Number),
 }
 

@@ -11,7 +11,7 @@ use crate::{
 /// A location that is unreachable for less than this may only have been restarted.
 const PATIENCE_SECONDS: u64 = 60;
 
-/// What an operator must act on, each a sentence that says what to do.
+/// The conditions that an operator must act on, each a sentence with the action to take.
 pub(super) fn alarms(status: &Status, peers: &[PeerInfo], expiry: Expiry, now: u64) -> Vec<String> {
     if let Some(why) = status.halted {
         // Its view of the others is not meaningful then.

@@ -38,8 +38,11 @@ pub enum Invalid {
 
 /// The limit of a descriptor.
 enum Matched<'a> {
+    /// No limit matches: the descriptor is allowed and not counted.
     Nothing,
+    /// A rule allows everything.
     Unlimited(&'a Rule),
+    /// A limit applies.
     Limited(Limited<'a>),
 }
 
@@ -47,11 +50,15 @@ enum Matched<'a> {
 struct Limited<'a> {
     /// None for a limit in the request.
     rule: Option<&'a Rule>,
+    /// The limit, from the rule or from the request.
     limit: Limit,
+    /// The unit in the response; Envoy shows it in its headers.
     unit: Unit,
     /// The range of its counter's name in the text of all names.
     key: Range<usize>,
+    /// The hits that the descriptor adds.
     cost: u32,
+    /// Whether the hits are given back.
     is_refund: bool,
 }
 

@@ -60,7 +60,7 @@ pub enum EnrolError {
 /// Sends the request of a joining member to the addresses of its token until one responds. If that
 /// location has no slot, retries for 45 s.
 ///
-/// Dropped, the location may have been admitted or not: a retry with the same id and key tells.
+/// Dropped, the location may have been admitted or not: a retry with the same id and key gets the answer.
 ///
 /// # Errors
 /// See [`EnrolError`].
@@ -100,6 +100,7 @@ pub(in crate::cluster) async fn enrol_within(
     }
 }
 
+/// Sends the request to one address and reads the response.
 async fn enrol_once(
     token: &Token,
     request: &Request,
@@ -135,6 +136,7 @@ enum Failure {
     Other(String),
 }
 
+/// The failure of an address that sent nothing in time.
 fn no_response() -> Failure {
     Failure::Other(format!("no response for {} s", TIMEOUT.as_secs()))
 }
@@ -195,6 +197,7 @@ const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
+/// The reason why a connection ended, in words for the operator.
 fn reason(error: &ConnectionError) -> String {
     let ConnectionError::TransportError(error) = error else { return error.to_string() };
     let alert = &error.reason;
@@ -214,6 +217,7 @@ fn reason(error: &ConnectionError) -> String {
     }
 }
 
+/// Sends the request on a stream of its own, and reads the response from it.
 async fn exchange(connection: &Connection, request: &Request) -> Result<Response, Failure> {
     let ask = async || {
         let (mut send, mut receive) = connection.open_bi().await.map_err(|e| e.to_string())?;

@@ -47,7 +47,7 @@ pub enum Response {
     Refused(String),
 }
 
-/// What a new member needs to start.
+/// The response to an admitted location: everything that it needs to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Welcome {
@@ -155,6 +155,7 @@ pub fn decode_response(bytes: &[u8]) -> Result<Response, DecodeError> {
     decode(bytes)
 }
 
+/// Decodes JSON. Unknown fields are ignored, so that later versions can add some.
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError(format!("it has more than {MAX_MESSAGE_BYTES} bytes")));

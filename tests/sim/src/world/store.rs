@@ -200,7 +200,7 @@ impl World {
         Ok(())
     }
 
-    /// No answer that promises a write comes before the sync that covers it.
+    /// Checks that no answer that acknowledges a write comes before the sync that covers it.
     fn check_answers(&mut self, node: usize, answers: &[Answer<u64>]) -> Checked {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let durable = running.store.committer().engine().status().durable;
@@ -233,7 +233,7 @@ impl World {
         }
         if matches!(event, CoreEvent::RolledBack(_)) {
             self.trace(|| format!("{node}: rolled back, {status:?}"));
-            // What was not acknowledged is gone, unless the engine cannot tell yet.
+            // Writes that were not acknowledged are gone, unless the engine does not know yet.
             if status.is_durable() {
                 self.settle(node)?;
             }
