@@ -37,6 +37,7 @@ pub struct WriteBatch {
     bytes: usize,
 }
 
+/// One write of a batch.
 #[derive(Clone, Debug)]
 struct Write {
     namespace: NamespaceId,
@@ -108,6 +109,7 @@ impl WriteBatch {
         self.push(Write { namespace, key: Key::new(key)?, value: None })
     }
 
+    /// Adds a write if the batch has room for it.
     fn push(&mut self, write: Write) -> Result<&mut WriteBatch, WriteError> {
         if self.writes.len() == MAX_BATCH_WRITES {
             return Err(InvalidWrite::BatchWrites.into());
@@ -218,6 +220,7 @@ impl Store {
     }
 }
 
+/// Returns what a batch wrote.
 fn batch_written(outcome: Outcome) -> Result<Vec<Written>, WriteError> {
     match outcome {
         Outcome::Batch(written) => Ok(written),
