@@ -93,6 +93,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Makes the error of a row that can't be decoded.
     pub(crate) fn damaged(table: Table) -> impl FnOnce(DecodeError) -> ReadError {
         move |reason| ReadError::Damaged { table, reason }
     }

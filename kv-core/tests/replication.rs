@@ -241,6 +241,8 @@ fn the_writer_misses_no_wake_whenever_it_comes() {
     // The first step of garbage collection is due soon after the start, whatever the interval is.
     std::thread::sleep(Duration::from_millis(100));
     for reading in 1..=12 {
+        // The writer is idle when the count begins.
+        std::thread::sleep(Duration::from_millis(20));
         clock.readings_left.store(reading, Ordering::SeqCst);
         store.put(namespace, "key", "value").unwrap();
         // A put may need fewer readings than this: the rest comes with empty rounds, once the writer is idle.

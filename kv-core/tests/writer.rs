@@ -356,7 +356,9 @@ fn a_failed_commit_rolls_back_and_the_writer_resumes_when_the_disk_works() {
     }
     assert!(answers.iter().all(|(_, result)| result.is_err()), "{answers:?}");
     assert_eq!(answers[0].0, 1, "the answer that waited first fails too");
-    assert!(fixture.calls().contains(&Call::RolledBack));
+    let calls = fixture.calls();
+    let expected = [Call::RolledBack, Call::Published(vec![])];
+    assert_eq!(calls[..2], expected, "it never gets the write");
     fixture.faults.writes.store(false, Ordering::SeqCst);
     fixture.writer.recover();
     assert_eq!(fixture.due(), Some(Step::Recover));
@@ -494,6 +496,38 @@ fn readers_that_keep_meeting_failures_do_not_keep_callers_waiting() {
     assert_eq!(fixture.run_due().0, [Step::Recover]);
     fixture.writer.recover();
     assert_eq!(fixture.run_due().0, [Step::Recover], "nothing else waits");
+}
+
+/// A view as the source of chunks.
+struct Chunks(View<RedbSnapshot>);
+
+impl ChunkSource for Chunks {
+    fn chunk(&self, body: BodyId, index: u32) -> Result<Option<Bytes>, ReadError> {
+        self.0.chunk(body, index)
+    }
+}
+
+#[test]
+fn no_reader_starts_on_a_collected_body_that_the_published_view_still_has() {
+    let mut fixture = Fixture::durable();
+    let mut upload = fixture.writer.committer().upload();
+    let staged = upload.push(&vec![1; 200_000]).unwrap();
+    let (last, body) = upload.finish();
+    let (key, attributes) = (Key::new("a").unwrap(), kv_core::Attributes::default());
+    let put = Operation::Put { namespace: namespace(), key, body, attributes };
+    for operation in staged.into_iter().chain(last).chain([put]) {
+        fixture.writer.request(1, operation);
+    }
+    fixture.run_due();
+    let published = fixture.writer.committer().view();
+    let found = published.row(namespace(), b"a").unwrap().unwrap();
+    let source = Arc::new(Chunks(published));
+    fixture.writer.request(2, delete("a"));
+    fixture.run(Step::Commit);
+    let seen = fixture.run(Step::CollectGarbage);
+    assert!(matches!(seen[..], [Seen::Collected(Ok(GcStep { bodies: 1, .. }))]), "{seen:?}");
+    let reader = fixture.writer.committer().read_body(&found, source).unwrap();
+    assert!(reader.is_none(), "it would miss its chunks after the sync");
 }
 
 #[test]

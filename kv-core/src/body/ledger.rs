@@ -11,7 +11,8 @@ use crate::types::BodyId;
 #[derive(Debug, Default)]
 pub(crate) struct Bodies(Mutex<Ledger>);
 
-/// The state that readers, uploads and the committer share.
+/// What the store knows about large bodies and no row records. It is lost with the process and rebuilt from
+/// the pending table, see [`Bodies::restart`].
 #[derive(Debug, Default)]
 struct Ledger {
     /// The id of the next body.
@@ -26,7 +27,7 @@ struct Ledger {
 }
 
 impl Bodies {
-    /// Locks the ledger.
+    /// Locks the ledger, also after a panic of a thread that had locked it.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -27,6 +27,7 @@ impl fmt::Debug for LocalReader {
 }
 
 impl LocalReader {
+    /// Creates a reader over the parts, in their order.
     pub(crate) fn new(parts: Vec<Body>) -> LocalReader {
         let len = parts.iter().map(Body::len).sum();
         let hasher = blake3::Hasher::new();

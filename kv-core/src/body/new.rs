@@ -56,7 +56,7 @@ impl NewBody {
     }
 }
 
-/// Where the bytes of a new body are.
+/// Where the bytes of a value are when its put is submitted.
 #[derive(Debug)]
 pub(crate) enum NewBodyKind {
     /// Goes into the row.

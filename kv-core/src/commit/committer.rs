@@ -120,7 +120,7 @@ where
         &self.engine
     }
 
-    /// The ledger of large bodies.
+    /// Returns the ledger of large bodies, which uploads and readers share.
     pub(crate) fn bodies(&self) -> &Arc<Bodies> {
         &self.bodies
     }
@@ -220,7 +220,7 @@ where
         Ok(())
     }
 
-    /// Applies a batch of rows as the next commit.
+    /// Commits rows under the next number. A batch without rows takes no number.
     pub(super) fn write(&mut self, batch: Batch) -> Result<(), WriteError> {
         if batch.is_empty() {
             return Ok(());

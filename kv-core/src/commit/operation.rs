@@ -238,6 +238,7 @@ impl Operation {
 }
 
 impl NewContent {
+    /// Returns about how many bytes the value and the metadata take in memory.
     fn bytes_in_memory(&self) -> usize {
         match self {
             NewContent::Put { body, attributes } => {
@@ -250,6 +251,7 @@ impl NewContent {
 }
 
 impl BatchWrite {
+    /// Returns about how many bytes the write takes in memory.
     fn bytes_in_memory(&self) -> usize {
         const OVERHEAD_BYTES: usize = 128;
         OVERHEAD_BYTES + self.key.len() + self.content.bytes_in_memory()

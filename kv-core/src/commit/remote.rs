@@ -46,8 +46,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
-    /// Applies the next write of an origin. A write that is counted already changes nothing, and a
-    /// gap is reported.
+    /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
+    /// the replicator fills it from a session.
     fn apply_next(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
@@ -141,6 +141,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
+    /// alike, in whatever order they arrived.
     fn merge_with(
         &self,
         current: Option<&Found<()>>,

@@ -20,8 +20,8 @@ use crate::{
     view::View,
 };
 
-/// The state of a store that commits need in memory. Cheap to clone: the parts are shared until
-/// they change.
+/// What a store keeps in memory of its small tables. A transaction works on a copy: a commit that fails
+/// leaves the state as it was.
 #[derive(Clone)]
 pub(super) struct State {
     /// The clock: the highest time of any write here.
@@ -106,7 +106,7 @@ impl State {
         })
     }
 
-    /// Makes a view of a snapshot that shows this state.
+    /// Returns a view of a snapshot that was taken after the commit with this state.
     pub(super) fn view<S>(&self, snapshot: S) -> View<S> {
         View {
             snapshot,
@@ -157,7 +157,7 @@ fn load_origins(snapshot: &impl Snapshot) -> Result<Origins, OpenError> {
     Ok(origins)
 }
 
-/// Reads a table from origins to sequence numbers.
+/// Reads a version vector from its table: one row an origin.
 fn load_vector<T: Layout<Key = u32, Row = u64>>(
     snapshot: &impl Snapshot,
     origins: &Origins,
@@ -190,7 +190,7 @@ fn load_system(
     result.map(|()| (namespaces.into_iter().collect(), members.into_iter().collect()))
 }
 
-/// Decodes one row of the system namespace.
+/// Decodes one entry of the system namespace. Returns `None` for a tombstone.
 fn read_system(
     key: &[u8],
     row: &[u8],

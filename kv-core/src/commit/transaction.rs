@@ -23,8 +23,8 @@ use crate::{
     view::View,
 };
 
-/// One transaction: it reads the state before, collects rows, and changes its own copy of the
-/// state. Nothing is visible before the committer applies it.
+/// One commit while it is made: each operation sees what those before it did. Nothing is visible before the
+/// batch was committed; dropping the transaction drops all of it.
 pub(super) struct Transaction<'a, S> {
     /// The state before the transaction.
     before: &'a State,
@@ -72,7 +72,7 @@ pub(super) struct WriteName {
 }
 
 impl<'a, S: Snapshot> Transaction<'a, S> {
-    /// Begins a transaction after a state.
+    /// Begins a commit on top of a state and its view. `now_ms` is in Unix milliseconds.
     pub(super) fn new(before: &'a State, view: &'a View<S>, now_ms: u64) -> Self {
         Transaction {
             before,
@@ -139,7 +139,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
-    /// Checks that a namespace exists and is not dropped.
+    /// Rejects writes to a namespace that does not exist or was dropped.
     fn check_namespace(&self, id: NamespaceId) -> Result<(), WriteError> {
         match self.state.namespaces.get(id) {
             Some(_) => Ok(()),
@@ -209,7 +209,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         number
     }
 
-    /// The key of a dot in the index, with the origin's local number.
+    /// Returns a dot as the index of dots stores it: with the local number of its origin.
     fn indexed(&mut self, dot: Dot) -> IndexedDot {
         IndexedDot { origin: self.origin_number(dot.origin), seq: dot.seq }
     }
@@ -275,7 +275,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
-    /// Removes the row of an entry from the index by expiry or by time, whichever has it.
+    /// Deletes the index row by which garbage collection would find a row: of tombstones by their time, of
+    /// other rows by their expiry.
     pub(super) fn remove_time_index(&mut self, key: &EntryKey, old: &Found<()>) {
         let entry = key.clone();
         if old.is_tombstone() {
@@ -292,7 +293,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         self.freed.push(body);
     }
 
-    /// Returns the state that a change gives its row, and writes the body of a put where it belongs.
+    /// Returns the state of a row with this content, and its attributes. Takes a large body out of the
+    /// pending table.
     fn place(&mut self, content: NewContent) -> (FoundState, Attributes) {
         match content {
             NewContent::Put { body, attributes } => (self.place_body(&body), attributes),
@@ -377,7 +379,8 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
     }
 }
 
-/// Whether a body is in chunks, which decides the origin of the write.
+/// Whether the content has a body that is stored in chunks. Writes with large bodies have an origin of their
+/// own.
 fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),

@@ -30,7 +30,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Begins an upload without any bytes.
+    /// Starts an upload. It takes the id of a body only for a value that does not fit a row.
     pub(crate) fn new(bodies: Arc<Bodies>) -> Upload {
         Upload {
             bodies,
@@ -81,7 +81,7 @@ impl Upload {
         Ok(operations)
     }
 
-    /// The operation that stages the bytes in the buffer.
+    /// Returns the operation that stages what is in the buffer as the next chunk.
     fn stage(&mut self) -> Operation {
         let bytes = self.buffer.split().freeze();
         self.hasher.update(&bytes);
@@ -90,7 +90,7 @@ impl Upload {
         Operation::Stage(StagedChunk { index, bytes, ticket: self.ticket() })
     }
 
-    /// The ticket of the large body, with an id from the first use on.
+    /// Returns the ticket that keeps the chunks from garbage collection. The first call creates it.
     fn ticket(&mut self) -> Arc<UploadTicket> {
         let bodies = &self.bodies;
         Arc::clone(self.ticket.get_or_insert_with(|| UploadTicket::new(bodies)))

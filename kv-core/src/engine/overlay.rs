@@ -23,7 +23,7 @@ pub(super) struct Overlay {
     written: Mutex<Written>,
 }
 
-/// The writes, by block.
+/// What was written since the overlay was made.
 #[derive(Debug)]
 struct Written {
     /// The length of the file with the writes, in bytes.
@@ -43,7 +43,7 @@ impl Overlay {
         })
     }
 
-    /// Locks the writes.
+    /// Locks what was written.
     fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -39,7 +39,7 @@ impl FirstFailure {
         Arc::new(FirstFailure { disk, shut: AtomicBool::new(false), failure: Mutex::new(None) })
     }
 
-    /// Returns the failure, if there was one.
+    /// Returns the first failure of the disk, if there was one.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -48,7 +48,8 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
     }
 }
 
-/// Checks the row of an entry; one of the system namespace must be a namespace or a member.
+/// Checks a row of the table of entries. In the system namespace the value must be a valid member or
+/// namespace.
 fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
     let (namespace, name) = split(key)?;
     // Which origins the store has met is written in other rows.

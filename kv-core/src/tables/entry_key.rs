@@ -14,7 +14,7 @@ pub(crate) struct EntryKey(Vec<u8>);
 const NAMESPACE_BYTES: usize = 16;
 
 impl EntryKey {
-    /// Joins a namespace and a key.
+    /// Returns the key of the row of an entry.
     pub(crate) fn new(namespace: NamespaceId, key: &Key) -> EntryKey {
         EntryKey([&namespace.0, key.as_bytes()].concat())
     }
@@ -25,13 +25,13 @@ impl EntryKey {
         is_key.then(|| EntryKey([&namespace.0, key].concat()))
     }
 
-    /// Reads the key of a row.
+    /// Reads and checks the key of a row.
     pub(crate) fn read(bytes: &[u8]) -> Result<EntryKey, DecodeError> {
         split(bytes)?;
         Ok(EntryKey(bytes.to_vec()))
     }
 
-    /// The bytes of the row's key.
+    /// Returns the bytes: the id of the namespace, then the key.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -17,12 +17,12 @@ pub(super) const CRC_BYTES: usize = 4;
 pub(super) struct Place(u32);
 
 impl Place {
-    /// The place of a row: its table and key, which the checksum covers.
+    /// Returns the place of a row. The checksum covers it, so that a valid row in a wrong place is found.
     pub(super) fn new(table: Table, key: &[u8]) -> Place {
         Place(crc32c::crc32c_append(crc32c::crc32c(&[table.number()]), key))
     }
 
-    /// The CRC-32C of a payload at this place.
+    /// Returns the CRC-32C (RFC 3720, section 12.1) of the place and the payload.
     pub(super) fn checksum(self, payload: &[u8]) -> u32 {
         crc32c::crc32c_append(self.0, payload)
     }

@@ -147,10 +147,12 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
+    /// Encodes the time, then the key of the entry's row, so that rows are in the order of their times.
     fn write(&self) -> Vec<u8> {
         [&self.time.to_be_bytes()[..], self.entry.as_bytes()].concat()
     }
 
+    /// Decodes what [`Timed::write`] returns.
     fn read(bytes: &[u8]) -> Result<Timed, DecodeError> {
         let mut reader = Reader::new(bytes);
         Ok(Timed { time: reader.u64()?, entry: EntryKey::read(reader.rest())? })
@@ -183,12 +185,12 @@ pub(crate) fn chunk(
     Ok(Some(row.slice_ref(payload)))
 }
 
-/// Checks that a key is this name.
+/// Checks that the key of a row of the table meta is its name.
 fn named(key: &[u8], name: &[u8]) -> Result<(), DecodeError> {
     if key == name { Ok(()) } else { Err(DecodeError("an unknown row of the table meta")) }
 }
 
-/// Encodes a number.
+/// Encodes a number in big-endian order.
 fn number(number: &u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
@@ -198,7 +200,7 @@ fn read_number(row: &[u8]) -> Result<u64, DecodeError> {
     whole(row, Reader::u64)
 }
 
-/// Checks that a row is empty.
+/// Checks that a row is empty: its key is all that it says.
 fn nothing(row: &[u8]) -> Result<(), DecodeError> {
     whole(row, |_| Ok(()))
 }

@@ -67,6 +67,7 @@ impl AsRef<str> for Metadata {
     }
 }
 
+/// Conversions from texts, checked by [`Metadata::new`].
 macro_rules! try_from {
     ($($from:ty),*) => {$(
         impl TryFrom<$from> for Metadata {

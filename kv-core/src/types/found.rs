@@ -95,6 +95,7 @@ impl<V> Found<V> {
 }
 
 impl<V> FoundState<V> {
+    /// Returns the body in chunks, if the entry has one.
     pub(crate) fn large(&self) -> Option<Large> {
         match *self {
             FoundState::Large { body, len, digest } => Some(Large { body, len, digest }),

@@ -127,11 +127,14 @@ impl Namespaces {
             .min_by_key(|namespace| namespace.created)
     }
 
+    /// Adds a namespace, or replaces the one with its id.
     pub(crate) fn insert(&mut self, namespace: Namespace) {
         self.all.insert(namespace.id, namespace);
         self.index_titles();
     }
 
+    /// Rebuilds the index of titles. Of two namespaces with one title, created concurrently, the older one
+    /// has it, at every location.
     fn index_titles(&mut self) {
         let mut titles: HashMap<Title, NamespaceId> = HashMap::new();
         let mut live: Vec<_> = self.iter().collect();

@@ -61,7 +61,7 @@ impl<S: Snapshot> View<S> {
         tables::get::<LocalParts>(&self.snapshot, name)
     }
 
-    /// Checks that a namespace exists and is not dropped.
+    /// Rejects reads of a namespace that does not exist or was dropped.
     pub(crate) fn check_namespace(&self, namespace: NamespaceId) -> Result<(), ReadError> {
         match self.namespaces.get(namespace) {
             Some(_) => Ok(()),
@@ -134,7 +134,7 @@ impl<S: Snapshot> View<S> {
         self.decode(key.as_bytes(), &row, |body| row.slice_ref(body)).map(Some)
     }
 
-    /// Decodes an entry's row; its origins become ids.
+    /// Decodes an entry's row. `keep` copies or shares the bytes of an inline value.
     pub(super) fn decode(
         &self,
         key: &[u8],

@@ -421,7 +421,6 @@ where
     /// Gives the replicator one turn.
     fn take_turn(&mut self, now: Now) {
         self.turn = Side::Callers;
-        self.gc.yielded();
         let Some(replicator) = self.replicating.active() else { return };
         let done = replicator.work(&mut self.committer, now.wall_ms);
         self.replicating.set_work(done.more);
@@ -435,6 +434,7 @@ where
         if done.concurrent > 0 {
             self.outputs.push(Output::Concurrent(done.concurrent));
         }
+        self.gc.yielded();
     }
 
     /// Does one bounded step of garbage collection.

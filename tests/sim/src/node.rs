@@ -74,6 +74,8 @@ pub struct Running {
     pub core: Core,
     /// The members as the core last got them.
     pub members: Arc<Members>,
+    /// The writes that readers see.
+    pub shown: VersionVector,
     /// The life of the disk in which it was started.
     pub life: u64,
     /// When its core wants to be called.
@@ -154,11 +156,13 @@ impl Node {
             max_ahead_ms: 500,
         };
         let members = Arc::clone(&state.members);
+        let shown = state.visible.clone();
         let core = Core::new(config, self.now(at), state);
         self.running = Some(Running {
             store,
             core,
             members,
+            shown,
             life,
             timer: None,
             sync_at: None,

@@ -29,7 +29,7 @@ pub struct RedbEngine {
     state: RwLock<State>,
 }
 
-/// The database as it is open now.
+/// The database that is open, and what the engine knows of its disk.
 pub(super) struct State {
     /// `None` when closed. Declared before the disk, so that it is dropped first.
     pub(super) database: Option<Database>,
@@ -89,12 +89,12 @@ impl RedbEngine {
         Ok(RedbEngine { open_disk, cache_bytes, state: RwLock::new(state) })
     }
 
-    /// Locks the state to read.
+    /// Locks the state, to read it.
     fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the state to change it.
+    /// Locks the state, to change it.
     pub(super) fn write_state(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }

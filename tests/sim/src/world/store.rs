@@ -186,6 +186,7 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let status = running.store.committer().engine().status();
         let is_failing = status.mode != Mode::Writer;
+        running.shown.clone_from(shown);
         let durable = &store::state(&running.store).durable;
         for origin in own {
             hold!(
@@ -225,7 +226,11 @@ impl World {
                 running.members = std::sync::Arc::clone(&state.members);
             }
             CoreEvent::Wrote(rows) => store::replicator(&mut running.store).room().release(rows),
-            CoreEvent::Applied { id, results, .. } => {
+            CoreEvent::Applied { id, results, visible } => {
+                hold!(
+                    running.shown.covers_all(visible),
+                    "{node}: the core gets the answer of a commit that readers do not see"
+                );
                 let takes_body = running.large.remove(id);
                 self.count_applied(results.as_deref().unwrap_or_default(), takes_body);
             }
