@@ -161,8 +161,8 @@ fn api_of(path: &str) -> Api {
 }
 
 /// The refusal of a browser's request.
-const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused, because this server \
-    has no tokens yet to distinguish them from yours: send the request without a browser";
+const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
+    this server has no tokens yet that would tell them from yours";
 
 /// The refusal of a target without a path.
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";

@@ -29,10 +29,23 @@ const MOST_MESSAGES: usize = 4096;
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
     /// A message of this kind with any bytes behind its beginning.
-    Say { peer: Peer, kind: u8, body: &'a [u8] },
+    Say {
+        peer: Peer,
+        kind: u8,
+        body: &'a [u8],
+    },
     /// A message about what the location asked for last in this kind of message.
-    Answer { peer: Peer, kind: u8, body: &'a [u8] },
-    Progress { peer: Peer, number: u8, origin: Origin, seq: Number },
+    Answer {
+        peer: Peer,
+        kind: u8,
+        body: &'a [u8],
+    },
+    Progress {
+        peer: Peer,
+        number: u8,
+        origin: Origin,
+        seq: Number,
+    },
     Up(Peer),
     Down(Peer),
     Verify(Peer),
@@ -211,7 +224,8 @@ impl Location {
         let pieces = upload.push(&[key]).expect("a short value");
         let (last, body) = upload.finish();
         assert!(pieces.is_empty() && last.is_none(), "it goes with its row");
-        let (namespace, key) = (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
+        let (namespace, key) =
+            (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
         let put = Operation::Put { namespace, key, body, attributes: Attributes::default() };
         self.store.request((), put);
         self.run(writer::Step::Commit);
@@ -280,7 +294,9 @@ impl Location {
         match step {
             Step::Say { peer, kind, body } => self.hear(peer, kind, body),
             Step::Answer { peer, kind, body } => self.answer(peer, kind, body),
-            Step::Progress { peer, number, origin, seq } => self.progress(peer, number, origin, seq.0),
+            Step::Progress { peer, number, origin, seq } => {
+                self.progress(peer, number, origin, seq.0)
+            }
             Step::Up(peer) => self.up(peer),
             Step::Down(peer) => self.tell(Event::Disconnected(peer.id())),
             Step::Verify(peer) => self.tell(Event::Verify(peer.id())),
