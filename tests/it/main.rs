@@ -9,6 +9,7 @@ mod malformed;
 #[cfg(target_os = "linux")]
 mod memory;
 mod nginx;
+mod operators;
 mod workers;
 
 use std::path::Path;

@@ -18,9 +18,13 @@ use crate::{
     wait::{self, Stopwatch},
 };
 
-pub use self::location::Location;
+pub use self::{
+    location::Location,
+    operate::{Cut, Image, Status, contains_all},
+};
 
 mod location;
+mod operate;
 
 /// The time after which a test fails because locations do not converge. It is not a goal.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -112,11 +116,37 @@ impl Cluster {
     /// If `cluster init` fails.
     #[must_use]
     pub fn init(setup: Setup) -> Cluster {
-        let mut seeds = Random::new(setup.seed);
-        let first = Location::new(&setup, seeds.next());
+        let mut cluster = Cluster::prepare(setup, 1);
+        cluster.init_first();
+        cluster
+    }
+
+    /// Makes places for `count` locations, none of which is a member of a cluster yet.
+    ///
+    /// # Panics
+    /// If the system has no ports for them.
+    #[must_use]
+    pub fn prepare(setup: Setup, count: usize) -> Cluster {
+        let seeds = Random::new(setup.seed);
+        let mut cluster =
+            Cluster { locations: Vec::new(), addresses: Addresses::default(), setup, seeds };
+        (0..count).for_each(|_| cluster.add_place());
+        cluster
+    }
+
+    fn add_place(&mut self) {
+        self.locations.push(Location::new(&self.setup, self.seeds.next()));
+    }
+
+    /// Runs `waypost cluster init` at the first location, which may hold data already.
+    ///
+    /// # Panics
+    /// If the command fails.
+    pub fn init_first(&mut self) {
+        let first = &mut self.locations[0];
         let arguments = ["init", "--name", "test", "--location", "location-0"];
         first.cluster_offline(&arguments, &first.address_flags());
-        Cluster { locations: vec![first], addresses: Addresses::default(), setup, seeds }
+        first.set_member(true);
     }
 
     /// Starts the first location's server, and creates the namespace unless it exists.
@@ -136,14 +166,41 @@ impl Cluster {
     /// # Panics
     /// If the location is not ready in time.
     pub fn join(&mut self) {
-        let location = Location::new(&self.setup, self.seeds.next());
-        let number = self.locations.len();
+        self.add_place();
+        self.join_at(self.len() - 1);
+    }
+
+    /// Lets a location join that is not a member yet, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If the location is not ready in time.
+    pub fn join_at(&mut self, number: usize) {
+        let flags = self.invite(number);
+        self.run(number, &flags);
+        self.locations[number].set_member(true);
+    }
+
+    /// Lets a location join that is not a member yet. If this returns an error, the location is down.
+    ///
+    /// # Errors
+    /// If its process ends, or if it is not ready within `limit`: the reason.
+    ///
+    /// # Panics
+    /// If the invitation fails.
+    pub fn try_join(&mut self, number: usize, limit: Duration) -> Result<(), String> {
+        let flags = self.invite(number);
+        self.try_run(number, &flags, limit)?;
+        self.locations[number].set_member(true);
+        Ok(())
+    }
+
+    /// Invites a location, and returns the flags with which it joins.
+    fn invite(&self, number: usize) -> Vec<String> {
         let name = format!("location-{number}");
         let token = self.locations[0].cluster_offline(&["invite", "--name", &name], &[]);
-        let mut flags = location.address_flags();
+        let mut flags = self.locations[number].address_flags();
         flags.extend(["--join".to_owned(), token]);
-        self.locations.push(location);
-        self.run(number, &flags);
+        flags
     }
 
     fn run(&mut self, number: usize, flags: &[String]) {
@@ -151,6 +208,13 @@ impl Cluster {
         let address = location.serve(flags);
         location.wait_until_ready(self.setup.patience);
         self.addresses.set(number, Some(address));
+    }
+
+    fn try_run(&mut self, number: usize, flags: &[String], limit: Duration) -> Result<(), String> {
+        let location = &mut self.locations[number];
+        let address = location.try_serve(flags, limit)?;
+        self.addresses.set(number, Some(address));
+        Ok(())
     }
 
     /// All locations, in the order in which they joined.
@@ -258,14 +322,23 @@ impl Cluster {
         all
     }
 
-    /// Waits until every location reports that it misses nothing, that it has no alarms, and that it
-    /// holds the same bytes as every other location. All locations must be up and nothing may write.
+    /// Waits until every location that is up reports that it misses nothing, that it has no alarms, and that it
+    /// holds the same bytes as every other one. All members must be up and nothing may write.
     ///
     /// # Panics
     /// If a location reports a difference, or if it takes too long.
     pub fn converge(&self) {
+        self.converge_within(PATIENCE);
+    }
+
+    /// [`Cluster::converge`], with a time limit for each location and step.
+    ///
+    /// # Panics
+    /// As [`Cluster::converge`].
+    pub fn converge_within(&self, patience: Duration) {
         let clock = Stopwatch::start();
-        self.poll_each("status", |status| {
+        let members = self.locations.iter().filter(|location| location.is_up()).count();
+        self.poll_each("status", patience, |status| {
             let status: Value = serde_json::from_slice(&status.stdout).ok()?;
             let peers = status["peers"].as_array()?;
             let has_all = |peer: &Value| {
@@ -273,11 +346,11 @@ impl Cluster {
                     && peer["missing_here"] == 0
                     && peer["missing_there"] == 0
             };
-            let is_well = status["alarms"].as_array()?.is_empty() && peers.len() + 1 == self.len();
+            let is_well = status["alarms"].as_array()?.is_empty() && peers.len() + 1 == members;
             (is_well && peers.iter().all(has_all)).then_some(())
         });
         println!("nothing is missing after {:?}: {:?}", clock.elapsed(), self.counts());
-        self.poll_each("verify", |verified| {
+        self.poll_each("verify", patience, |verified| {
             let verdicts = text(&verified.stdout).lines().map(serde_json::from_str::<Value>);
             let verdicts: Vec<Value> = verdicts.collect::<Result<_, _>>().ok()?;
             // A write that has not arrived yet is not a difference.
@@ -286,22 +359,25 @@ impl Cluster {
                 "locations differ: {verdicts:?}"
             );
             let equal = verdicts.iter().filter(|one| one["is_equal"] == true).count();
-            (verified.status.success() && equal + 1 == self.len()).then_some(())
+            (verified.status.success() && equal + 1 == members).then_some(())
         });
         println!("all locations are equal after {:?}", clock.elapsed());
     }
 
-    /// Runs a command against each location until its output passes the check.
-    fn poll_each(&self, command: &str, check: impl Fn(&Output) -> Option<()>) {
+    /// Runs a command against each location that is up until its output passes the check.
+    fn poll_each(&self, command: &str, patience: Duration, check: impl Fn(&Output) -> Option<()>) {
         for (number, location) in self.locations.iter().enumerate() {
+            if !location.is_up() {
+                continue;
+            }
             let mut last = None;
-            let passed = wait::until(PATIENCE, || {
+            let passed = wait::until(patience, || {
                 let output = location.cluster_online(command);
                 let passed = check(&output);
                 last = Some(output);
                 passed
             });
-            assert!(passed.is_some(), "location {number} after {PATIENCE:?}: {command}: {last:?}");
+            assert!(passed.is_some(), "location {number} after {patience:?}: {command}: {last:?}");
         }
     }
 }

@@ -15,6 +15,7 @@
 //! Every failure is a panic, with the end of the server's log.
 
 pub mod clients;
+pub mod clock;
 pub mod cluster;
 pub mod envoy;
 pub mod http;

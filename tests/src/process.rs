@@ -69,6 +69,17 @@ impl Process {
         self.child.try_wait().expect("a child has a status")
     }
 
+    /// Returns how it ended, with the last line of its log; none if it still runs.
+    ///
+    /// # Panics
+    /// If the system reports no status.
+    pub fn end_reason(&mut self) -> Option<String> {
+        let status = self.ended()?;
+        let log = self.log();
+        let last = log.lines().last().unwrap_or_default();
+        Some(format!("the process ended ({status}): {last}"))
+    }
+
     /// Kills it at once.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! The server under test.
 
 use std::{
+    ffi::OsString,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -40,6 +41,7 @@ impl fmt::Display for Address {
 pub struct Home {
     directory: TempDir,
     binary: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Home {
@@ -64,7 +66,19 @@ impl Home {
             directory: TempDir::with_prefix_in("waypost-test-", parent)
                 .expect("a temporary directory can be made"),
             binary: other.unwrap_or_else(|| binary.to_owned()),
+            environment: Vec::new(),
         }
+    }
+
+    /// The directory of its data, its socket and its log.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sets variables for all programs that it runs from now on.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, OsString)>) {
+        self.environment = environment;
     }
 
     /// The data directory of its servers.
@@ -108,6 +122,7 @@ impl Home {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -144,6 +159,26 @@ impl Starting {
         server
     }
 
+    /// [`Starting::ready`] with a time limit and an error instead of a panic. After an error the process is killed.
+    ///
+    /// # Errors
+    /// If it ends instead, or takes longer than `limit`: the reason.
+    ///
+    /// # Panics
+    /// If it does not listen within a minute.
+    pub fn ready_within(self, limit: Duration) -> Result<Server, String> {
+        let mut server = self.try_listening()?;
+        let ready = wait::until(limit, || match server.process.end_reason() {
+            Some(reason) => Some(Err(reason)),
+            None => server.is_ready().then_some(Ok(())),
+        });
+        ready.unwrap_or_else(|| {
+            let answer = server.connect().get("/readyz").map(|answer| answer.text());
+            Err(format!("the server is not ready after {limit:?}: {answer:?}"))
+        })?;
+        Ok(server)
+    }
+
     /// Waits until it listens.
     ///
     /// # Panics
@@ -156,6 +191,15 @@ impl Starting {
         });
         let address = address.expect("the server logs its address");
         Server { process: self.process, address }
+    }
+
+    fn try_listening(mut self) -> Result<Server, String> {
+        let address = wait::until(PATIENCE, || match self.process.end_reason() {
+            Some(reason) => Some(Err(reason)),
+            None => listen_address(&self.process.log()).map(Ok),
+        });
+        let address = address.expect("the server logs its address")?;
+        Ok(Server { process: self.process, address })
     }
 
     /// Kills it, wherever its start has got to.

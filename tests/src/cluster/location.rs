@@ -2,14 +2,19 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    process::Output,
+    process::{ExitStatus, Output},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use waypost_link_tests::{Counts, Proxy};
 
 use super::{Setup, text};
-use crate::{Address, Home, Server, server::Starting};
+use crate::{
+    Address, Home, Server,
+    clock::{Clock, Faketime},
+    server::Starting,
+};
 
 /// A location, which may be up or down.
 #[derive(Debug)]
@@ -20,14 +25,31 @@ pub struct Location {
     listen: SocketAddr,
     /// Flags of each `waypost serve`.
     flags: Vec<String>,
+    /// The wall clock that its processes see, if it is not the machine's.
+    clock: Option<Clock>,
+    /// Whether it is a member of the cluster, as far as the test's commands have made it one.
+    is_member: bool,
     home: Home,
+}
+
+/// Returns a UDP port that stays this location's while its process is down. It lies below the ports that systems
+/// give to sockets that ask for any port, such as the proxies' own.
+fn unused_port() -> SocketAddr {
+    const FIRST: u32 = 21_000;
+    const PORTS: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other test processes of this machine start elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    let mut tries = (0..PORTS).map(|_| {
+        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS + FIRST;
+        SocketAddr::from(([127, 0, 0, 1], u16::try_from(number).expect("a port is a u16")))
+    });
+    tries.find(|address| UdpSocket::bind(address).is_ok()).expect("a UDP port is free")
 }
 
 impl Location {
     pub(super) fn new(setup: &Setup, seed: u64) -> Location {
-        // The port was free a moment ago: it is bound and released here.
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port is free");
-        let listen = socket.local_addr().expect("a bound socket has an address");
+        let listen = unused_port();
         let proxy = setup
             .conditions
             .map(|conditions| Proxy::start(listen, conditions, seed).expect("the proxy starts"));
@@ -35,7 +57,8 @@ impl Location {
             Some(directory) => Home::new_in(directory, &setup.binary),
             None => Home::new(&setup.binary),
         };
-        Location { server: None, proxy, listen, flags: setup.flags.clone(), home }
+        let flags = setup.flags.clone();
+        Location { server: None, proxy, listen, flags, clock: None, is_member: false, home }
     }
 
     /// Its server.
@@ -51,6 +74,34 @@ impl Location {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.server.is_some()
+    }
+
+    /// Whether it is a member of the cluster.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.is_member
+    }
+
+    pub(super) fn set_member(&mut self, is_member: bool) {
+        self.is_member = is_member;
+    }
+
+    /// Its directory, with its data directory.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Gives its later processes a wall clock of their own.
+    pub(super) fn give_clock(&mut self, faketime: &Faketime) {
+        let clock = Clock::new(faketime, self.home.directory());
+        self.home.set_environment(clock.environment());
+        self.clock = Some(clock);
+    }
+
+    /// Its wall clock, if it is not the machine's.
+    pub(super) fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
     }
 
     /// Its data directory.
@@ -119,6 +170,19 @@ impl Location {
         address
     }
 
+    /// Starts its server, waits until it is ready, and returns its address. If this returns an error, the location is
+    /// down.
+    pub(super) fn try_serve(
+        &mut self,
+        flags: &[String],
+        limit: Duration,
+    ) -> Result<Address, String> {
+        let server = self.start(flags).ready_within(limit)?;
+        let address = server.address().clone();
+        self.server = Some(server);
+        Ok(address)
+    }
+
     /// Waits until it is ready.
     pub(super) fn wait_until_ready(&mut self, patience: Duration) {
         self.server.as_mut().expect("the location is up").wait_until_ready(patience);
@@ -127,5 +191,9 @@ impl Location {
     /// Kills its process.
     pub(super) fn kill(&mut self) {
         self.server.take().expect("the location is up").kill();
+    }
+    /// Stops its process with SIGTERM, and waits for the end.
+    pub(super) fn stop(&mut self) -> ExitStatus {
+        self.server.take().expect("the location is up").stop()
     }
 }

@@ -1,0 +1,66 @@
+//! What an operator sees, as fragments that the real messages contain. The comment before each has the message that
+//! the documentation shows; wording beyond the fragments may change without a test.
+
+/// `waypost cluster status`, at a location whose clock is 8 hours ahead; exit code 1:
+///
+/// ```text
+/// ALARM: the clock of this location (location-1) is 8 h ahead of the cluster's time: set this machine's
+/// clock (check that NTP runs). Entries keep replicating meanwhile
+/// ```
+pub(super) const CLOCK_AHEAD: [&str; 2] = ["clock", "ahead"];
+
+/// The same at a location whose clock is 10 minutes slow:
+///
+/// ```text
+/// ALARM: the clock of this location (location-1) is 10 min behind the cluster's time: set this machine's clock …
+/// ```
+pub(super) const CLOCK_BEHIND: [&str; 2] = ["clock", "behind"];
+
+/// How the alarm may write 8 hours, as measured over the network.
+pub(super) const EIGHT_HOURS: [&str; 8] =
+    ["8h", "8 h", "7h59", "7h 59", "7 h 59", "28800", "28799", "28,800"];
+
+/// How the alarm may write 10 minutes, as measured over the network.
+pub(super) const TEN_MINUTES: [&str; 8] =
+    ["10m", "10 m", "9m59", "9m 59", "9 min 59", "600", "599", "00:10:00"];
+
+/// The body of the 503 to a write, and the alarm in `waypost cluster status` (exit code 1), at the older one of two
+/// processes that run on copies of one data directory:
+///
+/// ```text
+/// The server takes no writes now: another process of this location (location-1) started later, on a copy of
+/// this data directory, and continues: stop this one or that one, and let only one run. Nothing was written.
+/// ```
+pub(super) const TWO_PROCESSES: [&str; 2] = ["another process", "stop"];
+
+/// `waypost cluster status`, while a row could not be read and no peer has sent it again yet; exit code 1:
+///
+/// ```text
+/// ALARM: 1 entry is damaged on this location's disk and is requested from the others: "shared" "damaged". A put
+/// of the key repairs it too. Check the disk
+/// ```
+pub(super) const DAMAGED: [&str; 1] = ["damaged"];
+
+/// The body of the 503 to a write at a removed location, also when it starts and reaches nobody; and its alarm:
+///
+/// ```text
+/// The server takes no writes now: this location (location-2) was removed from the cluster: to join again, start
+/// it in an empty data directory with `waypost serve --join TOKEN`. Nothing was written.
+/// ```
+pub(super) const REMOVED: [&str; 2] = ["removed", "join"];
+
+/// `waypost cluster status`, at a location whose certificate has expired, until it has a new one; exit code 1:
+///
+/// ```text
+/// ALARM: the certificate of this location expired on 2026-11-01, and it does not replicate: it renews itself
+/// once it reaches location-0, which has the CA's key. Reads and local writes continue
+/// ```
+pub(super) const CERTIFICATE_EXPIRED: [&str; 2] = ["certificate", "expired"];
+
+/// `waypost cluster status`, where two namespaces have one title:
+///
+/// ```text
+/// ALARM: two namespaces have the title "t": a0… (which the title means) and b0…: `waypost namespace merge b0… a0…`
+/// moves the entries
+/// ```
+pub(super) const TITLE_TWICE: [&str; 1] = ["namespace merge"];

@@ -1,0 +1,155 @@
+//! A location whose data directory is replaced by an older copy: by an operator who restores a backup, or by a disk that
+//! lost what it had acknowledged.
+//!
+//! What it lost comes back from the others. What it writes before it meets them, however much, is kept too: a
+//! start never reuses a number that the lost writes had.
+
+use std::{thread, time::Duration};
+
+use waypost_tests::{cluster::Cut, wait};
+
+use super::{Entries, PATIENCE, assert_all_is_well, server, start};
+
+/// How many writes the image lacks.
+const LOST: u32 = 20;
+
+/// What happens between the lost writes and the reunion.
+#[derive(Clone, Copy)]
+struct Case {
+    location: usize,
+    /// `kill -9`, or SIGTERM, before the image is put in place.
+    is_killed: bool,
+    cut: Cut,
+    /// How many entries it writes before it meets the others.
+    written: u32,
+}
+
+fn assert_nothing_is_lost(case: Case) {
+    let Case { location, is_killed, cut, written } = case;
+    let mut cluster = start(3);
+    let mut entries = Entries::default();
+    entries.put_many(server(&cluster, location), "base", 10);
+    entries.assert_everywhere(&cluster, "a start");
+    cluster.stop(location);
+    let image = cluster.locations()[location].image();
+    cluster.restart(location);
+    entries.put_many(server(&cluster, location), "lost", LOST);
+    entries.assert_everywhere(&cluster, "a clean restart");
+
+    if is_killed {
+        cluster.kill(location);
+    } else {
+        cluster.stop(location);
+    }
+    cluster.locations()[location].restore(&image);
+    cluster.isolate(location, cut);
+    cluster.restart(location);
+    entries.put_many(server(&cluster, location), "new", written);
+    if written > 0 {
+        // The location does not know the value that this replaces.
+        entries.put(server(&cluster, location), "lost-7", "written again after the restore");
+    }
+    cluster.reunite();
+    assert_all_is_well(&cluster, &mut entries, "a location was restored from an old copy");
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn a_restored_location_that_writes_nothing_gets_back_what_it_lost() {
+    let cut = Cut::Stopped;
+    assert_nothing_is_lost(Case { location: 1, is_killed: false, cut, written: 0 });
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn a_restored_location_that_writes_less_than_it_lost_keeps_both() {
+    let cut = Cut::Network;
+    assert_nothing_is_lost(Case { location: 2, is_killed: true, cut, written: 10 });
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn a_restored_location_that_writes_as_much_as_it_lost_keeps_both() {
+    let cut = Cut::Stopped;
+    assert_nothing_is_lost(Case { location: 1, is_killed: true, cut, written: LOST - 1 });
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn a_restored_location_that_writes_more_than_it_lost_keeps_both() {
+    let cut = Cut::Network;
+    assert_nothing_is_lost(Case { location: 1, is_killed: false, cut, written: 30 });
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn the_first_location_is_restored_writes_more_than_it_lost_and_keeps_both() {
+    let cut = Cut::Stopped;
+    assert_nothing_is_lost(Case { location: 0, is_killed: false, cut, written: 30 });
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn a_location_that_is_restored_twice_from_one_image_keeps_what_it_wrote_each_time() {
+    let mut cluster = start(2);
+    let mut entries = Entries::default();
+    entries.put_many(server(&cluster, 1), "base", 10);
+    cluster.stop(1);
+    let image = cluster.locations()[1].image();
+    for round in 0..3 {
+        cluster.restart(1);
+        entries.put_many(server(&cluster, 1), &format!("round-{round}"), 10 + round);
+        entries.assert_everywhere(&cluster, "a location was restored from one image several times");
+        cluster.kill(1);
+        cluster.locations()[1].restore(&image);
+    }
+    cluster.restart(1);
+    let fault = "a location was restored from one image several times";
+    assert_all_is_well(&cluster, &mut entries, fault);
+}
+
+#[test]
+#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
+fn a_location_restored_from_an_image_older_than_deletes_does_not_bring_back_the_deleted() {
+    let mut cluster = start(2);
+    let mut entries = Entries::default();
+    entries.put_many(server(&cluster, 1), "deleted", 6);
+    entries.put_many(server(&cluster, 1), "base", 6);
+    entries.assert_everywhere(&cluster, "a start");
+    cluster.stop(1);
+    let image = cluster.locations()[1].image();
+    cluster.restart(1);
+    cluster.wait_until_linked();
+    (0..6).for_each(|index| entries.delete(server(&cluster, 0), &format!("deleted-{index}")));
+    entries.assert_everywhere(&cluster, "deletes");
+    wait_until_tombstones_are_collected(&cluster);
+
+    cluster.kill(1);
+    cluster.locations()[1].restore(&image);
+    cluster.isolate(1, Cut::Network);
+    cluster.restart_unready(1);
+    // It may be written to before it learns how old it is.
+    let put = |entries: &mut Entries| {
+        entries.try_put(server(&cluster, 1), "new", "written after the restore", "").status
+    };
+    let taken = wait::until(PATIENCE, || (put(&mut entries) == 200).then_some(()));
+    assert!(taken.is_some(), "a restored location takes no writes while it reaches nobody");
+    cluster.reunite();
+    let fault = "a location was restored from an image that is older than deletes";
+    assert_all_is_well(&cluster, &mut entries, fault);
+}
+
+/// Waits until the tombstones of the deletes are gone, as long as that may take with idle locations. The test also
+/// holds if they are not: then the image is not older than the GC.
+fn wait_until_tombstones_are_collected(cluster: &waypost_tests::cluster::Cluster) {
+    let rows = || {
+        let output = cluster.locations()[0].call(&["cluster", "verify", "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()?["rows"].as_u64()
+    };
+    let before = rows();
+    let collected = wait::until(Duration::from_secs(15), || {
+        thread::sleep(Duration::from_millis(200));
+        (rows() < before).then_some(())
+    });
+    println!("tombstones are collected: {} of {before:?} rows", collected.is_some());
+}
