@@ -11,7 +11,7 @@ use crate::types::BodyId;
 #[derive(Debug, Default)]
 pub(crate) struct Bodies(Mutex<Ledger>);
 
-/// What the store knows about large bodies and no row records. It is lost with the process and rebuilt from
+/// Facts about large bodies that no row records. It is lost with the process and rebuilt from
 /// the pending table, see [`Bodies::restart`].
 #[derive(Debug, Default)]
 struct Ledger {

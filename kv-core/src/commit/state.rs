@@ -20,7 +20,7 @@ use crate::{
     view::View,
 };
 
-/// What a store keeps in memory of its small tables. A transaction works on a copy: a commit that fails
+/// The small tables of a store, in memory. A transaction works on a copy: a commit that fails
 /// leaves the state as it was.
 #[derive(Clone)]
 pub(super) struct State {
