@@ -11,7 +11,7 @@ serve *args:
 demo:
     cargo run --release -- demo
 
-# Runs the tests of one crate: `just test kv-core`.
+# Runs the tests of one crate: `just test waypost-core`.
 test crate *args:
     cargo test -p {{crate}} {{args}}
 

@@ -19,7 +19,7 @@ pub fn settled(settings: Settings) -> Mesh {
     // The namespace reaches all locations.
     mesh.run_for(2_000);
     for place in 0..places {
-        mesh.put(place, crate::data::key(place as u64).to_vec(), b"first");
+        mesh.put(place, crate::data::key(place as u64), b"first");
     }
     mesh.run_until_equal();
     mesh.run_for(200);

@@ -26,6 +26,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    /// Reads the next `N` bytes.
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, tail) = self.0.split_first_chunk().ok_or(DecodeError("cut short"))?;
         self.0 = tail;

@@ -22,6 +22,7 @@ pub trait Environment: Send + Sync + 'static {
 /// The clocks and randomness of the operating system.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemEnvironment {
+    /// The start of the monotonic clock.
     start: Instant,
 }
 

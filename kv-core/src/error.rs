@@ -1,4 +1,4 @@
-//! Errors, one enum for each family of calls. Each variant says what happened to the data and whether a
+//! Errors, one enum for each family of calls. Each variant documents what happened to the data and whether a
 //! retry helps.
 
 use crate::{
@@ -77,7 +77,7 @@ pub enum ReadError {
     Damaged {
         /// The table of the row.
         table: Table,
-        /// What is wrong with it.
+        /// The mistake in it.
         reason: DecodeError,
     },
     /// A large body is not the one that was written.
@@ -93,6 +93,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Makes the error of a row that can't be decoded.
     pub(crate) fn damaged(table: Table) -> impl FnOnce(DecodeError) -> ReadError {
         move |reason| ReadError::Damaged { table, reason }
     }

@@ -38,7 +38,7 @@ pub use types::{
     VersionVector, derive_id, limits,
 };
 
-// What follows, and the hidden modules above, is for replication, the simulator and the tests. It may
+// The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may
 // change in any release.
 #[doc(hidden)]
 pub use {

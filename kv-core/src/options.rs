@@ -36,6 +36,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 }
 
+/// The observer that does nothing.
 struct Silent;
 
 impl Observer for Silent {}
@@ -51,12 +52,19 @@ impl Observer for Silent {}
 /// ```
 #[derive(Clone)]
 pub struct Options {
+    /// See `Options::cache_bytes`.
     pub(crate) cache_bytes: usize,
+    /// See `Options::durability`.
     pub(crate) durability: Durability,
+    /// See `Options::queue_capacity`.
     pub(crate) queue_capacity: usize,
+    /// See `Options::queue_wait`.
     pub(crate) queue_wait: Duration,
+    /// See `Options::max_skew`.
     pub(crate) max_skew: Duration,
+    /// See `Options::gc_interval`.
     pub(crate) gc_interval: Duration,
+    /// See `Options::replicated`.
     pub(crate) replicated: bool,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) environment: Arc<dyn Environment>,

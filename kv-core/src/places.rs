@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    mem,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Wake, Waker},
@@ -146,6 +147,8 @@ impl Future for TakePlace {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Place> {
         let places = Arc::clone(&self.places);
         let count = self.count;
+        // Dropped after the lock: a waker may be the last owner of a task that has a place.
+        let mut former = None;
         let mut state = places.state();
         let is_ready = match self.state {
             Taking::New if state.waiting.is_empty() && state.free >= count => {
@@ -162,13 +165,14 @@ impl Future for TakePlace {
             Taking::Waiting(id) if state.granted.remove(&id) => true,
             Taking::Waiting(id) => {
                 if let Some(waiter) = state.waiting.iter_mut().find(|waiter| waiter.id == id) {
-                    waiter.waker.clone_from(context.waker());
+                    former = Some(mem::replace(&mut waiter.waker, context.waker().clone()));
                 }
                 false
             }
             Taking::Done => panic!("a place is waited for once"),
         };
         drop(state);
+        drop(former);
         if !is_ready {
             return Poll::Pending;
         }
@@ -184,10 +188,13 @@ impl Drop for TakePlace {
         if state.granted.remove(&id) {
             state.free += self.count;
         }
-        state.waiting.retain(|waiter| waiter.id != id);
+        let index = state.waiting.iter().position(|waiter| waiter.id == id);
+        let removed = index.and_then(|index| state.waiting.remove(index));
         // The waiter that gave up may have been first, and the next ones may need fewer places.
         let woken = state.grant();
         drop(state);
+        // Not under the lock: its waker may be the last owner of a task that has a place.
+        drop(removed);
         woken.into_iter().for_each(Waker::wake);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) struct Published<S> {
 }
 
 impl<S> Published<S> {
+    /// Publishes the first view, which is durable.
     pub(crate) fn new(view: View<S>) -> Published<S> {
         let view = Arc::new(view);
         Published { latest: ArcSwap::new(Arc::clone(&view)), durable: ArcSwap::new(view) }
@@ -35,10 +36,12 @@ impl<S> Published<S> {
         self.latest.load()
     }
 
+    /// Returns the newest view.
     pub(crate) fn latest(&self) -> Arc<View<S>> {
         self.latest.load_full()
     }
 
+    /// Returns the newest view of which everything survives a crash.
     pub(crate) fn durable(&self) -> Arc<View<S>> {
         self.durable.load_full()
     }

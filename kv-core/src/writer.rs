@@ -10,6 +10,7 @@
 mod batch;
 mod core;
 mod health;
+mod outputs;
 mod replicating;
 mod step;
 mod thread;

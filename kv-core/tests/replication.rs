@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -12,6 +16,7 @@ use kv_core::{
     commit::Committer,
     commit::{NewContent, Remote, RemoteWrite},
     engine::redb::RedbEngine,
+    env::{Environment, RandomError, SystemEnvironment},
 };
 
 /// How long anything may take.
@@ -178,4 +183,96 @@ fn nothing_is_collected_without_a_stable_timestamp() {
         std::thread::sleep(Duration::from_millis(5));
         waited += Duration::from_millis(5);
     }
+}
+
+/// Long enough that no timer of the writer hides a message that it did not see.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Clocks that hand a write to the replicator, and wake the writer, at a certain reading of the writer's thread.
+struct WakingClock {
+    system: SystemEnvironment,
+    readings_left: AtomicUsize,
+    inbox: Arc<Mutex<Vec<Operation>>>,
+    store: OnceLock<Store>,
+    writes: AtomicUsize,
+}
+
+impl Environment for WakingClock {
+    fn now_ms(&self) -> u64 {
+        self.system.now_ms()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let is_writer = std::thread::current().name() == Some("kv-writer");
+        if is_writer
+            && self
+                .readings_left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                == Ok(1)
+        {
+            let seq = self.writes.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+            self.inbox.lock().unwrap().push(Operation::Remote(Remote::Next(deletion(seq))));
+            self.store.get().unwrap().wake();
+        }
+        self.system.monotonic()
+    }
+
+    fn random_id(&self) -> Result<[u8; 16], RandomError> {
+        self.system.random_id()
+    }
+}
+
+#[test]
+fn the_writer_misses_no_wake_whenever_it_comes() {
+    let inbox = Arc::new(Mutex::new(Vec::new()));
+    let clock = Arc::new(WakingClock {
+        system: SystemEnvironment::new(),
+        readings_left: AtomicUsize::new(0),
+        inbox: Arc::clone(&inbox),
+        store: OnceLock::new(),
+        writes: AtomicUsize::new(0),
+    });
+    let options = Options::new().gc_interval(NEVER).environment(Arc::<WakingClock>::clone(&clock));
+    let store = options.open_disk(kv_core::engine::disk::memory()).unwrap();
+    assert!(clock.store.set(store.clone()).is_ok());
+    let (sender, told) = mpsc::channel();
+    store.replicate(Follower { inbox: Arc::clone(&inbox), told: sender }).unwrap();
+    let namespace = store.create_namespace("n").unwrap().id;
+    // The first step of garbage collection is due soon after the start, whatever the interval is.
+    std::thread::sleep(Duration::from_millis(100));
+    for reading in 1..=12 {
+        // The writer is idle when the count begins.
+        std::thread::sleep(Duration::from_millis(20));
+        clock.readings_left.store(reading, Ordering::SeqCst);
+        store.put(namespace, "key", "value").unwrap();
+        // A put may need fewer readings than this: the rest comes with empty rounds, once the writer is idle.
+        std::thread::sleep(Duration::from_millis(20));
+        while clock.readings_left.load(Ordering::SeqCst) > 0 {
+            store.wake();
+            std::thread::yield_now();
+        }
+        let seq = clock.writes.load(Ordering::SeqCst) as u64;
+        loop {
+            let next = told.recv_timeout(Duration::from_secs(10));
+            let next = next.unwrap_or_else(|_| panic!("no turn after a wake at reading {reading}"));
+            if let Told::Synced(vector) = next
+                && vector.get(OriginId([9; 16])) == seq
+            {
+                break;
+            }
+        }
+    }
+    store.close().unwrap();
+}
+
+#[test]
+fn replication_of_an_idle_store_stops_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Options::new().gc_interval(NEVER).open(directory.path()).unwrap();
+    // The first step of garbage collection is due soon after the start, whatever the interval is.
+    std::thread::sleep(Duration::from_millis(100));
+    let (sender, stopped) = mpsc::channel();
+    let stopping = store.clone();
+    std::thread::spawn(move || sender.send(stopping.stop_replicating()));
+    assert_eq!(stopped.recv_timeout(Duration::from_secs(20)), Ok(Ok(())));
 }

@@ -10,9 +10,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use kv_core::{
-    Account, Change, Dot, Durability, Hlc, Key, Mode, NamespaceId, Operation, Options, OriginId,
-    Outcome, Replication, Title, TurnOutcome, Version, WriteError,
+    Account, Attributes, BodyId, Change, ChunkSource, Dot, Durability, Hlc, Key, Mode, NamespaceId,
+    Operation, Options, OriginId, Outcome, ReadError, Replication, Title, TurnOutcome, Version,
+    WriteError,
     commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
@@ -354,7 +356,9 @@ fn a_failed_commit_rolls_back_and_the_writer_resumes_when_the_disk_works() {
     }
     assert!(answers.iter().all(|(_, result)| result.is_err()), "{answers:?}");
     assert_eq!(answers[0].0, 1, "the answer that waited first fails too");
-    assert!(fixture.calls().contains(&Call::RolledBack));
+    let calls = fixture.calls();
+    let expected = [Call::RolledBack, Call::Published(vec![])];
+    assert_eq!(calls[..2], expected, "it never gets the write");
     fixture.faults.writes.store(false, Ordering::SeqCst);
     fixture.writer.recover();
     assert_eq!(fixture.due(), Some(Step::Recover));
@@ -435,6 +439,95 @@ fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
     fixture.wait(1);
     let (steps, _) = fixture.run_due();
     assert_eq!(steps, gc);
+}
+
+/// Runs steps as a thread whose disk is slow does, until this one has run. Returns how many it took.
+fn steps_until(fixture: &mut Fixture, wanted: Step) -> usize {
+    for count in 1..100 {
+        let step = fixture.due().unwrap();
+        fixture.run(step);
+        fixture.wait(30);
+        if step == wanted {
+            return count;
+        }
+    }
+    panic!("{wanted:?} never ran");
+}
+
+#[test]
+fn garbage_collection_on_a_slow_disk_lets_a_commit_and_a_turn_go_first() {
+    let config = WriterConfig { gc_rows: 1, max_skew_ms: 0, ..WriterConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let expires_at = Some(fixture.now.wall_ms / 1000 + 1);
+    for token in 0..200 {
+        let upload = fixture.writer.committer().upload();
+        fixture.writer.request(token, put(&format!("{token}"), expires_at, upload));
+    }
+    fixture.run_due();
+    fixture.replicated(vec![]);
+    fixture.run_due();
+    fixture.wait(5_000);
+    steps_until(&mut fixture, Step::CollectGarbage);
+    for token in 0..10 {
+        fixture.writer.request(token, delete("a"));
+        fixture.writer.wake();
+        let steps = steps_until(&mut fixture, Step::Commit);
+        assert!(steps <= 6, "{steps} steps of 30 ms");
+        fixture.writer.request(token, delete("a"));
+        fixture.writer.wake();
+        let steps = steps_until(&mut fixture, Step::Turn);
+        assert!(steps <= 6, "{steps} steps of 30 ms");
+    }
+}
+
+#[test]
+fn readers_that_keep_meeting_failures_do_not_keep_callers_waiting() {
+    let mut fixture = Fixture::durable();
+    fixture.writer.request(1, delete("a"));
+    let mut steps = Vec::new();
+    for _ in 0..4 {
+        fixture.writer.recover();
+        let step = fixture.due().unwrap();
+        fixture.run(step);
+        steps.push(step);
+    }
+    assert_eq!(steps, [Step::Recover, Step::Commit, Step::Recover, Step::Sync]);
+    fixture.writer.recover();
+    assert_eq!(fixture.run_due().0, [Step::Recover]);
+    fixture.writer.recover();
+    assert_eq!(fixture.run_due().0, [Step::Recover], "nothing else waits");
+}
+
+/// A view as the source of chunks.
+struct Chunks(View<RedbSnapshot>);
+
+impl ChunkSource for Chunks {
+    fn chunk(&self, body: BodyId, index: u32) -> Result<Option<Bytes>, ReadError> {
+        self.0.chunk(body, index)
+    }
+}
+
+#[test]
+fn no_reader_starts_on_a_collected_body_that_the_published_view_still_has() {
+    let mut fixture = Fixture::durable();
+    let mut upload = fixture.writer.committer().upload();
+    let staged = upload.push(&vec![1; 200_000]).unwrap();
+    let (last, body) = upload.finish();
+    let (key, attributes) = (Key::new("a").unwrap(), kv_core::Attributes::default());
+    let put = Operation::Put { namespace: namespace(), key, body, attributes };
+    for operation in staged.into_iter().chain(last).chain([put]) {
+        fixture.writer.request(1, operation);
+    }
+    fixture.run_due();
+    let published = fixture.writer.committer().view();
+    let found = published.row(namespace(), b"a").unwrap().unwrap();
+    let source = Arc::new(Chunks(published));
+    fixture.writer.request(2, delete("a"));
+    fixture.run(Step::Commit);
+    let seen = fixture.run(Step::CollectGarbage);
+    assert!(matches!(seen[..], [Seen::Collected(Ok(GcStep { bodies: 1, .. }))]), "{seen:?}");
+    let reader = fixture.writer.committer().read_body(&found, source).unwrap();
+    assert!(reader.is_none(), "it would miss its chunks after the sync");
 }
 
 #[test]
@@ -569,6 +662,57 @@ fn a_replicator_does_not_begin_if_the_sync_before_it_fails() {
     let seen = fixture.run(Step::Sync);
     assert!(matches!(seen[..], [.., Seen::Replicating(Err(_)), Seen::Synced(false)]), "{seen:?}");
     assert!(fixture.writer.replicator().is_none());
+}
+
+#[test]
+fn the_replicator_gets_its_notices_once_readers_have_the_view() {
+    let mut fixture = Fixture::durable();
+    fixture.replicated(vec![]);
+    fixture.run_due();
+    fixture.writer.request(1, delete("a"));
+    fixture.run(Step::Commit);
+    fixture.calls();
+    fixture.writer.run(fixture.now, Step::Sync);
+    assert!(matches!(fixture.writer.poll_output(), Some(Output::Publish { .. })));
+    assert_eq!(fixture.calls(), [], "the driver may not have published the view yet");
+    assert!(matches!(fixture.writer.poll_output(), Some(Output::Answers(_))));
+    assert_eq!(fixture.calls(), [Call::Published(vec![2]), Call::Synced]);
+    // A driver that leaves outputs behind does not keep the notices from the replicator.
+    fixture.writer.request(2, delete("a"));
+    fixture.writer.run(fixture.now, Step::Commit);
+    fixture.writer.run(fixture.now, Step::Sync);
+    fixture.writer.run(fixture.now, Step::Recover);
+    assert_eq!(fixture.calls(), [Call::Published(vec![3]), Call::Synced]);
+}
+
+struct OldView(View<RedbSnapshot>);
+
+impl ChunkSource for OldView {
+    fn chunk(&self, body: BodyId, index: u32) -> Result<Option<Bytes>, ReadError> {
+        self.0.chunk(body, index)
+    }
+}
+
+#[test]
+fn no_reader_opens_a_freed_body_until_readers_have_a_view_without_it() {
+    let mut fixture = Fixture::durable();
+    let mut upload = fixture.writer.committer().upload();
+    let mut operations = upload.push(&[1; 200_000]).unwrap();
+    let (last, body) = upload.finish();
+    operations.extend(last);
+    let (key, attributes) = (Key::new("a").unwrap(), Attributes::default());
+    operations.push(Operation::Put { namespace: namespace(), key, body, attributes });
+    operations.into_iter().for_each(|operation| fixture.writer.request(1, operation));
+    fixture.run_due();
+    let old = fixture.writer.committer().view();
+    let found = old.row(namespace(), b"a").unwrap().unwrap();
+    let source: Arc<dyn ChunkSource> = Arc::new(OldView(old));
+    fixture.writer.request(2, delete("a"));
+    fixture.run_due();
+    fixture.run(Step::CollectGarbage);
+    fixture.writer.run(fixture.now, Step::Sync);
+    let mut opens = || fixture.writer.committer().read_body(&found, Arc::clone(&source)).unwrap();
+    assert!(opens().is_none(), "its other chunks are gone as soon as readers have the new view");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (at, peer) in [(0, 1), (1, 0)] {
             let (core, writer) = &mut locations[at];
             core.handle_timeout(now);
-            drive(core, writer, now);
+            drive(core, writer, now, &mut drop);
             while let Some(message) = locations[at].0.poll_transmit(id[peer]) {
                 let received = Event::Received { from: id[at], bytes: message.bytes };
                 locations[peer].0.handle_event(now, received);

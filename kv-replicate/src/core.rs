@@ -68,10 +68,15 @@ pub use status::{PeerState, SessionProgress};
 /// One location's side of replication. See the crate's front page.
 #[derive(Debug)]
 pub struct Core {
+    /// The location: its configuration, the time, and the state of its store.
     local: Local,
+    /// The peers that a link is up to.
     peers: Peers,
+    /// The actions that the machines have put out and the owner has not taken yet.
     out: Actions,
+    /// The machines, one for each concern.
     machines: Machines,
+    /// Why this store no longer replicates. Once set, the core ignores every event.
     halted: Option<HaltReason>,
 }
 
@@ -122,7 +127,7 @@ impl Core {
         self.settle();
     }
 
-    /// Returns when [`Core::handle_timeout`] is to be called next; none if only an event can change
+    /// Returns the time, on the monotonic clock, at which [`Core::handle_timeout`] must be called next; none if only an event can change
     /// anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
@@ -144,7 +149,7 @@ impl Core {
     }
 
     /// Returns the next message to a peer. Call it only while there is room on the way to the peer: what
-    /// waits is kept here, in bounds, or made when it is asked for.
+    /// waits is kept here, in bounds, or made on request.
     pub fn poll_transmit(&mut self, peer: MemberId) -> Option<Transmit> {
         Channel::ALL.into_iter().find_map(|channel| self.poll_transmit_on(peer, channel))
     }

@@ -2,26 +2,27 @@
 
 use kv_core::{
     engine::Engine,
-    writer::{self, Step, WriterCore},
+    writer::{self, Output, Step, WriterCore},
 };
 
 use crate::{Core, Event, Now, replicator::Replicator};
 
 /// Does everything that a core wants from its store, runs the writer's steps that are due, and makes
 /// everything durable. Call it after each event and each timeout of the core, and after local requests to
-/// the writer. The writer's outputs are left to the caller.
+/// the writer. `deliver` gets the writer's outputs.
 ///
 /// Messages to peers wait in the core: take them with [`Core::poll_transmit`].
 pub fn drive<E: Engine, T>(
     core: &mut Core,
     writer: &mut WriterCore<E, T, Replicator<E::Snapshot>>,
     now: Now,
+    deliver: &mut impl FnMut(Output<E::Snapshot, T>),
 ) where
     E::Snapshot: Clone,
 {
     loop {
         let has_worked = hand_over(core, writer, now);
-        let has_run = run_steps(writer, now);
+        let has_run = run_steps(writer, now, deliver);
         let has_reported = report(core, writer, now);
         if !(has_worked || has_run || has_reported) {
             return;
@@ -53,7 +54,11 @@ where
 }
 
 /// Runs the steps that are due, and a sync without delay if something is not durable.
-fn run_steps<E: Engine, T>(writer: &mut WriterCore<E, T, Replicator<E::Snapshot>>, now: Now) -> bool
+fn run_steps<E: Engine, T>(
+    writer: &mut WriterCore<E, T, Replicator<E::Snapshot>>,
+    now: Now,
+    deliver: &mut impl FnMut(Output<E::Snapshot, T>),
+) -> bool
 where
     E::Snapshot: Clone,
 {
@@ -61,11 +66,14 @@ where
     let mut has_run = false;
     while let Some(step) = writer.next_step(now.mono) {
         writer.run(time, step);
+        std::iter::from_fn(|| writer.poll_output()).for_each(&mut *deliver);
         has_run = true;
     }
     if writer.sync_due().is_some() {
         writer.run(time, Step::Sync);
-        has_run = true;
+        std::iter::from_fn(|| writer.poll_output()).for_each(&mut *deliver);
+        // A sync that failed is due again later: to try at once would never end.
+        has_run |= writer.sync_due().is_none();
     }
     has_run
 }

@@ -19,12 +19,14 @@ const SLICE_ROWS: usize = 128;
 
 /// A store as of a sync: peers are shown nothing else.
 pub struct Durable<S> {
+    /// The view, of a durable commit.
     view: View<S>,
     /// The number of the last commit that the view shows.
     commit: u64,
 }
 
 impl<S> Durable<S> {
+    /// Shows a view, whose last commit has this number.
     pub(crate) fn new(view: View<S>, commit: u64) -> Durable<S> {
         Durable { view, commit }
     }
@@ -92,6 +94,8 @@ fn batch<S: Snapshot>(
     Ok(Batch { rows, next, vector, collected, commit: *commit })
 }
 
+/// Reads the chunk at this offset of a large body; none if the key no longer holds that write or
+/// the row cannot be read.
 fn chunk<S: Snapshot>(
     view: &View<S>,
     namespace: NamespaceId,

@@ -40,16 +40,23 @@ const MAX_WRITES_BYTES: usize = 16 << 20;
 /// The core gets an answer once readers see the commit, and a local write once it survives a crash, together
 /// with the state that peers are shown from then on ([`Replicator::durable`]).
 pub struct Replicator<S> {
+    /// Does the work that commits.
     applier: Applier,
+    /// Work that commits and was not done yet, the oldest first.
     works: VecDeque<Work>,
+    /// Events for the core that the driver has not taken.
     events: VecDeque<Event>,
     /// Answers whose commits readers do not see yet.
     answers: Vec<Event>,
     /// Local writes that are not durable yet, and their bytes.
     unsynced: Vec<Row>,
+    /// The bytes of `unsynced`, which are counted in `room`.
     unsynced_bytes: usize,
+    /// The room for local writes between here and the core.
     room: WriteRoom,
+    /// The store as of the last sync.
     state: StoreState,
+    /// The view that peers are shown; none before the replicator begins.
     durable: Option<Arc<Durable<S>>>,
     /// The stable timestamp, as long as these are the members.
     stable: (Arc<Members>, Hlc),
@@ -82,6 +89,7 @@ impl WriteRoom {
         self.give_back(rows.iter().map(Row::weight).sum());
     }
 
+    /// Returns room for so many bytes.
     fn give_back(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -113,14 +121,15 @@ impl<S> Replicator<S> {
         &self.state
     }
 
-    /// What peers may be shown; none before the replicator begins. A driver that reads on another thread must
+    /// Returns the view that peers may be shown; none before the replicator begins. A driver that reads on another thread must
     /// change it together with passing on the events.
     #[must_use]
     pub fn durable(&self) -> Option<&Arc<Durable<S>>> {
         self.durable.as_ref()
     }
 
-    /// The room for local writes. Whoever gives the core an [`Event::Wrote`] releases its rows.
+    /// The room for local writes. The driver releases the rows of an [`Event::Wrote`] when it
+    /// gives them to the core.
     #[must_use]
     pub fn room(&self) -> WriteRoom {
         self.room.clone()
@@ -134,6 +143,7 @@ impl<S> Replicator<S> {
         self.stable.1 = stable;
     }
 
+    /// Takes the state and the view of the committer, all of it durable.
     fn take_state<E: Engine<Snapshot = S>>(&mut self, committer: &mut Committer<E>)
     where
         S: Snapshot + Clone,
@@ -238,6 +248,7 @@ pub fn local_row<S: Snapshot>(view: &View<S>, write: Change) -> Row {
     row
 }
 
+/// Counts the rows of an answer that replaced a write that they had not seen.
 fn concurrent(answer: &Event) -> usize {
     let Event::Applied { results: Some(results), .. } = answer else { return 0 };
     let is_concurrent = |applied: &&Applied| matches!(applied, Applied::Won { concurrent: true });

@@ -20,11 +20,11 @@ pub struct Row {
     pub metadata: Option<Metadata>,
     /// The expiry of the value, in Unix seconds.
     pub expires_at: Option<u64>,
-    /// What the write did.
+    /// The change that the write made.
     pub content: Content,
 }
 
-/// What a write did.
+/// The change that a write made to its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Put this value of at most one chunk (65,280 bytes).

@@ -43,9 +43,9 @@ pub enum Work {
         id: u64,
         /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
-        /// What the source's last snapshot counts.
+        /// The writes that the source's last snapshot counts.
         vector: VersionVector,
-        /// What the source has collected.
+        /// The source's collected vector.
         collected: VersionVector,
     },
     /// Read rows that a vector lacks, from one snapshot that shows durable commits only.
@@ -210,7 +210,7 @@ pub enum Event {
     Read {
         /// The number of the work.
         id: u64,
-        /// What was read.
+        /// The rows, or the reason why they were not read.
         result: Result<Batch, Unread>,
     },
     /// [`Work::ReadBody`] was done.

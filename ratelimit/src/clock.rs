@@ -1,4 +1,4 @@
-//! The clock and the default secret. Only this module asks the operating system for them.
+//! The clock and the default secret. Only this module reads them from the operating system.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -61,7 +61,7 @@ pub(crate) struct Counts {
     stripes: Box<[Stripe]>,
 }
 
-/// What a limiter has done since it was created, and how full it is. [`Limiter::stats`] returns it.
+/// The counts of a limiter since it was created, and how full it is. [`Limiter::stats`] returns it.
 ///
 /// [`Limiter::stats`]: crate::Limiter::stats
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

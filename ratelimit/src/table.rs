@@ -100,7 +100,7 @@ pub(crate) struct Live {
     pub(crate) weight: Weight,
 }
 
-/// What a look at a set found of a key.
+/// The result of a look at a set for a key.
 #[derive(Default)]
 struct Look {
     live: bool,

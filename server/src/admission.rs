@@ -1,6 +1,6 @@
 //! Admission: at most so many at a time.
 //!
-//! Whoever finds no free permit waits for one, in order of arrival and for a bounded time, and is
+//! A caller that finds no free permit waits for one, in order of arrival and for a bounded time, and is
 //! refused after that: a burst is served late, an overload is refused. Everything that the server
 //! bounds in number uses this module: writes ([`crate::writes`]), long request bodies in memory
 //! ([`crate::http::incoming`]) and connections ([`crate::connection`]).
@@ -12,7 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A number of permits, and how long to wait for one.
 #[derive(Debug)]
 pub struct Admission {
+    /// The permits that are free, and the line of callers that wait.
     permits: Arc<Semaphore>,
+    /// How many permits there are in total.
     capacity: usize,
     /// None: as long as it takes.
     wait: Option<Duration>,

@@ -122,6 +122,7 @@ fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     args
 }
 
+/// Runs a server until a signal stops it.
 fn serve_with(serve: Serve) -> Result<(), RunError> {
     let config = Config::load(&serve.settings.or_environment(), serve.config.as_deref())?;
     // h2 logs malformed paths, which may contain keys.

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `settings` | the table of settings, from which everything else about them is derived |
 //! | `given` | the texts of flags and variables |
-//! | `value` | the types of values, and how each is read from a text and from the file |
+//! | `value` | how a value is read from a text and from the file |
+//! | `kinds` | the server's own types of values, with their bounds |
 //! | `error` | why there is no configuration |
 //!
 //! A flag wins over a variable, a variable over the file, the file over the default.
 
 mod error;
 mod given;
+mod kinds;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -27,8 +29,9 @@ use crate::{
 pub use self::{
     error::ConfigError,
     given::{DataAndAddresses, DataOnly, Every, Flags, Given, Selection},
+    kinds::{Durability, LogFilter, Number, Size, Span, Title},
     settings::{Group, SETTINGS, Setting, Settings},
-    value::{Durability, List, LogFilter, Number, Size, Span, Title, Value, ValueError},
+    value::{List, Value, ValueError},
 };
 pub use crate::connection::Listen;
 
@@ -58,6 +61,7 @@ impl Config {
     }
 }
 
+/// Reads the file of `--config`.
 fn read(path: &Path) -> Result<FileSettings, ConfigError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;

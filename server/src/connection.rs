@@ -55,25 +55,33 @@ pub use self::{
 /// How many bytes an HTTP/2 stream and connection may have in flight to the server: it bounds the
 /// memory for a client that sends faster than the disk writes.
 const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+/// The flow-control window of an HTTP/2 connection, in bytes: a few streams.
 const HTTP2_CONNECTION_WINDOW: u32 = 512 << 10;
 /// How many bytes an HTTP/2 stream may hold of a response that its client does not read.
 const HTTP2_SEND_BUFFER: usize = 64 << 10;
+/// The most requests at a time on one HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 128;
 
 /// How long to pause after the system failed to hand over a connection, for lack of files for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What every connection needs.
+/// The parts that every connection uses.
 struct Site {
+    /// Where requests go.
     router: Arc<Router>,
+    /// The bounds of each connection.
     limits: Limits,
+    /// hyper's configuration, for both versions of HTTP.
     http: auto::Builder<TokioExecutor>,
 }
 
 /// Accepts connections and serves them.
 pub struct Server {
+    /// The parts that all connections share.
     site: Arc<Site>,
+    /// Bounds the number of open connections.
     admission: Admission,
+    /// The connections that are open, to wait for at the end.
     open: TaskTracker,
 }
 
@@ -144,6 +152,7 @@ impl Server {
         self.open.len()
     }
 
+    /// The state that the APIs share.
     fn app(&self) -> &Arc<App> {
         self.site.router.app()
     }

@@ -62,6 +62,7 @@ async fn unless(
     }
 }
 
+/// Removes the demo's files.
 fn remove(directory: TempDir) -> Result<(), DemoError> {
     directory.close().map_err(DemoError::Directory)
 }

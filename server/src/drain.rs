@@ -5,7 +5,9 @@ use tokio_util::sync::CancellationToken;
 /// The two steps of a stop, which every connection can wait for.
 #[derive(Debug, Default)]
 pub struct Drain {
+    /// Set when the stop is announced: `/readyz` fails from then on.
     announced: CancellationToken,
+    /// Set when connections end with their requests.
     closing: CancellationToken,
 }
 

@@ -1,4 +1,4 @@
-//! What the APIs share of HTTP: bodies, JSON, forms, problems, replies and streams.
+//! HTTP helpers that the APIs share: bodies, JSON, forms, problems, replies and streams.
 
 pub mod body;
 pub mod del;

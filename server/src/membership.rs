@@ -18,9 +18,11 @@ pub use self::{progress::progress, readiness::Readiness};
 /// A location's membership in its cluster.
 #[derive(Debug)]
 pub struct Membership {
+    /// The names and ids of the cluster and of this location.
     descriptor: Descriptor,
     certificate: Mutex<Certificate>,
     handle: Handle,
+    /// Whether the location is joined and accepts writes.
     readiness: Arc<Readiness>,
 }
 
@@ -32,7 +34,7 @@ struct Certificate {
 }
 
 impl Membership {
-    /// Creates that of a replica that was just started. Everyone who learns of the replica's state passes
+    /// Creates that of a replica that was just started. Each part that learns the replica's state passes
     /// it to `readiness`.
     #[must_use]
     pub fn new(

@@ -23,15 +23,21 @@ pub use store::StoreGauges;
 /// All metrics of a server.
 #[derive(Debug)]
 pub struct Metrics {
+    /// The registry that `/metrics` exports.
     registry: Registry,
+    /// Requests of all APIs.
     requests: RequestMetrics,
+    /// Connections.
     connections: ConnectionMetrics,
+    /// The store.
     store: store::StoreMetrics,
+    /// Rate limits of all APIs.
     limits: LimitMetrics,
+    /// Envoy's rate-limit service.
     rls: RlsMetrics,
 }
 
-/// What is not counted but read when the metrics are exported.
+/// The values that are read when the metrics are exported, and not counted.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     /// The state of the store.

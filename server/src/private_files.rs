@@ -22,7 +22,7 @@ pub enum PrivateFileError {
     System {
         /// The file or directory.
         path: PathBuf,
-        /// What the system reports.
+        /// The error of the system.
         source: io::Error,
     },
     /// Users other than the owner have permissions to a secret.
@@ -46,6 +46,7 @@ impl PrivateFileError {
     }
 }
 
+/// Makes the error of a system call on a path.
 fn system(path: &Path) -> impl FnOnce(io::Error) -> PrivateFileError {
     move |source| PrivateFileError::System { path: path.to_owned(), source }
 }
@@ -106,6 +107,7 @@ pub fn remove(path: &Path) -> Result<(), PrivateFileError> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// Removes a file; it is not an error if it does not exist.
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -166,6 +168,7 @@ pub fn rename_directory(from: &Path, to: &Path) -> Result<(), PrivateFileError> 
     sync_directory(to.parent().unwrap_or(Path::new(".")))
 }
 
+/// Syncs a directory, so that a rename in it survives a crash.
 fn sync_directory(path: &Path) -> Result<(), PrivateFileError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(system(path))
 }

@@ -25,9 +25,13 @@ use saved::Restored;
 /// The rate limits of a location.
 #[derive(Debug)]
 pub struct RateLimits {
+    /// The counters of all limits.
     limiter: Limiter,
+    /// The limits that have a name, by name.
     named: HashMap<String, Named>,
+    /// Where decisions on limits without a name are counted.
     unnamed: Tally,
+    /// The keys that are denied most; none unless the setting asks for them.
     denied: Option<DeniedKeys>,
     /// It started with counters that the last stop saved.
     has_counters: bool,
@@ -38,7 +42,7 @@ pub struct RateLimits {
 pub struct Named {
     /// Its name.
     pub name: String,
-    /// What it allows.
+    /// The requests that it allows.
     pub limit: Limit,
     /// The namespace of its counters.
     pub namespace: String,

@@ -36,8 +36,11 @@ const BINDING: &str = "/binding/";
 /// Sends each request to its API.
 #[derive(Debug)]
 pub struct Router {
+    /// The state that the APIs share.
     app: Arc<App>,
+    /// Envoy's limits.
     rls: Arc<Rls>,
+    /// The APIs with fixed paths.
     fixed: axum::Router,
 }
 
@@ -157,15 +160,20 @@ fn api_of(path: &str) -> Api {
     }
 }
 
-const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused, because this server \
-    has no tokens yet to distinguish them from yours: send the request without a browser";
+/// The refusal of a browser's request.
+const NO_PAGES: &str = "requests of web pages (with an Origin header) are refused: \
+    this server has no tokens yet that would tell them from yours";
 
+/// The refusal of a target without a path.
 const NO_PATH: &str = "the target of a request is a path, which begins with /, or a whole URL";
 
-const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once: send it once";
+/// The refusal of a repeated header.
+const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once";
 
-const NO_NAMESPACE: &str = "the path has no namespace: use /binding/NAMESPACE/KEY";
+/// The refusal of a path below `/binding/` without a namespace.
+const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
 
+/// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \
     the header `Waypost-Namespace: NAMESPACE`; namespaces at /v1/namespaces; the cluster at /v1/cluster; rate limits at /ratelimit; \
     see also /healthz, /readyz, /metrics";

@@ -133,12 +133,15 @@ async fn open(
     Ok(None)
 }
 
-/// What serves, beside the listener.
+/// The parts of a running server, beside the listener.
 struct Running {
+    /// The store, with the rate limits that are saved in it.
     opened: OpenStore,
     /// None if the location is not in a cluster.
     replication: Option<Replication>,
+    /// The state that the APIs share.
     app: Arc<App>,
+    /// Envoy's limits.
     rls: Rls,
 }
 

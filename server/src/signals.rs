@@ -6,7 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM, SIGINT and SIGHUP.
 pub(crate) struct Signals {
+    /// SIGTERM.
     terminate: Signal,
+    /// SIGINT.
     interrupt: Signal,
     /// None under `nohup`, where the server must survive its terminal.
     hangup: Option<Signal>,
@@ -49,7 +51,7 @@ impl Signals {
     }
 }
 
-/// Whether a process ignores a signal, by its status in Linux' `/proc`. Other systems do not tell.
+/// Whether a process ignores a signal, by its status in Linux' `/proc`. Other systems have no such file.
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

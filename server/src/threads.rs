@@ -22,6 +22,7 @@ pub fn default() -> NonZeroUsize {
     half_of(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
+/// Half of the cores, and at least one.
 fn half_of(cores: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
@@ -38,7 +39,7 @@ pub enum RuntimeError {
     Threads {
         /// How many were requested.
         threads: NonZeroUsize,
-        /// What the system reports.
+        /// The error of the system.
         source: io::Error,
     },
     /// The system refused something else that the runtime needs.

@@ -20,8 +20,11 @@ use crate::{
 /// a write that is admitted always finds one.
 #[derive(Debug)]
 pub struct Writes {
+    /// The store.
     store: Store,
+    /// As many permits as the store's queue has places.
     admission: Admission,
+    /// The membership, which may forbid writes; none outside of a cluster.
     membership: Option<Arc<Membership>>,
 }
 
@@ -60,6 +63,8 @@ impl Writes {
 
 /// A write in the store's queue, with its permit.
 struct Queued {
+    /// The write in the store's queue, and its permit until the answer; none once it has been
+    /// returned.
     ticket: Option<(TicketFuture, Permit)>,
 }
 

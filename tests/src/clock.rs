@@ -17,7 +17,7 @@ use crate::{clients::or_skip, wait::unix_seconds};
 /// The library that answers for the system's clock.
 #[derive(Clone, Debug)]
 pub struct Faketime {
-    library: String,
+    preload: String,
 }
 
 impl Faketime {
@@ -45,7 +45,7 @@ fn find() -> Result<Faketime, String> {
         Some((library, now.parse::<u64>().ok()?.checked_sub(unix_seconds())?))
     });
     match seen {
-        Some((library, DAY..)) if !library.is_empty() => Ok(Faketime { library: library.into() }),
+        Some((library, DAY..)) if !library.is_empty() => Ok(Faketime { preload: library.into() }),
         _ => Err(format!("`faketime` does not change the clock: {output:?}")),
     }
 }
@@ -55,7 +55,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// A wall clock. It is right until a test sets it.
 #[derive(Debug)]
 pub struct Clock {
-    library: String,
+    preload: String,
     file: PathBuf,
 }
 
@@ -66,7 +66,7 @@ impl Clock {
     /// If the directory does not take a file.
     #[must_use]
     pub fn new(faketime: &Faketime, directory: &Path) -> Clock {
-        let clock = Clock { library: faketime.library.clone(), file: directory.join("clock") };
+        let clock = Clock { preload: faketime.preload.clone(), file: directory.join("clock") };
         clock.set(0);
         clock
     }
@@ -87,7 +87,7 @@ impl Clock {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![
-            ("LD_PRELOAD", self.library.clone().into()),
+            ("LD_PRELOAD", self.preload.clone().into()),
             ("FAKETIME_TIMESTAMP_FILE", self.file.clone().into()),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),

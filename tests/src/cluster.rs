@@ -36,7 +36,7 @@ pub struct Setup {
     pub binary: PathBuf,
     /// Where the locations' directories are made; the system's temporary directory if none is given.
     pub directory: Option<PathBuf>,
-    /// What the proxies do to packets; without it the locations reach each other directly.
+    /// The conditions of the proxies; without it the locations reach each other directly.
     pub conditions: Option<Conditions>,
     /// The seed of the proxies' random choices.
     pub seed: u64,
@@ -314,7 +314,7 @@ impl Cluster {
         self.locations.iter().for_each(|location| location.proxy().heal());
     }
 
-    /// What all proxies have counted.
+    /// The counts of all proxies.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut all = Counts::default();

@@ -54,7 +54,7 @@ impl Process {
         }
     }
 
-    /// What it has written to stderr so far.
+    /// The text that it has written to stderr so far.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();

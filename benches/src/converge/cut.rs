@@ -46,7 +46,7 @@ pub fn healed(day: Day) -> Result<(), Failure> {
             for n in 0..writes / ROUNDS {
                 let number = (round * writes + n) * 1000 + place as u64;
                 let value = data::value(number, VALUE_BYTES);
-                mesh.put(place, data::key(1000 + number).to_vec(), &value);
+                mesh.put(place, data::key(1000 + number), &value);
             }
         }
         mesh.run_for(if whole { DAY_MS / ROUNDS } else { 3_500 });

@@ -65,7 +65,7 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
         let at = start + n * 1000 / load.per_second;
         mesh.run_for(at - mesh.now());
         let place = usize::try_from(n)? % places;
-        mesh.put(place, data::key(1000 + n).to_vec(), &data::value(n, VALUE_BYTES));
+        mesh.put(place, data::key(1000 + n), &data::value(n, VALUE_BYTES));
     }
     mesh.run_until_equal();
     // The last progress messages are sent within 20 ms, and arrive.

@@ -36,7 +36,7 @@ pub fn caught_up(
         // The step is coprime to powers of ten: it reaches each key once, far from the previous
         // one.
         let key = data::key(n * 7_919 % keys);
-        mesh.put(0, key.to_vec(), &data::value(keys + n, VALUE_BYTES));
+        mesh.put(0, key, &data::value(keys + n, VALUE_BYTES));
     }
     mesh.run_for(5_000);
     let read = |mesh: &Mesh| [0, 1].map(|place| mesh.rows(place).read());

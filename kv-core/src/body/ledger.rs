@@ -11,17 +11,23 @@ use crate::types::BodyId;
 #[derive(Debug, Default)]
 pub(crate) struct Bodies(Mutex<Ledger>);
 
+/// Facts about large bodies that no row records. It is lost with the process and rebuilt from
+/// the pending table, see [`Bodies::restart`].
 #[derive(Debug, Default)]
 struct Ledger {
+    /// The id of the next body.
     next: u64,
     /// Rises when the store is reloaded after a failure. Chunks that were staged before are lost.
     epoch: u64,
     pins: HashMap<BodyId, u32>,
+    /// Bodies that no row refers to. They are freed once nobody reads them.
     garbage: BTreeSet<BodyId>,
+    /// Garbage whose chunks are being freed: nobody can begin to read it.
     claimed: BTreeSet<BodyId>,
 }
 
 impl Bodies {
+    /// Locks the ledger, also after a panic of a thread that had locked it.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,7 +112,9 @@ impl Bodies {
 /// Keeps a body from being freed while it lives.
 #[derive(Debug)]
 pub(super) struct Pin {
+    /// Where the pin is counted.
     bodies: Arc<Bodies>,
+    /// The body that is read.
     body: BodyId,
 }
 

@@ -10,9 +10,13 @@ use crate::error::ReadError;
 /// Reads the bytes that a location keeps under a name, piece by piece. It holds no snapshot, and reads
 /// the bytes as they were when the reader was made.
 pub struct LocalReader {
+    /// The parts that follow the current one.
     parts: vec::IntoIter<Body>,
+    /// Reads the current part; none between two parts.
     current: Option<BodyReader>,
+    /// Computes the digest of the current part.
     hasher: blake3::Hasher,
+    /// The length of all parts, in bytes.
     len: u64,
 }
 
@@ -23,6 +27,7 @@ impl fmt::Debug for LocalReader {
 }
 
 impl LocalReader {
+    /// Creates a reader over the parts, in their order.
     pub(crate) fn new(parts: Vec<Body>) -> LocalReader {
         let len = parts.iter().map(Body::len).sum();
         let hasher = blake3::Hasher::new();

@@ -56,6 +56,7 @@ impl NewBody {
     }
 }
 
+/// Where the bytes of a value are when its put is submitted.
 #[derive(Debug)]
 pub(crate) enum NewBodyKind {
     /// Goes into the row.
@@ -69,17 +70,24 @@ pub(crate) enum NewBodyKind {
 /// A chunk of a large body on its way to the disk.
 #[derive(Debug)]
 pub struct StagedChunk {
+    /// The place of the chunk in its body, from 0.
     pub(crate) index: u32,
+    /// The bytes of the chunk: `CHUNK_BYTES`, fewer only in the last.
     pub(crate) bytes: Bytes,
+    /// The body that the chunk belongs to.
     pub(crate) ticket: Arc<UploadTicket>,
 }
 
 /// Keeps the chunks of an upload until its put. If no put comes, marks them as garbage. The upload and
 /// each of its operations hold it, so that garbage collection follows the last of them.
 pub(crate) struct UploadTicket {
+    /// Where the body is marked as garbage if no row takes it.
     bodies: Arc<Bodies>,
+    /// The body that the chunks belong to.
     pub(crate) body: BodyId,
+    /// The epoch of the ledger in which the upload began. In a later one its chunks may be lost.
     epoch: u64,
+    /// Whether a row has taken the body.
     used: AtomicBool,
 }
 

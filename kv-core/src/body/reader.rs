@@ -80,12 +80,17 @@ pub trait ChunkSource: Send + Sync {
 /// It holds no snapshot, so a slow reader does no harm. It reads the value as it was when the reader was
 /// made, whatever is put meanwhile.
 pub struct BodyReader {
+    /// Where the chunks are read, each from the newest view.
     source: Arc<dyn ChunkSource>,
+    /// Keeps the body's chunks from being freed.
     _pin: Pin,
+    /// The body: its id, length and digest.
     large: Large,
     /// The first chunk, which was read to check that it exists.
     first: Option<Bytes>,
+    /// The index of the next chunk.
     next: u32,
+    /// The bytes that were not read yet.
     left: u64,
 }
 

@@ -21,9 +21,13 @@ const MAINTAIN_FOR: Duration = Duration::from_millis(50);
 
 /// The one writer of a store.
 pub struct Committer<E: Engine> {
+    /// The engine that transactions are applied to.
     engine: Arc<E>,
+    /// The ledger of large bodies, shared with readers.
     pub(super) bodies: Arc<Bodies>,
+    /// The state as of the last commit.
     pub(super) state: State,
+    /// The view that was taken last, of durable commits or not.
     pub(super) view: View<E::Snapshot>,
     /// The view is older than the last commit. Taking one costs more than a small commit, and the one
     /// after the sync serves both the readers and the next commit.
@@ -44,7 +48,7 @@ pub struct Committed {
     /// The outcome of each operation, in their order. Callers must not get them before
     /// [`Committer::sync`], unless `needs_sync` is false.
     pub results: Vec<Result<Outcome, WriteError>>,
-    /// Whether an outcome promises that a write survives a crash. Chunks of bodies do not; the put that
+    /// Whether an outcome acknowledges a write, which must then survive a crash. Chunks of bodies do not; the put that
     /// follows them does.
     pub needs_sync: bool,
     /// The local writes in the order of their dots, for peers: all of them, including those that a later
@@ -101,6 +105,7 @@ where
         self.view.clone()
     }
 
+    /// Takes a new view from the engine, if the current one is older than the last commit.
     pub(super) fn refresh(&mut self) -> Result<(), EngineError> {
         if self.is_view_old {
             self.view = self.state.view(self.engine.snapshot(Visibility::Latest)?);
@@ -115,6 +120,7 @@ where
         &self.engine
     }
 
+    /// Returns the ledger of large bodies, which uploads and readers share.
     pub(crate) fn bodies(&self) -> &Arc<Bodies> {
         &self.bodies
     }
@@ -180,6 +186,7 @@ where
         }
     }
 
+    /// The result of a batch that could not be read: every operation fails with the same error.
     fn refuse_all(&mut self, count: usize, error: &ReadError) -> Committed {
         refused(count, self.lost(error))
     }
@@ -213,6 +220,7 @@ where
         Ok(())
     }
 
+    /// Commits rows under the next number. A batch without rows takes no number.
     pub(super) fn write(&mut self, batch: Batch) -> Result<(), WriteError> {
         if batch.is_empty() {
             return Ok(());
@@ -245,6 +253,7 @@ where
         }
     }
 
+    /// Reads the state again from the engine after a failure, because the last commits may be lost.
     fn reload(&mut self) {
         let reloaded =
             self.engine.snapshot(Visibility::Latest).map_err(OpenError::Engine).and_then(

@@ -113,6 +113,8 @@ where
 /// How many chunks of about 64 KiB one step frees. redb reads what it deletes, and writers wait.
 const MAX_CHUNKS: usize = 64;
 
+/// Computes one step: expired rows, then tombstones, then dropped namespaces, then the chunks of freed
+/// bodies. Returns the rows to write, what they do, and the bodies that have chunks left.
 fn gc_rows<S: Snapshot>(
     view: &View<S>,
     state: &State,
@@ -256,6 +258,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok((keys.len(), false))
     }
 
+    /// Deletes a row of a dropped namespace with its indexes. Of a damaged row only the row itself can be
+    /// deleted, because nothing else names its indexes.
     fn purge_row(&mut self, key: &[u8]) -> Result<(), ReadError> {
         let damaged = ReadError::damaged(Table::Entries);
         let read = EntryKey::read(key)

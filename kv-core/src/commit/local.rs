@@ -33,6 +33,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(Outcome::Local)
     }
 
+    /// Removes the data under a name, and marks its large bodies as garbage.
     pub(super) fn drop_local(&mut self, name: &LocalName) -> Result<Outcome, WriteError> {
         if self.free_local(name)? {
             tables::delete::<LocalParts>(&mut self.batch, name);

@@ -11,6 +11,7 @@ use crate::{
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
+    /// Adds a member, or changes its name and addresses. Its id and origins never change.
     pub(super) fn put_member(
         &mut self,
         id: MemberId,
@@ -47,6 +48,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Removes a member for good. Removing a member a second time changes nothing. A store can't remove
+    /// itself.
     pub(super) fn remove_member(&mut self, id: MemberId) -> Result<Member, WriteError> {
         match self.state.members.get(id) {
             None => Err(InvalidWrite::UnknownMember(id).into()),
@@ -58,6 +61,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Writes the entry of a member, and puts it into the registry.
     fn write_member(&mut self, member: Member) -> Result<Member, WriteError> {
         let key = Key::new(Member::key(member.id)).expect("the key of a member has 17 bytes");
         let body = NewBody::inline(member.encode());

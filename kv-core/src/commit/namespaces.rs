@@ -12,6 +12,8 @@ use crate::{
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
+    /// Creates a namespace under an id, or under one that is derived from its account and title, so that two
+    /// locations that create the same namespace at the same time create one.
     pub(super) fn create_namespace(
         &mut self,
         account: Account,
@@ -32,6 +34,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.put_namespace(Namespace { id, account, title, created, dropped: false })
     }
 
+    /// Checks that no namespace has an id, a dropped one included.
     fn check_free(&self, id: NamespaceId) -> Result<NamespaceId, WriteError> {
         if self.state.namespaces.is_dropped(id) {
             return Err(Taken::DroppedId(id).into());
@@ -42,6 +45,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(id)
     }
 
+    /// Derives an id that no namespace has or had.
     fn free_id(&self, account: &str, title: &str) -> NamespaceId {
         (0..=u32::MAX)
             .map(|n| derive_id(account, title, n))
@@ -49,6 +53,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             .expect("a title is not dropped 2^32 times")
     }
 
+    /// Changes a title. Rejects one that another namespace of the account has.
     pub(super) fn rename_namespace(
         &mut self,
         id: NamespaceId,
@@ -61,15 +66,19 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Drops a namespace for good. Its entries are no longer readable from this commit on; garbage collection
+    /// deletes their rows.
     pub(super) fn drop_namespace(&mut self, id: NamespaceId) -> Result<Namespace, WriteError> {
         let namespace = self.live_namespace(id)?;
         self.put_namespace(Namespace { dropped: true, ..namespace })
     }
 
+    /// Returns a namespace that exists and is not dropped.
     fn live_namespace(&self, id: NamespaceId) -> Result<Namespace, WriteError> {
         self.state.namespaces.get(id).cloned().ok_or(WriteError::UnknownNamespace(id))
     }
 
+    /// Writes the entry of a namespace, and puts it into the registry.
     fn put_namespace(&mut self, namespace: Namespace) -> Result<Namespace, WriteError> {
         let key = Key::new(namespace.id.0).expect("the key of a namespace has 16 bytes");
         let body = NewBody::inline(namespace.encode());

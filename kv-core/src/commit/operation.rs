@@ -97,7 +97,7 @@ pub struct BatchWrite {
     pub namespace: NamespaceId,
     /// The key.
     pub key: Key,
-    /// What the write does to the key.
+    /// The change to the key.
     pub content: NewContent,
 }
 
@@ -130,11 +130,11 @@ pub struct RemoteWrite {
     pub namespace: NamespaceId,
     /// The key.
     pub key: Key,
-    /// What it does to the key.
+    /// The change to the key.
     pub change: NewContent,
 }
 
-/// What a write does to its key, local or remote.
+/// The change that a write makes to its key, local or remote.
 #[derive(Debug)]
 pub enum NewContent {
     /// It puts a value.
@@ -238,6 +238,7 @@ impl Operation {
 }
 
 impl NewContent {
+    /// Returns about how many bytes the value and the metadata take in memory.
     fn bytes_in_memory(&self) -> usize {
         match self {
             NewContent::Put { body, attributes } => {
@@ -250,6 +251,7 @@ impl NewContent {
 }
 
 impl BatchWrite {
+    /// Returns about how many bytes the write takes in memory.
     fn bytes_in_memory(&self) -> usize {
         const OVERHEAD_BYTES: usize = 128;
         OVERHEAD_BYTES + self.key.len() + self.content.bytes_in_memory()

@@ -26,6 +26,7 @@ use crate::{
 const MAX_REMOTE_MILLIS: u64 = 1 << 46;
 
 impl<S: Snapshot> Transaction<'_, S> {
+    /// Applies one write, or the end of a session.
     pub(super) fn apply_remote(&mut self, remote: Remote) -> Result<Applied, WriteError> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
@@ -45,6 +46,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
+    /// the replicator fills it from a session.
     fn apply_next(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
@@ -60,6 +63,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(applied)
     }
 
+    /// Applies a row of a session, which the vector does not count yet.
     fn apply_row(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
@@ -67,6 +71,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.apply_write(write)
     }
 
+    /// Merges a write with the row of its key.
     fn apply_write(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
@@ -136,6 +141,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
+    /// alike, in whatever order they arrived.
     fn merge_with(
         &self,
         current: Option<&Found<()>>,
@@ -167,6 +174,7 @@ fn is_concurrent(current: Option<&Found<()>>, write: &RemoteWrite) -> bool {
     }
 }
 
+/// The version of a write: its time, and the origin of its dot.
 fn version(write: &RemoteWrite) -> Version {
     Version { hlc: write.hlc, origin: write.dot.origin }
 }

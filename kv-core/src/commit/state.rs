@@ -20,15 +20,23 @@ use crate::{
     view::View,
 };
 
+/// The small tables of a store, in memory. A transaction works on a copy: a commit that fails
+/// leaves the state as it was.
 #[derive(Clone)]
 pub(super) struct State {
+    /// The clock: the highest time of any write here.
     pub(super) clock: Clock,
     /// This store's origins: for entries with inline values, and for entries with large bodies.
     pub(super) own: [OriginId; 2],
+    /// The local numbers of origins.
     pub(super) origins: Arc<Origins>,
+    /// For each origin, the sequence number up to which nothing is missing.
     pub(super) vector: Arc<VersionVector>,
+    /// For each origin, the highest sequence number of a dropped tombstone.
     pub(super) collected: Arc<VersionVector>,
+    /// All namespaces, dropped ones included.
     pub(super) namespaces: Arc<Namespaces>,
+    /// All members, removed ones included.
     pub(super) members: Arc<Members>,
 }
 
@@ -69,11 +77,13 @@ pub(super) fn founding_rows(own: [OriginId; 2]) -> Batch {
 /// Ids of bodies start at or below this; the rest is for the bodies until the next start.
 const MAX_BODY: u64 = u64::MAX / 2;
 
+/// Makes the error of a row that can't be read, with the name of its table or key.
 fn corrupt(what: &'static str) -> impl Fn(DecodeError) -> OpenError {
     move |error| OpenError::Corrupt(format!("{what}: {error}"))
 }
 
 impl State {
+    /// Reads the state from the rows of a snapshot.
     pub(super) fn load<S: Snapshot>(snapshot: &S) -> Result<State, OpenError> {
         let found = meta_row::<Format>(snapshot)?;
         if found != FORMAT_VERSION {
@@ -96,6 +106,7 @@ impl State {
         })
     }
 
+    /// Returns a view of a snapshot that was taken after the commit with this state.
     pub(super) fn view<S>(&self, snapshot: S) -> View<S> {
         View {
             snapshot,
@@ -108,6 +119,7 @@ impl State {
     }
 }
 
+/// Reads a row of `meta` that every store has.
 fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, OpenError> {
     match tables::get::<T>(snapshot, &()) {
         Ok(Some(row)) => Ok(row),
@@ -133,6 +145,7 @@ fn load_rows<T: Layout>(
     result
 }
 
+/// Reads the local numbers of origins, which must be dense from 0.
 fn load_origins(snapshot: &impl Snapshot) -> Result<Origins, OpenError> {
     let mut origins = Origins::default();
     load_rows::<OriginIds>(snapshot, "origins", |number, id| {
@@ -144,6 +157,7 @@ fn load_origins(snapshot: &impl Snapshot) -> Result<Origins, OpenError> {
     Ok(origins)
 }
 
+/// Reads a version vector from its table: one row an origin.
 fn load_vector<T: Layout<Key = u32, Row = u64>>(
     snapshot: &impl Snapshot,
     origins: &Origins,
@@ -156,6 +170,7 @@ fn load_vector<T: Layout<Key = u32, Row = u64>>(
     Ok(vector)
 }
 
+/// Reads the entries of the system namespace: namespaces and members.
 fn load_system(
     snapshot: &impl Snapshot,
     origins: &Origins,
@@ -175,6 +190,7 @@ fn load_system(
     result.map(|()| (namespaces.into_iter().collect(), members.into_iter().collect()))
 }
 
+/// Decodes one entry of the system namespace. Returns `None` for a tombstone.
 fn read_system(
     key: &[u8],
     row: &[u8],

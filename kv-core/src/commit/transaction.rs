@@ -23,15 +23,24 @@ use crate::{
     view::View,
 };
 
+/// One commit while it is made: each operation sees what those before it did. Nothing is visible before the
+/// batch was committed; dropping the transaction drops all of it.
 pub(super) struct Transaction<'a, S> {
+    /// The state before the transaction.
     before: &'a State,
+    /// The view before the transaction, which shows none of its rows.
     pub(super) view: &'a View<S>,
+    /// The wall clock of the batch, in Unix milliseconds.
     pub(super) now_ms: u64,
+    /// The state after the operations so far.
     pub(super) state: State,
+    /// The rows to write.
     pub(super) batch: Batch,
     /// The rows that the operations of this commit touch, as the operations so far left them.
     rows: HashMap<EntryKey, Option<Found<()>>>,
+    /// Bodies that the operations so far have replaced, and that become garbage with the commit.
     freed: Vec<BodyId>,
+    /// Uploads whose bodies rows have taken.
     used: Vec<Arc<UploadTicket>>,
     /// The local writes so far.
     writes: Vec<Change>,
@@ -39,24 +48,31 @@ pub(super) struct Transaction<'a, S> {
 
 /// The result of a transaction.
 pub(super) struct Changes {
+    /// The rows to write.
     pub(super) batch: Batch,
+    /// The state after the commit.
     pub(super) state: State,
     /// Large bodies that no entry has any more.
     pub(super) freed: Vec<BodyId>,
     /// Uploads whose body an entry has now.
     pub(super) used: Vec<Arc<UploadTicket>>,
+    /// The local writes, for the replicator.
     pub(super) writes: Vec<Change>,
 }
 
 /// The write that a row comes from.
 #[derive(Clone, Copy)]
 pub(super) struct WriteName {
+    /// The name of the write.
     pub(super) dot: Dot,
+    /// The version that it gives its key.
     pub(super) version: Version,
+    /// The version that it replaces, if the key had one.
     pub(super) prev: Option<Version>,
 }
 
 impl<'a, S: Snapshot> Transaction<'a, S> {
+    /// Begins a commit on top of a state and its view. `now_ms` is in Unix milliseconds.
     pub(super) fn new(before: &'a State, view: &'a View<S>, now_ms: u64) -> Self {
         Transaction {
             before,
@@ -87,6 +103,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Ok(())
     }
 
+    /// Carries out one operation. An error is the outcome of this operation alone.
     pub(super) fn make(&mut self, operation: Operation) -> Result<Outcome, WriteError> {
         match operation {
             Operation::Put { namespace, key, body, attributes } => {
@@ -122,6 +139,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
+    /// Rejects writes to a namespace that does not exist or was dropped.
     fn check_namespace(&self, id: NamespaceId) -> Result<(), WriteError> {
         match self.state.namespaces.get(id) {
             Some(_) => Ok(()),
@@ -191,6 +209,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         number
     }
 
+    /// Returns a dot as the index of dots stores it: with the local number of its origin.
     fn indexed(&mut self, dot: Dot) -> IndexedDot {
         IndexedDot { origin: self.origin_number(dot.origin), seq: dot.seq }
     }
@@ -246,6 +265,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         self.rows.insert(key, None);
     }
 
+    /// Removes the rows of a replaced entry from the indexes, and frees its large body.
     fn remove_indexes(&mut self, key: &EntryKey, old: &Found<()>) {
         let dot = self.indexed(old.dot);
         tables::delete::<Dots>(&mut self.batch, &dot);
@@ -255,6 +275,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
     }
 
+    /// Deletes the index row by which garbage collection would find a row: of tombstones by their time, of
+    /// other rows by their expiry.
     pub(super) fn remove_time_index(&mut self, key: &EntryKey, old: &Found<()>) {
         let entry = key.clone();
         if old.is_tombstone() {
@@ -271,6 +293,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         self.freed.push(body);
     }
 
+    /// Returns the state of a row with this content, and its attributes. Takes a large body out of the
+    /// pending table.
     fn place(&mut self, content: NewContent) -> (FoundState, Attributes) {
         match content {
             NewContent::Put { body, attributes } => (self.place_body(&body), attributes),
@@ -321,6 +345,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Changes { batch, state, freed, used, writes }
     }
 
+    /// Writes the rows of a vector that rose since the state before.
     fn put_raised<T: Layout<Key = u32, Row = u64>>(
         &mut self,
         before: &VersionVector,
@@ -354,6 +379,8 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
     }
 }
 
+/// Whether the content has a body that is stored in chunks. Writes with large bodies have an origin of their
+/// own.
 fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
@@ -369,6 +396,7 @@ fn check_ticket(ticket: &UploadTicket) -> Result<(), WriteError> {
     Err(WriteError::Failed("the disk failed during this upload: put the value again".into()))
 }
 
+/// Checks that no disk failure has lost the chunks of a staged body.
 pub(super) fn check_body(body: &NewBody) -> Result<(), WriteError> {
     match &body.0 {
         NewBodyKind::Staged { ticket, .. } => check_ticket(ticket),
@@ -376,6 +404,7 @@ pub(super) fn check_body(body: &NewBody) -> Result<(), WriteError> {
     }
 }
 
+/// Checks the body of a put, as `check_body` does. Other changes have none.
 pub(super) fn check_upload(content: &NewContent) -> Result<(), WriteError> {
     match content {
         NewContent::Put { body, .. } => check_body(body),

@@ -15,15 +15,22 @@ use crate::{
 /// memory. If it is dropped before its put, the store frees its chunks.
 #[derive(Debug)]
 pub struct Upload {
+    /// The ledger, for the id of a large body.
     bodies: Arc<Bodies>,
+    /// The large body, once its first chunk was staged.
     ticket: Option<Arc<UploadTicket>>,
+    /// The bytes that are not staged yet: at most one chunk.
     buffer: BytesMut,
+    /// Computes the digest of the value.
     hasher: blake3::Hasher,
+    /// The bytes that have arrived.
     len: u64,
+    /// The chunks that were staged.
     staged: u32,
 }
 
 impl Upload {
+    /// Starts an upload. It takes the id of a body only for a value that does not fit a row.
     pub(crate) fn new(bodies: Arc<Bodies>) -> Upload {
         Upload {
             bodies,
@@ -74,6 +81,7 @@ impl Upload {
         Ok(operations)
     }
 
+    /// Returns the operation that stages what is in the buffer as the next chunk.
     fn stage(&mut self) -> Operation {
         let bytes = self.buffer.split().freeze();
         self.hasher.update(&bytes);
@@ -82,6 +90,7 @@ impl Upload {
         Operation::Stage(StagedChunk { index, bytes, ticket: self.ticket() })
     }
 
+    /// Returns the ticket that keeps the chunks from garbage collection. The first call creates it.
     fn ticket(&mut self) -> Arc<UploadTicket> {
         let bodies = &self.bodies;
         Arc::clone(self.ticket.get_or_insert_with(|| UploadTicket::new(bodies)))
@@ -112,6 +121,7 @@ impl Upload {
         self.finish_staged()
     }
 
+    /// Ends a value of more than one chunk: the operation for its last bytes, and the body.
     fn finish_staged(mut self) -> (Option<Operation>, NewBody) {
         let last = (!self.buffer.is_empty()).then(|| self.stage());
         let digest = *self.hasher.finalize().as_bytes();

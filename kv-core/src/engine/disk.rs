@@ -73,7 +73,9 @@ impl StorageBackend for FileDisk {
 /// A store's directory, locked against other processes while this value lives.
 #[derive(Debug)]
 pub struct DataDir {
+    /// The path of the directory.
     path: PathBuf,
+    /// The locked file `LOCK`; the lock ends when it is closed.
     _lock: File,
 }
 

@@ -11,16 +11,22 @@ use std::{
 
 use super::storage::StorageBackend;
 
+/// The unit in which writes are kept, in bytes.
 const BLOCK: u64 = 4096;
 
+/// A file that shows the base with the writes on top. The base is never written.
 #[derive(Debug)]
 pub(super) struct Overlay {
+    /// The file below.
     base: Arc<dyn StorageBackend>,
+    /// The writes so far.
     written: Mutex<Written>,
 }
 
+/// What was written since the overlay was made.
 #[derive(Debug)]
 struct Written {
+    /// The length of the file with the writes, in bytes.
     len: u64,
     /// How much of the base is still part of the file. Bytes that were cut off read as zeros.
     base_len: u64,
@@ -28,6 +34,7 @@ struct Written {
 }
 
 impl Overlay {
+    /// An overlay without any writes.
     pub(super) fn new(base: Arc<dyn StorageBackend>) -> io::Result<Overlay> {
         let len = base.len()?;
         Ok(Overlay {
@@ -36,6 +43,7 @@ impl Overlay {
         })
     }
 
+    /// Locks what was written.
     fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }

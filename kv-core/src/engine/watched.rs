@@ -13,8 +13,11 @@ use super::storage::StorageBackend;
 /// How the disk failed.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
+    /// A sync failed: the state of the disk is not known.
     Sync(String),
+    /// There is no room.
     Full,
+    /// Another call failed.
     Other(String),
 }
 
@@ -22,20 +25,26 @@ pub(super) enum Failure {
 /// database that was given up never touches the file again.
 #[derive(Debug)]
 pub(super) struct FirstFailure {
+    /// The disk that is watched.
     pub(super) disk: Arc<dyn StorageBackend>,
+    /// Whether all further calls are refused.
     shut: AtomicBool,
+    /// The first failure, or a failed sync, which replaces any other.
     failure: Mutex<Option<Failure>>,
 }
 
 impl FirstFailure {
+    /// Watches a disk that has not failed yet.
     pub(super) fn new(disk: Arc<dyn StorageBackend>) -> Arc<FirstFailure> {
         Arc::new(FirstFailure { disk, shut: AtomicBool::new(false), failure: Mutex::new(None) })
     }
 
+    /// Returns the first failure of the disk, if there was one.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Makes a call, and remembers its failure if it is the first or that of a sync.
     fn note<T>(&self, is_sync: bool, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         if self.is_shut() {
             return Err(io::Error::other("this database was closed after a disk failure"));

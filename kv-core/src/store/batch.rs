@@ -37,6 +37,7 @@ pub struct WriteBatch {
     bytes: usize,
 }
 
+/// One write of a batch.
 #[derive(Clone, Debug)]
 struct Write {
     namespace: NamespaceId,
@@ -108,6 +109,7 @@ impl WriteBatch {
         self.push(Write { namespace, key: Key::new(key)?, value: None })
     }
 
+    /// Adds a write if the batch has room for it.
     fn push(&mut self, write: Write) -> Result<&mut WriteBatch, WriteError> {
         if self.writes.len() == MAX_BATCH_WRITES {
             return Err(InvalidWrite::BatchWrites.into());
@@ -172,7 +174,8 @@ impl Store {
     /// of each write, in the order of the batch. An empty batch does nothing.
     ///
     /// # Errors
-    /// See [`WriteError`]. No write of the batch was made.
+    /// See [`WriteError`]. No write of the batch was made, or, after [`WriteError::OutcomeUnknown`], all or
+    /// none.
     pub fn write(&self, batch: WriteBatch) -> Result<Vec<Written>, WriteError> {
         let mut writes = Vec::with_capacity(batch.len());
         for write in batch.writes {
@@ -195,7 +198,8 @@ impl Store {
     /// [`Store::write`] for async code, see [`Store::put_async`].
     ///
     /// # Errors
-    /// See [`WriteError`]. No write of the batch was made.
+    /// See [`WriteError`]. No write of the batch was made, or, after [`WriteError::OutcomeUnknown`], all or
+    /// none.
     pub async fn write_async(&self, batch: WriteBatch) -> Result<Vec<Written>, WriteError> {
         let mut writes = Vec::with_capacity(batch.len());
         for write in batch.writes {
@@ -216,6 +220,7 @@ impl Store {
     }
 }
 
+/// Returns what a batch wrote.
 fn batch_written(outcome: Outcome) -> Result<Vec<Written>, WriteError> {
     match outcome {
         Outcome::Batch(written) => Ok(written),

@@ -52,6 +52,7 @@ pub struct Store {
     pub(super) shared: Arc<Shared>,
 }
 
+/// What all clones of a store share.
 pub(super) struct Shared {
     pub(super) published: Arc<Published<RedbSnapshot>>,
     pub(super) bodies: Arc<Bodies>,
@@ -118,6 +119,7 @@ impl Store {
         Options::new().open(directory)
     }
 
+    /// Opens the engine, loads the state and starts the writer's thread.
     fn start(
         options: Options,
         disk: OpenDisk,
@@ -214,12 +216,6 @@ impl Store {
     #[must_use]
     pub fn bodies_waiting(&self) -> usize {
         self.shared.bodies.waiting()
-    }
-
-    /// Returns how many operations wait for the writer.
-    #[must_use]
-    pub fn queue_len(&self) -> usize {
-        self.shared.messages.len()
     }
 
     /// Returns how many operations can wait for the writer, see

@@ -18,8 +18,10 @@ use crate::{
 /// The most bytes of inline values that an iterator reads ahead.
 const PAGE_BYTES: usize = 256 << 10;
 
-/// The most entries that an iterator reads ahead, without values and with them.
+/// The most entries that an iterator reads ahead without their values.
 const PAGE_KEYS: usize = MAX_LIST_LIMIT;
+
+/// The most entries that an iterator reads ahead with their values.
 const PAGE_ENTRIES: usize = 128;
 
 impl Store {
@@ -66,6 +68,7 @@ impl Store {
         self.walk(namespace, (owned(range.start_bound()), owned(range.end_bound())))
     }
 
+    /// Iterates between two bounds. It reads nothing before the first entry is requested.
     fn walk(
         &self,
         namespace: NamespaceId,
@@ -99,9 +102,9 @@ struct Walk<T> {
     namespace: NamespaceId,
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
-    /// What was read from the front, by key.
+    /// Entries that were read from the front, by key.
     front: VecDeque<Item<T>>,
-    /// What was read from the back, by key in descending order.
+    /// Entries that were read from the back, by key in descending order.
     back: VecDeque<Item<T>>,
     /// Nothing is left between `lower` and `upper`.
     is_read: bool,
@@ -132,6 +135,7 @@ impl Iter {
     }
 }
 
+/// Returns an entry without its value.
 fn list<V>(key: Key, found: Found<V>) -> Listed {
     let Found { version, metadata, expires_at, .. } = found;
     Listed { key, version, metadata, expires_at }
@@ -177,15 +181,19 @@ impl Page for Listed {
     }
 }
 
+/// Ends a visit when the page is full.
 fn is_full(is_full: bool) -> ControlFlow<()> {
     if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 impl<T: Page> Walk<T> {
+    /// Returns the bounds of what was not read yet.
     fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         (self.lower.as_ref().map(Vec::as_slice), self.upper.as_ref().map(Vec::as_slice))
     }
 
+    /// Returns the next entry from the front, and reads another page if none is buffered. If both ends have
+    /// met, takes what the other end has read.
     fn next(&mut self) -> Option<Item<T>> {
         while self.front.is_empty() && !self.is_read {
             let mut items = VecDeque::new();
@@ -198,6 +206,7 @@ impl<T: Page> Walk<T> {
         self.front.pop_front().or_else(|| self.back.pop_back())
     }
 
+    /// Returns the next entry from the back, see [`Walk::next`].
     fn next_back(&mut self) -> Option<Item<T>> {
         while self.back.is_empty() && !self.is_read {
             let mut items = VecDeque::new();

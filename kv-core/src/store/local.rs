@@ -1,11 +1,11 @@
 //! The bytes that a location keeps for itself.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{handle::Store, read::look_again};
 use crate::{
-    body::{Body, BodyReader, LocalReader},
-    commit::Operation,
+    body::{Body, BodyReader, LocalReader, NewBody},
+    commit::{Operation, Upload},
     error::{InvalidWrite, ReadError, WriteError},
     tables::Part,
     types::{
@@ -27,30 +27,11 @@ impl Store {
         pieces: impl IntoIterator<Item = P>,
     ) -> Result<(), WriteError> {
         let name = LocalName::new(name)?;
-        let mut parts = Vec::new();
-        let mut upload = self.upload();
+        let mut parts = Parts { store: self, complete: Vec::new(), current: self.upload() };
         for piece in pieces {
-            let mut piece = piece.as_ref();
-            while !piece.is_empty() {
-                let left = usize::try_from(MAX_VALUE_BYTES - upload.len()).unwrap_or(usize::MAX);
-                let (head, tail) = piece.split_at(left.min(piece.len()));
-                for chunk in upload.push(head)? {
-                    self.run(chunk)?;
-                }
-                piece = tail;
-                if upload.len() == MAX_VALUE_BYTES {
-                    parts
-                        .push(self.staged(std::mem::replace(&mut upload, self.upload()).finish())?);
-                    if parts.len() > MAX_LOCAL_PARTS {
-                        return Err(InvalidWrite::LocalParts.into());
-                    }
-                }
-            }
+            parts.push(piece.as_ref())?;
         }
-        if !upload.is_empty() {
-            parts.push(self.staged(upload.finish())?);
-        }
-        self.run(Operation::SaveLocal { name, parts }).map(drop)
+        self.run(Operation::SaveLocal { name, parts: parts.finish()? }).map(drop)
     }
 
     /// Reads the bytes that this location keeps under a name; `None` if there are none.
@@ -65,20 +46,20 @@ impl Store {
             let Some(parts) = self.seen(self.view().local(&name))? else { return Ok(None) };
             let mut bodies = Vec::with_capacity(parts.len());
             for part in &parts {
-                let body = match part {
-                    Part::Inline(bytes) => Body::Inline(bytes.clone()),
-                    Part::Large(large) => {
-                        let source = Arc::clone(&self.shared.published);
-                        match self.seen(BodyReader::open(&self.shared.bodies, source, *large))? {
-                            Some(reader) => Body::Large(reader),
-                            None => {
-                                look_again(&mut missed, large.body)?;
-                                continue 'again;
-                            }
-                        }
+                let large = match part {
+                    Part::Inline(bytes) => {
+                        bodies.push(Body::Inline(bytes.clone()));
+                        continue;
                     }
+                    Part::Large(large) => *large,
                 };
-                bodies.push(body);
+                let source = Arc::clone(&self.shared.published);
+                let reader = self.seen(BodyReader::open(&self.shared.bodies, source, large))?;
+                let Some(reader) = reader else {
+                    look_again(&mut missed, large.body)?;
+                    continue 'again;
+                };
+                bodies.push(Body::Large(reader));
             }
             return Ok(Some(LocalReader::new(bodies)));
         }
@@ -91,5 +72,48 @@ impl Store {
     /// See [`WriteError`].
     pub fn drop_local(&self, name: &str) -> Result<(), WriteError> {
         self.run(Operation::DropLocal { name: LocalName::new(name)? }).map(drop)
+    }
+}
+
+/// Bytes that are cut into bodies, none longer than a value may be.
+struct Parts<'s> {
+    store: &'s Store,
+    complete: Vec<NewBody>,
+    current: Upload,
+}
+
+impl Parts<'_> {
+    /// Appends bytes. Ends the current body each time it is full.
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
+        while !bytes.is_empty() {
+            let left = usize::try_from(MAX_VALUE_BYTES - self.current.len()).unwrap_or(usize::MAX);
+            let (head, tail) = bytes.split_at(left.min(bytes.len()));
+            for chunk in self.current.push(head)? {
+                self.store.run(chunk)?;
+            }
+            bytes = tail;
+            if self.current.len() == MAX_VALUE_BYTES {
+                self.end_body()?;
+            }
+            if self.complete.len() > MAX_LOCAL_PARTS {
+                return Err(InvalidWrite::LocalParts.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the current body and begins the next one.
+    fn end_body(&mut self) -> Result<(), WriteError> {
+        let ended = mem::replace(&mut self.current, self.store.upload());
+        self.complete.push(self.store.staged(ended.finish())?);
+        Ok(())
+    }
+
+    /// Returns the bodies, the last one included.
+    fn finish(mut self) -> Result<Vec<NewBody>, WriteError> {
+        if !self.current.is_empty() {
+            self.end_body()?;
+        }
+        Ok(self.complete)
     }
 }

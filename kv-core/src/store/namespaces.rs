@@ -76,6 +76,7 @@ impl Store {
         self.changed(Operation::DropNamespace { id })
     }
 
+    /// Runs an operation that changes a namespace, and returns the changed namespace.
     fn changed(&self, operation: Operation) -> Result<Namespace, WriteError> {
         match self.run(operation)? {
             Outcome::Namespace(namespace) => Ok(namespace),

@@ -30,6 +30,7 @@ impl Store {
         self.set_replication(None)
     }
 
+    /// Hands a replicator to the writer, and waits until it has begun or the former one was dropped.
     fn set_replication(
         &self,
         replication: Option<Box<dyn Replication<RedbEngine>>>,

@@ -166,6 +166,7 @@ impl Store {
         self.send(operation, place)?.await
     }
 
+    /// Sends an operation to the writer thread, with the place that it takes in the queue.
     fn send(&self, operation: Operation, place: Place) -> Result<Ticket, WriteError> {
         let (answer, ticket) = oneshot::channel();
         let request = Box::new(Request { operation, answer, place });
@@ -181,6 +182,7 @@ fn places(operation: &Operation) -> usize {
     operation.bytes_in_memory().div_ceil(PLACE_BYTES).max(1)
 }
 
+/// Returns the outcome of a put or a delete.
 fn written(outcome: Outcome) -> Result<Written, WriteError> {
     match outcome {
         Outcome::Written(written) => Ok(written),

@@ -20,8 +20,9 @@ use crate::{
 /// the row fits the other rows.
 ///
 /// # Errors
-/// What is wrong with the row.
+/// The mistake in the row.
 pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
+    /// Decodes a key and a row of one table.
     fn check<T: Layout>(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
         decode_row::<T>(key, row).map(drop)
     }
@@ -47,6 +48,8 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
     }
 }
 
+/// Checks a row of the table of entries. In the system namespace the value must be a valid member or
+/// namespace.
 fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
     let (namespace, name) = split(key)?;
     // Which origins the store has met is written in other rows.

@@ -14,9 +14,13 @@ use crate::{
     },
 };
 
+/// The bits of the first byte that hold the kind: inline, large, tombstone or expired tombstone.
 const KIND_MASK: u8 = 0b11;
+/// Set if the row names the write that it replaced.
 const HAS_PREV: u8 = 1 << 2;
+/// Set if the row has an expiry.
 const HAS_EXPIRY: u8 = 1 << 3;
+/// Set if the row has metadata.
 const HAS_METADATA: u8 = 1 << 4;
 
 /// Encodes and seals an entry's row. `inline` is the value of an inline row, else empty. `number` returns
@@ -164,6 +168,7 @@ fn read_head(
     Ok((Found { version: made_by, dot, prev, metadata, expires_at, state }, inline_len))
 }
 
+/// Reads metadata and checks its bound.
 fn read_metadata(reader: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
     let text = reader.text(MAX_METADATA_BYTES)?;
     Metadata::new(text).map_err(|_too_long| DecodeError("metadata over its bound"))

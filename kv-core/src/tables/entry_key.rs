@@ -14,6 +14,7 @@ pub(crate) struct EntryKey(Vec<u8>);
 const NAMESPACE_BYTES: usize = 16;
 
 impl EntryKey {
+    /// Returns the key of the row of an entry.
     pub(crate) fn new(namespace: NamespaceId, key: &Key) -> EntryKey {
         EntryKey([&namespace.0, key.as_bytes()].concat())
     }
@@ -24,15 +25,18 @@ impl EntryKey {
         is_key.then(|| EntryKey([&namespace.0, key].concat()))
     }
 
+    /// Reads and checks the key of a row.
     pub(crate) fn read(bytes: &[u8]) -> Result<EntryKey, DecodeError> {
         split(bytes)?;
         Ok(EntryKey(bytes.to_vec()))
     }
 
+    /// Returns the bytes: the id of the namespace, then the key.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
+    /// Splits the bytes into namespace and key.
     pub(crate) fn split(&self) -> (NamespaceId, &[u8]) {
         split(&self.0).expect("an entry's key was checked when it was made")
     }

@@ -15,15 +15,21 @@ use crate::{
 pub(crate) trait Layout {
     /// The table of the engine.
     const TABLE: Table;
+    /// The key of a row.
     type Key;
+    /// The row.
     type Row;
 
+    /// Encodes a key. The order of the encoded keys is the order of the rows in the table.
     fn key(key: &Self::Key) -> Vec<u8>;
 
+    /// Decodes a key. Accepts only what [`Layout::key`] returns.
     fn read_key(bytes: &[u8]) -> Result<Self::Key, DecodeError>;
 
+    /// Encodes a row, without its checksum.
     fn payload(row: &Self::Row) -> Vec<u8>;
 
+    /// Decodes a row whose checksum was checked and removed.
     fn read_payload(bytes: &[u8]) -> Result<Self::Row, DecodeError>;
 }
 

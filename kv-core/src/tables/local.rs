@@ -19,7 +19,9 @@ use crate::{
 /// The version of the layout.
 const LAYOUT: u8 = 1;
 
+/// The first byte of a part in the row; its length in two bytes and its bytes follow.
 const INLINE: u8 = 0;
+/// The first byte of a part in chunks; its body, length and digest follow.
 const CHUNKED: u8 = 1;
 
 /// A part of the bytes under a name.
@@ -86,6 +88,7 @@ impl Layout for LocalParts {
     }
 }
 
+/// Reads the next part of a row.
 fn read_part(reader: &mut Reader<'_>) -> Result<Part, DecodeError> {
     match reader.u8()? {
         INLINE => {

@@ -7,7 +7,9 @@ use crate::{codec::DecodeError, types::OriginId};
 /// The origins that a store has met, numbered from 0 in that order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
+    /// The ids, by local number.
     ids: Vec<OriginId>,
+    /// The local numbers, by id.
     numbers: HashMap<OriginId, u32>,
 }
 

@@ -9,6 +9,7 @@ use crate::{codec::DecodeError, engine::Table};
 /// The version of the disk format that this crate writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The length of a checksum, in bytes.
 pub(super) const CRC_BYTES: usize = 4;
 
 /// The checksum over a row's table and key. The checksums of its payloads continue from it.
@@ -16,10 +17,12 @@ pub(super) const CRC_BYTES: usize = 4;
 pub(super) struct Place(u32);
 
 impl Place {
+    /// Returns the place of a row. The checksum covers it, so that a valid row in a wrong place is found.
     pub(super) fn new(table: Table, key: &[u8]) -> Place {
         Place(crc32c::crc32c_append(crc32c::crc32c(&[table.number()]), key))
     }
 
+    /// Returns the CRC-32C (RFC 3720, section 12.1) of the place and the payload.
     pub(super) fn checksum(self, payload: &[u8]) -> u32 {
         crc32c::crc32c_append(self.0, payload)
     }

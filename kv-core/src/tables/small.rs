@@ -131,22 +131,28 @@ layout! {
 /// A key of the dot index: a dot with the local number of its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IndexedDot {
+    /// The local number of the origin.
     pub(crate) origin: u32,
+    /// The sequence number.
     pub(crate) seq: u64,
 }
 
 /// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timed {
+    /// The time: seconds in the index by expiry, a clock's time in the index of tombstones.
     pub(crate) time: u64,
+    /// The entry that the row is about.
     pub(crate) entry: EntryKey,
 }
 
 impl Timed {
+    /// Encodes the time, then the key of the entry's row, so that rows are in the order of their times.
     fn write(&self) -> Vec<u8> {
         [&self.time.to_be_bytes()[..], self.entry.as_bytes()].concat()
     }
 
+    /// Decodes what [`Timed::write`] returns.
     fn read(bytes: &[u8]) -> Result<Timed, DecodeError> {
         let mut reader = Reader::new(bytes);
         Ok(Timed { time: reader.u64()?, entry: EntryKey::read(reader.rest())? })
@@ -156,7 +162,9 @@ impl Timed {
 /// The place of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkKey {
+    /// The body.
     pub(crate) body: BodyId,
+    /// The place of the chunk in its body, from 0.
     pub(crate) index: u32,
 }
 
@@ -177,18 +185,22 @@ pub(crate) fn chunk(
     Ok(Some(row.slice_ref(payload)))
 }
 
+/// Checks that the key of a row of the table meta is its name.
 fn named(key: &[u8], name: &[u8]) -> Result<(), DecodeError> {
     if key == name { Ok(()) } else { Err(DecodeError("an unknown row of the table meta")) }
 }
 
+/// Encodes a number in big-endian order.
 fn number(number: &u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
+/// Decodes a number that fills the row.
 fn read_number(row: &[u8]) -> Result<u64, DecodeError> {
     whole(row, Reader::u64)
 }
 
+/// Checks that a row is empty: its key is all that it says.
 fn nothing(row: &[u8]) -> Result<(), DecodeError> {
     whole(row, |_| Ok(()))
 }

@@ -1,10 +1,10 @@
-//! What a put stores beside the value.
+//! The attributes that a put stores beside the value.
 
 use std::{fmt, ops::Deref};
 
 use super::limits::MAX_METADATA_BYTES;
 
-/// What a put stores beside the value.
+/// The attributes that a put stores beside the value.
 ///
 /// ```
 /// use kv_core::{Attributes, Metadata};
@@ -67,6 +67,7 @@ impl AsRef<str> for Metadata {
     }
 }
 
+/// Conversions from texts, checked by [`Metadata::new`].
 macro_rules! try_from {
     ($($from:ty),*) => {$(
         impl TryFrom<$from> for Metadata {

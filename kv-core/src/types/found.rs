@@ -1,4 +1,4 @@
-//! What a row of a key holds: the one shape that the disk, readers, commits and peers share.
+//! The content of a key's row: the one shape that the disk, readers, commits and peers share.
 
 use bytes::Bytes;
 
@@ -38,11 +38,11 @@ pub struct Found<V = Bytes> {
     pub metadata: Option<Metadata>,
     /// See [`Attributes`](super::Attributes).
     pub expires_at: Option<u64>,
-    /// What the key holds.
+    /// The value or the tombstone.
     pub state: FoundState<V>,
 }
 
-/// What a key holds.
+/// The value or the tombstone of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundState<V = Bytes> {
     /// A value in the row.
@@ -95,6 +95,7 @@ impl<V> Found<V> {
 }
 
 impl<V> FoundState<V> {
+    /// Returns the body in chunks, if the entry has one.
     pub(crate) fn large(&self) -> Option<Large> {
         match *self {
             FoundState::Large { body, len, digest } => Some(Large { body, len, digest }),

@@ -39,6 +39,7 @@ impl fmt::Debug for Hlc {
 /// A store's clock. It gives each local write a time above all that it has given or received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
+    /// The last time that was given out or seen.
     last: Hlc,
 }
 

@@ -28,6 +28,7 @@ pub struct MemberId(pub [u8; 16]);
 #[error("an id is 32 hexadecimal digits")]
 pub struct ParseIdError;
 
+/// Parses 32 hexadecimal digits of either case.
 fn parse_hex(text: &str) -> Result<[u8; 16], ParseIdError> {
     let digits = text.as_bytes();
     if digits.len() != 32 {
@@ -44,10 +45,12 @@ fn parse_hex(text: &str) -> Result<[u8; 16], ParseIdError> {
     Ok(id)
 }
 
+/// Writes 32 lowercase hexadecimal digits.
 fn write_hex(id: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
+/// Parses and shows ids of 16 bytes as 32 hexadecimal digits.
 macro_rules! hexadecimal {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {

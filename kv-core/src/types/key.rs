@@ -44,6 +44,7 @@ impl Key {
     }
 }
 
+/// Checks the length of a key.
 fn check(key: &[u8]) -> Result<(), KeyError> {
     if (1..=MAX_KEY_BYTES).contains(&key.len()) { Ok(()) } else { Err(KeyError(key.len())) }
 }
@@ -58,6 +59,7 @@ impl TryFrom<Bytes> for Key {
     }
 }
 
+/// Conversions from owned and borrowed bytes, checked by the conversion from [`Bytes`].
 macro_rules! try_from {
     ($($from:ty: $into_bytes:expr),* $(,)?) => {$(
         impl TryFrom<$from> for Key {
@@ -104,6 +106,7 @@ impl Borrow<[u8]> for Key {
     }
 }
 
+/// Comparisons with what keys are written as in tests and callers.
 macro_rules! equal_to {
     ($($other:ty),*) => {$(
         impl PartialEq<$other> for Key {

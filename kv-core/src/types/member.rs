@@ -24,6 +24,7 @@ pub struct Member {
     pub removed: bool,
 }
 
+/// The version of the layout of a member's entry.
 const LAYOUT: u8 = 1;
 
 /// The first byte of the key of a member's entry; the id follows. (The key of a namespace's entry is
@@ -101,6 +102,7 @@ impl Member {
         Member { id, origins, name, addresses, removed: false }.checked()
     }
 
+    /// Checks the bounds on the name and the addresses.
     fn checked(self) -> Result<Member, MemberError> {
         let is_plain = |text: &str, most: usize| {
             (1..=most).contains(&text.len()) && !text.chars().any(char::is_control)
@@ -181,6 +183,7 @@ impl Members {
         u64::from_be_bytes(first.expect("a hash has 32 bytes")).max(1)
     }
 
+    /// Adds a member, or replaces the one with its id.
     pub(crate) fn insert(&mut self, member: Member) {
         self.0.insert(member.id, member);
     }

@@ -100,6 +100,7 @@ impl LocalName {
     }
 }
 
+/// What types that wrap a checked text have in common: they dereference to it, compare with it, and show it.
 macro_rules! text {
     ($($name:ident, $error:ident);*) => {$(
         impl $name {

@@ -26,6 +26,7 @@ pub struct Namespace {
     pub dropped: bool,
 }
 
+/// The version of the layout of a namespace's entry.
 const LAYOUT: u8 = 1;
 
 impl Namespace {
@@ -81,7 +82,9 @@ pub fn derive_id(account: &str, title: &str, n: u32) -> NamespaceId {
 /// All namespaces of a store as of one commit.
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces {
+    /// All namespaces, dropped ones included.
     all: BTreeMap<NamespaceId, Namespace>,
+    /// The namespaces that are not dropped, by title.
     titles: HashMap<Title, NamespaceId>,
 }
 
@@ -124,11 +127,14 @@ impl Namespaces {
             .min_by_key(|namespace| namespace.created)
     }
 
+    /// Adds a namespace, or replaces the one with its id.
     pub(crate) fn insert(&mut self, namespace: Namespace) {
         self.all.insert(namespace.id, namespace);
         self.index_titles();
     }
 
+    /// Rebuilds the index of titles. Of two namespaces with one title, created concurrently, the older one
+    /// has it, at every location.
     fn index_titles(&mut self) {
         let mut titles: HashMap<Title, NamespaceId> = HashMap::new();
         let mut live: Vec<_> = self.iter().collect();

@@ -12,7 +12,7 @@ use crate::{
     types::{Found, Key, ListQuery, Listed, NamespaceId, Page, limits::MAX_LIST_LIMIT},
 };
 
-/// What a walk over a namespace may do in one view.
+/// The bounds of a walk over a namespace in one view.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     /// The direction.

@@ -17,11 +17,17 @@ use crate::{
 /// A store as of one commit.
 #[derive(Clone)]
 pub struct View<S> {
+    /// The rows.
     pub(crate) snapshot: S,
+    /// The local numbers of origins.
     pub(crate) origins: Arc<Origins>,
+    /// All namespaces, dropped ones included.
     pub(crate) namespaces: Arc<Namespaces>,
+    /// All members, removed ones included.
     pub(crate) members: Arc<Members>,
+    /// The writes that the snapshot counts.
     pub(crate) vector: Arc<VersionVector>,
+    /// For each origin, the highest sequence number of a dropped tombstone.
     pub(crate) collected: Arc<VersionVector>,
 }
 
@@ -55,6 +61,7 @@ impl<S: Snapshot> View<S> {
         tables::get::<LocalParts>(&self.snapshot, name)
     }
 
+    /// Rejects reads of a namespace that does not exist or was dropped.
     pub(crate) fn check_namespace(&self, namespace: NamespaceId) -> Result<(), ReadError> {
         match self.namespaces.get(namespace) {
             Some(_) => Ok(()),
@@ -127,6 +134,7 @@ impl<S: Snapshot> View<S> {
         self.decode(key.as_bytes(), &row, |body| row.slice_ref(body)).map(Some)
     }
 
+    /// Decodes an entry's row. `keep` copies or shares the bytes of an inline value.
     pub(super) fn decode(
         &self,
         key: &[u8],
@@ -138,6 +146,7 @@ impl<S: Snapshot> View<S> {
         Ok(head.with_value(keep(body)))
     }
 
+    /// Returns the id of an origin, by its local number.
     pub(super) fn origin(&self, number: u32) -> Result<OriginId, ReadError> {
         self.origins.id(number).map_err(ReadError::damaged(Table::Origins))
     }

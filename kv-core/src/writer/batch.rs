@@ -12,16 +12,21 @@ const MAX_BATCH_BYTES: usize = 2 << 20;
 /// Operations in the order of their arrival, each with its caller's token.
 #[derive(Debug)]
 pub(super) struct Batch<T> {
+    /// The operations, in the order of their arrival.
     pub(super) operations: Vec<Operation>,
+    /// The token of each operation's caller.
     pub(super) tokens: Vec<T>,
+    /// The bytes of bodies in the batch.
     pub(super) bytes: usize,
 }
 
 impl<T> Batch<T> {
+    /// An empty batch.
     pub(super) fn new() -> Batch<T> {
         Batch { operations: Vec::new(), tokens: Vec::new(), bytes: 0 }
     }
 
+    /// Whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
@@ -31,6 +36,7 @@ impl<T> Batch<T> {
         self.operations.len() < MAX_BATCH && self.bytes < MAX_BATCH_BYTES
     }
 
+    /// Adds an operation at the end.
     pub(super) fn push(&mut self, token: T, operation: Operation) {
         self.bytes += operation.body_bytes();
         self.operations.push(operation);

@@ -1,10 +1,11 @@
 //! The state machine.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{mem, time::Duration};
 
 use super::{
     batch::Batch,
     health::Health,
+    outputs::{Notice, Outputs, Queued},
     replicating::Replicating,
     step::{Answer, Now, Output, Step, WriterConfig},
     timer::{GcTimer, SyncTimer, Unsynced},
@@ -30,40 +31,54 @@ const SYNC_WITHIN: Duration = Duration::from_millis(30);
 /// `T` is the driver's token for the caller of an operation; `R` is the replicator.
 ///
 /// In durable mode it keeps two rules whatever the order in which a driver runs the steps: an answer that
-/// promises a write leaves after the sync that covers the write, and no published view shows a local write
+/// acknowledges a write leaves after the sync that covers the write, and no published view shows a local write
 /// before that sync.
 pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
+    /// Makes commits, and owns the engine's state.
     committer: Committer<E>,
+    /// The settings.
     config: WriterConfig,
+    /// Whether the writer takes operations, closes, or is closed.
     phase: Phase,
+    /// The operations of the next commit.
     batch: Batch<T>,
     /// Answers that wait for the next sync.
     held: Vec<Answer<T>>,
     /// Local writes that no published view shows; kept only for the replicator.
     writes: Vec<Change>,
+    /// When a sync is due that no caller waits for.
     sync: SyncTimer,
+    /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// The engine's mode, as the writer last saw it.
     health: Health,
+    /// Whether a replicator takes part.
     replicating: Replicating<R>,
+    /// Which side has the next turn.
     turn: Side,
-    outputs: VecDeque<Output<E::Snapshot, T>>,
+    /// The outputs that the driver has not taken, in order.
+    outputs: Outputs<E::Snapshot, T>,
 }
 
 /// How far closing is.
 #[derive(Debug)]
 enum Phase {
+    /// It takes operations.
     Open,
-    /// What was accepted is to be committed and synced.
+    /// The operations that it has accepted must be committed and synced.
     Closing,
     /// The last sync ended so.
     Synced(Result<(), WriteError>),
+    /// The engine is closed, and nothing more is due.
     Closed,
 }
 
-/// Who goes first if callers and the replicator both wait: the one that did not go last.
+/// The side that goes first if callers and the replicator both wait: the one that did not go last.
 #[derive(Debug)]
 enum Side {
+    /// The batch of callers.
     Callers,
+    /// The work of the replicator.
     Replicator,
 }
 
@@ -86,7 +101,7 @@ where
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
-            outputs: VecDeque::new(),
+            outputs: Outputs::new(),
             config,
         }
     }
@@ -114,15 +129,15 @@ where
     pub fn replicate(&mut self, next: Option<R>) {
         if self.replicating.take().is_handover() {
             let reason = "another replicator took the place before this one began";
-            self.outputs.push_back(Output::Replicating(Err(WriteError::Failed(reason.into()))));
+            self.outputs.push(Output::Replicating(Err(WriteError::Failed(reason.into()))));
         }
         self.writes.clear();
         if !matches!(self.phase, Phase::Open) {
-            self.outputs.push_back(Output::Replicating(Err(WriteError::Closed)));
+            self.outputs.push(Output::Replicating(Err(WriteError::Closed)));
         } else if next.is_some() || self.sync.waits_for(Unsynced::Replicated) {
             self.replicating = Replicating::Handover(next);
         } else {
-            self.outputs.push_back(Output::Replicating(Ok(())));
+            self.outputs.push(Output::Replicating(Ok(())));
         }
     }
 
@@ -145,9 +160,16 @@ where
 
     /// The step that the store's thread runs now, if one is due.
     pub fn next_step(&self, now: Duration) -> Option<Step> {
-        if self.health.must_recover() && !self.is_closed() {
+        let step = self.next_without_readers(now);
+        let goes_first = step.is_none() || !self.health.lets_others_go_first();
+        if self.health.must_recover() && goes_first && !self.is_closed() {
             return Some(Step::Recover);
         }
+        step
+    }
+
+    /// [`WriterCore::next_step`] as if no reader had met a failure.
+    fn next_without_readers(&self, now: Duration) -> Option<Step> {
         match self.phase {
             Phase::Open => {}
             Phase::Closing if !self.batch.is_empty() => return Some(Step::Commit),
@@ -160,8 +182,11 @@ where
         }
         match self.gc {
             GcTimer::Ready => return Some(Step::CollectGarbage),
-            GcTimer::Waiting(due) if due <= now => return Some(Step::Recover),
-            GcTimer::Waiting(_) => {}
+            GcTimer::Yielding(_) if self.has_commit_or_turn() => {}
+            GcTimer::Yielding(due) | GcTimer::Waiting(due) if due <= now => {
+                return Some(Step::Recover);
+            }
+            GcTimer::Yielding(_) | GcTimer::Waiting(_) => {}
         }
         match (!self.batch.is_empty(), self.replicating.has_work()) {
             (true, true) => Some(match self.turn {
@@ -186,8 +211,13 @@ where
         }
     }
 
+    /// Whether an operation or an answer waits.
     fn has_something_to_do(&self) -> bool {
-        self.health.must_recover() || !self.batch.is_empty() || self.replicating.has_work()
+        self.health.must_recover() || self.has_commit_or_turn()
+    }
+
+    fn has_commit_or_turn(&self) -> bool {
+        !self.batch.is_empty() || self.replicating.has_work()
     }
 
     /// When a sync is due; zero if somebody waits for it, none if nobody does.
@@ -200,6 +230,10 @@ where
 
     /// Runs a step. It may block on the engine.
     pub fn run(&mut self, now: Now, step: Step) {
+        for notice in self.outputs.take_notices() {
+            self.give_notice(notice);
+        }
+        self.health.note_step(step);
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -210,9 +244,31 @@ where
         }
     }
 
-    /// The next thing that the driver must do.
+    /// The next thing that the driver must do. It has done what the last call returned: the replicator gets
+    /// its notices in between.
     pub fn poll_output(&mut self) -> Option<Output<E::Snapshot, T>> {
-        self.outputs.pop_front()
+        loop {
+            match self.outputs.pop()? {
+                Queued::Output(output) => return Some(output),
+                Queued::Notice(notice) => self.give_notice(notice),
+            }
+        }
+    }
+
+    fn give_notice(&mut self, notice: Notice<E::Snapshot>) {
+        match notice {
+            Notice::Published => self.committer.published(),
+            Notice::Replicated { view, writes } => {
+                if let Some(replicator) = self.replicating.active() {
+                    replicator.published(&view, writes);
+                }
+            }
+            Notice::Synced => {
+                if let Some(replicator) = self.replicating.active() {
+                    replicator.synced(&mut self.committer);
+                }
+            }
+        }
     }
 
     /// The committer. A driver reads views from it and takes uploads; it must not commit or sync.
@@ -249,11 +305,13 @@ where
         &self.writes
     }
 
+    /// Commits the batch. In durable mode the answers wait for the next sync.
     fn commit(&mut self, now: Now) {
         if self.batch.is_empty() {
             return;
         }
         self.turn = Side::Replicator;
+        self.gc.yielded();
         let Batch { operations, tokens, bytes } = self.batch.take();
         let count = operations.len();
         let committed = self.committer.commit(now.wall_ms, operations);
@@ -281,9 +339,10 @@ where
             }
             self.answer(answers.collect());
         }
-        self.outputs.push_back(Output::Committed { operations: count, bytes, awaits_sync });
+        self.outputs.push(Output::Committed { operations: count, bytes, awaits_sync });
     }
 
+    /// Syncs, publishes the new view, and releases the answers that waited.
     fn sync(&mut self, now: Now) {
         let expected = mem::take(&mut self.sync);
         let result = self.committer.sync();
@@ -291,8 +350,8 @@ where
         match &result {
             Ok(()) => {
                 self.publish(true);
-                if let Some(replicator) = self.replicating.active() {
-                    replicator.synced(&mut self.committer);
+                if self.replicating.is_active() {
+                    self.outputs.notice(Notice::Synced);
                 }
             }
             Err(error) => {
@@ -306,9 +365,10 @@ where
         if matches!(self.phase, Phase::Closing) && self.batch.is_empty() {
             self.phase = Phase::Synced(result.clone());
         }
-        self.outputs.push_back(Output::Synced(result));
+        self.outputs.push(Output::Synced(result));
     }
 
+    /// Handles a failed sync: logs what may be lost, and rolls back if the engine was reopened.
     fn sync_failed(&mut self, now: Now, expected: &SyncTimer, error: &WriteError) {
         if expected.waits_for(Unsynced::Acknowledged) {
             tracing::error!(%error, "a sync failed: acknowledged relaxed writes may be lost");
@@ -322,6 +382,7 @@ where
         self.roll_back_if_reopened(now, true);
     }
 
+    /// Ends a handover: the next replicator begins with a store that is durable, or not at all.
     fn finish_handover(&mut self, synced: &Result<(), WriteError>) {
         if !self.replicating.is_handover() {
             return;
@@ -332,28 +393,32 @@ where
             replicator.begin(&mut self.committer);
             self.replicating = Replicating::Active { replicator, has_work: true };
         }
-        self.outputs.push_back(Output::Replicating(synced.clone()));
+        self.outputs.push(Output::Replicating(synced.clone()));
     }
 
+    /// Gives readers the current view.
     fn publish(&mut self, is_durable: bool) {
         let view = self.committer.view();
-        self.outputs.push_back(Output::Publish { view: view.clone(), is_durable });
-        self.committer.published();
-        if let Some(replicator) = self.replicating.active() {
-            replicator.published(&view, mem::take(&mut self.writes));
+        self.outputs.push(Output::Publish { view: view.clone(), is_durable });
+        self.outputs.notice(Notice::Published);
+        if self.replicating.is_active() {
+            let writes = mem::take(&mut self.writes);
+            self.outputs.notice(Notice::Replicated { view, writes });
         }
     }
 
+    /// Releases answers to their callers.
     fn answer(&mut self, answers: Vec<Answer<T>>) {
         let concurrent = answers.iter().filter(|(_, result)| is_concurrent(result)).count();
         if concurrent > 0 {
-            self.outputs.push_back(Output::Concurrent(concurrent));
+            self.outputs.push(Output::Concurrent(concurrent));
         }
         if !answers.is_empty() {
-            self.outputs.push_back(Output::Answers(answers));
+            self.outputs.push(Output::Answers(answers));
         }
     }
 
+    /// Gives the replicator one turn.
     fn take_turn(&mut self, now: Now) {
         self.turn = Side::Callers;
         let Some(replicator) = self.replicating.active() else { return };
@@ -367,10 +432,12 @@ where
             self.publish(false);
         }
         if done.concurrent > 0 {
-            self.outputs.push_back(Output::Concurrent(done.concurrent));
+            self.outputs.push(Output::Concurrent(done.concurrent));
         }
+        self.gc.yielded();
     }
 
+    /// Does one bounded step of garbage collection.
     fn collect_garbage(&mut self, now: Now) {
         if self.committer.engine().status().mode != Mode::Writer {
             return self.gc.collected(now.mono, self.config.gc_interval, false);
@@ -390,7 +457,7 @@ where
             Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
         self.roll_back_if_reopened(now, true);
-        self.outputs.push_back(Output::Collected(result));
+        self.outputs.push(Output::Collected(result));
     }
 
     /// The time below which tombstones may be collected.
@@ -406,6 +473,7 @@ where
         Hlc(self.committer.clock().0.saturating_add(1))
     }
 
+    /// Reopens the engine, and publishes what it still has.
     fn recover_now(&mut self, now: Now) {
         self.health.recovered();
         self.gc.recovered(now.mono);
@@ -414,7 +482,7 @@ where
             tracing::debug!(%error, "the engine cannot resume yet");
         }
         self.roll_back_if_reopened(now, true);
-        self.outputs.push_back(Output::Recovered(result));
+        self.outputs.push(Output::Recovered(result));
     }
 
     /// Rolls back if the engine was reopened: callers whose commits were not synced, the replicator, and, if
@@ -447,6 +515,7 @@ where
         true
     }
 
+    /// Closes the engine.
     fn close_engine(&mut self) {
         let Phase::Synced(synced) = &self.phase else { return };
         let synced = synced.clone();
@@ -454,10 +523,11 @@ where
         self.replicating = Replicating::Nobody;
         let closed = self.committer.engine().close();
         let closed = closed.map_err(|error| WriteError::Failed(error.to_string()));
-        self.outputs.push_back(Output::Closed(synced.and(closed)));
+        self.outputs.push(Output::Closed(synced.and(closed)));
     }
 }
 
+/// Whether a write replaced one that it did not know of.
 fn is_concurrent(result: &Result<Outcome, WriteError>) -> bool {
     matches!(result, Ok(Outcome::Applied(Applied::Won { concurrent: true })))
 }

@@ -10,6 +10,7 @@ pub(super) enum Replicating<R> {
     Handover(Option<R>),
     /// The replicator takes part.
     Active {
+        /// The replicator.
         replicator: R,
         /// It may have something to commit.
         has_work: bool,
@@ -17,6 +18,7 @@ pub(super) enum Replicating<R> {
 }
 
 impl<R> Replicating<R> {
+    /// The replicator, once it has begun.
     pub(super) fn active(&mut self) -> Option<&mut R> {
         match self {
             Replicating::Active { replicator, .. } => Some(replicator),
@@ -24,18 +26,22 @@ impl<R> Replicating<R> {
         }
     }
 
+    /// Whether a replicator has begun.
     pub(super) fn is_active(&self) -> bool {
         matches!(self, Replicating::Active { .. })
     }
 
+    /// Whether a replicator waits for its beginning.
     pub(super) fn is_handover(&self) -> bool {
         matches!(self, Replicating::Handover(_))
     }
 
+    /// Whether the replicator waits for a turn.
     pub(super) fn has_work(&self) -> bool {
         matches!(self, Replicating::Active { has_work: true, .. })
     }
 
+    /// Records whether the replicator has work.
     pub(super) fn set_work(&mut self, is_there: bool) {
         if let Replicating::Active { has_work, .. } = self {
             *has_work = is_there;

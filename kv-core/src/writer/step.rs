@@ -1,4 +1,4 @@
-//! What goes into a [`WriterCore`](super::WriterCore) and what comes out of it.
+//! The input of a [`WriterCore`](super::WriterCore) and its output.
 
 use std::time::Duration;
 
@@ -64,8 +64,9 @@ impl From<&Options> for WriterConfig {
 
 /// A piece of work that may block on the engine. The driver decides when it runs.
 ///
-/// Every step may run at any time; one that has nothing to do changes nothing. What is due, and in which
-/// order the store's thread runs it, [`WriterCore::next_step`](super::WriterCore::next_step) tells.
+/// Every step may run at any time; one that has nothing to do changes nothing.
+/// [`WriterCore::next_step`](super::WriterCore::next_step) returns the step that is due, in the order in which
+/// the store's thread runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Reopens the engine after a failure, if it can be.
@@ -85,7 +86,8 @@ pub enum Step {
 /// The answer to one operation, with the token that the driver gave for it.
 pub type Answer<T> = (T, Result<Outcome, WriteError>);
 
-/// What the driver must do after a step, in this order and before it runs the next step.
+/// A task of the driver after a step. The driver does each before it takes the next one, and all of them before
+/// it runs the next step.
 pub enum Output<S, T> {
     /// Give readers this view.
     Publish {
@@ -94,7 +96,7 @@ pub enum Output<S, T> {
         /// Whether everything that it shows survives a crash.
         is_durable: bool,
     },
-    /// Answer these callers. In durable mode an answer that promises a write comes after the sync that
+    /// Answer these callers. In durable mode an answer that acknowledges a write comes after the sync that
     /// covers it.
     Answers(Vec<Answer<T>>),
     /// A batch was committed, or refused as a whole.

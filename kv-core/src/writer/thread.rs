@@ -33,7 +33,9 @@ type Ended = oneshot::Sender<Result<(), WriteError>>;
 
 /// An operation and where its answer goes.
 pub(crate) struct Request {
+    /// The operation.
     pub(crate) operation: Operation,
+    /// Where its answer goes.
     pub(crate) answer: Answer,
     /// Its place in the queue, free as soon as the writer takes the request.
     pub(crate) place: Place,
@@ -41,6 +43,7 @@ pub(crate) struct Request {
 
 /// A message to the writer thread.
 pub(crate) enum Message<E: Engine> {
+    /// An operation of a caller.
     Request(Box<Request>),
     /// The replicator has work: `is_woken` is set.
     Work,
@@ -54,20 +57,29 @@ pub(crate) enum Message<E: Engine> {
 
 /// A commit whose sync has not ended.
 struct Committed {
+    /// The operations of the commit.
     operations: usize,
+    /// The bytes of its bodies.
     bytes: usize,
+    /// How long it took.
     took: Duration,
 }
 
+/// The writer thread: it drives a core with the messages of a queue and the real time.
 pub(crate) struct Writer<E: Engine> {
+    /// The state machine.
     core: WriterCore<E, Answer>,
+    /// The view that readers take.
     published: Arc<Published<E::Snapshot>>,
+    /// The settings, with the observer and the clock.
     options: Options,
     /// Set by [`Store::wake`](crate::Store::wake), which sends no second message while it is.
     is_woken: Arc<AtomicBool>,
     /// Calls of [`Store::replicate`](crate::Store::replicate) without an answer, the oldest first.
     replicating: VecDeque<Ended>,
+    /// The caller that waits for the end, once closing was requested.
     closing: Option<Ended>,
+    /// The last commit, to be observed together with its sync.
     committed: Option<Committed>,
 }
 
@@ -96,17 +108,18 @@ where
     /// Runs until the store is closed, or every sender is gone.
     pub(crate) fn run(mut self, messages: &Receiver<Message<E>>) {
         while !self.core.is_closed() {
-            // Whatever the replicator gets from here on wakes this thread again.
-            if self.is_woken.swap(false, Ordering::SeqCst) {
-                self.core.wake();
-            }
+            self.see_wake();
             let now = self.mono();
             if self.core.next_step(now) != Some(Step::Sync) {
                 self.gather(messages);
             }
             match self.core.next_step(now) {
                 Some(step) => self.run_step(step),
-                None => self.wait(now, messages),
+                None => {
+                    // A message may be answered without a step, and its caller must not wait for the next one.
+                    self.deliver(Duration::ZERO);
+                    self.wait(now, messages);
+                }
             }
         }
         while let Ok(message) = messages.try_recv() {
@@ -115,6 +128,14 @@ where
         self.deliver(Duration::ZERO);
     }
 
+    /// Notes that the replicator has work. Whatever it gets from here on sends another message.
+    fn see_wake(&mut self) {
+        if self.is_woken.swap(false, Ordering::SeqCst) {
+            self.core.wake();
+        }
+    }
+
+    /// The monotonic clock.
     fn mono(&self) -> Duration {
         self.options.environment.monotonic()
     }
@@ -138,6 +159,7 @@ where
         }
     }
 
+    /// Hands one message to the core.
     fn take(&mut self, message: Message<E>) {
         match message {
             Message::Request(request) => {
@@ -145,7 +167,8 @@ where
                 drop(place);
                 self.core.request(answer, operation);
             }
-            Message::Work => {}
+            // The flag may have been set since this thread last looked at it; no other message will come.
+            Message::Work => self.see_wake(),
             Message::Replicate(replication, answer) => {
                 self.replicating.push_back(answer);
                 self.core.replicate(replication);
@@ -158,6 +181,7 @@ where
         }
     }
 
+    /// Runs a step and carries out its outputs.
     fn run_step(&mut self, step: Step) {
         let environment = &self.options.environment;
         let start = environment.monotonic();
@@ -166,7 +190,7 @@ where
         self.deliver(took);
     }
 
-    /// Does what the core asks for after a step that took so long.
+    /// Delivers the outputs of a step that took so long.
     fn deliver(&mut self, took: Duration) {
         while let Some(output) = self.core.poll_output() {
             match output {
@@ -214,6 +238,7 @@ where
         }
     }
 
+    /// Reports a commit to the observer.
     fn observe(&self, committed: &Committed, sync: Option<Duration>) {
         let Committed { operations, bytes, took } = *committed;
         self.options.observer.committed(operations, bytes, took, sync);

@@ -5,12 +5,12 @@ use std::time::Duration;
 /// Time that writers have the disk to themselves between two steps of garbage collection with more to do.
 const GC_PAUSE: Duration = Duration::from_millis(20);
 
-/// What was committed and is not durable yet.
+/// Kinds of commits that are not durable yet and that no caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsynced {
     /// Writes of callers that were answered already (relaxed durability).
     Acknowledged,
-    /// What peers sent.
+    /// Rows that peers sent.
     Replicated,
     /// Rows that garbage collection changed.
     Collected,
@@ -41,12 +41,15 @@ impl SyncTimer {
     }
 }
 
-/// Paces garbage collection. Before each step the engine is given a chance to recover.
+/// Paces garbage collection. Before each step the engine gets a chance to recover.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GcTimer {
-    /// The next step is due then.
+    /// The next step is due at this time, after a short pause, and nobody has run since the last one. That step
+    /// may have taken longer than the pause, so a commit or a turn that waits goes first.
+    Yielding(Duration),
+    /// The next step is due at this time.
     Waiting(Duration),
-    /// The engine was seen to; the step is due now.
+    /// The engine had its chance; the step is due now.
     Ready,
 }
 
@@ -59,7 +62,7 @@ impl GcTimer {
     /// When the next part is due.
     pub(super) fn due(self) -> Duration {
         match self {
-            GcTimer::Waiting(at) => at,
+            GcTimer::Yielding(at) | GcTimer::Waiting(at) => at,
             GcTimer::Ready => Duration::ZERO,
         }
     }
@@ -73,7 +76,16 @@ impl GcTimer {
 
     /// A step ended, perhaps with more to do.
     pub(super) fn collected(&mut self, now: Duration, interval: Duration, has_more: bool) {
-        *self = GcTimer::Waiting(now + if has_more { GC_PAUSE.min(interval) } else { interval });
+        let wait = if has_more { GC_PAUSE.min(interval) } else { interval };
+        let is_short = wait <= GC_PAUSE;
+        *self = if is_short { GcTimer::Yielding(now + wait) } else { GcTimer::Waiting(now + wait) };
+    }
+
+    /// A commit or a turn has run.
+    pub(super) fn yielded(&mut self) {
+        if let GcTimer::Yielding(at) = *self {
+            *self = GcTimer::Waiting(at);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The most requests and responses that wait to be sent to a peer. More are dropped, as a network might
-/// drop them; whoever needs one repeats it.
+/// drop them; the machine that needs one repeats it.
 const MAX_CONTROL: usize = 64;
 
 /// How many bytes of a peer's rows may wait for the store: two batches of a session, and live ones.
@@ -21,10 +21,13 @@ pub(super) const MAX_APPLYING: usize = 6 << 20;
 /// The most notices that wait for the owner, except for vital ones.
 const MAX_NOTICES: usize = 1024;
 
-/// What a machine works with: it reads the location and its peers, and puts out actions.
+/// The surroundings of a machine: it reads the location and its peers, and puts out actions.
 pub(super) struct Context<'a> {
+    /// This location. Only the router changes it.
     pub(super) local: &'a Local,
+    /// The peers that a link is up to. Only the router changes them.
     pub(super) peers: &'a Peers,
+    /// The outbox that all machines share.
     pub(super) out: &'a mut Actions,
 }
 
@@ -51,7 +54,7 @@ pub(super) enum Pending {
     Removal { peer: MemberId },
 }
 
-/// What a machine wants done to a whole link or to the whole core. The router does it.
+/// An action on a whole link or on the whole core. The router carries it out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Close the link to a peer that violated the protocol.
@@ -60,9 +63,10 @@ pub(super) enum Effect {
     Halt(HaltReason),
 }
 
-/// What remains of a peer's state when its link ends.
+/// The part of a peer's state that is kept when its link ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
+    /// Nothing: the link is gone, and results for the peer are dropped.
     Nothing,
     /// The account of the work that the store still does for the peer, because a new link follows.
     StoreWork,
@@ -71,6 +75,7 @@ pub(super) enum Keep {
 /// Messages to a connected peer, and the account of its rows.
 #[derive(Debug, Default)]
 struct Lane {
+    /// Requests and responses that wait to be sent, the oldest first.
     control: VecDeque<Message>,
     /// Bytes of the peer's rows that the store has not applied yet.
     applying: usize,
@@ -79,14 +84,21 @@ struct Lane {
 /// The outbox. Numbers every action, so that results find their way back.
 #[derive(Debug)]
 pub(super) struct Actions {
+    /// The random number of this start of the process.
     incarnation: u64,
+    /// The last number that was given out.
     last_id: u64,
     /// How often the store was rolled back.
     epoch: u64,
+    /// Work for the store, in the order in which it was requested.
     work: VecDeque<Work>,
+    /// The purpose of each piece of work whose result has not arrived, by the number of the work.
     pending: BTreeMap<u64, Pending>,
+    /// The peers that messages are kept for.
     lanes: BTreeMap<MemberId, Lane>,
+    /// Notices for the owner, the oldest first.
     notices: VecDeque<Notice>,
+    /// Effects for the router, which takes them when the machine has returned.
     effects: VecDeque<Effect>,
 }
 

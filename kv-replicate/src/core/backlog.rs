@@ -14,8 +14,11 @@ use crate::wire::BATCH_BYTES;
 pub(super) struct Backlog {
     /// The sequence number of the first row here, or of the next one if there is none.
     first: u64,
+    /// The encoded rows, by rising sequence number, without a gap.
     rows: VecDeque<Bytes>,
+    /// The bytes of all rows.
     bytes: usize,
+    /// The most bytes to keep. The oldest rows are dropped beyond it.
     capacity: usize,
 }
 

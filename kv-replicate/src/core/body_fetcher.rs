@@ -21,7 +21,7 @@ const MAX_TRIES: u32 = 4;
 /// How many bodies are requested from one peer at a time.
 const MAX_AT_ONCE: usize = 8;
 
-/// What a body is fetched for.
+/// The purpose of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The next write of an origin.
@@ -42,11 +42,17 @@ enum State {
 /// The fetch of a body.
 #[derive(Debug)]
 struct Fetch {
+    /// The peer that the body is requested from.
     peer: MemberId,
+    /// Which machine receives the body.
     purpose: Purpose,
+    /// The row that the body belongs to.
     row: Row,
+    /// The length of the body in bytes, as its row announces it.
     len: u64,
+    /// The bytes that have arrived, from the start of the body.
     received: u64,
+    /// How far the fetch is.
     state: State,
     /// When it last moved.
     moved_at: Duration,
@@ -76,14 +82,18 @@ impl Fetch {
 /// A body that is here whole.
 #[derive(Debug)]
 pub(super) struct Fetched {
+    /// The peer that the body came from.
     pub(super) peer: MemberId,
+    /// Which machine receives it.
     pub(super) purpose: Purpose,
+    /// The row that it belongs to.
     pub(super) row: Row,
 }
 
 /// All fetches that are under way.
 #[derive(Debug, Default)]
 pub(super) struct BodyFetcher {
+    /// The fetches by their numbers, which rise, so that older fetches come first.
     fetches: BTreeMap<u64, Fetch>,
 }
 
@@ -180,8 +190,8 @@ impl BodyFetcher {
         self.fetches.get(&id).is_some_and(|fetch| fetch.peer == peer)
     }
 
-    /// A body can't be had: it was overwritten at its source, or the link is down. Returns whom it was
-    /// fetched from, and for what.
+    /// A body can't be had: it was overwritten at its source, or the link is down. Returns its peer and
+    /// its purpose.
     pub(super) fn lose(&mut self, out: &mut Actions, id: u64) -> Option<(MemberId, Purpose)> {
         let fetch = self.fetches.get(&id)?;
         let (peer, purpose) = (fetch.peer, fetch.purpose);
@@ -224,7 +234,7 @@ impl BodyFetcher {
         self.fetches.iter().filter(|(_, fetch)| is_wanted(fetch)).map(|(id, _)| *id).collect()
     }
 
-    /// Moves a late fetch on. Returns whether it must be given up.
+    /// Repeats the request of a late fetch. Returns whether it must be given up.
     pub(super) fn retry(&mut self, cx: &mut Context<'_>, id: u64) -> bool {
         let Some(fetch) = self.fetches.get_mut(&id) else { return false };
         match fetch.state {

@@ -20,16 +20,22 @@ const MAX_PIECES: usize = 2;
 /// Whether the store reads a piece for a peer. It reads one at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Reading {
+    /// No read is under way.
     #[default]
     Idle,
+    /// The store reads a piece. Its result arrives even if the link ends meanwhile.
     UnderWay,
 }
 
 /// The requests of one peer.
 #[derive(Debug, Default)]
 struct Requests {
+    /// The requests that are not served completely, in the order in which they are served. At most
+    /// `MAX_BODIES`.
     waiting: VecDeque<GetBody>,
+    /// The pieces and refusals that wait to be sent. At most `MAX_PIECES` are read ahead.
     pieces: VecDeque<Message>,
+    /// Whether the store reads a piece for this peer.
     reading: Reading,
 }
 
@@ -56,6 +62,7 @@ impl Requests {
 /// The requests of all peers for bodies.
 #[derive(Debug, Default)]
 pub(super) struct BodySource {
+    /// The requests by peer.
     peers: BTreeMap<MemberId, Requests>,
 }
 

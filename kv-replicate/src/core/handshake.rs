@@ -19,7 +19,9 @@ enum State {
     Waiting,
     /// The peer's hello was accepted.
     Accepted {
+        /// The random number of the peer's start, which messages to it must name.
         incarnation: u64,
+        /// The peer's hello.
         hello: Hello,
         /// The peer has this location's hello.
         is_mutual: bool,
@@ -39,10 +41,13 @@ enum Farewell {
     },
     /// It is the next message.
     Due {
+        /// The random number of the peer's start, which the notice must name.
         incarnation: u64,
         row: Box<Row>,
     },
+    /// It was sent. The peer gets it again only if it sends something.
     Sent {
+        /// The random number of the peer's start.
         incarnation: u64,
     },
 }
@@ -62,6 +67,7 @@ impl Farewell {
 /// When this location's hello is sent.
 #[derive(Debug)]
 enum Greeting {
+    /// It is sent with the next message.
     Due,
     /// It was sent at this time.
     Sent(Duration),
@@ -70,7 +76,9 @@ enum Greeting {
 /// The handshake with one peer.
 #[derive(Debug)]
 pub(super) struct Handshake {
+    /// How far the handshake is.
     state: State,
+    /// When this location's hello is sent, whatever the state: a restarted peer needs it again.
     greeting: Greeting,
 }
 

@@ -1,11 +1,11 @@
-//! What a joining location may take, and from whom.
+//! Which rows a joining location may take, and from which sources.
 //!
-//! Whoever serves a joining member counts it among its members. From before the first row that it sends,
+//! A location that serves a joining member counts it among its members. From before the first row that it sends,
 //! the source's resolved timestamp is held back, because the joining member reports none. So no tombstone
 //! that the source had when it began to serve is dropped anywhere, and rows of an unfinished session can
 //! be kept, whichever source continues it. (If the source leaves before others learn of the joining
-//! member, the others do not keep tombstones for it: see [`Joining::may_take`].) The source vouches for
-//! the joining member to those that do not know it yet: see [`super::stability`].
+//! member, the others do not keep tombstones for it: see [`Joining::may_take`].) The source protects
+//! the joining member until the others know it: see [`super::stability`].
 //!
 //! The joining member follows no live stream and must not be written to until it has adopted a vector. By
 //! then it has the entry that made it a member, and with it a clock that is later than any tombstone that
@@ -36,8 +36,8 @@ impl Joining {
     }
 
     /// Whether it is irrelevant here what a peer has collected: nothing that a dropped tombstone would
-    /// have to delete can have arrived before. While nobody has left the cluster, whoever served this
-    /// location still counts it, and keeps all tombstones.
+    /// have to delete can have arrived before. While no member has left the cluster, the location that
+    /// served this one still counts it, and keeps all tombstones.
     pub(super) fn is_new_to(&self, cx: &Context<'_>, peer: MemberId) -> bool {
         let nobody_left = cx.peers.get(peer).is_some_and(|peer| peer.progress().members == 0);
         let is_safe = nobody_left || !matches!(self, Joining::UnknownSource);

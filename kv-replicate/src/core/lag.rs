@@ -1,7 +1,7 @@
-//! Notices what is missing and does not arrive.
+//! Notices writes that are missing and do not arrive.
 //!
-//! The progress of an origin's writer, or of any other peer, tells what exists. What does not arrive by
-//! itself is requested: first from its writer's backlog, then from any peer that has it, in a catch-up
+//! The progress of an origin's writer, or of any other peer, shows which writes exist. Writes that do not
+//! arrive by themselves are requested: first from its writer's backlog, then from any peer that has it, in a catch-up
 //! session.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,6 +12,7 @@ use super::{live_receiver::LiveReceiver, local::Local, peers::Peers};
 
 /// How often the lag is checked while something is missing, and when it has been missing for longer.
 const CHECK_SOON: Duration = Duration::from_millis(50);
+/// The interval of checks once something has been missing for longer than `CATCH_UP_AFTER`.
 const CHECK_LATER: Duration = Duration::from_millis(500);
 
 /// How often the lag is checked at most: a check goes through all peers and all their origins.
@@ -26,24 +27,27 @@ const CATCH_UP_AFTER: Duration = Duration::from_millis(750);
 /// An origin of which a peer has more than this location.
 #[derive(Clone, Copy, Debug)]
 struct Lag {
-    /// What had arrived when it last moved.
+    /// The last sequence number that had arrived when it last moved.
     have: u64,
+    /// The time at which it last moved, or at which the lag was first seen.
     since: Duration,
 }
 
 /// An origin of which something is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missing {
+    /// The origin of which writes are missing.
     pub(super) origin: OriginId,
-    /// Its writer is to be asked to send again.
+    /// Its writer must be requested to resend.
     pub(super) is_late: bool,
-    /// A session is to bring it.
+    /// A session must bring it.
     pub(super) is_very_late: bool,
 }
 
 /// The origins that this location lacks writes of.
 #[derive(Debug, Default)]
 pub(super) struct LagWatch {
+    /// The origins that lag, with their last movement.
     origins: BTreeMap<OriginId, Lag>,
     /// The next check is not before this time.
     next: Duration,

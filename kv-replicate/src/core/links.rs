@@ -155,7 +155,7 @@ impl Core {
             }
             let (machines, mut cx) = self.split();
             machines.want(&mut cx, peer);
-            // What the peer wanted before this location had joined was not served.
+            // The peer's requests from before this location had joined were not served.
             let state = cx.peers.get(peer).filter(|state| state.hello().is_some());
             if let Some(state) = state {
                 let received = own.map(|origin| state.progress().received.get(origin));

@@ -19,11 +19,12 @@ use crate::{
     work::{How, Notice, ToApply},
 };
 
-/// How often a peer is asked to send again.
+/// The shortest time between two requests to a peer to resend.
 const WANT_EVERY: Duration = Duration::from_millis(200);
 
 /// How many writes of an origin may wait behind one whose body is being fetched.
 const MAX_QUEUE: usize = 256;
+/// The bytes of writes of an origin that may wait behind one whose body is being fetched.
 const MAX_QUEUE_BYTES: usize = 1 << 20;
 
 /// The live writes of one origin that are not applied yet.
@@ -56,8 +57,9 @@ impl Incoming {
 /// The live streams of all origins.
 #[derive(Debug, Default)]
 pub(super) struct LiveReceiver {
+    /// The streams by origin. An origin of which nothing has arrived has no entry.
     incoming: BTreeMap<OriginId, Incoming>,
-    /// When each peer was last asked for its writes.
+    /// The time of the last request for writes to each peer.
     wanted: BTreeMap<MemberId, Duration>,
 }
 
@@ -68,7 +70,7 @@ impl LiveReceiver {
         arrived.max(local.visible().get(origin))
     }
 
-    /// Asks a peer for its writes behind those that have arrived, unless it was asked a moment ago.
+    /// Requests a peer's writes behind those that have arrived, unless they were requested a moment ago.
     pub(super) fn want(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         let now = cx.local.mono();
         if !cx.local.is_joined() {
@@ -84,7 +86,7 @@ impl LiveReceiver {
         cx.out.send(peer, Message::Want(numbers));
     }
 
-    /// A session with a peer is done: it may be asked at once.
+    /// Allows a request to a peer at once, because a session with it is done.
     pub(super) fn want_soon(&mut self, peer: MemberId) {
         self.wanted.remove(&peer);
     }
@@ -130,7 +132,7 @@ impl LiveReceiver {
             bytes += row.weight();
             let is_full = incoming.queue.len() >= MAX_QUEUE || bytes > MAX_QUEUE_BYTES;
             if incoming.fetch.is_some() && is_full {
-                // It is sent again when it is asked for.
+                // The peer resends it on request.
                 break;
             }
             incoming.arrived = row.dot.seq;
@@ -153,7 +155,7 @@ impl LiveReceiver {
         }
     }
 
-    /// The body of the first queued write is here.
+    /// Continues once the body of the first queued write is here.
     pub(super) fn fetched(
         &mut self,
         cx: &mut Context<'_>,
@@ -190,7 +192,8 @@ impl LiveReceiver {
         }
     }
 
-    /// Drops what arrived of an origin and is not applied: it is asked for again, or caught up on.
+    /// Drops what arrived of an origin and is not applied: it is requested again, or a session
+    /// brings it.
     pub(super) fn forget(
         &mut self,
         cx: &mut Context<'_>,
@@ -202,12 +205,12 @@ impl LiveReceiver {
         }
     }
 
-    /// The store was rolled back: what was on its way to it is lost.
+    /// Forgets everything, because a rollback of the store lost the writes on their way to it.
     pub(super) fn rolled_back(&mut self) {
         self.incoming.clear();
     }
 
-    /// A link is down: the next one may ask at once. Writes that arrived are kept.
+    /// Forgets the requests on a link that is down. Writes that arrived are kept.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         self.wanted.remove(&peer);
     }

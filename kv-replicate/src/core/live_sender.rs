@@ -28,7 +28,9 @@ enum Cursor {
 /// The backlogs of the two origins, and the place of each peer in them.
 #[derive(Debug)]
 pub(super) struct LiveSender {
+    /// The backlogs of the store's two origins, each with its origin.
     backlogs: [(OriginId, Backlog); 2],
+    /// The places of each peer in the two backlogs. A peer without an entry does not follow.
     cursors: BTreeMap<MemberId, [Cursor; 2]>,
 }
 

@@ -10,26 +10,29 @@ use crate::{
     work::{Now, StoreState},
 };
 
-/// What every machine may read about this location. Only the router changes it.
+/// The state of this location that every machine may read. Only the router changes it.
 #[derive(Debug)]
 pub(super) struct Local {
+    /// The identity and the bounds of the core. They never change.
     config: Config,
+    /// The time of the event that is being handled.
     now: Now,
+    /// The state of the store, as it last reported it.
     store: StoreState,
 }
 
 impl Local {
-    /// For a store in this state, all of it durable.
+    /// Creates the state for a store in this state, all of it durable.
     pub(super) fn new(config: Config, now: Now, store: StoreState) -> Local {
         Local { config, now, store }
     }
 
-    /// Time has passed.
+    /// Sets the time of the event that is about to be handled.
     pub(super) fn set_now(&mut self, now: Now) {
         self.now = now;
     }
 
-    /// A commit has changed what is visible.
+    /// Replaces the vector of visible writes after a commit.
     pub(super) fn set_visible(&mut self, visible: VersionVector) {
         self.store.visible = visible;
     }

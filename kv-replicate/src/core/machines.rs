@@ -22,15 +22,25 @@ use crate::MemberId;
 /// All machines.
 #[derive(Debug)]
 pub(super) struct Machines {
+    /// Removed members, and the closing of their origins.
     pub(super) membership: Membership,
+    /// Closed, resolved and stable timestamps.
     pub(super) stability: Stability,
+    /// New local writes, to peers.
     pub(super) sender: LiveSender,
+    /// New writes of peers, to the store.
     pub(super) receiver: LiveReceiver,
+    /// Catch-up sessions that are received.
     pub(super) puller: Puller,
+    /// Large bodies that are fetched for the receiver and the puller.
     pub(super) fetcher: BodyFetcher,
+    /// Writes that are missing and do not arrive.
     pub(super) lag: LagWatch,
+    /// Catch-up sessions that are served.
     pub(super) sessions: SessionSource,
+    /// Large bodies that are served.
     pub(super) bodies: BodySource,
+    /// Comparisons with peers, and answers to those of peers.
     pub(super) verifier: Verifier,
 }
 

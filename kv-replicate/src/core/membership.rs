@@ -11,7 +11,7 @@
 //! rows is on its way to the store, announces the removal in its progress ([`kv_core::Members::digest`]).
 //! It takes a *closing session* from each other member that announces the same, and then counts the
 //! origins of the removed member as [`CLOSED`]. Until that is durable its resolved timestamp does not rise.
-//! (Everything that anyone then still has, all have: a member that knows of the removal takes nothing more
+//! (Everything that one location then has, all have: a member that knows of the removal accepts nothing more
 //! from the removed one, and has a session with each other member, or with one that had.)
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use crate::{CLOSED, MemberId};
 /// The announcement of a change of members: it waits until all work that was requested before is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Barrier {
-    /// What the store knows is announced.
+    /// The members in the store are announced.
     Clear,
     /// A commit behind all earlier work was requested.
     Committing { digest: u64 },
@@ -38,7 +38,9 @@ enum Barrier {
 /// The commit that counts the origins of removed members as closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
+    /// No commit is under way.
     Idle,
+    /// The commit was requested and its result has not arrived.
     Committing,
 }
 
@@ -51,14 +53,18 @@ struct Compared {
     last: (u64, u64),
 }
 
-/// What this location knows and announces about removed members.
+/// The removed members that this location knows of and announces.
 #[derive(Debug)]
 pub(super) struct Membership {
     /// The digest of the members in the store; 0 if none was removed.
     current: u64,
+    /// The digest that this location's progress announces; 0 if no removal was announced.
     announced: u64,
+    /// How far the announcement of `current` is.
     barrier: Barrier,
+    /// Whether the commit that closes origins is under way.
     closing: Closing,
+    /// The sessions with each current member but this one.
     members: BTreeMap<MemberId, Compared>,
 }
 
@@ -85,8 +91,8 @@ impl Membership {
     }
 
     /// Whether a peer's hello is accepted. A peer that has proven to belong to the cluster and is not a
-    /// member here may have joined through a member that is gone since, and only it has the entry that says
-    /// so: it is accepted. Not so when a member is known to have been removed: then its rows would be rows of
+    /// member here may have joined through a member that is gone since, and only it has the entry that shows
+    /// it: the peer is accepted. It is rejected if a member is known to have been removed: then its rows would be rows of
     /// the removed member, and what it would have to know of may be dropped already.
     pub(super) fn is_answered(&self, local: &Local, peer: MemberId) -> bool {
         let may_be_new = !local.has_left(peer) && !self.has_removals();

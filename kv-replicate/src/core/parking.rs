@@ -9,6 +9,7 @@ use super::local::Local;
 /// Whether a peer's writes wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Parking {
+    /// They are applied as they arrive.
     #[default]
     Clear,
     /// They wait until the wall clock of this location shows this many milliseconds.

@@ -13,8 +13,11 @@ use crate::{
 /// A peer, while a link to it is up.
 #[derive(Debug)]
 pub(super) struct Peer {
+    /// How far the handshake is. Nothing else of the peer counts before its hello was accepted.
     pub(super) handshake: Handshake,
+    /// When this location's progress is sent to it.
     pub(super) announcing: Announcing,
+    /// Whether its writes wait because its clock is ahead.
     pub(super) parking: Parking,
     /// The last progress that it sent.
     progress: Progress,
@@ -61,7 +64,7 @@ impl Peer {
         self.hello().is_some() && !self.is_parked()
     }
 
-    /// Takes in what an accepted hello says about its progress.
+    /// Takes the progress that an accepted hello reports.
     pub(super) fn greeted(&mut self, hello: &Hello) {
         self.progress.received.merge(&hello.received);
         self.announcing.changed();

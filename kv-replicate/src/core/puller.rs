@@ -18,14 +18,17 @@ use crate::{
     work::{How, Notice, ToApply},
 };
 
+mod end;
 mod session;
+mod suspended;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use session::{Session, Step, oldest};
+use session::{Session, Step};
+use suspended::Suspended;
 
-/// How many sessions may be received at once, and how many may be suspended.
+/// How many sessions may be received at once.
 const MAX_SESSIONS: usize = 2;
 
 /// How long a peer whose session failed is avoided, if others can serve.
@@ -37,10 +40,11 @@ const MAX_FETCHES: usize = 8192;
 /// All sessions in which this location receives rows.
 #[derive(Debug)]
 pub(super) struct Puller {
+    /// The rows that this location had when it began to join.
     joining: Joining,
+    /// The sessions by source. At most one for each peer.
     sessions: BTreeMap<MemberId, Session>,
-    /// Sessions that can't continue now: their links are down, or they failed.
-    suspended: BTreeMap<MemberId, Session>,
+    suspended: Suspended,
     /// When the last session with a connected peer failed.
     failed: BTreeMap<MemberId, Duration>,
 }
@@ -51,7 +55,7 @@ impl Puller {
         Puller {
             joining: Joining::new(local),
             sessions: BTreeMap::new(),
-            suspended: BTreeMap::new(),
+            suspended: Suspended::default(),
             failed: BTreeMap::new(),
         }
     }
@@ -91,7 +95,7 @@ impl Puller {
         let peers = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
         peers
             .filter(has_more)
-            .min_by_key(|peer| (!self.suspended.contains_key(peer), self.failed.get(peer).copied()))
+            .min_by_key(|peer| (!self.suspended.contains(*peer), self.failed.get(peer).copied()))
     }
 
     /// Whether a session is under way that brings writes of an origin beyond this one.
@@ -105,7 +109,7 @@ impl Puller {
     /// that the two ends announce.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId, members: (u64, u64)) {
         let id = cx.out.unique_id();
-        let suspended = self.suspended.remove(&peer);
+        let suspended = self.suspended.take(peer);
         let Some(state) = cx.peers.get(peer) else { return };
         let target = state.progress().durable.clone();
         let session = if let Some(mut session) = suspended {
@@ -215,22 +219,31 @@ impl Puller {
         self.advance(cx, bodies, peer);
     }
 
-    /// A commit of a session's rows was made, or has failed.
+    /// Records that a session's rows were committed, and continues the session.
     pub(super) fn applied(
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
         peer: MemberId,
         (session, batch): (u64, u32),
-        failed: bool,
     ) {
         let Some(found) = self.session(peer, session) else { return };
-        if failed {
-            // Before it is counted: the session goes back to the batch of this commit.
-            return self.fail(cx, bodies, peer);
-        }
         found.committed(batch, cx.local.mono());
         self.advance(cx, bodies, peer);
+    }
+
+    /// Suspends a session because the store failed to commit its rows or to adopt its vectors. The commit
+    /// is not counted, so that the session continues with the batch of this commit.
+    pub(super) fn not_committed(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        session: u64,
+    ) {
+        if self.session(peer, session).is_some() {
+            self.fail(cx, bodies, peer);
+        }
     }
 
     /// Moves a session on.
@@ -244,21 +257,15 @@ impl Puller {
         }
     }
 
-    /// The vectors at the end of a session were adopted, or not. Returns the digests of members that the
-    /// two ends announced when it began, if it is done.
+    /// Ends a session because its vectors were adopted. Returns the digests of members that the two ends
+    /// announced when it began; none if there is no such session.
     pub(super) fn adopted(
         &mut self,
         cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
         peer: MemberId,
         session: u64,
-        failed: bool,
     ) -> Option<(u64, u64)> {
         let members = self.session(peer, session)?.members();
-        if failed {
-            self.fail(cx, bodies, peer);
-            return None;
-        }
         self.sessions.remove(&peer);
         self.failed.remove(&peer);
         cx.out.send(peer, Message::Done { session });
@@ -289,62 +296,6 @@ impl Puller {
         }
     }
 
-    // How sessions end.
-
-    /// What a source has dropped may be what would delete a row of this store.
-    fn must_rebuild(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
-        cx.out.notice(Notice::MustRebuild(peer));
-        self.end(cx, bodies, peer);
-        self.fail(cx, bodies, peer);
-    }
-
-    /// Suspends a session for a while: other sources come first.
-    fn fail(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
-        self.suspend(cx, bodies, peer);
-        if cx.peers.contains(peer) {
-            self.failed.insert(peer, cx.local.mono());
-        }
-    }
-
-    /// Gives a session up: its rows are here and stay, its vector is not adopted.
-    pub(super) fn end(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
-        if self.take(cx, bodies, peer).is_some() {
-            cx.out.notice(Notice::SessionLost(peer));
-        }
-    }
-
-    /// Takes a session out, drops its fetches, and tells the source that it is over.
-    fn take(
-        &mut self,
-        cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
-        peer: MemberId,
-    ) -> Option<Session> {
-        let session = self.sessions.remove(&peer)?;
-        bodies.discard_session(cx.out, session.id());
-        cx.out.send(peer, Message::Done { session: session.id() });
-        Some(session)
-    }
-
-    /// Suspends a session that can't continue now: it continues later with the batch that is being
-    /// received. All batches before it are in the store.
-    pub(super) fn suspend(
-        &mut self,
-        cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
-        peer: MemberId,
-    ) {
-        let Some(mut session) = self.take(cx, bodies, peer) else { return };
-        cx.out.notice(Notice::SessionSuspended(peer));
-        session.suspend();
-        while self.suspended.len() >= MAX_SESSIONS
-            && let Some(oldest) = oldest(self.suspended.iter())
-        {
-            self.suspended.remove(&oldest);
-        }
-        self.suspended.insert(peer, session);
-    }
-
     /// Repeats the requests of sessions that stand still.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher) {
         let now = cx.local.mono();
@@ -359,22 +310,6 @@ impl Puller {
                 self.request(cx, peer);
             }
         }
-    }
-
-    /// The store was rolled back: what it had of suspended sessions is lost.
-    pub(super) fn rolled_back(&mut self) {
-        self.suspended.clear();
-    }
-
-    /// A peer was removed from the cluster: nothing more is taken from it.
-    pub(super) fn forget(&mut self, peer: MemberId) {
-        self.suspended.remove(&peer);
-    }
-
-    /// A link is down: its failures do not count for the next one.
-    pub(super) fn disconnect(&mut self, peer: MemberId) {
-        self.sessions.remove(&peer);
-        self.failed.remove(&peer);
     }
 
     /// When the first session stands still for too long.

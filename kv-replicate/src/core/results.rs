@@ -13,10 +13,13 @@ use crate::{
     work::{Batch, How, Notice, ToApply, Unread},
 };
 
-/// What was read for a peer.
+/// The result of a read for a peer.
 pub(super) enum ReadResult {
+    /// The rows of a session's batch, or the reason why they were not read.
     Rows(Result<Batch, Unread>),
+    /// A piece of a large body; none if the key no longer holds that write.
     Body(Option<Bytes>),
+    /// The row of a key; none if it has none, or can't be read now.
     Row(Option<Row>),
 }
 
@@ -46,9 +49,18 @@ impl Core {
                 self.report_rows(peer, &results);
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
-                machines.puller.applied(&mut cx, bodies, peer, (session, batch), failed);
+                if failed {
+                    machines.puller.not_committed(&mut cx, bodies, peer, session);
+                } else {
+                    machines.puller.applied(&mut cx, bodies, peer, (session, batch));
+                }
             }
-            Pending::Adopt { peer, session } => self.adopted(peer, session, failed),
+            Pending::Adopt { peer, session } if failed => {
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.puller.not_committed(&mut cx, bodies, peer, session);
+            }
+            Pending::Adopt { peer, session } => self.adopted(peer, session),
             Pending::Serve { .. } | Pending::Body { .. } | Pending::Farewell { .. } => {}
         }
     }
@@ -71,12 +83,10 @@ impl Core {
         is_conflict || refusal.is_some()
     }
 
-    /// The vectors at the end of a session were adopted, or not.
-    fn adopted(&mut self, peer: MemberId, session: u64, failed: bool) {
+    /// Ends a session whose vectors the store has adopted.
+    fn adopted(&mut self, peer: MemberId, session: u64) {
         let (machines, mut cx) = self.split();
-        let bodies = &mut machines.fetcher;
-        let done = machines.puller.adopted(&mut cx, bodies, peer, session, failed);
-        let Some(members) = done else { return };
+        let Some(members) = machines.puller.adopted(&mut cx, peer, session) else { return };
         machines.membership.session_done(peer, members);
         machines.receiver.want_soon(peer);
         // The live streams continue from here.
@@ -135,7 +145,7 @@ impl Core {
         let Some((peer, purpose)) = machines.fetcher.lose(cx.out, id) else { return };
         let bodies = &mut machines.fetcher;
         match purpose {
-            // What came since is more, and has this row or its successor: a session brings it.
+            // Newer writes exist, among them this row or its successor: a session brings them.
             Purpose::Live(origin) => {
                 machines.receiver.forget(&mut cx, bodies, origin);
                 self.behind(peer);

@@ -21,9 +21,11 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A session that is served.
 #[derive(Debug)]
 struct Session {
+    /// The number that the receiver chose for the session.
     id: u64,
     /// This location's clock when the session began: no newer tombstone is dropped before it ends.
     started: Hlc,
+    /// The time of the last request, on the monotonic clock.
     requested_at: Duration,
     /// The number of the last request.
     batch: u32,
@@ -32,17 +34,21 @@ struct Session {
 /// Whether the store reads rows for a peer. It reads one batch at a time.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Reading {
+    /// No read is under way.
     #[default]
     Idle,
+    /// The store reads a batch. Its result arrives even if the link ends meanwhile.
     UnderWay,
     /// Another request has arrived since, which replaces this one.
     Superseded(Pull),
 }
 
-/// What is served to one peer.
+/// The session that is served to one peer.
 #[derive(Debug, Default)]
 struct Served {
+    /// The session; none if the peer has none, or if it was abandoned.
     session: Option<Session>,
+    /// Whether the store reads rows for this peer.
     reading: Reading,
     /// The pages of the batch that it requested.
     pages: VecDeque<Message>,
@@ -59,7 +65,7 @@ impl Served {
         self.session.as_ref().map(|session| session.requested_at + IDLE)
     }
 
-    /// Ends the session. A read that is under way goes on, and its result is dropped.
+    /// Ends the session. A read that is under way continues, and its result is dropped.
     fn end(&mut self) {
         self.session = None;
         self.pages.clear();
@@ -69,6 +75,7 @@ impl Served {
 /// The sessions that are served to all peers.
 #[derive(Debug, Default)]
 pub(super) struct SessionSource {
+    /// The sessions by receiver.
     peers: BTreeMap<MemberId, Served>,
 }
 

@@ -1,10 +1,11 @@
-//! Timestamps of the cluster: up to where everybody has everything, so that older tombstones may go.
+//! Timestamps of the cluster: up to which time every member has everything, so that older tombstones
+//! may be dropped.
 //!
 //! A member announces a *closed timestamp* together with the sequence numbers of its origins: whatever it
 //! writes later is later. A location that durably holds these writes has everything of that member up to
 //! the timestamp. Its *resolved timestamp* is the least of these over all members, its own included. The
 //! least that all members announce is the *stable timestamp*: every member has every write up to it, so
-//! that nothing older can come from anyone.
+//! that nothing older can arrive from any of them.
 //!
 //! But not everyone knows every member at the same time. A joining member has what its source had when it
 //! joined; it lacks what its source lacked. The source may get that, and resolve further, while a third
@@ -30,6 +31,7 @@ type Announcement = (Hlc, [Dot; 2]);
 /// The announcements of a member that are not counted yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Announced {
+    /// Every announcement so far is counted.
     #[default]
     Nothing,
     /// Some writes of the oldest are not here. The latest replaces it when they are: under a steady
@@ -37,9 +39,10 @@ enum Announced {
     Waiting { oldest: Announcement, latest: Announcement },
 }
 
-/// What is known of a member, whether a link to it is up or not.
+/// The timestamps of a member, whether a link to it is up or not.
 #[derive(Debug, Default)]
 struct Member {
+    /// The announcements whose writes have not all arrived.
     announced: Announced,
     /// All of its writes up to this time are here, durably.
     closed: Hlc,
@@ -52,6 +55,7 @@ struct Member {
 /// The timestamps of all members but this one.
 #[derive(Debug, Default)]
 pub(super) struct Stability {
+    /// The timestamps by member.
     members: BTreeMap<MemberId, Member>,
     /// This location's resolved timestamp when it last had everything of the removed members.
     reached: Hlc,

@@ -26,6 +26,7 @@ use served::Served;
 /// asks many questions, and ends if one of them is given up: so it is more patient than a session, which
 /// is begun again.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a question is repeated before the verification ends.
 const MAX_TRIES: u32 = 10;
 
 /// After how many ranges the progress is reported.
@@ -34,15 +35,19 @@ const REPORT_EVERY: u64 = 4;
 /// A verification with a peer.
 #[derive(Debug)]
 struct Running {
+    /// The number of the verification, which its questions and answers name.
     id: u64,
     /// The number of the last question to the peer.
     step: u32,
+    /// The walk over all rows.
     comparison: Comparison,
+    /// How often the current question was repeated, or the store could not answer it.
     tries: u32,
+    /// The event that the walk waits for.
     waiting: Waiting,
 }
 
-/// What a verification waits for.
+/// The event that a verification waits for.
 #[derive(Debug)]
 enum Waiting {
     /// The store of this location, to do this work.
@@ -58,12 +63,14 @@ enum Waiting {
 enum Sent {
     /// It waits for room on the link.
     NotYet,
+    /// It was sent at this time; the answer is due `PATIENCE` later.
     At(Duration),
 }
 
-/// What is known of a peer that has not answered.
+/// The state of a peer that has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PeerIs {
+    /// It has sent no answer.
     Silent,
     /// It has reported that it can't read its disk.
     Unreadable,
@@ -93,7 +100,9 @@ impl Running {
 /// All verifications, those that peers run included.
 #[derive(Debug, Default)]
 pub(super) struct Verifier {
+    /// The verifications that this location runs, by peer. At most one for each.
     running: BTreeMap<MemberId, Running>,
+    /// The questions of peers that verify.
     served: BTreeMap<MemberId, Served>,
 }
 
@@ -179,7 +188,7 @@ impl Verifier {
         }
         let Waiting::Peer { ask, peer_is, .. } = &mut running.waiting else { return };
         match answer {
-            // It is asked again after a while.
+            // The question is repeated after a while.
             None => *peer_is = PeerIs::Unreadable,
             Some(answer) if is_answer_to(ask, &answer) => self.take(cx, from, answer),
             Some(_) => cx.out.close(from, "the peer's answer does not fit the question"),
@@ -225,7 +234,7 @@ impl Verifier {
         }
     }
 
-    /// The link to a peer is down: its verification is over, and what it asked is forgotten.
+    /// The link to a peer is down: its verification is over, and its questions are forgotten.
     pub(super) fn disconnect(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.served.remove(&peer);
         self.end(cx, peer, Ending::LinkLost);

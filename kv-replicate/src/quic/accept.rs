@@ -1,4 +1,4 @@
-//! Accepts the connections of peers: few at a time, and at little cost until they have proven who they are.
+//! Accepts the connections of peers: few at a time, and at little cost until they have proven their identity.
 
 use std::{
     collections::BTreeMap,
@@ -24,40 +24,55 @@ use super::{
 
 /// Bounds and counts the handshakes with peers that dial.
 pub(super) struct Acceptor {
+    /// The cluster that certificates of links must name.
     cluster: [u8; 16],
+    /// The protocol for peers without a certificate, if there is one.
     guests: Option<Guests>,
+    /// The receive window of a connection once its peer has proven a membership, in bytes.
     window: VarInt,
+    /// How long a handshake may take.
     patience: Duration,
+    /// The most handshakes under way in total.
     most: usize,
+    /// The most handshakes under way from one address, as `network_of` counts addresses.
     most_of_one: usize,
+    /// The handshakes that are under way now.
     under_way: Mutex<UnderWay>,
+    /// How many connections were refused because too many handshakes were under way.
     rejected: AtomicU64,
+    /// How many handshakes failed.
     failed: AtomicU64,
 }
 
 /// The handshakes that are under way, in total and for each address.
 #[derive(Debug, Default)]
 struct UnderWay {
+    /// Their number in total.
     all: usize,
+    /// Their number for each address; addresses without any have no entry.
     of: BTreeMap<IpAddr, usize>,
 }
 
 /// A place among the handshakes that are under way. Dropping it frees the place.
 struct Place {
+    /// Where the place is counted.
     acceptor: Arc<Acceptor>,
+    /// The address that it is counted for.
     address: IpAddr,
 }
 
 /// The decision about a new connection.
 enum Admission {
+    /// Begin the handshake, which holds this place.
     Admit(Place),
     /// The peer must first prove that it receives packets at its address.
     Validate,
+    /// Drop the connection: all places are taken.
     Reject,
 }
 
 impl Acceptor {
-    /// Bounds handshakes as the configuration says.
+    /// Creates an acceptor with the bounds of the configuration.
     pub(super) fn new(config: &Config) -> Arc<Acceptor> {
         let tuning = &config.tuning;
         Arc::new(Acceptor {
@@ -186,7 +201,9 @@ async fn handshake(incoming: Incoming, place: Place, inputs: mpsc::Sender<Input>
 
 /// The result of a handshake.
 enum Done {
+    /// A link to a member.
     Link(Proven),
+    /// A connection of the other protocol, with the function that serves it.
     Guest(Connection, ServeGuest),
 }
 

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-/// A link that lasts this long is a good one: its end says nothing about the next. Until then it is not
+/// A link that lasts this long counts as stable: its end is not a failure. Until then it is not
 /// given up for another one, if it is the right one of two.
 pub(super) const LASTING: Duration = Duration::from_secs(10);
 
-/// The attempts to reach a peer, and what came of them.
+/// The attempts to reach a peer, and their results.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     /// Failures in a row.
     failures: u32,
+    /// The reason of the last failure; none if there was none.
     last_error: Option<String>,
     /// Since when there is no lasting link; none if the last one lasted, and is up.
     down_since: Option<Duration>,

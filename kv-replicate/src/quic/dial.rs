@@ -14,9 +14,13 @@ const MAX_ADDRESSES: usize = 4;
 /// Everything that dialling a member takes.
 #[derive(Clone)]
 pub(super) struct Dialler {
+    /// The endpoint to dial from.
     pub(super) endpoint: Endpoint,
+    /// The proof of this location's identity, and the check of the peer's.
     pub(super) tls: Arc<Tls>,
+    /// The transport settings of a link.
     pub(super) transport: Arc<TransportConfig>,
+    /// How long one address may take, from the first packet to the control stream.
     pub(super) patience: Duration,
 }
 

@@ -45,22 +45,35 @@ const MESSAGES_AT_ONCE: usize = 16;
 
 /// The owner of a core.
 pub(super) struct Driver {
+    /// The protocol. Only the driver's task uses it.
     core: Core,
+    /// The replica's configuration.
     config: Config,
+    /// The way to the store and its threads.
     store: StorePort,
+    /// Events of the store. Unbounded, but the writes in it are counted by the store's room.
     told: UnboundedReceiver<Told>,
+    /// Reports of links and attempts. Bounded, so that peers wait when the core falls behind.
     inputs: mpsc::Receiver<Input>,
     /// Cloned for each task that reports something.
     sender: mpsc::Sender<Input>,
+    /// Requests of the replica's owner.
     queries: mpsc::Receiver<Query>,
+    /// Becomes true when the owner closes the replica.
     closing: watch::Receiver<bool>,
+    /// The UDP port, which must be freed at the end.
     port: Port,
+    /// Dials peers, in tasks of their own.
     dialler: Dialler,
+    /// Accepts peers, in a task of its own.
     acceptor: Arc<Acceptor>,
     /// Notified when there is room on a link, or more to be sent on one.
     room: Arc<Notify>,
+    /// All tasks of links, attempts and handshakes. Dropping it ends them.
     tasks: JoinSet<()>,
+    /// The links that are up.
     links: BTreeMap<MemberId, Link>,
+    /// The attempts to reach each wanted peer, those with a link included.
     attempts: BTreeMap<MemberId, Attempts>,
     /// The requests that wait for a verification.
     verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
@@ -68,7 +81,9 @@ pub(super) struct Driver {
     members: Arc<Members>,
     /// The links may have changed: peers may have to be dialled.
     dial: bool,
+    /// Rows of peers that were applied since the start, for the status.
     rows_taken: u64,
+    /// The number of the last link, to distinguish its reports from those of its predecessor.
     last_link: u64,
     /// The store has ended replication.
     is_over: bool,
@@ -270,13 +285,7 @@ impl Driver {
         let mut is_more = false;
         for (peer, link) in &self.links {
             for channel in Channel::ALL {
-                let mut left = MESSAGES_AT_ONCE;
-                while left > 0 && link.has_room(channel) {
-                    let Some(message) = self.core.poll_transmit_on(*peer, channel) else { break };
-                    link.send(channel, message.bytes);
-                    left -= 1;
-                }
-                is_more |= left == 0;
+                is_more |= transmit_on(&mut self.core, *peer, link, channel);
             }
         }
         if is_more {
@@ -293,6 +302,18 @@ impl Driver {
         wanted.remove(&self.config.member);
         wanted
     }
+}
+
+/// Sends messages to a peer on a channel while there is room. Returns whether others must have their turn
+/// before the rest is sent.
+fn transmit_on(core: &mut Core, peer: MemberId, link: &Link, channel: Channel) -> bool {
+    let mut left = MESSAGES_AT_ONCE;
+    while left > 0 && link.has_room(channel) {
+        let Some(message) = core.poll_transmit_on(peer, channel) else { break };
+        link.send(channel, message.bytes);
+        left -= 1;
+    }
+    left == 0
 }
 
 /// The time of an environment.

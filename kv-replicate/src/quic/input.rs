@@ -1,4 +1,4 @@
-//! What the task that owns the core receives from others.
+//! The messages to the task that owns the core.
 
 use bytes::Bytes;
 use kv_core::MemberId;
@@ -29,7 +29,9 @@ pub(super) enum Input {
 /// A request of the replica's owner.
 #[derive(Debug)]
 pub(super) enum Query {
+    /// The state of the replica and its links.
     Status(oneshot::Sender<Status>),
+    /// A verification with this member; the verdict comes once it has ended.
     Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
     SetIdentity(Box<Identity>, oneshot::Sender<Result<(), StartError>>),
 }

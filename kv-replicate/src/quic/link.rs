@@ -27,10 +27,13 @@ const QUEUE: [usize; 4] = [64, 16, 4, 4];
 pub(super) struct Link {
     /// Tells this link from others to the same peer.
     pub(super) number: u64,
+    /// The QUIC connection.
     pub(super) connection: Connection,
+    /// Whether this location dialled.
     pub(super) is_ours: bool,
     /// When it came up.
     pub(super) since: Duration,
+    /// The messages that wait for each channel's stream, by the channel's index.
     queues: [mpsc::Sender<Bytes>; 4],
 }
 
@@ -74,9 +77,13 @@ impl Link {
 /// The state that the tasks of a link share.
 #[derive(Clone)]
 struct Moving {
+    /// The other end of the link.
     peer: MemberId,
+    /// The number of the link, which its reports name.
     number: u64,
+    /// The QUIC connection.
     connection: Connection,
+    /// Where messages and the end of the link are reported.
     inputs: mpsc::Sender<Input>,
     /// Notified when there is room again in a queue.
     room: Arc<Notify>,

@@ -8,32 +8,43 @@ use tokio::task::JoinError;
 /// Why a link ended, or was not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
+    /// The connection was lost, closed by the peer, or rejected.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    /// The dial could not begin, for example with an invalid address.
     #[error("can't connect: {0}")]
     Connect(#[from] ConnectError),
+    /// A stream ended in the middle of a message.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The peer no longer reads a stream.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A stream was closed before it was used.
     #[error(transparent)]
     Stream(#[from] ClosedStream),
+    /// The certificate or the key of this location can't be used.
     #[error("can't use this location's certificate: {0}")]
     Tls(#[from] rustls::Error),
+    /// Neither the store nor the configuration has an address of the peer.
     #[error("no address of the member is known")]
     NoAddress,
+    /// A host name was not resolved.
     #[error("can't resolve the address: {0}")]
     Lookup(#[from] io::Error),
+    /// The attempt took longer than this.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// What happened with one of several addresses.
+    /// The error of one of several addresses.
     #[error("{address}: {source}")]
     At { address: String, source: Box<LinkError> },
     /// The peer did what no location does.
     #[error("the peer violated the protocol: {0}")]
     Violation(&'static str),
+    /// A task of the link panicked or was stopped.
     #[error("a task of the link failed: {0}")]
     Task(#[from] JoinError),
+    /// The replica closes.
     #[error("this location closed the link")]
     Closed,
 }

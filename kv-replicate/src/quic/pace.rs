@@ -12,7 +12,9 @@ use crate::MAX_MESSAGE_BYTES;
 /// A bound in bytes per second.
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// The bytes that may be sent now.
     limiter: DefaultDirectRateLimiter,
+    /// The clock of the limiter, from which the wait is computed.
     clock: DefaultClock,
 }
 

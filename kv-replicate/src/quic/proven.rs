@@ -1,4 +1,4 @@
-//! A connection on which both ends have proven who they are.
+//! A connection on which both ends have proven their identity.
 
 use std::time::Duration;
 
@@ -25,13 +25,16 @@ pub(super) mod code {
     pub(in crate::quic) const REJECTED: VarInt = VarInt::from_u32(4);
 }
 
-/// A connection on which both ends have proven who they are, and its control stream.
+/// A connection on which both ends have proven their identity, and its control stream.
 #[derive(Debug)]
 pub(super) struct Proven {
+    /// The member that the peer's certificate names.
     pub(super) peer: MemberId,
+    /// The QUIC connection.
     pub(super) connection: Connection,
     /// This location dialled.
     pub(super) is_ours: bool,
+    /// Both directions of the control stream, behind its number.
     pub(super) control: (SendStream, RecvStream),
 }
 

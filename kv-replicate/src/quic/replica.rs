@@ -26,6 +26,7 @@ const QUERIES: usize = 16;
 /// request fails with [`AskError::Closed`].
 #[derive(Clone, Debug)]
 pub struct Handle {
+    /// The way to the driver.
     queries: mpsc::Sender<Query>,
 }
 
@@ -63,6 +64,7 @@ impl Handle {
         done.map_err(IdentityError::Unusable)
     }
 
+    /// Sends a request to the driver, and waits while `QUERIES` others wait.
     async fn send(&self, query: Query) -> Result<(), AskError> {
         self.queries.send(query).await.map_err(|_ended| AskError::Closed)
     }
@@ -71,9 +73,13 @@ impl Handle {
 /// A store's part in its cluster. Dropping it ends replication soon; [`Replica::close`] waits for the end.
 #[derive(Debug)]
 pub struct Replica {
+    /// The owner's own handle, of which clones are given out.
     handle: Handle,
+    /// Ends the driver when it is set or dropped.
     closing: watch::Sender<bool>,
+    /// The driver's task; none once `close` waits for it.
     driver: Option<JoinHandle<()>>,
+    /// The address that the replica listens on.
     local: SocketAddr,
 }
 

@@ -26,9 +26,11 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// The endpoint of all links.
 #[derive(Debug)]
 pub(super) struct Port {
+    /// The endpoint, which all connections share.
     endpoint: Endpoint,
     /// Gone when nothing holds the port any more.
     socket: Weak<dyn AsyncUdpSocket>,
+    /// The address that the port is bound to.
     local: SocketAddr,
 }
 

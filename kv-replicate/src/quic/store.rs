@@ -33,24 +33,32 @@ pub(super) enum Told {
 
 /// State that both sides use.
 struct Shared {
-    /// What peers are shown. Changed together with sending the events that tell the core of it.
+    /// The view that peers are shown. Changed together with sending the events that report it to the core.
     durable: Mutex<Option<Arc<Durable<RedbSnapshot>>>>,
     /// The stable timestamp, as long as these are the members.
     stable: Mutex<(Arc<Members>, Hlc)>,
 }
 
+/// Locks a mutex, also after a panic of another holder: what it guards is replaced as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A store, as the driver sees it.
 pub(super) struct StorePort {
+    /// The store, to wake its writer thread.
     store: Store,
+    /// Work that commits, to the replicator on the writer thread.
     works: mpsc::Sender<Work>,
+    /// Work that reads, to the reader's thread.
     reads: mpsc::Sender<Work>,
+    /// The thread that reads for peers.
     reader: JoinHandle<()>,
+    /// The durable view and the stable timestamp.
     shared: Arc<Shared>,
+    /// The count of local writes that wait for the core.
     room: WriteRoom,
+    /// Whether replication has ended, so that nothing of the store must be called.
     has_ended: bool,
 }
 
@@ -123,11 +131,14 @@ impl StorePort {
 
 /// Reads for peers.
 struct Reader {
+    /// Where the durable view is.
     shared: Arc<Shared>,
+    /// Where answers go.
     told: UnboundedSender<Told>,
 }
 
 impl Reader {
+    /// Reads for peers until the driver drops its end of the channel.
     fn run(&self, works: &mpsc::Receiver<Work>) {
         for work in works {
             let Some(durable) = lock(&self.shared.durable).clone() else { continue };
@@ -140,9 +151,13 @@ impl Reader {
 
 /// The replicator on the writer thread, with its channels.
 struct Follower {
+    /// The replicator, which commits and reports.
     replicator: Replicator<RedbSnapshot>,
+    /// Work that commits, from the driver.
     works: mpsc::Receiver<Work>,
+    /// Where events go. The driver receives them in this order.
     told: UnboundedSender<Told>,
+    /// Where the durable view is published, and where the stable timestamp is read.
     shared: Arc<Shared>,
 }
 

@@ -60,11 +60,17 @@ pub(super) fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
 
 /// Everything that TLS needs to make links.
 pub(super) struct Tls {
+    /// The cluster that certificates must name.
     cluster: [u8; 16],
+    /// The cryptography: rustls over ring.
     provider: Arc<CryptoProvider>,
+    /// The cluster's authority, the only root.
     roots: Arc<RootCertStore>,
+    /// This location's certificate, and those between it and the authority.
     chain: Vec<CertificateDer<'static>>,
+    /// The key of this location's certificate.
     key: PrivateKeyDer<'static>,
+    /// The configuration for peers that dial, built once.
     server: Arc<QuicServerConfig>,
 }
 
@@ -160,7 +166,9 @@ fn rejected() -> Error {
 /// Accepts a certificate of the cluster's authority that names a member.
 #[derive(Debug)]
 struct DiallerVerifier {
+    /// The check of the chain against the cluster's authority.
     inner: Arc<dyn ClientCertVerifier>,
+    /// The cluster that the certificate must name.
     cluster: [u8; 16],
 }
 
@@ -210,7 +218,9 @@ impl ClientCertVerifier for DiallerVerifier {
 /// Checks the certificate of a server independently of the name that was dialled, because members are
 /// reached at any address. rustls checks separately that the server has the certificate's key.
 pub struct ServerVerifier<J> {
+    /// The algorithms that signatures are checked with.
     provider: Arc<CryptoProvider>,
+    /// Accepts or rejects a server's certificate.
     judge: J,
 }
 

@@ -16,6 +16,7 @@ use crate::{
 /// Most rows, and bytes of rows, that one digest covers: a few milliseconds, in which a snapshot may be
 /// held.
 const DIGEST_ROWS: usize = 2048;
+/// The most bytes of rows that one digest covers.
 const DIGEST_BYTES: usize = 2 << 20;
 
 /// About how many bytes a row of a list takes beside its key.
@@ -32,6 +33,7 @@ pub(super) fn answer<S: Snapshot>(view: &View<S>, ask: &Ask) -> Option<Answer> {
     answered.ok()
 }
 
+/// Computes the digest of a range, up to the bounds of one answer.
 fn digest<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeDigest, ReadError> {
     let mut hasher = blake3::Hasher::new();
     let (mut rows, mut damaged) = (0, 0);
@@ -53,6 +55,7 @@ fn digest<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeDigest, Rea
     Ok(RangeDigest { end: end.place, rows, damaged, digest })
 }
 
+/// Lists the rows of a range, up to what one message holds.
 fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadError> {
     let mut rows = Vec::new();
     let budget = Budget { rows: MAX_ROWS, bytes: BATCH_BYTES };
@@ -63,6 +66,7 @@ fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadErr
     Ok(RangeList { end: end.place, rows })
 }
 
+/// Reads rows by name, with the vectors that say what their absence means.
 fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadError> {
     let look = |place: &Place| {
         let held = match view.row(place.namespace, &place.key) {
@@ -83,11 +87,16 @@ fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadEr
 
 /// The rows and bytes that a walk may still visit.
 struct Budget {
+    /// Rows left.
     rows: usize,
+    /// Bytes left.
     bytes: usize,
 }
 
+/// Where a walk ended.
 struct End {
+    /// The last row that was visited, or the end of the range if the budget sufficed; none at the
+    /// end of all rows.
     place: Option<Place>,
     /// Rows whose keys are not names. They have no place in the order of names and cannot be requested: they
     /// are only counted.
@@ -145,6 +154,7 @@ fn named(key: &[u8]) -> Key {
     Key::new(key).expect("the name of a row is valid")
 }
 
+/// Returns the bytes of an inline value. Large values are not read and cost nothing.
 fn value_len(found: &Found) -> usize {
     match &found.state {
         FoundState::Inline(value) => value.len(),

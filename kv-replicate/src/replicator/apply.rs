@@ -41,7 +41,7 @@ impl Applier {
         self.reopened = committer.engine().status().reopened;
     }
 
-    /// Whether the store was rolled back since the core was last told of a rollback.
+    /// Whether the store was rolled back since the last rollback that was reported to the core.
     pub(super) fn has_rolled_back<E: Engine>(&self, committer: &Committer<E>) -> bool
     where
         E::Snapshot: Clone,
@@ -49,8 +49,8 @@ impl Applier {
         committer.engine().status().reopened != self.reopened
     }
 
-    /// The core is told that the store was rolled back: staged bodies are gone, and work from before is not
-    /// done any more.
+    /// Starts over after a rollback was reported to the core: staged bodies are gone, and work from before
+    /// it is no longer done.
     pub(super) fn start_over<E: Engine>(&mut self, committer: &Committer<E>)
     where
         E::Snapshot: Clone,
@@ -209,6 +209,7 @@ where
     applied(committer.commit(now_ms, operations).results)
 }
 
+/// Returns the outcome of each remote operation, or none if one of them failed.
 fn applied(results: Vec<Result<Outcome, WriteError>>) -> Option<Vec<Applied>> {
     let mut all = Vec::with_capacity(results.len());
     for result in results {

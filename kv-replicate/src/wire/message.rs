@@ -33,6 +33,7 @@ pub(crate) const MAX_ASKED_BYTES: u32 = 16 * 65_280;
 /// The random numbers of the starts of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incarnations {
+    /// The sender's.
     pub(crate) from: u64,
     /// 0 if the sender has not received a message of the receiver yet.
     pub(crate) to: u64,
@@ -41,44 +42,64 @@ pub(crate) struct Incarnations {
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
+    /// The identity of the sender, until the receiver is known to have it.
     Hello(Hello),
+    /// The writes that the sender has, and its timestamps.
     Progress(Progress),
     /// Requests live writes behind these sequence numbers, one for each of the receiver's origins.
     Want([u64; 2]),
     /// The requested writes are not in the backlog any more: the receiver must catch up.
     Behind,
+    /// New writes.
     Live(Live),
+    /// A request for a batch of a catch-up session.
     Pull(Pull),
+    /// A part of a batch.
     Page(Page),
+    /// A session is not served.
     Refusal {
+        /// The session.
         session: u64,
+        /// Why.
         reason: Reason,
     },
+    /// A request for a part of a large body.
     GetBody(GetBody),
+    /// A piece of a large body.
     Piece {
+        /// The fetch that requested it.
         fetch: u64,
+        /// Where it begins in the body, in bytes.
         offset: u64,
+        /// At most one chunk.
         bytes: Bytes,
     },
     /// The requested body does not exist any more.
     NoBody {
+        /// The fetch that requested the body.
         fetch: u64,
     },
     /// The receiver of a session needs no more of it.
     Done {
+        /// The session.
         session: u64,
     },
     /// The receiver of this message was removed from the cluster: its member row, which says so.
     Removed(Box<Row>),
     /// A question of a verification.
     Ask {
+        /// The number of the verification.
         verify: u64,
         /// The number of this question in its verification, from 1.
         step: u32,
+        /// The question.
         ask: Ask,
     },
+    /// The answer to a question of a verification.
     Answer {
+        /// The number of the verification.
         verify: u64,
+        /// The number of the question.
         step: u32,
         /// None if the store can't be read now.
         answer: Option<Answer>,
@@ -92,20 +113,24 @@ pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
     /// Bits of what it understands beyond the version; none yet.
     pub(crate) features: u64,
+    /// The sender's cluster. Hellos of others are rejected.
     pub(crate) cluster: [u8; 16],
+    /// The sender's id, which must be the one that its certificate proves.
     pub(crate) member: MemberId,
+    /// The two origins that the sender writes under.
     pub(crate) origins: [OriginId; 2],
+    /// The writes that the sender holds durably, so that the receiver may begin to send.
     pub(crate) received: VersionVector,
 }
 
-/// What the sender has.
+/// The writes that the sender has, and its timestamps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Rises with each progress message.
     pub(crate) number: u64,
-    /// What survives a crash.
+    /// The writes that survive a crash at the sender.
     pub(crate) durable: VersionVector,
-    /// What is visible: at least `durable`.
+    /// The writes that are visible at the sender: at least `durable`.
     pub(crate) received: VersionVector,
     /// `durable` counts all writes of the sender's own origins up to this time.
     pub(crate) closed_timestamp: Hlc,
@@ -120,47 +145,56 @@ pub(crate) struct Progress {
 /// The next writes of one of the sender's origins, without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Live {
+    /// The writes. Their sequence numbers rise by one.
     pub(crate) rows: Vec<Row>,
 }
 
 /// Requests the next rows of a catch-up session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pull {
+    /// The session, named by the receiver of the rows.
     pub(crate) session: u64,
     /// The number of this request in its session, from 1.
     pub(crate) batch: u32,
     /// The sender has not joined yet: it has nothing that a dropped tombstone would have to delete.
     pub(crate) is_new: bool,
+    /// Only rows behind this dot are requested; none at the beginning of a round.
     pub(crate) after: Option<Dot>,
+    /// Rows that this vector counts are left out.
     pub(crate) since: VersionVector,
 }
 
 /// Some rows of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
+    /// The session that requested it.
     pub(crate) session: u64,
+    /// The batch that requested it.
     pub(crate) batch: u32,
     /// Names the reading of the batch: pages of two readings are never mixed.
     pub(crate) stamp: u64,
     /// The number of the snapshot that it was read from.
     pub(crate) commit: u64,
+    /// The place of this page in its batch, from 0.
     pub(crate) index: u16,
-    /// Only in the first page.
+    /// The vectors of the snapshot; only in the first page.
     pub(crate) head: Option<PageHead>,
+    /// The continuation after this page.
     pub(crate) end: End,
+    /// The rows, in the order of their dots.
     pub(crate) rows: Vec<Row>,
 }
 
 /// The vectors of a batch's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PageHead {
-    /// What it counts.
+    /// The writes that the snapshot counts.
     pub(crate) vector: VersionVector,
-    /// What was collected.
+    /// The source's collected vector.
     pub(crate) collected: VersionVector,
 }
 
-/// What follows a page.
+/// The continuation after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Another page of this batch.
@@ -174,7 +208,7 @@ pub(crate) enum End {
 /// Why a source does not serve a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// A tombstone that the receiver lacked when it asked was dropped. The vector counts what was
+    /// A tombstone that the receiver lacked at its request was dropped. The vector counts what was
     /// collected: the receiver may have received it on another way since.
     Gone(VersionVector),
     /// Not now.
@@ -184,11 +218,16 @@ pub(crate) enum Reason {
 /// Requests bytes of a large body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GetBody {
+    /// The fetch, named by the receiver of the body.
     pub(crate) fetch: u64,
+    /// The namespace of the key.
     pub(crate) namespace: NamespaceId,
+    /// The write that the key must still hold.
     pub(crate) dot: Dot,
-    /// A whole number of chunks.
+    /// The offset in the body, in bytes: a whole number of chunks.
     pub(crate) offset: u64,
+    /// The number of bytes that are requested.
     pub(crate) len: u32,
+    /// The key that holds the body.
     pub(crate) key: Key,
 }

@@ -15,14 +15,20 @@ use crate::inspect::{
 
 /// The numbers of the three kinds of question.
 const DIGEST: u8 = 1;
+/// A list of rows.
 const LIST: u8 = 2;
+/// Rows by name.
 const ROWS: u8 = 3;
 
-/// What is in a row's place where no row is, beside the numbers of [`Kind`].
+/// The state of a name without a row, beside the numbers of [`Kind`].
 const DAMAGED: u8 = 4;
+/// The state of a name without a row.
 const NOTHING: u8 = 5;
+/// The bits of a summary's flags that hold the state.
 const STATE: u8 = 0b111;
+/// An expiry follows.
 const HAS_EXPIRY: u8 = 1 << 3;
+/// The namespace is dropped at the sender.
 const IS_DROPPED: u8 = 1 << 4;
 
 /// The number of the kind, then a range or names of rows.

@@ -19,13 +19,21 @@ const MAX_COPIED: usize = 8 << 10;
 
 /// The kinds of content, in the lowest two bits of a row's flags.
 const VALUE: u8 = 0;
+/// A value that is fetched piece by piece.
 const LARGE: u8 = 1;
+/// A deletion.
 const DELETED: u8 = 2;
+/// A value that has expired and was dropped.
 const EXPIRED: u8 = 3;
+/// The bits of the flags that hold the kind of content.
 const CONTENT: u8 = 0b11;
+/// The replaced version follows.
 const HAS_PREV: u8 = 1 << 2;
+/// An expiry follows.
 const HAS_EXPIRY: u8 = 1 << 3;
+/// Metadata follow.
 const HAS_METADATA: u8 = 1 << 4;
+/// All bits that have a meaning. A row with others is invalid.
 const ALL: u8 = CONTENT | HAS_PREV | HAS_EXPIRY | HAS_METADATA;
 
 /// The bytes of a row, for a backlog.

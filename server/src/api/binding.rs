@@ -41,6 +41,7 @@ pub use target::Target;
 
 use call::Call;
 
+/// The methods of a key's path, for the header `Allow`.
 const KEY_METHODS: &str = "GET, HEAD, PUT, DELETE";
 
 /// How much of a body is read in all before it is refused. A runtime writes its whole body before it
@@ -71,6 +72,7 @@ pub async fn serve_proxied(
     }
 }
 
+/// Returns the parts of a call that its handlers read.
 fn call<'a>(parts: &'a Parts, target: &'a Target, is_proxied: bool) -> Call<'a> {
     Call { method: &parts.method, headers: &parts.headers, target, is_proxied }
 }

@@ -97,7 +97,9 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     ))
 }
 
+/// A body that axum read, or the reason why not.
 type Received = Result<Bytes, BytesRejection>;
+/// The location's name in the path, decoded.
 type Name = Result<Path<String>, PathRejection>;
 
 /// The member with this name or id.

@@ -103,6 +103,7 @@ async fn list(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// A path and a body, or why axum refuses it, so that the refusal has the form of this API.
 type Name = Result<Path<String>, PathRejection>;
+/// A body that axum read, or the reason why not.
 type Received = Result<Bytes, BytesRejection>;
 
 /// `POST /v1/namespaces`.

@@ -1,4 +1,4 @@
-//! The rate-limit API: over HTTP, for the Rate Limiting binding of Workers and for anyone else.
+//! The rate-limit API: over HTTP, for the Rate Limiting binding of Workers and for any other client.
 //!
 //! | request | content |
 //! |---|---|
@@ -39,7 +39,7 @@
 //! denied, each result reports its counter without them; a counter that occurs more than once is
 //! compared with what the batch counts on it up to there.
 //!
-//! The query says how to respond: `status=429` (or 403, 503) is the status of a denial, which then has
+//! The query selects the form of the response: `status=429` (or 403, 503) is the status of a denial, which then has
 //! `Retry-After`; `headers=true` adds the fields `RateLimit` and `RateLimit-Policy`
 //! (draft-ietf-httpapi-ratelimit-headers), under the name of the limit, or `"default"` if it has none.
 //! In a batch, repeated names are numbered (`"default-2"`), so that each item has a policy of its own.
@@ -189,7 +189,7 @@ fn add_fields(response: &mut Response<Body>, form: Form, checked: &[Checked<'_>]
     }
 }
 
-/// What the fields call a limit that has no name.
+/// The name in the fields of a limit that has none.
 const UNNAMED: &str = "default";
 
 /// A name for each check, all different, because they connect the items of `RateLimit` with those of

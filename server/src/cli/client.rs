@@ -25,9 +25,11 @@ use tokio::{
 
 use crate::http::{BoxError, problem::Problem};
 
+/// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A server holds a write for 5 s by default, and drops a namespace of many entries quickly.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a response may take of a command that compares or moves much.
 const LONG_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Responses are shorter, unless there are hundreds of thousands of namespaces.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
@@ -126,12 +128,16 @@ pub(super) const NO_BODY: Option<&()> = None;
 
 /// A client of one server.
 pub(super) struct Client {
+    /// The server that requests go to.
     server: ServerUrl,
+    /// How long a response may take.
     timeout: Duration,
+    /// Runs one request at a time.
     runtime: runtime::Runtime,
 }
 
 impl Client {
+    /// Creates a client, which connects at its first request.
     pub(super) fn new(server: ServerUrl) -> Result<Client, ClientError> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -170,6 +176,7 @@ impl Client {
         Err(ClientError::Refused(problem.error))
     }
 
+    /// The value of the header `Host`.
     fn host(&self) -> &str {
         match &self.server {
             ServerUrl::Tcp(authority) => authority.as_str(),
@@ -177,6 +184,7 @@ impl Client {
         }
     }
 
+    /// Connects, sends a request and reads the whole response.
     async fn exchange(
         &self,
         request: Request<Full<Bytes>>,
@@ -230,6 +238,7 @@ pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Sends a request over an open connection and reads the whole response.
 async fn exchange_over<S>(
     stream: S,
     request: Request<Full<Bytes>>,

@@ -127,10 +127,12 @@ pub(super) fn run(command: Cluster) -> Result<(), CommandError> {
     }
 }
 
+/// Resolves settings from flags, variables and defaults; these commands read no file.
 fn resolve<S: Selection>(flags: Flags<S>) -> Result<Settings, ConfigError> {
     Ok(Config::load(&flags.or_environment(), None)?.settings)
 }
 
+/// Creates a cluster, and prints what to do next.
 fn init(cluster: Name, location: Option<Name>, settings: &Settings) -> Result<(), CommandError> {
     let location = location.map_or_else(|| machine_name().parse(), Ok);
     let location = location.map_err(|_no_name| CommandError::NoName)?;
@@ -166,6 +168,7 @@ fn init(cluster: Name, location: Option<Name>, settings: &Settings) -> Result<()
     Ok(())
 }
 
+/// Prints a token on stdout, and everything else on stderr.
 fn invite(name: Option<Name>, expires: Duration, settings: &Settings) -> Result<(), CommandError> {
     let of_name = name.as_ref().map_or_else(String::new, |name| format!(" as {name}"));
     let token = cluster::invite(&settings.data, name, expires, &SystemEnvironment::new())?;

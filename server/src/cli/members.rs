@@ -34,6 +34,7 @@ pub(super) enum MembersError {
     Output(#[from] io::Error),
 }
 
+/// The path of the cluster API.
 const CLUSTER: &str = "/v1/cluster";
 
 /// Shows the cluster as one location sees it.
@@ -51,6 +52,7 @@ pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
     if info.alarms.is_empty() { Ok(()) } else { Err(MembersError::Alarms(info.alarms.len())) }
 }
 
+/// Prints the cluster, its locations and the alarms.
 fn print_status(info: &ClusterInfo) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{} of the cluster {}: {}", info.location, info.name, info.verdict)?;
@@ -93,6 +95,7 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
     Ok(())
 }
 
+/// The state of a link, in words.
 fn state(peer: &PeerInfo) -> Cow<'static, str> {
     if let Some(since) = peer.down_since.filter(|_| !peer.is_connected) {
         return format!("dialling, down since {}", minute(since)).into();
@@ -149,6 +152,7 @@ pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(),
     }
 }
 
+/// Prints the result of a comparison with one location.
 fn print_verdict(verdict: &VerdictInfo) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}: {}", verdict.location, verdict.verdict)?;

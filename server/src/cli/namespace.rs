@@ -68,8 +68,10 @@ pub(super) enum CommandError {
     Output(#[from] io::Error),
 }
 
+/// The path of the namespaces API.
 const ALL: &str = "/v1/namespaces";
 
+/// The path of one namespace, with its name percent-encoded.
 fn path_of(name: &str) -> String {
     format!("{ALL}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }

@@ -87,6 +87,7 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     Ok(descriptor)
 }
 
+/// Moves the finished directory into place, which creates the cluster.
 fn finish(directory: ClusterDir, data: &Path, existing: PathBuf) -> Result<(), InitError> {
     match directory.finish(data) {
         Ok(_finished) => Ok(()),

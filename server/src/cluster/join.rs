@@ -148,10 +148,11 @@ pub enum WelcomeError {
     OtherKey,
 }
 
-/// What a joining member keeps of itself before it sends a request.
+/// The state that a joining member keeps from before its first request.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PendingJoin {
+    /// The id that the location requests membership under, the same in each attempt.
     #[serde(with = "text")]
     member: MemberId,
 }
@@ -176,6 +177,7 @@ pub async fn join(
     }
 }
 
+/// Joins a location that has no certificate yet.
 async fn join_first(
     joining: &JoinOptions,
     directory: &ClusterDir,
@@ -243,6 +245,7 @@ async fn rejoin(
     }
 }
 
+/// Renews the certificate of a member, under its id and with its key.
 async fn renew(
     joining: &JoinOptions,
     descriptor: &Descriptor,
@@ -320,11 +323,12 @@ fn new_request(
     })
 }
 
-/// What a join requires of the location's store.
+/// The state of the location's store that a join requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Requires {
     /// Nothing was ever written to it: even deletions would replicate to the other locations.
     Empty,
+    /// It may hold anything: a renewal does not touch it.
     Any,
 }
 

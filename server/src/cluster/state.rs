@@ -1,4 +1,4 @@
-//! What a location keeps about its cluster on its disk, and the types that it is made of.
+//! The files of a location about its cluster, and the types that they are made of.
 //!
 //! | module | contents |
 //! |---|---|

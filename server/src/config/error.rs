@@ -30,7 +30,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system reports.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file has a wrong value, an unknown key, or a wrong form.
@@ -40,7 +40,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong there.
+        /// The mistake there.
         message: String,
     },
     /// The limits for Envoy can't be read.

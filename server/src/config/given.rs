@@ -18,9 +18,12 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct Given(BTreeMap<&'static str, (Source, OsString)>);
 
+/// How a setting was set, for errors.
 #[derive(Clone, Copy, Debug)]
 enum Source {
+    /// By a flag of the command line.
     Flag,
+    /// By an environment variable.
     Variable,
 }
 
@@ -82,7 +85,9 @@ impl Selection for DataAndAddresses {
 /// The flags of the settings of a [`Selection`], for a command of clap.
 #[derive(Clone, Debug)]
 pub struct Flags<S> {
+    /// The texts that were given.
     given: Given,
+    /// The settings that the command takes.
     selection: PhantomData<S>,
 }
 
@@ -113,6 +118,7 @@ impl<S: Selection> Flags<S> {
         given
     }
 
+    /// The settings that the command takes, in the order of the table.
     fn settings() -> impl Iterator<Item = &'static Setting> {
         SETTINGS.iter().filter(|setting| S::has(setting))
     }
@@ -150,6 +156,7 @@ impl<S: Selection> FromArgMatches for Flags<S> {
     }
 }
 
+/// The flag and the variable of a setting, as clap needs them.
 fn arg(setting: &Setting) -> Arg {
     let default = match setting.default {
         "" => String::new(),

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::{
     error::ConfigError,
     given::Given,
-    value::{Durability, List, LogFilter, Number, Size, Span, Title, Value, from_file},
+    kinds::{Durability, LogFilter, Number, Size, Span, Title},
+    value::{List, Value, from_file},
 };
 use crate::{
     api::rls::{Fields, config::Domain},
@@ -25,7 +26,7 @@ use crate::{
 /// The heading under which the help lists a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// What every server needs.
+    /// The settings that every server needs.
     General,
     /// Joining a cluster.
     Cluster,
@@ -62,12 +63,13 @@ pub struct Setting {
     pub field: &'static str,
     /// The heading under which the help lists it.
     pub group: Group,
-    /// What the help shows in place of the value.
+    /// The word that the help shows in place of the value.
     pub value_name: &'static str,
     /// The default: a value, or words if it has to be found out.
     pub default: &'static str,
     /// Whether the flag may be repeated.
     pub is_list: bool,
+    /// The help text, as it stands in the table.
     help: &'static str,
 }
 
@@ -162,8 +164,11 @@ macro_rules! settings {
     };
 }
 
+/// Bytes in a kibibyte.
 const KIB: u64 = 1 << 10;
+/// Bytes in a mebibyte.
 const MIB: u64 = 1 << 20;
+/// Bytes in a tebibyte.
 const TIB: u64 = 1 << 40;
 
 // field: type = "default", "name of the value";

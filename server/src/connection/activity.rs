@@ -23,6 +23,7 @@ pub(crate) struct Activity {
     framed_twice: AtomicU64,
     /// Bytes arrived while no request was active: a head is arriving (not in HTTP/2).
     head_begun: AtomicBool,
+    /// Whether the connection speaks HTTP/2, where heads are not seen one by one.
     is_http2: AtomicBool,
     /// The last write found no room in the socket's buffer.
     write_blocked: AtomicBool,
@@ -38,7 +39,7 @@ pub(crate) struct Activity {
     is_lingering: AtomicBool,
 }
 
-/// What a connection is doing.
+/// The state of a connection, as the watch judges it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The head of a request is arriving.
@@ -52,7 +53,7 @@ pub(crate) enum Phase {
 }
 
 impl Activity {
-    /// What the connection is doing now.
+    /// Returns the current state.
     pub(crate) fn phase(&self) -> Phase {
         if self.is_lingering.load(Relaxed) {
             Phase::Lingering
@@ -139,8 +140,11 @@ impl Activity {
 /// A request in progress, from its head until its response was sent or given up.
 #[derive(Debug)]
 pub(crate) struct InProgress {
+    /// The record of the connection.
     activity: Arc<Activity>,
+    /// Whether the head gave the length of its body in two ways.
     is_framed_twice: bool,
+    /// Whether HTTP/2 sends a body of the response, which is counted in `bodies`.
     has_body: bool,
 }
 

@@ -26,11 +26,14 @@ use crate::{
 
 use super::activity::{Activity, InProgress};
 
-/// What the requests of one connection share. Its reference count is this connection's own, so that
+/// The parts that the requests of one connection share. Its reference count is this connection's own, so that
 /// no other connection contends for it.
 struct Peer {
+    /// Where requests go.
     router: Arc<Router>,
+    /// How long a request's body may pause.
     body_timeout: Duration,
+    /// The record of the connection.
     activity: Arc<Activity>,
 }
 
@@ -103,14 +106,18 @@ fn last(status: StatusCode, sentence: &str, is_http2: bool) -> Response<Body> {
     response
 }
 
+/// The refusal of a request whose end is ambiguous.
 const FRAMED_TWICE: &str = "the request has both Content-Length and Transfer-Encoding: send one of \
     them, or a proxy on the way may disagree with this server on where the body ends";
 
+/// The refusal of a request whose body stalled.
 const STALLED: &str = "no bytes of the request's body arrived for too long (body-timeout)";
 
 /// A response's body, recorded until it was sent or given up.
 pub(super) struct Leaving {
+    /// The body that the client receives.
     body: Body,
+    /// The request, which ends when the body does.
     progress: InProgress,
 }
 

@@ -34,7 +34,9 @@ const NO_TEXT: u8 = 0xff;
 enum Header {
     /// A header whose value may contain DEL.
     Metadata,
+    /// `Content-Length`.
     Length,
+    /// `Transfer-Encoding`.
     Coding,
 }
 
@@ -50,14 +52,17 @@ const NAMES: [(&[u8], Header); 4] = [
 /// Inspects the heads on one HTTP/1 connection.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
+    /// The state of the current line.
     line: Line,
+    /// The current head has a `Content-Length`.
     has_length: bool,
+    /// The current head has a `Transfer-Encoding`.
     has_coding: bool,
     /// How many requests the parser had taken when the last inspected head ended.
     ended_at: Option<u64>,
 }
 
-/// What is known of the current line.
+/// The state of the current line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Line {
     /// The request line, or a header that is not looked for.

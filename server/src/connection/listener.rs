@@ -26,7 +26,9 @@ pub enum Listener {
 
 /// A socket that is connected to a client.
 pub(super) enum Socket {
+    /// A TCP connection.
     Tcp(TcpStream),
+    /// A connection to a unix socket.
     Unix(UnixStream),
 }
 
@@ -138,11 +140,14 @@ fn remove_stale(path: &Path) -> io::Result<bool> {
 /// The file of a unix socket; removed with it, unless another has taken its place.
 #[derive(Debug)]
 pub struct SocketFile {
+    /// The path of the socket's file.
     path: PathBuf,
+    /// The file's inode, so that the file of a later server is not removed.
     inode: u64,
 }
 
 impl SocketFile {
+    /// Remembers the file at a path.
     fn new(path: &Path) -> io::Result<SocketFile> {
         Ok(SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() })
     }

@@ -14,15 +14,20 @@ use super::{activity::Activity, head::Heads, refusal};
 /// A socket whose reads and writes are recorded, and which does not lose the last response when it is
 /// closed.
 pub(super) struct Observed<S> {
+    /// The stream.
     stream: S,
+    /// The record that the watch reads.
     activity: Arc<Activity>,
+    /// Inspects the heads of HTTP/1 requests.
     heads: Heads,
+    /// The most bytes of a head.
     max_header_bytes: u32,
     /// How many requests there were when last everything was flushed and none was in progress. A write
     /// before the next request is not a response to any: it is hyper's refusal of what arrived.
     answered: u64,
     /// The part of such a refusal that is not sent yet.
     refusal: Vec<u8>,
+    /// The server has closed its half.
     is_shut: bool,
 }
 

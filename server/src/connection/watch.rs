@@ -4,11 +4,15 @@
 //! its future owns the connection: an idle timeout, which must ask the same connection to end with a
 //! GOAWAY, could not reach it.
 
-use std::{pin::pin, task::Poll, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use hyper::{Request, Response, body::Incoming, service::Service};
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{app::App, http::BoxError};
 
@@ -24,9 +28,13 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A limit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
+    /// The head of a request must arrive in time.
     Header,
+    /// A connection without requests is closed.
     Idle,
+    /// A response must make progress.
     Response,
+    /// A client must close its half after the server closed its own.
     Linger,
 }
 
@@ -45,11 +53,14 @@ impl Limit {
 /// A state, and since when it has not changed.
 #[derive(Debug)]
 struct Since<T> {
+    /// The state.
     state: T,
+    /// When it began.
     since: Instant,
 }
 
 impl<T: PartialEq> Since<T> {
+    /// A state that begins now.
     fn new(state: T, now: Instant) -> Since<T> {
         Since { state, since: now }
     }
@@ -65,17 +76,22 @@ impl<T: PartialEq> Since<T> {
 
 /// When a connection exceeds each limit.
 struct Watch<'a> {
+    /// The bounds of the connection.
     limits: &'a Limits,
+    /// The record of the connection.
     activity: &'a Activity,
     /// With the number of requests: each request is a phase of its own.
     phase: Since<(Phase, u64)>,
+    /// Whether the last write was blocked, and how many were not.
     write: Since<(bool, u64)>,
+    /// Whether bodies of HTTP/2 are in progress, and how often they were polled.
     bodies: Since<(bool, u64)>,
     /// Since when the connection has been asked to end with its requests.
     is_ending: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
+    /// Watches a connection that begins now.
     fn new(limits: &'a Limits, activity: &'a Activity, now: Instant) -> Watch<'a> {
         Watch {
             limits,
@@ -109,6 +125,27 @@ impl<'a> Watch<'a> {
             .map(|since| (since + self.limits.response, Limit::Response));
         by_phase.into_iter().chain(by_response).min_by_key(|(at, _limit)| *at)
     }
+
+    /// Counts a limit that ends the connection. A client that is slow to close after the server asked it
+    /// to is not counted a second time.
+    fn count(&self, limit: Limit, app: &App) {
+        if limit != Limit::Linger || self.is_ending.is_none() {
+            app.metrics.connections().cut(limit.setting());
+        }
+    }
+}
+
+/// Polls a timer for a time, and resets it only if it would fire too late or has fired.
+fn poll_until(
+    mut timer: Pin<&mut Sleep>,
+    at: Instant,
+    now: Instant,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if at < timer.deadline() || timer.deadline() <= now {
+        timer.as_mut().reset(at);
+    }
+    timer.poll(cx)
 }
 
 /// Serves a connection within its limits, and counts the limits that it exceeded.
@@ -158,21 +195,13 @@ where
                     connection.as_mut().graceful_shutdown();
                 }
                 Some((at, limit)) if at <= now => {
-                    // A client that is slow to close once it was asked to is not counted a second time.
-                    if limit != Limit::Linger || watch.is_ending.is_none() {
-                        app.metrics.connections().cut(limit.setting());
-                    }
+                    watch.count(limit, app);
                     return Poll::Ready(Ok(()));
                 }
                 due => {
                     // While a request is in progress nothing may be due; check again later.
                     let at = due.map_or(now + limits.idle, |(at, _limit)| at);
-                    if at < timer.deadline() || timer.deadline() <= now {
-                        timer.as_mut().reset(at);
-                    }
-                    if timer.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
+                    ready!(poll_until(timer.as_mut(), at, now, cx));
                 }
             }
         }

@@ -14,7 +14,9 @@ use crate::cluster::state::{
 
 /// Issues the certificates of one demo.
 pub(super) struct Authority {
+    /// The id of the demo's cluster.
     cluster: ClusterId,
+    /// The demo's certificate authority, whose key is never written to a disk.
     ca: Ca,
     /// The time of the start, in Unix seconds.
     now: u64,

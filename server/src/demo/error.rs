@@ -15,7 +15,7 @@ pub enum DemoError {
     /// A step took too long.
     #[error("the demo gives up: after {} s, still waiting until {until}", DEADLINE.as_secs())]
     TimedOut {
-        /// What did not happen, for example "osaka reads it".
+        /// The event that did not happen, for example "osaka reads it".
         until: String,
     },
     /// The locations hold something else than expected.

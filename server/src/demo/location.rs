@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use kv_core::{
-    MemberId, NamespaceId, Operation, Options, Store, Version,
+    MemberId, NamespaceId, Operation, Options, ReadError, Store, Version,
     env::{Environment as _, SystemEnvironment},
 };
 use kv_replicate::{
@@ -26,7 +26,9 @@ const BETWEEN_CHECKS: Duration = Duration::from_micros(100);
 pub(super) struct Location {
     /// Its name.
     pub(super) name: &'static str,
+    /// The replica's configuration, to start it again.
     config: Config,
+    /// The store of the location.
     store: Store,
     /// None while it is disconnected.
     replica: Option<Replica>,
@@ -72,6 +74,7 @@ impl Location {
         blocking(move || Ok(store.submit(member)?.wait().map(drop)?)).await
     }
 
+    /// The operation that makes the location a member.
     fn as_member(&self) -> Operation {
         Operation::PutMember {
             id: self.member(),
@@ -102,6 +105,7 @@ impl Location {
         Ok(())
     }
 
+    /// The running replica; an error while the location is cut off.
     fn replica(&self) -> Result<&Replica, AskError> {
         self.replica.as_ref().ok_or(AskError::Closed)
     }
@@ -153,7 +157,11 @@ impl Location {
         let until = format!("{} reads {}", self.name, row.key);
         blocking(move || {
             while clock.monotonic() < deadline {
-                let entry = store.get(row.namespace, row.key)?;
+                let entry = match store.get(row.namespace, row.key) {
+                    // The namespace is on its way as well.
+                    Err(ReadError::UnknownNamespace(_)) => None,
+                    entry => entry?,
+                };
                 if let Some(entry) = entry
                     && entry.body.read()? == row.value
                 {

@@ -14,6 +14,7 @@ use super::error::DemoError;
 struct Look {
     /// With columns.
     is_aligned: bool,
+    /// Whether the output is a terminal that shows colours.
     is_coloured: bool,
 }
 
@@ -26,6 +27,7 @@ enum Style {
 }
 
 impl Look {
+    /// Adds a style to a text, if colours are shown.
     fn paint(self, style: Style, text: impl Display) -> String {
         if self.is_coloured {
             format!("\x1b[{}m{text}\x1b[0m", style as u8)
@@ -43,7 +45,9 @@ impl Look {
 
 /// Where the demo is printed.
 pub(super) struct Screen {
+    /// Where the demo prints.
     out: Stdout,
+    /// How the output looks.
     look: Look,
 }
 

@@ -18,6 +18,7 @@ const BETWEEN_CHECKS: Duration = Duration::from_millis(1);
 /// A step in progress.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
+    /// When the step fails.
     deadline: Instant,
 }
 

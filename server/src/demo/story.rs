@@ -17,6 +17,7 @@ use super::{
     step::{SHORT, Step},
 };
 
+/// The names of the three locations.
 const NAMES: [&str; 3] = ["lisbon", "nairobi", "osaka"];
 
 /// Runs the story. Everything that it starts, it stops.
@@ -37,6 +38,7 @@ pub(super) async fn run(screen: &mut Screen, directory: &Path) -> Result<(), Dem
     next(screen)
 }
 
+/// Starts three locations, of which each links with the others.
 async fn start(
     screen: &mut Screen,
     clock: SystemEnvironment,
@@ -81,6 +83,7 @@ async fn await_links(step: Step, three: &[Location; 3]) -> Result<(), DemoError>
     Ok(())
 }
 
+/// Shows that a put at one location is read at the others.
 async fn replicate_put(
     screen: &mut Screen,
     clock: SystemEnvironment,
@@ -112,6 +115,7 @@ async fn replicate_put(
     Ok(())
 }
 
+/// A row, for the screen.
 fn shown(row: Row) -> String {
     format!("{} = {:?}", row.key, row.value)
 }
@@ -124,6 +128,7 @@ struct Written {
     others: [Row; 2],
 }
 
+/// Cuts one location off, and writes on both sides.
 async fn disconnect_one(
     screen: &mut Screen,
     clock: SystemEnvironment,
@@ -179,6 +184,7 @@ fn held(location: &Location, row: Row) -> Result<String, DemoError> {
     Ok(format!("{} = {value}", row.key))
 }
 
+/// Reconnects the location, and waits until all converge.
 async fn reconnect_one(
     screen: &mut Screen,
     clock: SystemEnvironment,
@@ -243,6 +249,7 @@ fn time_of_day(time: Hlc) -> String {
     format!("{hours:02}:{minutes:02}:{:02}.{millis:03}+{counter}", seconds % 60)
 }
 
+/// Compares all locations, and fails if they differ.
 async fn verify(screen: &mut Screen, three: &[Location; 3]) -> Result<(), DemoError> {
     screen.step(5, "Verify: each pair compares everything that it holds, key by key")?;
     let step = Step::begin();
@@ -273,6 +280,7 @@ async fn compare(one: &Location, other: &Location) -> Result<Verdict, DemoError>
     }
 }
 
+/// Prints the commands to continue with.
 fn next(screen: &mut Screen) -> Result<(), DemoError> {
     screen.step(6, "What next")?;
     screen.command("waypost serve", "run a location that keeps its data")?;

@@ -16,8 +16,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of a response: whole, as most are, which costs no allocation; or any other.
 pub struct Body(Kind);
 
+/// The two kinds of bodies.
 enum Kind {
+    /// A body in memory, without an allocation for its type.
     Full(Full<Bytes>),
+    /// Any other body, which fails with an error of its own.
     Other(UnsyncBoxBody<Bytes, BoxError>),
 }
 

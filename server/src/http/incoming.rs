@@ -50,11 +50,15 @@ pub enum Unread {
 /// A request's body that counts what was read of it.
 #[derive(Debug)]
 pub struct Incoming {
+    /// The bytes as they arrive.
     body: RequestBody,
     /// The `Content-Length`.
     declared: Option<u64>,
+    /// How many bytes were read.
     read: u64,
+    /// Whether the body ended as it should.
     is_ended: bool,
+    /// Whether the body was cut off or stalled.
     is_cut: bool,
 }
 
@@ -99,7 +103,7 @@ impl Incoming {
                     self.is_cut = true;
                 }
                 Some(Ok(frame)) => {
-                    // What is not data is trailers, which mean nothing here.
+                    // Other frames are trailers, which have no meaning here.
                     let bytes = frame.into_data().unwrap_or_default();
                     self.read += bytes.len() as u64;
                     if !bytes.is_empty() {
@@ -111,6 +115,7 @@ impl Incoming {
         if self.is_cut || self.is_short() { Err(Unread::Cut) } else { Ok(None) }
     }
 
+    /// Whether the body ended before its declared length.
     fn is_short(&self) -> bool {
         self.declared.is_some_and(|declared| self.read < declared)
     }

@@ -20,6 +20,17 @@ pub enum JsonError {
     Trailing(serde_json::Error),
 }
 
+impl JsonError {
+    /// Returns the text without the path of the field. The responses to Workers have this text.
+    #[must_use]
+    pub fn without_path(&self) -> String {
+        match self {
+            JsonError::Invalid(error) => reason(error.inner()),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Reads a document that must be an object: serde would also accept a list, field by field.
 ///
 /// # Errors
@@ -42,6 +53,7 @@ pub fn object_from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T, JsonErro
     object(str::from_utf8(body)?)
 }
 
+/// The text of an error, with the path of the field.
 fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     describe_at(error.path(), error.inner())
 }
@@ -50,7 +62,9 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
 #[must_use]
 pub fn describe_at(path: &serde_path_to_error::Path, error: &serde_json::Error) -> String {
     let (path, reason) = (path.to_string(), reason(error));
-    if path == "." || reason.contains(&format!("`{path}`")) {
+    // A document that ends before the name of a field has a path that ends in `?`.
+    let path = path.trim_end_matches('?').trim_end_matches('.');
+    if path.is_empty() || reason.contains(&format!("`{path}`")) {
         return reason;
     }
     format!("`{path}`: {reason}")
@@ -62,7 +76,7 @@ fn reason(error: &serde_json::Error) -> String {
     ["unexpected end of hex escape", "lone leading surrogate in hex escape"]
         .iter()
         .find_map(|half| text.strip_prefix(half))
-        .map(|place| format!("half a surrogate pair, which is not text,{place}"))
+        .map(|place| format!("half a surrogate pair, which is no text,{place}"))
         .unwrap_or(text)
 }
 
@@ -82,7 +96,7 @@ mod tests {
         ] {
             let refused = object::<BTreeMap<String, String>>(text).unwrap_err().to_string();
             assert!(
-                refused.contains("half a surrogate pair, which is not text, at line 1"),
+                refused.contains("half a surrogate pair, which is no text, at line 1"),
                 "{refused}"
             );
         }
@@ -106,6 +120,7 @@ mod tests {
             (b"{\"title\":\"a\"}x", "trailing characters"),
             (b"[\"a\"]", "expected an object"),
             (b"", "EOF while parsing"),
+            (b"{", "EOF while parsing an object at line 1"),
             (b"{\"title\":\"\xff\"}", "it is not UTF-8"),
         ] {
             let error = object_from_slice::<Example>(body).unwrap_err().to_string();

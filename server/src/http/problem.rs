@@ -33,8 +33,11 @@ impl Problem {
 /// Why a JSON API refuses a request.
 #[derive(Debug)]
 pub struct Refused {
+    /// The status of the response.
     status: StatusCode,
+    /// What failed, why, and what to do.
     error: String,
+    /// When the client may retry, if it is known.
     retry_after: Option<HeaderValue>,
 }
 

@@ -25,20 +25,26 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// The body of a request. If no bytes arrive for too long it ends in [`BodyError::Stalled`], so that no
 /// API has to watch the clock. (Whatever the API responds then, the client receives a 408.)
 pub struct RequestBody {
+    /// The bytes.
     source: Source,
+    /// The timer; none for a body that is in memory or has ended.
     watch: Option<Box<Watch>>,
 }
 
 /// Where the bytes come from.
 enum Source {
+    /// A body that arrives over a connection.
     Incoming(Incoming),
+    /// A body in memory.
     Memory(Full<Bytes>),
 }
 
 /// How the reading of a request's body ended. The connection reads this after the response.
 #[derive(Debug, Default)]
 pub(crate) struct BodyFate {
+    /// No bytes arrived for too long.
     is_stalled: AtomicBool,
+    /// The body was read to its end.
     is_finished: AtomicBool,
 }
 
@@ -56,10 +62,13 @@ impl BodyFate {
 
 /// The timer of a body.
 struct Watch {
+    /// How long the body may pause.
     limit: Duration,
     /// Made when the body first keeps its reader waiting, which most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the timer runs.
     is_waiting: bool,
+    /// Where the end of the body is recorded.
     fate: Arc<BodyFate>,
 }
 

@@ -37,8 +37,11 @@ pub fn body(pieces: impl Pieces + 'static, length: Option<u64>) -> Body {
     Body::new(Streamed { pieces, left: length })
 }
 
+/// A body whose pieces are made on request.
 struct Streamed<P> {
+    /// Makes the pieces.
     pieces: P,
+    /// The bytes that are still to come, if the length is known.
     left: Option<u64>,
 }
 

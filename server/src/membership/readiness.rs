@@ -16,9 +16,11 @@ use super::progress::progress;
 /// joined stays joined, and one that has stopped replicating does not resume before the next start.
 #[derive(Debug)]
 pub struct Readiness {
+    /// The location has everything that its first source had.
     is_joined: AtomicBool,
     /// The stage is [`Stage::Active`].
     accepts_writes: AtomicBool,
+    /// The stage, with its text for `/readyz`.
     stage: Mutex<Stage>,
 }
 
@@ -38,7 +40,7 @@ impl Stage {
     fn may_become(&self, next: &Stage) -> bool {
         match (self, next) {
             (Stage::Joining(_), _) | (Stage::Active, Stage::Halted(_)) => true,
-            // Of two reasons, the first is the one that tells what to do.
+            // Of two reasons, the first is the one that the operator can act on.
             (Stage::Active | Stage::Halted(_), _) => false,
         }
     }
@@ -110,6 +112,7 @@ impl Readiness {
         self.advance(Stage::Halted(reason.to_owned()));
     }
 
+    /// Moves to another stage, if that may follow the current one.
     fn advance(&self, next: Stage) {
         let mut stage = self.stage();
         if stage.may_become(&next) {
@@ -118,6 +121,7 @@ impl Readiness {
         }
     }
 
+    /// Locks the stage.
     fn stage(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,8 +133,10 @@ impl Default for Readiness {
     }
 }
 
+/// The text of `/readyz` before the first report of the replica.
 const JOINING: &str = "this location is joining its cluster";
 
+/// The text of `/readyz` at a location that no longer replicates.
 fn halted(reason: &str) -> String {
     format!("this location has stopped replicating: {reason}")
 }

@@ -8,7 +8,9 @@ use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricF
 use super::registry::{gauge, gauges, number, register, size};
 use crate::cluster::Expiry;
 
+/// The label of the metrics of one peer: its name.
 const PEER: &[&str] = &["peer"];
+/// The one metric that is exported also when the replica does not answer.
 const NOT_AFTER: &str = "waypost_cluster_certificate_not_after_seconds";
 
 /// The state of the cluster, as this location sees it.
@@ -25,7 +27,8 @@ pub struct ClusterGauges<'a> {
 /// All gauges of a cluster.
 pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
     let registry = Registry::new();
-    ClusterMetrics::new(&registry).set(now);
+    LocationMetrics::new(&registry).set(now);
+    PeerMetrics::new(&registry).set(now);
     let mut families = registry.gather();
     if now.status.is_none() {
         // Gauges without a known value would show 0.
@@ -34,8 +37,9 @@ pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
     families
 }
 
+/// The gauges of this location.
 #[derive(Debug)]
-struct ClusterMetrics {
+struct LocationMetrics {
     joined: IntGauge,
     halted: IntGauge,
     rows_applied: IntGauge,
@@ -43,24 +47,12 @@ struct ClusterMetrics {
     handshakes_refused: IntGauge,
     handshakes_failed: IntGauge,
     not_after: IntGaugeVec,
-    up: IntGaugeVec,
-    down_seconds: GaugeVec,
-    missing_here: IntGaugeVec,
-    missing_there: IntGaugeVec,
-    late_seconds: GaugeVec,
-    rtt_seconds: GaugeVec,
-    bytes_sent: IntGaugeVec,
-    bytes_received: IntGaugeVec,
-    sessions: IntGaugeVec,
-    parked: IntGaugeVec,
 }
 
-impl ClusterMetrics {
-    fn new(r: &Registry) -> ClusterMetrics {
-        let of_peer = |name, help| gauges(r, name, help, PEER);
-        let seconds =
-            |name: &str, help: &str| register(r, GaugeVec::new(Opts::new(name, help), PEER));
-        ClusterMetrics {
+/// Registers the metrics.
+impl LocationMetrics {
+    fn new(r: &Registry) -> LocationMetrics {
+        LocationMetrics {
             joined: gauge(r, "waypost_cluster_joined", "1 once this location has joined."),
             halted: gauge(
                 r,
@@ -94,6 +86,44 @@ impl ClusterMetrics {
                 "When the certificates of this location and of the CA expire, in Unix time.",
                 &["of"],
             ),
+        }
+    }
+
+    fn set(&self, now: &ClusterGauges<'_>) {
+        for (of, end) in [("location", now.ends.location), ("ca", now.ends.ca)] {
+            self.not_after.with_label_values(&[of]).set(number(end));
+        }
+        let Some(status) = now.status else { return };
+        self.joined.set(i64::from(status.is_joined));
+        self.halted.set(i64::from(status.halted.is_some()));
+        self.rows_applied.set(number(status.rows_taken));
+        self.core_bytes.set(size(status.core_bytes));
+        self.handshakes_refused.set(number(status.handshakes.rejected));
+        self.handshakes_failed.set(number(status.handshakes.failed));
+    }
+}
+
+/// The gauges of each peer.
+#[derive(Debug)]
+struct PeerMetrics {
+    up: IntGaugeVec,
+    down_seconds: GaugeVec,
+    missing_here: IntGaugeVec,
+    missing_there: IntGaugeVec,
+    late_seconds: GaugeVec,
+    rtt_seconds: GaugeVec,
+    bytes_sent: IntGaugeVec,
+    bytes_received: IntGaugeVec,
+    sessions: IntGaugeVec,
+    parked: IntGaugeVec,
+}
+
+impl PeerMetrics {
+    fn new(r: &Registry) -> PeerMetrics {
+        let of_peer = |name, help| gauges(r, name, help, PEER);
+        let seconds =
+            |name: &str, help: &str| register(r, GaugeVec::new(Opts::new(name, help), PEER));
+        PeerMetrics {
             up: of_peer("waypost_peer_up", "1 if there is a link to this location."),
             down_seconds: seconds(
                 "waypost_peer_down_seconds",
@@ -130,28 +160,20 @@ impl ClusterMetrics {
         }
     }
 
+    /// Sets all metrics from the replica's status.
     fn set(&self, now: &ClusterGauges<'_>) {
-        let ClusterGauges { status, members, ends } = *now;
-        for (of, end) in [("location", ends.location), ("ca", ends.ca)] {
-            self.not_after.with_label_values(&[of]).set(number(end));
-        }
-        let Some(status) = status else { return };
-        self.joined.set(i64::from(status.is_joined));
-        self.halted.set(i64::from(status.halted.is_some()));
-        self.rows_applied.set(number(status.rows_taken));
-        self.core_bytes.set(size(status.core_bytes));
-        self.handshakes_refused.set(number(status.handshakes.rejected));
-        self.handshakes_failed.set(number(status.handshakes.failed));
+        let Some(status) = now.status else { return };
         for (id, peer) in &status.peers {
             // Two members with the same name, created concurrently, are shown by their ids.
             let is_alone =
-                |name: &str| members.current().filter(|one| one.name == name).count() < 2;
-            let name = members.get(*id).map(|one| one.name.clone());
+                |name: &str| now.members.current().filter(|one| one.name == name).count() < 2;
+            let name = now.members.get(*id).map(|one| one.name.clone());
             let name = name.filter(|name| is_alone(name)).unwrap_or_else(|| id.to_string());
             self.set_peer(&name, peer);
         }
     }
 
+    /// Sets the metrics of one peer.
     fn set_peer(&self, name: &str, peer: &Peer) {
         let of = [name];
         let state = &peer.state;

@@ -7,13 +7,18 @@ use super::registry::{counter, counters, gauge};
 /// The metrics of connections.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
+    /// Connections that are open.
     open: IntGauge,
+    /// Connections that were accepted.
     accepted: IntCounter,
+    /// Connections and requests that a time limit ended, by the limit.
     cut: IntCounterVec,
+    /// Connections that the operating system failed to hand over.
     accept_errors: IntCounter,
 }
 
 impl ConnectionMetrics {
+    /// Registers the metrics.
     pub(super) fn new(r: &Registry) -> ConnectionMetrics {
         ConnectionMetrics {
             open: gauge(r, "waypost_connections", "Open connections."),

@@ -10,21 +10,32 @@ use super::registry::{counter, counters, gauge, gauges, number};
 /// those that callers describe themselves, whose number nothing bounds.
 #[derive(Debug)]
 pub struct LimitMetrics {
+    /// Checks, by limit.
     checks: IntCounterVec,
+    /// Denials, by limit.
     denials: IntCounterVec,
+    /// Denials that shadow mode allowed, by limit.
     shadow_denials: IntCounterVec,
+    /// Counters in the table, estimated.
     counters: IntGauge,
+    /// How many counters fit.
     capacity: IntGauge,
+    /// Counters that were evicted early.
     evictions: IntCounter,
+    /// The limiter's count of evictions at the last export.
     evictions_seen: AtomicU64,
+    /// Denials of the keys that are denied most.
     denied_keys: IntGaugeVec,
 }
 
 /// The counters of one limit.
 #[derive(Clone, Debug)]
 pub struct Tally {
+    /// Checks against this limit.
     checks: IntCounter,
+    /// Denials by this limit.
     denials: IntCounter,
+    /// Denials by this limit that shadow mode allowed.
     shadow_denials: IntCounter,
 }
 
@@ -69,6 +80,7 @@ pub struct Denied {
 }
 
 impl LimitMetrics {
+    /// Registers the metrics.
     pub(super) fn new(r: &Registry) -> LimitMetrics {
         let by_limit = |name, help| counters(r, name, help, &["limit"]);
         LimitMetrics {
@@ -113,6 +125,7 @@ impl LimitMetrics {
         }
     }
 
+    /// Sets the gauges, which are read when the metrics are exported.
     pub(super) fn set(&self, now: &LimitGauges) {
         self.counters.set(number(now.counters));
         self.capacity.set(number(now.capacity));

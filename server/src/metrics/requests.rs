@@ -27,6 +27,7 @@ pub enum Api {
 }
 
 impl Api {
+    /// How many there are.
     const COUNT: usize = 7;
 
     /// The value of the label `api`.
@@ -64,8 +65,10 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// How many there are.
     const COUNT: usize = 7;
 
+    /// The value of the label `method`.
     const fn label(self) -> &'static str {
         match self {
             Verb::Get => "GET",
@@ -97,8 +100,11 @@ impl From<&Method> for Verb {
 /// is looked up once.
 #[derive(Debug)]
 pub struct RequestMetrics {
+    /// Requests, by API, method and status class.
     requests: IntCounterVec,
+    /// Times, by API and method.
     seconds: HistogramVec,
+    /// The series of each API and method.
     by: [[Series; Verb::COUNT]; Api::COUNT],
 }
 
@@ -106,11 +112,14 @@ pub struct RequestMetrics {
 /// is exported.
 #[derive(Debug, Default)]
 struct Series {
+    /// The counters, by the first digit of the status.
     by_class: [OnceLock<IntCounter>; 5],
+    /// The histogram of times.
     seconds: OnceLock<Histogram>,
 }
 
 impl RequestMetrics {
+    /// Registers the metrics.
     pub(super) fn new(r: &Registry) -> RequestMetrics {
         let seconds = times(
             "waypost_request_seconds",
@@ -130,6 +139,7 @@ impl RequestMetrics {
 
     /// Counts a response.
     pub fn answered(&self, api: Api, verb: Verb, status: StatusCode, took: Duration) {
+        /// The values of the label `status`.
         const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         let series = &self.by[api as usize][verb as usize];

@@ -7,11 +7,14 @@ use super::registry::counter;
 /// The metrics of the service. Domains and descriptors come from requests, so they are not labels.
 #[derive(Clone, Debug)]
 pub struct RlsMetrics {
+    /// Requests for a domain that is not configured.
     unknown_domains: IntCounter,
+    /// Descriptors that no limit matched.
     unmatched: IntCounter,
 }
 
 impl RlsMetrics {
+    /// Registers the metrics.
     pub(super) fn new(registry: &Registry) -> RlsMetrics {
         RlsMetrics {
             unknown_domains: counter(

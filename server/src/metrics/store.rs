@@ -29,21 +29,34 @@ pub struct StoreGauges {
 /// The metrics of the store.
 #[derive(Debug)]
 pub(super) struct StoreMetrics {
+    /// Writes in a commit.
     commit_operations: Histogram,
+    /// Bytes that commits wrote.
     commit_bytes: IntCounter,
+    /// Times of commits, without their syncs.
     commit_seconds: Histogram,
+    /// Times of syncs.
     sync_seconds: Histogram,
+    /// Rows and bodies that garbage collection removed.
     gc_rows: IntCounter,
+    /// Writes of other locations that won over a concurrent write of this one.
     concurrent_overwrites: IntCounter,
+    /// Writes that wait or are in progress.
     queue_operations: IntGauge,
+    /// How many writes can wait or be in progress.
     queue_capacity: IntGauge,
+    /// The size of the store's file, in bytes.
     bytes: IntGauge,
+    /// Bodies that are not freed yet.
     garbage_bodies: IntGauge,
+    /// 1 for the current mode, 0 for the others.
     mode: IntGaugeVec,
+    /// Namespaces.
     namespaces: IntGauge,
 }
 
 impl StoreMetrics {
+    /// Registers the metrics.
     pub(super) fn new(r: &Registry) -> StoreMetrics {
         let operations = HistogramOpts::new("waypost_commit_operations", "Writes in one commit.");
         StoreMetrics {

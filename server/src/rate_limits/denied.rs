@@ -21,14 +21,18 @@ const MAX_TEXT_BYTES: usize = 128;
 /// Watches the keys that are denied.
 #[derive(Debug)]
 pub struct DeniedKeys {
+    /// How many keys are reported.
     shown: usize,
+    /// The keys that are watched.
     watched: Mutex<Watched>,
 }
 
 /// The watched keys. A key is found by its name in one step, and replaced after a scan of all.
 #[derive(Debug, Default)]
 struct Watched {
+    /// The place of each key in `slots`.
     places: HashMap<Box<[u8]>, usize>,
+    /// The keys with their counts, in no order.
     slots: Vec<Slot>,
 }
 
@@ -37,8 +41,11 @@ struct Watched {
 struct Slot {
     /// The namespace and key, joined by [`join`].
     name: Box<[u8]>,
+    /// The length of the namespace in `name`.
     namespace_bytes: usize,
+    /// Denials, with those of the key that had the slot before.
     count: u64,
+    /// Denials among `count` that may be of earlier keys.
     excess: u64,
 }
 
@@ -85,6 +92,7 @@ impl DeniedKeys {
 }
 
 impl Slot {
+    /// The key and its denials, for the report.
     fn denied(&self) -> Denied {
         let (namespace, key) = self.name.split_at(self.namespace_bytes);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -24,7 +24,7 @@ pub struct NamedLimits(pub BTreeMap<String, NamedLimit>);
 /// A limit that has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedLimit {
-    /// What it allows.
+    /// The requests that it allows.
     pub limit: Limit,
     /// The namespace of its counters; its name if there is none.
     pub namespace: Option<String>,
@@ -64,26 +64,35 @@ impl<'de> Deserialize<'de> for Name {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "the settings of a limit")]
 struct Written {
+    /// The count of the limit.
     #[serde(deserialize_with = "limit")]
     limit: u32,
+    /// The period of the limit.
     period: Period,
+    /// The algorithm, if one is written.
     #[serde(default, deserialize_with = "algorithm")]
     algorithm: Option<Algorithm>,
+    /// The burst of GCRA.
     #[serde(default, deserialize_with = "burst")]
     burst: Option<u32>,
+    /// The namespace of the counters, if one is written.
     namespace: Option<String>,
+    /// Whether denials are counted and allowed.
     #[serde(default)]
     shadow: bool,
 }
 
+/// Reads the count, with an error that names the field.
 fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     count("limit", deserializer)?.ok_or_else(|| D::Error::missing_field("limit"))
 }
 
+/// Reads the burst, with an error that names the field.
 fn burst<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     count("burst", deserializer)
 }
 
+/// Reads the algorithm by its name.
 fn algorithm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Algorithm>, D::Error> {
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }

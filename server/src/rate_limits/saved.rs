@@ -2,11 +2,11 @@
 //! takes them from there. After a crash there are none, and the running windows start from zero.
 //!
 //! Nothing here stops a server: if the counters can't be saved or read, they start from zero and the
-//! log says so. In the store they are the limiter's pieces, each after its length in four bytes.
+//! log reports it. In the store they are the limiter's pieces, each after its length in four bytes.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kv_core::{LocalReader, ReadError, Store};
-use ratelimit::{BuildError, Builder, Limiter};
+use ratelimit::{BuildError, Builder, Limiter, RestoreError};
 
 /// Their name in the store.
 const NAME: &str = "ratelimit";
@@ -16,6 +16,19 @@ const LENGTH_BYTES: usize = 4;
 
 /// No piece is longer. Damaged lengths must not allocate more memory than there is.
 const MAX_PIECE_BYTES: usize = 1 << 20;
+
+/// Why no limiter was built from saved counters.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the saved counters are cut short")]
+    CutShort,
+    #[error("a saved piece is too long")]
+    TooLong,
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
 
 /// A limiter, and whether it has the counters that the last stop saved.
 #[derive(Debug)]
@@ -38,7 +51,7 @@ pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, Build
             return builder.build().map(|limiter| Restored { limiter, has_counters: false });
         }
         Ok(Some(reader)) => decode(reader, builder.clone()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error.into()),
     };
     if let Err(error) = store.drop_local(NAME) {
         tracing::warn!(
@@ -49,7 +62,7 @@ pub(super) fn restore(store: &Store, builder: Builder) -> Result<Restored, Build
     match restored {
         Ok(limiter) => Ok(Restored { limiter, has_counters: true }),
         Err(error) => {
-            tracing::warn!(error, "the counters of rate limits start from zero");
+            tracing::warn!(%error, "the counters of rate limits start from zero");
             builder.build().map(|limiter| Restored { limiter, has_counters: false })
         }
     }
@@ -71,21 +84,23 @@ pub(super) fn save(store: &Store, limiter: &Limiter) {
 }
 
 /// Builds a limiter from saved counters.
-fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, String> {
+fn decode(reader: LocalReader, builder: Builder) -> Result<Limiter, Unusable> {
     let mut pieces = Pieces { reader, buffer: BytesMut::new(), error: None };
     let restored = builder.restore(pieces.by_ref());
     match pieces.error {
         Some(error) => Err(error),
-        None => restored.map_err(|error| error.to_string()),
+        None => restored.map_err(Unusable::from),
     }
 }
 
 /// The limiter's pieces, read from those of the store.
 struct Pieces {
+    /// The saved bytes.
     reader: LocalReader,
+    /// The bytes that were read and not returned yet.
     buffer: BytesMut,
     /// Why they ended early, if they did.
-    error: Option<String>,
+    error: Option<Unusable>,
 }
 
 impl Iterator for Pieces {
@@ -101,16 +116,16 @@ impl Iterator for Pieces {
 
 impl Pieces {
     /// The next piece; none at the end.
-    fn try_next(&mut self) -> Result<Option<Bytes>, String> {
-        if !self.fill(LENGTH_BYTES).map_err(|error| error.to_string())? {
-            return if self.buffer.is_empty() { Ok(None) } else { Err(CUT.into()) };
+    fn try_next(&mut self) -> Result<Option<Bytes>, Unusable> {
+        if !self.fill(LENGTH_BYTES)? {
+            return if self.buffer.is_empty() { Ok(None) } else { Err(Unusable::CutShort) };
         }
         let length = usize::try_from(self.buffer.get_u32()).unwrap_or(usize::MAX);
         if length > MAX_PIECE_BYTES {
-            return Err("a saved piece is too long".into());
+            return Err(Unusable::TooLong);
         }
-        if !self.fill(length).map_err(|error| error.to_string())? {
-            return Err(CUT.into());
+        if !self.fill(length)? {
+            return Err(Unusable::CutShort);
         }
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
@@ -125,8 +140,7 @@ impl Pieces {
     }
 }
 
-const CUT: &str = "the saved counters are cut short";
-
+/// The error of pieces that end too early.
 #[cfg(test)]
 mod tests {
     use ratelimit::{Limit, Request};

@@ -23,6 +23,7 @@ use crate::{
 
 /// How often a joining location checks whether it has joined, and how often it logs its progress.
 const JOIN_CHECK: Duration = Duration::from_millis(50);
+/// The pause between two log lines on the progress of joining.
 const JOIN_LOG: Duration = Duration::from_secs(2);
 
 /// How often the state behind `/readyz` is updated afterwards.
@@ -67,8 +68,11 @@ pub(super) fn load(data: &Path) -> Result<Option<Location>, ServeError> {
 /// The replication of a store, while the server runs.
 #[derive(Debug)]
 pub(super) struct Replication {
+    /// The running replica.
     replica: Replica,
+    /// The membership that the APIs see.
     membership: Arc<Membership>,
+    /// The task that follows the replica's state.
     watching: JoinHandle<()>,
     renewing: JoinHandle<()>,
 }
@@ -137,6 +141,7 @@ impl Replication {
     }
 }
 
+/// The configuration of the replica, from the location's files.
 fn replica_config(location: &Location, guests: Option<Guests>) -> quic::Config {
     let Descriptor { listen, cluster, member, dial, .. } = &location.descriptor;
     let mut config = quic::Config::new(*listen, cluster.0, *member, identity(location));
@@ -163,6 +168,8 @@ fn ca_holder(descriptor: &Descriptor, store: &Store) -> Option<String> {
     store.view().members().get(holder).map(|member| member.name.clone())
 }
 
+/// The protocol by which joining members request a certificate; none unless this location is the CA
+/// holder.
 fn enrol_guests(
     authority: Authority,
     store: &Store,
@@ -179,7 +186,9 @@ fn enrol_guests(
 /// The members in the store of the CA holder. It admits nobody once it has stopped replicating, because
 /// no other location would learn of the new member.
 struct CaHolderRegistry {
+    /// The members in the store.
     members: StoreRegistry,
+    /// Whether this location still replicates; if not, it admits no member.
     readiness: Arc<Readiness>,
 }
 

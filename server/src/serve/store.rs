@@ -15,7 +15,9 @@ use crate::{
 /// An open store, and the rate limits whose counters it keeps while the server is stopped.
 #[derive(Debug)]
 pub(super) struct OpenStore {
+    /// The store.
     pub(super) store: Store,
+    /// The rate limits, with the counters of the last clean stop.
     pub(super) rate_limits: Arc<RateLimits>,
 }
 
@@ -51,6 +53,7 @@ impl OpenStore {
     }
 }
 
+/// Opens the store with the settings.
 fn open(config: &Config, is_member: bool, metrics: Arc<Metrics>) -> Result<Store, ServeError> {
     let settings = &config.settings;
     Options::new()
@@ -64,6 +67,7 @@ fn open(config: &Config, is_member: bool, metrics: Arc<Metrics>) -> Result<Store
         .map_err(|source| ServeError::Open { data: settings.data.clone(), source })
 }
 
+/// Converts a setting in bytes; one that does not fit becomes the largest number.
 fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -60,7 +60,7 @@ pub enum What {
     ExpiredTombstone,
 }
 
-/// What a put says beside the value. Unlike the store's own type it may be over its bounds.
+/// The attributes that a put has beside the value. Unlike the store's own type it may be over its bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawAttributes {
     /// Its metadata.

@@ -14,7 +14,11 @@ use waypost::api::binding::{
 fn check_request(input: &[u8]) {
     let Ok(request) = Request::parse(input) else { return };
     assert!((1..=MAX_KEYS).contains(&request.keys.len()));
-    assert_eq!(request.keys.iter().collect::<BTreeSet<_>>().len(), request.keys.len(), "a key twice");
+    assert_eq!(
+        request.keys.iter().collect::<BTreeSet<_>>().len(),
+        request.keys.len(),
+        "a key twice"
+    );
     assert!(request.keys.iter().all(|key| check_key(key).is_ok()));
     let again = json!({
         "keys": request.keys,

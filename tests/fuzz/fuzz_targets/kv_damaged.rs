@@ -9,8 +9,8 @@ use std::{
 
 use arbitrary::Arbitrary;
 use kv_core::{
-    Attributes, Key, ListQuery, Metadata, NamespaceId, Options, Page, ReadError, VersionVector, WriteError,
-    engine::Engine,
+    Attributes, Key, ListQuery, Metadata, NamespaceId, Options, Page, ReadError, VersionVector,
+    WriteError,
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
 };
@@ -125,7 +125,8 @@ fn put(
         0 => Some(if n.is_multiple_of(8) { NOW_MS } else { NOW_MS / 2000 }),
         _ => None,
     };
-    let metadata = n.is_multiple_of(3).then(|| Metadata::new(format!("{{\"n\":{seed}}}")).expect("short"));
+    let metadata =
+        n.is_multiple_of(3).then(|| Metadata::new(format!("{{\"n\":{seed}}}")).expect("short"));
     let value =
         Value { bytes: filled(seed, length), attributes: Attributes { metadata, expires_at } };
     let key = format!("key:{n:02}").into_bytes();

@@ -9,8 +9,8 @@ use std::{
 
 use arbitrary::Arbitrary;
 use kv_core::{
-    Attributes, ListQuery, Metadata, Namespace, NamespaceId, Operation, Outcome, ReadError, SystemEntry,
-    Version, VersionVector, WriteError,
+    Attributes, ListQuery, Metadata, Namespace, NamespaceId, Operation, Outcome, ReadError,
+    SystemEntry, Version, VersionVector, WriteError,
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES},
     view::{Found, FoundState},
 };
@@ -105,14 +105,14 @@ impl Value {
     }
 }
 
-/// What the store should hold: the live namespaces, and what is under their keys.
+/// The content that the store should have: the live namespaces, and what is under their keys.
 #[derive(Clone, Debug, Default)]
 struct Model {
     namespaces: [Option<NamespaceId>; 2],
     rows: BTreeMap<(NamespaceId, Vec<u8>), Value>,
 }
 
-/// Who follows the changes: what it has seen of each row.
+/// A follower of the changes: the last state that it saw of each row.
 #[derive(Debug, Default)]
 struct Follower {
     vector: VersionVector,
@@ -168,7 +168,10 @@ impl World {
             }
             Call::Delete { in_b, key } => {
                 let (namespace, key) = (self.namespace(*in_b), key.bytes());
-                let delete = Operation::Delete { namespace, key: kv_core::Key::try_from(key.clone()).expect("a key") };
+                let delete = Operation::Delete {
+                    namespace,
+                    key: kv_core::Key::try_from(key.clone()).expect("a key"),
+                };
                 let deleted = store::make(&mut self.store, self.now_ms, delete);
                 if self.check_written(*in_b, deleted) {
                     self.model.rows.remove(&(namespace, key));

@@ -1,4 +1,4 @@
-//! A single row of any table: its key, then what it says.
+//! A single row of any table: its key, then its value.
 #![no_main]
 
 use kv_core::{Table, check_row};

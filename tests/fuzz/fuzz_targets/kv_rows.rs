@@ -6,12 +6,11 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use kv_core::{
-    Account, Attributes, Dot, Hlc, ListQuery, Metadata, Title, NamespaceId, Operation, OriginId, Table, Version,
-    VersionVector,
+    Account, Attributes, Dot, FoundState, Hlc, ListQuery, Metadata, NamespaceId, Operation,
+    OriginId, Table, Title, Version, VersionVector,
     commit::GcLimits,
-    engine::{Batch, Engine},
     commit::{NewContent, Remote, RemoteWrite},
-    FoundState,
+    engine::{Batch, Engine},
 };
 use libfuzzer_sys::fuzz_target;
 use waypost_fuzz::{
@@ -180,7 +179,9 @@ impl Row<'_> {
             Row::Vector(origin, seq) => one(Table::Vector, short(origin), &long(seq)),
             Row::Collected(origin, seq) => one(Table::Collected, short(origin), &long(seq)),
             Row::Expiry(at, name) => one(Table::Expiry, [long(at), name.bytes()].concat(), &[]),
-            Row::Tombstone(at, name) => one(Table::Tombstones, [long(at), name.bytes()].concat(), &[]),
+            Row::Tombstone(at, name) => {
+                one(Table::Tombstones, [long(at), name.bytes()].concat(), &[])
+            }
             Row::Chunk(body, index, bytes) => {
                 one(Table::Chunks, [long(body), short(index)].concat(), bytes)
             }

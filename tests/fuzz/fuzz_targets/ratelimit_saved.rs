@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ratelimit::{Algorithm, Builder, Request, Limit, Limiter, ManualClock};
+use ratelimit::{Algorithm, Builder, Limit, Limiter, ManualClock, Request};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const SETS: usize = 8;

@@ -23,16 +23,29 @@ const WALL_MS: u64 = 1_700_000_000_000;
 /// More than a ring, the pages of a burst, the vectors of two sessions and what an input brings.
 const MOST_BYTES: usize = 2 << 20;
 
-/// How many messages it may say before it has heard anything new.
+/// How many messages it may send before it has received a new one.
 const MOST_MESSAGES: usize = 4096;
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
     /// A message of this kind with any bytes behind its beginning.
-    Say { peer: Peer, kind: u8, body: &'a [u8] },
+    Say {
+        peer: Peer,
+        kind: u8,
+        body: &'a [u8],
+    },
     /// A message about what the location asked for last in this kind of message.
-    Answer { peer: Peer, kind: u8, body: &'a [u8] },
-    Progress { peer: Peer, number: u8, origin: Origin, seq: Number },
+    Answer {
+        peer: Peer,
+        kind: u8,
+        body: &'a [u8],
+    },
+    Progress {
+        peer: Peer,
+        number: u8,
+        origin: Origin,
+        seq: Number,
+    },
     Up(Peer),
     Down(Peer),
     Verify(Peer),
@@ -147,7 +160,7 @@ impl Location {
         self.work();
     }
 
-    /// Does all that the core asks of the store, and takes all that it says.
+    /// Does all work that the core requests of the store, and takes all messages that it sends.
     fn work(&mut self) {
         while let Some(work) = self.core.poll_work() {
             self.perform(work);
@@ -211,7 +224,8 @@ impl Location {
         let pieces = upload.push(&[key]).expect("a short value");
         let (last, body) = upload.finish();
         assert!(pieces.is_empty() && last.is_none(), "it goes with its row");
-        let (namespace, key) = (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
+        let (namespace, key) =
+            (kv_core::derive_id("", "t", 0), Key::try_from(vec![b'k', key]).expect("a key"));
         let put = Operation::Put { namespace, key, body, attributes: Attributes::default() };
         self.store.request((), put);
         self.run(writer::Step::Commit);
@@ -247,7 +261,7 @@ impl Location {
         self.hear(peer, 1, &hello);
     }
 
-    /// What a peer says that it has.
+    /// The progress that a peer reports.
     fn progress(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
         let origin = match origin {
             Origin::Of(peer) => peer.origins()[0],
@@ -280,7 +294,9 @@ impl Location {
         match step {
             Step::Say { peer, kind, body } => self.hear(peer, kind, body),
             Step::Answer { peer, kind, body } => self.answer(peer, kind, body),
-            Step::Progress { peer, number, origin, seq } => self.progress(peer, number, origin, seq.0),
+            Step::Progress { peer, number, origin, seq } => {
+                self.progress(peer, number, origin, seq.0)
+            }
             Step::Up(peer) => self.up(peer),
             Step::Down(peer) => self.tell(Event::Disconnected(peer.id())),
             Step::Verify(peer) => self.tell(Event::Verify(peer.id())),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kv_core::{
-    Account, Attributes, Change, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, Replication,
-    Title, TurnOutcome, Upload, WriteError,
+    Account, Attributes, Change, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, RandomError,
+    Replication, Title, TurnOutcome, Upload, WriteError,
     commit::{Committer, GcLimits, GcStep},
     engine::redb::{RedbEngine, RedbSnapshot},
     view::View,
@@ -158,7 +158,7 @@ impl Store {
     }
 }
 
-/// What came out of one step.
+/// The outputs of one step.
 #[derive(Default)]
 struct Ran {
     answers: BTreeMap<u64, Result<Outcome, WriteError>>,
@@ -181,7 +181,7 @@ pub fn engine(disk: &Disk) -> Result<RedbEngine, OpenError> {
 /// As for any store.
 pub fn committer(engine: RedbEngine) -> Result<Committer<RedbEngine>, OpenError> {
     let mut ids = 1u8..;
-    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(String::new);
+    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(RandomError::default);
     Committer::open(Arc::new(engine), &mut random_id)
 }
 
@@ -238,8 +238,11 @@ pub fn put(
 /// # Errors
 /// As for any write.
 pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId, WriteError> {
-    let operation =
-        Operation::CreateNamespace { account: Account::default(), title: Title::new(title)?, id: None };
+    let operation = Operation::CreateNamespace {
+        account: Account::default(),
+        title: Title::new(title)?,
+        id: None,
+    };
     match make(store, now_ms, operation)? {
         Outcome::Namespace(namespace) => Ok(namespace.id),
         other => panic!("a namespace was made, and {other:?} answered"),

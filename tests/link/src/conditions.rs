@@ -1,8 +1,8 @@
-//! What a network does to packets.
+//! The conditions of a network.
 
 use std::{num::NonZeroU64, time::Duration};
 
-/// What one direction of a leg does to packets. By default it passes them on unchanged.
+/// The effect of one direction of a leg on packets. By default it passes them on unchanged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conditions {
     /// The one-way delay of each packet, in addition to the time that the rate costs.

@@ -39,7 +39,7 @@ use counted::{Counted, Rows};
 use spread::Spread;
 use traffic::Traffic;
 
-/// What a mesh is like.
+/// The parameters of a mesh.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How many locations, up to 128.
@@ -105,7 +105,7 @@ pub struct Mesh {
     due: BTreeMap<(u64, u64), Happening>,
     places: Vec<Place>,
     cut: BTreeSet<(usize, usize)>,
-    /// What was sent.
+    /// The messages that were sent.
     pub traffic: Traffic,
     /// The writes of [`Mesh::put`].
     pub spread: Spread,
@@ -217,7 +217,7 @@ impl Mesh {
         self.now
     }
 
-    /// What a location's engine was asked for.
+    /// The calls of a location's engine.
     #[must_use]
     pub fn rows(&self, place: usize) -> &Rows {
         &self.places[place].rows

@@ -10,7 +10,7 @@ use crate::plan::{Plan, SPARE_NODES};
 /// A direction between two locations.
 pub type Way = (usize, usize);
 
-/// What a scenario does to messages.
+/// The effect of a scenario on messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// The messages are lost.
@@ -33,7 +33,7 @@ pub struct Network {
     reorders: bool,
     /// The directions that are cut.
     pub cut: BTreeSet<Way>,
-    /// What happens to the messages of a stream, as long as it has an entry here.
+    /// The fate of the messages of a stream, as long as it has an entry here.
     pub fates: BTreeMap<(Way, Channel), Fate>,
     /// The number of messages sent on each stream.
     pub sent: BTreeMap<(Way, Channel), u64>,

@@ -27,11 +27,11 @@ pub const START_MS: u64 = 1_700_000_000_000;
 
 /// A location.
 pub struct Node {
-    /// Who it is; a copy is the one that it was copied from.
+    /// Its identity; a copy has that of the node that it was copied from.
     pub member: MemberId,
     /// Its disk.
     pub disk: FailingDisk,
-    /// What runs on it; none while it is down.
+    /// The running store and core; none while it is down.
     pub running: Option<Running>,
     /// How wrong its clock is, in milliseconds.
     pub skew_ms: i64,
@@ -45,13 +45,13 @@ pub struct Node {
     pub floor: BTreeMap<Name, Version>,
     /// Sends one message at a time.
     pub is_slow: bool,
-    /// Its syncs wait until it is no longer.
+    /// While set, its syncs wait.
     pub is_stuck: bool,
-    /// Its store does nothing that its core asks until it is no longer.
+    /// While set, its store does no work of its core.
     pub is_busy: bool,
     /// It has taken part.
     pub has_joined: bool,
-    /// It is to be removed, and runs until it hears of it.
+    /// It is about to be removed, and runs until it learns of that.
     pub is_leaving: bool,
     /// It came back from an old image, or has a copy: what it writes from then on may be lost.
     pub is_restored: bool,
@@ -74,6 +74,8 @@ pub struct Running {
     pub core: Core,
     /// The members as the core last got them.
     pub members: Arc<Members>,
+    /// The writes that readers see.
+    pub shown: VersionVector,
     /// The life of the disk in which it was started.
     pub life: u64,
     /// When its core wants to be called.
@@ -84,7 +86,7 @@ pub struct Running {
     pub unanswered: BTreeMap<u64, CommitNo>,
     /// Applications that have a large body, by the number of their work.
     pub large: BTreeSet<u64>,
-    /// What the core asked of the store and is not done.
+    /// The work that the core has requested and that is not done.
     pub queue: VecDeque<Work>,
     /// Some of it is about to be.
     pub is_working: bool,
@@ -117,7 +119,7 @@ impl Node {
         }
     }
 
-    /// What it takes the time for, at this virtual millisecond.
+    /// The time that its clock shows at this virtual millisecond.
     #[must_use]
     pub fn now(&self, at: u64) -> Now {
         let wall_ms = (START_MS + at).saturating_add_signed(self.skew_ms);
@@ -154,11 +156,13 @@ impl Node {
             max_ahead_ms: 500,
         };
         let members = Arc::clone(&state.members);
+        let shown = state.visible.clone();
         let core = Core::new(config, self.now(at), state);
         self.running = Some(Running {
             store,
             core,
             members,
+            shown,
             life,
             timer: None,
             sync_at: None,
@@ -176,7 +180,7 @@ impl Node {
         self.running.as_ref().is_some_and(|running| running.core.is_joined())
     }
 
-    /// What its vector counts; nothing while it is down.
+    /// The writes that its vector counts; none while it is down.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
         let running = self.running.as_ref();

@@ -23,7 +23,7 @@ mod script;
 mod store;
 mod verifying;
 
-/// What happens at some time.
+/// An event at some time.
 #[derive(Debug, PartialEq, Eq)]
 enum Happening {
     Message {

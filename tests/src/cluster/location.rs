@@ -119,7 +119,7 @@ impl Location {
         self.proxy.as_ref().expect("the cluster was set up with proxies")
     }
 
-    /// What its proxy has counted; all zero without a proxy.
+    /// The counts of its proxy; all zero without a proxy.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.proxy.as_ref().map(Proxy::counts).unwrap_or_default()

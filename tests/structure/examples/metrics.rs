@@ -18,6 +18,13 @@ fn main() -> Result<(), source::Failure> {
         println!("== {name}: {} files", read.files.len());
         println!("{:<40}{}", "circles between folders", folders.len());
         println!("{:<40}{largest}", "files in the largest circle");
+        if let Some(largest) = metrics.structs.iter().max_by_key(|found| found.fields) {
+            let (path, struct_name) = &largest.place;
+            println!(
+                "{:<40}{} ({struct_name} in {path})",
+                "most fields of a struct", largest.fields
+            );
+        }
         println!("{metrics}");
         if list {
             folders.iter().for_each(|circle| print!("{circle}"));

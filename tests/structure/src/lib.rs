@@ -1,6 +1,6 @@
 //! Reads the source of the shipped crates and reports its structure.
 //!
-//! ARCHITECTURE.md says that a lower layer never names an upper one. This crate checks it: it parses the
+//! ARCHITECTURE.md states that a lower layer never names an upper one. This crate checks it: it parses the
 //! source with [`syn`], follows `use` declarations, re-exports and paths to the file that defines each
 //! name ([`resolve`]), and finds circles in the imports ([`circles`]). It also counts what CONTRIBUTING.md
 //! bounds: lines of documentation, long files, long functions, errors without a type ([`metrics`]).

@@ -36,6 +36,17 @@ pub struct Metrics {
     pub many_arguments: Vec<String>,
     /// The functions whose blocks are nested deeper than [`NESTING`].
     pub deep_functions: Vec<String>,
+    /// The structs with named fields.
+    pub structs: Vec<Struct>,
+}
+
+/// A struct with named fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Struct {
+    /// The path of its file, and its name.
+    pub place: (String, String),
+    /// How many fields it has.
+    pub fields: usize,
 }
 
 impl Metrics {
@@ -66,12 +77,23 @@ impl Metrics {
         self.long_functions.extend(other.long_functions);
         self.many_arguments.extend(other.many_arguments);
         self.deep_functions.extend(other.deep_functions);
+        self.structs.extend(other.structs);
     }
 
     /// Returns lines of documentation for each 100 lines of code, rounded down.
     #[must_use]
     pub fn documentation_percent(&self) -> usize {
         (self.documentation * 100).checked_div(self.code).unwrap_or(0)
+    }
+
+    /// Returns the struct with the most fields whose file is in this folder, or is the file beside it.
+    #[must_use]
+    pub fn largest_struct(&self, folder: &str) -> Option<&Struct> {
+        let is_in = |path: &str| {
+            path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
+        };
+        let found = self.structs.iter().filter(|found| is_in(&found.place.0));
+        found.max_by_key(|found| found.fields)
     }
 
     fn lines(&mut self, file: &File) {
@@ -167,6 +189,14 @@ impl Functions<'_> {
 impl<'ast> Visit<'ast> for Functions<'_> {
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
         self.function(&item.sig, &item.vis, &item.block);
+    }
+
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        if let syn::Fields::Named(fields) = &item.fields {
+            let place = (self.file.path.clone(), item.ident.to_string());
+            self.metrics.structs.push(Struct { place, fields: fields.named.len() });
+        }
+        visit::visit_item_struct(self, item);
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {

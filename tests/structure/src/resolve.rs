@@ -10,7 +10,7 @@ use crate::source::{Crate, Module, ModulePath, import};
 /// How many re-exports a name may lead through.
 const DEPTH: usize = 16;
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
     /// A module itself.

@@ -21,15 +21,21 @@ use crate::engine::{
 
 /// The engine over one redb file.
 pub struct RedbEngine {
+    /// Opens the file, again after a failure.
     pub(super) open_disk: OpenDisk,
+    /// The size of redb's cache, in bytes.
     pub(super) cache_bytes: usize,
+    /// The database, its disk and its mode.
     state: RwLock<State>,
 }
 
+/// The database that is open, and what the engine knows of its disk.
 pub(super) struct State {
     /// `None` when closed. Declared before the disk, so that it is dropped first.
     pub(super) database: Option<Database>,
+    /// The disk below the database, which remembers its first failure.
     pub(super) disk: Arc<FirstFailure>,
+    /// Whether the engine takes commits.
     pub(super) mode: Mode,
     /// Why the mode is [`Mode::Waiting`]: the disk is full.
     pub(super) is_full: bool,
@@ -37,7 +43,9 @@ pub(super) struct State {
     pub(super) sync_failed: Option<String>,
     /// The owner closed it for good.
     pub(super) is_closed: bool,
+    /// How often the file was reopened after a failure.
     pub(super) reopened: u64,
+    /// The number of the last commit.
     pub(super) latest: CommitNo,
     /// The last commit that survives a crash. After a failed sync, snapshots may be later.
     pub(super) synced: CommitNo,
@@ -81,10 +89,12 @@ impl RedbEngine {
         Ok(RedbEngine { open_disk, cache_bytes, state: RwLock::new(state) })
     }
 
+    /// Locks the state, to read it.
     fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the state, to change it.
     pub(super) fn write_state(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }

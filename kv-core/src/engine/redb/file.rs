@@ -69,6 +69,7 @@ pub(super) fn put_away(database: Option<Database>) {
     }
 }
 
+/// Commits rows and the number of the commit in one transaction of redb, without a sync.
 pub(super) fn write_batch(
     database: &Database,
     n: CommitNo,

@@ -21,6 +21,7 @@ pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, EngineError>) -> Result<
     })
 }
 
+/// Translates an error of redb.
 pub(super) fn failed(error: impl Into<redb::Error>) -> EngineError {
     match error.into() {
         redb::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => EngineError::Full,
@@ -31,6 +32,7 @@ pub(super) fn failed(error: impl Into<redb::Error>) -> EngineError {
     }
 }
 
+/// Translates an error of a read.
 pub(super) fn failed_read(error: StorageError) -> EngineError {
     failed(error)
 }

@@ -58,6 +58,7 @@ pub(super) fn refuse_foreign(disk: &dyn StorageBackend) -> Result<(), EngineErro
     )))
 }
 
+/// Whether a file begins with these bytes. A file that is shorter does not.
 fn begins_with(disk: &dyn StorageBackend, expected: &[u8]) -> Result<bool, EngineError> {
     let mut beginning = vec![0; expected.len()];
     if disk.len()? < expected.len() as u64 {

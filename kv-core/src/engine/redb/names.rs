@@ -26,6 +26,7 @@ pub(super) const LATER: [Table; 1] = [Table::Local];
 /// The row of `meta` that holds the number of the last commit.
 pub(super) const COMMIT_ROW: &[u8] = b"\0commit";
 
+/// Returns a table as redb names and types it.
 pub(super) fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
     TableDefinition::new(NAMES[usize::from(table.number())])
 }

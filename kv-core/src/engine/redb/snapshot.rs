@@ -22,14 +22,19 @@ use crate::engine::{
 #[derive(Clone)]
 pub struct RedbSnapshot(Arc<View>);
 
+/// An open table of bytes.
 type OpenTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
+/// A read transaction of redb.
 struct View {
+    /// The disk below the transaction.
     disk: Arc<FirstFailure>,
+    /// redb's transaction, which keeps its pages from being reused.
     transaction: ReadTransaction,
     /// Each is opened when it is first read. A view is taken after each commit, and opening all tables
     /// takes longer than a small commit.
     tables: [OnceLock<OpenTable>; Table::ALL.len()],
+    /// The number of the last commit that it shows.
     commit: CommitNo,
 }
 
@@ -48,6 +53,7 @@ pub(super) fn view(
 }
 
 impl View {
+    /// Opens a table at its first use.
     fn table(&self, table: Table) -> Result<&OpenTable, EngineError> {
         let place = &self.tables[usize::from(table.number())];
         if let Some(open) = place.get() {
@@ -58,6 +64,7 @@ impl View {
     }
 }
 
+/// The error of a commit number that can't be read.
 fn corrupt_commit() -> EngineError {
     EngineError::Corrupt("the number of the last commit".into())
 }

@@ -1,4 +1,4 @@
-//! One session in which rows are received: it requests batch after batch, and says when it is done.
+//! One session in which rows are received: it requests batch after batch, and reports when it is done.
 //!
 //! A *round* is one walk over everything that is missing; a *batch* is a part of it, read from one
 //! snapshot of the source. The next batch of a round is requested while the last one's rows are on their
@@ -15,7 +15,7 @@ use kv_core::{Dot, VersionVector};
 
 use super::walk::Walk;
 use crate::{
-    CLOSED, MemberId,
+    CLOSED,
     core::status::SessionProgress,
     wire::{End, Page, PageHead, Pull},
 };
@@ -36,7 +36,7 @@ const MAX_PAGES: u16 = 1024;
 /// How many writes with large bodies a session remembers.
 const MAX_TAKEN: usize = 4096;
 
-/// What follows a batch.
+/// The step after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     /// Another batch, behind this row.
@@ -76,7 +76,9 @@ struct Current {
     number: u32,
     /// The row that it begins behind.
     after: Option<Dot>,
+    /// How far the batch is.
     stage: Stage,
+    /// The large bodies that rows of this batch wait for.
     bodies: Bodies,
     /// Its commits and fetches that are under way.
     open: usize,
@@ -92,13 +94,16 @@ impl Current {
 /// The batch before the current one, while some of its commits are under way.
 #[derive(Clone, Copy, Debug)]
 struct Draining {
+    /// The row that the batch begins behind: an interrupted walk continues there.
     after: Option<Dot>,
+    /// Its commits and fetches that are under way.
     open: usize,
 }
 
 /// How long the session has waited.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
+    /// The time of the last message of the source or of the last request.
     since: Duration,
     /// How often the batch was requested again because it stood still.
     tries: u32,
@@ -106,7 +111,7 @@ struct Wait {
     repeats: u32,
 }
 
-/// What a session needs next.
+/// The next need of a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing: it waits.
@@ -122,16 +127,21 @@ pub(super) enum Step {
 /// A session in which rows are received.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// The number of the session, which every message of it names.
     id: u64,
     /// The digests of members that the two ends announced when it began.
     members: (u64, u64),
-    /// What the source held durably when the session began or continued.
+    /// The writes that the source held durably when the session began or continued.
     target: VersionVector,
+    /// The place in the walk over everything that is missing.
     walk: Walk,
+    /// The batch that is being received.
     current: Current,
+    /// The batch before, whose rows are on their way to the store.
     draining: Option<Draining>,
     /// Writes whose bodies arrived in this session: a later round names them again.
     taken: BTreeSet<Dot>,
+    /// How long the session has waited for its source.
     wait: Wait,
 }
 
@@ -372,11 +382,4 @@ impl Session {
         }
         progress
     }
-}
-
-/// Of some sessions, the peer whose session has not moved for longest.
-pub(super) fn oldest<'s>(
-    sessions: impl Iterator<Item = (&'s MemberId, &'s Session)>,
-) -> Option<MemberId> {
-    sessions.min_by_key(|(_, session)| session.moved_at()).map(|(peer, _)| *peer)
 }

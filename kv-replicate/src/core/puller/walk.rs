@@ -10,7 +10,7 @@ use kv_core::{Dot, VersionVector};
 /// The first snapshot of a round.
 #[derive(Clone, Debug)]
 struct First {
-    /// What it counts.
+    /// The writes that it counts.
     vector: VersionVector,
     /// Its number at the source.
     commit: u64,
@@ -19,7 +19,9 @@ struct First {
 /// Whether the batches of a round were read from one snapshot of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Snapshots {
+    /// All batches so far show the same commit.
     One,
+    /// The source has committed between two batches, so that another round must follow.
     Several,
 }
 
@@ -30,7 +32,9 @@ pub(super) struct Walk {
     since: VersionVector,
     /// The last row that was received in this round; none at its beginning.
     after: Option<Dot>,
+    /// The first snapshot of this round; none until its first batch arrives.
     first: Option<First>,
+    /// Whether this round saw one snapshot. Only such a round is the last one.
     snapshots: Snapshots,
 }
 
@@ -55,7 +59,7 @@ impl Walk {
         self.after = after;
     }
 
-    /// Leaves out what has arrived on other ways. The source may have dropped a tombstone that all have
+    /// Leaves out writes that have arrived on other ways. The source may have dropped a tombstone that all have
     /// by now.
     pub(super) fn skip(&mut self, visible: &VersionVector) {
         self.since.merge(visible);
@@ -83,7 +87,7 @@ impl Walk {
         if self.snapshots == Snapshots::One {
             return false;
         }
-        // All that the first snapshot counts has been walked. What came since is next.
+        // Everything that the first snapshot counts has been walked. Later writes are next.
         if let Some(first) = self.first.take() {
             self.since.merge(&first.vector);
         }

@@ -19,6 +19,7 @@ use crate::{
 
 /// When an unsettled key is read again, and how often.
 const READ_AGAIN: Duration = Duration::from_secs(2);
+/// How often an unsettled key is read again before it counts as unsettled in the verdict.
 const MAX_READS: u32 = 5;
 
 /// How many keys may wait to be read again; more are counted as unsettled at once.
@@ -30,19 +31,24 @@ const MAX_REPORTED: u64 = 100;
 /// The store that a question is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
+    /// The store of this location.
     Ours,
+    /// The store of the peer.
     Theirs,
 }
 
-/// What a verification needs next.
+/// The next need of a verification.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
+    /// Ask this question of the store on that side.
     Ask(Side, Ask),
+    /// Call again at this time: unsettled keys are read then.
     Wait(Duration),
+    /// Everything was compared.
     Done,
 }
 
-/// What the walk is finding out.
+/// The question that the walk answers now.
 #[derive(Debug)]
 enum Goal {
     /// Whether a range is equal, by the digests of both sides.
@@ -56,9 +62,11 @@ enum Goal {
 /// A place in the walk over all ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Position {
+    /// Before the first row.
     Start,
     /// Behind this row.
     After(Place),
+    /// Behind the last row: all ranges were compared.
     End,
 }
 
@@ -75,6 +83,7 @@ impl Position {
 /// A comparison of two stores: see the module.
 #[derive(Debug)]
 pub(super) struct Comparison {
+    /// The current goal; none between two goals.
     goal: Option<Goal>,
     /// Where the next range begins.
     position: Position,
@@ -84,9 +93,11 @@ pub(super) struct Comparison {
     fresh: VecDeque<Place>,
     /// Unsettled keys: when they are due, and how often they were read.
     waiting: VecDeque<(Duration, Place, u32)>,
+    /// The differences that were found and not reported yet.
     reported: VecDeque<Difference>,
     /// How many ranges were compared.
     ranges: u64,
+    /// The counts so far.
     verdict: Verdict,
 }
 
@@ -138,7 +149,7 @@ impl Comparison {
             + self.verdict.places.iter().map(key).sum::<usize>()
     }
 
-    /// What it needs next.
+    /// Returns the next need.
     pub(super) fn next(&mut self, now: Duration) -> Next {
         if self.goal.is_none() {
             let reads = self.due(now);

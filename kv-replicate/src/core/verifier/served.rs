@@ -17,9 +17,11 @@ type Name = (u64, u32);
 /// peer that asks again waits for no earlier answer.
 #[derive(Debug, Default)]
 pub(super) struct Served {
+    /// The last question that waits; a newer one replaces it.
     waiting: Option<(Name, Ask)>,
     /// The work that reads an answer, and the question.
     reading: Option<(u64, Name)>,
+    /// The answer that waits to be sent; the inner one is none if the disk cannot be read.
     answer: Option<(Name, Option<Answer>)>,
 }
 

@@ -36,6 +36,7 @@ pub struct Request {
 /// The JSON of a request.
 #[derive(Deserialize)]
 struct Written {
+    /// The keys that are requested, with repetitions.
     keys: Vec<String>,
     r#type: Option<String>,
     #[serde(default, rename = "withMetadata")]
@@ -48,7 +49,9 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum CacheTtl {
+    /// The form in which workerd writes it.
     Text(String),
+    /// The form in which other clients write it.
     Number(serde_json::Number),
 }
 
@@ -59,7 +62,8 @@ impl Request {
     /// If it is not the JSON of a bulk get, or a value is out of bounds.
     pub fn parse(body: &[u8]) -> Result<Request, Refusal> {
         let written: Written = object(&json::decode(body)).map_err(|error| {
-            Refusal::invalid(format!("The body is not the JSON of a bulk get: {error}"))
+            let why = error.without_path();
+            Refusal::invalid(format!("The body is not the JSON of a bulk get: {why}"))
         })?;
         let is_json = match written.r#type.as_deref() {
             None | Some("" | "text") => false,

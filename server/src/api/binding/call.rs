@@ -12,8 +12,11 @@ const RUNTIME: HeaderName = HeaderName::from_static("cf-kv-flprod-405");
 
 /// A call without its body.
 pub(super) struct Call<'a> {
+    /// The method.
     pub(super) method: &'a Method,
+    /// The headers.
     pub(super) headers: &'a HeaderMap,
+    /// The target: the key and the options.
     pub(super) target: &'a Target,
     /// Whether miniflare wrapped it.
     pub(super) is_proxied: bool,

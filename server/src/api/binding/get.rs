@@ -13,6 +13,7 @@ use crate::{
     http::{Body, reply, stream},
 };
 
+/// When the entry expires, in Unix seconds.
 const EXPIRATION: HeaderName = HeaderName::from_static("cf-expiration");
 
 /// Responds to a get. Most reads take microseconds from the store's cache, so this blocks the thread,

@@ -11,7 +11,9 @@ use serde::de::{Deserialize as _, IgnoredAny};
 /// Converts bytes to text, piece by piece, as a `TextDecoder` does: bytes that are not UTF-8 become
 /// U+FFFD, and a byte order mark at the start is dropped.
 pub struct Decoder {
+    /// Decodes UTF-8 that is cut at any byte.
     utf8: encoding_rs::Decoder,
+    /// The text of the last bytes, kept so that its memory is used again.
     text: String,
 }
 
@@ -35,6 +37,8 @@ impl Decoder {
         self.decode(&[], true, sink);
     }
 
+    /// Decodes bytes and hands their text to `sink`. Invalid bytes become U+FFFD. `is_last` ends a
+    /// sequence that is incomplete.
     fn decode(&mut self, mut bytes: &[u8], is_last: bool, mut sink: impl FnMut(&str)) {
         // Without room for one replacement character the decoder makes no progress.
         let most = self.utf8.max_utf8_buffer_length(bytes.len()).unwrap_or(TEXT_BYTES);
@@ -54,6 +58,7 @@ impl Decoder {
     }
 }
 
+/// The UTF-8 of U+FEFF, which a decoder of text drops at the beginning.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// [`Decoder`] for bytes that are in memory.
@@ -104,9 +109,13 @@ pub(super) fn is_json(reader: BodyReader) -> Result<bool, ReadError> {
 
 /// A large body as a [`Read`](io::Read), without its byte order mark.
 struct Source {
+    /// Reads the value chunk by chunk.
     reader: BodyReader,
+    /// The rest of the current chunk.
     chunk: Bytes,
+    /// Whether the first bytes were read, among which a byte order mark is dropped.
     is_begun: bool,
+    /// The error of the store that ended the reading; serde_json keeps only its text.
     failure: Option<ReadError>,
 }
 

@@ -51,17 +51,24 @@ pub(super) fn respond(
     Ok(reply::with_type(StatusCode::OK, reply::JSON, encode(&page)))
 }
 
+/// The JSON of a list.
 #[derive(Serialize)]
 struct Reply<'a> {
+    /// The keys of the page, in order.
     keys: Vec<Key<'a>>,
+    /// Whether no key follows the page.
     list_complete: bool,
+    /// Where the next page begins; none after the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
 
+/// A key of a list, as JSON.
 #[derive(Serialize)]
 struct Key<'a> {
+    /// The key; bytes that are not text are replaced.
     name: std::borrow::Cow<'a, str>,
+    /// When the key expires, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     expiration: Option<u64>,
     /// JSON text in a JSON string, which the runtime parses a second time.

@@ -44,6 +44,7 @@ pub fn header(json: &str) -> HeaderValue {
     HeaderValue::from_str(&ascii).expect("printable ASCII is valid in a header")
 }
 
+/// Escapes all characters outside of ASCII, as a header needs it. The JSON stays equivalent.
 fn ascii(json: &str) -> Cow<'_, str> {
     if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Cow::Borrowed(json);

@@ -74,11 +74,14 @@ async fn receive(app: &App, body: &mut Incoming, max_discarded: u64) -> Result<N
     Ok(value)
 }
 
+/// The write of a chunk that is under way.
 type Staging<'a> = Pin<Box<dyn Future<Output = Result<Outcome, WriteError>> + Send + 'a>>;
 
 /// Writes chunks, one at a time, while the next is read.
 struct Stage<'a> {
+    /// The way to the store.
     writes: &'a Writes,
+    /// The write of the last chunk, until it has its answer: at most one is under way.
     in_progress: Option<Staging<'a>>,
 }
 

@@ -15,7 +15,9 @@ use crate::http::form;
 /// parts of keys.
 #[derive(Clone, Debug)]
 pub struct Target {
+    /// The target as it was received.
     whole: PathAndQuery,
+    /// Where the key begins in the path, in bytes.
     start: usize,
 }
 

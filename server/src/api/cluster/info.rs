@@ -29,7 +29,7 @@ pub struct ClusterInfo {
     pub ca_not_after: u64,
     /// The other locations, by name.
     pub peers: Vec<PeerInfo>,
-    /// What an operator must act on, each a sentence that says what to do.
+    /// The conditions that an operator must act on, each a sentence with the action to take.
     pub alarms: Vec<String>,
     /// One line: whether all is well.
     pub verdict: String,

@@ -13,7 +13,7 @@ use crate::{
     rate_limits::{self, Period, RateLimits},
 };
 
-/// What to do with a counter.
+/// The action on a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     /// Counts this cost, if it is within the limit.
@@ -29,11 +29,17 @@ enum Action {
 /// A check with everything that it needs.
 #[derive(Debug)]
 struct Resolved<'r, 'a> {
+    /// The namespace of the counter.
     namespace: Cow<'a, [u8]>,
+    /// The key of the counter in its namespace.
     key: Cow<'a, [u8]>,
+    /// The limit, complete.
     limit: Limit,
+    /// What happens to the counter.
     action: Action,
+    /// Where the decision is counted.
     tally: &'r Tally,
+    /// The name of the limit; none if the caller described it.
     name: Option<&'r str>,
 }
 
@@ -51,10 +57,13 @@ pub(super) struct Checked<'a> {
 /// The outcome of a request.
 #[derive(Debug)]
 pub(super) enum Outcome<'a> {
+    /// The outcome of a single check.
     One(Checked<'a>),
+    /// The outcomes of a batch, which counts all of its checks or none.
     Batch {
         /// Whether all checks are allowed.
         success: bool,
+        /// The outcome of each check, in the order of the request.
         checked: Vec<Checked<'a>>,
     },
 }
@@ -134,6 +143,7 @@ impl<'r> Resolved<'r, '_> {
         rates.decided(self.tally, &self.namespace, &self.key, decision);
     }
 
+    /// The outcome with this decision.
     fn checked(&self, decision: Decision) -> Checked<'r> {
         Checked { decision, name: self.name, limit: self.limit }
     }
@@ -165,7 +175,7 @@ fn resolve<'r: 'a, 'a>(
     })
 }
 
-/// What a check does.
+/// The effect of a check.
 fn action(check: &Check<'_>) -> Result<Action, Invalid> {
     let cost = check.cost.unwrap_or(1);
     let amount = u32::try_from(cost.unsigned_abs()).map_err(|_range| Invalid::Cost(cost))?;

@@ -25,7 +25,7 @@ pub enum Invalid {
         field: String,
         /// Its value, quoted and shortened.
         value: String,
-        /// What to send instead.
+        /// The value to send instead.
         expected: &'static str,
     },
     /// A namespace or key that is too long.

@@ -25,7 +25,7 @@ impl Default for Form {
     }
 }
 
-/// Reads the query of a POST, which only says how to respond.
+/// Reads the query of a POST, which selects only the form of the response.
 ///
 /// # Errors
 /// See [`Invalid`].
@@ -78,7 +78,7 @@ pub fn parse(query: &str) -> Result<(Form, Check<'_>), Invalid> {
 }
 
 impl Form {
-    /// Reads a parameter that says how to respond; `false` if this is not one.
+    /// Reads a parameter that selects the form of the response; `false` if this is not one.
     fn read(&mut self, name: &str, value: &[u8]) -> Result<bool, Invalid> {
         match name {
             "status" => {

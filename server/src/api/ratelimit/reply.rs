@@ -22,6 +22,7 @@ fn push(out: &mut Vec<u8>, decision: &Decision) {
     out.push(b'}');
 }
 
+/// Why writing cannot fail, for `expect`.
 const MEMORY: &str = "writing to a vector does not fail";
 
 /// The response to one check.

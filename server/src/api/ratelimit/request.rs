@@ -99,7 +99,7 @@ fn explain(body: &[u8], error: &serde_json::Error) -> Invalid {
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let explained = match Object::<Check<'_>>::default().deserialize(tracked) {
         Err(inner) => json::describe_at(&track.path(), &inner),
-        // What follows the object is wrong.
+        // Bytes after the object are an error.
         Ok(_) => error.to_string(),
     };
     Invalid::Json(explained)

@@ -21,34 +21,44 @@ pub const MAX_RULES: usize = 10_000;
 /// The most levels below a domain.
 pub const MAX_DEPTH: usize = 16;
 
-/// What is wrong with a domain, and where in its tree.
+/// A mistake in a domain, with its place in the tree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {problem}")]
 pub struct DomainError {
+    /// The path of the descriptor in its domain.
     place: String,
+    /// The rule that it breaks.
     problem: Problem,
 }
 
-/// What is wrong.
+/// The mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Problem {
     /// A sentence that depends on no value.
     #[error("{0}")]
     Fixed(&'static str),
+    /// The descriptors are nested too deeply.
     #[error("there can be {MAX_DEPTH} levels at most")]
     Depth,
+    /// There are too many limits.
     #[error("there can be {MAX_RULES} limits at most, in all domains")]
     Rules,
+    /// The algorithm does not fit the limit.
     #[error("algorithm {name:?}: {source}")]
     Algorithm { name: String, source: LimitError },
+    /// The limit is out of range.
     #[error(transparent)]
     Limit(#[from] DescribeError),
+    /// A field that has no meaning without a limit.
     #[error("rate_limit is unlimited, so remove `{0}`")]
     Unlimited(&'static str),
+    /// Neither a unit nor a period is given.
     #[error("rate_limit needs `unit`: use {UNITS}")]
     NoUnit,
+    /// A unit that does not exist.
     #[error("{0:?} is not a unit: use {UNITS}, or `period` for any other time")]
     Unit(String),
+    /// A limit that names itself in `replaces`.
     #[error("it replaces itself, {0:?}")]
     ReplacesItself(String),
 }
@@ -62,8 +72,11 @@ impl From<&'static str> for Problem {
 /// A place in the tree.
 #[derive(Clone, Copy)]
 struct Place<'a> {
+    /// The place of the descriptor above; none at the top.
     above: Option<&'a Place<'a>>,
+    /// The descriptor.
     descriptor: &'a config::Descriptor,
+    /// How many descriptors are above it.
     depth: usize,
 }
 
@@ -121,9 +134,13 @@ impl Domains {
 
 /// Builds the tree of one domain.
 struct Builder<'a> {
+    /// The name of the domain, for errors and for the names of limits.
     domain: &'a str,
+    /// The algorithm of limits that name none.
     algorithm: Algorithm,
+    /// The path of each limit, by the limit's number. It labels the limit's metrics.
     paths: &'a mut Vec<String>,
+    /// The limits whose algorithm cannot count them, which another one counts instead.
     too_large: &'a mut Vec<String>,
 }
 
@@ -305,6 +322,7 @@ fn period(written: &config::RateLimit) -> Result<Period, Problem> {
     }
 }
 
+/// The units, for errors.
 const UNITS: &str = "second, minute, hour, day, week, month or year";
 
 /// The names of the limits that a limit replaces.

@@ -21,6 +21,7 @@ pub struct Domain {
     deny_unknown_fields,
     expecting = "a descriptor: `key`, `value`, `rate_limit`, `descriptors`"
 )]
+/// A descriptor as it is written: a key, perhaps a value, a limit, and descriptors below it.
 pub struct Descriptor {
     /// The key of an entry.
     pub key: String,
@@ -69,10 +70,12 @@ pub struct RateLimit {
     pub burst: Option<u32>,
 }
 
+/// Reads the count of a limit, with an error that names the field.
 fn requests_per_unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     count("requests_per_unit", deserializer)
 }
 
+/// Reads the burst of a limit, with an error that names the field.
 fn burst<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     count("burst", deserializer)
 }

@@ -38,8 +38,11 @@ pub enum Invalid {
 
 /// The limit of a descriptor.
 enum Matched<'a> {
+    /// No limit matches: the descriptor is allowed and not counted.
     Nothing,
+    /// A rule allows everything.
     Unlimited(&'a Rule),
+    /// A limit applies.
     Limited(Limited<'a>),
 }
 
@@ -47,11 +50,15 @@ enum Matched<'a> {
 struct Limited<'a> {
     /// None for a limit in the request.
     rule: Option<&'a Rule>,
+    /// The limit, from the rule or from the request.
     limit: Limit,
+    /// The unit in the response; Envoy shows it in its headers.
     unit: Unit,
     /// The range of its counter's name in the text of all names.
     key: Range<usize>,
+    /// The hits that the descriptor adds.
     cost: u32,
+    /// Whether the hits are given back.
     is_refund: bool,
 }
 
@@ -81,14 +88,9 @@ pub fn decide(
         rls.counts.unknown_domain();
         return Ok(response(vec![unmatched(); descriptors.len()]));
     };
-    let mut keys = String::new();
-    let mut matched = Vec::with_capacity(descriptors.len());
-    for descriptor in descriptors {
-        matched.push(match_one(tree, descriptor, request.hits_addend, &mut keys)?);
-    }
-    drop_replaced(&mut matched);
-    let decisions = check(rates, tree, now_ms, &matched, &keys);
-    Ok(answer(rls, rates, tree, &matched, &keys, &decisions))
+    let matched = AllMatched::new(tree, descriptors, request.hits_addend)?;
+    let decisions = matched.check(rates, now_ms);
+    Ok(matched.answer(rls, rates, &decisions))
 }
 
 /// Finds the limit of a descriptor, and appends the name of its counter to `keys`.
@@ -155,107 +157,119 @@ fn drop_replaced(matched: &mut [Matched<'_>]) {
     }
 }
 
-impl Limited<'_> {
-    /// The request to the limiter.
-    fn request<'b>(&self, tree: &'b Tree, keys: &'b str) -> Request<'b> {
+/// The descriptors of a request, matched with the limits of their domain.
+struct AllMatched<'a> {
+    tree: &'a Tree,
+    matched: Vec<Matched<'a>>,
+    /// The names of the counters, one after the other.
+    keys: String,
+}
+
+impl<'a> AllMatched<'a> {
+    /// Finds the limit of each descriptor. `hits` is the cost of those that name none.
+    fn new(
+        tree: &'a Tree,
+        descriptors: &[RateLimitDescriptor],
+        hits: u32,
+    ) -> Result<AllMatched<'a>, Invalid> {
+        let mut keys = String::new();
+        let mut matched = Vec::with_capacity(descriptors.len());
+        for descriptor in descriptors {
+            matched.push(match_one(tree, descriptor, hits, &mut keys)?);
+        }
+        drop_replaced(&mut matched);
+        Ok(AllMatched { tree, matched, keys })
+    }
+
+    /// Returns the descriptors that have a limit.
+    fn limited(&self) -> impl Iterator<Item = &Limited<'a>> {
+        self.matched.iter().filter_map(|one| match one {
+            Matched::Limited(limited) => Some(limited),
+            _ => None,
+        })
+    }
+
+    /// Returns the request of a descriptor to the limiter.
+    fn request(&self, limited: &Limited<'_>) -> Request<'_> {
         Request {
-            namespace: tree.namespace.as_bytes(),
-            key: &keys.as_bytes()[self.key.clone()],
-            limit: self.limit,
-            cost: self.cost,
+            namespace: self.tree.namespace.as_bytes(),
+            key: &self.keys.as_bytes()[limited.key.clone()],
+            limit: limited.limit,
+            cost: limited.cost,
         }
     }
-}
 
-/// A decision for each descriptor that has a limit, in their order.
-fn check(
-    rates: &RateLimits,
-    tree: &Tree,
-    now_ms: u64,
-    matched: &[Matched<'_>],
-    keys: &str,
-) -> Vec<Decision> {
-    let limiter = rates.limiter();
-    let requests: Vec<Request<'_>> = limited(matched)
-        .filter(|limited| !limited.is_refund)
-        .map(|limited| limited.request(tree, keys))
-        .collect();
-    let (allowed, decisions) = match &requests[..] {
-        [] => (true, Vec::new()),
-        [request] => {
-            let decision = limiter.check_at(now_ms, request);
-            (decision.allowed, vec![decision])
-        }
-        requests => {
-            let all = limiter.check_all_at(now_ms, requests);
-            (all.allowed, all.decisions)
-        }
-    };
-    let mut decisions = decisions.into_iter();
-    let decide = |limited: &Limited<'_>| {
-        if !limited.is_refund {
-            return decisions.next();
-        }
-        let request = limited.request(tree, keys);
-        if allowed {
-            limiter.refund_at(now_ms, &request);
-        }
-        // A refund is never over a limit, whatever the counter is.
-        let state = limiter.peek_at(now_ms, &request.cost(0));
-        Some(Decision { allowed: true, shadowed: false, ..state })
-    };
-    limited(matched).map_while(decide).collect()
-}
-
-/// The descriptors that have a limit.
-fn limited<'a, 'b>(matched: &'b [Matched<'a>]) -> impl Iterator<Item = &'b Limited<'a>> {
-    matched.iter().filter_map(|one| match one {
-        Matched::Limited(limited) => Some(limited),
-        _ => None,
-    })
-}
-
-/// The response, with the status of each descriptor, which is also counted in the metrics.
-fn answer(
-    rls: &Rls,
-    rates: &RateLimits,
-    tree: &Tree,
-    matched: &[Matched<'_>],
-    keys: &str,
-    decisions: &[Decision],
-) -> RateLimitResponse {
-    let mut decisions = decisions.iter();
-    let mut closest: Option<(&Limited<'_>, &Decision)> = None;
-    let mut statuses = Vec::with_capacity(matched.len());
-    for one in matched {
-        let limited = match one {
-            Matched::Nothing => {
-                rls.counts.unmatched();
-                statuses.push(unmatched());
-                continue;
+    /// Decides on each descriptor that has a limit, and counts. The decisions have their order.
+    fn check(&self, rates: &RateLimits, now_ms: u64) -> Vec<Decision> {
+        let limiter = rates.limiter();
+        let requests: Vec<Request<'_>> = self
+            .limited()
+            .filter(|limited| !limited.is_refund)
+            .map(|limited| self.request(limited))
+            .collect();
+        let (allowed, decisions) = match &requests[..] {
+            [] => (true, Vec::new()),
+            [request] => {
+                let decision = limiter.check_at(now_ms, request);
+                (decision.allowed, vec![decision])
             }
-            Matched::Unlimited(rule) => {
-                rls.tally(rates, Some(rule)).count(false, false);
-                statuses.push(DescriptorStatus { limit_remaining: u32::MAX, ..unmatched() });
-                continue;
+            requests => {
+                let all = limiter.check_all_at(now_ms, requests);
+                (all.allowed, all.decisions)
             }
-            Matched::Limited(limited) => limited,
         };
-        let decision = decisions.next().expect("each descriptor that has a limit was decided on");
-        let counted = limited.request(tree, keys);
-        let tally = rls.tally(rates, limited.rule);
-        rates.decided(tally, counted.namespace, counted.key, decision);
-        statuses.push(status(limited, decision));
-        if closest.is_none_or(|(_, other)| rank(decision) < rank(other)) {
-            closest = Some((limited, decision));
+        let mut decisions = decisions.into_iter();
+        let decide = |limited: &Limited<'_>| {
+            if !limited.is_refund {
+                return decisions.next();
+            }
+            let request = self.request(limited);
+            if allowed {
+                limiter.refund_at(now_ms, &request);
+            }
+            // A refund is never over a limit, whatever the counter is.
+            let state = limiter.peek_at(now_ms, &request.cost(0));
+            Some(Decision { allowed: true, shadowed: false, ..state })
+        };
+        self.limited().map_while(decide).collect()
+    }
+
+    /// Returns the response, with the status of each descriptor, which is also counted in the metrics.
+    fn answer(&self, rls: &Rls, rates: &RateLimits, decisions: &[Decision]) -> RateLimitResponse {
+        let mut decisions = decisions.iter();
+        let mut closest: Option<(&Limited<'_>, &Decision)> = None;
+        let mut statuses = Vec::with_capacity(self.matched.len());
+        for one in &self.matched {
+            let limited = match one {
+                Matched::Nothing => {
+                    rls.counts.unmatched();
+                    statuses.push(unmatched());
+                    continue;
+                }
+                Matched::Unlimited(rule) => {
+                    rls.tally(rates, Some(rule)).count(false, false);
+                    statuses.push(DescriptorStatus { limit_remaining: u32::MAX, ..unmatched() });
+                    continue;
+                }
+                Matched::Limited(limited) => limited,
+            };
+            let decision =
+                decisions.next().expect("each descriptor that has a limit was decided on");
+            let counted = self.request(limited);
+            let tally = rls.tally(rates, limited.rule);
+            rates.decided(tally, counted.namespace, counted.key, decision);
+            statuses.push(status(limited, decision));
+            if closest.is_none_or(|(_, other)| rank(decision) < rank(other)) {
+                closest = Some((limited, decision));
+            }
         }
+        let mut response = response(statuses);
+        if let Some((limited, decision)) = closest {
+            let name = limited.rule.map_or("", |rule| &rule.name);
+            response.response_headers_to_add = rls.fields.of(name, &limited.limit, decision);
+        }
+        response
     }
-    let mut response = response(statuses);
-    if let Some((limited, decision)) = closest {
-        let name = limited.rule.map_or("", |rule| &rule.name);
-        response.response_headers_to_add = rls.fields.of(name, &limited.limit, decision);
-    }
-    response
 }
 
 /// The decision with the least rank is the one that the client's headers describe: of denials, the one

@@ -64,9 +64,10 @@ impl Fields {
     }
 }
 
-/// What the IETF's fields call a limit that has no name.
+/// The name in the IETF's fields of a limit that has none.
 const UNNAMED: &str = "default";
 
+/// The three fields of a draft: limit, remaining, and seconds to the reset.
 fn three(prefix: &str, limit: &Limit, decision: &Decision) -> Vec<HeaderValue> {
     vec![
         field(&format!("{prefix}-limit"), limit.count().to_string()),
@@ -75,6 +76,7 @@ fn three(prefix: &str, limit: &Limit, decision: &Decision) -> Vec<HeaderValue> {
     ]
 }
 
+/// Makes a header for Envoy to add.
 fn field(name: &str, value: String) -> HeaderValue {
     HeaderValue { key: name.to_owned(), value }
 }

@@ -100,7 +100,9 @@ fn should_rate_limit(
         .map_err(|invalid| Status::invalid_argument(invalid.to_string()))
 }
 
+/// The response to a client that speaks gRPC over HTTP/1.
 const NO_HTTP2: &str = "gRPC needs HTTP/2 from the first byte (h2c): in Envoy's cluster, set \
     explicit_http_config with http2_protocol_options";
 
+/// The response to a client that speaks no gRPC.
 const NO_GRPC: &str = "this path speaks gRPC: use POST with the content type application/grpc";

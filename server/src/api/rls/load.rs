@@ -50,7 +50,7 @@ pub enum LoadError {
 pub struct YamlError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there, in one line of text.
+    /// The mistake there, in one line of text.
     pub message: String,
 }
 

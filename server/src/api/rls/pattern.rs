@@ -7,6 +7,7 @@
 /// A value in which each `*` stands for any text, also for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
+    /// The pattern as it is written.
     text: Box<str>,
     /// The text before the first `*`.
     first: Box<str>,

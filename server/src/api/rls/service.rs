@@ -12,10 +12,13 @@ use crate::{
 /// The configured limits of Envoy, and their metrics.
 #[derive(Debug)]
 pub struct Rls {
+    /// The trees of all domains.
     pub(super) domains: Domains,
+    /// The headers that Envoy adds to its client's response.
     pub(super) fields: Fields,
     /// By the number of the rule.
     tallies: Vec<Tally>,
+    /// The metrics of this API alone.
     pub(super) counts: RlsMetrics,
 }
 

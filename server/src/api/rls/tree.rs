@@ -17,6 +17,7 @@ use super::{
 /// All domains, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Domains {
+    /// The trees, by the name of the domain.
     pub(super) domains: HashMap<String, Tree>,
     /// The paths of the rules, by number.
     pub(super) paths: Vec<String>,
@@ -58,31 +59,38 @@ impl Domains {
 pub struct Tree {
     /// The namespace of its counters among those of the location.
     pub(super) namespace: String,
+    /// The node above the first entry of a descriptor.
     pub(super) root: Node,
 }
 
 /// The node that an entry leads to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
+    /// The limit of a descriptor that ends here; none if only longer ones have limits.
     pub(super) rule: Option<Rule>,
+    /// The nodes below, by the key of the entry.
     pub(super) children: HashMap<String, Branch>,
 }
 
 /// The nodes of one key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Branch {
+    /// The nodes of exact values. They win over wildcards.
     pub(super) values: HashMap<String, Node>,
     /// In the order of the file.
     pub(super) wildcards: Vec<Wildcard>,
+    /// The node of any other value.
     pub(super) any: Option<Box<Node>>,
 }
 
 /// A node whose value is a pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Wildcard {
+    /// The pattern that the value must match.
     pub(super) pattern: Pattern,
     /// Whether all matching values share a counter.
     pub(super) is_shared: bool,
+    /// The node that a matching value leads to.
     pub(super) node: Node,
 }
 
@@ -91,7 +99,7 @@ pub(super) struct Wildcard {
 pub struct Rule {
     /// Its number among all rules.
     pub id: usize,
-    /// What it allows; none if unlimited.
+    /// The requests that it allows; none if unlimited.
     pub limit: Option<Limit>,
     /// The unit of its period.
     pub unit: Unit,
@@ -145,6 +153,7 @@ pub(super) fn push_entry(name: &mut String, key: &str, value: &str) {
     name.push(',');
 }
 
+/// Appends a text, with a backslash before each mark, so that joined texts stay distinct.
 fn push_escaped(name: &mut String, text: &str, marks: &[char]) {
     let mut rest = text;
     while let Some(at) = rest.find(marks) {

@@ -2,9 +2,13 @@
 
 use super::proto::Unit;
 
+/// Milliseconds in a second.
 const SECOND_MS: u64 = 1000;
+/// Milliseconds in a minute.
 const MINUTE_MS: u64 = 60 * SECOND_MS;
+/// Milliseconds in an hour.
 const HOUR_MS: u64 = 60 * MINUTE_MS;
+/// Milliseconds in a day.
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The units by name and length in milliseconds. A month and a year are as long as in

@@ -1,4 +1,4 @@
-//! What the CA holder does with a request. No network; the time is an argument.
+//! How the CA holder handles a request. No network; the time is an argument.
 
 use std::path::Path;
 
@@ -29,8 +29,11 @@ use crate::cluster::state::{
 /// The CA holder: it has the CA's key, and admits joining members.
 #[derive(Debug)]
 pub struct Authority {
+    /// The names and ids of the cluster and of the CA holder.
     descriptor: Descriptor,
+    /// The key and the certificate of the CA.
     ca: Ca,
+    /// The directory of the cluster's files, for the invitations.
     directory: ClusterDir,
 }
 
@@ -296,6 +299,7 @@ fn check_old_certificate(
     Ok(())
 }
 
+/// Checks the fields of a request that do not depend on the store.
 fn check(
     request: &Request,
     invited: Option<&Name>,

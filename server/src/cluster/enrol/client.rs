@@ -66,7 +66,7 @@ pub enum EnrolError {
 /// Sends the request of a joining member to the addresses of its token until one responds. If that
 /// location has no slot, retries for 45 s.
 ///
-/// Dropped, the location may have been admitted or not: a retry with the same id and key tells.
+/// Dropped, the location may have been admitted or not: a retry with the same id and key gets the answer.
 ///
 /// # Errors
 /// See [`EnrolError`].
@@ -106,6 +106,7 @@ pub(in crate::cluster) async fn enrol_within(
     }
 }
 
+/// Sends the request to one address and reads the response.
 async fn enrol_once(
     token: &Token,
     request: &Request,
@@ -191,6 +192,7 @@ enum Failure {
     Other(String),
 }
 
+/// The failure of an address that sent nothing in time.
 fn no_response() -> Failure {
     Failure::Other(format!("no response for {} s", TIMEOUT.as_secs()))
 }
@@ -251,6 +253,7 @@ const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
+/// The reason why a connection ended, in words for the operator.
 fn reason(error: &ConnectionError) -> String {
     let ConnectionError::TransportError(error) = error else { return error.to_string() };
     let alert = &error.reason;

@@ -78,7 +78,7 @@ pub enum Response {
     Renewed(Der),
 }
 
-/// What a new member needs to start.
+/// The response to an admitted location: everything that it needs to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Welcome {
@@ -203,6 +203,7 @@ pub fn decode_response(bytes: &[u8]) -> Result<Response, DecodeError> {
     decode(bytes)
 }
 
+/// Decodes JSON. Unknown fields are ignored, so that later versions can add some.
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(DecodeError(format!("it has more than {MAX_MESSAGE_BYTES} bytes")));

@@ -20,7 +20,7 @@ pub struct JoiningMember {
     pub location: Name,
     /// Its addresses, the best first; 1 to 8.
     pub addresses: Vec<Address>,
-    /// What it has proved beside possession of a token.
+    /// The proof beside possession of a token.
     pub claim: Claim,
 }
 
@@ -35,7 +35,7 @@ pub enum Claim {
     Renewal,
 }
 
-/// Why a location can't become a member. Nothing was changed, except as [`Registry::admit`] says.
+/// Why a location can't become a member. Nothing was changed, with the exception that [`Registry::admit`] documents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdmissionError {
@@ -174,5 +174,7 @@ fn await_durable(store: &Store, member: MemberId) -> Result<(), AdmissionError> 
     Err(AdmissionError::NotDurable)
 }
 
+/// How often the durable view is checked for the new row.
 const CHECKS: u32 = 1000;
+/// The pause between two checks.
 const BETWEEN_CHECKS: Duration = Duration::from_millis(5);

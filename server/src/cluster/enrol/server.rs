@@ -25,7 +25,9 @@ use crate::cluster::state::{files::ClusterDir, invitations::TokenRejection};
 /// How many wrong tokens a minute are logged and get a specific response: of one network, and of all. A
 /// secret has 128 bits, so this only keeps guesses from filling the log.
 const WRONG_OF_ONE: u32 = 60;
+/// The most wrong tokens in a minute from all addresses together.
 const WRONG_OF_ALL: u32 = 600;
+/// The window in which wrong tokens are counted.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Memory for the counters of wrong tokens: some thousand networks at a time.
@@ -33,17 +35,25 @@ const LIMITER_BYTES: usize = 128 << 10;
 
 /// Serves joining members, on the port of the CA holder's replica.
 pub struct EnrolServer {
+    /// The directory of the cluster's files.
     directory: ClusterDir,
+    /// Proves which certificates are of this cluster.
     issuer: Issuer,
+    /// Admits one location at a time.
     admission: Mutex<Admission>,
+    /// The source of the time.
     environment: Arc<dyn Environment>,
+    /// The connections that may be open at a time.
     slots: Arc<Slots>,
+    /// Counts wrong tokens.
     wrong: WrongTokens,
 }
 
 /// Admits one joining member after the other.
 struct Admission {
+    /// Checks requests and issues certificates.
     authority: Authority,
+    /// The members in the store.
     registry: Box<dyn Registry + Send>,
 }
 
@@ -110,6 +120,7 @@ impl EnrolServer {
         connection.close(VarInt::from_u32(0), b"");
     }
 
+    /// Reads a request, and sends the response to it.
     async fn exchange(
         self: &Arc<Self>,
         connection: &Connection,
@@ -239,6 +250,7 @@ async fn send_response(mut send: SendStream, response: &Response) -> Result<(), 
 /// How long an admitted location keeps its slot while it receives the response.
 const PINNED_FOR: Duration = Duration::from_secs(2);
 
+/// The reason with which a connection without a slot is closed.
 const BUSY_TEXT: &[u8] = b"too many joining members at a time: try again";
 const TOO_MANY_WRONG: &str = "this location did not issue the token, and received too many wrong ones in the last \
                               minute: ask for a new one (`waypost cluster invite`)";
@@ -248,12 +260,16 @@ const UNAVAILABLE: &str =
 
 /// Counts wrong tokens, in a fixed memory.
 struct WrongTokens {
+    /// The counters, in a fixed memory.
     limiter: Limiter,
+    /// The bound for one network.
     of_one: Limit,
+    /// The bound for all networks together.
     of_all: Limit,
 }
 
 impl WrongTokens {
+    /// Creates the counters, which a restart resets.
     fn new() -> Result<WrongTokens, BuildError> {
         let a_minute =
             |most| Limit::fixed(most, MINUTE).expect("a minute and some requests are a limit");

@@ -25,26 +25,34 @@ const OF_ONE: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Slots(Mutex<Taken>);
 
+/// The slots that are held.
 #[derive(Debug, Default)]
 struct Taken {
+    /// The number of the last slot that was given out.
     last: u64,
     /// By number: the oldest first.
     by_number: BTreeMap<u64, Holder>,
 }
 
+/// A joining member that holds a slot.
 #[derive(Debug)]
 struct Holder {
+    /// The network that it connects from.
     network: IpAddr,
     /// Its request is being processed, so its slot is not revoked.
     is_pinned: bool,
+    /// Notified when the slot goes to another one.
     revoked: Arc<Notify>,
 }
 
 /// A slot that a joining member holds. Dropped, it is free.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// Where the slot is returned.
     slots: Arc<Slots>,
+    /// The number of the slot.
     number: u64,
+    /// Notified when the slot goes to another one.
     revoked: Arc<Notify>,
 }
 
@@ -68,6 +76,7 @@ impl Slots {
         Some(Slot { slots: Arc::clone(self), number, revoked })
     }
 
+    /// Locks the slots.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,6 +99,7 @@ impl Taken {
         candidates.max().map(|(_, _, network)| network)
     }
 
+    /// Revokes the oldest slot of a network that is not pinned; none if all are.
     fn revoke_oldest_of(&mut self, network: IpAddr) -> Option<()> {
         let is_revocable = |holder: &Holder| holder.network == network && !holder.is_pinned;
         let number = *self.by_number.iter().find(|(_, holder)| is_revocable(holder))?.0;
@@ -114,6 +124,7 @@ impl Slot {
         self.set_pinned(false);
     }
 
+    /// Pins or unpins the slot. Returns false if it was revoked before.
     fn set_pinned(&self, is_pinned: bool) -> bool {
         let mut taken = self.slots.taken();
         let Some(holder) = taken.by_number.get_mut(&self.number) else { return false };

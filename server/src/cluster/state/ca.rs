@@ -15,6 +15,7 @@ use super::{
     names::{ClusterId, Name, Sha256},
 };
 
+/// Seconds in a day.
 const DAY: u64 = 24 * 60 * 60;
 
 /// How long the CA's certificate is valid, in seconds. A running cluster can't change its CA.
@@ -29,7 +30,9 @@ const BEFORE: u64 = 60 * 60;
 /// The CA of a cluster, with its key.
 #[derive(Debug)]
 pub struct Ca {
+    /// The key and the name of the CA.
     issuer: Issuer<'static, KeyPair>,
+    /// The certificate of the CA.
     certificate: CertificateDer<'static>,
     /// When its certificate is valid, in Unix seconds.
     validity: Range<u64>,
@@ -124,6 +127,7 @@ impl Ca {
     }
 }
 
+/// The parameters of a certificate that is valid from a little before now for this many seconds.
 fn params_valid_for(now: u64, life: u64) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -77,7 +77,7 @@ pub enum CertificateError {
     NotACa(rcgen::Error),
 }
 
-/// The facts in a certificate. [`check_issued`] tells whether they are proven.
+/// The facts in a certificate. [`check_issued`] checks whether they are proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The identity in it; none in that of a CA.
@@ -129,6 +129,7 @@ impl Facts {
     }
 }
 
+/// Converts a time of a certificate to Unix seconds; times before 1970 become 0.
 fn seconds(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or(0)
 }

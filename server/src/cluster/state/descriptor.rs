@@ -13,10 +13,11 @@ use super::{
 /// The version of the file that this program writes, and the only one that it reads.
 const FORMAT: u32 = 1;
 
-/// What a location knows of its cluster beside certificates.
+/// The names, ids and addresses of a location and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Descriptor {
+    /// The version of the file's layout.
     format: u32,
     /// The cluster's id.
     pub cluster: ClusterId,
@@ -113,6 +114,7 @@ impl Descriptor {
     }
 }
 
+/// The comment at the head of the file.
 const HEAD: &str = "\
 # This location of the cluster. You may change `location`, `advertise` and `listen` while the server is\n\
 # stopped. Do not change the rest.\n";

@@ -2,6 +2,7 @@
 
 use super::dates::day;
 
+/// Seconds in a day.
 const DAY: u64 = 24 * 60 * 60;
 
 /// A CA's certificate that expires in less than this raises an alarm, in seconds.
@@ -78,6 +79,7 @@ pub(crate) const RENEWAL: &str = "print a new token with `waypost cluster invite
                                   CA's key, and restart this location with `waypost serve --join TOKEN`; its \
                                   data stays";
 
+/// The end of a certificate's life, in words.
 fn expires_on(end: u64, now: u64) -> String {
     let verb = if end <= now { "expired" } else { "expires" };
     format!("{verb} on {}", day(end))

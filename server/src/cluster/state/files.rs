@@ -27,6 +27,7 @@ pub const STORE: &str = "store";
 /// Locked (`flock`) by the process that changes the files.
 const LOCK: &str = "LOCK";
 
+/// The name of the directory in the data directory.
 const DIRECTORY: &str = "cluster";
 /// Where `cluster init` creates its files, before the directory gets its name.
 const UNFINISHED: &str = "cluster.new";
@@ -46,7 +47,7 @@ pub enum FilesError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The mistake in it.
         reason: String,
     },
 }
@@ -64,6 +65,7 @@ impl From<PrivateFileError> for FilesError {
 /// The directory of a location's cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterDir {
+    /// The directory of the cluster's files.
     path: PathBuf,
 }
 

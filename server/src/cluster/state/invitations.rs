@@ -14,7 +14,7 @@ use super::{
 };
 
 /// How long an invitation is kept after its end, in seconds: a location that lost the response to its
-/// token can still retry, and a late one is told that its token has expired.
+/// token can still retry, and a late one learns that its token has expired.
 const KEPT: u64 = 30 * 24 * 60 * 60;
 
 /// An issued token.
@@ -81,6 +81,7 @@ pub struct Used {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invitations {
+    /// All invitations, in the order of their creation.
     #[serde(default, rename = "invitation")]
     all: Vec<Invitation>,
 }
@@ -196,6 +197,7 @@ impl Invitations {
         Ok(used.ok_or(TokenRejection::Unknown)?.certificate.get_or_insert(made).clone())
     }
 
+    /// Removes invitations whose use or expiry is long past.
     fn remove_old(&mut self, now: u64) {
         self.all.retain(|invitation| {
             let end = invitation.used.as_ref().map_or(invitation.expires, |used| used.at);
@@ -204,6 +206,7 @@ impl Invitations {
     }
 }
 
+/// The comment at the head of the file.
 const HEAD: &str =
     "# The issued tokens. Written by the server and `waypost cluster invite`; do not edit.\n";
 

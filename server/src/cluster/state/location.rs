@@ -134,6 +134,7 @@ pub fn load(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
     Ok(Some(Location { descriptor, ca, chain, key, expiry, warnings }))
 }
 
+/// Checks that the certificates, the key and the descriptor belong together and are valid now.
 fn check(
     directory: &ClusterDir,
     descriptor: &Descriptor,
@@ -199,6 +200,7 @@ pub(crate) fn load_ca(directory: &ClusterDir) -> Result<Ca, FilesError> {
     Ca::new(certificate, key).map_err(|error| directory.damaged(files::CA_KEY, error))
 }
 
+/// Reads a certificate in PEM.
 pub(crate) fn read_certificate(
     directory: &ClusterDir,
     name: &str,
@@ -207,6 +209,7 @@ pub(crate) fn read_certificate(
     certificate::from_pem(&text).map_err(|error| directory.damaged(name, error))
 }
 
+/// Reads a private key in PEM.
 pub(crate) fn read_key(directory: &ClusterDir, name: &str) -> Result<KeyPair, FilesError> {
     let text = directory.read_secret(name)?;
     // The library's error might repeat a part of the file, which is secret.

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use kv_core::limits::{MAX_ADDRESS_BYTES, MAX_MEMBER_NAME_BYTES};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A text is not of its type. The message says what to write instead.
+/// A text is not of its type. The message describes the valid form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TextError(pub String);
@@ -175,6 +175,7 @@ pub fn advertised(listen: SocketAddr) -> Option<Address> {
 pub(crate) mod text {
     use super::{Deserialize as _, Deserializer, FromStr, Serializer, fmt};
 
+    /// Writes a value as its text.
     pub(crate) fn serialize<T: fmt::Display, S: Serializer>(
         value: &T,
         serializer: S,
@@ -191,6 +192,7 @@ pub(crate) mod text {
     }
 }
 
+/// Implements serde's traits for types that are written as their text.
 macro_rules! serde_as_text {
     ($($name:ident),*) => {$(
         impl Serialize for $name {

@@ -11,7 +11,9 @@ use kv_core::limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES};
 
 use super::names::{Address, Sha256, TokenId};
 
+/// The prefix of a token, with the version of its layout.
 const PREFIX: &str = "wp1-";
+/// The length of the checksum at the end, in bytes.
 const CHECKSUM_BYTES: usize = 4;
 /// Longer texts are rejected without being decoded.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -47,7 +49,7 @@ impl Secret {
     }
 }
 
-/// Why a text is not a token. Nothing was sent to anyone.
+/// Why a text is not a token. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -100,11 +102,13 @@ impl FromStr for Token {
     }
 }
 
+/// Removes the prefix, in either case.
 fn strip_prefix(text: &str) -> Option<&str> {
     let (prefix, rest) = text.split_at_checked(PREFIX.len())?;
     prefix.eq_ignore_ascii_case(PREFIX).then_some(rest)
 }
 
+/// The error of a text with another prefix: a later version, or no token.
 fn unknown_prefix(text: &str) -> TokenError {
     let version = text.strip_prefix("wp").and_then(|rest| rest.split_once('-'));
     match version {
@@ -113,11 +117,13 @@ fn unknown_prefix(text: &str) -> TokenError {
     }
 }
 
+/// The first bytes of the SHA-256 of everything before the checksum.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let hash = Sha256::of(bytes).0;
     [hash[0], hash[1], hash[2], hash[3]]
 }
 
+/// Reads the fields of a token; none if they do not fill it exactly.
 fn read(bytes: &[u8]) -> Option<Token> {
     let (ca, bytes) = bytes.split_first_chunk()?;
     let (id, bytes) = bytes.split_first_chunk()?;

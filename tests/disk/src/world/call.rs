@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// What was committed is durable: what it wrote is out in the world.
+    /// Notes that the commits so far are durable, so that peers may have their writes.
     pub(super) fn settle(&mut self) -> Checked {
         let history = self.history.as_mut().expect("a store was opened");
         let writes = history.settle();
@@ -285,7 +285,7 @@ impl World {
         Ok(())
     }
 
-    /// After a failure: takes up what the store says that it has.
+    /// Continues after a failure with the writes that the store reports to have.
     pub(super) fn resync(&mut self) -> Checked {
         if self.is_dead() {
             return Ok(());
@@ -299,7 +299,7 @@ impl World {
         }
         self.session = None;
         if status.mode == Mode::Writer {
-            // What is there is durable now: the engine has opened the file anew and synced it.
+            // The rows that are there are durable now: the engine has reopened the file and synced it.
             if status.durable == status.latest {
                 self.settle()?;
             }

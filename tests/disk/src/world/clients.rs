@@ -141,7 +141,7 @@ impl World {
         }
         let at = self.rng.index(self.readers.len());
         if self.rng.chance(20) {
-            // What is read is deleted, and the sweep comes for it.
+            // The value that is read is deleted, and garbage collection frees it.
             let name = self.readers[at].name.clone();
             let requests = self.requests(Op::Delete(name));
             self.commit(requests)?;

@@ -48,7 +48,7 @@ impl World {
         self.trace(|| format!("close -> {result:?}"));
         match result {
             Ok(()) => {
-                // A store that was read-only closes, too; it promises nothing new.
+                // A store that was read-only closes as well, and acknowledges nothing new.
                 if !self.is_troubled {
                     self.settle()?;
                     self.count(Event::CleanReopen);
@@ -76,7 +76,7 @@ impl World {
         self.session = None;
         self.note_faults(Doing::Close);
         for attempt in 0..20 {
-            // What is left of the process before can't reach the file.
+            // The remains of the process before can't reach the file.
             self.disk.kill();
             // Of what a failed sync left in doubt the new process sees what the disk has: a store
             // that was not closed lets the system forget what it cached.

@@ -112,7 +112,7 @@ impl World {
             Ok(Outcome::Namespace(namespace)) => system_name(&namespace),
             Ok(_) => match op {
                 Op::Put(name, ..) | Op::Delete(name) => name,
-                // What a peer keeps for itself concerns nobody else.
+                // Rows that a peer keeps for itself are not replicated.
                 Op::Save(_) | Op::Unsave => return Ok(()),
                 other => return Err(Violation::Wrong(format!("a peer made {other:?}"))),
             },

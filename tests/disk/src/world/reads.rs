@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct HeldView {
     view: View<RedbSnapshot>,
     state: Arc<State>,
-    /// How many faults had come when it was taken, and how often the file had been opened anew.
+    /// How many faults had occurred when it was taken, and how often the file had been reopened.
     faults: usize,
     /// Whether the store had not yet got over one of them.
     is_troubled: bool,
@@ -203,7 +203,7 @@ fn is_live(state: &State, id: NamespaceId) -> bool {
     state.namespaces().any(|namespace| namespace.id == id)
 }
 
-/// A read of a namespace that is dropped, or was never created, says so.
+/// Checks that a read of a namespace that is dropped, or was never created, fails with that reason.
 fn is_unknown<T: Debug>(read: Result<T, ReadError>, id: NamespaceId) -> Result<(), Read> {
     match read {
         Err(ReadError::UnknownNamespace(unknown)) if unknown == id => Ok(()),

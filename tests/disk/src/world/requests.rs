@@ -25,7 +25,7 @@ pub struct Request {
     pub doubtful: bool,
 }
 
-/// What a store answers where an operation breaks a bound that its types check.
+/// The error of a store for an operation that breaks a bound of its types.
 pub(super) type NotMade = Result<Outcome, WriteError>;
 
 impl Request {

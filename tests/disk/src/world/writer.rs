@@ -1,4 +1,4 @@
-//! The writer under test, and the promises that its outputs must keep.
+//! The writer under test, and the rules that its outputs must follow.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -234,7 +234,7 @@ impl Writer {
     }
 }
 
-/// What came out of one step.
+/// The outputs of one step.
 #[derive(Default)]
 struct Outputs {
     answers: Vec<(u64, OpResult)>,

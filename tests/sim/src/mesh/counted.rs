@@ -56,7 +56,7 @@ impl<E> Counted<E> {
         Counted { engine, rows: Arc::default() }
     }
 
-    /// What was counted, and goes on to be.
+    /// The counts, which continue to rise.
     #[must_use]
     pub fn rows(&self) -> Arc<Rows> {
         Arc::clone(&self.rows)

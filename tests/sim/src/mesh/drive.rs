@@ -1,4 +1,4 @@
-//! What happens next in a mesh, and all that follows from it.
+//! The next event in a mesh, and everything that follows from it.
 
 use kv_core::writer::Step;
 use kv_replicate::{Event, Work};

@@ -1,4 +1,4 @@
-//! What went over the wire, by kind of message.
+//! The bytes on the wire, by kind of message.
 
 use bytes::Bytes;
 
@@ -38,7 +38,7 @@ impl Traffic {
         self.of(&KINDS)
     }
 
-    /// What came since.
+    /// The traffic since.
     #[must_use]
     pub fn since(&self, before: &Traffic) -> Traffic {
         let mut since = *self;

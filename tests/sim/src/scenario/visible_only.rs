@@ -2,6 +2,7 @@
 //! may have dropped the tombstone by then: the location could not receive the deletion again, and
 //! its value would stay.
 
+use kv_core::Dot;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{NO_BACKLOG, quiet, shuffled};
@@ -34,12 +35,17 @@ pub fn run(seed: u64) -> Checked {
     world.nodes[writer].skew_ms = 0;
     world.nodes[reader].skew_ms = 200;
     world.delete(writer, 0)?;
+    let origin = world.nodes[writer].origins.expect("it runs")[0];
+    let deletion = Dot { origin, seq: world.nodes[writer].vector().get(origin) };
     world.put(reader, [1], 100)?;
     world.nodes[reader].is_stuck = true;
     let is_visible = world.run_until(SOON_MS, |world| world.is_deleted(reader, 0))?;
     hold!(is_visible, "the deletion does not become visible");
 
     world.pass(ALL_SAID_MS)?;
+    let running = world.nodes[writer].running.as_ref();
+    let copies = running.map(|running| running.core.durable_copies(deletion));
+    hold!(copies == Some(nodes - 1), "the reader has not synced, and {copies:?} have the deletion");
     world.lose_power_now(reader)?;
     world.nodes[reader].is_stuck = false;
     world.rest()?;

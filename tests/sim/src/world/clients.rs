@@ -1,4 +1,4 @@
-//! What clients do.
+//! The clients' calls.
 
 use kv_core::{
     Account, Attributes, Dot, Key, Metadata, NamespaceId, Operation, Title, derive_id,
@@ -38,7 +38,7 @@ impl World {
         if self.rng.chance(3) {
             self.keep_image(node);
         }
-        // What is written there may be lost, and is judged by its keys.
+        // Writes there may be lost, and is judged by its keys.
         let is_restored = self.nodes[node].is_restored;
         if self.rng.chance(2) && !is_restored {
             let operation = self.namespace_operation();
@@ -142,7 +142,7 @@ impl World {
         Ok(())
     }
 
-    /// What a right clock shows now.
+    /// The time that a correct clock shows now.
     pub(super) fn true_ms(&self) -> u64 {
         START_MS + self.now
     }

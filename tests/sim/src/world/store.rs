@@ -186,6 +186,7 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let status = running.store.committer().engine().status();
         let is_failing = status.mode != Mode::Writer;
+        running.shown.clone_from(shown);
         let durable = &store::state(&running.store).durable;
         for origin in own {
             hold!(
@@ -200,7 +201,7 @@ impl World {
         Ok(())
     }
 
-    /// No answer that promises a write comes before the sync that covers it.
+    /// Checks that no answer that acknowledges a write comes before the sync that covers it.
     fn check_answers(&mut self, node: usize, answers: &[Answer<u64>]) -> Checked {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let durable = running.store.committer().engine().status().durable;
@@ -225,7 +226,11 @@ impl World {
                 running.members = std::sync::Arc::clone(&state.members);
             }
             CoreEvent::Wrote(rows) => store::replicator(&mut running.store).room().release(rows),
-            CoreEvent::Applied { id, results, .. } => {
+            CoreEvent::Applied { id, results, visible } => {
+                hold!(
+                    running.shown.covers_all(visible),
+                    "{node}: the core gets the answer of a commit that readers do not see"
+                );
                 let takes_body = running.large.remove(id);
                 self.count_applied(results.as_deref().unwrap_or_default(), takes_body);
             }
@@ -233,7 +238,7 @@ impl World {
         }
         if matches!(event, CoreEvent::RolledBack(_)) {
             self.trace(|| format!("{node}: rolled back, {status:?}"));
-            // What was not acknowledged is gone, unless the engine cannot tell yet.
+            // Writes that were not acknowledged are gone, unless the engine does not know yet.
             if status.is_durable() {
                 self.settle(node)?;
             }

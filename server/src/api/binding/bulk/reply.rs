@@ -29,18 +29,27 @@ pub struct Shape {
 
 /// Writes the reply: an object from key to value, or null. One chunk of one value is in memory.
 pub struct Reply {
+    /// The keys that are not written yet, with their entries.
     entries: IntoIter<(String, Option<Entry>)>,
+    /// The form of the reply.
     shape: Shape,
+    /// The bytes that are written and not taken yet.
     out: Vec<u8>,
+    /// The large value that is being written, if there is one.
     open: Option<Open>,
+    /// Whether the next key is the first, so that no comma precedes it.
     is_first: bool,
+    /// Whether the closing brace is written.
     is_done: bool,
 }
 
 /// A large value that is being written.
 struct Open {
+    /// Reads the value chunk by chunk.
     reader: BodyReader,
+    /// Turns the chunks into the JSON of the reply.
     decoder: Decoder,
+    /// The metadata to write behind the value.
     metadata: Option<Metadata>,
 }
 
@@ -109,10 +118,12 @@ impl Reply {
         Ok(None)
     }
 
+    /// Writes the next bytes of a value as JSON.
     fn write_value(&mut self, decoder: &mut Decoder, bytes: &[u8]) {
         decoder.push(bytes, sink(&mut self.out, self.shape.is_json));
     }
 
+    /// Ends a value, and writes its metadata behind it.
     fn end_value(&mut self, decoder: Decoder, metadata: Option<&str>) {
         decoder.finish(sink(&mut self.out, self.shape.is_json));
         self.out.extend_from_slice(self.around_value().1);

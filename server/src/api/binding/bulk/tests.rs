@@ -75,6 +75,19 @@ fn a_body_that_is_not_a_request_is_refused_with_the_reason() {
     }
 }
 
+#[test]
+fn the_reason_has_no_path_of_a_field() {
+    for (body, expected) in [
+        (r#"{"keys":[1]}"#, "invalid type: integer `1`, expected a string at line 1 column 10"),
+        (r#"{"keys":1}"#, "invalid type: integer `1`, expected a sequence at line 1 column 9"),
+        ("{", "EOF while parsing an object at line 1 column 1"),
+        (r#"{"keys":["a"]}x"#, "trailing characters at line 1 column 15"),
+    ] {
+        let refusal = Request::parse(body.as_bytes()).unwrap_err();
+        assert_eq!(refusal.text, format!("The body is not the JSON of a bulk get: {expected}"));
+    }
+}
+
 /// The reply of a store with these entries to a request for all of them.
 async fn answered(entries: &[(&str, Bytes)], is_json: bool) -> Result<Bytes, (u16, String)> {
     let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,87 @@
+//! How sessions end: they fail, are suspended, or are given up.
+
+use super::{Puller, session::Session};
+use crate::{
+    MemberId,
+    core::{actions::Context, body_fetcher::BodyFetcher},
+    wire::Message,
+    work::Notice,
+};
+
+impl Puller {
+    /// Gives a session up because the source has dropped tombstones that may delete rows of this store. The
+    /// store must be rebuilt.
+    pub(super) fn must_rebuild(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) {
+        cx.out.notice(Notice::MustRebuild(peer));
+        self.end(cx, bodies, peer);
+        self.fail(cx, bodies, peer);
+    }
+
+    /// Suspends a session that failed, and avoids its source for a while if another one can serve.
+    pub(super) fn fail(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
+        self.suspend(cx, bodies, peer);
+        if cx.peers.contains(peer) {
+            self.failed.insert(peer, cx.local.mono());
+        }
+    }
+
+    /// Gives a session up. The rows that it brought stay; its vector is not adopted.
+    pub(in crate::core) fn end(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) {
+        if self.take(cx, bodies, peer).is_some() {
+            cx.out.notice(Notice::SessionLost(peer));
+        }
+    }
+
+    /// Removes a session, drops its fetches, and reports its end to the source.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) -> Option<Session> {
+        let session = self.sessions.remove(&peer)?;
+        bodies.discard_session(cx.out, session.id());
+        cx.out.send(peer, Message::Done { session: session.id() });
+        Some(session)
+    }
+
+    /// Suspends a session that can't continue now: it continues later with the batch that is being
+    /// received. All batches before it are in the store.
+    pub(in crate::core) fn suspend(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+    ) {
+        let Some(mut session) = self.take(cx, bodies, peer) else { return };
+        cx.out.notice(Notice::SessionSuspended(peer));
+        session.suspend();
+        self.suspended.insert(peer, session);
+    }
+
+    /// Drops the suspended sessions, because the store was rolled back and has lost some of their rows.
+    pub(in crate::core) fn rolled_back(&mut self) {
+        self.suspended.clear();
+    }
+
+    /// Drops the suspended session with a peer that was removed from the cluster.
+    pub(in crate::core) fn forget(&mut self, peer: MemberId) {
+        self.suspended.take(peer);
+    }
+
+    /// Ends the session on a link that is down. Its failures do not count for the next link.
+    pub(in crate::core) fn disconnect(&mut self, peer: MemberId) {
+        self.sessions.remove(&peer);
+        self.failed.remove(&peer);
+    }
+}
