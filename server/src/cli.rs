@@ -1,5 +1,6 @@
 //! The command line: one tool, `waypost`.
 
+mod ca;
 mod client;
 mod cluster;
 mod confirm;

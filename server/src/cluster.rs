@@ -6,11 +6,13 @@
 //! | [`enrol`] | how a token becomes a certificate, over QUIC |
 //! | [`mod@init`], [`mod@invite`], [`mod@join`] | what the command line does with both |
 //! | [`renew`] | how a running server keeps its certificate valid |
+//! | [`ca`] | how the CA is rotated, and its key moved |
 //!
-//! `init`, `invite`, `join` and `renew` use `enrol`, which uses `state`; never the other way. Nothing here knows
+//! `init`, `invite`, `join`, `renew` and `ca` use `enrol`, which uses `state`; never the other way. Nothing here knows
 //! how locations converge: that is `kv-replicate`, which is given a [`Location`]. Times are arguments,
 //! in Unix seconds; the callers read the clock.
 
+pub mod ca;
 pub mod enrol;
 pub mod init;
 pub mod invite;
@@ -23,7 +25,7 @@ pub use self::{
     init::{NewCluster, init},
     invite::invite,
     join::{JoinOptions, JoinOutcome, join},
-    renew::renew_if_due,
+    renew::{Due, renew},
     state::{
         certificate::Identity,
         descriptor::{Descriptor, Peer},

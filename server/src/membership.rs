@@ -20,6 +20,7 @@ pub use self::{progress::progress, readiness::Readiness};
 pub struct Membership {
     /// The names and ids of the cluster and of this location.
     descriptor: Descriptor,
+    /// The location's certificate, which is renewed while the server runs.
     certificate: Mutex<Certificate>,
     handle: Handle,
     /// Whether the location is joined and accepts writes.
@@ -29,7 +30,9 @@ pub struct Membership {
 /// The location's certificate: when it expires, and its renewal.
 #[derive(Debug)]
 struct Certificate {
+    /// When the certificates expire.
     expiry: Expiry,
+    /// What is known of the renewal.
     renewal: Renewal,
 }
 
@@ -66,23 +69,30 @@ impl Membership {
         certificate.expiry.alarms(now, &certificate.renewal)
     }
 
-    /// Uses another certificate for this location's links from now on.
+    /// Uses another certificate, or other CAs, for this location's links from now on.
     ///
     /// # Errors
     /// See [`IdentityError`].
     pub async fn renewed(&self, identity: Identity, expiry: Expiry) -> Result<(), IdentityError> {
         self.handle.set_identity(identity).await?;
-        let mut certificate = self.certificate();
-        certificate.expiry = expiry;
-        certificate.renewal.last_error = None;
+        self.certificate().expiry = expiry;
         Ok(())
     }
 
-    /// Records why the certificate was not renewed, for alarms.
-    pub fn renewal_failed(&self, reason: String) {
-        self.certificate().renewal.last_error = Some(reason);
+    /// Records the name of the location that has the CA's key, if it is known, for alarms.
+    pub fn set_ca_holder(&self, name: Option<String>) {
+        let mut certificate = self.certificate();
+        if name.is_some() {
+            certificate.renewal.ca_holder = name;
+        }
     }
 
+    /// Records why the certificate was not renewed, for alarms; none if it was, or need not be.
+    pub fn set_renewal_failure(&self, reason: Option<String>) {
+        self.certificate().renewal.last_error = reason;
+    }
+
+    /// Locks the state of the certificate.
     fn certificate(&self) -> MutexGuard<'_, Certificate> {
         self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
     }

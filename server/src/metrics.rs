@@ -185,8 +185,10 @@ mod tests {
         for id in &ids {
             status.peers.insert(*id, kv_replicate::quic::Peer::default());
         }
-        let (members, ends) =
-            (kv_core::Members::default(), Expiry { location: 0, ca: 0, has_ca_key: false });
+        let (members, ends) = (
+            kv_core::Members::default(),
+            Expiry { not_before: 0, location: 0, ca: 0, has_ca_key: false },
+        );
         let cluster = ClusterGauges { status: Some(&status), members: &members, ends };
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -1,5 +1,5 @@
 //! `waypost cluster`: create a cluster, invite locations into it, see its status, verify it, and remove
-//! locations. The first two work on a data directory, whether a server runs on it or not; the others
+//! locations. The first two, and those in `ca`, work on a data directory, whether a server runs on it or not; the others
 //! use a running server.
 
 use std::{
@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use kv_core::env::SystemEnvironment;
 
 use super::{
+    ca::{self, CaCommand, CaCommandError},
     client::ServerArgs,
     members::{self, MembersError},
 };
@@ -35,8 +36,8 @@ pub(super) struct Cluster {
 enum Action {
     /// Create a cluster whose first location has this data directory.
     ///
-    /// Also creates the cluster's certificate authority: keep cluster/ca.key safe. Only this location
-    /// can invite others.
+    /// Also creates the cluster's certificate authority: keep cluster/ca.key safe. Only the location that
+    /// has this key can invite others.
     Init {
         /// Name of the cluster
         #[arg(long, value_name = "NAME")]
@@ -88,6 +89,8 @@ enum Action {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Show, rotate and move the cluster's certificate authority (CA).
+    Ca(CaCommand),
 }
 
 /// Why a command failed.
@@ -103,6 +106,8 @@ pub(super) enum CommandError {
     NoName,
     #[error(transparent)]
     Members(#[from] MembersError),
+    #[error(transparent)]
+    Ca(#[from] CaCommandError),
     #[error("can't write to stdout: {0}")]
     Output(#[from] io::Error),
 }
@@ -110,7 +115,11 @@ pub(super) enum CommandError {
 impl CommandError {
     /// Whether the command itself was wrong.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, CommandError::Config(error) if error.is_usage())
+        match self {
+            CommandError::Config(error) => error.is_usage(),
+            CommandError::Ca(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -124,6 +133,7 @@ pub(super) fn run(command: Cluster) -> Result<(), CommandError> {
         Action::Status { server } => Ok(members::status(server)?),
         Action::Verify { location, server } => Ok(members::verify(location, server)?),
         Action::Remove { location, yes, server } => Ok(members::remove(&location, yes, server)?),
+        Action::Ca(command) => Ok(ca::run(command)?),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use kv_core::{MemberId, env::Environment};
 
 use super::state::{
+    authorities::Authorities,
     ca::{self, Ca},
     certificate::{self, Identity},
     descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
@@ -77,8 +78,8 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     let descriptor = Descriptor::new(cluster, member, location, advertise, new.listen);
 
     let directory = ClusterDir::unfinished(&new.data)?;
-    directory.write(files::CA_KEY, &ca.key_pem())?;
-    directory.write(files::CA, &certificate::to_pem(ca.certificate()))?;
+    directory.write(files::CA_KEY, &ca.pem())?;
+    Authorities::of(ca.certificate().clone()).save(&directory)?;
     directory.write(files::KEY, &key.serialize_pem())?;
     directory.write(files::CERTIFICATE, &certificate::to_pem(&own))?;
     Invitations::default().save(&directory)?;

@@ -15,7 +15,7 @@ use super::state::{
     descriptor::Descriptor,
     files::{self, ClusterDir, FilesError},
     invitations::{Invitation, Invitations},
-    location::{load_ca, read_certificate},
+    location::load_ca,
     names::{Name, Sha256, TokenId},
     token::{Secret, Token},
 };
@@ -32,8 +32,8 @@ pub enum InviteError {
     NoCluster(PathBuf),
     /// Another location is the CA holder.
     #[error(
-        "the key of the cluster's CA is not at this location ({}): invite at the location where `waypost \
-         cluster init` ran", .0.display()
+        "the key of the cluster's CA is not at this location ({}): invite at the location that has it (`waypost \
+         cluster ca show` prints which)", .0.display()
     )]
     NoKey(PathBuf),
     /// The files can't be read or written.
@@ -61,8 +61,7 @@ pub fn invite(
     if !directory.has(files::CA_KEY) {
         return Err(InviteError::NoKey(directory.path(files::CA_KEY)));
     }
-    load_ca(&directory)?;
-    let ca = Sha256::of(&read_certificate(&directory, files::CA)?);
+    let ca = Sha256::of(load_ca(&directory)?.certificate());
     let random = || environment.random_id().map_err(InviteError::Random);
     let [id @ .., _, _, _, _, _, _, _, _] = random()?;
     let (id, secret) = (TokenId(id), Secret(random()?));

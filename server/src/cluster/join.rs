@@ -16,12 +16,13 @@ use super::{
         message::{Der, Origins, Request, Welcome},
     },
     state::{
-        ca,
-        certificate::{self, CertificateError, Facts, Identity, check_issued, unix_time},
+        authorities::Authorities,
+        ca::{self, MAX_VOUCHERS},
+        certificate::{CertificateError, Facts, Identity, check_issued, unix_time},
         dates::day,
         descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
         files::{self, ClusterDir, FilesError},
-        location::{is_due, is_limited_by_ca, read_certificate, read_key},
+        location::{is_due, is_limited_by_ca, read_certificate, read_key, write_chain},
         names::{Address, Name, Sha256, text},
         token::Token,
     },
@@ -192,9 +193,8 @@ async fn join_first(
     let welcome = enrol(&joining.token, &request).await?;
     check(&welcome, &joining.token, identity(welcome.cluster), &key, now)?;
 
-    let Welcome { cluster: id, cluster_name: name, location, ca, certificate, members } = welcome;
-    directory.write(files::CA, &certificate::to_pem(&ca.certificate()))?;
-    directory.write(files::CERTIFICATE, &certificate::to_pem(&certificate.certificate()))?;
+    keep_certificates(directory, &welcome)?;
+    let Welcome { cluster: id, cluster_name: name, location, members, .. } = welcome;
     let (advertise, which) = (joining.advertise.clone(), ClusterRef { id, name });
     let mut descriptor =
         Descriptor::new(which, pending.member, location, advertise, joining.listen);
@@ -211,18 +211,19 @@ async fn rejoin(
     directory: &ClusterDir,
     now: u64,
 ) -> Result<JoinOutcome, JoinError> {
-    let ca = read_certificate(directory, files::CA)?;
-    if Sha256::of(&ca) != joining.token.ca {
+    let authorities = Authorities::load(directory)?;
+    if !authorities.has(joining.token.ca) {
         return Err(JoinError::OtherCluster(descriptor.cluster_name));
     }
-    let ca = Facts::read(&ca).map_err(|error| directory.damaged(files::CA, error))?;
+    let ca = Facts::read(authorities.newest());
+    let ca = ca.map_err(|error| directory.damaged(files::CA, error))?;
     directory.remove(files::JOINING)?;
     let own = read_certificate(directory, files::CERTIFICATE)?;
     let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
     if !is_due(&facts, now) || directory.has(files::CA_KEY) {
         return Ok(JoinOutcome::Already(descriptor));
     }
-    // Loading the location reports what to do once the CA has expired.
+    // An alarm reports what to do once the CA has expired.
     if ca.not_after <= now {
         return Ok(JoinOutcome::Already(descriptor));
     }
@@ -272,8 +273,23 @@ async fn renew(
     let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
     check(&welcome, &joining.token, identity, &key, now)?;
     let _lock = directory.lock()?;
-    let renewed = certificate::to_pem(&welcome.certificate.certificate());
-    Ok(directory.write(files::CERTIFICATE, &renewed)?)
+    Ok(write_chain(directory, &welcome.certificate.certificate(), &vouchers(&welcome.vouchers))?)
+}
+
+/// Writes the CAs and the certificate of a new member.
+fn keep_certificates(directory: &ClusterDir, welcome: &Welcome) -> Result<(), FilesError> {
+    let former = welcome.former_cas.iter().map(Der::certificate);
+    let all = std::iter::once(welcome.ca.certificate()).chain(former);
+    if let Some(authorities) = Authorities::new(all) {
+        authorities.save(directory)?;
+    }
+    write_chain(directory, &welcome.certificate.certificate(), &vouchers(&welcome.vouchers))
+}
+
+/// The vouchers in a message. Peers judge them; here they only must be certificates.
+pub(super) fn vouchers(ders: &[Der]) -> Vec<CertificateDer<'static>> {
+    let all = ders.iter().map(Der::certificate);
+    all.filter(|voucher| Facts::read(voucher).is_ok()).take(MAX_VOUCHERS).collect()
 }
 
 /// Returns the id and key of the joining member: those of an interrupted attempt, or new ones.

@@ -4,6 +4,7 @@
 mod authority;
 mod location;
 mod quic;
+mod rotation;
 
 use std::{
     path::Path,

@@ -210,7 +210,7 @@ mod tests {
         let (mut status, mut peer) = (Status::default(), Peer::default());
         peer.down_for = Some(std::time::Duration::from_secs(90));
         status.peers.insert(MemberId([7; 16]), peer);
-        let ends = Expiry { location: 17, ca: 18, has_ca_key: false };
+        let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges { status: Some(&status), members: &Members::default(), ends };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         let peer = MemberId([7; 16]);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_expiry_of_certificates_is_exported_even_after_the_replica_has_ended() {
-        let ends = Expiry { location: 17, ca: 18, has_ca_key: false };
+        let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges { status: None, members: &Members::default(), ends };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");

@@ -10,7 +10,11 @@ use kv_replicate::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::{error::ServeError, renewal, store::create_namespaces};
+use super::{
+    error::ServeError,
+    renewal::{self, Proof},
+    store::create_namespaces,
+};
 use crate::{
     cluster::{
         self, Address, Authority, Descriptor, JoinOptions, JoinOutcome, Location, Peer, Renewal,
@@ -74,6 +78,7 @@ pub(super) struct Replication {
     membership: Arc<Membership>,
     /// The task that follows the replica's state.
     watching: JoinHandle<()>,
+    /// The task that keeps the certificate valid.
     renewing: JoinHandle<()>,
 }
 
@@ -107,7 +112,7 @@ impl Replication {
         let replica = Replica::start(replicated, store.clone())
             .await
             .map_err(|source| ServeError::Replicate { listen: descriptor.listen, source })?;
-        let renewal = Renewal { ca_holder: ca_holder(descriptor, store), last_error: None };
+        let renewal = Renewal { ca_holder: ca_holder(location, store), last_error: None };
         let (certificate, handle) = ((location.expiry, renewal), replica.handle());
         let membership = Membership::new(descriptor.clone(), certificate, handle, readiness);
         let membership = Arc::new(membership);
@@ -123,8 +128,9 @@ impl Replication {
         }
         let watching = tokio::spawn(watch(Arc::clone(&membership), store.clone(), config.clone()));
         let data = config.settings.data.clone();
+        let used = Proof::of(location);
         let renewing =
-            tokio::spawn(renewal::keep_valid(Arc::clone(&membership), store.clone(), data));
+            tokio::spawn(renewal::keep_valid(Arc::clone(&membership), store.clone(), data, used));
         Ok(Replication { replica, membership, watching, renewing })
     }
 
@@ -155,17 +161,20 @@ fn replica_config(location: &Location, guests: Option<Guests>) -> quic::Config {
 /// What proves a location's identity to its peers.
 pub(super) fn identity(location: &Location) -> quic::Identity {
     quic::Identity {
-        authorities: vec![location.ca.to_vec()],
+        authorities: location.trusted.iter().map(|ca| ca.to_vec()).collect(),
         chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
         key: location.key.secret_der().to_vec(),
     }
 }
 
-/// The name of the location that has the CA's key, if the store knows it: the first of the locations that this one
-/// joined through.
-fn ca_holder(descriptor: &Descriptor, store: &Store) -> Option<String> {
-    let holder = descriptor.dial.first()?.member;
-    store.view().members().get(holder).map(|member| member.name.clone())
+/// The name of the location that has the CA's key, if it is known: the one that this location last learned of, or the
+/// first of those that it joined through.
+fn ca_holder(location: &Location, store: &Store) -> Option<String> {
+    let learned = location.ca_holder.as_ref().map(|holder| holder.location.to_string());
+    learned.or_else(|| {
+        let first = location.descriptor.dial.first()?.member;
+        store.view().members().get(first).map(|member| member.name.clone())
+    })
 }
 
 /// The protocol by which joining members request a certificate; none unless this location is the CA

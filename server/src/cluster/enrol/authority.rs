@@ -12,10 +12,11 @@ use rustls::{
 };
 
 use super::{
-    message::{Der, RenewalRequest, Request, Welcome},
+    message::{Der, Issued, RenewalRequest, Renewed, Request, Welcome},
     registry::{AdmissionError, Claim, JoiningMember, Registry},
 };
 use crate::cluster::state::{
+    authorities::Authorities,
     ca::Ca,
     certificate::{CertificateError, Facts, Identity, check_issued, from_pem, to_pem, unix_time},
     dates::day,
@@ -31,9 +32,8 @@ use crate::cluster::state::{
 pub struct Authority {
     /// The names and ids of the cluster and of the CA holder.
     descriptor: Descriptor,
-    /// The key and the certificate of the CA.
-    ca: Ca,
-    /// The directory of the cluster's files, for the invitations.
+    /// The directory of the cluster's files. The CA and the invitations are read from it for each request, because
+    /// commands change them while the server runs.
     directory: ClusterDir,
 }
 
@@ -95,7 +95,7 @@ pub enum RequestError {
     /// The certificate to be renewed is malformed.
     #[error("the certificate to be renewed is not this location's: {0}")]
     OldCertificate(CertificateError),
-    /// The CA did not issue the certificate to be renewed.
+    /// No CA of the cluster issued the certificate to be renewed.
     #[error("the certificate to be renewed is not this location's: {0}")]
     OldIssuer(rustls::Error),
     /// The certificate to be renewed names another location.
@@ -141,44 +141,57 @@ impl Authority {
         let Some(descriptor) = descriptor.filter(|_| directory.has(files::CA_KEY)) else {
             return Ok(None);
         };
-        let ca = load_ca(&directory)?;
+        load_ca(&directory)?;
         Invitations::load(&directory)?;
-        Ok(Some(Authority { descriptor, ca, directory }))
+        Ok(Some(Authority { descriptor, directory }))
     }
 
-    /// Returns the directory of its files.
+    /// Returns the proof of which certificates are of the cluster.
+    pub(super) fn issuer(&self) -> Issuer {
+        Issuer { cluster: self.descriptor.cluster, directory: self.directory.clone() }
+    }
+
+    /// Loads the CA, which must be valid.
+    fn ca(&self, now: u64) -> Result<Ca, AuthorityError> {
+        let ca = load_ca(&self.directory)?;
+        if ca.not_after() <= now {
+            return Err(AuthorityError::CaExpired(day(ca.not_after())));
+        }
+        Ok(ca)
+    }
+}
+
+/// The cluster and its CAs, one of which has issued the certificate of each member.
+#[derive(Clone, Debug)]
+pub(super) struct Issuer {
+    /// The cluster that certificates must name.
+    cluster: ClusterId,
+    /// The directory of the cluster's files.
+    directory: ClusterDir,
+}
+
+impl Issuer {
+    /// Returns the directory of the cluster's files.
     pub(super) fn directory(&self) -> &ClusterDir {
         &self.directory
     }
-
-    /// Returns what proves that a certificate is one of the cluster.
-    pub(super) fn issuer(&self) -> Issuer {
-        Issuer { cluster: self.descriptor.cluster, ca: self.ca.certificate().clone() }
-    }
 }
 
-/// The cluster and its CA, which has issued the certificates of all members.
-#[derive(Clone, Debug)]
-pub(super) struct Issuer {
-    cluster: ClusterId,
-    ca: CertificateDer<'static>,
-}
-
-/// Checks that a member has sent its certificate, and returns its key. Needs no files.
+/// Checks that a member has sent its certificate, and returns its key.
 ///
 /// # Errors
-/// See [`RequestError`].
+/// See [`EnrolRefusal`].
 pub(super) fn check_renewal(
     request: &RenewalRequest,
     issuer: &Issuer,
-) -> Result<PublicKey, RequestError> {
+) -> Result<PublicKey, EnrolRefusal> {
     let key = read_csr(&request.csr)?;
     check_old_certificate(&request.renews, request.member, &key, issuer)?;
     Ok(key)
 }
 
 /// Issues another certificate to a member that has proved the one that it has, expired or not, and its key. The
-/// member needs no token, and its row is unchanged.
+/// member needs no token, and its row is unchanged. It decides itself whether it uses the new one.
 ///
 /// # Errors
 /// See [`EnrolRefusal`].
@@ -187,17 +200,25 @@ pub fn renew(
     authority: &Authority,
     registry: &mut dyn Registry,
     now: u64,
-) -> Result<Der, EnrolRefusal> {
+) -> Result<Renewed, EnrolRefusal> {
     let key = check_renewal(request, &authority.issuer())?;
-    let Authority { descriptor, ca, .. } = authority;
-    if ca.not_after() <= now {
-        return Err(AuthorityError::CaExpired(day(ca.not_after())).into());
-    }
+    let descriptor = &authority.descriptor;
+    let ca = authority.ca(now)?;
     registry.check_renewal(request.member).map_err(EnrolRefusal::NotRenewed)?;
     let identity = Identity { cluster: descriptor.cluster, member: request.member };
     let issued = ca.issue(identity, &key, now).map_err(AuthorityError::from)?;
-    tracing::info!(member = %request.member, "issued another certificate to a member");
-    Ok(Der::from(&issued))
+    tracing::debug!(member = %request.member, "issued another certificate to a member");
+    let (own, ca, vouchers) = (&issued, ca.certificate(), ders(ca.vouchers()));
+    Ok(Renewed {
+        member: descriptor.member,
+        location: descriptor.location.clone(),
+        certificate: Issued { own: own.into(), ca: ca.into(), vouchers },
+    })
+}
+
+/// Converts certificates for a message.
+fn ders(certificates: &[CertificateDer<'static>]) -> Vec<Der> {
+    certificates.iter().map(Der::from).collect()
 }
 
 /// Checks that this location issued the token of a request. Changes nothing.
@@ -219,14 +240,12 @@ pub fn admit(
     registry: &mut dyn Registry,
     now: u64,
 ) -> Result<Welcome, EnrolRefusal> {
-    let Authority { descriptor, ca, directory } = authority;
+    let Authority { descriptor, directory } = authority;
     // First the checks, which change nothing, and the token's before all others: an unauthenticated peer
     // learns nothing else.
     let invitations = Invitations::load(directory)?;
     let invitation = invitations.find(request.token, &request.secret)?;
-    if ca.not_after() <= now {
-        return Err(AuthorityError::CaExpired(day(ca.not_after())).into());
-    }
+    let ca = authority.ca(now)?;
     let key = read_csr(&request.csr)?;
     let key_hash = Sha256::of(&key.subject_public_key_info());
     let claim = match &request.renews {
@@ -254,7 +273,10 @@ pub fn admit(
         let kept = invitations.certify(request.token, to_pem(&issued));
         kept.map_err(EnrolRefusal::from)
     })?;
-    let certificate = from_pem(&certificate).map_err(AuthorityError::from)?;
+    let kept = from_pem(&certificate).map_err(AuthorityError::from)?;
+    // A kept one is useless once the CA was rotated.
+    let certificate = if is_of(&ca, &kept) { kept } else { issued };
+    let authorities = Authorities::load(directory)?;
     tracing::info!(member = %joining.member, "the location {} is now a member", joining.location);
     Ok(Welcome {
         cluster: descriptor.cluster,
@@ -263,6 +285,16 @@ pub fn admit(
         location: joining.location,
         ca: Der::from(ca.certificate()),
         certificate: Der::from(&certificate),
+        vouchers: ders(ca.vouchers()),
+        former_cas: ders(authorities.former()),
+    })
+}
+
+/// Whether a CA issued a certificate, valid or not.
+fn is_of(ca: &Ca, certificate: &CertificateDer<'_>) -> bool {
+    Facts::read(certificate).is_ok_and(|facts| {
+        let at = unix_time(facts.not_before);
+        check_issued(certificate, ca.certificate(), at, &ring::default_provider()).is_ok()
     })
 }
 
@@ -277,24 +309,24 @@ fn members_to_dial(descriptor: &Descriptor, joining: MemberId, others: Vec<Peer>
 /// A joining member learns of all members once it has dialled one, so a few are enough.
 const MAX_DIAL: usize = 16;
 
-/// Checks that a member has sent its certificate: one that this CA issued to it, expired or not, for the
+/// Checks that a member has sent its certificate: one that a CA of the cluster issued to it, expired or not, for the
 /// key that signed the request.
 fn check_old_certificate(
     old: &Der,
     member: MemberId,
     key: &PublicKey,
     issuer: &Issuer,
-) -> Result<(), RequestError> {
-    let Issuer { cluster, ca } = issuer;
+) -> Result<(), EnrolRefusal> {
+    let Issuer { cluster, directory } = issuer;
     let old = old.certificate();
     let facts = Facts::read(&old).map_err(RequestError::OldCertificate)?;
-    check_issued(&old, ca, unix_time(facts.not_before), &ring::default_provider())
-        .map_err(RequestError::OldIssuer)?;
+    let authorities = Authorities::load(directory)?;
+    authorities.issuer_of(&old, unix_time(facts.not_before)).map_err(RequestError::OldIssuer)?;
     if facts.identity != Some(Identity { cluster: *cluster, member }) {
-        return Err(RequestError::OldIdentity);
+        return Err(RequestError::OldIdentity.into());
     }
     if facts.public_key != key.subject_public_key_info() {
-        return Err(RequestError::OldKey);
+        return Err(RequestError::OldKey.into());
     }
     Ok(())
 }

@@ -19,15 +19,13 @@ use tokio::{
 
 use super::{
     message::{
-        RenewalRequest, Request, Response, Welcome, decode_response, encode, encode_renewal,
+        RenewalRequest, Renewed, Request, Response, Welcome, decode_response, encode,
+        encode_renewal,
     },
     protocol::{BUSY, MAX_MESSAGE_BYTES, TIMEOUT},
-    tls,
+    tls::{self, Trust},
 };
-use crate::cluster::state::{
-    names::{Address, Sha256},
-    token::Token,
-};
+use crate::cluster::state::{names::Address, token::Token};
 
 /// Why a joining member got no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +85,8 @@ pub(in crate::cluster) async fn enrol_within(
     token: &Token,
     request: &Request,
 ) -> Result<Welcome, EnrolError> {
-    let tls = tls::client_config(token.ca).map_err(|error| EnrolError::Tls(error.to_string()))?;
+    let tls = tls::client_config(Trust::Hash(token.ca))
+        .map_err(|error| EnrolError::Tls(error.to_string()))?;
     let quic =
         QuicClientConfig::try_from(tls).map_err(|error| EnrolError::Tls(error.to_string()))?;
     let config = ClientConfig::new(Arc::new(quic));
@@ -135,54 +134,64 @@ async fn enrol_once(
 
 const OTHER_RESPONSE: &str = "the response is to another kind of request";
 
-/// Why a member got no other certificate.
+/// Why an address gave a member no other certificate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenewError {
-    /// No address leads to the location that has the CA's key. Holds the failure of the first address.
-    #[error("{0}")]
-    Unreachable(String),
+    /// The address does not lead to the location that has the CA's key.
+    #[error("{0}: {1}")]
+    Unreachable(Address, String),
     /// That location refused.
     #[error("the location that has the CA's key refused: {0}")]
     Refused(String),
-    /// No address is known.
-    #[error("no address of the location that has the CA's key is known")]
-    NoAddress,
     /// TLS can't be set up.
     #[error("can't set up TLS: {0}")]
     Tls(String),
 }
 
-/// Sends the request of a member for another certificate to addresses of the cluster with this CA, until the
-/// location that has the CA's key responds.
-///
-/// # Errors
-/// See [`RenewError`].
-pub async fn renew(
-    ca: Sha256,
-    addresses: &[Address],
-    request: RenewalRequest,
-) -> Result<CertificateDer<'static>, RenewError> {
-    let failed = |error: &dyn std::fmt::Display| RenewError::Tls(error.to_string());
-    let tls = tls::client_config(ca).map_err(|error| failed(&error))?;
-    let quic = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
-    let (config, bytes) = (ClientConfig::new(Arc::new(quic)), encode_renewal(request));
-    let mut first = None;
-    for address in addresses {
-        let response = match connect(address, &config).await {
-            Ok((endpoint, connection)) => exchange(endpoint, connection, &bytes).await,
+/// The request of a member for another certificate, which is sent to one address after the other.
+#[derive(Debug)]
+pub struct RenewalClient {
+    /// Accepts locations of the cluster.
+    config: ClientConfig,
+    /// The encoded request.
+    request: Vec<u8>,
+}
+
+impl RenewalClient {
+    /// Creates one that talks to locations of the cluster with one of these CAs.
+    ///
+    /// # Errors
+    /// [`RenewError::Tls`].
+    pub fn new(
+        cas: Vec<CertificateDer<'static>>,
+        request: RenewalRequest,
+    ) -> Result<RenewalClient, RenewError> {
+        let failed = |error: &dyn std::fmt::Display| RenewError::Tls(error.to_string());
+        let tls = tls::client_config(Trust::Cas(cas)).map_err(|error| failed(&error))?;
+        let quic = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
+        let config = ClientConfig::new(Arc::new(quic));
+        Ok(RenewalClient { config, request: encode_renewal(request) })
+    }
+
+    /// Sends the request to an address. The response is not checked.
+    ///
+    /// # Errors
+    /// [`RenewError::Unreachable`] or [`RenewError::Refused`].
+    pub async fn ask(&self, address: &Address) -> Result<Renewed, RenewError> {
+        let response = match connect(address, &self.config).await {
+            Ok((endpoint, connection)) => exchange(endpoint, connection, &self.request).await,
             Err(failure) => Err(failure),
         };
         let failure = match response {
-            Ok(Response::Renewed(certificate)) => return Ok(certificate.certificate()),
+            Ok(Response::Renewed(renewed)) => return Ok(*renewed),
             Ok(Response::Refused(reason)) => return Err(RenewError::Refused(reason)),
             Ok(Response::Welcome(_)) => OTHER_RESPONSE.to_owned(),
             Err(Failure::Busy) => "it has no slot for this location now".to_owned(),
             Err(Failure::Other(reason)) => reason,
         };
-        first.get_or_insert_with(|| format!("{address}: {failure}"));
+        Err(RenewError::Unreachable(address.clone(), failure))
     }
-    Err(first.map_or(RenewError::NoAddress, RenewError::Unreachable))
 }
 
 /// Why one address gave no response.

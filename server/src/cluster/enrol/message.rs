@@ -51,6 +51,31 @@ pub struct RenewalRequest {
     pub renews: Der,
 }
 
+/// The response to a member that has proved its certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Renewed {
+    /// The id of the CA holder.
+    #[serde(with = "text")]
+    pub member: MemberId,
+    /// The name of the CA holder.
+    pub location: Name,
+    /// The member's next certificate. It also proves that the sender has the CA's key.
+    pub certificate: Issued,
+}
+
+/// A certificate and the CA that issued it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Issued {
+    /// The certificate.
+    pub own: Der,
+    /// The certificate of the CA that issued it.
+    pub ca: Der,
+    /// Certificates by which former CAs vouch for that CA.
+    pub vouchers: Vec<Der>,
+}
+
 /// What an unauthenticated peer requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inquiry {
@@ -74,8 +99,8 @@ pub enum Response {
     Welcome(Box<Welcome>),
     /// The location is not a member; a sentence with the reason.
     Refused(String),
-    /// Another certificate for the member.
-    Renewed(Der),
+    /// The member has proved its certificate, and gets another one.
+    Renewed(Box<Renewed>),
 }
 
 /// The response to an admitted location: everything that it needs to start.
@@ -92,6 +117,12 @@ pub struct Welcome {
     pub ca: Der,
     /// The new member's certificate.
     pub certificate: Der,
+    /// Certificates by which former CAs vouch for the CA.
+    #[serde(default)]
+    pub vouchers: Vec<Der>,
+    /// The certificates of former CAs, which some locations still have a certificate of.
+    #[serde(default)]
+    pub former_cas: Vec<Der>,
     /// Members that it can dial, the CA holder first.
     pub members: Vec<Peer>,
 }

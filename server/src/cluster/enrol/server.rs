@@ -20,7 +20,7 @@ use super::{
     registry::Registry,
     slots::{Slot, Slots},
 };
-use crate::cluster::state::{files::ClusterDir, invitations::TokenRejection};
+use crate::cluster::state::invitations::TokenRejection;
 
 /// How many wrong tokens a minute are logged and get a specific response: of one network, and of all. A
 /// secret has 128 bits, so this only keeps guesses from filling the log.
@@ -35,8 +35,6 @@ const LIMITER_BYTES: usize = 128 << 10;
 
 /// Serves joining members, on the port of the CA holder's replica.
 pub struct EnrolServer {
-    /// The directory of the cluster's files.
-    directory: ClusterDir,
     /// Proves which certificates are of this cluster.
     issuer: Issuer,
     /// Admits one location at a time.
@@ -73,10 +71,10 @@ impl EnrolServer {
         registry: Box<dyn Registry + Send>,
         environment: Arc<dyn Environment>,
     ) -> Result<EnrolServer, BuildError> {
-        let (directory, issuer) = (authority.directory().clone(), authority.issuer());
+        let issuer = authority.issuer();
         let admission = Mutex::new(Admission { authority, registry });
         let (slots, wrong) = (Arc::default(), WrongTokens::new()?);
-        Ok(EnrolServer { directory, issuer, admission, environment, slots, wrong })
+        Ok(EnrolServer { issuer, admission, environment, slots, wrong })
     }
 
     /// Returns the server in the form that a replica's port takes.
@@ -163,12 +161,16 @@ impl EnrolServer {
         match inquiry {
             Inquiry::Join(request) => self.check_token(request, from),
             Inquiry::Renew(request) => match authority::check_renewal(request, &self.issuer) {
-                Ok(_key) => Ok(()),
+                Ok(_proven) => Ok(()),
                 Err(error) => {
                     if self.wrong.count(from) {
                         tracing::warn!(%from, "refused to renew a certificate: {error}");
                     }
-                    Err(Response::Refused(error.to_string()))
+                    Err(Response::Refused(match error {
+                        EnrolRefusal::Request(_) => error.to_string(),
+                        // An unauthenticated peer must not learn of files.
+                        _ => UNAVAILABLE.to_owned(),
+                    }))
                 }
             },
         }
@@ -183,7 +185,7 @@ impl EnrolServer {
             authority::renew(request, authority, &mut **registry, now)
         };
         match renewed {
-            Ok(certificate) => Response::Renewed(certificate),
+            Ok(renewed) => Response::Renewed(Box::new(renewed)),
             Err(error) => {
                 let member = request.member;
                 tracing::warn!(%from, %member, "refused to renew a certificate: {error}");
@@ -198,7 +200,7 @@ impl EnrolServer {
     /// # Errors
     /// The response, if the token is not valid.
     pub fn check_token(&self, request: &Request, from: IpAddr) -> Result<(), Response> {
-        authority::check_token(request, &self.directory)
+        authority::check_token(request, self.issuer.directory())
             .map_err(|error| self.refuse(request, from, &error))
     }
 

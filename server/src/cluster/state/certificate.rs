@@ -69,11 +69,14 @@ pub enum CertificateError {
     /// The text has no certificate in PEM.
     #[error("it has no certificate in PEM: {0}")]
     NotPem(pem::Error),
+    /// The text has no private key in PEM.
+    #[error("it has no private key in PEM")]
+    NoKey,
     /// The key is another certificate's.
-    #[error("it is not the key of the certificate in ca.pem")]
+    #[error("its key is not the key of its certificate")]
     OtherKey,
     /// The certificate is not a CA's.
-    #[error("ca.pem is not the certificate of a CA: {0}")]
+    #[error("it has a certificate that is not a CA's: {0}")]
     NotACa(rcgen::Error),
 }
 
@@ -144,11 +147,28 @@ pub fn check_issued(
     now: UnixTime,
     provider: &CryptoProvider,
 ) -> Result<(), rustls::Error> {
+    check_chain(certificate, std::slice::from_ref(ca), &[], now, provider)
+}
+
+/// Checks that one of some CAs issued a certificate to a location, or vouches with the other certificates for the CA
+/// that issued it, and that all of them are valid at a time.
+///
+/// # Errors
+/// If none did, or they are not.
+pub fn check_chain(
+    certificate: &CertificateDer<'_>,
+    cas: &[CertificateDer<'_>],
+    others: &[CertificateDer<'_>],
+    now: UnixTime,
+    provider: &CryptoProvider,
+) -> Result<(), rustls::Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(ca.clone().into_owned())?;
+    for ca in cas {
+        roots.add(ca.clone().into_owned())?;
+    }
     let parsed = ParsedCertificate::try_from(certificate)?;
     let algorithms = provider.signature_verification_algorithms.all;
-    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms)
+    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, others, now, algorithms)
 }
 
 /// Converts Unix seconds.
@@ -163,6 +183,25 @@ pub fn unix_time(now: u64) -> UnixTime {
 /// If it has none.
 pub fn from_pem(text: &str) -> Result<CertificateDer<'static>, CertificateError> {
     CertificateDer::from_pem_slice(text.as_bytes()).map_err(CertificateError::NotPem)
+}
+
+/// Reads all certificates of a PEM text, in their order.
+///
+/// # Errors
+/// If it has none, or a malformed one.
+pub fn all_from_pem(text: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let all = all.map_err(CertificateError::NotPem)?;
+    if all.is_empty() {
+        return Err(CertificateError::NotPem(pem::Error::NoItemsFound));
+    }
+    Ok(all)
+}
+
+/// Formats certificates as PEM, one after the other.
+#[must_use]
+pub fn all_to_pem<'a>(all: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
+    all.into_iter().map(to_pem).collect()
 }
 
 /// Formats a certificate as PEM.

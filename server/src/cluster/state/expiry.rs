@@ -1,6 +1,6 @@
 //! When a location's certificates expire, and what an operator must do before that.
 
-use super::dates::day;
+use super::dates::{day, minute};
 
 /// Seconds in a day.
 const DAY: u64 = 24 * 60 * 60;
@@ -15,6 +15,8 @@ const ALARM: u64 = 20 * DAY;
 /// When the certificates of a location expire, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
+    /// When the location's own certificate becomes valid.
+    pub not_before: u64,
     /// The location's own certificate.
     pub location: u64,
     /// The certificate of the cluster's CA; no other certificate is valid longer.
@@ -34,16 +36,24 @@ pub struct Renewal {
 
 impl Expiry {
     /// Returns the alarms at a time, one sentence each: from 30 days before the CA's certificate expires, and from
-    /// 20 days before the location's own one expires.
+    /// 20 days before the location's own one expires, or before it is valid.
     #[must_use]
     pub fn alarms(&self, now: u64, renewal: &Renewal) -> Vec<String> {
         let is_near = |end: u64, alarm: u64| end.saturating_sub(now) < alarm;
         if is_near(self.ca, CA_ALARM) {
             return vec![format!(
-                "the certificate of the cluster's CA {}, and those of all locations with it: create a \
-                 new cluster (`waypost cluster init` with an empty data directory), let the locations \
-                 join it with empty data directories, export the data here and import it there",
+                "the certificate of the cluster's CA {}, and those of all locations with it: run `waypost cluster ca \
+                 rotate` at the location that has the CA's key, while it and the others run. Without that, locations \
+                 stop replicating then; reads and local writes continue",
                 expires_on(self.ca, now)
+            )];
+        }
+        if now < self.not_before {
+            return vec![format!(
+                "the certificate of this location is not valid before {}, and this machine's clock is behind that: set \
+                 the clock; or, if it is right and the clock of the location with the CA's key was wrong: {RENEWAL}. \
+                 This location does not replicate meanwhile; reads and local writes continue",
+                minute(self.not_before)
             )];
         }
         if !is_near(self.location, ALARM) {
@@ -60,8 +70,8 @@ impl Expiry {
                 )
             }
             (None, _) => format!(
-                "it is renewed once this location reaches the one where `waypost cluster init` ran, which has the \
-                 CA's key{failure}"
+                "it is renewed once this location reaches the one that has the CA's key (`waypost cluster ca show` \
+                 prints which), by default the one where `waypost cluster init` ran{failure}"
             ),
         };
         let meanwhile = if self.location <= now {
@@ -75,7 +85,7 @@ impl Expiry {
 }
 
 /// How a location without the CA's key gets a new certificate with a token.
-pub(crate) const RENEWAL: &str = "print a new token with `waypost cluster invite` at the location that has the \
+const RENEWAL: &str = "print a new token with `waypost cluster invite` at the location that has the \
                                   CA's key, and restart this location with `waypost serve --join TOKEN`; its \
                                   data stays";
 
@@ -93,7 +103,7 @@ mod tests {
 
     fn alarms(location_days: u64, ca_days: u64, has_ca_key: bool) -> Vec<String> {
         let (location, ca) = (NOW + location_days * DAY, NOW + ca_days * DAY);
-        Expiry { location, ca, has_ca_key }.alarms(NOW, &Renewal::default())
+        Expiry { not_before: NOW, location, ca, has_ca_key }.alarms(NOW, &Renewal::default())
     }
 
     #[test]
@@ -101,7 +111,7 @@ mod tests {
         assert_eq!(alarms(20, 31, false), Vec::<String>::new());
         let [alarm] = &alarms(19, 1000, false)[..] else { panic!("one alarm") };
         assert!(alarm.contains("this location expires on 2027-02-03"), "{alarm}");
-        assert!(alarm.contains("reaches the one where `waypost cluster init` ran"), "{alarm}");
+        assert!(alarm.contains("reaches the one that has the CA's key (`waypost"), "{alarm}");
         assert!(alarm.contains("stops replicating then"), "{alarm}");
         let [alarm] = &alarms(19, 1000, true)[..] else { panic!("one alarm") };
         assert!(alarm.contains("has the CA's key and can't renew it"), "{alarm}");
@@ -112,7 +122,8 @@ mod tests {
 
     #[test]
     fn an_alarm_names_the_location_with_the_ca_key_and_why_it_was_not_reached() {
-        let expiry = Expiry { location: NOW, ca: NOW + 1000 * DAY, has_ca_key: false };
+        let (not_before, ca) = (0, NOW + 1000 * DAY);
+        let expiry = Expiry { not_before, location: NOW, ca, has_ca_key: false };
         let (ca_holder, last_error) = (Some("fra".into()), Some("fra:8421: no answer".into()));
         let [alarm] = &expiry.alarms(NOW, &Renewal { ca_holder, last_error })[..] else {
             panic!("one alarm")
@@ -125,6 +136,6 @@ mod tests {
     fn a_ca_that_expires_raises_the_only_alarm_because_renewals_do_not_help() {
         let [alarm] = &alarms(19, 29, false)[..] else { panic!("one alarm") };
         assert!(alarm.contains("the cluster's CA expires on 2027-02-13"), "{alarm}");
-        assert!(alarm.contains("create a new cluster"), "{alarm}");
+        assert!(alarm.contains("run `waypost cluster ca rotate`"), "{alarm}");
     }
 }

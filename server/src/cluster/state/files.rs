@@ -10,9 +10,9 @@ use crate::private_files::{self, PrivateFileError};
 
 /// The cluster and the location; written last, so that with it the location is complete.
 pub const DESCRIPTOR: &str = "cluster.toml";
-/// The certificate of the cluster's CA.
+/// The certificates of the CAs that the location trusts, the newest first.
 pub const CA: &str = "ca.pem";
-/// The private key of the cluster's CA, at the CA holder only.
+/// The private key of the cluster's CA, its certificate and its vouchers, at the CA holder only.
 pub const CA_KEY: &str = "ca.key";
 /// This location's certificate.
 pub const CERTIFICATE: &str = "location.pem";
@@ -22,6 +22,8 @@ pub const KEY: &str = "location.key";
 pub const INVITATIONS: &str = "invitations.toml";
 /// A join that is in progress.
 pub const JOINING: &str = "joining.toml";
+/// The location that has the CA's key, at the others.
+pub const CA_HOLDER: &str = "ca-holder.toml";
 /// Which store belongs to the CA holder.
 pub const STORE: &str = "store";
 /// Locked (`flock`) by the process that changes the files.

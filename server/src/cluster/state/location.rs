@@ -9,13 +9,13 @@ use rustls::{
 };
 
 use super::{
-    ca::{Ca, LIFE},
+    authorities::Authorities,
+    ca::{Ca, LIFE, MAX_VOUCHERS},
     certificate::{self, Facts, Identity, check_issued, unix_time},
-    dates::{day, minute},
     descriptor::Descriptor,
-    expiry::{Expiry, RENEWAL, Renewal},
+    expiry::{Expiry, Renewal},
     files::{self, ClusterDir, FilesError},
-    names::Sha256,
+    holder::CaHolder,
 };
 
 /// A certificate that expires in less than this is renewed, in seconds: from two thirds of its life on.
@@ -26,14 +26,18 @@ const RENEWED_BEFORE: u64 = LIFE / 3;
 pub struct Location {
     /// The cluster, the location and its addresses.
     pub descriptor: Descriptor,
-    /// The certificate of the cluster's CA.
-    pub ca: CertificateDer<'static>,
-    /// This location's certificate, followed by the CA's.
+    /// The certificates of the CAs that its links trust, the newest first.
+    pub trusted: Vec<CertificateDer<'static>>,
+    /// All CAs that it knows.
+    pub authorities: Authorities,
+    /// This location's certificate, the vouchers for the CA that issued it, and that CA's certificate.
     pub chain: Vec<CertificateDer<'static>>,
     /// This location's private key.
     pub key: PrivateKeyDer<'static>,
     /// When its certificates expire.
     pub expiry: Expiry,
+    /// The location that has the CA's key, if this one has learned of it and does not have the key itself.
+    pub ca_holder: Option<CaHolder>,
     /// Warnings for the operator, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -52,19 +56,6 @@ pub enum LoadError {
          the data directory"
     )]
     Unfinished,
-    /// The location's certificate is not valid yet.
-    #[error(
-        "the certificate of this location is not valid before {0}, and this machine's clock is behind that: set \
-         the clock; or, if it is right and the clock of the CA holder was wrong: {RENEWAL}"
-    )]
-    NotYet(String),
-    /// The CA's certificate has expired, and all others of the cluster with it.
-    #[error(
-        "the certificate of the cluster's CA expired on {0}: create a new cluster (`waypost cluster init` \
-         with an empty data directory), and move the data to it; to export the data, remove the directory \
-         `cluster`, and this location serves it without a cluster"
-    )]
-    CaExpired(String),
     /// A certificate can't be issued.
     #[error("can't issue a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -77,15 +68,15 @@ impl Location {
         Identity { cluster: self.descriptor.cluster, member: self.descriptor.member }
     }
 
-    /// Returns the hash by which a token of this cluster names its CA.
+    /// Whether the newest CA issued its certificate.
     #[must_use]
-    pub fn ca_hash(&self) -> Sha256 {
-        Sha256::of(&self.ca)
+    pub fn has_newest_ca(&self) -> bool {
+        self.chain.last() == Some(self.authorities.newest())
     }
 }
 
-/// Loads a location when a server starts; none if it is not in a cluster. The CA holder first renews
-/// its own certificate if that is due.
+/// Loads a location; none if it is not in a cluster. The CA holder first ends a rotation of the CA that was interrupted,
+/// and renews its own certificate if that is due.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -94,13 +85,16 @@ pub fn open(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
     if directory.has(files::CA_KEY)
         && let Some(descriptor) = Descriptor::load(&directory)?
     {
-        renew(&directory, &descriptor, now)?;
+        let _lock = directory.lock()?;
+        let ca = load_ca(&directory)?;
+        trust(&directory, &ca)?;
+        renew(&directory, &descriptor, &ca, now)?;
     }
     load(data, now)
 }
 
-/// Loads a location; none if it is not in a cluster. Its certificate may have expired: then other locations reject
-/// it, and it serves what it has.
+/// Loads a location; none if it is not in a cluster. Its certificate may have expired, or not be valid yet: then other
+/// locations reject it, and it serves what it has.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -115,33 +109,42 @@ pub fn load(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
         }
         return Ok(None);
     };
-    let ca = read_certificate(&directory, files::CA)?;
-    let own = read_certificate(&directory, files::CERTIFICATE)?;
+    let authorities = Authorities::load(&directory)?;
+    let mut chain = read_chain(&directory)?;
     let key = read_key(&directory, files::KEY)?;
-    let ca_facts = Facts::read(&ca).map_err(|error| directory.damaged(files::CA, error))?;
-    if ca_facts.not_after <= now {
-        return Err(LoadError::CaExpired(day(ca_facts.not_after)));
-    }
-    let facts = check(&directory, &descriptor, (&ca, &own), &key, now)?;
-    if directory.has(files::CA_KEY) {
-        load_ca(&directory)?;
-    }
+    let damaged_ca = |error| directory.damaged(files::CA, error);
+    let ca_end = Facts::read(authorities.newest()).map_err(damaged_ca)?.not_after;
+    let trusted = authorities.trusted_at(now).map_err(damaged_ca)?;
+    let own = chain.first().cloned().unwrap_or_else(|| CertificateDer::from(Vec::new()));
+    let (facts, issuer) = check(&directory, &descriptor, (&authorities, &own), &key, now)?;
+    chain.push(issuer);
     let has_ca_key = directory.has(files::CA_KEY);
-    let expiry = Expiry { location: facts.not_after, ca: ca_facts.not_after, has_ca_key };
-    let warnings = expiry.alarms(now, &Renewal::default());
+    if has_ca_key {
+        check_ca(&directory, &load_ca(&directory)?, &authorities)?;
+    }
+    let ca_holder = if has_ca_key { None } else { CaHolder::load(&directory)? };
+    let (not_before, location) = (facts.not_before, facts.not_after);
+    let expiry = Expiry { not_before, location, ca: ca_end, has_ca_key };
+    let renewal = Renewal { ca_holder: name_of(ca_holder.as_ref()), last_error: None };
+    let warnings = expiry.alarms(now, &renewal);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let chain = vec![own, ca.clone()];
-    Ok(Some(Location { descriptor, ca, chain, key, expiry, warnings }))
+    Ok(Some(Location { descriptor, trusted, authorities, chain, key, expiry, ca_holder, warnings }))
 }
 
-/// Checks that the certificates, the key and the descriptor belong together and are valid now.
+/// The name of the location that has the CA's key, as a text.
+fn name_of(holder: Option<&CaHolder>) -> Option<String> {
+    holder.map(|holder| holder.location.to_string())
+}
+
+/// Checks that the certificates, the key and the descriptor belong together. Returns the facts in the location's
+/// certificate and the CA that issued it.
 fn check(
     directory: &ClusterDir,
     descriptor: &Descriptor,
-    (ca, own): (&CertificateDer<'_>, &CertificateDer<'_>),
+    (authorities, own): (&Authorities, &CertificateDer<'_>),
     key: &KeyPair,
     now: u64,
-) -> Result<Facts, LoadError> {
+) -> Result<(Facts, CertificateDer<'static>), LoadError> {
     let wrong = |reason: String| directory.damaged(files::CERTIFICATE, reason);
     let facts = Facts::read(own).map_err(|error| wrong(error.to_string()))?;
     let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
@@ -152,35 +155,74 @@ fn check(
         let reason = "it is not the key of the certificate in location.pem";
         return Err(directory.damaged(files::KEY, reason).into());
     }
-    if facts.not_before > now {
-        return Err(LoadError::NotYet(minute(facts.not_before)));
-    }
-    let valid_at = unix_time(now.min(facts.not_after));
-    check_issued(own, ca, valid_at, &ring::default_provider())
-        .map_err(|error| wrong(format!("the CA in ca.pem did not issue it: {error}")))?;
-    Ok(facts)
+    // Outside of its validity, the location does not replicate; an alarm says so.
+    let valid_at = unix_time(now.max(facts.not_before).min(facts.not_after));
+    let issuer = authorities
+        .issuer_of(own, valid_at)
+        .map_err(|error| wrong(format!("no CA in ca.pem issued it: {error}")))?;
+    Ok((facts, issuer.clone()))
 }
 
-/// Renews the certificate of the CA holder if that is due. The key stays.
-fn renew(directory: &ClusterDir, descriptor: &Descriptor, now: u64) -> Result<(), LoadError> {
-    let own = read_certificate(directory, files::CERTIFICATE)?;
-    let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
-    if !is_due(&facts, now) {
+/// Checks that the CA whose key is here is one that this location trusts, or the successor of one.
+fn check_ca(directory: &ClusterDir, ca: &Ca, authorities: &Authorities) -> Result<(), FilesError> {
+    if authorities.vouch_for(ca) {
         return Ok(());
     }
-    let (ca, key) = (load_ca(directory)?, read_key(directory, files::KEY)?);
+    Err(directory.damaged(files::CA_KEY, "it is not the key of a CA in ca.pem"))
+}
+
+/// Trusts the CA whose key is here. It is missing in `ca.pem` if a rotation was interrupted.
+fn trust(directory: &ClusterDir, ca: &Ca) -> Result<(), FilesError> {
+    let authorities = Authorities::load(directory)?;
+    check_ca(directory, ca, &authorities)?;
+    if authorities.newest() == ca.certificate() {
+        return Ok(());
+    }
+    authorities.with_newest(ca.certificate().clone()).save(directory)
+}
+
+/// Renews the certificate of the CA holder if that is due, or if another CA issued it. The key stays.
+fn renew(
+    directory: &ClusterDir,
+    descriptor: &Descriptor,
+    ca: &Ca,
+    now: u64,
+) -> Result<(), LoadError> {
+    let own = read_certificate(directory, files::CERTIFICATE)?;
+    let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
+    let at = unix_time(facts.not_before);
+    let is_of_ca = check_issued(&own, ca.certificate(), at, &ring::default_provider()).is_ok();
+    if is_of_ca && (!is_due(&facts, now) || is_limited_by_ca(&facts, ca.not_after(), now)) {
+        return Ok(());
+    }
     // Outside of the CA's validity nothing that it issues is valid, or the clock is wrong.
     if !ca.is_valid_at(now) {
         return Ok(());
     }
-    if is_limited_by_ca(&facts, ca.not_after(), now) {
-        return Ok(());
-    }
+    let key = read_key(directory, files::KEY)?;
     let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
     let renewed = ca.issue(identity, &key, now)?;
-    let _lock = directory.lock()?;
-    directory.write(files::CERTIFICATE, &certificate::to_pem(&renewed))?;
-    Ok(())
+    Ok(write_chain(directory, &renewed, ca.vouchers())?)
+}
+
+/// Writes a location's certificate and the vouchers for the CA that issued it.
+pub(crate) fn write_chain(
+    directory: &ClusterDir,
+    own: &CertificateDer<'static>,
+    vouchers: &[CertificateDer<'static>],
+) -> Result<(), FilesError> {
+    let vouchers = vouchers.iter().take(MAX_VOUCHERS);
+    let chain = certificate::all_to_pem(std::iter::once(own).chain(vouchers));
+    directory.write(files::CERTIFICATE, &chain)
+}
+
+/// Reads a location's certificate and the vouchers for the CA that issued it.
+fn read_chain(directory: &ClusterDir) -> Result<Vec<CertificateDer<'static>>, FilesError> {
+    let text = directory.read(files::CERTIFICATE)?;
+    let chain = certificate::all_from_pem(&text);
+    let mut chain = chain.map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
+    chain.truncate(1 + MAX_VOUCHERS);
+    Ok(chain)
 }
 
 /// Whether a certificate should be renewed: it expires soon, or was issued by a clock that was ahead.
@@ -195,9 +237,8 @@ pub(crate) fn is_limited_by_ca(facts: &Facts, ca_end: u64, now: u64) -> bool {
 
 /// Loads the CA, at the CA holder.
 pub(crate) fn load_ca(directory: &ClusterDir) -> Result<Ca, FilesError> {
-    let certificate = read_certificate(directory, files::CA)?;
-    let key = read_key(directory, files::CA_KEY)?;
-    Ca::new(certificate, key).map_err(|error| directory.damaged(files::CA_KEY, error))
+    let text = directory.read_secret(files::CA_KEY)?;
+    Ca::from_pem(&text).map_err(|error| directory.damaged(files::CA_KEY, error))
 }
 
 /// Reads a certificate in PEM.

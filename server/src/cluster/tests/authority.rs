@@ -462,7 +462,7 @@ fn a_renewal_without_a_token_needs_the_certificate_and_the_key_of_a_member() {
     let request = RenewalRequest { member, csr: csr_of(&key), renews };
     let late = NOW + 2 * ca::LIFE;
     let renewed = renew(&request, &authority, &mut members, late).unwrap();
-    let facts = Facts::read(&renewed.certificate()).unwrap();
+    let facts = Facts::read(&renewed.certificate.own.certificate()).unwrap();
     assert_eq!(facts.not_after, late + ca::LIFE);
     assert!(facts.is_of(&key));
     assert_eq!(facts.identity, Some(Identity { cluster: welcome.cluster, member }));

@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{DAY, authority, created, invited, name, now};
 use crate::cluster::{
-    Descriptor, JoinOptions, JoinOutcome, Peer, Token,
+    Address, Descriptor, JoinOptions, JoinOutcome, Location, Peer, Token, ca,
     enrol::{
         AdmissionError, EnrolError, EnrolServer, JoiningMember, MAX_MESSAGE_BYTES, Registry,
         Request, Response, StoreRegistry, Welcome,
@@ -28,11 +28,13 @@ use crate::cluster::{
     },
     join,
     join::JoinError,
-    load, renew_if_due,
+    load, renew,
+    renew::RenewalError,
     state::{
         certificate::to_pem,
         files::{self, ClusterDir},
         location::{load_ca, read_key},
+        names::Sha256,
         token::Secret,
     },
 };
@@ -116,13 +118,8 @@ impl CaHolder {
         let environment = Arc::new(SystemEnvironment::new());
         let server =
             EnrolServer::new(authority(data.path()), Box::new(watched), environment).unwrap();
-        let identity = quic::Identity {
-            authorities: vec![location.ca.to_vec()],
-            chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
-            key: location.key.secret_der().to_vec(),
-        };
-        let mut config =
-            quic::Config::new(descriptor.listen, descriptor.cluster.0, descriptor.member, identity);
+        let (cluster, member) = (descriptor.cluster.0, descriptor.member);
+        let mut config = quic::Config::new(descriptor.listen, cluster, member, proof(&location));
         config.guests = Some(Arc::new(server).guests());
         let replica = Replica::start(config, store.clone()).await.unwrap();
         let address = replica.local_address();
@@ -193,7 +190,10 @@ async fn an_empty_location_joins_and_is_a_member_on_both_sides() {
     assert_eq!(descriptor.dial[0].member, holder.descriptor.member);
     assert_eq!(descriptor.dial[0].addresses, holder.descriptor.advertise);
     let location = load(data.path(), now()).unwrap().expect("it is a member");
-    assert_eq!((&location.descriptor, location.ca_hash()), (descriptor, token.ca));
+    assert_eq!(
+        (&location.descriptor, Sha256::of(location.authorities.newest())),
+        (descriptor, token.ca)
+    );
     assert!(!ClusterDir::of(data.path()).has(files::JOINING));
 
     let view = holder.store.view();
@@ -369,7 +369,8 @@ async fn a_wrong_token_is_rejected_while_another_location_is_being_admitted() {
 async fn an_admitted_location_keeps_its_slot_until_it_has_the_response() {
     let holder = CaHolder::start().await;
     let (token, request) = holder.asks(100);
-    let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
+    let quic = QuicClientConfig::try_from(tls::client_config(tls::Trust::Hash(token.ca)).unwrap())
+        .unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(quic));
     // The response can't be sent before it is read.
@@ -397,7 +398,8 @@ async fn an_admitted_location_keeps_its_slot_until_it_has_the_response() {
 async fn silent_connections_lose_their_slots_to_one_that_sends_a_request() {
     let holder = CaHolder::start().await;
     let token = holder.token();
-    let quic = QuicClientConfig::try_from(tls::client_config(token.ca).unwrap()).unwrap();
+    let quic = QuicClientConfig::try_from(tls::client_config(tls::Trust::Hash(token.ca)).unwrap())
+        .unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = ClientConfig::new(Arc::new(quic));
     let mut silent = Vec::new();
@@ -423,7 +425,7 @@ async fn garbage_is_rejected_and_locations_can_still_join() {
         socket.send_to(&garbage, holder.address).unwrap();
     }
     let token = holder.token();
-    let config = tls::client_config(token.ca).unwrap();
+    let config = tls::client_config(tls::Trust::Hash(token.ca)).unwrap();
     let quic = QuicClientConfig::try_from(config).unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = ClientConfig::new(Arc::new(quic));
@@ -508,15 +510,42 @@ async fn a_used_token_renews_nothing() {
     holder.stop().await;
 }
 
+/// What a location proves its identity with.
+fn proof(location: &Location) -> quic::Identity {
+    quic::Identity {
+        authorities: location.trusted.iter().map(|ca| ca.to_vec()).collect(),
+        chain: location.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        key: location.key.secret_der().to_vec(),
+    }
+}
+
+/// Rotates the CA, which a server uses for its links soon. Returns its fingerprint.
+async fn rotated(holder: &CaHolder) -> Sha256 {
+    let newest = ca::rotate(holder.data.path(), now()).unwrap();
+    let location = load(holder.data.path(), now()).unwrap().expect("a member");
+    holder.replica.handle().set_identity(proof(&location)).await.unwrap();
+    newest
+}
+
+/// Lets a member renew its certificate at the CA holder at these addresses.
+async fn renewed(data: &Path, addresses: &[Address]) -> Result<Location, RenewalError> {
+    let current = load(data, now()).unwrap().expect("a member");
+    renew(data, &current, addresses, now()).await?;
+    Ok(load(data, now()).unwrap().expect("a member"))
+}
+
 #[tokio::test]
 async fn a_member_renews_its_certificate_without_a_token_unless_it_was_removed() {
     let holder = CaHolder::start().await;
     let (data, token) = (TempDir::new().unwrap(), holder.token());
     let descriptor = joins(data.path(), &token).await.unwrap().descriptor().clone();
     let directory = ClusterDir::of(data.path());
-    let addresses = descriptor.dial[0].addresses.clone();
-    let renewed = async || renew_if_due(data.path(), &addresses, now()).await;
-    assert!(renewed().await.unwrap().is_none(), "its certificate is new");
+    let addresses = token.addresses.clone();
+    let renewed = async || renewed(data.path(), &addresses).await;
+    let first = directory.read(files::CERTIFICATE).unwrap();
+    let holder_is = renewed().await.unwrap().ca_holder.expect("it was reached");
+    assert_eq!(holder_is.location, name("fra"));
+    assert_eq!(directory.read(files::CERTIFICATE).unwrap(), first, "its certificate is new");
 
     let ca = load_ca(&ClusterDir::of(holder.data.path())).unwrap();
     let key = read_key(&directory, files::KEY).unwrap();
@@ -526,13 +555,13 @@ async fn a_member_renews_its_certificate_without_a_token_unless_it_was_removed()
         directory.write(files::CERTIFICATE, &old).unwrap();
         old
     };
-    age(59);
-    assert!(renewed().await.unwrap().is_none(), "less than two thirds of its life are over");
+    let young = age(59);
+    renewed().await.unwrap();
+    assert_eq!(directory.read(files::CERTIFICATE).unwrap(), young, "two thirds are not over");
     for days in [61, 89, 91, 400] {
         age(days);
-        let location = renewed().await.unwrap().expect("a new certificate");
+        let location = renewed().await.unwrap();
         assert!(location.expiry.location > now() + 85 * DAY, "after {days} days");
-        assert_eq!(load(data.path(), now()).unwrap().expect("a member").chain, location.chain);
     }
 
     let old = age(91);
@@ -544,4 +573,37 @@ async fn a_member_renews_its_certificate_without_a_token_unless_it_was_removed()
     holder.stop().await;
     let says = renewed().await.expect_err("nobody is there").to_string();
     assert!(says.contains(&addresses[0].to_string()), "{says}");
+}
+
+#[tokio::test]
+async fn a_member_gets_a_certificate_of_the_new_ca_after_a_rotation() {
+    let holder = CaHolder::start().await;
+    let (data, token) = (TempDir::new().unwrap(), holder.token());
+    joins(data.path(), &token).await.unwrap();
+    let first = load(data.path(), now()).unwrap().expect("a member");
+    for count in 2..4 {
+        let newest = rotated(&holder).await;
+        let location = renewed(data.path(), &token.addresses).await.unwrap();
+        assert!(location.has_newest_ca());
+        assert_eq!(ca::show(data.path(), now()).unwrap().issuer, newest);
+        assert_eq!(location.trusted.len(), count, "former CAs are trusted meanwhile");
+    }
+    // A location that was away meanwhile knows the first CA only.
+    let directory = ClusterDir::of(data.path());
+    directory.write(files::CA, &to_pem(first.authorities.newest())).unwrap();
+    directory.write(files::CERTIFICATE, &to_pem(&first.chain[0])).unwrap();
+    let location = renewed(data.path(), &token.addresses).await.unwrap();
+    assert!(location.has_newest_ca());
+    assert_eq!(ca::retire(data.path(), now()).unwrap(), 1);
+    holder.stop().await;
+
+    // A location can join while two CAs are trusted, and tokens from before a rotation admit nobody.
+    let holder = CaHolder::start().await;
+    let old = holder.token();
+    rotated(&holder).await;
+    let data = TempDir::new().unwrap();
+    joins(data.path(), &old).await.expect_err("the token names the former CA");
+    joins(data.path(), &holder.token()).await.unwrap();
+    assert_eq!(load(data.path(), now()).unwrap().expect("a member").trusted.len(), 2);
+    holder.stop().await;
 }
