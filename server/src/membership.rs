@@ -79,6 +79,14 @@ impl Membership {
         Ok(())
     }
 
+    /// Closes all links, because the location's certificate has expired.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn unlink(&self) -> Result<(), AskError> {
+        self.handle.unlink("the certificate of this location has expired").await
+    }
+
     /// Records the name of the location that has the CA's key, if it is known, for alarms.
     pub fn set_ca_holder(&self, name: Option<String>) {
         let mut certificate = self.certificate();

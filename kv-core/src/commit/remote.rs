@@ -184,6 +184,9 @@ fn refusal(write: &RemoteWrite) -> Option<&'static str> {
     if write.dot.seq == 0 {
         return Some("sequence numbers begin at 1");
     }
+    if write.dot.origin.0 == [0; 16] {
+        return Some("an origin whose id is zero");
+    }
     if write.hlc.millis() >= MAX_REMOTE_MILLIS {
         return Some("a time that no clock shows");
     }

@@ -86,7 +86,9 @@ impl Member {
         }
         reader.end()?;
         let member = Member { id, origins, name, addresses, removed };
-        member.checked().map_err(|_invalid| DecodeError("a member with an invalid name or address"))
+        member
+            .checked()
+            .map_err(|_invalid| DecodeError("a member with an invalid id, name or address"))
     }
 
     /// Makes a member that has not left.
@@ -102,11 +104,16 @@ impl Member {
         Member { id, origins, name, addresses, removed: false }.checked()
     }
 
-    /// Checks the bounds on the name and the addresses.
+    /// Checks the ids, and the bounds on the name and the addresses.
     fn checked(self) -> Result<Member, MemberError> {
         let is_plain = |text: &str, most: usize| {
             (1..=most).contains(&text.len()) && !text.chars().any(char::is_control)
         };
+        let [one, other] = self.origins;
+        let zero = [0; 16];
+        if self.id.0 == zero || one.0 == zero || other.0 == zero || one == other {
+            return Err(MemberError::Ids);
+        }
         if !is_plain(&self.name, MAX_MEMBER_NAME_BYTES) {
             return Err(MemberError::Name);
         }
@@ -123,6 +130,11 @@ impl Member {
 /// Why a member can't be described so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemberError {
+    /// An id is zero, or the two origins are one.
+    #[error(
+        "a location's id and its two origins are different from zero, and the origins from each other"
+    )]
+    Ids,
     /// The name is empty, too long, or has control characters.
     #[error("a location's name has 1 to {MAX_MEMBER_NAME_BYTES} bytes and no control characters")]
     Name,
@@ -211,6 +223,25 @@ mod tests {
         assert_eq!(Member::decode(made.id, &made.encode()), Ok(made.clone()));
         assert_eq!(Member::id_of(&Member::key(made.id)), Some(made.id));
         assert_eq!(Member::id_of(&made.id.0), None, "this key names a namespace");
+    }
+
+    #[test]
+    fn a_member_with_zero_ids_or_absurd_lengths_is_not_decoded() {
+        let made = member(7);
+        let (zero, one) = (OriginId([0; 16]), OriginId([1; 16]));
+        let wrong = [
+            Member { origins: [zero, one], ..made.clone() },
+            Member { origins: [one, zero], ..made.clone() },
+            Member { origins: [one, one], ..made.clone() },
+            Member { name: String::new(), ..made.clone() },
+            Member { name: "x".repeat(MAX_MEMBER_NAME_BYTES + 1), ..made.clone() },
+            Member { addresses: vec!["x".repeat(MAX_ADDRESS_BYTES + 1)], ..made.clone() },
+            Member { addresses: vec!["a:1".into(); MAX_ADDRESSES + 1], ..made.clone() },
+        ];
+        for member in wrong {
+            assert!(Member::decode(made.id, &member.encode()).is_err(), "{member:?}");
+        }
+        assert!(Member::decode(MemberId([0; 16]), &made.encode()).is_err());
     }
 
     #[test]

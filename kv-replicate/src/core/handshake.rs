@@ -36,9 +36,7 @@ enum Farewell {
     /// The incarnation that a message must name is not known until the peer sends something.
     Unaddressed,
     /// The store reads the row.
-    Reading {
-        incarnation: u64,
-    },
+    Reading { incarnation: u64 },
     /// It is the next message.
     Due {
         /// The random number of the peer's start, which the notice must name.

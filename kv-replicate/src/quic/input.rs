@@ -33,5 +33,8 @@ pub(super) enum Query {
     Status(oneshot::Sender<Status>),
     /// A verification with this member; the verdict comes once it has ended.
     Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
+    /// All links are closed, for this reason.
+    Unlink(&'static str),
+    /// Another proof of this location's identity.
     SetIdentity(Box<Identity>, oneshot::Sender<Result<(), StartError>>),
 }

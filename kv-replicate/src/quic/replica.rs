@@ -64,6 +64,15 @@ impl Handle {
         done.map_err(IdentityError::Unusable)
     }
 
+    /// Closes all links, because the proof of this location's identity has expired. Peers that have not noticed the end
+    /// would keep them. Dialling goes on: peers accept links again after [`Handle::set_identity`].
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn unlink(&self, reason: &'static str) -> Result<(), AskError> {
+        self.send(Query::Unlink(reason)).await
+    }
+
     /// Sends a request to the driver, and waits while `QUERIES` others wait.
     async fn send(&self, query: Query) -> Result<(), AskError> {
         self.queries.send(query).await.map_err(|_ended| AskError::Closed)

@@ -54,9 +54,12 @@ pub(super) fn row_count(input: &mut Bytes, most: usize) -> Decoded<usize> {
     Ok(count)
 }
 
-/// An origin's id.
+/// An origin's id, which is not zero.
 pub(super) fn origin(input: &mut Bytes) -> Decoded<OriginId> {
-    array(input).map(OriginId)
+    match array(input)? {
+        id if id == [0; 16] => Err(MessageError::Invalid("the id of an origin is zero")),
+        id => Ok(OriginId(id)),
+    }
 }
 
 /// A namespace's id.

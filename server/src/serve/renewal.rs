@@ -93,6 +93,8 @@ enum KeepError {
     Load(#[from] crate::cluster::state::location::LoadError),
     #[error(transparent)]
     Identity(#[from] kv_replicate::quic::IdentityError),
+    #[error(transparent)]
+    Replica(#[from] kv_replicate::quic::AskError),
 }
 
 /// The state of the task.
@@ -120,6 +122,9 @@ impl Keeper {
             Ok(false) | Err(_) => location,
         };
         self.use_files(&location).await?;
+        if location.expiry.location <= now {
+            self.membership.unlink().await?;
+        }
         Ok(renewed.map(drop)?)
     }
 

@@ -69,6 +69,10 @@ pub enum Event {
     Left,
     /// A removed location learned of its removal while it ran.
     RemovalNoticed,
+    /// A removed location restarted, reached nobody, and did not take part.
+    RemovalRemembered,
+    /// A member reported a removal that did not happen.
+    LieTold,
     /// A location restarted from an old image.
     Restored,
     /// A location detected that it had restarted from an old image.
@@ -114,6 +118,8 @@ impl Event {
         Event::Joined,
         Event::Left,
         Event::RemovalNoticed,
+        Event::RemovalRemembered,
+        Event::LieTold,
         Event::Restored,
         Event::RollbackDetected,
         Event::Copied,

@@ -72,6 +72,8 @@ pub struct Running {
     pub store: Store<RedbEngine>,
     /// Its core.
     pub core: Core,
+    /// The random number of this start.
+    pub incarnation: u64,
     /// The members as the core last got them.
     pub members: Arc<Members>,
     /// The writes that readers see.
@@ -146,11 +148,12 @@ impl Node {
         self.origins = Some(origins);
         let Some(store) = store::open(committer, self.now(at)) else { return Ok(false) };
         let state = store::state(&store).clone();
+        let incarnation = self.rng.next_u64() | 1;
         let config = Config {
             cluster: [1; 16],
             member: self.member,
             origins,
-            incarnation: self.rng.next_u64() | 1,
+            incarnation,
             backlog_bytes: plan.backlog_bytes,
             batch_rows: plan.batch_rows,
             max_ahead_ms: 500,
@@ -161,6 +164,7 @@ impl Node {
         self.running = Some(Running {
             store,
             core,
+            incarnation,
             members,
             shown,
             life,

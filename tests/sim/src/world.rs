@@ -17,6 +17,7 @@ use crate::{
 mod clients;
 mod faults;
 mod healing;
+mod lies;
 mod mangling;
 mod members;
 mod script;
@@ -109,6 +110,8 @@ pub struct World {
     report: Report,
     tracing: bool,
     verifying: verifying::Verifying,
+    /// The location that is being lied to, and the liar.
+    lied_to: Option<(usize, usize)>,
     /// The percentage of messages that are changed in transit.
     mangled: u64,
     recent: mangling::Recent,
@@ -143,6 +146,7 @@ impl World {
             report: Report::default(),
             tracing,
             verifying: verifying::Verifying::default(),
+            lied_to: None,
             mangled: 0,
             recent: mangling::Recent::default(),
             unrecovered: None,
@@ -370,7 +374,9 @@ impl World {
                 Notice::MustRebuild(_) => self.rebuilt(node)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
-                Notice::Close { peer, .. } if self.mangled > 0 => {
+                Notice::Close { peer, .. }
+                    if self.closed_for_a_lie(node, peer) || self.mangled > 0 =>
+                {
                     self.after(100, Happening::Dial(node, self.end(node, peer)));
                 }
                 Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)

@@ -27,6 +27,7 @@ impl Driver {
                 let _gone = answer.send(self.status());
             }
             Query::Verify(peer, answer) => self.verify(peer, answer),
+            Query::Unlink(reason) => self.unlink(reason),
             Query::SetIdentity(identity, answer) => {
                 let _gone = answer.send(self.set_identity(*identity));
             }

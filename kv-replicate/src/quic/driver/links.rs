@@ -70,6 +70,17 @@ impl Driver {
         self.dial = true;
     }
 
+    /// Closes all links; peers are dialled again.
+    pub(super) fn unlink(&mut self, reason: &str) {
+        for peer in self.links.keys().copied().collect::<Vec<_>>() {
+            if let Some(link) = self.links.get(&peer) {
+                link.close(code::GOING, reason);
+            }
+            self.drop_link(peer, reason);
+            self.tell(Event::Disconnected(peer));
+        }
+    }
+
     /// An attempt to dial a peer has failed.
     pub(super) fn not_reached(&mut self, peer: MemberId, error: &LinkError) {
         tracing::debug!(%peer, %error, "can't reach a peer");

@@ -83,6 +83,11 @@ pub enum RequestError {
     /// The location has the id of the CA holder.
     #[error("this is the id of the CA holder: start with an empty data directory")]
     OwnId,
+    /// An id in the request is zero, or the two origins are one.
+    #[error(
+        "an id in the request is zero, or two are the same: start with an empty data directory"
+    )]
+    Ids,
     /// The location has no addresses, or too many.
     #[error(transparent)]
     Addresses(#[from] AddressCountError),
@@ -348,6 +353,10 @@ fn check(
     };
     if request.member == descriptor.member {
         return Err(RequestError::OwnId);
+    }
+    let [one, other] = request.origins.0;
+    if [request.member.0, one.0, other.0].contains(&[0; 16]) || one == other {
+        return Err(RequestError::Ids);
     }
     check_addresses(&request.addresses)?;
     let (member, addresses) = (request.member, request.addresses.clone());

@@ -4,7 +4,7 @@ use kv_core::{MemberId, Operation};
 use waypost_disk_tests::{
     disk::{FailingDisk, Keep},
     hold,
-    violation::Checked,
+    violation::{Checked, Violation},
 };
 
 use super::{Happening, World};
@@ -200,7 +200,28 @@ impl World {
             (false, true) => Event::RollbackDetected,
             (false, false) => Event::RemovalNoticed,
         });
+        let is_removed = why == kv_replicate::HaltReason::Removed;
+        if is_removed && !self.nodes[node].is_copied && self.mangled == 0 {
+            self.restart_removed(node)?;
+        }
         self.retire(node)
+    }
+
+    /// A removed location is started again, after its power was cut, and reaches nobody. It must know of its removal.
+    fn restart_removed(&mut self, node: usize) -> Checked {
+        let keep = Keep::random(&mut self.rng);
+        self.nodes[node].disk.power_loss(keep);
+        let started = self.nodes[node].start(self.now, &self.plan);
+        let started = started.map_err(Violation::Wrong)?;
+        hold!(started, "the removed location {node} does not start");
+        let core = self.nodes[node].running.as_ref().map(|running| &running.core);
+        let halted = core.and_then(kv_replicate::Core::halted);
+        hold!(
+            halted == Some(kv_replicate::HaltReason::Removed),
+            "{node}: was removed, restarts alone, and takes part: {halted:?}"
+        );
+        self.count(Event::RemovalRemembered);
+        Ok(())
     }
 
     /// Checks that a location that must be rebuilt has a reason to: another one was restored, or
