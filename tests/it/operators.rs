@@ -7,6 +7,7 @@
 //! The store does not survive all of these faults yet. The tests of open faults are ignored unless the feature
 //! `open-faults` is on; `tests/README.md` explains how to run them.
 
+mod authority;
 mod certificates;
 mod clocks;
 mod copied;

@@ -3,6 +3,7 @@
 
 mod authority;
 mod converge;
+mod identity;
 mod location;
 mod raw;
 mod refuse;

@@ -59,6 +59,16 @@ fn a_batch_with_a_missing_body_and_a_lost_page_is_requested_again() {
 }
 
 #[test]
+fn a_member_that_lies_about_a_removal_stops_nobody() {
+    passes(scenario::lying_removal::run);
+}
+
+#[test]
+fn a_removed_location_that_restarts_alone_does_not_take_part() {
+    passes(scenario::removed_alone::run);
+}
+
+#[test]
 fn two_members_that_remove_each_other_come_to_rest() {
     passes(scenario::mutual_removal::run);
 }

@@ -259,6 +259,20 @@ impl World {
         self.model.depart(self.nodes[node].origins);
     }
 
+    /// Lets a member report to a location that it was removed, which is a lie.
+    ///
+    /// # Errors
+    /// The violation, for example if the location believes it.
+    pub fn lie_to(&mut self, node: usize) -> Checked {
+        self.lie(node)
+    }
+
+    /// How often an event has occurred.
+    #[must_use]
+    pub fn count_of(&self, event: Event) -> u64 {
+        self.report.events.get(event)
+    }
+
     /// Whether the removal of a member is visible at a location.
     pub fn sees_removed(&mut self, node: usize, other: usize) -> bool {
         let id = self.nodes[other].member;
