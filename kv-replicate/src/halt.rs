@@ -33,7 +33,8 @@ impl fmt::Display for HaltReason {
                  and let it join again"
             }
             HaltReason::Removed => {
-                "this location was removed from the cluster: empty its store and let it join again"
+                "this location was removed from the cluster: to join again, start it with an empty data \
+                 directory and `waypost serve --join TOKEN`"
             }
         })
     }

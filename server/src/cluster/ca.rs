@@ -1,7 +1,7 @@
 //! `waypost cluster ca`: shows, rotates and moves the cluster's CA.
 //!
-//! These commands change the location's files and do not talk to the server, which reads the files again every ten seconds.
-//! So they work whether the server runs or not, and permission to use them is permission to read the CA's key.
+//! These commands change the location's files and do not talk to the server, which reads the files again every ten
+//! seconds. So they work whether the server runs or not, and permission to use them is permission to read the CA's key.
 
 use std::path::{Path, PathBuf};
 
@@ -54,13 +54,15 @@ pub enum CaError {
     },
     /// The CA in the file was replaced by a rotation.
     #[error(
-        "{} has the key of a former CA, which was replaced by a rotation: use the newest copy of cluster/ca.key", .0.display()
+        "{} has the key of a former CA, which was replaced by a rotation: use the newest copy of cluster/ca.key",
+        .0.display()
     )]
     Former(PathBuf),
     /// The CA in the file is not known here.
     #[error(
         "this location does not know the CA in {}: if it is of this cluster, a rotation has made it, and this location \
-         learns of it within an hour after it reaches the location with the key; else it is another cluster's", .0.display()
+         learns of it within an hour after it reaches the location with the key; else it is another cluster's",
+        .0.display()
     )]
     Unknown(PathBuf),
     /// There are no former CAs.

@@ -242,7 +242,10 @@ fn a_removed_location_reports_it_and_the_others_keep_running() {
     assert!(refused.body.contains("was removed from the cluster"), "{}", refused.body);
     let status = cluster_online(&second, &["status"]);
     assert_eq!(status.status.code(), Some(1));
-    assert!(text(&status.stdout).contains("empty its store and let it join again"), "{status:?}");
+    assert!(
+        text(&status.stdout).contains("to join again, start it with an empty data"),
+        "{status:?}"
+    );
     eventually("the other location has no alarms", || {
         let status = cluster_online(&first, &["status"]);
         status.status.success() && text(&status.stdout).contains("well, and alone")

@@ -8,7 +8,9 @@ use waypost::cluster::{
     Token,
     enrol::{
         authority::read_csr,
-        message::{Der, decode_request, decode_response, encode},
+        message::{
+            Der, Inquiry, decode_inquiry, decode_request, decode_response, encode, encode_renewal,
+        },
     },
     state::certificate::Facts,
 };
@@ -22,6 +24,10 @@ fn check_token(input: &[u8]) {
 fn check_messages(input: &[u8]) {
     if let Ok(request) = decode_request(input) {
         assert_eq!(decode_request(&encode(&request)).expect("an encoded request decodes"), request);
+    }
+    if let Ok(Inquiry::Renew(request)) = decode_inquiry(input) {
+        let again = decode_inquiry(&encode_renewal(request.clone()));
+        assert_eq!(again.expect("an encoded request decodes"), Inquiry::Renew(request));
     }
     if let Ok(response) = decode_response(input) {
         assert_eq!(

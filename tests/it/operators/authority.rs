@@ -33,7 +33,8 @@ fn ca(cluster: &Cluster, number: usize, arguments: &[&str]) -> String {
 
 /// Waits until `ca show` at a location prints this text.
 fn assert_shows(cluster: &Cluster, number: usize, text: &str) {
-    let found = wait::until(PATIENCE, || ca(cluster, number, &["show"]).contains(text).then_some(()));
+    let found =
+        wait::until(PATIENCE, || ca(cluster, number, &["show"]).contains(text).then_some(()));
     assert!(
         found.is_some(),
         "location {number} does not show {text:?}: {}\n{}",

@@ -135,8 +135,8 @@ mod tests {
         status.halted = Some(kv_replicate::HaltReason::Removed);
         let certificate = vec!["the certificate of this location expired".to_owned()];
         let alarms = alarms(&status, &[ams(Some(3600))], certificate, NOW);
-        let why =
-            "this location was removed from the cluster: empty its store and let it join again";
+        let why = "this location was removed from the cluster: to join again, start it with an empty data \
+                   directory and `waypost serve --join TOKEN`";
         assert_eq!(alarms, [format!("this location has stopped replicating: {why}")]);
     }
 }
