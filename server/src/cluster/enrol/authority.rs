@@ -101,7 +101,10 @@ pub enum RequestError {
     #[error("the certificate to be renewed is not this location's: {0}")]
     OldCertificate(CertificateError),
     /// No CA of the cluster issued the certificate to be renewed.
-    #[error("the certificate to be renewed is not this location's: {0}")]
+    #[error(
+        "the certificate to be renewed is not this location's, or is of a CA that was retired ({0}): then remove the \
+         location from the cluster, and let it join again with an empty data directory"
+    )]
     OldIssuer(rustls::Error),
     /// The certificate to be renewed names another location.
     #[error("the certificate to be renewed is not this location's: it names another")]
