@@ -79,12 +79,12 @@ impl Membership {
         Ok(())
     }
 
-    /// Closes all links, because the location's certificate has expired.
+    /// Closes all links, for a reason that peers see. They are made again, with the certificates of now.
     ///
     /// # Errors
     /// See [`AskError`].
-    pub async fn unlink(&self) -> Result<(), AskError> {
-        self.handle.unlink("the certificate of this location has expired").await
+    pub async fn unlink(&self, reason: &'static str) -> Result<(), AskError> {
+        self.handle.unlink(reason).await
     }
 
     /// Records the name of the location that has the CA's key, if it is known, for alarms.

@@ -64,8 +64,8 @@ impl Handle {
         done.map_err(IdentityError::Unusable)
     }
 
-    /// Closes all links, because the proof of this location's identity has expired. Peers that have not noticed the end
-    /// would keep them. Dialling goes on: peers accept links again after [`Handle::set_identity`].
+    /// Closes all links, because the proof of this location's identity has expired, or it trusts other authorities: links
+    /// that are up would stay up. Peers are dialled again, and prove their identity again.
     ///
     /// # Errors
     /// See [`AskError`].

@@ -104,7 +104,12 @@ pub(super) fn run(command: CaCommand) -> Result<(), CaCommandError> {
         }
         Action::Retire { settings } => {
             let count = ca::retire(&data(settings)?, now)?;
-            writeln!(out, "this location no longer trusts {count} former CA{}", s(count))?;
+            writeln!(
+                out,
+                "this location no longer trusts {count} former CA{}; its server makes all",
+                s(count)
+            )?;
+            writeln!(out, "links again within ten seconds")?;
         }
         Action::Move { file, settings } => {
             ca::move_to(&data(settings)?, &file)?;

@@ -123,7 +123,7 @@ impl Keeper {
         };
         self.use_files(&location).await?;
         if location.expiry.location <= now {
-            self.membership.unlink().await?;
+            self.membership.unlink("the certificate of this location has expired").await?;
         }
         Ok(renewed.map(drop)?)
     }
@@ -165,6 +165,9 @@ impl Keeper {
         }
         let expiry = location.expiry;
         self.membership.renewed(identity(location), expiry).await?;
+        if self.used.trusted.iter().any(|ca| !proof.trusted.contains(ca)) {
+            self.membership.unlink("this location no longer trusts a former CA").await?;
+        }
         self.used = proof;
         let end = day(expiry.location);
         tracing::info!("uses the certificate that expires on {end} for all links from now on");
