@@ -103,8 +103,13 @@ layout! {
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
-    /// Tombstones by the time of their write.
+    /// Tombstones of deletions by [`Found::ended_at`](crate::types::Found::ended_at).
     Tombstones in Tombstones: Timed => ();
+    key Timed::write, Timed::read;
+    row |()| Vec::new(), nothing;
+
+    /// Expired tombstones by [`Found::ended_at`](crate::types::Found::ended_at).
+    ExpiredTombstones in ExpiredTombstones: Timed => ();
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
@@ -135,7 +140,8 @@ pub(crate) struct IndexedDot {
     pub(crate) seq: u64,
 }
 
-/// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`].
+/// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`] and
+/// [`ExpiredTombstones`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timed {
     pub(crate) time: u64,

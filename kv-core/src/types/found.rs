@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     attributes::Metadata,
+    hlc::Hlc,
     id::NamespaceId,
     key::Key,
     version::{Dot, Version},
@@ -69,10 +70,26 @@ impl<V> Found<V> {
         matches!(self.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
     }
 
+    /// Returns when a tombstone ended its key: the time of its write, or, if it is later, the expiry of
+    /// an expired tombstone. Garbage collection keeps the row until the stable timestamp has passed this
+    /// time.
+    #[must_use]
+    pub fn ended_at(&self) -> Hlc {
+        let expiry = self.expires_at.map(|at| Hlc::at_millis(at.saturating_mul(1000)));
+        self.version.hlc.max(expiry.unwrap_or(Hlc::ZERO))
+    }
+
+    /// Whether the expiry of the row is at or before a time in Unix milliseconds. A row without an expiry
+    /// never expires.
+    #[must_use]
+    pub fn has_expired(&self, at_ms: u64) -> bool {
+        self.expires_at.is_some_and(|at| at.saturating_mul(1000) <= at_ms)
+    }
+
     /// Whether a reader at `now_ms` (Unix milliseconds) finds a value here.
     #[must_use]
     pub fn is_visible(&self, now_ms: u64) -> bool {
-        !self.is_tombstone() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
+        !self.is_tombstone() && !self.has_expired(now_ms)
     }
 
     /// The large body, if the value is one.

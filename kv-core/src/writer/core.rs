@@ -4,6 +4,7 @@ use std::{collections::VecDeque, mem, time::Duration};
 
 use super::{
     batch::Batch,
+    grace::SeenClock,
     health::Health,
     replicating::Replicating,
     step::{Answer, Now, Output, Step, WriterConfig},
@@ -43,6 +44,7 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     writes: Vec<Change>,
     sync: SyncTimer,
     gc: GcTimer,
+    clock: SeenClock,
     health: Health,
     replicating: Replicating<R>,
     turn: Side,
@@ -83,6 +85,7 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: GcTimer::new(now, config.gc_interval),
+            clock: SeenClock::default(),
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -200,6 +203,7 @@ where
 
     /// Runs a step. It may block on the engine.
     pub fn run(&mut self, now: Now, step: Step) {
+        self.clock.see(now, self.config.expiry_grace);
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -223,6 +227,12 @@ where
     /// The configuration. A change counts from the next step on.
     pub fn config(&mut self) -> &mut WriterConfig {
         &mut self.config
+    }
+
+    /// The latest expiry, in Unix milliseconds, that the last step's garbage collection could take for
+    /// passed; none before the process has run for the expiry grace.
+    pub fn expired_ms(&self) -> Option<u64> {
+        self.clock.expired_ms(self.config.expiry_grace)
     }
 
     /// The replicator, if one takes part.
@@ -378,10 +388,10 @@ where
         let limits = GcLimits {
             rows: self.config.gc_rows,
             bodies: self.config.gc_bodies,
-            stable: self.stable(),
-            max_skew_ms: self.config.max_skew_ms,
+            stable: self.stable(now),
+            expired_ms: self.expired_ms(),
         };
-        let result = self.committer.collect_garbage(now.wall_ms, &limits);
+        let result = self.committer.collect_garbage(&limits);
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
         match &result {
@@ -394,7 +404,7 @@ where
     }
 
     /// The time below which tombstones may be collected.
-    fn stable(&mut self) -> Hlc {
+    fn stable(&mut self, now: Now) -> Hlc {
         if let Some(replicator) = self.replicating.active() {
             return replicator.stable();
         }
@@ -402,8 +412,10 @@ where
             return Hlc::ZERO;
         }
         // Alone, the stable timestamp of all replicas is this store's own closed timestamp: whatever it
-        // writes next is later than everything that it wrote.
-        Hlc(self.committer.clock().0.saturating_add(1))
+        // writes next is later than everything that it wrote. Its wall clock lets expired tombstones go in
+        // a store that is not written any more.
+        let last = self.committer.clock().max(Hlc::at_millis(now.wall_ms));
+        Hlc(last.0.saturating_add(1))
     }
 
     fn recover_now(&mut self, now: Now) {
