@@ -155,25 +155,24 @@ impl GcStep {
         transaction: &mut Transaction<'_, S>,
         limits: &GcLimits,
     ) -> Result<bool, ReadError> {
-        let (view, stable, rows) = (transaction.view, limits.stable.0, limits.rows);
-        let deleted = first_keys::<S, Tombstones>(view, stable, rows)?;
+        let (view, stable, rows) = (transaction.view, limits.stable, limits.rows);
+        let deleted = first_keys::<S, Tombstones>(view, stable.0, rows)?;
         for key in &deleted {
-            let done = transaction.collect::<Tombstones>(key, |_| true);
+            let done = transaction.collect::<Tombstones>(key, stable);
             self.collected += self.count::<Tombstones, _>(done, key, transaction)?;
         }
         let Some(expired_ms) = limits.expired_ms else { return Ok(deleted.len() == rows) };
-        let expired = first_keys::<S, Expiry>(view, (expired_ms / 1000).saturating_add(1), rows)?;
+        let end = (expired_ms / 1000).saturating_add(1);
+        let expired = first_keys::<S, Expiry>(view, end, rows)?;
         for key in &expired {
-            let done = transaction.expire(key);
+            let done = transaction.expire(key).map(|()| true);
             self.expired += self.count::<Expiry, _>(done, key, transaction)?;
         }
-        // A row that a peer with a shorter grace freed may have to stay. It delays those behind it by at most
-        // the grace, because the stable timestamp has passed its expiry.
+        // Rows that are not stable yet may delay stable ones behind them, until the member returns that
+        // keeps them.
         let mut ended = 0;
-        for key in &first_keys::<S, ExpiredTombstones>(view, stable, rows)? {
-            let done = transaction.collect::<ExpiredTombstones>(key, |head| {
-                head.expires_at.is_none() || head.has_expired(expired_ms)
-            });
+        for key in &first_keys::<S, ExpiredTombstones>(view, end, rows)? {
+            let done = transaction.collect::<ExpiredTombstones>(key, stable);
             ended += self.count::<ExpiredTombstones, _>(done, key, transaction)?;
         }
         self.collected += ended;
@@ -219,14 +218,14 @@ fn first_keys<S: Snapshot, T: Layout>(
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Turns an entry whose expiry has passed into an expired tombstone.
-    fn expire(&mut self, index_key: &[u8]) -> Result<bool, ReadError> {
+    fn expire(&mut self, index_key: &[u8]) -> Result<(), ReadError> {
         let Timed { time, entry } =
             Expiry::read_key(index_key).map_err(ReadError::damaged(Table::Expiry))?;
         let head = self.row(&entry)?;
         let Some(head) = head.filter(|head| head.expires_at == Some(time) && !head.is_tombstone())
         else {
             self.batch.push((Table::Expiry, index_key.to_vec(), None));
-            return Ok(true);
+            return Ok(());
         };
         self.remove_time_index(&entry, &head);
         if let Some(large) = head.large() {
@@ -234,24 +233,23 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         let state = FoundState::ExpiredTombstone;
         self.put_row(entry, Found { state, metadata: None, ..head }, &[]);
-        Ok(true)
+        Ok(())
     }
 
-    /// Collects a stable tombstone if it `may_go`, and records it in the collected vector. Returns false
-    /// for one that stays.
+    /// Collects a tombstone, and records it in the collected vector. Returns false for one that is not
+    /// stable, which stays.
     fn collect<T: Layout<Key = Timed>>(
         &mut self,
         index_key: &[u8],
-        may_go: impl FnOnce(&Found<()>) -> bool,
+        stable: Hlc,
     ) -> Result<bool, ReadError> {
-        let Timed { time, entry } =
-            T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
+        let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
         let head = self.row(&entry)?;
         let Some(head) = head.filter(|head| time_index(head) == Some((T::TABLE, time))) else {
             self.batch.push((T::TABLE, index_key.to_vec(), None));
             return Ok(true);
         };
-        if !may_go(&head) {
+        if head.version.hlc >= stable {
             return Ok(false);
         }
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);

@@ -336,15 +336,17 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     }
 }
 
-/// Returns the index that holds a row by time, and its time there: the expiry of a value, or
-/// [`Found::ended_at`] of a tombstone. None for a value that never expires.
+/// Returns the index that holds a row by time, and its time there: the time of a deletion, or the expiry
+/// of a value or an expired tombstone, in seconds. None for a value that never expires.
 ///
-/// Expired tombstones have an index of their own, because the expiry grace keeps them and must not delay
-/// the tombstones of deletions.
+/// Expired tombstones have an index of their own, because their expiry and the grace may keep them for
+/// long, and they must not delay the tombstones of deletions.
 pub(super) fn time_index(head: &Found<()>) -> Option<(Table, u64)> {
     match head.state {
-        FoundState::Tombstone => Some((Table::Tombstones, head.ended_at().0)),
-        FoundState::ExpiredTombstone => Some((Table::ExpiredTombstones, head.ended_at().0)),
+        FoundState::Tombstone => Some((Table::Tombstones, head.version.hlc.0)),
+        FoundState::ExpiredTombstone => {
+            Some((Table::ExpiredTombstones, head.expires_at.unwrap_or(0)))
+        }
         FoundState::Inline(()) | FoundState::Large { .. } => {
             head.expires_at.map(|at| (Table::Expiry, at))
         }

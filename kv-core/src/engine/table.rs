@@ -29,8 +29,7 @@ pub enum Table {
     Purge = 10,
     /// Name → the bytes that this location keeps for itself under it.
     Local = 11,
-    /// (time, namespace, key): expired tombstones by the time of their write or their expiry, the
-    /// later one.
+    /// (second, namespace, key): expired tombstones by the time of their expiry.
     ExpiredTombstones = 12,
 }
 

@@ -6,8 +6,8 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity, OriginIds,
-        Pending, Purge, Tombstones, Vector, whole,
+        Chunks, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity,
+        OriginIds, Pending, Purge, Tombstones, Vector, whole,
     },
 };
 use crate::{

@@ -103,12 +103,12 @@ layout! {
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
-    /// Tombstones of deletions by [`Found::ended_at`](crate::types::Found::ended_at).
+    /// Tombstones of deletions by the time of their write.
     Tombstones in Tombstones: Timed => ();
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
-    /// Expired tombstones by [`Found::ended_at`](crate::types::Found::ended_at).
+    /// Expired tombstones by the second of their expiry.
     ExpiredTombstones in ExpiredTombstones: Timed => ();
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
@@ -140,8 +140,8 @@ pub(crate) struct IndexedDot {
     pub(crate) seq: u64,
 }
 
-/// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`] and
-/// [`ExpiredTombstones`].
+/// A key of an index by time: seconds in [`Expiry`] and [`ExpiredTombstones`], an [`Hlc`] in
+/// [`Tombstones`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timed {
     pub(crate) time: u64,

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::{
     attributes::Metadata,
-    hlc::Hlc,
     id::NamespaceId,
     key::Key,
     version::{Dot, Version},
@@ -68,15 +67,6 @@ impl<V> Found<V> {
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         matches!(self.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
-    }
-
-    /// Returns when a tombstone ended its key: the time of its write, or, if it is later, the expiry of
-    /// an expired tombstone. Garbage collection keeps the row until the stable timestamp has passed this
-    /// time.
-    #[must_use]
-    pub fn ended_at(&self) -> Hlc {
-        let expiry = self.expires_at.map(|at| Hlc::at_millis(at.saturating_mul(1000)));
-        self.version.hlc.max(expiry.unwrap_or(Hlc::ZERO))
     }
 
     /// Whether the expiry of the row is at or before a time in Unix milliseconds. A row without an expiry

@@ -388,7 +388,7 @@ where
         let limits = GcLimits {
             rows: self.config.gc_rows,
             bodies: self.config.gc_bodies,
-            stable: self.stable(now),
+            stable: self.stable(),
             expired_ms: self.expired_ms(),
         };
         let result = self.committer.collect_garbage(&limits);
@@ -404,7 +404,7 @@ where
     }
 
     /// The time below which tombstones may be collected.
-    fn stable(&mut self, now: Now) -> Hlc {
+    fn stable(&mut self) -> Hlc {
         if let Some(replicator) = self.replicating.active() {
             return replicator.stable();
         }
@@ -412,10 +412,8 @@ where
             return Hlc::ZERO;
         }
         // Alone, the stable timestamp of all replicas is this store's own closed timestamp: whatever it
-        // writes next is later than everything that it wrote. Its wall clock lets expired tombstones go in
-        // a store that is not written any more.
-        let last = self.committer.clock().max(Hlc::at_millis(now.wall_ms));
-        Hlc(last.0.saturating_add(1))
+        // writes next is later than everything that it wrote.
+        Hlc(self.committer.clock().0.saturating_add(1))
     }
 
     fn recover_now(&mut self, now: Now) {
