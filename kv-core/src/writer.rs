@@ -9,6 +9,7 @@
 
 mod batch;
 mod core;
+mod grace;
 mod health;
 mod outputs;
 mod replicating;

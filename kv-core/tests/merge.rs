@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kv_core::{
     Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation,
     OriginId, Outcome, Title, Version, VersionVector, WriteError,
-    commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
+    commit::{Applied, Committer, GcLimits, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},
     view::FoundState,
@@ -236,6 +236,72 @@ fn writes_without_knowledge_of_each_other_are_counted_as_concurrent() {
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: true });
     let write = sketch(4, 40, SketchKind::Put(1)).write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
+}
+
+fn state(replica: &mut Replica, key: &[u8]) -> FoundState {
+    replica.view().row(NAMESPACE, key).unwrap().unwrap().state
+}
+
+#[test]
+fn a_value_replaces_its_expired_tombstone_in_either_order_counted_or_not() {
+    let value = sketch(1, 9, SketchKind::Put(5000));
+    let freed = sketch(1, 9, SketchKind::Expired);
+    let won = Applied::Won { concurrent: false };
+    for is_counted in [false, true] {
+        let mut replica = replica(1);
+        let write = freed.write(&replica);
+        assert_eq!(apply(&mut replica, Remote::Row(write)), won);
+        assert_eq!(state(&mut replica, &[1]), FoundState::ExpiredTombstone);
+        if is_counted {
+            let vector = [value.dot].into_iter().collect();
+            let collected = VersionVector::default();
+            apply(&mut replica, Remote::Adopt { vector, collected });
+        }
+        let write = value.write(&replica);
+        assert_eq!(apply(&mut replica, Remote::Row(write)), won);
+        let FoundState::Large { body, .. } = state(&mut replica, &[1]) else { panic!() };
+        assert_eq!(replica.view().chunk(body, 0).unwrap().unwrap(), vec![1; 5000]);
+        for repeated in [&freed, &value] {
+            let write = repeated.write(&replica);
+            assert_eq!(apply(&mut replica, Remote::Row(write)), Applied::Known);
+            assert!(matches!(state(&mut replica, &[1]), FoundState::Large { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_peers_row_repairs_an_own_write_that_was_freed_too_early() {
+    let mut replica = replica(1);
+    let (account, title) = (Account::default(), Title::new("t").unwrap());
+    replica.commit(1, vec![Operation::CreateNamespace { account, title, id: Some(NAMESPACE) }]);
+    let put = |replica: &Replica| {
+        let mut upload = replica.upload();
+        assert!(upload.push(b"value").unwrap().is_empty());
+        let attributes = Attributes { metadata: None, expires_at: Some(100) };
+        (upload.finish().1, attributes)
+    };
+    let key = Key::new("k").unwrap();
+    let (body, attributes) = put(&replica);
+    let operation = Operation::Put { namespace: NAMESPACE, key: key.clone(), body, attributes };
+    replica.commit(1, vec![operation]);
+    let before = replica.view().row(NAMESPACE, b"k").unwrap().unwrap();
+    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc::ZERO, expired_ms: Some(100_000) };
+    assert_eq!(replica.collect_garbage(&limits).unwrap().expired, 1);
+    assert_eq!(state(&mut replica, b"k"), FoundState::ExpiredTombstone);
+    let (body, attributes) = put(&replica);
+    let write = RemoteWrite {
+        dot: before.dot,
+        hlc: before.version.hlc,
+        prev: before.prev,
+        namespace: NAMESPACE,
+        key,
+        change: NewContent::Put { body, attributes },
+    };
+    let next = RemoteWrite { change: NewContent::Delete, key: write.key.clone(), ..write };
+    assert_eq!(apply(&mut replica, Remote::Next(next)), Applied::Known);
+    assert_eq!(apply(&mut replica, Remote::Row(write)), Applied::Won { concurrent: false });
+    assert_eq!(replica.view().row(NAMESPACE, b"k").unwrap().unwrap(), before);
+    assert_eq!(replica.collect_garbage(&limits).unwrap().expired, 1, "it expires again");
 }
 
 fn namespace_write(replica: &Replica, seq: u64, hlc: u64, namespace: &Namespace) -> RemoteWrite {

@@ -8,12 +8,15 @@ use std::{
 use super::{
     committer::Committer,
     state::State,
-    transaction::{Changes, Transaction},
+    transaction::{Changes, Transaction, time_index},
 };
 use crate::{
     engine::{Engine, Order, Snapshot, Table, visit_prefix},
     error::{ReadError, WriteError},
-    tables::{self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix},
+    tables::{
+        self, EntryKey, ExpiredTombstones, Expiry, Layout, Pending, Purge, Timed, Tombstones,
+        body_prefix,
+    },
     types::{BodyId, Found, FoundState, Hlc},
     view::View,
 };
@@ -28,9 +31,11 @@ pub struct GcLimits {
     /// The stable timestamp: tombstones of earlier writes are collected, because no replica will send
     /// anything older. A store without peers uses its own clock.
     pub stable: Hlc,
-    /// The largest difference between the clocks of the locations, in milliseconds. An expired body stays
-    /// for this long, for a reader whose clock is behind.
-    pub max_skew_ms: u64,
+    /// The latest expiry, in Unix milliseconds, that has certainly passed: entries that expired by then
+    /// become expired tombstones, and stable expired tombstones are collected. `None` if the clock can't
+    /// be trusted yet: expired entries are hidden and stay. The writer core computes it from
+    /// [`Options::expiry_grace`](crate::Options::expiry_grace).
+    pub expired_ms: Option<u64>,
 }
 
 /// The result of one step of garbage collection.
@@ -74,16 +79,12 @@ where
     ///
     /// # Errors
     /// If the engine can't read or write. Nothing is collected then.
-    pub fn collect_garbage(
-        &mut self,
-        now_ms: u64,
-        limits: &GcLimits,
-    ) -> Result<GcStep, WriteError> {
+    pub fn collect_garbage(&mut self, limits: &GcLimits) -> Result<GcStep, WriteError> {
         if let Err(error) = self.refresh() {
             return Err(self.lost(&error.into()));
         }
         let bodies = self.bodies.claim(limits.bodies);
-        let made = gc_rows(&self.view, &self.state, now_ms, limits, &bodies);
+        let made = gc_rows(&self.view, &self.state, limits, &bodies);
         let result = match made {
             Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
@@ -118,23 +119,13 @@ const MAX_CHUNKS: usize = 64;
 fn gc_rows<S: Snapshot>(
     view: &View<S>,
     state: &State,
-    now_ms: u64,
     limits: &GcLimits,
     bodies: &[BodyId],
 ) -> Result<(Changes, GcStep, Vec<BodyId>), ReadError> {
-    let mut transaction = Transaction::new(state, view, now_ms);
+    // Garbage collection makes no local write, so its transaction needs no time.
+    let mut transaction = Transaction::new(state, view, 0);
     let mut step = GcStep::default();
-    let before = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
-    let expired = first_keys::<S, Expiry>(view, before.saturating_add(1), limits.rows)?;
-    for key in &expired {
-        let done = transaction.expire(key);
-        step.expired += step.count::<Expiry, _>(done, key, &mut transaction)?;
-    }
-    let tombstones = first_keys::<S, Tombstones>(view, limits.stable.0, limits.rows)?;
-    for key in &tombstones {
-        let done = transaction.collect(key);
-        step.collected += step.count::<Tombstones, _>(done, key, &mut transaction)?;
-    }
+    step.more = step.end_rows(&mut transaction, limits)?;
     let (purged, is_damaged) = transaction.purge(limits.rows)?;
     step.purged = purged;
     step.damaged += usize::from(is_damaged);
@@ -152,23 +143,54 @@ fn gc_rows<S: Snapshot>(
             }
         }
     }
-    step.more = [expired.len(), tombstones.len(), step.purged].contains(&limits.rows)
+    step.more |= step.purged == limits.rows
         || !unfinished.is_empty()
         || (bodies.len() == limits.bodies && !bodies.is_empty());
     Ok((transaction.finish(), step, unfinished))
 }
 
 impl GcStep {
-    /// Counts a row of an index as done, or as damaged. The index row of a damaged row is deleted, so
-    /// that no later step meets it; the row stays until its key is written again.
+    /// Replaces expired entries by expired tombstones, and collects tombstones of both kinds. Returns
+    /// whether a bound was reached.
+    fn end_rows<S: Snapshot>(
+        &mut self,
+        transaction: &mut Transaction<'_, S>,
+        limits: &GcLimits,
+    ) -> Result<bool, ReadError> {
+        let (view, stable, rows) = (transaction.view, limits.stable, limits.rows);
+        let deleted = first_keys::<S, Tombstones>(view, stable.0, rows)?;
+        for key in &deleted {
+            let done = transaction.collect::<Tombstones>(key, stable);
+            self.collected += self.count::<Tombstones, _>(done, key, transaction)?;
+        }
+        let Some(expired_ms) = limits.expired_ms else { return Ok(deleted.len() == rows) };
+        let end = (expired_ms / 1000).saturating_add(1);
+        let expired = first_keys::<S, Expiry>(view, end, rows)?;
+        for key in &expired {
+            let done = transaction.expire(key).map(|()| true);
+            self.expired += self.count::<Expiry, _>(done, key, transaction)?;
+        }
+        // Rows that are not stable yet may delay stable ones behind them, until the member returns that
+        // keeps them.
+        let mut ended = 0;
+        for key in &first_keys::<S, ExpiredTombstones>(view, end, rows)? {
+            let done = transaction.collect::<ExpiredTombstones>(key, stable);
+            ended += self.count::<ExpiredTombstones, _>(done, key, transaction)?;
+        }
+        self.collected += ended;
+        Ok([deleted.len(), expired.len(), ended].contains(&rows))
+    }
+
+    /// Returns how many rows of an index were done, and counts a damaged one. The index row of a damaged
+    /// row is deleted, so that no later step meets it; the row stays until its key is written again.
     fn count<T: Layout, S: Snapshot>(
         &mut self,
-        done: Result<(), ReadError>,
+        done: Result<bool, ReadError>,
         index_key: &[u8],
         transaction: &mut Transaction<'_, S>,
     ) -> Result<usize, ReadError> {
         match done {
-            Ok(()) => Ok(1),
+            Ok(is_done) => Ok(usize::from(is_done)),
             Err(ReadError::Damaged { table, reason }) => {
                 tracing::error!(?table, %reason, "garbage collection met a damaged row and left it");
                 transaction.batch.push((T::TABLE, index_key.to_vec(), None));
@@ -216,19 +238,25 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(())
     }
 
-    /// Collects a tombstone that is stable, and records it in the collected vector.
-    fn collect(&mut self, index_key: &[u8]) -> Result<(), ReadError> {
-        let Timed { time, entry } =
-            Tombstones::read_key(index_key).map_err(ReadError::damaged(Table::Tombstones))?;
+    /// Collects a tombstone, and records it in the collected vector. Returns false for one that is not
+    /// stable, which stays.
+    fn collect<T: Layout<Key = Timed>>(
+        &mut self,
+        index_key: &[u8],
+        stable: Hlc,
+    ) -> Result<bool, ReadError> {
+        let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
         let head = self.row(&entry)?;
-        let Some(head) = head.filter(|head| head.is_tombstone() && head.version.hlc.0 == time)
-        else {
-            self.batch.push((Table::Tombstones, index_key.to_vec(), None));
-            return Ok(());
+        let Some(head) = head.filter(|head| time_index(head) == Some((T::TABLE, time))) else {
+            self.batch.push((T::TABLE, index_key.to_vec(), None));
+            return Ok(true);
         };
+        if head.version.hlc >= stable {
+            return Ok(false);
+        }
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
         self.remove(entry, &head);
-        Ok(())
+        Ok(true)
     }
 
     /// Removes up to `limit` rows of one dropped namespace. Returns how many, and whether the row that

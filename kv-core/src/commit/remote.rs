@@ -13,7 +13,7 @@ use super::{
 use crate::{
     body::NewBodyKind,
     engine::Snapshot,
-    error::WriteError,
+    error::{ReadError, WriteError},
     tables::EntryKey,
     types::{
         Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
@@ -65,10 +65,26 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Applies a row of a session, which the vector does not count yet.
     fn apply_row(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
-        if self.state.vector.covers(write.dot) {
+        if self.state.vector.covers(write.dot) && !self.repairs(&write)? {
             return Ok(Applied::Known);
         }
         self.apply_write(write)
+    }
+
+    /// Whether a row has the value of a write that is here as an expired tombstone, because a clock that was
+    /// wrong expired it too early.
+    fn repairs(&mut self, write: &RemoteWrite) -> Result<bool, WriteError> {
+        if !matches!(write.change, NewContent::Put { .. }) {
+            return Ok(false);
+        }
+        match self.row(&EntryKey::new(write.namespace, &write.key)) {
+            Ok(current) => Ok(current.is_some_and(|head| {
+                head.state == FoundState::ExpiredTombstone
+                    && (head.dot, head.version) == (write.dot, version(write))
+            })),
+            Err(ReadError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(unread(error)),
+        }
     }
 
     /// Merges a write with the row of its key.
@@ -76,7 +92,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        if self.state.own.contains(&write.dot.origin) {
+        if self.state.own.contains(&write.dot.origin) && !self.state.vector.covers(write.dot) {
             // This store did not give this number.
             return Ok(Applied::NotMade);
         }
@@ -154,9 +170,13 @@ impl<S: Snapshot> Transaction<'_, S> {
         let here = Rank {
             dropped: incoming.is_some_and(|entry| self.is_ended(entry)),
             version: head.version,
+            is_freed: head.state == FoundState::ExpiredTombstone,
         };
-        let there =
-            Rank { dropped: incoming.is_some_and(SystemEntry::is_final), version: version(write) };
+        let there = Rank {
+            dropped: incoming.is_some_and(SystemEntry::is_final),
+            version: version(write),
+            is_freed: matches!(write.change, NewContent::Expired { .. }),
+        };
         merge(
             ((head.dot.seq, head.state == FoundState::Tombstone), here),
             ((write.dot.seq, is_delete), there),
@@ -168,7 +188,8 @@ impl<S: Snapshot> Transaction<'_, S> {
 fn is_concurrent(current: Option<&Found<()>>, write: &RemoteWrite) -> bool {
     match (current, write.prev) {
         (None, _) => false,
-        (Some(loser), Some(prev)) => loser.version > prev,
+        // At equal versions the value replaces its own expired tombstone.
+        (Some(loser), Some(prev)) => loser.version > prev && loser.version != version(write),
         // The writer found nothing under the key, perhaps because the tombstone was collected there.
         (Some(loser), None) => !loser.is_tombstone(),
     }

@@ -13,8 +13,9 @@ use crate::{
     engine::{Batch, Snapshot, Table},
     error::{ReadError, WriteError},
     tables::{
-        self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, Expiry, IndexedDot, Layout,
-        OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head, encode_entry,
+        self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, ExpiredTombstones, Expiry,
+        IndexedDot, Layout, OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head,
+        encode_entry,
     },
     types::{
         Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
@@ -239,18 +240,20 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         found
     }
 
-    /// Writes an entry's row and its row in the index by expiry or by time of write.
+    /// Writes an entry's row and its row in an index by time.
     pub(super) fn put_row(&mut self, key: EntryKey, head: Found<()>, inline: &[u8]) {
         for version in [Some(head.version), head.prev].into_iter().flatten() {
             self.origin_number(version.origin);
         }
-        if head.is_tombstone() {
-            let time = head.version.hlc.0;
+        if let Some((index, time)) = time_index(&head) {
             let key = Timed { time, entry: key.clone() };
-            tables::put::<Tombstones>(&mut self.batch, &key, &());
-        } else if let Some(time) = head.expires_at {
-            let key = Timed { time, entry: key.clone() };
-            tables::put::<Expiry>(&mut self.batch, &key, &());
+            match index {
+                Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &()),
+                Table::ExpiredTombstones => {
+                    tables::put::<ExpiredTombstones>(&mut self.batch, &key, &());
+                }
+                _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
+            }
         }
         let number = |id| self.state.origins.number(id).expect("its origins have numbers");
         let row = encode_entry(key.as_bytes(), &head, inline, &number);
@@ -278,12 +281,12 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     /// Deletes the index row by which garbage collection would find a row: of tombstones by their time, of
     /// other rows by their expiry.
     pub(super) fn remove_time_index(&mut self, key: &EntryKey, old: &Found<()>) {
-        let entry = key.clone();
-        if old.is_tombstone() {
-            let time = old.version.hlc.0;
-            tables::delete::<Tombstones>(&mut self.batch, &Timed { time, entry });
-        } else if let Some(time) = old.expires_at {
-            tables::delete::<Expiry>(&mut self.batch, &Timed { time, entry });
+        let Some((index, time)) = time_index(old) else { return };
+        let key = Timed { time, entry: key.clone() };
+        match index {
+            Table::Tombstones => tables::delete::<Tombstones>(&mut self.batch, &key),
+            Table::ExpiredTombstones => tables::delete::<ExpiredTombstones>(&mut self.batch, &key),
+            _ => tables::delete::<Expiry>(&mut self.batch, &key),
         }
     }
 
@@ -354,6 +357,23 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         for dot in raised(before, after) {
             let number = self.origin_number(dot.origin);
             tables::put::<T>(&mut self.batch, &number, &dot.seq);
+        }
+    }
+}
+
+/// Returns the index that holds a row by time, and its time there: the time of a deletion, or the expiry
+/// of a value or an expired tombstone, in seconds. None for a value that never expires.
+///
+/// Expired tombstones have an index of their own, because their expiry and the grace may keep them for
+/// long, and they must not delay the tombstones of deletions.
+pub(super) fn time_index(head: &Found<()>) -> Option<(Table, u64)> {
+    match head.state {
+        FoundState::Tombstone => Some((Table::Tombstones, head.version.hlc.0)),
+        FoundState::ExpiredTombstone => {
+            Some((Table::ExpiredTombstones, head.expires_at.unwrap_or(0)))
+        }
+        FoundState::Inline(()) | FoundState::Large { .. } => {
+            head.expires_at.map(|at| (Table::Expiry, at))
         }
     }
 }

@@ -103,8 +103,13 @@ layout! {
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
-    /// Tombstones by the time of their write.
+    /// Tombstones of deletions by the time of their write.
     Tombstones in Tombstones: Timed => ();
+    key Timed::write, Timed::read;
+    row |()| Vec::new(), nothing;
+
+    /// Expired tombstones by the second of their expiry.
+    ExpiredTombstones in ExpiredTombstones: Timed => ();
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
@@ -137,7 +142,8 @@ pub(crate) struct IndexedDot {
     pub(crate) seq: u64,
 }
 
-/// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`].
+/// A key of an index by time: seconds in [`Expiry`] and [`ExpiredTombstones`], an [`Hlc`] in
+/// [`Tombstones`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timed {
     /// The time: seconds in the index by expiry, a clock's time in the index of tombstones.

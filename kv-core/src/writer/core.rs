@@ -4,6 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     batch::Batch,
+    grace::SeenClock,
     health::Health,
     outputs::{Notice, Outputs, Queued},
     replicating::Replicating,
@@ -50,6 +51,8 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     sync: SyncTimer,
     /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// What the clock has shown to this process.
+    clock: SeenClock,
     /// The engine's mode, as the writer last saw it.
     health: Health,
     /// Whether a replicator takes part.
@@ -98,6 +101,7 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: GcTimer::new(now, config.gc_interval),
+            clock: SeenClock::default(),
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -234,6 +238,7 @@ where
             self.give_notice(notice);
         }
         self.health.note_step(step);
+        self.clock.see(now, self.config.expiry_grace);
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -279,6 +284,12 @@ where
     /// The configuration. A change counts from the next step on.
     pub fn config(&mut self) -> &mut WriterConfig {
         &mut self.config
+    }
+
+    /// The latest expiry, in Unix milliseconds, that the last step's garbage collection could take for
+    /// passed; none before the process has run for the expiry grace.
+    pub fn expired_ms(&self) -> Option<u64> {
+        self.clock.expired_ms(self.config.expiry_grace)
     }
 
     /// The replicator, if one takes part.
@@ -446,9 +457,9 @@ where
             rows: self.config.gc_rows,
             bodies: self.config.gc_bodies,
             stable: self.stable(),
-            max_skew_ms: self.config.max_skew_ms,
+            expired_ms: self.expired_ms(),
         };
-        let result = self.committer.collect_garbage(now.wall_ms, &limits);
+        let result = self.committer.collect_garbage(&limits);
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
         match &result {

@@ -36,8 +36,9 @@ pub struct WriterConfig {
     pub gc_rows: usize,
     /// Most large bodies that one step of garbage collection frees.
     pub gc_bodies: usize,
-    /// Largest difference between the clocks of two locations, in milliseconds.
-    pub max_skew_ms: u64,
+    /// For how long this process must have seen an entry expired before it frees it: see
+    /// [`Options::expiry_grace`].
+    pub expiry_grace: Duration,
     /// Whether the store belongs to a cluster or is about to join one: no tombstone is collected then
     /// without a replicator.
     pub is_replicated: bool,
@@ -56,7 +57,7 @@ impl From<&Options> for WriterConfig {
             gc_interval: options.gc_interval,
             gc_rows: GC_ROWS,
             gc_bodies: GC_BODIES,
-            max_skew_ms: u64::try_from(options.max_skew.as_millis()).unwrap_or(u64::MAX),
+            expiry_grace: options.expiry_grace,
             is_replicated: options.replicated,
         }
     }

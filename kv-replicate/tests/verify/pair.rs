@@ -69,7 +69,9 @@ impl Location {
             || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
-        let config = WriterConfig { gc_rows: 100, gc_bodies: 9, ..WriterConfig::default() };
+        let expiry_grace = Duration::from_millis(500);
+        let config =
+            WriterConfig { gc_rows: 100, gc_bodies: 9, expiry_grace, ..WriterConfig::default() };
         let mut store = WriterCore::new(committer, config, Duration::ZERO);
         store.replicate(Some(Replicator::default()));
         store.run(writer::Now::default(), Step::Sync);

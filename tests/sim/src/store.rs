@@ -26,7 +26,7 @@ pub fn config() -> WriterConfig {
         gc_interval: Duration::from_millis(500),
         gc_rows: 50,
         gc_bodies: 8,
-        max_skew_ms: 500,
+        expiry_grace: Duration::from_millis(500),
         is_replicated: true,
         ..WriterConfig::default()
     }

@@ -57,8 +57,10 @@ fn every_kind_of_row() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
     store
         .commit(1, vec![Operation::SaveLocal { name: LocalName::new("counters").unwrap(), parts }]);
     store.commit(1, vec![delete(ids[0], "once"), delete(ids[0], "gone")]);
-    let limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), max_skew_ms: 0 };
-    assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);
+    let mut limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), expired_ms: None };
+    assert_eq!(store.collect_garbage(&limits).unwrap().collected, 1);
+    limits.expired_ms = Some(99_000);
+    assert_eq!(store.collect_garbage(&limits).unwrap().expired, 1);
     store.commit(1, vec![Operation::DropNamespace { id: ids[1] }]);
     rows(store.engine())
 }

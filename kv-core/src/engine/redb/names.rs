@@ -18,10 +18,11 @@ const NAMES: [&str; Table::ALL.len()] = [
     "pending",
     "purge",
     "local",
+    "expired",
 ];
 
 /// Tables that are younger than the first stores. An old file may lack them.
-pub(super) const LATER: [Table; 1] = [Table::Local];
+pub(super) const LATER: [Table; 2] = [Table::Local, Table::ExpiredTombstones];
 
 /// The row of `meta` that holds the number of the last commit.
 pub(super) const COMMIT_ROW: &[u8] = b"\0commit";

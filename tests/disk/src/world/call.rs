@@ -234,9 +234,10 @@ impl World {
         let now_ms = self.clock_ms;
         let before = self.state();
         let mut next = (*before).clone();
-        let expected = next.collect_garbage(now_ms, limits);
         self.report.operations += 1;
         let result = self.open().writer.collect_garbage(now_ms, limits)?;
+        let expired_ms = self.open().writer.expired_ms();
+        let expected = next.collect_garbage(&GcLimits { expired_ms, ..*limits });
         self.note_faults(Doing::Gc);
         self.trace(|| format!("sweep {limits:?} -> {result:?}"));
         match result {

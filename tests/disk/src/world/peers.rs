@@ -129,8 +129,9 @@ impl World {
         let missing = source.missing_in(&self.peers[to].state.vector);
         take_all(&mut self.peers[to].state, &source, missing);
         if self.rng.chance(50) {
-            let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), max_skew_ms: 500 };
-            self.peers[from].state.collect_garbage(self.clock_ms, &limits);
+            let expired_ms = self.clock_ms.checked_sub(500);
+            let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), expired_ms };
+            self.peers[from].state.collect_garbage(&limits);
         }
     }
 
