@@ -16,6 +16,8 @@ mod tests;
 mod transaction;
 mod upload;
 
+pub(crate) use committer::MAX_SKEW_MS;
+
 pub use self::{
     committer::{Committed, Committer},
     gc::{GcLimits, GcStep},

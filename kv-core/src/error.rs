@@ -8,7 +8,7 @@ use crate::{
         AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
         Title, TitleError,
         limits::{
-            MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
+            END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
         },
     },
 };
@@ -128,6 +128,13 @@ pub enum WriteError {
     /// Read it back, or repeat it.
     #[error("the disk failed and the outcome is not known: {0}")]
     OutcomeUnknown(String),
+    /// This location's clock shows the year 2200 or later, or the key was written by one that did. Nothing was
+    /// changed; retry when the clock is right.
+    #[error(
+        "nothing was written: the clock shows the year 2200 or later, or wrote this key when it did: set \
+         the clock of this machine"
+    )]
+    EndOfTime,
     /// The store was closed before this write. Nothing was changed.
     #[error("the store is closed")]
     Closed,
@@ -146,6 +153,9 @@ pub enum InvalidWrite {
     /// The value is longer than [`MAX_VALUE_BYTES`].
     #[error("a value has at most {MAX_VALUE_BYTES} bytes")]
     Value,
+    /// The entry expires at [`END_OF_TIME`] or later.
+    #[error("an entry expires before the year 2200 (Unix second {END_OF_TIME})")]
+    Expiry,
     /// The batch has more than [`MAX_BATCH_WRITES`] writes.
     #[error("a batch has at most {MAX_BATCH_WRITES} writes: use several batches")]
     BatchWrites,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
+mod cluster_clock;
 #[doc(hidden)]
 pub mod codec;
 #[doc(hidden)]
@@ -43,9 +44,10 @@ pub use types::{
 #[doc(hidden)]
 pub use {
     body::{ChunkSource, NewBody, StagedChunk},
+    cluster_clock::ClusterClock,
     engine::Table,
     replication::{Replication, TurnOutcome},
     store::StoreView,
     tables::check_row,
-    types::{BodyId, Change, Clock, Found, FoundState, Large, Merge, Rank, SystemEntry, merge},
+    types::{BodyId, Change, Clock, Found, FoundState, Large, Merge, Present, Rank, SystemEntry, merge},
 };

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::env::{Environment, SystemEnvironment};
+use crate::{
+    commit::MAX_SKEW_MS,
+    env::{Environment, SystemEnvironment},
+};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Options {
     pub(crate) queue_wait: Duration,
     /// See `Options::expiry_grace`.
     pub(crate) expiry_grace: Duration,
+    /// See `Options::max_clock_skew`.
+    pub(crate) max_clock_skew: Duration,
     /// See `Options::gc_interval`.
     pub(crate) gc_interval: Duration,
     /// See `Options::replicated`.
@@ -78,6 +83,7 @@ impl Default for Options {
             queue_capacity: 512,
             queue_wait: Duration::from_secs(5),
             expiry_grace: Duration::from_secs(60 * 60),
+            max_clock_skew: Duration::from_millis(MAX_SKEW_MS),
             gc_interval: Duration::from_secs(1),
             replicated: false,
             observer: Arc::new(Silent),
@@ -124,8 +130,8 @@ impl Options {
         self
     }
 
-    /// Sets for how long this process must have seen an entry expired before it frees its body for good.
-    /// Default 1 h.
+    /// Sets for how long this process must have seen an entry expired before it frees its body for good,
+    /// unless a majority of the cluster's members confirms its clock. Default 1 h.
     ///
     /// An expired entry is hidden at once. Until it is freed, it reappears if the clock that hid it was
     /// ahead: a wall clock that is wrong for less than this time destroys nothing, whether it was wrong at
@@ -135,6 +141,14 @@ impl Options {
     #[must_use]
     pub fn expiry_grace(mut self, grace: Duration) -> Options {
         self.expiry_grace = grace;
+        self
+    }
+
+    /// Sets the largest difference between two clocks that are right. Default 500 ms. The time of a write that
+    /// is further ahead of this location's time does not move this location's clock.
+    #[must_use]
+    pub fn max_clock_skew(mut self, skew: Duration) -> Options {
+        self.max_clock_skew = skew;
         self
     }
 

@@ -20,7 +20,7 @@ pub(crate) use self::{
     local::{LocalParts, Part},
     origins::Origins,
     small::{
-        ChunkKey, Chunks, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity,
+        ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity,
         IndexedDot, OriginIds, Pending, Purge, Timed, Tombstones, Vector, body_prefix, chunk,
     },
 };

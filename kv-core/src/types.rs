@@ -22,7 +22,7 @@ pub use self::{
     attributes::{Attributes, Metadata, MetadataError},
     crdt::{Merge, Rank, VersionVector, merge},
     found::{BodyId, Change, Found, FoundState, Large},
-    hlc::{Clock, Hlc},
+    hlc::{Clock, Hlc, Present},
     id::{MemberId, NamespaceId, OriginId, ParseIdError},
     key::{Key, KeyError},
     list::{ListQuery, Listed, Page},

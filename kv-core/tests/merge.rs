@@ -88,14 +88,15 @@ fn writes() -> impl Strategy<Value = Vec<Sketch>> {
         1 => Just(SketchKind::Expired),
     ];
     proptest::collection::vec((0u8..3, 0u64..4, 0u8..3, kind), 1..25).prop_map(|made| {
-        let mut last = [(0, 0); 3];
+        let mut last = [0; 3];
         made.into_iter()
             .map(|(origin, step, key, kind)| {
-                let (seq, hlc) = &mut last[usize::from(origin)];
+                let seq = &mut last[usize::from(origin)];
                 *seq += 1;
-                *hlc += 1 + step;
+                // Times are in no order, but no origin gives one twice.
+                let hlc = Hlc(1 + step * 32 + *seq);
                 let dot = Dot { origin: OriginId([100 + origin; 16]), seq: *seq };
-                Sketch { dot, hlc: Hlc(*hlc), prev: None, key, kind }
+                Sketch { dot, hlc, prev: None, key, kind }
             })
             .collect()
     })
@@ -175,7 +176,7 @@ proptest! {
             apply(&mut caught_up, Remote::Row(write));
             prop_assert_eq!(caught_up.view().vector().get(told.dot.origin), 0);
         }
-        let adopt = Remote::Adopt { vector: vector.clone(), collected: VersionVector::default() };
+        let adopt = Remote::Adopt { vector: vector.clone(), collected: VersionVector::default(), floor: Hlc::ZERO };
         apply(&mut caught_up, adopt);
         prop_assert_eq!(rows(&mut caught_up), expected);
         prop_assert!(caught_up.view().vector().covers_all(&vector));
@@ -255,7 +256,7 @@ fn a_value_replaces_its_expired_tombstone_in_either_order_counted_or_not() {
         if is_counted {
             let vector = [value.dot].into_iter().collect();
             let collected = VersionVector::default();
-            apply(&mut replica, Remote::Adopt { vector, collected });
+            apply(&mut replica, Remote::Adopt { vector, collected, floor: Hlc::ZERO });
         }
         let write = value.write(&replica);
         assert_eq!(apply(&mut replica, Remote::Row(write)), won);
@@ -462,7 +463,7 @@ fn a_vector_that_counts_writes_that_this_store_did_not_make_is_not_adopted() {
             .collect();
     let nothing = VersionVector::default();
     for (vector, collected) in [(vector.clone(), nothing.clone()), (nothing, vector)] {
-        let adopt = Remote::Adopt { vector, collected };
+        let adopt = Remote::Adopt { vector, collected, floor: Hlc::ZERO };
         assert_eq!(apply(&mut replica, adopt), Applied::NotMade);
     }
     assert_eq!(replica.view().vector(), &VersionVector::default());

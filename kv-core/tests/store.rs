@@ -71,7 +71,7 @@ fn eventually(mut is_so: impl FnMut() -> bool) {
 fn a_closed_store_reopens_with_all_its_entries() {
     let (directory, store, namespace) = new_store();
     let attributes =
-        Attributes { metadata: Metadata::new("{\"a\":1}").ok(), expires_at: Some(1 << 40) };
+        Attributes { metadata: Metadata::new("{\"a\":1}").ok(), expires_at: Some(1 << 32) };
     store.put_with(namespace, "k", "v", attributes.clone()).unwrap();
     store.put(namespace, "gone", "v").unwrap();
     store.delete(namespace, "gone").unwrap();

@@ -35,7 +35,7 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, PeerState, SessionProgress};
+pub use self::core::{ClockState, Config, Core, PeerState, SessionProgress};
 pub use drive::drive;
 pub use halt::HaltReason;
 pub use kv_core::MemberId;

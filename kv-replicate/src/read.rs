@@ -86,7 +86,7 @@ fn batch<S: Snapshot>(
         }
     }
     let (vector, collected) = (view.vector().clone(), view.collected().clone());
-    Ok(Batch { rows, next, vector, collected, commit: *commit })
+    Ok(Batch { rows, next, vector, collected, floor: view.closed_timestamp(), commit: *commit })
 }
 
 /// Reads the chunk at this offset of a large body; none if the key no longer holds that write or

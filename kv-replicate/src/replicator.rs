@@ -153,7 +153,8 @@ impl<S> Replicator<S> {
         self.state = StoreState {
             visible: vector.clone(),
             durable: vector,
-            closed_timestamp: committer.clock(),
+            closed_timestamp: view.closed_timestamp(),
+            has_received: view.has_received(),
             members: Arc::clone(view.members()),
         };
         let commit = committer.engine().status().latest;

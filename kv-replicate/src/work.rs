@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
 
 use crate::{
-    HaltReason, MemberId, Row,
+    ClockState, HaltReason, MemberId, Row,
     inspect::{Answer, Ask},
     verdict::{Difference, Verdict},
 };
@@ -47,6 +47,8 @@ pub enum Work {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
+        /// The source's closed timestamp: it has dropped no later tombstone.
+        floor: Hlc,
     },
     /// Read rows that a vector lacks, from one snapshot that shows durable commits only.
     Read {
@@ -132,8 +134,10 @@ pub struct StoreState {
     pub visible: VersionVector,
     /// The writes that survive a crash.
     pub durable: VersionVector,
-    /// The clock as of the last durable commit: this store's later writes have later versions.
+    /// The closed timestamp as of the last durable commit: this store's later writes have later versions.
     pub closed_timestamp: Hlc,
+    /// Whether rows of other stores are here, whether a vector counts them or not.
+    pub has_received: bool,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
 }
@@ -151,6 +155,8 @@ pub struct Batch {
     pub vector: VersionVector,
     /// The writes whose tombstones may have been collected.
     pub collected: VersionVector,
+    /// The closed timestamp of the snapshot: it lacks no later tombstone.
+    pub floor: Hlc,
     /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
     pub commit: u64,
 }
@@ -277,15 +283,10 @@ pub enum Notice {
     Gap(MemberId),
     /// A peer needs writes that the backlog does not have any more.
     BacklogLost(MemberId),
-    /// A peer's clock is ahead: its writes wait.
-    Parked {
-        /// The peer.
-        peer: MemberId,
-        /// How far it is ahead, in milliseconds.
-        ahead_ms: u64,
-    },
-    /// A peer's writes do not wait any more.
-    Unparked(MemberId),
+    /// This location's clock is off, or it differs from the only other one that is heard.
+    ClockOff(ClockState),
+    /// This location's clock is no longer off.
+    ClockRight,
     /// A body from a peer was gone, or did not arrive, before it was whole.
     BodyLost(MemberId),
     /// This store lacks deletions that are so old that the peer has dropped their tombstones: it must be

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use super::{
     operation::{Operation, Outcome},
     state::{self, State},
-    transaction::Transaction,
+    transaction::{CommitTimes, Transaction},
     upload::Upload,
 };
 use crate::{
     body::{Bodies, BodyReader, ChunkSource},
     engine::{Batch, CommitNo, Engine, EngineError, Mode, Visibility},
     error::{OpenError, RandomError, ReadError, WriteError},
-    types::{BodyId, Change, Found, Hlc, OriginId},
+    types::{BodyId, Change, Found, Hlc, OriginId, Present},
     view::View,
 };
 
@@ -40,7 +40,14 @@ pub struct Committer<E: Engine> {
     pub(super) claimed: Vec<BodyId>,
     /// Those of them that have chunks left.
     pub(super) unfinished: Vec<BodyId>,
+    /// The largest difference between two clocks that are right, in milliseconds.
+    max_skew_ms: u64,
+    /// The time up to which commits may raise the closed timestamp, in milliseconds since the Unix epoch.
+    closing_ms: Option<u64>,
 }
+
+/// The largest difference between two clocks that are right, unless it is configured: 500 ms.
+pub(crate) const MAX_SKEW_MS: u64 = 500;
 
 /// The outcome of a commit.
 #[derive(Debug)]
@@ -92,6 +99,8 @@ where
             reopened: 0,
             claimed: Vec::new(),
             unfinished: Vec::new(),
+            max_skew_ms: MAX_SKEW_MS,
+            closing_ms: None,
         })
     }
 
@@ -125,10 +134,29 @@ where
         &self.bodies
     }
 
-    /// The highest time given or received.
+    /// The last time given or received.
     #[must_use]
     pub fn clock(&self) -> Hlc {
         self.state.clock.last()
+    }
+
+    /// The closed timestamp: each later write of this store is later. It rises with commits, and may be
+    /// announced once they are durable.
+    #[must_use]
+    pub fn closed_timestamp(&self) -> Hlc {
+        self.state.closed
+    }
+
+    /// Sets how far ahead of cluster time a time may be to count as right, in milliseconds, and up to which
+    /// time, in milliseconds since the Unix epoch, the next commits may raise the closed timestamp.
+    pub fn set_time_bounds(&mut self, max_skew_ms: u64, closing_ms: Option<u64>) {
+        (self.max_skew_ms, self.closing_ms) = (max_skew_ms, closing_ms);
+    }
+
+    /// The time of a commit at `now_ms`.
+    pub(super) fn times(&self, now_ms: u64) -> CommitTimes {
+        let present = Present { now_ms, max_skew_ms: self.max_skew_ms };
+        CommitTimes { present, closing_ms: self.closing_ms }
     }
 
     /// The origins that this store writes under: for entries with inline values, and for entries with
@@ -159,12 +187,13 @@ where
     }
 
     /// Commits all operations in order and in one step: visible in [`Committer::view`], and not yet
-    /// durable. A rejected operation does not affect the others.
+    /// durable. A rejected operation does not affect the others. `now_ms` is cluster time, in milliseconds
+    /// since the Unix epoch.
     pub fn commit(&mut self, now_ms: u64, operations: Vec<Operation>) -> Committed {
         if let Err(error) = self.refresh() {
             return self.refuse_all(operations.len(), &error.into());
         }
-        let mut transaction = Transaction::new(&self.state, &self.view, now_ms);
+        let mut transaction = Transaction::new(&self.state, &self.view, self.times(now_ms));
         if let Err(error) = transaction.prefetch(&operations) {
             return self.refuse_all(operations.len(), &error);
         }

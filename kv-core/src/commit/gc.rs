@@ -7,11 +7,10 @@ use std::{
 
 use super::{
     committer::Committer,
-    state::State,
     transaction::{Changes, Transaction, time_index},
 };
 use crate::{
-    engine::{Engine, Order, Snapshot, Table, visit_prefix},
+    engine::{Engine, EngineError, Order, Snapshot, Table, visit_prefix},
     error::{ReadError, WriteError},
     tables::{
         self, EntryKey, ExpiredTombstones, Expiry, Layout, Pending, Purge, Timed, Tombstones,
@@ -84,7 +83,8 @@ where
             return Err(self.lost(&error.into()));
         }
         let bodies = self.bodies.claim(limits.bodies);
-        let made = gc_rows(&self.view, &self.state, limits, &bodies);
+        let transaction = Transaction::new(&self.state, &self.view, self.times(0));
+        let made = gc_rows(transaction, limits, &bodies);
         let result = match made {
             Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
@@ -99,6 +99,30 @@ where
             Err(_) => self.bodies.unclaim(&bodies),
         }
         result
+    }
+
+    /// Raises the closed timestamp in a commit of its own, if a tombstone waits for it: an idle store makes no
+    /// commit that would raise it. Returns whether it did.
+    ///
+    /// # Errors
+    /// If the engine can't read or write.
+    pub fn close_time(&mut self) -> Result<bool, WriteError> {
+        if let Err(error) = self.refresh() {
+            return Err(self.lost(&error.into()));
+        }
+        let times = self.times(0);
+        let waits = times.closing_ms.map(|closing_ms| waits_for(&self.view, closing_ms));
+        match waits.transpose() {
+            Ok(Some(true)) => {}
+            Ok(_) => return Ok(false),
+            Err(error) => return Err(self.lost(&error.into())),
+        }
+        let mut transaction = Transaction::new(&self.state, &self.view, times);
+        transaction.raise_closed(times.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
+        let changes = transaction.finish();
+        self.write(changes.batch)?;
+        self.adopt(changes.state);
+        Ok(true)
     }
 
     /// Records that readers get the present [`Committer::view`], or a later one. They can no longer reach
@@ -117,13 +141,10 @@ const MAX_CHUNKS: usize = 64;
 /// Computes one step: expired rows, then tombstones, then dropped namespaces, then the chunks of freed
 /// bodies. Returns the rows to write, what they do, and the bodies that have chunks left.
 fn gc_rows<S: Snapshot>(
-    view: &View<S>,
-    state: &State,
+    mut transaction: Transaction<'_, S>,
     limits: &GcLimits,
     bodies: &[BodyId],
 ) -> Result<(Changes, GcStep, Vec<BodyId>), ReadError> {
-    // Garbage collection makes no local write, so its transaction needs no time.
-    let mut transaction = Transaction::new(state, view, 0);
     let mut step = GcStep::default();
     step.more = step.end_rows(&mut transaction, limits)?;
     let (purged, is_damaged) = transaction.purge(limits.rows)?;
@@ -200,6 +221,34 @@ impl GcStep {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a tombstone can become stable only after the closed timestamp has risen to this time. The index
+/// of expired tombstones has their expiry, which is later than their write.
+fn waits_for<S: Snapshot>(view: &View<S>, closing_ms: u64) -> Result<bool, EngineError> {
+    let (from, to) = (view.closed, Hlc::at_millis(closing_ms));
+    let seconds = |time: Hlc| time.millis() / 1000;
+    Ok(has_key(view, Table::Tombstones, (from.0, to.0))?
+        || has_key(view, Table::ExpiredTombstones, (seconds(from), seconds(to)))?)
+}
+
+/// Whether an index by time has a row in this range, the end not included.
+fn has_key<S: Snapshot>(
+    view: &View<S>,
+    table: Table,
+    (from, to): (u64, u64),
+) -> Result<bool, EngineError> {
+    if from >= to {
+        return Ok(false);
+    }
+    let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+    let bounds = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+    let mut has_one = false;
+    view.snapshot.range(table, bounds, Order::Ascending, &mut |_, _| {
+        has_one = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(has_one)
 }
 
 /// Reads the first keys of an index by time, of times before `end`.

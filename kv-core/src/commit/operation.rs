@@ -114,6 +114,9 @@ pub enum Remote {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
+        /// The source's closed timestamp: it has dropped no tombstone that is later, but perhaps older ones
+        /// that other peers still hold, and that no later write here may lose to.
+        floor: Hlc,
     },
 }
 

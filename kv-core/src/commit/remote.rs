@@ -17,13 +17,9 @@ use crate::{
     tables::EntryKey,
     types::{
         Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
-        merge,
+        limits::END_OF_TIME, merge,
     },
 };
-
-/// Times from here on (the year 4199) are rejected: a clock that adopted one would soon have no later
-/// times to give.
-const MAX_REMOTE_MILLIS: u64 = 1 << 46;
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
@@ -31,7 +27,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
-            Remote::Adopt { vector, collected } => {
+            Remote::Adopt { vector, collected, floor } => {
                 let is_ahead = |own: &OriginId| {
                     let ours = self.state.vector.get(*own);
                     vector.get(*own) > ours || collected.get(*own) > ours
@@ -41,6 +37,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 }
                 Arc::make_mut(&mut self.state.vector).merge(&vector);
                 Arc::make_mut(&mut self.state.collected).merge(&collected);
+                self.raise_closed(floor);
                 Ok(Applied::Adopted)
             }
         }
@@ -101,7 +98,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             Err(reason) => return Ok(Applied::Refused(reason)),
         };
         if self.state.namespaces.is_dropped(write.namespace) {
-            self.state.clock.receive(write.hlc);
+            self.state.clock.receive(self.time.present, write.hlc);
             return Ok(Applied::Dropped);
         }
         check_upload(&write.change)?;
@@ -109,7 +106,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let current = self.row(&key).map_err(unread)?;
         let merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
         if merged != Merge::Conflict {
-            self.state.clock.receive(write.hlc);
+            self.state.clock.receive(self.time.present, write.hlc);
         }
         match merged {
             Merge::Conflict => Ok(Applied::Conflict),
@@ -205,8 +202,16 @@ fn refusal(write: &RemoteWrite) -> Option<&'static str> {
     if write.dot.seq == 0 {
         return Some("sequence numbers begin at 1");
     }
-    if write.hlc.millis() >= MAX_REMOTE_MILLIS {
-        return Some("a time that no clock shows");
+    if write.hlc.millis() >= END_OF_TIME * 1000 {
+        return Some("a write is dated in the year 2200 or later");
+    }
+    let expires_at = match &write.change {
+        NewContent::Put { attributes, .. } => attributes.expires_at,
+        NewContent::Expired { expires_at } => Some(*expires_at),
+        NewContent::Delete => None,
+    };
+    if expires_at.is_some_and(|at| at >= END_OF_TIME) {
+        return Some("an entry expires in the year 2200 or later");
     }
     None
 }

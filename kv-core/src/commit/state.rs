@@ -10,7 +10,7 @@ use crate::{
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
     error::{OpenError, ReadError},
     tables::{
-        self, Chunks, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout, OriginIds,
+        self, Chunks, ClosedTime, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout, OriginIds,
         Origins, Pending, Vector, decode_entry, split_entry,
     },
     types::{
@@ -24,8 +24,10 @@ use crate::{
 /// leaves the state as it was.
 #[derive(Clone)]
 pub(super) struct State {
-    /// The clock: the highest time of any write here.
+    /// The clock: the last time of any write here that can be right.
     pub(super) clock: Clock,
+    /// The closed timestamp: each later write of this store is later.
+    pub(super) closed: Hlc,
     /// This store's origins: for entries with inline values, and for entries with large bodies.
     pub(super) own: [OriginId; 2],
     /// The local numbers of origins.
@@ -69,6 +71,7 @@ pub(super) fn founding_rows(own: [OriginId; 2]) -> Batch {
     tables::put::<Format>(&mut batch, &(), &FORMAT_VERSION);
     tables::put::<Identity>(&mut batch, &(), &own);
     tables::put::<CommitTime>(&mut batch, &(), &Hlc::ZERO);
+    tables::put::<ClosedTime>(&mut batch, &(), &Hlc::ZERO);
     tables::put::<OriginIds>(&mut batch, &0, &own[0]);
     tables::put::<OriginIds>(&mut batch, &1, &own[1]);
     batch
@@ -91,12 +94,14 @@ impl State {
         }
         let own = meta_row::<Identity>(snapshot)?;
         let last = meta_row::<CommitTime>(snapshot)?;
+        let closed = meta_row::<ClosedTime>(snapshot)?;
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
         let (namespaces, members) = load_system(snapshot, &origins)?;
         Ok(State {
             clock: Clock::starting_at(last),
+            closed,
             own,
             vector: Arc::new(vector),
             collected: Arc::new(collected),
@@ -115,6 +120,7 @@ impl State {
             members: Arc::clone(&self.members),
             vector: Arc::clone(&self.vector),
             collected: Arc::clone(&self.collected),
+            closed: self.closed,
         }
     }
 }

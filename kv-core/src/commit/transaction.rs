@@ -11,15 +11,15 @@ use super::{
 use crate::{
     body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
     engine::{Batch, Snapshot, Table},
-    error::{ReadError, WriteError},
+    error::{InvalidWrite, ReadError, WriteError},
     tables::{
-        self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, ExpiredTombstones, Expiry,
+        self, ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, EntryKey, ExpiredTombstones, Expiry,
         IndexedDot, Layout, OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head,
         encode_entry,
     },
     types::{
-        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
-        VersionVector,
+        Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId, Present,
+        Version, VersionVector, limits::END_OF_TIME,
     },
     view::View,
 };
@@ -31,8 +31,8 @@ pub(super) struct Transaction<'a, S> {
     before: &'a State,
     /// The view before the transaction, which shows none of its rows.
     pub(super) view: &'a View<S>,
-    /// The wall clock of the batch, in Unix milliseconds.
-    pub(super) now_ms: u64,
+    /// The time of the batch.
+    pub(super) time: CommitTimes,
     /// The state after the operations so far.
     pub(super) state: State,
     /// The rows to write.
@@ -45,6 +45,15 @@ pub(super) struct Transaction<'a, S> {
     used: Vec<Arc<UploadTicket>>,
     /// The local writes so far.
     writes: Vec<Change>,
+}
+
+/// The time of a commit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CommitTimes {
+    /// Cluster time.
+    pub(super) present: Present,
+    /// The time up to which the closed timestamp may rise, in milliseconds since the Unix epoch.
+    pub(super) closing_ms: Option<u64>,
 }
 
 /// The result of a transaction.
@@ -73,12 +82,12 @@ pub(super) struct WriteName {
 }
 
 impl<'a, S: Snapshot> Transaction<'a, S> {
-    /// Begins a commit on top of a state and its view. `now_ms` is in Unix milliseconds.
-    pub(super) fn new(before: &'a State, view: &'a View<S>, now_ms: u64) -> Self {
+    /// Begins a commit on top of a state and its view.
+    pub(super) fn new(before: &'a State, view: &'a View<S>, time: CommitTimes) -> Self {
         Transaction {
             before,
             view,
-            now_ms,
+            time,
             state: before.clone(),
             batch: Batch::new(),
             rows: HashMap::new(),
@@ -111,6 +120,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.check_namespace(namespace)?;
                 let content = NewContent::Put { body, attributes };
                 check_upload(&content)?;
+                check_expiry(&content)?;
                 self.write_local(namespace, key, content).map(Outcome::Written)
             }
             Operation::Delete { namespace, key } => {
@@ -153,8 +163,10 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         for write in &writes {
             self.check_namespace(write.namespace)?;
             check_upload(&write.content)?;
+            check_expiry(&write.content)?;
             let key = EntryKey::new(write.namespace, &write.key);
             let current = self.replaceable(&key)?;
+            self.check_time(current.as_ref().map(|head| head.version))?;
             self.rows.insert(key, current);
         }
         let write = |write: BatchWrite| self.write_local(write.namespace, write.key, write.content);
@@ -172,12 +184,30 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         let current = self.replaceable(&entry)?;
         let origin = self.state.own[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
-        let version = Version { hlc: self.state.clock.tick(self.now_ms), origin };
+        let version = Version { hlc: self.next_time(prev)?, origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
         self.writes.push(Change { namespace, key, found });
         Ok(Written { dot, version })
+    }
+
+    /// Returns the time of the next local write, which replaces this version. It is later than what it
+    /// replaces and than the closed timestamp, whatever the clock shows.
+    pub(super) fn next_time(&mut self, replaced: Option<Version>) -> Result<Hlc, WriteError> {
+        self.check_time(replaced)?;
+        let after = replaced.map_or(Hlc::ZERO, |version| version.hlc).max(self.state.closed);
+        Ok(self.state.clock.tick(self.time.present, after))
+    }
+
+    /// Checks that a local write gets a time that peers accept. (A batch may write a key 1000 times.)
+    fn check_time(&self, replaced: Option<Version>) -> Result<(), WriteError> {
+        let end_ms = END_OF_TIME * 1000;
+        let replaced_ms = replaced.map_or(0, |version| version.hlc.millis());
+        if self.time.present.now_ms >= end_ms || replaced_ms + 1000 >= end_ms {
+            return Err(WriteError::EndOfTime);
+        }
+        Ok(())
     }
 
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
@@ -341,11 +371,22 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         if self.state.clock != self.before.clock {
             tables::put::<CommitTime>(&mut self.batch, &(), &self.state.clock.last());
         }
+        if !self.batch.is_empty() {
+            self.raise_closed(self.time.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
+        }
+        if self.state.closed != self.before.closed {
+            tables::put::<ClosedTime>(&mut self.batch, &(), &self.state.closed);
+        }
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
         self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
         let Transaction { batch, state, freed, used, writes, .. } = self;
         Changes { batch, state, freed, used, writes }
+    }
+
+    /// Promises that later writes of this store are later than this.
+    pub(super) fn raise_closed(&mut self, to: Hlc) {
+        self.state.closed = self.state.closed.max(to);
     }
 
     /// Writes the rows of a vector that rose since the state before.
@@ -405,6 +446,18 @@ fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
         NewContent::Delete | NewContent::Expired { .. } => false,
+    }
+}
+
+/// Checks that the expiry of a local put is one that peers accept.
+fn check_expiry(content: &NewContent) -> Result<(), WriteError> {
+    match content {
+        NewContent::Put { attributes, .. }
+            if attributes.expires_at.is_some_and(|at| at >= END_OF_TIME) =>
+        {
+            Err(InvalidWrite::Expiry.into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity,
+        Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity,
         OriginIds, Pending, Purge, Tombstones, Vector, whole,
     },
 };
@@ -31,6 +31,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             // The engine's own rows have no checksum.
             [0, ..] => whole(row, Reader::u64).map(drop),
             b"format" => check::<Format>(key, row),
+            b"closed" => check::<ClosedTime>(key, row),
             b"identity" => check::<Identity>(key, row),
             _ => check::<CommitTime>(key, row),
         },

@@ -72,9 +72,14 @@ layout! {
     row |[small, large]| [small.0, large.0].concat(),
         |row| whole(row, |reader| Ok([OriginId(reader.id()?), OriginId(reader.id()?)]));
 
-    /// The row of the highest committed time.
+    /// The row of the clock: the last committed time.
     CommitTime in Meta: () => Hlc;
     key |()| b"commit".to_vec(), |key| named(key, b"commit");
+    row |time| number(&time.0), |row| read_number(row).map(Hlc);
+
+    /// The row of the closed timestamp: later writes of this store are later.
+    ClosedTime in Meta: () => Hlc;
+    key |()| b"closed".to_vec(), |key| named(key, b"closed");
     row |time| number(&time.0), |row| read_number(row).map(Hlc);
 
     /// Local number of an origin → its id.

@@ -11,7 +11,7 @@ use crate::{
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry},
-    types::{BodyId, Found, LocalName, Members, NamespaceId, Namespaces, OriginId, VersionVector},
+    types::{BodyId, Found, Hlc, LocalName, Members, NamespaceId, Namespaces, OriginId, VersionVector},
 };
 
 /// A store as of one commit.
@@ -29,6 +29,8 @@ pub struct View<S> {
     pub(crate) vector: Arc<VersionVector>,
     /// For each origin, the highest sequence number of a dropped tombstone.
     pub(crate) collected: Arc<VersionVector>,
+    /// The closed timestamp of the store.
+    pub(crate) closed: Hlc,
 }
 
 impl<S: Snapshot> View<S> {
@@ -54,6 +56,19 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn collected(&self) -> &VersionVector {
         &self.collected
+    }
+
+    /// Whether the store has met origins other than its own two: rows of other stores are here, or were.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        self.origins.len() > 2
+    }
+
+    /// The closed timestamp: each write of this store that the view does not count is later. The dropped
+    /// tombstones are not later.
+    #[must_use]
+    pub fn closed_timestamp(&self) -> Hlc {
+        self.closed
     }
 
     /// Reads the parts of the bytes that this location keeps under a name.

@@ -12,6 +12,7 @@ use super::{
     timer::{GcTimer, SyncTimer, Unsynced},
 };
 use crate::{
+    cluster_clock::ClusterClock,
     commit::{Applied, Committer, GcLimits, Operation, Outcome},
     engine::{Engine, Mode},
     error::WriteError,
@@ -51,8 +52,14 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     sync: SyncTimer,
     /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// The cluster's clock, as replication last found it out.
+    clock: ClusterClock,
     /// What the clock has shown to this process.
-    clock: SeenClock,
+    seen: SeenClock,
+    /// Cluster time at the last step, in milliseconds since the Unix epoch, if it was confirmed.
+    confirmed_ms: Option<u64>,
+    /// When the closed timestamp of an idle store may rise again.
+    closing: Duration,
     /// The engine's mode, as the writer last saw it.
     health: Health,
     /// Whether a replicator takes part.
@@ -101,7 +108,10 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: GcTimer::new(now, config.gc_interval),
-            clock: SeenClock::default(),
+            clock: ClusterClock::default(),
+            seen: SeenClock::default(),
+            confirmed_ms: None,
+            closing: now,
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -238,7 +248,7 @@ where
             self.give_notice(notice);
         }
         self.health.note_step(step);
-        self.clock.see(now, self.config.expiry_grace);
+        let now = self.see_time(now);
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -247,6 +257,24 @@ where
             Step::CollectGarbage => self.collect_garbage(now),
             Step::Close => self.close_engine(),
         }
+    }
+
+    /// Sets the clock that the next steps go by. Until the first call it is the own wall clock, which nobody
+    /// confirms.
+    pub fn set_clock(&mut self, clock: ClusterClock) {
+        self.clock = clock;
+    }
+
+    /// Takes a reading of the clocks into account. Returns the time with cluster time in place of the own wall
+    /// clock.
+    fn see_time(&mut self, now: Now) -> Now {
+        let clock = self.clock;
+        let now = Now { mono: now.mono, wall_ms: clock.now_ms(now.mono, now.wall_ms) };
+        self.seen.see(now, self.config.expiry_grace);
+        let max_skew_ms = u64::try_from(self.config.max_clock_skew.as_millis()).unwrap_or(u64::MAX);
+        self.confirmed_ms = clock.is_confirmed.then(|| now.wall_ms.saturating_sub(max_skew_ms));
+        self.committer.set_time_bounds(max_skew_ms, clock.closing_ms(now.mono));
+        now
     }
 
     /// The next thing that the driver must do. It has done what the last call returned: the replicator gets
@@ -287,9 +315,9 @@ where
     }
 
     /// The latest expiry, in Unix milliseconds, that the last step's garbage collection could take for
-    /// passed; none before the process has run for the expiry grace.
+    /// passed: on a confirmed clock, or for the expiry grace of this process; none before either.
     pub fn expired_ms(&self) -> Option<u64> {
-        self.clock.expired_ms(self.config.expiry_grace)
+        self.confirmed_ms.max(self.seen.expired_ms(self.config.expiry_grace))
     }
 
     /// The replicator, if one takes part.
@@ -453,6 +481,7 @@ where
         if self.committer.engine().status().mode != Mode::Writer {
             return self.gc.collected(now.mono, self.config.gc_interval, false);
         }
+        self.close_time(now);
         let limits = GcLimits {
             rows: self.config.gc_rows,
             bodies: self.config.gc_bodies,
@@ -471,6 +500,19 @@ where
         self.outputs.push(Output::Collected(result));
     }
 
+    /// Raises the closed timestamp of an idle store, now and then, if tombstones wait for it.
+    fn close_time(&mut self, now: Now) {
+        if !self.replicating.is_active() || now.mono < self.closing {
+            return;
+        }
+        self.closing = now.mono + self.config.closing_interval;
+        match self.committer.close_time() {
+            Ok(true) => self.sync.expect(Unsynced::Collected, now.mono),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the closed timestamp could not be raised"),
+        }
+    }
+
     /// The time below which tombstones may be collected.
     fn stable(&mut self) -> Hlc {
         if let Some(replicator) = self.replicating.active() {
@@ -479,9 +521,8 @@ where
         if self.config.is_replicated || self.committer.view().members().iter().count() > 0 {
             return Hlc::ZERO;
         }
-        // Alone, the stable timestamp of all replicas is this store's own closed timestamp: whatever it
-        // writes next is later than everything that it wrote.
-        Hlc(self.committer.clock().0.saturating_add(1))
+        // Nobody else has a row that a tombstone could still have to beat, whatever its time.
+        Hlc(u64::MAX)
     }
 
     /// Reopens the engine, and publishes what it still has.

@@ -6,7 +6,7 @@ use super::step::Now;
 
 /// The readings of the wall clock in this process, measured against its monotonic clock.
 ///
-/// A wall clock may be wrong, at the start of a process or after a step, and nobody confirms it. So an
+/// A clock that nobody confirms may be wrong, at the start of a process or after a step. So an
 /// expiry counts as passed only if *every* reading of the last `grace` of running time was later: a clock
 /// that is ahead for less than that frees nothing. Clocks that drift, step forward, or step back and forth
 /// need no case of their own.
@@ -16,7 +16,9 @@ use super::step::Now;
 /// two graces, and a step back counts at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SeenClock {
+    /// The window before the current one.
     former: Option<Window>,
+    /// The window that takes readings.
     current: Option<Window>,
     /// The monotonic clock at the last reading.
     last: Duration,
@@ -57,6 +59,7 @@ impl SeenClock {
     }
 }
 
+/// Returns whole milliseconds.
 fn millis(time: Duration) -> i128 {
     i128::try_from(time.as_millis()).unwrap_or(i128::MAX >> 2)
 }

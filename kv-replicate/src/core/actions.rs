@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{OriginId, VersionVector};
+use kv_core::OriginId;
 
 use super::{local::Local, peers::Peers};
 use crate::{
     HaltReason, MemberId, Row,
-    wire::{Message, Reason},
+    wire::{Message, PageHead, Reason},
     work::{Notice, ToApply, Work},
 };
 
@@ -171,15 +171,11 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
-    /// Requests a commit that adopts vectors, behind all work that was requested before.
-    pub(super) fn adopt(
-        &mut self,
-        purpose: Pending,
-        vector: VersionVector,
-        collected: VersionVector,
-    ) {
+    /// Requests a commit that adopts the vectors of a source, behind all work that was requested before.
+    pub(super) fn adopt(&mut self, purpose: Pending, head: PageHead) {
+        let PageHead { vector, collected, floor } = head;
         let (id, epoch) = (self.next_id(), self.epoch);
-        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected });
+        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected, floor });
     }
 
     /// Requests work whose result comes back under this number, for this purpose.

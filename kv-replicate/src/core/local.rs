@@ -77,6 +77,11 @@ impl Local {
         self.store.closed_timestamp
     }
 
+    /// Whether rows of other stores are here.
+    pub(super) fn has_received(&self) -> bool {
+        self.store.has_received
+    }
+
     /// The members of the cluster, as of the last durable commit.
     pub(super) fn members(&self) -> &Members {
         &self.store.members

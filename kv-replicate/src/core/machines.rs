@@ -7,6 +7,7 @@ use super::{
     actions::{Context, Keep},
     body_fetcher::BodyFetcher,
     body_source::BodySource,
+    clocks::Clocks,
     lag::LagWatch,
     live_receiver::LiveReceiver,
     live_sender::LiveSender,
@@ -24,6 +25,8 @@ use crate::MemberId;
 pub(super) struct Machines {
     /// Removed members, and the closing of their origins.
     pub(super) membership: Membership,
+    /// The clocks of the members, and cluster time.
+    pub(super) clocks: Clocks,
     /// Closed, resolved and stable timestamps.
     pub(super) stability: Stability,
     /// New local writes, to peers.
@@ -49,6 +52,7 @@ impl Machines {
     pub(super) fn new(local: &Local) -> Machines {
         Machines {
             membership: Membership::new(),
+            clocks: Clocks::default(),
             stability: Stability::default(),
             sender: LiveSender::new(local),
             receiver: LiveReceiver::default(),
@@ -69,6 +73,7 @@ impl Machines {
 
     /// The link to a peer has ended.
     pub(super) fn disconnected(&mut self, peer: MemberId, keep: Keep) {
+        self.clocks.disconnect(peer);
         self.sender.disconnect(peer);
         self.receiver.disconnect(peer);
         self.puller.disconnect(peer);
@@ -90,6 +95,7 @@ impl Machines {
     /// When something is due that no peer's handshake or progress is about.
     pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
         let all = [
+            self.clocks.timeout(now),
             self.lag.timeout(now),
             self.puller.timeout(),
             self.sessions.timeout(),

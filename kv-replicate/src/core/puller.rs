@@ -135,9 +135,7 @@ impl Puller {
     /// Whether a page is of the current batch, and there is room for its rows.
     pub(super) fn expects(&self, cx: &Context<'_>, from: MemberId, page: &Page) -> bool {
         let session = self.sessions.get(&from);
-        let is_parked = cx.peers.get(from).is_none_or(|peer| peer.is_parked());
         session.is_some_and(|session| session.expects(page))
-            && !is_parked
             && cx.out.applying(from) <= MAX_APPLYING
     }
 
@@ -342,9 +340,8 @@ fn apply(cx: &mut Context<'_>, peer: MemberId, session: &Session, rows: Vec<ToAp
 
 /// Requests the adoption of the source's vectors at the end of a session.
 fn adopt(cx: &mut Context<'_>, peer: MemberId, session: u64, head: PageHead) {
-    let PageHead { vector, collected } = head;
-    if cx.local.is_behind_itself_in(&vector) {
+    if cx.local.is_behind_itself_in(&head.vector) {
         return cx.out.halt(HaltReason::RolledBack);
     }
-    cx.out.adopt(Pending::Adopt { peer, session }, vector, collected);
+    cx.out.adopt(Pending::Adopt { peer, session }, head);
 }

@@ -4,7 +4,7 @@ use super::{Core, actions::Effect, results::ReadResult};
 use crate::{
     HaltReason, MemberId, Row,
     wire::{Hello, Incarnations, Message, Page, Progress, decode},
-    work::{Event, Notice},
+    work::Event,
 };
 
 impl Core {
@@ -138,6 +138,7 @@ impl Core {
             return self.halt(HaltReason::RolledBack);
         }
         let Some(peer) = self.peers.get_mut(from) else { return };
+        self.machines.clocks.progressed(&self.local, from, &progress);
         if let Some(origins) = peer.origins()
             && peer.progressed(progress)
         {
@@ -150,7 +151,7 @@ impl Core {
     fn live(&mut self, from: MemberId, rows: Vec<Row>) {
         let (machines, mut cx) = self.split();
         let new = machines.receiver.receive(&mut cx, from, rows);
-        if new.is_empty() || self.park_if_ahead(from, &new) {
+        if new.is_empty() {
             return;
         }
         let (machines, mut cx) = self.split();
@@ -160,36 +161,11 @@ impl Core {
     /// A peer sends rows of a session.
     fn page(&mut self, from: MemberId, page: Page) {
         let (machines, cx) = self.split();
-        if !machines.puller.expects(&cx, from, &page) || self.park_if_ahead(from, &page.rows) {
+        if !machines.puller.expects(&cx, from, &page) {
             return;
         }
         let (machines, mut cx) = self.split();
         machines.puller.receive(&mut cx, &mut machines.fetcher, from, page);
-    }
-
-    /// Parks a peer whose rows are dated too far ahead. Returns whether they are.
-    fn park_if_ahead(&mut self, from: MemberId, rows: &[Row]) -> bool {
-        let latest = rows.iter().map(|row| row.hlc).max();
-        let Some(peer) = self.peers.get_mut(from) else { return false };
-        let Some(ahead_ms) = peer.parking.check(&self.local, latest) else { return false };
-        let (machines, mut cx) = self.split();
-        machines.puller.suspend(&mut cx, &mut machines.fetcher, from);
-        self.out.notice(Notice::Parked { peer: from, ahead_ms });
-        true
-    }
-
-    /// Continues with peers whose clocks are not ahead any more.
-    pub(super) fn unpark(&mut self) {
-        let local = &self.local;
-        let is_over = |(peer, state): (MemberId, &mut super::peers::Peer)| {
-            state.parking.end(local).then_some(peer)
-        };
-        let due: Vec<_> = self.peers.iter_mut().filter_map(is_over).collect();
-        for peer in due {
-            self.out.notice(Notice::Unparked(peer));
-            let (machines, mut cx) = self.split();
-            machines.want(&mut cx, peer);
-        }
     }
 
     /// A peer's backlog does not reach back to what is missing of its writes. Any peer that has them may

@@ -173,7 +173,7 @@ impl SessionSource {
         self.peers.get(&peer).is_some_and(|served| served.session.is_some())
     }
 
-    /// This location's clock at the beginning of each session that is served.
+    /// This location's closed timestamp at the beginning of each session that is served.
     pub(super) fn started(&self) -> impl Iterator<Item = Hlc> + '_ {
         self.peers.values().filter_map(|served| served.session.as_ref()).map(|found| found.started)
     }
@@ -224,7 +224,7 @@ fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Ite
     let last = pages.len() - 1;
     let end = read.next.map_or(End::Round, End::Batch);
     let commit = read.commit;
-    let mut head = Some(PageHead { vector: read.vector, collected: read.collected });
+    let mut head = Some(PageHead { vector: read.vector, collected: read.collected, floor: read.floor });
     pages.into_iter().enumerate().map(move |(index, rows)| Page {
         session,
         batch,
@@ -251,7 +251,7 @@ mod tests {
     fn read(rows: u64) -> Result<Batch, Unread> {
         let rows: Vec<_> = (1..=rows).map(|seq| row_of(PEER, seq)).collect();
         let (vector, collected) = (vector(9), VersionVector::default());
-        Ok(Batch { rows, next: None, vector, collected, commit: 1 })
+        Ok(Batch { rows, next: None, vector, collected, floor: Hlc::ZERO, commit: 1 })
     }
 
     fn reads(fixture: &mut Fixture) -> usize {

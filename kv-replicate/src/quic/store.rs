@@ -4,10 +4,11 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use kv_core::{
-    Change, Hlc, Members, OriginId, Replication, Store, StoreView, TurnOutcome,
+    Change, ClusterClock, Hlc, Members, OriginId, Replication, Store, StoreView, TurnOutcome,
     commit::Committer,
     engine::redb::{RedbEngine, RedbSnapshot},
 };
@@ -110,6 +111,11 @@ impl StorePort {
         shared.1 = stable;
     }
 
+    /// Sets the cluster's clock, which is measured against a monotonic clock that shows `at`.
+    pub(super) fn set_clock(&self, clock: ClusterClock, at: Duration) {
+        self.store.set_clock(clock, at);
+    }
+
     /// `Told::Ended` came: another replicator may have the place by now.
     pub(super) fn has_ended(&mut self) {
         self.has_ended = true;
@@ -121,6 +127,10 @@ impl StorePort {
             && let Err(error) = self.store.stop_replicating()
         {
             tracing::warn!(%error, "replication did not end well");
+        }
+        if !self.has_ended {
+            // Nobody confirms the clock any more.
+            self.store.set_clock(ClusterClock::default(), Duration::ZERO);
         }
         drop(self.reads);
         if self.reader.join().is_err() {

@@ -88,8 +88,8 @@ impl Applier {
                 Some(operations) => (id, commit(committer, now_ms, operations)),
                 None => (id, None),
             },
-            Work::Adopt { id, vector, collected, .. } => {
-                let adopt = Operation::Remote(Remote::Adopt { vector, collected });
+            Work::Adopt { id, vector, collected, floor, .. } => {
+                let adopt = Operation::Remote(Remote::Adopt { vector, collected, floor });
                 (id, commit(committer, now_ms, vec![adopt]))
             }
             Work::Stage { fetch, bytes } => {

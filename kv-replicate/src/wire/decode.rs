@@ -10,7 +10,7 @@ use super::{
     error::MessageError,
     kind,
     message::{
-        End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS,
+        Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS,
         Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
     },
     question,
@@ -80,17 +80,30 @@ fn hello(input: &mut Bytes) -> Decoded<Hello> {
     })
 }
 
-/// Number, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
+/// Number, wall clock, echo, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
 /// one counts beyond it.
 fn progress(input: &mut Bytes) -> Decoded<Progress> {
-    let number = input.try_get_u64()?;
+    let (number, wall_ms) = (input.try_get_u64()?, input.try_get_u64()?);
+    let echo = take::optional(input, |input| {
+        Ok(Echo { number: input.try_get_u64()?, held_ms: input.try_get_u32()? })
+    })?;
     let (closed_timestamp, resolved) = (Hlc(input.try_get_u64()?), Hlc(input.try_get_u64()?));
     let held = Hlc(input.try_get_u64()?);
     let members = input.try_get_u64()?;
     let durable = take::vector(input)?;
     let mut received = durable.clone();
     received.merge(&take::vector(input)?);
-    Ok(Progress { number, durable, received, closed_timestamp, resolved, held, members })
+    Ok(Progress {
+        number,
+        wall_ms,
+        echo,
+        durable,
+        received,
+        closed_timestamp,
+        resolved,
+        held,
+        members,
+    })
 }
 
 /// The dot of the first row, the number of rows, the rows.
@@ -124,7 +137,8 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     let (stamp, commit) = (input.try_get_u64()?, input.try_get_u64()?);
     let index = input.try_get_u16()?;
     let head = take::optional(input, |input| {
-        Ok(PageHead { vector: take::vector(input)?, collected: take::vector(input)? })
+        let (vector, collected) = (take::vector(input)?, take::vector(input)?);
+        Ok(PageHead { vector, collected, floor: Hlc(input.try_get_u64()?) })
     })?;
     if head.is_some() != (index == 0) {
         return Err(MessageError::Invalid("the first page of a batch, and only it, has vectors"));

@@ -134,6 +134,11 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
 /// See `decode::progress`.
 fn put_progress(out: &mut BytesMut, progress: &Progress) {
     out.put_u64(progress.number);
+    out.put_u64(progress.wall_ms);
+    put::optional(out, progress.echo, |out, echo| {
+        out.put_u64(echo.number);
+        out.put_u32(echo.held_ms);
+    });
     out.put_u64(progress.closed_timestamp.0);
     out.put_u64(progress.resolved.0);
     out.put_u64(progress.held.0);
@@ -153,6 +158,7 @@ fn put_page(out: &mut BytesMut, page: &Page) {
     put::optional(out, page.head.as_ref(), |out, head| {
         put::vector(out, &head.vector);
         put::vector(out, &head.collected);
+        out.put_u64(head.floor.0);
     });
     match page.end {
         End::Page => out.put_u8(0),

@@ -123,11 +123,24 @@ pub(crate) struct Hello {
     pub(crate) received: VersionVector,
 }
 
+/// A progress message that was received, so that its sender knows the round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Echo {
+    /// Its number.
+    pub(crate) number: u64,
+    /// How long ago it arrived, in milliseconds.
+    pub(crate) held_ms: u32,
+}
+
 /// The writes that the sender has, and its timestamps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Rises with each progress message.
     pub(crate) number: u64,
+    /// The sender's wall clock, in milliseconds since the Unix epoch.
+    pub(crate) wall_ms: u64,
+    /// The last progress that the sender received from the receiver; none before the first.
+    pub(crate) echo: Option<Echo>,
     /// The writes that survive a crash at the sender.
     pub(crate) durable: VersionVector,
     /// The writes that are visible at the sender: at least `durable`.
@@ -186,12 +199,14 @@ pub(crate) struct Page {
 }
 
 /// The vectors of a batch's snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PageHead {
     /// The writes that the snapshot counts.
     pub(crate) vector: VersionVector,
     /// The source's collected vector.
     pub(crate) collected: VersionVector,
+    /// The source's closed timestamp: it has dropped no later tombstone.
+    pub(crate) floor: Hlc,
 }
 
 /// The continuation after a page.

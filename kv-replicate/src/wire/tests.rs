@@ -63,14 +63,18 @@ prop_compose! {
 }
 
 fn progress() -> impl Strategy<Value = Message> {
-    (any::<[u64; 5]>(), vector(), vector()).prop_map(
-        |([number, closed_timestamp, resolved, held, members], durable, more)| {
+    let echo = proptest::option::of((any::<u64>(), any::<u32>()));
+    (any::<[u64; 6]>(), echo, vector(), vector()).prop_map(
+        |([number, wall_ms, closed_timestamp, resolved, held, members], echo, durable, more)| {
+            let echo = echo.map(|(number, held_ms)| Echo { number, held_ms });
             let mut received = durable.clone();
             received.merge(&more);
             let (closed_timestamp, resolved, held) =
                 (Hlc(closed_timestamp), Hlc(resolved), Hlc(held));
             Message::Progress(Progress {
                 number,
+                wall_ms,
+                echo,
                 durable,
                 received,
                 closed_timestamp,
@@ -98,7 +102,7 @@ fn hello() -> impl Strategy<Value = Message> {
 fn page() -> impl Strategy<Value = Message> {
     let end = prop_oneof![Just(End::Page), Just(End::Round), dot().prop_map(End::Batch)];
     let head = (vector(), vector());
-    let head = head.prop_map(|(vector, collected)| PageHead { vector, collected });
+    let head = head.prop_map(|(vector, collected)| PageHead { vector, collected, floor: Hlc(7) });
     (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5)).prop_map(
         |(session, index, head, end, rows)| {
             let head = (index == 0).then_some(head);

@@ -83,7 +83,7 @@ impl Location {
             incarnation: u64::from(id) << 8 | incarnations,
             backlog_bytes: 1 << 20,
             batch_rows: 128,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         };
         let state = store.replicator().unwrap().state().clone();
         let core = Core::new(config, Now::default(), state);

@@ -75,7 +75,11 @@ impl Receiver {
             stamp: u64::from(pull.batch),
             commit: 7,
             index: 0,
-            head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
+            head: Some(PageHead {
+            vector: vector(4),
+            collected: VersionVector::default(),
+            floor: kv_core::Hlc::ZERO,
+        }),
             end,
             rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
         }));
