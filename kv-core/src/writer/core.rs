@@ -111,7 +111,7 @@ where
             clock: ClusterClock::default(),
             seen: SeenClock::default(),
             confirmed_ms: None,
-            closing: now,
+            closing: now + config.closing_interval,
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,

@@ -71,7 +71,7 @@ impl Location {
         let origins: [OriginId; 2] = committer.origins();
         let expiry_grace = Duration::from_millis(500);
         let config =
-            WriterConfig { gc_rows: 100, gc_bodies: 9, expiry_grace, ..WriterConfig::default() };
+            WriterConfig { gc_rows: 100, gc_bodies: 9, expiry_grace, closing_interval: Duration::ZERO, ..WriterConfig::default() };
         let mut store = WriterCore::new(committer, config, Duration::ZERO);
         store.replicate(Some(Replicator::default()));
         store.run(writer::Now::default(), Step::Sync);
@@ -93,6 +93,7 @@ impl Location {
     /// Runs a step of the store; the events for the core.
     fn run(&mut self, now_ms: u64, step: Step) -> Vec<Event> {
         let now = writer::Now { mono: Duration::from_millis(now_ms), wall_ms: now_ms };
+        self.store.set_clock(self.core.clock());
         self.store.run(now, step);
         while let Some(output) = self.store.poll_output() {
             match output {
@@ -177,6 +178,14 @@ impl Pair {
         }
         self.nodes[node].run(self.now_ms, Step::Commit);
         self.sync(node);
+    }
+
+    /// Lets both locations close the time up to now, for the tombstones that wait for it, and learn of it.
+    pub(crate) fn close_time(&mut self) {
+        for node in 0..2 {
+            self.collect_garbage_below(node, kv_core::Hlc::ZERO);
+        }
+        self.run_for(5_000);
     }
 
     /// Collects garbage up to the stable timestamp of the core.

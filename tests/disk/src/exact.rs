@@ -276,10 +276,12 @@ impl Tables {
     fn check_meta(&self, state: &State) -> Checked {
         let clock = self.payload(Table::Meta, b"commit")?;
         same("the clock", &clock, &&state.clock.0.to_be_bytes()[..])?;
+        let closed = self.payload(Table::Meta, b"closed")?;
+        same("the closed timestamp", &closed, &&state.closed.0.to_be_bytes()[..])?;
         let identity = self.payload(Table::Meta, b"identity")?;
         same("the identity", &identity, &&state.own.map(|id| id.0).concat()[..])?;
         same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
-        same("the rows of meta", &self.all[&Table::Meta].len(), &4)
+        same("the rows of meta", &self.all[&Table::Meta].len(), &5)
     }
 
     /// Checks that chunks exist exactly for the bodies of entries and of the pending table.

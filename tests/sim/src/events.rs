@@ -23,10 +23,16 @@ pub enum Event {
     Gap,
     /// A peer fell behind the backlog.
     BacklogLost,
-    /// A link was parked.
-    Parked,
-    /// A parked link resumed.
-    Unparked,
+    /// A location reported that its clock is off.
+    ClockOff,
+    /// A location reported that its clock is right again.
+    ClockRight,
+    /// Garbage was collected while the clock was wrong.
+    CollectedWrong,
+    /// An acknowledged write has a time far in the future.
+    WrittenAhead,
+    /// An entry expired, and its body was freed.
+    Expired,
     /// A body was missing or unavailable while it was fetched.
     BodyLost,
     /// A location received a complete large body.
@@ -91,8 +97,11 @@ impl Event {
         Event::CrashInServing,
         Event::Gap,
         Event::BacklogLost,
-        Event::Parked,
-        Event::Unparked,
+        Event::ClockOff,
+        Event::ClockRight,
+        Event::CollectedWrong,
+        Event::WrittenAhead,
+        Event::Expired,
         Event::BodyLost,
         Event::LargeTaken,
         Event::Collected,

@@ -28,8 +28,9 @@ pub struct Model {
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
     lost: BTreeMap<Name, Vec<Version>>,
-    /// The versions that may disappear: deletions and expiring values.
-    mortal: BTreeSet<Version>,
+    /// The versions that may disappear, and from when on, in Unix milliseconds: deletions at once, values
+    /// when they have expired by true time.
+    mortal: BTreeMap<Version, u64>,
     /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
     /// hold different values of such a key until it is rewritten.
     suspects: BTreeSet<Name>,
@@ -58,8 +59,10 @@ impl Model {
                 }
             }
         }
-        if row.content == Content::Deleted || row.expires_at.is_some() {
-            self.mortal.insert(row.version());
+        let prev = row.prev.filter(|_| row.namespace != NamespaceId::SYSTEM);
+        hold!(prev.is_none_or(|prev| prev < row.version()), "{row:?} does not beat what it replaced");
+        if let Some(since_ms) = mortal_since(row) {
+            self.mortal.insert(row.version(), since_ms);
         }
         self.log.insert(row.dot, row.clone());
         self.names.entry((row.namespace, row.key.to_vec())).or_default().push(row.dot);
@@ -134,7 +137,7 @@ impl Model {
         self.suspects.contains(name)
             || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
-                let is_mortal = self.mortal.contains(&row.version());
+                let is_mortal = self.mortal.contains_key(&row.version());
                 is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
             })
     }
@@ -152,7 +155,7 @@ impl Model {
         let members = || view.members().iter().flat_map(|member| member.origins);
         self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
             row.version() > after
-                && self.mortal.contains(&row.version())
+                && self.mortal.contains_key(&row.version())
                 && view.collected().covers(row.dot)
                 && members().all(|origin| origin != row.dot.origin)
         })
@@ -194,16 +197,22 @@ impl Model {
     }
 
     /// Whether a deletion or an expiry may have removed a key at or after a version.
-    fn may_be_gone(&self, name: &Name, since: Version) -> bool {
+    fn may_be_gone(&self, name: &Name, since: Version, now_ms: u64) -> bool {
         let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
         let lost = self.lost.get(name);
-        versions.any(|version| version >= since && self.mortal.contains(&version))
+        versions.any(|version| version >= since && self.is_over(version, now_ms))
             || self.suspects.contains(name)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
+    /// Whether a version may have disappeared at this time.
+    fn is_over(&self, version: Version, now_ms: u64) -> bool {
+        self.mortal.get(&version).is_some_and(|since_ms| *since_ms <= now_ms)
+    }
+
     /// Checks that a location's vector counts only writes that exist there or were overwritten, and
-    /// that no key has an older version than in `floor`. Updates `floor`.
+    /// that no key has an older version than in `floor`. What expires by `now_ms`, in Unix milliseconds, may be
+    /// gone. Updates `floor`.
     ///
     /// # Errors
     /// The violation.
@@ -211,13 +220,14 @@ impl Model {
         &self,
         view: &View<S>,
         floor: &mut BTreeMap<Name, Version>,
+        now_ms: u64,
     ) -> Checked {
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;
             let version = found.as_ref().map(|found| found.version);
             let is_dropped = view.namespaces().is_dropped(name.0);
             if let Some(before) = floor.get(name).copied() {
-                let may_go = is_dropped || self.may_be_gone(name, before);
+                let may_go = is_dropped || self.may_be_gone(name, before, now_ms);
                 match version {
                     Some(now) => {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
@@ -243,7 +253,7 @@ impl Model {
             match version {
                 Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
                 None if view.collected().covers(newest.dot)
-                    && (newest.content == Content::Deleted || newest.expires_at.is_some()) => {}
+                    && self.is_over(newest.version(), now_ms) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
                 None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
@@ -253,7 +263,7 @@ impl Model {
     }
 
     /// Checks a location after the end of all faults: it holds the winner of each key, and nothing
-    /// else.
+    /// else. What expires by `now_ms`, in Unix milliseconds, may be gone.
     ///
     /// # Errors
     /// The violation.
@@ -261,7 +271,6 @@ impl Model {
         &self,
         view: &View<S>,
         now_ms: u64,
-        skew_ms: u64,
     ) -> Checked {
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;
@@ -285,8 +294,7 @@ impl Model {
                 continue;
             }
             let Some(winner) = self.winner(name, |_| true) else { continue };
-            // A clock that was ahead may have expired it earlier.
-            let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms + skew_ms);
+            let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms);
             let Some(found) = found else {
                 let is_tombstone = winner.content == Content::Deleted || is_expired;
                 hold!(
@@ -309,6 +317,14 @@ impl Model {
             hold!(found.expires_at == winner.expires_at, "{name:?}: wrong expiry");
         }
         Ok(())
+    }
+}
+
+/// From when on a row may disappear, in Unix milliseconds; none if it must stay.
+fn mortal_since(row: &Row) -> Option<u64> {
+    match row.content {
+        Content::Deleted => Some(0),
+        _ => row.expires_at.map(|at| at * 1000),
     }
 }
 

@@ -50,6 +50,7 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
         reorders: false,
         latency_ms: rng.weighted(&[(1, 2), (2, 20), (2, 50)]),
         skew_ms: 100,
+        steps_at_start: false,
         backlog_bytes: BIG_BACKLOG,
         batch_rows: 128,
         large: 0,

@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod clients;
+mod clocks;
 mod faults;
 mod healing;
 mod mangling;
@@ -152,6 +153,10 @@ impl World {
         world.trace(|| format!("seed {seed}: {:?}", Plan::mixed(&mut Rng::new(seed))));
         for node in 0..world.nodes.len() {
             world.nodes[node].skew_ms = world.some_skew();
+        }
+        if world.plan.steps_at_start && world.rng.chance(20) {
+            let node = world.rng.index(world.nodes.len());
+            world.step_clock(node);
         }
         world.found()?;
         Ok(world)
@@ -361,8 +366,8 @@ impl World {
                 Notice::SessionResumed(_) => self.count(Event::SessionResumed),
                 Notice::Gap(_) => self.count(Event::Gap),
                 Notice::BacklogLost(_) => self.count(Event::BacklogLost),
-                Notice::Parked { .. } => self.count(Event::Parked),
-                Notice::Unparked(_) => self.count(Event::Unparked),
+                Notice::ClockOff(_) => self.clock_off(node)?,
+                Notice::ClockRight => self.count(Event::ClockRight),
                 Notice::BodyLost(_) => self.count(Event::BodyLost),
                 Notice::SessionBegan(peer) => self.note_relay(node, self.end(node, peer)),
                 Notice::Joined => self.joined(node),

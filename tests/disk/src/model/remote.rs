@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use kv_core::{Namespace, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
+use kv_core::{
+    Namespace, NamespaceId, VersionVector,
+    commit::Applied,
+    limits::{END_OF_TIME, MAX_METADATA_BYTES},
+};
 
 use super::{Row, State, What, Write, is_key};
 
 /// The first time that is rejected, in milliseconds.
-const MAX_MILLIS: u64 = 1 << 46;
+const MAX_MILLIS: u64 = END_OF_TIME * 1000;
 
 impl State {
     pub(super) fn apply_next(&mut self, write: &Write) -> Applied {
@@ -75,7 +79,7 @@ impl State {
             Err(NotANamespace) => return Applied::Refused(""),
         };
         if self.is_dropped(*namespace) {
-            self.clock = self.clock.max(row.version.hlc);
+            self.receive(row.version.hlc);
             return Applied::Dropped;
         }
         let mut concurrent = false;
@@ -89,11 +93,11 @@ impl State {
             }
             let is_repaired = ours == theirs && self.is_repaired(write);
             if ours == theirs && !is_repaired {
-                self.clock = self.clock.max(row.version.hlc);
+                self.receive(row.version.hlc);
                 return Applied::Known;
             }
             if ours > theirs {
-                self.clock = self.clock.max(row.version.hlc);
+                self.receive(row.version.hlc);
                 return Applied::Lost;
             }
             concurrent = match row.prev {
@@ -101,7 +105,7 @@ impl State {
                 None => !here.is_tombstone(),
             };
         }
-        self.clock = self.clock.max(row.version.hlc);
+        self.receive(row.version.hlc);
         self.rows.insert(write.name.clone(), Arc::new(row.clone()));
         if let Some(namespace) = incoming {
             self.register(namespace);

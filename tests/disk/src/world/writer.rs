@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::{
-    Change, Hlc, Mode, Outcome, Replication, TurnOutcome, WriteError,
+    Change, ClusterClock, Hlc, Mode, Outcome, Replication, TurnOutcome, WriteError,
     commit::{Committer, GcLimits, GcStep},
     engine::{
         CommitNo, Engine,
@@ -204,6 +204,9 @@ impl Writer {
 
     fn run(&mut self, now_ms: u64, step: Step) -> Checked<Outputs> {
         let reopened = self.committer().engine().status().reopened;
+        // Every commit closes the time up to its own.
+        let closing_zero_ms = Some(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        self.core.set_clock(ClusterClock { closing_zero_ms, ..ClusterClock::default() });
         self.core.run(Now { mono: Duration::ZERO, wall_ms: now_ms }, step);
         let status = self.committer().engine().status();
         let mut outputs = Outputs::default();

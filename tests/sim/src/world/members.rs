@@ -31,7 +31,7 @@ impl World {
         self.write(0, members)?;
         while (0..self.plan.nodes).any(|node| !self.nodes[node].is_joined()) {
             hold!(
-                self.now < FOUNDING_MS + 4 * self.plan.skew_ms,
+                self.now < FOUNDING_MS,
                 "the locations do not join each other"
             );
             hold!(self.step()?, "no event is due");
