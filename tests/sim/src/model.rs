@@ -28,9 +28,9 @@ pub struct Model {
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
     lost: BTreeMap<Name, Vec<Version>>,
-    /// The versions that may disappear, and from when on, in Unix milliseconds: deletions at once, values
+    /// The writes that may disappear, and from when on, in Unix milliseconds: deletions at once, values
     /// when they have expired by true time.
-    mortal: BTreeMap<Version, u64>,
+    mortal: BTreeMap<Dot, u64>,
     /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
     /// hold different values of such a key until it is rewritten.
     suspects: BTreeSet<Name>,
@@ -62,7 +62,7 @@ impl Model {
         let prev = row.prev.filter(|_| row.namespace != NamespaceId::SYSTEM);
         hold!(prev.is_none_or(|prev| prev < row.version()), "{row:?} does not beat what it replaced");
         if let Some(since_ms) = mortal_since(row) {
-            self.mortal.insert(row.version(), since_ms);
+            self.mortal.insert(row.dot, since_ms);
         }
         self.log.insert(row.dot, row.clone());
         self.names.entry((row.namespace, row.key.to_vec())).or_default().push(row.dot);
@@ -137,7 +137,7 @@ impl Model {
         self.suspects.contains(name)
             || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
-                let is_mortal = self.mortal.contains_key(&row.version());
+                let is_mortal = self.mortal.contains_key(&row.dot);
                 is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
             })
     }
@@ -155,7 +155,7 @@ impl Model {
         let members = || view.members().iter().flat_map(|member| member.origins);
         self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
             row.version() > after
-                && self.mortal.contains_key(&row.version())
+                && self.mortal.contains_key(&row.dot)
                 && view.collected().covers(row.dot)
                 && members().all(|origin| origin != row.dot.origin)
         })
@@ -198,16 +198,16 @@ impl Model {
 
     /// Whether a deletion or an expiry may have removed a key at or after a version.
     fn may_be_gone(&self, name: &Name, since: Version, now_ms: u64) -> bool {
-        let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
+        let mut dots = self.names[name].iter();
         let lost = self.lost.get(name);
-        versions.any(|version| version >= since && self.is_over(version, now_ms))
+        dots.any(|dot| self.log[dot].version() >= since && self.is_over(*dot, now_ms))
             || self.suspects.contains(name)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
-    /// Whether a version may have disappeared at this time.
-    fn is_over(&self, version: Version, now_ms: u64) -> bool {
-        self.mortal.get(&version).is_some_and(|since_ms| *since_ms <= now_ms)
+    /// Whether a write may have disappeared at this time.
+    fn is_over(&self, dot: Dot, now_ms: u64) -> bool {
+        self.mortal.get(&dot).is_some_and(|since_ms| *since_ms <= now_ms)
     }
 
     /// Checks that a location's vector counts only writes that exist there or were overwritten, and
@@ -253,7 +253,7 @@ impl Model {
             match version {
                 Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
                 None if view.collected().covers(newest.dot)
-                    && self.is_over(newest.version(), now_ms) => {}
+                    && self.is_over(newest.dot, now_ms) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
                 None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),

@@ -139,8 +139,10 @@ impl World {
             self.count(Event::NamespaceDropped);
         }
         self.trace(|| {
-            let told: Vec<(Dot, _, _)> =
-                rows.iter().map(|row| (row.dot, row.hlc, row.key.clone())).collect();
+            let told: Vec<(Dot, _, _, _)> = rows
+                .iter()
+                .map(|row| (row.dot, row.hlc, row.key.clone(), row.expires_at))
+                .collect();
             format!("{node}: {made} operations; writes {told:?}")
         });
         self.nodes[node].open.extend(rows);

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{FoundState, VersionVector, engine::Engine, writer::Step};
+use kv_core::{FoundState, NamespaceId, VersionVector, engine::Engine, writer::Step};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During, Violation},
 };
 
 use super::World;
-use crate::node::Node;
+use crate::node::{Name, Node};
 
 /// How long the locations may take to become equal.
 const PATIENCE_MS: u64 = 600_000;
@@ -76,18 +76,22 @@ impl World {
     }
 
     /// Rewrites the keys that two stores with one identity wrote: they may differ for ever
-    /// otherwise. The writer's clock is later than all versions.
+    /// otherwise. Each location does, because only it knows its own version, and a clock may have dated it ahead.
     fn renew_suspects(&mut self, mended_at: u64) -> Checked {
         let suspects = self.model.suspects();
         let steady = self.steady();
         let Some(last) = steady.last().copied().filter(|_| !suspects.is_empty()) else {
             return Ok(());
         };
-        for node in steady {
+        for node in steady.clone() {
             self.put(node, [u64::MAX], 10)?;
         }
         let patience = PATIENCE_MS;
         self.become_equal(mended_at, self.now + patience)?;
+        for node in steady.into_iter().filter(|node| *node != last) {
+            let is_entry = |name: &Name| name.0 != NamespaceId::SYSTEM;
+            self.put_names(node, suspects.iter().filter(|name| is_entry(name)).cloned())?;
+        }
         self.put_names(last, suspects)?;
         self.become_equal(mended_at, self.now + patience)?;
         self.model.clear_suspects();
