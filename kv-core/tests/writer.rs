@@ -593,6 +593,31 @@ fn an_expired_tombstone_of_a_peer_stays_until_its_expiry_and_delays_no_deletion(
 }
 
 #[test]
+fn an_expired_entry_is_freed_at_once_on_a_confirmed_clock_and_on_no_other() {
+    for is_confirmed in [true, false] {
+        let mut fixture = Fixture::new(WriterConfig::default());
+        let expires_at = Some(fixture.now.wall_ms / 1000 + 30);
+        let upload = fixture.writer.committer().upload();
+        fixture.writer.request(1, put("a", expires_at, upload));
+        fixture.run_due();
+        let zero_ms = i64::try_from(fixture.now.wall_ms).unwrap()
+            - i64::try_from(fixture.now.mono.as_millis()).unwrap();
+        let clock = ClusterClock { zero_ms: Some(zero_ms), is_confirmed, ..ClusterClock::default() };
+        fixture.writer.set_clock(clock);
+        fixture.wait(29_000);
+        fixture.run_due();
+        let has_value = |fixture: &mut Fixture| {
+            let row = fixture.writer.committer().view().row(namespace(), b"a").unwrap();
+            matches!(row.map(|found| found.state), Some(FoundState::Inline(_)))
+        };
+        assert!(has_value(&mut fixture));
+        fixture.wait(5_000);
+        fixture.run_due();
+        assert_eq!(has_value(&mut fixture), !is_confirmed);
+    }
+}
+
+#[test]
 fn closing_commits_and_syncs_what_was_accepted_and_refuses_what_comes_later() {
     let mut fixture = Fixture::durable();
     fixture.writer.request(1, delete("a"));

@@ -16,7 +16,7 @@ use crate::{
         self, EntryKey, ExpiredTombstones, Expiry, Layout, Pending, Purge, Timed, Tombstones,
         body_prefix,
     },
-    types::{BodyId, Found, FoundState, Hlc},
+    types::{BodyId, Found, FoundState, Hlc, Key, NamespaceId},
     view::View,
 };
 
@@ -123,6 +123,38 @@ where
         self.write(changes.batch)?;
         self.adopt(changes.state);
         Ok(true)
+    }
+
+    /// Returns keys whose values were freed although their expiry is still ahead of `now_ms`: a clock was wrong.
+    /// Each call continues behind `cursor`, the place where the last one ended; it is empty at the end.
+    ///
+    /// # Errors
+    /// If the table can't be read.
+    pub fn freed_early(
+        &mut self,
+        now_ms: u64,
+        cursor: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<(NamespaceId, Key)>, ReadError> {
+        self.refresh()?;
+        let first = (now_ms / 1000 + 1).to_be_bytes().to_vec();
+        let from = std::mem::take(cursor).max(first);
+        let bounds = (Bound::Excluded(&from[..]), Bound::Unbounded);
+        let (mut keys, table) = (Vec::new(), Table::ExpiredTombstones);
+        self.view.snapshot.range(table, bounds, Order::Ascending, &mut |key, _| {
+            keys.push(key.to_vec());
+            if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if keys.len() == limit {
+            *cursor = keys.last().cloned().unwrap_or_default();
+        }
+        // A damaged row of the index names no key.
+        let entries = keys.iter().filter_map(|key| ExpiredTombstones::read_key(key).ok());
+        let names = entries.filter_map(|timed| {
+            let (namespace, name) = timed.entry.split();
+            Some((namespace, Key::new(name).ok()?))
+        });
+        Ok(names.collect())
     }
 
     /// Records that readers get the present [`Committer::view`], or a later one. They can no longer reach

@@ -371,15 +371,15 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         if self.state.clock != self.before.clock {
             tables::put::<CommitTime>(&mut self.batch, &(), &self.state.clock.last());
         }
-        if !self.batch.is_empty() {
-            self.raise_closed(self.time.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
-        }
-        if self.state.closed != self.before.closed {
-            tables::put::<ClosedTime>(&mut self.batch, &(), &self.state.closed);
-        }
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
         self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
+        if !self.batch.is_empty() {
+            self.raise_closed(self.time.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
+        }
+        if self.state.closed != before.closed {
+            tables::put::<ClosedTime>(&mut self.batch, &(), &self.state.closed);
+        }
         let Transaction { batch, state, freed, used, writes, .. } = self;
         Changes { batch, state, freed, used, writes }
     }

@@ -28,6 +28,9 @@ const SYNC_AGAIN: Duration = Duration::from_secs(1);
 /// messages would cost more than everything else.
 const SYNC_WITHIN: Duration = Duration::from_millis(30);
 
+/// Most values that were freed too early and are reported at a time.
+const MAX_FREED_EARLY: usize = 256;
+
 /// The writer of one store, without thread, channel and clock.
 ///
 /// `T` is the driver's token for the caller of an operation; `R` is the replicator.
@@ -58,8 +61,11 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     seen: SeenClock,
     /// Cluster time at the last step, in milliseconds since the Unix epoch, if it was confirmed.
     confirmed_ms: Option<u64>,
-    /// When the closed timestamp of an idle store may rise again.
+    /// When the closed timestamp of an idle store may rise again, and values that were freed too early are
+    /// looked for.
     closing: Duration,
+    /// Where the last look for such values ended.
+    freed_early: Vec<u8>,
     /// The engine's mode, as the writer last saw it.
     health: Health,
     /// Whether a replicator takes part.
@@ -112,6 +118,7 @@ where
             seen: SeenClock::default(),
             confirmed_ms: None,
             closing: now + config.closing_interval,
+            freed_early: Vec::new(),
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -510,6 +517,19 @@ where
             Ok(true) => self.sync.expect(Unsynced::Collected, now.mono),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the closed timestamp could not be raised"),
+        }
+        self.report_freed_early(now);
+    }
+
+    /// Tells the replicator, on a confirmed clock, which values a wrong clock has freed too early.
+    fn report_freed_early(&mut self, now: Now) {
+        let Some(replicator) = self.replicating.active().filter(|_| self.clock.is_confirmed) else {
+            return;
+        };
+        match self.committer.freed_early(now.wall_ms, &mut self.freed_early, MAX_FREED_EARLY) {
+            Ok(keys) if keys.is_empty() => {}
+            Ok(keys) => replicator.freed_early(keys),
+            Err(error) => tracing::warn!(%error, "the expired tombstones could not be read"),
         }
     }
 

@@ -26,6 +26,7 @@ use kv_core::{Member, Operation, env::Environment as _, env::SystemEnvironment};
 use kv_replicate::quic::AskError;
 
 mod alarms;
+mod clock;
 mod info;
 
 use self::alarms::{alarms, verdict_of};
@@ -78,7 +79,10 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers, expiry, now);
+    let mut alarms = alarms(&status, &peers, expiry, now);
+    if status.halted.is_none() {
+        alarms.extend(clock::alarms(&status, descriptor.location.as_ref(), &peers, now));
+    }
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {

@@ -102,7 +102,6 @@ fn state(peer: &PeerInfo) -> Cow<'static, str> {
     }
     let state = match peer {
         _ if !peer.is_connected => "dialling",
-        _ if peer.is_parked => "its clock is ahead: its writes wait",
         _ if peer.is_receiving && peer.is_sending => "catching up, both ways",
         _ if peer.is_receiving => "catching up from it",
         _ if peer.is_sending => "it is catching up",

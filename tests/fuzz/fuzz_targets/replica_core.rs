@@ -137,7 +137,7 @@ impl Location {
             incarnation: OUR_BOOT,
             backlog_bytes: 4096,
             batch_rows: 8,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
         let state = store.replicator().expect("memory does not fail").state().clone();

@@ -30,6 +30,7 @@ pub mod suspended;
 pub mod two_snapshots;
 pub mod unheard_member;
 pub mod visible_only;
+pub mod wrong_clock;
 
 /// A backlog that never discards a row.
 const BIG_BACKLOG: usize = 8 << 20;

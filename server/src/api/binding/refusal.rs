@@ -161,6 +161,12 @@ impl From<WriteError> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("The server takes no writes now: {why}. Nothing was written."),
             ),
+            WriteError::EndOfTime => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server takes no writes of this key now: its clock shows the year 2200 or later, or \
+                 did when the key was last written. Nothing was written. Set the clock of that machine."
+                    .to_owned(),
+            ),
             WriteError::Failed(why) => {
                 Refusal::new(INTERNAL, format!("The write failed: {why}. Nothing was written."))
             }
@@ -316,6 +322,7 @@ mod tests {
             (WriteError::DiskFull, 503, Some(1), "Nothing was written"),
             (WriteError::Closed, 503, Some(1), "Nothing was written"),
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
+            (WriteError::EndOfTime, 503, None, "its clock shows the year 2200"),
             (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
             (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
             (WriteError::Invalid(InvalidWrite::Value), 400, None, "a value has at most"),

@@ -63,8 +63,9 @@ pub struct PeerInfo {
     pub is_receiving: bool,
     /// Whether a catch-up session sends rows to it.
     pub is_sending: bool,
-    /// Whether its clock is too far ahead, so that its writes wait.
-    pub is_parked: bool,
+    /// How far its clock is ahead of the one here, in milliseconds; none if it was not heard within a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
     /// Why the last link or attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -136,7 +137,7 @@ impl PeerInfo {
             late_ms: u64::try_from(state.late.as_millis()).unwrap_or(u64::MAX),
             is_receiving: state.receiving.is_some(),
             is_sending: state.is_sending,
-            is_parked: state.parked_until_ms.is_some(),
+            clock_ahead_ms: state.clock_ahead_ms,
             last_error: peer.last_error.clone().filter(|_| !peer.is_connected),
         }
     }
