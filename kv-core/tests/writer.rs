@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, BodyId, Change, ChunkSource, Dot, Durability, Hlc, Key, Mode, NamespaceId,
+    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, Key, Mode, NamespaceId,
     Operation, Options, OriginId, Outcome, ReadError, Replication, Title, TurnOutcome, Version,
     WriteError,
     commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
