@@ -5,7 +5,7 @@
 //! and no clock: `quic` runs it on a store's thread, the simulator in virtual time.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     mem,
     sync::{
         Arc,
@@ -22,7 +22,7 @@ use kv_core::{
     view::View,
 };
 
-use crate::{Content, Event, Row, StoreState, Work, read::Durable};
+use crate::{Content, Event, Row, Settled, StoreState, Work, inspect::Place, read::Durable};
 
 mod apply;
 
@@ -34,6 +34,9 @@ const WORKS_PER_TURN: usize = 16;
 /// Most bytes of local writes that wait for the core. Beyond it they are left out, and peers catch up on them as
 /// on anything that is no longer in memory.
 const MAX_WRITES_BYTES: usize = 16 << 20;
+
+/// Most keys that wait to be fetched by name.
+const MAX_WANTED: usize = 4096;
 
 /// Commits what peers sent and reports what a store did.
 ///
@@ -60,6 +63,8 @@ pub struct Replicator<S> {
     durable: Option<Arc<Durable<S>>>,
     /// The stable timestamp, as long as these are the members.
     stable: (Arc<Members>, Hlc),
+    /// Keys whose rows are to be fetched from the other members.
+    wanted: Arc<BTreeSet<Place>>,
 }
 
 impl<S> Default for Replicator<S> {
@@ -75,6 +80,7 @@ impl<S> Default for Replicator<S> {
             state: StoreState::default(),
             durable: None,
             stable: (Arc::default(), Hlc::ZERO),
+            wanted: Arc::default(),
         }
     }
 }
@@ -143,6 +149,28 @@ impl<S> Replicator<S> {
         self.stable.1 = stable;
     }
 
+    /// Requests the rows of these keys from the other members. What is greater is applied; of one version, a
+    /// value replaces its expired tombstone. The core learns of the keys with the next sync. Returns how many keys
+    /// there was no room for: request them again later.
+    pub fn ask_for(&mut self, places: impl IntoIterator<Item = Place>) -> usize {
+        let wanted = Arc::make_mut(&mut self.wanted);
+        let mut refused = 0;
+        for place in places {
+            if wanted.len() < MAX_WANTED || wanted.contains(&place) {
+                wanted.insert(place);
+            } else {
+                refused += 1;
+            }
+        }
+        refused
+    }
+
+    /// Forgets keys for which every member has answered.
+    fn settle(&mut self, keys: &[Settled]) {
+        let wanted = Arc::make_mut(&mut self.wanted);
+        wanted.retain(|place| keys.iter().all(|key| key.place != *place));
+    }
+
     /// Takes the state and the view of the committer, all of it durable.
     fn take_state<E: Engine<Snapshot = S>>(&mut self, committer: &mut Committer<E>)
     where
@@ -155,6 +183,7 @@ impl<S> Replicator<S> {
             durable: vector,
             closed_timestamp: committer.clock(),
             members: Arc::clone(view.members()),
+            wanted: Arc::clone(&self.wanted),
         };
         let commit = committer.engine().status().latest;
         self.durable = Some(Arc::new(Durable::new(view, commit)));
@@ -174,6 +203,11 @@ where
         let mut outcome = TurnOutcome::default();
         for _ in 0..WORKS_PER_TURN {
             let Some(work) = self.works.pop_front() else { break };
+            if let Work::Settle { keys, .. } = &work {
+                self.settle(keys);
+                outcome.committed = true;
+                continue;
+            }
             let done = self.applier.perform(committer, now_ms, work);
             outcome.committed |= done.committed;
             outcome.concurrent += done.answer.as_ref().map_or(0, concurrent);

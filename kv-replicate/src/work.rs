@@ -1,13 +1,13 @@
 //! The seam of a core: events in; work, messages and notices out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
 
 use crate::{
-    HaltReason, MemberId, Row,
-    inspect::{Answer, Ask},
+    HaltReason, KeyState, MemberId, Row,
+    inspect::{Answer, Ask, Place},
     verdict::{Difference, Verdict},
 };
 
@@ -81,6 +81,21 @@ pub enum Work {
         /// The question.
         ask: Ask,
     },
+    /// Read the rows under these names, from one snapshot that shows durable commits only.
+    ReadRows {
+        /// Names the answer, [`Event::Rows`].
+        id: u64,
+        /// The names, at most [`MAX_ASKED_ROWS`](crate::inspect::MAX_ASKED_ROWS).
+        names: Vec<Place>,
+    },
+    /// Every current member has answered for these keys of [`StoreState::wanted`], and their greatest rows were
+    /// applied: the keys need not be fetched any more. Not answered.
+    Settle {
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+        /// The keys.
+        keys: Vec<Settled>,
+    },
     /// Append to the body that is being fetched under this number. If that fails, the [`Work::Apply`] that
     /// uses the body must fail.
     Stage {
@@ -101,7 +116,13 @@ impl Work {
     /// it.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self, Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. })
+        matches!(
+            self,
+            Work::Read { .. }
+                | Work::ReadBody { .. }
+                | Work::ReadRows { .. }
+                | Work::Inspect { .. }
+        )
     }
 }
 
@@ -123,6 +144,17 @@ pub enum How {
     Next,
     /// As [`Remote::Row`](kv_core::commit::Remote::Row).
     Row,
+    /// As [`Remote::Found`](kv_core::commit::Remote::Found).
+    Found,
+}
+
+/// A key for which every current member has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The key.
+    pub place: Place,
+    /// No member has a row of it.
+    pub is_nothing: bool,
 }
 
 /// The state of a store, as far as replication needs it.
@@ -136,6 +168,8 @@ pub struct StoreState {
     pub closed_timestamp: Hlc,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
+    /// The keys whose rows must be fetched from the other members, and applied if they are greater.
+    pub wanted: Arc<BTreeSet<Place>>,
 }
 
 /// Rows that were read for a peer.
@@ -207,6 +241,14 @@ pub enum Event {
         id: u64,
         /// The chunk; none if the key no longer holds that write.
         bytes: Option<Bytes>,
+    },
+    /// [`Work::ReadRows`] was done.
+    Rows {
+        /// The number of the work.
+        id: u64,
+        /// The rows under the first of the names, as many as one message holds and at least one; none if the disk
+        /// can't be read now.
+        rows: Option<Vec<KeyState>>,
     },
     /// The owner requests to verify that a peer holds the same. The answer is [`Notice::Verified`]. While a
     /// verification with this peer is under way, its verdict answers this request too.

@@ -108,6 +108,10 @@ pub enum Remote {
     Next(RemoteWrite),
     /// A row of a catch-up session, in any order; the vector is adopted at its end.
     Row(RemoteWrite),
+    /// A row that a peer holds under its key, whether the vector counts it or not. It is applied if it is greater than
+    /// the row that is here, if that can't be read, or, of one version, if it is a value and the row here is its
+    /// expired tombstone.
+    Found(RemoteWrite),
     /// The end of a catch-up session: all writes that these vectors count are here.
     Adopt {
         /// The version vector of the source's last snapshot.
@@ -229,7 +233,7 @@ impl Operation {
             Operation::Stage(chunk) => chunk.bytes.len(),
             Operation::SaveLocal { parts, .. } => parts.iter().map(NewBody::bytes_in_memory).sum(),
             Operation::Batch(writes) => writes.iter().map(BatchWrite::weight).sum(),
-            Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
+            Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
                 write.change.bytes_in_memory()
             }
             _ => 0,

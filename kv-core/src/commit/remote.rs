@@ -13,7 +13,7 @@ use super::{
 use crate::{
     body::NewBodyKind,
     engine::Snapshot,
-    error::WriteError,
+    error::{ReadError, WriteError},
     tables::EntryKey,
     types::{
         Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
@@ -25,12 +25,22 @@ use crate::{
 /// times to give.
 const MAX_REMOTE_MILLIS: u64 = 1 << 46;
 
+/// Which rows of its key a write replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Those of earlier versions.
+    Earlier,
+    /// Those too of its own version that can't be read or were freed.
+    AnyOfIts,
+}
+
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
     pub(super) fn apply_remote(&mut self, remote: Remote) -> Result<Applied, WriteError> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
+            Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
             Remote::Adopt { vector, collected } => {
                 let is_ahead = |own: &OriginId| {
                     let ours = self.state.vector.get(*own);
@@ -56,7 +66,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Gap { missing });
         }
         let dot = write.dot;
-        let applied = self.apply_write(write)?;
+        let applied = self.apply_write(write, Over::Earlier)?;
         if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
@@ -68,15 +78,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
         }
-        self.apply_write(write)
+        self.apply_write(write, Over::Earlier)
     }
 
     /// Merges a write with the row of its key.
-    fn apply_write(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
+    fn apply_write(&mut self, write: RemoteWrite, over: Over) -> Result<Applied, WriteError> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        if self.state.own.contains(&write.dot.origin) {
+        let is_own = self.state.own.contains(&write.dot.origin);
+        if is_own && !self.state.vector.covers(write.dot) {
             // This store did not give this number.
             return Ok(Applied::NotMade);
         }
@@ -90,8 +101,14 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
-        let current = self.row(&key).map_err(unread)?;
-        let merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        let current = self.replaceable(&key)?;
+        let mut merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        if merged == Merge::Same
+            && over == Over::AnyOfIts
+            && self.must_restore(current.as_ref(), &write)?
+        {
+            merged = Merge::Replace;
+        }
         if merged != Merge::Conflict {
             self.state.clock.receive(write.hlc);
         }
@@ -112,6 +129,27 @@ impl<S: Snapshot> Transaction<'_, S> {
                 }
                 Ok(Applied::Won { concurrent })
             }
+        }
+    }
+
+    /// Whether a row that was found by name replaces the row of the same version that is here: it is a value, and
+    /// the value that is here was freed or can't be read.
+    fn must_restore(
+        &self,
+        current: Option<&Found<()>>,
+        write: &RemoteWrite,
+    ) -> Result<bool, WriteError> {
+        let Some(head) = current else { return Ok(false) };
+        if !matches!(write.change, NewContent::Put { .. }) {
+            return Ok(false);
+        }
+        if head.is_tombstone() {
+            return Ok(true);
+        }
+        match self.view.row(write.namespace, &write.key) {
+            Err(ReadError::Damaged { .. }) => Ok(true),
+            Err(error) => Err(unread(error)),
+            Ok(_) => Ok(false),
         }
     }
 

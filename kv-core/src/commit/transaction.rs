@@ -181,7 +181,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
 
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
     /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
-    fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
+    pub(super) fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
         match self.row(key) {
             Err(ReadError::Damaged { .. }) => Ok(None),
             read => read.map_err(unread),
@@ -372,7 +372,7 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         Operation::Batch(writes) => {
             keys.extend(writes.iter().map(|write| EntryKey::new(write.namespace, &write.key)));
         }
-        Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
+        Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
             keys.push(EntryKey::new(write.namespace, &write.key));
         }
         _ => {}

@@ -8,7 +8,7 @@ use super::{local::Local, peers::Peers};
 use crate::{
     HaltReason, MemberId, Row,
     wire::{Message, Reason},
-    work::{Notice, ToApply, Work},
+    work::{Notice, Settled, ToApply, Work},
 };
 
 /// The most requests and responses that wait to be sent to a peer. More are dropped, as a network might
@@ -46,6 +46,8 @@ pub(super) enum Pending {
     Barrier { digest: u64 },
     /// The closing of the origins of removed members.
     Close,
+    /// A commit of rows that were found by name: of one key of a round, or of all whose bodies came with them.
+    Found { round: u64, key: Option<usize> },
     /// A read of a piece of a body for a peer.
     Body { peer: MemberId, fetch: u64, offset: u64 },
 }
@@ -171,6 +173,11 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
+    /// Requests to forget keys for which every member has answered, behind all work that was requested before.
+    pub(super) fn settle(&mut self, keys: Vec<Settled>) {
+        self.work.push_back(Work::Settle { epoch: self.epoch, keys });
+    }
+
     /// Requests a commit that adopts vectors, behind all work that was requested before.
     pub(super) fn adopt(
         &mut self,
@@ -274,6 +281,10 @@ pub(super) fn weight(message: &Message) -> usize {
     match message {
         Message::Page(page) => page.rows.iter().map(Row::weight).sum(),
         Message::Piece { bytes, .. } => bytes.len(),
+        Message::GetRows { names, .. } => 64 + 640 * names.len(),
+        Message::Rows { rows, .. } => {
+            rows.iter().map(|state| 8 + state.row.as_ref().map_or(0, Row::weight)).sum()
+        }
         Message::Pull(pull) => 64 + 24 * pull.since.iter().count(),
         Message::Refusal { reason: Reason::Gone(vector), .. } => 64 + 24 * vector.iter().count(),
         _ => 640,

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Live(OriginId),
     /// A row of a session.
     Session(u64),
+    /// A row that was found by name: the round and the place of its key in it.
+    Found { round: u64, key: usize },
 }
 
 /// How far a fetch is.

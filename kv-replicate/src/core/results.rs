@@ -55,6 +55,12 @@ impl Core {
                 machines.puller.not_committed(&mut cx, bodies, peer, session);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session),
+            Pending::Found { round, key } => {
+                let results = (!failed).then_some(&results[..]);
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.rows.applied(&mut cx, bodies, (round, key), results);
+            }
             Pending::Serve { .. } | Pending::Body { .. } => {}
         }
     }
@@ -117,6 +123,7 @@ impl Core {
                 let row = ToApply { row, how: How::Row, fetch: Some(id) };
                 machines.puller.fetched(&mut cx, peer, session, row);
             }
+            Purpose::Found { round, key } => machines.rows.fetched(&mut cx, (round, key), row, id),
         }
         machines.fetcher.request_queued(&mut cx, from);
     }
@@ -143,6 +150,9 @@ impl Core {
             }
             Purpose::Session(session) => {
                 machines.puller.body_gone(&mut cx, bodies, peer, session);
+            }
+            Purpose::Found { round, key } => {
+                machines.rows.body_lost(&mut cx, bodies, (round, key));
             }
         }
     }

@@ -37,6 +37,10 @@ impl Core {
                 let (machines, mut cx) = self.split();
                 machines.verifier.inspected(&mut cx, id, answer);
             }
+            Event::Rows { id, rows } => {
+                let (machines, mut cx) = self.split();
+                machines.row_source.read(&mut cx, id, rows);
+            }
         }
     }
 
@@ -94,6 +98,10 @@ impl Core {
             Message::Answer { verify, step, answer } => {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
             }
+            Message::GetRows { id, names } => machines.row_source.get(&mut cx, from, id, names),
+            Message::Rows { id, rows } => {
+                machines.rows.receive(&mut cx, &mut machines.fetcher, from, (id, rows));
+            }
         }
     }
 
@@ -129,6 +137,7 @@ impl Core {
         if peer.handshake.accept(incarnations, hello, own) {
             let (machines, mut cx) = self.split();
             machines.sender.follow(&mut cx, from, received);
+            machines.rows.greeted(&cx, from);
         }
     }
 

@@ -102,7 +102,11 @@ impl Applier {
                 self.uploads.remove(&fetch);
                 return Done::default();
             }
-            Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. } => {
+            Work::Settle { .. }
+            | Work::Read { .. }
+            | Work::ReadBody { .. }
+            | Work::ReadRows { .. }
+            | Work::Inspect { .. } => {
                 return Done::default();
             }
         };
@@ -128,6 +132,7 @@ impl Applier {
             operations.push(Operation::Remote(match how {
                 How::Next => Remote::Next(write),
                 How::Row => Remote::Row(write),
+                How::Found => Remote::Found(write),
             }));
         }
         Some(operations)

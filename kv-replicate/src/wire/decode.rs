@@ -15,6 +15,7 @@ use super::{
     },
     question,
     row::take_row,
+    rows,
     take::{self, Decoded},
 };
 
@@ -64,6 +65,10 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
             step: input.try_get_u32()?,
             answer: question::take_answer(input)?,
         },
+        kind::GET_ROWS => {
+            Message::GetRows { id: input.try_get_u64()?, names: rows::take_names(input)? }
+        }
+        kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
         _ => return Err(MessageError::Invalid("a message has an unknown kind")),
     })
 }

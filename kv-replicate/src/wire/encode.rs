@@ -8,6 +8,7 @@ use super::{
     message::{End, Hello, Incarnations, Message, Page, Progress, Reason, WIRE_VERSION},
     put, question,
     row::put_row,
+    rows,
 };
 
 /// A message whose rows were encoded before: a backlog keeps them so, for all peers.
@@ -95,6 +96,14 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u32(*step);
             question::put_answer(&mut out, answer.as_ref());
         }
+        Message::GetRows { id, names } => {
+            out.put_u64(*id);
+            rows::put_names(&mut out, names);
+        }
+        Message::Rows { id, rows } => {
+            out.put_u64(*id);
+            rows::put_states(&mut out, rows);
+        }
     }
     out.freeze()
 }
@@ -117,6 +126,8 @@ fn kind_of(message: &Message) -> u8 {
         Message::Removed => kind::REMOVED,
         Message::Ask { .. } => kind::ASK,
         Message::Answer { .. } => kind::ANSWER,
+        Message::GetRows { .. } => kind::GET_ROWS,
+        Message::Rows { .. } => kind::ROWS,
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use kv_core::{Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
 
 use crate::{
-    inspect::{Answer, Ask},
-    row::Row,
+    inspect::{Answer, Ask, Place},
+    row::{KeyState, Row},
 };
 
 /// The version of the messages that this program sends, and the only one that it understands yet.
@@ -103,6 +103,20 @@ pub(crate) enum Message {
         step: u32,
         /// None if the store can't be read now.
         answer: Option<Answer>,
+    },
+    /// A request for the rows under these names, whatever they are.
+    GetRows {
+        /// Names the answer.
+        id: u64,
+        /// The names, at most [`MAX_ASKED_ROWS`](crate::inspect::MAX_ASKED_ROWS).
+        names: Vec<Place>,
+    },
+    /// The rows under the first of the names that a request has: as many as fit into a message, at least one.
+    Rows {
+        /// The request.
+        id: u64,
+        /// The rows, in the order of the names.
+        rows: Vec<KeyState>,
     },
 }
 

@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::{
-    Content, Row,
+    Content, KeyState, Row,
     inspect::{
         Answer, Ask, Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList,
         Reading, Summary,
@@ -135,6 +135,17 @@ fn message() -> impl Strategy<Value = Message> {
         page(),
         any::<[u64; 2]>().prop_map(Message::Want),
         Just(Message::Behind),
+        (any::<u64>(), prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..5))
+            .prop_map(|(id, keys)| {
+                let name = |key| Place { namespace: NamespaceId([3; 16]), key };
+                let names = keys.into_iter().map(|key| name(Key::try_from(key).unwrap()));
+                Message::GetRows { id, names: names.collect() }
+            }),
+        (any::<u64>(), prop::collection::vec((proptest::option::of(row()), any::<bool>()), 0..5))
+            .prop_map(|(id, rows)| {
+                let state = |(row, is_owed)| KeyState { row, is_owed };
+                Message::Rows { id, rows: rows.into_iter().map(state).collect() }
+            }),
         (any::<u64>(), any::<bool>(), proptest::option::of(dot()), vector()).prop_map(
             |(session, is_new, after, since)| {
                 Message::Pull(Pull { session, batch: 1, is_new, after, since })
