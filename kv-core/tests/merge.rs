@@ -175,7 +175,7 @@ proptest! {
             apply(&mut caught_up, Remote::Row(write));
             prop_assert_eq!(caught_up.view().vector().get(told.dot.origin), 0);
         }
-        let adopt = Remote::Adopt { vector: vector.clone(), collected: VersionVector::default() };
+        let adopt = Remote::Adopt { vector: vector.clone(), collected: VersionVector::default(), damaged: Vec::new() };
         apply(&mut caught_up, adopt);
         prop_assert_eq!(rows(&mut caught_up), expected);
         prop_assert!(caught_up.view().vector().covers_all(&vector));
@@ -396,7 +396,7 @@ fn a_vector_that_counts_writes_that_this_store_did_not_make_is_not_adopted() {
             .collect();
     let nothing = VersionVector::default();
     for (vector, collected) in [(vector.clone(), nothing.clone()), (nothing, vector)] {
-        let adopt = Remote::Adopt { vector, collected };
+        let adopt = Remote::Adopt { vector, collected, damaged: Vec::new() };
         assert_eq!(apply(&mut replica, adopt), Applied::NotMade);
     }
     assert_eq!(replica.view().vector(), &VersionVector::default());

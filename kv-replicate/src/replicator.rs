@@ -14,7 +14,7 @@ use std::{
 };
 
 use kv_core::{
-    Change, FoundState, Hlc, Members, Replication, TurnOutcome,
+    Change, FoundState, Hlc, Key, Members, NamespaceId, Owed, OwedKeys, Replication, TurnOutcome,
     commit::Applied,
     commit::Committer,
     engine::{Engine, Snapshot},
@@ -36,7 +36,7 @@ const WORKS_PER_TURN: usize = 16;
 const MAX_WRITES_BYTES: usize = 16 << 20;
 
 /// Most keys that wait to be fetched by name.
-const MAX_WANTED: usize = 4096;
+const MAX_ASKED: usize = 4096;
 
 /// Commits what peers sent and reports what a store did.
 ///
@@ -63,8 +63,12 @@ pub struct Replicator<S> {
     durable: Option<Arc<Durable<S>>>,
     /// The stable timestamp, as long as these are the members.
     stable: (Arc<Members>, Hlc),
-    /// Keys whose rows are to be fetched from the other members.
-    wanted: Arc<BTreeSet<Place>>,
+    /// Keys whose rows are to be fetched from the other members, beside the owed ones.
+    asked: BTreeSet<Place>,
+    /// The same, as of the last durable view.
+    was_asked: BTreeSet<Place>,
+    /// The owed keys of the last durable view, and all keys whose rows are to be fetched.
+    wanted: (OwedKeys, Arc<BTreeSet<Place>>),
 }
 
 impl<S> Default for Replicator<S> {
@@ -80,7 +84,9 @@ impl<S> Default for Replicator<S> {
             state: StoreState::default(),
             durable: None,
             stable: (Arc::default(), Hlc::ZERO),
-            wanted: Arc::default(),
+            asked: BTreeSet::new(),
+            was_asked: BTreeSet::new(),
+            wanted: <(OwedKeys, Arc<BTreeSet<Place>>)>::default(),
         }
     }
 }
@@ -153,11 +159,10 @@ impl<S> Replicator<S> {
     /// value replaces its expired tombstone. The core learns of the keys with the next sync. Returns how many keys
     /// there was no room for: request them again later.
     pub fn ask_for(&mut self, places: impl IntoIterator<Item = Place>) -> usize {
-        let wanted = Arc::make_mut(&mut self.wanted);
         let mut refused = 0;
         for place in places {
-            if wanted.len() < MAX_WANTED || wanted.contains(&place) {
-                wanted.insert(place);
+            if self.asked.len() < MAX_ASKED || self.asked.contains(&place) {
+                self.asked.insert(place);
             } else {
                 refused += 1;
             }
@@ -167,8 +172,24 @@ impl<S> Replicator<S> {
 
     /// Forgets keys for which every member has answered.
     fn settle(&mut self, keys: &[Settled]) {
-        let wanted = Arc::make_mut(&mut self.wanted);
-        wanted.retain(|place| keys.iter().all(|key| key.place != *place));
+        keys.iter().for_each(|key| {
+            self.asked.remove(&key.place);
+        });
+    }
+
+    /// All keys whose rows are to be fetched, given those that are owed.
+    fn all_wanted(&mut self, owed: &OwedKeys) -> Arc<BTreeSet<Place>> {
+        let is_same = self.wanted.0 == *owed && self.asked == self.was_asked;
+        if !is_same {
+            let place = |(namespace, key, _): (NamespaceId, &Key, Owed)| Place {
+                namespace,
+                key: key.clone(),
+            };
+            let all = owed.iter().map(place).chain(self.asked.iter().cloned()).collect();
+            self.wanted = (owed.clone(), Arc::new(all));
+            self.was_asked.clone_from(&self.asked);
+        }
+        Arc::clone(&self.wanted.1)
     }
 
     /// Takes the state and the view of the committer, all of it durable.
@@ -178,12 +199,13 @@ impl<S> Replicator<S> {
     {
         let view = committer.view();
         let vector = view.vector().clone();
+        let wanted = self.all_wanted(view.owed());
         self.state = StoreState {
             visible: vector.clone(),
             durable: vector,
             closed_timestamp: committer.clock(),
             members: Arc::clone(view.members()),
-            wanted: Arc::clone(&self.wanted),
+            wanted,
         };
         let commit = committer.engine().status().latest;
         self.durable = Some(Arc::new(Durable::new(view, commit)));
@@ -205,8 +227,6 @@ where
             let Some(work) = self.works.pop_front() else { break };
             if let Work::Settle { keys, .. } = &work {
                 self.settle(keys);
-                outcome.committed = true;
-                continue;
             }
             let done = self.applier.perform(committer, now_ms, work);
             outcome.committed |= done.committed;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
+use kv_core::{DamagedKey, Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
 
 use crate::{
     HaltReason, KeyState, MemberId, Row,
@@ -47,6 +47,8 @@ pub enum Work {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
+        /// The keys of writes that the vector counts and that the source could not read.
+        damaged: Vec<DamagedKey>,
     },
     /// Read rows that a vector lacks, from one snapshot that shows durable commits only.
     Read {
@@ -179,6 +181,8 @@ pub struct Batch {
     ///
     /// [`Content::Large`]: crate::Content::Large
     pub rows: Vec<Row>,
+    /// The keys of rows that can't be read here and that the vector counts.
+    pub damaged: Vec<DamagedKey>,
     /// The dot behind which the next batch begins; none if these are all rows.
     pub next: Option<Dot>,
     /// The writes that the snapshot counts.
@@ -194,7 +198,7 @@ pub struct Batch {
 pub enum Unread {
     /// The vector lacks a tombstone that was collected. Holds the vector of what was collected.
     Gone(VersionVector),
-    /// The disk has failed, or a row is damaged.
+    /// The disk has failed, or the index of rows is damaged.
     Failed,
 }
 
@@ -239,8 +243,10 @@ pub enum Event {
     Body {
         /// The number of the work.
         id: u64,
-        /// The chunk; none if the key no longer holds that write.
+        /// The chunk; none if the key no longer holds that write, or if the chunk can't be read.
         bytes: Option<Bytes>,
+        /// Whether the chunk can't be read.
+        is_damaged: bool,
     },
     /// [`Work::ReadRows`] was done.
     Rows {

@@ -161,7 +161,7 @@ fn gc_rows<S: Snapshot>(
 impl GcStep {
     /// Counts a row of an index as done, or as damaged. The index row of a damaged row is deleted, so
     /// that no later step meets it; the row stays until its key is written again.
-    fn count<T: Layout, S: Snapshot>(
+    fn count<T: Layout<Key = Timed>, S: Snapshot>(
         &mut self,
         done: Result<(), ReadError>,
         index_key: &[u8],
@@ -171,6 +171,9 @@ impl GcStep {
             Ok(()) => Ok(1),
             Err(ReadError::Damaged { table, reason }) => {
                 tracing::error!(?table, %reason, "garbage collection met a damaged row and left it");
+                if let Ok(Timed { entry, .. }) = T::read_key(index_key) {
+                    transaction.owe_row(&entry);
+                }
                 transaction.batch.push((T::TABLE, index_key.to_vec(), None));
                 self.damaged += 1;
                 Ok(0)
@@ -253,6 +256,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.purge_row(key)?;
         }
         if keys.len() < limit {
+            self.repay_namespace(id);
             tables::delete::<Purge>(&mut self.batch, &id);
         }
         Ok((keys.len(), false))

@@ -3,9 +3,10 @@
 use crate::{
     body::{NewBody, StagedChunk},
     types::{
-        Account, Attributes, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace, NamespaceId,
-        OriginId, Title, Version, VersionVector,
+        Account, Attributes, DamagedKey, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace,
+        NamespaceId, OriginId, Title, Version, VersionVector,
     },
+    view::MetDamage,
 };
 
 /// One part of a commit.
@@ -86,6 +87,8 @@ pub enum Operation {
         /// The name.
         name: LocalName,
     },
+    /// Records the damage that readers met.
+    Owe(Vec<MetDamage>),
     /// Applies a message of a peer.
     Remote(Remote),
 }
@@ -118,6 +121,17 @@ pub enum Remote {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
+        /// The keys of writes that the vector counts and that the source could not read.
+        damaged: Vec<DamagedKey>,
+    },
+    /// Every current member has answered for this key, and the greatest row was applied: it is not owed any more.
+    Settled {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// No member has a row: one that is here and can't be read is removed.
+        is_nothing: bool,
     },
 }
 
@@ -173,6 +187,8 @@ pub enum Outcome {
     Member(Member),
     /// The bytes that the location keeps for itself were stored or dropped.
     Local,
+    /// The damage was recorded, as far as it is still there.
+    Owed,
     /// The outcome of a remote write.
     Applied(Applied),
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, NewContent, Remote, RemoteWrite},
+    owed::Readable,
     transaction::{Transaction, WriteName, check_upload, unread},
 };
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
     error::{ReadError, WriteError},
     tables::EntryKey,
     types::{
-        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
-        merge,
+        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, OwedReason, Rank, SystemEntry,
+        Version, merge,
     },
 };
 
@@ -41,7 +42,10 @@ impl<S: Snapshot> Transaction<'_, S> {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
             Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
-            Remote::Adopt { vector, collected } => {
+            Remote::Settled { namespace, key, is_nothing } => {
+                self.settle(namespace, &key, is_nothing)
+            }
+            Remote::Adopt { vector, collected, damaged } => {
                 let is_ahead = |own: &OriginId| {
                     let ours = self.state.vector.get(*own);
                     vector.get(*own) > ours || collected.get(*own) > ours
@@ -49,6 +53,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 if self.state.own.iter().any(is_ahead) {
                     return Ok(Applied::NotMade);
                 }
+                self.adopt_owed(damaged)?;
                 Arc::make_mut(&mut self.state.vector).merge(&vector);
                 Arc::make_mut(&mut self.state.collected).merge(&collected);
                 Ok(Applied::Adopted)
@@ -101,7 +106,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
-        let current = self.replaceable(&key)?;
+        let current = self.readable_head(&key, over)?;
         let mut merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
         if merged == Merge::Same
             && over == Over::AnyOfIts
@@ -119,6 +124,10 @@ impl<S: Snapshot> Transaction<'_, S> {
             Merge::Replace => {
                 let concurrent = is_concurrent(current.as_ref(), &write);
                 let name = WriteName { dot: write.dot, version: version(&write), prev: write.prev };
+                if current.is_some() && self.owes_chunk(&key) {
+                    // The version of the damaged value is known, and this one is not earlier.
+                    self.repay(&key);
+                }
                 self.replace(key, current, name, write.change);
                 match incoming {
                     Some(SystemEntry::Namespace(namespace)) => self.register(namespace),
@@ -135,7 +144,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Whether a row that was found by name replaces the row of the same version that is here: it is a value, and
     /// the value that is here was freed or can't be read.
     fn must_restore(
-        &self,
+        &mut self,
         current: Option<&Found<()>>,
         write: &RemoteWrite,
     ) -> Result<bool, WriteError> {
@@ -146,10 +155,33 @@ impl<S: Snapshot> Transaction<'_, S> {
         if head.is_tombstone() {
             return Ok(true);
         }
-        match self.view.row(write.namespace, &write.key) {
-            Err(ReadError::Damaged { .. }) => Ok(true),
-            Err(error) => Err(unread(error)),
-            Ok(_) => Ok(false),
+        let entry = EntryKey::new(write.namespace, &write.key);
+        let is_damaged = self.readable(&entry).map_err(unread)? == Readable::Damaged;
+        Ok(is_damaged || self.state.owed.get(write.namespace, &write.key).is_some())
+    }
+
+    /// Whether only the value of a row is owed, and its head can be read.
+    fn owes_chunk(&self, key: &EntryKey) -> bool {
+        let (namespace, name) = key.split();
+        let owed = self.state.owed.get(namespace, name);
+        owed.is_some_and(|owed| owed.reason == OwedReason::Chunk)
+    }
+
+    /// Reads the row that a write is merged with. A damaged one counts as none, and is owed: it may be the
+    /// later write, which only the other members can tell.
+    fn readable_head(
+        &mut self,
+        key: &EntryKey,
+        over: Over,
+    ) -> Result<Option<Found<()>>, WriteError> {
+        match self.row(key) {
+            Err(ReadError::Damaged { .. }) => {
+                if over == Over::Earlier {
+                    self.owe_row(key);
+                }
+                Ok(None)
+            }
+            read => read.map_err(unread),
         }
     }
 

@@ -29,11 +29,13 @@ pub enum Table {
     Purge = 10,
     /// Name → the bytes that this location keeps for itself under it.
     Local = 11,
+    /// (namespace, key): its row can't be read here, although the vector counts it.
+    Owed = 13,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 13] = [
         Table::Meta,
         Table::Origins,
         Table::Entries,
@@ -46,7 +48,11 @@ impl Table {
         Table::Pending,
         Table::Purge,
         Table::Local,
+        Table::Owed,
     ];
+
+    /// One more than the highest number of a table.
+    pub(crate) const SLOTS: usize = Table::Owed as usize + 1;
 
     /// The table's number on disk and in checksums.
     #[must_use]

@@ -6,8 +6,8 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, OriginIds, Pending, Purge,
-        Tombstones, Vector, whole,
+        Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, OriginIds, OwedRows,
+        Pending, Purge, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -45,6 +45,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
         Table::Pending => check::<Pending>(key, row),
         Table::Purge => check::<Purge>(key, row),
         Table::Local => check::<LocalParts>(key, row),
+        Table::Owed => check::<OwedRows>(key, row),
     }
 }
 

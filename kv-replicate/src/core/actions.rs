@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{OriginId, VersionVector};
+use kv_core::{DamagedKey, OriginId, VersionVector};
 
 use super::{local::Local, peers::Peers};
 use crate::{
@@ -178,15 +178,16 @@ impl Actions {
         self.work.push_back(Work::Settle { epoch: self.epoch, keys });
     }
 
-    /// Requests a commit that adopts vectors, behind all work that was requested before.
+    /// Requests a commit that adopts vectors, and the keys that their source could not read, behind all work that was requested before.
     pub(super) fn adopt(
         &mut self,
         purpose: Pending,
         vector: VersionVector,
         collected: VersionVector,
+        damaged: Vec<DamagedKey>,
     ) {
         let (id, epoch) = (self.next_id(), self.epoch);
-        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected });
+        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected, damaged });
     }
 
     /// Requests work whose result comes back under this number, for this purpose.
@@ -279,7 +280,10 @@ impl Actions {
 /// About how many bytes a message takes in memory.
 pub(super) fn weight(message: &Message) -> usize {
     match message {
-        Message::Page(page) => page.rows.iter().map(Row::weight).sum(),
+        Message::Page(page) => {
+            let rows: usize = page.rows.iter().map(Row::weight).sum();
+            rows + page.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>()
+        }
         Message::Piece { bytes, .. } => bytes.len(),
         Message::GetRows { names, .. } => 64 + 640 * names.len(),
         Message::Rows { rows, .. } => {

@@ -128,7 +128,7 @@ impl Membership {
         }
         self.barrier = Barrier::Committing { digest };
         let (vector, collected) = (VersionVector::default(), VersionVector::default());
-        cx.out.adopt(Pending::Barrier { digest }, vector, collected);
+        cx.out.adopt(Pending::Barrier { digest }, vector, collected, Vec::new());
     }
 
     /// The digest that is announced, or will be.
@@ -206,7 +206,7 @@ impl Membership {
         let origins = cx.local.members().closed_origins();
         let vector = origins.map(|origin| Dot { origin, seq: CLOSED }).collect();
         self.closing = Closing::Committing;
-        cx.out.adopt(Pending::Close, vector, VersionVector::default());
+        cx.out.adopt(Pending::Close, vector, VersionVector::default(), Vec::new());
     }
 
     /// The commit that counts origins as closed was made, or has failed.

@@ -4,7 +4,7 @@
 //! of a few keys: every reachable member is asked for the row of each, the greatest row is applied, and the next
 //! round follows after a pause. A key is *settled* once every current member has answered for it, over all
 //! rounds, and one of them holds everything that was written when the key was first asked for and can read
-//! its row. Until then the key is asked for again, at growing intervals.
+//! its row; or if all hold everything, and one has a row that can be read. Until then the key is asked for again, at growing intervals.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +52,9 @@ struct Known {
     need: Arc<VersionVector>,
     /// The members that have answered, and whose rows were applied if they were greater.
     answered: BTreeSet<MemberId>,
-    /// Whether one of these answers was complete.
+    /// Those of them that held everything that was needed, whether they could read their row or not.
+    have_all: BTreeSet<MemberId>,
+    /// Whether one of those could read its row.
     is_complete: bool,
     /// When the key is asked for again.
     at: Duration,
@@ -139,6 +141,7 @@ impl RowFetcher {
             self.known.entry(place.clone()).or_insert_with(|| Known {
                 need: Arc::clone(need.get_or_insert_with(|| Arc::new(all_writes(cx)))),
                 answered: BTreeSet::new(),
+                have_all: BTreeSet::new(),
                 is_complete: false,
                 at: now,
                 tries: 0,
@@ -257,9 +260,13 @@ impl RowFetcher {
             let Some(known) = self.known.get_mut(&key.place) else { continue };
             if !key.has_failed {
                 known.answered.extend(&key.answered);
+                known.have_all.extend(&key.have_all);
                 known.is_complete |= key.is_complete;
             }
-            if known.is_complete && others().all(|id| known.answered.contains(id)) {
+            // If no member knows more, the greatest row that anyone can read is the row.
+            let is_best = key.best.is_some() && others().all(|id| known.have_all.contains(id));
+            let is_last = known.is_complete || is_best;
+            if is_last && !key.has_failed && others().all(|id| known.answered.contains(id)) {
                 settled.push(Settled { place: key.place.clone(), is_nothing: key.best.is_none() });
             }
             known.at = now + AGAIN * (1 << known.tries.min(MAX_DOUBLED));

@@ -19,14 +19,16 @@ pub(super) fn read<S: Snapshot>(view: &View<S>, names: &[Place]) -> Option<Vec<K
     Some(rows)
 }
 
-/// Reads the row under a name. A value that fits a row comes with it.
+/// Reads the row under a name. A value that fits a row comes with it. An owed key is reported as such, whatever
+/// row it has.
 fn state<S: Snapshot>(view: &View<S>, name: &Place) -> Result<KeyState, ReadError> {
     const DAMAGED: KeyState = KeyState { row: None, is_owed: true };
     let found = match view.row(name.namespace, &name.key) {
         Err(ReadError::Damaged { .. }) => return Ok(DAMAGED),
         found => found?,
     };
-    let Some(found) = found else { return Ok(KeyState::default()) };
+    let is_owed = view.owed().get(name.namespace, &name.key).is_some();
+    let Some(found) = found else { return Ok(KeyState { row: None, is_owed }) };
     let short = match found.state {
         FoundState::Large { body, len, .. } if len <= CHUNK_BYTES as u64 => Some(body),
         _ => None,
@@ -35,9 +37,12 @@ fn state<S: Snapshot>(view: &View<S>, name: &Place) -> Result<KeyState, ReadErro
     if let Some(body) = short {
         row.content = match view.chunk(body, 0) {
             Ok(Some(value)) => Content::Value(value),
-            Ok(None) | Err(ReadError::Damaged { .. }) => return Ok(DAMAGED),
+            Ok(None) | Err(ReadError::Damaged { .. }) => {
+                view.note_damaged_chunk(name.namespace, &name.key, body, 0);
+                return Ok(DAMAGED);
+            }
             Err(error) => return Err(error),
         };
     }
-    Ok(KeyState { row: Some(row), is_owed: false })
+    Ok(KeyState { row: Some(row), is_owed })
 }

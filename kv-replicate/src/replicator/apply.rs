@@ -10,7 +10,7 @@ use kv_core::{
     engine::Engine,
 };
 
-use crate::{Content, Event, How, Row, ToApply, Work};
+use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug, Default)]
@@ -88,8 +88,8 @@ impl Applier {
                 Some(operations) => (id, commit(committer, now_ms, operations)),
                 None => (id, None),
             },
-            Work::Adopt { id, vector, collected, .. } => {
-                let adopt = Operation::Remote(Remote::Adopt { vector, collected });
+            Work::Adopt { id, vector, collected, damaged, .. } => {
+                let adopt = Operation::Remote(Remote::Adopt { vector, collected, damaged });
                 (id, commit(committer, now_ms, vec![adopt]))
             }
             Work::Stage { fetch, bytes } => {
@@ -102,8 +102,15 @@ impl Applier {
                 self.uploads.remove(&fetch);
                 return Done::default();
             }
-            Work::Settle { .. }
-            | Work::Read { .. }
+            Work::Settle { epoch, .. } if self.is_late(committer, epoch) => return Done::default(),
+            Work::Settle { keys, .. } => {
+                let settled = |Settled { place: Place { namespace, key }, is_nothing }| {
+                    Operation::Remote(Remote::Settled { namespace, key, is_nothing })
+                };
+                commit(committer, now_ms, keys.into_iter().map(settled).collect());
+                return Done { answer: None, committed: true };
+            }
+            Work::Read { .. }
             | Work::ReadBody { .. }
             | Work::ReadRows { .. }
             | Work::Inspect { .. } => {

@@ -84,7 +84,10 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u64(*offset);
             out.put_slice(bytes);
         }
-        Message::NoBody { fetch } => out.put_u64(*fetch),
+        Message::NoBody { fetch, is_damaged } => {
+            out.put_u64(*fetch);
+            out.put_u8(u8::from(*is_damaged));
+        }
         Message::Done { session } => out.put_u64(*session),
         Message::Ask { verify, step, ask } => {
             out.put_u64(*verify);
@@ -172,6 +175,12 @@ fn put_page(out: &mut BytesMut, page: &Page) {
             put::dot(out, after);
         }
         End::Round => out.put_u8(2),
+    }
+    put::count(out, page.damaged.len());
+    for damaged in &page.damaged {
+        out.put_slice(&damaged.namespace.0);
+        put::short(out, &damaged.key);
+        put::dot(out, damaged.dot);
     }
     put::count(out, page.rows.len());
     for row in &page.rows {

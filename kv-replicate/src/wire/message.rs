@@ -1,7 +1,7 @@
 //! The messages, and their bounds.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
+use kv_core::{DamagedKey, Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
 
 use crate::{
     inspect::{Answer, Ask, Place},
@@ -74,10 +74,12 @@ pub(crate) enum Message {
         /// At most one chunk.
         bytes: Bytes,
     },
-    /// The requested body does not exist any more.
+    /// The requested body does not exist any more, or can't be read.
     NoBody {
         /// The fetch that requested the body.
         fetch: u64,
+        /// Whether the sender still has it, and can't read it.
+        is_damaged: bool,
     },
     /// The receiver of a session needs no more of it.
     Done {
@@ -195,6 +197,8 @@ pub(crate) struct Page {
     pub(crate) head: Option<PageHead>,
     /// The continuation after this page.
     pub(crate) end: End,
+    /// The keys of writes that the snapshot counts and that the source can't read.
+    pub(crate) damaged: Vec<DamagedKey>,
     /// The rows, in the order of their dots.
     pub(crate) rows: Vec<Row>,
 }

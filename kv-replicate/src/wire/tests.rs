@@ -1,5 +1,7 @@
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector};
+use kv_core::{
+    DamagedKey, Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector,
+};
 use proptest::prelude::*;
 
 use super::{
@@ -99,10 +101,24 @@ fn page() -> impl Strategy<Value = Message> {
     let end = prop_oneof![Just(End::Page), Just(End::Round), dot().prop_map(End::Batch)];
     let head = (vector(), vector());
     let head = head.prop_map(|(vector, collected)| PageHead { vector, collected });
-    (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5)).prop_map(
-        |(session, index, head, end, rows)| {
+    let damaged = (dot(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(dot, key)| {
+        DamagedKey { namespace: NamespaceId([3; 16]), key: Key::try_from(key).unwrap(), dot }
+    });
+    let damaged = prop::collection::vec(damaged, 0..3);
+    (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5), damaged).prop_map(
+        |(session, index, head, end, rows, damaged)| {
             let head = (index == 0).then_some(head);
-            Message::Page(Page { session, batch: 3, stamp: 9, commit: 4, index, head, end, rows })
+            Message::Page(Page {
+                session,
+                batch: 3,
+                stamp: 9,
+                commit: 4,
+                index,
+                head,
+                end,
+                damaged,
+                rows,
+            })
         },
     )
 }
@@ -155,7 +171,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Refusal { session: 3, reason: Reason::Busy }),
         get.prop_map(Message::GetBody),
         Just(Message::Piece { fetch: 1, offset: 0, bytes: Bytes::from_static(b"piece") }),
-        Just(Message::NoBody { fetch: 4 }),
+        any::<bool>().prop_map(|is_damaged| Message::NoBody { fetch: 4, is_damaged }),
         Just(Message::Done { session: 4 }),
         Just(Message::Removed),
         ask().prop_map(|ask| Message::Ask { verify: 7, step: 1, ask }),

@@ -77,6 +77,7 @@ impl Receiver {
             index: 0,
             head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
             end,
+            damaged: Vec::new(),
             rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
         }));
     }

@@ -30,6 +30,8 @@ pub(super) struct Key {
     holders: Vec<MemberId>,
     /// The members that have answered.
     pub(super) answered: Vec<MemberId>,
+    /// Those of them that hold everything that must be counted.
+    pub(super) have_all: Vec<MemberId>,
     /// Whether one of them can read its row and holds everything that must be counted.
     pub(super) is_complete: bool,
     /// Whether the greatest row could not be applied.
@@ -52,6 +54,7 @@ impl Key {
     /// Takes in an answer. The greatest version wins; of one version, a value wins over its expired tombstone.
     fn answer(&mut self, from: MemberId, state: KeyState, has_all: bool) {
         self.answered.push(from);
+        self.have_all.extend(has_all.then_some(from));
         self.is_complete |= has_all && !state.is_owed;
         let Some(row) = state.row else { return };
         let rank = |row: &Row| (row.version(), row.content != Content::Expired);
@@ -107,6 +110,7 @@ impl Round {
             best: None,
             holders: Vec::new(),
             answered: Vec::new(),
+            have_all: Vec::new(),
             is_complete: false,
             has_failed: false,
         };

@@ -25,6 +25,7 @@ fn page(session: &Session, rows: &[u64], end: End) -> Page {
         index: 0,
         head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
         end,
+        damaged: Vec::new(),
         rows: rows.iter().map(|seq| row_of(PEER, *seq)).collect(),
     }
 }
