@@ -275,6 +275,11 @@ where
         }
     }
 
+    /// Whether readers have met damage that is not recorded yet.
+    pub fn has_met_damage(&self) -> bool {
+        self.committer.has_met_damage()
+    }
+
     /// The committer. A driver reads views from it and takes uploads; it must not commit or sync.
     pub fn committer(&mut self) -> &mut Committer<E> {
         &mut self.committer

@@ -160,6 +160,7 @@ impl World {
             Op::Adopt(vector, collected) => Ok(Operation::Remote(Remote::Adopt {
                 vector: vector.clone(),
                 collected: collected.clone(),
+                damaged: Vec::new(),
             })),
             local => self.local_operation(local, &mut requests).map_err(Err),
         };

@@ -305,6 +305,8 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let view = running.store.committer().view();
         let checked = self.model.check_location(&view, &mut self.nodes[node].floor);
+        self.read_all(node);
+        self.note_damage(node);
         checked
             .map_err(|wrong| Violation::Wrong(format!("at {}, location {node}: {wrong}", self.now)))
     }
