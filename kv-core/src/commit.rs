@@ -9,6 +9,7 @@ mod local;
 mod members;
 mod namespaces;
 mod operation;
+mod owed;
 mod remote;
 mod state;
 #[cfg(test)]

@@ -71,17 +71,24 @@ pub enum ReadError {
     /// The namespace does not exist, or was dropped.
     #[error("no namespace {0}")]
     UnknownNamespace(NamespaceId),
-    /// A row is damaged. The same read fails again; other keys are not affected. A put or delete of the
-    /// key repairs it.
-    #[error("a damaged row in {table:?}: {reason}")]
+    /// A row is damaged, here or at the location from which this store caught up. Other keys are not affected.
+    /// The store records the key. In a cluster the entry is fetched from the other locations, usually
+    /// within seconds. A put or delete of the key repairs it too.
+    #[error(
+        "this entry is damaged on the disk of this location ({table:?}: {reason}): it is fetched from the other \
+         locations, if there are any; a put or a delete of the key repairs it too"
+    )]
     Damaged {
         /// The table of the row.
         table: Table,
         /// The mistake in it.
         reason: DecodeError,
     },
-    /// A large body is not the one that was written.
-    #[error("a damaged body: {0}")]
+    /// A large body is not the one that was written. What [`ReadError::Damaged`] says holds for it too.
+    #[error(
+        "this value is damaged on the disk of this location ({0}): it is fetched from the other locations, if \
+         there are any; a put or a delete of the key repairs it too"
+    )]
     DamagedBody(&'static str),
     /// The changes since a version vector are incomplete: a tombstone that it lacks was collected. List
     /// the namespace instead.

@@ -131,6 +131,8 @@ fn a_store_over_a_damaged_page_is_rejected_or_keeps_its_contents() {
             opened += 1;
             match store.namespaces().resolve("t") {
                 Some(namespace) => list(&store, namespace.id, name),
+                // The row of the namespace is among what was damaged.
+                None if !store.owed().is_empty() => {}
                 // Another page is in its place. Only a check of all pages notices that.
                 None => assert!(name.ends_with("again"), "{name} at {start}: begun anew"),
             }

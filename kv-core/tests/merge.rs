@@ -176,7 +176,9 @@ proptest! {
             apply(&mut caught_up, Remote::Row(write));
             prop_assert_eq!(caught_up.view().vector().get(told.dot.origin), 0);
         }
-        let adopt = Remote::Adopt { vector: vector.clone(), collected: VersionVector::default(), floor: Hlc::ZERO };
+        let collected = VersionVector::default();
+        let (floor, damaged) = (Hlc::ZERO, Vec::new());
+        let adopt = Remote::Adopt { vector: vector.clone(), collected, floor, damaged };
         apply(&mut caught_up, adopt);
         prop_assert_eq!(rows(&mut caught_up), expected);
         prop_assert!(caught_up.view().vector().covers_all(&vector));
@@ -256,7 +258,7 @@ fn a_value_replaces_its_expired_tombstone_in_either_order_counted_or_not() {
         if is_counted {
             let vector = [value.dot].into_iter().collect();
             let collected = VersionVector::default();
-            apply(&mut replica, Remote::Adopt { vector, collected, floor: Hlc::ZERO });
+            apply(&mut replica, Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() });
         }
         let write = value.write(&replica);
         assert_eq!(apply(&mut replica, Remote::Row(write)), won);
@@ -463,7 +465,7 @@ fn a_vector_that_counts_writes_that_this_store_did_not_make_is_not_adopted() {
             .collect();
     let nothing = VersionVector::default();
     for (vector, collected) in [(vector.clone(), nothing.clone()), (nothing, vector)] {
-        let adopt = Remote::Adopt { vector, collected, floor: Hlc::ZERO };
+        let adopt = Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() };
         assert_eq!(apply(&mut replica, adopt), Applied::NotMade);
     }
     assert_eq!(replica.view().vector(), &VersionVector::default());

@@ -150,8 +150,8 @@ fn a_session_brings_the_time_below_which_its_source_may_have_dropped_tombstones(
     location.now_ms = NOW - YEAR;
     let vectors = || (VersionVector::default(), VersionVector::default());
     let ((vector, collected), floor) = (vectors(), Hlc::at_millis(NOW));
-    let adopted =
-        location.run(Operation::Remote(Remote::Adopt { vector, collected, floor })).unwrap();
+    let adopt = Remote::Adopt { vector, collected, floor, damaged: Vec::new() };
+    let adopted = location.run(Operation::Remote(adopt)).unwrap();
     assert_eq!(adopted, Outcome::Applied(Applied::Adopted));
     assert!(location.put("a", None).unwrap() > floor);
 }

@@ -14,6 +14,7 @@
 //! | what is missing and does not arrive | [`lag`] |
 //! | catch-up sessions, received and served | [`puller`], [`session_source`] |
 //! | large bodies, received and served | [`body_fetcher`], [`body_source`] |
+//! | rows by name, received and served | [`row_fetcher`], [`row_source`] |
 //! | joining a cluster | [`joining`] |
 //! | removed members and their origins | [`membership`] |
 //! | closed, resolved and stable timestamps | [`stability`] |
@@ -48,6 +49,8 @@ mod progress;
 mod puller;
 mod results;
 mod route;
+mod row_fetcher;
+mod row_source;
 mod session_source;
 mod stability;
 mod status;
@@ -89,6 +92,8 @@ impl Core {
         let machines = Machines::new(&local);
         let mut core = Core { local, peers: Peers::default(), out, machines, halted: None };
         core.follow_members();
+        let (machines, cx) = core.split();
+        machines.rows.follow(&cx);
         core
     }
 
@@ -120,6 +125,7 @@ impl Core {
         machines.puller.watch(&mut cx, &mut machines.fetcher);
         self.watch_fetches();
         let (machines, mut cx) = self.split();
+        machines.rows.watch(&mut cx, &mut machines.fetcher);
         machines.sessions.watch(cx.local.mono());
         machines.verifier.watch(&mut cx);
         let now = self.local.mono();

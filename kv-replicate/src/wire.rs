@@ -15,6 +15,7 @@ mod message;
 mod put;
 mod question;
 mod row;
+mod rows;
 mod take;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use crate::{
     engine::{Batch, CommitNo, Engine, EngineError, Mode, Visibility},
     error::{OpenError, RandomError, ReadError, WriteError},
     types::{BodyId, Change, Found, Hlc, OriginId, Present},
-    view::View,
+    view::{Damage, View},
 };
 
 /// How long the engine may work on its recovery before it reports whether there is more to do.
@@ -44,6 +44,8 @@ pub struct Committer<E: Engine> {
     max_skew_ms: u64,
     /// The time up to which commits may raise the closed timestamp, in milliseconds since the Unix epoch.
     closing_ms: Option<u64>,
+    /// The damage that readers met and that is not recorded yet.
+    damage: Arc<Damage>,
 }
 
 /// The largest difference between two clocks that are right, unless it is configured: 500 ms.
@@ -88,8 +90,10 @@ where
         let state = State::load(&snapshot)?;
         let (next, pending) = state::bodies(&snapshot, state.clock)?;
         bodies.restart(next, pending);
-        let view = state.view(snapshot);
+        let damage = Arc::new(Damage::default());
+        let view = state.view(snapshot, &damage);
         Ok(Committer {
+            damage,
             engine,
             bodies,
             state,
@@ -117,7 +121,8 @@ where
     /// Takes a new view from the engine, if the current one is older than the last commit.
     pub(super) fn refresh(&mut self) -> Result<(), EngineError> {
         if self.is_view_old {
-            self.view = self.state.view(self.engine.snapshot(Visibility::Latest)?);
+            let snapshot = self.engine.snapshot(Visibility::Latest)?;
+            self.view = self.state.view(snapshot, &self.damage);
             self.is_view_old = false;
         }
         Ok(())
@@ -202,7 +207,9 @@ where
             operations.into_iter().map(|operation| transaction.make(operation)).collect();
         let changes = transaction.finish();
         let needs_sync = !changes.batch.is_empty()
-            && results.iter().any(|result| !matches!(result, Ok(Outcome::Staged) | Err(_)));
+            && results
+                .iter()
+                .any(|result| !matches!(result, Ok(Outcome::Staged | Outcome::Owed) | Err(_)));
         match self.write(changes.batch) {
             Ok(()) => {
                 self.adopt(changes.state);
@@ -218,6 +225,26 @@ where
     /// The result of a batch that could not be read: every operation fails with the same error.
     fn refuse_all(&mut self, count: usize, error: &ReadError) -> Committed {
         refused(count, self.lost(error))
+    }
+
+    /// Whether readers have met damage that can be recorded now.
+    #[must_use]
+    pub fn has_met_damage(&self) -> bool {
+        self.damage.has_some() && self.engine.status().mode == Mode::Writer
+    }
+
+    /// Records the damage that readers have met, in a commit of its own, not yet durable. Returns whether there
+    /// was any. If the commit fails, other readers will meet it.
+    pub fn record_damage(&mut self, now_ms: u64) -> bool {
+        if !self.has_met_damage() {
+            return false;
+        }
+        let met = self.damage.take();
+        let committed = self.commit(now_ms, vec![Operation::Owe(met)]);
+        if let Some(Err(error)) = committed.results.first() {
+            tracing::warn!(%error, "damaged rows were not recorded: they will be when they are met again");
+        }
+        true
     }
 
     /// Makes all commits durable.
@@ -298,7 +325,7 @@ where
                 self.last = status.latest;
                 self.reopened = status.reopened;
                 self.bodies.restart(next, pending);
-                self.view = state.view(snapshot);
+                self.view = state.view(snapshot, &self.damage);
                 self.is_view_old = false;
                 self.state = state;
                 self.claimed.clear();

@@ -236,7 +236,7 @@ impl GcStep {
 
     /// Returns how many rows of an index were done, and counts a damaged one. The index row of a damaged
     /// row is deleted, so that no later step meets it; the row stays until its key is written again.
-    fn count<T: Layout, S: Snapshot>(
+    fn count<T: Layout<Key = Timed>, S: Snapshot>(
         &mut self,
         done: Result<bool, ReadError>,
         index_key: &[u8],
@@ -246,6 +246,9 @@ impl GcStep {
             Ok(is_done) => Ok(usize::from(is_done)),
             Err(ReadError::Damaged { table, reason }) => {
                 tracing::error!(?table, %reason, "garbage collection met a damaged row and left it");
+                if let Ok(Timed { entry, .. }) = T::read_key(index_key) {
+                    transaction.owe_row(&entry);
+                }
                 transaction.batch.push((T::TABLE, index_key.to_vec(), None));
                 self.damaged += 1;
                 Ok(0)
@@ -362,6 +365,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.purge_row(key)?;
         }
         if keys.len() < limit {
+            self.repay_namespace(id);
             tables::delete::<Purge>(&mut self.batch, &id);
         }
         Ok((keys.len(), false))

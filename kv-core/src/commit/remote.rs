@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, NewContent, Remote, RemoteWrite},
+    owed::Readable,
     transaction::{Transaction, WriteName, check_upload, unread},
 };
 use crate::{
@@ -16,10 +17,19 @@ use crate::{
     error::{ReadError, WriteError},
     tables::EntryKey,
     types::{
-        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
-        limits::END_OF_TIME, merge,
+        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, OwedReason, Rank, SystemEntry,
+        Version, limits::END_OF_TIME, merge,
     },
 };
+
+/// Which rows of its key a write replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Those of earlier versions.
+    Earlier,
+    /// Those too of its own version that can't be read or were freed.
+    AnyOfIts,
+}
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
@@ -27,7 +37,11 @@ impl<S: Snapshot> Transaction<'_, S> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
-            Remote::Adopt { vector, collected, floor } => {
+            Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
+            Remote::Settled { namespace, key, is_nothing } => {
+                self.settle(namespace, &key, is_nothing)
+            }
+            Remote::Adopt { vector, collected, floor, damaged } => {
                 let is_ahead = |own: &OriginId| {
                     let ours = self.state.vector.get(*own);
                     vector.get(*own) > ours || collected.get(*own) > ours
@@ -35,6 +49,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 if self.state.own.iter().any(is_ahead) {
                     return Ok(Applied::NotMade);
                 }
+                self.adopt_owed(damaged)?;
                 Arc::make_mut(&mut self.state.vector).merge(&vector);
                 Arc::make_mut(&mut self.state.collected).merge(&collected);
                 self.raise_closed(floor);
@@ -53,7 +68,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Gap { missing });
         }
         let dot = write.dot;
-        let applied = self.apply_write(write)?;
+        let applied = self.apply_write(write, Over::Earlier)?;
         if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
@@ -65,7 +80,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.vector.covers(write.dot) && !self.repairs(&write)? {
             return Ok(Applied::Known);
         }
-        self.apply_write(write)
+        self.apply_write(write, Over::Earlier)
     }
 
     /// Whether a row has the value of a write that is here as an expired tombstone, because a clock that was
@@ -85,11 +100,12 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Merges a write with the row of its key.
-    fn apply_write(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
+    fn apply_write(&mut self, write: RemoteWrite, over: Over) -> Result<Applied, WriteError> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        if self.state.own.contains(&write.dot.origin) && !self.state.vector.covers(write.dot) {
+        let is_own = self.state.own.contains(&write.dot.origin);
+        if is_own && !self.state.vector.covers(write.dot) {
             // This store did not give this number.
             return Ok(Applied::NotMade);
         }
@@ -103,8 +119,14 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
-        let current = self.row(&key).map_err(unread)?;
-        let merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        let current = self.readable_head(&key, over)?;
+        let mut merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        if merged == Merge::Same
+            && over == Over::AnyOfIts
+            && self.must_restore(current.as_ref(), &write)?
+        {
+            merged = Merge::Replace;
+        }
         if merged != Merge::Conflict {
             self.state.clock.receive(self.time.present, write.hlc);
         }
@@ -115,6 +137,10 @@ impl<S: Snapshot> Transaction<'_, S> {
             Merge::Replace => {
                 let concurrent = is_concurrent(current.as_ref(), &write);
                 let name = WriteName { dot: write.dot, version: version(&write), prev: write.prev };
+                if current.is_some() && self.owes_chunk(&key) {
+                    // The version of the damaged value is known, and this one is not earlier.
+                    self.repay(&key);
+                }
                 self.replace(key, current, name, write.change);
                 match incoming {
                     Some(SystemEntry::Namespace(namespace)) => self.register(namespace),
@@ -125,6 +151,50 @@ impl<S: Snapshot> Transaction<'_, S> {
                 }
                 Ok(Applied::Won { concurrent })
             }
+        }
+    }
+
+    /// Whether a row that was found by name replaces the row of the same version that is here: it is a value, and
+    /// the value that is here was freed or can't be read.
+    fn must_restore(
+        &mut self,
+        current: Option<&Found<()>>,
+        write: &RemoteWrite,
+    ) -> Result<bool, WriteError> {
+        let Some(head) = current else { return Ok(false) };
+        if !matches!(write.change, NewContent::Put { .. }) {
+            return Ok(false);
+        }
+        if head.is_tombstone() {
+            return Ok(true);
+        }
+        let entry = EntryKey::new(write.namespace, &write.key);
+        let is_damaged = self.readable(&entry).map_err(unread)? == Readable::Damaged;
+        Ok(is_damaged || self.state.owed.get(write.namespace, &write.key).is_some())
+    }
+
+    /// Whether only the value of a row is owed, and its head can be read.
+    fn owes_chunk(&self, key: &EntryKey) -> bool {
+        let (namespace, name) = key.split();
+        let owed = self.state.owed.get(namespace, name);
+        owed.is_some_and(|owed| owed.reason == OwedReason::Chunk)
+    }
+
+    /// Reads the row that a write is merged with. A damaged one counts as none, and is owed: it may be the
+    /// later write, which only the other members can tell.
+    fn readable_head(
+        &mut self,
+        key: &EntryKey,
+        over: Over,
+    ) -> Result<Option<Found<()>>, WriteError> {
+        match self.row(key) {
+            Err(ReadError::Damaged { .. }) => {
+                if over == Over::Earlier {
+                    self.owe_row(key);
+                }
+                Ok(None)
+            }
+            read => read.map_err(unread),
         }
     }
 

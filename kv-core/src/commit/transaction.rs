@@ -146,6 +146,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
             Operation::DropLocal { name } => self.drop_local(&name),
+            Operation::Owe(met) => self.owe_met(met),
             Operation::Remote(remote) => self.apply_remote(remote).map(Outcome::Applied),
         }
     }
@@ -154,6 +155,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     fn check_namespace(&self, id: NamespaceId) -> Result<(), WriteError> {
         match self.state.namespaces.get(id) {
             Some(_) => Ok(()),
+            None if self.state.owed.get(NamespaceId::SYSTEM, &id.0).is_some() => {
+                let reason = "the row of the namespace is damaged on this location's disk: it is fetched from the \
+                              other locations, if there are any; creating the namespace again repairs it too";
+                Err(WriteError::Failed(reason.into()))
+            }
             None => Err(WriteError::UnknownNamespace(id)),
         }
     }
@@ -182,6 +188,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     ) -> Result<Written, WriteError> {
         let entry = EntryKey::new(namespace, &key);
         let current = self.replaceable(&entry)?;
+        // The write is later than whatever can't be read.
+        self.repay(&entry);
         let origin = self.state.own[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
         let version = Version { hlc: self.next_time(prev)?, origin };
@@ -212,7 +220,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
 
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
     /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
-    fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
+    pub(super) fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
         match self.row(key) {
             Err(ReadError::Damaged { .. }) => Ok(None),
             read => read.map_err(unread),
@@ -228,6 +236,19 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         row.map(|row| decode_head(key.as_bytes(), &row, &self.state.origins))
             .transpose()
             .map_err(ReadError::damaged(Table::Entries))
+    }
+
+    /// Whether an operation of this transaction has written the row of a key.
+    pub(super) fn has_written(&self, key: &EntryKey) -> bool {
+        let is_it = |(table, at, _): &(Table, Vec<u8>, Option<Vec<u8>>)| {
+            *table == Table::Entries && at == key.as_bytes()
+        };
+        self.batch.iter().any(is_it)
+    }
+
+    /// The row of a key was removed.
+    pub(super) fn forget_row(&mut self, key: &EntryKey) {
+        self.rows.insert(key.clone(), None);
     }
 
     /// Returns the number of an origin. Gives it one if it is new.
@@ -433,7 +454,7 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         Operation::Batch(writes) => {
             keys.extend(writes.iter().map(|write| EntryKey::new(write.namespace, &write.key)));
         }
-        Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
+        Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
             keys.push(EntryKey::new(write.namespace, &write.key));
         }
         _ => {}

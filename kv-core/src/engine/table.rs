@@ -31,6 +31,8 @@ pub enum Table {
     Local = 11,
     /// (second, namespace, key): expired tombstones by the time of their expiry.
     ExpiredTombstones = 12,
+    /// (namespace, key): its row can't be read here, although the vector counts it.
+    Owed = 13,
 }
 
 impl Table {
@@ -49,7 +51,11 @@ impl Table {
         Table::Purge,
         Table::Local,
         Table::ExpiredTombstones,
+        Table::Owed,
     ];
+
+    /// One more than the highest number of a table.
+    pub(crate) const SLOTS: usize = Table::Owed as usize + 1;
 
     /// The table's number on disk and in checksums.
     #[must_use]

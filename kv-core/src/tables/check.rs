@@ -6,8 +6,8 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format, Identity,
-        OriginIds, Pending, Purge, Tombstones, Vector, whole,
+        Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format,
+        Identity, OriginIds, OwedRows, Pending, Purge, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -47,6 +47,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
         Table::Purge => check::<Purge>(key, row),
         Table::Local => check::<LocalParts>(key, row),
         Table::ExpiredTombstones => check::<ExpiredTombstones>(key, row),
+        Table::Owed => check::<OwedRows>(key, row),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     codec::{DecodeError, Reader},
     engine::{Snapshot, Table},
     error::ReadError,
-    types::{BodyId, Hlc, NamespaceId, OriginId, limits::CHUNK_BYTES},
+    types::{BodyId, Dot, Hlc, NamespaceId, OriginId, Owed, OwedReason, limits::CHUNK_BYTES},
 };
 
 /// Reads a value that must be all that there is.
@@ -132,6 +132,11 @@ layout! {
     key |body| body_prefix(*body), |key| whole(key, Reader::u64).map(BodyId);
     row |()| Vec::new(), nothing;
 
+    /// Keys whose rows can't be read here, although the vector counts them.
+    OwedRows in Owed: EntryKey => Owed;
+    key |key| key.as_bytes().to_vec(), EntryKey::read;
+    row write_owed, |row| whole(row, read_owed);
+
     /// Dropped namespaces that still have rows.
     Purge in Purge: NamespaceId => ();
     key |id| id.0.to_vec(), |key| whole(key, Reader::id).map(NamespaceId);
@@ -199,6 +204,36 @@ pub(crate) fn chunk(
 /// Checks that the key of a row of the table meta is its name.
 fn named(key: &[u8], name: &[u8]) -> Result<(), DecodeError> {
     if key == name { Ok(()) } else { Err(DecodeError("an unknown row of the table meta")) }
+}
+
+/// Encodes since when and why a row is owed, and the name of its write if it is known.
+fn write_owed(owed: &Owed) -> Vec<u8> {
+    let reason = match owed.reason {
+        OwedReason::Row => 0,
+        OwedReason::Chunk => 1,
+        OwedReason::Source => 2,
+    };
+    let mut out = owed.since_ms.to_be_bytes().to_vec();
+    out.push(reason);
+    if let Some(dot) = owed.dot {
+        out.extend_from_slice(&dot.origin.0);
+        out.extend_from_slice(&dot.seq.to_be_bytes());
+    }
+    out
+}
+
+/// See [`write_owed`].
+fn read_owed(reader: &mut Reader<'_>) -> Result<Owed, DecodeError> {
+    let since_ms = reader.u64()?;
+    let reason = match reader.u8()? {
+        0 => OwedReason::Row,
+        1 => OwedReason::Chunk,
+        2 => OwedReason::Source,
+        _ => return Err(DecodeError("an unknown reason why a row is owed")),
+    };
+    let has_dot = reader.remaining() > 0;
+    let dot = has_dot.then(|| Ok(Dot { origin: OriginId(reader.id()?), seq: reader.u64()? }));
+    Ok(Owed { since_ms, reason, dot: dot.transpose()? })
 }
 
 /// Encodes a number in big-endian order.

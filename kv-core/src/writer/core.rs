@@ -209,7 +209,8 @@ where
             }
             GcTimer::Yielding(_) | GcTimer::Waiting(_) => {}
         }
-        match (!self.batch.is_empty(), self.replicating.has_work()) {
+        let has_commit = !self.batch.is_empty() || self.committer.has_met_damage();
+        match (has_commit, self.replicating.has_work()) {
             (true, true) => Some(match self.turn {
                 Side::Callers => Step::Commit,
                 Side::Replicator => Step::Turn,
@@ -238,7 +239,7 @@ where
     }
 
     fn has_commit_or_turn(&self) -> bool {
-        !self.batch.is_empty() || self.replicating.has_work()
+        !self.batch.is_empty() || self.replicating.has_work() || self.committer.has_met_damage()
     }
 
     /// When a sync is due; zero if somebody waits for it, none if nobody does.
@@ -256,6 +257,9 @@ where
         }
         self.health.note_step(step);
         let now = self.see_time(now);
+        if matches!(step, Step::Commit | Step::Turn | Step::CollectGarbage) {
+            self.record_damage(now);
+        }
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -311,6 +315,11 @@ where
         }
     }
 
+    /// Whether readers have met damage that is not recorded yet.
+    pub fn has_met_damage(&self) -> bool {
+        self.committer.has_met_damage()
+    }
+
     /// The committer. A driver reads views from it and takes uploads; it must not commit or sync.
     pub fn committer(&mut self) -> &mut Committer<E> {
         &mut self.committer
@@ -349,6 +358,14 @@ where
     /// replicator.
     pub fn unpublished(&self) -> &[Change] {
         &self.writes
+    }
+
+    /// Records the damage that readers have met. It is synced with the next commit, or soon.
+    fn record_damage(&mut self, now: Now) {
+        if self.committer.record_damage(now.wall_ms) {
+            self.sync.expect(Unsynced::Collected, now.mono + SYNC_WITHIN);
+            self.roll_back_if_reopened(now, true);
+        }
     }
 
     /// Commits the batch. In durable mode the answers wait for the next sync.

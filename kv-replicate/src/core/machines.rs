@@ -14,6 +14,8 @@ use super::{
     local::Local,
     membership::Membership,
     puller::Puller,
+    row_fetcher::RowFetcher,
+    row_source::RowSource,
     session_source::SessionSource,
     stability::Stability,
     verifier::Verifier,
@@ -43,6 +45,10 @@ pub(super) struct Machines {
     pub(super) sessions: SessionSource,
     /// Large bodies that are served.
     pub(super) bodies: BodySource,
+    /// Rows that are fetched by name.
+    pub(super) rows: RowFetcher,
+    /// Rows that are served by name.
+    pub(super) row_source: RowSource,
     /// Comparisons with peers, and answers to those of peers.
     pub(super) verifier: Verifier,
 }
@@ -61,6 +67,8 @@ impl Machines {
             lag: LagWatch::default(),
             sessions: SessionSource::default(),
             bodies: BodySource::default(),
+            rows: RowFetcher::default(),
+            row_source: RowSource::default(),
             verifier: Verifier::default(),
         }
     }
@@ -79,6 +87,8 @@ impl Machines {
         self.puller.disconnect(peer);
         self.sessions.disconnect(peer, keep);
         self.bodies.disconnect(peer, keep);
+        self.rows.disconnect(peer);
+        self.row_source.disconnect(peer);
     }
 
     /// Asks a peer for its live writes.
@@ -100,6 +110,7 @@ impl Machines {
             self.puller.timeout(),
             self.sessions.timeout(),
             self.fetcher.timeout(),
+            self.rows.timeout(),
             self.verifier.timeout(),
         ];
         all.into_iter().flatten().min()
@@ -113,6 +124,8 @@ impl Machines {
             + self.fetcher.memory_bytes()
             + self.sessions.memory_bytes()
             + self.bodies.memory_bytes()
+            + self.rows.memory_bytes()
+            + self.row_source.memory_bytes()
             + self.verifier.memory_bytes()
     }
 }

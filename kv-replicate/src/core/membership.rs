@@ -127,7 +127,7 @@ impl Membership {
             return;
         }
         self.barrier = Barrier::Committing { digest };
-        cx.out.adopt(Pending::Barrier { digest }, PageHead::default());
+        cx.out.adopt(Pending::Barrier { digest }, PageHead::default(), Vec::new());
     }
 
     /// The digest that is announced, or will be.
@@ -205,7 +205,8 @@ impl Membership {
         let origins = cx.local.members().closed_origins();
         let vector = origins.map(|origin| Dot { origin, seq: CLOSED }).collect();
         self.closing = Closing::Committing;
-        cx.out.adopt(Pending::Close, PageHead { vector, ..PageHead::default() });
+        let head = PageHead { vector, ..PageHead::default() };
+        cx.out.adopt(Pending::Close, head, Vec::new());
     }
 
     /// The commit that counts origins as closed was made, or has failed.

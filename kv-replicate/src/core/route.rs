@@ -1,6 +1,6 @@
 //! Routing: events and messages to the machines that they concern.
 
-use super::{Core, actions::Effect, results::ReadResult};
+use super::{Core, actions::Effect, body_source::NoPiece, results::ReadResult};
 use crate::{
     HaltReason, MemberId, Row,
     wire::{Hello, Incarnations, Message, Page, Progress, decode},
@@ -28,7 +28,10 @@ impl Core {
                 self.applied(id, results);
             }
             Event::Read { id, result } => self.read(id, ReadResult::Rows(result)),
-            Event::Body { id, bytes } => self.read(id, ReadResult::Body(bytes)),
+            Event::Body { id, bytes, is_damaged } => {
+                let why = if is_damaged { NoPiece::Damaged } else { NoPiece::Gone };
+                self.read(id, ReadResult::Body(bytes.ok_or(why)));
+            }
             Event::Verify(peer) => {
                 let (machines, mut cx) = self.split();
                 machines.verifier.begin(&mut cx, peer);
@@ -36,6 +39,10 @@ impl Core {
             Event::Inspected { id, answer } => {
                 let (machines, mut cx) = self.split();
                 machines.verifier.inspected(&mut cx, id, answer);
+            }
+            Event::Rows { id, rows } => {
+                let (machines, mut cx) = self.split();
+                machines.row_source.read(&mut cx, id, rows);
             }
         }
     }
@@ -86,13 +93,17 @@ impl Core {
             }
             Message::GetBody(get) => machines.bodies.get(&mut cx, from, get),
             Message::Piece { fetch, offset, bytes } => self.piece(from, fetch, (offset, bytes)),
-            Message::NoBody { fetch } => self.no_body(from, fetch),
+            Message::NoBody { fetch, is_damaged } => self.no_body(from, fetch, is_damaged),
             Message::Done { session } => machines.sessions.done(from, session),
             Message::Ask { verify, step, ask } => {
                 machines.verifier.asked(&mut cx, from, (verify, step), ask);
             }
             Message::Answer { verify, step, answer } => {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
+            }
+            Message::GetRows { id, names } => machines.row_source.get(&mut cx, from, id, names),
+            Message::Rows { id, rows } => {
+                machines.rows.receive(&mut cx, &mut machines.fetcher, from, (id, rows));
             }
         }
     }
@@ -129,6 +140,7 @@ impl Core {
         if peer.handshake.accept(incarnations, hello, own) {
             let (machines, mut cx) = self.split();
             machines.sender.follow(&mut cx, from, received);
+            machines.rows.greeted(&cx, from);
         }
     }
 

@@ -115,7 +115,7 @@ impl Stability {
     /// The time up to which every member's writes are here, durably. While something of the removed
     /// members is missing, it does not rise.
     pub(super) fn resolved(&self, local: &Local) -> Hlc {
-        if !local.is_joined() {
+        if !local.is_joined() || local.lacks_members() {
             return Hlc::ZERO;
         }
         let closed = self.members.values().map(|member| member.closed);

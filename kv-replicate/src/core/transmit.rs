@@ -23,8 +23,8 @@ impl Core {
                 Frame::live(incarnations, first, &rows).finish()
             }
             Channel::CatchUp => {
-                let page = machines.sessions.next(peer);
-                encode(incarnations, &page.or_else(|| machines.verifier.next(&cx, peer))?)
+                let next = machines.sessions.next(peer).or_else(|| machines.row_source.next(peer));
+                encode(incarnations, &next.or_else(|| machines.verifier.next(&cx, peer))?)
             }
             Channel::Body => encode(incarnations, &machines.bodies.next(&mut cx, peer)?),
         };

@@ -8,7 +8,8 @@ use std::{
 };
 
 use kv_core::{
-    Change, ClusterClock, Hlc, Members, OriginId, Replication, Store, StoreView, TurnOutcome,
+    Change, ClusterClock, Hlc, Key, Members, NamespaceId, OriginId, Replication, Store, StoreView,
+    TurnOutcome,
     commit::Committer,
     engine::redb::{RedbEngine, RedbSnapshot},
 };
@@ -211,6 +212,10 @@ impl Replication<RedbEngine> for Follower {
     fn rolled_back(&mut self, committer: &mut Committer<RedbEngine>) {
         self.replicator.rolled_back(committer);
         self.pass_on();
+    }
+
+    fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
+        Replication::<RedbEngine>::freed_early(&mut self.replicator, keys);
     }
 
     fn stable(&mut self) -> Hlc {

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    Dot, Hlc, MemberId,
+    DamagedKey, Dot, Hlc, MemberId,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
@@ -10,11 +10,12 @@ use super::{
     error::MessageError,
     kind,
     message::{
-        Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS,
-        Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
+        CLOSED, Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES,
+        MAX_ROWS, Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
     },
     question,
     row::take_row,
+    rows,
     take::{self, Decoded},
 };
 
@@ -51,7 +52,9 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
             offset: input.try_get_u64()?,
             bytes: piece(input)?,
         },
-        kind::NO_BODY => Message::NoBody { fetch: input.try_get_u64()? },
+        kind::NO_BODY => {
+            Message::NoBody { fetch: input.try_get_u64()?, is_damaged: take::flag(input)? }
+        }
         kind::DONE => Message::Done { session: input.try_get_u64()? },
         kind::REMOVED => Message::Removed,
         kind::ASK => Message::Ask {
@@ -64,6 +67,10 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
             step: input.try_get_u32()?,
             answer: question::take_answer(input)?,
         },
+        kind::GET_ROWS => {
+            Message::GetRows { id: input.try_get_u64()?, names: rows::take_names(input)? }
+        }
+        kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
         _ => return Err(MessageError::Invalid("a message has an unknown kind")),
     })
 }
@@ -150,12 +157,23 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
         _ => return Err(MessageError::Invalid("a page has an unknown end")),
     };
     let count = take::row_count(input, MAX_ROWS)?;
+    let damaged = (0..count).map(|_| damaged_key(input)).collect::<Decoded<_>>()?;
+    let count = take::row_count(input, MAX_ROWS)?;
     let mut rows = Vec::with_capacity(count);
     for _ in 0..count {
         let dot = take::dot(input)?;
         rows.push(take_row(input, dot)?);
     }
-    Ok(Page { session, batch, stamp, commit, index, head, end, rows })
+    Ok(Page { session, batch, stamp, commit, index, head, end, damaged, rows })
+}
+
+/// Namespace, key and dot of a row that the source can't read.
+fn damaged_key(input: &mut Bytes) -> Decoded<DamagedKey> {
+    let (namespace, key, dot) = (take::namespace(input)?, take::key(input)?, take::dot(input)?);
+    if dot.seq == 0 || dot.seq >= CLOSED {
+        return Err(MessageError::Invalid("a row has a sequence number out of range"));
+    }
+    Ok(DamagedKey { namespace, key, dot })
 }
 
 /// The number of a reason, and its vector.

@@ -8,6 +8,7 @@ use super::{
     message::{End, Hello, Incarnations, Message, Page, Progress, Reason, WIRE_VERSION},
     put, question,
     row::put_row,
+    rows,
 };
 
 /// A message whose rows were encoded before: a backlog keeps them so, for all peers.
@@ -83,7 +84,10 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u64(*offset);
             out.put_slice(bytes);
         }
-        Message::NoBody { fetch } => out.put_u64(*fetch),
+        Message::NoBody { fetch, is_damaged } => {
+            out.put_u64(*fetch);
+            out.put_u8(u8::from(*is_damaged));
+        }
         Message::Done { session } => out.put_u64(*session),
         Message::Ask { verify, step, ask } => {
             out.put_u64(*verify);
@@ -94,6 +98,14 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u64(*verify);
             out.put_u32(*step);
             question::put_answer(&mut out, answer.as_ref());
+        }
+        Message::GetRows { id, names } => {
+            out.put_u64(*id);
+            rows::put_names(&mut out, names);
+        }
+        Message::Rows { id, rows } => {
+            out.put_u64(*id);
+            rows::put_states(&mut out, rows);
         }
     }
     out.freeze()
@@ -117,6 +129,8 @@ fn kind_of(message: &Message) -> u8 {
         Message::Removed => kind::REMOVED,
         Message::Ask { .. } => kind::ASK,
         Message::Answer { .. } => kind::ANSWER,
+        Message::GetRows { .. } => kind::GET_ROWS,
+        Message::Rows { .. } => kind::ROWS,
     }
 }
 
@@ -167,6 +181,12 @@ fn put_page(out: &mut BytesMut, page: &Page) {
             put::dot(out, after);
         }
         End::Round => out.put_u8(2),
+    }
+    put::count(out, page.damaged.len());
+    for damaged in &page.damaged {
+        out.put_slice(&damaged.namespace.0);
+        put::short(out, &damaged.key);
+        put::dot(out, damaged.dot);
     }
     put::count(out, page.rows.len());
     for row in &page.rows {

@@ -1,11 +1,11 @@
 //! The messages, and their bounds.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
+use kv_core::{DamagedKey, Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
 
 use crate::{
-    inspect::{Answer, Ask},
-    row::Row,
+    inspect::{Answer, Ask, Place},
+    row::{KeyState, Row},
 };
 
 /// The version of the messages that this program sends, and the only one that it understands yet.
@@ -74,10 +74,12 @@ pub(crate) enum Message {
         /// At most one chunk.
         bytes: Bytes,
     },
-    /// The requested body does not exist any more.
+    /// The requested body does not exist any more, or can't be read.
     NoBody {
         /// The fetch that requested the body.
         fetch: u64,
+        /// Whether the sender still has it, and can't read it.
+        is_damaged: bool,
     },
     /// The receiver of a session needs no more of it.
     Done {
@@ -103,6 +105,20 @@ pub(crate) enum Message {
         step: u32,
         /// None if the store can't be read now.
         answer: Option<Answer>,
+    },
+    /// A request for the rows under these names, whatever they are.
+    GetRows {
+        /// Names the answer.
+        id: u64,
+        /// The names, at most [`MAX_ASKED_ROWS`](crate::inspect::MAX_ASKED_ROWS).
+        names: Vec<Place>,
+    },
+    /// The rows under the first of the names that a request has: as many as fit into a message, at least one.
+    Rows {
+        /// The request.
+        id: u64,
+        /// The rows, in the order of the names.
+        rows: Vec<KeyState>,
     },
 }
 
@@ -194,6 +210,8 @@ pub(crate) struct Page {
     pub(crate) head: Option<PageHead>,
     /// The continuation after this page.
     pub(crate) end: End,
+    /// The keys of writes that the snapshot counts and that the source can't read.
+    pub(crate) damaged: Vec<DamagedKey>,
     /// The rows, in the order of their dots.
     pub(crate) rows: Vec<Row>,
 }

@@ -13,7 +13,9 @@ use super::{
     confirm::{ConfirmError, confirm},
 };
 use crate::{
-    api::cluster::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
+    api::cluster::{
+        ClusterInfo, DamagedInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo,
+    },
     cluster::state::dates::{day, minute},
 };
 
@@ -87,6 +89,14 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
             day(info.certificate_not_after),
             day(info.ca_not_after)
         )?;
+    }
+    if info.damaged > 0 {
+        writeln!(out)?;
+        writeln!(out, "damaged entries: {}", info.damaged)?;
+        // Quoted: a key may contain control sequences of a terminal.
+        for DamagedInfo { key: KeyInfo { namespace, key }, .. } in &info.damaged_keys {
+            writeln!(out, "  {namespace:?} {key:?}")?;
+        }
     }
     for alarm in &info.alarms {
         writeln!(out)?;

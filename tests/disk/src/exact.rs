@@ -281,6 +281,7 @@ impl Tables {
         let identity = self.payload(Table::Meta, b"identity")?;
         same("the identity", &identity, &&state.own.map(|id| id.0).concat()[..])?;
         same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
+        same("the owed rows", &self.all[&Table::Owed].len(), &0)?;
         same("the rows of meta", &self.all[&Table::Meta].len(), &5)
     }
 

@@ -83,6 +83,16 @@ pub enum Event {
     Copied,
     /// One of two locations with the same identity detected the other.
     CopyDetected,
+    /// A row was damaged on a disk.
+    RowDamaged,
+    /// A chunk of a large value was damaged on a disk.
+    ChunkDamaged,
+    /// A location recorded that it can't read a row or a chunk.
+    DamageRecorded,
+    /// A location recorded a key that its source could not read.
+    DamageNamed,
+    /// A damaged row came back.
+    DamageRepaired,
 }
 
 impl Event {
@@ -127,6 +137,11 @@ impl Event {
         Event::RollbackDetected,
         Event::Copied,
         Event::CopyDetected,
+        Event::RowDamaged,
+        Event::ChunkDamaged,
+        Event::DamageRecorded,
+        Event::DamageNamed,
+        Event::DamageRepaired,
     ];
 }
 

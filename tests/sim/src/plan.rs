@@ -65,6 +65,8 @@ pub enum Fault {
     OldImage,
     /// A data directory is copied, and both copies run.
     Copy,
+    /// A bit of a row, or of a chunk of a large value, flips on a disk.
+    Damage,
 }
 
 /// The number of locations that may join in addition to the initial ones.
@@ -72,7 +74,7 @@ pub const SPARE_NODES: usize = 3;
 
 impl Fault {
     /// All kinds of faults.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 12] = [
         Fault::Crash,
         Fault::DiskFails,
         Fault::DiskFull,
@@ -84,6 +86,7 @@ impl Fault {
         Fault::Leave,
         Fault::OldImage,
         Fault::Copy,
+        Fault::Damage,
     ];
 }
 
@@ -112,6 +115,7 @@ impl Plan {
                 (1, Fault::Leave),
                 (1, Fault::OldImage),
                 (1, Fault::Copy),
+                (2, Fault::Damage),
             ],
             loss: rng.weighted(&[(4, 0), (3, 1), (2, 5), (1, 20)]),
             repeat: rng.weighted(&[(4, 0), (2, 2), (1, 10)]),

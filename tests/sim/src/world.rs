@@ -16,6 +16,7 @@ use crate::{
 
 mod clients;
 mod clocks;
+pub mod damage;
 mod faults;
 mod healing;
 mod mangling;
@@ -110,6 +111,8 @@ pub struct World {
     report: Report,
     tracing: bool,
     verifying: verifying::Verifying,
+    /// The rows that are damaged and have not come back: the location, and the key.
+    damaged: std::collections::BTreeSet<(usize, crate::node::Name)>,
     /// The percentage of messages that are changed in transit.
     mangled: u64,
     recent: mangling::Recent,
@@ -144,6 +147,7 @@ impl World {
             report: Report::default(),
             tracing,
             verifying: verifying::Verifying::default(),
+            damaged: std::collections::BTreeSet::new(),
             mangled: 0,
             recent: mangling::Recent::default(),
             unrecovered: None,

@@ -122,3 +122,8 @@ fn late_work_is_not_done_after_a_store_rolled_back() {
 fn a_clock_that_was_ahead_leaves_nothing_but_the_keys_written_meanwhile() {
     passes(scenario::wrong_clock::run);
 }
+
+#[test]
+fn a_value_that_a_wrong_clock_freed_comes_back_from_the_others() {
+    passes(scenario::freed_early::run);
+}

@@ -81,6 +81,7 @@ impl Receiver {
             floor: kv_core::Hlc::ZERO,
         }),
             end,
+            damaged: Vec::new(),
             rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
         }));
     }

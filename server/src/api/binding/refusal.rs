@@ -75,6 +75,18 @@ impl Refusal {
         Refusal { allow: Some(allow), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text) }
     }
 
+    /// The 503 for a name that no readable namespace has, while the row of some namespace is damaged: it may be
+    /// that one.
+    #[must_use]
+    pub fn damaged_namespace(name: &str) -> Refusal {
+        Refusal::busy(format!(
+            "No namespace {} can be read, and the row of a namespace is damaged on the disk of this location. It is \
+             fetched from the other locations, if there are any: try again. If it stays so, create the namespace again; \
+             its entries are still there.",
+            shown(name)
+        ))
+    }
+
     /// There is no such namespace.
     ///
     /// A runtime must not receive a 404 for a single get (`null_for_404`): it would return `null`, and a

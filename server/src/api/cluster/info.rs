@@ -1,9 +1,12 @@
 //! The JSON of this API.
 
 use data_encoding::HEXLOWER;
-use kv_core::Namespaces;
+use kv_core::{Key, NamespaceId, Namespaces, Owed, OwedKeys};
 use kv_replicate::{Ending, Verdict, inspect::Place, quic::Peer};
 use serde::{Deserialize, Serialize};
+
+/// The most damaged keys that a response names.
+const MAX_DAMAGED: usize = 100;
 
 /// A cluster, as one of its locations sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +32,12 @@ pub struct ClusterInfo {
     pub ca_not_after: u64,
     /// The other locations, by name.
     pub peers: Vec<PeerInfo>,
+    /// How many keys' entries are damaged here and have not come from another location yet.
+    #[serde(default)]
+    pub damaged: usize,
+    /// The first 100 of these keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_keys: Vec<DamagedInfo>,
     /// The conditions that an operator must act on, each a sentence with the action to take.
     pub alarms: Vec<String>,
     /// One line: whether all is well.
@@ -112,6 +121,16 @@ pub struct KeyInfo {
     pub key: String,
 }
 
+/// A key whose entry is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedInfo {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyInfo,
+    /// When this location noticed, in Unix seconds; 0 if that is not known any more.
+    pub since: u64,
+}
+
 /// A location that was removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Removed {
@@ -155,6 +174,17 @@ impl KeyInfo {
     }
 }
 
+impl DamagedInfo {
+    /// The first keys whose entries are damaged.
+    pub(super) fn first(owed: &OwedKeys, namespaces: &Namespaces) -> Vec<DamagedInfo> {
+        let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
+            let place = Place { namespace, key: key.clone() };
+            DamagedInfo { key: KeyInfo::new(&place, namespaces), since: owed.since_ms / 1000 }
+        };
+        owed.iter().take(MAX_DAMAGED).map(info).collect()
+    }
+}
+
 impl VerdictInfo {
     /// The result of a verification against `location`.
     pub(super) fn new(location: String, verdict: &Verdict, namespaces: &Namespaces) -> VerdictInfo {
@@ -182,8 +212,8 @@ fn summary(verdict: &Verdict) -> String {
             format!("{differing} of {rows} keys differ: write them again, and report this as a bug")
         }
         Ending::Complete if damaged != [0, 0] => format!(
-            "{} rows can't be read here and {} there: empty the data directory of that location, and \
-             let it join again",
+            "{} rows can't be read here and {} there: they are fetched from the other locations, if one has them; \
+             see `waypost cluster status` at each",
             damaged[0], damaged[1]
         ),
         Ending::Complete => format!(

@@ -161,6 +161,7 @@ impl World {
                 vector: vector.clone(),
                 collected: collected.clone(),
                 floor: kv_core::Hlc::ZERO,
+                damaged: Vec::new(),
             })),
             local => self.local_operation(local, &mut requests).map_err(Err),
         };

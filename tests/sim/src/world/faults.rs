@@ -57,6 +57,7 @@ impl World {
             Fault::Leave => self.leave(node)?,
             Fault::OldImage => self.restore(node)?,
             Fault::Copy => self.copy(node)?,
+            Fault::Damage => self.damage(node)?,
             Fault::SlowPeer => {
                 self.nodes[node].is_slow = true;
                 self.after(a_while, Happening::Mend(Wrong::Slow(node)));

@@ -9,7 +9,10 @@ use waypost_disk_tests::{
 };
 
 use super::World;
-use crate::node::{Name, Node};
+use crate::{
+    node::{Name, Node},
+    store,
+};
 
 /// How long the locations may take to become equal.
 const PATIENCE_MS: u64 = 600_000;
@@ -38,6 +41,7 @@ impl World {
             self.nodes[node].disk.make_room();
             self.start(node)?;
         }
+        (0..self.nodes.len()).for_each(|node| self.read_all(node));
         // Writes of a location that not all know as a member may be lost with it.
         let mut steady = self.steady();
         steady.retain(|node| self.is_known_to_all(*node));
@@ -118,7 +122,15 @@ impl World {
         let wanted = self.wanted();
         let is_equal = |node: &Node| {
             let is_closed = node.running.as_ref().is_some_and(|running| running.core.is_closed());
-            node.open.is_empty() && is_closed && node.is_joined() && node.vector() == wanted
+            let owes = |running: &crate::node::Running| {
+                !store::state(&running.store).wanted.is_empty() || running.store.has_met_damage()
+            };
+            let is_whole = node.running.as_ref().is_some_and(|running| !owes(running));
+            node.open.is_empty()
+                && is_closed
+                && is_whole
+                && node.is_joined()
+                && node.vector() == wanted
         };
         let mut stay = self.nodes.iter().filter(|node| !node.is_gone);
         stay.all(is_equal) && self.know_each_other()
@@ -156,6 +168,12 @@ impl World {
         for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
             if !node.is_joined() {
                 text.push_str(&format!(" location {at} has not joined;"));
+            }
+            if let Some(running) = &node.running {
+                let owed = &store::state(&running.store).wanted;
+                if !owed.is_empty() {
+                    text.push_str(&format!(" location {at} owes {owed:?};"));
+                }
             }
             let vector = node.vector();
             for dot in wanted.iter().filter(|dot| vector.get(dot.origin) != dot.seq) {

@@ -89,6 +89,7 @@ impl World {
         if !self.can_spare(node) {
             return Ok(());
         }
+        self.may_lose_copies();
         self.count(Event::Left);
         if self.rng.chance(50) {
             return self.retire(node);
@@ -120,6 +121,7 @@ impl World {
 
     /// See [`World::restore`].
     pub(super) fn restore_now(&mut self, node: usize) -> Checked {
+        self.may_lose_copies();
         let Some(old) = self.nodes[node].image.take() else { return Ok(()) };
         self.nodes[node].disk.power_loss(Keep::All);
         self.crash(node)?;
@@ -144,6 +146,7 @@ impl World {
 
     /// See [`World::copy`]. Returns the number of the copy.
     pub(super) fn copy_now(&mut self, node: usize) -> Checked<usize> {
+        self.may_lose_copies();
         let copy = self.nodes.len();
         let (member, image) = (self.nodes[node].member, self.nodes[node].disk.image());
         let mut new = Node::new(member, self.rng.fork());
@@ -171,6 +174,7 @@ impl World {
 
     /// A location is gone for good.
     pub(super) fn vanish(&mut self, node: usize) -> Checked {
+        self.may_lose_copies();
         self.trace(|| format!("{node}: gone for good"));
         self.crash(node)?;
         let found = &mut self.nodes[node];

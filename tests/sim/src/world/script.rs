@@ -140,6 +140,18 @@ impl World {
         self.sync(node)
     }
 
+    /// Sets the expiry grace of a location, until it is restarted.
+    pub fn set_grace(&mut self, node: usize, ms: u64) {
+        if let Some(running) = &mut self.nodes[node].running {
+            running.store.config().expiry_grace = std::time::Duration::from_millis(ms);
+        }
+    }
+
+    /// Whether the value of a key was freed at a location.
+    pub fn is_freed(&mut self, node: usize, number: u64) -> bool {
+        self.state(node, number) == Some(FoundState::ExpiredTombstone)
+    }
+
     /// The true time, in Unix seconds.
     #[must_use]
     pub fn true_seconds(&self) -> u64 {

@@ -312,6 +312,8 @@ impl World {
         let view = running.store.committer().view();
         let now_ms = self.true_ms() + MARGIN_MS;
         let checked = self.model.check_location(&view, &mut self.nodes[node].floor, now_ms);
+        self.read_all(node);
+        self.note_damage(node);
         checked
             .map_err(|wrong| Violation::Wrong(format!("at {}, location {node}: {wrong}", self.now)))
     }

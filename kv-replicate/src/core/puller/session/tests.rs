@@ -29,6 +29,7 @@ fn page(session: &Session, rows: &[u64], end: End) -> Page {
             floor: kv_core::Hlc::ZERO,
         }),
         end,
+        damaged: Vec::new(),
         rows: rows.iter().map(|seq| row_of(PEER, *seq)).collect(),
     }
 }
