@@ -283,8 +283,8 @@ where
     }
 
     fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
-        let refused = self.ask_for(keys.into_iter().map(|(namespace, key)| Place { namespace, key }));
-        tracing::debug!(refused, "values were freed before they expired: peers are asked for them");
+        // Those that there is no room for are reported again.
+        self.ask_for(keys.into_iter().map(|(namespace, key)| Place { namespace, key }));
     }
 
     fn stable(&mut self) -> Hlc {

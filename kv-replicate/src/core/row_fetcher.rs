@@ -179,10 +179,7 @@ impl RowFetcher {
             let durable = cx.peers.get(from).map(|peer| &peer.progress().durable);
             need.zip(durable).is_some_and(|(need, durable)| durable.covers_all(need))
         };
-        // What a peer whose clock is ahead wrote waits, as on every other way here.
-        let latest = cx.local.wall_ms().saturating_add(cx.local.config().max_ahead_ms);
-        let is_ahead = |row: &Row| row.hlc.millis() > latest && !cx.local.visible().covers(row.dot);
-        if let Err(reason) = round.receive(from, (id, rows), &has_all, &is_ahead) {
+        if let Err(reason) = round.receive(from, (id, rows), &has_all) {
             return cx.out.close(from, reason);
         }
         round.request_rest(cx, from);

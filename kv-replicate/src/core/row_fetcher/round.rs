@@ -135,7 +135,7 @@ impl Round {
         self.asked.insert(peer, Asked { id, next, since: cx.local.mono(), tries });
     }
 
-    /// Takes in an answer. A row that is dated ahead counts as none.
+    /// Takes in an answer.
     ///
     /// # Errors
     /// The reason to close the link.
@@ -144,7 +144,6 @@ impl Round {
         from: MemberId,
         (id, rows): (u64, Vec<KeyState>),
         has_all: &dyn Fn(&Place) -> bool,
-        is_ahead: &dyn Fn(&Row) -> bool,
     ) -> Result<(), &'static str> {
         let Some(asked) = self.asked.get_mut(&from).filter(|asked| asked.id == id) else {
             return Ok(());
@@ -160,10 +159,8 @@ impl Round {
             if !state.row.as_ref().is_none_or(has_name) {
                 return Err("the peer answered for other rows than it was asked for");
             }
-            if !state.row.as_ref().is_some_and(is_ahead) {
-                let has_all = has_all(&key.place);
-                key.answer(from, state, has_all);
-            }
+            let has_all = has_all(&key.place);
+            key.answer(from, state, has_all);
         }
         Ok(())
     }
