@@ -8,7 +8,8 @@ use crate::{
         AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
         Title, TitleError,
         limits::{
-            END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
+            END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS,
+            MAX_VALUE_BYTES,
         },
     },
 };

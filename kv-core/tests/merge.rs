@@ -258,7 +258,10 @@ fn a_value_replaces_its_expired_tombstone_in_either_order_counted_or_not() {
         if is_counted {
             let vector = [value.dot].into_iter().collect();
             let collected = VersionVector::default();
-            apply(&mut replica, Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() });
+            apply(
+                &mut replica,
+                Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() },
+            );
         }
         let write = value.write(&replica);
         assert_eq!(apply(&mut replica, Remote::Row(write)), won);

@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, Key, Mode, NamespaceId,
-    Operation, Options, OriginId, Outcome, ReadError, Replication, Title, TurnOutcome, Version,
-    WriteError,
+    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, Key,
+    Mode, NamespaceId, Operation, Options, OriginId, Outcome, ReadError, Replication, Title,
+    TurnOutcome, Version, WriteError,
     commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
@@ -457,7 +457,8 @@ fn steps_until(fixture: &mut Fixture, wanted: Step) -> usize {
 
 #[test]
 fn garbage_collection_on_a_slow_disk_lets_a_commit_and_a_turn_go_first() {
-    let config = WriterConfig { gc_rows: 1, expiry_grace: Duration::ZERO, ..WriterConfig::default() };
+    let config =
+        WriterConfig { gc_rows: 1, expiry_grace: Duration::ZERO, ..WriterConfig::default() };
     let mut fixture = Fixture::new(config);
     let expires_at = Some(fixture.now.wall_ms / 1000 + 1);
     for token in 0..200 {
@@ -602,7 +603,8 @@ fn an_expired_entry_is_freed_at_once_on_a_confirmed_clock_and_on_no_other() {
         fixture.run_due();
         let zero_ms = i64::try_from(fixture.now.wall_ms).unwrap()
             - i64::try_from(fixture.now.mono.as_millis()).unwrap();
-        let clock = ClusterClock { zero_ms: Some(zero_ms), is_confirmed, ..ClusterClock::default() };
+        let clock =
+            ClusterClock { zero_ms: Some(zero_ms), is_confirmed, ..ClusterClock::default() };
         fixture.writer.set_clock(clock);
         fixture.wait(29_000);
         fixture.run_due();

@@ -103,7 +103,11 @@ impl<S: Snapshot> Transaction<'_, S> {
             let is_known = self.state.owed.get(namespace, &key).is_some();
             if !is_here && !is_known && !self.state.vector.covers(dot) {
                 let reason = OwedReason::Source;
-                owed.insert(namespace, key, Owed { since_ms: self.time.present.now_ms, reason, dot: Some(dot) });
+                owed.insert(
+                    namespace,
+                    key,
+                    Owed { since_ms: self.time.present.now_ms, reason, dot: Some(dot) },
+                );
             }
         }
         if self.state.owed.len() + owed.len() > MAX_OWED {

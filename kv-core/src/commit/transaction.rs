@@ -13,13 +13,13 @@ use crate::{
     engine::{Batch, Snapshot, Table},
     error::{InvalidWrite, ReadError, WriteError},
     tables::{
-        self, ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, EntryKey, ExpiredTombstones, Expiry,
-        IndexedDot, Layout, OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head,
-        encode_entry,
+        self, ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, EntryKey,
+        ExpiredTombstones, Expiry, IndexedDot, Layout, OriginIds, Origins, Pending, Timed,
+        Tombstones, Vector, decode_head, encode_entry,
     },
     types::{
-        Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId, Present,
-        Version, VersionVector, limits::END_OF_TIME,
+        Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
+        Present, Version, VersionVector, limits::END_OF_TIME,
     },
     view::View,
 };

@@ -147,7 +147,8 @@ impl Clocks {
     /// The clocks of the members that were heard within the last minute, without the own one.
     fn heard(&self, local: &Local) -> impl Iterator<Item = (MemberId, Reading)> + '_ {
         let (now, own) = (local.mono(), local.config().member);
-        let members = local.members().current().map(|member| member.id).filter(move |id| *id != own);
+        let members =
+            local.members().current().map(|member| member.id).filter(move |id| *id != own);
         let ids: Vec<_> = members.collect();
         ids.into_iter().filter_map(move |id| {
             let reading = self.members.get(&id)?.reading?;
@@ -193,9 +194,9 @@ impl Clocks {
         ClusterClock {
             zero_ms: is_shared.then_some(leading.zero_ms),
             is_confirmed,
-            closing_zero_ms: closing
-                .filter(|_| local.is_joined())
-                .map(|zero_ms| if is_confirmed { zero_ms } else { zero_ms.min(own(local).zero_ms) }),
+            closing_zero_ms: closing.filter(|_| local.is_joined()).map(|zero_ms| {
+                if is_confirmed { zero_ms } else { zero_ms.min(own(local).zero_ms) }
+            }),
         }
     }
 
@@ -224,7 +225,8 @@ impl Clocks {
         let state = self.state(cx.local);
         if state.is_doubtful() != self.is_doubtful {
             self.is_doubtful = state.is_doubtful();
-            let notice = if self.is_doubtful { Notice::ClockOff(state) } else { Notice::ClockRight };
+            let notice =
+                if self.is_doubtful { Notice::ClockOff(state) } else { Notice::ClockRight };
             cx.out.notice(notice);
         }
     }

@@ -66,8 +66,11 @@ mod tests {
     #[test]
     fn a_joining_location_takes_only_what_its_first_source_makes_safe() {
         let fixture = Fixture::joining();
-        let head =
-            |counted, collected| PageHead { vector: vector(counted), collected: vector(collected), floor: kv_core::Hlc::ZERO };
+        let head = |counted, collected| PageHead {
+            vector: vector(counted),
+            collected: vector(collected),
+            floor: kv_core::Hlc::ZERO,
+        };
         let mut joining = Joining::new(fixture.local());
         assert!(matches!(joining, Joining::Empty));
         assert!(joining.may_take(fixture.local(), &head(5, 9)), "the first source decides");

@@ -24,11 +24,7 @@ pub(super) struct Peer {
 impl Peer {
     /// For a link that was just made.
     pub(super) fn new(handshake: Handshake) -> Peer {
-        Peer {
-            handshake,
-            announcing: Announcing::default(),
-            progress: Progress::default(),
-        }
+        Peer { handshake, announcing: Announcing::default(), progress: Progress::default() }
     }
 
     /// Its hello, once it was accepted.

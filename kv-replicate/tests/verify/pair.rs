@@ -70,8 +70,13 @@ impl Location {
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
         let expiry_grace = Duration::from_millis(500);
-        let config =
-            WriterConfig { gc_rows: 100, gc_bodies: 9, expiry_grace, closing_interval: Duration::ZERO, ..WriterConfig::default() };
+        let config = WriterConfig {
+            gc_rows: 100,
+            gc_bodies: 9,
+            expiry_grace,
+            closing_interval: Duration::ZERO,
+            ..WriterConfig::default()
+        };
         let mut store = WriterCore::new(committer, config, Duration::ZERO);
         store.replicate(Some(Replicator::default()));
         store.run(writer::Now::default(), Step::Sync);

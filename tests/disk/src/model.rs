@@ -355,12 +355,10 @@ impl State {
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(
-            Namespace {
-                title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
-                ..namespace
-            },
-        ))
+        Ok(self.put_namespace(Namespace {
+            title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
+            ..namespace
+        }))
     }
 
     fn put_namespace(&mut self, namespace: Namespace) -> Namespace {

@@ -269,6 +269,8 @@ impl Location {
         };
         let mut progress = BytesMut::new();
         progress.put_u64(number.into());
+        progress.put_u64(WALL_MS);
+        progress.put_u8(0);
         progress.put_slice(&[0; 32]);
         vector(&mut progress, &[(origin, seq)]);
         vector(&mut progress, &[]);

@@ -60,7 +60,10 @@ impl Model {
             }
         }
         let prev = row.prev.filter(|_| row.namespace != NamespaceId::SYSTEM);
-        hold!(prev.is_none_or(|prev| prev < row.version()), "{row:?} does not beat what it replaced");
+        hold!(
+            prev.is_none_or(|prev| prev < row.version()),
+            "{row:?} does not beat what it replaced"
+        );
         if let Some(since_ms) = mortal_since(row) {
             self.mortal.insert(row.dot, since_ms);
         }
@@ -263,8 +266,8 @@ impl Model {
             let Some(newest) = self.winner(name, is_counted) else { continue };
             match version {
                 Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
-                None if view.collected().covers(newest.dot)
-                    && self.is_over(newest.dot, now_ms) => {}
+                None if view.collected().covers(newest.dot) && self.is_over(newest.dot, now_ms) => {
+                }
                 None if self.may_be_deleted(name, newest.version()) => {}
                 None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
@@ -278,11 +281,7 @@ impl Model {
     ///
     /// # Errors
     /// The violation.
-    pub fn check_converged<S: Snapshot>(
-        &self,
-        view: &View<S>,
-        now_ms: u64,
-    ) -> Checked {
+    pub fn check_converged<S: Snapshot>(&self, view: &View<S>, now_ms: u64) -> Checked {
         hold!(view.owed().is_empty(), "damaged rows have not come back: {:?}", view.owed());
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;

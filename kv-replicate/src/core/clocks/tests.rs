@@ -55,7 +55,10 @@ fn a_right_clock_does_not_follow_one_that_is_wrong() {
     hear(&mut fixture, &mut clocks, PEER, 0, 20);
     hear(&mut fixture, &mut clocks, THIRD, 3_600_000, 20);
     assert_eq!(offset(&fixture, &clocks), Some(0));
-    assert_eq!(clocks.state(fixture.local()), ClockState { is_confirmed: true, ..ClockState::default() });
+    assert_eq!(
+        clocks.state(fixture.local()),
+        ClockState { is_confirmed: true, ..ClockState::default() }
+    );
 }
 
 #[test]

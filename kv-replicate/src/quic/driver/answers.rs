@@ -92,11 +92,17 @@ impl Driver {
                 tracing::error!(%reason, "this location does not replicate any more");
             }
             Notice::ClockOff(ClockState { off_ms: Some(off_ms), .. }) => {
-                tracing::error!(ahead_ms = off_ms, "this location's clock is wrong: set it, for example with NTP");
+                tracing::error!(
+                    ahead_ms = off_ms,
+                    "this location's clock is wrong: set it, for example with NTP"
+                );
             }
             Notice::ClockOff(state) => {
                 let peers = &state.disagreeing;
-                tracing::error!(?peers, "this location's clock and that of a peer differ, and no third is heard: set both, for example with NTP");
+                tracing::error!(
+                    ?peers,
+                    "this location's clock and that of a peer differ, and no third is heard: set both, for example with NTP"
+                );
             }
             Notice::ClockRight => tracing::info!("this location's clock is right again"),
             Notice::MustRebuild(peer) => {

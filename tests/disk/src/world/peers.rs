@@ -8,8 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use kv_core::{
     Dot, FoundState, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector,
-    commit::GcLimits,
-    limits::END_OF_TIME,
+    commit::GcLimits, limits::END_OF_TIME,
 };
 
 use super::{

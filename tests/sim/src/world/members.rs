@@ -30,10 +30,7 @@ impl World {
         let members = (0..self.plan.nodes).filter_map(|node| self.put_member(node)).collect();
         self.write(0, members)?;
         while (0..self.plan.nodes).any(|node| !self.nodes[node].is_joined()) {
-            hold!(
-                self.now < FOUNDING_MS,
-                "the locations do not join each other"
-            );
+            hold!(self.now < FOUNDING_MS, "the locations do not join each other");
             hold!(self.step()?, "no event is due");
         }
         for node in 0..self.plan.nodes {
