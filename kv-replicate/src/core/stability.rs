@@ -138,7 +138,8 @@ impl Stability {
     /// of the sessions that are being served.
     pub(super) fn stable(&self, local: &Local, sessions: impl Iterator<Item = Hlc>) -> Hlc {
         let members = self.members.values().map(|member| member.held.min(member.resolved));
-        let is_alone = self.members.is_empty() && local.is_joined();
+        let is_alone =
+            self.members.is_empty() && local.is_joined() && !local.lacks_members();
         let own = if is_alone && local.is_closed_in(local.durable()) {
             Hlc(u64::MAX)
         } else {
