@@ -9,12 +9,15 @@ mod local;
 mod members;
 mod namespaces;
 mod operation;
+mod owed;
 mod remote;
 mod state;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod upload;
+
+pub(crate) use committer::MAX_SKEW_MS;
 
 pub use self::{
     committer::{Committed, Committer},

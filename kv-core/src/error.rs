@@ -8,7 +8,8 @@ use crate::{
         AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
         Title, TitleError,
         limits::{
-            MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
+            END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS,
+            MAX_VALUE_BYTES,
         },
     },
 };
@@ -71,17 +72,24 @@ pub enum ReadError {
     /// The namespace does not exist, or was dropped.
     #[error("no namespace {0}")]
     UnknownNamespace(NamespaceId),
-    /// A row is damaged. The same read fails again; other keys are not affected. A put or delete of the
-    /// key repairs it.
-    #[error("a damaged row in {table:?}: {reason}")]
+    /// A row is damaged, here or at the location from which this store caught up. Other keys are not affected.
+    /// The store records the key. In a cluster the entry is fetched from the other locations, usually
+    /// within seconds. A put or delete of the key repairs it too.
+    #[error(
+        "this entry is damaged on the disk of this location ({table:?}: {reason}): it is fetched from the other \
+         locations, if there are any; a put or a delete of the key repairs it too"
+    )]
     Damaged {
         /// The table of the row.
         table: Table,
         /// The mistake in it.
         reason: DecodeError,
     },
-    /// A large body is not the one that was written.
-    #[error("a damaged body: {0}")]
+    /// A large body is not the one that was written. What [`ReadError::Damaged`] says holds for it too.
+    #[error(
+        "this value is damaged on the disk of this location ({0}): it is fetched from the other locations, if \
+         there are any; a put or a delete of the key repairs it too"
+    )]
     DamagedBody(&'static str),
     /// The changes since a version vector are incomplete: a tombstone that it lacks was collected. List
     /// the namespace instead.
@@ -128,6 +136,13 @@ pub enum WriteError {
     /// Read it back, or repeat it.
     #[error("the disk failed and the outcome is not known: {0}")]
     OutcomeUnknown(String),
+    /// This location's clock shows the year 2200 or later, or the key was written by one that did. Nothing was
+    /// changed; retry when the clock is right.
+    #[error(
+        "nothing was written: the clock shows the year 2200 or later, or wrote this key when it did: set \
+         the clock of this machine"
+    )]
+    EndOfTime,
     /// The store was closed before this write. Nothing was changed.
     #[error("the store is closed")]
     Closed,
@@ -146,6 +161,9 @@ pub enum InvalidWrite {
     /// The value is longer than [`MAX_VALUE_BYTES`].
     #[error("a value has at most {MAX_VALUE_BYTES} bytes")]
     Value,
+    /// The entry expires at [`END_OF_TIME`] or later.
+    #[error("an entry expires before the year 2200 (Unix second {END_OF_TIME})")]
+    Expiry,
     /// The batch has more than [`MAX_BATCH_WRITES`] writes.
     #[error("a batch has at most {MAX_BATCH_WRITES} writes: use several batches")]
     BatchWrites,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
+mod cluster_clock;
 #[doc(hidden)]
 pub mod codec;
 #[doc(hidden)]
@@ -34,8 +35,8 @@ pub use ticket::{Ticket, TicketFuture};
 pub use types::{
     Account, AccountError, Attributes, Dot, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
     LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
-    NamespaceId, Namespaces, OriginId, Page, ParseIdError, Title, TitleError, Version,
-    VersionVector, derive_id, limits,
+    NamespaceId, Namespaces, OriginId, Owed, OwedKeys, OwedReason, Page, ParseIdError, Title,
+    TitleError, Version, VersionVector, derive_id, limits,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may
@@ -43,9 +44,13 @@ pub use types::{
 #[doc(hidden)]
 pub use {
     body::{ChunkSource, NewBody, StagedChunk},
+    cluster_clock::ClusterClock,
     engine::Table,
     replication::{Replication, TurnOutcome},
     store::StoreView,
     tables::check_row,
-    types::{BodyId, Change, Clock, Found, FoundState, Large, Merge, Rank, SystemEntry, merge},
+    types::{
+        BodyId, Change, Clock, DamagedKey, Found, FoundState, Large, Merge, Present, Rank,
+        SystemEntry, merge,
+    },
 };

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::env::{Environment, SystemEnvironment};
+use crate::{
+    commit::MAX_SKEW_MS,
+    env::{Environment, SystemEnvironment},
+};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +63,10 @@ pub struct Options {
     pub(crate) queue_capacity: usize,
     /// See `Options::queue_wait`.
     pub(crate) queue_wait: Duration,
-    /// See `Options::max_skew`.
-    pub(crate) max_skew: Duration,
+    /// See `Options::expiry_grace`.
+    pub(crate) expiry_grace: Duration,
+    /// See `Options::max_clock_skew`.
+    pub(crate) max_clock_skew: Duration,
     /// See `Options::gc_interval`.
     pub(crate) gc_interval: Duration,
     /// See `Options::replicated`.
@@ -77,7 +82,8 @@ impl Default for Options {
             durability: Durability::Durable,
             queue_capacity: 512,
             queue_wait: Duration::from_secs(5),
-            max_skew: Duration::from_millis(500),
+            expiry_grace: Duration::from_secs(60 * 60),
+            max_clock_skew: Duration::from_millis(MAX_SKEW_MS),
             gc_interval: Duration::from_secs(1),
             replicated: false,
             observer: Arc::new(Silent),
@@ -124,11 +130,25 @@ impl Options {
         self
     }
 
-    /// Sets the largest difference between the clocks of the locations. The store keeps the bodies of
-    /// expired entries for this long. Default 500 ms, from which on a peer's link is parked.
+    /// Sets for how long this process must have seen an entry expired before it frees its body for good,
+    /// unless a majority of the cluster's members confirms its clock. Default 1 h.
+    ///
+    /// An expired entry is hidden at once. Until it is freed, it reappears if the clock that hid it was
+    /// ahead: a wall clock that is wrong for less than this time destroys nothing, whether it was wrong at
+    /// the start of the process or stepped later. The time counts from the start of the process, by the
+    /// monotonic clock; after the wall clock stepped forward, it is twice as long at most. The price is
+    /// disk space for the entries that expire within this time.
     #[must_use]
-    pub fn max_skew(mut self, skew: Duration) -> Options {
-        self.max_skew = skew;
+    pub fn expiry_grace(mut self, grace: Duration) -> Options {
+        self.expiry_grace = grace;
+        self
+    }
+
+    /// Sets the largest difference between two clocks that are right. Default 500 ms. The time of a write that
+    /// is further ahead of this location's time does not move this location's clock.
+    #[must_use]
+    pub fn max_clock_skew(mut self, skew: Duration) -> Options {
+        self.max_clock_skew = skew;
         self
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     commit::Committer,
     engine::Engine,
-    types::{Change, Hlc},
+    types::{Change, Hlc, Key, NamespaceId},
     view::View,
 };
 
@@ -46,6 +46,13 @@ pub trait Replication<E: Engine>: Send + 'static {
     /// The disk failed: the store is as the committer shows it now, and staged bodies are gone.
     fn rolled_back(&mut self, committer: &mut Committer<E>);
 
+    /// The values of these keys were freed although they have not expired: peers may still have them. Called on a
+    /// confirmed clock, now and then, until [`Remote::Row`](crate::commit::Remote::Row) has brought them back
+    /// or they have expired.
+    fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
+        drop(keys);
+    }
+
     /// The time below which tombstones may be collected; [`Hlc::ZERO`] if none may. See
     /// [`GcLimits`](crate::commit::GcLimits).
     fn stable(&mut self) -> Hlc;
@@ -70,6 +77,10 @@ impl<E: Engine, R: Replication<E> + ?Sized> Replication<E> for Box<R> {
 
     fn rolled_back(&mut self, committer: &mut Committer<E>) {
         (**self).rolled_back(committer);
+    }
+
+    fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
+        (**self).freed_early(keys);
     }
 
     fn stable(&mut self) -> Hlc {

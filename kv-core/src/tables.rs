@@ -20,7 +20,8 @@ pub(crate) use self::{
     local::{LocalParts, Part},
     origins::Origins,
     small::{
-        ChunkKey, Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, IndexedDot,
-        OriginIds, Pending, Purge, Timed, Tombstones, Vector, body_prefix, chunk,
+        ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry,
+        Format, Identity, IndexedDot, OriginIds, OwedRows, Pending, Purge, Timed, Tombstones,
+        Vector, body_prefix, chunk,
     },
 };

@@ -15,6 +15,7 @@ mod list;
 mod member;
 mod name;
 mod namespace;
+mod owed;
 mod system;
 mod version;
 
@@ -22,13 +23,14 @@ pub use self::{
     attributes::{Attributes, Metadata, MetadataError},
     crdt::{Merge, Rank, VersionVector, merge},
     found::{BodyId, Change, Found, FoundState, Large},
-    hlc::{Clock, Hlc},
+    hlc::{Clock, Hlc, Present},
     id::{MemberId, NamespaceId, OriginId, ParseIdError},
     key::{Key, KeyError},
     list::{ListQuery, Listed, Page},
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
     namespace::{Namespace, Namespaces, derive_id},
+    owed::{DamagedKey, Owed, OwedKeys, OwedReason},
     system::SystemEntry,
     version::{Dot, Version},
 };

@@ -1,13 +1,16 @@
 //! Reading: a consistent view of a store as of one commit.
 
 mod changes;
+mod damage;
 mod list;
 mod point;
 mod scan;
 
+pub(crate) use self::damage::{Damage, Met};
 pub(crate) use self::list::{Stretch, StretchEnd};
 pub use self::{
     changes::Changes,
+    damage::MetDamage,
     point::View,
     scan::{RowName, Scanned},
 };

@@ -9,6 +9,7 @@
 
 mod batch;
 mod core;
+mod grace;
 mod health;
 mod outputs;
 mod replicating;
@@ -20,4 +21,4 @@ pub use self::{
     core::WriterCore,
     step::{Answer, Now, Output, Step, WriterConfig},
 };
-pub(crate) use thread::{Message, Request, Writer};
+pub(crate) use thread::{Message, Request, SharedWithWriter, Writer};

@@ -27,7 +27,7 @@ fn a_batch_puts_and_deletes_and_survives_a_restart() {
     let (directory, store, namespace) = new_store();
     store.put(namespace, "old", "v").unwrap();
     let other = store.namespace("other").unwrap().id;
-    let attributes = Attributes { metadata: Metadata::new("{}").ok(), expires_at: Some(1 << 40) };
+    let attributes = Attributes { metadata: Metadata::new("{}").ok(), expires_at: Some(1 << 32) };
     let mut batch = store.batch();
     batch.put(namespace, "a", "1").unwrap().delete(namespace, "old").unwrap();
     batch.put_with(other, "b", "2", attributes.clone()).unwrap();

@@ -131,6 +131,8 @@ fn a_store_over_a_damaged_page_is_rejected_or_keeps_its_contents() {
             opened += 1;
             match store.namespaces().resolve("t") {
                 Some(namespace) => list(&store, namespace.id, name),
+                // The row of the namespace is among what was damaged.
+                None if !store.owed().is_empty() => {}
                 // Another page is in its place. Only a check of all pages notices that.
                 None => assert!(name.ends_with("again"), "{name} at {start}: begun anew"),
             }
@@ -159,12 +161,12 @@ fn a_damaged_row_that_names_a_live_namespace_to_purge_purges_nothing() {
     let rows = rows.map(|key| (Table::Purge, key.to_vec(), Some(sealed(key))));
     engine.commit(engine.status().latest + 1, rows.to_vec()).unwrap();
     let mut store = Committer::open(Arc::new(engine), &mut || Ok([9; 16])).unwrap();
-    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(0), max_skew_ms: 0 };
+    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(0), expired_ms: None };
     for _ in 0..rows.len() {
-        let swept = store.collect_garbage(0, &limits).unwrap();
+        let swept = store.collect_garbage(&limits).unwrap();
         assert_eq!((swept.purged, swept.damaged), (0, 1));
     }
-    assert!(store.collect_garbage(0, &limits).unwrap().is_idle(), "each was handled once");
+    assert!(store.collect_garbage(&limits).unwrap().is_idle(), "each was handled once");
     assert!(store.view().namespaces().resolve("t").is_some());
     assert!(store.view().get(live, b"key:0", 0).unwrap().is_some());
     store.sync().unwrap();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kv_core::{
     Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation,
     OriginId, Outcome, Title, Version, VersionVector, WriteError,
-    commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
+    commit::{Applied, Committer, GcLimits, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},
     view::FoundState,
@@ -88,14 +88,15 @@ fn writes() -> impl Strategy<Value = Vec<Sketch>> {
         1 => Just(SketchKind::Expired),
     ];
     proptest::collection::vec((0u8..3, 0u64..4, 0u8..3, kind), 1..25).prop_map(|made| {
-        let mut last = [(0, 0); 3];
+        let mut last = [0; 3];
         made.into_iter()
             .map(|(origin, step, key, kind)| {
-                let (seq, hlc) = &mut last[usize::from(origin)];
+                let seq = &mut last[usize::from(origin)];
                 *seq += 1;
-                *hlc += 1 + step;
+                // Times are in no order, but no origin gives one twice.
+                let hlc = Hlc(1 + step * 32 + *seq);
                 let dot = Dot { origin: OriginId([100 + origin; 16]), seq: *seq };
-                Sketch { dot, hlc: Hlc(*hlc), prev: None, key, kind }
+                Sketch { dot, hlc, prev: None, key, kind }
             })
             .collect()
     })
@@ -175,7 +176,9 @@ proptest! {
             apply(&mut caught_up, Remote::Row(write));
             prop_assert_eq!(caught_up.view().vector().get(told.dot.origin), 0);
         }
-        let adopt = Remote::Adopt { vector: vector.clone(), collected: VersionVector::default() };
+        let collected = VersionVector::default();
+        let (floor, damaged) = (Hlc::ZERO, Vec::new());
+        let adopt = Remote::Adopt { vector: vector.clone(), collected, floor, damaged };
         apply(&mut caught_up, adopt);
         prop_assert_eq!(rows(&mut caught_up), expected);
         prop_assert!(caught_up.view().vector().covers_all(&vector));
@@ -236,6 +239,75 @@ fn writes_without_knowledge_of_each_other_are_counted_as_concurrent() {
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: true });
     let write = sketch(4, 40, SketchKind::Put(1)).write(&replica);
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
+}
+
+fn state(replica: &mut Replica, key: &[u8]) -> FoundState {
+    replica.view().row(NAMESPACE, key).unwrap().unwrap().state
+}
+
+#[test]
+fn a_value_replaces_its_expired_tombstone_in_either_order_counted_or_not() {
+    let value = sketch(1, 9, SketchKind::Put(5000));
+    let freed = sketch(1, 9, SketchKind::Expired);
+    let won = Applied::Won { concurrent: false };
+    for is_counted in [false, true] {
+        let mut replica = replica(1);
+        let write = freed.write(&replica);
+        assert_eq!(apply(&mut replica, Remote::Row(write)), won);
+        assert_eq!(state(&mut replica, &[1]), FoundState::ExpiredTombstone);
+        if is_counted {
+            let vector = [value.dot].into_iter().collect();
+            let collected = VersionVector::default();
+            apply(
+                &mut replica,
+                Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() },
+            );
+        }
+        let write = value.write(&replica);
+        assert_eq!(apply(&mut replica, Remote::Row(write)), won);
+        let FoundState::Large { body, .. } = state(&mut replica, &[1]) else { panic!() };
+        assert_eq!(replica.view().chunk(body, 0).unwrap().unwrap(), vec![1; 5000]);
+        for repeated in [&freed, &value] {
+            let write = repeated.write(&replica);
+            assert_eq!(apply(&mut replica, Remote::Row(write)), Applied::Known);
+            assert!(matches!(state(&mut replica, &[1]), FoundState::Large { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_peers_row_repairs_an_own_write_that_was_freed_too_early() {
+    let mut replica = replica(1);
+    let (account, title) = (Account::default(), Title::new("t").unwrap());
+    replica.commit(1, vec![Operation::CreateNamespace { account, title, id: Some(NAMESPACE) }]);
+    let put = |replica: &Replica| {
+        let mut upload = replica.upload();
+        assert!(upload.push(b"value").unwrap().is_empty());
+        let attributes = Attributes { metadata: None, expires_at: Some(100) };
+        (upload.finish().1, attributes)
+    };
+    let key = Key::new("k").unwrap();
+    let (body, attributes) = put(&replica);
+    let operation = Operation::Put { namespace: NAMESPACE, key: key.clone(), body, attributes };
+    replica.commit(1, vec![operation]);
+    let before = replica.view().row(NAMESPACE, b"k").unwrap().unwrap();
+    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc::ZERO, expired_ms: Some(100_000) };
+    assert_eq!(replica.collect_garbage(&limits).unwrap().expired, 1);
+    assert_eq!(state(&mut replica, b"k"), FoundState::ExpiredTombstone);
+    let (body, attributes) = put(&replica);
+    let write = RemoteWrite {
+        dot: before.dot,
+        hlc: before.version.hlc,
+        prev: before.prev,
+        namespace: NAMESPACE,
+        key,
+        change: NewContent::Put { body, attributes },
+    };
+    let next = RemoteWrite { change: NewContent::Delete, key: write.key.clone(), ..write };
+    assert_eq!(apply(&mut replica, Remote::Next(next)), Applied::Known);
+    assert_eq!(apply(&mut replica, Remote::Row(write)), Applied::Won { concurrent: false });
+    assert_eq!(replica.view().row(NAMESPACE, b"k").unwrap().unwrap(), before);
+    assert_eq!(replica.collect_garbage(&limits).unwrap().expired, 1, "it expires again");
 }
 
 fn namespace_write(replica: &Replica, seq: u64, hlc: u64, namespace: &Namespace) -> RemoteWrite {
@@ -396,7 +468,7 @@ fn a_vector_that_counts_writes_that_this_store_did_not_make_is_not_adopted() {
             .collect();
     let nothing = VersionVector::default();
     for (vector, collected) in [(vector.clone(), nothing.clone()), (nothing, vector)] {
-        let adopt = Remote::Adopt { vector, collected };
+        let adopt = Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() };
         assert_eq!(apply(&mut replica, adopt), Applied::NotMade);
     }
     assert_eq!(replica.view().vector(), &VersionVector::default());

@@ -153,8 +153,12 @@ fn a_remote_write_is_visible_and_soon_durable_on_an_idle_store() {
 #[test]
 fn a_commit_that_changes_nothing_is_followed_by_a_sync_too() {
     let fixture = replicated();
-    let nothing =
-        || Remote::Adopt { vector: VersionVector::default(), collected: VersionVector::default() };
+    let nothing = || Remote::Adopt {
+        vector: VersionVector::default(),
+        collected: VersionVector::default(),
+        floor: kv_core::Hlc::ZERO,
+        damaged: Vec::new(),
+    };
     for _ in 0..3 {
         fixture.hand(Operation::Remote(nothing()));
         fixture.wait_for_sync(|_| true);

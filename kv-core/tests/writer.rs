@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, BodyId, Change, ChunkSource, Dot, Durability, Hlc, Key, Mode, NamespaceId,
-    Operation, Options, OriginId, Outcome, ReadError, Replication, Title, TurnOutcome, Version,
-    WriteError,
+    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, Key,
+    Mode, NamespaceId, Operation, Options, OriginId, Outcome, ReadError, Replication, Title,
+    TurnOutcome, Version, WriteError,
     commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
@@ -22,7 +22,7 @@ use kv_core::{
         disk::{self, OpenDisk, StorageBackend},
         redb::{RedbEngine, RedbSnapshot},
     },
-    view::View,
+    view::{FoundState, View},
     writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
 
@@ -415,7 +415,8 @@ fn relaxed_writes_are_answered_at_once_and_synced_in_time() {
 
 #[test]
 fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
-    let config = WriterConfig { gc_rows: 1, max_skew_ms: 0, ..WriterConfig::default() };
+    let expiry_grace = Duration::ZERO;
+    let config = WriterConfig { gc_rows: 1, expiry_grace, ..WriterConfig::default() };
     let mut fixture = Fixture::new(config);
     let expires_at = Some(fixture.now.wall_ms / 1000 + 1);
     for (token, key) in [(1, "a"), (2, "b")] {
@@ -456,7 +457,8 @@ fn steps_until(fixture: &mut Fixture, wanted: Step) -> usize {
 
 #[test]
 fn garbage_collection_on_a_slow_disk_lets_a_commit_and_a_turn_go_first() {
-    let config = WriterConfig { gc_rows: 1, max_skew_ms: 0, ..WriterConfig::default() };
+    let config =
+        WriterConfig { gc_rows: 1, expiry_grace: Duration::ZERO, ..WriterConfig::default() };
     let mut fixture = Fixture::new(config);
     let expires_at = Some(fixture.now.wall_ms / 1000 + 1);
     for token in 0..200 {
@@ -528,6 +530,93 @@ fn no_reader_starts_on_a_collected_body_that_the_published_view_still_has() {
     assert!(matches!(seen[..], [Seen::Collected(Ok(GcStep { bodies: 1, .. }))]), "{seen:?}");
     let reader = fixture.writer.committer().read_body(&found, source).unwrap();
     assert!(reader.is_none(), "it would miss its chunks after the sync");
+}
+
+#[test]
+fn an_expired_entry_is_freed_after_the_grace_and_its_tombstone_collected_after_it_too() {
+    let expiry_grace = Duration::from_secs(60);
+    let config = WriterConfig { expiry_grace, ..WriterConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let expires_at = Some(fixture.now.wall_ms / 1000 + 30);
+    let upload = fixture.writer.committer().upload();
+    fixture.writer.request(1, put("a", expires_at, upload));
+    fixture.run_due();
+    let state = |fixture: &mut Fixture| {
+        let row = fixture.writer.committer().view().row(namespace(), b"a").unwrap();
+        row.map(|found| found.state)
+    };
+    fixture.wait(89_000);
+    fixture.run_due();
+    assert!(matches!(state(&mut fixture), Some(FoundState::Inline(_))));
+    fixture.wait(1_000);
+    fixture.run_due();
+    assert_eq!(state(&mut fixture), Some(FoundState::ExpiredTombstone));
+    fixture.wait(1_000);
+    fixture.run_due();
+    assert_eq!(state(&mut fixture), None, "nobody else has the entry");
+}
+
+#[test]
+fn an_expired_tombstone_of_a_peer_stays_until_its_expiry_and_delays_no_deletion() {
+    let config = WriterConfig { gc_rows: 1, ..WriterConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let expired = |key: &'static str, seq, seconds| {
+        let Operation::Remote(Remote::Next(write)) = remote(seq) else { unreachable!() };
+        let expires_at = 1_700_000_000_u64 + seconds;
+        let (key, change) = (Key::new(key).unwrap(), NewContent::Expired { expires_at });
+        Operation::Remote(Remote::Next(RemoteWrite { key, change, ..write }))
+    };
+    fixture.writer.request(1, expired("day", 1, 24 * 3600));
+    fixture.writer.request(2, expired("minute", 2, 60));
+    fixture.writer.request(3, delete("deleted"));
+    fixture.run_due();
+    let left = |fixture: &mut Fixture| {
+        let view = fixture.writer.committer().view();
+        let has = |id, key: &str| view.row(id, key.as_bytes()).unwrap().is_some();
+        let peers = NamespaceId([3; 16]);
+        [has(peers, "day"), has(peers, "minute"), has(namespace(), "deleted")]
+    };
+    let hours = |fixture: &mut Fixture, hours: u64| {
+        for _ in 0..hours * 60 {
+            fixture.wait(60_000);
+            fixture.run_due();
+        }
+    };
+    fixture.wait(1_000);
+    fixture.run_due();
+    assert_eq!(left(&mut fixture), [true, true, false]);
+    hours(&mut fixture, 2);
+    assert_eq!(left(&mut fixture), [true, false, false]);
+    hours(&mut fixture, 22);
+    assert_eq!(left(&mut fixture), [true, false, false]);
+    hours(&mut fixture, 2);
+    assert_eq!(left(&mut fixture), [false; 3]);
+}
+
+#[test]
+fn an_expired_entry_is_freed_at_once_on_a_confirmed_clock_and_on_no_other() {
+    for is_confirmed in [true, false] {
+        let mut fixture = Fixture::new(WriterConfig::default());
+        let expires_at = Some(fixture.now.wall_ms / 1000 + 30);
+        let upload = fixture.writer.committer().upload();
+        fixture.writer.request(1, put("a", expires_at, upload));
+        fixture.run_due();
+        let zero_ms = i64::try_from(fixture.now.wall_ms).unwrap()
+            - i64::try_from(fixture.now.mono.as_millis()).unwrap();
+        let clock =
+            ClusterClock { zero_ms: Some(zero_ms), is_confirmed, ..ClusterClock::default() };
+        fixture.writer.set_clock(clock);
+        fixture.wait(29_000);
+        fixture.run_due();
+        let has_value = |fixture: &mut Fixture| {
+            let row = fixture.writer.committer().view().row(namespace(), b"a").unwrap();
+            matches!(row.map(|found| found.state), Some(FoundState::Inline(_)))
+        };
+        assert!(has_value(&mut fixture));
+        fixture.wait(5_000);
+        fixture.run_due();
+        assert_eq!(has_value(&mut fixture), !is_confirmed);
+    }
 }
 
 #[test]

@@ -9,11 +9,12 @@
 //! |---|---|
 //! | identities, versions, incarnations | [`handshake`] |
 //! | when progress is sent | [`progress`] |
-//! | peers whose clocks are ahead | [`parking`] |
+//! | the clocks of the members, cluster time | [`clocks`] |
 //! | new writes, sent and received | [`live_sender`], [`live_receiver`] |
 //! | what is missing and does not arrive | [`lag`] |
 //! | catch-up sessions, received and served | [`puller`], [`session_source`] |
 //! | large bodies, received and served | [`body_fetcher`], [`body_source`] |
+//! | rows by name, received and served | [`row_fetcher`], [`row_source`] |
 //! | joining a cluster | [`joining`] |
 //! | removed members and their origins | [`membership`] |
 //! | closed, resolved and stable timestamps | [`stability`] |
@@ -21,7 +22,7 @@
 
 use std::time::Duration;
 
-use kv_core::{Dot, Hlc};
+use kv_core::{ClusterClock, Dot, Hlc};
 
 use crate::{
     CLOSED, HaltReason, MemberId,
@@ -32,6 +33,7 @@ mod actions;
 mod backlog;
 mod body_fetcher;
 mod body_source;
+mod clocks;
 mod config;
 mod handshake;
 mod joining;
@@ -42,13 +44,14 @@ mod live_sender;
 mod local;
 mod machines;
 mod membership;
-mod parking;
 mod peers;
 mod progress;
 mod puller;
 mod removal;
 mod results;
 mod route;
+mod row_fetcher;
+mod row_source;
 mod session_source;
 mod stability;
 mod status;
@@ -62,6 +65,7 @@ use local::Local;
 use machines::Machines;
 use peers::Peers;
 
+pub use clocks::ClockState;
 pub use config::Config;
 pub use status::{PeerState, SessionProgress};
 
@@ -89,6 +93,8 @@ impl Core {
         let machines = Machines::new(&local);
         let mut core = Core { local, peers: Peers::default(), out, machines, halted: None };
         core.follow_members();
+        let (machines, cx) = core.split();
+        machines.rows.follow(&cx);
         core
     }
 
@@ -114,12 +120,13 @@ impl Core {
         if self.halted.is_some() {
             return;
         }
-        self.unpark();
         self.check_lag();
         let (machines, mut cx) = self.split();
+        machines.clocks.watch(&mut cx);
         machines.puller.watch(&mut cx, &mut machines.fetcher);
         self.watch_fetches();
         let (machines, mut cx) = self.split();
+        machines.rows.watch(&mut cx, &mut machines.fetcher);
         machines.sessions.watch(cx.local.mono());
         machines.verifier.watch(&mut cx);
         let now = self.local.mono();
@@ -134,7 +141,7 @@ impl Core {
         if self.halted.is_some() {
             return None;
         }
-        let peers = self.peers.iter().filter_map(|(_, peer)| peer.timeout(&self.local));
+        let peers = self.peers.iter().filter_map(|(_, peer)| peer.timeout());
         peers.chain(self.machines.timeout(self.local.mono())).min()
     }
 
@@ -207,10 +214,27 @@ impl Core {
         self.machines.stability.stable(&self.local, self.machines.sessions.started())
     }
 
+    /// Returns the cluster's clock, measured against the monotonic clock that the core is given. The owner
+    /// passes it to the store: [`Store::set_clock`](kv_core::Store::set_clock). A core that has halted does not
+    /// follow it any more.
+    #[must_use]
+    pub fn clock(&self) -> ClusterClock {
+        if self.halted.is_some() {
+            return ClusterClock::default();
+        }
+        self.machines.clocks.clock(&self.local)
+    }
+
+    /// Returns the state of this location's clock.
+    #[must_use]
+    pub fn clock_state(&self) -> ClockState {
+        self.machines.clocks.state(&self.local)
+    }
+
     /// Returns the state of a peer; none while there is no link to it.
     #[must_use]
     pub fn peer_state(&self, peer: MemberId) -> Option<PeerState> {
-        let Machines { receiver, lag, puller, sessions, .. } = &self.machines;
+        let Machines { receiver, lag, puller, sessions, clocks, .. } = &self.machines;
         let state = self.peers.get(peer)?;
         let theirs = &state.progress().durable;
         let (mut ahead, mut late) = (0_u64, Duration::ZERO);
@@ -228,7 +252,7 @@ impl Core {
             late,
             receiving: puller.progress(peer),
             is_sending: sessions.serves(peer),
-            parked_until_ms: state.parking.until(),
+            clock_ahead_ms: clocks.ahead_ms(&self.local, peer),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Drives a core and the writer of its store in the caller's thread.
 
 use kv_core::{
+    ClusterClock,
     engine::Engine,
     writer::{self, Output, Step, WriterCore},
 };
@@ -22,7 +23,7 @@ pub fn drive<E: Engine, T>(
 {
     loop {
         let has_worked = hand_over(core, writer, now);
-        let has_run = run_steps(writer, now, deliver);
+        let has_run = run_steps(writer, (now, core.clock()), deliver);
         let has_reported = report(core, writer, now);
         if !(has_worked || has_run || has_reported) {
             return;
@@ -53,16 +54,17 @@ where
     has_worked
 }
 
-/// Runs the steps that are due, and a sync without delay if something is not durable.
+/// Runs the steps that are due by this clock, and a sync without delay if something is not durable.
 fn run_steps<E: Engine, T>(
     writer: &mut WriterCore<E, T, Replicator<E::Snapshot>>,
-    now: Now,
+    (now, clock): (Now, ClusterClock),
     deliver: &mut impl FnMut(Output<E::Snapshot, T>),
 ) -> bool
 where
     E::Snapshot: Clone,
 {
     let time = writer::Now { mono: now.mono, wall_ms: now.wall_ms };
+    writer.set_clock(clock);
     let mut has_run = false;
     while let Some(step) = writer.next_step(now.mono) {
         writer.run(time, step);

@@ -35,15 +35,15 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, PeerState, SessionProgress};
+pub use self::core::{ClockState, Config, Core, PeerState, SessionProgress};
 pub use drive::drive;
 pub use halt::HaltReason;
 pub use kv_core::MemberId;
-pub use row::{Content, Row};
+pub use row::{Content, KeyState, Row};
 pub use verdict::{Difference, Ending, Verdict};
 pub use wire::{
     CLOSED, MAX_MESSAGE_BYTES, MessageError, WIRE_VERSION, check_message, reencode_message,
 };
 pub use work::{
-    Batch, Channel, Event, How, Notice, Now, StoreState, ToApply, Transmit, Unread, Work,
+    Batch, Channel, Event, How, Notice, Now, Settled, StoreState, ToApply, Transmit, Unread, Work,
 };

@@ -9,6 +9,7 @@ use kv_core::{
 use crate::{Batch, Event, Row, Unread, Work};
 
 mod inspect;
+mod rows;
 
 /// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
 /// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
@@ -42,8 +43,8 @@ impl<S: Snapshot> Durable<S> {
                 Some(Event::Read { id, result })
             }
             Work::ReadBody { id, namespace, key, dot, offset } => {
-                let bytes = chunk(&self.view, namespace, &key, dot, offset);
-                Some(Event::Body { id, bytes })
+                let (bytes, is_damaged) = chunk(&self.view, namespace, &key, dot, offset);
+                Some(Event::Body { id, bytes, is_damaged })
             }
             Work::ReadRow { id, namespace, key } => {
                 let found = self.view.row(namespace, &key).ok().flatten();
@@ -54,9 +55,14 @@ impl<S: Snapshot> Durable<S> {
                 let answer = inspect::answer(&self.view, &ask);
                 Some(Event::Inspected { id, answer })
             }
-            Work::Apply { .. } | Work::Adopt { .. } | Work::Stage { .. } | Work::Discard { .. } => {
-                None
+            Work::ReadRows { id, names } => {
+                Some(Event::Rows { id, rows: rows::read(&self.view, &names) })
             }
+            Work::Apply { .. }
+            | Work::Adopt { .. }
+            | Work::Settle { .. }
+            | Work::Stage { .. }
+            | Work::Discard { .. } => None,
         }
     }
 }
@@ -70,6 +76,7 @@ fn batch<S: Snapshot>(
 ) -> Result<Batch, Unread> {
     let Durable { view, commit } = durable;
     let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
+    let mut damaged = if after.is_none() { view.owed_since(since) } else { Vec::new() };
     loop {
         let some = (limit - rows.len()).min(SLICE_ROWS);
         let read = if is_new {
@@ -82,6 +89,8 @@ fn batch<S: Snapshot>(
             _ => Unread::Failed,
         })?;
         next = read.next;
+        bytes += read.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>();
+        damaged.extend(read.damaged);
         for row in read.changes.into_iter().map(Row::from) {
             bytes += row.weight();
             rows.push(row);
@@ -91,20 +100,35 @@ fn batch<S: Snapshot>(
         }
     }
     let (vector, collected) = (view.vector().clone(), view.collected().clone());
-    Ok(Batch { rows, next, vector, collected, commit: *commit })
+    damaged.sort_unstable();
+    damaged.dedup();
+    let floor = view.closed_timestamp();
+    Ok(Batch { rows, damaged, next, vector, collected, floor, commit: *commit })
 }
 
-/// Reads the chunk at this offset of a large body; none if the key no longer holds that write or
-/// the row cannot be read.
+/// Reads the chunk at this offset of a large body; none if the key no longer holds that write or it can't be
+/// read. Returns too whether the latter is so.
 fn chunk<S: Snapshot>(
     view: &View<S>,
     namespace: NamespaceId,
     key: &[u8],
     dot: Dot,
     offset: u64,
-) -> Option<Bytes> {
-    let found = view.row(namespace, key).ok()?.filter(|found| found.dot == dot)?;
-    let FoundState::Large { body, .. } = found.state else { return None };
-    let index = u32::try_from(offset / CHUNK_BYTES as u64).ok()?;
-    view.chunk(body, index).ok()?
+) -> (Option<Bytes>, bool) {
+    let found = match view.row(namespace, key) {
+        Ok(found) => found.filter(|found| found.dot == dot),
+        Err(error) => return (None, matches!(error, ReadError::Damaged { .. })),
+    };
+    let Some(FoundState::Large { body, .. }) = found.map(|found| found.state) else {
+        return (None, false);
+    };
+    let Ok(index) = u32::try_from(offset / CHUNK_BYTES as u64) else { return (None, false) };
+    match view.chunk(body, index) {
+        Ok(Some(bytes)) => (Some(bytes), false),
+        Ok(None) | Err(ReadError::Damaged { .. }) => {
+            view.note_damaged_chunk(namespace, key, body, index);
+            (None, true)
+        }
+        Err(_) => (None, false),
+    }
 }

@@ -5,7 +5,7 @@
 //! and no clock: `quic` runs it on a store's thread, the simulator in virtual time.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     mem,
     sync::{
         Arc,
@@ -14,7 +14,7 @@ use std::{
 };
 
 use kv_core::{
-    Change, FoundState, Hlc, Members, Replication, TurnOutcome,
+    Change, FoundState, Hlc, Key, Members, NamespaceId, Owed, OwedKeys, Replication, TurnOutcome,
     commit::Applied,
     commit::Committer,
     engine::{Engine, Snapshot},
@@ -22,7 +22,7 @@ use kv_core::{
     view::View,
 };
 
-use crate::{Content, Event, Row, StoreState, Work, read::Durable};
+use crate::{Content, Event, Row, Settled, StoreState, Work, inspect::Place, read::Durable};
 
 mod apply;
 
@@ -34,6 +34,9 @@ const WORKS_PER_TURN: usize = 16;
 /// Most bytes of local writes that wait for the core. Beyond it they are left out, and peers catch up on them as
 /// on anything that is no longer in memory.
 const MAX_WRITES_BYTES: usize = 16 << 20;
+
+/// Most keys that wait to be fetched by name.
+const MAX_ASKED: usize = 4096;
 
 /// Commits what peers sent and reports what a store did.
 ///
@@ -60,6 +63,12 @@ pub struct Replicator<S> {
     durable: Option<Arc<Durable<S>>>,
     /// The stable timestamp, as long as these are the members.
     stable: (Arc<Members>, Hlc),
+    /// Keys whose rows are to be fetched from the other members, beside the owed ones.
+    asked: BTreeSet<Place>,
+    /// The same, as of the last durable view.
+    was_asked: BTreeSet<Place>,
+    /// The owed keys of the last durable view, and all keys whose rows are to be fetched.
+    wanted: (OwedKeys, Arc<BTreeSet<Place>>),
 }
 
 impl<S> Default for Replicator<S> {
@@ -75,6 +84,9 @@ impl<S> Default for Replicator<S> {
             state: StoreState::default(),
             durable: None,
             stable: (Arc::default(), Hlc::ZERO),
+            asked: BTreeSet::new(),
+            was_asked: BTreeSet::new(),
+            wanted: <(OwedKeys, Arc<BTreeSet<Place>>)>::default(),
         }
     }
 }
@@ -143,6 +155,43 @@ impl<S> Replicator<S> {
         self.stable.1 = stable;
     }
 
+    /// Requests the rows of these keys from the other members. What is greater is applied; of one version, a
+    /// value replaces its expired tombstone. The core learns of the keys with the next sync. Returns how many keys
+    /// there was no room for: request them again later.
+    pub fn ask_for(&mut self, places: impl IntoIterator<Item = Place>) -> usize {
+        let mut refused = 0;
+        for place in places {
+            if self.asked.len() < MAX_ASKED || self.asked.contains(&place) {
+                self.asked.insert(place);
+            } else {
+                refused += 1;
+            }
+        }
+        refused
+    }
+
+    /// Forgets keys for which every member has answered.
+    fn settle(&mut self, keys: &[Settled]) {
+        keys.iter().for_each(|key| {
+            self.asked.remove(&key.place);
+        });
+    }
+
+    /// All keys whose rows are to be fetched, given those that are owed.
+    fn all_wanted(&mut self, owed: &OwedKeys) -> Arc<BTreeSet<Place>> {
+        let is_same = self.wanted.0 == *owed && self.asked == self.was_asked;
+        if !is_same {
+            let place = |(namespace, key, _): (NamespaceId, &Key, Owed)| Place {
+                namespace,
+                key: key.clone(),
+            };
+            let all = owed.iter().map(place).chain(self.asked.iter().cloned()).collect();
+            self.wanted = (owed.clone(), Arc::new(all));
+            self.was_asked.clone_from(&self.asked);
+        }
+        Arc::clone(&self.wanted.1)
+    }
+
     /// Takes the state and the view of the committer, all of it durable.
     fn take_state<E: Engine<Snapshot = S>>(&mut self, committer: &mut Committer<E>)
     where
@@ -150,11 +199,14 @@ impl<S> Replicator<S> {
     {
         let view = committer.view();
         let vector = view.vector().clone();
+        let wanted = self.all_wanted(view.owed());
         self.state = StoreState {
             visible: vector.clone(),
             durable: vector,
-            closed_timestamp: committer.clock(),
+            closed_timestamp: view.closed_timestamp(),
+            has_received: view.has_received(),
             members: Arc::clone(view.members()),
+            wanted,
         };
         let commit = committer.engine().status().latest;
         self.durable = Some(Arc::new(Durable::new(view, commit)));
@@ -174,6 +226,9 @@ where
         let mut outcome = TurnOutcome::default();
         for _ in 0..WORKS_PER_TURN {
             let Some(work) = self.works.pop_front() else { break };
+            if let Work::Settle { keys, .. } = &work {
+                self.settle(keys);
+            }
             let done = self.applier.perform(committer, now_ms, work);
             outcome.committed |= done.committed;
             outcome.concurrent += done.answer.as_ref().map_or(0, concurrent);
@@ -225,6 +280,11 @@ where
                 seen.clone_from(&visible);
             }
         }
+    }
+
+    fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
+        // Those that there is no room for are reported again.
+        self.ask_for(keys.into_iter().map(|(namespace, key)| Place { namespace, key }));
     }
 
     fn stable(&mut self) -> Hlc {

@@ -42,6 +42,16 @@ pub enum Content {
     Expired,
 }
 
+/// The state of a key at a location.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyState {
+    /// The row of the key, whatever it is; none if the location has none, or none that it can read.
+    pub row: Option<Row>,
+    /// Whether the location knows that it may lack the latest row of the key: its row is damaged, or a source
+    /// named the key as damaged.
+    pub is_owed: bool,
+}
+
 impl Row {
     /// Returns the version that the write gives its key.
     #[must_use]

@@ -15,6 +15,7 @@ mod message;
 mod put;
 mod question;
 mod row;
+mod rows;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ pub(crate) use decode::decode;
 pub(crate) use encode::{Frame, encode};
 pub use error::MessageError;
 pub(crate) use message::{
-    BATCH_BYTES, End, GetBody, Hello, Incarnations, MAX_ASKED_BYTES, MAX_ROWS, Message, Page,
+    BATCH_BYTES, Echo, End, GetBody, Hello, Incarnations, MAX_ASKED_BYTES, MAX_ROWS, Message, Page,
     PageHead, Progress, Pull, Reason,
 };
 pub use message::{CLOSED, MAX_MESSAGE_BYTES, WIRE_VERSION};

@@ -1,13 +1,13 @@
 //! The seam of a core: events in; work, messages and notices out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
+use kv_core::{DamagedKey, Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
 
 use crate::{
-    HaltReason, MemberId, Row,
-    inspect::{Answer, Ask},
+    ClockState, HaltReason, KeyState, MemberId, Row,
+    inspect::{Answer, Ask, Place},
     verdict::{Difference, Verdict},
 };
 
@@ -47,6 +47,10 @@ pub enum Work {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
+        /// The source's closed timestamp: it has dropped no later tombstone.
+        floor: Hlc,
+        /// The keys of writes that the vector counts and that the source could not read.
+        damaged: Vec<DamagedKey>,
     },
     /// Read rows that a vector lacks, from one snapshot that shows durable commits only.
     Read {
@@ -90,6 +94,21 @@ pub enum Work {
         /// The question.
         ask: Ask,
     },
+    /// Read the rows under these names, from one snapshot that shows durable commits only.
+    ReadRows {
+        /// Names the answer, [`Event::Rows`].
+        id: u64,
+        /// The names, at most [`MAX_ASKED_ROWS`](crate::inspect::MAX_ASKED_ROWS).
+        names: Vec<Place>,
+    },
+    /// Every current member has answered for these keys of [`StoreState::wanted`], and their greatest rows were
+    /// applied: the keys need not be fetched any more. Not answered.
+    Settle {
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+        /// The keys.
+        keys: Vec<Settled>,
+    },
     /// Append to the body that is being fetched under this number. If that fails, the [`Work::Apply`] that
     /// uses the body must fail.
     Stage {
@@ -112,7 +131,11 @@ impl Work {
     pub fn is_read(&self) -> bool {
         matches!(
             self,
-            Work::Read { .. } | Work::ReadBody { .. } | Work::ReadRow { .. } | Work::Inspect { .. }
+            Work::Read { .. }
+                | Work::ReadBody { .. }
+                | Work::ReadRow { .. }
+                | Work::ReadRows { .. }
+                | Work::Inspect { .. }
         )
     }
 }
@@ -135,6 +158,17 @@ pub enum How {
     Next,
     /// As [`Remote::Row`](kv_core::commit::Remote::Row).
     Row,
+    /// As [`Remote::Found`](kv_core::commit::Remote::Found).
+    Found,
+}
+
+/// A key for which every current member has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The key.
+    pub place: Place,
+    /// No member has a row of it.
+    pub is_nothing: bool,
 }
 
 /// The state of a store, as far as replication needs it.
@@ -144,10 +178,14 @@ pub struct StoreState {
     pub visible: VersionVector,
     /// The writes that survive a crash.
     pub durable: VersionVector,
-    /// The clock as of the last durable commit: this store's later writes have later versions.
+    /// The closed timestamp as of the last durable commit: this store's later writes have later versions.
     pub closed_timestamp: Hlc,
+    /// Whether rows of other stores are here, whether a vector counts them or not.
+    pub has_received: bool,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
+    /// The keys whose rows must be fetched from the other members, and applied if they are greater.
+    pub wanted: Arc<BTreeSet<Place>>,
 }
 
 /// Rows that were read for a peer.
@@ -157,12 +195,16 @@ pub struct Batch {
     ///
     /// [`Content::Large`]: crate::Content::Large
     pub rows: Vec<Row>,
+    /// The keys of rows that can't be read here and that the vector counts.
+    pub damaged: Vec<DamagedKey>,
     /// The dot behind which the next batch begins; none if these are all rows.
     pub next: Option<Dot>,
     /// The writes that the snapshot counts.
     pub vector: VersionVector,
     /// The writes whose tombstones may have been collected.
     pub collected: VersionVector,
+    /// The closed timestamp of the snapshot: it lacks no later tombstone.
+    pub floor: Hlc,
     /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
     pub commit: u64,
 }
@@ -172,7 +214,7 @@ pub struct Batch {
 pub enum Unread {
     /// The vector lacks a tombstone that was collected. Holds the vector of what was collected.
     Gone(VersionVector),
-    /// The disk has failed, or a row is damaged.
+    /// The disk has failed, or the index of rows is damaged.
     Failed,
 }
 
@@ -217,8 +259,18 @@ pub enum Event {
     Body {
         /// The number of the work.
         id: u64,
-        /// The chunk; none if the key no longer holds that write.
+        /// The chunk; none if the key no longer holds that write, or if the chunk can't be read.
         bytes: Option<Bytes>,
+        /// Whether the chunk can't be read.
+        is_damaged: bool,
+    },
+    /// [`Work::ReadRows`] was done.
+    Rows {
+        /// The number of the work.
+        id: u64,
+        /// The rows under the first of the names, as many as one message holds and at least one; none if the disk
+        /// can't be read now.
+        rows: Option<Vec<KeyState>>,
     },
     /// [`Work::ReadRow`] was done.
     RowRead {
@@ -296,15 +348,10 @@ pub enum Notice {
     Gap(MemberId),
     /// A peer needs writes that the backlog does not have any more.
     BacklogLost(MemberId),
-    /// A peer's clock is ahead: its writes wait.
-    Parked {
-        /// The peer.
-        peer: MemberId,
-        /// How far it is ahead, in milliseconds.
-        ahead_ms: u64,
-    },
-    /// A peer's writes do not wait any more.
-    Unparked(MemberId),
+    /// This location's clock is off, or it differs from the only other one that is heard.
+    ClockOff(ClockState),
+    /// This location's clock is no longer off.
+    ClockRight,
     /// A body from a peer was gone, or did not arrive, before it was whole.
     BodyLost(MemberId),
     /// This store lacks deletions that are so old that the peer has dropped their tombstones: it must be

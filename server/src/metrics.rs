@@ -94,6 +94,11 @@ impl Metrics {
         &self.rls
     }
 
+    /// Counts keys that a list left out because their entries are damaged.
+    pub(crate) fn left_out_of_lists(&self, keys: usize) {
+        self.store.left_out_of_lists(keys);
+    }
+
     /// Returns all metrics in Prometheus' text format, with those of the cluster if the server is in
     /// one.
     #[must_use]
@@ -137,6 +142,7 @@ mod tests {
             garbage_bodies: 5,
             mode: "waiting",
             namespaces: 2,
+            damaged_keys: 0,
         };
         Gauges { store, limits: LimitGauges::default() }
     }

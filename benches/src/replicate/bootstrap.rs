@@ -102,8 +102,10 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
         apply(&mut target, &clock, Work::Apply { id, epoch: 0, rows: rows.collect() })?;
         after = batch.next;
         if after.is_none() {
-            let (vector, collected) = (batch.vector, batch.collected);
-            apply(&mut target, &clock, Work::Adopt { id, epoch: 0, vector, collected })?;
+            let (vector, collected, floor) = (batch.vector, batch.collected, batch.floor);
+            let damaged = Vec::new();
+            let adopt = Work::Adopt { id, epoch: 0, vector, collected, floor, damaged };
+            apply(&mut target, &clock, adopt)?;
             step(&mut target, &clock, Step::Sync)?;
             return Ok(Locally { applying: clock.monotonic() - reading, reading });
         }

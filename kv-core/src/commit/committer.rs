@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use super::{
     operation::{Operation, Outcome},
     state::{self, State},
-    transaction::Transaction,
+    transaction::{CommitTimes, Transaction},
     upload::Upload,
 };
 use crate::{
     body::{Bodies, BodyReader, ChunkSource},
     engine::{Batch, CommitNo, Engine, EngineError, Mode, Visibility},
     error::{OpenError, RandomError, ReadError, WriteError},
-    types::{BodyId, Change, Found, Hlc, OriginId},
-    view::View,
+    types::{BodyId, Change, Found, Hlc, OriginId, Present},
+    view::{Damage, View},
 };
 
 /// How long the engine may work on its recovery before it reports whether there is more to do.
@@ -40,7 +40,16 @@ pub struct Committer<E: Engine> {
     pub(super) claimed: Vec<BodyId>,
     /// Those of them that have chunks left.
     pub(super) unfinished: Vec<BodyId>,
+    /// The largest difference between two clocks that are right, in milliseconds.
+    max_skew_ms: u64,
+    /// The time up to which commits may raise the closed timestamp, in milliseconds since the Unix epoch.
+    closing_ms: Option<u64>,
+    /// The damage that readers met and that is not recorded yet.
+    damage: Arc<Damage>,
 }
+
+/// The largest difference between two clocks that are right, unless it is configured: 500 ms.
+pub(crate) const MAX_SKEW_MS: u64 = 500;
 
 /// The outcome of a commit.
 #[derive(Debug)]
@@ -81,8 +90,10 @@ where
         let state = State::load(&snapshot)?;
         let (next, pending) = state::bodies(&snapshot, state.clock)?;
         bodies.restart(next, pending);
-        let view = state.view(snapshot);
+        let damage = Arc::new(Damage::default());
+        let view = state.view(snapshot, &damage);
         Ok(Committer {
+            damage,
             engine,
             bodies,
             state,
@@ -92,6 +103,8 @@ where
             reopened: 0,
             claimed: Vec::new(),
             unfinished: Vec::new(),
+            max_skew_ms: MAX_SKEW_MS,
+            closing_ms: None,
         })
     }
 
@@ -108,7 +121,8 @@ where
     /// Takes a new view from the engine, if the current one is older than the last commit.
     pub(super) fn refresh(&mut self) -> Result<(), EngineError> {
         if self.is_view_old {
-            self.view = self.state.view(self.engine.snapshot(Visibility::Latest)?);
+            let snapshot = self.engine.snapshot(Visibility::Latest)?;
+            self.view = self.state.view(snapshot, &self.damage);
             self.is_view_old = false;
         }
         Ok(())
@@ -125,10 +139,29 @@ where
         &self.bodies
     }
 
-    /// The highest time given or received.
+    /// The last time given or received.
     #[must_use]
     pub fn clock(&self) -> Hlc {
         self.state.clock.last()
+    }
+
+    /// The closed timestamp: each later write of this store is later. It rises with commits, and may be
+    /// announced once they are durable.
+    #[must_use]
+    pub fn closed_timestamp(&self) -> Hlc {
+        self.state.closed
+    }
+
+    /// Sets how far ahead of cluster time a time may be to count as right, in milliseconds, and up to which
+    /// time, in milliseconds since the Unix epoch, the next commits may raise the closed timestamp.
+    pub fn set_time_bounds(&mut self, max_skew_ms: u64, closing_ms: Option<u64>) {
+        (self.max_skew_ms, self.closing_ms) = (max_skew_ms, closing_ms);
+    }
+
+    /// The time of a commit at `now_ms`.
+    pub(super) fn times(&self, now_ms: u64) -> CommitTimes {
+        let present = Present { now_ms, max_skew_ms: self.max_skew_ms };
+        CommitTimes { present, closing_ms: self.closing_ms }
     }
 
     /// The origins that this store writes under: for entries with inline values, and for entries with
@@ -159,12 +192,13 @@ where
     }
 
     /// Commits all operations in order and in one step: visible in [`Committer::view`], and not yet
-    /// durable. A rejected operation does not affect the others.
+    /// durable. A rejected operation does not affect the others. `now_ms` is cluster time, in milliseconds
+    /// since the Unix epoch.
     pub fn commit(&mut self, now_ms: u64, operations: Vec<Operation>) -> Committed {
         if let Err(error) = self.refresh() {
             return self.refuse_all(operations.len(), &error.into());
         }
-        let mut transaction = Transaction::new(&self.state, &self.view, now_ms);
+        let mut transaction = Transaction::new(&self.state, &self.view, self.times(now_ms));
         if let Err(error) = transaction.prefetch(&operations) {
             return self.refuse_all(operations.len(), &error);
         }
@@ -173,7 +207,9 @@ where
             operations.into_iter().map(|operation| transaction.make(operation)).collect();
         let changes = transaction.finish();
         let needs_sync = !changes.batch.is_empty()
-            && results.iter().any(|result| !matches!(result, Ok(Outcome::Staged) | Err(_)));
+            && results
+                .iter()
+                .any(|result| !matches!(result, Ok(Outcome::Staged | Outcome::Owed) | Err(_)));
         match self.write(changes.batch) {
             Ok(()) => {
                 self.adopt(changes.state);
@@ -189,6 +225,26 @@ where
     /// The result of a batch that could not be read: every operation fails with the same error.
     fn refuse_all(&mut self, count: usize, error: &ReadError) -> Committed {
         refused(count, self.lost(error))
+    }
+
+    /// Whether readers have met damage that can be recorded now.
+    #[must_use]
+    pub fn has_met_damage(&self) -> bool {
+        self.damage.has_some() && self.engine.status().mode == Mode::Writer
+    }
+
+    /// Records the damage that readers have met, in a commit of its own, not yet durable. Returns whether there
+    /// was any. If the commit fails, other readers will meet it.
+    pub fn record_damage(&mut self, now_ms: u64) -> bool {
+        if !self.has_met_damage() {
+            return false;
+        }
+        let met = self.damage.take();
+        let committed = self.commit(now_ms, vec![Operation::Owe(met)]);
+        if let Some(Err(error)) = committed.results.first() {
+            tracing::warn!(%error, "damaged rows were not recorded: they will be when they are met again");
+        }
+        true
     }
 
     /// Makes all commits durable.
@@ -269,7 +325,7 @@ where
                 self.last = status.latest;
                 self.reopened = status.reopened;
                 self.bodies.restart(next, pending);
-                self.view = state.view(snapshot);
+                self.view = state.view(snapshot, &self.damage);
                 self.is_view_old = false;
                 self.state = state;
                 self.claimed.clear();

@@ -7,14 +7,16 @@ use std::{
 
 use super::{
     committer::Committer,
-    state::State,
-    transaction::{Changes, Transaction},
+    transaction::{Changes, Transaction, time_index},
 };
 use crate::{
-    engine::{Engine, Order, Snapshot, Table, visit_prefix},
+    engine::{Engine, EngineError, Order, Snapshot, Table, visit_prefix},
     error::{ReadError, WriteError},
-    tables::{self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix},
-    types::{BodyId, Found, FoundState, Hlc},
+    tables::{
+        self, EntryKey, ExpiredTombstones, Expiry, Layout, Pending, Purge, Timed, Tombstones,
+        body_prefix,
+    },
+    types::{BodyId, Found, FoundState, Hlc, Key, NamespaceId},
     view::View,
 };
 
@@ -28,9 +30,11 @@ pub struct GcLimits {
     /// The stable timestamp: tombstones of earlier writes are collected, because no replica will send
     /// anything older. A store without peers uses its own clock.
     pub stable: Hlc,
-    /// The largest difference between the clocks of the locations, in milliseconds. An expired body stays
-    /// for this long, for a reader whose clock is behind.
-    pub max_skew_ms: u64,
+    /// The latest expiry, in Unix milliseconds, that has certainly passed: entries that expired by then
+    /// become expired tombstones, and stable expired tombstones are collected. `None` if the clock can't
+    /// be trusted yet: expired entries are hidden and stay. The writer core computes it from
+    /// [`Options::expiry_grace`](crate::Options::expiry_grace).
+    pub expired_ms: Option<u64>,
 }
 
 /// The result of one step of garbage collection.
@@ -74,16 +78,13 @@ where
     ///
     /// # Errors
     /// If the engine can't read or write. Nothing is collected then.
-    pub fn collect_garbage(
-        &mut self,
-        now_ms: u64,
-        limits: &GcLimits,
-    ) -> Result<GcStep, WriteError> {
+    pub fn collect_garbage(&mut self, limits: &GcLimits) -> Result<GcStep, WriteError> {
         if let Err(error) = self.refresh() {
             return Err(self.lost(&error.into()));
         }
         let bodies = self.bodies.claim(limits.bodies);
-        let made = gc_rows(&self.view, &self.state, now_ms, limits, &bodies);
+        let transaction = Transaction::new(&self.state, &self.view, self.times(0));
+        let made = gc_rows(transaction, limits, &bodies);
         let result = match made {
             Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
@@ -98,6 +99,62 @@ where
             Err(_) => self.bodies.unclaim(&bodies),
         }
         result
+    }
+
+    /// Raises the closed timestamp in a commit of its own, if a tombstone waits for it: an idle store makes no
+    /// commit that would raise it. Returns whether it did.
+    ///
+    /// # Errors
+    /// If the engine can't read or write.
+    pub fn close_time(&mut self) -> Result<bool, WriteError> {
+        if let Err(error) = self.refresh() {
+            return Err(self.lost(&error.into()));
+        }
+        let times = self.times(0);
+        let waits = times.closing_ms.map(|closing_ms| waits_for(&self.view, closing_ms));
+        match waits.transpose() {
+            Ok(Some(true)) => {}
+            Ok(_) => return Ok(false),
+            Err(error) => return Err(self.lost(&error.into())),
+        }
+        let mut transaction = Transaction::new(&self.state, &self.view, times);
+        transaction.raise_closed(times.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
+        let changes = transaction.finish();
+        self.write(changes.batch)?;
+        self.adopt(changes.state);
+        Ok(true)
+    }
+
+    /// Returns keys whose values were freed although their expiry is still ahead of `now_ms`: a clock was wrong.
+    /// Each call continues behind `cursor`, the place where the last one ended; it is empty at the end.
+    ///
+    /// # Errors
+    /// If the table can't be read.
+    pub fn freed_early(
+        &mut self,
+        now_ms: u64,
+        cursor: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<(NamespaceId, Key)>, ReadError> {
+        self.refresh()?;
+        let first = (now_ms / 1000 + 1).to_be_bytes().to_vec();
+        let from = std::mem::take(cursor).max(first);
+        let bounds = (Bound::Excluded(&from[..]), Bound::Unbounded);
+        let (mut keys, table) = (Vec::new(), Table::ExpiredTombstones);
+        self.view.snapshot.range(table, bounds, Order::Ascending, &mut |key, _| {
+            keys.push(key.to_vec());
+            if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if keys.len() == limit {
+            *cursor = keys.last().cloned().unwrap_or_default();
+        }
+        // A damaged row of the index names no key.
+        let entries = keys.iter().filter_map(|key| ExpiredTombstones::read_key(key).ok());
+        let names = entries.filter_map(|timed| {
+            let (namespace, name) = timed.entry.split();
+            Some((namespace, Key::new(name).ok()?))
+        });
+        Ok(names.collect())
     }
 
     /// Records that readers get the present [`Committer::view`], or a later one. They can no longer reach
@@ -116,25 +173,12 @@ const MAX_CHUNKS: usize = 64;
 /// Computes one step: expired rows, then tombstones, then dropped namespaces, then the chunks of freed
 /// bodies. Returns the rows to write, what they do, and the bodies that have chunks left.
 fn gc_rows<S: Snapshot>(
-    view: &View<S>,
-    state: &State,
-    now_ms: u64,
+    mut transaction: Transaction<'_, S>,
     limits: &GcLimits,
     bodies: &[BodyId],
 ) -> Result<(Changes, GcStep, Vec<BodyId>), ReadError> {
-    let mut transaction = Transaction::new(state, view, now_ms);
     let mut step = GcStep::default();
-    let before = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
-    let expired = first_keys::<S, Expiry>(view, before.saturating_add(1), limits.rows)?;
-    for key in &expired {
-        let done = transaction.expire(key);
-        step.expired += step.count::<Expiry, _>(done, key, &mut transaction)?;
-    }
-    let tombstones = first_keys::<S, Tombstones>(view, limits.stable.0, limits.rows)?;
-    for key in &tombstones {
-        let done = transaction.collect(key);
-        step.collected += step.count::<Tombstones, _>(done, key, &mut transaction)?;
-    }
+    step.more = step.end_rows(&mut transaction, limits)?;
     let (purged, is_damaged) = transaction.purge(limits.rows)?;
     step.purged = purged;
     step.damaged += usize::from(is_damaged);
@@ -152,25 +196,59 @@ fn gc_rows<S: Snapshot>(
             }
         }
     }
-    step.more = [expired.len(), tombstones.len(), step.purged].contains(&limits.rows)
+    step.more |= step.purged == limits.rows
         || !unfinished.is_empty()
         || (bodies.len() == limits.bodies && !bodies.is_empty());
     Ok((transaction.finish(), step, unfinished))
 }
 
 impl GcStep {
-    /// Counts a row of an index as done, or as damaged. The index row of a damaged row is deleted, so
-    /// that no later step meets it; the row stays until its key is written again.
-    fn count<T: Layout, S: Snapshot>(
+    /// Replaces expired entries by expired tombstones, and collects tombstones of both kinds. Returns
+    /// whether a bound was reached.
+    fn end_rows<S: Snapshot>(
         &mut self,
-        done: Result<(), ReadError>,
+        transaction: &mut Transaction<'_, S>,
+        limits: &GcLimits,
+    ) -> Result<bool, ReadError> {
+        let (view, stable, rows) = (transaction.view, limits.stable, limits.rows);
+        let deleted = first_keys::<S, Tombstones>(view, stable.0, rows)?;
+        for key in &deleted {
+            let done = transaction.collect::<Tombstones>(key, stable);
+            self.collected += self.count::<Tombstones, _>(done, key, transaction)?;
+        }
+        let Some(expired_ms) = limits.expired_ms else { return Ok(deleted.len() == rows) };
+        let end = (expired_ms / 1000).saturating_add(1);
+        let expired = first_keys::<S, Expiry>(view, end, rows)?;
+        for key in &expired {
+            let done = transaction.expire(key).map(|()| true);
+            self.expired += self.count::<Expiry, _>(done, key, transaction)?;
+        }
+        // Rows that are not stable yet may delay stable ones behind them, until the member returns that
+        // keeps them.
+        let mut ended = 0;
+        for key in &first_keys::<S, ExpiredTombstones>(view, end, rows)? {
+            let done = transaction.collect::<ExpiredTombstones>(key, stable);
+            ended += self.count::<ExpiredTombstones, _>(done, key, transaction)?;
+        }
+        self.collected += ended;
+        Ok([deleted.len(), expired.len(), ended].contains(&rows))
+    }
+
+    /// Returns how many rows of an index were done, and counts a damaged one. The index row of a damaged
+    /// row is deleted, so that no later step meets it; the row stays until its key is written again.
+    fn count<T: Layout<Key = Timed>, S: Snapshot>(
+        &mut self,
+        done: Result<bool, ReadError>,
         index_key: &[u8],
         transaction: &mut Transaction<'_, S>,
     ) -> Result<usize, ReadError> {
         match done {
-            Ok(()) => Ok(1),
+            Ok(is_done) => Ok(usize::from(is_done)),
             Err(ReadError::Damaged { table, reason }) => {
                 tracing::error!(?table, %reason, "garbage collection met a damaged row and left it");
+                if let Ok(Timed { entry, .. }) = T::read_key(index_key) {
+                    transaction.owe_row(&entry);
+                }
                 transaction.batch.push((T::TABLE, index_key.to_vec(), None));
                 self.damaged += 1;
                 Ok(0)
@@ -178,6 +256,34 @@ impl GcStep {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a tombstone can become stable only after the closed timestamp has risen to this time. The index
+/// of expired tombstones has their expiry, which is later than their write.
+fn waits_for<S: Snapshot>(view: &View<S>, closing_ms: u64) -> Result<bool, EngineError> {
+    let (from, to) = (view.closed, Hlc::at_millis(closing_ms));
+    let seconds = |time: Hlc| time.millis() / 1000;
+    Ok(has_key(view, Table::Tombstones, (from.0, to.0))?
+        || has_key(view, Table::ExpiredTombstones, (seconds(from), seconds(to)))?)
+}
+
+/// Whether an index by time has a row in this range, the end not included.
+fn has_key<S: Snapshot>(
+    view: &View<S>,
+    table: Table,
+    (from, to): (u64, u64),
+) -> Result<bool, EngineError> {
+    if from >= to {
+        return Ok(false);
+    }
+    let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+    let bounds = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+    let mut has_one = false;
+    view.snapshot.range(table, bounds, Order::Ascending, &mut |_, _| {
+        has_one = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(has_one)
 }
 
 /// Reads the first keys of an index by time, of times before `end`.
@@ -216,19 +322,25 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(())
     }
 
-    /// Collects a tombstone that is stable, and records it in the collected vector.
-    fn collect(&mut self, index_key: &[u8]) -> Result<(), ReadError> {
-        let Timed { time, entry } =
-            Tombstones::read_key(index_key).map_err(ReadError::damaged(Table::Tombstones))?;
+    /// Collects a tombstone, and records it in the collected vector. Returns false for one that is not
+    /// stable, which stays.
+    fn collect<T: Layout<Key = Timed>>(
+        &mut self,
+        index_key: &[u8],
+        stable: Hlc,
+    ) -> Result<bool, ReadError> {
+        let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
         let head = self.row(&entry)?;
-        let Some(head) = head.filter(|head| head.is_tombstone() && head.version.hlc.0 == time)
-        else {
-            self.batch.push((Table::Tombstones, index_key.to_vec(), None));
-            return Ok(());
+        let Some(head) = head.filter(|head| time_index(head) == Some((T::TABLE, time))) else {
+            self.batch.push((T::TABLE, index_key.to_vec(), None));
+            return Ok(true);
         };
+        if head.version.hlc >= stable {
+            return Ok(false);
+        }
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
         self.remove(entry, &head);
-        Ok(())
+        Ok(true)
     }
 
     /// Removes up to `limit` rows of one dropped namespace. Returns how many, and whether the row that
@@ -253,6 +365,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.purge_row(key)?;
         }
         if keys.len() < limit {
+            self.repay_namespace(id);
             tables::delete::<Purge>(&mut self.batch, &id);
         }
         Ok((keys.len(), false))

@@ -29,8 +29,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         };
         // The row names the write that created the namespace, which is this one: its time is the next that
         // the clock gives.
-        let created =
-            Version { hlc: self.state.clock.clone().tick(self.now_ms), origin: self.state.own[0] };
+        let clock = self.state.clock;
+        let created = Version { hlc: self.next_time(None)?, origin: self.state.own[0] };
+        self.state.clock = clock;
         self.put_namespace(Namespace { id, account, title, created, dropped: false })
     }
 

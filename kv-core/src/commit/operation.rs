@@ -3,9 +3,10 @@
 use crate::{
     body::{NewBody, StagedChunk},
     types::{
-        Account, Attributes, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace, NamespaceId,
-        OriginId, Title, Version, VersionVector,
+        Account, Attributes, DamagedKey, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace,
+        NamespaceId, OriginId, Title, Version, VersionVector,
     },
+    view::MetDamage,
 };
 
 /// One part of a commit.
@@ -86,6 +87,8 @@ pub enum Operation {
         /// The name.
         name: LocalName,
     },
+    /// Records the damage that readers met.
+    Owe(Vec<MetDamage>),
     /// Applies a message of a peer.
     Remote(Remote),
 }
@@ -108,12 +111,30 @@ pub enum Remote {
     Next(RemoteWrite),
     /// A row of a catch-up session, in any order; the vector is adopted at its end.
     Row(RemoteWrite),
+    /// A row that a peer holds under its key, whether the vector counts it or not. It is applied if it is greater than
+    /// the row that is here, if that can't be read, or, of one version, if it is a value and the row here is its
+    /// expired tombstone.
+    Found(RemoteWrite),
     /// The end of a catch-up session: all writes that these vectors count are here.
     Adopt {
         /// The version vector of the source's last snapshot.
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
+        /// The source's closed timestamp: it has dropped no tombstone that is later, but perhaps older ones
+        /// that other peers still hold, and that no later write here may lose to.
+        floor: Hlc,
+        /// The keys of writes that the vector counts and that the source could not read.
+        damaged: Vec<DamagedKey>,
+    },
+    /// Every current member has answered for this key, and the greatest row was applied: it is not owed any more.
+    Settled {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// No member has a row: one that is here and can't be read is removed.
+        is_nothing: bool,
     },
 }
 
@@ -169,6 +190,8 @@ pub enum Outcome {
     Member(Member),
     /// The bytes that the location keeps for itself were stored or dropped.
     Local,
+    /// The damage was recorded, as far as it is still there.
+    Owed,
     /// The outcome of a remote write.
     Applied(Applied),
 }
@@ -229,7 +252,7 @@ impl Operation {
             Operation::Stage(chunk) => chunk.bytes.len(),
             Operation::SaveLocal { parts, .. } => parts.iter().map(NewBody::bytes_in_memory).sum(),
             Operation::Batch(writes) => writes.iter().map(BatchWrite::weight).sum(),
-            Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
+            Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
                 write.change.bytes_in_memory()
             }
             _ => 0,

@@ -8,22 +8,28 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, NewContent, Remote, RemoteWrite},
+    owed::Readable,
     transaction::{Transaction, WriteName, check_upload, unread},
 };
 use crate::{
     body::NewBodyKind,
     engine::Snapshot,
-    error::WriteError,
+    error::{ReadError, WriteError},
     tables::EntryKey,
     types::{
-        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
-        merge,
+        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, OwedReason, Rank, SystemEntry,
+        Version, limits::END_OF_TIME, merge,
     },
 };
 
-/// Times from here on (the year 4199) are rejected: a clock that adopted one would soon have no later
-/// times to give.
-const MAX_REMOTE_MILLIS: u64 = 1 << 46;
+/// Which rows of its key a write replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Those of earlier versions.
+    Earlier,
+    /// Those too of its own version that can't be read or were freed.
+    AnyOfIts,
+}
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
@@ -31,7 +37,11 @@ impl<S: Snapshot> Transaction<'_, S> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
-            Remote::Adopt { vector, collected } => {
+            Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
+            Remote::Settled { namespace, key, is_nothing } => {
+                self.settle(namespace, &key, is_nothing)
+            }
+            Remote::Adopt { vector, collected, floor, damaged } => {
                 let is_ahead = |own: &OriginId| {
                     let ours = self.state.vector.get(*own);
                     vector.get(*own) > ours || collected.get(*own) > ours
@@ -39,8 +49,10 @@ impl<S: Snapshot> Transaction<'_, S> {
                 if self.state.own.iter().any(is_ahead) {
                     return Ok(Applied::NotMade);
                 }
+                self.adopt_owed(damaged)?;
                 Arc::make_mut(&mut self.state.vector).merge(&vector);
                 Arc::make_mut(&mut self.state.collected).merge(&collected);
+                self.raise_closed(floor);
                 Ok(Applied::Adopted)
             }
         }
@@ -56,7 +68,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Gap { missing });
         }
         let dot = write.dot;
-        let applied = self.apply_write(write)?;
+        let applied = self.apply_write(write, Over::Earlier)?;
         if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
@@ -65,18 +77,35 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Applies a row of a session, which the vector does not count yet.
     fn apply_row(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
-        if self.state.vector.covers(write.dot) {
+        if self.state.vector.covers(write.dot) && !self.repairs(&write)? {
             return Ok(Applied::Known);
         }
-        self.apply_write(write)
+        self.apply_write(write, Over::Earlier)
+    }
+
+    /// Whether a row has the value of a write that is here as an expired tombstone, because a clock that was
+    /// wrong expired it too early.
+    fn repairs(&mut self, write: &RemoteWrite) -> Result<bool, WriteError> {
+        if !matches!(write.change, NewContent::Put { .. }) {
+            return Ok(false);
+        }
+        match self.row(&EntryKey::new(write.namespace, &write.key)) {
+            Ok(current) => Ok(current.is_some_and(|head| {
+                head.state == FoundState::ExpiredTombstone
+                    && (head.dot, head.version) == (write.dot, version(write))
+            })),
+            Err(ReadError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(unread(error)),
+        }
     }
 
     /// Merges a write with the row of its key.
-    fn apply_write(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
+    fn apply_write(&mut self, write: RemoteWrite, over: Over) -> Result<Applied, WriteError> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        if self.state.own.contains(&write.dot.origin) {
+        let is_own = self.state.own.contains(&write.dot.origin);
+        if is_own && !self.state.vector.covers(write.dot) {
             // This store did not give this number.
             return Ok(Applied::NotMade);
         }
@@ -85,15 +114,21 @@ impl<S: Snapshot> Transaction<'_, S> {
             Err(reason) => return Ok(Applied::Refused(reason)),
         };
         if self.state.namespaces.is_dropped(write.namespace) {
-            self.state.clock.receive(write.hlc);
+            self.state.clock.receive(self.time.present, write.hlc);
             return Ok(Applied::Dropped);
         }
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
-        let current = self.row(&key).map_err(unread)?;
-        let merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        let current = self.readable_head(&key, over)?;
+        let mut merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        if merged == Merge::Same
+            && over == Over::AnyOfIts
+            && self.must_restore(current.as_ref(), &write)?
+        {
+            merged = Merge::Replace;
+        }
         if merged != Merge::Conflict {
-            self.state.clock.receive(write.hlc);
+            self.state.clock.receive(self.time.present, write.hlc);
         }
         match merged {
             Merge::Conflict => Ok(Applied::Conflict),
@@ -102,6 +137,10 @@ impl<S: Snapshot> Transaction<'_, S> {
             Merge::Replace => {
                 let concurrent = is_concurrent(current.as_ref(), &write);
                 let name = WriteName { dot: write.dot, version: version(&write), prev: write.prev };
+                if current.is_some() && self.owes_chunk(&key) {
+                    // The version of the damaged value is known, and this one is not earlier.
+                    self.repay(&key);
+                }
                 self.replace(key, current, name, write.change);
                 match incoming {
                     Some(SystemEntry::Namespace(namespace)) => self.register(namespace),
@@ -112,6 +151,50 @@ impl<S: Snapshot> Transaction<'_, S> {
                 }
                 Ok(Applied::Won { concurrent })
             }
+        }
+    }
+
+    /// Whether a row that was found by name replaces the row of the same version that is here: it is a value, and
+    /// the value that is here was freed or can't be read.
+    fn must_restore(
+        &mut self,
+        current: Option<&Found<()>>,
+        write: &RemoteWrite,
+    ) -> Result<bool, WriteError> {
+        let Some(head) = current else { return Ok(false) };
+        if !matches!(write.change, NewContent::Put { .. }) {
+            return Ok(false);
+        }
+        if head.is_tombstone() {
+            return Ok(true);
+        }
+        let entry = EntryKey::new(write.namespace, &write.key);
+        let is_damaged = self.readable(&entry).map_err(unread)? == Readable::Damaged;
+        Ok(is_damaged || self.state.owed.get(write.namespace, &write.key).is_some())
+    }
+
+    /// Whether only the value of a row is owed, and its head can be read.
+    fn owes_chunk(&self, key: &EntryKey) -> bool {
+        let (namespace, name) = key.split();
+        let owed = self.state.owed.get(namespace, name);
+        owed.is_some_and(|owed| owed.reason == OwedReason::Chunk)
+    }
+
+    /// Reads the row that a write is merged with. A damaged one counts as none, and is owed: it may be the
+    /// later write, which only the other members can tell.
+    fn readable_head(
+        &mut self,
+        key: &EntryKey,
+        over: Over,
+    ) -> Result<Option<Found<()>>, WriteError> {
+        match self.row(key) {
+            Err(ReadError::Damaged { .. }) => {
+                if over == Over::Earlier {
+                    self.owe_row(key);
+                }
+                Ok(None)
+            }
+            read => read.map_err(unread),
         }
     }
 
@@ -154,9 +237,13 @@ impl<S: Snapshot> Transaction<'_, S> {
         let here = Rank {
             dropped: incoming.is_some_and(|entry| self.is_ended(entry)),
             version: head.version,
+            is_freed: head.state == FoundState::ExpiredTombstone,
         };
-        let there =
-            Rank { dropped: incoming.is_some_and(SystemEntry::is_final), version: version(write) };
+        let there = Rank {
+            dropped: incoming.is_some_and(SystemEntry::is_final),
+            version: version(write),
+            is_freed: matches!(write.change, NewContent::Expired { .. }),
+        };
         merge(
             ((head.dot.seq, head.state == FoundState::Tombstone), here),
             ((write.dot.seq, is_delete), there),
@@ -168,7 +255,8 @@ impl<S: Snapshot> Transaction<'_, S> {
 fn is_concurrent(current: Option<&Found<()>>, write: &RemoteWrite) -> bool {
     match (current, write.prev) {
         (None, _) => false,
-        (Some(loser), Some(prev)) => loser.version > prev,
+        // At equal versions the value replaces its own expired tombstone.
+        (Some(loser), Some(prev)) => loser.version > prev && loser.version != version(write),
         // The writer found nothing under the key, perhaps because the tombstone was collected there.
         (Some(loser), None) => !loser.is_tombstone(),
     }
@@ -187,8 +275,16 @@ fn refusal(write: &RemoteWrite) -> Option<&'static str> {
     if write.dot.origin.0 == [0; 16] {
         return Some("an origin whose id is zero");
     }
-    if write.hlc.millis() >= MAX_REMOTE_MILLIS {
-        return Some("a time that no clock shows");
+    if write.hlc.millis() >= END_OF_TIME * 1000 {
+        return Some("a write is dated in the year 2200 or later");
+    }
+    let expires_at = match &write.change {
+        NewContent::Put { attributes, .. } => attributes.expires_at,
+        NewContent::Expired { expires_at } => Some(*expires_at),
+        NewContent::Delete => None,
+    };
+    if expires_at.is_some_and(|at| at >= END_OF_TIME) {
+        return Some("an entry expires in the year 2200 or later");
     }
     None
 }

@@ -10,22 +10,24 @@ use crate::{
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
     error::{OpenError, ReadError},
     tables::{
-        self, Chunks, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout, OriginIds,
-        Origins, Pending, Vector, decode_entry, split_entry,
+        self, Chunks, ClosedTime, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout,
+        OriginIds, Origins, OwedRows, Pending, Vector, decode_entry, split_entry,
     },
     types::{
-        BodyId, Clock, Dot, Hlc, Members, NamespaceId, Namespaces, OriginId, SystemEntry,
-        VersionVector,
+        BodyId, Clock, Dot, Hlc, Key, Members, NamespaceId, Namespaces, OriginId, Owed, OwedKeys,
+        OwedReason, SystemEntry, VersionVector,
     },
-    view::View,
+    view::{Damage, View},
 };
 
 /// The small tables of a store, in memory. A transaction works on a copy: a commit that fails
 /// leaves the state as it was.
 #[derive(Clone)]
 pub(super) struct State {
-    /// The clock: the highest time of any write here.
+    /// The clock: the last time of any write here that can be right.
     pub(super) clock: Clock,
+    /// The closed timestamp: each later write of this store is later.
+    pub(super) closed: Hlc,
     /// This store's origins: for entries with inline values, and for entries with large bodies.
     pub(super) own: [OriginId; 2],
     /// The local numbers of origins.
@@ -38,6 +40,8 @@ pub(super) struct State {
     pub(super) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(super) members: Arc<Members>,
+    /// The keys whose rows can't be read here, although the vector counts them.
+    pub(super) owed: Arc<OwedKeys>,
 }
 
 /// Whether an engine holds no store yet: no row at all, because a store that lost its format must not be
@@ -69,6 +73,7 @@ pub(super) fn founding_rows(own: [OriginId; 2]) -> Batch {
     tables::put::<Format>(&mut batch, &(), &FORMAT_VERSION);
     tables::put::<Identity>(&mut batch, &(), &own);
     tables::put::<CommitTime>(&mut batch, &(), &Hlc::ZERO);
+    tables::put::<ClosedTime>(&mut batch, &(), &Hlc::ZERO);
     tables::put::<OriginIds>(&mut batch, &0, &own[0]);
     tables::put::<OriginIds>(&mut batch, &1, &own[1]);
     batch
@@ -91,23 +96,27 @@ impl State {
         }
         let own = meta_row::<Identity>(snapshot)?;
         let last = meta_row::<CommitTime>(snapshot)?;
+        let closed = meta_row::<ClosedTime>(snapshot)?;
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
-        let (namespaces, members) = load_system(snapshot, &origins)?;
+        let mut owed = load_owed(snapshot)?;
+        let (namespaces, members) = load_system(snapshot, &origins, &mut owed)?;
         Ok(State {
             clock: Clock::starting_at(last),
+            closed,
             own,
             vector: Arc::new(vector),
             collected: Arc::new(collected),
             namespaces: Arc::new(namespaces),
             members: Arc::new(members),
+            owed: Arc::new(owed),
             origins: Arc::new(origins),
         })
     }
 
     /// Returns a view of a snapshot that was taken after the commit with this state.
-    pub(super) fn view<S>(&self, snapshot: S) -> View<S> {
+    pub(super) fn view<S>(&self, snapshot: S, damage: &Arc<Damage>) -> View<S> {
         View {
             snapshot,
             origins: Arc::clone(&self.origins),
@@ -115,6 +124,9 @@ impl State {
             members: Arc::clone(&self.members),
             vector: Arc::clone(&self.vector),
             collected: Arc::clone(&self.collected),
+            closed: self.closed,
+            owed: Arc::clone(&self.owed),
+            damage: Arc::clone(damage),
         }
     }
 }
@@ -170,24 +182,53 @@ fn load_vector<T: Layout<Key = u32, Row = u64>>(
     Ok(vector)
 }
 
-/// Reads the entries of the system namespace: namespaces and members.
+/// Reads the keys whose rows are owed. Of a damaged row the key is left, and that suffices.
+fn load_owed(snapshot: &impl Snapshot) -> Result<OwedKeys, OpenError> {
+    let mut owed = OwedKeys::default();
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    tables::visit::<OwedRows>(snapshot, all, &mut |(key, row)| {
+        let unknown = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
+        let how = row.map_or(unknown, |(_, owed)| owed);
+        if let Ok((namespace, name)) = split_entry(key)
+            && let Ok(name) = Key::new(name)
+        {
+            owed.insert(namespace, name, how);
+        }
+        ControlFlow::Continue(())
+    })
+    .map_err(OpenError::Engine)?;
+    Ok(owed)
+}
+
+/// Reads the entries of the system namespace: namespaces and members. A damaged one is owed: a store that did not
+/// open for it could not fetch it from its peers.
 fn load_system(
     snapshot: &impl Snapshot,
     origins: &Origins,
+    owed: &mut OwedKeys,
 ) -> Result<(Namespaces, Members), OpenError> {
     let (mut namespaces, mut members) = (Vec::new(), Vec::new());
-    let mut result = Ok(());
     visit_prefix(snapshot, Table::Entries, &NamespaceId::SYSTEM.0, &mut |key, row| {
         match read_system(key, row, origins) {
             Ok(Some(SystemEntry::Namespace(namespace))) => namespaces.push(namespace),
             Ok(Some(SystemEntry::Member(member))) => members.push(member),
             Ok(None) => {}
-            Err(error) => result = Err(corrupt("the system namespace")(error)),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "the row of a namespace or of a location is damaged: it is fetched from the other locations"
+                );
+                let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
+                if let Some(name) = name {
+                    let how = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
+                    owed.insert(NamespaceId::SYSTEM, name, how);
+                }
+            }
         }
         ControlFlow::Continue(())
     })
     .map_err(OpenError::Engine)?;
-    result.map(|()| (namespaces.into_iter().collect(), members.into_iter().collect()))
+    Ok((namespaces.into_iter().collect(), members.into_iter().collect()))
 }
 
 /// Decodes one entry of the system namespace. Returns `None` for a tombstone.
@@ -224,10 +265,13 @@ pub(super) fn bodies<S: Snapshot>(
         return Err(OpenError::Corrupt("the ids for large bodies are used up".into()));
     }
     let mut pending = Vec::new();
-    load_rows::<Pending>(snapshot, "pending", |body, ()| {
-        pending.push(body);
-        Ok(())
-    })?;
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    tables::visit::<Pending>(snapshot, all, &mut |(_, row)| {
+        // A damaged row names nothing: its body stays.
+        pending.extend(row.ok().map(|(body, ())| body));
+        ControlFlow::Continue(())
+    })
+    .map_err(OpenError::Engine)?;
     Ok((BodyId(next), pending))
 }
 

@@ -11,14 +11,15 @@ use super::{
 use crate::{
     body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
     engine::{Batch, Snapshot, Table},
-    error::{ReadError, WriteError},
+    error::{InvalidWrite, ReadError, WriteError},
     tables::{
-        self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, Expiry, IndexedDot, Layout,
-        OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head, encode_entry,
+        self, ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, EntryKey,
+        ExpiredTombstones, Expiry, IndexedDot, Layout, OriginIds, Origins, Pending, Timed,
+        Tombstones, Vector, decode_head, encode_entry,
     },
     types::{
-        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
-        VersionVector,
+        Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
+        Present, Version, VersionVector, limits::END_OF_TIME,
     },
     view::View,
 };
@@ -30,8 +31,8 @@ pub(super) struct Transaction<'a, S> {
     before: &'a State,
     /// The view before the transaction, which shows none of its rows.
     pub(super) view: &'a View<S>,
-    /// The wall clock of the batch, in Unix milliseconds.
-    pub(super) now_ms: u64,
+    /// The time of the batch.
+    pub(super) time: CommitTimes,
     /// The state after the operations so far.
     pub(super) state: State,
     /// The rows to write.
@@ -44,6 +45,15 @@ pub(super) struct Transaction<'a, S> {
     used: Vec<Arc<UploadTicket>>,
     /// The local writes so far.
     writes: Vec<Change>,
+}
+
+/// The time of a commit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CommitTimes {
+    /// Cluster time.
+    pub(super) present: Present,
+    /// The time up to which the closed timestamp may rise, in milliseconds since the Unix epoch.
+    pub(super) closing_ms: Option<u64>,
 }
 
 /// The result of a transaction.
@@ -72,12 +82,12 @@ pub(super) struct WriteName {
 }
 
 impl<'a, S: Snapshot> Transaction<'a, S> {
-    /// Begins a commit on top of a state and its view. `now_ms` is in Unix milliseconds.
-    pub(super) fn new(before: &'a State, view: &'a View<S>, now_ms: u64) -> Self {
+    /// Begins a commit on top of a state and its view.
+    pub(super) fn new(before: &'a State, view: &'a View<S>, time: CommitTimes) -> Self {
         Transaction {
             before,
             view,
-            now_ms,
+            time,
             state: before.clone(),
             batch: Batch::new(),
             rows: HashMap::new(),
@@ -110,6 +120,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.check_namespace(namespace)?;
                 let content = NewContent::Put { body, attributes };
                 check_upload(&content)?;
+                check_expiry(&content)?;
                 self.write_local(namespace, key, content).map(Outcome::Written)
             }
             Operation::Delete { namespace, key } => {
@@ -135,6 +146,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
             Operation::DropLocal { name } => self.drop_local(&name),
+            Operation::Owe(met) => self.owe_met(met),
             Operation::Remote(remote) => self.apply_remote(remote).map(Outcome::Applied),
         }
     }
@@ -143,6 +155,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     fn check_namespace(&self, id: NamespaceId) -> Result<(), WriteError> {
         match self.state.namespaces.get(id) {
             Some(_) => Ok(()),
+            None if self.state.owed.get(NamespaceId::SYSTEM, &id.0).is_some() => {
+                let reason = "the row of the namespace is damaged on this location's disk: it is fetched from the \
+                              other locations, if there are any; creating the namespace again repairs it too";
+                Err(WriteError::Failed(reason.into()))
+            }
             None => Err(WriteError::UnknownNamespace(id)),
         }
     }
@@ -152,8 +169,10 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         for write in &writes {
             self.check_namespace(write.namespace)?;
             check_upload(&write.content)?;
+            check_expiry(&write.content)?;
             let key = EntryKey::new(write.namespace, &write.key);
             let current = self.replaceable(&key)?;
+            self.check_time(current.as_ref().map(|head| head.version))?;
             self.rows.insert(key, current);
         }
         let write = |write: BatchWrite| self.write_local(write.namespace, write.key, write.content);
@@ -169,9 +188,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     ) -> Result<Written, WriteError> {
         let entry = EntryKey::new(namespace, &key);
         let current = self.replaceable(&entry)?;
+        // The write is later than whatever can't be read.
+        self.repay(&entry);
         let origin = self.state.own[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
-        let version = Version { hlc: self.state.clock.tick(self.now_ms), origin };
+        let version = Version { hlc: self.next_time(prev)?, origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
@@ -179,9 +200,27 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Ok(Written { dot, version })
     }
 
+    /// Returns the time of the next local write, which replaces this version. It is later than what it
+    /// replaces and than the closed timestamp, whatever the clock shows.
+    pub(super) fn next_time(&mut self, replaced: Option<Version>) -> Result<Hlc, WriteError> {
+        self.check_time(replaced)?;
+        let after = replaced.map_or(Hlc::ZERO, |version| version.hlc).max(self.state.closed);
+        Ok(self.state.clock.tick(self.time.present, after))
+    }
+
+    /// Checks that a local write gets a time that peers accept. (A batch may write a key 1000 times.)
+    fn check_time(&self, replaced: Option<Version>) -> Result<(), WriteError> {
+        let end_ms = END_OF_TIME * 1000;
+        let replaced_ms = replaced.map_or(0, |version| version.hlc.millis());
+        if self.time.present.now_ms >= end_ms || replaced_ms + 1000 >= end_ms {
+            return Err(WriteError::EndOfTime);
+        }
+        Ok(())
+    }
+
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
     /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
-    fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
+    pub(super) fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
         match self.row(key) {
             Err(ReadError::Damaged { .. }) => Ok(None),
             read => read.map_err(unread),
@@ -197,6 +236,19 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         row.map(|row| decode_head(key.as_bytes(), &row, &self.state.origins))
             .transpose()
             .map_err(ReadError::damaged(Table::Entries))
+    }
+
+    /// Whether an operation of this transaction has written the row of a key.
+    pub(super) fn has_written(&self, key: &EntryKey) -> bool {
+        let is_it = |(table, at, _): &(Table, Vec<u8>, Option<Vec<u8>>)| {
+            *table == Table::Entries && at == key.as_bytes()
+        };
+        self.batch.iter().any(is_it)
+    }
+
+    /// The row of a key was removed.
+    pub(super) fn forget_row(&mut self, key: &EntryKey) {
+        self.rows.insert(key.clone(), None);
     }
 
     /// Returns the number of an origin. Gives it one if it is new.
@@ -239,18 +291,20 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         found
     }
 
-    /// Writes an entry's row and its row in the index by expiry or by time of write.
+    /// Writes an entry's row and its row in an index by time.
     pub(super) fn put_row(&mut self, key: EntryKey, head: Found<()>, inline: &[u8]) {
         for version in [Some(head.version), head.prev].into_iter().flatten() {
             self.origin_number(version.origin);
         }
-        if head.is_tombstone() {
-            let time = head.version.hlc.0;
+        if let Some((index, time)) = time_index(&head) {
             let key = Timed { time, entry: key.clone() };
-            tables::put::<Tombstones>(&mut self.batch, &key, &());
-        } else if let Some(time) = head.expires_at {
-            let key = Timed { time, entry: key.clone() };
-            tables::put::<Expiry>(&mut self.batch, &key, &());
+            match index {
+                Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &()),
+                Table::ExpiredTombstones => {
+                    tables::put::<ExpiredTombstones>(&mut self.batch, &key, &());
+                }
+                _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
+            }
         }
         let number = |id| self.state.origins.number(id).expect("its origins have numbers");
         let row = encode_entry(key.as_bytes(), &head, inline, &number);
@@ -278,12 +332,12 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     /// Deletes the index row by which garbage collection would find a row: of tombstones by their time, of
     /// other rows by their expiry.
     pub(super) fn remove_time_index(&mut self, key: &EntryKey, old: &Found<()>) {
-        let entry = key.clone();
-        if old.is_tombstone() {
-            let time = old.version.hlc.0;
-            tables::delete::<Tombstones>(&mut self.batch, &Timed { time, entry });
-        } else if let Some(time) = old.expires_at {
-            tables::delete::<Expiry>(&mut self.batch, &Timed { time, entry });
+        let Some((index, time)) = time_index(old) else { return };
+        let key = Timed { time, entry: key.clone() };
+        match index {
+            Table::Tombstones => tables::delete::<Tombstones>(&mut self.batch, &key),
+            Table::ExpiredTombstones => tables::delete::<ExpiredTombstones>(&mut self.batch, &key),
+            _ => tables::delete::<Expiry>(&mut self.batch, &key),
         }
     }
 
@@ -341,8 +395,19 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
         self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
+        if !self.batch.is_empty() {
+            self.raise_closed(self.time.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
+        }
+        if self.state.closed != before.closed {
+            tables::put::<ClosedTime>(&mut self.batch, &(), &self.state.closed);
+        }
         let Transaction { batch, state, freed, used, writes, .. } = self;
         Changes { batch, state, freed, used, writes }
+    }
+
+    /// Promises that later writes of this store are later than this.
+    pub(super) fn raise_closed(&mut self, to: Hlc) {
+        self.state.closed = self.state.closed.max(to);
     }
 
     /// Writes the rows of a vector that rose since the state before.
@@ -354,6 +419,23 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         for dot in raised(before, after) {
             let number = self.origin_number(dot.origin);
             tables::put::<T>(&mut self.batch, &number, &dot.seq);
+        }
+    }
+}
+
+/// Returns the index that holds a row by time, and its time there: the time of a deletion, or the expiry
+/// of a value or an expired tombstone, in seconds. None for a value that never expires.
+///
+/// Expired tombstones have an index of their own, because their expiry and the grace may keep them for
+/// long, and they must not delay the tombstones of deletions.
+pub(super) fn time_index(head: &Found<()>) -> Option<(Table, u64)> {
+    match head.state {
+        FoundState::Tombstone => Some((Table::Tombstones, head.version.hlc.0)),
+        FoundState::ExpiredTombstone => {
+            Some((Table::ExpiredTombstones, head.expires_at.unwrap_or(0)))
+        }
+        FoundState::Inline(()) | FoundState::Large { .. } => {
+            head.expires_at.map(|at| (Table::Expiry, at))
         }
     }
 }
@@ -372,7 +454,7 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         Operation::Batch(writes) => {
             keys.extend(writes.iter().map(|write| EntryKey::new(write.namespace, &write.key)));
         }
-        Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
+        Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
             keys.push(EntryKey::new(write.namespace, &write.key));
         }
         _ => {}
@@ -385,6 +467,18 @@ fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
         NewContent::Delete | NewContent::Expired { .. } => false,
+    }
+}
+
+/// Checks that the expiry of a local put is one that peers accept.
+fn check_expiry(content: &NewContent) -> Result<(), WriteError> {
+    match content {
+        NewContent::Put { attributes, .. }
+            if attributes.expires_at.is_some_and(|at| at >= END_OF_TIME) =>
+        {
+            Err(InvalidWrite::Expiry.into())
+        }
+        _ => Ok(()),
     }
 }
 

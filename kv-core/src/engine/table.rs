@@ -19,7 +19,7 @@ pub enum Table {
     Collected = 5,
     /// (second, namespace, key): entries by the time of their expiry.
     Expiry = 6,
-    /// (time, namespace, key): tombstones by the time of their write.
+    /// (time, namespace, key): tombstones of deletions by the time of their write.
     Tombstones = 7,
     /// (body, index) → a chunk of a large body.
     Chunks = 8,
@@ -29,11 +29,15 @@ pub enum Table {
     Purge = 10,
     /// Name → the bytes that this location keeps for itself under it.
     Local = 11,
+    /// (second, namespace, key): expired tombstones by the time of their expiry.
+    ExpiredTombstones = 12,
+    /// (namespace, key): its row can't be read here, although the vector counts it.
+    Owed = 13,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 14] = [
         Table::Meta,
         Table::Origins,
         Table::Entries,
@@ -46,7 +50,12 @@ impl Table {
         Table::Pending,
         Table::Purge,
         Table::Local,
+        Table::ExpiredTombstones,
+        Table::Owed,
     ];
+
+    /// One more than the highest number of a table.
+    pub(crate) const SLOTS: usize = Table::Owed as usize + 1;
 
     /// The table's number on disk and in checksums.
     #[must_use]

@@ -8,12 +8,15 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 
 use crate::{
     body::Bodies,
+    cluster_clock::ClusterClock,
     commit::Committer,
     engine::{
         Engine as _, EngineError, Mode, Status,
@@ -26,7 +29,7 @@ use crate::{
     published::Published,
     types::{Namespaces, OriginId},
     view::View,
-    writer::{Message, Writer},
+    writer::{Message, SharedWithWriter, Writer},
 };
 
 /// One location's store. Clones share it. The last clone that is dropped closes it.
@@ -62,6 +65,8 @@ pub(super) struct Shared {
     /// The places of the requests among `messages`.
     pub(super) places: Arc<Places>,
     pub(super) is_woken: Arc<AtomicBool>,
+    /// The cluster's clock, which the writer shares.
+    clock: Arc<ArcSwap<ClusterClock>>,
     origins: [OriginId; 2],
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The writer thread takes messages, and no call closes the store.
@@ -139,8 +144,13 @@ impl Store {
         let (messages, inbox) = crossbeam_channel::unbounded();
         let places = Places::new(options.queue_capacity);
         let is_woken = Arc::new(AtomicBool::new(false));
-        let shared = (Arc::clone(&published), Arc::clone(&is_woken));
-        let writer = Writer::new(committer, shared.0, options.clone(), shared.1);
+        let clock = Arc::new(ArcSwap::from_pointee(ClusterClock::default()));
+        let shared = SharedWithWriter {
+            published: Arc::clone(&published),
+            is_woken: Arc::clone(&is_woken),
+            clock: Arc::clone(&clock),
+        };
+        let writer = Writer::new(committer, shared, options.clone());
         let is_open = Arc::new(AtomicBool::new(true));
         let ends = EndsWriter(Arc::clone(&is_open));
         let writer = std::thread::Builder::new()
@@ -158,6 +168,7 @@ impl Store {
             messages,
             places,
             is_woken,
+            clock,
             origins,
             writer: Mutex::new(Some(writer)),
             is_open,
@@ -225,10 +236,23 @@ impl Store {
         self.shared.options.queue_capacity
     }
 
-    /// Returns the wall clock of the store, in Unix milliseconds.
+    /// Returns the time by which entries expire, in Unix milliseconds: cluster time, which is the median of the
+    /// clocks of three or more locations, or this machine's wall clock.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.shared.options.environment.now_ms()
+        let environment = &self.shared.options.environment;
+        let clock = self.shared.clock.load();
+        match clock.zero_ms {
+            Some(_) => clock.now_ms(environment.monotonic(), 0),
+            None => environment.now_ms(),
+        }
+    }
+
+    /// Sets the clock of the cluster, which shows `at` on the monotonic clock that it is measured against.
+    #[doc(hidden)]
+    pub fn set_clock(&self, clock: ClusterClock, at: Duration) {
+        let own = self.shared.options.environment.monotonic();
+        self.shared.clock.store(Arc::new(clock.rebased(at, own)));
     }
 
     /// Makes all writes durable and closes the store. Later writes on any clone fail with

@@ -127,7 +127,8 @@ impl Iter {
     /// Opens an entry that was read ahead. If its body was freed since, reads the entry again.
     fn open(&self, key: Key, found: Found) -> Option<Result<(Key, Entry), ReadError>> {
         let walk = &self.0;
-        let opened = match walk.store.seen(walk.store.entry(found)) {
+        let name = (walk.namespace, key.as_bytes());
+        let opened = match walk.store.seen(walk.store.entry(name, found)) {
             Ok(None) => walk.store.get(walk.namespace, &key),
             opened => opened,
         };

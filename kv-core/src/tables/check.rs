@@ -6,8 +6,8 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, OriginIds, Pending, Purge,
-        Tombstones, Vector, whole,
+        Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format,
+        Identity, OriginIds, OwedRows, Pending, Purge, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -31,6 +31,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             // The engine's own rows have no checksum.
             [0, ..] => whole(row, Reader::u64).map(drop),
             b"format" => check::<Format>(key, row),
+            b"closed" => check::<ClosedTime>(key, row),
             b"identity" => check::<Identity>(key, row),
             _ => check::<CommitTime>(key, row),
         },
@@ -45,6 +46,8 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
         Table::Pending => check::<Pending>(key, row),
         Table::Purge => check::<Purge>(key, row),
         Table::Local => check::<LocalParts>(key, row),
+        Table::ExpiredTombstones => check::<ExpiredTombstones>(key, row),
+        Table::Owed => check::<OwedRows>(key, row),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     codec::{DecodeError, Reader},
     engine::{Snapshot, Table},
     error::ReadError,
-    types::{BodyId, Hlc, NamespaceId, OriginId, limits::CHUNK_BYTES},
+    types::{BodyId, Dot, Hlc, NamespaceId, OriginId, Owed, OwedReason, limits::CHUNK_BYTES},
 };
 
 /// Reads a value that must be all that there is.
@@ -72,9 +72,14 @@ layout! {
     row |[small, large]| [small.0, large.0].concat(),
         |row| whole(row, |reader| Ok([OriginId(reader.id()?), OriginId(reader.id()?)]));
 
-    /// The row of the highest committed time.
+    /// The row of the clock: the last committed time.
     CommitTime in Meta: () => Hlc;
     key |()| b"commit".to_vec(), |key| named(key, b"commit");
+    row |time| number(&time.0), |row| read_number(row).map(Hlc);
+
+    /// The row of the closed timestamp: later writes of this store are later.
+    ClosedTime in Meta: () => Hlc;
+    key |()| b"closed".to_vec(), |key| named(key, b"closed");
     row |time| number(&time.0), |row| read_number(row).map(Hlc);
 
     /// Local number of an origin → its id.
@@ -103,8 +108,13 @@ layout! {
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
-    /// Tombstones by the time of their write.
+    /// Tombstones of deletions by the time of their write.
     Tombstones in Tombstones: Timed => ();
+    key Timed::write, Timed::read;
+    row |()| Vec::new(), nothing;
+
+    /// Expired tombstones by the second of their expiry.
+    ExpiredTombstones in ExpiredTombstones: Timed => ();
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
@@ -122,6 +132,11 @@ layout! {
     key |body| body_prefix(*body), |key| whole(key, Reader::u64).map(BodyId);
     row |()| Vec::new(), nothing;
 
+    /// Keys whose rows can't be read here, although the vector counts them.
+    OwedRows in Owed: EntryKey => Owed;
+    key |key| key.as_bytes().to_vec(), EntryKey::read;
+    row write_owed, |row| whole(row, read_owed);
+
     /// Dropped namespaces that still have rows.
     Purge in Purge: NamespaceId => ();
     key |id| id.0.to_vec(), |key| whole(key, Reader::id).map(NamespaceId);
@@ -137,7 +152,8 @@ pub(crate) struct IndexedDot {
     pub(crate) seq: u64,
 }
 
-/// A key of an index by time: seconds in [`Expiry`], an [`Hlc`] in [`Tombstones`].
+/// A key of an index by time: seconds in [`Expiry`] and [`ExpiredTombstones`], an [`Hlc`] in
+/// [`Tombstones`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timed {
     /// The time: seconds in the index by expiry, a clock's time in the index of tombstones.
@@ -188,6 +204,36 @@ pub(crate) fn chunk(
 /// Checks that the key of a row of the table meta is its name.
 fn named(key: &[u8], name: &[u8]) -> Result<(), DecodeError> {
     if key == name { Ok(()) } else { Err(DecodeError("an unknown row of the table meta")) }
+}
+
+/// Encodes since when and why a row is owed, and the name of its write if it is known.
+fn write_owed(owed: &Owed) -> Vec<u8> {
+    let reason = match owed.reason {
+        OwedReason::Row => 0,
+        OwedReason::Chunk => 1,
+        OwedReason::Source => 2,
+    };
+    let mut out = owed.since_ms.to_be_bytes().to_vec();
+    out.push(reason);
+    if let Some(dot) = owed.dot {
+        out.extend_from_slice(&dot.origin.0);
+        out.extend_from_slice(&dot.seq.to_be_bytes());
+    }
+    out
+}
+
+/// See [`write_owed`].
+fn read_owed(reader: &mut Reader<'_>) -> Result<Owed, DecodeError> {
+    let since_ms = reader.u64()?;
+    let reason = match reader.u8()? {
+        0 => OwedReason::Row,
+        1 => OwedReason::Chunk,
+        2 => OwedReason::Source,
+        _ => return Err(DecodeError("an unknown reason why a row is owed")),
+    };
+    let has_dot = reader.remaining() > 0;
+    let dot = has_dot.then(|| Ok(Dot { origin: OriginId(reader.id()?), seq: reader.u64()? }));
+    Ok(Owed { since_ms, reason, dot: dot.transpose()? })
 }
 
 /// Encodes a number in big-endian order.

@@ -72,13 +72,16 @@ impl FromIterator<Dot> for VersionVector {
 }
 
 /// The rank of a row in a merge: a row that drops a namespace beats any other row of it, whatever the
-/// versions; otherwise the larger version wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// versions; otherwise the larger version wins. At equal versions a value beats the expired tombstone
+/// that a location made of it, so that the rows of peers repair what a wrong clock freed too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rank {
     /// The row drops its namespace for good.
     pub dropped: bool,
     /// The row's version.
     pub version: Version,
+    /// The row is an expired tombstone.
+    pub is_freed: bool,
 }
 
 /// The result of merging an incoming row into the stored one.
@@ -88,7 +91,7 @@ pub enum Merge {
     Keep,
     /// The incoming row wins.
     Replace,
-    /// Both rows are the same write.
+    /// Both rows are the same write, and the stored one has the value if one of them has.
     Same,
     /// One version has two contents: two stores write under one identity.
     Conflict,
@@ -96,15 +99,14 @@ pub enum Merge {
 
 /// Merges two last-writer-wins registers. The contents are compared only if the ranks are equal.
 pub fn merge<V: PartialEq>(current: (V, Rank), incoming: (V, Rank)) -> Merge {
-    let (mut register, incoming) = (
-        LWWReg { val: current.0, marker: current.1 },
-        LWWReg { val: incoming.0, marker: incoming.1 },
-    );
+    let is_repaired = current.1.is_freed && !incoming.1.is_freed;
+    let register = |(val, rank): (V, Rank)| LWWReg { val, marker: (rank.dropped, rank.version) };
+    let (mut register, incoming) = (register(current), register(incoming));
     if register.validate_merge(&incoming).is_err() {
         return Merge::Conflict;
     }
     if register.marker == incoming.marker {
-        return Merge::Same;
+        return if is_repaired { Merge::Replace } else { Merge::Same };
     }
     let before = register.marker;
     register.merge(incoming);
@@ -117,7 +119,12 @@ mod tests {
     use crate::types::Hlc;
 
     fn rank(dropped: bool, hlc: u64, origin: u8) -> Rank {
-        Rank { dropped, version: Version { hlc: Hlc(hlc), origin: OriginId([origin; 16]) } }
+        let version = Version { hlc: Hlc(hlc), origin: OriginId([origin; 16]) };
+        Rank { dropped, version, is_freed: false }
+    }
+
+    fn freed(hlc: u64, origin: u8) -> Rank {
+        Rank { is_freed: true, ..rank(false, hlc, origin) }
     }
 
     #[test]
@@ -137,6 +144,16 @@ mod tests {
     fn one_version_with_two_contents_is_a_conflict() {
         assert_eq!(merge(("a", rank(false, 1, 1)), ("a", rank(false, 1, 1))), Merge::Same);
         assert_eq!(merge(("a", rank(false, 1, 1)), ("b", rank(false, 1, 1))), Merge::Conflict);
+    }
+
+    #[test]
+    fn a_value_beats_its_expired_tombstone_and_no_other() {
+        assert_eq!(merge(("a", freed(1, 1)), ("a", rank(false, 1, 1))), Merge::Replace);
+        assert_eq!(merge(("a", rank(false, 1, 1)), ("a", freed(1, 1))), Merge::Same);
+        assert_eq!(merge(("a", freed(1, 1)), ("a", freed(1, 1))), Merge::Same);
+        assert_eq!(merge(("a", freed(1, 1)), ("b", rank(false, 1, 1))), Merge::Conflict);
+        assert_eq!(merge(("a", freed(2, 1)), ("b", rank(false, 1, 1))), Merge::Keep);
+        assert_eq!(merge(("a", rank(false, 1, 1)), ("b", freed(2, 1))), Merge::Replace);
     }
 
     #[test]

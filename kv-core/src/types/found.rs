@@ -69,10 +69,17 @@ impl<V> Found<V> {
         matches!(self.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
     }
 
+    /// Whether the expiry of the row is at or before a time in Unix milliseconds. A row without an expiry
+    /// never expires.
+    #[must_use]
+    pub fn has_expired(&self, at_ms: u64) -> bool {
+        self.expires_at.is_some_and(|at| at.saturating_mul(1000) <= at_ms)
+    }
+
     /// Whether a reader at `now_ms` (Unix milliseconds) finds a value here.
     #[must_use]
     pub fn is_visible(&self, now_ms: u64) -> bool {
-        !self.is_tombstone() && self.expires_at.is_none_or(|at| at.saturating_mul(1000) > now_ms)
+        !self.is_tombstone() && !self.has_expired(now_ms)
     }
 
     /// The large body, if the value is one.

@@ -36,35 +36,62 @@ impl fmt::Debug for Hlc {
     }
 }
 
-/// A store's clock. It gives each local write a time above all that it has given or received.
+/// A store's clock. It gives each local write a time above all that it has given or received, as far as these
+/// times can be right: a time that lies too far ahead of cluster time does not raise the clock, so that only
+/// the key that carries it stays ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// The last time that was given out or seen.
     last: Hlc,
 }
 
+/// Cluster time, and how far ahead of it a time may be to count as right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// Cluster time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// The largest difference between two clocks that are right, in milliseconds.
+    pub max_skew_ms: u64,
+}
+
+impl Present {
+    /// Whether a time is not too far ahead to be right.
+    fn admits(self, time: Hlc) -> bool {
+        time.millis() <= self.now_ms.saturating_add(self.max_skew_ms)
+    }
+}
+
 impl Clock {
-    /// Makes a clock that continues from `last`, the highest committed time.
+    /// Makes a clock that continues from `last`, the last committed time.
     #[must_use]
     pub fn starting_at(last: Hlc) -> Clock {
         Clock { last }
     }
 
-    /// The highest time given or received.
+    /// The last time given or received.
     #[must_use]
     pub fn last(&self) -> Hlc {
         self.last
     }
 
-    /// Returns the time of a local write made at `now_ms`: max(wall clock, last + 1).
-    pub fn tick(&mut self, now_ms: u64) -> Hlc {
-        self.last = Hlc::at_millis(now_ms).max(Hlc(self.last.0.saturating_add(1)));
-        self.last
+    /// Returns the time of a local write that must be later than `after`: the greatest of cluster time, the
+    /// last time + 1 unless that is too far ahead, and `after` + 1.
+    pub fn tick(&mut self, present: Present, after: Hlc) -> Hlc {
+        let next = |time: Hlc| Hlc(time.0.saturating_add(1));
+        if !present.admits(next(self.last)) {
+            self.last = Hlc::ZERO;
+        }
+        let time = Hlc::at_millis(present.now_ms).max(next(self.last)).max(next(after));
+        self.receive(present, time);
+        time
     }
 
-    /// Takes the time of a remote write into account, so that the next local write is later.
-    pub fn receive(&mut self, remote: Hlc) {
-        self.last = self.last.max(remote);
+    /// Takes a time into account, so that the next local write is later. One that is too far ahead changes
+    /// nothing.
+    pub fn receive(&mut self, present: Present, time: Hlc) {
+        if present.admits(time) {
+            self.last = self.last.max(time);
+        }
     }
 }
 
@@ -72,26 +99,48 @@ impl Clock {
 mod tests {
     use super::*;
 
+    fn at(now_ms: u64) -> Present {
+        Present { now_ms, max_skew_ms: 500 }
+    }
+
     #[test]
-    fn times_rise_while_the_wall_clock_steps_back() {
+    fn times_rise_while_the_clock_steps_back_a_little() {
         let mut clock = Clock::default();
-        let first = clock.tick(5_000);
-        let second = clock.tick(1_000);
-        let third = clock.tick(6_000);
+        let first = clock.tick(at(5_000), Hlc::ZERO);
+        let second = clock.tick(at(4_600), Hlc::ZERO);
+        let third = clock.tick(at(6_000), Hlc::ZERO);
         assert!(first < second && second < third);
         assert_eq!((second.millis(), third.millis()), (5_000, 6_000));
     }
 
     #[test]
-    fn a_write_after_a_received_one_is_later_than_it() {
+    fn a_clock_that_was_far_ahead_is_forgotten() {
         let mut clock = Clock::default();
-        clock.receive(Hlc::at_millis(9_000));
-        assert!(clock.tick(1_000) > Hlc::at_millis(9_000));
+        clock.tick(at(900_000), Hlc::ZERO);
+        assert_eq!(clock.tick(at(5_000), Hlc::ZERO), Hlc::at_millis(5_000));
+        assert!(clock.tick(at(5_000), Hlc::ZERO) > Hlc::at_millis(5_000));
+    }
+
+    #[test]
+    fn a_received_time_raises_the_clock_unless_it_is_too_far_ahead() {
+        let mut clock = Clock::default();
+        clock.receive(at(5_000), Hlc::at_millis(5_400));
+        assert!(clock.tick(at(5_000), Hlc::ZERO) > Hlc::at_millis(5_400));
+        clock.receive(at(5_000), Hlc::at_millis(5_501));
+        assert!(clock.tick(at(5_000), Hlc::ZERO) < Hlc::at_millis(5_500));
+    }
+
+    #[test]
+    fn a_write_is_later_than_what_it_replaces_and_raises_no_other_by_it() {
+        let mut clock = Clock::default();
+        let replaced = Hlc::at_millis(900_000);
+        assert_eq!(clock.tick(at(5_000), replaced), Hlc(replaced.0 + 1));
+        assert_eq!(clock.tick(at(5_000), Hlc::ZERO), Hlc::at_millis(5_000));
     }
 
     #[test]
     fn a_counter_that_overflows_keeps_the_order() {
         let mut clock = Clock::starting_at(Hlc(Hlc::at_millis(7).0 | 0xffff));
-        assert_eq!(clock.tick(7), Hlc::at_millis(8));
+        assert_eq!(clock.tick(at(7), Hlc::ZERO), Hlc::at_millis(8));
     }
 }

@@ -52,3 +52,10 @@ pub const MAX_BATCH_WRITES: usize = 1000;
 /// and the values of at most [`MAX_INLINE_BYTES`]. Longer values are written ahead of the batch and do
 /// not count.
 pub const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// The first Unix second that no write and no expiry may have: the year 2200. A clock that shows it is wrong.
+pub const END_OF_TIME: u64 = 7_258_118_400;
+
+/// The most keys of rows that a store records as damaged. Beyond it the disk must be replaced: the location joins again
+/// with an empty data directory.
+pub const MAX_OWED: usize = 16_384;

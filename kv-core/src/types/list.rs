@@ -20,6 +20,10 @@ pub struct Listed {
 pub struct Page {
     /// The entries, by key in byte order.
     pub entries: Vec<Listed>,
+    /// Keys of the page's range whose entries are damaged here, in byte order, at most [`MAX_LIST_LIMIT`]: they
+    /// are not among `entries`, and whether they have an entry is not known. They are fetched from the other
+    /// locations, and a put or a delete repairs them.
+    pub damaged: Vec<Key>,
     /// Whether nothing follows. If false, the next page begins after the last key of this one.
     pub complete: bool,
 }

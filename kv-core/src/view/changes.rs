@@ -10,7 +10,7 @@ use crate::{
     engine::{Snapshot, Table},
     error::ReadError,
     tables::{self, Dots, EntryKey, IndexedDot, Layout as _},
-    types::{Change, Dot, Key, OriginId, VersionVector},
+    types::{Change, DamagedKey, Dot, Key, OriginId, OwedReason, VersionVector},
 };
 
 /// Some of the changes since a vector.
@@ -18,6 +18,8 @@ use crate::{
 pub struct Changes {
     /// The changes by dot: origin by origin, each by sequence number.
     pub changes: Vec<Change>,
+    /// The keys of changes that can't be read here: damaged, or owed and not the change that the dot names.
+    pub damaged: Vec<DamagedKey>,
     /// Where to continue; `None` if these were the last of this view.
     pub next: Option<Dot>,
 }
@@ -27,8 +29,8 @@ impl<S: Snapshot> View<S> {
     /// there is one. After the last one, continue from [`View::vector`].
     ///
     /// # Errors
-    /// [`ReadError::Gone`] if `since` lacks a tombstone that was collected, or if a row is damaged or
-    /// can't be read.
+    /// [`ReadError::Gone`] if `since` lacks a tombstone that was collected, or if the store can't be read. A
+    /// damaged entry is no error: its key is named.
     pub fn changes(
         &self,
         since: &VersionVector,
@@ -45,7 +47,7 @@ impl<S: Snapshot> View<S> {
     /// collected tombstone would delete.
     ///
     /// # Errors
-    /// If a row is damaged or can't be read.
+    /// If the store or the dot index can't be read.
     pub fn rows_missing_in(
         &self,
         since: &VersionVector,
@@ -72,11 +74,15 @@ impl<S: Snapshot> View<S> {
         let more = dots.len() > limit;
         dots.truncate(limit);
         let next = if more { dots.last().map(|(dot, _)| *dot) } else { None };
-        let changes = dots
-            .into_iter()
-            .filter_map(|(dot, entry)| self.change(dot, &entry).transpose())
-            .collect::<Result<_, _>>()?;
-        Ok(Changes { changes, next })
+        let (mut changes, mut damaged) = (Vec::new(), Vec::new());
+        for (dot, entry) in dots {
+            match self.change(dot, &entry)? {
+                Named::Change(change) => changes.push(change),
+                Named::Damaged(key) => damaged.push(key),
+                Named::Replaced => {}
+            }
+        }
+        Ok(Changes { changes, damaged, next })
     }
 
     /// Returns the origins that have rows in the dot index, with their numbers: one seek for each.
@@ -120,12 +126,32 @@ impl<S: Snapshot> View<S> {
         result
     }
 
-    /// Reads the change that a row of the index names. Returns `None` if the entry there has another dot,
-    /// as after the replacement of a damaged entry.
-    fn change(&self, dot: Dot, entry: &EntryKey) -> Result<Option<Change>, ReadError> {
-        let (namespace, key) = entry.split();
-        let found = self.row(namespace, key)?.filter(|found| found.dot == dot);
-        let key = Key::new(key).expect("the key of an entry is valid");
-        Ok(found.map(|found| Change { namespace, key, found }))
+    /// Reads the change that a row of the index names.
+    fn change(&self, dot: Dot, entry: &EntryKey) -> Result<Named, ReadError> {
+        let (namespace, name) = entry.split();
+        let key = Key::new(name).expect("the key of an entry is valid");
+        let owed = self.owed.get(namespace, name);
+        let has_chunks = owed.is_none_or(|owed| owed.reason != OwedReason::Chunk);
+        match self.row(namespace, name) {
+            Ok(Some(found)) if found.dot == dot && has_chunks => {
+                Ok(Named::Change(Change { namespace, key, found }))
+            }
+            // After a damaged entry was replaced, the index still names its dot.
+            Ok(_) if owed.is_none() => Ok(Named::Replaced),
+            Ok(_) | Err(ReadError::Damaged { .. }) => {
+                Ok(Named::Damaged(DamagedKey { namespace, key, dot }))
+            }
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// The entry that a row of the dot index names.
+enum Named {
+    /// A change.
+    Change(Change),
+    /// The entry has another dot, as after the replacement of a damaged entry.
+    Replaced,
+    /// The entry of this dot can't be read, and may be the last one of its key.
+    Damaged(DamagedKey),
 }

@@ -46,7 +46,8 @@ impl<S: Snapshot> View<S> {
     /// Lists a page of the keys that a reader at `now_ms` (Unix milliseconds) finds, without their values.
     ///
     /// # Errors
-    /// [`ReadError::UnknownNamespace`], or if a row on the way is damaged or can't be read.
+    /// [`ReadError::UnknownNamespace`], or if the store can't be read. A damaged row is left out, and the page
+    /// names its key.
     pub fn list(
         &self,
         namespace: NamespaceId,
@@ -76,23 +77,69 @@ impl<S: Snapshot> View<S> {
             _ => Bound::Included(query.prefix),
         };
         let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let stretch = Stretch { order: Order::Ascending, max_rows, now_ms };
-        let mut page = Page { entries: Vec::new(), complete: false };
-        let end = self.walk_heads(namespace, (lower, upper), stretch, &mut |key, head| {
-            if page.entries.len() == query.limit {
-                return ControlFlow::Break(());
+        let mut page = Page { entries: Vec::new(), damaged: Vec::new(), complete: false };
+        let mut from = lower.map(<[u8]>::to_vec);
+        let stopped_at = loop {
+            let stretch = Stretch { order: Order::Ascending, max_rows, now_ms };
+            let bounds = (from.as_ref().map(Vec::as_slice), upper);
+            let end = self.walk_heads(namespace, bounds, stretch, &mut |key, head| {
+                if page.entries.len() == query.limit {
+                    return ControlFlow::Break(());
+                }
+                let Found { version, metadata, expires_at, .. } = head;
+                page.entries.push(Listed { key, version, metadata, expires_at });
+                ControlFlow::Continue(())
+            })?;
+            match end {
+                StretchEnd::Complete => page.complete = true,
+                StretchEnd::Broken => {}
+                StretchEnd::At(key) => break Some(key),
+                StretchEnd::Damaged(key, _) => {
+                    page.damaged.extend(Key::new(&key).ok());
+                    if page.damaged.len() < MAX_LIST_LIMIT {
+                        from = Bound::Excluded(key);
+                        continue;
+                    }
+                    break Some(key);
+                }
             }
-            let Found { version, metadata, expires_at, .. } = head;
-            page.entries.push(Listed { key, version, metadata, expires_at });
-            ControlFlow::Continue(())
-        })?;
-        match end {
-            StretchEnd::Complete => page.complete = true,
-            StretchEnd::Broken => {}
-            StretchEnd::At(key) => return Ok((page, Some(key))),
-            StretchEnd::Damaged(_, error) => return Err(error),
+            break None;
+        };
+        let last = stopped_at.as_deref().or(page.entries.last().map(|entry| entry.key.as_bytes()));
+        let upto = if page.complete { None } else { Some(last.unwrap_or_default()) };
+        let owed = self.owed_without_row(namespace, query.prefix, (lower, upto))?;
+        if !owed.is_empty() {
+            page.damaged.extend(owed);
+            page.damaged.sort_unstable();
+            page.damaged.truncate(MAX_LIST_LIMIT);
         }
-        Ok((page, None))
+        Ok((page, stopped_at))
+    }
+
+    /// The owed keys with a prefix that have no row here, from a bound up to a key.
+    fn owed_without_row(
+        &self,
+        namespace: NamespaceId,
+        prefix: &[u8],
+        (lower, upto): (Bound<&[u8]>, Option<&[u8]>),
+    ) -> Result<Vec<Key>, ReadError> {
+        let mut owed = Vec::new();
+        let is_in = |key: &&Key| {
+            key.starts_with(prefix)
+                && match lower {
+                    Bound::Excluded(after) => key.as_bytes() > after,
+                    Bound::Included(_) | Bound::Unbounded => true,
+                }
+                && upto.is_none_or(|upto| key.as_bytes() <= upto)
+        };
+        for key in self.owed.from(namespace, prefix).filter(is_in) {
+            match self.row(namespace, key) {
+                Ok(None) => owed.push(key.clone()),
+                Ok(Some(_)) | Err(ReadError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(owed)
     }
 
     /// Visits the entries that a reader finds between two keys, without their inline values.
@@ -108,8 +155,10 @@ impl<S: Snapshot> View<S> {
         visit: &mut dyn FnMut(Key, Found<()>) -> ControlFlow<()>,
     ) -> Result<StretchEnd, ReadError> {
         self.walk(namespace, bounds, stretch, &mut |name, key, row| {
-            let head = decode_head(key, row, &self.origins);
-            let head = head.map_err(ReadError::damaged(Table::Entries))?;
+            let head = decode_head(key, row, &self.origins).map_err(|error| {
+                self.note_damaged_row(namespace, &name);
+                ReadError::damaged(Table::Entries)(error)
+            })?;
             if !head.is_visible(stretch.now_ms) {
                 return Ok(ControlFlow::Continue(()));
             }

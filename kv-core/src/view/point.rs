@@ -7,11 +7,16 @@ use std::{
 
 use bytes::Bytes;
 
+use super::damage::Damage;
 use crate::{
+    codec::DecodeError,
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
-    tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry},
-    types::{BodyId, Found, LocalName, Members, NamespaceId, Namespaces, OriginId, VersionVector},
+    tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry, split_entry},
+    types::{
+        BodyId, Found, Hlc, LocalName, Members, NamespaceId, Namespaces, OriginId, OwedKeys,
+        VersionVector,
+    },
 };
 
 /// A store as of one commit.
@@ -29,6 +34,12 @@ pub struct View<S> {
     pub(crate) vector: Arc<VersionVector>,
     /// For each origin, the highest sequence number of a dropped tombstone.
     pub(crate) collected: Arc<VersionVector>,
+    /// The closed timestamp of the store.
+    pub(crate) closed: Hlc,
+    /// The keys whose rows are owed.
+    pub(crate) owed: Arc<OwedKeys>,
+    /// Where readers note damage that they meet.
+    pub(crate) damage: Arc<Damage>,
 }
 
 impl<S: Snapshot> View<S> {
@@ -56,6 +67,19 @@ impl<S: Snapshot> View<S> {
         &self.collected
     }
 
+    /// Whether the store has met origins other than its own two: rows of other stores are here, or were.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        self.origins.len() > 2
+    }
+
+    /// The closed timestamp: each write of this store that the view does not count is later. The dropped
+    /// tombstones are not later.
+    #[must_use]
+    pub fn closed_timestamp(&self) -> Hlc {
+        self.closed
+    }
+
     /// Reads the parts of the bytes that this location keeps under a name.
     pub(crate) fn local(&self, name: &LocalName) -> Result<Option<Vec<Part>>, ReadError> {
         tables::get::<LocalParts>(&self.snapshot, name)
@@ -65,6 +89,9 @@ impl<S: Snapshot> View<S> {
     pub(crate) fn check_namespace(&self, namespace: NamespaceId) -> Result<(), ReadError> {
         match self.namespaces.get(namespace) {
             Some(_) => Ok(()),
+            None if self.owed.get(NamespaceId::SYSTEM, &namespace.0).is_some() => {
+                Err(owed("the row of the namespace"))
+            }
             None => Err(ReadError::UnknownNamespace(namespace)),
         }
     }
@@ -81,11 +108,11 @@ impl<S: Snapshot> View<S> {
     ) -> Result<Option<Found>, ReadError> {
         self.check_namespace(namespace)?;
         let Some(key) = EntryKey::of(namespace, key) else { return Ok(None) };
-        let mut found = Ok(None);
+        let mut found = None;
         self.snapshot.look(Table::Entries, key.as_bytes(), &mut |row| {
-            found = self.visible(&key, row, now_ms, Bytes::copy_from_slice);
+            found = Some(self.visible(&key, row, now_ms, Bytes::copy_from_slice));
         })?;
-        found
+        found.unwrap_or_else(|| self.missing(&key))
     }
 
     /// [`View::get`] for several keys. The result has the order of `keys`.
@@ -104,10 +131,19 @@ impl<S: Snapshot> View<S> {
         let mut rows = self.snapshot.get_many(&asked.collect::<Vec<_>>())?.into_iter();
         let read = |key: &Option<EntryKey>| {
             let Some(key) = key else { return Ok(None) };
-            let Some(row) = rows.next().flatten() else { return Ok(None) };
+            let Some(row) = rows.next().flatten() else { return self.missing(key) };
             self.visible(key, &row, now_ms, |body| row.slice_ref(body))
         };
         keys.iter().map(read).collect()
+    }
+
+    /// What a reader finds under a key without a row: nothing, unless the row is owed.
+    fn missing(&self, key: &EntryKey) -> Result<Option<Found>, ReadError> {
+        let (namespace, name) = key.split();
+        match self.owed.get(namespace, name) {
+            Some(_) => Err(owed("another location could not send its row")),
+            None => Ok(None),
+        }
     }
 
     /// Decodes a row that a reader sees. `keep` makes a value of the part of the row that is one.
@@ -141,9 +177,15 @@ impl<S: Snapshot> View<S> {
         row: &[u8],
         keep: impl FnOnce(&[u8]) -> Bytes,
     ) -> Result<Found, ReadError> {
-        let (head, body) =
-            decode_entry(key, row, &self.origins).map_err(ReadError::damaged(Table::Entries))?;
-        Ok(head.with_value(keep(body)))
+        match decode_entry(key, row, &self.origins) {
+            Ok((head, body)) => Ok(head.with_value(keep(body))),
+            Err(error) => {
+                if let Ok((namespace, name)) = split_entry(key) {
+                    self.note_damaged_row(namespace, name);
+                }
+                Err(ReadError::damaged(Table::Entries)(error))
+            }
+        }
     }
 
     /// Returns the id of an origin, by its local number.
@@ -172,4 +214,9 @@ impl<S: Snapshot> View<S> {
         })?;
         Ok(count)
     }
+}
+
+/// The error of a read that meets an owed row.
+fn owed(what: &'static str) -> ReadError {
+    ReadError::damaged(Table::Entries)(DecodeError(what))
 }

@@ -4,6 +4,7 @@ use std::{mem, time::Duration};
 
 use super::{
     batch::Batch,
+    grace::SeenClock,
     health::Health,
     outputs::{Notice, Outputs, Queued},
     replicating::Replicating,
@@ -11,6 +12,7 @@ use super::{
     timer::{GcTimer, SyncTimer, Unsynced},
 };
 use crate::{
+    cluster_clock::ClusterClock,
     commit::{Applied, Committer, GcLimits, Operation, Outcome},
     engine::{Engine, Mode},
     error::WriteError,
@@ -25,6 +27,9 @@ const SYNC_AGAIN: Duration = Duration::from_secs(1);
 /// Time in which what peers sent is made durable, if no local write does it before: a sync for each of their
 /// messages would cost more than everything else.
 const SYNC_WITHIN: Duration = Duration::from_millis(30);
+
+/// Most values that were freed too early and are reported at a time.
+const MAX_FREED_EARLY: usize = 256;
 
 /// The writer of one store, without thread, channel and clock.
 ///
@@ -50,6 +55,17 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     sync: SyncTimer,
     /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// The cluster's clock, as replication last found it out.
+    clock: ClusterClock,
+    /// What the clock has shown to this process.
+    seen: SeenClock,
+    /// Cluster time at the last step, in milliseconds since the Unix epoch, if it was confirmed.
+    confirmed_ms: Option<u64>,
+    /// When the closed timestamp of an idle store may rise again, and values that were freed too early are
+    /// looked for.
+    closing: Duration,
+    /// Where the last look for such values ended.
+    freed_early: Vec<u8>,
     /// The engine's mode, as the writer last saw it.
     health: Health,
     /// Whether a replicator takes part.
@@ -98,6 +114,11 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: GcTimer::new(now, config.gc_interval),
+            clock: ClusterClock::default(),
+            seen: SeenClock::default(),
+            confirmed_ms: None,
+            closing: now + config.closing_interval,
+            freed_early: Vec::new(),
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -188,7 +209,8 @@ where
             }
             GcTimer::Yielding(_) | GcTimer::Waiting(_) => {}
         }
-        match (!self.batch.is_empty(), self.replicating.has_work()) {
+        let has_commit = !self.batch.is_empty() || self.committer.has_met_damage();
+        match (has_commit, self.replicating.has_work()) {
             (true, true) => Some(match self.turn {
                 Side::Callers => Step::Commit,
                 Side::Replicator => Step::Turn,
@@ -217,7 +239,7 @@ where
     }
 
     fn has_commit_or_turn(&self) -> bool {
-        !self.batch.is_empty() || self.replicating.has_work()
+        !self.batch.is_empty() || self.replicating.has_work() || self.committer.has_met_damage()
     }
 
     /// When a sync is due; zero if somebody waits for it, none if nobody does.
@@ -234,6 +256,10 @@ where
             self.give_notice(notice);
         }
         self.health.note_step(step);
+        let now = self.see_time(now);
+        if matches!(step, Step::Commit | Step::Turn | Step::CollectGarbage) {
+            self.record_damage(now);
+        }
         match step {
             Step::Recover => self.recover_now(now),
             Step::Commit => self.commit(now),
@@ -242,6 +268,24 @@ where
             Step::CollectGarbage => self.collect_garbage(now),
             Step::Close => self.close_engine(),
         }
+    }
+
+    /// Sets the clock that the next steps go by. Until the first call it is the own wall clock, which nobody
+    /// confirms.
+    pub fn set_clock(&mut self, clock: ClusterClock) {
+        self.clock = clock;
+    }
+
+    /// Takes a reading of the clocks into account. Returns the time with cluster time in place of the own wall
+    /// clock.
+    fn see_time(&mut self, now: Now) -> Now {
+        let clock = self.clock;
+        let now = Now { mono: now.mono, wall_ms: clock.now_ms(now.mono, now.wall_ms) };
+        self.seen.see(now, self.config.expiry_grace);
+        let max_skew_ms = u64::try_from(self.config.max_clock_skew.as_millis()).unwrap_or(u64::MAX);
+        self.confirmed_ms = clock.is_confirmed.then(|| now.wall_ms.saturating_sub(max_skew_ms));
+        self.committer.set_time_bounds(max_skew_ms, clock.closing_ms(now.mono));
+        now
     }
 
     /// The next thing that the driver must do. It has done what the last call returned: the replicator gets
@@ -271,6 +315,11 @@ where
         }
     }
 
+    /// Whether readers have met damage that is not recorded yet.
+    pub fn has_met_damage(&self) -> bool {
+        self.committer.has_met_damage()
+    }
+
     /// The committer. A driver reads views from it and takes uploads; it must not commit or sync.
     pub fn committer(&mut self) -> &mut Committer<E> {
         &mut self.committer
@@ -279,6 +328,12 @@ where
     /// The configuration. A change counts from the next step on.
     pub fn config(&mut self) -> &mut WriterConfig {
         &mut self.config
+    }
+
+    /// The latest expiry, in Unix milliseconds, that the last step's garbage collection could take for
+    /// passed: on a confirmed clock, or for the expiry grace of this process; none before either.
+    pub fn expired_ms(&self) -> Option<u64> {
+        self.confirmed_ms.max(self.seen.expired_ms(self.config.expiry_grace))
     }
 
     /// The replicator, if one takes part.
@@ -303,6 +358,14 @@ where
     /// replicator.
     pub fn unpublished(&self) -> &[Change] {
         &self.writes
+    }
+
+    /// Records the damage that readers have met. It is synced with the next commit, or soon.
+    fn record_damage(&mut self, now: Now) {
+        if self.committer.record_damage(now.wall_ms) {
+            self.sync.expect(Unsynced::Collected, now.mono + SYNC_WITHIN);
+            self.roll_back_if_reopened(now, true);
+        }
     }
 
     /// Commits the batch. In durable mode the answers wait for the next sync.
@@ -442,13 +505,14 @@ where
         if self.committer.engine().status().mode != Mode::Writer {
             return self.gc.collected(now.mono, self.config.gc_interval, false);
         }
+        self.close_time(now);
         let limits = GcLimits {
             rows: self.config.gc_rows,
             bodies: self.config.gc_bodies,
             stable: self.stable(),
-            max_skew_ms: self.config.max_skew_ms,
+            expired_ms: self.expired_ms(),
         };
-        let result = self.committer.collect_garbage(now.wall_ms, &limits);
+        let result = self.committer.collect_garbage(&limits);
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
         match &result {
@@ -460,6 +524,32 @@ where
         self.outputs.push(Output::Collected(result));
     }
 
+    /// Raises the closed timestamp of an idle store, now and then, if tombstones wait for it.
+    fn close_time(&mut self, now: Now) {
+        if !self.replicating.is_active() || now.mono < self.closing {
+            return;
+        }
+        self.closing = now.mono + self.config.closing_interval;
+        match self.committer.close_time() {
+            Ok(true) => self.sync.expect(Unsynced::Collected, now.mono),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the closed timestamp could not be raised"),
+        }
+        self.report_freed_early(now);
+    }
+
+    /// Tells the replicator, on a confirmed clock, which values a wrong clock has freed too early.
+    fn report_freed_early(&mut self, now: Now) {
+        let Some(replicator) = self.replicating.active().filter(|_| self.clock.is_confirmed) else {
+            return;
+        };
+        match self.committer.freed_early(now.wall_ms, &mut self.freed_early, MAX_FREED_EARLY) {
+            Ok(keys) if keys.is_empty() => {}
+            Ok(keys) => replicator.freed_early(keys),
+            Err(error) => tracing::warn!(%error, "the expired tombstones could not be read"),
+        }
+    }
+
     /// The time below which tombstones may be collected.
     fn stable(&mut self) -> Hlc {
         if let Some(replicator) = self.replicating.active() {
@@ -468,9 +558,8 @@ where
         if self.config.is_replicated || self.committer.view().members().iter().count() > 0 {
             return Hlc::ZERO;
         }
-        // Alone, the stable timestamp of all replicas is this store's own closed timestamp: whatever it
-        // writes next is later than everything that it wrote.
-        Hlc(self.committer.clock().0.saturating_add(1))
+        // Nobody else has a row that a tombstone could still have to beat, whatever its time.
+        Hlc(u64::MAX)
     }
 
     /// Reopens the engine, and publishes what it still has.

@@ -16,6 +16,9 @@ const GC_ROWS: usize = 500;
 /// Most large bodies that one step of garbage collection frees.
 const GC_BODIES: usize = 64;
 
+/// How often an idle store raises its closed timestamp.
+const CLOSING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The time, as a driver reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -36,8 +39,13 @@ pub struct WriterConfig {
     pub gc_rows: usize,
     /// Most large bodies that one step of garbage collection frees.
     pub gc_bodies: usize,
-    /// Largest difference between the clocks of two locations, in milliseconds.
-    pub max_skew_ms: u64,
+    /// For how long this process must have seen an entry expired before it frees it: see
+    /// [`Options::expiry_grace`].
+    pub expiry_grace: Duration,
+    /// The largest difference between two clocks that are right: see [`Options::max_clock_skew`].
+    pub max_clock_skew: Duration,
+    /// How often an idle store raises its closed timestamp, if tombstones wait for it.
+    pub closing_interval: Duration,
     /// Whether the store belongs to a cluster or is about to join one: no tombstone is collected then
     /// without a replicator.
     pub is_replicated: bool,
@@ -56,7 +64,9 @@ impl From<&Options> for WriterConfig {
             gc_interval: options.gc_interval,
             gc_rows: GC_ROWS,
             gc_bodies: GC_BODIES,
-            max_skew_ms: u64::try_from(options.max_skew.as_millis()).unwrap_or(u64::MAX),
+            expiry_grace: options.expiry_grace,
+            max_clock_skew: options.max_clock_skew,
+            closing_interval: CLOSING_INTERVAL,
             is_replicated: options.replicated,
         }
     }

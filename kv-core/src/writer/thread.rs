@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     step::{Now, Output, Step, WriterConfig},
 };
 use crate::{
+    cluster_clock::ClusterClock,
     commit::{Committer, Operation, Outcome},
     engine::Engine,
     error::WriteError,
@@ -65,16 +67,24 @@ struct Committed {
     took: Duration,
 }
 
+/// What the writer thread shares with readers and callers.
+pub(crate) struct SharedWithWriter<S> {
+    /// The view that readers take.
+    pub(crate) published: Arc<Published<S>>,
+    /// Set by [`Store::wake`](crate::Store::wake), which sends no second message while it is.
+    pub(crate) is_woken: Arc<AtomicBool>,
+    /// The cluster's clock.
+    pub(crate) clock: Arc<ArcSwap<ClusterClock>>,
+}
+
 /// The writer thread: it drives a core with the messages of a queue and the real time.
 pub(crate) struct Writer<E: Engine> {
     /// The state machine.
     core: WriterCore<E, Answer>,
-    /// The view that readers take.
-    published: Arc<Published<E::Snapshot>>,
+    /// What readers and callers share.
+    shared: SharedWithWriter<E::Snapshot>,
     /// The settings, with the observer and the clock.
     options: Options,
-    /// Set by [`Store::wake`](crate::Store::wake), which sends no second message while it is.
-    is_woken: Arc<AtomicBool>,
     /// Calls of [`Store::replicate`](crate::Store::replicate) without an answer, the oldest first.
     replicating: VecDeque<Ended>,
     /// The caller that waits for the end, once closing was requested.
@@ -89,16 +99,14 @@ where
 {
     pub(crate) fn new(
         committer: Committer<E>,
-        published: Arc<Published<E::Snapshot>>,
+        shared: SharedWithWriter<E::Snapshot>,
         options: Options,
-        is_woken: Arc<AtomicBool>,
     ) -> Writer<E> {
         let now = options.environment.monotonic();
         Writer {
             core: WriterCore::new(committer, WriterConfig::from(&options), now),
-            published,
+            shared,
             options,
-            is_woken,
             replicating: VecDeque::new(),
             closing: None,
             committed: None,
@@ -130,7 +138,7 @@ where
 
     /// Notes that the replicator has work. Whatever it gets from here on sends another message.
     fn see_wake(&mut self) {
-        if self.is_woken.swap(false, Ordering::SeqCst) {
+        if self.shared.is_woken.swap(false, Ordering::SeqCst) {
             self.core.wake();
         }
     }
@@ -184,6 +192,7 @@ where
     /// Runs a step and carries out its outputs.
     fn run_step(&mut self, step: Step) {
         let environment = &self.options.environment;
+        self.core.set_clock(**self.shared.clock.load());
         let start = environment.monotonic();
         self.core.run(Now { mono: start, wall_ms: environment.now_ms() }, step);
         let took = self.mono().saturating_sub(start);
@@ -195,9 +204,9 @@ where
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Publish { view, is_durable } => {
-                    self.published.set(view);
+                    self.shared.published.set(view);
                     if is_durable {
-                        self.published.set_durable();
+                        self.shared.published.set_durable();
                     }
                 }
                 Output::Answers(answers) => {

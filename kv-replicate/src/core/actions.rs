@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{OriginId, VersionVector};
+use kv_core::{DamagedKey, OriginId};
 
 use super::{local::Local, peers::Peers};
 use crate::{
     HaltReason, MemberId, Row,
-    wire::{Message, Reason},
-    work::{Notice, ToApply, Work},
+    wire::{Message, PageHead, Reason},
+    work::{Notice, Settled, ToApply, Work},
 };
 
 /// The most requests and responses that wait to be sent to a peer. More are dropped, as a network might
@@ -46,6 +46,8 @@ pub(super) enum Pending {
     Barrier { digest: u64 },
     /// The closing of the origins of removed members.
     Close,
+    /// A commit of rows that were found by name: of one key of a round, or of all whose bodies came with them.
+    Found { round: u64, key: Option<usize> },
     /// A read of a piece of a body for a peer.
     Body { peer: MemberId, fetch: u64, offset: u64 },
     /// A read of the member row of a removed peer, for the notice of its removal.
@@ -175,15 +177,17 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
-    /// Requests a commit that adopts vectors, behind all work that was requested before.
-    pub(super) fn adopt(
-        &mut self,
-        purpose: Pending,
-        vector: VersionVector,
-        collected: VersionVector,
-    ) {
+    /// Requests to forget keys for which every member has answered, behind all work that was requested before.
+    pub(super) fn settle(&mut self, keys: Vec<Settled>) {
+        self.work.push_back(Work::Settle { epoch: self.epoch, keys });
+    }
+
+    /// Requests a commit that adopts the vectors of a source, and the keys that it could not read, behind all work
+    /// that was requested before.
+    pub(super) fn adopt(&mut self, purpose: Pending, head: PageHead, damaged: Vec<DamagedKey>) {
+        let PageHead { vector, collected, floor } = head;
         let (id, epoch) = (self.next_id(), self.epoch);
-        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected });
+        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected, floor, damaged });
     }
 
     /// Requests work whose result comes back under this number, for this purpose.
@@ -281,8 +285,15 @@ impl Actions {
 /// About how many bytes a message takes in memory.
 pub(super) fn weight(message: &Message) -> usize {
     match message {
-        Message::Page(page) => page.rows.iter().map(Row::weight).sum(),
+        Message::Page(page) => {
+            let rows: usize = page.rows.iter().map(Row::weight).sum();
+            rows + page.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>()
+        }
         Message::Piece { bytes, .. } => bytes.len(),
+        Message::GetRows { names, .. } => 64 + 640 * names.len(),
+        Message::Rows { rows, .. } => {
+            rows.iter().map(|state| 8 + state.row.as_ref().map_or(0, Row::weight)).sum()
+        }
         Message::Pull(pull) => 64 + 24 * pull.since.iter().count(),
         Message::Refusal { reason: Reason::Gone(vector), .. } => 64 + 24 * vector.iter().count(),
         _ => 640,

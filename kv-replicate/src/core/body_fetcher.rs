@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{OriginId, limits::CHUNK_BYTES};
+use kv_core::{DamagedKey, OriginId, limits::CHUNK_BYTES};
 
 use super::actions::{Actions, Context};
 use crate::{
@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Live(OriginId),
     /// A row of a session.
     Session(u64),
+    /// A row that was found by name: the round and the place of its key in it.
+    Found { round: u64, key: usize },
 }
 
 /// How far a fetch is.
@@ -188,6 +190,14 @@ impl BodyFetcher {
     /// Whether a fetch is under way from a peer.
     pub(super) fn is_from(&self, id: u64, peer: MemberId) -> bool {
         self.fetches.get(&id).is_some_and(|fetch| fetch.peer == peer)
+    }
+
+    /// The session that fetches a body, and the key of its row; none if no session does.
+    pub(super) fn session_row(&self, id: u64) -> Option<(u64, DamagedKey)> {
+        let Fetch { purpose, row, .. } = self.fetches.get(&id)?;
+        let Purpose::Session(session) = *purpose else { return None };
+        let (namespace, key, dot) = (row.namespace, row.key.clone(), row.dot);
+        Some((session, DamagedKey { namespace, key, dot }))
     }
 
     /// A body can't be had: it was overwritten at its source, or the link is down. Returns its peer and

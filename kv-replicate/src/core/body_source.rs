@@ -17,6 +17,15 @@ const MAX_BODIES: usize = 16;
 /// How many pieces may wait for a peer to take them.
 const MAX_PIECES: usize = 2;
 
+/// Why a piece of a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPiece {
+    /// The key no longer holds that write.
+    Gone,
+    /// The chunk can't be read.
+    Damaged,
+}
+
 /// Whether the store reads a piece for a peer. It reads one at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Reading {
@@ -42,12 +51,16 @@ struct Requests {
 impl Requests {
     /// Queues a piece and moves its request to the end of the line, so that a long body holds up no short
     /// one.
-    fn answer(&mut self, (fetch, offset): (u64, u64), bytes: Option<Bytes>) {
+    fn answer(&mut self, (fetch, offset): (u64, u64), bytes: Result<Bytes, NoPiece>) {
         let is_asked = |get: &GetBody| get.fetch == fetch && get.offset == offset;
         let Some(at) = self.waiting.iter().position(is_asked) else { return };
         let Some(mut get) = self.waiting.remove(at) else { return };
-        let Some(bytes) = bytes else {
-            return self.pieces.push_back(Message::NoBody { fetch });
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                let is_damaged = why == NoPiece::Damaged;
+                return self.pieces.push_back(Message::NoBody { fetch, is_damaged });
+            }
         };
         let len = bytes.len() as u64;
         get.offset += len;
@@ -96,13 +109,13 @@ impl BodySource {
         cx.out.request(id, Pending::Body { peer, fetch, offset }, work);
     }
 
-    /// A piece was read; none if the body is gone.
+    /// A piece was read, or can't be.
     pub(super) fn read(
         &mut self,
         cx: &mut Context<'_>,
         peer: MemberId,
         piece: (u64, u64),
-        bytes: Option<Bytes>,
+        bytes: Result<Bytes, NoPiece>,
     ) {
         if !cx.peers.contains(peer) {
             return;
@@ -156,7 +169,7 @@ mod tests {
         let Some(Pending::Body { peer, fetch, offset }) = fixture.out().finished(id) else {
             panic!("no purpose")
         };
-        let bytes = bytes.map(Bytes::from_static);
+        let bytes = bytes.map(Bytes::from_static).ok_or(NoPiece::Gone);
         source.read(&mut fixture.context(), peer, (fetch, offset), bytes);
     }
 
@@ -179,6 +192,6 @@ mod tests {
         assert_eq!(names, [(1, 0), (2, 0)]);
         answer(&mut fixture, &mut source, None);
         let gone = source.next(&mut fixture.context(), PEER);
-        assert_eq!(gone, Some(Message::NoBody { fetch: 1 }));
+        assert_eq!(gone, Some(Message::NoBody { fetch: 1, is_damaged: false }));
     }
 }

@@ -22,9 +22,8 @@ pub struct Config {
     ///
     /// [`BATCH_BYTES`]: crate::read::BATCH_BYTES
     pub batch_rows: usize,
-    /// How far ahead of this location's clock a peer's writes may be dated, in milliseconds, before they
-    /// wait. 500 is a good value.
-    pub max_ahead_ms: u64,
+    /// The largest difference between two clocks that are right, in milliseconds. 500 is a good value.
+    pub max_clock_skew_ms: u64,
 }
 
 impl Config {
@@ -44,7 +43,7 @@ impl Config {
             incarnation,
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         }
     }
 }

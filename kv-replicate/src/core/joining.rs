@@ -7,11 +7,11 @@
 //! member, the others do not keep tombstones for it: see [`Joining::may_take`].) The source protects
 //! the joining member until the others know it: see [`super::stability`].
 //!
-//! The joining member follows no live stream and must not be written to until it has adopted a vector. By
-//! then it has the entry that made it a member, and with it a clock that is later than any tombstone that
-//! was dropped.
+//! The joining member follows no live stream and must not be written to until it has adopted a vector. With
+//! the vector it adopts the source's closed timestamp, which is later than any tombstone that the source had
+//! dropped.
 
-use kv_core::{Hlc, VersionVector};
+use kv_core::VersionVector;
 
 use super::{actions::Context, local::Local};
 use crate::{MemberId, wire::PageHead};
@@ -31,7 +31,7 @@ pub(super) enum Joining {
 impl Joining {
     /// For a location that was just started.
     pub(super) fn new(local: &Local) -> Joining {
-        let had_rows = !local.is_joined() && local.closed_timestamp() > Hlc::ZERO;
+        let had_rows = !local.is_joined() && local.has_received();
         if had_rows { Joining::UnknownSource } else { Joining::Empty }
     }
 
@@ -66,8 +66,11 @@ mod tests {
     #[test]
     fn a_joining_location_takes_only_what_its_first_source_makes_safe() {
         let fixture = Fixture::joining();
-        let head =
-            |counted, collected| PageHead { vector: vector(counted), collected: vector(collected) };
+        let head = |counted, collected| PageHead {
+            vector: vector(counted),
+            collected: vector(collected),
+            floor: kv_core::Hlc::ZERO,
+        };
         let mut joining = Joining::new(fixture.local());
         assert!(matches!(joining, Joining::Empty));
         assert!(joining.may_take(fixture.local(), &head(5, 9)), "the first source decides");

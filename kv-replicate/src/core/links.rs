@@ -1,5 +1,7 @@
 //! Links and the store's state: how they begin, change and end, for all machines together.
 
+use std::sync::Arc;
+
 use super::{Core, actions::Keep, handshake::Handshake, peers::Peer};
 use crate::{
     HaltReason, MemberId,
@@ -73,6 +75,11 @@ impl Core {
         if before.members != self.local.store().members {
             self.follow_members();
         }
+        let is_wanted_new = !Arc::ptr_eq(&before.wanted, &self.local.store().wanted);
+        if is_wanted_new || !was_joined && self.local.is_joined() {
+            let (machines, cx) = self.split();
+            machines.rows.follow(&cx);
+        }
         if !was_joined && self.local.is_joined() {
             self.joined();
         }
@@ -97,6 +104,8 @@ impl Core {
             machines.puller.end(&mut cx, &mut machines.fetcher, peer);
         }
         self.out.forget_rows();
+        let (machines, cx) = self.split();
+        machines.rows.rolled_back(&cx);
         for fetch in self.machines.fetcher.all() {
             self.lose_fetch(fetch);
         }

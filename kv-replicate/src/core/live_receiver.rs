@@ -105,7 +105,7 @@ impl LiveReceiver {
             return Vec::new();
         }
         let is_full = cx.out.applying(from) > MAX_APPLYING;
-        if !cx.local.is_joined() || peer.is_parked() || is_full {
+        if !cx.local.is_joined() || is_full {
             return Vec::new();
         }
         let arrived = self.arrived(cx.local, first.origin);

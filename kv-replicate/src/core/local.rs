@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use kv_core::{Hlc, Members, OriginId, VersionVector};
+use kv_core::{Hlc, Key, Member, Members, NamespaceId, OriginId, VersionVector};
 
 use super::config::Config;
 use crate::{
     CLOSED, MemberId,
+    inspect::Place,
     work::{Now, StoreState},
 };
 
@@ -77,6 +78,11 @@ impl Local {
         self.store.closed_timestamp
     }
 
+    /// Whether rows of other stores are here.
+    pub(super) fn has_received(&self) -> bool {
+        self.store.has_received
+    }
+
     /// The members of the cluster, as of the last durable commit.
     pub(super) fn members(&self) -> &Members {
         &self.store.members
@@ -93,8 +99,31 @@ impl Local {
     }
 
     /// Whether a location is a member now.
+    ///
+    /// One whose row can't be read counts: its link ends if the row, once it is here again, removes it.
     pub(super) fn is_member(&self, member: MemberId) -> bool {
-        self.store.members.is_current(member)
+        self.store.members.is_current(member) || self.is_owed(member)
+    }
+
+    /// Whether the row of a member can't be read.
+    fn is_owed(&self, member: MemberId) -> bool {
+        let name = || Key::new(Member::key(member)).ok();
+        let wanted = &self.store.wanted;
+        !wanted.is_empty()
+            && name()
+                .is_some_and(|key| wanted.contains(&Place { namespace: NamespaceId::SYSTEM, key }))
+    }
+
+    /// Whether rows of members may be missing, so that not all members are known.
+    pub(super) fn lacks_members(&self) -> bool {
+        let is_member = |place: &&Place| {
+            place.namespace == NamespaceId::SYSTEM && Member::id_of(&place.key).is_some()
+        };
+        self.store
+            .wanted
+            .iter()
+            .take_while(|place| place.namespace == NamespaceId::SYSTEM)
+            .any(|place| is_member(&place))
     }
 
     /// Whether a location was a member and was removed.

@@ -7,12 +7,15 @@ use super::{
     actions::{Context, Keep},
     body_fetcher::BodyFetcher,
     body_source::BodySource,
+    clocks::Clocks,
     lag::LagWatch,
     live_receiver::LiveReceiver,
     live_sender::LiveSender,
     local::Local,
     membership::Membership,
     puller::Puller,
+    row_fetcher::RowFetcher,
+    row_source::RowSource,
     session_source::SessionSource,
     stability::Stability,
     verifier::Verifier,
@@ -24,6 +27,8 @@ use crate::MemberId;
 pub(super) struct Machines {
     /// Removed members, and the closing of their origins.
     pub(super) membership: Membership,
+    /// The clocks of the members, and cluster time.
+    pub(super) clocks: Clocks,
     /// Closed, resolved and stable timestamps.
     pub(super) stability: Stability,
     /// New local writes, to peers.
@@ -40,6 +45,10 @@ pub(super) struct Machines {
     pub(super) sessions: SessionSource,
     /// Large bodies that are served.
     pub(super) bodies: BodySource,
+    /// Rows that are fetched by name.
+    pub(super) rows: RowFetcher,
+    /// Rows that are served by name.
+    pub(super) row_source: RowSource,
     /// Comparisons with peers, and answers to those of peers.
     pub(super) verifier: Verifier,
 }
@@ -49,6 +58,7 @@ impl Machines {
     pub(super) fn new(local: &Local) -> Machines {
         Machines {
             membership: Membership::new(),
+            clocks: Clocks::default(),
             stability: Stability::default(),
             sender: LiveSender::new(local),
             receiver: LiveReceiver::default(),
@@ -57,6 +67,8 @@ impl Machines {
             lag: LagWatch::default(),
             sessions: SessionSource::default(),
             bodies: BodySource::default(),
+            rows: RowFetcher::default(),
+            row_source: RowSource::default(),
             verifier: Verifier::default(),
         }
     }
@@ -69,11 +81,14 @@ impl Machines {
 
     /// The link to a peer has ended.
     pub(super) fn disconnected(&mut self, peer: MemberId, keep: Keep) {
+        self.clocks.disconnect(peer);
         self.sender.disconnect(peer);
         self.receiver.disconnect(peer);
         self.puller.disconnect(peer);
         self.sessions.disconnect(peer, keep);
         self.bodies.disconnect(peer, keep);
+        self.rows.disconnect(peer);
+        self.row_source.disconnect(peer);
     }
 
     /// Asks a peer for its live writes.
@@ -90,10 +105,12 @@ impl Machines {
     /// When something is due that no peer's handshake or progress is about.
     pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
         let all = [
+            self.clocks.timeout(now),
             self.lag.timeout(now),
             self.puller.timeout(),
             self.sessions.timeout(),
             self.fetcher.timeout(),
+            self.rows.timeout(),
             self.verifier.timeout(),
         ];
         all.into_iter().flatten().min()
@@ -107,6 +124,8 @@ impl Machines {
             + self.fetcher.memory_bytes()
             + self.sessions.memory_bytes()
             + self.bodies.memory_bytes()
+            + self.rows.memory_bytes()
+            + self.row_source.memory_bytes()
             + self.verifier.memory_bytes()
     }
 }

@@ -16,13 +16,13 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Dot, VersionVector};
+use kv_core::Dot;
 
 use super::{
     actions::{Context, Pending},
     local::Local,
 };
-use crate::{CLOSED, MemberId};
+use crate::{CLOSED, MemberId, wire::PageHead};
 
 /// The announcement of a change of members: it waits until all work that was requested before is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +127,7 @@ impl Membership {
             return;
         }
         self.barrier = Barrier::Committing { digest };
-        let (vector, collected) = (VersionVector::default(), VersionVector::default());
-        cx.out.adopt(Pending::Barrier { digest }, vector, collected);
+        cx.out.adopt(Pending::Barrier { digest }, PageHead::default(), Vec::new());
     }
 
     /// The digest that is announced, or will be.
@@ -206,7 +205,8 @@ impl Membership {
         let origins = cx.local.members().closed_origins();
         let vector = origins.map(|origin| Dot { origin, seq: CLOSED }).collect();
         self.closing = Closing::Committing;
-        cx.out.adopt(Pending::Close, vector, VersionVector::default());
+        let head = PageHead { vector, ..PageHead::default() };
+        cx.out.adopt(Pending::Close, head, Vec::new());
     }
 
     /// The commit that counts origins as closed was made, or has failed.

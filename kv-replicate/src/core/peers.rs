@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::OriginId;
 
-use super::{handshake::Handshake, local::Local, parking::Parking, progress::Announcing};
+use super::{handshake::Handshake, local::Local, progress::Announcing};
 use crate::{
     MemberId,
     wire::{Hello, Incarnations, Progress, WIRE_VERSION},
@@ -17,8 +17,6 @@ pub(super) struct Peer {
     pub(super) handshake: Handshake,
     /// When this location's progress is sent to it.
     pub(super) announcing: Announcing,
-    /// Whether its writes wait because its clock is ahead.
-    pub(super) parking: Parking,
     /// The last progress that it sent.
     progress: Progress,
 }
@@ -26,12 +24,7 @@ pub(super) struct Peer {
 impl Peer {
     /// For a link that was just made.
     pub(super) fn new(handshake: Handshake) -> Peer {
-        Peer {
-            handshake,
-            announcing: Announcing::default(),
-            parking: Parking::default(),
-            progress: Progress::default(),
-        }
+        Peer { handshake, announcing: Announcing::default(), progress: Progress::default() }
     }
 
     /// Its hello, once it was accepted.
@@ -54,14 +47,9 @@ impl Peer {
         &self.progress
     }
 
-    /// Whether its writes wait because its clock is ahead.
-    pub(super) fn is_parked(&self) -> bool {
-        self.parking.until().is_some()
-    }
-
     /// Whether rows can come from it.
     pub(super) fn is_ready(&self) -> bool {
-        self.hello().is_some() && !self.is_parked()
+        self.hello().is_some()
     }
 
     /// Takes the progress that an accepted hello reports.
@@ -88,12 +76,9 @@ impl Peer {
     }
 
     /// When something is due for this peer.
-    pub(super) fn timeout(&self, local: &Local) -> Option<Duration> {
+    pub(super) fn timeout(&self) -> Option<Duration> {
         let announcing = self.hello().and_then(|_| self.announcing.timeout());
-        [self.handshake.timeout(), announcing, self.parking.timeout(local)]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.handshake.timeout(), announcing].into_iter().flatten().min()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kv_core::OriginId;
+use kv_core::{DamagedKey, OriginId};
 
 use super::{
     actions::{Context, MAX_APPLYING, Pending},
@@ -135,9 +135,7 @@ impl Puller {
     /// Whether a page is of the current batch, and there is room for its rows.
     pub(super) fn expects(&self, cx: &Context<'_>, from: MemberId, page: &Page) -> bool {
         let session = self.sessions.get(&from);
-        let is_parked = cx.peers.get(from).is_none_or(|peer| peer.is_parked());
         session.is_some_and(|session| session.expects(page))
-            && !is_parked
             && cx.out.applying(from) <= MAX_APPLYING
     }
 
@@ -219,6 +217,20 @@ impl Puller {
         self.advance(cx, bodies, peer);
     }
 
+    /// The body of a session's row is damaged at the source. The row is owed, and holds nothing up.
+    pub(super) fn body_damaged(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        (session, key): (u64, DamagedKey),
+    ) {
+        if let Some(found) = self.session(peer, session) {
+            found.body_damaged(key, cx.local.mono());
+        }
+        self.advance(cx, bodies, peer);
+    }
+
     /// Records that a session's rows were committed, and continues the session.
     pub(super) fn applied(
         &mut self,
@@ -253,7 +265,10 @@ impl Puller {
             Step::Wait => {}
             Step::Request => self.request(cx, peer),
             Step::Fail => self.fail(cx, bodies, peer),
-            Step::Adopt(head) => adopt(cx, peer, session.id(), head),
+            Step::Adopt(head) => {
+                let damaged = session.damaged();
+                adopt(cx, (peer, session.id()), head, damaged);
+            }
         }
     }
 
@@ -324,7 +339,8 @@ impl Puller {
 
     /// About the most bytes that the sessions take.
     pub(super) fn memory_bytes(&self) -> usize {
-        (self.sessions.len() + self.suspended.len()) * Session::MAX_BYTES
+        self.sessions.values().map(Session::memory_bytes).sum::<usize>()
+            + self.suspended.memory_bytes()
     }
 
     /// The session with a peer, if it has this number.
@@ -340,11 +356,15 @@ fn apply(cx: &mut Context<'_>, peer: MemberId, session: &Session, rows: Vec<ToAp
     cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
 }
 
-/// Requests the adoption of the source's vectors at the end of a session.
-fn adopt(cx: &mut Context<'_>, peer: MemberId, session: u64, head: PageHead) {
-    let PageHead { vector, collected } = head;
-    if cx.local.is_behind_itself_in(&vector) {
+/// Requests the adoption of the source's vectors, and of the keys that it can't read, at the end of a session.
+fn adopt(
+    cx: &mut Context<'_>,
+    (peer, session): (MemberId, u64),
+    head: PageHead,
+    damaged: Vec<DamagedKey>,
+) {
+    if cx.local.is_behind_itself_in(&head.vector) {
         return cx.out.halt(HaltReason::RolledBack);
     }
-    cx.out.adopt(Pending::Adopt { peer, session }, vector, collected);
+    cx.out.adopt(Pending::Adopt { peer, session }, head, damaged);
 }

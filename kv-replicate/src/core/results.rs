@@ -7,6 +7,7 @@ use super::{
     Core,
     actions::Pending,
     body_fetcher::{Fetched, Purpose},
+    body_source::NoPiece,
 };
 use crate::{
     HaltReason, MemberId, Row,
@@ -17,8 +18,8 @@ use crate::{
 pub(super) enum ReadResult {
     /// The rows of a session's batch, or the reason why they were not read.
     Rows(Result<Batch, Unread>),
-    /// A piece of a large body; none if the key no longer holds that write.
-    Body(Option<Bytes>),
+    /// A piece of a large body, or the reason why it was not read.
+    Body(Result<Bytes, NoPiece>),
     /// The row of a key; none if it has none, or can't be read now.
     Row(Option<Row>),
 }
@@ -61,6 +62,12 @@ impl Core {
                 machines.puller.not_committed(&mut cx, bodies, peer, session);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session),
+            Pending::Found { round, key } => {
+                let results = (!failed).then_some(&results[..]);
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.rows.applied(&mut cx, bodies, (round, key), results);
+            }
             Pending::Serve { .. } | Pending::Body { .. } | Pending::Farewell { .. } => {}
         }
     }
@@ -126,14 +133,22 @@ impl Core {
                 let row = ToApply { row, how: How::Row, fetch: Some(id) };
                 machines.puller.fetched(&mut cx, peer, session, row);
             }
+            Purpose::Found { round, key } => machines.rows.fetched(&mut cx, (round, key), row, id),
         }
         machines.fetcher.request_queued(&mut cx, from);
     }
 
-    /// A body is gone at its source.
-    pub(super) fn no_body(&mut self, from: MemberId, id: u64) {
+    /// A body is gone at its source, or damaged there.
+    pub(super) fn no_body(&mut self, from: MemberId, id: u64, is_damaged: bool) {
         if self.machines.fetcher.is_from(id, from) {
-            self.lose_fetch(id);
+            if is_damaged && let Some((session, key)) = self.machines.fetcher.session_row(id) {
+                let (machines, mut cx) = self.split();
+                machines.fetcher.lose(cx.out, id);
+                let bodies = &mut machines.fetcher;
+                machines.puller.body_damaged(&mut cx, bodies, from, (session, key));
+            } else {
+                self.lose_fetch(id);
+            }
             let (machines, mut cx) = self.split();
             machines.fetcher.request_queued(&mut cx, from);
         }
@@ -152,6 +167,9 @@ impl Core {
             }
             Purpose::Session(session) => {
                 machines.puller.body_gone(&mut cx, bodies, peer, session);
+            }
+            Purpose::Found { round, key } => {
+                machines.rows.body_lost(&mut cx, bodies, (round, key));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Routing: events and messages to the machines that they concern.
 
-use super::{Core, actions::Effect, results::ReadResult};
+use super::{Core, actions::Effect, body_source::NoPiece, results::ReadResult};
 use crate::{
     HaltReason, MemberId, Row,
     wire::{Hello, Incarnations, Message, Page, Progress, decode},
-    work::{Event, Notice},
+    work::Event,
 };
 
 impl Core {
@@ -28,8 +28,11 @@ impl Core {
                 self.applied(id, results);
             }
             Event::Read { id, result } => self.read(id, ReadResult::Rows(result)),
-            Event::Body { id, bytes } => self.read(id, ReadResult::Body(bytes)),
             Event::RowRead { id, row } => self.read(id, ReadResult::Row(row)),
+            Event::Body { id, bytes, is_damaged } => {
+                let why = if is_damaged { NoPiece::Damaged } else { NoPiece::Gone };
+                self.read(id, ReadResult::Body(bytes.ok_or(why)));
+            }
             Event::Verify(peer) => {
                 let (machines, mut cx) = self.split();
                 machines.verifier.begin(&mut cx, peer);
@@ -37,6 +40,10 @@ impl Core {
             Event::Inspected { id, answer } => {
                 let (machines, mut cx) = self.split();
                 machines.verifier.inspected(&mut cx, id, answer);
+            }
+            Event::Rows { id, rows } => {
+                let (machines, mut cx) = self.split();
+                machines.row_source.read(&mut cx, id, rows);
             }
         }
     }
@@ -87,13 +94,17 @@ impl Core {
             }
             Message::GetBody(get) => machines.bodies.get(&mut cx, from, get),
             Message::Piece { fetch, offset, bytes } => self.piece(from, fetch, (offset, bytes)),
-            Message::NoBody { fetch } => self.no_body(from, fetch),
+            Message::NoBody { fetch, is_damaged } => self.no_body(from, fetch, is_damaged),
             Message::Done { session } => machines.sessions.done(from, session),
             Message::Ask { verify, step, ask } => {
                 machines.verifier.asked(&mut cx, from, (verify, step), ask);
             }
             Message::Answer { verify, step, answer } => {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
+            }
+            Message::GetRows { id, names } => machines.row_source.get(&mut cx, from, id, names),
+            Message::Rows { id, rows } => {
+                machines.rows.receive(&mut cx, &mut machines.fetcher, from, (id, rows));
             }
         }
     }
@@ -123,6 +134,7 @@ impl Core {
         if peer.handshake.accept(incarnations, hello, own) {
             let (machines, mut cx) = self.split();
             machines.sender.follow(&mut cx, from, received);
+            machines.rows.greeted(&cx, from);
         }
     }
 
@@ -132,6 +144,7 @@ impl Core {
             return self.halt(HaltReason::RolledBack);
         }
         let Some(peer) = self.peers.get_mut(from) else { return };
+        self.machines.clocks.progressed(&self.local, from, &progress);
         if let Some(origins) = peer.origins()
             && peer.progressed(progress)
         {
@@ -144,7 +157,7 @@ impl Core {
     fn live(&mut self, from: MemberId, rows: Vec<Row>) {
         let (machines, mut cx) = self.split();
         let new = machines.receiver.receive(&mut cx, from, rows);
-        if new.is_empty() || self.park_if_ahead(from, &new) {
+        if new.is_empty() {
             return;
         }
         let (machines, mut cx) = self.split();
@@ -154,36 +167,11 @@ impl Core {
     /// A peer sends rows of a session.
     fn page(&mut self, from: MemberId, page: Page) {
         let (machines, cx) = self.split();
-        if !machines.puller.expects(&cx, from, &page) || self.park_if_ahead(from, &page.rows) {
+        if !machines.puller.expects(&cx, from, &page) {
             return;
         }
         let (machines, mut cx) = self.split();
         machines.puller.receive(&mut cx, &mut machines.fetcher, from, page);
-    }
-
-    /// Parks a peer whose rows are dated too far ahead. Returns whether they are.
-    pub(super) fn park_if_ahead(&mut self, from: MemberId, rows: &[Row]) -> bool {
-        let latest = rows.iter().map(|row| row.hlc).max();
-        let Some(peer) = self.peers.get_mut(from) else { return false };
-        let Some(ahead_ms) = peer.parking.check(&self.local, latest) else { return false };
-        let (machines, mut cx) = self.split();
-        machines.puller.suspend(&mut cx, &mut machines.fetcher, from);
-        self.out.notice(Notice::Parked { peer: from, ahead_ms });
-        true
-    }
-
-    /// Continues with peers whose clocks are not ahead any more.
-    pub(super) fn unpark(&mut self) {
-        let local = &self.local;
-        let is_over = |(peer, state): (MemberId, &mut super::peers::Peer)| {
-            state.parking.end(local).then_some(peer)
-        };
-        let due: Vec<_> = self.peers.iter_mut().filter_map(is_over).collect();
-        for peer in due {
-            self.out.notice(Notice::Unparked(peer));
-            let (machines, mut cx) = self.split();
-            machines.want(&mut cx, peer);
-        }
     }
 
     /// A peer's backlog does not reach back to what is missing of its writes. Any peer that has them may

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::Hlc;
+use kv_core::{DamagedKey, Hlc};
 
 use super::actions::{Context, Keep, Pending, weight};
 use crate::{
@@ -173,7 +173,7 @@ impl SessionSource {
         self.peers.get(&peer).is_some_and(|served| served.session.is_some())
     }
 
-    /// This location's clock at the beginning of each session that is served.
+    /// This location's closed timestamp at the beginning of each session that is served.
     pub(super) fn started(&self) -> impl Iterator<Item = Hlc> + '_ {
         self.peers.values().filter_map(|served| served.session.as_ref()).map(|found| found.started)
     }
@@ -207,25 +207,33 @@ fn read_rows(cx: &mut Context<'_>, peer: MemberId, pull: Pull) {
     cx.out.request(id, Pending::Serve { peer, session, batch }, work);
 }
 
+/// The page that takes so many bytes more: the last one, or a new one.
+fn page_for<'p, T: Default>(pages: &'p mut Vec<T>, bytes: &mut usize, more: usize) -> &'p mut T {
+    if *bytes > 0 && *bytes + more > BATCH_BYTES {
+        *bytes = 0;
+        pages.push(T::default());
+    }
+    *bytes += more;
+    pages.last_mut().expect("there is always one page")
+}
+
 /// Cuts a batch into messages.
 fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Item = Page> {
-    let mut pages: Vec<Vec<Row>> = vec![Vec::new()];
+    let mut pages: Vec<(Vec<Row>, Vec<DamagedKey>)> = vec![Default::default()];
     let mut bytes = 0;
+    // The damaged keys go first: a walk that is interrupted continues behind the rows that have arrived.
+    for damaged in read.damaged {
+        page_for(&mut pages, &mut bytes, 128 + damaged.key.len()).1.push(damaged);
+    }
     for row in read.rows {
-        bytes += row.weight();
-        let current = pages.last_mut().expect("there is always one page");
-        if bytes > BATCH_BYTES && !current.is_empty() {
-            bytes = row.weight();
-            pages.push(vec![row]);
-        } else {
-            current.push(row);
-        }
+        page_for(&mut pages, &mut bytes, row.weight()).0.push(row);
     }
     let last = pages.len() - 1;
     let end = read.next.map_or(End::Round, End::Batch);
     let commit = read.commit;
-    let mut head = Some(PageHead { vector: read.vector, collected: read.collected });
-    pages.into_iter().enumerate().map(move |(index, rows)| Page {
+    let mut head =
+        Some(PageHead { vector: read.vector, collected: read.collected, floor: read.floor });
+    pages.into_iter().enumerate().map(move |(index, (rows, damaged))| Page {
         session,
         batch,
         stamp,
@@ -233,6 +241,7 @@ fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Ite
         index: u16::try_from(index).expect("a batch has a few pages"),
         head: head.take(),
         end: if index == last { end } else { End::Page },
+        damaged,
         rows,
     })
 }
@@ -251,7 +260,8 @@ mod tests {
     fn read(rows: u64) -> Result<Batch, Unread> {
         let rows: Vec<_> = (1..=rows).map(|seq| row_of(PEER, seq)).collect();
         let (vector, collected) = (vector(9), VersionVector::default());
-        Ok(Batch { rows, next: None, vector, collected, commit: 1 })
+        let (damaged, floor) = (Vec::new(), Hlc::ZERO);
+        Ok(Batch { rows, damaged, next: None, vector, collected, floor, commit: 1 })
     }
 
     fn reads(fixture: &mut Fixture) -> usize {

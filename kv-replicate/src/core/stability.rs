@@ -13,8 +13,11 @@
 //! timestamp, the least that all members that it knows of have announced: the timestamp that it *holds*
 //! with them. The stable timestamp is the least of these as well.
 //!
-//! An idle member need not move its clock: a location that holds a write has committed a clock at least as
-//! late, so once all have converged all of them announce the time of the last write.
+//! A location announces the closed timestamp that is durable in its store, a field of its own: the times of
+//! an origin's writes are in no order. It rises with commits up to cluster time, and in an idle store only
+//! while a tombstone waits for it.
+//!
+//! A location that is the only member waits for nobody: whatever it has dropped, nobody else holds.
 //!
 //! After Cure (Akkoorath et al., ICDCS 2016); closed and resolved timestamps are named as in CockroachDB.
 
@@ -112,7 +115,7 @@ impl Stability {
     /// The time up to which every member's writes are here, durably. While something of the removed
     /// members is missing, it does not rise.
     pub(super) fn resolved(&self, local: &Local) -> Hlc {
-        if !local.is_joined() {
+        if !local.is_joined() || local.lacks_members() {
             return Hlc::ZERO;
         }
         let closed = self.members.values().map(|member| member.closed);
@@ -131,11 +134,18 @@ impl Stability {
         self.reached = self.resolved(local);
     }
 
-    /// See [`Core::stable`](super::Core::stable); `sessions` are the clocks at the beginning of the
-    /// sessions that are being served.
+    /// See [`Core::stable`](super::Core::stable); `sessions` are the closed timestamps at the beginning
+    /// of the sessions that are being served.
     pub(super) fn stable(&self, local: &Local, sessions: impl Iterator<Item = Hlc>) -> Hlc {
         let members = self.members.values().map(|member| member.held.min(member.resolved));
-        let upto = members.chain(sessions).fold(self.resolved(local), Hlc::min);
+        let is_alone =
+            self.members.is_empty() && local.is_joined() && !local.lacks_members();
+        let own = if is_alone && local.is_closed_in(local.durable()) {
+            Hlc(u64::MAX)
+        } else {
+            self.resolved(local)
+        };
+        let upto = members.chain(sessions).fold(own, Hlc::min);
         if upto == Hlc::ZERO { upto } else { Hlc(upto.0.saturating_add(1)) }
     }
 }

@@ -22,9 +22,9 @@ pub struct PeerState {
     pub receiving: Option<SessionProgress>,
     /// Whether a catch-up session to the peer is served.
     pub is_sending: bool,
-    /// The peer's clock is ahead: its writes wait until the wall clock here shows this many milliseconds
-    /// since the Unix epoch.
-    pub parked_until_ms: Option<u64>,
+    /// How far the peer's wall clock is ahead of the one here, in milliseconds, to within half a round trip;
+    /// none if it was not heard within the last minute.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// How far a catch-up session is, in numbers of writes. Writes that were overwritten since count too.

@@ -169,6 +169,17 @@ impl Fixture {
         self.local.set_now(self.now);
     }
 
+    /// Time passes, and the wall clock goes on with it.
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.now.wall_ms += ms;
+        self.wait(Duration::from_millis(ms));
+    }
+
+    /// The time that a clock shows which showed 1_700_000_000_000 at the start.
+    pub(super) fn true_ms(&self) -> u64 {
+        1_700_000_000_000 + u64::try_from(self.now.mono.as_millis()).unwrap()
+    }
+
     pub(super) fn context(&mut self) -> Context<'_> {
         Context { local: &self.local, peers: &self.peers, out: &mut self.out }
     }

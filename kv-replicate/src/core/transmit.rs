@@ -23,8 +23,8 @@ impl Core {
                 Frame::live(incarnations, first, &rows).finish()
             }
             Channel::CatchUp => {
-                let page = machines.sessions.next(peer);
-                encode(incarnations, &page.or_else(|| machines.verifier.next(&cx, peer))?)
+                let next = machines.sessions.next(peer).or_else(|| machines.row_source.next(peer));
+                encode(incarnations, &next.or_else(|| machines.verifier.next(&cx, peer))?)
             }
             Channel::Body => encode(incarnations, &machines.bodies.next(&mut cx, peer)?),
         };
@@ -43,20 +43,23 @@ impl Core {
         }
         state.hello()?;
         if state.announcing.take(now) {
-            return Some(Message::Progress(self.own_progress()));
+            return Some(Message::Progress(self.own_progress(peer)));
         }
         self.out.next_message(peer)
     }
 
-    /// This location's progress.
-    fn own_progress(&mut self) -> Progress {
+    /// This location's progress, to be sent to a peer now.
+    fn own_progress(&mut self, to: MemberId) -> Progress {
         let local = &self.local;
         let durable = local.durable().clone();
         let mut received = local.visible().clone();
         // After a failure of the disk, more may be durable than visible.
         received.merge(&durable);
+        let number = self.out.next_id();
         Progress {
-            number: self.out.next_id(),
+            number,
+            wall_ms: local.wall_ms(),
+            echo: self.machines.clocks.sending(local, to, number),
             durable,
             received,
             closed_timestamp: local.closed_timestamp(),

@@ -139,8 +139,8 @@ pub struct Tuning {
     pub backlog_bytes: usize,
     /// See [`crate::Config::batch_rows`]. Default 4,096.
     pub batch_rows: usize,
-    /// See [`crate::Config::max_ahead_ms`]. Default 500.
-    pub max_ahead_ms: u64,
+    /// See [`crate::Config::max_clock_skew_ms`]. Default 500.
+    pub max_clock_skew_ms: u64,
 }
 
 impl Default for Tuning {
@@ -161,7 +161,7 @@ impl Default for Tuning {
             retry_most: Duration::from_secs(15),
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Hlc, MemberId, Members, Store, commit::Applied, env::Environment};
+use kv_core::{ClusterClock, Hlc, MemberId, Members, Store, commit::Applied, env::Environment};
 use tokio::{
     sync::{
         Notify,
@@ -77,6 +77,8 @@ pub(super) struct Driver {
     attempts: BTreeMap<MemberId, Attempts>,
     /// The requests that wait for a verification.
     verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
+    /// The cluster's clock that the store goes by.
+    clock: ClusterClock,
     /// The members that the store last reported.
     members: Arc<Members>,
     /// The links may have changed: peers may have to be dialled.
@@ -118,7 +120,7 @@ impl Driver {
             incarnation,
             backlog_bytes: config.tuning.backlog_bytes,
             batch_rows: config.tuning.batch_rows,
-            max_ahead_ms: config.tuning.max_ahead_ms,
+            max_clock_skew_ms: config.tuning.max_clock_skew_ms,
         };
         let members = Arc::clone(&state.members);
         let core = Core::new(core, now(&*config.environment), *state);
@@ -150,6 +152,7 @@ impl Driver {
             links: BTreeMap::new(),
             attempts: BTreeMap::new(),
             verifying: BTreeMap::new(),
+            clock: ClusterClock::default(),
             members,
             dial: true,
             rows_taken: 0,
@@ -278,6 +281,11 @@ impl Driver {
         // A halted core does not learn of anything that would keep a tombstone.
         let stable = if self.core.halted().is_some() { Hlc::ZERO } else { self.core.stable() };
         self.store.set_stable(&self.members, stable);
+        let clock = self.core.clock();
+        if self.clock != clock {
+            self.clock = clock;
+            self.store.set_clock(clock, self.now().mono);
+        }
     }
 
     /// Sends messages where there is room for them.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::{HaltReason, PeerState};
+use crate::{ClockState, HaltReason, PeerState};
 
 /// The state of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Status {
     pub halted: Option<HaltReason>,
     /// Whether this location is a member and has everything that its first source had.
     pub is_joined: bool,
+    /// The state of this location's clock.
+    pub clock: ClockState,
     /// How many rows of peers were put in the store since the replica was started. While a location joins,
     /// [`PeerState::receiving`] has its progress.
     pub rows_taken: u64,

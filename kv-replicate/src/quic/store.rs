@@ -4,10 +4,12 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use kv_core::{
-    Change, Hlc, Members, OriginId, Replication, Store, StoreView, TurnOutcome,
+    Change, ClusterClock, Hlc, Key, Members, NamespaceId, OriginId, Replication, Store, StoreView,
+    TurnOutcome,
     commit::Committer,
     engine::redb::{RedbEngine, RedbSnapshot},
 };
@@ -110,6 +112,11 @@ impl StorePort {
         shared.1 = stable;
     }
 
+    /// Sets the cluster's clock, which is measured against a monotonic clock that shows `at`.
+    pub(super) fn set_clock(&self, clock: ClusterClock, at: Duration) {
+        self.store.set_clock(clock, at);
+    }
+
     /// `Told::Ended` came: another replicator may have the place by now.
     pub(super) fn has_ended(&mut self) {
         self.has_ended = true;
@@ -121,6 +128,10 @@ impl StorePort {
             && let Err(error) = self.store.stop_replicating()
         {
             tracing::warn!(%error, "replication did not end well");
+        }
+        if !self.has_ended {
+            // Nobody confirms the clock any more.
+            self.store.set_clock(ClusterClock::default(), Duration::ZERO);
         }
         drop(self.reads);
         if self.reader.join().is_err() {
@@ -201,6 +212,10 @@ impl Replication<RedbEngine> for Follower {
     fn rolled_back(&mut self, committer: &mut Committer<RedbEngine>) {
         self.replicator.rolled_back(committer);
         self.pass_on();
+    }
+
+    fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
+        Replication::<RedbEngine>::freed_early(&mut self.replicator, keys);
     }
 
     fn stable(&mut self) -> Hlc {

@@ -69,7 +69,10 @@ fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadErr
 /// Reads rows by name, with the vectors that say what their absence means.
 fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadError> {
     let look = |place: &Place| {
+        let is_owed = view.owed().get(place.namespace, &place.key).is_some();
         let held = match view.row(place.namespace, &place.key) {
+            // It may be an earlier row, or none where there is one.
+            Ok(_) if is_owed => Some(Held::Damaged),
             Ok(found) => {
                 found.map(|found| Held::Row(Summary::of(place.namespace, &place.key, &found)))
             }

@@ -10,7 +10,7 @@ use kv_core::{
     engine::Engine,
 };
 
-use crate::{Content, Event, How, Row, ToApply, Work};
+use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug, Default)]
@@ -88,8 +88,9 @@ impl Applier {
                 Some(operations) => (id, commit(committer, now_ms, operations)),
                 None => (id, None),
             },
-            Work::Adopt { id, vector, collected, .. } => {
-                let adopt = Operation::Remote(Remote::Adopt { vector, collected });
+            Work::Adopt { id, vector, collected, floor, damaged, .. } => {
+                let adopt = Remote::Adopt { vector, collected, floor, damaged };
+                let adopt = Operation::Remote(adopt);
                 (id, commit(committer, now_ms, vec![adopt]))
             }
             Work::Stage { fetch, bytes } => {
@@ -102,9 +103,18 @@ impl Applier {
                 self.uploads.remove(&fetch);
                 return Done::default();
             }
+            Work::Settle { epoch, .. } if self.is_late(committer, epoch) => return Done::default(),
+            Work::Settle { keys, .. } => {
+                let settled = |Settled { place: Place { namespace, key }, is_nothing }| {
+                    Operation::Remote(Remote::Settled { namespace, key, is_nothing })
+                };
+                commit(committer, now_ms, keys.into_iter().map(settled).collect());
+                return Done { answer: None, committed: true };
+            }
             Work::Read { .. }
             | Work::ReadBody { .. }
             | Work::ReadRow { .. }
+            | Work::ReadRows { .. }
             | Work::Inspect { .. } => {
                 return Done::default();
             }
@@ -131,6 +141,7 @@ impl Applier {
             operations.push(Operation::Remote(match how {
                 How::Next => Remote::Next(write),
                 How::Row => Remote::Row(write),
+                How::Found => Remote::Found(write),
             }));
         }
         Some(operations)

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    Dot, Hlc, MemberId,
+    DamagedKey, Dot, Hlc, MemberId,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
@@ -10,11 +10,12 @@ use super::{
     error::MessageError,
     kind,
     message::{
-        End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS,
-        Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
+        CLOSED, Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES,
+        MAX_ROWS, Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
     },
     question,
     row::take_row,
+    rows,
     take::{self, Decoded},
 };
 
@@ -51,7 +52,9 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
             offset: input.try_get_u64()?,
             bytes: piece(input)?,
         },
-        kind::NO_BODY => Message::NoBody { fetch: input.try_get_u64()? },
+        kind::NO_BODY => {
+            Message::NoBody { fetch: input.try_get_u64()?, is_damaged: take::flag(input)? }
+        }
         kind::DONE => Message::Done { session: input.try_get_u64()? },
         kind::REMOVED => {
             let dot = take::dot(input)?;
@@ -67,6 +70,10 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
             step: input.try_get_u32()?,
             answer: question::take_answer(input)?,
         },
+        kind::GET_ROWS => {
+            Message::GetRows { id: input.try_get_u64()?, names: rows::take_names(input)? }
+        }
+        kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
         _ => return Err(MessageError::Invalid("a message has an unknown kind")),
     })
 }
@@ -83,17 +90,30 @@ fn hello(input: &mut Bytes) -> Decoded<Hello> {
     })
 }
 
-/// Number, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
+/// Number, wall clock, echo, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
 /// one counts beyond it.
 fn progress(input: &mut Bytes) -> Decoded<Progress> {
-    let number = input.try_get_u64()?;
+    let (number, wall_ms) = (input.try_get_u64()?, input.try_get_u64()?);
+    let echo = take::optional(input, |input| {
+        Ok(Echo { number: input.try_get_u64()?, held_ms: input.try_get_u32()? })
+    })?;
     let (closed_timestamp, resolved) = (Hlc(input.try_get_u64()?), Hlc(input.try_get_u64()?));
     let held = Hlc(input.try_get_u64()?);
     let members = input.try_get_u64()?;
     let durable = take::vector(input)?;
     let mut received = durable.clone();
     received.merge(&take::vector(input)?);
-    Ok(Progress { number, durable, received, closed_timestamp, resolved, held, members })
+    Ok(Progress {
+        number,
+        wall_ms,
+        echo,
+        durable,
+        received,
+        closed_timestamp,
+        resolved,
+        held,
+        members,
+    })
 }
 
 /// The dot of the first row, the number of rows, the rows.
@@ -127,7 +147,8 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     let (stamp, commit) = (input.try_get_u64()?, input.try_get_u64()?);
     let index = input.try_get_u16()?;
     let head = take::optional(input, |input| {
-        Ok(PageHead { vector: take::vector(input)?, collected: take::vector(input)? })
+        let (vector, collected) = (take::vector(input)?, take::vector(input)?);
+        Ok(PageHead { vector, collected, floor: Hlc(input.try_get_u64()?) })
     })?;
     if head.is_some() != (index == 0) {
         return Err(MessageError::Invalid("the first page of a batch, and only it, has vectors"));
@@ -139,12 +160,23 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
         _ => return Err(MessageError::Invalid("a page has an unknown end")),
     };
     let count = take::row_count(input, MAX_ROWS)?;
+    let damaged = (0..count).map(|_| damaged_key(input)).collect::<Decoded<_>>()?;
+    let count = take::row_count(input, MAX_ROWS)?;
     let mut rows = Vec::with_capacity(count);
     for _ in 0..count {
         let dot = take::dot(input)?;
         rows.push(take_row(input, dot)?);
     }
-    Ok(Page { session, batch, stamp, commit, index, head, end, rows })
+    Ok(Page { session, batch, stamp, commit, index, head, end, damaged, rows })
+}
+
+/// Namespace, key and dot of a row that the source can't read.
+fn damaged_key(input: &mut Bytes) -> Decoded<DamagedKey> {
+    let (namespace, key, dot) = (take::namespace(input)?, take::key(input)?, take::dot(input)?);
+    if dot.seq == 0 || dot.seq >= CLOSED {
+        return Err(MessageError::Invalid("a row has a sequence number out of range"));
+    }
+    Ok(DamagedKey { namespace, key, dot })
 }
 
 /// The number of a reason, and its vector.

@@ -8,6 +8,7 @@ use super::{
     message::{End, Hello, Incarnations, Message, Page, Progress, Reason, WIRE_VERSION},
     put, question,
     row::put_row,
+    rows,
 };
 
 /// A message whose rows were encoded before: a backlog keeps them so, for all peers.
@@ -87,7 +88,10 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u64(*offset);
             out.put_slice(bytes);
         }
-        Message::NoBody { fetch } => out.put_u64(*fetch),
+        Message::NoBody { fetch, is_damaged } => {
+            out.put_u64(*fetch);
+            out.put_u8(u8::from(*is_damaged));
+        }
         Message::Done { session } => out.put_u64(*session),
         Message::Ask { verify, step, ask } => {
             out.put_u64(*verify);
@@ -98,6 +102,14 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u64(*verify);
             out.put_u32(*step);
             question::put_answer(&mut out, answer.as_ref());
+        }
+        Message::GetRows { id, names } => {
+            out.put_u64(*id);
+            rows::put_names(&mut out, names);
+        }
+        Message::Rows { id, rows } => {
+            out.put_u64(*id);
+            rows::put_states(&mut out, rows);
         }
     }
     out.freeze()
@@ -121,6 +133,8 @@ fn kind_of(message: &Message) -> u8 {
         Message::Removed(_) => kind::REMOVED,
         Message::Ask { .. } => kind::ASK,
         Message::Answer { .. } => kind::ANSWER,
+        Message::GetRows { .. } => kind::GET_ROWS,
+        Message::Rows { .. } => kind::ROWS,
     }
 }
 
@@ -138,6 +152,11 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
 /// See `decode::progress`.
 fn put_progress(out: &mut BytesMut, progress: &Progress) {
     out.put_u64(progress.number);
+    out.put_u64(progress.wall_ms);
+    put::optional(out, progress.echo, |out, echo| {
+        out.put_u64(echo.number);
+        out.put_u32(echo.held_ms);
+    });
     out.put_u64(progress.closed_timestamp.0);
     out.put_u64(progress.resolved.0);
     out.put_u64(progress.held.0);
@@ -157,6 +176,7 @@ fn put_page(out: &mut BytesMut, page: &Page) {
     put::optional(out, page.head.as_ref(), |out, head| {
         put::vector(out, &head.vector);
         put::vector(out, &head.collected);
+        out.put_u64(head.floor.0);
     });
     match page.end {
         End::Page => out.put_u8(0),
@@ -165,6 +185,12 @@ fn put_page(out: &mut BytesMut, page: &Page) {
             put::dot(out, after);
         }
         End::Round => out.put_u8(2),
+    }
+    put::count(out, page.damaged.len());
+    for damaged in &page.damaged {
+        out.put_slice(&damaged.namespace.0);
+        put::short(out, &damaged.key);
+        put::dot(out, damaged.dot);
     }
     put::count(out, page.rows.len());
     for row in &page.rows {

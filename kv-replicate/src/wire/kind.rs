@@ -30,3 +30,7 @@ pub(super) const REMOVED: u8 = 13;
 pub(super) const ASK: u8 = 14;
 /// The answer to a question.
 pub(super) const ANSWER: u8 = 15;
+/// A request for rows by name.
+pub(super) const GET_ROWS: u8 = 20;
+/// Rows by name.
+pub(super) const ROWS: u8 = 21;

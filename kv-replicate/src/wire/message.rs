@@ -1,11 +1,11 @@
 //! The messages, and their bounds.
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
+use kv_core::{DamagedKey, Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
 
 use crate::{
-    inspect::{Answer, Ask},
-    row::Row,
+    inspect::{Answer, Ask, Place},
+    row::{KeyState, Row},
 };
 
 /// The version of the messages that this program sends, and the only one that it understands yet.
@@ -74,10 +74,12 @@ pub(crate) enum Message {
         /// At most one chunk.
         bytes: Bytes,
     },
-    /// The requested body does not exist any more.
+    /// The requested body does not exist any more, or can't be read.
     NoBody {
         /// The fetch that requested the body.
         fetch: u64,
+        /// Whether the sender still has it, and can't read it.
+        is_damaged: bool,
     },
     /// The receiver of a session needs no more of it.
     Done {
@@ -104,6 +106,20 @@ pub(crate) enum Message {
         /// None if the store can't be read now.
         answer: Option<Answer>,
     },
+    /// A request for the rows under these names, whatever they are.
+    GetRows {
+        /// Names the answer.
+        id: u64,
+        /// The names, at most [`MAX_ASKED_ROWS`](crate::inspect::MAX_ASKED_ROWS).
+        names: Vec<Place>,
+    },
+    /// The rows under the first of the names that a request has: as many as fit into a message, at least one.
+    Rows {
+        /// The request.
+        id: u64,
+        /// The rows, in the order of the names.
+        rows: Vec<KeyState>,
+    },
 }
 
 /// The identity of the sender.
@@ -123,11 +139,24 @@ pub(crate) struct Hello {
     pub(crate) received: VersionVector,
 }
 
+/// A progress message that was received, so that its sender knows the round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Echo {
+    /// Its number.
+    pub(crate) number: u64,
+    /// How long ago it arrived, in milliseconds.
+    pub(crate) held_ms: u32,
+}
+
 /// The writes that the sender has, and its timestamps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Rises with each progress message.
     pub(crate) number: u64,
+    /// The sender's wall clock, in milliseconds since the Unix epoch.
+    pub(crate) wall_ms: u64,
+    /// The last progress that the sender received from the receiver; none before the first.
+    pub(crate) echo: Option<Echo>,
     /// The writes that survive a crash at the sender.
     pub(crate) durable: VersionVector,
     /// The writes that are visible at the sender: at least `durable`.
@@ -181,17 +210,21 @@ pub(crate) struct Page {
     pub(crate) head: Option<PageHead>,
     /// The continuation after this page.
     pub(crate) end: End,
+    /// The keys of writes that the snapshot counts and that the source can't read.
+    pub(crate) damaged: Vec<DamagedKey>,
     /// The rows, in the order of their dots.
     pub(crate) rows: Vec<Row>,
 }
 
 /// The vectors of a batch's snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PageHead {
     /// The writes that the snapshot counts.
     pub(crate) vector: VersionVector,
     /// The source's collected vector.
     pub(crate) collected: VersionVector,
+    /// The source's closed timestamp: it has dropped no later tombstone.
+    pub(crate) floor: Hlc,
 }
 
 /// The continuation after a page.

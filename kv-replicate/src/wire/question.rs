@@ -140,13 +140,13 @@ fn range(input: &mut Bytes) -> Decoded<Range> {
 }
 
 /// A namespace and a key.
-fn put_place(out: &mut BytesMut, place: &Place) {
+pub(super) fn put_place(out: &mut BytesMut, place: &Place) {
     out.put_slice(&place.namespace.0);
     put::short(out, &place.key);
 }
 
 /// A namespace and a key.
-fn place(input: &mut Bytes) -> Decoded<Place> {
+pub(super) fn place(input: &mut Bytes) -> Decoded<Place> {
     Ok(Place { namespace: take::namespace(input)?, key: take::key(input)? })
 }
 

@@ -1,5 +1,7 @@
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector};
+use kv_core::{
+    DamagedKey, Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector,
+};
 use proptest::prelude::*;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     *,
 };
 use crate::{
-    Content, Row,
+    Content, KeyState, Row,
     inspect::{
         Answer, Ask, Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList,
         Reading, Summary,
@@ -63,14 +65,18 @@ prop_compose! {
 }
 
 fn progress() -> impl Strategy<Value = Message> {
-    (any::<[u64; 5]>(), vector(), vector()).prop_map(
-        |([number, closed_timestamp, resolved, held, members], durable, more)| {
+    let echo = proptest::option::of((any::<u64>(), any::<u32>()));
+    (any::<[u64; 6]>(), echo, vector(), vector()).prop_map(
+        |([number, wall_ms, closed_timestamp, resolved, held, members], echo, durable, more)| {
+            let echo = echo.map(|(number, held_ms)| Echo { number, held_ms });
             let mut received = durable.clone();
             received.merge(&more);
             let (closed_timestamp, resolved, held) =
                 (Hlc(closed_timestamp), Hlc(resolved), Hlc(held));
             Message::Progress(Progress {
                 number,
+                wall_ms,
+                echo,
                 durable,
                 received,
                 closed_timestamp,
@@ -98,11 +104,25 @@ fn hello() -> impl Strategy<Value = Message> {
 fn page() -> impl Strategy<Value = Message> {
     let end = prop_oneof![Just(End::Page), Just(End::Round), dot().prop_map(End::Batch)];
     let head = (vector(), vector());
-    let head = head.prop_map(|(vector, collected)| PageHead { vector, collected });
-    (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5)).prop_map(
-        |(session, index, head, end, rows)| {
+    let head = head.prop_map(|(vector, collected)| PageHead { vector, collected, floor: Hlc(7) });
+    let damaged = (dot(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(dot, key)| {
+        DamagedKey { namespace: NamespaceId([3; 16]), key: Key::try_from(key).unwrap(), dot }
+    });
+    let damaged = prop::collection::vec(damaged, 0..3);
+    (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5), damaged).prop_map(
+        |(session, index, head, end, rows, damaged)| {
             let head = (index == 0).then_some(head);
-            Message::Page(Page { session, batch: 3, stamp: 9, commit: 4, index, head, end, rows })
+            Message::Page(Page {
+                session,
+                batch: 3,
+                stamp: 9,
+                commit: 4,
+                index,
+                head,
+                end,
+                damaged,
+                rows,
+            })
         },
     )
 }
@@ -135,6 +155,17 @@ fn message() -> impl Strategy<Value = Message> {
         page(),
         any::<[u64; 2]>().prop_map(Message::Want),
         Just(Message::Behind),
+        (any::<u64>(), prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..5))
+            .prop_map(|(id, keys)| {
+                let name = |key| Place { namespace: NamespaceId([3; 16]), key };
+                let names = keys.into_iter().map(|key| name(Key::try_from(key).unwrap()));
+                Message::GetRows { id, names: names.collect() }
+            }),
+        (any::<u64>(), prop::collection::vec((proptest::option::of(row()), any::<bool>()), 0..5))
+            .prop_map(|(id, rows)| {
+                let state = |(row, is_owed)| KeyState { row, is_owed };
+                Message::Rows { id, rows: rows.into_iter().map(state).collect() }
+            }),
         (any::<u64>(), any::<bool>(), proptest::option::of(dot()), vector()).prop_map(
             |(session, is_new, after, since)| {
                 Message::Pull(Pull { session, batch: 1, is_new, after, since })
@@ -144,7 +175,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Refusal { session: 3, reason: Reason::Busy }),
         get.prop_map(Message::GetBody),
         Just(Message::Piece { fetch: 1, offset: 0, bytes: Bytes::from_static(b"piece") }),
-        Just(Message::NoBody { fetch: 4 }),
+        any::<bool>().prop_map(|is_damaged| Message::NoBody { fetch: 4, is_damaged }),
         Just(Message::Done { session: 4 }),
         row().prop_map(|row| Message::Removed(Box::new(row))),
         ask().prop_map(|ask| Message::Ask { verify: 7, step: 1, ask }),

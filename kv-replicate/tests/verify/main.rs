@@ -136,6 +136,7 @@ fn a_missing_tombstone_is_found_unless_it_was_collected() {
     finds(&mut pair, &[("gone", ["nothing", "deleted"])]);
     let mut pair = equal_pair();
     pair.run_for(5000);
+    pair.close_time();
     pair.collect_garbage(1);
     assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("gone")).is_none());
     assert!(pair.nodes[0].raw(Table::Entries, &rows::entry("gone")).is_some());
@@ -157,6 +158,7 @@ fn an_expired_tombstone_may_remain_on_one_side_only() {
     assert_eq!([kind(&pair, 0), kind(&pair, 1)], [0, 3]);
     finds(&mut pair, &[]);
     pair.run_for(5000);
+    pair.close_time();
     pair.collect_garbage(1);
     assert!(pair.nodes[1].raw(Table::Entries, &rows::entry("short")).is_none());
     finds(&mut pair, &[]);

@@ -69,7 +69,14 @@ impl Location {
             || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
         let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
         let origins: [OriginId; 2] = committer.origins();
-        let config = WriterConfig { gc_rows: 100, gc_bodies: 9, ..WriterConfig::default() };
+        let expiry_grace = Duration::from_millis(500);
+        let config = WriterConfig {
+            gc_rows: 100,
+            gc_bodies: 9,
+            expiry_grace,
+            closing_interval: Duration::ZERO,
+            ..WriterConfig::default()
+        };
         let mut store = WriterCore::new(committer, config, Duration::ZERO);
         store.replicate(Some(Replicator::default()));
         store.run(writer::Now::default(), Step::Sync);
@@ -81,7 +88,7 @@ impl Location {
             incarnation: u64::from(id) << 8 | incarnations,
             backlog_bytes: 1 << 20,
             batch_rows: 128,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         };
         let state = store.replicator().unwrap().state().clone();
         let core = Core::new(config, Now::default(), state);
@@ -91,6 +98,7 @@ impl Location {
     /// Runs a step of the store; the events for the core.
     fn run(&mut self, now_ms: u64, step: Step) -> Vec<Event> {
         let now = writer::Now { mono: Duration::from_millis(now_ms), wall_ms: now_ms };
+        self.store.set_clock(self.core.clock());
         self.store.run(now, step);
         while let Some(output) = self.store.poll_output() {
             match output {
@@ -175,6 +183,14 @@ impl Pair {
         }
         self.nodes[node].run(self.now_ms, Step::Commit);
         self.sync(node);
+    }
+
+    /// Lets both locations close the time up to now, for the tombstones that wait for it, and learn of it.
+    pub(crate) fn close_time(&mut self) {
+        for node in 0..2 {
+            self.collect_garbage_below(node, kv_core::Hlc::ZERO);
+        }
+        self.run_for(5_000);
     }
 
     /// Collects garbage up to the stable timestamp of the core.

@@ -15,6 +15,8 @@
 //! The modules that only convert bytes to meaning and back ([`target`], [`options`], [`metadata`],
 //! [`cursor`], [`list`], [`bulk`], [`json`], [`proxied`]) are functions of their arguments alone.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response, request::Parts};
 use kv_core::{Key, NamespaceId, Operation, Store, WriteError, limits::MAX_VALUE_BYTES};
 
@@ -106,7 +108,12 @@ async fn respond(
     let is_list = path == "/" && matches!(*call.method, Method::GET | Method::HEAD);
     let is_get = !is_list && matches!(*call.method, Method::GET | Method::HEAD);
     let found = app.store.namespaces().resolve(name).map(|namespace| namespace.id);
-    let unknown = || Refusal::unknown_namespace(name, is_get && call.is_from_runtime());
+    let unknown = || {
+        if app.store.lacks_namespaces() {
+            return Refusal::damaged_namespace(name);
+        }
+        Refusal::unknown_namespace(name, is_get && call.is_from_runtime())
+    };
     let namespace = found.ok_or_else(unknown)?;
     if is_get || is_list {
         // A body means nothing here, but the next request follows it.
@@ -115,7 +122,9 @@ async fn respond(
     match *call.method {
         _ if is_list => {
             let request = list::Request::parse(call.target.query())?;
-            blocking(app, move |store| list::respond(store, namespace, &request)).await
+            let metrics = Arc::clone(&app.metrics);
+            let list = move |store: &Store| list::respond(store, &metrics, namespace, &request);
+            blocking(app, list).await
         }
         Method::GET | Method::HEAD => get::respond(app, namespace, call),
         Method::PUT => put::respond(app, namespace, call, body, MAX_DISCARDED_BYTES).await,

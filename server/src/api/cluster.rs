@@ -26,9 +26,14 @@ use kv_core::{Member, Operation, env::Environment as _, env::SystemEnvironment};
 use kv_replicate::quic::AskError;
 
 mod alarms;
+mod clock;
+mod damaged;
 mod info;
 
-use self::alarms::{alarms, verdict_of};
+use self::{
+    alarms::{alarms, verdict_of},
+    damaged::damage,
+};
 use crate::{
     app::App,
     http::{
@@ -39,7 +44,9 @@ use crate::{
     membership::{Membership, find_member, progress},
 };
 
-pub use self::info::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo};
+pub use self::info::{
+    ClusterInfo, DamagedInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo,
+};
 
 /// The routes of this API.
 pub(crate) fn routes() -> Router<Arc<App>> {
@@ -78,7 +85,12 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
+    let damaged_keys = DamagedInfo::first(view.owed(), view.namespaces());
+    let mut alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
+    if status.halted.is_none() {
+        alarms.extend(clock::alarms(&status, descriptor.location.as_ref(), &peers, now));
+    }
+    alarms.extend(damage(view.owed().len(), &damaged_keys));
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {
@@ -92,6 +104,8 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             ca_not_after: expiry.ca,
             verdict: verdict_of(&status, &peers, alarms.len()),
             peers,
+            damaged: view.owed().len(),
+            damaged_keys,
             alarms,
         },
     ))

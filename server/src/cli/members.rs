@@ -13,7 +13,9 @@ use super::{
     confirm::{ConfirmError, confirm},
 };
 use crate::{
-    api::cluster::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo},
+    api::cluster::{
+        ClusterInfo, DamagedInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo,
+    },
     cluster::state::dates::{day, minute},
 };
 
@@ -88,6 +90,14 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
             day(info.ca_not_after)
         )?;
     }
+    if info.damaged > 0 {
+        writeln!(out)?;
+        writeln!(out, "damaged entries: {}", info.damaged)?;
+        // Quoted: a key may contain control sequences of a terminal.
+        for DamagedInfo { key: KeyInfo { namespace, key }, .. } in &info.damaged_keys {
+            writeln!(out, "  {namespace:?} {key:?}")?;
+        }
+    }
     for alarm in &info.alarms {
         writeln!(out)?;
         writeln!(out, "ALARM: {alarm}")?;
@@ -102,7 +112,6 @@ fn state(peer: &PeerInfo) -> Cow<'static, str> {
     }
     let state = match peer {
         _ if !peer.is_connected => "dialling",
-        _ if peer.is_parked => "its clock is ahead: its writes wait",
         _ if peer.is_receiving && peer.is_sending => "catching up, both ways",
         _ if peer.is_receiving => "catching up from it",
         _ if peer.is_sending => "it is catching up",

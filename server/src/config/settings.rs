@@ -210,6 +210,12 @@ settings! {
         queue: Number<1, 65_536> = "512", "NUMBER";
         /// How long a write waits for a place in the queue before it is answered with 503
         queue_wait: Span<0> = "5s", "TIME";
+        /// How long an expired entry keeps its disk space, hidden, so that a clock that is wrong for less
+        /// than this time destroys nothing
+        expiry_grace: Span<1_000> = "1h", "TIME";
+        /// The largest difference between two clocks that are right. A location whose clock differs by more
+        /// from that of the others reports an alarm
+        max_clock_skew: Span<10> = "500ms", "TIME";
     }
     RateLimits {
         /// Memory for the counters of rate limits, allocated at startup: 32 bytes for each key that

@@ -91,6 +91,7 @@ impl From<WriteError> for Refused {
             WriteError::QueueFull
             | WriteError::DiskFull
             | WriteError::ReadOnly(_)
+            | WriteError::EndOfTime
             | WriteError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

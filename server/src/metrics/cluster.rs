@@ -46,6 +46,8 @@ struct LocationMetrics {
     core_bytes: IntGauge,
     handshakes_refused: IntGauge,
     handshakes_failed: IntGauge,
+    clock_confirmed: IntGauge,
+    clock_offset: GaugeVec,
     not_after: IntGaugeVec,
 }
 
@@ -80,6 +82,22 @@ impl LocationMetrics {
                 "Handshakes that failed since the start, for lack of a certificate of this cluster \
                  for example.",
             ),
+            clock_confirmed: gauge(
+                r,
+                "waypost_cluster_clock_confirmed",
+                "1 while a majority of the locations agrees with the time that this location goes by.",
+            ),
+            clock_offset: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "waypost_cluster_clock_offset_seconds",
+                        "How far this location's clock is ahead of the cluster's time, if it is more than \
+                         right clocks may differ; else 0.",
+                    ),
+                    &[],
+                ),
+            ),
             not_after: gauges(
                 r,
                 NOT_AFTER,
@@ -100,6 +118,9 @@ impl LocationMetrics {
         self.core_bytes.set(size(status.core_bytes));
         self.handshakes_refused.set(number(status.handshakes.rejected));
         self.handshakes_failed.set(number(status.handshakes.failed));
+        self.clock_confirmed.set(i64::from(status.clock.is_confirmed));
+        let off_ms = status.clock.off_ms.unwrap_or_default();
+        self.clock_offset.with_label_values::<&str>(&[]).set(off_ms as f64 / 1000.0);
     }
 }
 
@@ -115,7 +136,7 @@ struct PeerMetrics {
     bytes_sent: IntGaugeVec,
     bytes_received: IntGaugeVec,
     sessions: IntGaugeVec,
-    parked: IntGaugeVec,
+    clock_ahead_seconds: GaugeVec,
 }
 
 impl PeerMetrics {
@@ -153,9 +174,9 @@ impl PeerMetrics {
                 "Catch-up sessions in progress.",
                 &["peer", "direction"],
             ),
-            parked: of_peer(
-                "waypost_peer_parked",
-                "1 while the peer's clock is too far ahead and its writes wait.",
+            clock_ahead_seconds: seconds(
+                "waypost_peer_clock_ahead_seconds",
+                "How far the peer's clock is ahead of the one here, to within half a round trip.",
             ),
         }
     }
@@ -194,7 +215,9 @@ impl PeerMetrics {
         let sessions = |direction| self.sessions.with_label_values(&[name, direction]);
         sessions("in").set(i64::from(state.receiving.is_some()));
         sessions("out").set(i64::from(state.is_sending));
-        self.parked.with_label_values(&of).set(i64::from(state.parked_until_ms.is_some()));
+        if let Some(ahead_ms) = state.clock_ahead_ms {
+            self.clock_ahead_seconds.with_label_values(&of).set(ahead_ms as f64 / 1000.0);
+        }
     }
 }
 

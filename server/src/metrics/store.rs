@@ -24,6 +24,8 @@ pub struct StoreGauges {
     pub mode: &'static str,
     /// Namespaces that are not dropped.
     pub namespaces: usize,
+    /// Keys whose entries can't be read here.
+    pub damaged_keys: usize,
 }
 
 /// The metrics of the store.
@@ -53,6 +55,10 @@ pub(super) struct StoreMetrics {
     mode: IntGaugeVec,
     /// Namespaces.
     namespaces: IntGauge,
+    /// Keys whose entries can't be read here.
+    damaged_keys: IntGauge,
+    /// Keys that lists left out.
+    left_out_of_lists: IntCounter,
 }
 
 impl StoreMetrics {
@@ -104,6 +110,16 @@ impl StoreMetrics {
                 &["mode"],
             ),
             namespaces: gauge(r, "waypost_namespaces", "Namespaces."),
+            damaged_keys: gauge(
+                r,
+                "waypost_damaged_keys",
+                "Keys whose entries are damaged here and have not come from another location yet.",
+            ),
+            left_out_of_lists: counter(
+                r,
+                "waypost_list_damaged_keys_total",
+                "Keys that lists left out because their entries are damaged.",
+            ),
         }
     }
 
@@ -114,6 +130,7 @@ impl StoreMetrics {
         self.bytes.set(number(now.bytes));
         self.garbage_bodies.set(size(now.garbage_bodies));
         self.namespaces.set(size(now.namespaces));
+        self.damaged_keys.set(size(now.damaged_keys));
         for mode in ["writer", "waiting", "read_only", "closed"] {
             self.mode.with_label_values(&[mode]).set(i64::from(mode == now.mode));
         }
@@ -139,6 +156,11 @@ impl StoreMetrics {
     /// Counts writes of other locations that won over concurrent ones of this location.
     pub(super) fn overwrote_concurrent(&self, writes: usize) {
         self.concurrent_overwrites.inc_by(writes as u64);
+    }
+
+    /// Counts keys that a list left out because their entries are damaged.
+    pub(super) fn left_out_of_lists(&self, keys: usize) {
+        self.left_out_of_lists.inc_by(keys as u64);
     }
 
     /// Counts rows and bodies that garbage collection removed.

@@ -101,6 +101,8 @@ impl Replication {
         let readiness = Arc::new(Readiness::new());
         let guests = authority.map(|authority| enrol_guests(authority, store, &readiness));
         let mut replicated = replica_config(location, guests.transpose()?);
+        let max_clock_skew = config.settings.max_clock_skew.get().as_millis();
+        replicated.tuning.max_clock_skew_ms = u64::try_from(max_clock_skew).unwrap_or(u64::MAX);
         replicated.on_notice = Some({
             let readiness = Arc::clone(&readiness);
             Arc::new(move |notice: &Notice| {

@@ -62,6 +62,8 @@ fn open(config: &Config, is_member: bool, metrics: Arc<Metrics>) -> Result<Store
         .durability(settings.durability.0)
         .queue_capacity(to_usize(settings.queue.get().into()))
         .queue_wait(settings.queue_wait.get())
+        .expiry_grace(settings.expiry_grace.get())
+        .max_clock_skew(settings.max_clock_skew.get())
         .observer(metrics)
         .open(&settings.data)
         .map_err(|source| ServeError::Open { data: settings.data.clone(), source })

@@ -163,6 +163,10 @@ events! {
     Lost,
     /// A body was damaged, and the read reported it.
     BodyDamaged,
+    /// The store recorded a damaged key.
+    Owed,
+    /// A list left out a damaged key, and showed the rest.
+    LeftOut,
     /// The store failed to open.
     Refused,
     /// The store opened in spite of the damage.

@@ -202,21 +202,32 @@ impl Tables {
     /// Checks that the dot index, and the indexes by expiry and by time of write, match the model's
     /// rows.
     fn check_indexes(&self, state: &State, number: &dyn Fn(OriginId) -> Checked<u32>) -> Checked {
-        let (mut dots, mut expiry, mut tombstones) = (BTreeMap::new(), Rows::new(), Rows::new());
+        let (mut dots, mut expiry) = (BTreeMap::new(), Rows::new());
+        let (mut tombstones, mut expired) = (Rows::new(), Rows::new());
         for ((namespace, key), row) in &state.rows {
             let name = [&namespace.0[..], key].concat();
             let origin = number(row.dot.origin)?.to_be_bytes();
             dots.insert([&origin[..], &row.dot.seq.to_be_bytes()].concat(), name.clone());
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
-            if row.is_tombstone() {
-                tombstones.insert(timed(row.version.hlc.0), Vec::new());
-            } else if let Some(at) = row.expires_at {
-                expiry.insert(timed(at), Vec::new());
+            match (&row.what, row.expires_at) {
+                (What::Tombstone, _) => {
+                    tombstones.insert(timed(row.version.hlc.0), Vec::new());
+                }
+                (What::ExpiredTombstone, at) => {
+                    expired.insert(timed(at.unwrap_or(0)), Vec::new());
+                }
+                (What::Value(_), Some(at)) => {
+                    expiry.insert(timed(at), Vec::new());
+                }
+                (What::Value(_), None) => {}
             }
         }
-        for (table, expected) in
-            [(Table::Dots, dots), (Table::Expiry, expiry), (Table::Tombstones, tombstones)]
-        {
+        for (table, expected) in [
+            (Table::Dots, dots),
+            (Table::Expiry, expiry),
+            (Table::Tombstones, tombstones),
+            (Table::ExpiredTombstones, expired),
+        ] {
             let found = self.payloads(table)?;
             let found = found.into_iter().map(|(key, row)| (key, row.to_vec())).collect::<Rows>();
             for (key, row) in &expected {
@@ -265,10 +276,13 @@ impl Tables {
     fn check_meta(&self, state: &State) -> Checked {
         let clock = self.payload(Table::Meta, b"commit")?;
         same("the clock", &clock, &&state.clock.0.to_be_bytes()[..])?;
+        let closed = self.payload(Table::Meta, b"closed")?;
+        same("the closed timestamp", &closed, &&state.closed.0.to_be_bytes()[..])?;
         let identity = self.payload(Table::Meta, b"identity")?;
         same("the identity", &identity, &&state.own.map(|id| id.0).concat()[..])?;
         same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
-        same("the rows of meta", &self.all[&Table::Meta].len(), &4)
+        same("the owed rows", &self.all[&Table::Owed].len(), &0)?;
+        same("the rows of meta", &self.all[&Table::Meta].len(), &5)
     }
 
     /// Checks that chunks exist exactly for the bodies of entries and of the pending table.

@@ -176,8 +176,12 @@ pub struct State {
     pub vector: VersionVector,
     /// The vector of collected tombstones.
     pub collected: VersionVector,
-    /// The greatest time that it has issued or received.
+    /// The greatest time that it has issued or received, as far as that can be right.
     pub clock: Hlc,
+    /// Its later writes are later than this.
+    pub closed: Hlc,
+    /// The time of the operation that is applied, in milliseconds.
+    now_ms: u64,
     /// The namespaces, including dropped ones.
     pub namespaces: BTreeMap<NamespaceId, Namespace>,
     /// The dropped namespaces that may still have rows.
@@ -198,6 +202,8 @@ impl State {
             vector: VersionVector::default(),
             collected: VersionVector::default(),
             clock: Hlc::ZERO,
+            closed: Hlc::ZERO,
+            now_ms: 0,
             namespaces: BTreeMap::new(),
             purge: BTreeSet::new(),
             local: None,
@@ -210,6 +216,7 @@ impl State {
     /// # Errors
     /// If the store must reject the operation.
     pub fn apply(&mut self, now_ms: u64, op: &Op) -> Result<Outcome, Refusal> {
+        self.now_ms = now_ms;
         match op {
             Op::Put(name, content, attributes) => {
                 let metadata = attributes.metadata.as_ref().map_or(0, |text| text.len());
@@ -218,7 +225,7 @@ impl State {
                 }
                 self.live(name.0)?;
                 let what = What::Value(content.clone());
-                Ok(Outcome::Written(self.write(now_ms, name, what, attributes)))
+                Ok(Outcome::Written(self.write(name, what, attributes)))
             }
             Op::Delete(name) => {
                 if !is_key(&name.1) {
@@ -226,16 +233,16 @@ impl State {
                 }
                 self.live(name.0)?;
                 let none = RawAttributes::default();
-                Ok(Outcome::Written(self.write(now_ms, name, What::Tombstone, &none)))
+                Ok(Outcome::Written(self.write(name, What::Tombstone, &none)))
             }
             Op::Stage => Ok(Outcome::Staged),
             Op::Create(account, title, id) => {
-                self.create(now_ms, account, title, *id).map(Outcome::Namespace)
+                self.create(account, title, *id).map(Outcome::Namespace)
             }
-            Op::Rename(id, title) => self.rename(now_ms, *id, title).map(Outcome::Namespace),
+            Op::Rename(id, title) => self.rename(*id, title).map(Outcome::Namespace),
             Op::Drop(id) => {
                 let dropped = Namespace { dropped: true, ..self.live(*id)?.clone() };
-                Ok(Outcome::Namespace(self.put_namespace(now_ms, dropped)))
+                Ok(Outcome::Namespace(self.put_namespace(dropped)))
             }
             Op::Save(content) => {
                 self.saves += 1;
@@ -267,18 +274,41 @@ impl State {
         self.namespaces.get(&id).is_some_and(|found| found.dropped)
     }
 
-    fn tick(&self, now_ms: u64) -> Hlc {
-        Hlc::at_millis(now_ms).max(Hlc(self.clock.0 + 1))
+    /// The time of the next write, which replaces a row of this time.
+    fn tick(&self, replaced: Hlc) -> Hlc {
+        let clock = if self.is_right(Hlc(self.clock.0 + 1)) { self.clock } else { Hlc::ZERO };
+        Hlc::at_millis(self.now_ms).max(Hlc(clock.max(replaced).max(self.closed).0 + 1))
     }
 
-    fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &RawAttributes) -> Written {
+    /// Whether a time is not too far ahead to be right.
+    fn is_right(&self, time: Hlc) -> bool {
+        time.millis() <= self.now_ms + 500
+    }
+
+    /// Takes a time into account, unless it is too far ahead.
+    pub(super) fn receive(&mut self, time: Hlc) {
+        if self.is_right(time) {
+            self.clock = self.clock.max(time);
+        }
+    }
+
+    /// Promises that later writes are later than this time, in milliseconds.
+    pub fn close(&mut self, now_ms: u64) {
+        self.closed = self.closed.max(Hlc::at_millis(now_ms));
+    }
+
+    fn write(&mut self, name: &Name, what: What, said: &RawAttributes) -> Written {
         let is_large = matches!(&what, What::Value(content) if content.is_large());
         let origin = self.own[usize::from(is_large)];
-        self.clock = self.tick(now_ms);
-        let version = Version { hlc: self.clock, origin };
+        let prev = self.rows.get(name).map(|row| row.version);
+        let hlc = self.tick(prev.map_or(Hlc::ZERO, |prev| prev.hlc));
+        if !self.is_right(Hlc(self.clock.0 + 1)) {
+            self.clock = Hlc::ZERO;
+        }
+        self.receive(hlc);
+        let version = Version { hlc, origin };
         let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
         self.vector.raise(origin, dot.seq);
-        let prev = self.rows.get(name).map(|row| row.version);
         let RawAttributes { metadata, expires_at } = said.clone();
         let row = Row { dot, version, prev, metadata, expires_at, what };
         self.rows.insert(name.clone(), Arc::new(row));
@@ -287,7 +317,6 @@ impl State {
 
     fn create(
         &mut self,
-        now_ms: u64,
         account: &str,
         title: &str,
         id: Option<NamespaceId>,
@@ -308,14 +337,14 @@ impl State {
                 .find(|id| !is_taken(id))
                 .ok_or(Refusal::Taken)?,
         };
-        let created = Version { hlc: self.tick(now_ms), origin: self.own[0] };
+        let created = Version { hlc: self.tick(Hlc::ZERO), origin: self.own[0] };
         let account = Account::new(account).expect("a short account");
         let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
         let made = Namespace { id, account, title, created, dropped: false };
-        Ok(self.put_namespace(now_ms, made))
+        Ok(self.put_namespace(made))
     }
 
-    fn rename(&mut self, now_ms: u64, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
+    fn rename(&mut self, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
         if title.is_empty() || title.len() > MAX_TITLE_BYTES {
             return Err(Refusal::Invalid);
         }
@@ -326,19 +355,16 @@ impl State {
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(
-            now_ms,
-            Namespace {
-                title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
-                ..namespace
-            },
-        ))
+        Ok(self.put_namespace(Namespace {
+            title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
+            ..namespace
+        }))
     }
 
-    fn put_namespace(&mut self, now_ms: u64, namespace: Namespace) -> Namespace {
+    fn put_namespace(&mut self, namespace: Namespace) -> Namespace {
         let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0));
         let content = Content::new(Bytes::from(namespace.encode()));
-        self.write(now_ms, &name, What::Value(content), &RawAttributes::default());
+        self.write(&name, What::Value(content), &RawAttributes::default());
         self.register(namespace.clone());
         namespace
     }
@@ -370,6 +396,7 @@ impl State {
             && self.vector == other.vector
             && self.collected == other.collected
             && self.clock == other.clock
+            && self.closed == other.closed
             && self.purge == other.purge
             && self.local == other.local
     }

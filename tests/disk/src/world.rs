@@ -212,9 +212,9 @@ impl World {
     fn stable(&self) -> Hlc {
         let history = self.history.as_ref().expect("the store was opened once");
         let ours = history.durable();
-        let mut lowest = Hlc(ours.clock.0 + 1);
+        let mut lowest = Hlc(ours.closed.0 + 1);
         for peer in &self.peers {
-            lowest = lowest.min(Hlc(peer.state.clock.0 + 1));
+            lowest = lowest.min(Hlc(peer.state.closed.0 + 1));
         }
         for (dot, write) in self.log.iter() {
             let everywhere = ours.vector.covers(*dot)

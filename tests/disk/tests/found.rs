@@ -175,7 +175,7 @@ fn a_put_rejected_because_of_a_lost_commit_succeeds_later() {
 #[test]
 fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_gc() {
     let large = vec![7; 9000];
-    let limits = GcLimits { rows: 10, bodies: 10, stable: kv_core::Hlc(0), max_skew_ms: 0 };
+    let limits = GcLimits { rows: 10, bodies: 10, stable: kv_core::Hlc(0), expired_ms: None };
     for after in 0..40 {
         let (disk, mut store, namespace) = new_store(4);
         let operations = put(&store, namespace, "k", &large);
@@ -186,12 +186,12 @@ fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_gc() {
         store.commit(NOW, operations);
         let _newest = store.view();
         disk.arm(fail(Call::Write, after, Keep::All, false));
-        let mut step = store.collect_garbage(NOW, &limits);
+        let mut step = store.collect_garbage(&limits);
         disk.disarm();
         for _ in 0..3 {
             let _later = store.sync();
             store.published();
-            step = store.collect_garbage(NOW, &limits);
+            step = store.collect_garbage(&limits);
         }
         step.unwrap();
         store.sync().unwrap();

@@ -339,12 +339,14 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
         Step::Adopt { vector: said, collected } => write(Operation::Remote(Remote::Adopt {
             vector: vector(said),
             collected: vector(collected),
+            floor: Hlc::ZERO,
+            damaged: Vec::new(),
         })),
         Step::Gc { stable, skew, rows } => {
             let stable = Hlc(stable.0);
             let rows = usize::from(*rows);
-            let limits = GcLimits { rows, bodies: rows, stable, max_skew_ms: skew.0 };
-            drop(store.collect_garbage(now_ms, &limits));
+            let limits = GcLimits { rows, bodies: rows, stable, expired_ms: None };
+            drop(store.collect_garbage(now_ms.saturating_sub(skew.0), &limits));
         }
         Step::Sync => drop(store.sync()),
         Step::Reopen => {}

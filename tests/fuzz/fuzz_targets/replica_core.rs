@@ -137,7 +137,7 @@ impl Location {
             incarnation: OUR_BOOT,
             backlog_bytes: 4096,
             batch_rows: 8,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
         let state = store.replicator().expect("memory does not fail").state().clone();
@@ -269,6 +269,8 @@ impl Location {
         };
         let mut progress = BytesMut::new();
         progress.put_u64(number.into());
+        progress.put_u64(WALL_MS);
+        progress.put_u8(0);
         progress.put_slice(&[0; 32]);
         vector(&mut progress, &[(origin, seq)]);
         vector(&mut progress, &[]);

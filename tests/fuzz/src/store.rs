@@ -46,7 +46,8 @@ impl Store {
     /// Takes over a committer that was just opened.
     #[must_use]
     pub fn new(committer: Committer<RedbEngine>) -> Store {
-        let mut writer = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
+        let config = WriterConfig { expiry_grace: Duration::ZERO, ..WriterConfig::default() };
+        let mut writer = WriterCore::new(committer, config, Duration::ZERO);
         writer.replicate(Some(Stable(Hlc::ZERO)));
         let mut store = Store { writer, held: BTreeMap::new(), last: 0 };
         store.run(0, Step::Sync);
@@ -106,7 +107,7 @@ impl Store {
         result
     }
 
-    /// One step of garbage collection.
+    /// One step of garbage collection; the writer decides what has expired.
     ///
     /// # Errors
     /// As for any.
@@ -117,10 +118,11 @@ impl Store {
     ) -> Result<GcStep, WriteError> {
         let config = self.writer.config();
         (config.gc_rows, config.gc_bodies) = (limits.rows, limits.bodies);
-        config.max_skew_ms = limits.max_skew_ms;
         if let Some(stable) = self.writer.replicator_mut() {
             stable.0 = limits.stable;
         }
+        // A step without work shows the writer the time: it goes by the lesser of two readings.
+        self.run(now_ms, Step::Commit);
         let ran = self.run(now_ms, Step::CollectGarbage);
         let refused = || Err(WriteError::ReadOnly("the disk failed".into()));
         ran.collected.unwrap_or_else(refused)
@@ -255,5 +257,5 @@ pub fn create(store: &mut Store, now_ms: u64, title: &str) -> Result<NamespaceId
 /// As for any.
 pub fn collect_garbage(store: &mut Store, now_ms: u64, rows: usize) -> Result<GcStep, WriteError> {
     let stable = Hlc(store.committer().clock().0.saturating_add(1));
-    store.collect_garbage(now_ms, &GcLimits { rows, bodies: 2, stable, max_skew_ms: 500 })
+    store.collect_garbage(now_ms, &GcLimits { rows, bodies: 2, stable, expired_ms: None })
 }

@@ -91,7 +91,6 @@ fn assert_names_itself(cluster: &Cluster, number: usize, way: &[&str], offset: &
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_process_sees_the_clock_that_a_test_sets_while_it_runs() {
     let Some(mut cluster) = prepare_with_clocks(1) else { return };
     cluster.serve(0, &["--namespaces", NAMESPACE]);
@@ -128,7 +127,6 @@ fn assert_all_live(cluster: &Cluster, entries: &mut Entries, put: Stopwatch, fau
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn entries_live_until_they_expire_though_a_location_restarts_with_its_clock_a_day_ahead() {
     let Some(mut cluster) = start_with_clocks(3) else { return };
     let mut entries = Entries::default();
@@ -146,7 +144,6 @@ fn entries_live_until_they_expire_though_a_location_restarts_with_its_clock_a_da
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn entries_live_until_they_expire_though_a_clock_steps_a_day_ahead_while_its_location_is_alone() {
     let Some(mut cluster) = start_with_clocks(3) else { return };
     let mut entries = Entries::default();
@@ -166,7 +163,6 @@ fn entries_live_until_they_expire_though_a_clock_steps_a_day_ahead_while_its_loc
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn entries_of_a_single_store_live_until_they_expire_though_its_clock_was_a_day_ahead() {
     let Some(mut cluster) = prepare_with_clocks(1) else { return };
     cluster.serve(0, &["--namespaces", NAMESPACE]);
@@ -182,7 +178,6 @@ fn entries_of_a_single_store_live_until_they_expire_though_its_clock_was_a_day_a
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_that_joins_from_one_whose_clock_was_a_day_ahead_gets_all_live_entries() {
     let Some(mut cluster) = prepare_with_clocks(2) else { return };
     found(&mut cluster);
@@ -201,7 +196,6 @@ fn a_location_that_joins_from_one_whose_clock_was_a_day_ahead_gets_all_live_entr
 // ---- Behind ----
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn what_a_location_writes_whose_clock_is_10_minutes_slow_wins_and_lives_everywhere() {
     let Some(mut cluster) = start_with_clocks(3) else { return };
     let fault = "a clock was 10 minutes slow";
@@ -232,7 +226,6 @@ fn what_a_location_writes_whose_clock_is_10_minutes_slow_wins_and_lives_everywhe
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_that_starts_10_minutes_slow_beside_one_other_overwrites_what_it_has_seen() {
     let Some(mut cluster) = start_with_clocks(2) else { return };
     let fault = "one of two clocks was 10 minutes slow";
@@ -264,7 +257,6 @@ fn a_location_that_starts_10_minutes_slow_beside_one_other_overwrites_what_it_ha
 // ---- Far ahead ----
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_clock_beyond_the_year_2200_refuses_writes_and_leaves_nothing_when_it_is_right_again() {
     let Some(cluster) = start_with_clocks(2) else { return };
     let fault = "a clock was in the year 2250";
@@ -288,7 +280,6 @@ fn a_clock_beyond_the_year_2200_refuses_writes_and_leaves_nothing_when_it_is_rig
 // ---- 2036 and back ----
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_clock_that_jumps_to_2036_and_back_leaves_nothing_but_the_keys_written_there() {
     let Some(mut cluster) = start_with_clocks(3) else { return };
     let fault = "a clock jumped to 2036 and back";

@@ -23,10 +23,16 @@ pub enum Event {
     Gap,
     /// A peer fell behind the backlog.
     BacklogLost,
-    /// A link was parked.
-    Parked,
-    /// A parked link resumed.
-    Unparked,
+    /// A location reported that its clock is off.
+    ClockOff,
+    /// A location reported that its clock is right again.
+    ClockRight,
+    /// Garbage was collected while the clock was wrong.
+    CollectedWrong,
+    /// An acknowledged write has a time far in the future.
+    WrittenAhead,
+    /// An entry expired, and its body was freed.
+    Expired,
     /// A body was missing or unavailable while it was fetched.
     BodyLost,
     /// A location received a complete large body.
@@ -81,6 +87,16 @@ pub enum Event {
     Copied,
     /// One of two locations with the same identity detected the other.
     CopyDetected,
+    /// A row was damaged on a disk.
+    RowDamaged,
+    /// A chunk of a large value was damaged on a disk.
+    ChunkDamaged,
+    /// A location recorded that it can't read a row or a chunk.
+    DamageRecorded,
+    /// A location recorded a key that its source could not read.
+    DamageNamed,
+    /// A damaged row came back.
+    DamageRepaired,
 }
 
 impl Event {
@@ -95,8 +111,11 @@ impl Event {
         Event::CrashInServing,
         Event::Gap,
         Event::BacklogLost,
-        Event::Parked,
-        Event::Unparked,
+        Event::ClockOff,
+        Event::ClockRight,
+        Event::CollectedWrong,
+        Event::WrittenAhead,
+        Event::Expired,
         Event::BodyLost,
         Event::LargeTaken,
         Event::Collected,
@@ -124,6 +143,11 @@ impl Event {
         Event::RollbackDetected,
         Event::Copied,
         Event::CopyDetected,
+        Event::RowDamaged,
+        Event::ChunkDamaged,
+        Event::DamageRecorded,
+        Event::DamageNamed,
+        Event::DamageRepaired,
     ];
 }
 

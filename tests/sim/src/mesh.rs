@@ -285,6 +285,7 @@ impl Mesh {
     /// If one is refused.
     pub fn write(&mut self, place: usize, operations: Vec<Operation>) -> Vec<kv_core::Dot> {
         let now = self.time();
+        self.places[place].follow_clock();
         let rows = store::commit(&mut self.places[place].store, now, (0..).zip(operations));
         self.take_outputs(place);
         self.sync_later(place);
@@ -297,6 +298,7 @@ impl Mesh {
     /// If it fails.
     pub fn collect_garbage(&mut self, place: usize, rows: usize) {
         let now = self.time();
+        self.places[place].follow_clock();
         let Place { store, core, .. } = &mut self.places[place];
         store.config().gc_rows = rows;
         let members = Arc::clone(&store::state(store).members);
@@ -359,6 +361,13 @@ impl Mesh {
     }
 }
 
+impl Place {
+    /// The store goes by the clock that its core has found out.
+    pub(crate) fn follow_clock(&mut self) {
+        self.store.set_clock(self.core.clock());
+    }
+}
+
 fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
     let mut ids = Rng::new(at as u64);
     let engine = RedbEngine::open(disk, settings.cache_bytes).expect("a good disk");
@@ -372,7 +381,7 @@ fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
         incarnation: ids.next_u64() | 1,
         backlog_bytes: settings.backlog_bytes,
         batch_rows: settings.batch_rows,
-        max_ahead_ms: 500,
+        max_clock_skew_ms: 500,
     };
     let now = Now { mono: Duration::ZERO, wall_ms: START_MS };
     let store = store::open(committer, now).expect("a good disk");

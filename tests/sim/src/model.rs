@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
-    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
-    engine::Snapshot, view::View,
+    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, ReadError, SystemEntry, Version,
+    VersionVector, engine::Snapshot, view::View,
 };
 use kv_replicate::{CLOSED, Content, Row};
 use waypost_disk_tests::{
@@ -28,8 +28,9 @@ pub struct Model {
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
     lost: BTreeMap<Name, Vec<Version>>,
-    /// The versions that may disappear: deletions and expiring values.
-    mortal: BTreeSet<Version>,
+    /// The writes that may disappear, and from when on, in Unix milliseconds: deletions at once, values
+    /// when they have expired by true time.
+    mortal: BTreeMap<Dot, u64>,
     /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
     /// hold different values of such a key until it is rewritten.
     suspects: BTreeSet<Name>,
@@ -58,8 +59,13 @@ impl Model {
                 }
             }
         }
-        if row.content == Content::Deleted || row.expires_at.is_some() {
-            self.mortal.insert(row.version());
+        let prev = row.prev.filter(|_| row.namespace != NamespaceId::SYSTEM);
+        hold!(
+            prev.is_none_or(|prev| prev < row.version()),
+            "{row:?} does not beat what it replaced"
+        );
+        if let Some(since_ms) = mortal_since(row) {
+            self.mortal.insert(row.dot, since_ms);
         }
         self.log.insert(row.dot, row.clone());
         self.names.entry((row.namespace, row.key.to_vec())).or_default().push(row.dot);
@@ -73,6 +79,11 @@ impl Model {
         let known = self.log.get(&row.dot).filter(|known| *known != row);
         self.suspects.extend(known.map(name));
         self.suspects.insert(name(row));
+    }
+
+    /// Records that the last copy of a write may have been destroyed: the key is rewritten at the end.
+    pub fn suspect_name(&mut self, name: Name) {
+        self.suspects.insert(name);
     }
 
     /// Whether there are suspect keys.
@@ -134,7 +145,7 @@ impl Model {
         self.suspects.contains(name)
             || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
-                let is_mortal = self.mortal.contains(&row.version());
+                let is_mortal = self.mortal.contains_key(&row.dot);
                 is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
             })
     }
@@ -152,7 +163,7 @@ impl Model {
         let members = || view.members().iter().flat_map(|member| member.origins);
         self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
             row.version() > after
-                && self.mortal.contains(&row.version())
+                && self.mortal.contains_key(&row.dot)
                 && view.collected().covers(row.dot)
                 && members().all(|origin| origin != row.dot.origin)
         })
@@ -194,16 +205,22 @@ impl Model {
     }
 
     /// Whether a deletion or an expiry may have removed a key at or after a version.
-    fn may_be_gone(&self, name: &Name, since: Version) -> bool {
-        let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
+    fn may_be_gone(&self, name: &Name, since: Version, now_ms: u64) -> bool {
+        let mut dots = self.names[name].iter();
         let lost = self.lost.get(name);
-        versions.any(|version| version >= since && self.mortal.contains(&version))
+        dots.any(|dot| self.log[dot].version() >= since && self.is_over(*dot, now_ms))
             || self.suspects.contains(name)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
+    /// Whether a write may have disappeared at this time.
+    fn is_over(&self, dot: Dot, now_ms: u64) -> bool {
+        self.mortal.get(&dot).is_some_and(|since_ms| *since_ms <= now_ms)
+    }
+
     /// Checks that a location's vector counts only writes that exist there or were overwritten, and
-    /// that no key has an older version than in `floor`. Updates `floor`.
+    /// that no key has an older version than in `floor`. What expires by `now_ms`, in Unix milliseconds, may be
+    /// gone. Updates `floor`.
     ///
     /// # Errors
     /// The violation.
@@ -211,13 +228,20 @@ impl Model {
         &self,
         view: &View<S>,
         floor: &mut BTreeMap<Name, Version>,
+        now_ms: u64,
     ) -> Checked {
         for name in self.names.keys() {
-            let found = view.row(name.0, &name.1).during("reading a row")?;
+            let found = match view.row(name.0, &name.1) {
+                // The location knows that it lacks the row, and does not answer that there is none. It must come
+                // back.
+                Err(ReadError::Damaged { .. }) => continue,
+                Ok(_) if view.owed().get(name.0, &name.1).is_some() => continue,
+                found => found.during("reading a row")?,
+            };
             let version = found.as_ref().map(|found| found.version);
             let is_dropped = view.namespaces().is_dropped(name.0);
             if let Some(before) = floor.get(name).copied() {
-                let may_go = is_dropped || self.may_be_gone(name, before);
+                let may_go = is_dropped || self.may_be_gone(name, before, now_ms);
                 match version {
                     Some(now) => {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
@@ -242,8 +266,8 @@ impl Model {
             let Some(newest) = self.winner(name, is_counted) else { continue };
             match version {
                 Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
-                None if view.collected().covers(newest.dot)
-                    && (newest.content == Content::Deleted || newest.expires_at.is_some()) => {}
+                None if view.collected().covers(newest.dot) && self.is_over(newest.dot, now_ms) => {
+                }
                 None if self.may_be_deleted(name, newest.version()) => {}
                 None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
@@ -253,16 +277,12 @@ impl Model {
     }
 
     /// Checks a location after the end of all faults: it holds the winner of each key, and nothing
-    /// else.
+    /// else. What expires by `now_ms`, in Unix milliseconds, may be gone.
     ///
     /// # Errors
     /// The violation.
-    pub fn check_converged<S: Snapshot>(
-        &self,
-        view: &View<S>,
-        now_ms: u64,
-        skew_ms: u64,
-    ) -> Checked {
+    pub fn check_converged<S: Snapshot>(&self, view: &View<S>, now_ms: u64) -> Checked {
+        hold!(view.owed().is_empty(), "damaged rows have not come back: {:?}", view.owed());
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;
             if let Some(id) = Member::id_of(&name.1).filter(|_| name.0 == NamespaceId::SYSTEM) {
@@ -285,8 +305,7 @@ impl Model {
                 continue;
             }
             let Some(winner) = self.winner(name, |_| true) else { continue };
-            // A clock that was ahead may have expired it earlier.
-            let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms + skew_ms);
+            let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms);
             let Some(found) = found else {
                 let is_tombstone = winner.content == Content::Deleted || is_expired;
                 hold!(
@@ -309,6 +328,14 @@ impl Model {
             hold!(found.expires_at == winner.expires_at, "{name:?}: wrong expiry");
         }
         Ok(())
+    }
+}
+
+/// From when on a row may disappear, in Unix milliseconds; none if it must stay.
+fn mortal_since(row: &Row) -> Option<u64> {
+    match row.content {
+        Content::Deleted => Some(0),
+        _ => row.expires_at.map(|at| at * 1000),
     }
 }
 

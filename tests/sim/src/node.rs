@@ -33,10 +33,10 @@ pub struct Node {
     pub disk: FailingDisk,
     /// The running store and core; none while it is down.
     pub running: Option<Running>,
-    /// How wrong its clock is, in milliseconds.
+    /// How far its clock is ahead, in milliseconds; more than right clocks differ only while it is wrong.
     pub skew_ms: i64,
-    /// Its clock has stepped: what was not from the future when it came may be by now.
-    pub has_stepped: bool,
+    /// Its clock is wrong, until it is set right.
+    pub is_wrong: bool,
     /// How often it was started.
     pub starts: u64,
     /// Local writes that are not acknowledged; after a crash, those whose outcome is not known.
@@ -94,6 +94,13 @@ pub struct Running {
     pub is_working: bool,
 }
 
+impl Running {
+    /// The store goes by the clock that its core has found out.
+    pub fn follow_clock(&mut self) {
+        self.store.set_clock(self.core.clock());
+    }
+}
+
 impl Node {
     /// A location that has not been started.
     #[must_use]
@@ -103,7 +110,7 @@ impl Node {
             disk: FailingDisk::new(rng.fork()),
             running: None,
             skew_ms: 0,
-            has_stepped: false,
+            is_wrong: false,
             starts: 0,
             open: Vec::new(),
             floor: BTreeMap::new(),
@@ -156,7 +163,7 @@ impl Node {
             incarnation,
             backlog_bytes: plan.backlog_bytes,
             batch_rows: plan.batch_rows,
-            max_ahead_ms: 500,
+            max_clock_skew_ms: 500,
         };
         let members = Arc::clone(&state.members);
         let shown = state.visible.clone();

@@ -23,8 +23,10 @@ pub struct Plan {
     pub reorders: bool,
     /// The greatest one-way latency between two locations, in milliseconds.
     pub latency_ms: u64,
-    /// The greatest error of a clock, in milliseconds.
+    /// The greatest error of a clock that is right, in milliseconds.
     pub skew_ms: u64,
+    /// Whether a clock may be wrong from the start on.
+    pub steps_at_start: bool,
     /// The size of a backlog in bytes.
     pub backlog_bytes: usize,
     /// The number of rows in a batch.
@@ -51,7 +53,7 @@ pub enum Fault {
     OneWayCut,
     /// The locations are partitioned in two groups for a while.
     Partition,
-    /// A clock steps.
+    /// A clock steps by seconds to years, and is set right later.
     ClockStep,
     /// The link to one location is slow for a while.
     SlowPeer,
@@ -65,6 +67,8 @@ pub enum Fault {
     Copy,
     /// A member reports to another one that it was removed, which is not true.
     Lie,
+    /// A bit of a row, or of a chunk of a large value, flips on a disk.
+    Damage,
 }
 
 /// The number of locations that may join in addition to the initial ones.
@@ -85,6 +89,7 @@ impl Fault {
         Fault::OldImage,
         Fault::Copy,
         Fault::Lie,
+        Fault::Damage,
     ];
 }
 
@@ -107,19 +112,21 @@ impl Plan {
                 (1, Fault::DiskFull),
                 (2, Fault::OneWayCut),
                 (2, Fault::Partition),
-                (2, Fault::ClockStep),
+                (3, Fault::ClockStep),
                 (1, Fault::SlowPeer),
                 (1, Fault::Join),
                 (1, Fault::Leave),
                 (1, Fault::OldImage),
                 (1, Fault::Copy),
                 (1, Fault::Lie),
+                (2, Fault::Damage),
             ],
             loss: rng.weighted(&[(4, 0), (3, 1), (2, 5), (1, 20)]),
             repeat: rng.weighted(&[(4, 0), (2, 2), (1, 10)]),
             reorders: rng.chance(50),
             latency_ms: rng.weighted(&[(2, 2), (4, 50), (2, 200)]),
-            skew_ms: rng.weighted(&[(50, 100), (40, 2_000), (8, 60_000), (2, 3_600_000)]),
+            skew_ms: rng.weighted(&[(1, 0), (3, 100), (1, 240)]),
+            steps_at_start: true,
             backlog_bytes: rng.weighted(&[(2, 0), (4, 2_000), (3, 20_000), (3, 8 << 20)]),
             batch_rows: rng.weighted(&[(2, 3), (3, 8), (3, 20), (2, 128)]),
             large: rng.weighted(&[(3, 0), (3, 4), (1, 15)]),

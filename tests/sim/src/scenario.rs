@@ -13,6 +13,7 @@ pub mod absent;
 pub mod barrier;
 pub mod copied;
 pub mod dead_session;
+pub mod freed_early;
 pub mod half_joined;
 pub mod last_words;
 pub mod late_progress;
@@ -32,6 +33,7 @@ pub mod suspended;
 pub mod two_snapshots;
 pub mod unheard_member;
 pub mod visible_only;
+pub mod wrong_clock;
 
 /// A backlog that never discards a row.
 const BIG_BACKLOG: usize = 8 << 20;
@@ -52,6 +54,7 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
         reorders: false,
         latency_ms: rng.weighted(&[(1, 2), (2, 20), (2, 50)]),
         skew_ms: 100,
+        steps_at_start: false,
         backlog_bytes: BIG_BACKLOG,
         batch_rows: 128,
         large: 0,

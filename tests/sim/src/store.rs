@@ -26,7 +26,7 @@ pub fn config() -> WriterConfig {
         gc_interval: Duration::from_millis(500),
         gc_rows: 50,
         gc_bodies: 8,
-        max_skew_ms: 500,
+        closing_interval: Duration::from_secs(2),
         is_replicated: true,
         ..WriterConfig::default()
     }

@@ -15,6 +15,8 @@ use crate::{
 };
 
 mod clients;
+mod clocks;
+pub mod damage;
 mod faults;
 mod healing;
 mod lies;
@@ -112,6 +114,8 @@ pub struct World {
     verifying: verifying::Verifying,
     /// The location that is being lied to, and the liar.
     lied_to: Option<(usize, usize)>,
+    /// The rows that are damaged and have not come back: the location, and the key.
+    damaged: std::collections::BTreeSet<(usize, crate::node::Name)>,
     /// The percentage of messages that are changed in transit.
     mangled: u64,
     recent: mangling::Recent,
@@ -147,6 +151,7 @@ impl World {
             tracing,
             verifying: verifying::Verifying::default(),
             lied_to: None,
+            damaged: std::collections::BTreeSet::new(),
             mangled: 0,
             recent: mangling::Recent::default(),
             unrecovered: None,
@@ -156,6 +161,10 @@ impl World {
         world.trace(|| format!("seed {seed}: {:?}", Plan::mixed(&mut Rng::new(seed))));
         for node in 0..world.nodes.len() {
             world.nodes[node].skew_ms = world.some_skew();
+        }
+        if world.plan.steps_at_start && world.rng.chance(20) {
+            let node = world.rng.index(world.nodes.len());
+            world.step_clock(node);
         }
         world.found()?;
         Ok(world)
@@ -365,8 +374,8 @@ impl World {
                 Notice::SessionResumed(_) => self.count(Event::SessionResumed),
                 Notice::Gap(_) => self.count(Event::Gap),
                 Notice::BacklogLost(_) => self.count(Event::BacklogLost),
-                Notice::Parked { .. } => self.count(Event::Parked),
-                Notice::Unparked(_) => self.count(Event::Unparked),
+                Notice::ClockOff(_) => self.clock_off(node)?,
+                Notice::ClockRight => self.count(Event::ClockRight),
                 Notice::BodyLost(_) => self.count(Event::BodyLost),
                 Notice::SessionBegan(peer) => self.note_relay(node, self.end(node, peer)),
                 Notice::Joined => self.joined(node),

@@ -20,6 +20,7 @@ fn invalid_messages_exceed_no_bound_and_forge_no_write() {
             kinds: vec![(2, Fault::Crash), (1, Fault::OneWayCut), (1, Fault::SlowPeer)],
             faults: 4,
             skew_ms: 100,
+            steps_at_start: false,
             pause_ms: 20,
             ..Plan::mixed(&mut rng)
         };

@@ -127,3 +127,13 @@ fn a_tombstone_waits_until_the_deletion_is_durable_everywhere() {
 fn late_work_is_not_done_after_a_store_rolled_back() {
     passes(scenario::rolled_back::run);
 }
+
+#[test]
+fn a_clock_that_was_ahead_leaves_nothing_but_the_keys_written_meanwhile() {
+    passes(scenario::wrong_clock::run);
+}
+
+#[test]
+fn a_value_that_a_wrong_clock_freed_comes_back_from_the_others() {
+    passes(scenario::freed_early::run);
+}

@@ -4,8 +4,8 @@ use redb::TableDefinition;
 
 use crate::engine::table::Table;
 
-/// The name in redb of each table, by [`Table::number`].
-const NAMES: [&str; Table::ALL.len()] = [
+/// The name in redb of each table, by [`Table::number`]. No table has the number 12.
+const NAMES: [&str; Table::SLOTS] = [
     "meta",
     "origins",
     "entries",
@@ -18,10 +18,12 @@ const NAMES: [&str; Table::ALL.len()] = [
     "pending",
     "purge",
     "local",
+    "expired",
+    "owed",
 ];
 
 /// Tables that are younger than the first stores. An old file may lack them.
-pub(super) const LATER: [Table; 1] = [Table::Local];
+pub(super) const LATER: [Table; 3] = [Table::Local, Table::ExpiredTombstones, Table::Owed];
 
 /// The row of `meta` that holds the number of the last commit.
 pub(super) const COMMIT_ROW: &[u8] = b"\0commit";

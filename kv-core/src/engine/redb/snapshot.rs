@@ -33,7 +33,7 @@ struct View {
     transaction: ReadTransaction,
     /// Each is opened when it is first read. A view is taken after each commit, and opening all tables
     /// takes longer than a small commit.
-    tables: [OnceLock<OpenTable>; Table::ALL.len()],
+    tables: [OnceLock<OpenTable>; Table::SLOTS],
     /// The number of the last commit that it shows.
     commit: CommitNo,
 }

@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use kv_core::{Dot, VersionVector};
+use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 
 use super::walk::Walk;
 use crate::{
@@ -141,13 +141,15 @@ pub(super) struct Session {
     draining: Option<Draining>,
     /// Writes whose bodies arrived in this session: a later round names them again.
     taken: BTreeSet<Dot>,
+    /// The keys of writes that the source could not read.
+    damaged: BTreeSet<DamagedKey>,
     /// How long the session has waited for its source.
     wait: Wait,
 }
 
 impl Session {
-    /// About the most bytes that one takes: its vectors, and the writes that it remembers.
-    pub(super) const MAX_BYTES: usize = 256 << 10;
+    /// About the most bytes that one takes without the keys that the source could not read: its vectors, and the writes that it remembers.
+    const MAX_BYTES: usize = 256 << 10;
 
     /// A session for what `since` does not count, from a source that has `target`.
     pub(super) fn new(
@@ -165,6 +167,7 @@ impl Session {
             current: Current::new(0, None),
             draining: None,
             taken: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             wait: Wait { since: now, tries: 0, repeats: 0 },
         }
     }
@@ -246,6 +249,9 @@ impl Session {
             return false;
         }
         *next_page += 1;
+        // With one more than a store may owe, the vector is not adopted.
+        let room = (MAX_OWED + 1).saturating_sub(self.damaged.len());
+        self.damaged.extend(page.damaged.iter().take(room).cloned());
         if let Some(last) = page.rows.last() {
             self.walk.go_to(Some(last.dot));
         }
@@ -295,6 +301,25 @@ impl Session {
         if self.taken.len() < MAX_TAKEN {
             self.taken.insert(dot);
         }
+    }
+
+    /// A body is damaged at the source: its row is left out, and owed.
+    pub(super) fn body_damaged(&mut self, key: DamagedKey, now: Duration) {
+        self.current.open = self.current.open.saturating_sub(1);
+        self.wait.since = now;
+        if self.damaged.len() <= MAX_OWED {
+            self.damaged.insert(key);
+        }
+    }
+
+    /// The keys of writes that the source could not read, and that are not here.
+    pub(super) fn damaged(&self) -> Vec<DamagedKey> {
+        self.damaged.iter().cloned().collect()
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        Session::MAX_BYTES + self.damaged.len() * 640
     }
 
     /// A body was gone at the source.

@@ -15,9 +15,9 @@ pub(super) struct Suspended {
 }
 
 impl Suspended {
-    /// Returns how many there are.
-    pub(super) fn len(&self) -> usize {
-        self.sessions.len()
+    /// About how many bytes they take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.sessions.values().map(Session::memory_bytes).sum()
     }
 
     /// Whether the session with a peer is suspended.

@@ -75,8 +75,13 @@ impl Receiver {
             stamp: u64::from(pull.batch),
             commit: 7,
             index: 0,
-            head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
+            head: Some(PageHead {
+                vector: vector(4),
+                collected: VersionVector::default(),
+                floor: kv_core::Hlc::ZERO,
+            }),
             end,
+            damaged: Vec::new(),
             rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
         }));
     }

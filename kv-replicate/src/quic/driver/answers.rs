@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::{
-    Event, Notice, Verdict,
+    ClockState, Event, Notice, Verdict,
     quic::{
         attempts::{Attempts, LASTING},
         config::{Config, Identity},
@@ -64,6 +64,7 @@ impl Driver {
         Status {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
+            clock: self.core.clock_state(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
             handshakes: self.acceptor.state(),
@@ -111,9 +112,20 @@ impl Driver {
             Notice::Halted(reason) => {
                 tracing::error!(%reason, "this location does not replicate any more");
             }
-            Notice::Parked { peer, ahead_ms } => {
-                tracing::error!(%peer, ahead_ms, "a peer's clock is ahead, so its writes wait: check the clocks of both locations");
+            Notice::ClockOff(ClockState { off_ms: Some(off_ms), .. }) => {
+                tracing::error!(
+                    ahead_ms = off_ms,
+                    "this location's clock is wrong: set it, for example with NTP"
+                );
             }
+            Notice::ClockOff(state) => {
+                let peers = &state.disagreeing;
+                tracing::error!(
+                    ?peers,
+                    "this location's clock and that of a peer differ, and no third is heard: set both, for example with NTP"
+                );
+            }
+            Notice::ClockRight => tracing::info!("this location's clock is right again"),
             Notice::MustRebuild(peer) => {
                 let why = "it lacks deletions that its peers have dropped already";
                 tracing::error!(%peer, why, "this store must be emptied and join again");

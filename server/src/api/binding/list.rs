@@ -5,7 +5,10 @@ use kv_core::{ListQuery, NamespaceId, Page, Store, limits::MAX_KEY_BYTES};
 use serde::Serialize;
 
 use super::{cursor, options, refusal::Refusal, target::Query};
-use crate::http::{Body, reply};
+use crate::{
+    http::{Body, reply},
+    metrics::Metrics,
+};
 
 /// A list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +37,12 @@ impl Request {
     }
 }
 
-/// Responds to a list. Reads the disk. The reply is in memory until its client has read it or has
+/// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted. The reply is in memory until its client has read it or has
 /// exceeded the time limit: 1000 keys of 512 bytes with metadata of 1024 bytes are 1.6 MB, or several
 /// times as much if everything must be escaped.
 pub(super) fn respond(
     store: &Store,
+    metrics: &Metrics,
     namespace: NamespaceId,
     request: &Request,
 ) -> Result<Response<Body>, Refusal> {
@@ -48,6 +52,12 @@ pub(super) fn respond(
         limit: request.limit,
     };
     let page = store.list(namespace, &query)?;
+    if !page.damaged.is_empty() {
+        // The keys may be personal data: `waypost cluster status` names them, the log does not.
+        let keys = page.damaged.len();
+        tracing::error!(%namespace, keys, "a list left out keys whose entries are damaged on this disk");
+        metrics.left_out_of_lists(keys);
+    }
     Ok(reply::with_type(StatusCode::OK, reply::JSON, encode(&page)))
 }
 
@@ -117,6 +127,7 @@ mod tests {
                 listed("\u{e9}".as_bytes(), Some(2_000_000_000), Some(r#""s""#)),
                 listed(b"\xff", None, Some(r#"{"a":1}"#)),
             ],
+            damaged: vec![],
             complete: true,
         };
         let expected = concat!(
@@ -132,11 +143,11 @@ mod tests {
     #[test]
     fn only_a_page_that_is_not_the_last_has_a_cursor() {
         let entries = vec![listed(b"a", None, None), listed(b"\xff", None, None)];
-        let more = encode(&Page { entries, complete: false });
+        let more = encode(&Page { entries, damaged: vec![], complete: false });
         let json: serde_json::Value = serde_json::from_slice(&more).unwrap();
         assert_eq!(json["list_complete"], false);
         assert_eq!(json["cursor"], "_w");
-        let none = encode(&Page { entries: vec![], complete: true });
+        let none = encode(&Page { entries: vec![], damaged: vec![], complete: true });
         assert_eq!(none, br#"{"keys":[],"list_complete":true}"#);
     }
 

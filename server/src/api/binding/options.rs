@@ -1,6 +1,6 @@
 //! The numbers in a query: expirations, cache times, page sizes.
 
-use kv_core::limits::MAX_LIST_LIMIT;
+use kv_core::limits::{END_OF_TIME, MAX_LIST_LIMIT};
 
 use super::{
     refusal::{Refusal, shown},
@@ -13,9 +13,9 @@ pub const MIN_EXPIRATION_TTL: u64 = 60;
 /// The least time for which a read may be cached, in seconds.
 pub const MIN_CACHE_TTL: i128 = 30;
 
-/// The last second of the year 9999, in Unix seconds. Later times are certainly a mistake, such as
+/// The last second before the year 2200, in Unix seconds. Later times are certainly a mistake, such as
 /// milliseconds. (Runtimes can't send them: their numbers end at 2^31.)
-const MAX_EXPIRATION: u64 = 253_402_300_799;
+const MAX_EXPIRATION: u64 = END_OF_TIME - 1;
 
 /// The time at which the entry of a put expires, in Unix seconds: `now` plus `expiration_ttl`, else `expiration`.
 ///
@@ -68,7 +68,7 @@ fn at(time: &str, now: u64) -> Result<u64, Refusal> {
 }
 
 /// The remedy for an expiration after [`MAX_EXPIRATION`].
-const TOO_FAR: &str = "Please specify a time in seconds, before the year 10000.";
+const TOO_FAR: &str = "Please specify a time in seconds, before the year 2200.";
 
 /// Checks for how long a read may be cached. The time has no effect here, because every read is fresh.
 ///
@@ -139,7 +139,7 @@ mod tests {
             ("expiration=1800000060", Some(NOW + 60)),
             ("expiration=1&expiration_ttl=61", Some(NOW + 61)),
             ("expiration=1800009999&expiration_ttl=61", Some(NOW + 61)),
-            ("expiration=253402300799", Some(253_402_300_799)),
+            ("expiration=7258118399", Some(7_258_118_399)),
         ] {
             assert_eq!(refused(expires_at(Query(query), NOW)), Ok(expected), "{query}");
         }
@@ -162,7 +162,7 @@ mod tests {
             ("expiration_ttl=%2B61", format!("{TTL}+61{positive}")),
             ("expiration_ttl=1", format!("{TTL}1. Expiration TTL must be at least 60.")),
             ("expiration_ttl=59", format!("{TTL}59. Expiration TTL must be at least 60.")),
-            ("expiration_ttl=253402300799", format!("{TTL}253402300799. {TOO_FAR}")),
+            ("expiration_ttl=7258118399", format!("{TTL}7258118399. {TOO_FAR}")),
             ("expiration=", format!("{TIME}{NO_TIME}")),
             ("expiration=0", format!("{TIME}0{NO_TIME}")),
             ("expiration=-5", format!("{TIME}-5{NO_TIME}")),

@@ -75,6 +75,18 @@ impl Refusal {
         Refusal { allow: Some(allow), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text) }
     }
 
+    /// The 503 for a name that no readable namespace has, while the row of some namespace is damaged: it may be
+    /// that one.
+    #[must_use]
+    pub fn damaged_namespace(name: &str) -> Refusal {
+        Refusal::busy(format!(
+            "No namespace {} can be read, and the row of a namespace is damaged on the disk of this location. It is \
+             fetched from the other locations, if there are any: try again. If it stays so, create the namespace again; \
+             its entries are still there.",
+            shown(name)
+        ))
+    }
+
     /// There is no such namespace.
     ///
     /// A runtime must not receive a 404 for a single get (`null_for_404`): it would return `null`, and a
@@ -160,6 +172,12 @@ impl From<WriteError> for Refusal {
             WriteError::ReadOnly(why) => Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("The server takes no writes now: {why}. Nothing was written."),
+            ),
+            WriteError::EndOfTime => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server takes no writes of this key now: its clock shows the year 2200 or later, or \
+                 did when the key was last written. Nothing was written. Set the clock of that machine."
+                    .to_owned(),
             ),
             WriteError::Failed(why) => {
                 Refusal::new(INTERNAL, format!("The write failed: {why}. Nothing was written."))
@@ -316,6 +334,7 @@ mod tests {
             (WriteError::DiskFull, 503, Some(1), "Nothing was written"),
             (WriteError::Closed, 503, Some(1), "Nothing was written"),
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
+            (WriteError::EndOfTime, 503, None, "its clock shows the year 2200"),
             (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
             (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
             (WriteError::Invalid(InvalidWrite::Value), 400, None, "a value has at most"),

@@ -33,12 +33,6 @@ pub(super) fn alarms(
                 minute(since)
             ));
         }
-        if peer.is_parked {
-            alarms.push(format!(
-                "the clock of {name} is ahead of this location's clock, so its writes wait: check both \
-                 clocks"
-            ));
-        }
     }
     alarms
 }

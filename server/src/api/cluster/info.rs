@@ -1,9 +1,12 @@
 //! The JSON of this API.
 
 use data_encoding::HEXLOWER;
-use kv_core::Namespaces;
+use kv_core::{Key, NamespaceId, Namespaces, Owed, OwedKeys};
 use kv_replicate::{Ending, Verdict, inspect::Place, quic::Peer};
 use serde::{Deserialize, Serialize};
+
+/// The most damaged keys that a response names.
+const MAX_DAMAGED: usize = 100;
 
 /// A cluster, as one of its locations sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +32,12 @@ pub struct ClusterInfo {
     pub ca_not_after: u64,
     /// The other locations, by name.
     pub peers: Vec<PeerInfo>,
+    /// How many keys' entries are damaged here and have not come from another location yet.
+    #[serde(default)]
+    pub damaged: usize,
+    /// The first 100 of these keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_keys: Vec<DamagedInfo>,
     /// The conditions that an operator must act on, each a sentence with the action to take.
     pub alarms: Vec<String>,
     /// One line: whether all is well.
@@ -63,8 +72,9 @@ pub struct PeerInfo {
     pub is_receiving: bool,
     /// Whether a catch-up session sends rows to it.
     pub is_sending: bool,
-    /// Whether its clock is too far ahead, so that its writes wait.
-    pub is_parked: bool,
+    /// How far its clock is ahead of the one here, in milliseconds; none if it was not heard within a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
     /// Why the last link or attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -111,6 +121,16 @@ pub struct KeyInfo {
     pub key: String,
 }
 
+/// A key whose entry is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedInfo {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyInfo,
+    /// When this location noticed, in Unix seconds; 0 if that is not known any more.
+    pub since: u64,
+}
+
 /// A location that was removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Removed {
@@ -136,7 +156,7 @@ impl PeerInfo {
             late_ms: u64::try_from(state.late.as_millis()).unwrap_or(u64::MAX),
             is_receiving: state.receiving.is_some(),
             is_sending: state.is_sending,
-            is_parked: state.parked_until_ms.is_some(),
+            clock_ahead_ms: state.clock_ahead_ms,
             last_error: peer.last_error.clone().filter(|_| !peer.is_connected),
         }
     }
@@ -151,6 +171,17 @@ impl KeyInfo {
         };
         let id = || place.namespace.to_string();
         KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.to_string()), key }
+    }
+}
+
+impl DamagedInfo {
+    /// The first keys whose entries are damaged.
+    pub(super) fn first(owed: &OwedKeys, namespaces: &Namespaces) -> Vec<DamagedInfo> {
+        let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
+            let place = Place { namespace, key: key.clone() };
+            DamagedInfo { key: KeyInfo::new(&place, namespaces), since: owed.since_ms / 1000 }
+        };
+        owed.iter().take(MAX_DAMAGED).map(info).collect()
     }
 }
 
@@ -181,8 +212,8 @@ fn summary(verdict: &Verdict) -> String {
             format!("{differing} of {rows} keys differ: write them again, and report this as a bug")
         }
         Ending::Complete if damaged != [0, 0] => format!(
-            "{} rows can't be read here and {} there: empty the data directory of that location, and \
-             let it join again",
+            "{} rows can't be read here and {} there: they are fetched from the other locations, if one has them; \
+             see `waypost cluster status` at each",
             damaged[0], damaged[1]
         ),
         Ending::Complete => format!(

@@ -8,15 +8,18 @@ use super::{Name, Row, State, What};
 
 impl State {
     /// Performs a step of GC and returns the result that the store must return, without bodies.
-    pub fn collect_garbage(&mut self, now_ms: u64, limits: &GcLimits) -> GcStep {
-        let last = now_ms.saturating_sub(limits.max_skew_ms) / 1000;
-        let expired = self.first(limits.rows, |row| match row.expires_at {
-            Some(at) if !row.is_tombstone() && at <= last => Some(at),
-            _ => None,
+    pub fn collect_garbage(&mut self, limits: &GcLimits) -> GcStep {
+        let has_expired = |at: u64| limits.expired_ms.is_some_and(|last| at <= last / 1000);
+        let expiry = |row: &Row| row.expires_at.filter(|at| has_expired(*at));
+        let expired = self.first(limits.rows, |row| expiry(row).filter(|_| !row.is_tombstone()));
+        let mut tombstones = self.first(limits.rows, |row| {
+            let is_stable = row.what == What::Tombstone && row.version.hlc < limits.stable;
+            is_stable.then_some(row.version.hlc.0)
         });
-        let tombstones = self.first(limits.rows, |row| {
-            (row.is_tombstone() && row.version.hlc < limits.stable).then_some(row.version.hlc.0)
-        });
+        let mut ended = self
+            .first(limits.rows, |row| expiry(row).filter(|_| row.what == What::ExpiredTombstone));
+        ended.retain(|name| self.rows[name].version.hlc < limits.stable);
+        tombstones.extend(ended);
         let purged = self.purge.first().copied().map(|id| {
             let names =
                 self.rows.range((id, bytes::Bytes::new())..).take_while(|(name, _)| name.0 == id);

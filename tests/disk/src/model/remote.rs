@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use kv_core::{Namespace, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
+use kv_core::{
+    Namespace, NamespaceId, VersionVector,
+    commit::Applied,
+    limits::{END_OF_TIME, MAX_METADATA_BYTES},
+};
 
 use super::{Row, State, What, Write, is_key};
 
 /// The first time that is rejected, in milliseconds.
-const MAX_MILLIS: u64 = 1 << 46;
+const MAX_MILLIS: u64 = END_OF_TIME * 1000;
 
 impl State {
     pub(super) fn apply_next(&mut self, write: &Write) -> Applied {
@@ -32,9 +36,19 @@ impl State {
     pub(super) fn apply_row(&mut self, write: &Write) -> Applied {
         match write {
             _ if !can_be_made(write) => Applied::Refused(""),
-            _ if self.vector.covers(write.row.dot) => Applied::Known,
+            _ if self.vector.covers(write.row.dot) && !self.is_repaired(write) => Applied::Known,
             _ => self.apply_write(write),
         }
+    }
+
+    /// Whether a write has the value that this store holds as an expired tombstone.
+    fn is_repaired(&self, write: &Write) -> bool {
+        let is_value = matches!(write.row.what, What::Value(_));
+        is_value
+            && self.rows.get(&write.name).is_some_and(|here| {
+                let names = |row: &Row| (row.dot, row.version);
+                here.what == What::ExpiredTombstone && names(here) == names(&write.row)
+            })
     }
 
     pub(super) fn adopt(&mut self, vector: &VersionVector, collected: &VersionVector) -> Applied {
@@ -57,7 +71,7 @@ impl State {
         if row.dot.seq == 0 {
             return Applied::Refused("");
         }
-        if self.own.contains(&row.dot.origin) {
+        if self.own.contains(&row.dot.origin) && !self.vector.covers(row.dot) {
             return Applied::NotMade;
         }
         let incoming = match namespace_of(write) {
@@ -65,7 +79,7 @@ impl State {
             Err(NotANamespace) => return Applied::Refused(""),
         };
         if self.is_dropped(*namespace) {
-            self.clock = self.clock.max(row.version.hlc);
+            self.receive(row.version.hlc);
             return Applied::Dropped;
         }
         let mut concurrent = false;
@@ -73,24 +87,25 @@ impl State {
             let here_dropped = incoming.as_ref().is_some_and(|it| self.is_dropped(it.id));
             let there_dropped = incoming.as_ref().is_some_and(|it| it.dropped);
             let (ours, theirs) = ((here_dropped, here.version), (there_dropped, row.version));
-            if ours == theirs {
-                let same = |row: &Row| (row.dot.seq, row.what == What::Tombstone);
-                if same(here) != same(row) {
-                    return Applied::Conflict;
-                }
-                self.clock = self.clock.max(row.version.hlc);
+            let same = |row: &Row| (row.dot.seq, row.what == What::Tombstone);
+            if ours == theirs && same(here) != same(row) {
+                return Applied::Conflict;
+            }
+            let is_repaired = ours == theirs && self.is_repaired(write);
+            if ours == theirs && !is_repaired {
+                self.receive(row.version.hlc);
                 return Applied::Known;
             }
             if ours > theirs {
-                self.clock = self.clock.max(row.version.hlc);
+                self.receive(row.version.hlc);
                 return Applied::Lost;
             }
             concurrent = match row.prev {
-                Some(prev) => here.version > prev,
+                Some(prev) => here.version > prev && !is_repaired,
                 None => !here.is_tombstone(),
             };
         }
-        self.clock = self.clock.max(row.version.hlc);
+        self.receive(row.version.hlc);
         self.rows.insert(write.name.clone(), Arc::new(row.clone()));
         if let Some(namespace) = incoming {
             self.register(namespace);

@@ -84,6 +84,9 @@ impl World {
         }
         let is_changed = staged || !next.is_same(&before);
         let is_due = is_changed && promised;
+        if is_changed {
+            next.close(now_ms);
+        }
         hold!(
             committed.is_held == is_due || (committed.is_held && was_held),
             "answers are held: {}; changed: {is_changed}, promised: {promised}",
@@ -234,9 +237,10 @@ impl World {
         let now_ms = self.clock_ms;
         let before = self.state();
         let mut next = (*before).clone();
-        let expected = next.collect_garbage(now_ms, limits);
         self.report.operations += 1;
         let result = self.open().writer.collect_garbage(now_ms, limits)?;
+        let expired_ms = self.open().writer.expired_ms();
+        let expected = next.collect_garbage(&GcLimits { expired_ms, ..*limits });
         self.note_faults(Doing::Gc);
         self.trace(|| format!("sweep {limits:?} -> {result:?}"));
         match result {
@@ -258,11 +262,11 @@ impl World {
                 if next.rows.values().any(|row| row.is_tombstone()) {
                     self.count(Event::TombstoneKept);
                 }
-                self.landed(
-                    swept.bodies + swept.chunks > 0 || !next.is_same(&before),
-                    next,
-                    Vec::new(),
-                )?;
+                let is_changed = swept.bodies + swept.chunks > 0 || !next.is_same(&before);
+                if is_changed {
+                    next.close(now_ms);
+                }
+                self.landed(is_changed, next, Vec::new())?;
                 Ok(Some(swept))
             }
             Err(error) => {

@@ -169,6 +169,9 @@ impl Damaged {
         {
             self.check_found(&(change.namespace, change.key.into()), &change.found)?;
         }
+        if !view.owed().is_empty() {
+            self.events.count(Damage::Owed);
+        }
         let mut spaces: Vec<NamespaceId> = names.iter().map(|name| name.0).collect();
         spaces.dedup();
         for id in spaces {
@@ -176,11 +179,25 @@ impl Damaged {
                 Ok(page) => page,
                 // Lists show the live namespaces alone.
                 Err(ReadError::UnknownNamespace(_)) => continue,
+                // A damaged entry fails no list; only the namespace's own row may.
+                Err(ReadError::Damaged { .. })
+                    if view.owed().iter().all(|(space, ..)| space != NamespaceId::SYSTEM) =>
+                {
+                    return Err(Violation::Wrong(format!("a list of {id} fails by a damaged row")));
+                }
                 Err(_) => {
                     self.events.count(Damage::Detected);
                     continue;
                 }
             };
+            if !page.damaged.is_empty() {
+                self.events.count(Damage::LeftOut);
+                let is_listed =
+                    |key: &kv_core::Key| page.entries.iter().any(|listed| listed.key == *key);
+                if page.damaged.iter().any(is_listed) {
+                    return Err(Violation::Wrong(format!("{id} lists a key that it leaves out")));
+                }
+            }
             for listed in page.entries {
                 let name = (id, Bytes::from(listed.key.clone()));
                 let there = (listed.version, listed.metadata.as_deref(), listed.expires_at);
@@ -249,7 +266,7 @@ impl Damaged {
             let answers: Vec<_> = committed.results.into_iter().chain(answers).collect();
             let synced = writer.sync(now_ms)?;
             let limits =
-                GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
+                GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, expired_ms: None };
             let collected = writer.collect_garbage(now_ms, &limits)?;
             let maintained = writer.recover(now_ms)?;
             self.world.trace(|| {

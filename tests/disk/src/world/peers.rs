@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use kv_core::{
     Dot, FoundState, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector,
-    commit::GcLimits,
+    commit::GcLimits, limits::END_OF_TIME,
 };
 
 use super::{
@@ -117,6 +117,7 @@ impl World {
                 other => return Err(Violation::Wrong(format!("a peer made {other:?}"))),
             },
         };
+        state.close(now_ms);
         let row = Row::clone(&state.rows[&name]);
         self.log.note(&Write { name, row })
     }
@@ -126,11 +127,15 @@ impl World {
         let from = self.rng.index(self.peers.len());
         let to = (from + 1) % self.peers.len();
         let source = self.peers[from].state.clone();
+        for at in [from, to] {
+            self.peers[at].state.close(self.clock_ms);
+        }
         let missing = source.missing_in(&self.peers[to].state.vector);
         take_all(&mut self.peers[to].state, &source, missing);
         if self.rng.chance(50) {
-            let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), max_skew_ms: 500 };
-            self.peers[from].state.collect_garbage(self.clock_ms, &limits);
+            let expired_ms = self.clock_ms.checked_sub(500);
+            let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), expired_ms };
+            self.peers[from].state.collect_garbage(&limits);
         }
     }
 
@@ -161,7 +166,7 @@ impl World {
         let mut name = (namespace(&mut self.rng, &state), key(&mut self.rng));
         let mut what = What::Value(content(&mut self.rng));
         match self.rng.below(7) {
-            5 => hlc = Hlc::at_millis(1 << 46),
+            5 => hlc = Hlc::at_millis(END_OF_TIME * 1000),
             6 => name = (NamespaceId::SYSTEM, Bytes::from(vec![0; 16])),
             0 => {
                 origin = state.own[0];

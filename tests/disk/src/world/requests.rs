@@ -160,6 +160,8 @@ impl World {
             Op::Adopt(vector, collected) => Ok(Operation::Remote(Remote::Adopt {
                 vector: vector.clone(),
                 collected: collected.clone(),
+                floor: kv_core::Hlc::ZERO,
+                damaged: Vec::new(),
             })),
             local => self.local_operation(local, &mut requests).map_err(Err),
         };

@@ -89,7 +89,7 @@ impl World {
             rows: self.rng.weighted(&[(1, 1), (2, 3), (1, 100)]),
             bodies: self.rng.index(4),
             stable,
-            max_skew_ms: *self.rng.pick(&[0, 500, 2_000]),
+            expired_ms: None,
         };
         if let Some(swept) = self.collect_garbage(&limits)?
             && !swept.is_idle()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::{
-    Change, Hlc, Mode, Outcome, Replication, TurnOutcome, WriteError,
+    Change, ClusterClock, Hlc, Mode, Outcome, Replication, TurnOutcome, WriteError,
     commit::{Committer, GcLimits, GcStep},
     engine::{
         CommitNo, Engine,
@@ -62,7 +62,9 @@ pub(super) struct Writer {
 impl Writer {
     /// Takes over a committer that was just opened.
     pub(super) fn new(committer: Committer<RedbEngine>) -> Writer {
-        let mut core = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
+        // The world has no running time of its own, so that an expiry counts from the next step on.
+        let config = WriterConfig { expiry_grace: Duration::ZERO, ..WriterConfig::default() };
+        let mut core = WriterCore::new(committer, config, Duration::ZERO);
         // Nothing is to be synced: it begins at once.
         core.replicate(Some(Stable(Hlc::ZERO)));
         core.run(Now::default(), Step::Sync);
@@ -149,7 +151,12 @@ impl Writer {
         Ok(result)
     }
 
-    /// One step of garbage collection.
+    /// The expiry that the last step of garbage collection took for passed.
+    pub(super) fn expired_ms(&self) -> Option<u64> {
+        self.core.expired_ms()
+    }
+
+    /// One step of garbage collection; the writer decides what has expired.
     pub(super) fn collect_garbage(
         &mut self,
         now_ms: u64,
@@ -157,7 +164,6 @@ impl Writer {
     ) -> Checked<Result<GcStep, WriteError>> {
         let config = self.core.config();
         (config.gc_rows, config.gc_bodies) = (limits.rows, limits.bodies);
-        config.max_skew_ms = limits.max_skew_ms;
         let replicator = self.core.replicator_mut();
         replicator.ok_or_else(|| wrong("the replicator is gone"))?.0 = limits.stable;
         let outputs = self.run(now_ms, Step::CollectGarbage)?;
@@ -198,6 +204,9 @@ impl Writer {
 
     fn run(&mut self, now_ms: u64, step: Step) -> Checked<Outputs> {
         let reopened = self.committer().engine().status().reopened;
+        // Every commit closes the time up to its own.
+        let closing_zero_ms = Some(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        self.core.set_clock(ClusterClock { closing_zero_ms, ..ClusterClock::default() });
         self.core.run(Now { mono: Duration::ZERO, wall_ms: now_ms }, step);
         let status = self.committer().engine().status();
         let mut outputs = Outputs::default();

@@ -57,25 +57,21 @@ fn assert_a_clock_ahead_harms_one_key(number: usize, ahead: i64, fault: &str) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_member_that_puts_once_with_its_clock_8_hours_ahead_harms_that_key_alone() {
     assert_a_clock_ahead_harms_one_key(1, 8 * HOUR, "a put with a clock 8 hours ahead");
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn the_first_location_that_puts_once_with_its_clock_8_hours_ahead_harms_that_key_alone() {
     assert_a_clock_ahead_harms_one_key(0, 8 * HOUR, "a put with a clock 8 hours ahead");
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_member_that_puts_once_in_2036_harms_that_key_alone() {
     assert_a_clock_ahead_harms_one_key(2, to_2036(), "a put with a clock in 2036");
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_member_that_is_cut_off_and_puts_once_with_its_clock_8_hours_ahead_harms_that_key_alone() {
     let Some(mut cluster) = start_with_clocks(3) else { return };
     let fault = "a put with a clock 8 hours ahead at a location that was cut off";
@@ -103,13 +99,11 @@ fn assert_a_founder_ahead_can_be_joined(ahead: i64, fault: &str) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_first_location_that_was_alone_and_8_hours_ahead_for_one_put_can_be_joined() {
     assert_a_founder_ahead_can_be_joined(8 * HOUR, "a put with a clock 8 hours ahead");
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_first_location_that_was_alone_and_in_2036_for_one_put_can_be_joined() {
     assert_a_founder_ahead_can_be_joined(to_2036(), "a put with a clock in 2036");
 }
@@ -130,19 +124,16 @@ fn assert_a_store_ahead_can_found_a_cluster(ahead: i64, fault: &str) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_single_store_that_was_8_hours_ahead_for_one_put_can_found_a_cluster() {
     assert_a_store_ahead_can_found_a_cluster(8 * HOUR, "a put with a clock 8 hours ahead");
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_single_store_that_was_in_2036_for_one_put_can_found_a_cluster() {
     assert_a_store_ahead_can_found_a_cluster(to_2036(), "a put with a clock in 2036");
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_whose_clock_is_8_hours_ahead_names_itself_and_the_offset_until_it_is_right() {
     let Some(cluster) = start_with_clocks(3) else { return };
     let mut entries = Entries::default();

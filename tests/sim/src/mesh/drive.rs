@@ -29,6 +29,7 @@ impl Mesh {
             Happening::Sync(place) => {
                 self.places[place].will_sync = false;
                 let now = time(self.time());
+                self.places[place].follow_clock();
                 self.places[place].store.run(now, Step::Sync);
                 self.take_outputs(place);
                 while let Some(event) =
@@ -114,6 +115,7 @@ impl Mesh {
         };
         store::replicator(&mut found.store).push(work);
         found.store.wake();
+        found.follow_clock();
         found.store.run(now, Step::Turn);
         self.take_outputs(place);
         dots.into_iter().for_each(|dot| self.spread.seen(dot, place, self.now));

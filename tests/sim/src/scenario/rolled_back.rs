@@ -22,6 +22,7 @@ pub fn run(seed: u64) -> Checked {
         kinds: vec![(1, Fault::DiskFails)],
         loss: 0,
         skew_ms: 100,
+        steps_at_start: false,
         backlog_bytes: NO_BACKLOG,
         batch_rows: 20,
         pause_ms: 20,

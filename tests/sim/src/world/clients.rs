@@ -75,11 +75,19 @@ impl World {
     }
 
     fn attributes(&mut self, node: usize) -> Attributes {
-        let wall_ms = self.nodes[node].now(self.now).wall_ms;
-        let expires_at = self.rng.chance(8).then(|| wall_ms / 1000 + self.rng.below(20));
+        let expires_at = self.rng.chance(15).then(|| self.expiry(node));
         let metadata = self.rng.chance(10).then(|| format!("{}", self.rng.below(1000)));
         let metadata = metadata.map(|text| Metadata::new(text).expect("a short text"));
         Attributes { metadata, expires_at }
+    }
+
+    /// An expiry within seconds or a day, from now on the true clock or on the one that the location goes by.
+    fn expiry(&mut self, node: usize) -> u64 {
+        let now = self.nodes[node].now(self.now);
+        let clock = self.nodes[node].running.as_ref().map(|running| running.core.clock());
+        let cluster_ms = clock.unwrap_or_default().now_ms(now.mono, now.wall_ms);
+        let from_ms = if self.rng.chance(50) { self.true_ms() } else { cluster_ms };
+        from_ms / 1000 + self.rng.weighted(&[(2, 20), (1, 86_400)]).min(self.rng.below(86_400))
     }
 
     fn small_operation(&mut self, node: usize) -> Option<Operation> {
@@ -118,6 +126,7 @@ impl World {
         let now = self.nodes[node].now(self.now);
         let drops = operations.iter().any(|op| matches!(op, Operation::DropNamespace { .. }));
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        running.follow_clock();
         let first = self.last_token + 1;
         self.last_token += operations.len() as u64;
         let made = operations.len();
@@ -130,8 +139,10 @@ impl World {
             self.count(Event::NamespaceDropped);
         }
         self.trace(|| {
-            let told: Vec<(Dot, _, _)> =
-                rows.iter().map(|row| (row.dot, row.hlc, row.key.clone())).collect();
+            let told: Vec<(Dot, _, _, _)> = rows
+                .iter()
+                .map(|row| (row.dot, row.hlc, row.key.clone(), row.expires_at))
+                .collect();
             format!("{node}: {made} operations; writes {told:?}")
         });
         self.nodes[node].open.extend(rows);

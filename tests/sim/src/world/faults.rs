@@ -14,6 +14,7 @@ pub(super) enum Wrong {
     Cut(Vec<Way>),
     Full(usize),
     Slow(usize),
+    Clock(usize),
 }
 
 impl World {
@@ -49,17 +50,15 @@ impl World {
             }
             Fault::Partition => self.part(a_while)?,
             Fault::ClockStep => {
-                let most = 2 * self.plan.skew_ms + 1;
-                let step = i64::try_from(self.rng.below(most)).unwrap_or(0);
-                self.nodes[node].skew_ms = step - i64::try_from(self.plan.skew_ms).unwrap_or(0);
-                self.nodes[node].has_stepped = true;
                 self.count(Event::ClockStep);
+                self.step_clock(node);
             }
             Fault::Join => self.join()?,
             Fault::Leave => self.leave(node)?,
             Fault::OldImage => self.restore(node)?,
             Fault::Copy => self.copy(node)?,
             Fault::Lie => self.lie(node)?,
+            Fault::Damage => self.damage(node)?,
             Fault::SlowPeer => {
                 self.nodes[node].is_slow = true;
                 self.after(a_while, Happening::Mend(Wrong::Slow(node)));
@@ -115,6 +114,7 @@ impl World {
         match wrong {
             Wrong::Full(node) => self.nodes[node].disk.make_room(),
             Wrong::Slow(node) => self.nodes[node].is_slow = false,
+            Wrong::Clock(node) => self.right_clock(node)?,
             Wrong::Cut(cut) => {
                 for (from, to) in cut {
                     self.network.cut.remove(&(from, to));

@@ -30,10 +30,7 @@ impl World {
         let members = (0..self.plan.nodes).filter_map(|node| self.put_member(node)).collect();
         self.write(0, members)?;
         while (0..self.plan.nodes).any(|node| !self.nodes[node].is_joined()) {
-            hold!(
-                self.now < FOUNDING_MS + 4 * self.plan.skew_ms,
-                "the locations do not join each other"
-            );
+            hold!(self.now < FOUNDING_MS, "the locations do not join each other");
             hold!(self.step()?, "no event is due");
         }
         for node in 0..self.plan.nodes {
@@ -89,6 +86,7 @@ impl World {
         if !self.can_spare(node) {
             return Ok(());
         }
+        self.may_lose_copies();
         self.count(Event::Left);
         if self.rng.chance(50) {
             return self.retire(node);
@@ -120,6 +118,7 @@ impl World {
 
     /// See [`World::restore`].
     pub(super) fn restore_now(&mut self, node: usize) -> Checked {
+        self.may_lose_copies();
         let Some(old) = self.nodes[node].image.take() else { return Ok(()) };
         self.nodes[node].disk.power_loss(Keep::All);
         self.crash(node)?;
@@ -144,6 +143,7 @@ impl World {
 
     /// See [`World::copy`]. Returns the number of the copy.
     pub(super) fn copy_now(&mut self, node: usize) -> Checked<usize> {
+        self.may_lose_copies();
         let copy = self.nodes.len();
         let (member, image) = (self.nodes[node].member, self.nodes[node].disk.image());
         let mut new = Node::new(member, self.rng.fork());
@@ -171,6 +171,7 @@ impl World {
 
     /// A location is gone for good.
     pub(super) fn vanish(&mut self, node: usize) -> Checked {
+        self.may_lose_copies();
         self.trace(|| format!("{node}: gone for good"));
         self.crash(node)?;
         let found = &mut self.nodes[node];

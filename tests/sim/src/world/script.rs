@@ -127,6 +127,45 @@ impl World {
         Ok(operations)
     }
 
+    /// Puts a short value with attributes, and syncs at once.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn put_with(&mut self, node: usize, number: u64, attributes: Attributes) -> Checked {
+        let mut operations = self.put_one(node, (namespace(), key(number)), 10)?;
+        if let Some(Operation::Put { attributes: given, .. }) = operations.last_mut() {
+            *given = attributes;
+        }
+        self.write(node, operations)?;
+        self.sync(node)
+    }
+
+    /// Sets the expiry grace of a location, until it is restarted.
+    pub fn set_grace(&mut self, node: usize, ms: u64) {
+        if let Some(running) = &mut self.nodes[node].running {
+            running.store.config().expiry_grace = std::time::Duration::from_millis(ms);
+        }
+    }
+
+    /// Whether the value of a key was freed at a location.
+    pub fn is_freed(&mut self, node: usize, number: u64) -> bool {
+        self.state(node, number) == Some(FoundState::ExpiredTombstone)
+    }
+
+    /// The true time, in Unix seconds.
+    #[must_use]
+    pub fn true_seconds(&self) -> u64 {
+        self.true_ms() / 1000
+    }
+
+    /// How far the time of a key's version is from the true one, in milliseconds.
+    pub fn off_by(&mut self, node: usize, number: u64) -> u64 {
+        let true_ms = self.true_ms();
+        let Some(running) = self.nodes[node].running.as_mut() else { return 0 };
+        let found = running.store.committer().view().row(namespace(), &key(number));
+        found.ok().flatten().map_or(u64::MAX, |found| found.version.hlc.millis().abs_diff(true_ms))
+    }
+
     /// Deletes a key, and syncs at once.
     ///
     /// # Errors

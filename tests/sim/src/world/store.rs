@@ -11,7 +11,7 @@ use waypost_disk_tests::{
     violation::{Checked, Violation},
 };
 
-use super::{Happening, World};
+use super::{Happening, World, healing::MARGIN_MS};
 use crate::{
     events::Event,
     store::{self, StoreOutput, time},
@@ -67,16 +67,12 @@ impl World {
     /// Does the next of what a store was asked; false if there is nothing, or the location is down.
     fn perform_next(&mut self, node: usize) -> Checked<bool> {
         let now = self.nodes[node].now(self.now);
-        let has_stepped = self.nodes[node].has_stepped;
         if self.nodes[node].is_busy {
             return Ok(false);
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
         let Some(work) = running.queue.pop_front() else { return Ok(false) };
         if let Work::Apply { id, rows, .. } = &work {
-            let latest = rows.iter().map(|row| row.row.hlc.millis()).max().unwrap_or(0);
-            let is_past = has_stepped || latest <= now.wall_ms + 500;
-            hold!(is_past, "{node}: a write from the future is applied");
             if rows.iter().any(|row| row.fetch.is_some()) {
                 running.large.insert(*id);
             }
@@ -91,6 +87,7 @@ impl World {
         } else {
             store::replicator(&mut running.store).push(work);
             running.store.wake();
+            running.follow_clock();
             running.store.run(time(now), Step::Turn);
         }
         if self.after_step(node)? {
@@ -120,6 +117,7 @@ impl World {
     pub(super) fn run_step(&mut self, node: usize, step: Step) -> Checked<bool> {
         let now = self.nodes[node].now(self.now);
         let Some(running) = &mut self.nodes[node].running else { return Ok(true) };
+        running.follow_clock();
         running.store.run(time(now), step);
         self.after_step(node)
     }
@@ -156,7 +154,11 @@ impl World {
             }
             Output::Answers(answers) => self.check_answers(node, &answers)?,
             Output::Synced(Ok(())) => {
+                let ahead_ms = self.true_ms() + 60_000;
                 for row in std::mem::take(&mut self.nodes[node].open) {
+                    if row.hlc.millis() > ahead_ms {
+                        self.count(Event::WrittenAhead);
+                    }
                     if self.nodes[node].is_restored {
                         self.model.suspect(&row);
                     } else {
@@ -167,6 +169,10 @@ impl World {
             Output::Synced(Err(error)) => self.trace(|| format!("{node}: sync: {error}")),
             Output::Collected(Ok(step)) => {
                 (0..step.collected).for_each(|_| self.count(Event::Collected));
+                (0..step.expired).for_each(|_| self.count(Event::Expired));
+                if self.nodes[node].is_wrong {
+                    self.count(Event::CollectedWrong);
+                }
             }
             Output::Recovered(Err(error)) => self.unrecovered = Some(error.to_string()),
             Output::Committed { .. }
@@ -304,7 +310,10 @@ impl World {
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let view = running.store.committer().view();
-        let checked = self.model.check_location(&view, &mut self.nodes[node].floor);
+        let now_ms = self.true_ms() + MARGIN_MS;
+        let checked = self.model.check_location(&view, &mut self.nodes[node].floor, now_ms);
+        self.read_all(node);
+        self.note_damage(node);
         checked
             .map_err(|wrong| Violation::Wrong(format!("at {}, location {node}: {wrong}", self.now)))
     }

@@ -23,8 +23,13 @@ fn page(session: &Session, rows: &[u64], end: End) -> Page {
         stamp: 1,
         commit: 7,
         index: 0,
-        head: Some(PageHead { vector: vector(4), collected: VersionVector::default() }),
+        head: Some(PageHead {
+            vector: vector(4),
+            collected: VersionVector::default(),
+            floor: kv_core::Hlc::ZERO,
+        }),
         end,
+        damaged: Vec::new(),
         rows: rows.iter().map(|seq| row_of(PEER, *seq)).collect(),
     }
 }

@@ -1,0 +1,95 @@
+//! Keys whose rows are owed: this store's vector counts a write of them that can't be read here.
+
+use std::collections::{BTreeMap, btree_map};
+
+use super::{id::NamespaceId, key::Key, limits::MAX_OWED, version::Dot};
+
+/// Why the row of a key is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwedReason {
+    /// The row is damaged.
+    Row,
+    /// A chunk of the value is damaged or missing.
+    Chunk,
+    /// The location from which this store caught up could not read its row.
+    Source,
+}
+
+/// How the row of a key came to be owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// When this store noticed, in Unix milliseconds; 0 if that is not known any more.
+    pub since_ms: u64,
+    /// Why.
+    pub reason: OwedReason,
+    /// The write that can't be read, if its name is known: always for [`OwedReason::Source`].
+    pub dot: Option<Dot>,
+}
+
+/// A key whose row a location can't read, although its vector counts the write.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DamagedKey {
+    /// The namespace of the key.
+    pub namespace: NamespaceId,
+    /// The key.
+    pub key: Key,
+    /// The write.
+    pub dot: Dot,
+}
+
+/// The keys whose rows are owed, in byte order: at most [`MAX_OWED`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwedKeys(BTreeMap<(NamespaceId, Key), Owed>);
+
+impl OwedKeys {
+    /// Returns how the row of a key came to be owed; none if it is not.
+    #[must_use]
+    pub fn get(&self, namespace: NamespaceId, key: &[u8]) -> Option<Owed> {
+        // Nearly always there is none, and no key need be made.
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&(namespace, Key::new(key).ok()?)).copied()
+    }
+
+    /// Whether no row is owed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns how many rows are owed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no room for another key.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_OWED
+    }
+
+    /// Returns the keys in byte order, by namespace.
+    pub fn iter(&self) -> impl Iterator<Item = (NamespaceId, &Key, Owed)> {
+        self.0.iter().map(|((namespace, key), owed)| (*namespace, key, *owed))
+    }
+
+    /// Returns the keys of a namespace from one on, in byte order.
+    pub(crate) fn from(&self, namespace: NamespaceId, key: &[u8]) -> impl Iterator<Item = &Key> {
+        let keys = self.0.iter().filter(move |((of, _), _)| *of == namespace);
+        let key = key.to_vec();
+        keys.map(|((_, key), _)| key).filter(move |at| at.as_bytes() >= &key[..])
+    }
+
+    /// Adds a key. One that is there stays as it is.
+    pub(crate) fn insert(&mut self, namespace: NamespaceId, key: Key, owed: Owed) {
+        if let btree_map::Entry::Vacant(place) = self.0.entry((namespace, key)) {
+            place.insert(owed);
+        }
+    }
+
+    /// Removes a key.
+    pub(crate) fn remove(&mut self, namespace: NamespaceId, key: &Key) {
+        self.0.remove(&(namespace, key.clone()));
+    }
+}

@@ -1,0 +1,352 @@
+//! Damaged rows: which keys a store owes, what readers get meanwhile, and what ends it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use kv_core::{
+    Attributes, Dot, Hlc, Key, ListQuery, NamespaceId, Operation, OriginId, Outcome, OwedReason,
+    ReadError, Table, VersionVector,
+    commit::{Applied, Committer, GcLimits, NewContent, Remote, RemoteWrite},
+    engine::{Engine as _, disk::StorageBackend, redb::RedbEngine},
+};
+
+/// A disk in memory.
+#[derive(Debug, Default)]
+struct Disk(Mutex<Vec<u8>>);
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.0.lock().unwrap()[offset..offset + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.0.lock().unwrap()[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+const NOW: u64 = 1_000_000;
+const THEIRS: OriginId = OriginId([7; 16]);
+
+/// A store whose rows can be damaged.
+struct Case {
+    store: Committer<RedbEngine>,
+    namespace: NamespaceId,
+}
+
+impl Case {
+    fn new() -> Case {
+        let disk = Arc::new(Disk::default());
+        let engine = RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20);
+        let mut store = Committer::open(Arc::new(engine.unwrap()), &mut || Ok([9; 16])).unwrap();
+        let create = Operation::CreateNamespace {
+            account: "".try_into().unwrap(),
+            title: "t".try_into().unwrap(),
+            id: None,
+        };
+        store.commit(NOW, vec![create]);
+        Case { store, namespace: kv_core::derive_id("", "t", 0) }
+    }
+
+    fn commit(&mut self, operation: Operation) -> Outcome {
+        self.store.commit(NOW, vec![operation]).results.remove(0).unwrap()
+    }
+
+    fn put(&mut self, name: &str, value: &[u8]) {
+        let mut upload = self.store.upload();
+        for operation in upload.push(value).unwrap() {
+            self.commit(operation);
+        }
+        let (last, body) = upload.finish();
+        last.into_iter().for_each(|operation| drop(self.commit(operation)));
+        let (namespace, key) = (self.namespace, key(name));
+        self.commit(Operation::Put { namespace, key, body, attributes: Attributes::default() });
+    }
+
+    /// Changes a row of the engine, as a disk may.
+    fn damage(&mut self, table: Table, row: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+        let engine = Arc::clone(self.store.engine());
+        let snapshot = engine.snapshot(kv_core::engine::Visibility::Latest).unwrap();
+        let mut bytes =
+            kv_core::engine::Snapshot::get(&snapshot, table, row).unwrap().unwrap().to_vec();
+        change(&mut bytes);
+        engine
+            .commit(engine.status().latest + 1, vec![(table, row.to_vec(), Some(bytes))])
+            .unwrap();
+        engine.sync(engine.status().latest).unwrap();
+        self.reopen();
+    }
+
+    fn reopen(&mut self) {
+        let engine = Arc::clone(self.store.engine());
+        self.store = Committer::open(engine, &mut || Ok([9; 16])).unwrap();
+    }
+
+    fn damage_head(&mut self, name: &str) {
+        let row = [&self.namespace.0, name.as_bytes()].concat();
+        self.damage(Table::Entries, &row, |bytes| bytes[3] ^= 1);
+    }
+
+    fn damage_value(&mut self, name: &str) {
+        let row = [&self.namespace.0, name.as_bytes()].concat();
+        self.damage(Table::Entries, &row, |bytes| {
+            let last = bytes.len() - 6;
+            bytes[last] ^= 1;
+        });
+    }
+
+    /// The keys that are owed.
+    fn owed(&mut self) -> Vec<(String, OwedReason)> {
+        let view = self.store.view();
+        let owed = view.owed().iter();
+        owed.map(|(_, key, owed)| (String::from_utf8(key.to_vec()).unwrap(), owed.reason)).collect()
+    }
+
+    fn get(&mut self, name: &str) -> Result<bool, ReadError> {
+        let view = self.store.view();
+        view.get(self.namespace, name.as_bytes(), NOW).map(|found| found.is_some())
+    }
+
+    fn remote(&self, name: &str, seq: u64, time: u64, value: &str) -> RemoteWrite {
+        let mut upload = self.store.upload();
+        upload.push(value.as_bytes()).unwrap();
+        let body = upload.finish().1;
+        RemoteWrite {
+            dot: Dot { origin: THEIRS, seq },
+            hlc: Hlc::at_millis(time),
+            prev: None,
+            namespace: self.namespace,
+            key: key(name),
+            change: NewContent::Put { body, attributes: Attributes::default() },
+        }
+    }
+
+    fn settle(&mut self, name: &str, is_nothing: bool) -> Outcome {
+        let (namespace, key) = (self.namespace, key(name));
+        self.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing }))
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn row(name: &str) -> (String, OwedReason) {
+    (name.into(), OwedReason::Row)
+}
+
+fn is_damaged(read: &Result<bool, ReadError>) -> bool {
+    matches!(read, Err(ReadError::Damaged { .. }))
+}
+
+#[test]
+fn a_damaged_row_that_a_reader_meets_is_recorded_over_a_restart_until_a_local_write() {
+    for damage in [Case::damage_head, Case::damage_value] {
+        let mut case = Case::new();
+        case.put("k", b"value");
+        damage(&mut case, "k");
+        assert!(is_damaged(&case.get("k")));
+        assert!(case.store.record_damage(NOW) && case.owed() == [row("k")]);
+        assert!(is_damaged(&case.get("k")) && !case.store.record_damage(NOW), "once is enough");
+        case.reopen();
+        assert_eq!(case.owed(), [row("k")]);
+        case.put("k", b"another");
+        assert_eq!((case.owed(), case.get("k").unwrap()), (vec![], true));
+    }
+}
+
+#[test]
+fn damage_that_was_repaired_before_it_is_recorded_is_not_owed() {
+    let mut case = Case::new();
+    case.put("k", b"value");
+    case.damage_head("k");
+    assert!(is_damaged(&case.get("k")));
+    case.put("k", b"another");
+    case.store.record_damage(NOW);
+    assert_eq!(case.owed(), []);
+}
+
+#[test]
+fn a_list_names_the_damaged_key_and_goes_on() {
+    let mut case = Case::new();
+    ["a", "b", "c", "d"].iter().for_each(|name| case.put(name, b"value"));
+    case.damage_head("b");
+    let view = case.store.view();
+    let list = |after: Option<&[u8]>, limit| {
+        let query = ListQuery { prefix: b"", after, limit };
+        let page = view.list(case.namespace, &query, NOW).unwrap();
+        let names =
+            |keys: Vec<&Key>| keys.into_iter().map(|key| key.to_vec()).collect::<Vec<_>>().concat();
+        let entries = names(page.entries.iter().map(|entry| &entry.key).collect());
+        (entries, names(page.damaged.iter().collect()), page.complete)
+    };
+    assert_eq!(list(None, 10), (b"acd".to_vec(), b"b".to_vec(), true));
+    assert_eq!(list(None, 2), (b"ac".to_vec(), b"b".to_vec(), false));
+    assert_eq!(list(Some(b"c"), 2), (b"d".to_vec(), vec![], true));
+}
+
+#[test]
+fn a_row_of_a_peer_replaces_a_damaged_one_which_stays_owed() {
+    let mut case = Case::new();
+    case.put("k", b"value");
+    case.damage_head("k");
+    let write = case.remote("k", 1, 5, "older");
+    let applied = case.commit(Operation::Remote(Remote::Next(write)));
+    assert_eq!(applied, Outcome::Applied(Applied::Won { concurrent: false }));
+    assert_eq!(case.owed(), [row("k")], "a later write may have been there");
+    assert!(case.store.view().vector().covers(Dot { origin: THEIRS, seq: 1 }));
+    case.settle("k", false);
+    assert_eq!((case.owed(), case.get("k").unwrap()), (vec![], true));
+}
+
+#[test]
+fn a_row_that_was_found_by_name_restores_its_own_version() {
+    for damage in [Case::damage_head, Case::damage_value] {
+        let mut case = Case::new();
+        let write = case.remote("k", 1, 5, "value");
+        case.commit(Operation::Remote(Remote::Next(write)));
+        damage(&mut case, "k");
+        assert!(is_damaged(&case.get("k")));
+        let found = case.remote("k", 1, 5, "value");
+        case.commit(Operation::Remote(Remote::Found(found)));
+        assert!(case.get("k").unwrap());
+    }
+}
+
+#[test]
+fn a_value_that_was_found_by_name_replaces_its_expired_tombstone() {
+    let mut case = Case::new();
+    let mut expired = case.remote("k", 1, 5, "");
+    expired.change = NewContent::Expired { expires_at: 1 };
+    case.commit(Operation::Remote(Remote::Next(expired)));
+    for (time, is_there) in [(4, false), (5, true)] {
+        let found = case.remote("k", 1, time, "value");
+        case.commit(Operation::Remote(Remote::Found(found)));
+        assert_eq!(case.get("k").unwrap(), is_there, "{time}");
+    }
+}
+
+#[test]
+fn a_row_that_nobody_has_is_removed_and_one_that_somebody_has_is_not() {
+    let mut case = Case::new();
+    case.put("k", b"value");
+    case.damage_head("k");
+    assert!(is_damaged(&case.get("k")));
+    case.store.record_damage(NOW);
+    case.settle("k", false);
+    assert_eq!(case.owed(), [row("k")], "what others have did not come");
+    case.settle("k", true);
+    assert_eq!((case.owed(), case.get("k").unwrap()), (vec![], false));
+}
+
+#[test]
+fn a_damaged_chunk_is_owed_until_the_value_is_replaced() {
+    let mut case = Case::new();
+    case.put("k", &vec![b'v'; 150_000]);
+    let view = case.store.view();
+    let body = view.row(case.namespace, b"k").unwrap().unwrap().large().unwrap().body;
+    let chunk = [&body.0.to_be_bytes()[..], &1u32.to_be_bytes()].concat();
+    drop(view);
+    case.damage(Table::Chunks, &chunk, |bytes| bytes[100] ^= 1);
+    let view = case.store.view();
+    assert!(view.chunk(body, 1).is_err());
+    view.note_damaged_chunk(case.namespace, b"k", body, 0);
+    case.store.record_damage(NOW);
+    assert_eq!(case.owed(), [], "that chunk can be read");
+    view.note_damaged_chunk(case.namespace, b"k", body, 1);
+    case.store.record_damage(NOW);
+    assert_eq!(case.owed(), [("k".into(), OwedReason::Chunk)]);
+    let since = VersionVector::default();
+    let changes = case.store.view().changes(&since, None, 9).unwrap();
+    assert!(changes.changes.iter().all(|change| change.key != key("k")), "nobody can fetch it");
+    assert_eq!(changes.damaged.iter().map(|damaged| &damaged.key).collect::<Vec<_>>(), [&key("k")]);
+    let later = case.remote("k", 1, 2 * NOW, "later");
+    case.commit(Operation::Remote(Remote::Next(later)));
+    assert_eq!(case.owed(), [], "the version of what was damaged is known");
+}
+
+#[test]
+fn keys_that_a_source_could_not_read_are_adopted_with_its_vector_if_their_writes_are_missing() {
+    let mut case = Case::new();
+    for (name, seq) in [("has", 1), ("covered", 2)] {
+        let write = case.remote(name, seq, 5, "value");
+        case.commit(Operation::Remote(Remote::Next(write)));
+    }
+    let uncounted = case.remote("uncounted", 9, 5, "value");
+    case.commit(Operation::Remote(Remote::Row(uncounted)));
+    let damaged = |name, seq| kv_core::DamagedKey {
+        namespace: case.namespace,
+        key: key(name),
+        dot: Dot { origin: THEIRS, seq },
+    };
+    let damaged = vec![damaged("covered", 2), damaged("uncounted", 9), damaged("missing", 8)];
+    let vector: VersionVector = [Dot { origin: THEIRS, seq: 9 }].into_iter().collect();
+    let collected = VersionVector::default();
+    case.commit(Operation::Remote(Remote::Adopt {
+        vector: vector.clone(),
+        collected,
+        floor: Hlc::ZERO,
+        damaged,
+    }));
+    assert_eq!(case.owed(), [("missing".into(), OwedReason::Source)]);
+    let view = case.store.view();
+    assert!(view.vector().covers_all(&vector));
+    assert!(is_damaged(&case.get("missing")), "nobody may take it for deleted");
+    let view = case.store.view();
+    let page = view.list(case.namespace, &ListQuery::default(), NOW).unwrap();
+    assert_eq!((page.entries.len(), page.damaged), (3, vec![key("missing")]));
+    let seen: VersionVector = [Dot { origin: THEIRS, seq: 7 }].into_iter().collect();
+    assert_eq!(view.owed_since(&seen).len(), 1);
+    assert_eq!(view.owed_since(&vector), [], "who has the write is not told");
+}
+
+#[test]
+fn garbage_collection_records_the_damage_that_it_meets_and_goes_on() {
+    let mut case = Case::new();
+    let namespace = case.namespace;
+    for name in ["a", "b", "c"] {
+        case.commit(Operation::Delete { namespace, key: key(name) });
+    }
+    case.damage_head("b");
+    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(u64::MAX), expired_ms: Some(NOW) };
+    let step = case.store.collect_garbage(&limits).unwrap();
+    assert_eq!((step.collected, step.damaged), (2, 1));
+    assert_eq!(case.owed(), [row("b")]);
+}
+
+#[test]
+fn a_store_opens_with_a_damaged_namespace_and_its_entries_are_there_once_the_row_is() {
+    let mut case = Case::new();
+    case.put("k", b"value");
+    let id = case.namespace;
+    let row = [NamespaceId::SYSTEM.0, id.0].concat();
+    case.damage(Table::Entries, &row, |bytes| bytes[3] ^= 1);
+    assert_eq!(case.store.view().owed().len(), 1);
+    assert!(is_damaged(&case.get("k")), "the namespace is not taken for missing");
+    let create = Operation::CreateNamespace {
+        account: "".try_into().unwrap(),
+        title: "t".try_into().unwrap(),
+        id: None,
+    };
+    case.commit(create);
+    assert_eq!((case.store.view().owed().len(), case.get("k").unwrap()), (0, true));
+}

@@ -1,0 +1,258 @@
+//! The clocks of the members, and the cluster's clock that follows from them.
+//!
+//! Each progress message carries the sender's wall clock, and names the last progress that the sender
+//! received and how long ago. So the receiver knows the round trip, and takes the clock as read at half of
+//! it; it is wrong by half a round trip at most. The clocks are kept against the own monotonic clock, so that
+//! a step of the own wall clock does not move those of others.
+//!
+//! Cluster time is the median of the clocks that were heard within the last minute, the own one included, if
+//! there are three or more; else it is the own clock. It is *confirmed* if a majority of the current members,
+//! heard or not, agrees with it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use kv_core::ClusterClock;
+
+use super::{actions::Context, local::Local};
+use crate::{
+    MemberId,
+    wire::{Echo, Progress},
+    work::Notice,
+};
+
+/// How long the clock of a member counts after it was heard.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long an exact reading is preferred to a later one that is less exact.
+const EXACT_FOR: Duration = Duration::from_secs(15);
+
+/// How many progress messages to a peer are remembered until they are echoed.
+const MAX_SENT: usize = 64;
+
+/// Clocks beyond this, in milliseconds since the Unix epoch, count as this: no sum overflows.
+const MAX_WALL_MS: u64 = 1 << 48;
+
+/// A reading of a member's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reading {
+    /// What the clock showed at the zero of the own monotonic clock, in milliseconds since the Unix epoch.
+    zero_ms: i64,
+    /// By how much this may be wrong, in milliseconds.
+    error_ms: i64,
+    /// When it was read.
+    at: Duration,
+}
+
+impl Reading {
+    /// How far this clock is ahead of another one, if that is certain: beyond what the readings may be
+    /// wrong by, and beyond what two right clocks may differ by.
+    fn ahead_of(self, other: Reading, max_skew_ms: i64) -> Option<i64> {
+        let ahead = self.zero_ms - other.zero_ms;
+        (ahead.abs() > max_skew_ms + self.error_ms + other.error_ms).then_some(ahead)
+    }
+
+    /// Whether a later reading replaces this one: it is at least as exact, or this one is old, or the clock
+    /// has certainly stepped in between.
+    fn gives_way_to(self, later: Reading) -> bool {
+        later.error_ms <= self.error_ms
+            || later.at.saturating_sub(self.at) >= EXACT_FOR
+            || self.ahead_of(later, 0).is_some()
+    }
+}
+
+/// The clock of a member.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The reading that counts; none before the first round trip.
+    reading: Option<Reading>,
+    /// The last progress that it sent on this link, and when it arrived.
+    received: Option<(u64, Duration)>,
+    /// The progress messages that were sent to it on this link, and when.
+    sent: VecDeque<(u64, Duration)>,
+}
+
+/// The state of this location's clock, for its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClockState {
+    /// Whether a majority of the members agrees with the time that this location goes by.
+    pub is_confirmed: bool,
+    /// How far the own clock is ahead of cluster time, in milliseconds, if that is more than right clocks may
+    /// differ.
+    pub off_ms: Option<i64>,
+    /// Where fewer than three clocks are heard: the members whose clocks differ from the own one by more than
+    /// right clocks may, and how far the own one is ahead of each, in milliseconds. Either may be wrong.
+    pub disagreeing: Vec<(MemberId, i64)>,
+}
+
+impl ClockState {
+    /// Whether the own clock may be wrong.
+    fn is_doubtful(&self) -> bool {
+        self.off_ms.is_some() || !self.disagreeing.is_empty()
+    }
+}
+
+/// The clocks of all members.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    /// By member.
+    members: BTreeMap<MemberId, Heard>,
+    /// Whether the last notice was that the own clock may be wrong.
+    is_doubtful: bool,
+}
+
+impl Clocks {
+    /// Progress with this number is being sent to a peer. Returns the echo that goes with it.
+    pub(super) fn sending(&mut self, local: &Local, to: MemberId, number: u64) -> Option<Echo> {
+        let now = local.mono();
+        let heard = self.members.entry(to).or_default();
+        heard.sent.push_back((number, now));
+        if heard.sent.len() > MAX_SENT {
+            heard.sent.pop_front();
+        }
+        heard.received.map(|(number, at)| {
+            let held = now.saturating_sub(at).as_millis();
+            Echo { number, held_ms: u32::try_from(held).unwrap_or(u32::MAX) }
+        })
+    }
+
+    /// A peer sent its progress.
+    pub(super) fn progressed(&mut self, local: &Local, from: MemberId, progress: &Progress) {
+        let now = local.mono();
+        let heard = self.members.entry(from).or_default();
+        heard.received = Some((progress.number, now));
+        let Some(echo) = progress.echo else { return };
+        let Some(sent) = heard.sent.iter().find(|(number, _)| *number == echo.number) else {
+            return;
+        };
+        let trip = millis(now.saturating_sub(sent.1)).saturating_sub(i64::from(echo.held_ms));
+        let error_ms = trip.max(0) / 2 + 1;
+        let wall_ms = i64::try_from(progress.wall_ms.min(MAX_WALL_MS)).unwrap_or(i64::MAX);
+        let reading = Reading { zero_ms: wall_ms + error_ms - 1 - millis(now), error_ms, at: now };
+        if heard.reading.is_none_or(|before| before.gives_way_to(reading)) {
+            heard.reading = Some(reading);
+        }
+    }
+
+    /// The link to a peer is down: what was sent on it is not echoed any more.
+    pub(super) fn disconnect(&mut self, peer: MemberId) {
+        if let Some(heard) = self.members.get_mut(&peer) {
+            heard.received = None;
+            heard.sent.clear();
+        }
+    }
+
+    /// The clocks of the members that were heard within the last minute, without the own one.
+    fn heard(&self, local: &Local) -> impl Iterator<Item = (MemberId, Reading)> + '_ {
+        let (now, own) = (local.mono(), local.config().member);
+        let members =
+            local.members().current().map(|member| member.id).filter(move |id| *id != own);
+        let ids: Vec<_> = members.collect();
+        ids.into_iter().filter_map(move |id| {
+            let reading = self.members.get(&id)?.reading?;
+            (now.saturating_sub(reading.at) < HEARD_WITHIN).then_some((id, reading))
+        })
+    }
+
+    /// The clock that cluster time follows.
+    fn leading(&self, local: &Local) -> Reading {
+        let mut readings: Vec<_> = self.heard(local).map(|(_, reading)| reading).collect();
+        let own = own(local);
+        if readings.len() < 2 {
+            return own;
+        }
+        readings.push(own);
+        readings.sort_unstable();
+        readings[(readings.len() - 1) / 2]
+    }
+
+    /// Whether a majority of the current members agrees with a clock. Nobody confirms a single member.
+    fn is_confirmed(&self, local: &Local, leading: Reading) -> bool {
+        let max_skew_ms = max_skew_ms(local);
+        let agrees = |reading: &Reading| {
+            reading.error_ms <= max_skew_ms
+                && (reading.zero_ms - leading.zero_ms).abs() <= max_skew_ms
+        };
+        let heard = self.heard(local).map(|(_, reading)| reading);
+        let agreeing = heard.chain([own(local)]).filter(agrees).count();
+        let all = local.members().current().count();
+        local.is_joined() && all >= 2 && agreeing * 2 > all
+    }
+
+    /// The cluster's clock, for the store.
+    pub(super) fn clock(&self, local: &Local) -> ClusterClock {
+        let leading = self.leading(local);
+        let is_confirmed = self.is_confirmed(local, leading);
+        let heard = || self.heard(local).map(|(_, reading)| reading);
+        let is_shared = is_confirmed || heard().count() >= 2;
+        // A time that was closed can't be opened again: while nobody confirms it, the least clock counts, so
+        // that a wrong one only delays the collection of tombstones.
+        let least = heard().map(|reading| reading.zero_ms - reading.error_ms).min();
+        let closing = if is_confirmed { Some(leading.zero_ms) } else { least };
+        ClusterClock {
+            zero_ms: is_shared.then_some(leading.zero_ms),
+            is_confirmed,
+            closing_zero_ms: closing.filter(|_| local.is_joined()).map(|zero_ms| {
+                if is_confirmed { zero_ms } else { zero_ms.min(own(local).zero_ms) }
+            }),
+        }
+    }
+
+    /// The state of the own clock.
+    pub(super) fn state(&self, local: &Local) -> ClockState {
+        let (own, leading) = (own(local), self.leading(local));
+        let max_skew_ms = max_skew_ms(local);
+        let ahead = |(peer, reading)| Some((peer, own.ahead_of(reading, max_skew_ms)?));
+        let is_median = self.heard(local).count() >= 2;
+        ClockState {
+            is_confirmed: self.is_confirmed(local, leading),
+            off_ms: own.ahead_of(leading, max_skew_ms),
+            disagreeing: self.heard(local).filter(|_| !is_median).filter_map(ahead).collect(),
+        }
+    }
+
+    /// How far a member's clock is ahead of the own one, in milliseconds; none if it was not heard of late.
+    pub(super) fn ahead_ms(&self, local: &Local, peer: MemberId) -> Option<i64> {
+        let (_, reading) = self.heard(local).find(|(id, _)| *id == peer)?;
+        Some(reading.zero_ms - own(local).zero_ms)
+    }
+
+    /// Reports when the own clock becomes doubtful, and when it no longer is.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
+        self.members.retain(|member, _| !cx.local.has_left(*member));
+        let state = self.state(cx.local);
+        if state.is_doubtful() != self.is_doubtful {
+            self.is_doubtful = state.is_doubtful();
+            let notice =
+                if self.is_doubtful { Notice::ClockOff(state) } else { Notice::ClockRight };
+            cx.out.notice(notice);
+        }
+    }
+
+    /// When the first clock no longer counts as heard.
+    pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
+        let readings = self.members.values().filter_map(|heard| heard.reading);
+        readings.map(|reading| reading.at + HEARD_WITHIN).filter(|at| *at > now).min()
+    }
+}
+
+/// The own clock.
+fn own(local: &Local) -> Reading {
+    let wall_ms = i64::try_from(local.wall_ms().min(MAX_WALL_MS)).unwrap_or(i64::MAX);
+    Reading { zero_ms: wall_ms - millis(local.mono()), error_ms: 0, at: local.mono() }
+}
+
+/// The largest difference between two clocks that are right, in milliseconds.
+fn max_skew_ms(local: &Local) -> i64 {
+    i64::try_from(local.config().max_clock_skew_ms).unwrap_or(i64::MAX >> 8)
+}
+
+/// Returns whole milliseconds.
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX >> 8)
+}
+
+#[cfg(test)]
+mod tests;

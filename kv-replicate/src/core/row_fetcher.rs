@@ -1,0 +1,345 @@
+//! Fetches the rows of keys by name: what this location lacks or can't read, although its vector counts it.
+//!
+//! The store names the keys ([`StoreState::wanted`](crate::StoreState::wanted)). They are fetched in *rounds*
+//! of a few keys: every reachable member is asked for the row of each, the greatest row is applied, and the next
+//! round follows after a pause. A key is *settled* once every current member has answered for it, over all
+//! rounds, and one of them holds everything that was written when the key was first asked for and can read
+//! its row; or if all hold everything, and one has a row that can be read. Until then the key is asked for again, at growing intervals.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+    time::Duration,
+};
+
+use kv_core::{VersionVector, commit::Applied};
+
+use super::{
+    actions::{Context, Pending},
+    body_fetcher::{BodyFetcher, Purpose},
+};
+use crate::{
+    Content, KeyState, MemberId, Row,
+    inspect::{MAX_ASKED_ROWS, Place},
+    wire::Message,
+    work::{How, Settled, ToApply, Work},
+};
+
+mod round;
+#[cfg(test)]
+mod tests;
+
+use round::{Key, Round, Stage};
+
+/// The pause between two rounds: it bounds what a location with much damage costs its peers.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a peer may take for an answer before the request is repeated once, and then goes without it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When a key that is not settled is asked for again; doubled with each round in vain.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How often that is doubled: to about a minute.
+const MAX_DOUBLED: u32 = 5;
+
+/// What is known of a key that was asked for and is not settled.
+#[derive(Debug)]
+struct Known {
+    /// The writes that an answer must count to be complete: all that any member had when the key was first asked
+    /// for.
+    need: Arc<VersionVector>,
+    /// The members that have answered, and whose rows were applied if they were greater.
+    answered: BTreeSet<MemberId>,
+    /// Those of them that held everything that was needed, whether they could read their row or not.
+    have_all: BTreeSet<MemberId>,
+    /// Whether one of those could read its row.
+    is_complete: bool,
+    /// When the key is asked for again.
+    at: Duration,
+    /// How many rounds did not settle it.
+    tries: u32,
+}
+
+/// The fetches of rows by name.
+#[derive(Debug, Default)]
+pub(super) struct RowFetcher {
+    /// What is known of the keys that are not settled.
+    known: BTreeMap<Place, Known>,
+    /// The key behind which the next round looks for keys.
+    cursor: Option<Place>,
+    /// The round that is under way.
+    round: Option<Round>,
+    /// The number of the last round.
+    rounds: u64,
+    /// No round begins before.
+    pause: Duration,
+    /// When the next round can begin; none as long as nothing changes.
+    due: Option<Duration>,
+}
+
+impl RowFetcher {
+    /// The keys that the store wants may have changed.
+    pub(super) fn follow(&mut self, cx: &Context<'_>) {
+        let wanted = &cx.local.store().wanted;
+        self.known.retain(|place, _| wanted.contains(place));
+        self.due = (!wanted.is_empty()).then(|| self.pause.max(cx.local.mono()));
+    }
+
+    /// A peer can be asked: keys for which it has not answered are asked for at once.
+    pub(super) fn greeted(&mut self, cx: &Context<'_>, peer: MemberId) {
+        let now = cx.local.mono();
+        for known in self.known.values_mut().filter(|known| !known.answered.contains(&peer)) {
+            known.at = now;
+        }
+        if !cx.local.store().wanted.is_empty() {
+            self.due = Some(self.pause.max(now));
+        }
+    }
+
+    /// The link to a peer has ended: the round goes on without it.
+    pub(super) fn disconnect(&mut self, peer: MemberId) {
+        if let Some(round) = &mut self.round {
+            round.without(peer);
+        }
+    }
+
+    /// The store was rolled back: what was applied may be lost.
+    pub(super) fn rolled_back(&mut self, cx: &Context<'_>) {
+        self.round = None;
+        self.known.clear();
+        self.follow(cx);
+    }
+
+    /// Repeats requests that are not answered, ends the round, and begins the next.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher) {
+        let now = cx.local.mono();
+        if let Some(round) = &mut self.round {
+            round.watch(cx, now);
+        } else if self.due.is_some_and(|at| now >= at) {
+            self.begin(cx);
+        }
+        self.advance(cx, bodies);
+    }
+
+    /// Begins a round with the keys that are due, if a member can be asked.
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        let now = cx.local.mono();
+        self.due = None;
+        let peers: Vec<_> = reachable(cx).collect();
+        if peers.is_empty() || !cx.local.is_joined() {
+            return;
+        }
+        let places = self.due_keys(cx, now);
+        if places.is_empty() {
+            self.due = self.known.values().map(|known| known.at).min();
+            return;
+        }
+        let mut need = None;
+        for place in &places {
+            self.known.entry(place.clone()).or_insert_with(|| Known {
+                need: Arc::clone(need.get_or_insert_with(|| Arc::new(all_writes(cx)))),
+                answered: BTreeSet::new(),
+                have_all: BTreeSet::new(),
+                is_complete: false,
+                at: now,
+                tries: 0,
+            });
+        }
+        self.cursor = places.last().cloned();
+        self.rounds += 1;
+        self.round = Some(Round::begin(cx, self.rounds, places, &peers));
+    }
+
+    /// The keys of the next round: those that are due, from the cursor on and around.
+    fn due_keys(&self, cx: &Context<'_>, now: Duration) -> Vec<Place> {
+        let wanted = &cx.local.store().wanted;
+        let is_due = |place: &&Place| self.known.get(*place).is_none_or(|known| known.at <= now);
+        let cursor = self.cursor.as_ref();
+        let behind = (cursor.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let before = cursor.map(|cursor| (Bound::Unbounded, Bound::Included(cursor)));
+        let behind = wanted.range::<Place, _>(behind);
+        let before = before.into_iter().flat_map(|before| wanted.range::<Place, _>(before));
+        behind.chain(before).filter(is_due).take(MAX_ASKED_ROWS).cloned().collect()
+    }
+
+    /// A peer answered.
+    pub(super) fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        from: MemberId,
+        (id, rows): (u64, Vec<KeyState>),
+    ) {
+        let Some(round) = &mut self.round else { return };
+        let known = &self.known;
+        let has_all = |place: &Place| {
+            let need = known.get(place).map(|known| &known.need);
+            let durable = cx.peers.get(from).map(|peer| &peer.progress().durable);
+            need.zip(durable).is_some_and(|(need, durable)| durable.covers_all(need))
+        };
+        if let Err(reason) = round.receive(from, (id, rows), &has_all) {
+            return cx.out.close(from, reason);
+        }
+        round.request_rest(cx, from);
+        self.advance(cx, bodies);
+    }
+
+    /// A body that a round waits for is here.
+    pub(super) fn fetched(
+        &mut self,
+        cx: &mut Context<'_>,
+        (number, index): (u64, usize),
+        row: Row,
+        fetch: u64,
+    ) {
+        if self.round.as_ref().is_some_and(|round| round.number == number) {
+            let purpose = Pending::Found { round: number, key: Some(index) };
+            cx.out.apply(purpose, vec![ToApply { row, how: How::Found, fetch: Some(fetch) }]);
+        } else {
+            cx.out.work(Work::Discard { fetch });
+        }
+    }
+
+    /// A body can't be had from its peer: another one that has the same row is asked.
+    pub(super) fn body_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        (number, index): (u64, usize),
+    ) {
+        let round = self.round.as_mut().filter(|round| round.number == number);
+        let Some(round) = round else { return };
+        round.open -= 1;
+        if let Some(key) = round.keys.get_mut(index) {
+            key.lose_holder();
+            round.open += usize::from(fetch_body(cx, bodies, number, (index, key)));
+        }
+        self.advance(cx, bodies);
+    }
+
+    /// Rows of a round were applied; none if the commit failed.
+    pub(super) fn applied(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        (number, key): (u64, Option<usize>),
+        results: Option<&[Applied]>,
+    ) {
+        let round = self.round.as_mut().filter(|round| round.number == number);
+        let Some(round) = round else { return };
+        round.open -= 1;
+        round.applied(key, results);
+        self.advance(cx, bodies);
+    }
+
+    /// Applies what a round has found once all have answered, and ends the round once that is done.
+    fn advance(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher) {
+        let Some(round) = &mut self.round else { return };
+        if round.stage == Stage::Asking && round.asked.is_empty() {
+            round.stage = Stage::Applying;
+            apply(cx, bodies, round);
+        }
+        if round.stage == Stage::Applying
+            && round.open == 0
+            && let Some(round) = self.round.take()
+        {
+            self.end(cx, round);
+        }
+    }
+
+    /// Ends a round: settles the keys for which every member has answered.
+    fn end(&mut self, cx: &mut Context<'_>, round: Round) {
+        let now = cx.local.mono();
+        let own = cx.local.config().member;
+        let members: Vec<_> = cx.local.members().current().map(|member| member.id).collect();
+        let others = || members.iter().filter(|id| **id != own);
+        let mut settled = Vec::new();
+        for key in round.keys {
+            let Some(known) = self.known.get_mut(&key.place) else { continue };
+            if !key.has_failed {
+                known.answered.extend(&key.answered);
+                known.have_all.extend(&key.have_all);
+                known.is_complete |= key.is_complete;
+            }
+            // If no member knows more, the greatest row that anyone can read is the row.
+            let is_best = key.best.is_some() && others().all(|id| known.have_all.contains(id));
+            let is_last = known.is_complete || is_best;
+            if is_last && !key.has_failed && others().all(|id| known.answered.contains(id)) {
+                settled.push(Settled { place: key.place.clone(), is_nothing: key.best.is_none() });
+            }
+            known.at = now + AGAIN * (1 << known.tries.min(MAX_DOUBLED));
+            known.tries += 1;
+        }
+        if !settled.is_empty() {
+            cx.out.settle(settled);
+        }
+        self.pause = now + PAUSE;
+        self.due = Some(self.pause);
+    }
+
+    /// When something is due.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        match &self.round {
+            Some(round) => round.timeout(),
+            None => self.due,
+        }
+    }
+
+    /// About how many bytes the keys and their rows take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.known.len() * 256 + self.round.as_ref().map_or(0, Round::memory_bytes)
+    }
+}
+
+/// The members that can be asked now.
+fn reachable(cx: &Context<'_>) -> impl Iterator<Item = MemberId> {
+    let is_member = |peer: &MemberId| cx.local.is_member(*peer);
+    cx.peers
+        .iter()
+        .filter(|(_, peer)| peer.hello().is_some())
+        .map(|(peer, _)| peer)
+        .filter(is_member)
+}
+
+/// All writes that are known to be durable anywhere.
+fn all_writes(cx: &Context<'_>) -> VersionVector {
+    let mut all = cx.local.durable().clone();
+    cx.peers.iter().for_each(|(_, peer)| all.merge(&peer.progress().durable));
+    all
+}
+
+/// Applies the greatest row of each key. Large bodies are fetched first.
+fn apply(cx: &mut Context<'_>, bodies: &mut BodyFetcher, round: &mut Round) {
+    let mut rows = Vec::new();
+    let number = round.number;
+    for (index, key) in round.keys.iter_mut().enumerate() {
+        match &key.best {
+            None => {}
+            Some(Row { content: Content::Large { .. }, .. }) => {
+                round.open += usize::from(fetch_body(cx, bodies, number, (index, key)));
+            }
+            Some(row) => rows.push(ToApply { row: row.clone(), how: How::Found, fetch: None }),
+        }
+    }
+    if !rows.is_empty() {
+        round.open += 1;
+        cx.out.apply(Pending::Found { round: number, key: None }, rows);
+    }
+}
+
+/// Fetches the body of a key from the next peer that has it. Returns whether there is one.
+fn fetch_body(
+    cx: &mut Context<'_>,
+    bodies: &mut BodyFetcher,
+    round: u64,
+    (index, key): (usize, &mut Key),
+) -> bool {
+    let (Some(peer), Some(row)) = (key.holder(cx), key.best.clone()) else {
+        key.has_failed = true;
+        return false;
+    };
+    bodies.begin(cx, peer, row, Purpose::Found { round, key: index });
+    true
+}

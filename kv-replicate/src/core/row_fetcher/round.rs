@@ -1,0 +1,221 @@
+//! A round: some keys, and the answers for them so far.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kv_core::commit::Applied;
+
+use super::{Context, KeyState, MemberId, Message, PATIENCE, Place, Row};
+use crate::Content;
+
+/// How often a request is repeated before the round goes on without the peer.
+const MAX_TRIES: u32 = 1;
+
+/// How far a round is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Members are asked.
+    Asking,
+    /// The greatest rows are applied, and their bodies fetched.
+    Applying,
+}
+
+/// A key of a round.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// The name of the key.
+    pub(super) place: Place,
+    /// The greatest row so far.
+    pub(super) best: Option<Row>,
+    /// The members that have this row.
+    holders: Vec<MemberId>,
+    /// The members that have answered.
+    pub(super) answered: Vec<MemberId>,
+    /// Those of them that hold everything that must be counted.
+    pub(super) have_all: Vec<MemberId>,
+    /// Whether one of them can read its row and holds everything that must be counted.
+    pub(super) is_complete: bool,
+    /// Whether the greatest row could not be applied.
+    pub(super) has_failed: bool,
+}
+
+impl Key {
+    /// The next member to fetch the body from.
+    pub(super) fn holder(&self, cx: &Context<'_>) -> Option<MemberId> {
+        self.holders.iter().copied().find(|peer| cx.peers.contains(*peer))
+    }
+
+    /// The member that was asked for the body does not have it.
+    pub(super) fn lose_holder(&mut self) {
+        if !self.holders.is_empty() {
+            self.holders.remove(0);
+        }
+    }
+
+    /// Takes in an answer. The greatest version wins; of one version, a value wins over its expired tombstone.
+    fn answer(&mut self, from: MemberId, state: KeyState, has_all: bool) {
+        self.answered.push(from);
+        self.have_all.extend(has_all.then_some(from));
+        self.is_complete |= has_all && !state.is_owed;
+        let Some(row) = state.row else { return };
+        let rank = |row: &Row| (row.version(), row.content != Content::Expired);
+        match self.best.as_ref().map(|best| rank(&row).cmp(&rank(best))) {
+            Some(std::cmp::Ordering::Less) => {}
+            Some(std::cmp::Ordering::Equal) => self.holders.push(from),
+            Some(std::cmp::Ordering::Greater) | None => {
+                self.holders = vec![from];
+                self.best = Some(row);
+            }
+        }
+    }
+}
+
+/// The request to a member.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The number of the request.
+    id: u64,
+    /// The index of the first key without an answer.
+    next: usize,
+    /// When it was sent.
+    since: Duration,
+    /// How often it was repeated.
+    tries: u32,
+}
+
+/// A round.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// Its number.
+    pub(super) number: u64,
+    /// Its keys.
+    pub(super) keys: Vec<Key>,
+    /// The members that have not answered for all keys.
+    pub(super) asked: BTreeMap<MemberId, Asked>,
+    /// How far it is.
+    pub(super) stage: Stage,
+    /// How many commits and fetches are under way.
+    pub(super) open: usize,
+}
+
+impl Round {
+    /// Asks these members for these keys.
+    pub(super) fn begin(
+        cx: &mut Context<'_>,
+        number: u64,
+        places: Vec<Place>,
+        peers: &[MemberId],
+    ) -> Round {
+        let key = |place| Key {
+            place,
+            best: None,
+            holders: Vec::new(),
+            answered: Vec::new(),
+            have_all: Vec::new(),
+            is_complete: false,
+            has_failed: false,
+        };
+        let mut round = Round {
+            number,
+            keys: places.into_iter().map(key).collect(),
+            asked: BTreeMap::new(),
+            stage: Stage::Asking,
+            open: 0,
+        };
+        for peer in peers {
+            round.request(cx, *peer, 0, 0);
+        }
+        round
+    }
+
+    /// Asks a member for the keys from `next` on.
+    fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize, tries: u32) {
+        let id = cx.out.unique_id();
+        let names = self.keys[next..].iter().map(|key| key.place.clone()).collect();
+        cx.out.send(peer, Message::GetRows { id, names });
+        self.asked.insert(peer, Asked { id, next, since: cx.local.mono(), tries });
+    }
+
+    /// Takes in an answer.
+    ///
+    /// # Errors
+    /// The reason to close the link.
+    pub(super) fn receive(
+        &mut self,
+        from: MemberId,
+        (id, rows): (u64, Vec<KeyState>),
+        has_all: &dyn Fn(&Place) -> bool,
+    ) -> Result<(), &'static str> {
+        let Some(asked) = self.asked.get_mut(&from).filter(|asked| asked.id == id) else {
+            return Ok(());
+        };
+        let keys = &mut self.keys[asked.next..];
+        if rows.is_empty() || rows.len() > keys.len() {
+            return Err("the peer answered for other rows than it was asked for");
+        }
+        asked.next += rows.len();
+        for (key, state) in keys.iter_mut().zip(rows) {
+            let has_name =
+                |row: &Row| (row.namespace, &row.key) == (key.place.namespace, &key.place.key);
+            if !state.row.as_ref().is_none_or(has_name) {
+                return Err("the peer answered for other rows than it was asked for");
+            }
+            let has_all = has_all(&key.place);
+            key.answer(from, state, has_all);
+        }
+        Ok(())
+    }
+
+    /// Asks a member for the keys that did not fit into its last answer.
+    pub(super) fn request_rest(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        let Some(next) = self.asked.get(&peer).map(|asked| asked.next) else { return };
+        if next == self.keys.len() {
+            self.asked.remove(&peer);
+        } else {
+            self.request(cx, peer, next, 0);
+        }
+    }
+
+    /// Repeats late requests, or goes on without their peers.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, now: Duration) {
+        let is_late = |(_, asked): &(&MemberId, &Asked)| now >= asked.since + PATIENCE;
+        let late: Vec<_> = self.asked.iter().filter(is_late).map(|(peer, _)| *peer).collect();
+        for peer in late {
+            let Some(Asked { next, tries, .. }) = self.asked.remove(&peer) else { continue };
+            if tries < MAX_TRIES {
+                self.request(cx, peer, next, tries + 1);
+            }
+        }
+    }
+
+    /// Goes on without a peer.
+    pub(super) fn without(&mut self, peer: MemberId) {
+        self.asked.remove(&peer);
+    }
+
+    /// Notes the rows that could not be applied: of one key, or of all whose rows came without a fetch.
+    pub(super) fn applied(&mut self, key: Option<usize>, results: Option<&[Applied]>) {
+        let is_large = |row: &Row| matches!(row.content, Content::Large { .. });
+        let is_concerned = |(index, found): &(usize, &mut Key)| match key {
+            Some(key) => *index == key,
+            None => found.best.as_ref().is_some_and(|row| !is_large(row)),
+        };
+        let keys = self.keys.iter_mut().enumerate().filter(is_concerned);
+        for (at, (_, key)) in keys.enumerate() {
+            let applied = results.and_then(|results| results.get(at));
+            key.has_failed |= !matches!(
+                applied,
+                Some(Applied::Won { .. } | Applied::Lost | Applied::Known | Applied::Dropped)
+            );
+        }
+    }
+
+    /// When the first request is late.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.asked.values().map(|asked| asked.since + PATIENCE).min()
+    }
+
+    /// About how many bytes the rows take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.keys.iter().map(|key| 256 + key.best.as_ref().map_or(0, Row::weight)).sum()
+    }
+}

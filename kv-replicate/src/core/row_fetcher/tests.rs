@@ -1,0 +1,238 @@
+use kv_core::{Key, NamespaceId, OriginId};
+
+use super::*;
+use crate::core::testing::{Fixture, PEER, THIRD, large_row_of, origins, row_of, vector};
+
+struct Case {
+    fixture: Fixture,
+    rows: RowFetcher,
+    bodies: BodyFetcher,
+}
+
+fn place(seq: u64) -> Place {
+    Place { namespace: NamespaceId([9; 16]), key: Key::new(format!("key {seq}")).unwrap() }
+}
+
+impl Case {
+    /// A location that wants these keys, with links to these peers.
+    fn new(wanted: &[u64], peers: &[MemberId]) -> Case {
+        let mut fixture = Fixture::new();
+        peers.iter().for_each(|peer| fixture.connect(*peer));
+        let wanted: BTreeSet<_> = wanted.iter().map(|seq| place(*seq)).collect();
+        fixture.store(|store| store.wanted = Arc::new(wanted));
+        let (mut rows, bodies) = (RowFetcher::default(), BodyFetcher::default());
+        rows.follow(&fixture.context());
+        Case { fixture, rows, bodies }
+    }
+
+    fn watch(&mut self) {
+        self.rows.watch(&mut self.fixture.context(), &mut self.bodies);
+    }
+
+    /// A peer's progress counts everything that is known.
+    fn has_all(&mut self, peer: MemberId) {
+        let own = origins(crate::core::testing::US)[0];
+        self.fixture.progress(peer, |progress| {
+            progress.durable = vector(9);
+            progress.durable.raise(own, 1);
+        });
+    }
+
+    /// The numbers of the requests to a peer, and how many names each has.
+    fn asked(&mut self, peer: MemberId) -> Vec<(u64, usize)> {
+        let sent = self.fixture.sent(peer).into_iter();
+        sent.filter_map(|message| match message {
+            Message::GetRows { id, names } => Some((id, names.len())),
+            _ => None,
+        })
+        .collect()
+    }
+
+    fn answer(&mut self, peer: MemberId, id: u64, rows: Vec<KeyState>) {
+        let mut cx = self.fixture.context();
+        self.rows.receive(&mut cx, &mut self.bodies, peer, (id, rows));
+    }
+
+    /// Answers the request to a peer.
+    fn reply(&mut self, peer: MemberId, rows: Vec<KeyState>) {
+        let asked = self.asked(peer);
+        let [(id, _)] = asked[..] else { panic!("{asked:?}") };
+        self.answer(peer, id, rows);
+    }
+
+    /// The store does what it was asked for; the rows that were applied, and the keys that are settled.
+    fn work(&mut self) -> (Vec<Row>, Vec<Settled>) {
+        let (mut rows, mut settled) = (Vec::new(), Vec::new());
+        while let Some(work) = self.fixture.poll_work() {
+            match work {
+                Work::Apply { id, rows: applied, .. } => {
+                    let Some(Pending::Found { round, key }) = self.fixture.out().finished(id)
+                    else {
+                        panic!("other work")
+                    };
+                    let results = vec![Applied::Won { concurrent: false }; applied.len()];
+                    rows.extend(applied.into_iter().map(|row| row.row));
+                    let mut cx = self.fixture.context();
+                    let results = Some(&results[..]);
+                    self.rows.applied(&mut cx, &mut self.bodies, (round, key), results);
+                }
+                Work::Settle { keys, .. } => settled.extend(keys),
+                _ => {}
+            }
+        }
+        (rows, settled)
+    }
+}
+
+fn has(row: Row) -> KeyState {
+    KeyState { row: Some(row), is_owed: false }
+}
+
+fn later(row: &Row) -> Row {
+    Row { hlc: kv_core::Hlc(row.hlc.0 + 50), ..row.clone() }
+}
+
+#[test]
+fn the_greatest_row_is_applied_and_the_key_settled_once_all_members_have_answered() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    case.has_all(PEER);
+    case.watch();
+    let (old, new) = (row_of(PEER, 1), later(&row_of(PEER, 1)));
+    case.reply(PEER, vec![has(old)]);
+    assert_eq!(case.work(), (vec![], vec![]), "another member has not answered");
+    case.reply(THIRD, vec![has(new.clone())]);
+    let settled = Settled { place: place(1), is_nothing: false };
+    assert_eq!(case.work(), (vec![new], vec![settled]));
+}
+
+#[test]
+fn a_member_that_is_away_keeps_a_key_unsettled_until_it_has_answered() {
+    let mut case = Case::new(&[1], &[PEER]);
+    case.has_all(PEER);
+    case.watch();
+    case.reply(PEER, vec![has(row_of(PEER, 1))]);
+    assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]), "what there is comes at once");
+    case.fixture.connect(THIRD);
+    case.rows.greeted(&case.fixture.context(), THIRD);
+    case.fixture.wait(PAUSE);
+    case.watch();
+    case.reply(THIRD, vec![KeyState::default()]);
+    case.reply(PEER, vec![has(row_of(PEER, 1))]);
+    assert_eq!(case.work().1.len(), 1);
+}
+
+#[test]
+fn nothing_counts_only_from_a_member_that_has_every_write_and_can_read_its_row() {
+    let owed = KeyState { row: None, is_owed: true };
+    for (has_all, state, settles) in [
+        (false, KeyState::default(), false),
+        (true, owed, false),
+        (true, KeyState::default(), true),
+    ] {
+        let mut case = Case::new(&[1], &[PEER, THIRD]);
+        // The key is asked for before this member has every write.
+        case.fixture.store(|store| store.durable.raise(OriginId([7; 16]), 1));
+        case.rows.follow(&case.fixture.context());
+        if has_all {
+            case.has_all(PEER);
+            case.fixture.progress(PEER, |progress| progress.durable.raise(OriginId([7; 16]), 1));
+        }
+        case.watch();
+        for peer in [PEER, THIRD] {
+            case.reply(peer, vec![state.clone()]);
+        }
+        let settled = Settled { place: place(1), is_nothing: true };
+        let expected = if settles { vec![settled] } else { vec![] };
+        assert_eq!(case.work().1, expected, "{has_all} {state:?}");
+    }
+}
+
+#[test]
+fn of_one_version_a_value_wins_over_its_expired_tombstone() {
+    let expired = Row { content: Content::Expired, expires_at: Some(5), ..row_of(PEER, 1) };
+    let value = Row { content: Content::Value("v".into()), ..expired.clone() };
+    for rows in [[&expired, &value], [&value, &expired]] {
+        let mut case = Case::new(&[1], &[PEER, THIRD]);
+        case.watch();
+        for (peer, row) in [PEER, THIRD].into_iter().zip(rows) {
+            case.reply(peer, vec![has(row.clone())]);
+        }
+        assert_eq!(case.work().0, [value.clone()]);
+    }
+}
+
+#[test]
+fn a_body_that_is_gone_at_one_holder_is_fetched_from_another() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    case.watch();
+    for peer in [PEER, THIRD] {
+        case.reply(peer, vec![has(large_row_of(PEER, 1))]);
+    }
+    for peer in [PEER, THIRD] {
+        let fetches = case.bodies.of_peer(peer);
+        let [fetch] = fetches[..] else { panic!("{peer:?}: {fetches:?}") };
+        let (_, purpose) = case.bodies.lose(case.fixture.out(), fetch).unwrap();
+        let Purpose::Found { round, key } = purpose else { panic!() };
+        case.rows.body_lost(&mut case.fixture.context(), &mut case.bodies, (round, key));
+    }
+    assert_eq!(case.work(), (vec![], vec![]));
+    assert!(case.rows.round.is_none(), "the round is over, and another follows later");
+    assert!(case.rows.timeout().is_some());
+}
+
+#[test]
+fn an_answer_that_holds_only_the_first_rows_is_followed_by_a_request_for_the_rest() {
+    let mut case = Case::new(&[1, 2, 3], &[PEER]);
+    case.watch();
+    case.reply(PEER, vec![has(row_of(PEER, 1))]);
+    let asked = case.asked(PEER);
+    assert_eq!(asked.iter().map(|(_, names)| *names).collect::<Vec<_>>(), [2]);
+    case.answer(PEER, asked[0].0, vec![KeyState::default(); 2]);
+    assert_eq!(case.work().0, [row_of(PEER, 1)]);
+}
+
+#[test]
+fn a_request_is_repeated_once_and_the_round_goes_on_without_the_peer() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    case.watch();
+    case.reply(THIRD, vec![has(row_of(PEER, 1))]);
+    assert_eq!(case.asked(PEER).len(), 1);
+    for repeated in [1, 0] {
+        case.fixture.wait(PATIENCE);
+        case.watch();
+        assert_eq!(case.asked(PEER).len(), repeated);
+    }
+    assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]));
+}
+
+#[test]
+fn at_most_one_message_of_names_is_asked_for_at_a_time_and_all_keys_have_their_turn() {
+    let keys: Vec<_> = (0..150).collect();
+    let mut case = Case::new(&keys, &[PEER]);
+    let mut seen = 0;
+    for _ in 0..3 {
+        case.watch();
+        let asked = case.asked(PEER);
+        let [(id, names)] = asked[..] else { panic!("{asked:?}") };
+        assert!(names <= MAX_ASKED_ROWS);
+        seen += names;
+        case.answer(PEER, id, vec![KeyState::default(); names]);
+        case.watch();
+        assert_eq!(case.asked(PEER), [], "a pause follows");
+        case.fixture.wait(PAUSE);
+    }
+    assert_eq!(seen, keys.len());
+    case.watch();
+    assert_eq!(case.asked(PEER), [], "all of them were asked for");
+    case.fixture.wait(AGAIN);
+    case.watch();
+    assert_eq!(case.asked(PEER).len(), 1, "they are asked for again");
+}
+
+#[test]
+fn rows_of_other_keys_close_the_link() {
+    let mut case = Case::new(&[1], &[PEER]);
+    case.watch();
+    case.reply(PEER, vec![has(row_of(PEER, 2))]);
+    assert!(case.fixture.is_closed(PEER));
+}

@@ -1,0 +1,51 @@
+//! A location that nobody can reach has a clock that is days ahead, for longer than the expiry grace: it frees a
+//! value that has not expired. Once its clock is confirmed it fetches the value from the others.
+
+use kv_core::Attributes;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{quiet, shuffled};
+use crate::world::World;
+
+/// How far the clock is ahead.
+const AHEAD_MS: i64 = 2 * 86_400_000;
+
+/// The expiry grace of the location.
+const GRACE_MS: u64 = 5_000;
+
+/// How long the repair may take.
+const SOON_MS: u64 = 60_000;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// The violation.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
+    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
+    let order = shuffled(nodes, &mut rng);
+    let (wrong, others) = (order[0], &order[1..]);
+    let expires_at = Some(world.true_seconds() + 86_400);
+    world.put_with(*rng.pick(&order), 0, Attributes { metadata: None, expires_at })?;
+    world.put(wrong, [1], 100)?;
+    world.rest()?;
+
+    for other in others {
+        world.cut(wrong, *other, true)?;
+    }
+    world.set_grace(wrong, GRACE_MS);
+    world.set_clock(wrong, AHEAD_MS);
+    world.pass(60_000 + 4 * GRACE_MS)?;
+    hold!(world.is_freed(wrong, 0), "the location does not free the value");
+    world.set_clock(wrong, 0);
+    for other in others {
+        world.uncut(wrong, *other)?;
+    }
+    let is_back = world.run_until(SOON_MS, |world| !world.is_freed(wrong, 0))?;
+    hold!(is_back, "the value does not come back");
+    for node in order {
+        hold!(world.has(node, 0) && !world.is_freed(node, 0), "{node}: the value is missing");
+    }
+    world.finish()
+}
