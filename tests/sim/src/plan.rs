@@ -76,7 +76,7 @@ pub const SPARE_NODES: usize = 3;
 
 impl Fault {
     /// All kinds of faults.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Crash,
         Fault::DiskFails,
         Fault::DiskFull,
