@@ -41,7 +41,7 @@ impl Core {
             return self.close(from, "a notice of removal without the row of a removed member");
         }
         let merging = Pending::Removal { peer: from };
-        if self.out.is_pending(merging) || self.park_if_ahead(from, std::slice::from_ref(&row)) {
+        if self.out.is_pending(merging) {
             return;
         }
         self.out.apply(merging, vec![ToApply { row, how: How::Row, fetch: None }]);

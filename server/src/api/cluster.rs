@@ -88,7 +88,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let damaged_keys = DamagedInfo::first(view.owed(), view.namespaces());
     let mut alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
     if status.halted.is_none() {
-        alarms.extend(clock::alarms(&status, descriptor.location.as_ref(), &peers, now));
+        alarms.extend(clock::alarms(&status, descriptor.location.as_str(), &peers, now));
     }
     alarms.extend(damage(view.owed().len(), &damaged_keys));
     Ok(reply::json(
