@@ -11,6 +11,7 @@ mod namespaces;
 mod operation;
 mod remote;
 mod state;
+mod system;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -170,6 +170,9 @@ pub enum InvalidWrite {
         MAX_LOCAL_PARTS as u64 * MAX_VALUE_BYTES
     )]
     LocalParts,
+    /// The write to a row of the system namespace names no field.
+    #[error("a write to a system row names no field: name at least one")]
+    NoFields,
     /// The member can't be described so.
     #[error(transparent)]
     Member(#[from] MemberError),

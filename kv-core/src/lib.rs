@@ -47,5 +47,8 @@ pub use {
     replication::{Replication, TurnOutcome},
     store::StoreView,
     tables::check_row,
-    types::{BodyId, Change, Clock, Found, FoundState, Large, Merge, Rank, SystemEntry, merge},
+    types::{
+        BodyId, Change, Clock, Field, FieldError, FieldNumber, FieldValue, Found, FoundState,
+        JoinedRow, Large, Merge, Rank, SystemEntry, merge,
+    },
 };

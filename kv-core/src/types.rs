@@ -9,6 +9,7 @@ mod crdt;
 mod found;
 mod hlc;
 mod id;
+mod joined;
 mod key;
 pub mod limits;
 mod list;
@@ -24,6 +25,7 @@ pub use self::{
     found::{BodyId, Change, Found, FoundState, Large},
     hlc::{Clock, Hlc},
     id::{MemberId, NamespaceId, OriginId, ParseIdError},
+    joined::{Field, FieldError, FieldNumber, FieldValue, JoinedRow},
     key::{Key, KeyError},
     list::{ListQuery, Listed, Page},
     member::{Member, MemberError, Members},

@@ -89,6 +89,8 @@ pub struct Reading {
 /// The state of one name in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looked {
+    /// Whether the vector of the reading counts every write that the row comes from; true if there is no row.
+    pub is_counted: bool,
     /// Whether its namespace is dropped here.
     pub is_dropped: bool,
     /// The row of that name, if there is one.
@@ -107,11 +109,11 @@ pub enum Held {
 /// A summary of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The version of the row.
+    /// The version of the row; of a joined row that of the write that came last.
     pub version: Version,
     /// The sequence number of its dot, whose origin is the version's.
     pub seq: u64,
-    /// Whether it is a value, a deletion or an expired value.
+    /// Whether it is a value, a deletion, an expired value or a joined row.
     pub kind: Kind,
     /// Its expiry, in Unix seconds.
     pub expires_at: Option<u64>,
@@ -128,6 +130,8 @@ pub enum Kind {
     Deleted,
     /// An expired tombstone.
     Expired,
+    /// A joined row of the system namespace.
+    Joined,
 }
 
 impl Kind {
@@ -135,6 +139,7 @@ impl Kind {
     pub(crate) fn number(self) -> u8 {
         match self {
             Kind::Value => 0,
+            Kind::Joined => 1,
             Kind::Deleted => 2,
             Kind::Expired => 3,
         }
@@ -152,6 +157,11 @@ impl Summary {
             FoundState::Large { len, digest, .. } => (Kind::Value, *len, *digest),
             FoundState::Tombstone => (Kind::Deleted, 0, [0; 32]),
             FoundState::ExpiredTombstone => (Kind::Expired, 0, [0; 32]),
+            FoundState::Joined(row) => {
+                let mut fields = Vec::with_capacity(row.encoded_len());
+                row.encode(&mut fields, &|fields, origin| fields.extend_from_slice(&origin.0));
+                (Kind::Joined, fields.len() as u64, *blake3::hash(&fields).as_bytes())
+            }
         };
         let mut hasher = blake3::Hasher::new();
         hasher.update(&namespace.0);

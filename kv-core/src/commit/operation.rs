@@ -1,10 +1,12 @@
 //! Operations: the parts of a commit, and their outcomes.
 
+use std::sync::Arc;
+
 use crate::{
     body::{NewBody, StagedChunk},
     types::{
-        Account, Attributes, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace, NamespaceId,
-        OriginId, Title, Version, VersionVector,
+        Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, LocalName, Member,
+        MemberId, Namespace, NamespaceId, OriginId, Title, Version, VersionVector,
     },
 };
 
@@ -86,6 +88,14 @@ pub enum Operation {
         /// The name.
         name: LocalName,
     },
+    /// Writes fields of a row of the system namespace, under one dot and one version. The row's other fields stay. At
+    /// least one field; of a number that is named twice the last value counts.
+    WriteFields {
+        /// The key of the row.
+        key: Key,
+        /// The fields.
+        fields: Vec<(FieldNumber, FieldValue)>,
+    },
     /// Applies a message of a peer.
     Remote(Remote),
 }
@@ -151,6 +161,8 @@ pub enum NewContent {
         /// The time of expiry, in Unix seconds.
         expires_at: u64,
     },
+    /// It wrote fields of a row of the system namespace. This is the whole row as the sender has it.
+    Joined(Arc<JoinedRow>),
 }
 
 /// The outcome of an operation.
@@ -246,6 +258,7 @@ impl NewContent {
                 body.bytes_in_memory() + metadata
             }
             NewContent::Delete | NewContent::Expired { .. } => 0,
+            NewContent::Joined(row) => row.encoded_len(),
         }
     }
 }

@@ -80,6 +80,10 @@ impl<S: Snapshot> Transaction<'_, S> {
             // This store did not give this number.
             return Ok(Applied::NotMade);
         }
+        if let NewContent::Joined(row) = &write.change {
+            let row = Arc::clone(row);
+            return self.apply_joined(&write, &row);
+        }
         let incoming = match self.system_row(&write) {
             Ok(entry) => entry,
             Err(reason) => return Ok(Applied::Refused(reason)),
@@ -184,7 +188,11 @@ fn refusal(write: &RemoteWrite) -> Option<&'static str> {
     if write.dot.seq == 0 {
         return Some("sequence numbers begin at 1");
     }
-    if write.hlc.millis() >= MAX_REMOTE_MILLIS {
+    let latest = match &write.change {
+        NewContent::Joined(row) => row.latest().version.hlc,
+        _ => write.hlc,
+    };
+    if write.hlc.max(latest).millis() >= MAX_REMOTE_MILLIS {
         return Some("a time that no clock shows");
     }
     None

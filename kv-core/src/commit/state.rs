@@ -198,7 +198,7 @@ fn read_system(
 ) -> Result<Option<SystemEntry>, DecodeError> {
     let (_, name) = split_entry(key)?;
     let (head, value) = decode_entry(key, row, origins)?;
-    if head.is_tombstone() {
+    if head.is_tombstone() || head.joined().is_some() {
         return Ok(None);
     }
     SystemEntry::decode(name, value).map(Some)

@@ -1,5 +1,6 @@
 //! Committers over rows that no store writes, and the rows that they write.
 
+mod joined;
 mod rows;
 mod walk;
 
@@ -14,7 +15,12 @@ use crate::{
 };
 
 fn new_store() -> Committer<RedbEngine> {
-    let mut ids = [1, 2].into_iter();
+    new_store_of(1)
+}
+
+/// A store whose origins are `first` and the next one.
+fn new_store_of(first: u8) -> Committer<RedbEngine> {
+    let mut ids = [first, first + 1].into_iter();
     let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(RandomError::default);
     let engine = RedbEngine::open(disk::memory(), 1 << 20).unwrap();
     Committer::open(Arc::new(engine), &mut random_id).unwrap()

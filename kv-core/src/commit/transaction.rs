@@ -43,7 +43,7 @@ pub(super) struct Transaction<'a, S> {
     /// Uploads whose bodies rows have taken.
     used: Vec<Arc<UploadTicket>>,
     /// The local writes so far.
-    writes: Vec<Change>,
+    pub(super) writes: Vec<Change>,
 }
 
 /// The result of a transaction.
@@ -135,6 +135,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
             Operation::DropLocal { name } => self.drop_local(&name),
+            Operation::WriteFields { key, fields } => {
+                self.write_system(key, fields).map(Outcome::Written)
+            }
             Operation::Remote(remote) => self.apply_remote(remote).map(Outcome::Applied),
         }
     }
@@ -210,7 +213,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     }
 
     /// Returns a dot as the index of dots stores it: with the local number of its origin.
-    fn indexed(&mut self, dot: Dot) -> IndexedDot {
+    pub(super) fn indexed(&mut self, dot: Dot) -> IndexedDot {
         IndexedDot { origin: self.origin_number(dot.origin), seq: dot.seq }
     }
 
@@ -243,6 +246,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     pub(super) fn put_row(&mut self, key: EntryKey, head: Found<()>, inline: &[u8]) {
         for version in [Some(head.version), head.prev].into_iter().flatten() {
             self.origin_number(version.origin);
+        }
+        for dot in head.dots() {
+            self.origin_number(dot.origin);
         }
         if head.is_tombstone() {
             let time = head.version.hlc.0;
@@ -303,6 +309,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 let attributes = Attributes { metadata: None, expires_at: Some(expires_at) };
                 (FoundState::ExpiredTombstone, attributes)
             }
+            NewContent::Joined(row) => (FoundState::Joined(row), Attributes::default()),
         }
     }
 
@@ -384,7 +391,7 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
 fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
-        NewContent::Delete | NewContent::Expired { .. } => false,
+        NewContent::Delete | NewContent::Expired { .. } | NewContent::Joined(_) => false,
     }
 }
 
@@ -408,6 +415,6 @@ pub(super) fn check_body(body: &NewBody) -> Result<(), WriteError> {
 pub(super) fn check_upload(content: &NewContent) -> Result<(), WriteError> {
     match content {
         NewContent::Put { body, .. } => check_body(body),
-        NewContent::Delete | NewContent::Expired { .. } => Ok(()),
+        NewContent::Delete | NewContent::Expired { .. } | NewContent::Joined(_) => Ok(()),
     }
 }

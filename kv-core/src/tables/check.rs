@@ -57,6 +57,9 @@ fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
     if namespace != NamespaceId::SYSTEM {
         return Ok(());
     }
+    if head.joined().is_some() {
+        return Ok(());
+    }
     let FoundState::Inline(()) = head.state else {
         return Err(DecodeError("an entry of the system namespace that is not inline"));
     };

@@ -25,6 +25,13 @@ pub const MAX_ADDRESSES: usize = 8;
 /// The longest address of a location, in bytes.
 pub const MAX_ADDRESS_BYTES: usize = 270;
 
+/// The most fields of a row of the system namespace.
+pub const MAX_FIELDS: usize = 15;
+
+/// The longest value of a field of a row of the system namespace, in bytes. With [`MAX_FIELDS`] a row has at most
+/// 64 KiB.
+pub const MAX_FIELD_BYTES: usize = 4096;
+
 /// The longest body that is stored in the row of its entry, in bytes.
 ///
 /// A redb page holds 4096 bytes, and redb stores a longer row in a power of two of pages. A row with

@@ -120,11 +120,11 @@ impl<S: Snapshot> View<S> {
         result
     }
 
-    /// Reads the change that a row of the index names. Returns `None` if the entry there has another dot,
-    /// as after the replacement of a damaged entry.
+    /// Reads the change that a row of the index names, whole and under that dot. Returns `None` if the entry there has
+    /// other dots, as after the replacement of a damaged entry.
     fn change(&self, dot: Dot, entry: &EntryKey) -> Result<Option<Change>, ReadError> {
         let (namespace, key) = entry.split();
-        let found = self.row(namespace, key)?.filter(|found| found.dot == dot);
+        let found = self.row(namespace, key)?.and_then(|found| found.listed_by(dot));
         let key = Key::new(key).expect("the key of an entry is valid");
         Ok(found.map(|found| Change { namespace, key, found }))
     }

@@ -69,14 +69,17 @@ fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadErr
 /// Reads rows by name, with the vectors that say what their absence means.
 fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadError> {
     let look = |place: &Place| {
+        let mut is_counted = true;
         let held = match view.row(place.namespace, &place.key) {
-            Ok(found) => {
-                found.map(|found| Held::Row(Summary::of(place.namespace, &place.key, &found)))
-            }
+            Ok(found) => found.map(|found| {
+                is_counted = found.dots().iter().all(|dot| view.vector().covers(*dot));
+                Held::Row(Summary::of(place.namespace, &place.key, &found))
+            }),
             Err(ReadError::Damaged { .. }) => Some(Held::Damaged),
             Err(error) => return Err(error),
         };
-        Ok(Looked { is_dropped: view.namespaces().is_dropped(place.namespace), held })
+        let is_dropped = view.namespaces().is_dropped(place.namespace);
+        Ok(Looked { is_counted, is_dropped, held })
     };
     Ok(Reading {
         rows: places.iter().map(look).collect::<Result<_, _>>()?,

@@ -1,6 +1,6 @@
 //! Commits what peers sent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
@@ -142,6 +142,7 @@ impl Applier {
         operations: &mut Vec<Operation>,
     ) -> Option<NewContent> {
         let body = match &row.content {
+            Content::Joined(row) => return Some(NewContent::Joined(Arc::clone(row))),
             Content::Deleted => return Some(NewContent::Delete),
             Content::Expired => {
                 return row.expires_at.map(|expires_at| NewContent::Expired { expires_at });

@@ -30,6 +30,8 @@ const STATE: u8 = 0b111;
 const HAS_EXPIRY: u8 = 1 << 3;
 /// The namespace is dropped at the sender.
 const IS_DROPPED: u8 = 1 << 4;
+/// Set if the sender's vector does not count every write that the row comes from.
+const IS_UNCOUNTED: u8 = 1 << 5;
 
 /// The number of the kind, then a range or names of rows.
 pub(super) fn put_ask(out: &mut BytesMut, ask: &Ask) {
@@ -75,7 +77,7 @@ pub(super) fn put_answer(out: &mut BytesMut, answer: Option<&Answer>) {
             put::count(out, list.rows.len());
             for (place, held) in &list.rows {
                 put_place(out, place);
-                put_looked(out, &Looked { is_dropped: false, held: Some(*held) });
+                put_looked(out, &listed(*held));
             }
         }
         Some(Answer::Rows(reading)) => {
@@ -120,11 +122,18 @@ fn list(input: &mut Bytes) -> Decoded<RangeList> {
             return Err(MessageError::Invalid("a list of rows is not in order"));
         }
         match looked(input)? {
-            Looked { is_dropped: false, held: Some(held) } => rows.push((place, held)),
+            looked @ Looked { held: Some(held), .. } if looked == listed(held) => {
+                rows.push((place, held));
+            }
             _ => return Err(MessageError::Invalid("a list names a row that does not exist")),
         }
     }
     Ok(RangeList { end, rows })
+}
+
+/// A row of a list: lists leave out the other flags.
+fn listed(held: Held) -> Looked {
+    Looked { is_counted: true, is_dropped: false, held: Some(held) }
 }
 
 /// The kind of a question, and the two ends of its range.
@@ -153,6 +162,7 @@ fn place(input: &mut Bytes) -> Decoded<Place> {
 /// Flags with the kind of row in the lowest three bits; then version, sequence number, expiry, digest.
 fn put_looked(out: &mut BytesMut, looked: &Looked) {
     let dropped = if looked.is_dropped { IS_DROPPED } else { 0 };
+    let dropped = dropped | if looked.is_counted { 0 } else { IS_UNCOUNTED };
     let summary = match looked.held {
         None => return out.put_u8(dropped | NOTHING),
         Some(Held::Damaged) => return out.put_u8(dropped | DAMAGED),
@@ -171,17 +181,21 @@ fn put_looked(out: &mut BytesMut, looked: &Looked) {
 /// See [`put_looked`].
 fn looked(input: &mut Bytes) -> Decoded<Looked> {
     let flags = input.try_get_u8()?;
-    if flags & !(STATE | HAS_EXPIRY | IS_DROPPED) != 0 {
+    if flags & !(STATE | HAS_EXPIRY | IS_DROPPED | IS_UNCOUNTED) != 0 {
         return Err(MessageError::Invalid("a row has unknown flags"));
     }
     let is_dropped = flags & IS_DROPPED != 0;
+    let is_counted = flags & IS_UNCOUNTED == 0;
     let has_expiry = flags & HAS_EXPIRY != 0;
     let kind = match (flags & STATE, has_expiry) {
         (0, _) => Kind::Value,
+        (1, false) => Kind::Joined,
         (2, false) => Kind::Deleted,
         (3, true) => Kind::Expired,
-        (DAMAGED, false) => return Ok(Looked { is_dropped, held: Some(Held::Damaged) }),
-        (NOTHING, false) => return Ok(Looked { is_dropped, held: None }),
+        (DAMAGED, false) => {
+            return Ok(Looked { is_counted, is_dropped, held: Some(Held::Damaged) });
+        }
+        (NOTHING, false) => return Ok(Looked { is_counted, is_dropped, held: None }),
         _ => return Err(MessageError::Invalid("a row has an unknown kind")),
     };
     let version = take::version(input)?;
@@ -192,5 +206,5 @@ fn looked(input: &mut Bytes) -> Decoded<Looked> {
     let expires_at = has_expiry.then(|| input.try_get_u64()).transpose()?;
     let digest = take::array(input)?;
     let held = Held::Row(Summary { version, seq, kind, expires_at, digest });
-    Ok(Looked { is_dropped, held: Some(held) })
+    Ok(Looked { is_counted, is_dropped, held: Some(held) })
 }

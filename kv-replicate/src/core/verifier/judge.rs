@@ -49,6 +49,9 @@ pub(super) fn judge(
             Judgement::Unsettled
         };
     };
+    if is_joined(there) || is_joined(after) {
+        return judge_joined(first, theirs, last, at);
+    }
     match (a, b, c) {
         (_, Some(b), Some(c)) => {
             let both = |dot| theirs.vector.covers(dot) && last.vector.covers(dot);
@@ -71,6 +74,23 @@ pub(super) fn judge(
     }
 }
 
+/// Whether a joined row is there.
+fn is_joined(looked: Looked) -> bool {
+    matches!(looked.held, Some(Held::Row(summary)) if summary.kind == Kind::Joined)
+}
+
+/// Judges a joined row. It comes from several writes, and a summary names the last of them only. So it is judged when
+/// each store counts all that its own row comes from and all that the other counts.
+fn judge_joined(first: &Reading, theirs: &Reading, last: &Reading, at: usize) -> Judgement {
+    let (before, there, after) = (first.rows[at], theirs.rows[at], last.rows[at]);
+    let is_same = first.vector == last.vector && before == after;
+    if is_same && there.is_counted && after.is_counted && theirs.vector == last.vector {
+        Judgement::Differs(after.held, there.held)
+    } else {
+        Judgement::Unsettled
+    }
+}
+
 /// Judges a row that one store lacks and the other holds at a later reading.
 fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
     let dot = held.dot();
@@ -85,7 +105,7 @@ fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64
         (Kind::Value, Some(at)) if at.saturating_mul(1000) <= wall_ms => Judgement::Equal,
         // The other location's clock may be ahead of this one.
         (Kind::Value, Some(_)) => Judgement::Unsettled,
-        (Kind::Value, None) => Judgement::Differs(None, None),
+        (Kind::Value, None) | (Kind::Joined, _) => Judgement::Differs(None, None),
     }
 }
 
@@ -143,7 +163,7 @@ mod tests {
         let vector = |seq: u64| {
             (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
         };
-        let rows = vec![Looked { is_dropped: false, held }];
+        let rows = vec![Looked { is_counted: true, is_dropped: false, held }];
         Reading { vector: vector(counts), collected: vector(collected), rows }
     }
 
@@ -180,6 +200,24 @@ mod tests {
         differs(value(2), Some(Held::Damaged));
         differs(Some(Held::Damaged), Some(Held::Damaged));
         differs(Some(Held::Damaged), None);
+    }
+
+    #[test]
+    fn a_joined_row_differs_only_where_both_sides_count_the_same_writes() {
+        let joined = |seq| Some(row(seq, Kind::Joined, None));
+        assert_eq!(
+            check(reading(joined(1), 9, 0), reading(joined(2), 9, 0)),
+            Judgement::Differs(joined(1), joined(2))
+        );
+        let differs = check(reading(joined(1), 9, 0), reading(None, 9, 0));
+        assert_eq!(differs, Judgement::Differs(joined(1), None));
+        let ahead = check(reading(joined(1), 8, 0), reading(joined(2), 9, 0));
+        assert_eq!(ahead, Judgement::Unsettled);
+        // A field of it came in a session that has not ended.
+        let mut uncounted = reading(joined(2), 9, 0);
+        uncounted.rows[0].is_counted = false;
+        assert_eq!(check(reading(joined(1), 9, 0), uncounted.clone()), Judgement::Unsettled);
+        assert_eq!(check(uncounted, reading(joined(1), 9, 0)), Judgement::Unsettled);
     }
 
     #[test]
