@@ -193,7 +193,7 @@ pub enum InvalidWrite {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Taken {
-    /// A live namespace of the account has this title.
+    /// A namespace of the account has this title.
     #[error("a namespace titled {title:?} exists already: {by}")]
     Title {
         /// The title.
@@ -201,12 +201,9 @@ pub enum Taken {
         /// The namespace that has it.
         by: NamespaceId,
     },
-    /// A live namespace has this id.
+    /// A namespace has this id.
     #[error("a namespace with the id {0} exists already")]
     Id(NamespaceId),
-    /// A dropped namespace had this id.
-    #[error("the namespace {0} was dropped, and its id can't be used again")]
-    DroppedId(NamespaceId),
     /// Another location has this name.
     #[error("another location is called {name:?}: {by}")]
     MemberName {

@@ -21,7 +21,7 @@ mod version;
 
 pub use self::{
     attributes::{Attributes, Metadata, MetadataError},
-    crdt::{Merge, Rank, VersionVector, merge},
+    crdt::{Merge, VersionVector, merge},
     found::{BodyId, Change, Found, FoundState, Large},
     hlc::{Clock, Hlc},
     id::{MemberId, NamespaceId, OriginId, ParseIdError},
@@ -30,7 +30,7 @@ pub use self::{
     list::{ListQuery, Listed, Page},
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
-    namespace::{Namespace, Namespaces, derive_id},
-    system::SystemEntry,
+    namespace::{Namespace, Namespaces, TitleConflict, derive_id},
+    system::SystemRow,
     version::{Dot, Version},
 };

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Dot, Hlc, Key, Member, MemberId, Namespace, NamespaceId, Operation,
-    OriginId, Outcome, Title, Version, VersionVector, WriteError,
-    commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
+    Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, ListQuery, Member,
+    MemberId, Namespace, NamespaceId, Operation, OriginId, Outcome, ReadError, Title, Version,
+    VersionVector, WriteError,
+    commit::{Applied, Committer, GcLimits, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},
     view::FoundState,
@@ -238,45 +239,192 @@ fn writes_without_knowledge_of_each_other_are_counted_as_concurrent() {
     assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
 }
 
-fn namespace_write(replica: &Replica, seq: u64, hlc: u64, namespace: &Namespace) -> RemoteWrite {
-    system_write(replica, seq, hlc, &namespace.id.0, &namespace.encode())
-}
-
-fn system_write(replica: &Replica, seq: u64, hlc: u64, key: &[u8], value: &[u8]) -> RemoteWrite {
-    let mut upload = replica.upload();
-    assert!(upload.push(value).unwrap().is_empty());
-    let (_, body) = upload.finish();
+fn system_write(
+    seq: u64,
+    hlc: u64,
+    key: &[u8],
+    fields: Vec<(FieldNumber, FieldValue)>,
+) -> RemoteWrite {
+    let dot = Dot { origin: OriginId([100; 16]), seq };
+    let version = Version { hlc: Hlc(hlc), origin: dot.origin };
+    let row = JoinedRow::written(version, seq, fields).unwrap();
     RemoteWrite {
+        dot,
+        hlc: Hlc(hlc),
+        prev: None,
         namespace: NamespaceId::SYSTEM,
         key: Key::new(key).unwrap(),
-        change: NewContent::Put { body, attributes: Attributes::default() },
-        ..sketch(seq, hlc, SketchKind::Delete).write(replica)
+        change: NewContent::Joined(Arc::new(row)),
+    }
+}
+
+fn creation(title: &str) -> Vec<(FieldNumber, FieldValue)> {
+    let title = Title::new(title).unwrap();
+    vec![Namespace::titled(&Account::default(), &title), Namespace::creation()]
+}
+
+fn namespace_write(seq: u64, hlc: u64, fields: Vec<(FieldNumber, FieldValue)>) -> RemoteWrite {
+    system_write(seq, hlc, &NAMESPACE.0, fields)
+}
+
+const WON: Applied = Applied::Won { concurrent: false };
+
+fn readable(replica: &mut Replica) -> Vec<u8> {
+    let view = replica.view();
+    (0..9).filter(|key| matches!(view.get(NAMESPACE, &[*key], 1), Ok(Some(_)))).collect()
+}
+
+fn put_of(key: u8, seq: u64, hlc: u64) -> Sketch {
+    Sketch { key, ..sketch(seq, hlc, SketchKind::Put(1)) }
+}
+
+fn collect_garbage(replica: &mut Replica, rows: usize) -> GcStep {
+    let limits = GcLimits { rows, bodies: 9, stable: Hlc::ZERO, max_skew_ms: 0 };
+    replica.collect_garbage(1, &limits).unwrap()
+}
+
+#[test]
+fn entries_that_are_not_later_than_a_drop_are_dead_at_once_and_later_ones_live() {
+    let mut replica = replica(1);
+    let write = put_of(0, 1, 6).write(&replica);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), WON);
+    assert_eq!(rows(&mut replica).len(), 1, "kept while its namespace is not known");
+    assert_eq!(apply(&mut replica, Remote::Next(namespace_write(2, 7, creation("t")))), WON);
+    assert_eq!(readable(&mut replica), [0]);
+    let dropped = namespace_write(3, 8, vec![Namespace::drop()]);
+    assert_eq!(apply(&mut replica, Remote::Next(dropped)), WON);
+    assert!(replica.view().namespaces().is_dropped(NAMESPACE));
+    assert!(matches!(replica.view().get(NAMESPACE, &[0], 1), Err(ReadError::UnknownNamespace(_))));
+    assert_eq!(apply(&mut replica, Remote::Next(namespace_write(4, 9, creation("t")))), WON);
+    let write = put_of(1, 5, 10).write(&replica);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), WON);
+    let other = Dot { origin: OriginId([101; 16]), seq: 1 };
+    let write = Sketch { dot: other, ..put_of(2, 1, 7) }.write(&replica);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Dropped);
+    assert_eq!(readable(&mut replica), [1], "before any step of garbage collection");
+    assert_eq!(replica.view().list(NAMESPACE, &ListQuery::default(), 1).unwrap().entries.len(), 1);
+    assert_eq!(replica.view().vector().get(OriginId([100; 16])), 5);
+    assert_eq!(replica.view().vector().get(other.origin), 1);
+    assert_eq!(collect_garbage(&mut replica, 9).purged, 1);
+    assert_eq!(rows(&mut replica).into_keys().collect::<Vec<_>>(), [1]);
+    assert!(collect_garbage(&mut replica, 9).is_idle());
+}
+
+#[test]
+fn dead_rows_among_living_ones_are_removed_in_steps() {
+    let mut replica = replica(1);
+    let mut seq = 0;
+    let mut next = || {
+        seq += 1;
+        seq
+    };
+    for key in 0..3 {
+        let write = put_of(key, next(), 5).write(&replica);
+        apply(&mut replica, Remote::Next(write));
+    }
+    let fields = [creation("t"), vec![Namespace::drop()]].concat();
+    apply(&mut replica, Remote::Next(namespace_write(next(), 6, fields)));
+    apply(&mut replica, Remote::Next(namespace_write(next(), 7, creation("t"))));
+    let write = put_of(1, next(), 8).write(&replica);
+    apply(&mut replica, Remote::Next(write));
+    let steps: Vec<_> = (0..4).map(|_| collect_garbage(&mut replica, 1)).collect();
+    assert_eq!(steps.iter().map(|step| step.purged).collect::<Vec<_>>(), [1, 0, 1, 0]);
+    assert_eq!(steps.iter().map(|step| step.more).collect::<Vec<_>>(), [true, true, true, false]);
+    assert_eq!(readable(&mut replica), [1]);
+}
+
+#[test]
+fn a_dropped_namespace_with_a_later_entry_is_created_again_by_the_store_that_finds_it() {
+    for is_entry_first in [true, false] {
+        let mut replica = replica(1);
+        let put = put_of(3, 1, 9).write(&replica);
+        let fields = [creation("t"), vec![Namespace::drop()]].concat();
+        let row = namespace_write(2, 6, fields);
+        let writes = if is_entry_first { [put, row] } else { [row, put] };
+        for write in writes {
+            assert_eq!(apply(&mut replica, Remote::Row(write)), WON);
+        }
+        assert_eq!(collect_garbage(&mut replica, 9).keep, None, "it has counted nothing yet");
+        let vector = [Dot { origin: OriginId([100; 16]), seq: 2 }].into_iter().collect();
+        let adopt = Remote::Adopt { vector, collected: VersionVector::default() };
+        assert_eq!(apply(&mut replica, adopt), Applied::Adopted);
+        assert_eq!(collect_garbage(&mut replica, 9).keep, Some(NAMESPACE));
+        assert_eq!(readable(&mut replica), []);
+        let keep = || vec![Operation::KeepNamespace { id: NAMESPACE }];
+        let committed = replica.commit(1, keep());
+        assert!(committed.results[0].is_ok() && committed.writes.len() == 1, "{committed:?}");
+        assert_eq!(readable(&mut replica), [3]);
+        assert_eq!(replica.commit(1, keep()).writes.len(), 0, "once");
+        assert_eq!(collect_garbage(&mut replica, 9), GcStep::default());
+        assert_eq!(collect_garbage(&mut replica, 9).keep, None);
     }
 }
 
 #[test]
-fn a_drop_beats_a_later_rename_and_later_writes_store_nothing() {
+fn a_deleted_entry_later_than_the_drop_does_not_bring_the_namespace_back() {
     let mut replica = replica(1);
-    let created = Version { hlc: Hlc(5), origin: OriginId([100; 16]) };
-    let dropped = Namespace {
-        id: NAMESPACE,
-        account: Account::default(),
-        title: Title::new("t").unwrap(),
-        created,
-        dropped: true,
-    };
-    let renamed = Namespace { title: Title::new("u").unwrap(), dropped: false, ..dropped.clone() };
-    let write = sketch(1, 6, SketchKind::Put(1)).write(&replica);
-    apply(&mut replica, Remote::Next(write));
-    assert_eq!(rows(&mut replica).len(), 1, "kept while its namespace is not known");
-    let write = namespace_write(&replica, 2, 7, &dropped);
-    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: false });
-    let write = namespace_write(&replica, 3, 8, &renamed);
-    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Lost);
+    let fields = [creation("t"), vec![Namespace::drop()]].concat();
+    apply(&mut replica, Remote::Next(namespace_write(1, 6, fields)));
+    let write = sketch(2, 9, SketchKind::Delete).write(&replica);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), WON);
+    assert_eq!(collect_garbage(&mut replica, 9).keep, None);
     assert!(replica.view().namespaces().is_dropped(NAMESPACE));
-    let write = sketch(4, 9, SketchKind::Put(1)).write(&replica);
-    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Dropped);
-    assert_eq!(replica.view().vector().get(OriginId([100; 16])), 4);
+}
+
+#[test]
+fn a_drop_and_a_creation_give_the_same_in_any_order() {
+    let writes = |replica: &Replica| {
+        [
+            namespace_write(1, 5, creation("t")),
+            namespace_write(2, 6, vec![Namespace::drop()]),
+            put_of(0, 3, 4).write(replica),
+            put_of(1, 4, 7).write(replica),
+            namespace_write(5, 8, creation("t")),
+        ]
+    };
+    for shift in 0..5 {
+        let mut replica = replica(1);
+        let mut writes: Vec<_> = writes(&replica).into_iter().collect();
+        writes.rotate_left(shift);
+        writes.into_iter().for_each(|write| drop(apply(&mut replica, Remote::Row(write))));
+        assert_eq!(readable(&mut replica), [1], "{shift}");
+        collect_garbage(&mut replica, 9);
+        assert_eq!(rows(&mut replica).into_keys().collect::<Vec<_>>(), [1], "{shift}");
+    }
+}
+
+#[test]
+fn a_dropped_namespace_is_created_again_with_its_id_and_empty() {
+    let mut replica = replica(1);
+    let (account, title) = (Account::default(), Title::new("t").unwrap());
+    let id = derive_id("", "t", 0);
+    let create =
+        || Operation::CreateNamespace { account: account.clone(), title: title.clone(), id: None };
+    let delete = || Operation::Delete { namespace: id, key: Key::new("k").unwrap() };
+    let drop = || Operation::DropNamespace { id };
+    let results = replica.commit(1, vec![create(), delete(), drop(), delete(), drop()]).results;
+    assert!(results[..3].iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(results[3], Err(WriteError::UnknownNamespace(id)));
+    assert_eq!(results[4], Err(WriteError::UnknownNamespace(id)));
+    let results = replica.commit(1, vec![create(), delete()]).results;
+    let Ok(Outcome::Namespace(again)) = &results[0] else { panic!("{results:?}") };
+    let Ok(Outcome::Written(written)) = &results[1] else { panic!("{results:?}") };
+    assert_eq!(again.id, id);
+    assert!(again.created > again.dropped_at.unwrap());
+    assert!(written.version > again.dropped_at.unwrap());
+}
+
+#[test]
+fn a_drop_is_later_than_every_entry_that_its_store_holds() {
+    let mut replica = replica(1);
+    let far_ahead = Hlc::at_millis(1 << 40);
+    let write = Sketch { hlc: far_ahead, ..put_of(0, 1, 0) }.write(&replica);
+    apply(&mut replica, Remote::Next(write));
+    apply(&mut replica, Remote::Next(namespace_write(2, 7, creation("t"))));
+    let results = replica.commit(1, vec![Operation::DropNamespace { id: NAMESPACE }]).results;
+    let Ok(Outcome::Namespace(dropped)) = &results[0] else { panic!("{results:?}") };
+    assert!(dropped.dropped_at.unwrap().hlc > far_ahead, "{dropped:?}");
+    assert!(!dropped.exists());
 }
 
 fn put_member(id: u8, origin: u8, name: &str) -> Operation {
@@ -293,15 +441,14 @@ fn a_removal_of_a_member_beats_later_writes_of_it() {
     let Outcome::Member(member) = made else { panic!("{made:?}") };
     assert!(replica.view().members().is_current(id));
     let key = Member::key(id);
-    let removed = Member { removed: true, ..member.clone() };
-    let write = system_write(&replica, 1, 1, &key, &removed.encode());
-    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Won { concurrent: true });
-    let renamed = Member { name: "ams".into(), ..member };
-    let write = system_write(&replica, 2, u64::from(u32::MAX), &key, &renamed.encode());
-    assert_eq!(apply(&mut replica, Remote::Next(write)), Applied::Lost);
+    let write = system_write(1, 1, &key, vec![Member::removal()]);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), WON);
+    let renamed = Member { name: "ams".into(), removed: true, ..member };
+    let write = system_write(2, u64::from(u32::MAX), &key, vec![renamed.info()]);
+    assert_eq!(apply(&mut replica, Remote::Next(write)), WON);
     let members = Arc::clone(replica.view().members());
-    assert_eq!(members.get(id), Some(&removed));
-    assert_eq!(members.closed_origins().collect::<Vec<_>>(), removed.origins);
+    assert_eq!(members.get(id), Some(&renamed));
+    assert_eq!(members.closed_origins().collect::<Vec<_>>(), renamed.origins);
     let again = replica.commit(9, vec![put_member(7, 20, "fra")]).results.remove(0);
     assert!(matches!(again, Err(WriteError::Taken(_))), "{again:?}");
 }
@@ -357,19 +504,12 @@ fn a_local_write_beats_a_remote_write_that_was_applied_before_it() {
 #[test]
 fn a_write_that_no_store_can_make_is_rejected_and_changes_nothing() {
     let mut replica = replica(1);
-    let created = Version { hlc: Hlc(5), origin: OriginId([100; 16]) };
-    let system = Namespace {
-        id: NamespaceId::SYSTEM,
-        account: Account::default(),
-        title: Title::new("t").unwrap(),
-        created,
-        dropped: true,
-    };
-    let named = Namespace { id: NAMESPACE, ..system.clone() }.encode();
-    let untitled = [&named[..named.len() - 3], &[0, 0]].concat();
+    let deletion = sketch(1, 7, SketchKind::Delete).write(&replica);
+    let value = sketch(1, 7, SketchKind::Put(9)).write(&replica);
     let writes = [
-        namespace_write(&replica, 1, 7, &system),
-        system_write(&replica, 1, 7, &NAMESPACE.0, &untitled),
+        RemoteWrite { namespace: NamespaceId::SYSTEM, ..deletion },
+        RemoteWrite { namespace: NamespaceId::SYSTEM, ..value },
+        RemoteWrite { namespace: NAMESPACE, ..namespace_write(1, 7, creation("t")) },
         RemoteWrite { hlc: Hlc(u64::MAX), ..sketch(1, 0, SketchKind::Delete).write(&replica) },
         RemoteWrite {
             dot: Dot { origin: OriginId([100; 16]), seq: 0 },

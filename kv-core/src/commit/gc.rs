@@ -11,10 +11,10 @@ use super::{
     transaction::{Changes, Transaction},
 };
 use crate::{
-    engine::{Engine, Order, Snapshot, Table, visit_prefix},
+    engine::{Engine, Order, Snapshot, Table, after_prefix, visit_prefix},
     error::{ReadError, WriteError},
     tables::{self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix},
-    types::{BodyId, Found, FoundState, Hlc},
+    types::{BodyId, Found, FoundState, Hlc, NamespaceId, Version},
     view::View,
 };
 
@@ -40,8 +40,12 @@ pub struct GcStep {
     pub expired: usize,
     /// Tombstones that were collected.
     pub collected: usize,
-    /// Rows of dropped namespaces that were removed.
+    /// Dead rows of dropped namespaces that were removed.
     pub purged: usize,
+    /// A dropped namespace that has entries later than its drop: [`Operation::KeepNamespace`] is due.
+    ///
+    /// [`Operation::KeepNamespace`]: super::Operation::KeepNamespace
+    pub keep: Option<NamespaceId>,
     /// Large bodies that were freed.
     pub bodies: usize,
     /// Chunks that were freed, including those of a body that has more.
@@ -113,6 +117,30 @@ where
 /// How many chunks of about 64 KiB one step frees. redb reads what it deletes, and writers wait.
 const MAX_CHUNKS: usize = 64;
 
+/// A step of the walk over a dropped namespace.
+#[derive(Default)]
+struct PurgeStep {
+    /// Dead rows that were removed.
+    removed: usize,
+    /// See [`GcStep::keep`].
+    keep: Option<NamespaceId>,
+    /// Whether the row that names the namespace was damaged instead.
+    is_damaged: bool,
+    /// Whether there may be more to do at once.
+    more: bool,
+}
+
+/// What the walk over a dropped namespace does with a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is dead, and was removed.
+    Removed,
+    /// It lives, or is gone already.
+    Passed,
+    /// It lives, and its namespace does not exist.
+    Keeps,
+}
+
 /// Computes one step: expired rows, then tombstones, then dropped namespaces, then the chunks of freed
 /// bodies. Returns the rows to write, what they do, and the bodies that have chunks left.
 fn gc_rows<S: Snapshot>(
@@ -135,9 +163,9 @@ fn gc_rows<S: Snapshot>(
         let done = transaction.collect(key);
         step.collected += step.count::<Tombstones, _>(done, key, &mut transaction)?;
     }
-    let (purged, is_damaged) = transaction.purge(limits.rows)?;
-    step.purged = purged;
-    step.damaged += usize::from(is_damaged);
+    let purge = transaction.purge(limits.rows)?;
+    (step.purged, step.keep) = (purge.removed, purge.keep);
+    step.damaged += usize::from(purge.is_damaged);
     let mut unfinished = Vec::new();
     for body in bodies {
         let left = MAX_CHUNKS - step.chunks;
@@ -152,7 +180,8 @@ fn gc_rows<S: Snapshot>(
             }
         }
     }
-    step.more = [expired.len(), tombstones.len(), step.purged].contains(&limits.rows)
+    step.more = [expired.len(), tombstones.len()].contains(&limits.rows)
+        || purge.more
         || !unfinished.is_empty()
         || (bodies.len() == limits.bodies && !bodies.is_empty());
     Ok((transaction.finish(), step, unfinished))
@@ -231,49 +260,97 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(())
     }
 
-    /// Removes up to `limit` rows of one dropped namespace. Returns how many, and whether the row that
-    /// names the namespace was damaged instead: only a namespace that is registered as dropped is purged.
-    fn purge(&mut self, limit: usize) -> Result<(usize, bool), ReadError> {
+    /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. Stops before a row that keeps
+    /// the namespace, until it exists. Only a namespace that is registered as dropped is purged.
+    fn purge(&mut self, limit: usize) -> Result<PurgeStep, ReadError> {
+        let mut step = PurgeStep::default();
         let Some((purge_key, id)) = tables::first::<Purge>(&self.view.snapshot, &[])? else {
-            return Ok((0, false));
+            return Ok(step);
         };
-        let Some(id) = id.ok().filter(|id| self.state.namespaces.is_dropped(*id)) else {
+        let dropped = id.ok().and_then(|id| Some((id, self.state.namespaces.dropped_at(id)?)));
+        let Some((id, dropped)) = dropped else {
             let namespace = &purge_key;
             tracing::error!(?namespace, "a row asks to purge a namespace that was not dropped");
             self.batch.push((Table::Purge, purge_key, None));
-            return Ok((0, true));
+            return Ok(PurgeStep { is_damaged: true, ..step });
         };
+        // If the row is damaged, the walk starts at the beginning.
+        let upto = match tables::get::<Purge>(&self.view.snapshot, &id) {
+            Ok(upto) => upto.unwrap_or_default(),
+            Err(ReadError::Damaged { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let keys = self.keys_after(id, &upto, limit)?;
+        let mut passed = &upto[..];
+        for key in &keys {
+            match self.purge_row(key, (id, dropped))? {
+                Fate::Removed => step.removed += 1,
+                Fate::Passed => {}
+                // A store that is joining a cluster has counted nothing yet, and must not write.
+                Fate::Keeps => {
+                    let may_write = self.state.vector.iter().next().is_some();
+                    step.keep = may_write.then_some(id);
+                    break;
+                }
+            }
+            passed = EntryKey::strip_namespace(key);
+        }
+        let is_stopped = keys.last().is_some_and(|key| EntryKey::strip_namespace(key) != passed);
+        step.more = keys.len() == limit && !is_stopped;
+        if keys.len() < limit && !is_stopped {
+            tables::delete::<Purge>(&mut self.batch, &id);
+        } else if passed != upto {
+            tables::put::<Purge>(&mut self.batch, &id, &passed.to_vec());
+        }
+        Ok(step)
+    }
+
+    /// Reads up to `limit` keys of rows of a namespace after a key in it; from the first one after an empty key.
+    fn keys_after(
+        &self,
+        id: NamespaceId,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, ReadError> {
+        let (lower, end) = (EntryKey::prefix(id, after), after_prefix(&EntryKey::prefix(id, b"")));
+        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut keys = Vec::new();
-        let prefix = EntryKey::prefix(id, b"");
-        visit_prefix(&self.view.snapshot, Table::Entries, &prefix, &mut |key, _| {
+        let bounds = (Bound::Excluded(&lower[..]), upper);
+        self.view.snapshot.range(Table::Entries, bounds, Order::Ascending, &mut |key, _| {
             keys.push(key.to_vec());
             if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        for key in &keys {
-            self.purge_row(key)?;
-        }
-        if keys.len() < limit {
-            tables::delete::<Purge>(&mut self.batch, &id);
-        }
-        Ok((keys.len(), false))
+        Ok(keys)
     }
 
-    /// Deletes a row of a dropped namespace with its indexes. Of a damaged row only the row itself can be
-    /// deleted, because nothing else names its indexes.
-    fn purge_row(&mut self, key: &[u8]) -> Result<(), ReadError> {
+    /// Removes a row of a namespace with its indexes, if it is not later than the drop. Of a damaged row nobody knows;
+    /// it stays in a namespace that exists. In another only the row itself can be deleted, because nothing else names its
+    /// indexes.
+    fn purge_row(
+        &mut self,
+        key: &[u8],
+        (id, dropped): (NamespaceId, Version),
+    ) -> Result<Fate, ReadError> {
         let damaged = ReadError::damaged(Table::Entries);
         let read = EntryKey::read(key)
             .map_err(damaged)
             .and_then(|entry| Ok(self.row(&entry)?.map(|head| (entry, head))));
+        let exists = self.state.namespaces.get(id).is_some();
         match read {
-            Ok(Some((entry, head))) => self.remove(entry, &head),
-            Ok(None) => {}
+            Ok(Some((entry, head))) if head.version <= dropped => self.remove(entry, &head),
+            Ok(Some((_, head))) => {
+                let is_known = self.state.namespaces.known(id).is_some();
+                let keeps = !exists && is_known && head.is_visible(self.now_ms);
+                return Ok(if keeps { Fate::Keeps } else { Fate::Passed });
+            }
+            Ok(None) => return Ok(Fate::Passed),
+            Err(ReadError::Damaged { .. }) if exists => return Ok(Fate::Passed),
             Err(ReadError::Damaged { .. }) => {
                 self.batch.push((Table::Entries, key.to_vec(), None));
             }
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(Fate::Removed)
     }
 
     /// Frees up to `limit` chunks of a body, the first ones first. Returns how many, or `None` if the body

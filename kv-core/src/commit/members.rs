@@ -1,13 +1,10 @@
 //! Adding, changing and removing members of the cluster: writes to the system namespace.
 
-use std::sync::Arc;
-
-use super::{operation::NewContent, transaction::Transaction};
+use super::transaction::Transaction;
 use crate::{
-    body::NewBody,
     engine::Snapshot,
     error::{InvalidWrite, Taken, WriteError},
-    types::{Attributes, Key, Member, MemberId, NamespaceId, OriginId, limits::MAX_MEMBERS},
+    types::{FieldNumber, FieldValue, Key, Member, MemberId, OriginId, limits::MAX_MEMBERS},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
@@ -25,7 +22,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(other) = self.state.members.current().find(has_name) {
             return Err(Taken::MemberName { name: other.name.clone(), by: other.id }.into());
         }
-        self.write_member(member)
+        self.write_member(id, member.info())
     }
 
     /// Checks that a location can become, or stay, a member with these origins.
@@ -57,17 +54,19 @@ impl<S: Snapshot> Transaction<'_, S> {
             Some(member) if member.origins == self.state.own => {
                 Err(InvalidWrite::RemovesItself.into())
             }
-            Some(member) => self.write_member(Member { removed: true, ..member.clone() }),
+            Some(_) => self.write_member(id, Member::removal()),
         }
     }
 
-    /// Writes the entry of a member, and puts it into the registry.
-    fn write_member(&mut self, member: Member) -> Result<Member, WriteError> {
-        let key = Key::new(Member::key(member.id)).expect("the key of a member has 17 bytes");
-        let body = NewBody::inline(member.encode());
-        let content = NewContent::Put { body, attributes: Attributes::default() };
-        self.write_local(NamespaceId::SYSTEM, key, content)?;
-        Arc::make_mut(&mut self.state.members).insert(member.clone());
-        Ok(member)
+    /// Writes a field of the row of a member, and returns the member as it is now.
+    fn write_member(
+        &mut self,
+        id: MemberId,
+        field: (FieldNumber, FieldValue),
+    ) -> Result<Member, WriteError> {
+        let key = Key::new(Member::key(id)).expect("the key of a member has 17 bytes");
+        self.write_fields(key, [field], None)?;
+        let member = self.state.members.get(id).cloned();
+        member.ok_or(WriteError::Invalid(InvalidWrite::UnknownMember(id)))
     }
 }

@@ -53,8 +53,14 @@ pub enum Operation {
         /// The new title, unique in its account.
         title: Title,
     },
-    /// Drops a namespace and all its entries, for good.
+    /// Drops a namespace with all its entries. It may be created again, and is empty then.
     DropNamespace {
+        /// The namespace.
+        id: NamespaceId,
+    },
+    /// Creates a dropped namespace again because it has entries that are later than its drop: puts of a location that did
+    /// not know of the drop. Changes nothing if it exists.
+    KeepNamespace {
         /// The namespace.
         id: NamespaceId,
     },
@@ -206,7 +212,7 @@ pub enum Applied {
     Lost,
     /// It was applied before.
     Known,
-    /// Its namespace is dropped: it is counted and not stored.
+    /// It is not later than the drop of its namespace: it is counted and not stored.
     Dropped,
     /// The vector of a session was adopted.
     Adopted,

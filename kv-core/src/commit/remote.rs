@@ -11,14 +11,10 @@ use super::{
     transaction::{Transaction, WriteName, check_upload, unread},
 };
 use crate::{
-    body::NewBodyKind,
     engine::Snapshot,
     error::WriteError,
-    tables::EntryKey,
-    types::{
-        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
-        merge,
-    },
+    tables::{self, EntryKey, Purge},
+    types::{Found, FoundState, Merge, NamespaceId, OriginId, Version, merge},
 };
 
 /// Times from here on (the year 4199) are rejected: a clock that adopted one would soon have no later
@@ -84,18 +80,17 @@ impl<S: Snapshot> Transaction<'_, S> {
             let row = Arc::clone(row);
             return self.apply_joined(&write, &row);
         }
-        let incoming = match self.system_row(&write) {
-            Ok(entry) => entry,
-            Err(reason) => return Ok(Applied::Refused(reason)),
-        };
-        if self.state.namespaces.is_dropped(write.namespace) {
+        if write.namespace == NamespaceId::SYSTEM {
+            return Ok(Applied::Refused("a row of the system namespace that is not a joined row"));
+        }
+        if self.state.namespaces.is_dead(write.namespace, version(&write)) {
             self.state.clock.receive(write.hlc);
             return Ok(Applied::Dropped);
         }
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
         let current = self.row(&key).map_err(unread)?;
-        let merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        let merged = merge_with(current.as_ref(), &write);
         if merged != Merge::Conflict {
             self.state.clock.receive(write.hlc);
         }
@@ -106,66 +101,32 @@ impl<S: Snapshot> Transaction<'_, S> {
             Merge::Replace => {
                 let concurrent = is_concurrent(current.as_ref(), &write);
                 let name = WriteName { dot: write.dot, version: version(&write), prev: write.prev };
-                self.replace(key, current, name, write.change);
-                match incoming {
-                    Some(SystemEntry::Namespace(namespace)) => self.register(namespace),
-                    Some(SystemEntry::Member(member)) => {
-                        Arc::make_mut(&mut self.state.members).insert(member);
-                    }
-                    None => {}
-                }
+                let found = self.replace(key, current, name, write.change);
+                self.look_for_life(write.namespace, &found);
                 Ok(Applied::Won { concurrent })
             }
         }
     }
 
-    /// Decodes a write to the system namespace, if it is one.
-    fn system_row(&self, write: &RemoteWrite) -> Result<Option<SystemEntry>, &'static str> {
-        if write.namespace != NamespaceId::SYSTEM {
-            return Ok(None);
-        }
-        match &write.change {
-            NewContent::Put { body, attributes } if *attributes == Attributes::default() => {
-                let NewBodyKind::Inline(value) = &body.0 else {
-                    return Err("an entry of the system namespace with a large body");
-                };
-                SystemEntry::decode(&write.key, value).map(Some).map_err(|error| error.0)
-            }
-            _ => Err("an entry of the system namespace is put, never deleted and never expires"),
+    /// Lets garbage collection look at a dropped namespace that got an entry later than its drop: it exists then.
+    fn look_for_life(&mut self, namespace: NamespaceId, found: &Found) {
+        let namespaces = &self.state.namespaces;
+        let is_dropped = namespaces.is_dropped(namespace) && namespaces.known(namespace).is_some();
+        if is_dropped && found.is_visible(self.now_ms) {
+            tables::put::<Purge>(&mut self.batch, &namespace, &Vec::new());
         }
     }
+}
 
-    /// Whether this store knows that the namespace or member of an entry has ended.
-    fn is_ended(&self, entry: &SystemEntry) -> bool {
-        match entry {
-            SystemEntry::Namespace(namespace) => self.state.namespaces.is_dropped(namespace.id),
-            SystemEntry::Member(member) => {
-                self.state.members.get(member.id).is_some_and(|member| member.removed)
-            }
-        }
-    }
-
-    /// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
-    /// alike, in whatever order they arrived.
-    fn merge_with(
-        &self,
-        current: Option<&Found<()>>,
-        write: &RemoteWrite,
-        incoming: Option<&SystemEntry>,
-    ) -> Merge {
-        let Some(head) = current else { return Merge::Replace };
-        let is_delete = matches!(write.change, NewContent::Delete);
-        let here = Rank {
-            dropped: incoming.is_some_and(|entry| self.is_ended(entry)),
-            version: head.version,
-        };
-        let there =
-            Rank { dropped: incoming.is_some_and(SystemEntry::is_final), version: version(write) };
-        merge(
-            ((head.dot.seq, head.state == FoundState::Tombstone), here),
-            ((write.dot.seq, is_delete), there),
-        )
-    }
+/// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
+/// alike, in whatever order they arrived.
+fn merge_with(current: Option<&Found<()>>, write: &RemoteWrite) -> Merge {
+    let Some(head) = current else { return Merge::Replace };
+    let is_delete = matches!(write.change, NewContent::Delete);
+    merge(
+        ((head.dot.seq, head.state == FoundState::Tombstone), head.version),
+        ((write.dot.seq, is_delete), version(write)),
+    )
 }
 
 /// Whether the writer did not know the write that it replaces.

@@ -10,11 +10,11 @@ use crate::{
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
     error::{OpenError, ReadError},
     tables::{
-        self, Chunks, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout, OriginIds,
-        Origins, Pending, Vector, decode_entry, split_entry,
+        self, Chunks, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout, NewestEntry,
+        OriginIds, Origins, Pending, Vector, decode_head, split_entry,
     },
     types::{
-        BodyId, Clock, Dot, Hlc, Members, NamespaceId, Namespaces, OriginId, SystemEntry,
+        BodyId, Clock, Dot, Hlc, JoinedRow, Members, NamespaceId, Namespaces, OriginId, SystemRow,
         VersionVector,
     },
     view::View,
@@ -26,6 +26,10 @@ use crate::{
 pub(super) struct State {
     /// The clock: the highest time of any write here.
     pub(super) clock: Clock,
+    /// A time that no entry here is later than.
+    pub(super) newest: Hlc,
+    /// The last such time that a row has, beside the row of the clock.
+    pub(super) newest_row: Hlc,
     /// This store's origins: for entries with inline values, and for entries with large bodies.
     pub(super) own: [OriginId; 2],
     /// The local numbers of origins.
@@ -91,12 +95,16 @@ impl State {
         }
         let own = meta_row::<Identity>(snapshot)?;
         let last = meta_row::<CommitTime>(snapshot)?;
+        let newest_row = tables::get::<NewestEntry>(snapshot, &()).map_err(unreadable)?;
+        let newest_row = newest_row.unwrap_or(Hlc::ZERO);
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
         let (namespaces, members) = load_system(snapshot, &origins)?;
         Ok(State {
             clock: Clock::starting_at(last),
+            newest: last.max(newest_row),
+            newest_row,
             own,
             vector: Arc::new(vector),
             collected: Arc::new(collected),
@@ -124,8 +132,15 @@ fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, Ope
     match tables::get::<T>(snapshot, &()) {
         Ok(Some(row)) => Ok(row),
         Ok(None) => Err(OpenError::Corrupt("a row of the table meta is missing".into())),
-        Err(ReadError::Engine(error)) => Err(OpenError::Engine(error)),
-        Err(error) => Err(OpenError::Corrupt(error.to_string())),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Explains why a store with this row does not open.
+fn unreadable(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Engine(error) => OpenError::Engine(error),
+        error => OpenError::Corrupt(error.to_string()),
     }
 }
 
@@ -170,7 +185,8 @@ fn load_vector<T: Layout<Key = u32, Row = u64>>(
     Ok(vector)
 }
 
-/// Reads the entries of the system namespace: namespaces and members.
+/// Reads the rows of the system namespace: namespaces and members. Rows that this program does not understand stay as
+/// they are.
 fn load_system(
     snapshot: &impl Snapshot,
     origins: &Origins,
@@ -179,29 +195,28 @@ fn load_system(
     let mut result = Ok(());
     visit_prefix(snapshot, Table::Entries, &NamespaceId::SYSTEM.0, &mut |key, row| {
         match read_system(key, row, origins) {
-            Ok(Some(SystemEntry::Namespace(namespace))) => namespaces.push(namespace),
-            Ok(Some(SystemEntry::Member(member))) => members.push(member),
-            Ok(None) => {}
+            Ok((SystemRow::Namespace(id), row)) => namespaces.push((id, row)),
+            Ok((SystemRow::Member(member), _)) => members.push(member),
+            Ok((SystemRow::Unknown, _)) => {}
             Err(error) => result = Err(corrupt("the system namespace")(error)),
         }
         ControlFlow::Continue(())
     })
     .map_err(OpenError::Engine)?;
-    result.map(|()| (namespaces.into_iter().collect(), members.into_iter().collect()))
+    let namespaces = namespaces.iter().map(|(id, row)| (*id, row.as_ref()));
+    result.map(|()| (namespaces.collect(), members.into_iter().collect()))
 }
 
-/// Decodes one entry of the system namespace. Returns `None` for a tombstone.
+/// Decodes one row of the system namespace, and interprets it.
 fn read_system(
     key: &[u8],
     row: &[u8],
     origins: &Origins,
-) -> Result<Option<SystemEntry>, DecodeError> {
+) -> Result<(SystemRow, Arc<JoinedRow>), DecodeError> {
     let (_, name) = split_entry(key)?;
-    let (head, value) = decode_entry(key, row, origins)?;
-    if head.is_tombstone() || head.joined().is_some() {
-        return Ok(None);
-    }
-    SystemEntry::decode(name, value).map(Some)
+    let head = decode_head(key, row, origins)?;
+    let row = head.joined().ok_or(DecodeError("a row that is not a joined row"))?;
+    Ok((SystemRow::of(name, row), Arc::clone(row)))
 }
 
 /// Returns the first id for new bodies, and the bodies with a row in the pending table.

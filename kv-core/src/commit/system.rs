@@ -12,7 +12,10 @@ use crate::{
     engine::Snapshot,
     error::{InvalidWrite, ReadError, WriteError},
     tables::{self, Dots, EntryKey},
-    types::{Change, Dot, FieldNumber, FieldValue, Found, JoinedRow, Key, NamespaceId, Version},
+    types::{
+        Change, Dot, FieldNumber, FieldValue, Found, JoinedRow, Key, NamespaceId, SystemRow,
+        Version,
+    },
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
@@ -37,11 +40,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         let replaced = before.as_ref().and_then(|head| head.joined()).into_iter().flat_map(|row| {
             fields.iter().filter_map(|(number, _)| row.get(*number).map(|field| field.version))
         });
-        let floor = replaced.chain(after).map(|version| version.hlc).max();
-        if let Some(floor) = floor {
-            self.state.clock.receive(floor);
-        }
-        let version = Version { hlc: self.state.clock.tick(self.now_ms), origin };
+        let replaced = replaced.chain(after).max();
+        let version = Version { hlc: self.next_time(replaced), origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         let write = JoinedRow::written(version, dot.seq, fields).expect("a write has a field");
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
@@ -140,7 +140,19 @@ impl<S: Snapshot> Transaction<'_, S> {
             tables::put::<Dots>(&mut self.batch, &indexed, &entry);
         }
         let found = Found::from(row);
-        self.put_row(entry, found.clone().with_value(()), &[]);
+        self.put_row(entry.clone(), found.clone().with_value(()), &[]);
+        if let Some(row) = found.joined() {
+            self.interpret(entry.split().1, row);
+        }
         found
+    }
+
+    /// Updates the registries from a row that changed.
+    fn interpret(&mut self, key: &[u8], row: &JoinedRow) {
+        match SystemRow::of(key, row) {
+            SystemRow::Namespace(id) => self.register(id, row),
+            SystemRow::Member(member) => Arc::make_mut(&mut self.state.members).insert(member),
+            SystemRow::Unknown => {}
+        }
     }
 }

@@ -14,11 +14,12 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{
         self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, Expiry, IndexedDot, Layout,
-        OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head, encode_entry,
+        NewestEntry, OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head,
+        encode_entry,
     },
     types::{
-        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
-        VersionVector,
+        Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
+        Version, VersionVector,
     },
     view::View,
 };
@@ -37,7 +38,7 @@ pub(super) struct Transaction<'a, S> {
     /// The rows to write.
     pub(super) batch: Batch,
     /// The rows that the operations of this commit touch, as the operations so far left them.
-    rows: HashMap<EntryKey, Option<Found<()>>>,
+    pub(super) rows: HashMap<EntryKey, Option<Found<()>>>,
     /// Bodies that the operations so far have replaced, and that become garbage with the commit.
     freed: Vec<BodyId>,
     /// Uploads whose bodies rows have taken.
@@ -129,6 +130,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.rename_namespace(id, title).map(Outcome::Namespace)
             }
             Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
+            Operation::KeepNamespace { id } => self.keep_namespace(id).map(Outcome::Namespace),
             Operation::PutMember { id, origins, name, addresses } => {
                 self.put_member(id, origins, name, addresses).map(Outcome::Member)
             }
@@ -174,12 +176,21 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         let current = self.replaceable(&entry)?;
         let origin = self.state.own[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
-        let version = Version { hlc: self.state.clock.tick(self.now_ms), origin };
+        let replaced = prev.max(self.state.namespaces.dropped_at(namespace));
+        let version = Version { hlc: self.next_time(replaced), origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
         self.writes.push(Change { namespace, key, found });
         Ok(Written { dot, version })
+    }
+
+    /// Returns the time of the next local write, which must be later than this version.
+    pub(super) fn next_time(&mut self, replaced: Option<Version>) -> Hlc {
+        if let Some(replaced) = replaced {
+            self.state.clock.receive(replaced.hlc);
+        }
+        self.state.clock.tick(self.now_ms)
     }
 
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
@@ -258,6 +269,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             let key = Timed { time, entry: key.clone() };
             tables::put::<Expiry>(&mut self.batch, &key, &());
         }
+        self.state.newest = self.state.newest.max(head.version.hlc);
         let number = |id| self.state.origins.number(id).expect("its origins have numbers");
         let row = encode_entry(key.as_bytes(), &head, inline, &number);
         self.batch.push((Table::Entries, key.as_bytes().to_vec(), Some(row)));
@@ -344,6 +356,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     pub(super) fn finish(mut self) -> Changes {
         if self.state.clock != self.before.clock {
             tables::put::<CommitTime>(&mut self.batch, &(), &self.state.clock.last());
+        }
+        let state = &mut self.state;
+        if state.newest > state.clock.last().max(state.newest_row) {
+            state.newest_row = state.newest;
+            tables::put::<NewestEntry>(&mut self.batch, &(), &state.newest);
         }
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));

@@ -7,7 +7,10 @@ use crate::{
     codec::{DecodeError, Reader},
     engine::{Snapshot, Table},
     error::ReadError,
-    types::{BodyId, Hlc, NamespaceId, OriginId, limits::CHUNK_BYTES},
+    types::{
+        BodyId, Hlc, NamespaceId, OriginId,
+        limits::{CHUNK_BYTES, MAX_KEY_BYTES},
+    },
 };
 
 /// Reads a value that must be all that there is.
@@ -77,6 +80,11 @@ layout! {
     key |()| b"commit".to_vec(), |key| named(key, b"commit");
     row |time| number(&time.0), |row| read_number(row).map(Hlc);
 
+    /// The row of the highest time of an entry, if the row of the highest committed time may be lower.
+    NewestEntry in Meta: () => Hlc;
+    key |()| b"newest".to_vec(), |key| named(key, b"newest");
+    row |time| number(&time.0), |row| read_number(row).map(Hlc);
+
     /// Local number of an origin → its id.
     OriginIds in Origins: u32 => OriginId;
     key |number| number.to_be_bytes().to_vec(), |key| whole(key, Reader::u32);
@@ -122,10 +130,13 @@ layout! {
     key |body| body_prefix(*body), |key| whole(key, Reader::u64).map(BodyId);
     row |()| Vec::new(), nothing;
 
-    /// Dropped namespaces that still have rows.
-    Purge in Purge: NamespaceId => ();
+    /// Dropped namespaces that may still have dead rows → the key up to which there are none.
+    Purge in Purge: NamespaceId => Vec<u8>;
     key |id| id.0.to_vec(), |key| whole(key, Reader::id).map(NamespaceId);
-    row |()| Vec::new(), nothing;
+    row |upto| upto.clone(), |row| match row.len() {
+        0..=MAX_KEY_BYTES => Ok(row.to_vec()),
+        _ => Err(DecodeError("a key of an invalid length")),
+    };
 }
 
 /// A key of the dot index: a dot with the local number of its origin.

@@ -71,16 +71,6 @@ impl FromIterator<Dot> for VersionVector {
     }
 }
 
-/// The rank of a row in a merge: a row that drops a namespace beats any other row of it, whatever the
-/// versions; otherwise the larger version wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
-    /// The row drops its namespace for good.
-    pub dropped: bool,
-    /// The row's version.
-    pub version: Version,
-}
-
 /// The result of merging an incoming row into the stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
@@ -94,8 +84,8 @@ pub enum Merge {
     Conflict,
 }
 
-/// Merges two last-writer-wins registers. The contents are compared only if the ranks are equal.
-pub fn merge<V: PartialEq>(current: (V, Rank), incoming: (V, Rank)) -> Merge {
+/// Merges two last-writer-wins registers. The contents are compared only if the versions are equal.
+pub fn merge<V: PartialEq>(current: (V, Version), incoming: (V, Version)) -> Merge {
     let (mut register, incoming) = (
         LWWReg { val: current.0, marker: current.1 },
         LWWReg { val: incoming.0, marker: incoming.1 },
@@ -116,27 +106,21 @@ mod tests {
     use super::*;
     use crate::types::Hlc;
 
-    fn rank(dropped: bool, hlc: u64, origin: u8) -> Rank {
-        Rank { dropped, version: Version { hlc: Hlc(hlc), origin: OriginId([origin; 16]) } }
+    fn version(hlc: u64, origin: u8) -> Version {
+        Version { hlc: Hlc(hlc), origin: OriginId([origin; 16]) }
     }
 
     #[test]
     fn the_later_write_wins_and_the_origin_breaks_ties() {
-        assert_eq!(merge(("a", rank(false, 1, 9)), ("b", rank(false, 2, 1))), Merge::Replace);
-        assert_eq!(merge(("a", rank(false, 2, 1)), ("b", rank(false, 2, 2))), Merge::Replace);
-        assert_eq!(merge(("a", rank(false, 2, 2)), ("b", rank(false, 2, 1))), Merge::Keep);
-    }
-
-    #[test]
-    fn a_drop_beats_a_later_write() {
-        assert_eq!(merge(("a", rank(true, 1, 1)), ("b", rank(false, 9, 1))), Merge::Keep);
-        assert_eq!(merge(("a", rank(false, 9, 1)), ("b", rank(true, 1, 1))), Merge::Replace);
+        assert_eq!(merge(("a", version(1, 9)), ("b", version(2, 1))), Merge::Replace);
+        assert_eq!(merge(("a", version(2, 1)), ("b", version(2, 2))), Merge::Replace);
+        assert_eq!(merge(("a", version(2, 2)), ("b", version(2, 1))), Merge::Keep);
     }
 
     #[test]
     fn one_version_with_two_contents_is_a_conflict() {
-        assert_eq!(merge(("a", rank(false, 1, 1)), ("a", rank(false, 1, 1))), Merge::Same);
-        assert_eq!(merge(("a", rank(false, 1, 1)), ("b", rank(false, 1, 1))), Merge::Conflict);
+        assert_eq!(merge(("a", version(1, 1)), ("a", version(1, 1))), Merge::Same);
+        assert_eq!(merge(("a", version(1, 1)), ("b", version(1, 1))), Merge::Conflict);
     }
 
     #[test]

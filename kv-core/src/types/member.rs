@@ -1,10 +1,11 @@
-//! The members of a cluster: their entries in the system namespace, and the registry that is built
+//! The members of a cluster: their rows in the system namespace, and the registry that is built
 //! from these.
 
 use std::collections::BTreeMap;
 
 use super::{
     id::{MemberId, OriginId},
+    joined::{FieldNumber, FieldValue, JoinedRow},
     limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
 };
 use crate::codec::{DecodeError, Reader, put_text};
@@ -20,19 +21,24 @@ pub struct Member {
     pub name: String,
     /// Its addresses, `host:port` each, the best first; at most [`MAX_ADDRESSES`].
     pub addresses: Vec<String>,
-    /// It has left. Final: no later write brings it back, and its id is rejected for ever.
+    /// It was removed. Final: no later write brings it back, and its id is rejected for ever.
     pub removed: bool,
 }
 
-/// The version of the layout of a member's entry.
+/// The field of origins, name and addresses.
+const INFO: FieldNumber = FieldNumber::new(1).expect("a field number");
+/// The field of the removal: that it is there is all that counts.
+const REMOVED: FieldNumber = FieldNumber::new(2).expect("a field number");
+
+/// The version of the layout of the field of origins, name and addresses.
 const LAYOUT: u8 = 1;
 
-/// The first byte of the key of a member's entry; the id follows. (The key of a namespace's entry is
+/// The first byte of the key of a member's row; the id follows. (The key of a namespace's row is
 /// its id alone.)
 const KEY_TAG: u8 = b'm';
 
 impl Member {
-    /// Returns the key of a member's entry in the system namespace.
+    /// Returns the key of a member's row in the system namespace.
     #[must_use]
     pub fn key(id: MemberId) -> [u8; 17] {
         let mut key = [KEY_TAG; 17];
@@ -48,45 +54,33 @@ impl Member {
         id.try_into().map(MemberId).ok()
     }
 
-    /// Encodes the value of this member's entry in the system namespace.
+    /// The field with the origins, the name and the addresses of this member.
+    ///
+    /// # Panics
+    /// Never: the bounds of a member's texts and addresses are below that of a field.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn info(&self) -> (FieldNumber, FieldValue) {
         let count = u8::try_from(self.addresses.len()).expect("a member has few addresses");
-        let mut out = vec![LAYOUT, u8::from(self.removed)];
+        let mut out = vec![LAYOUT];
         self.origins.iter().for_each(|origin| out.extend_from_slice(&origin.0));
         put_text(&mut out, &self.name);
         out.push(count);
         self.addresses.iter().for_each(|address| put_text(&mut out, address));
-        out
+        (INFO, FieldValue::new(out).expect("a member's texts are short"))
     }
 
-    /// Decodes the value of a member's entry.
-    ///
-    /// # Errors
-    /// If the bytes are not a member that is valid.
-    pub fn decode(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
-        let mut reader = Reader::new(value);
-        if reader.u8()? != LAYOUT {
-            return Err(DecodeError("a member of an unknown layout"));
-        }
-        let removed = match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(DecodeError("a member with unknown flags")),
-        };
-        let origins = [OriginId(reader.id()?), OriginId(reader.id()?)];
-        let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
-        let count = usize::from(reader.u8()?);
-        if count > MAX_ADDRESSES {
-            return Err(DecodeError("a member with too many addresses"));
-        }
-        let mut addresses = Vec::new();
-        for _ in 0..count {
-            addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
-        }
-        reader.end()?;
-        let member = Member { id, origins, name, addresses, removed };
-        member.checked().map_err(|_invalid| DecodeError("a member with an invalid name or address"))
+    /// The field that removes a member.
+    #[must_use]
+    pub fn removal() -> (FieldNumber, FieldValue) {
+        (REMOVED, FieldValue::default())
+    }
+
+    /// Interprets the row of a member. Returns `None` if it has no field of origins, name and addresses that this program
+    /// understands.
+    #[must_use]
+    pub fn of(id: MemberId, row: &JoinedRow) -> Option<Member> {
+        let member = decode_info(id, row.get(INFO)?.value.as_bytes()).ok()?;
+        Some(Member { removed: row.get(REMOVED).is_some(), ..member })
     }
 
     /// Makes a member that has not left.
@@ -118,6 +112,27 @@ impl Member {
         }
         Ok(self)
     }
+}
+
+/// Decodes the field of origins, name and addresses.
+fn decode_info(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
+    let mut reader = Reader::new(value);
+    if reader.u8()? != LAYOUT {
+        return Err(DecodeError("a member of an unknown layout"));
+    }
+    let origins = [OriginId(reader.id()?), OriginId(reader.id()?)];
+    let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
+    let count = usize::from(reader.u8()?);
+    if count > MAX_ADDRESSES {
+        return Err(DecodeError("a member with too many addresses"));
+    }
+    let mut addresses = Vec::new();
+    for _ in 0..count {
+        addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
+    }
+    reader.end()?;
+    Member::new(id, origins, name, addresses)
+        .map_err(|_invalid| DecodeError("a member with an invalid name or address"))
 }
 
 /// Why a member can't be described so.
@@ -198,6 +213,7 @@ impl FromIterator<Member> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Hlc, Version};
 
     fn member(id: u8) -> Member {
         let addresses = vec!["a.example:8421".into(), "[::1]:8421".into()];
@@ -205,12 +221,29 @@ mod tests {
         Member { id: MemberId([id; 16]), origins, name: "fra".into(), addresses, removed: false }
     }
 
+    fn row(hlc: u64, field: (FieldNumber, FieldValue)) -> JoinedRow {
+        let version = Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) };
+        JoinedRow::written(version, hlc, [field]).unwrap()
+    }
+
     #[test]
-    fn a_member_reads_back_from_its_entry() {
+    fn a_member_reads_back_from_its_row() {
         let made = member(7);
-        assert_eq!(Member::decode(made.id, &made.encode()), Ok(made.clone()));
+        assert_eq!(Member::of(made.id, &row(1, made.info())), Some(made.clone()));
         assert_eq!(Member::id_of(&Member::key(made.id)), Some(made.id));
         assert_eq!(Member::id_of(&made.id.0), None, "this key names a namespace");
+    }
+
+    #[test]
+    fn a_removal_is_final_whatever_is_written_later() {
+        let made = member(7);
+        let mut joined = row(5, Member::removal());
+        assert_eq!(Member::of(made.id, &joined), None, "nothing is known of it yet");
+        joined.join(&row(1, made.info()));
+        assert_eq!(Member::of(made.id, &joined), Some(Member { removed: true, ..made.clone() }));
+        let renamed = Member { name: "ams".into(), ..made };
+        joined.join(&row(9, renamed.info()));
+        assert_eq!(Member::of(renamed.id, &joined), Some(Member { removed: true, ..renamed }));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl<S: Snapshot> View<S> {
         self.walk(namespace, bounds, stretch, &mut |name, key, row| {
             let head = decode_head(key, row, &self.origins);
             let head = head.map_err(ReadError::damaged(Table::Entries))?;
-            if !head.is_visible(stretch.now_ms) {
+            if !self.shows(namespace, &head, stretch.now_ms) {
                 return Ok(ControlFlow::Continue(()));
             }
             Ok(visit(name, head))
@@ -130,7 +130,7 @@ impl<S: Snapshot> View<S> {
     ) -> Result<StretchEnd, ReadError> {
         self.walk(namespace, bounds, stretch, &mut |name, key, row| {
             let found = self.decode(key, row, Bytes::copy_from_slice)?;
-            if !found.is_visible(stretch.now_ms) {
+            if !self.shows(namespace, &found, stretch.now_ms) {
                 return Ok(ControlFlow::Continue(()));
             }
             Ok(visit(name, found))

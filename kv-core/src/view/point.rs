@@ -69,6 +69,12 @@ impl<S: Snapshot> View<S> {
         }
     }
 
+    /// Whether a reader at `now_ms` (Unix milliseconds) finds this row: it is a value, it has not expired, and it is later
+    /// than the last drop of its namespace.
+    pub(super) fn shows<V>(&self, namespace: NamespaceId, found: &Found<V>, now_ms: u64) -> bool {
+        found.is_visible(now_ms) && !self.namespaces.is_dead(namespace, found.version)
+    }
+
     /// Reads what a reader at `now_ms` (Unix milliseconds) finds under a key.
     ///
     /// # Errors
@@ -119,7 +125,7 @@ impl<S: Snapshot> View<S> {
         keep: impl FnOnce(&[u8]) -> Bytes,
     ) -> Result<Option<Found>, ReadError> {
         let found = self.decode(key.as_bytes(), row, keep)?;
-        Ok(Some(found).filter(|found| found.is_visible(now_ms)))
+        Ok(Some(found).filter(|found| self.shows(key.split().0, found, now_ms)))
     }
 
     /// Reads the row of a key whatever it is, including tombstones. The namespace need not exist.

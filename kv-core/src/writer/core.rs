@@ -16,7 +16,7 @@ use crate::{
     error::WriteError,
     options::Durability,
     replication::Replication,
-    types::{Change, Hlc},
+    types::{Change, Hlc, NamespaceId},
 };
 
 /// Time until a failed sync is tried again.
@@ -453,11 +453,27 @@ where
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
         match &result {
             Ok(step) if step.is_idle() => {}
-            Ok(_) => self.sync.expect(Unsynced::Collected, now.mono),
+            Ok(step) => {
+                self.sync.expect(Unsynced::Collected, now.mono);
+                self.keep_namespace(now, step.keep);
+            }
             Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
         self.roll_back_if_reopened(now, true);
         self.outputs.push(Output::Collected(result));
+    }
+
+    /// Creates a namespace again that garbage collection found to have entries later than its drop. Nobody waits for it.
+    fn keep_namespace(&mut self, now: Now, found: Option<NamespaceId>) {
+        let Some(id) = found else { return };
+        let operations = vec![Operation::KeepNamespace { id }];
+        let committed = self.committer.commit(now.wall_ms, operations);
+        if self.replicating.is_active() {
+            self.writes.extend(committed.writes);
+        }
+        for error in committed.results.iter().filter_map(|result| result.as_ref().err()) {
+            tracing::warn!(%id, %error, "a namespace with entries later than its drop is not created yet");
+        }
     }
 
     /// The time below which tombstones may be collected.
