@@ -51,7 +51,8 @@ pub enum Answer {
     Rows(Reading),
 }
 
-/// A digest over the rows of a range. Rows of namespaces that are dropped here do not count.
+/// A digest over the rows of a range. Rows that are dead here, because they are not later than the drop of their
+/// namespace, do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeDigest {
     /// The end of the range that was read: the end of the question's range, or an earlier one if that has
@@ -65,7 +66,7 @@ pub struct RangeDigest {
     pub digest: [u8; 32],
 }
 
-/// The rows of a range. Rows of namespaces that are dropped here are left out.
+/// The rows of a range. Rows that are dead here are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeList {
     /// The end of the range that was read: the end of the question's range, or an earlier one if that has
@@ -91,8 +92,8 @@ pub struct Reading {
 pub struct Looked {
     /// Whether the vector of the reading counts every write that the row comes from; true if there is no row.
     pub is_counted: bool,
-    /// Whether its namespace is dropped here.
-    pub is_dropped: bool,
+    /// The last drop of its namespace here: rows that are not later are dead, and need not be held anywhere.
+    pub dropped_at: Option<Version>,
     /// The row of that name, if there is one.
     pub held: Option<Held>,
 }

@@ -40,6 +40,8 @@ pub struct Committer<E: Engine> {
     pub(super) claimed: Vec<BodyId>,
     /// Those of them that have chunks left.
     pub(super) unfinished: Vec<BodyId>,
+    /// Local writes of garbage collection that the driver has not taken.
+    pub(super) kept: Vec<Change>,
 }
 
 /// The outcome of a commit.
@@ -92,6 +94,7 @@ where
             reopened: 0,
             claimed: Vec::new(),
             unfinished: Vec::new(),
+            kept: Vec::new(),
         })
     }
 
@@ -274,6 +277,7 @@ where
                 self.state = state;
                 self.claimed.clear();
                 self.unfinished.clear();
+                self.kept.clear();
             }
             Err(error) => tracing::error!(%error, "the store can't be read after a disk failure"),
         }

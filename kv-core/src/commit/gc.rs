@@ -14,7 +14,7 @@ use crate::{
     engine::{Engine, Order, Snapshot, Table, after_prefix, visit_prefix},
     error::{ReadError, WriteError},
     tables::{self, EntryKey, Expiry, Layout, Pending, Purge, Timed, Tombstones, body_prefix},
-    types::{BodyId, Found, FoundState, Hlc, NamespaceId, Version},
+    types::{BodyId, Change, Found, FoundState, Hlc, NamespaceId, Version},
     view::View,
 };
 
@@ -42,10 +42,8 @@ pub struct GcStep {
     pub collected: usize,
     /// Dead rows of dropped namespaces that were removed.
     pub purged: usize,
-    /// A dropped namespace that has entries later than its drop: [`Operation::KeepNamespace`] is due.
-    ///
-    /// [`Operation::KeepNamespace`]: super::Operation::KeepNamespace
-    pub keep: Option<NamespaceId>,
+    /// Dropped namespaces that were created again, because they have entries later than their drop.
+    pub kept: usize,
     /// Large bodies that were freed.
     pub bodies: usize,
     /// Chunks that were freed, including those of a body that has more.
@@ -60,7 +58,13 @@ impl GcStep {
     /// Returns how many rows were changed.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.expired + self.collected + self.purged + self.bodies + self.chunks + self.damaged
+        self.expired
+            + self.collected
+            + self.purged
+            + self.kept
+            + self.bodies
+            + self.chunks
+            + self.damaged
     }
 
     /// Whether the step did nothing.
@@ -92,6 +96,7 @@ where
             Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
                 changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
+                self.kept.extend(changes.writes);
                 self.unfinished.extend(unfinished);
                 step
             }),
@@ -102,6 +107,12 @@ where
             Err(_) => self.bodies.unclaim(&bodies),
         }
         result
+    }
+
+    /// Takes the local writes of garbage collection since the last call, for peers: creations of namespaces. They must not
+    /// be sent before [`Committer::sync`].
+    pub fn take_kept(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.kept)
     }
 
     /// Records that readers get the present [`Committer::view`], or a later one. They can no longer reach
@@ -122,8 +133,8 @@ const MAX_CHUNKS: usize = 64;
 struct PurgeStep {
     /// Dead rows that were removed.
     removed: usize,
-    /// See [`GcStep::keep`].
-    keep: Option<NamespaceId>,
+    /// See [`GcStep::kept`].
+    kept: usize,
     /// Whether the row that names the namespace was damaged instead.
     is_damaged: bool,
     /// Whether there may be more to do at once.
@@ -164,7 +175,7 @@ fn gc_rows<S: Snapshot>(
         step.collected += step.count::<Tombstones, _>(done, key, &mut transaction)?;
     }
     let purge = transaction.purge(limits.rows)?;
-    (step.purged, step.keep) = (purge.removed, purge.keep);
+    (step.purged, step.kept) = (purge.removed, purge.kept);
     step.damaged += usize::from(purge.is_damaged);
     let mut unfinished = Vec::new();
     for body in bodies {
@@ -260,8 +271,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(())
     }
 
-    /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. Stops before a row that keeps
-    /// the namespace, until it exists. Only a namespace that is registered as dropped is purged.
+    /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. If a row is later than the drop
+    /// and the namespace does not exist, creates it again. Only a namespace that is registered as dropped is purged.
     fn purge(&mut self, limit: usize) -> Result<PurgeStep, ReadError> {
         let mut step = PurgeStep::default();
         let Some((purge_key, id)) = tables::first::<Purge>(&self.view.snapshot, &[])? else {
@@ -286,12 +297,14 @@ impl<S: Snapshot> Transaction<'_, S> {
             match self.purge_row(key, (id, dropped))? {
                 Fate::Removed => step.removed += 1,
                 Fate::Passed => {}
-                // A store that is joining a cluster has counted nothing yet, and must not write.
-                Fate::Keeps => {
-                    let may_write = self.state.vector.iter().next().is_some();
-                    step.keep = may_write.then_some(id);
-                    break;
-                }
+                Fate::Keeps => match self.keep_namespace(id) {
+                    Ok(true) => step.kept += 1,
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(%id, %error, "a namespace with entries later than its drop is not created");
+                        break;
+                    }
+                },
             }
             passed = EntryKey::strip_namespace(key);
         }

@@ -75,13 +75,14 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.write_namespace(id, vec![Namespace::drop()], Some(after))
     }
 
-    /// Creates a dropped namespace again that has later entries.
-    pub(super) fn keep_namespace(&mut self, id: NamespaceId) -> Result<Namespace, WriteError> {
-        match self.state.namespaces.known(id) {
-            None => Err(WriteError::UnknownNamespace(id)),
-            Some(namespace) if namespace.exists() => Ok(namespace.clone()),
-            Some(_) => self.write_namespace(id, vec![Namespace::creation()], None),
+    /// Creates a dropped namespace again that has entries later than its drop: puts of a location that did not know of it.
+    /// Returns false if this store may not write yet, because it is joining a cluster and has counted nothing.
+    pub(super) fn keep_namespace(&mut self, id: NamespaceId) -> Result<bool, WriteError> {
+        let may_write = self.state.vector.iter().next().is_some();
+        if may_write {
+            self.write_namespace(id, vec![Namespace::creation()], None)?;
         }
+        Ok(may_write)
     }
 
     /// A version that no entry of a namespace is later than. Exact only where some entry here is ahead of the clock, and

@@ -58,12 +58,6 @@ pub enum Operation {
         /// The namespace.
         id: NamespaceId,
     },
-    /// Creates a dropped namespace again because it has entries that are later than its drop: puts of a location that did
-    /// not know of the drop. Changes nothing if it exists.
-    KeepNamespace {
-        /// The namespace.
-        id: NamespaceId,
-    },
     /// Makes a location a member of the cluster, or changes its name and addresses.
     PutMember {
         /// The location.

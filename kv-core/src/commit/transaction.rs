@@ -130,7 +130,6 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.rename_namespace(id, title).map(Outcome::Namespace)
             }
             Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
-            Operation::KeepNamespace { id } => self.keep_namespace(id).map(Outcome::Namespace),
             Operation::PutMember { id, origins, name, addresses } => {
                 self.put_member(id, origins, name, addresses).map(Outcome::Member)
             }

@@ -16,7 +16,7 @@ use crate::{
     error::WriteError,
     options::Durability,
     replication::Replication,
-    types::{Change, Hlc, NamespaceId},
+    types::{Change, Hlc},
 };
 
 /// Time until a failed sync is tried again.
@@ -50,6 +50,8 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     sync: SyncTimer,
     /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// Garbage collection has made a local write that is not synced: readers wait for it.
+    has_kept: bool,
     /// The engine's mode, as the writer last saw it.
     health: Health,
     /// Whether a replicator takes part.
@@ -98,6 +100,7 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: GcTimer::new(now, config.gc_interval),
+            has_kept: false,
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -349,6 +352,7 @@ where
         let mut answers = mem::take(&mut self.held);
         match &result {
             Ok(()) => {
+                self.has_kept = false;
                 self.publish(true);
                 if self.replicating.is_active() {
                     self.outputs.notice(Notice::Synced);
@@ -427,7 +431,8 @@ where
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
-        if !self.roll_back_if_reopened(now, true) && done.committed && self.held.is_empty() {
+        let may_publish = self.held.is_empty() && !self.has_kept;
+        if !self.roll_back_if_reopened(now, true) && done.committed && may_publish {
             // While answers wait, a view of now would show local writes that are not durable.
             self.publish(false);
         }
@@ -451,29 +456,18 @@ where
         let result = self.committer.collect_garbage(now.wall_ms, &limits);
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
+        let kept = self.committer.take_kept();
+        self.has_kept |= !kept.is_empty();
+        if self.replicating.is_active() {
+            self.writes.extend(kept);
+        }
         match &result {
             Ok(step) if step.is_idle() => {}
-            Ok(step) => {
-                self.sync.expect(Unsynced::Collected, now.mono);
-                self.keep_namespace(now, step.keep);
-            }
+            Ok(_) => self.sync.expect(Unsynced::Collected, now.mono),
             Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
         self.roll_back_if_reopened(now, true);
         self.outputs.push(Output::Collected(result));
-    }
-
-    /// Creates a namespace again that garbage collection found to have entries later than its drop. Nobody waits for it.
-    fn keep_namespace(&mut self, now: Now, found: Option<NamespaceId>) {
-        let Some(id) = found else { return };
-        let operations = vec![Operation::KeepNamespace { id }];
-        let committed = self.committer.commit(now.wall_ms, operations);
-        if self.replicating.is_active() {
-            self.writes.extend(committed.writes);
-        }
-        for error in committed.results.iter().filter_map(|result| result.as_ref().err()) {
-            tracing::warn!(%id, %error, "a namespace with entries later than its drop is not created yet");
-        }
     }
 
     /// The time below which tombstones may be collected.
@@ -513,6 +507,7 @@ where
             tracing::error!("the disk failed: acknowledged relaxed writes may be lost");
         }
         self.sync = SyncTimer::default();
+        self.has_kept = false;
         self.writes.clear();
         if let Some(replicator) = self.replicating.active() {
             replicator.rolled_back(&mut self.committer);

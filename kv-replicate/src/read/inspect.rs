@@ -68,6 +68,7 @@ fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadErr
 
 /// Reads rows by name, with the vectors that say what their absence means.
 fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadError> {
+    let namespaces = view.namespaces();
     let look = |place: &Place| {
         let mut is_counted = true;
         let held = match view.row(place.namespace, &place.key) {
@@ -75,11 +76,13 @@ fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadEr
                 is_counted = found.dots().iter().all(|dot| view.vector().covers(*dot));
                 Held::Row(Summary::of(place.namespace, &place.key, &found))
             }),
+            // Nobody misses a row of a namespace that does not exist.
+            Err(ReadError::Damaged { .. }) if namespaces.is_dropped(place.namespace) => None,
             Err(ReadError::Damaged { .. }) => Some(Held::Damaged),
             Err(error) => return Err(error),
         };
-        let is_dropped = view.namespaces().is_dropped(place.namespace);
-        Ok(Looked { is_counted, is_dropped, held })
+        let dropped_at = namespaces.dropped_at(place.namespace);
+        Ok(Looked { is_counted, dropped_at, held })
     };
     Ok(Reading {
         rows: places.iter().map(look).collect::<Result<_, _>>()?,
@@ -134,8 +137,12 @@ fn walk<S: Snapshot>(
                 return ControlFlow::Break(());
             }
             left.rows -= 1;
-            // Locations collect the rows of a dropped namespace at different times.
-            if !view.namespaces().is_dropped(namespace) {
+            // Locations collect the dead rows of a namespace at different times.
+            let is_dead = match &row.found {
+                Ok(found) => view.namespaces().is_dead(namespace, found.version),
+                Err(_) => view.namespaces().is_dropped(namespace),
+            };
+            if !is_dead {
                 let (held, value) = match &row.found {
                     Ok(found) => (Held::Row(Summary::of(namespace, key, found)), value_len(found)),
                     Err(_) => (Held::Damaged, 0),

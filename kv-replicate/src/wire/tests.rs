@@ -242,8 +242,10 @@ fn answer() -> impl Strategy<Value = Answer> {
             rows.dedup_by(|(one, _), (other, _)| one == other);
             Answer::List(RangeList { end, rows })
         });
-    let looked = (any::<[bool; 2]>(), proptest::option::of(held()))
-        .prop_map(|([is_counted, is_dropped], held)| Looked { is_counted, is_dropped, held });
+    let drop = (any::<u64>(), any::<[u8; 16]>())
+        .prop_map(|(hlc, id)| kv_core::Version { hlc: Hlc(hlc), origin: OriginId(id) });
+    let looked = (any::<bool>(), proptest::option::of(drop), proptest::option::of(held()))
+        .prop_map(|(is_counted, dropped_at, held)| Looked { is_counted, dropped_at, held });
     let rows = prop::collection::vec(looked, 0..MAX_ASKED_ROWS);
     let rows = (vector(), vector(), rows)
         .prop_map(|(vector, collected, rows)| Answer::Rows(Reading { vector, collected, rows }));
@@ -333,8 +335,10 @@ fn the_longest_answers_fit_in_a_message() {
     let row = Held::Row(Summary { version, seq: 1, kind, expires_at, digest: [3; 32] });
     let key = Key::try_from(vec![b'k'; kv_core::limits::MAX_KEY_BYTES]).unwrap();
     let places = vec![Place { namespace: NamespaceId([9; 16]), key }; MAX_ASKED_ROWS];
-    let rows =
-        vec![Looked { is_counted: false, is_dropped: true, held: Some(row) }; MAX_ASKED_ROWS];
+    let rows = vec![
+        Looked { is_counted: false, dropped_at: Some(version), held: Some(row) };
+        MAX_ASKED_ROWS
+    ];
     let answer = Some(Answer::Rows(Reading { vector: vector.clone(), collected: vector, rows }));
     let ask = Message::Ask { verify: 1, step: 1, ask: Ask::Rows(places) };
     for message in [Message::Answer { verify: 1, step: 1, answer }, ask] {

@@ -132,6 +132,8 @@ events! {
     NamespaceMade,
     /// A namespace was renamed.
     NamespaceRenamed,
+    /// A dropped namespace with later entries was created again.
+    NamespaceKept,
     /// A namespace was dropped.
     NamespaceDropped,
     /// A peer dropped a namespace.

@@ -59,10 +59,15 @@ pub fn check<S: Snapshot>(snapshot: &S, view: &View<S>, state: &State) -> Checke
     same("the view's vector", view.vector(), &state.vector)?;
     same("the view's collected vector", view.collected(), &state.collected)?;
     tables.check_meta(state)?;
-    let purge = tables.payloads(Table::Purge)?.into_keys().collect::<BTreeSet<_>>();
-    same("purge", &purge, &state.purge.iter().map(|id| id.0.to_vec()).collect())?;
+    let purge: Rows =
+        tables.payloads(Table::Purge)?.into_iter().map(|(id, upto)| (id, upto.to_vec())).collect();
+    let expected = state.purge.iter().map(|(id, upto)| (id.0.to_vec(), upto.to_vec()));
+    same("purge", &purge, &expected.collect())?;
     let registry: Vec<_> = view.namespaces().iter().cloned().collect();
     same("the namespaces", &registry, &state.namespaces().cloned().collect())?;
+    for (id, dropped_at) in &state.drops {
+        same("the drop", &view.namespaces().dropped_at(*id), &Some(*dropped_at))?;
+    }
     for id in state.namespaces.keys() {
         same("dropped", &view.namespaces().is_dropped(*id), &state.is_dropped(*id))?;
     }
@@ -98,6 +103,19 @@ pub fn check_row(
             same("the length", len, &(content.bytes.len() as u64))?;
             hold!(digest == &content.digest, "{name:?} has a wrong digest");
             Ok(Some((body.0, *len)))
+        }
+        (FoundState::Joined(found), What::Joined(fields)) => {
+            let found: Vec<_> = found
+                .iter()
+                .map(|(number, field)| {
+                    (number.get(), field.version, field.seq, field.value.as_bytes().to_vec())
+                })
+                .collect();
+            let fields = fields
+                .iter()
+                .map(|(number, field)| (*number, field.version, field.seq, field.bytes.to_vec()));
+            same(&format!("the fields of {name:?}"), &found, &fields.collect())?;
+            Ok(None)
         }
         (found, what) => {
             Err(Violation::Wrong(format!("{name:?}: found {found:?}, expected {what:?}")))
@@ -205,8 +223,10 @@ impl Tables {
         let (mut dots, mut expiry, mut tombstones) = (BTreeMap::new(), Rows::new(), Rows::new());
         for ((namespace, key), row) in &state.rows {
             let name = [&namespace.0[..], key].concat();
-            let origin = number(row.dot.origin)?.to_be_bytes();
-            dots.insert([&origin[..], &row.dot.seq.to_be_bytes()].concat(), name.clone());
+            for dot in row.dots() {
+                let origin = number(dot.origin)?.to_be_bytes();
+                dots.insert([&origin[..], &dot.seq.to_be_bytes()].concat(), name.clone());
+            }
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
             if row.is_tombstone() {
                 tombstones.insert(timed(row.version.hlc.0), Vec::new());

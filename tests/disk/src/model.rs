@@ -58,7 +58,37 @@ pub enum What {
     Tombstone,
     /// An expired entry.
     ExpiredTombstone,
+    /// A row of the system namespace.
+    Joined(Fields),
 }
+
+/// The fields of a row of the system namespace: of each the greatest write.
+pub type Fields = BTreeMap<u8, FieldOf>;
+
+/// The last write of a field. Its order decides which write is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldOf {
+    /// The version of the write.
+    pub version: Version,
+    /// Its sequence number.
+    pub seq: u64,
+    /// What it wrote.
+    pub bytes: Bytes,
+}
+
+impl FieldOf {
+    /// The dot of the write.
+    #[must_use]
+    pub fn dot(&self) -> Dot {
+        Dot { origin: self.version.origin, seq: self.seq }
+    }
+}
+
+/// The fields of a namespace: account and title, creation, drop.
+const TITLE: u8 = 1;
+const CREATED: u8 = 2;
+/// The field of a namespace's drop.
+pub const DROPPED: u8 = 3;
 
 /// The attributes that a put has beside the value. Unlike the store's own type it may be over its bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +129,38 @@ impl Row {
     /// Whether it is a tombstone or an expired tombstone.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
-        !matches!(self.what, What::Value(_))
+        matches!(self.what, What::Tombstone | What::ExpiredTombstone)
+    }
+
+    /// The dots that the index names it by.
+    #[must_use]
+    pub fn dots(&self) -> BTreeSet<Dot> {
+        match &self.what {
+            What::Joined(fields) => fields.values().map(FieldOf::dot).collect(),
+            _ => BTreeSet::from([self.dot]),
+        }
+    }
+
+    /// The row as it travels under one of its dots.
+    #[must_use]
+    pub fn listed_by(&self, dot: Dot) -> Row {
+        let version = match &self.what {
+            What::Joined(fields) => {
+                let versions = fields.values().filter(|field| field.dot() == dot);
+                versions.map(|field| field.version).max().unwrap_or(self.version)
+            }
+            _ => self.version,
+        };
+        Row { dot, version, ..self.clone() }
+    }
+
+    /// A row of the system namespace, by its latest field.
+    #[must_use]
+    pub fn joined(fields: Fields) -> Row {
+        let latest = fields.values().max().expect("a row has a field");
+        let (dot, version) = (latest.dot(), latest.version);
+        let what = What::Joined(fields);
+        Row { dot, version, prev: None, metadata: None, expires_at: None, what }
     }
 
     /// Whether readers find it.
@@ -113,7 +174,7 @@ impl Row {
     pub fn content(&self) -> Option<&Content> {
         match &self.what {
             What::Value(content) => Some(content),
-            What::Tombstone | What::ExpiredTombstone => None,
+            What::Tombstone | What::ExpiredTombstone | What::Joined(_) => None,
         }
     }
 }
@@ -180,8 +241,10 @@ pub struct State {
     pub clock: Hlc,
     /// The namespaces, including dropped ones.
     pub namespaces: BTreeMap<NamespaceId, Namespace>,
-    /// The dropped namespaces that may still have rows.
-    pub purge: BTreeSet<NamespaceId>,
+    /// The last drop of each namespace that was dropped.
+    pub drops: BTreeMap<NamespaceId, Version>,
+    /// The dropped namespaces that may still have dead rows, and the key up to which there are none.
+    pub purge: BTreeMap<NamespaceId, Bytes>,
     /// The local state, and the number of its save.
     pub local: Option<(u64, Content)>,
     /// The number of saves of local state.
@@ -199,7 +262,8 @@ impl State {
             collected: VersionVector::default(),
             clock: Hlc::ZERO,
             namespaces: BTreeMap::new(),
-            purge: BTreeSet::new(),
+            drops: BTreeMap::new(),
+            purge: BTreeMap::new(),
             local: None,
             saves: 0,
         }
@@ -234,8 +298,12 @@ impl State {
             }
             Op::Rename(id, title) => self.rename(now_ms, *id, title).map(Outcome::Namespace),
             Op::Drop(id) => {
-                let dropped = Namespace { dropped: true, ..self.live(*id)?.clone() };
-                Ok(Outcome::Namespace(self.put_namespace(now_ms, dropped)))
+                self.live(*id)?;
+                Ok(Outcome::Namespace(self.write_namespace(
+                    now_ms,
+                    *id,
+                    &[(DROPPED, Bytes::new())],
+                )))
             }
             Op::Save(content) => {
                 self.saves += 1;
@@ -246,25 +314,31 @@ impl State {
                 self.local = None;
                 Ok(Outcome::Local)
             }
-            Op::Next(write) => Ok(Outcome::Applied(self.apply_next(write))),
-            Op::Row(write) => Ok(Outcome::Applied(self.apply_row(write))),
+            Op::Next(write) => Ok(Outcome::Applied(self.apply_next(now_ms, write))),
+            Op::Row(write) => Ok(Outcome::Applied(self.apply_row(now_ms, write))),
             Op::Adopt(vector, collected) => Ok(Outcome::Applied(self.adopt(vector, collected))),
         }
     }
 
     fn live(&self, id: NamespaceId) -> Result<&Namespace, Refusal> {
-        self.namespaces.get(&id).filter(|found| !found.dropped).ok_or(Refusal::Unknown)
+        self.namespaces.get(&id).filter(|found| found.exists()).ok_or(Refusal::Unknown)
     }
 
-    /// The namespaces that are not dropped.
+    /// The namespaces that exist.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces.values().filter(|found| !found.dropped)
+        self.namespaces.values().filter(|found| found.exists())
     }
 
     /// Whether a namespace is dropped.
     #[must_use]
     pub fn is_dropped(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(&id).is_some_and(|found| found.dropped)
+        self.drops.contains_key(&id) && self.live(id).is_err()
+    }
+
+    /// Whether an entry of a namespace is not later than its drop.
+    #[must_use]
+    pub fn is_dead(&self, id: NamespaceId, version: Version) -> bool {
+        self.drops.get(&id).is_some_and(|dropped| version <= *dropped)
     }
 
     fn tick(&self, now_ms: u64) -> Hlc {
@@ -298,8 +372,7 @@ impl State {
         if self.namespaces().any(|other| other.account == *account && other.title == *title) {
             return Err(Refusal::Taken);
         }
-        let is_taken =
-            |id: &NamespaceId| *id == NamespaceId::SYSTEM || self.namespaces.contains_key(id);
+        let is_taken = |id: &NamespaceId| *id == NamespaceId::SYSTEM || self.live(*id).is_ok();
         let id = match id {
             Some(id) if is_taken(&id) => return Err(Refusal::Taken),
             Some(id) => id,
@@ -308,11 +381,9 @@ impl State {
                 .find(|id| !is_taken(id))
                 .ok_or(Refusal::Taken)?,
         };
-        let created = Version { hlc: self.tick(now_ms), origin: self.own[0] };
-        let account = Account::new(account).expect("a short account");
         let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
-        let made = Namespace { id, account, title, created, dropped: false };
-        Ok(self.put_namespace(now_ms, made))
+        let fields = [(TITLE, title_field(account, &title)), (CREATED, Bytes::new())];
+        Ok(self.write_namespace(now_ms, id, &fields))
     }
 
     fn rename(&mut self, now_ms: u64, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
@@ -322,32 +393,73 @@ impl State {
         let namespace = self.live(id)?.clone();
         let has_title =
             |other: &&Namespace| other.account == namespace.account && other.title == *title;
-        let oldest = self.namespaces().filter(has_title).min_by_key(|other| other.created);
+        let oldest =
+            self.namespaces().filter(has_title).min_by_key(|other| (other.created, other.id));
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(
-            now_ms,
-            Namespace {
-                title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
-                ..namespace
-            },
-        ))
+        let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
+        let field = (TITLE, title_field(&namespace.account, &title));
+        Ok(self.write_namespace(now_ms, id, &[field]))
     }
 
-    fn put_namespace(&mut self, now_ms: u64, namespace: Namespace) -> Namespace {
-        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0));
-        let content = Content::new(Bytes::from(namespace.encode()));
-        self.write(now_ms, &name, What::Value(content), &RawAttributes::default());
-        self.register(namespace.clone());
-        namespace
+    fn write_namespace(
+        &mut self,
+        now_ms: u64,
+        id: NamespaceId,
+        values: &[(u8, Bytes)],
+    ) -> Namespace {
+        let origin = self.own[0];
+        self.clock = self.tick(now_ms);
+        let version = Version { hlc: self.clock, origin };
+        let seq = self.vector.get(origin) + 1;
+        self.vector.raise(origin, seq);
+        let field = |(number, bytes): &(u8, Bytes)| {
+            (*number, FieldOf { version, seq, bytes: bytes.clone() })
+        };
+        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&id.0));
+        self.join(&name, values.iter().map(field).collect());
+        self.namespaces[&id].clone()
     }
 
-    fn register(&mut self, namespace: Namespace) {
-        if namespace.dropped {
-            self.purge.insert(namespace.id);
+    /// Creates a namespace again that has entries later than its drop.
+    fn create_again(&mut self, now_ms: u64, id: NamespaceId) {
+        self.write_namespace(now_ms, id, &[(CREATED, Bytes::new())]);
+    }
+
+    /// Joins fields into a row. Returns whether it changed.
+    fn join(&mut self, name: &Name, fields: Fields) -> bool {
+        let mut joined = match self.rows.get(name).map(|row| &row.what) {
+            Some(What::Joined(fields)) => fields.clone(),
+            _ => Fields::new(),
+        };
+        let mut has_changed = false;
+        for (number, field) in fields {
+            if joined.get(&number).is_none_or(|ours| *ours < field) {
+                joined.insert(number, field);
+                has_changed = true;
+            }
         }
-        self.namespaces.insert(namespace.id, namespace);
+        self.register(name, &joined);
+        self.rows.insert(name.clone(), Arc::new(Row::joined(joined)));
+        has_changed
+    }
+
+    fn register(&mut self, name: &Name, fields: &Fields) {
+        let Some(id) = namespace_of(name) else { return };
+        let dropped_at = fields.get(&DROPPED).map(|field| field.version);
+        if let Some(dropped) = dropped_at
+            && self.drops.insert(id, dropped) < dropped_at
+        {
+            self.purge.insert(id, Bytes::new());
+        }
+        self.namespaces.remove(&id);
+        if let (Some(title), Some(created)) = (fields.get(&TITLE), fields.get(&CREATED))
+            && let Some((account, title)) = read_title(&title.bytes)
+        {
+            let created = created.version;
+            self.namespaces.insert(id, Namespace { id, account, title, created, dropped_at });
+        }
     }
 
     /// The rows that a version vector lacks, in the order of their dots.
@@ -356,8 +468,9 @@ impl State {
         let mut writes: Vec<_> = self
             .rows
             .iter()
-            .filter(|(_, row)| !vector.covers(row.dot))
-            .map(|(name, row)| Write { name: name.clone(), row: Row::clone(row) })
+            .flat_map(|(name, row)| row.dots().into_iter().map(move |dot| (name, row, dot)))
+            .filter(|(.., dot)| !vector.covers(*dot))
+            .map(|(name, row, dot)| Write { name: name.clone(), row: row.listed_by(dot) })
             .collect();
         writes.sort_by_key(|write| write.row.dot);
         writes
@@ -377,4 +490,34 @@ impl State {
 
 fn is_key(key: &[u8]) -> bool {
     (1..=MAX_KEY_BYTES).contains(&key.len())
+}
+
+/// The namespace that a row of the system namespace describes.
+fn namespace_of(name: &Name) -> Option<NamespaceId> {
+    let id = NamespaceId(<[u8; 16]>::try_from(&name.1[..]).ok()?);
+    (name.0 == NamespaceId::SYSTEM && id != NamespaceId::SYSTEM).then_some(id)
+}
+
+/// The field of account and title, as FORMAT.md describes it.
+fn title_field(account: &str, title: &str) -> Bytes {
+    let mut out = vec![1];
+    for text in [account, title] {
+        let len = u16::try_from(text.len()).expect("a short text");
+        out.extend_from_slice(&len.to_be_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.into()
+}
+
+/// Reads [`title_field`]; none if no store of this version writes it.
+fn read_title(bytes: &[u8]) -> Option<(Account, Title)> {
+    let mut rest = bytes.strip_prefix(&[1])?;
+    let mut text = || {
+        let (len, tail) = rest.split_first_chunk()?;
+        let (text, tail) = tail.split_at_checked(u16::from_be_bytes(*len).into())?;
+        rest = tail;
+        std::str::from_utf8(text).ok()
+    };
+    let (account, title) = (Account::new(text()?).ok()?, Title::new(text()?).ok()?);
+    rest.is_empty().then_some((account, title))
 }

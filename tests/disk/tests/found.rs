@@ -72,7 +72,7 @@ fn value(store: &mut Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>
             }
             Some(whole)
         }
-        FoundState::Tombstone | FoundState::ExpiredTombstone => None,
+        FoundState::Tombstone | FoundState::ExpiredTombstone | FoundState::Joined(_) => None,
     }
 }
 

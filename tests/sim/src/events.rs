@@ -61,6 +61,18 @@ pub enum Event {
     Relayed,
     /// A namespace was dropped.
     NamespaceDropped,
+    /// A dropped namespace was created again by a client.
+    NamespaceRecreated,
+    /// A dropped namespace was created again because it had entries later than its drop.
+    NamespaceKept,
+    /// Locations that could not reach each other dropped, created and wrote to one namespace.
+    NamespaceRace,
+    /// An entry arrived that was not later than the drop of its namespace.
+    DeadArrived,
+    /// A location wrote a row of the system namespace of an unknown kind.
+    UnknownRow,
+    /// Two locations wrote different fields of an unknown row without knowing of each other.
+    UnknownRowJoined,
     /// A location started to join.
     Joining,
     /// A location became an active member.
@@ -110,6 +122,12 @@ impl Event {
         Event::MessageRepeated,
         Event::Relayed,
         Event::NamespaceDropped,
+        Event::NamespaceRecreated,
+        Event::NamespaceKept,
+        Event::NamespaceRace,
+        Event::DeadArrived,
+        Event::UnknownRow,
+        Event::UnknownRowJoined,
         Event::Joining,
         Event::Joined,
         Event::Left,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
-    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
-    engine::Snapshot, view::View,
+    Dot, Found, FoundState, JoinedRow, Member, MemberId, Namespace, NamespaceId, OriginId,
+    SystemRow, Version, VersionVector, engine::Snapshot, view::View,
 };
 use kv_replicate::{CLOSED, Content, Row};
 use waypost_disk_tests::{
@@ -19,7 +19,8 @@ use crate::node::Name;
 pub struct Model {
     log: BTreeMap<Dot, Row>,
     names: BTreeMap<Name, Vec<Dot>>,
-    dropped: BTreeSet<NamespaceId>,
+    /// The rows of the system namespace: the join of all writes, each of which shows its whole row.
+    joined: BTreeMap<Name, JoinedRow>,
     /// The members, and whether each was removed.
     members: BTreeMap<MemberId, bool>,
     /// The origins of departed locations, whose last writes may be lost.
@@ -45,18 +46,17 @@ impl Model {
             hold!(known == row, "{:?} names two writes: {known:?} and {row:?}", row.dot);
             return Ok(());
         }
-        if row.namespace == NamespaceId::SYSTEM
-            && let Content::Value(value) = &row.content
-        {
-            match SystemEntry::decode(&row.key, value).during("decoding a system entry")? {
-                SystemEntry::Namespace(namespace) if namespace.dropped => {
-                    self.dropped.insert(namespace.id);
-                }
-                SystemEntry::Namespace(_) => {}
-                SystemEntry::Member(member) => {
-                    *self.members.entry(member.id).or_default() |= member.removed;
-                }
+        if let Content::Joined(fields) = &row.content {
+            if let SystemRow::Member(member) = SystemRow::of(&row.key, fields) {
+                *self.members.entry(member.id).or_default() |= member.removed;
             }
+            let name = (row.namespace, row.key.to_vec());
+            self.joined
+                .entry(name)
+                .and_modify(|joined| {
+                    joined.join(fields);
+                })
+                .or_insert_with(|| fields.as_ref().clone());
         }
         if row.content == Content::Deleted || row.expires_at.is_some() {
             self.mortal.insert(row.version());
@@ -215,18 +215,17 @@ impl Model {
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;
             let version = found.as_ref().map(|found| found.version);
-            let is_dropped = view.namespaces().is_dropped(name.0);
+            let is_dead = |version| view.namespaces().is_dead(name.0, version);
             if let Some(before) = floor.get(name).copied() {
-                let may_go = is_dropped || self.may_be_gone(name, before);
                 match version {
-                    Some(now) => {
-                        let is_drop = name.0 == NamespaceId::SYSTEM;
-                        hold!(
-                            now >= before || is_drop || self.suspects.contains(name),
-                            "{name:?} reverted from {before} to {now}"
-                        );
-                    }
-                    None => hold!(may_go, "{name:?} had the version {before} and is missing"),
+                    Some(now) => hold!(
+                        now >= before || self.suspects.contains(name),
+                        "{name:?} reverted from {before} to {now}"
+                    ),
+                    None => hold!(
+                        is_dead(before) || self.may_be_gone(name, before),
+                        "{name:?} had the version {before} and is missing"
+                    ),
                 }
             }
             if let Some(now) = version {
@@ -234,14 +233,19 @@ impl Model {
             }
             // Another store with the same identity may have overwritten the value, with a sequence
             // number that counts as known.
-            if is_dropped || self.suspects.contains(name) {
+            if self.suspects.contains(name) {
                 continue;
             }
             let is_counted =
                 |dot: Dot| view.vector().covers(dot) && !self.departed.contains(&dot.origin);
+            if name.0 == NamespaceId::SYSTEM {
+                self.check_fields(name, found.as_ref(), is_counted)?;
+                continue;
+            }
             let Some(newest) = self.winner(name, is_counted) else { continue };
             match version {
-                Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
+                _ if is_dead(newest.version()) => {}
+                Some(now) if now >= newest.version() => {}
                 None if view.collected().covers(newest.dot)
                     && (newest.content == Content::Deleted || newest.expires_at.is_some()) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
@@ -249,6 +253,63 @@ impl Model {
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
             }
         }
+        Ok(())
+    }
+
+    /// Checks that a row of the system namespace has each field of each counted write, or a later one.
+    fn check_fields(
+        &self,
+        name: &Name,
+        found: Option<&Found>,
+        counted: impl Fn(Dot) -> bool,
+    ) -> Checked {
+        for row in self.names[name].iter().filter(|dot| counted(**dot)).map(|dot| &self.log[dot]) {
+            let Content::Joined(fields) = &row.content else { continue };
+            for (number, field) in fields.iter().filter(|(_, field)| field.dot() == row.dot) {
+                let has = found.and_then(|found| found.joined()?.get(number));
+                hold!(
+                    has.is_some_and(|has| has >= field),
+                    "the vector counts {row:?}, but {name:?} has {found:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The last drop of a namespace, by all writes.
+    #[must_use]
+    pub fn dropped_at(&self, id: NamespaceId) -> Option<Version> {
+        let row = self.joined.get(&(NamespaceId::SYSTEM, id.0.to_vec()))?;
+        Namespace::drop_of(row)
+    }
+
+    /// Whether a namespace exists, by all writes.
+    fn exists(&self, id: NamespaceId) -> bool {
+        let row = self.joined.get(&(NamespaceId::SYSTEM, id.0.to_vec()));
+        row.and_then(|row| Namespace::of(id, row)).is_some_and(|namespace| namespace.exists())
+    }
+
+    /// Checks a row of the system namespace after the end of all faults: it is the join of all writes.
+    fn check_system<S: Snapshot>(
+        &self,
+        view: &View<S>,
+        name: &Name,
+        found: Option<&Found>,
+    ) -> Checked {
+        if self.suspects.contains(name) {
+            return Ok(());
+        }
+        if let Some(id) = Member::id_of(&name.1) {
+            let is_removed = view.members().get(id).is_some_and(|member| member.removed);
+            hold!(is_removed == self.members[&id], "{id} is removed: {is_removed}");
+        }
+        if let Some(id) = Namespace::id_of(&name.1) {
+            let exists = view.namespaces().get(id).is_some();
+            hold!(exists == self.exists(id), "the namespace {id} exists: {exists}");
+        }
+        let wanted = self.joined.get(name);
+        let has = found.and_then(Found::joined).map(AsRef::as_ref);
+        hold!(has == wanted, "{name:?} has {has:?}, not {wanted:?}");
         Ok(())
     }
 
@@ -265,26 +326,18 @@ impl Model {
     ) -> Checked {
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;
-            if let Some(id) = Member::id_of(&name.1).filter(|_| name.0 == NamespaceId::SYSTEM) {
-                let is_removed = view.members().get(id).is_some_and(|member| member.removed);
-                hold!(is_removed == self.members[&id], "{id} is removed: {is_removed}");
-                if is_removed {
-                    continue;
-                }
-            } else if name.0 == NamespaceId::SYSTEM {
-                let mut id = NamespaceId::SYSTEM;
-                id.0.copy_from_slice(&name.1);
-                let is_dropped = view.namespaces().is_dropped(id);
-                hold!(is_dropped == self.dropped.contains(&id), "{id} is dropped: {is_dropped}");
-                hold!(found.is_some(), "the namespace {id} is missing");
-                if is_dropped {
-                    continue;
-                }
-            }
-            if self.dropped.contains(&name.0) {
+            if name.0 == NamespaceId::SYSTEM {
+                self.check_system(view, name, found.as_ref())?;
                 continue;
             }
             let Some(winner) = self.winner(name, |_| true) else { continue };
+            // A put older than a concurrent drop is dead: nobody may read it.
+            if self.dropped_at(name.0).is_some_and(|dropped| winner.version() <= dropped) {
+                let is_dead =
+                    found.is_none_or(|found| view.namespaces().is_dead(name.0, found.version));
+                hold!(is_dead, "{name:?} lives, and the drop is later: {winner:?}");
+                continue;
+            }
             // A clock that was ahead may have expired it earlier.
             let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms + skew_ms);
             let Some(found) = found else {
@@ -303,6 +356,11 @@ impl Model {
             );
             hold!(found.dot == winner.dot, "{name:?}: {:?} is not {:?}", found.dot, winner.dot);
             check_content(view, name, &found.state, winner, is_expired)?;
+            let is_value = !found.is_tombstone() && !is_expired;
+            hold!(
+                !is_value || view.namespaces().get(name.0).is_some(),
+                "{name:?} is later than the last drop, and its namespace does not exist"
+            );
             if found.state != FoundState::ExpiredTombstone {
                 hold!(found.metadata == winner.metadata, "{name:?}: wrong metadata");
             }

@@ -63,6 +63,8 @@ pub enum Fault {
     OldImage,
     /// A data directory is copied, and both copies run.
     Copy,
+    /// The locations are partitioned, and drop, create and write to one namespace.
+    NamespaceRace,
 }
 
 /// The number of locations that may join in addition to the initial ones.
@@ -70,7 +72,7 @@ pub const SPARE_NODES: usize = 3;
 
 impl Fault {
     /// All kinds of faults.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 12] = [
         Fault::Crash,
         Fault::DiskFails,
         Fault::DiskFull,
@@ -82,6 +84,7 @@ impl Fault {
         Fault::Leave,
         Fault::OldImage,
         Fault::Copy,
+        Fault::NamespaceRace,
     ];
 }
 
@@ -110,6 +113,7 @@ impl Plan {
                 (1, Fault::Leave),
                 (1, Fault::OldImage),
                 (1, Fault::Copy),
+                (2, Fault::NamespaceRace),
             ],
             loss: rng.weighted(&[(4, 0), (3, 1), (2, 5), (1, 20)]),
             repeat: rng.weighted(&[(4, 0), (2, 2), (1, 10)]),

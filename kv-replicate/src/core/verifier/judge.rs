@@ -9,7 +9,7 @@
 //! durably. So a store that is seen to hold nothing is compared with a *later* reading of the other: this
 //! location is read before and after the peer.
 
-use kv_core::VersionVector;
+use kv_core::{Version, VersionVector};
 
 use crate::inspect::{Held, Kind, Looked, Reading, Summary};
 
@@ -32,7 +32,9 @@ pub(super) fn judge(
     at: usize,
     wall_ms: u64,
 ) -> Judgement {
-    let [before, there, after] = [first, theirs, last].map(|reading| reading.rows[at]);
+    let readings = [first, theirs, last].map(|reading| reading.rows[at]);
+    let dropped_at = readings.iter().filter_map(|looked| looked.dropped_at).max();
+    let [before, there, after] = readings.map(|looked| without_dead(looked, dropped_at));
     if are_equal(before, there) || are_equal(there, after) {
         return Judgement::Equal;
     }
@@ -109,11 +111,18 @@ fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64
     }
 }
 
+/// The state of a name without a row that is dead: one store removes it before the other does, or before the other knows
+/// that its namespace was dropped.
+fn without_dead(looked: Looked, dropped_at: Option<Version>) -> Looked {
+    let is_dead = |held: &Held| match held {
+        Held::Row(summary) => dropped_at.is_some_and(|dropped_at| summary.version <= dropped_at),
+        Held::Damaged => false,
+    };
+    Looked { held: looked.held.filter(|held| !is_dead(held)), ..looked }
+}
+
 /// Whether two states of a name need no further judgement.
 fn are_equal(one: Looked, other: Looked) -> bool {
-    if one.is_dropped || other.is_dropped {
-        return true;
-    }
     match (one.held, other.held) {
         (None, None) => true,
         (Some(Held::Row(one)), Some(Held::Row(other))) => {
@@ -163,7 +172,7 @@ mod tests {
         let vector = |seq: u64| {
             (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
         };
-        let rows = vec![Looked { is_counted: true, is_dropped: false, held }];
+        let rows = vec![Looked { is_counted: true, dropped_at: None, held }];
         Reading { vector: vector(counts), collected: vector(collected), rows }
     }
 
@@ -245,11 +254,20 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_namespace_that_one_side_has_dropped_may_differ() {
+    fn rows_that_are_not_later_than_a_drop_that_one_side_knows_may_differ() {
         let mut dropped = reading(None, 9, 0);
-        dropped.rows[0].is_dropped = true;
-        assert_eq!(check(dropped.clone(), reading(value(1), 9, 0)), Judgement::Equal);
-        assert_eq!(check(reading(value(1), 9, 0), dropped), Judgement::Equal);
+        let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) };
+        dropped.rows[0].dropped_at = Some(version(5));
+        for dead in [value(1), value(5), tombstone(5)] {
+            assert_eq!(check(dropped.clone(), reading(dead, 9, 0)), Judgement::Equal);
+            assert_eq!(check(reading(dead, 9, 0), dropped.clone()), Judgement::Equal);
+        }
+        let differs = check(dropped.clone(), reading(value(6), 9, 0));
+        assert_eq!(differs, Judgement::Differs(None, value(6)), "it is later");
+        let mut created_again = dropped;
+        created_again.rows[0].held = value(6);
+        let differs = check(created_again, reading(value(5), 9, 0));
+        assert_eq!(differs, Judgement::Differs(value(6), None));
     }
 
     #[test]

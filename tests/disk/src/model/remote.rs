@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use kv_core::{Namespace, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
+use kv_core::{Dot, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
 
-use super::{Row, State, What, Write, is_key};
+use super::{FieldOf, Fields, Row, State, What, Write, is_key};
 
 /// The first time that is rejected, in milliseconds.
 const MAX_MILLIS: u64 = 1 << 46;
 
 impl State {
-    pub(super) fn apply_next(&mut self, write: &Write) -> Applied {
+    pub(super) fn apply_next(&mut self, now_ms: u64, write: &Write) -> Applied {
         if !can_be_made(write) {
             return Applied::Refused("");
         }
@@ -22,18 +22,18 @@ impl State {
         if dot.seq > have + 1 {
             return Applied::Gap { missing: have + 1 };
         }
-        let applied = self.apply_write(write);
+        let applied = self.apply_write(now_ms, write);
         if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
             self.vector.raise(dot.origin, dot.seq);
         }
         applied
     }
 
-    pub(super) fn apply_row(&mut self, write: &Write) -> Applied {
+    pub(super) fn apply_row(&mut self, now_ms: u64, write: &Write) -> Applied {
         match write {
             _ if !can_be_made(write) => Applied::Refused(""),
             _ if self.vector.covers(write.row.dot) => Applied::Known,
-            _ => self.apply_write(write),
+            _ => self.apply_write(now_ms, write),
         }
     }
 
@@ -49,7 +49,7 @@ impl State {
         Applied::Adopted
     }
 
-    fn apply_write(&mut self, write: &Write) -> Applied {
+    fn apply_write(&mut self, now_ms: u64, write: &Write) -> Applied {
         let (row, namespace) = (&write.row, &write.name.0);
         if row.version.hlc.millis() >= MAX_MILLIS {
             return Applied::Refused("");
@@ -60,19 +60,19 @@ impl State {
         if self.own.contains(&row.dot.origin) {
             return Applied::NotMade;
         }
-        let incoming = match namespace_of(write) {
-            Ok(incoming) => incoming,
-            Err(NotANamespace) => return Applied::Refused(""),
-        };
-        if self.is_dropped(*namespace) {
+        if let What::Joined(fields) = &row.what {
+            return self.apply_joined(write, fields);
+        }
+        if *namespace == NamespaceId::SYSTEM {
+            return Applied::Refused("");
+        }
+        if self.is_dead(*namespace, row.version) {
             self.clock = self.clock.max(row.version.hlc);
             return Applied::Dropped;
         }
         let mut concurrent = false;
         if let Some(here) = self.rows.get(&write.name) {
-            let here_dropped = incoming.as_ref().is_some_and(|it| self.is_dropped(it.id));
-            let there_dropped = incoming.as_ref().is_some_and(|it| it.dropped);
-            let (ours, theirs) = ((here_dropped, here.version), (there_dropped, row.version));
+            let (ours, theirs) = (here.version, row.version);
             if ours == theirs {
                 let same = |row: &Row| (row.dot.seq, row.what == What::Tombstone);
                 if same(here) != same(row) {
@@ -92,10 +92,34 @@ impl State {
         }
         self.clock = self.clock.max(row.version.hlc);
         self.rows.insert(write.name.clone(), Arc::new(row.clone()));
-        if let Some(namespace) = incoming {
-            self.register(namespace);
+        let is_known = self.namespaces.contains_key(namespace);
+        if is_known && self.is_dropped(*namespace) && row.is_visible(now_ms) {
+            self.purge.insert(*namespace, bytes::Bytes::new());
         }
         Applied::Won { concurrent }
+    }
+
+    fn apply_joined(&mut self, write: &Write, fields: &Fields) -> Applied {
+        let row = &write.row;
+        let is_listed = |field: &FieldOf| field.dot() == row.dot && field.version == row.version;
+        if write.name.0 != NamespaceId::SYSTEM || !fields.values().any(is_listed) {
+            return Applied::Refused("");
+        }
+        if fields.values().any(|field| field.version.hlc.millis() >= MAX_MILLIS) {
+            return Applied::Refused("");
+        }
+        let is_not_made = |dot: Dot| self.own.contains(&dot.origin) && !self.vector.covers(dot);
+        if fields.values().any(|field| is_not_made(field.dot())) {
+            return Applied::NotMade;
+        }
+        for field in fields.values() {
+            self.clock = self.clock.max(field.version.hlc);
+        }
+        if self.join(&write.name, fields.clone()) {
+            Applied::Won { concurrent: false }
+        } else {
+            Applied::Known
+        }
     }
 }
 
@@ -103,21 +127,4 @@ impl State {
 fn can_be_made(write: &Write) -> bool {
     let metadata = write.row.metadata.as_ref().map_or(0, |text| text.len());
     is_key(&write.name.1) && metadata <= MAX_METADATA_BYTES
-}
-
-struct NotANamespace;
-
-fn namespace_of(write: &Write) -> Result<Option<Namespace>, NotANamespace> {
-    if write.name.0 != NamespaceId::SYSTEM {
-        return Ok(None);
-    }
-    let id = <[u8; 16]>::try_from(&write.name.1[..]).map_err(|_length| NotANamespace)?;
-    let content = write.row.content().ok_or(NotANamespace)?;
-    if id == NamespaceId::SYSTEM.0 {
-        return Err(NotANamespace);
-    }
-    if content.is_large() || write.row.metadata.is_some() || write.row.expires_at.is_some() {
-        return Err(NotANamespace);
-    }
-    Namespace::decode(NamespaceId(id), &content.bytes).map(Some).map_err(|_bytes| NotANamespace)
 }

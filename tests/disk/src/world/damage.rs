@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    ListQuery, NamespaceId, OpenError, Outcome, ReadError, VersionVector,
+    Field, FieldNumber, ListQuery, NamespaceId, OpenError, Outcome, ReadError, VersionVector,
     commit::{Committer, GcLimits},
     engine::redb::RedbEngine,
     limits::CHUNK_BYTES,
@@ -24,7 +24,7 @@ use crate::{
     disk::Keep,
     events::{Counted, Damage},
     exact::check_row,
-    model::{Content, Name, Op, Row, What},
+    model::{FieldOf, Fields, Name, Op, Row, What},
     violation::{Checked, Violation},
 };
 
@@ -204,7 +204,7 @@ impl Damaged {
             let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
             let is_expired_tombstone =
                 row.expires_at.is_some() && check_row(name, found, &tombstone).is_ok();
-            is_expired_tombstone || check_row(name, found, row).is_ok()
+            is_expired_tombstone || check_row(name, found, &row.listed_by(found.dot)).is_ok()
         };
         let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
         if rows.last() != Some(&row) {
@@ -252,6 +252,9 @@ impl Damaged {
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, max_skew_ms: 500 };
             let collected = writer.collect_garbage(now_ms, &limits)?;
             let maintained = writer.recover(now_ms)?;
+            if collected.as_ref().is_ok_and(|step| step.kept > 0) {
+                self.learn_kept();
+            }
             self.world.trace(|| {
                 let answer = answers.last();
                 format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
@@ -280,8 +283,7 @@ impl Damaged {
             if let Outcome::Namespace(namespace) = outcome {
                 let name = system_name(namespace);
                 if let Ok(Some(found)) = view.row(name.0, &name.1) {
-                    let bytes = bytes::Bytes::from(namespace.encode());
-                    let what = What::Value(Content::new(bytes));
+                    let what = What::Joined(fields_of(&found));
                     self.know(name, row_of(&found, what));
                 }
             }
@@ -301,9 +303,30 @@ impl Damaged {
         self.know(name.clone(), row);
     }
 
+    /// Garbage collection created a namespace again: its row is read back.
+    fn learn_kept(&mut self) {
+        let view = self.world.committer().view();
+        for namespace in view.namespaces().iter() {
+            let name = system_name(namespace);
+            if let Ok(Some(found)) = view.row(name.0, &name.1) {
+                let what = What::Joined(fields_of(&found));
+                self.know(name, row_of(&found, what));
+            }
+        }
+    }
+
     fn know(&mut self, name: Name, row: Row) {
         self.known.entry(name).or_default().push(Arc::new(row));
     }
+}
+
+fn fields_of(found: &Found) -> Fields {
+    let fields = found.joined().into_iter().flat_map(|row| row.iter());
+    let field = |(number, field): (FieldNumber, &Field)| {
+        let bytes = Bytes::copy_from_slice(field.value.as_bytes());
+        (number.get(), FieldOf { version: field.version, seq: field.seq, bytes })
+    };
+    fields.map(field).collect()
 }
 
 fn row_of(found: &Found, what: What) -> Row {

@@ -19,7 +19,7 @@ use crate::{
     events::Event,
     exact::check_row,
     hold,
-    model::{Op, Row, State, What, Write},
+    model::{FieldOf, Fields, Op, Row, State, What, Write},
     rng::Rng,
     violation::{Checked, Violation},
 };
@@ -66,7 +66,11 @@ impl Log {
         let dot = write.row.dot;
         match self.writes.get(&dot) {
             Some(known) => {
-                let is_same = known.name == write.name && known.row == write.row;
+                // Other writes change the rest of a joined row that travels under the dot.
+                let is_joined = matches!(write.row.what, What::Joined(_));
+                let is_same = known.name == write.name
+                    && known.row.version == write.row.version
+                    && (is_joined || known.row == write.row);
                 hold!(is_same, "{dot:?} names two writes: {known:?} and {write:?}");
             }
             None => {
@@ -160,7 +164,7 @@ impl World {
         let mut seq = state.vector.get(origin) + 1;
         let mut name = (namespace(&mut self.rng, &state), key(&mut self.rng));
         let mut what = What::Value(content(&mut self.rng));
-        match self.rng.below(7) {
+        match self.rng.below(10) {
             5 => hlc = Hlc::at_millis(1 << 46),
             6 => name = (NamespaceId::SYSTEM, Bytes::from(vec![0; 16])),
             0 => {
@@ -172,6 +176,22 @@ impl World {
             3 => {
                 name = (NamespaceId::SYSTEM, Bytes::from(vec![7; 16]));
                 what = What::Tombstone;
+            }
+            n @ 7..=9 => {
+                // Joined rows: outside of the system namespace, at a time that no clock shows, of this store.
+                let mut version = Version { hlc, origin };
+                let mut fields = Fields::from([(4, FieldOf { version, seq, bytes: Bytes::new() })]);
+                match n {
+                    7 => {}
+                    8 => version.hlc = Hlc::at_millis(1 << 46),
+                    _ => version.origin = state.own[0],
+                }
+                let ahead = state.vector.get(version.origin) + 2;
+                fields.insert(5, FieldOf { version, seq: ahead, bytes: Bytes::new() });
+                if n > 7 {
+                    name = (NamespaceId::SYSTEM, Bytes::from_static(b"row"));
+                }
+                what = What::Joined(fields);
             }
             _ => seq = 0,
         }
@@ -263,12 +283,13 @@ impl World {
                 let row = state.rows.get(&name);
                 let row =
                     row.ok_or_else(|| Violation::Wrong(format!("{name:?} is not in the model")))?;
-                check_row(&name, &change.found, row)?;
+                let row = row.listed_by(change.found.dot);
+                check_row(&name, &change.found, &row)?;
                 hold!(
                     !matches!(change.found.state, FoundState::Large { len: 0, .. }),
                     "a large body without bytes"
                 );
-                writes.push(Write { name, row: Row::clone(row) });
+                writes.push(Write { name, row });
             }
             match page.next {
                 Some(dot) => resume = Some(dot),
@@ -298,7 +319,7 @@ impl World {
     pub(super) fn check_log(&self, state: &Arc<State>) -> Checked {
         let mut newest: BTreeMap<_, &Write> = BTreeMap::new();
         for (dot, write) in self.log.iter() {
-            if state.vector.covers(*dot) && !state.is_dropped(write.name.0) {
+            if state.vector.covers(*dot) && !state.is_dead(write.name.0, write.row.version) {
                 let entry = newest.entry(&write.name).or_insert(write);
                 if entry.row.version < write.row.version {
                     *entry = write;
@@ -306,14 +327,15 @@ impl World {
             }
         }
         for (name, row) in &state.rows {
-            let is_ours = state.own.contains(&row.dot.origin);
-            hold!(!is_ours || state.vector.covers(row.dot), "{name:?} is ours, and not counted");
+            let is_ours = |dot: &Dot| state.own.contains(&dot.origin);
+            let is_counted =
+                row.dots().into_iter().filter(is_ours).all(|dot| state.vector.covers(dot));
+            hold!(is_counted, "{name:?} is ours, and not counted");
         }
         for (name, write) in newest {
             let wanted = &write.row;
             match state.rows.get(name) {
                 Some(row) if row.version >= wanted.version => {}
-                Some(_) if name.0 == NamespaceId::SYSTEM => {}
                 None if state.collected.covers(wanted.dot)
                     && (wanted.is_tombstone() || wanted.expires_at.is_some()) => {}
                 row => {

@@ -1,9 +1,11 @@
 //! Operations in two forms: for the store and for the model.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kv_core::{
-    Account, Key, LocalName, Namespace, NamespaceId, NewBody, Operation, Outcome, Title,
-    WriteError,
+    Account, FieldNumber, FieldValue, JoinedRow, Key, LocalName, Namespace, NamespaceId, NewBody,
+    Operation, Outcome, Title, WriteError,
     commit::{Applied, NewContent, Remote, RemoteWrite},
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
 };
@@ -11,7 +13,7 @@ use kv_core::{
 use super::World;
 use crate::{
     events::Event,
-    model::{Content, Name, Op, RawAttributes, State, What, Write},
+    model::{Content, Fields, Name, Op, RawAttributes, State, What, Write},
     rng::Rng,
 };
 
@@ -237,12 +239,28 @@ impl World {
             What::ExpiredTombstone => {
                 NewContent::Expired { expires_at: row.expires_at.unwrap_or(0) }
             }
+            What::Joined(fields) => NewContent::Joined(joined_row(fields)),
         };
         let (namespace, key) = write.name.clone();
         let key = Key::try_from(key).map_err(|_length| refused("a key"))?;
         let (dot, hlc, prev) = (row.dot, row.version.hlc, row.prev);
         Ok(RemoteWrite { dot, hlc, prev, namespace, key, change })
     }
+}
+
+/// The row of these fields, as a peer sends it.
+fn joined_row(fields: &Fields) -> Arc<JoinedRow> {
+    let rows = fields.iter().map(|(number, field)| {
+        let number = FieldNumber::new(*number).expect("a field number");
+        let value = FieldValue::new(field.bytes.clone()).expect("a short field");
+        JoinedRow::written(field.version, field.seq, [(number, value)]).expect("one field")
+    });
+    let mut rows = rows.collect::<Vec<_>>().into_iter();
+    let mut row = rows.next().expect("a row has a field");
+    for other in rows {
+        row.join(&other);
+    }
+    Arc::new(row)
 }
 
 /// The key of a namespace's entry in the system namespace.

@@ -6,7 +6,7 @@ use super::World;
 use crate::{
     disk::{Call, Fault},
     events::Event,
-    model::{Name, Op, What},
+    model::{DROPPED, Name, Op, What},
 };
 
 /// The store's activity when a fault occurs.
@@ -94,10 +94,8 @@ impl World {
             if write.row.what == What::ExpiredTombstone {
                 self.count(Event::RemoteExpiredTombstone);
             }
-            let id = write.name.1.first_chunk::<16>().map(|id| kv_core::NamespaceId(*id));
-            let is_system = write.name.0 == kv_core::NamespaceId::SYSTEM;
-            if let (true, Some(content), Some(id)) = (is_system, write.row.content(), id)
-                && kv_core::Namespace::decode(id, &content.bytes).is_ok_and(|found| found.dropped)
+            if let What::Joined(fields) = &write.row.what
+                && fields.contains_key(&DROPPED)
             {
                 self.count(Event::NamespaceDroppedByPeer);
             }

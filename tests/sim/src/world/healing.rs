@@ -1,8 +1,15 @@
 //! The end of all faults. The locations must become equal, and drop their tombstones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Bound, ControlFlow},
+};
 
-use kv_core::{FoundState, VersionVector, engine::Engine, writer::Step};
+use kv_core::{
+    FoundState, Table, VersionVector,
+    engine::{Engine, Order, Snapshot, Visibility},
+    writer::Step,
+};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During, Violation},
@@ -50,6 +57,7 @@ impl World {
         self.become_equal(mended_at, end)?;
         self.renew_suspects(mended_at)?;
         self.report.healed_in_ms = self.now - mended_at;
+        self.settle_namespaces(mended_at)?;
         self.forget_lost()?;
         self.check_all()?;
         let end = self.now + FORGET_MS;
@@ -70,6 +78,36 @@ impl World {
             hold!(self.now < end, "not equal: {}", self.differences());
             self.run_for(250)?;
         }
+    }
+
+    /// Waits until each location has looked for dead and for later entries in each dropped namespace, and until all have
+    /// the creations that followed.
+    fn settle_namespaces(&mut self, mended_at: u64) -> Checked {
+        let end = self.now + PATIENCE_MS + 2 * self.plan.skew_ms;
+        while self.has_purges()? {
+            hold!(self.now < end, "a dropped namespace is not purged");
+            self.run_for(250)?;
+        }
+        self.become_equal(mended_at, end)
+    }
+
+    /// Whether some location has not walked over all of a dropped namespace.
+    fn has_purges(&mut self) -> Checked<bool> {
+        let mut has_purges = false;
+        for node in &mut self.nodes {
+            let Some(running) = &mut node.running else { continue };
+            let snapshot = running.store.committer().engine().snapshot(Visibility::Latest);
+            let snapshot = snapshot.during("taking a snapshot")?;
+            let all = (Bound::Unbounded, Bound::Unbounded);
+            let visit = &mut |_: &[u8], _: &[u8]| {
+                has_purges = true;
+                ControlFlow::Break(())
+            };
+            snapshot
+                .range(Table::Purge, all, Order::Ascending, visit)
+                .during("reading the table of purges")?;
+        }
+        Ok(has_purges)
     }
 
     /// Rewrites the keys that two stores with one identity wrote: they may differ for ever
@@ -135,7 +173,9 @@ impl World {
             let view = running.store.committer().view();
             for name in self.model.names() {
                 rows.extend(
-                    view.row(name.0, &name.1).during("reading a row")?.map(|found| found.dot),
+                    view.row(name.0, &name.1)
+                        .during("reading a row")?
+                        .map_or_else(Vec::new, |found| found.dots()),
                 );
             }
         }
@@ -192,7 +232,9 @@ impl World {
                 let found = view.row(name.0, &name.1).during("reading a row")?;
                 let is_shown = |found: &kv_core::Found| {
                     let is_over = found.expires_at.is_some_and(|at| at * 1000 <= late_ms);
+                    let is_dead = view.namespaces().is_dead(name.0, found.version);
                     !is_over
+                        && !is_dead
                         && !matches!(
                             found.state,
                             FoundState::Tombstone | FoundState::ExpiredTombstone
@@ -200,9 +242,8 @@ impl World {
                 };
                 let version = found.filter(is_shown).map(|found| found.version);
                 let (first, other) = shown.entry(name.clone()).or_insert((at, version));
-                let is_dropped = view.namespaces().is_dropped(name.0);
                 hold!(
-                    *other == version || is_dropped,
+                    *other == version,
                     "{name:?} is {other:?} at {first} and {version:?} at {at}"
                 );
             }

@@ -1,6 +1,8 @@
 //! The steps of scenarios, which random runs leave to chance.
 
-use kv_core::{Account, Attributes, FoundState, Key, NamespaceId, Operation, Title, derive_id};
+use kv_core::{
+    Account, Attributes, FoundState, Key, Namespace, NamespaceId, Operation, Title, derive_id,
+};
 use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -96,19 +98,38 @@ impl World {
         for (namespace, key) in names {
             let operations = match <[u8; 16]>::try_from(key.as_slice()) {
                 // A namespace has a name but no value to put; or it is lost, and is recreated.
-                Ok(id) if namespace == NamespaceId::SYSTEM => {
-                    let (id, account) = (NamespaceId(id), Account::default());
-                    let title = format!("renewed {:x}", self.rng.below(1 << 32));
-                    let title = Title::new(title).expect("a title");
-                    let again =
-                        Operation::CreateNamespace { account, title: title.clone(), id: Some(id) };
-                    vec![Operation::RenameNamespace { id, title }, again]
-                }
+                Ok(id) if namespace == NamespaceId::SYSTEM => self.renew_namespace(NamespaceId(id)),
                 _ => self.put_one(node, (namespace, Key::try_from(key).expect("a key")), 10)?,
             };
             self.write(node, operations)?;
         }
         self.sync(node)
+    }
+
+    /// Rewrites every field of a namespace that some location has.
+    fn renew_namespace(&mut self, id: NamespaceId) -> Vec<Operation> {
+        let title = format!("renewed {:x}", self.rng.below(1 << 32));
+        let title = Title::new(title).expect("a title");
+        let account = Account::default();
+        let create = || Operation::CreateNamespace {
+            account: account.clone(),
+            title: title.clone(),
+            id: Some(id),
+        };
+        let is_dropped = self
+            .nodes
+            .iter_mut()
+            .filter_map(|node| node.running.as_mut())
+            .any(|it| it.store.committer().view().namespaces().dropped_at(id).is_some());
+        let mut operations =
+            vec![create(), Operation::RenameNamespace { id, title: title.clone() }];
+        if is_dropped {
+            operations.extend([Operation::DropNamespace { id }, create()]);
+        } else {
+            let fields = vec![Namespace::creation()];
+            operations.push(Operation::WriteFields { key: Namespace::key(id), fields });
+        }
+        operations
     }
 
     fn put_one(

@@ -108,6 +108,7 @@ impl World {
             match applied {
                 Applied::Won { concurrent: true } => self.count(Event::Concurrent),
                 Applied::Lost => self.count(Event::Lost),
+                Applied::Dropped => self.count(Event::DeadArrived),
                 _ => {}
             }
         }
@@ -167,6 +168,7 @@ impl World {
             Output::Synced(Err(error)) => self.trace(|| format!("{node}: sync: {error}")),
             Output::Collected(Ok(step)) => {
                 (0..step.collected).for_each(|_| self.count(Event::Collected));
+                (0..step.kept).for_each(|_| self.count(Event::NamespaceKept));
             }
             Output::Recovered(Err(error)) => self.unrecovered = Some(error.to_string()),
             Output::Committed { .. }
@@ -318,9 +320,15 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let stable = running.core.stable();
         store::replicator(&mut running.store).set_stable(&running.members, stable);
-        if !self.run_step(node, Step::CollectGarbage)? {
-            self.sync_later(node);
+        let before = running.store.unpublished().len();
+        if self.run_step(node, Step::CollectGarbage)? {
+            return Ok(());
         }
+        if let Some(running) = &mut self.nodes[node].running {
+            let kept = store::unpublished(&mut running.store, before);
+            self.nodes[node].open.extend(kept);
+        }
+        self.sync_later(node);
         Ok(())
     }
 
