@@ -9,6 +9,7 @@ mod local;
 mod members;
 mod namespaces;
 mod operation;
+mod origins;
 mod remote;
 mod state;
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod transaction;
 mod upload;
 
 pub use self::{
-    committer::{Committed, Committer},
+    committer::{Committed, Committer, Creation},
     gc::{GcLimits, GcStep},
     operation::{
         Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, Written,

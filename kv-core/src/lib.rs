@@ -34,8 +34,8 @@ pub use ticket::{Ticket, TicketFuture};
 pub use types::{
     Account, AccountError, Attributes, Dot, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
     LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
-    NamespaceId, Namespaces, OriginId, Page, ParseIdError, Title, TitleError, Version,
-    VersionVector, derive_id, limits,
+    NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry, Page, ParseIdError, Title,
+    TitleError, Version, VersionVector, derive_id, limits,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may
@@ -47,5 +47,8 @@ pub use {
     replication::{Replication, TurnOutcome},
     store::StoreView,
     tables::check_row,
-    types::{BodyId, Change, Clock, Found, FoundState, Large, Merge, Rank, SystemEntry, merge},
+    types::{
+        BodyId, Change, Clock, Found, FoundState, Lane, Large, Merge, OriginEntry, Rank,
+        SystemEntry, merge,
+    },
 };

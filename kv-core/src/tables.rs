@@ -21,6 +21,6 @@ pub(crate) use self::{
     origins::Origins,
     small::{
         ChunkKey, Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, IndexedDot,
-        OriginIds, Pending, Purge, Timed, Tombstones, Vector, body_prefix, chunk,
+        OriginIds, Pending, Purge, Rebuilding, Timed, Tombstones, Vector, body_prefix, chunk,
     },
 };

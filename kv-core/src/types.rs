@@ -15,6 +15,7 @@ mod list;
 mod member;
 mod name;
 mod namespace;
+mod origin;
 mod system;
 mod version;
 
@@ -29,6 +30,7 @@ pub use self::{
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
     namespace::{Namespace, Namespaces, derive_id},
+    origin::{Lane, OriginEntry, OriginInfo, OriginRegistry},
     system::SystemEntry,
     version::{Dot, Version},
 };

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
+use kv_core::{
+    Dot, Hlc, Key, Members, NamespaceId, OriginId, OriginRegistry, VersionVector, commit::Applied,
+};
 
 use crate::{
     HaltReason, MemberId, Row,
@@ -136,6 +138,15 @@ pub struct StoreState {
     pub closed_timestamp: Hlc,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
+    /// The origins that this process writes under, by lane: none before its first write, and none after a failure
+    /// of the disk until the next one. As of the last durable commit.
+    pub origins: Option<[OriginId; 2]>,
+    /// All origins that the store knows, as of the last durable commit.
+    pub registry: Arc<OriginRegistry>,
+    /// Whether the store lacks deletions, or everything, until a session has brought the rest.
+    pub rebuilding: bool,
+    /// Whether a process of this location that started later has closed `origins`.
+    pub superseded: bool,
 }
 
 /// Rows that were read for a peer.

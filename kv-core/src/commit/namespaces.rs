@@ -29,8 +29,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         };
         // The row names the write that created the namespace, which is this one: its time is the next that
         // the clock gives.
-        let created =
-            Version { hlc: self.state.clock.clone().tick(self.now_ms), origin: self.state.own[0] };
+        let [origin, _] = self.own_pair()?;
+        let created = Version { hlc: self.state.clock.clone().tick(self.now_ms), origin };
         self.put_namespace(Namespace { id, account, title, created, dropped: false })
     }
 

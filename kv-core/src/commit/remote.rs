@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, NewContent, Remote, RemoteWrite},
+    origins::has_room,
     transaction::{Transaction, WriteName, check_upload, unread},
 };
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
     error::WriteError,
     tables::EntryKey,
     types::{
-        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, Rank, SystemEntry, Version,
-        merge,
+        Attributes, Dot, Found, FoundState, Key, Merge, NamespaceId, OriginEntry, OriginId, Rank,
+        SystemEntry, Version, VersionVector, limits::MAX_ORIGINS, merge,
     },
 };
 
@@ -25,25 +26,67 @@ use crate::{
 /// times to give.
 const MAX_REMOTE_MILLIS: u64 = 1 << 46;
 
+/// The reason to refuse writes of this process's own origins that it has not made.
+const FOREIGN: &str = "a write under the origins of this process that it has not made";
+
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
     pub(super) fn apply_remote(&mut self, remote: Remote) -> Result<Applied, WriteError> {
         match remote {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
-            Remote::Adopt { vector, collected } => {
-                let is_ahead = |own: &OriginId| {
-                    let ours = self.state.vector.get(*own);
-                    vector.get(*own) > ours || collected.get(*own) > ours
-                };
-                if self.state.own.iter().any(is_ahead) {
-                    return Ok(Applied::NotMade);
-                }
-                Arc::make_mut(&mut self.state.vector).merge(&vector);
-                Arc::make_mut(&mut self.state.collected).merge(&collected);
-                Ok(Applied::Adopted)
+            Remote::Adopt { vector, collected } => Ok(self.adopt(&vector, &collected)),
+            Remote::Rebuild => {
+                self.state.is_rebuilding = true;
+                Ok(Applied::Rebuilding)
+            }
+            Remote::DropRow { namespace, key, dot } => self.drop_row(namespace, &key, dot),
+            Remote::Rebuilt { vector, collected } => {
+                let applied = self.adopt(&vector, &collected);
+                self.state.is_rebuilding &= applied != Applied::Adopted;
+                Ok(applied)
             }
         }
+    }
+
+    /// Adopts the vectors of a session, as far as the opening rows of its origins are here: an origin without one
+    /// was invented, or a later session brings its row.
+    fn adopt(&mut self, vector: &VersionVector, collected: &VersionVector) -> Applied {
+        let is_ahead = |own: &OriginId| {
+            let ours = self.state.vector.get(*own);
+            vector.get(*own) > ours || collected.get(*own) > ours
+        };
+        if self.state.own.iter().flatten().any(is_ahead) {
+            return Applied::Refused(FOREIGN);
+        }
+        let registry = &self.state.registry;
+        let known = |vector: &VersionVector| -> VersionVector {
+            vector.iter().filter(|dot| registry.contains(dot.origin)).collect()
+        };
+        let (vector, collected) = (known(vector), known(collected));
+        Arc::make_mut(&mut self.state.vector).merge(&vector);
+        Arc::make_mut(&mut self.state.collected).merge(&collected);
+        Applied::Adopted
+    }
+
+    /// Removes a row that the source of a rebuild counts and does not have, as if its tombstone was collected
+    /// here. Entries of the system namespace are never deleted.
+    fn drop_row(
+        &mut self,
+        namespace: NamespaceId,
+        key: &Key,
+        dot: Dot,
+    ) -> Result<Applied, WriteError> {
+        if !self.state.is_rebuilding || namespace == NamespaceId::SYSTEM {
+            return Ok(Applied::Refused("a row that is never dropped"));
+        }
+        let key = EntryKey::new(namespace, key);
+        let Some(head) = self.row(&key).map_err(unread)?.filter(|head| head.dot == dot) else {
+            return Ok(Applied::Lost);
+        };
+        Arc::make_mut(&mut self.state.collected).raise(dot.origin, dot.seq);
+        self.remove(key, &head);
+        Ok(Applied::Removed)
     }
 
     /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
@@ -57,16 +100,23 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         let dot = write.dot;
         let applied = self.apply_write(write)?;
-        if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
         Ok(applied)
     }
 
-    /// Applies a row of a session, which the vector does not count yet.
+    /// Applies a row of a session, which the vector does not count yet. The opening row of an origin is its first
+    /// write, so that it is counted at once. It comes before the other rows of its origin.
     fn apply_row(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if self.state.vector.covers(write.dot) {
             return Ok(Applied::Known);
+        }
+        if write.dot.seq == 1 {
+            return self.apply_next(write);
+        }
+        if !self.state.registry.contains(write.dot.origin) {
+            return Ok(Applied::Unopened);
         }
         self.apply_write(write)
     }
@@ -76,11 +126,14 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        if self.state.own.contains(&write.dot.origin) {
-            // This store did not give this number.
-            return Ok(Applied::NotMade);
+        if self.state.own.iter().flatten().any(|own| *own == write.dot.origin) {
+            return Ok(Applied::Refused(FOREIGN));
         }
-        let incoming = match self.system_row(&write) {
+        let system = self.system_row(&write).and_then(|entry| {
+            self.check_origin(&write, entry.as_ref())?;
+            Ok(entry)
+        });
+        let incoming = match system {
             Ok(entry) => entry,
             Err(reason) => return Ok(Applied::Refused(reason)),
         };
@@ -108,6 +161,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                     Some(SystemEntry::Member(member)) => {
                         Arc::make_mut(&mut self.state.members).insert(member);
                     }
+                    Some(SystemEntry::Origin(entry)) => self.register_origin(entry),
                     None => {}
                 }
                 Ok(Applied::Won { concurrent })
@@ -125,9 +179,40 @@ impl<S: Snapshot> Transaction<'_, S> {
                 let NewBodyKind::Inline(value) = &body.0 else {
                     return Err("an entry of the system namespace with a large body");
                 };
-                SystemEntry::decode(&write.key, value).map(Some).map_err(|error| error.0)
+                SystemEntry::decode(&write.key, value, write.hlc).map(Some).map_err(|error| error.0)
             }
             _ => Err("an entry of the system namespace is put, never deleted and never expires"),
+        }
+    }
+
+    /// Checks that the first write of an origin, and no other, is its opening row, and that there is room for the
+    /// origins that a write names.
+    fn check_origin(
+        &self,
+        write: &RemoteWrite,
+        entry: Option<&SystemEntry>,
+    ) -> Result<(), &'static str> {
+        let opened = match entry {
+            Some(SystemEntry::Origin(OriginEntry::Opened(info))) => Some(info),
+            _ => None,
+        };
+        let prev = write.prev.map(|prev| prev.origin);
+        let is_new = |origin: OriginId| self.state.origins.number(origin).is_none();
+        if prev.is_some_and(is_new) && self.state.origins.len() >= 2 * MAX_ORIGINS {
+            return Err("a write that replaces one of too many origins");
+        }
+        match opened {
+            None if write.dot.seq == 1 => Err("the first write of an origin does not open it"),
+            None => Ok(()),
+            Some(info) if write.dot != (Dot { origin: info.id, seq: 1 }) || prev.is_some() => {
+                Err("an origin is opened by another write than its first")
+            }
+            Some(info) => {
+                let registry = &self.state.registry;
+                let count = registry.of_member(info.member).count();
+                let has_room = has_room(registry, count, 1);
+                has_room.then_some(()).ok_or("more origins than a store knows")
+            }
         }
     }
 
@@ -138,6 +223,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             SystemEntry::Member(member) => {
                 self.state.members.get(member.id).is_some_and(|member| member.removed)
             }
+            SystemEntry::Origin(_) => false,
         }
     }
 
@@ -181,6 +267,10 @@ fn version(write: &RemoteWrite) -> Version {
 
 /// Returns why no store can have made this write, if so.
 fn refusal(write: &RemoteWrite) -> Option<&'static str> {
+    let is_zero = |origin: OriginId| origin.0 == [0; 16];
+    if is_zero(write.dot.origin) || write.prev.is_some_and(|prev| is_zero(prev.origin)) {
+        return Some("an origin whose id is zeros");
+    }
     if write.dot.seq == 0 {
         return Some("sequence numbers begin at 1");
     }

@@ -11,14 +11,16 @@ use super::{
 use crate::{
     body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
     engine::{Batch, Snapshot, Table},
+    env::RandomIds,
     error::{ReadError, WriteError},
     tables::{
         self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, Expiry, IndexedDot, Layout,
-        OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head, encode_entry,
+        OriginIds, Origins, Pending, Rebuilding, Timed, Tombstones, Vector, decode_head,
+        encode_entry,
     },
     types::{
-        Attributes, BodyId, Change, Dot, Found, FoundState, Key, NamespaceId, OriginId, Version,
-        VersionVector,
+        Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
+        Version, VersionVector,
     },
     view::View,
 };
@@ -32,6 +34,8 @@ pub(super) struct Transaction<'a, S> {
     pub(super) view: &'a View<S>,
     /// The wall clock of the batch, in Unix milliseconds.
     pub(super) now_ms: u64,
+    /// Gives the ids of new origins; none in a transaction that makes no local writes.
+    pub(super) random: Option<&'a mut RandomIds>,
     /// The state after the operations so far.
     pub(super) state: State,
     /// The rows to write.
@@ -78,6 +82,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             before,
             view,
             now_ms,
+            random: None,
             state: before.clone(),
             batch: Batch::new(),
             rows: HashMap::new(),
@@ -129,8 +134,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.rename_namespace(id, title).map(Outcome::Namespace)
             }
             Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
-            Operation::PutMember { id, origins, name, addresses } => {
-                self.put_member(id, origins, name, addresses).map(Outcome::Member)
+            Operation::PutMember { id, name, addresses } => {
+                self.put_member(id, name, addresses).map(Outcome::Member)
             }
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
@@ -156,6 +161,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             let current = self.replaceable(&key)?;
             self.rows.insert(key, current);
         }
+        self.own_pair()?;
         let write = |write: BatchWrite| self.write_local(write.namespace, write.key, write.content);
         writes.into_iter().map(write).collect()
     }
@@ -167,16 +173,37 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         key: Key,
         content: NewContent,
     ) -> Result<Written, WriteError> {
+        let current = self.replaceable_entry(namespace, &key)?;
+        let origin = self.own_pair()?[usize::from(is_large(&content))];
+        let hlc = self.state.clock.tick(self.now_ms);
+        Ok(self.write_as((hlc, origin), (namespace, key), current, content))
+    }
+
+    /// Makes a write under the next number of one of the own origins.
+    pub(super) fn write_as(
+        &mut self,
+        (hlc, origin): (Hlc, OriginId),
+        (namespace, key): (NamespaceId, Key),
+        current: Option<Found<()>>,
+        content: NewContent,
+    ) -> Written {
         let entry = EntryKey::new(namespace, &key);
-        let current = self.replaceable(&entry)?;
-        let origin = self.state.own[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
-        let version = Version { hlc: self.state.clock.tick(self.now_ms), origin };
+        let version = Version { hlc, origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
         self.writes.push(Change { namespace, key, found });
-        Ok(Written { dot, version })
+        Written { dot, version }
+    }
+
+    /// Reads the row that a local write of a key replaces.
+    pub(super) fn replaceable_entry(
+        &mut self,
+        namespace: NamespaceId,
+        key: &Key,
+    ) -> Result<Option<Found<()>>, WriteError> {
+        self.replaceable(&EntryKey::new(namespace, key))
     }
 
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
@@ -338,6 +365,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         if self.state.clock != self.before.clock {
             tables::put::<CommitTime>(&mut self.batch, &(), &self.state.clock.last());
         }
+        match (self.before.is_rebuilding, self.state.is_rebuilding) {
+            (false, true) => tables::put::<Rebuilding>(&mut self.batch, &(), &()),
+            (true, false) => tables::delete::<Rebuilding>(&mut self.batch, &()),
+            _ => {}
+        }
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
         self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
@@ -374,6 +406,9 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         }
         Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
             keys.push(EntryKey::new(write.namespace, &write.key));
+        }
+        Operation::Remote(Remote::DropRow { namespace, key, .. }) => {
+            keys.push(EntryKey::new(*namespace, key));
         }
         _ => {}
     }

@@ -7,7 +7,7 @@ use super::{
     local::LocalParts,
     small::{
         Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, OriginIds, Pending, Purge,
-        Tombstones, Vector, whole,
+        Rebuilding, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -32,6 +32,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             [0, ..] => whole(row, Reader::u64).map(drop),
             b"format" => check::<Format>(key, row),
             b"identity" => check::<Identity>(key, row),
+            b"rebuilding" => check::<Rebuilding>(key, row),
             _ => check::<CommitTime>(key, row),
         },
         Table::Origins => check::<OriginIds>(key, row),
@@ -48,8 +49,8 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
     }
 }
 
-/// Checks a row of the table of entries. In the system namespace the value must be a valid member or
-/// namespace.
+/// Checks a row of the table of entries. In the system namespace the value must be a valid namespace, member or
+/// origin.
 fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
     let (namespace, name) = split(key)?;
     // Which origins the store has met is written in other rows.
@@ -60,5 +61,5 @@ fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
     let FoundState::Inline(()) = head.state else {
         return Err(DecodeError("an entry of the system namespace that is not inline"));
     };
-    SystemEntry::decode(name, value).map(drop)
+    SystemEntry::decode(name, value, head.version.hlc).map(drop)
 }

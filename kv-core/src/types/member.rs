@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    id::{MemberId, OriginId},
+    id::MemberId,
     limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
 };
 use crate::codec::{DecodeError, Reader, put_text};
@@ -14,8 +14,6 @@ use crate::codec::{DecodeError, Reader, put_text};
 pub struct Member {
     /// The location.
     pub id: MemberId,
-    /// The origins that it writes under while it is a member.
-    pub origins: [OriginId; 2],
     /// Its name for people, 1 to [`MAX_MEMBER_NAME_BYTES`] bytes.
     pub name: String,
     /// Its addresses, `host:port` each, the best first; at most [`MAX_ADDRESSES`].
@@ -53,7 +51,6 @@ impl Member {
     pub fn encode(&self) -> Vec<u8> {
         let count = u8::try_from(self.addresses.len()).expect("a member has few addresses");
         let mut out = vec![LAYOUT, u8::from(self.removed)];
-        self.origins.iter().for_each(|origin| out.extend_from_slice(&origin.0));
         put_text(&mut out, &self.name);
         out.push(count);
         self.addresses.iter().for_each(|address| put_text(&mut out, address));
@@ -74,7 +71,6 @@ impl Member {
             1 => true,
             _ => return Err(DecodeError("a member with unknown flags")),
         };
-        let origins = [OriginId(reader.id()?), OriginId(reader.id()?)];
         let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
         let count = usize::from(reader.u8()?);
         if count > MAX_ADDRESSES {
@@ -85,7 +81,7 @@ impl Member {
             addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
         }
         reader.end()?;
-        let member = Member { id, origins, name, addresses, removed };
+        let member = Member { id, name, addresses, removed };
         member.checked().map_err(|_invalid| DecodeError("a member with an invalid name or address"))
     }
 
@@ -93,13 +89,8 @@ impl Member {
     ///
     /// # Errors
     /// See [`MemberError`].
-    pub fn new(
-        id: MemberId,
-        origins: [OriginId; 2],
-        name: String,
-        addresses: Vec<String>,
-    ) -> Result<Member, MemberError> {
-        Member { id, origins, name, addresses, removed: false }.checked()
+    pub fn new(id: MemberId, name: String, addresses: Vec<String>) -> Result<Member, MemberError> {
+        Member { id, name, addresses, removed: false }.checked()
     }
 
     /// Checks the bounds on the name and the addresses.
@@ -157,11 +148,6 @@ impl Members {
         self.0.values().filter(|member| !member.removed)
     }
 
-    /// The origins of the members that left.
-    pub fn closed_origins(&self) -> impl Iterator<Item = OriginId> {
-        self.0.values().filter(|member| member.removed).flat_map(|member| member.origins)
-    }
-
     /// All members, including those that left, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.0.values()
@@ -201,8 +187,7 @@ mod tests {
 
     fn member(id: u8) -> Member {
         let addresses = vec!["a.example:8421".into(), "[::1]:8421".into()];
-        let origins = [OriginId([1; 16]), OriginId([2; 16])];
-        Member { id: MemberId([id; 16]), origins, name: "fra".into(), addresses, removed: false }
+        Member { id: MemberId([id; 16]), name: "fra".into(), addresses, removed: false }
     }
 
     #[test]

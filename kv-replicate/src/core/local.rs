@@ -110,7 +110,10 @@ impl Local {
 
     /// Whether a vector counts every origin of the removed members as [`CLOSED`].
     pub(super) fn is_closed_in(&self, vector: &VersionVector) -> bool {
-        self.store.members.closed_origins().all(|origin| vector.get(origin) >= CLOSED)
+        {
+            let closed = self.store.registry.iter().filter(|info| self.has_left(info.member));
+            closed.into_iter().all(|info| vector.get(info.id) >= CLOSED)
+        }
     }
 
     /// Whether a peer's vector counts writes of this store that this store has not made.

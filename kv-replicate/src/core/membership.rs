@@ -203,8 +203,9 @@ impl Membership {
 
     /// Requests the commit that counts the origins of removed members as closed.
     fn close(&mut self, cx: &mut Context<'_>) {
-        let origins = cx.local.members().closed_origins();
-        let vector = origins.map(|origin| Dot { origin, seq: CLOSED }).collect();
+        let registry = &cx.local.store().registry;
+        let closed = registry.iter().filter(|info| cx.local.has_left(info.member));
+        let vector = closed.map(|info| Dot { origin: info.id, seq: CLOSED }).collect();
         self.closing = Closing::Committing;
         cx.out.adopt(Pending::Close, vector, VersionVector::default());
     }

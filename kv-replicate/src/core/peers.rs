@@ -169,12 +169,6 @@ impl Peers {
         if hello.cluster != local.config().cluster {
             return Err("the peer belongs to another cluster");
         }
-        let known = local.members().get(from).filter(|_| local.is_joined());
-        if known.is_some_and(|member| member.origins != hello.origins) {
-            return Err(
-                "the peer's store is not the one that joined: remove the location and let it join again",
-            );
-        }
         if hello.member != from || incarnations.from == 0 {
             return Err("the peer names another member than its certificate");
         }

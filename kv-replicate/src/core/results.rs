@@ -9,7 +9,7 @@ use super::{
     body_fetcher::{Fetched, Purpose},
 };
 use crate::{
-    HaltReason, MemberId,
+    MemberId,
     work::{Batch, How, Notice, ToApply, Unread},
 };
 
@@ -30,7 +30,6 @@ impl Core {
         match pending {
             Pending::Barrier { digest } => self.machines.membership.barrier_done(digest, failed),
             Pending::Close => self.machines.membership.close_done(),
-            _ if results.contains(&Applied::NotMade) => self.halt(HaltReason::ForeignWrites),
             Pending::Live { peer, origin, .. } => {
                 let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
                 // A conflict counts as a gap: a session takes what is behind it.

@@ -177,7 +177,9 @@ impl Replication<RedbEngine> for Follower {
     fn begin(&mut self, committer: &mut Committer<RedbEngine>) {
         self.replicator.begin(committer);
         let state = Box::new(self.replicator.state().clone());
-        let _over = self.told.send(Told::Began(state, committer.origins()));
+        let _over = self
+            .told
+            .send(Told::Began(state, committer.origins().unwrap_or([OriginId([0; 16]); 2])));
         self.pass_on();
     }
 

@@ -1,0 +1,191 @@
+//! Opening and closing origins: writes to the system namespace.
+//!
+//! A process opens a pair of origins with its first write, and closes the open ones of the processes before it.
+//! [`Committer::settle_origins`] does the same for a store that is replicated, whether it is written to or not:
+//! an origin that nobody closes would hold back garbage collection everywhere.
+
+use std::sync::Arc;
+
+use super::{
+    committer::{Committed, Committer},
+    operation::NewContent,
+    state::State,
+    transaction::Transaction,
+};
+use crate::{
+    body::NewBody,
+    engine::{Engine, Snapshot},
+    error::WriteError,
+    types::{
+        Attributes, Key, Lane, NamespaceId, OriginEntry, OriginId, OriginInfo, OriginRegistry,
+        limits::{MAX_CLOSES, MAX_MEMBER_ORIGINS, MAX_ORIGINS},
+    },
+};
+
+/// How many origins one commit of [`Committer::settle_origins`] closes.
+const CLOSES_PER_COMMIT: usize = 256;
+
+impl State {
+    /// Whether another process of this location has closed the origins of this one.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.own.iter().flatten().any(|origin| self.registry.is_closed(*origin))
+    }
+
+    /// Whether this location was removed from its cluster. It then has nothing to say any more.
+    fn is_removed(&self) -> bool {
+        self.members.get(self.member).is_some_and(|member| member.removed)
+    }
+
+    /// Whether a process that replicates must open its pair, because nothing closes one before it.
+    fn must_open(&self) -> bool {
+        self.own.is_none() && self.registry.open_of(self.member).next().is_some()
+    }
+
+    /// Returns origins of this location that this process closes, because they were opened before its own: an
+    /// older image of the store did not know them. The process of a later pair closes this one instead.
+    fn closable(&self) -> Vec<OriginId> {
+        let Some(own) = self.own.filter(|_| !self.is_superseded()) else { return Vec::new() };
+        let Some(order) = self.registry.get(own[0]).map(OriginInfo::order) else {
+            return Vec::new();
+        };
+        let open = self.registry.open_of(self.member);
+        let earlier = open.filter(|info| !own.contains(&info.id) && info.order() < order);
+        earlier.map(|info| info.id).take(CLOSES_PER_COMMIT).collect()
+    }
+}
+
+impl<S: Snapshot> Transaction<'_, S> {
+    /// Returns the origins that this process writes under, and opens them with the first write.
+    pub(super) fn own_pair(&mut self) -> Result<[OriginId; 2], WriteError> {
+        if self.state.is_superseded() {
+            return Err(WriteError::Superseded(self.state.member));
+        }
+        match self.state.own {
+            Some(own) => Ok(own),
+            None => self.open_pair(),
+        }
+    }
+
+    /// Opens a pair: the first write of each origin is its row, which closes what is open of this location.
+    fn open_pair(&mut self) -> Result<[OriginId; 2], WriteError> {
+        let member = self.state.member;
+        let registry = &self.state.registry;
+        if !has_room(registry, registry.of_member(member).count(), 2) {
+            return Err(WriteError::TooManyOrigins);
+        }
+        let closes: Arc<[_]> =
+            registry.open_of(member).map(|info| info.id).take(MAX_CLOSES).collect();
+        let pair = [self.fresh_origin()?, self.fresh_origin()?];
+        let [small, large] = pair;
+        if small == large {
+            return Err(WriteError::Failed("the system's random numbers repeat".into()));
+        }
+        let opened = self.state.clock.tick(self.now_ms);
+        for (id, partner, lane) in [(small, large, Lane::Small), (large, small, Lane::Large)] {
+            let closes = Arc::clone(&closes);
+            let info = OriginInfo { id, member, lane, partner, closes, opened };
+            let content = system_content(info.encode());
+            self.write_at(opened, id, OriginInfo::key(id).into(), content)?;
+            self.register_origin(OriginEntry::Opened(info));
+        }
+        self.state.own = Some(pair);
+        Ok(pair)
+    }
+
+    /// Draws the id of an origin that no store has met.
+    fn fresh_origin(&mut self) -> Result<OriginId, WriteError> {
+        let random = self.random.as_mut().ok_or_else(|| {
+            WriteError::Failed("this commit has no randomness for the ids of its origins".into())
+        })?;
+        let id = random().map(OriginId).map_err(|error| {
+            WriteError::Failed(format!("no randomness for the ids of new origins: {error}"))
+        })?;
+        if id.0 == [0; 16] || self.state.origins.number(id).is_some() {
+            return Err(WriteError::Failed("the system's random numbers repeat".into()));
+        }
+        Ok(id)
+    }
+
+    /// Closes an origin of this location.
+    fn close_origin(&mut self, id: OriginId) -> Result<(), WriteError> {
+        let [own, _] = self.own_pair()?;
+        let member = self.state.member;
+        let hlc = self.state.clock.tick(self.now_ms);
+        let content = system_content(OriginEntry::closing_value());
+        self.write_at(hlc, own, OriginEntry::closing_key(id, member).into(), content)?;
+        self.register_origin(OriginEntry::Closed { id, member });
+        Ok(())
+    }
+
+    /// Makes a write to the system namespace under an origin and a time.
+    fn write_at(
+        &mut self,
+        hlc: crate::types::Hlc,
+        origin: OriginId,
+        key: Vec<u8>,
+        content: NewContent,
+    ) -> Result<(), WriteError> {
+        let key = Key::new(key).expect("the keys of origins are short");
+        let current = self.replaceable_entry(NamespaceId::SYSTEM, &key)?;
+        self.write_as((hlc, origin), (NamespaceId::SYSTEM, key), current, content);
+        Ok(())
+    }
+
+    /// Updates the registry from a row.
+    pub(super) fn register_origin(&mut self, entry: OriginEntry) {
+        Arc::make_mut(&mut self.state.registry).insert(entry);
+    }
+}
+
+/// Whether there is room for more origins of a location that has `of_member` of them.
+pub(super) fn has_room(registry: &OriginRegistry, of_member: usize, more: usize) -> bool {
+    registry.len() + more <= MAX_ORIGINS && of_member + more <= MAX_MEMBER_ORIGINS
+}
+
+/// The content of an entry of the system namespace.
+fn system_content(value: Vec<u8>) -> NewContent {
+    NewContent::Put { body: NewBody::inline(value), attributes: Attributes::default() }
+}
+
+impl<E: Engine> Committer<E>
+where
+    E::Snapshot: Clone,
+{
+    /// Opens this process's origins if a former process left some open, and closes open ones that it has learned
+    /// of since. Returns `None` if there was nothing to do, or if it failed; more may be left to do.
+    ///
+    /// The writer calls it for a store that is replicated, before the store announces a closed timestamp and
+    /// whenever the replicator has worked.
+    pub fn settle_origins(&mut self, now_ms: u64) -> Option<Committed> {
+        if self.is_settled() {
+            return None;
+        }
+        let closable = self.state.closable();
+        if self.state.is_removed() || (!self.state.must_open() && closable.is_empty()) {
+            self.settled = Some((Arc::clone(&self.state.registry), self.state.own));
+            return None;
+        }
+        if let Err(error) = self.refresh() {
+            self.lost(&error.into());
+            return None;
+        }
+        let mut transaction = Transaction::new(&self.state, &self.view, now_ms);
+        transaction.random = Some(&mut *self.random);
+        let made = transaction.own_pair().and_then(|_own| {
+            closable.into_iter().try_for_each(|origin| transaction.close_origin(origin))
+        });
+        if let Err(error) = made {
+            tracing::warn!(%error, "the origins of former processes can't be closed yet");
+            return None;
+        }
+        let changes = transaction.finish();
+        let committed = self.write_changes(changes, Vec::new());
+        committed.map_err(|error| tracing::warn!(%error, "origins were not closed")).ok()
+    }
+
+    /// Whether nothing has changed since [`Committer::settle_origins`] had nothing to do.
+    fn is_settled(&self) -> bool {
+        let Some((registry, own)) = &self.settled else { return false };
+        Arc::ptr_eq(registry, &self.state.registry) && *own == self.state.own
+    }
+}
