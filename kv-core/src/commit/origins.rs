@@ -17,7 +17,8 @@ use crate::{
     engine::{Engine, Snapshot},
     error::WriteError,
     types::{
-        Attributes, Key, Lane, NamespaceId, OriginEntry, OriginId, OriginInfo, OriginRegistry,
+        Attributes, Hlc, Key, Lane, MemberId, NamespaceId, OriginEntry, OriginId, OriginInfo,
+        OriginRegistry,
         limits::{MAX_CLOSES, MAX_MEMBER_ORIGINS, MAX_ORIGINS},
     },
 };
@@ -70,7 +71,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     fn open_pair(&mut self) -> Result<[OriginId; 2], WriteError> {
         let member = self.state.member;
         let registry = &self.state.registry;
-        if !has_room(registry, registry.of_member(member).count(), 2) {
+        if !has_room(registry, member, 2) {
             return Err(WriteError::TooManyOrigins);
         }
         let closes: Arc<[_]> =
@@ -120,7 +121,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Makes a write to the system namespace under an origin and a time.
     fn write_at(
         &mut self,
-        hlc: crate::types::Hlc,
+        hlc: Hlc,
         origin: OriginId,
         key: Vec<u8>,
         content: NewContent,
@@ -137,9 +138,9 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 }
 
-/// Whether there is room for more origins of a location that has `of_member` of them.
-pub(super) fn has_room(registry: &OriginRegistry, of_member: usize, more: usize) -> bool {
-    registry.len() + more <= MAX_ORIGINS && of_member + more <= MAX_MEMBER_ORIGINS
+/// Whether there is room for more origins of a location.
+pub(super) fn has_room(registry: &OriginRegistry, member: MemberId, more: usize) -> bool {
+    registry.len() + more <= MAX_ORIGINS && registry.count_of(member) + more <= MAX_MEMBER_ORIGINS
 }
 
 /// The content of an entry of the system namespace.

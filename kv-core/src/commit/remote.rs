@@ -208,9 +208,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 Err("an origin is opened by another write than its first")
             }
             Some(info) => {
-                let registry = &self.state.registry;
-                let count = registry.of_member(info.member).count();
-                let has_room = has_room(registry, count, 1);
+                let has_room = has_room(&self.state.registry, info.member, 1);
                 has_room.then_some(()).ok_or("more origins than a store knows")
             }
         }

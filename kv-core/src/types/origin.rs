@@ -200,6 +200,8 @@ pub struct OriginRegistry {
     opened: BTreeMap<OriginId, OriginInfo>,
     /// The same, by location.
     by_member: BTreeSet<(MemberId, OriginId)>,
+    /// How many origins each location has.
+    counts: BTreeMap<MemberId, usize>,
     /// The origins that a row closes, each with the location of that row. The origin itself may be unknown.
     closings: BTreeSet<(OriginId, MemberId)>,
 }
@@ -247,6 +249,12 @@ impl OriginRegistry {
         self.by_member.range(first..=last).filter_map(|(_, id)| self.opened.get(id))
     }
 
+    /// Returns how many origins a location has.
+    #[must_use]
+    pub fn count_of(&self, member: MemberId) -> usize {
+        self.counts.get(&member).copied().unwrap_or(0)
+    }
+
     /// Returns the origins of a location that no row closes, by id.
     pub fn open_of(&self, member: MemberId) -> impl Iterator<Item = &OriginInfo> {
         self.of_member(member).filter(|info| !self.is_closed(info.id))
@@ -261,6 +269,7 @@ impl OriginRegistry {
                 }
                 self.closings.extend(info.closes.iter().map(|id| (*id, info.member)));
                 self.by_member.insert((info.member, info.id));
+                *self.counts.entry(info.member).or_default() += 1;
                 self.opened.insert(info.id, info);
             }
             OriginEntry::Closed { id, member } => {
@@ -365,6 +374,7 @@ mod tests {
         assert_eq!(known.len(), 3);
         assert_eq!(ids(known.iter()), [10, 20, 30]);
         assert_eq!(ids(known.of_member(US)), [10, 30]);
+        assert_eq!((known.count_of(US), known.count_of(THEM)), (2, 1));
         assert_eq!(ids(known.open_of(US)), [30]);
         assert_eq!(ids(known.open_of(THEM)), [20]);
         assert_eq!(known.get(id(30)).map(|info| info.member), Some(US));
