@@ -8,7 +8,7 @@ use kv_core::{
 
 use super::{
     error::MessageError,
-    message::CLOSED,
+    message::MAX_SEQ,
     put,
     take::{self, Decoded},
 };
@@ -89,7 +89,7 @@ pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
     if flags & !ALL != 0 {
         return Err(MessageError::Invalid("a row has unknown flags"));
     }
-    if dot.seq == 0 || dot.seq >= CLOSED {
+    if dot.seq == 0 || dot.seq >= MAX_SEQ {
         return Err(MessageError::Invalid("a row has a sequence number out of range"));
     }
     let has = |flag: u8| flags & flag != 0;
