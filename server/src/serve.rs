@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::Store;
+use kv_core::{MemberId, Store};
 use tokio::time::{sleep, timeout};
 
 use crate::{

@@ -155,7 +155,12 @@ mod tests {
         (fixture, ended)
     }
 
-    fn assess(fixture: &Fixture, ended: &Ended, own: u64, reports: &[Option<Report>]) -> Assessment {
+    fn assess(
+        fixture: &Fixture,
+        ended: &Ended,
+        own: u64,
+        reports: &[Option<Report>],
+    ) -> Assessment {
         let reports = reports.iter().map(Option::as_ref);
         ended.assess(fixture.local(), &LiveReceiver::default(), own, reports)
     }

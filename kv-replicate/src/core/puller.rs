@@ -249,12 +249,7 @@ impl Puller {
     }
 
     /// Ends a session because its vectors were adopted. Returns whether there is such a session.
-    pub(super) fn adopted(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: MemberId,
-        session: u64,
-    ) -> bool {
+    pub(super) fn adopted(&mut self, cx: &mut Context<'_>, peer: MemberId, session: u64) -> bool {
         if self.session(peer, session).is_none() {
             return false;
         }

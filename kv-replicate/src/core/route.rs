@@ -220,9 +220,8 @@ impl Core {
             most > 0 && puller.brings(*origin, most - 1)
         };
         // A session that failed a moment ago would fail again; what is missing is checked later.
-        let can_begin = cx.local.is_joined()
-            && puller.can_begin(cx.local, cx.peers, from)
-            && puller.has_room();
+        let can_begin =
+            cx.local.is_joined() && puller.can_begin(cx.local, cx.peers, from) && puller.has_room();
         if can_begin && !origins.iter().any(is_coming) {
             machines.begin_session(&mut cx, from);
         }

@@ -142,9 +142,10 @@ impl Stability {
         let Some(member) = self.members.get_mut(&from) else { return false };
         let report = Report::of(progress);
         let before = member.report.replace(report);
-        let is_same = before.as_ref().zip(member.report.as_ref()).is_some_and(|(before, report)| {
-            before.is_same(report, self.ended.origins())
-        });
+        let is_same = before
+            .as_ref()
+            .zip(member.report.as_ref())
+            .is_some_and(|(before, report)| before.is_same(report, self.ended.origins()));
         self.is_stale |= !is_same;
         member.resolved = member.resolved.max(progress.resolved);
         member.held = member.held.max(progress.held);
@@ -361,11 +362,7 @@ mod tests {
         let stable = stability.stable(fixture.local(), std::iter::empty());
         assert_eq!(stable, Hlc(61));
         let has_more = Progress { durable: vector(1), ..announced(90, 1, 90) };
-        stability.progressed(
-            fixture.local(),
-            PEER,
-            &Progress { origins: None, ..has_more },
-        );
+        stability.progressed(fixture.local(), PEER, &Progress { origins: None, ..has_more });
         assert_eq!(resolved(&fixture, &mut stability), Hlc(60));
         assert_eq!(stability.stable(fixture.local(), std::iter::empty()), stable);
     }

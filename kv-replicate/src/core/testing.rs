@@ -56,12 +56,7 @@ pub(super) fn large_row_of(member: MemberId, seq: u64) -> Row {
 }
 
 pub(super) fn hello(member: MemberId) -> Hello {
-    Hello {
-        versions: (WIRE_VERSION, WIRE_VERSION),
-        features: 0,
-        cluster: [5; 16],
-        member,
-    }
+    Hello { versions: (WIRE_VERSION, WIRE_VERSION), features: 0, cluster: [5; 16], member }
 }
 
 pub(super) fn config() -> Config {

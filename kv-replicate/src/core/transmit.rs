@@ -27,8 +27,7 @@ impl Core {
             Channel::CatchUp => {
                 let page = machines.sessions.next(peer);
                 let question = page.or_else(|| machines.verifier.next(&cx, peer));
-                let question =
-                    question.or_else(|| machines.rebuild.comparer().next(&cx, peer));
+                let question = question.or_else(|| machines.rebuild.comparer().next(&cx, peer));
                 encode(incarnations, &question?)
             }
             Channel::Body => encode(incarnations, &machines.bodies.next(&mut cx, peer)?),

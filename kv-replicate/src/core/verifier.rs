@@ -230,7 +230,10 @@ impl Verifier {
             cx.out.drop_rows(stale);
         }
         let ranges = comparison.ranges();
-        if self.purpose == Purpose::Verify && ranges != before && ranges.is_multiple_of(REPORT_EVERY) {
+        if self.purpose == Purpose::Verify
+            && ranges != before
+            && ranges.is_multiple_of(REPORT_EVERY)
+        {
             let Verdict { rows, differing, .. } = *comparison.verdict();
             cx.out.notice(Notice::Verifying { peer, rows, differing });
         }

@@ -11,10 +11,7 @@ const SLICE_ROWS: usize = 256;
 
 /// Finds the uncounted writes of some origins; none if a row can't be read. It costs a seek for each origin of the
 /// store, and a read for each row that it finds.
-pub(super) fn find<S: Snapshot>(
-    view: &View<S>,
-    origins: &BTreeSet<OriginId>,
-) -> Option<Uncounted> {
+pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) -> Option<Uncounted> {
     let beyond = |origin: OriginId| match origins.contains(&origin) {
         true => view.vector().get(origin),
         false => u64::MAX - 1,

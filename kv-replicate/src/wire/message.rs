@@ -152,7 +152,6 @@ pub(crate) struct Progress {
 /// No digest: the location does not know yet which writes it holds that its vector does not count.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
 
-
 /// The next writes of one of the sender's origins, without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Live {

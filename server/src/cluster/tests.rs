@@ -12,7 +12,7 @@ use std::{
 };
 
 use kv_core::{
-    MemberId, OriginId,
+    MemberId,
     env::{Environment, SystemEnvironment},
 };
 use rcgen::{CertificateParams, KeyPair};

@@ -17,7 +17,7 @@ use crate::{
         enrol::{AdmissionError, EnrolServer, JoiningMember, Registry, StoreRegistry},
     },
     config::{Config, Settings},
-    membership::{Membership, Readiness, progress},
+    membership::{Incidents, Membership, Readiness, progress},
 };
 
 /// How often a joining location checks whether it has joined, and how often it logs its progress.
@@ -92,9 +92,12 @@ impl Replication {
         let readiness = Arc::new(Readiness::new());
         let guests = authority.map(|authority| enrol_guests(authority, store, &readiness));
         let mut replicated = replica_config(location, guests.transpose()?);
+        let incidents = Arc::new(Incidents::new(&config.settings.data));
         replicated.on_notice = Some({
-            let readiness = Arc::clone(&readiness);
+            let (readiness, incidents) = (Arc::clone(&readiness), Arc::clone(&incidents));
+            let environment = SystemEnvironment::new();
             Arc::new(move |notice: &Notice| {
+                incidents.observe(notice, environment.now_ms() / 1000);
                 if let Notice::Halted(reason) = notice {
                     readiness.halt(&reason.to_string());
                 }
@@ -104,7 +107,7 @@ impl Replication {
             .await
             .map_err(|source| ServeError::Replicate { listen: descriptor.listen, source })?;
         let (expiry, handle) = (location.expiry, replica.handle());
-        let membership = Membership::new(descriptor.clone(), expiry, handle, readiness);
+        let membership = Membership::new(descriptor.clone(), expiry, handle, readiness, incidents);
         let membership = Arc::new(membership);
         tracing::info!("listens for other locations at {} (UDP)", replica.local_address());
         // A location that joined at an earlier start accepts writes at once.

@@ -318,10 +318,7 @@ impl Comparison {
             let Some(Held::Row(row)) = here.held else { continue };
             let is_dropped = here.is_dropped || there.is_dropped;
             let is_system = place.namespace == NamespaceId::SYSTEM;
-            if there.held.is_none()
-                && !is_dropped
-                && !is_system
-                && theirs.vector.covers(row.dot())
+            if there.held.is_none() && !is_dropped && !is_system && theirs.vector.covers(row.dot())
             {
                 self.verdict.differing += 1;
                 self.stale.push((place, row.dot()));

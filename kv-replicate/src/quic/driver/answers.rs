@@ -99,7 +99,9 @@ impl Driver {
             }
             Notice::Rebuilt => tracing::info!("this store is whole"),
             Notice::CopyRuns => {
-                tracing::error!("another process runs as this location, on a copy of its data directory: stop one of the two");
+                tracing::error!(
+                    "another process runs as this location, on a copy of its data directory: stop one of the two"
+                );
             }
             Notice::Salvaged(row) => {
                 let (namespace, origin) = (row.namespace, row.dot.origin);

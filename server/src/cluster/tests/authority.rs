@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use kv_core::{MemberId, Operation, OriginId, Store, WriteError, limits::MAX_MEMBERS};
+use kv_core::{MemberId, Operation, Store, WriteError, limits::MAX_MEMBERS};
 use rcgen::{CertificateParams, KeyPair};
 
 use super::{HOUR, authority, created, invited, name, new_request};

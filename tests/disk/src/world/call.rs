@@ -84,7 +84,9 @@ impl World {
                 }
             }
         }
-        let is_changed = staged || !next.is_same(&before);
+        // A row that came and was dropped in one commit leaves its rows there all the same.
+        let removed = Some(Outcome::Applied(Applied::Removed));
+        let is_changed = staged || outcomes.contains(&removed) || !next.is_same(&before);
         let is_due = is_changed && promised;
         hold!(
             committed.is_held == is_due || (committed.is_held && was_held),
