@@ -23,7 +23,7 @@ pub fn run(seed: u64) -> Checked {
     let (mut world, source) = loop {
         let world = World::new(rng.next_u64(), plan.clone(), false)?;
         let is_low =
-            |node: &usize| world.nodes[*node].origins.is_some_and(|[small, large]| large < small);
+            |node: &usize| world.nodes[*node].origins().is_some_and(|[small, large]| large < small);
         if let Some(source) = (0..2).find(is_low) {
             break (world, source);
         }
