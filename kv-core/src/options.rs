@@ -164,7 +164,8 @@ impl Options {
     }
 
     /// Sets that a new store joins a cluster: it serves no peer until it has what they have. A store that exists
-    /// does not change. Default: a new store is whole from the start.
+    /// does not change, unless nothing was ever written to it and it is another location's: then it becomes a new
+    /// one of [`Options::member`]. Default: a new store is whole from the start.
     #[must_use]
     pub fn joining(mut self) -> Options {
         self.creation.is_joining = true;

@@ -12,7 +12,7 @@ use kv_core::{
     WriteError,
     commit::{Applied, Committer, Creation, NewContent, Remote, RemoteWrite},
     derive_id,
-    engine::{Engine as _, disk, redb::RedbEngine},
+    engine::{disk, redb::RedbEngine},
     env::RandomError,
     limits::{MAX_CLOSES, MAX_MEMBER_ORIGINS},
 };
@@ -386,7 +386,7 @@ fn a_new_store_that_joins_rebuilds_and_an_existing_one_does_not() {
 }
 
 #[test]
-fn a_store_has_one_location_for_ever() {
+fn a_store_has_one_location_from_its_first_write_on() {
     let directory = tempfile::tempdir().unwrap();
     let open = |options: Options| options.open(directory.path());
     let store = open(Options::new().member(US)).unwrap();
@@ -398,6 +398,14 @@ fn a_store_has_one_location_for_ever() {
         matches!(error, OpenError::Member { found: US, expected: PEER }),
         "{error}: what to do"
     );
+    let error = open(Options::new().member(US).joining()).map(|store| store.view().is_rebuilding());
+    assert!(!error.unwrap(), "it exists");
+    let joined = open(Options::new().member(PEER).joining()).unwrap();
+    assert_eq!(joined.member(), PEER, "nothing was ever written to it");
+    assert!(joined.view().is_rebuilding());
+    joined.create_namespace("t").unwrap();
+    drop(joined);
+    assert!(open(Options::new().member(US).joining()).is_err());
     let other = tempfile::tempdir().unwrap();
     let (store, random) = (Options::new().open(other.path()).unwrap(), US);
     assert_ne!(store.member(), random, "without a location it is a random one");

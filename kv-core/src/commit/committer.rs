@@ -53,7 +53,8 @@ pub struct Creation {
     /// The location that the store belongs to. By default a new store gets a random id, and one that exists
     /// has the id that it has.
     pub member: Option<MemberId>,
-    /// Whether a new store joins a cluster that has data: it rebuilds until a session has brought this.
+    /// Whether a new store joins a cluster that has data: it rebuilds until a session has brought this. A store
+    /// of another location that nothing was ever written to counts as new.
     pub is_joining: bool,
 }
 
@@ -99,11 +100,19 @@ where
             engine.commit(last, rows).map_err(OpenError::Engine)?;
             engine.sync(last).map_err(OpenError::Engine)?;
         }
-        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+        let mut snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
         let bodies = Arc::new(Bodies::default());
-        let state = State::load(&snapshot)?;
+        let mut state = State::load(&snapshot)?;
         if let Some(expected) = creation.member.filter(|member| *member != state.member) {
-            return Err(OpenError::Member { found: state.member, expected });
+            if !creation.is_joining || !state.is_unwritten() {
+                return Err(OpenError::Member { found: state.member, expected });
+            }
+            last += 1;
+            let rows = state::founding_rows(expected, true);
+            engine.commit(last, rows).map_err(OpenError::Engine)?;
+            engine.sync(last).map_err(OpenError::Engine)?;
+            snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+            state = State::load(&snapshot)?;
         }
         let (next, pending) = state::bodies(&snapshot, state.clock)?;
         bodies.restart(next, pending);

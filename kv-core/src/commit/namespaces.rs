@@ -7,7 +7,7 @@ use crate::{
     body::NewBody,
     engine::Snapshot,
     error::{Taken, WriteError},
-    tables::{self, Purge},
+    tables::{self, EntryKey, Purge},
     types::{Account, Attributes, Key, Namespace, NamespaceId, Title, Version, derive_id},
 };
 
@@ -29,6 +29,11 @@ impl<S: Snapshot> Transaction<'_, S> {
         };
         // The row names the write that created the namespace, which is this one: its time is the next that
         // the clock gives.
+        // A row that can't be read fails the operation before it opens origins.
+        let key = Key::new(id.0).expect("the key of a namespace has 16 bytes");
+        let entry = EntryKey::new(NamespaceId::SYSTEM, &key);
+        let current = self.replaceable(&entry)?;
+        self.rows.insert(entry, current);
         let [origin, _] = self.own_pair()?;
         let created = Version { hlc: self.state.clock.clone().tick(self.now_ms), origin };
         self.put_namespace(Namespace { id, account, title, created, dropped: false })

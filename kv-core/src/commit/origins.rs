@@ -86,7 +86,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             let closes = Arc::clone(&closes);
             let info = OriginInfo { id, member, lane, partner, closes, opened };
             let content = system_content(info.encode());
-            self.write_at(opened, id, OriginInfo::key(id).into(), content)?;
+            self.write_new((opened, id), OriginInfo::key(id).into(), content);
             self.register_origin(OriginEntry::Opened(info));
         }
         self.state.own = Some(pair);
@@ -113,23 +113,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         let member = self.state.member;
         let hlc = self.state.clock.tick(self.now_ms);
         let content = system_content(OriginEntry::closing_value());
-        self.write_at(hlc, own, OriginEntry::closing_key(id, member).into(), content)?;
+        self.write_new((hlc, own), OriginEntry::closing_key(id, member).into(), content);
         self.register_origin(OriginEntry::Closed { id, member });
         Ok(())
     }
 
-    /// Makes a write to the system namespace under an origin and a time.
-    fn write_at(
-        &mut self,
-        hlc: Hlc,
-        origin: OriginId,
-        key: Vec<u8>,
-        content: NewContent,
-    ) -> Result<(), WriteError> {
+    /// Writes an entry of the system namespace that does not exist yet: an origin is opened once, and no row
+    /// closes an open one.
+    fn write_new(&mut self, named: (Hlc, OriginId), key: Vec<u8>, content: NewContent) {
         let key = Key::new(key).expect("the keys of origins are short");
-        let current = self.replaceable_entry(NamespaceId::SYSTEM, &key)?;
-        self.write_as((hlc, origin), (NamespaceId::SYSTEM, key), current, content);
-        Ok(())
+        self.write_as(named, (NamespaceId::SYSTEM, key), None, content);
     }
 
     /// Updates the registry from a row.

@@ -118,6 +118,11 @@ impl State {
         })
     }
 
+    /// Whether nothing was ever written to the store, here or elsewhere.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.vector.iter().next().is_none() && self.collected.iter().next().is_none()
+    }
+
     /// Returns a view of a snapshot that was taken after the commit with this state.
     pub(super) fn view<S>(&self, snapshot: S) -> View<S> {
         View {

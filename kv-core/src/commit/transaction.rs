@@ -41,7 +41,7 @@ pub(super) struct Transaction<'a, S> {
     /// The rows to write.
     pub(super) batch: Batch,
     /// The rows that the operations of this commit touch, as the operations so far left them.
-    rows: HashMap<EntryKey, Option<Found<()>>>,
+    pub(super) rows: HashMap<EntryKey, Option<Found<()>>>,
     /// Bodies that the operations so far have replaced, and that become garbage with the commit.
     freed: Vec<BodyId>,
     /// Uploads whose bodies rows have taken.
@@ -173,7 +173,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         key: Key,
         content: NewContent,
     ) -> Result<Written, WriteError> {
-        let current = self.replaceable_entry(namespace, &key)?;
+        let current = self.replaceable(&EntryKey::new(namespace, &key))?;
         let origin = self.own_pair()?[usize::from(is_large(&content))];
         let hlc = self.state.clock.tick(self.now_ms);
         Ok(self.write_as((hlc, origin), (namespace, key), current, content))
@@ -197,18 +197,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Written { dot, version }
     }
 
-    /// Reads the row that a local write of a key replaces.
-    pub(super) fn replaceable_entry(
-        &mut self,
-        namespace: NamespaceId,
-        key: &Key,
-    ) -> Result<Option<Found<()>>, WriteError> {
-        self.replaceable(&EntryKey::new(namespace, key))
-    }
-
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
     /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
-    fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
+    pub(super) fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
         match self.row(key) {
             Err(ReadError::Damaged { .. }) => Ok(None),
             read => read.map_err(unread),
