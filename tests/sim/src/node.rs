@@ -195,8 +195,8 @@ impl Node {
 
     /// The origins that its process writes under.
     #[must_use]
-    pub fn origins(&self) -> Option<[OriginId; 2]> {
-        self.running.as_ref().and_then(|running| running.store.committer().origins())
+    pub fn origins(&mut self) -> Option<[OriginId; 2]> {
+        self.running.as_mut().and_then(|running| running.store.committer().origins())
     }
 
     /// Whether it runs, and a later process of its member has closed its origins.

@@ -410,7 +410,8 @@ impl World {
             self.doubt_lost(&before);
             let own = made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
             let lost: VersionVector = own.collect();
-            self.nodes[node].lost = lost.iter().next().is_some().then_some(lost);
+            let is_any = lost.iter().next().is_some();
+            self.nodes[node].lost = is_any.then_some(lost);
         } else {
             for dot in made.iter() {
                 let has = vector.get(dot.origin);
