@@ -208,8 +208,20 @@ impl Core {
 
     /// Whether everything that remains of processes that have ended, and of removed members, is at every member.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.machines.stability.is_finished()
+    }
+
+    /// Whether the store is rebuilt in place, or joins: it serves no peer.
+    #[must_use]
+    pub fn is_rebuilding(&self) -> bool {
+        self.local.is_rebuilding()
+    }
+
+    /// Whether another process of this location, which started later, has closed the origins of this one.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.local.store().superseded
     }
 
     /// Returns the time before which every member, reachable or not, durably holds every write, and nothing

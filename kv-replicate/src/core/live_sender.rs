@@ -146,6 +146,10 @@ mod tests {
     use super::*;
     use crate::core::testing::{Fixture, PEER, US, origins, row_of};
 
+    fn want(numbers: [u64; 2]) -> Want {
+        Want { origins: origins(US), numbers }
+    }
+
     fn sender(fixture: &Fixture) -> LiveSender {
         let mut sender = LiveSender::new(fixture.local());
         sender.wrote(&[1, 2, 3].map(|seq| row_of(US, seq)));
@@ -158,7 +162,7 @@ mod tests {
         fixture.connect(PEER);
         let mut sender = sender(&fixture);
         assert!(sender.next(&mut fixture.context(), PEER).is_none(), "it does not follow");
-        sender.follow(&mut fixture.context(), PEER, [1, 0]);
+        sender.follow(&mut fixture.context(), PEER, want([1, 0]));
         let (first, rows) = sender.next(&mut fixture.context(), PEER).unwrap();
         assert_eq!((first, rows.len()), (Dot { origin: origins(US)[0], seq: 2 }, 2));
         assert!(sender.next(&mut fixture.context(), PEER).is_none());
@@ -172,9 +176,25 @@ mod tests {
         fixture.store(|store| store.durable.raise(origins(US)[0], 10));
         fixture.connect(PEER);
         let mut sender = LiveSender::new(fixture.local());
-        sender.follow(&mut fixture.context(), PEER, [4, 0]);
+        sender.follow(&mut fixture.context(), PEER, want([4, 0]));
         assert_eq!(fixture.sent(PEER), [Message::Behind]);
         assert!(sender.next(&mut fixture.context(), PEER).is_none());
+    }
+
+    #[test]
+    fn the_first_writes_of_a_new_pair_go_to_all_members_without_a_request() {
+        let mut fixture = Fixture::new();
+        fixture.connect(PEER);
+        let mut sender = sender(&fixture);
+        let pair = [OriginId([41; 16]), OriginId([42; 16])];
+        fixture.store(|store| store.origins = Some(pair));
+        sender.follow_origins(&mut fixture.context());
+        let [first, second] = [1, 2].map(|seq| Row { dot: Dot { origin: pair[0], seq }, ..row_of(US, seq) });
+        sender.wrote(&[first, second]);
+        let (first, rows) = sender.next(&mut fixture.context(), PEER).unwrap();
+        assert_eq!((first, rows.len()), (Dot { origin: pair[0], seq: 1 }, 2));
+        sender.follow(&mut fixture.context(), PEER, want([0, 0]));
+        assert!(sender.next(&mut fixture.context(), PEER).is_none(), "it wants a former pair");
     }
 
     #[test]
@@ -183,7 +203,7 @@ mod tests {
         let outsider = MemberId([77; 16]);
         fixture.connect(outsider);
         let mut sender = sender(&fixture);
-        sender.follow(&mut fixture.context(), outsider, [0, 0]);
+        sender.follow(&mut fixture.context(), outsider, want([0, 0]));
         assert!(sender.next(&mut fixture.context(), outsider).is_none());
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
-    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, SystemEntry, Version, VersionVector,
-    engine::Snapshot, view::View,
+    Dot, FoundState, Member, MemberId, NamespaceId, OriginEntry, OriginId, SystemEntry, Version,
+    VersionVector, engine::Snapshot, view::View,
 };
-use kv_replicate::{CLOSED, Content, Row};
+use kv_replicate::{Content, Row};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During},
@@ -22,17 +22,18 @@ pub struct Model {
     dropped: BTreeSet<NamespaceId>,
     /// The members, and whether each was removed.
     members: BTreeMap<MemberId, bool>,
-    /// The origins of departed locations, whose last writes may be lost.
-    departed: BTreeSet<OriginId>,
+    /// The locations that write under each origin.
+    owners: BTreeMap<OriginId, MemberId>,
+    /// Departed locations, whose last writes may be lost.
+    departed: BTreeSet<MemberId>,
+    /// Writes that were on one disk only, which was replaced or is gone. That disk may come back.
+    doubtful: BTreeSet<Dot>,
     /// The writes of departed locations that must not be lost.
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
     lost: BTreeMap<Name, Vec<Version>>,
     /// The versions that may disappear: deletions and expiring values.
     mortal: BTreeSet<Version>,
-    /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
-    /// hold different values of such a key until it is rewritten.
-    suspects: BTreeSet<Name>,
 }
 
 impl Model {
@@ -48,7 +49,7 @@ impl Model {
         if row.namespace == NamespaceId::SYSTEM
             && let Content::Value(value) = &row.content
         {
-            match SystemEntry::decode(&row.key, value).during("decoding a system entry")? {
+            match SystemEntry::decode(&row.key, value, row.hlc).during("decoding a system entry")? {
                 SystemEntry::Namespace(namespace) if namespace.dropped => {
                     self.dropped.insert(namespace.id);
                 }
@@ -56,6 +57,7 @@ impl Model {
                 SystemEntry::Member(member) => {
                     *self.members.entry(member.id).or_default() |= member.removed;
                 }
+                SystemEntry::Origin(_) => {}
             }
         }
         if row.content == Content::Deleted || row.expires_at.is_some() {
@@ -66,30 +68,40 @@ impl Model {
         Ok(())
     }
 
-    /// Records a write of a store that rolled back, or of one of two stores with one identity. It
-    /// may reach some locations, be lost, or hide another write with the same dot.
-    pub fn suspect(&mut self, row: &Row) {
-        let name = |row: &Row| (row.namespace, row.key.to_vec());
-        let known = self.log.get(&row.dot).filter(|known| *known != row);
-        self.suspects.extend(known.map(name));
-        self.suspects.insert(name(row));
+    /// Records which location writes under an origin.
+    pub fn belongs(&mut self, origin: OriginId, member: MemberId) {
+        self.owners.insert(origin, member);
     }
 
-    /// Whether there are suspect keys.
+    /// Records a write that may be lost, or not: it is on a disk that was replaced, and was not acknowledged.
+    ///
+    /// # Errors
+    /// If its dot names another write.
+    pub fn doubt(&mut self, row: &Row) -> Checked {
+        if !self.log.contains_key(&row.dot) {
+            self.note(row)?;
+            self.doubtful.insert(row.dot);
+        }
+        Ok(())
+    }
+
+    /// Records that the writes that one vector counts and another does not may be lost.
+    pub fn doubt_beyond(&mut self, held: &VersionVector, left: &VersionVector) {
+        let is_lost = |dot: &&Dot| held.covers(**dot) && !left.covers(**dot);
+        let lost: Vec<_> = self.log.keys().filter(is_lost).copied().collect();
+        self.doubtful.extend(lost);
+    }
+
+    /// Whether a write may be lost, because the only disk that had it was replaced or is gone.
     #[must_use]
-    pub fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub fn is_doubtful(&self, dot: Dot) -> bool {
+        self.doubtful.contains(&dot)
     }
 
-    /// The suspect keys.
-    #[must_use]
-    pub fn suspects(&self) -> BTreeSet<Name> {
-        self.suspects.clone()
-    }
-
-    /// Ends the exception for suspect keys, because all of them were rewritten.
-    pub fn clear_suspects(&mut self) {
-        self.suspects.clear();
+    /// Whether a write may be lost: it is doubtful, or of a departed location.
+    fn may_be_lost(&self, dot: Dot) -> bool {
+        let owner = self.owners.get(&dot.origin);
+        self.is_doubtful(dot) || owner.is_some_and(|owner| self.departed.contains(owner))
     }
 
     /// Whether a location is a member according to the acknowledged writes.
@@ -99,25 +111,22 @@ impl Model {
     }
 
     /// Records that a location has departed or is about to.
-    pub fn depart(&mut self, origins: Option<[OriginId; 2]>) {
-        self.departed.extend(origins.into_iter().flatten());
+    pub fn depart(&mut self, member: MemberId) {
+        self.departed.insert(member);
     }
 
-    /// Records the writes of departed locations that a remaining location has: they must not be
-    /// lost any more.
+    /// Records the writes that a remaining location has: they must not be lost any more.
     pub fn secure(&mut self, vector: &VersionVector) {
-        let gone = vector.iter().filter(|dot| self.departed.contains(&dot.origin));
-        let secured = gone.filter(|dot| dot.seq < CLOSED).collect();
-        self.secured.merge(&secured);
+        self.secured.merge(vector);
     }
 
     /// Forgets the writes of departed locations that no remaining location has.
     pub fn forget_lost(&mut self, had: &BTreeSet<Dot>) {
         let before = std::mem::take(self);
         (self.departed, self.secured) = (before.departed, before.secured);
-        self.suspects = before.suspects;
+        (self.owners, self.doubtful) = (before.owners, before.doubtful);
         for row in before.log.into_values() {
-            let is_here = !self.departed.contains(&row.dot.origin) || self.secured.covers(row.dot);
+            let is_here = !self.may_be_lost(row.dot) || self.secured.covers(row.dot);
             if is_here || had.contains(&row.dot) {
                 self.note(&row).expect("the write was recorded before");
             } else if row.content == Content::Deleted || row.expires_at.is_some() {
@@ -131,11 +140,10 @@ impl Model {
     /// Whether a deletion that may or may not be lost replaced a version of a key.
     fn may_be_deleted(&self, name: &Name, after: Version) -> bool {
         let is_later = |version: &Version| *version > after;
-        self.suspects.contains(name)
-            || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
+        self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
                 let is_mortal = self.mortal.contains(&row.version());
-                is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
+                is_mortal && self.may_be_lost(row.dot) && is_later(&row.version())
             })
     }
 
@@ -149,12 +157,15 @@ impl Model {
         name: &Name,
         after: Version,
     ) -> bool {
-        let members = || view.members().iter().flat_map(|member| member.origins);
+        let is_member = |origin| {
+            let owner = view.registry().get(origin).map(|info| info.member);
+            owner.is_some_and(|owner| view.members().get(owner).is_some())
+        };
         self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
             row.version() > after
                 && self.mortal.contains(&row.version())
                 && view.collected().covers(row.dot)
-                && members().all(|origin| origin != row.dot.origin)
+                && !is_member(row.dot.origin)
         })
     }
 
@@ -177,10 +188,10 @@ impl Model {
         self.log.range(first..=end).next_back().map_or(0, |(dot, _)| dot.seq)
     }
 
-    /// The last sequence number of each origin that has not departed.
+    /// The last sequence number of each origin, as far as its writes must not be lost.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
-        self.log.keys().filter(|dot| !self.departed.contains(&dot.origin)).copied().collect()
+        self.log.keys().filter(|dot| !self.may_be_lost(**dot)).copied().collect()
     }
 
     /// All keys that were ever written.
@@ -198,7 +209,6 @@ impl Model {
         let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
         let lost = self.lost.get(name);
         versions.any(|version| version >= since && self.mortal.contains(&version))
-            || self.suspects.contains(name)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
@@ -222,7 +232,7 @@ impl Model {
                     Some(now) => {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
                         hold!(
-                            now >= before || is_drop || self.suspects.contains(name),
+                            now >= before || is_drop,
                             "{name:?} reverted from {before} to {now}"
                         );
                     }
@@ -232,13 +242,10 @@ impl Model {
             if let Some(now) = version {
                 floor.insert(name.clone(), now);
             }
-            // Another store with the same identity may have overwritten the value, with a sequence
-            // number that counts as known.
-            if is_dropped || self.suspects.contains(name) {
+            if is_dropped {
                 continue;
             }
-            let is_counted =
-                |dot: Dot| view.vector().covers(dot) && !self.departed.contains(&dot.origin);
+            let is_counted = |dot: Dot| view.vector().covers(dot) && !self.may_be_lost(dot);
             let Some(newest) = self.winner(name, is_counted) else { continue };
             match version {
                 Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
@@ -271,7 +278,7 @@ impl Model {
                 if is_removed {
                     continue;
                 }
-            } else if name.0 == NamespaceId::SYSTEM {
+            } else if name.0 == NamespaceId::SYSTEM && !OriginEntry::is_key(&name.1) {
                 let mut id = NamespaceId::SYSTEM;
                 id.0.copy_from_slice(&name.1);
                 let is_dropped = view.namespaces().is_dropped(id);

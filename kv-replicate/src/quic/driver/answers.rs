@@ -43,6 +43,9 @@ impl Driver {
         Status {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
+            is_settled: self.core.is_settled(),
+            is_rebuilding: self.core.is_rebuilding(),
+            is_superseded: self.core.is_superseded(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
             handshakes: self.acceptor.state(),
