@@ -9,6 +9,7 @@ mod local;
 mod members;
 mod namespaces;
 mod operation;
+mod origins;
 mod remote;
 mod state;
 mod system;
@@ -18,7 +19,7 @@ mod transaction;
 mod upload;
 
 pub use self::{
-    committer::{Committed, Committer},
+    committer::{Committed, Committer, Creation},
     gc::{GcLimits, GcStep},
     operation::{
         Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, Written,

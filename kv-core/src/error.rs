@@ -8,7 +8,8 @@ use crate::{
         AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
         Title, TitleError,
         limits::{
-            MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS, MAX_VALUE_BYTES,
+            MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBER_ORIGINS, MAX_MEMBERS,
+            MAX_ORIGINS, MAX_VALUE_BYTES,
         },
     },
 };
@@ -42,6 +43,17 @@ pub enum OpenError {
     /// The file is not a store, or it is damaged where opening must read.
     #[error("this is not a store, or it is damaged: {0}")]
     Corrupt(String),
+    /// The store belongs to another location than the one that was named.
+    #[error(
+        "this store belongs to location {found}, and location {expected} was to be opened: name the data \
+         directory of that location, or empty this one to begin a new store"
+    )]
+    Member {
+        /// The location that the store belongs to.
+        found: MemberId,
+        /// The location that was named, see [`Options::member`](crate::Options::member).
+        expected: MemberId,
+    },
     /// The engine did not open.
     #[error(transparent)]
     Engine(EngineError),
@@ -131,6 +143,21 @@ pub enum WriteError {
     /// The store was closed before this write. Nothing was changed.
     #[error("the store is closed")]
     Closed,
+    /// Another process runs on a copy of this store's directory and started later. Nothing was changed. Only a
+    /// restart ends this: then this process is the later one.
+    #[error(
+        "nothing was written: another process runs as location {0} on a copy of this data directory, and it \
+         started later than this one: stop one of the two; if this one is to continue, stop the other and \
+         restart this one"
+    )]
+    Superseded(MemberId),
+    /// The cluster, or this location, has started as often as it can. Nothing was changed.
+    #[error(
+        "nothing was written: a cluster knows at most {MAX_ORIGINS} origins, {MAX_MEMBER_ORIGINS} of one \
+         location, and each start of a location uses two: make a new cluster, or let this location join again \
+         with an empty data directory"
+    )]
+    TooManyOrigins,
 }
 
 /// The rule or bound that a write breaks.
@@ -215,12 +242,6 @@ pub enum Taken {
     /// The location has left the cluster, and its id can't be used again.
     #[error("the location {0} has left the cluster: it must join with a new store and id")]
     MemberLeft(MemberId),
-    /// The location has another store.
-    #[error("the location {0} has another store: it must join under a new id")]
-    MemberStore(MemberId),
-    /// Another location has this store.
-    #[error("the location {0} has this store already: one is a copy, and must be emptied")]
-    StoreOf(MemberId),
 }
 
 macro_rules! invalid {

@@ -34,8 +34,8 @@ pub use ticket::{Ticket, TicketFuture};
 pub use types::{
     Account, AccountError, Attributes, Dot, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
     LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
-    NamespaceId, Namespaces, OriginId, Page, ParseIdError, Title, TitleConflict, TitleError,
-    Version, VersionVector, derive_id, limits,
+    NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry, Page, ParseIdError, Title,
+    TitleConflict, TitleError, Version, VersionVector, derive_id, limits,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may
@@ -49,6 +49,6 @@ pub use {
     tables::check_row,
     types::{
         BodyId, Change, Clock, Field, FieldError, FieldNumber, FieldValue, Found, FoundState,
-        JoinedRow, Large, Merge, SystemRow, merge,
+        JoinedRow, Lane, Large, Merge, OriginEntry, SystemRow, merge,
     },
 };

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::env::{Environment, SystemEnvironment};
+use crate::{
+    commit::Creation,
+    env::{Environment, SystemEnvironment},
+    types::MemberId,
+};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Options {
     pub(crate) gc_interval: Duration,
     /// See `Options::replicated`.
     pub(crate) replicated: bool,
+    /// See `Options::member` and `Options::joining`.
+    pub(crate) creation: Creation,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) environment: Arc<dyn Environment>,
 }
@@ -80,6 +86,7 @@ impl Default for Options {
             max_skew: Duration::from_millis(500),
             gc_interval: Duration::from_secs(1),
             replicated: false,
+            creation: Creation::default(),
             observer: Arc::new(Silent),
             environment: Arc::new(SystemEnvironment::new()),
         }
@@ -145,6 +152,23 @@ impl Options {
     #[must_use]
     pub fn replicated(mut self, replicated: bool) -> Options {
         self.replicated = replicated;
+        self
+    }
+
+    /// Sets the location that the store belongs to. A new store gets this identity; a store that exists must have
+    /// it. Default: a new store gets a random one, and any store opens.
+    #[must_use]
+    pub fn member(mut self, id: MemberId) -> Options {
+        self.creation.member = Some(id);
+        self
+    }
+
+    /// Sets that a new store joins a cluster: it serves no peer until it has what they have. A store that exists
+    /// does not change, unless nothing was ever written to it and it is another location's: then it becomes a new
+    /// one of [`Options::member`]. Default: a new store is whole from the start.
+    #[must_use]
+    pub fn joining(mut self) -> Options {
+        self.creation.is_joining = true;
         self
     }
 

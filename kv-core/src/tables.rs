@@ -21,6 +21,7 @@ pub(crate) use self::{
     origins::Origins,
     small::{
         ChunkKey, Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, IndexedDot,
-        NewestEntry, OriginIds, Pending, Purge, Timed, Tombstones, Vector, body_prefix, chunk,
+        NewestEntry, OriginIds, Pending, Purge, Rebuilding, Timed, Tombstones, Vector, body_prefix,
+        chunk,
     },
 };

@@ -16,6 +16,7 @@ mod list;
 mod member;
 mod name;
 mod namespace;
+mod origin;
 mod system;
 mod version;
 
@@ -31,6 +32,7 @@ pub use self::{
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
     namespace::{Namespace, Namespaces, TitleConflict, derive_id},
+    origin::{Lane, OriginEntry, OriginInfo, OriginRegistry},
     system::SystemRow,
     version::{Dot, Version},
 };

@@ -9,6 +9,7 @@ use kv_core::{
 use crate::{Batch, Event, Row, Unread, Work};
 
 mod inspect;
+mod uncounted;
 
 /// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
 /// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
@@ -49,9 +50,16 @@ impl<S: Snapshot> Durable<S> {
                 let answer = inspect::answer(&self.view, &ask);
                 Some(Event::Inspected { id, answer })
             }
-            Work::Apply { .. } | Work::Adopt { .. } | Work::Stage { .. } | Work::Discard { .. } => {
-                None
+            Work::FindUncounted { id, origins } => {
+                Some(Event::Uncounted { id, found: uncounted::find(&self.view, &origins) })
             }
+            Work::Apply { .. }
+            | Work::Adopt { .. }
+            | Work::Rebuild { .. }
+            | Work::Drop { .. }
+            | Work::Rebuilt { .. }
+            | Work::Stage { .. }
+            | Work::Discard { .. } => None,
         }
     }
 }

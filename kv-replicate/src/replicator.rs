@@ -155,6 +155,10 @@ impl<S> Replicator<S> {
             durable: vector,
             closed_timestamp: committer.clock(),
             members: Arc::clone(view.members()),
+            origins: view.own_origins(),
+            registry: Arc::clone(view.registry()),
+            rebuilding: view.is_rebuilding(),
+            superseded: view.is_superseded(),
         };
         let commit = committer.engine().status().latest;
         self.durable = Some(Arc::new(Durable::new(view, commit)));

@@ -1,13 +1,15 @@
 //! The seam of a core: events in; work, messages and notices out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
+use kv_core::{
+    Dot, Hlc, Key, Members, NamespaceId, OriginId, OriginRegistry, VersionVector, commit::Applied,
+};
 
 use crate::{
     HaltReason, MemberId, Row,
-    inspect::{Answer, Ask},
+    inspect::{Answer, Ask, Place},
     verdict::{Difference, Verdict},
 };
 
@@ -48,6 +50,37 @@ pub enum Work {
         /// The source's collected vector.
         collected: VersionVector,
     },
+    /// Begin to rebuild the store: from the commit on it serves nobody, until [`Work::Rebuilt`].
+    Rebuild {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+    },
+    /// Drop these rows: the source of a rebuild counts them and does not have them.
+    Drop {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+        /// The rows, each with the write that it must still hold.
+        rows: Vec<(Place, Dot)>,
+    },
+    /// End the rebuild of the store, behind all work that was requested before.
+    Rebuilt {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+    },
+    /// Find the writes that the store holds and its vector does not count, from one snapshot that shows durable
+    /// commits only.
+    FindUncounted {
+        /// Names the answer, [`Event::Uncounted`].
+        id: u64,
+        /// The origins whose writes are looked for.
+        origins: Arc<BTreeSet<OriginId>>,
+    },
     /// Read rows that a vector lacks, from one snapshot that shows durable commits only.
     Read {
         /// Names the answer, [`Event::Read`].
@@ -58,7 +91,7 @@ pub enum Work {
         after: Option<Dot>,
         /// The most rows to read.
         limit: usize,
-        /// The receiver has nothing yet: what was collected is irrelevant to it.
+        /// The receiver rebuilds its store, or joins: what was collected is irrelevant to it.
         is_new: bool,
     },
     /// Read the chunk of a large body that begins at `offset`, if the key still holds this write.
@@ -101,7 +134,13 @@ impl Work {
     /// it.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self, Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. })
+        matches!(
+            self,
+            Work::Read { .. }
+                | Work::ReadBody { .. }
+                | Work::Inspect { .. }
+                | Work::FindUncounted { .. }
+        )
     }
 }
 
@@ -136,6 +175,15 @@ pub struct StoreState {
     pub closed_timestamp: Hlc,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
+    /// The origins that this process writes under, by lane: none before its first write, and none after a failure
+    /// of the disk until the next one. As of the last durable commit.
+    pub origins: Option<[OriginId; 2]>,
+    /// All origins that the store knows, as of the last durable commit.
+    pub registry: Arc<OriginRegistry>,
+    /// Whether the store lacks deletions, or everything, until a session has brought the rest.
+    pub rebuilding: bool,
+    /// Whether a process of this location that started later has closed `origins`.
+    pub superseded: bool,
 }
 
 /// Rows that were read for a peer.
@@ -162,6 +210,15 @@ pub enum Unread {
     Gone(VersionVector),
     /// The disk has failed, or a row is damaged.
     Failed,
+}
+
+/// The writes of some origins that a store holds and its vector does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uncounted {
+    /// The last of them of each origin.
+    pub last: VersionVector,
+    /// A digest of all of them; 0 if there are none.
+    pub digest: u64,
 }
 
 /// An event for a core.
@@ -217,6 +274,13 @@ pub enum Event {
         id: u64,
         /// The answer; none if the disk can't be read now.
         answer: Option<Answer>,
+    },
+    /// [`Work::FindUncounted`] was done.
+    Uncounted {
+        /// The number of the work.
+        id: u64,
+        /// What was found; none if the disk can't be read now.
+        found: Option<Uncounted>,
     },
 }
 
@@ -288,9 +352,17 @@ pub enum Notice {
     Unparked(MemberId),
     /// A body from a peer was gone, or did not arrive, before it was whole.
     BodyLost(MemberId),
-    /// This store lacks deletions that are so old that the peer has dropped their tombstones: it must be
-    /// emptied and join again.
-    MustRebuild(MemberId),
+    /// This store lacks deletions that are so old that the peer has dropped their tombstones, as after it was
+    /// restored from an old image. It is rebuilt in place: until [`Notice::Rebuilt`] it serves no peer.
+    Rebuilding(MemberId),
+    /// This store is rebuilt, and takes part again.
+    Rebuilt,
+    /// A peer presents this location's own identity: another process runs as this location, on a copy of its
+    /// directory. Of two such processes only the one that started later takes writes.
+    CopyRuns,
+    /// A write arrived later than this location has declared that none can, as from a copy of a member's directory
+    /// that was cut off for long, and lost against a deletion that had not seen it.
+    Salvaged(Box<Row>),
     /// This store does not replicate any more.
     Halted(HaltReason),
     /// A peer has another write of the same version as one that is here: two stores write under one

@@ -10,10 +10,14 @@ use kv_replicate::{
 
 use crate::cluster::{Descriptor, Expiry};
 
+mod incidents;
+mod origins;
 mod progress;
 mod readiness;
 
-pub use self::{progress::progress, readiness::Readiness};
+pub use self::{
+    incidents::Incidents, origins::OriginState, progress::progress, readiness::Readiness,
+};
 
 /// A location's membership in its cluster.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Membership {
     handle: Handle,
     /// Whether the location is joined and accepts writes.
     readiness: Arc<Readiness>,
+    /// What the replica has reported that an operator must act on.
+    incidents: Arc<Incidents>,
 }
 
 impl Membership {
@@ -37,8 +43,15 @@ impl Membership {
         expiry: Expiry,
         handle: Handle,
         readiness: Arc<Readiness>,
+        incidents: Arc<Incidents>,
     ) -> Membership {
-        Membership { descriptor, expiry, handle, readiness }
+        Membership { descriptor, expiry, handle, readiness, incidents }
+    }
+
+    /// Returns the alarms of what the replica has reported, at a Unix time in seconds.
+    #[must_use]
+    pub fn incidents(&self, now: u64) -> Vec<String> {
+        self.incidents.alarms(now)
     }
 
     /// Returns the location's descriptor.

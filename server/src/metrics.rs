@@ -187,7 +187,12 @@ mod tests {
         }
         let (members, ends) =
             (kv_core::Members::default(), Expiry { location: 0, ca: 0, has_ca_key: false });
-        let cluster = ClusterGauges { status: Some(&status), members: &members, ends };
+        let cluster = ClusterGauges {
+            status: Some(&status),
+            members: &members,
+            origins: crate::membership::OriginState::default(),
+            ends,
+        };
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

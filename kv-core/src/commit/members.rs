@@ -4,20 +4,19 @@ use super::transaction::Transaction;
 use crate::{
     engine::Snapshot,
     error::{InvalidWrite, Taken, WriteError},
-    types::{FieldNumber, FieldValue, Key, Member, MemberId, OriginId, limits::MAX_MEMBERS},
+    types::{FieldNumber, FieldValue, Key, Member, MemberId, limits::MAX_MEMBERS},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Adds a member, or changes its name and addresses. Its id and origins never change.
+    /// Adds a member, or changes its name and addresses. Its id never changes.
     pub(super) fn put_member(
         &mut self,
         id: MemberId,
-        origins: [OriginId; 2],
         name: String,
         addresses: Vec<String>,
     ) -> Result<Member, WriteError> {
-        self.check_free_member(id, origins)?;
-        let member = Member::new(id, origins, name, addresses)?;
+        self.check_free_member(id)?;
+        let member = Member::new(id, name, addresses)?;
         let has_name = |other: &&Member| other.id != id && other.name == member.name;
         if let Some(other) = self.state.members.current().find(has_name) {
             return Err(Taken::MemberName { name: other.name.clone(), by: other.id }.into());
@@ -25,24 +24,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.write_member(id, member.info())
     }
 
-    /// Checks that a location can become, or stay, a member with these origins.
-    fn check_free_member(&self, id: MemberId, origins: [OriginId; 2]) -> Result<(), WriteError> {
+    /// Checks that a location can become, or stay, a member.
+    fn check_free_member(&self, id: MemberId) -> Result<(), WriteError> {
         let before = self.state.members.get(id);
         if before.is_some_and(|member| member.removed) {
             return Err(Taken::MemberLeft(id).into());
         }
-        if before.is_some_and(|member| member.origins != origins) {
-            return Err(Taken::MemberStore(id).into());
-        }
         if before.is_none() && self.state.members.iter().count() >= MAX_MEMBERS {
             return Err(InvalidWrite::TooManyMembers.into());
         }
-        let mut others = self.state.members.iter().filter(|other| other.id != id);
-        let has_origin = |other: &&Member| other.origins.iter().any(|own| origins.contains(own));
-        match others.find(has_origin) {
-            Some(other) => Err(Taken::StoreOf(other.id).into()),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Removes a member for good. Removing a member a second time changes nothing. A store can't remove
@@ -51,7 +42,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         match self.state.members.get(id) {
             None => Err(InvalidWrite::UnknownMember(id).into()),
             Some(member) if member.removed => Ok(member.clone()),
-            Some(member) if member.origins == self.state.own => {
+            Some(member) if member.id == self.state.member => {
                 Err(InvalidWrite::RemovesItself.into())
             }
             Some(_) => self.write_member(id, Member::removal()),

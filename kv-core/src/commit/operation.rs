@@ -6,7 +6,7 @@ use crate::{
     body::{NewBody, StagedChunk},
     types::{
         Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, LocalName, Member,
-        MemberId, Namespace, NamespaceId, OriginId, Title, Version, VersionVector,
+        MemberId, Namespace, NamespaceId, Title, Version, VersionVector,
     },
 };
 
@@ -62,8 +62,6 @@ pub enum Operation {
     PutMember {
         /// The location.
         id: MemberId,
-        /// The origins of its store.
-        origins: [OriginId; 2],
         /// Its name for people.
         name: String,
         /// Its addresses, `host:port` each.
@@ -120,6 +118,26 @@ pub enum Remote {
     Row(RemoteWrite),
     /// The end of a catch-up session: all writes that these vectors count are here.
     Adopt {
+        /// The version vector of the source's last snapshot.
+        vector: VersionVector,
+        /// The source's collected vector.
+        collected: VersionVector,
+    },
+    /// The store lacks deletions that a peer has collected: from here on it rebuilds.
+    Rebuild,
+    /// While the store rebuilds: the source counts this write and has no row of the key, so that the row is
+    /// removed, if it still is this write. It counts as a collected tombstone.
+    DropRow {
+        /// The namespace, which is not the system namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// The write that the key must still hold.
+        dot: Dot,
+    },
+    /// The end of a rebuild: the vectors of the source are adopted as by [`Remote::Adopt`], and the store no longer
+    /// rebuilds.
+    Rebuilt {
         /// The version vector of the source's last snapshot.
         vector: VersionVector,
         /// The source's collected vector.
@@ -208,8 +226,14 @@ pub enum Applied {
     Known,
     /// It is not later than the drop of its namespace: it is counted and not stored.
     Dropped,
-    /// The vector of a session was adopted.
+    /// The vector of a session was adopted, as far as the opening rows of its origins are here.
     Adopted,
+    /// The store rebuilds from here on.
+    Rebuilding,
+    /// The row was removed, and its write counts as a collected tombstone.
+    Removed,
+    /// The opening row of the write's origin is not here. Nothing was changed.
+    Unopened,
     /// Earlier writes of its origin are missing. Nothing was changed.
     Gap {
         /// The first missing sequence number.
@@ -217,9 +241,6 @@ pub enum Applied {
     },
     /// Another write has this version: two other stores share one identity. Nothing was changed.
     Conflict,
-    /// It is, or counts, a write of this store that this store did not make: another store has its
-    /// identity, or this one was rolled back. Nothing was changed.
-    NotMade,
     /// No store can have made this write. Nothing was changed.
     Refused(&'static str),
 }

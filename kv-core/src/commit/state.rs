@@ -11,11 +11,11 @@ use crate::{
     error::{OpenError, ReadError},
     tables::{
         self, Chunks, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout, NewestEntry,
-        OriginIds, Origins, Pending, Vector, decode_head, split_entry,
+        OriginIds, Origins, Pending, Rebuilding, Vector, decode_head, split_entry,
     },
     types::{
-        BodyId, Clock, Dot, Hlc, JoinedRow, Members, NamespaceId, Namespaces, OriginId, SystemRow,
-        VersionVector,
+        BodyId, Clock, Dot, Hlc, JoinedRow, MemberId, Members, NamespaceId, Namespaces, OriginId,
+        OriginRegistry, SystemRow, VersionVector,
     },
     view::View,
 };
@@ -30,8 +30,13 @@ pub(super) struct State {
     pub(super) newest: Hlc,
     /// The last such time that a row has, beside the row of the clock.
     pub(super) newest_row: Hlc,
-    /// This store's origins: for entries with inline values, and for entries with large bodies.
-    pub(super) own: [OriginId; 2],
+    /// The location that the store belongs to.
+    pub(super) member: MemberId,
+    /// Whether the store rebuilds.
+    pub(super) is_rebuilding: bool,
+    /// The origins that this process writes under, by lane. It has none before its first write, and none after
+    /// a disk failure, so that it never gives a number that may have been lost.
+    pub(super) own: Option<[OriginId; 2]>,
     /// The local numbers of origins.
     pub(super) origins: Arc<Origins>,
     /// For each origin, the sequence number up to which nothing is missing.
@@ -42,6 +47,8 @@ pub(super) struct State {
     pub(super) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(super) members: Arc<Members>,
+    /// The origins whose opening rows are here, and which of them are closed.
+    pub(super) registry: Arc<OriginRegistry>,
 }
 
 /// Whether an engine holds no store yet: no row at all, because a store that lost its format must not be
@@ -67,14 +74,15 @@ pub(super) fn is_new<S: Snapshot>(snapshot: &S) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// The rows of a new store.
-pub(super) fn founding_rows(own: [OriginId; 2]) -> Batch {
+/// The rows of a new store of a location. One that joins a cluster rebuilds until it has what the others have.
+pub(super) fn founding_rows(member: MemberId, is_joining: bool) -> Batch {
     let mut batch = Batch::new();
     tables::put::<Format>(&mut batch, &(), &FORMAT_VERSION);
-    tables::put::<Identity>(&mut batch, &(), &own);
+    tables::put::<Identity>(&mut batch, &(), &member);
     tables::put::<CommitTime>(&mut batch, &(), &Hlc::ZERO);
-    tables::put::<OriginIds>(&mut batch, &0, &own[0]);
-    tables::put::<OriginIds>(&mut batch, &1, &own[1]);
+    if is_joining {
+        tables::put::<Rebuilding>(&mut batch, &(), &());
+    }
     batch
 }
 
@@ -93,25 +101,34 @@ impl State {
         if found != FORMAT_VERSION {
             return Err(OpenError::Format { found, known: FORMAT_VERSION });
         }
-        let own = meta_row::<Identity>(snapshot)?;
+        let member = meta_row::<Identity>(snapshot)?;
+        let is_rebuilding = optional_row::<Rebuilding>(snapshot)?.is_some();
         let last = meta_row::<CommitTime>(snapshot)?;
         let newest_row = tables::get::<NewestEntry>(snapshot, &()).map_err(unreadable)?;
         let newest_row = newest_row.unwrap_or(Hlc::ZERO);
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
-        let (namespaces, members) = load_system(snapshot, &origins)?;
+        let system = load_system(snapshot, &origins)?;
         Ok(State {
             clock: Clock::starting_at(last),
             newest: last.max(newest_row),
             newest_row,
-            own,
+            member,
+            is_rebuilding,
+            own: None,
             vector: Arc::new(vector),
             collected: Arc::new(collected),
-            namespaces: Arc::new(namespaces),
-            members: Arc::new(members),
+            namespaces: Arc::new(system.namespaces),
+            members: Arc::new(system.members),
+            registry: Arc::new(system.registry),
             origins: Arc::new(origins),
         })
+    }
+
+    /// Whether nothing was ever written to the store, here or elsewhere.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.vector.iter().next().is_none() && self.collected.iter().next().is_none()
     }
 
     /// Returns a view of a snapshot that was taken after the commit with this state.
@@ -121,6 +138,10 @@ impl State {
             origins: Arc::clone(&self.origins),
             namespaces: Arc::clone(&self.namespaces),
             members: Arc::clone(&self.members),
+            registry: Arc::clone(&self.registry),
+            member: self.member,
+            own: self.own,
+            is_rebuilding: self.is_rebuilding,
             vector: Arc::clone(&self.vector),
             collected: Arc::clone(&self.collected),
         }
@@ -129,19 +150,18 @@ impl State {
 
 /// Reads a row of `meta` that every store has.
 fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, OpenError> {
-    match tables::get::<T>(snapshot, &()) {
-        Ok(Some(row)) => Ok(row),
-        Ok(None) => Err(OpenError::Corrupt("a row of the table meta is missing".into())),
-        Err(error) => Err(unreadable(error)),
-    }
+    let missing = || OpenError::Corrupt("a row of the table meta is missing".into());
+    optional_row::<T>(snapshot)?.ok_or_else(missing)
 }
 
-/// Explains why a store with this row does not open.
-fn unreadable(error: ReadError) -> OpenError {
-    match error {
+/// Reads a row of `meta` that only some stores have.
+fn optional_row<T: Layout<Key = ()>>(
+    snapshot: &impl Snapshot,
+) -> Result<Option<T::Row>, OpenError> {
+    tables::get::<T>(snapshot, &()).map_err(|error| match error {
         ReadError::Engine(error) => OpenError::Engine(error),
         error => OpenError::Corrupt(error.to_string()),
-    }
+    })
 }
 
 /// Visits every row of a table with a reader that may fail.
@@ -185,18 +205,23 @@ fn load_vector<T: Layout<Key = u32, Row = u64>>(
     Ok(vector)
 }
 
-/// Reads the rows of the system namespace: namespaces and members. Rows that this program does not understand stay as
-/// they are.
-fn load_system(
-    snapshot: &impl Snapshot,
-    origins: &Origins,
-) -> Result<(Namespaces, Members), OpenError> {
-    let (mut namespaces, mut members) = (Vec::new(), Vec::new());
+/// The registries that are built from the system namespace.
+struct System {
+    namespaces: Namespaces,
+    members: Members,
+    registry: OriginRegistry,
+}
+
+/// Reads the rows of the system namespace: namespaces, members and origins. Rows that this program does not understand
+/// stay as they are.
+fn load_system(snapshot: &impl Snapshot, origins: &Origins) -> Result<System, OpenError> {
+    let (mut namespaces, mut members, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     let mut result = Ok(());
     visit_prefix(snapshot, Table::Entries, &NamespaceId::SYSTEM.0, &mut |key, row| {
         match read_system(key, row, origins) {
             Ok((SystemRow::Namespace(id), row)) => namespaces.push((id, row)),
             Ok((SystemRow::Member(member), _)) => members.push(member),
+            Ok((SystemRow::Origin(entry), _)) => entries.push(entry),
             Ok((SystemRow::Unknown, _)) => {}
             Err(error) => result = Err(corrupt("the system namespace")(error)),
         }
@@ -204,7 +229,11 @@ fn load_system(
     })
     .map_err(OpenError::Engine)?;
     let namespaces = namespaces.iter().map(|(id, row)| (*id, row.as_ref()));
-    result.map(|()| (namespaces.collect(), members.into_iter().collect()))
+    result.map(|()| System {
+        namespaces: namespaces.collect(),
+        members: members.into_iter().collect(),
+        registry: entries.into_iter().collect(),
+    })
 }
 
 /// Decodes one row of the system namespace, and interprets it.

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     operation::{Applied, RemoteWrite, Written},
+    remote::FOREIGN,
     transaction::{Transaction, unread},
 };
 use crate::{
@@ -13,8 +14,8 @@ use crate::{
     error::{InvalidWrite, ReadError, WriteError},
     tables::{self, Dots, EntryKey},
     types::{
-        Change, Dot, FieldNumber, FieldValue, Found, JoinedRow, Key, NamespaceId, SystemRow,
-        Version,
+        Change, Dot, FieldNumber, FieldValue, Found, Hlc, JoinedRow, Key, NamespaceId, OriginId,
+        SystemRow, Version,
     },
 };
 
@@ -36,19 +37,35 @@ impl<S: Snapshot> Transaction<'_, S> {
         let entry = EntryKey::new(NamespaceId::SYSTEM, &key);
         let before = self.row(&entry).map_err(unread)?;
         let fields: Vec<_> = fields.into_iter().collect();
-        let origin = self.state.own[0];
+        let [origin, _] = self.own_pair()?;
         let replaced = before.as_ref().and_then(|head| head.joined()).into_iter().flat_map(|row| {
             fields.iter().filter_map(|(number, _)| row.get(*number).map(|field| field.version))
         });
         let replaced = replaced.chain(after).max();
-        let version = Version { hlc: self.next_time(replaced), origin };
+        let hlc = self.next_time(replaced);
+        Ok(self.write_fields_as((hlc, origin), key, before, fields))
+    }
+
+    /// Writes fields of a row under the next number of one of the own origins, at this time.
+    ///
+    /// # Panics
+    /// If there is no field.
+    pub(super) fn write_fields_as(
+        &mut self,
+        (hlc, origin): (Hlc, OriginId),
+        key: Key,
+        before: Option<Found<()>>,
+        fields: Vec<(FieldNumber, FieldValue)>,
+    ) -> Written {
+        let entry = EntryKey::new(NamespaceId::SYSTEM, &key);
+        let version = Version { hlc, origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         let write = JoinedRow::written(version, dot.seq, fields).expect("a write has a field");
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.put_joined(entry, before, &write);
         let found = found.listed_by(dot).expect("the write is later than what it replaces");
         self.writes.push(Change { namespace: NamespaceId::SYSTEM, key, found });
-        Ok(Written { dot, version })
+        Written { dot, version }
     }
 
     /// Carries out [`Operation::WriteFields`](super::Operation::WriteFields).
@@ -77,7 +94,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Refused("a joined row that none of its fields is listed by"));
         }
         if row.dots().iter().any(|dot| self.is_not_made(*dot)) {
-            return Ok(Applied::NotMade);
+            return Ok(Applied::Refused(FOREIGN));
         }
         let entry = EntryKey::new(NamespaceId::SYSTEM, &write.key);
         if self.has_foreign_dot(&entry, row).map_err(unread)? {
@@ -96,7 +113,8 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Whether a dot is of this store and names a write that this store has not made.
     fn is_not_made(&self, dot: Dot) -> bool {
-        self.state.own.contains(&dot.origin) && !self.state.vector.covers(dot)
+        let own = self.state.own.iter().flatten();
+        own.into_iter().any(|own| *own == dot.origin) && !self.state.vector.covers(dot)
     }
 
     /// Whether the dot index names another row under a dot of this one. No store gives one dot to two rows, and a row
@@ -152,6 +170,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         match SystemRow::of(key, row) {
             SystemRow::Namespace(id) => self.register(id, row),
             SystemRow::Member(member) => Arc::make_mut(&mut self.state.members).insert(member),
+            SystemRow::Origin(entry) => self.register_origin(entry),
             SystemRow::Unknown => {}
         }
     }

@@ -11,10 +11,12 @@ use super::{
 use crate::{
     body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
     engine::{Batch, Snapshot, Table},
+    env::RandomIds,
     error::{ReadError, WriteError},
     tables::{
         self, ChunkKey, Chunks, Collected, CommitTime, Dots, EntryKey, Expiry, IndexedDot, Layout,
-        NewestEntry, OriginIds, Origins, Pending, Timed, Tombstones, Vector, decode_head,
+        NewestEntry, OriginIds, Origins, Pending, Rebuilding, Timed, Tombstones, Vector,
+        decode_head,
         encode_entry,
     },
     types::{
@@ -33,6 +35,8 @@ pub(super) struct Transaction<'a, S> {
     pub(super) view: &'a View<S>,
     /// The wall clock of the batch, in Unix milliseconds.
     pub(super) now_ms: u64,
+    /// Gives the ids of new origins; none in a transaction that makes no local writes.
+    pub(super) random: Option<&'a mut RandomIds>,
     /// The state after the operations so far.
     pub(super) state: State,
     /// The rows to write.
@@ -79,6 +83,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             before,
             view,
             now_ms,
+            random: None,
             state: before.clone(),
             batch: Batch::new(),
             rows: HashMap::new(),
@@ -130,8 +135,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.rename_namespace(id, title).map(Outcome::Namespace)
             }
             Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
-            Operation::PutMember { id, origins, name, addresses } => {
-                self.put_member(id, origins, name, addresses).map(Outcome::Member)
+            Operation::PutMember { id, name, addresses } => {
+                self.put_member(id, name, addresses).map(Outcome::Member)
             }
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
@@ -160,6 +165,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             let current = self.replaceable(&key)?;
             self.rows.insert(key, current);
         }
+        self.own_pair()?;
         let write = |write: BatchWrite| self.write_local(write.namespace, write.key, write.content);
         writes.into_iter().map(write).collect()
     }
@@ -173,7 +179,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     ) -> Result<Written, WriteError> {
         let entry = EntryKey::new(namespace, &key);
         let current = self.replaceable(&entry)?;
-        let origin = self.state.own[usize::from(is_large(&content))];
+        let origin = self.own_pair()?[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
         let replaced = prev.max(self.state.namespaces.dropped_at(namespace));
         let version = Version { hlc: self.next_time(replaced), origin };
@@ -194,7 +200,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
 
     /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
     /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
-    fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
+    pub(super) fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
         match self.row(key) {
             Err(ReadError::Damaged { .. }) => Ok(None),
             read => read.map_err(unread),
@@ -361,6 +367,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             state.newest_row = state.newest;
             tables::put::<NewestEntry>(&mut self.batch, &(), &state.newest);
         }
+        match (self.before.is_rebuilding, self.state.is_rebuilding) {
+            (false, true) => tables::put::<Rebuilding>(&mut self.batch, &(), &()),
+            (true, false) => tables::delete::<Rebuilding>(&mut self.batch, &()),
+            _ => {}
+        }
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
         self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
@@ -397,6 +408,9 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         }
         Operation::Remote(Remote::Next(write) | Remote::Row(write)) => {
             keys.push(EntryKey::new(write.namespace, &write.key));
+        }
+        Operation::Remote(Remote::DropRow { namespace, key, .. }) => {
+            keys.push(EntryKey::new(*namespace, key));
         }
         _ => {}
     }

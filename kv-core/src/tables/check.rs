@@ -7,7 +7,7 @@ use super::{
     local::LocalParts,
     small::{
         Chunks, Collected, CommitTime, Dots, Expiry, Format, Identity, NewestEntry, OriginIds,
-        Pending, Purge, Tombstones, Vector, whole,
+        Pending, Purge, Rebuilding, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -33,6 +33,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             b"format" => check::<Format>(key, row),
             b"identity" => check::<Identity>(key, row),
             b"newest" => check::<NewestEntry>(key, row),
+            b"rebuilding" => check::<Rebuilding>(key, row),
             _ => check::<CommitTime>(key, row),
         },
         Table::Origins => check::<OriginIds>(key, row),

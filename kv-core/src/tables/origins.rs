@@ -24,6 +24,11 @@ impl Origins {
         self.numbers.get(&id).copied()
     }
 
+    /// Returns how many origins the store has met.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// Gives the next number to an origin that the store has not met before.
     pub(crate) fn add(&mut self, id: OriginId) -> u32 {
         let number = u32::try_from(self.ids.len()).expect("fewer origins than 2^32");

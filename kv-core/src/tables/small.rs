@@ -8,7 +8,7 @@ use crate::{
     engine::{Snapshot, Table},
     error::ReadError,
     types::{
-        BodyId, Hlc, NamespaceId, OriginId,
+        BodyId, Hlc, MemberId, NamespaceId, OriginId,
         limits::{CHUNK_BYTES, MAX_KEY_BYTES},
     },
 };
@@ -69,11 +69,18 @@ layout! {
     key |()| b"format".to_vec(), |key| named(key, b"format");
     row |version| version.to_be_bytes().to_vec(), |row| whole(row, Reader::u32);
 
-    /// The row of the store's two origins.
-    Identity in Meta: () => [OriginId; 2];
+    /// The row of the location that the store belongs to.
+    Identity in Meta: () => MemberId;
     key |()| b"identity".to_vec(), |key| named(key, b"identity");
-    row |[small, large]| [small.0, large.0].concat(),
-        |row| whole(row, |reader| Ok([OriginId(reader.id()?), OriginId(reader.id()?)]));
+    row |id| id.0.to_vec(), |row| whole(row, Reader::id).map(MemberId);
+
+    /// The row of a store that rebuilds: it lacks deletions, or everything, until a session brought the rest.
+    Rebuilding in Meta: () => ();
+    key |()| b"rebuilding".to_vec(), |key| named(key, b"rebuilding");
+    row |()| vec![1], |row| match row {
+        [1] => Ok(()),
+        _ => Err(DecodeError("a mark of another value")),
+    };
 
     /// The row of the highest committed time.
     CommitTime in Meta: () => Hlc;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    id::{MemberId, OriginId},
+    id::MemberId,
     joined::{FieldNumber, FieldValue, JoinedRow},
     limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
 };
@@ -15,8 +15,6 @@ use crate::codec::{DecodeError, Reader, put_text};
 pub struct Member {
     /// The location.
     pub id: MemberId,
-    /// The origins that it writes under while it is a member.
-    pub origins: [OriginId; 2],
     /// Its name for people, 1 to [`MAX_MEMBER_NAME_BYTES`] bytes.
     pub name: String,
     /// Its addresses, `host:port` each, the best first; at most [`MAX_ADDRESSES`].
@@ -25,12 +23,12 @@ pub struct Member {
     pub removed: bool,
 }
 
-/// The field of origins, name and addresses.
+/// The field of name and addresses.
 const INFO: FieldNumber = FieldNumber::new(1).expect("a field number");
 /// The field of the removal: that it is there is all that counts.
 const REMOVED: FieldNumber = FieldNumber::new(2).expect("a field number");
 
-/// The version of the layout of the field of origins, name and addresses.
+/// The version of the layout of the field of name and addresses.
 const LAYOUT: u8 = 1;
 
 /// The first byte of the key of a member's row; the id follows. (The key of a namespace's row is
@@ -54,7 +52,7 @@ impl Member {
         id.try_into().map(MemberId).ok()
     }
 
-    /// The field with the origins, the name and the addresses of this member.
+    /// The field with the name and the addresses of this member.
     ///
     /// # Panics
     /// Never: the bounds of a member's texts and addresses are below that of a field.
@@ -62,7 +60,6 @@ impl Member {
     pub fn info(&self) -> (FieldNumber, FieldValue) {
         let count = u8::try_from(self.addresses.len()).expect("a member has few addresses");
         let mut out = vec![LAYOUT];
-        self.origins.iter().for_each(|origin| out.extend_from_slice(&origin.0));
         put_text(&mut out, &self.name);
         out.push(count);
         self.addresses.iter().for_each(|address| put_text(&mut out, address));
@@ -75,7 +72,7 @@ impl Member {
         (REMOVED, FieldValue::default())
     }
 
-    /// Interprets the row of a member. Returns `None` if it has no field of origins, name and addresses that this program
+    /// Interprets the row of a member. Returns `None` if it has no field of name and addresses that this program
     /// understands.
     #[must_use]
     pub fn of(id: MemberId, row: &JoinedRow) -> Option<Member> {
@@ -87,13 +84,8 @@ impl Member {
     ///
     /// # Errors
     /// See [`MemberError`].
-    pub fn new(
-        id: MemberId,
-        origins: [OriginId; 2],
-        name: String,
-        addresses: Vec<String>,
-    ) -> Result<Member, MemberError> {
-        Member { id, origins, name, addresses, removed: false }.checked()
+    pub fn new(id: MemberId, name: String, addresses: Vec<String>) -> Result<Member, MemberError> {
+        Member { id, name, addresses, removed: false }.checked()
     }
 
     /// Checks the bounds on the name and the addresses.
@@ -114,13 +106,12 @@ impl Member {
     }
 }
 
-/// Decodes the field of origins, name and addresses.
+/// Decodes the field of name and addresses.
 fn decode_info(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
     let mut reader = Reader::new(value);
     if reader.u8()? != LAYOUT {
         return Err(DecodeError("a member of an unknown layout"));
     }
-    let origins = [OriginId(reader.id()?), OriginId(reader.id()?)];
     let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
     let count = usize::from(reader.u8()?);
     if count > MAX_ADDRESSES {
@@ -131,7 +122,7 @@ fn decode_info(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
         addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
     }
     reader.end()?;
-    Member::new(id, origins, name, addresses)
+    Member::new(id, name, addresses)
         .map_err(|_invalid| DecodeError("a member with an invalid name or address"))
 }
 
@@ -170,11 +161,6 @@ impl Members {
     /// The members that have not left, by id.
     pub fn current(&self) -> impl Iterator<Item = &Member> {
         self.0.values().filter(|member| !member.removed)
-    }
-
-    /// The origins of the members that left.
-    pub fn closed_origins(&self) -> impl Iterator<Item = OriginId> {
-        self.0.values().filter(|member| member.removed).flat_map(|member| member.origins)
     }
 
     /// All members, including those that left, by id.
@@ -217,8 +203,7 @@ mod tests {
 
     fn member(id: u8) -> Member {
         let addresses = vec!["a.example:8421".into(), "[::1]:8421".into()];
-        let origins = [OriginId([1; 16]), OriginId([2; 16])];
-        Member { id: MemberId([id; 16]), origins, name: "fra".into(), addresses, removed: false }
+        Member { id: MemberId([id; 16]), name: "fra".into(), addresses, removed: false }
     }
 
     fn row(hlc: u64, field: (FieldNumber, FieldValue)) -> JoinedRow {

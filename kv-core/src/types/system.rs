@@ -1,6 +1,8 @@
 //! The rows of the system namespace, as this program understands them.
 
-use super::{id::NamespaceId, joined::JoinedRow, member::Member, namespace::Namespace};
+use super::{
+    id::NamespaceId, joined::JoinedRow, member::Member, namespace::Namespace, origin::OriginEntry,
+};
 
 /// A row of the system namespace. Its key names its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +11,8 @@ pub enum SystemRow {
     Namespace(NamespaceId),
     /// A member of the cluster: its key is `m` and the id.
     Member(Member),
+    /// An origin that was opened or closed: its key begins with `o` or `c`.
+    Origin(OriginEntry),
     /// A row that a newer program wrote, or a member that this program does not understand. It is stored, joined and
     /// passed on like any other.
     Unknown,
@@ -20,6 +24,9 @@ impl SystemRow {
     pub fn of(key: &[u8], row: &JoinedRow) -> SystemRow {
         if let Some(id) = Member::id_of(key) {
             return Member::of(id, row).map_or(SystemRow::Unknown, SystemRow::Member);
+        }
+        if OriginEntry::is_key(key) {
+            return OriginEntry::of(key, row).map_or(SystemRow::Unknown, SystemRow::Origin);
         }
         Namespace::id_of(key).map_or(SystemRow::Unknown, SystemRow::Namespace)
     }

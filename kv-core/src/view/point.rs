@@ -11,7 +11,10 @@ use crate::{
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry},
-    types::{BodyId, Found, LocalName, Members, NamespaceId, Namespaces, OriginId, VersionVector},
+    types::{
+        BodyId, Found, LocalName, MemberId, Members, NamespaceId, Namespaces, OriginId,
+        OriginRegistry, VersionVector,
+    },
 };
 
 /// A store as of one commit.
@@ -25,6 +28,14 @@ pub struct View<S> {
     pub(crate) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(crate) members: Arc<Members>,
+    /// The origins whose opening rows are here.
+    pub(crate) registry: Arc<OriginRegistry>,
+    /// The location that the store belongs to.
+    pub(crate) member: MemberId,
+    /// The origins that this process writes under.
+    pub(crate) own: Option<[OriginId; 2]>,
+    /// Whether the store rebuilds.
+    pub(crate) is_rebuilding: bool,
     /// The writes that the snapshot counts.
     pub(crate) vector: Arc<VersionVector>,
     /// For each origin, the highest sequence number of a dropped tombstone.
@@ -42,6 +53,39 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn members(&self) -> &Arc<Members> {
         &self.members
+    }
+
+    /// The origins that the store knows.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<OriginRegistry> {
+        &self.registry
+    }
+
+    /// The location that the store belongs to.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        self.member
+    }
+
+    /// The origins that this process writes under: for entries with inline values, and for entries with large
+    /// bodies. None before its first write, and none after a disk failure until the next one.
+    #[must_use]
+    pub fn own_origins(&self) -> Option<[OriginId; 2]> {
+        self.own
+    }
+
+    /// Whether the store rebuilds: it lacks deletions, or everything, until a session brought the rest.
+    #[must_use]
+    pub fn is_rebuilding(&self) -> bool {
+        self.is_rebuilding
+    }
+
+    /// Whether another process of this location, which started later, has closed the origins of this one. It
+    /// then takes no more writes.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        let own = self.own.iter().flatten();
+        own.into_iter().any(|origin| self.registry.is_closed(*origin))
     }
 
     /// The writes of each origin that this view holds.

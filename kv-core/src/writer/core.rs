@@ -345,6 +345,16 @@ where
         self.outputs.push(Output::Committed { operations: count, bytes, awaits_sync });
     }
 
+    /// Closes what former processes of this location left open, and opens this one's origins for that. A
+    /// replicated store does so in the first turn of its replicator, and whenever it learns of such origins.
+    /// Returns whether something was committed, which needs a sync.
+    fn settle_origins(&mut self, now: Now) -> bool {
+        let Some(committed) = self.committer.settle_origins(now.wall_ms) else { return false };
+        self.writes.extend(committed.writes);
+        self.sync.expect(Unsynced::Replicated, now.mono);
+        true
+    }
+
     /// Syncs, publishes the new view, and releases the answers that waited.
     fn sync(&mut self, now: Now) {
         let expected = mem::take(&mut self.sync);
@@ -427,12 +437,15 @@ where
         self.turn = Side::Callers;
         let Some(replicator) = self.replicating.active() else { return };
         let done = replicator.work(&mut self.committer, now.wall_ms);
-        self.replicating.set_work(done.more);
+        // Work may have reported origins of former processes, as does a disk failure that ended this one's.
+        let has_settled = self.settle_origins(now);
+        self.replicating.set_work(done.more || has_settled);
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
-        let may_publish = self.held.is_empty() && !self.has_kept;
-        if !self.roll_back_if_reopened(now, true) && done.committed && may_publish {
+        let has_unsynced_writes =
+            self.has_kept || !self.held.is_empty() || !self.writes.is_empty();
+        if !self.roll_back_if_reopened(now, true) && done.committed && !has_unsynced_writes {
             // While answers wait, a view of now would show local writes that are not durable.
             self.publish(false);
         }
@@ -509,6 +522,7 @@ where
         self.sync = SyncTimer::default();
         self.has_kept = false;
         self.writes.clear();
+        self.replicating.set_work(true);
         if let Some(replicator) = self.replicating.active() {
             replicator.rolled_back(&mut self.committer);
             let again = status.mode.may_write().then_some(now.mono + SYNC_AGAIN);

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{OriginId, VersionVector};
+use kv_core::{Dot, OriginId, VersionVector};
 
 use super::{local::Local, peers::Peers};
 use crate::{
-    HaltReason, MemberId, Row,
+    MemberId, Row,
+    inspect::Place,
     wire::{Message, Reason},
     work::{Notice, ToApply, Work},
 };
@@ -42,10 +43,12 @@ pub(super) enum Pending {
     Adopt { peer: MemberId, session: u64 },
     /// A read of rows for a peer.
     Serve { peer: MemberId, session: u64, batch: u32 },
-    /// A commit behind all work that was requested before the members changed.
-    Barrier { digest: u64 },
-    /// The closing of the origins of removed members.
-    Close,
+    /// A commit behind all work that was requested before the search for uncounted writes.
+    Settle,
+    /// The commit that counts writes that all members hold uncounted.
+    Count,
+    /// The commit that begins or ends a rebuild, or drops rows for it.
+    Rebuild,
     /// A read of a piece of a body for a peer.
     Body { peer: MemberId, fetch: u64, offset: u64 },
 }
@@ -55,8 +58,8 @@ pub(super) enum Pending {
 pub(super) enum Effect {
     /// Close the link to a peer that violated the protocol.
     Close { peer: MemberId, reason: &'static str },
-    /// Stop replicating for good.
-    Halt(HaltReason),
+    /// Rebuild the store: this peer has dropped tombstones that it lacks.
+    Rebuild(MemberId),
 }
 
 /// The part of a peer's state that is kept when its link ends.
@@ -171,6 +174,17 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
+    /// Requests a commit that drops rows, for a rebuild.
+    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>) {
+        let (id, epoch) = self.next_commit();
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows });
+    }
+
+    /// The number of the next commit, and the number of rollbacks that it may follow.
+    pub(super) fn next_commit(&mut self) -> (u64, u64) {
+        (self.next_id(), self.epoch)
+    }
+
     /// Requests a commit that adopts vectors, behind all work that was requested before.
     pub(super) fn adopt(
         &mut self,
@@ -234,9 +248,9 @@ impl Actions {
         self.effects.push_back(Effect::Close { peer, reason });
     }
 
-    /// Stops replicating for good, once the machine has returned.
-    pub(super) fn halt(&mut self, reason: HaltReason) {
-        self.effects.push_back(Effect::Halt(reason));
+    /// Rebuilds the store, once the machine has returned.
+    pub(super) fn rebuild(&mut self, peer: MemberId) {
+        self.effects.push_back(Effect::Rebuild(peer));
     }
 
     /// Drops everything that has not left yet, except for notices.

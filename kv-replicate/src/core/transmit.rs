@@ -1,5 +1,7 @@
 //! The next message to a peer, channel by channel.
 
+use kv_core::Hlc;
+
 use super::{Core, handshake::own_hello};
 use crate::{
     MemberId,
@@ -24,7 +26,9 @@ impl Core {
             }
             Channel::CatchUp => {
                 let page = machines.sessions.next(peer);
-                encode(incarnations, &page.or_else(|| machines.verifier.next(&cx, peer))?)
+                let question = page.or_else(|| machines.verifier.next(&cx, peer));
+                let question = question.or_else(|| machines.rebuild.comparer().next(&cx, peer));
+                encode(incarnations, &question?)
             }
             Channel::Body => encode(incarnations, &machines.bodies.next(&mut cx, peer)?),
         };
@@ -55,14 +59,18 @@ impl Core {
         let mut received = local.visible().clone();
         // After a failure of the disk, more may be durable than visible.
         received.merge(&durable);
+        let rebuilding = local.is_rebuilding() || self.machines.rebuild.is_under_way();
+        let shown = |at: Hlc| if rebuilding { Hlc::ZERO } else { at };
         Progress {
             number: self.out.next_id(),
             durable,
             received,
             closed_timestamp: local.closed_timestamp(),
-            resolved: self.machines.stability.resolved(local),
-            held: self.machines.stability.held(local),
-            members: self.machines.membership.announced(),
+            resolved: shown(self.machines.stability.resolved(local)),
+            held: shown(self.machines.stability.held(local)),
+            origins: local.origins(),
+            rebuilding,
+            uncounted: self.machines.uncounted.digest(),
         }
     }
 }

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Operation, Outcome, Upload, WriteError,
+    Attributes, Dot, Operation, Outcome, Upload, VersionVector, WriteError,
     commit::Committer,
     commit::{Applied, NewContent, Remote, RemoteWrite},
     engine::Engine,
 };
 
-use crate::{Content, Event, How, Row, ToApply, Work};
+use crate::{Content, Event, How, Row, ToApply, Work, inspect::Place};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug, Default)]
@@ -79,7 +79,11 @@ impl Applier {
         E::Snapshot: Clone,
     {
         let (id, results) = match work {
-            Work::Apply { id, epoch, .. } | Work::Adopt { id, epoch, .. }
+            Work::Apply { id, epoch, .. }
+            | Work::Adopt { id, epoch, .. }
+            | Work::Rebuild { id, epoch }
+            | Work::Drop { id, epoch, .. }
+            | Work::Rebuilt { id, epoch }
                 if self.is_late(committer, epoch) =>
             {
                 (id, None)
@@ -92,6 +96,21 @@ impl Applier {
                 let adopt = Operation::Remote(Remote::Adopt { vector, collected });
                 (id, commit(committer, now_ms, vec![adopt]))
             }
+            Work::Rebuild { id, .. } => {
+                (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
+            }
+            Work::Drop { id, rows, .. } => {
+                let drop = |(place, dot): (Place, Dot)| {
+                    let Place { namespace, key } = place;
+                    Operation::Remote(Remote::DropRow { namespace, key, dot })
+                };
+                (id, commit(committer, now_ms, rows.into_iter().map(drop).collect()))
+            }
+            Work::Rebuilt { id, .. } => {
+                let (vector, collected) = (VersionVector::default(), VersionVector::default());
+                let rebuilt = Operation::Remote(Remote::Rebuilt { vector, collected });
+                (id, commit(committer, now_ms, vec![rebuilt]))
+            }
             Work::Stage { fetch, bytes } => {
                 return Done {
                     answer: None,
@@ -102,9 +121,10 @@ impl Applier {
                 self.uploads.remove(&fetch);
                 return Done::default();
             }
-            Work::Read { .. } | Work::ReadBody { .. } | Work::Inspect { .. } => {
-                return Done::default();
-            }
+            Work::Read { .. }
+            | Work::ReadBody { .. }
+            | Work::Inspect { .. }
+            | Work::FindUncounted { .. } => return Done::default(),
         };
         let visible = committer.view().vector().clone();
         Done { answer: Some(Event::Applied { id, results, visible }), committed: true }

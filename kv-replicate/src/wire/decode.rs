@@ -11,7 +11,7 @@ use super::{
     kind,
     message::{
         End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS,
-        Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
+        Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION, Want,
     },
     question,
     row::take_row,
@@ -39,7 +39,7 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
     Ok(match kind {
         kind::HELLO => Message::Hello(hello(input)?),
         kind::PROGRESS => Message::Progress(progress(input)?),
-        kind::WANT => Message::Want([input.try_get_u64()?, input.try_get_u64()?]),
+        kind::WANT => Message::Want(want(input)?),
         kind::BEHIND => Message::Behind,
         kind::LIVE => Message::Live(live(input)?),
         kind::PULL => Message::Pull(pull(input)?),
@@ -68,29 +68,44 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
     })
 }
 
-/// Versions, features, cluster, member, origins, vector.
+/// Versions, features, cluster, member.
 fn hello(input: &mut Bytes) -> Decoded<Hello> {
     Ok(Hello {
         versions: (input.try_get_u16()?, input.try_get_u16()?),
         features: input.try_get_u64()?,
         cluster: take::array(input)?,
         member: MemberId(take::array(input)?),
-        origins: [take::origin(input)?, take::origin(input)?],
-        received: take::vector(input)?,
     })
 }
 
-/// Number, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
-/// one counts beyond it.
+/// Two origins, and a number for each.
+fn want(input: &mut Bytes) -> Decoded<Want> {
+    let origins = take::pair(input)?;
+    Ok(Want { origins, numbers: [input.try_get_u64()?, input.try_get_u64()?] })
+}
+
+/// Number, closed, resolved and held timestamps, the sender's origins, whether it rebuilds, digest of
+/// uncounted writes, the durable vector, and what the visible one counts beyond it.
 fn progress(input: &mut Bytes) -> Decoded<Progress> {
     let number = input.try_get_u64()?;
     let (closed_timestamp, resolved) = (Hlc(input.try_get_u64()?), Hlc(input.try_get_u64()?));
     let held = Hlc(input.try_get_u64()?);
-    let members = input.try_get_u64()?;
+    let origins = take::optional(input, take::pair)?;
+    let (rebuilding, uncounted) = (take::flag(input)?, input.try_get_u64()?);
     let durable = take::vector(input)?;
     let mut received = durable.clone();
     received.merge(&take::vector(input)?);
-    Ok(Progress { number, durable, received, closed_timestamp, resolved, held, members })
+    Ok(Progress {
+        number,
+        durable,
+        received,
+        origins,
+        closed_timestamp,
+        resolved,
+        held,
+        rebuilding,
+        uncounted,
+    })
 }
 
 /// The dot of the first row, the number of rows, the rows.

@@ -11,7 +11,7 @@ use kv_core::{
 
 use super::{
     error::MessageError,
-    message::CLOSED,
+    message::MAX_SEQ,
     put,
     take::{self, Decoded},
 };
@@ -129,7 +129,7 @@ fn take_joined(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
 /// See [`put_row`].
 pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
     let flags = input.try_get_u8()?;
-    if dot.seq == 0 || dot.seq >= CLOSED {
+    if dot.seq == 0 || dot.seq >= MAX_SEQ {
         return Err(MessageError::Invalid("a row has a sequence number out of range"));
     }
     if flags == JOINED {

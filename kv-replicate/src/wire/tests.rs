@@ -3,12 +3,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kv_core::{
     Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, MemberId, Metadata, NamespaceId, OriginId,
-    VersionVector,
+    VersionVector, limits::MAX_ORIGINS,
 };
 use proptest::prelude::*;
 
 use super::{
-    message::{Live, MAX_ORIGINS},
+    message::{Live, Want},
     *,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 fn dot() -> impl Strategy<Value = Dot> {
-    (any::<u8>(), 1..1_000_000u64).prop_map(|(id, seq)| Dot { origin: OriginId([id; 16]), seq })
+    (1..u8::MAX, 1..1_000_000u64).prop_map(|(id, seq)| Dot { origin: OriginId([id; 16]), seq })
 }
 
 fn vector() -> impl Strategy<Value = VersionVector> {
@@ -97,8 +97,10 @@ prop_compose! {
 }
 
 fn progress() -> impl Strategy<Value = Message> {
-    (any::<[u64; 5]>(), vector(), vector()).prop_map(
-        |([number, closed_timestamp, resolved, held, members], durable, more)| {
+    let vectors = (vector(), vector());
+    (any::<[u64; 5]>(), any::<bool>(), any::<bool>(), vectors).prop_map(
+        |(numbers, rebuilding, has_origins, (durable, more))| {
+            let [number, closed_timestamp, resolved, held, uncounted] = numbers;
             let mut received = durable.clone();
             received.merge(&more);
             let (closed_timestamp, resolved, held) =
@@ -107,25 +109,20 @@ fn progress() -> impl Strategy<Value = Message> {
                 number,
                 durable,
                 received,
+                origins: has_origins.then_some([OriginId([1; 16]), OriginId([2; 16])]),
                 closed_timestamp,
                 resolved,
                 held,
-                members,
+                rebuilding,
+                uncounted,
             })
         },
     )
 }
 
 fn hello() -> impl Strategy<Value = Message> {
-    (any::<[[u8; 16]; 4]>(), vector()).prop_map(|([cluster, member, one, two], received)| {
-        Message::Hello(Hello {
-            versions: (1, 1),
-            features: 0,
-            cluster,
-            member: MemberId(member),
-            origins: [OriginId(one), OriginId(two)],
-            received,
-        })
+    any::<[[u8; 16]; 2]>().prop_map(|[cluster, member]| {
+        Message::Hello(Hello { versions: (1, 1), features: 0, cluster, member: MemberId(member) })
     })
 }
 
@@ -168,7 +165,10 @@ fn message() -> impl Strategy<Value = Message> {
         progress(),
         live(),
         page(),
-        any::<[u64; 2]>().prop_map(Message::Want),
+        any::<[u64; 2]>().prop_map(|numbers| {
+            let origins = [OriginId([1; 16]), OriginId([2; 16])];
+            Message::Want(Want { origins, numbers })
+        }),
         Just(Message::Behind),
         (any::<u64>(), any::<bool>(), proptest::option::of(dot()), vector()).prop_map(
             |(session, is_new, after, since)| {

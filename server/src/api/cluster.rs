@@ -36,7 +36,7 @@ use crate::{
         problem::{Refused, parse},
         reply,
     },
-    membership::{Membership, find_member, progress},
+    membership::{Membership, OriginState, find_member, progress},
 };
 
 pub use self::info::{ClusterInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo};
@@ -78,7 +78,11 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers, expiry, now);
+    let mut alarms = alarms(&status, &peers, expiry, now);
+    if status.halted.is_none() {
+        alarms.extend(OriginState::of(&view).alarms());
+        alarms.extend(membership.incidents(now));
+    }
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {

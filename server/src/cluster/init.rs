@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kv_core::{MemberId, env::Environment};
+use kv_core::{MemberId, OpenError, Store, env::Environment};
 
 use super::state::{
     ca::{self, Ca},
@@ -47,6 +47,17 @@ pub enum InitError {
     /// The files can't be written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The location's store can't be opened. It has the id that the location gets.
+    #[error(
+        "can't open the store in {}, whose id becomes that of the location: {source}; if a server runs on it, stop \
+         it first", data.display()
+    )]
+    Store {
+        /// The data directory.
+        data: PathBuf,
+        /// Why not.
+        source: Box<OpenError>,
+    },
     /// A key or certificate can't be generated.
     #[error("can't issue a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -55,8 +66,8 @@ pub enum InitError {
     Random(kv_core::RandomError),
 }
 
-/// Generates the CA of a new cluster and the certificate of its first location. All files appear at
-/// once, or none does.
+/// Generates the CA of a new cluster and the certificate of its first location, which has the id of its store.
+/// Creates the store if it does not exist. All files appear at once, or none does.
 ///
 /// # Errors
 /// See [`InitError`].
@@ -66,8 +77,9 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
         return Err(InitError::AlreadyThere(existing));
     }
     check_addresses(&new.advertise)?;
-    let random = || environment.random_id().map_err(InitError::Random);
-    let (cluster, member) = (ClusterId(random()?), MemberId(random()?));
+    let directory = ClusterDir::unfinished(&new.data)?;
+    let cluster = ClusterId(environment.random_id().map_err(InitError::Random)?);
+    let member = store_member(&new.data)?;
     let now = environment.now_ms() / 1000;
     let ca = Ca::generate(cluster, &new.cluster, now)?;
     let key = ca::new_key()?;
@@ -76,7 +88,6 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     let (location, advertise) = (new.location.clone(), new.advertise.clone());
     let descriptor = Descriptor::new(cluster, member, location, advertise, new.listen);
 
-    let directory = ClusterDir::unfinished(&new.data)?;
     directory.write(files::CA_KEY, &ca.key_pem())?;
     directory.write(files::CA, &certificate::to_pem(ca.certificate()))?;
     directory.write(files::KEY, &key.serialize_pem())?;
@@ -85,6 +96,12 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     descriptor.save(&directory)?;
     finish(directory, &new.data, existing)?;
     Ok(descriptor)
+}
+
+/// Returns the location that the store in a data directory belongs to.
+fn store_member(data: &Path) -> Result<MemberId, InitError> {
+    let opened = Store::open(data).map(|store| store.member());
+    opened.map_err(|source| InitError::Store { data: data.to_owned(), source: Box::new(source) })
 }
 
 /// Moves the finished directory into place, which creates the cluster.

@@ -91,6 +91,8 @@ impl From<WriteError> for Refused {
             WriteError::QueueFull
             | WriteError::DiskFull
             | WriteError::ReadOnly(_)
+            | WriteError::Superseded(_)
+            | WriteError::TooManyOrigins
             | WriteError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -59,6 +59,9 @@ pub fn check<S: Snapshot>(snapshot: &S, view: &View<S>, state: &State) -> Checke
     same("the view's vector", view.vector(), &state.vector)?;
     same("the view's collected vector", view.collected(), &state.collected)?;
     tables.check_meta(state)?;
+    same("the location", &view.member(), &state.member)?;
+    same("the process's origins", &view.own_origins(), &state.own)?;
+    same("the origins", &**view.registry(), &state.registry())?;
     let purge: Rows =
         tables.payloads(Table::Purge)?.into_iter().map(|(id, upto)| (id, upto.to_vec())).collect();
     let expected = state.purge.iter().map(|(id, upto)| (id.0.to_vec(), upto.to_vec()));
@@ -286,9 +289,13 @@ impl Tables {
         let clock = self.payload(Table::Meta, b"commit")?;
         same("the clock", &clock, &&state.clock.0.to_be_bytes()[..])?;
         let identity = self.payload(Table::Meta, b"identity")?;
-        same("the identity", &identity, &&state.own.map(|id| id.0).concat()[..])?;
+        same("the identity", &identity, &&state.member.0[..])?;
         same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
-        same("the rows of meta", &self.all[&Table::Meta].len(), &4)
+        if state.is_rebuilding {
+            same("the rebuild", &self.payload(Table::Meta, b"rebuilding")?, &&[1][..])?;
+        }
+        let rows = 4 + usize::from(state.is_rebuilding);
+        same("the rows of meta", &self.all[&Table::Meta].len(), &rows)
     }
 
     /// Checks that chunks exist exactly for the bodies of entries and of the pending table.

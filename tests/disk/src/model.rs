@@ -8,12 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Dot, Hlc, Metadata, MetadataError, Namespace, NamespaceId, OriginId,
-    Outcome, Title, Version, VersionVector, Written, derive_id,
+    Account, Attributes, Dot, Hlc, MemberId, Metadata, MetadataError, Namespace, NamespaceId,
+    OriginId, Outcome, Title, Version, VersionVector, Written,
+    commit::Applied,
+    derive_id,
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
 };
 
 mod gc;
+mod origins;
 mod remote;
 
 /// A namespace and a key in it. Sorts like the rows of a store.
@@ -213,6 +216,12 @@ pub enum Op {
     Row(Write),
     /// Completes a session.
     Adopt(VersionVector, VersionVector),
+    /// Begins a rebuild.
+    Rebuild,
+    /// Drops a row of a store that rebuilds.
+    DropRow(Name, Dot),
+    /// Ends a rebuild.
+    Rebuilt(VersionVector, VersionVector),
 }
 
 /// The reason for which an operation is rejected.
@@ -229,8 +238,18 @@ pub enum Refusal {
 /// The contents of a store.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The origins of its own writes.
-    pub own: [OriginId; 2],
+    /// The location that it belongs to.
+    pub member: MemberId,
+    /// The origins of its process, once it has opened them.
+    pub own: Option<[OriginId; 2]>,
+    /// The ids that its process gives the origins that it opens next.
+    pub fresh: Option<[OriginId; 2]>,
+    /// The writes that it has made itself and that nobody has taken, with the rows that open its origins.
+    pub made: Vec<Write>,
+    /// Whether it rebuilds.
+    pub is_rebuilding: bool,
+    /// The keys whose rows rebuilds have dropped.
+    pub dropped: BTreeSet<Name>,
     /// The rows.
     pub rows: BTreeMap<Name, Arc<Row>>,
     /// Its version vector.
@@ -254,9 +273,14 @@ pub struct State {
 impl State {
     /// A new store.
     #[must_use]
-    pub fn new(own: [OriginId; 2]) -> State {
+    pub fn new(member: MemberId) -> State {
         State {
-            own,
+            member,
+            own: None,
+            fresh: None,
+            made: Vec::new(),
+            is_rebuilding: false,
+            dropped: BTreeSet::new(),
             rows: BTreeMap::new(),
             vector: VersionVector::default(),
             collected: VersionVector::default(),
@@ -317,6 +341,16 @@ impl State {
             Op::Next(write) => Ok(Outcome::Applied(self.apply_next(now_ms, write))),
             Op::Row(write) => Ok(Outcome::Applied(self.apply_row(now_ms, write))),
             Op::Adopt(vector, collected) => Ok(Outcome::Applied(self.adopt(vector, collected))),
+            Op::Rebuild => {
+                self.is_rebuilding = true;
+                Ok(Outcome::Applied(Applied::Rebuilding))
+            }
+            Op::DropRow(name, dot) => Ok(Outcome::Applied(self.drop_row(name, *dot))),
+            Op::Rebuilt(vector, collected) => {
+                let applied = self.adopt(vector, collected);
+                self.is_rebuilding &= applied != Applied::Adopted;
+                Ok(Outcome::Applied(applied))
+            }
         }
     }
 
@@ -347,14 +381,25 @@ impl State {
 
     fn write(&mut self, now_ms: u64, name: &Name, what: What, said: &RawAttributes) -> Written {
         let is_large = matches!(&what, What::Value(content) if content.is_large());
-        let origin = self.own[usize::from(is_large)];
+        let origin = self.own_pair(now_ms)[usize::from(is_large)];
         self.clock = self.tick(now_ms);
-        let version = Version { hlc: self.clock, origin };
+        self.write_as(Version { hlc: self.clock, origin }, name, what, said)
+    }
+
+    fn write_as(
+        &mut self,
+        version: Version,
+        name: &Name,
+        what: What,
+        said: &RawAttributes,
+    ) -> Written {
+        let origin = version.origin;
         let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
         self.vector.raise(origin, dot.seq);
         let prev = self.rows.get(name).map(|row| row.version);
         let RawAttributes { metadata, expires_at } = said.clone();
         let row = Row { dot, version, prev, metadata, expires_at, what };
+        self.made.push(Write { name: name.clone(), row: row.clone() });
         self.rows.insert(name.clone(), Arc::new(row));
         Written { dot, version }
     }
@@ -484,6 +529,7 @@ impl State {
             && self.collected == other.collected
             && self.clock == other.clock
             && self.purge == other.purge
+            && self.is_rebuilding == other.is_rebuilding
             && self.local == other.local
     }
 }

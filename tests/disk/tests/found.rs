@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kv_core::{
     Account, Attributes, FoundState, Key, Mode, NamespaceId, Operation, Title, WriteError,
-    commit::{Committer, GcLimits},
+    commit::{Committer, Creation, GcLimits},
     derive_id,
     engine::{Engine, Visibility, redb::RedbEngine},
 };
@@ -23,7 +23,7 @@ type Store = Committer<RedbEngine>;
 fn open(disk: &FailingDisk) -> Result<Store, kv_core::OpenError> {
     let engine = RedbEngine::open(disk.process(), 0).map_err(kv_core::OpenError::Engine)?;
     let mut rng = Rng::new(7);
-    Committer::open(Arc::new(engine), &mut || Ok(rng.id()))
+    Committer::open(Arc::new(engine), Creation::default(), move || Ok(rng.id()))
 }
 
 /// A store with one namespace, synced.

@@ -83,12 +83,20 @@ pub enum Event {
     RemovalNoticed,
     /// A location restarted from an old image.
     Restored,
-    /// A location detected that it had restarted from an old image.
-    RollbackDetected,
+    /// A restored location wrote before its links came up.
+    RestoredAlone,
+    /// A location restarted from the disk that an old image had replaced.
+    Swapped,
+    /// A restored location got back writes of its own that its image lacked.
+    GotBack,
     /// A data directory was copied, and both copies ran.
     Copied,
-    /// One of two locations with the same identity detected the other.
-    CopyDetected,
+    /// A process learned that a later one of its location runs.
+    Superseded,
+    /// A store that lacked deletions began to be rebuilt in place.
+    Rebuilding,
+    /// A store was rebuilt in place.
+    Rebuilt,
 }
 
 impl Event {
@@ -133,9 +141,13 @@ impl Event {
         Event::Left,
         Event::RemovalNoticed,
         Event::Restored,
-        Event::RollbackDetected,
+        Event::RestoredAlone,
+        Event::Swapped,
+        Event::GotBack,
         Event::Copied,
-        Event::CopyDetected,
+        Event::Superseded,
+        Event::Rebuilding,
+        Event::Rebuilt,
     ];
 }
 

@@ -6,7 +6,7 @@ use kv_core::{
     Dot, Found, FoundState, JoinedRow, Member, MemberId, Namespace, NamespaceId, OriginId,
     SystemRow, Version, VersionVector, engine::Snapshot, view::View,
 };
-use kv_replicate::{CLOSED, Content, Row};
+use kv_replicate::{Content, Row};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During},
@@ -23,17 +23,18 @@ pub struct Model {
     joined: BTreeMap<Name, JoinedRow>,
     /// The members, and whether each was removed.
     members: BTreeMap<MemberId, bool>,
-    /// The origins of departed locations, whose last writes may be lost.
-    departed: BTreeSet<OriginId>,
+    /// The locations that write under each origin.
+    owners: BTreeMap<OriginId, MemberId>,
+    /// Departed locations, whose last writes may be lost.
+    departed: BTreeSet<MemberId>,
+    /// Writes that were on one disk only, which was replaced or is gone. That disk may come back.
+    doubtful: BTreeSet<Dot>,
     /// The writes of departed locations that must not be lost.
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
     lost: BTreeMap<Name, Vec<Version>>,
     /// The versions that may disappear: deletions and expiring values.
     mortal: BTreeSet<Version>,
-    /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
-    /// hold different values of such a key until it is rewritten.
-    suspects: BTreeSet<Name>,
 }
 
 impl Model {
@@ -66,30 +67,40 @@ impl Model {
         Ok(())
     }
 
-    /// Records a write of a store that rolled back, or of one of two stores with one identity. It
-    /// may reach some locations, be lost, or hide another write with the same dot.
-    pub fn suspect(&mut self, row: &Row) {
-        let name = |row: &Row| (row.namespace, row.key.to_vec());
-        let known = self.log.get(&row.dot).filter(|known| *known != row);
-        self.suspects.extend(known.map(name));
-        self.suspects.insert(name(row));
+    /// Records which location writes under an origin.
+    pub fn belongs(&mut self, origin: OriginId, member: MemberId) {
+        self.owners.insert(origin, member);
     }
 
-    /// Whether there are suspect keys.
+    /// Records a write that may be lost, or not: it is on a disk that was replaced, and was not acknowledged.
+    ///
+    /// # Errors
+    /// If its dot names another write.
+    pub fn doubt(&mut self, row: &Row) -> Checked {
+        if !self.log.contains_key(&row.dot) {
+            self.note(row)?;
+            self.doubtful.insert(row.dot);
+        }
+        Ok(())
+    }
+
+    /// Records that the writes that one vector counts and another does not may be lost.
+    pub fn doubt_beyond(&mut self, held: &VersionVector, left: &VersionVector) {
+        let is_lost = |dot: &&Dot| held.covers(**dot) && !left.covers(**dot);
+        let lost: Vec<_> = self.log.keys().filter(is_lost).copied().collect();
+        self.doubtful.extend(lost);
+    }
+
+    /// Whether a write may be lost, because the only disk that had it was replaced or is gone.
     #[must_use]
-    pub fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub fn is_doubtful(&self, dot: Dot) -> bool {
+        self.doubtful.contains(&dot)
     }
 
-    /// The suspect keys.
-    #[must_use]
-    pub fn suspects(&self) -> BTreeSet<Name> {
-        self.suspects.clone()
-    }
-
-    /// Ends the exception for suspect keys, because all of them were rewritten.
-    pub fn clear_suspects(&mut self) {
-        self.suspects.clear();
+    /// Whether a write may be lost: it is doubtful, or of a departed location.
+    fn may_be_lost(&self, dot: Dot) -> bool {
+        let owner = self.owners.get(&dot.origin);
+        self.is_doubtful(dot) || owner.is_some_and(|owner| self.departed.contains(owner))
     }
 
     /// Whether a location is a member according to the acknowledged writes.
@@ -99,25 +110,22 @@ impl Model {
     }
 
     /// Records that a location has departed or is about to.
-    pub fn depart(&mut self, origins: Option<[OriginId; 2]>) {
-        self.departed.extend(origins.into_iter().flatten());
+    pub fn depart(&mut self, member: MemberId) {
+        self.departed.insert(member);
     }
 
-    /// Records the writes of departed locations that a remaining location has: they must not be
-    /// lost any more.
+    /// Records the writes that a remaining location has: they must not be lost any more.
     pub fn secure(&mut self, vector: &VersionVector) {
-        let gone = vector.iter().filter(|dot| self.departed.contains(&dot.origin));
-        let secured = gone.filter(|dot| dot.seq < CLOSED).collect();
-        self.secured.merge(&secured);
+        self.secured.merge(vector);
     }
 
     /// Forgets the writes of departed locations that no remaining location has.
     pub fn forget_lost(&mut self, had: &BTreeSet<Dot>) {
         let before = std::mem::take(self);
         (self.departed, self.secured) = (before.departed, before.secured);
-        self.suspects = before.suspects;
+        (self.owners, self.doubtful) = (before.owners, before.doubtful);
         for row in before.log.into_values() {
-            let is_here = !self.departed.contains(&row.dot.origin) || self.secured.covers(row.dot);
+            let is_here = !self.may_be_lost(row.dot) || self.secured.covers(row.dot);
             if is_here || had.contains(&row.dot) {
                 self.note(&row).expect("the write was recorded before");
             } else if row.content == Content::Deleted || row.expires_at.is_some() {
@@ -131,11 +139,10 @@ impl Model {
     /// Whether a deletion that may or may not be lost replaced a version of a key.
     fn may_be_deleted(&self, name: &Name, after: Version) -> bool {
         let is_later = |version: &Version| *version > after;
-        self.suspects.contains(name)
-            || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
+        self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
                 let is_mortal = self.mortal.contains(&row.version());
-                is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
+                is_mortal && self.may_be_lost(row.dot) && is_later(&row.version())
             })
     }
 
@@ -149,12 +156,15 @@ impl Model {
         name: &Name,
         after: Version,
     ) -> bool {
-        let members = || view.members().iter().flat_map(|member| member.origins);
+        let is_member = |origin| {
+            let owner = view.registry().get(origin).map(|info| info.member);
+            owner.is_some_and(|owner| view.members().get(owner).is_some())
+        };
         self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
             row.version() > after
                 && self.mortal.contains(&row.version())
                 && view.collected().covers(row.dot)
-                && members().all(|origin| origin != row.dot.origin)
+                && !is_member(row.dot.origin)
         })
     }
 
@@ -177,10 +187,10 @@ impl Model {
         self.log.range(first..=end).next_back().map_or(0, |(dot, _)| dot.seq)
     }
 
-    /// The last sequence number of each origin that has not departed.
+    /// The last sequence number of each origin, as far as its writes must not be lost.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
-        self.log.keys().filter(|dot| !self.departed.contains(&dot.origin)).copied().collect()
+        self.log.keys().filter(|dot| !self.may_be_lost(**dot)).copied().collect()
     }
 
     /// All keys that were ever written.
@@ -198,7 +208,6 @@ impl Model {
         let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
         let lost = self.lost.get(name);
         versions.any(|version| version >= since && self.mortal.contains(&version))
-            || self.suspects.contains(name)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
@@ -218,10 +227,9 @@ impl Model {
             let is_dead = |version| view.namespaces().is_dead(name.0, version);
             if let Some(before) = floor.get(name).copied() {
                 match version {
-                    Some(now) => hold!(
-                        now >= before || self.suspects.contains(name),
-                        "{name:?} reverted from {before} to {now}"
-                    ),
+                    Some(now) => {
+                        hold!(now >= before, "{name:?} reverted from {before} to {now}");
+                    }
                     None => hold!(
                         is_dead(before) || self.may_be_gone(name, before),
                         "{name:?} had the version {before} and is missing"
@@ -231,13 +239,7 @@ impl Model {
             if let Some(now) = version {
                 floor.insert(name.clone(), now);
             }
-            // Another store with the same identity may have overwritten the value, with a sequence
-            // number that counts as known.
-            if self.suspects.contains(name) {
-                continue;
-            }
-            let is_counted =
-                |dot: Dot| view.vector().covers(dot) && !self.departed.contains(&dot.origin);
+            let is_counted = |dot: Dot| view.vector().covers(dot) && !self.may_be_lost(dot);
             if name.0 == NamespaceId::SYSTEM {
                 self.check_fields(name, found.as_ref(), is_counted)?;
                 continue;

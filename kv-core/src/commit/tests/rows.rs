@@ -7,7 +7,7 @@ use std::{
 
 use super::{create, delete, new_store};
 use crate::{
-    commit::{GcLimits, Operation},
+    commit::{GcLimits, Operation, Remote},
     engine::{Engine as _, Order, Snapshot as _, Table, Visibility, redb::RedbEngine},
     tables::check_row,
     types::{Attributes, Key, LocalName, Metadata},
@@ -59,7 +59,9 @@ fn every_kind_of_row() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
     store.commit(1, vec![delete(ids[0], "once"), delete(ids[0], "gone")]);
     let limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), max_skew_ms: 0 };
     assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);
+    let remote = |remote| vec![Operation::Remote(remote)];
     store.commit(1, vec![Operation::DropNamespace { id: ids[1] }]);
+    store.commit(1, remote(Remote::Rebuild));
     rows(store.engine())
 }
 

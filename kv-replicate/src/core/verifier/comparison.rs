@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use kv_core::{Dot, NamespaceId};
+
 use super::judge::{Judgement, judge};
 use crate::{
     MemberId,
@@ -27,6 +29,16 @@ const MAX_WAITING: usize = 1024;
 
 /// How many differences are reported one by one; all are counted.
 const MAX_REPORTED: u64 = 100;
+
+/// What a comparison looks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core) enum Purpose {
+    /// Rows that differ although they must not.
+    #[default]
+    Verify,
+    /// Rows here that the peer counts and does not have: they were deleted, and their tombstones were dropped.
+    Rebuild,
+}
 
 /// The store that a question is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +107,10 @@ pub(super) struct Comparison {
     waiting: VecDeque<(Duration, Place, u32)>,
     /// The differences that were found and not reported yet.
     reported: VecDeque<Difference>,
+    /// What it looks for.
+    purpose: Purpose,
+    /// The rows to be dropped that were found and not taken yet.
+    stale: Vec<(Place, Dot)>,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -103,7 +119,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// A comparison from the first row on.
-    pub(super) fn new(peer: MemberId) -> Comparison {
+    pub(super) fn new(peer: MemberId, purpose: Purpose) -> Comparison {
         Comparison {
             goal: None,
             position: Position::Start,
@@ -111,6 +127,8 @@ impl Comparison {
             fresh: VecDeque::new(),
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
+            purpose,
+            stale: Vec::new(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -129,6 +147,11 @@ impl Comparison {
     /// The verdict of a comparison that ends like this.
     pub(super) fn end(self, ending: Ending) -> Verdict {
         Verdict { ending, ..self.verdict }
+    }
+
+    /// Takes the rows that are to be dropped.
+    pub(super) fn take_stale(&mut self) -> Vec<(Place, Dot)> {
+        std::mem::take(&mut self.stale)
     }
 
     /// The next difference to be reported.
@@ -234,7 +257,10 @@ impl Comparison {
             (
                 Some(Goal::Rows { reads, first: Some(first), theirs: Some(theirs) }),
                 Answer::Rows(last),
-            ) => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
+            ) => match self.purpose {
+                Purpose::Verify => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
+                Purpose::Rebuild => self.note_stale(reads, &theirs, &last),
+            },
             // The verifier takes only answers of the right kind.
             (goal, _) => self.goal = goal,
         }
@@ -282,6 +308,21 @@ impl Comparison {
         self.listing = self.listing.take().filter(|range| range.upto != ours.end);
         if let Some(range) = &mut self.listing {
             range.after = ours.end;
+        }
+    }
+
+    /// Notes rows that are here at the last reading, and that the peer counts and does not have.
+    fn note_stale(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
+        for (at, (place, _)) in reads.into_iter().enumerate() {
+            let (there, here) = (theirs.rows[at], last.rows[at]);
+            let Some(Held::Row(row)) = here.held else { continue };
+            let is_dropped = here.is_dropped || there.is_dropped;
+            let is_system = place.namespace == NamespaceId::SYSTEM;
+            if there.held.is_none() && !is_dropped && !is_system && theirs.vector.covers(row.dot())
+            {
+                self.verdict.differing += 1;
+                self.stale.push((place, row.dot()));
+            }
         }
     }
 

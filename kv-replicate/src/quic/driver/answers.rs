@@ -43,6 +43,9 @@ impl Driver {
         Status {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
+            is_settled: self.core.is_settled(),
+            is_rebuilding: self.core.is_rebuilding(),
+            is_superseded: self.core.is_superseded(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
             handshakes: self.acceptor.state(),
@@ -93,9 +96,19 @@ impl Driver {
             Notice::Parked { peer, ahead_ms } => {
                 tracing::error!(%peer, ahead_ms, "a peer's clock is ahead, so its writes wait: check the clocks of both locations");
             }
-            Notice::MustRebuild(peer) => {
-                let why = "it lacks deletions that its peers have dropped already";
-                tracing::error!(%peer, why, "this store must be emptied and join again");
+            Notice::Rebuilding(peer) => {
+                let why = "it lacks deletions that its peers have dropped already, as after it was restored";
+                tracing::warn!(%peer, why, "this store is rebuilt in place and serves no peer meanwhile");
+            }
+            Notice::Rebuilt => tracing::info!("this store is whole"),
+            Notice::CopyRuns => {
+                tracing::error!(
+                    "another process runs as this location, on a copy of its data directory: stop one of the two"
+                );
+            }
+            Notice::Salvaged(row) => {
+                let (namespace, origin) = (row.namespace, row.dot.origin);
+                tracing::error!(%namespace, %origin, "a write arrived too late and lost against a deletion");
             }
             Notice::Refused { peer, reason } => {
                 tracing::error!(%peer, reason, "a peer sent an invalid row");

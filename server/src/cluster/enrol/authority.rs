@@ -265,7 +265,7 @@ fn check(
     }
     check_addresses(&request.addresses)?;
     let (member, addresses) = (request.member, request.addresses.clone());
-    Ok(JoiningMember { member, origins: request.origins.0, location, addresses, claim })
+    Ok(JoiningMember { member, location, addresses, claim })
 }
 
 /// Reads the public key of a signing request, whose signature proves possession of the private key. The

@@ -22,8 +22,6 @@ pub const KEY: &str = "location.key";
 pub const INVITATIONS: &str = "invitations.toml";
 /// A join that is in progress.
 pub const JOINING: &str = "joining.toml";
-/// Which store belongs to the CA holder.
-pub const STORE: &str = "store";
 /// Locked (`flock`) by the process that changes the files.
 const LOCK: &str = "LOCK";
 

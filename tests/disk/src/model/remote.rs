@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use kv_core::{Dot, NamespaceId, VersionVector, commit::Applied, limits::MAX_METADATA_BYTES};
+use kv_core::{
+    Dot, NamespaceId, OriginEntry, OriginId, VersionVector, commit::Applied,
+    limits::MAX_METADATA_BYTES,
+};
 
-use super::{FieldOf, Fields, Row, State, What, Write, is_key};
+use super::{FieldOf, Fields, Name, Row, State, What, Write, is_key};
 
 /// The first time that is rejected, in milliseconds.
 const MAX_MILLIS: u64 = 1 << 46;
@@ -23,7 +26,7 @@ impl State {
             return Applied::Gap { missing: have + 1 };
         }
         let applied = self.apply_write(now_ms, write);
-        if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
             self.vector.raise(dot.origin, dot.seq);
         }
         applied
@@ -33,20 +36,39 @@ impl State {
         match write {
             _ if !can_be_made(write) => Applied::Refused(""),
             _ if self.vector.covers(write.row.dot) => Applied::Known,
+            _ if write.row.dot.seq == 1 => self.apply_next(now_ms, write),
+            _ if !is_joined && !self.is_open(write.row.dot.origin) => Applied::Unopened,
             _ => self.apply_write(now_ms, write),
         }
     }
 
     pub(super) fn adopt(&mut self, vector: &VersionVector, collected: &VersionVector) -> Applied {
-        for own in self.own {
+        for own in self.own.into_iter().flatten() {
             let ours = self.vector.get(own);
             if vector.get(own) > ours || collected.get(own) > ours {
-                return Applied::NotMade;
+                return Applied::Refused("");
             }
         }
-        self.vector.merge(vector);
-        self.collected.merge(collected);
+        let known = |vector: &VersionVector| -> VersionVector {
+            vector.iter().filter(|dot| self.is_open(dot.origin)).collect()
+        };
+        let (vector, collected) = (known(vector), known(collected));
+        self.vector.merge(&vector);
+        self.collected.merge(&collected);
         Applied::Adopted
+    }
+
+    pub(super) fn drop_row(&mut self, name: &Name, dot: Dot) -> Applied {
+        if !self.is_rebuilding || name.0 == NamespaceId::SYSTEM {
+            return Applied::Refused("");
+        }
+        if self.rows.get(name).is_none_or(|row| row.dot != dot) {
+            return Applied::Lost;
+        }
+        self.rows.remove(name);
+        self.collected.raise(dot.origin, dot.seq);
+        self.dropped.insert(name.clone());
+        Applied::Removed
     }
 
     fn apply_write(&mut self, now_ms: u64, write: &Write) -> Applied {
@@ -54,12 +76,15 @@ impl State {
         if row.version.hlc.millis() >= MAX_MILLIS {
             return Applied::Refused("");
         }
-        if row.dot.seq == 0 {
+        let prev = row.prev.map(|prev| prev.origin);
+        let has_zeros = |origin: OriginId| origin.0 == [0; 16];
+        if row.dot.seq == 0 || has_zeros(row.dot.origin) || prev.is_some_and(has_zeros) {
             return Applied::Refused("");
         }
-        if self.own.contains(&row.dot.origin) {
-            return Applied::NotMade;
+        if self.own.into_iter().flatten().any(|own| own == row.dot.origin) {
+            return Applied::Refused("");
         }
+        // TODO merge: the first write of an origin opens it
         if let What::Joined(fields) = &row.what {
             return self.apply_joined(write, fields);
         }

@@ -8,8 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Field, FieldNumber, ListQuery, NamespaceId, OpenError, Outcome, ReadError, VersionVector,
-    commit::{Committer, GcLimits},
+    Dot, Field, FieldNumber, ListQuery, NamespaceId, OpenError, OriginInfo, Outcome, ReadError,
+    Version, VersionVector,
+    commit::{Committer, Creation, GcLimits},
     engine::redb::RedbEngine,
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
@@ -129,15 +130,24 @@ impl Damaged {
         let mut ids = world.rng.fork();
         let opened = RedbEngine::open(process, world.cache_bytes)
             .map_err(OpenError::Engine)
-            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+            .and_then(|engine| {
+                Committer::open(Arc::new(engine), Creation::default(), move || Ok(ids.id()))
+            });
         match opened {
             Ok(mut committer) => {
                 let view = committer.view();
                 let published = Arc::new(Published(std::sync::Mutex::new(view)));
                 let (published_commit, published_reopened) = (None, 0);
                 let writer = Writer::new(committer);
-                world.open =
-                    Some(Open { writer, life, published, published_commit, published_reopened });
+                let reopened = 0;
+                world.open = Some(Open {
+                    writer,
+                    life,
+                    published,
+                    published_commit,
+                    published_reopened,
+                    reopened,
+                });
                 self.events.count(Damage::Opened);
             }
             Err(error) => {
@@ -246,6 +256,7 @@ impl Damaged {
             }
             let writer = &mut self.world.open().writer;
             let committed = writer.commit(now_ms, operations)?;
+            let opened = opened_rows(writer.committer());
             let answers: Vec<_> = committed.results.into_iter().chain(answers).collect();
             let synced = writer.sync(now_ms)?;
             let limits =
@@ -259,6 +270,7 @@ impl Damaged {
                 let answer = answers.last();
                 format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
+            opened.into_iter().for_each(|(name, row)| self.know_once(name, row));
             match answers.last() {
                 Some(Ok(outcome)) => {
                     self.events.count(Damage::Written);
@@ -315,6 +327,13 @@ impl Damaged {
         }
     }
 
+    /// Learns a row that is written once.
+    fn know_once(&mut self, name: Name, row: Row) {
+        if !self.known.contains_key(&name) {
+            self.know(name, row);
+        }
+    }
+
     fn know(&mut self, name: Name, row: Row) {
         self.known.entry(name).or_default().push(Arc::new(row));
     }
@@ -327,6 +346,24 @@ fn fields_of(found: &Found) -> Fields {
         (number.get(), FieldOf { version: field.version, seq: field.seq, bytes })
     };
     fields.map(field).collect()
+}
+
+/// The rows of the origins that the process has opened, as it knows them without the disk.
+fn opened_rows(committer: &mut Committer<RedbEngine>) -> Vec<(Name, Row)> {
+    let view = committer.view();
+    let own = view.own_origins().into_iter().flatten();
+    let rows = own.filter_map(|id| {
+        let info = view.registry().get(id)?;
+        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&OriginInfo::key(id)));
+        let (dot, version) = (Dot { origin: id, seq: 1 }, Version { hlc: info.opened, origin: id });
+        let (number, value) = info.field();
+        let bytes = Bytes::copy_from_slice(value.as_bytes());
+        let field = FieldOf { version, seq: 1, bytes };
+        let what = What::Joined([(number.get(), field)].into_iter().collect());
+        let row = Row { dot, version, prev: None, metadata: None, expires_at: None, what };
+        Some((name, row))
+    });
+    rows.collect()
 }
 
 fn row_of(found: &Found, what: What) -> Row {

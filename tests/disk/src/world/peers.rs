@@ -7,13 +7,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, FoundState, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector,
+    Dot, FoundState, Hlc, MemberId, NamespaceId, OriginId, ReadError, Version, VersionVector,
     commit::GcLimits,
 };
 
 use super::{
     World,
-    requests::{content, key, local_op, namespace, system_name},
+    requests::{content, key, local_op, namespace},
 };
 use crate::{
     events::Event,
@@ -31,7 +31,15 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(rng: &mut Rng) -> Peer {
-        Peer { state: State::new([OriginId(rng.id()), OriginId(rng.id())]) }
+        let mut peer = Peer { state: State::new(MemberId(rng.id())) };
+        peer.restart(rng);
+        peer
+    }
+
+    /// Begins another process, which opens other origins.
+    fn restart(&mut self, rng: &mut Rng) {
+        self.state.own = None;
+        self.state.fresh = Some([OriginId(rng.id()), OriginId(rng.id())]);
     }
 }
 
@@ -110,19 +118,14 @@ impl World {
         let now_ms = self.clock_ms + self.rng.below(400);
         let at = self.rng.index(self.peers.len());
         let op = local_op(&mut self.rng, &self.peers[at].state, now_ms);
+        if self.rng.chance(3) {
+            self.peers[at].restart(&mut self.rng);
+            self.count(Event::PeerRestarted);
+        }
         let state = &mut self.peers[at].state;
-        let name = match state.apply(now_ms, &op) {
-            Err(_) => return Ok(()),
-            Ok(Outcome::Namespace(namespace)) => system_name(&namespace),
-            Ok(_) => match op {
-                Op::Put(name, ..) | Op::Delete(name) => name,
-                // Rows that a peer keeps for itself are not replicated.
-                Op::Save(_) | Op::Unsave => return Ok(()),
-                other => return Err(Violation::Wrong(format!("a peer made {other:?}"))),
-            },
-        };
-        let row = Row::clone(&state.rows[&name]);
-        self.log.note(&Write { name, row })
+        let _refused = state.apply(now_ms, &op);
+        let made = std::mem::take(&mut state.made);
+        made.iter().try_for_each(|write| self.log.note(write))
     }
 
     /// One peer takes all that another has.
@@ -141,7 +144,7 @@ impl World {
     /// A write of some peer: the next that the store lacks, or one before or after it.
     fn next_write(&mut self, have: &mut VersionVector) -> Option<Write> {
         let peer = self.rng.index(self.peers.len());
-        let origin = *self.rng.pick(&self.peers[peer].state.own);
+        let origin = *self.rng.pick(&self.peers[peer].state.own?);
         let next = have.get(origin) + 1;
         let seq = match self.rng.weighted(&[(80, 0), (10, 1), (10, 2)]) {
             0 => next,
@@ -160,7 +163,7 @@ impl World {
         let state = self.state();
         let peer = &self.peers[self.rng.index(self.peers.len())].state;
         let mut hlc = Hlc(peer.clock.0 + 1);
-        let mut origin = peer.own[0];
+        let mut origin = peer.own.map_or(OriginId([5; 16]), |own| own[0]);
         let mut seq = state.vector.get(origin) + 1;
         let mut name = (namespace(&mut self.rng, &state), key(&mut self.rng));
         let mut what = What::Value(content(&mut self.rng));
@@ -168,8 +171,14 @@ impl World {
             5 => hlc = Hlc::at_millis(1 << 46),
             6 => name = (NamespaceId::SYSTEM, Bytes::from(vec![0; 16])),
             0 => {
-                origin = state.own[0];
+                origin = state.own.unwrap_or([origin; 2])[0];
                 seq = state.vector.get(origin) + self.rng.below(3);
+            }
+            7 => origin = OriginId([0; 16]),
+            8 => {
+                // Its opening row is missing, or this would have to be it.
+                origin = OriginId([6; 16]);
+                seq = self.rng.between(1, 2);
             }
             1 => name.1 = Bytes::from(vec![b'k'; 513]),
             2 => name = (NamespaceId::SYSTEM, key(&mut self.rng)),
@@ -211,6 +220,8 @@ impl World {
             for i in (1..rows.len()).rev() {
                 rows.swap(i, self.rng.index(i + 1));
             }
+            // The opening row of an origin is its first.
+            rows.sort_by_key(|write| write.row.dot.seq != 1);
             let (vector, collected) = (peer.vector.clone(), peer.collected.clone());
             self.session = Some(Session { rows, next: 0, vector, collected });
         }
@@ -228,11 +239,12 @@ impl World {
         let mut end = is_last.then(|| Op::Adopt(session.vector.clone(), session.collected.clone()));
         if self.rng.chance(3) {
             // A peer that counts a write that this store did not make.
-            let own = *self.rng.pick(&own);
+            let own = *self.rng.pick(&own.unwrap_or([OriginId([4; 16]); 2]));
             let ahead = Dot { origin: own, seq: seen.get(own) + 1 };
             end = Some(Op::Adopt([ahead].into_iter().collect(), VersionVector::default()));
         }
-        let ops = some.into_iter().map(Op::Row).chain(end);
+        let rebuild = self.rebuild_op();
+        let ops = some.into_iter().map(Op::Row).chain(end).chain(rebuild);
         let requests =
             ops.collect::<Vec<_>>().into_iter().flat_map(|op| self.requests(op)).collect();
         self.trace(|| "a session".into());
@@ -241,6 +253,24 @@ impl World {
             self.session = None;
         }
         self.sync_perhaps(40)
+    }
+
+    /// A step of a rebuild, now and then. What it drops is any row: the source decides.
+    fn rebuild_op(&mut self) -> Option<Op> {
+        let state = self.state();
+        if !state.is_rebuilding && self.rng.chance(90) {
+            return None;
+        }
+        match self.rng.below(4) {
+            0 => Some(Op::Rebuild),
+            1 => Some(Op::Rebuilt(VersionVector::default(), VersionVector::default())),
+            _ => {
+                let at = self.rng.index(state.rows.len().max(1));
+                let (name, row) = state.rows.iter().nth(at)?;
+                let dot = if self.rng.chance(90) { row.dot } else { Dot { seq: 0, ..row.dot } };
+                Some(Op::DropRow(name.clone(), dot))
+            }
+        }
     }
 
     /// A peer takes what it lacks from the published view of the store.
@@ -305,7 +335,7 @@ impl World {
         );
         if since == self.peers[at].state.vector {
             for write in &writes {
-                if state.own.contains(&write.row.dot.origin) {
+                if state.is_ours(write.row.dot.origin) {
                     self.log.note(write)?;
                 }
             }
@@ -327,7 +357,7 @@ impl World {
             }
         }
         for (name, row) in &state.rows {
-            let is_ours = |dot: &Dot| state.own.contains(&dot.origin);
+            let is_ours = |dot: &Dot| state.is_ours(dot.origin);
             let is_counted =
                 row.dots().into_iter().filter(is_ours).all(|dot| state.vector.covers(dot));
             hold!(is_counted, "{name:?} is ours, and not counted");
@@ -336,6 +366,7 @@ impl World {
             let wanted = &write.row;
             match state.rows.get(name) {
                 Some(row) if row.version >= wanted.version => {}
+                _ if state.dropped.contains(name) => {}
                 None if state.collected.covers(wanted.dot)
                     && (wanted.is_tombstone() || wanted.expires_at.is_some()) => {}
                 row => {

@@ -163,6 +163,15 @@ impl World {
                 vector: vector.clone(),
                 collected: collected.clone(),
             })),
+            Op::Rebuild => Ok(Operation::Remote(Remote::Rebuild)),
+            Op::DropRow((namespace, key), dot) => {
+                let key = Key::try_from(key.clone()).expect("the key of a row");
+                Ok(Operation::Remote(Remote::DropRow { namespace: *namespace, key, dot: *dot }))
+            }
+            Op::Rebuilt(vector, collected) => Ok(Operation::Remote(Remote::Rebuilt {
+                vector: vector.clone(),
+                collected: collected.clone(),
+            })),
             local => self.local_operation(local, &mut requests).map_err(Err),
         };
         requests.push(Request { operation, op, doubtful: false });
@@ -201,6 +210,9 @@ impl World {
             Op::Unsave => Operation::DropLocal { name: local() },
             Op::Stage => unreachable!("a piece comes with its upload"),
             Op::Next(_) | Op::Row(_) | Op::Adopt(..) => unreachable!("it is a peer's"),
+            Op::Rebuild | Op::DropRow(..) | Op::Rebuilt(..) => {
+                unreachable!("it is the replicator's")
+            }
         })
     }
 

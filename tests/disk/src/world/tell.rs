@@ -86,10 +86,15 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::NotMade => Event::RemoteConflict,
-            Applied::Refused(_) => Event::RemoteRefused,
+            Applied::Conflict | Applied::Refused(_) => Event::RemoteRefused,
+            Applied::Rebuilding => Event::RebuildBegan,
+            Applied::Removed => Event::RowDropped,
+            Applied::Unopened => Event::RemoteUnopened,
         };
         self.count(event);
+        if let Op::Rebuilt(..) = op {
+            self.count(Event::RebuildEnded);
+        }
         if let (Op::Next(write) | Op::Row(write), Applied::Won { .. }) = (op, applied) {
             if write.row.what == What::ExpiredTombstone {
                 self.count(Event::RemoteExpiredTombstone);
@@ -131,6 +136,9 @@ pub(super) fn brief(op: &Op) -> String {
             )
         }
         Op::Adopt(..) => "adopt".into(),
+        Op::Rebuild => "rebuild".into(),
+        Op::DropRow(at, dot) => format!("drop the row {} {dot:?}", name(at)),
+        Op::Rebuilt(..) => "rebuilt".into(),
     }
 }
 

@@ -31,7 +31,8 @@ impl World {
         }
         let pause = self.rng.below(2 * self.plan.pause_ms + 1);
         self.after(pause, Happening::Client);
-        let can_write = |node: &usize| self.nodes[*node].is_joined();
+        let can_write =
+            |node: &usize| self.nodes[*node].is_joined() && !self.nodes[*node].is_superseded();
         let open: Vec<_> = self.running().into_iter().filter(can_write).collect();
         if open.is_empty() {
             return Ok(());
@@ -41,16 +42,14 @@ impl World {
         if self.rng.chance(3) {
             self.keep_image(node);
         }
-        // Writes there may be lost, and is judged by its keys.
-        let is_restored = self.nodes[node].is_restored;
-        if self.rng.chance(2) && !is_restored {
+        if self.rng.chance(2) {
             let operation = self.namespace_operation();
             return self.write(node, vec![operation]);
         }
-        if self.rng.chance(2) && !is_restored {
+        if self.rng.chance(2) {
             return self.write_unknown_row(node);
         }
-        if self.rng.below(100) < self.plan.large && !is_restored {
+        if self.rng.below(100) < self.plan.large {
             return self.put_large(node);
         }
         let some = self.rng.between(1, 3);

@@ -55,7 +55,6 @@ impl World {
         }
         let end = self.now + PATIENCE_MS + 2 * self.plan.skew_ms;
         self.become_equal(mended_at, end)?;
-        self.renew_suspects(mended_at)?;
         self.report.healed_in_ms = self.now - mended_at;
         self.settle_namespaces(mended_at)?;
         self.forget_lost()?;
@@ -110,25 +109,6 @@ impl World {
         Ok(has_purges)
     }
 
-    /// Rewrites the keys that two stores with one identity wrote: they may differ for ever
-    /// otherwise. The writer's clock is later than all versions.
-    fn renew_suspects(&mut self, mended_at: u64) -> Checked {
-        let suspects = self.model.suspects();
-        let steady = self.steady();
-        let Some(last) = steady.last().copied().filter(|_| !suspects.is_empty()) else {
-            return Ok(());
-        };
-        for node in steady {
-            self.put(node, [u64::MAX], 10)?;
-        }
-        let patience = PATIENCE_MS + 2 * self.plan.skew_ms;
-        self.become_equal(mended_at, self.now + patience)?;
-        self.put_names(last, suspects)?;
-        self.become_equal(mended_at, self.now + patience)?;
-        self.model.clear_suspects();
-        Ok(())
-    }
-
     pub(super) fn run_for(&mut self, ms: u64) -> Checked {
         let end = self.now + ms;
         while self.due.peek().is_some_and(|due| due.at <= end) {
@@ -148,7 +128,7 @@ impl World {
     pub(super) fn is_equal(&self) -> bool {
         let wanted = self.wanted();
         let is_equal = |node: &Node| {
-            let is_closed = node.running.as_ref().is_some_and(|running| running.core.is_closed());
+            let is_closed = node.running.as_ref().is_some_and(|running| running.core.is_settled());
             node.open.is_empty() && is_closed && node.is_joined() && node.vector() == wanted
         };
         let mut stay = self.nodes.iter().filter(|node| !node.is_gone);

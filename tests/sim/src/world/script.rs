@@ -1,8 +1,6 @@
 //! The steps of scenarios, which random runs leave to chance.
 
-use kv_core::{
-    Account, Attributes, FoundState, Key, Namespace, NamespaceId, Operation, Title, derive_id,
-};
+use kv_core::{Attributes, FoundState, Key, NamespaceId, Operation, derive_id};
 use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -13,7 +11,7 @@ use waypost_disk_tests::{
 use super::World;
 use crate::{
     events::Event,
-    node::{Name, member},
+    node::member,
     store,
 };
 
@@ -87,49 +85,6 @@ impl World {
         }
         self.write(node, operations)?;
         self.sync(node)
-    }
-
-    /// Puts a short value for each of these keys, if its namespace exists.
-    pub(super) fn put_names(
-        &mut self,
-        node: usize,
-        names: impl IntoIterator<Item = Name>,
-    ) -> Checked {
-        for (namespace, key) in names {
-            let operations = match <[u8; 16]>::try_from(key.as_slice()) {
-                // A namespace has a name but no value to put; or it is lost, and is recreated.
-                Ok(id) if namespace == NamespaceId::SYSTEM => self.renew_namespace(NamespaceId(id)),
-                _ => self.put_one(node, (namespace, Key::try_from(key).expect("a key")), 10)?,
-            };
-            self.write(node, operations)?;
-        }
-        self.sync(node)
-    }
-
-    /// Rewrites every field of a namespace that some location has.
-    fn renew_namespace(&mut self, id: NamespaceId) -> Vec<Operation> {
-        let title = format!("renewed {:x}", self.rng.below(1 << 32));
-        let title = Title::new(title).expect("a title");
-        let account = Account::default();
-        let create = || Operation::CreateNamespace {
-            account: account.clone(),
-            title: title.clone(),
-            id: Some(id),
-        };
-        let is_dropped = self
-            .nodes
-            .iter_mut()
-            .filter_map(|node| node.running.as_mut())
-            .any(|it| it.store.committer().view().namespaces().dropped_at(id).is_some());
-        let mut operations =
-            vec![create(), Operation::RenameNamespace { id, title: title.clone() }];
-        if is_dropped {
-            operations.extend([Operation::DropNamespace { id }, create()]);
-        } else {
-            let fields = vec![Namespace::creation()];
-            operations.push(Operation::WriteFields { key: Namespace::key(id), fields });
-        }
-        operations
     }
 
     fn put_one(
@@ -251,7 +206,15 @@ impl World {
     /// # Errors
     /// The violation.
     pub fn go_back(&mut self, node: usize) -> Checked {
-        self.restore_now(node)
+        self.restore_now(node, false)
+    }
+
+    /// The same, and keeps the present disk for the next [`World::go_back`].
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn swap(&mut self, node: usize) -> Checked {
+        self.restore_now(node, true)
     }
 
     /// Keeps an image of a disk for [`World::go_back`].
@@ -268,16 +231,9 @@ impl World {
         self.copy_now(node)
     }
 
-    /// Whether a location's replication has halted.
-    #[must_use]
-    pub fn has_halted(&self, node: usize) -> bool {
-        self.nodes[node].is_gone
-    }
-
     /// Marks a location as one that is about to leave.
     pub fn announce_leaving(&mut self, node: usize) {
-        self.nodes[node].is_leaving = true;
-        self.model.depart(self.nodes[node].origins);
+        self.is_to_leave(node);
     }
 
     /// Whether the removal of a member is visible at a location.
