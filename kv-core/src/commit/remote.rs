@@ -16,7 +16,7 @@ use crate::{
     error::WriteError,
     tables::{self, EntryKey, Purge},
     types::{
-        Found, FoundState, JoinedRow, Merge, NamespaceId, OriginEntry, OriginId, Version,
+        Dot, Found, FoundState, JoinedRow, Key, Merge, NamespaceId, OriginEntry, OriginId, Version,
         VersionVector, limits::MAX_ORIGINS, merge,
     },
 };
@@ -173,7 +173,6 @@ impl<S: Snapshot> Transaction<'_, S> {
             tables::put::<Purge>(&mut self.batch, &namespace, &Vec::new());
         }
     }
-}
 
     /// Checks that the first write of an origin, and no other, is its opening row, and that there is room for the
     /// origins that a write names.

@@ -104,8 +104,7 @@ impl State {
         let member = meta_row::<Identity>(snapshot)?;
         let is_rebuilding = optional_row::<Rebuilding>(snapshot)?.is_some();
         let last = meta_row::<CommitTime>(snapshot)?;
-        let newest_row = tables::get::<NewestEntry>(snapshot, &()).map_err(unreadable)?;
-        let newest_row = newest_row.unwrap_or(Hlc::ZERO);
+        let newest_row = optional_row::<NewestEntry>(snapshot)?.unwrap_or(Hlc::ZERO);
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;

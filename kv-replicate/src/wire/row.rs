@@ -108,7 +108,7 @@ fn take_joined(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
         .map_err(|error| MessageError::Invalid(error.0))?;
     let taken = input.len() - reader.remaining();
     input.advance(taken);
-    if row.dots().iter().any(|dot| dot.seq >= CLOSED) {
+    if row.dots().iter().any(|dot| dot.seq >= MAX_SEQ) {
         return Err(MessageError::Invalid("a row has a sequence number out of range"));
     }
     let version = row.version_at(dot);

@@ -316,10 +316,11 @@ impl Comparison {
         for (at, (place, _)) in reads.into_iter().enumerate() {
             let (there, here) = (theirs.rows[at], last.rows[at]);
             let Some(Held::Row(row)) = here.held else { continue };
-            let is_dropped = here.is_dropped || there.is_dropped;
+            // A row that a drop ended is purged here by garbage collection.
+            let dropped_at = here.dropped_at.max(there.dropped_at);
+            let is_dead = dropped_at.is_some_and(|dropped_at| row.version <= dropped_at);
             let is_system = place.namespace == NamespaceId::SYSTEM;
-            if there.held.is_none() && !is_dropped && !is_system && theirs.vector.covers(row.dot())
-            {
+            if there.held.is_none() && !is_dead && !is_system && theirs.vector.covers(row.dot()) {
                 self.verdict.differing += 1;
                 self.stale.push((place, row.dot()));
             }
