@@ -28,7 +28,7 @@ use kv_replicate::quic::AskError;
 mod alarms;
 mod info;
 
-use self::alarms::{alarms, verdict_of};
+use self::alarms::{alarms, title_alarms, verdict_of};
 use crate::{
     app::App,
     http::{
@@ -78,7 +78,10 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let alarms = alarms(&status, &peers, expiry, now);
+    let mut alarms = alarms(&status, &peers, expiry, now);
+    if status.halted.is_none() {
+        alarms.extend(title_alarms(view.namespaces()));
+    }
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {

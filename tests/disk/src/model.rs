@@ -485,6 +485,8 @@ impl State {
             && self.clock == other.clock
             && self.purge == other.purge
             && self.local == other.local
+            // A save and a drop of it in one commit write rows, and leave nothing.
+            && self.saves == other.saves
     }
 }
 

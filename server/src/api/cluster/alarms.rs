@@ -1,5 +1,6 @@
 //! Alarms, and one line on whether all is well.
 
+use kv_core::Namespaces;
 use kv_replicate::quic::Status;
 
 use super::info::PeerInfo;
@@ -40,6 +41,20 @@ pub(super) fn alarms(status: &Status, peers: &[PeerInfo], expiry: Expiry, now: u
         }
     }
     alarms
+}
+
+/// An alarm for each namespace whose title another one has, with the command that repairs it.
+pub(super) fn title_alarms(namespaces: &Namespaces) -> Vec<String> {
+    let alarm = |conflict: &kv_core::TitleConflict<'_>| {
+        let (older, newer) = (conflict.older.id, conflict.newer.id);
+        let title = &conflict.older.title;
+        format!(
+            "two namespaces have the title {:?}: {older} (which the title names) and {newer}. Rename one, or \
+             move the entries of the second into the first: waypost namespace merge {newer} {older}",
+            title.as_str()
+        )
+    };
+    namespaces.conflicts().iter().map(alarm).collect()
 }
 
 /// Whether all is well, in one line.
