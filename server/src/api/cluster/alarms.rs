@@ -146,6 +146,26 @@ mod tests {
     }
 
     #[test]
+    fn two_namespaces_with_one_title_are_an_alarm_that_names_both_and_the_repair() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = kv_core::Store::open(directory.path()).unwrap();
+        let older = store.create_namespace("a").unwrap().id;
+        let newer = store.create_namespace("b").unwrap().id;
+        assert_eq!(title_alarms(&store.namespaces()), Vec::<String>::new());
+        let title = kv_core::Title::new("a").unwrap();
+        let titled = kv_core::Namespace::titled(&kv_core::Account::default(), &title);
+        // As a write of another location would do it.
+        let (key, fields) = (kv_core::Namespace::key(newer), vec![titled]);
+        let write = kv_core::Operation::WriteFields { key, fields };
+        store.submit(write).unwrap().wait().unwrap();
+        let [alarm] = &title_alarms(&store.namespaces())[..] else { panic!("one alarm") };
+        let repair = format!("waypost namespace merge {newer} {older}");
+        assert!(
+            alarm.starts_with("two namespaces have the title \"a\": ") && alarm.ends_with(&repair)
+        );
+    }
+
+    #[test]
     fn a_location_that_stopped_replicating_has_no_other_alarm() {
         let mut status = well();
         status.halted = Some(kv_replicate::HaltReason::Removed);
