@@ -137,6 +137,7 @@ mod tests {
             garbage_bodies: 5,
             mode: "waiting",
             namespaces: 2,
+            title_conflicts: 0,
         };
         Gauges { store, limits: LimitGauges::default() }
     }

@@ -25,6 +25,20 @@ pub enum Operation {
         /// Metadata and expiry.
         attributes: Attributes,
     },
+    /// Puts an entry, unless its key has a write that is not older than a version: then nothing is changed. It copies an
+    /// entry from elsewhere, of that version.
+    PutOver {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// The value, from [`Upload::finish`](crate::Upload::finish).
+        body: NewBody,
+        /// Metadata and expiry.
+        attributes: Attributes,
+        /// The version that the key's write must be older than.
+        over: Version,
+    },
     /// Deletes an entry. Deleting a missing entry is a write too, because it must also delete an entry
     /// that another location has not sent yet.
     Delete {
@@ -189,6 +203,8 @@ pub enum NewContent {
 pub enum Outcome {
     /// The put or delete was committed.
     Written(Written),
+    /// The key has a write that is not older: nothing was changed.
+    Kept,
     /// The batch was committed: its writes in their order.
     Batch(Vec<Written>),
     /// A chunk of a body was staged.
@@ -258,7 +274,7 @@ impl Operation {
     /// Returns how much the operation counts of what one commit may hold, about its bytes of values.
     pub(crate) fn body_bytes(&self) -> usize {
         match self {
-            Operation::Put { body, .. } => body.bytes_in_memory(),
+            Operation::Put { body, .. } | Operation::PutOver { body, .. } => body.bytes_in_memory(),
             Operation::Stage(chunk) => chunk.bytes.len(),
             Operation::SaveLocal { parts, .. } => parts.iter().map(NewBody::bytes_in_memory).sum(),
             Operation::Batch(writes) => writes.iter().map(BatchWrite::weight).sum(),

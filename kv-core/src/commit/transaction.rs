@@ -118,6 +118,18 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 check_upload(&content)?;
                 self.write_local(namespace, key, content).map(Outcome::Written)
             }
+            Operation::PutOver { namespace, key, body, attributes, over } => {
+                self.check_namespace(namespace)?;
+                let content = NewContent::Put { body, attributes };
+                check_upload(&content)?;
+                let current = self.replaceable(&EntryKey::new(namespace, &key))?;
+                let is_newer =
+                    |version| version >= over && !self.state.namespaces.is_dead(namespace, version);
+                if current.is_some_and(|head| is_newer(head.version)) {
+                    return Ok(Outcome::Kept);
+                }
+                self.write_local(namespace, key, content).map(Outcome::Written)
+            }
             Operation::Delete { namespace, key } => {
                 self.check_namespace(namespace)?;
                 self.write_local(namespace, key, NewContent::Delete).map(Outcome::Written)
@@ -400,7 +412,9 @@ pub(super) fn unread(error: ReadError) -> WriteError {
 /// Adds the rows that an operation touches.
 fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
     match operation {
-        Operation::Put { namespace, key, .. } | Operation::Delete { namespace, key } => {
+        Operation::Put { namespace, key, .. }
+        | Operation::PutOver { namespace, key, .. }
+        | Operation::Delete { namespace, key } => {
             keys.push(EntryKey::new(*namespace, key));
         }
         Operation::Batch(writes) => {

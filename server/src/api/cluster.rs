@@ -28,7 +28,7 @@ use kv_replicate::quic::AskError;
 mod alarms;
 mod info;
 
-use self::alarms::{alarms, verdict_of};
+use self::alarms::{alarms, title_alarms, verdict_of};
 use crate::{
     app::App,
     http::{
@@ -82,6 +82,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     if status.halted.is_none() {
         alarms.extend(OriginState::of(&view).alarms());
         alarms.extend(membership.incidents(now));
+        alarms.extend(title_alarms(view.namespaces()));
     }
     Ok(reply::json(
         StatusCode::OK,

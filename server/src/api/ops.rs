@@ -70,5 +70,6 @@ fn store_gauges(app: &App) -> StoreGauges {
             Mode::Closed(_) => "closed",
         },
         namespaces: app.store.namespaces().iter().count(),
+        title_conflicts: app.store.namespaces().conflicts().len(),
     }
 }

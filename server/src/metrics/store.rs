@@ -24,6 +24,8 @@ pub struct StoreGauges {
     pub mode: &'static str,
     /// Namespaces that are not dropped.
     pub namespaces: usize,
+    /// Namespaces whose title an older one has.
+    pub title_conflicts: usize,
 }
 
 /// The metrics of the store.
@@ -53,6 +55,8 @@ pub(super) struct StoreMetrics {
     mode: IntGaugeVec,
     /// Namespaces.
     namespaces: IntGauge,
+    /// See [`StoreGauges::title_conflicts`].
+    title_conflicts: IntGauge,
 }
 
 impl StoreMetrics {
@@ -104,6 +108,11 @@ impl StoreMetrics {
                 &["mode"],
             ),
             namespaces: gauge(r, "waypost_namespaces", "Namespaces."),
+            title_conflicts: gauge(
+                r,
+                "waypost_namespace_title_conflicts",
+                "Namespaces whose title an older one has.",
+            ),
         }
     }
 
@@ -114,6 +123,7 @@ impl StoreMetrics {
         self.bytes.set(number(now.bytes));
         self.garbage_bodies.set(size(now.garbage_bodies));
         self.namespaces.set(size(now.namespaces));
+        self.title_conflicts.set(size(now.title_conflicts));
         for mode in ["writer", "waiting", "read_only", "closed"] {
             self.mode.with_label_values(&[mode]).set(i64::from(mode == now.mode));
         }

@@ -531,6 +531,8 @@ impl State {
             && self.purge == other.purge
             && self.is_rebuilding == other.is_rebuilding
             && self.local == other.local
+            // A save and a drop of it in one commit write rows, and leave nothing.
+            && self.saves == other.saves
     }
 }
 

@@ -13,6 +13,7 @@ pub mod absent;
 pub mod barrier;
 pub mod copied;
 pub mod dead_session;
+pub mod dropped;
 pub mod half_joined;
 pub mod last_words;
 pub mod late_progress;

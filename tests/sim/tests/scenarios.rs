@@ -34,6 +34,11 @@ fn a_page_of_a_dead_session_is_ignored() {
 }
 
 #[test]
+fn entries_later_than_a_drop_bring_their_namespace_back() {
+    passes(scenario::dropped::run);
+}
+
+#[test]
 fn a_joining_member_reports_no_resolved_timestamp() {
     passes(scenario::half_joined::run);
 }

@@ -87,6 +87,25 @@ impl World {
         self.sync(node)
     }
 
+    /// Drops the namespace of the keys, and syncs at once.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn drop_namespace(&mut self, node: usize) -> Checked {
+        self.write(node, vec![Operation::DropNamespace { id: namespace() }])?;
+        self.sync(node)
+    }
+
+    /// Which of these keys a reader finds at a location.
+    pub fn reads(&mut self, node: usize, keys: std::ops::Range<u64>) -> Vec<u64> {
+        let now_ms = self.true_ms();
+        let Some(running) = &mut self.nodes[node].running else { return Vec::new() };
+        let view = running.store.committer().view();
+        let is_found =
+            |number: &u64| matches!(view.get(namespace(), &key(*number), now_ms), Ok(Some(_)));
+        keys.filter(is_found).collect()
+    }
+
     fn put_one(
         &mut self,
         node: usize,
