@@ -418,7 +418,7 @@ impl State {
             && self.clock == other.clock
             && self.purge == other.purge
             && self.is_rebuilding == other.is_rebuilding
-            && self.local == other.local
+            && (self.saves, &self.local) == (other.saves, &other.local)
     }
 }
 
