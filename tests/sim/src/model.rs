@@ -231,10 +231,7 @@ impl Model {
                 match version {
                     Some(now) => {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
-                        hold!(
-                            now >= before || is_drop,
-                            "{name:?} reverted from {before} to {now}"
-                        );
+                        hold!(now >= before || is_drop, "{name:?} reverted from {before} to {now}");
                     }
                     None => hold!(may_go, "{name:?} had the version {before} and is missing"),
                 }

@@ -221,7 +221,8 @@ impl World {
             CoreEvent::Synced(state) | CoreEvent::RolledBack(state) => {
                 running.members = std::sync::Arc::clone(&state.members);
                 let durable = state.durable.clone();
-                let was_superseded = std::mem::replace(&mut running.is_superseded, state.superseded);
+                let was_superseded =
+                    std::mem::replace(&mut running.is_superseded, state.superseded);
                 if state.superseded && !was_superseded {
                     self.report.events.count(Event::Superseded);
                 }
@@ -408,7 +409,8 @@ impl World {
             let left = made.iter().map(is_there).filter(|dot| dot.seq > 0).collect();
             self.nodes[node].made = left;
             self.doubt_lost(&before);
-            let own = made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
+            let own =
+                made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
             let lost: VersionVector = own.collect();
             let is_any = lost.iter().next().is_some();
             self.nodes[node].lost = is_any.then_some(lost);
