@@ -346,6 +346,14 @@ impl World {
         self.trace(|| format!("{node}: down for {down} ms"));
         self.nodes[node].disk.kill();
         self.after(down, Happening::Start(node));
+        // A copy that still runs dials the others.
+        let twins = self.twins(node).into_iter().filter(|twin| *twin != node);
+        for twin in twins.collect::<Vec<_>>() {
+            for other in self.others(twin) {
+                let after = self.rng.between(500, 5_000);
+                self.after(after, Happening::Dial(twin, other));
+            }
+        }
         for other in self.running() {
             // Some notice at once, others when it is there again.
             if self.rng.chance(50) {
