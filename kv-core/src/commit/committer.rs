@@ -306,8 +306,11 @@ where
         }
     }
 
-    /// Reads the state again from the engine after a failure, because the last commits may be lost.
+    /// Reads the state again from the engine after a failure, because the last commits may be lost. Whether that
+    /// succeeds or not, the process's origins end: it may have given numbers that are lost.
     fn reload(&mut self) {
+        self.state.own = None;
+        self.view.own = None;
         let reloaded =
             self.engine.snapshot(Visibility::Latest).map_err(OpenError::Engine).and_then(
                 |snapshot| {

@@ -437,15 +437,20 @@ where
         self.turn = Side::Callers;
         let Some(replicator) = self.replicating.active() else { return };
         let done = replicator.work(&mut self.committer, now.wall_ms);
-        // Work may have reported origins of former processes, as does a disk failure that ended this one's.
-        let has_settled = self.settle_origins(now);
-        self.replicating.set_work(done.more || has_settled);
+        self.replicating.set_work(done.more);
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
+        // Work may have reported origins of former processes. If it failed, the store is rolled back before this
+        // process writes again: the view of before must not show what is not synced.
+        let mut has_rolled_back = self.roll_back_if_reopened(now, true);
+        if !has_rolled_back && self.settle_origins(now) {
+            self.replicating.set_work(true);
+        }
+        has_rolled_back |= self.roll_back_if_reopened(now, true);
         let has_unsynced_writes =
             self.has_kept || !self.held.is_empty() || !self.writes.is_empty();
-        if !self.roll_back_if_reopened(now, true) && done.committed && !has_unsynced_writes {
+        if !has_rolled_back && done.committed && !has_unsynced_writes {
             // While answers wait, a view of now would show local writes that are not durable.
             self.publish(false);
         }

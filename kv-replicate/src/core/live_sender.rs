@@ -189,7 +189,8 @@ mod tests {
         let pair = [OriginId([41; 16]), OriginId([42; 16])];
         fixture.store(|store| store.origins = Some(pair));
         sender.follow_origins(&mut fixture.context());
-        let [first, second] = [1, 2].map(|seq| Row { dot: Dot { origin: pair[0], seq }, ..row_of(US, seq) });
+        let [first, second] =
+            [1, 2].map(|seq| Row { dot: Dot { origin: pair[0], seq }, ..row_of(US, seq) });
         sender.wrote(&[first, second]);
         let (first, rows) = sender.next(&mut fixture.context(), PEER).unwrap();
         assert_eq!((first, rows.len()), (Dot { origin: pair[0], seq: 1 }, 2));

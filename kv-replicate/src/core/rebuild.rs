@@ -4,7 +4,9 @@
 //! that is asked for what is missing reports that, and the store *rebuilds*: it serves nobody and resolves nothing until
 //! it has dropped what was deleted. It takes a session from one peer, whatever was collected there. Then it compares its
 //! rows with that peer's, and drops each row that the peer counts and does not have. A row that the peer does not count
-//! stays: it is a write that did not arrive there. Once a comparison finds nothing more to drop, the rebuild is done.
+//! is a write that did not arrive there. It stays if it is later than what the peer has resolved. An earlier one may
+//! have been deleted, without a trace, by a member that had not received it: it is dropped too, and handed to the owner.
+//! Once a comparison finds nothing more to drop, the rebuild is done.
 //!
 //! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
 //! there is nothing to compare.
@@ -219,7 +221,8 @@ impl Rebuild {
     }
 }
 
-/// Whether all members rebuild, and this location has the lowest id.
+/// Whether all members rebuild, and this location has the lowest id. A location whose first session has not ended counts
+/// nothing but opened origins, and may not know all members.
 fn is_first_of_all(local: &Local, peers: &Peers) -> bool {
     let own = local.config().member;
     let rebuilds = |member: MemberId| {
@@ -227,7 +230,9 @@ fn is_first_of_all(local: &Local, peers: &Peers) -> bool {
         peer.is_some_and(|peer| peer.has_reported() && peer.progress().rebuilding)
     };
     let mut members = local.members().current().map(|member| member.id);
-    local.is_member(own)
+    let was_whole = local.durable().iter().any(|dot| dot.seq > 1);
+    was_whole
+        && local.is_member(own)
         && local.is_rebuilding()
         && members.all(|member| member == own || (own < member && rebuilds(member)))
 }
@@ -237,7 +242,7 @@ mod tests {
     use kv_core::Hlc;
 
     use super::*;
-    use crate::core::testing::{Fixture, PEER, THIRD, US};
+    use crate::core::testing::{Fixture, PEER, THIRD, US, dot, vector};
 
     /// A location whose store is rebuilt and has rows.
     fn rebuilding() -> (Fixture, Rebuild, Puller) {
@@ -245,6 +250,7 @@ mod tests {
         fixture.store(|store| {
             store.rebuilding = true;
             store.closed_timestamp = Hlc(5);
+            store.durable.merge(&vector(2));
         });
         let rebuild = Rebuild::new(fixture.local());
         (fixture, rebuild, Puller::default())
@@ -300,6 +306,18 @@ mod tests {
         rebuild.disconnect(&mut fixture.context(), PEER);
         rebuild.session_began(THIRD);
         rebuild.session_done(&mut fixture.context(), THIRD);
+        assert!(!ends(&mut fixture));
+    }
+
+    #[test]
+    fn a_location_that_may_not_know_all_members_does_not_end_its_rebuild_alone() {
+        let (mut fixture, mut rebuild, puller) = rebuilding();
+        fixture.store(|store| store.durable = [dot(1)].into_iter().collect());
+        for peer in [PEER, THIRD] {
+            fixture.connect(peer);
+            fixture.progress(peer, |progress| progress.rebuilding = true);
+        }
+        rebuild.watch(&mut fixture.context(), &puller);
         assert!(!ends(&mut fixture));
     }
 

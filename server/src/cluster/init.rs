@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kv_core::{MemberId, OpenError, Store, env::Environment};
+use kv_core::{
+    MemberId, OpenError, Operation, Store, Ticket, VersionVector, commit::Remote, env::Environment,
+};
 
 use super::state::{
     ca::{self, Ca},
@@ -58,6 +60,9 @@ pub enum InitError {
         /// Why not.
         source: Box<OpenError>,
     },
+    /// The store can't be written to.
+    #[error("can't write to the store: {0}")]
+    Write(kv_core::WriteError),
     /// A key or certificate can't be generated.
     #[error("can't issue a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -98,10 +103,17 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     Ok(descriptor)
 }
 
-/// Returns the location that the store in a data directory belongs to.
+/// Returns the location that the store in a data directory belongs to. What the store holds is what the cluster begins
+/// with, also if it was created for a join that was given up.
 fn store_member(data: &Path) -> Result<MemberId, InitError> {
-    let opened = Store::open(data).map(|store| store.member());
-    opened.map_err(|source| InitError::Store { data: data.to_owned(), source: Box::new(source) })
+    let store = Store::open(data)
+        .map_err(|source| InitError::Store { data: data.to_owned(), source: Box::new(source) })?;
+    if store.view().is_rebuilding() {
+        let (vector, collected) = (VersionVector::default(), VersionVector::default());
+        let rebuilt = Operation::Remote(Remote::Rebuilt { vector, collected });
+        store.submit(rebuilt).and_then(Ticket::wait).map_err(InitError::Write)?;
+    }
+    Ok(store.member())
 }
 
 /// Moves the finished directory into place, which creates the cluster.

@@ -185,8 +185,10 @@ async fn join_first(
     now: u64,
 ) -> Result<JoinOutcome, JoinError> {
     check_addresses(&joining.advertise)?;
+    // Nothing else is created beside a store that can't join.
+    open_unwritten(joining, Options::new()).await?;
     let (pending, key) = prepare(directory, environment)?;
-    create_store(joining, pending.member).await?;
+    open_unwritten(joining, Options::new().member(pending.member).joining()).await?;
     let identity = |cluster| Identity { cluster, member: pending.member };
     let request = new_request(joining, pending.member, &key)?;
     let welcome = enrol(&joining.token, &request).await?;
@@ -321,11 +323,11 @@ fn new_request(
     })
 }
 
-/// Creates the store of the location that joins, which must be one that nothing was ever written to: even deletions
-/// would replicate to the other locations. It waits for what they have.
-async fn create_store(joining: &JoinOptions, member: MemberId) -> Result<(), JoinError> {
+/// Opens or creates the store of the location that joins, which must be one that nothing was ever written to: even
+/// deletions would replicate to the other locations.
+async fn open_unwritten(joining: &JoinOptions, options: Options) -> Result<(), JoinError> {
     let data = joining.data.clone();
-    let open = move || match Options::new().member(member).joining().open(&data) {
+    let open = move || match options.open(&data) {
         Ok(store) if store.view().vector().iter().next().is_none() => Ok(()),
         Ok(_) | Err(OpenError::Member { .. }) => Err(JoinError::NotEmpty(data)),
         Err(source) => Err(JoinError::Store { data, source }),

@@ -530,9 +530,8 @@ impl State {
             && self.clock == other.clock
             && self.purge == other.purge
             && self.is_rebuilding == other.is_rebuilding
-            && self.local == other.local
             // A save and a drop of it in one commit write rows, and leave nothing.
-            && self.saves == other.saves
+            && (self.saves, &self.local) == (other.saves, &other.local)
     }
 }
 

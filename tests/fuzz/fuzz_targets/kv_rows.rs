@@ -96,7 +96,8 @@ enum Kind<'a> {
 #[derive(Arbitrary, Debug)]
 enum Row<'a> {
     Clock(Number),
-    Identity([Id; 2]),
+    Identity(Id),
+    Rebuilding(u8),
     Origin(Number, Id),
     Entry {
         name: Name<'a>,
@@ -176,10 +177,8 @@ impl Row<'_> {
         let long = |number: &Number| number.0.to_be_bytes().to_vec();
         match self {
             Row::Clock(hlc) => one(Table::Meta, b"commit".to_vec(), &long(hlc)),
-            Row::Identity(ids) => {
-                let ids = ids.map(|id| id.origin().0).concat();
-                one(Table::Meta, b"identity".to_vec(), &ids)
-            }
+            Row::Identity(id) => one(Table::Meta, b"identity".to_vec(), &id.origin().0),
+            Row::Rebuilding(mark) => one(Table::Meta, b"rebuilding".to_vec(), &[*mark]),
             Row::Origin(number, id) => one(Table::Origins, short(number), &id.origin().0),
             Row::Entry { .. } => self.write_entry(),
             Row::Joined { key, fields } => {

@@ -137,8 +137,11 @@ impl Mesh {
     /// If one does not open.
     #[must_use]
     pub fn on(settings: Settings, disks: Vec<OpenDisk>) -> Mesh {
-        let places =
-            disks.into_iter().enumerate().map(|(at, disk)| open(&settings, at, member(at), disk)).collect();
+        let places = disks
+            .into_iter()
+            .enumerate()
+            .map(|(at, disk)| open(&settings, at, member(at), disk))
+            .collect();
         let mut mesh = Mesh {
             settings,
             now: 0,

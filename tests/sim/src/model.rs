@@ -91,6 +91,11 @@ impl Model {
         self.doubtful.extend(lost);
     }
 
+    /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
+    pub fn salvage(&mut self, dot: Dot) {
+        self.doubtful.insert(dot);
+    }
+
     /// Whether a write may be lost, because the only disk that had it was replaced or is gone.
     #[must_use]
     pub fn is_doubtful(&self, dot: Dot) -> bool {
@@ -228,7 +233,12 @@ impl Model {
             if let Some(before) = floor.get(name).copied() {
                 match version {
                     Some(now) => {
-                        hold!(now >= before, "{name:?} reverted from {before} to {now}");
+                        let counted = |dot: &&Dot| view.vector().covers(**dot);
+                        hold!(
+                            now >= before,
+                            "{name:?} reverted from {before} to {now}; of its writes it counts {:?}",
+                            self.names[name].iter().filter(counted).collect::<Vec<_>>()
+                        );
                     }
                     None => hold!(
                         is_dead(before) || self.may_be_gone(name, before),

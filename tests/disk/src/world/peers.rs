@@ -171,8 +171,12 @@ impl World {
             5 => hlc = Hlc::at_millis(1 << 46),
             6 => name = (NamespaceId::SYSTEM, Bytes::from(vec![0; 16])),
             0 => {
-                origin = state.own.unwrap_or([origin; 2])[0];
-                seq = state.vector.get(origin) + self.rng.below(3);
+                // Before its first write it has none: then this is a number that no write has.
+                seq = 0;
+                if let Some([own, _]) = state.own {
+                    origin = own;
+                    seq = state.vector.get(origin) + self.rng.below(3);
+                }
             }
             7 => origin = OriginId([0; 16]),
             8 => {

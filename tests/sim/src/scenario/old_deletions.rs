@@ -3,7 +3,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{NO_BACKLOG, quiet, shuffled};
 use crate::{events::Event, world::World};
 
 /// How long a location may take to start, and to be rebuilt.
@@ -17,7 +17,10 @@ const SOON_MS: u64 = 60_000;
 pub fn run(seed: u64) -> Checked {
     let mut rng = Rng::new(seed);
     let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
+    let mut plan = quiet(nodes, &mut rng);
+    // A backlog would have the deletion.
+    plan.backlog_bytes = NO_BACKLOG;
+    let mut world = World::new(seed, plan, false)?;
     let order = shuffled(nodes, &mut rng);
     let (old, others) = (order[0], &order[1..]);
     world.put(*rng.pick(&order), 0..rng.between(3, 300), 100)?;

@@ -38,9 +38,8 @@ pub fn run(seed: u64) -> Checked {
 
     world.go_back(swapped)?;
     hold!(world.run_until(SOON_MS, runs)?, "the location does not start on its former disk");
-    let all_is_there = |world: &mut World| {
-        (0..3).all(|node| [10, 20, 30].iter().all(|key| world.has(node, *key)))
-    };
+    let all_is_there =
+        |world: &mut World| (0..3).all(|node| [10, 20, 30].iter().all(|key| world.has(node, *key)));
     hold!(world.run_until(SOON_MS, all_is_there)?, "writes of the former disk are missing");
     world.finish()
 }

@@ -170,6 +170,13 @@ impl World {
             if !node.is_joined() {
                 text.push_str(&format!(" location {at} has not joined;"));
             }
+            let is_settled = node.running.as_ref().is_some_and(|it| it.core.is_settled());
+            if !is_settled || !node.open.is_empty() || node.is_superseded() {
+                let (open, is_late) = (node.open.len(), node.is_superseded());
+                text.push_str(&format!(
+                    " location {at}: settled {is_settled}, {open} open, superseded {is_late};"
+                ));
+            }
             let vector = node.vector();
             for dot in wanted.iter().filter(|dot| vector.get(dot.origin) != dot.seq) {
                 let has = vector.get(dot.origin);

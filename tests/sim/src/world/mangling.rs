@@ -49,7 +49,8 @@ impl World {
         let made: Vec<_> = self.nodes[node].open.iter().map(|row| row.dot).collect();
         let own = self.nodes[node].origins();
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        let made: Vec<_> = running.store.unpublished().iter().map(|write| write.found.dot).chain(made).collect();
+        let made: Vec<_> =
+            running.store.unpublished().iter().map(|write| write.found.dot).chain(made).collect();
         for origin in own.into_iter().flatten() {
             let open = made.iter().filter(|dot| dot.origin == origin).map(|dot| dot.seq).max();
             let most = self.model.last(origin).max(open.unwrap_or(0));

@@ -68,7 +68,7 @@ impl World {
     }
 
     /// The locations with the same directory, or a copy of it, as another one, that one included.
-    fn twins(&self, node: usize) -> Vec<usize> {
+    pub(super) fn twins(&self, node: usize) -> Vec<usize> {
         let member = self.nodes[node].member;
         (0..self.nodes.len()).filter(|other| self.nodes[*other].member == member).collect()
     }
@@ -254,7 +254,22 @@ impl World {
             let is_alone = others.clone().all(|other| self.nodes[other].is_gone);
             if found.is_superseded() && !is_alone && self.steady().iter().any(has_all) {
                 self.vanish(node)?;
+                for twin in self.twins(node) {
+                    self.redial(twin)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// A running location gets new links to all others.
+    fn redial(&mut self, node: usize) -> Checked {
+        if self.nodes[node].running.is_none() {
+            return Ok(());
+        }
+        for other in self.others(node) {
+            self.meet(node, other)?;
+            self.meet(other, node)?;
         }
         Ok(())
     }

@@ -9,11 +9,7 @@ use waypost_disk_tests::{
 };
 
 use super::World;
-use crate::{
-    events::Event,
-    node::member,
-    store,
-};
+use crate::{events::Event, node::member, store};
 
 /// How long new locations may take to come to rest.
 const REST_WITHIN_MS: u64 = 120_000;

@@ -223,7 +223,8 @@ impl World {
             CoreEvent::Synced(state) | CoreEvent::RolledBack(state) => {
                 running.members = std::sync::Arc::clone(&state.members);
                 let durable = state.durable.clone();
-                let was_superseded = std::mem::replace(&mut running.is_superseded, state.superseded);
+                let was_superseded =
+                    std::mem::replace(&mut running.is_superseded, state.superseded);
                 if state.superseded && !was_superseded {
                     self.report.events.count(Event::Superseded);
                 }
@@ -353,6 +354,14 @@ impl World {
         self.trace(|| format!("{node}: down for {down} ms"));
         self.nodes[node].disk.kill();
         self.after(down, Happening::Start(node));
+        // A copy that still runs dials the others.
+        let twins = self.twins(node).into_iter().filter(|twin| *twin != node);
+        for twin in twins.collect::<Vec<_>>() {
+            for other in self.others(twin) {
+                let after = self.rng.between(500, 5_000);
+                self.after(after, Happening::Dial(twin, other));
+            }
+        }
         for other in self.running() {
             // Some notice at once, others when it is there again.
             if self.rng.chance(50) {
@@ -416,7 +425,8 @@ impl World {
             let left = made.iter().map(is_there).filter(|dot| dot.seq > 0).collect();
             self.nodes[node].made = left;
             self.doubt_lost(&before);
-            let own = made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
+            let own =
+                made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
             let lost: VersionVector = own.collect();
             let is_any = lost.iter().next().is_some();
             self.nodes[node].lost = is_any.then_some(lost);
