@@ -9,9 +9,11 @@ mod local;
 mod members;
 mod namespaces;
 mod operation;
+mod origins;
 mod owed;
 mod remote;
 mod state;
+mod system;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -20,7 +22,7 @@ mod upload;
 pub(crate) use committer::MAX_SKEW_MS;
 
 pub use self::{
-    committer::{Committed, Committer},
+    committer::{Committed, Committer, Creation},
     gc::{GcLimits, GcStep},
     operation::{
         Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, Written,

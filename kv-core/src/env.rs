@@ -4,6 +4,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use crate::error::RandomError;
 
+/// A source of ids: each call returns 16 random bytes, or fails if the system has no randomness.
+pub type RandomIds = dyn FnMut() -> Result<[u8; 16], RandomError> + Send;
+
 /// The source of time and randomness of a store's threads.
 pub trait Environment: Send + Sync + 'static {
     /// Returns the wall clock in milliseconds since the Unix epoch. It may step.

@@ -8,8 +8,8 @@ use crate::{
         AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
         Title, TitleError,
         limits::{
-            END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBERS,
-            MAX_VALUE_BYTES,
+            END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBER_ORIGINS,
+            MAX_MEMBERS, MAX_ORIGINS, MAX_VALUE_BYTES,
         },
     },
 };
@@ -43,6 +43,17 @@ pub enum OpenError {
     /// The file is not a store, or it is damaged where opening must read.
     #[error("this is not a store, or it is damaged: {0}")]
     Corrupt(String),
+    /// The store belongs to another location than the one that was named.
+    #[error(
+        "this store belongs to location {found}, and location {expected} was to be opened: name the data \
+         directory of that location, or empty this one to begin a new store"
+    )]
+    Member {
+        /// The location that the store belongs to.
+        found: MemberId,
+        /// The location that was named, see [`Options::member`](crate::Options::member).
+        expected: MemberId,
+    },
     /// The engine did not open.
     #[error(transparent)]
     Engine(EngineError),
@@ -146,6 +157,21 @@ pub enum WriteError {
     /// The store was closed before this write. Nothing was changed.
     #[error("the store is closed")]
     Closed,
+    /// Another process runs on a copy of this store's directory and started later. Nothing was changed. Only a
+    /// restart ends this: then this process is the later one.
+    #[error(
+        "another process runs as location {0} on a copy of this data directory and started later than this \
+         one, so nothing was written: stop one of the two; if this one is to continue, stop the other and \
+         restart this one"
+    )]
+    Superseded(MemberId),
+    /// The cluster, or this location, has started as often as it can. Nothing was changed.
+    #[error(
+        "a cluster knows at most {MAX_ORIGINS} origins, {MAX_MEMBER_ORIGINS} of one location, and each start \
+         of a location opens two, so nothing was written: make a new cluster, or let this location join again \
+         with an empty data directory"
+    )]
+    TooManyOrigins,
 }
 
 /// The rule or bound that a write breaks.
@@ -188,6 +214,9 @@ pub enum InvalidWrite {
         MAX_LOCAL_PARTS as u64 * MAX_VALUE_BYTES
     )]
     LocalParts,
+    /// The write to a row of the system namespace names no field.
+    #[error("a write to a system row names no field: name at least one")]
+    NoFields,
     /// The member can't be described so.
     #[error(transparent)]
     Member(#[from] MemberError),
@@ -208,7 +237,7 @@ pub enum InvalidWrite {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Taken {
-    /// A live namespace of the account has this title.
+    /// A namespace of the account has this title.
     #[error("a namespace titled {title:?} exists already: {by}")]
     Title {
         /// The title.
@@ -216,12 +245,9 @@ pub enum Taken {
         /// The namespace that has it.
         by: NamespaceId,
     },
-    /// A live namespace has this id.
+    /// A namespace has this id.
     #[error("a namespace with the id {0} exists already")]
     Id(NamespaceId),
-    /// A dropped namespace had this id.
-    #[error("the namespace {0} was dropped, and its id can't be used again")]
-    DroppedId(NamespaceId),
     /// Another location has this name.
     #[error("another location is called {name:?}: {by}")]
     MemberName {
@@ -233,12 +259,6 @@ pub enum Taken {
     /// The location has left the cluster, and its id can't be used again.
     #[error("the location {0} has left the cluster: it must join with a new store and id")]
     MemberLeft(MemberId),
-    /// The location has another store.
-    #[error("the location {0} has another store: it must join under a new id")]
-    MemberStore(MemberId),
-    /// Another location has this store.
-    #[error("the location {0} has this store already: one is a copy, and must be emptied")]
-    StoreOf(MemberId),
 }
 
 macro_rules! invalid {

@@ -35,8 +35,9 @@ pub use ticket::{Ticket, TicketFuture};
 pub use types::{
     Account, AccountError, Attributes, Dot, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
     LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
-    NamespaceId, Namespaces, OriginId, Owed, OwedKeys, OwedReason, Page, ParseIdError, Title,
-    TitleError, Version, VersionVector, derive_id, limits,
+    NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
+    Page, ParseIdError, Title, TitleConflict, TitleError, Version, VersionVector, derive_id,
+    limits,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may
@@ -50,7 +51,7 @@ pub use {
     store::StoreView,
     tables::check_row,
     types::{
-        BodyId, Change, Clock, DamagedKey, Found, FoundState, Large, Merge, Present, Rank,
-        SystemEntry, merge,
+        BodyId, Change, Clock, DamagedKey, Field, FieldError, FieldNumber, FieldValue, Found,
+        FoundState, JoinedRow, Lane, Large, Merge, OriginEntry, Present, Rank, SystemRow, merge,
     },
 };

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    commit::MAX_SKEW_MS,
+    commit::{Creation, MAX_SKEW_MS},
     env::{Environment, SystemEnvironment},
+    types::MemberId,
 };
 
 /// When a write is acknowledged.
@@ -71,6 +72,8 @@ pub struct Options {
     pub(crate) gc_interval: Duration,
     /// See `Options::replicated`.
     pub(crate) replicated: bool,
+    /// See `Options::member` and `Options::joining`.
+    pub(crate) creation: Creation,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) environment: Arc<dyn Environment>,
 }
@@ -86,6 +89,7 @@ impl Default for Options {
             max_clock_skew: Duration::from_millis(MAX_SKEW_MS),
             gc_interval: Duration::from_secs(1),
             replicated: false,
+            creation: Creation::default(),
             observer: Arc::new(Silent),
             environment: Arc::new(SystemEnvironment::new()),
         }
@@ -165,6 +169,23 @@ impl Options {
     #[must_use]
     pub fn replicated(mut self, replicated: bool) -> Options {
         self.replicated = replicated;
+        self
+    }
+
+    /// Sets the location that the store belongs to. A new store gets this identity; a store that exists must have
+    /// it. Default: a new store gets a random one, and any store opens.
+    #[must_use]
+    pub fn member(mut self, id: MemberId) -> Options {
+        self.creation.member = Some(id);
+        self
+    }
+
+    /// Sets that a new store joins a cluster: it serves no peer until it has what they have. A store that exists
+    /// does not change, unless nothing was ever written to it and it is another location's: then it becomes a new
+    /// one of [`Options::member`]. Default: a new store is whole from the start.
+    #[must_use]
+    pub fn joining(mut self) -> Options {
+        self.creation.is_joining = true;
         self
     }
 

@@ -21,7 +21,7 @@ pub(crate) use self::{
     origins::Origins,
     small::{
         ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry,
-        Format, Identity, IndexedDot, OriginIds, OwedRows, Pending, Purge, Timed, Tombstones,
-        Vector, body_prefix, chunk,
+        Format, Identity, IndexedDot, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding,
+        Timed, Tombstones, Vector, body_prefix, chunk,
     },
 };

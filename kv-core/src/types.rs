@@ -9,12 +9,14 @@ mod crdt;
 mod found;
 mod hlc;
 mod id;
+mod joined;
 mod key;
 pub mod limits;
 mod list;
 mod member;
 mod name;
 mod namespace;
+mod origin;
 mod owed;
 mod system;
 mod version;
@@ -25,12 +27,14 @@ pub use self::{
     found::{BodyId, Change, Found, FoundState, Large},
     hlc::{Clock, Hlc, Present},
     id::{MemberId, NamespaceId, OriginId, ParseIdError},
+    joined::{Field, FieldError, FieldNumber, FieldValue, JoinedRow},
     key::{Key, KeyError},
     list::{ListQuery, Listed, Page},
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
-    namespace::{Namespace, Namespaces, derive_id},
+    namespace::{Namespace, Namespaces, TitleConflict, derive_id},
+    origin::{Lane, OriginEntry, OriginInfo, OriginRegistry},
     owed::{DamagedKey, Owed, OwedKeys, OwedReason},
-    system::SystemEntry,
+    system::SystemRow,
     version::{Dot, Version},
 };

@@ -12,7 +12,7 @@ use std::{
 
 use kv_core::{
     Hlc, ListQuery, NamespaceId, Options, ReadError, Store, Table,
-    commit::{Committer, GcLimits},
+    commit::{Committer, Creation, GcLimits},
     engine::{
         Engine,
         disk::{OpenDisk, StorageBackend},
@@ -160,13 +160,13 @@ fn a_damaged_row_that_names_a_live_namespace_to_purge_purges_nothing() {
     let rows: [&[u8]; 4] = [&NamespaceId::SYSTEM.0, &live.0, &live.0[..3], b""];
     let rows = rows.map(|key| (Table::Purge, key.to_vec(), Some(sealed(key))));
     engine.commit(engine.status().latest + 1, rows.to_vec()).unwrap();
-    let mut store = Committer::open(Arc::new(engine), &mut || Ok([9; 16])).unwrap();
+    let mut store = Committer::open(Arc::new(engine), Creation::default(), || Ok([9; 16])).unwrap();
     let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(0), expired_ms: None };
     for _ in 0..rows.len() {
-        let swept = store.collect_garbage(&limits).unwrap();
+        let swept = store.collect_garbage(0, &limits).unwrap();
         assert_eq!((swept.purged, swept.damaged), (0, 1));
     }
-    assert!(store.collect_garbage(&limits).unwrap().is_idle(), "each was handled once");
+    assert!(store.collect_garbage(0, &limits).unwrap().is_idle(), "each was handled once");
     assert!(store.view().namespaces().resolve("t").is_some());
     assert!(store.view().get(live, b"key:0", 0).unwrap().is_some());
     store.sync().unwrap();

@@ -3,13 +3,16 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use kv_core::{
-    Attributes, Dot, Hlc, Key, ListQuery, NamespaceId, Operation, OriginId, Outcome, OwedReason,
-    ReadError, Table, VersionVector,
-    commit::{Applied, Committer, GcLimits, NewContent, Remote, RemoteWrite},
+    Attributes, Dot, Hlc, JoinedRow, Key, Lane, ListQuery, MemberId, NamespaceId, Operation,
+    OriginId, OriginInfo, Outcome, OwedReason, ReadError, Table, Version, VersionVector,
+    commit::{Applied, Committer, Creation, GcLimits, NewContent, Remote, RemoteWrite},
     engine::{Engine as _, disk::StorageBackend, redb::RedbEngine},
 };
 
@@ -47,6 +50,29 @@ impl StorageBackend for Disk {
 const NOW: u64 = 1_000_000;
 const THEIRS: OriginId = OriginId([7; 16]);
 
+fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
+    static NEXT: AtomicU8 = AtomicU8::new(100);
+    let random = || Ok([NEXT.fetch_add(1, Ordering::Relaxed); 16]);
+    Committer::open(engine, Creation::default(), random).unwrap()
+}
+
+/// The first write of the peer's origin.
+fn opening() -> RemoteWrite {
+    let (member, lane, partner, opened) =
+        (MemberId([6; 16]), Lane::Small, OriginId([8; 16]), Hlc(1));
+    let info = OriginInfo { id: THEIRS, member, lane, partner, closes: [].into(), opened };
+    let version = Version { hlc: opened, origin: THEIRS };
+    let row = JoinedRow::written(version, 1, [info.field()]).unwrap();
+    RemoteWrite {
+        dot: Dot { origin: THEIRS, seq: 1 },
+        hlc: opened,
+        prev: None,
+        namespace: NamespaceId::SYSTEM,
+        key: Key::new(OriginInfo::key(THEIRS)).unwrap(),
+        change: NewContent::Joined(Arc::new(row)),
+    }
+}
+
 /// A store whose rows can be damaged.
 struct Case {
     store: Committer<RedbEngine>,
@@ -57,13 +83,14 @@ impl Case {
     fn new() -> Case {
         let disk = Arc::new(Disk::default());
         let engine = RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20);
-        let mut store = Committer::open(Arc::new(engine.unwrap()), &mut || Ok([9; 16])).unwrap();
+        let mut store = open(Arc::new(engine.unwrap()));
         let create = Operation::CreateNamespace {
             account: "".try_into().unwrap(),
             title: "t".try_into().unwrap(),
             id: None,
         };
-        store.commit(NOW, vec![create]);
+        let opening = Operation::Remote(Remote::Next(opening()));
+        store.commit(NOW, vec![create, opening]).results.into_iter().for_each(|made| drop(made.unwrap()));
         Case { store, namespace: kv_core::derive_id("", "t", 0) }
     }
 
@@ -98,7 +125,7 @@ impl Case {
 
     fn reopen(&mut self) {
         let engine = Arc::clone(self.store.engine());
-        self.store = Committer::open(engine, &mut || Ok([9; 16])).unwrap();
+        self.store = open(engine);
     }
 
     fn damage_head(&mut self, name: &str) {
@@ -209,11 +236,11 @@ fn a_row_of_a_peer_replaces_a_damaged_one_which_stays_owed() {
     let mut case = Case::new();
     case.put("k", b"value");
     case.damage_head("k");
-    let write = case.remote("k", 1, 5, "older");
+    let write = case.remote("k", 2, 5, "older");
     let applied = case.commit(Operation::Remote(Remote::Next(write)));
     assert_eq!(applied, Outcome::Applied(Applied::Won { concurrent: false }));
     assert_eq!(case.owed(), [row("k")], "a later write may have been there");
-    assert!(case.store.view().vector().covers(Dot { origin: THEIRS, seq: 1 }));
+    assert!(case.store.view().vector().covers(Dot { origin: THEIRS, seq: 2 }));
     case.settle("k", false);
     assert_eq!((case.owed(), case.get("k").unwrap()), (vec![], true));
 }
@@ -222,11 +249,11 @@ fn a_row_of_a_peer_replaces_a_damaged_one_which_stays_owed() {
 fn a_row_that_was_found_by_name_restores_its_own_version() {
     for damage in [Case::damage_head, Case::damage_value] {
         let mut case = Case::new();
-        let write = case.remote("k", 1, 5, "value");
+        let write = case.remote("k", 2, 5, "value");
         case.commit(Operation::Remote(Remote::Next(write)));
         damage(&mut case, "k");
         assert!(is_damaged(&case.get("k")));
-        let found = case.remote("k", 1, 5, "value");
+        let found = case.remote("k", 2, 5, "value");
         case.commit(Operation::Remote(Remote::Found(found)));
         assert!(case.get("k").unwrap());
     }
@@ -235,11 +262,11 @@ fn a_row_that_was_found_by_name_restores_its_own_version() {
 #[test]
 fn a_value_that_was_found_by_name_replaces_its_expired_tombstone() {
     let mut case = Case::new();
-    let mut expired = case.remote("k", 1, 5, "");
+    let mut expired = case.remote("k", 2, 5, "");
     expired.change = NewContent::Expired { expires_at: 1 };
     case.commit(Operation::Remote(Remote::Next(expired)));
     for (time, is_there) in [(4, false), (5, true)] {
-        let found = case.remote("k", 1, time, "value");
+        let found = case.remote("k", 2, time, "value");
         case.commit(Operation::Remote(Remote::Found(found)));
         assert_eq!(case.get("k").unwrap(), is_there, "{time}");
     }
@@ -279,7 +306,7 @@ fn a_damaged_chunk_is_owed_until_the_value_is_replaced() {
     let changes = case.store.view().changes(&since, None, 9).unwrap();
     assert!(changes.changes.iter().all(|change| change.key != key("k")), "nobody can fetch it");
     assert_eq!(changes.damaged.iter().map(|damaged| &damaged.key).collect::<Vec<_>>(), [&key("k")]);
-    let later = case.remote("k", 1, 2 * NOW, "later");
+    let later = case.remote("k", 2, 2 * NOW, "later");
     case.commit(Operation::Remote(Remote::Next(later)));
     assert_eq!(case.owed(), [], "the version of what was damaged is known");
 }
@@ -287,7 +314,7 @@ fn a_damaged_chunk_is_owed_until_the_value_is_replaced() {
 #[test]
 fn keys_that_a_source_could_not_read_are_adopted_with_its_vector_if_their_writes_are_missing() {
     let mut case = Case::new();
-    for (name, seq) in [("has", 1), ("covered", 2)] {
+    for (name, seq) in [("has", 2), ("covered", 3)] {
         let write = case.remote(name, seq, 5, "value");
         case.commit(Operation::Remote(Remote::Next(write)));
     }
@@ -298,7 +325,7 @@ fn keys_that_a_source_could_not_read_are_adopted_with_its_vector_if_their_writes
         key: key(name),
         dot: Dot { origin: THEIRS, seq },
     };
-    let damaged = vec![damaged("covered", 2), damaged("uncounted", 9), damaged("missing", 8)];
+    let damaged = vec![damaged("covered", 3), damaged("uncounted", 9), damaged("missing", 8)];
     let vector: VersionVector = [Dot { origin: THEIRS, seq: 9 }].into_iter().collect();
     let collected = VersionVector::default();
     case.commit(Operation::Remote(Remote::Adopt {
@@ -328,7 +355,7 @@ fn garbage_collection_records_the_damage_that_it_meets_and_goes_on() {
     }
     case.damage_head("b");
     let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(u64::MAX), expired_ms: Some(NOW) };
-    let step = case.store.collect_garbage(&limits).unwrap();
+    let step = case.store.collect_garbage(NOW, &limits).unwrap();
     assert_eq!((step.collected, step.damaged), (2, 1));
     assert_eq!(case.owed(), [row("b")]);
 }

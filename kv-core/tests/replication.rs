@@ -11,8 +11,8 @@ use std::{
 };
 
 use kv_core::{
-    Change, Dot, Durability, Hlc, Key, NamespaceId, Operation, Options, OriginId, Replication,
-    Store, StoreView, TurnOutcome, Version, VersionVector,
+    Change, Dot, Durability, Hlc, JoinedRow, Key, Lane, MemberId, NamespaceId, Operation, Options,
+    OriginId, OriginInfo, Replication, Store, StoreView, TurnOutcome, Version, VersionVector,
     commit::Committer,
     commit::{NewContent, Remote, RemoteWrite},
     engine::redb::RedbEngine,
@@ -110,10 +110,31 @@ impl Fixture {
     }
 }
 
-fn deletion(seq: u64) -> RemoteWrite {
+const PEER: OriginId = OriginId([9; 16]);
+
+/// Opens the peer's origin, as its first write does.
+fn open_peer(store: &Store) {
+    let (member, lane, partner) = (MemberId([8; 16]), Lane::Small, OriginId([7; 16]));
+    let opened = Hlc(1_700_000_000_000 << 16);
+    let info = OriginInfo { id: PEER, member, lane, partner, closes: [].into(), opened };
+    let version = Version { hlc: opened, origin: PEER };
+    let row = JoinedRow::written(version, 1, [info.field()]).unwrap();
+    let write = RemoteWrite {
+        dot: Dot { origin: PEER, seq: 1 },
+        hlc: opened,
+        prev: None::<Version>,
+        namespace: NamespaceId::SYSTEM,
+        key: Key::new(OriginInfo::key(PEER)).unwrap(),
+        change: NewContent::Joined(Arc::new(row)),
+    };
+    store.submit(Operation::Remote(Remote::Next(write))).unwrap().wait().unwrap();
+}
+
+/// A write of the peer behind the opening row of its origin.
+fn deletion(number: u64) -> RemoteWrite {
     RemoteWrite {
-        dot: Dot { origin: OriginId([9; 16]), seq },
-        hlc: Hlc(1_700_000_000_000 << 16 | seq),
+        dot: Dot { origin: PEER, seq: number + 1 },
+        hlc: Hlc(1_700_000_000_000 << 16 | number),
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
         key: Key::new("gone").unwrap(),
@@ -137,17 +158,18 @@ fn a_local_write_is_reported_once_and_then_its_sync() {
                 Told::Began => panic!("it begins once"),
             }
         }
-        assert_eq!(numbers, [1, 2], "the namespace, and the key");
+        assert_eq!(numbers, [1, 1, 2, 3], "both origins, the namespace, and the key");
     }
 }
 
 #[test]
 fn a_remote_write_is_visible_and_soon_durable_on_an_idle_store() {
     let fixture = replicated();
+    open_peer(&fixture.store);
     fixture.hand(Operation::Remote(Remote::Next(deletion(1))));
-    fixture.wait_for_sync(|vector| vector.get(OriginId([9; 16])) == 1);
-    assert_eq!(fixture.store.view().vector().get(OriginId([9; 16])), 1);
-    assert_eq!(fixture.store.durable_view().vector().get(OriginId([9; 16])), 1);
+    fixture.wait_for_sync(|vector| vector.get(PEER) == 2);
+    assert_eq!(fixture.store.view().vector().get(PEER), 2);
+    assert_eq!(fixture.store.durable_view().vector().get(PEER), 2);
 }
 
 #[test]
@@ -242,6 +264,7 @@ fn the_writer_misses_no_wake_whenever_it_comes() {
     let (sender, told) = mpsc::channel();
     store.replicate(Follower { inbox: Arc::clone(&inbox), told: sender }).unwrap();
     let namespace = store.create_namespace("n").unwrap().id;
+    open_peer(&store);
     // The first step of garbage collection is due soon after the start, whatever the interval is.
     std::thread::sleep(Duration::from_millis(100));
     for reading in 1..=12 {
@@ -260,7 +283,7 @@ fn the_writer_misses_no_wake_whenever_it_comes() {
             let next = told.recv_timeout(Duration::from_secs(10));
             let next = next.unwrap_or_else(|_| panic!("no turn after a wake at reading {reading}"));
             if let Told::Synced(vector) = next
-                && vector.get(OriginId([9; 16])) == seq
+                && vector.get(PEER) == seq + 1
             {
                 break;
             }

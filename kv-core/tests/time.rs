@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use kv_core::{
-    Attributes, Dot, Hlc, InvalidWrite, Key, NamespaceId, Operation, OriginId, Outcome,
-    VersionVector, WriteError, Written,
-    commit::{Applied, Committer, NewContent, Remote, RemoteWrite},
+    Attributes, Dot, Hlc, InvalidWrite, JoinedRow, Key, Lane, MemberId, NamespaceId, Operation,
+    OriginId, OriginInfo, Outcome, Version, VersionVector, WriteError, Written,
+    commit::{Applied, Committer, Creation, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
         disk,
@@ -21,6 +21,24 @@ const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
 
 const SKEW: u64 = 500;
 
+const PEER: OriginId = OriginId([90; 16]);
+
+/// The first write of the peer's origin.
+fn opening() -> RemoteWrite {
+    let (member, lane, partner, opened) =
+        (MemberId([80; 16]), Lane::Small, OriginId([91; 16]), Hlc(1));
+    let info = OriginInfo { id: PEER, member, lane, partner, closes: [].into(), opened };
+    let row = JoinedRow::written(Version { hlc: opened, origin: PEER }, 1, [info.field()]).unwrap();
+    RemoteWrite {
+        dot: Dot { origin: PEER, seq: 1 },
+        hlc: opened,
+        prev: None,
+        namespace: NamespaceId::SYSTEM,
+        key: Key::new(OriginInfo::key(PEER)).unwrap(),
+        change: NewContent::Joined(Arc::new(row)),
+    }
+}
+
 struct Location {
     committer: Committer<RedbEngine>,
     now_ms: u64,
@@ -30,14 +48,15 @@ impl Location {
     fn new() -> Location {
         let engine = RedbEngine::open(disk::memory(), 1 << 20).unwrap();
         let mut next = 0;
-        let mut random = || {
+        let random = move || {
             next += 1;
             Ok([next; 16])
         };
-        let committer = Committer::open(Arc::new(engine), &mut random).unwrap();
+        let committer = Committer::open(Arc::new(engine), Creation::default(), random).unwrap();
         let mut location = Location { committer, now_ms: NOW };
         let (account, title) = ("".try_into().unwrap(), "n".try_into().unwrap());
         location.run(Operation::CreateNamespace { account, title, id: None }).unwrap();
+        location.run(Operation::Remote(Remote::Next(opening()))).unwrap();
         location
     }
 
@@ -57,9 +76,10 @@ impl Location {
         }
     }
 
+    /// Receives a write behind the opening row of its origin: the first has the number 1.
     fn receive(&mut self, key: &str, seq: u64, hlc: Hlc) -> Applied {
         let write = RemoteWrite {
-            dot: Dot { origin: OriginId([9; 16]), seq },
+            dot: Dot { origin: PEER, seq: seq + 1 },
             hlc,
             prev: None,
             namespace: namespace(),

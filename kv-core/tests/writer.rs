@@ -12,10 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, Key,
-    Mode, NamespaceId, Operation, Options, OriginId, Outcome, ReadError, Replication, Title,
-    TurnOutcome, Version, WriteError,
-    commit::{Committer, GcStep, NewContent, Remote, RemoteWrite},
+    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, JoinedRow, Key, Lane,
+    MemberId, Mode, NamespaceId, Operation, Options, OriginId, OriginInfo, Outcome, ReadError,
+    Replication, Title, TurnOutcome, Version, WriteError,
+    commit::{Committer, Creation, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
         Engine,
@@ -72,6 +72,7 @@ impl StorageBackend for FailingDisk {
 #[derive(Debug, PartialEq)]
 enum Call {
     Began,
+    /// The numbers of the writes behind the opening row of their origin.
     Published(Vec<u64>),
     Synced,
     RolledBack,
@@ -99,7 +100,7 @@ impl Replication<RedbEngine> for Inbox {
     }
 
     fn published(&mut self, _: &View<RedbSnapshot>, writes: Vec<Change>) {
-        let numbers = writes.iter().map(|change| change.found.dot.seq).collect();
+        let numbers = writes.iter().map(|change| change.found.dot.seq - 1).collect();
         self.calls.push(Call::Published(numbers));
     }
 
@@ -119,7 +120,7 @@ impl Replication<RedbEngine> for Inbox {
 /// What came out, without what does not matter here.
 #[derive(Debug, PartialEq)]
 enum Seen {
-    /// Whether it is durable, and the number of the store's own writes that it shows.
+    /// Whether it is durable, and the number of the store's own writes that it shows, without the opening row.
     Publish(bool, u64),
     Answers(Vec<(u32, Result<(), WriteError>)>),
     Synced(bool),
@@ -153,11 +154,30 @@ fn put(key: &str, expires_at: Option<u64>, upload: kv_core::Upload) -> Operation
     Operation::Put { namespace: namespace(), key, body: upload.finish().1, attributes }
 }
 
-/// A peer's write, which every store applies.
-fn remote(seq: u64) -> Operation {
+const PEER: OriginId = OriginId([99; 16]);
+
+/// The opening row of the peer's origin.
+fn opening() -> Operation {
+    let (member, lane, partner) = (MemberId([98; 16]), Lane::Small, OriginId([97; 16]));
+    let opened = Hlc(1_700_000_000_000 << 16);
+    let info = OriginInfo { id: PEER, member, lane, partner, closes: [].into(), opened };
+    let version = Version { hlc: opened, origin: PEER };
+    let row = JoinedRow::written(version, 1, [info.field()]).unwrap();
     Operation::Remote(Remote::Next(RemoteWrite {
-        dot: Dot { origin: OriginId([9; 16]), seq },
-        hlc: Hlc(1_700_000_000_000 << 16 | seq),
+        dot: Dot { origin: PEER, seq: 1 },
+        hlc: opened,
+        prev: None::<Version>,
+        namespace: NamespaceId::SYSTEM,
+        key: Key::new(OriginInfo::key(PEER)).unwrap(),
+        change: NewContent::Joined(Arc::new(row)),
+    }))
+}
+
+/// A peer's write behind its opening row, which every store applies.
+fn remote(number: u64) -> Operation {
+    Operation::Remote(Remote::Next(RemoteWrite {
+        dot: Dot { origin: PEER, seq: number + 1 },
+        hlc: Hlc(1_700_000_000_000 << 16 | number),
         prev: None::<Version>,
         namespace: NamespaceId([3; 16]),
         key: Key::new("peer").unwrap(),
@@ -175,16 +195,17 @@ impl Fixture {
         };
         let engine = Arc::new(RedbEngine::open(open, 0).unwrap());
         let mut ids = 1u8..;
-        let mut random_id = || Ok([ids.next().unwrap(); 16]);
-        let committer = Committer::open(engine, &mut random_id).unwrap();
-        let own = committer.origins()[0];
+        let random_id = move || Ok([ids.next().unwrap(); 16]);
+        let committer = Committer::open(engine, Creation::default(), random_id).unwrap();
         let now = Now { mono: Duration::from_secs(1), wall_ms: 1_700_000_000_000 };
         let writer = WriterCore::new(committer, config, now.mono);
-        let mut fixture = Fixture { writer, faults, own, now };
+        let mut fixture = Fixture { writer, faults, own: OriginId([0; 16]), now };
         let (account, title) = (Account::default(), Title::new(NAMESPACE).unwrap());
         fixture.writer.request(0, Operation::CreateNamespace { account, title, id: None });
+        fixture.writer.request(0, opening());
         fixture.run_due();
-        fixture
+        let [own, _] = fixture.writer.committer().origins().unwrap();
+        Fixture { own, ..fixture }
     }
 
     fn durable() -> Fixture {
@@ -206,7 +227,8 @@ impl Fixture {
         while let Some(output) = self.writer.poll_output() {
             seen.extend(match output {
                 Output::Publish { view, is_durable } => {
-                    Some(Seen::Publish(is_durable, view.vector().get(self.own)))
+                    let writes = view.vector().get(self.own).saturating_sub(1);
+                    Some(Seen::Publish(is_durable, writes))
                 }
                 Output::Answers(answers) => {
                     let answers =
@@ -367,6 +389,8 @@ fn a_failed_commit_rolls_back_and_the_writer_resumes_when_the_disk_works() {
     fixture.writer.request(200, delete("c"));
     let (_, seen) = fixture.run_due();
     assert!(seen.contains(&made([200])), "{seen:?}");
+    let origins = fixture.writer.committer().origins();
+    assert!(origins.is_some_and(|own| own[0] != fixture.own), "a lost number is never reused");
 }
 
 #[test]

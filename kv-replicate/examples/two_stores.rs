@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use kv_core::{
     Account, Attributes, Key, MemberId, NamespaceId, Operation, Title,
-    commit::Committer,
+    commit::{Committer, Creation},
     engine::{disk, redb::RedbEngine},
     writer::{WriterConfig, WriterCore},
 };
@@ -15,9 +15,16 @@ type Writer =
 
 fn open(id: u8) -> Result<(Core, Writer), Box<dyn Error>> {
     let engine = Arc::new(RedbEngine::open(disk::memory(), 8 << 20)?);
-    let mut origins = [[id; 16], [id + 100; 16]].into_iter();
-    let committer = Committer::open(engine, &mut || origins.next().ok_or_else(Default::default))?;
-    let config = Config::new([9; 16], MemberId([id; 16]), committer.origins(), u64::from(id));
+    let member = MemberId([id; 16]);
+    // The first location has the cluster's data. The second one joins it.
+    let creation = Creation { member: Some(member), is_joining: id > 1 };
+    let mut last = id;
+    let random = move || {
+        last += 10;
+        Ok([last; 16])
+    };
+    let committer = Committer::open(engine, creation, random)?;
+    let config = Config::new([9; 16], member, u64::from(id));
     let mut writer = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
     writer.replicate(Some(Replicator::default()));
     writer.run(Default::default(), kv_core::writer::Step::Sync);
@@ -31,8 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The first location makes both members of the cluster, and writes a value.
     let mut operations = Vec::new();
     for at in [0, 1] {
-        let (name, origins) = (format!("location {at}"), locations[at].1.committer().origins());
-        operations.push(Operation::PutMember { id: id[at], origins, name, addresses: vec![] });
+        let name = format!("location {at}");
+        operations.push(Operation::PutMember { id: id[at], name, addresses: vec![] });
     }
     let (account, title) = (Account::default(), Title::new("greetings")?);
     operations.push(Operation::CreateNamespace { account, title, id: Some(namespace) });

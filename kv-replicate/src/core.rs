@@ -15,9 +15,10 @@
 //! | catch-up sessions, received and served | [`puller`], [`session_source`] |
 //! | large bodies, received and served | [`body_fetcher`], [`body_source`] |
 //! | rows by name, received and served | [`row_fetcher`], [`row_source`] |
-//! | joining a cluster | [`joining`] |
-//! | removed members and their origins | [`membership`] |
+//! | joining a cluster, and rebuilding a store that lacks old deletions | [`rebuild`] |
+//! | removed members, and the notice of a removal | [`membership`], [`removal`] |
 //! | closed, resolved and stable timestamps | [`stability`] |
+//! | what remains of processes that have ended | [`ended`], [`uncounted`] |
 //! | comparing two stores | [`verifier`] |
 
 use std::time::Duration;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use kv_core::{ClusterClock, Dot, Hlc};
 
 use crate::{
-    CLOSED, HaltReason, MemberId,
+    HaltReason, MemberId,
     work::{Channel, Event, Notice, Now, StoreState, Transmit, Work},
 };
 
@@ -35,8 +36,8 @@ mod body_fetcher;
 mod body_source;
 mod clocks;
 mod config;
+mod ended;
 mod handshake;
-mod joining;
 mod lag;
 mod links;
 mod live_receiver;
@@ -47,6 +48,7 @@ mod membership;
 mod peers;
 mod progress;
 mod puller;
+mod rebuild;
 mod removal;
 mod results;
 mod route;
@@ -58,6 +60,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod transmit;
+mod uncounted;
 mod verifier;
 
 use actions::{Actions, Context};
@@ -131,7 +134,20 @@ impl Core {
         machines.verifier.watch(&mut cx);
         let now = self.local.mono();
         self.peers.iter_mut().for_each(|(_, peer)| peer.watch(now));
+        self.follow_ended();
         self.settle();
+    }
+
+    /// Counts what remains of ended origins, and moves a rebuild on.
+    fn follow_ended(&mut self) {
+        let (machines, mut cx) = self.split();
+        let is_quiet = machines.puller.count() == 0;
+        machines.uncounted.watch(&mut cx, is_quiet);
+        let digest = machines.uncounted.digest();
+        if machines.stability.assess(cx.local, &machines.receiver, digest) {
+            machines.uncounted.count(&mut cx);
+        }
+        machines.rebuild.watch(&mut cx, &machines.puller);
     }
 
     /// Returns the time, on the monotonic clock, at which [`Core::handle_timeout`] must be called next; none if only an event can change
@@ -198,10 +214,22 @@ impl Core {
         self.local.is_joined()
     }
 
-    /// Whether everything that remains of removed members is here, durably.
+    /// Whether everything that remains of processes that have ended, and of removed members, is at every member.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.local.is_closed_in(self.local.durable())
+    pub fn is_settled(&self) -> bool {
+        self.machines.stability.is_finished()
+    }
+
+    /// Whether the store is rebuilt in place, or joins: it serves no peer.
+    #[must_use]
+    pub fn is_rebuilding(&self) -> bool {
+        self.local.is_rebuilding()
+    }
+
+    /// Whether another process of this location, which started later, has closed the origins of this one.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.local.store().superseded
     }
 
     /// Returns the time before which every member, reachable or not, durably holds every write, and nothing
@@ -238,7 +266,7 @@ impl Core {
         let state = self.peers.get(peer)?;
         let theirs = &state.progress().durable;
         let (mut ahead, mut late) = (0_u64, Duration::ZERO);
-        for dot in theirs.iter().filter(|dot| dot.seq < CLOSED) {
+        for dot in theirs.iter() {
             let arrived = receiver.arrived(&self.local, dot.origin);
             if dot.seq > arrived {
                 ahead = ahead.saturating_add(dot.seq - arrived);

@@ -51,7 +51,8 @@ pub enum Answer {
     Rows(Reading),
 }
 
-/// A digest over the rows of a range. Rows of namespaces that are dropped here do not count.
+/// A digest over the rows of a range. Rows that are dead here, because they are not later than the drop of their
+/// namespace, do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeDigest {
     /// The end of the range that was read: the end of the question's range, or an earlier one if that has
@@ -65,7 +66,7 @@ pub struct RangeDigest {
     pub digest: [u8; 32],
 }
 
-/// The rows of a range. Rows of namespaces that are dropped here are left out.
+/// The rows of a range. Rows that are dead here are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeList {
     /// The end of the range that was read: the end of the question's range, or an earlier one if that has
@@ -89,8 +90,10 @@ pub struct Reading {
 /// The state of one name in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looked {
-    /// Whether its namespace is dropped here.
-    pub is_dropped: bool,
+    /// Whether the vector of the reading counts every write that the row comes from; true if there is no row.
+    pub is_counted: bool,
+    /// The last drop of its namespace here: rows that are not later are dead, and need not be held anywhere.
+    pub dropped_at: Option<Version>,
     /// The row of that name, if there is one.
     pub held: Option<Held>,
 }
@@ -107,11 +110,11 @@ pub enum Held {
 /// A summary of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The version of the row.
+    /// The version of the row; of a joined row that of the write that came last.
     pub version: Version,
     /// The sequence number of its dot, whose origin is the version's.
     pub seq: u64,
-    /// Whether it is a value, a deletion or an expired value.
+    /// Whether it is a value, a deletion, an expired value or a joined row.
     pub kind: Kind,
     /// Its expiry, in Unix seconds.
     pub expires_at: Option<u64>,
@@ -128,6 +131,8 @@ pub enum Kind {
     Deleted,
     /// An expired tombstone.
     Expired,
+    /// A joined row of the system namespace.
+    Joined,
 }
 
 impl Kind {
@@ -135,6 +140,7 @@ impl Kind {
     pub(crate) fn number(self) -> u8 {
         match self {
             Kind::Value => 0,
+            Kind::Joined => 1,
             Kind::Deleted => 2,
             Kind::Expired => 3,
         }
@@ -152,6 +158,11 @@ impl Summary {
             FoundState::Large { len, digest, .. } => (Kind::Value, *len, *digest),
             FoundState::Tombstone => (Kind::Deleted, 0, [0; 32]),
             FoundState::ExpiredTombstone => (Kind::Expired, 0, [0; 32]),
+            FoundState::Joined(row) => {
+                let mut fields = Vec::with_capacity(row.encoded_len());
+                row.encode(&mut fields, &|fields, origin| fields.extend_from_slice(&origin.0));
+                (Kind::Joined, fields.len() as u64, *blake3::hash(&fields).as_bytes())
+            }
         };
         let mut hasher = blake3::Hasher::new();
         hasher.update(&namespace.0);

@@ -41,9 +41,8 @@ pub use halt::HaltReason;
 pub use kv_core::MemberId;
 pub use row::{Content, KeyState, Row};
 pub use verdict::{Difference, Ending, Verdict};
-pub use wire::{
-    CLOSED, MAX_MESSAGE_BYTES, MessageError, WIRE_VERSION, check_message, reencode_message,
-};
+pub use wire::{MAX_MESSAGE_BYTES, MessageError, WIRE_VERSION, check_message, reencode_message};
 pub use work::{
-    Batch, Channel, Event, How, Notice, Now, Settled, StoreState, ToApply, Transmit, Unread, Work,
+    Batch, Channel, Event, How, Notice, Now, Settled, StoreState, ToApply, Transmit, Uncounted,
+    Unread, Work,
 };

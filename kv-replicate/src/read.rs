@@ -10,6 +10,7 @@ use crate::{Batch, Event, Row, Unread, Work};
 
 mod inspect;
 mod rows;
+mod uncounted;
 
 /// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
 /// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
@@ -58,8 +59,14 @@ impl<S: Snapshot> Durable<S> {
             Work::ReadRows { id, names } => {
                 Some(Event::Rows { id, rows: rows::read(&self.view, &names) })
             }
+            Work::FindUncounted { id, origins } => {
+                Some(Event::Uncounted { id, found: uncounted::find(&self.view, &origins) })
+            }
             Work::Apply { .. }
             | Work::Adopt { .. }
+            | Work::Rebuild { .. }
+            | Work::Drop { .. }
+            | Work::Rebuilt { .. }
             | Work::Settle { .. }
             | Work::Stage { .. }
             | Work::Discard { .. } => None,

@@ -203,10 +203,15 @@ impl<S> Replicator<S> {
         self.state = StoreState {
             visible: vector.clone(),
             durable: vector,
+            collected: view.collected().clone(),
             closed_timestamp: view.closed_timestamp(),
             has_received: view.has_received(),
             members: Arc::clone(view.members()),
             wanted,
+            origins: view.own_origins(),
+            registry: Arc::clone(view.registry()),
+            rebuilding: view.is_rebuilding(),
+            superseded: view.is_superseded(),
         };
         let commit = committer.engine().status().latest;
         self.durable = Some(Arc::new(Durable::new(view, commit)));
@@ -233,6 +238,9 @@ where
             outcome.committed |= done.committed;
             outcome.concurrent += done.answer.as_ref().map_or(0, concurrent);
             self.answers.extend(done.answer);
+            if !done.salvaged.is_empty() {
+                self.answers.push(Event::Salvaged(done.salvaged));
+            }
             if self.applier.has_rolled_back(committer) {
                 // The core must know before anything else is applied.
                 break;

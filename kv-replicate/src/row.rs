@@ -1,7 +1,9 @@
 //! One write on its way between locations.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use kv_core::{Change, Dot, FoundState, Hlc, Key, Metadata, NamespaceId, Version};
+use kv_core::{Change, Dot, FoundState, Hlc, JoinedRow, Key, Metadata, NamespaceId, Version};
 
 /// A write, as it is sent to another location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,9 @@ pub enum Content {
     Deleted,
     /// Put a value that has expired since and was dropped at the source.
     Expired,
+    /// Wrote fields of a row of the system namespace. This is the whole row as the source has it; one of its fields
+    /// has the dot that it is sent under.
+    Joined(Arc<JoinedRow>),
 }
 
 /// The state of a key at a location.
@@ -64,6 +69,7 @@ impl Row {
     pub fn weight(&self) -> usize {
         let value = match &self.content {
             Content::Value(bytes) => bytes.len(),
+            Content::Joined(row) => row.encoded_len(),
             _ => 0,
         };
         128 + self.key.len() + self.metadata.as_ref().map_or(0, |text| text.len()) + value
@@ -86,6 +92,7 @@ impl From<Change> for Row {
                 FoundState::Large { len, digest, .. } => Content::Large { len, digest },
                 FoundState::Tombstone => Content::Deleted,
                 FoundState::ExpiredTombstone => Content::Expired,
+                FoundState::Joined(row) => Content::Joined(row),
             },
         }
     }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{DamagedKey, Dot, Hlc, Key, Members, NamespaceId, VersionVector, commit::Applied};
+use kv_core::{
+    DamagedKey, Dot, Hlc, Key, Members, NamespaceId, OriginId, OriginRegistry, VersionVector,
+    commit::Applied,
+};
 
 use crate::{
     ClockState, HaltReason, KeyState, MemberId, Row,
@@ -52,6 +55,40 @@ pub enum Work {
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
     },
+    /// Begin to rebuild the store: from the commit on it serves nobody, until [`Work::Rebuilt`].
+    Rebuild {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+    },
+    /// Drop these rows: the source of a rebuild does not have them.
+    Drop {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+        /// The rows, each with the write that it must still hold.
+        rows: Vec<(Place, Dot)>,
+        /// Whether the source does not count them either: nobody else has received them. They are reported by
+        /// [`Event::Salvaged`].
+        is_salvage: bool,
+    },
+    /// End the rebuild of the store, behind all work that was requested before.
+    Rebuilt {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+    },
+    /// Find the writes that the store holds and its vector does not count, from one snapshot that shows durable
+    /// commits only.
+    FindUncounted {
+        /// Names the answer, [`Event::Uncounted`].
+        id: u64,
+        /// The origins whose writes are looked for.
+        origins: Arc<BTreeSet<OriginId>>,
+    },
     /// Read rows that a vector lacks, from one snapshot that shows durable commits only.
     Read {
         /// Names the answer, [`Event::Read`].
@@ -62,7 +99,7 @@ pub enum Work {
         after: Option<Dot>,
         /// The most rows to read.
         limit: usize,
-        /// The receiver has nothing yet: what was collected is irrelevant to it.
+        /// The receiver rebuilds its store, or joins: what was collected is irrelevant to it.
         is_new: bool,
     },
     /// Read the chunk of a large body that begins at `offset`, if the key still holds this write.
@@ -136,6 +173,7 @@ impl Work {
                 | Work::ReadRow { .. }
                 | Work::ReadRows { .. }
                 | Work::Inspect { .. }
+                | Work::FindUncounted { .. }
         )
     }
 }
@@ -178,6 +216,8 @@ pub struct StoreState {
     pub visible: VersionVector,
     /// The writes that survive a crash.
     pub durable: VersionVector,
+    /// The writes whose tombstones this store may have collected.
+    pub collected: VersionVector,
     /// The closed timestamp as of the last durable commit: this store's later writes have later versions.
     pub closed_timestamp: Hlc,
     /// Whether rows of other stores are here, whether a vector counts them or not.
@@ -186,6 +226,15 @@ pub struct StoreState {
     pub members: Arc<Members>,
     /// The keys whose rows must be fetched from the other members, and applied if they are greater.
     pub wanted: Arc<BTreeSet<Place>>,
+    /// The origins that this process writes under, by lane: none before its first write, and none after a failure
+    /// of the disk until the next one. As of the last durable commit.
+    pub origins: Option<[OriginId; 2]>,
+    /// All origins that the store knows, as of the last durable commit.
+    pub registry: Arc<OriginRegistry>,
+    /// Whether the store lacks deletions, or everything, until a session has brought the rest.
+    pub rebuilding: bool,
+    /// Whether a process of this location that started later has closed `origins`.
+    pub superseded: bool,
 }
 
 /// Rows that were read for a peer.
@@ -216,6 +265,15 @@ pub enum Unread {
     Gone(VersionVector),
     /// The disk has failed, or the index of rows is damaged.
     Failed,
+}
+
+/// The writes of some origins that a store holds and its vector does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uncounted {
+    /// The last of them of each origin.
+    pub last: VersionVector,
+    /// A digest of all of them; 0 if there are none.
+    pub digest: u64,
 }
 
 /// An event for a core.
@@ -289,6 +347,15 @@ pub enum Event {
         /// The answer; none if the disk can't be read now.
         answer: Option<Answer>,
     },
+    /// [`Work::Drop`] has dropped these rows, whose bodies are whole however large they are.
+    Salvaged(Vec<Row>),
+    /// [`Work::FindUncounted`] was done.
+    Uncounted {
+        /// The number of the work.
+        id: u64,
+        /// What was found; none if the disk can't be read now.
+        found: Option<Uncounted>,
+    },
 }
 
 /// The channels of a link, the more urgent first. Within one, messages should stay in order.
@@ -354,9 +421,18 @@ pub enum Notice {
     ClockRight,
     /// A body from a peer was gone, or did not arrive, before it was whole.
     BodyLost(MemberId),
-    /// This store lacks deletions that are so old that the peer has dropped their tombstones: it must be
-    /// emptied and join again.
-    MustRebuild(MemberId),
+    /// This store lacks deletions that are so old that the peer has dropped their tombstones, as after it was
+    /// restored from an old image. It is rebuilt in place: until [`Notice::Rebuilt`] it serves no peer.
+    Rebuilding(MemberId),
+    /// This store is rebuilt, and takes part again.
+    Rebuilt,
+    /// A peer presents this location's own identity: another process runs as this location, on a copy of its
+    /// directory. Of two such processes only the one that started later takes writes.
+    CopyRuns,
+    /// A rebuild has dropped a write of this store that no other location has received, and that is older than what all
+    /// members have resolved: it may have been deleted since by one that did not see it. The value is whole, however
+    /// large it is.
+    Salvaged(Box<Row>),
     /// This store does not replicate any more.
     Halted(HaltReason),
     /// A peer has another write of the same version as one that is here: two stores write under one

@@ -10,10 +10,14 @@ use kv_replicate::{
 
 use crate::cluster::{Descriptor, Expiry, Renewal};
 
+mod incidents;
+mod origins;
 mod progress;
 mod readiness;
 
-pub use self::{progress::progress, readiness::Readiness};
+pub use self::{
+    incidents::Incidents, origins::OriginState, progress::progress, readiness::Readiness,
+};
 
 /// A location's membership in its cluster.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Membership {
     handle: Handle,
     /// Whether the location is joined and accepts writes.
     readiness: Arc<Readiness>,
+    /// What the replica has reported that an operator must act on.
+    incidents: Arc<Incidents>,
 }
 
 /// The location's certificate: when it expires, and its renewal.
@@ -45,9 +51,16 @@ impl Membership {
         (expiry, renewal): (Expiry, Renewal),
         handle: Handle,
         readiness: Arc<Readiness>,
+        incidents: Arc<Incidents>,
     ) -> Membership {
         let certificate = Mutex::new(Certificate { expiry, renewal });
-        Membership { descriptor, certificate, handle, readiness }
+        Membership { descriptor, certificate, handle, readiness, incidents }
+    }
+
+    /// Returns the alarms of what the replica has reported, at a Unix time in seconds.
+    #[must_use]
+    pub fn incidents(&self, now: u64) -> Vec<String> {
+        self.incidents.alarms(now)
     }
 
     /// Returns the location's descriptor.

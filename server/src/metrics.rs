@@ -143,6 +143,7 @@ mod tests {
             mode: "waiting",
             namespaces: 2,
             damaged_keys: 0,
+            title_conflicts: 0,
         };
         Gauges { store, limits: LimitGauges::default() }
     }
@@ -195,7 +196,12 @@ mod tests {
             kv_core::Members::default(),
             Expiry { not_before: 0, location: 0, ca: 0, has_ca_key: false },
         );
-        let cluster = ClusterGauges { status: Some(&status), members: &members, ends };
+        let cluster = ClusterGauges {
+            status: Some(&status),
+            members: &members,
+            origins: crate::membership::OriginState::default(),
+            ends,
+        };
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

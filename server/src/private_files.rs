@@ -98,6 +98,21 @@ pub fn write(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     sync_directory(directory)
 }
 
+/// Appends to a file that only its owner may read, and creates it if it does not exist. Durable when this returns; after
+/// a crash the end of the text may be missing.
+///
+/// # Errors
+/// If the system refuses.
+pub fn append(path: &Path, text: &str) -> Result<(), PrivateFileError> {
+    let append = || {
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    append().map_err(system(path))?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
 /// Removes a file, if it exists. Durable when this returns.
 ///
 /// # Errors

@@ -9,7 +9,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::Store;
+use kv_core::{MemberId, Store};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -63,7 +63,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let listener = Listener::bind(&config.settings.listen)?;
     let address = listener.address()?;
     let metrics = Arc::new(Metrics::new());
-    let opened = open(&config, location.is_some(), &metrics, &mut signals).await?;
+    let member = location.as_ref().map(|location| location.descriptor.member);
+    let opened = open(&config, member, &metrics, &mut signals).await?;
     let Some(opened) = opened else { return Ok(()) };
     let Running { opened, replication, app, rls } =
         start(&config, location, opened, metrics).await?;
@@ -106,13 +107,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 /// Opens the store. Returns none if a signal came meanwhile; then the store is closed again.
 async fn open(
     config: &Config,
-    is_member: bool,
+    member: Option<MemberId>,
     metrics: &Arc<Metrics>,
     signals: &mut Signals,
 ) -> Result<Option<OpenStore>, ServeError> {
     let mut opening = tokio::task::spawn_blocking({
         let (config, metrics) = (config.clone(), Arc::clone(metrics));
-        move || OpenStore::open(&config, is_member, &metrics)
+        move || OpenStore::open(&config, member, &metrics)
     });
     tokio::select! {
         opened = &mut opening => return opened?.map(Some),

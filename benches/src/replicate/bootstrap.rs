@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use kv_core::{
     Options,
-    commit::Committer,
+    commit::{Committer, Creation},
     engine::{
         disk::DataDir,
         redb::{RedbEngine, RedbSnapshot},
@@ -154,7 +154,9 @@ fn size_of(directory: &Path) -> io::Result<u64> {
 
 fn open(path: &Path, clock: &SystemEnvironment) -> Result<Writer, Failure> {
     let engine = RedbEngine::open(DataDir::open(path)?.disk(), CACHE.1)?;
-    let committer = Committer::open(Arc::new(engine), &mut || clock.random_id())?;
+    let clock_of_ids = *clock;
+    let random = move || clock_of_ids.random_id();
+    let committer = Committer::open(Arc::new(engine), Creation::default(), random)?;
     let mut writer = WriterCore::new(committer, WriterConfig::default(), clock.monotonic());
     writer.replicate(Some(Replicator::default()));
     step(&mut writer, clock, Step::Sync)?;

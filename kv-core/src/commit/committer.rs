@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use super::{
     operation::{Operation, Outcome},
     state::{self, State},
-    transaction::{CommitTimes, Transaction},
+    transaction::{Changes, CommitTimes, Transaction},
     upload::Upload,
 };
 use crate::{
     body::{Bodies, BodyReader, ChunkSource},
     engine::{Batch, CommitNo, Engine, EngineError, Mode, Visibility},
+    env::RandomIds,
     error::{OpenError, RandomError, ReadError, WriteError},
-    types::{BodyId, Change, Found, Hlc, OriginId, Present},
+    types::{BodyId, Change, Found, Hlc, MemberId, OriginId, OriginRegistry, Present},
     view::{Damage, View},
 };
 
@@ -46,6 +47,23 @@ pub struct Committer<E: Engine> {
     closing_ms: Option<u64>,
     /// The damage that readers met and that is not recorded yet.
     damage: Arc<Damage>,
+    /// Local writes of garbage collection that the driver has not taken.
+    pub(super) kept: Vec<Change>,
+    /// Gives the ids of new origins.
+    pub(super) random: Box<RandomIds>,
+    /// The registry and the own origins with which there was nothing to open or close.
+    pub(super) settled: Option<(Arc<OriginRegistry>, Option<[OriginId; 2]>)>,
+}
+
+/// How a store is created. A store that exists already must fit it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Creation {
+    /// The location that the store belongs to. By default a new store gets a random id, and one that exists
+    /// has the id that it has.
+    pub member: Option<MemberId>,
+    /// Whether a new store joins a cluster that has data: it rebuilds until a session has brought this. A store
+    /// of another location that nothing was ever written to counts as new.
+    pub is_joining: bool,
 }
 
 /// The largest difference between two clocks that are right, unless it is configured: 500 ms.
@@ -69,25 +87,44 @@ impl<E: Engine> Committer<E>
 where
     E::Snapshot: Clone,
 {
-    /// Loads the store in `engine`, or creates one there. `random_id` gives the ids of a new store.
+    /// Loads the store in `engine`, or creates one there. `random` gives the ids of a new store, and of the
+    /// origins of this process.
     ///
     /// # Errors
-    /// If the engine can't be read or written, or holds another format.
+    /// If the engine can't be read or written, holds another format, or the store of another location than
+    /// `creation` names.
     pub fn open(
         engine: Arc<E>,
-        random_id: &mut dyn FnMut() -> Result<[u8; 16], RandomError>,
+        creation: Creation,
+        random: impl FnMut() -> Result<[u8; 16], RandomError> + Send + 'static,
     ) -> Result<Committer<E>, OpenError> {
+        let mut random: Box<RandomIds> = Box::new(random);
         let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
         let mut last = engine.status().latest;
         if state::is_new(&snapshot)? {
-            let own = [OriginId(random_id()?), OriginId(random_id()?)];
+            let member = match creation.member {
+                Some(member) => member,
+                None => MemberId(random()?),
+            };
             last += 1;
-            engine.commit(last, state::founding_rows(own)).map_err(OpenError::Engine)?;
+            let rows = state::founding_rows(member, creation.is_joining);
+            engine.commit(last, rows).map_err(OpenError::Engine)?;
             engine.sync(last).map_err(OpenError::Engine)?;
         }
-        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+        let mut snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
         let bodies = Arc::new(Bodies::default());
-        let state = State::load(&snapshot)?;
+        let mut state = State::load(&snapshot)?;
+        if let Some(expected) = creation.member.filter(|member| *member != state.member) {
+            if !creation.is_joining || !state.is_unwritten() {
+                return Err(OpenError::Member { found: state.member, expected });
+            }
+            last += 1;
+            let rows = state::founding_rows(expected, true);
+            engine.commit(last, rows).map_err(OpenError::Engine)?;
+            engine.sync(last).map_err(OpenError::Engine)?;
+            snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+            state = State::load(&snapshot)?;
+        }
         let (next, pending) = state::bodies(&snapshot, state.clock)?;
         bodies.restart(next, pending);
         let damage = Arc::new(Damage::default());
@@ -105,6 +142,9 @@ where
             unfinished: Vec::new(),
             max_skew_ms: MAX_SKEW_MS,
             closing_ms: None,
+            kept: Vec::new(),
+            random,
+            settled: None,
         })
     }
 
@@ -164,10 +204,16 @@ where
         CommitTimes { present, closing_ms: self.closing_ms }
     }
 
-    /// The origins that this store writes under: for entries with inline values, and for entries with
-    /// large bodies.
+    /// The location that the store belongs to.
     #[must_use]
-    pub fn origins(&self) -> [OriginId; 2] {
+    pub fn member(&self) -> MemberId {
+        self.state.member
+    }
+
+    /// The origins that this process writes under: for entries with inline values, and for entries with large
+    /// bodies. None before its first write, and none after a disk failure until the next one.
+    #[must_use]
+    pub fn origins(&self) -> Option<[OriginId; 2]> {
         self.state.own
     }
 
@@ -198,7 +244,9 @@ where
         if let Err(error) = self.refresh() {
             return self.refuse_all(operations.len(), &error.into());
         }
-        let mut transaction = Transaction::new(&self.state, &self.view, self.times(now_ms));
+        let times = self.times(now_ms);
+        let mut transaction = Transaction::new(&self.state, &self.view, times);
+        transaction.random = Some(&mut *self.random);
         if let Err(error) = transaction.prefetch(&operations) {
             return self.refuse_all(operations.len(), &error);
         }
@@ -206,20 +254,25 @@ where
         let results: Vec<_> =
             operations.into_iter().map(|operation| transaction.make(operation)).collect();
         let changes = transaction.finish();
-        let needs_sync = !changes.batch.is_empty()
-            && results
-                .iter()
-                .any(|result| !matches!(result, Ok(Outcome::Staged | Outcome::Owed) | Err(_)));
-        match self.write(changes.batch) {
-            Ok(()) => {
-                self.adopt(changes.state);
-                changes.used.iter().for_each(|ticket| ticket.set_used());
-                changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
-                Committed { results, needs_sync, writes: changes.writes }
-            }
-            // Rejections too: the reason of a rejection may be among the lost commits.
-            Err(error) => refused(count, error),
-        }
+        // Rejections too: the reason of a rejection may be among the lost commits.
+        self.write_changes(changes, results).unwrap_or_else(|error| refused(count, error))
+    }
+
+    /// Commits the rows of a transaction and adopts its state.
+    pub(super) fn write_changes(
+        &mut self,
+        changes: Changes,
+        results: Vec<Result<Outcome, WriteError>>,
+    ) -> Result<Committed, WriteError> {
+        let is_acknowledged =
+            |result| !matches!(result, &Ok(Outcome::Staged | Outcome::Owed) | &Err(_));
+        let needs_sync = !changes.writes.is_empty()
+            || (!changes.batch.is_empty() && results.iter().any(is_acknowledged));
+        self.write(changes.batch)?;
+        self.adopt(changes.state);
+        changes.used.iter().for_each(|ticket| ticket.set_used());
+        changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
+        Ok(Committed { results, needs_sync, writes: changes.writes })
     }
 
     /// The result of a batch that could not be read: every operation fails with the same error.
@@ -309,8 +362,11 @@ where
         }
     }
 
-    /// Reads the state again from the engine after a failure, because the last commits may be lost.
+    /// Reads the state again from the engine after a failure, because the last commits may be lost. Whether that
+    /// succeeds or not, the process's origins end: it may have given numbers that are lost.
     fn reload(&mut self) {
+        self.state.own = None;
+        self.view.own = None;
         let reloaded =
             self.engine.snapshot(Visibility::Latest).map_err(OpenError::Engine).and_then(
                 |snapshot| {
@@ -330,6 +386,7 @@ where
                 self.state = state;
                 self.claimed.clear();
                 self.unfinished.clear();
+                self.kept.clear();
             }
             Err(error) => tracing::error!(%error, "the store can't be read after a disk failure"),
         }

@@ -10,13 +10,13 @@ use super::{
     transaction::{Changes, Transaction, time_index},
 };
 use crate::{
-    engine::{Engine, EngineError, Order, Snapshot, Table, visit_prefix},
+    engine::{Engine, EngineError, Order, Snapshot, Table, after_prefix, visit_prefix},
     error::{ReadError, WriteError},
     tables::{
         self, EntryKey, ExpiredTombstones, Expiry, Layout, Pending, Purge, Timed, Tombstones,
         body_prefix,
     },
-    types::{BodyId, Found, FoundState, Hlc, Key, NamespaceId},
+    types::{BodyId, Change, Found, FoundState, Hlc, Key, NamespaceId, Version},
     view::View,
 };
 
@@ -44,8 +44,10 @@ pub struct GcStep {
     pub expired: usize,
     /// Tombstones that were collected.
     pub collected: usize,
-    /// Rows of dropped namespaces that were removed.
+    /// Dead rows of dropped namespaces that were removed.
     pub purged: usize,
+    /// Dropped namespaces that were created again, because they have entries later than their drop.
+    pub kept: usize,
     /// Large bodies that were freed.
     pub bodies: usize,
     /// Chunks that were freed, including those of a body that has more.
@@ -60,7 +62,13 @@ impl GcStep {
     /// Returns how many rows were changed.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.expired + self.collected + self.purged + self.bodies + self.chunks + self.damaged
+        self.expired
+            + self.collected
+            + self.purged
+            + self.kept
+            + self.bodies
+            + self.chunks
+            + self.damaged
     }
 
     /// Whether the step did nothing.
@@ -74,21 +82,28 @@ impl<E: Engine> Committer<E>
 where
     E::Snapshot: Clone,
 {
-    /// Does one step in a commit of its own: visible, and not yet durable.
+    /// Does one step in a commit of its own: visible, and not yet durable. `now_ms` is cluster time, in Unix
+    /// milliseconds.
     ///
     /// # Errors
     /// If the engine can't read or write. Nothing is collected then.
-    pub fn collect_garbage(&mut self, limits: &GcLimits) -> Result<GcStep, WriteError> {
+    pub fn collect_garbage(
+        &mut self,
+        now_ms: u64,
+        limits: &GcLimits,
+    ) -> Result<GcStep, WriteError> {
         if let Err(error) = self.refresh() {
             return Err(self.lost(&error.into()));
         }
         let bodies = self.bodies.claim(limits.bodies);
-        let transaction = Transaction::new(&self.state, &self.view, self.times(0));
+        let mut transaction = Transaction::new(&self.state, &self.view, self.times(now_ms));
+        transaction.random = Some(&mut *self.random);
         let made = gc_rows(transaction, limits, &bodies);
         let result = match made {
             Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
                 changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
+                self.kept.extend(changes.writes);
                 self.unfinished.extend(unfinished);
                 step
             }),
@@ -157,6 +172,12 @@ where
         Ok(names.collect())
     }
 
+    /// Takes the local writes of garbage collection since the last call, for peers: creations of namespaces. They must not
+    /// be sent before [`Committer::sync`].
+    pub fn take_kept(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.kept)
+    }
+
     /// Records that readers get the present [`Committer::view`], or a later one. They can no longer reach
     /// the bodies that earlier steps freed.
     pub fn published(&mut self) {
@@ -170,6 +191,30 @@ where
 /// How many chunks of about 64 KiB one step frees. redb reads what it deletes, and writers wait.
 const MAX_CHUNKS: usize = 64;
 
+/// A step of the walk over a dropped namespace.
+#[derive(Default)]
+struct PurgeStep {
+    /// Dead rows that were removed.
+    removed: usize,
+    /// See [`GcStep::kept`].
+    kept: usize,
+    /// Whether the row that names the namespace was damaged instead.
+    is_damaged: bool,
+    /// Whether there may be more to do at once.
+    more: bool,
+}
+
+/// What the walk over a dropped namespace does with a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is dead, and was removed.
+    Removed,
+    /// It lives, or is gone already.
+    Passed,
+    /// It lives, and its namespace does not exist.
+    Keeps,
+}
+
 /// Computes one step: expired rows, then tombstones, then dropped namespaces, then the chunks of freed
 /// bodies. Returns the rows to write, what they do, and the bodies that have chunks left.
 fn gc_rows<S: Snapshot>(
@@ -179,9 +224,9 @@ fn gc_rows<S: Snapshot>(
 ) -> Result<(Changes, GcStep, Vec<BodyId>), ReadError> {
     let mut step = GcStep::default();
     step.more = step.end_rows(&mut transaction, limits)?;
-    let (purged, is_damaged) = transaction.purge(limits.rows)?;
-    step.purged = purged;
-    step.damaged += usize::from(is_damaged);
+    let purge = transaction.purge(limits.rows)?;
+    (step.purged, step.kept) = (purge.removed, purge.kept);
+    step.damaged += usize::from(purge.is_damaged);
     let mut unfinished = Vec::new();
     for body in bodies {
         let left = MAX_CHUNKS - step.chunks;
@@ -196,7 +241,7 @@ fn gc_rows<S: Snapshot>(
             }
         }
     }
-    step.more |= step.purged == limits.rows
+    step.more |= purge.more
         || !unfinished.is_empty()
         || (bodies.len() == limits.bodies && !bodies.is_empty());
     Ok((transaction.finish(), step, unfinished))
@@ -343,50 +388,107 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(true)
     }
 
-    /// Removes up to `limit` rows of one dropped namespace. Returns how many, and whether the row that
-    /// names the namespace was damaged instead: only a namespace that is registered as dropped is purged.
-    fn purge(&mut self, limit: usize) -> Result<(usize, bool), ReadError> {
+    /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. If a row is later than the drop
+    /// and the namespace does not exist, creates it again. Only a namespace that is registered as dropped is purged.
+    fn purge(&mut self, limit: usize) -> Result<PurgeStep, ReadError> {
+        let mut step = PurgeStep::default();
         let Some((purge_key, id)) = tables::first::<Purge>(&self.view.snapshot, &[])? else {
-            return Ok((0, false));
+            return Ok(step);
         };
-        let Some(id) = id.ok().filter(|id| self.state.namespaces.is_dropped(*id)) else {
+        let dropped = id.ok().and_then(|id| Some((id, self.state.namespaces.dropped_at(id)?)));
+        let Some((id, dropped)) = dropped else {
             let namespace = &purge_key;
             tracing::error!(?namespace, "a row asks to purge a namespace that was not dropped");
             self.batch.push((Table::Purge, purge_key, None));
-            return Ok((0, true));
+            return Ok(PurgeStep { is_damaged: true, ..step });
         };
+        // If the row is damaged, the walk starts at the beginning.
+        let upto = match tables::get::<Purge>(&self.view.snapshot, &id) {
+            Ok(upto) => upto.unwrap_or_default(),
+            Err(ReadError::Damaged { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let keys = self.keys_after(id, &upto, limit)?;
+        let mut passed = &upto[..];
+        for key in &keys {
+            match self.purge_row(key, (id, dropped))? {
+                Fate::Removed => step.removed += 1,
+                Fate::Passed => {}
+                Fate::Keeps => match self.keep_namespace(id) {
+                    Ok(true) => step.kept += 1,
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(%id, %error, "a namespace with entries later than its drop is not created");
+                        break;
+                    }
+                },
+            }
+            passed = EntryKey::strip_namespace(key);
+        }
+        let is_stopped = keys.last().is_some_and(|key| EntryKey::strip_namespace(key) != passed);
+        step.more = keys.len() == limit && !is_stopped;
+        if keys.len() < limit && !is_stopped {
+            if self.state.namespaces.get(id).is_none() {
+                self.repay_namespace(id);
+            }
+            tables::delete::<Purge>(&mut self.batch, &id);
+        } else if passed != upto {
+            tables::put::<Purge>(&mut self.batch, &id, &passed.to_vec());
+        }
+        Ok(step)
+    }
+
+    /// Reads up to `limit` keys of rows of a namespace after a key in it; from the first one after an empty key.
+    fn keys_after(
+        &self,
+        id: NamespaceId,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, ReadError> {
+        let (lower, end) = (EntryKey::prefix(id, after), after_prefix(&EntryKey::prefix(id, b"")));
+        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut keys = Vec::new();
-        let prefix = EntryKey::prefix(id, b"");
-        visit_prefix(&self.view.snapshot, Table::Entries, &prefix, &mut |key, _| {
+        let bounds = (Bound::Excluded(&lower[..]), upper);
+        self.view.snapshot.range(Table::Entries, bounds, Order::Ascending, &mut |key, _| {
             keys.push(key.to_vec());
             if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        for key in &keys {
-            self.purge_row(key)?;
-        }
-        if keys.len() < limit {
-            self.repay_namespace(id);
-            tables::delete::<Purge>(&mut self.batch, &id);
-        }
-        Ok((keys.len(), false))
+        Ok(keys)
     }
 
-    /// Deletes a row of a dropped namespace with its indexes. Of a damaged row only the row itself can be
-    /// deleted, because nothing else names its indexes.
-    fn purge_row(&mut self, key: &[u8]) -> Result<(), ReadError> {
+    /// Removes a row of a namespace with its indexes, if it is not later than the drop. Of a damaged row nobody knows;
+    /// it stays in a namespace that exists. In another only the row itself can be deleted, because nothing else names its
+    /// indexes.
+    fn purge_row(
+        &mut self,
+        key: &[u8],
+        (id, dropped): (NamespaceId, Version),
+    ) -> Result<Fate, ReadError> {
         let damaged = ReadError::damaged(Table::Entries);
         let read = EntryKey::read(key)
             .map_err(damaged)
             .and_then(|entry| Ok(self.row(&entry)?.map(|head| (entry, head))));
+        let exists = self.state.namespaces.get(id).is_some();
         match read {
-            Ok(Some((entry, head))) => self.remove(entry, &head),
-            Ok(None) => {}
+            Ok(Some((entry, head))) if head.version <= dropped => self.remove(entry, &head),
+            Ok(Some((_, head))) => {
+                let is_known = self.state.namespaces.known(id).is_some();
+                let keeps = !exists && is_known && head.is_visible(self.time.present.now_ms);
+                return Ok(if keeps { Fate::Keeps } else { Fate::Passed });
+            }
+            Ok(None) => return Ok(Fate::Passed),
+            Err(ReadError::Damaged { .. }) if exists => {
+                if let Ok(entry) = EntryKey::read(key) {
+                    self.owe_row(&entry);
+                }
+                return Ok(Fate::Passed);
+            }
             Err(ReadError::Damaged { .. }) => {
                 self.batch.push((Table::Entries, key.to_vec(), None));
             }
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(Fate::Removed)
     }
 
     /// Frees up to `limit` chunks of a body, the first ones first. Returns how many, or `None` if the body

@@ -1,51 +1,39 @@
 //! Adding, changing and removing members of the cluster: writes to the system namespace.
 
-use std::sync::Arc;
-
-use super::{operation::NewContent, transaction::Transaction};
+use super::transaction::Transaction;
 use crate::{
-    body::NewBody,
     engine::Snapshot,
     error::{InvalidWrite, Taken, WriteError},
-    types::{Attributes, Key, Member, MemberId, NamespaceId, OriginId, limits::MAX_MEMBERS},
+    types::{FieldNumber, FieldValue, Key, Member, MemberId, limits::MAX_MEMBERS},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Adds a member, or changes its name and addresses. Its id and origins never change.
+    /// Adds a member, or changes its name and addresses. Its id never changes.
     pub(super) fn put_member(
         &mut self,
         id: MemberId,
-        origins: [OriginId; 2],
         name: String,
         addresses: Vec<String>,
     ) -> Result<Member, WriteError> {
-        self.check_free_member(id, origins)?;
-        let member = Member::new(id, origins, name, addresses)?;
+        self.check_free_member(id)?;
+        let member = Member::new(id, name, addresses)?;
         let has_name = |other: &&Member| other.id != id && other.name == member.name;
         if let Some(other) = self.state.members.current().find(has_name) {
             return Err(Taken::MemberName { name: other.name.clone(), by: other.id }.into());
         }
-        self.write_member(member)
+        self.write_member(id, member.info())
     }
 
-    /// Checks that a location can become, or stay, a member with these origins.
-    fn check_free_member(&self, id: MemberId, origins: [OriginId; 2]) -> Result<(), WriteError> {
+    /// Checks that a location can become, or stay, a member.
+    fn check_free_member(&self, id: MemberId) -> Result<(), WriteError> {
         let before = self.state.members.get(id);
         if before.is_some_and(|member| member.removed) {
             return Err(Taken::MemberLeft(id).into());
         }
-        if before.is_some_and(|member| member.origins != origins) {
-            return Err(Taken::MemberStore(id).into());
-        }
         if before.is_none() && self.state.members.iter().count() >= MAX_MEMBERS {
             return Err(InvalidWrite::TooManyMembers.into());
         }
-        let mut others = self.state.members.iter().filter(|other| other.id != id);
-        let has_origin = |other: &&Member| other.origins.iter().any(|own| origins.contains(own));
-        match others.find(has_origin) {
-            Some(other) => Err(Taken::StoreOf(other.id).into()),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Removes a member for good. Removing a member a second time changes nothing. A store can't remove
@@ -54,20 +42,22 @@ impl<S: Snapshot> Transaction<'_, S> {
         match self.state.members.get(id) {
             None => Err(InvalidWrite::UnknownMember(id).into()),
             Some(member) if member.removed => Ok(member.clone()),
-            Some(member) if member.origins == self.state.own => {
+            Some(member) if member.id == self.state.member => {
                 Err(InvalidWrite::RemovesItself.into())
             }
-            Some(member) => self.write_member(Member { removed: true, ..member.clone() }),
+            Some(_) => self.write_member(id, Member::removal()),
         }
     }
 
-    /// Writes the entry of a member, and puts it into the registry.
-    fn write_member(&mut self, member: Member) -> Result<Member, WriteError> {
-        let key = Key::new(Member::key(member.id)).expect("the key of a member has 17 bytes");
-        let body = NewBody::inline(member.encode());
-        let content = NewContent::Put { body, attributes: Attributes::default() };
-        self.write_local(NamespaceId::SYSTEM, key, content)?;
-        Arc::make_mut(&mut self.state.members).insert(member.clone());
-        Ok(member)
+    /// Writes a field of the row of a member, and returns the member as it is now.
+    fn write_member(
+        &mut self,
+        id: MemberId,
+        field: (FieldNumber, FieldValue),
+    ) -> Result<Member, WriteError> {
+        let key = Key::new(Member::key(id)).expect("the key of a member has 17 bytes");
+        self.write_fields(key, [field], None)?;
+        let member = self.state.members.get(id).cloned();
+        member.ok_or(WriteError::Invalid(InvalidWrite::UnknownMember(id)))
     }
 }

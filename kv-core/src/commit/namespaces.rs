@@ -1,19 +1,25 @@
-//! Creating, renaming and dropping namespaces: writes to the system namespace.
+//! Creating, renaming and dropping namespaces: writes to their rows in the system namespace.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
-use super::{operation::NewContent, transaction::Transaction};
+use super::transaction::{Transaction, unread};
 use crate::{
-    body::NewBody,
-    engine::Snapshot,
-    error::{Taken, WriteError},
-    tables::{self, Purge},
-    types::{Account, Attributes, Key, Namespace, NamespaceId, Title, Version, derive_id},
+    engine::{Snapshot, Table, visit_prefix},
+    error::{ReadError, Taken, WriteError},
+    tables::{self, EntryKey, Purge, decode_head},
+    types::{
+        Account, FieldNumber, FieldValue, Hlc, JoinedRow, Namespace, NamespaceId, OriginId, Title,
+        Version, derive_id,
+    },
 };
+
+/// How many rows of a namespace are read at most to find the latest one: about 50 ms of work.
+const MAX_NEWEST_ROWS: usize = 50_000;
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Creates a namespace under an id, or under one that is derived from its account and title, so that two
-    /// locations that create the same namespace at the same time create one.
+    /// locations that create the same namespace at the same time create one. A namespace that was dropped is created
+    /// again under the id that it had.
     pub(super) fn create_namespace(
         &mut self,
         account: Account,
@@ -24,34 +30,25 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Err(Taken::Title { title, by: other.id }.into());
         }
         let id = match id {
-            Some(id) => self.check_free(id)?,
+            Some(id) if self.is_taken(id) => return Err(Taken::Id(id).into()),
+            Some(id) => id,
             None => self.free_id(&account, &title),
         };
-        // The row names the write that created the namespace, which is this one: its time is the next that
-        // the clock gives.
-        let clock = self.state.clock;
-        let created = Version { hlc: self.next_time(None)?, origin: self.state.own[0] };
-        self.state.clock = clock;
-        self.put_namespace(Namespace { id, account, title, created, dropped: false })
+        let fields = vec![Namespace::titled(&account, &title), Namespace::creation()];
+        self.write_namespace(id, fields, None)
     }
 
-    /// Checks that no namespace has an id, a dropped one included.
-    fn check_free(&self, id: NamespaceId) -> Result<NamespaceId, WriteError> {
-        if self.state.namespaces.is_dropped(id) {
-            return Err(Taken::DroppedId(id).into());
-        }
-        if self.state.namespaces.is_taken(id) {
-            return Err(Taken::Id(id).into());
-        }
-        Ok(id)
+    /// Whether a namespace that exists has this id, or none may have it.
+    fn is_taken(&self, id: NamespaceId) -> bool {
+        id == NamespaceId::SYSTEM || self.state.namespaces.get(id).is_some()
     }
 
-    /// Derives an id that no namespace has or had.
+    /// Derives an id that no namespace has. One has it if it was renamed.
     fn free_id(&self, account: &str, title: &str) -> NamespaceId {
         (0..=u32::MAX)
             .map(|n| derive_id(account, title, n))
-            .find(|id| !self.state.namespaces.is_taken(*id))
-            .expect("a title is not dropped 2^32 times")
+            .find(|id| !self.is_taken(*id))
+            .expect("a store has fewer than 2^32 namespaces")
     }
 
     /// Changes a title. Rejects one that another namespace of the account has.
@@ -63,45 +60,78 @@ impl<S: Snapshot> Transaction<'_, S> {
         let namespace = self.live_namespace(id)?;
         match self.state.namespaces.titled(&namespace.account, &title) {
             Some(other) if other.id != id => Err(Taken::Title { title, by: other.id }.into()),
-            _ => self.put_namespace(Namespace { title, ..namespace }),
+            _ => {
+                self.write_namespace(id, vec![Namespace::titled(&namespace.account, &title)], None)
+            }
         }
     }
 
-    /// Drops a namespace for good. Its entries are no longer readable from this commit on; garbage collection
-    /// deletes their rows.
+    /// Drops a namespace. The drop is later than every entry that this store holds in it: these are not readable from
+    /// this commit on, and garbage collection deletes their rows.
     pub(super) fn drop_namespace(&mut self, id: NamespaceId) -> Result<Namespace, WriteError> {
         let namespace = self.live_namespace(id)?;
-        self.put_namespace(Namespace { dropped: true, ..namespace })
+        let newest = self.newest_in(id).map_err(unread)?;
+        let after = newest.max(namespace.created);
+        self.write_namespace(id, vec![Namespace::drop()], Some(after))
     }
 
-    /// Returns a namespace that exists and is not dropped.
+    /// Creates a dropped namespace again that has entries later than its drop: puts of a location that did not know of it.
+    /// Returns false if this store may not write yet, because it is joining a cluster and has counted nothing.
+    pub(super) fn keep_namespace(&mut self, id: NamespaceId) -> Result<bool, WriteError> {
+        let may_write = self.state.vector.iter().next().is_some();
+        if may_write {
+            self.write_namespace(id, vec![Namespace::creation()], None)?;
+        }
+        Ok(may_write)
+    }
+
+    /// A version that no entry of a namespace is later than. Exact only where some entry here is ahead of the clock, and
+    /// the namespace has few rows: a drop that is dated further ahead than it must be dates all later entries so.
+    fn newest_in(&self, id: NamespaceId) -> Result<Version, ReadError> {
+        let all = Version { hlc: self.state.newest, origin: OriginId([u8::MAX; 16]) };
+        if self.state.newest <= self.state.clock.last().max(Hlc::at_millis(self.time.present.now_ms)) {
+            return Ok(all);
+        }
+        let rows = self.rows.iter().filter(|(key, _)| key.split().0 == id);
+        let changed = rows.filter_map(|(_, head)| head.as_ref().map(|head| head.version));
+        let mut newest = changed.max().unwrap_or(Version { hlc: Hlc::ZERO, ..all });
+        let (mut left, prefix) = (MAX_NEWEST_ROWS, EntryKey::prefix(id, b""));
+        visit_prefix(&self.view.snapshot, Table::Entries, &prefix, &mut |key, row| {
+            // A damaged row has no version that a reader could see.
+            if let Ok(head) = decode_head(key, row, &self.state.origins) {
+                newest = newest.max(head.version);
+            }
+            left -= 1;
+            if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(if left > 0 { newest } else { all })
+    }
+
+    /// Returns a namespace that exists.
     fn live_namespace(&self, id: NamespaceId) -> Result<Namespace, WriteError> {
         self.state.namespaces.get(id).cloned().ok_or(WriteError::UnknownNamespace(id))
     }
 
-    /// Writes the entry of a namespace, and puts it into the registry.
-    fn put_namespace(&mut self, namespace: Namespace) -> Result<Namespace, WriteError> {
-        let key = Key::new(namespace.id.0).expect("the key of a namespace has 16 bytes");
-        let body = NewBody::inline(namespace.encode());
-        let content = NewContent::Put { body, attributes: Attributes::default() };
-        self.write_local(NamespaceId::SYSTEM, key, content)?;
-        self.register(namespace.clone());
-        Ok(namespace)
+    /// Writes fields of the row of a namespace, later than its drop, and returns the namespace as it is now.
+    fn write_namespace(
+        &mut self,
+        id: NamespaceId,
+        fields: Vec<(FieldNumber, FieldValue)>,
+        after: Option<Version>,
+    ) -> Result<Namespace, WriteError> {
+        let after = after.max(self.state.namespaces.dropped_at(id));
+        self.write_fields(Namespace::key(id), fields, after)?;
+        self.state.namespaces.known(id).cloned().ok_or(WriteError::UnknownNamespace(id))
     }
 
-    /// Updates the registry from a row. A namespace that is now dropped will be purged.
-    pub(super) fn register(&mut self, namespace: Namespace) {
-        if namespace.dropped {
-            tables::put::<Purge>(&mut self.batch, &namespace.id, &());
+    /// Updates the registry from a row. If the namespace was dropped once more, garbage collection looks for dead rows in
+    /// it, and for rows that are later than the drop.
+    pub(super) fn register(&mut self, id: NamespaceId, row: &JoinedRow) {
+        let before = self.state.namespaces.dropped_at(id);
+        let namespaces = Arc::make_mut(&mut self.state.namespaces);
+        namespaces.insert(id, row);
+        if namespaces.dropped_at(id) > before {
+            tables::put::<Purge>(&mut self.batch, &id, &Vec::new());
         }
-        let titled = self.state.namespaces.titled(&namespace.account, &namespace.title);
-        if let Some(other) = titled.filter(|other| other.id != namespace.id && !namespace.dropped) {
-            tracing::warn!(
-                one = %other.id,
-                two = %namespace.id,
-                "two namespaces share a title, and the older one has it: rename one of them"
-            );
-        }
-        Arc::make_mut(&mut self.state.namespaces).insert(namespace);
     }
 }

@@ -1,10 +1,12 @@
 //! Operations: the parts of a commit, and their outcomes.
 
+use std::sync::Arc;
+
 use crate::{
     body::{NewBody, StagedChunk},
     types::{
-        Account, Attributes, DamagedKey, Dot, Hlc, Key, LocalName, Member, MemberId, Namespace,
-        NamespaceId, OriginId, Title, Version, VersionVector,
+        Account, Attributes, DamagedKey, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key,
+        LocalName, Member, MemberId, Namespace, NamespaceId, Title, Version, VersionVector,
     },
     view::MetDamage,
 };
@@ -23,6 +25,20 @@ pub enum Operation {
         body: NewBody,
         /// Metadata and expiry.
         attributes: Attributes,
+    },
+    /// Puts an entry, unless its key has a write that is not older than a version: then nothing is changed. It copies an
+    /// entry from elsewhere, of that version.
+    PutOver {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// The value, from [`Upload::finish`](crate::Upload::finish).
+        body: NewBody,
+        /// Metadata and expiry.
+        attributes: Attributes,
+        /// The version that the key's write must be older than.
+        over: Version,
     },
     /// Deletes an entry. Deleting a missing entry is a write too, because it must also delete an entry
     /// that another location has not sent yet.
@@ -52,7 +68,7 @@ pub enum Operation {
         /// The new title, unique in its account.
         title: Title,
     },
-    /// Drops a namespace and all its entries, for good.
+    /// Drops a namespace with all its entries. It may be created again, and is empty then.
     DropNamespace {
         /// The namespace.
         id: NamespaceId,
@@ -61,8 +77,6 @@ pub enum Operation {
     PutMember {
         /// The location.
         id: MemberId,
-        /// The origins of its store.
-        origins: [OriginId; 2],
         /// Its name for people.
         name: String,
         /// Its addresses, `host:port` each.
@@ -89,6 +103,14 @@ pub enum Operation {
     },
     /// Records the damage that readers met.
     Owe(Vec<MetDamage>),
+    /// Writes fields of a row of the system namespace, under one dot and one version. The row's other fields stay. At
+    /// least one field; of a number that is named twice the last value counts.
+    WriteFields {
+        /// The key of the row.
+        key: Key,
+        /// The fields.
+        fields: Vec<(FieldNumber, FieldValue)>,
+    },
     /// Applies a message of a peer.
     Remote(Remote),
 }
@@ -136,6 +158,30 @@ pub enum Remote {
         /// No member has a row: one that is here and can't be read is removed.
         is_nothing: bool,
     },
+    /// The store lacks deletions that a peer has collected: from here on it rebuilds.
+    Rebuild,
+    /// While the store rebuilds: the source counts this write and has no row of the key, so that the row is
+    /// removed, if it still is this write. It counts as a collected tombstone.
+    DropRow {
+        /// The namespace, which is not the system namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// The write that the key must still hold.
+        dot: Dot,
+    },
+    /// The end of a rebuild: the vectors of the source are adopted as by [`Remote::Adopt`], and the store no longer
+    /// rebuilds.
+    Rebuilt {
+        /// The version vector of the source's last snapshot.
+        vector: VersionVector,
+        /// The source's collected vector.
+        collected: VersionVector,
+        /// The source's closed timestamp, as in [`Remote::Adopt`].
+        floor: Hlc,
+        /// The keys of writes that the vector counts and that the source could not read.
+        damaged: Vec<DamagedKey>,
+    },
 }
 
 /// A write that another store made.
@@ -172,6 +218,8 @@ pub enum NewContent {
         /// The time of expiry, in Unix seconds.
         expires_at: u64,
     },
+    /// It wrote fields of a row of the system namespace. This is the whole row as the sender has it.
+    Joined(Arc<JoinedRow>),
 }
 
 /// The outcome of an operation.
@@ -180,6 +228,8 @@ pub enum NewContent {
 pub enum Outcome {
     /// The put or delete was committed.
     Written(Written),
+    /// The key has a write that is not older: nothing was changed.
+    Kept,
     /// The batch was committed: its writes in their order.
     Batch(Vec<Written>),
     /// A chunk of a body was staged.
@@ -217,10 +267,16 @@ pub enum Applied {
     Lost,
     /// It was applied before.
     Known,
-    /// Its namespace is dropped: it is counted and not stored.
+    /// It is not later than the drop of its namespace: it is counted and not stored.
     Dropped,
-    /// The vector of a session was adopted.
+    /// The vector of a session was adopted, as far as the opening rows of its origins are here.
     Adopted,
+    /// The store rebuilds from here on.
+    Rebuilding,
+    /// The row was removed, and its write counts as a collected tombstone.
+    Removed,
+    /// The opening row of the write's origin is not here. Nothing was changed.
+    Unopened,
     /// Earlier writes of its origin are missing. Nothing was changed.
     Gap {
         /// The first missing sequence number.
@@ -228,9 +284,6 @@ pub enum Applied {
     },
     /// Another write has this version: two other stores share one identity. Nothing was changed.
     Conflict,
-    /// It is, or counts, a write of this store that this store did not make: another store has its
-    /// identity, or this one was rolled back. Nothing was changed.
-    NotMade,
     /// No store can have made this write. Nothing was changed.
     Refused(&'static str),
 }
@@ -248,7 +301,7 @@ impl Operation {
     /// Returns how much the operation counts of what one commit may hold, about its bytes of values.
     pub(crate) fn body_bytes(&self) -> usize {
         match self {
-            Operation::Put { body, .. } => body.bytes_in_memory(),
+            Operation::Put { body, .. } | Operation::PutOver { body, .. } => body.bytes_in_memory(),
             Operation::Stage(chunk) => chunk.bytes.len(),
             Operation::SaveLocal { parts, .. } => parts.iter().map(NewBody::bytes_in_memory).sum(),
             Operation::Batch(writes) => writes.iter().map(BatchWrite::weight).sum(),
@@ -269,6 +322,7 @@ impl NewContent {
                 body.bytes_in_memory() + metadata
             }
             NewContent::Delete | NewContent::Expired { .. } => 0,
+            NewContent::Joined(row) => row.encoded_len(),
         }
     }
 }

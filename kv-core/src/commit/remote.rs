@@ -8,28 +8,33 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, NewContent, Remote, RemoteWrite},
+    origins::has_room,
     owed::Readable,
     transaction::{Transaction, WriteName, check_upload, unread},
 };
 use crate::{
-    body::NewBodyKind,
     engine::Snapshot,
     error::{ReadError, WriteError},
-    tables::EntryKey,
+    tables::{self, EntryKey, Purge},
     types::{
-        Attributes, Found, FoundState, Merge, NamespaceId, OriginId, OwedReason, Rank, SystemEntry,
-        Version, limits::END_OF_TIME, merge,
+        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Key, Merge, NamespaceId, OriginEntry,
+        OriginId, OwedReason, Rank, Version, VersionVector,
+        limits::{END_OF_TIME, MAX_ORIGINS},
+        merge,
     },
 };
 
 /// Which rows of its key a write replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
+pub(super) enum Over {
     /// Those of earlier versions.
     Earlier,
     /// Those too of its own version that can't be read or were freed.
     AnyOfIts,
 }
+
+/// The reason to refuse writes of this process's own origins that it has not made.
+pub(super) const FOREIGN: &str = "a write under the origins of this process that it has not made";
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
@@ -42,20 +47,68 @@ impl<S: Snapshot> Transaction<'_, S> {
                 self.settle(namespace, &key, is_nothing)
             }
             Remote::Adopt { vector, collected, floor, damaged } => {
-                let is_ahead = |own: &OriginId| {
-                    let ours = self.state.vector.get(*own);
-                    vector.get(*own) > ours || collected.get(*own) > ours
-                };
-                if self.state.own.iter().any(is_ahead) {
-                    return Ok(Applied::NotMade);
-                }
-                self.adopt_owed(damaged)?;
-                Arc::make_mut(&mut self.state.vector).merge(&vector);
-                Arc::make_mut(&mut self.state.collected).merge(&collected);
-                self.raise_closed(floor);
-                Ok(Applied::Adopted)
+                self.adopt((&vector, &collected), floor, damaged)
+            },
+            Remote::Rebuild => {
+                self.state.is_rebuilding = true;
+                Ok(Applied::Rebuilding)
+            }
+            Remote::DropRow { namespace, key, dot } => self.drop_row(namespace, &key, dot),
+            Remote::Rebuilt { vector, collected, floor, damaged } => {
+                let applied = self.adopt((&vector, &collected), floor, damaged)?;
+                self.state.is_rebuilding &= applied != Applied::Adopted;
+                Ok(applied)
             }
         }
+    }
+
+    /// Adopts the vectors of a session, as far as the opening rows of its origins are here: an origin without one
+    /// was invented, or a later session brings its row.
+    ///
+    /// The keys that the source could not read become owed, and the store's later writes are later than `floor`.
+    fn adopt(
+        &mut self,
+        (vector, collected): (&VersionVector, &VersionVector),
+        floor: Hlc,
+        damaged: Vec<DamagedKey>,
+    ) -> Result<Applied, WriteError> {
+        let is_ahead = |own: &OriginId| {
+            let ours = self.state.vector.get(*own);
+            vector.get(*own) > ours || collected.get(*own) > ours
+        };
+        if self.state.own.iter().flatten().any(is_ahead) {
+            return Ok(Applied::Refused(FOREIGN));
+        }
+        self.adopt_owed(damaged)?;
+        let registry = &self.state.registry;
+        let known = |vector: &VersionVector| -> VersionVector {
+            vector.iter().filter(|dot| registry.contains(dot.origin)).collect()
+        };
+        let (vector, collected) = (known(vector), known(collected));
+        Arc::make_mut(&mut self.state.vector).merge(&vector);
+        Arc::make_mut(&mut self.state.collected).merge(&collected);
+        self.raise_closed(floor);
+        Ok(Applied::Adopted)
+    }
+
+    /// Removes a row that the source of a rebuild does not have. It raises no collected vector: that of the source
+    /// counts the tombstones that deleted it, and a write that no other location has received has none. Entries of the
+    /// system namespace are never deleted.
+    fn drop_row(
+        &mut self,
+        namespace: NamespaceId,
+        key: &Key,
+        dot: Dot,
+    ) -> Result<Applied, WriteError> {
+        if !self.state.is_rebuilding || namespace == NamespaceId::SYSTEM {
+            return Ok(Applied::Refused("a row that is never dropped"));
+        }
+        let key = EntryKey::new(namespace, key);
+        let Some(head) = self.row(&key).map_err(unread)?.filter(|head| head.dot == dot) else {
+            return Ok(Applied::Lost);
+        };
+        self.remove(key, &head);
+        Ok(Applied::Removed)
     }
 
     /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
@@ -69,16 +122,25 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         let dot = write.dot;
         let applied = self.apply_write(write, Over::Earlier)?;
-        if !matches!(applied, Applied::Conflict | Applied::NotMade | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
         Ok(applied)
     }
 
-    /// Applies a row of a session, which the vector does not count yet.
+    /// Applies a row of a session, which the vector does not count yet. The opening row of an origin is its first
+    /// write, so that it is counted at once. It comes before the other rows of its origin.
     fn apply_row(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
         if self.state.vector.covers(write.dot) && !self.repairs(&write)? {
             return Ok(Applied::Known);
+        }
+        if write.dot.seq == 1 {
+            return self.apply_next(write);
+        }
+        // A row of the system namespace has dots of several origins, some of which may not be opened here yet.
+        let is_joined = matches!(write.change, NewContent::Joined(_));
+        if !is_joined && !self.state.registry.contains(write.dot.origin) {
+            return Ok(Applied::Unopened);
         }
         self.apply_write(write, Over::Earlier)
     }
@@ -104,23 +166,28 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        let is_own = self.state.own.contains(&write.dot.origin);
+        let is_own = self.state.own.iter().flatten().any(|own| *own == write.dot.origin);
         if is_own && !self.state.vector.covers(write.dot) {
-            // This store did not give this number.
-            return Ok(Applied::NotMade);
+            return Ok(Applied::Refused(FOREIGN));
         }
-        let incoming = match self.system_row(&write) {
-            Ok(entry) => entry,
-            Err(reason) => return Ok(Applied::Refused(reason)),
-        };
-        if self.state.namespaces.is_dropped(write.namespace) {
+        if let Err(reason) = self.check_origin(&write) {
+            return Ok(Applied::Refused(reason));
+        }
+        if let NewContent::Joined(row) = &write.change {
+            let row = Arc::clone(row);
+            return self.apply_joined(&write, &row, over);
+        }
+        if write.namespace == NamespaceId::SYSTEM {
+            return Ok(Applied::Refused("a row of the system namespace that is not a joined row"));
+        }
+        if self.state.namespaces.is_dead(write.namespace, version(&write)) {
             self.state.clock.receive(self.time.present, write.hlc);
             return Ok(Applied::Dropped);
         }
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
         let current = self.readable_head(&key, over)?;
-        let mut merged = self.merge_with(current.as_ref(), &write, incoming.as_ref());
+        let mut merged = merge_with(current.as_ref(), &write);
         if merged == Merge::Same
             && over == Over::AnyOfIts
             && self.must_restore(current.as_ref(), &write)?
@@ -141,14 +208,8 @@ impl<S: Snapshot> Transaction<'_, S> {
                     // The version of the damaged value is known, and this one is not earlier.
                     self.repay(&key);
                 }
-                self.replace(key, current, name, write.change);
-                match incoming {
-                    Some(SystemEntry::Namespace(namespace)) => self.register(namespace),
-                    Some(SystemEntry::Member(member)) => {
-                        Arc::make_mut(&mut self.state.members).insert(member);
-                    }
-                    None => {}
-                }
+                let found = self.replace(key, current, name, write.change);
+                self.look_for_life(write.namespace, &found);
                 Ok(Applied::Won { concurrent })
             }
         }
@@ -182,7 +243,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Reads the row that a write is merged with. A damaged one counts as none, and is owed: it may be the
     /// later write, which only the other members can tell.
-    fn readable_head(
+    pub(super) fn readable_head(
         &mut self,
         key: &EntryKey,
         over: Over,
@@ -198,57 +259,66 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
-    /// Decodes a write to the system namespace, if it is one.
-    fn system_row(&self, write: &RemoteWrite) -> Result<Option<SystemEntry>, &'static str> {
-        if write.namespace != NamespaceId::SYSTEM {
-            return Ok(None);
-        }
-        match &write.change {
-            NewContent::Put { body, attributes } if *attributes == Attributes::default() => {
-                let NewBodyKind::Inline(value) = &body.0 else {
-                    return Err("an entry of the system namespace with a large body");
-                };
-                SystemEntry::decode(&write.key, value).map(Some).map_err(|error| error.0)
-            }
-            _ => Err("an entry of the system namespace is put, never deleted and never expires"),
+    /// Lets garbage collection look at a dropped namespace that got an entry later than its drop: it exists then.
+    fn look_for_life(&mut self, namespace: NamespaceId, found: &Found) {
+        let namespaces = &self.state.namespaces;
+        let is_dropped = namespaces.is_dropped(namespace) && namespaces.known(namespace).is_some();
+        if is_dropped && found.is_visible(self.time.present.now_ms) {
+            tables::put::<Purge>(&mut self.batch, &namespace, &Vec::new());
         }
     }
 
-    /// Whether this store knows that the namespace or member of an entry has ended.
-    fn is_ended(&self, entry: &SystemEntry) -> bool {
-        match entry {
-            SystemEntry::Namespace(namespace) => self.state.namespaces.is_dropped(namespace.id),
-            SystemEntry::Member(member) => {
-                self.state.members.get(member.id).is_some_and(|member| member.removed)
+    /// Checks that the first write of an origin, and no other, is its opening row, and that there is room for the
+    /// origins that a write names.
+    fn check_origin(&self, write: &RemoteWrite) -> Result<(), &'static str> {
+        let joined = match &write.change {
+            NewContent::Joined(row) => Some(row.as_ref()),
+            _ => None,
+        };
+        let fields = joined.into_iter().flat_map(JoinedRow::dots).map(|dot| dot.origin);
+        let named = write.prev.map(|prev| prev.origin).into_iter().chain(fields);
+        let is_new = |origin: OriginId| self.state.origins.number(origin).is_none();
+        let new = named.filter(|origin| *origin != write.dot.origin && is_new(*origin)).count();
+        if new > 0 && self.state.origins.len() + new > 2 * MAX_ORIGINS {
+            return Err("a write that names one of too many origins");
+        }
+        let entry = joined.filter(|_| OriginEntry::is_key(&write.key));
+        let opened = match entry.map(|row| OriginEntry::of(&write.key, row)).transpose() {
+            Ok(Some(OriginEntry::Opened(info))) => Some(info),
+            Ok(_) => None,
+            Err(error) => return Err(error.0),
+        };
+        match opened {
+            None if write.dot.seq == 1 => Err("the first write of an origin does not open it"),
+            Some(info) if write.dot.seq == 1 && write.dot.origin != info.id => {
+                Err("the first write of an origin does not open it")
+            }
+            None => Ok(()),
+            Some(info) if self.state.registry.get(info.id).is_some_and(|known| *known != info) => {
+                Err("an origin is opened a second time")
+            }
+            Some(info) if self.state.registry.contains(info.id) => Ok(()),
+            Some(info) => {
+                let has_room = has_room(&self.state.registry, info.member, 1);
+                has_room.then_some(()).ok_or("more origins than a store knows")
             }
         }
     }
+}
 
-    /// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
-    /// alike, in whatever order they arrived.
-    fn merge_with(
-        &self,
-        current: Option<&Found<()>>,
-        write: &RemoteWrite,
-        incoming: Option<&SystemEntry>,
-    ) -> Merge {
-        let Some(head) = current else { return Merge::Replace };
-        let is_delete = matches!(write.change, NewContent::Delete);
-        let here = Rank {
-            dropped: incoming.is_some_and(|entry| self.is_ended(entry)),
-            version: head.version,
-            is_freed: head.state == FoundState::ExpiredTombstone,
-        };
-        let there = Rank {
-            dropped: incoming.is_some_and(SystemEntry::is_final),
-            version: version(write),
-            is_freed: matches!(write.change, NewContent::Expired { .. }),
-        };
-        merge(
-            ((head.dot.seq, head.state == FoundState::Tombstone), here),
-            ((write.dot.seq, is_delete), there),
-        )
-    }
+/// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
+/// alike, in whatever order they arrived.
+fn merge_with(current: Option<&Found<()>>, write: &RemoteWrite) -> Merge {
+    let Some(head) = current else { return Merge::Replace };
+    let is_delete = matches!(write.change, NewContent::Delete);
+    let here =
+        Rank { version: head.version, is_freed: head.state == FoundState::ExpiredTombstone };
+    let is_freed = matches!(write.change, NewContent::Expired { .. });
+    let there = Rank { version: version(write), is_freed };
+    merge(
+        ((head.dot.seq, head.state == FoundState::Tombstone), here),
+        ((write.dot.seq, is_delete), there),
+    )
 }
 
 /// Whether the writer did not know the write that it replaces.
@@ -269,19 +339,26 @@ fn version(write: &RemoteWrite) -> Version {
 
 /// Returns why no store can have made this write, if so.
 fn refusal(write: &RemoteWrite) -> Option<&'static str> {
+    let is_zero = |origin: OriginId| origin.0 == [0; 16];
+    if is_zero(write.dot.origin) || write.prev.is_some_and(|prev| is_zero(prev.origin)) {
+        return Some("an origin whose id is zeros");
+    }
     if write.dot.seq == 0 {
         return Some("sequence numbers begin at 1");
     }
-    if write.dot.origin.0 == [0; 16] {
-        return Some("an origin whose id is zero");
-    }
-    if write.hlc.millis() >= END_OF_TIME * 1000 {
+    let latest = match &write.change {
+        NewContent::Joined(row) => {
+            row.iter().map(|(_, field)| field.version.hlc).max().unwrap_or(write.hlc)
+        }
+        _ => write.hlc,
+    };
+    if write.hlc.max(latest).millis() >= END_OF_TIME * 1000 {
         return Some("a write is dated in the year 2200 or later");
     }
     let expires_at = match &write.change {
         NewContent::Put { attributes, .. } => attributes.expires_at,
         NewContent::Expired { expires_at } => Some(*expires_at),
-        NewContent::Delete => None,
+        NewContent::Delete | NewContent::Joined(_) => None,
     };
     if expires_at.is_some_and(|at| at >= END_OF_TIME) {
         return Some("an entry expires in the year 2200 or later");

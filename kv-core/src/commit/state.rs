@@ -11,11 +11,12 @@ use crate::{
     error::{OpenError, ReadError},
     tables::{
         self, Chunks, ClosedTime, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout,
-        OriginIds, Origins, OwedRows, Pending, Vector, decode_entry, split_entry,
+        NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector, decode_head,
+        split_entry,
     },
     types::{
-        BodyId, Clock, Dot, Hlc, Key, Members, NamespaceId, Namespaces, OriginId, Owed, OwedKeys,
-        OwedReason, SystemEntry, VersionVector,
+        BodyId, Clock, Dot, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId, Namespaces,
+        OriginId, OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, VersionVector,
     },
     view::{Damage, View},
 };
@@ -28,8 +29,17 @@ pub(super) struct State {
     pub(super) clock: Clock,
     /// The closed timestamp: each later write of this store is later.
     pub(super) closed: Hlc,
-    /// This store's origins: for entries with inline values, and for entries with large bodies.
-    pub(super) own: [OriginId; 2],
+    /// A time that no entry here is later than.
+    pub(super) newest: Hlc,
+    /// The last such time that a row has, beside the row of the clock.
+    pub(super) newest_row: Hlc,
+    /// The location that the store belongs to.
+    pub(super) member: MemberId,
+    /// Whether the store rebuilds.
+    pub(super) is_rebuilding: bool,
+    /// The origins that this process writes under, by lane. It has none before its first write, and none after
+    /// a disk failure, so that it never gives a number that may have been lost.
+    pub(super) own: Option<[OriginId; 2]>,
     /// The local numbers of origins.
     pub(super) origins: Arc<Origins>,
     /// For each origin, the sequence number up to which nothing is missing.
@@ -42,6 +52,8 @@ pub(super) struct State {
     pub(super) members: Arc<Members>,
     /// The keys whose rows can't be read here, although the vector counts them.
     pub(super) owed: Arc<OwedKeys>,
+    /// The origins whose opening rows are here, and which of them are closed.
+    pub(super) registry: Arc<OriginRegistry>,
 }
 
 /// Whether an engine holds no store yet: no row at all, because a store that lost its format must not be
@@ -67,15 +79,16 @@ pub(super) fn is_new<S: Snapshot>(snapshot: &S) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// The rows of a new store.
-pub(super) fn founding_rows(own: [OriginId; 2]) -> Batch {
+/// The rows of a new store of a location. One that joins a cluster rebuilds until it has what the others have.
+pub(super) fn founding_rows(member: MemberId, is_joining: bool) -> Batch {
     let mut batch = Batch::new();
     tables::put::<Format>(&mut batch, &(), &FORMAT_VERSION);
-    tables::put::<Identity>(&mut batch, &(), &own);
+    tables::put::<Identity>(&mut batch, &(), &member);
     tables::put::<CommitTime>(&mut batch, &(), &Hlc::ZERO);
     tables::put::<ClosedTime>(&mut batch, &(), &Hlc::ZERO);
-    tables::put::<OriginIds>(&mut batch, &0, &own[0]);
-    tables::put::<OriginIds>(&mut batch, &1, &own[1]);
+    if is_joining {
+        tables::put::<Rebuilding>(&mut batch, &(), &());
+    }
     batch
 }
 
@@ -94,25 +107,37 @@ impl State {
         if found != FORMAT_VERSION {
             return Err(OpenError::Format { found, known: FORMAT_VERSION });
         }
-        let own = meta_row::<Identity>(snapshot)?;
+        let member = meta_row::<Identity>(snapshot)?;
+        let is_rebuilding = optional_row::<Rebuilding>(snapshot)?.is_some();
         let last = meta_row::<CommitTime>(snapshot)?;
         let closed = meta_row::<ClosedTime>(snapshot)?;
+        let newest_row = optional_row::<NewestEntry>(snapshot)?.unwrap_or(Hlc::ZERO);
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
         let mut owed = load_owed(snapshot)?;
-        let (namespaces, members) = load_system(snapshot, &origins, &mut owed)?;
+        let system = load_system(snapshot, &origins, &mut owed)?;
         Ok(State {
             clock: Clock::starting_at(last),
             closed,
-            own,
+            newest: last.max(newest_row),
+            newest_row,
+            member,
+            is_rebuilding,
+            own: None,
             vector: Arc::new(vector),
             collected: Arc::new(collected),
-            namespaces: Arc::new(namespaces),
-            members: Arc::new(members),
+            namespaces: Arc::new(system.namespaces),
+            members: Arc::new(system.members),
+            registry: Arc::new(system.registry),
             owed: Arc::new(owed),
             origins: Arc::new(origins),
         })
+    }
+
+    /// Whether nothing was ever written to the store, here or elsewhere.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.vector.iter().next().is_none() && self.collected.iter().next().is_none()
     }
 
     /// Returns a view of a snapshot that was taken after the commit with this state.
@@ -122,6 +147,10 @@ impl State {
             origins: Arc::clone(&self.origins),
             namespaces: Arc::clone(&self.namespaces),
             members: Arc::clone(&self.members),
+            registry: Arc::clone(&self.registry),
+            member: self.member,
+            own: self.own,
+            is_rebuilding: self.is_rebuilding,
             vector: Arc::clone(&self.vector),
             collected: Arc::clone(&self.collected),
             closed: self.closed,
@@ -133,12 +162,18 @@ impl State {
 
 /// Reads a row of `meta` that every store has.
 fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, OpenError> {
-    match tables::get::<T>(snapshot, &()) {
-        Ok(Some(row)) => Ok(row),
-        Ok(None) => Err(OpenError::Corrupt("a row of the table meta is missing".into())),
-        Err(ReadError::Engine(error)) => Err(OpenError::Engine(error)),
-        Err(error) => Err(OpenError::Corrupt(error.to_string())),
-    }
+    let missing = || OpenError::Corrupt("a row of the table meta is missing".into());
+    optional_row::<T>(snapshot)?.ok_or_else(missing)
+}
+
+/// Reads a row of `meta` that only some stores have.
+fn optional_row<T: Layout<Key = ()>>(
+    snapshot: &impl Snapshot,
+) -> Result<Option<T::Row>, OpenError> {
+    tables::get::<T>(snapshot, &()).map_err(|error| match error {
+        ReadError::Engine(error) => OpenError::Engine(error),
+        error => OpenError::Corrupt(error.to_string()),
+    })
 }
 
 /// Visits every row of a table with a reader that may fail.
@@ -200,23 +235,31 @@ fn load_owed(snapshot: &impl Snapshot) -> Result<OwedKeys, OpenError> {
     Ok(owed)
 }
 
-/// Reads the entries of the system namespace: namespaces and members. A damaged one is owed: a store that did not
-/// open for it could not fetch it from its peers.
+/// The registries that are built from the system namespace.
+struct System {
+    namespaces: Namespaces,
+    members: Members,
+    registry: OriginRegistry,
+}
+
+/// Reads the rows of the system namespace: namespaces, members and origins. Rows that this program does not understand
+/// stay as they are. A damaged one is owed: a store that did not open for it could not fetch it from its peers.
 fn load_system(
     snapshot: &impl Snapshot,
     origins: &Origins,
     owed: &mut OwedKeys,
-) -> Result<(Namespaces, Members), OpenError> {
-    let (mut namespaces, mut members) = (Vec::new(), Vec::new());
+) -> Result<System, OpenError> {
+    let (mut namespaces, mut members, mut entries) = (Vec::new(), Vec::new(), Vec::new());
     visit_prefix(snapshot, Table::Entries, &NamespaceId::SYSTEM.0, &mut |key, row| {
         match read_system(key, row, origins) {
-            Ok(Some(SystemEntry::Namespace(namespace))) => namespaces.push(namespace),
-            Ok(Some(SystemEntry::Member(member))) => members.push(member),
-            Ok(None) => {}
+            Ok((SystemRow::Namespace(id), row)) => namespaces.push((id, row)),
+            Ok((SystemRow::Member(member), _)) => members.push(member),
+            Ok((SystemRow::Origin(entry), _)) => entries.push(entry),
+            Ok((SystemRow::Unknown, _)) => {}
             Err(error) => {
                 tracing::error!(
                     %error,
-                    "the row of a namespace or of a location is damaged: it is fetched from the other locations"
+                    "a row of the system namespace is damaged: it is fetched from the other locations"
                 );
                 let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
                 if let Some(name) = name {
@@ -228,21 +271,24 @@ fn load_system(
         ControlFlow::Continue(())
     })
     .map_err(OpenError::Engine)?;
-    Ok((namespaces.into_iter().collect(), members.into_iter().collect()))
+    let namespaces = namespaces.iter().map(|(id, row)| (*id, row.as_ref()));
+    Ok(System {
+        namespaces: namespaces.collect(),
+        members: members.into_iter().collect(),
+        registry: entries.into_iter().collect(),
+    })
 }
 
-/// Decodes one entry of the system namespace. Returns `None` for a tombstone.
+/// Decodes one row of the system namespace, and interprets it.
 fn read_system(
     key: &[u8],
     row: &[u8],
     origins: &Origins,
-) -> Result<Option<SystemEntry>, DecodeError> {
+) -> Result<(SystemRow, Arc<JoinedRow>), DecodeError> {
     let (_, name) = split_entry(key)?;
-    let (head, value) = decode_entry(key, row, origins)?;
-    if head.is_tombstone() {
-        return Ok(None);
-    }
-    SystemEntry::decode(name, value).map(Some)
+    let head = decode_head(key, row, origins)?;
+    let row = head.joined().ok_or(DecodeError("a row that is not a joined row"))?;
+    Ok((SystemRow::of(name, row), Arc::clone(row)))
 }
 
 /// Returns the first id for new bodies, and the bodies with a row in the pending table.

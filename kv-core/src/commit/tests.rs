@@ -1,5 +1,6 @@
 //! Committers over rows that no store writes, and the rows that they write.
 
+mod joined;
 mod rows;
 mod walk;
 
@@ -10,14 +11,22 @@ use crate::{
     engine::{Batch, Engine as _, Table, disk, redb::RedbEngine},
     error::{OpenError, RandomError},
     tables::{self, ChunkKey, Chunks, Format, Layout as _},
-    types::{Account, Attributes, BodyId, FoundState, Key, NamespaceId, Title, VersionVector},
+    types::{
+        Account, Attributes, BodyId, FoundState, Key, NamespaceId, OriginId, OriginInfo, Title,
+        VersionVector,
+    },
 };
 
 fn new_store() -> Committer<RedbEngine> {
-    let mut ids = [1, 2].into_iter();
-    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(RandomError::default);
+    new_store_of(1)
+}
+
+/// A store of the location `first`, whose origins are the next two ids.
+fn new_store_of(first: u8) -> Committer<RedbEngine> {
+    let mut ids = first..=first + 2;
+    let random_id = move || ids.next().map(|id| [id; 16]).ok_or_else(RandomError::default);
     let engine = RedbEngine::open(disk::memory(), 1 << 20).unwrap();
-    Committer::open(Arc::new(engine), &mut random_id).unwrap()
+    Committer::open(Arc::new(engine), Creation::default(), random_id).unwrap()
 }
 
 /// Reopens a store after rows were written to its engine directly.
@@ -28,7 +37,9 @@ fn with_rows(
     let engine = Arc::clone(store.engine());
     drop(store);
     engine.commit(engine.status().latest + 1, batch).unwrap();
-    Committer::open(engine, &mut || Err(RandomError("the store has its ids".into())))
+    let mut ids = 4..=5;
+    let random_id = move || ids.next().map(|id| [id; 16]).ok_or_else(RandomError::default);
+    Committer::open(engine, Creation::default(), random_id)
 }
 
 fn chunk_row(body: u64) -> (Table, Vec<u8>, Option<Vec<u8>>) {
@@ -114,7 +125,9 @@ fn changes_without_a_bound_return_all_changes() {
     store.commit(1, vec![create("t")]);
     let since = VersionVector::default();
     for limit in [0, 1, usize::MAX] {
-        assert_eq!(store.view().changes(&since, None, limit).unwrap().changes.len(), 1);
+        // The rows of both origins, and the namespace.
+        let expected = limit.clamp(1, 3);
+        assert_eq!(store.view().changes(&since, None, limit).unwrap().changes.len(), expected);
     }
 }
 
@@ -126,8 +139,10 @@ fn a_commit_returns_each_of_its_writes_including_a_replaced_one() {
     let operations = [create("t")].into_iter().chain(puts).collect();
     let writes = store.commit(1, operations).writes;
     let told: Vec<_> = writes.iter().map(|write| (write.found.dot.seq, &write.key[..])).collect();
-    assert_eq!(told, [(1, &namespace.0[..]), (2, b"k"), (3, b"k")]);
-    assert_eq!(writes[1].found.state, FoundState::Inline("old".into()));
-    assert_eq!(writes[2].found.prev, Some(writes[1].found.version));
-    assert_eq!(store.view().row(namespace, b"k").unwrap(), Some(writes[2].found.clone()));
+    let opened = [2, 3].map(|id| OriginInfo::key(OriginId([id; 16])));
+    let [small, large] = [&opened[0][..], &opened[1]];
+    assert_eq!(told, [(1, small), (1, large), (2, &namespace.0), (3, b"k"), (4, b"k")]);
+    assert_eq!(writes[3].found.state, FoundState::Inline("old".into()));
+    assert_eq!(writes[4].found.prev, Some(writes[3].found.version));
+    assert_eq!(store.view().row(namespace, b"k").unwrap(), Some(writes[4].found.clone()));
 }

@@ -11,11 +11,12 @@ use super::{
 use crate::{
     body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
     engine::{Batch, Snapshot, Table},
+    env::RandomIds,
     error::{InvalidWrite, ReadError, WriteError},
     tables::{
         self, ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, EntryKey,
-        ExpiredTombstones, Expiry, IndexedDot, Layout, OriginIds, Origins, Pending, Timed,
-        Tombstones, Vector, decode_head, encode_entry,
+        ExpiredTombstones, Expiry, IndexedDot, Layout, NewestEntry, OriginIds, Origins, Pending,
+        Rebuilding, Timed, Tombstones, Vector, decode_head, encode_entry,
     },
     types::{
         Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
@@ -33,18 +34,20 @@ pub(super) struct Transaction<'a, S> {
     pub(super) view: &'a View<S>,
     /// The time of the batch.
     pub(super) time: CommitTimes,
+    /// Gives the ids of new origins; none in a transaction that makes no local writes.
+    pub(super) random: Option<&'a mut RandomIds>,
     /// The state after the operations so far.
     pub(super) state: State,
     /// The rows to write.
     pub(super) batch: Batch,
     /// The rows that the operations of this commit touch, as the operations so far left them.
-    rows: HashMap<EntryKey, Option<Found<()>>>,
+    pub(super) rows: HashMap<EntryKey, Option<Found<()>>>,
     /// Bodies that the operations so far have replaced, and that become garbage with the commit.
     freed: Vec<BodyId>,
     /// Uploads whose bodies rows have taken.
     used: Vec<Arc<UploadTicket>>,
     /// The local writes so far.
-    writes: Vec<Change>,
+    pub(super) writes: Vec<Change>,
 }
 
 /// The time of a commit.
@@ -88,6 +91,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             before,
             view,
             time,
+            random: None,
             state: before.clone(),
             batch: Batch::new(),
             rows: HashMap::new(),
@@ -123,6 +127,18 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 check_expiry(&content)?;
                 self.write_local(namespace, key, content).map(Outcome::Written)
             }
+            Operation::PutOver { namespace, key, body, attributes, over } => {
+                self.check_namespace(namespace)?;
+                let content = NewContent::Put { body, attributes };
+                check_upload(&content)?;
+                let current = self.replaceable(&EntryKey::new(namespace, &key))?;
+                let is_newer =
+                    |version| version >= over && !self.state.namespaces.is_dead(namespace, version);
+                if current.is_some_and(|head| is_newer(head.version)) {
+                    return Ok(Outcome::Kept);
+                }
+                self.write_local(namespace, key, content).map(Outcome::Written)
+            }
             Operation::Delete { namespace, key } => {
                 self.check_namespace(namespace)?;
                 self.write_local(namespace, key, NewContent::Delete).map(Outcome::Written)
@@ -140,13 +156,16 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 self.rename_namespace(id, title).map(Outcome::Namespace)
             }
             Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
-            Operation::PutMember { id, origins, name, addresses } => {
-                self.put_member(id, origins, name, addresses).map(Outcome::Member)
+            Operation::PutMember { id, name, addresses } => {
+                self.put_member(id, name, addresses).map(Outcome::Member)
             }
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
             Operation::DropLocal { name } => self.drop_local(&name),
             Operation::Owe(met) => self.owe_met(met),
+            Operation::WriteFields { key, fields } => {
+                self.write_system(key, fields).map(Outcome::Written)
+            }
             Operation::Remote(remote) => self.apply_remote(remote).map(Outcome::Applied),
         }
     }
@@ -175,6 +194,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             self.check_time(current.as_ref().map(|head| head.version))?;
             self.rows.insert(key, current);
         }
+        self.own_pair()?;
         let write = |write: BatchWrite| self.write_local(write.namespace, write.key, write.content);
         writes.into_iter().map(write).collect()
     }
@@ -188,11 +208,12 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     ) -> Result<Written, WriteError> {
         let entry = EntryKey::new(namespace, &key);
         let current = self.replaceable(&entry)?;
+        let origin = self.own_pair()?[usize::from(is_large(&content))];
+        let prev = current.as_ref().map(|head| head.version);
+        let replaced = prev.max(self.state.namespaces.dropped_at(namespace));
+        let version = Version { hlc: self.next_time(replaced)?, origin };
         // The write is later than whatever can't be read.
         self.repay(&entry);
-        let origin = self.state.own[usize::from(is_large(&content))];
-        let prev = current.as_ref().map(|head| head.version);
-        let version = Version { hlc: self.next_time(prev)?, origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
@@ -262,7 +283,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     }
 
     /// Returns a dot as the index of dots stores it: with the local number of its origin.
-    fn indexed(&mut self, dot: Dot) -> IndexedDot {
+    pub(super) fn indexed(&mut self, dot: Dot) -> IndexedDot {
         IndexedDot { origin: self.origin_number(dot.origin), seq: dot.seq }
     }
 
@@ -296,6 +317,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         for version in [Some(head.version), head.prev].into_iter().flatten() {
             self.origin_number(version.origin);
         }
+        for dot in head.dots() {
+            self.origin_number(dot.origin);
+        }
         if let Some((index, time)) = time_index(&head) {
             let key = Timed { time, entry: key.clone() };
             match index {
@@ -306,6 +330,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
             }
         }
+        self.state.newest = self.state.newest.max(head.version.hlc);
         let number = |id| self.state.origins.number(id).expect("its origins have numbers");
         let row = encode_entry(key.as_bytes(), &head, inline, &number);
         self.batch.push((Table::Entries, key.as_bytes().to_vec(), Some(row)));
@@ -357,6 +382,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
                 let attributes = Attributes { metadata: None, expires_at: Some(expires_at) };
                 (FoundState::ExpiredTombstone, attributes)
             }
+            NewContent::Joined(row) => (FoundState::Joined(row), Attributes::default()),
         }
     }
 
@@ -391,6 +417,16 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     pub(super) fn finish(mut self) -> Changes {
         if self.state.clock != self.before.clock {
             tables::put::<CommitTime>(&mut self.batch, &(), &self.state.clock.last());
+        }
+        let state = &mut self.state;
+        if state.newest > state.clock.last().max(state.newest_row) {
+            state.newest_row = state.newest;
+            tables::put::<NewestEntry>(&mut self.batch, &(), &state.newest);
+        }
+        match (self.before.is_rebuilding, self.state.is_rebuilding) {
+            (false, true) => tables::put::<Rebuilding>(&mut self.batch, &(), &()),
+            (true, false) => tables::delete::<Rebuilding>(&mut self.batch, &()),
+            _ => {}
         }
         let before = self.before;
         self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
@@ -437,6 +473,7 @@ pub(super) fn time_index(head: &Found<()>) -> Option<(Table, u64)> {
         FoundState::Inline(()) | FoundState::Large { .. } => {
             head.expires_at.map(|at| (Table::Expiry, at))
         }
+        FoundState::Joined(_) => None,
     }
 }
 
@@ -448,7 +485,9 @@ pub(super) fn unread(error: ReadError) -> WriteError {
 /// Adds the rows that an operation touches.
 fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
     match operation {
-        Operation::Put { namespace, key, .. } | Operation::Delete { namespace, key } => {
+        Operation::Put { namespace, key, .. }
+        | Operation::PutOver { namespace, key, .. }
+        | Operation::Delete { namespace, key } => {
             keys.push(EntryKey::new(*namespace, key));
         }
         Operation::Batch(writes) => {
@@ -456,6 +495,9 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         }
         Operation::Remote(Remote::Next(write) | Remote::Row(write) | Remote::Found(write)) => {
             keys.push(EntryKey::new(write.namespace, &write.key));
+        }
+        Operation::Remote(Remote::DropRow { namespace, key, .. }) => {
+            keys.push(EntryKey::new(*namespace, key));
         }
         _ => {}
     }
@@ -466,7 +508,7 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
 fn is_large(content: &NewContent) -> bool {
     match content {
         NewContent::Put { body, .. } => !matches!(body.0, NewBodyKind::Inline(_)),
-        NewContent::Delete | NewContent::Expired { .. } => false,
+        NewContent::Delete | NewContent::Expired { .. } | NewContent::Joined(_) => false,
     }
 }
 
@@ -502,6 +544,6 @@ pub(super) fn check_body(body: &NewBody) -> Result<(), WriteError> {
 pub(super) fn check_upload(content: &NewContent) -> Result<(), WriteError> {
     match content {
         NewContent::Put { body, .. } => check_body(body),
-        NewContent::Delete | NewContent::Expired { .. } => Ok(()),
+        NewContent::Delete | NewContent::Expired { .. } | NewContent::Joined(_) => Ok(()),
     }
 }

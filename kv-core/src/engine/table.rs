@@ -25,7 +25,7 @@ pub enum Table {
     Chunks = 8,
     /// Body: no entry has it, either not yet or no longer.
     Pending = 9,
-    /// Namespace: it was dropped, and some of its rows are still there.
+    /// Namespace: it was dropped, and some of its dead rows may still be there. → The key up to which there are none.
     Purge = 10,
     /// Name → the bytes that this location keeps for itself under it.
     Local = 11,

@@ -27,7 +27,7 @@ use crate::{
     options::Options,
     places::Places,
     published::Published,
-    types::{Namespaces, OriginId},
+    types::{MemberId, Namespaces, OriginId},
     view::View,
     writer::{Message, SharedWithWriter, Writer},
 };
@@ -67,7 +67,6 @@ pub(super) struct Shared {
     pub(super) is_woken: Arc<AtomicBool>,
     /// The cluster's clock, which the writer shares.
     clock: Arc<ArcSwap<ClusterClock>>,
-    origins: [OriginId; 2],
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The writer thread takes messages, and no call closes the store.
     is_open: Arc<AtomicBool>,
@@ -135,11 +134,11 @@ impl Store {
             other => OpenError::Engine(other),
         })?;
         let engine = Arc::new(engine);
-        let mut committer =
-            Committer::open(Arc::clone(&engine), &mut || options.environment.random_id())?;
+        let environment = Arc::clone(&options.environment);
+        let random = move || environment.random_id();
+        let mut committer = Committer::open(Arc::clone(&engine), options.creation, random)?;
         let published = Arc::new(Published::new(committer.view()));
         let bodies = Arc::clone(committer.bodies());
-        let origins = committer.origins();
         // The places bound the requests; there are few messages of other kinds.
         let (messages, inbox) = crossbeam_channel::unbounded();
         let places = Places::new(options.queue_capacity);
@@ -169,7 +168,6 @@ impl Store {
             places,
             is_woken,
             clock,
-            origins,
             writer: Mutex::new(Some(writer)),
             is_open,
             closed: OnceLock::new(),
@@ -184,11 +182,17 @@ impl Store {
         Arc::clone(self.shared.published.load().namespaces())
     }
 
-    /// Returns the origins that this store writes under: for entries with inline values, and for entries
-    /// with large ones.
+    /// Returns the location that the store belongs to, see [`Options::member`].
     #[must_use]
-    pub fn origins(&self) -> [OriginId; 2] {
-        self.shared.origins
+    pub fn member(&self) -> MemberId {
+        self.shared.published.load().member()
+    }
+
+    /// Returns the origins that this process writes under: for entries with inline values, and for entries
+    /// with large ones. None before its first write.
+    #[must_use]
+    pub fn origins(&self) -> Option<[OriginId; 2]> {
+        self.shared.published.load().own_origins()
     }
 
     /// Returns the store as of its last durable commit, which may be sent to a peer. It is the same as

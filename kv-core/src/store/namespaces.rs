@@ -49,7 +49,7 @@ impl Store {
     /// Creates a namespace for an account, with the given id if there is one.
     ///
     /// # Errors
-    /// [`WriteError::Taken`] if the account has a namespace with this title, or the id is or was in use.
+    /// [`WriteError::Taken`] if the account has a namespace with this title, or the id is in use.
     pub fn create_namespace_with(
         &self,
         account: &str,
@@ -68,7 +68,9 @@ impl Store {
         self.changed(Operation::RenameNamespace { id, title: Title::new(title)? })
     }
 
-    /// Drops a namespace with all its entries for good. Its id is rejected from now on.
+    /// Drops a namespace with all its entries. They are not readable from then on; entries that other locations put
+    /// later, because they do not know of the drop yet, live, and with them the namespace. A namespace that was dropped may
+    /// be created again: it has the same id and is empty.
     ///
     /// # Errors
     /// See [`WriteError`].

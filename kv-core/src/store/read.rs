@@ -119,7 +119,9 @@ impl Store {
                     None => return Ok(None),
                 }
             }
-            FoundState::Tombstone | FoundState::ExpiredTombstone => return Ok(None),
+            FoundState::Tombstone | FoundState::ExpiredTombstone | FoundState::Joined(_) => {
+                return Ok(None);
+            }
         };
         let Found { version, metadata, expires_at, .. } = found;
         Ok(Some(Entry { version, metadata, expires_at, body }))

@@ -7,13 +7,14 @@ use super::{
     local::LocalParts,
     small::{
         Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format,
-        Identity, OriginIds, OwedRows, Pending, Purge, Tombstones, Vector, whole,
+        Identity, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding, Tombstones, Vector,
+        whole,
     },
 };
 use crate::{
     codec::{DecodeError, Reader},
     engine::Table,
-    types::{FoundState, NamespaceId, OriginId, SystemEntry},
+    types::{NamespaceId, OriginId},
 };
 
 /// Checks one row by itself: its key, its checksums, its layout and its bounds. It does not check that
@@ -33,6 +34,8 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             b"format" => check::<Format>(key, row),
             b"closed" => check::<ClosedTime>(key, row),
             b"identity" => check::<Identity>(key, row),
+            b"newest" => check::<NewestEntry>(key, row),
+            b"rebuilding" => check::<Rebuilding>(key, row),
             _ => check::<CommitTime>(key, row),
         },
         Table::Origins => check::<OriginIds>(key, row),
@@ -51,17 +54,15 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
     }
 }
 
-/// Checks a row of the table of entries. In the system namespace the value must be a valid member or
-/// namespace.
+/// Checks a row of the table of entries. The system namespace has joined rows, whatever their fields mean, and no other
+/// has any.
 fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
-    let (namespace, name) = split(key)?;
+    let (namespace, _name) = split(key)?;
     // Which origins the store has met is written in other rows.
-    let (head, value) = decode(key, row, &|_number| Ok(OriginId([0; 16])))?;
-    if namespace != NamespaceId::SYSTEM {
-        return Ok(());
+    let (head, _value) = decode(key, row, &|_number| Ok(OriginId([0; 16])))?;
+    match (namespace == NamespaceId::SYSTEM, head.joined().is_some()) {
+        (true, false) => Err(DecodeError("a row of the system namespace that is not a joined row")),
+        (false, true) => Err(DecodeError("a joined row outside of the system namespace")),
+        _ => Ok(()),
     }
-    let FoundState::Inline(()) = head.state else {
-        return Err(DecodeError("an entry of the system namespace that is not inline"));
-    };
-    SystemEntry::decode(name, value).map(drop)
 }

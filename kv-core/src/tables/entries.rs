@@ -9,7 +9,7 @@ use crate::{
     codec::{DecodeError, Reader, put_text},
     engine::Table,
     types::{
-        BodyId, Dot, Found, FoundState, Hlc, Metadata, OriginId, Version,
+        BodyId, Dot, Found, FoundState, Hlc, JoinedRow, Metadata, OriginId, Version,
         limits::{MAX_METADATA_BYTES, MAX_VALUE_BYTES},
     },
 };
@@ -22,6 +22,8 @@ const HAS_PREV: u8 = 1 << 2;
 const HAS_EXPIRY: u8 = 1 << 3;
 /// Set if the row has metadata.
 const HAS_METADATA: u8 = 1 << 4;
+/// A joined row: its fields follow, and no other bit is set.
+const JOINED: u8 = 1 << 5;
 
 /// Encodes and seals an entry's row. `inline` is the value of an inline row, else empty. `number` returns
 /// the local number of an origin.
@@ -31,12 +33,15 @@ pub(crate) fn encode_entry(
     inline: &[u8],
     number: &dyn Fn(OriginId) -> u32,
 ) -> Vec<u8> {
+    if let FoundState::Joined(row) = &head.state {
+        return encode_joined(key, row, number);
+    }
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let kind = match head.state {
         FoundState::Inline(()) => 0,
         FoundState::Large { .. } => 1,
         FoundState::Tombstone => 2,
-        FoundState::ExpiredTombstone => 3,
+        FoundState::ExpiredTombstone | FoundState::Joined(_) => 3,
     };
     let mut out = Vec::with_capacity(96 + inline.len());
     out.push(
@@ -69,7 +74,7 @@ pub(crate) fn encode_entry(
             out.extend_from_slice(&len.to_be_bytes());
             out.extend_from_slice(&digest);
         }
-        FoundState::Tombstone | FoundState::ExpiredTombstone => {}
+        FoundState::Tombstone | FoundState::ExpiredTombstone | FoundState::Joined(_) => {}
     }
     let mut out = seal(Table::Entries, key, out);
     if let FoundState::Inline(()) = head.state {
@@ -78,6 +83,13 @@ pub(crate) fn encode_entry(
         out.extend_from_slice(&crc.to_be_bytes());
     }
     out
+}
+
+/// Encodes and seals a joined row.
+fn encode_joined(key: &[u8], row: &JoinedRow, number: &dyn Fn(OriginId) -> u32) -> Vec<u8> {
+    let mut out = vec![JOINED];
+    row.encode(&mut out, &|out, origin| out.extend_from_slice(&number(origin).to_be_bytes()));
+    seal(Table::Entries, key, out)
 }
 
 /// Decodes the head of an entry's row. Checks its checksum, and not that of an inline body.
@@ -140,6 +152,10 @@ fn read_head(
     origin: OriginOf<'_>,
 ) -> Result<(Found<()>, Option<u32>), DecodeError> {
     let flags = reader.u8()?;
+    if flags == JOINED {
+        let row = JoinedRow::decode(reader, &|reader| origin(reader.u32()?))?;
+        return Ok((row.into(), None));
+    }
     if flags & !(KIND_MASK | HAS_PREV | HAS_EXPIRY | HAS_METADATA) != 0 {
         return Err(DecodeError("an unknown flag"));
     }

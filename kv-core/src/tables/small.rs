@@ -7,7 +7,10 @@ use crate::{
     codec::{DecodeError, Reader},
     engine::{Snapshot, Table},
     error::ReadError,
-    types::{BodyId, Dot, Hlc, NamespaceId, OriginId, Owed, OwedReason, limits::CHUNK_BYTES},
+    types::{
+        BodyId, Dot, Hlc, MemberId, NamespaceId, OriginId, Owed, OwedReason,
+        limits::{CHUNK_BYTES, MAX_KEY_BYTES},
+    },
 };
 
 /// Reads a value that must be all that there is.
@@ -66,11 +69,18 @@ layout! {
     key |()| b"format".to_vec(), |key| named(key, b"format");
     row |version| version.to_be_bytes().to_vec(), |row| whole(row, Reader::u32);
 
-    /// The row of the store's two origins.
-    Identity in Meta: () => [OriginId; 2];
+    /// The row of the location that the store belongs to.
+    Identity in Meta: () => MemberId;
     key |()| b"identity".to_vec(), |key| named(key, b"identity");
-    row |[small, large]| [small.0, large.0].concat(),
-        |row| whole(row, |reader| Ok([OriginId(reader.id()?), OriginId(reader.id()?)]));
+    row |id| id.0.to_vec(), |row| whole(row, Reader::id).map(MemberId);
+
+    /// The row of a store that rebuilds: it lacks deletions, or everything, until a session brought the rest.
+    Rebuilding in Meta: () => ();
+    key |()| b"rebuilding".to_vec(), |key| named(key, b"rebuilding");
+    row |()| vec![1], |row| match row {
+        [1] => Ok(()),
+        _ => Err(DecodeError("a mark of another value")),
+    };
 
     /// The row of the clock: the last committed time.
     CommitTime in Meta: () => Hlc;
@@ -80,6 +90,11 @@ layout! {
     /// The row of the closed timestamp: later writes of this store are later.
     ClosedTime in Meta: () => Hlc;
     key |()| b"closed".to_vec(), |key| named(key, b"closed");
+    row |time| number(&time.0), |row| read_number(row).map(Hlc);
+
+    /// The row of the highest time of an entry, if the row of the highest committed time may be lower.
+    NewestEntry in Meta: () => Hlc;
+    key |()| b"newest".to_vec(), |key| named(key, b"newest");
     row |time| number(&time.0), |row| read_number(row).map(Hlc);
 
     /// Local number of an origin → its id.
@@ -137,10 +152,13 @@ layout! {
     key |key| key.as_bytes().to_vec(), EntryKey::read;
     row write_owed, |row| whole(row, read_owed);
 
-    /// Dropped namespaces that still have rows.
-    Purge in Purge: NamespaceId => ();
+    /// Dropped namespaces that may still have dead rows → the key up to which there are none.
+    Purge in Purge: NamespaceId => Vec<u8>;
     key |id| id.0.to_vec(), |key| whole(key, Reader::id).map(NamespaceId);
-    row |()| Vec::new(), nothing;
+    row |upto| upto.clone(), |row| match row.len() {
+        0..=MAX_KEY_BYTES => Ok(row.to_vec()),
+        _ => Err(DecodeError("a key of an invalid length")),
+    };
 }
 
 /// A key of the dot index: a dot with the local number of its origin.

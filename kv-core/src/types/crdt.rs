@@ -71,13 +71,10 @@ impl FromIterator<Dot> for VersionVector {
     }
 }
 
-/// The rank of a row in a merge: a row that drops a namespace beats any other row of it, whatever the
-/// versions; otherwise the larger version wins. At equal versions a value beats the expired tombstone
+/// The rank of a row in a merge: the larger version wins. At equal versions a value beats the expired tombstone
 /// that a location made of it, so that the rows of peers repair what a wrong clock freed too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rank {
-    /// The row drops its namespace for good.
-    pub dropped: bool,
     /// The row's version.
     pub version: Version,
     /// The row is an expired tombstone.
@@ -97,10 +94,10 @@ pub enum Merge {
     Conflict,
 }
 
-/// Merges two last-writer-wins registers. The contents are compared only if the ranks are equal.
+/// Merges two last-writer-wins registers. The contents are compared only if the versions are equal.
 pub fn merge<V: PartialEq>(current: (V, Rank), incoming: (V, Rank)) -> Merge {
     let is_repaired = current.1.is_freed && !incoming.1.is_freed;
-    let register = |(val, rank): (V, Rank)| LWWReg { val, marker: (rank.dropped, rank.version) };
+    let register = |(val, rank): (V, Rank)| LWWReg { val, marker: rank.version };
     let (mut register, incoming) = (register(current), register(incoming));
     if register.validate_merge(&incoming).is_err() {
         return Merge::Conflict;
@@ -118,42 +115,36 @@ mod tests {
     use super::*;
     use crate::types::Hlc;
 
-    fn rank(dropped: bool, hlc: u64, origin: u8) -> Rank {
+    fn rank(hlc: u64, origin: u8) -> Rank {
         let version = Version { hlc: Hlc(hlc), origin: OriginId([origin; 16]) };
-        Rank { dropped, version, is_freed: false }
+        Rank { version, is_freed: false }
     }
 
     fn freed(hlc: u64, origin: u8) -> Rank {
-        Rank { is_freed: true, ..rank(false, hlc, origin) }
+        Rank { is_freed: true, ..rank(hlc, origin) }
     }
 
     #[test]
     fn the_later_write_wins_and_the_origin_breaks_ties() {
-        assert_eq!(merge(("a", rank(false, 1, 9)), ("b", rank(false, 2, 1))), Merge::Replace);
-        assert_eq!(merge(("a", rank(false, 2, 1)), ("b", rank(false, 2, 2))), Merge::Replace);
-        assert_eq!(merge(("a", rank(false, 2, 2)), ("b", rank(false, 2, 1))), Merge::Keep);
-    }
-
-    #[test]
-    fn a_drop_beats_a_later_write() {
-        assert_eq!(merge(("a", rank(true, 1, 1)), ("b", rank(false, 9, 1))), Merge::Keep);
-        assert_eq!(merge(("a", rank(false, 9, 1)), ("b", rank(true, 1, 1))), Merge::Replace);
+        assert_eq!(merge(("a", rank(1, 9)), ("b", rank(2, 1))), Merge::Replace);
+        assert_eq!(merge(("a", rank(2, 1)), ("b", rank(2, 2))), Merge::Replace);
+        assert_eq!(merge(("a", rank(2, 2)), ("b", rank(2, 1))), Merge::Keep);
     }
 
     #[test]
     fn one_version_with_two_contents_is_a_conflict() {
-        assert_eq!(merge(("a", rank(false, 1, 1)), ("a", rank(false, 1, 1))), Merge::Same);
-        assert_eq!(merge(("a", rank(false, 1, 1)), ("b", rank(false, 1, 1))), Merge::Conflict);
+        assert_eq!(merge(("a", rank(1, 1)), ("a", rank(1, 1))), Merge::Same);
+        assert_eq!(merge(("a", rank(1, 1)), ("b", rank(1, 1))), Merge::Conflict);
     }
 
     #[test]
     fn a_value_beats_its_expired_tombstone_and_no_other() {
-        assert_eq!(merge(("a", freed(1, 1)), ("a", rank(false, 1, 1))), Merge::Replace);
-        assert_eq!(merge(("a", rank(false, 1, 1)), ("a", freed(1, 1))), Merge::Same);
+        assert_eq!(merge(("a", freed(1, 1)), ("a", rank(1, 1))), Merge::Replace);
+        assert_eq!(merge(("a", rank(1, 1)), ("a", freed(1, 1))), Merge::Same);
         assert_eq!(merge(("a", freed(1, 1)), ("a", freed(1, 1))), Merge::Same);
-        assert_eq!(merge(("a", freed(1, 1)), ("b", rank(false, 1, 1))), Merge::Conflict);
-        assert_eq!(merge(("a", freed(2, 1)), ("b", rank(false, 1, 1))), Merge::Keep);
-        assert_eq!(merge(("a", rank(false, 1, 1)), ("b", freed(2, 1))), Merge::Replace);
+        assert_eq!(merge(("a", freed(1, 1)), ("b", rank(1, 1))), Merge::Conflict);
+        assert_eq!(merge(("a", freed(2, 1)), ("b", rank(1, 1))), Merge::Keep);
+        assert_eq!(merge(("a", rank(1, 1)), ("b", freed(2, 1))), Merge::Replace);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The content of a key's row: the one shape that the disk, readers, commits and peers share.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
     attributes::Metadata,
     id::NamespaceId,
+    joined::JoinedRow,
     key::Key,
     version::{Dot, Version},
 };
@@ -28,7 +31,8 @@ pub struct Large {
 /// only the head of the row was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<V = Bytes> {
-    /// The version of the write that made the row.
+    /// The version of the write that made the row; of a joined row, of the latest write or of the one that it is
+    /// listed by.
     pub version: Version,
     /// The dot of that write. Its origin is the version's.
     pub dot: Dot,
@@ -60,6 +64,8 @@ pub enum FoundState<V = Bytes> {
     Tombstone,
     /// The value expired, and its body was freed.
     ExpiredTombstone,
+    /// A row of the system namespace: fields that merge one by one. It has no metadata, no expiry and no `prev`.
+    Joined(Arc<JoinedRow>),
 }
 
 impl<V> Found<V> {
@@ -82,6 +88,31 @@ impl<V> Found<V> {
         !self.is_tombstone() && !self.has_expired(now_ms)
     }
 
+    /// The fields, if the row is a joined row.
+    #[must_use]
+    pub fn joined(&self) -> Option<&Arc<JoinedRow>> {
+        match &self.state {
+            FoundState::Joined(row) => Some(row),
+            _ => None,
+        }
+    }
+
+    /// The dots under which the dot index names the row: one, or of a joined row one for each write that a field comes
+    /// from.
+    #[must_use]
+    pub fn dots(&self) -> Vec<Dot> {
+        self.joined().map_or_else(|| vec![self.dot], |row| row.dots().into_iter().collect())
+    }
+
+    /// The row as it is listed by one of its dots; `None` if the dot is not one of its.
+    pub(crate) fn listed_by(mut self, dot: Dot) -> Option<Self> {
+        if let Some(row) = self.joined() {
+            let version = row.version_at(dot)?;
+            (self.dot, self.version) = (dot, version);
+        }
+        (self.dot == dot).then_some(self)
+    }
+
     /// The large body, if the value is one.
     #[must_use]
     pub fn large(&self) -> Option<Large> {
@@ -96,6 +127,7 @@ impl<V> Found<V> {
             FoundState::Large { body, len, digest } => FoundState::Large { body, len, digest },
             FoundState::Tombstone => FoundState::Tombstone,
             FoundState::ExpiredTombstone => FoundState::ExpiredTombstone,
+            FoundState::Joined(row) => FoundState::Joined(row),
         };
         Found { version, dot, prev, metadata, expires_at, state }
     }
@@ -108,6 +140,14 @@ impl<V> FoundState<V> {
             FoundState::Large { body, len, digest } => Some(Large { body, len, digest }),
             _ => None,
         }
+    }
+}
+
+impl<V> From<JoinedRow> for Found<V> {
+    fn from(row: JoinedRow) -> Found<V> {
+        let (version, dot) = (row.latest().version, row.latest().dot());
+        let state = FoundState::Joined(Arc::new(row));
+        Found { version, dot, prev: None, metadata: None, expires_at: None, state }
     }
 }
 

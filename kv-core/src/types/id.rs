@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-/// The id that a store writes under: 128 random bits, never used by another store.
+/// The id that a process writes under: 128 random bits, never used by another process.
 ///
-/// A store has two: one for entries whose value is in the row, one for entries with a large body.
-/// A long upload thus never holds up small writes on their way to a peer.
+/// A process has two from its first write on: one for entries whose value is in the row, one for entries with a
+/// large body. A long upload thus never holds up small writes on their way to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OriginId(pub [u8; 16]);
 

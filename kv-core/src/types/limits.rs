@@ -12,9 +12,20 @@ pub const MAX_METADATA_BYTES: usize = 1024;
 /// The longest namespace title, in bytes of UTF-8.
 pub const MAX_TITLE_BYTES: usize = 512;
 
-/// The most locations that a cluster has in its lifetime, including those that left: their origins
-/// stay in every version vector.
+/// The most locations that a cluster has in its lifetime, including those that left: their entries
+/// stay.
 pub const MAX_MEMBERS: usize = 500;
+
+/// The most origins that a store knows. A location opens two with its first write after each start, and
+/// they stay in every version vector: 32,768 starts of all locations of a cluster together.
+pub const MAX_ORIGINS: usize = 65_536;
+
+/// The most origins of one location that a store knows, so that no location alone uses up [`MAX_ORIGINS`].
+pub const MAX_MEMBER_ORIGINS: usize = 32_768;
+
+/// The most other origins that one origin closes with its opening row, which must fit a row of its entry
+/// ([`MAX_INLINE_BYTES`]). The rest is closed by rows of their own.
+pub const MAX_CLOSES: usize = 200;
 
 /// The longest name of a cluster's location, in bytes of UTF-8.
 pub const MAX_MEMBER_NAME_BYTES: usize = 128;
@@ -24,6 +35,13 @@ pub const MAX_ADDRESSES: usize = 8;
 
 /// The longest address of a location, in bytes.
 pub const MAX_ADDRESS_BYTES: usize = 270;
+
+/// The most fields of a row of the system namespace.
+pub const MAX_FIELDS: usize = 15;
+
+/// The longest value of a field of a row of the system namespace, in bytes. With [`MAX_FIELDS`] a row has at most
+/// 64 KiB.
+pub const MAX_FIELD_BYTES: usize = 4096;
 
 /// The longest body that is stored in the row of its entry, in bytes.
 ///

@@ -1,10 +1,11 @@
-//! The members of a cluster: their entries in the system namespace, and the registry that is built
+//! The members of a cluster: their rows in the system namespace, and the registry that is built
 //! from these.
 
 use std::collections::BTreeMap;
 
 use super::{
-    id::{MemberId, OriginId},
+    id::MemberId,
+    joined::{FieldNumber, FieldValue, JoinedRow},
     limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
 };
 use crate::codec::{DecodeError, Reader, put_text};
@@ -14,25 +15,28 @@ use crate::codec::{DecodeError, Reader, put_text};
 pub struct Member {
     /// The location.
     pub id: MemberId,
-    /// The origins that it writes under while it is a member.
-    pub origins: [OriginId; 2],
     /// Its name for people, 1 to [`MAX_MEMBER_NAME_BYTES`] bytes.
     pub name: String,
     /// Its addresses, `host:port` each, the best first; at most [`MAX_ADDRESSES`].
     pub addresses: Vec<String>,
-    /// It has left. Final: no later write brings it back, and its id is rejected for ever.
+    /// It was removed. Final: no later write brings it back, and its id is rejected for ever.
     pub removed: bool,
 }
 
-/// The version of the layout of a member's entry.
+/// The field of name and addresses.
+const INFO: FieldNumber = FieldNumber::new(1).expect("a field number");
+/// The field of the removal: that it is there is all that counts.
+const REMOVED: FieldNumber = FieldNumber::new(2).expect("a field number");
+
+/// The version of the layout of the field of name and addresses.
 const LAYOUT: u8 = 1;
 
-/// The first byte of the key of a member's entry; the id follows. (The key of a namespace's entry is
+/// The first byte of the key of a member's row; the id follows. (The key of a namespace's row is
 /// its id alone.)
 const KEY_TAG: u8 = b'm';
 
 impl Member {
-    /// Returns the key of a member's entry in the system namespace.
+    /// Returns the key of a member's row in the system namespace.
     #[must_use]
     pub fn key(id: MemberId) -> [u8; 17] {
         let mut key = [KEY_TAG; 17];
@@ -48,71 +52,49 @@ impl Member {
         id.try_into().map(MemberId).ok()
     }
 
-    /// Encodes the value of this member's entry in the system namespace.
+    /// The field with the name and the addresses of this member.
+    ///
+    /// # Panics
+    /// Never: the bounds of a member's texts and addresses are below that of a field.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn info(&self) -> (FieldNumber, FieldValue) {
         let count = u8::try_from(self.addresses.len()).expect("a member has few addresses");
-        let mut out = vec![LAYOUT, u8::from(self.removed)];
-        self.origins.iter().for_each(|origin| out.extend_from_slice(&origin.0));
+        let mut out = vec![LAYOUT];
         put_text(&mut out, &self.name);
         out.push(count);
         self.addresses.iter().for_each(|address| put_text(&mut out, address));
-        out
+        (INFO, FieldValue::new(out).expect("a member's texts are short"))
     }
 
-    /// Decodes the value of a member's entry.
-    ///
-    /// # Errors
-    /// If the bytes are not a member that is valid.
-    pub fn decode(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
-        let mut reader = Reader::new(value);
-        if reader.u8()? != LAYOUT {
-            return Err(DecodeError("a member of an unknown layout"));
-        }
-        let removed = match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(DecodeError("a member with unknown flags")),
-        };
-        let origins = [OriginId(reader.id()?), OriginId(reader.id()?)];
-        let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
-        let count = usize::from(reader.u8()?);
-        if count > MAX_ADDRESSES {
-            return Err(DecodeError("a member with too many addresses"));
-        }
-        let mut addresses = Vec::new();
-        for _ in 0..count {
-            addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
-        }
-        reader.end()?;
-        let member = Member { id, origins, name, addresses, removed };
-        member
-            .checked()
-            .map_err(|_invalid| DecodeError("a member with an invalid id, name or address"))
+    /// The field that removes a member.
+    #[must_use]
+    pub fn removal() -> (FieldNumber, FieldValue) {
+        (REMOVED, FieldValue::default())
+    }
+
+    /// Interprets the row of a member. Returns `None` if it has no field of name and addresses that this program
+    /// understands.
+    #[must_use]
+    pub fn of(id: MemberId, row: &JoinedRow) -> Option<Member> {
+        let member = decode_info(id, row.get(INFO)?.value.as_bytes()).ok()?;
+        Some(Member { removed: row.get(REMOVED).is_some(), ..member })
     }
 
     /// Makes a member that has not left.
     ///
     /// # Errors
     /// See [`MemberError`].
-    pub fn new(
-        id: MemberId,
-        origins: [OriginId; 2],
-        name: String,
-        addresses: Vec<String>,
-    ) -> Result<Member, MemberError> {
-        Member { id, origins, name, addresses, removed: false }.checked()
+    pub fn new(id: MemberId, name: String, addresses: Vec<String>) -> Result<Member, MemberError> {
+        Member { id, name, addresses, removed: false }.checked()
     }
 
-    /// Checks the ids, and the bounds on the name and the addresses.
+    /// Checks the id, and the bounds on the name and the addresses.
     fn checked(self) -> Result<Member, MemberError> {
         let is_plain = |text: &str, most: usize| {
             (1..=most).contains(&text.len()) && !text.chars().any(char::is_control)
         };
-        let [one, other] = self.origins;
-        let zero = [0; 16];
-        if self.id.0 == zero || one.0 == zero || other.0 == zero || one == other {
-            return Err(MemberError::Ids);
+        if self.id.0 == [0; 16] {
+            return Err(MemberError::Id);
         }
         if !is_plain(&self.name, MAX_MEMBER_NAME_BYTES) {
             return Err(MemberError::Name);
@@ -127,14 +109,32 @@ impl Member {
     }
 }
 
+/// Decodes the field of name and addresses.
+fn decode_info(id: MemberId, value: &[u8]) -> Result<Member, DecodeError> {
+    let mut reader = Reader::new(value);
+    if reader.u8()? != LAYOUT {
+        return Err(DecodeError("a member of an unknown layout"));
+    }
+    let name = reader.text(MAX_MEMBER_NAME_BYTES)?.to_owned();
+    let count = usize::from(reader.u8()?);
+    if count > MAX_ADDRESSES {
+        return Err(DecodeError("a member with too many addresses"));
+    }
+    let mut addresses = Vec::new();
+    for _ in 0..count {
+        addresses.push(reader.text(MAX_ADDRESS_BYTES)?.to_owned());
+    }
+    reader.end()?;
+    Member::new(id, name, addresses)
+        .map_err(|_invalid| DecodeError("a member with an invalid name or address"))
+}
+
 /// Why a member can't be described so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemberError {
-    /// An id is zero, or the two origins are one.
-    #[error(
-        "a location's id and its two origins are different from zero, and the origins from each other"
-    )]
-    Ids,
+    /// The id is zero.
+    #[error("a location's id is different from zero")]
+    Id,
     /// The name is empty, too long, or has control characters.
     #[error("a location's name has 1 to {MAX_MEMBER_NAME_BYTES} bytes and no control characters")]
     Name,
@@ -167,11 +167,6 @@ impl Members {
     /// The members that have not left, by id.
     pub fn current(&self) -> impl Iterator<Item = &Member> {
         self.0.values().filter(|member| !member.removed)
-    }
-
-    /// The origins of the members that left.
-    pub fn closed_origins(&self) -> impl Iterator<Item = OriginId> {
-        self.0.values().filter(|member| member.removed).flat_map(|member| member.origins)
     }
 
     /// All members, including those that left, by id.
@@ -210,38 +205,36 @@ impl FromIterator<Member> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Hlc, OriginId, Version};
 
     fn member(id: u8) -> Member {
         let addresses = vec!["a.example:8421".into(), "[::1]:8421".into()];
-        let origins = [OriginId([1; 16]), OriginId([2; 16])];
-        Member { id: MemberId([id; 16]), origins, name: "fra".into(), addresses, removed: false }
+        Member { id: MemberId([id; 16]), name: "fra".into(), addresses, removed: false }
+    }
+
+    fn row(hlc: u64, field: (FieldNumber, FieldValue)) -> JoinedRow {
+        let version = Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) };
+        JoinedRow::written(version, hlc, [field]).unwrap()
     }
 
     #[test]
-    fn a_member_reads_back_from_its_entry() {
+    fn a_member_reads_back_from_its_row() {
         let made = member(7);
-        assert_eq!(Member::decode(made.id, &made.encode()), Ok(made.clone()));
+        assert_eq!(Member::of(made.id, &row(1, made.info())), Some(made.clone()));
         assert_eq!(Member::id_of(&Member::key(made.id)), Some(made.id));
         assert_eq!(Member::id_of(&made.id.0), None, "this key names a namespace");
     }
 
     #[test]
-    fn a_member_with_zero_ids_or_absurd_lengths_is_not_decoded() {
+    fn a_removal_is_final_whatever_is_written_later() {
         let made = member(7);
-        let (zero, one) = (OriginId([0; 16]), OriginId([1; 16]));
-        let wrong = [
-            Member { origins: [zero, one], ..made.clone() },
-            Member { origins: [one, zero], ..made.clone() },
-            Member { origins: [one, one], ..made.clone() },
-            Member { name: String::new(), ..made.clone() },
-            Member { name: "x".repeat(MAX_MEMBER_NAME_BYTES + 1), ..made.clone() },
-            Member { addresses: vec!["x".repeat(MAX_ADDRESS_BYTES + 1)], ..made.clone() },
-            Member { addresses: vec!["a:1".into(); MAX_ADDRESSES + 1], ..made.clone() },
-        ];
-        for member in wrong {
-            assert!(Member::decode(made.id, &member.encode()).is_err(), "{member:?}");
-        }
-        assert!(Member::decode(MemberId([0; 16]), &made.encode()).is_err());
+        let mut joined = row(5, Member::removal());
+        assert_eq!(Member::of(made.id, &joined), None, "nothing is known of it yet");
+        joined.join(&row(1, made.info()));
+        assert_eq!(Member::of(made.id, &joined), Some(Member { removed: true, ..made.clone() }));
+        let renamed = Member { name: "ams".into(), ..made };
+        joined.join(&row(9, renamed.info()));
+        assert_eq!(Member::of(renamed.id, &joined), Some(Member { removed: true, ..renamed }));
     }
 
     #[test]

@@ -1,42 +1,52 @@
-//! The entries of the system namespace.
+//! The rows of the system namespace, as this program understands them.
 
-use super::{id::NamespaceId, member::Member, namespace::Namespace};
-use crate::codec::{DecodeError, Reader};
+use super::{
+    id::NamespaceId, joined::JoinedRow, member::Member, namespace::Namespace, origin::OriginEntry,
+};
 
-/// An entry of the system namespace.
+/// A row of the system namespace. Its key names its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SystemEntry {
-    /// A namespace: its key is the id.
-    Namespace(Namespace),
+pub enum SystemRow {
+    /// The row of a namespace: its key is the id. See [`Namespace::of`] and [`Namespace::drop_of`].
+    Namespace(NamespaceId),
     /// A member of the cluster: its key is `m` and the id.
     Member(Member),
+    /// An origin that was opened or closed: its key begins with `o` or `c`.
+    Origin(OriginEntry),
+    /// A row that a newer program wrote, or a member that this program does not understand. It is stored, joined and
+    /// passed on like any other.
+    Unknown,
 }
 
-impl SystemEntry {
-    /// Decodes an entry of the system namespace.
-    ///
-    /// # Errors
-    /// If no store writes such an entry.
-    pub fn decode(key: &[u8], value: &[u8]) -> Result<SystemEntry, DecodeError> {
-        if let Some(id) = Member::id_of(key) {
-            return Member::decode(id, value).map(SystemEntry::Member);
-        }
-        let mut reader = Reader::new(key);
-        let id = NamespaceId(reader.id()?);
-        reader.end()?;
-        if id == NamespaceId::SYSTEM {
-            return Err(DecodeError("an entry that describes the system namespace"));
-        }
-        Namespace::decode(id, value).map(SystemEntry::Namespace)
-    }
-
-    /// Whether the entry ends what it names: a dropped namespace, a member that left. Such an entry
-    /// beats any other write of it.
+impl SystemRow {
+    /// Interprets a row of the system namespace. No row is an error: what is not understood is kept.
     #[must_use]
-    pub fn is_final(&self) -> bool {
-        match self {
-            SystemEntry::Namespace(namespace) => namespace.dropped,
-            SystemEntry::Member(member) => member.removed,
+    pub fn of(key: &[u8], row: &JoinedRow) -> SystemRow {
+        if let Some(id) = Member::id_of(key) {
+            return Member::of(id, row).map_or(SystemRow::Unknown, SystemRow::Member);
         }
+        if OriginEntry::is_key(key) {
+            return OriginEntry::of(key, row).map_or(SystemRow::Unknown, SystemRow::Origin);
+        }
+        Namespace::id_of(key).map_or(SystemRow::Unknown, SystemRow::Namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{FieldNumber, FieldValue, Hlc, OriginId, Version};
+
+    #[test]
+    fn rows_of_unknown_kinds_and_layouts_are_no_error() {
+        let version = Version { hlc: Hlc(1), origin: OriginId([1; 16]) };
+        let field = |number| (FieldNumber::new(number).unwrap(), FieldValue::new("?").unwrap());
+        let row = JoinedRow::written(version, 1, [field(1), field(15)]).unwrap();
+        let keys = [&b"x"[..], &[0; 16], b"m0123456789abcdef", b"m0123456789abcdefg"];
+        for key in keys {
+            assert_eq!(SystemRow::of(key, &row), SystemRow::Unknown, "{key:?}");
+        }
+        let id = NamespaceId([9; 16]);
+        assert_eq!(SystemRow::of(&id.0, &row), SystemRow::Namespace(id));
     }
 }

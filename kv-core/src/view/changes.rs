@@ -126,16 +126,15 @@ impl<S: Snapshot> View<S> {
         result
     }
 
-    /// Reads the change that a row of the index names.
+    /// Reads the change that a row of the index names, whole and under that dot.
     fn change(&self, dot: Dot, entry: &EntryKey) -> Result<Named, ReadError> {
         let (namespace, name) = entry.split();
         let key = Key::new(name).expect("the key of an entry is valid");
         let owed = self.owed.get(namespace, name);
         let has_chunks = owed.is_none_or(|owed| owed.reason != OwedReason::Chunk);
-        match self.row(namespace, name) {
-            Ok(Some(found)) if found.dot == dot && has_chunks => {
-                Ok(Named::Change(Change { namespace, key, found }))
-            }
+        let row = self.row(namespace, name);
+        match row.map(|found| found.and_then(|found| found.listed_by(dot))) {
+            Ok(Some(found)) if has_chunks => Ok(Named::Change(Change { namespace, key, found })),
             // After a damaged entry was replaced, the index still names its dot.
             Ok(_) if owed.is_none() => Ok(Named::Replaced),
             Ok(_) | Err(ReadError::Damaged { .. }) => {

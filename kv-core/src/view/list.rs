@@ -159,7 +159,7 @@ impl<S: Snapshot> View<S> {
                 self.note_damaged_row(namespace, &name);
                 ReadError::damaged(Table::Entries)(error)
             })?;
-            if !head.is_visible(stretch.now_ms) {
+            if !self.shows(namespace, &head, stretch.now_ms) {
                 return Ok(ControlFlow::Continue(()));
             }
             Ok(visit(name, head))
@@ -179,7 +179,7 @@ impl<S: Snapshot> View<S> {
     ) -> Result<StretchEnd, ReadError> {
         self.walk(namespace, bounds, stretch, &mut |name, key, row| {
             let found = self.decode(key, row, Bytes::copy_from_slice)?;
-            if !found.is_visible(stretch.now_ms) {
+            if !self.shows(namespace, &found, stretch.now_ms) {
                 return Ok(ControlFlow::Continue(()));
             }
             Ok(visit(name, found))

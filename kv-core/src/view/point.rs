@@ -14,8 +14,8 @@ use crate::{
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry, split_entry},
     types::{
-        BodyId, Found, Hlc, LocalName, Members, NamespaceId, Namespaces, OriginId, OwedKeys,
-        VersionVector,
+        BodyId, Found, Hlc, LocalName, MemberId, Members, NamespaceId, Namespaces, OriginId,
+        OriginRegistry, OwedKeys, VersionVector,
     },
 };
 
@@ -30,6 +30,14 @@ pub struct View<S> {
     pub(crate) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(crate) members: Arc<Members>,
+    /// The origins whose opening rows are here.
+    pub(crate) registry: Arc<OriginRegistry>,
+    /// The location that the store belongs to.
+    pub(crate) member: MemberId,
+    /// The origins that this process writes under.
+    pub(crate) own: Option<[OriginId; 2]>,
+    /// Whether the store rebuilds.
+    pub(crate) is_rebuilding: bool,
     /// The writes that the snapshot counts.
     pub(crate) vector: Arc<VersionVector>,
     /// For each origin, the highest sequence number of a dropped tombstone.
@@ -53,6 +61,39 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn members(&self) -> &Arc<Members> {
         &self.members
+    }
+
+    /// The origins that the store knows.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<OriginRegistry> {
+        &self.registry
+    }
+
+    /// The location that the store belongs to.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        self.member
+    }
+
+    /// The origins that this process writes under: for entries with inline values, and for entries with large
+    /// bodies. None before its first write, and none after a disk failure until the next one.
+    #[must_use]
+    pub fn own_origins(&self) -> Option<[OriginId; 2]> {
+        self.own
+    }
+
+    /// Whether the store rebuilds: it lacks deletions, or everything, until a session brought the rest.
+    #[must_use]
+    pub fn is_rebuilding(&self) -> bool {
+        self.is_rebuilding
+    }
+
+    /// Whether another process of this location, which started later, has closed the origins of this one. It
+    /// then takes no more writes.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        let own = self.own.iter().flatten();
+        own.into_iter().any(|origin| self.registry.is_closed(*origin))
     }
 
     /// The writes of each origin that this view holds.
@@ -94,6 +135,12 @@ impl<S: Snapshot> View<S> {
             }
             None => Err(ReadError::UnknownNamespace(namespace)),
         }
+    }
+
+    /// Whether a reader at `now_ms` (Unix milliseconds) finds this row: it is a value, it has not expired, and it is later
+    /// than the last drop of its namespace.
+    pub(super) fn shows<V>(&self, namespace: NamespaceId, found: &Found<V>, now_ms: u64) -> bool {
+        found.is_visible(now_ms) && !self.namespaces.is_dead(namespace, found.version)
     }
 
     /// Reads what a reader at `now_ms` (Unix milliseconds) finds under a key.
@@ -155,7 +202,7 @@ impl<S: Snapshot> View<S> {
         keep: impl FnOnce(&[u8]) -> Bytes,
     ) -> Result<Option<Found>, ReadError> {
         let found = self.decode(key.as_bytes(), row, keep)?;
-        Ok(Some(found).filter(|found| found.is_visible(now_ms)))
+        Ok(Some(found).filter(|found| self.shows(key.split().0, found, now_ms)))
     }
 
     /// Reads the row of a key whatever it is, including tombstones. The namespace need not exist.

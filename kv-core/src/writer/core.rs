@@ -66,6 +66,8 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     closing: Duration,
     /// Where the last look for such values ended.
     freed_early: Vec<u8>,
+    /// Garbage collection has made a local write that is not synced: readers wait for it.
+    has_kept: bool,
     /// The engine's mode, as the writer last saw it.
     health: Health,
     /// Whether a replicator takes part.
@@ -119,6 +121,7 @@ where
             confirmed_ms: None,
             closing: now + config.closing_interval,
             freed_early: Vec::new(),
+            has_kept: false,
             health: Health::new(),
             replicating: Replicating::Nobody,
             turn: Side::Callers,
@@ -405,6 +408,16 @@ where
         self.outputs.push(Output::Committed { operations: count, bytes, awaits_sync });
     }
 
+    /// Closes what former processes of this location left open, and opens this one's origins for that. A
+    /// replicated store does so in the first turn of its replicator, and whenever it learns of such origins.
+    /// Returns whether something was committed, which needs a sync.
+    fn settle_origins(&mut self, now: Now) -> bool {
+        let Some(committed) = self.committer.settle_origins(now.wall_ms) else { return false };
+        self.writes.extend(committed.writes);
+        self.sync.expect(Unsynced::Replicated, now.mono);
+        true
+    }
+
     /// Syncs, publishes the new view, and releases the answers that waited.
     fn sync(&mut self, now: Now) {
         let expected = mem::take(&mut self.sync);
@@ -412,6 +425,7 @@ where
         let mut answers = mem::take(&mut self.held);
         match &result {
             Ok(()) => {
+                self.has_kept = false;
                 self.publish(true);
                 if self.replicating.is_active() {
                     self.outputs.notice(Notice::Synced);
@@ -490,7 +504,16 @@ where
         if done.committed {
             self.sync.expect(Unsynced::Replicated, now.mono + SYNC_WITHIN);
         }
-        if !self.roll_back_if_reopened(now, true) && done.committed && self.held.is_empty() {
+        // Work may have reported origins of former processes. If it failed, the store is rolled back before this
+        // process writes again: the view of before must not show what is not synced.
+        let mut has_rolled_back = self.roll_back_if_reopened(now, true);
+        if !has_rolled_back && self.settle_origins(now) {
+            self.replicating.set_work(true);
+        }
+        has_rolled_back |= self.roll_back_if_reopened(now, true);
+        let has_unsynced_writes =
+            self.has_kept || !self.held.is_empty() || !self.writes.is_empty();
+        if !has_rolled_back && done.committed && !has_unsynced_writes {
             // While answers wait, a view of now would show local writes that are not durable.
             self.publish(false);
         }
@@ -512,9 +535,14 @@ where
             stable: self.stable(),
             expired_ms: self.expired_ms(),
         };
-        let result = self.committer.collect_garbage(&limits);
+        let result = self.committer.collect_garbage(now.wall_ms, &limits);
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
+        let kept = self.committer.take_kept();
+        self.has_kept |= !kept.is_empty();
+        if self.replicating.is_active() {
+            self.writes.extend(kept);
+        }
         match &result {
             Ok(step) if step.is_idle() => {}
             Ok(_) => self.sync.expect(Unsynced::Collected, now.mono),
@@ -586,7 +614,9 @@ where
             tracing::error!("the disk failed: acknowledged relaxed writes may be lost");
         }
         self.sync = SyncTimer::default();
+        self.has_kept = false;
         self.writes.clear();
+        self.replicating.set_work(true);
         if let Some(replicator) = self.replicating.active() {
             replicator.rolled_back(&mut self.committer);
             let again = status.mode.may_write().then_some(now.mono + SYNC_AGAIN);

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{DamagedKey, OriginId};
+use kv_core::{DamagedKey, Dot, OriginId};
 
 use super::{local::Local, peers::Peers};
 use crate::{
-    HaltReason, MemberId, Row,
+    MemberId, Row,
+    inspect::Place,
     wire::{Message, PageHead, Reason},
     work::{Notice, Settled, ToApply, Work},
 };
@@ -42,10 +43,12 @@ pub(super) enum Pending {
     Adopt { peer: MemberId, session: u64 },
     /// A read of rows for a peer.
     Serve { peer: MemberId, session: u64, batch: u32 },
-    /// A commit behind all work that was requested before the members changed.
-    Barrier { digest: u64 },
-    /// The closing of the origins of removed members.
-    Close,
+    /// A commit behind all work that was requested before the search for uncounted writes.
+    Search,
+    /// The commit that counts writes that all members hold uncounted.
+    Count,
+    /// The commit that begins or ends a rebuild, or drops rows for it.
+    Rebuild,
     /// A commit of rows that were found by name: of one key of a round, or of all whose bodies came with them.
     Found { round: u64, key: Option<usize> },
     /// A read of a piece of a body for a peer.
@@ -61,8 +64,8 @@ pub(super) enum Pending {
 pub(super) enum Effect {
     /// Close the link to a peer that violated the protocol.
     Close { peer: MemberId, reason: &'static str },
-    /// Stop replicating for good.
-    Halt(HaltReason),
+    /// Rebuild the store: this peer has dropped tombstones that it lacks.
+    Rebuild(MemberId),
 }
 
 /// The part of a peer's state that is kept when its link ends.
@@ -177,6 +180,20 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
+    /// Requests a commit that drops rows, for a rebuild.
+    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>, is_salvage: bool) {
+        if rows.is_empty() {
+            return;
+        }
+        let (id, epoch) = self.next_commit();
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, is_salvage });
+    }
+
+    /// The number of the next commit, and the number of rollbacks that it may follow.
+    pub(super) fn next_commit(&mut self) -> (u64, u64) {
+        (self.next_id(), self.epoch)
+    }
+
     /// Requests to forget keys for which every member has answered, behind all work that was requested before.
     pub(super) fn settle(&mut self, keys: Vec<Settled>) {
         self.work.push_back(Work::Settle { epoch: self.epoch, keys });
@@ -236,7 +253,8 @@ impl Actions {
 
     /// Reports something to the owner. Drops it if too much waits, unless the owner must act on it.
     pub(super) fn notice(&mut self, notice: Notice) {
-        let is_vital = matches!(notice, Notice::Halted(_) | Notice::Close { .. });
+        let is_vital =
+            matches!(notice, Notice::Halted(_) | Notice::Close { .. } | Notice::Salvaged(_));
         if self.notices.len() < MAX_NOTICES || is_vital {
             self.notices.push_back(notice);
         }
@@ -247,9 +265,9 @@ impl Actions {
         self.effects.push_back(Effect::Close { peer, reason });
     }
 
-    /// Stops replicating for good, once the machine has returned.
-    pub(super) fn halt(&mut self, reason: HaltReason) {
-        self.effects.push_back(Effect::Halt(reason));
+    /// Rebuilds the store, once the machine has returned.
+    pub(super) fn rebuild(&mut self, peer: MemberId) {
+        self.effects.push_back(Effect::Rebuild(peer));
     }
 
     /// Drops everything that has not left yet, except for notices.

@@ -1,7 +1,5 @@
 //! Identity and bounds of a core.
 
-use kv_core::OriginId;
-
 use crate::MemberId;
 
 /// The identity of a core, and its bounds.
@@ -11,8 +9,6 @@ pub struct Config {
     pub cluster: [u8; 16],
     /// This location's member id.
     pub member: MemberId,
-    /// The two origins that the store writes under.
-    pub origins: [OriginId; 2],
     /// A random number that differs at each start of the process. Not 0.
     pub incarnation: u64,
     /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB is a good value.
@@ -30,16 +26,10 @@ impl Config {
     /// Creates a configuration with default bounds. `incarnation` is a random number that differs at each
     /// start, and not 0.
     #[must_use]
-    pub fn new(
-        cluster: [u8; 16],
-        member: MemberId,
-        origins: [OriginId; 2],
-        incarnation: u64,
-    ) -> Config {
+    pub fn new(cluster: [u8; 16], member: MemberId, incarnation: u64) -> Config {
         Config {
             cluster,
             member,
-            origins,
             incarnation,
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,

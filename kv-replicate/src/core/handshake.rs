@@ -221,8 +221,6 @@ pub(super) fn own_hello(local: &Local) -> Hello {
         features: 0,
         cluster: config.cluster,
         member: config.member,
-        origins: config.origins,
-        received: local.durable().clone(),
     }
 }
 

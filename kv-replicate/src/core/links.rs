@@ -75,23 +75,59 @@ impl Core {
         if before.members != self.local.store().members {
             self.follow_members();
         }
+        if self.halted.is_some() {
+            return;
+        }
+        self.follow_origins(&before);
         let is_wanted_new = !Arc::ptr_eq(&before.wanted, &self.local.store().wanted);
-        if is_wanted_new || !was_joined && self.local.is_joined() {
-            let (machines, cx) = self.split();
+        let has_joined = !was_joined && self.local.is_joined();
+        let (machines, mut cx) = self.split();
+        if is_wanted_new || has_joined {
             machines.rows.follow(&cx);
         }
+        machines.rebuild.follow(&mut cx);
         if !was_joined && self.local.is_joined() {
             self.joined();
         }
         self.announce();
-        self.machines.stability.follow_writes(&self.local);
+        if self.machines.stability.follow_writes(&self.local) {
+            self.machines.uncounted.disturb();
+        }
     }
 
     /// A sync of the store is done.
     pub(super) fn synced(&mut self) {
         let (machines, mut cx) = self.split();
-        if machines.membership.synced(&mut cx) {
-            self.announce();
+        machines.uncounted.synced(&mut cx, machines.stability.ended());
+    }
+
+    /// The store knows other origins, or this process writes under others.
+    fn follow_origins(&mut self, before: &StoreState) {
+        let after = self.local.store();
+        let has_changed = (&before.registry, before.origins) != (&after.registry, after.origins);
+        // The counts of ended origins may have changed too.
+        let stability = &mut self.machines.stability;
+        if stability.follow_counts(&self.local, before) || has_changed {
+            if let Some(former) = before.origins.filter(|_| before.origins != after.origins) {
+                stability.end_own(former, before.closed_timestamp);
+            }
+            if stability.follow_origins(&self.local) {
+                self.machines.uncounted.disturb();
+            }
+        }
+        let (machines, mut cx) = self.split();
+        machines.sender.follow_origins(&mut cx);
+    }
+
+    /// A peer has dropped tombstones that this store lacks.
+    pub(super) fn begin_rebuild(&mut self, peer: MemberId) {
+        if !self.local.is_joined() {
+            return;
+        }
+        let (machines, mut cx) = self.split();
+        if machines.rebuild.begin(&mut cx, peer) {
+            machines.stability.forget_reached();
+            machines.sessions.end_all();
         }
     }
 
@@ -111,11 +147,13 @@ impl Core {
         }
         self.machines.puller.rolled_back();
         self.machines.receiver.rolled_back();
-        self.machines.membership.rolled_back();
+        self.machines.uncounted.rolled_back();
+        self.machines.rebuild.rolled_back(&self.local);
+        self.machines.stability.disturb();
     }
 
     /// This location's progress has changed.
-    fn announce(&mut self) {
+    pub(super) fn announce(&mut self) {
         self.peers.iter_mut().for_each(|(_, peer)| peer.announcing.changed());
     }
 
@@ -136,8 +174,7 @@ impl Core {
                 }
             }
         }
-        let (machines, mut cx) = self.split();
-        machines.membership.follow(&mut cx);
+        self.machines.membership.follow(&self.local);
         if self.machines.membership.has_removals() && self.local.is_joined() {
             for peer in self.peers.ids() {
                 if !self.local.is_member(peer) && !self.local.has_left(peer) {
@@ -156,7 +193,6 @@ impl Core {
     /// This location holds everything that its first source held.
     fn joined(&mut self) {
         self.out.notice(Notice::Joined);
-        let own = self.local.config().origins;
         for peer in self.peers.ids() {
             if !self.local.is_member(peer) {
                 self.relink(peer, Handshake::wait(), Keep::Nothing);
@@ -165,11 +201,7 @@ impl Core {
             let (machines, mut cx) = self.split();
             machines.want(&mut cx, peer);
             // The peer's requests from before this location had joined were not served.
-            let state = cx.peers.get(peer).filter(|state| state.hello().is_some());
-            if let Some(state) = state {
-                let received = own.map(|origin| state.progress().received.get(origin));
-                machines.sender.follow(&mut cx, peer, received);
-            }
+            machines.follow_received(&mut cx, peer);
         }
     }
 }

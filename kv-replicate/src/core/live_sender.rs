@@ -8,7 +8,7 @@ use kv_core::{Dot, OriginId};
 use super::{actions::Context, backlog::Backlog, local::Local};
 use crate::{
     MemberId, Row,
-    wire::{Message, encode_row},
+    wire::{Message, Want, encode_row},
     work::Notice,
 };
 
@@ -28,8 +28,8 @@ enum Cursor {
 /// The backlogs of the two origins, and the place of each peer in them.
 #[derive(Debug)]
 pub(super) struct LiveSender {
-    /// The backlogs of the store's two origins, each with its origin.
-    backlogs: [(OriginId, Backlog); 2],
+    /// The backlogs of the two origins of this process, each with its origin; none before they are opened.
+    backlogs: Option<[(OriginId, Backlog); 2]>,
     /// The places of each peer in the two backlogs. A peer without an entry does not follow.
     cursors: BTreeMap<MemberId, [Cursor; 2]>,
 }
@@ -37,32 +37,58 @@ pub(super) struct LiveSender {
 impl LiveSender {
     /// Creates empty backlogs that begin behind the durable writes.
     pub(super) fn new(local: &Local) -> LiveSender {
-        let config = local.config();
-        let backlog = |origin| Backlog::new(local.durable().get(origin), config.backlog_bytes);
-        LiveSender {
-            backlogs: config.origins.map(|origin| (origin, backlog(origin))),
-            cursors: BTreeMap::new(),
+        let backlog = |origin| {
+            let last = local.durable().get(origin);
+            (origin, Backlog::new(last, local.config().backlog_bytes))
+        };
+        let backlogs = local.origins().map(|pair| pair.map(backlog));
+        LiveSender { backlogs, cursors: BTreeMap::new() }
+    }
+
+    /// Takes in the origins of this process, if it writes under others than before. Their first writes follow.
+    /// Each peer that is served gets them without a request.
+    pub(super) fn follow_origins(&mut self, cx: &mut Context<'_>) {
+        let pair = cx.local.origins();
+        if self.origins() == pair {
+            return;
         }
+        let capacity = cx.local.config().backlog_bytes;
+        let backlog = |origin| (origin, Backlog::new(0, capacity));
+        self.backlogs = pair.map(|pair| pair.map(backlog));
+        let greeted = cx.peers.iter().filter(|(peer, state)| {
+            pair.is_some() && state.hello().is_some() && cx.local.is_served(*peer)
+        });
+        self.cursors = greeted.map(|(peer, _)| (peer, [Cursor::At(1); 2])).collect();
+    }
+
+    /// The origins of the backlogs.
+    fn origins(&self) -> Option<[OriginId; 2]> {
+        self.backlogs.as_ref().map(|[(small, _), (large, _)]| [*small, *large])
     }
 
     /// The store has made these writes durable.
     pub(super) fn wrote(&mut self, rows: &[Row]) {
         for row in rows {
-            let mut backlogs = self.backlogs.iter_mut();
+            let mut backlogs = self.backlogs.iter_mut().flatten();
             if let Some((_, backlog)) = backlogs.find(|(origin, _)| *origin == row.dot.origin) {
                 backlog.push(row.dot.seq, encode_row(row));
             }
         }
     }
 
-    /// A peer wants the writes behind these sequence numbers.
-    pub(super) fn follow(&mut self, cx: &mut Context<'_>, from: MemberId, numbers: [u64; 2]) {
+    /// A peer wants the writes behind these sequence numbers. It is ignored if it does not know the origins of this
+    /// process yet: it asks again.
+    pub(super) fn follow(&mut self, cx: &mut Context<'_>, from: MemberId, want: Want) {
+        let Want { origins, numbers } = want;
         if !cx.local.is_served(from) || !cx.peers.contains(from) {
             return;
         }
+        let Some(backlogs) = self.backlogs.as_ref().filter(|_| self.origins() == Some(origins))
+        else {
+            return;
+        };
         let mut cursors = [Cursor::Behind; 2];
-        for ((cursor, (_, backlog)), number) in cursors.iter_mut().zip(&self.backlogs).zip(numbers)
-        {
+        for ((cursor, (_, backlog)), number) in cursors.iter_mut().zip(backlogs).zip(numbers) {
             if let Some(next) = number.checked_add(1).filter(|next| backlog.reaches(*next)) {
                 *cursor = Cursor::At(next);
             }
@@ -80,7 +106,7 @@ impl LiveSender {
         peer: MemberId,
     ) -> Option<(Dot, Vec<Bytes>)> {
         let cursors = self.cursors.get_mut(&peer)?;
-        for (cursor, (origin, backlog)) in cursors.iter_mut().zip(&self.backlogs) {
+        for (cursor, (origin, backlog)) in cursors.iter_mut().zip(self.backlogs.iter().flatten()) {
             let Cursor::At(seq) = *cursor else { continue };
             if !backlog.reaches(seq) {
                 *cursor = Cursor::Behind;
@@ -105,7 +131,7 @@ impl LiveSender {
 
     /// How many bytes the backlogs take.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.backlogs.iter().map(|(_, backlog)| backlog.bytes()).sum()
+        self.backlogs.iter().flatten().map(|(_, backlog)| backlog.bytes()).sum()
     }
 }
 
@@ -120,6 +146,10 @@ mod tests {
     use super::*;
     use crate::core::testing::{Fixture, PEER, US, origins, row_of};
 
+    fn want(numbers: [u64; 2]) -> Want {
+        Want { origins: origins(US), numbers }
+    }
+
     fn sender(fixture: &Fixture) -> LiveSender {
         let mut sender = LiveSender::new(fixture.local());
         sender.wrote(&[1, 2, 3].map(|seq| row_of(US, seq)));
@@ -132,7 +162,7 @@ mod tests {
         fixture.connect(PEER);
         let mut sender = sender(&fixture);
         assert!(sender.next(&mut fixture.context(), PEER).is_none(), "it does not follow");
-        sender.follow(&mut fixture.context(), PEER, [1, 0]);
+        sender.follow(&mut fixture.context(), PEER, want([1, 0]));
         let (first, rows) = sender.next(&mut fixture.context(), PEER).unwrap();
         assert_eq!((first, rows.len()), (Dot { origin: origins(US)[0], seq: 2 }, 2));
         assert!(sender.next(&mut fixture.context(), PEER).is_none());
@@ -146,9 +176,26 @@ mod tests {
         fixture.store(|store| store.durable.raise(origins(US)[0], 10));
         fixture.connect(PEER);
         let mut sender = LiveSender::new(fixture.local());
-        sender.follow(&mut fixture.context(), PEER, [4, 0]);
+        sender.follow(&mut fixture.context(), PEER, want([4, 0]));
         assert_eq!(fixture.sent(PEER), [Message::Behind]);
         assert!(sender.next(&mut fixture.context(), PEER).is_none());
+    }
+
+    #[test]
+    fn the_first_writes_of_a_new_pair_go_to_all_members_without_a_request() {
+        let mut fixture = Fixture::new();
+        fixture.connect(PEER);
+        let mut sender = sender(&fixture);
+        let pair = [OriginId([41; 16]), OriginId([42; 16])];
+        fixture.store(|store| store.origins = Some(pair));
+        sender.follow_origins(&mut fixture.context());
+        let [first, second] =
+            [1, 2].map(|seq| Row { dot: Dot { origin: pair[0], seq }, ..row_of(US, seq) });
+        sender.wrote(&[first, second]);
+        let (first, rows) = sender.next(&mut fixture.context(), PEER).unwrap();
+        assert_eq!((first, rows.len()), (Dot { origin: pair[0], seq: 1 }, 2));
+        sender.follow(&mut fixture.context(), PEER, want([0, 0]));
+        assert!(sender.next(&mut fixture.context(), PEER).is_none(), "it wants a former pair");
     }
 
     #[test]
@@ -157,7 +204,7 @@ mod tests {
         let outsider = MemberId([77; 16]);
         fixture.connect(outsider);
         let mut sender = sender(&fixture);
-        sender.follow(&mut fixture.context(), outsider, [0, 0]);
+        sender.follow(&mut fixture.context(), outsider, want([0, 0]));
         assert!(sender.next(&mut fixture.context(), outsider).is_none());
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use kv_core::{Hlc, Key, Member, Members, NamespaceId, OriginId, VersionVector};
+use kv_core::{
+    Hlc, Key, Member, Members, NamespaceId, OriginEntry, OriginId, OriginRegistry, VersionVector,
+};
 
 use super::config::Config;
 use crate::{
-    CLOSED, MemberId,
+    MemberId,
     inspect::Place,
     work::{Now, StoreState},
 };
@@ -73,6 +75,11 @@ impl Local {
         &self.store.durable
     }
 
+    /// The writes whose tombstones this store may have collected.
+    pub(super) fn collected(&self) -> &VersionVector {
+        &self.store.collected
+    }
+
     /// The time that this store's later writes are later than.
     pub(super) fn closed_timestamp(&self) -> Hlc {
         self.store.closed_timestamp
@@ -88,14 +95,29 @@ impl Local {
         &self.store.members
     }
 
-    /// Whether an origin is one of this store's own.
-    pub(super) fn is_own(&self, origin: OriginId) -> bool {
-        self.config.origins.contains(&origin)
+    /// All origins that the store knows, as of the last durable commit.
+    pub(super) fn registry(&self) -> &OriginRegistry {
+        &self.store.registry
     }
 
-    /// Whether this location takes part: it is a member and holds everything that its first source held.
+    /// The origins that this process writes under; none before its first write.
+    pub(super) fn origins(&self) -> Option<[OriginId; 2]> {
+        self.store.origins
+    }
+
+    /// Whether an origin is one that this process writes under.
+    pub(super) fn is_own(&self, origin: OriginId) -> bool {
+        self.store.origins.is_some_and(|own| own.contains(&origin))
+    }
+
+    /// Whether the store is rebuilt, or has nothing yet.
+    pub(super) fn is_rebuilding(&self) -> bool {
+        self.store.rebuilding
+    }
+
+    /// Whether this location takes part: it is a member, and lacks nothing that others count on it to hold.
     pub(super) fn is_joined(&self) -> bool {
-        self.is_member(self.config.member) && self.store.durable.iter().next().is_some()
+        self.is_member(self.config.member) && !self.store.rebuilding
     }
 
     /// Whether a location is a member now.
@@ -114,16 +136,13 @@ impl Local {
                 .is_some_and(|key| wanted.contains(&Place { namespace: NamespaceId::SYSTEM, key }))
     }
 
-    /// Whether rows of members may be missing, so that not all members are known.
-    pub(super) fn lacks_members(&self) -> bool {
-        let is_member = |place: &&Place| {
-            place.namespace == NamespaceId::SYSTEM && Member::id_of(&place.key).is_some()
-        };
-        self.store
-            .wanted
-            .iter()
+    /// Whether rows of members or of origins may be missing, so that not all of them are known.
+    pub(super) fn lacks_registries(&self) -> bool {
+        let is_registered = |key: &Key| Member::id_of(key).is_some() || OriginEntry::is_key(key);
+        let wanted = self.store.wanted.iter();
+        wanted
             .take_while(|place| place.namespace == NamespaceId::SYSTEM)
-            .any(|place| is_member(&place))
+            .any(|place| is_registered(&place.key))
     }
 
     /// Whether a location was a member and was removed.
@@ -135,18 +154,5 @@ impl Local {
     /// being dropped.
     pub(super) fn is_served(&self, peer: MemberId) -> bool {
         self.is_joined() && self.is_member(peer)
-    }
-
-    /// Whether a vector counts every origin of the removed members as [`CLOSED`].
-    pub(super) fn is_closed_in(&self, vector: &VersionVector) -> bool {
-        self.store.members.closed_origins().all(|origin| vector.get(origin) >= CLOSED)
-    }
-
-    /// Whether a peer's vector counts writes of this store that this store has not made.
-    pub(super) fn is_behind_itself_in(&self, vector: &VersionVector) -> bool {
-        // A peer that counts this store's origins as closed knows that this location was removed, and
-        // reports that separately.
-        let is_ahead = |origin, seq| seq > self.store.visible.get(origin) && seq < CLOSED;
-        self.config.origins.iter().any(|origin| is_ahead(*origin, vector.get(*origin)))
     }
 }

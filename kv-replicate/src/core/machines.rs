@@ -14,18 +14,20 @@ use super::{
     local::Local,
     membership::Membership,
     puller::Puller,
+    rebuild::Rebuild,
     row_fetcher::RowFetcher,
     row_source::RowSource,
     session_source::SessionSource,
     stability::Stability,
+    uncounted::Uncounted,
     verifier::Verifier,
 };
-use crate::MemberId;
+use crate::{MemberId, wire::Want};
 
 /// All machines.
 #[derive(Debug)]
 pub(super) struct Machines {
-    /// Removed members, and the closing of their origins.
+    /// Removed members.
     pub(super) membership: Membership,
     /// The clocks of the members, and cluster time.
     pub(super) clocks: Clocks,
@@ -51,18 +53,22 @@ pub(super) struct Machines {
     pub(super) row_source: RowSource,
     /// Comparisons with peers, and answers to those of peers.
     pub(super) verifier: Verifier,
+    /// Writes of ended origins that are here and not counted.
+    pub(super) uncounted: Uncounted,
+    /// The rebuild of the store.
+    pub(super) rebuild: Rebuild,
 }
 
 impl Machines {
     /// All machines of a location that was just started.
     pub(super) fn new(local: &Local) -> Machines {
         Machines {
-            membership: Membership::new(),
+            membership: Membership::default(),
             clocks: Clocks::default(),
             stability: Stability::default(),
             sender: LiveSender::new(local),
             receiver: LiveReceiver::default(),
-            puller: Puller::new(local),
+            puller: Puller::default(),
             fetcher: BodyFetcher::default(),
             lag: LagWatch::default(),
             sessions: SessionSource::default(),
@@ -70,6 +76,8 @@ impl Machines {
             rows: RowFetcher::default(),
             row_source: RowSource::default(),
             verifier: Verifier::default(),
+            uncounted: Uncounted::default(),
+            rebuild: Rebuild::new(local),
         }
     }
 
@@ -77,6 +85,7 @@ impl Machines {
     pub(super) fn disconnecting(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.puller.suspend(cx, &mut self.fetcher, peer);
         self.verifier.disconnect(cx, peer);
+        self.rebuild.disconnect(cx, peer);
     }
 
     /// The link to a peer has ended.
@@ -91,6 +100,15 @@ impl Machines {
         self.row_source.disconnect(peer);
     }
 
+    /// Sends live writes to a peer from behind those that it has received, as its first progress reports.
+    pub(super) fn follow_received(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        let state = cx.peers.get(peer).filter(|state| state.hello().is_some());
+        if let Some((state, origins)) = state.zip(cx.local.origins()) {
+            let numbers = origins.map(|origin| state.progress().received.get(origin));
+            self.sender.follow(cx, peer, Want { origins, numbers });
+        }
+    }
+
     /// Asks a peer for its live writes.
     pub(super) fn want(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.receiver.want(cx, peer);
@@ -98,8 +116,9 @@ impl Machines {
 
     /// Begins a session with a peer.
     pub(super) fn begin_session(&mut self, cx: &mut Context<'_>, peer: MemberId) {
-        let members = self.membership.digests_with(cx, peer);
-        self.puller.begin(cx, peer, members);
+        self.uncounted.taking(cx.peers, peer);
+        self.rebuild.session_began(peer);
+        self.puller.begin(cx, peer);
     }
 
     /// When something is due that no peer's handshake or progress is about.
@@ -112,6 +131,8 @@ impl Machines {
             self.fetcher.timeout(),
             self.rows.timeout(),
             self.verifier.timeout(),
+            self.uncounted.timeout(),
+            self.rebuild.timeout(),
         ];
         all.into_iter().flatten().min()
     }

@@ -32,9 +32,9 @@ impl Peer {
         self.handshake.hello()
     }
 
-    /// The origins that it writes under, once it has introduced itself.
+    /// The origins that it writes under, as it last announced them.
     pub(super) fn origins(&self) -> Option<[OriginId; 2]> {
-        self.hello().map(|hello| hello.origins)
+        self.progress.origins
     }
 
     /// Whether an origin is one of its own.
@@ -52,10 +52,14 @@ impl Peer {
         self.hello().is_some()
     }
 
-    /// Takes the progress that an accepted hello reports.
-    pub(super) fn greeted(&mut self, hello: &Hello) {
-        self.progress.received.merge(&hello.received);
-        self.announcing.changed();
+    /// Its hello was accepted: this location's progress is the next message to it.
+    pub(super) fn greeted(&mut self) {
+        self.announcing = Announcing::Due;
+    }
+
+    /// Whether it has sent its progress.
+    pub(super) fn has_reported(&self) -> bool {
+        self.progress.number > 0
     }
 
     /// Takes in its progress. Returns whether it is newer than the last.
@@ -137,12 +141,11 @@ impl Peers {
         self.iter().find(|(_, state)| state.writes(origin)).map(|(peer, _)| peer)
     }
 
-    /// Checks a hello against this location, its members, and its other peers.
+    /// Checks a hello against this location.
     ///
     /// # Errors
     /// The reason to close the link.
     pub(super) fn check_hello(
-        &self,
         local: &Local,
         from: MemberId,
         incarnations: Incarnations,
@@ -154,19 +157,8 @@ impl Peers {
         if hello.cluster != local.config().cluster {
             return Err("the peer belongs to another cluster");
         }
-        let known = local.members().get(from).filter(|_| local.is_joined());
-        if known.is_some_and(|member| member.origins != hello.origins) {
-            return Err(
-                "the peer's store is not the one that joined: remove the location and let it join again",
-            );
-        }
         if hello.member != from || incarnations.from == 0 {
             return Err("the peer names another member than its certificate");
-        }
-        let others = self.iter().filter(|(peer, _)| *peer != from);
-        let mut taken = others.filter_map(|(_, other)| other.origins()).flatten();
-        if taken.any(|origin| hello.origins.contains(&origin)) {
-            return Err("two members write under the same origins: one is a copy");
         }
         Ok(())
     }

@@ -7,13 +7,12 @@ use kv_core::{DamagedKey, OriginId};
 use super::{
     actions::{Context, MAX_APPLYING, Pending},
     body_fetcher::{BodyFetcher, Purpose},
-    joining::Joining,
     local::Local,
-    peers::Peers,
+    peers::{Peer, Peers},
     status::SessionProgress,
 };
 use crate::{
-    Content, HaltReason, MemberId,
+    Content, MemberId,
     wire::{Message, Page, PageHead, Reason},
     work::{How, Notice, ToApply},
 };
@@ -38,10 +37,8 @@ const AVOID_FOR: Duration = Duration::from_secs(5);
 const MAX_FETCHES: usize = 8192;
 
 /// All sessions in which this location receives rows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Puller {
-    /// The rows that this location had when it began to join.
-    joining: Joining,
     /// The sessions by source. At most one for each peer.
     sessions: BTreeMap<MemberId, Session>,
     suspended: Suspended,
@@ -50,16 +47,6 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    /// No session yet.
-    pub(super) fn new(local: &Local) -> Puller {
-        Puller {
-            joining: Joining::new(local),
-            sessions: BTreeMap::new(),
-            suspended: Suspended::default(),
-            failed: BTreeMap::new(),
-        }
-    }
-
     // Which sessions there are.
 
     /// How many sessions are being received.
@@ -72,16 +59,17 @@ impl Puller {
         self.count() < MAX_SESSIONS
     }
 
-    /// Whether a session with a peer can begin, apart from the number of sessions.
+    /// Whether a session with a peer can begin, apart from the number of sessions. A peer that lacks tombstones which
+    /// this location has dropped, as after it was restored, may have rows that they deleted: it must catch up before.
     pub(super) fn can_begin(&self, local: &Local, peers: &Peers, peer: MemberId) -> bool {
         let failed = self.failed.get(&peer);
-        peers.get(peer).is_some_and(|state| state.is_ready())
+        let is_behind = |state: &Peer| !state.progress().durable.covers_all(local.collected());
+        peers.get(peer).is_some_and(|state| state.is_ready() && !is_behind(state))
             && !self.sessions.contains_key(&peer)
             && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
     }
 
-    /// The peer to take a session from that has more than this of an origin: one whose session was
-    /// suspended, else the one whose last session failed longest ago.
+    /// The peer to take a session from that has more than this of an origin.
     pub(super) fn source_of(
         &self,
         local: &Local,
@@ -89,12 +77,21 @@ impl Puller {
         origin: OriginId,
         have: u64,
     ) -> Option<MemberId> {
-        let has_more = |peer: &MemberId| {
-            peers.get(*peer).is_some_and(|state| state.progress().durable.get(origin) > have)
-        };
-        let peers = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
-        peers
-            .filter(has_more)
+        self.source_with(local, peers, |peer| peer.progress().durable.get(origin) > have)
+    }
+
+    /// The peer to take a session from that this holds for: one whose session was suspended, else the one whose
+    /// last session failed longest ago.
+    pub(super) fn source_with(
+        &self,
+        local: &Local,
+        peers: &Peers,
+        is_source: impl Fn(&Peer) -> bool,
+    ) -> Option<MemberId> {
+        let is_source = |peer: &MemberId| peers.get(*peer).is_some_and(&is_source);
+        let can_begin = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
+        can_begin
+            .filter(is_source)
             .min_by_key(|peer| (!self.suspended.contains(*peer), self.failed.get(peer).copied()))
     }
 
@@ -105,9 +102,8 @@ impl Puller {
 
     // Beginning, and the way of rows.
 
-    /// Begins a session with a peer, or continues a suspended one. `members` are the digests of members
-    /// that the two ends announce.
-    pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId, members: (u64, u64)) {
+    /// Begins a session with a peer, or continues a suspended one.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         let id = cx.out.unique_id();
         let suspended = self.suspended.take(peer);
         let Some(state) = cx.peers.get(peer) else { return };
@@ -118,7 +114,7 @@ impl Puller {
             session
         } else {
             cx.out.notice(Notice::SessionBegan(peer));
-            Session::new(id, cx.local.visible().clone(), target, members, cx.local.mono())
+            Session::new(id, cx.local.visible().clone(), target, cx.local.mono())
         };
         self.sessions.insert(peer, session);
         self.request(cx, peer);
@@ -126,7 +122,7 @@ impl Puller {
 
     /// Sends the next request of a session.
     fn request(&mut self, cx: &mut Context<'_>, peer: MemberId) {
-        let is_new = self.joining.is_new_to(cx, peer);
+        let is_new = cx.local.is_rebuilding();
         let Some(session) = self.sessions.get_mut(&peer) else { return };
         let pull = session.request(cx.local.visible(), is_new, cx.local.mono());
         cx.out.send(peer, Message::Pull(pull));
@@ -150,9 +146,6 @@ impl Puller {
         let Some(session) = self.sessions.get_mut(&from) else { return };
         if !session.accept(&page) {
             return;
-        }
-        if page.head.as_ref().is_some_and(|head| !self.joining.may_take(cx.local, head)) {
-            return self.must_rebuild(cx, bodies, from);
         }
         session.moved(cx.local.mono());
         if bodies.of_peer(from).len() > MAX_FETCHES {
@@ -272,20 +265,16 @@ impl Puller {
         }
     }
 
-    /// Ends a session because its vectors were adopted. Returns the digests of members that the two ends
-    /// announced when it began; none if there is no such session.
-    pub(super) fn adopted(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: MemberId,
-        session: u64,
-    ) -> Option<(u64, u64)> {
-        let members = self.session(peer, session)?.members();
+    /// Ends a session because its vectors were adopted. Returns whether there is such a session.
+    pub(super) fn adopted(&mut self, cx: &mut Context<'_>, peer: MemberId, session: u64) -> bool {
+        if self.session(peer, session).is_none() {
+            return false;
+        }
         self.sessions.remove(&peer);
         self.failed.remove(&peer);
         cx.out.send(peer, Message::Done { session });
         cx.out.notice(Notice::SessionDone(peer));
-        Some(members)
+        true
     }
 
     /// A source does not serve a session.
@@ -301,7 +290,9 @@ impl Puller {
         }
         match reason {
             Reason::Gone(collected) if !cx.local.visible().covers_all(&collected) => {
-                self.must_rebuild(cx, bodies, from);
+                self.end(cx, bodies, from);
+                self.fail(cx, bodies, from);
+                cx.out.rebuild(from);
             }
             Reason::Gone(_) => {
                 self.end(cx, bodies, from);
@@ -363,8 +354,5 @@ fn adopt(
     head: PageHead,
     damaged: Vec<DamagedKey>,
 ) {
-    if cx.local.is_behind_itself_in(&head.vector) {
-        return cx.out.halt(HaltReason::RolledBack);
-    }
     cx.out.adopt(Pending::Adopt { peer, session }, head, damaged);
 }

@@ -36,10 +36,11 @@ impl Core {
         if !self.local.is_member(from) {
             return;
         }
-        // A row of this store's own origins is none: a store does not remove its own location.
-        if !is_removal(self.local.config().member, &row) || self.local.is_own(row.dot.origin) {
+        // A removal under this process's own origins is none: a store does not remove its own location.
+        let removal = removal_in(self.local.config().member, row);
+        let Some(row) = removal.filter(|row| !self.local.is_own(row.dot.origin)) else {
             return self.close(from, "a notice of removal without the row of a removed member");
-        }
+        };
         let merging = Pending::Removal { peer: from };
         if self.out.is_pending(merging) {
             return;
@@ -53,19 +54,21 @@ fn key_of(member: MemberId) -> Key {
     Key::new(Member::key(member)).expect("the key of a member has 17 bytes")
 }
 
-/// Whether a row says that this member was removed.
-fn is_removal(member: MemberId, row: &Row) -> bool {
-    let Content::Value(value) = &row.content else { return false };
-    row.namespace == NamespaceId::SYSTEM
-        && row.key == key_of(member)
-        && Member::decode(member, value).is_ok_and(|decoded| decoded.removed)
+/// Returns the row of this member under the dot of its removal, if it was removed. The row may have come under the dot
+/// of a later field, which is here already.
+fn removal_in(member: MemberId, row: Row) -> Option<Row> {
+    let is_its = row.namespace == NamespaceId::SYSTEM && row.key == key_of(member);
+    let Content::Joined(joined) = &row.content else { return None };
+    let removal = joined.get(Member::removal().0).filter(|_| is_its)?;
+    let (dot, hlc) = (removal.dot(), removal.version.hlc);
+    Some(Row { dot, hlc, ..row })
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use kv_core::{Hlc, commit::Applied};
+    use kv_core::{Hlc, JoinedRow, Version, commit::Applied};
 
     use super::*;
     use crate::{
@@ -78,7 +81,8 @@ mod tests {
     const THEIRS: u64 = 22;
 
     fn store(removed: &[MemberId]) -> StoreState {
-        let mut store = joining_store();
+        let mut store = StoreState { rebuilding: false, ..joining_store() };
+        store.origins = Some(origins(US));
         for origin in origins(US) {
             store.visible.raise(origin, 1);
             store.durable.raise(origin, 1);
@@ -108,12 +112,28 @@ mod tests {
         core
     }
 
+    /// A member row of one write of `writer`.
+    fn row_by(writer: MemberId, id: MemberId, removed: bool) -> Row {
+        let before = store(&[]).members.get(id).expect("a member").clone();
+        let dot = row_of(writer, 7).dot;
+        let version = Version { hlc: Hlc(70), origin: dot.origin };
+        let fields = [before.info()].into_iter().chain(removed.then(Member::removal));
+        let joined = JoinedRow::written(version, dot.seq, fields).expect("a field");
+        Row {
+            dot,
+            hlc: version.hlc,
+            prev: None,
+            namespace: NamespaceId::SYSTEM,
+            key: key_of(id),
+            metadata: None,
+            expires_at: None,
+            content: Content::Joined(Arc::new(joined)),
+        }
+    }
+
     /// A member row that [`PEER`] wrote.
     fn member_row(id: MemberId, removed: bool) -> Row {
-        let before = store(&[]).members.get(id).expect("a member").clone();
-        let value = Member { removed, ..before }.encode();
-        let (namespace, key) = (NamespaceId::SYSTEM, key_of(id));
-        Row { namespace, key, content: Content::Value(value.into()), ..row_of(PEER, 7) }
+        row_by(PEER, id, removed)
     }
 
     fn notice(row: Row) -> Message {
@@ -163,12 +183,19 @@ mod tests {
 
     #[test]
     fn a_notice_of_removal_without_the_row_of_a_removed_member_ends_that_link_only() {
-        let own = Row { dot: row_of(US, 9).dot, ..member_row(US, true) };
         let other_key = Row { key: Key::new("k").expect("a key"), ..member_row(US, true) };
-        let other_place = Row { namespace: NamespaceId([9; 16]), ..member_row(US, true) };
+        let plain = Row { content: Content::Value("v".into()), ..member_row(US, true) };
+        let other_place = Row { namespace: NamespaceId([9; 16]), ..plain.clone() };
         let deleted = Row { content: Content::Deleted, ..member_row(US, true) };
-        let lies =
-            [member_row(US, false), member_row(THIRD, true), own, other_key, other_place, deleted];
+        let lies = [
+            member_row(US, false),
+            member_row(THIRD, true),
+            row_by(US, US, true),
+            other_key,
+            plain,
+            other_place,
+            deleted,
+        ];
         for lie in lies {
             let mut core = linked(&[]);
             receives(&mut core, PEER, &notice(lie.clone()));
@@ -178,10 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_of_removal_that_is_dated_too_far_ahead_waits() {
+    fn a_removal_is_merged_under_its_own_dot_whatever_field_is_later() {
         let mut core = linked(&[]);
-        receives(&mut core, PEER, &notice(Row { hlc: Hlc(u64::MAX >> 2), ..member_row(US, true) }));
-        assert_eq!((core.halted(), merged(&mut core)), (None, None));
+        let row = member_row(US, true);
+        let Content::Joined(removal) = &row.content else { panic!("a joined row") };
+        let mut joined = removal.as_ref().clone();
+        let later = Version { hlc: Hlc(90), origin: origins(US)[0] };
+        let info = store(&[]).members.get(US).expect("a member").info();
+        joined.join(&JoinedRow::written(later, 1, [info]).expect("a field"));
+        let dot = joined.latest().dot();
+        assert_ne!(dot, row.dot);
+        let content = Content::Joined(Arc::new(joined));
+        receives(&mut core, PEER, &notice(Row { dot, hlc: later.hlc, content, ..row.clone() }));
+        let (_, merged_row) = merged(&mut core).expect("the row is merged");
+        assert_eq!((merged_row.dot, merged_row.hlc), (row.dot, row.hlc));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     body_source::NoPiece,
 };
 use crate::{
-    HaltReason, MemberId, Row,
+    MemberId, Row,
     work::{Batch, How, Notice, ToApply, Unread},
 };
 
@@ -31,13 +31,13 @@ impl Core {
         let failed = results.is_none();
         let results = results.unwrap_or_default();
         match pending {
-            Pending::Barrier { digest } => self.machines.membership.barrier_done(digest, failed),
-            Pending::Close => self.machines.membership.close_done(),
+            Pending::Search => self.machines.uncounted.settled(failed),
+            Pending::Count => self.machines.uncounted.counted(),
+            Pending::Rebuild => self.machines.rebuild.committed(failed),
             // The members follow once it is durable.
             Pending::Removal { peer } => {
                 self.report_rows(peer, &results);
             }
-            _ if results.contains(&Applied::NotMade) => self.halt(HaltReason::ForeignWrites),
             Pending::Live { peer, origin, .. } => {
                 let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
                 // A conflict counts as a gap: a session takes what is behind it.
@@ -93,8 +93,11 @@ impl Core {
     /// Ends a session whose vectors the store has adopted.
     fn adopted(&mut self, peer: MemberId, session: u64) {
         let (machines, mut cx) = self.split();
-        let Some(members) = machines.puller.adopted(&mut cx, peer, session) else { return };
-        machines.membership.session_done(peer, members);
+        if !machines.puller.adopted(&mut cx, peer, session) {
+            return;
+        }
+        machines.uncounted.taken(peer);
+        machines.rebuild.session_done(&mut cx, peer);
         machines.receiver.want_soon(peer);
         // The live streams continue from here.
         for peer in cx.peers.ids() {

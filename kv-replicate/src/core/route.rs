@@ -1,10 +1,10 @@
 //! Routing: events and messages to the machines that they concern.
 
-use super::{Core, actions::Effect, body_source::NoPiece, results::ReadResult};
+use super::{Core, actions::Effect, body_source::NoPiece, peers::Peers, results::ReadResult};
 use crate::{
-    HaltReason, MemberId, Row,
+    MemberId, Row,
     wire::{Hello, Incarnations, Message, Page, Progress, decode},
-    work::Event,
+    work::{Event, Notice},
 };
 
 impl Core {
@@ -39,7 +39,20 @@ impl Core {
             }
             Event::Inspected { id, answer } => {
                 let (machines, mut cx) = self.split();
-                machines.verifier.inspected(&mut cx, id, answer);
+                if machines.rebuild.comparer().awaits(id) {
+                    machines.rebuild.comparer().inspected(&mut cx, id, answer);
+                } else {
+                    machines.verifier.inspected(&mut cx, id, answer);
+                }
+            }
+            Event::Salvaged(rows) => {
+                rows.into_iter().for_each(|row| self.out.notice(Notice::Salvaged(Box::new(row))));
+            }
+            Event::Uncounted { id, found } => {
+                if self.machines.uncounted.found(self.local.mono(), id, found) {
+                    self.machines.stability.disturb();
+                    self.announce();
+                }
             }
             Event::Rows { id, rows } => {
                 let (machines, mut cx) = self.split();
@@ -53,7 +66,7 @@ impl Core {
         while let Some(effect) = self.out.poll_effect() {
             match effect {
                 Effect::Close { peer, reason } => self.close(peer, reason),
-                Effect::Halt(reason) => self.halt(reason),
+                Effect::Rebuild(peer) => self.begin_rebuild(peer),
             }
         }
     }
@@ -84,7 +97,7 @@ impl Core {
         match message {
             Message::Hello(_) | Message::Removed(_) => {}
             Message::Progress(progress) => self.progress(from, progress),
-            Message::Want(numbers) => machines.sender.follow(&mut cx, from, numbers),
+            Message::Want(want) => machines.sender.follow(&mut cx, from, want),
             Message::Behind => self.behind(from),
             Message::Live(live) => self.live(from, live.rows),
             Message::Pull(pull) => machines.sessions.pull(&mut cx, from, pull),
@@ -100,6 +113,8 @@ impl Core {
                 machines.verifier.asked(&mut cx, from, (verify, step), ask);
             }
             Message::Answer { verify, step, answer } => {
+                let comparer = machines.rebuild.comparer();
+                comparer.answered(&mut cx, from, (verify, step), answer.clone());
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
             }
             Message::GetRows { id, names } => machines.row_source.get(&mut cx, from, id, names),
@@ -111,45 +126,46 @@ impl Core {
 
     /// A peer introduces itself.
     fn hello(&mut self, from: MemberId, incarnations: Incarnations, hello: Hello) {
-        if let Err(reason) = self.peers.check_hello(&self.local, from, incarnations, &hello) {
+        let config = self.local.config();
+        let own = config.incarnation;
+        if hello.member == config.member && from == config.member {
+            self.out.notice(Notice::CopyRuns);
+            return self.close(from, "the peer has this location's own identity");
+        }
+        if let Err(reason) = Peers::check_hello(&self.local, from, incarnations, &hello) {
             return self.close(from, reason);
         }
         if !self.machines.membership.is_answered(&self.local, from) {
             // It repeats its hello as long as ours does not name its incarnation, and may be a member by then.
             return;
         }
-        let config = self.local.config();
-        let (own, own_origins) = (config.incarnation, config.origins);
-        let is_double = hello.origins.iter().any(|origin| own_origins.contains(origin));
-        if is_double || hello.member == config.member {
-            return self.halt(HaltReason::DuplicateIdentity);
-        }
-        if self.local.is_behind_itself_in(&hello.received) {
-            return self.halt(HaltReason::RolledBack);
-        }
         self.meet(from, incarnations.from);
         let Some(peer) = self.peers.get_mut(from) else { return };
-        let received = own_origins.map(|origin| hello.received.get(origin));
-        peer.greeted(&hello);
         if peer.handshake.accept(incarnations, hello, own) {
-            let (machines, mut cx) = self.split();
-            machines.sender.follow(&mut cx, from, received);
-            machines.rows.greeted(&cx, from);
+            peer.greeted();
         }
     }
 
     /// A peer reports what it has.
     fn progress(&mut self, from: MemberId, progress: Progress) {
-        if self.local.is_behind_itself_in(&progress.received) {
-            return self.halt(HaltReason::RolledBack);
-        }
         let Some(peer) = self.peers.get_mut(from) else { return };
         self.machines.clocks.progressed(&self.local, from, &progress);
-        if let Some(origins) = peer.origins()
-            && peer.progressed(progress)
-        {
-            let progress = peer.progress();
-            self.machines.stability.progressed(&self.local, from, origins, progress);
+        let (is_first, before) = (!peer.has_reported(), peer.origins());
+        if !peer.progressed(progress) {
+            return;
+        }
+        let (progress, has_moved) = (peer.progress(), peer.origins() != before);
+        if self.machines.stability.progressed(&self.local, from, progress) {
+            self.machines.uncounted.disturb();
+        }
+        let (machines, mut cx) = self.split();
+        if is_first {
+            machines.follow_received(&mut cx, from);
+            machines.rows.greeted(&cx, from);
+        }
+        if has_moved {
+            machines.receiver.want_soon(from);
+            machines.want(&mut cx, from);
         }
     }
 
@@ -157,6 +173,9 @@ impl Core {
     fn live(&mut self, from: MemberId, rows: Vec<Row>) {
         let (machines, mut cx) = self.split();
         let new = machines.receiver.receive(&mut cx, from, rows);
+        if let Some(first) = new.first() {
+            machines.stability.arrived(first.dot.origin);
+        }
         if new.is_empty() {
             return;
         }
@@ -186,16 +205,25 @@ impl Core {
             most > 0 && puller.brings(*origin, most - 1)
         };
         // A session that failed a moment ago would fail again; what is missing is checked later.
-        let can_begin = puller.can_begin(cx.local, cx.peers, from) && puller.has_room();
+        let can_begin =
+            cx.local.is_joined() && puller.can_begin(cx.local, cx.peers, from) && puller.has_room();
         if can_begin && !origins.iter().any(is_coming) {
             machines.begin_session(&mut cx, from);
         }
     }
 
-    /// Checks for missing writes and for removed members; not at every event.
+    /// Checks for missing writes, counted or not; not at every event.
     pub(super) fn check_lag(&mut self) {
         let (machines, mut cx) = self.split();
         if !machines.lag.begin(cx.local.mono()) {
+            return;
+        }
+        if cx.local.is_rebuilding() {
+            if machines.puller.has_room()
+                && let Some(peer) = machines.rebuild.source(&cx, &machines.puller)
+            {
+                machines.begin_session(&mut cx, peer);
+            }
             return;
         }
         for missing in machines.lag.check(cx.local, cx.peers, &machines.receiver) {
@@ -216,12 +244,11 @@ impl Core {
                 machines.begin_session(&mut cx, peer);
             }
         }
-        for peer in machines.membership.watch(&mut cx) {
-            let can_begin = machines.puller.can_begin(cx.local, cx.peers, peer);
-            if can_begin && machines.puller.has_room() {
-                machines.begin_session(&mut cx, peer);
-            }
+        if let Some(peer) = machines.uncounted.source(cx.local, cx.peers)
+            && machines.puller.can_begin(cx.local, cx.peers, peer)
+            && machines.puller.has_room()
+        {
+            machines.begin_session(&mut cx, peer);
         }
-        machines.stability.note_reached(cx.local);
     }
 }

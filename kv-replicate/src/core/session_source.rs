@@ -149,6 +149,11 @@ impl SessionSource {
         }
     }
 
+    /// Ends all sessions: the store lacks what its receivers would need.
+    pub(super) fn end_all(&mut self) {
+        self.peers.values_mut().for_each(Served::end);
+    }
+
     /// Ends abandoned sessions.
     pub(super) fn watch(&mut self, now: Duration) {
         for served in self.peers.values_mut() {

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use kv_core::VersionVector;
 
-use crate::CLOSED;
-
 /// A peer that a link is up to, as this location sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerState {
@@ -36,8 +34,8 @@ pub struct SessionProgress {
     pub of: u64,
 }
 
-/// How many writes of one vector another lacks. Closed origins do not count.
+/// How many writes of one vector another lacks.
 pub(super) fn missing(here: &VersionVector, there: &VersionVector) -> u64 {
-    let open = here.iter().filter(|dot| dot.seq < CLOSED);
-    open.map(|dot| dot.seq.saturating_sub(there.get(dot.origin))).fold(0, u64::saturating_add)
+    let lacks = |dot: kv_core::Dot| dot.seq.saturating_sub(there.get(dot.origin));
+    here.iter().map(lacks).fold(0, u64::saturating_add)
 }

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::{Dot, Hlc, Member, Members, NamespaceId, OriginId, VersionVector};
+use kv_core::{
+    Dot, Hlc, Lane, Member, Members, NamespaceId, OriginEntry, OriginId, OriginInfo, VersionVector,
+};
 
 use super::{
     actions::{Actions, Context, Effect},
@@ -12,7 +14,7 @@ use super::{
     peers::{Peer, Peers},
 };
 use crate::{
-    CLOSED, Content, MemberId, Row, Work,
+    Content, MemberId, Row, Work,
     wire::{Hello, Incarnations, Message, Progress, WIRE_VERSION},
     work::{Now, StoreState},
 };
@@ -54,18 +56,11 @@ pub(super) fn large_row_of(member: MemberId, seq: u64) -> Row {
 }
 
 pub(super) fn hello(member: MemberId) -> Hello {
-    Hello {
-        versions: (WIRE_VERSION, WIRE_VERSION),
-        features: 0,
-        cluster: [5; 16],
-        member,
-        origins: origins(member),
-        received: VersionVector::default(),
-    }
+    Hello { versions: (WIRE_VERSION, WIRE_VERSION), features: 0, cluster: [5; 16], member }
 }
 
 pub(super) fn config() -> Config {
-    let config = Config::new([5; 16], US, origins(US), INCARNATION);
+    let config = Config::new([5; 16], US, INCARNATION);
     Config { backlog_bytes: 1 << 20, ..config }
 }
 
@@ -73,7 +68,6 @@ pub(super) fn config() -> Config {
 fn members(removed: &[MemberId]) -> Arc<Members> {
     let member = |id: MemberId| Member {
         id,
-        origins: origins(id),
         name: "place".into(),
         addresses: Vec::new(),
         removed: removed.contains(&id),
@@ -83,7 +77,7 @@ fn members(removed: &[MemberId]) -> Arc<Members> {
 
 /// The store of a member that has no rows yet.
 pub(super) fn joining_store() -> StoreState {
-    StoreState { members: members(&[]), ..StoreState::default() }
+    StoreState { members: members(&[]), rebuilding: true, ..StoreState::default() }
 }
 
 /// What a machine works with, and what it puts out.
@@ -93,13 +87,16 @@ pub(super) struct Fixture {
     out: Actions,
     now: Now,
     store: StoreState,
+    entries: Vec<OriginEntry>,
 }
 
 impl Fixture {
     /// A member that has joined.
     pub(super) fn new() -> Fixture {
         let mut fixture = Fixture::joining();
-        fixture.store(|store| store.durable.raise(origins(US)[0], 1));
+        fixture.store(|store| store.rebuilding = false);
+        fixture.open(US);
+        fixture.store(|store| store.origins = Some(origins(US)));
         fixture
     }
 
@@ -110,7 +107,8 @@ impl Fixture {
             peers: Peers::default(),
             out: Actions::new(INCARNATION),
             now: Now::default(),
-            store: StoreState::default(),
+            store: StoreState { rebuilding: true, ..StoreState::default() },
+            entries: Vec::new(),
         };
         fixture.members(&[]);
         fixture
@@ -126,14 +124,22 @@ impl Fixture {
         self.members(&[member]);
     }
 
-    /// The store counts the origins of removed members as closed.
-    pub(super) fn close_origins(&mut self) {
-        let closed: Vec<_> = self.store.members.closed_origins().collect();
-        self.store(|store| {
-            for origin in closed {
-                store.durable.raise(origin, CLOSED);
-            }
-        });
+    /// The store knows the origins of a member.
+    pub(super) fn open(&mut self, member: MemberId) {
+        let [small, large] = origins(member);
+        let info = |id, partner, lane| {
+            OriginEntry::Opened(OriginInfo {
+                id,
+                member,
+                lane,
+                partner,
+                closes: Arc::new([]),
+                opened: Hlc(1),
+            })
+        };
+        self.entries.extend([info(small, large, Lane::Small), info(large, small, Lane::Large)]);
+        let registry = Arc::new(self.entries.iter().cloned().collect());
+        self.store(|store| store.registry = registry);
     }
 
     pub(super) fn store(&mut self, change: impl FnOnce(&mut StoreState)) {
@@ -146,7 +152,10 @@ impl Fixture {
         let mut handshake = Handshake::wait();
         let incarnations = Incarnations { from: 22, to: INCARNATION };
         handshake.accept(incarnations, hello(peer), INCARNATION);
-        self.peers.insert(peer, Peer::new(handshake));
+        let mut state = Peer::new(handshake);
+        let origins = Some(origins(peer));
+        state.progressed(Progress { number: 1, origins, ..Progress::default() });
+        self.peers.insert(peer, state);
         self.out.connect(peer);
     }
 

@@ -1,5 +1,7 @@
 //! The next message to a peer, channel by channel.
 
+use kv_core::Hlc;
+
 use super::{Core, handshake::own_hello};
 use crate::{
     MemberId,
@@ -24,7 +26,9 @@ impl Core {
             }
             Channel::CatchUp => {
                 let next = machines.sessions.next(peer).or_else(|| machines.row_source.next(peer));
-                encode(incarnations, &next.or_else(|| machines.verifier.next(&cx, peer))?)
+                let next = next.or_else(|| machines.verifier.next(&cx, peer));
+                let next = next.or_else(|| machines.rebuild.comparer().next(&cx, peer));
+                encode(incarnations, &next?)
             }
             Channel::Body => encode(incarnations, &machines.bodies.next(&mut cx, peer)?),
         };
@@ -56,6 +60,8 @@ impl Core {
         // After a failure of the disk, more may be durable than visible.
         received.merge(&durable);
         let number = self.out.next_id();
+        let rebuilding = local.is_rebuilding() || self.machines.rebuild.is_under_way();
+        let shown = |at: Hlc| if rebuilding { Hlc::ZERO } else { at };
         Progress {
             number,
             wall_ms: local.wall_ms(),
@@ -63,9 +69,11 @@ impl Core {
             durable,
             received,
             closed_timestamp: local.closed_timestamp(),
-            resolved: self.machines.stability.resolved(local),
-            held: self.machines.stability.held(local),
-            members: self.machines.membership.announced(),
+            resolved: shown(self.machines.stability.resolved(local)),
+            held: shown(self.machines.stability.held(local)),
+            origins: local.origins(),
+            rebuilding,
+            uncounted: self.machines.uncounted.digest(),
         }
     }
 }

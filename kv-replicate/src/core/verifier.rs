@@ -19,7 +19,9 @@ mod comparison;
 mod judge;
 mod served;
 
-use comparison::{Comparison, Next, Side, is_answer_to, nothing_compared};
+pub(super) use comparison::Purpose;
+
+use comparison::{Comparison, Next, OnlyHere, Side, is_answer_to, nothing_compared};
 use served::Served;
 
 /// How long an answer may take before the question is repeated, and how often that is done. A verification
@@ -104,9 +106,23 @@ pub(super) struct Verifier {
     running: BTreeMap<MemberId, Running>,
     /// The questions of peers that verify.
     served: BTreeMap<MemberId, Served>,
+    /// What its comparisons look for.
+    purpose: Purpose,
+    /// The result of the last comparison for a rebuild, until it is taken.
+    compared: Option<Verdict>,
 }
 
 impl Verifier {
+    /// Compares for the rebuild of the store.
+    pub(super) fn for_rebuild() -> Verifier {
+        Verifier { purpose: Purpose::Rebuild, ..Verifier::default() }
+    }
+
+    /// Takes the result of a comparison for a rebuild that has ended.
+    pub(super) fn take_compared(&mut self) -> Option<Verdict> {
+        self.compared.take()
+    }
+
     /// Begins to verify that a peer holds the same. While a verification with it is under way, that one's
     /// verdict answers both.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
@@ -115,10 +131,10 @@ impl Verifier {
         }
         if cx.peers.get(peer).is_none_or(|state| state.hello().is_none()) {
             let verdict = nothing_compared(peer, Ending::LinkLost);
-            return cx.out.notice(Notice::Verified(verdict));
+            return self.report(cx, verdict);
         }
         let (id, waiting) = (cx.out.unique_id(), Waiting::Until(cx.local.mono()));
-        let comparison = Comparison::new(peer);
+        let comparison = Comparison::new(peer, self.purpose);
         self.running.insert(peer, Running { id, step: 0, comparison, tries: 0, waiting });
         self.proceed(cx, peer);
     }
@@ -139,6 +155,12 @@ impl Verifier {
             Next::Wait(at) => Waiting::Until(at),
             Next::Done => return self.end(cx, peer, Ending::Complete),
         };
+    }
+
+    /// Whether the answer to this work is for a comparison of this location.
+    pub(super) fn awaits(&self, id: u64) -> bool {
+        let mut all = self.running.values();
+        all.any(|running| matches!(running.waiting, Waiting::Store(asked) if asked == id))
     }
 
     /// The store answered a question of this location or of a peer; none if it can't read.
@@ -203,8 +225,12 @@ impl Verifier {
         let comparison = &mut running.comparison;
         let before = comparison.ranges();
         comparison.take(answer, now, wall_ms);
+        drop_only_here(cx, peer, comparison);
         let ranges = comparison.ranges();
-        if ranges != before && ranges.is_multiple_of(REPORT_EVERY) {
+        if self.purpose == Purpose::Verify
+            && ranges != before
+            && ranges.is_multiple_of(REPORT_EVERY)
+        {
             let Verdict { rows, differing, .. } = *comparison.verdict();
             cx.out.notice(Notice::Verifying { peer, rows, differing });
         }
@@ -243,7 +269,16 @@ impl Verifier {
     /// Ends a verification and reports its verdict.
     fn end(&mut self, cx: &mut Context<'_>, peer: MemberId, ending: Ending) {
         if let Some(running) = self.running.remove(&peer) {
-            cx.out.notice(Notice::Verified(running.comparison.end(ending)));
+            let verdict = running.comparison.end(ending);
+            self.report(cx, verdict);
+        }
+    }
+
+    /// Reports a verdict to the owner, or keeps it for the rebuild.
+    fn report(&mut self, cx: &mut Context<'_>, verdict: Verdict) {
+        match self.purpose {
+            Purpose::Verify => cx.out.notice(Notice::Verified(verdict)),
+            Purpose::Rebuild => self.compared = Some(verdict),
         }
     }
 
@@ -270,4 +305,22 @@ impl Verifier {
         let running = self.running.values().map(|running| running.comparison.memory_bytes());
         running.chain(self.served.values().map(Served::memory_bytes)).sum()
     }
+}
+
+/// Drops the rows of a rebuild that its source counts and does not have. A row that it does not count is a write that
+/// did not arrive there. It stays, unless the source has resolved a later time: then a member may have dropped the
+/// tombstone of a deletion that is later than this write. The source resolves nothing more while this location rebuilds.
+fn drop_only_here(cx: &mut Context<'_>, peer: MemberId, comparison: &mut Comparison) {
+    let resolved = cx.peers.get(peer).map(|state| state.progress().resolved);
+    let is_late = |row: &OnlyHere| {
+        !cx.local.is_own(row.dot.origin) && resolved.is_none_or(|resolved| row.at <= resolved)
+    };
+    let found = comparison.take_only_here();
+    let (deleted, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.is_counted);
+    let late = unknown.into_iter().filter(is_late);
+    let [deleted, late] = [deleted, late.collect()]
+        .map(|rows| rows.into_iter().map(|row| (row.place, row.dot)).collect::<Vec<_>>());
+    comparison.dropped(deleted.len() + late.len());
+    cx.out.drop_rows(deleted, false);
+    cx.out.drop_rows(late, true);
 }

@@ -110,13 +110,12 @@ impl Driver {
             Ok(Err(error)) => return Err((error, port)),
             Err(error) => return Err((StartError::System(format!("thread: {error}")), port)),
         };
-        let Some(Told::Began(state, origins)) = told.recv().await else {
+        let Some(Told::Began(state)) = told.recv().await else {
             return Err((StartError::Store(kv_core::WriteError::Closed), port));
         };
         let core = CoreConfig {
             cluster: config.cluster,
             member: config.member,
-            origins,
             incarnation,
             backlog_bytes: config.tuning.backlog_bytes,
             batch_rows: config.tuning.batch_rows,

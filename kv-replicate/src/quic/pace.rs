@@ -7,7 +7,8 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-use crate::MAX_MESSAGE_BYTES;
+/// The most bytes that may be sent at once after a pause, if the bound is no higher: a usual message.
+const BURST: u32 = 128 << 10;
 
 /// A bound in bytes per second.
 #[derive(Debug)]
@@ -19,20 +20,22 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A bound on the rate, with bursts of at least one message.
+    /// A bound on the rate, with bursts of at least [`BURST`].
     pub(super) fn new(bytes_per_second: NonZeroU32) -> Pace {
-        let message = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
-        let batch = bytes_per_second.max(NonZeroU32::new(message).unwrap_or(NonZeroU32::MAX));
+        let batch = bytes_per_second.max(NonZeroU32::new(BURST).unwrap_or(NonZeroU32::MAX));
         let quota = Quota::per_second(bytes_per_second).allow_burst(batch);
         Pace { limiter: RateLimiter::direct(quota), clock: DefaultClock::default() }
     }
 
     /// Waits until a message of so many bytes may be sent.
     pub(super) async fn wait(&self, bytes: usize) {
-        let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) else { return };
-        // A check of more than a burst fails at once; no message is as long.
-        while let Ok(Err(not_until)) = self.limiter.check_n(bytes) {
-            tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
+        let mut left = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // A check of more than a burst would fail at once.
+        while let Some(part) = NonZeroU32::new(left.min(BURST)) {
+            while let Ok(Err(not_until)) = self.limiter.check_n(part) {
+                tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
+            }
+            left -= part.get();
         }
     }
 }

@@ -14,6 +14,14 @@ pub struct Status {
     pub halted: Option<HaltReason>,
     /// Whether this location is a member and has everything that its first source had.
     pub is_joined: bool,
+    /// Whether everything that remains of processes that have ended, and of removed members, is at every member. As
+    /// long as not, garbage collection waits.
+    pub is_settled: bool,
+    /// Whether the store is rebuilt in place, or joins: it serves no peer.
+    pub is_rebuilding: bool,
+    /// Whether another process of this location, which started later, has closed the origins of this one. It then takes
+    /// no more writes.
+    pub is_superseded: bool,
     /// The state of this location's clock.
     pub clock: ClockState,
     /// How many rows of peers were put in the store since the replica was started. While a location joins,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kv_core::{
-    Change, ClusterClock, Hlc, Key, Members, NamespaceId, OriginId, Replication, Store, StoreView,
+    Change, ClusterClock, Hlc, Key, Members, NamespaceId, Replication, Store, StoreView,
     TurnOutcome,
     commit::Committer,
     engine::redb::{RedbEngine, RedbSnapshot},
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Told {
     /// Replication began with this state.
-    Began(Box<StoreState>, [OriginId; 2]),
+    Began(Box<StoreState>),
     /// An event for the core.
     Event(Event),
     /// Replication ended: the store was closed, or another replicator took the place.
@@ -188,7 +188,7 @@ impl Replication<RedbEngine> for Follower {
     fn begin(&mut self, committer: &mut Committer<RedbEngine>) {
         self.replicator.begin(committer);
         let state = Box::new(self.replicator.state().clone());
-        let _over = self.told.send(Told::Began(state, committer.origins()));
+        let _over = self.told.send(Told::Began(state));
         self.pass_on();
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn number(stream: &mut RecvStream) -> Result<usize, LinkError> 
 pub(super) fn frames(messages: &mut Vec<Bytes>, chunks: &mut Vec<Bytes>) {
     chunks.clear();
     for message in messages.drain(..) {
-        let len = u32::try_from(message.len()).expect("a message is at most 128 KiB");
+        let len = u32::try_from(message.len()).expect("a message is at most 4 MiB");
         chunks.push(Bytes::copy_from_slice(&len.to_be_bytes()));
         chunks.push(message);
     }

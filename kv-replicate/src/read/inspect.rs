@@ -68,18 +68,24 @@ fn list<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeList, ReadErr
 
 /// Reads rows by name, with the vectors that say what their absence means.
 fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadError> {
+    let namespaces = view.namespaces();
     let look = |place: &Place| {
         let is_owed = view.owed().get(place.namespace, &place.key).is_some();
+        // Nobody misses a row of a namespace that does not exist.
+        let damaged = (!namespaces.is_dropped(place.namespace)).then_some(Held::Damaged);
+        let mut is_counted = true;
         let held = match view.row(place.namespace, &place.key) {
             // It may be an earlier row, or none where there is one.
-            Ok(_) if is_owed => Some(Held::Damaged),
-            Ok(found) => {
-                found.map(|found| Held::Row(Summary::of(place.namespace, &place.key, &found)))
-            }
-            Err(ReadError::Damaged { .. }) => Some(Held::Damaged),
+            Ok(_) if is_owed => damaged,
+            Ok(found) => found.map(|found| {
+                is_counted = found.dots().iter().all(|dot| view.vector().covers(*dot));
+                Held::Row(Summary::of(place.namespace, &place.key, &found))
+            }),
+            Err(ReadError::Damaged { .. }) => damaged,
             Err(error) => return Err(error),
         };
-        Ok(Looked { is_dropped: view.namespaces().is_dropped(place.namespace), held })
+        let dropped_at = namespaces.dropped_at(place.namespace);
+        Ok(Looked { is_counted, dropped_at, held })
     };
     Ok(Reading {
         rows: places.iter().map(look).collect::<Result<_, _>>()?,
@@ -134,8 +140,12 @@ fn walk<S: Snapshot>(
                 return ControlFlow::Break(());
             }
             left.rows -= 1;
-            // Locations collect the rows of a dropped namespace at different times.
-            if !view.namespaces().is_dropped(namespace) {
+            // Locations collect the dead rows of a namespace at different times.
+            let is_dead = match &row.found {
+                Ok(found) => view.namespaces().is_dead(namespace, found.version),
+                Err(_) => view.namespaces().is_dropped(namespace),
+            };
+            if !is_dead {
                 let (held, value) = match &row.found {
                     Ok(found) => (Held::Row(Summary::of(namespace, key, found)), value_len(found)),
                     Err(_) => (Held::Damaged, 0),

@@ -10,8 +10,8 @@ use super::{
     error::MessageError,
     kind,
     message::{
-        CLOSED, Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES,
-        MAX_ROWS, Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
+        Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES,
+        MAX_ROWS, MAX_SEQ, Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION, Want,
     },
     question,
     row::take_row,
@@ -40,7 +40,7 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
     Ok(match kind {
         kind::HELLO => Message::Hello(hello(input)?),
         kind::PROGRESS => Message::Progress(progress(input)?),
-        kind::WANT => Message::Want([input.try_get_u64()?, input.try_get_u64()?]),
+        kind::WANT => Message::Want(want(input)?),
         kind::BEHIND => Message::Behind,
         kind::LIVE => Message::Live(live(input)?),
         kind::PULL => Message::Pull(pull(input)?),
@@ -78,20 +78,24 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
     })
 }
 
-/// Versions, features, cluster, member, origins, vector.
+/// Versions, features, cluster, member.
 fn hello(input: &mut Bytes) -> Decoded<Hello> {
     Ok(Hello {
         versions: (input.try_get_u16()?, input.try_get_u16()?),
         features: input.try_get_u64()?,
         cluster: take::array(input)?,
         member: MemberId(take::array(input)?),
-        origins: [take::origin(input)?, take::origin(input)?],
-        received: take::vector(input)?,
     })
 }
 
-/// Number, wall clock, echo, closed, resolved and held timestamps, digest of members, the durable vector, and what the visible
-/// one counts beyond it.
+/// Two origins, and a number for each.
+fn want(input: &mut Bytes) -> Decoded<Want> {
+    let origins = take::pair(input)?;
+    Ok(Want { origins, numbers: [input.try_get_u64()?, input.try_get_u64()?] })
+}
+
+/// Number, wall clock, echo, closed, resolved and held timestamps, the sender's origins, whether it rebuilds, digest of
+/// uncounted writes, the durable vector, and what the visible one counts beyond it.
 fn progress(input: &mut Bytes) -> Decoded<Progress> {
     let (number, wall_ms) = (input.try_get_u64()?, input.try_get_u64()?);
     let echo = take::optional(input, |input| {
@@ -99,7 +103,8 @@ fn progress(input: &mut Bytes) -> Decoded<Progress> {
     })?;
     let (closed_timestamp, resolved) = (Hlc(input.try_get_u64()?), Hlc(input.try_get_u64()?));
     let held = Hlc(input.try_get_u64()?);
-    let members = input.try_get_u64()?;
+    let origins = take::optional(input, take::pair)?;
+    let (rebuilding, uncounted) = (take::flag(input)?, input.try_get_u64()?);
     let durable = take::vector(input)?;
     let mut received = durable.clone();
     received.merge(&take::vector(input)?);
@@ -109,10 +114,12 @@ fn progress(input: &mut Bytes) -> Decoded<Progress> {
         echo,
         durable,
         received,
+        origins,
         closed_timestamp,
         resolved,
         held,
-        members,
+        rebuilding,
+        uncounted,
     })
 }
 
@@ -173,7 +180,7 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
 /// Namespace, key and dot of a row that the source can't read.
 fn damaged_key(input: &mut Bytes) -> Decoded<DamagedKey> {
     let (namespace, key, dot) = (take::namespace(input)?, take::key(input)?, take::dot(input)?);
-    if dot.seq == 0 || dot.seq >= CLOSED {
+    if dot.seq == 0 || dot.seq >= MAX_SEQ {
         return Err(MessageError::Invalid("a row has a sequence number out of range"));
     }
     Ok(DamagedKey { namespace, key, dot })

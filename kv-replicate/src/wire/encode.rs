@@ -46,7 +46,10 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
     match message {
         Message::Hello(hello) => put_hello(&mut out, hello),
         Message::Progress(progress) => put_progress(&mut out, progress),
-        Message::Want(numbers) => numbers.iter().for_each(|number| out.put_u64(*number)),
+        Message::Want(want) => {
+            want.origins.iter().for_each(|origin| out.put_slice(&origin.0));
+            want.numbers.iter().for_each(|number| out.put_u64(*number));
+        }
         Message::Behind => {}
         Message::Removed(row) => {
             put::dot(&mut out, row.dot);
@@ -145,8 +148,6 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
     out.put_u64(hello.features);
     out.put_slice(&hello.cluster);
     out.put_slice(&hello.member.0);
-    hello.origins.iter().for_each(|origin| out.put_slice(&origin.0));
-    put::vector(out, &hello.received);
 }
 
 /// See `decode::progress`.
@@ -160,7 +161,11 @@ fn put_progress(out: &mut BytesMut, progress: &Progress) {
     out.put_u64(progress.closed_timestamp.0);
     out.put_u64(progress.resolved.0);
     out.put_u64(progress.held.0);
-    out.put_u64(progress.members);
+    put::optional(out, progress.origins, |out, origins| {
+        origins.iter().for_each(|origin| out.put_slice(&origin.0));
+    });
+    out.put_u8(u8::from(progress.rebuilding));
+    out.put_u64(progress.uncounted);
     put::vector(out, &progress.durable);
     let is_beyond = |dot: &Dot| !progress.durable.covers(*dot);
     put::vector(out, &progress.received.iter().filter(is_beyond).collect());

@@ -11,18 +11,15 @@ use crate::{
 /// The version of the messages that this program sends, and the only one that it understands yet.
 pub const WIRE_VERSION: u16 = 1;
 
-/// The most bytes of a message.
-pub const MAX_MESSAGE_BYTES: usize = 128 << 10;
+/// The most bytes of a message: two vectors of the most origins, and a batch of rows. Where there are few origins, no
+/// message has more than 128 KiB.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// The sequence number up to which a vector counts an origin whose writer was removed: everything that
-/// remains of it. No store writes as often.
-pub const CLOSED: u64 = u64::MAX / 2;
+/// No sequence number of a write is as high: no store writes as often.
+pub(crate) const MAX_SEQ: u64 = u64::MAX / 2;
 
 /// About how many bytes of rows are put in one message.
 pub(crate) const BATCH_BYTES: usize = 60 << 10;
-
-/// The most origins in a vector.
-pub(crate) const MAX_ORIGINS: usize = 1024;
 
 /// The most rows in a message: rows that take little on the wire take more in memory.
 pub(crate) const MAX_ROWS: usize = 1024;
@@ -46,8 +43,8 @@ pub(crate) enum Message {
     Hello(Hello),
     /// The writes that the sender has, and its timestamps.
     Progress(Progress),
-    /// Requests live writes behind these sequence numbers, one for each of the receiver's origins.
-    Want([u64; 2]),
+    /// Requests live writes.
+    Want(Want),
     /// The requested writes are not in the backlog any more: the receiver must catch up.
     Behind,
     /// New writes.
@@ -133,10 +130,15 @@ pub(crate) struct Hello {
     pub(crate) cluster: [u8; 16],
     /// The sender's id, which must be the one that its certificate proves.
     pub(crate) member: MemberId,
-    /// The two origins that the sender writes under.
+}
+
+/// Requests live writes of the receiver's open origins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// The receiver's origins, as it last announced them. A request for others is ignored.
     pub(crate) origins: [OriginId; 2],
-    /// The writes that the sender holds durably, so that the receiver may begin to send.
-    pub(crate) received: VersionVector,
+    /// The last writes of each that the sender has.
+    pub(crate) numbers: [u64; 2],
 }
 
 /// A progress message that was received, so that its sender knows the round trip.
@@ -161,15 +163,23 @@ pub(crate) struct Progress {
     pub(crate) durable: VersionVector,
     /// The writes that are visible at the sender: at least `durable`.
     pub(crate) received: VersionVector,
-    /// `durable` counts all writes of the sender's own origins up to this time.
+    /// The origins that the sender's process writes under; none before its first write.
+    pub(crate) origins: Option<[OriginId; 2]>,
+    /// `durable` counts all writes of `origins` up to this time.
     pub(crate) closed_timestamp: Hlc,
     /// `durable` counts every member's writes up to this time.
     pub(crate) resolved: Hlc,
     /// Every member that the sender knows of has announced to have resolved this time.
     pub(crate) held: Hlc,
-    /// The removed members that the sender durably knows of: see [`kv_core::Members::digest`].
-    pub(crate) members: u64,
+    /// Whether the sender rebuilds its store.
+    pub(crate) rebuilding: bool,
+    /// A digest of the writes of ended origins that the sender holds and `durable` does not count: 0 if there are
+    /// none, [`UNKNOWN`] while it does not know.
+    pub(crate) uncounted: u64,
 }
+
+/// No digest: the location does not know yet which writes it holds that its vector does not count.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// The next writes of one of the sender's origins, without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +195,7 @@ pub(crate) struct Pull {
     pub(crate) session: u64,
     /// The number of this request in its session, from 1.
     pub(crate) batch: u32,
-    /// The sender has not joined yet: it has nothing that a dropped tombstone would have to delete.
+    /// The sender rebuilds its store, or joins: it is irrelevant to it which tombstones were dropped.
     pub(crate) is_new: bool,
     /// Only rows behind this dot are requested; none at the beginning of a round.
     pub(crate) after: Option<Dot>,

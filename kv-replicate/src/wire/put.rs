@@ -34,7 +34,8 @@ pub(super) fn dot(out: &mut BytesMut, dot: Dot) {
 
 /// A count, and the dots in the order of their origins.
 pub(super) fn vector(out: &mut BytesMut, vector: &VersionVector) {
-    count(out, vector.iter().count());
+    let count = u32::try_from(vector.iter().count());
+    out.put_u32(count.expect("the origins of a store are bounded"));
     vector.iter().for_each(|next| dot(out, next));
 }
 

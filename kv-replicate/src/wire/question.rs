@@ -28,8 +28,10 @@ const NOTHING: u8 = 5;
 const STATE: u8 = 0b111;
 /// An expiry follows.
 const HAS_EXPIRY: u8 = 1 << 3;
-/// The namespace is dropped at the sender.
-const IS_DROPPED: u8 = 1 << 4;
+/// The last drop of the namespace at the sender follows.
+const HAS_DROP: u8 = 1 << 4;
+/// Set if the sender's vector does not count every write that the row comes from.
+const IS_UNCOUNTED: u8 = 1 << 5;
 
 /// The number of the kind, then a range or names of rows.
 pub(super) fn put_ask(out: &mut BytesMut, ask: &Ask) {
@@ -75,7 +77,7 @@ pub(super) fn put_answer(out: &mut BytesMut, answer: Option<&Answer>) {
             put::count(out, list.rows.len());
             for (place, held) in &list.rows {
                 put_place(out, place);
-                put_looked(out, &Looked { is_dropped: false, held: Some(*held) });
+                put_looked(out, &listed(*held));
             }
         }
         Some(Answer::Rows(reading)) => {
@@ -120,11 +122,18 @@ fn list(input: &mut Bytes) -> Decoded<RangeList> {
             return Err(MessageError::Invalid("a list of rows is not in order"));
         }
         match looked(input)? {
-            Looked { is_dropped: false, held: Some(held) } => rows.push((place, held)),
+            looked @ Looked { held: Some(held), .. } if looked == listed(held) => {
+                rows.push((place, held));
+            }
             _ => return Err(MessageError::Invalid("a list names a row that does not exist")),
         }
     }
     Ok(RangeList { end, rows })
+}
+
+/// A row of a list: lists leave out the other flags.
+fn listed(held: Held) -> Looked {
+    Looked { is_counted: true, dropped_at: None, held: Some(held) }
 }
 
 /// The kind of a question, and the two ends of its range.
@@ -150,16 +159,24 @@ pub(super) fn place(input: &mut Bytes) -> Decoded<Place> {
     Ok(Place { namespace: take::namespace(input)?, key: take::key(input)? })
 }
 
-/// Flags with the kind of row in the lowest three bits; then version, sequence number, expiry, digest.
+/// Flags with the kind of row in the lowest three bits; the drop of the namespace if any; then version, sequence number, expiry, digest.
 fn put_looked(out: &mut BytesMut, looked: &Looked) {
-    let dropped = if looked.is_dropped { IS_DROPPED } else { 0 };
-    let summary = match looked.held {
-        None => return out.put_u8(dropped | NOTHING),
-        Some(Held::Damaged) => return out.put_u8(dropped | DAMAGED),
-        Some(Held::Row(summary)) => summary,
+    let (state, expires_at) = match &looked.held {
+        None => (NOTHING, None),
+        Some(Held::Damaged) => (DAMAGED, None),
+        Some(Held::Row(summary)) => (summary.kind.number(), summary.expires_at),
     };
-    let expiry = if summary.expires_at.is_some() { HAS_EXPIRY } else { 0 };
-    out.put_u8(dropped | expiry | summary.kind.number());
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    out.put_u8(
+        state
+            | flag(expires_at.is_some(), HAS_EXPIRY)
+            | flag(looked.dropped_at.is_some(), HAS_DROP)
+            | flag(!looked.is_counted, IS_UNCOUNTED),
+    );
+    if let Some(dropped_at) = looked.dropped_at {
+        put::version(out, dropped_at);
+    }
+    let Some(Held::Row(summary)) = looked.held else { return };
     put::version(out, summary.version);
     out.put_u64(summary.seq);
     if let Some(at) = summary.expires_at {
@@ -171,17 +188,21 @@ fn put_looked(out: &mut BytesMut, looked: &Looked) {
 /// See [`put_looked`].
 fn looked(input: &mut Bytes) -> Decoded<Looked> {
     let flags = input.try_get_u8()?;
-    if flags & !(STATE | HAS_EXPIRY | IS_DROPPED) != 0 {
+    if flags & !(STATE | HAS_EXPIRY | HAS_DROP | IS_UNCOUNTED) != 0 {
         return Err(MessageError::Invalid("a row has unknown flags"));
     }
-    let is_dropped = flags & IS_DROPPED != 0;
+    let dropped_at = (flags & HAS_DROP != 0).then(|| take::version(input)).transpose()?;
+    let is_counted = flags & IS_UNCOUNTED == 0;
     let has_expiry = flags & HAS_EXPIRY != 0;
     let kind = match (flags & STATE, has_expiry) {
         (0, _) => Kind::Value,
+        (1, false) => Kind::Joined,
         (2, false) => Kind::Deleted,
         (3, true) => Kind::Expired,
-        (DAMAGED, false) => return Ok(Looked { is_dropped, held: Some(Held::Damaged) }),
-        (NOTHING, false) => return Ok(Looked { is_dropped, held: None }),
+        (DAMAGED, false) => {
+            return Ok(Looked { is_counted, dropped_at, held: Some(Held::Damaged) });
+        }
+        (NOTHING, false) => return Ok(Looked { is_counted, dropped_at, held: None }),
         _ => return Err(MessageError::Invalid("a row has an unknown kind")),
     };
     let version = take::version(input)?;
@@ -192,5 +213,5 @@ fn looked(input: &mut Bytes) -> Decoded<Looked> {
     let expires_at = has_expiry.then(|| input.try_get_u64()).transpose()?;
     let digest = take::array(input)?;
     let held = Held::Row(Summary { version, seq, kind, expires_at, digest });
-    Ok(Looked { is_dropped, held: Some(held) })
+    Ok(Looked { is_counted, dropped_at, held: Some(held) })
 }

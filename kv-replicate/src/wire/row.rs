@@ -1,14 +1,17 @@
 //! Rows inside messages. The message itself carries their dots.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kv_core::{
-    Dot, Hlc,
+    Dot, Hlc, JoinedRow, NamespaceId, OriginId,
+    codec::Reader,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
 use super::{
     error::MessageError,
-    message::CLOSED,
+    message::MAX_SEQ,
     put,
     take::{self, Decoded},
 };
@@ -33,7 +36,9 @@ const HAS_PREV: u8 = 1 << 2;
 const HAS_EXPIRY: u8 = 1 << 3;
 /// Metadata follow.
 const HAS_METADATA: u8 = 1 << 4;
-/// All bits that have a meaning. A row with others is invalid.
+/// A joined row: its key and its fields follow, and no other bit is set.
+const JOINED: u8 = 1 << 5;
+/// All bits that have a meaning in other rows. A row with others is invalid.
 const ALL: u8 = CONTENT | HAS_PREV | HAS_EXPIRY | HAS_METADATA;
 
 /// The bytes of a row, for a backlog.
@@ -45,12 +50,15 @@ pub(crate) fn encode_row(row: &Row) -> Bytes {
 
 /// Flags, time, replaced version, namespace, key, expiry, metadata, content.
 pub(super) fn put_row(out: &mut BytesMut, row: &Row) {
+    if let Content::Joined(joined) = &row.content {
+        return put_joined(out, row, joined);
+    }
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let content = match row.content {
         Content::Value(_) => VALUE,
         Content::Large { .. } => LARGE,
         Content::Deleted => DELETED,
-        Content::Expired => EXPIRED,
+        Content::Expired | Content::Joined(_) => EXPIRED,
     };
     out.put_u8(
         content
@@ -79,18 +87,56 @@ pub(super) fn put_row(out: &mut BytesMut, row: &Row) {
             out.put_u64(*len);
             out.put_slice(digest);
         }
-        Content::Deleted | Content::Expired => {}
+        Content::Deleted | Content::Expired | Content::Joined(_) => {}
     }
+}
+
+/// Flags, key, fields. The fields hold the times and the dots, and all joined rows are of the system namespace.
+fn put_joined(out: &mut BytesMut, row: &Row, joined: &JoinedRow) {
+    out.put_u8(JOINED);
+    put::short(out, &row.key);
+    let mut fields = Vec::with_capacity(joined.encoded_len());
+    joined.encode(&mut fields, &|fields, origin| fields.extend_from_slice(&origin.0));
+    out.put_slice(&fields);
+}
+
+/// See [`put_joined`].
+fn take_joined(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
+    let key = take::key(input)?;
+    let mut reader = Reader::new(input);
+    let row = JoinedRow::decode(&mut reader, &|reader| reader.id().map(OriginId))
+        .map_err(|error| MessageError::Invalid(error.0))?;
+    let taken = input.len() - reader.remaining();
+    input.advance(taken);
+    if row.dots().iter().any(|dot| dot.seq >= MAX_SEQ) {
+        return Err(MessageError::Invalid("a row has a sequence number out of range"));
+    }
+    let version = row.version_at(dot);
+    let version = version
+        .ok_or(MessageError::Invalid("a joined row has a dot that none of its fields has"))?;
+    Ok(Row {
+        dot,
+        hlc: version.hlc,
+        prev: None,
+        namespace: NamespaceId::SYSTEM,
+        key,
+        metadata: None,
+        expires_at: None,
+        content: Content::Joined(Arc::new(row)),
+    })
 }
 
 /// See [`put_row`].
 pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
     let flags = input.try_get_u8()?;
+    if dot.seq == 0 || dot.seq >= MAX_SEQ {
+        return Err(MessageError::Invalid("a row has a sequence number out of range"));
+    }
+    if flags == JOINED {
+        return take_joined(input, dot);
+    }
     if flags & !ALL != 0 {
         return Err(MessageError::Invalid("a row has unknown flags"));
-    }
-    if dot.seq == 0 || dot.seq >= CLOSED {
-        return Err(MessageError::Invalid("a row has a sequence number out of range"));
     }
     let has = |flag: u8| flags & flag != 0;
     let hlc = Hlc(input.try_get_u64()?);
@@ -110,7 +156,7 @@ pub(super) fn take_row(input: &mut Bytes, dot: Dot) -> Decoded<Row> {
                 "an expired tombstone needs an expiry, and nothing else",
             ));
         }
-        (Content::Value(_) | Content::Large { .. }, ..) => {}
+        (Content::Value(_) | Content::Large { .. } | Content::Joined(_), ..) => {}
     }
     Ok(Row { dot, hlc, prev, namespace, key, metadata, expires_at, content })
 }

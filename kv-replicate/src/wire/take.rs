@@ -2,12 +2,13 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    Dot, Key, Metadata, NamespaceId, OriginId, Version, VersionVector, limits::MAX_METADATA_BYTES,
+    Dot, Key, Metadata, NamespaceId, OriginId, Version, VersionVector,
+    limits::{MAX_METADATA_BYTES, MAX_ORIGINS},
 };
 
 use super::{
     error::MessageError,
-    message::{CLOSED, MAX_ORIGINS, MAX_ROWS},
+    message::{MAX_ROWS, MAX_SEQ},
 };
 
 /// A value, or the reason why the bytes are not a message.
@@ -62,6 +63,15 @@ pub(super) fn origin(input: &mut Bytes) -> Decoded<OriginId> {
     }
 }
 
+/// The two origins of a process, which differ.
+pub(super) fn pair(input: &mut Bytes) -> Decoded<[OriginId; 2]> {
+    let pair = [origin(input)?, origin(input)?];
+    if pair[0] == pair[1] {
+        return Err(MessageError::Invalid("a process has one origin twice"));
+    }
+    Ok(pair)
+}
+
 /// A namespace's id.
 pub(super) fn namespace(input: &mut Bytes) -> Decoded<NamespaceId> {
     array(input).map(NamespaceId)
@@ -79,7 +89,7 @@ pub(super) fn dot(input: &mut Bytes) -> Decoded<Dot> {
 
 /// A version vector: a count, and dots in the order of their origins.
 pub(super) fn vector(input: &mut Bytes) -> Decoded<VersionVector> {
-    let count = usize::from(input.try_get_u16()?);
+    let count = usize::try_from(input.try_get_u32()?).unwrap_or(usize::MAX);
     if count > MAX_ORIGINS {
         return Err(MessageError::Invalid("a version vector has too many origins"));
     }
@@ -90,7 +100,7 @@ pub(super) fn vector(input: &mut Bytes) -> Decoded<VersionVector> {
         if before.is_some_and(|before| before >= dot.origin) {
             return Err(MessageError::Invalid("a version vector is not in order"));
         }
-        if !(1..=CLOSED).contains(&dot.seq) {
+        if !(1..MAX_SEQ).contains(&dot.seq) {
             return Err(MessageError::Invalid("a version vector has a number out of range"));
         }
         before = Some(dot.origin);

@@ -1,11 +1,14 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kv_core::{
-    DamagedKey, Dot, Hlc, Key, MemberId, Metadata, NamespaceId, OriginId, VersionVector,
+    DamagedKey, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, MemberId, Metadata, NamespaceId,
+    OriginId, VersionVector, limits::MAX_ORIGINS,
 };
 use proptest::prelude::*;
 
 use super::{
-    message::{Live, MAX_ORIGINS},
+    message::{Live, Want},
     *,
 };
 use crate::{
@@ -32,6 +35,35 @@ fn content() -> impl Strategy<Value = Content> {
         Just(Content::Deleted),
         Just(Content::Expired),
     ]
+}
+
+/// A row of two writes, under the dot of either.
+fn joined_row() -> impl Strategy<Value = Row> {
+    let field = || (1..=15_u8, prop::collection::vec(any::<u8>(), 0..40));
+    let write = move || (dot(), any::<u64>(), prop::collection::vec(field(), 1..4));
+    let row = |(dot, hlc, fields): (Dot, u64, Vec<(u8, Vec<u8>)>)| {
+        let version = kv_core::Version { hlc: Hlc(hlc), origin: dot.origin };
+        let field = |(number, value): (u8, Vec<u8>)| {
+            (FieldNumber::new(number).unwrap(), FieldValue::new(value).unwrap())
+        };
+        JoinedRow::written(version, dot.seq, fields.into_iter().map(field)).unwrap()
+    };
+    (write(), write(), any::<prop::sample::Index>()).prop_map(move |(one, other, at)| {
+        let mut joined = row(one);
+        joined.join(&row(other));
+        let dots: Vec<_> = joined.dots().into_iter().collect();
+        let dot = *at.get(&dots);
+        Row {
+            dot,
+            hlc: joined.version_at(dot).unwrap().hlc,
+            prev: None,
+            namespace: NamespaceId::SYSTEM,
+            key: Key::new("row").unwrap(),
+            metadata: None,
+            expires_at: None,
+            content: Content::Joined(Arc::new(joined)),
+        }
+    })
 }
 
 prop_compose! {
@@ -66,8 +98,10 @@ prop_compose! {
 
 fn progress() -> impl Strategy<Value = Message> {
     let echo = proptest::option::of((any::<u64>(), any::<u32>()));
-    (any::<[u64; 6]>(), echo, vector(), vector()).prop_map(
-        |([number, wall_ms, closed_timestamp, resolved, held, members], echo, durable, more)| {
+    let vectors = (vector(), vector());
+    (any::<[u64; 6]>(), echo, any::<bool>(), any::<bool>(), vectors).prop_map(
+        |(numbers, echo, rebuilding, has_origins, (durable, more))| {
+            let [number, wall_ms, closed_timestamp, resolved, held, uncounted] = numbers;
             let echo = echo.map(|(number, held_ms)| Echo { number, held_ms });
             let mut received = durable.clone();
             received.merge(&more);
@@ -79,25 +113,20 @@ fn progress() -> impl Strategy<Value = Message> {
                 echo,
                 durable,
                 received,
+                origins: has_origins.then_some([OriginId([1; 16]), OriginId([2; 16])]),
                 closed_timestamp,
                 resolved,
                 held,
-                members,
+                rebuilding,
+                uncounted,
             })
         },
     )
 }
 
 fn hello() -> impl Strategy<Value = Message> {
-    (any::<[[u8; 16]; 4]>(), vector()).prop_map(|([cluster, member, one, two], received)| {
-        Message::Hello(Hello {
-            versions: (1, 1),
-            features: 0,
-            cluster,
-            member: MemberId(member),
-            origins: [OriginId(one), OriginId(two)],
-            received,
-        })
+    any::<[[u8; 16]; 2]>().prop_map(|[cluster, member]| {
+        Message::Hello(Hello { versions: (1, 1), features: 0, cluster, member: MemberId(member) })
     })
 }
 
@@ -109,7 +138,8 @@ fn page() -> impl Strategy<Value = Message> {
         DamagedKey { namespace: NamespaceId([3; 16]), key: Key::try_from(key).unwrap(), dot }
     });
     let damaged = prop::collection::vec(damaged, 0..3);
-    (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row(), 0..5), damaged).prop_map(
+    let row = prop_oneof![3 => row(), 1 => joined_row()];
+    (any::<u64>(), 0..3u16, head, end, prop::collection::vec(row, 0..5), damaged).prop_map(
         |(session, index, head, end, rows, damaged)| {
             let head = (index == 0).then_some(head);
             Message::Page(Page {
@@ -153,7 +183,10 @@ fn message() -> impl Strategy<Value = Message> {
         progress(),
         live(),
         page(),
-        any::<[u64; 2]>().prop_map(Message::Want),
+        any::<[u64; 2]>().prop_map(|numbers| {
+            let origins = [OriginId([1; 16]), OriginId([2; 16])];
+            Message::Want(Want { origins, numbers })
+        }),
         Just(Message::Behind),
         (any::<u64>(), prop::collection::vec(prop::collection::vec(any::<u8>(), 1..9), 0..5))
             .prop_map(|(id, keys)| {
@@ -205,14 +238,19 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn held() -> impl Strategy<Value = Held> {
-    let kind = prop_oneof![Just(Kind::Value), Just(Kind::Deleted), Just(Kind::Expired)];
+    let kind = prop_oneof![
+        Just(Kind::Value),
+        Just(Kind::Deleted),
+        Just(Kind::Expired),
+        Just(Kind::Joined)
+    ];
     let expiry = proptest::option::of(any::<u64>());
     let row = (any::<u64>(), dot(), kind, expiry, any::<[u8; 32]>()).prop_map(
         |(hlc, dot, kind, expiry, digest)| {
             let version = kv_core::Version { hlc: Hlc(hlc), origin: dot.origin };
             let expires_at = match kind {
                 Kind::Value => expiry,
-                Kind::Deleted => None,
+                Kind::Deleted | Kind::Joined => None,
                 Kind::Expired => Some(expiry.unwrap_or(7)),
             };
             Held::Row(Summary { version, seq: dot.seq, kind, expires_at, digest })
@@ -233,8 +271,10 @@ fn answer() -> impl Strategy<Value = Answer> {
             rows.dedup_by(|(one, _), (other, _)| one == other);
             Answer::List(RangeList { end, rows })
         });
-    let looked = (any::<bool>(), proptest::option::of(held()))
-        .prop_map(|(is_dropped, held)| Looked { is_dropped, held });
+    let drop = (any::<u64>(), any::<[u8; 16]>())
+        .prop_map(|(hlc, id)| kv_core::Version { hlc: Hlc(hlc), origin: OriginId(id) });
+    let looked = (any::<bool>(), proptest::option::of(drop), proptest::option::of(held()))
+        .prop_map(|(is_counted, dropped_at, held)| Looked { is_counted, dropped_at, held });
     let rows = prop::collection::vec(looked, 0..MAX_ASKED_ROWS);
     let rows = (vector(), vector(), rows)
         .prop_map(|(vector, collected, rows)| Answer::Rows(Reading { vector, collected, rows }));
@@ -290,6 +330,28 @@ fn rows_of_a_backlog_are_decoded_as_they_were_encoded() {
     assert_eq!(decode(&frame), Ok((incarnations, Message::Live(Live { rows: vec![row] }))));
 }
 
+#[test]
+fn a_joined_row_is_rejected_under_a_dot_that_none_of_its_fields_has() {
+    let dot = Dot { origin: OriginId([1; 16]), seq: 5 };
+    let version = kv_core::Version { hlc: Hlc(9), origin: dot.origin };
+    let field = (FieldNumber::new(3).unwrap(), FieldValue::default());
+    let row = Row {
+        dot,
+        hlc: Hlc(9),
+        prev: None,
+        namespace: NamespaceId::SYSTEM,
+        key: Key::new("k").unwrap(),
+        metadata: None,
+        expires_at: None,
+        content: Content::Joined(Arc::new(JoinedRow::written(version, 5, [field]).unwrap())),
+    };
+    let incarnations = Incarnations { from: 1, to: 2 };
+    let live = |first| Frame::live(incarnations, first, &[encode_row(&row)]).finish();
+    let rows = vec![row.clone()];
+    assert_eq!(decode(&live(dot)), Ok((incarnations, Message::Live(Live { rows }))));
+    assert!(decode(&live(Dot { seq: 6, ..dot })).is_err());
+}
+
 /// The largest answers are within the bound of a message.
 #[test]
 fn the_longest_answers_fit_in_a_message() {
@@ -302,7 +364,10 @@ fn the_longest_answers_fit_in_a_message() {
     let row = Held::Row(Summary { version, seq: 1, kind, expires_at, digest: [3; 32] });
     let key = Key::try_from(vec![b'k'; kv_core::limits::MAX_KEY_BYTES]).unwrap();
     let places = vec![Place { namespace: NamespaceId([9; 16]), key }; MAX_ASKED_ROWS];
-    let rows = vec![Looked { is_dropped: true, held: Some(row) }; MAX_ASKED_ROWS];
+    let rows = vec![
+        Looked { is_counted: false, dropped_at: Some(version), held: Some(row) };
+        MAX_ASKED_ROWS
+    ];
     let answer = Some(Answer::Rows(Reading { vector: vector.clone(), collected: vector, rows }));
     let ask = Message::Ask { verify: 1, step: 1, ask: Ask::Rows(places) };
     for message in [Message::Answer { verify: 1, step: 1, answer }, ask] {

@@ -47,8 +47,10 @@ pub(crate) fn config(authority: &Authority, number: u8, listen: SocketAddr) -> C
     config
 }
 
-fn open(directory: &tempfile::TempDir) -> Store {
-    Options::new().replicated(true).cache_bytes(8 << 20).open(directory.path()).unwrap()
+fn open(directory: &tempfile::TempDir, number: u8, is_joining: bool) -> Store {
+    let options = Options::new().replicated(true).cache_bytes(8 << 20).member(member(number));
+    let options = if is_joining { options.joining() } else { options };
+    options.open(directory.path()).unwrap()
 }
 
 pub(crate) fn anywhere() -> SocketAddr {
@@ -78,7 +80,7 @@ impl Location {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = open(&directory);
+        let store = open(&directory, number, sponsor.is_some());
         let mut config = config(authority, number, nowhere_else());
         let of = |sponsor: &Location| (sponsor.member, vec![sponsor.address.to_string()]);
         config.bootstrap = sponsor.map(of).into_iter().collect();
@@ -129,7 +131,6 @@ impl Location {
     pub(crate) fn add_at(&self, other: &Location, address: SocketAddr) {
         self.run(Operation::PutMember {
             id: other.member,
-            origins: other.store().origins(),
             name: other.member.to_string(),
             addresses: vec![address.to_string()],
         });
@@ -184,7 +185,7 @@ impl Location {
     ) {
         // Its directory is free once the last handle is dropped.
         drop(self.store.take());
-        let store = open(&self.directory);
+        let store = open(&self.directory, number, false);
         let mut config = config(authority, number, self.address);
         change(&mut config);
         self.replica = Some(Replica::start(config, store.clone()).await.unwrap());

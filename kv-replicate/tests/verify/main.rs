@@ -67,6 +67,7 @@ fn name(held: Option<Held>) -> &'static str {
             Kind::Value => "value",
             Kind::Deleted => "deleted",
             Kind::Expired => "expired",
+            Kind::Joined => "joined",
         },
     }
 }

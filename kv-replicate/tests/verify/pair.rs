@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Key, NamespaceId, Operation, OriginId, Table, Title,
-    commit::Committer,
+    Account, Attributes, Key, NamespaceId, Operation, Table, Title,
+    commit::{Committer, Creation},
     derive_id,
     engine::{
         Batch, Engine, Snapshot, Visibility, disk,
@@ -64,11 +64,13 @@ pub(crate) fn namespace() -> NamespaceId {
 
 impl Location {
     fn open(id: u8, engine: Arc<RedbEngine>, incarnations: u64) -> Location {
-        let mut ids = [id, id + 100].into_iter();
-        let mut random_id =
-            || ids.next().map(|id| [id; 16]).ok_or_else(kv_core::RandomError::default);
-        let committer = Committer::open(Arc::clone(&engine), &mut random_id).unwrap();
-        let origins: [OriginId; 2] = committer.origins();
+        let mut last = u64::from(id) << 32 | incarnations << 16;
+        let random = move || {
+            last += 1;
+            Ok([last.to_be_bytes(), [id; 8]].concat().try_into().unwrap())
+        };
+        let creation = Creation { member: Some(MemberId([id; 16])), is_joining: id > 1 };
+        let committer = Committer::open(Arc::clone(&engine), creation, random).unwrap();
         let expiry_grace = Duration::from_millis(500);
         let config = WriterConfig {
             gc_rows: 100,
@@ -84,7 +86,6 @@ impl Location {
         let config = Config {
             cluster: [1; 16],
             member: MemberId([id; 16]),
-            origins,
             incarnation: u64::from(id) << 8 | incarnations,
             backlog_bytes: 1 << 20,
             batch_rows: 128,
@@ -144,9 +145,8 @@ impl Pair {
             progress: 0,
         };
         let members = [0, 1].map(|node| {
-            let origins = pair.nodes[node].store.committer().origins();
             let name = format!("location {node}");
-            Operation::PutMember { id: member(node), origins, name, addresses: Vec::new() }
+            Operation::PutMember { id: member(node), name, addresses: Vec::new() }
         });
         let (account, title) = (Account::default(), Title::new("one").unwrap());
         pair.write(0, members.into());

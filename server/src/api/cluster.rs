@@ -31,7 +31,7 @@ mod damaged;
 mod info;
 
 use self::{
-    alarms::{alarms, verdict_of},
+    alarms::{alarms, title_alarms, verdict_of},
     damaged::damage,
 };
 use crate::{
@@ -41,7 +41,7 @@ use crate::{
         problem::{Refused, parse},
         reply,
     },
-    membership::{Membership, find_member, progress},
+    membership::{Membership, OriginState, find_member, progress},
 };
 
 pub use self::info::{
@@ -89,6 +89,9 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let mut alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
     if status.halted.is_none() {
         alarms.extend(clock::alarms(&status, descriptor.location.as_str(), &peers, now));
+        alarms.extend(OriginState::of(&view).alarms());
+        alarms.extend(membership.incidents(now));
+        alarms.extend(title_alarms(view.namespaces()));
     }
     alarms.extend(damage(view.owed().len(), &damaged_keys));
     Ok(reply::json(

@@ -7,11 +7,14 @@
 //! | `POST /v1/namespaces` | `{"title":"sessions"}`, optionally with `"id":"32 hexadecimal digits"` | 201 and the namespace |
 //! | `GET /v1/namespaces/{title-or-id}` | | 200 and the namespace |
 //! | `PATCH /v1/namespaces/{title-or-id}` | `{"title":"the new one"}` | 200 and the namespace |
-//! | `DELETE /v1/namespaces/{title-or-id}` | | 200 and the namespace as it was; all its entries are deleted for good |
+//! | `DELETE /v1/namespaces/{title-or-id}` | | 200 and the namespace as it was; all its entries are deleted. It may be created again, with the same id and empty |
+//! | `POST /v1/namespaces/{title-or-id}/merge` | `{"into":"title or id"}` | 200 and a [`Merged`], once all entries are in the other namespace and this one is dropped; it may take minutes |
 //!
 //! A refusal is `{"error":"a sentence"}` with 400 (a bad title or body), 404 (no such namespace), 405,
 //! 409 (the title or id is taken), 413 (a long body), or 503 (no writes for now; with `Retry-After` if
 //! that is temporary).
+
+mod merge;
 
 use std::sync::Arc;
 
@@ -21,7 +24,7 @@ use axum::{
         DefaultBodyLimit, Path, State,
         rejection::{BytesRejection, PathRejection},
     },
-    routing::get,
+    routing::{get, post},
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
@@ -42,6 +45,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/v1/namespaces", get(list).post(create))
         .route("/v1/namespaces/{name}", get(show).patch(rename).delete(drop_one))
+        .route("/v1/namespaces/{name}/merge", post(merge_into))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
@@ -91,6 +95,25 @@ pub struct NewNamespace {
 pub struct NewTitle {
     /// Its new name for people.
     pub title: String,
+}
+
+/// The body of a merge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewMerge {
+    /// The title or id of the namespace that gets the entries.
+    pub into: String,
+}
+
+/// A merge that is done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Merged {
+    /// The namespace that was dropped.
+    pub dropped: NamespaceInfo,
+    /// The namespace that has the entries now.
+    pub into: NamespaceInfo,
+    /// Entries that were put into it. It had later writes of the others.
+    pub moved: u64,
 }
 
 /// `GET /v1/namespaces`.
@@ -144,6 +167,29 @@ async fn drop_one(State(app): State<Arc<App>>, name: Name) -> Result<Response<Bo
     let id = resolve(&app, &name)?;
     let dropped = change(&app, Operation::DropNamespace { id }).await?;
     Ok(reply::json(StatusCode::OK, &dropped))
+}
+
+/// `POST /v1/namespaces/{title-or-id}/merge`.
+async fn merge_into(
+    State(app): State<Arc<App>>,
+    name: Name,
+    body: Received,
+) -> Result<Response<Body>, Refused> {
+    let (Path(name), body) = (name?, body?);
+    let NewMerge { into } = parse(&body, r#"{"into":"title or id"}"#)?;
+    let namespaces = app.store.namespaces();
+    let find = |name: &str| namespaces.resolve(name).ok_or_else(|| unknown(name));
+    let (from, into) = (find(&name)?, find(&into)?);
+    if from.id == into.id {
+        let error = format!(
+            "{name:?} and the namespace to merge into are the same one, {}: name one of them by its id",
+            from.id
+        );
+        return Err(Refused::new(StatusCode::CONFLICT, error));
+    }
+    let moved = merge::merge(&app, from.id, into.id).await?;
+    let (dropped, into) = (NamespaceInfo::from(from), NamespaceInfo::from(into));
+    Ok(reply::json(StatusCode::OK, &Merged { dropped, into, moved }))
 }
 
 /// The id of the namespace with this title or id.

@@ -15,6 +15,7 @@ use kv_core::Mode;
 use crate::{
     app::App,
     http::{Body, reply},
+    membership::OriginState,
     metrics::{ClusterGauges, Gauges, StoreGauges},
 };
 
@@ -48,6 +49,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let cluster = cluster.as_ref().map(|(status, ends)| ClusterGauges {
         status: status.as_ref(),
         members: view.members(),
+        origins: OriginState::of(&view),
         ends: *ends,
     });
     let gauges = Gauges { store: store_gauges(&app), limits: app.rate_limits.gauges() };
@@ -69,5 +71,6 @@ fn store_gauges(app: &App) -> StoreGauges {
         },
         namespaces: app.store.namespaces().iter().count(),
         damaged_keys: app.store.view().owed().len(),
+        title_conflicts: app.store.namespaces().conflicts().len(),
     }
 }

@@ -1,4 +1,4 @@
-//! `waypost namespace`: create, list, rename and drop namespaces.
+//! `waypost namespace`: create, list, rename, drop and merge namespaces.
 
 use std::io::{self, Write as _};
 
@@ -7,14 +7,16 @@ use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::api::namespaces::{NamespaceInfo, NamespaceList, NewNamespace, NewTitle};
+use crate::api::namespaces::{
+    Merged, NamespaceInfo, NamespaceList, NewMerge, NewNamespace, NewTitle,
+};
 
 use super::{
     client::{Client, ClientError, NO_BODY, ServerArgs, print_json},
     confirm::{ConfirmError, confirm},
 };
 
-/// Create, list, rename and drop namespaces on a running server.
+/// Create, list, rename, drop and merge namespaces on a running server.
 #[derive(Debug, Args)]
 pub(super) struct Namespace {
     #[command(subcommand)]
@@ -46,7 +48,7 @@ enum Action {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         new: String,
     },
-    /// Drop a namespace and all its entries. This can't be undone, and its id can't be used again.
+    /// Drop a namespace and all its entries. This can't be undone. The namespace may be created again, empty.
     Drop {
         /// Its title or id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -54,6 +56,15 @@ enum Action {
         /// Do not ask for confirmation.
         #[arg(long, short)]
         yes: bool,
+    },
+    /// Move all entries of a namespace into another one, and drop the first: for two namespaces that have one title.
+    Merge {
+        /// The title or id of the namespace to drop. Writes to it during the merge may be lost.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        from: String,
+        /// The title or id of the namespace that gets the entries. Its own later writes stay.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        into: String,
     },
 }
 
@@ -79,7 +90,11 @@ fn path_of(name: &str) -> String {
 /// Runs one command.
 pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
     let json = command.server.json;
-    let client = Client::new(command.server.server)?;
+    let server = command.server.server;
+    let client = match &command.action {
+        Action::Merge { .. } => Client::patient(server)?,
+        _ => Client::new(server)?,
+    };
     match command.action {
         Action::Create { title, id } => {
             let created: NamespaceInfo =
@@ -110,6 +125,16 @@ pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
             let dropped: NamespaceInfo =
                 client.call(&Method::DELETE, &path_of(&found.id), NO_BODY)?;
             print(json, &dropped, &format!("dropped {}  {}", dropped.id, dropped.title))
+        }
+        Action::Merge { from, into } => {
+            let path = format!("{}/merge", path_of(&from));
+            let merged: Merged = client.call(&Method::POST, &path, Some(&NewMerge { into }))?;
+            let Merged { dropped, into, moved } = &merged;
+            let lines = format!(
+                "moved {moved} entries into {}  {}\ndropped {}  {}",
+                into.id, into.title, dropped.id, dropped.title
+            );
+            print(json, &merged, &lines)
         }
     }
 }

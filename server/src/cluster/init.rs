@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kv_core::{MemberId, env::Environment};
+use kv_core::{
+    Hlc, MemberId, OpenError, Operation, Store, Ticket, VersionVector, commit::Remote, env::Environment,
+};
 
 use super::state::{
     authorities::Authorities,
@@ -48,6 +50,20 @@ pub enum InitError {
     /// The files can't be written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// The location's store can't be opened. It has the id that the location gets.
+    #[error(
+        "can't open the store in {}, whose id becomes that of the location: {source}; if a server runs on it, stop \
+         it first", data.display()
+    )]
+    Store {
+        /// The data directory.
+        data: PathBuf,
+        /// Why not.
+        source: Box<OpenError>,
+    },
+    /// The store can't be written to.
+    #[error("can't write to the store: {0}")]
+    Write(kv_core::WriteError),
     /// A key or certificate can't be generated.
     #[error("can't issue a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -56,8 +72,8 @@ pub enum InitError {
     Random(kv_core::RandomError),
 }
 
-/// Generates the CA of a new cluster and the certificate of its first location. All files appear at
-/// once, or none does.
+/// Generates the CA of a new cluster and the certificate of its first location, which has the id of its store.
+/// Creates the store if it does not exist. All files appear at once, or none does.
 ///
 /// # Errors
 /// See [`InitError`].
@@ -67,8 +83,8 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
         return Err(InitError::AlreadyThere(existing));
     }
     check_addresses(&new.advertise)?;
-    let random = || environment.random_id().map_err(InitError::Random);
-    let (cluster, member) = (ClusterId(random()?), MemberId(random()?));
+    let cluster = ClusterId(environment.random_id().map_err(InitError::Random)?);
+    let member = store_member(&new.data)?;
     let now = environment.now_ms() / 1000;
     let ca = Ca::generate(cluster, &new.cluster, now)?;
     let key = ca::new_key()?;
@@ -86,6 +102,20 @@ pub fn init(new: &NewCluster, environment: &dyn Environment) -> Result<Descripto
     descriptor.save(&directory)?;
     finish(directory, &new.data, existing)?;
     Ok(descriptor)
+}
+
+/// Returns the location that the store in a data directory belongs to. What the store holds is what the cluster begins
+/// with, also if it was created for a join that was given up.
+fn store_member(data: &Path) -> Result<MemberId, InitError> {
+    let store = Store::open(data)
+        .map_err(|source| InitError::Store { data: data.to_owned(), source: Box::new(source) })?;
+    if store.view().is_rebuilding() {
+        let (vector, collected) = (VersionVector::default(), VersionVector::default());
+        let (floor, damaged) = (Hlc::ZERO, Vec::new());
+        let rebuilt = Operation::Remote(Remote::Rebuilt { vector, collected, floor, damaged });
+        store.submit(rebuilt).and_then(Ticket::wait).map_err(InitError::Write)?;
+    }
+    Ok(store.member())
 }
 
 /// Moves the finished directory into place, which creates the cluster.

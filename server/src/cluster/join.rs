@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use kv_core::{MemberId, OpenError, OriginId, Store, env::Environment};
+use kv_core::{MemberId, OpenError, Options, env::Environment};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{crypto::ring, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     enrol::{
         client::{EnrolError, enrol},
-        message::{Der, Origins, Request, Welcome},
+        message::{Der, Request, Welcome},
     },
     state::{
         authorities::Authorities,
@@ -186,10 +186,12 @@ async fn join_first(
     now: u64,
 ) -> Result<JoinOutcome, JoinError> {
     check_addresses(&joining.advertise)?;
-    let origins = origins(joining, Requires::Empty).await?;
+    // Nothing else is created beside a store that can't join.
+    open_unwritten(joining, Options::new()).await?;
     let (pending, key) = prepare(directory, environment)?;
+    open_unwritten(joining, Options::new().member(pending.member).joining()).await?;
     let identity = |cluster| Identity { cluster, member: pending.member };
-    let request = new_request(joining, pending.member, origins, &key)?;
+    let request = new_request(joining, pending.member, &key)?;
     let welcome = enrol(&joining.token, &request).await?;
     check(&welcome, &joining.token, identity(welcome.cluster), &key, now)?;
 
@@ -255,12 +257,11 @@ async fn renew(
     now: u64,
 ) -> Result<(), JoinError> {
     let key = read_key(directory, files::KEY)?;
-    let origins = origins(joining, Requires::Any).await?;
     let request = Request {
         location: Some(descriptor.location.clone()),
         addresses: descriptor.advertise.clone(),
         renews: Some(Der::from(own)),
-        ..new_request(joining, descriptor.member, origins, &key)?
+        ..new_request(joining, descriptor.member, &key)?
     };
     let welcome = enrol(&joining.token, &request).await?;
     let received =
@@ -323,7 +324,6 @@ fn prepare(
 fn new_request(
     joining: &JoinOptions,
     member: MemberId,
-    origins: [OriginId; 2],
     key: &KeyPair,
 ) -> Result<Request, JoinError> {
     let csr = CertificateParams::new(Vec::new())?.serialize_request(key)?;
@@ -333,31 +333,19 @@ fn new_request(
         member,
         location: joining.location.clone(),
         addresses: joining.advertise.clone(),
-        origins: Origins(origins),
         csr: Der(csr.der().to_vec()),
         renews: None,
     })
 }
 
-/// The state of the location's store that a join requires.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Requires {
-    /// Nothing was ever written to it: even deletions would replicate to the other locations.
-    Empty,
-    /// It may hold anything: a renewal does not touch it.
-    Any,
-}
-
-/// Returns the origins that the store writes under. Creates the store if it does not exist.
-async fn origins(joining: &JoinOptions, requires: Requires) -> Result<[OriginId; 2], JoinError> {
+/// Opens or creates the store of the location that joins, which must be one that nothing was ever written to: even
+/// deletions would replicate to the other locations.
+async fn open_unwritten(joining: &JoinOptions, options: Options) -> Result<(), JoinError> {
     let data = joining.data.clone();
-    let open = move || {
-        let store =
-            Store::open(&data).map_err(|source| JoinError::Store { data: data.clone(), source })?;
-        if requires == Requires::Empty && store.view().vector().iter().next().is_some() {
-            return Err(JoinError::NotEmpty(data));
-        }
-        Ok(store.origins())
+    let open = move || match options.open(&data) {
+        Ok(store) if store.view().vector().iter().next().is_none() => Ok(()),
+        Ok(_) | Err(OpenError::Member { .. }) => Err(JoinError::NotEmpty(data)),
+        Err(source) => Err(JoinError::Store { data, source }),
     };
     tokio::task::spawn_blocking(open).await?
 }

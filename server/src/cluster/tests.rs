@@ -13,7 +13,7 @@ use std::{
 };
 
 use kv_core::{
-    MemberId, OriginId,
+    MemberId,
     env::{Environment, SystemEnvironment},
 };
 use rcgen::{CertificateParams, KeyPair};
@@ -21,10 +21,7 @@ use tempfile::TempDir;
 
 use super::{
     Authority, Descriptor, NewCluster, Token,
-    enrol::{
-        Request,
-        message::{Der, Origins},
-    },
+    enrol::{Request, message::Der},
     init, invite,
     state::{ca, names::Name},
 };
@@ -100,7 +97,6 @@ fn new_request(token: &Token, member: u8) -> (KeyPair, Request) {
         member: MemberId([member; 16]),
         location: Some(name("ams")),
         addresses: vec!["ams.example:8421".parse().unwrap()],
-        origins: Origins([OriginId([member; 16]), OriginId([member + 1; 16])]),
         csr: Der(csr.der().to_vec()),
         renews: None,
     };

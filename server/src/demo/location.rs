@@ -51,7 +51,11 @@ impl Location {
         directory: PathBuf,
         mut config: Config,
     ) -> Result<Location, DemoError> {
-        let options = Options::new().replicated(true).cache_bytes(CACHE_BYTES);
+        let mut options = Options::new().replicated(true).cache_bytes(CACHE_BYTES);
+        options = options.member(config.member);
+        if !config.bootstrap.is_empty() {
+            options = options.joining();
+        }
         let store = blocking(move || Ok(options.open(directory)?)).await?;
         let replica = Replica::start(config.clone(), store.clone()).await?;
         config.listen = replica.local_address();
@@ -78,7 +82,6 @@ impl Location {
     fn as_member(&self) -> Operation {
         Operation::PutMember {
             id: self.member(),
-            origins: self.store.origins(),
             name: self.name.to_owned(),
             addresses: vec![self.address().to_string()],
         }

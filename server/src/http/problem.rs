@@ -92,6 +92,8 @@ impl From<WriteError> for Refused {
             | WriteError::DiskFull
             | WriteError::ReadOnly(_)
             | WriteError::EndOfTime
+            | WriteError::Superseded(_)
+            | WriteError::TooManyOrigins
             | WriteError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

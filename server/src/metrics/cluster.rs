@@ -6,7 +6,7 @@ use kv_replicate::quic::{Peer, Status};
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
 use super::registry::{gauge, gauges, number, register, size};
-use crate::cluster::Expiry;
+use crate::{cluster::Expiry, membership::OriginState};
 
 /// The label of the metrics of one peer: its name.
 const PEER: &[&str] = &["peer"];
@@ -20,6 +20,8 @@ pub struct ClusterGauges<'a> {
     pub status: Option<&'a Status>,
     /// The members, for their names.
     pub members: &'a Members,
+    /// The state of the store's origins.
+    pub origins: OriginState,
     /// When its certificates expire.
     pub ends: Expiry,
 }
@@ -48,6 +50,9 @@ struct LocationMetrics {
     handshakes_failed: IntGauge,
     clock_confirmed: IntGauge,
     clock_offset: GaugeVec,
+    origins: IntGauge,
+    superseded: IntGauge,
+    rebuilding: IntGauge,
     not_after: IntGaugeVec,
 }
 
@@ -98,6 +103,21 @@ impl LocationMetrics {
                     &[],
                 ),
             ),
+            origins: gauge(
+                r,
+                "waypost_cluster_origins",
+                "Origins that the store knows: two for each start of a location.",
+            ),
+            superseded: gauge(
+                r,
+                "waypost_cluster_superseded",
+                "1 if a process on a copy of the data directory started later, and this one takes no writes.",
+            ),
+            rebuilding: gauge(
+                r,
+                "waypost_cluster_rebuilding",
+                "1 while this location takes deletions that its restored store lacks from another one.",
+            ),
             not_after: gauges(
                 r,
                 NOT_AFTER,
@@ -112,6 +132,9 @@ impl LocationMetrics {
             self.not_after.with_label_values(&[of]).set(number(end));
         }
         let Some(status) = now.status else { return };
+        self.origins.set(size(now.origins.known));
+        self.superseded.set(i64::from(now.origins.is_superseded));
+        self.rebuilding.set(i64::from(now.origins.is_rebuilding));
         self.joined.set(i64::from(status.is_joined));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_applied.set(number(status.rows_taken));
@@ -234,7 +257,12 @@ mod tests {
         peer.down_for = Some(std::time::Duration::from_secs(90));
         status.peers.insert(MemberId([7; 16]), peer);
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
-        let now = ClusterGauges { status: Some(&status), members: &Members::default(), ends };
+        let now = ClusterGauges {
+            status: Some(&status),
+            members: &Members::default(),
+            origins: OriginState::default(),
+            ends,
+        };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         let peer = MemberId([7; 16]);
         for line in [
@@ -250,7 +278,12 @@ mod tests {
     #[test]
     fn the_expiry_of_certificates_is_exported_even_after_the_replica_has_ended() {
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
-        let now = ClusterGauges { status: None, members: &Members::default(), ends };
+        let now = ClusterGauges {
+            status: None,
+            members: &Members::default(),
+            origins: OriginState::default(),
+            ends,
+        };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");
         assert!(!text.contains("waypost_cluster_halted"), "{text}");

@@ -26,6 +26,8 @@ pub struct StoreGauges {
     pub namespaces: usize,
     /// Keys whose entries can't be read here.
     pub damaged_keys: usize,
+    /// Namespaces whose title an older one has.
+    pub title_conflicts: usize,
 }
 
 /// The metrics of the store.
@@ -59,6 +61,8 @@ pub(super) struct StoreMetrics {
     damaged_keys: IntGauge,
     /// Keys that lists left out.
     left_out_of_lists: IntCounter,
+    /// See [`StoreGauges::title_conflicts`].
+    title_conflicts: IntGauge,
 }
 
 impl StoreMetrics {
@@ -120,6 +124,11 @@ impl StoreMetrics {
                 "waypost_list_damaged_keys_total",
                 "Keys that lists left out because their entries are damaged.",
             ),
+            title_conflicts: gauge(
+                r,
+                "waypost_namespace_title_conflicts",
+                "Namespaces whose title an older one has.",
+            ),
         }
     }
 
@@ -131,6 +140,7 @@ impl StoreMetrics {
         self.garbage_bodies.set(size(now.garbage_bodies));
         self.namespaces.set(size(now.namespaces));
         self.damaged_keys.set(size(now.damaged_keys));
+        self.title_conflicts.set(size(now.title_conflicts));
         for mode in ["writer", "waiting", "read_only", "closed"] {
             self.mode.with_label_values(&[mode]).set(i64::from(mode == now.mode));
         }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use kv_core::{OpenError, WriteError};
+use kv_core::{MemberId, OpenError, WriteError};
 use ratelimit::BuildError;
 use tokio::task::JoinError;
 
@@ -59,15 +59,20 @@ pub enum ServeError {
         "can't make this location, as cluster/cluster.toml describes it, a member of its cluster: {0}"
     )]
     Member(WriteError),
-    /// The store of the CA holder is not the one that it had.
+    /// The store belongs to another location than `cluster.toml` names.
     #[error(
-        "the store in {} is not the one that this location of the cluster had: restore that one; or remove this \
-         location at another one (`waypost cluster remove`), and let it join with an empty data directory",
+        "the store in {} belongs to location {found}, and cluster/cluster.toml beside it names {named}: restore the \
+         two from one backup; or remove the location at another one (`waypost cluster remove`), and let it join with \
+         an empty data directory",
         data.display()
     )]
     OtherStore {
         /// The data directory.
         data: PathBuf,
+        /// The location that the store belongs to.
+        found: MemberId,
+        /// The location that `cluster.toml` names.
+        named: MemberId,
     },
     /// The rate limiter can't be created.
     #[error(transparent)]

@@ -19,10 +19,9 @@ use crate::{
     cluster::{
         self, Address, Authority, Descriptor, JoinOptions, JoinOutcome, Location, Peer, Renewal,
         enrol::{AdmissionError, EnrolServer, JoiningMember, Registry, StoreRegistry},
-        state::files::{self, ClusterDir},
     },
     config::{Config, Settings},
-    membership::{Membership, Readiness, progress},
+    membership::{Incidents, Membership, Readiness, progress},
 };
 
 /// How often a joining location checks whether it has joined, and how often it logs its progress.
@@ -94,18 +93,19 @@ impl Replication {
         let authority = Authority::open(&config.settings.data)?;
         if authority.is_some() {
             let (descriptor, store) = (descriptor.clone(), store.clone());
-            let data = config.settings.data.clone();
-            tokio::task::spawn_blocking(move || become_member(&data, &descriptor, &store))
-                .await??;
+            tokio::task::spawn_blocking(move || become_member(&descriptor, &store)).await??;
         }
         let readiness = Arc::new(Readiness::new());
         let guests = authority.map(|authority| enrol_guests(authority, store, &readiness));
         let mut replicated = replica_config(location, guests.transpose()?);
         let max_clock_skew = config.settings.max_clock_skew.get().as_millis();
         replicated.tuning.max_clock_skew_ms = u64::try_from(max_clock_skew).unwrap_or(u64::MAX);
+        let incidents = Arc::new(Incidents::new(&config.settings.data));
         replicated.on_notice = Some({
-            let readiness = Arc::clone(&readiness);
+            let (readiness, incidents) = (Arc::clone(&readiness), Arc::clone(&incidents));
+            let environment = SystemEnvironment::new();
             Arc::new(move |notice: &Notice| {
+                incidents.observe(notice, environment.now_ms() / 1000);
                 if let Notice::Halted(reason) = notice {
                     readiness.halt(&reason.to_string());
                 }
@@ -116,7 +116,8 @@ impl Replication {
             .map_err(|source| ServeError::Replicate { listen: descriptor.listen, source })?;
         let renewal = Renewal { ca_holder: ca_holder(location, store), last_error: None };
         let (certificate, handle) = ((location.expiry, renewal), replica.handle());
-        let membership = Membership::new(descriptor.clone(), certificate, handle, readiness);
+        let membership =
+            Membership::new(descriptor.clone(), certificate, handle, readiness, incidents);
         let membership = Arc::new(membership);
         tracing::info!("listens for other locations at {} (UDP)", replica.local_address());
         // A location that joined at an earlier start accepts writes at once.
@@ -263,37 +264,28 @@ async fn await_join(membership: &Membership) -> bool {
     true
 }
 
-/// Writes the member row of the CA holder, unless it has one. Rejects a store that is not the one that
-/// had the row: it would take itself for a whole cluster. Blocks.
-fn become_member(data: &Path, descriptor: &Descriptor, store: &Store) -> Result<(), ServeError> {
-    let origins = store.origins();
-    let directory = ClusterDir::of(data);
-    let ours = format!("{}\n{}\n", origins[0], origins[1]);
-    let had_row = directory.has(files::STORE);
-    if had_row && directory.read(files::STORE)? != ours {
-        return Err(ServeError::OtherStore { data: data.to_owned() });
-    }
+/// Writes the member row of the CA holder, unless it has one, or has lost its store: a new store gets the row from the
+/// other locations, with everything else. Blocks.
+fn become_member(descriptor: &Descriptor, store: &Store) -> Result<(), ServeError> {
     // Once it has a row, changes are announced after the replica has started, as at every location.
+    let view = store.view();
     // A removed one keeps the row that says so.
-    if store.view().members().get(descriptor.member).is_none() {
+    if !view.is_rebuilding() && view.members().get(descriptor.member).is_none() {
         write_own_row(descriptor, store).map_err(ServeError::Member)?;
-    }
-    if !had_row {
-        directory.write(files::STORE, &ours)?;
     }
     Ok(())
 }
 
 /// Writes this location's member row, unless it equals `cluster.toml`. Blocks.
 fn write_own_row(descriptor: &Descriptor, store: &Store) -> Result<(), WriteError> {
-    let (id, origins) = (descriptor.member, store.origins());
+    let id = descriptor.member;
     let name = descriptor.location.to_string();
     let addresses: Vec<String> = descriptor.advertise.iter().map(Address::to_string).collect();
-    let is_equal = store.view().members().get(id).is_some_and(|member| {
-        member.origins == origins && member.name == name && member.addresses == addresses
-    });
+    let view = store.view();
+    let is_equal = (view.members().get(id))
+        .is_some_and(|member| member.name == name && member.addresses == addresses);
     if !is_equal {
-        let operation = Operation::PutMember { id, origins, name, addresses };
+        let operation = Operation::PutMember { id, name, addresses };
         store.submit(operation)?.wait()?;
     }
     Ok(())
@@ -317,7 +309,7 @@ async fn settle(membership: &Membership, store: Store, config: Config) -> Result
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Options, OriginId};
+    use kv_core::{MemberId, Options};
     use tempfile::TempDir;
 
     use super::*;
@@ -333,19 +325,17 @@ mod tests {
     #[test]
     fn a_ca_holder_with_a_row_starts_even_if_the_name_in_its_file_is_taken() {
         let data = TempDir::new().expect("a directory");
-        ClusterDir::of(data.path()).create().expect("a directory");
         let store = Options::new().replicated(true).open(data.path()).expect("a store");
         let ams = Operation::PutMember {
             id: MemberId([2; 16]),
-            origins: [OriginId([8; 16]), OriginId([9; 16])],
             name: "ams".into(),
             addresses: vec!["192.0.2.2:8421".into()],
         };
         store.submit(ams).and_then(kv_core::Ticket::wait).expect("a member");
-        let first = become_member(data.path(), &called("ams"), &store).expect_err("it has no row");
+        let first = become_member(&called("ams"), &store).expect_err("it has no row");
         assert!(first.to_string().contains("cluster/cluster.toml"), "{first}");
-        become_member(data.path(), &called("fra"), &store).expect("it becomes a member");
-        become_member(data.path(), &called("ams"), &store).expect("it already is one");
+        become_member(&called("fra"), &store).expect("it becomes a member");
+        become_member(&called("ams"), &store).expect("it already is one");
         let view = store.view();
         assert_eq!(view.members().get(MemberId([1; 16])).expect("its row").name, "fra");
     }

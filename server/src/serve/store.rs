@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kv_core::{Durability, Options, Store};
+use kv_core::{Durability, MemberId, OpenError, Options, Store};
 use tokio::time::sleep;
 
 use super::error::ServeError;
@@ -25,12 +25,12 @@ impl OpenStore {
     /// Opens the store, creates the namespaces of the settings, and restores the rate limits. Blocks.
     pub(super) fn open(
         config: &Config,
-        is_member: bool,
+        member: Option<MemberId>,
         metrics: &Arc<Metrics>,
     ) -> Result<OpenStore, ServeError> {
-        let store = open(config, is_member, Arc::clone(metrics))?;
+        let store = open(config, member, Arc::clone(metrics))?;
         // A member creates them once it has joined: another location may have created them.
-        if !is_member {
+        if member.is_none() {
             create_namespaces(&store, config)?;
         }
         let settings = RateLimitSettings {
@@ -53,11 +53,19 @@ impl OpenStore {
     }
 }
 
-/// Opens the store with the settings.
-fn open(config: &Config, is_member: bool, metrics: Arc<Metrics>) -> Result<Store, ServeError> {
+/// Opens the store with the settings. A member whose store is lost gets a new one, which waits for what the other
+/// locations have.
+fn open(
+    config: &Config,
+    member: Option<MemberId>,
+    metrics: Arc<Metrics>,
+) -> Result<Store, ServeError> {
     let settings = &config.settings;
-    Options::new()
-        .replicated(is_member)
+    let options = match member {
+        Some(member) => Options::new().replicated(true).member(member).joining(),
+        None => Options::new(),
+    };
+    options
         .cache_bytes(to_usize(settings.cache.get()))
         .durability(settings.durability.0)
         .queue_capacity(to_usize(settings.queue.get().into()))
@@ -66,7 +74,15 @@ fn open(config: &Config, is_member: bool, metrics: Arc<Metrics>) -> Result<Store
         .max_clock_skew(settings.max_clock_skew.get())
         .observer(metrics)
         .open(&settings.data)
-        .map_err(|source| ServeError::Open { data: settings.data.clone(), source })
+        .map_err(|source| {
+            let data = settings.data.clone();
+            match source {
+                OpenError::Member { found, expected: named } => {
+                    ServeError::OtherStore { data, found, named }
+                }
+                source => ServeError::Open { data, source },
+            }
+        })
 }
 
 /// Converts a setting in bytes; one that does not fit becomes the largest number.

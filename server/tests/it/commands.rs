@@ -48,6 +48,15 @@ fn namespaces_can_be_created_listed_renamed_and_dropped() {
         assert_eq!(text(&namespace(&["drop", "c", "--yes"]).stdout), format!("dropped {id}  c\n"));
         assert_fails(&namespace(&["drop", "c", "--yes"]), "no namespace");
         assert_eq!(text(&namespace(&["list"]).stdout), "");
+
+        // A dropped namespace may be created again, and merged into another one.
+        assert!(namespace(&["create", "c", "--id", id]).status.success());
+        assert!(namespace(&["create", "d"]).status.success());
+        assert_fails(&namespace(&["merge", "c", id]), "the same one");
+        let merged = namespace(&["merge", "c", "d"]);
+        let merged = text(&merged.stdout);
+        assert!(merged.starts_with("moved 0 entries into "), "{merged}");
+        assert!(merged.ends_with(&format!("\ndropped {id}  c\n")), "{merged}");
     }
 }
 

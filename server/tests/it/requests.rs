@@ -83,6 +83,52 @@ fn the_header_overrides_every_route_and_paths_are_not_normalised() {
 }
 
 #[test]
+fn a_namespace_is_merged_into_another_one_and_dropped() {
+    let server = Server::start(&["--namespaces", "from,into"]);
+    let mut peer = server.connect();
+    let mut send = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        let response = peer.request(format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        (response.status, response.body)
+    };
+    let large = "x".repeat(200_000);
+    for (path, body) in [
+        ("from/small", "one"),
+        ("from/large", &large),
+        ("from/both", "older"),
+        ("from/gone", "older"),
+        ("into/both", "later"),
+        ("into/gone", "later"),
+        ("into/own", "own"),
+    ] {
+        assert_eq!(send("PUT", &format!("/binding/{path}"), body).0, 200, "{path}");
+    }
+    assert_eq!(send("DELETE", "/binding/into/gone", "").0, 200);
+    let merge = "/v1/namespaces/from/merge";
+    for (body, status) in [(r#"{"into":"from"}"#, 409), (r#"{"into":"none"}"#, 404), ("{}", 400)] {
+        assert_eq!(send("POST", merge, body).0, status, "{body}");
+    }
+    let (status, merged) = send("POST", merge, r#"{"into":"into"}"#);
+    assert_eq!(status, 200, "{merged}");
+    assert!(merged.contains(r#""moved":2"#), "{merged}");
+    for (key, status, body) in [
+        ("small", 200, "one"),
+        ("large", 200, &large[..]),
+        ("both", 200, "later"),
+        ("own", 200, "own"),
+        ("gone", 404, ""),
+    ] {
+        let (got, value) = send("GET", &format!("/binding/into/{key}"), "");
+        assert_eq!(got, status, "{key}");
+        assert!(status == 404 || value == body, "{key}");
+    }
+    assert_eq!(send("GET", "/v1/namespaces/from", "").0, 404);
+    assert_eq!(send("POST", merge, r#"{"into":"into"}"#).0, 404);
+}
+
+#[test]
 fn namespaces_can_be_managed_over_http() {
     let server = Server::start(&[]);
     let mut peer = server.connect();

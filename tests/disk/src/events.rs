@@ -98,8 +98,18 @@ events! {
     RemoteLost,
     /// A remote write was for a dropped namespace.
     RemoteDropped,
-    /// A remote write had a sequence number of this store.
-    RemoteConflict,
+    /// A process opened its origins.
+    OriginsOpened,
+    /// The opening row of a remote write's origin was missing.
+    RemoteUnopened,
+    /// A rebuild began.
+    RebuildBegan,
+    /// A rebuild dropped a row.
+    RowDropped,
+    /// A rebuild ended.
+    RebuildEnded,
+    /// A peer started again under other origins.
+    PeerRestarted,
     /// A remote write was one that no store can make.
     RemoteRefused,
     /// A peer sent an expired tombstone.
@@ -132,6 +142,8 @@ events! {
     NamespaceMade,
     /// A namespace was renamed.
     NamespaceRenamed,
+    /// A dropped namespace with later entries was created again.
+    NamespaceKept,
     /// A namespace was dropped.
     NamespaceDropped,
     /// A peer dropped a namespace.

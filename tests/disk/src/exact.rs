@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    NamespaceId, OriginId, Table, VersionVector,
+    Hlc, NamespaceId, OriginId, Table, VersionVector,
     engine::{Order, Snapshot},
     limits::CHUNK_BYTES,
     view::{Found, FoundState, View},
@@ -59,10 +59,18 @@ pub fn check<S: Snapshot>(snapshot: &S, view: &View<S>, state: &State) -> Checke
     same("the view's vector", view.vector(), &state.vector)?;
     same("the view's collected vector", view.collected(), &state.collected)?;
     tables.check_meta(state)?;
-    let purge = tables.payloads(Table::Purge)?.into_keys().collect::<BTreeSet<_>>();
-    same("purge", &purge, &state.purge.iter().map(|id| id.0.to_vec()).collect())?;
+    same("the location", &view.member(), &state.member)?;
+    same("the process's origins", &view.own_origins(), &state.own)?;
+    same("the origins", &**view.registry(), &state.registry())?;
+    let purge: Rows =
+        tables.payloads(Table::Purge)?.into_iter().map(|(id, upto)| (id, upto.to_vec())).collect();
+    let expected = state.purge.iter().map(|(id, upto)| (id.0.to_vec(), upto.to_vec()));
+    same("purge", &purge, &expected.collect())?;
     let registry: Vec<_> = view.namespaces().iter().cloned().collect();
     same("the namespaces", &registry, &state.namespaces().cloned().collect())?;
+    for (id, dropped_at) in &state.drops {
+        same("the drop", &view.namespaces().dropped_at(*id), &Some(*dropped_at))?;
+    }
     for id in state.namespaces.keys() {
         same("dropped", &view.namespaces().is_dropped(*id), &state.is_dropped(*id))?;
     }
@@ -98,6 +106,19 @@ pub fn check_row(
             same("the length", len, &(content.bytes.len() as u64))?;
             hold!(digest == &content.digest, "{name:?} has a wrong digest");
             Ok(Some((body.0, *len)))
+        }
+        (FoundState::Joined(found), What::Joined(fields)) => {
+            let found: Vec<_> = found
+                .iter()
+                .map(|(number, field)| {
+                    (number.get(), field.version, field.seq, field.value.as_bytes().to_vec())
+                })
+                .collect();
+            let fields = fields
+                .iter()
+                .map(|(number, field)| (*number, field.version, field.seq, field.bytes.to_vec()));
+            same(&format!("the fields of {name:?}"), &found, &fields.collect())?;
+            Ok(None)
         }
         (found, what) => {
             Err(Violation::Wrong(format!("{name:?}: found {found:?}, expected {what:?}")))
@@ -206,8 +227,10 @@ impl Tables {
         let (mut tombstones, mut expired) = (Rows::new(), Rows::new());
         for ((namespace, key), row) in &state.rows {
             let name = [&namespace.0[..], key].concat();
-            let origin = number(row.dot.origin)?.to_be_bytes();
-            dots.insert([&origin[..], &row.dot.seq.to_be_bytes()].concat(), name.clone());
+            for dot in row.dots() {
+                let origin = number(dot.origin)?.to_be_bytes();
+                dots.insert([&origin[..], &dot.seq.to_be_bytes()].concat(), name.clone());
+            }
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
             match (&row.what, row.expires_at) {
                 (What::Tombstone, _) => {
@@ -219,7 +242,7 @@ impl Tables {
                 (What::Value(_), Some(at)) => {
                     expiry.insert(timed(at), Vec::new());
                 }
-                (What::Value(_), None) => {}
+                (What::Value(_), None) | (What::Joined(_), _) => {}
             }
         }
         for (table, expected) in [
@@ -279,10 +302,19 @@ impl Tables {
         let closed = self.payload(Table::Meta, b"closed")?;
         same("the closed timestamp", &closed, &&state.closed.0.to_be_bytes()[..])?;
         let identity = self.payload(Table::Meta, b"identity")?;
-        same("the identity", &identity, &&state.own.map(|id| id.0).concat()[..])?;
+        same("the identity", &identity, &&state.member.0[..])?;
         same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
         same("the owed rows", &self.all[&Table::Owed].len(), &0)?;
-        same("the rows of meta", &self.all[&Table::Meta].len(), &5)
+        if state.is_rebuilding {
+            same("the rebuild", &self.payload(Table::Meta, b"rebuilding")?, &&[1][..])?;
+        }
+        let has_newest = state.newest_row > Hlc::ZERO;
+        if has_newest {
+            let newest = self.payload(Table::Meta, b"newest")?;
+            same("the newest row", &newest, &&state.newest_row.0.to_be_bytes()[..])?;
+        }
+        let rows = 5 + usize::from(state.is_rebuilding) + usize::from(has_newest);
+        same("the rows of meta", &self.all[&Table::Meta].len(), &rows)
     }
 
     /// Checks that chunks exist exactly for the bodies of entries and of the pending table.

@@ -8,12 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Dot, Hlc, Metadata, MetadataError, Namespace, NamespaceId, OriginId,
-    Outcome, Title, Version, VersionVector, Written, derive_id,
+    Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, MemberId, Metadata, MetadataError, Namespace, NamespaceId,
+    OriginId, Outcome, Title, Version, VersionVector, Written,
+    commit::Applied,
+    derive_id,
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},
 };
 
 mod gc;
+mod origins;
 mod remote;
 
 /// A namespace and a key in it. Sorts like the rows of a store.
@@ -58,7 +61,37 @@ pub enum What {
     Tombstone,
     /// An expired entry.
     ExpiredTombstone,
+    /// A row of the system namespace.
+    Joined(Fields),
 }
+
+/// The fields of a row of the system namespace: of each the greatest write.
+pub type Fields = BTreeMap<u8, FieldOf>;
+
+/// The last write of a field. Its order decides which write is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldOf {
+    /// The version of the write.
+    pub version: Version,
+    /// Its sequence number.
+    pub seq: u64,
+    /// What it wrote.
+    pub bytes: Bytes,
+}
+
+impl FieldOf {
+    /// The dot of the write.
+    #[must_use]
+    pub fn dot(&self) -> Dot {
+        Dot { origin: self.version.origin, seq: self.seq }
+    }
+}
+
+/// The fields of a namespace: account and title, creation, drop.
+const TITLE: u8 = 1;
+const CREATED: u8 = 2;
+/// The field of a namespace's drop.
+pub const DROPPED: u8 = 3;
 
 /// The attributes that a put has beside the value. Unlike the store's own type it may be over its bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +132,38 @@ impl Row {
     /// Whether it is a tombstone or an expired tombstone.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
-        !matches!(self.what, What::Value(_))
+        matches!(self.what, What::Tombstone | What::ExpiredTombstone)
+    }
+
+    /// The dots that the index names it by.
+    #[must_use]
+    pub fn dots(&self) -> BTreeSet<Dot> {
+        match &self.what {
+            What::Joined(fields) => fields.values().map(FieldOf::dot).collect(),
+            _ => BTreeSet::from([self.dot]),
+        }
+    }
+
+    /// The row as it travels under one of its dots.
+    #[must_use]
+    pub fn listed_by(&self, dot: Dot) -> Row {
+        let version = match &self.what {
+            What::Joined(fields) => {
+                let versions = fields.values().filter(|field| field.dot() == dot);
+                versions.map(|field| field.version).max().unwrap_or(self.version)
+            }
+            _ => self.version,
+        };
+        Row { dot, version, ..self.clone() }
+    }
+
+    /// A row of the system namespace, by its latest field.
+    #[must_use]
+    pub fn joined(fields: Fields) -> Row {
+        let latest = fields.values().max().expect("a row has a field");
+        let (dot, version) = (latest.dot(), latest.version);
+        let what = What::Joined(fields);
+        Row { dot, version, prev: None, metadata: None, expires_at: None, what }
     }
 
     /// Whether readers find it.
@@ -113,7 +177,7 @@ impl Row {
     pub fn content(&self) -> Option<&Content> {
         match &self.what {
             What::Value(content) => Some(content),
-            What::Tombstone | What::ExpiredTombstone => None,
+            What::Tombstone | What::ExpiredTombstone | What::Joined(_) => None,
         }
     }
 }
@@ -152,6 +216,12 @@ pub enum Op {
     Row(Write),
     /// Completes a session.
     Adopt(VersionVector, VersionVector),
+    /// Begins a rebuild.
+    Rebuild,
+    /// Drops a row of a store that rebuilds.
+    DropRow(Name, Dot),
+    /// Ends a rebuild.
+    Rebuilt(VersionVector, VersionVector),
 }
 
 /// The reason for which an operation is rejected.
@@ -168,8 +238,18 @@ pub enum Refusal {
 /// The contents of a store.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The origins of its own writes.
-    pub own: [OriginId; 2],
+    /// The location that it belongs to.
+    pub member: MemberId,
+    /// The origins of its process, once it has opened them.
+    pub own: Option<[OriginId; 2]>,
+    /// The ids that its process gives the origins that it opens next.
+    pub fresh: Option<[OriginId; 2]>,
+    /// The writes that it has made itself and that nobody has taken, with the rows that open its origins.
+    pub made: Vec<Write>,
+    /// Whether it rebuilds.
+    pub is_rebuilding: bool,
+    /// The keys whose rows rebuilds have dropped.
+    pub dropped: BTreeSet<Name>,
     /// The rows.
     pub rows: BTreeMap<Name, Arc<Row>>,
     /// Its version vector.
@@ -180,12 +260,18 @@ pub struct State {
     pub clock: Hlc,
     /// Its later writes are later than this.
     pub closed: Hlc,
+    /// No row that it has or had since it was opened is later than this.
+    newest: Hlc,
+    /// What it has stored of that.
+    pub newest_row: Hlc,
     /// The time of the operation that is applied, in milliseconds.
     now_ms: u64,
     /// The namespaces, including dropped ones.
     pub namespaces: BTreeMap<NamespaceId, Namespace>,
-    /// The dropped namespaces that may still have rows.
-    pub purge: BTreeSet<NamespaceId>,
+    /// The last drop of each namespace that was dropped.
+    pub drops: BTreeMap<NamespaceId, Version>,
+    /// The dropped namespaces that may still have dead rows, and the key up to which there are none.
+    pub purge: BTreeMap<NamespaceId, Bytes>,
     /// The local state, and the number of its save.
     pub local: Option<(u64, Content)>,
     /// The number of saves of local state.
@@ -195,17 +281,25 @@ pub struct State {
 impl State {
     /// A new store.
     #[must_use]
-    pub fn new(own: [OriginId; 2]) -> State {
+    pub fn new(member: MemberId) -> State {
         State {
-            own,
+            member,
+            own: None,
+            fresh: None,
+            made: Vec::new(),
+            is_rebuilding: false,
+            dropped: BTreeSet::new(),
             rows: BTreeMap::new(),
             vector: VersionVector::default(),
             collected: VersionVector::default(),
             clock: Hlc::ZERO,
             closed: Hlc::ZERO,
+            newest: Hlc::ZERO,
+            newest_row: Hlc::ZERO,
             now_ms: 0,
             namespaces: BTreeMap::new(),
-            purge: BTreeSet::new(),
+            drops: BTreeMap::new(),
+            purge: BTreeMap::new(),
             local: None,
             saves: 0,
         }
@@ -241,8 +335,10 @@ impl State {
             }
             Op::Rename(id, title) => self.rename(*id, title).map(Outcome::Namespace),
             Op::Drop(id) => {
-                let dropped = Namespace { dropped: true, ..self.live(*id)?.clone() };
-                Ok(Outcome::Namespace(self.put_namespace(dropped)))
+                let created = self.live(*id)?.created;
+                let after = self.newest_in(*id).max(created.hlc);
+                let drop = [(DROPPED, Bytes::new())];
+                Ok(Outcome::Namespace(self.write_namespace(*id, &drop, after)))
             }
             Op::Save(content) => {
                 self.saves += 1;
@@ -256,22 +352,38 @@ impl State {
             Op::Next(write) => Ok(Outcome::Applied(self.apply_next(write))),
             Op::Row(write) => Ok(Outcome::Applied(self.apply_row(write))),
             Op::Adopt(vector, collected) => Ok(Outcome::Applied(self.adopt(vector, collected))),
+            Op::Rebuild => {
+                self.is_rebuilding = true;
+                Ok(Outcome::Applied(Applied::Rebuilding))
+            }
+            Op::DropRow(name, dot) => Ok(Outcome::Applied(self.drop_row(name, *dot))),
+            Op::Rebuilt(vector, collected) => {
+                let applied = self.adopt(vector, collected);
+                self.is_rebuilding &= applied != Applied::Adopted;
+                Ok(Outcome::Applied(applied))
+            }
         }
     }
 
     fn live(&self, id: NamespaceId) -> Result<&Namespace, Refusal> {
-        self.namespaces.get(&id).filter(|found| !found.dropped).ok_or(Refusal::Unknown)
+        self.namespaces.get(&id).filter(|found| found.exists()).ok_or(Refusal::Unknown)
     }
 
-    /// The namespaces that are not dropped.
+    /// The namespaces that exist.
     pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        self.namespaces.values().filter(|found| !found.dropped)
+        self.namespaces.values().filter(|found| found.exists())
     }
 
     /// Whether a namespace is dropped.
     #[must_use]
     pub fn is_dropped(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(&id).is_some_and(|found| found.dropped)
+        self.drops.contains_key(&id) && self.live(id).is_err()
+    }
+
+    /// Whether an entry of a namespace is not later than its drop.
+    #[must_use]
+    pub fn is_dead(&self, id: NamespaceId, version: Version) -> bool {
+        self.drops.get(&id).is_some_and(|dropped| version <= *dropped)
     }
 
     /// The time of the next write, which replaces a row of this time.
@@ -292,26 +404,68 @@ impl State {
         }
     }
 
+    /// Gives the time of a write that is later than `after`.
+    fn next_time(&mut self, after: Hlc) -> Hlc {
+        let hlc = self.tick(after);
+        if !self.is_right(Hlc(self.clock.0 + 1)) {
+            self.clock = Hlc::ZERO;
+        }
+        self.receive(hlc);
+        hlc
+    }
+
     /// Promises that later writes are later than this time, in milliseconds.
     pub fn close(&mut self, now_ms: u64) {
         self.closed = self.closed.max(Hlc::at_millis(now_ms));
     }
 
+    /// Ends a commit at this time.
+    pub fn commit(&mut self, now_ms: u64) {
+        self.close(now_ms);
+        if self.newest > self.clock {
+            self.newest_row = self.newest_row.max(self.newest);
+        }
+    }
+
+    /// Begins another process, or the same one reads its state again.
+    pub fn reload(&mut self) {
+        self.own = None;
+        self.newest = self.clock.max(self.newest_row);
+    }
+
+    /// Puts a row.
+    fn put(&mut self, name: &Name, row: Row) {
+        self.newest = self.newest.max(row.version.hlc);
+        self.rows.insert(name.clone(), Arc::new(row));
+    }
+
+    /// The time of the last drop of a namespace, or zero.
+    fn dropped_at(&self, id: NamespaceId) -> Hlc {
+        self.drops.get(&id).map_or(Hlc::ZERO, |dropped| dropped.hlc)
+    }
+
+    /// A time that no entry of a namespace is later than.
+    fn newest_in(&self, id: NamespaceId) -> Hlc {
+        if self.newest <= self.clock.max(Hlc::at_millis(self.now_ms)) {
+            return self.newest;
+        }
+        let rows = self.rows.iter().filter(|(name, _)| name.0 == id);
+        rows.map(|(_, row)| row.version.hlc).max().unwrap_or(Hlc::ZERO)
+    }
+
     fn write(&mut self, name: &Name, what: What, said: &RawAttributes) -> Written {
         let is_large = matches!(&what, What::Value(content) if content.is_large());
-        let origin = self.own[usize::from(is_large)];
+        let origin = self.own_pair()[usize::from(is_large)];
         let prev = self.rows.get(name).map(|row| row.version);
-        let hlc = self.tick(prev.map_or(Hlc::ZERO, |prev| prev.hlc));
-        if !self.is_right(Hlc(self.clock.0 + 1)) {
-            self.clock = Hlc::ZERO;
-        }
-        self.receive(hlc);
+        let replaced = prev.map_or(Hlc::ZERO, |prev| prev.hlc);
+        let hlc = self.next_time(replaced.max(self.dropped_at(name.0)));
         let version = Version { hlc, origin };
         let dot = Dot { origin, seq: self.vector.get(origin) + 1 };
         self.vector.raise(origin, dot.seq);
         let RawAttributes { metadata, expires_at } = said.clone();
         let row = Row { dot, version, prev, metadata, expires_at, what };
-        self.rows.insert(name.clone(), Arc::new(row));
+        self.made.push(Write { name: name.clone(), row: row.clone() });
+        self.put(name, row);
         Written { dot, version }
     }
 
@@ -327,8 +481,7 @@ impl State {
         if self.namespaces().any(|other| other.account == *account && other.title == *title) {
             return Err(Refusal::Taken);
         }
-        let is_taken =
-            |id: &NamespaceId| *id == NamespaceId::SYSTEM || self.namespaces.contains_key(id);
+        let is_taken = |id: &NamespaceId| *id == NamespaceId::SYSTEM || self.live(*id).is_ok();
         let id = match id {
             Some(id) if is_taken(&id) => return Err(Refusal::Taken),
             Some(id) => id,
@@ -337,11 +490,9 @@ impl State {
                 .find(|id| !is_taken(id))
                 .ok_or(Refusal::Taken)?,
         };
-        let created = Version { hlc: self.tick(Hlc::ZERO), origin: self.own[0] };
-        let account = Account::new(account).expect("a short account");
         let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
-        let made = Namespace { id, account, title, created, dropped: false };
-        Ok(self.put_namespace(made))
+        let fields = [(TITLE, title_field(account, &title)), (CREATED, Bytes::new())];
+        Ok(self.write_namespace(id, &fields, Hlc::ZERO))
     }
 
     fn rename(&mut self, id: NamespaceId, title: &str) -> Result<Namespace, Refusal> {
@@ -351,29 +502,90 @@ impl State {
         let namespace = self.live(id)?.clone();
         let has_title =
             |other: &&Namespace| other.account == namespace.account && other.title == *title;
-        let oldest = self.namespaces().filter(has_title).min_by_key(|other| other.created);
+        let oldest =
+            self.namespaces().filter(has_title).min_by_key(|other| (other.created, other.id));
         if oldest.is_some_and(|other| other.id != id) {
             return Err(Refusal::Taken);
         }
-        Ok(self.put_namespace(Namespace {
-            title: Title::new(title).map_err(|_invalid| Refusal::Invalid)?,
-            ..namespace
-        }))
+        let title = Title::new(title).map_err(|_invalid| Refusal::Invalid)?;
+        let field = (TITLE, title_field(&namespace.account, &title));
+        Ok(self.write_namespace(id, &[field], Hlc::ZERO))
     }
 
-    fn put_namespace(&mut self, namespace: Namespace) -> Namespace {
-        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&namespace.id.0));
-        let content = Content::new(Bytes::from(namespace.encode()));
-        self.write(&name, What::Value(content), &RawAttributes::default());
-        self.register(namespace.clone());
-        namespace
+    /// Writes fields of the row of a namespace, later than `after`, than its drop, and than what they replace.
+    fn write_namespace(
+        &mut self,
+        id: NamespaceId,
+        values: &[(u8, Bytes)],
+        after: Hlc,
+    ) -> Namespace {
+        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&id.0));
+        let origin = self.own_pair()[0];
+        let before = self.fields(&name);
+        let replaced = values.iter().filter_map(|(number, _)| before.get(number));
+        let replaced = replaced.map(|field| field.version.hlc).max().unwrap_or(Hlc::ZERO);
+        let hlc = self.next_time(after.max(replaced).max(self.dropped_at(id)));
+        self.write_fields(Version { hlc, origin }, &name, values);
+        self.namespaces[&id].clone()
     }
 
-    fn register(&mut self, namespace: Namespace) {
-        if namespace.dropped {
-            self.purge.insert(namespace.id);
+    /// Writes fields of a row of the system namespace in one write.
+    fn write_fields(&mut self, version: Version, name: &Name, values: &[(u8, Bytes)]) {
+        let dot = Dot { origin: version.origin, seq: self.vector.get(version.origin) + 1 };
+        self.vector.raise(dot.origin, dot.seq);
+        let field = |(number, bytes): &(u8, Bytes)| {
+            (*number, FieldOf { version, seq: dot.seq, bytes: bytes.clone() })
+        };
+        self.join(name, values.iter().map(field).collect());
+        let row = self.rows[name].listed_by(dot);
+        self.made.push(Write { name: name.clone(), row });
+    }
+
+    /// Creates a namespace again that has entries later than its drop.
+    fn create_again(&mut self, id: NamespaceId) {
+        self.write_namespace(id, &[(CREATED, Bytes::new())], Hlc::ZERO);
+    }
+
+    /// The fields of a row of the system namespace.
+    fn fields(&self, name: &Name) -> Fields {
+        match self.rows.get(name).map(|row| &row.what) {
+            Some(What::Joined(fields)) => fields.clone(),
+            _ => Fields::new(),
         }
-        self.namespaces.insert(namespace.id, namespace);
+    }
+
+    /// Joins fields into a row. Returns whether it changed.
+    fn join(&mut self, name: &Name, fields: Fields) -> bool {
+        let mut joined = self.fields(name);
+        let mut has_changed = false;
+        for (number, field) in fields {
+            if joined.get(&number).is_none_or(|ours| *ours < field) {
+                joined.insert(number, field);
+                has_changed = true;
+            }
+        }
+        if has_changed {
+            self.register(name, &joined);
+            self.put(name, Row::joined(joined));
+        }
+        has_changed
+    }
+
+    fn register(&mut self, name: &Name, fields: &Fields) {
+        let Some(id) = namespace_of(name) else { return };
+        let dropped_at = fields.get(&DROPPED).map(|field| field.version);
+        if let Some(dropped) = dropped_at
+            && self.drops.insert(id, dropped) < dropped_at
+        {
+            self.purge.insert(id, Bytes::new());
+        }
+        self.namespaces.remove(&id);
+        if let (Some(title), Some(created)) = (fields.get(&TITLE), fields.get(&CREATED))
+            && let Some((account, title)) = read_title(&title.bytes)
+        {
+            let created = created.version;
+            self.namespaces.insert(id, Namespace { id, account, title, created, dropped_at });
+        }
     }
 
     /// The rows that a version vector lacks, in the order of their dots.
@@ -382,8 +594,9 @@ impl State {
         let mut writes: Vec<_> = self
             .rows
             .iter()
-            .filter(|(_, row)| !vector.covers(row.dot))
-            .map(|(name, row)| Write { name: name.clone(), row: Row::clone(row) })
+            .flat_map(|(name, row)| row.dots().into_iter().map(move |dot| (name, row, dot)))
+            .filter(|(.., dot)| !vector.covers(*dot))
+            .map(|(name, row, dot)| Write { name: name.clone(), row: row.listed_by(dot) })
             .collect();
         writes.sort_by_key(|write| write.row.dot);
         writes
@@ -397,11 +610,60 @@ impl State {
             && self.collected == other.collected
             && self.clock == other.clock
             && self.closed == other.closed
+            && self.newest_row == other.newest_row
             && self.purge == other.purge
-            && self.local == other.local
+            && self.is_rebuilding == other.is_rebuilding
+            // A save and a drop of it in one commit write rows, and leave nothing.
+            && (self.saves, &self.local) == (other.saves, &other.local)
     }
 }
 
 fn is_key(key: &[u8]) -> bool {
     (1..=MAX_KEY_BYTES).contains(&key.len())
+}
+
+/// The namespace that a row of the system namespace describes.
+fn namespace_of(name: &Name) -> Option<NamespaceId> {
+    let id = NamespaceId(<[u8; 16]>::try_from(&name.1[..]).ok()?);
+    (name.0 == NamespaceId::SYSTEM && id != NamespaceId::SYSTEM).then_some(id)
+}
+
+/// The row of these fields, as a store holds it.
+#[must_use]
+pub fn joined_row(fields: &Fields) -> JoinedRow {
+    let rows = fields.iter().map(|(number, field)| {
+        let number = FieldNumber::new(*number).expect("a field number");
+        let value = FieldValue::new(field.bytes.clone()).expect("a short field");
+        JoinedRow::written(field.version, field.seq, [(number, value)]).expect("one field")
+    });
+    let mut rows = rows.collect::<Vec<_>>().into_iter();
+    let mut row = rows.next().expect("a row has a field");
+    for other in rows {
+        row.join(&other);
+    }
+    row
+}
+
+/// The field of account and title, as FORMAT.md describes it.
+fn title_field(account: &str, title: &str) -> Bytes {
+    let mut out = vec![1];
+    for text in [account, title] {
+        let len = u16::try_from(text.len()).expect("a short text");
+        out.extend_from_slice(&len.to_be_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.into()
+}
+
+/// Reads [`title_field`]; none if no store of this version writes it.
+fn read_title(bytes: &[u8]) -> Option<(Account, Title)> {
+    let mut rest = bytes.strip_prefix(&[1])?;
+    let mut text = || {
+        let (len, tail) = rest.split_first_chunk()?;
+        let (text, tail) = tail.split_at_checked(u16::from_be_bytes(*len).into())?;
+        rest = tail;
+        std::str::from_utf8(text).ok()
+    };
+    let (account, title) = (Account::new(text()?).ok()?, Title::new(text()?).ok()?);
+    rest.is_empty().then_some((account, title))
 }

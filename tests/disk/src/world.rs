@@ -87,6 +87,8 @@ struct Open {
     published_commit: Option<CommitNo>,
     /// How often the engine had reopened its file when the published view was taken.
     published_reopened: u64,
+    /// How often the engine had reopened its file when its state was last looked at.
+    reopened: u64,
 }
 
 /// The simulated world; see the module.

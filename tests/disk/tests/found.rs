@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kv_core::{
     Account, Attributes, FoundState, Key, Mode, NamespaceId, Operation, Title, WriteError,
-    commit::{Committer, GcLimits},
+    commit::{Committer, Creation, GcLimits},
     derive_id,
     engine::{Engine, Visibility, redb::RedbEngine},
 };
@@ -23,7 +23,7 @@ type Store = Committer<RedbEngine>;
 fn open(disk: &FailingDisk) -> Result<Store, kv_core::OpenError> {
     let engine = RedbEngine::open(disk.process(), 0).map_err(kv_core::OpenError::Engine)?;
     let mut rng = Rng::new(7);
-    Committer::open(Arc::new(engine), &mut || Ok(rng.id()))
+    Committer::open(Arc::new(engine), Creation::default(), move || Ok(rng.id()))
 }
 
 /// A store with one namespace, synced.
@@ -72,7 +72,7 @@ fn value(store: &mut Store, namespace: NamespaceId, key: &str) -> Option<Vec<u8>
             }
             Some(whole)
         }
-        FoundState::Tombstone | FoundState::ExpiredTombstone => None,
+        FoundState::Tombstone | FoundState::ExpiredTombstone | FoundState::Joined(_) => None,
     }
 }
 
@@ -186,12 +186,12 @@ fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_gc() {
         store.commit(NOW, operations);
         let _newest = store.view();
         disk.arm(fail(Call::Write, after, Keep::All, false));
-        let mut step = store.collect_garbage(&limits);
+        let mut step = store.collect_garbage(NOW, &limits);
         disk.disarm();
         for _ in 0..3 {
             let _later = store.sync();
             store.published();
-            step = store.collect_garbage(&limits);
+            step = store.collect_garbage(NOW, &limits);
         }
         step.unwrap();
         store.sync().unwrap();

@@ -231,7 +231,7 @@ fn check_found(store: &mut Store, namespace: NamespaceId, key: &[u8], found: &Fo
                 }
             }
         }
-        FoundState::Tombstone | FoundState::ExpiredTombstone => {}
+        FoundState::Tombstone | FoundState::ExpiredTombstone | FoundState::Joined(_) => {}
     }
 }
 

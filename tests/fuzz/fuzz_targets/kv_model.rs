@@ -10,7 +10,7 @@ use std::{
 use arbitrary::Arbitrary;
 use kv_core::{
     Attributes, ListQuery, Metadata, Namespace, NamespaceId, Operation, Outcome, ReadError,
-    SystemEntry, Version, VersionVector, WriteError,
+    Version, VersionVector, WriteError,
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES},
     view::{Found, FoundState},
 };
@@ -117,7 +117,9 @@ struct Model {
 struct Follower {
     vector: VersionVector,
     rows: BTreeMap<(NamespaceId, Vec<u8>), (usize, Attributes)>,
-    dropped: BTreeSet<NamespaceId>,
+    dropped: BTreeMap<NamespaceId, Version>,
+    /// The version of each of them.
+    versions: BTreeMap<(NamespaceId, Vec<u8>), Version>,
 }
 
 struct World {
@@ -391,23 +393,27 @@ impl Follower {
         let length = match &found.state {
             FoundState::Inline(bytes) => bytes.len(),
             FoundState::Large { len, .. } => usize::try_from(*len).expect("it is bounded"),
+            FoundState::Joined(row) => {
+                if let Some(id) = Namespace::id_of(key)
+                    && let Some(dropped) = Namespace::drop_of(row)
+                {
+                    self.dropped.insert(id, dropped);
+                    let versions = &self.versions;
+                    self.rows.retain(|name, _| name.0 != id || versions[name] > dropped);
+                }
+                return;
+            }
             FoundState::Tombstone | FoundState::ExpiredTombstone => {
                 self.rows.remove(&(namespace, key.to_vec()));
                 return;
             }
         };
-        if let (NamespaceId::SYSTEM, FoundState::Inline(bytes)) = (namespace, &found.state) {
-            let entry = SystemEntry::decode(key, bytes).expect("a system entry is sound");
-            if let SystemEntry::Namespace(Namespace { id, dropped: true, .. }) = entry {
-                self.dropped.insert(id);
-                self.rows.retain(|(namespace, _), _| *namespace != id);
-            }
-            return;
-        }
         let attributes =
             Attributes { metadata: found.metadata.clone(), expires_at: found.expires_at };
-        if !self.dropped.contains(&namespace) {
-            self.rows.insert((namespace, key.to_vec()), (length, attributes));
+        if self.dropped.get(&namespace).is_none_or(|dropped| found.version > *dropped) {
+            let name = (namespace, key.to_vec());
+            self.versions.insert(name.clone(), found.version);
+            self.rows.insert(name, (length, attributes));
         }
     }
 }

@@ -2,12 +2,12 @@
 //! swept, written or applied then, nothing panics, and what was put is there.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use kv_core::{
-    Account, Attributes, Dot, FoundState, Hlc, ListQuery, Metadata, NamespaceId, Operation,
-    OriginId, Table, Title, Version, VersionVector,
+    Account, Attributes, Dot, FieldNumber, FieldValue, FoundState, Hlc, JoinedRow, ListQuery,
+    Metadata, NamespaceId, Operation, OriginId, Table, Title, Version, VersionVector,
     commit::GcLimits,
     commit::{NewContent, Remote, RemoteWrite},
     engine::{Batch, Engine},
@@ -88,7 +88,6 @@ impl Written {
 #[derive(Arbitrary, Debug)]
 enum Kind<'a> {
     Inline(&'a [u8]),
-    Namespace { dropped: u8, created: Number, origin: Id, account: &'a str, title: &'a str },
     Chunked { body: Number, len: Number },
     Tombstone,
     ExpiredTombstone,
@@ -97,7 +96,8 @@ enum Kind<'a> {
 #[derive(Arbitrary, Debug)]
 enum Row<'a> {
     Clock(Number),
-    Identity([Id; 2]),
+    Identity(Id),
+    Rebuilding(u8),
     Origin(Number, Id),
     Entry {
         name: Name<'a>,
@@ -108,6 +108,11 @@ enum Row<'a> {
         metadata: Option<&'a str>,
         kind: Kind<'a>,
     },
+    /// A row of the system namespace.
+    Joined {
+        key: Key<'a>,
+        fields: Vec<(u8, Written, Number, Value<'a>)>,
+    },
     Dot(Number, Number, Name<'a>),
     Vector(Number, Number),
     Collected(Number, Number),
@@ -115,13 +120,29 @@ enum Row<'a> {
     Tombstone(Number, Name<'a>),
     Chunk(Number, Number, &'a [u8]),
     Pending(Number),
-    Purge(Id),
+    Purge(Id, &'a [u8]),
     Any {
         table: u8,
         key: &'a [u8],
         payload: &'a [u8],
         is_sealed: bool,
     },
+}
+
+/// The value of a field: a title as a store writes it, or anything.
+#[derive(Arbitrary, Debug)]
+enum Value<'a> {
+    Title { account: &'a str, title: &'a str },
+    Any(&'a [u8]),
+}
+
+impl Value<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Value::Title { account, title } => [&[1][..], &text(account), &text(title)].concat(),
+            Value::Any(bytes) => bytes.to_vec(),
+        }
+    }
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -133,17 +154,6 @@ fn text(text: &str) -> Vec<u8> {
 fn kind(kind: &Kind<'_>) -> (u8, Vec<u8>, Option<Vec<u8>>) {
     match kind {
         Kind::Inline(body) => (0, length(body), Some(body.to_vec())),
-        Kind::Namespace { dropped, created, origin, account, title } => {
-            let value = [
-                &[1, *dropped][..],
-                &created.0.to_be_bytes(),
-                &origin.origin().0,
-                &text(account),
-                &text(title),
-            ]
-            .concat();
-            (0, length(&value), Some(value))
-        }
         Kind::Chunked { body, len } => {
             let large = [&body.0.to_be_bytes()[..], &len.0.to_be_bytes(), &[7; 32]].concat();
             (1, large, None)
@@ -167,12 +177,22 @@ impl Row<'_> {
         let long = |number: &Number| number.0.to_be_bytes().to_vec();
         match self {
             Row::Clock(hlc) => one(Table::Meta, b"commit".to_vec(), &long(hlc)),
-            Row::Identity(ids) => {
-                let ids = ids.map(|id| id.origin().0).concat();
-                one(Table::Meta, b"identity".to_vec(), &ids)
-            }
+            Row::Identity(id) => one(Table::Meta, b"identity".to_vec(), &id.origin().0),
+            Row::Rebuilding(mark) => one(Table::Meta, b"rebuilding".to_vec(), &[*mark]),
             Row::Origin(number, id) => one(Table::Origins, short(number), &id.origin().0),
             Row::Entry { .. } => self.write_entry(),
+            Row::Joined { key, fields } => {
+                let mut payload = vec![32, u8::try_from(fields.len()).unwrap_or(u8::MAX)];
+                for (number, version, seq, value) in fields {
+                    let value = value.bytes();
+                    payload.push(number % 17);
+                    payload.extend(version.bytes());
+                    payload.extend(seq.0.to_be_bytes());
+                    payload.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
+                    payload.extend(value);
+                }
+                one(Table::Entries, [&[0; 16][..], &key.bytes()].concat(), &payload)
+            }
             Row::Dot(origin, seq, name) => {
                 one(Table::Dots, [short(origin), long(seq)].concat(), &name.bytes())
             }
@@ -186,7 +206,7 @@ impl Row<'_> {
                 one(Table::Chunks, [long(body), short(index)].concat(), bytes)
             }
             Row::Pending(body) => one(Table::Pending, long(body), &[]),
-            Row::Purge(id) => one(Table::Purge, id.namespace().0.to_vec(), &[]),
+            Row::Purge(id, upto) => one(Table::Purge, id.namespace().0.to_vec(), upto),
             Row::Any { table, key, payload, is_sealed } => {
                 let table = Table::ALL[usize::from(*table) % Table::ALL.len()];
                 let row = if *is_sealed { seal(table, key, payload) } else { payload.to_vec() };
@@ -253,10 +273,16 @@ struct Peers<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum PeersChange<'a> {
-    Put { len: u16, expiry: Option<Number>, metadata: Option<&'a str> },
+    Put {
+        len: u16,
+        expiry: Option<Number>,
+        metadata: Option<&'a str>,
+    },
     Said(Kind<'a>),
     Delete,
     Expired(Number),
+    /// Fields of a row of the system namespace: number, time, origin, sequence number, value.
+    Joined(Vec<(u8, Number, Id, Number, Value<'a>)>),
 }
 
 /// None if the metadata are over their bound.
@@ -293,6 +319,7 @@ impl Peers<'_> {
             }
             PeersChange::Delete => NewContent::Delete,
             PeersChange::Expired(at) => NewContent::Expired { expires_at: at.0 },
+            PeersChange::Joined(fields) => NewContent::Joined(Arc::new(self.joined(fields)?)),
         };
         Some(RemoteWrite {
             dot: dot((self.origin, self.seq)),
@@ -302,6 +329,31 @@ impl Peers<'_> {
             key: kv_core::Key::try_from(self.name.key.bytes()).ok()?,
             change,
         })
+    }
+}
+
+impl Peers<'_> {
+    /// A row with a field of this write, so that it may be applied, and with the others.
+    fn joined(&self, fields: &[(u8, Number, Id, Number, Value<'_>)]) -> Option<JoinedRow> {
+        let mut row: Option<JoinedRow> = None;
+        let own = (1, self.hlc, self.origin, self.seq, &[][..]);
+        let others = fields.iter().map(|(n, hlc, id, seq, value)| (*n, *hlc, *id, *seq, value));
+        let values: Vec<_> =
+            others.map(|(n, hlc, id, seq, it)| (n, hlc, id, seq, it.bytes())).collect();
+        let all = values.iter().map(|(n, hlc, id, seq, it)| (*n, *hlc, *id, *seq, &it[..]));
+        for (number, hlc, id, seq, value) in all.chain([own]) {
+            let number = FieldNumber::new(number % 17)?;
+            let value = FieldValue::new(value.to_vec()).ok()?;
+            let version = Version { hlc: Hlc(hlc.0), origin: id.origin() };
+            let written = JoinedRow::written(version, seq.0, [(number, value)])?;
+            match &mut row {
+                Some(row) => {
+                    row.join(&written);
+                }
+                None => row = Some(written),
+            }
+        }
+        row
     }
 }
 

@@ -7,7 +7,9 @@ use std::{sync::LazyLock, time::Duration};
 use arbitrary::Arbitrary;
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    Attributes, Key, MemberId, Operation, OriginId, VersionVector,
+    Attributes, Dot, Hlc, Key, Lane, MemberId, NamespaceId, Operation, OriginId, OriginInfo,
+    VersionVector,
+    commit::{NewContent, Remote, RemoteWrite},
     engine::redb::{RedbEngine, RedbSnapshot},
     writer::{self, Output, WriterConfig, WriterCore},
 };
@@ -78,7 +80,29 @@ impl Peer {
 }
 
 fn us() -> MemberId {
-    MemberId([0xa0; 16])
+    store::MEMBER
+}
+
+/// Opens the origins of a peer, as the first writes of its process do.
+fn open_origins(store: &mut store::Store, peer: Peer) {
+    let [small, large] = peer.origins();
+    for (id, partner, lane) in [(small, large, Lane::Small), (large, small, Lane::Large)] {
+        let (member, opened) = (peer.id(), Hlc::at_millis(WALL_MS - 1000));
+        let info = OriginInfo { id, member, lane, partner, closes: [].into(), opened };
+        let mut upload = store.upload();
+        assert!(upload.push(&info.encode()).expect("a short value").is_empty());
+        let (key, attributes) = (OriginInfo::key(id), Attributes::default());
+        let write = RemoteWrite {
+            dot: Dot { origin: id, seq: 1 },
+            hlc: opened,
+            prev: None,
+            namespace: NamespaceId::SYSTEM,
+            key: Key::new(key).expect("a short key"),
+            change: NewContent::Put { body: upload.finish().1, attributes },
+        };
+        let applied = Operation::Remote(Remote::Row(write));
+        store::make(store, WALL_MS, applied).expect("it is applied");
+    }
 }
 
 /// A store of a cluster of three that has a few writes.
@@ -86,14 +110,12 @@ fn prepared() -> Disk {
     static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let disk = Disk::default();
         let mut store = store::open(&disk).expect("a store is made");
-        let origins = store.committer().origins();
-        let members = [(us(), origins)];
-        let peers = [Peer::One, Peer::Other].map(|peer| (peer.id(), peer.origins()));
-        for (id, origins) in members.into_iter().chain(peers) {
+        for id in [us(), Peer::One.id(), Peer::Other.id()] {
             let (name, addresses) = (format!("place {}", id.0[0]), Vec::new());
-            let operation = Operation::PutMember { id, origins, name, addresses };
+            let operation = Operation::PutMember { id, name, addresses };
             store::make(&mut store, WALL_MS, operation).expect("a member");
         }
+        [Peer::One, Peer::Other].into_iter().for_each(|peer| open_origins(&mut store, peer));
         let namespace = store::create(&mut store, WALL_MS, "t").expect("a namespace");
         for key in 0..20u8 {
             let key = [b'k', key];
@@ -125,15 +147,23 @@ impl Location {
     fn start() -> Location {
         let engine = store::engine(&prepared()).expect("it was opened before");
         let committer = store::committer(engine).expect("it was opened before");
-        let own = committer.origins();
         let mut store = WriterCore::new(committer, WriterConfig::default(), Duration::ZERO);
         store.replicate(Some(Replicator::default()));
-        store.run(writer::Now { mono: Duration::ZERO, wall_ms: WALL_MS }, writer::Step::Sync);
-        while store.poll_output().is_some() {}
+        // The process before left its origins open, so that this one opens its own in its first turn.
+        for step in [writer::Step::Sync, writer::Step::Turn, writer::Step::Sync] {
+            store.run(writer::Now { mono: Duration::ZERO, wall_ms: WALL_MS }, step);
+            while store.poll_output().is_some() {}
+        }
+        let own = store.committer().origins().expect("it has opened them");
+        let replicator = store.replicator_mut().expect("memory does not fail");
+        while let Some(event) = replicator.poll_event() {
+            if let Event::Wrote(rows) = &event {
+                replicator.room().release(rows);
+            }
+        }
         let config = Config {
             cluster: CLUSTER,
             member: us(),
-            origins: own,
             incarnation: OUR_BOOT,
             backlog_bytes: 4096,
             batch_rows: 8,
@@ -186,7 +216,12 @@ impl Location {
     /// Runs a step of the store, and gives the core what came of it.
     fn run(&mut self, step: writer::Step) {
         let now = self.at();
+        let before = self.store.unpublished().len();
         self.store.run(writer::Now { mono: now.mono, wall_ms: now.wall_ms }, step);
+        if step == writer::Step::Turn {
+            // It closes open origins of its location that a peer invents.
+            self.made += self.store.unpublished().len().saturating_sub(before) as u64;
+        }
         while let Some(output) = self.store.poll_output() {
             assert!(!matches!(output, Output::Synced(Err(_))), "memory does not fail");
         }
@@ -256,8 +291,6 @@ impl Location {
         hello.put_u64(0);
         hello.put_slice(&CLUSTER);
         hello.put_slice(&peer.id().0);
-        peer.origins().iter().for_each(|origin| hello.put_slice(&origin.0));
-        vector(&mut hello, &[]);
         self.hear(peer, 1, &hello);
     }
 
@@ -271,7 +304,11 @@ impl Location {
         progress.put_u64(number.into());
         progress.put_u64(WALL_MS);
         progress.put_u8(0);
-        progress.put_slice(&[0; 32]);
+        progress.put_slice(&[0; 24]);
+        progress.put_u8(1);
+        peer.origins().iter().for_each(|origin| progress.put_slice(&origin.0));
+        progress.put_u8(0);
+        progress.put_u64(0);
         vector(&mut progress, &[(origin, seq)]);
         vector(&mut progress, &[]);
         self.hear(peer, 2, &progress);

@@ -3,15 +3,21 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kv_core::{
-    Account, Attributes, Change, Hlc, Key, NamespaceId, OpenError, Operation, Outcome, RandomError,
+    Account, Attributes, Change, Hlc, Key, MemberId, NamespaceId, OpenError, Operation, Outcome, RandomError,
     Replication, Title, TurnOutcome, Upload, WriteError,
-    commit::{Committer, GcLimits, GcStep},
-    engine::redb::{RedbEngine, RedbSnapshot},
+    commit::{Committer, Creation, GcLimits, GcStep},
+    engine::{
+        Engine as _,
+        redb::{RedbEngine, RedbSnapshot},
+    },
     view::View,
     writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
 
 use crate::disk::Disk;
+
+/// The location that every store belongs to.
+pub const MEMBER: MemberId = MemberId([0xa0; 16]);
 
 /// The stable timestamp that the next garbage collection goes by; commits nothing.
 struct Stable(Hlc);
@@ -177,14 +183,21 @@ pub fn engine(disk: &Disk) -> Result<RedbEngine, OpenError> {
     RedbEngine::open(disk.open(), 4 << 20).map_err(OpenError::Engine)
 }
 
-/// Opens the store in an engine, or makes one there. Its ids are the same each time.
+/// Opens the store in an engine, or makes one there. The ids of a new store are the same each time, and those of the
+/// origins that a process opens differ from those before it.
 ///
 /// # Errors
 /// As for any store.
 pub fn committer(engine: RedbEngine) -> Result<Committer<RedbEngine>, OpenError> {
-    let mut ids = 1u8..;
-    let mut random_id = || ids.next().map(|id| [id; 16]).ok_or_else(RandomError::default);
-    Committer::open(Arc::new(engine), &mut random_id)
+    let mut drawn = engine.status().latest << 8;
+    let random_id = move || {
+        drawn += 1;
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&drawn.to_be_bytes());
+        Ok::<_, RandomError>(id)
+    };
+    let creation = Creation { member: Some(MEMBER), is_joining: false };
+    Committer::open(Arc::new(engine), creation, random_id)
 }
 
 /// As [`committer`], with the writer around it.

@@ -79,7 +79,6 @@ fn assert_rest_is_well(cluster: &Cluster, fault: &str) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn puts_of_a_location_that_creates_a_namespace_after_it_was_dropped_elsewhere_live() {
     for cut in [Cut::Network, Cut::Stopped] {
         let mut cluster = start(3);
@@ -116,7 +115,6 @@ fn puts_of_a_location_that_creates_a_namespace_after_it_was_dropped_elsewhere_li
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn puts_later_than_a_drop_live_though_their_location_created_the_namespace_before_it() {
     let mut cluster = start(3);
     cluster.isolate(AWAY, Cut::Network);
@@ -135,7 +133,6 @@ fn puts_later_than_a_drop_live_though_their_location_created_the_namespace_befor
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn puts_later_than_the_drop_of_a_namespace_that_both_had_live() {
     let mut cluster = start(3);
     create(server(&cluster, HERE));
@@ -153,7 +150,6 @@ fn puts_later_than_the_drop_of_a_namespace_that_both_had_live() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_namespace_that_nobody_wrote_to_after_its_drop_is_gone_everywhere() {
     let mut cluster = start(3);
     cluster.isolate(AWAY, Cut::Network);
@@ -173,7 +169,6 @@ fn a_namespace_that_nobody_wrote_to_after_its_drop_is_gone_everywhere() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_dropped_namespace_is_created_again_empty_and_with_the_same_id() {
     let mut cluster = start(2);
     let id = create(server(&cluster, HERE));
@@ -199,7 +194,6 @@ fn a_dropped_namespace_is_created_again_empty_and_with_the_same_id() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn two_namespaces_with_one_title_are_reported_and_merged() {
     let mut cluster = start(2);
     let (older, newer) = ("a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0", "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0");

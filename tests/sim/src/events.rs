@@ -67,6 +67,18 @@ pub enum Event {
     Relayed,
     /// A namespace was dropped.
     NamespaceDropped,
+    /// A dropped namespace was created again by a client.
+    NamespaceRecreated,
+    /// A dropped namespace was created again because it had entries later than its drop.
+    NamespaceKept,
+    /// Locations that could not reach each other dropped, created and wrote to one namespace.
+    NamespaceRace,
+    /// An entry arrived that was not later than the drop of its namespace.
+    DeadArrived,
+    /// A location wrote a row of the system namespace of an unknown kind.
+    UnknownRow,
+    /// Two locations wrote different fields of an unknown row without knowing of each other.
+    UnknownRowJoined,
     /// A location started to join.
     Joining,
     /// A location became an active member.
@@ -81,12 +93,22 @@ pub enum Event {
     LieTold,
     /// A location restarted from an old image.
     Restored,
-    /// A location detected that it had restarted from an old image.
-    RollbackDetected,
+    /// A restored location wrote before its links came up.
+    RestoredAlone,
+    /// A location restarted from the disk that an old image had replaced.
+    Swapped,
+    /// A restored location got back writes of its own that its image lacked.
+    GotBack,
     /// A data directory was copied, and both copies ran.
     Copied,
-    /// One of two locations with the same identity detected the other.
-    CopyDetected,
+    /// A process learned that a later one of its location runs.
+    Superseded,
+    /// A store that lacked deletions began to be rebuilt in place.
+    Rebuilding,
+    /// A store was rebuilt in place.
+    Rebuilt,
+    /// A rebuild dropped a write that nobody else had received, and handed it to the owner.
+    Salvaged,
     /// A row was damaged on a disk.
     RowDamaged,
     /// A chunk of a large value was damaged on a disk.
@@ -133,6 +155,12 @@ impl Event {
         Event::MessageRepeated,
         Event::Relayed,
         Event::NamespaceDropped,
+        Event::NamespaceRecreated,
+        Event::NamespaceKept,
+        Event::NamespaceRace,
+        Event::DeadArrived,
+        Event::UnknownRow,
+        Event::UnknownRowJoined,
         Event::Joining,
         Event::Joined,
         Event::Left,
@@ -140,9 +168,14 @@ impl Event {
         Event::RemovalRemembered,
         Event::LieTold,
         Event::Restored,
-        Event::RollbackDetected,
+        Event::RestoredAlone,
+        Event::Swapped,
+        Event::GotBack,
         Event::Copied,
-        Event::CopyDetected,
+        Event::Superseded,
+        Event::Rebuilding,
+        Event::Rebuilt,
+        Event::Salvaged,
         Event::RowDamaged,
         Event::ChunkDamaged,
         Event::DamageRecorded,

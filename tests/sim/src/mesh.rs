@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use kv_core::{
     Account, Attributes, Key, NamespaceId, Operation, Title,
-    commit::Committer,
+    commit::{Committer, Creation},
     derive_id,
     engine::{
         disk::{OpenDisk, memory},
@@ -22,7 +22,7 @@ use kv_core::{
     },
     writer::{Output, Step},
 };
-use kv_replicate::{Config, Core, Event, Notice, Now, Unread};
+use kv_replicate::{Config, Core, Event, MemberId, Notice, Now, Unread};
 use waypost_disk_tests::rng::Rng;
 
 use crate::{
@@ -34,6 +34,7 @@ pub mod counted;
 mod drive;
 pub mod spread;
 pub mod traffic;
+pub mod turnover;
 
 use counted::{Counted, Rows};
 use spread::Spread;
@@ -89,6 +90,7 @@ enum Happening {
 }
 
 struct Place {
+    id: MemberId,
     store: Store<Counted<RedbEngine>>,
     core: Core,
     rows: Arc<Rows>,
@@ -135,8 +137,11 @@ impl Mesh {
     /// If one does not open.
     #[must_use]
     pub fn on(settings: Settings, disks: Vec<OpenDisk>) -> Mesh {
-        let places =
-            disks.into_iter().enumerate().map(|(at, disk)| open(&settings, at, disk)).collect();
+        let places = disks
+            .into_iter()
+            .enumerate()
+            .map(|(at, disk)| open(&settings, at, member(at), disk))
+            .collect();
         let mut mesh = Mesh {
             settings,
             now: 0,
@@ -157,9 +162,8 @@ impl Mesh {
     /// what that cost is not counted.
     fn found(&mut self) {
         let members = (0..self.places.len()).map(|at| {
-            let origins = self.places[at].store.committer().origins();
-            let (id, name) = (member(at), format!("location {at}"));
-            Operation::PutMember { id, origins, name, addresses: Vec::new() }
+            let (id, name) = (self.places[at].id, format!("location {at}"));
+            Operation::PutMember { id, name, addresses: Vec::new() }
         });
         let (account, title) = (Account::default(), Title::new("mesh").expect("a title"));
         let create = Operation::CreateNamespace { account, title, id: None };
@@ -171,7 +175,7 @@ impl Mesh {
         }
         self.run_until_equal();
         let ways: Vec<_> = self.ways(|_, _| true).collect();
-        ways.iter().for_each(|(from, to)| self.tell(*from, Event::Disconnected(member(*to))));
+        ways.iter().for_each(|(from, to)| self.part(*from, *to));
         self.due.retain(|_, what| !matches!(what, Happening::Message(_)));
         (self.traffic, self.spread) = (Traffic::default(), Spread::default());
         self.notices.clear();
@@ -180,7 +184,25 @@ impl Mesh {
     /// Tells all locations that links to all others are up.
     pub fn connect(&mut self) {
         let ways: Vec<_> = self.ways(|_, _| true).collect();
-        ways.iter().for_each(|(from, to)| self.tell(*from, Event::Connected(member(*to))));
+        ways.iter().for_each(|(from, to)| self.meet(*from, *to));
+    }
+
+    /// A location gets a link to another one.
+    fn meet(&mut self, from: usize, to: usize) {
+        let peer = self.places[to].id;
+        self.tell(from, Event::Connected(peer));
+    }
+
+    /// A location's link to another one goes down.
+    fn part(&mut self, from: usize, to: usize) {
+        let peer = self.places[to].id;
+        self.tell(from, Event::Disconnected(peer));
+    }
+
+    /// The member that a location is.
+    #[must_use]
+    pub fn member(&self, place: usize) -> MemberId {
+        self.places[place].id
     }
 
     fn ways(&self, is_one: impl Fn(usize, usize) -> bool) -> impl Iterator<Item = (usize, usize)> {
@@ -197,13 +219,13 @@ impl Mesh {
         self.due.retain(|_, what| {
             !matches!(what, Happening::Message(sent) if cut.contains(&(sent.from, sent.to)))
         });
-        cut.iter().for_each(|(from, to)| self.tell(*from, Event::Disconnected(member(*to))));
+        cut.iter().for_each(|(from, to)| self.part(*from, *to));
     }
 
     /// Mends the cut, and both sides see their links come up.
     pub fn heal(&mut self) {
         let cut = std::mem::take(&mut self.cut);
-        cut.iter().for_each(|(from, to)| self.tell(*from, Event::Connected(member(*to))));
+        cut.iter().for_each(|(from, to)| self.meet(*from, *to));
     }
 
     /// Loses every message from here on, and tells nobody: what is sent goes into the record alone.
@@ -368,17 +390,21 @@ impl Place {
     }
 }
 
-fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
-    let mut ids = Rng::new(at as u64);
+/// Opens a store. Only the first location's is whole from the start.
+fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
+    let seed = at as u64 ^ u64::from_be_bytes(*id.0.first_chunk().expect("an id has 16 bytes"));
+    let mut ids = Rng::new(seed);
     let engine = RedbEngine::open(disk, settings.cache_bytes).expect("a good disk");
     let engine = Counted::new(engine);
     let rows = engine.rows();
-    let committer = Committer::open(Arc::new(engine), &mut || Ok(ids.id())).expect("a good disk");
+    let incarnation = ids.next_u64() | 1;
+    let creation = Creation { member: Some(id), is_joining: at > 0 };
+    let random = move || Ok(ids.id());
+    let committer = Committer::open(Arc::new(engine), creation, random).expect("a good disk");
     let config = Config {
         cluster: [1; 16],
-        member: member(at),
-        origins: committer.origins(),
-        incarnation: ids.next_u64() | 1,
+        member: id,
+        incarnation,
         backlog_bytes: settings.backlog_bytes,
         batch_rows: settings.batch_rows,
         max_clock_skew_ms: 500,
@@ -386,5 +412,5 @@ fn open(settings: &Settings, at: usize, disk: OpenDisk) -> Place {
     let now = Now { mono: Duration::ZERO, wall_ms: START_MS };
     let store = store::open(committer, now).expect("a good disk");
     let core = Core::new(config, now, store::state(&store).clone());
-    Place { store, core, rows, timer: None, will_sync: false, refusals: Vec::new() }
+    Place { id, store, core, rows, timer: None, will_sync: false, refusals: Vec::new() }
 }

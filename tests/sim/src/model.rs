@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
-    Dot, FoundState, Member, MemberId, NamespaceId, OriginId, ReadError, SystemEntry, Version,
-    VersionVector, engine::Snapshot, view::View,
+    Dot, Found, FoundState, JoinedRow, Member, MemberId, Namespace, NamespaceId, OriginId,
+    ReadError, SystemRow, Version, VersionVector, engine::Snapshot, view::View,
 };
-use kv_replicate::{CLOSED, Content, Row};
+use kv_replicate::{Content, Row};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During},
@@ -19,11 +19,19 @@ use crate::node::Name;
 pub struct Model {
     log: BTreeMap<Dot, Row>,
     names: BTreeMap<Name, Vec<Dot>>,
-    dropped: BTreeSet<NamespaceId>,
+    /// The rows of the system namespace: the join of all writes, each of which shows its whole row.
+    joined: BTreeMap<Name, JoinedRow>,
     /// The members, and whether each was removed.
     members: BTreeMap<MemberId, bool>,
-    /// The origins of departed locations, whose last writes may be lost.
-    departed: BTreeSet<OriginId>,
+    /// The locations that write under each origin.
+    owners: BTreeMap<OriginId, MemberId>,
+    /// Departed locations, whose last writes may be lost.
+    departed: BTreeSet<MemberId>,
+    /// Writes that were on one disk only, which was replaced or is gone. That disk may come back.
+    doubtful: BTreeSet<Dot>,
+    /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
+    /// may count them all the same.
+    destroyed: BTreeSet<Dot>,
     /// The writes of departed locations that must not be lost.
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
@@ -31,9 +39,6 @@ pub struct Model {
     /// The writes that may disappear, and from when on, in Unix milliseconds: deletions at once, values
     /// when they have expired by true time.
     mortal: BTreeMap<Dot, u64>,
-    /// Keys that two stores with one identity wrote, or a store that rolled back. Locations may
-    /// hold different values of such a key until it is rewritten.
-    suspects: BTreeSet<Name>,
 }
 
 impl Model {
@@ -46,18 +51,17 @@ impl Model {
             hold!(known == row, "{:?} names two writes: {known:?} and {row:?}", row.dot);
             return Ok(());
         }
-        if row.namespace == NamespaceId::SYSTEM
-            && let Content::Value(value) = &row.content
-        {
-            match SystemEntry::decode(&row.key, value).during("decoding a system entry")? {
-                SystemEntry::Namespace(namespace) if namespace.dropped => {
-                    self.dropped.insert(namespace.id);
-                }
-                SystemEntry::Namespace(_) => {}
-                SystemEntry::Member(member) => {
-                    *self.members.entry(member.id).or_default() |= member.removed;
-                }
+        if let Content::Joined(fields) = &row.content {
+            if let SystemRow::Member(member) = SystemRow::of(&row.key, fields) {
+                *self.members.entry(member.id).or_default() |= member.removed;
             }
+            let name = (row.namespace, row.key.to_vec());
+            self.joined
+                .entry(name)
+                .and_modify(|joined| {
+                    joined.join(fields);
+                })
+                .or_insert_with(|| fields.as_ref().clone());
         }
         let prev = row.prev.filter(|_| row.namespace != NamespaceId::SYSTEM);
         hold!(
@@ -72,35 +76,57 @@ impl Model {
         Ok(())
     }
 
-    /// Records a write of a store that rolled back, or of one of two stores with one identity. It
-    /// may reach some locations, be lost, or hide another write with the same dot.
-    pub fn suspect(&mut self, row: &Row) {
-        let name = |row: &Row| (row.namespace, row.key.to_vec());
-        let known = self.log.get(&row.dot).filter(|known| *known != row);
-        self.suspects.extend(known.map(name));
-        self.suspects.insert(name(row));
+    /// Records which location writes under an origin.
+    pub fn belongs(&mut self, origin: OriginId, member: MemberId) {
+        self.owners.insert(origin, member);
     }
 
-    /// Records that the last copy of a write may have been destroyed: the key is rewritten at the end.
-    pub fn suspect_name(&mut self, name: Name) {
-        self.suspects.insert(name);
+    /// Records a write that may be lost, or not: it is on a disk that was replaced, and was not acknowledged.
+    ///
+    /// # Errors
+    /// If its dot names another write.
+    pub fn doubt(&mut self, row: &Row) -> Checked {
+        if !self.log.contains_key(&row.dot) {
+            self.note(row)?;
+            self.doubtful.insert(row.dot);
+        }
+        Ok(())
     }
 
-    /// Whether there are suspect keys.
+    /// Records that the writes that one vector counts and another does not may be lost.
+    pub fn doubt_beyond(&mut self, held: &VersionVector, left: &VersionVector) {
+        let is_lost = |dot: &&Dot| held.covers(**dot) && !left.covers(**dot);
+        let lost: Vec<_> = self.log.keys().filter(is_lost).copied().collect();
+        self.doubtful.extend(lost);
+    }
+
+    /// Records that every copy of the writes of a key so far may be destroyed.
+    pub fn doubt_copies(&mut self, name: &Name) {
+        self.destroyed.extend(self.names.get(name).into_iter().flatten());
+    }
+
+    /// Whether every copy of a write of a key may be destroyed, of this version or a later one.
+    fn may_be_destroyed(&self, name: &Name, since: Version) -> bool {
+        let mut dots = self.names[name].iter().filter(|dot| self.destroyed.contains(*dot));
+        dots.any(|dot| self.log[dot].version() >= since)
+    }
+
+    /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
+    pub fn salvage(&mut self, dot: Dot) {
+        self.doubtful.insert(dot);
+    }
+
+    /// Whether a write may be lost, because the only disk that had it was replaced or is gone.
     #[must_use]
-    pub fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
+    pub fn is_doubtful(&self, dot: Dot) -> bool {
+        self.doubtful.contains(&dot)
     }
 
-    /// The suspect keys.
-    #[must_use]
-    pub fn suspects(&self) -> BTreeSet<Name> {
-        self.suspects.clone()
-    }
-
-    /// Ends the exception for suspect keys, because all of them were rewritten.
-    pub fn clear_suspects(&mut self) {
-        self.suspects.clear();
+    /// Whether a write may be lost: it is doubtful, destroyed, or of a departed location.
+    fn may_be_lost(&self, dot: Dot) -> bool {
+        let owner = self.owners.get(&dot.origin);
+        let is_destroyed = self.destroyed.contains(&dot);
+        self.is_doubtful(dot) || is_destroyed || owner.is_some_and(|owner| self.departed.contains(owner))
     }
 
     /// Whether a location is a member according to the acknowledged writes.
@@ -110,25 +136,24 @@ impl Model {
     }
 
     /// Records that a location has departed or is about to.
-    pub fn depart(&mut self, origins: Option<[OriginId; 2]>) {
-        self.departed.extend(origins.into_iter().flatten());
+    pub fn depart(&mut self, member: MemberId) {
+        self.departed.insert(member);
     }
 
-    /// Records the writes of departed locations that a remaining location has: they must not be
-    /// lost any more.
+    /// Records the writes that a remaining location has: they must not be lost any more.
     pub fn secure(&mut self, vector: &VersionVector) {
-        let gone = vector.iter().filter(|dot| self.departed.contains(&dot.origin));
-        let secured = gone.filter(|dot| dot.seq < CLOSED).collect();
-        self.secured.merge(&secured);
+        self.secured.merge(vector);
     }
 
     /// Forgets the writes of departed locations that no remaining location has.
     pub fn forget_lost(&mut self, had: &BTreeSet<Dot>) {
         let before = std::mem::take(self);
         (self.departed, self.secured) = (before.departed, before.secured);
-        self.suspects = before.suspects;
+        (self.owners, self.doubtful) = (before.owners, before.doubtful);
+        self.destroyed = before.destroyed;
         for row in before.log.into_values() {
-            let is_here = !self.departed.contains(&row.dot.origin) || self.secured.covers(row.dot);
+            let is_counted = self.secured.covers(row.dot) && !self.destroyed.contains(&row.dot);
+            let is_here = !self.may_be_lost(row.dot) || is_counted;
             if is_here || had.contains(&row.dot) {
                 self.note(&row).expect("the write was recorded before");
             } else if row.content == Content::Deleted || row.expires_at.is_some() {
@@ -142,11 +167,10 @@ impl Model {
     /// Whether a deletion that may or may not be lost replaced a version of a key.
     fn may_be_deleted(&self, name: &Name, after: Version) -> bool {
         let is_later = |version: &Version| *version > after;
-        self.suspects.contains(name)
-            || self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
+        self.lost.get(name).is_some_and(|versions| versions.iter().any(is_later))
             || self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
                 let is_mortal = self.mortal.contains_key(&row.dot);
-                is_mortal && self.departed.contains(&row.dot.origin) && is_later(&row.version())
+                is_mortal && self.may_be_lost(row.dot) && is_later(&row.version())
             })
     }
 
@@ -160,12 +184,15 @@ impl Model {
         name: &Name,
         after: Version,
     ) -> bool {
-        let members = || view.members().iter().flat_map(|member| member.origins);
+        let is_member = |origin| {
+            let owner = view.registry().get(origin).map(|info| info.member);
+            owner.is_some_and(|owner| view.members().get(owner).is_some())
+        };
         self.names[name].iter().map(|dot| &self.log[dot]).any(|row| {
             row.version() > after
                 && self.mortal.contains_key(&row.dot)
                 && view.collected().covers(row.dot)
-                && members().all(|origin| origin != row.dot.origin)
+                && !is_member(row.dot.origin)
         })
     }
 
@@ -188,10 +215,10 @@ impl Model {
         self.log.range(first..=end).next_back().map_or(0, |(dot, _)| dot.seq)
     }
 
-    /// The last sequence number of each origin that has not departed.
+    /// The last sequence number of each origin, as far as its writes must not be lost.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
-        self.log.keys().filter(|dot| !self.departed.contains(&dot.origin)).copied().collect()
+        self.log.keys().filter(|dot| !self.may_be_lost(**dot)).copied().collect()
     }
 
     /// All keys that were ever written.
@@ -209,7 +236,7 @@ impl Model {
         let mut dots = self.names[name].iter();
         let lost = self.lost.get(name);
         dots.any(|dot| self.log[dot].version() >= since && self.is_over(*dot, now_ms))
-            || self.suspects.contains(name)
+            || self.may_be_destroyed(name, since)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
@@ -239,33 +266,35 @@ impl Model {
                 found => found.during("reading a row")?,
             };
             let version = found.as_ref().map(|found| found.version);
-            let is_dropped = view.namespaces().is_dropped(name.0);
+            let is_dead = |version| view.namespaces().is_dead(name.0, version);
             if let Some(before) = floor.get(name).copied() {
-                let may_go = is_dropped || self.may_be_gone(name, before, now_ms);
                 match version {
                     Some(now) => {
-                        let is_drop = name.0 == NamespaceId::SYSTEM;
+                        let counted = |dot: &&Dot| view.vector().covers(**dot);
                         hold!(
-                            now >= before || is_drop || self.suspects.contains(name),
-                            "{name:?} reverted from {before} to {now}"
+                            now >= before || self.may_be_destroyed(name, before),
+                            "{name:?} reverted from {before} to {now}; of its writes it counts {:?}",
+                            self.names[name].iter().filter(counted).collect::<Vec<_>>()
                         );
                     }
-                    None => hold!(may_go, "{name:?} had the version {before} and is missing"),
+                    None => hold!(
+                        is_dead(before) || self.may_be_gone(name, before, now_ms),
+                        "{name:?} had the version {before} and is missing"
+                    ),
                 }
             }
             if let Some(now) = version {
                 floor.insert(name.clone(), now);
             }
-            // Another store with the same identity may have overwritten the value, with a sequence
-            // number that counts as known.
-            if is_dropped || self.suspects.contains(name) {
+            let is_counted = |dot: Dot| view.vector().covers(dot) && !self.may_be_lost(dot);
+            if name.0 == NamespaceId::SYSTEM {
+                self.check_fields(name, found.as_ref(), is_counted)?;
                 continue;
             }
-            let is_counted =
-                |dot: Dot| view.vector().covers(dot) && !self.departed.contains(&dot.origin);
             let Some(newest) = self.winner(name, is_counted) else { continue };
             match version {
-                Some(now) if now >= newest.version() || name.0 == NamespaceId::SYSTEM => {}
+                _ if is_dead(newest.version()) => {}
+                Some(now) if now >= newest.version() => {}
                 None if view.collected().covers(newest.dot) && self.is_over(newest.dot, now_ms) => {
                 }
                 None if self.may_be_deleted(name, newest.version()) => {}
@@ -273,6 +302,60 @@ impl Model {
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
             }
         }
+        Ok(())
+    }
+
+    /// Checks that a row of the system namespace has each field of each counted write, or a later one.
+    fn check_fields(
+        &self,
+        name: &Name,
+        found: Option<&Found>,
+        counted: impl Fn(Dot) -> bool,
+    ) -> Checked {
+        for row in self.names[name].iter().filter(|dot| counted(**dot)).map(|dot| &self.log[dot]) {
+            let Content::Joined(fields) = &row.content else { continue };
+            for (number, field) in fields.iter().filter(|(_, field)| field.dot() == row.dot) {
+                let has = found.and_then(|found| found.joined()?.get(number));
+                hold!(
+                    has.is_some_and(|has| has >= field),
+                    "the vector counts {row:?}, but {name:?} has {found:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The last drop of a namespace, by all writes.
+    #[must_use]
+    pub fn dropped_at(&self, id: NamespaceId) -> Option<Version> {
+        let row = self.joined.get(&(NamespaceId::SYSTEM, id.0.to_vec()))?;
+        Namespace::drop_of(row)
+    }
+
+    /// Whether a namespace exists, by all writes.
+    fn exists(&self, id: NamespaceId) -> bool {
+        let row = self.joined.get(&(NamespaceId::SYSTEM, id.0.to_vec()));
+        row.and_then(|row| Namespace::of(id, row)).is_some_and(|namespace| namespace.exists())
+    }
+
+    /// Checks a row of the system namespace after the end of all faults: it is the join of all writes.
+    fn check_system<S: Snapshot>(
+        &self,
+        view: &View<S>,
+        name: &Name,
+        found: Option<&Found>,
+    ) -> Checked {
+        if let Some(id) = Member::id_of(&name.1) {
+            let is_removed = view.members().get(id).is_some_and(|member| member.removed);
+            hold!(is_removed == self.members[&id], "{id} is removed: {is_removed}");
+        }
+        if let Some(id) = Namespace::id_of(&name.1) {
+            let exists = view.namespaces().get(id).is_some();
+            hold!(exists == self.exists(id), "the namespace {id} exists: {exists}");
+        }
+        let wanted = self.joined.get(name);
+        let has = found.and_then(Found::joined).map(AsRef::as_ref);
+        hold!(has == wanted, "{name:?} has {has:?}, not {wanted:?}");
         Ok(())
     }
 
@@ -285,26 +368,18 @@ impl Model {
         hold!(view.owed().is_empty(), "damaged rows have not come back: {:?}", view.owed());
         for name in self.names.keys() {
             let found = view.row(name.0, &name.1).during("reading a row")?;
-            if let Some(id) = Member::id_of(&name.1).filter(|_| name.0 == NamespaceId::SYSTEM) {
-                let is_removed = view.members().get(id).is_some_and(|member| member.removed);
-                hold!(is_removed == self.members[&id], "{id} is removed: {is_removed}");
-                if is_removed {
-                    continue;
-                }
-            } else if name.0 == NamespaceId::SYSTEM {
-                let mut id = NamespaceId::SYSTEM;
-                id.0.copy_from_slice(&name.1);
-                let is_dropped = view.namespaces().is_dropped(id);
-                hold!(is_dropped == self.dropped.contains(&id), "{id} is dropped: {is_dropped}");
-                hold!(found.is_some(), "the namespace {id} is missing");
-                if is_dropped {
-                    continue;
-                }
-            }
-            if self.dropped.contains(&name.0) {
+            if name.0 == NamespaceId::SYSTEM {
+                self.check_system(view, name, found.as_ref())?;
                 continue;
             }
             let Some(winner) = self.winner(name, |_| true) else { continue };
+            // A put older than a concurrent drop is dead: nobody may read it.
+            if self.dropped_at(name.0).is_some_and(|dropped| winner.version() <= dropped) {
+                let is_dead =
+                    found.is_none_or(|found| view.namespaces().is_dead(name.0, found.version));
+                hold!(is_dead, "{name:?} lives, and the drop is later: {winner:?}");
+                continue;
+            }
             let is_expired = winner.expires_at.is_some_and(|at| at * 1000 <= now_ms);
             let Some(found) = found else {
                 let is_tombstone = winner.content == Content::Deleted || is_expired;
@@ -322,6 +397,11 @@ impl Model {
             );
             hold!(found.dot == winner.dot, "{name:?}: {:?} is not {:?}", found.dot, winner.dot);
             check_content(view, name, &found.state, winner, is_expired)?;
+            let is_value = !found.is_tombstone() && !is_expired;
+            hold!(
+                !is_value || view.namespaces().get(name.0).is_some(),
+                "{name:?} is later than the last drop, and its namespace does not exist"
+            );
             if found.state != FoundState::ExpiredTombstone {
                 hold!(found.metadata == winner.metadata, "{name:?}: wrong metadata");
             }

@@ -8,7 +8,7 @@ use std::{
 
 use kv_core::{
     Members, NamespaceId, OpenError, OriginId, Version, VersionVector,
-    commit::Committer,
+    commit::{Committer, Creation},
     engine::{CommitNo, redb::RedbEngine},
 };
 use kv_replicate::{Config, Core, MemberId, Now, Row, Work};
@@ -53,16 +53,24 @@ pub struct Node {
     pub has_joined: bool,
     /// It is about to be removed, and runs until it learns of that.
     pub is_leaving: bool,
-    /// It came back from an old image, or has a copy: what it writes from then on may be lost.
+    /// Its disk is new, and it joins a cluster.
+    pub is_new: bool,
+    /// There are other images of its disk, which may come back: it has a copy, is one, or was restored.
+    pub is_forked: bool,
+    /// It was restored and has not been started since.
     pub is_restored: bool,
-    /// It has a copy, or is one.
-    pub is_copied: bool,
     /// It never comes back.
     pub is_gone: bool,
     /// An image of its disk, from some time ago.
     pub image: Option<Vec<u8>>,
-    /// Its origins, once it was started.
-    pub origins: Option<[OriginId; 2]>,
+    /// The image is of the disk that an old one has replaced.
+    pub is_swapped: bool,
+    /// Its own writes on this disk that were acknowledged.
+    pub made: VersionVector,
+    /// The writes that it durably held when it last synced.
+    pub held: VersionVector,
+    /// Writes of its own that the image lacks from which it was restored, and that others have.
+    pub lost: Option<VersionVector>,
     rng: Rng,
 }
 
@@ -92,6 +100,8 @@ pub struct Running {
     pub queue: VecDeque<Work>,
     /// Some of it is about to be.
     pub is_working: bool,
+    /// A later process of its member runs, as its core last got it.
+    pub is_superseded: bool,
 }
 
 impl Running {
@@ -119,11 +129,15 @@ impl Node {
             is_busy: false,
             has_joined: false,
             is_leaving: false,
+            is_new: false,
+            is_forked: false,
             is_restored: false,
-            is_copied: false,
             is_gone: false,
             image: None,
-            origins: None,
+            is_swapped: false,
+            made: VersionVector::default(),
+            held: VersionVector::default(),
+            lost: None,
             rng,
         }
     }
@@ -146,20 +160,18 @@ impl Node {
         self.disk.make_room();
         let life = self.disk.life();
         let mut ids = self.rng.fork();
+        let creation = Creation { member: Some(self.member), is_joining: self.is_new };
         let committer = RedbEngine::open(self.disk.process(), 1 << 20)
             .map_err(OpenError::Engine)
-            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+            .and_then(|engine| Committer::open(Arc::new(engine), creation, move || Ok(ids.id())));
         let committer = committer.map_err(|error| error.to_string())?;
         self.starts += 1;
-        let origins = committer.origins();
-        self.origins = Some(origins);
         let Some(store) = store::open(committer, self.now(at)) else { return Ok(false) };
         let state = store::state(&store).clone();
         let incarnation = self.rng.next_u64() | 1;
         let config = Config {
             cluster: [1; 16],
             member: self.member,
-            origins,
             incarnation,
             backlog_bytes: plan.backlog_bytes,
             batch_rows: plan.batch_rows,
@@ -181,6 +193,7 @@ impl Node {
             large: BTreeSet::new(),
             queue: VecDeque::new(),
             is_working: false,
+            is_superseded: false,
         });
         Ok(true)
     }
@@ -189,6 +202,18 @@ impl Node {
     #[must_use]
     pub fn is_joined(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.core.is_joined())
+    }
+
+    /// The origins that its process writes under.
+    #[must_use]
+    pub fn origins(&mut self) -> Option<[OriginId; 2]> {
+        self.running.as_mut().and_then(|running| running.store.committer().origins())
+    }
+
+    /// Whether it runs, and a later process of its member has closed its origins.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| store::state(&running.store).superseded)
     }
 
     /// The writes that its vector counts; none while it is down.

@@ -69,6 +69,8 @@ pub enum Fault {
     Lie,
     /// A bit of a row, or of a chunk of a large value, flips on a disk.
     Damage,
+    /// The locations are partitioned, and drop, create and write to one namespace.
+    NamespaceRace,
 }
 
 /// The number of locations that may join in addition to the initial ones.
@@ -76,7 +78,7 @@ pub const SPARE_NODES: usize = 3;
 
 impl Fault {
     /// All kinds of faults.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::Crash,
         Fault::DiskFails,
         Fault::DiskFull,
@@ -90,6 +92,7 @@ impl Fault {
         Fault::Copy,
         Fault::Lie,
         Fault::Damage,
+        Fault::NamespaceRace,
     ];
 }
 
@@ -120,6 +123,7 @@ impl Plan {
                 (1, Fault::Copy),
                 (1, Fault::Lie),
                 (2, Fault::Damage),
+                (2, Fault::NamespaceRace),
             ],
             loss: rng.weighted(&[(4, 0), (3, 1), (2, 5), (1, 20)]),
             repeat: rng.weighted(&[(4, 0), (2, 2), (1, 10)]),

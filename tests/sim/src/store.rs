@@ -88,6 +88,14 @@ where
         store.request(token, operation);
     }
     store.run(time(now), Step::Commit);
+    unpublished(store, before)
+}
+
+/// The local writes that no published view shows, after the first `before`.
+pub fn unpublished<E: Engine>(store: &mut Store<E>, before: usize) -> Vec<Row>
+where
+    E::Snapshot: Clone,
+{
     let view = store.committer().view();
     let writes = store.unpublished().get(before..).unwrap_or_default();
     writes.iter().map(|write| local_row(&view, write.clone())).collect()

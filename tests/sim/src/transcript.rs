@@ -116,6 +116,7 @@ fn row(row: &Row) -> String {
         Content::Large { len, digest } => format!("large {len} {}", hex(digest)),
         Content::Deleted => "deleted".into(),
         Content::Expired => "expired".into(),
+        Content::Joined(row) => format!("joined {row:?}"),
     };
     let (dot, key) = (row.dot, hex(&row.key));
     let (metadata, expires_at) = (row.metadata.as_deref().unwrap_or("-"), row.expires_at);

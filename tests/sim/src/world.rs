@@ -135,7 +135,9 @@ impl World {
         let network = Network::new(&plan, rng.fork());
         let mut nodes = Vec::new();
         for node in 0..plan.nodes {
-            nodes.push(Node::new(member(node), rng.fork()));
+            let mut new = Node::new(member(node), rng.fork());
+            new.is_new = node > 0;
+            nodes.push(new);
         }
         let mut world = World {
             rng,
@@ -280,11 +282,21 @@ impl World {
     /// Two running locations get new links to each other.
     fn dial(&mut self, one: usize, other: usize) -> Checked {
         let run = |node: usize| self.nodes[node].running.is_some();
-        if !self.is_healed && run(one) && run(other) {
+        if (!self.is_healed || self.has_twins()) && run(one) && run(other) {
             self.meet(one, other)?;
             self.meet(other, one)?;
         }
         Ok(())
+    }
+
+    /// Whether two processes of one member run.
+    fn has_twins(&self) -> bool {
+        let mut members: Vec<_> =
+            self.running().into_iter().map(|node| self.nodes[node].member).collect();
+        let all = members.len();
+        members.sort_unstable();
+        members.dedup();
+        members.len() < all
     }
 
     /// A location notices that its link to another one is down.
@@ -380,7 +392,13 @@ impl World {
                 Notice::SessionBegan(peer) => self.note_relay(node, self.end(node, peer)),
                 Notice::Joined => self.joined(node),
                 Notice::Halted(why) => self.halted(node, why)?,
-                Notice::MustRebuild(_) => self.rebuilt(node)?,
+                Notice::Rebuilding(_) => self.rebuilds(node)?,
+                Notice::Rebuilt => self.rebuilt(node),
+                Notice::CopyRuns => {}
+                Notice::Salvaged(row) => {
+                    self.count(Event::Salvaged);
+                    self.model.salvage(row.dot);
+                }
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
                 Notice::Close { peer, .. }
@@ -390,8 +408,6 @@ impl World {
                 }
                 Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)
                     if self.mangled > 0 => {}
-                // Two stores had the same identity, or one rolled back and continued to write.
-                Notice::Conflict(_) if self.model.has_suspects() => {}
                 wrong @ (Notice::Close { .. }
                 | Notice::Refused { .. }
                 | Notice::Conflict(_)
@@ -406,8 +422,9 @@ impl World {
     /// Counts a session with a location that relays the rows of a third one.
     fn note_relay(&mut self, node: usize, peer: usize) {
         let (ours, theirs) = (self.nodes[node].vector(), self.nodes[peer].vector());
-        let own = self.nodes[peer].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
-        if theirs.iter().any(|dot| !own.contains(&dot.origin) && !ours.covers(dot)) {
+        let own = self.nodes[peer].origins();
+        let is_own = |origin| own.is_some_and(|own| own.contains(&origin));
+        if theirs.iter().any(|dot| !is_own(dot.origin) && !ours.covers(dot)) {
             self.count(Event::Relayed);
         }
     }

@@ -19,12 +19,12 @@ fn a_tombstone_waits_for_an_absent_member() {
 }
 
 #[test]
-fn a_removal_is_announced_only_after_earlier_writes_are_durable() {
+fn a_removed_members_write_that_is_not_durable_yet_reaches_every_member() {
     passes(scenario::barrier::run);
 }
 
 #[test]
-fn two_copies_of_a_store_halt_when_they_meet() {
+fn of_two_copies_of_a_store_the_later_process_continues() {
     passes(scenario::copied::run);
 }
 
@@ -41,6 +41,11 @@ fn a_damaged_row_of_a_namespace_or_of_a_member_comes_from_another_member() {
 #[test]
 fn a_page_of_a_dead_session_is_ignored() {
     passes(scenario::dead_session::run);
+}
+
+#[test]
+fn entries_later_than_a_drop_bring_their_namespace_back() {
+    passes(scenario::dropped::run);
 }
 
 #[test]
@@ -84,12 +89,12 @@ fn two_members_that_remove_each_other_come_to_rest() {
 }
 
 #[test]
-fn a_store_that_receives_its_own_lost_write_halts() {
+fn a_restored_store_gets_back_a_write_that_no_vector_counts() {
     passes(scenario::not_made::run);
 }
 
 #[test]
-fn a_store_that_rolled_back_halts() {
+fn a_restored_store_reuses_no_number_and_gets_back_what_it_lost() {
     passes(scenario::old_image::run);
 }
 
@@ -146,4 +151,14 @@ fn a_clock_that_was_ahead_leaves_nothing_but_the_keys_written_meanwhile() {
 #[test]
 fn a_value_that_a_wrong_clock_freed_comes_back_from_the_others() {
     passes(scenario::freed_early::run);
+}
+
+#[test]
+fn a_store_that_lacks_old_deletions_is_rebuilt_in_place() {
+    passes(scenario::old_deletions::run);
+}
+
+#[test]
+fn a_disk_that_comes_back_brings_its_writes() {
+    passes(scenario::swapped::run);
 }

@@ -58,16 +58,18 @@ fn every_kind_of_row() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
         .commit(1, vec![Operation::SaveLocal { name: LocalName::new("counters").unwrap(), parts }]);
     store.commit(1, vec![delete(ids[0], "once"), delete(ids[0], "gone")]);
     let mut limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), expired_ms: None };
-    assert_eq!(store.collect_garbage(&limits).unwrap().collected, 1);
+    assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);
     limits.expired_ms = Some(99_000);
-    assert_eq!(store.collect_garbage(&limits).unwrap().expired, 1);
+    assert_eq!(store.collect_garbage(1, &limits).unwrap().expired, 1);
     let dot = crate::Dot { origin: crate::OriginId([7; 16]), seq: 1 };
     let key = Key::new("owed").unwrap();
     let damaged = vec![DamagedKey { namespace: ids[0], key, dot }];
     let (vector, collected) = ([dot].into_iter().collect(), crate::VersionVector::default());
     let adopt = Remote::Adopt { vector, collected, floor: crate::Hlc::ZERO, damaged };
-    store.commit(1, vec![Operation::Remote(adopt)]);
+    let remote = |remote| vec![Operation::Remote(remote)];
+    store.commit(1, remote(adopt));
     store.commit(1, vec![Operation::DropNamespace { id: ids[1] }]);
+    store.commit(1, remote(Remote::Rebuild));
     rows(store.engine())
 }
 

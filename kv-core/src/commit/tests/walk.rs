@@ -7,7 +7,7 @@ use crate::{
     commit::Committer,
     engine::{Snapshot, Table, redb::RedbEngine},
     tables::EntryKey,
-    types::{FoundState, NamespaceId},
+    types::{FoundState, NamespaceId, OriginId, OriginInfo},
     view::{RowName, View},
 };
 
@@ -38,15 +38,22 @@ fn walk<S: Snapshot>(
     seen
 }
 
+/// The rows of the origins that the store opened with its first write.
+fn opened() -> [(Option<Vec<u8>>, bool); 2] {
+    [2, 3].map(|id| key(&OriginInfo::key(OriginId([id; 16]))))
+}
+
 fn key(key: &[u8]) -> (Option<Vec<u8>>, bool) {
     (Some(key.to_vec()), true)
 }
 
 #[test]
-fn a_walk_shows_the_namespaces_themselves_and_tombstones_in_order() {
+fn a_walk_shows_the_system_namespace_and_tombstones_in_order() {
     let (mut store, namespace) = store();
     let view = store.view();
-    let all = [key(&namespace.0), key(b"a"), key(b"b"), key(b"c")];
+    let mut system = [&opened()[..], &[key(&namespace.0)]].concat();
+    system.sort();
+    let all = [&system[..], &[key(b"a"), key(b"b"), key(b"c")]].concat();
     assert_eq!(walk(&view, None, None), all);
     let mut deleted = 0;
     view.scan(None, None, &mut |row| {
@@ -77,8 +84,9 @@ fn a_walk_continues_over_damaged_rows_and_invalid_names() {
     let mut store = with_rows(store, vec![damaged, nameless]).unwrap();
     let mut seen = walk(&store.view(), None, None);
     seen.sort();
-    let mut all =
+    let rows =
         [(None, false), key(&namespace.0), key(b"a"), (Some(b"b".to_vec()), false), key(b"c")];
+    let mut all = [&rows[..], &opened()].concat();
     all.sort();
     assert_eq!(seen, all);
 }

@@ -9,19 +9,6 @@ use crate::{
 };
 
 impl Puller {
-    /// Gives a session up because the source has dropped tombstones that may delete rows of this store. The
-    /// store must be rebuilt.
-    pub(super) fn must_rebuild(
-        &mut self,
-        cx: &mut Context<'_>,
-        bodies: &mut BodyFetcher,
-        peer: MemberId,
-    ) {
-        cx.out.notice(Notice::MustRebuild(peer));
-        self.end(cx, bodies, peer);
-        self.fail(cx, bodies, peer);
-    }
-
     /// Suspends a session that failed, and avoids its source for a while if another one can serve.
     pub(super) fn fail(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
         self.suspend(cx, bodies, peer);

@@ -15,7 +15,6 @@ use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 
 use super::walk::Walk;
 use crate::{
-    CLOSED,
     core::status::SessionProgress,
     wire::{End, Page, PageHead, Pull},
 };
@@ -129,8 +128,6 @@ pub(super) enum Step {
 pub(super) struct Session {
     /// The number of the session, which every message of it names.
     id: u64,
-    /// The digests of members that the two ends announced when it began.
-    members: (u64, u64),
     /// The writes that the source held durably when the session began or continued.
     target: VersionVector,
     /// The place in the walk over everything that is missing.
@@ -156,12 +153,10 @@ impl Session {
         id: u64,
         since: VersionVector,
         target: VersionVector,
-        members: (u64, u64),
         now: Duration,
     ) -> Session {
         Session {
             id,
-            members,
             target,
             walk: Walk::new(since),
             current: Current::new(0, None),
@@ -195,11 +190,6 @@ impl Session {
     /// The number that messages name it by.
     pub(super) fn id(&self) -> u64 {
         self.id
-    }
-
-    /// The digests of members that the two ends announced when it began.
-    pub(super) fn members(&self) -> (u64, u64) {
-        self.members
     }
 
     /// The writes that the source had when the session began or continued.
@@ -395,7 +385,7 @@ impl Session {
     /// How far it is, in numbers of writes.
     pub(super) fn progress(&self) -> SessionProgress {
         let mut progress = SessionProgress::default();
-        for Dot { origin, seq } in self.target.iter().filter(|dot| dot.seq < CLOSED) {
+        for Dot { origin, seq } in self.target.iter() {
             let since = self.walk.since().get(origin);
             let walked = match self.walk.after() {
                 Some(after) if after.origin > origin => seq,

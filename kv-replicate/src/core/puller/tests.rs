@@ -7,7 +7,7 @@ use kv_core::{Dot, VersionVector, commit::Applied};
 
 use crate::{
     Core, Event, Now, Work,
-    core::testing::{PEER, config, dot, hello, joining_store, row_of, vector},
+    core::testing::{PEER, config, dot, hello, joining_store, origins, row_of, vector},
     wire::{End, Incarnations, Message, Page, PageHead, Progress, Pull, decode, encode},
 };
 
@@ -36,6 +36,7 @@ impl Receiver {
             number: 1,
             durable,
             received,
+            origins: Some(origins(PEER)),
             ..Progress::default()
         }));
     }

@@ -1,6 +1,6 @@
 //! A round: some keys, and the answers for them so far.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kv_core::commit::Applied;
 
@@ -51,12 +51,21 @@ impl Key {
         }
     }
 
-    /// Takes in an answer. The greatest version wins; of one version, a value wins over its expired tombstone.
+    /// Takes in an answer. The greatest version wins; of one version, a value wins over its expired tombstone. A
+    /// joined row comes from several writes, and each member may have others of them: it is joined.
     fn answer(&mut self, from: MemberId, state: KeyState, has_all: bool) {
         self.answered.push(from);
         self.have_all.extend(has_all.then_some(from));
         self.is_complete |= has_all && !state.is_owed;
         let Some(row) = state.row else { return };
+        if let (Some(best), Content::Joined(theirs)) = (&mut self.best, &row.content)
+            && let Content::Joined(ours) = &mut best.content
+        {
+            Arc::make_mut(ours).join(theirs);
+            let latest = ours.latest();
+            (best.dot, best.hlc) = (latest.dot(), latest.version.hlc);
+            return;
+        }
         let rank = |row: &Row| (row.version(), row.content != Content::Expired);
         match self.best.as_ref().map(|best| rank(&row).cmp(&rank(best))) {
             Some(std::cmp::Ordering::Less) => {}

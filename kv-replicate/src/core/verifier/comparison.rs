@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use kv_core::{Dot, Hlc, NamespaceId};
+
 use super::judge::{Judgement, judge};
 use crate::{
     MemberId,
@@ -27,6 +29,29 @@ const MAX_WAITING: usize = 1024;
 
 /// How many differences are reported one by one; all are counted.
 const MAX_REPORTED: u64 = 100;
+
+/// What a comparison looks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core) enum Purpose {
+    /// Rows that differ although they must not.
+    #[default]
+    Verify,
+    /// Rows here that the peer does not have.
+    Rebuild,
+}
+
+/// A row here that the peer does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::core) struct OnlyHere {
+    /// The row.
+    pub(in crate::core) place: Place,
+    /// The write that it holds.
+    pub(in crate::core) dot: Dot,
+    /// The time of the write.
+    pub(in crate::core) at: Hlc,
+    /// Whether the peer counts the write: it was deleted there, and its tombstone was dropped.
+    pub(in crate::core) is_counted: bool,
+}
 
 /// The store that a question is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +120,10 @@ pub(super) struct Comparison {
     waiting: VecDeque<(Duration, Place, u32)>,
     /// The differences that were found and not reported yet.
     reported: VecDeque<Difference>,
+    /// What it looks for.
+    purpose: Purpose,
+    /// The rows here that the peer does not have, and that were not taken yet.
+    only_here: Vec<OnlyHere>,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -103,7 +132,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// A comparison from the first row on.
-    pub(super) fn new(peer: MemberId) -> Comparison {
+    pub(super) fn new(peer: MemberId, purpose: Purpose) -> Comparison {
         Comparison {
             goal: None,
             position: Position::Start,
@@ -111,6 +140,8 @@ impl Comparison {
             fresh: VecDeque::new(),
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
+            purpose,
+            only_here: Vec::new(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -129,6 +160,16 @@ impl Comparison {
     /// The verdict of a comparison that ends like this.
     pub(super) fn end(self, ending: Ending) -> Verdict {
         Verdict { ending, ..self.verdict }
+    }
+
+    /// Takes the rows that the peer does not have.
+    pub(super) fn take_only_here(&mut self) -> Vec<OnlyHere> {
+        std::mem::take(&mut self.only_here)
+    }
+
+    /// Rows were found that must be dropped.
+    pub(super) fn dropped(&mut self, rows: usize) {
+        self.verdict.differing += rows as u64;
     }
 
     /// The next difference to be reported.
@@ -234,7 +275,10 @@ impl Comparison {
             (
                 Some(Goal::Rows { reads, first: Some(first), theirs: Some(theirs) }),
                 Answer::Rows(last),
-            ) => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
+            ) => match self.purpose {
+                Purpose::Verify => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
+                Purpose::Rebuild => self.note_only_here(reads, &theirs, &last),
+            },
             // The verifier takes only answers of the right kind.
             (goal, _) => self.goal = goal,
         }
@@ -282,6 +326,23 @@ impl Comparison {
         self.listing = self.listing.take().filter(|range| range.upto != ours.end);
         if let Some(range) = &mut self.listing {
             range.after = ours.end;
+        }
+    }
+
+    /// Notes rows that are here at the last reading, and that the peer does not have.
+    fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
+        for (at, (place, _)) in reads.into_iter().enumerate() {
+            let (there, here) = (theirs.rows[at], last.rows[at]);
+            let Some(Held::Row(row)) = here.held else { continue };
+            // A row that a drop ended is purged here by garbage collection.
+            let dropped_at = here.dropped_at.max(there.dropped_at);
+            let is_dead = dropped_at.is_some_and(|dropped_at| row.version <= dropped_at);
+            let is_system = place.namespace == NamespaceId::SYSTEM;
+            if there.held.is_none() && !is_dead && !is_system {
+                let (dot, at) = (row.dot(), row.version.hlc);
+                let is_counted = theirs.vector.covers(dot);
+                self.only_here.push(OnlyHere { place, dot, at, is_counted });
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! durably. So a store that is seen to hold nothing is compared with a *later* reading of the other: this
 //! location is read before and after the peer.
 
-use kv_core::VersionVector;
+use kv_core::{Version, VersionVector};
 
 use crate::inspect::{Held, Kind, Looked, Reading, Summary};
 
@@ -32,7 +32,9 @@ pub(super) fn judge(
     at: usize,
     wall_ms: u64,
 ) -> Judgement {
-    let [before, there, after] = [first, theirs, last].map(|reading| reading.rows[at]);
+    let readings = [first, theirs, last].map(|reading| reading.rows[at]);
+    let dropped_at = readings.iter().filter_map(|looked| looked.dropped_at).max();
+    let [before, there, after] = readings.map(|looked| without_dead(looked, dropped_at));
     if are_equal(before, there) || are_equal(there, after) {
         return Judgement::Equal;
     }
@@ -49,6 +51,9 @@ pub(super) fn judge(
             Judgement::Unsettled
         };
     };
+    if is_joined(there) || is_joined(after) {
+        return judge_joined(first, theirs, last, at);
+    }
     match (a, b, c) {
         (_, Some(b), Some(c)) => {
             let both = |dot| theirs.vector.covers(dot) && last.vector.covers(dot);
@@ -71,6 +76,23 @@ pub(super) fn judge(
     }
 }
 
+/// Whether a joined row is there.
+fn is_joined(looked: Looked) -> bool {
+    matches!(looked.held, Some(Held::Row(summary)) if summary.kind == Kind::Joined)
+}
+
+/// Judges a joined row. It comes from several writes, and a summary names the last of them only. So it is judged when
+/// each store counts all that its own row comes from and all that the other counts.
+fn judge_joined(first: &Reading, theirs: &Reading, last: &Reading, at: usize) -> Judgement {
+    let (before, there, after) = (first.rows[at], theirs.rows[at], last.rows[at]);
+    let is_same = first.vector == last.vector && before == after;
+    if is_same && there.is_counted && after.is_counted && theirs.vector == last.vector {
+        Judgement::Differs(after.held, there.held)
+    } else {
+        Judgement::Unsettled
+    }
+}
+
 /// Judges a row that one store lacks and the other holds at a later reading.
 fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
     let dot = held.dot();
@@ -85,15 +107,22 @@ fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64
         (Kind::Value, Some(at)) if at.saturating_mul(1000) <= wall_ms => Judgement::Equal,
         // The other location's clock may be ahead of this one.
         (Kind::Value, Some(_)) => Judgement::Unsettled,
-        (Kind::Value, None) => Judgement::Differs(None, None),
+        (Kind::Value, None) | (Kind::Joined, _) => Judgement::Differs(None, None),
     }
+}
+
+/// The state of a name without a row that is dead: one store removes it before the other does, or before the other knows
+/// that its namespace was dropped.
+fn without_dead(looked: Looked, dropped_at: Option<Version>) -> Looked {
+    let is_dead = |held: &Held| match held {
+        Held::Row(summary) => dropped_at.is_some_and(|dropped_at| summary.version <= dropped_at),
+        Held::Damaged => false,
+    };
+    Looked { held: looked.held.filter(|held| !is_dead(held)), ..looked }
 }
 
 /// Whether two states of a name need no further judgement.
 fn are_equal(one: Looked, other: Looked) -> bool {
-    if one.is_dropped || other.is_dropped {
-        return true;
-    }
     match (one.held, other.held) {
         (None, None) => true,
         (Some(Held::Row(one)), Some(Held::Row(other))) => {
@@ -143,7 +172,7 @@ mod tests {
         let vector = |seq: u64| {
             (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
         };
-        let rows = vec![Looked { is_dropped: false, held }];
+        let rows = vec![Looked { is_counted: true, dropped_at: None, held }];
         Reading { vector: vector(counts), collected: vector(collected), rows }
     }
 
@@ -183,6 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn a_joined_row_differs_only_where_both_sides_count_the_same_writes() {
+        let joined = |seq| Some(row(seq, Kind::Joined, None));
+        assert_eq!(
+            check(reading(joined(1), 9, 0), reading(joined(2), 9, 0)),
+            Judgement::Differs(joined(1), joined(2))
+        );
+        let differs = check(reading(joined(1), 9, 0), reading(None, 9, 0));
+        assert_eq!(differs, Judgement::Differs(joined(1), None));
+        let ahead = check(reading(joined(1), 8, 0), reading(joined(2), 9, 0));
+        assert_eq!(ahead, Judgement::Unsettled);
+        // A field of it came in a session that has not ended.
+        let mut uncounted = reading(joined(2), 9, 0);
+        uncounted.rows[0].is_counted = false;
+        assert_eq!(check(reading(joined(1), 9, 0), uncounted.clone()), Judgement::Unsettled);
+        assert_eq!(check(uncounted, reading(joined(1), 9, 0)), Judgement::Unsettled);
+    }
+
+    #[test]
     fn a_collected_tombstone_may_be_missing_and_a_value_may_not() {
         let lacks = |theirs| check(reading(None, 9, 5), reading(theirs, 9, 0));
         assert_eq!(lacks(tombstone(5)), Judgement::Equal);
@@ -207,11 +254,20 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_namespace_that_one_side_has_dropped_may_differ() {
+    fn rows_that_are_not_later_than_a_drop_that_one_side_knows_may_differ() {
         let mut dropped = reading(None, 9, 0);
-        dropped.rows[0].is_dropped = true;
-        assert_eq!(check(dropped.clone(), reading(value(1), 9, 0)), Judgement::Equal);
-        assert_eq!(check(reading(value(1), 9, 0), dropped), Judgement::Equal);
+        let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) };
+        dropped.rows[0].dropped_at = Some(version(5));
+        for dead in [value(1), value(5), tombstone(5)] {
+            assert_eq!(check(dropped.clone(), reading(dead, 9, 0)), Judgement::Equal);
+            assert_eq!(check(reading(dead, 9, 0), dropped.clone()), Judgement::Equal);
+        }
+        let differs = check(dropped.clone(), reading(value(6), 9, 0));
+        assert_eq!(differs, Judgement::Differs(None, value(6)), "it is later");
+        let mut created_again = dropped;
+        created_again.rows[0].held = value(6);
+        let differs = check(created_again, reading(value(5), 9, 0));
+        assert_eq!(differs, Judgement::Differs(value(6), None));
     }
 
     #[test]

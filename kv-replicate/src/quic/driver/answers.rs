@@ -64,6 +64,9 @@ impl Driver {
         Status {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
+            is_settled: self.core.is_settled(),
+            is_rebuilding: self.core.is_rebuilding(),
+            is_superseded: self.core.is_superseded(),
             clock: self.core.clock_state(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
@@ -126,9 +129,19 @@ impl Driver {
                 );
             }
             Notice::ClockRight => tracing::info!("this location's clock is right again"),
-            Notice::MustRebuild(peer) => {
-                let why = "it lacks deletions that its peers have dropped already";
-                tracing::error!(%peer, why, "this store must be emptied and join again");
+            Notice::Rebuilding(peer) => {
+                let why = "it lacks deletions that its peers have dropped already, as after it was restored";
+                tracing::warn!(%peer, why, "this store is rebuilt in place and serves no peer meanwhile");
+            }
+            Notice::Rebuilt => tracing::info!("this store is whole"),
+            Notice::CopyRuns => {
+                tracing::error!(
+                    "another process runs as this location, on a copy of its data directory: stop one of the two"
+                );
+            }
+            Notice::Salvaged(row) => {
+                let (namespace, origin) = (row.namespace, row.dot.origin);
+                tracing::error!(%namespace, %origin, "a write arrived too late and lost against a deletion");
             }
             Notice::Refused { peer, reason } => {
                 tracing::error!(%peer, reason, "a peer sent an invalid row");

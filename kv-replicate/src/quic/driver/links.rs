@@ -6,7 +6,7 @@ use kv_core::MemberId;
 
 use super::Driver;
 use crate::{
-    Event,
+    Event, Notice,
     quic::{
         attempts::{Attempts, LASTING},
         error::AskError,
@@ -26,6 +26,9 @@ impl Driver {
         let Proven { peer, is_ours, .. } = proven;
         if let Some(attempts) = self.attempts.get_mut(&peer) {
             attempts.end();
+        }
+        if peer == self.config.member && !is_ours {
+            self.notice(&Notice::CopyRuns);
         }
         if self.core.halted().is_some() || peer == self.config.member {
             return proven.connection.close(code::GOING, b"this location does not link");

@@ -179,6 +179,10 @@ impl From<WriteError> for Refusal {
                  did when the key was last written. Nothing was written. Set the clock of that machine."
                     .to_owned(),
             ),
+            error @ (WriteError::Superseded(_) | WriteError::TooManyOrigins) => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("The server takes no writes now: {error}."),
+            ),
             WriteError::Failed(why) => {
                 Refusal::new(INTERNAL, format!("The write failed: {why}. Nothing was written."))
             }
@@ -261,7 +265,7 @@ pub fn phrase(text: &str) -> ReasonPhrase {
 mod tests {
     use http_body_util::BodyExt as _;
 
-    use kv_core::InvalidWrite;
+    use kv_core::{InvalidWrite, MemberId};
 
     use super::*;
 
@@ -335,6 +339,8 @@ mod tests {
             (WriteError::Closed, 503, Some(1), "Nothing was written"),
             (WriteError::ReadOnly("it is".into()), 503, None, "it is. Nothing was written"),
             (WriteError::EndOfTime, 503, None, "its clock shows the year 2200"),
+            (WriteError::Superseded(MemberId([1; 16])), 503, None, "nothing was written"),
+            (WriteError::TooManyOrigins, 503, None, "nothing was written"),
             (WriteError::Failed("it is".into()), 500, None, "it is. Nothing was written"),
             (WriteError::OutcomeUnknown("it is".into()), 500, None, "is not known: it is"),
             (WriteError::Invalid(InvalidWrite::Value), 400, None, "a value has at most"),

@@ -1,5 +1,6 @@
 //! Alarms, and one line on whether all is well.
 
+use kv_core::Namespaces;
 use kv_replicate::quic::Status;
 
 use super::info::PeerInfo;
@@ -35,6 +36,20 @@ pub(super) fn alarms(
         }
     }
     alarms
+}
+
+/// An alarm for each namespace whose title another one has, with the command that repairs it.
+pub(super) fn title_alarms(namespaces: &Namespaces) -> Vec<String> {
+    let alarm = |conflict: &kv_core::TitleConflict<'_>| {
+        let (older, newer) = (conflict.older.id, conflict.newer.id);
+        let title = &conflict.older.title;
+        format!(
+            "two namespaces have the title {:?}: {older} (which the title names) and {newer}. Rename one, or \
+             move the entries of the second into the first: waypost namespace merge {newer} {older}",
+            title.as_str()
+        )
+    };
+    namespaces.conflicts().iter().map(alarm).collect()
 }
 
 /// Whether all is well, in one line.
@@ -121,6 +136,26 @@ mod tests {
         let certificate = vec!["the certificate of this location expires".to_owned()];
         let alarms = alarms(&well(), &[ams(Some(60))], certificate.clone(), NOW);
         assert_eq!((alarms.len(), &alarms[0]), (2, &certificate[0]), "{alarms:?}");
+    }
+
+    #[test]
+    fn two_namespaces_with_one_title_are_an_alarm_that_names_both_and_the_repair() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = kv_core::Store::open(directory.path()).unwrap();
+        let older = store.create_namespace("a").unwrap().id;
+        let newer = store.create_namespace("b").unwrap().id;
+        assert_eq!(title_alarms(&store.namespaces()), Vec::<String>::new());
+        let title = kv_core::Title::new("a").unwrap();
+        let titled = kv_core::Namespace::titled(&kv_core::Account::default(), &title);
+        // As a write of another location would do it.
+        let (key, fields) = (kv_core::Namespace::key(newer), vec![titled]);
+        let write = kv_core::Operation::WriteFields { key, fields };
+        store.submit(write).unwrap().wait().unwrap();
+        let [alarm] = &title_alarms(&store.namespaces())[..] else { panic!("one alarm") };
+        let repair = format!("waypost namespace merge {newer} {older}");
+        assert!(
+            alarm.starts_with("two namespaces have the title \"a\": ") && alarm.ends_with(&repair)
+        );
     }
 
     #[test]

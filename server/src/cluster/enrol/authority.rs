@@ -83,11 +83,9 @@ pub enum RequestError {
     /// The location has the id of the CA holder.
     #[error("this is the id of the CA holder: start with an empty data directory")]
     OwnId,
-    /// An id in the request is zero, or the two origins are one.
-    #[error(
-        "an id in the request is zero, or two are the same: start with an empty data directory"
-    )]
-    Ids,
+    /// The id of the location is zero.
+    #[error("the id of the location is zero: join with an empty data directory")]
+    Id,
     /// The location has no addresses, or too many.
     #[error(transparent)]
     Addresses(#[from] AddressCountError),
@@ -357,13 +355,12 @@ fn check(
     if request.member == descriptor.member {
         return Err(RequestError::OwnId);
     }
-    let [one, other] = request.origins.0;
-    if [request.member.0, one.0, other.0].contains(&[0; 16]) || one == other {
-        return Err(RequestError::Ids);
+    if request.member.0 == [0; 16] {
+        return Err(RequestError::Id);
     }
     check_addresses(&request.addresses)?;
     let (member, addresses) = (request.member, request.addresses.clone());
-    Ok(JoiningMember { member, origins: request.origins.0, location, addresses, claim })
+    Ok(JoiningMember { member, location, addresses, claim })
 }
 
 /// Reads the public key of a signing request, whose signature proves possession of the private key. The

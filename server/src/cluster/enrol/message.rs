@@ -1,7 +1,7 @@
 //! The request of a joining member and the response to it: JSON of at most 64 KiB.
 
 use data_encoding::BASE64;
-use kv_core::{MemberId, OriginId};
+use kv_core::MemberId;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -28,8 +28,6 @@ pub struct Request {
     pub location: Option<Name>,
     /// Its addresses, the best first; 1 to 8.
     pub addresses: Vec<Address>,
-    /// The origins that its store writes under.
-    pub origins: Origins,
     /// A certificate signing request (PKCS #10), signed with its key.
     pub csr: Der,
     /// The certificate of a member that requests a renewal.
@@ -169,24 +167,6 @@ impl<'de> Deserialize<'de> for Secret {
         let Der(bytes) = Der::deserialize(deserializer)?;
         let wrong = |_length| D::Error::custom("a secret has 16 bytes");
         bytes.try_into().map(Secret).map_err(wrong)
-    }
-}
-
-/// The two origins of a store: for inline values, and for large ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origins(pub [OriginId; 2]);
-
-impl Serialize for Origins {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.map(|origin| origin.to_string()).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Origins {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let [inline, large] = <[String; 2]>::deserialize(deserializer)?;
-        let read = |text: String| text.parse::<OriginId>().map_err(D::Error::custom);
-        Ok(Origins([read(inline)?, read(large)?]))
     }
 }
 

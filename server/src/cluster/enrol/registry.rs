@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{Member, MemberId, Operation, OriginId, Store, WriteError, limits::MAX_MEMBERS};
+use kv_core::{Member, MemberId, Operation, Store, WriteError, limits::MAX_MEMBERS};
 
 use crate::cluster::state::{
     descriptor::Peer,
@@ -14,8 +14,6 @@ use crate::cluster::state::{
 pub struct JoiningMember {
     /// Its id.
     pub member: MemberId,
-    /// The origins that its store writes under.
-    pub origins: [OriginId; 2],
     /// Its name.
     pub location: Name,
     /// Its addresses, the best first; 1 to 8.
@@ -60,18 +58,6 @@ pub enum AdmissionError {
          cluster"
     )]
     Full,
-    /// The member has another store.
-    #[error(
-        "the location {0} has another store: start this one with an empty data directory, and it joins under \
-         another id"
-    )]
-    OtherStore(String),
-    /// Another member has the store.
-    #[error(
-        "the location {0} has this store: one is a copy of the other, so start this one with an empty data \
-         directory"
-    )]
-    StoreTaken(String),
     /// Another member has the name.
     #[error("another location is called {0:?}: set --location NAME")]
     NameTaken(String),
@@ -124,19 +110,11 @@ impl Registry for StoreRegistry {
             (_, None) if view.members().iter().count() >= MAX_MEMBERS => {
                 return Err(AdmissionError::Full);
             }
-            (_, Some(current)) if current.origins != joining.origins => {
-                return Err(AdmissionError::OtherStore(current.name.clone()));
-            }
             _ => {}
         }
-        let others = || view.members().iter().filter(|other| other.id != joining.member);
-        let has_its_store =
-            |other: &&Member| other.origins.iter().any(|origin| joining.origins.contains(origin));
-        if let Some(other) = others().find(has_its_store) {
-            return Err(AdmissionError::StoreTaken(other.name.clone()));
-        }
+        let mut others = view.members().iter().filter(|other| other.id != joining.member);
         let name = joining.location.as_str();
-        match others().find(|other| !other.removed && other.name == name) {
+        match others.find(|other| !other.removed && other.name == name) {
             Some(_) => Err(AdmissionError::NameTaken(name.to_owned())),
             None => Ok(()),
         }
@@ -145,7 +123,6 @@ impl Registry for StoreRegistry {
     fn admit(&mut self, joining: &JoiningMember) -> Result<Vec<Peer>, AdmissionError> {
         let operation = Operation::PutMember {
             id: joining.member,
-            origins: joining.origins,
             name: joining.location.to_string(),
             addresses: joining.addresses.iter().map(Address::to_string).collect(),
         };

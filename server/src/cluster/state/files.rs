@@ -24,8 +24,6 @@ pub const INVITATIONS: &str = "invitations.toml";
 pub const JOINING: &str = "joining.toml";
 /// The location that has the CA's key, at the others.
 pub const CA_HOLDER: &str = "ca-holder.toml";
-/// Which store belongs to the CA holder.
-pub const STORE: &str = "store";
 /// Locked (`flock`) by the process that changes the files.
 const LOCK: &str = "LOCK";
 

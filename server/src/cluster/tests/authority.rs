@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use kv_core::{MemberId, Operation, OriginId, Store, WriteError, limits::MAX_MEMBERS};
+use kv_core::{MemberId, Operation, Store, WriteError, limits::MAX_MEMBERS};
 use rcgen::{CertificateParams, KeyPair};
 
 use super::{HOUR, authority, created, invited, name, new_request};
@@ -16,8 +16,8 @@ use crate::cluster::{
         Response, StoreRegistry, Welcome, admit,
         authority::renew,
         message::{
-            Der, Inquiry, Origins, RenewalRequest, decode_inquiry, decode_request, decode_response,
-            encode, encode_renewal,
+            Der, Inquiry, RenewalRequest, decode_inquiry, decode_request, decode_response, encode,
+            encode_renewal,
         },
     },
     state::{
@@ -90,7 +90,6 @@ fn a_valid_token_makes_a_member_with_a_certificate() {
     let welcome = admit(&request, &authority(data.path()), &mut members, NOW + 60).unwrap();
     let admitted = members.admitted;
     assert_eq!((admitted.len(), admitted[0].claim), (1, Claim::New));
-    assert_eq!(admitted[0].origins, request.origins.0);
     assert_eq!((&welcome.cluster_name, &welcome.location), (&name("prod"), &name("ams")));
     let own = Peer { member: descriptor.member, addresses: descriptor.advertise };
     assert_eq!(welcome.members, [own]);
@@ -192,35 +191,6 @@ fn a_ca_holder_that_stops_between_the_check_and_the_row_admits_nobody() {
 }
 
 #[test]
-fn a_store_that_another_location_has_leaves_the_token_unchanged() {
-    let (data, _) = created(NOW);
-    let mut members = StoreRegistry(Store::open(data.path()).unwrap());
-    let authority = authority(data.path());
-    let (_, first) = new_request(&invited(data.path(), None, NOW), 7);
-    admit(&first, &authority, &mut members, NOW).unwrap();
-    let token = invited(data.path(), None, NOW);
-    let mut refused = |request: &Request| {
-        let error = admit(request, &authority, &mut members, NOW).expect_err("the store is taken");
-        let says = error.to_string();
-        assert!(says.contains("the token was not used"), "{says}");
-        says
-    };
-    let (_, mut copy) = new_request(&token, 20);
-    copy.location = Some(name("lhr"));
-    for origins in [first.origins.0, [first.origins.0[1], copy.origins.0[1]]] {
-        let says = refused(&Request { origins: Origins(origins), ..copy.clone() });
-        assert!(
-            says.contains("the location ams has this store: one is a copy of the other"),
-            "{says}"
-        );
-    }
-    let (id, secret) = (token.id, token.secret.clone());
-    let emptied = Request { token: id, secret, origins: copy.origins, ..first.clone() };
-    assert!(refused(&emptied).contains("the location ams has another store"));
-    admit(&copy, &authority, &mut members, NOW).expect("the token is valid");
-}
-
-#[test]
 fn a_full_cluster_leaves_the_token_unchanged() {
     let (data, _) = created(NOW);
     let store = Store::open(data.path()).unwrap();
@@ -228,7 +198,6 @@ fn a_full_cluster_leaves_the_token_unchanged() {
         let id = (1 << 64) + 4 * row;
         let operation = Operation::PutMember {
             id: MemberId(id.to_be_bytes()),
-            origins: [1, 2].map(|origin| OriginId((id + origin).to_be_bytes())),
             name: format!("row-{row}"),
             addresses: vec!["ams.example:8421".into()],
         };

@@ -67,6 +67,27 @@ fn all_files_are_private() {
 }
 
 #[test]
+fn a_cluster_begins_with_the_store_that_is_there_even_if_that_was_to_join_another() {
+    let data = TempDir::new().unwrap();
+    let member = kv_core::MemberId([9; 16]);
+    let store = kv_core::Options::new().member(member).joining().open(data.path()).unwrap();
+    assert!(store.view().is_rebuilding());
+    drop(store);
+    let descriptor = init(&new_cluster(data.path(), "127.0.0.1:1"), &super::At::new(NOW)).unwrap();
+    assert_eq!(descriptor.member, member);
+    assert!(!kv_core::Store::open(data.path()).unwrap().view().is_rebuilding());
+}
+
+#[test]
+fn a_store_that_is_in_use_can_not_become_a_cluster() {
+    let data = TempDir::new().unwrap();
+    let _in_use = kv_core::Store::open(data.path()).unwrap();
+    let error = init(&new_cluster(data.path(), "127.0.0.1:1"), &super::At::new(NOW)).unwrap_err();
+    assert!(error.to_string().contains("if a server runs on it, stop it first"), "{error}");
+    assert!(!data.path().join("cluster").exists());
+}
+
+#[test]
 fn a_second_init_is_rejected_and_changes_nothing() {
     let (data, _) = created(NOW);
     let key = ClusterDir::of(data.path()).read("ca.key").unwrap();

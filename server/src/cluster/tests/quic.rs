@@ -200,7 +200,10 @@ async fn an_empty_location_joins_and_is_a_member_on_both_sides() {
     let member = view.members().get(descriptor.member).expect("its row is there");
     assert_eq!(member.name, "ams");
     assert_eq!(member.addresses, ["127.0.0.1:9"]);
-    assert_eq!(member.origins, Store::open(data.path()).unwrap().origins());
+    let store = Store::open(data.path()).unwrap();
+    assert_eq!(store.member(), descriptor.member);
+    assert!(store.view().is_rebuilding(), "it waits for what the others have");
+    drop(store);
 
     let again = joins(data.path(), &token).await.unwrap();
     assert_eq!(

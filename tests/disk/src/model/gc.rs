@@ -1,14 +1,18 @@
 //! The rows that GC must remove.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
-use kv_core::commit::{GcLimits, GcStep};
+use kv_core::{
+    NamespaceId,
+    commit::{GcLimits, GcStep},
+};
 
 use super::{Name, Row, State, What};
 
 impl State {
     /// Performs a step of GC and returns the result that the store must return, without bodies.
-    pub fn collect_garbage(&mut self, limits: &GcLimits) -> GcStep {
+    pub fn collect_garbage(&mut self, now_ms: u64, limits: &GcLimits) -> GcStep {
+        self.now_ms = now_ms;
         let has_expired = |at: u64| limits.expired_ms.is_some_and(|last| at <= last / 1000);
         let expiry = |row: &Row| row.expires_at.filter(|at| has_expired(*at));
         let expired = self.first(limits.rows, |row| expiry(row).filter(|_| !row.is_tombstone()));
@@ -20,10 +24,10 @@ impl State {
             .first(limits.rows, |row| expiry(row).filter(|_| row.what == What::ExpiredTombstone));
         ended.retain(|name| self.rows[name].version.hlc < limits.stable);
         tombstones.extend(ended);
-        let purged = self.purge.first().copied().map(|id| {
-            let names =
-                self.rows.range((id, bytes::Bytes::new())..).take_while(|(name, _)| name.0 == id);
-            (id, names.take(limits.rows).map(|(name, _)| name.clone()).collect::<Vec<_>>())
+        let purged = self.purge.first_key_value().map(|(id, upto)| {
+            let after = (Bound::Excluded((*id, upto.clone())), Bound::Unbounded);
+            let names = self.rows.range(after).take_while(|(name, _)| name.0 == *id);
+            (*id, names.take(limits.rows).map(|(name, _)| name.clone()).collect::<Vec<_>>())
         });
         for name in &expired {
             let row = Row::clone(&self.rows[name]);
@@ -38,15 +42,35 @@ impl State {
         let mut step =
             GcStep { expired: expired.len(), collected: tombstones.len(), ..GcStep::default() };
         if let Some((id, names)) = purged {
-            step.purged = names.len();
-            for name in &names {
-                self.rows.remove(name);
-            }
-            if names.len() < limits.rows {
-                self.purge.remove(&id);
-            }
+            self.purge(limits.rows, (id, names), &mut step);
         }
         step
+    }
+
+    /// Walks over these rows of a dropped namespace.
+    fn purge(
+        &mut self,
+        limit: usize,
+        (id, names): (NamespaceId, Vec<Name>),
+        step: &mut GcStep,
+    ) {
+        for name in &names {
+            let Some(row) = self.rows.get(name) else { continue };
+            if self.is_dead(id, row.version) {
+                self.rows.remove(name);
+                step.purged += 1;
+            } else if self.is_dropped(id)
+                && self.namespaces.contains_key(&id)
+                && row.is_visible(self.now_ms)
+            {
+                self.create_again(id);
+                step.kept += 1;
+            }
+        }
+        match names.last() {
+            Some(last) if names.len() == limit => drop(self.purge.insert(id, last.1.clone())),
+            _ => drop(self.purge.remove(&id)),
+        }
     }
 
     /// The first names in the order of `time`, of those for which it returns a time.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kv_core::{
-    Mode, NamespaceId, Outcome, WriteError,
+    Mode, Outcome, WriteError,
     commit::Applied,
     commit::{GcLimits, GcStep},
     engine::{Engine, Status},
@@ -11,13 +11,12 @@ use kv_core::{
 
 use super::{
     Request, World,
-    requests::system_name,
     tell::{Doing, brief, brief_result},
 };
 use crate::{
     events::Event,
     hold,
-    model::{Op, Refusal, Row, State, Write},
+    model::{Op, Refusal, State, Write},
     violation::{Checked, Violation},
 };
 
@@ -47,9 +46,13 @@ impl World {
         let was_held = self.open().writer.is_holding();
         let committed = self.open().writer.commit(now_ms, operations)?;
         self.note_faults(Doing::Commit);
+        if before.own.is_none() {
+            // The ids are the store's choice. That it opens them, and with what rows, is the model's.
+            next.fresh = self.committer().origins();
+        }
         hold!(committed.results.len() == count, "not one answer for each operation");
         let mut results = committed.results.into_iter();
-        let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
+        let mut outcomes = Vec::new();
         let (mut staged, mut promised) = (false, false);
         for (op, doubtful, not_made) in &expected {
             let made = || results.next().expect("one answer for each operation");
@@ -64,7 +67,6 @@ impl World {
                         brief(op)
                     );
                     next = attempt;
-                    writes.extend(own_write(op, &outcome, &next));
                     staged |= outcome == Outcome::Staged;
                     promised |= not_made.is_none() && outcome != Outcome::Staged;
                     self.count_outcome(op, &outcome);
@@ -82,16 +84,22 @@ impl World {
                 }
             }
         }
-        let is_changed = staged || !next.is_same(&before);
+        // A row that came and was dropped in one commit leaves its rows there all the same.
+        let removed = Some(Outcome::Applied(Applied::Removed));
+        let is_changed = staged || outcomes.contains(&removed) || !next.is_same(&before);
         let is_due = is_changed && promised;
         if is_changed {
-            next.close(now_ms);
+            next.commit(now_ms);
         }
         hold!(
             committed.is_held == is_due || (committed.is_held && was_held),
             "answers are held: {}; changed: {is_changed}, promised: {promised}",
             committed.is_held
         );
+        let writes = std::mem::take(&mut next.made);
+        if before.own.is_none() && next.own.is_some() {
+            self.count(Event::OriginsOpened);
+        }
         self.landed(is_changed, next, writes)?;
         self.publish();
         Ok(outcomes)
@@ -240,13 +248,17 @@ impl World {
         self.report.operations += 1;
         let result = self.open().writer.collect_garbage(now_ms, limits)?;
         let expired_ms = self.open().writer.expired_ms();
-        let expected = next.collect_garbage(&GcLimits { expired_ms, ..*limits });
+        if before.own.is_none() {
+            next.fresh = self.committer().origins();
+        }
+        let expected = next.collect_garbage(now_ms, &GcLimits { expired_ms, ..*limits });
         self.note_faults(Doing::Gc);
         self.trace(|| format!("sweep {limits:?} -> {result:?}"));
         match result {
             Ok(swept) => {
-                let told = (swept.expired, swept.collected, swept.purged);
-                let expected = (expected.expired, expected.collected, expected.purged);
+                let told = (swept.expired, swept.collected, swept.purged, swept.kept);
+                let expected =
+                    (expected.expired, expected.collected, expected.purged, expected.kept);
                 hold!(told == expected, "swept {swept:?}, expected {expected:?}");
                 hold!(swept.bodies <= limits.bodies, "too many bodies: {swept:?}");
                 hold!(swept.chunks <= 64, "too many chunks: {swept:?}");
@@ -257,6 +269,7 @@ impl World {
                 if swept.chunks > 0 && swept.bodies == 0 {
                     self.count(Event::BodyFreedInSteps);
                 }
+                self.report.events.add(Event::NamespaceKept, swept.kept as u64);
                 let purged = before.purge.len() - next.purge.len();
                 self.report.events.add(Event::NamespacePurged, purged as u64);
                 if next.rows.values().any(|row| row.is_tombstone()) {
@@ -264,9 +277,10 @@ impl World {
                 }
                 let is_changed = swept.bodies + swept.chunks > 0 || !next.is_same(&before);
                 if is_changed {
-                    next.close(now_ms);
+                    next.commit(now_ms);
                 }
-                self.landed(is_changed, next, Vec::new())?;
+                let writes = std::mem::take(&mut next.made);
+                self.landed(is_changed, next, writes)?;
                 Ok(Some(swept))
             }
             Err(error) => {
@@ -302,6 +316,13 @@ impl World {
             upload.doubtful = true;
         }
         self.session = None;
+        let reopened = self.open().reopened;
+        if status.reopened != reopened {
+            // A number that was given and lost must never be given again.
+            hold!(self.committer().origins().is_none(), "a failure does not end the origins");
+            self.open().reopened = status.reopened;
+            self.end_origins();
+        }
         if status.mode == Mode::Writer {
             // The rows that are there are durable now: the engine has reopened the file and synced it.
             if status.durable == status.latest {
@@ -309,6 +330,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The process has no origins any more, or none yet.
+    pub(super) fn end_origins(&mut self) {
+        self.history.as_mut().expect("a store was opened").end_origins();
     }
 
     /// Whether readers of the published view may be refused: a fault came, and they have no view
@@ -330,26 +356,13 @@ impl World {
     }
 }
 
-/// No key goes back to an older version, but that a drop beats whatever was later.
+/// No key goes back to an older version.
 fn check_rising(before: &State, after: &State) -> Checked {
     for (name, row) in &after.rows {
         let Some(old) = before.rows.get(name) else { continue };
-        let id = name.1.first_chunk::<16>().map(|id| NamespaceId(*id));
-        let is_drop = name.0 == NamespaceId::SYSTEM && id.is_some_and(|id| after.is_dropped(id));
-        hold!(row.version >= old.version || is_drop, "{name:?} went back from {old:?} to {row:?}");
+        hold!(row.version >= old.version, "{name:?} went back from {old:?} to {row:?}");
     }
     Ok(())
-}
-
-/// The write that a client's operation made.
-fn own_write(op: &Op, outcome: &Outcome, state: &State) -> Option<Write> {
-    let name = match (op, outcome) {
-        (Op::Put(name, ..) | Op::Delete(name), _) => name.clone(),
-        (_, Outcome::Namespace(namespace)) => system_name(namespace),
-        _ => return None,
-    };
-    let row = Row::clone(&state.rows[&name]);
-    Some(Write { name, row })
 }
 
 /// Whether two outcomes are the same; the words of a refusal do not matter.

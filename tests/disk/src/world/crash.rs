@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use kv_core::{
     Mode, OpenError,
-    commit::{Committer, GcLimits},
+    commit::{Committer, Creation, GcLimits},
     engine::{Engine, EngineError, Visibility, redb::RedbEngine},
 };
 
@@ -100,9 +100,10 @@ impl World {
         let process = self.disk.process();
         let cache_bytes = self.cache_bytes;
         let mut ids = self.rng.fork();
-        let opened = RedbEngine::open(process, cache_bytes)
-            .map_err(OpenError::Engine)
-            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+        let opened =
+            RedbEngine::open(process, cache_bytes).map_err(OpenError::Engine).and_then(|engine| {
+                Committer::open(Arc::new(engine), Creation::default(), move || Ok(ids.id()))
+            });
         self.note_faults(Doing::Open);
         let is_dead = self.disk.life() != life;
         match opened {
@@ -119,6 +120,7 @@ impl World {
                     published,
                     published_commit,
                     published_reopened: status.reopened,
+                    reopened: status.reopened,
                 });
                 self.opened()?;
                 Ok(true)
@@ -149,7 +151,8 @@ impl World {
     /// The store is open: it must hold one of the states that it may, and nothing else.
     fn opened(&mut self) -> Checked {
         let status = self.status();
-        let own = self.committer().origins();
+        let member = self.committer().member();
+        hold!(self.committer().origins().is_none(), "a process has origins before its first write");
         self.is_troubled = self.disk.is_full() || status.mode != Mode::Writer;
         if let Some(history) = &mut self.history {
             let (floor, before) = (history.floor(), history.now());
@@ -168,8 +171,9 @@ impl World {
             }
         } else {
             hold!(status.latest == 1, "a new store is founded in one commit, not {status:?}");
-            self.history = Some(History::new(1, State::new(own)));
+            self.history = Some(History::new(1, State::new(member)));
         }
+        self.end_origins();
         self.settle()?;
         self.disk.disarm();
         self.check_exact()?;

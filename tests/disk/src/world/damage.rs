@@ -8,8 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    ListQuery, NamespaceId, OpenError, Outcome, ReadError, Table, VersionVector,
-    commit::{Committer, GcLimits},
+    Dot, Field, FieldNumber, ListQuery, NamespaceId, OpenError, OriginInfo, Outcome, ReadError,
+    Table, Version, VersionVector,
+    commit::{Committer, Creation, GcLimits},
     engine::{Engine as _, Snapshot as _, Visibility, redb::RedbEngine},
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
@@ -24,7 +25,7 @@ use crate::{
     disk::Keep,
     events::{Counted, Damage},
     exact::check_row,
-    model::{Content, Name, Op, Row, What},
+    model::{FieldOf, Fields, Name, Op, Row, What},
     violation::{Checked, Violation},
 };
 
@@ -156,15 +157,24 @@ impl Damaged {
         let mut ids = world.rng.fork();
         let opened = RedbEngine::open(process, world.cache_bytes)
             .map_err(OpenError::Engine)
-            .and_then(|engine| Committer::open(Arc::new(engine), &mut || Ok(ids.id())));
+            .and_then(|engine| {
+                Committer::open(Arc::new(engine), Creation::default(), move || Ok(ids.id()))
+            });
         match opened {
             Ok(mut committer) => {
                 let view = committer.view();
                 let published = Arc::new(Published(std::sync::Mutex::new(view)));
                 let (published_commit, published_reopened) = (None, 0);
                 let writer = Writer::new(committer);
-                world.open =
-                    Some(Open { writer, life, published, published_commit, published_reopened });
+                let reopened = 0;
+                world.open = Some(Open {
+                    writer,
+                    life,
+                    published,
+                    published_commit,
+                    published_reopened,
+                    reopened,
+                });
                 self.events.count(Damage::Opened);
             }
             Err(error) => {
@@ -248,7 +258,7 @@ impl Damaged {
             let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..Row::clone(row) };
             let is_expired_tombstone =
                 row.expires_at.is_some() && check_row(name, found, &tombstone).is_ok();
-            is_expired_tombstone || check_row(name, found, row).is_ok()
+            is_expired_tombstone || check_row(name, found, &row.listed_by(found.dot)).is_ok()
         };
         let row = rows.iter().rev().find(is_it).cloned().ok_or_else(never)?;
         if rows.last() != Some(&row) {
@@ -290,16 +300,21 @@ impl Damaged {
             }
             let writer = &mut self.world.open().writer;
             let committed = writer.commit(now_ms, operations)?;
+            let opened = opened_rows(writer.committer());
             let answers: Vec<_> = committed.results.into_iter().chain(answers).collect();
             let synced = writer.sync(now_ms)?;
             let limits =
                 GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, expired_ms: None };
             let collected = writer.collect_garbage(now_ms, &limits)?;
             let maintained = writer.recover(now_ms)?;
+            if collected.as_ref().is_ok_and(|step| step.kept > 0) {
+                self.learn_kept();
+            }
             self.world.trace(|| {
                 let answer = answers.last();
                 format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
+            opened.into_iter().for_each(|(name, row)| self.know_once(name, row));
             match answers.last() {
                 Some(Ok(outcome)) => {
                     self.events.count(Damage::Written);
@@ -324,8 +339,7 @@ impl Damaged {
             if let Outcome::Namespace(namespace) = outcome {
                 let name = system_name(namespace);
                 if let Ok(Some(found)) = view.row(name.0, &name.1) {
-                    let bytes = bytes::Bytes::from(namespace.encode());
-                    let what = What::Value(Content::new(bytes));
+                    let what = What::Joined(fields_of(&found));
                     self.know(name, row_of(&found, what));
                 }
             }
@@ -345,9 +359,55 @@ impl Damaged {
         self.know(name.clone(), row);
     }
 
+    /// Garbage collection created a namespace again: its row is read back.
+    fn learn_kept(&mut self) {
+        let view = self.world.committer().view();
+        for namespace in view.namespaces().iter() {
+            let name = system_name(namespace);
+            if let Ok(Some(found)) = view.row(name.0, &name.1) {
+                let what = What::Joined(fields_of(&found));
+                self.know(name, row_of(&found, what));
+            }
+        }
+    }
+
+    /// Learns a row that is written once.
+    fn know_once(&mut self, name: Name, row: Row) {
+        if !self.known.contains_key(&name) {
+            self.know(name, row);
+        }
+    }
+
     fn know(&mut self, name: Name, row: Row) {
         self.known.entry(name).or_default().push(Arc::new(row));
     }
+}
+
+fn fields_of(found: &Found) -> Fields {
+    let fields = found.joined().into_iter().flat_map(|row| row.iter());
+    let field = |(number, field): (FieldNumber, &Field)| {
+        let bytes = Bytes::copy_from_slice(field.value.as_bytes());
+        (number.get(), FieldOf { version: field.version, seq: field.seq, bytes })
+    };
+    fields.map(field).collect()
+}
+
+/// The rows of the origins that the process has opened, as it knows them without the disk.
+fn opened_rows(committer: &mut Committer<RedbEngine>) -> Vec<(Name, Row)> {
+    let view = committer.view();
+    let own = view.own_origins().into_iter().flatten();
+    let rows = own.filter_map(|id| {
+        let info = view.registry().get(id)?;
+        let name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&OriginInfo::key(id)));
+        let (dot, version) = (Dot { origin: id, seq: 1 }, Version { hlc: info.opened, origin: id });
+        let (number, value) = info.field();
+        let bytes = Bytes::copy_from_slice(value.as_bytes());
+        let field = FieldOf { version, seq: 1, bytes };
+        let what = What::Joined([(number.get(), field)].into_iter().collect());
+        let row = Row { dot, version, prev: None, metadata: None, expires_at: None, what };
+        Some((name, row))
+    });
+    rows.collect()
 }
 
 fn row_of(found: &Found, what: What) -> Row {

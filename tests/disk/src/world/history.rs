@@ -86,6 +86,12 @@ impl History {
         Ok(())
     }
 
+    /// Records that the process has no origins any more.
+    pub(super) fn end_origins(&mut self) {
+        let state = self.states.get_mut(&self.now).expect("the state of now is kept");
+        Arc::make_mut(state).reload();
+    }
+
     /// Checks that the commit that must survive was the last one.
     pub(super) fn nothing_came(&mut self) -> Checked {
         hold!(

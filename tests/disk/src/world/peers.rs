@@ -7,19 +7,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Dot, FoundState, Hlc, NamespaceId, OriginId, Outcome, ReadError, Version, VersionVector,
-    commit::GcLimits, limits::END_OF_TIME,
+    Dot, FoundState, Hlc, MemberId, NamespaceId, OriginId, OriginInfo, ReadError, Version,
+    VersionVector, commit::GcLimits, limits::END_OF_TIME,
 };
 
 use super::{
     World,
-    requests::{content, key, local_op, namespace, system_name},
+    requests::{content, key, local_op, namespace},
 };
 use crate::{
     events::Event,
     exact::check_row,
     hold,
-    model::{Op, Row, State, What, Write},
+    model::{FieldOf, Fields, Op, Row, State, What, Write},
     rng::Rng,
     violation::{Checked, Violation},
 };
@@ -31,7 +31,15 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(rng: &mut Rng) -> Peer {
-        Peer { state: State::new([OriginId(rng.id()), OriginId(rng.id())]) }
+        let mut peer = Peer { state: State::new(MemberId(rng.id())) };
+        peer.restart(rng);
+        peer
+    }
+
+    /// Begins another process, which opens other origins.
+    fn restart(&mut self, rng: &mut Rng) {
+        self.state.own = None;
+        self.state.fresh = Some([OriginId(rng.id()), OriginId(rng.id())]);
     }
 }
 
@@ -66,7 +74,11 @@ impl Log {
         let dot = write.row.dot;
         match self.writes.get(&dot) {
             Some(known) => {
-                let is_same = known.name == write.name && known.row == write.row;
+                // Other writes change the rest of a joined row that travels under the dot.
+                let is_joined = matches!(write.row.what, What::Joined(_));
+                let is_same = known.name == write.name
+                    && known.row.version == write.row.version
+                    && (is_joined || known.row == write.row);
                 hold!(is_same, "{dot:?} names two writes: {known:?} and {write:?}");
             }
             None => {
@@ -106,20 +118,17 @@ impl World {
         let now_ms = self.clock_ms + self.rng.below(400);
         let at = self.rng.index(self.peers.len());
         let op = local_op(&mut self.rng, &self.peers[at].state, now_ms);
+        if self.rng.chance(3) {
+            self.peers[at].restart(&mut self.rng);
+            self.count(Event::PeerRestarted);
+        }
         let state = &mut self.peers[at].state;
-        let name = match state.apply(now_ms, &op) {
-            Err(_) => return Ok(()),
-            Ok(Outcome::Namespace(namespace)) => system_name(&namespace),
-            Ok(_) => match op {
-                Op::Put(name, ..) | Op::Delete(name) => name,
-                // Rows that a peer keeps for itself are not replicated.
-                Op::Save(_) | Op::Unsave => return Ok(()),
-                other => return Err(Violation::Wrong(format!("a peer made {other:?}"))),
-            },
-        };
-        state.close(now_ms);
-        let row = Row::clone(&state.rows[&name]);
-        self.log.note(&Write { name, row })
+        let _refused = state.apply(now_ms, &op);
+        let made = std::mem::take(&mut state.made);
+        if !made.is_empty() {
+            state.close(now_ms);
+        }
+        made.iter().try_for_each(|write| self.log.note(write))
     }
 
     /// One peer takes all that another has.
@@ -135,14 +144,14 @@ impl World {
         if self.rng.chance(50) {
             let expired_ms = self.clock_ms.checked_sub(500);
             let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), expired_ms };
-            self.peers[from].state.collect_garbage(&limits);
+            self.peers[from].state.collect_garbage(self.clock_ms, &limits);
         }
     }
 
     /// A write of some peer: the next that the store lacks, or one before or after it.
     fn next_write(&mut self, have: &mut VersionVector) -> Option<Write> {
         let peer = self.rng.index(self.peers.len());
-        let origin = *self.rng.pick(&self.peers[peer].state.own);
+        let origin = *self.rng.pick(&self.peers[peer].state.own?);
         let next = have.get(origin) + 1;
         let seq = match self.rng.weighted(&[(80, 0), (10, 1), (10, 2)]) {
             0 => next,
@@ -161,22 +170,56 @@ impl World {
         let state = self.state();
         let peer = &self.peers[self.rng.index(self.peers.len())].state;
         let mut hlc = Hlc(peer.clock.0 + 1);
-        let mut origin = peer.own[0];
+        let mut origin = peer.own.map_or(OriginId([5; 16]), |own| own[0]);
         let mut seq = state.vector.get(origin) + 1;
         let mut name = (namespace(&mut self.rng, &state), key(&mut self.rng));
         let mut what = What::Value(content(&mut self.rng));
-        match self.rng.below(7) {
+        match self.rng.below(14) {
             5 => hlc = Hlc::at_millis(END_OF_TIME * 1000),
             6 => name = (NamespaceId::SYSTEM, Bytes::from(vec![0; 16])),
             0 => {
-                origin = state.own[0];
-                seq = state.vector.get(origin) + self.rng.below(3);
+                // Before its first write it has none: then this is a number that no write has.
+                seq = 0;
+                if let Some([own, _]) = state.own {
+                    origin = own;
+                    seq = state.vector.get(origin) + self.rng.below(3);
+                }
+            }
+            7 => origin = OriginId([0; 16]),
+            8 => {
+                // Its opening row is missing, or this would have to be it.
+                origin = OriginId([6; 16]);
+                seq = self.rng.between(1, 2);
             }
             1 => name.1 = Bytes::from(vec![b'k'; 513]),
             2 => name = (NamespaceId::SYSTEM, key(&mut self.rng)),
             3 => {
                 name = (NamespaceId::SYSTEM, Bytes::from(vec![7; 16]));
                 what = What::Tombstone;
+            }
+            9 => {
+                // An opening row that nobody can read.
+                origin = OriginId([6; 16]);
+                seq = 1;
+                name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&OriginInfo::key(origin)));
+                let (version, bytes) = (Version { hlc, origin }, Bytes::from_static(b"?"));
+                what = What::Joined(Fields::from([(1, FieldOf { version, seq, bytes })]));
+            }
+            n @ 10..=12 => {
+                // Joined rows: outside of the system namespace, at a time that no clock shows, of this store.
+                let mut version = Version { hlc, origin };
+                let mut fields = Fields::from([(4, FieldOf { version, seq, bytes: Bytes::new() })]);
+                match n {
+                    10 => {}
+                    11 => version.hlc = Hlc::at_millis(END_OF_TIME * 1000),
+                    _ => version.origin = state.own.map_or(version.origin, |own| own[0]),
+                }
+                let ahead = state.vector.get(version.origin) + 2;
+                fields.insert(5, FieldOf { version, seq: ahead, bytes: Bytes::new() });
+                if n > 10 {
+                    name = (NamespaceId::SYSTEM, Bytes::from_static(b"row"));
+                }
+                what = What::Joined(fields);
             }
             _ => seq = 0,
         }
@@ -196,6 +239,8 @@ impl World {
             for i in (1..rows.len()).rev() {
                 rows.swap(i, self.rng.index(i + 1));
             }
+            // The opening row of an origin is its first.
+            rows.sort_by_key(|write| write.row.dot.seq != 1);
             let (vector, collected) = (peer.vector.clone(), peer.collected.clone());
             self.session = Some(Session { rows, next: 0, vector, collected });
         }
@@ -213,11 +258,12 @@ impl World {
         let mut end = is_last.then(|| Op::Adopt(session.vector.clone(), session.collected.clone()));
         if self.rng.chance(3) {
             // A peer that counts a write that this store did not make.
-            let own = *self.rng.pick(&own);
+            let own = *self.rng.pick(&own.unwrap_or([OriginId([4; 16]); 2]));
             let ahead = Dot { origin: own, seq: seen.get(own) + 1 };
             end = Some(Op::Adopt([ahead].into_iter().collect(), VersionVector::default()));
         }
-        let ops = some.into_iter().map(Op::Row).chain(end);
+        let rebuild = self.rebuild_op();
+        let ops = some.into_iter().map(Op::Row).chain(end).chain(rebuild);
         let requests =
             ops.collect::<Vec<_>>().into_iter().flat_map(|op| self.requests(op)).collect();
         self.trace(|| "a session".into());
@@ -226,6 +272,24 @@ impl World {
             self.session = None;
         }
         self.sync_perhaps(40)
+    }
+
+    /// A step of a rebuild, now and then. What it drops is any row: the source decides.
+    fn rebuild_op(&mut self) -> Option<Op> {
+        let state = self.state();
+        if !state.is_rebuilding && self.rng.chance(90) {
+            return None;
+        }
+        match self.rng.below(4) {
+            0 => Some(Op::Rebuild),
+            1 => Some(Op::Rebuilt(VersionVector::default(), VersionVector::default())),
+            _ => {
+                let at = self.rng.index(state.rows.len().max(1));
+                let (name, row) = state.rows.iter().nth(at)?;
+                let dot = if self.rng.chance(90) { row.dot } else { Dot { seq: 0, ..row.dot } };
+                Some(Op::DropRow(name.clone(), dot))
+            }
+        }
     }
 
     /// A peer takes what it lacks from the published view of the store.
@@ -268,12 +332,13 @@ impl World {
                 let row = state.rows.get(&name);
                 let row =
                     row.ok_or_else(|| Violation::Wrong(format!("{name:?} is not in the model")))?;
-                check_row(&name, &change.found, row)?;
+                let row = row.listed_by(change.found.dot);
+                check_row(&name, &change.found, &row)?;
                 hold!(
                     !matches!(change.found.state, FoundState::Large { len: 0, .. }),
                     "a large body without bytes"
                 );
-                writes.push(Write { name, row: Row::clone(row) });
+                writes.push(Write { name, row });
             }
             match page.next {
                 Some(dot) => resume = Some(dot),
@@ -289,7 +354,7 @@ impl World {
         );
         if since == self.peers[at].state.vector {
             for write in &writes {
-                if state.own.contains(&write.row.dot.origin) {
+                if state.is_ours(write.row.dot.origin) {
                     self.log.note(write)?;
                 }
             }
@@ -303,7 +368,7 @@ impl World {
     pub(super) fn check_log(&self, state: &Arc<State>) -> Checked {
         let mut newest: BTreeMap<_, &Write> = BTreeMap::new();
         for (dot, write) in self.log.iter() {
-            if state.vector.covers(*dot) && !state.is_dropped(write.name.0) {
+            if state.vector.covers(*dot) && !state.is_dead(write.name.0, write.row.version) {
                 let entry = newest.entry(&write.name).or_insert(write);
                 if entry.row.version < write.row.version {
                     *entry = write;
@@ -311,14 +376,16 @@ impl World {
             }
         }
         for (name, row) in &state.rows {
-            let is_ours = state.own.contains(&row.dot.origin);
-            hold!(!is_ours || state.vector.covers(row.dot), "{name:?} is ours, and not counted");
+            let is_ours = |dot: &Dot| state.is_ours(dot.origin);
+            let is_counted =
+                row.dots().into_iter().filter(is_ours).all(|dot| state.vector.covers(dot));
+            hold!(is_counted, "{name:?} is ours, and not counted");
         }
         for (name, write) in newest {
             let wanted = &write.row;
             match state.rows.get(name) {
                 Some(row) if row.version >= wanted.version => {}
-                Some(_) if name.0 == NamespaceId::SYSTEM => {}
+                _ if state.dropped.contains(name) => {}
                 None if state.collected.covers(wanted.dot)
                     && (wanted.is_tombstone() || wanted.expires_at.is_some()) => {}
                 row => {

@@ -93,7 +93,8 @@ impl World {
         for (key, found) in keys.iter().chain([&keys[0]]).zip(found) {
             let name = (id, key.clone());
             let row = state.rows.get(&name);
-            let visible = row.filter(|row| row.is_visible(now_ms));
+            let visible =
+                row.filter(|row| row.is_visible(now_ms) && !state.is_dead(name.0, row.version));
             match (found, visible) {
                 (None, None) => {
                     if row.is_some_and(|row| !row.is_tombstone()) {
@@ -178,7 +179,7 @@ impl World {
             .take_while(|(name, _)| name.0 == id)
             .filter(|(name, _)| name.1.starts_with(prefix))
             .filter(|(name, _)| after.as_ref().is_none_or(|after| name.1 > *after))
-            .filter(|(_, row)| row.is_visible(now_ms))
+            .filter(|(_, row)| row.is_visible(now_ms) && !state.is_dead(id, row.version))
             .collect();
         let is_complete = expected.len() <= limit;
         if page.complete != is_complete || page.entries.len() != expected.len().min(limit) {

@@ -1,9 +1,11 @@
 //! Operations in two forms: for the store and for the model.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kv_core::{
-    Account, Key, LocalName, Namespace, NamespaceId, NewBody, Operation, Outcome, Title,
-    WriteError,
+    Account, Key, LocalName, Namespace, NamespaceId, NewBody,
+    Operation, Outcome, Title, WriteError,
     commit::{Applied, NewContent, Remote, RemoteWrite},
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
 };
@@ -11,7 +13,7 @@ use kv_core::{
 use super::World;
 use crate::{
     events::Event,
-    model::{Content, Name, Op, RawAttributes, State, What, Write},
+    model::{Content, Name, Op, RawAttributes, State, What, Write, joined_row},
     rng::Rng,
 };
 
@@ -163,6 +165,17 @@ impl World {
                 floor: kv_core::Hlc::ZERO,
                 damaged: Vec::new(),
             })),
+            Op::Rebuild => Ok(Operation::Remote(Remote::Rebuild)),
+            Op::DropRow((namespace, key), dot) => {
+                let key = Key::try_from(key.clone()).expect("the key of a row");
+                Ok(Operation::Remote(Remote::DropRow { namespace: *namespace, key, dot: *dot }))
+            }
+            Op::Rebuilt(vector, collected) => Ok(Operation::Remote(Remote::Rebuilt {
+                vector: vector.clone(),
+                collected: collected.clone(),
+                floor: kv_core::Hlc::ZERO,
+                damaged: Vec::new(),
+            })),
             local => self.local_operation(local, &mut requests).map_err(Err),
         };
         requests.push(Request { operation, op, doubtful: false });
@@ -201,6 +214,9 @@ impl World {
             Op::Unsave => Operation::DropLocal { name: local() },
             Op::Stage => unreachable!("a piece comes with its upload"),
             Op::Next(_) | Op::Row(_) | Op::Adopt(..) => unreachable!("it is a peer's"),
+            Op::Rebuild | Op::DropRow(..) | Op::Rebuilt(..) => {
+                unreachable!("it is the replicator's")
+            }
         })
     }
 
@@ -239,6 +255,7 @@ impl World {
             What::ExpiredTombstone => {
                 NewContent::Expired { expires_at: row.expires_at.unwrap_or(0) }
             }
+            What::Joined(fields) => NewContent::Joined(Arc::new(joined_row(fields))),
         };
         let (namespace, key) = write.name.clone();
         let key = Key::try_from(key).map_err(|_length| refused("a key"))?;

@@ -6,7 +6,7 @@ use super::World;
 use crate::{
     disk::{Call, Fault},
     events::Event,
-    model::{Name, Op, What},
+    model::{DROPPED, Name, Op, What},
 };
 
 /// The store's activity when a fault occurs.
@@ -86,18 +86,21 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::NotMade => Event::RemoteConflict,
-            Applied::Refused(_) => Event::RemoteRefused,
+            Applied::Conflict | Applied::Refused(_) => Event::RemoteRefused,
+            Applied::Rebuilding => Event::RebuildBegan,
+            Applied::Removed => Event::RowDropped,
+            Applied::Unopened => Event::RemoteUnopened,
         };
         self.count(event);
+        if let Op::Rebuilt(..) = op {
+            self.count(Event::RebuildEnded);
+        }
         if let (Op::Next(write) | Op::Row(write), Applied::Won { .. }) = (op, applied) {
             if write.row.what == What::ExpiredTombstone {
                 self.count(Event::RemoteExpiredTombstone);
             }
-            let id = write.name.1.first_chunk::<16>().map(|id| kv_core::NamespaceId(*id));
-            let is_system = write.name.0 == kv_core::NamespaceId::SYSTEM;
-            if let (true, Some(content), Some(id)) = (is_system, write.row.content(), id)
-                && kv_core::Namespace::decode(id, &content.bytes).is_ok_and(|found| found.dropped)
+            if let What::Joined(fields) = &write.row.what
+                && fields.contains_key(&DROPPED)
             {
                 self.count(Event::NamespaceDroppedByPeer);
             }
@@ -133,6 +136,9 @@ pub(super) fn brief(op: &Op) -> String {
             )
         }
         Op::Adopt(..) => "adopt".into(),
+        Op::Rebuild => "rebuild".into(),
+        Op::DropRow(at, dot) => format!("drop the row {} {dot:?}", name(at)),
+        Op::Rebuilt(..) => "rebuilt".into(),
     }
 }
 

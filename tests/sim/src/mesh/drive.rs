@@ -4,10 +4,7 @@ use kv_core::writer::Step;
 use kv_replicate::{Event, Work};
 
 use super::{Happening, Mesh, Sent};
-use crate::{
-    node::member,
-    store::{self, time},
-};
+use crate::store::{self, time};
 
 impl Mesh {
     pub(super) fn step(&mut self) {
@@ -15,7 +12,7 @@ impl Mesh {
         self.now = self.now.max(at);
         match what {
             Happening::Message(sent) => {
-                let (from, bytes) = (member(sent.from), sent.bytes);
+                let (from, bytes) = (self.places[sent.from].id, sent.bytes);
                 self.tell(sent.to, Event::Received { from, bytes });
             }
             Happening::Timer(place) => {
@@ -126,7 +123,8 @@ impl Mesh {
     fn send(&mut self, place: usize) -> bool {
         let mut again = false;
         for to in (0..self.places.len()).filter(|to| *to != place) {
-            while let Some(transmit) = self.places[place].core.poll_transmit(member(to)) {
+            let peer = self.places[to].id;
+            while let Some(transmit) = self.places[place].core.poll_transmit(peer) {
                 self.traffic.count(&transmit.bytes);
                 let sent = Sent { at: self.now, from: place, to, bytes: transmit.bytes };
                 if let Some(record) = &mut self.record {

@@ -28,7 +28,8 @@ pub fn run(seed: u64) -> Checked {
     let mut plan = quiet(2, &mut rng);
     plan.batch_rows = 3;
     let mut world = World::new(seed, plan, false)?;
-    let is_first_low = world.nodes[0].origins < world.nodes[1].origins;
+    let [first, second] = [0, 1].map(|node| world.nodes[node].origins());
+    let is_first_low = first < second;
     let (low, high) = if is_first_low { (0, 1) } else { (1, 0) };
     // At least one batch of rows separates the rows that arrive from those that do not.
     world.put(high, 10..13, 100)?;

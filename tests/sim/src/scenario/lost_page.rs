@@ -21,10 +21,10 @@ pub fn run(seed: u64) -> Checked {
     let mut plan = quiet(2, &mut rng);
     plan.backlog_bytes = NO_BACKLOG;
     let (mut world, source) = loop {
-        let world = World::new(rng.next_u64(), plan.clone(), false)?;
-        let is_low =
-            |node: &usize| world.nodes[*node].origins.is_some_and(|[small, large]| large < small);
-        if let Some(source) = (0..2).find(is_low) {
+        let mut world = World::new(rng.next_u64(), plan.clone(), false)?;
+        let mut is_low =
+            |node: &usize| world.nodes[*node].origins().is_some_and(|[small, large]| large < small);
+        if let Some(source) = (0..2).find(&mut is_low) {
             break (world, source);
         }
     };

@@ -35,7 +35,7 @@ pub fn run(seed: u64) -> Checked {
     world.nodes[writer].skew_ms = 0;
     world.nodes[reader].skew_ms = 200;
     world.delete(writer, 0)?;
-    let origin = world.nodes[writer].origins.expect("it runs")[0];
+    let origin = world.nodes[writer].origins().expect("it has written")[0];
     let deletion = Dot { origin, seq: world.nodes[writer].vector().get(origin) };
     world.put(reader, [1], 100)?;
     world.nodes[reader].is_stuck = true;

@@ -59,10 +59,10 @@ pub fn replay(transcript: &Transcript) -> Result<Vec<String>, String> {
     }
     mesh.run_for(1_000);
     let refused = mesh.notices.iter().find(|(_, notice)| {
-        use kv_replicate::Notice::{Close, Halted, MustRebuild, Refused};
+        use kv_replicate::Notice::{Close, Halted, Rebuilding, Refused};
         // The last message of the transcript informs it that it was removed.
         let is_removed = matches!(notice, Halted(_)) && has_verified;
-        matches!(notice, Close { .. } | Halted(_) | MustRebuild(_) | Refused { .. }) && !is_removed
+        matches!(notice, Close { .. } | Halted(_) | Rebuilding(_) | Refused { .. }) && !is_removed
     });
     match refused {
         Some(refused) => Err(format!("{refused:?}")),

@@ -1,10 +1,13 @@
 //! The clients' calls.
 
+use std::collections::BTreeSet;
+
 use kv_core::{
-    Account, Attributes, Dot, Key, Metadata, NamespaceId, Operation, Title, derive_id,
-    engine::Engine,
+    Account, Attributes, Dot, FieldNumber, FieldValue, Key, Metadata, Namespace, NamespaceId,
+    Operation, Title, derive_id, engine::Engine,
 };
-use waypost_disk_tests::violation::Checked;
+use kv_replicate::Row;
+use waypost_disk_tests::violation::{Checked, During};
 
 use super::{Happening, World};
 use crate::{events::Event, node::START_MS, store};
@@ -28,7 +31,8 @@ impl World {
         }
         let pause = self.rng.below(2 * self.plan.pause_ms + 1);
         self.after(pause, Happening::Client);
-        let can_write = |node: &usize| self.nodes[*node].is_joined();
+        let can_write =
+            |node: &usize| self.nodes[*node].is_joined() && !self.nodes[*node].is_superseded();
         let open: Vec<_> = self.running().into_iter().filter(can_write).collect();
         if open.is_empty() {
             return Ok(());
@@ -38,13 +42,14 @@ impl World {
         if self.rng.chance(3) {
             self.keep_image(node);
         }
-        // Writes there may be lost, and is judged by its keys.
-        let is_restored = self.nodes[node].is_restored;
-        if self.rng.chance(2) && !is_restored {
+        if self.rng.chance(2) {
             let operation = self.namespace_operation();
             return self.write(node, vec![operation]);
         }
-        if self.rng.below(100) < self.plan.large && !is_restored {
+        if self.rng.chance(2) {
+            return self.write_unknown_row(node);
+        }
+        if self.rng.below(100) < self.plan.large {
             return self.put_large(node);
         }
         let some = self.rng.between(1, 3);
@@ -66,6 +71,62 @@ impl World {
                 id: None,
             },
         }
+    }
+
+    /// Locations that may not reach each other drop one namespace, create it and write to it.
+    pub(super) fn race_for_namespace(&mut self) -> Checked {
+        let id = derive_id("", TITLES[2], 0);
+        let can_write = |node: &usize| {
+            let node = &self.nodes[*node];
+            node.is_joined() && !node.is_restored
+        };
+        let nodes: Vec<_> = self.running().into_iter().filter(can_write).collect();
+        for _ in 0..3 * nodes.len() {
+            let node = *self.rng.pick(&nodes);
+            let key = Key::new(format!("key {}", self.rng.below(3))).expect("a key");
+            let create = Operation::CreateNamespace {
+                account: Account::default(),
+                title: Title::new(TITLES[2]).expect("a title"),
+                id: None,
+            };
+            let operations = match self.rng.below(5) {
+                0 => vec![Operation::DropNamespace { id }],
+                1 => vec![create],
+                2 => vec![Operation::Delete { namespace: id, key }],
+                _ => {
+                    let put = self.small_put(node, (id, key), 20);
+                    [create].into_iter().chain(put).collect()
+                }
+            };
+            self.write(node, operations)?;
+            self.sync(node)?;
+        }
+        if nodes.len() > 1 {
+            self.count(Event::NamespaceRace);
+        }
+        Ok(())
+    }
+
+    /// Writes fields of a row of a kind that this program does not know, as a newer one would.
+    fn write_unknown_row(&mut self, node: usize) -> Checked {
+        let key = Key::new(format!("unknown {}", self.rng.below(3))).expect("a key");
+        let mut fields = Vec::new();
+        for _ in 0..self.rng.between(1, 3) {
+            let number = u8::try_from(self.rng.between(1, 15)).ok().and_then(FieldNumber::new);
+            let value = FieldValue::new(self.rng.below(1 << 32).to_be_bytes().to_vec());
+            fields.push((number.expect("a field number"), value.expect("a short value")));
+        }
+        self.count(Event::UnknownRow);
+        let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+        let view = running.store.committer().view();
+        let found = view.row(NamespaceId::SYSTEM, &key).during("reading a row")?;
+        if found.is_some_and(|found| {
+            let origins = found.dots().into_iter().map(|dot| dot.origin);
+            origins.collect::<BTreeSet<_>>().len() > 1
+        }) {
+            self.count(Event::UnknownRowJoined);
+        }
+        self.write(node, vec![Operation::WriteFields { key, fields }])
     }
 
     fn place(&mut self) -> (NamespaceId, Key) {
@@ -98,6 +159,15 @@ impl World {
         // The largest go into chunks of their own, and still come with their row.
         let most = self.rng.weighted(&[(8, 30), (2, 3_000), (1, 10_000)]);
         let len = self.rng.index(most);
+        self.small_put(node, (namespace, key), len)
+    }
+
+    fn small_put(
+        &mut self,
+        node: usize,
+        (namespace, key): (NamespaceId, Key),
+        len: usize,
+    ) -> Option<Operation> {
         let byte = u8::try_from(self.rng.below(256)).unwrap_or(0);
         let attributes = self.attributes(node);
         let running = self.nodes[node].running.as_mut()?;
@@ -125,8 +195,12 @@ impl World {
     pub(super) fn write(&mut self, node: usize, operations: Vec<Operation>) -> Checked {
         let now = self.nodes[node].now(self.now);
         let drops = operations.iter().any(|op| matches!(op, Operation::DropNamespace { .. }));
+        let creates = |op: &Operation| matches!(op, Operation::CreateNamespace { .. });
+        let creates = operations.iter().any(creates);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         running.follow_clock();
+        let view = running.store.committer().view();
+        let had: BTreeSet<_> = view.namespaces().iter().map(|found| found.id).collect();
         let first = self.last_token + 1;
         self.last_token += operations.len() as u64;
         let made = operations.len();
@@ -135,6 +209,15 @@ impl World {
         let latest = running.store.committer().engine().status().latest;
         let commit = if rows.is_empty() { 0 } else { latest };
         running.unanswered.extend((first..=self.last_token).map(|token| (token, commit)));
+        let view = running.store.committer().view();
+        let is_again = |row: &Row| {
+            let id = Namespace::id_of(&row.key).filter(|_| row.namespace == NamespaceId::SYSTEM);
+            let namespace = id.and_then(|id| view.namespaces().get(id));
+            namespace.is_some_and(|it| it.dropped_at.is_some() && !had.contains(&it.id))
+        };
+        if creates && rows.iter().any(is_again) {
+            self.count(Event::NamespaceRecreated);
+        }
         if drops && !rows.is_empty() {
             self.count(Event::NamespaceDropped);
         }

@@ -1,8 +1,8 @@
 //! Damaged rows and chunks on the disks of locations.
 //!
 //! A row is damaged only where another location durably has the same write, or a later one of its key: so the row must come
-//! back. If that location then leaves, or restarts from an old image, every copy may be destroyed, and the key is rewritten at the
-//! end.
+//! back. If that location then leaves, or restarts from an old image, every copy may be destroyed, and the write may be
+//! lost.
 
 use kv_core::{
     FoundState, NamespaceId, OwedReason, Table,
@@ -29,7 +29,7 @@ impl World {
     /// A location goes down, and a bit of one of its rows flips.
     pub(super) fn damage(&mut self, node: usize) -> Checked {
         let found = &self.nodes[node];
-        let is_usual = !found.is_restored && !found.is_copied && !found.is_leaving;
+        let is_usual = !found.is_forked && !found.is_leaving;
         if !is_usual || !found.is_joined() {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl World {
             };
             let is_large = matches!(found.state, FoundState::Large { .. });
             let has_it = |(at, other): (usize, &mut Node)| {
-                let is_usual = !other.is_restored && !other.is_copied && !other.is_leaving;
+                let is_usual = !other.is_forked && !other.is_leaving;
                 let is_sound = !self.damaged.contains(&(at, name.clone()));
                 let has = is_usual && is_sound && other.is_joined();
                 has && other.vector().covers(found.dot)
@@ -82,7 +82,7 @@ impl World {
     /// The last copy of what is damaged somewhere may be lost with a location.
     pub(super) fn may_lose_copies(&mut self) {
         for (_, name) in std::mem::take(&mut self.damaged) {
-            self.model.suspect_name(name);
+            self.model.doubt_copies(&name);
         }
     }
 

@@ -59,6 +59,10 @@ impl World {
             Fault::Copy => self.copy(node)?,
             Fault::Lie => self.lie(node)?,
             Fault::Damage => self.damage(node)?,
+            Fault::NamespaceRace => {
+                self.part(a_while)?;
+                self.race_for_namespace()?;
+            }
             Fault::SlowPeer => {
                 self.nodes[node].is_slow = true;
                 self.after(a_while, Happening::Mend(Wrong::Slow(node)));

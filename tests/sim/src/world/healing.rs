@@ -1,8 +1,15 @@
 //! The end of all faults. The locations must become equal, and drop their tombstones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Bound, ControlFlow},
+};
 
-use kv_core::{FoundState, NamespaceId, VersionVector, engine::Engine, writer::Step};
+use kv_core::{
+    FoundState, Table, VersionVector,
+    engine::{Engine, Order, Snapshot, Visibility},
+    writer::Step,
+};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, During, Violation},
@@ -10,7 +17,7 @@ use waypost_disk_tests::{
 
 use super::World;
 use crate::{
-    node::{Name, Node},
+    node::Node,
     store,
 };
 
@@ -55,8 +62,8 @@ impl World {
         }
         let end = self.now + PATIENCE_MS;
         self.become_equal(mended_at, end)?;
-        self.renew_suspects(mended_at)?;
         self.report.healed_in_ms = self.now - mended_at;
+        self.settle_namespaces(mended_at)?;
         self.forget_lost()?;
         self.check_all()?;
         let end = self.now + FORGET_MS;
@@ -79,27 +86,34 @@ impl World {
         }
     }
 
-    /// Rewrites the keys that two stores with one identity wrote: they may differ for ever
-    /// otherwise. Each location does, because only it knows its own version, and a clock may have dated it ahead.
-    fn renew_suspects(&mut self, mended_at: u64) -> Checked {
-        let suspects = self.model.suspects();
-        let steady = self.steady();
-        let Some(last) = steady.last().copied().filter(|_| !suspects.is_empty()) else {
-            return Ok(());
-        };
-        for node in steady.clone() {
-            self.put(node, [u64::MAX], 10)?;
+    /// Waits until each location has looked for dead and for later entries in each dropped namespace, and until all have
+    /// the creations that followed.
+    fn settle_namespaces(&mut self, mended_at: u64) -> Checked {
+        let end = self.now + PATIENCE_MS;
+        while self.has_purges()? {
+            hold!(self.now < end, "a dropped namespace is not purged");
+            self.run_for(250)?;
         }
-        let patience = PATIENCE_MS;
-        self.become_equal(mended_at, self.now + patience)?;
-        for node in steady.into_iter().filter(|node| *node != last) {
-            let is_entry = |name: &Name| name.0 != NamespaceId::SYSTEM;
-            self.put_names(node, suspects.iter().filter(|name| is_entry(name)).cloned())?;
+        self.become_equal(mended_at, end)
+    }
+
+    /// Whether some location has not walked over all of a dropped namespace.
+    fn has_purges(&mut self) -> Checked<bool> {
+        let mut has_purges = false;
+        for node in &mut self.nodes {
+            let Some(running) = &mut node.running else { continue };
+            let snapshot = running.store.committer().engine().snapshot(Visibility::Latest);
+            let snapshot = snapshot.during("taking a snapshot")?;
+            let all = (Bound::Unbounded, Bound::Unbounded);
+            let visit = &mut |_: &[u8], _: &[u8]| {
+                has_purges = true;
+                ControlFlow::Break(())
+            };
+            snapshot
+                .range(Table::Purge, all, Order::Ascending, visit)
+                .during("reading the table of purges")?;
         }
-        self.put_names(last, suspects)?;
-        self.become_equal(mended_at, self.now + patience)?;
-        self.model.clear_suspects();
-        Ok(())
+        Ok(has_purges)
     }
 
     pub(super) fn run_for(&mut self, ms: u64) -> Checked {
@@ -121,13 +135,13 @@ impl World {
     pub(super) fn is_equal(&self) -> bool {
         let wanted = self.wanted();
         let is_equal = |node: &Node| {
-            let is_closed = node.running.as_ref().is_some_and(|running| running.core.is_closed());
+            let is_settled = node.running.as_ref().is_some_and(|running| running.core.is_settled());
             let owes = |running: &crate::node::Running| {
                 !store::state(&running.store).wanted.is_empty() || running.store.has_met_damage()
             };
             let is_whole = node.running.as_ref().is_some_and(|running| !owes(running));
             node.open.is_empty()
-                && is_closed
+                && is_settled
                 && is_whole
                 && node.is_joined()
                 && node.vector() == wanted
@@ -154,7 +168,9 @@ impl World {
             let view = running.store.committer().view();
             for name in self.model.names() {
                 rows.extend(
-                    view.row(name.0, &name.1).during("reading a row")?.map(|found| found.dot),
+                    view.row(name.0, &name.1)
+                        .during("reading a row")?
+                        .map_or_else(Vec::new, |found| found.dots()),
                 );
             }
         }
@@ -174,6 +190,13 @@ impl World {
                 if !owed.is_empty() {
                     text.push_str(&format!(" location {at} owes {owed:?};"));
                 }
+            }
+            let is_settled = node.running.as_ref().is_some_and(|it| it.core.is_settled());
+            if !is_settled || !node.open.is_empty() || node.is_superseded() {
+                let (open, is_late) = (node.open.len(), node.is_superseded());
+                text.push_str(&format!(
+                    " location {at}: settled {is_settled}, {open} open, superseded {is_late};"
+                ));
             }
             let vector = node.vector();
             for dot in wanted.iter().filter(|dot| vector.get(dot.origin) != dot.seq) {
@@ -217,7 +240,9 @@ impl World {
                 let found = view.row(name.0, &name.1).during("reading a row")?;
                 let is_shown = |found: &kv_core::Found| {
                     let is_over = found.expires_at.is_some_and(|at| at * 1000 <= late_ms);
+                    let is_dead = view.namespaces().is_dead(name.0, found.version);
                     !is_over
+                        && !is_dead
                         && !matches!(
                             found.state,
                             FoundState::Tombstone | FoundState::ExpiredTombstone
@@ -225,9 +250,8 @@ impl World {
                 };
                 let version = found.filter(is_shown).map(|found| found.version);
                 let (first, other) = shown.entry(name.clone()).or_insert((at, version));
-                let is_dropped = view.namespaces().is_dropped(name.0);
                 hold!(
-                    *other == version || is_dropped,
+                    *other == version,
                     "{name:?} is {other:?} at {first} and {version:?} at {at}"
                 );
             }

@@ -3,7 +3,9 @@
 //! (A member row that a lying member makes up is a row like any other: `SECURITY.md` says so.)
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kv_core::{Dot, Member, MemberId, NamespaceId};
+use kv_core::{
+    Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Member, MemberId, NamespaceId, OriginId, Version,
+};
 use kv_replicate::{Event as CoreEvent, WIRE_VERSION};
 use waypost_disk_tests::{hold, violation::Checked};
 
@@ -13,12 +15,22 @@ use crate::{events::Event, store};
 /// The kind of the notice of a removal.
 const REMOVED: u8 = 13;
 
+/// The flags of a joined row.
+const JOINED: u8 = 1 << 5;
+
 /// A row in a notice.
 struct Lie {
     dot: Dot,
-    namespace: NamespaceId,
     key: [u8; 17],
-    value: Vec<u8>,
+    said: Said,
+}
+
+/// What the row in a notice says.
+enum Said {
+    /// Fields of a row of the system namespace.
+    Fields(JoinedRow),
+    /// The value of an entry of a client.
+    Value(NamespaceId),
 }
 
 impl World {
@@ -56,31 +68,29 @@ impl World {
         let running = self.nodes[to].running.as_ref()?;
         let members = store::state(&running.store).members.clone();
         let (own, liar) = (members.get(id)?.clone(), members.get(self.nodes[from].member)?.clone());
-        let left = |member: &Member| Member { removed: true, ..member.clone() };
+        let (own_pair, liars_pair) = (self.nodes[to].origins()?, self.nodes[from].origins()?);
         // The number is one that the victim does not count yet.
-        let dot = Dot { origin: liar.origins[0], seq: u64::MAX >> 4 };
-        let about = |member: &Member, says: &Member| Lie {
-            dot,
-            namespace: NamespaceId::SYSTEM,
-            key: Member::key(member.id),
-            value: says.encode(),
+        let dot_of = |[origin, _]: [OriginId; 2]| Dot { origin, seq: u64::MAX >> 4 };
+        let dot = dot_of(liars_pair);
+        let left = |member: &Member| vec![member.info(), Member::removal()];
+        let about = |member: &Member, dot: Dot, fields: Vec<(FieldNumber, FieldValue)>| {
+            let version = Version { hlc: Hlc(1 << 16), origin: dot.origin };
+            let row = JoinedRow::written(version, dot.seq, fields).expect("a field");
+            Lie { dot, key: Member::key(member.id), said: Said::Fields(row) }
         };
         let lie = match way {
             // The notice of a former version, which has no row.
             0 => None,
             // The row says that the receiver is a member.
-            1 => Some(about(&own, &own)),
+            1 => Some(about(&own, dot, vec![own.info()])),
             // The row is another member's.
-            2 => Some(about(&liar, &left(&liar))),
+            2 => Some(about(&liar, dot, left(&liar))),
             // The row is an entry of a client.
-            3 => Some(Lie { namespace: NamespaceId([7; 16]), ..about(&own, &left(&own)) }),
+            3 => Some(Lie { dot, key: Member::key(id), said: Said::Value(NamespaceId([7; 16])) }),
             // The receiver itself has written the row, and does not know of it.
-            _ => {
-                let dot = Dot { origin: own.origins[0], ..dot };
-                Some(Lie { dot, ..about(&own, &left(&own)) })
-            }
+            _ => Some(about(&own, dot_of(own_pair), left(&own))),
         };
-        let to = running.incarnation;
+        let to = self.nodes[to].running.as_ref()?.incarnation;
         let from = self.nodes[from].running.as_ref()?.incarnation;
         Some(encode((from, to), lie.as_ref()))
     }
@@ -105,14 +115,26 @@ fn encode((from, to): (u64, u64), lie: Option<&Lie>) -> Bytes {
     if let Some(lie) = lie {
         out.put_slice(&lie.dot.origin.0);
         out.put_u64(lie.dot.seq);
-        // A value, without a replaced version, metadata or an expiry.
-        out.put_u8(0);
-        out.put_u64(1 << 16);
-        out.put_slice(&lie.namespace.0);
-        out.put_u16(17);
-        out.put_slice(&lie.key);
-        out.put_u32(u32::try_from(lie.value.len()).expect("a member's row is short"));
-        out.put_slice(&lie.value);
+        match &lie.said {
+            Said::Fields(row) => {
+                out.put_u8(JOINED);
+                out.put_u16(17);
+                out.put_slice(&lie.key);
+                let mut fields = Vec::new();
+                row.encode(&mut fields, &|fields, origin| fields.extend_from_slice(&origin.0));
+                out.put_slice(&fields);
+            }
+            Said::Value(namespace) => {
+                // A value, without a replaced version, metadata or an expiry.
+                out.put_u8(0);
+                out.put_u64(1 << 16);
+                out.put_slice(&namespace.0);
+                out.put_u16(17);
+                out.put_slice(&lie.key);
+                out.put_u32(4);
+                out.put_slice(b"left");
+            }
+        }
     }
     out.freeze()
 }

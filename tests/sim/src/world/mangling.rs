@@ -5,7 +5,6 @@
 //! writes as its own that it made.
 
 use bytes::Bytes;
-use kv_core::OriginId;
 use waypost_disk_tests::{hold, violation::Checked};
 
 use super::{Happening, World};
@@ -48,9 +47,11 @@ impl World {
     /// acknowledged or about to be.
     fn check_own(&mut self, node: usize) -> Checked {
         let made: Vec<_> = self.nodes[node].open.iter().map(|row| row.dot).collect();
-        let own = self.nodes[node].origins.unwrap_or([OriginId([0; 16]); 2]);
+        let own = self.nodes[node].origins();
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-        for origin in own {
+        let made: Vec<_> =
+            running.store.unpublished().iter().map(|write| write.found.dot).chain(made).collect();
+        for origin in own.into_iter().flatten() {
             let open = made.iter().filter(|dot| dot.origin == origin).map(|dot| dot.seq).max();
             let most = self.model.last(origin).max(open.unwrap_or(0));
             let counted = running.store.committer().view().vector().get(origin);

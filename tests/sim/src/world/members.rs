@@ -47,15 +47,27 @@ impl World {
 
     /// The locations that may write: active members that are not about to leave.
     pub(super) fn steady(&self) -> Vec<usize> {
-        let is_steady = |node: &Node| node.is_joined() && !node.is_leaving && !node.is_restored;
+        let is_steady = |node: &Node| node.is_joined() && !node.is_leaving && !node.is_superseded();
         (0..self.nodes.len()).filter(|node| is_steady(&self.nodes[*node])).collect()
     }
 
     /// Whether the cluster can lose a location, and no other removal is pending.
     fn can_spare(&self, node: usize) -> bool {
-        let left = self.steady().into_iter().filter(|other| *other != node).count();
+        let member = self.nodes[node].member;
+        let is_other = |other: &usize| self.nodes[*other].member != member;
+        self.steady().into_iter().filter(is_other).count() >= 2 && self.can_change(node)
+    }
+
+    /// Whether a location has taken part and stays.
+    fn can_change(&self, node: usize) -> bool {
         let found = &self.nodes[node];
-        left >= 2 && found.has_joined && !found.is_gone && !found.is_leaving && !found.is_restored
+        found.has_joined && !found.is_gone && !found.is_leaving
+    }
+
+    /// The locations with the same directory, or a copy of it, as another one, that one included.
+    pub(super) fn twins(&self, node: usize) -> Vec<usize> {
+        let member = self.nodes[node].member;
+        (0..self.nodes.len()).filter(|other| self.nodes[*other].member == member).collect()
     }
 
     /// Adds a new location that joins.
@@ -75,6 +87,7 @@ impl World {
         let node = self.nodes.len();
         let mut new = Node::new(member(node), self.rng.fork());
         new.skew_ms = self.some_skew();
+        new.is_new = true;
         self.nodes.push(new);
         self.count(Event::Joining);
         self.start(node)?;
@@ -91,9 +104,16 @@ impl World {
         if self.rng.chance(50) {
             return self.retire(node);
         }
-        self.nodes[node].is_leaving = true;
-        self.model.depart(self.nodes[node].origins);
+        self.is_to_leave(node);
         self.remove(node)
+    }
+
+    /// A location, and every copy of it, is about to be removed: its later writes may be lost.
+    pub(super) fn is_to_leave(&mut self, node: usize) {
+        for twin in self.twins(node) {
+            self.nodes[twin].is_leaving = true;
+        }
+        self.model.depart(self.nodes[node].member);
     }
 
     /// Keeps an image of a disk until it is restored.
@@ -104,40 +124,70 @@ impl World {
         }
     }
 
-    /// A location restarts from an earlier image and must detect it.
+    /// A location restarts from an earlier image of its disk, or from the disk that such an image has replaced. It
+    /// may write before its links come up.
     pub(super) fn restore(&mut self, node: usize) -> Checked {
-        if !self.can_spare(node) {
-            return Ok(());
-        }
-        if self.nodes[node].image.is_none() {
+        if !self.can_change(node) || self.nodes[node].image.is_none() {
             return Ok(());
         }
         self.count(Event::Restored);
-        self.restore_now(node)
+        if self.rng.chance(50) {
+            self.count(Event::RestoredAlone);
+            self.isolate(node)?;
+        }
+        let keeps = self.rng.chance(30);
+        self.restore_now(node, keeps)
     }
 
-    /// See [`World::restore`].
-    pub(super) fn restore_now(&mut self, node: usize) -> Checked {
+    /// See [`World::restore`]. The present disk may be kept, to be restored later in its turn.
+    pub(super) fn restore_now(&mut self, node: usize, keeps: bool) -> Checked {
         self.may_lose_copies();
         let Some(old) = self.nodes[node].image.take() else { return Ok(()) };
         self.nodes[node].disk.power_loss(Keep::All);
         self.crash(node)?;
         let rng = self.rng.fork();
         let found = &mut self.nodes[node];
+        if std::mem::take(&mut found.is_swapped) {
+            self.report.events.count(Event::Swapped);
+        }
+        if keeps {
+            found.image = Some(found.disk.image());
+            found.is_swapped = true;
+        }
         found.disk = FailingDisk::holding(old, rng);
-        found.is_restored = true;
-        found.open.clear();
-        self.model.depart(found.origins);
+        (found.is_forked, found.is_restored) = (true, true);
+        found.floor.clear();
+        // They were not acknowledged, and are not on this image; the other disk may have them.
+        for row in std::mem::take(&mut found.open) {
+            self.model.doubt(&row)?;
+        }
         Ok(())
     }
 
-    /// A location's data directory is copied, and both copies run and must detect each other.
+    /// Cuts all links of a location for a while.
+    fn isolate(&mut self, node: usize) -> Checked {
+        let others: Vec<_> = (0..self.nodes.len()).filter(|other| *other != node).collect();
+        let ways: Vec<_> = others.iter().flat_map(|to| [(node, *to), (*to, node)]).collect();
+        for (from, to) in &ways {
+            self.network.cut.insert((*from, *to));
+            self.miss(*from, *to)?;
+        }
+        let a_while = 5_000 + self.rng.below(100 * self.plan.pause_ms + 10_000);
+        self.after(a_while, Happening::Mend(super::faults::Wrong::Cut(ways)));
+        Ok(())
+    }
+
+    /// A location's data directory is copied, and both copies run.
     pub(super) fn copy(&mut self, node: usize) -> Checked {
-        if !self.can_spare(node) || self.nodes.len() >= self.plan.nodes + SPARE_NODES {
+        if !self.can_change(node) || self.nodes.len() >= self.plan.nodes + SPARE_NODES {
             return Ok(());
         }
         self.count(Event::Copied);
-        self.copy_now(node)?;
+        let copy = self.copy_now(node)?;
+        if self.rng.chance(50) {
+            let alone = *self.rng.pick(&[node, copy]);
+            self.isolate(alone)?;
+        }
         Ok(())
     }
 
@@ -149,22 +199,30 @@ impl World {
         let mut new = Node::new(member, self.rng.fork());
         new.disk = FailingDisk::holding(image, self.rng.fork());
         new.skew_ms = self.some_skew();
-        (new.has_joined, new.is_restored, new.is_copied) = (true, true, true);
+        (new.has_joined, new.is_forked, new.is_restored) = (true, true, true);
+        (new.made, new.is_slow) = (self.nodes[node].made.clone(), false);
         self.nodes.push(new);
-        let found = &mut self.nodes[node];
-        (found.is_restored, found.is_copied) = (true, true);
-        self.model.depart(found.origins);
-        // Writes that it was about to acknowledge may be lost, as may all its later ones.
-        for row in self.nodes[node].open.clone() {
-            self.model.suspect(&row);
-        }
+        self.nodes[node].is_forked = true;
         self.trace(|| format!("{node}: copied as {copy}"));
         self.start(copy)?;
         Ok(copy)
     }
 
+    /// Records the writes that are on no disk any more, except perhaps on one that was replaced: those that this
+    /// location held, and that neither it nor another one holds.
+    pub(super) fn doubt_lost(&mut self, held: &kv_core::VersionVector) {
+        let mut left = kv_core::VersionVector::default();
+        for node in self.nodes.iter().filter(|node| !node.is_gone) {
+            left.merge(&node.held);
+        }
+        self.model.doubt_beyond(held, &left);
+    }
+
     /// A location is gone for good, and another one removes it if one can.
     pub(super) fn retire(&mut self, node: usize) -> Checked {
+        for twin in self.twins(node) {
+            self.nodes[twin].is_leaving = true;
+        }
         self.vanish(node)?;
         self.remove(node)
     }
@@ -176,13 +234,51 @@ impl World {
         self.crash(node)?;
         let found = &mut self.nodes[node];
         found.is_gone = true;
-        found.open.clear();
-        self.model.depart(found.origins);
+        for row in std::mem::take(&mut found.open) {
+            self.model.doubt(&row)?;
+        }
+        let (member, held) = (found.member, found.held.clone());
+        if self.twins(node).iter().all(|twin| self.nodes[*twin].is_gone) {
+            self.model.depart(member);
+        }
+        self.doubt_lost(&held);
+        Ok(())
+    }
+
+    /// A process that a later one of its location has superseded is stopped for good, once another location has all
+    /// of its writes.
+    fn stop_superseded(&mut self) -> Checked {
+        for node in self.running() {
+            let found = &self.nodes[node];
+            let has_all = |other: &usize| self.nodes[*other].held.covers_all(&found.held);
+            let others = self.twins(node).into_iter().filter(|other| *other != node);
+            let is_alone = others.clone().all(|other| self.nodes[other].is_gone);
+            if found.is_superseded() && !is_alone && self.steady().iter().any(has_all) {
+                self.vanish(node)?;
+                for twin in self.twins(node) {
+                    self.redial(twin)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A running location gets new links to all others.
+    fn redial(&mut self, node: usize) -> Checked {
+        if self.nodes[node].running.is_none() {
+            return Ok(());
+        }
+        for other in self.others(node) {
+            self.meet(node, other)?;
+            self.meet(other, node)?;
+        }
         Ok(())
     }
 
     fn remove(&mut self, node: usize) -> Checked {
-        let others: Vec<_> = self.steady().into_iter().filter(|other| *other != node).collect();
+        let member = self.nodes[node].member;
+        let is_other = |other: &usize| self.nodes[*other].member != member;
+        let others: Vec<_> = self.steady().into_iter().filter(is_other).collect();
         if others.is_empty() {
             return Ok(());
         }
@@ -194,15 +290,11 @@ impl World {
     /// A core has halted: it must have had a reason to.
     pub(super) fn halted(&mut self, node: usize, why: kv_replicate::HaltReason) -> Checked {
         let found = &self.nodes[node];
-        let is_explained = found.is_restored || found.is_leaving || self.mangled > 0;
+        let is_explained = found.is_leaving || self.mangled > 0;
         hold!(is_explained, "{node}: halted: {why}");
-        self.count(match (found.is_copied, found.is_restored) {
-            (true, _) => Event::CopyDetected,
-            (false, true) => Event::RollbackDetected,
-            (false, false) => Event::RemovalNoticed,
-        });
+        self.count(Event::RemovalNoticed);
         let is_removed = why == kv_replicate::HaltReason::Removed;
-        if is_removed && !self.nodes[node].is_copied && self.mangled == 0 {
+        if is_removed && !self.nodes[node].is_forked && self.mangled == 0 {
             self.restart_removed(node)?;
         }
         self.retire(node)
@@ -225,26 +317,35 @@ impl World {
         Ok(())
     }
 
-    /// Checks that a location that must be rebuilt has a reason to: another one was restored, or
-    /// its source left before it had joined.
-    pub(super) fn rebuilt(&mut self, node: usize) -> Checked {
-        let has_left = |other: &Node| other.is_gone || other.is_leaving;
-        let is_half_joined = !self.nodes[node].has_joined && self.nodes.iter().any(has_left);
-        let is_explained = is_half_joined || self.nodes.iter().any(|node| node.is_restored);
-        let is_explained = is_explained || self.mangled > 0;
-        hold!(is_explained, "{node}: must be rebuilt");
-        self.retire(node)
+    /// Checks that a location that rebuilds its store has a reason to: a location was restored.
+    pub(super) fn rebuilds(&mut self, node: usize) -> Checked {
+        self.count(Event::Rebuilding);
+        let is_explained = self.nodes.iter().any(|node| node.is_forked) || self.mangled > 0;
+        hold!(is_explained, "{node}: is rebuilt");
+        Ok(())
+    }
+
+    /// A location's store is whole, because it was rebuilt or has joined.
+    pub(super) fn rebuilt(&mut self, node: usize) {
+        if self.nodes[node].has_joined {
+            self.count(Event::Rebuilt);
+        }
     }
 
     /// Ends the membership changes: locations that can't stay leave, and all others learn of it.
     pub(super) fn settle_members(&mut self, since: u64) -> Checked {
+        self.stop_superseded()?;
         for node in 0..self.nodes.len() {
             let is_member = self.model.is_member(self.nodes[node].member);
             let found = &self.nodes[node];
-            let can_stay = is_member && !found.is_restored && !self.is_stranded(node, since);
+            let can_stay = is_member && !self.is_stranded(node, since);
             if !found.is_gone && !can_stay {
                 self.retire(node)?;
-            } else if found.is_gone && self.is_still_counted(node) && !self.is_being_removed(node) {
+            } else if found.is_gone
+                && self.twins(node).iter().all(|twin| self.nodes[*twin].is_gone)
+                && self.is_still_counted(node)
+                && !self.is_being_removed(node)
+            {
                 self.remove(node)?;
             }
         }
@@ -254,13 +355,18 @@ impl World {
     /// Whether a location was made a member by one that has left, and others have closed that one's
     /// session without it.
     fn is_stranded(&self, node: usize, since: u64) -> bool {
-        let someone_is_gone = self.nodes.iter().any(|node| node.is_gone);
-        let others: Vec<_> = self.steady().into_iter().filter(|other| *other != node).collect();
-        let knows = |other: &usize| self.knows(*other, self.nodes[node].member);
+        let someone_is_gone = self.nodes.iter().any(|node| node.is_gone || node.is_forked);
+        let member = self.nodes[node].member;
+        let is_other = |other: &usize| self.nodes[*other].member != member;
+        let others: Vec<_> = self.steady().into_iter().filter(is_other).collect();
+        let knows = |other: &usize| self.knows(*other, member);
         if self.nodes[node].has_joined {
             let is_late = self.now > since + STRANDED_MS;
-            let before: Vec<_> = others.into_iter().filter(|other| *other < node).collect();
-            someone_is_gone && is_late && !before.iter().all(knows)
+            let before: Vec<_> = others.iter().filter(|other| **other < node).collect();
+            // All that a restored store knows may have left since. It must join again.
+            let is_unknown = |other: &usize| !self.knows(node, self.nodes[*other].member);
+            let knows_nobody = !others.is_empty() && others.iter().all(is_unknown);
+            someone_is_gone && is_late && (knows_nobody || !before.into_iter().all(knows))
         } else {
             !others.iter().any(knows)
         }
@@ -317,8 +423,7 @@ impl World {
 
     /// The write that makes a location a member.
     pub(super) fn put_member(&self, node: usize) -> Option<Operation> {
-        let (id, name) = (member(node), format!("location {node}"));
-        let origins = self.nodes[node].origins?;
-        Some(Operation::PutMember { id, origins, name, addresses: Vec::new() })
+        let (id, name) = (self.nodes[node].member, format!("location {node}"));
+        Some(Operation::PutMember { id, name, addresses: Vec::new() })
     }
 }

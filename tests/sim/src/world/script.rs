@@ -1,6 +1,6 @@
 //! The steps of scenarios, which random runs leave to chance.
 
-use kv_core::{Account, Attributes, FoundState, Key, NamespaceId, Operation, Title, derive_id};
+use kv_core::{Attributes, FoundState, Key, NamespaceId, Operation, derive_id};
 use kv_replicate::{Channel, Work};
 use waypost_disk_tests::{
     disk::{Armed, Call, Fault as DiskFault, Keep},
@@ -87,28 +87,23 @@ impl World {
         self.sync(node)
     }
 
-    /// Puts a short value for each of these keys, if its namespace exists.
-    pub(super) fn put_names(
-        &mut self,
-        node: usize,
-        names: impl IntoIterator<Item = Name>,
-    ) -> Checked {
-        for (namespace, key) in names {
-            let operations = match <[u8; 16]>::try_from(key.as_slice()) {
-                // A namespace has a name but no value to put; or it is lost, and is recreated.
-                Ok(id) if namespace == NamespaceId::SYSTEM => {
-                    let (id, account) = (NamespaceId(id), Account::default());
-                    let title = format!("renewed {:x}", self.rng.below(1 << 32));
-                    let title = Title::new(title).expect("a title");
-                    let again =
-                        Operation::CreateNamespace { account, title: title.clone(), id: Some(id) };
-                    vec![Operation::RenameNamespace { id, title }, again]
-                }
-                _ => self.put_one(node, (namespace, Key::try_from(key).expect("a key")), 10)?,
-            };
-            self.write(node, operations)?;
-        }
+    /// Drops the namespace of the keys, and syncs at once.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn drop_namespace(&mut self, node: usize) -> Checked {
+        self.write(node, vec![Operation::DropNamespace { id: namespace() }])?;
         self.sync(node)
+    }
+
+    /// Which of these keys a reader finds at a location.
+    pub fn reads(&mut self, node: usize, keys: std::ops::Range<u64>) -> Vec<u64> {
+        let now_ms = self.true_ms();
+        let Some(running) = &mut self.nodes[node].running else { return Vec::new() };
+        let view = running.store.committer().view();
+        let is_found =
+            |number: &u64| matches!(view.get(namespace(), &key(*number), now_ms), Ok(Some(_)));
+        keys.filter(is_found).collect()
     }
 
     fn put_one(
@@ -269,7 +264,15 @@ impl World {
     /// # Errors
     /// The violation.
     pub fn go_back(&mut self, node: usize) -> Checked {
-        self.restore_now(node)
+        self.restore_now(node, false)
+    }
+
+    /// The same, and keeps the present disk for the next [`World::go_back`].
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn swap(&mut self, node: usize) -> Checked {
+        self.restore_now(node, true)
     }
 
     /// Keeps an image of a disk for [`World::go_back`].
@@ -294,8 +297,7 @@ impl World {
 
     /// Marks a location as one that is about to leave.
     pub fn announce_leaving(&mut self, node: usize) {
-        self.nodes[node].is_leaving = true;
-        self.model.depart(self.nodes[node].origins);
+        self.is_to_leave(node);
     }
 
     /// Lets a member report to a location that it was removed, which is a lie.

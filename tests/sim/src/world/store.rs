@@ -1,7 +1,7 @@
 //! One location: its store's steps, its crashes and starts.
 
 use kv_core::{
-    Mode, Outcome, VersionVector,
+    Dot, Mode, Outcome, VersionVector,
     engine::{Engine, redb::RedbEngine},
     writer::{Answer, Output, Step},
 };
@@ -105,6 +105,7 @@ impl World {
             match applied {
                 Applied::Won { concurrent: true } => self.count(Event::Concurrent),
                 Applied::Lost => self.count(Event::Lost),
+                Applied::Dropped => self.count(Event::DeadArrived),
                 _ => {}
             }
         }
@@ -159,11 +160,7 @@ impl World {
                     if row.hlc.millis() > ahead_ms {
                         self.count(Event::WrittenAhead);
                     }
-                    if self.nodes[node].is_restored {
-                        self.model.suspect(&row);
-                    } else {
-                        self.model.note(&row)?;
-                    }
+                    self.note(node, &row)?;
                 }
             }
             Output::Synced(Err(error)) => self.trace(|| format!("{node}: sync: {error}")),
@@ -173,6 +170,7 @@ impl World {
                 if self.nodes[node].is_wrong {
                     self.count(Event::CollectedWrong);
                 }
+                (0..step.kept).for_each(|_| self.count(Event::NamespaceKept));
             }
             Output::Recovered(Err(error)) => self.unrecovered = Some(error.to_string()),
             Output::Committed { .. }
@@ -188,13 +186,13 @@ impl World {
     /// No view shows a local write that a crash may take, except while the disk fails: readers get what the
     /// engine can still read, which may be a commit with an unknown outcome.
     fn check_published(&mut self, node: usize, shown: &VersionVector, is_durable: bool) -> Checked {
-        let own = self.nodes[node].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
+        let own = self.nodes[node].origins();
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let status = running.store.committer().engine().status();
         let is_failing = status.mode != Mode::Writer;
         running.shown.clone_from(shown);
         let durable = &store::state(&running.store).durable;
-        for origin in own {
+        for origin in own.into_iter().flatten() {
             hold!(
                 is_durable || is_failing || shown.get(origin) == durable.get(origin),
                 "{node}: readers see a local write before its sync"
@@ -230,8 +228,21 @@ impl World {
         match &event {
             CoreEvent::Synced(state) | CoreEvent::RolledBack(state) => {
                 running.members = std::sync::Arc::clone(&state.members);
+                let durable = state.durable.clone();
+                let was_superseded =
+                    std::mem::replace(&mut running.is_superseded, state.superseded);
+                if state.superseded && !was_superseded {
+                    self.report.events.count(Event::Superseded);
+                }
+                self.holds(node, durable);
             }
-            CoreEvent::Wrote(rows) => store::replicator(&mut running.store).room().release(rows),
+            CoreEvent::Wrote(rows) => {
+                store::replicator(&mut running.store).room().release(rows);
+                // The rows of the process's origins are no client's.
+                for row in rows {
+                    self.note(node, row)?;
+                }
+            }
             CoreEvent::Applied { id, results, visible } => {
                 hold!(
                     running.shown.covers_all(visible),
@@ -305,13 +316,18 @@ impl World {
     /// Holds what a location has against what is true. Only right after a sync: what is not durable
     /// may go back.
     pub(super) fn check(&mut self, node: usize) -> Checked {
-        if self.nodes[node].is_restored || self.mangled > 0 {
+        if self.mangled > 0 {
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let view = running.store.committer().view();
         let now_ms = self.true_ms() + MARGIN_MS;
-        let checked = self.model.check_location(&view, &mut self.nodes[node].floor, now_ms);
+        // It may have rows that were deleted elsewhere, until it is whole.
+        let checked = if view.is_rebuilding() {
+            Ok(())
+        } else {
+            self.model.check_location(&view, &mut self.nodes[node].floor, now_ms)
+        };
         self.read_all(node);
         self.note_damage(node);
         checked
@@ -327,9 +343,15 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let stable = running.core.stable();
         store::replicator(&mut running.store).set_stable(&running.members, stable);
-        if !self.run_step(node, Step::CollectGarbage)? {
-            self.sync_later(node);
+        let before = running.store.unpublished().len();
+        if self.run_step(node, Step::CollectGarbage)? {
+            return Ok(());
         }
+        if let Some(running) = &mut self.nodes[node].running {
+            let kept = store::unpublished(&mut running.store, before);
+            self.nodes[node].open.extend(kept);
+        }
+        self.sync_later(node);
         Ok(())
     }
 
@@ -342,6 +364,14 @@ impl World {
         self.trace(|| format!("{node}: down for {down} ms"));
         self.nodes[node].disk.kill();
         self.after(down, Happening::Start(node));
+        // A copy that still runs dials the others.
+        let twins = self.twins(node).into_iter().filter(|twin| *twin != node);
+        for twin in twins.collect::<Vec<_>>() {
+            for other in self.others(twin) {
+                let after = self.rng.between(500, 5_000);
+                self.after(after, Happening::Dial(twin, other));
+            }
+        }
         for other in self.running() {
             // Some notice at once, others when it is there again.
             if self.rng.chance(50) {
@@ -363,32 +393,58 @@ impl World {
         self.link(node)
     }
 
+    /// A location durably made a write.
+    fn note(&mut self, node: usize, row: &kv_replicate::Row) -> Checked {
+        let found = &mut self.nodes[node];
+        found.made.raise(row.dot.origin, row.dot.seq);
+        self.model.belongs(row.dot.origin, found.member);
+        self.model.note(row)
+    }
+
+    /// A location durably holds these writes.
+    fn holds(&mut self, node: usize, durable: VersionVector) {
+        let found = &mut self.nodes[node];
+        found.held = durable;
+        if found.lost.as_ref().is_some_and(|lost| found.held.covers_all(lost)) {
+            found.lost = None;
+            self.count(Event::GotBack);
+        }
+    }
+
     /// A store was reopened: its vector tells which of the writes that were not acknowledged are there.
     fn settle(&mut self, node: usize) -> Checked {
-        if self.nodes[node].is_restored {
-            // Whether they are there or not, they may come to others or be lost.
-            for row in std::mem::take(&mut self.nodes[node].open) {
-                self.model.suspect(&row);
-            }
-            return Ok(());
-        }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let vector = store::state(&running.store).durable.clone();
+        let is_forked = self.nodes[node].is_forked;
         for row in std::mem::take(&mut self.nodes[node].open) {
             if vector.covers(row.dot) {
-                self.model.note(&row)?;
+                self.note(node, &row)?;
                 self.count(Event::UnknownSurvived);
+            } else if is_forked {
+                // A copy may have it.
+                self.model.belongs(row.dot.origin, self.nodes[node].member);
+                self.model.doubt(&row)?;
             } else {
                 self.count(Event::UnknownLost);
             }
         }
-        let own = self.nodes[node].origins.unwrap_or([kv_core::OriginId([0; 16]); 2]);
-        for origin in own {
-            let (has, wanted) = (vector.get(origin), self.model.last(origin));
-            hold!(
-                has == wanted,
-                "location {node} has {has} of its writes and acknowledged {wanted}"
-            );
+        let before = std::mem::replace(&mut self.nodes[node].held, vector.clone());
+        let made = self.nodes[node].made.clone();
+        if std::mem::take(&mut self.nodes[node].is_restored) {
+            let is_there = |dot: Dot| Dot { seq: dot.seq.min(vector.get(dot.origin)), ..dot };
+            let left = made.iter().map(is_there).filter(|dot| dot.seq > 0).collect();
+            self.nodes[node].made = left;
+            self.doubt_lost(&before);
+            let own =
+                made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
+            let lost: VersionVector = own.collect();
+            let is_any = lost.iter().next().is_some();
+            self.nodes[node].lost = is_any.then_some(lost);
+        } else {
+            for dot in made.iter() {
+                let has = vector.get(dot.origin);
+                hold!(has >= dot.seq, "location {node} has {has} of its writes, and made {dot:?}");
+            }
         }
         self.check(node)
     }

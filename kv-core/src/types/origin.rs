@@ -1,0 +1,447 @@
+//! The origins of a cluster: their entries in the system namespace, and the registry that is built from
+//! these.
+//!
+//! A process writes under a pair of origins that it opens with its first write. It never continues the pair
+//! of a former process, so that a copied or restored directory never gives a number a second time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    hlc::Hlc,
+    id::{MemberId, OriginId},
+    joined::{FieldNumber, FieldValue, JoinedRow},
+    limits::MAX_CLOSES,
+    version::Dot,
+};
+use crate::codec::{DecodeError, Reader};
+
+/// Which of the two origins of a process a write takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Entries with their value in the row, and deletes.
+    Small,
+    /// Entries with a large body. A long upload thus never holds up small writes.
+    Large,
+}
+
+/// An origin, as its opening row describes it. That row is the first write of the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginInfo {
+    /// The origin.
+    pub id: OriginId,
+    /// The location that writes under it.
+    pub member: MemberId,
+    /// Its place in its pair.
+    pub lane: Lane,
+    /// The other origin of its pair.
+    pub partner: OriginId,
+    /// The origins that this one closes: those of the same location that were open when it was opened. At most
+    /// [`MAX_CLOSES`].
+    pub closes: Arc<[OriginId]>,
+    /// The time of the opening, from the row's version. Both origins of a pair have the same.
+    pub opened: Hlc,
+}
+
+/// An entry about an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginEntry {
+    /// Opens an origin: its key is `o` and the id.
+    Opened(OriginInfo),
+    /// Closes an origin that its successor did not know: its key is `c`, the origin and the location.
+    Closed {
+        /// The origin.
+        id: OriginId,
+        /// The location that closes it. It counts only for an origin of this location. It is part of the key, so
+        /// that no other location's row can replace this one.
+        member: MemberId,
+    },
+}
+
+/// The version of the layout of both kinds of entry.
+const LAYOUT: u8 = 1;
+
+/// The one field of both kinds of row. Later programs may add others.
+const ENTRY: FieldNumber = FieldNumber::new(1).expect("1 is the number of a field");
+
+/// The first byte of the key of an opening row; the id follows.
+const OPENED_TAG: u8 = b'o';
+
+/// The first byte of the key of a closing row; the ids of the origin and of the location follow.
+const CLOSED_TAG: u8 = b'c';
+
+impl OriginInfo {
+    /// Returns the key of the opening row of an origin in the system namespace.
+    #[must_use]
+    pub fn key(id: OriginId) -> [u8; 17] {
+        let mut key = [OPENED_TAG; 17];
+        key[1..].copy_from_slice(&id.0);
+        key
+    }
+
+    /// Returns the origins of the pair in the order of their lanes.
+    #[must_use]
+    pub fn pair(&self) -> [OriginId; 2] {
+        match self.lane {
+            Lane::Small => [self.id, self.partner],
+            Lane::Large => [self.partner, self.id],
+        }
+    }
+
+    /// Orders the pairs of a location: of two processes that run at once, the one with the greater pair
+    /// continues.
+    #[must_use]
+    pub fn order(&self) -> (Hlc, OriginId) {
+        (self.opened, self.id.min(self.partner))
+    }
+
+    /// Returns the field of the opening row. It is written once, under the first dot of the origin.
+    ///
+    /// # Panics
+    /// Never: the bound of what an origin closes is below that of a field.
+    #[must_use]
+    pub fn field(&self) -> (FieldNumber, FieldValue) {
+        (ENTRY, FieldValue::new(self.encode()).expect("an opening row is short"))
+    }
+
+    /// Encodes the value of that field.
+    fn encode(&self) -> Vec<u8> {
+        let count = u16::try_from(self.closes.len()).expect("an origin closes few others");
+        let mut out = vec![LAYOUT];
+        out.extend_from_slice(&self.member.0);
+        out.push(match self.lane {
+            Lane::Small => 0,
+            Lane::Large => 1,
+        });
+        out.extend_from_slice(&self.partner.0);
+        out.extend_from_slice(&count.to_be_bytes());
+        self.closes.iter().for_each(|id| out.extend_from_slice(&id.0));
+        out
+    }
+
+    /// Decodes the value of an opening row.
+    fn decode(id: OriginId, value: &[u8], opened: Hlc) -> Result<OriginInfo, DecodeError> {
+        let mut reader = Reader::new(value);
+        if reader.u8()? != LAYOUT {
+            return Err(DecodeError("an origin of an unknown layout"));
+        }
+        let member = MemberId(reader.id()?);
+        let lane = match reader.u8()? {
+            0 => Lane::Small,
+            1 => Lane::Large,
+            _ => return Err(DecodeError("an origin with an unknown place in its pair")),
+        };
+        let partner = OriginId(reader.id()?);
+        let count = usize::from(reader.u16()?);
+        if count > MAX_CLOSES {
+            return Err(DecodeError("an origin that closes too many others"));
+        }
+        let mut closes = Vec::new();
+        for _ in 0..count {
+            closes.push(OriginId(reader.id()?));
+        }
+        reader.end()?;
+        if partner == id || closes.contains(&id) || closes.contains(&partner) {
+            return Err(DecodeError("an origin that is its own partner or closes its own pair"));
+        }
+        let is_zero = |id: &OriginId| id.0 == [0; 16];
+        if member.0 == [0; 16] || is_zero(&partner) || closes.iter().any(is_zero) {
+            return Err(DecodeError("an origin with an id of zeros"));
+        }
+        Ok(OriginInfo { id, member, lane, partner, closes: closes.into(), opened })
+    }
+}
+
+impl OriginEntry {
+    /// Returns the key of the row by which a location closes an origin.
+    #[must_use]
+    pub fn closing_key(id: OriginId, member: MemberId) -> [u8; 33] {
+        let mut key = [CLOSED_TAG; 33];
+        key[1..17].copy_from_slice(&id.0);
+        key[17..].copy_from_slice(&member.0);
+        key
+    }
+
+    /// Returns the field of a closing row.
+    ///
+    /// # Panics
+    /// Never: the field has one byte.
+    #[must_use]
+    pub fn closing_field() -> (FieldNumber, FieldValue) {
+        (ENTRY, FieldValue::new(vec![LAYOUT]).expect("a closing row is short"))
+    }
+
+    /// Whether a key of the system namespace is that of an entry about an origin.
+    #[must_use]
+    pub fn is_key(key: &[u8]) -> bool {
+        matches!((key.first(), key.len()), (Some(&OPENED_TAG), 17) | (Some(&CLOSED_TAG), 33))
+    }
+
+    /// Interprets a row about an origin.
+    ///
+    /// # Errors
+    /// If no store writes such a row.
+    pub fn of(key: &[u8], row: &JoinedRow) -> Result<OriginEntry, DecodeError> {
+        if !OriginEntry::is_key(key) {
+            return Err(DecodeError("the key of no origin"));
+        }
+        let field = row.get(ENTRY).ok_or(DecodeError("a row that says nothing about its origin"))?;
+        let (value, opened) = (field.value.as_bytes(), field.version.hlc);
+        let mut reader = Reader::new(&key[1..]);
+        let id = OriginId(reader.id()?);
+        if id.0 == [0; 16] {
+            return Err(DecodeError("an origin whose id is zeros"));
+        }
+        if key.first() == Some(&OPENED_TAG) {
+            if field.dot() != (Dot { origin: id, seq: 1 }) {
+                return Err(DecodeError("an origin is opened by another write than its first"));
+            }
+            return OriginInfo::decode(id, value, opened).map(OriginEntry::Opened);
+        }
+        let member = MemberId(reader.id()?);
+        if value != [LAYOUT] {
+            return Err(DecodeError("a closed origin of an unknown layout"));
+        }
+        if member.0 == [0; 16] {
+            return Err(DecodeError("an origin that an id of zeros closes"));
+        }
+        Ok(OriginEntry::Closed { id, member })
+    }
+}
+
+/// All origins that a store knows, as of one commit. An origin is never removed from it.
+///
+/// It does not know which members were removed. The origins of a removed member are closed too, whatever
+/// [`OriginRegistry::is_closed`] returns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginRegistry {
+    /// The origins whose opening rows are here.
+    opened: BTreeMap<OriginId, OriginInfo>,
+    /// The same, by location.
+    by_member: BTreeSet<(MemberId, OriginId)>,
+    /// How many origins each location has.
+    counts: BTreeMap<MemberId, usize>,
+    /// The origins that a row closes, each with the location of that row. The origin itself may be unknown.
+    closings: BTreeSet<(OriginId, MemberId)>,
+}
+
+impl OriginRegistry {
+    /// Returns an origin whose opening row is here.
+    #[must_use]
+    pub fn get(&self, id: OriginId) -> Option<&OriginInfo> {
+        self.opened.get(&id)
+    }
+
+    /// Whether the opening row of an origin is here.
+    #[must_use]
+    pub fn contains(&self, id: OriginId) -> bool {
+        self.opened.contains_key(&id)
+    }
+
+    /// Returns all origins, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &OriginInfo> {
+        self.opened.values()
+    }
+
+    /// Returns how many origins there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.opened.len()
+    }
+
+    /// Whether there are no origins.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.opened.is_empty()
+    }
+
+    /// Whether a row of the origin's own location closes it. False for an unknown origin.
+    #[must_use]
+    pub fn is_closed(&self, id: OriginId) -> bool {
+        self.get(id).is_some_and(|info| self.closings.contains(&(id, info.member)))
+    }
+
+    /// Returns the origins of a location, by id.
+    pub fn of_member(&self, member: MemberId) -> impl Iterator<Item = &OriginInfo> {
+        let ids = [[0; 16], [u8::MAX; 16]].map(|id| (member, OriginId(id)));
+        let [first, last] = ids;
+        self.by_member.range(first..=last).filter_map(|(_, id)| self.opened.get(id))
+    }
+
+    /// Returns how many origins a location has.
+    #[must_use]
+    pub fn count_of(&self, member: MemberId) -> usize {
+        self.counts.get(&member).copied().unwrap_or(0)
+    }
+
+    /// Returns the origins of a location that no row closes, by id.
+    pub fn open_of(&self, member: MemberId) -> impl Iterator<Item = &OriginInfo> {
+        self.of_member(member).filter(|info| !self.is_closed(info.id))
+    }
+
+    /// Adds what an entry reports. An origin that is known does not change.
+    pub(crate) fn insert(&mut self, entry: OriginEntry) {
+        match entry {
+            OriginEntry::Opened(info) => {
+                if self.contains(info.id) {
+                    return;
+                }
+                self.closings.extend(info.closes.iter().map(|id| (*id, info.member)));
+                self.by_member.insert((info.member, info.id));
+                *self.counts.entry(info.member).or_default() += 1;
+                self.opened.insert(info.id, info);
+            }
+            OriginEntry::Closed { id, member } => {
+                self.closings.insert((id, member));
+            }
+        }
+    }
+}
+
+impl FromIterator<OriginEntry> for OriginRegistry {
+    fn from_iter<I: IntoIterator<Item = OriginEntry>>(entries: I) -> Self {
+        let mut registry = OriginRegistry::default();
+        entries.into_iter().for_each(|entry| registry.insert(entry));
+        registry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Version;
+
+    const US: MemberId = MemberId([1; 16]);
+    const THEM: MemberId = MemberId([2; 16]);
+
+    fn id(byte: u8) -> OriginId {
+        OriginId([byte; 16])
+    }
+
+    fn opened(member: MemberId, byte: u8, closes: &[u8]) -> OriginInfo {
+        let closes = closes.iter().map(|byte| id(*byte)).collect();
+        let (id, partner) = (id(byte), id(byte + 1));
+        OriginInfo { id, member, lane: Lane::Small, partner, closes, opened: Hlc(u64::from(byte)) }
+    }
+
+    fn registry(entries: impl IntoIterator<Item = OriginInfo>) -> OriginRegistry {
+        entries.into_iter().map(OriginEntry::Opened).collect()
+    }
+
+    fn ids<'a>(origins: impl Iterator<Item = &'a OriginInfo>) -> Vec<u8> {
+        origins.map(|info| info.id.0[0]).collect()
+    }
+
+    /// Reads a row of one field, which this write wrote.
+    fn read(
+        key: &[u8],
+        (origin, seq, hlc): (OriginId, u64, Hlc),
+        value: Vec<u8>,
+    ) -> Result<OriginEntry, DecodeError> {
+        let field = (ENTRY, FieldValue::new(value).unwrap());
+        let row = JoinedRow::written(Version { hlc, origin }, seq, [field]).unwrap();
+        OriginEntry::of(key, &row)
+    }
+
+    fn read_opening(info: &OriginInfo) -> Result<OriginEntry, DecodeError> {
+        read(&OriginInfo::key(info.id), (info.id, 1, info.opened), info.encode())
+    }
+
+    #[test]
+    fn the_rows_of_an_origin_read_back_as_they_were_written() {
+        let info = opened(US, 10, &[20, 30]);
+        assert_eq!(read_opening(&info), Ok(OriginEntry::Opened(info)));
+        let key = OriginEntry::closing_key(id(10), US);
+        let read = read(&key, (id(40), 9, Hlc(7)), vec![LAYOUT]);
+        assert_eq!(read, Ok(OriginEntry::Closed { id: id(10), member: US }));
+        assert!(!OriginEntry::is_key(&[b'o'; 16]), "this key names a namespace");
+    }
+
+    #[test]
+    fn a_pair_is_in_the_order_of_its_lanes() {
+        let small = opened(US, 10, &[]);
+        let large = OriginInfo { id: id(11), lane: Lane::Large, partner: id(10), ..small.clone() };
+        assert_eq!(small.pair(), [id(10), id(11)]);
+        assert_eq!(large.pair(), small.pair());
+        assert_eq!(large.order(), small.order());
+    }
+
+    #[test]
+    fn an_opening_row_that_no_store_writes_is_an_error() {
+        let good = opened(US, 10, &[20]);
+        assert!(read_opening(&good).is_ok());
+        let closes = |ids: Vec<OriginId>| OriginInfo { closes: ids.into(), ..good.clone() };
+        let many = (0..=MAX_CLOSES).map(|n| {
+            let mut id = [9; 16];
+            id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            OriginId(id)
+        });
+        for bad in [
+            OriginInfo { partner: good.id, ..good.clone() },
+            OriginInfo { partner: id(0), ..good.clone() },
+            OriginInfo { member: MemberId([0; 16]), ..good.clone() },
+            closes(vec![good.id]),
+            closes(vec![good.partner]),
+            closes(vec![id(0)]),
+            closes(many.collect()),
+        ] {
+            assert!(read_opening(&bad).is_err(), "{bad:?}");
+        }
+        let mut long = good.encode();
+        long.push(0);
+        let key = OriginInfo::key(good.id);
+        assert!(read(&key, (good.id, 1, Hlc(1)), long).is_err());
+        assert!(read(&key, (good.id, 2, Hlc(1)), good.encode()).is_err(), "not its first write");
+        assert!(read(&key, (id(9), 1, Hlc(1)), good.encode()).is_err(), "of another origin");
+        assert!(read(&OriginInfo::key(id(0)), (id(0), 1, Hlc(1)), good.encode()).is_err());
+        let read = |id, member| {
+            let key = OriginEntry::closing_key(id, member);
+            super::tests::read(&key, (super::tests::id(40), 9, Hlc(1)), vec![LAYOUT])
+        };
+        assert!(read(id(1), US).is_ok());
+        assert!(read(id(1), MemberId([0; 16])).is_err() && read(id(0), US).is_err());
+    }
+
+    #[test]
+    fn the_registry_lists_the_origins_of_a_location_and_those_that_are_open() {
+        let known = registry([opened(US, 10, &[]), opened(THEM, 20, &[]), opened(US, 30, &[10])]);
+        assert_eq!(known.len(), 3);
+        assert_eq!(ids(known.iter()), [10, 20, 30]);
+        assert_eq!(ids(known.of_member(US)), [10, 30]);
+        assert_eq!((known.count_of(US), known.count_of(THEM)), (2, 1));
+        assert_eq!(ids(known.open_of(US)), [30]);
+        assert_eq!(ids(known.open_of(THEM)), [20]);
+        assert_eq!(known.get(id(30)).map(|info| info.member), Some(US));
+        assert_eq!(known.get(id(40)), None);
+        assert!(known.is_closed(id(10)) && !known.is_closed(id(30)) && !known.is_closed(id(40)));
+    }
+
+    #[test]
+    fn only_a_row_of_the_same_location_closes_an_origin() {
+        let mut known = registry([opened(US, 10, &[]), opened(THEM, 20, &[10])]);
+        assert!(!known.is_closed(id(10)));
+        known.insert(OriginEntry::Closed { id: id(10), member: THEM });
+        assert!(!known.is_closed(id(10)));
+        known.insert(OriginEntry::Closed { id: id(10), member: US });
+        assert!(known.is_closed(id(10)));
+    }
+
+    #[test]
+    fn an_origin_may_be_closed_before_its_own_row_arrives() {
+        let mut known = registry([opened(US, 30, &[10])]);
+        known.insert(OriginEntry::Closed { id: id(20), member: US });
+        assert!(!known.is_closed(id(10)) && !known.is_closed(id(20)), "they are unknown");
+        known.insert(OriginEntry::Opened(opened(US, 10, &[])));
+        known.insert(OriginEntry::Opened(opened(US, 20, &[])));
+        assert!(known.is_closed(id(10)) && known.is_closed(id(20)));
+    }
+
+    #[test]
+    fn a_known_origin_does_not_change() {
+        let mut known = registry([opened(US, 10, &[])]);
+        known.insert(OriginEntry::Opened(opened(THEM, 10, &[30])));
+        assert_eq!(known, registry([opened(US, 10, &[])]));
+    }
+}

@@ -1,0 +1,334 @@
+//! Rebuilds the store in place, from one peer.
+//!
+//! A store that was restored from an old image may lack deletions whose tombstones its peers have dropped since. A peer
+//! that is asked for what is missing reports that, and the store *rebuilds*: it serves nobody and resolves nothing until
+//! it has dropped what was deleted. It takes a session from one peer, whatever was collected there. Then it compares its
+//! rows with that peer's, and drops each row that the peer counts and does not have. A row that the peer does not count
+//! is a write that did not arrive there. It stays if it is later than what the peer has resolved. An earlier one may
+//! have been deleted, without a trace, by a member that had not received it: it is dropped too, and handed to the owner.
+//! Once a comparison finds nothing more to drop, the rebuild is done.
+//!
+//! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
+//! there is nothing to compare.
+//!
+//! If all members rebuild, the one with the lowest id has what the others rebuild from.
+
+use std::time::Duration;
+
+use super::{
+    actions::{Context, Pending},
+    local::Local,
+    peers::Peers,
+    puller::Puller,
+    verifier::Verifier,
+};
+use crate::{
+    Ending, MemberId,
+    work::{Notice, Work},
+};
+
+/// How long after a comparison that found rows to drop the next one begins: the drops are durable then.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The store is whole.
+    Whole,
+    /// The commit that begins a rebuild was requested.
+    Beginning,
+    /// No peer was found yet that has what is missing.
+    Seeking,
+    /// A session with this peer is under way.
+    Session(MemberId),
+    /// Rows are compared with this peer's.
+    Comparing(MemberId),
+    /// Rows were dropped. They are compared again at this time.
+    Again(MemberId, Duration),
+    /// The commit that ends the rebuild was requested.
+    Ending,
+}
+
+/// Where the rows in the store are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contents {
+    /// There are none.
+    Nothing,
+    /// All are from sessions with this peer, in this process.
+    Of(MemberId),
+    /// They are from several places, or from before this process.
+    Mixed,
+}
+
+/// The rebuild of this location's store: see the module.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    /// How far it is.
+    step: Step,
+    /// Where the rows are from.
+    contents: Contents,
+    /// Compares the rows.
+    comparer: Verifier,
+}
+
+impl Rebuild {
+    /// For a location that was just started.
+    pub(super) fn new(local: &Local) -> Rebuild {
+        let is_empty = local.visible().iter().next().is_none() && !local.has_received();
+        Rebuild {
+            step: if local.is_rebuilding() { Step::Seeking } else { Step::Whole },
+            contents: if is_empty { Contents::Nothing } else { Contents::Mixed },
+            comparer: Verifier::for_rebuild(),
+        }
+    }
+
+    /// Compares the rows, for the messages and results of the comparison.
+    pub(super) fn comparer(&mut self) -> &mut Verifier {
+        &mut self.comparer
+    }
+
+    /// A peer has dropped tombstones that this location lacks: the store must be rebuilt. Returns whether that begins.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) -> bool {
+        if self.step != Step::Whole || cx.local.is_rebuilding() {
+            return false;
+        }
+        self.step = Step::Beginning;
+        self.contents = Contents::Mixed;
+        cx.out.notice(Notice::Rebuilding(peer));
+        let (id, epoch) = cx.out.next_commit();
+        cx.out.request(id, Pending::Rebuild, Work::Rebuild { id, epoch });
+        true
+    }
+
+    /// Whether the rebuild of the store has begun, durably or not.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.step != Step::Whole
+    }
+
+    /// Takes in the state of the store.
+    pub(super) fn follow(&mut self, cx: &mut Context<'_>) {
+        match (self.step, cx.local.is_rebuilding()) {
+            (Step::Whole | Step::Beginning, true) => self.step = Step::Seeking,
+            (Step::Whole | Step::Beginning, false) | (_, true) => {}
+            (_, false) => {
+                self.step = Step::Whole;
+                cx.out.notice(Notice::Rebuilt);
+            }
+        }
+    }
+
+    /// The commit that begins or ends a rebuild was made, or has failed.
+    pub(super) fn committed(&mut self, failed: bool) {
+        if failed {
+            self.step = match self.step {
+                Step::Beginning => Step::Whole,
+                Step::Ending => Step::Seeking,
+                other => other,
+            };
+        }
+    }
+
+    /// The store was rolled back: what was under way begins again.
+    pub(super) fn rolled_back(&mut self, local: &Local) {
+        self.step = if local.is_rebuilding() { Step::Seeking } else { Step::Whole };
+    }
+
+    /// The peer to take a session from now, if one is needed.
+    pub(super) fn source(&self, cx: &Context<'_>, puller: &Puller) -> Option<MemberId> {
+        if self.step != Step::Seeking || !cx.local.is_rebuilding() {
+            return None;
+        }
+        puller.source_with(cx.local, cx.peers, |peer| {
+            peer.has_reported() && !peer.progress().rebuilding
+        })
+    }
+
+    /// A session with a peer begins.
+    pub(super) fn session_began(&mut self, peer: MemberId) {
+        if self.step == Step::Seeking {
+            self.step = Step::Session(peer);
+        }
+        self.contents = match self.contents {
+            Contents::Nothing => Contents::Of(peer),
+            Contents::Of(first) if first == peer => Contents::Of(peer),
+            _ => Contents::Mixed,
+        };
+    }
+
+    /// The vectors of a session with a peer were adopted.
+    pub(super) fn session_done(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        if self.step != Step::Session(peer) {
+            return;
+        }
+        if self.contents == Contents::Of(peer) {
+            return self.end(cx);
+        }
+        self.step = Step::Comparing(peer);
+        self.comparer.begin(cx, peer);
+    }
+
+    /// The link to a peer has ended.
+    pub(super) fn disconnect(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        self.comparer.disconnect(cx, peer);
+        if let Step::Session(source) | Step::Comparing(source) | Step::Again(source, _) = self.step
+            && source == peer
+        {
+            self.step = Step::Seeking;
+        }
+    }
+
+    /// Moves the rebuild on.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>, puller: &Puller) {
+        self.comparer.watch(cx);
+        let compared = self.comparer.take_compared();
+        match (self.step, compared) {
+            (Step::Session(peer), _) if puller.progress(peer).is_none() => {
+                self.step = Step::Seeking;
+            }
+            (Step::Comparing(peer), Some(verdict)) => {
+                if verdict.ending != Ending::Complete {
+                    self.step = Step::Seeking;
+                } else if verdict.differing > 0 {
+                    self.step = Step::Again(peer, cx.local.mono() + AGAIN_AFTER);
+                } else {
+                    self.end(cx);
+                }
+            }
+            (Step::Again(peer, at), _) if cx.local.mono() >= at => {
+                self.step = Step::Comparing(peer);
+                self.comparer.begin(cx, peer);
+            }
+            (Step::Seeking, _) if is_first_of_all(cx.local, cx.peers) => self.end(cx),
+            _ => {}
+        }
+    }
+
+    /// When [`Rebuild::watch`] is due.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let again = match self.step {
+            Step::Again(_, at) => Some(at),
+            _ => None,
+        };
+        again.into_iter().chain(self.comparer.timeout()).min()
+    }
+
+    /// Requests the commit that ends the rebuild.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.step = Step::Ending;
+        let (id, epoch) = cx.out.next_commit();
+        cx.out.request(id, Pending::Rebuild, Work::Rebuilt { id, epoch });
+    }
+}
+
+/// Whether all members rebuild, and this location has the lowest id. A location whose first session has not ended counts
+/// nothing but opened origins, and may not know all members.
+fn is_first_of_all(local: &Local, peers: &Peers) -> bool {
+    let own = local.config().member;
+    let rebuilds = |member: MemberId| {
+        let peer = peers.get(member);
+        peer.is_some_and(|peer| peer.has_reported() && peer.progress().rebuilding)
+    };
+    let mut members = local.members().current().map(|member| member.id);
+    let was_whole = local.durable().iter().any(|dot| dot.seq > 1);
+    was_whole
+        && local.is_member(own)
+        && local.is_rebuilding()
+        && members.all(|member| member == own || (own < member && rebuilds(member)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{Fixture, PEER, THIRD, US, dot, vector};
+
+    /// A location whose store is rebuilt and has rows.
+    fn rebuilding() -> (Fixture, Rebuild, Puller) {
+        let mut fixture = Fixture::new();
+        fixture.store(|store| {
+            store.rebuilding = true;
+            store.has_received = true;
+            store.durable.merge(&vector(2));
+        });
+        let rebuild = Rebuild::new(fixture.local());
+        (fixture, rebuild, Puller::default())
+    }
+
+    fn ends(fixture: &mut Fixture) -> bool {
+        std::iter::from_fn(|| fixture.poll_work()).any(|work| matches!(work, Work::Rebuilt { .. }))
+    }
+
+    #[test]
+    fn a_rebuild_begins_once_however_many_peers_have_dropped_what_is_missing() {
+        let mut fixture = Fixture::new();
+        let mut rebuild = Rebuild::new(fixture.local());
+        assert!(rebuild.begin(&mut fixture.context(), PEER));
+        assert!(!rebuild.begin(&mut fixture.context(), THIRD));
+        assert!(matches!(fixture.poll_work(), Some(Work::Rebuild { .. })));
+        rebuild.committed(true);
+        assert!(rebuild.begin(&mut fixture.context(), THIRD), "the commit has failed");
+    }
+
+    #[test]
+    fn a_peer_that_rebuilds_is_no_source() {
+        let (mut fixture, rebuild, puller) = rebuilding();
+        fixture.connect(PEER);
+        for (rebuilding, source) in [(true, None), (false, Some(PEER))] {
+            fixture.progress(PEER, |progress| progress.rebuilding = rebuilding);
+            assert_eq!(rebuild.source(&fixture.context(), &puller), source);
+        }
+    }
+
+    #[test]
+    fn rows_of_before_are_compared_and_those_of_one_source_are_not() {
+        for (is_empty, is_done) in [(true, true), (false, false)] {
+            let (mut fixture, mut rebuild, _) = rebuilding();
+            if is_empty {
+                rebuild.contents = Contents::Nothing;
+            }
+            fixture.connect(PEER);
+            rebuild.session_began(PEER);
+            rebuild.session_done(&mut fixture.context(), PEER);
+            assert_eq!(ends(&mut fixture), is_done);
+            assert_eq!(rebuild.step == Step::Comparing(PEER), !is_done);
+        }
+    }
+
+    #[test]
+    fn rows_of_two_sources_are_compared() {
+        let (mut fixture, mut rebuild, _) = rebuilding();
+        rebuild.contents = Contents::Nothing;
+        fixture.connect(PEER);
+        fixture.connect(THIRD);
+        rebuild.session_began(PEER);
+        rebuild.disconnect(&mut fixture.context(), PEER);
+        rebuild.session_began(THIRD);
+        rebuild.session_done(&mut fixture.context(), THIRD);
+        assert!(!ends(&mut fixture));
+    }
+
+    #[test]
+    fn a_location_that_may_not_know_all_members_does_not_end_its_rebuild_alone() {
+        let (mut fixture, mut rebuild, puller) = rebuilding();
+        fixture.store(|store| store.durable = [dot(1)].into_iter().collect());
+        for peer in [PEER, THIRD] {
+            fixture.connect(peer);
+            fixture.progress(peer, |progress| progress.rebuilding = true);
+        }
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(!ends(&mut fixture));
+    }
+
+    #[test]
+    fn if_all_members_rebuild_the_lowest_ends_it() {
+        let (mut fixture, mut rebuild, puller) = rebuilding();
+        assert!(US < PEER && PEER < THIRD);
+        for (peer, ended) in [(PEER, false), (THIRD, true)] {
+            fixture.connect(peer);
+            rebuild.watch(&mut fixture.context(), &puller);
+            assert!(!ends(&mut fixture), "{peer} does not rebuild");
+            fixture.progress(peer, |progress| progress.rebuilding = true);
+            rebuild.watch(&mut fixture.context(), &puller);
+            assert_eq!(ends(&mut fixture), ended);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Finds the writes that a store holds and its vector does not count: rows of sessions that have not ended.
+
+use std::collections::BTreeSet;
+
+use kv_core::{Dot, OriginId, VersionVector, engine::Snapshot, view::View};
+
+use crate::Uncounted;
+
+/// How many rows are read at a time.
+const SLICE_ROWS: usize = 256;
+
+/// Finds the uncounted writes of some origins; none if the index of rows can't be read. It costs a seek for each origin of the
+/// store, and a read for each row that it finds.
+pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) -> Option<Uncounted> {
+    let beyond = |origin: OriginId| match origins.contains(&origin) {
+        true => view.vector().get(origin),
+        false => u64::MAX - 1,
+    };
+    let ids = view.registry().iter().map(|info| info.id);
+    let since = ids.map(|origin| Dot { origin, seq: beyond(origin) }).filter(|dot| dot.seq > 0);
+    let since: VersionVector = since.collect();
+    let (mut found, mut hasher) = (Uncounted::default(), blake3::Hasher::new());
+    let mut after = None;
+    loop {
+        let read = view.rows_missing_in(&since, after, SLICE_ROWS).ok()?;
+        // A damaged one is here too: it is owed, and fetched by name.
+        let damaged = read.damaged.iter().map(|damaged| damaged.dot);
+        let dots: BTreeSet<_> =
+            read.changes.iter().map(|change| change.found.dot).chain(damaged).collect();
+        for dot in dots {
+            found.last.raise(dot.origin, dot.seq);
+            hasher.update(&dot.origin.0);
+            hasher.update(&dot.seq.to_be_bytes());
+        }
+        after = read.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if found.last.iter().next().is_some() {
+        let first = hasher.finalize().as_bytes().first_chunk().copied();
+        // 0 and the greatest number have meanings of their own.
+        let digest = u64::from_be_bytes(first.expect("a hash has 32 bytes"));
+        found.digest = digest.clamp(1, u64::MAX - 1);
+    }
+    Some(found)
+}

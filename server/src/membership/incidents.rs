@@ -1,0 +1,190 @@
+//! What the replica reports that an operator must act on: a copy of this location that runs, and writes that arrived
+//! too late to be applied.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+use kv_replicate::{Content, Notice, Row};
+use serde_json::json;
+
+use crate::{
+    cluster::state::dates::day,
+    private_files::{self, PrivateFileError},
+};
+
+/// The folder in the data directory for writes that arrived too late.
+const FOLDER: &str = "salvage";
+
+/// For how long a copy that runs stays an alarm after it last dialed a location, in seconds. It redials more often.
+const COPY_SECONDS: u64 = 60;
+
+/// What the replica has reported since the start, and the salvaged writes of all starts.
+#[derive(Debug)]
+pub struct Incidents {
+    /// When a copy of this location was last seen, in Unix seconds; 0 if never.
+    copy_seen: AtomicU64,
+    /// The writes that could not be saved since the start.
+    lost: AtomicU64,
+    /// The folder for writes that arrived too late.
+    folder: PathBuf,
+}
+
+impl Incidents {
+    /// Creates that of a replica that has reported nothing yet.
+    #[must_use]
+    pub fn new(data: &Path) -> Incidents {
+        let (copy_seen, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+        Incidents { copy_seen, lost, folder: data.join(FOLDER) }
+    }
+
+    /// Records a notice of the replica at a Unix time, in seconds. A write that arrived too late is appended to the
+    /// file of the day.
+    pub fn observe(&self, notice: &Notice, now: u64) {
+        match notice {
+            Notice::CopyRuns => self.copy_seen.store(now, Ordering::Relaxed),
+            Notice::Salvaged(row) => {
+                if let Err(error) = self.save(row, now) {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!("a write that arrived too late can't be saved: {error}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Appends a write to the file of the day.
+    fn save(&self, row: &Row, now: u64) -> Result<(), PrivateFileError> {
+        private_files::create_directory(&self.folder)?;
+        let path = self.folder.join(format!("{}.ndjson", day(now)));
+        private_files::append(&path, &format!("{}\n", line(row)))
+    }
+
+    /// Returns the files of salvaged writes.
+    fn files(&self) -> usize {
+        fs::read_dir(&self.folder).map_or(0, Iterator::count)
+    }
+
+    /// Returns the alarms at a Unix time in seconds, each a sentence with the action to take.
+    #[must_use]
+    pub fn alarms(&self, now: u64) -> Vec<String> {
+        let mut alarms = Vec::new();
+        let seen = self.copy_seen.load(Ordering::Relaxed);
+        if seen > 0 && now.saturating_sub(seen) < COPY_SECONDS {
+            alarms.push(
+                "another process runs as this location, on a copy of its data directory: stop one of the two; the one \
+                 that started later takes writes"
+                    .into(),
+            );
+        }
+        let (files, folder) = (self.files(), self.folder.display());
+        if files > 0 {
+            alarms.push(format!(
+                "writes arrived after deletions that had to count as final, and were not applied: {folder} holds them \
+                 ({files} files, one for each day); put those that are still needed again, and delete the files"
+            ));
+        }
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > 0 {
+            alarms.push(format!(
+                "{lost} writes that arrived too late could not be saved in {folder}: see the log, and check the disk"
+            ));
+        }
+        alarms
+    }
+}
+
+/// A write as a line of JSON.
+fn line(row: &Row) -> serde_json::Value {
+    let key = match str::from_utf8(&row.key) {
+        Ok(text) => json!({ "text": text }),
+        Err(_not_text) => json!({ "base64": BASE64.encode(&row.key) }),
+    };
+    let change = match &row.content {
+        Content::Value(value) => json!({ "value": BASE64.encode(value) }),
+        Content::Large { len, digest } => {
+            json!({ "length": len, "blake3": HEXLOWER.encode(digest) })
+        }
+        Content::Deleted => json!({ "deleted": true }),
+        Content::Expired => json!({ "expired": true }),
+        // Rows of the system namespace are joined, whatever their time.
+        Content::Joined(_) => json!({ "joined": true }),
+    };
+    json!({
+        "namespace": row.namespace.to_string(),
+        "key": key,
+        "change": change,
+        "metadata": row.metadata.as_deref(),
+        "expires_at": row.expires_at,
+        "version": row.version().to_string(),
+        "written_ms": row.hlc.millis(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{Dot, Hlc, Key, NamespaceId, OriginId};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn row() -> Row {
+        Row {
+            dot: Dot { origin: OriginId([1; 16]), seq: 2 },
+            hlc: Hlc::at_millis(1_700_000_000_000),
+            prev: None,
+            namespace: NamespaceId([3; 16]),
+            key: Key::new("page").expect("a key"),
+            metadata: None,
+            expires_at: Some(9),
+            content: Content::Value("text".into()),
+        }
+    }
+
+    #[test]
+    fn a_write_that_arrived_too_late_is_a_line_of_the_days_file_and_an_alarm_until_that_is_deleted()
+    {
+        let data = TempDir::new().expect("a directory");
+        let incidents = Incidents::new(data.path());
+        assert_eq!(incidents.alarms(NOW), Vec::<String>::new());
+        for _ in 0..2 {
+            incidents.observe(&Notice::Salvaged(Box::new(row())), NOW);
+        }
+        let path = data.path().join("salvage/2027-01-15.ndjson");
+        let text = fs::read_to_string(&path).expect("the file");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["key"]["text"], "page");
+        assert_eq!(lines[0]["change"]["value"], "dGV4dA==");
+        assert_eq!(lines[0]["namespace"], "03".repeat(16));
+        let reopened = Incidents::new(data.path()).alarms(NOW);
+        assert!(reopened[0].contains("salvage holds them (1 files"), "{reopened:?}");
+        fs::remove_file(path).expect("it is removed");
+        assert_eq!(incidents.alarms(NOW), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_copy_of_this_location_is_an_alarm_until_it_is_not_seen_any_more() {
+        let data = TempDir::new().expect("a directory");
+        let incidents = Incidents::new(data.path());
+        incidents.observe(&Notice::CopyRuns, NOW);
+        let alarms = incidents.alarms(NOW + COPY_SECONDS - 1);
+        assert!(alarms[0].contains("another process") && alarms[0].contains("stop"), "{alarms:?}");
+        assert_eq!(incidents.alarms(NOW + COPY_SECONDS), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_write_that_cannot_be_saved_is_an_alarm() {
+        let data = TempDir::new().expect("a directory");
+        fs::write(data.path().join(FOLDER), "a file in the place of the folder").expect("a file");
+        let incidents = Incidents::new(data.path());
+        incidents.observe(&Notice::Salvaged(Box::new(row())), NOW);
+        assert!(incidents.alarms(NOW)[0].starts_with("1 writes"), "{:?}", incidents.alarms(NOW));
+    }
+}
