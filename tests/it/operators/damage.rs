@@ -124,13 +124,11 @@ fn assert_peers_repair(place: Place) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_row_comes_back_from_peers_and_is_reported_until_then() {
     assert_peers_repair(Place::Row);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_chunk_comes_back_from_peers_and_is_reported_until_then() {
     assert_peers_repair(Place::Chunk);
 }
@@ -179,37 +177,31 @@ fn assert_a_receiver_continues(place: Place, write: Write) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_row_at_a_receiver_delays_no_write() {
     assert_a_receiver_continues(Place::Row, Write::Nothing);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_row_at_a_receiver_is_replaced_by_a_write_that_it_missed() {
     assert_a_receiver_continues(Place::Row, Write::PutMeanwhile);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_row_at_a_receiver_is_replaced_by_a_live_put() {
     assert_a_receiver_continues(Place::Row, Write::Put);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_row_of_a_large_value_at_a_receiver_is_replaced_by_a_live_put() {
     assert_a_receiver_continues(Place::Head, Write::Put);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_row_of_a_large_value_at_a_receiver_is_replaced_by_a_live_delete() {
     assert_a_receiver_continues(Place::Head, Write::Delete);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_damaged_chunk_at_a_receiver_is_replaced_by_a_write_that_it_missed() {
     assert_a_receiver_continues(Place::Chunk, Write::PutMeanwhile);
 }
@@ -239,25 +231,21 @@ fn assert_a_source_serves_the_rest(place: Place) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_joins_from_a_source_with_a_damaged_row() {
     assert_a_source_serves_the_rest(Place::Row);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_joins_from_a_source_with_a_damaged_row_of_a_large_value() {
     assert_a_source_serves_the_rest(Place::Head);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_joins_from_a_source_with_a_damaged_chunk() {
     assert_a_source_serves_the_rest(Place::Chunk);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_that_joins_beside_a_damaged_source_gets_the_entry_from_another() {
     let mut cluster = prepare(3);
     found(&mut cluster);
@@ -292,19 +280,16 @@ fn assert_a_single_store_continues(place: Place) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_single_store_with_a_damaged_row_lists_the_rest_and_a_put_repairs_it() {
     assert_a_single_store_continues(Place::Row);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_single_store_with_a_damaged_row_of_a_large_value_lists_the_rest_and_a_put_repairs_it() {
     assert_a_single_store_continues(Place::Head);
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_single_store_with_a_damaged_chunk_lists_the_rest_and_a_put_repairs_it() {
     assert_a_single_store_continues(Place::Chunk);
 }

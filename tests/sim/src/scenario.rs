@@ -12,6 +12,8 @@ use crate::plan::Plan;
 pub mod absent;
 pub mod barrier;
 pub mod copied;
+pub mod damaged_source;
+pub mod damaged_system;
 pub mod dead_session;
 pub mod freed_early;
 pub mod half_joined;

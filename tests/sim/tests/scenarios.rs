@@ -29,6 +29,16 @@ fn two_copies_of_a_store_halt_when_they_meet() {
 }
 
 #[test]
+fn a_damaged_row_at_a_source_ends_no_session_and_comes_from_another_member() {
+    passes(scenario::damaged_source::run);
+}
+
+#[test]
+fn a_damaged_row_of_a_namespace_or_of_a_member_comes_from_another_member() {
+    passes(scenario::damaged_system::run);
+}
+
+#[test]
 fn a_page_of_a_dead_session_is_ignored() {
     passes(scenario::dead_session::run);
 }

@@ -8,9 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    ListQuery, NamespaceId, OpenError, Outcome, ReadError, VersionVector,
+    ListQuery, NamespaceId, OpenError, Outcome, ReadError, Table, VersionVector,
     commit::{Committer, GcLimits},
-    engine::redb::RedbEngine,
+    engine::{Engine as _, Snapshot as _, Visibility, redb::RedbEngine},
     limits::CHUNK_BYTES,
     view::{Found, FoundState},
 };
@@ -103,6 +103,29 @@ impl Damaged {
         }
     }
 
+    /// Flips a bit in the head of an entry's row, which few flips elsewhere hit. No process runs.
+    fn flip_in_head(&mut self) {
+        let world = &mut self.world;
+        let Ok(engine) = RedbEngine::open(world.disk.process(), 1 << 20) else { return };
+        let names: Vec<_> =
+            self.known.keys().filter(|name| name.0 != NamespaceId::SYSTEM).collect();
+        if let Some(name) = names.get(world.rng.index(names.len().max(1)))
+            && let Ok(snapshot) = engine.snapshot(Visibility::Latest)
+            && let key = [&name.0.0[..], &name.1].concat()
+            && let Ok(Some(row)) = snapshot.get(Table::Entries, &key)
+        {
+            let mut row = row.to_vec();
+            // Flags, version and sequence number have 21 bytes.
+            row[world.rng.index(21)] ^= 1 << world.rng.index(8);
+            let commit = engine.status().latest + 1;
+            let written = engine.commit(commit, vec![(Table::Entries, key, Some(row))]);
+            let synced = written.and_then(|()| engine.sync(commit));
+            world.trace(|| format!("flipped a bit in the head of {name:?}: {synced:?}"));
+        }
+        let _failed = engine.close();
+        world.disk.kill();
+    }
+
     /// Starts the next process after some kind of end.
     fn restart(&mut self) {
         let world = &mut self.world;
@@ -125,6 +148,10 @@ impl Damaged {
             }
         }
         world.disk.kill();
+        if world.rng.chance(50) {
+            self.flip_in_head();
+        }
+        let world = &mut self.world;
         let (life, process) = (world.disk.life(), world.disk.process());
         let mut ids = world.rng.fork();
         let opened = RedbEngine::open(process, world.cache_bytes)

@@ -8,7 +8,7 @@ use waypost_disk_tests::{
     violation::{Checked, During},
 };
 
-use super::World;
+use super::{World, damage::Place};
 use crate::{
     events::Event,
     node::{Name, member},
@@ -296,6 +296,29 @@ impl World {
     pub fn announce_leaving(&mut self, node: usize) {
         self.nodes[node].is_leaving = true;
         self.model.depart(self.nodes[node].origins);
+    }
+
+    /// Damages the row, or the first chunk of the value, of a key at a location, which restarts for that.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn damage_key(&mut self, node: usize, number: u64, place: Place) -> Checked {
+        self.damage_name(node, (namespace(), key(number).to_vec()), place)
+    }
+
+    /// [`World::damage_key`] for any row.
+    ///
+    /// # Errors
+    /// The violation.
+    pub fn damage_name(&mut self, node: usize, name: Name, place: Place) -> Checked {
+        self.damage_now(node, name, place)
+    }
+
+    /// Whether a location knows that it lacks the row of a key.
+    pub fn owes(&mut self, node: usize, number: u64) -> bool {
+        let Some(running) = &mut self.nodes[node].running else { return false };
+        let view = running.store.committer().view();
+        view.owed().get(namespace(), &key(number)).is_some()
     }
 
     /// Whether the removal of a member is visible at a location.
