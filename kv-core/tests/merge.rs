@@ -303,7 +303,7 @@ fn a_peers_row_repairs_an_own_write_that_was_freed_too_early() {
     let operation = Operation::Put { namespace: NAMESPACE, key: key.clone(), body, attributes };
     replica.commit(1, vec![operation]);
     let before = replica.view().row(NAMESPACE, b"k").unwrap().unwrap();
-    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc::ZERO, expired_ms: Some(100_000) };
+    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc::ZERO, expired_ms: Some(100_000), collects_expired: true };
     assert_eq!(replica.collect_garbage(1, &limits).unwrap().expired, 1);
     assert_eq!(state(&mut replica, b"k"), FoundState::ExpiredTombstone);
     let (body, attributes) = put(&replica);

@@ -354,7 +354,7 @@ fn garbage_collection_records_the_damage_that_it_meets_and_goes_on() {
         case.commit(Operation::Delete { namespace, key: key(name) });
     }
     case.damage_head("b");
-    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(u64::MAX), expired_ms: Some(NOW) };
+    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(u64::MAX), expired_ms: Some(NOW), collects_expired: true };
     let step = case.store.collect_garbage(NOW, &limits).unwrap();
     assert_eq!((step.collected, step.damaged), (2, 1));
     assert_eq!(case.owed(), [row("b")]);

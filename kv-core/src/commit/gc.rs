@@ -35,6 +35,9 @@ pub struct GcLimits {
     /// be trusted yet: expired entries are hidden and stay. The writer core computes it from
     /// [`Options::expiry_grace`](crate::Options::expiry_grace).
     pub expired_ms: Option<u64>,
+    /// Whether stable expired tombstones are collected. On a clock that nobody confirms they stay where peers
+    /// may have the values: without them, nothing would show that a value was freed too early.
+    pub collects_expired: bool,
 }
 
 /// The result of one step of garbage collection.
@@ -271,6 +274,7 @@ impl GcStep {
         // Rows that are not stable yet may delay stable ones behind them, until the member returns that
         // keeps them.
         let mut ended = 0;
+        let end = if limits.collects_expired { end } else { 0 };
         for key in &first_keys::<S, ExpiredTombstones>(view, end, rows)? {
             let done = transaction.collect::<ExpiredTombstones>(key, stable);
             ended += self.count::<ExpiredTombstones, _>(done, key, transaction)?;

@@ -534,6 +534,7 @@ where
             bodies: self.config.gc_bodies,
             stable: self.stable(),
             expired_ms: self.expired_ms(),
+            collects_expired: self.confirmed_ms.is_some() || !self.is_in_cluster(),
         };
         let result = self.committer.collect_garbage(now.wall_ms, &limits);
         let has_more = result.as_ref().is_ok_and(|step| step.more);
@@ -578,12 +579,19 @@ where
         }
     }
 
+    /// Whether peers may have what is here.
+    fn is_in_cluster(&mut self) -> bool {
+        self.replicating.is_active()
+            || self.config.is_replicated
+            || self.committer.view().members().iter().count() > 0
+    }
+
     /// The time below which tombstones may be collected.
     fn stable(&mut self) -> Hlc {
         if let Some(replicator) = self.replicating.active() {
             return replicator.stable();
         }
-        if self.config.is_replicated || self.committer.view().members().iter().count() > 0 {
+        if self.is_in_cluster() {
             return Hlc::ZERO;
         }
         // Nobody else has a row that a tombstone could still have to beat, whatever its time.

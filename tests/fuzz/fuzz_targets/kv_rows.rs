@@ -397,7 +397,7 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
         Step::Gc { stable, skew, rows } => {
             let stable = Hlc(stable.0);
             let rows = usize::from(*rows);
-            let limits = GcLimits { rows, bodies: rows, stable, expired_ms: None };
+            let limits = GcLimits { rows, bodies: rows, stable, expired_ms: None, collects_expired: true };
             drop(store.collect_garbage(now_ms.saturating_sub(skew.0), &limits));
         }
         Step::Sync => drop(store.sync()),

@@ -22,6 +22,7 @@ impl State {
         });
         let mut ended = self
             .first(limits.rows, |row| expiry(row).filter(|_| row.what == What::ExpiredTombstone));
+        ended.retain(|_| limits.collects_expired);
         ended.retain(|name| self.rows[name].version.hlc < limits.stable);
         tombstones.extend(ended);
         let purged = self.purge.first_key_value().map(|(id, upto)| {

@@ -206,7 +206,8 @@ impl Writer {
         let reopened = self.committer().engine().status().reopened;
         // Every commit closes the time up to its own.
         let closing_zero_ms = Some(i64::try_from(now_ms).unwrap_or(i64::MAX));
-        self.core.set_clock(ClusterClock { closing_zero_ms, ..ClusterClock::default() });
+        let clock = ClusterClock { closing_zero_ms, is_confirmed: true, zero_ms: None };
+        self.core.set_clock(clock);
         self.core.run(Now { mono: Duration::ZERO, wall_ms: now_ms }, step);
         let status = self.committer().engine().status();
         let mut outputs = Outputs::default();

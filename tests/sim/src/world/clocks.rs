@@ -34,6 +34,9 @@ impl World {
     /// Sets the clock of a location ahead by so much.
     pub fn set_clock(&mut self, node: usize, ahead_ms: i64) {
         self.trace(|| format!("{node}: its clock is ahead by {ahead_ms} ms"));
+        if ahead_ms.unsigned_abs() > self.plan.skew_ms {
+            self.count(Event::ClockStep);
+        }
         self.nodes[node].skew_ms = ahead_ms;
     }
 
@@ -49,7 +52,7 @@ impl World {
     /// are heard and most are right, it names itself only if it is wrong.
     pub(super) fn clock_off(&mut self, node: usize) -> Checked {
         self.count(Event::ClockOff);
-        let has_stepped = self.report.events.get(Event::ClockStep) > 0 || self.plan.steps_at_start;
+        let has_stepped = self.report.events.get(Event::ClockStep) > 0;
         hold!(has_stepped || self.mangled > 0, "{node}: its clock is off, and no clock was wrong");
         Ok(())
     }

@@ -50,7 +50,6 @@ impl World {
             }
             Fault::Partition => self.part(a_while)?,
             Fault::ClockStep => {
-                self.count(Event::ClockStep);
                 self.step_clock(node);
             }
             Fault::Join => self.join()?,
