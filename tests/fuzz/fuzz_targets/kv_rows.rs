@@ -339,6 +339,7 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
         Step::Adopt { vector: said, collected } => write(Operation::Remote(Remote::Adopt {
             vector: vector(said),
             collected: vector(collected),
+            damaged: Vec::new(),
         })),
         Step::Gc { stable, skew, rows } => {
             let stable = Hlc(stable.0);
