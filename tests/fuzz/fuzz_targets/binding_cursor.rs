@@ -23,7 +23,7 @@ fn check_page(input: &[u8], complete: bool) {
     let entries: Vec<_> = keys.enumerate().map(|(n, key)| listed(key, n)).collect();
     let keys: Vec<_> = entries.iter().map(|entry| entry.key.clone()).collect();
     let Some(last) = keys.last() else { return };
-    let json = list::encode(&Page { entries, complete });
+    let json = list::encode(&Page { entries, damaged: Vec::new(), complete });
     let page: Value = serde_json::from_slice(&json).expect("the page is JSON");
     assert_eq!(page["list_complete"], complete);
     let names = page["keys"].as_array().expect("the keys are an array");

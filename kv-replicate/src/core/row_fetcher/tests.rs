@@ -157,7 +157,7 @@ fn of_one_version_a_value_wins_over_its_expired_tombstone() {
         for (peer, row) in [PEER, THIRD].into_iter().zip(rows) {
             case.reply(peer, vec![has(row.clone())]);
         }
-        assert_eq!(case.work().0, [value.clone()]);
+        assert_eq!(case.work().0, std::slice::from_ref(&value));
     }
 }
 
