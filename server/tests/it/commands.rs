@@ -53,7 +53,8 @@ fn namespaces_can_be_created_listed_renamed_and_dropped() {
         assert!(namespace(&["create", "c", "--id", id]).status.success());
         assert!(namespace(&["create", "d"]).status.success());
         assert_fails(&namespace(&["merge", "c", id]), "the same one");
-        let merged = text(&namespace(&["merge", "c", "d"]).stdout);
+        let output = namespace(&["merge", "c", "d"]);
+        let merged = text(&output.stdout);
         assert!(merged.starts_with("moved 0 entries into "), "{merged}");
         assert!(merged.ends_with(&format!("\ndropped {id}  c\n")), "{merged}");
     }
