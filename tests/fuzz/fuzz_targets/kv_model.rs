@@ -3,7 +3,7 @@
 #![no_main]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::LazyLock,
 };
 

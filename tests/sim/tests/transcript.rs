@@ -49,7 +49,7 @@ fn the_recording_has_every_kind_of_message_and_row() {
     let fixture = fixture();
     let kinds: BTreeSet<_> = fixture.messages.iter().map(|sent| kind(&sent.bytes)).collect();
     assert_eq!(kinds, (1..KINDS.len()).collect());
-    for content in [" value", " large", " deleted", " expired", "{\"a\":1}"] {
+    for content in [" value", " large", " deleted", " expired", " joined", "{\"a\":1}"] {
         assert!(fixture.rows.iter().any(|row| row.contains(content)), "no row of{content}");
     }
 }
