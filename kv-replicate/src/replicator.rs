@@ -153,6 +153,7 @@ impl<S> Replicator<S> {
         self.state = StoreState {
             visible: vector.clone(),
             durable: vector,
+            collected: view.collected().clone(),
             closed_timestamp: committer.clock(),
             members: Arc::clone(view.members()),
             origins: view.own_origins(),
@@ -182,6 +183,9 @@ where
             outcome.committed |= done.committed;
             outcome.concurrent += done.answer.as_ref().map_or(0, concurrent);
             self.answers.extend(done.answer);
+            if !done.salvaged.is_empty() {
+                self.answers.push(Event::Salvaged(done.salvaged));
+            }
             if self.applier.has_rolled_back(committer) {
                 // The core must know before anything else is applied.
                 break;

@@ -57,7 +57,7 @@ pub enum Work {
         /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
     },
-    /// Drop these rows: the source of a rebuild counts them and does not have them.
+    /// Drop these rows: the source of a rebuild does not have them.
     Drop {
         /// Names the answer, [`Event::Applied`].
         id: u64,
@@ -65,6 +65,9 @@ pub enum Work {
         epoch: u64,
         /// The rows, each with the write that it must still hold.
         rows: Vec<(Place, Dot)>,
+        /// Whether the source does not count them either: nobody else has received them. They are reported by
+        /// [`Event::Salvaged`].
+        is_salvage: bool,
     },
     /// End the rebuild of the store, behind all work that was requested before.
     Rebuilt {
@@ -171,6 +174,8 @@ pub struct StoreState {
     pub visible: VersionVector,
     /// The writes that survive a crash.
     pub durable: VersionVector,
+    /// The writes whose tombstones this store may have collected.
+    pub collected: VersionVector,
     /// The clock as of the last durable commit: this store's later writes have later versions.
     pub closed_timestamp: Hlc,
     /// The members of the cluster, as of the last durable commit.
@@ -275,6 +280,8 @@ pub enum Event {
         /// The answer; none if the disk can't be read now.
         answer: Option<Answer>,
     },
+    /// [`Work::Drop`] has dropped these rows, whose bodies are whole however large they are.
+    Salvaged(Vec<Row>),
     /// [`Work::FindUncounted`] was done.
     Uncounted {
         /// The number of the work.
@@ -360,8 +367,9 @@ pub enum Notice {
     /// A peer presents this location's own identity: another process runs as this location, on a copy of its
     /// directory. Of two such processes only the one that started later takes writes.
     CopyRuns,
-    /// A write arrived later than this location has declared that none can, as from a copy of a member's directory
-    /// that was cut off for long, and lost against a deletion that had not seen it.
+    /// A rebuild has dropped a write of this store that no other location has received, and that is older than what all
+    /// members have resolved: it may have been deleted since by one that did not see it. The value is whole, however
+    /// large it is.
     Salvaged(Box<Row>),
     /// This store does not replicate any more.
     Halted(HaltReason),

@@ -69,8 +69,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         Applied::Adopted
     }
 
-    /// Removes a row that the source of a rebuild counts and does not have, as if its tombstone was collected
-    /// here. Entries of the system namespace are never deleted.
+    /// Removes a row that the source of a rebuild does not have. It raises no collected vector: that of the source
+    /// counts the tombstones that deleted it, and a write that no other location has received has none. Entries of the
+    /// system namespace are never deleted.
     fn drop_row(
         &mut self,
         namespace: NamespaceId,
@@ -84,7 +85,6 @@ impl<S: Snapshot> Transaction<'_, S> {
         let Some(head) = self.row(&key).map_err(unread)?.filter(|head| head.dot == dot) else {
             return Ok(Applied::Lost);
         };
-        Arc::make_mut(&mut self.state.collected).raise(dot.origin, dot.seq);
         self.remove(key, &head);
         Ok(Applied::Removed)
     }

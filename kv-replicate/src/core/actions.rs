@@ -175,9 +175,12 @@ impl Actions {
     }
 
     /// Requests a commit that drops rows, for a rebuild.
-    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>) {
+    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>, is_salvage: bool) {
+        if rows.is_empty() {
+            return;
+        }
         let (id, epoch) = self.next_commit();
-        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows });
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, is_salvage });
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.
@@ -237,7 +240,10 @@ impl Actions {
 
     /// Reports something to the owner. Drops it if too much waits, unless the owner must act on it.
     pub(super) fn notice(&mut self, notice: Notice) {
-        let is_vital = matches!(notice, Notice::Halted(_) | Notice::Close { .. });
+        let is_vital = matches!(
+            notice,
+            Notice::Halted(_) | Notice::Close { .. } | Notice::Salvaged(_)
+        );
         if self.notices.len() < MAX_NOTICES || is_vital {
             self.notices.push_back(notice);
         }

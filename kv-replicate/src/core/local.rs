@@ -72,6 +72,11 @@ impl Local {
         &self.store.durable
     }
 
+    /// The writes whose tombstones this store may have collected.
+    pub(super) fn collected(&self) -> &VersionVector {
+        &self.store.collected
+    }
+
     /// The time that this store's later writes are later than.
     pub(super) fn closed_timestamp(&self) -> Hlc {
         self.store.closed_timestamp

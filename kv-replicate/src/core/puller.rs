@@ -59,10 +59,12 @@ impl Puller {
         self.count() < MAX_SESSIONS
     }
 
-    /// Whether a session with a peer can begin, apart from the number of sessions.
+    /// Whether a session with a peer can begin, apart from the number of sessions. A peer that lacks tombstones which
+    /// this location has dropped, as after it was restored, may have rows that they deleted: it must catch up before.
     pub(super) fn can_begin(&self, local: &Local, peers: &Peers, peer: MemberId) -> bool {
         let failed = self.failed.get(&peer);
-        peers.get(peer).is_some_and(|state| state.is_ready())
+        let is_behind = |state: &Peer| !state.progress().durable.covers_all(local.collected());
+        peers.get(peer).is_some_and(|state| state.is_ready() && !is_behind(state))
             && !self.sessions.contains_key(&peer)
             && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
     }

@@ -4,7 +4,9 @@
 //! that is asked for what is missing reports that, and the store *rebuilds*: it serves nobody and resolves nothing until
 //! it has dropped what was deleted. It takes a session from one peer, whatever was collected there. Then it compares its
 //! rows with that peer's, and drops each row that the peer counts and does not have. A row that the peer does not count
-//! stays: it is a write that did not arrive there. Once a comparison finds nothing more to drop, the rebuild is done.
+//! is a write that did not arrive there. It stays if it is later than what the peer has resolved. An earlier one may
+//! have been deleted, without a trace, by a member that had not received it: it is dropped too, and handed to the owner.
+//! Once a comparison finds nothing more to drop, the rebuild is done.
 //!
 //! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
 //! there is nothing to compare.

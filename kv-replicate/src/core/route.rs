@@ -41,6 +41,9 @@ impl Core {
                     machines.verifier.inspected(&mut cx, id, answer);
                 }
             }
+            Event::Salvaged(rows) => {
+                rows.into_iter().for_each(|row| self.out.notice(Notice::Salvaged(Box::new(row))));
+            }
             Event::Uncounted { id, found } => {
                 if self.machines.uncounted.found(self.local.mono(), id, found) {
                     self.machines.stability.disturb();

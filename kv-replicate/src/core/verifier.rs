@@ -21,7 +21,7 @@ mod served;
 
 pub(super) use comparison::Purpose;
 
-use comparison::{Comparison, Next, Side, is_answer_to, nothing_compared};
+use comparison::{Comparison, OnlyHere, Next, Side, is_answer_to, nothing_compared};
 use served::Served;
 
 /// How long an answer may take before the question is repeated, and how often that is done. A verification
@@ -225,10 +225,7 @@ impl Verifier {
         let comparison = &mut running.comparison;
         let before = comparison.ranges();
         comparison.take(answer, now, wall_ms);
-        let stale = comparison.take_stale();
-        if !stale.is_empty() {
-            cx.out.drop_rows(stale);
-        }
+        drop_only_here(cx, peer, comparison);
         let ranges = comparison.ranges();
         if self.purpose == Purpose::Verify
             && ranges != before
@@ -308,4 +305,22 @@ impl Verifier {
         let running = self.running.values().map(|running| running.comparison.memory_bytes());
         running.chain(self.served.values().map(Served::memory_bytes)).sum()
     }
+}
+
+/// Drops the rows of a rebuild that its source counts and does not have. A row that it does not count is a write that
+/// did not arrive there. It stays, unless the source has resolved a later time: then a member may have dropped the
+/// tombstone of a deletion that is later than this write. The source resolves nothing more while this location rebuilds.
+fn drop_only_here(cx: &mut Context<'_>, peer: MemberId, comparison: &mut Comparison) {
+    let resolved = cx.peers.get(peer).map(|state| state.progress().resolved);
+    let is_late = |row: &OnlyHere| {
+        !cx.local.is_own(row.dot.origin) && resolved.is_none_or(|resolved| row.at <= resolved)
+    };
+    let found = comparison.take_only_here();
+    let (deleted, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.is_counted);
+    let late = unknown.into_iter().filter(is_late);
+    let [deleted, late] = [deleted, late.collect()]
+        .map(|rows| rows.into_iter().map(|row| (row.place, row.dot)).collect::<Vec<_>>());
+    comparison.dropped(deleted.len() + late.len());
+    cx.out.drop_rows(deleted, false);
+    cx.out.drop_rows(late, true);
 }

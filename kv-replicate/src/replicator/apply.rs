@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Dot, Operation, Outcome, Upload, VersionVector, WriteError,
+    Attributes, Change, Dot, Operation, Outcome, Upload, VersionVector, WriteError,
     commit::Committer,
     commit::{Applied, NewContent, Remote, RemoteWrite},
-    engine::Engine,
+    engine::{Engine, Snapshot},
+    limits::CHUNK_BYTES,
+    view::View,
 };
 
 use crate::{Content, Event, How, Row, ToApply, Work, inspect::Place};
@@ -30,6 +32,8 @@ pub(super) struct Done {
     pub(super) answer: Option<Event>,
     /// A commit was made or tried.
     pub(super) committed: bool,
+    /// Rows that were dropped although nobody else has received them.
+    pub(super) salvaged: Vec<Row>,
 }
 
 impl Applier {
@@ -78,6 +82,7 @@ impl Applier {
     where
         E::Snapshot: Clone,
     {
+        let mut salvaged = Vec::new();
         let (id, results) = match work {
             Work::Apply { id, epoch, .. }
             | Work::Adopt { id, epoch, .. }
@@ -99,7 +104,10 @@ impl Applier {
             Work::Rebuild { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
             }
-            Work::Drop { id, rows, .. } => {
+            Work::Drop { id, rows, is_salvage, .. } => {
+                if is_salvage {
+                    salvaged = read_rows(&committer.view(), &rows);
+                }
                 let drop = |(place, dot): (Place, Dot)| {
                     let Place { namespace, key } = place;
                     Operation::Remote(Remote::DropRow { namespace, key, dot })
@@ -113,8 +121,8 @@ impl Applier {
             }
             Work::Stage { fetch, bytes } => {
                 return Done {
-                    answer: None,
                     committed: self.stage(committer, now_ms, fetch, &bytes),
+                    ..Done::default()
                 };
             }
             Work::Discard { fetch } => {
@@ -127,7 +135,11 @@ impl Applier {
             | Work::FindUncounted { .. } => return Done::default(),
         };
         let visible = committer.view().vector().clone();
-        Done { answer: Some(Event::Applied { id, results, visible }), committed: true }
+        if results.is_none() {
+            salvaged.clear();
+        }
+        let answer = Some(Event::Applied { id, results, visible });
+        Done { answer, committed: true, salvaged }
     }
 
     /// The operations that apply these rows; none if a body is not the one that its row announced.
@@ -212,6 +224,27 @@ impl Applier {
         }
         true
     }
+}
+
+/// Reads the rows that still hold these writes, with their bodies, however large these are. One that can't be read is
+/// left out.
+fn read_rows<S: Snapshot>(view: &View<S>, rows: &[(Place, Dot)]) -> Vec<Row> {
+    let read = |(place, dot): &(Place, Dot)| {
+        let found = view.row(place.namespace, &place.key).ok()??;
+        let large = found.large();
+        let change = Change { namespace: place.namespace, key: place.key.clone(), found };
+        let mut row = Some(Row::from(change)).filter(|row| row.dot == *dot)?;
+        if let Some(large) = large {
+            let chunks = u32::try_from(large.len.div_ceil(CHUNK_BYTES as u64)).ok()?;
+            let mut value = Vec::new();
+            for index in 0..chunks {
+                value.extend_from_slice(&view.chunk(large.body, index).ok()??);
+            }
+            row.content = Content::Value(value.into());
+        }
+        Some(row)
+    };
+    rows.iter().filter_map(read).collect()
 }
 
 /// Commits remote operations; none if one of them failed.

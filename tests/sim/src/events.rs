@@ -85,6 +85,8 @@ pub enum Event {
     Rebuilding,
     /// A store was rebuilt in place.
     Rebuilt,
+    /// A rebuild dropped a write that nobody else had received, and handed it to the owner.
+    Salvaged,
 }
 
 impl Event {
@@ -130,6 +132,7 @@ impl Event {
         Event::Superseded,
         Event::Rebuilding,
         Event::Rebuilt,
+        Event::Salvaged,
     ];
 }
 

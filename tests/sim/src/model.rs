@@ -92,6 +92,11 @@ impl Model {
         self.doubtful.extend(lost);
     }
 
+    /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
+    pub fn salvage(&mut self, dot: Dot) {
+        self.doubtful.insert(dot);
+    }
+
     /// Whether a write may be lost, because the only disk that had it was replaced or is gone.
     #[must_use]
     pub fn is_doubtful(&self, dot: Dot) -> bool {
@@ -231,7 +236,12 @@ impl Model {
                 match version {
                     Some(now) => {
                         let is_drop = name.0 == NamespaceId::SYSTEM;
-                        hold!(now >= before || is_drop, "{name:?} reverted from {before} to {now}");
+                        let counted = |dot: &&Dot| view.vector().covers(**dot);
+                        hold!(
+                            now >= before || is_drop,
+                            "{name:?} reverted from {before} to {now}; of its writes it counts {:?}",
+                            self.names[name].iter().filter(counted).collect::<Vec<_>>()
+                        );
                     }
                     None => hold!(may_go, "{name:?} had the version {before} and is missing"),
                 }

@@ -381,7 +381,11 @@ impl World {
                 Notice::Halted(why) => self.halted(node, why)?,
                 Notice::Rebuilding(_) => self.rebuilds(node)?,
                 Notice::Rebuilt => self.rebuilt(node),
-                Notice::CopyRuns | Notice::Salvaged(_) => {}
+                Notice::CopyRuns => {}
+                Notice::Salvaged(row) => {
+                    self.count(Event::Salvaged);
+                    self.model.salvage(row.dot);
+                }
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
                 Notice::Close { peer, .. } if self.mangled > 0 => {

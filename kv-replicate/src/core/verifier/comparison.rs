@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Dot, NamespaceId};
+use kv_core::{Dot, Hlc, NamespaceId};
 
 use super::judge::{Judgement, judge};
 use crate::{
@@ -36,8 +36,21 @@ pub(in crate::core) enum Purpose {
     /// Rows that differ although they must not.
     #[default]
     Verify,
-    /// Rows here that the peer counts and does not have: they were deleted, and their tombstones were dropped.
+    /// Rows here that the peer does not have.
     Rebuild,
+}
+
+/// A row here that the peer does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::core) struct OnlyHere {
+    /// The row.
+    pub(in crate::core) place: Place,
+    /// The write that it holds.
+    pub(in crate::core) dot: Dot,
+    /// The time of the write.
+    pub(in crate::core) at: Hlc,
+    /// Whether the peer counts the write: it was deleted there, and its tombstone was dropped.
+    pub(in crate::core) is_counted: bool,
 }
 
 /// The store that a question is for.
@@ -109,8 +122,8 @@ pub(super) struct Comparison {
     reported: VecDeque<Difference>,
     /// What it looks for.
     purpose: Purpose,
-    /// The rows to be dropped that were found and not taken yet.
-    stale: Vec<(Place, Dot)>,
+    /// The rows here that the peer does not have, and that were not taken yet.
+    only_here: Vec<OnlyHere>,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -128,7 +141,7 @@ impl Comparison {
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
             purpose,
-            stale: Vec::new(),
+            only_here: Vec::new(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -149,9 +162,14 @@ impl Comparison {
         Verdict { ending, ..self.verdict }
     }
 
-    /// Takes the rows that are to be dropped.
-    pub(super) fn take_stale(&mut self) -> Vec<(Place, Dot)> {
-        std::mem::take(&mut self.stale)
+    /// Takes the rows that the peer does not have.
+    pub(super) fn take_only_here(&mut self) -> Vec<OnlyHere> {
+        std::mem::take(&mut self.only_here)
+    }
+
+    /// Rows were found that must be dropped.
+    pub(super) fn dropped(&mut self, rows: usize) {
+        self.verdict.differing += rows as u64;
     }
 
     /// The next difference to be reported.
@@ -259,7 +277,7 @@ impl Comparison {
                 Answer::Rows(last),
             ) => match self.purpose {
                 Purpose::Verify => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
-                Purpose::Rebuild => self.note_stale(reads, &theirs, &last),
+                Purpose::Rebuild => self.note_only_here(reads, &theirs, &last),
             },
             // The verifier takes only answers of the right kind.
             (goal, _) => self.goal = goal,
@@ -311,17 +329,17 @@ impl Comparison {
         }
     }
 
-    /// Notes rows that are here at the last reading, and that the peer counts and does not have.
-    fn note_stale(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
+    /// Notes rows that are here at the last reading, and that the peer does not have.
+    fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
         for (at, (place, _)) in reads.into_iter().enumerate() {
             let (there, here) = (theirs.rows[at], last.rows[at]);
             let Some(Held::Row(row)) = here.held else { continue };
             let is_dropped = here.is_dropped || there.is_dropped;
             let is_system = place.namespace == NamespaceId::SYSTEM;
-            if there.held.is_none() && !is_dropped && !is_system && theirs.vector.covers(row.dot())
-            {
-                self.verdict.differing += 1;
-                self.stale.push((place, row.dot()));
+            if there.held.is_none() && !is_dropped && !is_system {
+                let (dot, at) = (row.dot(), row.version.hlc);
+                let is_counted = theirs.vector.covers(dot);
+                self.only_here.push(OnlyHere { place, dot, at, is_counted });
             }
         }
     }

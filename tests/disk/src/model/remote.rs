@@ -66,7 +66,6 @@ impl State {
             return Applied::Lost;
         }
         self.rows.remove(name);
-        self.collected.raise(dot.origin, dot.seq);
         self.dropped.insert(name.clone());
         Applied::Removed
     }
