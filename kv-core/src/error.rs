@@ -146,15 +146,15 @@ pub enum WriteError {
     /// Another process runs on a copy of this store's directory and started later. Nothing was changed. Only a
     /// restart ends this: then this process is the later one.
     #[error(
-        "nothing was written: another process runs as location {0} on a copy of this data directory, and it \
-         started later than this one: stop one of the two; if this one is to continue, stop the other and \
+        "another process runs as location {0} on a copy of this data directory and started later than this \
+         one, so nothing was written: stop one of the two; if this one is to continue, stop the other and \
          restart this one"
     )]
     Superseded(MemberId),
     /// The cluster, or this location, has started as often as it can. Nothing was changed.
     #[error(
-        "nothing was written: a cluster knows at most {MAX_ORIGINS} origins, {MAX_MEMBER_ORIGINS} of one \
-         location, and each start of a location uses two: make a new cluster, or let this location join again \
+        "a cluster knows at most {MAX_ORIGINS} origins, {MAX_MEMBER_ORIGINS} of one location, and each start \
+         of a location opens two, so nothing was written: make a new cluster, or let this location join again \
          with an empty data directory"
     )]
     TooManyOrigins,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kv_core::{Mode, Store};
+use kv_core::{Mode, Store, WriteError};
 
 use crate::{
     admission::Admission, drain::Drain, membership::Membership, metrics::Metrics,
@@ -37,6 +37,9 @@ impl App {
             return Some("draining: this server is about to stop".into());
         }
         match self.store.status().mode {
+            Mode::Writer if self.store.view().is_superseded() => {
+                Some(WriteError::Superseded(self.store.member()).to_string())
+            }
             Mode::Writer => self.membership.as_ref().and_then(|membership| membership.unready()),
             Mode::Waiting(why) => Some(format!("no writes for now: {why}")),
             Mode::ReadOnly(why) => Some(format!("no writes until it is restarted: {why}")),

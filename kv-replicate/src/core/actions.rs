@@ -240,10 +240,8 @@ impl Actions {
 
     /// Reports something to the owner. Drops it if too much waits, unless the owner must act on it.
     pub(super) fn notice(&mut self, notice: Notice) {
-        let is_vital = matches!(
-            notice,
-            Notice::Halted(_) | Notice::Close { .. } | Notice::Salvaged(_)
-        );
+        let is_vital =
+            matches!(notice, Notice::Halted(_) | Notice::Close { .. } | Notice::Salvaged(_));
         if self.notices.len() < MAX_NOTICES || is_vital {
             self.notices.push_back(notice);
         }

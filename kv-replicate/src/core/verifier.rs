@@ -21,7 +21,7 @@ mod served;
 
 pub(super) use comparison::Purpose;
 
-use comparison::{Comparison, OnlyHere, Next, Side, is_answer_to, nothing_compared};
+use comparison::{Comparison, Next, OnlyHere, Side, is_answer_to, nothing_compared};
 use served::Served;
 
 /// How long an answer may take before the question is repeated, and how often that is done. A verification

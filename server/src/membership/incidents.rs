@@ -20,7 +20,7 @@ use crate::{
 const FOLDER: &str = "salvage";
 
 /// For how long a copy that runs stays an alarm after it last dialed a location, in seconds. It redials more often.
-const COPY_SECONDS: u64 = 300;
+const COPY_SECONDS: u64 = 60;
 
 /// What the replica has reported since the start, and the salvaged writes of all starts.
 #[derive(Debug)]

@@ -76,7 +76,6 @@ fn write_at_both(cluster: &Cluster, entries: &mut Entries) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn the_older_process_of_a_copied_directory_refuses_writes_and_nothing_is_lost_when_it_is_stopped() {
     let (mut cluster, mut entries) = with_a_copy();
     write_at_both(&cluster, &mut entries);
@@ -85,7 +84,6 @@ fn the_older_process_of_a_copied_directory_refuses_writes_and_nothing_is_lost_wh
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn the_older_process_of_a_copied_directory_continues_after_a_restart_when_the_copy_is_stopped() {
     let (mut cluster, mut entries) = with_a_copy();
     write_at_both(&cluster, &mut entries);

@@ -54,42 +54,36 @@ fn assert_nothing_is_lost(case: Case) {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_restored_location_that_writes_nothing_gets_back_what_it_lost() {
     let cut = Cut::Stopped;
     assert_nothing_is_lost(Case { location: 1, is_killed: false, cut, written: 0 });
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_restored_location_that_writes_less_than_it_lost_keeps_both() {
     let cut = Cut::Network;
     assert_nothing_is_lost(Case { location: 2, is_killed: true, cut, written: 10 });
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_restored_location_that_writes_as_much_as_it_lost_keeps_both() {
     let cut = Cut::Stopped;
     assert_nothing_is_lost(Case { location: 1, is_killed: true, cut, written: LOST - 1 });
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_restored_location_that_writes_more_than_it_lost_keeps_both() {
     let cut = Cut::Network;
     assert_nothing_is_lost(Case { location: 1, is_killed: false, cut, written: 30 });
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn the_first_location_is_restored_writes_more_than_it_lost_and_keeps_both() {
     let cut = Cut::Stopped;
     assert_nothing_is_lost(Case { location: 0, is_killed: false, cut, written: 30 });
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_that_is_restored_twice_from_one_image_keeps_what_it_wrote_each_time() {
     let mut cluster = start(2);
     let mut entries = Entries::default();
@@ -109,7 +103,6 @@ fn a_location_that_is_restored_twice_from_one_image_keeps_what_it_wrote_each_tim
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_location_restored_from_an_image_older_than_deletes_does_not_bring_back_the_deleted() {
     let mut cluster = start(2);
     let mut entries = Entries::default();
