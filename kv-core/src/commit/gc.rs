@@ -132,6 +132,9 @@ fn gc_rows<S: Snapshot>(
     }
     let tombstones = first_keys::<S, Tombstones>(view, limits.stable.0, limits.rows)?;
     for key in &tombstones {
+        if transaction.is_uncounted(key) {
+            continue;
+        }
         let done = transaction.collect(key);
         step.collected += step.count::<Tombstones, _>(done, key, &mut transaction)?;
     }
@@ -152,7 +155,7 @@ fn gc_rows<S: Snapshot>(
             }
         }
     }
-    step.more = [expired.len(), tombstones.len(), step.purged].contains(&limits.rows)
+    step.more = [expired.len(), step.collected, step.purged].contains(&limits.rows)
         || !unfinished.is_empty()
         || (bodies.len() == limits.bodies && !bodies.is_empty());
     Ok((transaction.finish(), step, unfinished))
@@ -214,6 +217,15 @@ impl<S: Snapshot> Transaction<'_, S> {
         let state = FoundState::ExpiredTombstone;
         self.put_row(entry, Found { state, metadata: None, ..head }, &[]);
         Ok(())
+    }
+
+    /// Whether a row of the index of tombstones is of a write that the vector does not count. It stays: a peer whose
+    /// vector does not count it either could not learn that it was collected.
+    fn is_uncounted(&mut self, index_key: &[u8]) -> bool {
+        let Ok(Timed { time, entry }) = Tombstones::read_key(index_key) else { return false };
+        let Ok(Some(head)) = self.row(&entry) else { return false };
+        let is_it = head.is_tombstone() && head.version.hlc.0 == time;
+        is_it && !self.state.vector.covers(head.dot)
     }
 
     /// Collects a tombstone that is stable, and records it in the collected vector.
