@@ -213,7 +213,9 @@ impl Model {
     fn may_be_gone(&self, name: &Name, since: Version) -> bool {
         let mut versions = self.names[name].iter().map(|dot| self.log[dot].version());
         let lost = self.lost.get(name);
+        let is_doubtful = |dot: &Dot| self.is_doubtful(*dot) && self.log[dot].version() == since;
         versions.any(|version| version >= since && self.mortal.contains(&version))
+            || self.names[name].iter().any(is_doubtful)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 
