@@ -120,7 +120,7 @@ impl Replication<RedbEngine> for Inbox {
 /// What came out, without what does not matter here.
 #[derive(Debug, PartialEq)]
 enum Seen {
-    /// Whether it is durable, and the number of the store's own writes that it shows, without the opening row.
+    /// Whether it is durable, and the number of the store's own writes that it shows, without opening rows.
     Publish(bool, u64),
     Answers(Vec<(u32, Result<(), WriteError>)>),
     Synced(bool),
@@ -227,7 +227,8 @@ impl Fixture {
         while let Some(output) = self.writer.poll_output() {
             seen.extend(match output {
                 Output::Publish { view, is_durable } => {
-                    let writes = view.vector().get(self.own).saturating_sub(1);
+                    let own = view.registry().of_member(view.member());
+                    let writes = own.map(|info| view.vector().get(info.id) - 1).sum();
                     Some(Seen::Publish(is_durable, writes))
                 }
                 Output::Answers(answers) => {

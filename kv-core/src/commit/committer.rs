@@ -51,7 +51,7 @@ pub struct Committer<E: Engine> {
     pub(super) kept: Vec<Change>,
     /// Gives the ids of new origins.
     pub(super) random: Box<RandomIds>,
-    /// The registry and the own origins with which there was nothing to open or close.
+    /// The registry and the own origins when it was last checked whether some must be opened or closed.
     pub(super) settled: Option<(Arc<OriginRegistry>, Option<[OriginId; 2]>)>,
 }
 

@@ -372,7 +372,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Collects a tombstone, and records it in the collected vector. Returns false for one that is not
-    /// stable, which stays.
+    /// stable or not counted, which stays.
     fn collect<T: Layout<Key = Timed>>(
         &mut self,
         index_key: &[u8],
@@ -384,7 +384,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.batch.push((T::TABLE, index_key.to_vec(), None));
             return Ok(true);
         };
-        if head.version.hlc >= stable {
+        // A write that the vector does not count stays: a peer that does not count it either could not learn that it
+        // was collected.
+        if head.version.hlc >= stable || !self.state.vector.covers(head.dot) {
             return Ok(false);
         }
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);

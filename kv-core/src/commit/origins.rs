@@ -135,8 +135,9 @@ where
             return None;
         }
         let closable = self.state.closable();
+        // What fails now is tried again once the registry has changed, and not in each turn.
+        self.settled = Some((Arc::clone(&self.state.registry), self.state.own));
         if self.state.is_removed() || (!self.state.must_open() && closable.is_empty()) {
-            self.settled = Some((Arc::clone(&self.state.registry), self.state.own));
             return None;
         }
         if let Err(error) = self.refresh() {
@@ -157,7 +158,7 @@ where
         committed.map_err(|error| tracing::warn!(%error, "origins were not closed")).ok()
     }
 
-    /// Whether nothing has changed since [`Committer::settle_origins`] had nothing to do.
+    /// Whether nothing has changed since [`Committer::settle_origins`] last looked.
     fn is_settled(&self) -> bool {
         let Some((registry, own)) = &self.settled else { return false };
         Arc::ptr_eq(registry, &self.state.registry) && *own == self.state.own

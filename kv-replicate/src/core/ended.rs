@@ -8,8 +8,9 @@
 //! one member holds and another lacks is then impossible: the holder would have reported it. If a member reports
 //! another count later, the origin is not finished any more.
 //!
-//! Rows of a session that did not end are not counted by any vector. Once all members have reported that they hold the
-//! same ones ([`Assessment::agreed`]), nothing is between them that anyone lacks, and each location counts them.
+//! Rows of a session that did not end are not counted by any vector. All members must hold the same ones. They stay
+//! uncounted, because the disk of a process may come back with the writes between them. Only those of a removed member,
+//! which nothing is taken of any more, are counted then ([`Assessment::agreed`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +52,7 @@ impl Report {
 pub(super) struct Assessment {
     /// The time up to which everything of the ended origins is here; none if all are finished.
     pub(super) cap: Option<Hlc>,
-    /// All members count the same and hold the same uncounted writes, of which there are some.
+    /// All members count the same, and hold the same uncounted writes, of which there are some.
     pub(super) agreed: bool,
 }
 
@@ -116,13 +117,12 @@ impl Ended {
         let unfinished: Vec<_> =
             self.origins.iter().filter(|origin| !is_counted_alike(origin)).collect();
         let are_alike = reports.iter().all(|report| report.uncounted == uncounted);
-        if !are_alike || uncounted != 0 {
-            let agreed = are_alike && uncounted != UNKNOWN && unfinished.is_empty();
-            return Assessment { cap: Some(self.cap(self.origins.iter())), agreed };
+        if !are_alike || uncounted == UNKNOWN {
+            return Assessment { cap: Some(self.cap(self.origins.iter())), agreed: false };
         }
         let is_finished = unfinished.is_empty();
         let cap = (!is_finished).then(|| self.cap(unfinished.into_iter()));
-        Assessment { cap, agreed: false }
+        Assessment { cap, agreed: is_finished && uncounted != 0 }
     }
 
     /// The time up to which everything of some origins is here.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_not_finished_while_a_member_may_hold_uncounted_writes() {
+    fn an_origin_is_not_finished_while_members_may_hold_different_uncounted_writes() {
         let (fixture, ended) = ended();
         let other = |uncounted| [Some(Report { uncounted, ..report(3) })];
         for (ours, theirs, cap, agreed) in [
@@ -189,7 +189,7 @@ mod tests {
             (7, 0, HELD, false),
             (7, 8, HELD, false),
             (UNKNOWN, UNKNOWN, HELD, false),
-            (7, 7, HELD, true),
+            (7, 7, None, true),
         ] {
             let found = assess(&fixture, &ended, ours, &other(theirs));
             assert_eq!(found, Assessment { cap, agreed }, "{ours} {theirs}");

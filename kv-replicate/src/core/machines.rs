@@ -117,7 +117,7 @@ impl Machines {
     /// Begins a session with a peer.
     pub(super) fn begin_session(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.uncounted.taking(cx.peers, peer);
-        self.rebuild.session_began(peer);
+        self.rebuild.session_began(cx, peer);
         self.puller.begin(cx, peer);
     }
 

@@ -108,13 +108,16 @@ impl Puller {
         let suspended = self.suspended.take(peer);
         let Some(state) = cx.peers.get(peer) else { return };
         let target = state.progress().durable.clone();
+        // Another process may have another image of the store: what was walked of one is no part of the other.
+        let source = state.handshake.incarnation();
+        let suspended = suspended.filter(|session| session.source() == source);
         let session = if let Some(mut session) = suspended {
             cx.out.notice(Notice::SessionTakenUp(peer));
             session.resume(id, target);
             session
         } else {
             cx.out.notice(Notice::SessionBegan(peer));
-            Session::new(id, cx.local.visible().clone(), target, cx.local.mono())
+            Session::new((id, source), cx.local.visible().clone(), target, cx.local.mono())
         };
         self.sessions.insert(peer, session);
         self.request(cx, peer);

@@ -54,8 +54,8 @@ enum Step {
 enum Contents {
     /// There are none.
     Nothing,
-    /// All are from sessions with this peer, in this process.
-    Of(MemberId),
+    /// All are from sessions with this incarnation of a peer.
+    Of(MemberId, u64),
     /// They are from several places, or from before this process.
     Mixed,
 }
@@ -144,13 +144,15 @@ impl Rebuild {
     }
 
     /// A session with a peer begins.
-    pub(super) fn session_began(&mut self, peer: MemberId) {
+    pub(super) fn session_began(&mut self, cx: &Context<'_>, peer: MemberId) {
         if self.step == Step::Seeking {
             self.step = Step::Session(peer);
         }
+        let incarnation = cx.peers.get(peer).map_or(0, |state| state.handshake.incarnation());
+        let source = Contents::Of(peer, incarnation);
         self.contents = match self.contents {
-            Contents::Nothing => Contents::Of(peer),
-            Contents::Of(first) if first == peer => Contents::Of(peer),
+            Contents::Nothing => source,
+            of if of == source => source,
             _ => Contents::Mixed,
         };
     }
@@ -160,7 +162,7 @@ impl Rebuild {
         if self.step != Step::Session(peer) {
             return;
         }
-        if self.contents == Contents::Of(peer) {
+        if matches!(self.contents, Contents::Of(..)) {
             return self.end(cx);
         }
         self.step = Step::Comparing(peer);
@@ -286,7 +288,7 @@ mod tests {
                 rebuild.contents = Contents::Nothing;
             }
             fixture.connect(PEER);
-            rebuild.session_began(PEER);
+            rebuild.session_began(&fixture.context(), PEER);
             rebuild.session_done(&mut fixture.context(), PEER);
             assert_eq!(ends(&mut fixture), is_done);
             assert_eq!(rebuild.step == Step::Comparing(PEER), !is_done);
@@ -299,9 +301,9 @@ mod tests {
         rebuild.contents = Contents::Nothing;
         fixture.connect(PEER);
         fixture.connect(THIRD);
-        rebuild.session_began(PEER);
+        rebuild.session_began(&fixture.context(), PEER);
         rebuild.disconnect(&mut fixture.context(), PEER);
-        rebuild.session_began(THIRD);
+        rebuild.session_began(&fixture.context(), THIRD);
         rebuild.session_done(&mut fixture.context(), THIRD);
         assert!(!ends(&mut fixture));
     }

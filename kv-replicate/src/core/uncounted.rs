@@ -2,7 +2,7 @@
 //!
 //! They are rows of sessions that did not end. A digest of them in each progress message shows to the others that there
 //! are some. A member whose digest differs gives them in one session. Once all members report the same digest and the
-//! same counts, no member holds a write between them, and each counts them.
+//! same counts, each counts those of removed members: no other write of these will come.
 //!
 //! The digest is read from durable rows, behind a commit: what was on its way to the store is then among them. While a
 //! session is under way it is unknown.
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::OriginId;
+use kv_core::{Dot, OriginId, VersionVector};
 
 use super::{
     actions::{Context, Pending},
@@ -151,12 +151,18 @@ impl Uncounted {
         self.disturb();
     }
 
-    /// Counts the uncounted writes, because all members hold the same.
+    /// Counts the uncounted writes of removed members, because all members hold the same.
     pub(super) fn count(&mut self, cx: &mut Context<'_>) {
         let Search::Done(found, _) = &self.search else { return };
-        if !self.is_counting {
+        let has_left = |dot: &Dot| {
+            let info = cx.local.registry().get(dot.origin);
+            info.is_some_and(|info| cx.local.has_left(info.member))
+        };
+        let last: VersionVector = found.last.iter().filter(has_left).collect();
+        let is_any = last.iter().next().is_some();
+        if is_any && !self.is_counting {
             self.is_counting = true;
-            let head = PageHead { vector: found.last.clone(), ..PageHead::default() };
+            let head = PageHead { vector: last, ..PageHead::default() };
             cx.out.adopt(Pending::Count, head, Vec::new());
         }
     }
@@ -228,9 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn uncounted_writes_are_counted_once() {
+    fn only_uncounted_writes_of_a_removed_member_are_counted() {
         let (mut fixture, mut uncounted) = (Fixture::new(), Uncounted::default());
+        fixture.open(PEER);
         search(&mut fixture, &mut uncounted, 7);
+        uncounted.count(&mut fixture.context());
+        assert!(fixture.poll_work().is_none(), "its disk may come back");
+        fixture.remove(PEER);
         for adopts in [1, 0] {
             uncounted.count(&mut fixture.context());
             assert_eq!(usize::from(fixture.poll_work().is_some()), adopts);

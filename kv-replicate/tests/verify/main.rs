@@ -77,8 +77,8 @@ fn two_stores_that_hold_the_same_verify_equal() {
     let mut pair = equal_pair();
     finds(&mut pair, &[]);
     let verdict = pair.verify(0);
-    // Two members, the namespace, 40 keys, a large one and a tombstone.
-    assert_eq!((verdict.rows, verdict.damaged), (45, [0, 0]));
+    // Two members, the namespace, the origins of both, 40 keys, a large one and a tombstone.
+    assert_eq!((verdict.rows, verdict.damaged), (49, [0, 0]));
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn equal_stores_cost_few_messages_and_a_difference_few_more() {
     let cost = |pair: &mut Pair| {
         let before = (pair.messages, pair.bytes, pair.inspections);
         let verdict = pair.verify(0);
-        assert_eq!((verdict.ending, verdict.rows), (Ending::Complete, rows + 3));
+        assert_eq!((verdict.ending, verdict.rows), (Ending::Complete, rows + 5));
         (pair.messages - before.0, pair.bytes - before.1, pair.inspections - before.2)
     };
     let (messages, bytes, inspections) = cost(&mut pair);

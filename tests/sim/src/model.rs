@@ -235,8 +235,10 @@ impl Model {
     fn may_be_gone(&self, name: &Name, since: Version, now_ms: u64) -> bool {
         let mut dots = self.names[name].iter();
         let lost = self.lost.get(name);
+        let is_doubtful = |dot: &Dot| self.is_doubtful(*dot) && self.log[dot].version() == since;
         dots.any(|dot| self.log[dot].version() >= since && self.is_over(*dot, now_ms))
             || self.may_be_destroyed(name, since)
+            || self.names[name].iter().any(is_doubtful)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
 

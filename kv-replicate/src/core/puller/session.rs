@@ -128,6 +128,8 @@ pub(super) enum Step {
 pub(super) struct Session {
     /// The number of the session, which every message of it names.
     id: u64,
+    /// The incarnation of the source.
+    source: u64,
     /// The writes that the source held durably when the session began or continued.
     target: VersionVector,
     /// The place in the walk over everything that is missing.
@@ -148,15 +150,16 @@ impl Session {
     /// About the most bytes that one takes without the keys that the source could not read: its vectors, and the writes that it remembers.
     const MAX_BYTES: usize = 256 << 10;
 
-    /// A session for what `since` does not count, from a source that has `target`.
+    /// A session with this number for what `since` does not count, from a source of this incarnation that has `target`.
     pub(super) fn new(
-        id: u64,
+        (id, source): (u64, u64),
         since: VersionVector,
         target: VersionVector,
         now: Duration,
     ) -> Session {
         Session {
             id,
+            source,
             target,
             walk: Walk::new(since),
             current: Current::new(0, None),
@@ -190,6 +193,11 @@ impl Session {
     /// The number that messages name it by.
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The incarnation of the source.
+    pub(super) fn source(&self) -> u64 {
+        self.source
     }
 
     /// The writes that the source had when the session began or continued.

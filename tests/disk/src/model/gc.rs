@@ -35,6 +35,9 @@ impl State {
             let tombstone = Row { what: What::ExpiredTombstone, metadata: None, ..row };
             self.rows.insert(name.clone(), Arc::new(tombstone));
         }
+        // A tombstone that the vector does not count stays.
+        let is_counted = |name: &Name| self.vector.covers(self.rows[name].dot);
+        let tombstones: Vec<_> = tombstones.into_iter().filter(is_counted).collect();
         for name in &tombstones {
             if let Some(row) = self.rows.remove(name) {
                 self.collected.raise(row.dot.origin, row.dot.seq);

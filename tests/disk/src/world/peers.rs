@@ -263,7 +263,15 @@ impl World {
             end = Some(Op::Adopt([ahead].into_iter().collect(), VersionVector::default()));
         }
         let rebuild = self.rebuild_op();
-        let ops = some.into_iter().map(Op::Row).chain(end).chain(rebuild);
+        // A row of an origin whose opening row is missing.
+        let orphan = self.rng.chance(5).then(|| {
+            let mut write = self.odd_write();
+            let dot = Dot { origin: OriginId([6; 16]), seq: 2 };
+            write.row.dot = dot;
+            write.row.version.origin = dot.origin;
+            Op::Row(write)
+        });
+        let ops = some.into_iter().map(Op::Row).chain(end).chain(rebuild).chain(orphan);
         let requests =
             ops.collect::<Vec<_>>().into_iter().flat_map(|op| self.requests(op)).collect();
         self.trace(|| "a session".into());

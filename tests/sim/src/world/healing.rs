@@ -271,6 +271,8 @@ impl World {
                 if let Some(found) = found
                     && found.version.hlc.millis() < now_ms
                     && matches!(found.state, FoundState::Tombstone | FoundState::ExpiredTombstone)
+                    // One that no vector counts stays: writes before it may be on a disk that comes back.
+                    && view.vector().covers(found.dot)
                 {
                     let mark = running.core.stable();
                     return Ok(Some(format!(

@@ -1,7 +1,7 @@
 //! One location: its store's steps, its crashes and starts.
 
 use kv_core::{
-    Dot, Mode, Outcome, VersionVector,
+    Dot, Mode, NamespaceId, Outcome, VersionVector,
     engine::{Engine, redb::RedbEngine},
     writer::{Answer, Output, Step},
 };
@@ -239,7 +239,7 @@ impl World {
             CoreEvent::Wrote(rows) => {
                 store::replicator(&mut running.store).room().release(rows);
                 // The rows of the process's origins are no client's.
-                for row in rows {
+                for row in rows.iter().filter(|row| row.namespace == NamespaceId::SYSTEM) {
                     self.note(node, row)?;
                 }
             }

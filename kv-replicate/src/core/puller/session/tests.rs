@@ -6,7 +6,7 @@ use crate::core::testing::{PEER, dot, row_of, vector};
 /// A session that lacks four writes, and has requested them.
 fn requested() -> Session {
     let nothing = VersionVector::default();
-    let mut session = Session::new(5, nothing, vector(4), Duration::ZERO);
+    let mut session = Session::new((5, 22), nothing, vector(4), Duration::ZERO);
     request(&mut session);
     session
 }
