@@ -372,7 +372,13 @@ fn put_of(key: u8, seq: u64, hlc: u64) -> Sketch {
 }
 
 fn collect_garbage(replica: &mut Replica, rows: usize) -> GcStep {
-    let limits = GcLimits { rows, bodies: 9, stable: Hlc::ZERO, expired_ms: None };
+    let limits = GcLimits {
+        rows,
+        bodies: 9,
+        stable: Hlc::ZERO,
+        expired_ms: None,
+        collects_expired: true,
+    };
     replica.collect_garbage(1, &limits).unwrap()
 }
 
