@@ -161,7 +161,8 @@ fn a_damaged_row_that_names_a_live_namespace_to_purge_purges_nothing() {
     let rows = rows.map(|key| (Table::Purge, key.to_vec(), Some(sealed(key))));
     engine.commit(engine.status().latest + 1, rows.to_vec()).unwrap();
     let mut store = Committer::open(Arc::new(engine), Creation::default(), || Ok([9; 16])).unwrap();
-    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(0), expired_ms: None, collects_expired: true };
+    let limits =
+        GcLimits { rows: 9, bodies: 9, stable: Hlc(0), expired_ms: None, collects_expired: true };
     for _ in 0..rows.len() {
         let swept = store.collect_garbage(0, &limits).unwrap();
         assert_eq!((swept.purged, swept.damaged), (0, 1));

@@ -303,7 +303,13 @@ fn a_peers_row_repairs_an_own_write_that_was_freed_too_early() {
     let operation = Operation::Put { namespace: NAMESPACE, key: key.clone(), body, attributes };
     replica.commit(1, vec![operation]);
     let before = replica.view().row(NAMESPACE, b"k").unwrap().unwrap();
-    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc::ZERO, expired_ms: Some(100_000), collects_expired: true };
+    let limits = GcLimits {
+        rows: 9,
+        bodies: 9,
+        stable: Hlc::ZERO,
+        expired_ms: Some(100_000),
+        collects_expired: true,
+    };
     assert_eq!(replica.collect_garbage(1, &limits).unwrap().expired, 1);
     assert_eq!(state(&mut replica, b"k"), FoundState::ExpiredTombstone);
     let (body, attributes) = put(&replica);
@@ -372,13 +378,8 @@ fn put_of(key: u8, seq: u64, hlc: u64) -> Sketch {
 }
 
 fn collect_garbage(replica: &mut Replica, rows: usize) -> GcStep {
-    let limits = GcLimits {
-        rows,
-        bodies: 9,
-        stable: Hlc::ZERO,
-        expired_ms: None,
-        collects_expired: true,
-    };
+    let limits =
+        GcLimits { rows, bodies: 9, stable: Hlc::ZERO, expired_ms: None, collects_expired: true };
     replica.collect_garbage(1, &limits).unwrap()
 }
 
@@ -451,7 +452,8 @@ fn a_dropped_namespace_with_a_later_entry_is_created_again_by_the_store_that_fin
         assert_eq!(collect_garbage(&mut replica, 9).kept, 1);
         assert_eq!(readable(&mut replica), [3]);
         let kept: Vec<_> = replica.take_kept().into_iter().map(|write| write.key).collect();
-        assert_eq!(kept, [&NAMESPACE.0[..]], "for peers");
+        let opened = [3, 4].map(|id| OriginInfo::key(OriginId([id; 16])));
+        assert_eq!(kept, [&opened[0][..], &opened[1], &NAMESPACE.0], "for peers");
         assert_eq!(collect_garbage(&mut replica, 9), GcStep::default());
     }
 }

@@ -84,13 +84,12 @@ impl Case {
         let disk = Arc::new(Disk::default());
         let engine = RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20);
         let mut store = open(Arc::new(engine.unwrap()));
-        let create = Operation::CreateNamespace {
-            account: "".try_into().unwrap(),
-            title: "t".try_into().unwrap(),
-            id: None,
-        };
         let opening = Operation::Remote(Remote::Next(opening()));
-        store.commit(NOW, vec![create, opening]).results.into_iter().for_each(|made| drop(made.unwrap()));
+        store
+            .commit(NOW, vec![create(), opening])
+            .results
+            .into_iter()
+            .for_each(|made| drop(made.unwrap()));
         Case { store, namespace: kv_core::derive_id("", "t", 0) }
     }
 
@@ -139,6 +138,12 @@ impl Case {
             let last = bytes.len() - 6;
             bytes[last] ^= 1;
         });
+    }
+
+    /// Damages the row of the namespace.
+    fn damage_namespace(&mut self) {
+        let row = [NamespaceId::SYSTEM.0, self.namespace.0].concat();
+        self.damage(Table::Entries, &row, |bytes| bytes[3] ^= 1);
     }
 
     /// The keys that are owed.
@@ -354,26 +359,70 @@ fn garbage_collection_records_the_damage_that_it_meets_and_goes_on() {
         case.commit(Operation::Delete { namespace, key: key(name) });
     }
     case.damage_head("b");
-    let limits = GcLimits { rows: 9, bodies: 9, stable: Hlc(u64::MAX), expired_ms: Some(NOW), collects_expired: true };
+    let limits = GcLimits {
+        rows: 9,
+        bodies: 9,
+        stable: Hlc(u64::MAX),
+        expired_ms: Some(NOW),
+        collects_expired: true,
+    };
     let step = case.store.collect_garbage(NOW, &limits).unwrap();
     assert_eq!((step.collected, step.damaged), (2, 1));
     assert_eq!(case.owed(), [row("b")]);
+}
+
+fn create() -> Operation {
+    let (account, title) = ("".try_into().unwrap(), "t".try_into().unwrap());
+    Operation::CreateNamespace { account, title, id: None }
 }
 
 #[test]
 fn a_store_opens_with_a_damaged_namespace_and_its_entries_are_there_once_the_row_is() {
     let mut case = Case::new();
     case.put("k", b"value");
-    let id = case.namespace;
-    let row = [NamespaceId::SYSTEM.0, id.0].concat();
-    case.damage(Table::Entries, &row, |bytes| bytes[3] ^= 1);
+    case.damage_namespace();
     assert_eq!(case.store.view().owed().len(), 1);
     assert!(is_damaged(&case.get("k")), "the namespace is not taken for missing");
-    let create = Operation::CreateNamespace {
-        account: "".try_into().unwrap(),
-        title: "t".try_into().unwrap(),
-        id: None,
-    };
-    case.commit(create);
+    case.commit(create());
     assert_eq!((case.store.view().owed().len(), case.get("k").unwrap()), (0, true));
+}
+
+#[test]
+fn a_damaged_namespace_that_is_created_again_is_owed_until_the_others_have_answered() {
+    let mut case = Case::new();
+    case.put("dead", b"value");
+    case.commit(Operation::DropNamespace { id: case.namespace });
+    case.commit(create());
+    let (id, view) = (case.namespace, case.store.view());
+    let row = view.row(NamespaceId::SYSTEM, &id.0).unwrap().unwrap();
+    let (name, addresses) = ("other".into(), vec!["other:1".into()]);
+    case.commit(Operation::PutMember { id: MemberId([6; 16]), name, addresses });
+    case.damage_namespace();
+    case.commit(create());
+    assert_eq!(case.store.view().owed().len(), 1, "the drop is not there");
+    let found = RemoteWrite {
+        dot: row.dot,
+        hlc: row.version.hlc,
+        prev: None,
+        namespace: NamespaceId::SYSTEM,
+        key: Key::new(id.0).unwrap(),
+        change: NewContent::Joined(Arc::clone(row.joined().unwrap())),
+    };
+    case.commit(Operation::Remote(Remote::Found(found)));
+    let (namespace, key) = (NamespaceId::SYSTEM, Key::new(id.0).unwrap());
+    case.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing: false }));
+    assert_eq!((case.store.view().owed().len(), case.get("dead").unwrap()), (0, false));
+}
+
+#[test]
+fn a_damaged_row_of_a_member_is_not_replaced_by_one_of_its_fields() {
+    let mut case = Case::new();
+    let (id, address) = (MemberId([6; 16]), || vec!["other:1".to_owned()]);
+    let put = |name: &str| Operation::PutMember { id, name: name.into(), addresses: address() };
+    case.commit(put("one"));
+    let row = [&NamespaceId::SYSTEM.0[..], &kv_core::Member::key(id)].concat();
+    case.damage(Table::Entries, &row, |bytes| bytes[3] ^= 1);
+    assert!(case.store.commit(NOW, vec![put("two")]).results[0].is_err());
+    let view = case.store.view();
+    assert!(view.owed().len() == 1 && view.row(NamespaceId::SYSTEM, &row[16..]).is_err());
 }

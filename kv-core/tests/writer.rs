@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc, JoinedRow, Key, Lane,
-    MemberId, Mode, NamespaceId, Operation, Options, OriginId, OriginInfo, Outcome, ReadError,
-    Replication, Title, TurnOutcome, Version, WriteError,
+    Account, Attributes, BodyId, Change, ChunkSource, ClusterClock, Dot, Durability, Hlc,
+    JoinedRow, Key, Lane, MemberId, Mode, NamespaceId, Operation, Options, OriginId, OriginInfo,
+    Outcome, ReadError, Replication, Title, TurnOutcome, Version, WriteError,
     commit::{Committer, Creation, GcStep, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{

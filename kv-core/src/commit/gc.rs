@@ -175,8 +175,8 @@ where
         Ok(names.collect())
     }
 
-    /// Takes the local writes of garbage collection since the last call, for peers: creations of namespaces. They must not
-    /// be sent before [`Committer::sync`].
+    /// Takes the local writes of garbage collection since the last call, for peers: creations of namespaces, behind the
+    /// opening rows of this process's origins if it had none. They must not be sent before [`Committer::sync`].
     pub fn take_kept(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.kept)
     }

@@ -8,8 +8,8 @@ use crate::{
     error::{ReadError, Taken, WriteError},
     tables::{self, EntryKey, Purge, decode_head},
     types::{
-        Account, FieldNumber, FieldValue, Hlc, JoinedRow, Namespace, NamespaceId, OriginId, Title,
-        Version, derive_id,
+        Account, FieldNumber, FieldValue, Hlc, JoinedRow, Member, Namespace, NamespaceId, OriginId,
+        Title, Version, derive_id,
     },
 };
 
@@ -20,6 +20,9 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Creates a namespace under an id, or under one that is derived from its account and title, so that two
     /// locations that create the same namespace at the same time create one. A namespace that was dropped is created
     /// again under the id that it had.
+    ///
+    /// A damaged row is replaced: without other locations nothing else would bring the entries of the namespace back.
+    /// Where there are others, the row stays owed until its other fields have come from them, such as a drop.
     pub(super) fn create_namespace(
         &mut self,
         account: Account,
@@ -35,7 +38,25 @@ impl<S: Snapshot> Transaction<'_, S> {
             None => self.free_id(&account, &title),
         };
         let fields = vec![Namespace::titled(&account, &title), Namespace::creation()];
-        self.write_namespace(id, fields, None)
+        let (key, after) = (Namespace::key(id), self.state.namespaces.dropped_at(id));
+        let entry = EntryKey::new(NamespaceId::SYSTEM, &key);
+        let is_damaged = matches!(self.row(&entry), Err(ReadError::Damaged { .. }));
+        let before = self.replaceable(&entry)?;
+        self.write_fields_over(key, before, fields, after)?;
+        if !self.has_others() {
+            self.repay(&entry);
+        } else if is_damaged {
+            self.owe_row(&entry);
+        }
+        self.known_namespace(id)
+    }
+
+    /// Whether other locations may have what is damaged here. One whose own row is damaged counts too.
+    fn has_others(&self) -> bool {
+        let owed =
+            self.state.owed.from(NamespaceId::SYSTEM, b"").filter_map(|key| Member::id_of(key));
+        let mut members = self.state.members.current().map(|member| member.id).chain(owed);
+        members.any(|id| id != self.state.member)
     }
 
     /// Whether a namespace that exists has this id, or none may have it.
@@ -89,7 +110,9 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// the namespace has few rows: a drop that is dated further ahead than it must be dates all later entries so.
     fn newest_in(&self, id: NamespaceId) -> Result<Version, ReadError> {
         let all = Version { hlc: self.state.newest, origin: OriginId([u8::MAX; 16]) };
-        if self.state.newest <= self.state.clock.last().max(Hlc::at_millis(self.time.present.now_ms)) {
+        if self.state.newest
+            <= self.state.clock.last().max(Hlc::at_millis(self.time.present.now_ms))
+        {
             return Ok(all);
         }
         let rows = self.rows.iter().filter(|(key, _)| key.split().0 == id);
@@ -121,6 +144,11 @@ impl<S: Snapshot> Transaction<'_, S> {
     ) -> Result<Namespace, WriteError> {
         let after = after.max(self.state.namespaces.dropped_at(id));
         self.write_fields(Namespace::key(id), fields, after)?;
+        self.known_namespace(id)
+    }
+
+    /// Returns a namespace that was just written.
+    fn known_namespace(&self, id: NamespaceId) -> Result<Namespace, WriteError> {
         self.state.namespaces.known(id).cloned().ok_or(WriteError::UnknownNamespace(id))
     }
 

@@ -48,7 +48,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             }
             Remote::Adopt { vector, collected, floor, damaged } => {
                 self.adopt((&vector, &collected), floor, damaged)
-            },
+            }
             Remote::Rebuild => {
                 self.state.is_rebuilding = true;
                 Ok(Applied::Rebuilding)
@@ -311,8 +311,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 fn merge_with(current: Option<&Found<()>>, write: &RemoteWrite) -> Merge {
     let Some(head) = current else { return Merge::Replace };
     let is_delete = matches!(write.change, NewContent::Delete);
-    let here =
-        Rank { version: head.version, is_freed: head.state == FoundState::ExpiredTombstone };
+    let here = Rank { version: head.version, is_freed: head.state == FoundState::ExpiredTombstone };
     let is_freed = matches!(write.change, NewContent::Expired { .. });
     let there = Rank { version: version(write), is_freed };
     merge(

@@ -24,7 +24,8 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// which is later than `after` and than every field that it replaces. The row's other fields stay.
     ///
     /// # Errors
-    /// If the row is damaged or can't be read: its other fields would be lost. Nothing is changed then.
+    /// If the row is damaged or can't be read: its other fields would be lost. Nothing is changed then; a damaged row is
+    /// noted, so that it is fetched from the other locations.
     ///
     /// # Panics
     /// If there is no field.
@@ -34,8 +35,24 @@ impl<S: Snapshot> Transaction<'_, S> {
         fields: impl IntoIterator<Item = (FieldNumber, FieldValue)>,
         after: Option<Version>,
     ) -> Result<Written, WriteError> {
-        let entry = EntryKey::new(NamespaceId::SYSTEM, &key);
-        let before = self.row(&entry).map_err(unread)?;
+        let before = self.row(&EntryKey::new(NamespaceId::SYSTEM, &key)).map_err(|error| {
+            if matches!(error, ReadError::Damaged { .. }) {
+                self.view.note_damaged_row(NamespaceId::SYSTEM, &key);
+            }
+            unread(error)
+        })?;
+        self.write_fields_over(key, before, fields, after)
+    }
+
+    /// [`Transaction::write_fields`] over a row that was read. None stands for one that is damaged too, which this write
+    /// repairs.
+    pub(super) fn write_fields_over(
+        &mut self,
+        key: Key,
+        before: Option<Found<()>>,
+        fields: impl IntoIterator<Item = (FieldNumber, FieldValue)>,
+        after: Option<Version>,
+    ) -> Result<Written, WriteError> {
         let fields: Vec<_> = fields.into_iter().collect();
         let [origin, _] = self.own_pair()?;
         let replaced = before.as_ref().and_then(|head| head.joined()).into_iter().flat_map(|row| {

@@ -187,7 +187,8 @@ impl OriginEntry {
         if !OriginEntry::is_key(key) {
             return Err(DecodeError("the key of no origin"));
         }
-        let field = row.get(ENTRY).ok_or(DecodeError("a row that says nothing about its origin"))?;
+        let field =
+            row.get(ENTRY).ok_or(DecodeError("a row that says nothing about its origin"))?;
         let (value, opened) = (field.value.as_bytes(), field.version.hlc);
         let mut reader = Reader::new(&key[1..]);
         let id = OriginId(reader.id()?);

@@ -108,10 +108,10 @@ impl<S: Snapshot> View<S> {
         &self.collected
     }
 
-    /// Whether the store has met origins other than its own two: rows of other stores are here, or were.
+    /// Whether the store has met origins of other locations: rows of them are here, or were.
     #[must_use]
     pub fn has_received(&self) -> bool {
-        self.origins.len() > 2
+        self.origins.len() > self.registry.count_of(self.member)
     }
 
     /// The closed timestamp: each write of this store that the view does not count is later. The dropped

@@ -511,8 +511,7 @@ where
             self.replicating.set_work(true);
         }
         has_rolled_back |= self.roll_back_if_reopened(now, true);
-        let has_unsynced_writes =
-            self.has_kept || !self.held.is_empty() || !self.writes.is_empty();
+        let has_unsynced_writes = self.has_kept || !self.held.is_empty() || !self.writes.is_empty();
         if !has_rolled_back && done.committed && !has_unsynced_writes {
             // While answers wait, a view of now would show local writes that are not durable.
             self.publish(false);

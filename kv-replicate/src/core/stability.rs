@@ -272,8 +272,16 @@ fn after(at: Hlc) -> Hlc {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use kv_core::{Key, Member, NamespaceId, OriginInfo};
+
     use super::*;
-    use crate::core::testing::{Fixture, PEER, THIRD, US, origins, vector};
+    use crate::{
+        core::testing::{Fixture, PEER, THIRD, US, origins, vector},
+        inspect::Place,
+        wire::UNKNOWN,
+    };
 
     fn announced(closed: u64, seq: u64, resolved: u64) -> Progress {
         Progress {
@@ -383,6 +391,44 @@ mod tests {
         stability.progressed(fixture.local(), PEER, &Progress { origins: None, ..has_more });
         assert_eq!(resolved(&fixture, &mut stability), Hlc(60));
         assert_eq!(stability.stable(fixture.local(), std::iter::empty()), stable);
+    }
+
+    #[test]
+    fn a_location_that_is_alone_waits_for_nobody_once_nothing_remains_of_ended_origins() {
+        let mut fixture = Fixture::new();
+        fixture.open(PEER);
+        fixture.members(&[PEER, THIRD]);
+        let mut stability = Stability::default();
+        stability.follow_members(fixture.local());
+        let stable = |stability: &Stability, fixture: &Fixture| {
+            stability.stable(fixture.local(), std::iter::empty())
+        };
+        stability.assess(fixture.local(), &LiveReceiver::default(), UNKNOWN);
+        assert_eq!(stable(&stability, &fixture), Hlc::ZERO, "some rows may not be counted");
+        stability.disturb();
+        stability.assess(fixture.local(), &LiveReceiver::default(), 0);
+        assert_eq!(stable(&stability, &fixture), Hlc(u64::MAX));
+        fixture.members(&[THIRD]);
+        stability.follow_members(fixture.local());
+        assert_eq!(stable(&stability, &fixture), Hlc::ZERO, "it is alone no more");
+    }
+
+    #[test]
+    fn nothing_is_resolved_while_rows_of_members_or_of_origins_are_owed() {
+        let mut fixture = Fixture::new();
+        let mut stability = following(&mut fixture);
+        stability.progressed(fixture.local(), PEER, &announced(40, 0, 40));
+        let keys = [
+            (Member::key(PEER).to_vec(), 0),
+            (OriginInfo::key(origins(PEER)[0]).to_vec(), 0),
+            (NamespaceId([9; 16]).0.to_vec(), 40),
+        ];
+        for (key, wanted) in keys {
+            let key = Key::try_from(key).unwrap();
+            let place = Place { namespace: NamespaceId::SYSTEM, key };
+            fixture.store(|store| store.wanted = Arc::new([place].into_iter().collect()));
+            assert_eq!(resolved(&fixture, &mut stability), Hlc(wanted));
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Fixture {
         fixture
     }
 
-    fn members(&mut self, removed: &[MemberId]) {
+    pub(super) fn members(&mut self, removed: &[MemberId]) {
         let members = members(removed);
         self.store(|store| store.members = members);
     }

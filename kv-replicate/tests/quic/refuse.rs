@@ -250,7 +250,7 @@ async fn a_frame_over_the_bound_closes_the_link() {
     for frame in [
         // A message that is too long, and an empty one.
         &[0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3][..],
-        &[0, 0, 2, 0, 1, 9],
+        &[0, 0, 0x40, 0, 1, 9],
         &[0, 0, 0, 0, 0],
         // A stream that is not for control.
         &[7],

@@ -27,7 +27,16 @@ fn write(store: &mut Committer<RedbEngine>, now: u64, fields: &[(u8, &str)]) -> 
     let fields = fields.iter().map(|(number, value)| field(*number, value)).collect();
     let committed = store.commit(now, vec![Operation::WriteFields { key: key(), fields }]);
     assert!(committed.results[0].is_ok(), "{:?}", committed.results);
-    committed.writes.into_iter().next().unwrap()
+    committed.writes.into_iter().last().unwrap()
+}
+
+/// Gives a store the opening rows that another one has: the first write of each origin comes before the others.
+fn meet(store: &mut Committer<RedbEngine>, other: &mut Committer<RedbEngine>) {
+    let changes = other.view().changes(&VersionVector::default(), None, 100).unwrap().changes;
+    for opening in changes.iter().filter(|change| change.found.dot.seq == 1) {
+        apply(store, Remote::Next(remote(opening)));
+        assert!(store.view().vector().covers(opening.found.dot));
+    }
 }
 
 fn remote(change: &Change) -> RemoteWrite {
@@ -55,13 +64,15 @@ fn row<S: Snapshot>(view: &View<S>) -> JoinedRow {
 
 /// The dots that the index lists the row under, each with the dot of the change.
 fn listed<S: Snapshot>(view: &View<S>) -> Vec<Dot> {
-    let changes = view.changes(&VersionVector::default(), None, 100).unwrap().changes;
+    let mut changes = view.changes(&VersionVector::default(), None, 100).unwrap().changes;
+    changes.retain(|change| change.key == key());
     assert!(changes.iter().all(|change| change.found.joined() == Some(&Arc::new(row(view)))));
     changes.iter().map(|change| change.found.dot).collect()
 }
 
-fn dot(origin: u8, seq: u64) -> Dot {
-    Dot { origin: OriginId([origin; 16]), seq }
+/// A dot of the store of the location `store`.
+fn dot(store: u8, seq: u64) -> Dot {
+    Dot { origin: OriginId([store + 1; 16]), seq }
 }
 
 #[test]
@@ -69,13 +80,13 @@ fn fields_of_one_write_share_a_dot_and_other_fields_stay() {
     let mut store = new_store_of(1);
     write(&mut store, 5, &[(1, "a"), (2, "b")]);
     let second = write(&mut store, 6, &[(2, "c"), (9, "d")]);
-    assert_eq!(second.found.dot, dot(1, 2));
+    assert_eq!(second.found.dot, dot(1, 3));
     let row = row(&store.view());
     let fields: Vec<_> = row
         .iter()
         .map(|(number, field)| (number.get(), field.seq, field.value.as_bytes().to_vec()))
         .collect();
-    let wanted = [(1, 1, "a"), (2, 2, "c"), (9, 2, "d")];
+    let wanted = [(1, 2, "a"), (2, 3, "c"), (9, 3, "d")];
     assert_eq!(fields, wanted.map(|(number, seq, value)| (number, seq, value.as_bytes().to_vec())));
     assert_eq!(second.found.joined().unwrap().as_ref(), &row, "it travels whole");
 }
@@ -85,29 +96,31 @@ fn the_index_lists_a_row_under_the_dot_of_each_field_and_drops_a_dot_that_no_fie
     let mut store = new_store_of(1);
     write(&mut store, 5, &[(1, "a"), (2, "b")]);
     write(&mut store, 6, &[(2, "c")]);
-    assert_eq!(listed(&store.view()), [dot(1, 1), dot(1, 2)]);
-    write(&mut store, 7, &[(1, "e")]);
     assert_eq!(listed(&store.view()), [dot(1, 2), dot(1, 3)]);
+    write(&mut store, 7, &[(1, "e")]);
+    assert_eq!(listed(&store.view()), [dot(1, 3), dot(1, 4)]);
     let mut store = with_rows(store, Vec::new()).unwrap();
-    assert_eq!(listed(&store.view()), [dot(1, 2), dot(1, 3)], "the same after a start");
+    assert_eq!(listed(&store.view()), [dot(1, 3), dot(1, 4)], "the same after a start");
 }
 
 #[test]
 fn a_live_row_is_joined_whole_and_raises_the_vector_by_its_own_dot_only() {
     let (mut one, mut two, mut three) = (new_store_of(1), new_store_of(3), new_store_of(5));
     let first = write(&mut one, 5, &[(1, "a")]);
+    meet(&mut two, &mut one);
     assert_eq!(apply(&mut two, Remote::Next(remote(&first))), Applied::Won { concurrent: false });
     let second = write(&mut two, 6, &[(2, "b")]);
     assert_eq!(second.found.joined().unwrap().dots().len(), 2);
+    meet(&mut three, &mut two);
     assert_eq!(
         apply(&mut three, Remote::Next(remote(&second))),
         Applied::Won { concurrent: false }
     );
     assert_eq!(row(&three.view()), row(&two.view()));
-    assert!(three.view().vector().covers(dot(3, 1)) && !three.view().vector().covers(dot(1, 1)));
-    assert_eq!(listed(&three.view()), [dot(1, 1), dot(3, 1)]);
+    assert!(three.view().vector().covers(dot(3, 2)) && !three.view().vector().covers(dot(1, 2)));
+    assert_eq!(listed(&three.view()), [dot(1, 2), dot(3, 2)]);
     assert_eq!(apply(&mut three, Remote::Next(remote(&first))), Applied::Known);
-    assert!(three.view().vector().covers(dot(1, 1)), "a row that changes nothing counts too");
+    assert!(three.view().vector().covers(dot(1, 2)), "a row that changes nothing counts too");
 }
 
 #[test]
@@ -121,19 +134,22 @@ fn stores_that_get_the_writes_in_any_order_hold_the_same_row() {
     let orders = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 0, 2]];
     let rows = orders.map(|order| {
         let mut store = new_store_of(7);
+        meet(&mut store, &mut one);
+        meet(&mut store, &mut two);
         for at in order.into_iter().chain(order) {
             apply(&mut store, Remote::Row(remote(&writes[at])));
         }
         row(&store.view())
     });
     assert!(rows.iter().all(|row| *row == rows[0]), "{rows:?}");
-    assert_eq!(rows[0].iter().map(|(_, field)| field.seq).collect::<Vec<_>>(), [1, 1, 2]);
+    assert_eq!(rows[0].iter().map(|(_, field)| field.seq).collect::<Vec<_>>(), [2, 2, 3]);
 }
 
 #[test]
 fn a_row_that_breaks_a_rule_is_refused_and_changes_nothing() {
     let (mut one, mut two) = (new_store_of(1), new_store_of(3));
     let write = remote(&write(&mut one, 5, &[(1, "a")]));
+    meet(&mut two, &mut one);
     let refused = |store: &mut Committer<RedbEngine>, write: RemoteWrite| {
         let applied = apply(store, Remote::Next(write));
         assert!(matches!(applied, Applied::Refused(_)), "{applied:?}");
@@ -167,4 +183,19 @@ fn a_row_that_breaks_a_rule_is_refused_and_changes_nothing() {
     let operation = Operation::WriteFields { key: key(), fields: Vec::new() };
     let result = two.commit(1, vec![operation]).results.pop();
     assert_eq!(result, Some(Err(WriteError::Invalid(InvalidWrite::NoFields))));
+}
+
+#[test]
+fn the_origins_of_former_processes_are_not_received() {
+    let mut store = new_store_of(1);
+    write(&mut store, 5, &[(1, "a")]);
+    let mut store = with_rows(store, Vec::new()).unwrap();
+    write(&mut store, 6, &[(1, "b")]);
+    assert_eq!(store.view().registry().len(), 4);
+    assert!(!store.view().has_received());
+    let mut other = new_store_of(7);
+    let theirs = write(&mut other, 7, &[(2, "c")]);
+    // Their row comes first: nothing counts it, and the store is not empty.
+    apply(&mut store, Remote::Row(remote(&theirs)));
+    assert!(store.view().has_received());
 }

@@ -57,7 +57,13 @@ fn every_kind_of_row() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
     store
         .commit(1, vec![Operation::SaveLocal { name: LocalName::new("counters").unwrap(), parts }]);
     store.commit(1, vec![delete(ids[0], "once"), delete(ids[0], "gone")]);
-    let mut limits = GcLimits { rows: 1, bodies: 0, stable: store.clock(), expired_ms: None, collects_expired: true };
+    let mut limits = GcLimits {
+        rows: 1,
+        bodies: 0,
+        stable: store.clock(),
+        expired_ms: None,
+        collects_expired: true,
+    };
     assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);
     limits.expired_ms = Some(99_000);
     assert_eq!(store.collect_garbage(1, &limits).unwrap().expired, 1);

@@ -236,3 +236,34 @@ fn rows_of_other_keys_close_the_link() {
     case.reply(PEER, vec![has(row_of(PEER, 2))]);
     assert!(case.fixture.is_closed(PEER));
 }
+
+#[test]
+fn joined_rows_of_several_members_are_joined() {
+    use kv_core::{Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Version};
+
+    let row = |member, number, hlc| {
+        let dot = Dot { origin: origins(member)[0], seq: hlc };
+        let version = Version { hlc: Hlc(hlc), origin: dot.origin };
+        let field = (FieldNumber::new(number).unwrap(), FieldValue::default());
+        let joined = JoinedRow::written(version, dot.seq, [field]).unwrap();
+        Row {
+            dot,
+            hlc: version.hlc,
+            content: Content::Joined(Arc::new(joined)),
+            ..row_of(member, 1)
+        }
+    };
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    case.watch();
+    for (peer, number, hlc) in [(PEER, 1, 9), (THIRD, 2, 5)] {
+        let row = Some(row(peer, number, hlc));
+        case.reply(peer, vec![KeyState { row, is_owed: false }]);
+    }
+    let found = std::iter::from_fn(|| case.fixture.poll_work()).find_map(|work| match work {
+        Work::Apply { mut rows, .. } => rows.pop().map(|one| one.row),
+        _ => None,
+    });
+    let found = found.expect("the row is applied");
+    let Content::Joined(joined) = &found.content else { panic!("{found:?}") };
+    assert_eq!((joined.iter().count(), found.dot), (2, joined.latest().dot()));
+}

@@ -211,8 +211,10 @@ impl World {
                 let mut fields = Fields::from([(4, FieldOf { version, seq, bytes: Bytes::new() })]);
                 match n {
                     10 => {}
-                    11 => version.hlc = Hlc::at_millis(END_OF_TIME * 1000),
-                    _ => version.origin = state.own.map_or(version.origin, |own| own[0]),
+                    12 if state.own.is_some() => {
+                        version.origin = state.own.map_or(version.origin, |own| own[0]);
+                    }
+                    _ => version.hlc = Hlc::at_millis(END_OF_TIME * 1000),
                 }
                 let ahead = state.vector.get(version.origin) + 2;
                 fields.insert(5, FieldOf { version, seq: ahead, bytes: Bytes::new() });
