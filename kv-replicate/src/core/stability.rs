@@ -43,6 +43,10 @@ struct Announcement {
 
 /// The announcements of a member that are not counted yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each member, and it is mostly waiting"
+)]
 enum Announced {
     /// Every announcement so far is counted.
     #[default]

@@ -116,12 +116,7 @@ impl Applier {
                 (id, commit(committer, now_ms, rows.into_iter().map(drop).collect()))
             }
             Work::Rebuilt { id, .. } => {
-                // The session that brought the rows has adopted the vectors of its source.
-                let (vector, collected) = (VersionVector::default(), VersionVector::default());
-                let (floor, damaged) = (Hlc::ZERO, Vec::new());
-                let rebuilt = Remote::Rebuilt { vector, collected, floor, damaged };
-                let rebuilt = Operation::Remote(rebuilt);
-                (id, commit(committer, now_ms, vec![rebuilt]))
+                (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))
             }
             Work::Stage { fetch, bytes } => {
                 return Done {
@@ -240,6 +235,12 @@ impl Applier {
         }
         true
     }
+}
+
+/// The end of a rebuild. The session that brought the rows has adopted the vectors of its source.
+fn rebuilt() -> Remote {
+    let (vector, collected) = (VersionVector::default(), VersionVector::default());
+    Remote::Rebuilt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() }
 }
 
 /// Reads the rows that still hold these writes, with their bodies, however large these are. One that can't be read is

@@ -5,7 +5,9 @@ use kv_core::Dot;
 
 use super::{
     kind,
-    message::{End, Hello, Incarnations, Message, Page, Progress, Reason, WIRE_VERSION},
+    message::{
+        End, Hello, Incarnations, Message, Page, Progress, Pull, Reason, WIRE_VERSION, Want,
+    },
     put, question,
     row::put_row,
     rows,
@@ -46,10 +48,7 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
     match message {
         Message::Hello(hello) => put_hello(&mut out, hello),
         Message::Progress(progress) => put_progress(&mut out, progress),
-        Message::Want(want) => {
-            want.origins.iter().for_each(|origin| out.put_slice(&origin.0));
-            want.numbers.iter().for_each(|number| out.put_u64(*number));
-        }
+        Message::Want(want) => put_want(&mut out, want),
         Message::Behind => {}
         Message::Removed(row) => {
             put::dot(&mut out, row.dot);
@@ -60,13 +59,7 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             put::count(&mut out, live.rows.len());
             live.rows.iter().for_each(|row| put_row(&mut out, row));
         }
-        Message::Pull(pull) => {
-            out.put_u64(pull.session);
-            out.put_u32(pull.batch);
-            out.put_u8(u8::from(pull.is_new));
-            put::optional(&mut out, pull.after, put::dot);
-            put::vector(&mut out, &pull.since);
-        }
+        Message::Pull(pull) => put_pull(&mut out, pull),
         Message::Page(page) => put_page(&mut out, page),
         Message::Refusal { session, reason } => {
             out.put_u64(*session);
@@ -148,6 +141,21 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
     out.put_u64(hello.features);
     out.put_slice(&hello.cluster);
     out.put_slice(&hello.member.0);
+}
+
+/// See `decode::want`.
+fn put_want(out: &mut BytesMut, want: &Want) {
+    want.origins.iter().for_each(|origin| out.put_slice(&origin.0));
+    want.numbers.iter().for_each(|number| out.put_u64(*number));
+}
+
+/// See `decode::pull`.
+fn put_pull(out: &mut BytesMut, pull: &Pull) {
+    out.put_u64(pull.session);
+    out.put_u32(pull.batch);
+    out.put_u8(u8::from(pull.is_new));
+    put::optional(out, pull.after, put::dot);
+    put::vector(out, &pull.since);
 }
 
 /// See `decode::progress`.

@@ -287,7 +287,7 @@ fn equal_stores_cost_few_messages_and_a_difference_few_more() {
     let cost = |pair: &mut Pair, others: u64| {
         let before = (pair.messages, pair.bytes, pair.inspections);
         let verdict = pair.verify(0);
-        assert_eq!((verdict.ending, verdict.rows), (Ending::Complete, rows + 5));
+        assert_eq!((verdict.ending, verdict.rows), (Ending::Complete, rows + others));
         (pair.messages - before.0, pair.bytes - before.1, pair.inspections - before.2)
     };
     // Two members, the two origins of the one that writes, and the namespace are rows too.
