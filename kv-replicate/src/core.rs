@@ -26,8 +26,9 @@ use std::time::Duration;
 use kv_core::{ClusterClock, Dot, Hlc};
 
 use crate::{
-    HaltReason, MemberId,
-    work::{Channel, Event, Notice, Now, StoreState, Transmit, Work},
+    ClockState, HaltReason, MemberId,
+    notice::Notice,
+    work::{Channel, Event, Now, StoreState, Transmit, Work},
 };
 
 mod actions;
@@ -68,7 +69,6 @@ use local::Local;
 use machines::Machines;
 use peers::Peers;
 
-pub use clocks::ClockState;
 pub use config::Config;
 pub use status::{PeerState, SessionProgress};
 

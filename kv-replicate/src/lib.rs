@@ -22,10 +22,12 @@
 //!
 #![doc = concat!("```\n", include_str!("../examples/two_stores.rs"), "```")]
 
+mod clock;
 mod core;
 mod drive;
 mod halt;
 pub mod inspect;
+mod notice;
 #[cfg(feature = "quic")]
 pub mod quic;
 pub mod read;
@@ -35,14 +37,16 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{ClockState, Config, Core, PeerState, SessionProgress};
+pub use self::core::{Config, Core, PeerState, SessionProgress};
+pub use clock::ClockState;
 pub use drive::drive;
 pub use halt::HaltReason;
 pub use kv_core::MemberId;
+pub use notice::Notice;
 pub use row::{Content, KeyState, Row};
 pub use verdict::{Difference, Ending, Verdict};
 pub use wire::{MAX_MESSAGE_BYTES, MessageError, WIRE_VERSION, check_message, reencode_message};
 pub use work::{
-    Batch, Channel, Event, How, Notice, Now, Settled, StoreState, ToApply, Transmit, Uncounted,
-    Unread, Work,
+    Batch, Channel, Event, How, Now, Settled, StoreState, ToApply, Transmit, Uncounted, Unread,
+    Work,
 };

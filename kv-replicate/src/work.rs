@@ -9,9 +9,8 @@ use kv_core::{
 };
 
 use crate::{
-    ClockState, HaltReason, KeyState, MemberId, Row,
+    KeyState, MemberId, Row,
     inspect::{Answer, Ask, Place},
-    verdict::{Difference, Verdict},
 };
 
 /// The time. A core has no clock; its owner passes the time to each call.
@@ -384,78 +383,4 @@ pub struct Transmit {
     pub channel: Channel,
     /// The message, at most [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES).
     pub bytes: Bytes,
-}
-
-/// A notice for the owner of a core.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The link to a peer must be closed: the peer violated the protocol.
-    Close {
-        /// The peer.
-        peer: MemberId,
-        /// The rule that it violated.
-        reason: &'static str,
-    },
-    /// This location has everything that its first source had, and takes part from now on.
-    Joined,
-    /// A session with a peer has begun.
-    SessionBegan(MemberId),
-    /// A session is done and its vector was adopted.
-    SessionDone(MemberId),
-    /// A session was given up; another will begin.
-    SessionLost(MemberId),
-    /// A session can't continue now, for example because its link is down. It continues later, from where it
-    /// was.
-    SessionSuspended(MemberId),
-    /// A session's request was repeated, because rows were lost or late.
-    SessionResumed(MemberId),
-    /// A suspended session continues.
-    SessionTakenUp(MemberId),
-    /// A peer's live stream had a gap; the missing writes were requested.
-    Gap(MemberId),
-    /// A peer needs writes that the backlog does not have any more.
-    BacklogLost(MemberId),
-    /// This location's clock is off, or it differs from the only other one that is heard.
-    ClockOff(ClockState),
-    /// This location's clock is no longer off.
-    ClockRight,
-    /// A body from a peer was gone, or did not arrive, before it was whole.
-    BodyLost(MemberId),
-    /// This store lacks deletions that are so old that the peer has dropped their tombstones, as after it was
-    /// restored from an old image. It is rebuilt in place: until [`Notice::Rebuilt`] it serves no peer.
-    Rebuilding(MemberId),
-    /// This store is rebuilt, and takes part again.
-    Rebuilt,
-    /// A peer presents this location's own identity: another process runs as this location, on a copy of its
-    /// directory. Of two such processes only the one that started later takes writes.
-    CopyRuns,
-    /// A rebuild has dropped a write of this store that no other location has received, and that is older than what all
-    /// members have resolved: it may have been deleted since by one that did not see it. The value is whole, however
-    /// large it is.
-    Salvaged(Box<Row>),
-    /// This store does not replicate any more.
-    Halted(HaltReason),
-    /// A peer has another write of the same version as one that is here: two stores write under one
-    /// identity, and neither is this one. Each keeps what it has until the key is written again.
-    Conflict(MemberId),
-    /// A peer sent a row that no correct store makes.
-    Refused {
-        /// The peer.
-        peer: MemberId,
-        /// The rule that the row violates.
-        reason: &'static str,
-    },
-    /// The progress of a verification, reported every few thousand rows.
-    Verifying {
-        /// The peer.
-        peer: MemberId,
-        /// How many rows were compared.
-        rows: u64,
-        /// How many keys of those differ.
-        differing: u64,
-    },
-    /// A verification found a key that differs. The first 100 are reported; the verdict counts all.
-    Differs(Box<Difference>),
-    /// A verification is over.
-    Verified(Verdict),
 }

@@ -573,7 +573,11 @@ where
         };
         match self.committer.freed_early(now.wall_ms, &mut self.freed_early, MAX_FREED_EARLY) {
             Ok(keys) if keys.is_empty() => {}
-            Ok(keys) => replicator.freed_early(keys),
+            Ok(keys) => {
+                replicator.freed_early(keys);
+                // It acts on the keys after a sync, which an idle store has no other reason for.
+                self.sync.expect(Unsynced::Collected, now.mono);
+            }
             Err(error) => tracing::warn!(%error, "the expired tombstones could not be read"),
         }
     }

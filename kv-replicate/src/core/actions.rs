@@ -8,8 +8,9 @@ use super::{local::Local, peers::Peers};
 use crate::{
     MemberId, Row,
     inspect::Place,
+    notice::Notice,
     wire::{Message, PageHead, Reason},
-    work::{Notice, Settled, ToApply, Work},
+    work::{Settled, ToApply, Work},
 };
 
 /// The most requests and responses that wait to be sent to a peer. More are dropped, as a network might

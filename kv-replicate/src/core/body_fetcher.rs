@@ -8,8 +8,9 @@ use kv_core::{DamagedKey, OriginId, limits::CHUNK_BYTES};
 use super::actions::{Actions, Context};
 use crate::{
     Content, MemberId, Row,
+    notice::Notice,
     wire::{GetBody, MAX_ASKED_BYTES, Message},
-    work::{Notice, Work},
+    work::Work,
 };
 
 /// How long a piece may take before it is requested again; doubled with each repetition.

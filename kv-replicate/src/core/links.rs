@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use super::{Core, actions::Keep, handshake::Handshake, peers::Peer};
-use crate::{
-    HaltReason, MemberId,
-    work::{Notice, StoreState},
-};
+use crate::{HaltReason, MemberId, notice::Notice, work::StoreState};
 
 impl Core {
     /// A link to a peer is up.

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     Content, MemberId, Row,
+    notice::Notice,
     wire::{Message, Want},
-    work::{How, Notice, ToApply},
+    work::{How, ToApply},
 };
 
 /// The shortest time between two requests to a peer to resend.

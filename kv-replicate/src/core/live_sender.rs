@@ -8,8 +8,8 @@ use kv_core::{Dot, OriginId};
 use super::{actions::Context, backlog::Backlog, local::Local};
 use crate::{
     MemberId, Row,
+    notice::Notice,
     wire::{Message, Want, encode_row},
-    work::Notice,
 };
 
 /// The most rows in a message.

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     Content, MemberId,
+    notice::Notice,
     wire::{Message, Page, PageHead, Reason},
-    work::{How, Notice, ToApply},
+    work::{How, ToApply},
 };
 
 mod end;

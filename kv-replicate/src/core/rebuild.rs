@@ -22,10 +22,7 @@ use super::{
     puller::Puller,
     verifier::Verifier,
 };
-use crate::{
-    Ending, MemberId,
-    work::{Notice, Work},
-};
+use crate::{Ending, MemberId, notice::Notice, work::Work};
 
 /// How long after a comparison that found rows to drop the next one begins: the drops are durable then.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);

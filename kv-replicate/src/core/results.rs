@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     MemberId, Row,
-    work::{Batch, How, Notice, ToApply, Unread},
+    notice::Notice,
+    work::{Batch, How, ToApply, Unread},
 };
 
 /// The result of a read for a peer.

@@ -3,8 +3,9 @@
 use super::{Core, actions::Effect, body_source::NoPiece, peers::Peers, results::ReadResult};
 use crate::{
     MemberId, Row,
+    notice::Notice,
     wire::{Hello, Incarnations, Message, Page, Progress, decode},
-    work::{Event, Notice},
+    work::Event,
 };
 
 impl Core {

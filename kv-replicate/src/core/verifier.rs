@@ -10,9 +10,10 @@ use super::actions::Context;
 use crate::{
     MemberId,
     inspect::{Answer, Ask},
+    notice::Notice,
     verdict::{Ending, Verdict},
     wire::Message,
-    work::{Notice, Work},
+    work::Work,
 };
 
 mod comparison;

@@ -6,7 +6,8 @@ use std::{
 };
 
 use kv_core::{
-    Hlc, MemberId, OpenError, Operation, Store, Ticket, VersionVector, commit::Remote, env::Environment,
+    Hlc, MemberId, OpenError, Operation, Store, Ticket, VersionVector, commit::Remote,
+    env::Environment,
 };
 
 use super::state::{

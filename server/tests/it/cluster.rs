@@ -263,15 +263,56 @@ fn a_server_without_a_cluster_explains_how_to_join_one() {
 }
 
 #[test]
-fn a_location_whose_store_was_replaced_does_not_start() {
+fn a_location_with_the_store_of_another_does_not_start() {
     let directory = first_location().stop();
-    let data = directory.path().join("data");
-    std::fs::remove_file(data.join("waypost.redb")).expect("the store exists");
-    let data = data.display().to_string();
+    let other = Server::start(&["--namespaces", "sessions"]).stop();
+    let store = |directory: &TempDir| directory.path().join("data/waypost.redb");
+    std::fs::copy(store(&other), store(&directory)).expect("both stores exist");
+    let data = directory.path().join("data").display().to_string();
     let output = run(["serve", "--listen", "127.0.0.1:0", "--data", &data]);
     assert_eq!(output.status.code(), Some(1));
     let says = text(&output.stderr);
-    assert!(says.contains("is not the one that this location of the cluster had"), "{says}");
+    assert!(says.contains("belongs to location") && says.contains("cluster.toml"), "{says}");
+    assert!(says.contains("restore the two from one backup"), "{says}");
+}
+
+#[test]
+fn a_location_whose_store_is_lost_gets_everything_from_the_others() {
+    let first = first_location();
+    let made = run(["namespace", "create", "sessions", "--server", &first.url()]);
+    assert!(made.status.success(), "{made:?}");
+    let second = join(&first, "ams");
+    put(&second, "from-ams", "before the loss");
+    put(&first, "from-fra", "before the loss");
+    eventually("both locations have both", || {
+        get(&first, "from-ams") == "before the loss"
+            && get(&second, "from-fra") == "before the loss"
+    });
+    // The first one is the CA holder.
+    let mut running = [Some(first), Some(second)];
+    for lost in 0..2 {
+        let directory = running[lost].take().expect("it runs").stop();
+        std::fs::remove_file(directory.path().join("data/waypost.redb")).expect("a store");
+        let server = Server::start_in(directory, "127.0.0.1:0", &[]);
+        eventually("the location has everything again", || {
+            server.connect().request("GET /readyz HTTP/1.1\r\n\r\n").status == 200
+        });
+        for key in ["from-ams", "from-fra"] {
+            assert_eq!(get(&server, key), "before the loss", "{key}");
+        }
+        put(&server, &format!("after-{lost}"), "after the loss");
+        let other = running[1 - lost].as_ref().expect("it runs");
+        eventually("the other has what it writes", || {
+            get(other, &format!("after-{lost}")) == "after the loss"
+        });
+        assert_equal(&server);
+        running[lost] = Some(server);
+    }
+    for server in running.iter().flatten() {
+        eventually("the status has no alarms", || {
+            cluster_online(server, &["status"]).status.success()
+        });
+    }
 }
 
 #[test]

@@ -175,7 +175,15 @@ fn namespaces_can_be_managed_over_http() {
     assert_eq!(send("GET", all, "").1, format!("{{\"namespaces\":[{}]}}\n", renamed.trim()));
     assert_eq!(send("DELETE", &format!("{all}/{id}"), ""), (200, renamed));
     assert_eq!(send("GET", all, "").1, "{\"namespaces\":[]}\n");
-    assert_eq!(send("POST", all, &made).0, 409, "an id is never reused");
+    let put = |send: &mut dyn FnMut(&str, &str, &str) -> (u16, String)| {
+        send("PUT", &format!("/binding/{id}/key"), "value").0
+    };
+    assert_eq!(put(&mut send), 404, "it is dropped");
+    assert_eq!(send("POST", all, &made), (201, made.clone()), "it may be created again");
+    assert_eq!(put(&mut send), 200);
+    assert_eq!(send("DELETE", &format!("{all}/{id}"), ""), (200, made.clone()));
+    assert_eq!(send("POST", all, &made), (201, made));
+    assert_eq!(send("GET", &format!("/binding/{id}/key"), "").0, 404, "it is empty");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, MemberId, Metadata, MetadataError, Namespace, NamespaceId,
-    OriginId, Outcome, Title, Version, VersionVector, Written,
+    Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, MemberId, Metadata,
+    MetadataError, Namespace, NamespaceId, OriginId, Outcome, Title, Version, VersionVector,
+    Written,
     commit::Applied,
     derive_id,
     limits::{MAX_INLINE_BYTES, MAX_KEY_BYTES, MAX_METADATA_BYTES, MAX_TITLE_BYTES},

@@ -175,7 +175,13 @@ fn a_put_rejected_because_of_a_lost_commit_succeeds_later() {
 #[test]
 fn a_body_that_a_lost_commit_freed_is_not_freed_by_the_next_gc() {
     let large = vec![7; 9000];
-    let limits = GcLimits { rows: 10, bodies: 10, stable: kv_core::Hlc(0), expired_ms: None, collects_expired: true };
+    let limits = GcLimits {
+        rows: 10,
+        bodies: 10,
+        stable: kv_core::Hlc(0),
+        expired_ms: None,
+        collects_expired: true,
+    };
     for after in 0..40 {
         let (disk, mut store, namespace) = new_store(4);
         let operations = put(&store, namespace, "k", &large);

@@ -293,3 +293,44 @@ fn a_single_store_with_a_damaged_row_of_a_large_value_lists_the_rest_and_a_put_r
 fn a_single_store_with_a_damaged_chunk_lists_the_rest_and_a_put_repairs_it() {
     assert_a_single_store_continues(Place::Chunk);
 }
+
+/// Damages the key of a namespace that is then merged into another one.
+fn assert_a_merge_loses_nothing(place: Place) {
+    let mut cluster = prepare(1);
+    cluster.serve(0, &["--namespaces", &format!("{NAMESPACE},other")]);
+    let mut entries = Entries::default();
+    put_all(&cluster, 0, place, &mut entries);
+    cluster.stop(0);
+    place.damage(&cluster, 0);
+    cluster.serve(0, &[]);
+    let merge = |from, into| cluster.locations()[0].call(&["namespace", "merge", from, into]);
+    let refused = merge(NAMESPACE, "other");
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "the damaged entry is lost: {refused:?}");
+    assert!(why.contains("damaged") && why.contains(KEY), "{why}");
+    assert_lists(&cluster, 0);
+    assert_read_is_an_error(&cluster, 0);
+    // Once a put has repaired it, all entries move there and back.
+    entries.put(server(&cluster, 0), KEY, "put again");
+    let moved = merge(NAMESPACE, "other");
+    assert!(moved.status.success(), "it is repaired: {moved:?}");
+    server(&cluster, 0).create_namespace(NAMESPACE, None);
+    let moved = merge("other", NAMESPACE);
+    assert!(moved.status.success(), "nothing is damaged: {moved:?}");
+    entries.assert_everywhere(&cluster, "two merges");
+}
+
+#[test]
+fn a_namespace_with_a_damaged_row_is_not_dropped_by_a_merge() {
+    assert_a_merge_loses_nothing(Place::Row);
+}
+
+#[test]
+fn a_namespace_with_a_damaged_row_of_a_large_value_is_not_dropped_by_a_merge() {
+    assert_a_merge_loses_nothing(Place::Head);
+}
+
+#[test]
+fn a_namespace_with_a_damaged_chunk_is_not_dropped_by_a_merge() {
+    assert_a_merge_loses_nothing(Place::Chunk);
+}

@@ -126,7 +126,9 @@ impl Model {
     fn may_be_lost(&self, dot: Dot) -> bool {
         let owner = self.owners.get(&dot.origin);
         let is_destroyed = self.destroyed.contains(&dot);
-        self.is_doubtful(dot) || is_destroyed || owner.is_some_and(|owner| self.departed.contains(owner))
+        self.is_doubtful(dot)
+            || is_destroyed
+            || owner.is_some_and(|owner| self.departed.contains(owner))
     }
 
     /// Whether a location is a member according to the acknowledged writes.

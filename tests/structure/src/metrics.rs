@@ -86,13 +86,15 @@ impl Metrics {
         (self.documentation * 100).checked_div(self.code).unwrap_or(0)
     }
 
-    /// Returns the struct with the most fields whose file is in this folder, or is the file beside it.
+    /// Returns the struct with the most fields, except the named one, whose file is in this folder, or is the file
+    /// beside it.
     #[must_use]
-    pub fn largest_struct(&self, folder: &str) -> Option<&Struct> {
+    pub fn largest_struct(&self, folder: &str, except: &str) -> Option<&Struct> {
         let is_in = |path: &str| {
             path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
         };
         let found = self.structs.iter().filter(|found| is_in(&found.place.0));
+        let found = found.filter(|found| found.place.1 != except);
         found.max_by_key(|found| found.fields)
     }
 

@@ -4,8 +4,8 @@ use super::{Puller, session::Session};
 use crate::{
     MemberId,
     core::{actions::Context, body_fetcher::BodyFetcher},
+    notice::Notice,
     wire::Message,
-    work::Notice,
 };
 
 impl Puller {

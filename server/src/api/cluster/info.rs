@@ -208,7 +208,8 @@ fn summary(verdict: &Verdict) -> String {
     let Verdict { rows, differing, unsettled, damaged, .. } = *verdict;
     match verdict.ending {
         _ if verdict.is_equal() => format!("the same: {rows} rows, byte for byte"),
-        Ending::Complete if differing > 0 => {
+        // A damaged row counts as differing too.
+        Ending::Complete if differing > damaged.iter().sum() => {
             format!("{differing} of {rows} keys differ: write them again, and report this as a bug")
         }
         Ending::Complete if damaged != [0, 0] => format!(
@@ -243,7 +244,7 @@ mod tests {
             namespace,
             key: kv_core::Key::new(key).unwrap(),
         };
-        let verdict = Verdict {
+        let differing = Verdict {
             peer: MemberId([1; 16]),
             rows: 9,
             differing: 2,
@@ -252,12 +253,18 @@ mod tests {
             damaged: [0, 0],
             ending: Ending::Complete,
         };
-        let info = VerdictInfo::new("ams".into(), &verdict, &store.namespaces());
+        let info = VerdictInfo::new("ams".into(), &differing, &store.namespaces());
         let key =
             |namespace: &str, key: &str| KeyInfo { namespace: namespace.into(), key: key.into() };
         let system = NamespaceId::SYSTEM.to_string();
         assert_eq!(info.keys, [key("pages", "grüße"), key(&system, "0xff01")]);
         assert!(info.verdict.starts_with("2 of 9 keys differ"), "{}", info.verdict);
+        for (damaged, verdict) in
+            [([1, 0], "2 of 9 keys differ"), ([1, 1], "1 rows can't be read here and 1 there")]
+        {
+            let shown = summary(&Verdict { damaged, ..differing.clone() });
+            assert!(shown.starts_with(verdict), "{shown}");
+        }
     }
 
     #[test]

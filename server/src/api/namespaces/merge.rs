@@ -4,7 +4,7 @@
 //! of the key. When nothing is left to move, the first namespace is dropped. A merge that was interrupted is repeated
 //! from its beginning, and does no harm.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use hyper::StatusCode;
 use kv_core::{
@@ -52,6 +52,10 @@ async fn pass(app: &Arc<App>, from: NamespaceId, into: NamespaceId) -> Result<u6
                 moved += u64::from(copy(app, into, listed.key, entry).await?);
             }
         }
+        // The list left these out. A drop would lose them.
+        if let Some(key) = page.damaged.first() {
+            return Err(damaged(key, page.damaged.len()));
+        }
         match last {
             Some(last) if !page.complete => after = Some(last),
             _ => return Ok(moved),
@@ -63,18 +67,18 @@ async fn pass(app: &Arc<App>, from: NamespaceId, into: NamespaceId) -> Result<u6
 async fn copy(app: &Arc<App>, into: NamespaceId, key: Key, entry: Entry) -> Result<bool, Refused> {
     let over = entry.version;
     let attributes = Attributes { metadata: entry.metadata, expires_at: entry.expires_at };
-    let body = upload(app, entry.body).await?;
+    let body = upload(app, &key, entry.body).await?;
     let put = Operation::PutOver { namespace: into, key, body, attributes, over };
     Ok(matches!(app.writes.submit(put).await?, Outcome::Written(_)))
 }
 
-/// Writes the chunks of a value, and returns it ready to be put.
-async fn upload(app: &Arc<App>, body: Body) -> Result<NewBody, Refused> {
+/// Writes the chunks of a key's value, and returns it ready to be put.
+async fn upload(app: &Arc<App>, key: &Key, body: Body) -> Result<NewBody, Refused> {
     let mut upload = app.store.upload();
     match body {
         Body::Inline(bytes) => stage(app, upload.push(&bytes)?).await?,
         Body::Large(mut reader) => {
-            while let Some(chunk) = reader.next_chunk().map_err(unreadable)? {
+            while let Some(chunk) = reader.next_chunk().map_err(|error| unreadable(key, &error))? {
                 stage(app, upload.push(&chunk)?).await?;
             }
         }
@@ -96,7 +100,7 @@ async fn stage(app: &App, chunks: impl IntoIterator<Item = Operation>) -> Result
 async fn read(app: &App, namespace: NamespaceId, key: &Key) -> Result<Option<Entry>, Refused> {
     // Other requests of this thread go on between two entries.
     tokio::task::yield_now().await;
-    app.store.get(namespace, key).map_err(unreadable)
+    app.store.get(namespace, key).map_err(|error| unreadable(key, &error))
 }
 
 /// Lists some keys, on the blocking pool because it may read much.
@@ -113,14 +117,33 @@ async fn list(
     let listed = listed.await.map_err(|error| {
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the list failed: {error}"))
     })?;
-    listed.map_err(unreadable)
+    listed.map_err(|error| stopped(&format!("the namespace can't be listed: {error}")))
 }
 
 /// The refusal for an entry that can't be read.
-fn unreadable(error: ReadError) -> Refused {
+fn unreadable(key: &Key, error: &ReadError) -> Refused {
+    stopped(&format!("the entry of the key {:?} can't be read: {error}", shown(key)))
+}
+
+/// The refusal for `count` keys whose entries are damaged, of which this is the first.
+fn damaged(key: &Key, count: usize) -> Refused {
+    stopped(&format!(
+        "{count} entries are damaged on the disk of this location, the first under the key {:?}: they are fetched \
+         from the other locations, if there are any",
+        shown(key)
+    ))
+}
+
+/// A key as text.
+fn shown(key: &Key) -> Cow<'_, str> {
+    String::from_utf8_lossy(key.as_bytes())
+}
+
+/// The refusal for a merge that can't continue.
+fn stopped(why: &str) -> Refused {
     let error = format!(
-        "the merge stopped because an entry can't be read: {error}. What was moved so far is in both \
-         namespaces; put or delete the entry, and merge again"
+        "the merge stopped because {why}. What was moved so far is in both namespaces; put or delete the entry, and \
+         merge again"
     );
     Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error)
 }

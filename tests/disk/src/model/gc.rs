@@ -52,12 +52,7 @@ impl State {
     }
 
     /// Walks over these rows of a dropped namespace.
-    fn purge(
-        &mut self,
-        limit: usize,
-        (id, names): (NamespaceId, Vec<Name>),
-        step: &mut GcStep,
-    ) {
+    fn purge(&mut self, limit: usize, (id, names): (NamespaceId, Vec<Name>), step: &mut GcStep) {
         for name in &names {
             let Some(row) = self.rows.get(name) else { continue };
             if self.is_dead(id, row.version) {

@@ -227,7 +227,8 @@ impl World {
         self.readers.clear();
         for _ in 0..50 {
             let stable = self.stable();
-            let limits = GcLimits { rows: 40, bodies: 8, stable, expired_ms: None, collects_expired: true };
+            let limits =
+                GcLimits { rows: 40, bodies: 8, stable, expired_ms: None, collects_expired: true };
             let Some(swept) = self.collect_garbage(&limits)? else { return Ok(()) };
             if !self.sync()? {
                 return Ok(());

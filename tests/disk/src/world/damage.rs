@@ -303,8 +303,13 @@ impl Damaged {
             let opened = opened_rows(writer.committer());
             let answers: Vec<_> = committed.results.into_iter().chain(answers).collect();
             let synced = writer.sync(now_ms)?;
-            let limits =
-                GcLimits { rows: 10, bodies: 2, stable: kv_core::Hlc::ZERO, expired_ms: None, collects_expired: true };
+            let limits = GcLimits {
+                rows: 10,
+                bodies: 2,
+                stable: kv_core::Hlc::ZERO,
+                expired_ms: None,
+                collects_expired: true,
+            };
             let collected = writer.collect_garbage(now_ms, &limits)?;
             let maintained = writer.recover(now_ms)?;
             if collected.as_ref().is_ok_and(|step| step.kept > 0) {

@@ -143,7 +143,13 @@ impl World {
         take_all(&mut self.peers[to].state, &source, missing);
         if self.rng.chance(50) {
             let expired_ms = self.clock_ms.checked_sub(500);
-            let limits = GcLimits { rows: 100, bodies: 0, stable: self.stable(), expired_ms, collects_expired: true };
+            let limits = GcLimits {
+                rows: 100,
+                bodies: 0,
+                stable: self.stable(),
+                expired_ms,
+                collects_expired: true,
+            };
             self.peers[from].state.collect_garbage(self.clock_ms, &limits);
         }
     }

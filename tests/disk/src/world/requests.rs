@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Key, LocalName, Namespace, NamespaceId, NewBody,
-    Operation, Outcome, Title, WriteError,
+    Account, Key, LocalName, Namespace, NamespaceId, NewBody, Operation, Outcome, Title,
+    WriteError,
     commit::{Applied, NewContent, Remote, RemoteWrite},
     limits::{CHUNK_BYTES, MAX_INLINE_BYTES},
 };

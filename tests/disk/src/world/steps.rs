@@ -89,7 +89,8 @@ impl World {
             rows: self.rng.weighted(&[(1, 1), (2, 3), (1, 100)]),
             bodies: self.rng.index(4),
             stable,
-            expired_ms: None, collects_expired: true,
+            expired_ms: None,
+            collects_expired: true,
         };
         if let Some(swept) = self.collect_garbage(&limits)?
             && !swept.is_idle()

@@ -29,8 +29,7 @@ pub fn run(seed: u64) -> Checked {
     }
     world.announce_leaving(lost);
     world.expel(lost, others[rng.index(others.len())])?;
-    let is_known =
-        |world: &mut World| others.iter().all(|other| !world.has_member(*other, lost));
+    let is_known = |world: &mut World| others.iter().all(|other| !world.has_member(*other, lost));
     hold!(world.run_until(KNOWN_MS, is_known)?, "the removal does not replicate");
     hold!(!world.has_halted(lost), "it can't know of its removal");
     world.uncut(lost, others[rng.index(others.len())])?;

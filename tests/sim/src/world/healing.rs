@@ -16,10 +16,7 @@ use waypost_disk_tests::{
 };
 
 use super::World;
-use crate::{
-    node::Node,
-    store,
-};
+use crate::{node::Node, store};
 
 /// How long the locations may take to become equal.
 const PATIENCE_MS: u64 = 600_000;
