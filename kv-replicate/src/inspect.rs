@@ -60,7 +60,7 @@ pub struct RangeDigest {
     pub end: Option<Place>,
     /// How many rows it covers.
     pub rows: u32,
-    /// How many rows can't be read.
+    /// How many rows can't be read or are owed.
     pub damaged: u32,
     /// BLAKE3 over the digests of its rows.
     pub digest: [u8; 32],

@@ -32,8 +32,8 @@ pub struct Verdict {
     /// How many keys differed at each reading while the two locations had not received the same writes. They
     /// may become equal, or not.
     pub unsettled: u64,
-    /// How many rows could not be read: here, and there. Those whose key is known also count as
-    /// differing.
+    /// How many rows could not be read or are owed: here, and there. Those whose key is known also count as
+    /// differing, unless the two locations show the same row.
     pub damaged: [u64; 2],
     /// How the verification ended.
     pub ending: Ending,

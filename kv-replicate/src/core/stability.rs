@@ -22,7 +22,10 @@
 //!
 //! After Cure (Akkoorath et al., ICDCS 2016); closed and resolved timestamps are named as in CockroachDB.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kv_core::{Dot, Hlc, OriginId};
 
@@ -124,6 +127,8 @@ pub(super) struct Stability {
     assessment: Assessment,
     /// Something has changed since the last assessment.
     is_stale: bool,
+    /// When the grace of an ended origin passes; none if none does.
+    due: Option<Duration>,
     /// The greatest resolved timestamp so far: it does not fall.
     reached: Hlc,
     /// The greatest stable timestamp so far, without that of a location that is alone, and before the sessions that
@@ -239,10 +244,12 @@ impl Stability {
     /// Assesses the ended origins, if something has changed. `uncounted` is this location's digest. Returns whether
     /// all members hold the same uncounted writes, which can be counted.
     pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) -> bool {
-        if self.is_stale {
+        let is_due = self.due.is_some_and(|at| local.mono() >= at);
+        if self.is_stale || is_due {
             let reports = self.members.values().map(|member| member.report.as_ref());
             self.assessment = self.ended.assess(local, live, uncounted, reports);
             self.is_stale = false;
+            self.due = self.ended.due(local);
         }
         self.reached_stable = self.reached_stable.max(self.stable_with_members(local));
         self.reached = self.reached.max(self.resolved(local));

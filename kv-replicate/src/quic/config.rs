@@ -141,6 +141,8 @@ pub struct Tuning {
     pub batch_rows: usize,
     /// See [`crate::Config::max_clock_skew_ms`]. Default 500.
     pub max_clock_skew_ms: u64,
+    /// See [`crate::Config::ended_grace`]. Default one hour.
+    pub ended_grace: Duration,
 }
 
 impl Default for Tuning {
@@ -162,6 +164,7 @@ impl Default for Tuning {
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,
             max_clock_skew_ms: 500,
+            ended_grace: crate::ENDED_GRACE,
         }
     }
 }

@@ -38,12 +38,13 @@ fn digest<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeDigest, Rea
     let mut hasher = blake3::Hasher::new();
     let (mut rows, mut damaged) = (0, 0);
     let budget = Budget { rows: DIGEST_ROWS, bytes: DIGEST_BYTES };
+    let owed = view.owed();
     let end = walk(view, range, budget, &mut |(namespace, key), held, value| {
         match held {
             Held::Row(summary) => hasher.update(&summary.digest),
             // A digest that counts damaged rows is never taken for equal.
             Held::Damaged => {
-                damaged += 1;
+                damaged += u32::from(owed.get(namespace, key).is_none());
                 hasher.update(&namespace.0).update(key)
             }
         };
@@ -51,8 +52,21 @@ fn digest<S: Snapshot>(view: &View<S>, range: &Range) -> Result<RangeDigest, Rea
         key.len() + value
     })?;
     let digest = *hasher.finalize().as_bytes();
-    damaged += end.nameless;
+    let covered = Range { after: range.after.clone(), upto: end.place.clone() };
+    damaged += end.nameless + count_owed(view, &covered);
     Ok(RangeDigest { end: end.place, rows, damaged, digest })
+}
+
+/// Counts the keys of a range whose rows are owed. A row here may be an earlier one, and there may be none.
+fn count_owed<S: Snapshot>(view: &View<S>, range: &Range) -> u32 {
+    let is_in = |namespace, key: &Key| {
+        let place = Place { namespace, key: key.clone() };
+        range.after.as_ref().is_none_or(|after| place > *after)
+            && range.upto.as_ref().is_none_or(|upto| place <= *upto)
+            && !view.namespaces().is_dropped(namespace)
+    };
+    let owed = view.owed().iter().filter(|(namespace, key, _)| is_in(*namespace, key));
+    u32::try_from(owed.count()).unwrap_or(u32::MAX)
 }
 
 /// Lists the rows of a range, up to what one message holds.

@@ -191,6 +191,30 @@ fn a_damaged_row_is_a_difference_on_whichever_side() {
 }
 
 #[test]
+fn an_owed_key_is_counted_as_damaged_whether_there_is_a_row_or_none() {
+    for (has_row, differs) in [(true, 0), (false, 1)] {
+        for node in 0..2 {
+            let mut pair = equal_pair();
+            // Nobody sends the row.
+            pair.fate = |_, kind| if kind == 20 { Copies::None } else { Copies::One };
+            let key = rows::entry("key 9");
+            let row = pair.nodes[node].raw(Table::Entries, &key).unwrap();
+            let owed = [&1_000_000_u64.to_be_bytes()[..], &[1]].concat();
+            let mut batch = vec![(Table::Owed, key.clone(), Some(owed))];
+            if !has_row {
+                batch.extend([(Table::Entries, key, None), (Table::Dots, rows::dot(&row), None)]);
+            }
+            pair.alter(node, batch);
+            let verdict = pair.verify(node);
+            assert_eq!((verdict.damaged, verdict.differing), ([1, 0], differs), "{verdict:?}");
+            assert!(!verdict.is_equal());
+            let verdict = pair.verify(1 - node);
+            assert_eq!((verdict.damaged, verdict.differing), ([0, 1], differs), "{verdict:?}");
+        }
+    }
+}
+
+#[test]
 fn a_row_with_an_invalid_name_is_counted_as_damaged() {
     let mut pair = equal_pair();
     for name in [vec![255; 3], vec![7; 2000]] {

@@ -2,13 +2,16 @@
 //! nothing panics, what waits is bounded, and no vector counts a write of its own that it did not make.
 #![no_main]
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use arbitrary::Arbitrary;
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    Attributes, Dot, Hlc, Key, Lane, MemberId, NamespaceId, Operation, OriginId, OriginInfo,
-    VersionVector,
+    Attributes, Dot, Hlc, JoinedRow, Key, Lane, MemberId, NamespaceId, Operation, OriginId,
+    OriginInfo, Version, VersionVector,
     commit::{NewContent, Remote, RemoteWrite},
     engine::redb::{RedbEngine, RedbSnapshot},
     writer::{self, Output, WriterConfig, WriterCore},
@@ -89,16 +92,15 @@ fn open_origins(store: &mut store::Store, peer: Peer) {
     for (id, partner, lane) in [(small, large, Lane::Small), (large, small, Lane::Large)] {
         let (member, opened) = (peer.id(), Hlc::at_millis(WALL_MS - 1000));
         let info = OriginInfo { id, member, lane, partner, closes: [].into(), opened };
-        let mut upload = store.upload();
-        assert!(upload.push(&info.encode()).expect("a short value").is_empty());
-        let (key, attributes) = (OriginInfo::key(id), Attributes::default());
+        let version = Version { hlc: opened, origin: id };
+        let row = JoinedRow::written(version, 1, [info.field()]).expect("a field");
         let write = RemoteWrite {
             dot: Dot { origin: id, seq: 1 },
             hlc: opened,
             prev: None,
             namespace: NamespaceId::SYSTEM,
-            key: Key::new(key).expect("a short key"),
-            change: NewContent::Put { body: upload.finish().1, attributes },
+            key: Key::new(OriginInfo::key(id)).expect("a short key"),
+            change: NewContent::Joined(Arc::new(row)),
         };
         let applied = Operation::Remote(Remote::Row(write));
         store::make(store, WALL_MS, applied).expect("it is applied");
@@ -168,6 +170,7 @@ impl Location {
             backlog_bytes: 4096,
             batch_rows: 8,
             max_clock_skew_ms: 500,
+            ended_grace: std::time::Duration::ZERO,
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
         let state = store.replicator().expect("memory does not fail").state().clone();

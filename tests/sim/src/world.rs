@@ -231,10 +231,6 @@ impl World {
     }
 
     fn trace(&mut self, line: impl FnOnce() -> String) {
-        if std::env::var_os("DBG").is_some() {
-            eprintln!("{:>9} {}", self.now, line());
-            return;
-        }
         if self.tracing {
             let line = format!("{:>9} {}", self.now, line());
             self.report.trace.push(line);

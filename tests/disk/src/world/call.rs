@@ -30,17 +30,12 @@ impl World {
         let now_ms = self.clock_ms;
         let before = self.state();
         let mut next = (*before).clone();
-        let (mut operations, mut expected) = (Vec::new(), Vec::new());
-        for request in requests {
-            let not_made = match request.operation {
-                Ok(operation) => {
-                    operations.push(operation);
-                    None
-                }
-                Err(answer) => Some(answer),
-            };
-            expected.push((request.op, request.doubtful, not_made));
-        }
+        let mut operations = Vec::new();
+        let mut expect = |request: Request| {
+            let not_made = request.operation.map(|operation| operations.push(operation)).err();
+            (request.op, request.doubtful, not_made)
+        };
+        let expected: Vec<_> = requests.into_iter().map(&mut expect).collect();
         let count = operations.len();
         self.report.operations += expected.len() as u64;
         let was_held = self.open().writer.is_holding();

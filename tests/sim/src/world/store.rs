@@ -72,10 +72,10 @@ impl World {
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
         let Some(work) = running.queue.pop_front() else { return Ok(false) };
-        if let Work::Apply { id, rows, .. } = &work {
-            if rows.iter().any(|row| row.fetch.is_some()) {
-                running.large.insert(*id);
-            }
+        if let Work::Apply { id, rows, .. } = &work
+            && rows.iter().any(|row| row.fetch.is_some())
+        {
+            running.large.insert(*id);
         }
         if matches!(&work, Work::Inspect { ask: Ask::Rows(_), .. }) {
             self.verifying.looks += 1;
