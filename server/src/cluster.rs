@@ -5,7 +5,7 @@
 //! | [`state`] | the location's files, and the types that they are made of |
 //! | [`enrol`] | how a token becomes a certificate, over QUIC |
 //! | [`mod@init`], [`mod@invite`], [`mod@join`] | what the command line does with both |
-//! | [`renew`] | how a running server keeps its certificate valid |
+//! | [`mod@renew`] | how a running server keeps its certificate valid |
 //! | [`ca`] | how the CA is rotated, and its key moved |
 //!
 //! `init`, `invite`, `join`, `renew` and `ca` use `enrol`, which uses `state`; never the other way. Nothing here knows

@@ -4,7 +4,8 @@ use waypost_sim_tests::mesh::{Mesh, Settings};
 
 /// How many members come and go: 200, or `WAYPOST_SIM_MEMBERS`.
 fn members() -> u64 {
-    std::env::var("WAYPOST_SIM_MEMBERS").map_or(200, |text| text.parse().unwrap())
+    std::env::var("WAYPOST_SIM_MEMBERS")
+        .map_or(200, |text| text.parse().expect("WAYPOST_SIM_MEMBERS is a number"))
 }
 
 #[test]

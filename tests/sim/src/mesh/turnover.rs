@@ -62,11 +62,10 @@ impl Mesh {
         self.write(0, vec![Operation::RemoveMember { id }]);
         self.run_until("what remains of it is everywhere", |mesh| {
             let mut stay = mesh.places[..place].iter();
-            let has_left = stay.all(|of| {
+            stay.all(|of| {
                 let members = &store::state(&of.store).members;
                 of.core.is_settled() && members.get(id).is_some_and(|member| member.removed)
-            });
-            has_left
+            })
         });
     }
 
