@@ -625,3 +625,24 @@ fn a_write_that_no_store_can_make_is_rejected_and_changes_nothing() {
     assert_eq!(replica.view().vector().get(OriginId([100; 16])), 1);
     assert_eq!(replica.clock(), clock);
 }
+
+#[test]
+fn a_tombstone_is_collected_only_once_the_vector_counts_it() {
+    let mut replica = replica(1);
+    let deleted = sketch(2, 9, SketchKind::Delete);
+    let write = deleted.write(&replica);
+    assert_eq!(apply(&mut replica, Remote::Row(write)), WON);
+    let limits = GcLimits {
+        rows: 9,
+        bodies: 9,
+        stable: Hlc::at_millis(1),
+        expired_ms: None,
+        collects_expired: true,
+    };
+    assert_eq!(replica.collect_garbage(1, &limits).unwrap().collected, 0);
+    let (vector, collected) = ([deleted.dot].into_iter().collect(), VersionVector::default());
+    let adopt = Remote::Adopt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() };
+    assert_eq!(apply(&mut replica, adopt), Applied::Adopted);
+    assert_eq!(replica.collect_garbage(1, &limits).unwrap().collected, 1);
+    assert!(replica.view().collected().covers(deleted.dot));
+}
