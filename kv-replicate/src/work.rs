@@ -336,7 +336,7 @@ pub enum Event {
         /// The row; none if the key has none, or if it can't be read now.
         row: Option<Row>,
     },
-    /// The owner requests to verify that a peer holds the same. The answer is [`Notice::Verified`]. While a
+    /// The owner requests to verify that a peer holds the same. The answer is [`Notice::Verified`](crate::Notice::Verified). While a
     /// verification with this peer is under way, its verdict answers this request too.
     Verify(MemberId),
     /// [`Work::Inspect`] was done.

@@ -1,7 +1,7 @@
 //! Merging one namespace into another: repairs two namespaces that have one title.
 //!
 //! Every entry is put into the other namespace by an ordinary write, unless that one has a later entry or a later deletion
-//! of the key. When nothing is left to move, the first namespace is dropped. A merge that was interrupted is repeated
+//! of the key that garbage collection has not forgotten yet. When nothing is left to move, the first namespace is dropped. A merge that was interrupted is repeated
 //! from its beginning, and does no harm.
 
 use std::{borrow::Cow, sync::Arc};
