@@ -145,7 +145,11 @@ impl Clocks {
         }
         readings.push(own);
         readings.sort_unstable();
-        readings[(readings.len() - 1) / 2]
+        let median = readings[(readings.len() - 1) / 2];
+        // A path that takes longer one way than the other shifts a reading. A right clock is closer to the others than the
+        // readings of it are, and locations that all follow their own order their writes as they happened.
+        let is_right = (median.zero_ms - own.zero_ms).abs() <= max_skew_ms(local);
+        if is_right { own } else { median }
     }
 
     /// Whether a majority of the current members agrees with a clock. Nobody confirms a single member.

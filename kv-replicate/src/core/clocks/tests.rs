@@ -49,6 +49,15 @@ fn one_wrong_clock_of_three_corrects_itself_and_names_itself() {
 }
 
 #[test]
+fn a_clock_within_the_skew_of_the_others_is_not_shifted_by_how_they_are_read() {
+    let mut fixture = location(0);
+    let mut clocks = Clocks::default();
+    hear(&mut fixture, &mut clocks, PEER, 60, 200);
+    hear(&mut fixture, &mut clocks, THIRD, 90, 200);
+    assert_eq!(offset(&fixture, &clocks), Some(0));
+}
+
+#[test]
 fn a_right_clock_does_not_follow_one_that_is_wrong() {
     let mut fixture = location(0);
     let mut clocks = Clocks::default();
