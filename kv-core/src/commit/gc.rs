@@ -207,7 +207,7 @@ struct PurgeStep {
     more: bool,
 }
 
-/// What the walk over a dropped namespace does with a row.
+/// The result for a row when garbage collection walks over a dropped namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It is dead, and was removed.

@@ -120,6 +120,15 @@ fn a_store_that_lost_its_format_is_not_created_again() {
 }
 
 #[test]
+fn a_store_of_another_format_is_refused_by_its_format() {
+    for format in [crate::FORMAT_VERSION - 1, crate::FORMAT_VERSION + 1] {
+        let (key, row) = tables::encode::<Format>(&(), &format);
+        let error = with_rows(new_store(), vec![(Table::Meta, key, Some(row))]).err().unwrap();
+        assert!(matches!(error, OpenError::Format { found, .. } if found == format), "{error}");
+    }
+}
+
+#[test]
 fn changes_without_a_bound_return_all_changes() {
     let mut store = new_store();
     store.commit(1, vec![create("t")]);

@@ -7,7 +7,7 @@
 use crate::{codec::DecodeError, engine::Table};
 
 /// The version of the disk format that this crate writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The length of a checksum, in bytes.
 pub(super) const CRC_BYTES: usize = 4;

@@ -303,7 +303,7 @@ impl Tables {
         same("the closed timestamp", &closed, &&state.closed.0.to_be_bytes()[..])?;
         let identity = self.payload(Table::Meta, b"identity")?;
         same("the identity", &identity, &&state.member.0[..])?;
-        same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 1][..])?;
+        same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 2][..])?;
         same("the owed rows", &self.all[&Table::Owed].len(), &0)?;
         if state.is_rebuilding {
             same("the rebuild", &self.payload(Table::Meta, b"rebuilding")?, &&[1][..])?;
