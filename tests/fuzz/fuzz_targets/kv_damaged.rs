@@ -315,7 +315,7 @@ fn check_writes(store: &mut Store) {
 
 /// The same through the store that users have, with its writer thread.
 fn check_threaded(disk: &Disk) {
-    let options = Options::new().cache_bytes(4 << 20).environment(Arc::new(Still::at(NOW_MS)));
+    let options = Options::new().cache_bytes(4 << 20).environment(Arc::new(Still::at(NOW_MS, 1)));
     let Ok(store) = options.open_disk(disk.open()) else { return };
     for ((namespace, key), values) in &WORLD.put {
         let Ok(Some(entry)) = store.get(*namespace, key) else { continue };

@@ -7,16 +7,18 @@ use std::{
 
 use kv_core::env::Environment;
 
-/// An environment in which the same calls have the same results.
+/// The environment of one process, in which the same calls have the same results.
 pub struct Still {
     now_ms: u64,
+    process: u8,
     ids: AtomicU8,
 }
 
 impl Still {
-    /// An environment with this wall time.
-    pub fn at(now_ms: u64) -> Still {
-        Still { now_ms, ids: AtomicU8::new(1) }
+    /// The environment, with this wall time, of the process with this number. Each process that opens the same
+    /// store needs a number of its own: no two processes ever draw the same id.
+    pub fn at(now_ms: u64, process: u8) -> Still {
+        Still { now_ms, process, ids: AtomicU8::new(1) }
     }
 }
 
@@ -30,6 +32,8 @@ impl Environment for Still {
     }
 
     fn random_id(&self) -> Result<[u8; 16], kv_core::RandomError> {
-        Ok([self.ids.fetch_add(1, Ordering::Relaxed); 16])
+        let mut id = [self.process; 16];
+        id[0] = self.ids.fetch_add(1, Ordering::Relaxed);
+        Ok(id)
     }
 }

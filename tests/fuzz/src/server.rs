@@ -24,14 +24,15 @@ pub const NAMESPACE: &str = "ns";
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
-fn store(disk: &Disk) -> Store {
-    let options = Options::new().cache_bytes(4 << 20).environment(Arc::new(Still::at(NOW_MS)));
+fn store(disk: &Disk, process: u8) -> Store {
+    let environment = Arc::new(Still::at(NOW_MS, process));
+    let options = Options::new().cache_bytes(4 << 20).environment(environment);
     options.open_disk(disk.open()).expect("an undamaged store opens")
 }
 
 static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let disk = Disk::default();
-    let store = store(&disk);
+    let store = store(&disk, 1);
     store.create_namespace(NAMESPACE).expect("the title is not taken");
     store.close().expect("the disk does not fail");
     disk.image()
@@ -39,7 +40,7 @@ static FOUNDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 /// A server whose store has only the empty namespace [`NAMESPACE`].
 pub fn app() -> Arc<App> {
-    let store = store(&Disk::holding(FOUNDED.clone()));
+    let store = store(&Disk::holding(FOUNDED.clone()), 2);
     Arc::new(App {
         writes: Writes::new(store.clone(), Duration::from_secs(5), None),
         long_bodies: long_bodies(),
