@@ -12,6 +12,7 @@ mod operation;
 mod origins;
 mod owed;
 mod remote;
+mod skip;
 mod state;
 mod system;
 #[cfg(test)]
@@ -25,7 +26,8 @@ pub use self::{
     committer::{Committed, Committer, Creation},
     gc::{GcLimits, GcStep},
     operation::{
-        Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, Written,
+        Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, SkippedWrite,
+        Written,
     },
     upload::Upload,
 };

@@ -8,7 +8,10 @@ use kv_core::{
     Account, Attributes, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, Lane, ListQuery,
     Member, MemberId, Namespace, NamespaceId, Operation, OriginId, OriginInfo, Outcome, ReadError,
     Title, Version, VersionVector, WriteError,
-    commit::{Applied, Committer, Creation, GcLimits, GcStep, NewContent, Remote, RemoteWrite},
+    commit::{
+        Applied, Committer, Creation, GcLimits, GcStep, NewContent, Remote, RemoteWrite,
+        SkippedWrite,
+    },
     derive_id,
     engine::{disk, redb::RedbEngine},
     view::FoundState,
@@ -645,4 +648,46 @@ fn a_tombstone_is_collected_only_once_the_vector_counts_it() {
     assert_eq!(apply(&mut replica, adopt), Applied::Adopted);
     assert_eq!(replica.collect_garbage(1, &limits).unwrap().collected, 1);
     assert!(replica.view().collected().covers(deleted.dot));
+}
+
+#[test]
+fn a_write_is_counted_without_its_row_only_if_its_key_holds_it_or_a_later_one() {
+    let mut replica = replica(1);
+    let put = |number, hlc| sketch(number, hlc, SketchKind::Put(3));
+    let skip = |number, hlc| {
+        let Sketch { dot, hlc, .. } = put(number, hlc);
+        Remote::Skip(SkippedWrite { dot, hlc, namespace: NAMESPACE, key: Key::new([1]).unwrap() })
+    };
+    assert_eq!(apply(&mut replica, skip(1, 10)), Applied::Gap { missing: 2 }, "no row");
+    let later = put(3, 30).write(&replica);
+    assert!(matches!(apply(&mut replica, Remote::Row(later)), Applied::Won { .. }));
+    assert_eq!(apply(&mut replica, skip(2, 20)), Applied::Gap { missing: 2 }, "not the next");
+    let steps = [
+        (skip(1, 10), Applied::Lost),
+        (skip(1, 10), Applied::Known),
+        (skip(2, 20), Applied::Lost),
+        (skip(3, 30), Applied::Lost),
+        (skip(4, 40), Applied::Gap { missing: 5 }),
+    ];
+    for (skip, expected) in steps {
+        let text = format!("{skip:?}");
+        assert_eq!(apply(&mut replica, skip), expected, "{text}");
+    }
+    assert_eq!(replica.view().vector().get(OriginId([100; 16])), 4);
+    assert_eq!(rows(&mut replica), BTreeMap::from([(1, put(3, 30).dot)]));
+}
+
+#[test]
+fn the_first_write_of_an_origin_and_joined_rows_are_never_counted_without_their_rows() {
+    let mut replica = replica(1);
+    let skip = |origin, seq, namespace| {
+        let dot = Dot { origin: OriginId([origin; 16]), seq };
+        Remote::Skip(SkippedWrite { dot, hlc: Hlc(1), namespace, key: Key::new([1]).unwrap() })
+    };
+    for skip in [skip(99, 1, NAMESPACE), skip(100, 2, NamespaceId::SYSTEM)] {
+        let text = format!("{skip:?}");
+        assert!(matches!(apply(&mut replica, skip), Applied::Refused(_)), "{text}");
+    }
+    assert_eq!(replica.view().vector().get(OriginId([99; 16])), 0);
+    assert_eq!(replica.view().vector().get(OriginId([100; 16])), 1);
 }

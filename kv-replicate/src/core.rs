@@ -69,7 +69,7 @@ use local::Local;
 use machines::Machines;
 use peers::Peers;
 
-pub use config::{Config, ENDED_GRACE};
+pub use config::{Config, ENDED_GRACE, PINNED_BYTES};
 pub use status::{PeerState, SessionProgress};
 
 /// One location's side of replication. See the crate's front page.
@@ -130,7 +130,8 @@ impl Core {
         self.watch_fetches();
         let (machines, mut cx) = self.split();
         machines.rows.watch(&mut cx, &mut machines.fetcher);
-        machines.sessions.watch(cx.local.mono());
+        machines.sessions.watch(&mut cx);
+        machines.bodies.watch(&mut cx);
         machines.verifier.watch(&mut cx);
         let now = self.local.mono();
         self.peers.iter_mut().for_each(|(_, peer)| peer.watch(now));

@@ -47,7 +47,7 @@ where
         if !work.is_read() {
             replicator.push(work);
             writer.wake();
-        } else if let Some(event) = replicator.durable().and_then(|durable| durable.read(work)) {
+        } else if let Some(event) = replicator.read(work) {
             core.handle_event(now, event);
         }
     }

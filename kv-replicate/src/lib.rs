@@ -37,7 +37,7 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, ENDED_GRACE, PeerState, SessionProgress};
+pub use self::core::{Config, Core, ENDED_GRACE, PINNED_BYTES, PeerState, SessionProgress};
 pub use clock::ClockState;
 pub use drive::drive;
 pub use halt::HaltReason;
@@ -47,6 +47,6 @@ pub use row::{Content, KeyState, Row};
 pub use verdict::{Difference, Ending, Verdict};
 pub use wire::{MAX_MESSAGE_BYTES, MessageError, WIRE_VERSION, check_message, reencode_message};
 pub use work::{
-    Batch, Channel, Event, How, Now, Settled, StoreState, ToApply, Transmit, Uncounted, Unread,
-    Work,
+    Batch, Channel, Event, FoundBody, How, Now, Settled, StoreState, ToApply, Transmit, Uncounted,
+    Unread, Work,
 };

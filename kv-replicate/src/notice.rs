@@ -40,6 +40,8 @@ pub enum Notice {
     ClockRight,
     /// A body from a peer was gone, or did not arrive, before it was whole.
     BodyLost(MemberId),
+    /// A body was overwritten at its source before it was whole: the later write is taken instead.
+    BodyReplaced(MemberId),
     /// This store lacks deletions that are so old that the peer has dropped their tombstones, as after it was
     /// restored from an old image. It is rebuilt in place: until [`Notice::Rebuilt`] it serves no peer.
     Rebuilding(MemberId),

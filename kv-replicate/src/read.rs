@@ -1,16 +1,25 @@
 //! Reads for peers, from a view that shows durable commits only.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kv_core::{
-    Change, Dot, FoundState, NamespaceId, ReadError, VersionVector, engine::Snapshot,
-    limits::CHUNK_BYTES, view::View,
+    Change, DamagedKey, Dot, Found, FoundState, Key, NamespaceId, ReadError, VersionVector,
+    engine::Snapshot,
+    limits::CHUNK_BYTES,
+    view::{Changes, View},
 };
 
-use crate::{Batch, Event, Row, Unread, Work};
+use crate::{Batch, Content, Event, FoundBody, Row, Unread, Work};
 
+mod additions;
 mod inspect;
+mod pins;
 mod rows;
 mod uncounted;
+
+pub(crate) use additions::Additions;
+pub use pins::Reader;
 
 /// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
 /// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
@@ -25,27 +34,36 @@ pub struct Durable<S> {
     view: View<S>,
     /// The number of the last commit that the view shows.
     commit: u64,
+    /// When uncounted rows were added, as of that commit.
+    additions: Arc<Additions>,
 }
 
 impl<S> Durable<S> {
     /// Shows a view, whose last commit has this number.
-    pub(crate) fn new(view: View<S>, commit: u64) -> Durable<S> {
-        Durable { view, commit }
+    pub(crate) fn new(view: View<S>, commit: u64, additions: Arc<Additions>) -> Durable<S> {
+        Durable { view, commit, additions }
+    }
+
+    /// The number of the last commit that the view shows.
+    #[must_use]
+    pub fn commit(&self) -> u64 {
+        self.commit
     }
 }
 
 impl<S: Snapshot> Durable<S> {
-    /// Does work that reads and returns its answer. None for work that commits.
+    /// Does work that reads and returns its answer; whatever is pinned, from this view. None for work that
+    /// commits.
     #[must_use]
     pub fn read(&self, work: Work) -> Option<Event> {
         match work {
-            Work::Read { id, since, after, limit, is_new } => {
-                let result = batch(self, (&since, after), limit, is_new);
+            Work::Read { id, since, after, limit, is_new, known, .. } => {
+                let result = self.batch(&Wanted { since, after, limit, is_new, known });
                 Some(Event::Read { id, result })
             }
-            Work::ReadBody { id, namespace, key, dot, offset } => {
-                let (bytes, is_damaged) = chunk(&self.view, namespace, &key, dot, offset);
-                Some(Event::Body { id, bytes, is_damaged })
+            Work::ReadBody { id, namespace, key, dot, offset, .. } => {
+                let found = self.body(namespace, &key, dot, offset);
+                Some(Event::Body { id, found })
             }
             Work::ReadRow { id, namespace, key } => {
                 let found = self.view.row(namespace, &key).ok().flatten();
@@ -69,73 +87,166 @@ impl<S: Snapshot> Durable<S> {
             | Work::Rebuilt { .. }
             | Work::Settle { .. }
             | Work::Stage { .. }
-            | Work::Discard { .. } => None,
+            | Work::Discard { .. }
+            | Work::Unpin { .. } => None,
+        }
+    }
+
+    /// Reads rows that a vector lacks, after a dot: as many as the limit, or as [`BATCH_BYTES`] takes. Keys whose rows
+    /// or values can't be read are named instead. The first batch of a round also names those that are owed here.
+    fn batch(&self, wanted: &Wanted) -> Result<Batch, Unread> {
+        let view = &self.view;
+        let is_first = wanted.after.is_none();
+        let mut damaged = if is_first { view.owed_since(&wanted.since) } else { Vec::new() };
+        let (mut rows, mut next, mut bytes) = (Vec::new(), wanted.after, 0);
+        'batch: loop {
+            let some = (wanted.limit - rows.len()).min(SLICE_ROWS);
+            let read = self.slice(wanted, next, some)?;
+            bytes += read.damaged.iter().map(named_weight).sum::<usize>();
+            damaged.extend(read.damaged);
+            for change in read.changes {
+                if self.is_known(wanted, change.found.dot) {
+                    continue;
+                }
+                let (namespace, dot) = (change.namespace, change.found.dot);
+                let key = change.key.clone();
+                let row = match row_of(view, change) {
+                    Ok(row) => row,
+                    Err(ReadError::Damaged { .. } | ReadError::DamagedBody(_)) => {
+                        let key = DamagedKey { namespace, key, dot };
+                        bytes += named_weight(&key);
+                        damaged.push(key);
+                        continue;
+                    }
+                    Err(_) => return Err(Unread::Failed),
+                };
+                bytes += row.weight();
+                if bytes > BATCH_BYTES
+                    && let Some(last) = rows.last()
+                {
+                    let last: &Row = last;
+                    next = Some(last.dot);
+                    break 'batch;
+                }
+                rows.push(row);
+            }
+            // The rows of an origin behind a known one are known too.
+            let past = |dot: Dot| Dot { seq: u64::MAX, ..dot };
+            next = read.next.map(|dot| if self.is_known(wanted, dot) { past(dot) } else { dot });
+            if next.is_none() || rows.len() >= wanted.limit || bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        damaged.sort_unstable();
+        damaged.dedup();
+        let (vector, collected) = (view.vector().clone(), view.collected().clone());
+        let floor = view.closed_timestamp();
+        Ok(Batch { rows, damaged, next, vector, collected, floor, commit: self.commit })
+    }
+
+    /// Reads the next few rows of a batch.
+    fn slice(&self, wanted: &Wanted, after: Option<Dot>, limit: usize) -> Result<Changes, Unread> {
+        let read = if wanted.is_new {
+            self.view.rows_missing_in(&wanted.since, after, limit)
+        } else {
+            self.view.changes(&wanted.since, after, limit)
+        };
+        read.map_err(|error| match error {
+            ReadError::Gone => Unread::Gone(self.view.collected().clone()),
+            _ => Unread::Failed,
+        })
+    }
+
+    /// Whether the receiver has a row from an earlier snapshot, although no vector counts it.
+    fn is_known(&self, wanted: &Wanted, dot: Dot) -> bool {
+        let is_unchanged = |commit| self.additions.has_none_after(dot.origin, commit);
+        !self.view.vector().covers(dot) && wanted.known.is_some_and(is_unchanged)
+    }
+
+    /// Reads the chunk at this offset of a large body, or the row that replaced the write.
+    fn body(&self, namespace: NamespaceId, key: &[u8], dot: Dot, offset: u64) -> FoundBody {
+        let found = match self.view.row(namespace, key) {
+            Ok(Some(found)) => found,
+            Err(ReadError::Damaged { .. }) => return FoundBody::Damaged,
+            Ok(None) | Err(_) => return FoundBody::Gone,
+        };
+        let FoundState::Large { body, len, .. } = found.state else {
+            return self.replaced(namespace, key, found);
+        };
+        if found.dot != dot {
+            return self.replaced(namespace, key, found);
+        }
+        let Ok(index) = u32::try_from(offset / CHUNK_BYTES as u64) else { return FoundBody::Gone };
+        match self.view.chunk(body, index) {
+            Ok(Some(bytes)) => {
+                let is_last = offset + bytes.len() as u64 >= len;
+                FoundBody::Chunk { bytes, is_last }
+            }
+            Ok(None) | Err(ReadError::Damaged { .. }) => {
+                self.view.note_damaged_chunk(namespace, key, body, index);
+                FoundBody::Damaged
+            }
+            Err(_) => FoundBody::Gone,
+        }
+    }
+
+    /// The row that a key holds instead of a write.
+    fn replaced(&self, namespace: NamespaceId, key: &[u8], found: Found) -> FoundBody {
+        let Ok(key) = Key::new(key) else { return FoundBody::Gone };
+        match row_of(&self.view, Change { namespace, key, found }) {
+            Ok(row) => FoundBody::Replaced(Box::new(row)),
+            Err(ReadError::DamagedBody(_)) => FoundBody::Damaged,
+            Err(_) => FoundBody::Gone,
         }
     }
 }
 
-/// Rows that a vector lacks, after a dot: `limit` of them, or as many as [`BATCH_BYTES`] takes.
-fn batch<S: Snapshot>(
-    durable: &Durable<S>,
-    (since, after): (&VersionVector, Option<Dot>),
+/// What a receiver wants of a batch: see [`Work::Read`].
+struct Wanted {
+    since: VersionVector,
+    after: Option<Dot>,
     limit: usize,
     is_new: bool,
-) -> Result<Batch, Unread> {
-    let Durable { view, commit } = durable;
-    let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
-    let mut damaged = if after.is_none() { view.owed_since(since) } else { Vec::new() };
-    loop {
-        let some = (limit - rows.len()).min(SLICE_ROWS);
-        let read = if is_new {
-            view.rows_missing_in(since, next, some)
-        } else {
-            view.changes(since, next, some)
-        };
-        let read = read.map_err(|error| match error {
-            ReadError::Gone => Unread::Gone(view.collected().clone()),
-            _ => Unread::Failed,
-        })?;
-        next = read.next;
-        bytes += read.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>();
-        damaged.extend(read.damaged);
-        for row in read.changes.into_iter().map(Row::from) {
-            bytes += row.weight();
-            rows.push(row);
-        }
-        if next.is_none() || rows.len() >= limit || bytes >= BATCH_BYTES {
-            break;
-        }
-    }
-    let (vector, collected) = (view.vector().clone(), view.collected().clone());
-    damaged.sort_unstable();
-    damaged.dedup();
-    let floor = view.closed_timestamp();
-    Ok(Batch { rows, damaged, next, vector, collected, floor, commit: *commit })
+    known: Option<u64>,
 }
 
-/// Reads the chunk at this offset of a large body; none if the key no longer holds that write or it can't be
-/// read. Returns too whether the latter is so.
-fn chunk<S: Snapshot>(
-    view: &View<S>,
-    namespace: NamespaceId,
-    key: &[u8],
-    dot: Dot,
-    offset: u64,
-) -> (Option<Bytes>, bool) {
-    let found = match view.row(namespace, key) {
-        Ok(found) => found.filter(|found| found.dot == dot),
-        Err(error) => return (None, matches!(error, ReadError::Damaged { .. })),
-    };
-    let Some(FoundState::Large { body, .. }) = found.map(|found| found.state) else {
-        return (None, false);
-    };
-    let Ok(index) = u32::try_from(offset / CHUNK_BYTES as u64) else { return (None, false) };
-    match view.chunk(body, index) {
-        Ok(Some(bytes)) => (Some(bytes), false),
-        Ok(None) | Err(ReadError::Damaged { .. }) => {
-            view.note_damaged_chunk(namespace, key, body, index);
-            (None, true)
-        }
-        Err(_) => (None, false),
+/// About how many bytes a key takes that is named as damaged.
+fn named_weight(damaged: &DamagedKey) -> usize {
+    128 + damaged.key.len()
+}
+
+/// The value of a write that fits a row and is stored as a large one; none if it is no such write. Damage is noted.
+fn short_value<S: Snapshot>(view: &View<S>, write: &Change) -> Result<Option<Bytes>, ReadError> {
+    let FoundState::Large { body, len, .. } = write.found.state else { return Ok(None) };
+    if len > CHUNK_BYTES as u64 {
+        return Ok(None);
     }
+    match view.chunk(body, 0) {
+        Ok(Some(value)) => Ok(Some(value)),
+        Ok(None) | Err(ReadError::Damaged { .. }) => {
+            view.note_damaged_chunk(write.namespace, &write.key, body, 0);
+            Err(ReadError::DamagedBody("a chunk of it can't be read"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A write as peers get it: with its value, if that fits a row. An error if the value can't be read.
+fn row_of<S: Snapshot>(view: &View<S>, write: Change) -> Result<Row, ReadError> {
+    let value = short_value(view, &write)?;
+    let mut row = Row::from(write);
+    if let Some(value) = value {
+        row.content = Content::Value(value);
+    }
+    Ok(row)
+}
+
+/// A local write as peers get it. A value that can't be read is left to be fetched, which reports it.
+pub(crate) fn local_row<S: Snapshot>(view: &View<S>, write: Change) -> Row {
+    let value = short_value(view, &write).ok().flatten();
+    let mut row = Row::from(write);
+    if let Some(value) = value {
+        row.content = Content::Value(value);
+    }
+    row
 }

@@ -14,15 +14,18 @@ use std::{
 };
 
 use kv_core::{
-    Change, FoundState, Hlc, Key, Members, NamespaceId, Owed, OwedKeys, Replication, TurnOutcome,
+    Change, Hlc, Key, Members, NamespaceId, Owed, OwedKeys, Replication, TurnOutcome,
     commit::Applied,
     commit::Committer,
     engine::{Engine, Snapshot},
-    limits::CHUNK_BYTES,
     view::View,
 };
 
-use crate::{Content, Event, Row, Settled, StoreState, Work, inspect::Place, read::Durable};
+use crate::{
+    Event, Row, Settled, StoreState, Work,
+    inspect::Place,
+    read::{self, Durable, Reader},
+};
 
 mod apply;
 
@@ -61,6 +64,8 @@ pub struct Replicator<S> {
     state: StoreState,
     /// The view that peers are shown; none before the replicator begins.
     durable: Option<Arc<Durable<S>>>,
+    /// Reads for peers, unless the driver has a [`Reader`] of its own.
+    reader: Reader<S>,
     /// The stable timestamp, as long as these are the members.
     stable: (Arc<Members>, Hlc),
     /// Keys whose rows are to be fetched from the other members, beside the owed ones.
@@ -83,6 +88,7 @@ impl<S> Default for Replicator<S> {
             room: WriteRoom::default(),
             state: StoreState::default(),
             durable: None,
+            reader: Reader::default(),
             stable: (Arc::default(), Hlc::ZERO),
             asked: BTreeSet::new(),
             was_asked: BTreeSet::new(),
@@ -117,7 +123,7 @@ impl WriteRoom {
 }
 
 impl<S> Replicator<S> {
-    /// Adds work that commits; [`Durable::read`] does the other. The driver then wakes the writer.
+    /// Adds work that commits; [`Replicator::read`] or a [`Reader`] does the other. The driver then wakes the writer.
     pub fn push(&mut self, work: Work) {
         self.works.push_back(work);
     }
@@ -138,6 +144,25 @@ impl<S> Replicator<S> {
     #[must_use]
     pub fn durable(&self) -> Option<&Arc<Durable<S>>> {
         self.durable.as_ref()
+    }
+
+    /// Does work that reads, from the durable view or from one that it has pinned; the answer.
+    #[must_use]
+    pub fn read(&mut self, work: Work) -> Option<Event>
+    where
+        S: Snapshot,
+    {
+        let newest = self.durable.as_ref()?;
+        self.reader.read(newest, work)
+    }
+
+    /// How many views [`Replicator::read`] has pinned.
+    #[must_use]
+    pub fn pinned(&self) -> usize
+    where
+        S: Snapshot,
+    {
+        self.reader.pinned()
     }
 
     /// The room for local writes. The driver releases the rows of an [`Event::Wrote`] when it
@@ -214,7 +239,8 @@ impl<S> Replicator<S> {
             superseded: view.is_superseded(),
         };
         let commit = committer.engine().status().latest;
-        self.durable = Some(Arc::new(Durable::new(view, commit)));
+        let additions = self.applier.additions();
+        self.durable = Some(Arc::new(Durable::new(view, commit, additions)));
     }
 }
 
@@ -305,15 +331,7 @@ where
 
 /// A local write as peers get it: with its value, if that fits a row.
 pub fn local_row<S: Snapshot>(view: &View<S>, write: Change) -> Row {
-    let body = match write.found.state {
-        FoundState::Large { body, len, .. } if len <= CHUNK_BYTES as u64 => Some(body),
-        _ => None,
-    };
-    let mut row = Row::from(write);
-    if let Some(value) = body.and_then(|body| view.chunk(body, 0).ok()?) {
-        row.content = Content::Value(value);
-    }
-    row
+    read::local_row(view, write)
 }
 
 /// Counts the rows of an answer that replaced a write that they had not seen.

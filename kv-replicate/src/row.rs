@@ -64,6 +64,15 @@ impl Row {
         Version { hlc: self.hlc, origin: self.dot.origin }
     }
 
+    /// Returns about how many bytes the row and its value take, fetched or not.
+    pub(crate) fn whole_weight(&self) -> u64 {
+        let fetched = match self.content {
+            Content::Large { len, .. } => len,
+            _ => 0,
+        };
+        self.weight() as u64 + fetched
+    }
+
     /// Returns about how many bytes the row takes, in memory or on the wire.
     #[must_use]
     pub fn weight(&self) -> usize {

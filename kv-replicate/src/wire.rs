@@ -25,8 +25,8 @@ pub(crate) use decode::decode;
 pub(crate) use encode::{Frame, encode};
 pub use error::MessageError;
 pub(crate) use message::{
-    BATCH_BYTES, Echo, End, GetBody, Hello, Incarnations, MAX_ASKED_BYTES, MAX_ROWS, Message, Page,
-    PageHead, Progress, Pull, Reason, UNKNOWN, Want,
+    BATCH_BYTES, Echo, End, GetBody, Hello, Incarnations, MAX_ASKED_BYTES, MAX_ROWS, Message,
+    NoBody, Page, PageHead, Progress, Pull, Reason, UNKNOWN, Want,
 };
 pub use message::{MAX_MESSAGE_BYTES, WIRE_VERSION};
 pub(crate) use row::encode_row;

@@ -100,11 +100,24 @@ pub enum Work {
         limit: usize,
         /// The receiver rebuilds its store, or joins: what was collected is irrelevant to it.
         is_new: bool,
+        /// The receiver has the rows of an earlier snapshot that the vector does not count, as of the commit
+        /// with this number. They are left out where none was added since.
+        known: Option<u64>,
+        /// Read from the view that is pinned under this number. If there is none, pin the newest under it.
+        pin: Option<u64>,
+    },
+    /// Drop the view that is pinned under this number.
+    Unpin {
+        /// The number.
+        pin: u64,
     },
     /// Read the chunk of a large body that begins at `offset`, if the key still holds this write.
     ReadBody {
         /// Names the answer, [`Event::Body`].
         id: u64,
+        /// Read from the view that is pinned under this number, if it has the write; else from the newest. If
+        /// the body has more chunks, the view that served it stays pinned under this number.
+        pin: u64,
         /// The namespace of the key.
         namespace: NamespaceId,
         /// The key that holds the body.
@@ -168,6 +181,7 @@ impl Work {
         matches!(
             self,
             Work::Read { .. }
+                | Work::Unpin { .. }
                 | Work::ReadBody { .. }
                 | Work::ReadRow { .. }
                 | Work::ReadRows { .. }
@@ -195,6 +209,8 @@ pub enum How {
     Next,
     /// As [`Remote::Row`](kv_core::commit::Remote::Row).
     Row,
+    /// As [`Remote::Skip`](kv_core::commit::Remote::Skip): the content of the row does not count.
+    Skip,
     /// As [`Remote::Found`](kv_core::commit::Remote::Found).
     Found,
 }
@@ -239,7 +255,7 @@ pub struct StoreState {
 /// Rows that were read for a peer.
 #[derive(Debug)]
 pub struct Batch {
-    /// The rows, in the order of their dots; bodies over a row's bound as [`Content::Large`].
+    /// The rows, in the order of their dots; values over one chunk as [`Content::Large`].
     ///
     /// [`Content::Large`]: crate::Content::Large
     pub rows: Vec<Row>,
@@ -255,6 +271,25 @@ pub struct Batch {
     pub floor: Hlc,
     /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
     pub commit: u64,
+}
+
+/// A chunk of a large body, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundBody {
+    /// The chunk.
+    Chunk {
+        /// Its bytes.
+        bytes: Bytes,
+        /// Whether the body ends with it.
+        is_last: bool,
+    },
+    /// The write was replaced: the row that the key holds instead, whose values over one chunk are
+    /// [`Content::Large`](crate::Content::Large). It is the same write if its value has expired.
+    Replaced(Box<Row>),
+    /// The key holds nothing, or the engine can't read now.
+    Gone,
+    /// The row of the key or its value is damaged.
+    Damaged,
 }
 
 /// Why rows were not read.
@@ -316,10 +351,8 @@ pub enum Event {
     Body {
         /// The number of the work.
         id: u64,
-        /// The chunk; none if the key no longer holds that write, or if the chunk can't be read.
-        bytes: Option<Bytes>,
-        /// Whether the chunk can't be read.
-        is_damaged: bool,
+        /// What was found.
+        found: FoundBody,
     },
     /// [`Work::ReadRows`] was done.
     Rows {

@@ -93,7 +93,8 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
     loop {
         let began = clock.monotonic();
         let (id, limit) = (1, ROWS);
-        let read = Work::Read { id, since: since.clone(), after, limit, is_new: true };
+        let (known, pin) = (None, None);
+        let read = Work::Read { id, since: since.clone(), after, limit, is_new: true, known, pin };
         let Some(Event::Read { result: Ok(batch), .. }) = source.read(read) else {
             return Err("a batch can't be read".into());
         };

@@ -137,6 +137,8 @@ pub enum Remote {
     /// the row that is here, if that can't be read, or, of one version, if it is a value and the row here is its
     /// expired tombstone.
     Found(RemoteWrite),
+    /// The next write of an origin, without its row: its key holds that write already, or a later one.
+    Skip(SkippedWrite),
     /// The end of a catch-up session: all writes that these vectors count are here.
     Adopt {
         /// The version vector of the source's last snapshot.
@@ -199,6 +201,19 @@ pub struct RemoteWrite {
     pub key: Key,
     /// The change to the key.
     pub change: NewContent,
+}
+
+/// A write that another store made, and that is counted without its row.
+#[derive(Debug)]
+pub struct SkippedWrite {
+    /// Its name.
+    pub dot: Dot,
+    /// Its time.
+    pub hlc: Hlc,
+    /// The namespace.
+    pub namespace: NamespaceId,
+    /// The key.
+    pub key: Key,
 }
 
 /// The change that a write makes to its key, local or remote.

@@ -43,6 +43,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             Remote::Next(write) => self.apply_next(write),
             Remote::Row(write) => self.apply_row(write),
             Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
+            Remote::Skip(skipped) => self.skip(skipped),
             Remote::Settled { namespace, key, is_nothing } => {
                 self.settle(namespace, &key, is_nothing)
             }

@@ -499,6 +499,9 @@ fn touched(operation: &Operation, keys: &mut Vec<EntryKey>) {
         Operation::Remote(Remote::DropRow { namespace, key, .. }) => {
             keys.push(EntryKey::new(*namespace, key));
         }
+        Operation::Remote(Remote::Skip(skipped)) => {
+            keys.push(EntryKey::new(skipped.namespace, &skipped.key));
+        }
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     MemberId, Row,
     inspect::Place,
     notice::Notice,
-    wire::{Message, PageHead, Reason},
+    wire::{Message, NoBody, PageHead, Reason},
     work::{Settled, ToApply, Work},
 };
 
@@ -53,11 +53,22 @@ pub(super) enum Pending {
     /// A commit of rows that were found by name: of one key of a round, or of all whose bodies came with them.
     Found { round: u64, key: Option<usize> },
     /// A read of a piece of a body for a peer.
-    Body { peer: MemberId, fetch: u64, offset: u64 },
+    Body { peer: MemberId, piece: PieceName },
     /// A read of the member row of a removed peer, for the notice of its removal.
     Farewell { peer: MemberId },
     /// A commit of this location's member row, from a peer's notice of its removal.
     Removal { peer: MemberId },
+}
+
+/// A piece of a body that a peer requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PieceName {
+    /// The peer's fetch.
+    pub(super) fetch: u64,
+    /// The write that the body belongs to.
+    pub(super) dot: Dot,
+    /// Where it begins in the body, in bytes.
+    pub(super) offset: u64,
 }
 
 /// An action on a whole link or on the whole core. The router carries it out.
@@ -163,6 +174,11 @@ impl Actions {
         self.lanes.get(&peer).is_some_and(|lane| lane.control.len() < MAX_CONTROL)
     }
 
+    /// Whether many requests can be sent and others still find room.
+    pub(super) fn has_room_for_requests(&self, peer: MemberId) -> bool {
+        self.lanes.get(&peer).is_none_or(|lane| lane.control.len() < MAX_CONTROL / 2)
+    }
+
     /// Takes the next request or response to a peer.
     pub(super) fn next_message(&mut self, peer: MemberId) -> Option<Message> {
         self.lanes.get_mut(&peer)?.control.pop_front()
@@ -203,7 +219,7 @@ impl Actions {
     /// Requests a commit that adopts the vectors of a source, and the keys that it could not read, behind all work
     /// that was requested before.
     pub(super) fn adopt(&mut self, purpose: Pending, head: PageHead, damaged: Vec<DamagedKey>) {
-        let PageHead { vector, collected, floor } = head;
+        let PageHead { vector, collected, floor, .. } = head;
         let (id, epoch) = (self.next_id(), self.epoch);
         self.request(id, purpose, Work::Adopt { id, epoch, vector, collected, floor, damaged });
     }
@@ -313,6 +329,7 @@ pub(super) fn weight(message: &Message) -> usize {
         Message::Rows { rows, .. } => {
             rows.iter().map(|state| 8 + state.row.as_ref().map_or(0, Row::weight)).sum()
         }
+        Message::NoBody { why: NoBody::Replaced(row), .. } => row.weight(),
         Message::Pull(pull) => 64 + 24 * pull.since.iter().count(),
         Message::Refusal { reason: Reason::Gone(vector), .. } => 64 + 24 * vector.iter().count(),
         _ => 640,

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::MemberId;
 
+/// The most bytes of rows and of their large bodies that are read from one view which is pinned for a round of a
+/// session. It bounds, with the time that a view stays pinned, by how much the file grows meanwhile.
+pub const PINNED_BYTES: u64 = 64 << 20;
+
 /// The identity of a core, and its bounds.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +24,9 @@ pub struct Config {
     ///
     /// [`BATCH_BYTES`]: crate::read::BATCH_BYTES
     pub batch_rows: usize,
+    /// The most bytes of rows and of their large bodies that are read from one pinned view for a session: see
+    /// [`PINNED_BYTES`]. 0 pins none.
+    pub pinned_bytes: u64,
     /// The largest difference between two clocks that are right, in milliseconds. 500 is a good value.
     pub max_clock_skew_ms: u64,
     /// How long the origins of an earlier process of a member hold back the stable timestamp at least, because
@@ -42,6 +49,7 @@ impl Config {
             incarnation,
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,
+            pinned_bytes: PINNED_BYTES,
             max_clock_skew_ms: 500,
             ended_grace: ENDED_GRACE,
         }

@@ -56,6 +56,7 @@ impl Core {
         for peer in self.peers.ids() {
             let (machines, mut cx) = self.split();
             machines.verifier.disconnect(&mut cx, peer);
+            machines.unpin(&mut cx, peer);
             machines.disconnected(peer, Keep::Nothing);
         }
         self.peers.clear();
@@ -124,7 +125,7 @@ impl Core {
         let (machines, mut cx) = self.split();
         if machines.rebuild.begin(&mut cx, peer) {
             machines.stability.forget_reached();
-            machines.sessions.end_all();
+            machines.sessions.end_all(cx.out);
         }
     }
 

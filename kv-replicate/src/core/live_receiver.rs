@@ -1,58 +1,45 @@
 //! Receives the new writes of peers, in the order of their sequence numbers.
+//!
+//! Large bodies are fetched beside each other, and their rows are applied in order. If a body was overwritten before
+//! it could be fetched, the source names and sends the later write of its key. That one is applied like a row of a
+//! session, and the writes that it replaces are counted without their rows, so that an origin whose values are
+//! rewritten faster than they can be fetched does not stall.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::OriginId;
 
 use super::{
     actions::{Context, MAX_APPLYING, Pending},
-    body_fetcher::{BodyFetcher, Purpose},
+    body_fetcher::{BodyFetcher, Fetched, Purpose},
     local::Local,
     peers::Peer,
 };
 use crate::{
-    Content, MemberId, Row,
+    MemberId, Row,
     notice::Notice,
     wire::{Message, Want},
     work::{How, ToApply},
 };
 
+mod passed;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use passed::Passed;
+use queue::Queue;
+
 /// The shortest time between two requests to a peer to resend.
 const WANT_EVERY: Duration = Duration::from_millis(200);
-
-/// How many writes of an origin may wait behind one whose body is being fetched.
-const MAX_QUEUE: usize = 256;
-/// The bytes of writes of an origin that may wait behind one whose body is being fetched.
-const MAX_QUEUE_BYTES: usize = 1 << 20;
 
 /// The live writes of one origin that are not applied yet.
 #[derive(Debug, Default)]
 struct Incoming {
     /// The last sequence number that arrived in order: all up to it are here, with the store, or queued.
     arrived: u64,
-    /// The writes that wait, with the peer that sent them.
-    queue: VecDeque<(MemberId, Row)>,
-    /// The fetch of the large body of the first of them; none if nothing is queued.
-    fetch: Option<u64>,
-}
-
-impl Incoming {
-    /// About how many bytes the queue takes.
-    fn memory_bytes(&self) -> usize {
-        self.queue.iter().map(|(_, row)| row.weight()).sum()
-    }
-
-    /// Takes the writes from the front that need no fetch, with the last one's sender.
-    fn take_ready(&mut self) -> Option<(MemberId, Vec<ToApply>)> {
-        let is_ready = |(_, row): &(MemberId, Row)| !matches!(row.content, Content::Large { .. });
-        let count = self.queue.iter().take_while(|queued| is_ready(queued)).count();
-        let sender = self.queue.get(count.checked_sub(1)?)?.0;
-        let to_apply = |(_, row)| ToApply { row, how: How::Next, fetch: None };
-        Some((sender, self.queue.drain(..count).map(to_apply).collect()))
-    }
+    /// The writes that wait for bodies, and those behind them.
+    queue: Queue,
 }
 
 /// The live streams of all origins.
@@ -62,6 +49,8 @@ pub(super) struct LiveReceiver {
     incoming: BTreeMap<OriginId, Incoming>,
     /// The time of the last request for writes to each peer.
     wanted: BTreeMap<MemberId, Duration>,
+    /// The later writes that were taken lately instead of those that they replaced.
+    passed: Passed,
 }
 
 impl LiveReceiver {
@@ -128,52 +117,57 @@ impl LiveReceiver {
     ) {
         let Some(origin) = rows.first().map(|row| row.dot.origin) else { return };
         let incoming = self.incoming.entry(origin).or_default();
-        let mut bytes = incoming.memory_bytes();
         for row in rows {
-            bytes += row.weight();
-            let is_full = incoming.queue.len() >= MAX_QUEUE || bytes > MAX_QUEUE_BYTES;
-            if incoming.fetch.is_some() && is_full {
+            if !incoming.queue.has_room_for(&row) {
                 // The peer resends it on request.
                 break;
             }
             incoming.arrived = row.dot.seq;
-            incoming.queue.push_back((from, row));
+            let is_passed = self.passed.covers(&row);
+            incoming.queue.push(from, row, is_passed);
         }
-        self.drain(cx, bodies, origin);
+        self.proceed(cx, bodies, origin);
     }
 
-    /// Applies what needs no fetch, and begins to fetch the body that comes then.
-    fn drain(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, origin: OriginId) {
+    /// Applies what waits for nothing any more, and begins to fetch the bodies that others wait for.
+    fn proceed(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, origin: OriginId) {
         let Some(incoming) = self.incoming.get_mut(&origin) else { return };
-        if incoming.fetch.is_some() {
-            return;
-        }
-        if let Some((from, rows)) = incoming.take_ready() {
+        if let Some((from, rows)) = incoming.queue.take_ready() {
             apply(cx, from, origin, rows);
         }
-        if let Some((from, row)) = incoming.queue.front().cloned() {
-            incoming.fetch = Some(bodies.begin(cx, from, row, Purpose::Live(origin)));
+        let mut sender = None;
+        incoming.queue.fetch(|from, row| {
+            sender = Some(from);
+            bodies.begin(cx, from, row, Purpose::Live(origin))
+        });
+        if let Some(sender) = sender {
+            bodies.request_queued(cx, sender);
         }
     }
 
-    /// Continues once the body of the first queued write is here.
+    /// A row that was fetched is here: a queued one, or a later write of its key that replaced it at its source.
     pub(super) fn fetched(
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
         origin: OriginId,
-        fetch: u64,
+        (id, fetched): (u64, Fetched),
     ) {
         let Some(incoming) = self.incoming.get_mut(&origin) else { return };
-        if incoming.fetch != Some(fetch) {
-            return;
+        let Fetched { peer, row, fetch, .. } = fetched;
+        let Some(wanted) = incoming.queue.waits_for(id) else { return };
+        if row.dot == wanted {
+            incoming.queue.fetched(id, row, fetch);
+        } else {
+            self.passed.insert(&row);
+            incoming.queue.pass(id, &row);
+            let is_here = cx.local.visible().covers(row.dot) && fetch.is_none();
+            if !is_here {
+                // It must be there before the writes that it replaces are counted.
+                apply(cx, peer, origin, vec![ToApply { row, how: How::Row, fetch }]);
+            }
         }
-        incoming.fetch = None;
-        if let Some((from, row)) = incoming.queue.pop_front() {
-            let rows = vec![ToApply { row, how: How::Next, fetch: Some(fetch) }];
-            apply(cx, from, origin, rows);
-        }
-        self.drain(cx, bodies, origin);
+        self.proceed(cx, bodies, origin);
     }
 
     /// A commit of live writes was made, or has failed.
@@ -184,10 +178,15 @@ impl LiveReceiver {
         origin: OriginId,
         failed: bool,
     ) {
+        if failed {
+            // A later write may not be in the store after all.
+            self.passed = Passed::default();
+        }
         let have = cx.local.visible().get(origin);
-        let is_over = self.incoming.get(&origin).is_some_and(|incoming| {
-            incoming.queue.is_empty() && incoming.fetch.is_none() && incoming.arrived <= have
-        });
+        let is_over = self
+            .incoming
+            .get(&origin)
+            .is_some_and(|incoming| incoming.queue.is_empty() && incoming.arrived <= have);
         if failed || is_over {
             self.forget(cx, bodies, origin);
         }
@@ -201,7 +200,8 @@ impl LiveReceiver {
         bodies: &mut BodyFetcher,
         origin: OriginId,
     ) {
-        if let Some(fetch) = self.incoming.remove(&origin).and_then(|incoming| incoming.fetch) {
+        let Some(incoming) = self.incoming.remove(&origin) else { return };
+        for fetch in incoming.queue.fetches() {
             bodies.discard(cx.out, fetch);
         }
     }
@@ -209,6 +209,7 @@ impl LiveReceiver {
     /// Forgets everything, because a rollback of the store lost the writes on their way to it.
     pub(super) fn rolled_back(&mut self) {
         self.incoming.clear();
+        self.passed = Passed::default();
     }
 
     /// Forgets the requests on a link that is down. Writes that arrived are kept.
@@ -218,7 +219,8 @@ impl LiveReceiver {
 
     /// About how many bytes all queues take.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.incoming.values().map(Incoming::memory_bytes).sum()
+        let queues: usize = self.incoming.values().map(|incoming| incoming.queue.bytes()).sum();
+        queues + self.passed.memory_bytes()
     }
 }
 
@@ -226,79 +228,4 @@ impl LiveReceiver {
 fn apply(cx: &mut Context<'_>, peer: MemberId, origin: OriginId, rows: Vec<ToApply>) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
     cx.out.apply(Pending::Live { peer, origin, bytes }, rows);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        Work,
-        core::testing::{Fixture, PEER, THIRD, large_row_of, origins, row_of},
-    };
-
-    fn receive(
-        fixture: &mut Fixture,
-        receiver: &mut LiveReceiver,
-        bodies: &mut BodyFetcher,
-        rows: Vec<Row>,
-    ) {
-        let new = receiver.receive(&mut fixture.context(), PEER, rows);
-        receiver.queue(&mut fixture.context(), bodies, PEER, new);
-    }
-
-    /// The sequence numbers of the writes in each commit that was requested.
-    fn commits(fixture: &mut Fixture) -> Vec<Vec<u64>> {
-        std::iter::from_fn(|| fixture.poll_work())
-            .filter_map(|work| match work {
-                Work::Apply { rows, .. } => Some(rows.iter().map(|row| row.row.dot.seq).collect()),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn connected() -> (Fixture, LiveReceiver, BodyFetcher) {
-        let mut fixture = Fixture::new();
-        fixture.connect(PEER);
-        (fixture, LiveReceiver::default(), BodyFetcher::default())
-    }
-
-    #[test]
-    fn writes_are_applied_in_order_and_once() {
-        let (mut fixture, mut receiver, mut bodies) = connected();
-        for (seqs, applied) in [(1..3, vec![vec![1, 2]]), (1..4, vec![vec![3]]), (2..4, vec![])] {
-            let rows = seqs.map(|seq| row_of(PEER, seq)).collect();
-            receive(&mut fixture, &mut receiver, &mut bodies, rows);
-            assert_eq!(commits(&mut fixture), applied);
-        }
-    }
-
-    #[test]
-    fn after_a_gap_the_missing_writes_are_requested() {
-        let (mut fixture, mut receiver, mut bodies) = connected();
-        receive(&mut fixture, &mut receiver, &mut bodies, vec![row_of(PEER, 3)]);
-        assert_eq!(commits(&mut fixture), Vec::<Vec<u64>>::new());
-        let want = Want { origins: origins(PEER), numbers: [0, 0] };
-        assert_eq!(fixture.sent(PEER), [Message::Want(want)]);
-        receive(&mut fixture, &mut receiver, &mut bodies, vec![row_of(PEER, 4)]);
-        assert_eq!(fixture.sent(PEER), [], "it was asked a moment ago");
-    }
-
-    #[test]
-    fn writes_behind_a_large_body_wait_for_it() {
-        let (mut fixture, mut receiver, mut bodies) = connected();
-        let rows = vec![row_of(PEER, 1), large_row_of(PEER, 2), row_of(PEER, 3)];
-        receive(&mut fixture, &mut receiver, &mut bodies, rows);
-        assert_eq!(commits(&mut fixture), [[1]]);
-        let origin = origins(PEER)[0];
-        let fetch = receiver.incoming[&origin].fetch.unwrap();
-        receiver.fetched(&mut fixture.context(), &mut bodies, origin, fetch);
-        assert_eq!(commits(&mut fixture), [[2], [3]]);
-    }
-
-    #[test]
-    fn writes_of_origins_that_the_peer_has_not_announced_are_ignored() {
-        let (mut fixture, mut receiver, mut bodies) = connected();
-        receive(&mut fixture, &mut receiver, &mut bodies, vec![row_of(THIRD, 1)]);
-        assert_eq!(commits(&mut fixture), Vec::<Vec<u64>>::new());
-    }
 }

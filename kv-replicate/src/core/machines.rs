@@ -86,6 +86,13 @@ impl Machines {
         self.puller.suspend(cx, &mut self.fetcher, peer);
         self.verifier.disconnect(cx, peer);
         self.rebuild.disconnect(cx, peer);
+        self.unpin(cx, peer);
+    }
+
+    /// Drops the views that are pinned for a peer.
+    pub(super) fn unpin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
+        self.sessions.unpin(cx.out, peer);
+        self.bodies.unpin(cx.out, peer);
     }
 
     /// The link to a peer has ended.
@@ -130,6 +137,7 @@ impl Machines {
             self.sessions.timeout(),
             self.fetcher.timeout(),
             self.rows.timeout(),
+            self.bodies.timeout(),
             self.verifier.timeout(),
             self.uncounted.timeout(),
             self.rebuild.timeout(),

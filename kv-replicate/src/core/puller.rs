@@ -168,7 +168,7 @@ impl Puller {
         page: Page,
     ) {
         let Some(session) = self.sessions.get_mut(&from) else { return };
-        let (mut rows, mut fetches) = (Vec::new(), 0);
+        let (batch, mut rows, mut fetches) = (page.batch, Vec::new(), 0);
         for row in page.rows {
             if cx.local.visible().covers(row.dot) {
                 continue;
@@ -176,40 +176,45 @@ impl Puller {
             if !matches!(row.content, Content::Large { .. }) {
                 rows.push(ToApply { row, how: How::Row, fetch: None });
             } else if !session.has_taken(row.dot) {
-                bodies.begin(cx, from, row, Purpose::Session(session.id()));
+                bodies.begin(cx, from, row, Purpose::Session(session.id(), batch));
                 fetches += 1;
             }
         }
-        session.began(usize::from(!rows.is_empty()), fetches);
+        session.began(batch, usize::from(!rows.is_empty()), fetches);
+        bodies.request_queued(cx, from);
         if !rows.is_empty() {
-            apply(cx, from, session, rows);
+            apply(cx, from, (session.id(), batch), rows);
         }
     }
 
-    /// The body of a session's row is here.
+    /// The body of a session's row is here, or a later write of its key that replaced it at the source.
     pub(super) fn fetched(
         &mut self,
         cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
         peer: MemberId,
-        session: u64,
-        row: ToApply,
+        ((session, batch), row): ((u64, u32), ToApply),
     ) {
-        if let Some(found) = self.session(peer, session) {
-            found.fetched(row.row.dot);
-            apply(cx, peer, found, vec![row]);
+        let Some(found) = self.session(peer, session) else { return };
+        if cx.local.visible().covers(row.row.dot) && row.fetch.is_none() {
+            // The later write has arrived on another way.
+            found.passed(batch);
+            return self.advance(cx, bodies, peer);
         }
+        found.fetched(row.row.dot);
+        apply(cx, peer, (session, batch), vec![row]);
     }
 
-    /// The body of a session's row is gone at the source.
+    /// The body of a session's row is gone at the source, which does not name a later write of its key.
     pub(super) fn body_gone(
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
         peer: MemberId,
-        session: u64,
+        (session, batch): (u64, u32),
     ) {
         if let Some(found) = self.session(peer, session) {
-            found.body_gone();
+            found.body_gone(batch);
         }
         self.advance(cx, bodies, peer);
     }
@@ -220,10 +225,10 @@ impl Puller {
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
         peer: MemberId,
-        (session, key): (u64, DamagedKey),
+        ((session, batch), key): ((u64, u32), DamagedKey),
     ) {
         if let Some(found) = self.session(peer, session) {
-            found.body_damaged(key, cx.local.mono());
+            found.body_damaged(batch, key, cx.local.mono());
         }
         self.advance(cx, bodies, peer);
     }
@@ -344,10 +349,9 @@ impl Puller {
     }
 }
 
-/// Requests a commit of rows of the current batch.
-fn apply(cx: &mut Context<'_>, peer: MemberId, session: &Session, rows: Vec<ToApply>) {
+/// Requests a commit of rows of a batch of a session.
+fn apply(cx: &mut Context<'_>, peer: MemberId, (session, batch): (u64, u32), rows: Vec<ToApply>) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
-    let (session, batch) = (session.id(), session.batch());
     cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
 }
 

@@ -5,22 +5,22 @@ use kv_core::commit::Applied;
 
 use super::{
     Core,
-    actions::Pending,
-    body_fetcher::{Fetched, Purpose},
-    body_source::NoPiece,
+    actions::{Pending, PieceName},
+    body_fetcher::{Fetched, Purpose, Successor},
 };
 use crate::{
     MemberId, Row,
     notice::Notice,
-    work::{Batch, How, ToApply, Unread},
+    wire::NoBody,
+    work::{Batch, FoundBody, How, ToApply, Unread},
 };
 
 /// The result of a read for a peer.
 pub(super) enum ReadResult {
     /// The rows of a session's batch, or the reason why they were not read.
     Rows(Result<Batch, Unread>),
-    /// A piece of a large body, or the reason why it was not read.
-    Body(Result<Bytes, NoPiece>),
+    /// A piece of a large body, or the reason why there is none.
+    Body(FoundBody),
     /// The row of a key; none if it has none, or can't be read now.
     Row(Option<Row>),
 }
@@ -51,7 +51,9 @@ impl Core {
                 self.report_rows(peer, &results);
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
-                if failed {
+                // The row may have replaced another at the source, which the session must not count without it.
+                let is_unopened = results.contains(&Applied::Unopened);
+                if failed || is_unopened {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
                 } else {
                     machines.puller.applied(&mut cx, bodies, peer, (session, batch));
@@ -117,44 +119,81 @@ impl Core {
             (Some(Pending::Serve { peer, session, batch }), ReadResult::Rows(result)) => {
                 machines.sessions.read(&mut cx, peer, (session, batch), result);
             }
-            (Some(Pending::Body { peer, fetch, offset }), ReadResult::Body(bytes)) => {
-                machines.bodies.read(&mut cx, peer, (fetch, offset), bytes);
+            (Some(Pending::Body { peer, piece }), ReadResult::Body(found)) => {
+                machines.bodies.read(&mut cx, peer, piece, found);
             }
             _ => {}
         }
     }
 
     /// A piece of a body arrived.
-    pub(super) fn piece(&mut self, from: MemberId, id: u64, piece: (u64, Bytes)) {
+    pub(super) fn piece(&mut self, from: MemberId, piece: PieceName, bytes: Bytes) {
         let (machines, mut cx) = self.split();
-        let Some(fetched) = machines.fetcher.piece(&mut cx, from, id, piece) else { return };
-        let Fetched { peer, purpose, row } = fetched;
-        match purpose {
-            Purpose::Live(origin) => {
-                machines.receiver.fetched(&mut cx, &mut machines.fetcher, origin, id);
-            }
-            Purpose::Session(session) => {
-                let row = ToApply { row, how: How::Row, fetch: Some(id) };
-                machines.puller.fetched(&mut cx, peer, session, row);
-            }
-            Purpose::Found { round, key } => machines.rows.fetched(&mut cx, (round, key), row, id),
+        if let Some(fetched) = machines.fetcher.piece(&mut cx, from, piece, bytes) {
+            self.fetched(piece.fetch, fetched);
         }
+        let (machines, mut cx) = self.split();
         machines.fetcher.request_queued(&mut cx, from);
     }
 
-    /// A body is gone at its source, or damaged there.
-    pub(super) fn no_body(&mut self, from: MemberId, id: u64, is_damaged: bool) {
-        if self.machines.fetcher.is_from(id, from) {
-            if is_damaged && let Some((session, key)) = self.machines.fetcher.session_row(id) {
-                let (machines, mut cx) = self.split();
-                machines.fetcher.lose(cx.out, id);
-                let bodies = &mut machines.fetcher;
-                machines.puller.body_damaged(&mut cx, bodies, from, (session, key));
-            } else {
-                self.lose_fetch(id);
+    /// The row that a fetch was for, or a later one of its key, is here whole.
+    fn fetched(&mut self, id: u64, fetched: Fetched) {
+        let (machines, mut cx) = self.split();
+        let bodies = &mut machines.fetcher;
+        match fetched.purpose {
+            Purpose::Live(origin) => {
+                machines.receiver.fetched(&mut cx, bodies, origin, (id, fetched));
             }
-            let (machines, mut cx) = self.split();
-            machines.fetcher.request_queued(&mut cx, from);
+            Purpose::Session(session, batch) => {
+                let Fetched { peer, row, fetch, .. } = fetched;
+                let row = ToApply { row, how: How::Row, fetch };
+                machines.puller.fetched(&mut cx, bodies, peer, ((session, batch), row));
+            }
+            Purpose::Found { round, key } => {
+                let Fetched { row, fetch, .. } = fetched;
+                let row = ToApply { row, how: How::Found, fetch };
+                machines.rows.fetched(&mut cx, (round, key), row);
+            }
+        }
+    }
+
+    /// A body is not sent: it is gone at its source, or damaged there, or a later write of its key is taken instead.
+    pub(super) fn no_body(&mut self, from: MemberId, id: u64, why: NoBody) {
+        if !self.machines.fetcher.is_from(id, from) {
+            return;
+        }
+        match why {
+            NoBody::Gone => self.lose_fetch(id),
+            NoBody::Damaged => self.body_damaged(from, id),
+            NoBody::Replaced(row) => self.replaced(from, id, *row),
+        }
+        let (machines, mut cx) = self.split();
+        machines.fetcher.request_queued(&mut cx, from);
+    }
+
+    /// A body is damaged at its source. A session leaves its row out, and the key is owed.
+    fn body_damaged(&mut self, from: MemberId, id: u64) {
+        let Some((batch, key)) = self.machines.fetcher.session_row(id) else {
+            return self.lose_fetch(id);
+        };
+        let (machines, mut cx) = self.split();
+        machines.fetcher.lose(cx.out, id);
+        let bodies = &mut machines.fetcher;
+        machines.puller.body_damaged(&mut cx, bodies, from, (batch, key));
+    }
+
+    /// The write that a fetch was for was replaced at its source.
+    fn replaced(&mut self, from: MemberId, id: u64, row: Row) {
+        let (machines, mut cx) = self.split();
+        match machines.fetcher.replace(&mut cx, id, row) {
+            Successor::Fetched => {}
+            Successor::Whole(fetched) => self.fetched(id, *fetched),
+            Successor::Invalid => {
+                self.close(
+                    from,
+                    "the peer named a row of another key instead of the requested one",
+                );
+            }
         }
     }
 
@@ -169,8 +208,8 @@ impl Core {
                 machines.receiver.forget(&mut cx, bodies, origin);
                 self.behind(peer);
             }
-            Purpose::Session(session) => {
-                machines.puller.body_gone(&mut cx, bodies, peer, session);
+            Purpose::Session(session, batch) => {
+                machines.puller.body_gone(&mut cx, bodies, peer, (session, batch));
             }
             Purpose::Found { round, key } => {
                 machines.rows.body_lost(&mut cx, bodies, (round, key));
@@ -180,10 +219,17 @@ impl Core {
 
     /// Requests pieces again that do not arrive, or gives their bodies up.
     pub(super) fn watch_fetches(&mut self) {
-        for id in self.machines.fetcher.late(self.local.mono()) {
+        let late = self.machines.fetcher.late(self.local.mono());
+        for id in &late {
             let (machines, mut cx) = self.split();
-            if machines.fetcher.retry(&mut cx, id) {
-                self.lose_fetch(id);
+            if machines.fetcher.retry(&mut cx, *id) {
+                self.lose_fetch(*id);
+            }
+        }
+        if !late.is_empty() {
+            for peer in self.peers.ids() {
+                let (machines, mut cx) = self.split();
+                machines.fetcher.request_queued(&mut cx, peer);
             }
         }
     }

@@ -1,6 +1,11 @@
 //! Routing: events and messages to the machines that they concern.
 
-use super::{Core, actions::Effect, body_source::NoPiece, peers::Peers, results::ReadResult};
+use super::{
+    Core,
+    actions::{Effect, PieceName},
+    peers::Peers,
+    results::ReadResult,
+};
 use crate::{
     MemberId, Row,
     notice::Notice,
@@ -30,10 +35,7 @@ impl Core {
             }
             Event::Read { id, result } => self.read(id, ReadResult::Rows(result)),
             Event::RowRead { id, row } => self.read(id, ReadResult::Row(row)),
-            Event::Body { id, bytes, is_damaged } => {
-                let why = if is_damaged { NoPiece::Damaged } else { NoPiece::Gone };
-                self.read(id, ReadResult::Body(bytes.ok_or(why)));
-            }
+            Event::Body { id, found } => self.read(id, ReadResult::Body(found)),
             Event::Verify(peer) => {
                 let (machines, mut cx) = self.split();
                 machines.verifier.begin(&mut cx, peer);
@@ -107,9 +109,11 @@ impl Core {
                 machines.puller.refused(&mut cx, &mut machines.fetcher, from, (session, reason));
             }
             Message::GetBody(get) => machines.bodies.get(&mut cx, from, get),
-            Message::Piece { fetch, offset, bytes } => self.piece(from, fetch, (offset, bytes)),
-            Message::NoBody { fetch, is_damaged } => self.no_body(from, fetch, is_damaged),
-            Message::Done { session } => machines.sessions.done(from, session),
+            Message::Piece { fetch, dot, offset, bytes } => {
+                self.piece(from, PieceName { fetch, dot, offset }, bytes);
+            }
+            Message::NoBody { fetch, why } => self.no_body(from, fetch, why),
+            Message::Done { session } => machines.sessions.done(&mut cx, from, session),
             Message::Ask { verify, step, ask } => {
                 machines.verifier.asked(&mut cx, from, (verify, step), ask);
             }

@@ -186,18 +186,17 @@ impl RowFetcher {
         self.advance(cx, bodies);
     }
 
-    /// A body that a round waits for is here.
+    /// A body that a round waits for is here, or a later write of its key that replaced it at its peer.
     pub(super) fn fetched(
         &mut self,
         cx: &mut Context<'_>,
         (number, index): (u64, usize),
-        row: Row,
-        fetch: u64,
+        row: ToApply,
     ) {
         if self.round.as_ref().is_some_and(|round| round.number == number) {
             let purpose = Pending::Found { round: number, key: Some(index) };
-            cx.out.apply(purpose, vec![ToApply { row, how: How::Found, fetch: Some(fetch) }]);
-        } else {
+            cx.out.apply(purpose, vec![row]);
+        } else if let Some(fetch) = row.fetch {
             cx.out.work(Work::Discard { fetch });
         }
     }

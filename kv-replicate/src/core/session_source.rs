@@ -1,22 +1,47 @@
 //! Serves catch-up sessions. A request names everything it needs, so that a source keeps next to nothing
 //! for a receiver.
+//!
+//! Each round begins with a view that is pinned, so that a round that is short enough shows one snapshot although
+//! the store is being written to, and can be the last. A pinned view has bounds in bytes, in time and in number:
+//! beyond them the round goes on with the newest view, and the receiver needs another round.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-use kv_core::{DamagedKey, Hlc};
+use kv_core::{DamagedKey, Dot, Hlc};
 
-use super::actions::{Context, Keep, Pending, weight};
+use super::actions::{Actions, Context, Keep, Pending, weight};
 use crate::{
     MemberId, Row,
     wire::{BATCH_BYTES, End, Message, Page, PageHead, Pull, Reason},
     work::{Batch, Unread, Work},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How long a session without requests keeps tombstones from being dropped.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a view is pinned at most. At a thousand small commits a second the file grows by some hundred MiB in
+/// this time, which are used again afterwards.
+const PINNED_FOR: Duration = Duration::from_secs(30);
+
+/// How many views are pinned at most, for all sessions together.
+const MAX_PINNED: usize = 8;
+
+/// A view that is pinned for a round.
+#[derive(Debug)]
+struct Pinned {
+    /// The number that the store knows it by.
+    pin: u64,
+    /// When it was pinned.
+    since: Duration,
+    /// The bytes of the rows that were read from it, and of their large bodies.
+    bytes: u64,
+}
 
 /// A session that is served.
 #[derive(Debug)]
@@ -29,6 +54,10 @@ struct Session {
     requested_at: Duration,
     /// The number of the last request.
     batch: u32,
+    /// The row behind which the batch begins that follows the last one that was read.
+    next: Option<Dot>,
+    /// The view that the round is read from; none if it is read from the newest.
+    pinned: Option<Pinned>,
 }
 
 /// Whether the store reads rows for a peer. It reads one batch at a time.
@@ -61,12 +90,42 @@ impl Served {
     }
 
     /// When the session counts as abandoned.
-    fn timeout(&self) -> Option<Duration> {
+    fn abandoned_at(&self) -> Option<Duration> {
         self.session.as_ref().map(|session| session.requested_at + IDLE)
     }
 
+    /// When the pinned view must be dropped.
+    fn unpinned_at(&self) -> Option<Duration> {
+        self.session.as_ref()?.pinned.as_ref().map(|pinned| pinned.since + PINNED_FOR)
+    }
+
+    /// The number of the view that the round is read from, if it is pinned.
+    fn pin(&self) -> Option<u64> {
+        self.session.as_ref()?.pinned.as_ref().map(|pinned| pinned.pin)
+    }
+
+    /// Drops the view that is pinned, if there is one.
+    fn unpin(&mut self, out: &mut Actions) {
+        let pinned = self.session.as_mut().and_then(|session| session.pinned.take());
+        if let Some(Pinned { pin, .. }) = pinned {
+            out.work(Work::Unpin { pin });
+        }
+    }
+
+    /// Counts rows that were read. Unpins the view if they are too many.
+    fn count(&mut self, cx: &mut Context<'_>, rows: &[Row]) {
+        let Some(pinned) = self.session.as_mut().and_then(|session| session.pinned.as_mut()) else {
+            return;
+        };
+        pinned.bytes += rows.iter().map(Row::whole_weight).sum::<u64>();
+        if pinned.bytes > cx.local.config().pinned_bytes {
+            self.unpin(cx.out);
+        }
+    }
+
     /// Ends the session. A read that is under way continues, and its result is dropped.
-    fn end(&mut self) {
+    fn end(&mut self, out: &mut Actions) {
+        self.unpin(out);
         self.session = None;
         self.pages.clear();
     }
@@ -90,10 +149,19 @@ impl SessionSource {
             let refusal = Message::Refusal { session: pull.session, reason: Reason::Busy };
             return cx.out.send(from, refusal);
         }
+        let can_pin = self.pinned() < MAX_PINNED && cx.local.config().pinned_bytes > 0;
         let served = self.peers.entry(from).or_default();
         if !served.is(pull.session) {
+            served.end(cx.out);
             let id = pull.session;
-            served.session = Some(Session { id, started, requested_at: now, batch: 0 });
+            served.session = Some(Session {
+                id,
+                started,
+                requested_at: now,
+                batch: 0,
+                next: None,
+                pinned: None,
+            });
         }
         let Some(session) = &mut served.session else { return };
         session.requested_at = now;
@@ -101,11 +169,24 @@ impl SessionSource {
             // The request arrived twice, or late.
             return;
         }
+        let is_last = |message: &Message| matches!(message, Message::Page(page) if page.batch == session.batch);
+        let continues = pull.after.is_some() && pull.after == session.next;
+        if !(continues && served.pages.iter().all(is_last)) {
+            // It does not ask for the batch after the one whose pages wait.
+            served.pages.clear();
+        }
         session.batch = pull.batch;
-        served.pages.clear();
+        if pull.after.is_none() {
+            served.unpin(cx.out);
+            if can_pin && let Some(session) = &mut served.session {
+                let pin = cx.out.next_id();
+                session.pinned = Some(Pinned { pin, since: now, bytes: 0 });
+            }
+        }
         if served.reading == Reading::Idle {
             served.reading = Reading::UnderWay;
-            read_rows(cx, from, pull);
+            let pin = served.pin();
+            read_rows(cx, from, pull, pin);
         } else {
             served.reading = Reading::Superseded(pull);
         }
@@ -126,14 +207,19 @@ impl SessionSource {
         let served = self.peers.entry(peer).or_default();
         if let Reading::Superseded(next) = std::mem::take(&mut served.reading) {
             served.reading = Reading::UnderWay;
-            return read_rows(cx, peer, next);
+            let pin = served.pin();
+            return read_rows(cx, peer, next, pin);
         }
         if !served.is(session) {
             return;
         }
         let reason = match result {
             Ok(read) => {
-                served.pages = pages(session, batch, stamp, read).map(Message::Page).collect();
+                served.count(cx, &read.rows);
+                if let Some(session) = &mut served.session {
+                    session.next = read.next;
+                }
+                served.pages.extend(pages(session, batch, stamp, read).map(Message::Page));
                 return;
             }
             Err(Unread::Gone(collected)) => Reason::Gone(collected),
@@ -143,24 +229,32 @@ impl SessionSource {
     }
 
     /// A receiver needs no more of its session.
-    pub(super) fn done(&mut self, from: MemberId, session: u64) {
+    pub(super) fn done(&mut self, cx: &mut Context<'_>, from: MemberId, session: u64) {
         if let Some(served) = self.peers.get_mut(&from).filter(|served| served.is(session)) {
-            served.end();
+            served.end(cx.out);
         }
     }
 
     /// Ends all sessions: the store lacks what its receivers would need.
-    pub(super) fn end_all(&mut self) {
-        self.peers.values_mut().for_each(Served::end);
+    pub(super) fn end_all(&mut self, out: &mut Actions) {
+        self.peers.values_mut().for_each(|served| served.end(out));
     }
 
-    /// Ends abandoned sessions.
-    pub(super) fn watch(&mut self, now: Duration) {
+    /// Ends abandoned sessions, and drops views that were pinned for too long.
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
+        let now = cx.local.mono();
         for served in self.peers.values_mut() {
-            if served.timeout().is_some_and(|at| now >= at) {
-                served.end();
+            if served.abandoned_at().is_some_and(|at| now >= at) {
+                served.end(cx.out);
+            } else if served.unpinned_at().is_some_and(|at| now >= at) {
+                served.unpin(cx.out);
             }
         }
+    }
+
+    /// How many views are pinned.
+    pub(super) fn pinned(&self) -> usize {
+        self.peers.values().filter(|served| served.pin().is_some()).count()
     }
 
     /// The next page for a peer.
@@ -183,9 +277,17 @@ impl SessionSource {
         self.peers.values().filter_map(|served| served.session.as_ref()).map(|found| found.started)
     }
 
-    /// When the first session counts as abandoned.
+    /// When the first session counts as abandoned, or a view must be dropped.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        self.peers.values().filter_map(Served::timeout).min()
+        let of = |served: &Served| [served.abandoned_at(), served.unpinned_at()];
+        self.peers.values().flat_map(of).flatten().min()
+    }
+
+    /// The link to a peer is about to end: its view is dropped.
+    pub(super) fn unpin(&mut self, out: &mut Actions, peer: MemberId) {
+        if let Some(served) = self.peers.get_mut(&peer) {
+            served.unpin(out);
+        }
     }
 
     /// Ends the session of a peer. A read that is under way is still accounted for if the link is replaced.
@@ -204,11 +306,11 @@ impl SessionSource {
 }
 
 /// Requests the rows of a batch from the store.
-fn read_rows(cx: &mut Context<'_>, peer: MemberId, pull: Pull) {
+fn read_rows(cx: &mut Context<'_>, peer: MemberId, pull: Pull, pin: Option<u64>) {
     let id = cx.out.next_id();
     let limit = cx.local.config().batch_rows;
-    let Pull { session, batch, since, after, is_new } = pull;
-    let work = Work::Read { id, since, after, limit, is_new };
+    let Pull { session, batch, since, after, known, is_new } = pull;
+    let work = Work::Read { id, since, after, limit, is_new, known, pin };
     cx.out.request(id, Pending::Serve { peer, session, batch }, work);
 }
 
@@ -236,8 +338,8 @@ fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Ite
     let last = pages.len() - 1;
     let end = read.next.map_or(End::Round, End::Batch);
     let commit = read.commit;
-    let mut head =
-        Some(PageHead { vector: read.vector, collected: read.collected, floor: read.floor });
+    let Batch { vector, collected, floor, next, .. } = read;
+    let mut head = Some(PageHead { vector, collected, floor, next });
     pages.into_iter().enumerate().map(move |(index, (rows, damaged))| Page {
         session,
         batch,
@@ -249,81 +351,4 @@ fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Ite
         damaged,
         rows,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use kv_core::VersionVector;
-
-    use super::*;
-    use crate::core::testing::{Fixture, PEER, row_of, vector};
-
-    fn pull(session: u64, batch: u32) -> Pull {
-        Pull { session, batch, is_new: false, after: None, since: VersionVector::default() }
-    }
-
-    fn read(rows: u64) -> Result<Batch, Unread> {
-        let rows: Vec<_> = (1..=rows).map(|seq| row_of(PEER, seq)).collect();
-        let (vector, collected) = (vector(9), VersionVector::default());
-        let (damaged, floor) = (Vec::new(), Hlc::ZERO);
-        Ok(Batch { rows, damaged, next: None, vector, collected, floor, commit: 1 })
-    }
-
-    fn reads(fixture: &mut Fixture) -> usize {
-        std::iter::from_fn(|| fixture.poll_work()).count()
-    }
-
-    fn connected() -> (Fixture, SessionSource) {
-        let mut fixture = Fixture::new();
-        fixture.connect(PEER);
-        (fixture, SessionSource::default())
-    }
-
-    #[test]
-    fn a_request_that_arrives_twice_is_read_once() {
-        let (mut fixture, mut source) = connected();
-        for batch in [1, 1] {
-            source.pull(&mut fixture.context(), PEER, pull(7, batch));
-        }
-        assert_eq!(reads(&mut fixture), 1);
-        source.read(&mut fixture.context(), PEER, (7, 1), read(2));
-        assert!(matches!(source.next(PEER), Some(Message::Page(page)) if page.rows.len() == 2));
-        assert!(source.next(PEER).is_none());
-    }
-
-    #[test]
-    fn a_request_during_a_read_replaces_it() {
-        let (mut fixture, mut source) = connected();
-        for batch in [1, 2, 3] {
-            source.pull(&mut fixture.context(), PEER, pull(7, batch));
-        }
-        assert_eq!(reads(&mut fixture), 1);
-        source.read(&mut fixture.context(), PEER, (7, 1), read(1));
-        assert!(source.next(PEER).is_none(), "nobody waits for the first batch any more");
-        assert_eq!(reads(&mut fixture), 1);
-        source.read(&mut fixture.context(), PEER, (7, 3), read(1));
-        assert!(source.next(PEER).is_some());
-    }
-
-    #[test]
-    fn what_can_not_be_read_is_refused_with_its_reason() {
-        let (mut fixture, mut source) = connected();
-        let cases =
-            [(Unread::Failed, Reason::Busy), (Unread::Gone(vector(3)), Reason::Gone(vector(3)))];
-        for (batch, (unread, reason)) in (1..).zip(cases) {
-            source.pull(&mut fixture.context(), PEER, pull(7, batch));
-            source.read(&mut fixture.context(), PEER, (7, batch), Err(unread));
-            assert_eq!(fixture.sent(PEER), [Message::Refusal { session: 7, reason }]);
-        }
-    }
-
-    #[test]
-    fn an_abandoned_session_ends_after_a_minute() {
-        let (mut fixture, mut source) = connected();
-        source.pull(&mut fixture.context(), PEER, pull(7, 1));
-        source.watch(IDLE - Duration::from_millis(1));
-        assert_eq!((source.count(), source.started().count()), (1, 1));
-        source.watch(IDLE);
-        assert_eq!(source.count(), 0);
-    }
 }

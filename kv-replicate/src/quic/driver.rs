@@ -29,7 +29,7 @@ use super::{
     store::{StorePort, Told},
     tls::Tls,
 };
-use crate::{Channel, Config as CoreConfig, Core, Event, Now, Verdict};
+use crate::{Channel, Config as CoreConfig, Core, Event, Now, PINNED_BYTES, Verdict};
 
 mod answers;
 mod links;
@@ -119,6 +119,7 @@ impl Driver {
             incarnation,
             backlog_bytes: config.tuning.backlog_bytes,
             batch_rows: config.tuning.batch_rows,
+            pinned_bytes: PINNED_BYTES,
             max_clock_skew_ms: config.tuning.max_clock_skew_ms,
             ended_grace: config.tuning.ended_grace,
         };

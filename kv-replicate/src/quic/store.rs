@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::StartError;
 use crate::{
     Event, Row, StoreState, Work,
-    read::Durable,
+    read::{self, Durable},
     replicator::{Replicator, WriteRoom},
 };
 
@@ -151,9 +151,10 @@ struct Reader {
 impl Reader {
     /// Reads for peers until the driver drops its end of the channel.
     fn run(&self, works: &mpsc::Receiver<Work>) {
+        let mut reader = read::Reader::default();
         for work in works {
-            let Some(durable) = lock(&self.shared.durable).clone() else { continue };
-            if let Some(answer) = durable.read(work) {
+            let Some(newest) = lock(&self.shared.durable).clone() else { continue };
+            if let Some(answer) = reader.read(&newest, work) {
                 let _over = self.told.send(Told::Event(answer));
             }
         }

@@ -1,8 +1,9 @@
 //! Rows by name, for peers that lack them or can't read theirs.
 
-use kv_core::{Change, FoundState, ReadError, engine::Snapshot, limits::CHUNK_BYTES, view::View};
+use kv_core::{Change, ReadError, engine::Snapshot, view::View};
 
-use crate::{Content, KeyState, Row, inspect::Place, wire::BATCH_BYTES};
+use super::row_of;
+use crate::{KeyState, Row, inspect::Place, wire::BATCH_BYTES};
 
 /// Reads the rows under the first of these names, as many as one message holds; none if the engine cannot
 /// read now.
@@ -29,20 +30,10 @@ fn state<S: Snapshot>(view: &View<S>, name: &Place) -> Result<KeyState, ReadErro
     };
     let is_owed = view.owed().get(name.namespace, &name.key).is_some();
     let Some(found) = found else { return Ok(KeyState { row: None, is_owed }) };
-    let short = match found.state {
-        FoundState::Large { body, len, .. } if len <= CHUNK_BYTES as u64 => Some(body),
-        _ => None,
+    let change = Change { namespace: name.namespace, key: name.key.clone(), found };
+    let row = match row_of(view, change) {
+        Err(ReadError::DamagedBody(_)) => return Ok(DAMAGED),
+        row => row?,
     };
-    let mut row = Row::from(Change { namespace: name.namespace, key: name.key.clone(), found });
-    if let Some(body) = short {
-        row.content = match view.chunk(body, 0) {
-            Ok(Some(value)) => Content::Value(value),
-            Ok(None) | Err(ReadError::Damaged { .. }) => {
-                view.note_damaged_chunk(name.namespace, &name.key, body, 0);
-                return Ok(DAMAGED);
-            }
-            Err(error) => return Err(error),
-        };
-    }
     Ok(KeyState { row: Some(row), is_owed })
 }

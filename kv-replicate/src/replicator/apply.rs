@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Change, Dot, Hlc, Operation, Outcome, Upload, VersionVector, WriteError,
+    Attributes, Change, Dot, Hlc, NamespaceId, Operation, OriginId, Outcome, Upload, VersionVector,
+    WriteError,
     commit::Committer,
-    commit::{Applied, NewContent, Remote, RemoteWrite},
+    commit::{Applied, NewContent, Remote, RemoteWrite, SkippedWrite},
     engine::{Engine, Snapshot},
     limits::CHUNK_BYTES,
     view::View,
 };
 
-use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place};
+use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place, read::Additions};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug, Default)]
@@ -23,6 +24,19 @@ pub(super) struct Applier {
     epoch: u64,
     /// How often the engine had been reopened at the last of them.
     reopened: u64,
+    /// When rows were added that the vector does not count.
+    additions: Arc<Additions>,
+}
+
+/// What a row may add to a store beyond what the vector counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Adds {
+    /// Nothing: it is counted.
+    Nothing,
+    /// Itself.
+    RowOf(OriginId),
+    /// An entry of the system namespace, which may be merged of writes of several origins.
+    Anything,
 }
 
 /// The result of work that commits.
@@ -42,7 +56,14 @@ impl Applier {
     where
         E::Snapshot: Clone,
     {
-        self.reopened = committer.engine().status().reopened;
+        let status = committer.engine().status();
+        self.reopened = status.reopened;
+        Arc::make_mut(&mut self.additions).may_have_added(status.latest);
+    }
+
+    /// When rows were added that the vector does not count, up to now.
+    pub(super) fn additions(&self) -> Arc<Additions> {
+        Arc::clone(&self.additions)
     }
 
     /// Whether the store was rolled back since the last rollback that was reported to the core.
@@ -93,10 +114,7 @@ impl Applier {
             {
                 (id, None)
             }
-            Work::Apply { id, rows, .. } => match self.operations(committer, rows) {
-                Some(operations) => (id, commit(committer, now_ms, operations)),
-                None => (id, None),
-            },
+            Work::Apply { id, rows, .. } => (id, self.apply(committer, now_ms, rows)),
             Work::Adopt { id, vector, collected, floor, damaged, .. } => {
                 let adopt = Remote::Adopt { vector, collected, floor, damaged };
                 let adopt = Operation::Remote(adopt);
@@ -137,6 +155,7 @@ impl Applier {
                 return Done { committed: true, ..Done::default() };
             }
             Work::Read { .. }
+            | Work::Unpin { .. }
             | Work::ReadBody { .. }
             | Work::ReadRow { .. }
             | Work::ReadRows { .. }
@@ -151,6 +170,34 @@ impl Applier {
         Done { answer, committed: true, salvaged }
     }
 
+    /// Applies rows in one commit, and takes note of those that the vector does not count.
+    fn apply<E: Engine>(
+        &mut self,
+        committer: &mut Committer<E>,
+        now_ms: u64,
+        rows: Vec<ToApply>,
+    ) -> Option<Vec<Applied>>
+    where
+        E::Snapshot: Clone,
+    {
+        let adds: Vec<_> = rows.iter().map(adds).collect();
+        let operations = self.operations(committer, rows)?;
+        let results = commit(committer, now_ms, operations)?;
+        let number = committer.engine().status().latest;
+        for (adds, applied) in adds.into_iter().zip(&results) {
+            match adds {
+                Adds::RowOf(origin) if matches!(applied, Applied::Won { .. }) => {
+                    Arc::make_mut(&mut self.additions).added(origin, number);
+                }
+                Adds::Anything if *applied != Applied::Known => {
+                    Arc::make_mut(&mut self.additions).may_have_added(number);
+                }
+                _ => {}
+            }
+        }
+        Some(results)
+    }
+
     /// The operations that apply these rows; none if a body is not the one that its row announced.
     fn operations<E: Engine>(
         &mut self,
@@ -162,17 +209,34 @@ impl Applier {
     {
         let mut operations = Vec::with_capacity(rows.len());
         for ToApply { row, how, fetch } in rows {
-            let upload = || committer.upload();
-            let change = self.change(&upload, &row, fetch, &mut operations)?;
-            let Row { dot, hlc, prev, namespace, key, .. } = row;
-            let write = RemoteWrite { dot, hlc, prev, namespace, key, change };
-            operations.push(Operation::Remote(match how {
-                How::Next => Remote::Next(write),
-                How::Row => Remote::Row(write),
-                How::Found => Remote::Found(write),
-            }));
+            let remote = match how {
+                How::Next => Remote::Next(self.write(committer, row, fetch, &mut operations)?),
+                How::Row => Remote::Row(self.write(committer, row, fetch, &mut operations)?),
+                How::Found => Remote::Found(self.write(committer, row, fetch, &mut operations)?),
+                How::Skip => {
+                    let Row { dot, hlc, namespace, key, .. } = row;
+                    Remote::Skip(SkippedWrite { dot, hlc, namespace, key })
+                }
+            };
+            operations.push(Operation::Remote(remote));
         }
         Some(operations)
+    }
+
+    /// The write that a row describes; none if its body is not the one that it announced.
+    fn write<E: Engine>(
+        &mut self,
+        committer: &Committer<E>,
+        row: Row,
+        fetch: Option<u64>,
+        operations: &mut Vec<Operation>,
+    ) -> Option<RemoteWrite>
+    where
+        E::Snapshot: Clone,
+    {
+        let change = self.change(&|| committer.upload(), &row, fetch, operations)?;
+        let Row { dot, hlc, prev, namespace, key, .. } = row;
+        Some(RemoteWrite { dot, hlc, prev, namespace, key, change })
     }
 
     /// The change that a row makes, with its body ready to be put; none if that is not the announced one.
@@ -234,6 +298,15 @@ impl Applier {
             self.uploads.insert(fetch, None);
         }
         true
+    }
+}
+
+/// What a row may add to the store beyond what the vector counts.
+fn adds(to_apply: &ToApply) -> Adds {
+    match to_apply.how {
+        _ if to_apply.row.namespace == NamespaceId::SYSTEM => Adds::Anything,
+        How::Row | How::Found => Adds::RowOf(to_apply.row.dot.origin),
+        How::Next | How::Skip => Adds::Nothing,
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     kind,
     message::{
         Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES,
-        MAX_ROWS, MAX_SEQ, Message, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION, Want,
+        MAX_ROWS, MAX_SEQ, Message, NoBody, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
+        Want,
     },
     question,
     row::take_row,
@@ -49,12 +50,11 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
         kind::GET_BODY => Message::GetBody(get_body(input)?),
         kind::PIECE => Message::Piece {
             fetch: input.try_get_u64()?,
+            dot: take::dot(input)?,
             offset: input.try_get_u64()?,
             bytes: piece(input)?,
         },
-        kind::NO_BODY => {
-            Message::NoBody { fetch: input.try_get_u64()?, is_damaged: take::flag(input)? }
-        }
+        kind::NO_BODY => Message::NoBody { fetch: input.try_get_u64()?, why: no_body(input)? },
         kind::DONE => Message::Done { session: input.try_get_u64()? },
         kind::REMOVED => {
             let dot = take::dot(input)?;
@@ -137,13 +137,15 @@ fn live(input: &mut Bytes) -> Decoded<Live> {
     Ok(Live { rows: rows.collect::<Decoded<_>>()? })
 }
 
-/// Session, batch, whether the receiver is new, the dot to begin behind, vector.
+/// Session, batch, whether the receiver is new, the dot to begin behind, the snapshot whose rows the receiver
+/// has, vector.
 fn pull(input: &mut Bytes) -> Decoded<Pull> {
     Ok(Pull {
         session: input.try_get_u64()?,
         batch: input.try_get_u32()?,
         is_new: take::flag(input)?,
         after: take::optional(input, take::dot)?,
+        known: take::optional(input, |input| Ok(input.try_get_u64()?))?,
         since: take::vector(input)?,
     })
 }
@@ -155,7 +157,8 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     let index = input.try_get_u16()?;
     let head = take::optional(input, |input| {
         let (vector, collected) = (take::vector(input)?, take::vector(input)?);
-        Ok(PageHead { vector, collected, floor: Hlc(input.try_get_u64()?) })
+        let floor = Hlc(input.try_get_u64()?);
+        Ok(PageHead { vector, collected, floor, next: take::optional(input, take::dot)? })
     })?;
     if head.is_some() != (index == 0) {
         return Err(MessageError::Invalid("the first page of a batch, and only it, has vectors"));
@@ -204,6 +207,19 @@ fn get_body(input: &mut Bytes) -> Decoded<GetBody> {
     }
     let key = take::key_of(&std::mem::take(input))?;
     Ok(GetBody { fetch, namespace, dot, offset, len, key })
+}
+
+/// Why a body is not sent.
+fn no_body(input: &mut Bytes) -> Decoded<NoBody> {
+    match input.try_get_u8()? {
+        0 => Ok(NoBody::Gone),
+        1 => Ok(NoBody::Damaged),
+        2 => {
+            let dot = take::dot(input)?;
+            Ok(NoBody::Replaced(Box::new(take_row(input, dot)?)))
+        }
+        _ => Err(MessageError::Invalid("an unknown reason why a body is not sent")),
+    }
 }
 
 /// The rest of a message, which is a piece of a body.

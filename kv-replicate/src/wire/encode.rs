@@ -6,7 +6,7 @@ use kv_core::Dot;
 use super::{
     kind,
     message::{
-        End, Hello, Incarnations, Message, Page, Progress, Pull, Reason, WIRE_VERSION, Want,
+        End, Hello, Incarnations, Message, NoBody, Page, Progress, Pull, Reason, WIRE_VERSION, Want,
     },
     put, question,
     row::put_row,
@@ -79,14 +79,15 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
             out.put_u32(get.len);
             out.put_slice(&get.key);
         }
-        Message::Piece { fetch, offset, bytes } => {
+        Message::Piece { fetch, dot, offset, bytes } => {
             out.put_u64(*fetch);
+            put::dot(&mut out, *dot);
             out.put_u64(*offset);
             out.put_slice(bytes);
         }
-        Message::NoBody { fetch, is_damaged } => {
+        Message::NoBody { fetch, why } => {
             out.put_u64(*fetch);
-            out.put_u8(u8::from(*is_damaged));
+            put_no_body(&mut out, why);
         }
         Message::Done { session } => out.put_u64(*session),
         Message::Ask { verify, step, ask } => {
@@ -150,11 +151,24 @@ fn put_want(out: &mut BytesMut, want: &Want) {
 }
 
 /// See `decode::pull`.
+fn put_no_body(out: &mut BytesMut, why: &NoBody) {
+    match why {
+        NoBody::Gone => out.put_u8(0),
+        NoBody::Damaged => out.put_u8(1),
+        NoBody::Replaced(row) => {
+            out.put_u8(2);
+            put::dot(out, row.dot);
+            put_row(out, row);
+        }
+    }
+}
+
 fn put_pull(out: &mut BytesMut, pull: &Pull) {
     out.put_u64(pull.session);
     out.put_u32(pull.batch);
     out.put_u8(u8::from(pull.is_new));
     put::optional(out, pull.after, put::dot);
+    put::optional(out, pull.known, |out, commit| out.put_u64(commit));
     put::vector(out, &pull.since);
 }
 
@@ -190,6 +204,7 @@ fn put_page(out: &mut BytesMut, page: &Page) {
         put::vector(out, &head.vector);
         put::vector(out, &head.collected);
         out.put_u64(head.floor.0);
+        put::optional(out, head.next, put::dot);
     });
     match page.end {
         End::Page => out.put_u8(0),

@@ -25,7 +25,18 @@ pub(crate) const BATCH_BYTES: usize = 60 << 10;
 pub(crate) const MAX_ROWS: usize = 1024;
 
 /// The most bytes of a body that one request asks for.
-pub(crate) const MAX_ASKED_BYTES: u32 = 16 * 65_280;
+pub(crate) const MAX_ASKED_BYTES: u32 = 64 * 65_280;
+
+/// Why a body is not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoBody {
+    /// The key holds nothing.
+    Gone,
+    /// The sender has the key, and can't read its row or its value.
+    Damaged,
+    /// The row that the key holds instead. The pieces of its body follow, if it is large.
+    Replaced(Box<Row>),
+}
 
 /// The random numbers of the starts of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +77,8 @@ pub(crate) enum Message {
     Piece {
         /// The fetch that requested it.
         fetch: u64,
+        /// The write that the body belongs to: the requested one, or one that replaced it.
+        dot: Dot,
         /// Where it begins in the body, in bytes.
         offset: u64,
         /// At most one chunk.
@@ -75,8 +88,8 @@ pub(crate) enum Message {
     NoBody {
         /// The fetch that requested the body.
         fetch: u64,
-        /// Whether the sender still has it, and can't read it.
-        is_damaged: bool,
+        /// Why there are no more pieces of it.
+        why: NoBody,
     },
     /// The receiver of a session needs no more of it.
     Done {
@@ -199,6 +212,9 @@ pub(crate) struct Pull {
     pub(crate) is_new: bool,
     /// Only rows behind this dot are requested; none at the beginning of a round.
     pub(crate) after: Option<Dot>,
+    /// The receiver has the rows that the vector does not count of the snapshot with this number, so that those
+    /// of an origin may be left out if none was added since; none if it may lack some.
+    pub(crate) known: Option<u64>,
     /// Rows that this vector counts are left out.
     pub(crate) since: VersionVector,
 }
@@ -235,6 +251,8 @@ pub(crate) struct PageHead {
     pub(crate) collected: VersionVector,
     /// The source's closed timestamp: it has dropped no later tombstone.
     pub(crate) floor: Hlc,
+    /// The dot behind which the next batch begins, so that it can be requested early; none if the round ends.
+    pub(crate) next: Option<Dot>,
 }
 
 /// The continuation after a page.

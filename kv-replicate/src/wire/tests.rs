@@ -132,8 +132,10 @@ fn hello() -> impl Strategy<Value = Message> {
 
 fn page() -> impl Strategy<Value = Message> {
     let end = prop_oneof![Just(End::Page), Just(End::Round), dot().prop_map(End::Batch)];
-    let head = (vector(), vector());
-    let head = head.prop_map(|(vector, collected)| PageHead { vector, collected, floor: Hlc(7) });
+    let head = (vector(), vector(), proptest::option::of(dot()));
+    let floor = Hlc(7);
+    let head =
+        head.prop_map(move |(vector, collected, next)| PageHead { vector, collected, floor, next });
     let damaged = (dot(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(dot, key)| {
         DamagedKey { namespace: NamespaceId([3; 16]), key: Key::try_from(key).unwrap(), dot }
     });
@@ -201,14 +203,22 @@ fn message() -> impl Strategy<Value = Message> {
             }),
         (any::<u64>(), any::<bool>(), proptest::option::of(dot()), vector()).prop_map(
             |(session, is_new, after, since)| {
-                Message::Pull(Pull { session, batch: 1, is_new, after, since })
+                let known = is_new.then_some(session);
+                Message::Pull(Pull { session, batch: 1, is_new, after, known, since })
             }
         ),
         vector().prop_map(|gone| Message::Refusal { session: 1, reason: Reason::Gone(gone) }),
         Just(Message::Refusal { session: 3, reason: Reason::Busy }),
         get.prop_map(Message::GetBody),
-        Just(Message::Piece { fetch: 1, offset: 0, bytes: Bytes::from_static(b"piece") }),
-        any::<bool>().prop_map(|is_damaged| Message::NoBody { fetch: 4, is_damaged }),
+        dot().prop_map(|dot| {
+            Message::Piece { fetch: 1, dot, offset: 0, bytes: Bytes::from_static(b"piece") }
+        }),
+        prop_oneof![
+            Just(NoBody::Gone),
+            Just(NoBody::Damaged),
+            row().prop_map(|row| NoBody::Replaced(Box::new(row))),
+        ]
+        .prop_map(|why| Message::NoBody { fetch: 4, why }),
         Just(Message::Done { session: 4 }),
         row().prop_map(|row| Message::Removed(Box::new(row))),
         ask().prop_map(|ask| Message::Ask { verify: 7, step: 1, ask }),

@@ -89,6 +89,7 @@ impl Location {
             incarnation: u64::from(id) << 8 | incarnations,
             backlog_bytes: 1 << 20,
             batch_rows: 128,
+            pinned_bytes: kv_replicate::PINNED_BYTES,
             max_clock_skew_ms: 500,
             ended_grace: std::time::Duration::ZERO,
         };
@@ -280,8 +281,7 @@ impl Pair {
         }
         let replicator = self.nodes[node].store.replicator_mut().unwrap();
         if work.is_read() {
-            let durable = replicator.durable().unwrap();
-            return durable.read(work).into_iter().collect();
+            return replicator.read(work).into_iter().collect();
         }
         replicator.push(work);
         self.nodes[node].run(self.now_ms, Step::Turn)

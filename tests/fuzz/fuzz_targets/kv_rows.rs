@@ -9,7 +9,7 @@ use kv_core::{
     Account, Attributes, Dot, FieldNumber, FieldValue, FoundState, Hlc, JoinedRow, ListQuery,
     Metadata, NamespaceId, Operation, OriginId, Table, Title, Version, VersionVector,
     commit::GcLimits,
-    commit::{NewContent, Remote, RemoteWrite},
+    commit::{NewContent, Remote, RemoteWrite, SkippedWrite},
     engine::{Batch, Engine},
 };
 use libfuzzer_sys::fuzz_target;
@@ -254,6 +254,7 @@ enum Step<'a> {
     Drop(Id),
     Next(Peers<'a>),
     Row(Peers<'a>),
+    Skip(Peers<'a>),
     Adopt { vector: Vec<(Id, Number)>, collected: Vec<(Id, Number)> },
     Gc { stable: Number, skew: Number, rows: u8 },
     Sync,
@@ -387,6 +388,11 @@ fn step(store: &mut Store, now_ms: u64, step: &Step<'_>) {
             let is_next = matches!(step, Step::Next(_));
             let remote = if is_next { Remote::Next(remote) } else { Remote::Row(remote) };
             drop(store::make(store, now_ms, Operation::Remote(remote)));
+        }
+        Step::Skip(said) => {
+            let Some(RemoteWrite { dot, hlc, namespace, key, .. }) = said.write(store) else { return };
+            let skipped = SkippedWrite { dot, hlc, namespace, key };
+            drop(store::make(store, now_ms, Operation::Remote(Remote::Skip(skipped))));
         }
         Step::Adopt { vector: said, collected } => write(Operation::Remote(Remote::Adopt {
             vector: vector(said),

@@ -169,6 +169,7 @@ impl Location {
             incarnation: OUR_BOOT,
             backlog_bytes: 4096,
             batch_rows: 8,
+            pinned_bytes: 10_000,
             max_clock_skew_ms: 500,
             ended_grace: std::time::Duration::ZERO,
         };

@@ -35,6 +35,16 @@ pub enum Event {
     Expired,
     /// A body was missing or unavailable while it was fetched.
     BodyLost,
+    /// A body was overwritten at its source while it was fetched, and the later write was taken instead.
+    BodyReplaced,
+    /// A live write was counted without its row, because a later write of its key was taken.
+    LiveSkipped,
+    /// A session was served from a pinned view that the store had left behind.
+    ReadFromPin,
+    /// A location wrote while it served a session.
+    WroteWhileServing,
+    /// A location served a whole batch of rows that its vector does not count.
+    ServedUncounted,
     /// A location received a complete large body.
     LargeTaken,
     /// A tombstone or expired tombstone was dropped.
@@ -139,6 +149,11 @@ impl Event {
         Event::WrittenAhead,
         Event::Expired,
         Event::BodyLost,
+        Event::BodyReplaced,
+        Event::LiveSkipped,
+        Event::ReadFromPin,
+        Event::WroteWhileServing,
+        Event::ServedUncounted,
         Event::LargeTaken,
         Event::Collected,
         Event::Concurrent,

@@ -22,7 +22,7 @@ use kv_core::{
     },
     writer::{Output, Step},
 };
-use kv_replicate::{Config, Core, Event, MemberId, Notice, Now, Unread};
+use kv_replicate::{Config, Core, Event, MemberId, Notice, Now, PINNED_BYTES, Unread};
 use waypost_disk_tests::rng::Rng;
 
 use crate::{
@@ -53,6 +53,8 @@ pub struct Settings {
     pub backlog_bytes: usize,
     /// How many rows a burst has.
     pub batch_rows: usize,
+    /// How many bytes are read from a pinned view.
+    pub pinned_bytes: u64,
     /// The cache of each store, in bytes.
     pub cache_bytes: usize,
 }
@@ -65,6 +67,7 @@ impl Default for Settings {
             sync_ms: 5,
             backlog_bytes: 8 << 20,
             batch_rows: 128,
+            pinned_bytes: PINNED_BYTES,
             cache_bytes: 1 << 20,
         }
     }
@@ -407,6 +410,7 @@ fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
         incarnation,
         backlog_bytes: settings.backlog_bytes,
         batch_rows: settings.batch_rows,
+        pinned_bytes: settings.pinned_bytes,
         max_clock_skew_ms: 500,
         ended_grace: Duration::ZERO,
     };

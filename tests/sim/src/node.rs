@@ -175,6 +175,7 @@ impl Node {
             incarnation,
             backlog_bytes: plan.backlog_bytes,
             batch_rows: plan.batch_rows,
+            pinned_bytes: plan.pinned_bytes,
             max_clock_skew_ms: 500,
             ended_grace: plan.ended_grace(),
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kv_replicate::PINNED_BYTES;
 use waypost_disk_tests::rng::Rng;
 
 /// The plan of a run.
@@ -33,6 +34,8 @@ pub struct Plan {
     pub backlog_bytes: usize,
     /// The number of rows in a batch.
     pub batch_rows: usize,
+    /// The most bytes that are read from a pinned view for a session.
+    pub pinned_bytes: u64,
     /// The percentage of values that are large.
     pub large: u64,
     /// The greatest time that a store takes for a request of its core, in milliseconds; 0 for no
@@ -144,6 +147,7 @@ impl Plan {
             large: rng.weighted(&[(3, 0), (3, 4), (1, 15)]),
             store_ms: rng.weighted(&[(2, 0), (4, 3), (2, 40)]),
             keys: rng.weighted(&[(2, 6), (4, 24), (2, 300)]),
+            pinned_bytes: rng.weighted(&[(1, 0), (2, 2_000), (3, PINNED_BYTES)]),
         }
     }
 

@@ -5,12 +5,14 @@
 //! fixed. Each scenario passes with every seed. `tests/mutants` shows that each fails if its rule
 //! is broken.
 
+use kv_replicate::PINNED_BYTES;
 use waypost_disk_tests::rng::Rng;
 
 use crate::plan::Plan;
 
 pub mod absent;
 pub mod barrier;
+pub mod behind_walk;
 pub mod copied;
 pub mod damaged_source;
 pub mod damaged_system;
@@ -27,8 +29,10 @@ pub mod mutual_removal;
 pub mod not_made;
 pub mod old_deletions;
 pub mod old_image;
+pub mod orphaned;
 pub mod relay;
 pub mod removed_alone;
+pub mod rewritten;
 pub mod rolled_back;
 pub mod second_sponsor;
 pub mod stranded;
@@ -62,6 +66,7 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
         steps_at_start: false,
         backlog_bytes: BIG_BACKLOG,
         batch_rows: 128,
+        pinned_bytes: PINNED_BYTES,
         large: 0,
         store_ms: 0,
         keys: 0,

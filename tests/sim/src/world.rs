@@ -389,6 +389,7 @@ impl World {
                 Notice::ClockOff(_) => self.clock_off(node)?,
                 Notice::ClockRight => self.count(Event::ClockRight),
                 Notice::BodyLost(_) => self.count(Event::BodyLost),
+                Notice::BodyReplaced(_) => self.count(Event::BodyReplaced),
                 Notice::SessionBegan(peer) => self.note_relay(node, self.end(node, peer)),
                 Notice::Joined => self.joined(node),
                 Notice::Halted(why) => self.halted(node, why)?,

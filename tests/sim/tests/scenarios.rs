@@ -24,6 +24,11 @@ fn a_removed_members_write_that_is_not_durable_yet_reaches_every_member() {
 }
 
 #[test]
+fn a_row_that_a_source_receives_behind_a_walk_is_sent_in_the_next_round() {
+    passes(scenario::behind_walk::run);
+}
+
+#[test]
 fn of_two_copies_of_a_store_the_later_process_continues() {
     passes(scenario::copied::run);
 }
@@ -96,6 +101,16 @@ fn a_restored_store_gets_back_a_write_that_no_vector_counts() {
 #[test]
 fn a_restored_store_reuses_no_number_and_gets_back_what_it_lost() {
     passes(scenario::old_image::run);
+}
+
+#[test]
+fn a_session_ends_under_writes_although_its_source_has_rows_that_are_counted_nowhere() {
+    passes(scenario::orphaned::run);
+}
+
+#[test]
+fn a_location_joins_while_keys_are_rewritten_faster_than_a_round_trip() {
+    passes(scenario::rewritten::run);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! One session in which rows are received: it requests batch after batch, and reports when it is done.
 //!
 //! A *round* is one walk over everything that is missing; a *batch* is a part of it, read from one
-//! snapshot of the source. The next batch of a round is requested while the last one's rows are on their
-//! way to the store.
+//! snapshot of the source. The next batch of a round is requested as soon as the first page of the last one says
+//! where it begins, so that the link is not idle for a round trip between two batches.
 //!
 //! A source may itself hold rows of its own sessions that its vector does not count yet. They are sent in
-//! every round, so that a round may have many batches even at the end; where nothing was committed between
-//! these, they are of one snapshot all the same. (If the last round had to be one batch, two locations
-//! that catch up from each other would never finish.)
+//! the first round, and again if some of their origin were added since, so that a round may have many batches
+//! even at the end. They are of one snapshot all the same where the source has pinned it, or where nothing was
+//! committed meanwhile. See `walk` for why a session ends.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -50,7 +50,7 @@ enum Stage {
     /// It was requested.
     Requested,
     /// Some of its pages arrived.
-    Receiving { stamp: u64, next_page: u16, head: PageHead },
+    Receiving { stamp: u64, next_page: u16, next: Next, head: PageHead },
     /// All of its pages arrived. Their rows and bodies may be under way.
     Received { head: PageHead, next: Next },
     /// It was the last one, and the source's vectors are being adopted.
@@ -64,17 +64,19 @@ enum Bodies {
     None,
     /// Some were fetched, or are.
     Fetched,
-    /// One was gone at the source: the batch is requested again.
+    /// One was gone at the source, which named no later write of its key: the batch is requested again.
     Gone,
 }
 
-/// The batch that is being received.
+/// A batch that is being received, or whose rows are on their way to the store.
 #[derive(Debug)]
 struct Current {
     /// Counts the requests of the session.
     number: u32,
     /// The row that it begins behind.
     after: Option<Dot>,
+    /// The last row that arrived, or the one that the batch begins behind.
+    last: Option<Dot>,
     /// How far the batch is.
     stage: Stage,
     /// The large bodies that rows of this batch wait for.
@@ -86,17 +88,47 @@ struct Current {
 impl Current {
     /// A batch that is about to be requested.
     fn new(number: u32, after: Option<Dot>) -> Current {
-        Current { number, after, stage: Stage::Requested, bodies: Bodies::None, open: 0 }
+        let (stage, bodies) = (Stage::Requested, Bodies::None);
+        Current { number, after, last: after, stage, bodies, open: 0 }
     }
-}
 
-/// The batch before the current one, while some of its commits are under way.
-#[derive(Clone, Copy, Debug)]
-struct Draining {
-    /// The row that the batch begins behind: an interrupted walk continues there.
-    after: Option<Dot>,
-    /// Its commits and fetches that are under way.
-    open: usize,
+    /// Whether all of its pages arrived.
+    fn is_received(&self) -> bool {
+        matches!(self.stage, Stage::Received { .. } | Stage::Adopting)
+    }
+
+    /// Takes a page. Returns false if it is not the next one.
+    fn accept(&mut self, page: &Page) -> bool {
+        if let (Stage::Requested, Some(head)) = (&self.stage, &page.head) {
+            let head = head.clone();
+            let next = head.next.map_or(Next::RoundEnd, Next::Batch);
+            self.stage = Stage::Receiving { stamp: page.stamp, next_page: 0, next, head };
+        }
+        let Stage::Receiving { stamp, next_page, head, .. } = &mut self.stage else {
+            return false;
+        };
+        let is_next = *stamp == page.stamp && *next_page == page.index;
+        if !is_next || *next_page >= MAX_PAGES {
+            return false;
+        }
+        *next_page += 1;
+        if let Some(row) = page.rows.last() {
+            self.last = Some(row.dot);
+        }
+        let next = match page.end {
+            End::Page => return true,
+            End::Batch(after) => Next::Batch(after),
+            End::Round => Next::RoundEnd,
+        };
+        self.stage = Stage::Received { head: head.clone(), next };
+        true
+    }
+
+    /// Where the walk continues if pages of the batch are lost. If a body of it was gone, a row before these pages
+    /// is not here: it comes again with them.
+    fn again_after(&self) -> Option<Dot> {
+        if self.bodies == Bodies::Gone { self.after } else { self.last }
+    }
 }
 
 /// How long the session has waited.
@@ -136,8 +168,8 @@ pub(super) struct Session {
     walk: Walk,
     /// The batch that is being received.
     current: Current,
-    /// The batch before, whose rows are on their way to the store.
-    draining: Option<Draining>,
+    /// The batch before, whose last pages or rows are on their way.
+    former: Option<Current>,
     /// Writes whose bodies arrived in this session: a later round names them again.
     taken: BTreeSet<Dot>,
     /// The keys of writes that the source could not read.
@@ -163,7 +195,7 @@ impl Session {
             target,
             walk: Walk::new(since),
             current: Current::new(0, None),
-            draining: None,
+            former: None,
             taken: BTreeSet::new(),
             damaged: BTreeSet::new(),
             wait: Wait { since: now, tries: 0, repeats: 0 },
@@ -182,8 +214,8 @@ impl Session {
     /// Goes back to the last batch before which everything is in the store. The source needs to remember
     /// nothing for that: what it could drop meanwhile, every member has.
     pub(super) fn suspend(&mut self) {
-        let draining = self.draining.take();
-        self.walk.go_to(draining.map_or(self.current.after, |draining| draining.after));
+        let former = self.former.take();
+        self.walk.go_to(former.map_or(self.current.after, |former| former.after));
         self.current = Current::new(self.current.number, self.current.after);
         (self.wait.tries, self.wait.repeats) = (0, 0);
         // Some of these bodies may belong to rows of this batch that are not in the store.
@@ -205,11 +237,6 @@ impl Session {
         &self.target
     }
 
-    /// The number of the batch that is being received.
-    pub(super) fn batch(&self) -> u32 {
-        self.current.number
-    }
-
     /// When it last moved.
     pub(super) fn moved_at(&self) -> Duration {
         self.wait.since
@@ -218,48 +245,55 @@ impl Session {
     /// The request for the next batch.
     pub(super) fn request(&mut self, visible: &VersionVector, is_new: bool, now: Duration) -> Pull {
         self.walk.skip(visible);
-        let after = self.walk.after();
+        let (after, known) = (self.walk.after(), self.walk.known());
         self.current = Current::new(self.current.number + 1, after);
         self.wait.since = now;
         let (session, batch) = (self.id, self.current.number);
-        Pull { session, batch, is_new, after, since: self.walk.since().clone() }
+        Pull { session, batch, is_new, after, known, since: self.walk.since().clone() }
     }
 
-    /// Whether a page is of the current batch.
+    /// Whether a page is of a batch that is being received.
     pub(super) fn expects(&self, page: &Page) -> bool {
-        (self.id, self.current.number) == (page.session, page.batch)
+        let is_former = self.former.as_ref().is_some_and(|former| former.number == page.batch);
+        self.id == page.session && (is_former || self.current.number == page.batch)
     }
 
-    /// Takes a page. Returns false if it is not the next of the current batch.
+    /// Takes a page. Returns false if it is not the next of its batch.
     pub(super) fn accept(&mut self, page: &Page) -> bool {
-        if let (Stage::Requested, Some(head)) = (&self.current.stage, &page.head) {
-            if !self.walk.read_from(&head.vector, page.commit) {
-                return false;
+        if let Some(former) = &mut self.former
+            && former.number == page.batch
+        {
+            let is_next = former.accept(page);
+            if is_next {
+                self.take_damaged(page);
             }
-            let head = head.clone();
-            self.current.stage = Stage::Receiving { stamp: page.stamp, next_page: 0, head };
+            return is_next;
         }
-        let Stage::Receiving { stamp, next_page, head } = &mut self.current.stage else {
-            return false;
-        };
-        let is_next = *stamp == page.stamp && *next_page == page.index;
-        if !is_next || *next_page >= MAX_PAGES {
+        if let (Stage::Requested, Some(head)) = (&self.current.stage, &page.head)
+            && !self.walk.read_from(&head.vector, page.commit)
+        {
             return false;
         }
-        *next_page += 1;
-        // With one more than a store may owe, the vector is not adopted.
+        let is_next = self.current.accept(page);
+        if is_next {
+            self.take_damaged(page);
+        }
+        is_next
+    }
+
+    /// Takes note of the keys of a page that the source could not read. With one more than a store may owe, the vector
+    /// is not adopted.
+    fn take_damaged(&mut self, page: &Page) {
         let room = (MAX_OWED + 1).saturating_sub(self.damaged.len());
         self.damaged.extend(page.damaged.iter().take(room).cloned());
-        if let Some(last) = page.rows.last() {
-            self.walk.go_to(Some(last.dot));
+    }
+
+    /// The batch of this number, if it is under way.
+    fn batch_mut(&mut self, number: u32) -> Option<&mut Current> {
+        if self.current.number == number {
+            return Some(&mut self.current);
         }
-        let next = match page.end {
-            End::Page => return true,
-            End::Batch(after) => Next::Batch(after),
-            End::Round => Next::RoundEnd,
-        };
-        self.current.stage = Stage::Received { head: head.clone(), next };
-        true
+        self.former.as_mut().filter(|former| former.number == number)
     }
 
     /// The batch has moved.
@@ -268,24 +302,20 @@ impl Session {
         self.wait.tries = self.wait.tries.saturating_sub(1);
     }
 
-    /// Commits and fetches of the current batch were begun.
-    pub(super) fn began(&mut self, commits: usize, fetches: usize) {
-        self.current.open += commits + fetches;
-        if fetches > 0 && self.current.bodies == Bodies::None {
-            self.current.bodies = Bodies::Fetched;
+    /// Commits and fetches of a batch were begun.
+    pub(super) fn began(&mut self, batch: u32, commits: usize, fetches: usize) {
+        let Some(batch) = self.batch_mut(batch) else { return };
+        batch.open += commits + fetches;
+        if fetches > 0 && batch.bodies == Bodies::None {
+            batch.bodies = Bodies::Fetched;
         }
     }
 
     /// A commit of rows of a batch was made.
     pub(super) fn committed(&mut self, batch: u32, now: Duration) {
+        self.passed(batch);
         if batch == self.current.number {
-            self.current.open = self.current.open.saturating_sub(1);
             self.wait.since = now;
-        } else if let Some(draining) = &mut self.draining {
-            draining.open = draining.open.saturating_sub(1);
-            if draining.open == 0 {
-                self.draining = None;
-            }
         }
     }
 
@@ -302,9 +332,8 @@ impl Session {
     }
 
     /// A body is damaged at the source: its row is left out, and owed.
-    pub(super) fn body_damaged(&mut self, key: DamagedKey, now: Duration) {
-        self.current.open = self.current.open.saturating_sub(1);
-        self.wait.since = now;
+    pub(super) fn body_damaged(&mut self, batch: u32, key: DamagedKey, now: Duration) {
+        self.committed(batch, now);
         if self.damaged.len() <= MAX_OWED {
             self.damaged.insert(key);
         }
@@ -320,49 +349,78 @@ impl Session {
         Session::MAX_BYTES + self.damaged.len() * 640
     }
 
-    /// A body was gone at the source.
-    pub(super) fn body_gone(&mut self) {
-        self.current.open = self.current.open.saturating_sub(1);
-        self.current.bodies = Bodies::Gone;
+    /// Nothing of a row is under way any more.
+    pub(super) fn passed(&mut self, batch: u32) {
+        if let Some(batch) = self.batch_mut(batch) {
+            batch.open = batch.open.saturating_sub(1);
+        }
     }
 
-    /// Moves on if nothing of the current batch is missing.
-    pub(super) fn advance(&mut self) -> Step {
-        let Stage::Received { head, next } = &self.current.stage else { return Step::Wait };
-        if self.draining.is_some() {
-            return Step::Wait;
+    /// A body was gone at the source, which named no later write.
+    pub(super) fn body_gone(&mut self, batch: u32) {
+        if let Some(batch) = self.batch_mut(batch) {
+            batch.open = batch.open.saturating_sub(1);
+            batch.bodies = Bodies::Gone;
         }
-        if self.current.open > 0 {
-            let Next::Batch(after) = *next else { return Step::Wait };
-            if self.current.bodies != Bodies::None {
+    }
+
+    /// Moves on if nothing of a batch is missing, or if it is known where the next one begins.
+    pub(super) fn advance(&mut self) -> Step {
+        if let Some(former) = &self.former {
+            if !former.is_received() || former.open > 0 {
                 return Step::Wait;
             }
-            self.draining = Some(Draining { after: self.current.after, open: self.current.open });
+            if former.bodies == Bodies::Gone {
+                let after = former.after;
+                return self.repeat_batch(after);
+            }
+            self.former = None;
+        }
+        let is_whole = self.current.is_received() && self.current.open == 0;
+        let next = match &self.current.stage {
+            Stage::Receiving { next, .. } | Stage::Received { next, .. } => *next,
+            Stage::Requested | Stage::Adopting => return Step::Wait,
+        };
+        if let Next::Batch(after) = next
+            && self.current.bodies == Bodies::None
+            && !is_whole
+        {
+            let ahead = Current::new(self.current.number, Some(after));
+            self.former = Some(std::mem::replace(&mut self.current, ahead));
             self.walk.go_to(Some(after));
             return Step::Request;
         }
-        if self.current.bodies == Bodies::Gone {
-            return self.repeat_batch();
+        if !is_whole {
+            return Step::Wait;
         }
+        if self.current.bodies == Bodies::Gone {
+            return self.repeat_batch(self.current.after);
+        }
+        self.end_batch(next)
+    }
+
+    /// Everything of the current batch is here.
+    fn end_batch(&mut self, next: Next) -> Step {
         self.wait.repeats = 0;
-        if let Next::Batch(after) = *next {
+        if let Next::Batch(after) = next {
             self.walk.go_to(Some(after));
             return Step::Request;
         }
         if self.walk.end_round() {
             return Step::Request;
         }
+        let Stage::Received { head, .. } = &self.current.stage else { return Step::Wait };
         let head = head.clone();
         self.current.stage = Stage::Adopting;
         Step::Adopt(head)
     }
 
-    /// A body of the batch was gone at its source. If it has expired, its row has its former place in the
-    /// index; if it was overwritten, another round brings its successor. If it never comes, it is damaged.
-    fn repeat_batch(&mut self) -> Step {
-        self.current.bodies = Bodies::Fetched;
+    /// A body of the batch was gone at its source, with its key. If its namespace was dropped, a newer snapshot
+    /// does not name it any more, and another round brings that. If it never comes, it is damaged.
+    fn repeat_batch(&mut self, after: Option<Dot>) -> Step {
+        self.former = None;
         self.wait.repeats += 1;
-        self.walk.go_to(self.current.after);
+        self.walk.go_to(after);
         if self.wait.repeats > MAX_TRIES { Step::Fail } else { Step::Request }
     }
 
@@ -372,21 +430,18 @@ impl Session {
         if self.wait.tries > MAX_TRIES {
             return Step::Fail;
         }
-        if self.current.bodies == Bodies::Gone {
-            // A row before the page that is missing is not here: it comes again with it.
-            self.walk.go_to(self.current.after);
-        }
+        let late = self.former.take_if(|former| !former.is_received());
+        self.walk.go_to(late.as_ref().unwrap_or(&self.current).again_after());
         Step::Request
     }
 
     /// When [`Session::retry`] is due; none while the session waits for the store or for bodies.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        let is_waiting = self.current.open > 0
-            || match self.current.stage {
-                Stage::Requested | Stage::Receiving { .. } => false,
-                Stage::Received { .. } => self.draining.is_some(),
-                Stage::Adopting => true,
-            };
+        let is_former_open = self.former.as_ref().is_some_and(|former| {
+            former.open > 0 && (!former.is_received() || self.current.is_received())
+        });
+        let is_adopting = matches!(self.current.stage, Stage::Adopting);
+        let is_waiting = self.current.open > 0 || is_former_open || is_adopting;
         (!is_waiting).then_some(self.wait.since + PATIENCE * (1 << self.wait.tries))
     }
 

@@ -80,6 +80,7 @@ impl Receiver {
                 vector: vector(4),
                 collected: VersionVector::default(),
                 floor: kv_core::Hlc::ZERO,
+                next: next(end),
             }),
             end,
             damaged: Vec::new(),
@@ -114,6 +115,14 @@ impl Receiver {
         let (next_id, rows) = self.commit();
         assert_eq!(rows, [3, 4]);
         [id, next_id]
+    }
+}
+
+/// The beginning of the next batch, as the head of a batch names it.
+fn next(end: End) -> Option<Dot> {
+    match end {
+        End::Batch(after) => Some(after),
+        End::Page | End::Round => None,
     }
 }
 

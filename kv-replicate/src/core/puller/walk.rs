@@ -4,6 +4,19 @@
 //! several snapshots may miss it. It can then only be among the writes that the first of these snapshots
 //! does not count, so the next round walks those. The vector of the one snapshot of the last round is
 //! adopted, and no other.
+//!
+//! # Why the rounds end
+//!
+//! The source pins a view at the beginning of each round, and reads from it up to 64 MiB and for 30 s
+//! ([`super::super::session_source`]). A round that fits into that shows one snapshot, whatever is written
+//! meanwhile, and is the last. A longer round is followed by another over two kinds of rows:
+//!
+//! - *What was written since the first snapshot.* If writes come at a rate below the link's, each round brings
+//!   less than the one before, by the same factor. The least that a round needs is what is written in a few round
+//!   trips, which fits into a pinned view.
+//! - *Rows of the source's own sessions that no vector counts.* They are sent again only for origins of which the
+//!   source has added some since ([`Walk::known`]). A source adds what its own sources have and it lacks, and no
+//!   row twice. So with all links up, the rows that are added are in the end those that were written meanwhile.
 
 use kv_core::{Dot, VersionVector};
 
@@ -36,17 +49,42 @@ pub(super) struct Walk {
     first: Option<First>,
     /// Whether this round saw one snapshot. Only such a round is the last one.
     snapshots: Snapshots,
+    /// The first snapshot of the former round, whose uncounted rows are here; none if some may be missing.
+    known: Option<u64>,
+    /// Whether all batches of the round so far came over one link.
+    link: Link,
+}
+
+/// Whether the numbers of a round's snapshots have one meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// All batches came over one link.
+    One,
+    /// The link was replaced, perhaps because the source was restarted.
+    Replaced,
 }
 
 impl Walk {
     /// A walk over everything that a vector does not count.
     pub(super) fn new(since: VersionVector) -> Walk {
-        Walk { since, after: None, first: None, snapshots: Snapshots::One }
+        Walk {
+            since,
+            after: None,
+            first: None,
+            snapshots: Snapshots::One,
+            known: None,
+            link: Link::One,
+        }
     }
 
     /// The writes that are not walked.
     pub(super) fn since(&self) -> &VersionVector {
         &self.since
+    }
+
+    /// The number of a snapshot of the source that this location has all uncounted rows of, over the same link.
+    pub(super) fn known(&self) -> Option<u64> {
+        self.known
     }
 
     /// The row behind which the next batch begins; none at the beginning of a round.
@@ -68,6 +106,8 @@ impl Walk {
     /// The walk continues on a new link: the numbers of the source's snapshots may have another meaning.
     pub(super) fn interrupted(&mut self) {
         self.snapshots = Snapshots::Several;
+        self.link = Link::Replaced;
+        self.known = None;
     }
 
     /// Takes note of the snapshot that a batch was read from. Returns false if the source was rolled back:
@@ -90,7 +130,9 @@ impl Walk {
         // Everything that the first snapshot counts has been walked. Later writes are next.
         if let Some(first) = self.first.take() {
             self.since.merge(&first.vector);
+            self.known = (self.link == Link::One).then_some(first.commit);
         }
+        self.link = Link::One;
         self.after = None;
         self.snapshots = Snapshots::One;
         true
@@ -117,6 +159,23 @@ mod tests {
         assert!(walk.end_round());
         assert_eq!((walk.since(), walk.after()), (&vector(5), None));
         assert!(walk.read_from(&vector(6), 9) && !walk.end_round());
+    }
+
+    #[test]
+    fn the_uncounted_rows_of_the_first_snapshot_are_known_unless_the_round_was_interrupted() {
+        let mut walk = Walk::new(vector(1));
+        let several = |walk: &mut Walk| {
+            assert!(walk.read_from(&vector(5), 7) && walk.read_from(&vector(6), 8));
+        };
+        assert_eq!(walk.known(), None);
+        several(&mut walk);
+        assert!(walk.end_round());
+        assert_eq!(walk.known(), Some(7));
+        several(&mut walk);
+        walk.interrupted();
+        assert_eq!(walk.known(), None, "the source may have been restarted");
+        assert!(walk.end_round());
+        assert_eq!(walk.known(), None, "the number may be of the former link");
     }
 
     #[test]

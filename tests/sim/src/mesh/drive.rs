@@ -103,8 +103,7 @@ impl Mesh {
             return Some(Event::Read { id: *id, result: Err(refusal) });
         }
         if work.is_read() {
-            let durable = store::replicator(&mut found.store).durable();
-            return durable.and_then(|durable| durable.read(work));
+            return store::replicator(&mut found.store).read(work);
         }
         let dots: Vec<_> = match &work {
             Work::Apply { rows, .. } => rows.iter().map(|row| row.row.dot).collect(),

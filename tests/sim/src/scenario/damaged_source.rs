@@ -20,7 +20,11 @@ pub fn run(seed: u64) -> Checked {
     let order = shuffled(3, &mut rng);
     let (source, other, late) = (order[0], order[1], order[2]);
     let place = if rng.chance(50) { Place::Row } else { Place::Chunk };
-    let bytes = if place == Place::Chunk || rng.chance(30) { 100_000 } else { 100 };
+    // A value of one chunk travels in its row, and one of several is fetched.
+    let bytes = match place {
+        Place::Chunk => rng.weighted(&[(1, 10_000), (1, 100_000)]),
+        Place::Row => rng.weighted(&[(2, 100), (1, 100_000)]),
+    };
     world.put(source, 0..5, 100)?;
     world.rest()?;
 

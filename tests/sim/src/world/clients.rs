@@ -194,6 +194,9 @@ impl World {
     /// Commits local operations; the next sync acknowledges them.
     pub(super) fn write(&mut self, node: usize, operations: Vec<Operation>) -> Checked {
         let now = self.nodes[node].now(self.now);
+        if self.nodes[node].running.as_ref().is_some_and(|it| it.core.sessions().1 > 0) {
+            self.count(Event::WroteWhileServing);
+        }
         let drops = operations.iter().any(|op| matches!(op, Operation::DropNamespace { .. }));
         let creates = |op: &Operation| matches!(op, Operation::CreateNamespace { .. });
         let creates = operations.iter().any(creates);

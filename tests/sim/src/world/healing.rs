@@ -26,6 +26,8 @@ const FORGET_MS: u64 = 120_000;
 
 /// How far the clocks that decide what has expired may be ahead of the true time: right clocks are.
 pub(super) const MARGIN_MS: u64 = 1_000;
+/// How long a view may stay pinned.
+const PINNED_MS: u64 = 31_000;
 
 impl World {
     /// Ends all faults, and waits until the locations are equal and have dropped their tombstones.
@@ -69,7 +71,19 @@ impl World {
             self.run_for(500)?;
         }
         self.verify_two()?;
+        self.check_pins()?;
         self.check_all()
+    }
+
+    /// Checks that no location keeps a view for a peer for long.
+    fn check_pins(&mut self) -> Checked {
+        self.run_for(PINNED_MS)?;
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            let Some(running) = &mut node.running else { continue };
+            let pinned = store::replicator(&mut running.store).pinned();
+            hold!(pinned == 0, "location {at} keeps {pinned} views");
+        }
+        Ok(())
     }
 
     fn become_equal(&mut self, mended_at: u64, end: u64) -> Checked {

@@ -5,7 +5,7 @@ use kv_core::{
     engine::{Engine, redb::RedbEngine},
     writer::{Answer, Output, Step},
 };
-use kv_replicate::{Event as CoreEvent, Work, inspect::Ask};
+use kv_replicate::{Batch, Event as CoreEvent, How, Row, Work, inspect::Ask};
 use waypost_disk_tests::{
     hold,
     violation::{Checked, Violation},
@@ -72,23 +72,28 @@ impl World {
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(false) };
         let Some(work) = running.queue.pop_front() else { return Ok(false) };
-        if let Work::Apply { id, rows, .. } = &work
-            && rows.iter().any(|row| row.fetch.is_some())
-        {
-            running.large.insert(*id);
+        let mut skipped = 0;
+        if let Work::Apply { id, rows, .. } = &work {
+            if rows.iter().any(|row| row.fetch.is_some()) {
+                running.large.insert(*id);
+            }
+            skipped = rows.iter().filter(|row| row.how == How::Skip).count();
         }
         if matches!(&work, Work::Inspect { ask: Ask::Rows(_), .. }) {
             self.verifying.looks += 1;
         }
         let mut answer = None;
         if work.is_read() {
-            let durable = store::replicator(&mut running.store).durable();
-            answer = durable.and_then(|durable| durable.read(work));
+            answer = store::replicator(&mut running.store).read(work);
         } else {
             store::replicator(&mut running.store).push(work);
             running.store.wake();
             running.follow_clock();
             running.store.run(time(now), Step::Turn);
+        }
+        (0..skipped).for_each(|_| self.count(Event::LiveSkipped));
+        if let Some(CoreEvent::Read { result: Ok(batch), .. }) = &answer {
+            self.note_served(node, batch);
         }
         if self.after_step(node)? {
             return Ok(false);
@@ -97,6 +102,21 @@ impl World {
             self.take_event(node, event)?;
         }
         Ok(true)
+    }
+
+    /// Counts what is rare about a batch that is served.
+    fn note_served(&mut self, node: usize, batch: &Batch) {
+        let Some(running) = &mut self.nodes[node].running else { return };
+        let newest = store::replicator(&mut running.store).durable();
+        let is_old = newest.is_some_and(|newest| newest.commit() != batch.commit);
+        let is_uncounted = |row: &Row| !batch.vector.covers(row.dot);
+        let is_full = batch.next.is_some() && !batch.rows.is_empty();
+        if is_old {
+            self.count(Event::ReadFromPin);
+        }
+        if is_full && batch.rows.iter().all(is_uncounted) {
+            self.count(Event::ServedUncounted);
+        }
     }
 
     fn count_applied(&mut self, results: &[kv_core::commit::Applied], takes_body: bool) {

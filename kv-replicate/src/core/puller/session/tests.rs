@@ -17,9 +17,13 @@ fn request(session: &mut Session) -> Option<Dot> {
 
 /// The only page of the current batch.
 fn page(session: &Session, rows: &[u64], end: End) -> Page {
+    let next = match end {
+        End::Batch(after) => Some(after),
+        End::Page | End::Round => None,
+    };
     Page {
         session: session.id,
-        batch: session.batch(),
+        batch: session.current.number,
         stamp: 1,
         commit: 7,
         index: 0,
@@ -27,6 +31,7 @@ fn page(session: &Session, rows: &[u64], end: End) -> Page {
             vector: vector(4),
             collected: VersionVector::default(),
             floor: kv_core::Hlc::ZERO,
+            next,
         }),
         end,
         damaged: Vec::new(),
@@ -58,15 +63,70 @@ fn the_pages_of_a_batch_are_taken_once_and_in_order() {
     }
 }
 
+/// A page that is followed by others of its batch, which begins the next one behind its last row.
+fn first_page(session: &Session, rows: &[u64], next: u64) -> Page {
+    let whole = page(session, rows, End::Batch(dot(next)));
+    Page { end: End::Page, ..whole }
+}
+
+/// The last page of the first batch.
+fn second_page(session: &Session, rows: &[u64], end: End) -> Page {
+    Page { batch: 1, index: 1, head: None, ..page(session, rows, end) }
+}
+
+#[test]
+fn the_next_batch_is_requested_when_the_first_page_says_where_it_begins() {
+    let mut session = requested();
+    assert!(session.accept(&first_page(&session, &[1], 2)));
+    assert_eq!(session.advance(), Step::Request);
+    assert_eq!(request(&mut session), Some(dot(2)));
+    take(&mut session, &[3, 4], End::Round);
+    assert_eq!(session.advance(), Step::Wait, "the second page of the first batch is missing");
+    let late = second_page(&session, &[2], End::Batch(dot(2)));
+    assert!(session.expects(&late) && session.accept(&late) && !session.accept(&late));
+    session.began(1, 1, 0);
+    assert_eq!((session.advance(), session.timeout()), (Step::Wait, None));
+    session.committed(1, Duration::ZERO);
+    assert!(matches!(session.advance(), Step::Adopt(_)));
+}
+
+#[test]
+fn a_lost_page_of_the_former_batch_is_requested_again_and_all_behind_it() {
+    let mut session = requested();
+    assert!(session.accept(&first_page(&session, &[1], 2)));
+    session.advance();
+    request(&mut session);
+    take(&mut session, &[3, 4], End::Round);
+    assert!(session.timeout().is_some());
+    assert_eq!(session.retry(), Step::Request);
+    assert_eq!(request(&mut session), Some(dot(1)));
+    take(&mut session, &[2, 3, 4], End::Round);
+    assert!(matches!(session.advance(), Step::Adopt(_)));
+}
+
+#[test]
+fn a_body_of_the_former_batch_that_is_gone_repeats_that_batch() {
+    let mut session = requested();
+    assert!(session.accept(&first_page(&session, &[1], 2)));
+    session.advance();
+    request(&mut session);
+    take(&mut session, &[3, 4], End::Round);
+    assert!(session.accept(&second_page(&session, &[2], End::Batch(dot(2)))));
+    session.began(1, 0, 1);
+    session.body_gone(1);
+    assert_eq!(session.advance(), Step::Request);
+    assert_eq!(request(&mut session), None, "from where it began");
+}
+
 #[test]
 fn the_next_batch_is_requested_while_the_last_is_being_committed() {
     let mut session = requested();
     take(&mut session, &[1, 2], End::Batch(dot(2)));
-    session.began(1, 0);
+    session.began(session.current.number, 1, 0);
     assert_eq!(session.advance(), Step::Request);
     assert_eq!(request(&mut session), Some(dot(2)));
     take(&mut session, &[3, 4], End::Round);
-    session.began(1, 0);
+    session.began(session.current.number, 1, 0);
     session.committed(2, Duration::ZERO);
     assert_eq!(session.advance(), Step::Wait, "the first is not committed");
     session.committed(1, Duration::ZERO);
@@ -78,7 +138,7 @@ fn the_next_batch_is_requested_while_the_last_is_being_committed() {
 fn a_batch_with_bodies_is_finished_before_the_next_is_requested() {
     let mut session = requested();
     take(&mut session, &[1, 2], End::Batch(dot(2)));
-    session.began(1, 1);
+    session.began(session.current.number, 1, 1);
     assert_eq!((session.advance(), session.timeout()), (Step::Wait, None));
     session.committed(1, Duration::ZERO);
     session.fetched(dot(2));
@@ -93,8 +153,8 @@ fn a_batch_whose_body_is_gone_is_requested_again_a_few_times() {
     let mut session = requested();
     for step in [Step::Request, Step::Request, Step::Fail] {
         take(&mut session, &[1], End::Round);
-        session.began(0, 1);
-        session.body_gone();
+        session.began(session.current.number, 0, 1);
+        session.body_gone(session.current.number);
         assert_eq!(session.advance(), step);
         assert_eq!(request(&mut session), None, "from where the batch began");
     }
@@ -115,7 +175,7 @@ fn a_batch_that_stands_still_is_requested_again_with_doubled_patience() {
 fn a_suspended_session_continues_where_all_before_is_in_the_store() {
     let mut session = requested();
     take(&mut session, &[1, 2], End::Batch(dot(2)));
-    session.began(1, 0);
+    session.began(session.current.number, 1, 0);
     session.advance();
     request(&mut session);
     session.suspend();
