@@ -18,6 +18,7 @@ use crate::{
     work::{How, ToApply},
 };
 
+mod batch;
 mod end;
 mod session;
 mod suspended;

@@ -13,10 +13,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 
-use super::walk::Walk;
+use super::{
+    batch::{Batch, Bodies, Next, Stage},
+    walk::Walk,
+};
 use crate::{
     core::status::SessionProgress,
-    wire::{End, Page, PageHead, Pull},
+    wire::{Page, PageHead, Pull},
 };
 
 #[cfg(test)]
@@ -29,107 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a batch is requested again before the session is given up.
 const MAX_TRIES: u32 = 2;
 
-/// The most pages of a batch: none has as many rows.
-const MAX_PAGES: u16 = 1024;
-
 /// How many writes with large bodies a session remembers.
 const MAX_TAKEN: usize = 4096;
-
-/// The step after a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Another batch, behind this row.
-    Batch(Dot),
-    /// The end of the round.
-    RoundEnd,
-}
-
-/// How far the current batch is.
-#[derive(Debug)]
-enum Stage {
-    /// It was requested.
-    Requested,
-    /// Some of its pages arrived.
-    Receiving { stamp: u64, next_page: u16, next: Next, head: PageHead },
-    /// All of its pages arrived. Their rows and bodies may be under way.
-    Received { head: PageHead, next: Next },
-    /// It was the last one, and the source's vectors are being adopted.
-    Adopting,
-}
-
-/// The large bodies of the current batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bodies {
-    /// It has none, so that the next batch need not wait for any.
-    None,
-    /// Some were fetched, or are.
-    Fetched,
-    /// One was gone at the source, which named no later write of its key: the batch is requested again.
-    Gone,
-}
-
-/// A batch that is being received, or whose rows are on their way to the store.
-#[derive(Debug)]
-struct Current {
-    /// Counts the requests of the session.
-    number: u32,
-    /// The row that it begins behind.
-    after: Option<Dot>,
-    /// The last row that arrived, or the one that the batch begins behind.
-    last: Option<Dot>,
-    /// How far the batch is.
-    stage: Stage,
-    /// The large bodies that rows of this batch wait for.
-    bodies: Bodies,
-    /// Its commits and fetches that are under way.
-    open: usize,
-}
-
-impl Current {
-    /// A batch that is about to be requested.
-    fn new(number: u32, after: Option<Dot>) -> Current {
-        let (stage, bodies) = (Stage::Requested, Bodies::None);
-        Current { number, after, last: after, stage, bodies, open: 0 }
-    }
-
-    /// Whether all of its pages arrived.
-    fn is_received(&self) -> bool {
-        matches!(self.stage, Stage::Received { .. } | Stage::Adopting)
-    }
-
-    /// Takes a page. Returns false if it is not the next one.
-    fn accept(&mut self, page: &Page) -> bool {
-        if let (Stage::Requested, Some(head)) = (&self.stage, &page.head) {
-            let head = head.clone();
-            let next = head.next.map_or(Next::RoundEnd, Next::Batch);
-            self.stage = Stage::Receiving { stamp: page.stamp, next_page: 0, next, head };
-        }
-        let Stage::Receiving { stamp, next_page, head, .. } = &mut self.stage else {
-            return false;
-        };
-        let is_next = *stamp == page.stamp && *next_page == page.index;
-        if !is_next || *next_page >= MAX_PAGES {
-            return false;
-        }
-        *next_page += 1;
-        if let Some(row) = page.rows.last() {
-            self.last = Some(row.dot);
-        }
-        let next = match page.end {
-            End::Page => return true,
-            End::Batch(after) => Next::Batch(after),
-            End::Round => Next::RoundEnd,
-        };
-        self.stage = Stage::Received { head: head.clone(), next };
-        true
-    }
-
-    /// Where the walk continues if pages of the batch are lost. If a body of it was gone, a row before these pages
-    /// is not here: it comes again with them.
-    fn again_after(&self) -> Option<Dot> {
-        if self.bodies == Bodies::Gone { self.after } else { self.last }
-    }
-}
 
 /// How long the session has waited.
 #[derive(Clone, Copy, Debug)]
@@ -167,9 +71,9 @@ pub(super) struct Session {
     /// The place in the walk over everything that is missing.
     walk: Walk,
     /// The batch that is being received.
-    current: Current,
+    current: Batch,
     /// The batch before, whose last pages or rows are on their way.
-    former: Option<Current>,
+    former: Option<Batch>,
     /// Writes whose bodies arrived in this session: a later round names them again.
     taken: BTreeSet<Dot>,
     /// The keys of writes that the source could not read.
@@ -194,7 +98,7 @@ impl Session {
             source,
             target,
             walk: Walk::new(since),
-            current: Current::new(0, None),
+            current: Batch::new(0, None),
             former: None,
             taken: BTreeSet::new(),
             damaged: BTreeSet::new(),
@@ -216,7 +120,7 @@ impl Session {
     pub(super) fn suspend(&mut self) {
         let former = self.former.take();
         self.walk.go_to(former.map_or(self.current.after, |former| former.after));
-        self.current = Current::new(self.current.number, self.current.after);
+        self.current = Batch::new(self.current.number, self.current.after);
         (self.wait.tries, self.wait.repeats) = (0, 0);
         // Some of these bodies may belong to rows of this batch that are not in the store.
         self.taken.clear();
@@ -246,7 +150,7 @@ impl Session {
     pub(super) fn request(&mut self, visible: &VersionVector, is_new: bool, now: Duration) -> Pull {
         self.walk.skip(visible);
         let (after, known) = (self.walk.after(), self.walk.known());
-        self.current = Current::new(self.current.number + 1, after);
+        self.current = Batch::new(self.current.number + 1, after);
         self.wait.since = now;
         let (session, batch) = (self.id, self.current.number);
         Pull { session, batch, is_new, after, known, since: self.walk.since().clone() }
@@ -289,7 +193,7 @@ impl Session {
     }
 
     /// The batch of this number, if it is under way.
-    fn batch_mut(&mut self, number: u32) -> Option<&mut Current> {
+    fn batch_mut(&mut self, number: u32) -> Option<&mut Batch> {
         if self.current.number == number {
             return Some(&mut self.current);
         }
@@ -385,7 +289,7 @@ impl Session {
             && self.current.bodies == Bodies::None
             && !is_whole
         {
-            let ahead = Current::new(self.current.number, Some(after));
+            let ahead = Batch::new(self.current.number, Some(after));
             self.former = Some(std::mem::replace(&mut self.current, ahead));
             self.walk.go_to(Some(after));
             return Step::Request;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::testing::{PEER, dot, row_of, vector};
+use crate::wire::End;
 
 /// A session that lacks four writes, and has requested them.
 fn requested() -> Session {
