@@ -23,6 +23,7 @@ pub mod large;
 pub mod latency;
 pub mod quiet;
 pub mod sustained;
+pub mod turnover;
 
 /// Bytes of each value.
 pub const VALUE_BYTES: usize = 1024;

@@ -220,8 +220,10 @@ pub enum InvalidWrite {
     /// The member can't be described so.
     #[error(transparent)]
     Member(#[from] MemberError),
-    /// The cluster has had [`MAX_MEMBERS`] members.
-    #[error("a cluster has had at most {MAX_MEMBERS} locations: make a new one")]
+    /// The cluster has [`MAX_MEMBERS`] members that have not left.
+    #[error(
+        "a cluster has at most {MAX_MEMBERS} locations: remove one that is gone for good first"
+    )]
     TooManyMembers,
     /// No member has this id.
     #[error("no location {0} is in this cluster: name one of its members")]

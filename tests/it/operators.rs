@@ -3,9 +3,6 @@
 //!
 //! Each test names one fault and asserts first what the fault must not do: lose an acknowledged entry. Then all
 //! locations hold the same, no alarm is left, and writes replicate. `messages` has what an operator sees meanwhile.
-//!
-//! The store does not survive all of these faults yet. The tests of open faults are ignored unless the feature
-//! `open-faults` is on; `tests/README.md` explains how to run them.
 
 mod authority;
 mod certificates;

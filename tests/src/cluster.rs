@@ -180,6 +180,19 @@ impl Cluster {
         self.locations[number].set_member(true);
     }
 
+    /// Starts a location that is down and is a member, with a token that another one prints, and waits until it is
+    /// ready.
+    ///
+    /// # Panics
+    /// If the invitation fails, or the location is not ready in time.
+    pub fn join_again(&mut self, number: usize, by: usize) {
+        let name = format!("location-{number}");
+        let token = self.locations[by].cluster_offline(&["invite", "--name", &name], &[]);
+        let mut flags = self.locations[number].address_flags();
+        flags.extend(["--join".to_owned(), token]);
+        self.run(number, &flags);
+    }
+
     /// Lets a location join that is not a member yet. If this returns an error, the location is down.
     ///
     /// # Errors

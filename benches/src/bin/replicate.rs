@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use waypost_benches::{
     Failure, Scratch,
-    replicate::{bootstrap, large, latency, quiet, sustained},
+    replicate::{bootstrap, large, latency, quiet, sustained, turnover},
 };
 
 /// The cost of replication between real servers, over QUIC on loopback, partly through a proxy that
@@ -43,6 +43,9 @@ struct Arguments {
     /// Numbers of locations at which `links` measures.
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20")]
     locations: Vec<usize>,
+    /// Number of members that come and go in `turnover`.
+    #[arg(long, default_value_t = 200)]
+    members: usize,
     /// Directory for the files; beside the program by default.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -58,6 +61,7 @@ enum Part {
     Dead,
     Idle,
     Links,
+    Turnover,
 }
 
 fn main() -> Result<(), Failure> {
@@ -79,6 +83,7 @@ fn main() -> Result<(), Failure> {
             Part::Links => {
                 quiet::links(&at, &arguments.locations, Duration::from_secs(arguments.idle))?;
             }
+            Part::Turnover => turnover::run(&at, arguments.members)?,
             Part::Idle => quiet::idle(&at, Duration::from_secs(arguments.idle))?,
         }
     }

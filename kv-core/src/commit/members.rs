@@ -30,7 +30,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if before.is_some_and(|member| member.removed) {
             return Err(Taken::MemberLeft(id).into());
         }
-        if before.is_none() && self.state.members.iter().count() >= MAX_MEMBERS {
+        if before.is_none() && self.state.members.current().count() >= MAX_MEMBERS {
             return Err(InvalidWrite::TooManyMembers.into());
         }
         Ok(())

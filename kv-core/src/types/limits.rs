@@ -12,8 +12,7 @@ pub const MAX_METADATA_BYTES: usize = 1024;
 /// The longest namespace title, in bytes of UTF-8.
 pub const MAX_TITLE_BYTES: usize = 512;
 
-/// The most locations that a cluster has in its lifetime, including those that left: their entries
-/// stay.
+/// The most locations that a cluster has at a time. Those that left do not count, although their rows stay.
 pub const MAX_MEMBERS: usize = 500;
 
 /// The most origins that a store knows. A location opens two with its first write after each start, and

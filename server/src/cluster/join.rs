@@ -159,8 +159,9 @@ struct PendingJoin {
 }
 
 /// Makes a location a member of its token's cluster, before its server starts. A location that is
-/// already a member stays unchanged, unless less than a third of its certificate's life is left: then
-/// it renews the certificate, if the token has not been used.
+/// already a member stays unchanged, unless less than a third of its certificate's life is left, or it does
+/// not know the location that printed the token: then it renews the certificate, if the token has not been
+/// used, and learns of the present members.
 ///
 /// Dropped or interrupted at any time, the same call continues from there.
 ///
@@ -209,7 +210,7 @@ async fn join_first(
 /// Handles a location that is already a member.
 async fn rejoin(
     joining: &JoinOptions,
-    descriptor: Descriptor,
+    mut descriptor: Descriptor,
     directory: &ClusterDir,
     now: u64,
 ) -> Result<JoinOutcome, JoinError> {
@@ -222,7 +223,8 @@ async fn rejoin(
     directory.remove(files::JOINING)?;
     let own = read_certificate(directory, files::CERTIFICATE)?;
     let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
-    if !is_due(&facts, now) || directory.has(files::CA_KEY) {
+    let is_needed = is_due(&facts, now) || !knows(&descriptor, &joining.token);
+    if !is_needed || directory.has(files::CA_KEY) {
         return Ok(JoinOutcome::Already(descriptor));
     }
     // An alarm reports what to do once the CA has expired.
@@ -236,7 +238,7 @@ async fn rejoin(
         );
         return Ok(JoinOutcome::Already(descriptor));
     }
-    match renew(joining, &descriptor, directory, (&own, &facts), now).await {
+    match renew(joining, &mut descriptor, directory, (&own, &facts), now).await {
         Ok(()) => Ok(JoinOutcome::Renewed(descriptor)),
         // A unit file may pass --join at each start, with a token that was used long ago. The server renews the
         // certificate without a token, also an expired one.
@@ -248,10 +250,17 @@ async fn rejoin(
     }
 }
 
-/// Renews the certificate of a member, under its id and with its key.
+/// Whether a location dials the one that printed a token. A store that was restored from an old copy may know only
+/// members that have been removed since.
+fn knows(descriptor: &Descriptor, token: &Token) -> bool {
+    let mut dialled = descriptor.dial.iter().flat_map(|peer| &peer.addresses);
+    dialled.any(|address| token.addresses.contains(address))
+}
+
+/// Renews the certificate of a member, under its id and with its key, and takes note of the members to dial.
 async fn renew(
     joining: &JoinOptions,
-    descriptor: &Descriptor,
+    descriptor: &mut Descriptor,
     directory: &ClusterDir,
     (own, facts): (&CertificateDer<'_>, &Facts),
     now: u64,
@@ -263,7 +272,10 @@ async fn renew(
         renews: Some(Der::from(own)),
         ..new_request(joining, descriptor.member, &key)?
     };
-    let welcome = enrol(&joining.token, &request).await?;
+    let mut welcome = enrol(&joining.token, &request).await?;
+    let _lock = directory.lock()?;
+    descriptor.dial = std::mem::take(&mut welcome.members);
+    descriptor.save(directory)?;
     let received =
         Facts::read(&welcome.certificate.certificate()).map_err(WelcomeError::Certificate)?;
     // One that was issued by a clock that was ahead expires later, and is not valid yet.
@@ -273,7 +285,6 @@ async fn renew(
     }
     let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
     check(&welcome, &joining.token, identity, &key, now)?;
-    let _lock = directory.lock()?;
     Ok(write_chain(directory, &welcome.certificate.certificate(), &vouchers(&welcome.vouchers))?)
 }
 

@@ -25,7 +25,7 @@ fn run(cluster: &Cluster, number: usize, arguments: &[&str]) -> Output {
 }
 
 /// The same, which must succeed. Returns its output.
-fn ca(cluster: &Cluster, number: usize, arguments: &[&str]) -> String {
+pub(super) fn ca(cluster: &Cluster, number: usize, arguments: &[&str]) -> String {
     let output = run(cluster, number, arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).expect("the output is a text")

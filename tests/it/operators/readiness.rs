@@ -36,7 +36,6 @@ fn hammer(at: &Server) -> BTreeMap<String, usize> {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_healthy_server_is_ready_for_each_of_many_callers() {
     let mut cluster = prepare(1);
     cluster.serve(0, &["--threads", "4"]);
@@ -45,7 +44,6 @@ fn a_healthy_server_is_ready_for_each_of_many_callers() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn a_healthy_member_is_ready_for_each_of_many_callers() {
     let cluster = start(2);
     let refused = hammer(server(&cluster, 1));
@@ -54,7 +52,6 @@ fn a_healthy_member_is_ready_for_each_of_many_callers() {
 
 /// The race is narrower in the server, where each caller does other work in between.
 #[test]
-#[cfg_attr(not(feature = "open-faults"), ignore = "an open fault")]
 fn an_open_store_is_a_writer_for_each_of_many_callers() {
     let directory = TempDir::new().expect("a temporary directory");
     let store = Store::open(directory.path()).expect("a store");

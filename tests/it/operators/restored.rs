@@ -6,9 +6,12 @@
 
 use std::{thread, time::Duration};
 
-use waypost_tests::{cluster::Cut, wait};
+use waypost_tests::{
+    cluster::{Cluster, Cut},
+    wait,
+};
 
-use super::{Entries, PATIENCE, assert_all_is_well, server, start};
+use super::{Entries, PATIENCE, assert_all_is_well, authority::ca, server, start};
 
 /// How many writes the image lacks.
 const LOST: u32 = 20;
@@ -132,9 +135,51 @@ fn a_location_restored_from_an_image_older_than_deletes_does_not_bring_back_the_
     assert_all_is_well(&cluster, &mut entries, fault);
 }
 
+#[test]
+fn a_location_restored_from_an_image_whose_other_members_were_all_removed_joins_again_with_a_token()
+{
+    let mut cluster = start(3);
+    let mut entries = Entries::default();
+    entries.put_many(server(&cluster, 2), "base", 6);
+    entries.assert_everywhere(&cluster, "a start");
+    cluster.stop(2);
+    let image = cluster.locations()[2].image();
+    cluster.restart(2);
+    entries.put_many(server(&cluster, 2), "lost", 6);
+    cluster.join();
+    move_the_ca(&mut cluster, 3);
+    for removed in [0, 1] {
+        cluster.stop(removed);
+        cluster.remove(removed, 3);
+    }
+    entries.put_many(server(&cluster, 3), "later", 6);
+
+    cluster.kill(2);
+    cluster.locations()[2].restore(&image);
+    cluster.isolate(2, Cut::Network);
+    cluster.restart_unready(2);
+    entries.put_many(server(&cluster, 2), "new", 6);
+    cluster.stop(2);
+    cluster.heal();
+    cluster.join_again(2, 3);
+    let fault = "a location was restored from an image that knows no other member of today";
+    assert_all_is_well(&cluster, &mut entries, fault);
+}
+
+/// Moves the key of the CA from the first location to another one.
+fn move_the_ca(cluster: &mut Cluster, to: usize) {
+    let places = tempfile::tempdir().expect("a directory");
+    let file = places.path().join("moved");
+    let file = file.to_str().expect("a path in UTF-8");
+    ca(cluster, 0, &["move", file]);
+    ca(cluster, to, &["import", file]);
+    cluster.stop(to);
+    cluster.restart(to);
+}
+
 /// Waits until the tombstones of the deletes are gone, as long as that may take with idle locations. The test also
 /// holds if they are not: then the image is not older than the GC.
-fn wait_until_tombstones_are_collected(cluster: &waypost_tests::cluster::Cluster) {
+fn wait_until_tombstones_are_collected(cluster: &Cluster) {
     let rows = || {
         let output = cluster.locations()[0].call(&["cluster", "verify", "--json"]);
         serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()?["rows"].as_u64()

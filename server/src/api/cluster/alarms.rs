@@ -9,6 +9,9 @@ use crate::{cluster::state::dates::minute, membership::progress};
 /// A location that is unreachable for less than this may only have been restarted.
 const PATIENCE_SECONDS: u64 = 60;
 
+/// If nobody was reachable for this long, the cluster may consist of other locations by now.
+const ALONE_SECONDS: u64 = 600;
+
 /// What an operator must act on, each a sentence that says what to do. `alarms` are those about certificates.
 pub(super) fn alarms(
     status: &Status,
@@ -34,6 +37,16 @@ pub(super) fn alarms(
                 minute(since)
             ));
         }
+    }
+    let is_away =
+        |peer: &PeerInfo| peer.down_since.is_some_and(|at| now.saturating_sub(at) >= ALONE_SECONDS);
+    if !peers.is_empty() && peers.iter().all(is_away) {
+        alarms.push(
+            "no other location is reachable: if the data directory is an old copy, and the locations that it knows \
+             were removed since, restart it once with --join and a token that a location of today prints with \
+             `waypost cluster invite`"
+                .into(),
+        );
     }
     alarms
 }
@@ -95,6 +108,21 @@ mod tests {
         peer.down_for = down_seconds.map(Duration::from_secs);
         peer.last_error = Some("no answer".into());
         PeerInfo::new("ams".into(), "02".into(), &peer, NOW)
+    }
+
+    #[test]
+    fn a_location_that_reaches_nobody_for_ten_minutes_says_how_to_join_again() {
+        let (near, away) = (ams(None), ams(Some(600)));
+        for (peers, is_alone) in [
+            (vec![ams(Some(599))], false),
+            (vec![ams(Some(600))], true),
+            (vec![away.clone(), near], false),
+            (Vec::new(), false),
+        ] {
+            let alarms = alarms(&well(), &peers, Vec::new(), NOW);
+            let says = alarms.iter().any(|alarm| alarm.contains("waypost cluster invite"));
+            assert_eq!(says, is_alone, "{alarms:?}");
+        }
     }
 
     #[test]

@@ -52,10 +52,10 @@ pub enum AdmissionError {
         "it was removed from the cluster: start it with an empty data directory, and it joins as a new location"
     )]
     Removed,
-    /// The cluster has had the most members that it can have.
+    /// The cluster has the most members that it can have.
     #[error(
-        "the cluster has had {MAX_MEMBERS} locations, including removed ones, which is the limit: create a new \
-         cluster"
+        "the cluster has {MAX_MEMBERS} locations, which is the limit: remove one that is gone for good first, with \
+         `waypost cluster remove`"
     )]
     Full,
     /// Another member has the name.
@@ -107,7 +107,7 @@ impl Registry for StoreRegistry {
             (Claim::New, Some(other)) => return Err(AdmissionError::IdTaken(other.name.clone())),
             (Claim::Renewal, None) => return Err(AdmissionError::NotAMember),
             (_, Some(current)) if current.removed => return Err(AdmissionError::Removed),
-            (_, None) if view.members().iter().count() >= MAX_MEMBERS => {
+            (_, None) if view.members().current().count() >= MAX_MEMBERS => {
                 return Err(AdmissionError::Full);
             }
             _ => {}

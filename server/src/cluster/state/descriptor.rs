@@ -32,7 +32,7 @@ pub struct Descriptor {
     pub advertise: Vec<Address>,
     /// The UDP address that it listens on.
     pub listen: SocketAddr,
-    /// The members to dial as long as its store has none.
+    /// Members to dial beside those that its store knows: it may know none, or only some that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dial: Vec<Peer>,
 }

@@ -191,7 +191,7 @@ fn a_ca_holder_that_stops_between_the_check_and_the_row_admits_nobody() {
 }
 
 #[test]
-fn a_full_cluster_leaves_the_token_unchanged() {
+fn a_full_cluster_leaves_the_token_unchanged_until_a_location_is_removed() {
     let (data, _) = created(NOW);
     let store = Store::open(data.path()).unwrap();
     let rows = (0..u128::try_from(MAX_MEMBERS).unwrap()).map(|row| {
@@ -206,9 +206,13 @@ fn a_full_cluster_leaves_the_token_unchanged() {
     let last = rows.collect::<Vec<_>>().pop().expect("some");
     last.wait().unwrap();
     let (_, request) = new_request(&invited(data.path(), None, NOW), 7);
-    let full = admit(&request, &authority(data.path()), &mut StoreRegistry(store), NOW);
+    let (authority, mut registry) = (authority(data.path()), StoreRegistry(store.clone()));
+    let full = admit(&request, &authority, &mut registry, NOW);
     let says = full.expect_err("the cluster is full").to_string();
-    assert!(says.contains("has had 500 locations") && says.contains("was not used"), "{says}");
+    assert!(says.contains("has 500 locations") && says.contains("was not used"), "{says}");
+    let id = MemberId((1_u128 << 64).to_be_bytes());
+    store.submit(Operation::RemoveMember { id }).unwrap().wait().unwrap();
+    admit(&request, &authority, &mut registry, NOW).expect("there is room");
 }
 
 #[test]
