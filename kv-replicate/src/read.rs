@@ -82,8 +82,7 @@ fn batch<S: Snapshot>(
     is_new: bool,
 ) -> Result<Batch, Unread> {
     let Durable { view, commit } = durable;
-    let (mut rows, mut next, mut bytes) = (Vec::new(), after, 0);
-    let mut damaged = if after.is_none() { view.owed_since(since) } else { Vec::new() };
+    let (mut rows, mut damaged, mut next, mut bytes) = (Vec::new(), Vec::new(), after, 0);
     loop {
         let some = (limit - rows.len()).min(SLICE_ROWS);
         let read = if is_new {
@@ -107,8 +106,6 @@ fn batch<S: Snapshot>(
         }
     }
     let (vector, collected) = (view.vector().clone(), view.collected().clone());
-    damaged.sort_unstable();
-    damaged.dedup();
     let floor = view.closed_timestamp();
     Ok(Batch { rows, damaged, next, vector, collected, floor, commit: *commit })
 }
