@@ -151,7 +151,7 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 machines.puller.body_damaged(&mut cx, bodies, from, (session, key));
             } else {
-                self.lose_fetch(id);
+                self.lose_body(id, is_damaged);
             }
             let (machines, mut cx) = self.split();
             machines.fetcher.request_queued(&mut cx, from);
@@ -160,6 +160,11 @@ impl Core {
 
     /// A body can't be had: it was overwritten at its source, or the link is down.
     pub(super) fn lose_fetch(&mut self, id: u64) {
+        self.lose_body(id, false);
+    }
+
+    /// [`Core::lose_fetch`], where the body may be damaged at its source.
+    fn lose_body(&mut self, id: u64, is_damaged: bool) {
         let (machines, mut cx) = self.split();
         let Some((peer, purpose)) = machines.fetcher.lose(cx.out, id) else { return };
         let bodies = &mut machines.fetcher;
@@ -173,7 +178,7 @@ impl Core {
                 machines.puller.body_gone(&mut cx, bodies, peer, session);
             }
             Purpose::Found { round, key } => {
-                machines.rows.body_lost(&mut cx, bodies, (round, key));
+                machines.rows.body_lost(&mut cx, bodies, (round, key), is_damaged);
             }
         }
     }

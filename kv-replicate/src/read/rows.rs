@@ -1,6 +1,8 @@
 //! Rows by name, for peers that lack them or can't read theirs.
 
-use kv_core::{Change, FoundState, ReadError, engine::Snapshot, limits::CHUNK_BYTES, view::View};
+use kv_core::{
+    Change, FoundState, OwedReason, ReadError, engine::Snapshot, limits::CHUNK_BYTES, view::View,
+};
 
 use crate::{Content, KeyState, Row, inspect::Place, wire::BATCH_BYTES};
 
@@ -20,14 +22,18 @@ pub(super) fn read<S: Snapshot>(view: &View<S>, names: &[Place]) -> Option<Vec<K
 }
 
 /// Reads the row under a name. A value that fits a row comes with it. An owed key is reported as such, whatever
-/// row it has.
+/// row it has. A row whose value can't be read counts as none.
 fn state<S: Snapshot>(view: &View<S>, name: &Place) -> Result<KeyState, ReadError> {
     const DAMAGED: KeyState = KeyState { row: None, is_owed: true };
     let found = match view.row(name.namespace, &name.key) {
         Err(ReadError::Damaged { .. }) => return Ok(DAMAGED),
         found => found?,
     };
-    let is_owed = view.owed().get(name.namespace, &name.key).is_some();
+    let owed = view.owed().get(name.namespace, &name.key);
+    if owed.is_some_and(|owed| owed.reason == OwedReason::Chunk) {
+        return Ok(DAMAGED);
+    }
+    let is_owed = owed.is_some();
     let Some(found) = found else { return Ok(KeyState { row: None, is_owed }) };
     let short = match found.state {
         FoundState::Large { body, len, .. } if len <= CHUNK_BYTES as u64 => Some(body),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kv_core::commit::Applied;
+use kv_core::{Dot, commit::Applied};
 
 use super::{Context, KeyState, MemberId, Message, PATIENCE, Place, Row};
 use crate::Content;
@@ -40,15 +40,15 @@ pub(super) struct Key {
 
 impl Key {
     /// The next member to fetch the body from.
-    pub(super) fn holder(&self, cx: &Context<'_>) -> Option<MemberId> {
-        self.holders.iter().copied().find(|peer| cx.peers.contains(*peer))
+    pub(super) fn holder(&mut self, cx: &Context<'_>) -> Option<MemberId> {
+        self.holders.retain(|peer| cx.peers.contains(*peer));
+        self.holders.first().copied()
     }
 
-    /// The member that was asked for the body does not have it.
-    pub(super) fn lose_holder(&mut self) {
-        if !self.holders.is_empty() {
-            self.holders.remove(0);
-        }
+    /// The member that was asked for the body does not have it. Returns the member, and the write.
+    pub(super) fn lose_holder(&mut self) -> Option<(MemberId, Dot)> {
+        let dot = self.best.as_ref()?.dot;
+        (!self.holders.is_empty()).then(|| (self.holders.remove(0), dot))
     }
 
     /// Takes in an answer. The greatest version wins; of one version, a value wins over its expired tombstone. A
@@ -144,7 +144,7 @@ impl Round {
         self.asked.insert(peer, Asked { id, next, since: cx.local.mono(), tries });
     }
 
-    /// Takes in an answer.
+    /// Takes in an answer. Returns whether it answers the last request to the peer.
     ///
     /// # Errors
     /// The reason to close the link.
@@ -153,9 +153,10 @@ impl Round {
         from: MemberId,
         (id, rows): (u64, Vec<KeyState>),
         has_all: &dyn Fn(&Place) -> bool,
-    ) -> Result<(), &'static str> {
+        readable: &dyn Fn(&Place, KeyState) -> KeyState,
+    ) -> Result<bool, &'static str> {
         let Some(asked) = self.asked.get_mut(&from).filter(|asked| asked.id == id) else {
-            return Ok(());
+            return Ok(false);
         };
         let keys = &mut self.keys[asked.next..];
         if rows.is_empty() || rows.len() > keys.len() {
@@ -168,10 +169,10 @@ impl Round {
             if !state.row.as_ref().is_none_or(has_name) {
                 return Err("the peer answered for other rows than it was asked for");
             }
-            let has_all = has_all(&key.place);
+            let (has_all, state) = (has_all(&key.place), readable(&key.place, state));
             key.answer(from, state, has_all);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Asks a member for the keys that did not fit into its last answer.
