@@ -10,8 +10,8 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, Dot, Hlc, JoinedRow, Key, Lane, ListQuery, MemberId, NamespaceId, Operation,
-    OriginId, OriginInfo, Outcome, OwedReason, ReadError, Table, Version, VersionVector,
+    Attributes, BodyId, Dot, Hlc, JoinedRow, Key, Lane, ListQuery, MemberId, NamespaceId,
+    Operation, OriginId, OriginInfo, Outcome, OwedReason, ReadError, Table, Version, VersionVector,
     commit::{Applied, BatchWrite, Committer, Creation, GcLimits, NewContent, Remote, RemoteWrite},
     engine::{Engine as _, disk::StorageBackend, redb::RedbEngine},
 };
@@ -170,6 +170,21 @@ impl Case {
             key: key(name),
             change: NewContent::Put { body, attributes: Attributes::default() },
         }
+    }
+
+    /// Damages the second chunk of a value, and notes that a reader met it.
+    fn damage_chunk(&mut self, name: &str) -> BodyId {
+        let view = self.store.view();
+        let body =
+            view.row(self.namespace, name.as_bytes()).unwrap().unwrap().large().unwrap().body;
+        let chunk = [&body.0.to_be_bytes()[..], &1u32.to_be_bytes()].concat();
+        self.damage(Table::Chunks, &chunk, |bytes| bytes[100] ^= 1);
+        let view = self.store.view();
+        view.note_damaged_chunk(self.namespace, name.as_bytes(), body, 0);
+        self.store.record_damage(NOW);
+        assert_eq!(self.owed(), [], "that chunk can be read");
+        view.note_damaged_chunk(self.namespace, name.as_bytes(), body, 1);
+        body
     }
 
     /// Adopts this write of the peer, which the source could not read.
@@ -346,20 +361,58 @@ fn a_row_that_nobody_has_is_removed_and_one_that_somebody_has_is_not() {
 }
 
 #[test]
+fn a_row_whose_value_no_location_can_read_gives_way_to_the_earlier_one_of_the_others() {
+    for is_chunk in [false, true] {
+        let mut case = Case::new();
+        case.put("k", &vec![b'v'; if is_chunk { 150_000 } else { 100 }]);
+        if is_chunk {
+            case.damage_chunk("k");
+        } else {
+            case.damage_value("k");
+            assert!(is_damaged(&case.get("k")));
+        }
+        case.store.record_damage(NOW);
+        let earlier = case.remote("k", 2, 5, "earlier");
+        let applied = case.commit(Operation::Remote(Remote::Found(earlier)));
+        assert_eq!(applied, Outcome::Applied(Applied::Lost), "its version is known");
+        case.settle("k", false);
+        assert_eq!(case.owed(), [row("k")]);
+        assert!(is_damaged(&case.get("k")), "nobody may take it for deleted");
+        let earlier = case.remote("k", 2, 5, "earlier");
+        case.commit(Operation::Remote(Remote::Found(earlier)));
+        case.settle("k", false);
+        assert_eq!((case.owed(), case.get("k").unwrap()), (vec![], true));
+        assert!(!is_chunk || case.store.view().pending().unwrap() == 1, "its chunks are freed");
+    }
+}
+
+#[test]
+fn a_deletion_whose_tombstone_was_damaged_and_settled_counts_as_collected() {
+    let mut case = Case::new();
+    let (namespace, key) = (case.namespace, key("k"));
+    case.commit(Operation::Delete { namespace, key });
+    case.damage_head("k");
+    assert!(is_damaged(&case.get("k")) && case.store.record_damage(NOW));
+    let read = |case: &mut Case| {
+        case.store
+            .view()
+            .changes(&VersionVector::default(), None, 99)
+            .map(|changes| changes.damaged.len())
+    };
+    assert_eq!(read(&mut case).unwrap(), 1);
+    case.settle("k", true);
+    assert!(matches!(read(&mut case), Err(ReadError::Gone)));
+    case.put("k", b"value");
+    assert_eq!(read(&mut case).unwrap(), 0);
+}
+
+#[test]
 fn a_damaged_chunk_is_owed_until_the_value_is_replaced() {
     let mut case = Case::new();
     case.put("k", &vec![b'v'; 150_000]);
-    let view = case.store.view();
-    let body = view.row(case.namespace, b"k").unwrap().unwrap().large().unwrap().body;
-    let chunk = [&body.0.to_be_bytes()[..], &1u32.to_be_bytes()].concat();
-    drop(view);
-    case.damage(Table::Chunks, &chunk, |bytes| bytes[100] ^= 1);
+    let body = case.damage_chunk("k");
     let view = case.store.view();
     assert!(view.chunk(body, 1).is_err());
-    view.note_damaged_chunk(case.namespace, b"k", body, 0);
-    case.store.record_damage(NOW);
-    assert_eq!(case.owed(), [], "that chunk can be read");
-    view.note_damaged_chunk(case.namespace, b"k", body, 1);
     case.store.record_damage(NOW);
     assert_eq!(case.owed(), [("k".into(), OwedReason::Chunk)]);
     let since = VersionVector::default();

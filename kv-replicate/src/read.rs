@@ -83,17 +83,17 @@ fn batch<S: Snapshot>(
 ) -> Result<Batch, Unread> {
     let Durable { view, commit } = durable;
     let (mut rows, mut damaged, mut next, mut bytes) = (Vec::new(), Vec::new(), after, 0);
+    if !is_new && !since.covers_all(view.collected()) {
+        return Err(Unread::Gone(view.collected().clone()));
+    }
     loop {
         let some = (limit - rows.len()).min(SLICE_ROWS);
-        let read = if is_new {
-            view.rows_missing_in(since, next, some)
-        } else {
-            view.changes(since, next, some)
-        };
-        let read = read.map_err(|error| match error {
-            ReadError::Gone => Unread::Gone(view.collected().clone()),
-            _ => Unread::Failed,
-        })?;
+        let read = view.rows_missing_in(since, next, some).map_err(|_error| Unread::Failed)?;
+        if !is_new && !read.gone.is_empty() {
+            let mut gone = view.collected().clone();
+            read.gone.iter().for_each(|dot| gone.raise(dot.origin, dot.seq));
+            return Err(Unread::Gone(gone));
+        }
         next = read.next;
         bytes += read.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>();
         damaged.extend(read.damaged);

@@ -194,27 +194,40 @@ impl<S: Snapshot> Transaction<'_, S> {
         is_nothing: bool,
     ) -> Result<Applied, WriteError> {
         let entry = EntryKey::new(namespace, key);
-        match self.readable(&entry).map_err(unread)? {
-            Readable::Damaged if !is_nothing => return Ok(Applied::Lost),
-            Readable::Damaged => {
-                tracing::error!(%namespace, "no other location has an entry of a damaged row: it is removed");
-                self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
-                self.forget_row(&entry);
-            }
-            Readable::Large(_) if self.lacks_chunk(&entry)? => {
-                tracing::error!(%namespace, "no location can read the value of an entry: it is removed");
-                if let Some(head) = self.row(&entry).map_err(unread)? {
-                    self.remove(entry.clone(), &head);
-                }
-                if !is_nothing {
-                    self.owe_row(&entry);
-                    return Ok(Applied::Lost);
-                }
-            }
-            Readable::Nothing | Readable::Short | Readable::Large(_) => {}
+        let is_unread = match self.readable(&entry).map_err(unread)? {
+            Readable::Damaged => true,
+            Readable::Large(_) => self.lacks_chunk(&entry)?,
+            Readable::Nothing | Readable::Short => false,
+        };
+        if is_unread && !self.give_up(&entry, is_nothing)? {
+            return Ok(Applied::Lost);
         }
         self.repay(&entry);
         Ok(Applied::Known)
+    }
+
+    /// Removes a row that no location can read. Returns false if the key stays owed, because others have an earlier row.
+    fn give_up(&mut self, entry: &EntryKey, is_nothing: bool) -> Result<bool, WriteError> {
+        let head = match self.row(entry) {
+            Ok(head) => head,
+            Err(ReadError::Damaged { .. }) if !is_nothing => return Ok(false),
+            Err(ReadError::Damaged { .. }) => None,
+            Err(error) => return Err(unread(error)),
+        };
+        tracing::error!(namespace = %entry.split().0, "no location can read a damaged entry: it is removed");
+        match head {
+            // Its version is known, and is later than what the others have.
+            Some(head) => self.remove(entry.clone(), &head),
+            // Its row in the index of dots stays: nobody knows which it is.
+            None => {
+                self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
+                self.forget_row(entry);
+            }
+        }
+        if !is_nothing {
+            self.owe_row(entry);
+        }
+        Ok(is_nothing)
     }
 
     /// Whether a chunk of the value of a key was met damaged, and still can't be read.

@@ -21,6 +21,7 @@ use kv_core::{Dot, VersionVector, commit::Applied};
 use super::{
     actions::{Context, Pending},
     body_fetcher::{BodyFetcher, Purpose},
+    local::Local,
     peers::Peer,
 };
 use crate::{
@@ -39,8 +40,12 @@ use round::{Key, Round, Stage};
 /// The pause between two rounds: it bounds what a location with much damage costs its peers.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a peer may take for an answer before the request is repeated once, and then goes without it.
+/// How long a peer may take for an answer before the request is repeated once, and then the round goes on without it;
+/// doubled with each round in vain, for peers that are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often that is doubled: to 16 s.
+const MAX_PATIENCE_DOUBLED: u32 = 3;
 
 /// When a key that is not settled is asked for again; doubled with each round in vain.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -97,11 +102,16 @@ impl Known {
         state
     }
 
-    /// Whether these are all members but this one, and the key is settled.
+    /// Whether the key waits for this member.
+    fn awaits(&self, member: MemberId) -> bool {
+        let has_told = self.is_complete || self.have_all.contains(&member);
+        !has_told || !self.answered.contains(&member)
+    }
+
+    /// Whether the key is settled, if these are all members but this one. If no member knows more, the greatest row that
+    /// anyone can read is the row.
     fn is_settled(&self, others: &[MemberId]) -> bool {
-        // If no member knows more, the greatest row that anyone can read is the row.
-        let know_all = others.iter().all(|id| self.have_all.contains(id));
-        (self.is_complete || know_all) && others.iter().all(|id| self.answered.contains(id))
+        others.iter().all(|id| !self.awaits(*id))
     }
 
     /// All members are reached, and hold these writes: others do not exist any more.
@@ -203,7 +213,9 @@ impl RowFetcher {
         }
         self.cursor = places.last().cloned();
         self.rounds += 1;
-        self.round = Some(Round::begin(cx, self.rounds, places, &peers));
+        let tries = places.iter().filter_map(|place| Some(self.known.get(place)?.tries)).max();
+        let patience = PATIENCE * (1 << tries.unwrap_or(0).min(MAX_PATIENCE_DOUBLED));
+        self.round = Some(Round::begin(cx, (self.rounds, patience), places, &peers));
     }
 
     /// The keys of the next round: those that are due, from the cursor on and around.
@@ -318,7 +330,7 @@ impl RowFetcher {
     /// Ends a round: settles the keys for which every member has answered.
     fn end(&mut self, cx: &mut Context<'_>, round: Round) {
         let now = cx.local.mono();
-        let others = others(cx);
+        let others = others(cx.local);
         let left = all_writes_left(cx, &others);
         let mut settled = Vec::new();
         for key in round.keys {
@@ -342,6 +354,14 @@ impl RowFetcher {
         }
         self.pause = now + PAUSE;
         self.due = Some(self.pause);
+    }
+
+    /// The members whose answers a key waits for: they have not answered, or did not have every write when they did.
+    pub(super) fn awaited(&self, local: &Local, place: &Place) -> Vec<MemberId> {
+        let known = self.known.get(place);
+        let mut awaited = others(local);
+        awaited.retain(|id| known.is_none_or(|known| known.awaits(*id)));
+        awaited
     }
 
     /// When something is due.
@@ -369,9 +389,9 @@ fn reachable(cx: &Context<'_>) -> impl Iterator<Item = MemberId> {
 }
 
 /// The current members without this one.
-fn others(cx: &Context<'_>) -> Vec<MemberId> {
-    let own = cx.local.config().member;
-    cx.local.members().current().map(|member| member.id).filter(|id| *id != own).collect()
+fn others(local: &Local) -> Vec<MemberId> {
+    let own = local.config().member;
+    local.members().current().map(|member| member.id).filter(|id| *id != own).collect()
 }
 
 /// All writes that are durable at any member, if all of them have reported theirs over the present links.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kv_core::{Dot, commit::Applied};
 
-use super::{Context, KeyState, MemberId, Message, PATIENCE, Place, Row};
+use super::{Context, KeyState, MemberId, Message, Place, Row};
 use crate::Content;
 
 /// How often a request is repeated before the round goes on without the peer.
@@ -96,6 +96,8 @@ pub(super) struct Asked {
 pub(super) struct Round {
     /// Its number.
     pub(super) number: u64,
+    /// How long a peer may take for an answer.
+    patience: Duration,
     /// Its keys.
     pub(super) keys: Vec<Key>,
     /// The members that have not answered for all keys.
@@ -110,7 +112,7 @@ impl Round {
     /// Asks these members for these keys.
     pub(super) fn begin(
         cx: &mut Context<'_>,
-        number: u64,
+        (number, patience): (u64, Duration),
         places: Vec<Place>,
         peers: &[MemberId],
     ) -> Round {
@@ -125,23 +127,30 @@ impl Round {
         };
         let mut round = Round {
             number,
+            patience,
             keys: places.into_iter().map(key).collect(),
             asked: BTreeMap::new(),
             stage: Stage::Asking,
             open: 0,
         };
         for peer in peers {
-            round.request(cx, *peer, 0, 0);
+            round.request(cx, *peer, 0);
         }
         round
     }
 
     /// Asks a member for the keys from `next` on.
-    fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize, tries: u32) {
+    fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize) {
         let id = cx.out.unique_id();
-        let names = self.keys[next..].iter().map(|key| key.place.clone()).collect();
+        self.send(cx, peer, Asked { id, next, since: cx.local.mono(), tries: 0 });
+    }
+
+    /// Sends a request, perhaps once more.
+    fn send(&mut self, cx: &mut Context<'_>, peer: MemberId, asked: Asked) {
+        let (id, names) = (asked.id, self.keys[asked.next..].iter());
+        let names = names.map(|key| key.place.clone()).collect();
         cx.out.send(peer, Message::GetRows { id, names });
-        self.asked.insert(peer, Asked { id, next, since: cx.local.mono(), tries });
+        self.asked.insert(peer, asked);
     }
 
     /// Takes in an answer. Returns whether it answers the last request to the peer.
@@ -181,18 +190,20 @@ impl Round {
         if next == self.keys.len() {
             self.asked.remove(&peer);
         } else {
-            self.request(cx, peer, next, 0);
+            self.request(cx, peer, next);
         }
     }
 
-    /// Repeats late requests, or goes on without their peers.
+    /// Repeats late requests, or goes on without their peers. A repeated request has the same number, so that the answer
+    /// to either counts.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, now: Duration) {
-        let is_late = |(_, asked): &(&MemberId, &Asked)| now >= asked.since + PATIENCE;
+        let is_late = |(_, asked): &(&MemberId, &Asked)| now >= asked.since + self.patience;
         let late: Vec<_> = self.asked.iter().filter(is_late).map(|(peer, _)| *peer).collect();
         for peer in late {
-            let Some(Asked { next, tries, .. }) = self.asked.remove(&peer) else { continue };
-            if tries < MAX_TRIES {
-                self.request(cx, peer, next, tries + 1);
+            let Some(asked) = self.asked.remove(&peer) else { continue };
+            if asked.tries < MAX_TRIES {
+                let tries = asked.tries + 1;
+                self.send(cx, peer, Asked { since: now, tries, ..asked });
             }
         }
     }
@@ -221,7 +232,7 @@ impl Round {
 
     /// When the first request is late.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        self.asked.values().map(|asked| asked.since + PATIENCE).min()
+        self.asked.values().map(|asked| asked.since + self.patience).min()
     }
 
     /// About how many bytes the rows take.

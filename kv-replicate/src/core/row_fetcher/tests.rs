@@ -112,6 +112,7 @@ fn a_member_that_is_away_keeps_a_key_unsettled_until_it_has_answered() {
     case.watch();
     case.reply(PEER, vec![has(row_of(PEER, 1))]);
     assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]), "what there is comes at once");
+    assert_eq!(case.rows.awaited(case.fixture.local(), &place(1)), [THIRD]);
     case.fixture.connect(THIRD);
     case.rows.greeted(&case.fixture.context(), THIRD);
     case.fixture.wait(PAUSE);
@@ -294,6 +295,24 @@ fn a_request_is_repeated_once_and_the_round_goes_on_without_the_peer() {
         assert_eq!(case.asked(PEER).len(), repeated);
     }
     assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]));
+}
+
+#[test]
+fn the_answer_to_a_repeated_request_counts_and_slow_peers_get_more_time() {
+    let mut case = Case::new(&[1], &[PEER]);
+    for patience in [PATIENCE, 2 * PATIENCE] {
+        case.watch();
+        let [(id, _)] = case.asked(PEER)[..] else { panic!("one request") };
+        case.fixture.wait(patience - Duration::from_millis(1));
+        case.watch();
+        assert_eq!(case.asked(PEER), [], "it has more time");
+        case.fixture.wait(Duration::from_millis(1));
+        case.watch();
+        assert_eq!(case.asked(PEER), [(id, 1)]);
+        case.answer(PEER, id, vec![has(row_of(PEER, 1))]);
+        assert_eq!(case.work().0, [row_of(PEER, 1)]);
+        case.fixture.wait(AGAIN);
+    }
 }
 
 #[test]
