@@ -10,9 +10,9 @@ use std::{
 };
 
 use kv_core::{
-    Attributes, Dot, Hlc, JoinedRow, Key, Lane, ListQuery, MemberId, NamespaceId, Operation,
-    OriginId, OriginInfo, Outcome, OwedReason, ReadError, Table, Version, VersionVector,
-    commit::{Applied, Committer, Creation, GcLimits, NewContent, Remote, RemoteWrite},
+    Attributes, BodyId, Dot, Hlc, JoinedRow, Key, Lane, ListQuery, MemberId, NamespaceId,
+    Operation, OriginId, OriginInfo, Outcome, OwedReason, ReadError, Table, Version, VersionVector,
+    commit::{Applied, BatchWrite, Committer, Creation, GcLimits, NewContent, Remote, RemoteWrite},
     engine::{Engine as _, disk::StorageBackend, redb::RedbEngine},
 };
 
@@ -172,6 +172,76 @@ impl Case {
         }
     }
 
+    /// Damages the second chunk of a value, and notes that a reader met it.
+    fn damage_chunk(&mut self, name: &str) -> BodyId {
+        let view = self.store.view();
+        let body =
+            view.row(self.namespace, name.as_bytes()).unwrap().unwrap().large().unwrap().body;
+        let chunk = [&body.0.to_be_bytes()[..], &1u32.to_be_bytes()].concat();
+        self.damage(Table::Chunks, &chunk, |bytes| bytes[100] ^= 1);
+        let view = self.store.view();
+        view.note_damaged_chunk(self.namespace, name.as_bytes(), body, 0);
+        self.store.record_damage(NOW);
+        assert_eq!(self.owed(), [], "that chunk can be read");
+        view.note_damaged_chunk(self.namespace, name.as_bytes(), body, 1);
+        body
+    }
+
+    /// Adopts this write of the peer, which the source could not read.
+    fn adopt(&mut self, name: &str, seq: u64) {
+        let dot = Dot { origin: THEIRS, seq };
+        let damaged = vec![kv_core::DamagedKey { namespace: self.namespace, key: key(name), dot }];
+        self.commit(Operation::Remote(Remote::Adopt {
+            vector: [dot].into_iter().collect(),
+            collected: VersionVector::default(),
+            floor: Hlc::ZERO,
+            damaged,
+        }));
+    }
+
+    /// The peer's writes after this one that are named as damaged.
+    fn named(&mut self, since: u64) -> Vec<u64> {
+        let seen: VersionVector = [Dot { origin: THEIRS, seq: since }].into_iter().collect();
+        let damaged = self.store.view().changes(&seen, None, 99).unwrap().damaged;
+        damaged
+            .into_iter()
+            .map(|one| one.dot)
+            .filter(|dot| dot.origin == THEIRS)
+            .map(|dot| dot.seq)
+            .collect()
+    }
+
+    /// Makes another location a member.
+    fn add_member(&mut self) {
+        let (name, addresses) = ("other".into(), vec!["other:1".into()]);
+        self.commit(Operation::PutMember { id: MemberId([6; 16]), name, addresses });
+    }
+
+    /// Puts these keys in one batch.
+    fn batch(&mut self, names: &[&str]) {
+        let write = |name: &&str| {
+            let mut upload = self.store.upload();
+            upload.push(b"local").unwrap();
+            let (body, attributes) = (upload.finish().1, Attributes::default());
+            let content = NewContent::Put { body, attributes };
+            BatchWrite { namespace: self.namespace, key: key(name), content }
+        };
+        let writes = names.iter().map(write).collect();
+        self.commit(Operation::Batch(writes));
+    }
+
+    /// Collects garbage. Returns how many tombstones.
+    fn collect(&mut self) -> usize {
+        let limits = GcLimits {
+            rows: 9,
+            bodies: 9,
+            stable: Hlc(u64::MAX),
+            expired_ms: Some(NOW),
+            collects_expired: true,
+        };
+        self.store.collect_garbage(NOW, &limits).unwrap().collected
+    }
+
     fn settle(&mut self, name: &str, is_nothing: bool) -> Outcome {
         let (namespace, key) = (self.namespace, key(name));
         self.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing }))
@@ -291,20 +361,58 @@ fn a_row_that_nobody_has_is_removed_and_one_that_somebody_has_is_not() {
 }
 
 #[test]
+fn a_row_whose_value_no_location_can_read_gives_way_to_the_earlier_one_of_the_others() {
+    for is_chunk in [false, true] {
+        let mut case = Case::new();
+        case.put("k", &vec![b'v'; if is_chunk { 150_000 } else { 100 }]);
+        if is_chunk {
+            case.damage_chunk("k");
+        } else {
+            case.damage_value("k");
+            assert!(is_damaged(&case.get("k")));
+        }
+        case.store.record_damage(NOW);
+        let earlier = case.remote("k", 2, 5, "earlier");
+        let applied = case.commit(Operation::Remote(Remote::Found(earlier)));
+        assert_eq!(applied, Outcome::Applied(Applied::Lost), "its version is known");
+        case.settle("k", false);
+        assert_eq!(case.owed(), [row("k")]);
+        assert!(is_damaged(&case.get("k")), "nobody may take it for deleted");
+        let earlier = case.remote("k", 2, 5, "earlier");
+        case.commit(Operation::Remote(Remote::Found(earlier)));
+        case.settle("k", false);
+        assert_eq!((case.owed(), case.get("k").unwrap()), (vec![], true));
+        assert!(!is_chunk || case.store.view().pending().unwrap() == 1, "its chunks are freed");
+    }
+}
+
+#[test]
+fn a_deletion_whose_tombstone_was_damaged_and_settled_counts_as_collected() {
+    let mut case = Case::new();
+    let (namespace, key) = (case.namespace, key("k"));
+    case.commit(Operation::Delete { namespace, key });
+    case.damage_head("k");
+    assert!(is_damaged(&case.get("k")) && case.store.record_damage(NOW));
+    let read = |case: &mut Case| {
+        case.store
+            .view()
+            .changes(&VersionVector::default(), None, 99)
+            .map(|changes| changes.damaged.len())
+    };
+    assert_eq!(read(&mut case).unwrap(), 1);
+    case.settle("k", true);
+    assert!(matches!(read(&mut case), Err(ReadError::Gone)));
+    case.put("k", b"value");
+    assert_eq!(read(&mut case).unwrap(), 0);
+}
+
+#[test]
 fn a_damaged_chunk_is_owed_until_the_value_is_replaced() {
     let mut case = Case::new();
     case.put("k", &vec![b'v'; 150_000]);
-    let view = case.store.view();
-    let body = view.row(case.namespace, b"k").unwrap().unwrap().large().unwrap().body;
-    let chunk = [&body.0.to_be_bytes()[..], &1u32.to_be_bytes()].concat();
-    drop(view);
-    case.damage(Table::Chunks, &chunk, |bytes| bytes[100] ^= 1);
+    let body = case.damage_chunk("k");
     let view = case.store.view();
     assert!(view.chunk(body, 1).is_err());
-    view.note_damaged_chunk(case.namespace, b"k", body, 0);
-    case.store.record_damage(NOW);
-    assert_eq!(case.owed(), [], "that chunk can be read");
-    view.note_damaged_chunk(case.namespace, b"k", body, 1);
     case.store.record_damage(NOW);
     assert_eq!(case.owed(), [("k".into(), OwedReason::Chunk)]);
     let since = VersionVector::default();
@@ -346,9 +454,155 @@ fn keys_that_a_source_could_not_read_are_adopted_with_its_vector_if_their_writes
     let view = case.store.view();
     let page = view.list(case.namespace, &ListQuery::default(), NOW).unwrap();
     assert_eq!((page.entries.len(), page.damaged), (3, vec![key("missing")]));
-    let seen: VersionVector = [Dot { origin: THEIRS, seq: 7 }].into_iter().collect();
-    assert_eq!(view.owed_since(&seen).len(), 1);
-    assert_eq!(view.owed_since(&vector), [], "who has the write is not told");
+    assert_eq!(case.named(7), [8], "it is named to those that lack the write");
+    assert_eq!(case.named(9), []);
+}
+
+#[test]
+fn each_write_that_some_source_could_not_read_is_named_to_those_that_lack_it() {
+    let mut case = Case::new();
+    case.adopt("k", 5);
+    case.adopt("k", 8);
+    assert_eq!(case.owed(), [("k".into(), OwedReason::Source)]);
+    assert_eq!((case.named(1), case.named(5), case.named(8)), (vec![5, 8], vec![8], vec![]));
+    let found = case.remote("k", 8, 5, "value");
+    case.commit(Operation::Remote(Remote::Found(found)));
+    case.settle("k", false);
+    assert_eq!(case.named(1), []);
+}
+
+#[test]
+fn a_local_write_is_later_than_the_damaged_row_that_was_there_however_far_ahead_that_is_dated() {
+    // The row that replaces the damaged one before the local write does, if there is one.
+    for earlier in [None, Some(5)] {
+        for is_batch in [false, true] {
+            let mut case = Case::new();
+            let ahead = case.remote("k", 2, 90 * NOW, "ahead");
+            case.commit(Operation::Remote(Remote::Next(ahead)));
+            case.damage_head("k");
+            if let Some(time) = earlier {
+                let write = case.remote("k", 3, time, "earlier");
+                case.commit(Operation::Remote(Remote::Next(write)));
+                assert_eq!(case.owed(), [row("k")]);
+            }
+            case.reopen();
+            if is_batch {
+                case.batch(&["k", "l", "k"]);
+            } else {
+                case.put("k", b"local");
+            }
+            assert_eq!(case.owed(), []);
+            let ahead = case.remote("k", 2, 90 * NOW, "ahead");
+            let applied = case.commit(Operation::Remote(Remote::Found(ahead)));
+            assert_eq!(applied, Outcome::Applied(Applied::Lost));
+        }
+    }
+}
+
+#[test]
+fn a_local_write_does_not_end_that_what_a_source_could_not_read_is_owed() {
+    let mut case = Case::new();
+    case.add_member();
+    case.adopt("k", 8);
+    case.put("k", b"local");
+    assert_eq!(case.owed(), [("k".into(), OwedReason::Source)], "that write may be later");
+    assert!(case.get("k").unwrap());
+    // The local row is damaged in its turn, and written again.
+    case.damage_head("k");
+    assert!(is_damaged(&case.get("k")) && case.store.record_damage(NOW));
+    assert_eq!(case.owed(), [row("k")]);
+    case.put("k", b"local");
+    assert_eq!(case.owed(), [("k".into(), OwedReason::Source)]);
+    let later = case.remote("k", 8, 90 * NOW, "later");
+    let applied = case.commit(Operation::Remote(Remote::Found(later)));
+    assert_eq!(applied, Outcome::Applied(Applied::Won { concurrent: true }));
+    case.settle("k", false);
+    assert_eq!(case.owed(), []);
+}
+
+#[test]
+fn a_local_write_ends_that_a_key_is_owed_where_there_is_no_other_location() {
+    let mut case = Case::new();
+    case.adopt("k", 8);
+    case.put("k", b"local");
+    assert_eq!(case.owed(), []);
+}
+
+#[test]
+fn a_drop_is_later_than_the_damaged_rows_of_the_namespace() {
+    for is_replaced in [false, true] {
+        let mut case = Case::new();
+        let ahead = case.remote("k", 2, 90 * NOW, "ahead");
+        case.commit(Operation::Remote(Remote::Next(ahead)));
+        case.damage_head("k");
+        if is_replaced {
+            let write = case.remote("k", 3, 5, "earlier");
+            case.commit(Operation::Remote(Remote::Next(write)));
+        }
+        case.commit(Operation::DropNamespace { id: case.namespace });
+        let ahead = case.remote("k", 2, 90 * NOW, "ahead");
+        let applied = case.commit(Operation::Remote(Remote::Found(ahead)));
+        assert_eq!(applied, Outcome::Applied(Applied::Dropped));
+    }
+}
+
+#[test]
+fn a_creation_is_later_than_the_damaged_row_of_the_namespace() {
+    let mut case = Case::new();
+    case.add_member();
+    let id = case.namespace;
+    let ahead = case.remote("k", 2, 90 * NOW, "ahead");
+    case.commit(Operation::Remote(Remote::Next(ahead)));
+    case.commit(Operation::DropNamespace { id });
+    let row = case.store.view().row(NamespaceId::SYSTEM, &id.0).unwrap().unwrap();
+    case.damage_namespace();
+    case.commit(create());
+    let found = found_namespace(id, &row);
+    case.commit(Operation::Remote(Remote::Found(found)));
+    assert!(case.store.view().namespaces().get(id).is_some(), "the drop was dated ahead");
+}
+
+#[test]
+fn a_damaged_row_of_a_dropped_namespace_is_owed_where_another_location_may_have_a_later_one() {
+    for has_others in [false, true] {
+        let mut case = Case::new();
+        if has_others {
+            case.add_member();
+        }
+        case.put("k", b"value");
+        case.damage_head("k");
+        case.commit(Operation::DropNamespace { id: case.namespace });
+        case.collect();
+        let expected = if has_others { vec![row("k")] } else { vec![] };
+        assert_eq!(case.owed(), expected);
+        let view = case.store.view();
+        assert!(view.row(case.namespace, b"k").unwrap().is_none(), "the row itself is gone");
+    }
+}
+
+#[test]
+fn the_tombstone_of_an_owed_key_is_not_collected() {
+    let mut case = Case::new();
+    case.add_member();
+    case.adopt("k", 8);
+    let (namespace, key) = (case.namespace, key("k"));
+    case.commit(Operation::Delete { namespace, key });
+    assert_eq!(case.collect(), 0, "an earlier row of it may be on its way");
+    case.settle("k", false);
+    assert_eq!(case.collect(), 1);
+}
+
+#[test]
+fn a_rebuild_leaves_a_damaged_row_that_the_source_lacks_and_owes_it() {
+    let mut case = Case::new();
+    let write = case.remote("k", 2, 5, "value");
+    case.commit(Operation::Remote(Remote::Next(write)));
+    case.damage_head("k");
+    case.commit(Operation::Remote(Remote::Rebuild));
+    let (namespace, dot) = (case.namespace, Dot { origin: THEIRS, seq: 2 });
+    let drop = Operation::Remote(Remote::DropRow { namespace, key: key("k"), dot });
+    assert_eq!(case.commit(drop), Outcome::Applied(Applied::Lost));
+    assert_eq!(case.owed(), [row("k")]);
 }
 
 #[test]
@@ -395,23 +649,27 @@ fn a_damaged_namespace_that_is_created_again_is_owed_until_the_others_have_answe
     case.commit(create());
     let (id, view) = (case.namespace, case.store.view());
     let row = view.row(NamespaceId::SYSTEM, &id.0).unwrap().unwrap();
-    let (name, addresses) = ("other".into(), vec!["other:1".into()]);
-    case.commit(Operation::PutMember { id: MemberId([6; 16]), name, addresses });
+    case.add_member();
     case.damage_namespace();
     case.commit(create());
     assert_eq!(case.store.view().owed().len(), 1, "the drop is not there");
-    let found = RemoteWrite {
+    let found = found_namespace(id, &row);
+    case.commit(Operation::Remote(Remote::Found(found)));
+    let (namespace, key) = (NamespaceId::SYSTEM, Key::new(id.0).unwrap());
+    case.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing: false }));
+    assert_eq!((case.store.view().owed().len(), case.get("dead").unwrap()), (0, false));
+}
+
+/// The row of a namespace as another location has it.
+fn found_namespace(id: NamespaceId, row: &kv_core::Found) -> RemoteWrite {
+    RemoteWrite {
         dot: row.dot,
         hlc: row.version.hlc,
         prev: None,
         namespace: NamespaceId::SYSTEM,
         key: Key::new(id.0).unwrap(),
         change: NewContent::Joined(Arc::clone(row.joined().unwrap())),
-    };
-    case.commit(Operation::Remote(Remote::Found(found)));
-    let (namespace, key) = (NamespaceId::SYSTEM, Key::new(id.0).unwrap());
-    case.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing: false }));
-    assert_eq!((case.store.view().owed().len(), case.get("dead").unwrap()), (0, false));
+    }
 }
 
 #[test]

@@ -21,12 +21,13 @@
 //! | what remains of processes that have ended | [`ended`], [`uncounted`] |
 //! | comparing two stores | [`verifier`] |
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use kv_core::{ClusterClock, Dot, Hlc};
 
 use crate::{
     ClockState, HaltReason, MemberId,
+    inspect::Place,
     notice::Notice,
     work::{Channel, Event, Now, StoreState, Transmit, Work},
 };
@@ -258,6 +259,16 @@ impl Core {
     #[must_use]
     pub fn clock_state(&self) -> ClockState {
         self.machines.clocks.state(&self.local)
+    }
+
+    /// Returns the first keys whose rows are fetched by name, at most so many, each with the members whose answers it
+    /// waits for.
+    #[must_use]
+    pub fn awaited(&self, most: usize) -> BTreeMap<Place, Vec<MemberId>> {
+        let wanted = self.local.store().wanted.iter().take(most);
+        wanted
+            .map(|place| (place.clone(), self.machines.rows.awaited(&self.local, place)))
+            .collect()
     }
 
     /// Returns the state of a peer; none while there is no link to it.

@@ -45,5 +45,5 @@ pub use accept::network_of;
 pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};
 pub use error::{AskError, IdentityError, StartError};
 pub use replica::{Handle, Replica};
-pub use status::{Handshakes, Peer, Status};
+pub use status::{Handshakes, MAX_AWAITED, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

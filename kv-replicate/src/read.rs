@@ -93,12 +93,14 @@ impl<S: Snapshot> Durable<S> {
     }
 
     /// Reads rows that a vector lacks, after a dot: as many as the limit, or as [`BATCH_BYTES`] takes. Keys whose rows
-    /// or values can't be read are named instead. The first batch of a round also names those that are owed here.
+    /// or values can't be read are named instead.
     fn batch(&self, wanted: &Wanted) -> Result<Batch, Unread> {
         let view = &self.view;
-        let is_first = wanted.after.is_none();
-        let mut damaged = if is_first { view.owed_since(&wanted.since) } else { Vec::new() };
-        let (mut rows, mut next, mut bytes) = (Vec::new(), wanted.after, 0);
+        if !wanted.is_new && !wanted.since.covers_all(view.collected()) {
+            return Err(Unread::Gone(view.collected().clone()));
+        }
+        let (mut rows, mut damaged, mut next, mut bytes) =
+            (Vec::new(), Vec::new(), wanted.after, 0);
         'batch: loop {
             let some = (wanted.limit - rows.len()).min(SLICE_ROWS);
             let read = self.slice(wanted, next, some)?;
@@ -137,8 +139,6 @@ impl<S: Snapshot> Durable<S> {
                 break;
             }
         }
-        damaged.sort_unstable();
-        damaged.dedup();
         let (vector, collected) = (view.vector().clone(), view.collected().clone());
         let floor = view.closed_timestamp();
         Ok(Batch { rows, damaged, next, vector, collected, floor, commit: self.commit })
@@ -146,15 +146,14 @@ impl<S: Snapshot> Durable<S> {
 
     /// Reads the next few rows of a batch.
     fn slice(&self, wanted: &Wanted, after: Option<Dot>, limit: usize) -> Result<Changes, Unread> {
-        let read = if wanted.is_new {
-            self.view.rows_missing_in(&wanted.since, after, limit)
-        } else {
-            self.view.changes(&wanted.since, after, limit)
-        };
-        read.map_err(|error| match error {
-            ReadError::Gone => Unread::Gone(self.view.collected().clone()),
-            _ => Unread::Failed,
-        })
+        let read = self.view.rows_missing_in(&wanted.since, after, limit);
+        let read = read.map_err(|_error| Unread::Failed)?;
+        if !wanted.is_new && !read.gone.is_empty() {
+            let mut gone = self.view.collected().clone();
+            read.gone.iter().for_each(|dot| gone.raise(dot.origin, dot.seq));
+            return Err(Unread::Gone(gone));
+        }
+        Ok(read)
     }
 
     /// Whether the receiver has a row from an earlier snapshot, although no vector counts it.

@@ -385,8 +385,10 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(true);
         };
         // A write that the vector does not count stays: a peer that does not count it either could not learn that it
-        // was collected.
-        if head.version.hlc >= stable || !self.state.vector.covers(head.dot) {
+        // was collected. So does one whose key is owed: an answer that has an earlier row may be on its way.
+        let (namespace, name) = entry.split();
+        let is_owed = self.state.owed.get(namespace, name).is_some();
+        if is_owed || head.version.hlc >= stable || !self.state.vector.covers(head.dot) {
             return Ok(false);
         }
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
@@ -483,13 +485,14 @@ impl<S: Snapshot> Transaction<'_, S> {
                 return Ok(if keeps { Fate::Keeps } else { Fate::Passed });
             }
             Ok(None) => return Ok(Fate::Passed),
-            Err(ReadError::Damaged { .. }) if exists => {
+            Err(ReadError::Damaged { .. }) => {
+                // It may be later than the drop: then another location has it.
                 if let Ok(entry) = EntryKey::read(key) {
                     self.owe_row(&entry);
                 }
-                return Ok(Fate::Passed);
-            }
-            Err(ReadError::Damaged { .. }) => {
+                if exists {
+                    return Ok(Fate::Passed);
+                }
                 self.batch.push((Table::Entries, key.to_vec(), None));
             }
             Err(error) => return Err(error),

@@ -8,8 +8,8 @@ use crate::{
     error::{ReadError, Taken, WriteError},
     tables::{self, EntryKey, Purge, decode_head},
     types::{
-        Account, FieldNumber, FieldValue, Hlc, JoinedRow, Member, Namespace, NamespaceId, OriginId,
-        Title, Version, derive_id,
+        Account, FieldNumber, FieldValue, Hlc, JoinedRow, Member, Namespace, NamespaceId, Title,
+        Version, derive_id,
     },
 };
 
@@ -40,19 +40,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         let fields = vec![Namespace::titled(&account, &title), Namespace::creation()];
         let (key, after) = (Namespace::key(id), self.state.namespaces.dropped_at(id));
         let entry = EntryKey::new(NamespaceId::SYSTEM, &key);
-        let is_damaged = matches!(self.row(&entry), Err(ReadError::Damaged { .. }));
         let before = self.replaceable(&entry)?;
         self.write_fields_over(key, before, fields, after)?;
         if !self.has_others() {
             self.repay(&entry);
-        } else if is_damaged {
-            self.owe_row(&entry);
         }
         self.known_namespace(id)
     }
 
     /// Whether other locations may have what is damaged here. One whose own row is damaged counts too.
-    fn has_others(&self) -> bool {
+    pub(super) fn has_others(&self) -> bool {
         let owed =
             self.state.owed.from(NamespaceId::SYSTEM, b"").filter_map(|key| Member::id_of(key));
         let mut members = self.state.members.current().map(|member| member.id).chain(owed);
@@ -97,22 +94,22 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Creates a dropped namespace again that has entries later than its drop: puts of a location that did not know of it.
-    /// Returns false if this store may not write yet, because it is joining a cluster and has counted nothing.
+    /// Returns false if this store may not write yet, because it lacks deletions, or has not joined its cluster.
     pub(super) fn keep_namespace(&mut self, id: NamespaceId) -> Result<bool, WriteError> {
-        let may_write = self.state.vector.iter().next().is_some();
+        let may_write = !self.state.is_rebuilding;
         if may_write {
             self.write_namespace(id, vec![Namespace::creation()], None)?;
         }
         Ok(may_write)
     }
 
-    /// A version that no entry of a namespace is later than. Exact only where some entry here is ahead of the clock, and
-    /// the namespace has few rows: a drop that is dated further ahead than it must be dates all later entries so.
+    /// A version that no entry of a namespace is later than, damaged ones included. Exact only where some entry here is
+    /// ahead of the clock, and the namespace has few rows, all of which can be read: a drop that is dated further ahead
+    /// than it must be dates all later entries so.
     fn newest_in(&self, id: NamespaceId) -> Result<Version, ReadError> {
-        let all = Version { hlc: self.state.newest, origin: OriginId([u8::MAX; 16]) };
-        if self.state.newest
-            <= self.state.clock.last().max(Hlc::at_millis(self.time.present.now_ms))
-        {
+        let all = self.newest_version();
+        let now = self.state.clock.last().max(Hlc::at_millis(self.time.present.now_ms));
+        if all.hlc <= now || self.has_unread_in(id) {
             return Ok(all);
         }
         let rows = self.rows.iter().filter(|(key, _)| key.split().0 == id);
@@ -120,9 +117,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         let mut newest = changed.max().unwrap_or(Version { hlc: Hlc::ZERO, ..all });
         let (mut left, prefix) = (MAX_NEWEST_ROWS, EntryKey::prefix(id, b""));
         visit_prefix(&self.view.snapshot, Table::Entries, &prefix, &mut |key, row| {
-            // A damaged row has no version that a reader could see.
-            if let Ok(head) = decode_head(key, row, &self.state.origins) {
-                newest = newest.max(head.version);
+            match decode_head(key, row, &self.state.origins) {
+                Ok(head) => newest = newest.max(head.version),
+                Err(_) => newest = all,
             }
             left -= 1;
             if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

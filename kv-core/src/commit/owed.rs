@@ -2,9 +2,13 @@
 //!
 //! A key becomes owed in the commit that meets the damage, or with the vector that counts the write. It stays
 //! owed until every member has answered for it ([`Remote::Settled`](super::Remote::Settled)), or until a local
-//! write or a drop of the namespace makes the row unimportant.
+//! write replaces a row that was damaged here.
+//!
+//! Nobody knows the version of a damaged row, and others may still have that row. So a local write of its key is later
+//! than every row that this store has ever had: the row does not come back over it. A write that a source could not
+//! read was never here, and the local write may be the earlier one: the key stays owed then.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     operation::{Applied, Outcome},
@@ -13,40 +17,87 @@ use super::{
 use crate::{
     engine::{Snapshot, Table},
     error::{ReadError, WriteError},
-    tables::{self, EntryKey, OwedRows, decode_entry},
-    types::{DamagedKey, Key, NamespaceId, Owed, OwedKeys, OwedReason, limits::MAX_OWED},
+    tables::{self, Dots, EntryKey, OwedRows, decode_entry},
+    types::{
+        DamagedKey, Found, Key, NamespaceId, OriginId, Owed, OwedReason, Version,
+        limits::{CHUNK_BYTES, MAX_OWED},
+    },
     view::{Met, MetDamage},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Records that the row of a key is owed.
-    pub(super) fn owe(&mut self, entry: &EntryKey, owed: Owed) {
+    /// Records that the row of a key is owed. Returns whether that is recorded now: not if there is no room, or if nobody
+    /// else can have an entry of a namespace that was dropped.
+    pub(super) fn owe(&mut self, entry: &EntryKey, owed: Owed) -> bool {
         let (namespace, name) = entry.split();
-        let is_known = self.state.owed.get(namespace, name).is_some();
-        if is_known || self.state.namespaces.is_dropped(namespace) {
-            return;
-        }
-        if self.state.owed.is_full() {
+        let before = self.state.owed.get(namespace, name);
+        if before.is_none() {
+            if self.state.namespaces.is_dropped(namespace) && !self.has_others() {
+                return false;
+            }
+            if self.state.owed.is_full() {
+                tracing::error!(
+                    "{MAX_OWED} rows are damaged and recorded, and there are more: replace the disk, and let this \
+                     location join again with an empty data directory"
+                );
+                return false;
+            }
             tracing::error!(
-                "{MAX_OWED} rows are damaged and recorded, and there are more: replace the disk, and let this \
-                 location join again with an empty data directory"
+                %namespace,
+                reason = ?owed.reason,
+                "a row is damaged: its key is recorded, and its entry is fetched from the other locations"
             );
-            return;
         }
-        tracing::error!(
-            %namespace,
-            reason = ?owed.reason,
-            "a row is damaged: its key is recorded, and its entry is fetched from the other locations"
-        );
+        let all = before.map_or(owed, |before| before.and(owed));
+        if before != Some(all) {
+            self.set_owed(entry, all);
+        }
+        true
+    }
+
+    /// Sets how a key is owed.
+    fn set_owed(&mut self, entry: &EntryKey, owed: Owed) {
+        let (namespace, name) = entry.split();
         let key = Key::new(name).expect("the key of an entry is valid");
-        Arc::make_mut(&mut self.state.owed).insert(namespace, key, owed);
+        Arc::make_mut(&mut self.state.owed).set(namespace, key, owed);
         tables::put::<OwedRows>(&mut self.batch, entry, &owed);
     }
 
-    /// Records that the row of a key that an operation met is damaged.
-    pub(super) fn owe_row(&mut self, entry: &EntryKey) {
+    /// Records that the row of a key that an operation met is damaged. Returns as [`Transaction::owe`] does.
+    pub(super) fn owe_row(&mut self, entry: &EntryKey) -> bool {
         let owed = Owed { since_ms: self.time.present.now_ms, reason: OwedReason::Row, dot: None };
-        self.owe(entry, owed);
+        self.owe(entry, owed)
+    }
+
+    /// A version that no row of a key is later than that was here and can't be read; none if there is no such row.
+    pub(super) fn unread_version(&self, entry: &EntryKey) -> Option<Version> {
+        let (namespace, name) = entry.split();
+        let owed = self.state.owed.get(namespace, name);
+        let is_unread = owed.is_some_and(|owed| owed.reason == OwedReason::Row);
+        is_unread.then(|| self.newest_version())
+    }
+
+    /// A version that no row that was ever here is later than.
+    pub(super) fn newest_version(&self) -> Version {
+        Version { hlc: self.state.newest, origin: OriginId([u8::MAX; 16]) }
+    }
+
+    /// Whether a row of a namespace was here, can't be read, and is recorded.
+    pub(super) fn has_unread_in(&self, namespace: NamespaceId) -> bool {
+        let mut owed = self.state.owed.iter();
+        owed.any(|(of, _, owed)| of == namespace && owed.reason == OwedReason::Row)
+    }
+
+    /// A row that is later than whatever was here has replaced the row of a key. What a source could not read is still
+    /// owed, if another location may have it.
+    pub(super) fn repay_overwritten(&mut self, entry: &EntryKey) {
+        let (namespace, name) = entry.split();
+        let Some(before) = self.state.owed.get(namespace, name) else { return };
+        match before.overwritten().filter(|_| self.has_others()) {
+            Some(left) if left == before => {}
+            Some(left) => self.set_owed(entry, left),
+            None => self.repay(entry),
+        }
     }
 
     /// Records that the row of a key is not owed any more.
@@ -59,8 +110,12 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
-    /// Forgets the owed keys of a namespace that is dropped.
+    /// Forgets the owed keys of a namespace that is dropped, unless another location may have entries of it that are
+    /// later than the drop.
     pub(super) fn repay_namespace(&mut self, namespace: NamespaceId) {
+        if self.has_others() {
+            return;
+        }
         let keys: Vec<_> = self.state.owed.from(namespace, b"").cloned().collect();
         keys.iter().for_each(|key| self.repay(&EntryKey::new(namespace, key)));
     }
@@ -86,42 +141,52 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(Outcome::Owed)
     }
 
-    /// Adopts the keys that a source could not read, as far as this store lacks their writes.
+    /// Adopts the keys that a source could not read, as far as this store lacks their writes. Each of these writes gets a
+    /// row in the index of dots, so that this store names it in its turn.
     ///
     /// # Errors
     /// If there is no room for them: then their writes must not be counted.
     pub(super) fn adopt_owed(&mut self, damaged: Vec<DamagedKey>) -> Result<(), WriteError> {
-        let mut owed = OwedKeys::default();
+        let mut missing = Vec::new();
         for DamagedKey { namespace, key, dot } in damaged {
+            // The vector that is adopted counts no write of an origin that is not opened here.
+            if self.state.vector.covers(dot) || !self.state.registry.contains(dot.origin) {
+                continue;
+            }
             let entry = EntryKey::new(namespace, &key);
-            let has_it = |found: &crate::types::Found<()>| found.dot == dot;
+            let has_it = |found: Found<()>| found.dots().into_iter().any(|one| one == dot);
             let is_here = match self.row(&entry) {
-                Ok(found) => found.as_ref().is_some_and(has_it),
+                Ok(found) => found.is_some_and(has_it),
                 Err(ReadError::Damaged { .. }) => false,
                 Err(error) => return Err(unread(error)),
             };
-            let is_known = self.state.owed.get(namespace, &key).is_some();
-            if !is_here && !is_known && !self.state.vector.covers(dot) {
-                let reason = OwedReason::Source;
-                owed.insert(
-                    namespace,
-                    key,
-                    Owed { since_ms: self.time.present.now_ms, reason, dot: Some(dot) },
-                );
+            if !is_here {
+                missing.push((entry, dot));
             }
         }
-        if self.state.owed.len() + owed.len() > MAX_OWED {
+        let is_new = |entry: &EntryKey| {
+            let (namespace, name) = entry.split();
+            self.state.owed.get(namespace, name).is_none()
+        };
+        let new: BTreeSet<_> =
+            missing.iter().map(|(entry, _)| entry).filter(|entry| is_new(entry)).collect();
+        if self.state.owed.len() + new.len() > MAX_OWED {
             let reason = "more rows are damaged at the source than a location can keep a list of";
             return Err(WriteError::Failed(reason.into()));
         }
-        for (namespace, key, owed) in owed.iter() {
-            self.owe(&EntryKey::new(namespace, key), owed);
+        for (entry, dot) in missing {
+            let (since_ms, reason) = (self.time.present.now_ms, OwedReason::Source);
+            if self.owe(&entry, Owed { since_ms, reason, dot: Some(dot) }) {
+                let indexed = self.indexed(dot);
+                tables::put::<Dots>(&mut self.batch, &indexed, &entry);
+            }
         }
         Ok(())
     }
 
     /// Ends that a key is owed, because every member has answered for it. If none has a row of it, a row
-    /// that can't be read is removed.
+    /// that can't be read is removed. So is one whose value can't be read, because nobody has that value any more: what the
+    /// others have of the key is fetched then.
     pub(super) fn settle(
         &mut self,
         namespace: NamespaceId,
@@ -129,16 +194,59 @@ impl<S: Snapshot> Transaction<'_, S> {
         is_nothing: bool,
     ) -> Result<Applied, WriteError> {
         let entry = EntryKey::new(namespace, key);
-        match self.readable(&entry).map_err(unread)? {
-            Readable::Damaged if !is_nothing => return Ok(Applied::Lost),
-            Readable::Damaged => {
-                self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
-                self.forget_row(&entry);
-            }
-            Readable::Nothing | Readable::Short | Readable::Large(_) => {}
+        let is_unread = match self.readable(&entry).map_err(unread)? {
+            Readable::Damaged => true,
+            Readable::Large(_) => self.lacks_chunk(&entry)?,
+            Readable::Nothing | Readable::Short => false,
+        };
+        if is_unread && !self.give_up(&entry, is_nothing)? {
+            return Ok(Applied::Lost);
         }
         self.repay(&entry);
         Ok(Applied::Known)
+    }
+
+    /// Removes a row that no location can read. Returns false if the key stays owed, because others have an earlier row.
+    fn give_up(&mut self, entry: &EntryKey, is_nothing: bool) -> Result<bool, WriteError> {
+        let head = match self.row(entry) {
+            Ok(head) => head,
+            Err(ReadError::Damaged { .. }) if !is_nothing => return Ok(false),
+            Err(ReadError::Damaged { .. }) => None,
+            Err(error) => return Err(unread(error)),
+        };
+        tracing::error!(namespace = %entry.split().0, "no location can read a damaged entry: it is removed");
+        match head {
+            // Its version is known, and is later than what the others have.
+            Some(head) => self.remove(entry.clone(), &head),
+            // Its row in the index of dots stays: nobody knows which it is.
+            None => {
+                self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
+                self.forget_row(entry);
+            }
+        }
+        if !is_nothing {
+            self.owe_row(entry);
+        }
+        Ok(is_nothing)
+    }
+
+    /// Whether a chunk of the value of a key was met damaged, and still can't be read.
+    fn lacks_chunk(&mut self, entry: &EntryKey) -> Result<bool, WriteError> {
+        let (namespace, name) = entry.split();
+        let owed = self.state.owed.get(namespace, name);
+        if owed.is_none_or(|owed| owed.reason != OwedReason::Chunk) {
+            return Ok(false);
+        }
+        let head = self.row(entry).map_err(unread)?;
+        let Some(large) = head.and_then(|head| head.large()) else { return Ok(false) };
+        for index in 0..u32::try_from(large.len.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX) {
+            match self.view.chunk(large.body, index) {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(ReadError::Damaged { .. }) => return Ok(true),
+                Err(error) => return Err(unread(error)),
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the row of a key can be read as a whole, as the operations so far left it. Chunks are not read.

@@ -105,9 +105,15 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::Refused("a row that is never dropped"));
         }
         let key = EntryKey::new(namespace, key);
-        let Some(head) = self.row(&key).map_err(unread)?.filter(|head| head.dot == dot) else {
-            return Ok(Applied::Lost);
+        let head = match self.row(&key) {
+            Err(ReadError::Damaged { .. }) => {
+                // Nobody knows which write it is. The others are asked once the rebuild has ended.
+                self.owe_row(&key);
+                None
+            }
+            read => read.map_err(unread)?,
         };
+        let Some(head) = head.filter(|head| head.dot == dot) else { return Ok(Applied::Lost) };
         self.remove(key, &head);
         Ok(Applied::Removed)
     }
@@ -207,7 +213,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 let name = WriteName { dot: write.dot, version: version(&write), prev: write.prev };
                 if current.is_some() && self.owes_chunk(&key) {
                     // The version of the damaged value is known, and this one is not earlier.
-                    self.repay(&key);
+                    self.repay_overwritten(&key);
                 }
                 let found = self.replace(key, current, name, write.change);
                 self.look_for_life(write.namespace, &found);

@@ -227,7 +227,7 @@ fn load_owed(snapshot: &impl Snapshot) -> Result<OwedKeys, OpenError> {
         if let Ok((namespace, name)) = split_entry(key)
             && let Ok(name) = Key::new(name)
         {
-            owed.insert(namespace, name, how);
+            owed.set(namespace, name, how);
         }
         ControlFlow::Continue(())
     })
@@ -264,7 +264,9 @@ fn load_system(
                 let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
                 if let Some(name) = name {
                     let how = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
-                    owed.insert(NamespaceId::SYSTEM, name, how);
+                    let before = owed.get(NamespaceId::SYSTEM, &name);
+                    let how = before.map_or(how, |before| before.and(how));
+                    owed.set(NamespaceId::SYSTEM, name, how);
                 }
             }
         }

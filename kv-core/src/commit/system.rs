@@ -45,7 +45,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// [`Transaction::write_fields`] over a row that was read. None stands for one that is damaged too, which this write
-    /// repairs.
+    /// repairs: it is later than every field that was in it.
     pub(super) fn write_fields_over(
         &mut self,
         key: Key,
@@ -58,7 +58,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         let replaced = before.as_ref().and_then(|head| head.joined()).into_iter().flat_map(|row| {
             fields.iter().filter_map(|(number, _)| row.get(*number).map(|field| field.version))
         });
-        let replaced = replaced.chain(after).max();
+        let unread = self.unread_version(&EntryKey::new(NamespaceId::SYSTEM, &key));
+        let replaced = replaced.chain(after).chain(unread).max();
         let hlc = self.next_time(replaced)?;
         Ok(self.write_fields_as((hlc, origin), key, before, fields))
     }

@@ -191,7 +191,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             check_expiry(&write.content)?;
             let key = EntryKey::new(write.namespace, &write.key);
             let current = self.replaceable(&key)?;
-            self.check_time(current.as_ref().map(|head| head.version))?;
+            self.check_time(self.beaten_by_write(&key, current.as_ref()))?;
             self.rows.insert(key, current);
         }
         self.own_pair()?;
@@ -210,15 +210,22 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         let current = self.replaceable(&entry)?;
         let origin = self.own_pair()?[usize::from(is_large(&content))];
         let prev = current.as_ref().map(|head| head.version);
-        let replaced = prev.max(self.state.namespaces.dropped_at(namespace));
-        let version = Version { hlc: self.next_time(replaced)?, origin };
-        // The write is later than whatever can't be read.
-        self.repay(&entry);
+        let beaten = self.beaten_by_write(&entry, current.as_ref());
+        let version = Version { hlc: self.next_time(beaten)?, origin };
+        self.repay_overwritten(&entry);
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
         self.writes.push(Change { namespace, key, found });
         Ok(Written { dot, version })
+    }
+
+    /// The version that a local write of a key must be later than: that of the row that it replaces, of the last drop of
+    /// the namespace, and of a row that was here and can't be read.
+    fn beaten_by_write(&self, key: &EntryKey, current: Option<&Found<()>>) -> Option<Version> {
+        let dropped = self.state.namespaces.dropped_at(key.split().0);
+        let current = current.map(|head| head.version);
+        current.max(dropped).max(self.unread_version(key))
     }
 
     /// Returns the time of the next local write, which replaces this version. It is later than what it
@@ -239,10 +246,14 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Ok(())
     }
 
-    /// Reads the row that a local write replaces. A damaged row counts as none: the write repairs it. Its
+    /// Reads the row that a local write replaces. A damaged row counts as none, and is owed until the write repairs it. Its
     /// dot stays in the index, because nobody knows which it was; a catch-up skips it.
+    ///
+    /// # Errors
+    /// If the row can't be read now, or is damaged and there is no room to record that.
     pub(super) fn replaceable(&mut self, key: &EntryKey) -> Result<Option<Found<()>>, WriteError> {
         match self.row(key) {
+            Err(error @ ReadError::Damaged { .. }) if !self.owe_row(key) => Err(unread(error)),
             Err(ReadError::Damaged { .. }) => Ok(None),
             read => read.map_err(unread),
         }

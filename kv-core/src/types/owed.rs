@@ -1,10 +1,10 @@
 //! Keys whose rows are owed: this store's vector counts a write of them that can't be read here.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 
 use super::{id::NamespaceId, key::Key, limits::MAX_OWED, version::Dot};
 
-/// Why the row of a key is owed.
+/// Why the row of a key is owed. Where several reasons hold, the first of these counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwedReason {
     /// The row is damaged.
@@ -22,8 +22,26 @@ pub struct Owed {
     pub since_ms: u64,
     /// Why.
     pub reason: OwedReason,
-    /// The write that can't be read, if its name is known: always for [`OwedReason::Source`].
+    /// A write that a source could not read, if there is one: always for [`OwedReason::Source`]. It may be later than
+    /// anything that was ever here.
     pub dot: Option<Dot>,
+}
+
+impl Owed {
+    /// What is owed of a key for these two reasons. It is owed since the first of them.
+    pub(crate) fn and(self, later: Owed) -> Owed {
+        let reason = match (self.reason, later.reason) {
+            (OwedReason::Row, _) | (_, OwedReason::Row) => OwedReason::Row,
+            (OwedReason::Chunk, _) | (_, OwedReason::Chunk) => OwedReason::Chunk,
+            (OwedReason::Source, OwedReason::Source) => OwedReason::Source,
+        };
+        Owed { since_ms: self.since_ms, reason, dot: self.dot.or(later.dot) }
+    }
+
+    /// What is owed of a key whose damaged row was replaced by a later one: only what a source could not read.
+    pub(crate) fn overwritten(self) -> Option<Owed> {
+        self.dot.map(|_| Owed { reason: OwedReason::Source, ..self })
+    }
 }
 
 /// A key whose row a location can't read, although its vector counts the write.
@@ -81,11 +99,9 @@ impl OwedKeys {
         keys.map(|((_, key), _)| key).filter(move |at| at.as_bytes() >= &key[..])
     }
 
-    /// Adds a key. One that is there stays as it is.
-    pub(crate) fn insert(&mut self, namespace: NamespaceId, key: Key, owed: Owed) {
-        if let btree_map::Entry::Vacant(place) = self.0.entry((namespace, key)) {
-            place.insert(owed);
-        }
+    /// Sets how a key is owed.
+    pub(crate) fn set(&mut self, namespace: NamespaceId, key: Key, owed: Owed) {
+        self.0.insert((namespace, key), owed);
     }
 
     /// Removes a key.

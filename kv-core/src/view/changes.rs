@@ -10,7 +10,7 @@ use crate::{
     engine::{Snapshot, Table},
     error::ReadError,
     tables::{self, Dots, EntryKey, IndexedDot, Layout as _},
-    types::{Change, DamagedKey, Dot, Key, OriginId, OwedReason, VersionVector},
+    types::{Change, DamagedKey, Dot, Key, NamespaceId, OriginId, OwedReason, VersionVector},
 };
 
 /// Some of the changes since a vector.
@@ -20,6 +20,9 @@ pub struct Changes {
     pub changes: Vec<Change>,
     /// The keys of changes that can't be read here: damaged, or owed and not the change that the dot names.
     pub damaged: Vec<DamagedKey>,
+    /// Writes of which nothing is left here, although the index names them: tombstones that were damaged, and that every
+    /// other location had collected by then. They count as collected.
+    pub gone: Vec<Dot>,
     /// Where to continue; `None` if these were the last of this view.
     pub next: Option<Dot>,
 }
@@ -29,7 +32,7 @@ impl<S: Snapshot> View<S> {
     /// there is one. After the last one, continue from [`View::vector`].
     ///
     /// # Errors
-    /// [`ReadError::Gone`] if `since` lacks a tombstone that was collected, or if the store can't be read. A
+    /// [`ReadError::Gone`] if `since` lacks a tombstone that was collected, or is gone, or if the store can't be read. A
     /// damaged entry is no error: its key is named.
     pub fn changes(
         &self,
@@ -40,7 +43,8 @@ impl<S: Snapshot> View<S> {
         if !since.covers_all(&self.collected) {
             return Err(ReadError::Gone);
         }
-        self.rows_missing_in(since, resume, limit)
+        let changes = self.rows_missing_in(since, resume, limit)?;
+        if changes.gone.is_empty() { Ok(changes) } else { Err(ReadError::Gone) }
     }
 
     /// [`View::changes`] for an empty replica that also adopts [`View::collected`]: it has nothing that a
@@ -74,15 +78,16 @@ impl<S: Snapshot> View<S> {
         let more = dots.len() > limit;
         dots.truncate(limit);
         let next = if more { dots.last().map(|(dot, _)| *dot) } else { None };
-        let (mut changes, mut damaged) = (Vec::new(), Vec::new());
+        let (mut changes, mut damaged, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for (dot, entry) in dots {
             match self.change(dot, &entry)? {
                 Named::Change(change) => changes.push(change),
                 Named::Damaged(key) => damaged.push(key),
+                Named::Gone => gone.push(dot),
                 Named::Replaced => {}
             }
         }
-        Ok(Changes { changes, damaged, next })
+        Ok(Changes { changes, damaged, gone, next })
     }
 
     /// Returns the origins that have rows in the dot index, with their numbers: one seek for each.
@@ -133,6 +138,12 @@ impl<S: Snapshot> View<S> {
         let owed = self.owed.get(namespace, name);
         let has_chunks = owed.is_none_or(|owed| owed.reason != OwedReason::Chunk);
         let row = self.row(namespace, name);
+        // The rows of the system namespace are never deleted, and the drop of a namespace deletes all of its rows.
+        let is_deletable =
+            namespace != NamespaceId::SYSTEM && !self.namespaces.is_dropped(namespace);
+        if matches!(row, Ok(None)) && owed.is_none() && is_deletable {
+            return Ok(Named::Gone);
+        }
         match row.map(|found| found.and_then(|found| found.listed_by(dot))) {
             Ok(Some(found)) if has_chunks => Ok(Named::Change(Change { namespace, key, found })),
             // After a damaged entry was replaced, the index still names its dot.
@@ -149,6 +160,8 @@ impl<S: Snapshot> View<S> {
 enum Named {
     /// A change.
     Change(Change),
+    /// There is no entry any more, and no other write of this key is known.
+    Gone,
     /// The entry has another dot, as after the replacement of a damaged entry.
     Replaced,
     /// The entry of this dot can't be read, and may be the last one of its key.

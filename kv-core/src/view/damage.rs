@@ -13,7 +13,7 @@ use super::point::View;
 use crate::{
     engine::Snapshot,
     tables::EntryKey,
-    types::{BodyId, DamagedKey, NamespaceId, OwedKeys, VersionVector},
+    types::{BodyId, NamespaceId, OwedKeys, OwedReason},
 };
 
 /// The most keys that wait. What is left out is met again by the next reader.
@@ -82,16 +82,6 @@ impl<S: Snapshot> View<S> {
         &self.owed
     }
 
-    /// The owed keys whose writes are known by name and that a vector lacks.
-    #[must_use]
-    pub fn owed_since(&self, since: &VersionVector) -> Vec<DamagedKey> {
-        let lacks = |(namespace, key, owed): (_, &crate::types::Key, crate::types::Owed)| {
-            let dot = owed.dot.filter(|dot| !since.covers(*dot))?;
-            Some(DamagedKey { namespace, key: key.clone(), dot })
-        };
-        self.owed.iter().filter_map(lacks).collect()
-    }
-
     /// Notes that a row can't be read, so that the writer records its key.
     pub fn note_damaged_row(&self, namespace: NamespaceId, key: &[u8]) {
         self.note(namespace, key, Met::Row);
@@ -102,11 +92,14 @@ impl<S: Snapshot> View<S> {
         self.note(namespace, key, Met::Chunk { body, index });
     }
 
-    /// Notes damage, unless its key is recorded.
+    /// Notes damage, unless it is recorded.
     fn note(&self, namespace: NamespaceId, key: &[u8], met: Met) {
-        if self.owed.get(namespace, key).is_none()
-            && let Some(entry) = EntryKey::of(namespace, key)
-        {
+        let is_recorded = match self.owed.get(namespace, key).map(|owed| owed.reason) {
+            None | Some(OwedReason::Source) => false,
+            Some(OwedReason::Chunk) => matches!(met, Met::Chunk { .. }),
+            Some(OwedReason::Row) => true,
+        };
+        if !is_recorded && let Some(entry) = EntryKey::of(namespace, key) {
             self.damage.note(entry, met);
         }
     }

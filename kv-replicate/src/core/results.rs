@@ -174,7 +174,7 @@ impl Core {
     /// A body is damaged at its source. A session leaves its row out, and the key is owed.
     fn body_damaged(&mut self, from: MemberId, id: u64) {
         let Some((batch, key)) = self.machines.fetcher.session_row(id) else {
-            return self.lose_fetch(id);
+            return self.lose_body(id, true);
         };
         let (machines, mut cx) = self.split();
         machines.fetcher.lose(cx.out, id);
@@ -199,6 +199,11 @@ impl Core {
 
     /// A body can't be had: it was overwritten at its source, or the link is down.
     pub(super) fn lose_fetch(&mut self, id: u64) {
+        self.lose_body(id, false);
+    }
+
+    /// [`Core::lose_fetch`], where the body may be damaged at its source.
+    fn lose_body(&mut self, id: u64, is_damaged: bool) {
         let (machines, mut cx) = self.split();
         let Some((peer, purpose)) = machines.fetcher.lose(cx.out, id) else { return };
         let bodies = &mut machines.fetcher;
@@ -212,7 +217,7 @@ impl Core {
                 machines.puller.body_gone(&mut cx, bodies, peer, (session, batch));
             }
             Purpose::Found { round, key } => {
-                machines.rows.body_lost(&mut cx, bodies, (round, key));
+                machines.rows.body_lost(&mut cx, bodies, (round, key), is_damaged);
             }
         }
     }

@@ -4,7 +4,10 @@
 //! of a few keys: every reachable member is asked for the row of each, the greatest row is applied, and the next
 //! round follows after a pause. A key is *settled* once every current member has answered for it, over all
 //! rounds, and one of them holds everything that was written when the key was first asked for and can read
-//! its row; or if all hold everything, and one has a row that can be read. Until then the key is asked for again, at growing intervals.
+//! its row; or if all of them hold everything: then the greatest row that anyone can read is the row, and if there is
+//! none, every copy was destroyed. Until then the key is asked for again, at growing intervals.
+//!
+//! A write that no member holds any more does not count as needed: the one that had it was restored from a backup.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,11 +16,13 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{VersionVector, commit::Applied};
+use kv_core::{Dot, VersionVector, commit::Applied};
 
 use super::{
     actions::{Context, Pending},
     body_fetcher::{BodyFetcher, Purpose},
+    local::Local,
+    peers::Peer,
 };
 use crate::{
     Content, KeyState, MemberId, Row,
@@ -35,8 +40,12 @@ use round::{Key, Round, Stage};
 /// The pause between two rounds: it bounds what a location with much damage costs its peers.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a peer may take for an answer before the request is repeated once, and then goes without it.
+/// How long a peer may take for an answer before the request is repeated once, and then the round goes on without it;
+/// doubled with each round in vain, for peers that are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often that is doubled: to 16 s.
+const MAX_PATIENCE_DOUBLED: u32 = 3;
 
 /// When a key that is not settled is asked for again; doubled with each round in vain.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -56,10 +65,69 @@ struct Known {
     have_all: BTreeSet<MemberId>,
     /// Whether one of those could read its row.
     is_complete: bool,
+    /// Whether a member had a row.
+    has_row: bool,
+    /// The large values that a member could not read, although it has their rows.
+    unread: BTreeSet<(MemberId, Dot)>,
     /// When the key is asked for again.
     at: Duration,
     /// How many rounds did not settle it.
     tries: u32,
+}
+
+impl Known {
+    /// A key of which nothing is known yet, except for the writes that an answer must count.
+    fn new(need: Arc<VersionVector>, now: Duration) -> Known {
+        let (answered, have_all) = (BTreeSet::new(), BTreeSet::new());
+        let (is_complete, has_row, unread) = (false, false, BTreeSet::new());
+        Known { need, answered, have_all, is_complete, has_row, unread, at: now, tries: 0 }
+    }
+
+    /// Takes in what a round has found.
+    fn learn(&mut self, key: &Key) {
+        self.answered.extend(&key.answered);
+        self.have_all.extend(&key.have_all);
+        self.is_complete |= key.is_complete;
+        self.has_row |= key.best.is_some();
+    }
+
+    /// What an answer of a member counts as: a row whose value it can't read is none.
+    fn readable(&self, from: MemberId, state: KeyState) -> KeyState {
+        let is_unread = |row: &Row| {
+            matches!(row.content, Content::Large { .. }) && self.unread.contains(&(from, row.dot))
+        };
+        if state.row.as_ref().is_some_and(is_unread) {
+            return KeyState { row: None, is_owed: true };
+        }
+        state
+    }
+
+    /// Whether the key waits for this member.
+    fn awaits(&self, member: MemberId) -> bool {
+        let has_told = self.is_complete || self.have_all.contains(&member);
+        !has_told || !self.answered.contains(&member)
+    }
+
+    /// Whether the key is settled, if these are all members but this one. If no member knows more, the greatest row that
+    /// anyone can read is the row.
+    fn is_settled(&self, others: &[MemberId]) -> bool {
+        others.iter().all(|id| !self.awaits(*id))
+    }
+
+    /// All members are reached, and hold these writes: others do not exist any more.
+    fn need_only(&mut self, left: &VersionVector) {
+        if !left.covers_all(&self.need) {
+            let least = |dot: Dot| Dot { seq: dot.seq.min(left.get(dot.origin)), ..dot };
+            let need = self.need.iter().map(least).filter(|dot| dot.seq > 0);
+            self.need = Arc::new(need.collect());
+        }
+    }
+
+    /// Plans the next request.
+    fn again(&mut self, now: Duration) {
+        self.at = now + AGAIN * (1 << self.tries.min(MAX_DOUBLED));
+        self.tries += 1;
+    }
 }
 
 /// The fetches of rows by name.
@@ -138,18 +206,16 @@ impl RowFetcher {
         }
         let mut need = None;
         for place in &places {
-            self.known.entry(place.clone()).or_insert_with(|| Known {
-                need: Arc::clone(need.get_or_insert_with(|| Arc::new(all_writes(cx)))),
-                answered: BTreeSet::new(),
-                have_all: BTreeSet::new(),
-                is_complete: false,
-                at: now,
-                tries: 0,
+            self.known.entry(place.clone()).or_insert_with(|| {
+                let need = need.get_or_insert_with(|| Arc::new(all_writes(cx)));
+                Known::new(Arc::clone(need), now)
             });
         }
         self.cursor = places.last().cloned();
         self.rounds += 1;
-        self.round = Some(Round::begin(cx, self.rounds, places, &peers));
+        let tries = places.iter().filter_map(|place| Some(self.known.get(place)?.tries)).max();
+        let patience = PATIENCE * (1 << tries.unwrap_or(0).min(MAX_PATIENCE_DOUBLED));
+        self.round = Some(Round::begin(cx, (self.rounds, patience), places, &peers));
     }
 
     /// The keys of the next round: those that are due, from the cursor on and around.
@@ -174,15 +240,21 @@ impl RowFetcher {
     ) {
         let Some(round) = &mut self.round else { return };
         let known = &self.known;
+        let readable = |place: &Place, state| match known.get(place) {
+            Some(known) => known.readable(from, state),
+            None => state,
+        };
         let has_all = |place: &Place| {
             let need = known.get(place).map(|known| &known.need);
             let durable = cx.peers.get(from).map(|peer| &peer.progress().durable);
             need.zip(durable).is_some_and(|(need, durable)| durable.covers_all(need))
         };
-        if let Err(reason) = round.receive(from, (id, rows), &has_all) {
-            return cx.out.close(from, reason);
+        match round.receive(from, (id, rows), &has_all, &readable) {
+            Err(reason) => return cx.out.close(from, reason),
+            // The answer to a request that was repeated since. Another request would make that one's answer late too.
+            Ok(false) => return,
+            Ok(true) => round.request_rest(cx, from),
         }
-        round.request_rest(cx, from);
         self.advance(cx, bodies);
     }
 
@@ -201,18 +273,24 @@ impl RowFetcher {
         }
     }
 
-    /// A body can't be had from its peer: another one that has the same row is asked.
+    /// A body can't be had from its peer, perhaps because it is damaged there: another one that has the same row is asked.
     pub(super) fn body_lost(
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
         (number, index): (u64, usize),
+        is_damaged: bool,
     ) {
         let round = self.round.as_mut().filter(|round| round.number == number);
         let Some(round) = round else { return };
         round.open -= 1;
         if let Some(key) = round.keys.get_mut(index) {
-            key.lose_holder();
+            let lost = key.lose_holder();
+            if let (Some(lost), Some(known)) = (lost, self.known.get_mut(&key.place))
+                && is_damaged
+            {
+                known.unread.insert(lost);
+            }
             round.open += usize::from(fetch_body(cx, bodies, number, (index, key)));
         }
         self.advance(cx, bodies);
@@ -251,31 +329,38 @@ impl RowFetcher {
     /// Ends a round: settles the keys for which every member has answered.
     fn end(&mut self, cx: &mut Context<'_>, round: Round) {
         let now = cx.local.mono();
-        let own = cx.local.config().member;
-        let members: Vec<_> = cx.local.members().current().map(|member| member.id).collect();
-        let others = || members.iter().filter(|id| **id != own);
+        let others = others(cx.local);
+        let left = all_writes_left(cx, &others);
         let mut settled = Vec::new();
         for key in round.keys {
             let Some(known) = self.known.get_mut(&key.place) else { continue };
-            if !key.has_failed {
-                known.answered.extend(&key.answered);
-                known.have_all.extend(&key.have_all);
-                known.is_complete |= key.is_complete;
+            known.again(now);
+            if key.has_failed {
+                continue;
             }
-            // If no member knows more, the greatest row that anyone can read is the row.
-            let is_best = key.best.is_some() && others().all(|id| known.have_all.contains(id));
-            let is_last = known.is_complete || is_best;
-            if is_last && !key.has_failed && others().all(|id| known.answered.contains(id)) {
-                settled.push(Settled { place: key.place.clone(), is_nothing: key.best.is_none() });
+            known.learn(&key);
+            if known.is_settled(&others) {
+                settled.push(Settled { place: key.place, is_nothing: !known.has_row });
+                // If the row is damaged once more before that is durable, it is not settled: all are asked again.
+                let tries = known.tries;
+                *known = Known { tries, at: known.at, ..Known::new(Arc::new(all_writes(cx)), now) };
+            } else if let Some(left) = &left {
+                known.need_only(left);
             }
-            known.at = now + AGAIN * (1 << known.tries.min(MAX_DOUBLED));
-            known.tries += 1;
         }
         if !settled.is_empty() {
             cx.out.settle(settled);
         }
         self.pause = now + PAUSE;
         self.due = Some(self.pause);
+    }
+
+    /// The members whose answers a key waits for: they have not answered, or did not have every write when they did.
+    pub(super) fn awaited(&self, local: &Local, place: &Place) -> Vec<MemberId> {
+        let known = self.known.get(place);
+        let mut awaited = others(local);
+        awaited.retain(|id| known.is_none_or(|known| known.awaits(*id)));
+        awaited
     }
 
     /// When something is due.
@@ -300,6 +385,18 @@ fn reachable(cx: &Context<'_>) -> impl Iterator<Item = MemberId> {
         .filter(|(_, peer)| peer.hello().is_some())
         .map(|(peer, _)| peer)
         .filter(is_member)
+}
+
+/// The current members without this one.
+fn others(local: &Local) -> Vec<MemberId> {
+    let own = local.config().member;
+    local.members().current().map(|member| member.id).filter(|id| *id != own).collect()
+}
+
+/// All writes that are durable at any member, if all of them have reported theirs over the present links.
+fn all_writes_left(cx: &Context<'_>, others: &[MemberId]) -> Option<VersionVector> {
+    let has_reported = |id: &MemberId| cx.peers.get(*id).is_some_and(Peer::has_reported);
+    others.iter().all(has_reported).then(|| all_writes(cx))
 }
 
 /// All writes that are known to be durable anywhere.

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::{ClockState, HaltReason, PeerState};
+use crate::{ClockState, HaltReason, PeerState, inspect::Place};
+
+/// The most keys that [`Status::awaited`] has.
+pub const MAX_AWAITED: usize = 1000;
 
 /// The state of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,9 @@ pub struct Status {
     pub core_bytes: usize,
     /// The handshakes with peers that dial.
     pub handshakes: Handshakes,
+    /// The first [`MAX_AWAITED`] keys whose rows are fetched by name, because they can't be read here, each with the members
+    /// whose answers it waits for.
+    pub awaited: BTreeMap<Place, Vec<MemberId>>,
     /// All members but this one, and peers that are dialled or linked without being members.
     pub peers: BTreeMap<MemberId, Peer>,
 }

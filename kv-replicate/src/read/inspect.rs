@@ -89,8 +89,8 @@ fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadEr
         let damaged = (!namespaces.is_dropped(place.namespace)).then_some(Held::Damaged);
         let mut is_counted = true;
         let held = match view.row(place.namespace, &place.key) {
-            // It may be an earlier row, or none where there is one.
-            Ok(_) if is_owed => damaged,
+            // It may be an earlier row, or none where there is one. A rebuild removes it like any other.
+            Ok(_) if is_owed && !view.is_rebuilding() => damaged,
             Ok(found) => found.map(|found| {
                 is_counted = found.dots().iter().all(|dot| view.vector().covers(*dot));
                 Held::Row(Summary::of(place.namespace, &place.key, &found))

@@ -1,6 +1,6 @@
 //! Rows by name, for peers that lack them or can't read theirs.
 
-use kv_core::{Change, ReadError, engine::Snapshot, view::View};
+use kv_core::{Change, OwedReason, ReadError, engine::Snapshot, view::View};
 
 use super::row_of;
 use crate::{KeyState, Row, inspect::Place, wire::BATCH_BYTES};
@@ -21,14 +21,18 @@ pub(super) fn read<S: Snapshot>(view: &View<S>, names: &[Place]) -> Option<Vec<K
 }
 
 /// Reads the row under a name. A value that fits a row comes with it. An owed key is reported as such, whatever
-/// row it has.
+/// row it has. A row whose value can't be read counts as none.
 fn state<S: Snapshot>(view: &View<S>, name: &Place) -> Result<KeyState, ReadError> {
     const DAMAGED: KeyState = KeyState { row: None, is_owed: true };
     let found = match view.row(name.namespace, &name.key) {
         Err(ReadError::Damaged { .. }) => return Ok(DAMAGED),
         found => found?,
     };
-    let is_owed = view.owed().get(name.namespace, &name.key).is_some();
+    let owed = view.owed().get(name.namespace, &name.key);
+    if owed.is_some_and(|owed| owed.reason == OwedReason::Chunk) {
+        return Ok(DAMAGED);
+    }
+    let is_owed = owed.is_some();
     let Some(found) = found else { return Ok(KeyState { row: None, is_owed }) };
     let change = Change { namespace: name.namespace, key: name.key.clone(), found };
     let row = match row_of(view, change) {

@@ -85,7 +85,10 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let damaged_keys = DamagedInfo::first(view.owed(), view.namespaces());
+    let damaged_keys = {
+        let names = (view.namespaces().as_ref(), view.members().as_ref());
+        DamagedInfo::first(view.owed(), &status.awaited, names)
+    };
     let mut alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
     if status.halted.is_none() {
         alarms.extend(clock::alarms(&status, descriptor.location.as_str(), &peers, now));

@@ -94,8 +94,12 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
         writeln!(out)?;
         writeln!(out, "damaged entries: {}", info.damaged)?;
         // Quoted: a key may contain control sequences of a terminal.
-        for DamagedInfo { key: KeyInfo { namespace, key }, .. } in &info.damaged_keys {
-            writeln!(out, "  {namespace:?} {key:?}")?;
+        for DamagedInfo { key: KeyInfo { namespace, key }, waits_for, .. } in &info.damaged_keys {
+            let waits = match &waits_for[..] {
+                [] => String::new(),
+                names => format!(", waits for {}", names.join(", ")),
+            };
+            writeln!(out, "  {namespace:?} {key:?}{waits}")?;
         }
     }
     for alarm in &info.alarms {

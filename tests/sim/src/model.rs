@@ -32,6 +32,8 @@ pub struct Model {
     /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
     /// may count them all the same.
     destroyed: BTreeSet<Dot>,
+    /// The keys of which a row was damaged at some location.
+    damaged: BTreeSet<Name>,
     /// The writes of departed locations that must not be lost.
     secured: VersionVector,
     /// The deletions of departed locations that were lost.
@@ -100,6 +102,11 @@ impl Model {
         self.doubtful.extend(lost);
     }
 
+    /// Records that a row of a key was damaged at some location.
+    pub fn damage(&mut self, name: Name) {
+        self.damaged.insert(name);
+    }
+
     /// Records that every copy of the writes of a key so far may be destroyed.
     pub fn doubt_copies(&mut self, name: &Name) {
         self.destroyed.extend(self.names.get(name).into_iter().flatten());
@@ -152,7 +159,7 @@ impl Model {
         let before = std::mem::take(self);
         (self.departed, self.secured) = (before.departed, before.secured);
         (self.owners, self.doubtful) = (before.owners, before.doubtful);
-        self.destroyed = before.destroyed;
+        (self.destroyed, self.damaged) = (before.destroyed, before.damaged);
         for row in before.log.into_values() {
             let is_counted = self.secured.covers(row.dot) && !self.destroyed.contains(&row.dot);
             let is_here = !self.may_be_lost(row.dot) || is_counted;
@@ -301,6 +308,8 @@ impl Model {
                 Some(now) if now >= newest.version() => {}
                 None if view.collected().covers(newest.dot) && self.is_over(newest.dot, now_ms) => {
                 }
+                // Its tombstone was damaged here, and all others have collected theirs: nobody knows its name any more.
+                None if self.damaged.contains(name) && self.is_over(newest.dot, now_ms) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
                 None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),

@@ -34,6 +34,21 @@ fn of_two_copies_of_a_store_the_later_process_continues() {
 }
 
 #[test]
+fn an_overwrite_of_a_damaged_row_wins_however_far_ahead_that_is_dated() {
+    passes(scenario::damaged_ahead::run);
+}
+
+#[test]
+fn a_damaged_tombstone_that_was_collected_elsewhere_is_no_less_collected() {
+    passes(scenario::damaged_tombstone::run);
+}
+
+#[test]
+fn an_entry_of_which_every_copy_is_destroyed_is_not_owed_for_ever() {
+    passes(scenario::destroyed::run);
+}
+
+#[test]
 fn a_damaged_row_at_a_source_ends_no_session_and_comes_from_another_member() {
     passes(scenario::damaged_source::run);
 }

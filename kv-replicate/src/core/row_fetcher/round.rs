@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kv_core::commit::Applied;
+use kv_core::{Dot, commit::Applied};
 
-use super::{Context, KeyState, MemberId, Message, PATIENCE, Place, Row};
+use super::{Context, KeyState, MemberId, Message, Place, Row};
 use crate::Content;
 
 /// How often a request is repeated before the round goes on without the peer.
@@ -40,15 +40,15 @@ pub(super) struct Key {
 
 impl Key {
     /// The next member to fetch the body from.
-    pub(super) fn holder(&self, cx: &Context<'_>) -> Option<MemberId> {
-        self.holders.iter().copied().find(|peer| cx.peers.contains(*peer))
+    pub(super) fn holder(&mut self, cx: &Context<'_>) -> Option<MemberId> {
+        self.holders.retain(|peer| cx.peers.contains(*peer));
+        self.holders.first().copied()
     }
 
-    /// The member that was asked for the body does not have it.
-    pub(super) fn lose_holder(&mut self) {
-        if !self.holders.is_empty() {
-            self.holders.remove(0);
-        }
+    /// The member that was asked for the body does not have it. Returns the member, and the write.
+    pub(super) fn lose_holder(&mut self) -> Option<(MemberId, Dot)> {
+        let dot = self.best.as_ref()?.dot;
+        (!self.holders.is_empty()).then(|| (self.holders.remove(0), dot))
     }
 
     /// Takes in an answer. The greatest version wins; of one version, a value wins over its expired tombstone. A
@@ -96,6 +96,8 @@ pub(super) struct Asked {
 pub(super) struct Round {
     /// Its number.
     pub(super) number: u64,
+    /// How long a peer may take for an answer.
+    patience: Duration,
     /// Its keys.
     pub(super) keys: Vec<Key>,
     /// The members that have not answered for all keys.
@@ -110,7 +112,7 @@ impl Round {
     /// Asks these members for these keys.
     pub(super) fn begin(
         cx: &mut Context<'_>,
-        number: u64,
+        (number, patience): (u64, Duration),
         places: Vec<Place>,
         peers: &[MemberId],
     ) -> Round {
@@ -125,26 +127,33 @@ impl Round {
         };
         let mut round = Round {
             number,
+            patience,
             keys: places.into_iter().map(key).collect(),
             asked: BTreeMap::new(),
             stage: Stage::Asking,
             open: 0,
         };
         for peer in peers {
-            round.request(cx, *peer, 0, 0);
+            round.request(cx, *peer, 0);
         }
         round
     }
 
     /// Asks a member for the keys from `next` on.
-    fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize, tries: u32) {
+    fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize) {
         let id = cx.out.unique_id();
-        let names = self.keys[next..].iter().map(|key| key.place.clone()).collect();
-        cx.out.send(peer, Message::GetRows { id, names });
-        self.asked.insert(peer, Asked { id, next, since: cx.local.mono(), tries });
+        self.send(cx, peer, Asked { id, next, since: cx.local.mono(), tries: 0 });
     }
 
-    /// Takes in an answer.
+    /// Sends a request, perhaps once more.
+    fn send(&mut self, cx: &mut Context<'_>, peer: MemberId, asked: Asked) {
+        let (id, names) = (asked.id, self.keys[asked.next..].iter());
+        let names = names.map(|key| key.place.clone()).collect();
+        cx.out.send(peer, Message::GetRows { id, names });
+        self.asked.insert(peer, asked);
+    }
+
+    /// Takes in an answer. Returns whether it answers the last request to the peer.
     ///
     /// # Errors
     /// The reason to close the link.
@@ -153,9 +162,10 @@ impl Round {
         from: MemberId,
         (id, rows): (u64, Vec<KeyState>),
         has_all: &dyn Fn(&Place) -> bool,
-    ) -> Result<(), &'static str> {
+        readable: &dyn Fn(&Place, KeyState) -> KeyState,
+    ) -> Result<bool, &'static str> {
         let Some(asked) = self.asked.get_mut(&from).filter(|asked| asked.id == id) else {
-            return Ok(());
+            return Ok(false);
         };
         let keys = &mut self.keys[asked.next..];
         if rows.is_empty() || rows.len() > keys.len() {
@@ -168,10 +178,10 @@ impl Round {
             if !state.row.as_ref().is_none_or(has_name) {
                 return Err("the peer answered for other rows than it was asked for");
             }
-            let has_all = has_all(&key.place);
+            let (has_all, state) = (has_all(&key.place), readable(&key.place, state));
             key.answer(from, state, has_all);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Asks a member for the keys that did not fit into its last answer.
@@ -180,18 +190,20 @@ impl Round {
         if next == self.keys.len() {
             self.asked.remove(&peer);
         } else {
-            self.request(cx, peer, next, 0);
+            self.request(cx, peer, next);
         }
     }
 
-    /// Repeats late requests, or goes on without their peers.
+    /// Repeats late requests, or goes on without their peers. A repeated request has the same number, so that the answer
+    /// to either counts.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, now: Duration) {
-        let is_late = |(_, asked): &(&MemberId, &Asked)| now >= asked.since + PATIENCE;
+        let is_late = |(_, asked): &(&MemberId, &Asked)| now >= asked.since + self.patience;
         let late: Vec<_> = self.asked.iter().filter(is_late).map(|(peer, _)| *peer).collect();
         for peer in late {
-            let Some(Asked { next, tries, .. }) = self.asked.remove(&peer) else { continue };
-            if tries < MAX_TRIES {
-                self.request(cx, peer, next, tries + 1);
+            let Some(asked) = self.asked.remove(&peer) else { continue };
+            if asked.tries < MAX_TRIES {
+                let tries = asked.tries + 1;
+                self.send(cx, peer, Asked { since: now, tries, ..asked });
             }
         }
     }
@@ -220,7 +232,7 @@ impl Round {
 
     /// When the first request is late.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        self.asked.values().map(|asked| asked.since + PATIENCE).min()
+        self.asked.values().map(|asked| asked.since + self.patience).min()
     }
 
     /// About how many bytes the rows take.

@@ -112,6 +112,7 @@ fn a_member_that_is_away_keeps_a_key_unsettled_until_it_has_answered() {
     case.watch();
     case.reply(PEER, vec![has(row_of(PEER, 1))]);
     assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]), "what there is comes at once");
+    assert_eq!(case.rows.awaited(case.fixture.local(), &place(1)), [THIRD]);
     case.fixture.connect(THIRD);
     case.rows.greeted(&case.fixture.context(), THIRD);
     case.fixture.wait(PAUSE);
@@ -148,6 +149,75 @@ fn nothing_counts_only_from_a_member_that_has_every_write_and_can_read_its_row()
 }
 
 #[test]
+fn a_key_that_all_members_owe_and_none_can_read_is_settled_once_all_have_every_write() {
+    let owed = KeyState { row: None, is_owed: true };
+    for has_all in [false, true] {
+        let mut case = Case::new(&[1], &[PEER, THIRD]);
+        case.has_all(PEER);
+        if has_all {
+            case.has_all(THIRD);
+        }
+        case.watch();
+        for peer in [PEER, THIRD] {
+            case.reply(peer, vec![owed.clone()]);
+        }
+        let settled = Settled { place: place(1), is_nothing: true };
+        assert_eq!(case.work().1, if has_all { vec![settled] } else { vec![] }, "{has_all}");
+    }
+}
+
+#[test]
+fn a_row_of_an_earlier_round_counts_when_a_later_one_settles_the_key() {
+    let owed = KeyState { row: None, is_owed: true };
+    let mut case = Case::new(&[1], &[PEER]);
+    case.has_all(PEER);
+    case.watch();
+    case.reply(PEER, vec![KeyState { row: Some(row_of(PEER, 1)), is_owed: true }]);
+    assert_eq!(case.work().1, [], "another member has not answered");
+    case.fixture.connect(THIRD);
+    case.has_all(THIRD);
+    case.rows.greeted(&case.fixture.context(), THIRD);
+    case.fixture.wait(PAUSE);
+    case.watch();
+    for peer in [PEER, THIRD] {
+        case.reply(peer, vec![owed.clone()]);
+    }
+    assert_eq!(case.work().1, [Settled { place: place(1), is_nothing: false }]);
+}
+
+#[test]
+fn a_write_that_no_member_has_any_more_is_not_needed() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    case.fixture.store(|store| store.durable = vector(1));
+    for peer in [PEER, THIRD] {
+        case.fixture.progress(peer, |progress| progress.durable = vector(1));
+    }
+    case.fixture.progress(PEER, |progress| progress.durable.raise(OriginId([7; 16]), 1));
+    case.watch();
+    // The member is restored from a backup.
+    case.fixture.progress(PEER, |progress| progress.durable = vector(1));
+    for settles in [false, true] {
+        for peer in [PEER, THIRD] {
+            case.reply(peer, vec![KeyState::default()]);
+        }
+        assert_eq!(!case.work().1.is_empty(), settles);
+        case.fixture.wait(AGAIN);
+        case.watch();
+    }
+}
+
+#[test]
+fn a_repeated_answer_asks_for_nothing() {
+    let mut case = Case::new(&[1, 2], &[PEER, THIRD]);
+    case.watch();
+    let [(id, _)] = case.asked(PEER)[..] else { panic!("one request") };
+    for requests in [1, 0] {
+        case.answer(PEER, id, vec![has(row_of(PEER, 1))]);
+        assert_eq!(case.asked(PEER).len(), requests, "the rest is asked for once");
+    }
+}
+
+#[test]
 fn of_one_version_a_value_wins_over_its_expired_tombstone() {
     let expired = Row { content: Content::Expired, expires_at: Some(5), ..row_of(PEER, 1) };
     let value = Row { content: Content::Value("v".into()), ..expired.clone() };
@@ -173,11 +243,33 @@ fn a_body_that_is_gone_at_one_holder_is_fetched_from_another() {
         let [fetch] = fetches[..] else { panic!("{peer:?}: {fetches:?}") };
         let (_, purpose) = case.bodies.lose(case.fixture.out(), fetch).unwrap();
         let Purpose::Found { round, key } = purpose else { panic!() };
-        case.rows.body_lost(&mut case.fixture.context(), &mut case.bodies, (round, key));
+        case.rows.body_lost(&mut case.fixture.context(), &mut case.bodies, (round, key), false);
     }
     assert_eq!(case.work(), (vec![], vec![]));
     assert!(case.rows.round.is_none(), "the round is over, and another follows later");
     assert!(case.rows.timeout().is_some());
+}
+
+#[test]
+fn a_value_that_its_only_holder_can_not_read_counts_as_none_from_the_next_round_on() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    [PEER, THIRD].into_iter().for_each(|peer| case.has_all(peer));
+    let (older, large) = (row_of(PEER, 1), later(&large_row_of(PEER, 1)));
+    for is_first in [true, false] {
+        case.watch();
+        case.reply(PEER, vec![has(large.clone())]);
+        case.reply(THIRD, vec![has(older.clone())]);
+        let fetches = case.bodies.of_peer(PEER);
+        assert_eq!(fetches.len(), usize::from(is_first));
+        for fetch in fetches {
+            case.bodies.lose(case.fixture.out(), fetch);
+            let found = (case.rows.round.as_ref().unwrap().number, 0);
+            case.rows.body_lost(&mut case.fixture.context(), &mut case.bodies, found, true);
+        }
+        let (rows, settled) = case.work();
+        assert_eq!((rows.is_empty(), settled.is_empty()), (is_first, is_first));
+        case.fixture.wait(AGAIN);
+    }
 }
 
 #[test]
@@ -203,6 +295,24 @@ fn a_request_is_repeated_once_and_the_round_goes_on_without_the_peer() {
         assert_eq!(case.asked(PEER).len(), repeated);
     }
     assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]));
+}
+
+#[test]
+fn the_answer_to_a_repeated_request_counts_and_slow_peers_get_more_time() {
+    let mut case = Case::new(&[1], &[PEER]);
+    for patience in [PATIENCE, 2 * PATIENCE] {
+        case.watch();
+        let [(id, _)] = case.asked(PEER)[..] else { panic!("one request") };
+        case.fixture.wait(patience - Duration::from_millis(1));
+        case.watch();
+        assert_eq!(case.asked(PEER), [], "it has more time");
+        case.fixture.wait(Duration::from_millis(1));
+        case.watch();
+        assert_eq!(case.asked(PEER), [(id, 1)]);
+        case.answer(PEER, id, vec![has(row_of(PEER, 1))]);
+        assert_eq!(case.work().0, [row_of(PEER, 1)]);
+        case.fixture.wait(AGAIN);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
         error::{AskError, StartError},
         input::Query,
         proven::code,
-        status::{Peer, Status},
+        status::{MAX_AWAITED, Peer, Status},
         tls::Tls,
     },
 };
@@ -71,6 +71,7 @@ impl Driver {
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
             handshakes: self.acceptor.state(),
+            awaited: self.core.awaited(MAX_AWAITED),
             peers: known.map(|peer| (*peer, self.peer(*peer))).collect(),
         }
     }

@@ -1,7 +1,9 @@
 //! The JSON of this API.
 
+use std::collections::BTreeMap;
+
 use data_encoding::HEXLOWER;
-use kv_core::{Key, NamespaceId, Namespaces, Owed, OwedKeys};
+use kv_core::{Key, MemberId, Members, NamespaceId, Namespaces, Owed, OwedKeys};
 use kv_replicate::{Ending, Verdict, inspect::Place, quic::Peer};
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +131,9 @@ pub struct DamagedInfo {
     pub key: KeyInfo,
     /// When this location noticed, in Unix seconds; 0 if that is not known any more.
     pub since: u64,
+    /// The names of the locations whose answers the entry waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
 }
 
 /// A location that was removed.
@@ -175,11 +180,22 @@ impl KeyInfo {
 }
 
 impl DamagedInfo {
-    /// The first keys whose entries are damaged.
-    pub(super) fn first(owed: &OwedKeys, namespaces: &Namespaces) -> Vec<DamagedInfo> {
+    /// The first keys whose entries are damaged, with the locations that they wait for.
+    pub(super) fn first(
+        owed: &OwedKeys,
+        awaited: &BTreeMap<Place, Vec<MemberId>>,
+        (namespaces, members): (&Namespaces, &Members),
+    ) -> Vec<DamagedInfo> {
+        let name = |id: &MemberId| {
+            members.get(*id).map_or_else(|| id.to_string(), |member| member.name.clone())
+        };
         let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
             let place = Place { namespace, key: key.clone() };
-            DamagedInfo { key: KeyInfo::new(&place, namespaces), since: owed.since_ms / 1000 }
+            let mut waits_for: Vec<_> =
+                awaited.get(&place).into_iter().flatten().map(name).collect();
+            waits_for.sort_unstable();
+            let key = KeyInfo::new(&place, namespaces);
+            DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
         };
         owed.iter().take(MAX_DAMAGED).map(info).collect()
     }

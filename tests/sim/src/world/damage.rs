@@ -48,6 +48,7 @@ impl World {
                 Place::Row => Event::RowDamaged,
                 Place::Chunk => Event::ChunkDamaged,
             });
+            self.model.damage(name.clone());
             self.damaged.insert((node, name));
         }
         Ok(())

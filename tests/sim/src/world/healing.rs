@@ -189,18 +189,12 @@ impl World {
         Ok(())
     }
 
-    fn differences(&self) -> String {
+    fn differences(&mut self) -> String {
         let wanted = self.wanted();
-        let mut text = String::new();
+        let mut text = self.owed_rows();
         for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
             if !node.is_joined() {
                 text.push_str(&format!(" location {at} has not joined;"));
-            }
-            if let Some(running) = &node.running {
-                let owed = &store::state(&running.store).wanted;
-                if !owed.is_empty() {
-                    text.push_str(&format!(" location {at} owes {owed:?};"));
-                }
             }
             let is_settled = node.running.as_ref().is_some_and(|it| it.core.is_settled());
             if !is_settled || !node.open.is_empty() || node.is_superseded() {
@@ -216,6 +210,24 @@ impl World {
                     " location {at} has {has} of {} of {};",
                     dot.seq, dot.origin
                 ));
+            }
+        }
+        text
+    }
+
+    /// The keys that locations owe, and what each location has of them.
+    fn owed_rows(&mut self) -> String {
+        let running = self.nodes.iter().filter_map(|node| node.running.as_ref());
+        let wanted = running.flat_map(|running| store::state(&running.store).wanted.iter());
+        let wanted: BTreeSet<_> = wanted.cloned().collect();
+        let mut text = String::new();
+        for place in wanted {
+            for (at, node) in self.nodes.iter_mut().enumerate() {
+                let Some(running) = &mut node.running else { continue };
+                let view = running.store.committer().view();
+                let how = view.owed().get(place.namespace, &place.key);
+                let row = view.row(place.namespace, &place.key);
+                text.push_str(&format!(" location {at} owes {place:?}: {how:?} and has {row:?};"));
             }
         }
         text

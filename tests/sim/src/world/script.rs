@@ -161,6 +161,25 @@ impl World {
         found.ok().flatten().map_or(u64::MAX, |found| found.version.hlc.millis().abs_diff(true_ms))
     }
 
+    /// The version of a key at a location; none if it has no row that can be read.
+    pub fn version(&mut self, node: usize, number: u64) -> Option<kv_core::Version> {
+        let running = self.nodes[node].running.as_mut()?;
+        let found = running.store.committer().view().row(namespace(), &key(number));
+        found.ok().flatten().map(|found| found.version)
+    }
+
+    /// Whether a location has no row of a key, damaged or not.
+    pub fn has_no_row(&mut self, node: usize, number: u64) -> bool {
+        let Some(running) = &mut self.nodes[node].running else { return false };
+        let found = running.store.committer().view().row(namespace(), &key(number));
+        matches!(found, Ok(None))
+    }
+
+    /// Reads every entry of a location, so that it meets what is damaged.
+    pub fn look(&mut self, node: usize) {
+        self.read_all(node);
+    }
+
     /// Deletes a key, and syncs at once.
     ///
     /// # Errors

@@ -1,0 +1,60 @@
+//! A row, or a chunk of a value, is damaged at the one location that has it, because the other ones were restored from
+//! backups without it. Nobody can read the entry any more. The locations must agree on what there was before, and must
+//! not wait for the entry for ever.
+
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{quiet, shuffled};
+use crate::world::{World, damage::Place};
+
+/// How long a location may take to start.
+const SOON_MS: u64 = 60_000;
+
+/// How long a key may be owed while all locations are reachable.
+const SETTLED_MS: u64 = 120_000;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// The violation.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let nodes = rng.weighted(&[(2, 2), (1, 3)]);
+    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
+    let order = shuffled(nodes, &mut rng);
+    let (last, others) = (order[0], &order[1..]);
+    let place = if rng.chance(50) { Place::Row } else { Place::Chunk };
+    let bytes = if place == Place::Chunk || rng.chance(30) { 100_000 } else { 100 };
+    let has_former = rng.chance(50);
+    world.put(last, u64::from(!has_former)..5, 100)?;
+    world.rest()?;
+    others.iter().for_each(|other| world.keep_old(*other));
+    world.put(last, [0], bytes)?;
+    world.rest()?;
+
+    for other in others {
+        world.cut(last, *other, true)?;
+    }
+    world.damage_key(last, 0, place)?;
+    let is_up = |world: &mut World| world.nodes[last].is_joined();
+    hold!(world.run_until(SOON_MS, is_up)?, "a location with a damaged row does not start");
+    for other in others {
+        world.go_back(*other)?;
+        let is_up = |world: &mut World| world.nodes[*other].running.is_some();
+        hold!(world.run_until(SOON_MS, is_up)?, "a restored location does not start");
+    }
+    for other in others {
+        world.uncut(last, *other)?;
+    }
+    world.look(last);
+    let is_settled = |world: &mut World| {
+        world.look(last);
+        (0..nodes).all(|node| world.nodes[node].is_joined() && !world.owes(node, 0))
+            && (0..nodes).all(|node| world.has(node, 0) == has_former)
+    };
+    let ends = world.run_until(SETTLED_MS, is_settled)?;
+    let states: Vec<_> =
+        (0..nodes).map(|node| (world.owes(node, 0), world.version(node, 0))).collect();
+    hold!(ends, "an entry that is lost is owed for ever: {place:?} at {last}, {states:?}");
+    world.finish()
+}
