@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{DamagedKey, Dot, OriginId};
+use kv_core::{DamagedKey, Dot, OriginId, VersionVector};
 
 use super::{local::Local, peers::Peers};
 use crate::{
@@ -65,8 +65,8 @@ pub(super) enum Pending {
 pub(super) enum Effect {
     /// Close the link to a peer that violated the protocol.
     Close { peer: MemberId, reason: &'static str },
-    /// Rebuild the store: this peer has dropped tombstones that it lacks.
-    Rebuild(MemberId),
+    /// Rebuild the store: the peer has dropped these tombstones, some of which this store lacks.
+    Rebuild { peer: MemberId, collected: VersionVector },
 }
 
 /// The part of a peer's state that is kept when its link ends.
@@ -267,8 +267,8 @@ impl Actions {
     }
 
     /// Rebuilds the store, once the machine has returned.
-    pub(super) fn rebuild(&mut self, peer: MemberId) {
-        self.effects.push_back(Effect::Rebuild(peer));
+    pub(super) fn rebuild(&mut self, peer: MemberId, collected: VersionVector) {
+        self.effects.push_back(Effect::Rebuild { peer, collected });
     }
 
     /// Drops everything that has not left yet, except for notices.
