@@ -181,13 +181,18 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
-    /// Requests a commit that drops rows, for a rebuild.
-    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>, is_salvage: bool) {
+    /// Requests a commit that drops rows and adopts the collected vector of their source, for a rebuild.
+    pub(super) fn drop_rows(
+        &mut self,
+        rows: Vec<(Place, Dot)>,
+        collected: VersionVector,
+        is_salvage: bool,
+    ) {
         if rows.is_empty() {
             return;
         }
         let (id, epoch) = self.next_commit();
-        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, is_salvage });
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, collected, is_salvage });
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.

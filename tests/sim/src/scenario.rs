@@ -11,6 +11,7 @@ use crate::plan::Plan;
 
 pub mod absent;
 pub mod barrier;
+pub mod collected_meanwhile;
 pub mod copied;
 pub mod damaged_source;
 pub mod damaged_system;

@@ -169,6 +169,11 @@ fn two_stores_that_lack_old_deletions_are_not_rebuilt_from_each_other() {
 }
 
 #[test]
+fn what_the_source_of_a_rebuild_collects_meanwhile_is_counted_as_collected() {
+    passes(scenario::collected_meanwhile::run);
+}
+
+#[test]
 fn a_disk_that_comes_back_brings_its_writes() {
     passes(scenario::swapped::run);
 }
