@@ -69,6 +69,9 @@ pub enum Work {
         epoch: u64,
         /// The rows, each with the write that it must still hold.
         rows: Vec<(Place, Dot)>,
+        /// The source's collected vector, which is adopted with it: the source may have collected the tombstones of these
+        /// rows since the session ended that brought them.
+        collected: VersionVector,
         /// Whether the source does not count them either: nobody else has received them. They are reported by
         /// [`Event::Salvaged`].
         is_salvage: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{DamagedKey, Dot, OriginId};
+use kv_core::{DamagedKey, Dot, OriginId, VersionVector};
 
 use super::{local::Local, peers::Peers};
 use crate::{
@@ -76,8 +76,8 @@ pub(super) struct PieceName {
 pub(super) enum Effect {
     /// Close the link to a peer that violated the protocol.
     Close { peer: MemberId, reason: &'static str },
-    /// Rebuild the store: this peer has dropped tombstones that it lacks.
-    Rebuild(MemberId),
+    /// Rebuild the store: the peer has dropped these tombstones, some of which this store lacks.
+    Rebuild { peer: MemberId, collected: VersionVector },
 }
 
 /// The part of a peer's state that is kept when its link ends.
@@ -197,13 +197,18 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows });
     }
 
-    /// Requests a commit that drops rows, for a rebuild.
-    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>, is_salvage: bool) {
+    /// Requests a commit that drops rows and adopts the collected vector of their source, for a rebuild.
+    pub(super) fn drop_rows(
+        &mut self,
+        rows: Vec<(Place, Dot)>,
+        collected: VersionVector,
+        is_salvage: bool,
+    ) {
         if rows.is_empty() {
             return;
         }
         let (id, epoch) = self.next_commit();
-        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, is_salvage });
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, collected, is_salvage });
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.
@@ -283,8 +288,8 @@ impl Actions {
     }
 
     /// Rebuilds the store, once the machine has returned.
-    pub(super) fn rebuild(&mut self, peer: MemberId) {
-        self.effects.push_back(Effect::Rebuild(peer));
+    pub(super) fn rebuild(&mut self, peer: MemberId, collected: VersionVector) {
+        self.effects.push_back(Effect::Rebuild { peer, collected });
     }
 
     /// Drops everything that has not left yet, except for notices.

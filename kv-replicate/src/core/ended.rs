@@ -6,7 +6,8 @@
 //! while it was announced, until it is *finished*: until every member, those included that can't be reached now, has
 //! last reported the same count of it, and no member holds a write of it that its vector does not count. A write that
 //! one member holds and another lacks is then impossible: the holder would have reported it. If a member reports
-//! another count later, the origin is not finished any more.
+//! another count later, the origin is not finished any more. An origin that a member reports and that this store does not
+//! know is not finished either: whether its process still runs can't be told before its opening row is here.
 //!
 //! A process that runs on a copy of a directory may be out of reach while a later process of the same member takes its
 //! place. So an origin is not finished before a grace has passed in this process ([`Config::ended_grace`]): what the
@@ -49,10 +50,16 @@ impl Report {
         }
     }
 
-    /// Whether another report says the same about ended origins.
+    /// Whether another report says the same about ended origins, and names the same origins.
     pub(super) fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
         (self.uncounted, self.is_rebuilding) == (other.uncounted, other.is_rebuilding)
+            && self.origins().eq(other.origins())
             && ended.iter().all(|origin| self.durable.get(*origin) == other.durable.get(*origin))
+    }
+
+    /// The origins of which the member holds writes.
+    fn origins(&self) -> impl Iterator<Item = OriginId> {
+        self.durable.iter().map(|dot| dot.origin)
     }
 }
 
@@ -136,10 +143,15 @@ impl Ended {
         uncounted: u64,
         reports: impl Iterator<Item = Option<&'a Report>>,
     ) -> Assessment {
+        let reports: Vec<_> = reports.collect();
+        let mut named = reports.iter().copied().flatten().flat_map(Report::origins);
+        if named.any(|origin| !local.registry().contains(origin)) {
+            return Assessment { cap: Some(Hlc::ZERO), agreed: false };
+        }
         if self.origins.is_empty() {
             return Assessment::default();
         }
-        let reports: Option<Vec<_>> = reports.collect();
+        let reports: Option<Vec<_>> = reports.into_iter().collect();
         let reports = reports.filter(|all| !all.iter().any(|report| report.is_rebuilding));
         let Some(reports) = reports.filter(|_| !local.is_rebuilding()) else {
             return Assessment { cap: Some(self.cap(self.origins.iter())), agreed: false };
@@ -238,6 +250,15 @@ mod tests {
         let (mut fixture, ended) = ended();
         fixture.store(|store| store.visible.raise(dot(4).origin, 4));
         assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]).cap, HELD);
+    }
+
+    #[test]
+    fn an_origin_that_a_member_reports_and_this_store_does_not_know_is_not_finished() {
+        let (mut fixture, mut ended) = (Fixture::new(), Ended::default());
+        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]).cap, Some(Hlc::ZERO));
+        fixture.open(PEER);
+        ended.follow(fixture.local(), &origins(PEER).into_iter().collect());
+        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]).cap, None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kv_core::VersionVector;
+
 use super::{Core, actions::Keep, handshake::Handshake, peers::Peer};
 use crate::{HaltReason, MemberId, notice::Notice, work::StoreState};
 
@@ -117,13 +119,13 @@ impl Core {
         machines.sender.follow_origins(&mut cx);
     }
 
-    /// A peer has dropped tombstones that this store lacks.
-    pub(super) fn begin_rebuild(&mut self, peer: MemberId) {
+    /// A peer has dropped tombstones, some of which this store lacks.
+    pub(super) fn begin_rebuild(&mut self, peer: MemberId, collected: VersionVector) {
         if !self.local.is_joined() {
             return;
         }
         let (machines, mut cx) = self.split();
-        if machines.rebuild.begin(&mut cx, peer) {
+        if machines.rebuild.begin(&mut cx, peer, collected) {
             machines.stability.forget_reached();
             machines.sessions.end_all(cx.out);
         }

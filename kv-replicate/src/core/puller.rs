@@ -302,7 +302,7 @@ impl Puller {
             Reason::Gone(collected) if !cx.local.visible().covers_all(&collected) => {
                 self.end(cx, bodies, from);
                 self.fail(cx, bodies, from);
-                cx.out.rebuild(from);
+                cx.out.rebuild(from, collected);
             }
             Reason::Gone(_) => {
                 self.end(cx, bodies, from);

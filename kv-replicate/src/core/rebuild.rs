@@ -8,12 +8,17 @@
 //! have been deleted, without a trace, by a member that had not received it: it is dropped too, and handed to the owner.
 //! Once a comparison finds nothing more to drop, the rebuild is done.
 //!
+//! The source must have had the tombstones that this store lacks: two stores that were restored from old images would
+//! otherwise take each other for whole, again and again.
+//!
 //! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
 //! there is nothing to compare.
 //!
 //! If all members rebuild, the one with the lowest id has what the others rebuild from.
 
 use std::time::Duration;
+
+use kv_core::VersionVector;
 
 use super::{
     actions::{Context, Pending},
@@ -64,6 +69,8 @@ pub(super) struct Rebuild {
     step: Step,
     /// Where the rows are from.
     contents: Contents,
+    /// The peer for which the rebuild began, and the tombstones that it has dropped; none once it is out of reach.
+    lacks: Option<(MemberId, VersionVector)>,
     /// Compares the rows.
     comparer: Verifier,
 }
@@ -75,6 +82,7 @@ impl Rebuild {
         Rebuild {
             step: if local.is_rebuilding() { Step::Seeking } else { Step::Whole },
             contents: if is_empty { Contents::Nothing } else { Contents::Mixed },
+            lacks: None,
             comparer: Verifier::for_rebuild(),
         }
     }
@@ -84,13 +92,20 @@ impl Rebuild {
         &mut self.comparer
     }
 
-    /// A peer has dropped tombstones that this location lacks: the store must be rebuilt. Returns whether that begins.
-    pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) -> bool {
+    /// A peer has dropped tombstones, some of which this location lacks: the store must be rebuilt. Returns whether that
+    /// begins.
+    pub(super) fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: MemberId,
+        collected: VersionVector,
+    ) -> bool {
         if self.step != Step::Whole || cx.local.is_rebuilding() {
             return false;
         }
         self.step = Step::Beginning;
         self.contents = Contents::Mixed;
+        self.lacks = Some((peer, collected));
         cx.out.notice(Notice::Rebuilding(peer));
         let (id, epoch) = cx.out.next_commit();
         cx.out.request(id, Pending::Rebuild, Work::Rebuild { id, epoch });
@@ -135,8 +150,12 @@ impl Rebuild {
         if self.step != Step::Seeking || !cx.local.is_rebuilding() {
             return None;
         }
+        let has_had = |durable: &VersionVector| {
+            self.lacks.as_ref().is_none_or(|(_, collected)| durable.covers_all(collected))
+        };
         puller.source_with(cx.local, cx.peers, |peer| {
-            peer.has_reported() && !peer.progress().rebuilding
+            let progress = peer.progress();
+            peer.has_reported() && !progress.rebuilding && has_had(&progress.durable)
         })
     }
 
@@ -169,6 +188,7 @@ impl Rebuild {
     /// The link to a peer has ended.
     pub(super) fn disconnect(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.comparer.disconnect(cx, peer);
+        self.lacks.take_if(|(by, _)| *by == peer);
         if let Step::Session(source) | Step::Comparing(source) | Step::Again(source, _) = self.step
             && source == peer
         {
@@ -260,11 +280,29 @@ mod tests {
     fn a_rebuild_begins_once_however_many_peers_have_dropped_what_is_missing() {
         let mut fixture = Fixture::new();
         let mut rebuild = Rebuild::new(fixture.local());
-        assert!(rebuild.begin(&mut fixture.context(), PEER));
-        assert!(!rebuild.begin(&mut fixture.context(), THIRD));
+        assert!(rebuild.begin(&mut fixture.context(), PEER, vector(1)));
+        assert!(!rebuild.begin(&mut fixture.context(), THIRD, vector(1)));
         assert!(matches!(fixture.poll_work(), Some(Work::Rebuild { .. })));
         rebuild.committed(true);
-        assert!(rebuild.begin(&mut fixture.context(), THIRD), "the commit has failed");
+        assert!(rebuild.begin(&mut fixture.context(), THIRD, vector(1)), "the commit has failed");
+    }
+
+    #[test]
+    fn a_peer_that_lacks_the_same_tombstones_is_no_source() {
+        let (mut fixture, puller) = (Fixture::new(), Puller::default());
+        let mut rebuild = Rebuild::new(fixture.local());
+        for (peer, seq) in [(PEER, 4), (THIRD, 2)] {
+            fixture.connect(peer);
+            fixture.progress(peer, |progress| progress.durable = vector(seq));
+        }
+        assert!(rebuild.begin(&mut fixture.context(), PEER, vector(3)));
+        fixture.store(|store| store.rebuilding = true);
+        rebuild.follow(&mut fixture.context());
+        assert_eq!(rebuild.source(&fixture.context(), &puller), Some(PEER));
+        fixture.progress(PEER, |progress| progress.rebuilding = true);
+        assert_eq!(rebuild.source(&fixture.context(), &puller), None);
+        rebuild.disconnect(&mut fixture.context(), PEER);
+        assert_eq!(rebuild.source(&fixture.context(), &puller), Some(THIRD));
     }
 
     #[test]

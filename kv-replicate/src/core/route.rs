@@ -69,7 +69,7 @@ impl Core {
         while let Some(effect) = self.out.poll_effect() {
             match effect {
                 Effect::Close { peer, reason } => self.close(peer, reason),
-                Effect::Rebuild(peer) => self.begin_rebuild(peer),
+                Effect::Rebuild { peer, collected } => self.begin_rebuild(peer, collected),
             }
         }
     }

@@ -51,20 +51,23 @@ enum Arrival {
     Pending,
     /// All are here, durably.
     Here,
-    /// Some are missing of a pair that was closed since: they may never come.
+    /// Some are missing of a pair that was closed since, or that its member does not announce any more: they may never
+    /// come.
     Over,
 }
 
 impl Announcement {
-    /// Whether its writes have arrived.
-    fn arrival(&self, local: &Local) -> Arrival {
+    /// Whether its writes have arrived. `latest` is the last announcement of the member: where that names another pair,
+    /// another process has taken the place of this one, perhaps on an older image of the disk. What is left of this one
+    /// is what is left of any ended process.
+    fn arrival(&self, local: &Local, latest: &Announcement) -> Arrival {
         let mut writes = self.writes.iter().flatten();
         if writes.all(|dot| local.durable().covers(*dot)) {
             return Arrival::Here;
         }
         let mut pair = self.pair.iter().flatten();
-        let is_over = pair.any(|origin| local.registry().is_closed(*origin));
-        if is_over { Arrival::Over } else { Arrival::Pending }
+        let is_closed = pair.any(|origin| local.registry().is_closed(*origin));
+        if is_closed || self.pair != latest.pair { Arrival::Over } else { Arrival::Pending }
     }
 }
 
@@ -226,7 +229,7 @@ impl Stability {
         let mut has_moved = false;
         for member in self.members.values_mut() {
             while let Announced::Waiting { oldest, latest } = member.announced {
-                match oldest.arrival(local) {
+                match oldest.arrival(local, &latest) {
                     Arrival::Pending => break,
                     Arrival::Over => {}
                     Arrival::Here => has_moved |= member.count(oldest, &mut self.ended),

@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use kv_core::VersionVector;
+
 use super::actions::Context;
 use crate::{
     MemberId,
@@ -316,12 +318,12 @@ fn drop_only_here(cx: &mut Context<'_>, peer: MemberId, comparison: &mut Compari
     let is_late = |row: &OnlyHere| {
         !cx.local.is_own(row.dot.origin) && resolved.is_none_or(|resolved| row.at <= resolved)
     };
-    let found = comparison.take_only_here();
+    let (found, collected) = comparison.take_only_here();
     let (deleted, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.is_counted);
     let late = unknown.into_iter().filter(is_late);
     let [deleted, late] = [deleted, late.collect()]
         .map(|rows| rows.into_iter().map(|row| (row.place, row.dot)).collect::<Vec<_>>());
     comparison.dropped(deleted.len() + late.len());
-    cx.out.drop_rows(deleted, false);
-    cx.out.drop_rows(late, true);
+    cx.out.drop_rows(deleted, collected, false);
+    cx.out.drop_rows(late, VersionVector::default(), true);
 }

@@ -123,7 +123,7 @@ impl Applier {
             Work::Rebuild { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
             }
-            Work::Drop { id, rows, is_salvage, .. } => {
+            Work::Drop { id, rows, collected, is_salvage, .. } => {
                 if is_salvage {
                     salvaged = read_rows(&committer.view(), &rows);
                 }
@@ -131,7 +131,10 @@ impl Applier {
                     let Place { namespace, key } = place;
                     Operation::Remote(Remote::DropRow { namespace, key, dot })
                 };
-                (id, commit(committer, now_ms, rows.into_iter().map(drop).collect()))
+                let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
+                let adopt = Operation::Remote(Remote::Adopt { vector, collected, floor, damaged });
+                let operations = [adopt].into_iter().chain(rows.into_iter().map(drop));
+                (id, commit(committer, now_ms, operations.collect()))
             }
             Work::Rebuilt { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))

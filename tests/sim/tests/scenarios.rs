@@ -89,6 +89,11 @@ fn a_lost_live_message_is_resent_from_the_backlog() {
 }
 
 #[test]
+fn a_lost_process_that_was_announced_does_not_hold_back_garbage_collection() {
+    passes(scenario::lost_process::run);
+}
+
+#[test]
 fn a_batch_with_a_missing_body_and_a_lost_page_is_requested_again() {
     passes(scenario::lost_page::run);
 }
@@ -186,6 +191,16 @@ fn a_value_that_a_wrong_clock_freed_comes_back_from_the_others() {
 #[test]
 fn a_store_that_lacks_old_deletions_is_rebuilt_in_place() {
     passes(scenario::old_deletions::run);
+}
+
+#[test]
+fn two_stores_that_lack_old_deletions_are_not_rebuilt_from_each_other() {
+    passes(scenario::two_old_images::run);
+}
+
+#[test]
+fn what_the_source_of_a_rebuild_collects_meanwhile_is_counted_as_collected() {
+    passes(scenario::collected_meanwhile::run);
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn resolved(fixture: &Fixture, stability: &mut Stability) -> Hlc {
 #[test]
 fn a_closed_timestamp_counts_once_its_writes_are_durable_here() {
     let mut fixture = Fixture::new();
+    fixture.open(PEER);
     let mut stability = following(&mut fixture);
     let mut resolved_after = |fixture: &Fixture, closed, seq| {
         stability.progressed(fixture.local(), PEER, &announced(closed, seq, 0));
@@ -54,6 +55,19 @@ fn a_closed_timestamp_counts_once_its_writes_are_durable_here() {
         fixture.store(|store| store.durable.merge(&vector(durable)));
         assert_eq!(resolved_after(&fixture, closed, seq), Hlc(resolved), "{closed} {durable}");
     }
+}
+
+#[test]
+fn an_announced_process_whose_writes_never_come_is_not_waited_for_once_another_one_announces() {
+    let mut fixture = Fixture::new();
+    let mut stability = following(&mut fixture);
+    let lost = [OriginId([8; 16]), OriginId([9; 16])];
+    let durable = lost.into_iter().map(|origin| Dot { origin, seq: 1 }).collect();
+    let before = Progress { origins: Some(lost), durable, ..announced(20, 0, 20) };
+    stability.progressed(fixture.local(), PEER, &before);
+    assert_eq!(resolved(&fixture, &mut stability), Hlc::ZERO, "its writes are not here");
+    stability.progressed(fixture.local(), PEER, &announced(30, 0, 30));
+    assert_eq!(resolved(&fixture, &mut stability), Hlc(30));
 }
 
 #[test]

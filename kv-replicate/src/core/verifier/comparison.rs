@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Dot, Hlc, NamespaceId};
+use kv_core::{Dot, Hlc, NamespaceId, VersionVector};
 
 use super::judge::{Judgement, judge};
 use crate::{
@@ -124,6 +124,8 @@ pub(super) struct Comparison {
     purpose: Purpose,
     /// The rows here that the peer does not have, and that were not taken yet.
     only_here: Vec<OnlyHere>,
+    /// The peer's collected vector, as of the reading that found these.
+    collected: VersionVector,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -142,6 +144,7 @@ impl Comparison {
             reported: VecDeque::new(),
             purpose,
             only_here: Vec::new(),
+            collected: VersionVector::default(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -162,9 +165,9 @@ impl Comparison {
         Verdict { ending, ..self.verdict }
     }
 
-    /// Takes the rows that the peer does not have.
-    pub(super) fn take_only_here(&mut self) -> Vec<OnlyHere> {
-        std::mem::take(&mut self.only_here)
+    /// Takes the rows that the peer does not have, and the collected vector that it had then.
+    pub(super) fn take_only_here(&mut self) -> (Vec<OnlyHere>, VersionVector) {
+        (std::mem::take(&mut self.only_here), std::mem::take(&mut self.collected))
     }
 
     /// Rows were found that must be dropped.
@@ -331,6 +334,7 @@ impl Comparison {
 
     /// Notes rows that are here at the last reading, and that the peer does not have.
     fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
+        self.collected.merge(&theirs.collected);
         for (at, (place, _)) in reads.into_iter().enumerate() {
             let (there, here) = (theirs.rows[at], last.rows[at]);
             let Some(Held::Row(row)) = here.held else { continue };

@@ -30,5 +30,14 @@ pub fn run(seed: u64) -> Checked {
     }
     hold!(world.count_of(Event::LieTold) == LIES, "some lies were not told");
     world.rest()?;
+
+    // Nobody can name the origins of a process that has just opened them.
+    let victim = rng.index(nodes);
+    world.lose_power_now(victim)?;
+    let is_open = |world: &mut World| world.nodes[victim].origins().is_some();
+    hold!(world.run_until(LINKED_MS, is_open)?, "{victim} does not open its origins");
+    world.lie_to(victim)?;
+    world.pass(LINKED_MS)?;
+    world.rest()?;
     world.finish()
 }

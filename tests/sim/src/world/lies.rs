@@ -68,7 +68,12 @@ impl World {
         let running = self.nodes[to].running.as_ref()?;
         let members = store::state(&running.store).members.clone();
         let (own, liar) = (members.get(id)?.clone(), members.get(self.nodes[from].member)?.clone());
-        let (own_pair, liars_pair) = (self.nodes[to].origins()?, self.nodes[from].origins()?);
+        // A member learns the origins of another one from its progress, which names them once they are durable.
+        let announced = |node: usize| {
+            let running = self.nodes[node].running.as_ref()?;
+            store::state(&running.store).origins
+        };
+        let (own_pair, liars_pair) = (announced(to)?, announced(from)?);
         // The number is one that the victim does not count yet.
         let dot_of = |[origin, _]: [OriginId; 2]| Dot { origin, seq: u64::MAX >> 4 };
         let dot = dot_of(liars_pair);
