@@ -111,9 +111,14 @@ impl World {
                 OwedReason::Row | OwedReason::Chunk => Event::DamageRecorded,
             });
         }
-        let is_back = |name: &Name| {
-            view.owed().get(name.0, &name.1).is_none() && view.row(name.0, &name.1).is_ok()
+        let is_whole = |name: &Name| match view.row(name.0, &name.1) {
+            Ok(Some(found)) => match found.state {
+                FoundState::Large { body, .. } => matches!(view.chunk(body, 0), Ok(Some(_))),
+                _ => true,
+            },
+            row => row.is_ok(),
         };
+        let is_back = |name: &Name| view.owed().get(name.0, &name.1).is_none() && is_whole(name);
         let before = self.damaged.len();
         self.damaged.retain(|(at, name)| *at != node || !is_back(name));
         events.extend(vec![Event::DamageRepaired; before - self.damaged.len()]);
