@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::{ClockState, HaltReason, PeerState};
+use crate::{ClockState, HaltReason, PeerState, Skipped};
 
 /// The state of a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Status {
     pub rows_taken: u64,
     /// About how many bytes the core holds.
     pub core_bytes: usize,
+    /// What peers sent and this program does not know.
+    pub skipped: Skipped,
     /// The handshakes with peers that dial.
     pub handshakes: Handshakes,
     /// All members but this one, and peers that are dialled or linked without being members.

@@ -25,6 +25,7 @@ pub mod late_progress;
 pub mod lost_live;
 pub mod lost_page;
 pub mod lying_removal;
+pub mod mixed_versions;
 pub mod mutual_removal;
 pub mod not_made;
 pub mod old_deletions;
