@@ -1,6 +1,10 @@
 //! Bounded reading and writing of bytes: big-endian integers, and lengths that are checked before
 //! anything is read.
 
+mod optional;
+
+pub use optional::{OptionalFields, put_optional_field};
+
 /// Why bytes can't be decoded. The same bytes fail again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -7,10 +7,12 @@ mod committer;
 mod gc;
 mod local;
 mod members;
+mod migrate;
 mod namespaces;
 mod operation;
 mod origins;
 mod owed;
+mod program;
 mod remote;
 mod skip;
 mod state;
@@ -25,9 +27,11 @@ pub(crate) use committer::MAX_SKEW_MS;
 pub use self::{
     committer::{Committed, Committer, Creation},
     gc::{GcLimits, GcStep},
+    migrate::{Formats, MIGRATIONS, Rewrite, Slice, Step},
     operation::{
         Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, SkippedWrite,
         Written,
     },
+    program::Program,
     upload::Upload,
 };

@@ -5,8 +5,8 @@ use crate::{
     codec::DecodeError,
     engine::{EngineError, Table, disk::DirectoryError},
     types::{
-        AccountError, KeyError, LocalNameError, MemberError, MemberId, MetadataError, NamespaceId,
-        Title, TitleError,
+        AccountError, FeatureInUse, KeyError, LocalNameError, MemberError, MemberId, MetadataError,
+        NamespaceId, SoftwareVersion, Title, TitleError,
         limits::{
             END_OF_TIME, MAX_BATCH_BYTES, MAX_BATCH_WRITES, MAX_LOCAL_PARTS, MAX_MEMBER_ORIGINS,
             MAX_MEMBERS, MAX_ORIGINS, MAX_VALUE_BYTES,
@@ -29,16 +29,42 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
-    /// A newer program wrote this store.
+    /// A newer program wrote this store, or began to migrate it.
     #[error(
-        "this store has format {found} and this program reads format {known}: use the program \
-         that wrote it, or a newer one"
+        "this store has format {found}, and this program reads format {known}: start {}, or a newer version",
+        program_of(by.as_ref())
     )]
     Format {
         /// The format on disk.
         found: u32,
         /// The format that this program reads.
         known: u32,
+        /// The version of the program that gave the store its format, if that can be read.
+        by: Option<SoftwareVersion>,
+    },
+    /// The store is older than the migrations of this program reach.
+    #[error(
+        "this store has format {found}, and this program reads and migrates formats from {oldest} on: open it once with \
+         an older version that migrates it; there is none for format 1, which was never released: begin with an empty \
+         data directory"
+    )]
+    OldFormat {
+        /// The format on disk.
+        found: u32,
+        /// The oldest format that this program migrates.
+        oldest: u32,
+    },
+    /// The cluster of this store uses features that this program does not have.
+    #[error(
+        "the cluster of this store uses {}, and this program, version {program}, does not have that: start the version \
+         that is named, or a newer one",
+        listed(lacking)
+    )]
+    Features {
+        /// The version of this program.
+        program: SoftwareVersion,
+        /// The features that it lacks.
+        lacking: Vec<FeatureInUse>,
     },
     /// The file is not a store, or it is damaged where opening must read.
     #[error("this is not a store, or it is damaged: {0}")]
@@ -60,6 +86,17 @@ pub enum OpenError {
     /// The system gave no random bytes for the store's identity.
     #[error("no randomness for the store's identity: {0}")]
     Random(#[from] RandomError),
+}
+
+/// Names the program that is needed.
+fn program_of(by: Option<&SoftwareVersion>) -> String {
+    by.map_or_else(|| "the program that wrote it".into(), |version| format!("version {version}"))
+}
+
+/// Lists features and the versions that have them.
+fn listed(features: &[FeatureInUse]) -> String {
+    let one = |feature: &FeatureInUse| format!("{} (version {})", feature.name, feature.since);
+    features.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl From<DirectoryError> for OpenError {

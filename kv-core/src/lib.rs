@@ -33,11 +33,11 @@ pub use store::{Iter, Keys, Store, WriteBatch};
 pub use tables::FORMAT_VERSION;
 pub use ticket::{Ticket, TicketFuture};
 pub use types::{
-    Account, AccountError, Attributes, Dot, Hlc, Key, KeyError, ListQuery, Listed, LocalName,
-    LocalNameError, Member, MemberError, MemberId, Members, Metadata, MetadataError, Namespace,
-    NamespaceId, Namespaces, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
-    Page, ParseIdError, Title, TitleConflict, TitleError, Version, VersionVector, derive_id,
-    limits,
+    Account, AccountError, Attributes, Dot, FeatureInUse, Features, FeaturesInUse, Hlc, Key,
+    KeyError, ListQuery, Listed, LocalName, LocalNameError, Member, MemberError, MemberId, Members,
+    Metadata, MetadataError, Namespace, NamespaceId, Namespaces, OriginId, OriginInfo,
+    OriginRegistry, Owed, OwedKeys, OwedReason, Page, ParseIdError, Software, SoftwareError,
+    SoftwareVersion, Title, TitleConflict, TitleError, Version, VersionVector, derive_id, limits,
 };
 
 // The exports below, and the hidden modules above, are for replication, the simulator and the tests. They may

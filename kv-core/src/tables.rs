@@ -21,7 +21,8 @@ pub(crate) use self::{
     origins::Origins,
     small::{
         ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry,
-        Format, Identity, IndexedDot, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding,
-        Timed, Tombstones, Vector, body_prefix, chunk,
+        Format, FormatBy, Identity, InUse, IndexedDot, Migrating, Migration, NewestEntry,
+        OriginIds, OwedRows, Pending, Purge, Rebuilding, Timed, Tombstones, Vector, body_prefix,
+        chunk,
     },
 };

@@ -6,6 +6,8 @@
 
 mod attributes;
 mod crdt;
+mod features;
+mod features_in_use;
 mod found;
 mod hlc;
 mod id;
@@ -18,12 +20,15 @@ mod name;
 mod namespace;
 mod origin;
 mod owed;
+mod software;
 mod system;
 mod version;
 
 pub use self::{
     attributes::{Attributes, Metadata, MetadataError},
     crdt::{Merge, Rank, VersionVector, merge},
+    features::Features,
+    features_in_use::{FeatureInUse, FeaturesInUse},
     found::{BodyId, Change, Found, FoundState, Large},
     hlc::{Clock, Hlc, Present},
     id::{MemberId, NamespaceId, OriginId, ParseIdError},
@@ -35,6 +40,7 @@ pub use self::{
     namespace::{Namespace, Namespaces, TitleConflict, derive_id},
     origin::{Lane, OriginEntry, OriginInfo, OriginRegistry},
     owed::{DamagedKey, Owed, OwedKeys, OwedReason},
+    software::{Software, SoftwareError, SoftwareVersion},
     system::SystemRow,
     version::{Dot, Version},
 };

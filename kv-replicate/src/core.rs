@@ -7,7 +7,9 @@
 //!
 //! | concern | machine |
 //! |---|---|
-//! | identities, versions, incarnations | [`handshake`] |
+//! | identities, incarnations | [`handshake`] |
+//! | versions and features of the two ends | [`compatibility`] |
+//! | messages and fields of later versions | [`skipped`] |
 //! | when progress is sent | [`progress`] |
 //! | the clocks of the members, cluster time | [`clocks`] |
 //! | new writes, sent and received | [`live_sender`], [`live_receiver`] |
@@ -37,6 +39,7 @@ mod backlog;
 mod body_fetcher;
 mod body_source;
 mod clocks;
+mod compatibility;
 mod config;
 mod ended;
 mod handshake;
@@ -57,6 +60,7 @@ mod route;
 mod row_fetcher;
 mod row_source;
 mod session_source;
+mod skipped;
 mod stability;
 mod status;
 #[cfg(test)]
@@ -71,6 +75,7 @@ use machines::Machines;
 use peers::Peers;
 
 pub use config::{Config, ENDED_GRACE, PINNED_BYTES};
+pub use skipped::Skipped;
 pub use status::{PeerState, SessionProgress};
 
 /// One location's side of replication. See the crate's front page.
@@ -84,6 +89,8 @@ pub struct Core {
     out: Actions,
     /// The machines, one for each concern.
     machines: Machines,
+    /// What was skipped of messages.
+    skipped: skipped::SkipCounter,
     /// Why this store no longer replicates. Once set, the core ignores every event.
     halted: Option<HaltReason>,
 }
@@ -95,7 +102,8 @@ impl Core {
         let out = Actions::new(config.incarnation);
         let local = Local::new(config, now, store);
         let machines = Machines::new(&local);
-        let mut core = Core { local, peers: Peers::default(), out, machines, halted: None };
+        let (peers, skipped) = (Peers::default(), skipped::SkipCounter::default());
+        let mut core = Core { local, peers, out, machines, skipped, halted: None };
         core.follow_members();
         let (machines, cx) = core.split();
         machines.rows.follow(&cx);

@@ -37,7 +37,9 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, ENDED_GRACE, PINNED_BYTES, PeerState, SessionProgress};
+pub use self::core::{
+    Config, Core, ENDED_GRACE, PINNED_BYTES, PeerState, SessionProgress, Skipped,
+};
 pub use clock::ClockState;
 pub use drive::drive;
 pub use halt::HaltReason;
@@ -45,7 +47,10 @@ pub use kv_core::MemberId;
 pub use notice::Notice;
 pub use row::{Content, KeyState, Row};
 pub use verdict::{Difference, Ending, Verdict};
-pub use wire::{MAX_MESSAGE_BYTES, MessageError, WIRE_VERSION, check_message, reencode_message};
+pub use wire::{
+    MAX_MESSAGE_BYTES, MessageError, OLDEST_WIRE_VERSION, WIRE_VERSION, check_message,
+    reencode_message, software,
+};
 pub use work::{
     Batch, Channel, Event, FoundBody, How, Now, Settled, StoreState, ToApply, Transmit, Uncounted,
     Unread, Work,

@@ -1,5 +1,7 @@
 //! What a core reports to its owner: notices.
 
+use std::borrow::Cow;
+
 use crate::{
     ClockState, HaltReason, MemberId, Row,
     verdict::{Difference, Verdict},
@@ -13,10 +15,28 @@ pub enum Notice {
         /// The peer.
         peer: MemberId,
         /// The rule that it violated.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// This location has everything that its first source had, and takes part from now on.
     Joined,
+    /// A peer sent a message of a kind that this program does not know. Only the first of each kind is reported; see
+    /// [`Core::skipped`](crate::Core::skipped).
+    SkippedMessage {
+        /// The peer.
+        peer: MemberId,
+        /// The kind.
+        kind: u8,
+    },
+    /// A peer sent a message with an optional field that this program does not know. Only the first field of each kind
+    /// of message is reported.
+    SkippedField {
+        /// The peer.
+        peer: MemberId,
+        /// The kind of the message.
+        kind: u8,
+        /// The tag of the field.
+        tag: u8,
+    },
     /// A session with a peer has begun.
     SessionBegan(MemberId),
     /// A session is done and its vector was adopted.

@@ -232,6 +232,7 @@ impl<S> Replicator<S> {
             closed_timestamp: view.closed_timestamp(),
             has_received: view.has_received(),
             members: Arc::clone(view.members()),
+            features: view.features().set(),
             wanted,
             origins: view.own_origins(),
             registry: Arc::clone(view.registry()),

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kv_core::{
-    DamagedKey, Dot, Hlc, Key, Members, NamespaceId, OriginId, OriginRegistry, VersionVector,
-    commit::Applied,
+    DamagedKey, Dot, Features, Hlc, Key, Members, NamespaceId, OriginId, OriginRegistry,
+    VersionVector, commit::Applied,
 };
 
 use crate::{
@@ -242,6 +242,8 @@ pub struct StoreState {
     pub has_received: bool,
     /// The members of the cluster, as of the last durable commit.
     pub members: Arc<Members>,
+    /// The features in use, as of the last durable commit.
+    pub features: Features,
     /// The keys whose rows must be fetched from the other members, and applied if they are greater.
     pub wanted: Arc<BTreeSet<Place>>,
     /// The origins that this process writes under, by lane: none before its first write, and none after a failure

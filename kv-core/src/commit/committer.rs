@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    migrate,
     operation::{Operation, Outcome},
+    program::Program,
     state::{self, State},
     transaction::{Changes, CommitTimes, Transaction},
     upload::Upload,
@@ -53,6 +55,8 @@ pub struct Committer<E: Engine> {
     pub(super) random: Box<RandomIds>,
     /// The registry and the own origins when it was last checked whether some must be opened or closed.
     pub(super) settled: Option<(Arc<OriginRegistry>, Option<[OriginId; 2]>)>,
+    /// The program that has opened the store.
+    program: Program,
 }
 
 /// How a store is created. A store that exists already must fit it.
@@ -91,12 +95,26 @@ where
     /// origins of this process.
     ///
     /// # Errors
-    /// If the engine can't be read or written, holds another format, or the store of another location than
-    /// `creation` names.
+    /// If the engine can't be read or written, holds a format or uses a feature that this program does not have, or the
+    /// store of another location than `creation` names.
     pub fn open(
         engine: Arc<E>,
         creation: Creation,
         random: impl FnMut() -> Result<[u8; 16], RandomError> + Send + 'static,
+    ) -> Result<Committer<E>, OpenError> {
+        Committer::open_as(engine, creation, random, Program::default())
+    }
+
+    /// Loads the store in `engine` as this program does, or creates one there. A store of an older format is migrated
+    /// first.
+    ///
+    /// # Errors
+    /// As for [`Committer::open`].
+    pub fn open_as(
+        engine: Arc<E>,
+        creation: Creation,
+        random: impl FnMut() -> Result<[u8; 16], RandomError> + Send + 'static,
+        program: Program,
     ) -> Result<Committer<E>, OpenError> {
         let mut random: Box<RandomIds> = Box::new(random);
         let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
@@ -107,9 +125,13 @@ where
                 None => MemberId(random()?),
             };
             last += 1;
-            let rows = state::founding_rows(member, creation.is_joining);
+            let mut rows = state::founding_rows(member, creation.is_joining);
+            migrate::put_format(&mut rows, program.formats.newest, &program.version);
             engine.commit(last, rows).map_err(OpenError::Engine)?;
             engine.sync(last).map_err(OpenError::Engine)?;
+        } else {
+            program.check_features(&snapshot)?;
+            last = migrate::migrate(&*engine, last, &program)?;
         }
         let mut snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
         let bodies = Arc::new(Bodies::default());
@@ -145,6 +167,7 @@ where
             kept: Vec::new(),
             random,
             settled: None,
+            program,
         })
     }
 
@@ -253,6 +276,7 @@ where
         let count = operations.len();
         let results: Vec<_> =
             operations.into_iter().map(|operation| transaction.make(operation)).collect();
+        transaction.follow_features(&self.program);
         let changes = transaction.finish();
         // Rejections too: the reason of a rejection may be among the lost commits.
         self.write_changes(changes, results).unwrap_or_else(|error| refused(count, error))

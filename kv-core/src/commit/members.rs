@@ -4,7 +4,7 @@ use super::transaction::Transaction;
 use crate::{
     engine::Snapshot,
     error::{InvalidWrite, Taken, WriteError},
-    types::{FieldNumber, FieldValue, Key, Member, MemberId, limits::MAX_MEMBERS},
+    types::{FieldNumber, FieldValue, Key, Member, MemberId, Software, limits::MAX_MEMBERS},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
@@ -34,6 +34,20 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Err(InvalidWrite::TooManyMembers.into());
         }
         Ok(())
+    }
+
+    /// Records the program that a member runs. The same program a second time changes nothing.
+    pub(super) fn put_software(
+        &mut self,
+        id: MemberId,
+        software: Software,
+    ) -> Result<Member, WriteError> {
+        match self.state.members.get(id) {
+            None => Err(InvalidWrite::UnknownMember(id).into()),
+            Some(member) if member.removed => Err(Taken::MemberLeft(id).into()),
+            Some(member) if member.software.as_ref() == Some(&software) => Ok(member.clone()),
+            Some(_) => self.write_member(id, Member::runs(&software)),
+        }
     }
 
     /// Removes a member for good. Removing a member a second time changes nothing. A store can't remove

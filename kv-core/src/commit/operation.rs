@@ -6,7 +6,8 @@ use crate::{
     body::{NewBody, StagedChunk},
     types::{
         Account, Attributes, DamagedKey, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key,
-        LocalName, Member, MemberId, Namespace, NamespaceId, Title, Version, VersionVector,
+        LocalName, Member, MemberId, Namespace, NamespaceId, Software, Title, Version,
+        VersionVector,
     },
     view::MetDamage,
 };
@@ -81,6 +82,13 @@ pub enum Operation {
         name: String,
         /// Its addresses, `host:port` each.
         addresses: Vec<String>,
+    },
+    /// Records the program that a member runs.
+    PutSoftware {
+        /// The member.
+        id: MemberId,
+        /// Its program.
+        software: Software,
     },
     /// Removes a location from the cluster for good.
     RemoveMember {

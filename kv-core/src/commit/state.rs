@@ -10,13 +10,13 @@ use crate::{
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
     error::{OpenError, ReadError},
     tables::{
-        self, Chunks, ClosedTime, Collected, CommitTime, FORMAT_VERSION, Format, Identity, Layout,
+        self, Chunks, ClosedTime, Collected, CommitTime, Format, Identity, InUse, Layout,
         NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector, decode_head,
         split_entry,
     },
     types::{
-        BodyId, Clock, Dot, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId, Namespaces,
-        OriginId, OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, VersionVector,
+        BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId,
+        Namespaces, OriginId, OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, VersionVector,
     },
     view::{Damage, View},
 };
@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(super) members: Arc<Members>,
+    /// The features in use.
+    pub(super) features: Arc<FeaturesInUse>,
     /// The keys whose rows can't be read here, although the vector counts them.
     pub(super) owed: Arc<OwedKeys>,
     /// The origins whose opening rows are here, and which of them are closed.
@@ -79,10 +81,10 @@ pub(super) fn is_new<S: Snapshot>(snapshot: &S) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// The rows of a new store of a location. One that joins a cluster rebuilds until it has what the others have.
+/// The rows of a new store of a location, beside those of its format. One that joins a cluster rebuilds until it has what
+/// the others have.
 pub(super) fn founding_rows(member: MemberId, is_joining: bool) -> Batch {
     let mut batch = Batch::new();
-    tables::put::<Format>(&mut batch, &(), &FORMAT_VERSION);
     tables::put::<Identity>(&mut batch, &(), &member);
     tables::put::<CommitTime>(&mut batch, &(), &Hlc::ZERO);
     tables::put::<ClosedTime>(&mut batch, &(), &Hlc::ZERO);
@@ -103,10 +105,6 @@ fn corrupt(what: &'static str) -> impl Fn(DecodeError) -> OpenError {
 impl State {
     /// Reads the state from the rows of a snapshot.
     pub(super) fn load<S: Snapshot>(snapshot: &S) -> Result<State, OpenError> {
-        let found = meta_row::<Format>(snapshot)?;
-        if found != FORMAT_VERSION {
-            return Err(OpenError::Format { found, known: FORMAT_VERSION });
-        }
         let member = meta_row::<Identity>(snapshot)?;
         let is_rebuilding = optional_row::<Rebuilding>(snapshot)?.is_some();
         let last = meta_row::<CommitTime>(snapshot)?;
@@ -131,6 +129,7 @@ impl State {
             members: Arc::new(system.members),
             registry: Arc::new(system.registry),
             owed: Arc::new(owed),
+            features: Arc::new(optional_row::<InUse>(snapshot)?.unwrap_or_default()),
             origins: Arc::new(origins),
         })
     }
@@ -151,6 +150,7 @@ impl State {
             member: self.member,
             own: self.own,
             is_rebuilding: self.is_rebuilding,
+            features: Arc::clone(&self.features),
             vector: Arc::clone(&self.vector),
             collected: Arc::clone(&self.collected),
             closed: self.closed,
@@ -161,13 +161,13 @@ impl State {
 }
 
 /// Reads a row of `meta` that every store has.
-fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, OpenError> {
+pub(super) fn meta_row<T: Layout<Key = ()>>(snapshot: &impl Snapshot) -> Result<T::Row, OpenError> {
     let missing = || OpenError::Corrupt("a row of the table meta is missing".into());
     optional_row::<T>(snapshot)?.ok_or_else(missing)
 }
 
 /// Reads a row of `meta` that only some stores have.
-fn optional_row<T: Layout<Key = ()>>(
+pub(super) fn optional_row<T: Layout<Key = ()>>(
     snapshot: &impl Snapshot,
 ) -> Result<Option<T::Row>, OpenError> {
     tables::get::<T>(snapshot, &()).map_err(|error| match error {

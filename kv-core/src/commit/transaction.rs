@@ -29,7 +29,7 @@ use crate::{
 /// batch was committed; dropping the transaction drops all of it.
 pub(super) struct Transaction<'a, S> {
     /// The state before the transaction.
-    before: &'a State,
+    pub(super) before: &'a State,
     /// The view before the transaction, which shows none of its rows.
     pub(super) view: &'a View<S>,
     /// The time of the batch.
@@ -158,6 +158,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             Operation::DropNamespace { id } => self.drop_namespace(id).map(Outcome::Namespace),
             Operation::PutMember { id, name, addresses } => {
                 self.put_member(id, name, addresses).map(Outcome::Member)
+            }
+            Operation::PutSoftware { id, software } => {
+                self.put_software(id, software).map(Outcome::Member)
             }
             Operation::RemoveMember { id } => self.remove_member(id).map(Outcome::Member),
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),

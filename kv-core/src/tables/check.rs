@@ -7,8 +7,8 @@ use super::{
     local::LocalParts,
     small::{
         Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format,
-        Identity, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding, Tombstones, Vector,
-        whole,
+        FormatBy, Identity, InUse, Migrating, NewestEntry, OriginIds, OwedRows, Pending, Purge,
+        Rebuilding, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -33,6 +33,9 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             [0, ..] => whole(row, Reader::u64).map(drop),
             b"format" => check::<Format>(key, row),
             b"closed" => check::<ClosedTime>(key, row),
+            b"software" => check::<FormatBy>(key, row),
+            b"migration" => check::<Migrating>(key, row),
+            b"features" => check::<InUse>(key, row),
             b"identity" => check::<Identity>(key, row),
             b"newest" => check::<NewestEntry>(key, row),
             b"rebuilding" => check::<Rebuilding>(key, row),

@@ -6,7 +6,8 @@
 
 use crate::{codec::DecodeError, engine::Table};
 
-/// The version of the disk format that this crate writes, and the only one that it reads.
+/// The version of the disk format that this crate writes. A store of an older one is migrated when it is opened, if steps
+/// lead here from it.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// The length of a checksum, in bytes.

@@ -4,11 +4,12 @@ use bytes::Bytes;
 
 use super::{entry_key::EntryKey, layout::Layout, seal::unseal};
 use crate::{
-    codec::{DecodeError, Reader},
+    codec::{DecodeError, Reader, put_text},
     engine::{Snapshot, Table},
     error::ReadError,
     types::{
-        BodyId, Dot, Hlc, MemberId, NamespaceId, OriginId, Owed, OwedReason,
+        BodyId, Dot, FeaturesInUse, Hlc, MemberId, NamespaceId, OriginId, Owed, OwedReason,
+        SoftwareVersion,
         limits::{CHUNK_BYTES, MAX_KEY_BYTES},
     },
 };
@@ -68,6 +69,27 @@ layout! {
     Format in Meta: () => u32;
     key |()| b"format".to_vec(), |key| named(key, b"format");
     row |version| version.to_be_bytes().to_vec(), |row| whole(row, Reader::u32);
+
+    /// The row of the program that gave the store its format, which therefore reads it.
+    FormatBy in Meta: () => SoftwareVersion;
+    key |()| b"software".to_vec(), |key| named(key, b"software");
+    row |version| {
+            let mut row = Vec::new();
+            put_text(&mut row, version.as_str());
+            row
+        },
+        |row| whole(row, SoftwareVersion::read);
+
+    /// The row of a migration that is not finished.
+    Migrating in Meta: () => Migration;
+    key |()| b"migration".to_vec(), |key| named(key, b"migration");
+    row |migration| [&migration.from.to_be_bytes()[..], &migration.after].concat(),
+        |row| whole(row, |reader| Ok(Migration { from: reader.u32()?, after: reader.rest().to_vec() }));
+
+    /// The row of the features in use.
+    InUse in Meta: () => FeaturesInUse;
+    key |()| b"features".to_vec(), |key| named(key, b"features");
+    row FeaturesInUse::encode, FeaturesInUse::decode;
 
     /// The row of the location that the store belongs to.
     Identity in Meta: () => MemberId;
@@ -159,6 +181,15 @@ layout! {
         0..=MAX_KEY_BYTES => Ok(row.to_vec()),
         _ => Err(DecodeError("a key of an invalid length")),
     };
+}
+
+/// How far a migration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Migration {
+    /// The format that it migrates from, to the next one.
+    pub(crate) from: u32,
+    /// Where its step continues, in bytes that only the step understands; empty at the beginning.
+    pub(crate) after: Vec<u8>,
 }
 
 /// A key of the dot index: a dot with the local number of its origin.

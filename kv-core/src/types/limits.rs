@@ -35,6 +35,9 @@ pub const MAX_ADDRESSES: usize = 8;
 /// The longest address of a location, in bytes.
 pub const MAX_ADDRESS_BYTES: usize = 270;
 
+/// The longest version of a location's program, in bytes.
+pub const MAX_SOFTWARE_BYTES: usize = 64;
+
 /// The most fields of a row of the system namespace.
 pub const MAX_FIELDS: usize = 15;
 

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::{
+    features::Features,
     id::MemberId,
     joined::{FieldNumber, FieldValue, JoinedRow},
     limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
+    software::Software,
 };
 use crate::codec::{DecodeError, Reader, put_text};
 
@@ -21,6 +23,8 @@ pub struct Member {
     pub addresses: Vec<String>,
     /// It was removed. Final: no later write brings it back, and its id is rejected for ever.
     pub removed: bool,
+    /// The program that it runs; none before it has started for the first time as a member.
+    pub software: Option<Software>,
 }
 
 /// The field of name and addresses.
@@ -30,6 +34,9 @@ const REMOVED: FieldNumber = FieldNumber::new(2).expect("a field number");
 
 /// The version of the layout of the field of name and addresses.
 const LAYOUT: u8 = 1;
+
+/// The field of the program that the member runs.
+const SOFTWARE: FieldNumber = FieldNumber::new(3).expect("a field number");
 
 /// The first byte of the key of a member's row; the id follows. (The key of a namespace's row is
 /// its id alone.)
@@ -72,12 +79,23 @@ impl Member {
         (REMOVED, FieldValue::default())
     }
 
+    /// The field with the program that a member runs.
+    ///
+    /// # Panics
+    /// Never: the description of a program is short.
+    #[must_use]
+    pub fn runs(software: &Software) -> (FieldNumber, FieldValue) {
+        (SOFTWARE, FieldValue::new(software.encode()).expect("a program is described briefly"))
+    }
+
     /// Interprets the row of a member. Returns `None` if it has no field of name and addresses that this program
     /// understands.
     #[must_use]
     pub fn of(id: MemberId, row: &JoinedRow) -> Option<Member> {
         let member = decode_info(id, row.get(INFO)?.value.as_bytes()).ok()?;
-        Some(Member { removed: row.get(REMOVED).is_some(), ..member })
+        let software =
+            row.get(SOFTWARE).and_then(|field| Software::decode(field.value.as_bytes()).ok());
+        Some(Member { removed: row.get(REMOVED).is_some(), software, ..member })
     }
 
     /// Makes a member that has not left.
@@ -85,7 +103,7 @@ impl Member {
     /// # Errors
     /// See [`MemberError`].
     pub fn new(id: MemberId, name: String, addresses: Vec<String>) -> Result<Member, MemberError> {
-        Member { id, name, addresses, removed: false }.checked()
+        Member { id, name, addresses, removed: false, software: None }.checked()
     }
 
     /// Checks the id, and the bounds on the name and the addresses.
@@ -174,6 +192,17 @@ impl Members {
         self.0.values()
     }
 
+    /// Returns the features that all members have that have not left; none if a member has not reported its own, or there
+    /// are no members.
+    #[must_use]
+    pub fn common_features(&self) -> Features {
+        let features = |member: &Member| match &member.software {
+            Some(software) => software.features,
+            None => Features::NONE,
+        };
+        self.current().map(features).reduce(Features::and).unwrap_or_default()
+    }
+
     /// Returns a hash of which members there are and which of them left, whatever else changed. Two
     /// locations with the same hash know of the same members. 0 if no member has left.
     #[must_use]
@@ -209,7 +238,7 @@ mod tests {
 
     fn member(id: u8) -> Member {
         let addresses = vec!["a.example:8421".into(), "[::1]:8421".into()];
-        Member { id: MemberId([id; 16]), name: "fra".into(), addresses, removed: false }
+        Member::new(MemberId([id; 16]), "fra".into(), addresses).unwrap()
     }
 
     fn row(hlc: u64, field: (FieldNumber, FieldValue)) -> JoinedRow {
@@ -235,6 +264,21 @@ mod tests {
         let renamed = Member { name: "ams".into(), ..made };
         joined.join(&row(9, renamed.info()));
         assert_eq!(Member::of(renamed.id, &joined), Some(Member { removed: true, ..renamed }));
+    }
+
+    #[test]
+    fn the_program_of_a_member_is_a_field_of_its_own() {
+        let version = crate::types::SoftwareVersion::of_this_program();
+        let software = Software::new(version, (1, 2), Features::from_bits(4)).unwrap();
+        let made = Member { software: Some(software.clone()), ..member(7) };
+        let mut joined = row(5, Member::runs(&software));
+        assert_eq!(Member::of(made.id, &joined), None, "a program alone is no member");
+        joined.join(&row(1, made.info()));
+        assert_eq!(Member::of(made.id, &joined), Some(made.clone()));
+        let unknown = FieldValue::new(vec![0xff; 9]).unwrap();
+        joined.join(&row(9, (SOFTWARE, unknown)));
+        let without = Member { software: None, ..made.clone() };
+        assert_eq!(Member::of(made.id, &joined), Some(without), "what is not understood is none");
     }
 
     #[test]

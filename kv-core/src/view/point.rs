@@ -14,8 +14,8 @@ use crate::{
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry, split_entry},
     types::{
-        BodyId, Found, Hlc, LocalName, MemberId, Members, NamespaceId, Namespaces, OriginId,
-        OriginRegistry, OwedKeys, VersionVector,
+        BodyId, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members, NamespaceId, Namespaces,
+        OriginId, OriginRegistry, OwedKeys, VersionVector,
     },
 };
 
@@ -30,6 +30,8 @@ pub struct View<S> {
     pub(crate) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
     pub(crate) members: Arc<Members>,
+    /// The features in use.
+    pub(crate) features: Arc<FeaturesInUse>,
     /// The origins whose opening rows are here.
     pub(crate) registry: Arc<OriginRegistry>,
     /// The location that the store belongs to.
@@ -61,6 +63,12 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn members(&self) -> &Arc<Members> {
         &self.members
+    }
+
+    /// The features that every member has, or had when they came into use.
+    #[must_use]
+    pub fn features(&self) -> &Arc<FeaturesInUse> {
+        &self.features
     }
 
     /// The origins that the store knows.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kv_core::Software;
+
 use crate::MemberId;
 
 /// The most bytes of rows and of their large bodies that are read from one view which is pinned for a round of a
@@ -17,6 +19,8 @@ pub struct Config {
     pub member: MemberId,
     /// A random number that differs at each start of the process. Not 0.
     pub incarnation: u64,
+    /// The program, as peers are to know it: [`software`](crate::software) describes this one.
+    pub software: Software,
     /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB is a good value.
     pub backlog_bytes: usize,
     /// The most rows of a catch-up session that are read at a time; [`BATCH_BYTES`] usually ends a batch
@@ -47,6 +51,7 @@ impl Config {
             cluster,
             member,
             incarnation,
+            software: crate::software(),
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,
             pinned_bytes: PINNED_BYTES,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::local::Local;
 use crate::{
     Row,
-    wire::{Hello, Incarnations, WIRE_VERSION},
+    wire::{Hello, Incarnations},
 };
 
 /// How often a hello is repeated until the peer is known to have it.
@@ -217,10 +217,11 @@ impl Handshake {
 pub(super) fn own_hello(local: &Local) -> Hello {
     let config = local.config();
     Hello {
-        versions: (WIRE_VERSION, WIRE_VERSION),
-        features: 0,
+        versions: config.software.wire(),
+        features: config.software.features,
         cluster: config.cluster,
         member: config.member,
+        software: Some(config.software.version.clone()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Links and the store's state: how they begin, change and end, for all machines together.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use kv_core::VersionVector;
 
@@ -46,7 +46,8 @@ impl Core {
     }
 
     /// Closes the link to a peer that violated the protocol.
-    pub(super) fn close(&mut self, peer: MemberId, reason: &'static str) {
+    pub(super) fn close(&mut self, peer: MemberId, reason: impl Into<Cow<'static, str>>) {
+        let reason = reason.into();
         self.disconnect(peer);
         self.out.notice(Notice::Close { peer, reason });
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kv_core::{
-    Hlc, Key, Member, Members, NamespaceId, OriginEntry, OriginId, OriginRegistry, VersionVector,
+    Features, Hlc, Key, Member, Members, NamespaceId, OriginEntry, OriginId, OriginRegistry,
+    VersionVector,
 };
 
 use super::config::Config;
@@ -93,6 +94,11 @@ impl Local {
     /// The members of the cluster, as of the last durable commit.
     pub(super) fn members(&self) -> &Members {
         &self.store.members
+    }
+
+    /// The features in use, as of the last durable commit.
+    pub(super) fn features(&self) -> Features {
+        self.store.features
     }
 
     /// All origins that the store knows, as of the last durable commit.

@@ -7,7 +7,7 @@ use kv_core::OriginId;
 use super::{handshake::Handshake, local::Local, progress::Announcing};
 use crate::{
     MemberId,
-    wire::{Hello, Incarnations, Progress, WIRE_VERSION},
+    wire::{Hello, Incarnations, Progress},
 };
 
 /// A peer, while a link to it is up.
@@ -151,9 +151,6 @@ impl Peers {
         incarnations: Incarnations,
         hello: &Hello,
     ) -> Result<(), &'static str> {
-        if !(hello.versions.0..=hello.versions.1).contains(&WIRE_VERSION) {
-            return Err("the two ends have no protocol version in common");
-        }
         if hello.cluster != local.config().cluster {
             return Err("the peer belongs to another cluster");
         }

@@ -252,7 +252,7 @@ mod tests {
         let row = member_row(PEER, true);
         happens(&mut core, Event::RowRead { id: *id, row: Some(row.clone()) });
         let sent = core.poll_transmit_on(PEER, Channel::Control).expect("a notice");
-        let (incarnations, message) = decode(&sent.bytes).expect("a message");
-        assert_eq!((incarnations.to, message), (THEIRS, notice(row)));
+        let sent = decode(&sent.bytes, crate::software().wire()).expect("a message");
+        assert_eq!((sent.envelope.incarnations.to, sent.message), (THEIRS, notice(row)));
     }
 }

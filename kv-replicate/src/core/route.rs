@@ -1,15 +1,18 @@
 //! Routing: events and messages to the machines that they concern.
 
+use bytes::Bytes;
+
 use super::{
     Core,
     actions::{Effect, PieceName},
+    compatibility,
     peers::Peers,
     results::ReadResult,
 };
 use crate::{
     MemberId, Row,
     notice::Notice,
-    wire::{Hello, Incarnations, Message, Page, Progress, decode},
+    wire::{Envelope, Hello, Incarnations, Message, Page, Progress, Received, decode},
     work::Event,
 };
 
@@ -19,10 +22,7 @@ impl Core {
         match event {
             Event::Connected(peer) => self.connect(peer),
             Event::Disconnected(peer) => self.disconnect(peer),
-            Event::Received { from, bytes } => match decode(&bytes) {
-                Ok((incarnations, message)) => self.receive(from, incarnations, message),
-                Err(error) => self.close(from, error.reason()),
-            },
+            Event::Received { from, bytes } => self.receive_bytes(from, &bytes),
             Event::Wrote(rows) => self.machines.sender.wrote(&rows),
             Event::Synced(state) => {
                 self.set_store(state);
@@ -74,8 +74,33 @@ impl Core {
         }
     }
 
+    /// Decodes a message of one of the versions that this location understands, and routes it.
+    fn receive_bytes(&mut self, from: MemberId, bytes: &Bytes) {
+        let config = self.local.config();
+        if let Some(incarnations) = Envelope::to_another(bytes, config.incarnation) {
+            return self.receive_late(from, incarnations);
+        }
+        match decode(bytes, config.software.wire()) {
+            Ok(received) => self.receive(from, received),
+            Err(error) => self.close(from, error.reason()),
+        }
+    }
+
+    /// A message was sent to an earlier process of this location, which may have been another program: it is not decoded.
+    fn receive_late(&mut self, from: MemberId, incarnations: Incarnations) {
+        let own = self.local.config().incarnation;
+        let Some(peer) = self.peers.get_mut(from) else { return };
+        if self.local.has_left(from) {
+            return self.answer_removed(from, incarnations.from);
+        }
+        peer.handshake.admit(incarnations, own);
+    }
+
     /// Admits or rejects a message by its sender and the incarnations that it names.
-    fn receive(&mut self, from: MemberId, incarnations: Incarnations, message: Message) {
+    fn receive(&mut self, from: MemberId, received: Received) {
+        let Received { envelope, kind, message, skipped } = received;
+        let incarnations = envelope.incarnations;
+        self.skipped.fields(&mut self.out, from, kind, &skipped);
         let own = self.local.config().incarnation;
         let has_left = self.local.has_left(from);
         let Some(peer) = self.peers.get_mut(from) else { return };
@@ -89,7 +114,12 @@ impl Core {
         match message {
             Message::Hello(hello) => self.hello(from, incarnations, hello),
             Message::Removed(row) if incarnations.to == own => self.removed(from, *row),
-            message if peer.handshake.admit(incarnations, own) => self.route(from, message),
+            message if peer.handshake.admit(incarnations, own) => {
+                if envelope.version != compatibility::version(&self.local, peer.hello()) {
+                    return self.close(from, "a message has another version than the two ends use");
+                }
+                self.route(from, message);
+            }
             _ => {}
         }
     }
@@ -99,6 +129,7 @@ impl Core {
         let (machines, mut cx) = self.split();
         match message {
             Message::Hello(_) | Message::Removed(_) => {}
+            Message::Unknown { kind, .. } => self.skipped.message(&mut self.out, from, kind),
             Message::Progress(progress) => self.progress(from, progress),
             Message::Want(want) => machines.sender.follow(&mut cx, from, want),
             Message::Behind => self.behind(from),
@@ -136,6 +167,9 @@ impl Core {
         if hello.member == config.member && from == config.member {
             self.out.notice(Notice::CopyRuns);
             return self.close(from, "the peer has this location's own identity");
+        }
+        if let Err(reason) = compatibility::check(&self.local, &hello) {
+            return self.close(from, reason);
         }
         if let Err(reason) = Peers::check_hello(&self.local, from, incarnations, &hello) {
             return self.close(from, reason);

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use kv_core::{
-    Dot, Hlc, Lane, Member, Members, NamespaceId, OriginEntry, OriginId, OriginInfo, VersionVector,
+    Dot, Features, Hlc, Lane, Member, Members, NamespaceId, OriginEntry, OriginId, OriginInfo,
+    VersionVector,
 };
 
 use super::{
@@ -56,7 +57,13 @@ pub(super) fn large_row_of(member: MemberId, seq: u64) -> Row {
 }
 
 pub(super) fn hello(member: MemberId) -> Hello {
-    Hello { versions: (WIRE_VERSION, WIRE_VERSION), features: 0, cluster: [5; 16], member }
+    Hello {
+        versions: (WIRE_VERSION, WIRE_VERSION),
+        features: Features::NONE,
+        cluster: [5; 16],
+        member,
+        software: None,
+    }
 }
 
 pub(super) fn config() -> Config {
@@ -71,6 +78,7 @@ fn members(removed: &[MemberId]) -> Arc<Members> {
         name: "place".into(),
         addresses: Vec::new(),
         removed: removed.contains(&id),
+        software: None,
     };
     Arc::new([US, PEER, THIRD].map(member).into_iter().collect())
 }

@@ -2,10 +2,10 @@
 
 use kv_core::Hlc;
 
-use super::{Core, handshake::own_hello};
+use super::{Core, compatibility, handshake::own_hello};
 use crate::{
     MemberId,
-    wire::{Frame, Incarnations, Message, Progress, encode},
+    wire::{Envelope, Frame, Incarnations, Message, Progress, encode},
     work::{Channel, Transmit},
 };
 
@@ -14,23 +14,25 @@ impl Core {
     pub(super) fn next_message(&mut self, peer: MemberId, channel: Channel) -> Option<Transmit> {
         let (from, state) = (self.local.config().incarnation, self.peers.get(peer)?);
         let incarnations = Incarnations { from, to: state.handshake.incarnation() };
+        let version = compatibility::version(&self.local, state.hello());
+        let envelope = Envelope { version, incarnations };
         if channel != Channel::Control {
             state.hello()?;
         }
         let (machines, mut cx) = self.split();
         let bytes = match channel {
-            Channel::Control => encode(incarnations, &self.next_control(peer)?),
+            Channel::Control => encode(envelope, &self.next_control(peer)?),
             Channel::Live => {
                 let (first, rows) = machines.sender.next(&mut cx, peer)?;
-                Frame::live(incarnations, first, &rows).finish()
+                Frame::live(envelope, first, &rows).finish()
             }
             Channel::CatchUp => {
                 let next = machines.sessions.next(peer).or_else(|| machines.row_source.next(peer));
                 let next = next.or_else(|| machines.verifier.next(&cx, peer));
                 let next = next.or_else(|| machines.rebuild.comparer().next(&cx, peer));
-                encode(incarnations, &next?)
+                encode(envelope, &next?)
             }
-            Channel::Body => encode(incarnations, &machines.bodies.next(&mut cx, peer)?),
+            Channel::Body => encode(envelope, &machines.bodies.next(&mut cx, peer)?),
         };
         Some(Transmit { channel, bytes })
     }

@@ -117,6 +117,7 @@ impl Driver {
             cluster: config.cluster,
             member: config.member,
             incarnation,
+            software: crate::software(),
             backlog_bytes: config.tuning.backlog_bytes,
             batch_rows: config.tuning.batch_rows,
             pinned_bytes: PINNED_BYTES,

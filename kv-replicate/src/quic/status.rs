@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::{ClockState, HaltReason, PeerState, inspect::Place};
+use crate::{ClockState, HaltReason, PeerState, Skipped, inspect::Place};
 
 /// The most keys that [`Status::awaited`] has.
 pub const MAX_AWAITED: usize = 1000;
@@ -32,6 +32,8 @@ pub struct Status {
     pub rows_taken: u64,
     /// About how many bytes the core holds.
     pub core_bytes: usize,
+    /// What peers sent and this program does not know.
+    pub skipped: Skipped,
     /// The handshakes with peers that dial.
     pub handshakes: Handshakes,
     /// The first [`MAX_AWAITED`] keys whose rows are fetched by name, because they can't be read here, each with the members

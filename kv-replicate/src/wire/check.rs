@@ -1,16 +1,37 @@
 //! Checks of bytes from anywhere, for tests and fuzzers.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use kv_core::codec::put_optional_field;
 
-use super::{decode::decode, encode::encode, error::MessageError};
+use super::{
+    decode::{Received, decode},
+    encode::encode,
+    envelope::software,
+    error::MessageError,
+    message::{MAX_MESSAGE_BYTES, Message},
+};
 
-/// Decodes bytes from anywhere and formats the message: for a fuzzer.
+/// An optional field that no message has.
+const UNKNOWN: u8 = u8::MAX;
+
+/// Decodes bytes from anywhere and formats the message: for a fuzzer. Decodes it once more with an optional field that no
+/// message has.
 ///
 /// # Errors
 /// If the bytes are not a message.
+///
+/// # Panics
+/// If the unknown field makes a difference.
 pub fn check_message(bytes: &[u8]) -> Result<(), MessageError> {
-    let (_, message) = decode(&Bytes::copy_from_slice(bytes))?;
-    let _used = format!("{message:?}");
+    let received = read(&Bytes::copy_from_slice(bytes))?;
+    let _used = format!("{received:?}");
+    let is_whole = received.skipped.is_empty() && bytes.len() + 5 <= MAX_MESSAGE_BYTES;
+    if is_whole && !matches!(received.message, Message::Unknown { .. }) {
+        let mut longer = BytesMut::from(bytes);
+        put_optional_field(&mut longer, UNKNOWN, b"00");
+        let expected = Received { skipped: vec![UNKNOWN], ..received };
+        assert_eq!(read(&longer.freeze()), Ok(expected), "an unknown field is skipped");
+    }
     Ok(())
 }
 
@@ -20,6 +41,11 @@ pub fn check_message(bytes: &[u8]) -> Result<(), MessageError> {
 /// # Errors
 /// If the bytes are not a message.
 pub fn reencode_message(bytes: &Bytes) -> Result<Bytes, MessageError> {
-    let (incarnations, message) = decode(bytes)?;
-    Ok(encode(incarnations, &message))
+    let received = read(bytes)?;
+    Ok(encode(received.envelope, &received.message))
+}
+
+/// Decodes a message as this program does.
+fn read(bytes: &Bytes) -> Result<Received, MessageError> {
+    decode(bytes, software().wire())
 }

@@ -2,17 +2,17 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    DamagedKey, Dot, Hlc, MemberId,
+    DamagedKey, Dot, Features, Hlc, MemberId,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
 use super::{
+    envelope::Envelope,
     error::MessageError,
-    kind,
+    extension, kind,
     message::{
-        Echo, End, GetBody, Hello, Incarnations, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES,
-        MAX_ROWS, MAX_SEQ, Message, NoBody, Page, PageHead, Progress, Pull, Reason, WIRE_VERSION,
-        Want,
+        Echo, End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, MAX_SEQ,
+        Message, NoBody, Page, PageHead, Progress, Pull, Reason, Want,
     },
     question,
     row::take_row,
@@ -20,25 +20,43 @@ use super::{
     take::{self, Decoded},
 };
 
-/// Decodes a message. Long values are slices of its bytes.
-pub(crate) fn decode(bytes: &Bytes) -> Decoded<(Incarnations, Message)> {
+/// A decoded message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Its beginning.
+    pub(crate) envelope: Envelope,
+    /// Its kind.
+    pub(crate) kind: u8,
+    /// Its content.
+    pub(crate) message: Message,
+    /// The tags of the optional fields that were skipped, because this program does not know them.
+    pub(crate) skipped: Vec<u8>,
+}
+
+/// Decodes a message for a program that understands the versions from `range.0` to `range.1`. Long values are slices of
+/// its bytes.
+pub(crate) fn decode(bytes: &Bytes, range: (u16, u16)) -> Decoded<Received> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(MessageError::Invalid("a message is too long"));
     }
     let mut input = bytes.clone();
-    if input.try_get_u16()? != WIRE_VERSION {
-        return Err(MessageError::Invalid("a message has an unknown version"));
+    let (envelope, kind) = Envelope::take(&mut input)?;
+    if !envelope.is_understood(kind, range) {
+        return Err(MessageError::Invalid(
+            "a message has a version that this location did not offer",
+        ));
     }
-    let kind = input.try_get_u8()?;
-    let incarnations = Incarnations { from: input.try_get_u64()?, to: input.try_get_u64()? };
-    let message = message(kind, &mut input)?;
-    take::end(&input)?;
-    Ok((incarnations, message))
+    let Some(mut message) = message(kind, &mut input)? else {
+        let message = Message::Unknown { kind, body: input };
+        return Ok(Received { envelope, kind, message, skipped: Vec::new() });
+    };
+    let skipped = extension::take(&mut message, &input)?;
+    Ok(Received { envelope, kind, message, skipped })
 }
 
-/// The fields of a message of this kind.
-fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
-    Ok(match kind {
+/// The fixed fields of a message of this kind; none if this program does not know the kind.
+fn message(kind: u8, input: &mut Bytes) -> Decoded<Option<Message>> {
+    Ok(Some(match kind {
         kind::HELLO => Message::Hello(hello(input)?),
         kind::PROGRESS => Message::Progress(progress(input)?),
         kind::WANT => Message::Want(want(input)?),
@@ -74,17 +92,18 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Message> {
             Message::GetRows { id: input.try_get_u64()?, names: rows::take_names(input)? }
         }
         kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
-        _ => return Err(MessageError::Invalid("a message has an unknown kind")),
-    })
+        _ => return Ok(None),
+    }))
 }
 
 /// Versions, features, cluster, member.
 fn hello(input: &mut Bytes) -> Decoded<Hello> {
     Ok(Hello {
         versions: (input.try_get_u16()?, input.try_get_u16()?),
-        features: input.try_get_u64()?,
+        features: Features::from_bits(input.try_get_u64()?),
         cluster: take::array(input)?,
         member: MemberId(take::array(input)?),
+        software: None,
     })
 }
 
@@ -198,14 +217,14 @@ fn reason(input: &mut Bytes) -> Decoded<Reason> {
     }
 }
 
-/// Fetch, namespace, dot, offset, length, and the key as the rest of the message.
+/// Fetch, namespace, dot, offset, length, key.
 fn get_body(input: &mut Bytes) -> Decoded<GetBody> {
     let (fetch, namespace) = (input.try_get_u64()?, take::namespace(input)?);
     let (dot, offset, len) = (take::dot(input)?, input.try_get_u64()?, input.try_get_u32()?);
     if offset >= MAX_VALUE_BYTES || offset % CHUNK_BYTES as u64 != 0 || len > MAX_ASKED_BYTES {
         return Err(MessageError::Invalid("a request names a piece that no body has"));
     }
-    let key = take::key_of(&std::mem::take(input))?;
+    let key = take::key(input)?;
     Ok(GetBody { fetch, namespace, dot, offset, len, key })
 }
 
@@ -222,11 +241,11 @@ fn no_body(input: &mut Bytes) -> Decoded<NoBody> {
     }
 }
 
-/// The rest of a message, which is a piece of a body.
+/// A piece of a body behind its length.
 fn piece(input: &mut Bytes) -> Decoded<Bytes> {
-    let piece = std::mem::take(input);
-    if piece.is_empty() || piece.len() > CHUNK_BYTES {
+    let len = usize::from(input.try_get_u16()?);
+    if len == 0 || len > CHUNK_BYTES {
         return Err(MessageError::Invalid("a piece of a body is empty or too long"));
     }
-    Ok(piece)
+    take::bytes(input, len)
 }

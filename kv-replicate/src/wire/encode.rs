@@ -4,10 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::Dot;
 
 use super::{
-    kind,
-    message::{
-        End, Hello, Incarnations, Message, NoBody, Page, Progress, Pull, Reason, WIRE_VERSION, Want,
-    },
+    envelope::Envelope,
+    extension, kind,
+    message::{End, Hello, Message, NoBody, Page, Progress, Pull, Reason, Want},
     put, question,
     row::put_row,
     rows,
@@ -18,8 +17,8 @@ pub(crate) struct Frame(BytesMut);
 
 impl Frame {
     /// The next writes of an origin, the first of them under `first`.
-    pub(crate) fn live(incarnations: Incarnations, first: Dot, rows: &[Bytes]) -> Frame {
-        let mut out = begin(incarnations, kind::LIVE);
+    pub(crate) fn live(envelope: impl Into<Envelope>, first: Dot, rows: &[Bytes]) -> Frame {
+        let mut out = begin(envelope.into(), kind::LIVE);
         put::dot(&mut out, first);
         put::count(&mut out, rows.len());
         rows.iter().for_each(|row| out.put_slice(row));
@@ -32,41 +31,45 @@ impl Frame {
     }
 }
 
-/// The head of a message: version, kind, incarnations.
-fn begin(incarnations: Incarnations, kind: u8) -> BytesMut {
+/// Begins a message.
+fn begin(envelope: Envelope, kind: u8) -> BytesMut {
     let mut out = BytesMut::with_capacity(256);
-    out.put_u16(WIRE_VERSION);
-    out.put_u8(kind);
-    out.put_u64(incarnations.from);
-    out.put_u64(incarnations.to);
+    envelope.put(&mut out, kind);
     out
 }
 
 /// Encodes a message.
-pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
-    let mut out = begin(incarnations, kind_of(message));
+pub(crate) fn encode(envelope: impl Into<Envelope>, message: &Message) -> Bytes {
+    let mut out = begin(envelope.into(), kind_of(message));
+    put_fixed(&mut out, message);
+    extension::put(&mut out, message);
+    out.freeze()
+}
+
+/// Appends the fixed fields of a message.
+fn put_fixed(out: &mut BytesMut, message: &Message) {
     match message {
-        Message::Hello(hello) => put_hello(&mut out, hello),
-        Message::Progress(progress) => put_progress(&mut out, progress),
-        Message::Want(want) => put_want(&mut out, want),
+        Message::Hello(hello) => put_hello(out, hello),
+        Message::Progress(progress) => put_progress(out, progress),
+        Message::Want(want) => put_want(out, want),
         Message::Behind => {}
         Message::Removed(row) => {
-            put::dot(&mut out, row.dot);
-            put_row(&mut out, row);
+            put::dot(out, row.dot);
+            put_row(out, row);
         }
         Message::Live(live) => {
-            put::dot(&mut out, live.rows[0].dot);
-            put::count(&mut out, live.rows.len());
-            live.rows.iter().for_each(|row| put_row(&mut out, row));
+            put::dot(out, live.rows[0].dot);
+            put::count(out, live.rows.len());
+            live.rows.iter().for_each(|row| put_row(out, row));
         }
-        Message::Pull(pull) => put_pull(&mut out, pull),
-        Message::Page(page) => put_page(&mut out, page),
+        Message::Pull(pull) => put_pull(out, pull),
+        Message::Page(page) => put_page(out, page),
         Message::Refusal { session, reason } => {
             out.put_u64(*session);
             match reason {
                 Reason::Gone(collected) => {
                     out.put_u8(1);
-                    put::vector(&mut out, collected);
+                    put::vector(out, collected);
                 }
                 Reason::Busy => out.put_u8(2),
             }
@@ -74,42 +77,43 @@ pub(crate) fn encode(incarnations: Incarnations, message: &Message) -> Bytes {
         Message::GetBody(get) => {
             out.put_u64(get.fetch);
             out.put_slice(&get.namespace.0);
-            put::dot(&mut out, get.dot);
+            put::dot(out, get.dot);
             out.put_u64(get.offset);
             out.put_u32(get.len);
-            out.put_slice(&get.key);
+            put::short(out, &get.key);
         }
         Message::Piece { fetch, dot, offset, bytes } => {
             out.put_u64(*fetch);
-            put::dot(&mut out, *dot);
+            put::dot(out, *dot);
             out.put_u64(*offset);
+            put::count(out, bytes.len());
             out.put_slice(bytes);
         }
         Message::NoBody { fetch, why } => {
             out.put_u64(*fetch);
-            put_no_body(&mut out, why);
+            put_no_body(out, why);
         }
         Message::Done { session } => out.put_u64(*session),
         Message::Ask { verify, step, ask } => {
             out.put_u64(*verify);
             out.put_u32(*step);
-            question::put_ask(&mut out, ask);
+            question::put_ask(out, ask);
         }
         Message::Answer { verify, step, answer } => {
             out.put_u64(*verify);
             out.put_u32(*step);
-            question::put_answer(&mut out, answer.as_ref());
+            question::put_answer(out, answer.as_ref());
         }
         Message::GetRows { id, names } => {
             out.put_u64(*id);
-            rows::put_names(&mut out, names);
+            rows::put_names(out, names);
         }
         Message::Rows { id, rows } => {
             out.put_u64(*id);
-            rows::put_states(&mut out, rows);
+            rows::put_states(out, rows);
         }
+        Message::Unknown { body, .. } => out.put_slice(body),
     }
-    out.freeze()
 }
 
 /// The number of a message's kind.
@@ -132,6 +136,7 @@ fn kind_of(message: &Message) -> u8 {
         Message::Answer { .. } => kind::ANSWER,
         Message::GetRows { .. } => kind::GET_ROWS,
         Message::Rows { .. } => kind::ROWS,
+        Message::Unknown { kind, .. } => *kind,
     }
 }
 
@@ -139,7 +144,7 @@ fn kind_of(message: &Message) -> u8 {
 fn put_hello(out: &mut BytesMut, hello: &Hello) {
     out.put_u16(hello.versions.0);
     out.put_u16(hello.versions.1);
-    out.put_u64(hello.features);
+    out.put_u64(hello.features.bits());
     out.put_slice(&hello.cluster);
     out.put_slice(&hello.member.0);
 }

@@ -1,15 +1,21 @@
 //! The messages, and their bounds.
 
 use bytes::Bytes;
-use kv_core::{DamagedKey, Dot, Hlc, Key, MemberId, NamespaceId, OriginId, VersionVector};
+use kv_core::{
+    DamagedKey, Dot, Features, Hlc, Key, MemberId, NamespaceId, OriginId, SoftwareVersion,
+    VersionVector,
+};
 
 use crate::{
     inspect::{Answer, Ask, Place},
     row::{KeyState, Row},
 };
 
-/// The version of the messages that this program sends, and the only one that it understands yet.
-pub const WIRE_VERSION: u16 = 1;
+/// The newest version of messages that this program understands. Two ends use the newest that both understand.
+pub const WIRE_VERSION: u16 = 2;
+
+/// The oldest version of messages that this program understands.
+pub const OLDEST_WIRE_VERSION: u16 = 2;
 
 /// The most bytes of a message: two vectors of the most origins, and a batch of rows. Where there are few origins, no
 /// message has more than 128 KiB.
@@ -36,15 +42,6 @@ pub(crate) enum NoBody {
     Damaged,
     /// The row that the key holds instead. The pieces of its body follow, if it is large.
     Replaced(Box<Row>),
-}
-
-/// The random numbers of the starts of both ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Incarnations {
-    /// The sender's.
-    pub(crate) from: u64,
-    /// 0 if the sender has not received a message of the receiver yet.
-    pub(crate) to: u64,
 }
 
 /// A message.
@@ -130,19 +127,28 @@ pub(crate) enum Message {
         /// The rows, in the order of the names.
         rows: Vec<KeyState>,
     },
+    /// A message of a kind that this program does not know: a later version sent it.
+    Unknown {
+        /// Its kind.
+        kind: u8,
+        /// Everything behind its envelope.
+        body: Bytes,
+    },
 }
 
 /// The identity of the sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// The lowest and the highest version of messages that it understands.
+    /// The oldest and the newest version of messages that it understands.
     pub(crate) versions: (u16, u16),
-    /// Bits of what it understands beyond the version; none yet.
-    pub(crate) features: u64,
+    /// What it understands beyond the version.
+    pub(crate) features: Features,
     /// The sender's cluster. Hellos of others are rejected.
     pub(crate) cluster: [u8; 16],
     /// The sender's id, which must be the one that its certificate proves.
     pub(crate) member: MemberId,
+    /// The version of the sender's program, an optional field.
+    pub(crate) software: Option<SoftwareVersion>,
 }
 
 /// Requests live writes of the receiver's open origins.

@@ -112,12 +112,9 @@ pub(super) fn vector(input: &mut Bytes) -> Decoded<VersionVector> {
 /// A key behind its length.
 pub(super) fn key(input: &mut Bytes) -> Decoded<Key> {
     let len = usize::from(input.try_get_u16()?);
-    key_of(&bytes(input, len)?)
-}
-
-/// A key, copied so that it does not keep its message in memory.
-pub(super) fn key_of(key: &[u8]) -> Decoded<Key> {
-    Key::new(key).map_err(|_length| MessageError::Invalid("a key is empty or too long"))
+    // It is copied, so that it does not keep its message in memory.
+    Key::new(&bytes(input, len)?[..])
+        .map_err(|_length| MessageError::Invalid("a key is empty or too long"))
 }
 
 /// Metadata behind its length.
@@ -135,13 +132,4 @@ pub(super) fn text(input: &mut Bytes, most: usize) -> Decoded<Box<str>> {
     let text = bytes(input, len)?;
     let text = std::str::from_utf8(&text);
     text.map(Into::into).map_err(|_invalid| MessageError::Invalid("a text is not UTF-8"))
-}
-
-/// Checks that nothing is left.
-pub(super) fn end(input: &Bytes) -> Decoded<()> {
-    if input.is_empty() {
-        Ok(())
-    } else {
-        Err(MessageError::Invalid("bytes follow the end of a message"))
-    }
 }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kv_core::{
-    DamagedKey, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key, MemberId, Metadata, NamespaceId,
-    OriginId, VersionVector, limits::MAX_ORIGINS,
+    DamagedKey, Dot, Features, FieldNumber, FieldValue, Hlc, JoinedRow, Key, MemberId, Metadata,
+    NamespaceId, OriginId, SoftwareVersion, VersionVector, codec::put_optional_field,
+    limits::MAX_ORIGINS,
 };
 use proptest::prelude::*;
 
@@ -18,6 +19,12 @@ use crate::{
         Reading, Summary,
     },
 };
+
+fn read(bytes: &Bytes) -> Result<Received, MessageError> {
+    decode(bytes, software().wire())
+}
+
+const INCARNATIONS: Incarnations = Incarnations { from: 1, to: 2 };
 
 fn dot() -> impl Strategy<Value = Dot> {
     (1..=u8::MAX, 1..1_000_000u64).prop_map(|(id, seq)| Dot { origin: OriginId([id; 16]), seq })
@@ -125,9 +132,18 @@ fn progress() -> impl Strategy<Value = Message> {
 }
 
 fn hello() -> impl Strategy<Value = Message> {
-    any::<[[u8; 16]; 2]>().prop_map(|[cluster, member]| {
-        Message::Hello(Hello { versions: (1, 1), features: 0, cluster, member: MemberId(member) })
-    })
+    let software = proptest::option::of("[a-z0-9.]{1,64}");
+    (any::<[[u8; 16]; 2]>(), any::<(u16, u16, u64)>(), software).prop_map(
+        |([cluster, member], (oldest, newest, features), software)| {
+            Message::Hello(Hello {
+                versions: (oldest, newest),
+                features: Features::from_bits(features),
+                cluster,
+                member: MemberId(member),
+                software: software.map(|text| SoftwareVersion::new(text).unwrap()),
+            })
+        },
+    )
 }
 
 fn page() -> impl Strategy<Value = Message> {
@@ -295,7 +311,40 @@ proptest! {
     #[test]
     fn a_message_is_decoded_as_it_was_encoded(message in message(), from in any::<u64>(), to in any::<u64>()) {
         let incarnations = Incarnations { from, to };
-        prop_assert_eq!(decode(&encode(incarnations, &message)), Ok((incarnations, message)));
+        let read = read(&encode(incarnations, &message)).unwrap();
+        prop_assert_eq!(read.envelope, Envelope { version: WIRE_VERSION, incarnations });
+        prop_assert_eq!((read.message, read.skipped), (message, Vec::new()));
+    }
+
+    #[test]
+    fn optional_fields_of_a_later_version_change_nothing_and_are_reported(
+        message in message(),
+        tags in prop::collection::btree_set(2..=u8::MAX, 0..4),
+        field in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut bytes = BytesMut::from(&encode(INCARNATIONS, &message)[..]);
+        tags.iter().for_each(|tag| put_optional_field(&mut bytes, *tag, &field));
+        let read = read(&bytes.freeze()).unwrap();
+        prop_assert_eq!(read.message, message);
+        prop_assert_eq!(read.skipped, tags.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn malformed_optional_fields_are_an_error(message in message(), cut in 1..5usize) {
+        let mut bytes = BytesMut::from(&encode(INCARNATIONS, &message)[..]);
+        put_optional_field(&mut bytes, 9, b"12");
+        bytes.truncate(bytes.len() - cut.min(4));
+        prop_assert!(read(&bytes.freeze()).is_err());
+    }
+
+    #[test]
+    fn a_message_of_an_unknown_kind_is_no_error_and_keeps_its_bytes(
+        kind in 200..=u8::MAX,
+        body in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let message = Message::Unknown { kind, body: body.into() };
+        let read = read(&encode(INCARNATIONS, &message)).unwrap();
+        prop_assert_eq!((read.kind, read.message), (kind, message));
     }
 
     #[test]
@@ -308,10 +357,11 @@ proptest! {
         let mut bytes = encode(Incarnations { from: 1, to: 2 }, &message).to_vec();
         let at = at.index(bytes.len());
         if is_cut { bytes.truncate(at) } else { bytes[at] = byte }
-        if let Ok((incarnations, read)) = decode(&Bytes::from(bytes.clone())) {
-            // Each accepted message has one encoding, apart from parts of progress that carry nothing new.
-            if !matches!(read, Message::Progress(_)) {
-                prop_assert_eq!(encode(incarnations, &read), bytes);
+        if let Ok(read) = read(&Bytes::from(bytes.clone())) {
+            // Each accepted message has one encoding, apart from optional fields that were skipped and from parts of
+            // progress that carry nothing new.
+            if !matches!(read.message, Message::Progress(_)) && read.skipped.is_empty() {
+                prop_assert_eq!(encode(read.envelope, &read.message), bytes);
             }
         }
     }
@@ -337,7 +387,7 @@ fn rows_of_a_backlog_are_decoded_as_they_were_encoded() {
     };
     let incarnations = Incarnations { from: 1, to: 2 };
     let frame = Frame::live(incarnations, dot, &[encode_row(&row)]).finish();
-    assert_eq!(decode(&frame), Ok((incarnations, Message::Live(Live { rows: vec![row] }))));
+    assert_eq!(read(&frame).unwrap().message, Message::Live(Live { rows: vec![row] }));
 }
 
 #[test]
@@ -358,8 +408,8 @@ fn a_joined_row_is_rejected_under_a_dot_that_none_of_its_fields_has() {
     let incarnations = Incarnations { from: 1, to: 2 };
     let live = |first| Frame::live(incarnations, first, &[encode_row(&row)]).finish();
     let rows = vec![row.clone()];
-    assert_eq!(decode(&live(dot)), Ok((incarnations, Message::Live(Live { rows }))));
-    assert!(decode(&live(Dot { seq: 6, ..dot })).is_err());
+    assert_eq!(read(&live(dot)).unwrap().message, Message::Live(Live { rows }));
+    assert!(read(&live(Dot { seq: 6, ..dot })).is_err());
 }
 
 /// The largest answers are within the bound of a message.
@@ -383,4 +433,18 @@ fn the_longest_answers_fit_in_a_message() {
     for message in [Message::Answer { verify: 1, step: 1, answer }, ask] {
         assert!(encode(incarnations, &message).len() <= MAX_MESSAGE_BYTES);
     }
+}
+
+#[test]
+fn a_hello_is_understood_whatever_its_version_and_other_messages_are_not() {
+    let later = Envelope { version: WIRE_VERSION + 1, incarnations: INCARNATIONS };
+    let hello = Hello {
+        versions: (WIRE_VERSION + 1, WIRE_VERSION + 2),
+        features: Features::NONE,
+        cluster: [5; 16],
+        member: MemberId([2; 16]),
+        software: None,
+    };
+    assert!(read(&encode(later, &Message::Hello(hello))).is_ok());
+    assert!(read(&encode(later, &Message::Behind)).is_err());
 }

@@ -129,10 +129,10 @@ async fn a_replica_whose_own_certificate_names_another_does_not_start() {
 
 /// A hello as in FORMAT.md.
 fn hello(member: MemberId) -> Vec<u8> {
-    let mut hello = vec![0, 1, 1];
+    let mut hello = vec![0, 2, 1];
     hello.extend(77_u64.to_be_bytes());
     hello.extend(0_u64.to_be_bytes());
-    hello.extend([0, 1, 0, 1]);
+    hello.extend([0, 2, 0, 2]);
     hello.extend(0_u64.to_be_bytes());
     hello.extend(CLUSTER);
     hello.extend(member.0);

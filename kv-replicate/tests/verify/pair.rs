@@ -92,6 +92,7 @@ impl Location {
             pinned_bytes: kv_replicate::PINNED_BYTES,
             max_clock_skew_ms: 500,
             ended_grace: std::time::Duration::ZERO,
+            software: kv_replicate::software(),
         };
         let state = store.replicator().unwrap().state().clone();
         let core = Core::new(config, Now::default(), state);

@@ -79,9 +79,10 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let now = SystemEnvironment::new().now_ms() / 1000;
     let mut peers: Vec<PeerInfo> = (status.peers.iter())
         .map(|(id, peer)| {
-            let name =
-                view.members().get(*id).map_or_else(|| id.to_string(), |one| one.name.clone());
-            PeerInfo::new(name, id.to_string(), peer, now)
+            let member = view.members().get(*id);
+            let name = member.map_or_else(|| id.to_string(), |one| one.name.clone());
+            let software = member.and_then(software_of);
+            PeerInfo { software, ..PeerInfo::new(name, id.to_string(), peer, now) }
         })
         .collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
@@ -104,6 +105,8 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             name: descriptor.cluster_name.to_string(),
             location: descriptor.location.to_string(),
             member: descriptor.member.to_string(),
+            software: Some(kv_replicate::software().version.to_string()),
+            features: view.features().names().map(str::to_owned).collect(),
             is_joined: status.is_joined,
             joining: (!status.is_joined).then(|| progress(&status)),
             certificate_not_after: expiry.location,
@@ -115,6 +118,11 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             alarms,
         },
     ))
+}
+
+/// The version of the program that a member has announced.
+fn software_of(member: &Member) -> Option<String> {
+    member.software.as_ref().map(|software| software.version.to_string())
 }
 
 /// A body that axum read, or the reason why not.

@@ -58,14 +58,17 @@ pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
 fn print_status(info: &ClusterInfo) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{} of the cluster {}: {}", info.location, info.name, info.verdict)?;
+    if let Some(software) = &info.software {
+        writeln!(out, "{} runs waypost {software}", info.location)?;
+    }
     if !info.peers.is_empty() {
         let width =
             info.peers.iter().map(|peer| peer.name.chars().count()).max().unwrap_or(0).max(8);
         writeln!(out)?;
         writeln!(
             out,
-            "{:width$}  {:4}  {:>9}  {:>12}  {:>13}  {:>8}  state",
-            "location", "link", "rtt", "missing here", "missing there", "late"
+            "{:width$}  {:8}  {:4}  {:>9}  {:>12}  {:>13}  {:>8}  state",
+            "location", "version", "link", "rtt", "missing here", "missing there", "late"
         )?;
         for peer in &info.peers {
             let rtt = peer.rtt_ms.map_or_else(|| "-".into(), |rtt| format!("{rtt:.1} ms"));
@@ -73,8 +76,9 @@ fn print_status(info: &ClusterInfo) -> io::Result<()> {
             let late = format!("{} ms", peer.late_ms);
             writeln!(
                 out,
-                "{:width$}  {link:4}  {rtt:>9}  {:>12}  {:>13}  {late:>8}  {}",
+                "{:width$}  {:8}  {link:4}  {rtt:>9}  {:>12}  {:>13}  {late:>8}  {}",
                 peer.name,
+                peer.software.as_deref().unwrap_or("unknown"),
                 peer.missing_here,
                 peer.missing_there,
                 state(peer)

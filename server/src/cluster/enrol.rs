@@ -6,6 +6,7 @@
 //! | [`protocol`] | constants that both sides share |
 //! | [`message`] | the request and the response, and their bytes |
 //! | [`authority`] | what the CA holder does with a request, without network or clock |
+//! | [`program`] | the program of a joining member, and whether the cluster can take it in |
 //! | [`registry`] | the members of the cluster, and the admission of new ones |
 //! | [`tls`] | the joining member's TLS: it talks to the cluster of its token only |
 //! | [`client`] | the joining member's side |
@@ -24,6 +25,7 @@
 pub mod authority;
 pub mod client;
 pub mod message;
+pub mod program;
 pub mod protocol;
 pub mod registry;
 pub mod server;

@@ -14,6 +14,7 @@ use super::{
     enrol::{
         client::{EnrolError, enrol},
         message::{Der, Request, Welcome},
+        program::Program,
     },
     state::{
         authorities::Authorities,
@@ -346,6 +347,7 @@ fn new_request(
         addresses: joining.advertise.clone(),
         csr: Der(csr.der().to_vec()),
         renews: None,
+        software: Some(Program::of_this_version()),
     })
 }
 

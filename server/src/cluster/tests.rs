@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use super::{
     Authority, Descriptor, NewCluster, Token,
-    enrol::{Request, message::Der},
+    enrol::{Request, message::Der, program::Program},
     init, invite,
     state::{ca, names::Name},
 };
@@ -99,6 +99,7 @@ fn new_request(token: &Token, member: u8) -> (KeyPair, Request) {
         addresses: vec!["ams.example:8421".parse().unwrap()],
         csr: Der(csr.der().to_vec()),
         renews: None,
+        software: Some(Program::of_this_version()),
     };
     (key, request)
 }

@@ -2,7 +2,10 @@
 //! come and go, and concurrent exports must not see each other's half-filled gauges.
 
 use kv_core::Members;
-use kv_replicate::quic::{Peer, Status};
+use kv_replicate::{
+    Skipped,
+    quic::{Peer, Status},
+};
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
 use super::registry::{gauge, gauges, number, register, size};
@@ -45,6 +48,7 @@ struct LocationMetrics {
     joined: IntGauge,
     halted: IntGauge,
     rows_applied: IntGauge,
+    skipped: SkippedMetrics,
     core_bytes: IntGauge,
     handshakes_refused: IntGauge,
     handshakes_failed: IntGauge,
@@ -71,6 +75,7 @@ impl LocationMetrics {
                 "waypost_cluster_rows_applied",
                 "Rows of other locations that were applied here since the start.",
             ),
+            skipped: SkippedMetrics::new(r),
             core_bytes: gauge(
                 r,
                 "waypost_cluster_core_bytes",
@@ -138,12 +143,42 @@ impl LocationMetrics {
         self.joined.set(i64::from(status.is_joined));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_applied.set(number(status.rows_taken));
+        self.skipped.set(status.skipped);
         self.core_bytes.set(size(status.core_bytes));
         self.handshakes_refused.set(number(status.handshakes.rejected));
         self.handshakes_failed.set(number(status.handshakes.failed));
         self.clock_confirmed.set(i64::from(status.clock.is_confirmed));
         let off_ms = status.clock.off_ms.unwrap_or_default();
         self.clock_offset.with_label_values::<&str>(&[]).set(off_ms as f64 / 1000.0);
+    }
+}
+
+/// What peers sent and this location does not know.
+#[derive(Debug)]
+struct SkippedMetrics {
+    messages: IntGauge,
+    fields: IntGauge,
+}
+
+impl SkippedMetrics {
+    fn new(r: &Registry) -> SkippedMetrics {
+        SkippedMetrics {
+            messages: gauge(
+                r,
+                "waypost_cluster_messages_skipped",
+                "Messages of a later version that were skipped since the start.",
+            ),
+            fields: gauge(
+                r,
+                "waypost_cluster_fields_skipped",
+                "Optional fields of a later version that were skipped since the start.",
+            ),
+        }
+    }
+
+    fn set(&self, skipped: Skipped) {
+        self.messages.set(number(skipped.messages));
+        self.fields.set(number(skipped.fields));
     }
 }
 
@@ -255,6 +290,7 @@ mod tests {
     fn a_peer_that_is_down_is_exported_with_its_downtime_and_the_expiry_of_certificates() {
         let (mut status, mut peer) = (Status::default(), Peer::default());
         peer.down_for = Some(std::time::Duration::from_secs(90));
+        status.skipped = Skipped { messages: 3, fields: 4 };
         status.peers.insert(MemberId([7; 16]), peer);
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges {
@@ -268,6 +304,8 @@ mod tests {
         for line in [
             format!(r#"waypost_peer_up{{peer="{peer}"}} 0"#),
             format!(r#"waypost_peer_down_seconds{{peer="{peer}"}} 90"#),
+            "waypost_cluster_messages_skipped 3".into(),
+            "waypost_cluster_fields_skipped 4".into(),
             r#"waypost_cluster_certificate_not_after_seconds{of="location"} 17"#.into(),
             r#"waypost_cluster_certificate_not_after_seconds{of="ca"} 18"#.into(),
         ] {

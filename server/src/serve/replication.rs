@@ -3,7 +3,9 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use kv_core::{MemberId, Operation, Store, WriteError, env::Environment, env::SystemEnvironment};
+use kv_core::{
+    MemberId, Operation, Store, Ticket, WriteError, env::Environment, env::SystemEnvironment,
+};
 use kv_replicate::{
     Notice,
     quic::{self, Guests, Replica},
@@ -276,7 +278,7 @@ fn become_member(descriptor: &Descriptor, store: &Store) -> Result<(), ServeErro
     Ok(())
 }
 
-/// Writes this location's member row, unless it equals `cluster.toml`. Blocks.
+/// Writes this location's member row, unless it equals `cluster.toml` and describes this program. Blocks.
 fn write_own_row(descriptor: &Descriptor, store: &Store) -> Result<(), WriteError> {
     let id = descriptor.member;
     let name = descriptor.location.to_string();
@@ -284,11 +286,15 @@ fn write_own_row(descriptor: &Descriptor, store: &Store) -> Result<(), WriteErro
     let view = store.view();
     let is_equal = (view.members().get(id))
         .is_some_and(|member| member.name == name && member.addresses == addresses);
-    if !is_equal {
-        let operation = Operation::PutMember { id, name, addresses };
-        store.submit(operation)?.wait()?;
-    }
-    Ok(())
+    let write = |operation| store.submit(operation).and_then(Ticket::wait).map(drop);
+    let named = match is_equal {
+        true => Ok(()),
+        false => write(Operation::PutMember { id, name, addresses }),
+    };
+    // The others wait for it before they use new features, also if the name is taken. The same program a second time is
+    // no write.
+    let announced = write(Operation::PutSoftware { id, software: kv_replicate::software() });
+    named.and(announced)
 }
 
 /// Does what a joined location does at each start: announces its name and addresses, and creates the
@@ -320,6 +326,29 @@ mod tests {
         let (name, address) = (name.parse().expect("a name"), "192.0.2.1:8421");
         let advertise = vec![address.parse().expect("an address")];
         Descriptor::new(cluster, MemberId([1; 16]), name, advertise, ([127, 0, 0, 1], 0).into())
+    }
+
+    #[test]
+    fn a_location_announces_its_program_even_if_its_new_name_is_taken() {
+        let data = TempDir::new().expect("a directory");
+        let store = Options::new().replicated(true).open(data.path()).expect("a store");
+        let put = |id: u8, name: &str| {
+            let (id, name, addresses) = (MemberId([id; 16]), name.into(), Vec::new());
+            let operation = Operation::PutMember { id, name, addresses };
+            store.submit(operation).and_then(Ticket::wait).expect("a member");
+        };
+        put(1, "fra");
+        put(2, "ams");
+        write_own_row(&called("ams"), &store).expect_err("the name is taken");
+        let software = |store: &Store| {
+            let view = store.view();
+            view.members().get(MemberId([1; 16])).expect("its row").software.clone()
+        };
+        assert_eq!(software(&store), Some(kv_replicate::software()));
+        write_own_row(&called("fra"), &store).expect("its row can be written");
+        let before = store.view().vector().clone();
+        write_own_row(&called("fra"), &store).expect("there is nothing to write");
+        assert_eq!(*store.view().vector(), before, "the same row is no write");
     }
 
     #[test]

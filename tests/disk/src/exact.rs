@@ -313,7 +313,7 @@ impl Tables {
             let newest = self.payload(Table::Meta, b"newest")?;
             same("the newest row", &newest, &&state.newest_row.0.to_be_bytes()[..])?;
         }
-        let rows = 5 + usize::from(state.is_rebuilding) + usize::from(has_newest);
+        let rows = 6 + usize::from(state.is_rebuilding) + usize::from(has_newest);
         same("the rows of meta", &self.all[&Table::Meta].len(), &rows)
     }
 

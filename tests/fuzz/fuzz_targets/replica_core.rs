@@ -172,6 +172,7 @@ impl Location {
             pinned_bytes: 10_000,
             max_clock_skew_ms: 500,
             ended_grace: std::time::Duration::ZERO,
+            software: kv_replicate::software(),
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
         let state = store.replicator().expect("memory does not fail").state().clone();

@@ -129,6 +129,10 @@ pub enum Event {
     DamageNamed,
     /// A damaged row came back.
     DamageRepaired,
+    /// A location skipped a message of a later version.
+    MessageSkipped,
+    /// A location skipped an optional field of a later version.
+    FieldSkipped,
 }
 
 impl Event {
@@ -196,6 +200,8 @@ impl Event {
         Event::DamageRecorded,
         Event::DamageNamed,
         Event::DamageRepaired,
+        Event::MessageSkipped,
+        Event::FieldSkipped,
     ];
 }
 

@@ -10,6 +10,7 @@
 //! prints a trace; `WAYPOST_SIM_SEEDS=2000` sets the number of seeds.
 
 pub mod events;
+pub mod later;
 pub mod mesh;
 pub mod model;
 pub mod network;

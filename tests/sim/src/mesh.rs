@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Account, Attributes, Key, NamespaceId, Operation, Title,
-    commit::{Committer, Creation},
+    Account, Attributes, Key, NamespaceId, Operation, Software, Title,
+    commit::{Committer, Creation, Program},
     derive_id,
     engine::{
         disk::{OpenDisk, memory},
@@ -57,6 +57,16 @@ pub struct Settings {
     pub pinned_bytes: u64,
     /// The cache of each store, in bytes.
     pub cache_bytes: usize,
+    /// The program of each location, by its place; this one where there is none.
+    pub programs: Vec<Software>,
+}
+
+impl Settings {
+    /// The program of a location.
+    #[must_use]
+    pub fn program(&self, place: usize) -> Software {
+        self.programs.get(place).cloned().unwrap_or_else(kv_replicate::software)
+    }
 }
 
 impl Default for Settings {
@@ -69,6 +79,7 @@ impl Default for Settings {
             batch_rows: 128,
             pinned_bytes: PINNED_BYTES,
             cache_bytes: 1 << 20,
+            programs: Vec::new(),
         }
     }
 }
@@ -403,7 +414,11 @@ fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
     let incarnation = ids.next_u64() | 1;
     let creation = Creation { member: Some(id), is_joining: at > 0 };
     let random = move || Ok(ids.id());
-    let committer = Committer::open(Arc::new(engine), creation, random).expect("a good disk");
+    let software = settings.program(at);
+    let (version, features) = (software.version.clone(), software.features);
+    let program = Program { version, features, ..Program::default() };
+    let committer = Committer::open_as(Arc::new(engine), creation, random, program);
+    let committer = committer.expect("a good disk");
     let config = Config {
         cluster: [1; 16],
         member: id,
@@ -413,6 +428,7 @@ fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
         pinned_bytes: settings.pinned_bytes,
         max_clock_skew_ms: 500,
         ended_grace: Duration::ZERO,
+        software,
     };
     let now = Now { mono: Duration::ZERO, wall_ms: START_MS };
     let store = store::open(committer, now).expect("a good disk");

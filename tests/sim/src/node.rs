@@ -7,7 +7,7 @@ use std::{
 };
 
 use kv_core::{
-    Members, NamespaceId, OpenError, OriginId, Version, VersionVector,
+    Members, NamespaceId, OpenError, OriginId, Software, Version, VersionVector,
     commit::{Committer, Creation},
     engine::{CommitNo, redb::RedbEngine},
 };
@@ -15,6 +15,7 @@ use kv_replicate::{Config, Core, MemberId, Now, Row, Work};
 use waypost_disk_tests::{disk::FailingDisk, rng::Rng};
 
 use crate::{
+    later,
     plan::Plan,
     store::{self, Store},
 };
@@ -142,6 +143,17 @@ impl Node {
         }
     }
 
+    /// Whether it runs a later version of the program. Each start is of the other version.
+    #[must_use]
+    pub fn runs_later(&self) -> bool {
+        (u64::from(self.member.0[0]) + self.starts).is_multiple_of(2)
+    }
+
+    /// The program that it runs.
+    fn software(&self) -> Software {
+        if self.runs_later() { later::software(later::FEATURE) } else { kv_replicate::software() }
+    }
+
     /// The time that its clock shows at this virtual millisecond.
     #[must_use]
     pub fn now(&self, at: u64) -> Now {
@@ -178,6 +190,7 @@ impl Node {
             pinned_bytes: plan.pinned_bytes,
             max_clock_skew_ms: 500,
             ended_grace: plan.ended_grace(),
+            software: self.software(),
         };
         let members = Arc::clone(&state.members);
         let shown = state.visible.clone();

@@ -30,6 +30,7 @@ pub mod lost_live;
 pub mod lost_page;
 pub mod lost_process;
 pub mod lying_removal;
+pub mod mixed_versions;
 pub mod mutual_removal;
 pub mod not_made;
 pub mod old_deletions;

@@ -8,6 +8,7 @@ use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use crate::{
     events::{Event, Events},
+    later,
     model::Model,
     network::Network,
     node::{Node, index, member},
@@ -25,6 +26,9 @@ mod members;
 mod script;
 mod store;
 mod verifying;
+
+/// Of how many messages one is followed by one of an unknown kind, if its sender runs a later version.
+const UNKNOWN_EVERY: u64 = 50;
 
 /// An event at some time.
 #[derive(Debug, PartialEq, Eq)]
@@ -351,7 +355,8 @@ impl World {
             for _ in 0..most {
                 let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
                 let Some(transmit) = running.core.poll_transmit(peer) else { break };
-                let bytes = transmit.bytes;
+                let is_later = self.nodes[node].runs_later();
+                let bytes = if is_later { later::message(&transmit.bytes) } else { transmit.bytes };
                 hold!(
                     bytes.len() <= kv_replicate::MAX_MESSAGE_BYTES,
                     "a message exceeds its size limit"
@@ -363,6 +368,9 @@ impl World {
                     2 => self.count(Event::MessageRepeated),
                     _ => {}
                 }
+                if is_later && let Some(at) = arrivals.first() {
+                    self.send_unknown((node, to), *at, &bytes);
+                }
                 for at in arrivals {
                     let what = Happening::Message { from: node, to, bytes: bytes.clone() };
                     let after = at - self.now;
@@ -372,6 +380,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A location of a later version sends a message of an unknown kind with some of its messages. They are not chosen by
+    /// chance, so that a seed still means what it meant before there were any.
+    fn send_unknown(&mut self, (from, to): (usize, usize), at: u64, beside: &Bytes) {
+        if self.network.messages.is_multiple_of(UNKNOWN_EVERY)
+            && let Some(bytes) = later::unknown(beside)
+        {
+            let after = at - self.now;
+            self.after(after, Happening::Message { from, to, bytes });
+        }
     }
 
     fn notices(&mut self, node: usize) -> Checked {
@@ -385,6 +404,8 @@ impl World {
                 Notice::SessionTakenUp(_) => self.count(Event::SessionTakenUp),
                 Notice::SessionResumed(_) => self.count(Event::SessionResumed),
                 Notice::Gap(_) => self.count(Event::Gap),
+                Notice::SkippedMessage { .. } => self.count(Event::MessageSkipped),
+                Notice::SkippedField { .. } => self.count(Event::FieldSkipped),
                 Notice::BacklogLost(_) => self.count(Event::BacklogLost),
                 Notice::ClockOff(_) => self.clock_off(node)?,
                 Notice::ClockRight => self.count(Event::ClockRight),

@@ -69,6 +69,11 @@ fn entries_later_than_a_drop_bring_their_namespace_back() {
 }
 
 #[test]
+fn versions_beside_each_other_converge_and_use_the_features_that_all_members_have() {
+    passes(scenario::mixed_versions::run);
+}
+
+#[test]
 fn a_joining_member_reports_no_resolved_timestamp() {
     passes(scenario::half_joined::run);
 }

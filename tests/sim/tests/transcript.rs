@@ -12,12 +12,12 @@ use waypost_sim_tests::{
 };
 
 const ABOUT: &str = "\
-# Messages of version 1 between two locations, and the rows of the second at the end.
+# Messages of version 2 between two locations, and the rows of the second at the end.
 # See tests/sim/src/transcript.rs; tests/sim/tests/transcript.rs explains how to record it again.
 ";
 
 fn fixture() -> Transcript {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/version-1.txt");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/version-2.txt");
     if std::env::var_os("WAYPOST_RECORD").is_some() {
         let text = format!("{ABOUT}{}", record().print());
         // Two tests may record at the same time: the text is the same, and the file is replaced

@@ -58,7 +58,9 @@ impl Receiver {
     fn pull(&mut self) -> Pull {
         for _ in 0..1000 {
             while let Some(sent) = self.core.poll_transmit(PEER) {
-                if let (_, Message::Pull(pull)) = decode(&sent.bytes).unwrap() {
+                if let Message::Pull(pull) =
+                    decode(&sent.bytes, crate::software().wire()).unwrap().message
+                {
                     return pull;
                 }
             }

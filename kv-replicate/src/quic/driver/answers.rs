@@ -70,6 +70,7 @@ impl Driver {
             clock: self.core.clock_state(),
             rows_taken: self.rows_taken,
             core_bytes: self.core.memory_bytes(),
+            skipped: self.core.skipped(),
             handshakes: self.acceptor.state(),
             awaited: self.core.awaited(MAX_AWAITED),
             peers: known.map(|peer| (*peer, self.peer(*peer))).collect(),
@@ -106,11 +107,14 @@ impl Driver {
     pub(super) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Close { peer, reason } => {
-                tracing::warn!(%peer, reason, "closed the link to a peer that violated the protocol");
+                tracing::warn!(%peer, %reason, "closed the link to a peer that violated the protocol");
                 if let Some(link) = self.links.get(peer) {
                     link.close(code::REJECTED, reason);
                 }
                 self.drop_link(*peer, reason);
+            }
+            Notice::SkippedMessage { peer, kind } => {
+                tracing::info!(%peer, kind, "skips messages of a kind that a later version defines");
             }
             Notice::Joined => tracing::info!("this location has joined its cluster"),
             Notice::Halted(reason) => {

@@ -21,6 +21,12 @@ pub struct ClusterInfo {
     pub location: String,
     /// Its id, 32 hexadecimal digits.
     pub member: String,
+    /// The version of its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<String>,
+    /// The features in use, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
     /// Whether it has joined. Until then it rejects writes.
     pub is_joined: bool,
     /// How far the joining is.
@@ -53,6 +59,9 @@ pub struct PeerInfo {
     pub name: String,
     /// 32 hexadecimal digits.
     pub member: String,
+    /// The version of its program; none if it has not announced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<String>,
     /// Whether there is a link to it.
     pub is_connected: bool,
     /// Since when there has been no lasting link to it, in Unix seconds; none while there is one.
@@ -152,6 +161,7 @@ impl PeerInfo {
         PeerInfo {
             name,
             member,
+            software: None,
             is_connected: peer.is_connected,
             down_since: peer.down_for.map(|down| now.saturating_sub(down.as_secs())),
             address: peer.address.map(|address| address.to_string()),

@@ -360,7 +360,8 @@ fn check(
     }
     check_addresses(&request.addresses)?;
     let (member, addresses) = (request.member, request.addresses.clone());
-    Ok(JoiningMember { member, location, addresses, claim })
+    let software = request.software.clone().map(|program| program.0);
+    Ok(JoiningMember { member, location, addresses, claim, software })
 }
 
 /// Reads the public key of a signing request, whose signature proves possession of the private key. The

@@ -5,7 +5,7 @@ use kv_core::MemberId;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::protocol::MAX_MESSAGE_BYTES;
+use super::{program::Program, protocol::MAX_MESSAGE_BYTES};
 use crate::cluster::state::{
     descriptor::Peer,
     names::{Address, ClusterId, Name, TokenId, text},
@@ -33,6 +33,9 @@ pub struct Request {
     /// The certificate of a member that requests a renewal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renews: Option<Der>,
+    /// Its program; none if that is so old that it does not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<Program>,
 }
 
 /// The request of a member for another certificate. It needs no token: the member proves the certificate that it

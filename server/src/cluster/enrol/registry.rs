@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use kv_core::{Member, MemberId, Operation, Store, WriteError, limits::MAX_MEMBERS};
+use kv_core::{Member, MemberId, Operation, Software, Store, WriteError, limits::MAX_MEMBERS};
 
+use super::program;
 use crate::cluster::state::{
     descriptor::Peer,
     names::{Address, Name},
@@ -20,6 +21,8 @@ pub struct JoiningMember {
     pub addresses: Vec<Address>,
     /// The proof beside possession of a token.
     pub claim: Claim,
+    /// Its program, if it is known.
+    pub software: Option<Software>,
 }
 
 /// Whether a joining member may have the id of a location that is already a member.
@@ -61,6 +64,30 @@ pub enum AdmissionError {
     /// Another member has the name.
     #[error("another location is called {0:?}: set --location NAME")]
     NameTaken(String),
+    /// Its program lacks a feature that the cluster uses.
+    #[error(
+        "it runs waypost of {joins}, which lacks what this cluster uses: {lacking}; start it with waypost {cluster} or a \
+         newer version"
+    )]
+    LacksFeatures {
+        /// The version of its program.
+        joins: String,
+        /// The names of the features.
+        lacking: String,
+        /// The version of the CA holder's program.
+        cluster: String,
+    },
+    /// Its program and that of the CA holder have no version of messages in common.
+    #[error(
+        "it runs waypost of {joins}, and the CA holder runs waypost {cluster}: they have no wire version in common, so \
+         upgrade the older one"
+    )]
+    NoCommonWire {
+        /// The version of its program.
+        joins: String,
+        /// The version of the CA holder's program.
+        cluster: String,
+    },
     /// The CA holder does not replicate, so that nobody would learn of the new member.
     #[error("the CA holder admits no location, because it has stopped replicating: {0}")]
     Halted(String),
@@ -102,6 +129,7 @@ pub struct StoreRegistry(pub Store);
 impl Registry for StoreRegistry {
     fn check(&mut self, joining: &JoiningMember) -> Result<(), AdmissionError> {
         let view = self.0.view();
+        program::check(joining.software.as_ref(), &kv_replicate::software(), view.features())?;
         let current = view.members().get(joining.member);
         match (joining.claim, current) {
             (Claim::New, Some(other)) => return Err(AdmissionError::IdTaken(other.name.clone())),

@@ -4,7 +4,10 @@ use kv_core::writer::Step;
 use kv_replicate::{Event, Work};
 
 use super::{Happening, Mesh, Sent};
-use crate::store::{self, time};
+use crate::{
+    later,
+    store::{self, time},
+};
 
 impl Mesh {
     pub(super) fn step(&mut self) {
@@ -125,16 +128,22 @@ impl Mesh {
             let peer = self.places[to].id;
             while let Some(transmit) = self.places[place].core.poll_transmit(peer) {
                 self.traffic.count(&transmit.bytes);
-                let sent = Sent { at: self.now, from: place, to, bytes: transmit.bytes };
-                if let Some(record) = &mut self.record {
-                    record.push(sent.clone());
-                }
-                if !self.cut.contains(&(place, to)) {
-                    self.after(self.settings.latency_ms, Happening::Message(sent));
+                for bytes in later::sent(&self.settings.program(place), transmit.bytes) {
+                    self.deliver(Sent { at: self.now, from: place, to, bytes });
                 }
                 again |= self.work(place);
             }
         }
         again
+    }
+
+    /// Lets a message arrive after its way, unless the link is cut.
+    fn deliver(&mut self, sent: Sent) {
+        if let Some(record) = &mut self.record {
+            record.push(sent.clone());
+        }
+        if !self.cut.contains(&(sent.from, sent.to)) {
+            self.after(self.settings.latency_ms, Happening::Message(sent));
+        }
     }
 }
