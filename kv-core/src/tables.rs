@@ -20,8 +20,8 @@ pub(crate) use self::{
     local::{LocalParts, Part},
     origins::Origins,
     small::{
-        ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry,
-        Format, Identity, IndexedDot, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding,
-        Timed, Tombstones, Vector, body_prefix, chunk,
+        ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots,
+        ExpiredTombstones, Expiry, Format, Identity, IndexedDot, NewestEntry, OriginIds, OwedRows,
+        Pending, Purge, Rebuilding, Timed, Tombstones, Vector, body_prefix, chunk,
     },
 };

@@ -69,7 +69,7 @@ use local::Local;
 use machines::Machines;
 use peers::Peers;
 
-pub use config::{Config, ENDED_GRACE};
+pub use config::Config;
 pub use status::{PeerState, SessionProgress};
 
 /// One location's side of replication. See the crate's front page.

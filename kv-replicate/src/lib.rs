@@ -37,7 +37,7 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, ENDED_GRACE, PeerState, SessionProgress};
+pub use self::core::{Config, Core, PeerState, SessionProgress};
 pub use clock::ClockState;
 pub use drive::drive;
 pub use halt::HaltReason;

@@ -109,7 +109,7 @@ fn batch<S: Snapshot>(
     let (vector, collected) = (view.vector().clone(), view.collected().clone());
     damaged.sort_unstable();
     damaged.dedup();
-    let floor = view.closed_timestamp();
+    let floor = view.collected_upto();
     Ok(Batch { rows, damaged, next, vector, collected, floor, commit: *commit })
 }
 

@@ -6,9 +6,9 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry, Format,
-        Identity, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding, Tombstones, Vector,
-        whole,
+        Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots, ExpiredTombstones, Expiry,
+        Format, Identity, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding, Tombstones,
+        Vector, whole,
     },
 };
 use crate::{
@@ -35,6 +35,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             b"closed" => check::<ClosedTime>(key, row),
             b"identity" => check::<Identity>(key, row),
             b"newest" => check::<NewestEntry>(key, row),
+            b"collected_upto" => check::<CollectedUpto>(key, row),
             b"rebuilding" => check::<Rebuilding>(key, row),
             _ => check::<CommitTime>(key, row),
         },

@@ -1,8 +1,11 @@
 //! The outbox of the machines: everything that a core wants done leaves through [`Actions`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use kv_core::{DamagedKey, Dot, OriginId};
+use kv_core::{DamagedKey, Dot, OriginId, VersionVector};
 
 use super::{local::Local, peers::Peers};
 use crate::{
@@ -170,24 +173,39 @@ impl Actions {
 
     // Work for the store.
 
-    /// Requests a commit of rows.
+    /// Requests a commit of rows that are not of a session.
     pub(super) fn apply(&mut self, purpose: Pending, rows: Vec<ToApply>) {
+        self.apply_from(purpose, rows, None);
+    }
+
+    /// Requests a commit of rows. Those of a session were read from a snapshot that counts `basis`.
+    pub(super) fn apply_from(
+        &mut self,
+        purpose: Pending,
+        rows: Vec<ToApply>,
+        basis: Option<Arc<VersionVector>>,
+    ) {
         if let Pending::Live { peer, bytes, .. } | Pending::Page { peer, bytes, .. } = purpose
             && let Some(lane) = self.lanes.get_mut(&peer)
         {
             lane.applying += bytes;
         }
         let (id, epoch) = (self.next_id(), self.epoch);
-        self.request(id, purpose, Work::Apply { id, epoch, rows });
+        self.request(id, purpose, Work::Apply { id, epoch, rows, basis });
     }
 
     /// Requests a commit that drops rows, for a rebuild.
-    pub(super) fn drop_rows(&mut self, rows: Vec<(Place, Dot)>, is_salvage: bool) {
+    /// If the source does not count them, it counts `salvage`.
+    pub(super) fn drop_rows(
+        &mut self,
+        rows: Vec<(Place, Dot)>,
+        salvage: Option<Arc<VersionVector>>,
+    ) {
         if rows.is_empty() {
             return;
         }
         let (id, epoch) = self.next_commit();
-        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, is_salvage });
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, salvage });
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.

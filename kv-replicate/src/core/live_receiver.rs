@@ -1,7 +1,7 @@
 //! Receives the new writes of peers, in the order of their sequence numbers.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -62,6 +62,9 @@ pub(super) struct LiveReceiver {
     incoming: BTreeMap<OriginId, Incoming>,
     /// The time of the last request for writes to each peer.
     wanted: BTreeMap<MemberId, Duration>,
+    /// The origins of which a write was late. A session must show whether it was deleted: until one has ended, no live
+    /// write of them is taken.
+    late: BTreeSet<OriginId>,
 }
 
 impl LiveReceiver {
@@ -106,7 +109,7 @@ impl LiveReceiver {
             return Vec::new();
         }
         let is_full = cx.out.applying(from) > MAX_APPLYING;
-        if !cx.local.is_joined() || is_full {
+        if !cx.local.is_joined() || is_full || self.late.contains(&first.origin) {
             return Vec::new();
         }
         let arrived = self.arrived(cx.local, first.origin);
@@ -191,6 +194,16 @@ impl LiveReceiver {
         if failed || is_over {
             self.forget(cx, bodies, origin);
         }
+    }
+
+    /// A live write of an origin was late.
+    pub(super) fn was_late(&mut self, origin: OriginId) {
+        self.late.insert(origin);
+    }
+
+    /// A session has ended: what was late before it may be here.
+    pub(super) fn session_done(&mut self) {
+        self.late.clear();
     }
 
     /// Drops what arrived of an origin and is not applied: it is requested again, or a session

@@ -60,12 +60,10 @@ impl Puller {
         self.count() < MAX_SESSIONS
     }
 
-    /// Whether a session with a peer can begin, apart from the number of sessions. A peer that lacks tombstones which
-    /// this location has dropped, as after it was restored, may have rows that they deleted: it must catch up before.
+    /// Whether a session with a peer can begin, apart from the number of sessions.
     pub(super) fn can_begin(&self, local: &Local, peers: &Peers, peer: MemberId) -> bool {
         let failed = self.failed.get(&peer);
-        let is_behind = |state: &Peer| !state.progress().durable.covers_all(local.collected());
-        peers.get(peer).is_some_and(|state| state.is_ready() && !is_behind(state))
+        peers.get(peer).is_some_and(Peer::is_ready)
             && !self.sessions.contains_key(&peer)
             && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
     }
@@ -82,7 +80,8 @@ impl Puller {
     }
 
     /// The peer to take a session from that this holds for: one whose session was suspended, else the one whose
-    /// last session failed longest ago.
+    /// last session failed longest ago. One that does not count all tombstones which were collected here, as after it was
+    /// restored, comes last: its late rows are not taken. It may be the only one, and may have collected others.
     pub(super) fn source_with(
         &self,
         local: &Local,
@@ -91,9 +90,11 @@ impl Puller {
     ) -> Option<MemberId> {
         let is_source = |peer: &MemberId| peers.get(*peer).is_some_and(&is_source);
         let can_begin = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
-        can_begin
-            .filter(is_source)
-            .min_by_key(|peer| (!self.suspended.contains(*peer), self.failed.get(peer).copied()))
+        can_begin.filter(is_source).min_by_key(|peer| {
+            let counts_all = |state: &Peer| state.progress().durable.covers_all(local.collected());
+            let is_behind = !peers.get(*peer).is_some_and(counts_all);
+            (is_behind, !self.suspended.contains(*peer), self.failed.get(peer).copied())
+        })
     }
 
     /// Whether a session is under way that brings writes of an origin beyond this one.
@@ -148,6 +149,10 @@ impl Puller {
         page: Page,
     ) {
         let Some(session) = self.sessions.get_mut(&from) else { return };
+        if session.has_gone_back(&page) {
+            // What was walked may not be what the source counts now.
+            return self.end(cx, bodies, from);
+        }
         if !session.accept(&page) {
             return;
         }
@@ -241,8 +246,8 @@ impl Puller {
         self.advance(cx, bodies, peer);
     }
 
-    /// Suspends a session because the store failed to commit its rows or to adopt its vectors. The commit
-    /// is not counted, so that the session continues with the batch of this commit.
+    /// Suspends a session because the store failed to commit its rows or to adopt its vectors, or because some rows were
+    /// late. The commit is not counted, so that the session continues with the batch of this commit.
     pub(super) fn not_committed(
         &mut self,
         cx: &mut Context<'_>,
@@ -345,10 +350,10 @@ impl Puller {
 }
 
 /// Requests a commit of rows of the current batch.
-fn apply(cx: &mut Context<'_>, peer: MemberId, session: &Session, rows: Vec<ToApply>) {
+fn apply(cx: &mut Context<'_>, peer: MemberId, found: &Session, rows: Vec<ToApply>) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
-    let (session, batch) = (session.id(), session.batch());
-    cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
+    let (session, batch) = (found.id(), found.batch());
+    cx.out.apply_from(Pending::Page { peer, session, batch, bytes }, rows, Some(found.basis()));
 }
 
 /// Requests the adoption of the source's vectors, and of the keys that it can't read, at the end of a session.

@@ -120,7 +120,6 @@ impl Driver {
             backlog_bytes: config.tuning.backlog_bytes,
             batch_rows: config.tuning.batch_rows,
             max_clock_skew_ms: config.tuning.max_clock_skew_ms,
-            ended_grace: config.tuning.ended_grace,
         };
         let members = Arc::clone(&state.members);
         let core = Core::new(core, now(&*config.environment), *state);

@@ -93,10 +93,9 @@ impl Applier {
             {
                 (id, None)
             }
-            Work::Apply { id, rows, .. } => match self.operations(committer, rows) {
-                Some(operations) => (id, commit(committer, now_ms, operations)),
-                None => (id, None),
-            },
+            Work::Apply { id, rows, basis, .. } => {
+                (id, self.apply(committer, now_ms, rows, basis.as_deref()))
+            }
             Work::Adopt { id, vector, collected, floor, damaged, .. } => {
                 let adopt = Remote::Adopt { vector, collected, floor, damaged };
                 let adopt = Operation::Remote(adopt);
@@ -105,15 +104,18 @@ impl Applier {
             Work::Rebuild { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
             }
-            Work::Drop { id, rows, is_salvage, .. } => {
-                if is_salvage {
+            Work::Drop { id, rows, salvage, .. } => {
+                if salvage.is_some() {
                     salvaged = read_rows(&committer.view(), &rows);
                 }
                 let drop = |(place, dot): (Place, Dot)| {
                     let Place { namespace, key } = place;
-                    Operation::Remote(Remote::DropRow { namespace, key, dot })
+                    Remote::DropRow { namespace, key, dot }
                 };
-                (id, commit(committer, now_ms, rows.into_iter().map(drop).collect()))
+                let vector = salvage.map(Arc::unwrap_or_clone);
+                let uncount = vector.map(|vector| Remote::Uncount { vector });
+                let drops = rows.into_iter().map(drop).chain(uncount).map(Operation::Remote);
+                (id, commit(committer, now_ms, drops.collect()))
             }
             Work::Rebuilt { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))
@@ -149,6 +151,35 @@ impl Applier {
         }
         let answer = Some(Event::Applied { id, results, visible });
         Done { answer, committed: true, salvaged }
+    }
+
+    /// Applies rows in one commit, except for late ones: see [`Late`]. Returns the outcome of each row, in their order;
+    /// none if the commit failed.
+    fn apply<E: Engine>(
+        &mut self,
+        committer: &mut Committer<E>,
+        now_ms: u64,
+        rows: Vec<ToApply>,
+        basis: Option<&VersionVector>,
+    ) -> Option<Vec<Applied>>
+    where
+        E::Snapshot: Clone,
+    {
+        let view = committer.view();
+        let mut late = Late::new(&view, basis);
+        let are_late: Vec<_> = rows.iter().map(|to_apply| late.is_late(&view, to_apply)).collect();
+        let mut taken = Vec::with_capacity(rows.len());
+        for (to_apply, is_late) in rows.into_iter().zip(&are_late) {
+            match to_apply.fetch.filter(|_| *is_late) {
+                Some(fetch) => drop(self.uploads.remove(&fetch)),
+                None if *is_late => {}
+                None => taken.push(to_apply),
+            }
+        }
+        let operations = self.operations(committer, taken)?;
+        let mut results = commit(committer, now_ms, operations)?.into_iter();
+        let outcome = |is_late| if is_late { Some(Applied::Late) } else { results.next() };
+        are_late.into_iter().map(outcome).collect()
     }
 
     /// The operations that apply these rows; none if a body is not the one that its row announced.
@@ -234,6 +265,31 @@ impl Applier {
             self.uploads.insert(fetch, None);
         }
         true
+    }
+}
+
+/// Which rows of a commit are late: a tombstone that was collected here may have deleted them. A row of a session is not
+/// late if its snapshot counts all tombstones that were collected here: then it shows what they deleted. Behind a live
+/// write that is late, the next ones of its origin can't be applied either.
+struct Late {
+    /// Whether the snapshot of the rows counts every collected tombstone.
+    knows_all: bool,
+    /// Whether a live write was late.
+    is_cut: bool,
+}
+
+impl Late {
+    /// For rows of a snapshot that counts these writes; none for rows of no session.
+    fn new<S: Snapshot>(view: &View<S>, basis: Option<&VersionVector>) -> Late {
+        let knows_all = basis.is_some_and(|basis| basis.covers_all(view.collected()));
+        Late { knows_all, is_cut: false }
+    }
+
+    /// Whether the next row is late.
+    fn is_late<S: Snapshot>(&mut self, view: &View<S>, ToApply { row, how, .. }: &ToApply) -> bool {
+        let is_late = !self.knows_all && view.is_late(row.namespace, row.dot, row.hlc);
+        self.is_cut |= is_late && *how == How::Next;
+        is_late || self.is_cut
     }
 }
 

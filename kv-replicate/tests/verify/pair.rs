@@ -90,7 +90,6 @@ impl Location {
             backlog_bytes: 1 << 20,
             batch_rows: 128,
             max_clock_skew_ms: 500,
-            ended_grace: std::time::Duration::ZERO,
         };
         let state = store.replicator().unwrap().state().clone();
         let core = Core::new(config, Now::default(), state);

@@ -170,7 +170,6 @@ impl Location {
             backlog_bytes: 4096,
             batch_rows: 8,
             max_clock_skew_ms: 500,
-            ended_grace: std::time::Duration::ZERO,
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };
         let state = store.replicator().expect("memory does not fail").state().clone();

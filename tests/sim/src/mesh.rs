@@ -408,7 +408,6 @@ fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
         backlog_bytes: settings.backlog_bytes,
         batch_rows: settings.batch_rows,
         max_clock_skew_ms: 500,
-        ended_grace: Duration::ZERO,
     };
     let now = Now { mono: Duration::ZERO, wall_ms: START_MS };
     let store = store::open(committer, now).expect("a good disk");

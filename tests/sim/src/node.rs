@@ -176,7 +176,6 @@ impl Node {
             backlog_bytes: plan.backlog_bytes,
             batch_rows: plan.batch_rows,
             max_clock_skew_ms: 500,
-            ended_grace: plan.ended_grace(),
         };
         let members = Arc::clone(&state.members);
         let shown = state.visible.clone();

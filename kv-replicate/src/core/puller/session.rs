@@ -9,7 +9,7 @@
 //! these, they are of one snapshot all the same. (If the last round had to be one batch, two locations
 //! that catch up from each other would never finish.)
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 
@@ -77,6 +77,8 @@ struct Current {
     after: Option<Dot>,
     /// How far the batch is.
     stage: Stage,
+    /// The writes that its snapshot counts; none before its first page.
+    basis: Arc<VersionVector>,
     /// The large bodies that rows of this batch wait for.
     bodies: Bodies,
     /// Its commits and fetches that are under way.
@@ -86,7 +88,8 @@ struct Current {
 impl Current {
     /// A batch that is about to be requested.
     fn new(number: u32, after: Option<Dot>) -> Current {
-        Current { number, after, stage: Stage::Requested, bodies: Bodies::None, open: 0 }
+        let basis = Arc::default();
+        Current { number, after, stage: Stage::Requested, basis, bodies: Bodies::None, open: 0 }
     }
 }
 
@@ -230,13 +233,24 @@ impl Session {
         (self.id, self.current.number) == (page.session, page.batch)
     }
 
+    /// Whether a page shows that the source counts less than at the beginning of the round: it was rolled back, or
+    /// rebuilt.
+    pub(super) fn has_gone_back(&self, page: &Page) -> bool {
+        let vector = page.head.as_ref().map(|head| &head.vector);
+        vector.is_some_and(|vector| !self.walk.is_from(vector))
+    }
+
+    /// The writes that the snapshot of the current batch counts.
+    pub(super) fn basis(&self) -> Arc<VersionVector> {
+        Arc::clone(&self.current.basis)
+    }
+
     /// Takes a page. Returns false if it is not the next of the current batch.
     pub(super) fn accept(&mut self, page: &Page) -> bool {
         if let (Stage::Requested, Some(head)) = (&self.current.stage, &page.head) {
-            if !self.walk.read_from(&head.vector, page.commit) {
-                return false;
-            }
+            self.walk.read_from(&head.vector, page.commit);
             let head = head.clone();
+            self.current.basis = Arc::new(head.vector.clone());
             self.current.stage = Stage::Receiving { stamp: page.stamp, next_page: 0, head };
         }
         let Stage::Receiving { stamp, next_page, head } = &mut self.current.stage else {

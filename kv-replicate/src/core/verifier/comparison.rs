@@ -7,10 +7,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
-use kv_core::{Dot, Hlc, NamespaceId};
+use kv_core::{Dot, NamespaceId, VersionVector};
 
 use super::judge::{Judgement, judge};
 use crate::{
@@ -47,10 +48,19 @@ pub(in crate::core) struct OnlyHere {
     pub(in crate::core) place: Place,
     /// The write that it holds.
     pub(in crate::core) dot: Dot,
-    /// The time of the write.
-    pub(in crate::core) at: Hlc,
-    /// Whether the peer counts the write: it was deleted there, and its tombstone was dropped.
-    pub(in crate::core) is_counted: bool,
+    /// What the peer knows of it.
+    pub(in crate::core) there: Absence,
+}
+
+/// Why the peer does not have a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum Absence {
+    /// It counts the write, which was deleted there.
+    Deleted,
+    /// It does not count the write, and has collected no tombstone that could have deleted it.
+    NotArrived,
+    /// It does not count the write, and may have collected a tombstone that deleted it.
+    Unknown,
 }
 
 /// The store that a question is for.
@@ -122,8 +132,8 @@ pub(super) struct Comparison {
     reported: VecDeque<Difference>,
     /// What it looks for.
     purpose: Purpose,
-    /// The rows here that the peer does not have, and that were not taken yet.
-    only_here: Vec<OnlyHere>,
+    /// The rows here that the peer does not have, and that were not taken yet, with what the peer counts.
+    only_here: (Arc<VersionVector>, Vec<OnlyHere>),
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -141,7 +151,7 @@ impl Comparison {
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
             purpose,
-            only_here: Vec::new(),
+            only_here: Default::default(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -162,8 +172,8 @@ impl Comparison {
         Verdict { ending, ..self.verdict }
     }
 
-    /// Takes the rows that the peer does not have.
-    pub(super) fn take_only_here(&mut self) -> Vec<OnlyHere> {
+    /// Takes the rows that the peer does not have, with what it counts.
+    pub(super) fn take_only_here(&mut self) -> (Arc<VersionVector>, Vec<OnlyHere>) {
         std::mem::take(&mut self.only_here)
     }
 
@@ -331,6 +341,7 @@ impl Comparison {
 
     /// Notes rows that are here at the last reading, and that the peer does not have.
     fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
+        let mut only_here = Vec::new();
         for (at, (place, _)) in reads.into_iter().enumerate() {
             let (there, here) = (theirs.rows[at], last.rows[at]);
             let Some(Held::Row(row)) = here.held else { continue };
@@ -340,10 +351,17 @@ impl Comparison {
             let is_system = place.namespace == NamespaceId::SYSTEM;
             if there.held.is_none() && !is_dead && !is_system {
                 let (dot, at) = (row.dot(), row.version.hlc);
-                let is_counted = theirs.vector.covers(dot);
-                self.only_here.push(OnlyHere { place, dot, at, is_counted });
+                let there = if theirs.vector.covers(dot) {
+                    Absence::Deleted
+                } else if at > theirs.collected_upto {
+                    Absence::NotArrived
+                } else {
+                    Absence::Unknown
+                };
+                only_here.push(OnlyHere { place, dot, there });
             }
         }
+        self.only_here = (Arc::new(theirs.vector.clone()), only_here);
     }
 
     /// Judges rows by three readings. Unsettled ones are read again later, in bounds.

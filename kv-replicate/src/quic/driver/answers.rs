@@ -109,7 +109,7 @@ impl Driver {
                 if let Some(link) = self.links.get(peer) {
                     link.close(code::REJECTED, reason);
                 }
-                self.drop_link(*peer, reason);
+                self.drop_link(*peer, reason, false);
             }
             Notice::Joined => tracing::info!("this location has joined its cluster"),
             Notice::Halted(reason) => {
