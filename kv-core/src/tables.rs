@@ -20,9 +20,9 @@ pub(crate) use self::{
     local::{LocalParts, Part},
     origins::Origins,
     small::{
-        ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, ExpiredTombstones, Expiry,
-        Format, FormatBy, Identity, InUse, IndexedDot, Migrating, Migration, NewestEntry,
-        OriginIds, OwedRows, Pending, Purge, Rebuilding, Timed, Tombstones, Vector, body_prefix,
-        chunk,
+        ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots,
+        ExpiredTombstones, Expiry, Format, FormatBy, Identity, InUse, IndexedDot, Migrating,
+        Migration, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding, Timed, Tombstones,
+        Vector, body_prefix, chunk,
     },
 };

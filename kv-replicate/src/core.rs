@@ -74,7 +74,7 @@ use local::Local;
 use machines::Machines;
 use peers::Peers;
 
-pub use config::{Config, ENDED_GRACE, PINNED_BYTES};
+pub use config::{Config, PINNED_BYTES};
 pub use skipped::Skipped;
 pub use status::{PeerState, SessionProgress};
 

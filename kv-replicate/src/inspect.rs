@@ -6,7 +6,7 @@
 //! carries. The pieces of a large value are not read again. `prev` does not count: it only records how a
 //! write came about.
 
-use kv_core::{Dot, Found, FoundState, Key, NamespaceId, Version, VersionVector};
+use kv_core::{Dot, Found, FoundState, Hlc, Key, NamespaceId, Version, VersionVector};
 
 /// The name of a row. It orders as stores do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +83,8 @@ pub struct Reading {
     pub vector: VersionVector,
     /// The writes whose tombstones may have been collected.
     pub collected: VersionVector,
+    /// A time that none of these tombstones is later than.
+    pub collected_upto: Hlc,
     /// The rows, in the order of the question.
     pub rows: Vec<Looked>,
 }

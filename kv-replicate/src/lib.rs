@@ -37,9 +37,7 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{
-    Config, Core, ENDED_GRACE, PINNED_BYTES, PeerState, SessionProgress, Skipped,
-};
+pub use self::core::{Config, Core, PINNED_BYTES, PeerState, SessionProgress, Skipped};
 pub use clock::ClockState;
 pub use drive::drive;
 pub use halt::HaltReason;

@@ -140,7 +140,7 @@ impl<S: Snapshot> Durable<S> {
             }
         }
         let (vector, collected) = (view.vector().clone(), view.collected().clone());
-        let floor = view.closed_timestamp();
+        let floor = view.collected_upto();
         Ok(Batch { rows, damaged, next, vector, collected, floor, commit: self.commit })
     }
 

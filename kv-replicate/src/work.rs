@@ -38,6 +38,10 @@ pub enum Work {
         epoch: u64,
         /// The rows.
         rows: Vec<ToApply>,
+        /// The writes that the snapshot counts which rows of a session were read from. If it does not count every
+        /// tombstone that was collected here, a row that is not later than these is not applied, because one of them may
+        /// have deleted it: [`Applied::Late`]. Nor is a row that is not of a session.
+        basis: Option<Arc<VersionVector>>,
     },
     /// Adopt the vectors of a catch-up session, in a commit behind all work that was requested before.
     Adopt {
@@ -49,7 +53,7 @@ pub enum Work {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
-        /// The source's closed timestamp: it has dropped no later tombstone.
+        /// The source has collected no later tombstone.
         floor: Hlc,
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
@@ -72,9 +76,9 @@ pub enum Work {
         /// The source's collected vector, which is adopted with it: the source may have collected the tombstones of these
         /// rows since the session ended that brought them.
         collected: VersionVector,
-        /// Whether the source does not count them either: nobody else has received them. They are reported by
-        /// [`Event::Salvaged`].
-        is_salvage: bool,
+        /// What the source counts, if it does not count these writes: see
+        /// [`Remote::Uncount`](kv_core::commit::Remote::Uncount). The rows are reported by [`Event::Salvaged`].
+        salvage: Option<Arc<VersionVector>>,
     },
     /// End the rebuild of the store, behind all work that was requested before.
     Rebuilt {
@@ -272,7 +276,7 @@ pub struct Batch {
     pub vector: VersionVector,
     /// The writes whose tombstones may have been collected.
     pub collected: VersionVector,
-    /// The closed timestamp of the snapshot: it lacks no later tombstone.
+    /// No later tombstone was collected.
     pub floor: Hlc,
     /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
     pub commit: u64,

@@ -392,6 +392,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(false);
         }
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
+        // Of a tombstone that is later than the closed timestamp nobody else has heard: the store has no peers.
+        let upto = head.version.hlc.min(self.state.closed);
+        self.state.collected_upto = self.state.collected_upto.max(upto);
         self.remove(entry, &head);
         Ok(true)
     }

@@ -153,8 +153,9 @@ pub enum Remote {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
-        /// The source's closed timestamp: it has dropped no tombstone that is later, but perhaps older ones
-        /// that other peers still hold, and that no later write here may lose to.
+        /// A time that no tombstone which the source has collected is later than:
+        /// [`View::collected_upto`](crate::view::View::collected_upto). Other peers may still hold some of these, and no
+        /// later write here may lose to them.
         floor: Hlc,
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
@@ -171,7 +172,7 @@ pub enum Remote {
     /// The store lacks deletions that a peer has collected: from here on it rebuilds.
     Rebuild,
     /// While the store rebuilds: the source counts this write and has no row of the key, so that the row is
-    /// removed, if it still is this write. It counts as a collected tombstone.
+    /// removed, if it still is this write.
     DropRow {
         /// The namespace, which is not the system namespace.
         namespace: NamespaceId,
@@ -180,6 +181,14 @@ pub enum Remote {
         /// The write that the key must still hold.
         dot: Dot,
     },
+    /// While the store rebuilds: rows are removed in this commit that the source neither counts nor has, because a deletion
+    /// that it has collected may be later. They may have replaced others that the source does not count. So nothing
+    /// counts here from now on that the source does not count: what a peer has of it comes back from there. If that
+    /// concerns the origins that this process writes under, it opens others with its next write.
+    Uncount {
+        /// The writes that the source counts.
+        vector: VersionVector,
+    },
     /// The end of a rebuild: the vectors of the source are adopted as by [`Remote::Adopt`], and the store no longer
     /// rebuilds.
     Rebuilt {
@@ -187,7 +196,7 @@ pub enum Remote {
         vector: VersionVector,
         /// The source's collected vector.
         collected: VersionVector,
-        /// The source's closed timestamp, as in [`Remote::Adopt`].
+        /// The time as in [`Remote::Adopt`].
         floor: Hlc,
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
@@ -296,8 +305,13 @@ pub enum Applied {
     Adopted,
     /// The store rebuilds from here on.
     Rebuilding,
-    /// The row was removed, and its write counts as a collected tombstone.
+    /// The row was removed.
     Removed,
+    /// The vectors count no more than the source of the rebuild.
+    Uncounted,
+    /// Its sender may not know that it was deleted, by a tombstone that was collected here: see
+    /// [`View::is_late`](crate::view::View::is_late). Nothing was changed. The replicator decides so, not the commit.
+    Late,
     /// The opening row of the write's origin is not here. Nothing was changed.
     Unopened,
     /// Earlier writes of its origin are missing. Nothing was changed.

@@ -29,6 +29,11 @@ impl State {
         self.own.iter().flatten().any(|origin| self.registry.is_closed(*origin))
     }
 
+    /// The origins that this process writes under; none once a later process has closed them.
+    pub(super) fn writes_under(&self) -> Option<[OriginId; 2]> {
+        self.own.filter(|_| !self.is_superseded())
+    }
+
     /// Whether this location was removed from its cluster. It then has nothing to say any more.
     fn is_removed(&self) -> bool {
         self.members.get(self.member).is_some_and(|member| member.removed)
@@ -42,7 +47,7 @@ impl State {
     /// Returns origins of this location that this process closes, because they were opened before its own: an
     /// older image of the store did not know them. The process of a later pair closes this one instead.
     fn closable(&self) -> Vec<OriginId> {
-        let Some(own) = self.own.filter(|_| !self.is_superseded()) else { return Vec::new() };
+        let Some(own) = self.writes_under() else { return Vec::new() };
         let Some(order) = self.registry.get(own[0]).map(OriginInfo::order) else {
             return Vec::new();
         };

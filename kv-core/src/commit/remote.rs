@@ -55,6 +55,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 Ok(Applied::Rebuilding)
             }
             Remote::DropRow { namespace, key, dot } => self.drop_row(namespace, &key, dot),
+            Remote::Uncount { vector } => Ok(self.uncount(&vector)),
             Remote::Rebuilt { vector, collected, floor, damaged } => {
                 let applied = self.adopt((&vector, &collected), floor, damaged)?;
                 self.state.is_rebuilding &= applied != Applied::Adopted;
@@ -77,7 +78,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             let ours = self.state.vector.get(*own);
             vector.get(*own) > ours || collected.get(*own) > ours
         };
-        if self.state.own.iter().flatten().any(is_ahead) {
+        if self.state.writes_under().iter().flatten().any(is_ahead) {
             return Ok(Applied::Refused(FOREIGN));
         }
         self.adopt_owed(damaged)?;
@@ -89,6 +90,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         Arc::make_mut(&mut self.state.vector).merge(&vector);
         Arc::make_mut(&mut self.state.collected).merge(&collected);
         self.raise_closed(floor);
+        self.state.collected_upto = self.state.collected_upto.max(floor);
         Ok(Applied::Adopted)
     }
 
@@ -116,6 +118,27 @@ impl<S: Snapshot> Transaction<'_, S> {
         let Some(head) = head.filter(|head| head.dot == dot) else { return Ok(Applied::Lost) };
         self.remove(key, &head);
         Ok(Applied::Removed)
+    }
+
+    /// Lowers the vectors to what the source of a rebuild counts. A process whose origins a later one has closed keeps them
+    /// all the same: it gives no number again.
+    fn uncount(&mut self, source: &VersionVector) -> Applied {
+        if !self.state.is_rebuilding {
+            return Applied::Refused("writes that are always counted");
+        }
+        let is_beyond = |dot: &Dot| !source.covers(*dot);
+        let beyond: Vec<_> = self.state.vector.iter().filter(is_beyond).collect();
+        let own = self.state.writes_under().into_iter().flatten().collect::<Vec<_>>();
+        if beyond.iter().any(|dot| own.contains(&dot.origin)) {
+            self.state.own = None;
+        }
+        for Dot { origin, .. } in beyond {
+            // The opening row of an origin is counted as soon as it is here.
+            let counted = source.get(origin).max(1);
+            Arc::make_mut(&mut self.state.vector).lower(origin, counted);
+            Arc::make_mut(&mut self.state.collected).lower(origin, counted);
+        }
+        Applied::Uncounted
     }
 
     /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
@@ -173,7 +196,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(reason) = refusal(&write) {
             return Ok(Applied::Refused(reason));
         }
-        let is_own = self.state.own.iter().flatten().any(|own| *own == write.dot.origin);
+        let is_own = self.state.writes_under().is_some_and(|own| own.contains(&write.dot.origin));
         if is_own && !self.state.vector.covers(write.dot) {
             return Ok(Applied::Refused(FOREIGN));
         }

@@ -10,9 +10,9 @@ use crate::{
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
     error::{OpenError, ReadError},
     tables::{
-        self, Chunks, ClosedTime, Collected, CommitTime, Format, Identity, InUse, Layout,
-        NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector, decode_head,
-        split_entry,
+        self, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Format, Identity, InUse,
+        Layout, NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector,
+        decode_head, split_entry,
     },
     types::{
         BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId,
@@ -46,6 +46,9 @@ pub(super) struct State {
     pub(super) vector: Arc<VersionVector>,
     /// For each origin, the highest sequence number of a dropped tombstone.
     pub(super) collected: Arc<VersionVector>,
+    /// A time that no collected tombstone is later than, except one that was collected later than the closed timestamp:
+    /// nobody else had that one.
+    pub(super) collected_upto: Hlc,
     /// All namespaces, dropped ones included.
     pub(super) namespaces: Arc<Namespaces>,
     /// All members, removed ones included.
@@ -110,6 +113,7 @@ impl State {
         let last = meta_row::<CommitTime>(snapshot)?;
         let closed = meta_row::<ClosedTime>(snapshot)?;
         let newest_row = optional_row::<NewestEntry>(snapshot)?.unwrap_or(Hlc::ZERO);
+        let collected_upto = optional_row::<CollectedUpto>(snapshot)?.unwrap_or(Hlc::ZERO);
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
@@ -125,6 +129,7 @@ impl State {
             own: None,
             vector: Arc::new(vector),
             collected: Arc::new(collected),
+            collected_upto,
             namespaces: Arc::new(system.namespaces),
             members: Arc::new(system.members),
             registry: Arc::new(system.registry),
@@ -153,6 +158,7 @@ impl State {
             features: Arc::clone(&self.features),
             vector: Arc::clone(&self.vector),
             collected: Arc::clone(&self.collected),
+            collected_upto: self.collected_upto,
             closed: self.closed,
             owed: Arc::clone(&self.owed),
             damage: Arc::clone(damage),
@@ -323,7 +329,11 @@ pub(super) fn bodies<S: Snapshot>(
     Ok((BodyId(next), pending))
 }
 
-/// Returns the dots of a vector that are not in an older one: the rows that a commit must write.
-pub(super) fn raised(before: &VersionVector, after: &VersionVector) -> Vec<Dot> {
-    after.iter().filter(|dot| dot.seq > before.get(dot.origin)).collect()
+/// Returns the origins at which a vector differs from an older one, and where it stands there: the rows that a
+/// commit must write.
+pub(super) fn moved(before: &VersionVector, after: &VersionVector) -> Vec<Dot> {
+    let has_moved = |dot: &Dot| after.get(dot.origin) != before.get(dot.origin);
+    let gone = before.iter().filter(|dot| after.get(dot.origin) == 0);
+    let gone = gone.map(|dot| Dot { seq: 0, ..dot });
+    after.iter().filter(has_moved).chain(gone).collect()
 }

@@ -133,8 +133,8 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Whether a dot is of this store and names a write that this store has not made.
     fn is_not_made(&self, dot: Dot) -> bool {
-        let own = self.state.own.iter().flatten();
-        own.into_iter().any(|own| *own == dot.origin) && !self.state.vector.covers(dot)
+        let own = self.state.writes_under();
+        own.is_some_and(|own| own.contains(&dot.origin)) && !self.state.vector.covers(dot)
     }
 
     /// Whether the dot index names another row under a dot of this one. No store gives one dot to two rows, and a row

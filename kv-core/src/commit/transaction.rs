@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     operation::{BatchWrite, NewContent, Operation, Outcome, Remote, Written},
-    state::{State, raised},
+    state::{State, moved},
 };
 use crate::{
     body::{NewBody, NewBodyKind, StagedChunk, UploadTicket},
@@ -14,7 +14,7 @@ use crate::{
     env::RandomIds,
     error::{InvalidWrite, ReadError, WriteError},
     tables::{
-        self, ChunkKey, Chunks, ClosedTime, Collected, CommitTime, Dots, EntryKey,
+        self, ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots, EntryKey,
         ExpiredTombstones, Expiry, IndexedDot, Layout, NewestEntry, OriginIds, Origins, Pending,
         Rebuilding, Timed, Tombstones, Vector, decode_head, encode_entry,
     },
@@ -443,8 +443,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             _ => {}
         }
         let before = self.before;
-        self.put_raised::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
-        self.put_raised::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
+        self.put_moved::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
+        self.put_moved::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
+        if self.state.collected_upto != before.collected_upto {
+            tables::put::<CollectedUpto>(&mut self.batch, &(), &self.state.collected_upto);
+        }
         if !self.batch.is_empty() {
             self.raise_closed(self.time.closing_ms.map_or(Hlc::ZERO, Hlc::at_millis));
         }
@@ -460,15 +463,19 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         self.state.closed = self.state.closed.max(to);
     }
 
-    /// Writes the rows of a vector that rose since the state before.
-    fn put_raised<T: Layout<Key = u32, Row = u64>>(
+    /// Writes the rows of a vector that moved since the state before.
+    fn put_moved<T: Layout<Key = u32, Row = u64>>(
         &mut self,
         before: &VersionVector,
         after: &VersionVector,
     ) {
-        for dot in raised(before, after) {
+        for dot in moved(before, after) {
             let number = self.origin_number(dot.origin);
-            tables::put::<T>(&mut self.batch, &number, &dot.seq);
+            if dot.seq == 0 {
+                tables::delete::<T>(&mut self.batch, &number);
+            } else {
+                tables::put::<T>(&mut self.batch, &number, &dot.seq);
+            }
         }
     }
 }

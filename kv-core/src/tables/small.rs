@@ -119,6 +119,11 @@ layout! {
     key |()| b"newest".to_vec(), |key| named(key, b"newest");
     row |time| number(&time.0), |row| read_number(row).map(Hlc);
 
+    /// The row of a time that no collected tombstone is later than.
+    CollectedUpto in Meta: () => Hlc;
+    key |()| b"collected_upto".to_vec(), |key| named(key, b"collected_upto");
+    row |time| number(&time.0), |row| read_number(row).map(Hlc);
+
     /// Local number of an origin → its id.
     OriginIds in Origins: u32 => OriginId;
     key |number| number.to_be_bytes().to_vec(), |key| whole(key, Reader::u32);

@@ -50,6 +50,18 @@ impl VersionVector {
         self.0.apply(crdts::Dot::new(origin, seq));
     }
 
+    /// Lowers one origin to `seq`, if it stands higher: writes behind it are not counted any more.
+    pub fn lower(&mut self, origin: OriginId, seq: u64) {
+        if self.get(origin) <= seq {
+            return;
+        }
+        if seq == 0 {
+            self.0.dots.remove(&origin);
+        } else {
+            self.0.dots.insert(origin, seq);
+        }
+    }
+
     /// Raises every origin to where the other vector stands.
     pub fn merge(&mut self, other: &VersionVector) {
         self.0.merge(other.0.clone());

@@ -14,8 +14,8 @@ use crate::{
     error::ReadError,
     tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry, split_entry},
     types::{
-        BodyId, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members, NamespaceId, Namespaces,
-        OriginId, OriginRegistry, OwedKeys, VersionVector,
+        BodyId, Dot, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members, NamespaceId,
+        Namespaces, OriginId, OriginRegistry, OwedKeys, VersionVector,
     },
 };
 
@@ -44,6 +44,7 @@ pub struct View<S> {
     pub(crate) vector: Arc<VersionVector>,
     /// For each origin, the highest sequence number of a dropped tombstone.
     pub(crate) collected: Arc<VersionVector>,
+    pub(crate) collected_upto: Hlc,
     /// The closed timestamp of the store.
     pub(crate) closed: Hlc,
     /// The keys whose rows are owed.
@@ -114,6 +115,21 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn collected(&self) -> &VersionVector {
         &self.collected
+    }
+
+    /// Whether a tombstone that was collected here may have deleted a write of a peer: it is not counted here, and not later
+    /// than the last of them. Entries of the system namespace are never deleted.
+    #[must_use]
+    pub fn is_late(&self, namespace: NamespaceId, dot: Dot, at: Hlc) -> bool {
+        namespace != NamespaceId::SYSTEM && at <= self.collected_upto && !self.vector.covers(dot)
+    }
+
+    /// Returns a time that no collected tombstone is later than: here, or at the sources of this store's sessions. A row
+    /// of a peer that is not later may have been deleted, unless the peer counts all of [`View::collected`]. Never
+    /// later than [`View::closed_timestamp`].
+    #[must_use]
+    pub fn collected_upto(&self) -> Hlc {
+        self.collected_upto
     }
 
     /// Whether the store has met origins of other locations: rows of them are here, or were.

@@ -1,6 +1,9 @@
 //! The outbox of the machines: everything that a core wants done leaves through [`Actions`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use kv_core::{DamagedKey, Dot, OriginId, VersionVector};
 
@@ -186,29 +189,40 @@ impl Actions {
 
     // Work for the store.
 
-    /// Requests a commit of rows.
+    /// Requests a commit of rows that are not of a session.
     pub(super) fn apply(&mut self, purpose: Pending, rows: Vec<ToApply>) {
+        self.apply_from(purpose, rows, None);
+    }
+
+    /// Requests a commit of rows. Those of a session were read from a snapshot that counts `basis`.
+    pub(super) fn apply_from(
+        &mut self,
+        purpose: Pending,
+        rows: Vec<ToApply>,
+        basis: Option<Arc<VersionVector>>,
+    ) {
         if let Pending::Live { peer, bytes, .. } | Pending::Page { peer, bytes, .. } = purpose
             && let Some(lane) = self.lanes.get_mut(&peer)
         {
             lane.applying += bytes;
         }
         let (id, epoch) = (self.next_id(), self.epoch);
-        self.request(id, purpose, Work::Apply { id, epoch, rows });
+        self.request(id, purpose, Work::Apply { id, epoch, rows, basis });
     }
 
-    /// Requests a commit that drops rows and adopts the collected vector of their source, for a rebuild.
+    /// Requests a commit that drops rows and adopts the collected vector of their source, for a rebuild. If the source
+    /// does not count them, it counts `salvage`.
     pub(super) fn drop_rows(
         &mut self,
         rows: Vec<(Place, Dot)>,
         collected: VersionVector,
-        is_salvage: bool,
+        salvage: Option<Arc<VersionVector>>,
     ) {
         if rows.is_empty() {
             return;
         }
         let (id, epoch) = self.next_commit();
-        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, collected, is_salvage });
+        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, collected, salvage });
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.

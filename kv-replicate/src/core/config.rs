@@ -1,7 +1,5 @@
 //! Identity and bounds of a core.
 
-use std::time::Duration;
-
 use kv_core::Software;
 
 use crate::MemberId;
@@ -33,14 +31,7 @@ pub struct Config {
     pub pinned_bytes: u64,
     /// The largest difference between two clocks that are right, in milliseconds. 500 is a good value.
     pub max_clock_skew_ms: u64,
-    /// How long the origins of an earlier process of a member hold back the stable timestamp at least, because
-    /// that process may still run, on a copy of its directory, and nobody reaches it. What it writes in this time is
-    /// never older than a dropped tombstone. [`ENDED_GRACE`] is a good value.
-    pub ended_grace: Duration,
 }
-
-/// The default of [`Config::ended_grace`]: an hour.
-pub const ENDED_GRACE: Duration = Duration::from_secs(3600);
 
 impl Config {
     /// Creates a configuration with default bounds. `incarnation` is a random number that differs at each
@@ -56,7 +47,6 @@ impl Config {
             batch_rows: 4_096,
             pinned_bytes: PINNED_BYTES,
             max_clock_skew_ms: 500,
-            ended_grace: ENDED_GRACE,
         }
     }
 }

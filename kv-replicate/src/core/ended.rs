@@ -10,21 +10,17 @@
 //! know is not finished either: whether its process still runs can't be told before its opening row is here.
 //!
 //! A process that runs on a copy of a directory may be out of reach while a later process of the same member takes its
-//! place. So an origin is not finished before a grace has passed in this process ([`Config::ended_grace`]): what the
-//! cut-off process writes in that time is never older than a dropped tombstone.
-//!
-//! [`Config::ended_grace`]: crate::Config::ended_grace
+//! place, and then bring writes that are older than the stable timestamp. They are applied if no collected tombstone can
+//! have deleted them ([`View::is_late`](kv_core::view::View::is_late)). The stable timestamp does not fall, but while an
+//! origin is not finished no tombstone is collected: a late one is not at all members yet.
 //!
 //! Rows of a session that did not end are not counted by any vector. All members must hold the same ones. They stay
 //! uncounted, because the disk of a process may come back with the writes between them. Only those of a removed member,
 //! which nothing is taken of any more, are counted then ([`Assessment::agreed`]).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{Hlc, OriginId, VersionVector};
+use kv_core::{Dot, Hlc, OriginId, VersionVector};
 
 use super::{live_receiver::LiveReceiver, local::Local};
 use crate::wire::{Progress, UNKNOWN};
@@ -48,6 +44,17 @@ impl Report {
             uncounted: progress.uncounted,
             is_rebuilding: progress.rebuilding,
         }
+    }
+
+    /// Whether the member counts a write.
+    pub(super) fn counts(&self, dot: Dot) -> bool {
+        self.durable.covers(dot)
+    }
+
+    /// A report of a member that counts these writes.
+    #[cfg(test)]
+    pub(super) fn counting(durable: VersionVector) -> Report {
+        Report { durable, uncounted: 0, is_rebuilding: false }
     }
 
     /// Whether another report says the same about ended origins, and names the same origins.
@@ -80,8 +87,6 @@ pub(super) struct Ended {
     /// The time up to which everything of an origin is here, as far as its process announced it while it was the
     /// announced one.
     closed: BTreeMap<OriginId, Hlc>,
-    /// When an origin of a current member was first seen to have ended, on the monotonic clock of this process.
-    since: BTreeMap<OriginId, Duration>,
 }
 
 impl Ended {
@@ -106,32 +111,7 @@ impl Ended {
         let origins: BTreeSet<_> = ids.filter(is_ended).collect();
         let has_changed = origins != self.origins;
         self.origins = origins;
-        self.follow_time(local);
         has_changed
-    }
-
-    /// Notes since when the origins have ended.
-    fn follow_time(&mut self, local: &Local) {
-        self.since.retain(|origin, _| self.origins.contains(origin));
-        let is_current = |origin: &&OriginId| {
-            let info = local.registry().get(**origin);
-            info.is_some_and(|info| local.is_member(info.member))
-        };
-        for origin in self.origins.iter().filter(is_current) {
-            self.since.entry(*origin).or_insert(local.mono());
-        }
-    }
-
-    /// Whether an earlier process of its member may still run and write under an origin, out of everybody's reach.
-    fn may_run(&self, local: &Local, origin: OriginId) -> bool {
-        let grace = local.config().ended_grace;
-        self.since.get(&origin).is_some_and(|since| local.mono() < *since + grace)
-    }
-
-    /// When an origin is finished that nothing but the grace holds back; none if there is none.
-    pub(super) fn due(&self, local: &Local) -> Option<Duration> {
-        let grace = local.config().ended_grace;
-        self.since.values().map(|since| *since + grace).filter(|at| *at > local.mono()).min()
     }
 
     /// Assesses the ended origins by the reports of all other members; a member that has not reported has none.
@@ -159,8 +139,7 @@ impl Ended {
         let is_counted_alike = |origin: &&OriginId| {
             let count = local.durable().get(**origin);
             // A write that is on its way to the store, or not durable yet, is counted soon.
-            !self.may_run(local, **origin)
-                && live.arrived(local, **origin) == count
+            live.arrived(local, **origin) == count
                 && reports.iter().all(|report| report.durable.get(**origin) == count)
         };
         let unfinished: Vec<_> =
@@ -187,7 +166,7 @@ mod tests {
     use crate::core::testing::{Fixture, PEER, dot, origins, vector};
 
     fn report(seq: u64) -> Report {
-        Report { durable: vector(seq), uncounted: 0, is_rebuilding: false }
+        Report::counting(vector(seq))
     }
 
     /// A location that holds three writes of an origin that has ended, of which it had everything up to 40.

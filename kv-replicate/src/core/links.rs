@@ -126,10 +126,16 @@ impl Core {
             return;
         }
         let (machines, mut cx) = self.split();
-        if machines.rebuild.begin(&mut cx, peer, collected) {
-            machines.stability.forget_reached();
-            machines.sessions.end_all(cx.out);
+        if !machines.rebuild.begin(&mut cx, peer, collected) {
+            return;
         }
+        machines.stability.forget_reached();
+        machines.sessions.end_all(cx.out);
+        // The vector may fall, and with it what other sessions have walked.
+        for peer in cx.peers.ids() {
+            machines.puller.end(&mut cx, &mut machines.fetcher, peer);
+        }
+        machines.puller.rolled_back();
     }
 
     /// The store has lost what was not durable: nothing that was under way counts.

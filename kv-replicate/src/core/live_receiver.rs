@@ -5,7 +5,10 @@
 //! session, and the writes that it replaces are counted without their rows, so that an origin whose values are
 //! rewritten faster than they can be fetched does not stall.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kv_core::OriginId;
 
@@ -51,6 +54,9 @@ pub(super) struct LiveReceiver {
     wanted: BTreeMap<MemberId, Duration>,
     /// The later writes that were taken lately instead of those that they replaced.
     passed: Passed,
+    /// The origins of which a write was late. A session must show whether it was deleted: until one has ended, no live
+    /// write of them is taken.
+    late: BTreeSet<OriginId>,
 }
 
 impl LiveReceiver {
@@ -95,7 +101,7 @@ impl LiveReceiver {
             return Vec::new();
         }
         let is_full = cx.out.applying(from) > MAX_APPLYING;
-        if !cx.local.is_joined() || is_full {
+        if !cx.local.is_joined() || is_full || self.late.contains(&first.origin) {
             return Vec::new();
         }
         let arrived = self.arrived(cx.local, first.origin);
@@ -190,6 +196,16 @@ impl LiveReceiver {
         if failed || is_over {
             self.forget(cx, bodies, origin);
         }
+    }
+
+    /// A live write of an origin was late.
+    pub(super) fn was_late(&mut self, origin: OriginId) {
+        self.late.insert(origin);
+    }
+
+    /// A session has ended: what was late before it may be here.
+    pub(super) fn session_done(&mut self) {
+        self.late.clear();
     }
 
     /// Drops what arrived of an origin and is not applied: it is requested again, or a session

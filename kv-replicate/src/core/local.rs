@@ -111,9 +111,9 @@ impl Local {
         self.store.origins
     }
 
-    /// Whether an origin is one that this process writes under.
+    /// Whether an origin is one that this process writes under: not if a later process has closed it.
     pub(super) fn is_own(&self, origin: OriginId) -> bool {
-        self.store.origins.is_some_and(|own| own.contains(&origin))
+        !self.store.superseded && self.store.origins.is_some_and(|own| own.contains(&origin))
     }
 
     /// Whether the store is rebuilt, or has nothing yet.

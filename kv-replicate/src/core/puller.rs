@@ -61,12 +61,10 @@ impl Puller {
         self.count() < MAX_SESSIONS
     }
 
-    /// Whether a session with a peer can begin, apart from the number of sessions. A peer that lacks tombstones which
-    /// this location has dropped, as after it was restored, may have rows that they deleted: it must catch up before.
+    /// Whether a session with a peer can begin, apart from the number of sessions.
     pub(super) fn can_begin(&self, local: &Local, peers: &Peers, peer: MemberId) -> bool {
         let failed = self.failed.get(&peer);
-        let is_behind = |state: &Peer| !state.progress().durable.covers_all(local.collected());
-        peers.get(peer).is_some_and(|state| state.is_ready() && !is_behind(state))
+        peers.get(peer).is_some_and(Peer::is_ready)
             && !self.sessions.contains_key(&peer)
             && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
     }
@@ -83,7 +81,8 @@ impl Puller {
     }
 
     /// The peer to take a session from that this holds for: one whose session was suspended, else the one whose
-    /// last session failed longest ago.
+    /// last session failed longest ago. One that does not count all tombstones which were collected here, as after it was
+    /// restored, comes last: its late rows are not taken. It may be the only one, and may have collected others.
     pub(super) fn source_with(
         &self,
         local: &Local,
@@ -92,9 +91,11 @@ impl Puller {
     ) -> Option<MemberId> {
         let is_source = |peer: &MemberId| peers.get(*peer).is_some_and(&is_source);
         let can_begin = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
-        can_begin
-            .filter(is_source)
-            .min_by_key(|peer| (!self.suspended.contains(*peer), self.failed.get(peer).copied()))
+        can_begin.filter(is_source).min_by_key(|peer| {
+            let counts_all = |state: &Peer| state.progress().durable.covers_all(local.collected());
+            let is_behind = !peers.get(*peer).is_some_and(counts_all);
+            (is_behind, !self.suspended.contains(*peer), self.failed.get(peer).copied())
+        })
     }
 
     /// Whether a session is under way that brings writes of an origin beyond this one.
@@ -149,6 +150,10 @@ impl Puller {
         page: Page,
     ) {
         let Some(session) = self.sessions.get_mut(&from) else { return };
+        if session.has_gone_back(&page) {
+            // What was walked may not be what the source counts now.
+            return self.end(cx, bodies, from);
+        }
         if !session.accept(&page) {
             return;
         }
@@ -184,7 +189,7 @@ impl Puller {
         session.began(batch, usize::from(!rows.is_empty()), fetches);
         bodies.request_queued(cx, from);
         if !rows.is_empty() {
-            apply(cx, from, (session.id(), batch), rows);
+            apply(cx, from, (session, batch), rows);
         }
     }
 
@@ -203,7 +208,7 @@ impl Puller {
             return self.advance(cx, bodies, peer);
         }
         found.fetched(row.row.dot);
-        apply(cx, peer, (session, batch), vec![row]);
+        apply(cx, peer, (found, batch), vec![row]);
     }
 
     /// The body of a session's row is gone at the source, which does not name a later write of its key.
@@ -247,8 +252,8 @@ impl Puller {
         self.advance(cx, bodies, peer);
     }
 
-    /// Suspends a session because the store failed to commit its rows or to adopt its vectors. The commit
-    /// is not counted, so that the session continues with the batch of this commit.
+    /// Suspends a session because the store failed to commit its rows or to adopt its vectors, or because some rows were
+    /// late. The commit is not counted, so that the session continues with the batch of this commit.
     pub(super) fn not_committed(
         &mut self,
         cx: &mut Context<'_>,
@@ -351,9 +356,15 @@ impl Puller {
 }
 
 /// Requests a commit of rows of a batch of a session.
-fn apply(cx: &mut Context<'_>, peer: MemberId, (session, batch): (u64, u32), rows: Vec<ToApply>) {
+fn apply(
+    cx: &mut Context<'_>,
+    peer: MemberId,
+    (found, batch): (&Session, u32),
+    rows: Vec<ToApply>,
+) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
-    cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
+    let (session, basis) = (found.id(), found.basis(batch));
+    cx.out.apply_from(Pending::Page { peer, session, batch, bytes }, rows, Some(basis));
 }
 
 /// Requests the adoption of the source's vectors, and of the keys that it can't read, at the end of a session.

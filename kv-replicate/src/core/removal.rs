@@ -36,9 +36,11 @@ impl Core {
         if !self.local.is_member(from) {
             return;
         }
-        // A removal under this process's own origins is none: a store does not remove its own location.
+        // A removal under this process's own origins, closed or not, is none: a store does not remove its own location.
+        let is_own =
+            |row: &Row| self.local.origins().is_some_and(|own| own.contains(&row.dot.origin));
         let removal = removal_in(self.local.config().member, row);
-        let Some(row) = removal.filter(|row| !self.local.is_own(row.dot.origin)) else {
+        let Some(row) = removal.filter(|row| !is_own(row)) else {
             return self.close(from, "a notice of removal without the row of a removed member");
         };
         let merging = Pending::Removal { peer: from };

@@ -33,7 +33,10 @@ impl Core {
         let results = results.unwrap_or_default();
         match pending {
             Pending::Search => self.machines.uncounted.settled(failed),
-            Pending::Count => self.machines.uncounted.counted(),
+            Pending::Count => {
+                self.machines.uncounted.counted();
+                self.machines.stability.disturb();
+            }
             Pending::Rebuild => self.machines.rebuild.committed(failed),
             // The members follow once it is durable.
             Pending::Removal { peer } => {
@@ -41,19 +44,26 @@ impl Core {
             }
             Pending::Live { peer, origin, .. } => {
                 let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
+                let is_late = results.contains(&Applied::Late);
                 // A conflict counts as a gap: a session takes what is behind it.
-                let is_broken = self.report_rows(peer, &results) || is_gap;
+                let is_broken = self.report_rows(peer, &results) || is_gap || is_late;
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 machines.receiver.applied(&mut cx, bodies, origin, failed || is_broken);
+                if is_late {
+                    machines.receiver.was_late(origin);
+                    self.behind(peer);
+                }
             }
             Pending::Page { peer, session, batch, .. } => {
                 self.report_rows(peer, &results);
+                // A store that is rebuilt goes by its source.
+                let is_late = results.contains(&Applied::Late) && !self.local.is_rebuilding();
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
-                if failed || is_unopened {
+                if failed || is_unopened || is_late {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
                 } else {
                     machines.puller.applied(&mut cx, bodies, peer, (session, batch));
@@ -100,8 +110,11 @@ impl Core {
             return;
         }
         machines.uncounted.taken(peer);
+        // Ended origins may count more here than elsewhere now: garbage collection waits for the others.
+        machines.stability.disturb();
         machines.rebuild.session_done(&mut cx, peer);
         machines.receiver.want_soon(peer);
+        machines.receiver.session_done();
         // The live streams continue from here.
         for peer in cx.peers.ids() {
             machines.want(&mut cx, peer);

@@ -257,7 +257,7 @@ impl Core {
         if !machines.lag.begin(cx.local.mono()) {
             return;
         }
-        if cx.local.is_rebuilding() {
+        if machines.rebuild.is_under_way() || cx.local.is_rebuilding() {
             if machines.puller.has_room()
                 && let Some(peer) = machines.rebuild.source(&cx, &machines.puller)
             {

@@ -22,10 +22,7 @@
 //!
 //! After Cure (Akkoorath et al., ICDCS 2016); closed and resolved timestamps are named as in CockroachDB.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Dot, Hlc, OriginId};
 
@@ -35,6 +32,10 @@ use super::{
     local::Local,
 };
 use crate::{MemberId, StoreState, wire::Progress};
+
+mod own;
+
+use own::OwnWrites;
 
 /// A closed timestamp, the origins of the process that announces it, and the writes that it stands behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,13 +131,10 @@ pub(super) struct Stability {
     assessment: Assessment,
     /// Something has changed since the last assessment.
     is_stale: bool,
-    /// When the grace of an ended origin passes; none if none does.
-    due: Option<Duration>,
     /// The greatest resolved timestamp so far: it does not fall.
     reached: Hlc,
-    /// The greatest stable timestamp so far, without that of a location that is alone, and before the sessions that
-    /// cap it.
-    reached_stable: Hlc,
+    /// The own writes that every other member counts.
+    own: OwnWrites,
 }
 
 impl Stability {
@@ -184,7 +182,7 @@ impl Stability {
         self.is_stale |= self.ended.origins().contains(&origin);
     }
 
-    /// This location's uncounted writes have changed.
+    /// This location's uncounted writes have changed, or what it counts of ended origins.
     pub(super) fn disturb(&mut self) {
         self.is_stale = true;
     }
@@ -247,15 +245,14 @@ impl Stability {
     /// Assesses the ended origins, if something has changed. `uncounted` is this location's digest. Returns whether
     /// all members hold the same uncounted writes, which can be counted.
     pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) -> bool {
-        let is_due = self.due.is_some_and(|at| local.mono() >= at);
-        if self.is_stale || is_due {
+        if self.is_stale {
             let reports = self.members.values().map(|member| member.report.as_ref());
             self.assessment = self.ended.assess(local, live, uncounted, reports);
             self.is_stale = false;
-            self.due = self.ended.due(local);
         }
-        self.reached_stable = self.reached_stable.max(self.stable_with_members(local));
         self.reached = self.reached.max(self.resolved(local));
+        let members = &self.members;
+        self.own.follow(local, || Box::new(members.values().map(|member| member.report.as_ref())));
         self.assessment.agreed
     }
 
@@ -266,7 +263,7 @@ impl Stability {
 
     /// The store begins to be rebuilt: what this location has resolved does not count any more.
     pub(super) fn forget_reached(&mut self) {
-        (self.reached, self.reached_stable) = (Hlc::ZERO, Hlc::ZERO);
+        self.reached = Hlc::ZERO;
     }
 
     /// The time up to which every member's writes are here, durably. While something of an ended origin may be
@@ -289,22 +286,23 @@ impl Stability {
 
     /// See [`Core::stable`](super::Core::stable); `sessions` are the closed timestamps at the beginning
     /// of the sessions that are being served.
+    ///
+    /// While something of an ended origin may be missing somewhere, no tombstone is collected: one of that origin may be
+    /// older than the stable timestamp and not be at all members, and a member that had a write may have been removed
+    /// since.
     pub(super) fn stable(&self, local: &Local, sessions: impl Iterator<Item = Hlc>) -> Hlc {
+        if !self.is_finished() {
+            return Hlc::ZERO;
+        }
         let is_alone = self.members.is_empty() && local.is_joined() && !local.lacks_registries();
-        let all = if is_alone && self.is_finished() {
+        let members = self.members.values().map(|member| member.held.min(member.resolved));
+        let all = if is_alone {
             Hlc(u64::MAX)
         } else {
-            self.stable_with_members(local)
+            let resolved = self.resolved(local).min(self.own.counted());
+            after(members.fold(resolved, Hlc::min))
         };
         sessions.map(after).fold(all, Hlc::min)
-    }
-
-    /// The stable timestamp without sessions. While something of an ended origin may be missing somewhere, it does
-    /// not rise: a member that had it may have been removed since.
-    fn stable_with_members(&self, local: &Local) -> Hlc {
-        let members = self.members.values().map(|member| member.held.min(member.resolved));
-        let all = after(members.fold(self.resolved(local), Hlc::min));
-        if self.is_finished() { all } else { all.min(self.reached_stable) }
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn hello(member: MemberId) -> Hello {
 
 pub(super) fn config() -> Config {
     let config = Config::new([5; 16], US, INCARNATION);
-    Config { backlog_bytes: 1 << 20, ended_grace: std::time::Duration::ZERO, ..config }
+    Config { backlog_bytes: 1 << 20, ..config }
 }
 
 /// A location with two other members, some of which were removed.

@@ -24,7 +24,9 @@ mod served;
 
 pub(super) use comparison::Purpose;
 
-use comparison::{Comparison, Next, OnlyHere, Side, is_answer_to, nothing_compared};
+use comparison::{
+    Absence, Comparison, Found, Next, OnlyHere, Side, is_answer_to, nothing_compared,
+};
 use served::Served;
 
 /// How long an answer may take before the question is repeated, and how often that is done. A verification
@@ -228,7 +230,7 @@ impl Verifier {
         let comparison = &mut running.comparison;
         let before = comparison.ranges();
         comparison.take(answer, now, wall_ms);
-        drop_only_here(cx, peer, comparison);
+        drop_only_here(cx, comparison);
         let ranges = comparison.ranges();
         if self.purpose == Purpose::Verify
             && ranges != before
@@ -311,19 +313,19 @@ impl Verifier {
 }
 
 /// Drops the rows of a rebuild that its source counts and does not have. A row that it does not count is a write that
-/// did not arrive there. It stays, unless the source has resolved a later time: then a member may have dropped the
-/// tombstone of a deletion that is later than this write. The source resolves nothing more while this location rebuilds.
-fn drop_only_here(cx: &mut Context<'_>, peer: MemberId, comparison: &mut Comparison) {
-    let resolved = cx.peers.get(peer).map(|state| state.progress().resolved);
-    let is_late = |row: &OnlyHere| {
-        !cx.local.is_own(row.dot.origin) && resolved.is_none_or(|resolved| row.at <= resolved)
-    };
-    let (found, collected) = comparison.take_only_here();
-    let (deleted, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.is_counted);
-    let late = unknown.into_iter().filter(is_late);
-    let [deleted, late] = [deleted, late.collect()]
-        .map(|rows| rows.into_iter().map(|row| (row.place, row.dot)).collect::<Vec<_>>());
-    comparison.dropped(deleted.len() + late.len());
-    cx.out.drop_rows(deleted, collected, false);
-    cx.out.drop_rows(late, VersionVector::default(), true);
+/// did not arrive there. It stays, unless the source may have collected the tombstone of a later deletion: that one is
+/// dropped too, and handed to the owner.
+fn drop_only_here(cx: &mut Context<'_>, comparison: &mut Comparison) {
+    let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
+    let Found { vector, collected, rows } = comparison.take_only_here();
+    for OnlyHere { place, dot, there } in rows {
+        match there {
+            Absence::Deleted => deleted.push((place, dot)),
+            Absence::Unknown => unknown.push((place, dot)),
+            Absence::NotArrived => {}
+        }
+    }
+    comparison.dropped(deleted.len() + unknown.len());
+    cx.out.drop_rows(deleted, collected, None);
+    cx.out.drop_rows(unknown, VersionVector::default(), Some(vector));
 }

@@ -48,10 +48,20 @@ impl Attempts {
         self.last_error = Some(error);
     }
 
-    /// A link that came up at this time has ended.
-    pub(super) fn link_ended(&mut self, since: Duration, now: Duration, error: &str) {
-        if now.saturating_sub(since) >= LASTING {
-            (self.failures, self.down_since) = (0, None);
+    /// A link that came up at this time has ended. If the peer has replaced it, another process runs as this location,
+    /// however long the link has lasted: the longer both wait then, the more each gets done in its turn.
+    pub(super) fn link_ended(
+        &mut self,
+        (since, now): (Duration, Duration),
+        error: &str,
+        is_replaced: bool,
+    ) {
+        let has_lasted = now.saturating_sub(since) >= LASTING;
+        if has_lasted {
+            self.down_since = None;
+        }
+        if has_lasted && !is_replaced {
+            self.failures = 0;
         } else {
             self.failures = self.failures.saturating_add(1);
         }
@@ -90,9 +100,11 @@ mod tests {
         let at = Duration::from_secs;
         let mut attempts = Attempts::default();
         attempts.failed("no answer".into());
-        attempts.link_ended(at(10), at(15), "lost");
+        attempts.link_ended((at(10), at(15)), "lost", false);
         assert_eq!((attempts.failures(), attempts.down_for(at(20))), (2, Some(at(5))));
-        attempts.link_ended(at(20), at(30), "lost");
-        assert_eq!((attempts.failures(), attempts.down_for(at(31))), (0, Some(at(1))));
+        attempts.link_ended((at(20), at(30)), "lost", true);
+        assert_eq!((attempts.failures(), attempts.down_for(at(31))), (3, Some(at(1))), "a copy");
+        attempts.link_ended((at(40), at(50)), "lost", false);
+        assert_eq!((attempts.failures(), attempts.down_for(at(51))), (0, Some(at(1))));
     }
 }

@@ -141,8 +141,6 @@ pub struct Tuning {
     pub batch_rows: usize,
     /// See [`crate::Config::max_clock_skew_ms`]. Default 500.
     pub max_clock_skew_ms: u64,
-    /// See [`crate::Config::ended_grace`]. Default one hour.
-    pub ended_grace: Duration,
 }
 
 impl Default for Tuning {
@@ -164,7 +162,6 @@ impl Default for Tuning {
             backlog_bytes: 8 << 20,
             batch_rows: 4_096,
             max_clock_skew_ms: 500,
-            ended_grace: crate::ENDED_GRACE,
         }
     }
 }

@@ -122,7 +122,6 @@ impl Driver {
             batch_rows: config.tuning.batch_rows,
             pinned_bytes: PINNED_BYTES,
             max_clock_skew_ms: config.tuning.max_clock_skew_ms,
-            ended_grace: config.tuning.ended_grace,
         };
         let members = Arc::clone(&state.members);
         let core = Core::new(core, now(&*config.environment), *state);

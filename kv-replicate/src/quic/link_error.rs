@@ -5,6 +5,8 @@ use std::{io, time::Duration};
 use quinn::{ClosedStream, ConnectError, ConnectionError, ReadError, ReadExactError, WriteError};
 use tokio::task::JoinError;
 
+use super::proven::code;
+
 /// Why a link ended, or was not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
@@ -53,6 +55,17 @@ impl LinkError {
     /// An error that concerns one address of a member.
     pub(super) fn at(self, address: &str) -> LinkError {
         LinkError::At { address: address.to_owned(), source: Box::new(self) }
+    }
+
+    /// Whether the peer has another link of this location: another process runs as this location.
+    pub(super) fn is_replaced(&self) -> bool {
+        let lost = match self {
+            LinkError::Connection(lost)
+            | LinkError::Read(ReadError::ConnectionLost(lost))
+            | LinkError::Write(WriteError::ConnectionLost(lost)) => lost,
+            _ => return false,
+        };
+        matches!(lost, ConnectionError::ApplicationClosed(close) if close.error_code == code::DOUBLE)
     }
 }
 

@@ -105,6 +105,7 @@ fn rows<S: Snapshot>(view: &View<S>, places: &[Place]) -> Result<Reading, ReadEr
         rows: places.iter().map(look).collect::<Result<_, _>>()?,
         vector: view.vector().clone(),
         collected: view.collected().clone(),
+        collected_upto: view.collected_upto(),
     })
 }
 

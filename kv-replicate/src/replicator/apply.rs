@@ -114,7 +114,9 @@ impl Applier {
             {
                 (id, None)
             }
-            Work::Apply { id, rows, .. } => (id, self.apply(committer, now_ms, rows)),
+            Work::Apply { id, rows, basis, .. } => {
+                (id, self.apply(committer, now_ms, rows, basis.as_deref()))
+            }
             Work::Adopt { id, vector, collected, floor, damaged, .. } => {
                 let adopt = Remote::Adopt { vector, collected, floor, damaged };
                 let adopt = Operation::Remote(adopt);
@@ -123,17 +125,20 @@ impl Applier {
             Work::Rebuild { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
             }
-            Work::Drop { id, rows, collected, is_salvage, .. } => {
-                if is_salvage {
+            Work::Drop { id, rows, collected, salvage, .. } => {
+                if salvage.is_some() {
                     salvaged = read_rows(&committer.view(), &rows);
                 }
                 let drop = |(place, dot): (Place, Dot)| {
                     let Place { namespace, key } = place;
-                    Operation::Remote(Remote::DropRow { namespace, key, dot })
+                    Remote::DropRow { namespace, key, dot }
                 };
                 let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
-                let adopt = Operation::Remote(Remote::Adopt { vector, collected, floor, damaged });
-                let operations = [adopt].into_iter().chain(rows.into_iter().map(drop));
+                let adopt = Remote::Adopt { vector, collected, floor, damaged };
+                let vector = salvage.map(Arc::unwrap_or_clone);
+                let uncount = vector.map(|vector| Remote::Uncount { vector });
+                let drops = rows.into_iter().map(drop).chain(uncount);
+                let operations = [adopt].into_iter().chain(drops).map(Operation::Remote);
                 (id, commit(committer, now_ms, operations.collect()))
             }
             Work::Rebuilt { id, .. } => {
@@ -173,26 +178,41 @@ impl Applier {
         Done { answer, committed: true, salvaged }
     }
 
-    /// Applies rows in one commit, and takes note of those that the vector does not count.
+    /// Applies rows in one commit, except for late ones: see [`Late`]. Takes note of those that the vector does not count.
+    /// Returns the outcome of each row, in their order; none if the commit failed.
     fn apply<E: Engine>(
         &mut self,
         committer: &mut Committer<E>,
         now_ms: u64,
         rows: Vec<ToApply>,
+        basis: Option<&VersionVector>,
     ) -> Option<Vec<Applied>>
     where
         E::Snapshot: Clone,
     {
+        let view = committer.view();
+        let mut late = Late::new(&view, basis);
+        let are_late: Vec<_> = rows.iter().map(|to_apply| late.is_late(&view, to_apply)).collect();
         let adds: Vec<_> = rows.iter().map(adds).collect();
-        let operations = self.operations(committer, rows)?;
-        let results = commit(committer, now_ms, operations)?;
+        let mut taken = Vec::with_capacity(rows.len());
+        for (to_apply, is_late) in rows.into_iter().zip(&are_late) {
+            match to_apply.fetch.filter(|_| *is_late) {
+                Some(fetch) => drop(self.uploads.remove(&fetch)),
+                None if *is_late => {}
+                None => taken.push(to_apply),
+            }
+        }
+        let operations = self.operations(committer, taken)?;
+        let mut results = commit(committer, now_ms, operations)?.into_iter();
+        let outcome = |is_late| if is_late { Some(Applied::Late) } else { results.next() };
+        let results: Vec<_> = are_late.into_iter().map(outcome).collect::<Option<_>>()?;
         let number = committer.engine().status().latest;
         for (adds, applied) in adds.into_iter().zip(&results) {
             match adds {
                 Adds::RowOf(origin) if matches!(applied, Applied::Won { .. }) => {
                     Arc::make_mut(&mut self.additions).added(origin, number);
                 }
-                Adds::Anything if *applied != Applied::Known => {
+                Adds::Anything if !matches!(applied, Applied::Known | Applied::Late) => {
                     Arc::make_mut(&mut self.additions).may_have_added(number);
                 }
                 _ => {}
@@ -310,6 +330,31 @@ fn adds(to_apply: &ToApply) -> Adds {
         _ if to_apply.row.namespace == NamespaceId::SYSTEM => Adds::Anything,
         How::Row | How::Found => Adds::RowOf(to_apply.row.dot.origin),
         How::Next | How::Skip => Adds::Nothing,
+    }
+}
+
+/// Which rows of a commit are late: a tombstone that was collected here may have deleted them. A row of a session is not
+/// late if its snapshot counts all tombstones that were collected here: then it shows what they deleted. Behind a live
+/// write that is late, the next ones of its origin can't be applied either.
+struct Late {
+    /// Whether the snapshot of the rows counts every collected tombstone.
+    knows_all: bool,
+    /// Whether a live write was late.
+    is_cut: bool,
+}
+
+impl Late {
+    /// For rows of a snapshot that counts these writes; none for rows of no session.
+    fn new<S: Snapshot>(view: &View<S>, basis: Option<&VersionVector>) -> Late {
+        let knows_all = basis.is_some_and(|basis| basis.covers_all(view.collected()));
+        Late { knows_all, is_cut: false }
+    }
+
+    /// Whether the next row is late.
+    fn is_late<S: Snapshot>(&mut self, view: &View<S>, ToApply { row, how, .. }: &ToApply) -> bool {
+        let is_late = !self.knows_all && view.is_late(row.namespace, row.dot, row.hlc);
+        self.is_cut |= is_late && matches!(how, How::Next | How::Skip);
+        is_late || self.is_cut
     }
 }
 

@@ -1,6 +1,7 @@
 //! The questions and answers of a verification inside messages.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kv_core::Hlc;
 
 use super::{
     error::MessageError,
@@ -84,6 +85,7 @@ pub(super) fn put_answer(out: &mut BytesMut, answer: Option<&Answer>) {
             out.put_u8(ROWS);
             put::vector(out, &reading.vector);
             put::vector(out, &reading.collected);
+            out.put_u64(reading.collected_upto.0);
             put::count(out, reading.rows.len());
             reading.rows.iter().for_each(|looked| put_looked(out, looked));
         }
@@ -103,9 +105,10 @@ pub(super) fn take_answer(input: &mut Bytes) -> Decoded<Option<Answer>> {
         LIST => Answer::List(list(input)?),
         ROWS => {
             let (vector, collected) = (take::vector(input)?, take::vector(input)?);
+            let collected_upto = Hlc(input.try_get_u64()?);
             let count = take::row_count(input, MAX_ASKED_ROWS)?;
             let rows = (0..count).map(|_| looked(input)).collect::<Decoded<_>>()?;
-            Answer::Rows(Reading { vector, collected, rows })
+            Answer::Rows(Reading { vector, collected, collected_upto, rows })
         }
         _ => return Err(MessageError::Invalid("an answer has an unknown kind")),
     }))

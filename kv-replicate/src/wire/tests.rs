@@ -302,8 +302,9 @@ fn answer() -> impl Strategy<Value = Answer> {
     let looked = (any::<bool>(), proptest::option::of(drop), proptest::option::of(held()))
         .prop_map(|(is_counted, dropped_at, held)| Looked { is_counted, dropped_at, held });
     let rows = prop::collection::vec(looked, 0..MAX_ASKED_ROWS);
-    let rows = (vector(), vector(), rows)
-        .prop_map(|(vector, collected, rows)| Answer::Rows(Reading { vector, collected, rows }));
+    let rows = (vector(), vector(), rows).prop_map(|(vector, collected, rows)| {
+        Answer::Rows(Reading { vector, collected, collected_upto: Hlc(9), rows })
+    });
     prop_oneof![digest, list, rows]
 }
 
@@ -428,7 +429,8 @@ fn the_longest_answers_fit_in_a_message() {
         Looked { is_counted: false, dropped_at: Some(version), held: Some(row) };
         MAX_ASKED_ROWS
     ];
-    let answer = Some(Answer::Rows(Reading { vector: vector.clone(), collected: vector, rows }));
+    let (collected, collected_upto) = (vector.clone(), Hlc(9));
+    let answer = Some(Answer::Rows(Reading { vector, collected, collected_upto, rows }));
     let ask = Message::Ask { verify: 1, step: 1, ask: Ask::Rows(places) };
     for message in [Message::Answer { verify: 1, step: 1, answer }, ask] {
         assert!(encode(incarnations, &message).len() <= MAX_MESSAGE_BYTES);

@@ -91,7 +91,6 @@ impl Location {
             batch_rows: 128,
             pinned_bytes: kv_replicate::PINNED_BYTES,
             max_clock_skew_ms: 500,
-            ended_grace: std::time::Duration::ZERO,
             software: kv_replicate::software(),
         };
         let state = store.replicator().unwrap().state().clone();

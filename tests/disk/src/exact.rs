@@ -313,7 +313,13 @@ impl Tables {
             let newest = self.payload(Table::Meta, b"newest")?;
             same("the newest row", &newest, &&state.newest_row.0.to_be_bytes()[..])?;
         }
-        let rows = 6 + usize::from(state.is_rebuilding) + usize::from(has_newest);
+        let has_collected = state.collected_upto > Hlc::ZERO;
+        if has_collected {
+            let upto = self.payload(Table::Meta, b"collected_upto")?;
+            same("the last collected time", &upto, &&state.collected_upto.0.to_be_bytes()[..])?;
+        }
+        let optional = [state.is_rebuilding, has_newest, has_collected];
+        let rows = 6 + optional.into_iter().filter(|is_there| *is_there).count();
         same("the rows of meta", &self.all[&Table::Meta].len(), &rows)
     }
 

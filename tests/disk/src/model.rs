@@ -257,6 +257,8 @@ pub struct State {
     pub vector: VersionVector,
     /// The vector of collected tombstones.
     pub collected: VersionVector,
+    /// A time that no collected tombstone is later than.
+    pub collected_upto: Hlc,
     /// The greatest time that it has issued or received, as far as that can be right.
     pub clock: Hlc,
     /// Its later writes are later than this.
@@ -293,6 +295,7 @@ impl State {
             rows: BTreeMap::new(),
             vector: VersionVector::default(),
             collected: VersionVector::default(),
+            collected_upto: Hlc::ZERO,
             clock: Hlc::ZERO,
             closed: Hlc::ZERO,
             newest: Hlc::ZERO,
@@ -609,6 +612,7 @@ impl State {
         self.rows == other.rows
             && self.vector == other.vector
             && self.collected == other.collected
+            && self.collected_upto == other.collected_upto
             && self.clock == other.clock
             && self.closed == other.closed
             && self.newest_row == other.newest_row

@@ -171,7 +171,6 @@ impl Location {
             batch_rows: 8,
             pinned_bytes: 10_000,
             max_clock_skew_ms: 500,
-            ended_grace: std::time::Duration::ZERO,
             software: kv_replicate::software(),
         };
         let now = Now { mono: Duration::ZERO, wall_ms: WALL_MS };

@@ -427,7 +427,6 @@ fn open(settings: &Settings, at: usize, id: MemberId, disk: OpenDisk) -> Place {
         batch_rows: settings.batch_rows,
         pinned_bytes: settings.pinned_bytes,
         max_clock_skew_ms: 500,
-        ended_grace: Duration::ZERO,
         software,
     };
     let now = Now { mono: Duration::ZERO, wall_ms: START_MS };

@@ -29,6 +29,8 @@ pub struct Model {
     departed: BTreeSet<MemberId>,
     /// Writes that were on one disk only, which was replaced or is gone. That disk may come back.
     doubtful: BTreeSet<Dot>,
+    /// Writes that a rebuild has handed to the owner.
+    salvaged: BTreeSet<Dot>,
     /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
     /// may count them all the same.
     destroyed: BTreeSet<Dot>,
@@ -36,7 +38,7 @@ pub struct Model {
     damaged: BTreeSet<Name>,
     /// The writes of departed locations that must not be lost.
     secured: VersionVector,
-    /// The deletions of departed locations that were lost.
+    /// The deletions of departed locations that were lost, and the writes that were salvaged.
     lost: BTreeMap<Name, Vec<Version>>,
     /// The writes that may disappear, and from when on, in Unix milliseconds: deletions at once, values
     /// when they have expired by true time.
@@ -118,9 +120,22 @@ impl Model {
         dots.any(|dot| self.log[dot].version() >= since)
     }
 
+    /// Whether a rebuild has handed a write of a key with this version to the owner.
+    fn was_salvaged(&self, name: &Name, version: Version) -> bool {
+        let mut dots = self.names[name].iter().filter(|dot| self.salvaged.contains(*dot));
+        dots.any(|dot| self.log[dot].version() == version)
+    }
+
     /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
     pub fn salvage(&mut self, dot: Dot) {
         self.doubtful.insert(dot);
+        self.salvaged.insert(dot);
+    }
+
+    /// The location that writes under an origin.
+    #[must_use]
+    pub fn owner(&self, origin: OriginId) -> Option<MemberId> {
+        self.owners.get(&origin).copied()
     }
 
     /// Whether a write may be lost, because the only disk that had it was replaced or is gone.
@@ -130,7 +145,8 @@ impl Model {
     }
 
     /// Whether a write may be lost: it is doubtful, destroyed, or of a departed location.
-    fn may_be_lost(&self, dot: Dot) -> bool {
+    #[must_use]
+    pub fn may_be_lost(&self, dot: Dot) -> bool {
         let owner = self.owners.get(&dot.origin);
         let is_destroyed = self.destroyed.contains(&dot);
         self.is_doubtful(dot)
@@ -160,13 +176,18 @@ impl Model {
         (self.departed, self.secured) = (before.departed, before.secured);
         (self.owners, self.doubtful) = (before.owners, before.doubtful);
         (self.destroyed, self.damaged) = (before.destroyed, before.damaged);
+        self.salvaged = before.salvaged;
         for row in before.log.into_values() {
-            let is_counted = self.secured.covers(row.dot) && !self.destroyed.contains(&row.dot);
+            let is_gone = self.destroyed.contains(&row.dot) || self.salvaged.contains(&row.dot);
+            let is_counted = self.secured.covers(row.dot) && !is_gone;
             let is_here = !self.may_be_lost(row.dot) || is_counted;
             if is_here || had.contains(&row.dot) {
                 self.note(&row).expect("the write was recorded before");
-            } else if row.content == Content::Deleted || row.expires_at.is_some() {
-                // A location may have had the write, and dropped it when all had it.
+            } else if row.content == Content::Deleted
+                || row.expires_at.is_some()
+                || self.salvaged.contains(&row.dot)
+            {
+                // A location may have had the write, and dropped it when all had it. What it replaced is gone too.
                 let latest = self.lost.entry((row.namespace, row.key.to_vec())).or_default();
                 latest.push(row.version());
             }
@@ -224,10 +245,15 @@ impl Model {
         self.log.range(first..=end).next_back().map_or(0, |(dot, _)| dot.seq)
     }
 
-    /// The last sequence number of each origin, as far as its writes must not be lost.
+    /// The last sequence number of each origin, as far as its writes must be counted. `open` are the origins of the
+    /// processes that run. Once something was salvaged, writes of others may be held without being counted.
     #[must_use]
-    pub fn vector(&self) -> VersionVector {
-        self.log.keys().filter(|dot| !self.may_be_lost(**dot)).copied().collect()
+    pub fn vector(&self, open: &BTreeSet<OriginId>) -> VersionVector {
+        let is_counted = |dot: &&Dot| {
+            let has_ended = !self.salvaged.is_empty() && !open.contains(&dot.origin);
+            !self.may_be_lost(**dot) && !has_ended
+        };
+        self.log.keys().filter(is_counted).copied().collect()
     }
 
     /// All keys that were ever written.
@@ -283,7 +309,9 @@ impl Model {
                     Some(now) => {
                         let counted = |dot: &&Dot| view.vector().covers(**dot);
                         hold!(
-                            now >= before || self.may_be_destroyed(name, before),
+                            now >= before
+                                || self.may_be_destroyed(name, before)
+                                || self.was_salvaged(name, before),
                             "{name:?} reverted from {before} to {now}; of its writes it counts {:?}",
                             self.names[name].iter().filter(counted).collect::<Vec<_>>()
                         );

@@ -189,7 +189,6 @@ impl Node {
             batch_rows: plan.batch_rows,
             pinned_bytes: plan.pinned_bytes,
             max_clock_skew_ms: 500,
-            ended_grace: plan.ended_grace(),
             software: self.software(),
         };
         let members = Arc::clone(&state.members);

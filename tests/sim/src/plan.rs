@@ -1,7 +1,5 @@
 //! The plan of a run: its operations, its faults, and the conditions.
 
-use std::time::Duration;
-
 use kv_replicate::PINNED_BYTES;
 use waypost_disk_tests::rng::Rng;
 
@@ -102,14 +100,7 @@ impl Fault {
 }
 
 impl Plan {
-    /// How long a process of a copied directory may run out of reach: see `Config::ended_grace`.
-    #[must_use]
-    pub fn ended_grace(&self) -> Duration {
-        let has_copies = self.kinds.iter().any(|(_, fault)| *fault == Fault::Copy);
-        Duration::from_secs(if has_copies { 60 } else { 1 })
-    }
-
-    /// A random mix of all faults and conditions, except live copies of a directory: see [`Plan::with_copies`].
+    /// A random mix of all faults and conditions.
     #[must_use]
     pub fn mixed(rng: &mut Rng) -> Plan {
         // The last value stretches the run to about a day, in which even an idle link sends many
@@ -132,6 +123,7 @@ impl Plan {
                 (1, Fault::Join),
                 (1, Fault::Leave),
                 (1, Fault::OldImage),
+                (1, Fault::Copy),
                 (1, Fault::Lie),
                 (2, Fault::Damage),
                 (2, Fault::NamespaceRace),
@@ -151,11 +143,11 @@ impl Plan {
         }
     }
 
-    /// A mixed plan in which two processes may run on copies of one directory.
+    /// A mixed plan in which many processes run on copies of one directory.
     #[must_use]
     pub fn with_copies(rng: &mut Rng) -> Plan {
         let mut plan = Plan::mixed(rng);
-        plan.kinds.push((1, Fault::Copy));
+        plan.kinds.push((5, Fault::Copy));
         plan
     }
 

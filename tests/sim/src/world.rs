@@ -111,6 +111,8 @@ pub struct World {
     pub network: Network,
     /// The location at the other end of a link, where it may be a copy of the member.
     ends: BTreeMap<(usize, MemberId), usize>,
+    /// How often a location's link to another one was replaced by one of a copy of it.
+    replaced: BTreeMap<(usize, usize), u32>,
     /// The expected state.
     pub model: Model,
     report: Report,
@@ -152,6 +154,7 @@ impl World {
             nodes,
             network,
             ends: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             model: Model::default(),
             report: Report::default(),
             tracing,
@@ -277,7 +280,11 @@ impl World {
         }
         if before != to && before != from {
             self.tell(before, CoreEvent::Disconnected(own))?;
-            let after = self.rng.between(500, 5_000);
+            let turns = self.replaced.entry((before, from)).or_default();
+            *turns += 1;
+            // As the driver waits: twice as long each time, up to 15 s.
+            let most = (200 << (*turns).min(7)).min(15_000);
+            let after = self.rng.between(most / 2, most);
             self.after(after, Happening::Dial(before, from));
         }
         self.tell(from, CoreEvent::Connected(peer))
@@ -417,10 +424,7 @@ impl World {
                 Notice::Rebuilding(_) => self.rebuilds(node)?,
                 Notice::Rebuilt => self.rebuilt(node),
                 Notice::CopyRuns => {}
-                Notice::Salvaged(row) => {
-                    self.count(Event::Salvaged);
-                    self.model.salvage(row.dot);
-                }
+                Notice::Salvaged(row) => self.salvaged(node, &row)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
                 Notice::Close { peer, .. }

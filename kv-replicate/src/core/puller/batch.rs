@@ -1,6 +1,8 @@
 //! One batch of a session: its pages arrive in order, then its rows and bodies are on their way to the store.
 
-use kv_core::Dot;
+use std::sync::Arc;
+
+use kv_core::{Dot, VersionVector};
 
 use crate::wire::{End, Page, PageHead};
 
@@ -51,6 +53,8 @@ pub(super) struct Batch {
     pub(super) last: Option<Dot>,
     /// How far the batch is.
     pub(super) stage: Stage,
+    /// The writes that its snapshot counts; none before its first page.
+    pub(super) basis: Arc<VersionVector>,
     /// The large bodies that rows of this batch wait for.
     pub(super) bodies: Bodies,
     /// Its commits and fetches that are under way.
@@ -60,8 +64,8 @@ pub(super) struct Batch {
 impl Batch {
     /// A batch that is about to be requested.
     pub(super) fn new(number: u32, after: Option<Dot>) -> Batch {
-        let (stage, bodies) = (Stage::Requested, Bodies::None);
-        Batch { number, after, last: after, stage, bodies, open: 0 }
+        let (stage, basis, bodies) = (Stage::Requested, Arc::default(), Bodies::None);
+        Batch { number, after, last: after, stage, basis, bodies, open: 0 }
     }
 
     /// Whether all of its pages arrived.
@@ -74,6 +78,7 @@ impl Batch {
         if let (Stage::Requested, Some(head)) = (&self.stage, &page.head) {
             let head = head.clone();
             let next = head.next.map_or(Next::RoundEnd, Next::Batch);
+            self.basis = Arc::new(head.vector.clone());
             self.stage = Stage::Receiving { stamp: page.stamp, next_page: 0, next, head };
         }
         let Stage::Receiving { stamp, next_page, head, .. } = &mut self.stage else {

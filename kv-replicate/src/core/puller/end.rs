@@ -56,7 +56,8 @@ impl Puller {
         self.suspended.insert(peer, session);
     }
 
-    /// Drops the suspended sessions, because the store was rolled back and has lost some of their rows.
+    /// Drops the suspended sessions, because the store was rolled back or is rebuilt: it may count less than when they
+    /// began.
     pub(in crate::core) fn rolled_back(&mut self) {
         self.suspended.clear();
     }

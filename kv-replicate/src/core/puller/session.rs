@@ -9,7 +9,7 @@
 //! even at the end. They are of one snapshot all the same where the source has pinned it, or where nothing was
 //! committed meanwhile. See `walk` for why a session ends.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 
@@ -162,6 +162,20 @@ impl Session {
         self.id == page.session && (is_former || self.current.number == page.batch)
     }
 
+    /// Whether a page shows that the source counts less than at the beginning of the round: it was rolled back, or
+    /// rebuilt.
+    pub(super) fn has_gone_back(&self, page: &Page) -> bool {
+        let vector = page.head.as_ref().map(|head| &head.vector);
+        vector.is_some_and(|vector| !self.walk.is_from(vector))
+    }
+
+    /// The writes that the snapshot of a batch counts; none if it is not under way.
+    pub(super) fn basis(&self, batch: u32) -> Arc<VersionVector> {
+        let batches = std::iter::once(&self.current).chain(&self.former);
+        let basis = batches.filter(|found| found.number == batch).map(|found| &found.basis).next();
+        basis.map(Arc::clone).unwrap_or_default()
+    }
+
     /// Takes a page. Returns false if it is not the next of its batch.
     pub(super) fn accept(&mut self, page: &Page) -> bool {
         if let Some(former) = &mut self.former
@@ -173,10 +187,8 @@ impl Session {
             }
             return is_next;
         }
-        if let (Stage::Requested, Some(head)) = (&self.current.stage, &page.head)
-            && !self.walk.read_from(&head.vector, page.commit)
-        {
-            return false;
+        if let (Stage::Requested, Some(head)) = (&self.current.stage, &page.head) {
+            self.walk.read_from(&head.vector, page.commit);
         }
         let is_next = self.current.accept(page);
         if is_next {

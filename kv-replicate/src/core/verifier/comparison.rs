@@ -7,10 +7,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
-use kv_core::{Dot, Hlc, NamespaceId, VersionVector};
+use kv_core::{Dot, NamespaceId, VersionVector};
 
 use super::judge::{Judgement, judge};
 use crate::{
@@ -47,10 +48,30 @@ pub(in crate::core) struct OnlyHere {
     pub(in crate::core) place: Place,
     /// The write that it holds.
     pub(in crate::core) dot: Dot,
-    /// The time of the write.
-    pub(in crate::core) at: Hlc,
-    /// Whether the peer counts the write: it was deleted there, and its tombstone was dropped.
-    pub(in crate::core) is_counted: bool,
+    /// What the peer knows of it.
+    pub(in crate::core) there: Absence,
+}
+
+/// The rows of a reading that the peer does not have.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Found {
+    /// What the peer counts.
+    pub(in crate::core) vector: Arc<VersionVector>,
+    /// The tombstones that the peer has dropped: the last session may have ended before it dropped them.
+    pub(in crate::core) collected: VersionVector,
+    /// The rows.
+    pub(in crate::core) rows: Vec<OnlyHere>,
+}
+
+/// Why the peer does not have a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core) enum Absence {
+    /// It counts the write, which was deleted there.
+    Deleted,
+    /// It does not count the write, and has collected no tombstone that could have deleted it.
+    NotArrived,
+    /// It does not count the write, and may have collected a tombstone that deleted it.
+    Unknown,
 }
 
 /// The store that a question is for.
@@ -123,9 +144,7 @@ pub(super) struct Comparison {
     /// What it looks for.
     purpose: Purpose,
     /// The rows here that the peer does not have, and that were not taken yet.
-    only_here: Vec<OnlyHere>,
-    /// The peer's collected vector, as of the reading that found these.
-    collected: VersionVector,
+    only_here: Found,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -143,8 +162,7 @@ impl Comparison {
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
             purpose,
-            only_here: Vec::new(),
-            collected: VersionVector::default(),
+            only_here: Found::default(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -165,9 +183,9 @@ impl Comparison {
         Verdict { ending, ..self.verdict }
     }
 
-    /// Takes the rows that the peer does not have, and the collected vector that it had then.
-    pub(super) fn take_only_here(&mut self) -> (Vec<OnlyHere>, VersionVector) {
-        (std::mem::take(&mut self.only_here), std::mem::take(&mut self.collected))
+    /// Takes the rows that the peer does not have.
+    pub(super) fn take_only_here(&mut self) -> Found {
+        std::mem::take(&mut self.only_here)
     }
 
     /// Rows were found that must be dropped.
@@ -334,7 +352,7 @@ impl Comparison {
 
     /// Notes rows that are here at the last reading, and that the peer does not have.
     fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
-        self.collected.merge(&theirs.collected);
+        let mut only_here = Vec::new();
         for (at, (place, _)) in reads.into_iter().enumerate() {
             let (there, here) = (theirs.rows[at], last.rows[at]);
             let Some(Held::Row(row)) = here.held else { continue };
@@ -344,10 +362,18 @@ impl Comparison {
             let is_system = place.namespace == NamespaceId::SYSTEM;
             if there.held.is_none() && !is_dead && !is_system {
                 let (dot, at) = (row.dot(), row.version.hlc);
-                let is_counted = theirs.vector.covers(dot);
-                self.only_here.push(OnlyHere { place, dot, at, is_counted });
+                let there = if theirs.vector.covers(dot) {
+                    Absence::Deleted
+                } else if at > theirs.collected_upto {
+                    Absence::NotArrived
+                } else {
+                    Absence::Unknown
+                };
+                only_here.push(OnlyHere { place, dot, there });
             }
         }
+        let (vector, collected) = (Arc::new(theirs.vector.clone()), theirs.collected.clone());
+        self.only_here = Found { vector, collected, rows: only_here };
     }
 
     /// Judges rows by three readings. Unsettled ones are read again later, in bounds.

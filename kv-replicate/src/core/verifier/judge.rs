@@ -173,7 +173,8 @@ mod tests {
             (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
         };
         let rows = vec![Looked { is_counted: true, dropped_at: None, held }];
-        Reading { vector: vector(counts), collected: vector(collected), rows }
+        let collected_upto = Hlc::ZERO;
+        Reading { vector: vector(counts), collected: vector(collected), collected_upto, rows }
     }
 
     fn check(ours: Reading, theirs: Reading) -> Judgement {

@@ -111,7 +111,7 @@ impl Driver {
                 if let Some(link) = self.links.get(peer) {
                     link.close(code::REJECTED, reason);
                 }
-                self.drop_link(*peer, reason);
+                self.drop_link(*peer, reason, false);
             }
             Notice::SkippedMessage { peer, kind } => {
                 tracing::info!(%peer, kind, "skips messages of a kind that a later version defines");

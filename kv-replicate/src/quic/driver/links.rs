@@ -60,16 +60,16 @@ impl Driver {
         if self.links.get(&peer).is_none_or(|link| link.number != number) {
             return;
         }
-        self.drop_link(peer, &error.to_string());
+        self.drop_link(peer, &error.to_string(), error.is_replaced());
         self.tell(Event::Disconnected(peer));
     }
 
-    /// Drops a link that has ended.
-    pub(super) fn drop_link(&mut self, peer: MemberId, why: &str) {
+    /// Drops a link that has ended; the peer may have replaced it by one of another process of this location.
+    pub(super) fn drop_link(&mut self, peer: MemberId, why: &str, is_replaced: bool) {
         let Some(link) = self.links.remove(&peer) else { return };
         tracing::info!(%peer, why, "a link is down");
         let now = self.now().mono;
-        self.attempts.entry(peer).or_default().link_ended(link.since, now, why);
+        self.attempts.entry(peer).or_default().link_ended((link.since, now), why, is_replaced);
         self.dial = true;
     }
 
@@ -79,7 +79,7 @@ impl Driver {
             if let Some(link) = self.links.get(&peer) {
                 link.close(code::GOING, reason);
             }
-            self.drop_link(peer, reason);
+            self.drop_link(peer, reason, false);
             self.tell(Event::Disconnected(peer));
         }
     }

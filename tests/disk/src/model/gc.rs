@@ -41,6 +41,8 @@ impl State {
         for name in &tombstones {
             if let Some(row) = self.rows.remove(name) {
                 self.collected.raise(row.dot.origin, row.dot.seq);
+                let upto = row.version.hlc.min(self.closed);
+                self.collected_upto = self.collected_upto.max(upto);
             }
         }
         let mut step =

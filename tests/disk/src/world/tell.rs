@@ -86,9 +86,9 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::Refused(_) => Event::RemoteRefused,
+            Applied::Conflict | Applied::Refused(_) | Applied::Late => Event::RemoteRefused,
             Applied::Rebuilding => Event::RebuildBegan,
-            Applied::Removed => Event::RowDropped,
+            Applied::Removed | Applied::Uncounted => Event::RowDropped,
             Applied::Unopened => Event::RemoteUnopened,
         };
         self.count(event);

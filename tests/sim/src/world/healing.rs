@@ -164,7 +164,10 @@ impl World {
     /// The writes that all locations must count: all acknowledged ones, and those of departed
     /// locations that any remaining one has.
     fn wanted(&self) -> VersionVector {
-        let mut wanted = self.model.vector();
+        let stores = self.nodes.iter().filter_map(|node| node.running.as_ref());
+        let states = stores.map(|running| store::state(&running.store));
+        let open = states.filter(|state| !state.superseded).filter_map(|state| state.origins);
+        let mut wanted = self.model.vector(&open.flatten().collect());
         for node in self.nodes.iter().filter(|node| node.running.is_some()) {
             wanted.merge(&node.vector());
         }

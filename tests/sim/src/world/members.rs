@@ -1,6 +1,9 @@
 //! Locations that join, that leave for good, and that restart from an old image of their disk.
 
-use kv_core::{MemberId, Operation};
+use std::{collections::BTreeSet, sync::Arc};
+
+use kv_core::{MemberId, Operation, VersionVector};
+use kv_replicate::{Event as CoreEvent, Work};
 use waypost_disk_tests::{
     disk::{FailingDisk, Keep},
     hold,
@@ -54,8 +57,9 @@ impl World {
     /// Whether the cluster can lose a location, and no other removal is pending.
     fn can_spare(&self, node: usize) -> bool {
         let member = self.nodes[node].member;
-        let is_other = |other: &usize| self.nodes[*other].member != member;
-        self.steady().into_iter().filter(is_other).count() >= 2 && self.can_change(node)
+        let others = self.steady().into_iter().map(|other| self.nodes[other].member);
+        let others: BTreeSet<_> = others.filter(|other| *other != member).collect();
+        others.len() >= 2 && self.can_change(node)
     }
 
     /// Whether a location has taken part and stays.
@@ -250,7 +254,11 @@ impl World {
     fn stop_superseded(&mut self) -> Checked {
         for node in self.running() {
             let found = &self.nodes[node];
-            let has_all = |other: &usize| self.nodes[*other].held.covers_all(&found.held);
+            let uncounted = self.uncounted(node);
+            let has_all = |other: &usize| {
+                let has_uncounted = uncounted == 0 || self.uncounted(*other) == uncounted;
+                self.nodes[*other].held.covers_all(&found.held) && has_uncounted
+            };
             let others = self.twins(node).into_iter().filter(|other| *other != node);
             let is_alone = others.clone().all(|other| self.nodes[other].is_gone);
             if found.is_superseded() && !is_alone && self.steady().iter().any(has_all) {
@@ -261,6 +269,18 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The digest of the writes that a location holds and does not count; 0 if there are none.
+    fn uncounted(&self, node: usize) -> u64 {
+        let Some(running) = &self.nodes[node].running else { return 0 };
+        let origins = store::state(&running.store).registry.iter().map(|info| info.id).collect();
+        let durable = running.store.replicator().and_then(|replicator| replicator.durable());
+        let work = Work::FindUncounted { id: 0, origins: Arc::new(origins) };
+        match durable.and_then(|durable| durable.read(work)) {
+            Some(CoreEvent::Uncounted { found: Some(found), .. }) => found.digest,
+            _ => u64::MAX,
+        }
     }
 
     /// A running location gets new links to all others.
@@ -322,6 +342,20 @@ impl World {
         self.count(Event::Rebuilding);
         let is_explained = self.nodes.iter().any(|node| node.is_forked) || self.mangled > 0;
         hold!(is_explained, "{node}: is rebuilt");
+        Ok(())
+    }
+
+    /// A location's rebuild has dropped a write that nobody else has received, and that may have been deleted. Only a
+    /// process that was restored or copied has such writes.
+    pub(super) fn salvaged(&mut self, node: usize, row: &kv_replicate::Row) -> Checked {
+        self.count(Event::Salvaged);
+        // Of an origin that has ended it may count less now.
+        self.nodes[node].made = VersionVector::default();
+        let owner = self.model.owner(row.dot.origin);
+        let is_forked = |node: &Node| Some(node.member) == owner && node.is_forked;
+        let is_explained = self.nodes.iter().any(is_forked) || self.model.may_be_lost(row.dot);
+        hold!(is_explained, "{node}: salvages {row:?}");
+        self.model.salvage(row.dot);
         Ok(())
     }
 
