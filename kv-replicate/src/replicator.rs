@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod apply;
+mod late;
 
 use apply::Applier;
 

@@ -13,6 +13,7 @@ use kv_core::{
     view::View,
 };
 
+use super::late::Late;
 use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place, read::Additions};
 
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
@@ -129,17 +130,7 @@ impl Applier {
                 if salvage.is_some() {
                     salvaged = read_rows(&committer.view(), &rows);
                 }
-                let drop = |(place, dot): (Place, Dot)| {
-                    let Place { namespace, key } = place;
-                    Remote::DropRow { namespace, key, dot }
-                };
-                let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
-                let adopt = Remote::Adopt { vector, collected, floor, damaged };
-                let vector = salvage.map(Arc::unwrap_or_clone);
-                let uncount = vector.map(|vector| Remote::Uncount { vector });
-                let drops = rows.into_iter().map(drop).chain(uncount);
-                let operations = [adopt].into_iter().chain(drops).map(Operation::Remote);
-                (id, commit(committer, now_ms, operations.collect()))
+                (id, commit(committer, now_ms, dropping(rows, collected, salvage)))
             }
             Work::Rebuilt { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))
@@ -333,29 +324,19 @@ fn adds(to_apply: &ToApply) -> Adds {
     }
 }
 
-/// Which rows of a commit are late: a tombstone that was collected here may have deleted them. A row of a session is not
-/// late if its snapshot counts all tombstones that were collected here: then it shows what they deleted. Behind a live
-/// write that is late, the next ones of its origin can't be applied either.
-struct Late {
-    /// Whether the snapshot of the rows counts every collected tombstone.
-    knows_all: bool,
-    /// Whether a live write was late.
-    is_cut: bool,
-}
-
-impl Late {
-    /// For rows of a snapshot that counts these writes; none for rows of no session.
-    fn new<S: Snapshot>(view: &View<S>, basis: Option<&VersionVector>) -> Late {
-        let knows_all = basis.is_some_and(|basis| basis.covers_all(view.collected()));
-        Late { knows_all, is_cut: false }
-    }
-
-    /// Whether the next row is late.
-    fn is_late<S: Snapshot>(&mut self, view: &View<S>, ToApply { row, how, .. }: &ToApply) -> bool {
-        let is_late = !self.knows_all && view.is_late(row.namespace, row.dot, row.hlc);
-        self.is_cut |= is_late && matches!(how, How::Next | How::Skip);
-        is_late || self.is_cut
-    }
+/// Drops the rows of a rebuild that its source does not have, and adopts the source's collected vector. If the source
+/// does not count them either, the vector falls to what it counts.
+fn dropping(
+    rows: Vec<(Place, Dot)>,
+    collected: VersionVector,
+    salvage: Option<Arc<VersionVector>>,
+) -> Vec<Operation> {
+    let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
+    let adopt = Remote::Adopt { vector, collected, floor, damaged };
+    let drop = |(Place { namespace, key }, dot)| Remote::DropRow { namespace, key, dot };
+    let uncount = salvage.map(|vector| Remote::Uncount { vector: Arc::unwrap_or_clone(vector) });
+    let drops = rows.into_iter().map(drop).chain(uncount);
+    [adopt].into_iter().chain(drops).map(Operation::Remote).collect()
 }
 
 /// The end of a rebuild. The session that brought the rows has adopted the vectors of its source.
