@@ -39,9 +39,9 @@ pub fn run(seed: u64) -> Checked {
     world.uncut(alone, others[0])?;
     let has_it = |world: &mut World| !world.has(others[0], 0);
     hold!(world.run_until(SOON_MS, has_it)?, "the deletion does not arrive");
-    // The operator stops the first process.
+    // The operator stops the first process, and the other one is linked again.
     world.lose_for_good(alone)?;
-    world.pass(rng.between(1_000, 5_000))?;
+    world.pass(rng.between(6_000, 9_000))?;
     world.uncut(others[0], others[1])?;
     let has_it = |world: &mut World| !world.has(others[1], 0) && !world.has(copy, 0);
     hold!(world.run_until(SOON_MS, has_it)?, "the deletion does not reach all");
