@@ -129,7 +129,9 @@ pub(super) struct Stability {
     ended: Ended,
     /// How far these are.
     assessment: Assessment,
-    /// Something has changed since the last assessment.
+    /// This location's digest of uncounted writes at the last assessment.
+    uncounted: u64,
+    /// Something else has changed since the last assessment.
     is_stale: bool,
     /// The greatest resolved timestamp so far: it does not fall.
     reached: Hlc,
@@ -182,7 +184,7 @@ impl Stability {
         self.is_stale |= self.ended.origins().contains(&origin);
     }
 
-    /// This location's uncounted writes have changed, or what it counts of ended origins.
+    /// What this location counts of ended origins may have changed.
     pub(super) fn disturb(&mut self) {
         self.is_stale = true;
     }
@@ -245,10 +247,10 @@ impl Stability {
     /// Assesses the ended origins, if something has changed. `uncounted` is this location's digest. Returns whether
     /// all members hold the same uncounted writes, which can be counted.
     pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) -> bool {
-        if self.is_stale {
+        if self.is_stale || uncounted != self.uncounted {
             let reports = self.members.values().map(|member| member.report.as_ref());
             self.assessment = self.ended.assess(local, live, uncounted, reports);
-            self.is_stale = false;
+            (self.is_stale, self.uncounted) = (false, uncounted);
         }
         self.reached = self.reached.max(self.resolved(local));
         let members = &self.members;

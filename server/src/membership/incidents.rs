@@ -1,5 +1,5 @@
-//! What the replica reports that an operator must act on: a copy of this location that runs, and writes that arrived
-//! too late to be applied.
+//! What the replica reports that an operator must act on: a copy of this location that runs, and writes that a
+//! rebuild removed.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     private_files::{self, PrivateFileError},
 };
 
-/// The folder in the data directory for writes that arrived too late.
+/// The folder in the data directory for writes that a rebuild removed.
 const FOLDER: &str = "salvage";
 
 /// For how long a copy that runs stays an alarm after it last dialed a location, in seconds. It redials more often.
@@ -29,7 +29,7 @@ pub struct Incidents {
     copy_seen: AtomicU64,
     /// The writes that could not be saved since the start.
     lost: AtomicU64,
-    /// The folder for writes that arrived too late.
+    /// The folder for writes that a rebuild removed.
     folder: PathBuf,
 }
 
@@ -41,7 +41,7 @@ impl Incidents {
         Incidents { copy_seen, lost, folder: data.join(FOLDER) }
     }
 
-    /// Records a notice of the replica at a Unix time, in seconds. A write that arrived too late is appended to the
+    /// Records a notice of the replica at a Unix time, in seconds. A salvaged write is appended to the
     /// file of the day.
     pub fn observe(&self, notice: &Notice, now: u64) {
         match notice {
@@ -49,7 +49,7 @@ impl Incidents {
             Notice::Salvaged(row) => {
                 if let Err(error) = self.save(row, now) {
                     self.lost.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!("a write that arrived too late can't be saved: {error}");
+                    tracing::error!("a write that a rebuild removed can't be saved: {error}");
                 }
             }
             _ => {}
@@ -83,14 +83,14 @@ impl Incidents {
         let (files, folder) = (self.files(), self.folder.display());
         if files > 0 {
             alarms.push(format!(
-                "writes arrived after deletions that had to count as final, and were not applied: {folder} holds them \
+                "a rebuild removed writes that may be older than deletions which the others no longer keep: {folder} holds them \
                  ({files} files, one for each day); put those that are still needed again, and delete the files"
             ));
         }
         let lost = self.lost.load(Ordering::Relaxed);
         if lost > 0 {
             alarms.push(format!(
-                "{lost} writes that arrived too late could not be saved in {folder}: see the log, and check the disk"
+                "{lost} writes that a rebuild removed could not be saved in {folder}: see the log, and check the disk"
             ));
         }
         alarms

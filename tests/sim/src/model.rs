@@ -120,10 +120,11 @@ impl Model {
         dots.any(|dot| self.log[dot].version() >= since)
     }
 
-    /// Whether a rebuild has handed a write of a key with this version to the owner.
-    fn was_salvaged(&self, name: &Name, version: Version) -> bool {
+    /// Whether a rebuild has handed a write of a key to the owner, of this version or a later one: what it had replaced
+    /// is gone too.
+    fn was_salvaged(&self, name: &Name, since: Version) -> bool {
         let mut dots = self.names[name].iter().filter(|dot| self.salvaged.contains(*dot));
-        dots.any(|dot| self.log[dot].version() == version)
+        dots.any(|dot| self.log[dot].version() >= since)
     }
 
     /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
@@ -270,9 +271,11 @@ impl Model {
     fn may_be_gone(&self, name: &Name, since: Version, now_ms: u64) -> bool {
         let mut dots = self.names[name].iter();
         let lost = self.lost.get(name);
-        let is_doubtful = |dot: &Dot| self.is_doubtful(*dot) && self.log[dot].version() == since;
+        // Of a departed location's writes, those may disappear that only a superseded process holds.
+        let is_doubtful = |dot: &Dot| self.may_be_lost(*dot) && self.log[dot].version() == since;
         dots.any(|dot| self.log[dot].version() >= since && self.is_over(*dot, now_ms))
             || self.may_be_destroyed(name, since)
+            || self.was_salvaged(name, since)
             || self.names[name].iter().any(is_doubtful)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }

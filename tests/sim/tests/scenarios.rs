@@ -49,6 +49,16 @@ fn an_entry_of_which_every_copy_is_destroyed_is_not_owed_for_ever() {
 }
 
 #[test]
+fn a_write_of_a_copy_that_is_older_than_a_forgotten_deletion_is_salvaged() {
+    passes(scenario::late_write::run);
+}
+
+#[test]
+fn a_late_deletion_is_forgotten_only_once_all_members_have_it() {
+    passes(scenario::late_deletion::run);
+}
+
+#[test]
 fn a_damaged_row_at_a_source_ends_no_session_and_comes_from_another_member() {
     passes(scenario::damaged_source::run);
 }

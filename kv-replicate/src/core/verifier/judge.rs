@@ -96,7 +96,9 @@ fn judge_joined(first: &Reading, theirs: &Reading, last: &Reading, at: usize) ->
 /// Judges a row that one store lacks and the other holds at a later reading.
 fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
     let dot = held.dot();
-    if !lacking.vector.covers(dot) || !holder.covers(dot) {
+    // A store that does not count a collected deletion is about to be rebuilt.
+    let is_behind = !holder.covers_all(&lacking.collected);
+    if !lacking.vector.covers(dot) || !holder.covers(dot) || is_behind {
         return Judgement::Unsettled;
     }
     if !lacking.collected.covers(dot) {

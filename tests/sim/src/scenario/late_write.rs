@@ -1,0 +1,46 @@
+//! A process on a copy of a directory writes a key while nobody reaches it. Meanwhile a later process of the same location
+//! deletes the key, and all forget the deletion. The write must not bring the key back at some locations: it goes to the
+//! owner of the process that made it.
+
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{quiet, shuffled};
+use crate::{events::Event, world::World};
+
+/// How long the locations may take to forget a deletion, and to become equal.
+const SOON_MS: u64 = 60_000;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// The violation.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
+    let order = shuffled(3, &mut rng);
+    let (alone, others) = (order[0], &order[1..]);
+    world.put(others[0], 0..rng.between(2, 5), 100)?;
+    world.rest()?;
+
+    for other in others {
+        world.cut(alone, *other, true)?;
+    }
+    let copy = world.double(alone)?;
+    world.put(alone, [0], 100)?;
+    world.pass(rng.between(1_000, 3_000))?;
+    world.delete(copy, 0)?;
+    let is_forgotten = |world: &mut World| {
+        [copy, others[0], others[1]]
+            .into_iter()
+            .all(|node| !world.has(node, 0) && !world.is_deleted(node, 0))
+    };
+    hold!(world.run_until(SOON_MS, is_forgotten)?, "the deletion is not forgotten");
+
+    for other in others {
+        world.uncut(alone, *other)?;
+    }
+    let is_salvaged = |world: &mut World| world.happened(Event::Salvaged) > 0;
+    hold!(world.run_until(SOON_MS, is_salvaged)?, "the late write is not salvaged");
+    hold!(others.iter().all(|node| !world.has(*node, 0)), "the late write brings the key back");
+    world.finish()
+}
