@@ -16,6 +16,9 @@ use kv_core::{
 use super::late::Late;
 use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place, read::Additions};
 
+#[cfg(test)]
+mod tests;
+
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug, Default)]
 pub(super) struct Applier {
@@ -83,7 +86,9 @@ impl Applier {
     {
         self.uploads.clear();
         self.epoch += 1;
-        self.reopened = committer.engine().status().reopened;
+        let status = committer.engine().status();
+        self.reopened = status.reopened;
+        Arc::make_mut(&mut self.additions).may_have_added(status.latest);
     }
 
     /// Whether this work is from before the core knew of a rollback.
@@ -193,11 +198,22 @@ impl Applier {
                 None => taken.push(to_apply),
             }
         }
-        let operations = self.operations(committer, taken)?;
-        let mut results = commit(committer, now_ms, operations)?.into_iter();
+        let fetches: Vec<_> = taken.iter().filter_map(|row| row.fetch).collect();
+        let Some(operations) = self.operations(committer, taken) else {
+            // The bodies of the other rows are not needed either.
+            fetches.iter().for_each(|fetch| drop(self.uploads.remove(fetch)));
+            return None;
+        };
+        let results = commit(committer, now_ms, operations);
+        let number = committer.engine().status().latest;
+        let Some(results) = results else {
+            // Some of them may have been applied although another one failed.
+            Arc::make_mut(&mut self.additions).may_have_added(number);
+            return None;
+        };
+        let mut results = results.into_iter();
         let outcome = |is_late| if is_late { Some(Applied::Late) } else { results.next() };
         let results: Vec<_> = are_late.into_iter().map(outcome).collect::<Option<_>>()?;
-        let number = committer.engine().status().latest;
         for (adds, applied) in adds.into_iter().zip(&results) {
             match adds {
                 Adds::RowOf(origin) if matches!(applied, Applied::Won { .. }) => {
