@@ -14,7 +14,9 @@
 //! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
 //! there is nothing to compare.
 //!
-//! If all members rebuild, the one with the lowest id has what the others rebuild from.
+//! If all members rebuild, the one with the lowest id has what the others rebuild from. A member that lacks tombstones
+//! which this store has dropped is no source either, whether it rebuilds or not: several stores were restored, it from the
+//! older image, and it rebuilds from this one.
 
 use std::time::Duration;
 
@@ -217,7 +219,7 @@ impl Rebuild {
                 self.step = Step::Comparing(peer);
                 self.comparer.begin(cx, peer);
             }
-            (Step::Seeking, _) if is_first_of_all(cx.local, cx.peers) => self.end(cx),
+            (Step::Seeking, _) if has_no_source(cx.local, cx.peers) => self.end(cx),
             _ => {}
         }
     }
@@ -239,20 +241,23 @@ impl Rebuild {
     }
 }
 
-/// Whether all members rebuild, and this location has the lowest id. A location whose first session has not ended counts
-/// nothing but opened origins, and may not know all members.
-fn is_first_of_all(local: &Local, peers: &Peers) -> bool {
+/// Whether all members are linked, and none can be the source: each rebuilds too and has a higher id, or lacks tombstones
+/// that this store has dropped. A location whose first session has not ended counts nothing but opened origins, and may
+/// not know all members.
+fn has_no_source(local: &Local, peers: &Peers) -> bool {
     let own = local.config().member;
-    let rebuilds = |member: MemberId| {
-        let peer = peers.get(member);
-        peer.is_some_and(|peer| peer.has_reported() && peer.progress().rebuilding)
+    let is_after = |member: MemberId| {
+        let peer = peers.get(member).filter(|peer| peer.has_reported());
+        peer.map(|peer| peer.progress()).is_some_and(|progress| {
+            (progress.rebuilding && own < member) || !progress.durable.covers_all(local.collected())
+        })
     };
     let mut members = local.members().current().map(|member| member.id);
     let was_whole = local.durable().iter().any(|dot| dot.seq > 1);
     was_whole
         && local.is_member(own)
         && local.is_rebuilding()
-        && members.all(|member| member == own || (own < member && rebuilds(member)))
+        && members.all(|member| member == own || is_after(member))
 }
 
 #[cfg(test)]
@@ -353,6 +358,20 @@ mod tests {
         }
         rebuild.watch(&mut fixture.context(), &puller);
         assert!(!ends(&mut fixture));
+    }
+
+    #[test]
+    fn a_rebuild_ends_if_all_members_lack_tombstones_that_were_dropped_here() {
+        let (mut fixture, mut rebuild, puller) = rebuilding();
+        fixture.store(|store| store.collected = vector(2));
+        for (third, ended) in [(2, false), (1, true)] {
+            for (peer, seq) in [(PEER, 1), (THIRD, third)] {
+                fixture.connect(peer);
+                fixture.progress(peer, |progress| progress.durable = vector(seq));
+            }
+            rebuild.watch(&mut fixture.context(), &puller);
+            assert_eq!(ends(&mut fixture), ended, "{third}");
+        }
     }
 
     #[test]

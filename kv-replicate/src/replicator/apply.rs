@@ -127,14 +127,7 @@ impl Applier {
                 if is_salvage {
                     salvaged = read_rows(&committer.view(), &rows);
                 }
-                let drop = |(place, dot): (Place, Dot)| {
-                    let Place { namespace, key } = place;
-                    Operation::Remote(Remote::DropRow { namespace, key, dot })
-                };
-                let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
-                let adopt = Operation::Remote(Remote::Adopt { vector, collected, floor, damaged });
-                let operations = [adopt].into_iter().chain(rows.into_iter().map(drop));
-                (id, commit(committer, now_ms, operations.collect()))
+                (id, commit(committer, now_ms, dropping(rows, collected)))
             }
             Work::Rebuilt { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))
@@ -311,6 +304,14 @@ fn adds(to_apply: &ToApply) -> Adds {
         How::Row | How::Found => Adds::RowOf(to_apply.row.dot.origin),
         How::Next | How::Skip => Adds::Nothing,
     }
+}
+
+/// Drops the rows of a rebuild that its source does not have, and adopts the source's collected vector.
+fn dropping(rows: Vec<(Place, Dot)>, collected: VersionVector) -> Vec<Operation> {
+    let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
+    let adopt = Remote::Adopt { vector, collected, floor, damaged };
+    let drop = |(Place { namespace, key }, dot)| Remote::DropRow { namespace, key, dot };
+    [adopt].into_iter().chain(rows.into_iter().map(drop)).map(Operation::Remote).collect()
 }
 
 /// The end of a rebuild. The session that brought the rows has adopted the vectors of its source.

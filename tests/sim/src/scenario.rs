@@ -11,6 +11,7 @@ use waypost_disk_tests::rng::Rng;
 use crate::plan::Plan;
 
 pub mod absent;
+pub mod all_restored;
 pub mod barrier;
 pub mod behind_walk;
 pub mod collected_meanwhile;

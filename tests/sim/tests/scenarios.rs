@@ -209,6 +209,11 @@ fn what_the_source_of_a_rebuild_collects_meanwhile_is_counted_as_collected() {
 }
 
 #[test]
+fn a_store_that_is_rebuilt_while_all_others_are_restored_becomes_their_source() {
+    passes(scenario::all_restored::run);
+}
+
+#[test]
 fn a_disk_that_comes_back_brings_its_writes() {
     passes(scenario::swapped::run);
 }
