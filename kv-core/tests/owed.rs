@@ -593,6 +593,21 @@ fn the_tombstone_of_an_owed_key_is_not_collected() {
 }
 
 #[test]
+fn a_row_that_was_found_by_name_does_not_come_back_after_its_deletion_was_collected() {
+    let mut case = Case::new();
+    let found = case.remote("k", 2, 5, "value");
+    case.commit(Operation::Remote(Remote::Next(found)));
+    let (namespace, key) = (case.namespace, key("k"));
+    case.commit(Operation::Delete { namespace, key });
+    assert_eq!(case.collect(), 1);
+    for (seq, applied) in [(2, Applied::Lost), (3, Applied::Won { concurrent: false })] {
+        let found = case.remote("k", seq, 5, "value");
+        let made = case.commit(Operation::Remote(Remote::Found(found)));
+        assert_eq!(made, Outcome::Applied(applied), "the vector counts write 2 alone");
+    }
+}
+
+#[test]
 fn a_rebuild_leaves_a_damaged_row_that_the_source_lacks_and_owes_it() {
     let mut case = Case::new();
     let write = case.remote("k", 2, 5, "value");

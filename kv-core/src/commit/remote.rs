@@ -194,6 +194,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         check_upload(&write.change)?;
         let key = EntryKey::new(write.namespace, &write.key);
         let current = self.readable_head(&key, over)?;
+        if over == Over::AnyOfIts && self.has_ended(&key, write.dot).map_err(unread)? {
+            return Ok(Applied::Lost);
+        }
         let mut merged = merge_with(current.as_ref(), &write);
         if merged == Merge::Same
             && over == Over::AnyOfIts
@@ -219,6 +222,20 @@ impl<S: Snapshot> Transaction<'_, S> {
                 self.look_for_life(write.namespace, &found);
                 Ok(Applied::Won { concurrent })
             }
+        }
+    }
+
+    /// Whether a write was deleted here, and its tombstone collected: the vector counts the write, nothing is left of it, and
+    /// nothing is owed. A row that was found by name may arrive so late.
+    fn has_ended(&mut self, key: &EntryKey, dot: Dot) -> Result<bool, ReadError> {
+        let (namespace, name) = key.split();
+        let is_counted = self.state.vector.covers(dot);
+        if !is_counted || self.state.owed.get(namespace, name).is_some() {
+            return Ok(false);
+        }
+        match self.row(key) {
+            Err(ReadError::Damaged { .. }) => Ok(false),
+            row => row.map(|row| row.is_none()),
         }
     }
 
