@@ -16,6 +16,8 @@ mod additions;
 mod inspect;
 mod pins;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod uncounted;
 
 pub(crate) use additions::Additions;
@@ -167,13 +169,18 @@ impl<S: Snapshot> Durable<S> {
         let found = match self.view.row(namespace, key) {
             Ok(Some(found)) => found,
             Err(ReadError::Damaged { .. }) => return FoundBody::Damaged,
-            Ok(None) | Err(_) => return FoundBody::Gone,
+            Ok(None) => return FoundBody::Gone,
+            Err(_) => return FoundBody::Failed,
         };
         let FoundState::Large { body, len, .. } = found.state else {
             return self.replaced(namespace, key, found);
         };
         if found.dot != dot {
             return self.replaced(namespace, key, found);
+        }
+        if offset >= len {
+            // There is no such chunk, and so none that is damaged.
+            return FoundBody::Gone;
         }
         let Ok(index) = u32::try_from(offset / CHUNK_BYTES as u64) else { return FoundBody::Gone };
         match self.view.chunk(body, index) {
@@ -185,7 +192,7 @@ impl<S: Snapshot> Durable<S> {
                 self.view.note_damaged_chunk(namespace, key, body, index);
                 FoundBody::Damaged
             }
-            Err(_) => FoundBody::Gone,
+            Err(_) => FoundBody::Failed,
         }
     }
 
@@ -194,8 +201,8 @@ impl<S: Snapshot> Durable<S> {
         let Ok(key) = Key::new(key) else { return FoundBody::Gone };
         match row_of(&self.view, Change { namespace, key, found }) {
             Ok(row) => FoundBody::Replaced(Box::new(row)),
-            Err(ReadError::DamagedBody(_)) => FoundBody::Damaged,
-            Err(_) => FoundBody::Gone,
+            Err(ReadError::Damaged { .. } | ReadError::DamagedBody(_)) => FoundBody::Damaged,
+            Err(_) => FoundBody::Failed,
         }
     }
 }

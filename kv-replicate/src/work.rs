@@ -264,7 +264,7 @@ pub struct Batch {
     ///
     /// [`Content::Large`]: crate::Content::Large
     pub rows: Vec<Row>,
-    /// The keys of rows that can't be read here and that the vector counts.
+    /// The keys of rows that can't be read here. Most are counted by the vector; some may be of unfinished sessions.
     pub damaged: Vec<DamagedKey>,
     /// The dot behind which the next batch begins; none if these are all rows.
     pub next: Option<Dot>,
@@ -291,8 +291,10 @@ pub enum FoundBody {
     /// The write was replaced: the row that the key holds instead, whose values over one chunk are
     /// [`Content::Large`](crate::Content::Large). It is the same write if its value has expired.
     Replaced(Box<Row>),
-    /// The key holds nothing, or the engine can't read now.
+    /// The key holds nothing.
     Gone,
+    /// The engine can't read now.
+    Failed,
     /// The row of the key or its value is damaged.
     Damaged,
 }

@@ -38,8 +38,8 @@ pub(super) struct Context<'a> {
 pub(super) enum Pending {
     /// A commit of live rows of an origin, of so many bytes.
     Live { peer: MemberId, origin: OriginId, bytes: usize },
-    /// A commit of rows of a session, of so many bytes.
-    Page { peer: MemberId, session: u64, batch: u32, bytes: usize },
+    /// A commit of rows of a session, of so many bytes; or of one row that replaced a row of it, with this dot.
+    Page { peer: MemberId, session: u64, batch: u32, bytes: usize, successor: Option<Dot> },
     /// The adoption of the vectors at the end of a session.
     Adopt { peer: MemberId, session: u64 },
     /// A read of rows for a peer.

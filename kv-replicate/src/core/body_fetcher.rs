@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use kv_core::{DamagedKey, OriginId, limits::CHUNK_BYTES};
+use kv_core::{DamagedKey, Dot, OriginId, limits::CHUNK_BYTES};
 
 use super::actions::{Actions, Context, PieceName};
 use crate::{
@@ -25,6 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a piece is requested before the body is given up.
 const MAX_TRIES: u32 = 4;
+
+/// How many pieces of other bodies a peer may send before a fetch counts as passed over: a source serves its requests
+/// in turns, and twice this often it has served each of them.
+const MAX_PASSED_OVER: u64 = 2 * MAX_AT_ONCE as u64;
+
+/// How often the write whose body is fetched may be replaced before the fetch is given up. A source reads the body of
+/// the later write from the view that named it, so that one replacement is mostly enough.
+const MAX_REPLACED: u8 = 8;
 
 /// How many bytes of bodies are requested at a time, from all peers together: what 600 Mbit/s hold in 200 ms. As
 /// many again may be of live writes. From a peer that nothing is requested from, one request is made all the same.
@@ -70,6 +78,19 @@ struct Fetch {
     state: State,
     /// When it last moved.
     moved_at: Duration,
+    /// How many pieces the peer had sent by then.
+    moved_after: u64,
+    /// How often its write was replaced by a later one.
+    replaced: u8,
+}
+
+/// The pieces that a peer has sent, of whatever body. On a slow link a body may wait for those of others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// How many have arrived.
+    pieces: u64,
+    /// When the last one did.
+    last: Duration,
 }
 
 /// A later write that replaced the one whose body is fetched.
@@ -79,18 +100,22 @@ pub(super) enum Successor {
     Fetched,
     /// It needs no fetch, or none any more.
     Whole(Box<Fetched>),
+    /// It was replaced too often: the fetch is to be given up.
+    Endless,
     /// The peer named a row of another key.
     Invalid,
 }
 
 impl Fetch {
-    /// When the fetch is late.
-    fn timeout(&self) -> Duration {
+    /// When the fetch is late: when its peer has sent no piece at all for a while, or many pieces and none of its body.
+    fn timeout(&self, pace: Pace) -> Duration {
         let tries = match self.state {
             State::Queued => 0,
             State::Requested { tries, .. } => tries,
         };
-        self.moved_at + PATIENCE * (1 << tries)
+        let is_passed_over = pace.pieces.saturating_sub(self.moved_after) > MAX_PASSED_OVER;
+        let since = if is_passed_over { self.moved_at } else { self.moved_at.max(pace.last) };
+        since + PATIENCE * (1 << tries)
     }
 
     /// Whether nothing was requested of it yet.
@@ -128,6 +153,8 @@ pub(super) struct Fetched {
     pub(super) row: Row,
     /// The fetch that brought it; none if the row, which replaced the requested one, needs none.
     pub(super) fetch: Option<u64>,
+    /// Whether the row is a later write that replaced the requested one.
+    pub(super) is_successor: bool,
 }
 
 /// All fetches that are under way.
@@ -135,6 +162,8 @@ pub(super) struct Fetched {
 pub(super) struct BodyFetcher {
     /// The fetches by their numbers, which rise, so that older fetches come first.
     fetches: BTreeMap<u64, Fetch>,
+    /// The pieces that each peer has sent.
+    paces: BTreeMap<MemberId, Pace>,
 }
 
 impl BodyFetcher {
@@ -151,42 +180,64 @@ impl BodyFetcher {
             Content::Large { len, .. } => len,
             _ => 0,
         };
-        let (state, moved_at) = (State::Queued, cx.local.mono());
-        let fetch = Fetch { peer, purpose, row, len, received: 0, state, moved_at };
+        let fetch = Fetch {
+            peer,
+            purpose,
+            row,
+            len,
+            received: 0,
+            state: State::Queued,
+            moved_at: cx.local.mono(),
+            moved_after: self.pace(peer).pieces,
+            replaced: 0,
+        };
         self.fetches.insert(id, fetch);
         id
     }
 
     /// Requests the queued bodies that there is room for now, those of live writes first.
     pub(super) fn request_queued(&mut self, cx: &mut Context<'_>, peer: MemberId) {
-        let of_peer = |fetch: &&Fetch| fetch.peer == peer && !fetch.is_queued();
-        let mut at_once = self.fetches.values().filter(of_peer).count();
         for is_live in [true, false] {
-            // Those of sessions make room for live ones, and not the other way round.
-            let counts = |fetch: &&Fetch| fetch.is_live() || !is_live;
-            let mut in_flight: u64 =
-                self.fetches.values().filter(counts).map(Fetch::in_flight).sum();
             let is_next = |fetch: &Fetch| {
                 fetch.peer == peer && fetch.is_queued() && fetch.is_live() == is_live
             };
             for id in self.ids(is_next) {
-                let len = self.fetches[&id].next_len();
-                let is_full = at_once >= MAX_AT_ONCE || in_flight + len > MAX_BYTES;
-                if (is_full && at_once > 0) || !cx.out.has_room_for_requests(peer) {
-                    return;
+                if !self.has_room(&self.fetches[&id]) || !cx.out.has_room_for_requests(peer) {
+                    break;
                 }
                 self.request(cx, id, 0);
-                (at_once, in_flight) = (at_once + 1, in_flight + len);
             }
         }
     }
 
+    /// Whether a queued body may be requested now. Those of sessions make room for live ones, and not the other way round.
+    /// But one of each kind is requested from each peer, so that live bodies never keep a session from going on.
+    fn has_room(&self, next: &Fetch) -> bool {
+        let is_live = next.is_live();
+        let requested = || self.fetches.values().filter(|fetch| !fetch.is_queued());
+        let of_peer = || requested().filter(|fetch| fetch.peer == next.peer);
+        if of_peer().count() >= MAX_AT_ONCE - usize::from(is_live) {
+            return false;
+        }
+        let is_first = !of_peer().any(|fetch| fetch.is_live() == is_live);
+        let counts = |fetch: &&Fetch| fetch.is_live() || !is_live;
+        let in_flight: u64 = requested().filter(counts).map(Fetch::in_flight).sum();
+        is_first || in_flight + next.next_len() <= MAX_BYTES
+    }
+
+    /// The pieces that a peer has sent.
+    fn pace(&self, peer: MemberId) -> Pace {
+        self.paces.get(&peer).copied().unwrap_or_default()
+    }
+
     /// Requests the next pieces of a body.
     fn request(&mut self, cx: &mut Context<'_>, id: u64, tries: u32) {
+        let paces = &self.paces;
         let Some(fetch) = self.fetches.get_mut(&id) else { return };
         let len = fetch.next_len();
         fetch.state = State::Requested { upto: fetch.received + len, tries };
         fetch.moved_at = cx.local.mono();
+        fetch.moved_after = paces.get(&fetch.peer).map_or(0, |pace| pace.pieces);
         let get = GetBody {
             fetch: id,
             namespace: fetch.row.namespace,
@@ -208,6 +259,8 @@ impl BodyFetcher {
     ) -> Option<Fetched> {
         let PieceName { fetch: id, dot, offset } = piece;
         let fetch = self.fetches.get_mut(&id).filter(|fetch| fetch.peer == from)?;
+        let pace = self.paces.entry(from).or_default();
+        *pace = Pace { pieces: pace.pieces + 1, last: cx.local.mono() };
         if dot != fetch.row.dot || offset != fetch.received {
             return None;
         }
@@ -217,7 +270,7 @@ impl BodyFetcher {
             return None;
         }
         fetch.received += expected;
-        fetch.moved_at = cx.local.mono();
+        (fetch.moved_at, fetch.moved_after) = (pace.last, pace.pieces);
         cx.out.work(Work::Stage { fetch: id, bytes });
         let mut upto_received = None;
         if let State::Requested { upto, tries } = &mut fetch.state {
@@ -227,8 +280,9 @@ impl BodyFetcher {
             upto_received = (*upto == fetch.received).then_some(*tries);
         }
         if fetch.received == fetch.len {
-            let Fetch { peer, purpose, row, .. } = self.fetches.remove(&id)?;
-            return Some(Fetched { peer, purpose, row, fetch: Some(id) });
+            let Fetch { peer, purpose, row, replaced, .. } = self.fetches.remove(&id)?;
+            let is_successor = replaced > 0;
+            return Some(Fetched { peer, purpose, row, fetch: Some(id), is_successor });
         }
         if let Some(tries) = upto_received {
             self.request(cx, id, tries);
@@ -254,7 +308,11 @@ impl BodyFetcher {
         let is_found = matches!(fetch.purpose, Purpose::Found { .. });
         let is_here = !is_found && cx.local.visible().covers(row.dot);
         match row.content {
+            Content::Large { .. } if !is_here && fetch.replaced >= MAX_REPLACED => {
+                Successor::Endless
+            }
             Content::Large { len, .. } if !is_here => {
+                fetch.replaced += 1;
                 if fetch.received > 0 {
                     cx.out.work(Work::Discard { fetch: id });
                 }
@@ -266,8 +324,10 @@ impl BodyFetcher {
             }
             _ => {
                 let (peer, purpose) = (fetch.peer, fetch.purpose);
+                let is_successor = !is_same;
                 self.discard(cx.out, id);
-                Successor::Whole(Box::new(Fetched { peer, purpose, row, fetch: None }))
+                let fetched = Fetched { peer, purpose, row, fetch: None, is_successor };
+                Successor::Whole(Box::new(fetched))
             }
         }
     }
@@ -295,10 +355,25 @@ impl BodyFetcher {
         Some((peer, purpose))
     }
 
-    /// Ends a fetch whose body is not needed any more.
+    /// Ends a fetch whose body is not needed any more. The store drops what it holds of the body, also if that is whole
+    /// and the fetch has ended.
     pub(super) fn discard(&mut self, out: &mut Actions, id: u64) {
-        if self.fetches.remove(&id).is_some() {
-            out.work(Work::Discard { fetch: id });
+        self.fetches.remove(&id);
+        out.work(Work::Discard { fetch: id });
+    }
+
+    /// The fetches of a session: the write that each fetches, its batch, and its number.
+    pub(super) fn of_session(&self, session: u64) -> impl Iterator<Item = (Dot, u32, u64)> + '_ {
+        self.fetches.iter().filter_map(move |(id, fetch)| match fetch.purpose {
+            Purpose::Session(of, batch) if of == session => Some((fetch.row.dot, batch, *id)),
+            _ => None,
+        })
+    }
+
+    /// A fetch of a session is for another batch from now on, which names its row again.
+    pub(super) fn move_to(&mut self, id: u64, (session, batch): (u64, u32)) {
+        if let Some(fetch) = self.fetches.get_mut(&id) {
+            fetch.purpose = Purpose::Session(session, batch);
         }
     }
 
@@ -323,7 +398,7 @@ impl BodyFetcher {
 
     /// The fetches that have not moved for too long.
     pub(super) fn late(&self, now: Duration) -> Vec<u64> {
-        self.ids(|fetch| now >= fetch.timeout())
+        self.ids(|fetch| now >= fetch.timeout(self.pace(fetch.peer)))
     }
 
     /// The numbers of some fetches, in their order.
@@ -344,7 +419,7 @@ impl BodyFetcher {
 
     /// When the first fetch is late.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        self.fetches.values().map(Fetch::timeout).min()
+        self.fetches.values().map(|fetch| fetch.timeout(self.pace(fetch.peer))).min()
     }
 
     /// About how many bytes the fetches take. The received pieces are with the store.

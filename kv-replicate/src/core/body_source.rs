@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use kv_core::Dot;
-
 use super::actions::{Actions, Context, Keep, Pending, PieceName, weight};
 use crate::{
     Content, MemberId, Row,
     wire::{GetBody, MAX_ASKED_BYTES, Message, NoBody},
     work::{FoundBody, Work},
 };
+use bytes::Bytes;
+
+#[cfg(test)]
+mod tests;
 
 /// How many requests of one peer for bodies may wait: as many as a peer makes at a time.
 const MAX_BODIES: usize = 256;
@@ -25,8 +26,18 @@ const MAX_BODIES: usize = 256;
 /// How many pieces may wait for a peer to take them.
 const MAX_PIECES: usize = 2;
 
-/// How long the view that a body is read from is kept at most.
-const PINNED_FOR: Duration = Duration::from_secs(30);
+/// How long the view that a body is read from is kept although its peer requests nothing of the body.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long it is kept at most: on a slow link, a long body beside many others takes minutes.
+const PINNED_FOR: Duration = Duration::from_secs(300);
+
+/// How many views are pinned at most, for all peers together. The store takes more, so that there is room for those of
+/// sessions.
+const MAX_PINNED: usize = 512;
+
+/// About how many bytes a pinned view holds: the vectors of its commit, which many share.
+const PINNED_BYTES: usize = 1 << 10;
 
 /// Whether the store reads a piece for a peer. It reads one at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +56,15 @@ struct Pinned {
     pin: u64,
     /// When its first piece was requested.
     since: Duration,
+    /// When it was last in use: the body was in line, and the peer was sent a piece, of this body or another one.
+    used: Duration,
+}
+
+impl Pinned {
+    /// When it must be dropped.
+    fn over_at(&self) -> Duration {
+        (self.used + IDLE).min(self.since + PINNED_FOR)
+    }
 }
 
 /// The requests of one peer.
@@ -57,8 +77,9 @@ struct Requests {
     pieces: VecDeque<Message>,
     /// Whether the store reads a piece for this peer.
     reading: Reading,
-    /// The views of the bodies whose first pieces were read and whose last were not. At most `MAX_BODIES`.
-    pinned: BTreeMap<Dot, Pinned>,
+    /// The views of the bodies whose first pieces were read and whose last were not, by the peer's fetches. At most
+    /// `MAX_BODIES`.
+    pinned: BTreeMap<u64, Pinned>,
 }
 
 impl Requests {
@@ -73,12 +94,14 @@ impl Requests {
             FoundBody::Replaced(row) => self.replaced(out, get, row),
             FoundBody::Gone => self.refuse(out, &get, NoBody::Gone),
             FoundBody::Damaged => self.refuse(out, &get, NoBody::Damaged),
+            // The peer requests it again.
+            FoundBody::Failed => self.unpin(out, get.fetch),
         }
     }
 
     /// Queues the reason why there is no piece.
     fn refuse(&mut self, out: &mut Actions, get: &GetBody, why: NoBody) {
-        self.unpin(out, get.dot);
+        self.unpin(out, get.fetch);
         self.pieces.push_back(Message::NoBody { fetch: get.fetch, why });
     }
 
@@ -90,7 +113,7 @@ impl Requests {
         get.offset += len;
         get.len = get.len.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
         if is_last {
-            self.unpin(out, dot);
+            self.unpin(out, fetch);
         } else if get.len > 0 {
             self.waiting.push_back(get);
         }
@@ -99,27 +122,38 @@ impl Requests {
 
     /// Queues the row that replaced a write. The pieces of its body are next.
     fn replaced(&mut self, out: &mut Actions, get: GetBody, row: Box<Row>) {
-        let before = self.pinned.remove(&get.dot);
         if let Content::Large { len, .. } = row.content {
             // The store has pinned the view that has this row.
-            if let Some(pinned) = before
-                && let Some(other) = self.pinned.insert(row.dot, pinned)
-            {
-                out.work(Work::Unpin { pin: other.pin });
-            }
             let len = len.min(u64::from(MAX_ASKED_BYTES));
             let len = u32::try_from(len).unwrap_or(MAX_ASKED_BYTES);
             self.waiting.push_front(GetBody { dot: row.dot, offset: 0, len, ..get.clone() });
-        } else if let Some(Pinned { pin, .. }) = before {
-            out.work(Work::Unpin { pin });
+        } else {
+            self.unpin(out, get.fetch);
         }
         self.pieces.push_back(Message::NoBody { fetch: get.fetch, why: NoBody::Replaced(row) });
     }
 
+    /// The views of the bodies that are in line are in use.
+    fn refresh(&mut self, now: Duration) {
+        for get in &self.waiting {
+            if let Some(pinned) = self.pinned.get_mut(&get.fetch) {
+                pinned.used = now;
+            }
+        }
+    }
+
     /// Drops the view of a body.
-    fn unpin(&mut self, out: &mut Actions, dot: Dot) {
-        if let Some(Pinned { pin, .. }) = self.pinned.remove(&dot) {
+    fn unpin(&mut self, out: &mut Actions, fetch: u64) {
+        if let Some(Pinned { pin, .. }) = self.pinned.remove(&fetch) {
             out.work(Work::Unpin { pin });
+        }
+    }
+
+    /// Drops the view that was not in use for longest.
+    fn unpin_oldest(&mut self, out: &mut Actions) {
+        let oldest = self.pinned.iter().min_by_key(|(_, pinned)| pinned.used);
+        if let Some(fetch) = oldest.map(|(fetch, _)| *fetch) {
+            self.unpin(out, fetch);
         }
     }
 }
@@ -138,9 +172,11 @@ impl BodySource {
             return;
         }
         let requests = self.peers.entry(from).or_default();
-        // A repeated request replaces the former one.
-        requests.waiting.retain(|waiting| waiting.fetch != get.fetch);
-        if requests.waiting.len() < MAX_BODIES {
+        // A repeated request replaces the former one, and keeps its place: on a slow link it would never be its turn.
+        let is_former = |waiting: &&mut GetBody| waiting.fetch == get.fetch;
+        if let Some(former) = requests.waiting.iter_mut().find(is_former) {
+            *former = get;
+        } else if requests.waiting.len() < MAX_BODIES {
             requests.waiting.push_back(get);
         }
         self.read_next(cx, from);
@@ -149,6 +185,7 @@ impl BodySource {
     /// Requests the next piece for a peer from the store, if there is room for it.
     fn read_next(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         let id = cx.out.next_id();
+        let pinned: usize = self.peers.values().map(|requests| requests.pinned.len()).sum();
         let Some(requests) = self.peers.get_mut(&peer) else { return };
         if requests.reading == Reading::UnderWay || requests.pieces.len() >= MAX_PIECES {
             return;
@@ -157,16 +194,32 @@ impl BodySource {
         requests.reading = Reading::UnderWay;
         let piece = PieceName { fetch: get.fetch, dot: get.dot, offset: get.offset };
         let (namespace, key, dot, offset) = (get.namespace, get.key.clone(), get.dot, get.offset);
-        if requests.pinned.len() >= MAX_BODIES
-            && !requests.pinned.contains_key(&dot)
-            && let Some((_, other)) = requests.pinned.pop_first()
-        {
-            cx.out.work(Work::Unpin { pin: other.pin });
-        }
-        let pinned = Pinned { pin: id, since: cx.local.mono() };
-        let pin = requests.pinned.entry(dot).or_insert(pinned).pin;
+        let (fetch, now) = (get.fetch, cx.local.mono());
+        let pin = match requests.pinned.get_mut(&fetch) {
+            Some(pinned) => {
+                pinned.used = now;
+                pinned.pin
+            }
+            None => {
+                if requests.pinned.len() >= MAX_BODIES {
+                    requests.unpin_oldest(cx.out);
+                } else if pinned >= MAX_PINNED {
+                    self.unpin_of_most(cx.out);
+                }
+                let pinned = Pinned { pin: id, since: now, used: now };
+                self.peers.entry(peer).or_default().pinned.insert(fetch, pinned);
+                id
+            }
+        };
         let work = Work::ReadBody { id, pin, namespace, key, dot, offset };
         cx.out.request(id, Pending::Body { peer, piece }, work);
+    }
+
+    /// Drops the oldest view of the peer that has most of them.
+    fn unpin_of_most(&mut self, out: &mut Actions) {
+        if let Some(most) = self.peers.values_mut().max_by_key(|requests| requests.pinned.len()) {
+            most.unpin_oldest(out);
+        }
     }
 
     /// A piece was read, or the reason why there is none.
@@ -183,6 +236,7 @@ impl BodySource {
         if let Some(requests) = self.peers.get_mut(&peer) {
             requests.reading = Reading::Idle;
             requests.answer(cx.out, piece, found);
+            requests.refresh(cx.local.mono());
         }
         self.read_next(cx, peer);
     }
@@ -199,7 +253,7 @@ impl BodySource {
         let now = cx.local.mono();
         for requests in self.peers.values_mut() {
             requests.pinned.retain(|_, pinned| {
-                let is_over = now >= pinned.since + PINNED_FOR;
+                let is_over = now >= pinned.over_at();
                 if is_over {
                     cx.out.work(Work::Unpin { pin: pinned.pin });
                 }
@@ -211,7 +265,7 @@ impl BodySource {
     /// When the first view must be dropped.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let pinned = self.peers.values().flat_map(|requests| requests.pinned.values());
-        pinned.map(|pinned| pinned.since + PINNED_FOR).min()
+        pinned.map(Pinned::over_at).min()
     }
 
     /// The link to a peer is about to end: its views are dropped.
@@ -235,109 +289,9 @@ impl BodySource {
     pub(super) fn memory_bytes(&self) -> usize {
         let of = |requests: &Requests| {
             requests.waiting.len() * 640
-                + requests.pinned.len() * 64
+                + requests.pinned.len() * PINNED_BYTES
                 + requests.pieces.iter().map(weight).sum::<usize>()
         };
         self.peers.values().map(of).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kv_core::NamespaceId;
-
-    use super::*;
-    use crate::core::testing::{Fixture, PEER, dot, large_row_of};
-
-    fn get(fetch: u64, len: u32) -> GetBody {
-        let (namespace, key) = (NamespaceId([3; 16]), kv_core::Key::new("key").unwrap());
-        GetBody { fetch, namespace, dot: dot(1), offset: 0, len, key }
-    }
-
-    fn connected() -> (Fixture, BodySource) {
-        let mut fixture = Fixture::new();
-        fixture.connect(PEER);
-        (fixture, BodySource::default())
-    }
-
-    /// Answers the read that is under way. Returns the write, and the view that it is read from.
-    fn answer(fixture: &mut Fixture, source: &mut BodySource, found: FoundBody) -> (Dot, u64) {
-        let (id, dot, pin) = loop {
-            match fixture.poll_work().expect("a read") {
-                Work::ReadBody { id, dot, pin, .. } => break (id, dot, pin),
-                Work::Unpin { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        };
-        let Some(Pending::Body { peer, piece }) = fixture.out().finished(id) else {
-            panic!("no purpose")
-        };
-        source.read(&mut fixture.context(), peer, piece, found);
-        (dot, pin)
-    }
-
-    fn chunk(bytes: &'static [u8]) -> FoundBody {
-        FoundBody::Chunk { bytes: Bytes::from_static(bytes), is_last: false }
-    }
-
-    #[test]
-    fn bodies_take_turns_and_pieces_wait_in_bounds() {
-        let (mut fixture, mut source) = connected();
-        source.get(&mut fixture.context(), PEER, get(1, 6));
-        source.get(&mut fixture.context(), PEER, get(2, 6));
-        answer(&mut fixture, &mut source, chunk(b"abc"));
-        answer(&mut fixture, &mut source, chunk(b"xyz"));
-        assert!(fixture.poll_work().is_none(), "two pieces wait");
-        let mut names = Vec::new();
-        while let Some(Message::Piece { fetch, offset, .. }) =
-            source.next(&mut fixture.context(), PEER)
-        {
-            names.push((fetch, offset));
-        }
-        assert_eq!(names, [(1, 0), (2, 0)]);
-        answer(&mut fixture, &mut source, FoundBody::Gone);
-        let gone = source.next(&mut fixture.context(), PEER);
-        assert_eq!(gone, Some(Message::NoBody { fetch: 1, why: NoBody::Gone }));
-        answer(&mut fixture, &mut source, FoundBody::Damaged);
-        let damaged = source.next(&mut fixture.context(), PEER);
-        assert_eq!(damaged, Some(Message::NoBody { fetch: 2, why: NoBody::Damaged }));
-    }
-
-    #[test]
-    fn the_pieces_of_a_write_that_replaced_the_requested_one_follow_its_row() {
-        let (mut fixture, mut source) = connected();
-        source.get(&mut fixture.context(), PEER, get(1, 6));
-        let row = Box::new(large_row_of(PEER, 2));
-        let (_, pin) = answer(&mut fixture, &mut source, FoundBody::Replaced(row.clone()));
-        let read = answer(&mut fixture, &mut source, chunk(b"abc"));
-        assert_eq!(read, (dot(2), pin), "from the view that named it");
-        let sent: Vec<_> =
-            std::iter::from_fn(|| source.next(&mut fixture.context(), PEER)).collect();
-        let bytes = Bytes::from_static(b"abc");
-        let piece = Message::Piece { fetch: 1, dot: dot(2), offset: 0, bytes };
-        assert_eq!(sent, [Message::NoBody { fetch: 1, why: NoBody::Replaced(row) }, piece]);
-    }
-
-    #[test]
-    fn all_pieces_of_a_body_are_read_from_one_view_which_is_then_dropped() {
-        let (mut fixture, mut source) = connected();
-        source.get(&mut fixture.context(), PEER, get(1, 6));
-        let (_, first) = answer(&mut fixture, &mut source, chunk(b"abc"));
-        let last = FoundBody::Chunk { bytes: Bytes::from_static(b"de"), is_last: true };
-        let (_, second) = answer(&mut fixture, &mut source, last);
-        assert_eq!(first, second);
-        assert!(matches!(fixture.poll_work(), Some(Work::Unpin { pin }) if pin == first));
-        assert_eq!(source.timeout(), None);
-    }
-
-    #[test]
-    fn a_view_that_a_peer_does_not_read_to_the_end_is_dropped_after_a_while() {
-        let (mut fixture, mut source) = connected();
-        source.get(&mut fixture.context(), PEER, get(1, 3));
-        let (_, pin) = answer(&mut fixture, &mut source, chunk(b"abc"));
-        assert_eq!(source.timeout(), Some(PINNED_FOR));
-        fixture.wait(PINNED_FOR);
-        source.watch(&mut fixture.context());
-        assert!(matches!(fixture.poll_work(), Some(Work::Unpin { pin: one }) if one == pin));
     }
 }

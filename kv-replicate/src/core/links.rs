@@ -163,7 +163,9 @@ impl Core {
         if self.local.has_left(self.local.config().member) {
             return self.halt(HaltReason::Removed);
         }
-        self.machines.stability.follow_members(&self.local);
+        if self.machines.stability.follow_members(&self.local) {
+            self.machines.uncounted.disturb();
+        }
         for peer in self.peers.ids() {
             if self.local.has_left(peer)
                 && let Some(state) = self.peers.get(peer)

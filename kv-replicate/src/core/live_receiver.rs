@@ -153,9 +153,12 @@ impl LiveReceiver {
         origin: OriginId,
         (id, fetched): (u64, Fetched),
     ) {
-        let Some(incoming) = self.incoming.get_mut(&origin) else { return };
         let Fetched { peer, row, fetch, .. } = fetched;
-        let Some(wanted) = incoming.queue.waits_for(id) else { return };
+        let incoming = self.incoming.get_mut(&origin);
+        let waits = |incoming: &mut Incoming| incoming.queue.waits_for(id);
+        let Some((wanted, incoming)) = incoming.and_then(|one| Some((waits(one)?, one))) else {
+            return bodies.discard(cx.out, id);
+        };
         if row.dot == wanted {
             incoming.queue.fetched(id, row, fetch);
         } else {

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kv_core::{DamagedKey, OriginId};
+use kv_core::{DamagedKey, Dot, OriginId};
 
 use super::{
     actions::{Context, MAX_APPLYING, Pending},
-    body_fetcher::{BodyFetcher, Purpose},
+    body_fetcher::{BodyFetcher, Fetched, Purpose},
     local::Local,
     peers::{Peer, Peers},
     status::SessionProgress,
@@ -35,7 +35,7 @@ const MAX_SESSIONS: usize = 2;
 /// How long a peer whose session failed is avoided, if others can serve.
 const AVOID_FOR: Duration = Duration::from_secs(5);
 
-/// How many bodies may be fetched from one peer.
+/// How many bodies a session may fetch at a time.
 const MAX_FETCHES: usize = 8192;
 
 /// All sessions in which this location receives rows.
@@ -153,7 +153,7 @@ impl Puller {
             return;
         }
         session.moved(cx.local.mono());
-        if bodies.of_peer(from).len() > MAX_FETCHES {
+        if bodies.of_session(session.id()).count() > MAX_FETCHES {
             return cx.out.close(from, "the peer named more bodies at once than a batch has rows");
         }
         self.take_rows(cx, bodies, from, page);
@@ -170,12 +170,19 @@ impl Puller {
     ) {
         let Some(session) = self.sessions.get_mut(&from) else { return };
         let (batch, mut rows, mut fetches) = (page.batch, Vec::new(), 0);
+        // Bodies of a batch that was requested again are on their way.
+        let is_former = |(_, of, _): &(Dot, u32, u64)| !session.has_batch(*of);
+        let under_way = bodies.of_session(session.id()).filter(is_former);
+        let under_way: BTreeMap<_, _> = under_way.map(|(dot, _, id)| (dot, id)).collect();
         for row in page.rows {
             if cx.local.visible().covers(row.dot) {
                 continue;
             }
             if !matches!(row.content, Content::Large { .. }) {
                 rows.push(ToApply { row, how: How::Row, fetch: None });
+            } else if let Some(id) = under_way.get(&row.dot) {
+                bodies.move_to(*id, (session.id(), batch));
+                fetches += 1;
             } else if !session.has_taken(row.dot) {
                 bodies.begin(cx, from, row, Purpose::Session(session.id(), batch));
                 fetches += 1;
@@ -184,7 +191,7 @@ impl Puller {
         session.began(batch, usize::from(!rows.is_empty()), fetches);
         bodies.request_queued(cx, from);
         if !rows.is_empty() {
-            apply(cx, from, (session.id(), batch), rows);
+            apply(cx, from, (session.id(), batch), (rows, None));
         }
     }
 
@@ -193,20 +200,41 @@ impl Puller {
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
-        peer: MemberId,
-        ((session, batch), row): ((u64, u32), ToApply),
+        (session, batch): (u64, u32),
+        fetched: Fetched,
     ) {
-        let Some(found) = self.session(peer, session) else { return };
-        if cx.local.visible().covers(row.row.dot) && row.fetch.is_none() {
+        let Fetched { peer, row, fetch, is_successor, .. } = fetched;
+        let dot = row.dot;
+        let Some(found) = self.session(peer, session) else {
+            fetch.into_iter().for_each(|fetch| bodies.discard(cx.out, fetch));
+            return;
+        };
+        if cx.local.visible().covers(dot) && fetch.is_none() {
             // The later write has arrived on another way.
             found.passed(batch);
             return self.advance(cx, bodies, peer);
         }
-        found.fetched(row.row.dot);
-        apply(cx, peer, (session, batch), vec![row]);
+        found.fetched(dot);
+        let row = ToApply { row, how: How::Row, fetch };
+        apply(cx, peer, (session, batch), (vec![row], is_successor.then_some(dot)));
     }
 
-    /// The body of a session's row is gone at the source, which does not name a later write of its key.
+    /// A row of a batch is passed over: its key holds nothing any more at the source, or a later write that can't be
+    /// applied yet, because its origin is not opened here. Another round names what there is by then.
+    pub(super) fn pass_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        ((session, batch), successor): ((u64, u32), Option<Dot>),
+    ) {
+        if let Some(found) = self.session(peer, session) {
+            found.passed_over(batch, successor, cx.local.mono());
+        }
+        self.advance(cx, bodies, peer);
+    }
+
+    /// The body of a session's row does not arrive.
     pub(super) fn body_gone(
         &mut self,
         cx: &mut Context<'_>,
@@ -350,10 +378,15 @@ impl Puller {
     }
 }
 
-/// Requests a commit of rows of a batch of a session.
-fn apply(cx: &mut Context<'_>, peer: MemberId, (session, batch): (u64, u32), rows: Vec<ToApply>) {
+/// Requests a commit of rows of a batch of a session, or of the write that replaced one.
+fn apply(
+    cx: &mut Context<'_>,
+    peer: MemberId,
+    (session, batch): (u64, u32),
+    (rows, successor): (Vec<ToApply>, Option<Dot>),
+) {
     let bytes = rows.iter().map(|to_apply| to_apply.row.weight()).sum();
-    cx.out.apply(Pending::Page { peer, session, batch, bytes }, rows);
+    cx.out.apply(Pending::Page { peer, session, batch, bytes, successor }, rows);
 }
 
 /// Requests the adoption of the source's vectors, and of the keys that it can't read, at the end of a session.

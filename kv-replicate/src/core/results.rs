@@ -47,14 +47,17 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 machines.receiver.applied(&mut cx, bodies, origin, failed || is_broken);
             }
-            Pending::Page { peer, session, batch, .. } => {
+            Pending::Page { peer, session, batch, successor, .. } => {
                 self.report_rows(peer, &results);
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
-                if failed || is_unopened {
+                if failed || (is_unopened && successor.is_none()) {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
+                } else if is_unopened {
+                    let batch = ((session, batch), successor);
+                    machines.puller.pass_over(&mut cx, bodies, peer, batch);
                 } else {
                     machines.puller.applied(&mut cx, bodies, peer, (session, batch));
                 }
@@ -142,12 +145,14 @@ impl Core {
         let bodies = &mut machines.fetcher;
         match fetched.purpose {
             Purpose::Live(origin) => {
+                if machines.stability.ended().contains(&fetched.row.dot.origin) {
+                    // A later write may be one of an ended origin, which is here uncounted then.
+                    machines.uncounted.disturb();
+                }
                 machines.receiver.fetched(&mut cx, bodies, origin, (id, fetched));
             }
             Purpose::Session(session, batch) => {
-                let Fetched { peer, row, fetch, .. } = fetched;
-                let row = ToApply { row, how: How::Row, fetch };
-                machines.puller.fetched(&mut cx, bodies, peer, ((session, batch), row));
+                machines.puller.fetched(&mut cx, bodies, (session, batch), fetched);
             }
             Purpose::Found { round, key } => {
                 let Fetched { row, fetch, .. } = fetched;
@@ -163,12 +168,24 @@ impl Core {
             return;
         }
         match why {
-            NoBody::Gone => self.lose_fetch(id),
+            NoBody::Gone => self.body_gone(from, id),
             NoBody::Damaged => self.body_damaged(from, id),
             NoBody::Replaced(row) => self.replaced(from, id, *row),
         }
         let (machines, mut cx) = self.split();
         machines.fetcher.request_queued(&mut cx, from);
+    }
+
+    /// The key of a body holds nothing any more at its source, as after its namespace was dropped. A session goes on, and
+    /// another round brings the reason.
+    fn body_gone(&mut self, from: MemberId, id: u64) {
+        let Some((batch, _)) = self.machines.fetcher.session_row(id) else {
+            return self.lose_fetch(id);
+        };
+        let (machines, mut cx) = self.split();
+        machines.fetcher.lose(cx.out, id);
+        let bodies = &mut machines.fetcher;
+        machines.puller.pass_over(&mut cx, bodies, from, (batch, None));
     }
 
     /// A body is damaged at its source. A session leaves its row out, and the key is owed.
@@ -188,6 +205,7 @@ impl Core {
         match machines.fetcher.replace(&mut cx, id, row) {
             Successor::Fetched => {}
             Successor::Whole(fetched) => self.fetched(id, *fetched),
+            Successor::Endless => self.lose_fetch(id),
             Successor::Invalid => {
                 self.close(
                     from,

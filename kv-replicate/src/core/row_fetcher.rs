@@ -437,5 +437,6 @@ fn fetch_body(
         return false;
     };
     bodies.begin(cx, peer, row, Purpose::Found { round, key: index });
+    bodies.request_queued(cx, peer);
     true
 }

@@ -140,14 +140,14 @@ pub(super) struct Stability {
 }
 
 impl Stability {
-    /// Takes in the members in the store.
-    pub(super) fn follow_members(&mut self, local: &Local) {
+    /// Takes in the members in the store. Returns whether other origins have ended than before.
+    pub(super) fn follow_members(&mut self, local: &Local) -> bool {
         let own = local.config().member;
         self.members.retain(|member, _| local.is_member(*member));
         for member in local.members().current().filter(|member| member.id != own) {
             self.members.entry(member.id).or_default();
         }
-        self.follow_origins(local);
+        self.follow_origins(local)
     }
 
     /// Finds the origins that have ended. Returns whether there are others than before.

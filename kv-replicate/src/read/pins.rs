@@ -10,7 +10,7 @@ use kv_core::engine::Snapshot;
 use super::Durable;
 use crate::{Content, Event, FoundBody, Unread, Work};
 
-/// The most pinned views. The bounds of the core are below it.
+/// The most pinned views. The core pins fewer: at most 512 for bodies, and 8 for sessions.
 const MAX_PINS: usize = 1024;
 
 /// Does the work of a core that reads: from the newest durable view, or from one that was pinned.
@@ -83,6 +83,6 @@ fn has_more(found: &FoundBody) -> bool {
     match found {
         FoundBody::Chunk { is_last, .. } => !is_last,
         FoundBody::Replaced(row) => matches!(row.content, Content::Large { .. }),
-        FoundBody::Gone | FoundBody::Damaged => false,
+        FoundBody::Gone | FoundBody::Failed | FoundBody::Damaged => false,
     }
 }

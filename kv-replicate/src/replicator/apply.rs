@@ -15,6 +15,9 @@ use kv_core::{
 
 use crate::{Content, Event, How, Row, Settled, ToApply, Work, inspect::Place, read::Additions};
 
+#[cfg(test)]
+mod tests;
+
 /// Does work that commits, and keeps the bodies that come in pieces until their rows do.
 #[derive(Debug, Default)]
 pub(super) struct Applier {
@@ -82,7 +85,9 @@ impl Applier {
     {
         self.uploads.clear();
         self.epoch += 1;
-        self.reopened = committer.engine().status().reopened;
+        let status = committer.engine().status();
+        self.reopened = status.reopened;
+        Arc::make_mut(&mut self.additions).may_have_added(status.latest);
     }
 
     /// Whether this work is from before the core knew of a rollback.
@@ -177,9 +182,19 @@ impl Applier {
         E::Snapshot: Clone,
     {
         let adds: Vec<_> = rows.iter().map(adds).collect();
-        let operations = self.operations(committer, rows)?;
-        let results = commit(committer, now_ms, operations)?;
+        let fetches: Vec<_> = rows.iter().filter_map(|row| row.fetch).collect();
+        let Some(operations) = self.operations(committer, rows) else {
+            // The bodies of the other rows are not needed either.
+            fetches.iter().for_each(|fetch| drop(self.uploads.remove(fetch)));
+            return None;
+        };
+        let results = commit(committer, now_ms, operations);
         let number = committer.engine().status().latest;
+        let Some(results) = results else {
+            // Some of them may have been applied although another one failed.
+            Arc::make_mut(&mut self.additions).may_have_added(number);
+            return None;
+        };
         for (adds, applied) in adds.into_iter().zip(&results) {
             match adds {
                 Adds::RowOf(origin) if matches!(applied, Applied::Won { .. }) => {

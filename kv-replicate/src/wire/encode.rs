@@ -155,7 +155,7 @@ fn put_want(out: &mut BytesMut, want: &Want) {
     want.numbers.iter().for_each(|number| out.put_u64(*number));
 }
 
-/// See `decode::pull`.
+/// See `decode::no_body`.
 fn put_no_body(out: &mut BytesMut, why: &NoBody) {
     match why {
         NoBody::Gone => out.put_u8(0),
@@ -168,6 +168,7 @@ fn put_no_body(out: &mut BytesMut, why: &NoBody) {
     }
 }
 
+/// See `decode::pull`.
 fn put_pull(out: &mut BytesMut, pull: &Pull) {
     out.put_u64(pull.session);
     out.put_u32(pull.batch);

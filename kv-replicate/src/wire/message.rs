@@ -242,7 +242,8 @@ pub(crate) struct Page {
     pub(crate) head: Option<PageHead>,
     /// The continuation after this page.
     pub(crate) end: End,
-    /// The keys of writes that the snapshot counts and that the source can't read.
+    /// The keys of writes that the source can't read. Most are counted by the snapshot's vector; some may be of the
+    /// source's own unfinished sessions.
     pub(crate) damaged: Vec<DamagedKey>,
     /// The rows, in the order of their dots.
     pub(crate) rows: Vec<Row>,

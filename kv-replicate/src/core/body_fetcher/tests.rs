@@ -185,3 +185,58 @@ fn a_row_of_another_key_or_one_that_is_not_later_replaces_nothing() {
         assert_eq!(bodies.fetches[&id].row, super::tests::row());
     }
 }
+
+#[test]
+fn a_fetch_is_not_late_while_its_peer_sends_other_bodies() {
+    let (mut fixture, mut bodies, id) = begun();
+    let long = row_with(60 * CHUNK_BYTES as u64);
+    let other = begin(&mut fixture, &mut bodies, PEER, (long, Purpose::Session(1, 1)));
+    for piece in 0..40 {
+        fixture.wait(PATIENCE * 9 / 10);
+        assert_eq!(bodies.late(fixture.local().mono()), [], "{piece}");
+        let name = at(other, piece * CHUNK_BYTES as u64);
+        assert!(bodies.piece(&mut fixture.context(), PEER, name, chunk()).is_none());
+    }
+    fixture.wait(PATIENCE);
+    assert_eq!(bodies.late(fixture.local().mono()).len(), 2, "the peer has fallen silent");
+    for _ in 0..=MAX_PASSED_OVER {
+        bodies.piece(&mut fixture.context(), PEER, at(other, 0), chunk());
+    }
+    bodies.piece(&mut fixture.context(), PEER, at(other, 40 * CHUNK_BYTES as u64), chunk());
+    assert_eq!(bodies.late(fixture.local().mono()), [id], "its request was lost");
+}
+
+#[test]
+fn live_bodies_leave_each_peer_one_of_a_session() {
+    let mut fixture = Fixture::new();
+    fixture.connect(PEER);
+    let mut bodies = BodyFetcher::default();
+    let live = Purpose::Live(row().dot.origin);
+    for _ in 0..6 {
+        let row = row_with(u64::from(MAX_ASKED_BYTES));
+        begin(&mut fixture, &mut bodies, PEER, (row, live));
+    }
+    let session = Purpose::Session(1, 1);
+    let [first, second] = [0, 1].map(|_| begin(&mut fixture, &mut bodies, PEER, (row(), session)));
+    assert!(!bodies.fetches[&first].is_queued() && bodies.fetches[&second].is_queued());
+}
+
+#[test]
+fn a_fetch_whose_write_is_replaced_again_and_again_is_given_up() {
+    let (mut fixture, mut bodies, id) = begun();
+    for seq in 2..=u64::from(MAX_REPLACED) + 2 {
+        let row = Row { key: row().key, ..large_row_of(PEER, seq) };
+        let replaced = bodies.replace(&mut fixture.context(), id, row);
+        let is_last = seq == u64::from(MAX_REPLACED) + 2;
+        assert_eq!(matches!(replaced, Successor::Endless), is_last, "{seq}: {replaced:?}");
+    }
+}
+
+#[test]
+fn a_fetch_moves_to_the_batch_that_names_its_row_again() {
+    let (_, mut bodies, id) = begun();
+    assert_eq!(bodies.of_session(1).collect::<Vec<_>>(), [(row().dot, 1, id)]);
+    bodies.move_to(id, (1, 2));
+    assert_eq!(bodies.session_row(id).map(|(batch, _)| batch), Some((1, 2)));
+    assert_eq!(bodies.of_session(2).count(), 0);
+}

@@ -1,9 +1,14 @@
 //! The live streams of a peer, without a core.
 
+use kv_core::limits::CHUNK_BYTES;
+
 use super::*;
 use crate::{
     Work,
-    core::testing::{Fixture, PEER, THIRD, large_row_of, origins, row_of},
+    core::{
+        actions::PieceName,
+        testing::{Fixture, PEER, THIRD, large_row_of, origins, row_of},
+    },
 };
 
 fn receive(
@@ -68,8 +73,13 @@ fn deliver(fixture: &mut Fixture, receiver: &mut LiveReceiver, bodies: &mut Body
     let id = bodies.all()[0];
     bodies.discard(fixture.out(), id);
     let origin = origins(PEER)[0];
-    let fetched = Fetched { peer: PEER, purpose: Purpose::Live(origin), row, fetch: Some(id) };
+    let fetched = fetched(origin, row, id);
     receiver.fetched(&mut fixture.context(), bodies, origin, (id, fetched));
+}
+
+fn fetched(origin: OriginId, row: Row, id: u64) -> Fetched {
+    let (purpose, fetch) = (Purpose::Live(origin), Some(id));
+    Fetched { peer: PEER, purpose, row, fetch, is_successor: false }
 }
 
 /// A large write of one and the same key.
@@ -111,7 +121,7 @@ fn the_bodies_of_different_keys_are_fetched_together_and_applied_in_order() {
     let [first, second] = bodies.all()[..] else { panic!("two fetches") };
     for (id, seq, expected) in [(second, 2, vec![]), (first, 1, vec![vec![1, 2]])] {
         let (row, origin) = (large_row_of(PEER, seq), origins(PEER)[0]);
-        let fetched = Fetched { peer: PEER, purpose: Purpose::Live(origin), row, fetch: Some(id) };
+        let fetched = fetched(origin, row, id);
         receiver.fetched(&mut fixture.context(), &mut bodies, origin, (id, fetched));
         assert_eq!(commits(&mut fixture), expected);
     }
@@ -133,4 +143,32 @@ fn writes_of_origins_that_the_peer_has_not_announced_are_ignored() {
     let (mut fixture, mut receiver, mut bodies) = connected();
     receive(&mut fixture, &mut receiver, &mut bodies, vec![row_of(THIRD, 1)]);
     assert_eq!(commits(&mut fixture), Vec::<Vec<u64>>::new());
+}
+
+#[test]
+fn a_whole_body_whose_write_is_forgotten_is_dropped_by_the_store() {
+    let (mut fixture, mut receiver, mut bodies) = connected();
+    let rows = vec![large_row_of(PEER, 1), large_row_of(PEER, 2)];
+    receive(&mut fixture, &mut receiver, &mut bodies, rows);
+    let [first, second] = bodies.all()[..] else { panic!("two fetches") };
+    let origin = origins(PEER)[0];
+    let dot = large_row_of(PEER, 2).dot;
+    for (offset, len) in [(0, CHUNK_BYTES), (CHUNK_BYTES, 100_000 - CHUNK_BYTES)] {
+        let name = PieceName { fetch: second, dot, offset: offset as u64 };
+        let whole = bodies.piece(&mut fixture.context(), PEER, name, vec![0; len].into());
+        if let Some(whole) = whole {
+            receiver.fetched(&mut fixture.context(), &mut bodies, origin, (second, whole));
+        }
+    }
+    receiver.forget(&mut fixture.context(), &mut bodies, origin);
+    let mut dropped: Vec<_> = std::iter::from_fn(|| fixture.poll_work())
+        .filter_map(|work| match work {
+            Work::Discard { fetch } => Some(fetch),
+            _ => None,
+        })
+        .collect();
+    dropped.sort_unstable();
+    let mut expected = [first, second];
+    expected.sort_unstable();
+    assert_eq!(dropped, expected);
 }

@@ -36,7 +36,7 @@ pub(super) enum Bodies {
     None,
     /// Some were fetched, or are.
     Fetched,
-    /// One was gone at the source, which named no later write of its key: the batch is requested again.
+    /// One did not arrive: the batch is requested again.
     Gone,
 }
 
@@ -96,7 +96,7 @@ impl Batch {
         true
     }
 
-    /// Where the walk continues if pages of the batch are lost. If a body of it was gone, a row before these pages
+    /// Where the walk continues if pages of the batch are lost. If a body of it did not arrive, a row before these pages
     /// is not here: it comes again with them.
     pub(super) fn again_after(&self) -> Option<Dot> {
         if self.bodies == Bodies::Gone { self.after } else { self.last }

@@ -42,7 +42,7 @@ struct Wait {
     since: Duration,
     /// How often the batch was requested again because it stood still.
     tries: u32,
-    /// How often it was requested again because a body was gone.
+    /// How often it was requested again because a body did not arrive.
     repeats: u32,
 }
 
@@ -260,7 +260,23 @@ impl Session {
         }
     }
 
-    /// A body was gone at the source, which named no later write.
+    /// A row is passed over, or the later write that replaced it: what the source has of its key is in a later snapshot
+    /// than this round's first, and another round brings it.
+    pub(super) fn passed_over(&mut self, batch: u32, successor: Option<Dot>, now: Duration) {
+        if let Some(dot) = successor {
+            self.taken.remove(&dot);
+        }
+        self.walk.needs_another();
+        self.committed(batch, now);
+    }
+
+    /// Whether a batch is being received, or its rows are on their way.
+    pub(super) fn has_batch(&self, number: u32) -> bool {
+        let is_former = self.former.as_ref().is_some_and(|former| former.number == number);
+        is_former || self.current.number == number
+    }
+
+    /// A body does not arrive.
     pub(super) fn body_gone(&mut self, batch: u32) {
         if let Some(batch) = self.batch_mut(batch) {
             batch.open = batch.open.saturating_sub(1);
@@ -279,6 +295,7 @@ impl Session {
                 return self.repeat_batch(after);
             }
             self.former = None;
+            self.wait.repeats = 0;
         }
         let is_whole = self.current.is_received() && self.current.open == 0;
         let next = match &self.current.stage {
@@ -319,8 +336,7 @@ impl Session {
         Step::Adopt(head)
     }
 
-    /// A body of the batch was gone at its source, with its key. If its namespace was dropped, a newer snapshot
-    /// does not name it any more, and another round brings that. If it never comes, it is damaged.
+    /// A body of the batch did not arrive: it is requested again with its row.
     fn repeat_batch(&mut self, after: Option<Dot>) -> Step {
         self.former = None;
         self.wait.repeats += 1;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use kv_core::{Dot, VersionVector, commit::Applied};
 
 use crate::{
-    Core, Event, Now, Work,
-    core::testing::{PEER, config, dot, hello, joining_store, origins, row_of, vector},
-    wire::{End, Incarnations, Message, Page, PageHead, Progress, Pull, decode, encode},
+    Core, Event, Now, Row, Work,
+    core::testing::{
+        PEER, THIRD, config, dot, hello, joining_store, large_row_of, origins, row_of, vector,
+    },
+    wire::{End, Incarnations, Message, NoBody, Page, PageHead, Progress, Pull, decode, encode},
 };
 
 const PEER_INCARNATION: u64 = 22;
@@ -72,6 +74,11 @@ impl Receiver {
 
     /// The peer answers a request with a batch of these writes.
     fn batch(&mut self, pull: &Pull, rows: [u64; 2], end: End) {
+        self.page(pull, rows.map(|seq| row_of(PEER, seq)).to_vec(), end);
+    }
+
+    /// The peer answers a request with these rows.
+    fn page(&mut self, pull: &Pull, rows: Vec<Row>, end: End) {
         self.receive(&Message::Page(Page {
             session: pull.session,
             batch: pull.batch,
@@ -86,8 +93,18 @@ impl Receiver {
             }),
             end,
             damaged: Vec::new(),
-            rows: rows.map(|seq| row_of(PEER, seq)).to_vec(),
+            rows,
         }));
+    }
+
+    /// The number of the fetch for which it requests a body.
+    fn fetch(&mut self) -> u64 {
+        while let Some(sent) = self.core.poll_transmit(PEER) {
+            if let (_, Message::GetBody(get)) = decode(&sent.bytes).unwrap() {
+                return get.fetch;
+            }
+        }
+        panic!("no body is requested");
     }
 
     /// The number of the next commit that it requests, and the writes in it.
@@ -171,4 +188,30 @@ fn both_batches_are_requested_again_after_the_link_breaks() {
     receiver.handle(Event::Disconnected(PEER));
     receiver.connect();
     assert_eq!(receiver.pull().after, None);
+}
+
+#[test]
+fn a_later_write_of_an_origin_that_is_not_opened_here_is_left_to_the_next_round() {
+    let mut receiver = Receiver::new();
+    let first = receiver.pull();
+    receiver.page(&first, vec![large_row_of(PEER, 1)], End::Round);
+    let fetch = receiver.fetch();
+    let row = Row { key: large_row_of(PEER, 1).key, ..row_of(THIRD, 9) };
+    receiver.receive(&Message::NoBody { fetch, why: NoBody::Replaced(Box::new(row)) });
+    let (id, _) = receiver.commit();
+    let (results, visible) = (Some(vec![Applied::Unopened]), VersionVector::default());
+    receiver.handle(Event::Applied { id, results, visible });
+    let next = receiver.pull();
+    assert_eq!((next.session, next.since), (first.session, vector(4)));
+}
+
+#[test]
+fn a_row_whose_key_holds_nothing_any_more_is_left_to_the_next_round() {
+    let mut receiver = Receiver::new();
+    let first = receiver.pull();
+    receiver.page(&first, vec![large_row_of(PEER, 1)], End::Round);
+    let fetch = receiver.fetch();
+    receiver.receive(&Message::NoBody { fetch, why: NoBody::Gone });
+    let next = receiver.pull();
+    assert_eq!((next.session, next.since), (first.session, vector(4)));
 }

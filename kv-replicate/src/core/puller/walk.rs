@@ -122,6 +122,12 @@ impl Walk {
         true
     }
 
+    /// A row of this round was passed over, because the source has another one of its key, or none, since: the next
+    /// round brings that.
+    pub(super) fn needs_another(&mut self) {
+        self.snapshots = Snapshots::Several;
+    }
+
     /// Ends a round. Returns whether the walk needs another one; then it stands at its beginning.
     pub(super) fn end_round(&mut self) -> bool {
         if self.snapshots == Snapshots::One {

@@ -241,6 +241,9 @@ fn a_body_that_is_gone_at_one_holder_is_fetched_from_another() {
     for peer in [PEER, THIRD] {
         let fetches = case.bodies.of_peer(peer);
         let [fetch] = fetches[..] else { panic!("{peer:?}: {fetches:?}") };
+        let sent = case.fixture.sent(peer);
+        let is_requested = sent.iter().any(|sent| matches!(sent, Message::GetBody(_)));
+        assert!(is_requested, "at once");
         let (_, purpose) = case.bodies.lose(case.fixture.out(), fetch).unwrap();
         let Purpose::Found { round, key } = purpose else { panic!() };
         case.rows.body_lost(&mut case.fixture.context(), &mut case.bodies, (round, key), false);

@@ -185,3 +185,39 @@ fn a_suspended_session_continues_where_all_before_is_in_the_store() {
     take(&mut session, &[1, 2, 3, 4], End::Round);
     assert_eq!(session.advance(), Step::Request, "a resumed round is followed by another");
 }
+
+#[test]
+fn a_row_that_is_passed_over_is_followed_by_another_round() {
+    let mut session = requested();
+    take(&mut session, &[1], End::Round);
+    session.began(session.current.number, 0, 1);
+    session.fetched(dot(9));
+    session.passed_over(session.current.number, Some(dot(9)), Duration::ZERO);
+    assert!(!session.has_taken(dot(9)), "it is not in the store");
+    assert_eq!(session.advance(), Step::Request);
+    assert_eq!(request(&mut session), None);
+    take(&mut session, &[], End::Round);
+    assert!(matches!(session.advance(), Step::Adopt(_)));
+}
+
+#[test]
+fn repetitions_are_counted_from_the_last_batch_that_is_here() {
+    let mut session = requested();
+    for _ in 0..2 {
+        take(&mut session, &[1], End::Batch(dot(2)));
+        session.began(session.current.number, 0, 1);
+        session.body_gone(session.current.number);
+        assert_eq!(session.advance(), Step::Request);
+        request(&mut session);
+    }
+    let former = session.current.number;
+    assert!(session.accept(&first_page(&session, &[1], 2)));
+    assert_eq!(session.advance(), Step::Request);
+    request(&mut session);
+    take(&mut session, &[3], End::Round);
+    session.began(session.current.number, 0, 1);
+    session.body_gone(session.current.number);
+    let second = Page { batch: former, ..second_page(&session, &[2], End::Batch(dot(2))) };
+    assert!(session.accept(&second));
+    assert_eq!(session.advance(), Step::Request, "the first repetition of this batch");
+}

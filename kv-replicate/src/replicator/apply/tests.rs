@@ -1,0 +1,66 @@
+//! Work that commits, on a store in memory.
+
+use kv_core::{
+    Key, MemberId,
+    commit::Creation,
+    engine::{disk, redb::RedbEngine},
+};
+
+use super::*;
+
+fn committer() -> Committer<RedbEngine> {
+    let engine = Arc::new(RedbEngine::open(disk::memory(), 8 << 20).unwrap());
+    let creation = Creation { member: Some(MemberId([1; 16])), is_joining: false };
+    let mut last = 0;
+    let random = move || {
+        last += 1;
+        Ok([last; 16])
+    };
+    Committer::open(engine, creation, random).unwrap()
+}
+
+fn stage(applier: &mut Applier, committer: &mut Committer<RedbEngine>, fetch: u64) {
+    for _ in 0..3 {
+        let bytes = Bytes::from(vec![0; CHUNK_BYTES]);
+        applier.perform(committer, 0, Work::Stage { fetch, bytes });
+    }
+}
+
+/// A large write whose body has another digest than what was staged.
+fn row(seq: u64) -> Row {
+    Row {
+        dot: Dot { origin: OriginId([7; 16]), seq },
+        hlc: Hlc(seq),
+        prev: None,
+        namespace: NamespaceId([9; 16]),
+        key: Key::new(format!("key {seq}")).unwrap(),
+        metadata: None,
+        expires_at: None,
+        content: Content::Large { len: 3 * CHUNK_BYTES as u64, digest: [1; 32] },
+    }
+}
+
+#[test]
+fn the_bodies_of_all_rows_of_a_commit_that_is_not_made_are_dropped() {
+    let (mut committer, mut applier) = (committer(), Applier::default());
+    applier.begin(&committer);
+    let rows = [1, 2].map(|fetch| {
+        stage(&mut applier, &mut committer, fetch);
+        ToApply { row: row(fetch), how: How::Row, fetch: Some(fetch) }
+    });
+    let work = Work::Apply { id: 1, epoch: 0, rows: rows.into() };
+    let done = applier.perform(&mut committer, 0, work);
+    assert!(matches!(done.answer, Some(Event::Applied { results: None, .. })));
+    assert_eq!(applier.uploads.len(), 0);
+}
+
+#[test]
+fn after_a_rollback_rows_of_any_origin_may_have_been_added() {
+    let (mut committer, mut applier) = (committer(), Applier::default());
+    applier.begin(&committer);
+    let before = committer.engine().status().latest;
+    assert!(applier.additions().has_none_after(OriginId([7; 16]), before));
+    stage(&mut applier, &mut committer, 1);
+    applier.start_over(&committer);
+    assert!(!applier.additions().has_none_after(OriginId([7; 16]), before));
+}
