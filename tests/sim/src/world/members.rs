@@ -124,9 +124,12 @@ impl World {
         }
     }
 
-    /// A location restarts from an earlier image of its disk, or from the disk that such an image has replaced. It
-    /// may write before its links come up.
+    /// A location restarts from an earlier image of its disk. If the disk of one was replaced by such an image and kept, that
+    /// one restarts from it. It may write before its links come up.
     pub(super) fn restore(&mut self, node: usize) -> Checked {
+        // Two restores of one location are rare by chance alone.
+        let swapped = self.nodes.iter().position(|found| found.is_swapped && found.image.is_some());
+        let node = swapped.unwrap_or(node);
         if !self.can_change(node) || self.nodes[node].image.is_none() {
             return Ok(());
         }
@@ -135,7 +138,7 @@ impl World {
             self.count(Event::RestoredAlone);
             self.isolate(node)?;
         }
-        let keeps = self.rng.chance(30);
+        let keeps = self.rng.chance(80);
         self.restore_now(node, keeps)
     }
 
