@@ -32,6 +32,9 @@ pub struct Model {
     /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
     /// may count them all the same.
     destroyed: BTreeSet<Dot>,
+    /// The latest version of a key that was destroyed and that no remaining location has. A location that had it may owe
+    /// the key until the others have answered, and then has an earlier one.
+    forgotten: BTreeMap<Name, Version>,
     /// The keys of which a row was damaged at some location.
     damaged: BTreeSet<Name>,
     /// The writes of departed locations that must not be lost.
@@ -116,6 +119,7 @@ impl Model {
     fn may_be_destroyed(&self, name: &Name, since: Version) -> bool {
         let mut dots = self.names[name].iter().filter(|dot| self.destroyed.contains(*dot));
         dots.any(|dot| self.log[dot].version() >= since)
+            || self.forgotten.get(name).is_some_and(|version| *version >= since)
     }
 
     /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
@@ -160,12 +164,20 @@ impl Model {
         (self.departed, self.secured) = (before.departed, before.secured);
         (self.owners, self.doubtful) = (before.owners, before.doubtful);
         (self.destroyed, self.damaged) = (before.destroyed, before.damaged);
+        self.forgotten = before.forgotten;
         for row in before.log.into_values() {
             let is_counted = self.secured.covers(row.dot) && !self.destroyed.contains(&row.dot);
             let is_here = !self.may_be_lost(row.dot) || is_counted;
             if is_here || had.contains(&row.dot) {
                 self.note(&row).expect("the write was recorded before");
-            } else if row.content == Content::Deleted || row.expires_at.is_some() {
+                continue;
+            }
+            if self.destroyed.contains(&row.dot) {
+                let name = (row.namespace, row.key.to_vec());
+                let latest = self.forgotten.entry(name).or_insert(row.version());
+                *latest = row.version().max(*latest);
+            }
+            if row.content == Content::Deleted || row.expires_at.is_some() {
                 // A location may have had the write, and dropped it when all had it.
                 let latest = self.lost.entry((row.namespace, row.key.to_vec())).or_default();
                 latest.push(row.version());
