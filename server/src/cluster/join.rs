@@ -160,9 +160,9 @@ struct PendingJoin {
 }
 
 /// Makes a location a member of its token's cluster, before its server starts. A location that is
-/// already a member stays unchanged, unless less than a third of its certificate's life is left, or it does
-/// not know the location that printed the token: then it renews the certificate, if the token has not been
-/// used, and learns of the present members.
+/// already a member stays unchanged, unless less than a third of its certificate's life is left, or the token
+/// is another one than the last: then it renews the certificate, if the token has not been used, and learns
+/// of the present members.
 ///
 /// Dropped or interrupted at any time, the same call continues from there.
 ///
@@ -203,6 +203,7 @@ async fn join_first(
     let mut descriptor =
         Descriptor::new(which, pending.member, location, advertise, joining.listen);
     descriptor.dial = members;
+    descriptor.token = Some(joining.token.id);
     descriptor.save(directory)?;
     directory.remove(files::JOINING)?;
     Ok(JoinOutcome::New(descriptor))
@@ -224,7 +225,8 @@ async fn rejoin(
     directory.remove(files::JOINING)?;
     let own = read_certificate(directory, files::CERTIFICATE)?;
     let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
-    let is_needed = is_due(&facts, now) || !knows(&descriptor, &joining.token);
+    // A store that was restored from an old copy may know only members that have been removed since.
+    let is_needed = is_due(&facts, now) || descriptor.token != Some(joining.token.id);
     if !is_needed || directory.has(files::CA_KEY) {
         return Ok(JoinOutcome::Already(descriptor));
     }
@@ -251,13 +253,6 @@ async fn rejoin(
     }
 }
 
-/// Whether a location dials the one that printed a token. A store that was restored from an old copy may know only
-/// members that have been removed since.
-fn knows(descriptor: &Descriptor, token: &Token) -> bool {
-    let mut dialled = descriptor.dial.iter().flat_map(|peer| &peer.addresses);
-    dialled.any(|address| token.addresses.contains(address))
-}
-
 /// Renews the certificate of a member, under its id and with its key, and takes note of the members to dial.
 async fn renew(
     joining: &JoinOptions,
@@ -276,6 +271,7 @@ async fn renew(
     let mut welcome = enrol(&joining.token, &request).await?;
     let _lock = directory.lock()?;
     descriptor.dial = std::mem::take(&mut welcome.members);
+    descriptor.token = Some(joining.token.id);
     descriptor.save(directory)?;
     let received =
         Facts::read(&welcome.certificate.certificate()).map_err(WelcomeError::Certificate)?;
