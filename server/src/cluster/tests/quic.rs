@@ -488,9 +488,10 @@ async fn a_new_token_names_the_members_of_today_to_a_store_that_knows_none_of_th
     let today = std::mem::take(&mut descriptor.dial);
     descriptor.save(&ClusterDir::of(data.path())).unwrap();
     let token = holder.token();
-    let renewed = joins(data.path(), &token).await.unwrap();
+    let outcome = joins(data.path(), &token).await.unwrap();
     (descriptor.dial, descriptor.token) = (today, Some(token.id));
-    assert_eq!(renewed, JoinOutcome::Renewed(descriptor));
+    assert_eq!(outcome.descriptor(), &descriptor);
+    assert_eq!(Descriptor::load(&ClusterDir::of(data.path())).unwrap(), Some(descriptor));
     holder.stop().await;
 }
 
