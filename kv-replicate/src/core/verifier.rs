@@ -20,11 +20,13 @@ use crate::{
 
 mod comparison;
 mod judge;
+mod only_here;
 mod served;
 
 pub(super) use comparison::Purpose;
 
-use comparison::{Comparison, Next, OnlyHere, Side, is_answer_to, nothing_compared};
+use comparison::{Comparison, Next, Side, is_answer_to, nothing_compared};
+use only_here::{OnlyHere, RowHere};
 use served::Served;
 
 /// How long an answer may take before the question is repeated, and how often that is done. A verification
@@ -315,10 +317,10 @@ impl Verifier {
 /// tombstone of a deletion that is later than this write. The source resolves nothing more while this location rebuilds.
 fn drop_only_here(cx: &mut Context<'_>, peer: MemberId, comparison: &mut Comparison) {
     let resolved = cx.peers.get(peer).map(|state| state.progress().resolved);
-    let is_late = |row: &OnlyHere| {
+    let is_late = |row: &RowHere| {
         !cx.local.is_own(row.dot.origin) && resolved.is_none_or(|resolved| row.at <= resolved)
     };
-    let (found, collected) = comparison.take_only_here();
+    let OnlyHere { rows: found, collected } = comparison.take_only_here();
     let (deleted, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.is_counted);
     let late = unknown.into_iter().filter(is_late);
     let [deleted, late] = [deleted, late.collect()]

@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Dot, Hlc, NamespaceId, VersionVector};
-
-use super::judge::{Judgement, judge};
+use super::{
+    judge::{Judgement, judge},
+    only_here::OnlyHere,
+};
 use crate::{
     MemberId,
     inspect::{Answer, Ask, Held, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList, Reading},
@@ -38,19 +39,6 @@ pub(in crate::core) enum Purpose {
     Verify,
     /// Rows here that the peer does not have.
     Rebuild,
-}
-
-/// A row here that the peer does not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::core) struct OnlyHere {
-    /// The row.
-    pub(in crate::core) place: Place,
-    /// The write that it holds.
-    pub(in crate::core) dot: Dot,
-    /// The time of the write.
-    pub(in crate::core) at: Hlc,
-    /// Whether the peer counts the write: it was deleted there, and its tombstone was dropped.
-    pub(in crate::core) is_counted: bool,
 }
 
 /// The store that a question is for.
@@ -123,9 +111,7 @@ pub(super) struct Comparison {
     /// What it looks for.
     purpose: Purpose,
     /// The rows here that the peer does not have, and that were not taken yet.
-    only_here: Vec<OnlyHere>,
-    /// The peer's collected vector, as of the reading that found these.
-    collected: VersionVector,
+    only_here: OnlyHere,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -143,8 +129,7 @@ impl Comparison {
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
             purpose,
-            only_here: Vec::new(),
-            collected: VersionVector::default(),
+            only_here: OnlyHere::default(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -165,9 +150,9 @@ impl Comparison {
         Verdict { ending, ..self.verdict }
     }
 
-    /// Takes the rows that the peer does not have, and the collected vector that it had then.
-    pub(super) fn take_only_here(&mut self) -> (Vec<OnlyHere>, VersionVector) {
-        (std::mem::take(&mut self.only_here), std::mem::take(&mut self.collected))
+    /// Takes the rows that the peer does not have.
+    pub(super) fn take_only_here(&mut self) -> OnlyHere {
+        std::mem::take(&mut self.only_here)
     }
 
     /// Rows were found that must be dropped.
@@ -280,7 +265,7 @@ impl Comparison {
                 Answer::Rows(last),
             ) => match self.purpose {
                 Purpose::Verify => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
-                Purpose::Rebuild => self.note_only_here(reads, &theirs, &last),
+                Purpose::Rebuild => self.only_here.note(reads, &theirs, &last),
             },
             // The verifier takes only answers of the right kind.
             (goal, _) => self.goal = goal,
@@ -329,24 +314,6 @@ impl Comparison {
         self.listing = self.listing.take().filter(|range| range.upto != ours.end);
         if let Some(range) = &mut self.listing {
             range.after = ours.end;
-        }
-    }
-
-    /// Notes rows that are here at the last reading, and that the peer does not have.
-    fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
-        self.collected.merge(&theirs.collected);
-        for (at, (place, _)) in reads.into_iter().enumerate() {
-            let (there, here) = (theirs.rows[at], last.rows[at]);
-            let Some(Held::Row(row)) = here.held else { continue };
-            // A row that a drop ended is purged here by garbage collection.
-            let dropped_at = here.dropped_at.max(there.dropped_at);
-            let is_dead = dropped_at.is_some_and(|dropped_at| row.version <= dropped_at);
-            let is_system = place.namespace == NamespaceId::SYSTEM;
-            if there.held.is_none() && !is_dead && !is_system {
-                let (dot, at) = (row.dot(), row.version.hlc);
-                let is_counted = theirs.vector.covers(dot);
-                self.only_here.push(OnlyHere { place, dot, at, is_counted });
-            }
         }
     }
 
