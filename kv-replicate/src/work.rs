@@ -229,6 +229,8 @@ pub struct Settled {
     pub place: Place,
     /// No member has a row of it.
     pub is_nothing: bool,
+    /// No member can read its row: all owe the key.
+    pub is_destroyed: bool,
 }
 
 /// The state of a store, as far as replication needs it.

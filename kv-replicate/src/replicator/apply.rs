@@ -149,8 +149,10 @@ impl Applier {
             }
             Work::Settle { epoch, .. } if self.is_late(committer, epoch) => return Done::default(),
             Work::Settle { keys, .. } => {
-                let settled = |Settled { place: Place { namespace, key }, is_nothing }| {
-                    Operation::Remote(Remote::Settled { namespace, key, is_nothing })
+                let settled = |settled: Settled| {
+                    let Settled { place: Place { namespace, key }, is_nothing, is_destroyed } =
+                        settled;
+                    Operation::Remote(Remote::Settled { namespace, key, is_nothing, is_destroyed })
                 };
                 commit(committer, now_ms, keys.into_iter().map(settled).collect());
                 return Done { committed: true, ..Done::default() };

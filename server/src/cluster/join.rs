@@ -5,7 +5,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use kv_core::{MemberId, OpenError, Options, env::Environment};
+use kv_core::{
+    MemberId, OpenError, Operation, Options, WriteError, commit::Remote, env::Environment,
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{crypto::ring, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,9 @@ pub enum JoinError {
         /// Why not.
         source: OpenError,
     },
+    /// The store knows none of the members of today, and can't be marked as one that they complete.
+    #[error("the store can't be completed by the other locations: {0}")]
+    Rebuild(#[from] WriteError),
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]
     Addresses(#[from] AddressCountError),
@@ -273,6 +278,7 @@ async fn renew(
     descriptor.dial = std::mem::take(&mut welcome.members);
     descriptor.token = Some(joining.token.id);
     descriptor.save(directory)?;
+    rebuild_if_strange(joining, descriptor).await?;
     let received =
         Facts::read(&welcome.certificate.certificate()).map_err(WelcomeError::Certificate)?;
     // One that was issued by a clock that was ahead expires later, and is not valid yet.
@@ -283,6 +289,25 @@ async fn renew(
     let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
     check(&welcome, &joining.token, identity, &key, now)?;
     Ok(write_chain(directory, &welcome.certificate.certificate(), &vouchers(&welcome.vouchers))?)
+}
+
+/// A store that knows none of the members of today was restored from an old copy. It takes rows of a member that it does
+/// not know only while it is rebuilt, as one that joins does.
+async fn rebuild_if_strange(
+    joining: &JoinOptions,
+    descriptor: &Descriptor,
+) -> Result<(), JoinError> {
+    let data = joining.data.clone();
+    let today: Vec<_> = descriptor.dial.iter().map(|peer| peer.member).collect();
+    let rebuild = move || {
+        let store = Options::new().replicated(true).open(&data);
+        let store = store.map_err(|source| JoinError::Store { data, source })?;
+        if !today.iter().any(|member| store.view().members().is_current(*member)) {
+            store.submit(Operation::Remote(Remote::Rebuild))?.wait()?;
+        }
+        Ok(store.close()?)
+    };
+    tokio::task::spawn_blocking(rebuild).await?
 }
 
 /// Writes the CAs and the certificate of a new member.

@@ -115,6 +115,13 @@ impl Model {
         self.destroyed.extend(self.names.get(name).into_iter().flatten());
     }
 
+    /// Whether every copy of a write of a key may be destroyed.
+    #[must_use]
+    pub fn is_destroyed(&self, name: &Name) -> bool {
+        let mut dots = self.names.get(name).into_iter().flatten();
+        dots.any(|dot| self.destroyed.contains(dot))
+    }
+
     /// Whether every copy of a write of a key may be destroyed, of this version or a later one.
     fn may_be_destroyed(&self, name: &Name, since: Version) -> bool {
         let mut dots = self.names[name].iter().filter(|dot| self.destroyed.contains(*dot));

@@ -29,6 +29,9 @@ pub(super) const MARGIN_MS: u64 = 1_000;
 /// How long a view may stay pinned.
 const PINNED_MS: u64 = 31_000;
 
+/// How long after the last fault, and how often, an operator puts the entries again that nobody can read.
+const PUT_AGAIN_MS: u64 = 30_000;
+
 impl World {
     /// Ends all faults, and waits until the locations are equal and have dropped their tombstones.
     ///
@@ -94,7 +97,33 @@ impl World {
             }
             hold!(self.now < end, "not equal: {}", self.differences());
             self.run_for(250)?;
+            if (self.now - mended_at).is_multiple_of(PUT_AGAIN_MS) {
+                self.put_destroyed()?;
+            }
         }
+    }
+
+    /// Puts the entries again of which every copy is destroyed, as an operator does who reads the alarm.
+    fn put_destroyed(&mut self) -> Checked {
+        let Some(at) = self.steady().first().copied() else { return Ok(()) };
+        let mut wanted: Option<BTreeSet<_>> = None;
+        for running in self.nodes.iter().filter_map(|node| node.running.as_ref()) {
+            let owed: BTreeSet<_> = store::state(&running.store).wanted.iter().cloned().collect();
+            wanted = Some(match wanted {
+                Some(before) => &before & &owed,
+                None => owed,
+            });
+        }
+        for place in wanted.unwrap_or_default() {
+            let name = (place.namespace, place.key.to_vec());
+            if self.model.is_destroyed(&name) {
+                self.trace(|| format!("{at}: puts {name:?} again"));
+                let operations = self.put_one(at, (place.namespace, place.key), 100)?;
+                self.write(at, operations)?;
+                self.sync(at)?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until each location has looked for dead and for later entries in each dropped namespace, and until all have
