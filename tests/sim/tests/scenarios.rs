@@ -44,7 +44,7 @@ fn a_damaged_tombstone_that_was_collected_elsewhere_is_no_less_collected() {
 }
 
 #[test]
-fn an_entry_of_which_every_copy_is_destroyed_is_not_owed_for_ever() {
+fn an_entry_of_which_every_copy_is_destroyed_is_reported_until_it_is_put_again() {
     passes(scenario::destroyed::run);
 }
 
