@@ -53,7 +53,7 @@ pub enum JoinOutcome {
     New(Descriptor),
     /// The location was a member, and has renewed its certificate.
     Renewed(Descriptor),
-    /// The location is already a member of this cluster; nothing was changed.
+    /// The location is already a member of this cluster, and keeps its certificate.
     Already(Descriptor),
 }
 
