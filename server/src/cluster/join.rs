@@ -93,7 +93,9 @@ pub enum JoinError {
         source: OpenError,
     },
     /// The store knows none of the members of today, and can't be marked as one that they complete.
-    #[error("the store can't be completed by the other locations: {0}")]
+    #[error(
+        "the other locations can't complete the store: {0}. Nothing was changed: start again with the same --join"
+    )]
     Rebuild(#[from] WriteError),
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]

@@ -73,8 +73,9 @@ async fn renew(
     let _lock = directory.lock()?;
     descriptor.dial = std::mem::take(&mut welcome.members);
     descriptor.token = Some(joining.token.id);
-    descriptor.save(directory)?;
+    // Before the token counts as used: a start that is interrupted here does both again.
     rebuild_if_strange(joining, descriptor).await?;
+    descriptor.save(directory)?;
     let received =
         Facts::read(&welcome.certificate.certificate()).map_err(WelcomeError::Certificate)?;
     // One that was issued by a clock that was ahead expires later, and is not valid yet.
