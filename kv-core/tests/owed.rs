@@ -244,7 +244,8 @@ impl Case {
 
     fn settle(&mut self, name: &str, is_nothing: bool) -> Outcome {
         let (namespace, key) = (self.namespace, key(name));
-        self.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing }))
+        let is_destroyed = false;
+        self.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing, is_destroyed }))
     }
 }
 
@@ -671,7 +672,8 @@ fn a_damaged_namespace_that_is_created_again_is_owed_until_the_others_have_answe
     let found = found_namespace(id, &row);
     case.commit(Operation::Remote(Remote::Found(found)));
     let (namespace, key) = (NamespaceId::SYSTEM, Key::new(id.0).unwrap());
-    case.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing: false }));
+    let (is_nothing, is_destroyed) = (false, false);
+    case.commit(Operation::Remote(Remote::Settled { namespace, key, is_nothing, is_destroyed }));
     assert_eq!((case.store.view().owed().len(), case.get("dead").unwrap()), (0, false));
 }
 

@@ -467,6 +467,23 @@ fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
     assert_eq!(steps, gc);
 }
 
+#[test]
+fn a_step_of_garbage_collection_that_only_ends_a_walk_is_synced() {
+    let mut fixture = Fixture::new(WriterConfig::default());
+    let id = namespace();
+    let (account, title) = (kv_core::Account::default(), kv_core::Title::new("one").unwrap());
+    fixture.writer.request(1, Operation::CreateNamespace { account, title, id: Some(id) });
+    fixture.writer.request(2, Operation::DropNamespace { id });
+    fixture.run(Step::Commit);
+    fixture.run(Step::Sync);
+    let before = fixture.writer.committer().engine().status();
+    let seen = fixture.run(Step::CollectGarbage);
+    assert!(matches!(&seen[..], [Seen::Collected(Ok(step))] if step.is_idle()), "{seen:?}");
+    let status = fixture.writer.committer().engine().status();
+    assert!(status.latest > before.latest, "nothing was committed");
+    assert_eq!(fixture.writer.sync_due(), Some(fixture.now.mono));
+}
+
 /// Runs steps as a thread whose disk is slow does, until this one has run. Returns how many it took.
 fn steps_until(fixture: &mut Fixture, wanted: Step) -> usize {
     for count in 1..100 {

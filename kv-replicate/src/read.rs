@@ -19,6 +19,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod uncounted;
+mod whole;
 
 pub(crate) use additions::Additions;
 pub use pins::Reader;
@@ -81,6 +82,10 @@ impl<S: Snapshot> Durable<S> {
             }
             Work::FindUncounted { id, origins } => {
                 Some(Event::Uncounted { id, found: uncounted::find(&self.view, &origins) })
+            }
+            Work::Salvage { id, rows: places, vector } => {
+                let rows = whole::read_whole(&self.view, &places);
+                Some(Event::Salvaged { id, rows, places, vector })
             }
             Work::Apply { .. }
             | Work::Adopt { .. }

@@ -266,9 +266,6 @@ where
             outcome.committed |= done.committed;
             outcome.concurrent += done.answer.as_ref().map_or(0, concurrent);
             self.answers.extend(done.answer);
-            if !done.salvaged.is_empty() {
-                self.answers.push(Event::Salvaged(done.salvaged));
-            }
             if self.applier.has_rolled_back(committer) {
                 // The core must know before anything else is applied.
                 break;

@@ -13,6 +13,10 @@ use crate::{
     inspect::{Answer, Ask, Place},
 };
 
+pub use self::found::{Batch, FoundBody, Uncounted, Unread};
+
+mod found;
+
 /// The time. A core has no clock; its owner passes the time to each call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -65,6 +69,16 @@ pub enum Work {
         /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
     },
+    /// Read these rows, whole, for the owner: they are dropped next, because the source of a rebuild neither counts nor has
+    /// them.
+    Salvage {
+        /// Names the answer, [`Event::Salvaged`].
+        id: u64,
+        /// The rows, each with the write that it must still hold.
+        rows: Vec<(Place, Dot)>,
+        /// What the source counts.
+        vector: Arc<VersionVector>,
+    },
     /// Drop these rows: the source of a rebuild does not have them.
     Drop {
         /// Names the answer, [`Event::Applied`].
@@ -76,9 +90,11 @@ pub enum Work {
         /// The source's collected vector, which is adopted with it: the source may have collected the tombstones of these
         /// rows since the session ended that brought them.
         collected: VersionVector,
+        /// The source has collected no later tombstone.
+        floor: Hlc,
         /// What the source counts, if it does not count these writes: see
-        /// [`Remote::Uncount`](kv_core::commit::Remote::Uncount). The rows are reported by [`Event::Salvaged`].
-        salvage: Option<Arc<VersionVector>>,
+        /// [`Remote::Uncount`](kv_core::commit::Remote::Uncount). The owner has the rows by then ([`Work::Salvage`]).
+        uncount: Option<Arc<VersionVector>>,
     },
     /// End the rebuild of the store, behind all work that was requested before.
     Rebuilt {
@@ -194,6 +210,7 @@ impl Work {
                 | Work::ReadRows { .. }
                 | Work::Inspect { .. }
                 | Work::FindUncounted { .. }
+                | Work::Salvage { .. }
         )
     }
 }
@@ -229,6 +246,8 @@ pub struct Settled {
     pub place: Place,
     /// No member has a row of it.
     pub is_nothing: bool,
+    /// No member can read its row: all owe the key.
+    pub is_destroyed: bool,
 }
 
 /// The state of a store, as far as replication needs it.
@@ -259,66 +278,6 @@ pub struct StoreState {
     pub rebuilding: bool,
     /// Whether a process of this location that started later has closed `origins`.
     pub superseded: bool,
-}
-
-/// Rows that were read for a peer.
-#[derive(Debug)]
-pub struct Batch {
-    /// The rows, in the order of their dots; values over one chunk as [`Content::Large`].
-    ///
-    /// [`Content::Large`]: crate::Content::Large
-    pub rows: Vec<Row>,
-    /// The keys of rows that can't be read here. Most are counted by the vector; some may be of unfinished sessions.
-    pub damaged: Vec<DamagedKey>,
-    /// The dot behind which the next batch begins; none if these are all rows.
-    pub next: Option<Dot>,
-    /// The writes that the snapshot counts.
-    pub vector: VersionVector,
-    /// The writes whose tombstones may have been collected.
-    pub collected: VersionVector,
-    /// No later tombstone was collected.
-    pub floor: Hlc,
-    /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
-    pub commit: u64,
-}
-
-/// A chunk of a large body, or why there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FoundBody {
-    /// The chunk.
-    Chunk {
-        /// Its bytes.
-        bytes: Bytes,
-        /// Whether the body ends with it.
-        is_last: bool,
-    },
-    /// The write was replaced: the row that the key holds instead, whose values over one chunk are
-    /// [`Content::Large`](crate::Content::Large). It is the same write if its value has expired.
-    Replaced(Box<Row>),
-    /// The key holds nothing.
-    Gone,
-    /// The engine can't read now.
-    Failed,
-    /// The row of the key or its value is damaged.
-    Damaged,
-}
-
-/// Why rows were not read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// The vector lacks a tombstone that was collected. Holds the vector of what was collected.
-    Gone(VersionVector),
-    /// The disk has failed, or the index of rows is damaged.
-    Failed,
-}
-
-/// The writes of some origins that a store holds and its vector does not count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Uncounted {
-    /// The last of them of each origin.
-    pub last: VersionVector,
-    /// A digest of all of them; 0 if there are none.
-    pub digest: u64,
 }
 
 /// An event for a core.
@@ -390,8 +349,17 @@ pub enum Event {
         /// The answer; none if the disk can't be read now.
         answer: Option<Answer>,
     },
-    /// [`Work::Drop`] has dropped these rows, whose bodies are whole however large they are.
-    Salvaged(Vec<Row>),
+    /// [`Work::Salvage`] was done.
+    Salvaged {
+        /// The number of the work.
+        id: u64,
+        /// The rows that can be read, whose bodies are whole however large they are.
+        rows: Vec<Row>,
+        /// All rows that were named.
+        places: Vec<(Place, Dot)>,
+        /// What the source counts.
+        vector: Arc<VersionVector>,
+    },
     /// [`Work::FindUncounted`] was done.
     Uncounted {
         /// The number of the work.

@@ -35,7 +35,7 @@ pub struct Step {
     pub slice: fn(&dyn Snapshot, &[u8]) -> Result<Slice, OpenError>,
 }
 
-/// What a step does with a row: adds to the batch, given the row's key and bytes, both as the engine has them.
+/// Rewrites one row: adds to the batch, given the row's key and bytes, both as the engine has them.
 pub type Rewrite<'a> = dyn FnMut(&mut Batch, &[u8], &[u8]) -> Result<(), OpenError> + 'a;
 
 /// A part of a migration, which is one commit.

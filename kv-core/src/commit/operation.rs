@@ -168,6 +168,9 @@ pub enum Remote {
         key: Key,
         /// No member has a row: one that is here and can't be read is removed.
         is_nothing: bool,
+        /// No member can read its row: every copy is destroyed. If there is no earlier one either, the key stays owed, so
+        /// that it is reported until somebody puts it.
+        is_destroyed: bool,
     },
     /// The store lacks deletions that a peer has collected: from here on it rebuilds.
     Rebuild,

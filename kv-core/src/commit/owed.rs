@@ -88,8 +88,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         owed.any(|(of, _, owed)| of == namespace && owed.reason == OwedReason::Row)
     }
 
-    /// A row that is later than whatever was here has replaced the row of a key. What a source could not read is still
-    /// owed, if another location may have it.
+    /// A row that is later than every row that was ever here has replaced the row of a key. A write that a source could not
+    /// read is still owed, if another location may have it.
     pub(super) fn repay_overwritten(&mut self, entry: &EntryKey) {
         let (namespace, name) = entry.split();
         let Some(before) = self.state.owed.get(namespace, name) else { return };

@@ -44,7 +44,13 @@ impl<S: Snapshot> Transaction<'_, S> {
             Remote::Row(write) => self.apply_row(write),
             Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
             Remote::Skip(skipped) => self.skip(skipped),
-            Remote::Settled { namespace, key, is_nothing } => {
+            Remote::Settled { namespace, key, is_nothing, is_destroyed } => {
+                // Nobody can put an entry of the system namespace, or of one that was dropped.
+                let can_be_put = namespace != NamespaceId::SYSTEM
+                    && !self.state.namespaces.is_dropped(namespace);
+                if is_nothing && is_destroyed && can_be_put {
+                    return Ok(Applied::Lost);
+                }
                 self.settle(namespace, &key, is_nothing)
             }
             Remote::Adopt { vector, collected, floor, damaged } => {

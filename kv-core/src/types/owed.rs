@@ -28,7 +28,7 @@ pub struct Owed {
 }
 
 impl Owed {
-    /// What is owed of a key for these two reasons. It is owed since the first of them.
+    /// Joins two reasons why a key is owed. It is owed since the first of them.
     pub(crate) fn and(self, later: Owed) -> Owed {
         let reason = match (self.reason, later.reason) {
             (OwedReason::Row, _) | (_, OwedReason::Row) => OwedReason::Row,
@@ -38,7 +38,7 @@ impl Owed {
         Owed { since_ms: self.since_ms, reason, dot: self.dot.or(later.dot) }
     }
 
-    /// What is owed of a key whose damaged row was replaced by a later one: only what a source could not read.
+    /// The rest after a later row replaced the damaged one: the writes that a source could not read; none if there are none.
     pub(crate) fn overwritten(self) -> Option<Owed> {
         self.dot.map(|_| Owed { reason: OwedReason::Source, ..self })
     }

@@ -535,7 +535,9 @@ where
             expired_ms: self.expired_ms(),
             collects_expired: self.confirmed_ms.is_some() || !self.is_in_cluster(),
         };
+        let before = self.committer.engine().status().latest;
         let result = self.committer.collect_garbage(now.wall_ms, &limits);
+        let is_committed = self.committer.engine().status().latest != before;
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
         let kept = self.committer.take_kept();
@@ -544,8 +546,9 @@ where
             self.writes.extend(kept);
         }
         match &result {
-            Ok(step) if step.is_idle() => {}
-            Ok(_) => self.sync.expect(Unsynced::Collected, now.mono),
+            // A step that found nothing may end a walk, and every commit raises the closed timestamp.
+            Ok(_) if is_committed => self.sync.expect(Unsynced::Collected, now.mono),
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
         self.roll_back_if_reopened(now, true);

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use kv_core::{DamagedKey, Dot, OriginId, VersionVector};
+use kv_core::{DamagedKey, Dot, Hlc, OriginId, VersionVector};
 
 use super::{local::Local, peers::Peers};
 use crate::{
@@ -53,6 +53,8 @@ pub(super) enum Pending {
     Count,
     /// The commit that begins or ends a rebuild, or drops rows for it.
     Rebuild,
+    /// A read of rows that a rebuild is about to drop, for the owner.
+    Salvage,
     /// A commit of rows that were found by name: of one key of a round, or of all whose bodies came with them.
     Found { round: u64, key: Option<usize> },
     /// A read of a piece of a body for a peer.
@@ -210,19 +212,42 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows, basis });
     }
 
-    /// Requests a commit that drops rows and adopts the collected vector of their source, for a rebuild. If the source
-    /// does not count them, it counts `salvage`.
-    pub(super) fn drop_rows(
+    /// Requests a commit that drops rows which the source of a rebuild counts and does not have, and that adopts its collected
+    /// vector, with the time that no tombstone of it is later than.
+    pub(super) fn drop_deleted(
         &mut self,
         rows: Vec<(Place, Dot)>,
         collected: VersionVector,
-        salvage: Option<Arc<VersionVector>>,
+        floor: Hlc,
     ) {
         if rows.is_empty() {
             return;
         }
-        let (id, epoch) = self.next_commit();
-        self.request(id, Pending::Rebuild, Work::Drop { id, epoch, rows, collected, salvage });
+        let ((id, epoch), uncount) = (self.next_commit(), None);
+        let work = Work::Drop { id, epoch, rows, collected, floor, uncount };
+        self.request(id, Pending::Rebuild, work);
+    }
+
+    /// Requests a commit that drops rows which the source of a rebuild neither counts nor has, and that counts no more than
+    /// it. The owner has them.
+    pub(super) fn drop_unknown(&mut self, rows: Vec<(Place, Dot)>, source: Arc<VersionVector>) {
+        let ((id, epoch), collected) = (self.next_commit(), VersionVector::default());
+        let (floor, uncount) = (Hlc::ZERO, Some(source));
+        let work = Work::Drop { id, epoch, rows, collected, floor, uncount };
+        self.request(id, Pending::Rebuild, work);
+    }
+
+    /// Requests to read rows for the owner which the source of a rebuild neither counts nor has.
+    pub(super) fn salvage(&mut self, rows: Vec<(Place, Dot)>, vector: Arc<VersionVector>) {
+        if !rows.is_empty() {
+            let id = self.next_id();
+            self.request(id, Pending::Salvage, Work::Salvage { id, rows, vector });
+        }
+    }
+
+    /// Whether salvaged writes wait for the owner.
+    pub(super) fn hands_over(&self) -> bool {
+        self.notices.iter().any(|notice| matches!(notice, Notice::Salvaged(_)))
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.

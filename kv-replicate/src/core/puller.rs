@@ -94,7 +94,9 @@ impl Puller {
         can_begin.filter(is_source).min_by_key(|peer| {
             let counts_all = |state: &Peer| state.progress().durable.covers_all(local.collected());
             let is_behind = !peers.get(*peer).is_some_and(counts_all);
-            (is_behind, !self.suspended.contains(*peer), self.failed.get(peer).copied())
+            let incarnation = peers.get(*peer).map_or(0, |state| state.handshake.incarnation());
+            let is_suspended = self.suspended.contains(*peer, incarnation);
+            (is_behind, !is_suspended, self.failed.get(peer).copied())
         })
     }
 
@@ -108,13 +110,11 @@ impl Puller {
     /// Begins a session with a peer, or continues a suspended one.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         let id = cx.out.unique_id();
-        let suspended = self.suspended.take(peer);
         let Some(state) = cx.peers.get(peer) else { return };
         let target = state.progress().durable.clone();
         // Another process may have another image of the store: what was walked of one is no part of the other.
         let source = state.handshake.incarnation();
-        let suspended = suspended.filter(|session| session.source() == source);
-        let session = if let Some(mut session) = suspended {
+        let session = if let Some(mut session) = self.suspended.take(peer, source) {
             cx.out.notice(Notice::SessionTakenUp(peer));
             session.resume(id, target);
             session

@@ -18,9 +18,9 @@
 //! which this store has dropped is no source either, whether it rebuilds or not: several stores were restored, it from the
 //! older image, and it rebuilds from this one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use kv_core::VersionVector;
+use kv_core::{Dot, VersionVector};
 
 use super::{
     actions::{Context, Pending},
@@ -29,7 +29,7 @@ use super::{
     puller::Puller,
     verifier::Verifier,
 };
-use crate::{Ending, MemberId, notice::Notice, work::Work};
+use crate::{Ending, MemberId, Row, inspect::Place, notice::Notice, work::Work};
 
 /// How long after a comparison that found rows to drop the next one begins: the drops are durable then.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -49,6 +49,8 @@ enum Step {
     Comparing(MemberId),
     /// Rows were dropped. They are compared again at this time.
     Again(MemberId, Duration),
+    /// The source has later rows than the session has brought: another one begins at this time.
+    SessionAgain(Duration),
     /// The commit that ends the rebuild was requested.
     Ending,
 }
@@ -75,6 +77,8 @@ pub(super) struct Rebuild {
     lacks: Option<(MemberId, VersionVector)>,
     /// Compares the rows.
     comparer: Verifier,
+    /// Rows that the source neither counts nor has, with what it counts: the owner gets them, and then they are dropped.
+    handed: Vec<(Vec<(Place, Dot)>, Arc<VersionVector>)>,
 }
 
 impl Rebuild {
@@ -86,6 +90,7 @@ impl Rebuild {
             contents: if is_empty { Contents::Nothing } else { Contents::Mixed },
             lacks: None,
             comparer: Verifier::for_rebuild(),
+            handed: Vec::new(),
         }
     }
 
@@ -142,8 +147,33 @@ impl Rebuild {
         }
     }
 
+    /// The store has read rows that the source neither counts nor has: the owner gets them.
+    pub(super) fn salvaged(
+        &mut self,
+        cx: &mut Context<'_>,
+        rows: Vec<Row>,
+        dropped: (Vec<(Place, Dot)>, Arc<VersionVector>),
+    ) {
+        rows.into_iter().for_each(|row| cx.out.notice(Notice::Salvaged(Box::new(row))));
+        self.handed.push(dropped);
+    }
+
+    /// Drops the rows that the owner has: it has taken all notices, and so has done with them what it does.
+    fn drop_handed(&mut self, cx: &mut Context<'_>) {
+        if !cx.out.hands_over() {
+            self.handed.drain(..).for_each(|(rows, vector)| cx.out.drop_unknown(rows, vector));
+        }
+    }
+
+    /// Whether rows are about to be dropped.
+    fn is_dropping(&self, cx: &Context<'_>) -> bool {
+        let is_pending = |purpose| cx.out.is_pending(purpose);
+        !self.handed.is_empty() || is_pending(Pending::Salvage) || is_pending(Pending::Rebuild)
+    }
+
     /// The store was rolled back: what was under way begins again.
     pub(super) fn rolled_back(&mut self, local: &Local) {
+        self.handed.clear();
         self.step = if local.is_rebuilding() { Step::Seeking } else { Step::Whole };
     }
 
@@ -191,6 +221,7 @@ impl Rebuild {
     pub(super) fn disconnect(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.comparer.disconnect(cx, peer);
         self.lacks.take_if(|(by, _)| *by == peer);
+        self.handed.clear();
         if let Step::Session(source) | Step::Comparing(source) | Step::Again(source, _) = self.step
             && source == peer
         {
@@ -200,6 +231,7 @@ impl Rebuild {
 
     /// Moves the rebuild on.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, puller: &Puller) {
+        self.drop_handed(cx);
         self.comparer.watch(cx);
         let compared = self.comparer.take_compared();
         match (self.step, compared) {
@@ -207,17 +239,28 @@ impl Rebuild {
                 self.step = Step::Seeking;
             }
             (Step::Comparing(peer), Some(verdict)) => {
+                let at = cx.local.mono() + AGAIN_AFTER;
                 if verdict.ending != Ending::Complete {
                     self.step = Step::Seeking;
+                } else if verdict.unsettled > 0 {
+                    self.step = Step::SessionAgain(at);
                 } else if verdict.differing > 0 {
-                    self.step = Step::Again(peer, cx.local.mono() + AGAIN_AFTER);
+                    self.step = Step::Again(peer, at);
                 } else {
                     self.end(cx);
                 }
             }
             (Step::Again(peer, at), _) if cx.local.mono() >= at => {
-                self.step = Step::Comparing(peer);
-                self.comparer.begin(cx, peer);
+                if self.is_dropping(cx) {
+                    self.step = Step::Again(peer, cx.local.mono() + AGAIN_AFTER);
+                } else {
+                    self.step = Step::Comparing(peer);
+                    self.comparer.begin(cx, peer);
+                }
+            }
+            (Step::SessionAgain(at), _) if cx.local.mono() >= at => {
+                let again = Step::SessionAgain(cx.local.mono() + AGAIN_AFTER);
+                self.step = if self.is_dropping(cx) { again } else { Step::Seeking };
             }
             (Step::Seeking, _) if has_no_source(cx.local, cx.peers) => self.end(cx),
             _ => {}
@@ -227,7 +270,7 @@ impl Rebuild {
     /// When [`Rebuild::watch`] is due.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let again = match self.step {
-            Step::Again(_, at) => Some(at),
+            Step::Again(_, at) | Step::SessionAgain(at) => Some(at),
             _ => None,
         };
         again.into_iter().chain(self.comparer.timeout()).min()
@@ -263,7 +306,7 @@ fn has_no_source(local: &Local, peers: &Peers) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{Fixture, PEER, THIRD, US, dot, vector};
+    use crate::core::testing::{Fixture, PEER, THIRD, US, dot, row_of, vector};
 
     /// A location whose store is rebuilt and has rows.
     fn rebuilding() -> (Fixture, Rebuild, Puller) {
@@ -333,6 +376,22 @@ mod tests {
             assert_eq!(ends(&mut fixture), is_done);
             assert_eq!(rebuild.step == Step::Comparing(PEER), !is_done);
         }
+    }
+
+    #[test]
+    fn rows_are_dropped_once_the_owner_has_them() {
+        let (mut fixture, mut rebuild, puller) = rebuilding();
+        let key = kv_core::Key::new("key 3").unwrap();
+        let place = Place { namespace: kv_core::NamespaceId([9; 16]), key };
+        let dropped = (vec![(place, dot(3))], Arc::new(vector(2)));
+        rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], dropped);
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(fixture.poll_work().is_none(), "the owner does not have it");
+        assert!(matches!(fixture.out().poll_notice(), Some(Notice::Salvaged(_))));
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(matches!(fixture.poll_work(), Some(Work::Drop { uncount: Some(_), .. })));
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(fixture.poll_work().is_none());
     }
 
     #[test]

@@ -84,7 +84,10 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 machines.rows.applied(&mut cx, bodies, (round, key), results);
             }
-            Pending::Serve { .. } | Pending::Body { .. } | Pending::Farewell { .. } => {}
+            Pending::Salvage
+            | Pending::Serve { .. }
+            | Pending::Body { .. }
+            | Pending::Farewell { .. } => {}
         }
     }
 

@@ -48,8 +48,11 @@ impl Core {
                     machines.verifier.inspected(&mut cx, id, answer);
                 }
             }
-            Event::Salvaged(rows) => {
-                rows.into_iter().for_each(|row| self.out.notice(Notice::Salvaged(Box::new(row))));
+            Event::Salvaged { id, rows, places, vector } => {
+                if self.out.finished(id).is_some() {
+                    let (machines, mut cx) = self.split();
+                    machines.rebuild.salvaged(&mut cx, rows, (places, vector));
+                }
             }
             Event::Uncounted { id, found } => {
                 if self.machines.uncounted.found(self.local.mono(), id, found) {

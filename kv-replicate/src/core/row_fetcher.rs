@@ -340,7 +340,8 @@ impl RowFetcher {
             }
             known.learn(&key);
             if known.is_settled(&others) {
-                settled.push(Settled { place: key.place, is_nothing: !known.has_row });
+                let (is_nothing, is_destroyed) = (!known.has_row, !known.is_complete);
+                settled.push(Settled { place: key.place, is_nothing, is_destroyed });
                 // If the row is damaged once more before that is durable, it is not settled: all are asked again.
                 let tries = known.tries;
                 *known = Known { tries, at: known.at, ..Known::new(Arc::new(all_writes(cx)), now) };

@@ -197,20 +197,21 @@ impl Stability {
         progress: &Progress,
     ) -> bool {
         let Some(member) = self.members.get_mut(&from) else { return false };
-        let report = Report::of(progress);
-        let before = member.report.replace(report);
+        let is_closed = |origin: &OriginId| local.registry().is_closed(*origin);
+        let is_superseded = progress.origins.iter().flatten().any(is_closed);
+        let report = (!is_superseded).then(|| Report::of(progress));
+        let before = std::mem::replace(&mut member.report, report);
         let is_same = before
             .as_ref()
             .zip(member.report.as_ref())
             .is_some_and(|(before, report)| before.is_same(report, self.ended.origins()));
         self.is_stale |= !is_same;
-        member.resolved = member.resolved.max(progress.resolved);
-        member.held = member.held.max(progress.held);
-        let is_superseded = |origin: &OriginId| local.registry().is_closed(*origin);
-        if progress.origins.iter().flatten().any(is_superseded) {
-            // A later process of this member writes, and announces what counts.
+        if is_superseded {
+            // A later process of this member writes, and reports what counts.
             return false;
         }
+        member.resolved = member.resolved.max(progress.resolved);
+        member.held = member.held.max(progress.held);
         let write = |origin| Dot { origin, seq: progress.durable.get(origin) };
         let writes = progress.origins.map(|pair| pair.map(write));
         let latest =

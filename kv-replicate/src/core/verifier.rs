@@ -6,8 +6,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kv_core::VersionVector;
-
 use super::actions::Context;
 use crate::{
     MemberId,
@@ -20,13 +18,13 @@ use crate::{
 
 mod comparison;
 mod judge;
+mod only_here;
 mod served;
 
 pub(super) use comparison::Purpose;
 
-use comparison::{
-    Absence, Comparison, Found, Next, OnlyHere, Side, is_answer_to, nothing_compared,
-};
+use comparison::{Comparison, Next, Side, is_answer_to, nothing_compared};
+use only_here::{Absence, OnlyHere, RowHere};
 use served::Served;
 
 /// How long an answer may take before the question is repeated, and how often that is done. A verification
@@ -314,18 +312,19 @@ impl Verifier {
 
 /// Drops the rows of a rebuild that its source counts and does not have. A row that it does not count is a write that
 /// did not arrive there. It stays, unless the source may have collected the tombstone of a later deletion: that one is
-/// dropped too, and handed to the owner.
+/// handed to the owner, and then dropped too.
 fn drop_only_here(cx: &mut Context<'_>, comparison: &mut Comparison) {
     let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
-    let Found { vector, collected, rows } = comparison.take_only_here();
-    for OnlyHere { place, dot, there } in rows {
+    let OnlyHere { rows, vector, collected, collected_upto } = comparison.take_only_here();
+    for RowHere { place, dot, there } in rows {
         match there {
             Absence::Deleted => deleted.push((place, dot)),
             Absence::Unknown => unknown.push((place, dot)),
             Absence::NotArrived => {}
+            Absence::Replaced => comparison.lacks_later(),
         }
     }
     comparison.dropped(deleted.len() + unknown.len());
-    cx.out.drop_rows(deleted, collected, None);
-    cx.out.drop_rows(unknown, VersionVector::default(), Some(vector));
+    cx.out.drop_deleted(deleted, collected, collected_upto);
+    cx.out.salvage(unknown, vector);
 }

@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use kv_core::{
-    Attributes, Change, Dot, Hlc, NamespaceId, Operation, OriginId, Outcome, Upload, VersionVector,
+    Attributes, Dot, Hlc, NamespaceId, Operation, OriginId, Outcome, Upload, VersionVector,
     WriteError,
     commit::Committer,
     commit::{Applied, NewContent, Remote, RemoteWrite, SkippedWrite},
-    engine::{Engine, Snapshot},
-    limits::CHUNK_BYTES,
-    view::View,
+    engine::Engine,
 };
 
 use super::late::Late;
@@ -50,8 +48,6 @@ pub(super) struct Done {
     pub(super) answer: Option<Event>,
     /// A commit was made or tried.
     pub(super) committed: bool,
-    /// Rows that were dropped although nobody else has received them.
-    pub(super) salvaged: Vec<Row>,
 }
 
 impl Applier {
@@ -109,7 +105,6 @@ impl Applier {
     where
         E::Snapshot: Clone,
     {
-        let mut salvaged = Vec::new();
         let (id, results) = match work {
             Work::Apply { id, epoch, .. }
             | Work::Adopt { id, epoch, .. }
@@ -131,20 +126,21 @@ impl Applier {
             Work::Rebuild { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
             }
-            Work::Drop { id, rows, collected, salvage, .. } => {
-                if salvage.is_some() {
-                    salvaged = read_rows(&committer.view(), &rows);
-                }
-                (id, commit(committer, now_ms, dropping(rows, collected, salvage)))
+            Work::Drop { id, rows, collected, floor, uncount, .. } => {
+                let adopt = Remote::Adopt {
+                    vector: VersionVector::default(),
+                    collected,
+                    floor,
+                    damaged: Vec::new(),
+                };
+                (id, commit(committer, now_ms, dropping(adopt, rows, uncount)))
             }
             Work::Rebuilt { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))
             }
             Work::Stage { fetch, bytes } => {
-                return Done {
-                    committed: self.stage(committer, now_ms, fetch, &bytes),
-                    ..Done::default()
-                };
+                let committed = self.stage(committer, now_ms, fetch, &bytes);
+                return Done { committed, answer: None };
             }
             Work::Discard { fetch } => {
                 self.uploads.remove(&fetch);
@@ -152,11 +148,13 @@ impl Applier {
             }
             Work::Settle { epoch, .. } if self.is_late(committer, epoch) => return Done::default(),
             Work::Settle { keys, .. } => {
-                let settled = |Settled { place: Place { namespace, key }, is_nothing }| {
-                    Operation::Remote(Remote::Settled { namespace, key, is_nothing })
+                let settled = |settled: Settled| {
+                    let Settled { place: Place { namespace, key }, is_nothing, is_destroyed } =
+                        settled;
+                    Operation::Remote(Remote::Settled { namespace, key, is_nothing, is_destroyed })
                 };
                 commit(committer, now_ms, keys.into_iter().map(settled).collect());
-                return Done { committed: true, ..Done::default() };
+                return Done { committed: true, answer: None };
             }
             Work::Read { .. }
             | Work::Unpin { .. }
@@ -164,14 +162,12 @@ impl Applier {
             | Work::ReadRow { .. }
             | Work::ReadRows { .. }
             | Work::Inspect { .. }
-            | Work::FindUncounted { .. } => return Done::default(),
+            | Work::FindUncounted { .. }
+            | Work::Salvage { .. } => return Done::default(),
         };
         let visible = committer.view().vector().clone();
-        if results.is_none() {
-            salvaged.clear();
-        }
         let answer = Some(Event::Applied { id, results, visible });
-        Done { answer, committed: true, salvaged }
+        Done { answer, committed: true }
     }
 
     /// Applies rows in one commit, except for late ones: see [`Late`]. Takes note of those that the vector does not count.
@@ -340,17 +336,15 @@ fn adds(to_apply: &ToApply) -> Adds {
     }
 }
 
-/// Drops the rows of a rebuild that its source does not have, and adopts the source's collected vector. If the source
-/// does not count them either, the vector falls to what it counts.
+/// Drops the rows of a rebuild that its source does not have, and adopts what the source has collected. If the source does
+/// not count them either, the vector falls to what it counts.
 fn dropping(
+    adopt: Remote,
     rows: Vec<(Place, Dot)>,
-    collected: VersionVector,
-    salvage: Option<Arc<VersionVector>>,
+    uncount: Option<Arc<VersionVector>>,
 ) -> Vec<Operation> {
-    let (vector, floor, damaged) = (VersionVector::default(), Hlc::ZERO, Vec::new());
-    let adopt = Remote::Adopt { vector, collected, floor, damaged };
     let drop = |(Place { namespace, key }, dot)| Remote::DropRow { namespace, key, dot };
-    let uncount = salvage.map(|vector| Remote::Uncount { vector: Arc::unwrap_or_clone(vector) });
+    let uncount = uncount.map(|vector| Remote::Uncount { vector: Arc::unwrap_or_clone(vector) });
     let drops = rows.into_iter().map(drop).chain(uncount);
     [adopt].into_iter().chain(drops).map(Operation::Remote).collect()
 }
@@ -359,27 +353,6 @@ fn dropping(
 fn rebuilt() -> Remote {
     let (vector, collected) = (VersionVector::default(), VersionVector::default());
     Remote::Rebuilt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() }
-}
-
-/// Reads the rows that still hold these writes, with their bodies, however large these are. One that can't be read is
-/// left out.
-fn read_rows<S: Snapshot>(view: &View<S>, rows: &[(Place, Dot)]) -> Vec<Row> {
-    let read = |(place, dot): &(Place, Dot)| {
-        let found = view.row(place.namespace, &place.key).ok()??;
-        let large = found.large();
-        let change = Change { namespace: place.namespace, key: place.key.clone(), found };
-        let mut row = Some(Row::from(change)).filter(|row| row.dot == *dot)?;
-        if let Some(large) = large {
-            let chunks = u32::try_from(large.len.div_ceil(CHUNK_BYTES as u64)).ok()?;
-            let mut value = Vec::new();
-            for index in 0..chunks {
-                value.extend_from_slice(&view.chunk(large.body, index).ok()??);
-            }
-            row.content = Content::Value(value.into());
-        }
-        Some(row)
-    };
-    rows.iter().filter_map(read).collect()
 }
 
 /// Commits remote operations; none if one of them failed.

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use kv_core::{MemberId, OpenError, Options, env::Environment};
+use kv_core::{MemberId, OpenError, Options, WriteError, env::Environment};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{crypto::ring, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
@@ -23,11 +23,13 @@ use super::{
         dates::day,
         descriptor::{AddressCountError, ClusterRef, Descriptor, check_addresses},
         files::{self, ClusterDir, FilesError},
-        location::{is_due, is_limited_by_ca, read_certificate, read_key, write_chain},
+        location::{is_due, read_certificate, read_key, write_chain},
         names::{Address, Name, Sha256, text},
         token::Token,
     },
 };
+
+mod again;
 
 /// The parameters of a join.
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ pub enum JoinOutcome {
     New(Descriptor),
     /// The location was a member, and has renewed its certificate.
     Renewed(Descriptor),
-    /// The location is already a member of this cluster; nothing was changed.
+    /// The location is already a member of this cluster, and keeps its certificate.
     Already(Descriptor),
 }
 
@@ -90,6 +92,11 @@ pub enum JoinError {
         /// Why not.
         source: OpenError,
     },
+    /// The store knows none of the members of today, and can't be marked as one that they complete.
+    #[error(
+        "the other locations can't complete the store: {0}. Nothing was changed: start again with the same --join"
+    )]
+    Rebuild(#[from] WriteError),
     /// There are no addresses, or too many.
     #[error("{0}: set --advertise HOST:PORT")]
     Addresses(#[from] AddressCountError),
@@ -160,9 +167,9 @@ struct PendingJoin {
 }
 
 /// Makes a location a member of its token's cluster, before its server starts. A location that is
-/// already a member stays unchanged, unless less than a third of its certificate's life is left, or it does
-/// not know the location that printed the token: then it renews the certificate, if the token has not been
-/// used, and learns of the present members.
+/// already a member stays unchanged, unless less than a third of its certificate's life is left, or the token
+/// is another one than the last: then it renews the certificate, if the token has not been used, and learns
+/// of the present members.
 ///
 /// Dropped or interrupted at any time, the same call continues from there.
 ///
@@ -175,7 +182,7 @@ pub async fn join(
     let directory = ClusterDir::of(&joining.data);
     let now = environment.now_ms() / 1000;
     match Descriptor::load(&directory)? {
-        Some(descriptor) => rejoin(joining, descriptor, &directory, now).await,
+        Some(descriptor) => again::rejoin(joining, descriptor, &directory, now).await,
         None => join_first(joining, &directory, environment, now).await,
     }
 }
@@ -203,90 +210,10 @@ async fn join_first(
     let mut descriptor =
         Descriptor::new(which, pending.member, location, advertise, joining.listen);
     descriptor.dial = members;
+    descriptor.token = Some(joining.token.id);
     descriptor.save(directory)?;
     directory.remove(files::JOINING)?;
     Ok(JoinOutcome::New(descriptor))
-}
-
-/// Handles a location that is already a member.
-async fn rejoin(
-    joining: &JoinOptions,
-    mut descriptor: Descriptor,
-    directory: &ClusterDir,
-    now: u64,
-) -> Result<JoinOutcome, JoinError> {
-    let authorities = Authorities::load(directory)?;
-    if !authorities.has(joining.token.ca) {
-        return Err(JoinError::OtherCluster(descriptor.cluster_name));
-    }
-    let ca = Facts::read(authorities.newest());
-    let ca = ca.map_err(|error| directory.damaged(files::CA, error))?;
-    directory.remove(files::JOINING)?;
-    let own = read_certificate(directory, files::CERTIFICATE)?;
-    let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
-    let is_needed = is_due(&facts, now) || !knows(&descriptor, &joining.token);
-    if !is_needed || directory.has(files::CA_KEY) {
-        return Ok(JoinOutcome::Already(descriptor));
-    }
-    // An alarm reports what to do once the CA has expired.
-    if ca.not_after <= now {
-        return Ok(JoinOutcome::Already(descriptor));
-    }
-    if is_limited_by_ca(&facts, ca.not_after, now) {
-        let end = day(ca.not_after);
-        tracing::info!(
-            "the certificate is not renewed, because it already expires with the CA, on {end}"
-        );
-        return Ok(JoinOutcome::Already(descriptor));
-    }
-    match renew(joining, &mut descriptor, directory, (&own, &facts), now).await {
-        Ok(()) => Ok(JoinOutcome::Renewed(descriptor)),
-        // A unit file may pass --join at each start, with a token that was used long ago. The server renews the
-        // certificate without a token, also an expired one.
-        Err(error @ (JoinError::Enrol(_) | JoinError::NotRenewed { .. })) => {
-            tracing::info!("the certificate was not renewed with this token: {error}");
-            Ok(JoinOutcome::Already(descriptor))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether a location dials the one that printed a token. A store that was restored from an old copy may know only
-/// members that have been removed since.
-fn knows(descriptor: &Descriptor, token: &Token) -> bool {
-    let mut dialled = descriptor.dial.iter().flat_map(|peer| &peer.addresses);
-    dialled.any(|address| token.addresses.contains(address))
-}
-
-/// Renews the certificate of a member, under its id and with its key, and takes note of the members to dial.
-async fn renew(
-    joining: &JoinOptions,
-    descriptor: &mut Descriptor,
-    directory: &ClusterDir,
-    (own, facts): (&CertificateDer<'_>, &Facts),
-    now: u64,
-) -> Result<(), JoinError> {
-    let key = read_key(directory, files::KEY)?;
-    let request = Request {
-        location: Some(descriptor.location.clone()),
-        addresses: descriptor.advertise.clone(),
-        renews: Some(Der::from(own)),
-        ..new_request(joining, descriptor.member, &key)?
-    };
-    let mut welcome = enrol(&joining.token, &request).await?;
-    let _lock = directory.lock()?;
-    descriptor.dial = std::mem::take(&mut welcome.members);
-    descriptor.save(directory)?;
-    let received =
-        Facts::read(&welcome.certificate.certificate()).map_err(WelcomeError::Certificate)?;
-    // One that was issued by a clock that was ahead expires later, and is not valid yet.
-    if received.not_after <= facts.not_after && facts.not_before <= now {
-        let end = facts.not_after;
-        return Err(JoinError::NotRenewed { end, has_expired: end <= now });
-    }
-    let identity = Identity { cluster: descriptor.cluster, member: descriptor.member };
-    check(&welcome, &joining.token, identity, &key, now)?;
-    Ok(write_chain(directory, &welcome.certificate.certificate(), &vouchers(&welcome.vouchers))?)
 }
 
 /// Writes the CAs and the certificate of a new member.

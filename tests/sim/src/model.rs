@@ -34,6 +34,9 @@ pub struct Model {
     /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
     /// may count them all the same.
     destroyed: BTreeSet<Dot>,
+    /// The latest version of a key that was destroyed and that no remaining location has. A location that had it may owe
+    /// the key until the others have answered, and then has an earlier one.
+    forgotten: BTreeMap<Name, Version>,
     /// The keys of which a row was damaged at some location.
     damaged: BTreeSet<Name>,
     /// The writes of departed locations that must not be lost.
@@ -114,10 +117,18 @@ impl Model {
         self.destroyed.extend(self.names.get(name).into_iter().flatten());
     }
 
+    /// Whether every copy of a write of a key may be destroyed.
+    #[must_use]
+    pub fn is_destroyed(&self, name: &Name) -> bool {
+        let mut dots = self.names.get(name).into_iter().flatten();
+        dots.any(|dot| self.destroyed.contains(dot))
+    }
+
     /// Whether every copy of a write of a key may be destroyed, of this version or a later one.
     fn may_be_destroyed(&self, name: &Name, since: Version) -> bool {
         let mut dots = self.names[name].iter().filter(|dot| self.destroyed.contains(*dot));
         dots.any(|dot| self.log[dot].version() >= since)
+            || self.forgotten.get(name).is_some_and(|version| *version >= since)
     }
 
     /// Whether a rebuild has handed a write of a key to the owner, of this version or a later one: what it had replaced
@@ -177,17 +188,22 @@ impl Model {
         (self.departed, self.secured) = (before.departed, before.secured);
         (self.owners, self.doubtful) = (before.owners, before.doubtful);
         (self.destroyed, self.damaged) = (before.destroyed, before.damaged);
-        self.salvaged = before.salvaged;
+        (self.salvaged, self.forgotten) = (before.salvaged, before.forgotten);
         for row in before.log.into_values() {
             let is_gone = self.destroyed.contains(&row.dot) || self.salvaged.contains(&row.dot);
             let is_counted = self.secured.covers(row.dot) && !is_gone;
             let is_here = !self.may_be_lost(row.dot) || is_counted;
             if is_here || had.contains(&row.dot) {
                 self.note(&row).expect("the write was recorded before");
-            } else if row.content == Content::Deleted
-                || row.expires_at.is_some()
-                || self.salvaged.contains(&row.dot)
-            {
+                continue;
+            }
+            if self.destroyed.contains(&row.dot) {
+                let name = (row.namespace, row.key.to_vec());
+                let latest = self.forgotten.entry(name).or_insert(row.version());
+                *latest = row.version().max(*latest);
+            }
+            let was_salvaged = self.salvaged.contains(&row.dot);
+            if row.content == Content::Deleted || row.expires_at.is_some() || was_salvaged {
                 // A location may have had the write, and dropped it when all had it. What it replaced is gone too.
                 let latest = self.lost.entry((row.namespace, row.key.to_vec())).or_default();
                 latest.push(row.version());

@@ -70,6 +70,9 @@ pub struct Node {
     pub made: VersionVector,
     /// The writes that it durably held when it last synced.
     pub held: VersionVector,
+    /// The writes that it has counted while their writer was a member, and still counts. Of a removed member, writes that
+    /// never came are counted too, once all members hold the same others.
+    pub received: VersionVector,
     /// Writes of its own that the image lacks from which it was restored, and that others have.
     pub lost: Option<VersionVector>,
     rng: Rng,
@@ -138,6 +141,7 @@ impl Node {
             is_swapped: false,
             made: VersionVector::default(),
             held: VersionVector::default(),
+            received: VersionVector::default(),
             lost: None,
             rng,
         }

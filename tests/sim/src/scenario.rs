@@ -14,7 +14,6 @@ pub mod absent;
 pub mod all_restored;
 pub mod barrier;
 pub mod behind_walk;
-pub mod collected_meanwhile;
 pub mod copied;
 pub mod damaged_ahead;
 pub mod damaged_source;

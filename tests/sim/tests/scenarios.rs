@@ -44,7 +44,7 @@ fn a_damaged_tombstone_that_was_collected_elsewhere_is_no_less_collected() {
 }
 
 #[test]
-fn an_entry_of_which_every_copy_is_destroyed_is_not_owed_for_ever() {
+fn an_entry_of_which_every_copy_is_destroyed_is_reported_until_it_is_put_again() {
     passes(scenario::destroyed::run);
 }
 
@@ -211,11 +211,6 @@ fn a_store_that_lacks_old_deletions_is_rebuilt_in_place() {
 #[test]
 fn two_stores_that_lack_old_deletions_are_not_rebuilt_from_each_other() {
     passes(scenario::two_old_images::run);
-}
-
-#[test]
-fn what_the_source_of_a_rebuild_collects_meanwhile_is_counted_as_collected() {
-    passes(scenario::collected_meanwhile::run);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn write(store: &mut Committer<RedbEngine>, now: u64, fields: &[(u8, &str)]) -> 
 }
 
 /// Gives a store the opening rows that another one has: the first write of each origin comes before the others.
-fn meet(store: &mut Committer<RedbEngine>, other: &mut Committer<RedbEngine>) {
+pub(super) fn meet(store: &mut Committer<RedbEngine>, other: &mut Committer<RedbEngine>) {
     let changes = other.view().changes(&VersionVector::default(), None, 100).unwrap().changes;
     for opening in changes.iter().filter(|change| change.found.dot.seq == 1) {
         apply(store, Remote::Next(remote(opening)));

@@ -5,7 +5,7 @@ use std::{
     ops::{Bound, ControlFlow},
 };
 
-use super::{create, delete, new_store};
+use super::{create, delete, joined::meet, new_store, new_store_of};
 use crate::{
     commit::{GcLimits, Operation, Remote},
     engine::{Engine as _, Order, Snapshot as _, Table, Visibility, redb::RedbEngine},
@@ -67,7 +67,10 @@ fn every_kind_of_row() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
     assert_eq!(store.collect_garbage(1, &limits).unwrap().collected, 1);
     limits.expired_ms = Some(99_000);
     assert_eq!(store.collect_garbage(1, &limits).unwrap().expired, 1);
-    let dot = crate::Dot { origin: crate::OriginId([7; 16]), seq: 1 };
+    let mut theirs = new_store_of(20);
+    theirs.commit(1, vec![create("theirs")]);
+    meet(&mut store, &mut theirs);
+    let dot = crate::Dot { origin: theirs.origins().unwrap()[0], seq: 9 };
     let key = Key::new("owed").unwrap();
     let damaged = vec![DamagedKey { namespace: ids[0], key, dot }];
     let (vector, collected) = ([dot].into_iter().collect(), crate::VersionVector::default());

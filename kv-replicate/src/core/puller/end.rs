@@ -62,9 +62,9 @@ impl Puller {
         self.suspended.clear();
     }
 
-    /// Drops the suspended session with a peer that was removed from the cluster.
+    /// Drops the suspended sessions with a peer that was removed from the cluster.
     pub(in crate::core) fn forget(&mut self, peer: MemberId) {
-        self.suspended.take(peer);
+        self.suspended.forget(peer);
     }
 
     /// Ends the session on a link that is down. Its failures do not count for the next link.

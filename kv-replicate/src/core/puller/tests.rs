@@ -100,7 +100,8 @@ impl Receiver {
     /// The number of the fetch for which it requests a body.
     fn fetch(&mut self) -> u64 {
         while let Some(sent) = self.core.poll_transmit(PEER) {
-            if let (_, Message::GetBody(get)) = decode(&sent.bytes).unwrap() {
+            let received = decode(&sent.bytes, crate::software().wire()).unwrap();
+            if let Message::GetBody(get) = received.message {
                 return get.fetch;
             }
         }

@@ -92,6 +92,11 @@ fn later(row: &Row) -> Row {
     Row { hlc: kv_core::Hlc(row.hlc.0 + 50), ..row.clone() }
 }
 
+/// The first key, as settled.
+fn settled(is_nothing: bool, is_destroyed: bool) -> Settled {
+    Settled { place: place(1), is_nothing, is_destroyed }
+}
+
 #[test]
 fn the_greatest_row_is_applied_and_the_key_settled_once_all_members_have_answered() {
     let mut case = Case::new(&[1], &[PEER, THIRD]);
@@ -101,7 +106,7 @@ fn the_greatest_row_is_applied_and_the_key_settled_once_all_members_have_answere
     case.reply(PEER, vec![has(old)]);
     assert_eq!(case.work(), (vec![], vec![]), "another member has not answered");
     case.reply(THIRD, vec![has(new.clone())]);
-    let settled = Settled { place: place(1), is_nothing: false };
+    let settled = settled(false, false);
     assert_eq!(case.work(), (vec![new], vec![settled]));
 }
 
@@ -142,14 +147,14 @@ fn nothing_counts_only_from_a_member_that_has_every_write_and_can_read_its_row()
         for peer in [PEER, THIRD] {
             case.reply(peer, vec![state.clone()]);
         }
-        let settled = Settled { place: place(1), is_nothing: true };
+        let settled = settled(true, false);
         let expected = if settles { vec![settled] } else { vec![] };
         assert_eq!(case.work().1, expected, "{has_all} {state:?}");
     }
 }
 
 #[test]
-fn a_key_that_all_members_owe_and_none_can_read_is_settled_once_all_have_every_write() {
+fn a_key_that_all_members_owe_and_none_can_read_is_destroyed_once_all_have_every_write() {
     let owed = KeyState { row: None, is_owed: true };
     for has_all in [false, true] {
         let mut case = Case::new(&[1], &[PEER, THIRD]);
@@ -161,7 +166,7 @@ fn a_key_that_all_members_owe_and_none_can_read_is_settled_once_all_have_every_w
         for peer in [PEER, THIRD] {
             case.reply(peer, vec![owed.clone()]);
         }
-        let settled = Settled { place: place(1), is_nothing: true };
+        let settled = settled(true, true);
         assert_eq!(case.work().1, if has_all { vec![settled] } else { vec![] }, "{has_all}");
     }
 }
@@ -182,7 +187,7 @@ fn a_row_of_an_earlier_round_counts_when_a_later_one_settles_the_key() {
     for peer in [PEER, THIRD] {
         case.reply(peer, vec![owed.clone()]);
     }
-    assert_eq!(case.work().1, [Settled { place: place(1), is_nothing: false }]);
+    assert_eq!(case.work().1, [settled(false, true)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use kv_core::{Key, Member, NamespaceId, OriginInfo};
+use kv_core::{Key, Member, NamespaceId, OriginEntry, OriginInfo};
 
 use super::*;
 use crate::{
@@ -182,4 +182,23 @@ fn the_origins_of_a_removed_member_have_ended() {
     stability.follow_members(fixture.local());
     assert_eq!(stability.ended().iter().copied().collect::<Vec<_>>(), origins(THIRD));
     assert!(!origins(US).iter().any(|own| stability.ended().contains(own)));
+}
+
+#[test]
+fn what_a_superseded_process_reports_does_not_count_for_its_member() {
+    let mut fixture = Fixture::new();
+    fixture.open(PEER);
+    let mut stability = following(&mut fixture);
+    stability.progressed(fixture.local(), PEER, &announced(40, 0, 40));
+    fixture.store(|store| {
+        let closed = origins(PEER).map(|id| OriginEntry::Closed { id, member: PEER });
+        let opened = store.registry.iter().cloned().map(OriginEntry::Opened);
+        store.registry = Arc::new(opened.chain(closed).collect());
+    });
+    stability.follow_origins(fixture.local());
+    assert_eq!(resolved(&fixture, &mut stability), Hlc(40));
+    assert!(stability.is_finished());
+    stability.progressed(fixture.local(), PEER, &announced(50, 0, 50));
+    resolved(&fixture, &mut stability);
+    assert!(!stability.is_finished(), "the later process may hold something else");
 }

@@ -7,13 +7,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
-use kv_core::{Dot, NamespaceId, VersionVector};
-
-use super::judge::{Judgement, judge};
+use super::{
+    judge::{Judgement, judge},
+    only_here::OnlyHere,
+};
 use crate::{
     MemberId,
     inspect::{Answer, Ask, Held, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList, Reading},
@@ -39,39 +39,6 @@ pub(in crate::core) enum Purpose {
     Verify,
     /// Rows here that the peer does not have.
     Rebuild,
-}
-
-/// A row here that the peer does not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::core) struct OnlyHere {
-    /// The row.
-    pub(in crate::core) place: Place,
-    /// The write that it holds.
-    pub(in crate::core) dot: Dot,
-    /// What the peer knows of it.
-    pub(in crate::core) there: Absence,
-}
-
-/// The rows of a reading that the peer does not have.
-#[derive(Debug, Default)]
-pub(in crate::core) struct Found {
-    /// What the peer counts.
-    pub(in crate::core) vector: Arc<VersionVector>,
-    /// The tombstones that the peer has dropped: the last session may have ended before it dropped them.
-    pub(in crate::core) collected: VersionVector,
-    /// The rows.
-    pub(in crate::core) rows: Vec<OnlyHere>,
-}
-
-/// Why the peer does not have a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::core) enum Absence {
-    /// It counts the write, which was deleted there.
-    Deleted,
-    /// It does not count the write, and has collected no tombstone that could have deleted it.
-    NotArrived,
-    /// It does not count the write, and may have collected a tombstone that deleted it.
-    Unknown,
 }
 
 /// The store that a question is for.
@@ -144,7 +111,7 @@ pub(super) struct Comparison {
     /// What it looks for.
     purpose: Purpose,
     /// The rows here that the peer does not have, and that were not taken yet.
-    only_here: Found,
+    only_here: OnlyHere,
     /// How many ranges were compared.
     ranges: u64,
     /// The counts so far.
@@ -162,7 +129,7 @@ impl Comparison {
             waiting: VecDeque::new(),
             reported: VecDeque::new(),
             purpose,
-            only_here: Found::default(),
+            only_here: OnlyHere::default(),
             ranges: 0,
             verdict: nothing_compared(peer, Ending::Complete),
         }
@@ -184,13 +151,18 @@ impl Comparison {
     }
 
     /// Takes the rows that the peer does not have.
-    pub(super) fn take_only_here(&mut self) -> Found {
+    pub(super) fn take_only_here(&mut self) -> OnlyHere {
         std::mem::take(&mut self.only_here)
     }
 
     /// Rows were found that must be dropped.
     pub(super) fn dropped(&mut self, rows: usize) {
         self.verdict.differing += rows as u64;
+    }
+
+    /// A row was found that is compared again after another session.
+    pub(super) fn lacks_later(&mut self) {
+        self.verdict.unsettled += 1;
     }
 
     /// The next difference to be reported.
@@ -298,7 +270,7 @@ impl Comparison {
                 Answer::Rows(last),
             ) => match self.purpose {
                 Purpose::Verify => self.judge_all(reads, &[first, theirs, last], now, wall_ms),
-                Purpose::Rebuild => self.note_only_here(reads, &theirs, &last),
+                Purpose::Rebuild => self.only_here = OnlyHere::of(reads, &theirs, &last),
             },
             // The verifier takes only answers of the right kind.
             (goal, _) => self.goal = goal,
@@ -348,32 +320,6 @@ impl Comparison {
         if let Some(range) = &mut self.listing {
             range.after = ours.end;
         }
-    }
-
-    /// Notes rows that are here at the last reading, and that the peer does not have.
-    fn note_only_here(&mut self, reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) {
-        let mut only_here = Vec::new();
-        for (at, (place, _)) in reads.into_iter().enumerate() {
-            let (there, here) = (theirs.rows[at], last.rows[at]);
-            let Some(Held::Row(row)) = here.held else { continue };
-            // A row that a drop ended is purged here by garbage collection.
-            let dropped_at = here.dropped_at.max(there.dropped_at);
-            let is_dead = dropped_at.is_some_and(|dropped_at| row.version <= dropped_at);
-            let is_system = place.namespace == NamespaceId::SYSTEM;
-            if there.held.is_none() && !is_dead && !is_system {
-                let (dot, at) = (row.dot(), row.version.hlc);
-                let there = if theirs.vector.covers(dot) {
-                    Absence::Deleted
-                } else if at > theirs.collected_upto {
-                    Absence::NotArrived
-                } else {
-                    Absence::Unknown
-                };
-                only_here.push(OnlyHere { place, dot, there });
-            }
-        }
-        let (vector, collected) = (Arc::new(theirs.vector.clone()), theirs.collected.clone());
-        self.only_here = Found { vector, collected, rows: only_here };
     }
 
     /// Judges rows by three readings. Unsettled ones are read again later, in bounds.

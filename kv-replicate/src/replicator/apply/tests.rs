@@ -4,6 +4,7 @@ use kv_core::{
     Key, MemberId,
     commit::Creation,
     engine::{disk, redb::RedbEngine},
+    limits::CHUNK_BYTES,
 };
 
 use super::*;
@@ -48,7 +49,7 @@ fn the_bodies_of_all_rows_of_a_commit_that_is_not_made_are_dropped() {
         stage(&mut applier, &mut committer, fetch);
         ToApply { row: row(fetch), how: How::Row, fetch: Some(fetch) }
     });
-    let work = Work::Apply { id: 1, epoch: 0, rows: rows.into() };
+    let work = Work::Apply { id: 1, epoch: 0, rows: rows.into(), basis: None };
     let done = applier.perform(&mut committer, 0, work);
     assert!(matches!(done.answer, Some(Event::Applied { results: None, .. })));
     assert_eq!(applier.uploads.len(), 0);

@@ -137,12 +137,12 @@ mod tests {
             assert_eq!(alarms.len(), count, "{down:?}: {alarms:?}");
             assert_eq!(verdict_of(&well(), &peers, alarms.len()), verdict);
         }
-        let [alarm] = &alarms(&well(), &[ams(Some(3600))], Vec::new(), NOW)[..] else {
+        let [alarm] = &alarms(&well(), &[ams(Some(540))], Vec::new(), NOW)[..] else {
             panic!("one alarm")
         };
         assert!(
             alarm.starts_with(
-                "ams is unreachable since 2027-01-15 07:00 UTC (no answer): check that"
+                "ams is unreachable since 2027-01-15 07:51 UTC (no answer): check that"
             ),
             "{alarm}"
         );

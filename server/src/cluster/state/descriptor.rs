@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     files::{self, ClusterDir, FilesError},
-    names::{Address, ClusterId, Name, text},
+    names::{Address, ClusterId, Name, TokenId, text},
 };
 
 /// The version of the file that this program writes, and the only one that it reads.
@@ -32,6 +32,9 @@ pub struct Descriptor {
     pub advertise: Vec<Address>,
     /// The UDP address that it listens on.
     pub listen: SocketAddr,
+    /// The token that it was welcomed with last; none for the location that made the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
     /// Members to dial beside those that its store knows: it may know none, or only some that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dial: Vec<Peer>,
@@ -77,7 +80,18 @@ impl Descriptor {
     ) -> Descriptor {
         let (format, cluster, cluster_name) = (FORMAT, cluster.id, cluster.name);
         let dial = Vec::new();
-        Descriptor { format, cluster, cluster_name, member, location, advertise, listen, dial }
+        let token = None;
+        Descriptor {
+            format,
+            cluster,
+            cluster_name,
+            member,
+            location,
+            advertise,
+            listen,
+            token,
+            dial,
+        }
     }
 
     /// Reads the file; none if it does not exist.

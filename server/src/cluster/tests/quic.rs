@@ -457,7 +457,7 @@ async fn garbage_is_rejected_and_locations_can_still_join() {
 async fn a_new_token_renews_a_certificate() {
     let holder = CaHolder::start().await;
     let (data, token) = (TempDir::new().unwrap(), holder.token());
-    let descriptor = joins(data.path(), &token).await.unwrap().descriptor().clone();
+    let mut descriptor = joins(data.path(), &token).await.unwrap().descriptor().clone();
     let store = Store::open(data.path()).unwrap();
     store.create_namespace("a member may have entries").unwrap();
     store.close().unwrap();
@@ -470,11 +470,28 @@ async fn a_new_token_renews_a_certificate() {
     for days in [70, 400] {
         let old = ca.issue(identity, &key, now() - days * DAY).unwrap();
         directory.write(files::CERTIFICATE, &to_pem(&old)).unwrap();
-        let renewed = joins(data.path(), &holder.token()).await.unwrap();
+        let token = holder.token();
+        let renewed = joins(data.path(), &token).await.unwrap();
+        descriptor.token = Some(token.id);
         assert_eq!(renewed, JoinOutcome::Renewed(descriptor.clone()));
         let expiry = load(data.path(), now()).unwrap().expect("a member").expiry;
         assert!(expiry.location > now() + 85 * DAY);
     }
+    holder.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_token_names_the_members_of_today_to_a_store_that_knows_none_of_them() {
+    let holder = CaHolder::start().await;
+    let data = TempDir::new().unwrap();
+    let mut descriptor = joins(data.path(), &holder.token()).await.unwrap().descriptor().clone();
+    let today = std::mem::take(&mut descriptor.dial);
+    descriptor.save(&ClusterDir::of(data.path())).unwrap();
+    let token = holder.token();
+    let outcome = joins(data.path(), &token).await.unwrap();
+    (descriptor.dial, descriptor.token) = (today, Some(token.id));
+    assert_eq!(outcome.descriptor(), &descriptor);
+    assert_eq!(Descriptor::load(&ClusterDir::of(data.path())).unwrap(), Some(descriptor));
     holder.stop().await;
 }
 
@@ -509,7 +526,9 @@ async fn a_used_token_renews_nothing() {
     invitations.write(files::INVITATIONS, &used).unwrap();
     let again = joins(data.path(), &token).await.unwrap();
     assert_eq!(again, JoinOutcome::Already(descriptor.clone()), "it was not renewed");
-    assert_eq!(joins(data.path(), &next).await.unwrap(), JoinOutcome::Renewed(descriptor));
+    let renewed = joins(data.path(), &next).await.unwrap();
+    assert_eq!(renewed.descriptor().token, Some(next.id));
+    assert!(matches!(renewed, JoinOutcome::Renewed(_)), "{renewed:?}");
     holder.stop().await;
 }
 

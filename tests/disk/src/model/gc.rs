@@ -53,23 +53,33 @@ impl State {
         step
     }
 
-    /// Walks over these rows of a dropped namespace.
+    /// Walks over these rows of a dropped namespace. A store that is rebuilt can't create it again: the walk waits there.
     fn purge(&mut self, limit: usize, (id, names): (NamespaceId, Vec<Name>), step: &mut GcStep) {
+        let (mut passed, mut waits) = (None, false);
         for name in &names {
-            let Some(row) = self.rows.get(name) else { continue };
-            if self.is_dead(id, row.version) {
-                self.rows.remove(name);
-                step.purged += 1;
-            } else if self.is_dropped(id)
-                && self.namespaces.contains_key(&id)
-                && row.is_visible(self.now_ms)
-            {
-                self.create_again(id);
-                step.kept += 1;
+            if let Some(row) = self.rows.get(name) {
+                if self.is_dead(id, row.version) {
+                    self.rows.remove(name);
+                    step.purged += 1;
+                } else if self.is_dropped(id)
+                    && self.namespaces.contains_key(&id)
+                    && row.is_visible(self.now_ms)
+                {
+                    waits = self.is_rebuilding;
+                    if waits {
+                        break;
+                    }
+                    self.create_again(id);
+                    step.kept += 1;
+                }
             }
+            passed = Some(name);
         }
-        match names.last() {
-            Some(last) if names.len() == limit => drop(self.purge.insert(id, last.1.clone())),
+        match passed {
+            None if waits => {}
+            Some(last) if waits || names.len() == limit => {
+                drop(self.purge.insert(id, last.1.clone()));
+            }
             _ => drop(self.purge.remove(&id)),
         }
     }

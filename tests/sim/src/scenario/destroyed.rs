@@ -1,6 +1,6 @@
 //! A row, or a chunk of a value, is damaged at the one location that has it, because the other ones were restored from
-//! backups without it. Nobody can read the entry any more. The locations must agree on what there was before, and must
-//! not wait for the entry for ever.
+//! backups without it. Nobody can read the entry any more. The locations must agree on what there was before. If all
+//! know that they lack it, they report it until it is put again.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
@@ -10,7 +10,7 @@ use crate::world::{World, damage::Place};
 /// How long a location may take to start.
 const SOON_MS: u64 = 60_000;
 
-/// How long a key may be owed while all locations are reachable.
+/// How long locations may take to agree while all are reachable.
 const SETTLED_MS: u64 = 120_000;
 
 /// Runs the scenario.
@@ -47,14 +47,23 @@ pub fn run(seed: u64) -> Checked {
         world.uncut(last, *other)?;
     }
     world.look(last);
-    let is_settled = |world: &mut World| {
+    let all = |world: &mut World, has: bool| {
         world.look(last);
-        (0..nodes).all(|node| world.nodes[node].is_joined() && !world.owes(node, 0))
-            && (0..nodes).all(|node| world.has(node, 0) == has_former)
+        let mut nodes = 0..nodes;
+        let is_joined = |world: &World, node: usize| world.nodes[node].is_joined();
+        nodes
+            .all(|node| is_joined(world, node) && !world.owes(node, 0) && world.has(node, 0) == has)
     };
-    let ends = world.run_until(SETTLED_MS, is_settled)?;
+    let is_agreed = |world: &mut World| {
+        let is_reported = (0..nodes).all(|node| world.owes(node, 0));
+        (!has_former && is_reported) || all(world, has_former)
+    };
+    let ends = world.run_until(SETTLED_MS, is_agreed)?;
     let states: Vec<_> =
         (0..nodes).map(|node| (world.owes(node, 0), world.version(node, 0))).collect();
-    hold!(ends, "an entry that is lost is owed for ever: {place:?} at {last}, {states:?}");
+    hold!(ends, "an entry that is lost is not agreed on: {place:?} at {last}, {states:?}");
+    world.put(others[0], [0], 100)?;
+    let is_there = |world: &mut World| all(world, true);
+    hold!(world.run_until(SETTLED_MS, is_there)?, "an entry that was put again is still owed");
     world.finish()
 }

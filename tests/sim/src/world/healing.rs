@@ -6,7 +6,7 @@ use std::{
 };
 
 use kv_core::{
-    FoundState, Table, VersionVector,
+    Dot, FoundState, Table, VersionVector,
     engine::{Engine, Order, Snapshot, Visibility},
     writer::Step,
 };
@@ -21,6 +21,9 @@ use crate::{node::Node, store};
 /// How long the locations may take to become equal.
 const PATIENCE_MS: u64 = 600_000;
 
+/// The same while processes run on copies of a directory: they take turns with each other's links.
+const PATIENCE_WITH_COPIES_MS: u64 = 3_000_000;
+
 /// How long they may then take to drop their tombstones.
 const FORGET_MS: u64 = 120_000;
 
@@ -28,6 +31,9 @@ const FORGET_MS: u64 = 120_000;
 pub(super) const MARGIN_MS: u64 = 1_000;
 /// How long a view may stay pinned.
 const PINNED_MS: u64 = 31_000;
+
+/// How long after the last fault, and how often, an operator puts the entries again that nobody can read.
+const PUT_AGAIN_MS: u64 = 30_000;
 
 impl World {
     /// Ends all faults, and waits until the locations are equal and have dropped their tombstones.
@@ -52,14 +58,17 @@ impl World {
         let mut steady = self.steady();
         steady.retain(|node| self.is_known_to_all(*node));
         for node in steady {
-            self.model.secure(&self.nodes[node].vector());
+            let (received, counts) = (&self.nodes[node].received, self.nodes[node].vector());
+            let both = |dot: Dot| Dot { seq: dot.seq.min(counts.get(dot.origin)), ..dot };
+            self.model.secure(&received.iter().map(both).filter(|dot| dot.seq > 0).collect());
         }
         for from in self.running() {
             for to in self.others(from) {
                 self.meet(from, to)?;
             }
         }
-        let end = self.now + PATIENCE_MS;
+        let patience = if self.has_twins() { PATIENCE_WITH_COPIES_MS } else { PATIENCE_MS };
+        let end = self.now + patience;
         self.become_equal(mended_at, end)?;
         self.report.healed_in_ms = self.now - mended_at;
         self.settle_namespaces(mended_at)?;
@@ -94,7 +103,33 @@ impl World {
             }
             hold!(self.now < end, "not equal: {}", self.differences());
             self.run_for(250)?;
+            if (self.now - mended_at).is_multiple_of(PUT_AGAIN_MS) {
+                self.put_destroyed()?;
+            }
         }
+    }
+
+    /// Puts the entries again of which every copy is destroyed, as an operator does who reads the alarm.
+    fn put_destroyed(&mut self) -> Checked {
+        let Some(at) = self.steady().first().copied() else { return Ok(()) };
+        let mut wanted: Option<BTreeSet<_>> = None;
+        for running in self.nodes.iter().filter_map(|node| node.running.as_ref()) {
+            let owed: BTreeSet<_> = store::state(&running.store).wanted.iter().cloned().collect();
+            wanted = Some(match wanted {
+                Some(before) => &before & &owed,
+                None => owed,
+            });
+        }
+        for place in wanted.unwrap_or_default() {
+            let name = (place.namespace, place.key.to_vec());
+            if self.model.is_destroyed(&name) {
+                self.trace(|| format!("{at}: puts {name:?} again"));
+                let operations = self.put_one(at, (place.namespace, place.key), 100)?;
+                self.write(at, operations)?;
+                self.sync(at)?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until each location has looked for dead and for later entries in each dropped namespace, and until all have
@@ -158,7 +193,14 @@ impl World {
                 && node.vector() == wanted
         };
         let mut stay = self.nodes.iter().filter(|node| !node.is_gone);
-        stay.all(is_equal) && self.know_each_other()
+        stay.all(is_equal) && self.know_each_other() && self.hold_same_uncounted()
+    }
+
+    /// Whether all locations hold the same rows that no vector counts. Their cores compare what they have last reported,
+    /// which for a process that has lost its link to a copy of its directory may be long ago.
+    fn hold_same_uncounted(&self) -> bool {
+        let mut digests = self.running().into_iter().map(|node| self.uncounted(node));
+        digests.next().is_none_or(|first| digests.all(|digest| digest == first))
     }
 
     /// The writes that all locations must count: all acknowledged ones, and those of departed

@@ -128,9 +128,12 @@ impl World {
         }
     }
 
-    /// A location restarts from an earlier image of its disk, or from the disk that such an image has replaced. It
-    /// may write before its links come up.
+    /// A location restarts from an earlier image of its disk. If the disk of one was replaced by such an image and kept, that
+    /// one restarts from it. It may write before its links come up.
     pub(super) fn restore(&mut self, node: usize) -> Checked {
+        // Two restores of one location are rare by chance alone.
+        let swapped = self.nodes.iter().position(|found| found.is_swapped && found.image.is_some());
+        let node = swapped.unwrap_or(node);
         if !self.can_change(node) || self.nodes[node].image.is_none() {
             return Ok(());
         }
@@ -139,7 +142,7 @@ impl World {
             self.count(Event::RestoredAlone);
             self.isolate(node)?;
         }
-        let keeps = self.rng.chance(30);
+        let keeps = self.rng.chance(80);
         self.restore_now(node, keeps)
     }
 
@@ -272,7 +275,7 @@ impl World {
     }
 
     /// The digest of the writes that a location holds and does not count; 0 if there are none.
-    fn uncounted(&self, node: usize) -> u64 {
+    pub(super) fn uncounted(&self, node: usize) -> u64 {
         let Some(running) = &self.nodes[node].running else { return 0 };
         let origins = store::state(&running.store).registry.iter().map(|info| info.id).collect();
         let durable = running.store.replicator().and_then(|replicator| replicator.durable());

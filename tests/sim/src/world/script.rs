@@ -106,7 +106,7 @@ impl World {
         keys.filter(is_found).collect()
     }
 
-    fn put_one(
+    pub(super) fn put_one(
         &mut self,
         node: usize,
         (namespace, key): (NamespaceId, Key),

@@ -427,6 +427,16 @@ impl World {
     /// A location durably holds these writes.
     fn holds(&mut self, node: usize, durable: VersionVector) {
         let found = &mut self.nodes[node];
+        if let Some(running) = &found.running {
+            let state = store::state(&running.store);
+            let is_of_member = |dot: &kv_core::Dot| {
+                let writer = state.registry.get(dot.origin).map(|info| info.member);
+                writer.is_some_and(|writer| state.members.is_current(writer))
+            };
+            durable.iter().filter(is_of_member).for_each(|dot| {
+                found.received.raise(dot.origin, dot.seq);
+            });
+        }
         found.held = durable;
         if found.lost.as_ref().is_some_and(|lost| found.held.covers_all(lost)) {
             found.lost = None;
