@@ -113,6 +113,8 @@ pub struct World {
     ends: BTreeMap<(usize, MemberId), usize>,
     /// How often a location's link to another one was replaced by one of a copy of it.
     replaced: BTreeMap<(usize, usize), u32>,
+    /// The locations that dial others soon.
+    dialing: std::collections::BTreeSet<(usize, usize)>,
     /// The expected state.
     pub model: Model,
     report: Report,
@@ -155,6 +157,7 @@ impl World {
             network,
             ends: BTreeMap::new(),
             replaced: BTreeMap::new(),
+            dialing: std::collections::BTreeSet::new(),
             model: Model::default(),
             report: Report::default(),
             tracing,
@@ -285,13 +288,21 @@ impl World {
             // As the driver waits: twice as long each time, up to 15 s.
             let most = (200 << (*turns).min(7)).min(15_000);
             let after = self.rng.between(most / 2, most);
-            self.after(after, Happening::Dial(before, from));
+            self.dial_later(before, from, after);
         }
         self.tell(from, CoreEvent::Connected(peer))
     }
 
+    /// A location dials another one after a while, unless it is about to.
+    fn dial_later(&mut self, from: usize, to: usize, after_ms: u64) {
+        if self.dialing.insert((from, to)) {
+            self.after(after_ms, Happening::Dial(from, to));
+        }
+    }
+
     /// Two running locations get new links to each other.
     fn dial(&mut self, one: usize, other: usize) -> Checked {
+        self.dialing.remove(&(one, other));
         let run = |node: usize| self.nodes[node].running.is_some();
         if (!self.is_healed || self.has_twins()) && run(one) && run(other) {
             self.meet(one, other)?;
@@ -430,7 +441,7 @@ impl World {
                 Notice::Close { peer, .. }
                     if self.closed_for_a_lie(node, peer) || self.mangled > 0 =>
                 {
-                    self.after(100, Happening::Dial(node, self.end(node, peer)));
+                    self.dial_later(node, self.end(node, peer), 100);
                 }
                 Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)
                     if self.mangled > 0 => {}

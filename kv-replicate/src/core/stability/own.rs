@@ -12,7 +12,7 @@ use kv_core::{Dot, Hlc, OriginId};
 use super::{Local, Report};
 
 /// How often the reports are compared with the own writes at most.
-const APART: Duration = Duration::from_millis(200);
+pub(super) const APART: Duration = Duration::from_millis(200);
 
 /// A closed timestamp, and the own writes that were made until then, by lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -392,7 +392,7 @@ impl World {
         for twin in twins.collect::<Vec<_>>() {
             for other in self.others(twin) {
                 let after = self.rng.between(500, 5_000);
-                self.after(after, Happening::Dial(twin, other));
+                self.dial_later(twin, other, after);
             }
         }
         for other in self.running() {
