@@ -4,9 +4,10 @@
 //! that is asked for what is missing reports that, and the store *rebuilds*: it serves nobody and resolves nothing until
 //! it has dropped what was deleted. It takes a session from one peer, whatever was collected there. Then it compares its
 //! rows with that peer's, and drops each row that the peer counts and does not have. A row that the peer does not count
-//! is a write that did not arrive there. It stays if it is later than what the peer has resolved. An earlier one may
-//! have been deleted, without a trace, by a member that had not received it: it is dropped too, and handed to the owner.
-//! Once a comparison finds nothing more to drop, the rebuild is done.
+//! is a write that did not arrive there. It stays if it is later than the last tombstone that the peer has collected. An
+//! earlier one may have been deleted, without a trace, by a member that had not received it: it is handed to the owner, and
+//! then dropped too. If the peer has a later row of the key, which came after the session, another session follows: a
+//! collected tombstone may be between the two. Once a comparison finds nothing more to drop, the rebuild is done.
 //!
 //! The source must have had the tombstones that this store lacks: two stores that were restored from old images would
 //! otherwise take each other for whole, again and again.
