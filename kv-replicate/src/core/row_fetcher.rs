@@ -195,8 +195,13 @@ impl RowFetcher {
     fn begin(&mut self, cx: &mut Context<'_>) {
         let now = cx.local.mono();
         self.due = None;
-        let peers: Vec<_> = reachable(cx).collect();
+        let mut peers: Vec<_> = reachable(cx).collect();
         if peers.is_empty() || !cx.local.is_joined() {
+            return;
+        }
+        peers.retain(|peer| counts_collected(cx, *peer));
+        if peers.is_empty() {
+            self.due = Some(now + AGAIN);
             return;
         }
         let places = self.due_keys(cx, now);
@@ -265,9 +270,10 @@ impl RowFetcher {
         (number, index): (u64, usize),
         row: ToApply,
     ) {
-        if self.round.as_ref().is_some_and(|round| round.number == number) {
+        let round = self.round.as_ref().filter(|round| round.number == number);
+        if let Some(round) = round {
             let purpose = Pending::Found { round: number, key: Some(index) };
-            cx.out.apply(purpose, vec![row]);
+            cx.out.apply_from(purpose, vec![row], Some(Arc::clone(&round.basis)));
         } else if let Some(fetch) = row.fetch {
             cx.out.work(Work::Discard { fetch });
         }
@@ -388,6 +394,13 @@ fn reachable(cx: &Context<'_>) -> impl Iterator<Item = MemberId> {
         .filter(is_member)
 }
 
+/// Whether a member counts all tombstones that were collected here. One that does not, as after it was restored, may have
+/// rows that they deleted. It is asked once it has caught up.
+fn counts_collected(cx: &Context<'_>, peer: MemberId) -> bool {
+    let durable = cx.peers.get(peer).map(|state| &state.progress().durable);
+    durable.is_some_and(|durable| durable.covers_all(cx.local.collected()))
+}
+
 /// The current members without this one.
 fn others(local: &Local) -> Vec<MemberId> {
     let own = local.config().member;
@@ -422,7 +435,8 @@ fn apply(cx: &mut Context<'_>, bodies: &mut BodyFetcher, round: &mut Round) {
     }
     if !rows.is_empty() {
         round.open += 1;
-        cx.out.apply(Pending::Found { round: number, key: None }, rows);
+        let basis = Some(Arc::clone(&round.basis));
+        cx.out.apply_from(Pending::Found { round: number, key: None }, rows, basis);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Model {
     doubtful: BTreeSet<Dot>,
     /// Writes that a rebuild has handed to the owner.
     salvaged: BTreeSet<Dot>,
+    /// The origins of which a location counts less since a rebuild that salvaged something.
+    lowered: BTreeSet<OriginId>,
     /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
     /// may count them all the same.
     destroyed: BTreeSet<Dot>,
@@ -131,11 +133,10 @@ impl Model {
             || self.forgotten.get(name).is_some_and(|version| *version >= since)
     }
 
-    /// Whether a rebuild has handed a write of a key to the owner, of this version or a later one: what it had replaced
-    /// is gone too.
-    fn was_salvaged(&self, name: &Name, since: Version) -> bool {
-        let mut dots = self.names[name].iter().filter(|dot| self.salvaged.contains(*dot));
-        dots.any(|dot| self.log[dot].version() >= since)
+    /// Records that a rebuild has lowered what a location counts of an origin: some of its writes were salvaged, and the
+    /// later ones may be held and not counted.
+    pub fn lower(&mut self, origin: OriginId) {
+        self.lowered.insert(origin);
     }
 
     /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
@@ -189,6 +190,7 @@ impl Model {
         (self.owners, self.doubtful) = (before.owners, before.doubtful);
         (self.destroyed, self.damaged) = (before.destroyed, before.damaged);
         (self.salvaged, self.forgotten) = (before.salvaged, before.forgotten);
+        self.lowered = before.lowered;
         for row in before.log.into_values() {
             let is_gone = self.destroyed.contains(&row.dot) || self.salvaged.contains(&row.dot);
             let is_counted = self.secured.covers(row.dot) && !is_gone;
@@ -263,11 +265,11 @@ impl Model {
     }
 
     /// The last sequence number of each origin, as far as its writes must be counted. `open` are the origins of the
-    /// processes that run. Once something was salvaged, writes of others may be held without being counted.
+    /// processes that run. Of another one that a rebuild counts less of, writes may be held without being counted.
     #[must_use]
     pub fn vector(&self, open: &BTreeSet<OriginId>) -> VersionVector {
         let is_counted = |dot: &&Dot| {
-            let has_ended = !self.salvaged.is_empty() && !open.contains(&dot.origin);
+            let has_ended = self.lowered.contains(&dot.origin) && !open.contains(&dot.origin);
             !self.may_be_lost(**dot) && !has_ended
         };
         self.log.keys().filter(is_counted).copied().collect()
@@ -287,11 +289,9 @@ impl Model {
     fn may_be_gone(&self, name: &Name, since: Version, now_ms: u64) -> bool {
         let mut dots = self.names[name].iter();
         let lost = self.lost.get(name);
-        // Of a departed location's writes, those may disappear that only a superseded process holds.
-        let is_doubtful = |dot: &Dot| self.may_be_lost(*dot) && self.log[dot].version() == since;
+        let is_doubtful = |dot: &Dot| self.is_doubtful(*dot) && self.log[dot].version() == since;
         dots.any(|dot| self.log[dot].version() >= since && self.is_over(*dot, now_ms))
             || self.may_be_destroyed(name, since)
-            || self.was_salvaged(name, since)
             || self.names[name].iter().any(is_doubtful)
             || lost.is_some_and(|lost| lost.iter().any(|version| *version >= since))
     }
@@ -303,14 +303,14 @@ impl Model {
 
     /// Checks that a location's vector counts only writes that exist there or were overwritten, and
     /// that no key has an older version than in `floor`. What expires by `now_ms`, in Unix milliseconds, may be
-    /// gone. Updates `floor`.
+    /// gone, and so may what this location has handed to its owner, by key, with what that replaced. Updates `floor`.
     ///
     /// # Errors
     /// The violation.
     pub fn check_location<S: Snapshot>(
         &self,
         view: &View<S>,
-        floor: &mut BTreeMap<Name, Version>,
+        (floor, salvaged): (&mut BTreeMap<Name, Version>, &BTreeMap<Name, Version>),
         now_ms: u64,
     ) -> Checked {
         for name in self.names.keys() {
@@ -324,19 +324,18 @@ impl Model {
             let version = found.as_ref().map(|found| found.version);
             let is_dead = |version| view.namespaces().is_dead(name.0, version);
             if let Some(before) = floor.get(name).copied() {
+                let is_handed_over = salvaged.get(name).is_some_and(|last| *last >= before);
                 match version {
                     Some(now) => {
                         let counted = |dot: &&Dot| view.vector().covers(**dot);
                         hold!(
-                            now >= before
-                                || self.may_be_destroyed(name, before)
-                                || self.was_salvaged(name, before),
+                            now >= before || self.may_be_destroyed(name, before) || is_handed_over,
                             "{name:?} reverted from {before} to {now}; of its writes it counts {:?}",
                             self.names[name].iter().filter(counted).collect::<Vec<_>>()
                         );
                     }
                     None => hold!(
-                        is_dead(before) || self.may_be_gone(name, before, now_ms),
+                        is_dead(before) || self.may_be_gone(name, before, now_ms) || is_handed_over,
                         "{name:?} had the version {before} and is missing"
                     ),
                 }

@@ -73,6 +73,8 @@ pub struct Node {
     /// The writes that it has counted while their writer was a member, and still counts. Of a removed member, writes that
     /// never came are counted too, once all members hold the same others.
     pub received: VersionVector,
+    /// The latest write of each key that its rebuilds have handed to the owner.
+    pub salvaged: BTreeMap<Name, Version>,
     /// Writes of its own that the image lacks from which it was restored, and that others have.
     pub lost: Option<VersionVector>,
     rng: Rng,
@@ -142,6 +144,7 @@ impl Node {
             made: VersionVector::default(),
             held: VersionVector::default(),
             received: VersionVector::default(),
+            salvaged: BTreeMap::new(),
             lost: None,
             rng,
         }

@@ -59,11 +59,11 @@ fn locations_converge_with_mixed_faults() {
     }
     let seeds = number("WAYPOST_SIM_SEEDS").unwrap_or(200);
     let first = number("WAYPOST_FIRST_SEED").unwrap_or(0);
-    let events = run(("", "mixed"), first, seeds, |seed| Plan::mixed(&mut Rng::new(seed)));
+    let events = run(("", "mixed"), first, seeds, plan);
     for event in Event::ALL {
         println!("{:>8} {event:?}", events.get(*event));
     }
-    if seeds >= 100 {
+    if seeds >= 100 && std::env::var_os("WAYPOST_FAULT").is_none() {
         assert_eq!(events.missing(), [], "events that never occurred in {seeds} seeds");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kv_core::{Dot, commit::Applied};
+use kv_core::{Dot, VersionVector, commit::Applied};
 
 use super::{Context, KeyState, MemberId, Message, Place, Row};
 use crate::Content;
@@ -98,6 +98,8 @@ pub(super) struct Round {
     pub(super) number: u64,
     /// How long a peer may take for an answer.
     patience: Duration,
+    /// What was collected here when it began: all members that are asked count it.
+    pub(super) basis: Arc<VersionVector>,
     /// Its keys.
     pub(super) keys: Vec<Key>,
     /// The members that have not answered for all keys.
@@ -128,6 +130,7 @@ impl Round {
         let mut round = Round {
             number,
             patience,
+            basis: Arc::new(cx.local.collected().clone()),
             keys: places.into_iter().map(key).collect(),
             asked: BTreeMap::new(),
             stage: Stage::Asking,

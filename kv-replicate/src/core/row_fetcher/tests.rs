@@ -385,3 +385,22 @@ fn joined_rows_of_several_members_are_joined() {
     let Content::Joined(joined) = &found.content else { panic!("{found:?}") };
     assert_eq!((joined.iter().count(), found.dot), (2, joined.latest().dot()));
 }
+
+#[test]
+fn a_member_that_does_not_count_a_tombstone_that_was_collected_here_is_asked_once_it_does() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    case.fixture.store(|store| store.collected = vector(5));
+    case.watch();
+    assert_eq!((case.asked(PEER).len(), case.asked(THIRD).len()), (0, 0));
+    case.has_all(PEER);
+    case.fixture.wait(AGAIN);
+    case.watch();
+    assert_eq!(case.asked(THIRD).len(), 0, "it may have a row that was deleted");
+    case.reply(PEER, vec![has(row_of(PEER, 1))]);
+    let (rows, settled) = case.work();
+    assert_eq!((rows.len(), settled.len()), (1, 0));
+    case.has_all(THIRD);
+    case.fixture.wait(AGAIN * 2);
+    case.watch();
+    assert_eq!(case.asked(THIRD).len(), 1);
+}

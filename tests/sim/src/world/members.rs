@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kv_core::{MemberId, Operation, VersionVector};
+use kv_core::{MemberId, Operation};
 use kv_replicate::{Event as CoreEvent, Work};
 use waypost_disk_tests::{
     disk::{FailingDisk, Keep},
@@ -352,8 +352,9 @@ impl World {
     /// process that was restored or copied has such writes.
     pub(super) fn salvaged(&mut self, node: usize, row: &kv_replicate::Row) -> Checked {
         self.count(Event::Salvaged);
-        // Of an origin that has ended it may count less now.
-        self.nodes[node].made = VersionVector::default();
+        let name = (row.namespace, row.key.to_vec());
+        let last = self.nodes[node].salvaged.entry(name).or_insert(row.version());
+        *last = row.version().max(*last);
         let owner = self.model.owner(row.dot.origin);
         let is_forked = |node: &Node| Some(node.member) == owner && node.is_forked;
         let is_explained = self.nodes.iter().any(is_forked) || self.model.may_be_lost(row.dot);

@@ -345,11 +345,13 @@ impl World {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let view = running.store.committer().view();
         let now_ms = self.true_ms() + MARGIN_MS;
+        let known = self.nodes[node].salvaged.clone();
         // It may have rows that were deleted elsewhere, until it is whole.
         let checked = if view.is_rebuilding() {
             Ok(())
         } else {
-            self.model.check_location(&view, &mut self.nodes[node].floor, now_ms)
+            let (floor, salvaged) = (&mut self.nodes[node].floor, &known);
+            self.model.check_location(&view, (floor, salvaged), now_ms)
         };
         self.read_all(node);
         self.note_damage(node);
@@ -437,10 +439,26 @@ impl World {
                 found.received.raise(dot.origin, dot.seq);
             });
         }
+        self.follow_lowered(node, &durable);
+        let found = &mut self.nodes[node];
         found.held = durable;
         if found.lost.as_ref().is_some_and(|lost| found.held.covers_all(lost)) {
             found.lost = None;
             self.count(Event::GotBack);
+        }
+    }
+
+    /// A rebuild that has salvaged something may count less of some origins than before.
+    fn follow_lowered(&mut self, node: usize, durable: &VersionVector) {
+        let found = &mut self.nodes[node];
+        if found.salvaged.is_empty() {
+            return;
+        }
+        let is_lower = |dot: &kv_core::Dot| durable.get(dot.origin) < dot.seq;
+        let (made, held) = (found.made.iter().filter(is_lower), found.held.iter().filter(is_lower));
+        for origin in made.chain(held).map(|dot| dot.origin).collect::<Vec<_>>() {
+            found.made.lower(origin, durable.get(origin));
+            self.model.lower(origin);
         }
     }
 
@@ -461,6 +479,7 @@ impl World {
                 self.count(Event::UnknownLost);
             }
         }
+        self.follow_lowered(node, &vector);
         let before = std::mem::replace(&mut self.nodes[node].held, vector.clone());
         let made = self.nodes[node].made.clone();
         if std::mem::take(&mut self.nodes[node].is_restored) {
