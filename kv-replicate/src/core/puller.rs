@@ -20,6 +20,7 @@ use crate::{
 
 mod batch;
 mod end;
+mod pace;
 mod session;
 mod suspended;
 #[cfg(test)]
@@ -133,14 +134,7 @@ impl Puller {
         cx.out.send(peer, Message::Pull(pull));
     }
 
-    /// Whether a page is of the current batch, and there is room for its rows.
-    pub(super) fn expects(&self, cx: &Context<'_>, from: MemberId, page: &Page) -> bool {
-        let session = self.sessions.get(&from);
-        session.is_some_and(|session| session.expects(page))
-            && cx.out.applying(from) <= MAX_APPLYING
-    }
-
-    /// A page arrived that is [expected](Puller::expects).
+    /// A page arrived. It is taken if it is of a batch that is being received, and if there is room for its rows.
     pub(super) fn receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -148,11 +142,16 @@ impl Puller {
         from: MemberId,
         page: Page,
     ) {
+        let now = cx.local.mono();
         let Some(session) = self.sessions.get_mut(&from) else { return };
-        if !session.accept(&page) {
+        if page.session != session.id() {
             return;
         }
-        session.moved(cx.local.mono());
+        let has_room = cx.out.applying(from) <= MAX_APPLYING;
+        if !(has_room && session.expects(&page) && session.accept(&page)) {
+            return session.passed_page(now);
+        }
+        session.took_page(page.batch, now);
         if bodies.of_session(session.id()).count() > MAX_FETCHES {
             return cx.out.close(from, "the peer named more bodies at once than a batch has rows");
         }
