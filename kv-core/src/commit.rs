@@ -13,6 +13,7 @@ mod operation;
 mod origins;
 mod owed;
 mod program;
+mod rebuild;
 mod remote;
 mod skip;
 mod state;

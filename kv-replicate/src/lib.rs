@@ -50,6 +50,6 @@ pub use wire::{
     reencode_message, software,
 };
 pub use work::{
-    Batch, Channel, Event, FoundBody, How, Now, Settled, StoreState, ToApply, Transmit, Uncounted,
-    Unread, Work,
+    Batch, Channel, Event, FoundBody, How, MAX_BATCH_BYTES, Now, Settled, StoreState, ToApply,
+    Transmit, Uncounted, Unread, Work,
 };

@@ -24,10 +24,6 @@ mod whole;
 pub(crate) use additions::Additions;
 pub use pins::Reader;
 
-/// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
-/// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
-pub const BATCH_BYTES: usize = 2 << 20;
-
 /// Number of rows of it that are read before their bytes are counted.
 const SLICE_ROWS: usize = 128;
 
@@ -60,8 +56,8 @@ impl<S: Snapshot> Durable<S> {
     #[must_use]
     pub fn read(&self, work: Work) -> Option<Event> {
         match work {
-            Work::Read { id, since, after, limit, is_new, known, .. } => {
-                let result = self.batch(&Wanted { since, after, limit, is_new, known });
+            Work::Read { id, since, after, limit, bytes, is_new, known, .. } => {
+                let result = self.batch(&Wanted { since, after, limit, bytes, is_new, known });
                 Some(Event::Read { id, result })
             }
             Work::ReadBody { id, namespace, key, dot, offset, .. } => {
@@ -99,7 +95,7 @@ impl<S: Snapshot> Durable<S> {
         }
     }
 
-    /// Reads rows that a vector lacks, after a dot: as many as the limit, or as [`BATCH_BYTES`] takes. Keys whose rows
+    /// Reads rows that a vector lacks, after a dot: as many as the limits allow, at least one. Keys whose rows
     /// or values can't be read are named instead.
     fn batch(&self, wanted: &Wanted) -> Result<Batch, Unread> {
         let view = &self.view;
@@ -130,7 +126,7 @@ impl<S: Snapshot> Durable<S> {
                     Err(_) => return Err(Unread::Failed),
                 };
                 bytes += row.weight();
-                if bytes > BATCH_BYTES
+                if bytes > wanted.bytes
                     && let Some(last) = rows.last()
                 {
                     let last: &Row = last;
@@ -142,7 +138,7 @@ impl<S: Snapshot> Durable<S> {
             // The rows of an origin behind a known one are known too.
             let past = |dot: Dot| Dot { seq: u64::MAX, ..dot };
             next = read.next.map(|dot| if self.is_known(wanted, dot) { past(dot) } else { dot });
-            if next.is_none() || rows.len() >= wanted.limit || bytes >= BATCH_BYTES {
+            if next.is_none() || rows.len() >= wanted.limit || bytes >= wanted.bytes {
                 break;
             }
         }
@@ -217,6 +213,7 @@ struct Wanted {
     since: VersionVector,
     after: Option<Dot>,
     limit: usize,
+    bytes: usize,
     is_new: bool,
     known: Option<u64>,
 }

@@ -12,7 +12,7 @@ use kv_core::{
     env::{Environment as _, SystemEnvironment},
     writer::{Now, Output, Step, WriterConfig, WriterCore},
 };
-use kv_replicate::{Event, How, ToApply, Work, replicator::Replicator};
+use kv_replicate::{Event, How, MAX_BATCH_BYTES, ToApply, Work, replicator::Replicator};
 
 use super::{NAMESPACE, VALUE_BYTES, set_up, verdict};
 use crate::{Failure, fill, meter};
@@ -92,9 +92,10 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
     let mut reading = Duration::ZERO;
     loop {
         let began = clock.monotonic();
-        let (id, limit) = (1, ROWS);
+        let (id, limit, bytes) = (1, ROWS, MAX_BATCH_BYTES);
         let (known, pin) = (None, None);
-        let read = Work::Read { id, since: since.clone(), after, limit, is_new: true, known, pin };
+        let read =
+            Work::Read { id, since: since.clone(), after, limit, bytes, is_new: true, known, pin };
         let Some(Event::Read { result: Ok(batch), .. }) = source.read(read) else {
             return Err("a batch can't be read".into());
         };

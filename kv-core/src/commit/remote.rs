@@ -17,7 +17,7 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{self, EntryKey, Purge},
     types::{
-        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Key, Merge, NamespaceId, OriginEntry,
+        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Merge, NamespaceId, OriginEntry,
         OriginId, OwedReason, Rank, Version, VersionVector,
         limits::{END_OF_TIME, MAX_ORIGINS},
         merge,
@@ -98,53 +98,6 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.raise_closed(floor);
         self.state.collected_upto = self.state.collected_upto.max(floor);
         Ok(Applied::Adopted)
-    }
-
-    /// Removes a row that the source of a rebuild does not have. It raises no collected vector: that of the source
-    /// counts the tombstones that deleted it, and a write that no other location has received has none. Entries of the
-    /// system namespace are never deleted.
-    fn drop_row(
-        &mut self,
-        namespace: NamespaceId,
-        key: &Key,
-        dot: Dot,
-    ) -> Result<Applied, WriteError> {
-        if !self.state.is_rebuilding || namespace == NamespaceId::SYSTEM {
-            return Ok(Applied::Refused("a row that is never dropped"));
-        }
-        let key = EntryKey::new(namespace, key);
-        let head = match self.row(&key) {
-            Err(ReadError::Damaged { .. }) => {
-                // Nobody knows which write it is. The others are asked once the rebuild has ended.
-                self.owe_row(&key);
-                None
-            }
-            read => read.map_err(unread)?,
-        };
-        let Some(head) = head.filter(|head| head.dot == dot) else { return Ok(Applied::Lost) };
-        self.remove(key, &head);
-        Ok(Applied::Removed)
-    }
-
-    /// Lowers the vectors to what the source of a rebuild counts. A process whose origins a later one has closed keeps them
-    /// all the same: it gives no number again.
-    fn uncount(&mut self, source: &VersionVector) -> Applied {
-        if !self.state.is_rebuilding {
-            return Applied::Refused("writes that are always counted");
-        }
-        let is_beyond = |dot: &Dot| !source.covers(*dot);
-        let beyond: Vec<_> = self.state.vector.iter().filter(is_beyond).collect();
-        let own = self.state.writes_under().into_iter().flatten().collect::<Vec<_>>();
-        if beyond.iter().any(|dot| own.contains(&dot.origin)) {
-            self.state.own = None;
-        }
-        for Dot { origin, .. } in beyond {
-            // The opening row of an origin is counted as soon as it is here.
-            let counted = source.get(origin).max(1);
-            Arc::make_mut(&mut self.state.vector).lower(origin, counted);
-            Arc::make_mut(&mut self.state.collected).lower(origin, counted);
-        }
-        Applied::Uncounted
     }
 
     /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that

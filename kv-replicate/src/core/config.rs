@@ -21,10 +21,10 @@ pub struct Config {
     pub software: Software,
     /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB is a good value.
     pub backlog_bytes: usize,
-    /// The most rows of a catch-up session that are read at a time; [`BATCH_BYTES`] usually ends a batch
+    /// The most rows of a catch-up session that are read at a time; [`MAX_BATCH_BYTES`] usually ends a batch
     /// earlier. 4,096 is a good value: about ten milliseconds of reading.
     ///
-    /// [`BATCH_BYTES`]: crate::read::BATCH_BYTES
+    /// [`MAX_BATCH_BYTES`]: crate::work::MAX_BATCH_BYTES
     pub batch_rows: usize,
     /// The most bytes of rows and of their large bodies that are read from one pinned view for a session: see
     /// [`PINNED_BYTES`]. 0 pins none.

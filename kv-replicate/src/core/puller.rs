@@ -20,7 +20,9 @@ use crate::{
 
 mod batch;
 mod end;
+mod pace;
 mod session;
+mod sources;
 mod suspended;
 #[cfg(test)]
 mod tests;
@@ -69,37 +71,6 @@ impl Puller {
             && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
     }
 
-    /// The peer to take a session from that has more than this of an origin.
-    pub(super) fn source_of(
-        &self,
-        local: &Local,
-        peers: &Peers,
-        origin: OriginId,
-        have: u64,
-    ) -> Option<MemberId> {
-        self.source_with(local, peers, |peer| peer.progress().durable.get(origin) > have)
-    }
-
-    /// The peer to take a session from that this holds for: one whose session was suspended, else the one whose
-    /// last session failed longest ago. One that does not count all tombstones which were collected here, as after it was
-    /// restored, comes last: its late rows are not taken. It may be the only one, and may have collected others.
-    pub(super) fn source_with(
-        &self,
-        local: &Local,
-        peers: &Peers,
-        is_source: impl Fn(&Peer) -> bool,
-    ) -> Option<MemberId> {
-        let is_source = |peer: &MemberId| peers.get(*peer).is_some_and(&is_source);
-        let can_begin = peers.ids().into_iter().filter(|peer| self.can_begin(local, peers, *peer));
-        can_begin.filter(is_source).min_by_key(|peer| {
-            let counts_all = |state: &Peer| state.progress().durable.covers_all(local.collected());
-            let is_behind = !peers.get(*peer).is_some_and(counts_all);
-            let incarnation = peers.get(*peer).map_or(0, |state| state.handshake.incarnation());
-            let is_suspended = self.suspended.contains(*peer, incarnation);
-            (is_behind, !is_suspended, self.failed.get(peer).copied())
-        })
-    }
-
     /// Whether a session is under way that brings writes of an origin beyond this one.
     pub(super) fn brings(&self, origin: OriginId, beyond: u64) -> bool {
         self.sessions.values().any(|session| session.target().get(origin) > beyond)
@@ -134,14 +105,7 @@ impl Puller {
         cx.out.send(peer, Message::Pull(pull));
     }
 
-    /// Whether a page is of the current batch, and there is room for its rows.
-    pub(super) fn expects(&self, cx: &Context<'_>, from: MemberId, page: &Page) -> bool {
-        let session = self.sessions.get(&from);
-        session.is_some_and(|session| session.expects(page))
-            && cx.out.applying(from) <= MAX_APPLYING
-    }
-
-    /// A page arrived that is [expected](Puller::expects).
+    /// A page arrived. It is taken if it is of a batch that is being received, and if there is room for its rows.
     pub(super) fn receive(
         &mut self,
         cx: &mut Context<'_>,
@@ -149,15 +113,20 @@ impl Puller {
         from: MemberId,
         page: Page,
     ) {
+        let now = cx.local.mono();
         let Some(session) = self.sessions.get_mut(&from) else { return };
-        if session.has_gone_back(&page) {
+        if page.session != session.id() {
+            return;
+        }
+        let is_expected = cx.out.applying(from) <= MAX_APPLYING && session.expects(&page);
+        if is_expected && session.has_gone_back(&page) {
             // What was walked may not be what the source counts now.
             return self.end(cx, bodies, from);
         }
-        if !session.accept(&page) {
-            return;
+        if !(is_expected && session.accept(&page)) {
+            return session.passed_page(now);
         }
-        session.moved(cx.local.mono());
+        session.took_page(page.batch, now);
         if bodies.of_session(session.id()).count() > MAX_FETCHES {
             return cx.out.close(from, "the peer named more bodies at once than a batch has rows");
         }

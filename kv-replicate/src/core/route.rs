@@ -227,10 +227,6 @@ impl Core {
 
     /// A peer sends rows of a session.
     fn page(&mut self, from: MemberId, page: Page) {
-        let (machines, cx) = self.split();
-        if !machines.puller.expects(&cx, from, &page) {
-            return;
-        }
         let (machines, mut cx) = self.split();
         machines.puller.receive(&mut cx, &mut machines.fetcher, from, page);
     }

@@ -16,7 +16,7 @@ use super::actions::{Actions, Context, Keep, Pending, weight};
 use crate::{
     MemberId, Row,
     wire::{BATCH_BYTES, End, Message, Page, PageHead, Pull, Reason},
-    work::{Batch, Unread, Work},
+    work::{Batch, MAX_BATCH_BYTES, Unread, Work},
 };
 
 #[cfg(test)]
@@ -165,8 +165,9 @@ impl SessionSource {
         }
         let Some(session) = &mut served.session else { return };
         session.requested_at = now;
-        if pull.batch <= session.batch {
-            // The request arrived twice, or late.
+        let is_answered = served.reading != Reading::Idle || !served.pages.is_empty();
+        if pull.batch < session.batch || (pull.batch == session.batch && is_answered) {
+            // The request arrived twice or late, or the answer to it is on its way.
             return;
         }
         let is_last = |message: &Message| matches!(message, Message::Page(page) if page.batch == session.batch);
@@ -309,8 +310,9 @@ impl SessionSource {
 fn read_rows(cx: &mut Context<'_>, peer: MemberId, pull: Pull, pin: Option<u64>) {
     let id = cx.out.next_id();
     let limit = cx.local.config().batch_rows;
-    let Pull { session, batch, since, after, known, is_new } = pull;
-    let work = Work::Read { id, since, after, limit, is_new, known, pin };
+    let Pull { session, batch, since, after, known, is_new, bytes } = pull;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_BATCH_BYTES);
+    let work = Work::Read { id, since, after, limit, bytes, is_new, known, pin };
     cx.out.request(id, Pending::Serve { peer, session, batch }, work);
 }
 

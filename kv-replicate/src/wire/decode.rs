@@ -157,7 +157,7 @@ fn live(input: &mut Bytes) -> Decoded<Live> {
 }
 
 /// Session, batch, whether the receiver is new, the dot to begin behind, the snapshot whose rows the receiver
-/// has, vector.
+/// has, the most bytes, vector.
 fn pull(input: &mut Bytes) -> Decoded<Pull> {
     Ok(Pull {
         session: input.try_get_u64()?,
@@ -165,6 +165,7 @@ fn pull(input: &mut Bytes) -> Decoded<Pull> {
         is_new: take::flag(input)?,
         after: take::optional(input, take::dot)?,
         known: take::optional(input, |input| Ok(input.try_get_u64()?))?,
+        bytes: input.try_get_u32()?,
         since: take::vector(input)?,
     })
 }

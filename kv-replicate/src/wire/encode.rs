@@ -175,6 +175,7 @@ fn put_pull(out: &mut BytesMut, pull: &Pull) {
     out.put_u8(u8::from(pull.is_new));
     put::optional(out, pull.after, put::dot);
     put::optional(out, pull.known, |out, commit| out.put_u64(commit));
+    out.put_u32(pull.bytes);
     put::vector(out, &pull.since);
 }
 

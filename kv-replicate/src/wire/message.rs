@@ -212,7 +212,8 @@ pub(crate) struct Live {
 pub(crate) struct Pull {
     /// The session, named by the receiver of the rows.
     pub(crate) session: u64,
-    /// The number of this request in its session, from 1.
+    /// The number of the batch in its session, from 1. A request that is repeated before anything of its batch arrived
+    /// has the same number.
     pub(crate) batch: u32,
     /// The sender rebuilds its store, or joins: it is irrelevant to it which tombstones were dropped.
     pub(crate) is_new: bool,
@@ -221,6 +222,9 @@ pub(crate) struct Pull {
     /// The receiver has the rows that the vector does not count of the snapshot with this number, so that those
     /// of an origin may be left out if none was added since; none if it may lack some.
     pub(crate) known: Option<u64>,
+    /// About the most bytes of rows that it may have, so that a slow link holds little of a session at a time. One row
+    /// may have more, and the source has a bound of its own.
+    pub(crate) bytes: u32,
     /// Rows that this vector counts are left out.
     pub(crate) since: VersionVector,
 }

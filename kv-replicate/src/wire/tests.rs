@@ -220,7 +220,8 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<bool>(), proptest::option::of(dot()), vector()).prop_map(
             |(session, is_new, after, since)| {
                 let known = is_new.then_some(session);
-                Message::Pull(Pull { session, batch: 1, is_new, after, known, since })
+                let (batch, bytes) = (1, 2);
+                Message::Pull(Pull { session, batch, is_new, after, known, bytes, since })
             }
         ),
         vector().prop_map(|gone| Message::Refusal { session: 1, reason: Reason::Gone(gone) }),

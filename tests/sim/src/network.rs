@@ -35,6 +35,12 @@ pub struct Network {
     pub cut: BTreeSet<Way>,
     /// The fate of the messages of a stream, as long as it has an entry here.
     pub fates: BTreeMap<(Way, Channel), Fate>,
+    /// How many bytes a stream moves in a millisecond, as long as it has an entry here. Any number may wait.
+    pub rates: BTreeMap<(Way, Channel), usize>,
+    /// When the last message of a stream with a rate is through.
+    free_at: BTreeMap<(Way, Channel), u64>,
+    /// The number of bytes sent on each stream.
+    pub sent_bytes: BTreeMap<(Way, Channel), u64>,
     /// The number of messages sent on each stream.
     pub sent: BTreeMap<(Way, Channel), u64>,
     /// When the last message of a direction arrives, if messages stay in order.
@@ -64,6 +70,9 @@ impl Network {
             reorders: plan.reorders,
             cut: BTreeSet::new(),
             fates: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            free_at: BTreeMap::new(),
+            sent_bytes: BTreeMap::new(),
             sent: BTreeMap::new(),
             last: BTreeMap::new(),
             messages: 0,
@@ -75,6 +84,7 @@ impl Network {
     pub fn heal(&mut self) {
         self.cut.clear();
         self.fates.clear();
+        self.rates.clear();
         (self.loss, self.repeat, self.reorders) = (0, 0, false);
     }
 
@@ -83,10 +93,12 @@ impl Network {
         self.messages += 1;
         self.bytes += bytes as u64;
         *self.sent.entry((way, channel)).or_default() += 1;
+        *self.sent_bytes.entry((way, channel)).or_default() += bytes as u64;
         let fate = self.fates.get(&(way, channel)).copied();
         if self.cut.contains(&way) || fate == Some(Fate::Lost) || self.rng.chance(self.loss) {
             return Vec::new();
         }
+        let now = self.through(way, channel, now, bytes);
         let copies = if self.rng.chance(self.repeat) { 2 } else { 1 };
         let mut arrivals: Vec<_> = (0..copies).map(|_| self.arrival(way, now)).collect();
         match fate {
@@ -100,6 +112,14 @@ impl Network {
             _ => {}
         }
         arrivals
+    }
+
+    /// When the last byte of a message leaves.
+    fn through(&mut self, way: Way, channel: Channel, now: u64, bytes: usize) -> u64 {
+        let Some(rate) = self.rates.get(&(way, channel)) else { return now };
+        let free_at = self.free_at.entry((way, channel)).or_default();
+        *free_at = now.max(*free_at) + bytes.div_ceil(*rate) as u64;
+        *free_at
     }
 
     fn arrival(&mut self, way: Way, now: u64) -> u64 {

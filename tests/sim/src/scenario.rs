@@ -43,6 +43,7 @@ pub mod removed_alone;
 pub mod rewritten;
 pub mod rolled_back;
 pub mod second_sponsor;
+pub mod slow_link;
 pub mod stranded;
 pub mod stranger;
 pub mod suspended;

@@ -34,6 +34,11 @@ fn of_two_copies_of_a_store_the_later_process_continues() {
 }
 
 #[test]
+fn catch_up_over_a_link_that_is_slower_than_any_patience_sends_little_twice() {
+    passes(scenario::slow_link::run);
+}
+
+#[test]
 fn an_overwrite_of_a_damaged_row_wins_however_far_ahead_that_is_dated() {
     passes(scenario::damaged_ahead::run);
 }

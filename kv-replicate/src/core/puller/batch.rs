@@ -1,10 +1,13 @@
 //! One batch of a session: its pages arrive in order, then its rows and bodies are on their way to the store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kv_core::{Dot, VersionVector};
 
-use crate::wire::{End, Page, PageHead};
+use crate::{
+    Row,
+    wire::{End, Page, PageHead},
+};
 
 /// The most pages of a batch: none has as many rows.
 const MAX_PAGES: u16 = 1024;
@@ -21,7 +24,9 @@ pub(super) enum Next {
 /// How far the current batch is.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// It was requested.
+    /// It is to be requested.
+    Wanted,
+    /// It was requested, and nothing of it has arrived.
     Requested,
     /// Some of its pages arrived.
     Receiving { stamp: u64, next_page: u16, next: Next, head: PageHead },
@@ -59,13 +64,44 @@ pub(super) struct Batch {
     pub(super) bodies: Bodies,
     /// Its commits and fetches that are under way.
     pub(super) open: usize,
+    /// The bytes of its rows that have arrived.
+    pub(super) bytes: usize,
+    /// When it was first requested.
+    pub(super) requested_at: Duration,
+    /// Whether it was requested for a store that rebuilds or joins.
+    is_new: bool,
 }
 
 impl Batch {
     /// A batch that is about to be requested.
     pub(super) fn new(number: u32, after: Option<Dot>) -> Batch {
-        let (stage, basis, bodies) = (Stage::Requested, Arc::default(), Bodies::None);
-        Batch { number, after, last: after, stage, basis, bodies, open: 0 }
+        Batch {
+            number,
+            after,
+            last: after,
+            stage: Stage::Wanted,
+            basis: Arc::default(),
+            bodies: Bodies::None,
+            open: 0,
+            bytes: 0,
+            requested_at: Duration::ZERO,
+            is_new: false,
+        }
+    }
+
+    /// A batch that is being requested.
+    pub(super) fn requested(
+        number: u32,
+        after: Option<Dot>,
+        (requested_at, is_new): (Duration, bool),
+    ) -> Batch {
+        let stage = Stage::Requested;
+        Batch { stage, requested_at, is_new, ..Batch::new(number, after) }
+    }
+
+    /// Whether this batch was requested, and nothing of it has arrived.
+    pub(super) fn was_requested(&self, after: Option<Dot>, is_new: bool) -> bool {
+        matches!(self.stage, Stage::Requested) && (self.after, self.is_new) == (after, is_new)
     }
 
     /// Whether all of its pages arrived.
@@ -89,6 +125,7 @@ impl Batch {
             return false;
         }
         *next_page += 1;
+        self.bytes += page.rows.iter().map(Row::weight).sum::<usize>();
         if let Some(row) = page.rows.last() {
             self.last = Some(row.dot);
         }

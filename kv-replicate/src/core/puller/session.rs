@@ -15,6 +15,7 @@ use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 
 use super::{
     batch::{Batch, Bodies, Next, Stage},
+    pace::Pace,
     walk::Walk,
 };
 use crate::{
@@ -25,26 +26,8 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// How long a batch may stand still before it is requested again; doubled with each repetition, so that a
-/// page arrives over a path that takes long for it.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often a batch is requested again before the session is given up.
-const MAX_TRIES: u32 = 2;
-
 /// How many writes with large bodies a session remembers.
 const MAX_TAKEN: usize = 4096;
-
-/// How long the session has waited.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    /// The time of the last message of the source or of the last request.
-    since: Duration,
-    /// How often the batch was requested again because it stood still.
-    tries: u32,
-    /// How often it was requested again because a body did not arrive.
-    repeats: u32,
-}
 
 /// The next need of a session.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,8 +61,8 @@ pub(super) struct Session {
     taken: BTreeSet<Dot>,
     /// The keys of writes that the source could not read.
     damaged: BTreeSet<DamagedKey>,
-    /// How long the session has waited for its source.
-    wait: Wait,
+    /// How fast the pages of the source arrive.
+    pace: Pace,
 }
 
 impl Session {
@@ -102,7 +85,7 @@ impl Session {
             former: None,
             taken: BTreeSet::new(),
             damaged: BTreeSet::new(),
-            wait: Wait { since: now, tries: 0, repeats: 0 },
+            pace: Pace::new(now),
         }
     }
 
@@ -121,7 +104,7 @@ impl Session {
         let former = self.former.take();
         self.walk.go_to(former.map_or(self.current.after, |former| former.after));
         self.current = Batch::new(self.current.number, self.current.after);
-        (self.wait.tries, self.wait.repeats) = (0, 0);
+        self.pace.suspended();
         // Some of these bodies may belong to rows of this batch that are not in the store.
         self.taken.clear();
     }
@@ -143,17 +126,23 @@ impl Session {
 
     /// When it last moved.
     pub(super) fn moved_at(&self) -> Duration {
-        self.wait.since
+        self.pace.moved_at()
     }
 
-    /// The request for the next batch.
+    /// The request for the next batch, or the same one for a batch of which nothing has arrived: its pages may be on
+    /// their way.
     pub(super) fn request(&mut self, visible: &VersionVector, is_new: bool, now: Duration) -> Pull {
         self.walk.skip(visible);
         let (after, known) = (self.walk.after(), self.walk.known());
-        self.current = Batch::new(self.current.number + 1, after);
-        self.wait.since = now;
+        if self.current.was_requested(after, is_new) {
+            self.pace.requested_again(now);
+        } else {
+            self.current = Batch::requested(self.current.number + 1, after, (now, is_new));
+            self.pace.requested(now);
+        }
         let (session, batch) = (self.id, self.current.number);
-        Pull { session, batch, is_new, after, known, since: self.walk.since().clone() }
+        let bytes = u32::try_from(self.pace.bytes()).unwrap_or(u32::MAX);
+        Pull { session, batch, is_new, after, known, bytes, since: self.walk.since().clone() }
     }
 
     /// Whether a page is of a batch that is being received.
@@ -212,10 +201,18 @@ impl Session {
         self.former.as_mut().filter(|former| former.number == number)
     }
 
-    /// The batch has moved.
-    pub(super) fn moved(&mut self, now: Duration) {
-        self.wait.since = now;
-        self.wait.tries = self.wait.tries.saturating_sub(1);
+    /// A page of a batch was taken.
+    pub(super) fn took_page(&mut self, batch: u32, now: Duration) {
+        self.pace.page(now);
+        if let Some(batch) = self.batch_mut(batch).filter(|batch| batch.is_received()) {
+            let (bytes, took) = (batch.bytes, now.saturating_sub(batch.requested_at));
+            self.pace.batch(bytes, took);
+        }
+    }
+
+    /// A page arrived that is of no use any more.
+    pub(super) fn passed_page(&mut self, now: Duration) {
+        self.pace.moved(now);
     }
 
     /// Commits and fetches of a batch were begun.
@@ -231,7 +228,7 @@ impl Session {
     pub(super) fn committed(&mut self, batch: u32, now: Duration) {
         self.passed(batch);
         if batch == self.current.number {
-            self.wait.since = now;
+            self.pace.moved(now);
         }
     }
 
@@ -307,12 +304,12 @@ impl Session {
                 return self.repeat_batch(after);
             }
             self.former = None;
-            self.wait.repeats = 0;
+            self.pace.has_bodies();
         }
         let is_whole = self.current.is_received() && self.current.open == 0;
         let next = match &self.current.stage {
             Stage::Receiving { next, .. } | Stage::Received { next, .. } => *next,
-            Stage::Requested | Stage::Adopting => return Step::Wait,
+            Stage::Wanted | Stage::Requested | Stage::Adopting => return Step::Wait,
         };
         if let Next::Batch(after) = next
             && self.current.bodies == Bodies::None
@@ -334,7 +331,7 @@ impl Session {
 
     /// Everything of the current batch is here.
     fn end_batch(&mut self, next: Next) -> Step {
-        self.wait.repeats = 0;
+        self.pace.has_bodies();
         if let Next::Batch(after) = next {
             self.walk.go_to(Some(after));
             return Step::Request;
@@ -351,15 +348,13 @@ impl Session {
     /// A body of the batch did not arrive: it is requested again with its row.
     fn repeat_batch(&mut self, after: Option<Dot>) -> Step {
         self.former = None;
-        self.wait.repeats += 1;
         self.walk.go_to(after);
-        if self.wait.repeats > MAX_TRIES { Step::Fail } else { Step::Request }
+        if self.pace.repeat() { Step::Request } else { Step::Fail }
     }
 
     /// Repeats a request after a timeout, or gives up.
     pub(super) fn retry(&mut self) -> Step {
-        self.wait.tries += 1;
-        if self.wait.tries > MAX_TRIES {
+        if !self.pace.retry() {
             return Step::Fail;
         }
         let late = self.former.take_if(|former| !former.is_received());
@@ -374,7 +369,7 @@ impl Session {
         });
         let is_adopting = matches!(self.current.stage, Stage::Adopting);
         let is_waiting = self.current.open > 0 || is_former_open || is_adopting;
-        (!is_waiting).then_some(self.wait.since + PATIENCE * (1 << self.wait.tries))
+        (!is_waiting).then(|| self.pace.timeout())
     }
 
     /// How far it is, in numbers of writes.

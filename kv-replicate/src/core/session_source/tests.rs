@@ -10,7 +10,7 @@ use crate::{
 
 fn pull(session: u64, batch: u32) -> Pull {
     let since = VersionVector::default();
-    Pull { session, batch, is_new: false, after: None, known: None, since }
+    Pull { session, batch, is_new: false, after: None, known: None, bytes: 1 << 20, since }
 }
 
 fn read(rows: u64) -> Result<Batch, Unread> {
@@ -49,6 +49,17 @@ fn connected() -> (Fixture, SessionSource) {
 }
 
 #[test]
+fn a_request_that_is_repeated_after_its_answer_was_sent_is_read_again() {
+    let (mut fixture, mut source) = connected();
+    for _ in 0..2 {
+        source.pull(&mut fixture.context(), PEER, pull(7, 1));
+        assert_eq!(reads(&mut fixture), 1);
+        source.read(&mut fixture.context(), PEER, (7, 1), read(2));
+        assert!(source.next(PEER).is_some());
+    }
+}
+
+#[test]
 fn a_request_that_arrives_twice_is_read_once() {
     let (mut fixture, mut source) = connected();
     for batch in [1, 1] {
@@ -56,6 +67,8 @@ fn a_request_that_arrives_twice_is_read_once() {
     }
     assert_eq!(reads(&mut fixture), 1);
     source.read(&mut fixture.context(), PEER, (7, 1), read(2));
+    source.pull(&mut fixture.context(), PEER, pull(7, 1));
+    assert_eq!(reads(&mut fixture), 0, "its answer waits for room on the link");
     assert!(matches!(source.next(PEER), Some(Message::Page(page)) if page.rows.len() == 2));
     assert!(source.next(PEER).is_none());
 }

@@ -168,8 +168,34 @@ fn a_batch_that_stands_still_is_requested_again_with_doubled_patience() {
         assert_eq!(session.timeout(), Some(Duration::from_secs(timeout)));
         assert_eq!(session.retry(), step);
     }
-    session.moved(Duration::from_secs(9));
-    assert_eq!(session.timeout(), Some(Duration::from_secs(9 + 4)));
+    session.passed_page(Duration::from_secs(9));
+    assert_eq!(session.timeout(), Some(Duration::from_secs(9 + 8)));
+}
+
+#[test]
+fn a_batch_of_which_nothing_arrived_is_requested_again_under_its_number() {
+    let mut session = requested();
+    let answer = page(&session, &[1, 2], End::Batch(dot(2)));
+    let again = Page { stamp: 2, ..answer.clone() };
+    session.retry();
+    request(&mut session);
+    assert!(session.expects(&answer) && session.accept(&answer), "the first answer was on its way");
+    assert!(!session.accept(&again), "the second is of no use");
+    assert_eq!(session.advance(), Step::Request);
+    request(&mut session);
+    assert!(!session.expects(&again));
+    assert_eq!(session.current.number, 2);
+}
+
+#[test]
+fn a_batch_of_which_some_arrived_is_requested_again_behind_it_under_another_number() {
+    let mut session = requested();
+    let first = Page { end: End::Page, ..page(&session, &[1], End::Round) };
+    assert!(session.accept(&first));
+    session.retry();
+    assert_eq!(request(&mut session), Some(dot(1)));
+    let late = Page { index: 1, head: None, ..page(&session, &[2], End::Round) };
+    assert!(!session.expects(&Page { batch: 1, ..late }));
 }
 
 #[test]

@@ -1,0 +1,141 @@
+use super::*;
+use crate::core::testing::{Fixture, PEER, THIRD, US, dot, row_of, vector};
+
+/// A location whose store is rebuilt and has rows.
+fn rebuilding() -> (Fixture, Rebuild, Puller) {
+    let mut fixture = Fixture::new();
+    fixture.store(|store| {
+        store.rebuilding = true;
+        store.has_received = true;
+        store.durable.merge(&vector(2));
+    });
+    let rebuild = Rebuild::new(fixture.local());
+    (fixture, rebuild, Puller::default())
+}
+
+fn ends(fixture: &mut Fixture) -> bool {
+    std::iter::from_fn(|| fixture.poll_work()).any(|work| matches!(work, Work::Rebuilt { .. }))
+}
+
+#[test]
+fn a_rebuild_begins_once_however_many_peers_have_dropped_what_is_missing() {
+    let mut fixture = Fixture::new();
+    let mut rebuild = Rebuild::new(fixture.local());
+    assert!(rebuild.begin(&mut fixture.context(), PEER, vector(1)));
+    assert!(!rebuild.begin(&mut fixture.context(), THIRD, vector(1)));
+    assert!(matches!(fixture.poll_work(), Some(Work::Rebuild { .. })));
+    rebuild.committed(true);
+    assert!(rebuild.begin(&mut fixture.context(), THIRD, vector(1)), "the commit has failed");
+}
+
+#[test]
+fn a_peer_that_lacks_the_same_tombstones_is_no_source() {
+    let (mut fixture, puller) = (Fixture::new(), Puller::default());
+    let mut rebuild = Rebuild::new(fixture.local());
+    for (peer, seq) in [(PEER, 4), (THIRD, 2)] {
+        fixture.connect(peer);
+        fixture.progress(peer, |progress| progress.durable = vector(seq));
+    }
+    assert!(rebuild.begin(&mut fixture.context(), PEER, vector(3)));
+    fixture.store(|store| store.rebuilding = true);
+    rebuild.follow(&mut fixture.context());
+    assert_eq!(rebuild.source(&fixture.context(), &puller), Some(PEER));
+    fixture.progress(PEER, |progress| progress.rebuilding = true);
+    assert_eq!(rebuild.source(&fixture.context(), &puller), None);
+    rebuild.disconnect(&mut fixture.context(), PEER);
+    assert_eq!(rebuild.source(&fixture.context(), &puller), Some(THIRD));
+}
+
+#[test]
+fn a_peer_that_rebuilds_is_no_source() {
+    let (mut fixture, rebuild, puller) = rebuilding();
+    fixture.connect(PEER);
+    for (rebuilding, source) in [(true, None), (false, Some(PEER))] {
+        fixture.progress(PEER, |progress| progress.rebuilding = rebuilding);
+        assert_eq!(rebuild.source(&fixture.context(), &puller), source);
+    }
+}
+
+#[test]
+fn rows_of_before_are_compared_and_those_of_one_source_are_not() {
+    for (is_empty, is_done) in [(true, true), (false, false)] {
+        let (mut fixture, mut rebuild, _) = rebuilding();
+        if is_empty {
+            rebuild.contents = Contents::Nothing;
+        }
+        fixture.connect(PEER);
+        rebuild.session_began(&fixture.context(), PEER);
+        rebuild.session_done(&mut fixture.context(), PEER);
+        assert_eq!(ends(&mut fixture), is_done);
+        assert_eq!(rebuild.step == Step::Comparing(PEER), !is_done);
+    }
+}
+
+#[test]
+fn rows_are_dropped_once_the_owner_has_them() {
+    let (mut fixture, mut rebuild, puller) = rebuilding();
+    let key = kv_core::Key::new("key 3").unwrap();
+    let place = Place { namespace: kv_core::NamespaceId([9; 16]), key };
+    let dropped = (vec![(place, dot(3))], Arc::new(vector(2)));
+    rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], dropped);
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(fixture.poll_work().is_none(), "the owner does not have it");
+    assert!(matches!(fixture.out().poll_notice(), Some(Notice::Salvaged(_))));
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(matches!(fixture.poll_work(), Some(Work::Drop { uncount: Some(_), .. })));
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(fixture.poll_work().is_none());
+}
+
+#[test]
+fn rows_of_two_sources_are_compared() {
+    let (mut fixture, mut rebuild, _) = rebuilding();
+    rebuild.contents = Contents::Nothing;
+    fixture.connect(PEER);
+    fixture.connect(THIRD);
+    rebuild.session_began(&fixture.context(), PEER);
+    rebuild.disconnect(&mut fixture.context(), PEER);
+    rebuild.session_began(&fixture.context(), THIRD);
+    rebuild.session_done(&mut fixture.context(), THIRD);
+    assert!(!ends(&mut fixture));
+}
+
+#[test]
+fn a_location_that_may_not_know_all_members_does_not_end_its_rebuild_alone() {
+    let (mut fixture, mut rebuild, puller) = rebuilding();
+    fixture.store(|store| store.durable = [dot(1)].into_iter().collect());
+    for peer in [PEER, THIRD] {
+        fixture.connect(peer);
+        fixture.progress(peer, |progress| progress.rebuilding = true);
+    }
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(!ends(&mut fixture));
+}
+
+#[test]
+fn a_rebuild_ends_if_all_members_lack_tombstones_that_were_dropped_here() {
+    let (mut fixture, mut rebuild, puller) = rebuilding();
+    fixture.store(|store| store.collected = vector(2));
+    for (third, ended) in [(2, false), (1, true)] {
+        for (peer, seq) in [(PEER, 1), (THIRD, third)] {
+            fixture.connect(peer);
+            fixture.progress(peer, |progress| progress.durable = vector(seq));
+        }
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert_eq!(ends(&mut fixture), ended, "{third}");
+    }
+}
+
+#[test]
+fn if_all_members_rebuild_the_lowest_ends_it() {
+    let (mut fixture, mut rebuild, puller) = rebuilding();
+    assert!(US < PEER && PEER < THIRD);
+    for (peer, ended) in [(PEER, false), (THIRD, true)] {
+        fixture.connect(peer);
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(!ends(&mut fixture), "{peer} does not rebuild");
+        fixture.progress(peer, |progress| progress.rebuilding = true);
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert_eq!(ends(&mut fixture), ended);
+    }
+}
