@@ -13,7 +13,7 @@ use crate::{
     inspect::{Answer, Ask, Place},
 };
 
-pub use self::found::{Batch, FoundBody, Uncounted, Unread};
+pub use self::found::{Batch, FoundBody, Settled, Uncounted, Unread};
 
 mod found;
 
@@ -243,17 +243,6 @@ pub enum How {
     Skip,
     /// As [`Remote::Found`](kv_core::commit::Remote::Found).
     Found,
-}
-
-/// A key for which every current member has answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// The key.
-    pub place: Place,
-    /// No member has a row of it.
-    pub is_nothing: bool,
-    /// No member can read its row: all owe the key.
-    pub is_destroyed: bool,
 }
 
 /// The state of a store, as far as replication needs it.

@@ -1,9 +1,9 @@
-//! The results of reading a store for a core.
+//! The results of reading a store for a core, and of asking members for keys.
 
 use bytes::Bytes;
 use kv_core::{DamagedKey, Dot, Hlc, VersionVector};
 
-use crate::Row;
+use crate::{Row, inspect::Place};
 
 /// Rows that were read for a peer.
 #[derive(Debug)]
@@ -63,4 +63,15 @@ pub struct Uncounted {
     pub last: VersionVector,
     /// A digest of all of them; 0 if there are none.
     pub digest: u64,
+}
+
+/// A key for which every current member has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The key.
+    pub place: Place,
+    /// No member has a row of it.
+    pub is_nothing: bool,
+    /// No member can read its row: all owe the key.
+    pub is_destroyed: bool,
 }
