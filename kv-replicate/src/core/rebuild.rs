@@ -70,6 +70,15 @@ enum Contents {
     Mixed,
 }
 
+/// Rows that the owner gets.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// The rows, and the writes that they hold.
+    pub(super) places: Vec<(Place, Dot)>,
+    /// What the source counts, which has none of them.
+    pub(super) source: Arc<VersionVector>,
+}
+
 /// The rebuild of this location's store: see the module.
 #[derive(Debug)]
 pub(super) struct Rebuild {
@@ -81,8 +90,8 @@ pub(super) struct Rebuild {
     lacks: Option<(MemberId, VersionVector)>,
     /// Compares the rows.
     comparer: Verifier,
-    /// Rows that the source neither counts nor has, with what it counts: the owner gets them, and then they are dropped.
-    handed: Vec<(Vec<(Place, Dot)>, Arc<VersionVector>)>,
+    /// Rows that the source neither counts nor has: the owner gets them, and then they are dropped.
+    handed: Vec<Handed>,
 }
 
 impl Rebuild {
@@ -152,20 +161,16 @@ impl Rebuild {
     }
 
     /// The store has read rows that the source neither counts nor has: the owner gets them.
-    pub(super) fn salvaged(
-        &mut self,
-        cx: &mut Context<'_>,
-        rows: Vec<Row>,
-        dropped: (Vec<(Place, Dot)>, Arc<VersionVector>),
-    ) {
+    pub(super) fn salvaged(&mut self, cx: &mut Context<'_>, rows: Vec<Row>, handed: Handed) {
         rows.into_iter().for_each(|row| cx.out.notice(Notice::Salvaged(Box::new(row))));
-        self.handed.push(dropped);
+        self.handed.push(handed);
     }
 
     /// Drops the rows that the owner has: it has taken all notices, and so has done with them what it does.
     fn drop_handed(&mut self, cx: &mut Context<'_>) {
         if !cx.out.hands_over() {
-            self.handed.drain(..).for_each(|(rows, vector)| cx.out.drop_unknown(rows, vector));
+            let handed = self.handed.drain(..);
+            handed.for_each(|Handed { places, source }| cx.out.drop_unknown(places, source));
         }
     }
 

@@ -7,6 +7,7 @@ use super::{
     actions::{Effect, PieceName},
     compatibility,
     peers::Peers,
+    rebuild::Handed,
     results::ReadResult,
 };
 use crate::{
@@ -51,7 +52,8 @@ impl Core {
             Event::Salvaged { id, rows, places, vector } => {
                 if self.out.finished(id).is_some() {
                     let (machines, mut cx) = self.split();
-                    machines.rebuild.salvaged(&mut cx, rows, (places, vector));
+                    let handed = Handed { places, source: vector };
+                    machines.rebuild.salvaged(&mut cx, rows, handed);
                 }
             }
             Event::Uncounted { id, found } => {

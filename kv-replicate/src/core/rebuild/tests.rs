@@ -76,7 +76,7 @@ fn rows_are_dropped_once_the_owner_has_them() {
     let (mut fixture, mut rebuild, puller) = rebuilding();
     let key = kv_core::Key::new("key 3").unwrap();
     let place = Place { namespace: kv_core::NamespaceId([9; 16]), key };
-    let dropped = (vec![(place, dot(3))], Arc::new(vector(2)));
+    let dropped = Handed { places: vec![(place, dot(3))], source: Arc::new(vector(2)) };
     rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], dropped);
     rebuild.watch(&mut fixture.context(), &puller);
     assert!(fixture.poll_work().is_none(), "the owner does not have it");
