@@ -50,6 +50,7 @@ mod live_sender;
 mod local;
 mod machines;
 mod membership;
+mod patience;
 mod peers;
 mod progress;
 mod puller;

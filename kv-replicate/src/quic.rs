@@ -40,6 +40,7 @@ mod status;
 mod store;
 mod stream;
 mod tls;
+mod window;
 
 pub use accept::network_of;
 pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};

@@ -5,10 +5,7 @@
 //! session, and the writes that it replaces are counted without their rows, so that an origin whose values are
 //! rewritten faster than they can be fetched does not stall.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use kv_core::OriginId;
 
@@ -29,12 +26,11 @@ mod passed;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use passed::Passed;
 use queue::Queue;
-
-/// The shortest time between two requests to a peer to resend.
-const WANT_EVERY: Duration = Duration::from_millis(200);
+use wanted::Wanted;
 
 /// The live writes of one origin that are not applied yet.
 #[derive(Debug, Default)]
@@ -50,8 +46,8 @@ struct Incoming {
 pub(super) struct LiveReceiver {
     /// The streams by origin. An origin of which nothing has arrived has no entry.
     incoming: BTreeMap<OriginId, Incoming>,
-    /// The time of the last request for writes to each peer.
-    wanted: BTreeMap<MemberId, Duration>,
+    /// The last request for writes to each peer.
+    wanted: BTreeMap<MemberId, Wanted>,
     /// The later writes that were taken lately instead of those that they replaced.
     passed: Passed,
     /// The origins of which a write was late. A session must show whether it was deleted: until one has ended, no live
@@ -66,7 +62,7 @@ impl LiveReceiver {
         arrived.max(local.visible().get(origin))
     }
 
-    /// Requests a peer's writes behind those that have arrived, unless they were requested a moment ago.
+    /// Requests a peer's writes behind those that have arrived, unless they were requested and may be on their way.
     pub(super) fn want(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         let now = cx.local.mono();
         if !cx.local.is_joined() {
@@ -74,10 +70,13 @@ impl LiveReceiver {
         }
         let ready = cx.peers.get(peer).filter(|state| state.is_ready());
         let Some(origins) = ready.and_then(Peer::origins) else { return };
-        if self.wanted.get(&peer).is_some_and(|at| now < *at + WANT_EVERY) {
-            return;
+        match self.wanted.entry(peer) {
+            Entry::Vacant(place) => {
+                place.insert(Wanted::new(now));
+            }
+            Entry::Occupied(mut wanted) if wanted.get().is_due(now) => wanted.get_mut().again(now),
+            Entry::Occupied(_) => return,
         }
-        self.wanted.insert(peer, now);
         let numbers = origins.map(|origin| self.arrived(cx.local, origin));
         cx.out.send(peer, Message::Want(Want { origins, numbers }));
     }
@@ -102,14 +101,18 @@ impl LiveReceiver {
         }
         let is_full = cx.out.applying(from) > MAX_APPLYING;
         if !cx.local.is_joined() || is_full || self.late.contains(&first.origin) {
+            self.dropped(from);
             return Vec::new();
         }
         let arrived = self.arrived(cx.local, first.origin);
+        let wanted = self.wanted.get_mut(&from);
         if first.seq > arrived.saturating_add(1) {
+            wanted.into_iter().for_each(Wanted::gap);
             cx.out.notice(Notice::Gap(from));
             self.want(cx, from);
             return Vec::new();
         }
+        wanted.into_iter().for_each(|wanted| wanted.in_order(cx.local.mono()));
         rows.into_iter().filter(|row| row.dot.seq > arrived).collect()
     }
 
@@ -126,6 +129,7 @@ impl LiveReceiver {
         for row in rows {
             if !incoming.queue.has_room_for(&row) {
                 // The peer resends it on request.
+                self.wanted.get_mut(&from).into_iter().for_each(Wanted::dropped);
                 break;
             }
             incoming.arrived = row.dot.seq;
@@ -229,6 +233,11 @@ impl LiveReceiver {
     pub(super) fn rolled_back(&mut self) {
         self.incoming.clear();
         self.passed = Passed::default();
+    }
+
+    /// Writes of a peer were dropped here.
+    fn dropped(&mut self, peer: MemberId) {
+        self.wanted.get_mut(&peer).into_iter().for_each(Wanted::dropped);
     }
 
     /// Forgets the requests on a link that is down. Writes that arrived are kept.

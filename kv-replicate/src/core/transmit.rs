@@ -27,10 +27,11 @@ impl Core {
                 Frame::live(envelope, first, &rows).finish()
             }
             Channel::CatchUp => {
-                let next = machines.sessions.next(peer).or_else(|| machines.row_source.next(peer));
+                // The pages of a session go last: there are many, and the others are asked for one at a time.
+                let next = machines.row_source.next(peer);
                 let next = next.or_else(|| machines.verifier.next(&cx, peer));
                 let next = next.or_else(|| machines.rebuild.comparer().next(&cx, peer));
-                encode(envelope, &next?)
+                encode(envelope, &next.or_else(|| machines.sessions.next(peer))?)
             }
             Channel::Body => encode(envelope, &machines.bodies.next(&mut cx, peer)?),
         };

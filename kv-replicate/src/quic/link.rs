@@ -16,6 +16,7 @@ use super::{
     pace::Pace,
     proven::{Proven, close, code},
     stream,
+    window::Window,
 };
 use crate::Channel;
 
@@ -35,6 +36,8 @@ pub(super) struct Link {
     pub(super) since: Duration,
     /// The messages that wait for each channel's stream, by the channel's index.
     queues: [mpsc::Sender<Bytes>; 4],
+    /// Bounds what waits in the link.
+    window: Arc<Window>,
 }
 
 impl Link {
@@ -42,7 +45,7 @@ impl Link {
     pub(super) fn start(
         proven: Proven,
         (number, since): (u64, Duration),
-        pace: Option<Pace>,
+        (pace, window_bytes): (Option<Pace>, u32),
         (inputs, room): (mpsc::Sender<Input>, Arc<Notify>),
         tasks: &mut JoinSet<()>,
     ) -> Link {
@@ -50,18 +53,28 @@ impl Link {
         let [control_queue, live, catch_up, body] = QUEUE.map(mpsc::channel);
         let queues = [control_queue.0, live.0, catch_up.0, body.0];
         let waiting = [control_queue.1, live.1, catch_up.1, body.1];
-        let moving = Moving { peer, number, connection: connection.clone(), inputs, room };
+        let window = Arc::new(Window::new(connection.clone(), window_bytes));
+        let moving = Moving {
+            peer,
+            number,
+            connection: connection.clone(),
+            window: Arc::clone(&window),
+            inputs,
+            room,
+        };
         tasks.spawn(moving.run(control, waiting, pace.map(Arc::new)));
-        Link { number, connection, is_ours, since, queues }
+        Link { number, connection, is_ours, since, queues, window }
     }
 
     /// Whether a message of a channel can be queued.
     pub(super) fn has_room(&self, channel: Channel) -> bool {
-        self.queues[stream::index(channel)].capacity() > 0
+        self.queues[stream::index(channel)].capacity() > 0 && self.window.has_room(channel)
     }
 
     /// Queues a message. There must be [room](Link::has_room) for it.
     pub(super) fn send(&self, channel: Channel, message: Bytes) {
+        let bytes = message.len();
+        self.window.queued(channel, bytes);
         if self.queues[stream::index(channel)].try_send(message).is_err() {
             // The link has ended, and its tasks report it.
             tracing::trace!("dropped a message for a link that has ended");
@@ -83,6 +96,8 @@ struct Moving {
     number: u64,
     /// The QUIC connection.
     connection: Connection,
+    /// Bounds what waits in the link.
+    window: Arc<Window>,
     /// Where messages and the end of the link are reported.
     inputs: mpsc::Sender<Input>,
     /// Notified when there is room again in a queue.
@@ -150,12 +165,13 @@ impl Moving {
         let most = if pace.is_some() { 1 } else { QUEUE[stream::index(channel)] };
         let (mut messages, mut chunks) = (Vec::with_capacity(most), Vec::new());
         while queue.recv_many(&mut messages, most).await > 0 {
-            self.room.notify_one();
+            let bytes = messages.iter().map(Bytes::len).sum();
             if let Some(pace) = &pace {
-                pace.wait(messages.iter().map(Bytes::len).sum()).await;
+                pace.wait(bytes).await;
             }
             stream::frames(&mut messages, &mut chunks);
-            stream.write_all_chunks(&mut chunks).await?;
+            self.window.write(channel, bytes, stream.write_all_chunks(&mut chunks)).await?;
+            self.room.notify_one();
         }
         // The driver has dropped the link.
         Ok(())

@@ -7,6 +7,9 @@ use waypost_disk_tests::rng::Rng;
 
 use crate::plan::{Plan, SPARE_NODES};
 
+/// How many bytes wait in a stream with a rate before it takes no more, about as in a link over QUIC.
+const BUFFER_BYTES: u64 = 64 << 10;
+
 /// A direction between two locations.
 pub type Way = (usize, usize);
 
@@ -35,7 +38,7 @@ pub struct Network {
     pub cut: BTreeSet<Way>,
     /// The fate of the messages of a stream, as long as it has an entry here.
     pub fates: BTreeMap<(Way, Channel), Fate>,
-    /// How many bytes a stream moves in a millisecond, as long as it has an entry here. Any number may wait.
+    /// How many bytes a stream moves in a millisecond, as long as it has an entry here.
     pub rates: BTreeMap<(Way, Channel), usize>,
     /// When the last message of a stream with a rate is through.
     free_at: BTreeMap<(Way, Channel), u64>,
@@ -112,6 +115,21 @@ impl Network {
             _ => {}
         }
         arrivals
+    }
+
+    /// Whether a stream takes a message: little waits to leave.
+    #[must_use]
+    pub fn has_room(&self, way: Way, channel: Channel, now: u64) -> bool {
+        let Some(rate) = self.rates.get(&(way, channel)) else { return true };
+        let waits_ms = self.frees(way, channel).unwrap_or_default().saturating_sub(now);
+        waits_ms * (*rate as u64) < BUFFER_BYTES
+    }
+
+    /// When everything that a stream has taken has left, if it has a rate.
+    #[must_use]
+    pub fn frees(&self, way: Way, channel: Channel) -> Option<u64> {
+        self.rates.get(&(way, channel))?;
+        self.free_at.get(&(way, channel)).copied()
     }
 
     /// When the last byte of a message leaves.

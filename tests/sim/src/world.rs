@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
-use kv_replicate::{Event as CoreEvent, MemberId, Notice};
+use kv_replicate::{Channel, Event as CoreEvent, MemberId, Notice};
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use crate::{
@@ -49,6 +49,8 @@ enum Happening {
     Fault,
     /// The end of a temporary fault.
     Mend(faults::Wrong),
+    /// A stream with a rate takes messages of this location again.
+    Room(usize),
     /// A location whose link was taken by a copy of it dials again.
     Dial(usize, usize),
 }
@@ -230,6 +232,7 @@ impl World {
             Happening::Client => self.client()?,
             Happening::Fault => self.fault()?,
             Happening::Mend(wrong) => self.mend(wrong)?,
+            Happening::Room(node) => self.pump(node)?,
             Happening::Dial(from, to) => self.dial(from, to)?,
         }
         Ok(true)
@@ -372,7 +375,10 @@ impl World {
             let most = if self.nodes[node].is_slow || self.nodes[to].is_slow { 1 } else { 1000 };
             for _ in 0..most {
                 let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
-                let Some(transmit) = running.core.poll_transmit(peer) else { break };
+                let has_room = |one: &Channel| self.network.has_room((node, to), *one, self.now);
+                let mut open = Channel::ALL.into_iter().filter(has_room);
+                let next = open.find_map(|one| running.core.poll_transmit_on(peer, one));
+                let Some(transmit) = next else { break };
                 let is_later = self.nodes[node].runs_later();
                 let bytes = if is_later { later::message(&transmit.bytes) } else { transmit.bytes };
                 hold!(
@@ -381,6 +387,10 @@ impl World {
                 );
                 let arrivals =
                     self.network.send((node, to), transmit.channel, self.now, bytes.len());
+                if let Some(at) = self.network.frees((node, to), transmit.channel) {
+                    let after = at.saturating_sub(self.now);
+                    self.after(after, Happening::Room(node));
+                }
                 match arrivals.len() {
                     0 => self.count(Event::MessageLost),
                     2 => self.count(Event::MessageRepeated),

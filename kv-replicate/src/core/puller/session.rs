@@ -135,10 +135,10 @@ impl Session {
         self.walk.skip(visible);
         let (after, known) = (self.walk.after(), self.walk.known());
         if self.current.was_requested(after, is_new) {
-            self.pace.requested_again(now);
+            self.pace.patience().requested_again(now);
         } else {
             self.current = Batch::requested(self.current.number + 1, after, (now, is_new));
-            self.pace.requested(now);
+            self.pace.patience().requested(now);
         }
         let (session, batch) = (self.id, self.current.number);
         let bytes = u32::try_from(self.pace.bytes()).unwrap_or(u32::MAX);
@@ -203,7 +203,7 @@ impl Session {
 
     /// A page of a batch was taken.
     pub(super) fn took_page(&mut self, batch: u32, now: Duration) {
-        self.pace.page(now);
+        self.pace.patience().arrived(now);
         if let Some(batch) = self.batch_mut(batch).filter(|batch| batch.is_received()) {
             let (bytes, took) = (batch.bytes, now.saturating_sub(batch.requested_at));
             self.pace.batch(bytes, took);
@@ -212,7 +212,7 @@ impl Session {
 
     /// A page arrived that is of no use any more.
     pub(super) fn passed_page(&mut self, now: Duration) {
-        self.pace.moved(now);
+        self.pace.patience().moved(now);
     }
 
     /// Commits and fetches of a batch were begun.
@@ -228,7 +228,7 @@ impl Session {
     pub(super) fn committed(&mut self, batch: u32, now: Duration) {
         self.passed(batch);
         if batch == self.current.number {
-            self.pace.moved(now);
+            self.pace.patience().moved(now);
         }
     }
 

@@ -49,8 +49,10 @@ impl Driver {
         tracing::info!(%peer, %address, "linked");
         self.last_link += 1;
         let pace = self.config.tuning.catch_up_bytes_per_second.map(Pace::new);
+        let window = self.config.tuning.window_bytes;
         let sending = (self.sender.clone(), Arc::clone(&self.room));
-        let link = Link::start(proven, (self.last_link, now), pace, sending, &mut self.tasks);
+        let link =
+            Link::start(proven, (self.last_link, now), (pace, window), sending, &mut self.tasks);
         self.links.insert(peer, link);
         self.tell(Event::Connected(peer));
     }
