@@ -2,6 +2,7 @@
 
 mod changes;
 mod damage;
+mod index;
 mod list;
 mod point;
 mod scan;

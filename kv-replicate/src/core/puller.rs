@@ -20,6 +20,7 @@ use crate::{
 
 mod batch;
 mod end;
+mod openings;
 mod session;
 mod suspended;
 #[cfg(test)]
@@ -188,7 +189,8 @@ impl Puller {
                 fetches += 1;
             }
         }
-        session.began(batch, usize::from(!rows.is_empty()), fetches);
+        let commits = openings::adopt(cx, (from, session.id(), batch), &page.damaged);
+        session.began(batch, commits + usize::from(!rows.is_empty()), fetches);
         bodies.request_queued(cx, from);
         if !rows.is_empty() {
             apply(cx, from, (session.id(), batch), (rows, None));
