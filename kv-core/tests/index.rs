@@ -1,6 +1,7 @@
 //! Damaged rows of the dot index: a walk passes them over and does not end without them, and they are made again.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod common;
 
 use common::{Case, key};

@@ -1,6 +1,7 @@
 //! Damaged opening rows: what they said is known from the partner's, and their origins are counted without them.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod common;
 
 use std::sync::Arc;

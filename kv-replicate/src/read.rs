@@ -143,7 +143,15 @@ impl<S: Snapshot> Durable<S> {
             }
         }
         if next.is_none() {
-            self.passed_over(wanted, (&mut rows, &mut damaged))?;
+            match (self.passed_over(wanted), rows.last()) {
+                (Ok((some, keys)), _) => {
+                    rows.extend(some);
+                    damaged.extend(keys);
+                }
+                // What was read goes ahead, and the end of the round waits.
+                (Err(Unread::Failed), Some(last)) => next = Some(last.dot),
+                (Err(unread), _) => return Err(unread),
+            }
         }
         let (vector, collected) = (view.vector().clone(), view.collected().clone());
         let floor = view.closed_timestamp();

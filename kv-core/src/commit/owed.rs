@@ -148,9 +148,12 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// row in the index of dots, so that this store names it in its turn. An opening row is counted at once, as it would be
     /// if it were here: then the other writes of its origin can be applied.
     ///
+    /// Returns false if there is no room for all of them: then their writes must not be counted. Some are recorded all the
+    /// same, so that an operator sees them and other members send them; half of the room is left for damage here.
+    ///
     /// # Errors
-    /// If there is no room for them: then their writes must not be counted.
-    pub(super) fn adopt_owed(&mut self, damaged: Vec<DamagedKey>) -> Result<(), WriteError> {
+    /// If the store can't be read.
+    pub(super) fn adopt_owed(&mut self, damaged: Vec<DamagedKey>) -> Result<bool, WriteError> {
         let mut missing = Vec::new();
         let openings: BTreeSet<_> =
             damaged.iter().filter(|one| one.is_opening()).map(|one| one.dot).collect();
@@ -172,20 +175,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 missing.push((entry, dot));
             }
         }
-        let is_new = |entry: &EntryKey| {
-            let (namespace, name) = entry.split();
-            self.state.owed.get(namespace, name).is_none()
-        };
-        let new: BTreeSet<_> =
-            missing.iter().map(|(entry, _)| entry).filter(|entry| is_new(entry)).collect();
-        if self.state.owed.len() + new.len() > MAX_OWED {
-            let reason = "more rows are damaged at the source than a location can keep a list of";
-            tracing::error!(
-                "{reason} ({MAX_OWED}): this location can't catch up from it. Replace the disk of the source, and let \
-                 it join again with an empty data directory"
-            );
-            return Err(WriteError::Failed(reason.into()));
-        }
+        let has_room = self.leave_out(&mut missing);
         for dot in openings.into_iter().filter(|dot| missing.iter().any(|(_, one)| one == dot)) {
             self.count_unopened(dot.origin);
         }
@@ -197,7 +187,29 @@ impl<S: Snapshot> Transaction<'_, S> {
                 tables::put::<Dots>(&mut self.batch, &indexed, &entry);
             }
         }
-        Ok(())
+        Ok(has_room)
+    }
+
+    /// Leaves out keys that there is no room for. Returns whether there is room for all.
+    fn leave_out(&self, missing: &mut Vec<(EntryKey, Dot)>) -> bool {
+        let is_new = |entry: &EntryKey| {
+            let (namespace, name) = entry.split();
+            self.state.owed.get(namespace, name).is_none()
+        };
+        let new: BTreeSet<_> =
+            missing.iter().map(|(entry, _)| entry).filter(|entry| is_new(entry)).cloned().collect();
+        let owed = self.state.owed.len();
+        if owed + new.len() <= MAX_OWED {
+            return true;
+        }
+        let room = (MAX_OWED / 2).saturating_sub(owed);
+        let left: BTreeSet<_> = new.into_iter().skip(room).collect();
+        missing.retain(|(entry, _)| !left.contains(entry));
+        tracing::error!(
+            "more rows are damaged at a location than this one can record ({MAX_OWED}), so that it can't catch up from \
+             there: replace the disk of that location, and let it join again with an empty data directory"
+        );
+        false
     }
 
     /// Ends that a key is owed, because every member has answered for it. If none has a row of it, a row

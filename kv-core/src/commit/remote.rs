@@ -16,8 +16,8 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{self, EntryKey, Purge},
     types::{
-        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Key, LOST_MEMBER, Merge, NamespaceId,
-        OriginEntry, OriginId, OriginInfo, OwedReason, Rank, Version, VersionVector,
+        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Key, LOST_MEMBER, Merge, Namespace,
+        NamespaceId, OriginEntry, OriginId, OriginInfo, OwedReason, Rank, Version, VersionVector,
         limits::{END_OF_TIME, MAX_ORIGINS},
         merge,
     },
@@ -48,8 +48,10 @@ impl<S: Snapshot> Transaction<'_, S> {
                 {
                     return settled;
                 }
-                // Nobody can put an entry of the system namespace, or of one that was dropped.
-                let can_be_put = namespace != NamespaceId::SYSTEM
+                // Nobody can put an entry of a namespace that was dropped, or of the system namespace. But a namespace of
+                // which the row is destroyed can be created again.
+                let is_namespace = Namespace::id_of(&key).is_some();
+                let can_be_put = (namespace != NamespaceId::SYSTEM || is_namespace)
                     && !self.state.namespaces.is_dropped(namespace);
                 if is_nothing && is_destroyed && can_be_put {
                     return Ok(Applied::Lost);
@@ -89,7 +91,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.own.iter().flatten().any(is_ahead) {
             return Ok(Applied::Refused(FOREIGN));
         }
-        self.adopt_owed(damaged)?;
+        if !self.adopt_owed(damaged)? {
+            return Ok(Applied::NoRoom);
+        }
         let state = &self.state;
         let known = |vector: &VersionVector| -> VersionVector {
             vector.iter().filter(|dot| state.knows_origin(dot.origin)).collect()

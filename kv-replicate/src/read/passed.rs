@@ -6,17 +6,18 @@ use super::{Durable, Wanted, row_of};
 use crate::{Row, Unread};
 
 impl<S: Snapshot> Durable<S> {
-    /// Adds the writes that walks have passed over and that the receiver lacks to the last batch of a round, so that none
-    /// ends without them. Their number is bounded. If one is not in the index yet, the batch fails: the receiver requests
-    /// it again some seconds later, or takes another source.
+    /// Reads the writes that walks have passed over and that the receiver lacks, for the last batch of a round, so that
+    /// none ends without them. Their number is bounded.
+    ///
+    /// # Errors
+    /// If one is not in the index yet: the receiver requests the batch again some seconds later, or takes another source.
     pub(super) fn passed_over(
         &self,
         wanted: &Wanted,
-        (rows, damaged): (&mut Vec<Row>, &mut Vec<DamagedKey>),
-    ) -> Result<(), Unread> {
+    ) -> Result<(Vec<Row>, Vec<DamagedKey>), Unread> {
         let read = self.view.passed_over(&wanted.since).map_err(|_error| Unread::Failed)?;
         let read = self.check_gone(wanted, read)?;
-        damaged.extend(read.damaged);
+        let (mut rows, mut damaged) = (Vec::new(), read.damaged);
         for change in read.changes {
             let (namespace, key, dot) = (change.namespace, change.key.clone(), change.found.dot);
             match row_of(&self.view, change) {
@@ -27,6 +28,6 @@ impl<S: Snapshot> Durable<S> {
                 Err(_) => return Err(Unread::Failed),
             }
         }
-        Ok(())
+        Ok((rows, damaged))
     }
 }
