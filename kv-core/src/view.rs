@@ -6,6 +6,7 @@ mod index;
 mod list;
 mod point;
 mod scan;
+mod unindexed;
 
 pub(crate) use self::damage::{Damage, Met};
 pub(crate) use self::list::{Stretch, StretchEnd};

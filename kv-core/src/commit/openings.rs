@@ -132,4 +132,18 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.repay(&entry);
         Some(Ok(Applied::Known))
     }
+
+    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
+    /// that nobody could tell is no contradiction.
+    pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), &'static str> {
+        match self.state.registry.get(info.id) {
+            Some(known) if known == info => Ok(()),
+            Some(known) if [known.member, info.member].contains(&LOST_MEMBER) => Ok(()),
+            Some(_) => Err("an origin is opened a second time"),
+            None => {
+                let has_room = self.state.has_room_to_open(info.id, info.member);
+                has_room.then_some(()).ok_or("more origins than a store knows")
+            }
+        }
+    }
 }

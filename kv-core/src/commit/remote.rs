@@ -16,8 +16,8 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{self, EntryKey, Purge},
     types::{
-        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Key, LOST_MEMBER, Merge, Namespace,
-        NamespaceId, OriginEntry, OriginId, OriginInfo, OwedReason, Rank, Version, VersionVector,
+        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Key, Merge, Namespace, NamespaceId,
+        OriginEntry, OriginId, OwedReason, Rank, Version, VersionVector,
         limits::{END_OF_TIME, MAX_ORIGINS},
         merge,
     },
@@ -332,22 +332,6 @@ impl<S: Snapshot> Transaction<'_, S> {
             }
             None => Ok(()),
             Some(info) => self.check_opening(&info),
-        }
-    }
-}
-
-impl<S: Snapshot> Transaction<'_, S> {
-    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
-    /// that nobody could tell is no contradiction.
-    fn check_opening(&self, info: &OriginInfo) -> Result<(), &'static str> {
-        match self.state.registry.get(info.id) {
-            Some(known) if known == info => Ok(()),
-            Some(known) if [known.member, info.member].contains(&LOST_MEMBER) => Ok(()),
-            Some(_) => Err("an origin is opened a second time"),
-            None => {
-                let has_room = self.state.has_room_to_open(info.id, info.member);
-                has_room.then_some(()).ok_or("more origins than a store knows")
-            }
         }
     }
 }

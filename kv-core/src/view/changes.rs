@@ -5,7 +5,7 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use super::{index::unindexed, point::View};
+use super::{point::View, unindexed::unindexed};
 use crate::{
     engine::Snapshot,
     error::ReadError,

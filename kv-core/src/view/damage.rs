@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{index::IndexDamage, point::View};
+use super::{point::View, unindexed::IndexDamage};
 use crate::{
     engine::Snapshot,
     tables::EntryKey,

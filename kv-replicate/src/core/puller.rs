@@ -50,8 +50,6 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    // Which sessions there are.
-
     /// How many sessions are being received.
     pub(super) fn count(&self) -> usize {
         self.sessions.len()
@@ -102,8 +100,6 @@ impl Puller {
     pub(super) fn brings(&self, origin: OriginId, beyond: u64) -> bool {
         self.sessions.values().any(|session| session.target().get(origin) > beyond)
     }
-
-    // Beginning, and the way of rows.
 
     /// Begins a session with a peer, or continues a suspended one.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
