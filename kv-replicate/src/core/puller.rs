@@ -20,6 +20,7 @@ use crate::{
 
 mod batch;
 mod end;
+mod openings;
 mod pace;
 mod session;
 mod suspended;
@@ -50,8 +51,6 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    // Which sessions there are.
-
     /// How many sessions are being received.
     pub(super) fn count(&self) -> usize {
         self.sessions.len()
@@ -102,8 +101,6 @@ impl Puller {
     pub(super) fn brings(&self, origin: OriginId, beyond: u64) -> bool {
         self.sessions.values().any(|session| session.target().get(origin) > beyond)
     }
-
-    // Beginning, and the way of rows.
 
     /// Begins a session with a peer, or continues a suspended one.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
@@ -187,7 +184,8 @@ impl Puller {
                 fetches += 1;
             }
         }
-        session.began(batch, usize::from(!rows.is_empty()), fetches);
+        let commits = openings::adopt(cx, (from, session.id(), batch), &page.damaged);
+        session.began(batch, commits + usize::from(!rows.is_empty()), fetches);
         bodies.request_queued(cx, from);
         if !rows.is_empty() {
             apply(cx, from, (session.id(), batch), (rows, None));

@@ -53,7 +53,10 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
-                if failed || (is_unopened && successor.is_none()) {
+                if failed
+                    || results.contains(&Applied::NoRoom)
+                    || (is_unopened && successor.is_none())
+                {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
                 } else if is_unopened {
                     let batch = ((session, batch), successor);
@@ -66,6 +69,11 @@ impl Core {
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 machines.puller.not_committed(&mut cx, bodies, peer, session);
+            }
+            Pending::Adopt { peer, session } if results.contains(&Applied::NoRoom) => {
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.puller.no_room(&mut cx, bodies, peer, session);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session),
             Pending::Found { round, key } => {

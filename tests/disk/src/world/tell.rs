@@ -86,7 +86,7 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::Refused(_) => Event::RemoteRefused,
+            Applied::Conflict | Applied::Refused(_) | Applied::NoRoom => Event::RemoteRefused,
             Applied::Rebuilding => Event::RebuildBegan,
             Applied::Removed => Event::RowDropped,
             Applied::Unopened => Event::RemoteUnopened,
