@@ -53,71 +53,7 @@ pub(super) fn seal(database: &Database) -> Result<(), EngineError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use redb::{StorageBackend, backends::InMemoryBackend};
-
     use super::*;
-    use crate::engine::{
-        api::{Engine as _, Snapshot as _, Visibility},
-        redb::RedbEngine,
-        table::Table,
-    };
-
-    const COMMITS: CommitNo = 4;
-
-    /// A value that nothing else in the file looks like.
-    fn value(commit: CommitNo) -> Vec<u8> {
-        [0xa0_u8.wrapping_add(u8::try_from(commit).unwrap()); 300].to_vec()
-    }
-
-    fn open(disk: &Arc<dyn StorageBackend>) -> RedbEngine {
-        let disk = Arc::clone(disk);
-        RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk))), 1 << 20).unwrap()
-    }
-
-    /// The bytes that a crash leaves of an idle store.
-    fn crashed() -> Vec<u8> {
-        let disk: Arc<dyn StorageBackend> = Arc::new(InMemoryBackend::new());
-        let engine = open(&disk);
-        for commit in 1..=COMMITS {
-            let row = (Table::Entries, vec![u8::try_from(commit).unwrap()], Some(value(commit)));
-            engine.commit(commit, vec![row]).unwrap();
-            engine.sync(commit).unwrap();
-        }
-        for _ in 0..2 {
-            engine.maintain(Duration::ZERO).unwrap();
-        }
-        let mut bytes = vec![0; usize::try_from(disk.len().unwrap()).unwrap()];
-        disk.read(0, &mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_flipped_bit_costs_no_other_row_after_a_crash_of_an_idle_store() {
-        let sound = crashed();
-        for damaged in 1..=COMMITS {
-            let mut bytes = sound.clone();
-            let pattern = value(damaged);
-            for at in 0..bytes.len() - pattern.len() {
-                if bytes[at..].starts_with(&pattern) {
-                    bytes[at + 100] ^= 1;
-                }
-            }
-            assert_ne!(bytes, sound, "the value is in the file as it is");
-            let disk: Arc<dyn StorageBackend> = Arc::new(InMemoryBackend::new());
-            disk.set_len(bytes.len() as u64).unwrap();
-            disk.write(0, &bytes).unwrap();
-            let engine = open(&disk);
-            assert_eq!(engine.status().latest, COMMITS, "a flipped bit loses a commit");
-            let snapshot = engine.snapshot(Visibility::Durable).unwrap();
-            for commit in 1..=COMMITS {
-                let key = [u8::try_from(commit).unwrap()];
-                let row = snapshot.get(Table::Entries, &key).unwrap().expect("the row is there");
-                assert_eq!(row == value(commit), commit != damaged, "row {commit}");
-            }
-        }
-    }
 
     #[test]
     fn a_state_is_sealed_once_and_only_if_nothing_was_committed_since_the_last_look() {
