@@ -5,10 +5,12 @@
 
 mod committer;
 mod gc;
+mod index;
 mod local;
 mod members;
 mod migrate;
 mod namespaces;
+mod openings;
 mod operation;
 mod origins;
 mod owed;

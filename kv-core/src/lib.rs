@@ -52,6 +52,7 @@ pub use {
     tables::check_row,
     types::{
         BodyId, Change, Clock, DamagedKey, Field, FieldError, FieldNumber, FieldValue, Found,
-        FoundState, JoinedRow, Lane, Large, Merge, OriginEntry, Present, Rank, SystemRow, merge,
+        FoundState, JoinedRow, LOST_MEMBER, Lane, Large, Merge, OriginEntry, Present, Rank,
+        SystemRow, merge,
     },
 };

@@ -38,6 +38,11 @@ pub trait Observer: Send + Sync + 'static {
     fn swept(&self, rows: usize) {
         let _unused = rows;
     }
+
+    /// So many damaged rows of the index of writes were written again or removed.
+    fn reindexed(&self, rows: usize) {
+        let _unused = rows;
+    }
 }
 
 /// The observer that does nothing.

@@ -38,7 +38,7 @@ pub use self::{
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
     namespace::{Namespace, Namespaces, TitleConflict, derive_id},
-    origin::{Lane, OriginEntry, OriginInfo, OriginRegistry},
+    origin::{LOST_MEMBER, Lane, OriginEntry, OriginInfo, OriginRegistry},
     owed::{DamagedKey, Owed, OwedKeys, OwedReason},
     software::{Software, SoftwareError, SoftwareVersion},
     system::SystemRow,

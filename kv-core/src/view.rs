@@ -2,9 +2,11 @@
 
 mod changes;
 mod damage;
+mod index;
 mod list;
 mod point;
 mod scan;
+mod unindexed;
 
 pub(crate) use self::damage::{Damage, Met};
 pub(crate) use self::list::{Stretch, StretchEnd};

@@ -701,3 +701,56 @@ fn a_damaged_row_of_a_member_is_not_replaced_by_one_of_its_fields() {
     let view = case.store.view();
     assert!(view.owed().len() == 1 && view.row(NamespaceId::SYSTEM, &row[16..]).is_err());
 }
+
+#[test]
+fn a_vector_is_not_adopted_if_its_source_could_not_read_more_rows_than_there_is_room_for() {
+    let mut case = Case::new();
+    case.add_member();
+    let count = kv_core::limits::MAX_OWED as u64 + 1;
+    let named = |seq: u64| {
+        let dot = Dot { origin: THEIRS, seq };
+        kv_core::DamagedKey { namespace: case.namespace, key: key(&format!("{seq:06}")), dot }
+    };
+    let all: Vec<_> = (2..count + 2).map(named).collect();
+    let adopt = |damaged: &[kv_core::DamagedKey]| {
+        Operation::Remote(Remote::Adopt {
+            vector: [Dot { origin: THEIRS, seq: count + 1 }].into_iter().collect(),
+            collected: VersionVector::default(),
+            floor: Hlc::ZERO,
+            damaged: damaged.to_vec(),
+        })
+    };
+    assert_eq!(case.commit(adopt(&all)), Outcome::Applied(Applied::NoRoom));
+    let view = case.store.view();
+    let room = kv_core::limits::MAX_OWED / 2;
+    assert_eq!((view.vector().get(THEIRS), view.owed().len()), (1, room), "some are reported");
+    assert_eq!(case.commit(adopt(&all)), Outcome::Applied(Applied::NoRoom));
+    assert_eq!(case.store.view().owed().len(), room);
+    // Others have sent some of them.
+    let found = Operation::Remote(Remote::Found(case.remote("000002", 2, NOW + 1, "value")));
+    case.commit(found);
+    case.settle("000002", false);
+    assert_eq!(case.commit(adopt(&all)), Outcome::Applied(Applied::Adopted));
+    assert_eq!(case.store.view().vector().get(THEIRS), count + 1);
+    assert_eq!(case.store.view().owed().len(), kv_core::limits::MAX_OWED);
+}
+
+#[test]
+fn a_namespace_of_which_every_row_is_destroyed_is_reported_until_it_is_created_again() {
+    let mut case = Case::new();
+    case.put("key", b"value");
+    case.add_member();
+    case.damage_namespace();
+    let id = case.namespace;
+    let settled = |is_nothing| {
+        let (namespace, key) = (NamespaceId::SYSTEM, Key::new(id.0).unwrap());
+        let is_destroyed = is_nothing;
+        Operation::Remote(Remote::Settled { namespace, key, is_nothing, is_destroyed })
+    };
+    assert_eq!(case.commit(settled(true)), Outcome::Applied(Applied::Lost));
+    assert!(is_damaged(&case.get("key")), "the entries are there, and 404 would be wrong");
+    case.commit(create());
+    assert!(case.get("key").unwrap());
+    assert_eq!(case.commit(settled(false)), Outcome::Applied(Applied::Known));
+    assert!(case.store.view().owed().is_empty());
+}

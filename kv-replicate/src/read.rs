@@ -14,6 +14,7 @@ use crate::{Batch, Content, Event, FoundBody, Row, Unread, Work};
 
 mod additions;
 mod inspect;
+mod passed;
 mod pins;
 mod rows;
 #[cfg(test)]
@@ -142,6 +143,17 @@ impl<S: Snapshot> Durable<S> {
                 break;
             }
         }
+        if next.is_none() {
+            match (self.passed_over(wanted), rows.last()) {
+                (Ok((some, keys)), _) => {
+                    rows.extend(some);
+                    damaged.extend(keys);
+                }
+                // What was read goes ahead, and the end of the round waits.
+                (Err(Unread::Failed), Some(last)) => next = Some(last.dot),
+                (Err(unread), _) => return Err(unread),
+            }
+        }
         let (vector, collected) = (view.vector().clone(), view.collected().clone());
         let floor = view.collected_upto();
         Ok(Batch { rows, damaged, next, vector, collected, floor, commit: self.commit })
@@ -150,7 +162,11 @@ impl<S: Snapshot> Durable<S> {
     /// Reads the next few rows of a batch.
     fn slice(&self, wanted: &Wanted, after: Option<Dot>, limit: usize) -> Result<Changes, Unread> {
         let read = self.view.rows_missing_in(&wanted.since, after, limit);
-        let read = read.map_err(|_error| Unread::Failed)?;
+        self.check_gone(wanted, read.map_err(|_error| Unread::Failed)?)
+    }
+
+    /// Checks that the receiver needs nothing that is gone.
+    fn check_gone(&self, wanted: &Wanted, read: Changes) -> Result<Changes, Unread> {
         if !wanted.is_new && !read.gone.is_empty() {
             let mut gone = self.view.collected().clone();
             read.gone.iter().for_each(|dot| gone.raise(dot.origin, dot.seq));

@@ -124,6 +124,10 @@ impl kv_core::Observer for Metrics {
     fn swept(&self, rows: usize) {
         self.store.collected(rows);
     }
+
+    fn reindexed(&self, rows: usize) {
+        self.store.reindexed(rows);
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +160,7 @@ mod tests {
         get(StatusCode::NOT_FOUND, Duration::from_secs(60));
         metrics.committed(7, 900, Duration::from_millis(1), Some(Duration::from_millis(3)));
         metrics.swept(4);
+        metrics.reindexed(2);
         metrics.connections().cut("header-timeout");
         let text = metrics.render(&gauges(), None);
         for line in [
@@ -167,6 +172,7 @@ mod tests {
             "waypost_commit_bytes_total 900",
             "waypost_sync_seconds_count 1",
             "waypost_gc_rows_total 4",
+            "waypost_index_rows_repaired_total 2",
             r#"waypost_connections_cut_total{limit="header-timeout"} 1"#,
             "waypost_queue_operations 3",
             "waypost_store_bytes 4096",

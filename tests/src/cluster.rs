@@ -25,6 +25,7 @@ pub use self::{
 
 mod location;
 mod operate;
+mod rows;
 
 /// The time after which a test fails because locations do not converge. It is not a goal.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    index::IndexCheck,
     migrate,
     operation::{Operation, Outcome},
     program::Program,
@@ -48,13 +49,15 @@ pub struct Committer<E: Engine> {
     /// The time up to which commits may raise the closed timestamp, in milliseconds since the Unix epoch.
     closing_ms: Option<u64>,
     /// The damage that readers met and that is not recorded yet.
-    damage: Arc<Damage>,
+    pub(super) damage: Arc<Damage>,
     /// Local writes of garbage collection that the driver has not taken.
     pub(super) kept: Vec<Change>,
     /// Gives the ids of new origins.
     pub(super) random: Box<RandomIds>,
     /// The registry and the own origins when it was last checked whether some must be opened or closed.
     pub(super) settled: Option<(Arc<OriginRegistry>, Option<[OriginId; 2]>)>,
+    /// The check of the dot index.
+    pub(super) index: IndexCheck,
     /// The program that has opened the store.
     program: Program,
 }
@@ -150,6 +153,7 @@ where
         let (next, pending) = state::bodies(&snapshot, state.clock)?;
         bodies.restart(next, pending);
         let damage = Arc::new(Damage::default());
+        state.note_unread_openings(&damage);
         let view = state.view(snapshot, &damage);
         Ok(Committer {
             damage,
@@ -167,6 +171,7 @@ where
             kept: Vec::new(),
             random,
             settled: None,
+            index: IndexCheck::default(),
             program,
         })
     }
@@ -346,11 +351,12 @@ where
     /// # Errors
     /// If the store can't be reopened yet.
     pub fn maintain(&mut self) -> Result<(), EngineError> {
-        self.engine.maintain(MAINTAIN_FOR)?;
+        let maintained = self.engine.maintain(MAINTAIN_FOR);
+        // Work that failed may have reopened the file too.
         if self.engine.status().reopened != self.reopened {
             self.reload();
         }
-        Ok(())
+        maintained.map(drop)
     }
 
     /// Commits rows under the next number. A batch without rows takes no number.
@@ -405,12 +411,14 @@ where
                 self.last = status.latest;
                 self.reopened = status.reopened;
                 self.bodies.restart(next, pending);
+                state.note_unread_openings(&self.damage);
                 self.view = state.view(snapshot, &self.damage);
                 self.is_view_old = false;
                 self.state = state;
                 self.claimed.clear();
                 self.unfinished.clear();
                 self.kept.clear();
+                self.index.begin_again();
             }
             Err(error) => tracing::error!(%error, "the store can't be read after a disk failure"),
         }

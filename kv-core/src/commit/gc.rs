@@ -57,6 +57,8 @@ pub struct GcStep {
     pub chunks: usize,
     /// Damaged rows, which were left as they are.
     pub damaged: usize,
+    /// Rows of the dot index that were damaged or missing, and were written again or removed.
+    pub reindexed: usize,
     /// Whether a bound was reached, so that there may be more to do.
     pub more: bool,
 }
@@ -72,6 +74,7 @@ impl GcStep {
             + self.bodies
             + self.chunks
             + self.damaged
+            + self.reindexed
     }
 
     /// Whether the step did nothing.
@@ -116,7 +119,11 @@ where
             Ok(_) => self.claimed.extend(bodies),
             Err(_) => self.bodies.unclaim(&bodies),
         }
-        result
+        let mut step = result?;
+        let (reindexed, more) = self.check_index(now_ms)?;
+        step.reindexed = reindexed;
+        step.more |= more;
+        Ok(step)
     }
 
     /// Raises the closed timestamp in a commit of its own, if a tombstone waits for it: an idle store makes no

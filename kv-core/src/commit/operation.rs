@@ -304,8 +304,10 @@ pub enum Applied {
     Known,
     /// It is not later than the drop of its namespace: it is counted and not stored.
     Dropped,
-    /// The vector of a session was adopted, as far as the opening rows of its origins are here.
+    /// The vector of a session was adopted, as far as the opening rows of its origins are here or owed.
     Adopted,
+    /// The source of a session could not read more rows than a store can record. Its vector was not adopted.
+    NoRoom,
     /// The store rebuilds from here on.
     Rebuilding,
     /// The row was removed.

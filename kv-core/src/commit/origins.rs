@@ -14,10 +14,7 @@ use super::{
 use crate::{
     engine::{Engine, Snapshot},
     error::WriteError,
-    types::{
-        Key, Lane, MemberId, OriginEntry, OriginId, OriginInfo, OriginRegistry,
-        limits::{MAX_CLOSES, MAX_MEMBER_ORIGINS, MAX_ORIGINS},
-    },
+    types::{Key, Lane, OriginEntry, OriginId, OriginInfo, limits::MAX_CLOSES},
 };
 
 /// How many origins one commit of [`Committer::settle_origins`] closes.
@@ -72,10 +69,10 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Opens a pair: the first write of each origin is its row, which closes what is open of this location.
     fn open_pair(&mut self) -> Result<[OriginId; 2], WriteError> {
         let member = self.state.member;
-        let registry = &self.state.registry;
-        if !has_room(registry, member, 2) {
+        if !self.state.has_room(member, 2) {
             return Err(WriteError::TooManyOrigins);
         }
+        let registry = &self.state.registry;
         let closes: Arc<[_]> =
             registry.open_of(member).map(|info| info.id).take(MAX_CLOSES).collect();
         let pair = [self.fresh_origin()?, self.fresh_origin()?];
@@ -119,11 +116,6 @@ impl<S: Snapshot> Transaction<'_, S> {
     pub(super) fn register_origin(&mut self, entry: OriginEntry) {
         Arc::make_mut(&mut self.state.registry).insert(entry);
     }
-}
-
-/// Whether there is room for more origins of a location.
-pub(super) fn has_room(registry: &OriginRegistry, member: MemberId, more: usize) -> bool {
-    registry.len() + more <= MAX_ORIGINS && registry.count_of(member) + more <= MAX_MEMBER_ORIGINS
 }
 
 impl<E: Engine> Committer<E>

@@ -19,7 +19,7 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{self, Dots, EntryKey, OwedRows, decode_entry},
     types::{
-        DamagedKey, Found, Key, NamespaceId, OriginId, Owed, OwedReason, Version,
+        DamagedKey, Dot, Found, Key, NamespaceId, OriginId, Owed, OwedReason, Version,
         limits::{CHUNK_BYTES, MAX_OWED},
     },
     view::{Met, MetDamage},
@@ -51,6 +51,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         let all = before.map_or(owed, |before| before.and(owed));
         if before != Some(all) {
             self.set_owed(entry, all);
+        }
+        if owed.reason == OwedReason::Row {
+            self.restore_opening(entry);
         }
         true
     }
@@ -142,15 +145,23 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Adopts the keys that a source could not read, as far as this store lacks their writes. Each of these writes gets a
-    /// row in the index of dots, so that this store names it in its turn.
+    /// row in the index of dots, so that this store names it in its turn. An opening row is counted at once, as it would be
+    /// if it were here: then the other writes of its origin can be applied.
+    ///
+    /// Returns false if there is no room for all of them: then their writes must not be counted. Some are recorded all the
+    /// same, so that an operator sees them and other members send them; half of the room is left for damage here.
     ///
     /// # Errors
-    /// If there is no room for them: then their writes must not be counted.
-    pub(super) fn adopt_owed(&mut self, damaged: Vec<DamagedKey>) -> Result<(), WriteError> {
+    /// If the store can't be read.
+    pub(super) fn adopt_owed(&mut self, damaged: Vec<DamagedKey>) -> Result<bool, WriteError> {
         let mut missing = Vec::new();
+        let openings: BTreeSet<_> =
+            damaged.iter().filter(|one| one.is_opening()).map(|one| one.dot).collect();
         for DamagedKey { namespace, key, dot } in damaged {
-            // The vector that is adopted counts no write of an origin that is not opened here.
-            if self.state.vector.covers(dot) || !self.state.registry.contains(dot.origin) {
+            // The vector that is adopted counts no write of another origin that is not opened here.
+            let opening = Dot { seq: 1, ..dot };
+            let is_known = self.state.knows_origin(dot.origin) || openings.contains(&opening);
+            if self.state.vector.covers(dot) || !is_known {
                 continue;
             }
             let entry = EntryKey::new(namespace, &key);
@@ -164,16 +175,11 @@ impl<S: Snapshot> Transaction<'_, S> {
                 missing.push((entry, dot));
             }
         }
-        let is_new = |entry: &EntryKey| {
-            let (namespace, name) = entry.split();
-            self.state.owed.get(namespace, name).is_none()
-        };
-        let new: BTreeSet<_> =
-            missing.iter().map(|(entry, _)| entry).filter(|entry| is_new(entry)).collect();
-        if self.state.owed.len() + new.len() > MAX_OWED {
-            let reason = "more rows are damaged at the source than a location can keep a list of";
-            return Err(WriteError::Failed(reason.into()));
+        let has_room = self.leave_out(&mut missing);
+        for dot in openings.into_iter().filter(|dot| missing.iter().any(|(_, one)| one == dot)) {
+            self.count_unopened(dot.origin);
         }
+        missing.retain(|(_, dot)| self.state.knows_origin(dot.origin));
         for (entry, dot) in missing {
             let (since_ms, reason) = (self.time.present.now_ms, OwedReason::Source);
             if self.owe(&entry, Owed { since_ms, reason, dot: Some(dot) }) {
@@ -181,7 +187,29 @@ impl<S: Snapshot> Transaction<'_, S> {
                 tables::put::<Dots>(&mut self.batch, &indexed, &entry);
             }
         }
-        Ok(())
+        Ok(has_room)
+    }
+
+    /// Leaves out keys that there is no room for. Returns whether there is room for all.
+    fn leave_out(&self, missing: &mut Vec<(EntryKey, Dot)>) -> bool {
+        let is_new = |entry: &EntryKey| {
+            let (namespace, name) = entry.split();
+            self.state.owed.get(namespace, name).is_none()
+        };
+        let new: BTreeSet<_> =
+            missing.iter().map(|(entry, _)| entry).filter(|entry| is_new(entry)).cloned().collect();
+        let owed = self.state.owed.len();
+        if owed + new.len() <= MAX_OWED {
+            return true;
+        }
+        let room = (MAX_OWED / 2).saturating_sub(owed);
+        let left: BTreeSet<_> = new.into_iter().skip(room).collect();
+        missing.retain(|(entry, _)| !left.contains(entry));
+        tracing::error!(
+            "more rows are damaged at a location than this one can record ({MAX_OWED}), so that it can't catch up from \
+             there: replace the disk of that location, and let it join again with an empty data directory"
+        );
+        false
     }
 
     /// Ends that a key is owed, because every member has answered for it. If none has a row of it, a row

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, NewContent, Remote, RemoteWrite},
-    origins::has_room,
     owed::Readable,
     transaction::{Transaction, WriteName, check_upload, unread},
 };
@@ -17,8 +16,8 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{self, EntryKey, Purge},
     types::{
-        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Merge, NamespaceId, OriginEntry,
-        OriginId, OwedReason, Rank, Version, VersionVector,
+        DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Merge, Namespace, NamespaceId,
+        OriginEntry, OriginId, OwedReason, Rank, Version, VersionVector,
         limits::{END_OF_TIME, MAX_ORIGINS},
         merge,
     },
@@ -45,8 +44,14 @@ impl<S: Snapshot> Transaction<'_, S> {
             Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
             Remote::Skip(skipped) => self.skip(skipped),
             Remote::Settled { namespace, key, is_nothing, is_destroyed } => {
-                // Nobody can put an entry of the system namespace, or of one that was dropped.
-                let can_be_put = namespace != NamespaceId::SYSTEM
+                if is_nothing && let Some(settled) = self.settle_destroyed_opening(namespace, &key)
+                {
+                    return settled;
+                }
+                // Nobody can put an entry of a namespace that was dropped, or of the system namespace. But a namespace of
+                // which the row is destroyed can be created again.
+                let is_namespace = Namespace::id_of(&key).is_some();
+                let can_be_put = (namespace != NamespaceId::SYSTEM || is_namespace)
                     && !self.state.namespaces.is_dropped(namespace);
                 if is_nothing && is_destroyed && can_be_put {
                     return Ok(Applied::Lost);
@@ -70,8 +75,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
-    /// Adopts the vectors of a session, as far as the opening rows of its origins are here: an origin without one
-    /// was invented, or a later session brings its row.
+    /// Adopts the vectors of a session, as far as the opening rows of its origins are here, or are owed because the source
+    /// could not read them: another origin without one was invented, or a later session brings its row.
     ///
     /// The keys that the source could not read become owed, and the store's later writes are later than `floor`.
     fn adopt(
@@ -87,10 +92,12 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.writes_under().iter().flatten().any(is_ahead) {
             return Ok(Applied::Refused(FOREIGN));
         }
-        self.adopt_owed(damaged)?;
-        let registry = &self.state.registry;
+        if !self.adopt_owed(damaged)? {
+            return Ok(Applied::NoRoom);
+        }
+        let state = &self.state;
         let known = |vector: &VersionVector| -> VersionVector {
-            vector.iter().filter(|dot| registry.contains(dot.origin)).collect()
+            vector.iter().filter(|dot| state.knows_origin(dot.origin)).collect()
         };
         let (vector, collected) = (known(vector), known(collected));
         Arc::make_mut(&mut self.state.vector).merge(&vector);
@@ -128,7 +135,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         // A row of the system namespace has dots of several origins, some of which may not be opened here yet.
         let is_joined = matches!(write.change, NewContent::Joined(_));
-        if !is_joined && !self.state.registry.contains(write.dot.origin) {
+        if !is_joined && !self.state.knows_origin(write.dot.origin) {
             return Ok(Applied::Unopened);
         }
         self.apply_write(write, Over::Earlier)
@@ -300,14 +307,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 Err("the first write of an origin does not open it")
             }
             None => Ok(()),
-            Some(info) if self.state.registry.get(info.id).is_some_and(|known| *known != info) => {
-                Err("an origin is opened a second time")
-            }
-            Some(info) if self.state.registry.contains(info.id) => Ok(()),
-            Some(info) => {
-                let has_room = has_room(&self.state.registry, info.member, 1);
-                has_room.then_some(()).ok_or("more origins than a store knows")
-            }
+            Some(info) => self.check_opening(&info),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The state that a committer keeps in memory, and how it is read from the rows of a store.
 
 use std::{
+    collections::BTreeSet,
     ops::{Bound, ControlFlow},
     sync::Arc,
 };
@@ -16,7 +17,8 @@ use crate::{
     },
     types::{
         BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId,
-        Namespaces, OriginId, OriginRegistry, Owed, OwedKeys, OwedReason, SystemRow, VersionVector,
+        Namespaces, OriginEntry, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
+        SystemRow, VersionVector,
     },
     view::{Damage, View},
 };
@@ -249,13 +251,15 @@ struct System {
 }
 
 /// Reads the rows of the system namespace: namespaces, members and origins. Rows that this program does not understand
-/// stay as they are. A damaged one is owed: a store that did not open for it could not fetch it from its peers.
+/// stay as they are. A damaged one is owed: a store that did not open for it could not fetch it from its peers. What a
+/// damaged opening row said is known from that of its partner.
 fn load_system(
     snapshot: &impl Snapshot,
     origins: &Origins,
     owed: &mut OwedKeys,
 ) -> Result<System, OpenError> {
     let (mut namespaces, mut members, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unopened = BTreeSet::new();
     visit_prefix(snapshot, Table::Entries, &NamespaceId::SYSTEM.0, &mut |key, row| {
         match read_system(key, row, origins) {
             Ok((SystemRow::Namespace(id), row)) => namespaces.push((id, row)),
@@ -269,6 +273,7 @@ fn load_system(
                 );
                 let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
                 if let Some(name) = name {
+                    unopened.extend(OriginInfo::id_of(&name));
                     let how = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
                     let before = owed.get(NamespaceId::SYSTEM, &name);
                     let how = before.map_or(how, |before| before.and(how));
@@ -280,10 +285,14 @@ fn load_system(
     })
     .map_err(OpenError::Engine)?;
     let namespaces = namespaces.iter().map(|(id, row)| (*id, row.as_ref()));
+    let mut registry: OriginRegistry = entries.into_iter().collect();
+    let derived: Vec<_> = registry.iter().filter(|info| unopened.contains(&info.partner)).collect();
+    let derived: Vec<_> = derived.into_iter().map(OriginInfo::of_partner).collect();
+    derived.into_iter().for_each(|info| registry.insert(OriginEntry::Opened(info)));
     Ok(System {
         namespaces: namespaces.collect(),
         members: members.into_iter().collect(),
-        registry: entries.into_iter().collect(),
+        registry,
     })
 }
 

@@ -145,7 +145,13 @@ impl<S: Snapshot> Transaction<'_, S> {
                 continue;
             }
             let indexed = self.indexed(dot);
-            let named = tables::get::<Dots>(&self.view.snapshot, &indexed)?;
+            let named = match tables::get::<Dots>(&self.view.snapshot, &indexed) {
+                Err(ReadError::Damaged { .. }) => {
+                    self.view.damage.index.note();
+                    None
+                }
+                named => named?,
+            };
             if named.is_some_and(|named| named != *entry) {
                 return Ok(true);
             }
@@ -154,7 +160,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Joins fields into a row, moves its dots in the index, and puts it. Returns the row.
-    fn put_joined(
+    pub(super) fn put_joined(
         &mut self,
         entry: EntryKey,
         before: Option<Found<()>>,

@@ -22,6 +22,11 @@ pub const MAX_ORIGINS: usize = 65_536;
 /// The most origins of one location that a store knows, so that no location alone uses up [`MAX_ORIGINS`].
 pub const MAX_MEMBER_ORIGINS: usize = 32_768;
 
+/// The most origins that a store counts although their opening rows are damaged at every location that was reached, and
+/// that it knows of no member ([`LOST_MEMBER`](super::LOST_MEMBER)). Beyond it, a location whose opening rows are damaged
+/// is no source of the writes of more such origins.
+pub const MAX_LOST_ORIGINS: usize = 1024;
+
 /// The most other origins that one origin closes with its opening row, which must fit a row of its entry
 /// ([`MAX_INLINE_BYTES`]). The rest is closed by rows of their own.
 pub const MAX_CLOSES: usize = 200;

@@ -14,7 +14,7 @@ use super::{
     id::{MemberId, OriginId},
     joined::{FieldNumber, FieldValue, JoinedRow},
     limits::MAX_CLOSES,
-    version::Dot,
+    version::{Dot, Version},
 };
 use crate::codec::{DecodeError, Reader};
 
@@ -60,6 +60,9 @@ pub enum OriginEntry {
     },
 }
 
+/// The location that an origin counts as one of if nobody knows any more which location wrote under it. None has this id.
+pub const LOST_MEMBER: MemberId = MemberId([u8::MAX; 16]);
+
 /// The version of the layout of both kinds of entry.
 const LAYOUT: u8 = 1;
 
@@ -79,6 +82,44 @@ impl OriginInfo {
         let mut key = [OPENED_TAG; 17];
         key[1..].copy_from_slice(&id.0);
         key
+    }
+
+    /// Returns the origin whose opening row has this key; none if it is another key.
+    #[must_use]
+    pub fn id_of(key: &[u8]) -> Option<OriginId> {
+        let id = key.strip_prefix(&[OPENED_TAG])?;
+        id.try_into().ok().map(OriginId)
+    }
+
+    /// Returns the other origin of the pair. Both opening rows are written at once and say the same, so that each can
+    /// be made of the other.
+    pub(crate) fn of_partner(&self) -> OriginInfo {
+        let lane = match self.lane {
+            Lane::Small => Lane::Large,
+            Lane::Large => Lane::Small,
+        };
+        OriginInfo { id: self.partner, partner: self.id, lane, ..self.clone() }
+    }
+
+    /// Returns what an origin counts as of which every copy of the opening row is destroyed, and of its partner's: as
+    /// one of [`LOST_MEMBER`]. It depends on the id alone, so that all locations make the same row.
+    pub(crate) fn of_lost(id: OriginId) -> OriginInfo {
+        let mut partner = id;
+        partner.0[15] ^= 1;
+        if partner.0 == [0; 16] {
+            partner.0[15] = 2;
+        }
+        let (member, lane, closes, opened) = (LOST_MEMBER, Lane::Small, Arc::new([]), Hlc(1));
+        OriginInfo { id, member, lane, partner, closes, opened }
+    }
+
+    /// Returns the opening row.
+    ///
+    /// # Panics
+    /// Never: the row has a field.
+    pub(crate) fn row(&self) -> JoinedRow {
+        let version = Version { hlc: self.opened, origin: self.id };
+        JoinedRow::written(version, 1, [self.field()]).expect("an opening row has a field")
     }
 
     /// Returns the origins of the pair in the order of their lanes.
@@ -282,12 +323,17 @@ impl OriginRegistry {
         self.of_member(member).filter(|info| !self.is_closed(info.id))
     }
 
-    /// Adds what an entry reports. An origin that is known does not change.
+    /// Adds what an entry reports. An origin that is known does not change, unless nobody knew whose it is.
     pub(crate) fn insert(&mut self, entry: OriginEntry) {
         match entry {
             OriginEntry::Opened(info) => {
-                if self.contains(info.id) {
-                    return;
+                match self.opened.get(&info.id).map(|known| known.member) {
+                    Some(LOST_MEMBER) if info.member != LOST_MEMBER => {
+                        self.by_member.remove(&(LOST_MEMBER, info.id));
+                        *self.counts.entry(LOST_MEMBER).or_default() -= 1;
+                    }
+                    Some(_) => return,
+                    None => {}
                 }
                 self.closings.extend(info.closes.iter().map(|id| (*id, info.member)));
                 self.by_member.insert((info.member, info.id));

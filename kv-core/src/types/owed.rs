@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{id::NamespaceId, key::Key, limits::MAX_OWED, version::Dot};
+use super::{id::NamespaceId, key::Key, limits::MAX_OWED, origin::OriginInfo, version::Dot};
 
 /// Why the row of a key is owed. Where several reasons hold, the first of these counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,15 @@ pub struct DamagedKey {
     pub key: Key,
     /// The write.
     pub dot: Dot,
+}
+
+impl DamagedKey {
+    /// Whether the write is the first one of its origin: its opening row.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        let opened = OriginInfo::id_of(&self.key).filter(|_| self.namespace == NamespaceId::SYSTEM);
+        self.dot.seq == 1 && opened == Some(self.dot.origin)
+    }
 }
 
 /// The keys whose rows are owed, in byte order: at most [`MAX_OWED`].

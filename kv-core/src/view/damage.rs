@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::point::View;
+use super::{point::View, unindexed::IndexDamage};
 use crate::{
     engine::Snapshot,
     tables::EntryKey,
@@ -49,11 +49,13 @@ pub(crate) struct Damage {
     has_some: AtomicBool,
     /// By key.
     met: Mutex<BTreeMap<EntryKey, Met>>,
+    /// Rows of the dot index.
+    pub(crate) index: IndexDamage,
 }
 
 impl Damage {
     /// Notes that a key can't be read.
-    fn note(&self, entry: EntryKey, met: Met) {
+    pub(crate) fn note(&self, entry: EntryKey, met: Met) {
         let mut all = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < MAX_MET {
             all.entry(entry).or_insert(met);

@@ -230,7 +230,8 @@ where
                 }
                 Output::Concurrent(writes) => self.options.observer.overwrote_concurrent(writes),
                 Output::Collected(Ok(step)) if !step.is_idle() => {
-                    self.options.observer.swept(step.rows());
+                    self.options.observer.swept(step.rows() - step.reindexed);
+                    self.options.observer.reindexed(step.reindexed);
                 }
                 Output::Collected(_) | Output::Recovered(_) => {}
                 Output::Replicating(result) => {

@@ -20,6 +20,7 @@ use crate::{
 
 mod batch;
 mod end;
+mod openings;
 mod pace;
 mod session;
 mod sources;
@@ -51,8 +52,6 @@ pub(super) struct Puller {
 }
 
 impl Puller {
-    // Which sessions there are.
-
     /// How many sessions are being received.
     pub(super) fn count(&self) -> usize {
         self.sessions.len()
@@ -75,8 +74,6 @@ impl Puller {
     pub(super) fn brings(&self, origin: OriginId, beyond: u64) -> bool {
         self.sessions.values().any(|session| session.target().get(origin) > beyond)
     }
-
-    // Beginning, and the way of rows.
 
     /// Begins a session with a peer, or continues a suspended one.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, peer: MemberId) {
@@ -162,7 +159,8 @@ impl Puller {
                 fetches += 1;
             }
         }
-        session.began(batch, usize::from(!rows.is_empty()), fetches);
+        let commits = openings::adopt(cx, (from, session.id(), batch), &page.damaged);
+        session.began(batch, commits + usize::from(!rows.is_empty()), fetches);
         bodies.request_queued(cx, from);
         if !rows.is_empty() {
             apply(cx, from, (session, batch), (rows, None));

@@ -63,7 +63,8 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
-                if failed || is_late || (is_unopened && successor.is_none()) {
+                let is_refused = is_late || results.contains(&Applied::NoRoom);
+                if failed || is_refused || (is_unopened && successor.is_none()) {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
                 } else if is_unopened {
                     let batch = ((session, batch), successor);
@@ -76,6 +77,11 @@ impl Core {
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
                 machines.puller.not_committed(&mut cx, bodies, peer, session);
+            }
+            Pending::Adopt { peer, session } if results.contains(&Applied::NoRoom) => {
+                let (machines, mut cx) = self.split();
+                let bodies = &mut machines.fetcher;
+                machines.puller.no_room(&mut cx, bodies, peer, session);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session),
             Pending::Found { round, key } => {

@@ -130,7 +130,7 @@ struct End {
 /// Takes a row and the length of the value in it, and returns the bytes that count for it.
 type Visit<'v> = &'v mut dyn FnMut(RowName<'_>, Held, usize) -> usize;
 
-/// Visits the rows of a range until the budget is spent.
+/// Visits the rows of a range until the budget is spent. What the dot index lacks of them is noted, so that it is put.
 fn walk<S: Snapshot>(
     view: &View<S>,
     range: &Range,
@@ -142,6 +142,7 @@ fn walk<S: Snapshot>(
     let (after, upto) = (name(&range.after), name(&range.upto));
     let mut end = End { place: range.upto.clone(), nameless: 0 };
     let mut last: Option<Place> = None;
+    let mut checked = Ok(());
     view.scan(
         after.as_ref().map(|(namespace, key)| (*namespace, &key[..])),
         upto.as_ref().map(|(namespace, key)| (*namespace, &key[..])),
@@ -160,6 +161,9 @@ fn walk<S: Snapshot>(
                 Ok(found) => view.namespaces().is_dead(namespace, found.version),
                 Err(_) => view.namespaces().is_dropped(namespace),
             };
+            if let (Ok(found), Ok(())) = (&row.found, &checked) {
+                checked = view.check_indexed((namespace, key), found);
+            }
             if !is_dead {
                 let (held, value) = match &row.found {
                     Ok(found) => (Held::Row(Summary::of(namespace, key, found)), value_len(found)),
@@ -174,6 +178,7 @@ fn walk<S: Snapshot>(
             ControlFlow::Continue(())
         },
     )?;
+    checked?;
     Ok(end)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv_core::{Dot, OriginId, VersionVector, engine::Snapshot, view::View};
+use kv_core::{OriginId, engine::Snapshot, view::View};
 
 use crate::Uncounted;
 
@@ -12,21 +12,24 @@ const SLICE_ROWS: usize = 256;
 /// Finds the uncounted writes of some origins; none if the index of rows can't be read. It costs a seek for each origin of the
 /// store, and a read for each row that it finds.
 pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) -> Option<Uncounted> {
-    let beyond = |origin: OriginId| match origins.contains(&origin) {
-        true => view.vector().get(origin),
-        false => u64::MAX - 1,
-    };
-    let ids = view.registry().iter().map(|info| info.id);
-    let since = ids.map(|origin| Dot { origin, seq: beyond(origin) }).filter(|dot| dot.seq > 0);
-    let since: VersionVector = since.collect();
+    // An origin may be counted although its opening row is owed.
+    let mut since = view.vector().clone();
+    let others = view.registry().iter().map(|info| info.id).filter(|id| !origins.contains(id));
+    others.for_each(|origin| since.raise(origin, u64::MAX - 1));
     let (mut found, mut hasher) = (Uncounted::default(), blake3::Hasher::new());
     let mut after = None;
     loop {
         let read = view.rows_missing_in(&since, after, SLICE_ROWS).ok()?;
         // A damaged one is here too: it is owed, and fetched by name.
         let damaged = read.damaged.iter().map(|damaged| damaged.dot);
-        let dots: BTreeSet<_> =
-            read.changes.iter().map(|change| change.found.dot).chain(damaged).collect();
+        let unread = read.unread.iter().copied();
+        let dots: BTreeSet<_> = read
+            .changes
+            .iter()
+            .map(|change| change.found.dot)
+            .chain(damaged)
+            .chain(unread)
+            .collect();
         for dot in dots {
             found.last.raise(dot.origin, dot.seq);
             hasher.update(&dot.origin.0);

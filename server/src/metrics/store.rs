@@ -43,6 +43,8 @@ pub(super) struct StoreMetrics {
     sync_seconds: Histogram,
     /// Rows and bodies that garbage collection removed.
     gc_rows: IntCounter,
+    /// Rows of the index of writes that were made again.
+    index_rows: IntCounter,
     /// Writes of other locations that won over a concurrent write of this one.
     concurrent_overwrites: IntCounter,
     /// Writes that wait or are in progress.
@@ -85,6 +87,11 @@ impl StoreMetrics {
                 r,
                 "waypost_gc_rows_total",
                 "Rows and bodies that garbage collection removed.",
+            ),
+            index_rows: counter(
+                r,
+                "waypost_index_rows_repaired_total",
+                "Damaged rows of the index of writes that were made again.",
             ),
             concurrent_overwrites: counter(
                 r,
@@ -176,5 +183,10 @@ impl StoreMetrics {
     /// Counts rows and bodies that garbage collection removed.
     pub(super) fn collected(&self, rows: usize) {
         self.gc_rows.inc_by(rows as u64);
+    }
+
+    /// Counts damaged rows of the index of writes that were made again.
+    pub(super) fn reindexed(&self, rows: usize) {
+        self.index_rows.inc_by(rows as u64);
     }
 }

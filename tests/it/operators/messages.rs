@@ -41,6 +41,13 @@ pub(super) const TWO_PROCESSES: [&str; 2] = ["another process", "stop"];
 /// ```
 pub(super) const DAMAGED: [&str; 1] = ["damaged"];
 
+/// The same while the opening row of an origin could not be read:
+///
+/// ```text
+/// ALARM: 2 entries are damaged on this location's disk …: "(system)" "opening row of origin 1d7f…" …
+/// ```
+pub(super) const DAMAGED_OPENING: [&str; 2] = ["damaged", "opening row of origin"];
+
 /// The body of the 503 to a write at a removed location, also when it starts and reaches nobody; and its alarm:
 ///
 /// ```text

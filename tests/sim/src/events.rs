@@ -123,6 +123,12 @@ pub enum Event {
     RowDamaged,
     /// A chunk of a large value was damaged on a disk.
     ChunkDamaged,
+    /// A row of the dot index was damaged on a disk.
+    IndexDamaged,
+    /// A row of the dot index was written again.
+    IndexRepaired,
+    /// The opening row of an origin was damaged on a disk.
+    OpeningDamaged,
     /// A location recorded that it can't read a row or a chunk.
     DamageRecorded,
     /// A location recorded a key that its source could not read.
@@ -197,6 +203,9 @@ impl Event {
         Event::Salvaged,
         Event::RowDamaged,
         Event::ChunkDamaged,
+        Event::IndexDamaged,
+        Event::IndexRepaired,
+        Event::OpeningDamaged,
         Event::DamageRecorded,
         Event::DamageNamed,
         Event::DamageRepaired,

@@ -70,7 +70,7 @@ pub enum Fault {
     Copy,
     /// A member reports to another one that it was removed, which is not true.
     Lie,
-    /// A bit of a row, or of a chunk of a large value, flips on a disk.
+    /// A bit of a row, of a chunk of a large value, of a row of the dot index or of an opening row flips on a disk.
     Damage,
     /// The locations are partitioned, and drop, create and write to one namespace.
     NamespaceRace,

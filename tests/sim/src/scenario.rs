@@ -16,6 +16,8 @@ pub mod barrier;
 pub mod behind_walk;
 pub mod copied;
 pub mod damaged_ahead;
+pub mod damaged_index;
+pub mod damaged_opening;
 pub mod damaged_source;
 pub mod damaged_system;
 pub mod damaged_tombstone;

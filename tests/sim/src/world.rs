@@ -18,6 +18,7 @@ use crate::{
 mod clients;
 mod clocks;
 pub mod damage;
+mod derived;
 mod faults;
 mod healing;
 mod lies;

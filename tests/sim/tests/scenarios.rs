@@ -44,6 +44,16 @@ fn an_overwrite_of_a_damaged_row_wins_however_far_ahead_that_is_dated() {
 }
 
 #[test]
+fn a_damaged_row_of_the_index_of_writes_is_made_again_and_no_session_ends_without_its_write() {
+    passes(scenario::damaged_index::run);
+}
+
+#[test]
+fn a_damaged_opening_row_at_the_only_source_ends_no_session_and_stays_known_as_missing() {
+    passes(scenario::damaged_opening::run);
+}
+
+#[test]
 fn a_damaged_tombstone_that_was_collected_elsewhere_is_no_less_collected() {
     passes(scenario::damaged_tombstone::run);
 }

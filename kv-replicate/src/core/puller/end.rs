@@ -1,5 +1,7 @@
 //! How sessions end: they fail, are suspended, or are given up.
 
+use std::time::Duration;
+
 use super::{Puller, session::Session};
 use crate::{
     MemberId,
@@ -8,12 +10,30 @@ use crate::{
     wire::Message,
 };
 
+/// For how much longer the source of a session is avoided that could not read too many rows.
+const NO_ROOM_FOR: Duration = Duration::from_secs(55);
+
 impl Puller {
     /// Suspends a session that failed, and avoids its source for a while if another one can serve.
     pub(super) fn fail(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
         self.suspend(cx, bodies, peer);
         if cx.peers.contains(peer) {
             self.failed.insert(peer, cx.local.mono());
+        }
+    }
+
+    /// Suspends a session because its source could not read more rows than this store can record. What there was room for
+    /// is fetched from others by name, which takes a while.
+    pub(in crate::core) fn no_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        bodies: &mut BodyFetcher,
+        peer: MemberId,
+        session: u64,
+    ) {
+        if self.session(peer, session).is_some() {
+            self.fail(cx, bodies, peer);
+            self.failed.insert(peer, cx.local.mono() + NO_ROOM_FOR);
         }
     }
 

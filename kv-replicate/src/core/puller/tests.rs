@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kv_core::{Dot, VersionVector, commit::Applied};
+use kv_core::{DamagedKey, Dot, Key, NamespaceId, OriginInfo, VersionVector, commit::Applied};
 
 use crate::{
     Core, Event, Now, Row, Work,
@@ -56,6 +56,22 @@ impl Receiver {
         self.handle(Event::Received { from: PEER, bytes: encode(incarnations, message) });
     }
 
+    /// When it sends its next request to the peer.
+    fn pull_within(&mut self, limit: Duration) -> Duration {
+        let end = self.now + limit;
+        while self.now < end {
+            while let Some(sent) = self.core.poll_transmit(PEER) {
+                let received = decode(&sent.bytes, crate::software().wire()).unwrap();
+                if let Message::Pull(_) = received.message {
+                    return self.now;
+                }
+            }
+            self.now += Duration::from_millis(500);
+            self.core.handle_timeout(self.at());
+        }
+        panic!("nothing is requested");
+    }
+
     /// Its next request to the peer, however long it takes.
     fn pull(&mut self) -> Pull {
         for _ in 0..1000 {
@@ -79,6 +95,16 @@ impl Receiver {
 
     /// The peer answers a request with these rows.
     fn page(&mut self, pull: &Pull, rows: Vec<Row>, end: End) {
+        self.damaged_page(pull, (rows, Vec::new()), end);
+    }
+
+    /// The peer answers a request with these rows, and keys that it can't read.
+    fn damaged_page(
+        &mut self,
+        pull: &Pull,
+        (rows, damaged): (Vec<Row>, Vec<DamagedKey>),
+        end: End,
+    ) {
         self.receive(&Message::Page(Page {
             session: pull.session,
             batch: pull.batch,
@@ -92,7 +118,7 @@ impl Receiver {
                 next: next(end),
             }),
             end,
-            damaged: Vec::new(),
+            damaged,
             rows,
         }));
     }
@@ -215,4 +241,49 @@ fn a_row_whose_key_holds_nothing_any_more_is_left_to_the_next_round() {
     receiver.receive(&Message::NoBody { fetch, why: NoBody::Gone });
     let next = receiver.pull();
     assert_eq!((next.session, next.since), (first.session, vector(4)));
+}
+
+/// The opening row of the peer's first origin, which the peer can't read.
+fn opening() -> DamagedKey {
+    let key = Key::new(OriginInfo::key(dot(1).origin)).unwrap();
+    DamagedKey { namespace: NamespaceId::SYSTEM, key, dot: dot(1) }
+}
+
+#[test]
+fn an_opening_row_that_the_source_could_not_read_is_adopted_ahead_of_the_rows_of_its_origin() {
+    let mut receiver = Receiver::new();
+    let first = receiver.pull();
+    let rows = vec![row_of(PEER, 2), row_of(PEER, 3)];
+    let entry = DamagedKey { namespace: NamespaceId([9; 16]), dot: dot(4), ..opening() };
+    receiver.damaged_page(&first, (rows, vec![opening(), entry.clone()]), End::Round);
+    let Some(Work::Adopt { id: opened, vector: none, damaged, .. }) = receiver.core.poll_work()
+    else {
+        panic!("the rows of its origin would be refused")
+    };
+    assert_eq!((none, damaged), (VersionVector::default(), vec![opening()]));
+    let (rows, applied) = receiver.commit();
+    assert_eq!(applied, [2, 3]);
+    let results = Some(vec![Applied::Adopted]);
+    receiver.handle(Event::Applied { id: opened, results, visible: vector(1) });
+    receiver.committed(rows, true);
+    let Some(Work::Adopt { vector: adopted, damaged, .. }) = receiver.core.poll_work() else {
+        panic!("the session ends")
+    };
+    assert_eq!(adopted, vector(4));
+    assert!(damaged.contains(&entry));
+}
+
+#[test]
+fn a_source_that_could_not_read_too_many_rows_is_asked_again_a_minute_later() {
+    let mut receiver = Receiver::new();
+    let first = receiver.pull();
+    receiver.page(&first, vec![row_of(PEER, 1)], End::Round);
+    let (id, _) = receiver.commit();
+    receiver.committed(id, true);
+    let Some(Work::Adopt { id, .. }) = receiver.core.poll_work() else { panic!("no end") };
+    let (results, visible) = (Some(vec![Applied::NoRoom]), VersionVector::default());
+    let before = receiver.now;
+    receiver.handle(Event::Applied { id, results, visible });
+    let again = receiver.pull_within(Duration::from_secs(100));
+    assert!(again - before >= Duration::from_secs(60), "{:?}", again - before);
 }

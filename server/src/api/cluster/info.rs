@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
-use kv_core::{Key, MemberId, Members, NamespaceId, Namespaces, Owed, OwedKeys};
+use kv_core::{
+    Key, Member, MemberId, Members, Namespace, NamespaceId, Namespaces, OriginInfo, Owed, OwedKeys,
+};
 use kv_replicate::{Ending, Verdict, inspect::Place, quic::Peer};
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +128,8 @@ pub struct VerdictInfo {
 /// A key that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {
-    /// The title of its namespace; the id, if the namespace has none here.
+    /// The title of its namespace; the id, if the namespace has none here; `(system)` for a damaged row about an origin,
+    /// a location or a namespace, which `key` describes.
     pub namespace: String,
     /// The key; `0x` and hexadecimal digits, if it is not text.
     pub key: String,
@@ -204,11 +207,32 @@ impl DamagedInfo {
             let mut waits_for: Vec<_> =
                 awaited.get(&place).into_iter().flatten().map(name).collect();
             waits_for.sort_unstable();
-            let key = KeyInfo::new(&place, namespaces);
+            let key = match system_key(&place) {
+                Some(key) => KeyInfo { namespace: "(system)".into(), key },
+                None => KeyInfo::new(&place, namespaces),
+            };
             DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
         };
         owed.iter().take(MAX_DAMAGED).map(info).collect()
     }
+}
+
+/// Returns what a row of the system namespace is about, in words; none for a row of another namespace.
+fn system_key(place: &Place) -> Option<String> {
+    if place.namespace != NamespaceId::SYSTEM {
+        return None;
+    }
+    let key = &place.key;
+    if let Some(id) = OriginInfo::id_of(key) {
+        return Some(format!("opening row of origin {id}"));
+    }
+    if let Some(id) = Member::id_of(key) {
+        return Some(format!("row of location {id}"));
+    }
+    if let Some(id) = Namespace::id_of(key) {
+        return Some(format!("row of namespace {id}"));
+    }
+    Some(format!("row 0x{}", HEXLOWER.encode(key)))
 }
 
 impl VerdictInfo {
@@ -229,6 +253,10 @@ impl VerdictInfo {
     }
 }
 
+/// What to do with a store of which verification can't read even the order of the keys.
+const UNREADABLE: &str = "location can't read a part of its store, in which keys may be missing: check its disk; if it \
+                          repeats, remove the location and let it join again with an empty data directory";
+
 /// The result in one line, with what to do.
 fn summary(verdict: &Verdict) -> String {
     let Verdict { rows, differing, unsettled, damaged, .. } = *verdict;
@@ -244,13 +272,14 @@ fn summary(verdict: &Verdict) -> String {
             damaged[0], damaged[1]
         ),
         Ending::Complete => format!(
-            "{unsettled} of {rows} keys were being written all the time: retry when there are fewer \
-             writes"
+            "{unsettled} of {rows} keys could not be compared, because they were being written, or because the clock of \
+             one location took them for expired and that of the other does not: retry; if the number stays, see the \
+             alarms about clocks"
         ),
         Ending::LinkLost => "not finished: there is no link to that location".into(),
         Ending::PeerSilent => "not finished: that location does not respond".into(),
-        Ending::PeerUnreadable => "not finished: that location can't read its disk".into(),
-        Ending::Unreadable => "not finished: this location can't read its disk".into(),
+        Ending::PeerUnreadable => format!("not finished: that {UNREADABLE}"),
+        Ending::Unreadable => format!("not finished: this {UNREADABLE}"),
     }
 }
 
@@ -260,6 +289,28 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn a_damaged_row_of_the_system_is_described() {
+        let system = |key: &[u8]| {
+            let key = kv_core::Key::new(key).unwrap();
+            system_key(&Place { namespace: NamespaceId::SYSTEM, key })
+        };
+        let (id, digits) = ([1; 16], "01".repeat(16));
+        for (key, description) in [
+            (
+                &OriginInfo::key(kv_core::OriginId(id))[..],
+                format!("opening row of origin {digits}"),
+            ),
+            (&Member::key(MemberId(id)), format!("row of location {digits}")),
+            (&id, format!("row of namespace {digits}")),
+            (b"x", "row 0x78".into()),
+        ] {
+            assert_eq!(system(key), Some(description));
+        }
+        let key = kv_core::Key::new("x").unwrap();
+        assert_eq!(system_key(&Place { namespace: NamespaceId(id), key }), None);
+    }
 
     #[test]
     fn a_verdict_names_the_keys_that_differ() {

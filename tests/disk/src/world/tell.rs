@@ -86,7 +86,9 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::Refused(_) | Applied::Late => Event::RemoteRefused,
+            Applied::Conflict | Applied::Refused(_) | Applied::Late | Applied::NoRoom => {
+                Event::RemoteRefused
+            }
             Applied::Rebuilding => Event::RebuildBegan,
             Applied::Removed | Applied::Uncounted => Event::RowDropped,
             Applied::Unopened => Event::RemoteUnopened,

@@ -4,9 +4,13 @@
 //! back. If that location then leaves, or restarts from an old image, every copy may be destroyed, and the write may be
 //! lost.
 
+use bytes::Bytes;
 use kv_core::{
     FoundState, NamespaceId, OwedReason, Table,
-    engine::{Engine as _, Snapshot as _, Visibility, redb::RedbEngine},
+    engine::{
+        Engine as _, EngineError, Snapshot as _, Visibility,
+        redb::{RedbEngine, RedbSnapshot},
+    },
 };
 use waypost_disk_tests::violation::{Checked, Violation};
 
@@ -15,6 +19,9 @@ use crate::{
     events::Event,
     node::{Name, Node},
 };
+
+/// A row on a disk: its table, its key and its bytes.
+pub(super) type FoundRow = (Table, Vec<u8>, Bytes);
 
 /// What is damaged of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +39,9 @@ impl World {
         let is_usual = !found.is_forked && !found.is_leaving;
         if !is_usual || !found.is_joined() {
             return Ok(());
+        }
+        if self.rng.chance(40) {
+            return self.damage_derived(node);
         }
         let Some((name, is_large)) = self.damageable(node) else { return Ok(()) };
         let place = if is_large && self.rng.chance(60) { Place::Chunk } else { Place::Row };
@@ -135,29 +145,33 @@ impl Node {
 
     /// Flips a bit of an entry on the disk. The location is down. Returns whether there is such a row.
     fn damage(&mut self, name: &Name, place: Place, bits: u64) -> Result<bool, String> {
-        let failed = |error: kv_core::engine::EngineError| error.to_string();
+        let key = [&name.0.0[..], &name.1].concat();
+        self.flip(bits, |snapshot| {
+            let Some(row) = snapshot.get(Table::Entries, &key)? else { return Ok(None) };
+            if place == Place::Row {
+                return Ok(Some((Table::Entries, key, row)));
+            }
+            // The body's id is before length, digest and checksum, at the end of the row.
+            let Some(at) = row.len().checked_sub(4 + 32 + 8 + 8) else { return Ok(None) };
+            let key = [&row[at..at + 8], &[0; 4]].concat();
+            Ok(snapshot.get(Table::Chunks, &key)?.map(|chunk| (Table::Chunks, key, chunk)))
+        })
+    }
+
+    /// Flips a bit of a row on the disk. The location is down. Returns whether there is such a row.
+    pub(super) fn flip(
+        &mut self,
+        bits: u64,
+        find: impl FnOnce(&RedbSnapshot) -> Result<Option<FoundRow>, EngineError>,
+    ) -> Result<bool, String> {
+        let failed = |error: EngineError| error.to_string();
         self.disk.kill();
         self.disk.evict();
         self.disk.disarm();
         self.disk.make_room();
         let engine = RedbEngine::open(self.disk.process(), 1 << 20).map_err(failed)?;
         let snapshot = engine.snapshot(Visibility::Latest).map_err(failed)?;
-        let key = [&name.0.0[..], &name.1].concat();
-        let Some(row) = snapshot.get(Table::Entries, &key).map_err(failed)? else {
-            return Ok(false);
-        };
-        let (table, key, row) = match place {
-            Place::Row => (Table::Entries, key, row),
-            Place::Chunk => {
-                // The body's id is before length, digest and checksum, at the end of the row.
-                let Some(at) = row.len().checked_sub(4 + 32 + 8 + 8) else { return Ok(false) };
-                let key = [&row[at..at + 8], &[0; 4]].concat();
-                let Some(chunk) = snapshot.get(Table::Chunks, &key).map_err(failed)? else {
-                    return Ok(false);
-                };
-                (Table::Chunks, key, chunk)
-            }
-        };
+        let Some((table, key, row)) = find(&snapshot).map_err(failed)? else { return Ok(false) };
         let mut row = row.to_vec();
         let bits = usize::try_from(bits % (1 << 32)).unwrap_or(0);
         let at = bits / 8 % row.len();

@@ -187,6 +187,7 @@ impl World {
             Output::Collected(Ok(step)) => {
                 (0..step.collected).for_each(|_| self.count(Event::Collected));
                 (0..step.expired).for_each(|_| self.count(Event::Expired));
+                (0..step.reindexed).for_each(|_| self.count(Event::IndexRepaired));
                 if self.nodes[node].is_wrong {
                     self.count(Event::CollectedWrong);
                 }

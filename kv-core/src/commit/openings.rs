@@ -1,0 +1,149 @@
+//! Opening rows that can't be read.
+//!
+//! An opening row is the first write of its origin, and without it a store can't tell whose origin it is. It is written
+//! once, so that a damaged one can often be made again: a process that runs knows what it said, and the rows of the two
+//! origins of a pair say the same. If neither helps, the row is owed like any other, and the origin is counted without
+//! it: a location that catches up from here must get the rest of the origin's writes.
+//!
+//! If every copy of both rows of a pair is destroyed, the origin counts as one of
+//! [`LOST_MEMBER`](crate::types::LOST_MEMBER): all of its writes stay, and nothing waits for its process.
+
+use std::sync::Arc;
+
+use super::{operation::Applied, state::State, transaction::Transaction};
+use crate::{
+    engine::Snapshot,
+    error::WriteError,
+    tables::EntryKey,
+    types::{
+        Dot, Key, LOST_MEMBER, MemberId, NamespaceId, OriginId, OriginInfo, OwedReason,
+        limits::{MAX_LOST_ORIGINS, MAX_MEMBER_ORIGINS, MAX_ORIGINS},
+    },
+    view::{Damage, Met},
+};
+
+impl State {
+    /// Whether an origin is one that a store has opened: its opening row is here, or is owed and was counted.
+    pub(super) fn knows_origin(&self, origin: OriginId) -> bool {
+        self.registry.contains(origin) || self.vector.get(origin) > 0
+    }
+
+    /// How many origins are counted although their opening rows are not here.
+    fn unopened(&self) -> usize {
+        let dots = self.vector.iter();
+        dots.filter(|dot| !self.registry.contains(dot.origin)).count()
+    }
+
+    /// Whether there is room for more origins of a location.
+    pub(super) fn has_room(&self, member: MemberId, more: usize) -> bool {
+        self.registry.len() + self.unopened() + more <= MAX_ORIGINS
+            && self.registry.count_of(member) + more <= MAX_MEMBER_ORIGINS
+    }
+
+    /// Whether there is room for the opening row of an origin of a location. One that is counted already takes no more.
+    pub(super) fn has_room_to_open(&self, id: OriginId, member: MemberId) -> bool {
+        let is_counted = self.vector.get(id) > 0;
+        self.registry.len() + self.unopened() + usize::from(!is_counted) <= MAX_ORIGINS
+            && self.registry.count_of(member) < MAX_MEMBER_ORIGINS
+    }
+
+    /// Whether another origin may be counted whose opening row is not here.
+    fn has_room_for_unopened(&self) -> bool {
+        let unopened = self.unopened();
+        unopened + self.registry.count_of(LOST_MEMBER) < MAX_LOST_ORIGINS
+            && self.registry.len() + unopened < MAX_ORIGINS
+    }
+
+    /// Notes the opening rows that could not be read when the store was loaded, so that the writer makes them again.
+    pub(super) fn note_unread_openings(&self, damage: &Damage) {
+        for key in self.owed.from(NamespaceId::SYSTEM, b"") {
+            if OriginInfo::id_of(key).is_some() {
+                damage.note(EntryKey::new(NamespaceId::SYSTEM, key), Met::Row);
+            }
+        }
+    }
+}
+
+/// Returns the origin whose opening row is the row of this key.
+fn opened_by(entry: &EntryKey) -> Option<OriginId> {
+    let (namespace, name) = entry.split();
+    OriginInfo::id_of(name).filter(|_| namespace == NamespaceId::SYSTEM)
+}
+
+impl<S: Snapshot> Transaction<'_, S> {
+    /// Writes the opening row of an origin again that was met damaged, if it is known what it said, or if no other
+    /// location can know. In a cluster it stays owed: a later program may have written other fields of it.
+    pub(super) fn restore_opening(&mut self, entry: &EntryKey) {
+        let Some(id) = opened_by(entry) else { return };
+        let (namespace, name) = entry.split();
+        let owed = self.state.owed.get(namespace, name);
+        if owed.is_none_or(|owed| owed.reason != OwedReason::Row) {
+            return;
+        }
+        let has_others = self.has_others();
+        let info = match self.state.registry.get(id).cloned() {
+            Some(info) => info,
+            None if has_others => return,
+            None => OriginInfo::of_lost(id),
+        };
+        self.write_opening(entry, &info);
+        if !has_others {
+            self.repay(entry);
+        }
+    }
+
+    /// Writes an opening row.
+    fn write_opening(&mut self, entry: &EntryKey, info: &OriginInfo) {
+        self.put_joined(entry.clone(), None, &info.row());
+        tracing::warn!(origin = %info.id, "the opening row of an origin is damaged: it is written again");
+    }
+
+    /// Counts the opening row of an origin that the source of a session could not read, and that is owed from here on: so
+    /// the rest of the origin's writes are applied. Returns whether it may be counted.
+    pub(super) fn count_unopened(&mut self, origin: OriginId) -> bool {
+        if self.state.knows_origin(origin) {
+            return true;
+        }
+        if !self.state.has_room_for_unopened() {
+            tracing::error!(
+                "the opening rows of more than {MAX_LOST_ORIGINS} origins can't be read anywhere: replace the disk of \
+                 the location that this one catches up from"
+            );
+            return false;
+        }
+        Arc::make_mut(&mut self.state.vector).raise(origin, 1);
+        true
+    }
+
+    /// Ends that an opening row is owed which no location can read. Returns none if the key is not that of an opening
+    /// row.
+    pub(super) fn settle_destroyed_opening(
+        &mut self,
+        namespace: NamespaceId,
+        key: &Key,
+    ) -> Option<Result<Applied, WriteError>> {
+        let entry = EntryKey::new(namespace, key);
+        let id = opened_by(&entry)?;
+        if !self.state.vector.covers(Dot { origin: id, seq: 1 }) {
+            return None;
+        }
+        let info = self.state.registry.get(id).cloned().unwrap_or_else(|| OriginInfo::of_lost(id));
+        self.write_opening(&entry, &info);
+        self.repay(&entry);
+        Some(Ok(Applied::Known))
+    }
+
+    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
+    /// that nobody could tell is no contradiction.
+    pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), &'static str> {
+        match self.state.registry.get(info.id) {
+            Some(known) if known == info => Ok(()),
+            Some(known) if [known.member, info.member].contains(&LOST_MEMBER) => Ok(()),
+            Some(_) => Err("an origin is opened a second time"),
+            None => {
+                let has_room = self.state.has_room_to_open(info.id, info.member);
+                has_room.then_some(()).ok_or("more origins than a store knows")
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A store in memory whose rows a test damages.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use kv_core::{
+    Attributes, Hlc, Key, NamespaceId, Operation, Outcome, Table,
+    commit::{Applied, Committer, Creation, GcLimits, GcStep, Remote},
+    derive_id,
+    engine::{
+        Engine as _, Order, Snapshot as _, Visibility, disk::StorageBackend, redb::RedbEngine,
+    },
+};
+
+/// A disk in memory.
+#[derive(Debug, Default)]
+struct Disk(Mutex<Vec<u8>>);
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.0.lock().unwrap()[offset..offset + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.0.lock().unwrap()[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+/// The time of all commits, in milliseconds.
+pub(crate) const NOW: u64 = 1_000_000;
+
+/// A store with the namespace `t`.
+pub(crate) struct Case {
+    pub(crate) store: Committer<RedbEngine>,
+    pub(crate) namespace: NamespaceId,
+}
+
+fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
+    static NEXT: AtomicU8 = AtomicU8::new(100);
+    let random = || Ok([NEXT.fetch_add(1, Ordering::Relaxed); 16]);
+    Committer::open(engine, Creation::default(), random).unwrap()
+}
+
+impl Case {
+    pub(crate) fn new() -> Case {
+        let disk = Arc::new(Disk::default());
+        let engine = RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20);
+        let mut case =
+            Case { store: open(Arc::new(engine.unwrap())), namespace: derive_id("", "t", 0) };
+        let (account, title) = (kv_core::Account::default(), kv_core::Title::new("t").unwrap());
+        case.commit(Operation::CreateNamespace { account, title, id: None });
+        case
+    }
+
+    pub(crate) fn commit(&mut self, operation: Operation) -> Outcome {
+        self.store.commit(NOW, vec![operation]).results.remove(0).unwrap()
+    }
+
+    pub(crate) fn apply(&mut self, remote: Remote) -> Applied {
+        match self.commit(Operation::Remote(remote)) {
+            Outcome::Applied(applied) => applied,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn put(&mut self, name: &str) {
+        let mut upload = self.store.upload();
+        upload.push(name.as_bytes()).unwrap();
+        let (namespace, key, body) = (self.namespace, key(name), upload.finish().1);
+        self.commit(Operation::Put { namespace, key, body, attributes: Attributes::default() });
+    }
+
+    /// Makes another location a member.
+    pub(crate) fn add_member(&mut self) {
+        let (name, addresses) = ("other".into(), vec!["other:1".into()]);
+        let id = kv_core::MemberId([6; 16]);
+        self.commit(Operation::PutMember { id, name, addresses });
+    }
+
+    /// Changes rows of the engine, as a disk may, and opens the store again.
+    pub(crate) fn damage(&mut self, table: Table, rows: &[Vec<u8>]) {
+        let engine = Arc::clone(self.store.engine());
+        let snapshot = engine.snapshot(Visibility::Latest).unwrap();
+        let damaged = rows.iter().map(|key| {
+            let mut row = snapshot.get(table, key).unwrap().unwrap().to_vec();
+            row[3] ^= 1;
+            (table, key.clone(), Some(row))
+        });
+        self.write(damaged.collect());
+    }
+
+    /// Writes rows of the engine, and opens the store again.
+    pub(crate) fn write(&mut self, rows: kv_core::engine::Batch) {
+        let engine = Arc::clone(self.store.engine());
+        engine.commit(engine.status().latest + 1, rows).unwrap();
+        engine.sync(engine.status().latest).unwrap();
+        self.reopen();
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        self.store = open(Arc::clone(self.store.engine()));
+    }
+
+    /// All rows of a table.
+    pub(crate) fn rows(&self, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let snapshot = self.store.engine().snapshot(Visibility::Latest).unwrap();
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        let mut rows = Vec::new();
+        let visit = &mut |key: &[u8], row: &[u8]| {
+            rows.push((key.to_vec(), row.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        };
+        snapshot.range(table, all, Order::Ascending, visit).unwrap();
+        rows
+    }
+
+    /// The key of the row of the index that names an entry of the namespace.
+    pub(crate) fn indexed(&self, name: &str) -> Vec<u8> {
+        let entry = [&self.namespace.0, name.as_bytes()].concat();
+        let rows = self.rows(Table::Dots);
+        let is_it = |row: &&(Vec<u8>, Vec<u8>)| row.1.starts_with(&entry);
+        rows.iter().find(is_it).unwrap().0.clone()
+    }
+
+    /// One step of garbage collection.
+    pub(crate) fn collect(&mut self) -> GcStep {
+        let (rows, stable, expired_ms) = (9, Hlc::ZERO, None);
+        let limits = GcLimits { rows, bodies: 9, stable, expired_ms, collects_expired: false };
+        self.store.collect_garbage(NOW, &limits).unwrap()
+    }
+
+    /// The keys that are owed.
+    pub(crate) fn owed(&mut self) -> Vec<Vec<u8>> {
+        self.store.view().owed().iter().map(|(_, key, _)| key.to_vec()).collect()
+    }
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
