@@ -27,6 +27,9 @@ const STEP_ROWS: usize = 1024;
 /// Most damaged rows of the index that one check looks at.
 const MAX_LEFT: usize = 1024;
 
+/// What is read of an entry's row: everything but its value.
+type Head = Result<Found<()>, DecodeError>;
+
 /// How far the check is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IndexCheck {
@@ -130,7 +133,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Reads the next entries, and puts what the index lacks. Returns whether these were the last ones.
     fn check_entries(&mut self, walk: &mut Walk) -> Result<bool, ReadError> {
         let origins = Arc::clone(&self.state.origins);
-        let mut heads: Vec<(Vec<u8>, Result<Found<()>, DecodeError>)> = Vec::new();
+        let mut heads: Vec<(Vec<u8>, Head)> = Vec::new();
         let bounds = (behind(&walk.after), Bound::Unbounded);
         self.view.snapshot.range(Table::Entries, bounds, Order::Ascending, &mut |key, row| {
             heads.push((key.to_vec(), decode_head(key, row, &origins)));

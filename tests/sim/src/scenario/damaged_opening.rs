@@ -4,6 +4,7 @@
 //! One row of a pair is made again of the other. If both are damaged, they come from another location that has them; if there
 //! is none, the origins count as those of no member, and nothing waits for them any more.
 
+use kv_core::OriginId;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use super::{NO_BACKLOG, quiet, shuffled};
@@ -78,36 +79,45 @@ pub fn run(seed: u64) -> Checked {
     } else {
         late
     };
-    world.uncut(source, late)?;
-    let has_all = |world: &mut World| world.nodes[late].vector() == world.nodes[source].vector();
-    hold!(world.run_until(SOON_MS, has_all)?, "a damaged opening row ends a catch-up");
-    hold!((0..10).all(|number| world.has(late, number)), "what can be read is missing");
-    let is_owed = pair.iter().any(|id| world.owes_opening(late, *id));
-    let is_known = world.knows_origins(late, &pair);
-    hold!(is_owed || is_known, "a row that the source could not read is not known as missing");
-    world.pass(7_000)?;
-    let sessions = world.count_of(Event::SessionDone);
-    world.pass(SOON_MS)?;
-    hold!(world.count_of(Event::SessionDone) == sessions, "sessions repeat");
-
-    for (one, two) in
-        [(source, other), (source, order[2]), (other, order[2]), (late, other), (late, order[2])]
-    {
-        if one != two {
-            world.uncut(one, two)?;
-        }
+    catches_up(&mut world, (source, late), &pair)?;
+    let links =
+        [(source, other), (source, order[2]), (other, order[2]), (late, other), (late, order[2])];
+    for (one, two) in links.into_iter().filter(|(one, two)| one != two) {
+        world.uncut(one, two)?;
     }
-    let is_settled = |world: &mut World| {
-        (0..world.nodes.len()).all(|node| {
-            let owes = pair.iter().any(|id| world.owes_opening(node, *id));
-            !owes && world.knows_origins(node, &pair)
-        })
-    };
-    hold!(world.run_until(SETTLED_MS, is_settled)?, "an opening row stays owed");
+    settles(&mut world, &pair)?;
     if is_destroyed {
         // The judge knows what the rows said, and nobody else does.
         return Ok(());
     }
     world.rest()?;
     world.finish()
+}
+
+/// All locations learn what became of the opening rows.
+fn settles(world: &mut World, pair: &[OriginId; 2]) -> Checked {
+    let is_settled = |world: &mut World| {
+        (0..world.nodes.len()).all(|node| {
+            let owes = pair.iter().any(|id| world.owes_opening(node, *id));
+            !owes && world.knows_origins(node, pair)
+        })
+    };
+    hold!(world.run_until(SETTLED_MS, is_settled)?, "an opening row stays owed");
+    Ok(())
+}
+
+/// A location catches up from the one whose rows are damaged, in sessions that end.
+fn catches_up(world: &mut World, (source, late): (usize, usize), pair: &[OriginId; 2]) -> Checked {
+    world.uncut(source, late)?;
+    let has_all = |world: &mut World| world.nodes[late].vector() == world.nodes[source].vector();
+    hold!(world.run_until(SOON_MS, has_all)?, "a damaged opening row ends a catch-up");
+    hold!((0..10).all(|number| world.has(late, number)), "what can be read is missing");
+    let is_owed = pair.iter().any(|id| world.owes_opening(late, *id));
+    let is_known = world.knows_origins(late, pair);
+    hold!(is_owed || is_known, "a row that the source could not read is not known as missing");
+    world.pass(7_000)?;
+    let sessions = world.count_of(Event::SessionDone);
+    world.pass(SOON_MS)?;
+    hold!(world.count_of(Event::SessionDone) == sessions, "sessions repeat");
+    Ok(())
 }

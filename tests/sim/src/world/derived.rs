@@ -16,10 +16,10 @@ use crate::{events::Event, node::Name, store};
 impl World {
     /// A location goes down, and a bit flips of a row that it can make again.
     pub(super) fn damage_derived(&mut self, node: usize) -> Checked {
-        if self.rng.chance(30) {
-            if let Some(id) = self.derivable_opening(node) {
-                return self.damage_openings(node, &[id]);
-            }
+        if self.rng.chance(30)
+            && let Some(id) = self.derivable_opening(node)
+        {
+            return self.damage_openings(node, &[id]);
         }
         self.damage_index(node, None)
     }
