@@ -253,7 +253,8 @@ impl World {
     }
 
     /// A process that a later one of its location has superseded is stopped for good, once another location has all
-    /// of its writes.
+    /// of its writes. If all other processes of its location are gone, it is restarted, so that it continues: the alarm
+    /// says so.
     fn stop_superseded(&mut self) -> Checked {
         for node in self.running() {
             let found = &self.nodes[node];
@@ -264,7 +265,13 @@ impl World {
             };
             let others = self.twins(node).into_iter().filter(|other| *other != node);
             let is_alone = others.clone().all(|other| self.nodes[other].is_gone);
-            if found.is_superseded() && !is_alone && self.steady().iter().any(has_all) {
+            if !found.is_superseded() {
+                continue;
+            }
+            if is_alone {
+                self.trace(|| format!("{node}: is restarted, to continue"));
+                self.crash(node)?;
+            } else if self.steady().iter().any(has_all) {
                 self.vanish(node)?;
                 for twin in self.twins(node) {
                     self.redial(twin)?;
