@@ -346,11 +346,12 @@ where
     /// # Errors
     /// If the store can't be reopened yet.
     pub fn maintain(&mut self) -> Result<(), EngineError> {
-        self.engine.maintain(MAINTAIN_FOR)?;
+        let maintained = self.engine.maintain(MAINTAIN_FOR);
+        // Work that failed may have reopened the file too.
         if self.engine.status().reopened != self.reopened {
             self.reload();
         }
-        Ok(())
+        maintained.map(drop)
     }
 
     /// Commits rows under the next number. A batch without rows takes no number.

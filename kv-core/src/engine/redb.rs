@@ -13,6 +13,7 @@ mod guard;
 mod header;
 mod names;
 mod recovery;
+mod seal;
 mod snapshot;
 
 pub(super) use self::header::was_closed;

@@ -22,7 +22,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use kv_core::{Member, Operation, env::Environment as _, env::SystemEnvironment};
+use kv_core::{Member, MemberId, Operation, env::Environment as _, env::SystemEnvironment};
 use kv_replicate::quic::AskError;
 
 mod alarms;
@@ -31,7 +31,7 @@ mod damaged;
 mod info;
 
 use self::{
-    alarms::{alarms, title_alarms, verdict_of},
+    alarms::{alarms, store_alarm, title_alarms, verdict_of},
     damaged::damage,
 };
 use crate::{
@@ -77,7 +77,10 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let view = app.store.view();
     let (descriptor, expiry) = (membership.descriptor(), membership.expiry());
     let now = SystemEnvironment::new().now_ms() / 1000;
+    // The link to a removed member stays for a while, so that it learns of its removal.
+    let is_removed = |id: &MemberId| view.members().get(*id).is_some_and(|member| member.removed);
     let mut peers: Vec<PeerInfo> = (status.peers.iter())
+        .filter(|(id, _)| !is_removed(id))
         .map(|(id, peer)| {
             let member = view.members().get(*id);
             let name = member.map_or_else(|| id.to_string(), |one| one.name.clone());
@@ -97,6 +100,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         alarms.extend(membership.incidents(now));
         alarms.extend(title_alarms(view.namespaces()));
     }
+    alarms.extend(store_alarm(&app.store.status().mode));
     alarms.extend(damage(view.owed().len(), &damaged_keys));
     Ok(reply::json(
         StatusCode::OK,

@@ -100,7 +100,10 @@ pub(super) fn run(command: CaCommand) -> Result<(), CaCommandError> {
                 out,
                 "each gets a certificate of the new CA within an hour after it reaches this one."
             )?;
-            writeln!(out, "Tokens that were printed before no longer work.")?;
+            writeln!(
+                out,
+                "Tokens that were printed before no longer work; the server here admits locations with\nnew ones within ten seconds."
+            )?;
         }
         Action::Retire { settings } => {
             let count = ca::retire(&data(settings)?, now)?;

@@ -30,6 +30,8 @@ use crate::{
 const JOIN_CHECK: Duration = Duration::from_millis(50);
 /// The pause between two log lines on the progress of joining.
 const JOIN_LOG: Duration = Duration::from_secs(2);
+/// The same while there is no progress.
+const SAME_LOG: Duration = Duration::from_secs(60);
 
 /// How often the state behind `/readyz` is updated afterwards.
 const STATUS_CHECK: Duration = Duration::from_secs(1);
@@ -252,14 +254,20 @@ async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
 /// Waits until the location has joined. Returns false if its replica ends before.
 async fn await_join(membership: &Membership) -> bool {
     tracing::info!("joining: accepts writes once it has everything that the other locations have");
-    let mut since_log = Duration::ZERO;
+    let (mut since_log, mut logged) = (Duration::ZERO, String::new());
     while !membership.is_joined() {
         sleep(JOIN_CHECK).await;
         let Ok(status) = membership.status().await else { return false };
+        if status.halted.is_some() {
+            // The reason is in the log already, and it can only join after a restart.
+            return false;
+        }
         since_log += JOIN_CHECK;
-        if since_log >= JOIN_LOG && !status.is_joined {
-            since_log = Duration::ZERO;
-            tracing::info!("joining: {}", progress(&status));
+        let progress = progress(&status);
+        let is_due = since_log >= if progress == logged { SAME_LOG } else { JOIN_LOG };
+        if is_due && !status.is_joined {
+            tracing::info!("joining: {progress}");
+            (since_log, logged) = (Duration::ZERO, progress);
         }
     }
     tracing::info!("joined: this location has what the others had, and accepts writes");

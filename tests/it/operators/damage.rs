@@ -3,6 +3,8 @@
 //! The location serves everything else. It reports the damaged key until it has the entry again, from its peers or by a
 //! put; a list leaves the key out; and neither GC nor replication stops at the row.
 
+use std::{thread, time::Duration};
+
 use waypost_tests::{
     cluster::{Cluster, Cut},
     http::Response,
@@ -50,6 +52,9 @@ impl Place {
         assert!(places > 0, "the bytes are not in the store's file as they are");
     }
 }
+
+/// How long after its last commit an idle store needs at most until a damaged row costs only this row after a crash.
+const SEALED_WITHIN: Duration = Duration::from_secs(4);
 
 /// The metadata of the entry.
 const METADATA: &str = r#""metadata of the key that gets damaged""#;
@@ -121,6 +126,47 @@ fn assert_peers_repair(place: Place) {
     assert_all_is_well(&cluster, &mut entries, "a bit flipped at a location");
     let status = cluster.locations()[1].status();
     assert!(!status.shown.contains(KEY), "the key is repaired: {}", status.shown);
+}
+
+/// Damages the key after the location's process was killed, some seconds after its last write: after a crash the engine
+/// must not take the damage for a commit that the crash interrupted, which would cost other entries or the store.
+fn assert_a_killed_store_starts(place: Place, count: usize) {
+    let mut cluster = start(count);
+    let mut entries = Entries::default();
+    let at = count - 1;
+    put_all(&cluster, at, place, &mut entries);
+    thread::sleep(SEALED_WITHIN);
+    cluster.kill(at);
+    place.damage(&cluster, at);
+    cluster.isolate(at, Cut::Network);
+    let fault = "a bit flipped after kill -9";
+    assert_starts(&mut cluster, at, fault);
+    assert_read_is_an_error(&cluster, at);
+    assert_lists(&cluster, at);
+    entries.put(server(&cluster, at), "while-damaged", "other keys are written");
+    if count == 1 {
+        // There is nobody to fetch the entry from, nor to compare with.
+        entries.put(server(&cluster, at), KEY, "put again");
+        entries.assert_everywhere(&cluster, fault);
+        return;
+    }
+    cluster.reunite();
+    assert_all_is_well(&cluster, &mut entries, fault);
+}
+
+#[test]
+fn a_damaged_row_of_a_killed_process_comes_back_from_peers() {
+    assert_a_killed_store_starts(Place::Row, 2);
+}
+
+#[test]
+fn a_damaged_chunk_of_a_killed_process_comes_back_from_peers() {
+    assert_a_killed_store_starts(Place::Chunk, 2);
+}
+
+#[test]
+fn a_damaged_row_of_a_killed_process_costs_a_single_location_no_other_entry() {
+    assert_a_killed_store_starts(Place::Row, 1);
 }
 
 #[test]

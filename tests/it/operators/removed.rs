@@ -82,3 +82,20 @@ fn a_location_that_was_removed_while_it_was_down_learns_it_from_peers_and_rememb
     cluster.reunite();
     assert_all_is_well(&cluster, &mut entries, "a location was removed while it was down");
 }
+
+#[test]
+fn a_location_that_was_killed_and_removed_at_once_is_no_longer_listed_nor_verified() {
+    let mut cluster = start(3);
+    let mut entries = Entries::default();
+    entries.put_many(server(&cluster, REMOVED), "base", 5);
+    entries.assert_everywhere(&cluster, "a start");
+    cluster.kill(REMOVED);
+    // The link to it is up, as far as the others know.
+    cluster.remove(REMOVED, 0);
+    let status = cluster.locations()[0].status();
+    let peers = status.info["peers"].as_array().map(Vec::len);
+    assert_eq!(peers, Some(1), "{}", status.shown);
+    let verified = cluster.locations()[0].call(&["cluster", "verify"]);
+    assert!(verified.status.success(), "a removed location is verified: {verified:?}");
+    assert_all_is_well(&cluster, &mut entries, "a location was killed and removed");
+}

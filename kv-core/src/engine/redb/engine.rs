@@ -11,6 +11,7 @@ use redb::Database;
 use super::{
     file::{open_database, put_away, write_batch},
     guard::{failed, guard},
+    seal::{Seals, seal},
     snapshot::{RedbSnapshot, view},
 };
 use crate::engine::{
@@ -27,6 +28,8 @@ pub struct RedbEngine {
     pub(super) cache_bytes: usize,
     /// The database, its disk and its mode.
     state: RwLock<State>,
+    /// Which of its states open without a check after a crash.
+    seals: Seals,
 }
 
 /// The database that is open, and what the engine knows of its disk.
@@ -86,7 +89,8 @@ impl RedbEngine {
             reopened: 0,
             durable: Some(durable),
         };
-        Ok(RedbEngine { open_disk, cache_bytes, state: RwLock::new(state) })
+        let (state, seals) = (RwLock::new(state), Seals::default());
+        Ok(RedbEngine { open_disk, cache_bytes, state, seals })
     }
 
     /// Locks the state, to read it.
@@ -125,6 +129,18 @@ impl RedbEngine {
             }
             None => error,
         })
+    }
+
+    /// Seals the file if nothing was committed since the last call.
+    fn seal_if_idle(&self) -> Result<(), EngineError> {
+        let status = self.status();
+        let reached = (status.reopened, status.latest);
+        if status.durable != status.latest || !self.seals.is_due(reached) {
+            return Ok(());
+        }
+        self.transact(seal)?;
+        self.seals.sealed(reached);
+        Ok(())
     }
 }
 
@@ -204,7 +220,8 @@ impl Engine for RedbEngine {
             }
             Mode::Closed(_) => self.recover(),
             Mode::Writer | Mode::ReadOnly(_) if failed => self.recover(),
-            Mode::Writer | Mode::ReadOnly(_) => {}
+            Mode::Writer => self.seal_if_idle()?,
+            Mode::ReadOnly(_) => {}
         }
         Ok(false)
     }

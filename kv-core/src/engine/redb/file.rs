@@ -27,7 +27,7 @@ pub(super) fn open_database(
     let database = Database::builder()
         .set_cache_size(cache_bytes)
         .create_with_backend(backend)
-        .map_err(failed)?;
+        .map_err(|error| with_advice(failed(error)))?;
     let missing = missing_tables(&database).map_err(failed)?;
     if !missing.is_empty() {
         let transaction = database.begin_write().map_err(failed)?;
@@ -39,6 +39,17 @@ pub(super) fn open_database(
     let view = view(&database, disk)?;
     view.open_all()?;
     Ok((database, view))
+}
+
+/// Adds to the error of a damaged file what to do.
+fn with_advice(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Corrupt(reason) => EngineError::Corrupt(format!(
+            "{reason}. Check the disk, and restore a copy of the data directory. If other locations have the entries, \
+             replace this location instead: remove it there, and let it join with an empty data directory"
+        )),
+        other => other,
+    }
 }
 
 /// Returns the tables to create: all in a new file, the younger ones in an old file. The others were

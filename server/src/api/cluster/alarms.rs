@@ -1,6 +1,6 @@
 //! Alarms, and one line on whether all is well.
 
-use kv_core::Namespaces;
+use kv_core::{Mode, Namespaces};
 use kv_replicate::quic::Status;
 
 use super::info::PeerInfo;
@@ -49,6 +49,20 @@ pub(super) fn alarms(
         );
     }
     alarms
+}
+
+/// An alarm if the store takes no writes, its own and those of others, with the reason.
+pub(super) fn store_alarm(mode: &Mode) -> Option<String> {
+    let (why, what_to_do) = match mode {
+        Mode::Writer => return None,
+        Mode::Waiting(why) => (why, "It continues by itself once that is over"),
+        Mode::ReadOnly(why) | Mode::Closed(why) => {
+            (why, "Check the disk, and restart this location")
+        }
+    };
+    Some(format!(
+        "the store of this location takes no writes, and receives none of the others: {why}. {what_to_do}"
+    ))
 }
 
 /// An alarm for each namespace whose title another one has, with the command that repairs it.
@@ -122,6 +136,20 @@ mod tests {
             let alarms = alarms(&well(), &peers, Vec::new(), NOW);
             let says = alarms.iter().any(|alarm| alarm.contains("waypost cluster invite"));
             assert_eq!(says, is_alone, "{alarms:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_takes_no_writes_is_an_alarm_with_the_reason() {
+        assert_eq!(store_alarm(&Mode::Writer), None);
+        for (mode, does) in [
+            (Mode::Waiting("the disk is full".into()), "continues by itself"),
+            (Mode::ReadOnly("the disk is full".into()), "restart"),
+            (Mode::Closed("the disk is full".into()), "restart"),
+        ] {
+            let alarm = store_alarm(&mode).expect("an alarm");
+            assert!(alarm.contains("no writes") && alarm.contains("the disk is full"), "{alarm}");
+            assert!(alarm.contains(does), "{alarm}");
         }
     }
 

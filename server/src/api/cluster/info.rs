@@ -229,6 +229,10 @@ impl VerdictInfo {
     }
 }
 
+/// What to do with a store of which verification can't read even the order of the keys.
+const UNREADABLE: &str = "location can't read a part of its store, in which keys may be missing: check its disk; if it \
+                          repeats, remove the location and let it join again with an empty data directory";
+
 /// The result in one line, with what to do.
 fn summary(verdict: &Verdict) -> String {
     let Verdict { rows, differing, unsettled, damaged, .. } = *verdict;
@@ -244,13 +248,14 @@ fn summary(verdict: &Verdict) -> String {
             damaged[0], damaged[1]
         ),
         Ending::Complete => format!(
-            "{unsettled} of {rows} keys were being written all the time: retry when there are fewer \
-             writes"
+            "{unsettled} of {rows} keys could not be compared, because they were being written, or because the clock of \
+             one location took them for expired and that of the other does not: retry; if the number stays, see the \
+             alarms about clocks"
         ),
         Ending::LinkLost => "not finished: there is no link to that location".into(),
         Ending::PeerSilent => "not finished: that location does not respond".into(),
-        Ending::PeerUnreadable => "not finished: that location can't read its disk".into(),
-        Ending::Unreadable => "not finished: this location can't read its disk".into(),
+        Ending::PeerUnreadable => format!("not finished: that {UNREADABLE}"),
+        Ending::Unreadable => format!("not finished: this {UNREADABLE}"),
     }
 }
 
