@@ -249,7 +249,7 @@ fn a_flipped_bit_costs_no_other_row_after_a_crash_of_an_idle_store() {
         let snapshot = engine.snapshot(Visibility::Durable).unwrap();
         for (number, value) in (1..).zip(&values) {
             let row = snapshot.get(Table::Entries, &[number]).unwrap().expect("the row is there");
-            assert_eq!(&row[..] == &value[..], value != damaged, "row {number}");
+            assert_eq!(row[..] == value[..], value != damaged, "row {number}");
         }
     }
 }
