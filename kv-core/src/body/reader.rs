@@ -97,7 +97,7 @@ pub struct BodyReader {
     /// The bytes that were not read yet.
     left: u64,
     /// BLAKE3 of what was read.
-    hasher: blake3::Hasher,
+    hasher: Box<blake3::Hasher>,
 }
 
 impl fmt::Debug for BodyReader {
@@ -128,7 +128,7 @@ impl BodyReader {
             first: None,
             next: 0,
             left: large.len,
-            hasher: blake3::Hasher::new(),
+            hasher: Box::default(),
         };
         reader.check(&first)?;
         reader.first = Some(first);
