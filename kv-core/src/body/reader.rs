@@ -79,6 +79,10 @@ pub trait ChunkSource: Send + Sync {
 ///
 /// It holds no snapshot, so a slow reader does no harm. It reads the value as it was when the reader was
 /// made, whatever is put meanwhile.
+///
+/// The checksum of a chunk shows that it was written for this body. It can't show that it is not one of an earlier body
+/// with the same id, from a page that a flipped bit points to. So the digest of the body is compared before the last chunk
+/// is handed out: of a value of one chunk, before anything is.
 pub struct BodyReader {
     /// Where the chunks are read, each from the newest view.
     source: Arc<dyn ChunkSource>,
@@ -92,6 +96,8 @@ pub struct BodyReader {
     next: u32,
     /// The bytes that were not read yet.
     left: u64,
+    /// BLAKE3 of what was read.
+    hasher: Box<blake3::Hasher>,
 }
 
 impl fmt::Debug for BodyReader {
@@ -115,14 +121,18 @@ impl BodyReader {
         let Some(first) = source.chunk(large.body, 0)? else {
             return Ok(None);
         };
-        Ok(Some(BodyReader {
+        let mut reader = BodyReader {
             source,
             _pin: pin,
             large,
-            first: Some(first),
+            first: None,
             next: 0,
             left: large.len,
-        }))
+            hasher: Box::default(),
+        };
+        reader.check(&first)?;
+        reader.first = Some(first);
+        Ok(Some(reader))
     }
 
     /// Returns the length of the whole body in bytes.
@@ -152,15 +162,30 @@ impl BodyReader {
             return Ok(None);
         }
         let chunk = match self.first.take() {
-            Some(first) => Some(first),
-            None => self.source.chunk(self.large.body, self.next)?,
+            Some(first) => first,
+            None => {
+                let chunk = self.source.chunk(self.large.body, self.next)?;
+                let chunk = chunk.ok_or(ReadError::DamagedBody("a chunk is missing"))?;
+                self.check(&chunk)?;
+                chunk
+            }
         };
-        let chunk = chunk.ok_or(ReadError::DamagedBody("a chunk is missing"))?;
-        if chunk.len() as u64 != self.left.min(CHUNK_BYTES as u64) {
-            return Err(ReadError::DamagedBody("a chunk has another length"));
-        }
         self.next += 1;
         self.left -= chunk.len() as u64;
         Ok(Some(chunk))
+    }
+
+    /// Checks the next chunk: its length, and with the last one the digest of the body.
+    fn check(&mut self, chunk: &Bytes) -> Result<(), ReadError> {
+        let expected = self.left.min(CHUNK_BYTES as u64);
+        if chunk.len() as u64 != expected {
+            return Err(ReadError::DamagedBody("a chunk has another length"));
+        }
+        self.hasher.update(chunk);
+        let is_last = self.left == expected;
+        if is_last && *self.hasher.finalize().as_bytes() != self.large.digest {
+            return Err(ReadError::DamagedBody("it has another digest"));
+        }
+        Ok(())
     }
 }

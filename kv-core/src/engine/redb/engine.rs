@@ -138,9 +138,9 @@ impl RedbEngine {
         if status.durable != status.latest || !self.seals.is_due(reached) {
             return Ok(());
         }
-        self.transact(seal)?;
-        self.seals.sealed(reached);
-        Ok(())
+        let sealed = self.transact(seal);
+        self.seals.done(reached, sealed.is_ok());
+        sealed
     }
 }
 

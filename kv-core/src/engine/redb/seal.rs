@@ -28,6 +28,9 @@ struct Seen {
     last: Option<Reached>,
     /// The state that is sealed.
     sealed: Option<Reached>,
+    /// The last commit of a state that could not be sealed. The next attempt follows the next commit, so that a disk
+    /// without room for the seal is not opened again and again.
+    failed: Option<CommitNo>,
 }
 
 impl Seals {
@@ -35,12 +38,17 @@ impl Seals {
     pub(super) fn is_due(&self, reached: Reached) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_idle = seen.last.replace(reached) == Some(reached);
-        is_idle && seen.sealed != Some(reached)
+        is_idle && seen.sealed != Some(reached) && seen.failed != Some(reached.1)
     }
 
-    /// The state was sealed.
-    pub(super) fn sealed(&self, reached: Reached) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).sealed = Some(reached);
+    /// The state was sealed, or could not be.
+    pub(super) fn done(&self, reached: Reached, is_sealed: bool) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_sealed {
+            seen.sealed = Some(reached);
+        } else {
+            seen.failed = Some(reached.1);
+        }
     }
 }
 
@@ -60,13 +68,25 @@ mod tests {
         let seals = Seals::default();
         assert!(!seals.is_due((0, 1)), "it is not idle yet");
         assert!(seals.is_due((0, 1)));
-        assert!(seals.is_due((0, 1)), "the last attempt failed");
-        seals.sealed((0, 1));
+        seals.done((0, 1), true);
         assert!(!seals.is_due((0, 1)));
         assert!(!seals.is_due((0, 2)), "there was a commit");
         assert!(seals.is_due((0, 2)));
-        seals.sealed((0, 2));
+        seals.done((0, 2), true);
         assert!(!seals.is_due((1, 2)), "it was reopened");
         assert!(seals.is_due((1, 2)));
+    }
+
+    #[test]
+    fn after_a_seal_that_failed_the_next_one_follows_a_commit() {
+        let seals = Seals::default();
+        seals.is_due((0, 1));
+        assert!(seals.is_due((0, 1)));
+        seals.done((0, 1), false);
+        for reopened in [1, 1, 2] {
+            assert!(!seals.is_due((reopened, 1)));
+        }
+        seals.is_due((2, 2));
+        assert!(seals.is_due((2, 2)));
     }
 }

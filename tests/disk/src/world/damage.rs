@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -12,7 +12,6 @@ use kv_core::{
     Table, Version, VersionVector,
     commit::{Committer, Creation, GcLimits},
     engine::{Engine as _, Snapshot as _, Visibility, redb::RedbEngine},
-    limits::CHUNK_BYTES,
     view::{Found, FoundState},
 };
 
@@ -267,20 +266,29 @@ impl Damaged {
             }
             self.events.count(Damage::RolledBack);
         }
-        let (FoundState::Large { body, .. }, Some(content)) = (&found.state, row.content()) else {
+        let Some(content) =
+            row.content().filter(|_| matches!(found.state, FoundState::Large { .. }))
+        else {
             return Ok(());
         };
-        let view = self.world.committer().view();
-        for (index, piece) in (0..).zip(content.bytes.chunks(CHUNK_BYTES)) {
-            match view.chunk(*body, index) {
-                Ok(Some(chunk)) if chunk == piece => {}
-                Ok(Some(_)) => {
-                    return Err(Violation::Wrong(format!("{name:?}: chunk {index} is wrong")));
-                }
-                Ok(None) | Err(_) => self.events.count(Damage::BodyDamaged),
-            }
+        match self.read_body(found) {
+            None => self.events.count(Damage::BodyDamaged),
+            Some(read) if read[..] == content.bytes[..] => {}
+            Some(_) => return Err(Violation::Wrong(format!("{name:?}: its value is wrong"))),
         }
         Ok(())
+    }
+
+    /// Reads a large value to its end; none if a part of it can't be read.
+    fn read_body(&mut self, found: &Found) -> Option<Vec<u8>> {
+        let committer = self.world.committer();
+        let source = Arc::new(Published(Mutex::new(committer.view())));
+        let mut reader = committer.read_body(found, source).ok().flatten()?;
+        let mut read = Vec::new();
+        while let Some(chunk) = reader.next_chunk().ok()? {
+            read.extend_from_slice(&chunk);
+        }
+        Some(read)
     }
 
     /// Writes and collects garbage; what was written is known from then on.
