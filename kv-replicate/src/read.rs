@@ -14,7 +14,6 @@ use crate::{Batch, Content, Event, FoundBody, Row, Unread, Work};
 
 mod additions;
 mod inspect;
-mod passed;
 mod pins;
 mod rows;
 #[cfg(test)]
@@ -103,6 +102,8 @@ impl<S: Snapshot> Durable<S> {
         if !wanted.is_new && !wanted.since.covers_all(view.collected()) {
             return Err(Unread::Gone(view.collected().clone()));
         }
+        // While the index is checked, nobody knows what a walk lacks.
+        let index = view.index_number().ok_or(Unread::Failed)?;
         let (mut rows, mut damaged, mut next, mut bytes) =
             (Vec::new(), Vec::new(), wanted.after, 0);
         'batch: loop {
@@ -143,20 +144,9 @@ impl<S: Snapshot> Durable<S> {
                 break;
             }
         }
-        if next.is_none() {
-            match (self.passed_over(wanted), rows.last()) {
-                (Ok((some, keys)), _) => {
-                    rows.extend(some);
-                    damaged.extend(keys);
-                }
-                // What was read goes ahead, and the end of the round waits.
-                (Err(Unread::Failed), Some(last)) => next = Some(last.dot),
-                (Err(unread), _) => return Err(unread),
-            }
-        }
         let (vector, collected) = (view.vector().clone(), view.collected().clone());
         let floor = view.collected_upto();
-        Ok(Batch { rows, damaged, next, vector, collected, floor, commit: self.commit })
+        Ok(Batch { rows, damaged, next, vector, collected, floor, index, commit: self.commit })
     }
 
     /// Reads the next few rows of a batch.

@@ -412,13 +412,14 @@ where
                 self.reopened = status.reopened;
                 self.bodies.restart(next, pending);
                 state.note_unread_openings(&self.damage);
+                self.index.begin_again();
+                self.damage.index.may_be_lost();
                 self.view = state.view(snapshot, &self.damage);
                 self.is_view_old = false;
                 self.state = state;
                 self.claimed.clear();
                 self.unfinished.clear();
                 self.kept.clear();
-                self.index.begin_again();
             }
             Err(error) => tracing::error!(%error, "the store can't be read after a disk failure"),
         }

@@ -3,10 +3,11 @@
 //! It begins when a reader meets a row of the index that is damaged or missing, and walks over the store in bounded steps
 //! between commits. The first pass reads the entries: each must be in the index under all of its dots. The second one
 //! reads the index. What is damaged there and is the dot of no entry that can be read was overwritten, or is the write of
-//! an entry that is damaged too: such entries are owed, and the index must name them, so that a catch-up does.
+//! an entry that is damaged too: such entries are owed, and the index must name them, so that a catch-up does. While it
+//! may lack a name, the check stays due, and nobody catches up from here.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     mem,
     ops::{Bound, ControlFlow},
     sync::Arc,
@@ -17,8 +18,8 @@ use crate::{
     codec::DecodeError,
     engine::{Engine, Order, Snapshot, Table},
     error::{ReadError, WriteError},
-    tables::{self, Dots, EntryKey, Layout, decode_head},
-    types::{Dot, Found},
+    tables::{self, ClosedTime, Dots, EntryKey, Layout, decode_head},
+    types::{Dot, Found, OwedReason},
 };
 
 /// Most rows of a step: a few milliseconds, in which writers wait.
@@ -26,6 +27,13 @@ const STEP_ROWS: usize = 1024;
 
 /// Most damaged rows of the index that one check looks at.
 const MAX_LEFT: usize = 1024;
+
+/// How long a check that failed waits before it begins again, in milliseconds: twice as long after each failure. The
+/// engine reopens the file after some failures.
+const FIRST_PAUSE_MS: u64 = 1000;
+
+/// The longest such wait, in milliseconds.
+const LONGEST_PAUSE_MS: u64 = 5 * 60_000;
 
 /// What is read of an entry's row: everything but its value.
 type Head = Result<Found<()>, DecodeError>;
@@ -35,8 +43,10 @@ type Head = Result<Found<()>, DecodeError>;
 pub(super) struct IndexCheck {
     /// The walk; none if none is under way.
     walk: Option<Walk>,
-    /// How many keys were owed when a check ended that could not tell the keys of all damaged rows.
+    /// How many keys were owed when a check ended that could not name all of them.
     undecided: Option<usize>,
+    /// The last failure, in cluster time, and how long the next check waits from there, in milliseconds.
+    failed: Option<(u64, u64)>,
 }
 
 /// The walk over the entries, and then over the index.
@@ -48,6 +58,10 @@ struct Walk {
     after: Vec<u8>,
     /// The keys of damaged rows of the index.
     left: Vec<Vec<u8>>,
+    /// Whether entries may have no name in the index at the end.
+    is_undecided: bool,
+    /// How many keys were owed when it began.
+    owed: usize,
     /// The owed entries that the index names.
     named: BTreeSet<EntryKey>,
     /// How many rows were written or removed.
@@ -57,17 +71,24 @@ struct Walk {
 impl IndexCheck {
     /// The store was read again after a failure: what was written may be lost.
     pub(super) fn begin_again(&mut self) {
-        if let Some(walk) = &mut self.walk {
-            *walk = Walk::default();
-        }
+        self.walk = None;
+        self.undecided = None;
     }
 
-    /// Begins a check if damage was noted. Returns whether one is under way. One that could not tell everything is repeated
-    /// only once another number of keys is owed.
-    fn begin(&mut self, is_due: bool, owed: usize) -> bool {
-        let is_useless = self.undecided == Some(owed);
-        if self.walk.is_none() && !is_useless && (is_due || self.undecided.is_some()) {
-            self.walk = Some(Walk::default());
+    /// A step failed.
+    fn fail(&mut self, now_ms: u64) {
+        let pause = self.failed.map_or(FIRST_PAUSE_MS, |(_, pause)| pause * 2);
+        self.failed = Some((now_ms, pause.min(LONGEST_PAUSE_MS)));
+        self.walk = None;
+    }
+
+    /// Begins a check that is due. Returns whether one is under way. One that could not name everything is repeated only
+    /// once another number of keys is owed.
+    fn begin(&mut self, owed: usize, now_ms: u64) -> bool {
+        let waits = |(at, pause): (u64, u64)| now_ms >= at && now_ms < at + pause;
+        let may_begin = self.undecided != Some(owed) && !self.failed.is_some_and(waits);
+        if self.walk.is_none() && may_begin {
+            self.walk = Some(Walk { owed, ..Walk::default() });
         }
         self.walk.is_some()
     }
@@ -80,39 +101,52 @@ where
     /// Does a step of the check of the index, if one is due, in a commit of its own. Returns how many rows it wrote or
     /// removed, and whether there is more to do.
     pub(super) fn check_index(&mut self, now_ms: u64) -> Result<(usize, bool), WriteError> {
-        let is_due = self.index.walk.is_none() && self.damage.index.take_due();
-        if !self.index.begin(is_due, self.state.owed.len()) {
+        if !self.damage.index.is_due() || !self.index.begin(self.state.owed.len(), now_ms) {
             return Ok((0, false));
         }
+        let result = self.check_index_now(now_ms);
+        if result.is_err() {
+            self.index.fail(now_ms);
+        }
+        result
+    }
+
+    /// Does a step of the check that is under way.
+    fn check_index_now(&mut self, now_ms: u64) -> Result<(usize, bool), WriteError> {
         if let Err(error) = self.refresh() {
             return Err(self.lost(&error.into()));
         }
-        let mut walk = self.index.walk.clone().unwrap_or_default();
+        let mut walk = self.index.walk.take().unwrap_or_default();
+        let before = walk.repaired;
         let mut transaction = Transaction::new(&self.state, &self.view, self.times(now_ms));
         let is_done = match transaction.check_index(&mut walk) {
             Ok(is_done) => is_done,
             Err(error) => return Err(self.lost(&error)),
         };
-        let undecided = is_done && !walk.left.is_empty();
-        let repaired = walk.repaired - self.index.walk.as_ref().map_or(0, |walk| walk.repaired);
+        if is_done {
+            // Peers get a view that is later than the check, also if it wrote nothing.
+            tables::put::<ClosedTime>(&mut transaction.batch, &(), &transaction.state.closed);
+        }
         let changes = transaction.finish();
         self.write(changes.batch)?;
         self.adopt(changes.state);
-        if is_done {
-            tracing::warn!(
-                rows = walk.repaired,
-                "the index of writes was checked against the entries"
-            );
-            self.index.undecided = undecided.then(|| self.state.owed.len());
+        let repaired = walk.repaired - before;
+        if !is_done {
+            self.index.walk = Some(walk);
+            return Ok((repaired, true));
         }
-        self.index.walk = (!is_done).then_some(walk);
-        Ok((repaired, !is_done))
+        tracing::warn!(rows = walk.repaired, "the index of writes was checked against the entries");
+        self.index.failed = None;
+        self.index.undecided = walk.is_undecided.then_some(walk.owed);
+        if !walk.is_undecided {
+            self.damage.index.is_checked();
+        }
+        Ok((repaired, false))
     }
 }
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Does a step of the check. Returns whether it was the last one; rows that are left then are those whose keys could
-    /// not be told.
+    /// Does a step of the check. Returns whether it was the last one.
     fn check_index(&mut self, walk: &mut Walk) -> Result<bool, ReadError> {
         let is_end = match walk.has_entries {
             false => self.check_entries(walk)?,
@@ -161,9 +195,9 @@ impl<S: Snapshot> Transaction<'_, S> {
     ) -> Result<(), ReadError> {
         for dot in head.dots() {
             let indexed = self.indexed(dot);
-            match tables::get::<Dots>(&self.view.snapshot, &indexed) {
-                Ok(Some(_)) => continue,
-                Ok(None) | Err(ReadError::Damaged { .. }) => {}
+            match self.view.indexed(&indexed) {
+                Ok(Some(named)) if named == *entry => continue,
+                Ok(_) | Err(ReadError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
             tables::put::<Dots>(&mut self.batch, &indexed, entry);
@@ -187,7 +221,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                     }
                 }
                 Err(_damaged) if walk.left.len() < MAX_LEFT => walk.left.push(key.to_vec()),
-                Err(_damaged) => {}
+                Err(_damaged) => walk.is_undecided = true,
             }
             count += 1;
             after = key.to_vec();
@@ -198,20 +232,10 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Decides about the damaged rows of the index that are the dots of no entry that can be read. A row stays if it may be
-    /// that of several owed entries.
+    /// that of a damaged entry and it can't be told of which one.
     fn decide(&mut self, walk: &mut Walk) -> Result<(), ReadError> {
-        let owed: Vec<_> = self
-            .state
-            .owed
-            .iter()
-            .map(|(namespace, key, owed)| (EntryKey::new(namespace, key), owed.dot))
-            .collect();
-        let is_unnamed = |entry: &EntryKey| !walk.named.contains(entry);
-        let unnamed: Vec<_> =
-            owed.iter().map(|(entry, _)| entry).filter(|one| is_unnamed(one)).collect();
-        // What there is no room to record may be the entry of any of these rows.
-        let is_full = self.state.owed.is_full();
-        let mut undecided = Vec::new();
+        let owed = self.owed_names(walk);
+        let mut undecided = 0;
         for key in mem::take(&mut walk.left) {
             let row = self.view.snapshot.get(Table::Dots, &key)?;
             if row.is_none_or(|row| tables::decode::<Dots>(&key, &row).is_ok()) {
@@ -222,34 +246,85 @@ impl<S: Snapshot> Transaction<'_, S> {
                 let origin = self.state.origins.id(indexed.origin).ok()?;
                 Some(Dot { origin, seq: indexed.seq })
             });
-            let of_dot = owed.iter().find(|(_, of)| of.is_some() && *of == dot);
-            let entry = match (of_dot, &unnamed[..]) {
-                (Some((entry, _)), _) => Some(entry),
-                (None, [entry]) => Some(*entry),
-                (None, []) if !is_full => None,
-                _ if dot.is_none() => None,
+            match (indexed, owed.of(dot)) {
+                (Some(indexed), Of::Entry(entry)) if dot.is_some() => {
+                    walk.named.insert(entry.clone());
+                    tables::put::<Dots>(&mut self.batch, &indexed, &entry);
+                }
+                (_, Of::Nothing) => self.batch.push((Table::Dots, key, None)),
                 _ => {
-                    undecided.push(key);
+                    undecided += 1;
                     continue;
                 }
-            };
-            match (indexed, entry) {
-                (Some(indexed), Some(entry)) if dot.is_some() => {
-                    tables::put::<Dots>(&mut self.batch, &indexed, entry);
-                }
-                _ => self.batch.push((Table::Dots, key, None)),
             }
             walk.repaired += 1;
         }
-        if !undecided.is_empty() {
+        let unnamed = owed.unread.iter().filter(|entry| !walk.named.contains(*entry)).count();
+        walk.is_undecided |= undecided > 0 || unnamed > 0;
+        if walk.is_undecided {
             tracing::error!(
-                rows = undecided.len(),
-                "several entries are damaged, and rows of the index of writes that may be theirs: locations that lack \
-                 these writes catch up from other ones, or from here once the entries are repaired"
+                rows = undecided,
+                entries = unnamed,
+                "entries are damaged, and the rows of the index of writes that may be theirs: other locations can't \
+                 catch up from here until the entries are repaired"
             );
         }
-        walk.left = undecided;
         Ok(())
+    }
+
+    /// The owed entries, and which of them the index names.
+    fn owed_names(&self, walk: &Walk) -> OwedNames {
+        let (mut names, all) = (OwedNames::default(), self.state.owed.iter());
+        names.is_full = self.state.owed.is_full();
+        for (namespace, key, owed) in all {
+            let entry = EntryKey::new(namespace, key);
+            if owed.reason == OwedReason::Row {
+                names.unread.push(entry.clone());
+            }
+            if !walk.named.contains(&entry) {
+                names.unnamed.push(entry.clone());
+            }
+            names.by_dot.extend(owed.dot.map(|dot| (dot, entry)));
+        }
+        names
+    }
+}
+
+/// The owed entries, for the rows of the index that may be theirs.
+#[derive(Default)]
+struct OwedNames {
+    /// Those whose dots are known.
+    by_dot: BTreeMap<Dot, EntryKey>,
+    /// Those that the index does not name.
+    unnamed: Vec<EntryKey>,
+    /// Those whose rows are damaged here. A joined one has several dots.
+    unread: Vec<EntryKey>,
+    /// What there is no room to record may be the entry of any row.
+    is_full: bool,
+}
+
+/// Of what a damaged row of the index may be.
+enum Of {
+    /// Of this entry.
+    Entry(EntryKey),
+    /// Of an entry that was overwritten.
+    Nothing,
+    /// That can't be told.
+    Unknown,
+}
+
+impl OwedNames {
+    /// Of what a damaged row may be that has this dot, if its key is right.
+    fn of(&self, dot: Option<Dot>) -> Of {
+        if let Some(entry) = dot.and_then(|dot| self.by_dot.get(&dot)) {
+            return Of::Entry(entry.clone());
+        }
+        match (&self.unnamed[..], &self.unread[..]) {
+            _ if self.is_full => Of::Unknown,
+            (_, []) => Of::Nothing,
+            ([entry], [unread]) if entry == unread => Of::Entry(entry.clone()),
+            _ => Of::Unknown,
+        }
     }
 }
 

@@ -149,6 +149,8 @@ impl State {
     /// Returns a view of a snapshot that was taken after the commit with this state.
     pub(super) fn view<S>(&self, snapshot: S, damage: &Arc<Damage>) -> View<S> {
         View {
+            // The commit that repaired the index came before this number, and the snapshot comes after it.
+            index: damage.index.number(),
             snapshot,
             origins: Arc::clone(&self.origins),
             namespaces: Arc::clone(&self.namespaces),

@@ -147,7 +147,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             let indexed = self.indexed(dot);
             let named = match tables::get::<Dots>(&self.view.snapshot, &indexed) {
                 Err(ReadError::Damaged { .. }) => {
-                    self.view.damage.index.note();
+                    self.view.note_index();
                     None
                 }
                 named => named?,

@@ -24,6 +24,11 @@ impl Origins {
         self.numbers.get(&id).copied()
     }
 
+    /// Iterates over the origins with their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OriginId, u32)> + '_ {
+        self.ids.iter().copied().zip(0..)
+    }
+
     /// Returns how many origins the store has met.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()

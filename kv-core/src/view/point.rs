@@ -51,6 +51,8 @@ pub struct View<S> {
     pub(crate) owed: Arc<OwedKeys>,
     /// Where readers note damage that they meet.
     pub(crate) damage: Arc<Damage>,
+    /// The number of the state of the dot index, before the snapshot was taken or since.
+    pub(crate) index: u64,
 }
 
 impl<S: Snapshot> View<S> {
@@ -257,11 +259,6 @@ impl<S: Snapshot> View<S> {
                 Err(ReadError::damaged(Table::Entries)(error))
             }
         }
-    }
-
-    /// Returns the id of an origin, by its local number.
-    pub(super) fn origin(&self, number: u32) -> Result<OriginId, ReadError> {
-        self.origins.id(number).map_err(ReadError::damaged(Table::Origins))
     }
 
     /// Reads one chunk of a large body, or returns `None` if there is no such row.

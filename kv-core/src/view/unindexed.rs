@@ -1,32 +1,30 @@
-//! What readers note of the dot index: that a row of it is damaged, and which writes they passed over for that.
+//! What readers note of the dot index: that a row of it is damaged or missing.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{codec::DecodeError, engine::Table, error::ReadError, types::Dot};
+use crate::{codec::DecodeError, engine::Table, error::ReadError};
 
-/// The most writes that walks pass over in one process: a batch must have room for all of them. A walk that meets more
-/// fails until they are in the index again.
-const MAX_PASSED: usize = 64;
-
-/// The damage of the index that readers met. All views of a store share it.
+/// The state of the index. All views of a store share it, and each also has the number as of its creation.
 #[derive(Debug, Default)]
 pub(crate) struct IndexDamage {
-    /// Whether the index must be checked.
-    is_due: AtomicBool,
-    /// The writes that walks have passed over since the process began.
-    passed: Mutex<BTreeSet<Dot>>,
+    /// Even: no damage is known that a check has not repaired. Odd: a check is due or under way. It only rises, so that
+    /// two equal even numbers show that nothing was put back between them.
+    number: AtomicU64,
 }
 
 impl IndexDamage {
-    /// Notes that a row of the index is damaged or missing.
-    pub(crate) fn note(&self) {
-        if !self.is_due.swap(true, Ordering::AcqRel) {
+    /// The present number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// Notes that a row of the index is damaged or missing in a view with this number. What an older view shows may have
+    /// been repaired.
+    pub(super) fn note(&self, number: u64) {
+        let (due, order) = (number | 1, Ordering::AcqRel);
+        if due != number
+            && self.number.compare_exchange(number, due, order, Ordering::Acquire).is_ok()
+        {
             tracing::error!(
                 "a row of the index of writes is damaged: the index is checked against the entries, and its rows are \
                  written again; check the disk"
@@ -34,21 +32,22 @@ impl IndexDamage {
         }
     }
 
-    /// Whether damage was noted since the last call.
-    pub(crate) fn take_due(&self) -> bool {
-        self.is_due.swap(false, Ordering::AcqRel)
+    /// Whether a check is due or under way.
+    pub(crate) fn is_due(&self) -> bool {
+        self.number() % 2 == 1
     }
 
-    /// Notes that a walk passes over a write. Returns false if there is no room for it.
-    pub(super) fn pass(&self, dot: Dot) -> bool {
-        self.note();
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.contains(&dot) || (passed.len() < MAX_PASSED && passed.insert(dot))
+    /// Repairs of the index may be lost, if there were any: it is checked again.
+    pub(crate) fn may_be_lost(&self) {
+        if self.number() > 0 {
+            self.number.fetch_or(1, Ordering::AcqRel);
+        }
     }
 
-    /// The writes that walks have passed over.
-    pub(super) fn passed(&self) -> Vec<Dot> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    /// A check has found or written the row of every entry. Views that are created from here on show that.
+    pub(crate) fn is_checked(&self) {
+        let number = self.number();
+        self.number.store(number + number % 2, Ordering::Release);
     }
 }
 

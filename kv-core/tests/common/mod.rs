@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU16, Ordering},
     },
 };
 
@@ -53,22 +53,32 @@ pub(crate) const NOW: u64 = 1_000_000;
 
 /// A store with the namespace `t`.
 pub(crate) struct Case {
+    disk: Arc<Disk>,
     pub(crate) store: Committer<RedbEngine>,
     pub(crate) namespace: NamespaceId,
 }
 
 fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
-    static NEXT: AtomicU8 = AtomicU8::new(100);
-    let random = || Ok([NEXT.fetch_add(1, Ordering::Relaxed); 16]);
+    static NEXT: AtomicU16 = AtomicU16::new(100);
+    let random = || {
+        let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let mut id = [low; 16];
+        id[15] ^= high;
+        Ok(id)
+    };
     Committer::open(engine, Creation::default(), random).unwrap()
+}
+
+fn disk_engine(disk: &Arc<Disk>) -> RedbEngine {
+    let disk = Arc::clone(disk);
+    RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20).unwrap()
 }
 
 impl Case {
     pub(crate) fn new() -> Case {
         let disk = Arc::new(Disk::default());
-        let engine = RedbEngine::open(Box::new(move || Ok(Arc::clone(&disk) as _)), 1 << 20);
-        let mut case =
-            Case { store: open(Arc::new(engine.unwrap())), namespace: derive_id("", "t", 0) };
+        let store = open(Arc::new(disk_engine(&disk)));
+        let mut case = Case { disk, store, namespace: derive_id("", "t", 0) };
         let (account, title) = (kv_core::Account::default(), kv_core::Title::new("t").unwrap());
         case.commit(Operation::CreateNamespace { account, title, id: None });
         case
@@ -117,6 +127,36 @@ impl Case {
         engine.commit(engine.status().latest + 1, rows).unwrap();
         engine.sync(engine.status().latest).unwrap();
         self.reopen();
+    }
+
+    /// Flips bits of a key where it is on the disk, out of the order of its table perhaps, and opens the store again.
+    pub(crate) fn flip_key(&mut self, table: Table, key: &[u8], at: usize, bits: u8) {
+        // The keys of a page stand one after the other.
+        let rows = self.rows(table);
+        let behind = rows.iter().map(|(key, _)| key).skip_while(|one| *one != key).take(2);
+        let keys = behind.flatten().copied().collect::<Vec<_>>();
+        self.store.sync().unwrap();
+        self.store.engine().close().unwrap();
+        {
+            let mut bytes = self.disk.0.lock().unwrap();
+            let found = bytes.windows(keys.len()).enumerate().filter(|(_, one)| *one == keys);
+            let places: Vec<_> = found.map(|(place, _)| place).collect();
+            assert!(!places.is_empty());
+            places.into_iter().for_each(|place| bytes[place + at] ^= bits);
+        }
+        self.store = open(Arc::new(disk_engine(&self.disk)));
+    }
+
+    /// Collects garbage until nothing is left to do, or the disk fails.
+    pub(crate) fn try_check(&mut self) {
+        let limits = GcLimits {
+            rows: 9,
+            bodies: 9,
+            stable: Hlc::ZERO,
+            expired_ms: None,
+            collects_expired: false,
+        };
+        while self.store.collect_garbage(NOW, &limits).is_ok_and(|step| step.more) {}
     }
 
     pub(crate) fn reopen(&mut self) {

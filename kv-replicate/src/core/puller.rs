@@ -116,8 +116,8 @@ impl Puller {
             return;
         }
         let is_expected = cx.out.applying(from) <= MAX_APPLYING && session.expects(&page);
-        if is_expected && session.has_gone_back(&page) {
-            // What was walked may not be what the source counts now.
+        if is_expected && session.is_of_another_store(&page) {
+            // The next session begins with what this location counts.
             return self.end(cx, bodies, from);
         }
         if !(is_expected && session.accept(&page)) {

@@ -340,8 +340,8 @@ fn pages(session: u64, batch: u32, stamp: u64, read: Batch) -> impl Iterator<Ite
     let last = pages.len() - 1;
     let end = read.next.map_or(End::Round, End::Batch);
     let commit = read.commit;
-    let Batch { vector, collected, floor, next, .. } = read;
-    let mut head = Some(PageHead { vector, collected, floor, next });
+    let Batch { vector, collected, floor, next, index, .. } = read;
+    let mut head = Some(PageHead { vector, collected, floor, next, index });
     pages.into_iter().enumerate().map(move |(index, (rows, damaged))| Page {
         session,
         batch,

@@ -22,14 +22,8 @@ pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) ->
         let read = view.rows_missing_in(&since, after, SLICE_ROWS).ok()?;
         // A damaged one is here too: it is owed, and fetched by name.
         let damaged = read.damaged.iter().map(|damaged| damaged.dot);
-        let unread = read.unread.iter().copied();
-        let dots: BTreeSet<_> = read
-            .changes
-            .iter()
-            .map(|change| change.found.dot)
-            .chain(damaged)
-            .chain(unread)
-            .collect();
+        let dots: BTreeSet<_> =
+            read.changes.iter().map(|change| change.found.dot).chain(damaged).collect();
         for dot in dots {
             found.last.raise(dot.origin, dot.seq);
             hasher.update(&dot.origin.0);

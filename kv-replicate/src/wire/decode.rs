@@ -178,7 +178,9 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     let head = take::optional(input, |input| {
         let (vector, collected) = (take::vector(input)?, take::vector(input)?);
         let floor = Hlc(input.try_get_u64()?);
-        Ok(PageHead { vector, collected, floor, next: take::optional(input, take::dot)? })
+        // The state of the index is an optional field.
+        let next = take::optional(input, take::dot)?;
+        Ok(PageHead { vector, collected, floor, next, index: 0 })
     })?;
     if head.is_some() != (index == 0) {
         return Err(MessageError::Invalid("the first page of a batch, and only it, has vectors"));

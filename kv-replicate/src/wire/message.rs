@@ -264,6 +264,8 @@ pub(crate) struct PageHead {
     pub(crate) floor: Hlc,
     /// The dot behind which the next batch begins, so that it can be requested early; none if the round ends.
     pub(crate) next: Option<Dot>,
+    /// The state of the source's index. A session whose batches have several began in an index that lacked rows.
+    pub(crate) index: u64,
 }
 
 /// The continuation after a page.

@@ -148,10 +148,15 @@ fn hello() -> impl Strategy<Value = Message> {
 
 fn page() -> impl Strategy<Value = Message> {
     let end = prop_oneof![Just(End::Page), Just(End::Round), dot().prop_map(End::Batch)];
-    let head = (vector(), vector(), proptest::option::of(dot()));
+    let head = (vector(), vector(), proptest::option::of(dot()), 0..3u64);
     let floor = Hlc(7);
-    let head =
-        head.prop_map(move |(vector, collected, next)| PageHead { vector, collected, floor, next });
+    let head = head.prop_map(move |(vector, collected, next, index)| PageHead {
+        vector,
+        collected,
+        floor,
+        next,
+        index,
+    });
     let damaged = (dot(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(dot, key)| {
         DamagedKey { namespace: NamespaceId([3; 16]), key: Key::try_from(key).unwrap(), dot }
     });

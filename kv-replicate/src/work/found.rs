@@ -22,6 +22,9 @@ pub struct Batch {
     pub collected: VersionVector,
     /// No later tombstone was collected.
     pub floor: Hlc,
+    /// The number of the state of the index that the batch was read from: see
+    /// [`View::index_number`](kv_core::view::View::index_number).
+    pub index: u64,
     /// The number of the last commit that the snapshot shows. Snapshots with the same number are equal.
     pub commit: u64,
 }

@@ -151,11 +151,10 @@ impl Session {
         self.id == page.session && (is_former || self.current.number == page.batch)
     }
 
-    /// Whether a page shows that the source counts less than at the beginning of the round: it was rolled back, or
-    /// rebuilt.
-    pub(super) fn has_gone_back(&self, page: &Page) -> bool {
-        let vector = page.head.as_ref().map(|head| &head.vector);
-        vector.is_some_and(|vector| !self.walk.is_from(vector))
+    /// Whether a page shows that what was walked may not be what the source counts now: the source counts less than at
+    /// the beginning of the round, because it was rolled back or rebuilt, or rows of its index have been put back since.
+    pub(super) fn is_of_another_store(&self, page: &Page) -> bool {
+        page.head.as_ref().is_some_and(|head| !self.walk.is_from(&head.vector, head.index))
     }
 
     /// The writes that the snapshot of a batch counts; none if it is not under way.
@@ -177,7 +176,7 @@ impl Session {
             return is_next;
         }
         if let (Stage::Requested, Some(head)) = (&self.current.stage, &page.head) {
-            self.walk.read_from(&head.vector, page.commit);
+            self.walk.read_from(&head.vector, (page.commit, head.index));
         }
         let is_next = self.current.accept(page);
         if is_next {

@@ -116,6 +116,7 @@ impl Receiver {
                 collected: VersionVector::default(),
                 floor: kv_core::Hlc::ZERO,
                 next: next(end),
+                index: 0,
             }),
             end,
             damaged,

@@ -53,6 +53,8 @@ pub(super) struct Walk {
     known: Option<u64>,
     /// Whether all batches of the round so far came over one link.
     link: Link,
+    /// The state of the source's index at the beginning of the session; none until its first batch arrives.
+    index: Option<u64>,
 }
 
 /// Whether the numbers of a round's snapshots have one meaning.
@@ -74,6 +76,7 @@ impl Walk {
             snapshots: Snapshots::One,
             known: None,
             link: Link::One,
+            index: None,
         }
     }
 
@@ -110,14 +113,17 @@ impl Walk {
         self.known = None;
     }
 
-    /// Whether a snapshot counts all that the first one of this round counts. If not, the source was rolled back or
-    /// rebuilt, and what was walked may not be what it counts.
-    pub(super) fn is_from(&self, vector: &VersionVector) -> bool {
+    /// Whether a snapshot counts all that the first one of this round counts, and is read from the index that the session
+    /// began with. If not, the source was rolled back or rebuilt, or rows were put back into its index, perhaps behind
+    /// this walk: what was walked may not be what it counts.
+    pub(super) fn is_from(&self, vector: &VersionVector, index: u64) -> bool {
         self.first.as_ref().is_none_or(|first| vector.covers_all(&first.vector))
+            && self.index.is_none_or(|first| first == index)
     }
 
     /// Takes note of the snapshot that a batch was read from.
-    pub(super) fn read_from(&mut self, vector: &VersionVector, commit: u64) {
+    pub(super) fn read_from(&mut self, vector: &VersionVector, (commit, index): (u64, u64)) {
+        self.index.get_or_insert(index);
         match &self.first {
             Some(first) if first.commit != commit => self.snapshots = Snapshots::Several,
             Some(_) => {}
@@ -156,20 +162,20 @@ mod tests {
     #[test]
     fn a_round_over_one_snapshot_is_the_last() {
         let mut walk = Walk::new(vector(1));
-        walk.read_from(&vector(5), 7);
-        walk.read_from(&vector(5), 7);
+        walk.read_from(&vector(5), (7, 0));
+        walk.read_from(&vector(5), (7, 0));
         assert!(!walk.end_round());
     }
 
     #[test]
     fn a_round_over_several_snapshots_is_followed_by_one_over_what_came_since_the_first() {
         let mut walk = Walk::new(vector(1));
-        walk.read_from(&vector(5), 7);
-        walk.read_from(&vector(6), 8);
+        walk.read_from(&vector(5), (7, 0));
+        walk.read_from(&vector(6), (8, 0));
         walk.go_to(Some(dot(6)));
         assert!(walk.end_round());
         assert_eq!((walk.since(), walk.after()), (&vector(5), None));
-        walk.read_from(&vector(6), 9);
+        walk.read_from(&vector(6), (9, 0));
         assert!(!walk.end_round());
     }
 
@@ -177,8 +183,8 @@ mod tests {
     fn the_uncounted_rows_of_the_first_snapshot_are_known_unless_the_round_was_interrupted() {
         let mut walk = Walk::new(vector(1));
         let several = |walk: &mut Walk| {
-            walk.read_from(&vector(5), 7);
-            walk.read_from(&vector(6), 8);
+            walk.read_from(&vector(5), (7, 0));
+            walk.read_from(&vector(6), (8, 0));
         };
         assert_eq!(walk.known(), None);
         several(&mut walk);
@@ -195,14 +201,24 @@ mod tests {
     fn an_interrupted_round_is_followed_by_another() {
         let mut walk = Walk::new(vector(1));
         walk.interrupted();
-        walk.read_from(&vector(5), 7);
+        walk.read_from(&vector(5), (7, 0));
         assert!(walk.end_round());
     }
 
     #[test]
     fn a_source_that_was_rolled_back_is_not_believed() {
         let mut walk = Walk::new(vector(1));
-        walk.read_from(&vector(5), 7);
-        assert!(walk.is_from(&vector(6)) && !walk.is_from(&vector(4)));
+        walk.read_from(&vector(5), (7, 0));
+        assert!(walk.is_from(&vector(6), 0) && !walk.is_from(&vector(4), 0));
+    }
+
+    #[test]
+    fn a_session_that_began_before_the_index_was_repaired_is_not_continued_in_any_round() {
+        let mut walk = Walk::new(vector(1));
+        walk.read_from(&vector(5), (7, 0));
+        assert!(walk.is_from(&vector(5), 0) && !walk.is_from(&vector(5), 2));
+        walk.interrupted();
+        assert!(walk.end_round());
+        assert!(!walk.is_from(&vector(5), 2), "the first round may have passed the row");
     }
 }

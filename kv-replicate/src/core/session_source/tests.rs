@@ -22,7 +22,7 @@ fn read(rows: u64) -> Result<Batch, Unread> {
 fn batch_of(rows: Vec<Row>) -> Batch {
     let (vector, collected) = (vector(9), VersionVector::default());
     let (damaged, floor) = (Vec::new(), Hlc::ZERO);
-    Batch { rows, damaged, next: None, vector, collected, floor, commit: 1 }
+    Batch { rows, damaged, next: None, vector, collected, floor, index: 0, commit: 1 }
 }
 
 fn reads(fixture: &mut Fixture) -> usize {

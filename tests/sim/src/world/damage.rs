@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kv_core::{
     FoundState, NamespaceId, OwedReason, Table,
     engine::{
-        Engine as _, EngineError, Snapshot as _, Visibility,
+        Batch, Engine as _, EngineError, Snapshot as _, Visibility,
         redb::{RedbEngine, RedbSnapshot},
     },
 };
@@ -164,6 +164,17 @@ impl Node {
         bits: u64,
         find: impl FnOnce(&RedbSnapshot) -> Result<Option<FoundRow>, EngineError>,
     ) -> Result<bool, String> {
+        self.rewrite(|snapshot| {
+            let Some((table, key, row)) = find(snapshot)? else { return Ok(None) };
+            Ok(Some(vec![(table, key, Some(flipped(&row, bits)))]))
+        })
+    }
+
+    /// Writes rows on the disk as damage leaves them. The location is down. Returns whether there are any.
+    pub(super) fn rewrite(
+        &mut self,
+        make: impl FnOnce(&RedbSnapshot) -> Result<Option<Batch>, EngineError>,
+    ) -> Result<bool, String> {
         let failed = |error: EngineError| error.to_string();
         self.disk.kill();
         self.disk.evict();
@@ -171,16 +182,21 @@ impl Node {
         self.disk.make_room();
         let engine = RedbEngine::open(self.disk.process(), 1 << 20).map_err(failed)?;
         let snapshot = engine.snapshot(Visibility::Latest).map_err(failed)?;
-        let Some((table, key, row)) = find(&snapshot).map_err(failed)? else { return Ok(false) };
-        let mut row = row.to_vec();
-        let bits = usize::try_from(bits % (1 << 32)).unwrap_or(0);
-        let at = bits / 8 % row.len();
-        row[at] ^= 1 << (bits % 8);
+        let Some(rows) = make(&snapshot).map_err(failed)? else { return Ok(false) };
         drop(snapshot);
         let commit = engine.status().latest + 1;
-        engine.commit(commit, vec![(table, key, Some(row))]).map_err(failed)?;
+        engine.commit(commit, rows).map_err(failed)?;
         engine.sync(commit).map_err(failed)?;
         engine.close().map_err(failed)?;
         Ok(true)
     }
+}
+
+/// These bytes with one bit flipped.
+pub(super) fn flipped(bytes: &[u8], bits: u64) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let bits = usize::try_from(bits % (1 << 32)).unwrap_or(0);
+    let at = bits / 8 % bytes.len();
+    bytes[at] ^= 1 << (bits % 8);
+    bytes
 }

@@ -10,7 +10,7 @@ use kv_core::{
 };
 use waypost_disk_tests::violation::{Checked, Violation};
 
-use super::World;
+use super::{World, damage::flipped};
 use crate::{events::Event, node::Name, store};
 
 impl World {
@@ -66,7 +66,8 @@ impl World {
         }
     }
 
-    /// Damages the row of the dot index of an entry, or some row of it, at a location, which goes down for that.
+    /// Damages the row of the dot index of an entry, or some row of it, at a location, which goes down for that: its
+    /// value, or its key if one of its bits can flip so that the key stays in order.
     ///
     /// # Errors
     /// The violation.
@@ -74,17 +75,30 @@ impl World {
         self.crash(node)?;
         let (bits, place) = (self.rng.next_u64(), self.rng.next_u64());
         let entry = name.map_or(Vec::new(), |name| [&name.0.0[..], &name.1].concat());
-        let is_there = self.nodes[node].flip(bits, |snapshot| {
+        let flips_key = self.rng.chance(50);
+        let is_there = self.nodes[node].rewrite(|snapshot| {
             let (mut rows, all) = (Vec::new(), (Bound::Unbounded, Bound::Unbounded));
             snapshot.range(Table::Dots, all, Order::Ascending, &mut |key, row| {
-                // The checksum follows the key of the entry.
-                if entry.is_empty() || row.strip_suffix(&row[row.len() - 4..]) == Some(&entry[..]) {
-                    rows.push((Table::Dots, key.to_vec(), row.to_vec().into()));
-                }
+                rows.push((key.to_vec(), row.to_vec()));
                 ControlFlow::Continue(())
             })?;
-            let at = usize::try_from(place % rows.len().max(1) as u64).unwrap_or(0);
-            Ok(rows.into_iter().nth(at))
+            // The checksum follows the key of the entry.
+            let is_it = |row: &[u8]| entry.is_empty() || row[..row.len() - 4] == entry[..];
+            let places: Vec<_> = (0..rows.len()).filter(|at| is_it(&rows[*at].1)).collect();
+            let place = usize::try_from(place % places.len().max(1) as u64).unwrap_or(0);
+            let Some(at) = places.get(place).copied() else { return Ok(None) };
+            let (key, row) = rows[at].clone();
+            let is_in_order = |key: &Vec<u8>| {
+                (at == 0 || rows[at - 1].0 < *key)
+                    && rows.get(at + 1).is_none_or(|next| *key < next.0)
+            };
+            let mut keys = (0..96).map(|more| flipped(&key, (bits % 96 + more) % 96));
+            Ok(Some(match keys.find(is_in_order).filter(|_| flips_key) {
+                Some(other) => {
+                    vec![(Table::Dots, key.clone(), None), (Table::Dots, other, Some(row))]
+                }
+                None => vec![(Table::Dots, key, Some(flipped(&row, bits)))],
+            }))
         });
         if is_there.map_err(Violation::Wrong)? {
             self.trace(|| format!("{node}: damaged a row of the index"));

@@ -33,6 +33,7 @@ fn page(session: &Session, rows: &[u64], end: End) -> Page {
             collected: VersionVector::default(),
             floor: kv_core::Hlc::ZERO,
             next,
+            index: 0,
         }),
         end,
         damaged: Vec::new(),
