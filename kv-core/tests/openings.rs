@@ -89,6 +89,54 @@ fn a_damaged_opening_row_is_written_again_from_that_of_its_partner() {
 }
 
 #[test]
+fn an_opening_row_whose_key_is_damaged_is_written_again_too() {
+    for (at, has_member) in [(17, false), (20, true), (32, true)] {
+        let (mut case, own) = case(has_member);
+        let (infos, rows) = (case.store.view().registry().clone(), case.rows(Table::Entries));
+        let key = row_of(own[1]);
+        let row = rows.iter().find(|(one, _)| *one == key).unwrap().1.clone();
+        let mut other = key.clone();
+        other[at] ^= 1;
+        case.write(vec![(Table::Entries, key, None), (Table::Entries, other.clone(), Some(row))]);
+        assert_eq!(case.store.view().registry(), &infos, "what it said is known");
+        assert!(case.store.record_damage(NOW));
+        assert!(rows.iter().all(|row| case.rows(Table::Entries).contains(row)));
+        assert_eq!(case.owed().len(), if has_member { 2 } else { 0 });
+        if has_member {
+            // A later program may have written other fields, or a row under the damaged key.
+            for name in [&row_of(own[1])[16..], &other[16..]] {
+                let (namespace, key) = (NamespaceId::SYSTEM, Key::new(name).unwrap());
+                case.apply(Remote::Settled {
+                    namespace,
+                    key,
+                    is_nothing: true,
+                    is_destroyed: false,
+                });
+            }
+        }
+        assert!(case.owed().is_empty());
+        case.reopen();
+        assert_eq!(case.store.view().registry(), &infos);
+        assert!(case.rows(Table::Entries).iter().all(|row| rows.contains(row)));
+    }
+}
+
+#[test]
+fn nobody_makes_the_origin_of_another_one_of_nobody_or_takes_the_name_of_nobody() {
+    let (mut case, own) = case(true);
+    let info = case.store.view().registry().get(own[0]).unwrap().clone();
+    let stolen = OriginInfo { member: LOST_MEMBER, opened: Hlc(u64::MAX >> 8), ..info.clone() };
+    let partner = OriginId([8; 16]);
+    let made = OriginInfo { id: THEIRS, partner, ..stolen.clone() };
+    for row in [stolen, made] {
+        let write = RemoteWrite { dot: Dot { origin: row.id, seq: 1 }, ..opening(&row) };
+        assert!(matches!(case.apply(Remote::Found(write)), Applied::Refused(_)));
+    }
+    assert_eq!(case.store.view().registry().get(own[0]), Some(&info));
+    assert_eq!(case.store.view().registry().get(THEIRS), None);
+}
+
+#[test]
 fn without_other_locations_an_origin_whose_rows_are_all_damaged_is_of_no_member() {
     let (mut case, own) = case(false);
     case.damage(Table::Entries, &own.map(row_of));

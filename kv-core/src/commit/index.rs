@@ -337,3 +337,29 @@ fn behind(after: &[u8]) -> Bound<&[u8]> {
 fn until(goes_on: bool) -> ControlFlow<()> {
     if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_fails_begins_again_after_a_pause_that_grows() {
+        let mut check = IndexCheck::default();
+        let mut now = 7;
+        for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300].map(|seconds| seconds * 1000) {
+            assert!(check.begin(0, now));
+            check.fail(now);
+            // The engine reopens the file, and the store is read again.
+            check.begin_again();
+            assert!(!check.begin(0, now + pause - 1), "{pause}");
+            now += pause;
+        }
+        assert!(check.begin(0, now - 1_000_000), "the clock was set back");
+    }
+
+    #[test]
+    fn a_check_that_could_not_name_everything_is_repeated_once_other_keys_are_owed() {
+        let mut check = IndexCheck { undecided: Some(2), ..IndexCheck::default() };
+        assert!(!check.begin(2, 7) && check.begin(1, 7));
+    }
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{operation::Applied, state::State, transaction::Transaction};
 use crate::{
-    engine::Snapshot,
+    engine::{Snapshot, Table},
     error::WriteError,
     tables::EntryKey,
     types::{
@@ -34,16 +34,22 @@ impl State {
         dots.filter(|dot| !self.registry.contains(dot.origin)).count()
     }
 
+    /// Whether there is room for the origins that are counted without their opening rows, beside so many others. The former
+    /// are seldom counted one by one: a store that joins reads many opening rows.
+    fn has_room_beside(&self, others: usize) -> bool {
+        others + self.vector.len() <= MAX_ORIGINS || others + self.unopened() <= MAX_ORIGINS
+    }
+
     /// Whether there is room for more origins of a location.
     pub(super) fn has_room(&self, member: MemberId, more: usize) -> bool {
-        self.registry.len() + self.unopened() + more <= MAX_ORIGINS
+        self.has_room_beside(self.registry.len() + more)
             && self.registry.count_of(member) + more <= MAX_MEMBER_ORIGINS
     }
 
     /// Whether there is room for the opening row of an origin of a location. One that is counted already takes no more.
     pub(super) fn has_room_to_open(&self, id: OriginId, member: MemberId) -> bool {
         let is_counted = self.vector.get(id) > 0;
-        self.registry.len() + self.unopened() + usize::from(!is_counted) <= MAX_ORIGINS
+        self.has_room_beside(self.registry.len() + usize::from(!is_counted))
             && self.registry.count_of(member) < MAX_MEMBER_ORIGINS
     }
 
@@ -81,6 +87,12 @@ impl<S: Snapshot> Transaction<'_, S> {
             return;
         }
         let has_others = self.has_others();
+        if !self.lacks_opening(entry) {
+            if !has_others {
+                self.drop_misnamed(entry);
+            }
+            return;
+        }
         let info = match self.state.registry.get(id).cloned() {
             Some(info) => info,
             None if has_others => return,
@@ -90,6 +102,19 @@ impl<S: Snapshot> Transaction<'_, S> {
         if !has_others {
             self.repay(entry);
         }
+    }
+
+    /// Removes a damaged row under the key of the opening row of an origin that nothing was ever counted of: a bit of its
+    /// key has flipped.
+    fn drop_misnamed(&mut self, entry: &EntryKey) {
+        self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
+        self.forget_row(entry);
+        self.repay(entry);
+    }
+
+    /// Whether a key is that of the opening row of an origin that is counted. It is never deleted.
+    pub(super) fn lacks_opening(&self, entry: &EntryKey) -> bool {
+        opened_by(entry).is_some_and(|id| self.state.vector.get(id) > 0)
     }
 
     /// Writes an opening row.
@@ -134,10 +159,14 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
-    /// that nobody could tell is no contradiction.
+    /// that nobody could tell is no contradiction: but only that row, whose time never wins, so that no member can make an
+    /// origin of another one of nobody.
     pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), &'static str> {
         match self.state.registry.get(info.id) {
             Some(known) if known == info => Ok(()),
+            _ if info.member == LOST_MEMBER && *info != OriginInfo::of_lost(info.id) => {
+                Err("an origin of a member that no location is")
+            }
             Some(known) if [known.member, info.member].contains(&LOST_MEMBER) => Ok(()),
             Some(_) => Err("an origin is opened a second time"),
             None => {

@@ -129,6 +129,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             let found = self.readable(&entry).map_err(unread)?;
             let reason = match (met, found) {
                 (_, Readable::Damaged) => OwedReason::Row,
+                (Met::Row, Readable::Nothing) if self.lacks_opening(&entry) => OwedReason::Row,
                 (Met::Row, _) => continue,
                 (Met::Chunk { body, index }, Readable::Large(large)) if large == body => {
                     match self.view.chunk(body, index) {

@@ -120,7 +120,7 @@ impl State {
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;
         let mut owed = load_owed(snapshot)?;
-        let system = load_system(snapshot, &origins, &mut owed)?;
+        let system = load_system(snapshot, (&origins, &vector), &mut owed)?;
         Ok(State {
             clock: Clock::starting_at(last),
             closed,
@@ -254,10 +254,11 @@ struct System {
 
 /// Reads the rows of the system namespace: namespaces, members and origins. Rows that this program does not understand
 /// stay as they are. A damaged one is owed: a store that did not open for it could not fetch it from its peers. What a
-/// damaged opening row said is known from that of its partner.
+/// damaged opening row said is known from that of its partner. The opening row of an origin that is counted is owed too if
+/// it is not under its key: a bit of the key may have flipped.
 fn load_system(
     snapshot: &impl Snapshot,
-    origins: &Origins,
+    (origins, vector): (&Origins, &VersionVector),
     owed: &mut OwedKeys,
 ) -> Result<System, OpenError> {
     let (mut namespaces, mut members, mut entries) = (Vec::new(), Vec::new(), Vec::new());
@@ -276,10 +277,7 @@ fn load_system(
                 let name = split_entry(key).ok().and_then(|(_, name)| Key::new(name).ok());
                 if let Some(name) = name {
                     unopened.extend(OriginInfo::id_of(&name));
-                    let how = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
-                    let before = owed.get(NamespaceId::SYSTEM, &name);
-                    let how = before.map_or(how, |before| before.and(how));
-                    owed.set(NamespaceId::SYSTEM, name, how);
+                    owe_system(owed, name);
                 }
             }
         }
@@ -288,6 +286,13 @@ fn load_system(
     .map_err(OpenError::Engine)?;
     let namespaces = namespaces.iter().map(|(id, row)| (*id, row.as_ref()));
     let mut registry: OriginRegistry = entries.into_iter().collect();
+    for Dot { origin, .. } in vector.iter().filter(|dot| !registry.contains(dot.origin)) {
+        let name = Key::new(OriginInfo::key(origin)).expect("the key of an opening row is valid");
+        // A source may have named it, or it was damaged here.
+        if unopened.insert(origin) && owed.get(NamespaceId::SYSTEM, &name).is_none() {
+            owe_system(owed, name);
+        }
+    }
     let derived: Vec<_> = registry.iter().filter(|info| unopened.contains(&info.partner)).collect();
     let derived: Vec<_> = derived.into_iter().map(OriginInfo::of_partner).collect();
     derived.into_iter().for_each(|info| registry.insert(OriginEntry::Opened(info)));
@@ -296,6 +301,13 @@ fn load_system(
         members: members.into_iter().collect(),
         registry,
     })
+}
+
+/// Adds the key of a row of the system namespace that can't be read.
+fn owe_system(owed: &mut OwedKeys, name: Key) {
+    let how = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
+    let before = owed.get(NamespaceId::SYSTEM, &name);
+    owed.set(NamespaceId::SYSTEM, name, before.map_or(how, |before| before.and(how)));
 }
 
 /// Decodes one row of the system namespace, and interprets it.

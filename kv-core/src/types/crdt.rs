@@ -67,6 +67,11 @@ impl VersionVector {
         self.0.merge(other.0.clone());
     }
 
+    /// How many origins the vector counts writes of.
+    pub(crate) fn len(&self) -> usize {
+        self.0.dots.len()
+    }
+
     /// The last write of each origin that the vector counts, by origin id.
     pub fn iter(&self) -> impl Iterator<Item = Dot> + '_ {
         self.0.iter().map(|dot| Dot { origin: *dot.actor, seq: dot.counter })

@@ -63,8 +63,9 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
-                let is_refused = is_late || results.contains(&Applied::NoRoom);
-                if failed || is_refused || (is_unopened && successor.is_none()) {
+                if results.contains(&Applied::NoRoom) {
+                    machines.puller.no_room(&mut cx, bodies, peer, session);
+                } else if failed || is_late || (is_unopened && successor.is_none()) {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
                 } else if is_unopened {
                     let batch = ((session, batch), successor);
