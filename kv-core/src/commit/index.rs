@@ -234,7 +234,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Decides about the damaged rows of the index that are the dots of no entry that can be read. A row stays if it may be
     /// that of a damaged entry and it can't be told of which one.
     fn decide(&mut self, walk: &mut Walk) -> Result<(), ReadError> {
-        let owed = self.owed_names(walk);
+        let owed = self.owed_names();
         let mut undecided = 0;
         for key in mem::take(&mut walk.left) {
             let row = self.view.snapshot.get(Table::Dots, &key)?;
@@ -272,17 +272,14 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(())
     }
 
-    /// The owed entries, and which of them the index names.
-    fn owed_names(&self, walk: &Walk) -> OwedNames {
+    /// The owed entries.
+    fn owed_names(&self) -> OwedNames {
         let (mut names, all) = (OwedNames::default(), self.state.owed.iter());
         names.is_full = self.state.owed.is_full();
         for (namespace, key, owed) in all {
             let entry = EntryKey::new(namespace, key);
             if owed.reason == OwedReason::Row {
                 names.unread.push(entry.clone());
-            }
-            if !walk.named.contains(&entry) {
-                names.unnamed.push(entry.clone());
             }
             names.by_dot.extend(owed.dot.map(|dot| (dot, entry)));
         }
@@ -295,8 +292,6 @@ impl<S: Snapshot> Transaction<'_, S> {
 struct OwedNames {
     /// Those whose dots are known.
     by_dot: BTreeMap<Dot, EntryKey>,
-    /// Those that the index does not name.
-    unnamed: Vec<EntryKey>,
     /// Those whose rows are damaged here. A joined one has several dots.
     unread: Vec<EntryKey>,
     /// What there is no room to record may be the entry of any row.
@@ -319,10 +314,11 @@ impl OwedNames {
         if let Some(entry) = dot.and_then(|dot| self.by_dot.get(&dot)) {
             return Of::Entry(entry.clone());
         }
-        match (&self.unnamed[..], &self.unread[..]) {
+        match &self.unread[..] {
             _ if self.is_full => Of::Unknown,
-            (_, []) => Of::Nothing,
-            ([entry], [unread]) if entry == unread => Of::Entry(entry.clone()),
+            [] => Of::Nothing,
+            // The index may name it under other dots. A name too many does no harm: the receivers ask for the key.
+            [entry] => Of::Entry(entry.clone()),
             _ => Of::Unknown,
         }
     }
