@@ -38,7 +38,7 @@ impl<S: Snapshot> View<S> {
     #[must_use]
     pub fn index_number(&self) -> Option<u64> {
         let number = self.damage.index.number();
-        (number == self.index && number % 2 == 0).then_some(number)
+        (number == self.index && number.is_multiple_of(2)).then_some(number)
     }
 
     /// Notes that a row of the index is damaged or missing, so that the index is checked.

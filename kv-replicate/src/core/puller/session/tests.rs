@@ -47,6 +47,18 @@ fn take(session: &mut Session, rows: &[u64], end: End) {
 }
 
 #[test]
+fn a_suspended_session_does_not_continue_behind_a_row_that_was_put_back_into_the_index() {
+    let mut session = requested();
+    take(&mut session, &[1], End::Batch(dot(1)));
+    session.suspend();
+    session.resume(8, vector(4));
+    let mut page = page(&session, &[2], End::Round);
+    assert!(!session.is_of_another_store(&page));
+    page.head.as_mut().unwrap().index = 2;
+    assert!(session.is_of_another_store(&page));
+}
+
+#[test]
 fn the_pages_of_a_batch_are_taken_once_and_in_order() {
     let mut session = requested();
     let first = Page { end: End::Page, ..page(&session, &[1], End::Round) };
