@@ -85,7 +85,7 @@ impl Patience {
         self.moved_at = now;
     }
 
-    /// Repetitions do not count any more. What is known of the link stays.
+    /// Forgets the repetitions, and keeps the patience that was learned.
     pub(super) fn begin_again(&mut self) {
         self.repeated = 0;
     }

@@ -1,7 +1,7 @@
-//! Bounds what waits in a link: about twice what is on the way to the peer.
+//! Bounds the bytes that are queued in a link, to about two congestion windows.
 //!
-//! What QUIC has taken can't be overtaken by messages of the same stream, and can't be taken back if the peer does not
-//! need it any more. On a slow link a long send buffer therefore means seconds of delay. So QUIC takes bytes as long as
+//! Bytes in QUIC's send buffer are sent before later ones of the same stream, also if the peer does not need them any
+//! more. On a slow link a long send buffer therefore means seconds of delay. So QUIC takes bytes as long as
 //! its buffer holds less than [`WINDOWS`] congestion windows, and the core is asked for a message when little is left
 //! of those before.
 
@@ -25,7 +25,7 @@ const LEAST: u64 = 64 << 10;
 /// How often the send buffer is adapted while a write waits for room in it.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// What waits in one link.
+/// The bytes that are queued in one link, and their bound.
 #[derive(Debug)]
 pub(super) struct Window {
     /// The QUIC connection.

@@ -85,7 +85,7 @@ impl Pace {
         self.repeats = 0;
     }
 
-    /// The session is suspended. What is known of the link stays.
+    /// The session is suspended: repetitions are forgotten, the learned patience and length of batches are kept.
     pub(super) fn suspended(&mut self) {
         self.patience.begin_again();
         self.repeats = 0;
