@@ -33,10 +33,6 @@ impl Core {
         let results = results.unwrap_or_default();
         match pending {
             Pending::Search => self.machines.uncounted.settled(failed),
-            Pending::Count => {
-                self.machines.uncounted.counted();
-                self.machines.stability.disturb();
-            }
             Pending::Rebuild => self.machines.rebuild.committed(failed),
             // The members follow once it is durable.
             Pending::Removal { peer } => {

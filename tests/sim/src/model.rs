@@ -102,9 +102,15 @@ impl Model {
         Ok(())
     }
 
-    /// Records that the writes that one vector counts and another does not may be lost.
-    pub fn doubt_beyond(&mut self, held: &VersionVector, left: &VersionVector) {
-        let is_lost = |dot: &&Dot| held.covers(**dot) && !left.covers(**dot);
+    /// Records that the writes that one vector counts and another does not may be lost, and those of the origins that
+    /// only the other one limits.
+    pub fn doubt_beyond(
+        &mut self,
+        (held, lowered): (&VersionVector, &BTreeSet<OriginId>),
+        left: &VersionVector,
+    ) {
+        let was_held = |dot: &Dot| held.covers(*dot) || lowered.contains(&dot.origin);
+        let is_lost = |dot: &&Dot| was_held(dot) && !left.covers(**dot);
         let lost: Vec<_> = self.log.keys().filter(is_lost).copied().collect();
         self.doubtful.extend(lost);
     }
