@@ -270,7 +270,7 @@ impl Puller {
         untaken: impl Iterator<Item = Dot>,
     ) {
         if let Some(session) = self.session(peer, session) {
-            untaken.for_each(|dot| session.not_taken(dot));
+            untaken.for_each(|dot| session.untaken().note(dot));
         }
     }
 
@@ -282,7 +282,7 @@ impl Puller {
             Step::Request => self.request(cx, peer),
             Step::Fail => self.fail(cx, bodies, peer),
             Step::Adopt(head) => {
-                let (head, damaged) = (session.adoptable(head), session.damaged());
+                let (head, damaged) = (session.untaken().without(head), session.damaged());
                 adopt(cx, (peer, session.id()), head, damaged);
             }
         }

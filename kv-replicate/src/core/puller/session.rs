@@ -260,14 +260,9 @@ impl Session {
         self.damaged.iter().cloned().collect()
     }
 
-    /// A row was late, and was not taken.
-    pub(super) fn not_taken(&mut self, dot: Dot) {
-        self.untaken.note(dot);
-    }
-
-    /// What may be adopted of the vectors of the source.
-    pub(super) fn adoptable(&self, head: PageHead) -> PageHead {
-        self.untaken.without(head)
+    /// The late rows that were not taken.
+    pub(super) fn untaken(&mut self) -> &mut Untaken {
+        &mut self.untaken
     }
 
     /// About how many bytes it takes.
