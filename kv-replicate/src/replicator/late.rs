@@ -27,9 +27,7 @@ impl Late {
         view: &View<S>,
         ToApply { row, how, .. }: &ToApply,
     ) -> bool {
-        // A row of an origin that is not opened here is refused, whatever its time.
-        let is_known = view.registry().contains(row.dot.origin);
-        let is_late = !self.knows_all && is_known && view.is_late(row.namespace, row.dot, row.hlc);
+        let is_late = !self.knows_all && view.is_late(row.namespace, row.dot, row.hlc);
         self.is_cut |= is_late && matches!(how, How::Next | How::Skip);
         is_late || self.is_cut
     }
