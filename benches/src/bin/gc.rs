@@ -64,7 +64,8 @@ fn main() -> Result<(), Failure> {
     let swept = Arc::new(Swept::default());
     let path = scratch.join("store");
     let options = Options::new().cache_bytes(arguments.cache << 20).observer(swept.clone());
-    let without = options.clone().gc_interval(Duration::MAX / 2);
+    // A store that may have peers keeps its tombstones until these have them.
+    let without = options.clone().replicated(true);
     let store = without.clone().open(&path)?;
     let deleted = store.create_namespace("deleted")?.id;
     let kept = store.create_namespace("kept")?.id;

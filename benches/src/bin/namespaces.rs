@@ -45,7 +45,10 @@ fn main() -> Result<(), Failure> {
     create_all(&many, arguments.namespaces)?;
     let after = meter::memory(std::process::id())?.anonymous;
     let each = after.saturating_sub(before) / arguments.namespaces.max(1);
-    println!("{} namespaces: {each} bytes of memory each, the engine's cache included", arguments.namespaces);
+    println!(
+        "{} namespaces: {each} bytes of memory each, the engine's cache included",
+        arguments.namespaces
+    );
 
     let rounds = compare_creations(&few, &many, &arguments)?;
     rounds.print("creation of a namespace, one caller", &[CPU, WALL]);
@@ -88,11 +91,7 @@ fn create_all(store: &Store, count: u64) -> Result<(), Failure> {
 }
 
 /// Creates some namespaces in a store with few and in one with many, and drops them again.
-fn compare_creations(
-    few: &Store,
-    many: &Store,
-    arguments: &Arguments,
-) -> Result<Rounds, Failure> {
+fn compare_creations(few: &Store, many: &Store, arguments: &Arguments) -> Result<Rounds, Failure> {
     let side = |name: String, store: &Store, round: u64| -> Result<Sample, Failure> {
         let mut made: Vec<NamespaceId> = Vec::new();
         let watch = Stopwatch::own()?;

@@ -374,7 +374,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.free(large.body);
         }
         let state = FoundState::ExpiredTombstone;
-        self.put_row(entry, Found { state, metadata: None, ..head }, &[]);
+        self.put_row((Some(Table::Entries), entry), Found { state, metadata: None, ..head }, &[]);
         Ok(())
     }
 
@@ -386,7 +386,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         stable: Hlc,
     ) -> Result<bool, ReadError> {
         let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
-        let head = self.row(&entry)?;
+        let head = self.tombstone(&entry)?;
         let Some(head) = head.filter(|head| time_index(head) == Some((T::TABLE, time))) else {
             self.batch.push((T::TABLE, index_key.to_vec(), None));
             return Ok(true);
@@ -404,6 +404,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.state.collected_upto = self.state.collected_upto.max(upto);
         self.remove(entry, &head);
         Ok(true)
+    }
+
+    /// Reads the row of a key that an index says is a tombstone, which is looked for there first.
+    fn tombstone(&mut self, entry: &EntryKey) -> Result<Option<Found<()>>, ReadError> {
+        if !self.rows.contains_key(entry)
+            && let Some(row) = self.view.snapshot.get(Table::Deleted, entry.as_bytes())?
+        {
+            return self.decode_row((Table::Deleted, entry), &row).map(Some);
+        }
+        self.row(entry)
     }
 
     /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. If a row is later than the drop
@@ -467,7 +477,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut keys = Vec::new();
         let bounds = (Bound::Excluded(&lower[..]), upper);
-        self.view.snapshot.range(Table::Entries, bounds, Order::Ascending, &mut |key, _| {
+        tables::visit_rows(&self.view.snapshot, bounds, &mut |(_, key), _| {
             keys.push(key.to_vec());
             if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -503,7 +513,9 @@ impl<S: Snapshot> Transaction<'_, S> {
                 if exists {
                     return Ok(Fate::Passed);
                 }
-                self.batch.push((Table::Entries, key.to_vec(), None));
+                for table in [Table::Entries, Table::Deleted] {
+                    self.batch.push((table, key.to_vec(), None));
+                }
             }
             Err(error) => return Err(error),
         }

@@ -5,6 +5,8 @@
 //! repeated. The first commit of a step already has the new format: an older program never takes a store that is half
 //! migrated for one of its own.
 
+mod tombstones;
+
 use std::ops::{Bound, ControlFlow};
 
 use super::{
@@ -20,7 +22,7 @@ use crate::{
 
 /// The steps of this program, by rising format: the last one leads to [`FORMAT_VERSION`]. None leads from format 1, which
 /// was never released.
-pub const MIGRATIONS: &[Step] = &[];
+pub const MIGRATIONS: &[Step] = &[tombstones::APART];
 
 /// About how many bytes of rows [`Slice::rewrite`] reads for a commit.
 const SLICE_BYTES: usize = 1 << 20;

@@ -317,7 +317,7 @@ fn read_system(
     origins: &Origins,
 ) -> Result<(SystemRow, Arc<JoinedRow>), DecodeError> {
     let (_, name) = split_entry(key)?;
-    let head = decode_head(key, row, origins)?;
+    let head = decode_head((Table::Entries, key), row, origins)?;
     let row = head.joined().ok_or(DecodeError("a row that is not a joined row"))?;
     Ok((SystemRow::of(name, row), Arc::clone(row)))
 }

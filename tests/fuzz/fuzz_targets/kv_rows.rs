@@ -236,6 +236,11 @@ impl Row<'_> {
         ]
         .concat();
         let key = name.bytes();
+        let is_tombstone = matches!(said, Kind::Tombstone | Kind::ExpiredTombstone);
+        if is_tombstone {
+            let row = seal(Table::Deleted, &key, &head);
+            return (Table::Deleted, key, Some(row));
+        }
         let row = seal_entry(&key, &head, body.as_deref());
         (Table::Entries, key, Some(row))
     }
