@@ -19,6 +19,7 @@ mod rebuild;
 mod remote;
 mod skip;
 mod state;
+mod sweep;
 mod system;
 #[cfg(test)]
 mod tests;

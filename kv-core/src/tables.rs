@@ -15,7 +15,9 @@ mod small;
 pub(crate) use self::layout::encode;
 pub use self::{check::check_row, seal::FORMAT_VERSION};
 pub(crate) use self::{
-    entries::{Place, decode_entry, decode_head, encode_entry, other_table, set_apart, table_of},
+    entries::{
+        Apart, Place, decode_entry, decode_head, encode_entry, other_table, set_apart, table_of,
+    },
     entry_key::{EntryKey, split as split_entry},
     layout::{Layout, decode, delete, first, get, last, put, visit},
     local::{LocalParts, Part},

@@ -76,7 +76,7 @@ fn main() -> Result<(), Failure> {
 
     let lasting = Duration::from_secs_f64(arguments.seconds);
     let (mut samples, mut took) = ([Vec::new(), Vec::new()], Duration::ZERO);
-    let load = meter::load();
+    let (load, mut before) = (meter::load(), 0);
     for round in 0..arguments.rounds {
         for (side, options) in [(0, &without), (1, &options)] {
             if side == 0 && arguments.callers == 0 {
@@ -86,15 +86,19 @@ fn main() -> Result<(), Failure> {
             let sample = put_for(&store, (kept, round), &arguments, lasting)?;
             store.close()?;
             samples[side].push(sample);
-            took += if side == 1 { sample.wall } else { Duration::ZERO };
+            if side == 1 && swept.0.load(Ordering::Relaxed) > before {
+                took += sample.wall;
+            }
         }
-        if swept.0.load(Ordering::Relaxed) >= arguments.tombstones {
+        // Until a round finds nothing more.
+        let after = swept.0.load(Ordering::Relaxed);
+        if after == before {
             break;
         }
+        before = after;
     }
-    let collected = swept.0.load(Ordering::Relaxed);
     println!(
-        "{collected} of {} tombstones collected in {:.0} s, to {:.0} s exactly",
+        "{before} rows of {} tombstones collected in {:.0} s, to {:.0} s exactly",
         arguments.tombstones,
         took.as_secs_f64(),
         arguments.seconds,

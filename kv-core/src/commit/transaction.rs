@@ -379,11 +379,11 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             self.origin_number(dot.origin);
         }
         if let Some((index, time)) = time_index(&head) {
-            let key = Timed { time, entry: key.clone() };
+            let (key, dot) = (Timed { time, entry: key.clone() }, self.indexed(head.dot));
             match index {
-                Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &()),
+                Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &dot),
                 Table::ExpiredTombstones => {
-                    tables::put::<ExpiredTombstones>(&mut self.batch, &key, &());
+                    tables::put::<ExpiredTombstones>(&mut self.batch, &key, &dot);
                 }
                 _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
             }

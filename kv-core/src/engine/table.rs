@@ -19,7 +19,7 @@ pub enum Table {
     Collected = 5,
     /// (second, namespace, key): entries by the time of their expiry.
     Expiry = 6,
-    /// (time, namespace, key): tombstones of deletions by the time of their write.
+    /// (time, namespace, key): tombstones of deletions by the time of their write. → The dot.
     Tombstones = 7,
     /// (body, index) → a chunk of a large body.
     Chunks = 8,
@@ -29,7 +29,7 @@ pub enum Table {
     Purge = 10,
     /// Name → the bytes that this location keeps for itself under it.
     Local = 11,
-    /// (second, namespace, key): expired tombstones by the time of their expiry.
+    /// (second, namespace, key): expired tombstones by the time of their expiry. → The dot.
     ExpiredTombstones = 12,
     /// (namespace, key): its row can't be read here, although the vector counts it.
     Owed = 13,

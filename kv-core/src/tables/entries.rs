@@ -4,6 +4,7 @@ use super::{
     entry_key::split,
     origins::Origins,
     seal::{CRC_BYTES, Place as Sealed, seal, unseal},
+    small::IndexedDot,
 };
 use crate::{
     codec::{DecodeError, Reader, put_text},
@@ -123,13 +124,36 @@ pub(crate) fn decode_entry<'a>(
     decode(place, row, &|number| origins.id(number))
 }
 
-/// Returns a tombstone as a row of its own table, if a row of the table of entries is one: format 2 had both in one
-/// table.
-pub(crate) fn set_apart(key: &[u8], row: &[u8]) -> Option<Vec<u8>> {
+/// A tombstone of format 2, which had both kinds of rows in the table of entries, as format 3 has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Apart {
+    /// The row in the table of tombstones.
+    pub(crate) row: Vec<u8>,
+    /// The index by time that names it.
+    pub(crate) index: Table,
+    /// Its time there.
+    pub(crate) time: u64,
+    /// Its dot.
+    pub(crate) dot: IndexedDot,
+}
+
+/// Sets a tombstone apart, if a row of the table of entries is one.
+pub(crate) fn set_apart(key: &[u8], row: &[u8]) -> Option<Apart> {
     let flags = *row.first()?;
     let is_tombstone = flags & JOINED == 0 && flags & KIND_MASK >= 2;
     let head = unseal(Table::Entries, key, row).ok().filter(|_| is_tombstone)?;
-    Some(seal(Table::Deleted, key, head.to_vec()))
+    let mut reader = Reader::new(&head[1..]);
+    let (hlc, origin, seq) = (reader.u64().ok()?, reader.u32().ok()?, reader.u64().ok()?);
+    if flags & HAS_PREV != 0 {
+        reader.take(12).ok()?;
+    }
+    let expires_at = if flags & HAS_EXPIRY == 0 { 0 } else { reader.u64().ok()? };
+    let (index, time) = match flags & KIND_MASK {
+        2 => (Table::Tombstones, hlc),
+        _ => (Table::ExpiredTombstones, expires_at),
+    };
+    let row = seal(Table::Deleted, key, head.to_vec());
+    Some(Apart { row, index, time, dot: IndexedDot { origin, seq } })
 }
 
 /// Finds the id of an origin by its local number.
@@ -319,7 +343,17 @@ mod tests {
             } else {
                 apart.clone()
             };
-            prop_assert_eq!(set_apart(&key, &before), head.is_tombstone().then_some(apart));
+            let set_apart = set_apart(&key, &before);
+            prop_assert_eq!(set_apart.is_some(), head.is_tombstone());
+            if let Some(Apart { row, index, time, dot }) = set_apart {
+                prop_assert_eq!(row, apart);
+                prop_assert_eq!(dot, IndexedDot { origin: number(head.dot.origin), seq: head.dot.seq });
+                let expected = match head.state {
+                    FoundState::Tombstone => (Table::Tombstones, head.version.hlc.0),
+                    _ => (Table::ExpiredTombstones, head.expires_at.unwrap_or(0)),
+                };
+                prop_assert_eq!((index, time), expected);
+            }
         }
 
         #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Hlc, NamespaceId, OriginId, Table, VersionVector,
+    Dot, Hlc, NamespaceId, OriginId, Table, VersionVector,
     engine::{Order, Snapshot},
     limits::CHUNK_BYTES,
     view::{Found, FoundState, View},
@@ -236,17 +236,20 @@ impl Tables {
         let (mut tombstones, mut expired) = (Rows::new(), Rows::new());
         for ((namespace, key), row) in &state.rows {
             let name = [&namespace.0[..], key].concat();
-            for dot in row.dots() {
+            let indexed = |dot: Dot| -> Checked<Vec<u8>> {
                 let origin = number(dot.origin)?.to_be_bytes();
-                dots.insert([&origin[..], &dot.seq.to_be_bytes()].concat(), name.clone());
+                Ok([&origin[..], &dot.seq.to_be_bytes()].concat())
+            };
+            for dot in row.dots() {
+                dots.insert(indexed(dot)?, name.clone());
             }
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
             match (&row.what, row.expires_at) {
                 (What::Tombstone, _) => {
-                    tombstones.insert(timed(row.version.hlc.0), Vec::new());
+                    tombstones.insert(timed(row.version.hlc.0), indexed(row.dot)?);
                 }
                 (What::ExpiredTombstone, at) => {
-                    expired.insert(timed(at.unwrap_or(0)), Vec::new());
+                    expired.insert(timed(at.unwrap_or(0)), indexed(row.dot)?);
                 }
                 (What::Value(_), Some(at)) => {
                     expiry.insert(timed(at), Vec::new());

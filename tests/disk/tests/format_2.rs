@@ -43,9 +43,13 @@ fn rows(engine: &RedbEngine, table: Table) -> Rows {
     rows
 }
 
-/// The entries and the tombstones.
-fn both(engine: &RedbEngine) -> [Rows; 2] {
-    [Table::Entries, Table::Deleted].map(|table| rows(engine, table))
+/// The tables that the migration changes.
+const CHANGED: [Table; 4] =
+    [Table::Entries, Table::Deleted, Table::Tombstones, Table::ExpiredTombstones];
+
+/// Their rows.
+fn changed(engine: &RedbEngine) -> [Rows; 4] {
+    CHANGED.map(|table| rows(engine, table))
 }
 
 /// A row with its checksum.
@@ -82,12 +86,12 @@ fn write(store: &mut Committer<RedbEngine>) -> NamespaceId {
 }
 
 /// The file of a store of format 2, and the tables that it must get.
-fn image() -> (Vec<u8>, [Rows; 2]) {
+fn image() -> (Vec<u8>, [Rows; 4]) {
     let disk = FailingDisk::new(Rng::new(1));
     let mut store = open(&disk).unwrap();
     write(&mut store);
     let engine = Arc::clone(store.engine());
-    let tables = both(&engine);
+    let tables = changed(&engine);
     assert_eq!(tables[1].len(), usize::from(KEYS) / 3 * 2);
     let mut batch: Batch = vec![(
         Table::Meta,
@@ -100,6 +104,10 @@ fn image() -> (Vec<u8>, [Rows; 2]) {
         batch.push((Table::Entries, key.clone(), Some(among)));
         batch.push((Table::Deleted, key.clone(), None));
     }
+    for (table, rows) in CHANGED.iter().zip(&tables).skip(2) {
+        assert_eq!(rows.len(), usize::from(KEYS) / 3);
+        batch.extend(rows.keys().map(|key| (*table, key.clone(), Some(sealed(*table, key, &[])))));
+    }
     let last = engine.status().latest + 1;
     engine.commit(last, batch).unwrap();
     engine.sync(last).unwrap();
@@ -111,7 +119,7 @@ fn image() -> (Vec<u8>, [Rows; 2]) {
 fn the_tombstones_of_a_store_of_format_2_are_set_apart_whatever_interrupts_that() {
     let (image, tables) = image();
     let disk = FailingDisk::holding(image.clone(), Rng::new(2));
-    assert_eq!(both(open(&disk).unwrap().engine()), tables);
+    assert_eq!(changed(open(&disk).unwrap().engine()), tables);
     let (syncs, writes) = (disk.counts().syncs, disk.counts().writes);
     assert!(syncs >= 3, "it has several commits: {syncs}");
     let mut rng = Rng::new(3);
@@ -135,7 +143,7 @@ fn the_tombstones_of_a_store_of_format_2_are_set_apart_whatever_interrupts_that(
         interrupted += usize::from(open(&disk).is_none());
         disk.disarm();
         disk.kill();
-        assert_eq!(both(open(&disk).unwrap().engine()), tables, "{armed:?}");
+        assert_eq!(changed(open(&disk).unwrap().engine()), tables, "{armed:?}");
     }
     assert!(interrupted > 5, "the faults hit the migration: {interrupted}");
 }
