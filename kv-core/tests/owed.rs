@@ -408,6 +408,15 @@ fn a_deletion_whose_tombstone_was_damaged_and_settled_counts_as_collected() {
     assert_eq!(read(&mut case).unwrap(), 1);
     case.settle("k", true);
     assert!(matches!(read(&mut case), Err(ReadError::Gone)));
+    let limits = GcLimits {
+        rows: 9,
+        bodies: 9,
+        stable: Hlc(u64::MAX),
+        expired_ms: None,
+        collects_expired: true,
+    };
+    case.store.collect_garbage(NOW, &limits).unwrap();
+    assert!(matches!(read(&mut case), Err(ReadError::Gone)), "the index names it still");
     case.put("k", b"value");
     assert_eq!(read(&mut case).unwrap(), 0);
 }

@@ -439,7 +439,7 @@ fn relaxed_writes_are_answered_at_once_and_synced_in_time() {
 }
 
 #[test]
-fn garbage_is_collected_between_commits_with_a_pause_and_without_a_sync_of_its_own() {
+fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
     let expiry_grace = Duration::ZERO;
     let config = WriterConfig { gc_rows: 1, expiry_grace, ..WriterConfig::default() };
     let mut fixture = Fixture::new(config);
