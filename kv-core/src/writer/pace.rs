@@ -39,11 +39,11 @@ impl GcPace {
         self.rows.min(most)
     }
 
-    /// A step that changed so many rows, none of them of large bodies, took so long. A step with few rows shows nothing
-    /// about the time of many.
+    /// A step that changed so many rows, none of them of large bodies, took so long. That a step with few rows was short shows
+    /// nothing about the time of many.
     pub(super) fn took(&mut self, took: Duration, rows: usize) {
         self.took = took.max(STEP);
-        if rows * 2 < self.rows {
+        if took <= STEP && rows * 2 < self.rows {
             return;
         }
         let micros =
@@ -87,15 +87,17 @@ mod tests {
     }
 
     #[test]
-    fn one_step_changes_the_rows_by_half_or_twice_at_most_and_a_small_one_not_at_all() {
+    fn one_step_changes_the_rows_by_half_or_twice_at_most_and_a_small_short_one_not_at_all() {
         let mut pace = GcPace::default();
         pace.took(Duration::from_secs(9), FIRST_ROWS);
         assert_eq!(pace.rows(usize::MAX), FIRST_ROWS / 2);
         pace.took(Duration::from_micros(1), FIRST_ROWS / 2);
         assert_eq!(pace.rows(usize::MAX), FIRST_ROWS);
-        pace.took(Duration::from_secs(9), 3);
+        pace.took(Duration::from_micros(1), 3);
         pace.took_for_bodies(Duration::from_secs(9));
         assert_eq!((pace.rows(usize::MAX), pace.rows(7)), (FIRST_ROWS, 7));
+        pace.took(Duration::from_secs(9), 3);
+        assert_eq!(pace.rows(usize::MAX), FIRST_ROWS / 2);
     }
 
     #[test]
