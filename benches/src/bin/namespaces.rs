@@ -72,12 +72,12 @@ fn main() -> Result<(), Failure> {
 
 /// Creates the namespaces, from several callers.
 fn create_all(store: &Store, count: u64) -> Result<(), Failure> {
-    const CALLERS: u64 = 64;
+    const CALLERS: usize = 64;
     let watch = Stopwatch::own()?;
     std::thread::scope(|scope| {
-        let caller = |caller: u64| {
+        let caller = |caller: usize| {
             scope.spawn(move || -> Result<(), Failure> {
-                for n in (caller..count).step_by(CALLERS as usize) {
+                for n in (caller as u64..count).step_by(CALLERS) {
                     store.create_namespace(&format!("namespace {n}"))?;
                 }
                 Ok(())

@@ -1,20 +1,18 @@
 //! Garbage collection, in bounded steps.
 
-use std::{
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use std::ops::{Bound, ControlFlow};
 
 use super::{
+    collect::Ended,
     committer::Committer,
     sweep::Sweep,
-    transaction::{Changes, Transaction, time_index},
+    transaction::{Changes, Transaction},
 };
 use crate::{
     engine::{Engine, EngineError, Order, Snapshot, Table, after_prefix, visit_prefix},
     error::{ReadError, WriteError},
     tables::{
-        self, Dots, EntryKey, ExpiredTombstones, Expiry, IndexedDot, Layout, Pending, Purge, Timed,
+        self, EntryKey, ExpiredTombstones, Expiry, IndexedDot, Layout, Pending, Purge, Timed,
         Tombstones, body_prefix,
     },
     types::{BodyId, Change, Found, FoundState, Hlc, Key, NamespaceId, Version},
@@ -68,8 +66,13 @@ pub struct GcStep {
 
 impl GcLimits {
     /// The first Unix second that has not certainly passed; none if that is not known of any.
-    pub(super) fn expired_end(&self) -> Option<u64> {
+    fn expired_end(&self) -> Option<u64> {
         self.expired_ms.map(|ms| (ms / 1000).saturating_add(1))
+    }
+
+    /// Expired tombstones with an expiry before this Unix second are collected.
+    pub(super) fn collected_end(&self) -> u64 {
+        self.expired_end().filter(|_| self.collects_expired).unwrap_or(0)
     }
 }
 
@@ -281,7 +284,7 @@ impl GcStep {
         sweep: &mut Sweep,
     ) -> Result<bool, ReadError> {
         let (view, rows) = (transaction.view, limits.rows);
-        let mut has_more = sweep.is_due(view, limits)?;
+        let mut has_more = sweep.is_due(view, limits.stable, limits.collected_end())?;
         if has_more {
             self.collected += transaction.sweep(sweep, limits)?;
         } else {
@@ -309,7 +312,7 @@ impl GcStep {
         self.collect_all::<Tombstones, S>(transaction, limits, &deleted)?;
         // Rows that are not stable yet may delay stable ones behind them, until the member returns that
         // keeps them.
-        let end = limits.expired_end().filter(|_| limits.collects_expired).unwrap_or(0);
+        let end = limits.collected_end();
         let expired = first_rows::<S, ExpiredTombstones>(view, end, rows)?;
         let ended = self.collect_all::<ExpiredTombstones, S>(transaction, limits, &expired)?;
         Ok([deleted.len(), ended].contains(&rows))
@@ -320,7 +323,7 @@ impl GcStep {
         &mut self,
         transaction: &mut Transaction<'_, S>,
         limits: &GcLimits,
-        rows: &[(Vec<u8>, Vec<u8>)],
+        rows: &[IndexRow],
     ) -> Result<usize, ReadError> {
         let mut ended = 0;
         for (key, row) in rows {
@@ -393,12 +396,15 @@ fn has_key<S: Snapshot>(
     Ok(has_one)
 }
 
+/// A row of an index by time, as the engine has it: key and bytes.
+type IndexRow = (Vec<u8>, Vec<u8>);
+
 /// Reads the first rows of an index by time, of times before `end`.
 fn first_rows<S: Snapshot, T: Layout>(
     view: &View<S>,
     end: u64,
     limit: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+) -> Result<Vec<IndexRow>, ReadError> {
     let end = end.to_be_bytes();
     let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
     let mut rows = Vec::new();
@@ -407,16 +413,6 @@ fn first_rows<S: Snapshot, T: Layout>(
         if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(rows)
-}
-
-/// What becomes of a row of an index by time.
-enum Ended {
-    /// The tombstone was collected.
-    Collected,
-    /// It had been collected or overwritten before: the row was removed.
-    Unindexed,
-    /// The tombstone stays.
-    Stays,
 }
 
 impl<S: Snapshot> Transaction<'_, S> {
@@ -437,81 +433,6 @@ impl<S: Snapshot> Transaction<'_, S> {
         let state = FoundState::ExpiredTombstone;
         self.put_row((Some(Table::Entries), entry), Found { state, metadata: None, ..head }, &[]);
         Ok(())
-    }
-
-    /// Collects the tombstone that a row of an index names. If a sweep has collected it, removes that row and the one in
-    /// the dot index.
-    fn collect<T: Layout<Key = Timed, Row = IndexedDot>>(
-        &mut self,
-        index_key: &[u8],
-        row: &[u8],
-        limits: &GcLimits,
-    ) -> Result<Ended, ReadError> {
-        let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
-        // What is damaged names no dot.
-        let dot = tables::decode::<T>(index_key, row).ok().map(|(_, dot)| dot);
-        let head = self.tombstone(&entry)?.filter(|head| {
-            let is_its = dot.is_none_or(|dot| self.state.is_indexed(dot, head.dot));
-            is_its && time_index(head) == Some((T::TABLE, time))
-        });
-        let Some(head) = head else {
-            self.batch.push((T::TABLE, index_key.to_vec(), None));
-            // Of what was not collected, a catch-up must know that it is gone.
-            if let Some(dot) = dot.filter(|dot| self.state.has_collected(*dot)) {
-                tables::delete::<Dots>(&mut self.batch, &dot);
-            }
-            return Ok(Ended::Unindexed);
-        };
-        if !self.may_collect(&entry, &head, limits) {
-            return Ok(Ended::Stays);
-        }
-        self.count_collected(&head);
-        self.remove(entry, &head);
-        Ok(Ended::Collected)
-    }
-
-    /// Whether a tombstone may be collected.
-    ///
-    /// A write that the vector does not count stays: a peer that does not count it either could not learn that it was
-    /// collected. So does one whose key is owed: an answer that has an earlier row may be on its way.
-    pub(super) fn may_collect(
-        &self,
-        entry: &EntryKey,
-        head: &Found<()>,
-        limits: &GcLimits,
-    ) -> bool {
-        let (namespace, name) = entry.split();
-        let is_owed = self.state.owed.get(namespace, name).is_some();
-        let has_ended = match head.state {
-            FoundState::ExpiredTombstone => {
-                let end = limits.expired_end().filter(|_| limits.collects_expired);
-                end.is_some_and(|end| head.expires_at.unwrap_or(0) < end)
-            }
-            _ => true,
-        };
-        has_ended
-            && !is_owed
-            && head.version.hlc < limits.stable
-            && self.state.vector.covers(head.dot)
-    }
-
-    /// Records that a tombstone is collected.
-    pub(super) fn count_collected(&mut self, head: &Found<()>) {
-        Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
-        // Of a tombstone that is later than the closed timestamp nobody else has heard: the store has no peers.
-        let upto = head.version.hlc.min(self.state.closed);
-        self.state.collected_upto = self.state.collected_upto.max(upto);
-    }
-
-    /// Reads the tombstone of a key; none if it has none.
-    fn tombstone(&mut self, entry: &EntryKey) -> Result<Option<Found<()>>, ReadError> {
-        if let Some(head) = self.rows.get(entry) {
-            return Ok(head.clone().filter(Found::is_tombstone));
-        }
-        match self.view.snapshot.get(Table::Deleted, entry.as_bytes())? {
-            Some(row) => self.decode_row((Table::Deleted, entry), &row).map(Some),
-            None => Ok(None),
-        }
     }
 
     /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. If a row is later than the drop

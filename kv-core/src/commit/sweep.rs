@@ -8,20 +8,15 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use super::{gc::GcLimits, transaction::Transaction};
 use crate::{
     engine::{Order, Snapshot, Table},
     error::ReadError,
-    tables::EntryKey,
+    types::Hlc,
     view::View,
 };
 
 /// So many waiting tombstones begin a sweep.
 const MANY: usize = 10_000;
-
-/// How many rows a step of the sweep may read, and how many it may remove, for each row of a step by time.
-const READS: usize = 8;
-const REMOVALS: usize = 4;
 
 /// How far the sweep is.
 #[derive(Clone, Debug)]
@@ -58,17 +53,29 @@ impl Sweep {
         self.is_behind = is_behind;
     }
 
-    /// Whether a sweep is under way. Begins one if many tombstones wait that no sweep has seen.
+    /// Takes the key behind which the next step begins; empty at the beginning.
+    pub(super) fn take_place(&mut self) -> Vec<u8> {
+        self.after.take().unwrap_or_default()
+    }
+
+    /// A step has ended at a key, or at the end of the table.
+    pub(super) fn stopped_at(&mut self, key: Option<Vec<u8>>) {
+        self.after = key;
+        self.is_behind = true;
+    }
+
+    /// Whether a sweep is under way. Begins one if many tombstones wait that no sweep has seen: of deletions before one
+    /// time, or with an expiry before another one.
     pub(super) fn is_due<S: Snapshot>(
         &mut self,
         view: &View<S>,
-        limits: &GcLimits,
+        stable: Hlc,
+        expired: u64,
     ) -> Result<bool, ReadError> {
         if self.after.is_some() || !self.is_behind {
             return Ok(self.after.is_some());
         }
-        let expired = limits.expired_end().filter(|_| limits.collects_expired).unwrap_or(0);
-        let indexes = [(Table::Tombstones, limits.stable.0), (Table::ExpiredTombstones, expired)];
+        let indexes = [(Table::Tombstones, stable.0), (Table::ExpiredTombstones, expired)];
         let mut waiting = 0;
         let mut ends = self.swept;
         for (at, (table, end)) in indexes.into_iter().enumerate() {
@@ -89,47 +96,5 @@ impl Sweep {
             (self.after, self.swept) = (Some(Vec::new()), ends);
         }
         Ok(self.after.is_some())
-    }
-}
-
-impl<S: Snapshot> Transaction<'_, S> {
-    /// Does a step of the sweep. Returns how many tombstones it collected.
-    pub(super) fn sweep(
-        &mut self,
-        sweep: &mut Sweep,
-        limits: &GcLimits,
-    ) -> Result<usize, ReadError> {
-        let after = sweep.after.take().unwrap_or_default();
-        let from = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(&after[..]) };
-        let mut left = limits.rows.saturating_mul(READS);
-        let (mut collected, mut last) = (0, None);
-        let most = limits.rows.saturating_mul(REMOVALS);
-        let (view, bounds) = (self.view, (from, Bound::Unbounded));
-        view.snapshot.range(Table::Deleted, bounds, Order::Ascending, &mut |key, row| {
-            collected += usize::from(self.collect_at(key, row, limits));
-            left -= 1;
-            if left > 0 && collected < most {
-                return ControlFlow::Continue(());
-            }
-            last = Some(key.to_vec());
-            ControlFlow::Break(())
-        })?;
-        sweep.after = last;
-        sweep.is_behind = true;
-        Ok(collected)
-    }
-
-    /// Collects a tombstone, if it may be, and leaves its rows in the indexes. Returns whether it did. A damaged row is
-    /// left to the step that finds it by its time.
-    fn collect_at(&mut self, key: &[u8], row: &[u8], limits: &GcLimits) -> bool {
-        let Ok(entry) = EntryKey::read(key) else { return false };
-        let Ok(head) = self.decode_row((Table::Deleted, &entry), row) else { return false };
-        if !self.may_collect(&entry, &head, limits) {
-            return false;
-        }
-        self.count_collected(&head);
-        self.batch.push((Table::Deleted, key.to_vec(), None));
-        self.rows.insert(entry, None);
-        true
     }
 }
