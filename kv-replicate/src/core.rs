@@ -149,15 +149,13 @@ impl Core {
         self.settle();
     }
 
-    /// Counts what remains of ended origins, and moves a rebuild on.
+    /// Assesses what remains of ended origins, and moves a rebuild on.
     fn follow_ended(&mut self) {
         let (machines, mut cx) = self.split();
         let is_quiet = machines.puller.count() == 0;
         machines.uncounted.watch(&mut cx, is_quiet);
         let digest = machines.uncounted.digest();
-        if machines.stability.assess(cx.local, &machines.receiver, digest) {
-            machines.uncounted.count(&mut cx);
-        }
+        machines.stability.assess(cx.local, &machines.receiver, digest);
         machines.rebuild.watch(&mut cx, &machines.puller);
     }
 

@@ -51,5 +51,5 @@ pub use wire::{
 };
 pub use work::{
     Batch, Channel, Event, FoundBody, How, MAX_BATCH_BYTES, Now, Settled, StoreState, ToApply,
-    Transmit, Uncounted, Unread, Work,
+    Transmit, Unread, Work,
 };

@@ -77,7 +77,7 @@ impl<S: Snapshot> Durable<S> {
                 Some(Event::Rows { id, rows: rows::read(&self.view, &names) })
             }
             Work::FindUncounted { id, origins } => {
-                Some(Event::Uncounted { id, found: uncounted::find(&self.view, &origins) })
+                Some(Event::Uncounted { id, digest: uncounted::digest(&self.view, &origins) })
             }
             Work::Salvage { id, rows: places, vector } => {
                 let rows = whole::read_whole(&self.view, &places);

@@ -13,7 +13,7 @@ use crate::{
     inspect::{Answer, Ask, Place},
 };
 
-pub use self::found::{Batch, FoundBody, Settled, Uncounted, Unread};
+pub use self::found::{Batch, FoundBody, Settled, Unread};
 
 mod found;
 
@@ -359,8 +359,9 @@ pub enum Event {
     Uncounted {
         /// The number of the work.
         id: u64,
-        /// What was found; none if the disk can't be read now.
-        found: Option<Uncounted>,
+        /// A digest of the writes of these origins that the store holds and its vector does not count; 0 if there are none.
+        /// None if the disk can't be read now.
+        digest: Option<u64>,
     },
 }
 

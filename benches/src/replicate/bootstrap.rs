@@ -101,8 +101,9 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
         };
         reading += clock.monotonic() - began;
         let rows = batch.rows.into_iter().map(|row| ToApply { row, how: How::Row, fetch: None });
+        let basis = Some(batch.vector.clone().into());
         let rows = rows.collect();
-        apply(&mut target, &clock, Work::Apply { id, epoch: 0, rows, basis: None })?;
+        apply(&mut target, &clock, Work::Apply { id, epoch: 0, rows, basis })?;
         after = batch.next;
         if after.is_none() {
             let (vector, collected, floor) = (batch.vector, batch.collected, batch.floor);

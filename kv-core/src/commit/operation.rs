@@ -316,7 +316,7 @@ pub enum Applied {
     Uncounted,
     /// Its sender may not know that it was deleted, by a tombstone that was collected here: see
     /// [`View::is_late`](crate::view::View::is_late). Nothing was changed. The replicator decides so, not the commit.
-    Late,
+    Late(Dot),
     /// The opening row of the write's origin is not here. Nothing was changed.
     Unopened,
     /// Earlier writes of its origin are missing. Nothing was changed.

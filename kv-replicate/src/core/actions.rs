@@ -49,8 +49,6 @@ pub(super) enum Pending {
     Serve { peer: MemberId, session: u64, batch: u32 },
     /// A commit behind all work that was requested before the search for uncounted writes.
     Search,
-    /// The commit that counts writes that all members hold uncounted.
-    Count,
     /// The commit that begins or ends a rebuild, or drops rows for it.
     Rebuild,
     /// A read of rows that a rebuild is about to drop, for the owner.

@@ -15,8 +15,8 @@
 //! origin is not finished no tombstone is collected: a late one is not at all members yet.
 //!
 //! Rows of a session that did not end are not counted by any vector. All members must hold the same ones. They stay
-//! uncounted, because the disk of a process may come back with the writes between them. Only those of a removed member,
-//! which nothing is taken of any more, are counted then ([`Assessment::agreed`]).
+//! uncounted, because the disk of a process may come back with the writes between them, or another process of its member
+//! may hold these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,15 +70,6 @@ impl Report {
     }
 }
 
-/// How far the ended origins are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Assessment {
-    /// The time up to which everything of the ended origins is here; none if all are finished.
-    pub(super) cap: Option<Hlc>,
-    /// All members count the same, and hold the same uncounted writes, of which there are some.
-    pub(super) agreed: bool,
-}
-
 /// What a location knows about ended origins.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
@@ -114,27 +105,27 @@ impl Ended {
         has_changed
     }
 
-    /// Assesses the ended origins by the reports of all other members; a member that has not reported has none.
-    /// `uncounted` is this location's digest.
+    /// The time up to which everything of the ended origins is here, by the reports of all other members; none if all
+    /// are finished. A member that has not reported has none. `uncounted` is this location's digest.
     pub(super) fn assess<'a>(
         &self,
         local: &Local,
         live: &LiveReceiver,
         uncounted: u64,
         reports: impl Iterator<Item = Option<&'a Report>>,
-    ) -> Assessment {
+    ) -> Option<Hlc> {
         let reports: Vec<_> = reports.collect();
         let mut named = reports.iter().copied().flatten().flat_map(Report::origins);
         if named.any(|origin| !local.registry().contains(origin)) {
-            return Assessment { cap: Some(Hlc::ZERO), agreed: false };
+            return Some(Hlc::ZERO);
         }
         if self.origins.is_empty() {
-            return Assessment::default();
+            return None;
         }
         let reports: Option<Vec<_>> = reports.into_iter().collect();
         let reports = reports.filter(|all| !all.iter().any(|report| report.is_rebuilding));
         let Some(reports) = reports.filter(|_| !local.is_rebuilding()) else {
-            return Assessment { cap: Some(self.cap(self.origins.iter())), agreed: false };
+            return Some(self.cap(self.origins.iter()));
         };
         let is_counted_alike = |origin: &&OriginId| {
             let count = local.durable().get(**origin);
@@ -146,11 +137,9 @@ impl Ended {
             self.origins.iter().filter(|origin| !is_counted_alike(origin)).collect();
         let are_alike = reports.iter().all(|report| report.uncounted == uncounted);
         if !are_alike || uncounted == UNKNOWN {
-            return Assessment { cap: Some(self.cap(self.origins.iter())), agreed: false };
+            return Some(self.cap(self.origins.iter()));
         }
-        let is_finished = unfinished.is_empty();
-        let cap = (!is_finished).then(|| self.cap(unfinished.into_iter()));
-        Assessment { cap, agreed: is_finished && uncounted != 0 }
+        (!unfinished.is_empty()).then(|| self.cap(unfinished.into_iter()))
     }
 
     /// The time up to which everything of some origins is here.
@@ -188,7 +177,7 @@ mod tests {
         ended: &Ended,
         own: u64,
         reports: &[Option<Report>],
-    ) -> Assessment {
+    ) -> Option<Hlc> {
         let reports = reports.iter().map(Option::as_ref);
         ended.assess(fixture.local(), &LiveReceiver::default(), own, reports)
     }
@@ -198,7 +187,7 @@ mod tests {
     #[test]
     fn an_origin_is_finished_once_all_members_report_the_same_count() {
         let (fixture, ended) = ended();
-        let assess = |reports: &[Option<Report>]| assess(&fixture, &ended, 0, reports).cap;
+        let assess = |reports: &[Option<Report>]| assess(&fixture, &ended, 0, reports);
         assert_eq!(assess(&[Some(report(3)), None]), HELD, "one member has not reported");
         assert_eq!(assess(&[Some(report(3)), Some(report(2))]), HELD);
         assert_eq!(assess(&[Some(report(3)), Some(report(4))]), HELD);
@@ -211,16 +200,15 @@ mod tests {
     fn an_origin_is_not_finished_while_members_may_hold_different_uncounted_writes() {
         let (fixture, ended) = ended();
         let other = |uncounted| [Some(Report { uncounted, ..report(3) })];
-        for (ours, theirs, cap, agreed) in [
-            (0, 0, None, false),
-            (0, 7, HELD, false),
-            (7, 0, HELD, false),
-            (7, 8, HELD, false),
-            (UNKNOWN, UNKNOWN, HELD, false),
-            (7, 7, None, true),
+        for (ours, theirs, cap) in [
+            (0, 0, None),
+            (0, 7, HELD),
+            (7, 0, HELD),
+            (7, 8, HELD),
+            (UNKNOWN, UNKNOWN, HELD),
+            (7, 7, None),
         ] {
-            let found = assess(&fixture, &ended, ours, &other(theirs));
-            assert_eq!(found, Assessment { cap, agreed }, "{ours} {theirs}");
+            assert_eq!(assess(&fixture, &ended, ours, &other(theirs)), cap, "{ours} {theirs}");
         }
     }
 
@@ -228,16 +216,16 @@ mod tests {
     fn an_origin_is_not_finished_while_its_last_write_is_not_durable_here() {
         let (mut fixture, ended) = ended();
         fixture.store(|store| store.visible.raise(dot(4).origin, 4));
-        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]).cap, HELD);
+        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]), HELD);
     }
 
     #[test]
     fn an_origin_that_a_member_reports_and_this_store_does_not_know_is_not_finished() {
         let (mut fixture, mut ended) = (Fixture::new(), Ended::default());
-        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]).cap, Some(Hlc::ZERO));
+        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]), Some(Hlc::ZERO));
         fixture.open(PEER);
         ended.follow(fixture.local(), &origins(PEER).into_iter().collect());
-        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]).cap, None);
+        assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]), None);
     }
 
     #[test]
@@ -246,7 +234,7 @@ mod tests {
         let announced = origins(PEER).into_iter().collect();
         assert!(ended.follow(fixture.local(), &announced));
         assert!(ended.origins().is_empty());
-        assert_eq!(assess(&fixture, &ended, 0, &[None]).cap, None);
+        assert_eq!(assess(&fixture, &ended, 0, &[None]), None);
     }
 
     #[test]
@@ -254,6 +242,6 @@ mod tests {
         let (fixture, _) = ended();
         let mut ended = Ended::default();
         ended.follow(fixture.local(), &BTreeSet::new());
-        assert_eq!(assess(&fixture, &ended, 0, &[None]).cap, Some(Hlc::ZERO));
+        assert_eq!(assess(&fixture, &ended, 0, &[None]), Some(Hlc::ZERO));
     }
 }

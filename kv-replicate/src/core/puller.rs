@@ -27,6 +27,7 @@ mod sources;
 mod suspended;
 #[cfg(test)]
 mod tests;
+mod untaken;
 mod walk;
 
 use session::{Session, Step};
@@ -261,6 +262,18 @@ impl Puller {
         }
     }
 
+    /// Rows of a session were late, or replaced late ones, and were not taken: they are not counted when it ends.
+    pub(super) fn not_taken(
+        &mut self,
+        peer: MemberId,
+        session: u64,
+        untaken: impl Iterator<Item = Dot>,
+    ) {
+        if let Some(session) = self.session(peer, session) {
+            untaken.for_each(|dot| session.untaken().note(dot));
+        }
+    }
+
     /// Moves a session on.
     fn advance(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher, peer: MemberId) {
         let Some(session) = self.sessions.get_mut(&peer) else { return };
@@ -269,7 +282,7 @@ impl Puller {
             Step::Request => self.request(cx, peer),
             Step::Fail => self.fail(cx, bodies, peer),
             Step::Adopt(head) => {
-                let damaged = session.damaged();
+                let (head, damaged) = (session.untaken().without(head), session.damaged());
                 adopt(cx, (peer, session.id()), head, damaged);
             }
         }

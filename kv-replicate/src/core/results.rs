@@ -1,7 +1,7 @@
 //! Results: finished work of the store, and fetched bodies, to the machines that wait for them.
 
 use bytes::Bytes;
-use kv_core::commit::Applied;
+use kv_core::{Dot, commit::Applied};
 
 use super::{
     Core,
@@ -33,10 +33,6 @@ impl Core {
         let results = results.unwrap_or_default();
         match pending {
             Pending::Search => self.machines.uncounted.settled(failed),
-            Pending::Count => {
-                self.machines.uncounted.counted();
-                self.machines.stability.disturb();
-            }
             Pending::Rebuild => self.machines.rebuild.committed(failed),
             // The members follow once it is durable.
             Pending::Removal { peer } => {
@@ -44,7 +40,7 @@ impl Core {
             }
             Pending::Live { peer, origin, .. } => {
                 let is_gap = results.iter().any(|applied| matches!(applied, Applied::Gap { .. }));
-                let is_late = results.contains(&Applied::Late);
+                let is_late = late(&results).next().is_some();
                 // A conflict counts as a gap: a session takes what is behind it.
                 let is_broken = self.report_rows(peer, &results) || is_gap || is_late;
                 let (machines, mut cx) = self.split();
@@ -57,10 +53,16 @@ impl Core {
             }
             Pending::Page { peer, session, batch, successor, .. } => {
                 self.report_rows(peer, &results);
-                // A store that is rebuilt goes by its source.
-                let is_late = results.contains(&Applied::Late) && !self.local.is_rebuilding();
+                let is_rebuilding = self.local.is_rebuilding();
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
+                // A store that is rebuilt goes on without them.
+                let is_late = late(&results).next().is_some() && !is_rebuilding;
+                if is_rebuilding {
+                    let untaken =
+                        late(&results).chain(successor.filter(|_| late(&results).next().is_some()));
+                    machines.puller.not_taken(peer, session, untaken);
+                }
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
                 if results.contains(&Applied::NoRoom) {
@@ -279,4 +281,12 @@ impl Core {
             }
         }
     }
+}
+
+/// The writes of late rows: see [`Applied::Late`].
+fn late(results: &[Applied]) -> impl Iterator<Item = Dot> {
+    results.iter().filter_map(|applied| match applied {
+        Applied::Late(dot) => Some(*dot),
+        _ => None,
+    })
 }

@@ -56,8 +56,8 @@ impl Core {
                     machines.rebuild.salvaged(&mut cx, rows, handed);
                 }
             }
-            Event::Uncounted { id, found } => {
-                if self.machines.uncounted.found(self.local.mono(), id, found) {
+            Event::Uncounted { id, digest } => {
+                if self.machines.uncounted.found(self.local.mono(), id, digest) {
                     self.machines.stability.disturb();
                     self.announce();
                 }

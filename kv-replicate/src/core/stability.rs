@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kv_core::{Dot, Hlc, OriginId};
 
 use super::{
-    ended::{Assessment, Ended, Report},
+    ended::{Ended, Report},
     live_receiver::LiveReceiver,
     local::Local,
 };
@@ -127,8 +127,8 @@ pub(super) struct Stability {
     members: BTreeMap<MemberId, Member>,
     /// The origins that no process writes under any more.
     ended: Ended,
-    /// How far these are.
-    assessment: Assessment,
+    /// The time up to which everything of these is here; none if all are finished.
+    cap: Option<Hlc>,
     /// This location's digest of uncounted writes at the last assessment.
     uncounted: u64,
     /// Something else has changed since the last assessment.
@@ -245,23 +245,21 @@ impl Stability {
         has_moved && self.follow_origins(local)
     }
 
-    /// Assesses the ended origins, if something has changed. `uncounted` is this location's digest. Returns whether
-    /// all members hold the same uncounted writes, which can be counted.
-    pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) -> bool {
+    /// Assesses the ended origins, if something has changed. `uncounted` is this location's digest.
+    pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) {
         if self.is_stale || uncounted != self.uncounted {
             let reports = self.members.values().map(|member| member.report.as_ref());
-            self.assessment = self.ended.assess(local, live, uncounted, reports);
+            self.cap = self.ended.assess(local, live, uncounted, reports);
             (self.is_stale, self.uncounted) = (false, uncounted);
         }
         self.reached = self.reached.max(self.resolved(local));
         let members = &self.members;
         self.own.follow(local, || Box::new(members.values().map(|member| member.report.as_ref())));
-        self.assessment.agreed
     }
 
     /// Whether everything that remains of ended origins is at every member.
     pub(super) fn is_finished(&self) -> bool {
-        self.assessment.cap.is_none() && !self.is_stale
+        self.cap.is_none() && !self.is_stale
     }
 
     /// The store begins to be rebuilt: what this location has resolved does not count any more.
@@ -277,7 +275,7 @@ impl Stability {
         }
         let closed = self.members.values().map(|member| member.closed);
         let closed = closed.fold(local.closed_timestamp(), Hlc::min);
-        let cap = if self.is_stale { Some(Hlc::ZERO) } else { self.assessment.cap };
+        let cap = if self.is_stale { Some(Hlc::ZERO) } else { self.cap };
         cap.map_or(closed, |cap| closed.min(cap)).max(self.reached)
     }
 

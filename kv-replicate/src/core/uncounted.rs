@@ -1,8 +1,7 @@
 //! Writes of ended origins that this location holds and its vector does not count.
 //!
 //! They are rows of sessions that did not end. A digest of them in each progress message shows to the others that there
-//! are some. A member whose digest differs gives them in one session. Once all members report the same digest and the
-//! same counts, each counts those of removed members: no other write of these will come.
+//! are some. A member whose digest differs gives them in one session.
 //!
 //! The digest is read from durable rows, behind a commit: what was on its way to the store is then among them. While a
 //! session is under way it is unknown.
@@ -13,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Dot, OriginId, VersionVector};
+use kv_core::OriginId;
 
 use super::{
     actions::{Context, Pending},
@@ -23,11 +22,15 @@ use super::{
 use crate::{
     MemberId,
     wire::{PageHead, UNKNOWN},
-    work::{Uncounted as Found, Work},
+    work::Work,
 };
 
-/// How often uncounted writes are looked for again while there are some: a later write may have replaced one.
+/// When uncounted writes are looked for again while there are some: a later write may have replaced one. The pause
+/// doubles while nothing changes.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// The longest pause until uncounted writes are looked for again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far the search is.
 #[derive(Debug, Default)]
@@ -41,8 +44,8 @@ enum Search {
     Committed,
     /// The store looks.
     Reading(u64),
-    /// What was found at this time.
-    Done(Found, Duration),
+    /// The digest of what was found, and the time of the next search if something was.
+    Done(u64, Duration),
 }
 
 /// The uncounted writes of this location: see the module.
@@ -54,15 +57,15 @@ pub(super) struct Uncounted {
     taking: BTreeMap<MemberId, u64>,
     /// The digest of each member whose uncounted writes a session has brought.
     taken: BTreeMap<MemberId, u64>,
-    /// Whether the commit that counts them is under way.
-    is_counting: bool,
+    /// The last digest that was found, and the pause after that search.
+    last: (u64, Duration),
 }
 
 impl Uncounted {
     /// The digest that this location reports.
     pub(super) fn digest(&self) -> u64 {
         match &self.search {
-            Search::Done(found, _) => found.digest,
+            Search::Done(digest, _) => *digest,
             _ => UNKNOWN,
         }
     }
@@ -75,7 +78,6 @@ impl Uncounted {
     /// The store was rolled back.
     pub(super) fn rolled_back(&mut self) {
         self.disturb();
-        self.is_counting = false;
         self.taken.clear();
     }
 
@@ -84,7 +86,7 @@ impl Uncounted {
         let now = cx.local.mono();
         let is_due = match &self.search {
             Search::Due => true,
-            Search::Done(found, at) => found.digest != 0 && now >= *at + AGAIN,
+            Search::Done(digest, again_at) => *digest != 0 && now >= *again_at,
             Search::Committing | Search::Committed | Search::Reading(_) => false,
         };
         if is_due && is_quiet && !cx.local.is_rebuilding() {
@@ -96,7 +98,7 @@ impl Uncounted {
     /// When [`Uncounted::watch`] is due; none if something must happen before.
     pub(super) fn timeout(&self) -> Option<Duration> {
         match &self.search {
-            Search::Done(found, at) if found.digest != 0 => Some(*at + AGAIN),
+            Search::Done(digest, again_at) if *digest != 0 => Some(*again_at),
             _ => None,
         }
     }
@@ -118,12 +120,19 @@ impl Uncounted {
     }
 
     /// The store has looked; none if it can't read. Returns whether the digest is known now.
-    pub(super) fn found(&mut self, now: Duration, id: u64, found: Option<Found>) -> bool {
+    pub(super) fn found(&mut self, now: Duration, id: u64, digest: Option<u64>) -> bool {
         if !matches!(self.search, Search::Reading(reading) if reading == id) {
             return false;
         }
-        self.search = found.map_or(Search::Due, |found| Search::Done(found, now));
-        matches!(self.search, Search::Done(..))
+        let Some(digest) = digest else {
+            self.search = Search::Due;
+            return false;
+        };
+        let (last, pause) = self.last;
+        let pause = if digest == last { (pause * 2).clamp(AGAIN, LONGEST_PAUSE) } else { AGAIN };
+        self.last = (digest, pause);
+        self.search = Search::Done(digest, now + pause);
+        true
     }
 
     /// The member whose uncounted writes a session must bring, if there is one: it reports others than this
@@ -150,34 +159,12 @@ impl Uncounted {
         self.taken.extend(self.taking.remove_entry(&peer));
         self.disturb();
     }
-
-    /// Counts the uncounted writes of removed members, because all members hold the same.
-    pub(super) fn count(&mut self, cx: &mut Context<'_>) {
-        let Search::Done(found, _) = &self.search else { return };
-        let has_left = |dot: &Dot| {
-            let info = cx.local.registry().get(dot.origin);
-            info.is_some_and(|info| cx.local.has_left(info.member))
-        };
-        let last: VersionVector = found.last.iter().filter(has_left).collect();
-        let is_any = last.iter().next().is_some();
-        if is_any && !self.is_counting {
-            self.is_counting = true;
-            let head = PageHead { vector: last, ..PageHead::default() };
-            cx.out.adopt(Pending::Count, head, Vec::new());
-        }
-    }
-
-    /// The uncounted writes were counted, or the commit has failed.
-    pub(super) fn counted(&mut self) {
-        self.is_counting = false;
-        self.disturb();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{Fixture, PEER, vector};
+    use crate::core::testing::{Fixture, PEER};
 
     fn search(fixture: &mut Fixture, uncounted: &mut Uncounted, digest: u64) {
         uncounted.watch(&mut fixture.context(), true);
@@ -188,8 +175,7 @@ mod tests {
         uncounted.synced(&mut fixture.context(), &BTreeSet::new());
         let Some(Work::FindUncounted { id, .. }) = fixture.poll_work() else { panic!("no search") };
         assert_eq!(uncounted.digest(), UNKNOWN);
-        let found = Found { last: vector(digest), digest };
-        assert!(uncounted.found(fixture.local().mono(), id, Some(found)));
+        assert!(uncounted.found(fixture.local().mono(), id, Some(digest)));
         assert_eq!(uncounted.digest(), digest);
     }
 
@@ -205,6 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn searches_become_rarer_while_nothing_changes() {
+        let (mut fixture, mut uncounted) = (Fixture::new(), Uncounted::default());
+        for (digest, pause) in [(7, 500), (7, 1_000), (7, 2_000), (8, 500), (0, 0)] {
+            uncounted.disturb();
+            search(&mut fixture, &mut uncounted, digest);
+            let at = fixture.local().mono() + Duration::from_millis(pause);
+            assert_eq!(uncounted.timeout(), (digest != 0).then_some(at), "{digest}");
+        }
+    }
+
+    #[test]
     fn a_search_that_was_overtaken_does_not_count() {
         let (mut fixture, mut uncounted) = (Fixture::new(), Uncounted::default());
         uncounted.watch(&mut fixture.context(), true);
@@ -213,7 +210,7 @@ mod tests {
         fixture.poll_work();
         let Some(Work::FindUncounted { id, .. }) = fixture.poll_work() else { panic!("no search") };
         uncounted.disturb();
-        assert!(!uncounted.found(Duration::ZERO, id, Some(Found::default())));
+        assert!(!uncounted.found(Duration::ZERO, id, Some(0)));
         assert_eq!(uncounted.digest(), UNKNOWN);
     }
 
@@ -231,19 +228,5 @@ mod tests {
         assert_eq!(source(&uncounted), Some(PEER), "the session has not ended");
         uncounted.taken(PEER);
         assert_eq!(source(&uncounted), None);
-    }
-
-    #[test]
-    fn only_uncounted_writes_of_a_removed_member_are_counted() {
-        let (mut fixture, mut uncounted) = (Fixture::new(), Uncounted::default());
-        fixture.open(PEER);
-        search(&mut fixture, &mut uncounted, 7);
-        uncounted.count(&mut fixture.context());
-        assert!(fixture.poll_work().is_none(), "its disk may come back");
-        fixture.remove(PEER);
-        for adopts in [1, 0] {
-            uncounted.count(&mut fixture.context());
-            assert_eq!(usize::from(fixture.poll_work().is_some()), adopts);
-        }
     }
 }

@@ -4,19 +4,17 @@ use std::collections::BTreeSet;
 
 use kv_core::{OriginId, engine::Snapshot, view::View};
 
-use crate::Uncounted;
-
 /// How many rows are read at a time.
 const SLICE_ROWS: usize = 256;
 
-/// Finds the uncounted writes of some origins; none if the index of rows can't be read. It costs a seek for each origin of the
-/// store, and a read for each row that it finds.
-pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) -> Option<Uncounted> {
+/// A digest of the uncounted writes of some origins, 0 if there are none; none if the index of rows can't be read. It
+/// costs a seek for each origin of the store, and a read for each row that it finds.
+pub(super) fn digest<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) -> Option<u64> {
     // An origin may be counted although its opening row is owed.
     let mut since = view.vector().clone();
     let others = view.registry().iter().map(|info| info.id).filter(|id| !origins.contains(id));
     others.for_each(|origin| since.raise(origin, u64::MAX - 1));
-    let (mut found, mut hasher) = (Uncounted::default(), blake3::Hasher::new());
+    let (mut is_any, mut hasher) = (false, blake3::Hasher::new());
     let mut after = None;
     loop {
         let read = view.rows_missing_in(&since, after, SLICE_ROWS).ok()?;
@@ -25,7 +23,7 @@ pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) ->
         let dots: BTreeSet<_> =
             read.changes.iter().map(|change| change.found.dot).chain(damaged).collect();
         for dot in dots {
-            found.last.raise(dot.origin, dot.seq);
+            is_any = true;
             hasher.update(&dot.origin.0);
             hasher.update(&dot.seq.to_be_bytes());
         }
@@ -34,11 +32,8 @@ pub(super) fn find<S: Snapshot>(view: &View<S>, origins: &BTreeSet<OriginId>) ->
             break;
         }
     }
-    if found.last.iter().next().is_some() {
-        let first = hasher.finalize().as_bytes().first_chunk().copied();
-        // 0 and the greatest number have meanings of their own.
-        let digest = u64::from_be_bytes(first.expect("a hash has 32 bytes"));
-        found.digest = digest.clamp(1, u64::MAX - 1);
-    }
-    Some(found)
+    let first = hasher.finalize().as_bytes().first_chunk().copied();
+    let digest = u64::from_be_bytes(first.expect("a hash has 32 bytes"));
+    // 0 and the greatest number have meanings of their own.
+    Some(if is_any { digest.clamp(1, u64::MAX - 1) } else { 0 })
 }

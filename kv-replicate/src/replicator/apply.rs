@@ -184,14 +184,16 @@ impl Applier {
     {
         let view = committer.view();
         let mut late = Late::new(&view, basis);
-        let are_late: Vec<_> = rows.iter().map(|to_apply| late.is_late(&view, to_apply)).collect();
+        let late_dot =
+            |to_apply: &ToApply| late.is_late(&view, to_apply).then_some(to_apply.row.dot);
+        let late: Vec<_> = rows.iter().map(late_dot).collect();
         let adds: Vec<_> = rows.iter().map(adds).collect();
         let mut taken = Vec::with_capacity(rows.len());
-        for (to_apply, is_late) in rows.into_iter().zip(&are_late) {
-            match to_apply.fetch.filter(|_| *is_late) {
-                Some(fetch) => drop(self.uploads.remove(&fetch)),
-                None if *is_late => {}
-                None => taken.push(to_apply),
+        for (to_apply, late) in rows.into_iter().zip(&late) {
+            match to_apply.fetch {
+                Some(fetch) if late.is_some() => drop(self.uploads.remove(&fetch)),
+                None if late.is_some() => {}
+                _ => taken.push(to_apply),
             }
         }
         let fetches: Vec<_> = taken.iter().filter_map(|row| row.fetch).collect();
@@ -208,14 +210,14 @@ impl Applier {
             return None;
         };
         let mut results = results.into_iter();
-        let outcome = |is_late| if is_late { Some(Applied::Late) } else { results.next() };
-        let results: Vec<_> = are_late.into_iter().map(outcome).collect::<Option<_>>()?;
+        let outcome = |late: Option<Dot>| late.map(Applied::Late).or_else(|| results.next());
+        let results: Vec<_> = late.into_iter().map(outcome).collect::<Option<_>>()?;
         for (adds, applied) in adds.into_iter().zip(&results) {
             match adds {
                 Adds::RowOf(origin) if matches!(applied, Applied::Won { .. }) => {
                     Arc::make_mut(&mut self.additions).added(origin, number);
                 }
-                Adds::Anything if !matches!(applied, Applied::Known | Applied::Late) => {
+                Adds::Anything if !matches!(applied, Applied::Known | Applied::Late(_)) => {
                     Arc::make_mut(&mut self.additions).may_have_added(number);
                 }
                 _ => {}

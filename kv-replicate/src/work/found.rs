@@ -59,15 +59,6 @@ pub enum Unread {
     Failed,
 }
 
-/// The writes of some origins that a store holds and its vector does not count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Uncounted {
-    /// The last of them of each origin.
-    pub last: VersionVector,
-    /// A digest of all of them; 0 if there are none.
-    pub digest: u64,
-}
-
 /// A key for which every current member has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {

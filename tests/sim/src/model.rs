@@ -29,7 +29,7 @@ pub struct Model {
     departed: BTreeSet<MemberId>,
     /// Writes that were on one disk only, which was replaced or is gone. That disk may come back.
     doubtful: BTreeSet<Dot>,
-    /// Writes that a rebuild has handed to the owner.
+    /// Writes that a rebuild has handed to the owner, and those that they had replaced.
     salvaged: BTreeSet<Dot>,
     /// The origins of which a location counts less since a rebuild that salvaged something.
     lowered: BTreeSet<OriginId>,
@@ -102,9 +102,15 @@ impl Model {
         Ok(())
     }
 
-    /// Records that the writes that one vector counts and another does not may be lost.
-    pub fn doubt_beyond(&mut self, held: &VersionVector, left: &VersionVector) {
-        let is_lost = |dot: &&Dot| held.covers(**dot) && !left.covers(**dot);
+    /// Records that the writes that one vector counts and another does not may be lost, and those of the origins that
+    /// only the other one limits.
+    pub fn doubt_beyond(
+        &mut self,
+        (held, lowered): (&VersionVector, &BTreeSet<OriginId>),
+        left: &VersionVector,
+    ) {
+        let was_held = |dot: &Dot| held.covers(*dot) || lowered.contains(&dot.origin);
+        let is_lost = |dot: &&Dot| was_held(dot) && !left.covers(**dot);
         let lost: Vec<_> = self.log.keys().filter(is_lost).copied().collect();
         self.doubtful.extend(lost);
     }
@@ -139,10 +145,22 @@ impl Model {
         self.lowered.insert(origin);
     }
 
-    /// Records that a location dropped a write that nobody else had received, and handed it to its owner.
+    /// Records that a location dropped a write that nobody else had received, and handed it to its owner. What that
+    /// location had replaced by it may have been received by nobody else either.
     pub fn salvage(&mut self, dot: Dot) {
-        self.doubtful.insert(dot);
-        self.salvaged.insert(dot);
+        let mut next = Some(dot);
+        while let Some(dot) = next {
+            self.doubtful.insert(dot);
+            self.salvaged.insert(dot);
+            next = self.replaced_by(dot);
+        }
+    }
+
+    /// The write that another one replaced where it was made.
+    fn replaced_by(&self, dot: Dot) -> Option<Dot> {
+        let row = self.log.get(&dot)?;
+        let mut others = self.names[&(row.namespace, row.key.to_vec())].iter();
+        others.find(|other| row.prev == Some(self.log[other].version())).copied()
     }
 
     /// The location that writes under an origin.

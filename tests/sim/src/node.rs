@@ -70,9 +70,8 @@ pub struct Node {
     pub made: VersionVector,
     /// The writes that it durably held when it last synced.
     pub held: VersionVector,
-    /// The writes that it has counted while their writer was a member, and still counts. Of a removed member, writes that
-    /// never came are counted too, once all members hold the same others.
-    pub received: VersionVector,
+    /// The origins of which it counts less since a rebuild that salvaged something: it may hold later writes all the same.
+    pub lowered: BTreeSet<OriginId>,
     /// The latest write of each key that its rebuilds have handed to the owner.
     pub salvaged: BTreeMap<Name, Version>,
     /// Writes of its own that the image lacks from which it was restored, and that others have.
@@ -143,7 +142,7 @@ impl Node {
             is_swapped: false,
             made: VersionVector::default(),
             held: VersionVector::default(),
-            received: VersionVector::default(),
+            lowered: BTreeSet::new(),
             salvaged: BTreeMap::new(),
             lost: None,
             rng,

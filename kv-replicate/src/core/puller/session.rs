@@ -16,6 +16,7 @@ use kv_core::{DamagedKey, Dot, VersionVector, limits::MAX_OWED};
 use super::{
     batch::{Batch, Bodies, Next, Stage},
     pace::Pace,
+    untaken::Untaken,
     walk::Walk,
 };
 use crate::{
@@ -61,6 +62,8 @@ pub(super) struct Session {
     taken: BTreeSet<Dot>,
     /// The keys of writes that the source could not read.
     damaged: BTreeSet<DamagedKey>,
+    /// Rows that were late.
+    untaken: Untaken,
     /// How fast the pages of the source arrive.
     pace: Pace,
 }
@@ -85,6 +88,7 @@ impl Session {
             former: None,
             taken: BTreeSet::new(),
             damaged: BTreeSet::new(),
+            untaken: Untaken::default(),
             pace: Pace::new(now),
         }
     }
@@ -254,6 +258,11 @@ impl Session {
     /// The keys of writes that the source could not read, and that are not here.
     pub(super) fn damaged(&self) -> Vec<DamagedKey> {
         self.damaged.iter().cloned().collect()
+    }
+
+    /// The late rows that were not taken.
+    pub(super) fn untaken(&mut self) -> &mut Untaken {
+        &mut self.untaken
     }
 
     /// About how many bytes it takes.

@@ -20,7 +20,8 @@ pub(super) struct RowHere {
 /// Why a peer does not have a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absence {
-    /// It counts the write, which was deleted there.
+    /// It counts the write, which was deleted there; or it has a later write of the key, which this store does not take
+    /// because a tombstone that was collected here may have deleted it.
     Deleted,
     /// It does not count the write, and has collected no tombstone that could have deleted it.
     NotArrived,
@@ -64,9 +65,8 @@ impl OnlyHere {
                 None if is_late => Absence::Unknown,
                 None => Absence::NotArrived,
                 Some(Held::Row(later)) if is_late && later.version > row.version => {
-                    // One that is late itself is not taken.
                     let comes = later.version.hlc > last.collected_upto;
-                    if comes { Absence::Replaced } else { Absence::Unknown }
+                    if comes { Absence::Replaced } else { Absence::Deleted }
                 }
                 Some(_) => continue,
             };
@@ -133,7 +133,7 @@ mod tests {
             (30, 20, 0, None),
             (30, 40, 0, Some(Absence::Replaced)),
             // A late row is not taken.
-            (30, 40, 40, Some(Absence::Unknown)),
+            (30, 40, 40, Some(Absence::Deleted)),
         ] {
             let here = reading(row(3, 30), 3, ours);
             let found = of(&here, &reading(row(4, later), 2, collected_upto));

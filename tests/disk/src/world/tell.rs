@@ -86,7 +86,7 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::Refused(_) | Applied::Late | Applied::NoRoom => {
+            Applied::Conflict | Applied::Refused(_) | Applied::Late(_) | Applied::NoRoom => {
                 Event::RemoteRefused
             }
             Applied::Rebuilding => Event::RebuildBegan,

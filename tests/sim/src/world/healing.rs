@@ -6,7 +6,7 @@ use std::{
 };
 
 use kv_core::{
-    Dot, FoundState, Table, VersionVector,
+    FoundState, Table, VersionVector,
     engine::{Engine, Order, Snapshot, Visibility},
     writer::Step,
 };
@@ -58,9 +58,8 @@ impl World {
         let mut steady = self.steady();
         steady.retain(|node| self.is_known_to_all(*node));
         for node in steady {
-            let (received, counts) = (&self.nodes[node].received, self.nodes[node].vector());
-            let both = |dot: Dot| Dot { seq: dot.seq.min(counts.get(dot.origin)), ..dot };
-            self.model.secure(&received.iter().map(both).filter(|dot| dot.seq > 0).collect());
+            let counts = self.nodes[node].vector();
+            self.model.secure(&counts);
         }
         for from in self.running() {
             for to in self.others(from) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kv_core::{MemberId, Operation};
+use kv_core::{MemberId, Operation, OriginId};
 use kv_replicate::{Event as CoreEvent, Work};
 use waypost_disk_tests::{
     disk::{FailingDisk, Keep},
@@ -208,6 +208,7 @@ impl World {
         new.skew_ms = self.some_skew();
         (new.has_joined, new.is_forked, new.is_restored) = (true, true, true);
         (new.made, new.is_slow) = (self.nodes[node].made.clone(), false);
+        new.lowered = self.nodes[node].lowered.clone();
         self.nodes.push(new);
         self.nodes[node].is_forked = true;
         self.trace(|| format!("{node}: copied as {copy}"));
@@ -216,13 +217,17 @@ impl World {
     }
 
     /// Records the writes that are on no disk any more, except perhaps on one that was replaced: those that this
-    /// location held, and that neither it nor another one holds.
-    pub(super) fn doubt_lost(&mut self, held: &kv_core::VersionVector) {
+    /// location held, and that neither it nor another one holds. Of `lowered` origins it may have held all.
+    pub(super) fn doubt_lost(
+        &mut self,
+        held: &kv_core::VersionVector,
+        lowered: &BTreeSet<OriginId>,
+    ) {
         let mut left = kv_core::VersionVector::default();
         for node in self.nodes.iter().filter(|node| !node.is_gone) {
             left.merge(&node.held);
         }
-        self.model.doubt_beyond(held, &left);
+        self.model.doubt_beyond((held, lowered), &left);
     }
 
     /// A location is gone for good, and another one removes it if one can.
@@ -244,11 +249,11 @@ impl World {
         for row in std::mem::take(&mut found.open) {
             self.model.doubt(&row)?;
         }
-        let (member, held) = (found.member, found.held.clone());
+        let (member, held, lowered) = (found.member, found.held.clone(), found.lowered.clone());
         if self.twins(node).iter().all(|twin| self.nodes[*twin].is_gone) {
             self.model.depart(member);
         }
-        self.doubt_lost(&held);
+        self.doubt_lost(&held, &lowered);
         Ok(())
     }
 
@@ -288,7 +293,7 @@ impl World {
         let durable = running.store.replicator().and_then(|replicator| replicator.durable());
         let work = Work::FindUncounted { id: 0, origins: Arc::new(origins) };
         match durable.and_then(|durable| durable.read(work)) {
-            Some(CoreEvent::Uncounted { found: Some(found), .. }) => found.digest,
+            Some(CoreEvent::Uncounted { digest: Some(digest), .. }) => digest,
             _ => u64::MAX,
         }
     }
@@ -355,8 +360,10 @@ impl World {
         Ok(())
     }
 
-    /// A location's rebuild has dropped a write that nobody else has received, and that may have been deleted. Only a
-    /// process that was restored or copied has such writes.
+    /// A location's rebuild has dropped a write that its source does not count, and that may have been deleted. Only a
+    /// process that was restored has such writes. While two processes run on copies of a directory, each may stand for
+    /// their member in a part of the cluster that does not reach the other. Both parts collect tombstones, and any
+    /// location may have such writes.
     pub(super) fn salvaged(&mut self, node: usize, row: &kv_replicate::Row) -> Checked {
         self.count(Event::Salvaged);
         let name = (row.namespace, row.key.to_vec());
@@ -364,7 +371,9 @@ impl World {
         *last = row.version().max(*last);
         let owner = self.model.owner(row.dot.origin);
         let is_forked = |node: &Node| Some(node.member) == owner && node.is_forked;
-        let is_explained = self.nodes.iter().any(is_forked) || self.model.may_be_lost(row.dot);
+        let has_copies = (0..self.nodes.len()).any(|node| self.twins(node).len() > 1);
+        let is_explained =
+            has_copies || self.nodes.iter().any(is_forked) || self.model.may_be_lost(row.dot);
         hold!(is_explained, "{node}: salvages {row:?}");
         self.model.salvage(row.dot);
         Ok(())

@@ -429,17 +429,6 @@ impl World {
 
     /// A location durably holds these writes.
     fn holds(&mut self, node: usize, durable: VersionVector) {
-        let found = &mut self.nodes[node];
-        if let Some(running) = &found.running {
-            let state = store::state(&running.store);
-            let is_of_member = |dot: &kv_core::Dot| {
-                let writer = state.registry.get(dot.origin).map(|info| info.member);
-                writer.is_some_and(|writer| state.members.is_current(writer))
-            };
-            durable.iter().filter(is_of_member).for_each(|dot| {
-                found.received.raise(dot.origin, dot.seq);
-            });
-        }
         self.follow_lowered(node, &durable);
         let found = &mut self.nodes[node];
         found.held = durable;
@@ -459,6 +448,7 @@ impl World {
         let (made, held) = (found.made.iter().filter(is_lower), found.held.iter().filter(is_lower));
         for origin in made.chain(held).map(|dot| dot.origin).collect::<Vec<_>>() {
             found.made.lower(origin, durable.get(origin));
+            found.lowered.insert(origin);
             self.model.lower(origin);
         }
     }
@@ -487,7 +477,8 @@ impl World {
             let is_there = |dot: Dot| Dot { seq: dot.seq.min(vector.get(dot.origin)), ..dot };
             let left = made.iter().map(is_there).filter(|dot| dot.seq > 0).collect();
             self.nodes[node].made = left;
-            self.doubt_lost(&before);
+            let lowered = self.nodes[node].lowered.clone();
+            self.doubt_lost(&before, &lowered);
             let own =
                 made.iter().filter(|dot| !vector.covers(*dot) && !self.model.is_doubtful(*dot));
             let lost: VersionVector = own.collect();

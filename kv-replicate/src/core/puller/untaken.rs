@@ -1,0 +1,51 @@
+//! Late rows of a session that a store does not take while it is rebuilt.
+//!
+//! Two parts of a cluster that did not reach each other may each collect tombstones that the other has not received: two
+//! processes on copies of a directory stood for the same member. A row of the source may then have been deleted by a
+//! tombstone that was collected here. It is not taken, and not counted either: when the source is rebuilt in its turn, it
+//! finds that nobody else counts the row, and hands it to its owner.
+
+use std::collections::BTreeMap;
+
+use kv_core::{Dot, OriginId};
+
+use crate::wire::PageHead;
+
+/// The first late row of each origin. The opening rows bound their number.
+#[derive(Debug, Default)]
+pub(super) struct Untaken(BTreeMap<OriginId, u64>);
+
+impl Untaken {
+    /// A row was late.
+    pub(super) fn note(&mut self, dot: Dot) {
+        let first = self.0.entry(dot.origin).or_insert(dot.seq);
+        *first = dot.seq.min(*first);
+    }
+
+    /// The vectors that may be adopted: they count no late row.
+    pub(super) fn without(&self, mut head: PageHead) -> PageHead {
+        for (origin, first) in &self.0 {
+            // The opening row of an origin is counted as soon as it is here.
+            let counted = first.saturating_sub(1).max(1);
+            head.vector.lower(*origin, counted);
+            head.collected.lower(*origin, counted);
+        }
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{dot, vector};
+
+    #[test]
+    fn the_vectors_count_nothing_from_the_first_late_row_of_an_origin_on() {
+        let head = || PageHead { vector: vector(9), collected: vector(7), ..PageHead::default() };
+        let mut untaken = Untaken::default();
+        assert_eq!(untaken.without(head()).vector, vector(9));
+        [6, 4, 8].into_iter().for_each(|seq| untaken.note(dot(seq)));
+        let adopted = untaken.without(head());
+        assert_eq!((adopted.vector, adopted.collected), (vector(3), vector(3)));
+    }
+}
