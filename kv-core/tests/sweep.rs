@@ -166,6 +166,24 @@ fn a_key_that_is_written_again_after_a_sweep_keeps_its_own_rows_in_the_indexes()
     assert_eq!(case.list(), [3].into_iter().collect());
 }
 
+#[test]
+fn a_key_that_expires_again_in_the_second_of_a_swept_tombstone_takes_its_place_in_the_index() {
+    let mut case = Case::new();
+    (0..9).for_each(|key| case.put(key, Some(NOW / 1000 - 1)));
+    while !case.keys_in(Table::Expiry).is_empty() {
+        case.step(1, Hlc::ZERO);
+    }
+    while !case.keys_in(Table::Deleted).is_empty() {
+        case.step(1, Hlc(u64::MAX));
+    }
+    assert!(case.keys_in(Table::ExpiredTombstones).len() > 2, "the sweep has left them");
+    (0..9).for_each(|key| case.put(key, Some(NOW / 1000 - 1)));
+    while case.step(2, Hlc(u64::MAX)).more {}
+    case.step(9, Hlc(u64::MAX));
+    assert_eq!(case.keys_in(Table::ExpiredTombstones), Vec::<Vec<u8>>::new());
+    assert_eq!(case.keys_in(Table::Dots).len(), case.dots());
+}
+
 /// Something that happens to a store.
 #[derive(Clone, Debug)]
 enum Event {

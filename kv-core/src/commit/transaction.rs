@@ -383,6 +383,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             match index {
                 Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &dot),
                 Table::ExpiredTombstones => {
+                    self.unindex_swept(&key, dot);
                     tables::put::<ExpiredTombstones>(&mut self.batch, &key, &dot);
                 }
                 _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
@@ -397,6 +398,17 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         }
         self.batch.push((table, key.as_bytes().to_vec(), Some(row)));
         self.rows.insert(key, Some(head));
+    }
+
+    /// Removes the row in the dot index of an expired tombstone that a sweep has collected, if the index by time still
+    /// names it under a place that another one takes: the key has expired a second time in the same second.
+    fn unindex_swept(&mut self, place: &Timed, by: IndexedDot) {
+        if let Ok(Some(swept)) = tables::get::<ExpiredTombstones>(&self.view.snapshot, place)
+            && swept != by
+            && self.state.has_collected(swept)
+        {
+            tables::delete::<Dots>(&mut self.batch, &swept);
+        }
     }
 
     /// Removes a row from the store, with its rows in every index.
