@@ -487,7 +487,7 @@ fn a_step_that_took_long_is_followed_by_a_smaller_one_after_a_longer_pause() {
     }
     fixture.run_due();
     fixture.wait(5_000);
-    let mut rows = |fixture: &mut Fixture, pause: u64, took: u64| {
+    let rows = |fixture: &mut Fixture, pause: u64, took: u64| {
         fixture.wait(pause - 1);
         while fixture.due() == Some(Step::Sync) {
             fixture.run(Step::Sync);
