@@ -243,7 +243,7 @@ impl<'a> FromIterator<(NamespaceId, &'a JoinedRow)> for Namespaces {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashMap, HashSet};
+    use std::collections::{BTreeMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -310,7 +310,7 @@ mod tests {
         prop_assert_eq!(all.after(after).collect::<Vec<_>>(), rest);
         let mut by_age = live.clone();
         by_age.sort_by_key(Namespace::age);
-        let mut oldest: HashMap<_, &Namespace> = HashMap::new();
+        let mut oldest: BTreeMap<_, &Namespace> = BTreeMap::new();
         let mut conflicts = Vec::new();
         for one in &by_age {
             let first = by_age.iter().find(|other| other.title == one.title);
