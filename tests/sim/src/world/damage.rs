@@ -147,7 +147,12 @@ impl Node {
     fn damage(&mut self, name: &Name, place: Place, bits: u64) -> Result<bool, String> {
         let key = [&name.0.0[..], &name.1].concat();
         self.flip(bits, |snapshot| {
-            let Some(row) = snapshot.get(Table::Entries, &key)? else { return Ok(None) };
+            let Some(row) = snapshot.get(Table::Entries, &key)? else {
+                let tombstone = snapshot.get(Table::Deleted, &key)?;
+                return Ok(tombstone
+                    .filter(|_| place == Place::Row)
+                    .map(|row| (Table::Deleted, key, row)));
+            };
             if place == Place::Row {
                 return Ok(Some((Table::Entries, key, row)));
             }
