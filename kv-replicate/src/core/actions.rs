@@ -1,6 +1,6 @@
 //! The outbox of the machines: everything that a core wants done leaves through [`Actions`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kv_core::{DamagedKey, Dot, OriginId, VersionVector};
 
@@ -113,6 +113,8 @@ pub(super) struct Actions {
     pending: BTreeMap<u64, Pending>,
     /// The peers that messages are kept for.
     lanes: BTreeMap<MemberId, Lane>,
+    /// The peers that there may be messages for, here or at a machine.
+    ready: BTreeSet<MemberId>,
     /// Notices for the owner, the oldest first.
     notices: VecDeque<Notice>,
     /// Effects for the router, which takes them when the machine has returned.
@@ -129,6 +131,7 @@ impl Actions {
             work: VecDeque::new(),
             pending: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            ready: BTreeSet::new(),
             notices: VecDeque::new(),
             effects: VecDeque::new(),
         }
@@ -166,7 +169,18 @@ impl Actions {
             && lane.control.len() < MAX_CONTROL
         {
             lane.control.push_back(message);
+            self.ready.insert(peer);
         }
+    }
+
+    /// There may be messages for a peer from now on.
+    pub(super) fn wake(&mut self, peer: MemberId) {
+        self.ready.insert(peer);
+    }
+
+    /// Takes the next peer that there may be messages for.
+    pub(super) fn poll_ready(&mut self) -> Option<MemberId> {
+        self.ready.pop_first()
     }
 
     /// Whether [`Actions::send`] would keep a message.
@@ -297,6 +311,7 @@ impl Actions {
         self.work.clear();
         self.effects.clear();
         self.lanes.clear();
+        self.ready.clear();
     }
 
     /// Takes the next effect, for the router.

@@ -26,8 +26,8 @@ use std::{
 
 use kv_core::{Hlc, OriginId, VersionVector};
 
-use super::{live_receiver::LiveReceiver, local::Local};
-use crate::wire::{Progress, UNKNOWN};
+use super::{live_receiver::LiveReceiver, local::Local, reported::Progress};
+use crate::wire::UNKNOWN;
 
 /// What a member has last reported in this process.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Report {
     uncounted: u64,
     /// Whether it rebuilds its store.
     is_rebuilding: bool,
+    /// Whether all origins that it counts were found to be known here.
+    is_known: bool,
 }
 
 impl Report {
@@ -47,14 +49,33 @@ impl Report {
             durable: progress.durable.clone(),
             uncounted: progress.uncounted,
             is_rebuilding: progress.rebuilding,
+            is_known: false,
         }
     }
 
     /// Whether another report says the same about ended origins, and names the same origins.
     pub(super) fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
         (self.uncounted, self.is_rebuilding) == (other.uncounted, other.is_rebuilding)
-            && self.origins().eq(other.origins())
-            && ended.iter().all(|origin| self.durable.get(*origin) == other.durable.get(*origin))
+            && self.durable.iter().count() == other.durable.iter().count()
+            && self.durable.iter().zip(other.durable.iter()).all(|(one, other)| {
+                one.origin == other.origin && (one.seq == other.seq || !ended.contains(&one.origin))
+            })
+    }
+
+    /// Takes over what was found out about the report before, which says the same about ended origins and names the same
+    /// origins.
+    pub(super) fn follows(&mut self, before: &Report) {
+        self.is_known = before.is_known;
+    }
+
+    /// Looks for the origins of which the member holds writes in the store, which does not forget any.
+    pub(super) fn look_up(&mut self, local: &Local) {
+        self.is_known = self.is_known(local);
+    }
+
+    /// Whether the store knows all of these origins.
+    fn is_known(&self, local: &Local) -> bool {
+        self.is_known || self.origins().all(|origin| local.registry().contains(origin))
     }
 
     /// The origins of which the member holds writes.
@@ -144,8 +165,7 @@ impl Ended {
         reports: impl Iterator<Item = Option<&'a Report>>,
     ) -> Assessment {
         let reports: Vec<_> = reports.collect();
-        let mut named = reports.iter().copied().flatten().flat_map(Report::origins);
-        if named.any(|origin| !local.registry().contains(origin)) {
+        if !reports.iter().copied().flatten().all(|report| report.is_known(local)) {
             return Assessment { cap: Some(Hlc::ZERO), agreed: false };
         }
         if self.origins.is_empty() {
@@ -187,7 +207,8 @@ mod tests {
     use crate::core::testing::{Fixture, PEER, dot, origins, vector};
 
     fn report(seq: u64) -> Report {
-        Report { durable: vector(seq), uncounted: 0, is_rebuilding: false }
+        let progress = Progress { durable: vector(seq), ..Progress::default() };
+        Report::of(&progress)
     }
 
     /// A location that holds three writes of an origin that has ended, of which it had everything up to 40.

@@ -3,8 +3,14 @@
 //! The progress of an origin's writer, or of any other peer, shows which writes exist. Writes that do not
 //! arrive by themselves are requested: first from its writer's backlog, then from any peer that has it, in a catch-up
 //! session.
+//!
+//! With many locations there are many origins at many peers. So only those are looked at of which a peer has reported more
+//! than there was here then, and those of which less is here than before.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kv_core::OriginId;
 
@@ -15,7 +21,7 @@ const CHECK_SOON: Duration = Duration::from_millis(50);
 /// The interval of checks once something has been missing for longer than `CATCH_UP_AFTER`.
 const CHECK_LATER: Duration = Duration::from_millis(500);
 
-/// How often the lag is checked at most: a check goes through all peers and all their origins.
+/// How often the lag is checked at most.
 const CHECK_APART: Duration = Duration::from_millis(10);
 
 /// How long the live stream has to bring what a peer has.
@@ -49,6 +55,10 @@ pub(super) struct Missing {
 pub(super) struct LagWatch {
     /// The origins that lag, with their last movement.
     origins: BTreeMap<OriginId, Lag>,
+    /// The origins that may lag since the last check.
+    noted: BTreeSet<OriginId>,
+    /// All origins may lag since the last check.
+    is_any: bool,
     /// The next check is not before this time.
     next: Duration,
     /// Something happened since the last check.
@@ -56,6 +66,16 @@ pub(super) struct LagWatch {
 }
 
 impl LagWatch {
+    /// A peer has more of an origin than is here, or less of it is here than before.
+    pub(super) fn note(&mut self, origin: OriginId) {
+        self.noted.insert(origin);
+    }
+
+    /// Less may be here of any origin than before.
+    pub(super) fn note_all(&mut self) {
+        self.is_any = true;
+    }
+
     /// Whether the lag is to be checked now. If not, it is checked in a moment.
     pub(super) fn begin(&mut self, now: Duration) -> bool {
         self.is_due = now < self.next;
@@ -73,16 +93,20 @@ impl LagWatch {
         live: &LiveReceiver,
     ) -> Vec<Missing> {
         let now = local.mono();
-        let mut ahead = BTreeMap::new();
-        for (_, peer) in peers.iter().filter(|(_, peer)| peer.is_ready()) {
-            for dot in peer.progress().durable.iter() {
-                let most = ahead.entry(dot.origin).or_insert(0);
-                *most = dot.seq.max(*most);
-            }
+        let ready = || peers.iter().filter(|(_, peer)| peer.is_ready());
+        let is_ahead = |origin: &OriginId| {
+            let have = live.arrived(local, *origin);
+            !local.is_own(*origin)
+                && ready().any(|(_, peer)| peer.progress().durable.get(*origin) > have)
+        };
+        if std::mem::take(&mut self.is_any) {
+            let all = ready().flat_map(|(_, peer)| peer.progress().durable.iter());
+            self.noted.extend(all.map(|dot| dot.origin));
         }
-        ahead.retain(|origin, most| *most > live.arrived(local, *origin) && !local.is_own(*origin));
-        self.origins.retain(|origin, _| ahead.contains_key(origin));
-        for origin in ahead.into_keys() {
+        self.noted.extend(self.origins.keys());
+        self.noted.retain(is_ahead);
+        self.origins.retain(|origin, _| self.noted.contains(origin));
+        for origin in std::mem::take(&mut self.noted) {
             let have = live.arrived(local, origin);
             let lag = self.origins.entry(origin).or_insert(Lag { have, since: now });
             if lag.have != have {
@@ -137,11 +161,24 @@ mod tests {
         for (wait, visible, expected) in steps {
             fixture.wait(Duration::from_millis(wait));
             fixture.store(|store| store.visible.merge(&vector(visible)));
+            lag.note(origins(PEER)[0]);
             let missing = lag.check(fixture.local(), fixture.peers(), &live);
             let found = missing.first().map(|missing| (missing.is_late, missing.is_very_late));
             assert_eq!(found, expected, "{wait} {visible}");
         }
         assert_eq!(lag.late(fixture.local().mono(), origins(PEER)[0]), None);
+    }
+
+    #[test]
+    fn all_origins_are_looked_at_again_if_less_may_be_here_than_before() {
+        let mut fixture = Fixture::new();
+        fixture.connect(PEER);
+        fixture.progress(PEER, |progress| progress.durable = vector(3));
+        let (mut lag, live) = (LagWatch::default(), LiveReceiver::default());
+        assert_eq!(lag.check(fixture.local(), fixture.peers(), &live), [], "it is not noted");
+        lag.note_all();
+        assert_eq!(lag.check(fixture.local(), fixture.peers(), &live).len(), 1);
+        assert_eq!(lag.check(fixture.local(), fixture.peers(), &live).len(), 1, "it still lags");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! session, and the writes that it replaces are counted without their rows, so that an origin whose values are
 //! rewritten faster than they can be fetched does not stall.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use kv_core::OriginId;
 
@@ -50,6 +50,8 @@ pub(super) struct LiveReceiver {
     wanted: BTreeMap<MemberId, Wanted>,
     /// The later writes that were taken lately instead of those that they replaced.
     passed: Passed,
+    /// The origins of which writes that had arrived were dropped since this was last taken.
+    forgotten: BTreeSet<OriginId>,
 }
 
 impl LiveReceiver {
@@ -211,14 +213,20 @@ impl LiveReceiver {
         origin: OriginId,
     ) {
         let Some(incoming) = self.incoming.remove(&origin) else { return };
+        self.forgotten.insert(origin);
         for fetch in incoming.queue.fetches() {
             bodies.discard(cx.out, fetch);
         }
     }
 
+    /// Takes the origins of which writes that had arrived were dropped.
+    pub(super) fn take_forgotten(&mut self) -> BTreeSet<OriginId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     /// Forgets everything, because a rollback of the store lost the writes on their way to it.
     pub(super) fn rolled_back(&mut self) {
-        self.incoming.clear();
+        self.forgotten.extend(std::mem::take(&mut self.incoming).into_keys());
         self.passed = Passed::default();
     }
 

@@ -2,12 +2,19 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kv_core::OriginId;
+use kv_core::{Dot, OriginId};
 
-use super::{handshake::Handshake, local::Local, progress::Announcing};
+use super::{
+    handshake::Handshake,
+    local::Local,
+    progress::Announcing,
+    receipts::Receipts,
+    reported::{Progress, Reported, Taken},
+    told::ToldPeer,
+};
 use crate::{
     MemberId,
-    wire::{Hello, Incarnations, Progress},
+    wire::{Echo, Hello, Incarnations, ProgressDelta},
 };
 
 /// A peer, while a link to it is up.
@@ -17,14 +24,24 @@ pub(super) struct Peer {
     pub(super) handshake: Handshake,
     /// When this location's progress is sent to it.
     pub(super) announcing: Announcing,
-    /// The last progress that it sent.
-    progress: Progress,
+    /// What it was sent of this location's progress.
+    pub(super) told: ToldPeer,
+    /// What it and this location have told each other of their own writes.
+    pub(super) receipts: Receipts,
+    /// What it has reported.
+    reported: Reported,
 }
 
 impl Peer {
     /// For a link that was just made.
     pub(super) fn new(handshake: Handshake) -> Peer {
-        Peer { handshake, announcing: Announcing::default(), progress: Progress::default() }
+        Peer {
+            handshake,
+            announcing: Announcing::default(),
+            told: ToldPeer::default(),
+            receipts: Receipts::default(),
+            reported: Reported::default(),
+        }
     }
 
     /// Its hello, once it was accepted.
@@ -34,7 +51,7 @@ impl Peer {
 
     /// The origins that it writes under, as it last announced them.
     pub(super) fn origins(&self) -> Option<[OriginId; 2]> {
-        self.progress.origins
+        self.progress().origins
     }
 
     /// Whether an origin is one of its own.
@@ -44,7 +61,7 @@ impl Peer {
 
     /// The last progress that it sent; empty before the first.
     pub(super) fn progress(&self) -> &Progress {
-        &self.progress
+        self.reported.progress()
     }
 
     /// Whether rows can come from it.
@@ -54,35 +71,70 @@ impl Peer {
 
     /// Its hello was accepted: this location's progress is the next message to it.
     pub(super) fn greeted(&mut self) {
-        self.announcing = Announcing::Due;
+        self.announcing.due();
     }
 
     /// Whether it has sent its progress.
     pub(super) fn has_reported(&self) -> bool {
-        self.progress.number > 0
+        self.progress().number > 0
     }
 
-    /// Takes in its progress. Returns whether it is newer than the last.
-    pub(super) fn progressed(&mut self, progress: Progress) -> bool {
-        let is_newer = progress.number > self.progress.number;
-        if is_newer {
-            self.progress = progress;
+    /// Takes in its progress. Returns the counts that have changed; none if the message does not count.
+    ///
+    /// # Errors
+    /// The rule that it has violated.
+    pub(super) fn progressed(
+        &mut self,
+        now: Duration,
+        delta: ProgressDelta,
+    ) -> Result<Option<Vec<Dot>>, &'static str> {
+        let is_later = self.reported.hear(delta.number);
+        if is_later && self.told.acknowledged(delta.echo.map(|echo| echo.number)) {
+            // This end goes on, and the other one has begun again.
+            self.announcing.urgent();
         }
-        is_newer
+        match self.reported.take(now, delta)? {
+            Taken::Changed(changes) => return Ok(Some(changes)),
+            // The echo in this location's progress makes the peer send everything.
+            Taken::Baseless => self.announcing.urgent(),
+            Taken::Stale => {}
+        }
+        Ok(None)
     }
 
-    /// Makes the hello and the progress due whose time has come.
-    pub(super) fn watch(&mut self, now: Duration) {
+    /// The echo that goes with this location's own progress.
+    pub(super) fn echo(&self, now: Duration) -> Option<Echo> {
+        self.reported.echo(now)
+    }
+
+    /// Up to which sequence number the peer holds all writes of an origin durably, as far as it has told.
+    pub(super) fn holds(&self, origin: OriginId) -> u64 {
+        self.progress().durable.get(origin).max(self.receipts.held(origin))
+    }
+
+    /// Makes the hello and the progress due whose time has come. `pace` is how often progress is sent at most. Returns
+    /// whether something is due.
+    pub(super) fn watch(&mut self, now: Duration, pace: Duration) -> bool {
         self.handshake.watch(now);
         if self.hello().is_some() {
-            self.announcing.watch(now);
+            self.announcing.watch(now, pace);
+            self.receipts.watch(now);
         }
+        let is_due = self.announcing.is_due() || self.receipts.is_due();
+        self.handshake.is_due() || (self.hello().is_some() && is_due)
     }
 
     /// When something is due for this peer.
-    pub(super) fn timeout(&self) -> Option<Duration> {
-        let announcing = self.hello().and_then(|_| self.announcing.timeout());
-        [self.handshake.timeout(), announcing].into_iter().flatten().min()
+    pub(super) fn timeout(&self, pace: Duration) -> Option<Duration> {
+        let announcing = self.hello().and_then(|_| self.announcing.timeout(pace));
+        let receipts = self.hello().and_then(|_| self.receipts.timeout());
+        [self.handshake.timeout(), announcing, receipts].into_iter().flatten().min()
+    }
+
+    /// Sets what it has reported.
+    #[cfg(test)]
+    pub(super) fn report(&mut self, progress: Progress) {
+        self.reported.set(progress);
     }
 }
 

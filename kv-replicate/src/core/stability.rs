@@ -33,8 +33,9 @@ use super::{
     ended::{Assessment, Ended, Report},
     live_receiver::LiveReceiver,
     local::Local,
+    reported::Progress,
 };
-use crate::{MemberId, StoreState, wire::Progress};
+use crate::{MemberId, StoreState};
 
 /// A closed timestamp, the origins of the process that announces it, and the writes that it stands behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +205,9 @@ impl Stability {
             .zip(member.report.as_ref())
             .is_some_and(|(before, report)| before.is_same(report, self.ended.origins()));
         self.is_stale |= !is_same;
+        if let (true, Some(before), Some(report)) = (is_same, &before, &mut member.report) {
+            report.follows(before);
+        }
         member.resolved = member.resolved.max(progress.resolved);
         member.held = member.held.max(progress.held);
         let is_superseded = |origin: &OriginId| local.registry().is_closed(*origin);
@@ -249,6 +253,9 @@ impl Stability {
     pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) -> bool {
         let is_due = self.due.is_some_and(|at| local.mono() >= at);
         if self.is_stale || is_due {
+            for member in self.members.values_mut() {
+                member.report.iter_mut().for_each(|report| report.look_up(local));
+            }
             let reports = self.members.values().map(|member| member.report.as_ref());
             self.assessment = self.ended.assess(local, live, uncounted, reports);
             self.is_stale = false;

@@ -1,5 +1,8 @@
 use super::*;
-use crate::core::testing::{Fixture, PEER, THIRD};
+use crate::{
+    core::testing::{Fixture, PEER, THIRD},
+    wire::Echo,
+};
 
 const WALL: u64 = 1_700_000_000_000;
 
@@ -10,7 +13,7 @@ fn hear(fixture: &mut Fixture, clocks: &mut Clocks, peer: MemberId, ahead_ms: i6
     fixture.pass(trip_ms);
     let wall_ms = (fixture.true_ms() - trip_ms / 2).saturating_add_signed(ahead_ms);
     let echo = Some(Echo { number, held_ms: 0 });
-    let progress = Progress { number, wall_ms, echo, ..Progress::default() };
+    let progress = ProgressDelta { number, wall_ms, echo, ..ProgressDelta::default() };
     clocks.progressed(fixture.local(), peer, &progress);
 }
 
