@@ -150,11 +150,8 @@ impl Core {
         machines.bodies.watch(&mut cx);
         machines.verifier.watch(&mut cx);
         let (now, pace) = (self.local.mono(), self.local.pace());
-        for (id, peer) in self.peers.iter_mut() {
-            if peer.watch(now, pace) {
-                self.out.wake(id);
-            }
-        }
+        let ready = self.peers.watch(now, pace);
+        ready.into_iter().for_each(|peer| self.out.wake(peer));
         self.follow_ended();
         self.settle();
     }
@@ -178,9 +175,8 @@ impl Core {
         if self.halted.is_some() {
             return None;
         }
-        let pace = self.local.pace();
-        let peers = self.peers.iter().filter_map(|(_, peer)| peer.timeout(pace));
-        peers.chain(self.machines.timeout(self.local.mono())).min()
+        let machines = self.machines.timeout(self.local.mono());
+        self.peers.timeout().into_iter().chain(machines).min()
     }
 
     /// Returns the next work for the store.

@@ -7,14 +7,15 @@
 //! With many locations there are many origins at many peers. So only those are looked at of which a peer has reported more
 //! than there was here then, and those of which less is here than before.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
+use std::{collections::BTreeMap, time::Duration};
+
+use kv_core::{Dot, OriginId};
+
+use super::{
+    live_receiver::LiveReceiver,
+    local::Local,
+    peers::{Peer, Peers},
 };
-
-use kv_core::OriginId;
-
-use super::{live_receiver::LiveReceiver, local::Local, peers::Peers};
 
 /// How often the lag is checked while something is missing, and when it has been missing for longer.
 const CHECK_SOON: Duration = Duration::from_millis(50);
@@ -37,7 +38,12 @@ struct Lag {
     have: u64,
     /// The time at which it last moved, or at which the lag was first seen.
     since: Duration,
+    /// The greatest sequence number that a peer has reported.
+    most: u64,
 }
+
+/// The lag of an origin that was not checked yet.
+const NEW: Lag = Lag { have: u64::MAX, since: Duration::ZERO, most: 0 };
 
 /// An origin of which something is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +61,9 @@ pub(super) struct Missing {
 pub(super) struct LagWatch {
     /// The origins that lag, with their last movement.
     origins: BTreeMap<OriginId, Lag>,
-    /// The origins that may lag since the last check.
-    noted: BTreeSet<OriginId>,
+    /// The origins that may lag since the last check, and the greatest sequence number that a peer has reported; none if
+    /// that is to be looked up.
+    noted: BTreeMap<OriginId, Option<u64>>,
     /// All origins may lag since the last check.
     is_any: bool,
     /// The next check is not before this time.
@@ -66,9 +73,15 @@ pub(super) struct LagWatch {
 }
 
 impl LagWatch {
-    /// A peer has more of an origin than is here, or less of it is here than before.
-    pub(super) fn note(&mut self, origin: OriginId) {
-        self.noted.insert(origin);
+    /// A peer has reported that it has this write, which has not arrived here.
+    pub(super) fn note(&mut self, dot: Dot) {
+        let most = self.noted.entry(dot.origin).or_insert(Some(0));
+        *most = most.map(|most| most.max(dot.seq));
+    }
+
+    /// Less of an origin is here than before.
+    pub(super) fn note_less(&mut self, origin: OriginId) {
+        self.noted.insert(origin, None);
     }
 
     /// Less may be here of any origin than before.
@@ -93,32 +106,36 @@ impl LagWatch {
         live: &LiveReceiver,
     ) -> Vec<Missing> {
         let now = local.mono();
-        let ready = || peers.iter().filter(|(_, peer)| peer.is_ready());
-        let is_ahead = |origin: &OriginId| {
+        self.follow_noted(peers);
+        self.origins.retain(|origin, lag| {
             let have = live.arrived(local, *origin);
-            !local.is_own(*origin)
-                && ready().any(|(_, peer)| peer.progress().durable.get(*origin) > have)
-        };
-        if std::mem::take(&mut self.is_any) {
-            let all = ready().flat_map(|(_, peer)| peer.progress().durable.iter());
-            self.noted.extend(all.map(|dot| dot.origin));
-        }
-        self.noted.extend(self.origins.keys());
-        self.noted.retain(is_ahead);
-        self.origins.retain(|origin, _| self.noted.contains(origin));
-        for origin in std::mem::take(&mut self.noted) {
-            let have = live.arrived(local, origin);
-            let lag = self.origins.entry(origin).or_insert(Lag { have, since: now });
-            if lag.have != have {
-                *lag = Lag { have, since: now };
+            let is_missing =
+                lag.most > have && !local.is_own(*origin) && is_at(peers, *origin, have);
+            if is_missing && lag.have != have {
+                *lag = Lag { have, since: now, ..*lag };
             }
-        }
+            is_missing
+        });
         let missing = |(origin, lag): (&OriginId, &Lag)| Missing {
             origin: *origin,
             is_late: now - lag.since >= WANT_AFTER,
             is_very_late: now - lag.since >= CATCH_UP_AFTER || !local.is_joined(),
         };
         self.origins.iter().map(missing).collect()
+    }
+
+    /// Takes in the origins that may lag.
+    fn follow_noted(&mut self, peers: &Peers) {
+        if std::mem::take(&mut self.is_any) {
+            let all = ready(peers).flat_map(|peer| peer.progress().durable.iter());
+            self.noted.extend(all.map(|dot| (dot.origin, None)));
+        }
+        for (origin, most) in std::mem::take(&mut self.noted) {
+            let of_peer = |peer: &Peer| peer.progress().durable.get(origin);
+            let most = most.or_else(|| ready(peers).map(of_peer).max()).unwrap_or(0);
+            let lag = self.origins.entry(origin).or_insert(NEW);
+            lag.most = lag.most.max(most);
+        }
     }
 
     /// For how long nothing of an origin has arrived although a peer has more of it; none if nothing is
@@ -138,10 +155,20 @@ impl LagWatch {
     }
 }
 
+/// The peers that rows can come from.
+fn ready(peers: &Peers) -> impl Iterator<Item = &Peer> {
+    peers.iter().map(|(_, peer)| peer).filter(|peer| peer.is_ready())
+}
+
+/// Whether a peer has more of an origin than this.
+fn is_at(peers: &Peers, origin: OriginId, have: u64) -> bool {
+    ready(peers).any(|peer| peer.progress().durable.get(origin) > have)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{Fixture, PEER, origins, vector};
+    use crate::core::testing::{Fixture, PEER, dot, origins, vector};
 
     #[test]
     fn what_does_not_arrive_is_late_and_then_very_late_until_it_moves() {
@@ -161,7 +188,7 @@ mod tests {
         for (wait, visible, expected) in steps {
             fixture.wait(Duration::from_millis(wait));
             fixture.store(|store| store.visible.merge(&vector(visible)));
-            lag.note(origins(PEER)[0]);
+            lag.note(dot(3));
             let missing = lag.check(fixture.local(), fixture.peers(), &live);
             let found = missing.first().map(|missing| (missing.is_late, missing.is_very_late));
             assert_eq!(found, expected, "{wait} {visible}");
@@ -176,9 +203,15 @@ mod tests {
         fixture.progress(PEER, |progress| progress.durable = vector(3));
         let (mut lag, live) = (LagWatch::default(), LiveReceiver::default());
         assert_eq!(lag.check(fixture.local(), fixture.peers(), &live), [], "it is not noted");
-        lag.note_all();
-        assert_eq!(lag.check(fixture.local(), fixture.peers(), &live).len(), 1);
-        assert_eq!(lag.check(fixture.local(), fixture.peers(), &live).len(), 1, "it still lags");
+        for note in
+            [|lag: &mut LagWatch| lag.note_all(), |lag: &mut LagWatch| lag.note_less(dot(1).origin)]
+        {
+            let mut lag = LagWatch::default();
+            note(&mut lag);
+            for _each_check in 0..2 {
+                assert_eq!(lag.check(fixture.local(), fixture.peers(), &live).len(), 1);
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The peers that a link is up to, as the machines see them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kv_core::{Dot, OriginId};
 
@@ -140,52 +143,88 @@ impl Peer {
 
 /// All peers that a link is up to.
 #[derive(Debug, Default)]
-pub(super) struct Peers(BTreeMap<MemberId, Peer>);
+pub(super) struct Peers {
+    /// By member.
+    all: BTreeMap<MemberId, Peer>,
+    /// The peers that may have changed since they were last watched.
+    touched: BTreeSet<MemberId>,
+    /// When something is due for one of the others, or before; none if nothing is.
+    due: Option<Duration>,
+    /// How often progress was sent at most when they were last watched.
+    pace: Duration,
+}
 
 impl Peers {
     /// A link to a peer is up; it replaces the former one.
     pub(super) fn insert(&mut self, peer: MemberId, state: Peer) {
-        self.0.insert(peer, state);
+        self.touched.insert(peer);
+        self.all.insert(peer, state);
     }
 
     /// The link to a peer is down.
     pub(super) fn remove(&mut self, peer: MemberId) {
-        self.0.remove(&peer);
+        self.all.remove(&peer);
     }
 
     /// All links are dropped.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
     }
 
     /// Whether a link to a peer is up.
     pub(super) fn contains(&self, peer: MemberId) -> bool {
-        self.0.contains_key(&peer)
+        self.all.contains_key(&peer)
     }
 
     /// The state of a peer; none without a link.
     pub(super) fn get(&self, peer: MemberId) -> Option<&Peer> {
-        self.0.get(&peer)
+        self.all.get(&peer)
     }
 
     /// The same, for the router.
     pub(super) fn get_mut(&mut self, peer: MemberId) -> Option<&mut Peer> {
-        self.0.get_mut(&peer)
+        self.touched.insert(peer);
+        self.all.get_mut(&peer)
+    }
+
+    /// Makes due whatever the time has come for. `pace` is how often progress is sent at most. Returns the peers that
+    /// something is due for. Looks at all peers only if the time of one has come.
+    pub(super) fn watch(&mut self, now: Duration, pace: Duration) -> Vec<MemberId> {
+        if self.pace != pace || self.due.is_some_and(|at| now >= at) {
+            (self.pace, self.due) = (pace, None);
+            self.touched.extend(self.all.keys());
+        }
+        let mut ready = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            let Some(peer) = self.all.get_mut(&id) else { continue };
+            if peer.watch(now, pace) {
+                ready.push(id);
+            }
+            self.due = self.due.into_iter().chain(peer.timeout(pace)).min();
+        }
+        ready
+    }
+
+    /// When [`Peers::watch`] must be called next.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let touched = self.touched.iter().filter_map(|id| self.all.get(id)?.timeout(self.pace));
+        touched.chain(self.due).min()
     }
 
     /// All peers, in the order of their ids.
     pub(super) fn ids(&self) -> Vec<MemberId> {
-        self.0.keys().copied().collect()
+        self.all.keys().copied().collect()
     }
 
     /// All peers with their states, in the order of their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MemberId, &Peer)> {
-        self.0.iter().map(|(peer, state)| (*peer, state))
+        self.all.iter().map(|(peer, state)| (*peer, state))
     }
 
     /// The same, for the router.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Peer)> {
-        self.0.iter_mut().map(|(peer, state)| (*peer, state))
+        self.touched.extend(self.all.keys());
+        self.all.iter_mut().map(|(peer, state)| (*peer, state))
     }
 
     /// The peer that writes under an origin.

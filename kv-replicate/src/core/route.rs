@@ -228,7 +228,7 @@ impl Core {
         let (progress, has_moved) = (peer.progress(), peer.origins() != before);
         for dot in changes {
             if dot.seq > self.machines.receiver.arrived(&self.local, dot.origin) {
-                self.machines.lag.note(dot.origin);
+                self.machines.lag.note(dot);
             }
         }
         if self.machines.stability.progressed(&self.local, from, progress) {
@@ -307,7 +307,7 @@ impl Core {
             return;
         }
         for origin in machines.receiver.take_forgotten() {
-            machines.lag.note(origin);
+            machines.lag.note_less(origin);
         }
         for missing in machines.lag.check(cx.local, cx.peers, &machines.receiver) {
             let origin = missing.origin;

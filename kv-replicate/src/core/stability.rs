@@ -133,6 +133,8 @@ pub(super) struct Stability {
     is_stale: bool,
     /// When the grace of an ended origin passes; none if none does.
     due: Option<Duration>,
+    /// Timestamps may have changed since it was last looked at.
+    is_moved: bool,
     /// The greatest resolved timestamp so far: it does not fall.
     reached: Hlc,
     /// The greatest stable timestamp so far, without that of a location that is alone, and before the sessions that
@@ -144,6 +146,7 @@ impl Stability {
     /// Takes in the members in the store. Returns whether other origins have ended than before.
     pub(super) fn follow_members(&mut self, local: &Local) -> bool {
         let own = local.config().member;
+        self.is_moved = true;
         self.members.retain(|member, _| local.is_member(*member));
         for member in local.members().current().filter(|member| member.id != own) {
             self.members.entry(member.id).or_default();
@@ -208,6 +211,7 @@ impl Stability {
         if let (true, Some(before), Some(report)) = (is_same, &before, &mut member.report) {
             report.follows(before);
         }
+        self.is_moved = true;
         member.resolved = member.resolved.max(progress.resolved);
         member.held = member.held.max(progress.held);
         let is_superseded = |origin: &OriginId| local.registry().is_closed(*origin);
@@ -231,6 +235,7 @@ impl Stability {
     /// before.
     pub(super) fn follow_writes(&mut self, local: &Local) -> bool {
         let mut has_moved = false;
+        self.is_moved = true;
         for member in self.members.values_mut() {
             while let Announced::Waiting { oldest, latest } = member.announced {
                 match oldest.arrival(local, &latest) {
@@ -260,6 +265,10 @@ impl Stability {
             self.assessment = self.ended.assess(local, live, uncounted, reports);
             self.is_stale = false;
             self.due = self.ended.due(local);
+            self.is_moved = true;
+        }
+        if !std::mem::take(&mut self.is_moved) {
+            return self.assessment.agreed;
         }
         self.reached_stable = self.reached_stable.max(self.stable_with_members(local));
         self.reached = self.reached.max(self.resolved(local));
