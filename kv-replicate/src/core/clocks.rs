@@ -80,7 +80,7 @@ struct Heeded {
     members: usize,
     /// The members that it was computed from.
     of: Arc<Members>,
-    /// When the first of them is heard for too long ago; none if there is none.
+    /// When the first of them was heard too long ago, or before; none if there is none.
     until: Option<Duration>,
 }
 
@@ -90,6 +90,17 @@ impl Heeded {
         self.until.is_none_or(|until| local.mono() < until)
             && Arc::ptr_eq(&self.of, &local.store().members)
     }
+
+    /// Takes in another reading of a member.
+    fn replace(&mut self, before: Option<Reading>, reading: Reading) {
+        let at = before.and_then(|before| self.readings.binary_search(&before).ok());
+        if let Some(at) = at {
+            self.readings.remove(at);
+        }
+        let at = self.readings.partition_point(|other| *other < reading);
+        self.readings.insert(at, reading);
+        self.until.get_or_insert(reading.at + HEARD_WITHIN);
+    }
 }
 
 /// The clocks of all members.
@@ -97,7 +108,7 @@ impl Heeded {
 pub(super) struct Clocks {
     /// By member.
     members: BTreeMap<MemberId, Heard>,
-    /// The clocks that count; none if a reading has changed since.
+    /// The clocks that count; none before they were first looked at.
     heeded: Option<Heeded>,
     /// Whether the last notice was that the own clock may be wrong.
     is_doubtful: bool,
@@ -127,8 +138,11 @@ impl Clocks {
         let wall_ms = i64::try_from(progress.wall_ms.min(MAX_WALL_MS)).unwrap_or(i64::MAX);
         let reading = Reading { zero_ms: wall_ms + error_ms - 1 - millis(now), error_ms, at: now };
         if heard.reading.is_none_or(|before| before.gives_way_to(reading)) {
-            heard.reading = Some(reading);
-            self.heeded = None;
+            let before = heard.reading.replace(reading);
+            let is_heeded = from != local.config().member && local.members().is_current(from);
+            if let Some(heeded) = self.heeded.as_mut().filter(|_| is_heeded) {
+                heeded.replace(before, reading);
+            }
         }
     }
 

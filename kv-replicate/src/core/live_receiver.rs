@@ -199,8 +199,10 @@ impl LiveReceiver {
             .incoming
             .get(&origin)
             .is_some_and(|incoming| incoming.queue.is_empty() && incoming.arrived <= have);
-        if failed || is_over {
+        if failed {
             self.forget(cx, bodies, origin);
+        } else if is_over {
+            self.incoming.remove(&origin);
         }
     }
 

@@ -120,6 +120,26 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Counts the announcements whose writes are here by now. Returns whether another pair has ended.
+    fn follow_writes(&mut self, local: &Local, ended: &mut Ended) -> bool {
+        let mut has_moved = false;
+        while let Announced::Waiting { oldest, latest } = self.announced {
+            match oldest.arrival(local, &latest) {
+                Arrival::Pending => break,
+                Arrival::Over => {}
+                Arrival::Here => has_moved |= self.count(oldest, ended),
+            }
+            self.announced = if oldest == latest {
+                Announced::Nothing
+            } else {
+                Announced::Waiting { oldest: latest, latest }
+            };
+        }
+        has_moved
+    }
+}
+
 /// The timestamps of all members but this one.
 #[derive(Debug, Default)]
 pub(super) struct Stability {
@@ -228,7 +248,8 @@ impl Stability {
             Announced::Nothing => latest,
         };
         member.announced = Announced::Waiting { oldest, latest };
-        self.follow_writes(local)
+        let has_moved = member.follow_writes(local, &mut self.ended);
+        has_moved && self.follow_origins(local)
     }
 
     /// Counts the closed timestamps whose writes are here by now. Returns whether other origins have ended than
@@ -237,18 +258,7 @@ impl Stability {
         let mut has_moved = false;
         self.is_moved = true;
         for member in self.members.values_mut() {
-            while let Announced::Waiting { oldest, latest } = member.announced {
-                match oldest.arrival(local, &latest) {
-                    Arrival::Pending => break,
-                    Arrival::Over => {}
-                    Arrival::Here => has_moved |= member.count(oldest, &mut self.ended),
-                }
-                member.announced = if oldest == latest {
-                    Announced::Nothing
-                } else {
-                    Announced::Waiting { oldest: latest, latest }
-                };
-            }
+            has_moved |= member.follow_writes(local, &mut self.ended);
         }
         has_moved && self.follow_origins(local)
     }
