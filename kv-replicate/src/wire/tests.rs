@@ -24,6 +24,10 @@ fn read(bytes: &Bytes) -> Result<Received, MessageError> {
     decode(bytes, software().wire())
 }
 
+/// The most origins that a progress message may name.
+const ORIGINS: u32 = 1 << 16;
+const _: () = assert!(ORIGINS as usize == MAX_ORIGINS);
+
 const INCARNATIONS: Incarnations = Incarnations { from: 1, to: 2 };
 
 fn dot() -> impl Strategy<Value = Dot> {
@@ -105,21 +109,20 @@ prop_compose! {
 
 fn progress() -> impl Strategy<Value = Message> {
     let echo = proptest::option::of((any::<u64>(), any::<u32>()));
-    let counts =
-        prop::collection::btree_map(0..MAX_ORIGINS as u32, (any::<bool>(), 0..MAX_SEQ), 0..9);
+    let counts = prop::collection::btree_map(0..ORIGINS, (any::<bool>(), 0..MAX_SEQ), 0..9);
     let rest = (0..3_usize, any::<bool>(), counts, vector());
-    (any::<[u64; 6]>(), 0..3_u64, echo, rest).prop_map(|(numbers, base, echo, rest)| {
+    (any::<[u64; 6]>(), 0..3_usize, echo, rest).prop_map(|(numbers, base, echo, rest)| {
         let [number, wall_ms, closed_timestamp, resolved, held, uncounted] = numbers;
         let (opened, rebuilding, counts, visible) = rest;
         let pair = Opened::Pair([OriginId([1; 16]), OriginId([2; 16])]);
-        let opened = [Opened::Nothing, pair, Opened::AsBefore][opened.min(1 + base as usize)];
+        let opened = [Opened::Nothing, pair, Opened::AsBefore][opened.min(1 + base)];
         let counts = counts.into_iter().map(|(number, (is_named, seq))| {
             let origin = is_named.then_some(OriginId([9; 16]));
             Count { number, origin, seq }
         });
         Message::Progress(ProgressDelta {
             number: number.max(3),
-            base,
+            base: base as u64,
             wall_ms,
             echo: echo.map(|(number, held_ms)| Echo { number, held_ms }),
             closed_timestamp: Hlc(closed_timestamp),
@@ -419,7 +422,7 @@ fn a_joined_row_is_rejected_under_a_dot_that_none_of_its_fields_has() {
 /// A progress message that names as many origins as a store may have.
 #[test]
 fn the_longest_progress_fits_in_a_message() {
-    let counts = (0..MAX_ORIGINS as u32).map(|number| {
+    let counts = (0..ORIGINS).map(|number| {
         let origin = OriginId((u128::from(number) + 1).to_be_bytes());
         Count { number, origin: Some(origin), seq: MAX_SEQ - 1 }
     });
@@ -451,7 +454,7 @@ fn an_invalid_progress_is_rejected() {
         ProgressDelta { base: 0, opened: Opened::AsBefore, ..valid.clone() },
         ProgressDelta { counts: vec![count(2, 1), count(2, 2)], ..valid.clone() },
         ProgressDelta { counts: vec![count(2, 1), count(1, 1)], ..valid.clone() },
-        ProgressDelta { counts: vec![count(MAX_ORIGINS as u32, 1)], ..valid.clone() },
+        ProgressDelta { counts: vec![count(ORIGINS, 1)], ..valid.clone() },
         ProgressDelta { counts: vec![count(1, MAX_SEQ)], ..valid.clone() },
     ];
     let read =
