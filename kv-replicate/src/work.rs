@@ -355,6 +355,14 @@ pub enum Event {
         /// What the source counts.
         vector: Arc<VersionVector>,
     },
+    /// The owner's answer to [`Notice::Salvage`](crate::Notice::Salvage).
+    Kept {
+        /// The number in the notice.
+        id: u64,
+        /// Whether the writes are kept, durably. If not, they stay in the store, and the rebuild tries again after some
+        /// seconds.
+        is_kept: bool,
+    },
     /// [`Work::FindUncounted`] was done.
     Uncounted {
         /// The number of the work.
