@@ -7,12 +7,12 @@ use std::{
 
 use kv_core::{DamagedKey, Dot, Hlc, OriginId, VersionVector};
 
-use super::{local::Local, peers::Peers};
+use super::{local::Local, peers::Peers, weight};
 use crate::{
-    MemberId, Row,
+    MemberId,
     inspect::Place,
     notice::Notice,
-    wire::{Message, NoBody, PageHead, Reason},
+    wire::{Message, PageHead},
     work::{Settled, ToApply, Work},
 };
 
@@ -369,34 +369,11 @@ impl Actions {
 
     /// About how many bytes wait here, and how many of the peers' rows wait for the store.
     pub(super) fn memory_bytes(&self) -> usize {
-        let lane = |lane: &Lane| lane.applying + lane.control.iter().map(weight).sum::<usize>();
+        let lane = |lane: &Lane| {
+            lane.applying + lane.control.iter().map(weight::of_message).sum::<usize>()
+        };
         let lanes: usize = self.lanes.values().map(lane).sum();
-        let notices: usize = self.notices.iter().map(notice_weight).sum();
+        let notices: usize = self.notices.iter().map(weight::of_notice).sum();
         lanes + notices + (self.pending.len() + self.work.len()) * 256
-    }
-}
-
-/// About how many bytes a notice takes in memory.
-fn notice_weight(notice: &Notice) -> usize {
-    let rows = if let Notice::Salvage { rows, .. } = notice { &rows[..] } else { &[] };
-    256 + rows.iter().map(Row::weight).sum::<usize>()
-}
-
-/// About how many bytes a message takes in memory.
-pub(super) fn weight(message: &Message) -> usize {
-    match message {
-        Message::Page(page) => {
-            let rows: usize = page.rows.iter().map(Row::weight).sum();
-            rows + page.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>()
-        }
-        Message::Piece { bytes, .. } => bytes.len(),
-        Message::GetRows { names, .. } => 64 + 640 * names.len(),
-        Message::Rows { rows, .. } => {
-            rows.iter().map(|state| 8 + state.row.as_ref().map_or(0, Row::weight)).sum()
-        }
-        Message::NoBody { why: NoBody::Replaced(row), .. } => row.weight(),
-        Message::Pull(pull) => 64 + 24 * pull.since.iter().count(),
-        Message::Refusal { reason: Reason::Gone(vector), .. } => 64 + 24 * vector.iter().count(),
-        _ => 640,
     }
 }
