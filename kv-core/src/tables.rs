@@ -24,7 +24,7 @@ pub(crate) use self::{
     origins::Origins,
     rows::{row, visit_rows},
     small::{
-        ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots,
+        BodyIds, ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots,
         ExpiredTombstones, Expiry, Format, FormatBy, Identity, InUse, IndexedDot, Migrating,
         Migration, NewestEntry, OriginIds, OwedRows, Pending, Purge, Rebuilding, Timed, Tombstones,
         Vector, body_prefix, chunk,

@@ -153,7 +153,7 @@ where
             snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
             state = State::load(&snapshot)?;
         }
-        let (next, pending) = state::bodies(&snapshot, state.clock)?;
+        let (next, pending) = state::bodies(&snapshot, &state)?;
         bodies.restart(next, pending);
         let damage = Arc::new(Damage::default());
         state.note_unread_openings(&damage);
@@ -411,7 +411,7 @@ where
             self.engine.snapshot(Visibility::Latest).map_err(OpenError::Engine).and_then(
                 |snapshot| {
                     let state = State::load(&snapshot)?;
-                    let bodies = state::bodies(&snapshot, state.clock)?;
+                    let bodies = state::bodies(&snapshot, &state)?;
                     Ok((state, bodies, snapshot))
                 },
             );

@@ -11,9 +11,9 @@ use crate::{
     engine::{Batch, Order, Snapshot, Table, visit_prefix},
     error::{OpenError, ReadError},
     tables::{
-        self, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Format, Identity, InUse,
-        IndexedDot, Layout, NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector,
-        decode_head, split_entry,
+        self, BodyIds, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Format, Identity,
+        InUse, IndexedDot, Layout, NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding,
+        Vector, decode_head, split_entry,
     },
     types::{
         BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId,
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) newest: Hlc,
     /// The last such time that a row has, beside the row of the clock.
     pub(super) newest_row: Hlc,
+    /// The ids of all large bodies that were ever written are below this; none in a store of an older program.
+    pub(super) bodies: Option<u64>,
     /// The location that the store belongs to.
     pub(super) member: MemberId,
     /// Whether the store rebuilds.
@@ -126,6 +128,7 @@ impl State {
             closed,
             newest: last.max(newest_row),
             newest_row,
+            bodies: optional_row::<BodyIds>(snapshot)?,
             member,
             is_rebuilding,
             own: None,
@@ -336,13 +339,14 @@ fn read_system(
 /// Returns the first id for new bodies, and the bodies with a row in the pending table.
 ///
 /// Damage can remove the rows of the body with the last id and leave an entry that names it. A new body
-/// under that id would become this entry's value. So ids also stay above the clock, which runs faster than
-/// bodies are created.
+/// under that id would become this entry's value. So ids stay above all that were reserved. A store of an older program
+/// has reserved none: there they stay above its times, which usually run faster than bodies are created.
 pub(super) fn bodies<S: Snapshot>(
     snapshot: &S,
-    clock: Clock,
+    state: &State,
 ) -> Result<(BodyId, Vec<BodyId>), OpenError> {
-    let mut next = clock.last().0.min(MAX_BODY);
+    let times = state.newest.max(state.closed).0.min(MAX_BODY);
+    let mut next = state.bodies.unwrap_or(times);
     // A damaged row shows nothing about ids.
     let chunks = tables::last::<Chunks>(snapshot).map_err(OpenError::Engine)?;
     let pending = tables::last::<Pending>(snapshot).map_err(OpenError::Engine)?;

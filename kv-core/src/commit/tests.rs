@@ -114,6 +114,27 @@ fn the_id_of_a_body_whose_chunks_are_lost_is_not_reused() {
 }
 
 #[test]
+fn the_id_of_a_body_whose_chunks_are_lost_is_not_reused_though_the_clock_was_wrong() {
+    let mut store = new_store();
+    let id = crate::derive_id("", "t", 0);
+    store.set_time_bounds(0, None);
+    let puts = [&[0; 1][..], &[0; 9000]].map(|value| put(&store, id, "k", value));
+    let [small, large] = puts;
+    let committed = store.commit(1_000_000, vec![create("t"), small]);
+    assert!(committed.results.iter().all(Result::is_ok), "{:?}", committed.results);
+    // The clock was far ahead, and is forgotten: the time of this write comes from what it replaces.
+    let committed = store.commit(1, vec![large]);
+    assert!(committed.results.iter().all(Result::is_ok), "{:?}", committed.results);
+    assert_eq!(store.clock(), crate::Hlc::ZERO);
+    let lost = match store.view().row(id, b"k").unwrap().unwrap().state {
+        FoundState::Large { body, .. } => body,
+        other => panic!("{other:?}"),
+    };
+    let store = with_rows(store, vec![(Table::Chunks, chunk_key(lost.0), None)]).unwrap();
+    assert!(body_of_next_upload(&store) > lost.0);
+}
+
+#[test]
 fn a_store_that_lost_its_format_is_not_created_again() {
     let lost = (Table::Meta, Format::key(&()), None);
     let error = with_rows(new_store(), vec![lost]).err().unwrap();

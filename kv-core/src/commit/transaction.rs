@@ -17,9 +17,10 @@ use crate::{
     env::RandomIds,
     error::{InvalidWrite, ReadError, WriteError},
     tables::{
-        self, ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots, EntryKey,
-        ExpiredTombstones, Expiry, IndexedDot, Layout, NewestEntry, OriginIds, Origins, Pending,
-        Rebuilding, Timed, Tombstones, Vector, decode_head, encode_entry, other_table, table_of,
+        self, BodyIds, ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots,
+        EntryKey, ExpiredTombstones, Expiry, IndexedDot, Layout, NewestEntry, OriginIds, Origins,
+        Pending, Rebuilding, Timed, Tombstones, Vector, decode_head, encode_entry, other_table,
+        table_of,
     },
     types::{
         Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
@@ -27,6 +28,9 @@ use crate::{
     },
     view::View,
 };
+
+/// So many ids of bodies are reserved at once, each time in a commit that writes a body.
+const RESERVED_BODIES: u64 = 1024;
 
 /// One commit while it is made: each operation sees what those before it did. Nothing is visible before the
 /// batch was committed; dropping the transaction drops all of it.
@@ -466,7 +470,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             NewBodyKind::Inline(bytes) => return FoundState::Inline(bytes.clone()),
             NewBodyKind::Single { bytes, ticket, .. } => {
                 let key = ChunkKey { body: ticket.body, index: 0 };
-                tables::put::<Chunks>(&mut self.batch, &key, bytes);
+                self.put_chunk(&key, bytes);
                 self.used.push(Arc::clone(ticket));
             }
             NewBodyKind::Staged { ticket, .. } => {
@@ -483,8 +487,17 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         if chunk.index == 0 {
             tables::put::<Pending>(&mut self.batch, &body, &());
         }
-        let key = ChunkKey { body, index: chunk.index };
-        tables::put::<Chunks>(&mut self.batch, &key, &chunk.bytes);
+        self.put_chunk(&ChunkKey { body, index: chunk.index }, &chunk.bytes);
+    }
+
+    /// Writes a chunk, and reserves the id of its body before any other start can give it.
+    fn put_chunk(&mut self, key: &ChunkKey, bytes: &Bytes) {
+        if self.state.bodies.is_none_or(|next| key.body.0 >= next) {
+            let next = key.body.0.saturating_add(RESERVED_BODIES);
+            self.state.bodies = Some(next);
+            tables::put::<BodyIds>(&mut self.batch, &(), &next);
+        }
+        tables::put::<Chunks>(&mut self.batch, key, bytes);
     }
 
     /// Adds the rows of the clock and the vectors, and ends the transaction.

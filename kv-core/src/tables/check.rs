@@ -6,9 +6,9 @@ use super::{
     layout::{Layout, decode as decode_row},
     local::LocalParts,
     small::{
-        Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots, ExpiredTombstones, Expiry,
-        Format, FormatBy, Identity, InUse, Migrating, NewestEntry, OriginIds, OwedRows, Pending,
-        Purge, Rebuilding, Tombstones, Vector, whole,
+        BodyIds, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots, ExpiredTombstones,
+        Expiry, Format, FormatBy, Identity, InUse, Migrating, NewestEntry, OriginIds, OwedRows,
+        Pending, Purge, Rebuilding, Tombstones, Vector, whole,
     },
 };
 use crate::{
@@ -38,6 +38,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             b"features" => check::<InUse>(key, row),
             b"identity" => check::<Identity>(key, row),
             b"newest" => check::<NewestEntry>(key, row),
+            b"bodies" => check::<BodyIds>(key, row),
             b"collected_upto" => check::<CollectedUpto>(key, row),
             b"rebuilding" => check::<Rebuilding>(key, row),
             _ => check::<CommitTime>(key, row),

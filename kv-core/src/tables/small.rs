@@ -124,6 +124,12 @@ layout! {
     key |()| b"collected_upto".to_vec(), |key| named(key, b"collected_upto");
     row |time| number(&time.0), |row| read_number(row).map(Hlc);
 
+    /// The row of the ids of large bodies: those of all bodies that were ever written are below it. A store of an older
+    /// program has none until a body is written.
+    BodyIds in Meta: () => u64;
+    key |()| b"bodies".to_vec(), |key| named(key, b"bodies");
+    row |next| number(next), read_number;
+
     /// Local number of an origin → its id.
     OriginIds in Origins: u32 => OriginId;
     key |number| number.to_be_bytes().to_vec(), |key| whole(key, Reader::u32);
