@@ -596,6 +596,20 @@ fn a_damaged_row_of_a_dropped_namespace_is_owed_where_another_location_may_have_
 }
 
 #[test]
+fn a_damaged_row_that_was_purged_with_its_namespace_counts_as_no_deletion_that_was_forgotten() {
+    let mut case = Case::new();
+    case.put("k", b"value");
+    case.damage_head("k");
+    case.commit(Operation::DropNamespace { id: case.namespace });
+    case.collect();
+    case.commit(create());
+    let all = case.store.view().rows_missing_in(&VersionVector::default(), None, 99).unwrap();
+    assert_eq!(all.gone, [], "a location that catches up from here would rebuild");
+    let names: Vec<_> = all.damaged.iter().map(|one| one.key.to_vec()).collect();
+    assert_eq!(names, [b"k".to_vec()], "it asks the others for the key");
+}
+
+#[test]
 fn the_tombstone_of_an_owed_key_is_not_collected() {
     let mut case = Case::new();
     case.add_member();

@@ -102,7 +102,14 @@ impl<S: Snapshot> View<S> {
         let is_deletable =
             namespace != NamespaceId::SYSTEM && !self.namespaces.is_dropped(namespace);
         if matches!(row, Ok(None)) && owed.is_none() && is_deletable {
-            return Ok(Named::Gone);
+            // The purge of a dropped namespace deletes damaged rows, and knows of no dot. The namespace may exist again.
+            let is_purged = self.namespaces.dropped_at(namespace).is_some();
+            let is_collected = self.collected.covers(dot);
+            return Ok(if is_purged && !is_collected {
+                Named::Damaged(DamagedKey { namespace, key, dot })
+            } else {
+                Named::Gone
+            });
         }
         match row.map(|found| found.and_then(|found| found.listed_by(dot))) {
             Ok(Some(found)) if has_chunks => Ok(Named::Change(Change { namespace, key, found })),
