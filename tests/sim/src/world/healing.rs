@@ -54,9 +54,9 @@ impl World {
             self.start(node)?;
         }
         (0..self.nodes.len()).for_each(|node| self.read_all(node));
-        // Writes of a location that not all know as a member may be lost with it.
+        // Writes of a location that not all know as a member, or that knows nobody, may be lost with it: it must join again.
         let mut steady = self.steady();
-        steady.retain(|node| self.is_known_to_all(*node));
+        steady.retain(|node| self.is_known_to_all(*node) && !self.knows_nobody(*node));
         for node in steady {
             let counts = self.nodes[node].vector();
             self.model.secure(&counts);

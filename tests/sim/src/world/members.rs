@@ -398,13 +398,20 @@ impl World {
         if self.nodes[node].has_joined {
             let is_late = self.now > since + STRANDED_MS;
             let before: Vec<_> = others.iter().filter(|other| **other < node).collect();
-            // All that a restored store knows may have left since. It must join again.
-            let is_unknown = |other: &usize| !self.knows(node, self.nodes[*other].member);
-            let knows_nobody = !others.is_empty() && others.iter().all(is_unknown);
-            someone_is_gone && is_late && (knows_nobody || !before.into_iter().all(knows))
+            someone_is_gone
+                && is_late
+                && (self.knows_nobody(node) || !before.into_iter().all(knows))
         } else {
             !others.iter().any(knows)
         }
+    }
+
+    /// Whether all that a location knows have left, and there are others, which it does not know. It must join again.
+    pub(super) fn knows_nobody(&self, node: usize) -> bool {
+        let is_other = |other: &usize| self.nodes[*other].member != self.nodes[node].member;
+        let others: Vec<_> = self.steady().into_iter().filter(is_other).collect();
+        let is_unknown = |other: &usize| !self.knows(node, self.nodes[*other].member);
+        !others.is_empty() && others.iter().all(is_unknown)
     }
 
     /// Whether all remaining locations have a location as a member.
