@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use waypost_benches::{
     Failure, Scratch,
-    replicate::{bootstrap, large, latency, quiet, sustained, turnover},
+    replicate::{bootstrap, catchup, large, latency, quiet, sustained, turnover},
 };
 
 /// The cost of replication between real servers, over QUIC on loopback, partly through a proxy that
@@ -34,6 +34,9 @@ struct Arguments {
     /// Number of entries that a joining member receives.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
+    /// Number of values that a location catches up with over a narrow link.
+    #[arg(long, default_value_t = 100_000)]
+    values: u64,
     /// Seconds of writes while a peer is dead.
     #[arg(long, default_value_t = 60)]
     dead: u64,
@@ -62,6 +65,8 @@ enum Part {
     Idle,
     Links,
     Turnover,
+    Catchup,
+    Rewritten,
 }
 
 fn main() -> Result<(), Failure> {
@@ -82,6 +87,15 @@ fn main() -> Result<(), Failure> {
             Part::Dead => quiet::dead(&at, Duration::from_secs(arguments.dead))?,
             Part::Links => {
                 quiet::links(&at, &arguments.locations, Duration::from_secs(arguments.idle))?;
+            }
+            Part::Catchup => {
+                let delay = Duration::from_millis(100);
+                catchup::bandwidth(&at, delay, 100, arguments.values)?;
+            }
+            Part::Rewritten => {
+                let (delay, span) = (Duration::from_millis(100), Duration::from_secs(30));
+                catchup::rewritten(&at.join("join"), delay)?;
+                catchup::age(&at.join("age"), delay, span)?;
             }
             Part::Turnover => turnover::run(&at, arguments.members)?,
             Part::Idle => quiet::idle(&at, Duration::from_secs(arguments.idle))?,
