@@ -9,8 +9,11 @@ pub mod missing;
 /// Bytes of each value, unless stated otherwise.
 pub const VALUE_BYTES: usize = 1024;
 
+/// By then each location has acknowledged what the others have: each sends progress every three seconds.
+const ACKNOWLEDGED_MS: u64 = 9_500;
+
 /// A connected mesh in which each location has written once, so that every version vector has all
-/// its origins; idle.
+/// its origins, and all have acknowledged that; idle.
 #[must_use]
 pub fn settled(settings: Settings) -> Mesh {
     let places = settings.places;
@@ -22,7 +25,7 @@ pub fn settled(settings: Settings) -> Mesh {
         mesh.put(place, crate::data::key(place as u64), b"first");
     }
     mesh.run_until_equal();
-    mesh.run_for(200);
+    mesh.run_for(ACKNOWLEDGED_MS);
     mesh.spread = Default::default();
     mesh.notices.clear();
     mesh

@@ -136,6 +136,12 @@ pub enum Target {
 }
 
 impl Rounds {
+    /// Rounds that were run by other means than [`alternate`], by side, with the loads before and after.
+    #[must_use]
+    pub fn of(names: Vec<String>, samples: Vec<Vec<Sample>>, load: [String; 2]) -> Rounds {
+        Rounds { names, samples, load }
+    }
+
     /// Prints a table of the sides' figures: median (minimum..maximum) over the rounds.
     pub fn print(&self, title: &str, figures: &[Figure]) {
         let [before, after] = &self.load;

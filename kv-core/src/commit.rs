@@ -3,6 +3,7 @@
 //! [`Committer::commit`] is a function of the store's state, the time and the batch. It owns no thread
 //! and reads no clock: the writer thread calls it, and so do tests.
 
+mod collect;
 mod committer;
 mod gc;
 mod index;
@@ -19,6 +20,7 @@ mod rebuild;
 mod remote;
 mod skip;
 mod state;
+mod sweep;
 mod system;
 #[cfg(test)]
 mod tests;

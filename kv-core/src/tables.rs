@@ -7,6 +7,7 @@ mod entry_key;
 mod layout;
 mod local;
 mod origins;
+mod rows;
 mod seal;
 mod small;
 
@@ -14,11 +15,14 @@ mod small;
 pub(crate) use self::layout::encode;
 pub use self::{check::check_row, seal::FORMAT_VERSION};
 pub(crate) use self::{
-    entries::{decode_entry, decode_head, encode_entry},
+    entries::{
+        Apart, Place, decode_entry, decode_head, encode_entry, other_table, set_apart, table_of,
+    },
     entry_key::{EntryKey, split as split_entry},
     layout::{Layout, decode, delete, first, get, last, put, visit},
     local::{LocalParts, Part},
     origins::Origins,
+    rows::{row, visit_rows},
     small::{
         ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots,
         ExpiredTombstones, Expiry, Format, FormatBy, Identity, InUse, IndexedDot, Migrating,

@@ -18,6 +18,7 @@ mod list;
 mod member;
 mod name;
 mod namespace;
+mod namespaces;
 mod origin;
 mod owed;
 mod software;
@@ -37,7 +38,8 @@ pub use self::{
     list::{ListQuery, Listed, Page},
     member::{Member, MemberError, Members},
     name::{Account, AccountError, LocalName, LocalNameError, Title, TitleError},
-    namespace::{Namespace, Namespaces, TitleConflict, derive_id},
+    namespace::{Namespace, derive_id},
+    namespaces::{Namespaces, TitleConflict},
     origin::{LOST_MEMBER, Lane, OriginEntry, OriginInfo, OriginRegistry},
     owed::{DamagedKey, Owed, OwedKeys, OwedReason},
     software::{Software, SoftwareError, SoftwareVersion},

@@ -12,6 +12,7 @@ mod core;
 mod grace;
 mod health;
 mod outputs;
+mod pace;
 mod replicating;
 mod step;
 mod thread;

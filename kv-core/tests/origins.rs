@@ -371,7 +371,8 @@ fn a_rebuild_drops_what_its_source_has_not_and_ends_with_its_vectors() {
     let collected = VersionVector::default();
     let rebuilt = Remote::Rebuilt { vector, collected, floor: Hlc::ZERO, damaged: Vec::new() };
     assert_eq!(apply(&mut replica, rebuilt), Applied::Adopted);
-    let view = restart(replica).view();
+    let mut replica = restart(replica);
+    let view = replica.view();
     assert!(!view.is_rebuilding());
     assert_eq!(
         view.row(namespace(), b"kept").unwrap().map(|found| found.state),

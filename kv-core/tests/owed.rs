@@ -132,6 +132,11 @@ impl Case {
         self.damage(Table::Entries, &row, |bytes| bytes[3] ^= 1);
     }
 
+    fn damage_tombstone(&mut self, name: &str) {
+        let row = [&self.namespace.0, name.as_bytes()].concat();
+        self.damage(Table::Deleted, &row, |bytes| bytes[3] ^= 1);
+    }
+
     fn damage_value(&mut self, name: &str) {
         let row = [&self.namespace.0, name.as_bytes()].concat();
         self.damage(Table::Entries, &row, |bytes| {
@@ -392,8 +397,8 @@ fn a_deletion_whose_tombstone_was_damaged_and_settled_counts_as_collected() {
     let mut case = Case::new();
     let (namespace, key) = (case.namespace, key("k"));
     case.commit(Operation::Delete { namespace, key });
-    case.damage_head("k");
-    assert!(is_damaged(&case.get("k")) && case.store.record_damage(NOW));
+    case.damage_tombstone("k");
+    assert!(case.store.view().row(namespace, b"k").is_err() && case.store.record_damage(NOW));
     let read = |case: &mut Case| {
         case.store
             .view()
@@ -403,6 +408,15 @@ fn a_deletion_whose_tombstone_was_damaged_and_settled_counts_as_collected() {
     assert_eq!(read(&mut case).unwrap(), 1);
     case.settle("k", true);
     assert!(matches!(read(&mut case), Err(ReadError::Gone)));
+    let limits = GcLimits {
+        rows: 9,
+        bodies: 9,
+        stable: Hlc(u64::MAX),
+        expired_ms: None,
+        collects_expired: true,
+    };
+    case.store.collect_garbage(NOW, &limits).unwrap();
+    assert!(matches!(read(&mut case), Err(ReadError::Gone)), "the index names it still");
     case.put("k", b"value");
     assert_eq!(read(&mut case).unwrap(), 0);
 }
@@ -628,7 +642,7 @@ fn garbage_collection_records_the_damage_that_it_meets_and_goes_on() {
     for name in ["a", "b", "c"] {
         case.commit(Operation::Delete { namespace, key: key(name) });
     }
-    case.damage_head("b");
+    case.damage_tombstone("b");
     let limits = GcLimits {
         rows: 9,
         bodies: 9,

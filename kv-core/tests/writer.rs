@@ -455,16 +455,58 @@ fn garbage_is_collected_between_commits_with_a_pause_while_there_is_more() {
     fixture.wait(5_000);
     fixture.writer.request(3, delete("c"));
     let (steps, seen) = fixture.run_due();
-    let gc = [Step::Recover, Step::CollectGarbage, Step::Sync];
-    assert_eq!(steps[..3], gc);
-    assert_eq!(steps[3..], [Step::Commit, Step::Sync]);
+    let gc = [Step::Recover, Step::CollectGarbage];
+    assert_eq!(steps[..2], gc);
+    assert_eq!(steps[2..], [Step::Commit, Step::Sync], "one sync for both");
     let [Seen::Collected(Ok(step)), ..] = &seen[..] else { panic!("{seen:?}") };
     assert!(step.expired == 1 && step.more, "{step:?}");
-    fixture.wait(19);
-    assert_eq!(fixture.due(), None, "writers have the disk to themselves for 20 ms");
+    fixture.wait(29);
+    assert_eq!(fixture.due(), None, "beside commits it pauses for longer than without");
     fixture.wait(1);
-    let (steps, _) = fixture.run_due();
-    assert_eq!(steps, gc);
+    assert_eq!(fixture.run_due().0, gc);
+    fixture.wait(9);
+    assert_eq!(fixture.due(), None);
+    fixture.wait(1);
+    assert_eq!(fixture.run_due().0, gc, "after 10 ms: nothing was committed since");
+    fixture.wait(20);
+    assert_eq!(
+        fixture.run_due().0[0],
+        Step::Sync,
+        "30 ms after the first one that no commit followed"
+    );
+}
+
+#[test]
+fn a_step_that_took_long_is_followed_by_a_smaller_one_after_a_longer_pause() {
+    let config = WriterConfig { expiry_grace: Duration::ZERO, ..WriterConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let expires_at = Some(fixture.now.wall_ms / 1000 + 1);
+    for token in 0..2000 {
+        let upload = fixture.writer.committer().upload();
+        fixture.writer.request(token, put(&format!("{token}"), expires_at, upload));
+    }
+    fixture.run_due();
+    fixture.wait(5_000);
+    let rows = |fixture: &mut Fixture, pause: u64, took: u64| {
+        fixture.wait(pause - 1);
+        while fixture.due() == Some(Step::Sync) {
+            fixture.run(Step::Sync);
+        }
+        assert_eq!(fixture.due(), None, "{pause} ms have not passed");
+        fixture.wait(1);
+        assert_eq!(fixture.due(), Some(Step::Recover));
+        fixture.run(Step::Recover);
+        let seen = fixture.run(Step::CollectGarbage);
+        fixture.writer.took(Duration::from_millis(took));
+        let [Seen::Collected(Ok(step)), ..] = &seen[..] else { panic!("{seen:?}") };
+        step.expired
+    };
+    fixture.run(Step::Recover);
+    fixture.run(Step::CollectGarbage);
+    fixture.writer.took(Duration::from_millis(50));
+    assert_eq!(rows(&mut fixture, 100, 50), 250, "half of the first step's");
+    assert_eq!(rows(&mut fixture, 100, 2), 125);
+    assert_eq!(rows(&mut fixture, 10, 5), 250);
 }
 
 #[test]
@@ -481,7 +523,7 @@ fn a_step_of_garbage_collection_that_only_ends_a_walk_is_synced() {
     assert!(matches!(&seen[..], [Seen::Collected(Ok(step))] if step.is_idle()), "{seen:?}");
     let status = fixture.writer.committer().engine().status();
     assert!(status.latest > before.latest, "nothing was committed");
-    assert_eq!(fixture.writer.sync_due(), Some(fixture.now.mono));
+    assert_eq!(fixture.writer.sync_due(), Some(fixture.now.mono + Duration::from_millis(30)));
 }
 
 /// Runs steps as a thread whose disk is slow does, until this one has run. Returns how many it took.

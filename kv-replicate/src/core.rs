@@ -10,7 +10,8 @@
 //! | identities, incarnations | [`handshake`] |
 //! | versions and features of the two ends | [`compatibility`] |
 //! | messages and fields of later versions | [`skipped`] |
-//! | when progress is sent | [`progress`] |
+//! | when progress is sent, and what of it | [`progress`], [`counts`], [`told`] |
+//! | what peers have reported | [`reported`], [`receipts`] |
 //! | the clocks of the members, cluster time | [`clocks`] |
 //! | new writes, sent and received | [`live_sender`], [`live_receiver`] |
 //! | what is missing and does not arrive | [`lag`] |
@@ -41,6 +42,7 @@ mod body_source;
 mod clocks;
 mod compatibility;
 mod config;
+mod counts;
 mod ended;
 mod handshake;
 mod lag;
@@ -55,7 +57,9 @@ mod peers;
 mod progress;
 mod puller;
 mod rebuild;
+mod receipts;
 mod removal;
+mod reported;
 mod results;
 mod route;
 mod row_fetcher;
@@ -66,6 +70,7 @@ mod stability;
 mod status;
 #[cfg(test)]
 mod testing;
+mod told;
 mod transmit;
 mod uncounted;
 mod verifier;
@@ -117,6 +122,7 @@ impl Core {
         if self.halted.is_some() {
             return;
         }
+        self.wake(&event);
         self.dispatch(event);
         self.settle();
         self.proceed();
@@ -143,8 +149,9 @@ impl Core {
         machines.sessions.watch(&mut cx);
         machines.bodies.watch(&mut cx);
         machines.verifier.watch(&mut cx);
-        let now = self.local.mono();
-        self.peers.iter_mut().for_each(|(_, peer)| peer.watch(now));
+        let (now, pace) = (self.local.mono(), self.local.pace());
+        let ready = self.peers.watch(now, pace);
+        ready.into_iter().for_each(|peer| self.out.wake(peer));
         self.follow_ended();
         self.settle();
     }
@@ -166,8 +173,8 @@ impl Core {
         if self.halted.is_some() {
             return None;
         }
-        let peers = self.peers.iter().filter_map(|(_, peer)| peer.timeout());
-        peers.chain(self.machines.timeout(self.local.mono())).min()
+        let machines = self.machines.timeout(self.local.mono());
+        self.peers.timeout().into_iter().chain(machines).min()
     }
 
     /// Returns the next work for the store.
@@ -178,6 +185,13 @@ impl Core {
     /// Returns the next notice for the owner.
     pub fn poll_event(&mut self) -> Option<Notice> {
         self.out.poll_notice()
+    }
+
+    /// Returns the next peer that there may be messages for, which have come up since the peer was last returned. Take them
+    /// with [`Core::poll_transmit_on`]. A peer whose channels have no room for all of them is not returned again
+    /// because of those: remember it until there is room.
+    pub fn poll_ready(&mut self) -> Option<MemberId> {
+        self.out.poll_ready()
     }
 
     /// Returns the next message to a peer. Call it only while there is room on the way to the peer: what
@@ -207,7 +221,7 @@ impl Core {
     /// Returns how many members, this one included, are known to hold a write so that it survives a crash.
     #[must_use]
     pub fn durable_copies(&self, dot: Dot) -> usize {
-        let has = self.peers.iter().filter(|(_, peer)| peer.progress().durable.covers(dot)).count();
+        let has = self.peers.iter().filter(|(_, peer)| peer.holds(dot.origin) >= dot.seq).count();
         has + usize::from(self.local.durable().covers(dot))
     }
 
@@ -294,7 +308,7 @@ impl Core {
         }
         Some(PeerState {
             is_known: state.handshake.is_mutual(),
-            behind: status::missing(self.local.durable(), theirs),
+            behind: status::missing(self.local.durable(), |origin| state.holds(origin)),
             ahead,
             late,
             receiving: puller.progress(peer),

@@ -79,8 +79,8 @@ impl<S: Snapshot> Durable<S> {
             Work::FindUncounted { id, origins } => {
                 Some(Event::Uncounted { id, digest: uncounted::digest(&self.view, &origins) })
             }
-            Work::Salvage { id, rows: places, vector } => {
-                let rows = whole::read_whole(&self.view, &places);
+            Work::Salvage { id, rows, vector } => {
+                let whole::Whole { rows, places } = whole::read_whole(&self.view, rows);
                 Some(Event::Salvaged { id, rows, places, vector })
             }
             Work::Apply { .. }

@@ -15,6 +15,7 @@ mod error;
 mod extension;
 mod kind;
 mod message;
+mod progress;
 mod put;
 mod question;
 mod row;
@@ -30,8 +31,9 @@ pub use envelope::software;
 pub(crate) use envelope::{Envelope, Incarnations, common_version};
 pub use error::MessageError;
 pub(crate) use message::{
-    BATCH_BYTES, Echo, End, GetBody, Hello, MAX_ASKED_BYTES, MAX_ROWS, Message, NoBody, Page,
-    PageHead, Progress, Pull, Reason, UNKNOWN, Want,
+    BATCH_BYTES, End, GetBody, Hello, MAX_ASKED_BYTES, MAX_ROWS, Message, NoBody, Page, PageHead,
+    Pull, Reason, Want,
 };
 pub use message::{MAX_MESSAGE_BYTES, OLDEST_WIRE_VERSION, WIRE_VERSION};
+pub(crate) use progress::{Count, Echo, MAX_VISIBLE, Opened, ProgressDelta, UNKNOWN};
 pub(crate) use row::encode_row;

@@ -348,9 +348,9 @@ pub enum Event {
     Salvaged {
         /// The number of the work.
         id: u64,
-        /// The rows that can be read, whose bodies are whole however large they are.
+        /// The first of the rows, whose bodies are whole however large they are.
         rows: Vec<Row>,
-        /// All rows that were named.
+        /// Their places, and the writes that they hold.
         places: Vec<(Place, Dot)>,
         /// What the source counts.
         vector: Arc<VersionVector>,

@@ -193,13 +193,12 @@ fn log_start(settings: &Settings, address: &Listen, store: &Store) {
         Listen::Tcp(_) => format!("curl {address}"),
         Listen::Unix(path) => format!("curl --unix-socket {} http://localhost", path.display()),
     };
-    let titles: Vec<String> =
-        store.namespaces().iter().map(|namespace| namespace.title.to_string()).collect();
-    match titles.first() {
+    let namespaces = store.namespaces();
+    match namespaces.iter().next().map(|namespace| &namespace.title) {
         None => tracing::info!(
             "no namespaces yet: create one with `waypost namespace create TITLE{server}`"
         ),
-        Some(_) if titles.len() > 1 => tracing::info!("{} namespaces", titles.len()),
+        Some(_) if namespaces.len() > 1 => tracing::info!("{} namespaces", namespaces.len()),
         Some(title) => tracing::info!("one namespace: {title}"),
     }
     let url = format!("{curl}/binding/TITLE/KEY");

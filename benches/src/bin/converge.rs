@@ -18,13 +18,17 @@ struct Arguments {
     /// The tables to print.
     #[arg(long, value_delimiter = ',', default_value = "idle,full,cut,missing")]
     tables: Vec<Table>,
-    /// Numbers of locations, up to 128. A hundred locations take a quarter of an hour.
+    /// Numbers of locations. A hundred locations take some minutes, three hundred an hour with all rates.
     #[arg(long, value_delimiter = ',', default_value = "3,10,30")]
     locations: Vec<usize>,
     /// Virtual seconds for which an idle cluster is observed.
     #[arg(long, default_value_t = 30)]
     idle: u64,
-    /// Virtual milliseconds of each load of the full mesh.
+    /// Writes per second of the full mesh, over all locations; 0 is one write alone.
+    #[arg(long, value_delimiter = ',', default_value = "0,10,100,1000")]
+    rates: Vec<u64>,
+    /// Virtual milliseconds of each load of the full mesh. Where there are many locations, progress is sent seldom: a
+    /// span of some seconds shows what it costs.
     #[arg(long, default_value_t = 2000)]
     span: u64,
     /// Number of writes of each location during the cut; a multiple of ten.
@@ -52,9 +56,6 @@ enum Table {
     Missing,
 }
 
-/// Writes per second, over the whole cluster.
-const RATES: [u64; 3] = [10, 100, 1000];
-
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     println!("One way takes 50 ms, a sync 5 ms; load {}", meter::load());
@@ -73,10 +74,10 @@ fn main() -> Result<(), Failure> {
 fn full_mesh(arguments: &Arguments) -> Result<(), Failure> {
     full::head();
     for places in arguments.locations.iter().copied() {
-        full::loaded(places, Load { writes: 1, per_second: 1 })?;
-        for per_second in RATES {
-            let writes = (per_second * arguments.span / 1000).max(2);
-            full::loaded(places, Load { writes, per_second })?;
+        for per_second in arguments.rates.iter().copied() {
+            let writes =
+                if per_second == 0 { 1 } else { (per_second * arguments.span / 1000).max(2) };
+            full::loaded(places, Load { writes, per_second: per_second.max(1) })?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::{VALUE_BYTES, bytes, per, percentile, settled};
 use crate::{Failure, data, meter::Stopwatch};
 
 /// The kinds of messages that follow a write without carrying it.
-const PROGRESS: [&str; 1] = ["heads"];
+const PROGRESS: [&str; 2] = ["heads", "durable"];
 
 /// The load of writes.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +46,11 @@ pub fn idle(places: &[usize], seconds: u64) -> Result<(), Failure> {
 /// Prints the head of the table of [`loaded`].
 pub fn head() {
     println!(
-        "\n| locations | writes | bytes a write | of it live, a receiver | of it progress | messages a \
-         write: live, progress, other | visible everywhere: p50, p99, most (ms) | one-way delays | \
-         CPU a write and location |"
+        "\n| locations | writes | bytes a write | of it live, a receiver | of it progress | progress to \
+         writes | messages a write: live, progress, other | visible everywhere: p50, p99, most (ms) \
+         | one-way delays | CPU a write and location | CPU of a location |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
 }
 
 /// Prints the cost of writes under a load.
@@ -68,8 +68,8 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
         mesh.put(place, data::key(1000 + n), &data::value(n, VALUE_BYTES));
     }
     mesh.run_until_equal();
-    // The last progress messages are sent within 20 ms, and arrive.
-    mesh.run_for(20 + settings.latency_ms + settings.sync_ms);
+    // The last progress messages are sent, and arrive.
+    mesh.run_for(20 + 5 * places as u64 + settings.latency_ms + settings.sync_ms);
     let cpu = watch.cpu()?;
     let times = mesh.spread.times(places);
     if times.len() as u64 != load.writes {
@@ -77,14 +77,15 @@ pub fn loaded(places: usize, load: Load) -> Result<(), Failure> {
             format!("{} of {} writes are visible everywhere", times.len(), load.writes).into()
         );
     }
+    let each = cpu.as_secs_f64() * 1e6 / (load.writes * places as u64) as f64;
     let most = times.last().copied().unwrap_or(0);
     let rounds = (most - settings.sync_ms).div_ceil(settings.latency_ms);
     print(places, load, &mesh.traffic.since(&before));
     println!(
-        " {}, {}, {most} | {rounds} | {:.0} µs |",
+        " {}, {}, {most} | {rounds} | {each:.0} µs | {:.2} cores |",
         percentile(&times, 50),
         percentile(&times, 99),
-        cpu.as_secs_f64() * 1e6 / (load.writes * places as u64) as f64,
+        each * load.per_second as f64 / 1e6,
     );
     Ok(())
 }
@@ -95,10 +96,11 @@ fn print(places: usize, load: Load, traffic: &Traffic) {
         (traffic.all(), traffic.of(&["live"]), traffic.of(&PROGRESS));
     let how = if writes == 1 { "1 alone".into() } else { format!("{writes}, {per_second}/s") };
     print!(
-        "| {places} | {how} | {} | {} | {} | {}, {}, {} |",
+        "| {places} | {how} | {} | {} | {} | {:.2} | {}, {}, {} |",
         bytes(all.1 / writes),
         bytes(live / writes / (places as u64 - 1)),
         bytes(progress_bytes / writes),
+        progress_bytes as f64 / live.max(1) as f64,
         per(lives, writes),
         per(progress, writes),
         per(all.0 - lives - progress, writes),

@@ -8,6 +8,7 @@ use super::{
     operation::{Operation, Outcome},
     program::Program,
     state::{self, State},
+    sweep::Sweep,
     transaction::{Changes, CommitTimes, Transaction},
     upload::Upload,
 };
@@ -58,6 +59,8 @@ pub struct Committer<E: Engine> {
     pub(super) settled: Option<(Arc<OriginRegistry>, Option<[OriginId; 2]>)>,
     /// The check of the dot index.
     pub(super) index: IndexCheck,
+    /// The sweep over the tombstones.
+    pub(super) sweep: Sweep,
     /// The program that has opened the store.
     program: Program,
 }
@@ -172,6 +175,7 @@ where
             random,
             settled: None,
             index: IndexCheck::default(),
+            sweep: Sweep::default(),
             program,
         })
     }
@@ -218,6 +222,12 @@ where
     #[must_use]
     pub fn closed_timestamp(&self) -> Hlc {
         self.state.closed
+    }
+
+    /// Sets how many waiting tombstones begin a sweep over all of them. For tests: the default is 10,000.
+    #[doc(hidden)]
+    pub fn set_sweep_from(&mut self, tombstones: usize) {
+        self.sweep.set_many(tombstones);
     }
 
     /// Sets how far ahead of cluster time a time may be to count as right, in milliseconds, and up to which
@@ -413,6 +423,7 @@ where
                 self.bodies.restart(next, pending);
                 state.note_unread_openings(&self.damage);
                 self.index.begin_again();
+                self.sweep.begin_again();
                 self.damage.index.may_be_lost();
                 self.view = state.view(snapshot, &self.damage);
                 self.is_view_old = false;

@@ -1,20 +1,19 @@
 //! Garbage collection, in bounded steps.
 
-use std::{
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use std::ops::{Bound, ControlFlow};
 
 use super::{
+    collect::Ended,
     committer::Committer,
-    transaction::{Changes, Transaction, time_index},
+    sweep::Sweep,
+    transaction::{Changes, Transaction},
 };
 use crate::{
     engine::{Engine, EngineError, Order, Snapshot, Table, after_prefix, visit_prefix},
     error::{ReadError, WriteError},
     tables::{
-        self, EntryKey, ExpiredTombstones, Expiry, Layout, Pending, Purge, Timed, Tombstones,
-        body_prefix,
+        self, EntryKey, ExpiredTombstones, Expiry, IndexedDot, Layout, Pending, Purge, Timed,
+        Tombstones, body_prefix,
     },
     types::{BodyId, Change, Found, FoundState, Hlc, Key, NamespaceId, Version},
     view::View,
@@ -57,10 +56,24 @@ pub struct GcStep {
     pub chunks: usize,
     /// Damaged rows, which were left as they are.
     pub damaged: usize,
+    /// Rows of the indexes that were removed, of tombstones that a sweep had collected.
+    pub unindexed: usize,
     /// Rows of the dot index that were damaged or missing, and were written again or removed.
     pub reindexed: usize,
     /// Whether a bound was reached, so that there may be more to do.
     pub more: bool,
+}
+
+impl GcLimits {
+    /// The first Unix second that has not certainly passed; none if that is not known of any.
+    fn expired_end(&self) -> Option<u64> {
+        self.expired_ms.map(|ms| (ms / 1000).saturating_add(1))
+    }
+
+    /// Expired tombstones with an expiry before this Unix second are collected.
+    pub(super) fn collected_end(&self) -> u64 {
+        self.expired_end().filter(|_| self.collects_expired).unwrap_or(0)
+    }
 }
 
 impl GcStep {
@@ -74,6 +87,7 @@ impl GcStep {
             + self.bodies
             + self.chunks
             + self.damaged
+            + self.unindexed
             + self.reindexed
     }
 
@@ -104,10 +118,12 @@ where
         let bodies = self.bodies.claim(limits.bodies);
         let mut transaction = Transaction::new(&self.state, &self.view, self.times(now_ms));
         transaction.random = Some(&mut *self.random);
-        let made = gc_rows(transaction, limits, &bodies);
+        let mut sweep = self.sweep.clone();
+        let made = gc_rows(transaction, limits, &bodies, &mut sweep);
         let result = match made {
             Ok((changes, step, unfinished)) => self.write(changes.batch).map(|()| {
                 self.adopt(changes.state);
+                self.sweep = sweep;
                 changes.freed.iter().for_each(|body| self.bodies.mark_garbage(*body));
                 self.kept.extend(changes.writes);
                 self.unfinished.extend(unfinished);
@@ -231,9 +247,10 @@ fn gc_rows<S: Snapshot>(
     mut transaction: Transaction<'_, S>,
     limits: &GcLimits,
     bodies: &[BodyId],
+    sweep: &mut Sweep,
 ) -> Result<(Changes, GcStep, Vec<BodyId>), ReadError> {
     let mut step = GcStep::default();
-    step.more = step.end_rows(&mut transaction, limits)?;
+    step.more = step.end_rows(&mut transaction, limits, sweep)?;
     let purge = transaction.purge(limits.rows)?;
     (step.purged, step.kept) = (purge.removed, purge.kept);
     step.damaged += usize::from(purge.is_damaged);
@@ -258,36 +275,73 @@ fn gc_rows<S: Snapshot>(
 }
 
 impl GcStep {
-    /// Replaces expired entries by expired tombstones, and collects tombstones of both kinds. Returns
-    /// whether a bound was reached.
+    /// Replaces expired entries by expired tombstones, and collects tombstones of both kinds: by their times, or, if many
+    /// wait, by their keys. Returns whether a bound was reached.
     fn end_rows<S: Snapshot>(
         &mut self,
         transaction: &mut Transaction<'_, S>,
         limits: &GcLimits,
+        sweep: &mut Sweep,
     ) -> Result<bool, ReadError> {
-        let (view, stable, rows) = (transaction.view, limits.stable, limits.rows);
-        let deleted = first_keys::<S, Tombstones>(view, stable.0, rows)?;
-        for key in &deleted {
-            let done = transaction.collect::<Tombstones>(key, stable);
-            self.collected += self.count::<Tombstones, _>(done, key, transaction)?;
+        let (view, rows) = (transaction.view, limits.rows);
+        let mut has_more = sweep.is_due(view, limits.stable, limits.collected_end())?;
+        if has_more {
+            self.collected += transaction.sweep(sweep, limits)?;
+        } else {
+            has_more = self.collect_by_time(transaction, limits)?;
+            sweep.expect(has_more);
         }
-        let Some(expired_ms) = limits.expired_ms else { return Ok(deleted.len() == rows) };
-        let end = (expired_ms / 1000).saturating_add(1);
-        let expired = first_keys::<S, Expiry>(view, end, rows)?;
-        for key in &expired {
+        let Some(end) = limits.expired_end() else { return Ok(has_more) };
+        let expired = first_rows::<S, Expiry>(view, end, rows)?;
+        for (key, _) in &expired {
             let done = transaction.expire(key).map(|()| true);
             self.expired += self.count::<Expiry, _>(done, key, transaction)?;
         }
+        Ok(has_more || expired.len() == rows)
+    }
+
+    /// Collects the first tombstones of both kinds by their times, and removes the index rows of those that a sweep has
+    /// collected. Returns whether there is more to do at once: a bound was reached, and not because of rows that stay.
+    fn collect_by_time<S: Snapshot>(
+        &mut self,
+        transaction: &mut Transaction<'_, S>,
+        limits: &GcLimits,
+    ) -> Result<bool, ReadError> {
+        let (view, rows) = (transaction.view, limits.rows);
+        let deleted = first_rows::<S, Tombstones>(view, limits.stable.0, rows)?;
+        let ended_deleted = self.collect_all::<Tombstones, S>(transaction, limits, &deleted)?;
         // Rows that are not stable yet may delay stable ones behind them, until the member returns that
         // keeps them.
+        let end = limits.collected_end();
+        let expired = first_rows::<S, ExpiredTombstones>(view, end, rows)?;
+        let ended = self.collect_all::<ExpiredTombstones, S>(transaction, limits, &expired)?;
+        Ok((deleted.len() == rows && ended_deleted > 0) || ended == rows)
+    }
+
+    /// Collects tombstones that an index by time names. Returns how many rows of the index are done.
+    fn collect_all<T: Layout<Key = Timed, Row = IndexedDot>, S: Snapshot>(
+        &mut self,
+        transaction: &mut Transaction<'_, S>,
+        limits: &GcLimits,
+        rows: &[IndexRow],
+    ) -> Result<usize, ReadError> {
         let mut ended = 0;
-        let end = if limits.collects_expired { end } else { 0 };
-        for key in &first_keys::<S, ExpiredTombstones>(view, end, rows)? {
-            let done = transaction.collect::<ExpiredTombstones>(key, stable);
-            ended += self.count::<ExpiredTombstones, _>(done, key, transaction)?;
+        for (key, row) in rows {
+            let done = match transaction.collect::<T>(key, row, limits) {
+                Ok(Ended::Collected) => {
+                    self.collected += 1;
+                    Ok(true)
+                }
+                Ok(Ended::Unindexed) => {
+                    self.unindexed += 1;
+                    Ok(true)
+                }
+                Ok(Ended::Stays) => Ok(false),
+                Err(error) => Err(error),
+            };
+            ended += self.count::<T, _>(done, key, transaction)?;
         }
-        self.collected += ended;
-        Ok([deleted.len(), expired.len(), ended].contains(&rows))
+        Ok(ended)
     }
 
     /// Returns how many rows of an index were done, and counts a damaged one. The index row of a damaged
@@ -342,20 +396,23 @@ fn has_key<S: Snapshot>(
     Ok(has_one)
 }
 
-/// Reads the first keys of an index by time, of times before `end`.
-fn first_keys<S: Snapshot, T: Layout>(
+/// A row of an index by time, as the engine has it: key and bytes.
+type IndexRow = (Vec<u8>, Vec<u8>);
+
+/// Reads the first rows of an index by time, of times before `end`.
+fn first_rows<S: Snapshot, T: Layout>(
     view: &View<S>,
     end: u64,
     limit: usize,
-) -> Result<Vec<Vec<u8>>, ReadError> {
+) -> Result<Vec<IndexRow>, ReadError> {
     let end = end.to_be_bytes();
     let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
-    let mut keys = Vec::new();
-    view.snapshot.range(T::TABLE, bounds, Order::Ascending, &mut |key, _| {
-        keys.push(key.to_vec());
-        if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    let mut rows = Vec::new();
+    view.snapshot.range(T::TABLE, bounds, Order::Ascending, &mut |key, row| {
+        rows.push((key.to_vec(), row.to_vec()));
+        if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    Ok(keys)
+    Ok(rows)
 }
 
 impl<S: Snapshot> Transaction<'_, S> {
@@ -374,36 +431,8 @@ impl<S: Snapshot> Transaction<'_, S> {
             self.free(large.body);
         }
         let state = FoundState::ExpiredTombstone;
-        self.put_row(entry, Found { state, metadata: None, ..head }, &[]);
+        self.put_row((Some(Table::Entries), entry), Found { state, metadata: None, ..head }, &[]);
         Ok(())
-    }
-
-    /// Collects a tombstone, and records it in the collected vector. Returns false for one that is not
-    /// stable or not counted, which stays.
-    fn collect<T: Layout<Key = Timed>>(
-        &mut self,
-        index_key: &[u8],
-        stable: Hlc,
-    ) -> Result<bool, ReadError> {
-        let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
-        let head = self.row(&entry)?;
-        let Some(head) = head.filter(|head| time_index(head) == Some((T::TABLE, time))) else {
-            self.batch.push((T::TABLE, index_key.to_vec(), None));
-            return Ok(true);
-        };
-        // A write that the vector does not count stays: a peer that does not count it either could not learn that it
-        // was collected. So does one whose key is owed: an answer that has an earlier row may be on its way.
-        let (namespace, name) = entry.split();
-        let is_owed = self.state.owed.get(namespace, name).is_some();
-        if is_owed || head.version.hlc >= stable || !self.state.vector.covers(head.dot) {
-            return Ok(false);
-        }
-        Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
-        // Of a tombstone that is later than the closed timestamp nobody else has heard: the store has no peers.
-        let upto = head.version.hlc.min(self.state.closed);
-        self.state.collected_upto = self.state.collected_upto.max(upto);
-        self.remove(entry, &head);
-        Ok(true)
     }
 
     /// Walks over up to `limit` rows of one dropped namespace and removes the dead ones. If a row is later than the drop
@@ -467,7 +496,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut keys = Vec::new();
         let bounds = (Bound::Excluded(&lower[..]), upper);
-        self.view.snapshot.range(Table::Entries, bounds, Order::Ascending, &mut |key, _| {
+        tables::visit_rows(&self.view.snapshot, bounds, &mut |(_, key), _| {
             keys.push(key.to_vec());
             if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -503,7 +532,9 @@ impl<S: Snapshot> Transaction<'_, S> {
                 if exists {
                     return Ok(Fate::Passed);
                 }
-                self.batch.push((Table::Entries, key.to_vec(), None));
+                for table in [Table::Entries, Table::Deleted] {
+                    self.batch.push((table, key.to_vec(), None));
+                }
             }
             Err(error) => return Err(error),
         }

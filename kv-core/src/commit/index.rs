@@ -164,13 +164,13 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(true)
     }
 
-    /// Reads the next entries, and puts what the index lacks. Returns whether these were the last ones.
+    /// Reads the next entries and tombstones, and puts what the index lacks. Returns whether these were the last ones.
     fn check_entries(&mut self, walk: &mut Walk) -> Result<bool, ReadError> {
         let origins = Arc::clone(&self.state.origins);
         let mut heads: Vec<(Vec<u8>, Head)> = Vec::new();
         let bounds = (behind(&walk.after), Bound::Unbounded);
-        self.view.snapshot.range(Table::Entries, bounds, Order::Ascending, &mut |key, row| {
-            heads.push((key.to_vec(), decode_head(key, row, &origins)));
+        tables::visit_rows(&self.view.snapshot, bounds, &mut |place, row| {
+            heads.push((place.1.to_vec(), decode_head(place, row, &origins)));
             until(heads.len() < STEP_ROWS)
         })?;
         let is_end = heads.len() < STEP_ROWS;

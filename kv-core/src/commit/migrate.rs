@@ -14,13 +14,16 @@ use super::{
 use crate::{
     engine::{Batch, CommitNo, Engine, Order, Snapshot, Table, Visibility},
     error::OpenError,
-    tables::{self, FORMAT_VERSION, Format, FormatBy, Migrating, Migration},
+    tables::{
+        self, Apart, EntryKey, ExpiredTombstones, FORMAT_VERSION, Format, FormatBy, Migrating,
+        Migration, Timed, Tombstones,
+    },
     types::SoftwareVersion,
 };
 
 /// The steps of this program, by rising format: the last one leads to [`FORMAT_VERSION`]. None leads from format 1, which
 /// was never released.
-pub const MIGRATIONS: &[Step] = &[];
+pub const MIGRATIONS: &[Step] = &[TOMBSTONES_APART];
 
 /// About how many bytes of rows [`Slice::rewrite`] reads for a commit.
 const SLICE_BYTES: usize = 1 << 20;
@@ -104,6 +107,27 @@ impl Slice {
             .map_err(OpenError::Engine)?;
         result.map(|()| slice)
     }
+}
+
+/// Moves the tombstones of format 2 out of the entries, and writes their dots into their rows in the indexes by time. A row that can't be read stays where it is, and is owed once it is
+/// met.
+const TOMBSTONES_APART: Step = Step { from: 2, slice: set_tombstones_apart };
+
+fn set_tombstones_apart(snapshot: &dyn Snapshot, after: &[u8]) -> Result<Slice, OpenError> {
+    Slice::rewrite(snapshot, Table::Entries, after, &mut |batch, key, row| {
+        let Some(Apart { row, index, time, dot }) = tables::set_apart(key, row) else {
+            return Ok(());
+        };
+        let Ok(entry) = EntryKey::read(key) else { return Ok(()) };
+        batch.push((Table::Entries, key.to_vec(), None));
+        batch.push((Table::Deleted, key.to_vec(), Some(row)));
+        let place = Timed { time, entry };
+        match index {
+            Table::Tombstones => tables::put::<Tombstones>(batch, &place, &dot),
+            _ => tables::put::<ExpiredTombstones>(batch, &place, &dot),
+        }
+        Ok(())
+    })
 }
 
 /// Adds the rows by which every program, older and newer ones too, finds the format of a store.

@@ -1,10 +1,13 @@
 //! Creating, renaming and dropping namespaces: writes to their rows in the system namespace.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
 
 use super::transaction::{Transaction, unread};
 use crate::{
-    engine::{Snapshot, Table, visit_prefix},
+    engine::{Snapshot, after_prefix},
     error::{ReadError, Taken, WriteError},
     tables::{self, EntryKey, Purge, decode_head},
     types::{
@@ -116,8 +119,11 @@ impl<S: Snapshot> Transaction<'_, S> {
         let changed = rows.filter_map(|(_, head)| head.as_ref().map(|head| head.version));
         let mut newest = changed.max().unwrap_or(Version { hlc: Hlc::ZERO, ..all });
         let (mut left, prefix) = (MAX_NEWEST_ROWS, EntryKey::prefix(id, b""));
-        visit_prefix(&self.view.snapshot, Table::Entries, &prefix, &mut |key, row| {
-            match decode_head(key, row, &self.state.origins) {
+        let end = after_prefix(&prefix);
+        let upper = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(&prefix[..]), upper);
+        tables::visit_rows(&self.view.snapshot, bounds, &mut |place, row| {
+            match decode_head(place, row, &self.state.origins) {
                 Ok(head) => newest = newest.max(head.version),
                 Err(_) => newest = all,
             }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{operation::Applied, state::State, transaction::Transaction};
 use crate::{
-    engine::{Snapshot, Table},
+    engine::Snapshot,
     error::WriteError,
     tables::EntryKey,
     types::{
@@ -107,8 +107,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Removes a damaged row under the key of the opening row of an origin that nothing was ever counted of: a bit of its
     /// key has flipped.
     fn drop_misnamed(&mut self, entry: &EntryKey) {
-        self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
-        self.forget_row(entry);
+        self.delete_unread(entry);
         self.repay(entry);
     }
 

@@ -248,10 +248,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             // Its version is known, and is later than what the others have.
             Some(head) => self.remove(entry.clone(), &head),
             // Its row in the index of dots stays: nobody knows which it is.
-            None => {
-                self.batch.push((Table::Entries, entry.as_bytes().to_vec(), None));
-                self.forget_row(entry);
-            }
+            None => self.delete_unread(entry),
         }
         if !is_nothing {
             self.owe_row(entry);
@@ -288,12 +285,12 @@ impl<S: Snapshot> Transaction<'_, S> {
         if let Some(large) = head.large() {
             return Ok(Readable::Large(large.body));
         }
-        if self.has_written(entry) {
+        if head.is_tombstone() || self.has_written(entry) {
             return Ok(Readable::Short);
         }
-        let row = self.view.snapshot.get(Table::Entries, entry.as_bytes())?;
-        let decoded =
-            row.map(|row| decode_entry(entry.as_bytes(), &row, &self.state.origins).map(drop));
+        let place = (Table::Entries, entry.as_bytes());
+        let row = self.view.snapshot.get(place.0, place.1)?;
+        let decoded = row.map(|row| decode_entry(place, &row, &self.state.origins).map(drop));
         Ok(if decoded.transpose().is_ok() { Readable::Short } else { Readable::Damaged })
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     error::{OpenError, ReadError},
     tables::{
         self, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Format, Identity, InUse,
-        Layout, NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector,
+        IndexedDot, Layout, NewestEntry, OriginIds, Origins, OwedRows, Pending, Rebuilding, Vector,
         decode_head, split_entry,
     },
     types::{
@@ -139,6 +139,17 @@ impl State {
             features: Arc::new(optional_row::<InUse>(snapshot)?.unwrap_or_default()),
             origins: Arc::new(origins),
         })
+    }
+
+    /// Whether a dot with the local number of its origin is this dot.
+    pub(super) fn is_indexed(&self, indexed: IndexedDot, dot: Dot) -> bool {
+        indexed.seq == dot.seq && self.origins.number(dot.origin) == Some(indexed.origin)
+    }
+
+    /// Whether the collected vector counts a dot.
+    pub(super) fn has_collected(&self, indexed: IndexedDot) -> bool {
+        let origin = self.origins.id(indexed.origin);
+        origin.is_ok_and(|origin| self.collected.covers(Dot { origin, seq: indexed.seq }))
     }
 
     /// Whether nothing was ever written to the store, here or elsewhere.
@@ -317,7 +328,7 @@ fn read_system(
     origins: &Origins,
 ) -> Result<(SystemRow, Arc<JoinedRow>), DecodeError> {
     let (_, name) = split_entry(key)?;
-    let head = decode_head(key, row, origins)?;
+    let head = decode_head((Table::Entries, key), row, origins)?;
     let row = head.joined().ok_or(DecodeError("a row that is not a joined row"))?;
     Ok((SystemRow::of(name, row), Arc::clone(row)))
 }

@@ -184,7 +184,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             tables::put::<Dots>(&mut self.batch, &indexed, &entry);
         }
         let found = Found::from(row);
-        self.put_row(entry.clone(), found.clone().with_value(()), &[]);
+        self.put_row((None, entry.clone()), found.clone().with_value(()), &[]);
         if let Some(row) = found.joined() {
             self.interpret(entry.split().1, row);
         }

@@ -1,6 +1,9 @@
 //! A transaction: operations in, rows and the next state out.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -16,7 +19,7 @@ use crate::{
     tables::{
         self, ChunkKey, Chunks, ClosedTime, Collected, CollectedUpto, CommitTime, Dots, EntryKey,
         ExpiredTombstones, Expiry, IndexedDot, Layout, NewestEntry, OriginIds, Origins, Pending,
-        Rebuilding, Timed, Tombstones, Vector, decode_head, encode_entry,
+        Rebuilding, Timed, Tombstones, Vector, decode_head, encode_entry, other_table, table_of,
     },
     types::{
         Attributes, BodyId, Change, Dot, Found, FoundState, Hlc, Key, NamespaceId, OriginId,
@@ -42,6 +45,8 @@ pub(super) struct Transaction<'a, S> {
     pub(super) batch: Batch,
     /// The rows that the operations of this commit touch, as the operations so far left them.
     pub(super) rows: HashMap<EntryKey, Option<Found<()>>>,
+    /// Keys whose rows were met damaged: nobody has looked for another one in the other table.
+    unread: HashSet<EntryKey>,
     /// Bodies that the operations so far have replaced, and that become garbage with the commit.
     freed: Vec<BodyId>,
     /// Uploads whose bodies rows have taken.
@@ -95,6 +100,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             state: before.clone(),
             batch: Batch::new(),
             rows: HashMap::new(),
+            unread: HashSet::new(),
             freed: Vec::new(),
             used: Vec::new(),
             writes: Vec::new(),
@@ -105,16 +111,33 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
     pub(super) fn prefetch(&mut self, operations: &[Operation]) -> Result<(), ReadError> {
         let mut keys = Vec::new();
         operations.iter().for_each(|operation| touched(operation, &mut keys));
-        let asked: Vec<_> = keys.iter().map(|key| (Table::Entries, key.as_bytes())).collect();
-        let rows = self.view.snapshot.get_many(&asked)?;
-        for (key, row) in keys.into_iter().zip(rows) {
-            // A damaged row fails its own operation, not the others: see `row`.
-            let head = row.map(|row| decode_head(key.as_bytes(), &row, &self.state.origins));
-            if let Ok(head) = head.transpose() {
-                self.rows.insert(key, head);
-            }
+        let without = self.prefetch_from(Table::Entries, keys)?;
+        for key in self.prefetch_from(Table::Deleted, without)? {
+            self.rows.insert(key, None);
         }
         Ok(())
+    }
+
+    /// Reads the rows of one table, and returns the keys that have none there.
+    fn prefetch_from(
+        &mut self,
+        table: Table,
+        keys: Vec<EntryKey>,
+    ) -> Result<Vec<EntryKey>, ReadError> {
+        let asked: Vec<_> = keys.iter().map(|key| (table, key.as_bytes())).collect();
+        let rows = self.view.snapshot.get_many(&asked)?;
+        let mut without = Vec::new();
+        for (key, row) in keys.into_iter().zip(rows) {
+            let Some(row) = row else {
+                without.push(key);
+                continue;
+            };
+            // A damaged row fails its own operation, not the others: see `row`.
+            if let Ok(head) = decode_head((table, key.as_bytes()), &row, &self.state.origins) {
+                self.rows.insert(key, Some(head));
+            }
+        }
+        Ok(without)
     }
 
     /// Carries out one operation. An error is the outcome of this operation alone.
@@ -267,22 +290,36 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         if let Some(head) = self.rows.get(key) {
             return Ok(head.clone());
         }
-        let row = self.view.snapshot.get(Table::Entries, key.as_bytes())?;
-        row.map(|row| decode_head(key.as_bytes(), &row, &self.state.origins))
-            .transpose()
-            .map_err(ReadError::damaged(Table::Entries))
+        let Some((table, row)) = tables::row(&self.view.snapshot, key)? else { return Ok(None) };
+        self.decode_row((table, key), &row).map(Some)
+    }
+
+    /// Decodes the row of a key that the view has in a table.
+    pub(super) fn decode_row(
+        &mut self,
+        (table, key): (Table, &EntryKey),
+        row: &[u8],
+    ) -> Result<Found<()>, ReadError> {
+        decode_head((table, key.as_bytes()), row, &self.state.origins).map_err(|error| {
+            self.unread.insert(key.clone());
+            ReadError::damaged(table)(error)
+        })
     }
 
     /// Whether an operation of this transaction has written the row of a key.
     pub(super) fn has_written(&self, key: &EntryKey) -> bool {
         let is_it = |(table, at, _): &(Table, Vec<u8>, Option<Vec<u8>>)| {
-            *table == Table::Entries && at == key.as_bytes()
+            matches!(table, Table::Entries | Table::Deleted) && at == key.as_bytes()
         };
         self.batch.iter().any(is_it)
     }
 
-    /// The row of a key was removed.
-    pub(super) fn forget_row(&mut self, key: &EntryKey) {
+    /// Deletes the row of a key that can't be read, in whichever table it is. Its row in the dot index stays, because nobody
+    /// knows which it is.
+    pub(super) fn delete_unread(&mut self, key: &EntryKey) {
+        for table in [Table::Entries, Table::Deleted] {
+            self.batch.push((table, key.as_bytes().to_vec(), None));
+        }
         self.rows.insert(key.clone(), None);
     }
 
@@ -309,6 +346,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         name: WriteName,
         content: NewContent,
     ) -> Found {
+        let before = current.as_ref().map(table_of);
         if let Some(old) = &current {
             self.remove_indexes(&key, old);
         }
@@ -322,12 +360,18 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             FoundState::Inline(bytes) => bytes.clone(),
             _ => Bytes::new(),
         };
-        self.put_row(key, found.clone().with_value(()), &inline);
+        self.put_row((before, key), found.clone().with_value(()), &inline);
         found
     }
 
-    /// Writes an entry's row and its row in an index by time.
-    pub(super) fn put_row(&mut self, key: EntryKey, head: Found<()>, inline: &[u8]) {
+    /// Writes the row of a key and its row in an index by time. `before` is the table that had the key's row, if it had
+    /// one that could be read.
+    pub(super) fn put_row(
+        &mut self,
+        (before, key): (Option<Table>, EntryKey),
+        head: Found<()>,
+        inline: &[u8],
+    ) {
         for version in [Some(head.version), head.prev].into_iter().flatten() {
             self.origin_number(version.origin);
         }
@@ -335,11 +379,12 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             self.origin_number(dot.origin);
         }
         if let Some((index, time)) = time_index(&head) {
-            let key = Timed { time, entry: key.clone() };
+            let (key, dot) = (Timed { time, entry: key.clone() }, self.indexed(head.dot));
             match index {
-                Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &()),
+                Table::Tombstones => tables::put::<Tombstones>(&mut self.batch, &key, &dot),
                 Table::ExpiredTombstones => {
-                    tables::put::<ExpiredTombstones>(&mut self.batch, &key, &());
+                    self.unindex_swept(&key, dot);
+                    tables::put::<ExpiredTombstones>(&mut self.batch, &key, &dot);
                 }
                 _ => tables::put::<Expiry>(&mut self.batch, &key, &()),
             }
@@ -347,14 +392,29 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         self.state.newest = self.state.newest.max(head.version.hlc);
         let number = |id| self.state.origins.number(id).expect("its origins have numbers");
         let row = encode_entry(key.as_bytes(), &head, inline, &number);
-        self.batch.push((Table::Entries, key.as_bytes().to_vec(), Some(row)));
+        let (table, other) = (table_of(&head), other_table(table_of(&head)));
+        if before == Some(other) || self.unread.contains(&key) {
+            self.batch.push((other, key.as_bytes().to_vec(), None));
+        }
+        self.batch.push((table, key.as_bytes().to_vec(), Some(row)));
         self.rows.insert(key, Some(head));
+    }
+
+    /// Removes the row in the dot index of an expired tombstone that a sweep has collected, if the index by time still
+    /// names it under a place that another one takes: the key has expired a second time in the same second.
+    fn unindex_swept(&mut self, place: &Timed, by: IndexedDot) {
+        if let Ok(Some(swept)) = tables::get::<ExpiredTombstones>(&self.view.snapshot, place)
+            && swept != by
+            && self.state.has_collected(swept)
+        {
+            tables::delete::<Dots>(&mut self.batch, &swept);
+        }
     }
 
     /// Removes a row from the store, with its rows in every index.
     pub(super) fn remove(&mut self, key: EntryKey, head: &Found<()>) {
         self.remove_indexes(&key, head);
-        self.batch.push((Table::Entries, key.as_bytes().to_vec(), None));
+        self.batch.push((table_of(head), key.as_bytes().to_vec(), None));
         self.rows.insert(key, None);
     }
 

@@ -9,7 +9,7 @@ pub enum Table {
     Meta = 0,
     /// Local number of an origin → its id.
     Origins = 1,
-    /// (namespace, key) → the entry or tombstone there.
+    /// (namespace, key) → the entry there.
     Entries = 2,
     /// (origin, sequence number) → (namespace, key): the dot index.
     Dots = 3,
@@ -19,7 +19,7 @@ pub enum Table {
     Collected = 5,
     /// (second, namespace, key): entries by the time of their expiry.
     Expiry = 6,
-    /// (time, namespace, key): tombstones of deletions by the time of their write.
+    /// (time, namespace, key): tombstones of deletions by the time of their write. → The dot.
     Tombstones = 7,
     /// (body, index) → a chunk of a large body.
     Chunks = 8,
@@ -29,15 +29,18 @@ pub enum Table {
     Purge = 10,
     /// Name → the bytes that this location keeps for itself under it.
     Local = 11,
-    /// (second, namespace, key): expired tombstones by the time of their expiry.
+    /// (second, namespace, key): expired tombstones by the time of their expiry. → The dot.
     ExpiredTombstones = 12,
     /// (namespace, key): its row can't be read here, although the vector counts it.
     Owed = 13,
+    /// (namespace, key) → the tombstone there, of a deletion or of an entry that expired. A key has a row here or in
+    /// the entries, never in both, so that lists do not meet tombstones.
+    Deleted = 14,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Table; 14] = [
+    pub const ALL: [Table; 15] = [
         Table::Meta,
         Table::Origins,
         Table::Entries,
@@ -52,10 +55,11 @@ impl Table {
         Table::Local,
         Table::ExpiredTombstones,
         Table::Owed,
+        Table::Deleted,
     ];
 
     /// One more than the highest number of a table.
-    pub(crate) const SLOTS: usize = Table::Owed as usize + 1;
+    pub(crate) const SLOTS: usize = Table::Deleted as usize + 1;
 
     /// The table's number on disk and in checksums.
     #[must_use]

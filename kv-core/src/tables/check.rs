@@ -1,7 +1,7 @@
 //! Checks whether the bytes of a row are a row that a store writes.
 
 use super::{
-    entries::decode,
+    entries::{Place, decode},
     entry_key::split,
     layout::{Layout, decode as decode_row},
     local::LocalParts,
@@ -43,7 +43,7 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
             _ => check::<CommitTime>(key, row),
         },
         Table::Origins => check::<OriginIds>(key, row),
-        Table::Entries => check_entry(key, row),
+        Table::Entries | Table::Deleted => check_entry((table, key), row),
         Table::Dots => check::<Dots>(key, row),
         Table::Vector => check::<Vector>(key, row),
         Table::Collected => check::<Collected>(key, row),
@@ -58,12 +58,12 @@ pub fn check_row(table: Table, key: &[u8], row: &[u8]) -> Result<(), DecodeError
     }
 }
 
-/// Checks a row of the table of entries. The system namespace has joined rows, whatever their fields mean, and no other
-/// has any.
-fn check_entry(key: &[u8], row: &[u8]) -> Result<(), DecodeError> {
+/// Checks an entry or a tombstone. The system namespace has joined rows, whatever their fields mean, and no other has
+/// any.
+fn check_entry((table, key): Place<'_>, row: &[u8]) -> Result<(), DecodeError> {
     let (namespace, _name) = split(key)?;
     // Which origins the store has met is written in other rows.
-    let (head, _value) = decode(key, row, &|_number| Ok(OriginId([0; 16])))?;
+    let (head, _value) = decode((table, key), row, &|_number| Ok(OriginId([0; 16])))?;
     match (namespace == NamespaceId::SYSTEM, head.joined().is_some()) {
         (true, false) => Err(DecodeError("a row of the system namespace that is not a joined row")),
         (false, true) => Err(DecodeError("a joined row outside of the system namespace")),

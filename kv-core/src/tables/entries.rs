@@ -1,9 +1,10 @@
-//! The rows of the entries: values, tombstones, and where large bodies are.
+//! The rows of keys: values and where large bodies are, in the table of entries; tombstones in one of their own.
 
 use super::{
     entry_key::split,
     origins::Origins,
-    seal::{CRC_BYTES, Place, seal},
+    seal::{CRC_BYTES, Place as Sealed, seal, unseal},
+    small::IndexedDot,
 };
 use crate::{
     codec::{DecodeError, Reader, put_text},
@@ -25,7 +26,20 @@ const HAS_METADATA: u8 = 1 << 4;
 /// A joined row: its fields follow, and no other bit is set.
 const JOINED: u8 = 1 << 5;
 
-/// Encodes and seals an entry's row. `inline` is the value of an inline row, else empty. `number` returns
+/// The place of a key's row: its table, and the key of the row there.
+pub(crate) type Place<'a> = (Table, &'a [u8]);
+
+/// The table that has a row: tombstones are apart, so that lists do not meet them.
+pub(crate) fn table_of<V>(head: &Found<V>) -> Table {
+    if head.is_tombstone() { Table::Deleted } else { Table::Entries }
+}
+
+/// The other one of the two tables that have the rows of keys.
+pub(crate) fn other_table(table: Table) -> Table {
+    if table == Table::Deleted { Table::Entries } else { Table::Deleted }
+}
+
+/// Encodes and seals the row of a key, for [`table_of`] it. `inline` is the value of an inline row, else empty. `number` returns
 /// the local number of an origin.
 pub(crate) fn encode_entry(
     key: &[u8],
@@ -76,9 +90,9 @@ pub(crate) fn encode_entry(
         }
         FoundState::Tombstone | FoundState::ExpiredTombstone | FoundState::Joined(_) => {}
     }
-    let mut out = seal(Table::Entries, key, out);
+    let mut out = seal(table_of(head), key, out);
     if let FoundState::Inline(()) = head.state {
-        let crc = Place::new(Table::Entries, key).checksum(inline);
+        let crc = Sealed::new(Table::Entries, key).checksum(inline);
         out.extend_from_slice(inline);
         out.extend_from_slice(&crc.to_be_bytes());
     }
@@ -92,42 +106,74 @@ fn encode_joined(key: &[u8], row: &JoinedRow, number: &dyn Fn(OriginId) -> u32) 
     seal(Table::Entries, key, out)
 }
 
-/// Decodes the head of an entry's row. Checks its checksum, and not that of an inline body.
+/// Decodes the head of a key's row. Checks its checksum, and not that of an inline body.
 pub(crate) fn decode_head(
-    key: &[u8],
+    place: Place<'_>,
     row: &[u8],
     origins: &Origins,
 ) -> Result<Found<()>, DecodeError> {
-    split_row(key, row, &|number| origins.id(number)).map(|(head, _body)| head)
+    split_row(place, row, &|number| origins.id(number)).map(|(head, _body)| head)
 }
 
-/// Decodes an entry's row: its head and its inline body (empty for the other kinds).
+/// Decodes the row of a key: its head and its inline body (empty for the other kinds).
 pub(crate) fn decode_entry<'a>(
-    key: &[u8],
+    place: Place<'_>,
     row: &'a [u8],
     origins: &Origins,
 ) -> Result<(Found<()>, &'a [u8]), DecodeError> {
-    decode(key, row, &|number| origins.id(number))
+    decode(place, row, &|number| origins.id(number))
+}
+
+/// A tombstone of format 2, which had both kinds of rows in the table of entries, as format 3 has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Apart {
+    /// The row in the table of tombstones.
+    pub(crate) row: Vec<u8>,
+    /// The index by time that names it.
+    pub(crate) index: Table,
+    /// Its time there.
+    pub(crate) time: u64,
+    /// Its dot.
+    pub(crate) dot: IndexedDot,
+}
+
+/// Sets a tombstone apart, if a row of the table of entries is one.
+pub(crate) fn set_apart(key: &[u8], row: &[u8]) -> Option<Apart> {
+    let flags = *row.first()?;
+    let is_tombstone = flags & JOINED == 0 && flags & KIND_MASK >= 2;
+    let head = unseal(Table::Entries, key, row).ok().filter(|_| is_tombstone)?;
+    let mut reader = Reader::new(&head[1..]);
+    let (hlc, origin, seq) = (reader.u64().ok()?, reader.u32().ok()?, reader.u64().ok()?);
+    if flags & HAS_PREV != 0 {
+        reader.take(12).ok()?;
+    }
+    let expires_at = if flags & HAS_EXPIRY == 0 { 0 } else { reader.u64().ok()? };
+    let (index, time) = match flags & KIND_MASK {
+        2 => (Table::Tombstones, hlc),
+        _ => (Table::ExpiredTombstones, expires_at),
+    };
+    let row = seal(Table::Deleted, key, head.to_vec());
+    Some(Apart { row, index, time, dot: IndexedDot { origin, seq } })
 }
 
 /// Finds the id of an origin by its local number.
 pub(super) type OriginOf<'o> = &'o dyn Fn(u32) -> Result<OriginId, DecodeError>;
 
 pub(super) fn decode<'a>(
-    key: &[u8],
+    place: Place<'_>,
     row: &'a [u8],
     origin: OriginOf<'_>,
 ) -> Result<(Found<()>, &'a [u8]), DecodeError> {
-    let (head, body) = split_row(key, row, origin)?;
+    let (head, body) = split_row(place, row, origin)?;
     match head.state {
-        FoundState::Inline(()) => Ok((head, Place::new(Table::Entries, key).unseal(body)?)),
+        FoundState::Inline(()) => Ok((head, unseal(place.0, place.1, body)?)),
         _ => Ok((head, &[])),
     }
 }
 
 /// Splits a row into its head and the sealed inline body after it (empty for the other kinds).
 fn split_row<'a>(
-    key: &[u8],
+    (table, key): Place<'_>,
     row: &'a [u8],
     origin: OriginOf<'_>,
 ) -> Result<(Found<()>, &'a [u8]), DecodeError> {
@@ -136,7 +182,10 @@ fn split_row<'a>(
     let (head, inline_len) = read_head(&mut reader, origin)?;
     let payload = row.len() - reader.remaining();
     reader.take(CRC_BYTES)?;
-    Place::new(Table::Entries, key).unseal(&row[..payload + CRC_BYTES])?;
+    unseal(table, key, &row[..payload + CRC_BYTES])?;
+    if table_of(&head) != table {
+        return Err(DecodeError("an entry among the tombstones, or the reverse"));
+    }
     match inline_len {
         Some(len) if reader.remaining() != len as usize + CRC_BYTES => {
             Err(DecodeError("an inline body of another length"))
@@ -244,7 +293,12 @@ mod tests {
     }
 
     fn decoded<'a>(key: &[u8], row: &'a [u8]) -> Result<(Found<()>, &'a [u8]), DecodeError> {
-        decode(key, row, &|number| Ok(id(number)))
+        // The first byte tells the table that a row is for.
+        let table = match row.first() {
+            Some(flags) if flags & KIND_MASK >= 2 => Table::Deleted,
+            _ => Table::Entries,
+        };
+        decode((table, key), row, &|number| Ok(id(number)))
     }
 
     proptest! {
@@ -269,6 +323,37 @@ mod tests {
             let at = at.index(row.len());
             row[at] ^= 1 << bit;
             prop_assert!(decoded(&key, &row).is_err());
+        }
+
+        #[test]
+        fn a_row_is_no_row_of_the_other_table((head, body) in head_and_body()) {
+            let key = entry(b"k");
+            let row = encode_entry(&key, &head, &body, &number);
+            let other = (other_table(table_of(&head)), &key[..]);
+            prop_assert!(decode(other, &row, &|number| Ok(id(number))).is_err());
+        }
+
+        #[test]
+        fn only_a_tombstone_is_set_apart_and_keeps_its_head((head, body) in head_and_body()) {
+            let key = entry(b"k");
+            let apart = encode_entry(&key, &head, &body, &number);
+            let payload = &apart[..apart.len() - CRC_BYTES];
+            let before = if head.is_tombstone() {
+                seal(Table::Entries, &key, payload.to_vec())
+            } else {
+                apart.clone()
+            };
+            let set_apart = set_apart(&key, &before);
+            prop_assert_eq!(set_apart.is_some(), head.is_tombstone());
+            if let Some(Apart { row, index, time, dot }) = set_apart {
+                prop_assert_eq!(row, apart);
+                prop_assert_eq!(dot, IndexedDot { origin: number(head.dot.origin), seq: head.dot.seq });
+                let expected = match head.state {
+                    FoundState::Tombstone => (Table::Tombstones, head.version.hlc.0),
+                    _ => (Table::ExpiredTombstones, head.expires_at.unwrap_or(0)),
+                };
+                prop_assert_eq!((index, time), expected);
+            }
         }
 
         #[test]

@@ -8,7 +8,7 @@ use crate::{codec::DecodeError, engine::Table};
 
 /// The version of the disk format that this crate writes. A store of an older one is migrated when it is opened, if steps
 /// lead here from it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The length of a checksum, in bytes.
 pub(super) const CRC_BYTES: usize = 4;

@@ -131,8 +131,7 @@ layout! {
 
     /// The dot index: the dot of each row → its key.
     Dots in Dots: IndexedDot => EntryKey;
-    key |dot| [&dot.origin.to_be_bytes()[..], &dot.seq.to_be_bytes()].concat(),
-        |key| whole(key, |reader| Ok(IndexedDot { origin: reader.u32()?, seq: reader.u64()? }));
+    key IndexedDot::write, IndexedDot::read;
     row |key| key.as_bytes().to_vec(), EntryKey::read;
 
     /// Local number of an origin → the sequence number up to which nothing is missing.
@@ -150,15 +149,15 @@ layout! {
     key Timed::write, Timed::read;
     row |()| Vec::new(), nothing;
 
-    /// Tombstones of deletions by the time of their write.
-    Tombstones in Tombstones: Timed => ();
+    /// Tombstones of deletions by the time of their write → the dot.
+    Tombstones in Tombstones: Timed => IndexedDot;
     key Timed::write, Timed::read;
-    row |()| Vec::new(), nothing;
+    row IndexedDot::write, IndexedDot::read;
 
-    /// Expired tombstones by the second of their expiry.
-    ExpiredTombstones in ExpiredTombstones: Timed => ();
+    /// Expired tombstones by the second of their expiry → the dot.
+    ExpiredTombstones in ExpiredTombstones: Timed => IndexedDot;
     key Timed::write, Timed::read;
-    row |()| Vec::new(), nothing;
+    row IndexedDot::write, IndexedDot::read;
 
     /// The chunks of large bodies.
     Chunks in Chunks: ChunkKey => Bytes;
@@ -204,6 +203,18 @@ pub(crate) struct IndexedDot {
     pub(crate) origin: u32,
     /// The sequence number.
     pub(crate) seq: u64,
+}
+
+impl IndexedDot {
+    /// Encodes the origin, then the number, so that rows are in the order of their dots.
+    fn write(&self) -> Vec<u8> {
+        [&self.origin.to_be_bytes()[..], &self.seq.to_be_bytes()].concat()
+    }
+
+    /// Decodes what [`IndexedDot::write`] returns.
+    fn read(bytes: &[u8]) -> Result<IndexedDot, DecodeError> {
+        whole(bytes, |reader| Ok(IndexedDot { origin: reader.u32()?, seq: reader.u64()? }))
+    }
 }
 
 /// A key of an index by time: seconds in [`Expiry`] and [`ExpiredTombstones`], an [`Hlc`] in

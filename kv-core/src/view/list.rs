@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Stretch {
     /// The direction.
     pub(crate) order: Order,
-    /// The most rows that it reads, including tombstones.
+    /// The most rows that it reads, including those of entries that have expired or are dead.
     pub(crate) max_rows: usize,
     /// The time of the reader, in Unix milliseconds.
     pub(crate) now_ms: u64,
@@ -58,7 +58,7 @@ impl<S: Snapshot> View<S> {
         self.list_some(namespace, &query, now_ms, usize::MAX).map(|(page, _)| page)
     }
 
-    /// [`View::list`] that reads at most `max_rows` rows, including tombstones. If it stopped for that
+    /// [`View::list`] that reads at most `max_rows` rows, including those of entries that have expired. If it stopped for that
     /// reason, it also returns the key to continue after. A limit of 0 only finds out whether there is a
     /// next key.
     ///
@@ -116,7 +116,7 @@ impl<S: Snapshot> View<S> {
         Ok((page, stopped_at))
     }
 
-    /// The owed keys with a prefix that have no row here, from a bound up to a key.
+    /// The owed keys with a prefix that have no entry here and no tombstone that can be read, from a bound up to a key.
     fn owed_without_row(
         &self,
         namespace: NamespaceId,
@@ -133,8 +133,11 @@ impl<S: Snapshot> View<S> {
                 && upto.is_none_or(|upto| key.as_bytes() <= upto)
         };
         for key in self.owed.from(namespace, prefix).filter(is_in) {
+            // A damaged entry was met by the walk.
             match self.row(namespace, key) {
-                Ok(None) => owed.push(key.clone()),
+                Ok(None) | Err(ReadError::Damaged { table: Table::Deleted, .. }) => {
+                    owed.push(key.clone());
+                }
                 Ok(Some(_)) | Err(ReadError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -155,7 +158,7 @@ impl<S: Snapshot> View<S> {
         visit: &mut dyn FnMut(Key, Found<()>) -> ControlFlow<()>,
     ) -> Result<StretchEnd, ReadError> {
         self.walk(namespace, bounds, stretch, &mut |name, key, row| {
-            let head = decode_head(key, row, &self.origins).map_err(|error| {
+            let head = decode_head((Table::Entries, key), row, &self.origins).map_err(|error| {
                 self.note_damaged_row(namespace, &name);
                 ReadError::damaged(Table::Entries)(error)
             })?;
@@ -178,7 +181,7 @@ impl<S: Snapshot> View<S> {
         visit: &mut dyn FnMut(Key, Found) -> ControlFlow<()>,
     ) -> Result<StretchEnd, ReadError> {
         self.walk(namespace, bounds, stretch, &mut |name, key, row| {
-            let found = self.decode(key, row, Bytes::copy_from_slice)?;
+            let found = self.decode((Table::Entries, key), row, Bytes::copy_from_slice)?;
             if !self.shows(namespace, &found, stretch.now_ms) {
                 return Ok(ControlFlow::Continue(()));
             }

@@ -12,7 +12,7 @@ use crate::{
     codec::DecodeError,
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
-    tables::{self, EntryKey, LocalParts, Origins, Part, decode_entry, split_entry},
+    tables::{self, EntryKey, LocalParts, Origins, Part, Place, decode_entry, split_entry},
     types::{
         BodyId, Dot, FeaturesInUse, Found, Hlc, LocalName, MemberId, Members, NamespaceId,
         Namespaces, OriginId, OriginRegistry, OwedKeys, VersionVector,
@@ -210,12 +210,15 @@ impl<S: Snapshot> View<S> {
         keys.iter().map(read).collect()
     }
 
-    /// What a reader finds under a key without a row: nothing, unless the row is owed.
+    /// What a reader finds under a key without an entry: nothing, unless the row is owed and no tombstone is here.
     fn missing(&self, key: &EntryKey) -> Result<Option<Found>, ReadError> {
         let (namespace, name) = key.split();
-        match self.owed.get(namespace, name) {
-            Some(_) => Err(owed("another location could not send its row")),
-            None => Ok(None),
+        if self.owed.get(namespace, name).is_none() {
+            return Ok(None);
+        }
+        match self.row(namespace, name)? {
+            Some(_tombstone) => Ok(None),
+            None => Err(owed("another location could not send its row")),
         }
     }
 
@@ -227,7 +230,7 @@ impl<S: Snapshot> View<S> {
         now_ms: u64,
         keep: impl FnOnce(&[u8]) -> Bytes,
     ) -> Result<Option<Found>, ReadError> {
-        let found = self.decode(key.as_bytes(), row, keep)?;
+        let found = self.decode((Table::Entries, key.as_bytes()), row, keep)?;
         Ok(Some(found).filter(|found| self.shows(key.split().0, found, now_ms)))
     }
 
@@ -237,26 +240,24 @@ impl<S: Snapshot> View<S> {
     /// If the row is damaged or can't be read.
     pub fn row(&self, namespace: NamespaceId, key: &[u8]) -> Result<Option<Found>, ReadError> {
         let Some(key) = EntryKey::of(namespace, key) else { return Ok(None) };
-        let Some(row) = self.snapshot.get(Table::Entries, key.as_bytes())? else {
-            return Ok(None);
-        };
-        self.decode(key.as_bytes(), &row, |body| row.slice_ref(body)).map(Some)
+        let Some((table, row)) = tables::row(&self.snapshot, &key)? else { return Ok(None) };
+        self.decode((table, key.as_bytes()), &row, |body| row.slice_ref(body)).map(Some)
     }
 
-    /// Decodes an entry's row. `keep` copies or shares the bytes of an inline value.
+    /// Decodes the row of a key. `keep` copies or shares the bytes of an inline value.
     pub(super) fn decode(
         &self,
-        key: &[u8],
+        place: Place<'_>,
         row: &[u8],
         keep: impl FnOnce(&[u8]) -> Bytes,
     ) -> Result<Found, ReadError> {
-        match decode_entry(key, row, &self.origins) {
+        match decode_entry(place, row, &self.origins) {
             Ok((head, body)) => Ok(head.with_value(keep(body))),
             Err(error) => {
-                if let Ok((namespace, name)) = split_entry(key) {
+                if let Ok((namespace, name)) = split_entry(place.1) {
                     self.note_damaged_row(namespace, name);
                 }
-                Err(ReadError::damaged(Table::Entries)(error))
+                Err(ReadError::damaged(place.0)(error))
             }
         }
     }

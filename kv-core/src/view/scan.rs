@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::point::View;
 use crate::{
     codec::DecodeError,
-    engine::{Order, Snapshot, Table},
+    engine::Snapshot,
     error::ReadError,
-    tables::{EntryKey, split_entry},
+    tables::{self, EntryKey, split_entry},
     types::{Found, NamespaceId},
 };
 
@@ -49,22 +49,14 @@ impl<S: Snapshot> View<S> {
         }
         let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let upper = upto.as_deref().map_or(Bound::Unbounded, Bound::Included);
-        self.snapshot.range(
-            Table::Entries,
-            (lower, upper),
-            Order::Ascending,
-            &mut |key, row| {
-                let name = split_entry(key).ok();
-                let found = match name {
-                    Some(_) => self.decode(key, row, Bytes::copy_from_slice),
-                    None => Err(ReadError::Damaged {
-                        table: Table::Entries,
-                        reason: DecodeError("an invalid name of a row"),
-                    }),
-                };
-                visit(Scanned { name, found })
-            },
-        )?;
+        tables::visit_rows(&self.snapshot, (lower, upper), &mut |(table, key), row| {
+            let name = split_entry(key).ok();
+            let found = match name {
+                Some(_) => self.decode((table, key), row, Bytes::copy_from_slice),
+                None => Err(ReadError::damaged(table)(DecodeError("an invalid name of a row"))),
+            };
+            visit(Scanned { name, found })
+        })?;
         Ok(())
     }
 }

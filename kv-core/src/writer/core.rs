@@ -7,13 +7,14 @@ use super::{
     grace::SeenClock,
     health::Health,
     outputs::{Notice, Outputs, Queued},
+    pace::GcPace,
     replicating::Replicating,
     step::{Answer, Now, Output, Step, WriterConfig},
     timer::{GcTimer, SyncTimer, Unsynced},
 };
 use crate::{
     cluster_clock::ClusterClock,
-    commit::{Applied, Committer, GcLimits, Operation, Outcome},
+    commit::{Applied, Committer, GcLimits, GcStep, Operation, Outcome},
     engine::{Engine, Mode},
     error::WriteError,
     options::Durability,
@@ -55,6 +56,10 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     sync: SyncTimer,
     /// When the next step of garbage collection is due.
     gc: GcTimer,
+    /// How much it does.
+    pace: GcPace,
+    /// The last step of garbage collection, until it is known how long it took.
+    collected: Option<GcStep>,
     /// The cluster's clock, as replication last found it out.
     clock: ClusterClock,
     /// What the clock has shown to this process.
@@ -116,6 +121,8 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: GcTimer::new(now, config.gc_interval),
+            pace: GcPace::default(),
+            collected: None,
             clock: ClusterClock::default(),
             seen: SeenClock::default(),
             confirmed_ms: None,
@@ -206,11 +213,9 @@ where
         }
         match self.gc {
             GcTimer::Ready => return Some(Step::CollectGarbage),
-            GcTimer::Yielding(_) if self.has_commit_or_turn() => {}
-            GcTimer::Yielding(due) | GcTimer::Waiting(due) if due <= now => {
-                return Some(Step::Recover);
-            }
-            GcTimer::Yielding(_) | GcTimer::Waiting(_) => {}
+            timer if timer.yields() && self.has_commit_or_turn() => {}
+            timer if timer.due(&self.pace) <= now => return Some(Step::Recover),
+            GcTimer::More { .. } | GcTimer::Waiting(_) => {}
         }
         let has_commit = !self.batch.is_empty() || self.committer.has_met_damage();
         match (has_commit, self.replicating.has_work()) {
@@ -231,7 +236,8 @@ where
             Phase::Closing | Phase::Synced(_) => Some(Duration::ZERO),
             Phase::Open if self.has_something_to_do() => Some(Duration::ZERO),
             Phase::Open => {
-                Some(self.sync_due().map_or(self.gc.due(), |due| due.min(self.gc.due())))
+                let collects = self.gc.due(&self.pace);
+                Some(self.sync_due().map_or(collects, |due| due.min(collects)))
             }
         }
     }
@@ -270,6 +276,16 @@ where
             Step::Turn => self.take_turn(now),
             Step::CollectGarbage => self.collect_garbage(now),
             Step::Close => self.close_engine(),
+        }
+    }
+
+    /// Tells how long the step that ran last took. Garbage collection goes by that; a driver that does not measure need
+    /// not call it.
+    pub fn took(&mut self, took: Duration) {
+        match self.collected.take() {
+            Some(step) if step.bodies + step.chunks > 0 => self.pace.took_for_bodies(took),
+            Some(step) => self.pace.took(took, step.rows()),
+            None => {}
         }
     }
 
@@ -377,7 +393,7 @@ where
             return;
         }
         self.turn = Side::Replicator;
-        self.gc.yielded();
+        self.gc.worked();
         let Batch { operations, tokens, bytes } = self.batch.take();
         let count = operations.len();
         let committed = self.committer.commit(now.wall_ms, operations);
@@ -519,7 +535,7 @@ where
         if done.concurrent > 0 {
             self.outputs.push(Output::Concurrent(done.concurrent));
         }
-        self.gc.yielded();
+        self.gc.worked();
     }
 
     /// Does one bounded step of garbage collection.
@@ -529,7 +545,7 @@ where
         }
         self.close_time(now);
         let limits = GcLimits {
-            rows: self.config.gc_rows,
+            rows: self.pace.rows(self.config.gc_rows),
             bodies: self.config.gc_bodies,
             stable: self.stable(),
             expired_ms: self.expired_ms(),
@@ -540,6 +556,7 @@ where
         let is_committed = self.committer.engine().status().latest != before;
         let has_more = result.as_ref().is_ok_and(|step| step.more);
         self.gc.collected(now.mono, self.config.gc_interval, has_more);
+        self.collected = result.as_ref().ok().copied();
         let kept = self.committer.take_kept();
         self.has_kept |= !kept.is_empty();
         if self.replicating.is_active() {
@@ -547,7 +564,10 @@ where
         }
         match &result {
             // A step that found nothing may end a walk, and every commit raises the closed timestamp.
-            Ok(_) if is_committed => self.sync.expect(Unsynced::Collected, now.mono),
+            Ok(_) if is_committed => {
+                // The next commit's sync covers it, if there is one soon.
+                self.sync.expect(Unsynced::Collected, now.mono + SYNC_WITHIN);
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "garbage collection failed"),
         }
@@ -607,7 +627,7 @@ where
     /// Reopens the engine, and publishes what it still has.
     fn recover_now(&mut self, now: Now) {
         self.health.recovered();
-        self.gc.recovered(now.mono);
+        self.gc.recovered(now.mono, &self.pace);
         let result = self.committer.maintain();
         if let Err(error) = &result {
             tracing::debug!(%error, "the engine cannot resume yet");

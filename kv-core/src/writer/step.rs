@@ -10,8 +10,8 @@ use crate::{
     view::View,
 };
 
-/// Most rows that one step of garbage collection changes: a few milliseconds of work.
-const GC_ROWS: usize = 500;
+/// Most rows of each kind that one step of garbage collection changes, however fast the disk is.
+const GC_ROWS: usize = 4000;
 
 /// Most large bodies that one step of garbage collection frees.
 const GC_BODIES: usize = 64;
@@ -35,7 +35,7 @@ pub struct WriterConfig {
     pub durability: Durability,
     /// Time between two rounds of garbage collection.
     pub gc_interval: Duration,
-    /// Most rows of each kind that one step of garbage collection changes.
+    /// Most rows of each kind that one step of garbage collection changes. A step changes fewer if they take long.
     pub gc_rows: usize,
     /// Most large bodies that one step of garbage collection frees.
     pub gc_bodies: usize,

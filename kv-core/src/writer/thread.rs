@@ -196,6 +196,7 @@ where
         let start = environment.monotonic();
         self.core.run(Now { mono: start, wall_ms: environment.now_ms() }, step);
         let took = self.mono().saturating_sub(start);
+        self.core.took(took);
         self.deliver(took);
     }
 

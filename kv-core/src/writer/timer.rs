@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// Time that writers have the disk to themselves between two steps of garbage collection with more to do.
-const GC_PAUSE: Duration = Duration::from_millis(20);
+use super::pace::GcPace;
+
+/// The time until the first step of garbage collection of a process.
+const FIRST: Duration = Duration::from_millis(20);
 
 /// Kinds of commits that are not durable yet and that no caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +43,19 @@ impl SyncTimer {
     }
 }
 
-/// Paces garbage collection. Before each step the engine gets a chance to recover.
+/// When garbage is collected. Before each step the engine gets a chance to recover.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GcTimer {
-    /// The next step is due at this time, after a short pause, and nobody has run since the last one. That step
-    /// may have taken longer than the pause, so a commit or a turn that waits goes first.
-    Yielding(Duration),
+    /// There is more to do, and the next step is due soon.
+    More {
+        /// When the last step began.
+        started: Duration,
+        /// Whether a commit or a turn has run since. If not, one that waits goes first: the last step may have taken
+        /// longer than the pause.
+        is_busy: bool,
+        /// The longest pause.
+        interval: Duration,
+    },
     /// The next step is due at this time.
     Waiting(Duration),
     /// The engine had its chance; the step is due now.
@@ -56,35 +65,45 @@ pub(super) enum GcTimer {
 impl GcTimer {
     /// Bodies that waited to be freed when the store was closed go first.
     pub(super) fn new(now: Duration, interval: Duration) -> GcTimer {
-        GcTimer::Waiting(now + GC_PAUSE.min(interval))
+        GcTimer::Waiting(now + FIRST.min(interval))
     }
 
-    /// When the next part is due.
-    pub(super) fn due(self) -> Duration {
+    /// When the next part is due, at a pace.
+    pub(super) fn due(self, pace: &GcPace) -> Duration {
         match self {
-            GcTimer::Yielding(at) | GcTimer::Waiting(at) => at,
+            GcTimer::More { started, is_busy, interval } => {
+                started + pace.pause(is_busy).min(interval)
+            }
+            GcTimer::Waiting(at) => at,
             GcTimer::Ready => Duration::ZERO,
         }
     }
 
+    /// Whether a commit or a turn that waits goes first.
+    pub(super) fn yields(self) -> bool {
+        matches!(self, GcTimer::More { is_busy: false, .. })
+    }
+
     /// The engine was seen to.
-    pub(super) fn recovered(&mut self, now: Duration) {
-        if self.due() <= now {
+    pub(super) fn recovered(&mut self, now: Duration, pace: &GcPace) {
+        if self.due(pace) <= now {
             *self = GcTimer::Ready;
         }
     }
 
-    /// A step ended, perhaps with more to do.
+    /// A step that began now ended, perhaps with more to do.
     pub(super) fn collected(&mut self, now: Duration, interval: Duration, has_more: bool) {
-        let wait = if has_more { GC_PAUSE.min(interval) } else { interval };
-        let is_short = wait <= GC_PAUSE;
-        *self = if is_short { GcTimer::Yielding(now + wait) } else { GcTimer::Waiting(now + wait) };
+        *self = if has_more || interval <= FIRST {
+            GcTimer::More { started: now, is_busy: false, interval }
+        } else {
+            GcTimer::Waiting(now + interval)
+        };
     }
 
     /// A commit or a turn has run.
-    pub(super) fn yielded(&mut self) {
-        if let GcTimer::Yielding(at) = *self {
-            *self = GcTimer::Waiting(at);
+    pub(super) fn worked(&mut self) {
+        if let GcTimer::More { is_busy, .. } = self {
+            *is_busy = true;
         }
     }
 }
@@ -109,16 +128,22 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_collected_after_the_interval_or_after_a_pause_if_there_is_more() {
+    fn garbage_is_collected_after_the_interval_or_sooner_if_there_is_more() {
+        let pace = GcPace::default();
         let mut timer = GcTimer::new(SECOND, SECOND);
-        assert_eq!(timer.due(), SECOND + GC_PAUSE, "what a closed store left goes first");
-        timer.recovered(SECOND);
+        assert_eq!(timer.due(&pace), SECOND + FIRST, "what a closed store left goes first");
+        timer.recovered(SECOND, &pace);
         assert!(matches!(timer, GcTimer::Waiting(_)), "it is not due yet");
-        timer.recovered(2 * SECOND);
+        timer.recovered(2 * SECOND, &pace);
         assert!(matches!(timer, GcTimer::Ready));
         timer.collected(2 * SECOND, SECOND, true);
-        assert_eq!(timer.due(), 2 * SECOND + GC_PAUSE);
+        assert_eq!(timer.due(&pace), 2 * SECOND + pace.pause(false));
+        assert!(timer.yields());
+        timer.worked();
+        assert_eq!(timer.due(&pace), 2 * SECOND + pace.pause(true));
+        assert!(!timer.yields());
         timer.collected(2 * SECOND, SECOND, false);
-        assert_eq!(timer.due(), 3 * SECOND);
+        timer.worked();
+        assert_eq!(timer.due(&pace), 3 * SECOND);
     }
 }

@@ -1,7 +1,7 @@
 //! The outbox of the machines: everything that a core wants done leaves through [`Actions`].
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -116,6 +116,8 @@ pub(super) struct Actions {
     pending: BTreeMap<u64, Pending>,
     /// The peers that messages are kept for.
     lanes: BTreeMap<MemberId, Lane>,
+    /// The peers that there may be messages for, here or at a machine.
+    ready: BTreeSet<MemberId>,
     /// Notices for the owner, the oldest first.
     notices: VecDeque<Notice>,
     /// Effects for the router, which takes them when the machine has returned.
@@ -132,6 +134,7 @@ impl Actions {
             work: VecDeque::new(),
             pending: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            ready: BTreeSet::new(),
             notices: VecDeque::new(),
             effects: VecDeque::new(),
         }
@@ -169,7 +172,18 @@ impl Actions {
             && lane.control.len() < MAX_CONTROL
         {
             lane.control.push_back(message);
+            self.ready.insert(peer);
         }
+    }
+
+    /// There may be messages for a peer from now on.
+    pub(super) fn wake(&mut self, peer: MemberId) {
+        self.ready.insert(peer);
+    }
+
+    /// Takes the next peer that there may be messages for.
+    pub(super) fn poll_ready(&mut self) -> Option<MemberId> {
+        self.ready.pop_first()
     }
 
     /// Whether [`Actions::send`] would keep a message.
@@ -334,6 +348,7 @@ impl Actions {
         self.work.clear();
         self.effects.clear();
         self.lanes.clear();
+        self.ready.clear();
     }
 
     /// Takes the next effect, for the router.

@@ -10,18 +10,17 @@
 //! heard or not, agrees with it.
 
 use std::{
+    borrow::Cow,
+    cmp::Ordering,
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
-use kv_core::ClusterClock;
+use kv_core::{ClusterClock, Members};
 
 use super::{actions::Context, local::Local};
-use crate::{
-    ClockState, MemberId,
-    notice::Notice,
-    wire::{Echo, Progress},
-};
+use crate::{ClockState, MemberId, notice::Notice, wire::ProgressDelta};
 
 /// How long the clock of a member counts after it was heard.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);
@@ -68,10 +67,40 @@ impl Reading {
 struct Heard {
     /// The reading that counts; none before the first round trip.
     reading: Option<Reading>,
-    /// The last progress that it sent on this link, and when it arrived.
-    received: Option<(u64, Duration)>,
     /// The progress messages that were sent to it on this link, and when.
     sent: VecDeque<(u64, Duration)>,
+}
+
+/// The clocks that count: those of other current members that were heard within the last minute.
+#[derive(Clone, Debug)]
+struct Heeded {
+    /// The readings, by rising clocks.
+    readings: Vec<Reading>,
+    /// How many members there are now.
+    members: usize,
+    /// The members that it was computed from.
+    of: Arc<Members>,
+    /// When the first of them was heard too long ago, or before; none if there is none.
+    until: Option<Duration>,
+}
+
+impl Heeded {
+    /// Whether it is the same still.
+    fn is_current(&self, local: &Local) -> bool {
+        self.until.is_none_or(|until| local.mono() < until)
+            && Arc::ptr_eq(&self.of, &local.store().members)
+    }
+
+    /// Takes in another reading of a member.
+    fn replace(&mut self, before: Option<Reading>, reading: Reading) {
+        let at = before.and_then(|before| self.readings.binary_search(&before).ok());
+        if let Some(at) = at {
+            self.readings.remove(at);
+        }
+        let at = self.readings.partition_point(|other| *other < reading);
+        self.readings.insert(at, reading);
+        self.until.get_or_insert(reading.at + HEARD_WITHIN);
+    }
 }
 
 /// The clocks of all members.
@@ -79,30 +108,27 @@ struct Heard {
 pub(super) struct Clocks {
     /// By member.
     members: BTreeMap<MemberId, Heard>,
+    /// The clocks that count; none before they were first looked at.
+    heeded: Option<Heeded>,
     /// Whether the last notice was that the own clock may be wrong.
     is_doubtful: bool,
 }
 
 impl Clocks {
-    /// Progress with this number is being sent to a peer. Returns the echo that goes with it.
-    pub(super) fn sending(&mut self, local: &Local, to: MemberId, number: u64) -> Option<Echo> {
+    /// Progress with this number is being sent to a peer.
+    pub(super) fn sending(&mut self, local: &Local, to: MemberId, number: u64) {
         let now = local.mono();
         let heard = self.members.entry(to).or_default();
         heard.sent.push_back((number, now));
         if heard.sent.len() > MAX_SENT {
             heard.sent.pop_front();
         }
-        heard.received.map(|(number, at)| {
-            let held = now.saturating_sub(at).as_millis();
-            Echo { number, held_ms: u32::try_from(held).unwrap_or(u32::MAX) }
-        })
     }
 
     /// A peer sent its progress.
-    pub(super) fn progressed(&mut self, local: &Local, from: MemberId, progress: &Progress) {
+    pub(super) fn progressed(&mut self, local: &Local, from: MemberId, progress: &ProgressDelta) {
         let now = local.mono();
         let heard = self.members.entry(from).or_default();
-        heard.received = Some((progress.number, now));
         let Some(echo) = progress.echo else { return };
         let Some(sent) = heard.sent.iter().find(|(number, _)| *number == echo.number) else {
             return;
@@ -112,14 +138,17 @@ impl Clocks {
         let wall_ms = i64::try_from(progress.wall_ms.min(MAX_WALL_MS)).unwrap_or(i64::MAX);
         let reading = Reading { zero_ms: wall_ms + error_ms - 1 - millis(now), error_ms, at: now };
         if heard.reading.is_none_or(|before| before.gives_way_to(reading)) {
-            heard.reading = Some(reading);
+            let before = heard.reading.replace(reading);
+            let is_heeded = from != local.config().member && local.members().is_current(from);
+            if let Some(heeded) = self.heeded.as_mut().filter(|_| is_heeded) {
+                heeded.replace(before, reading);
+            }
         }
     }
 
     /// The link to a peer is down: what was sent on it is not echoed any more.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         if let Some(heard) = self.members.get_mut(&peer) {
-            heard.received = None;
             heard.sent.clear();
         }
     }
@@ -136,45 +165,42 @@ impl Clocks {
         })
     }
 
-    /// The clock that cluster time follows.
-    fn leading(&self, local: &Local) -> Reading {
-        let mut readings: Vec<_> = self.heard(local).map(|(_, reading)| reading).collect();
-        let own = own(local);
-        if readings.len() < 2 {
-            return own;
+    /// The clocks that count now.
+    fn heeded(&self, local: &Local) -> Cow<'_, Heeded> {
+        if let Some(heeded) = self.heeded.as_ref().filter(|heeded| heeded.is_current(local)) {
+            return Cow::Borrowed(heeded);
         }
-        readings.push(own);
+        let mut readings: Vec<_> = self.heard(local).map(|(_, reading)| reading).collect();
         readings.sort_unstable();
-        let median = readings[(readings.len() - 1) / 2];
-        // A path that takes longer one way than the other shifts a reading. A right clock is closer to the others than the
-        // readings of it are, and locations that all follow their own order their writes as they happened.
-        let is_right = (median.zero_ms - own.zero_ms).abs() <= max_skew_ms(local);
-        if is_right { own } else { median }
+        let until = readings.iter().map(|reading| reading.at + HEARD_WITHIN).min();
+        let members = local.members().current().count();
+        Cow::Owned(Heeded { readings, members, of: Arc::clone(&local.store().members), until })
     }
 
     /// Whether a majority of the current members agrees with a clock. Nobody confirms a single member.
     fn is_confirmed(&self, local: &Local, leading: Reading) -> bool {
+        let heeded = self.heeded(local);
         let max_skew_ms = max_skew_ms(local);
         let agrees = |reading: &Reading| {
             reading.error_ms <= max_skew_ms
                 && (reading.zero_ms - leading.zero_ms).abs() <= max_skew_ms
         };
-        let heard = self.heard(local).map(|(_, reading)| reading);
-        let agreeing = heard.chain([own(local)]).filter(agrees).count();
-        let all = local.members().current().count();
-        local.is_joined() && all >= 2 && agreeing * 2 > all
+        let own = own(local);
+        let agreeing = heeded.readings.iter().chain([&own]).filter(|one| agrees(one)).count();
+        local.is_joined() && heeded.members >= 2 && agreeing * 2 > heeded.members
     }
 
     /// The cluster's clock, for the store.
     pub(super) fn clock(&self, local: &Local) -> ClusterClock {
-        let leading = self.leading(local);
+        let heeded = self.heeded(local);
+        let leading = leading(local, &heeded.readings);
         let is_confirmed = self.is_confirmed(local, leading);
-        let heard = || self.heard(local).map(|(_, reading)| reading);
-        let is_shared = is_confirmed || heard().count() >= 2;
+        let is_shared = is_confirmed || heeded.readings.len() >= 2;
         // A time that was closed can't be opened again: while nobody confirms it, the least clock counts, so
         // that a wrong one only delays the collection of tombstones.
-        let least = heard().map(|reading| reading.zero_ms - reading.error_ms).min();
-        let closing = if is_confirmed { Some(leading.zero_ms) } else { least };
+        let least =
+            || heeded.readings.iter().map(|reading| reading.zero_ms - reading.error_ms).min();
+        let closing = if is_confirmed { Some(leading.zero_ms) } else { least() };
         ClusterClock {
             zero_ms: is_shared.then_some(leading.zero_ms),
             is_confirmed,
@@ -186,26 +212,39 @@ impl Clocks {
 
     /// The state of the own clock.
     pub(super) fn state(&self, local: &Local) -> ClockState {
-        let (own, leading) = (own(local), self.leading(local));
+        let heeded = self.heeded(local);
+        let (own, leading) = (own(local), leading(local, &heeded.readings));
         let max_skew_ms = max_skew_ms(local);
         let ahead = |(peer, reading)| Some((peer, own.ahead_of(reading, max_skew_ms)?));
-        let is_median = self.heard(local).count() >= 2;
+        let is_median = heeded.readings.len() >= 2;
         ClockState {
             is_confirmed: self.is_confirmed(local, leading),
             off_ms: own.ahead_of(leading, max_skew_ms),
-            disagreeing: self.heard(local).filter(|_| !is_median).filter_map(ahead).collect(),
+            disagreeing: if is_median {
+                Vec::new()
+            } else {
+                self.heard(local).filter_map(ahead).collect()
+            },
         }
     }
 
     /// How far a member's clock is ahead of the own one, in milliseconds; none if it was not heard of late.
     pub(super) fn ahead_ms(&self, local: &Local, peer: MemberId) -> Option<i64> {
-        let (_, reading) = self.heard(local).find(|(id, _)| *id == peer)?;
+        let reading = self.members.get(&peer)?.reading?;
+        let is_heard = local.mono().saturating_sub(reading.at) < HEARD_WITHIN;
+        if !is_heard || !local.members().is_current(peer) {
+            return None;
+        }
         Some(reading.zero_ms - own(local).zero_ms)
     }
 
     /// Reports when the own clock becomes doubtful, and when it no longer is.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
-        self.members.retain(|member, _| !cx.local.has_left(*member));
+        let is_current = |heeded: &Heeded| heeded.is_current(cx.local);
+        if !self.heeded.as_ref().is_some_and(is_current) {
+            self.members.retain(|member, _| !cx.local.has_left(*member));
+            self.heeded = Some(self.heeded(cx.local).into_owned());
+        }
         let state = self.state(cx.local);
         if state.is_doubtful() != self.is_doubtful {
             self.is_doubtful = state.is_doubtful();
@@ -217,9 +256,31 @@ impl Clocks {
 
     /// When the first clock no longer counts as heard.
     pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
+        if let Some(heeded) = &self.heeded {
+            return heeded.until.filter(|at| *at > now);
+        }
         let readings = self.members.values().filter_map(|heard| heard.reading);
         readings.map(|reading| reading.at + HEARD_WITHIN).filter(|at| *at > now).min()
     }
+}
+
+/// The clock that cluster time follows, given the other ones by rising clocks.
+fn leading(local: &Local, others: &[Reading]) -> Reading {
+    let own = own(local);
+    if others.len() < 2 {
+        return own;
+    }
+    // The median of all, the own one included.
+    let (middle, place) = (others.len() / 2, others.partition_point(|reading| *reading < own));
+    let median = match middle.cmp(&place) {
+        Ordering::Less => others[middle],
+        Ordering::Equal => own,
+        Ordering::Greater => others[middle - 1],
+    };
+    // A path that takes longer one way than the other shifts a reading. A right clock is closer to the others than the
+    // readings of it are, and locations that all follow their own order their writes as they happened.
+    let is_right = (median.zero_ms - own.zero_ms).abs() <= max_skew_ms(local);
+    if is_right { own } else { median }
 }
 
 /// The own clock.

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Dot, Hlc, OriginId, VersionVector};
 
-use super::{live_receiver::LiveReceiver, local::Local};
-use crate::wire::{Progress, UNKNOWN};
+use super::{live_receiver::LiveReceiver, local::Local, reported::Progress};
+use crate::wire::UNKNOWN;
 
 /// What a member has last reported in this process.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Report {
     uncounted: u64,
     /// Whether it rebuilds its store.
     is_rebuilding: bool,
+    /// Whether all origins that it counts were found to be known here.
+    is_known: bool,
 }
 
 impl Report {
@@ -43,6 +45,7 @@ impl Report {
             durable: progress.durable.clone(),
             uncounted: progress.uncounted,
             is_rebuilding: progress.rebuilding,
+            is_known: false,
         }
     }
 
@@ -54,14 +57,32 @@ impl Report {
     /// A report of a member that counts these writes.
     #[cfg(test)]
     pub(super) fn counting(durable: VersionVector) -> Report {
-        Report { durable, uncounted: 0, is_rebuilding: false }
+        Report { durable, uncounted: 0, is_rebuilding: false, is_known: false }
     }
 
     /// Whether another report says the same about ended origins, and names the same origins.
     pub(super) fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
         (self.uncounted, self.is_rebuilding) == (other.uncounted, other.is_rebuilding)
-            && self.origins().eq(other.origins())
-            && ended.iter().all(|origin| self.durable.get(*origin) == other.durable.get(*origin))
+            && self.durable.iter().count() == other.durable.iter().count()
+            && self.durable.iter().zip(other.durable.iter()).all(|(one, other)| {
+                one.origin == other.origin && (one.seq == other.seq || !ended.contains(&one.origin))
+            })
+    }
+
+    /// Takes over what was found out about the report before, which says the same about ended origins and names the same
+    /// origins.
+    pub(super) fn follows(&mut self, before: &Report) {
+        self.is_known = before.is_known;
+    }
+
+    /// Looks for the origins of which the member holds writes in the store, which does not forget any.
+    pub(super) fn look_up(&mut self, local: &Local) {
+        self.is_known = self.is_known(local);
+    }
+
+    /// Whether the store knows all of these origins.
+    fn is_known(&self, local: &Local) -> bool {
+        self.is_known || self.origins().all(|origin| local.registry().contains(origin))
     }
 
     /// The origins of which the member holds writes.
@@ -115,8 +136,7 @@ impl Ended {
         reports: impl Iterator<Item = Option<&'a Report>>,
     ) -> Option<Hlc> {
         let reports: Vec<_> = reports.collect();
-        let mut named = reports.iter().copied().flatten().flat_map(Report::origins);
-        if named.any(|origin| !local.registry().contains(origin)) {
+        if !reports.iter().copied().flatten().all(|report| report.is_known(local)) {
             return Some(Hlc::ZERO);
         }
         if self.origins.is_empty() {

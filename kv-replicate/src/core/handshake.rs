@@ -175,6 +175,11 @@ impl Handshake {
         });
     }
 
+    /// Whether a hello is due.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self.greeting, Greeting::Due)
+    }
+
     /// Whether a hello is due with the next message; then it counts as sent.
     pub(super) fn take_greeting(&mut self, now: Duration) -> bool {
         let is_due = matches!(self.greeting, Greeting::Due);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use kv_core::VersionVector;
 
-use super::{Core, actions::Keep, handshake::Handshake, peers::Peer};
+use super::{Core, actions::Keep, handshake::Handshake, peers::Peer, progress::BUSY};
 use crate::{HaltReason, MemberId, notice::Notice, work::StoreState};
 
 impl Core {
@@ -25,6 +25,7 @@ impl Core {
     fn relink(&mut self, peer: MemberId, handshake: Handshake, keep: Keep) {
         self.unlink(peer, keep);
         self.peers.insert(peer, Peer::new(handshake));
+        self.out.wake(peer);
         self.out.connect(peer);
     }
 
@@ -79,6 +80,7 @@ impl Core {
         if self.halted.is_some() {
             return;
         }
+        self.follow_counts(&before);
         self.follow_origins(&before);
         let is_wanted_new = !Arc::ptr_eq(&before.wanted, &self.local.store().wanted);
         let has_joined = !was_joined && self.local.is_joined();
@@ -91,8 +93,36 @@ impl Core {
             self.joined();
         }
         self.announce();
+        if before.rebuilding != self.local.is_rebuilding() {
+            self.peers.iter_mut().for_each(|(_, peer)| peer.announcing.urgent());
+        }
         if self.machines.stability.follow_writes(&self.local) {
             self.machines.uncounted.disturb();
+        }
+    }
+
+    /// The counts of the store have changed: the writers of what has changed are told at once.
+    fn follow_counts(&mut self, before: &StoreState) {
+        let counts = &mut self.machines.counts;
+        let changes = counts.follow(&before.durable, self.local.durable());
+        let has_moved = counts.follow_pair(self.local.origins());
+        if has_moved {
+            // Peers take no writes of origins that were not announced to them.
+            self.peers.iter_mut().for_each(|(_, peer)| peer.announcing.due());
+        }
+        if has_moved || changes.iter().any(|dot| dot.seq < before.durable.get(dot.origin)) {
+            self.machines.lag.note_all();
+        }
+        if self.local.pace() <= BUSY {
+            // Progress itself is sent as soon.
+            return;
+        }
+        for origin in changes.into_iter().map(|dot| dot.origin) {
+            if let Some(writer) = self.peers.writer_of(origin)
+                && let Some(peer) = self.peers.get_mut(writer)
+            {
+                peer.receipts.changed();
+            }
         }
     }
 
@@ -117,7 +147,9 @@ impl Core {
             }
         }
         let (machines, mut cx) = self.split();
-        machines.sender.follow_origins(&mut cx);
+        if machines.sender.follow_origins(&mut cx) {
+            self.wake_all();
+        }
     }
 
     /// A peer has dropped tombstones, some of which this store lacks.
@@ -153,6 +185,7 @@ impl Core {
             self.lose_fetch(fetch);
         }
         self.machines.puller.rolled_back();
+        self.machines.lag.note_all();
         self.machines.receiver.rolled_back();
         self.machines.uncounted.rolled_back();
         self.machines.rebuild.rolled_back(&self.local);
@@ -211,6 +244,7 @@ impl Core {
             machines.want(&mut cx, peer);
             // The peer's requests from before this location had joined were not served.
             machines.follow_received(&mut cx, peer);
+            self.out.wake(peer);
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct LiveReceiver {
     /// The origins of which a write was late. A session must show whether it was deleted: until one has ended, no live
     /// write of them is taken.
     late: BTreeSet<OriginId>,
+    /// The origins of which writes that had arrived were dropped since this was last taken.
+    forgotten: BTreeSet<OriginId>,
 }
 
 impl LiveReceiver {
@@ -200,8 +202,10 @@ impl LiveReceiver {
             .incoming
             .get(&origin)
             .is_some_and(|incoming| incoming.queue.is_empty() && incoming.arrived <= have);
-        if failed || is_over {
+        if failed {
             self.forget(cx, bodies, origin);
+        } else if is_over {
+            self.incoming.remove(&origin);
         }
     }
 
@@ -224,14 +228,20 @@ impl LiveReceiver {
         origin: OriginId,
     ) {
         let Some(incoming) = self.incoming.remove(&origin) else { return };
+        self.forgotten.insert(origin);
         for fetch in incoming.queue.fetches() {
             bodies.discard(cx.out, fetch);
         }
     }
 
+    /// Takes the origins of which writes that had arrived were dropped.
+    pub(super) fn take_forgotten(&mut self) -> BTreeSet<OriginId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     /// Forgets everything, because a rollback of the store lost the writes on their way to it.
     pub(super) fn rolled_back(&mut self) {
-        self.incoming.clear();
+        self.forgotten.extend(std::mem::take(&mut self.incoming).into_keys());
         self.passed = Passed::default();
     }
 

@@ -46,11 +46,11 @@ impl LiveSender {
     }
 
     /// Takes in the origins of this process, if it writes under others than before. Their first writes follow.
-    /// Each peer that is served gets them without a request.
-    pub(super) fn follow_origins(&mut self, cx: &mut Context<'_>) {
+    /// Each peer that is served gets them without a request. Returns whether there are others.
+    pub(super) fn follow_origins(&mut self, cx: &mut Context<'_>) -> bool {
         let pair = cx.local.origins();
         if self.origins() == pair {
-            return;
+            return false;
         }
         let capacity = cx.local.config().backlog_bytes;
         let backlog = |origin| (origin, Backlog::new(0, capacity));
@@ -59,6 +59,7 @@ impl LiveSender {
             pair.is_some() && state.hello().is_some() && cx.local.is_served(*peer)
         });
         self.cursors = greeted.map(|(peer, _)| (peer, [Cursor::At(1); 2])).collect();
+        true
     }
 
     /// The origins of the backlogs.

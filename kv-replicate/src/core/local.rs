@@ -1,13 +1,13 @@
 //! This location as its machines see it: configuration, time, and the state of the store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kv_core::{
     Features, Hlc, Key, Member, Members, NamespaceId, OriginEntry, OriginId, OriginRegistry,
     VersionVector,
 };
 
-use super::config::Config;
+use super::{config::Config, progress::pace};
 use crate::{
     MemberId,
     inspect::Place,
@@ -23,12 +23,15 @@ pub(super) struct Local {
     now: Now,
     /// The state of the store, as it last reported it.
     store: StoreState,
+    /// How often progress is sent at most to a peer: less often where there are many members.
+    pace: Duration,
 }
 
 impl Local {
     /// Creates the state for a store in this state, all of it durable.
     pub(super) fn new(config: Config, now: Now, store: StoreState) -> Local {
-        Local { config, now, store }
+        let pace = pace(store.members.current().count());
+        Local { config, now, store, pace }
     }
 
     /// Sets the time of the event that is about to be handled.
@@ -43,7 +46,15 @@ impl Local {
 
     /// Takes the store's new state; returns the previous one.
     pub(super) fn replace_store(&mut self, store: StoreState) -> StoreState {
+        if !Arc::ptr_eq(&self.store.members, &store.members) {
+            self.pace = pace(store.members.current().count());
+        }
         std::mem::replace(&mut self.store, store)
+    }
+
+    /// How often progress is sent at most to a peer.
+    pub(super) fn pace(&self) -> Duration {
+        self.pace
     }
 
     /// The identity and the bounds of this core.

@@ -8,6 +8,7 @@ use super::{
     body_fetcher::BodyFetcher,
     body_source::BodySource,
     clocks::Clocks,
+    counts::Counts,
     lag::LagWatch,
     live_receiver::LiveReceiver,
     live_sender::LiveSender,
@@ -33,6 +34,8 @@ pub(super) struct Machines {
     pub(super) clocks: Clocks,
     /// Closed, resolved and stable timestamps.
     pub(super) stability: Stability,
+    /// The counts that peers are told of.
+    pub(super) counts: Counts,
     /// New local writes, to peers.
     pub(super) sender: LiveSender,
     /// New writes of peers, to the store.
@@ -66,6 +69,7 @@ impl Machines {
             membership: Membership::default(),
             clocks: Clocks::default(),
             stability: Stability::default(),
+            counts: Counts::new(local),
             sender: LiveSender::new(local),
             receiver: LiveReceiver::default(),
             puller: Puller::default(),
@@ -111,7 +115,9 @@ impl Machines {
     pub(super) fn follow_received(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         let state = cx.peers.get(peer).filter(|state| state.hello().is_some());
         if let Some((state, origins)) = state.zip(cx.local.origins()) {
-            let numbers = origins.map(|origin| state.progress().received.get(origin));
+            let progress = state.progress();
+            let has = |origin| progress.received.get(origin).max(progress.durable.get(origin));
+            let numbers = origins.map(has);
             self.sender.follow(cx, peer, Want { origins, numbers });
         }
     }
@@ -155,6 +161,7 @@ impl Machines {
             + self.bodies.memory_bytes()
             + self.rows.memory_bytes()
             + self.row_source.memory_bytes()
+            + self.counts.memory_bytes()
             + self.verifier.memory_bytes()
     }
 }

@@ -1,13 +1,23 @@
 //! The peers that a link is up to, as the machines see them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use kv_core::OriginId;
+use kv_core::{Dot, OriginId};
 
-use super::{handshake::Handshake, local::Local, progress::Announcing};
+use super::{
+    handshake::Handshake,
+    local::Local,
+    progress::Announcing,
+    receipts::Receipts,
+    reported::{Progress, Reported, Taken},
+    told::ToldPeer,
+};
 use crate::{
     MemberId,
-    wire::{Hello, Incarnations, Progress},
+    wire::{Echo, Hello, Incarnations, ProgressDelta},
 };
 
 /// A peer, while a link to it is up.
@@ -17,14 +27,24 @@ pub(super) struct Peer {
     pub(super) handshake: Handshake,
     /// When this location's progress is sent to it.
     pub(super) announcing: Announcing,
-    /// The last progress that it sent.
-    progress: Progress,
+    /// What it was sent of this location's progress.
+    pub(super) told: ToldPeer,
+    /// What it and this location have told each other of their own writes.
+    pub(super) receipts: Receipts,
+    /// What it has reported.
+    reported: Reported,
 }
 
 impl Peer {
     /// For a link that was just made.
     pub(super) fn new(handshake: Handshake) -> Peer {
-        Peer { handshake, announcing: Announcing::default(), progress: Progress::default() }
+        Peer {
+            handshake,
+            announcing: Announcing::default(),
+            told: ToldPeer::default(),
+            receipts: Receipts::default(),
+            reported: Reported::default(),
+        }
     }
 
     /// Its hello, once it was accepted.
@@ -34,7 +54,7 @@ impl Peer {
 
     /// The origins that it writes under, as it last announced them.
     pub(super) fn origins(&self) -> Option<[OriginId; 2]> {
-        self.progress.origins
+        self.progress().origins
     }
 
     /// Whether an origin is one of its own.
@@ -44,7 +64,7 @@ impl Peer {
 
     /// The last progress that it sent; empty before the first.
     pub(super) fn progress(&self) -> &Progress {
-        &self.progress
+        self.reported.progress()
     }
 
     /// Whether rows can come from it.
@@ -54,86 +74,160 @@ impl Peer {
 
     /// Its hello was accepted: this location's progress is the next message to it.
     pub(super) fn greeted(&mut self) {
-        self.announcing = Announcing::Due;
+        self.announcing.due();
     }
 
     /// Whether it has sent its progress.
     pub(super) fn has_reported(&self) -> bool {
-        self.progress.number > 0
+        self.progress().number > 0
     }
 
-    /// Takes in its progress. Returns whether it is newer than the last.
-    pub(super) fn progressed(&mut self, progress: Progress) -> bool {
-        let is_newer = progress.number > self.progress.number;
-        if is_newer {
-            self.progress = progress;
+    /// Takes in its progress. Returns the counts that have changed; none if the message does not count.
+    ///
+    /// # Errors
+    /// The rule that it has violated.
+    pub(super) fn progressed(
+        &mut self,
+        now: Duration,
+        delta: ProgressDelta,
+    ) -> Result<Option<Vec<Dot>>, &'static str> {
+        let is_later = self.reported.hear(delta.number);
+        if is_later && self.told.acknowledged(delta.echo.map(|echo| echo.number)) {
+            // This end goes on, and the other one has begun again.
+            self.announcing.urgent();
         }
-        is_newer
+        match self.reported.take(now, delta)? {
+            Taken::Changed(changes) => {
+                self.receipts.reported();
+                return Ok(Some(changes));
+            }
+            // The echo in this location's progress makes the peer send everything.
+            Taken::Baseless => self.announcing.urgent(),
+            Taken::Stale => {}
+        }
+        Ok(None)
     }
 
-    /// Makes the hello and the progress due whose time has come.
-    pub(super) fn watch(&mut self, now: Duration) {
+    /// The echo that goes with this location's own progress.
+    pub(super) fn echo(&self, now: Duration) -> Option<Echo> {
+        self.reported.echo(now)
+    }
+
+    /// Up to which sequence number the peer holds all writes of an origin durably, as far as it has told.
+    pub(super) fn holds(&self, origin: OriginId) -> u64 {
+        self.progress().durable.get(origin).max(self.receipts.held(origin))
+    }
+
+    /// Makes the hello and the progress due whose time has come. `pace` is how often progress is sent at most. Returns
+    /// whether something is due.
+    pub(super) fn watch(&mut self, now: Duration, pace: Duration) -> bool {
         self.handshake.watch(now);
         if self.hello().is_some() {
-            self.announcing.watch(now);
+            self.announcing.watch(now, pace);
+            self.receipts.watch(now);
         }
+        let is_due = self.announcing.is_due() || self.receipts.is_due();
+        self.handshake.is_due() || (self.hello().is_some() && is_due)
     }
 
     /// When something is due for this peer.
-    pub(super) fn timeout(&self) -> Option<Duration> {
-        let announcing = self.hello().and_then(|_| self.announcing.timeout());
-        [self.handshake.timeout(), announcing].into_iter().flatten().min()
+    pub(super) fn timeout(&self, pace: Duration) -> Option<Duration> {
+        let announcing = self.hello().and_then(|_| self.announcing.timeout(pace));
+        let receipts = self.hello().and_then(|_| self.receipts.timeout());
+        [self.handshake.timeout(), announcing, receipts].into_iter().flatten().min()
+    }
+
+    /// Sets what it has reported.
+    #[cfg(test)]
+    pub(super) fn report(&mut self, progress: Progress) {
+        self.reported.set(progress);
     }
 }
 
 /// All peers that a link is up to.
 #[derive(Debug, Default)]
-pub(super) struct Peers(BTreeMap<MemberId, Peer>);
+pub(super) struct Peers {
+    /// By member.
+    all: BTreeMap<MemberId, Peer>,
+    /// The peers that may have changed since they were last watched.
+    touched: BTreeSet<MemberId>,
+    /// When something is due for one of the others, or before; none if nothing is.
+    due: Option<Duration>,
+    /// How often progress was sent at most when they were last watched.
+    pace: Duration,
+}
 
 impl Peers {
     /// A link to a peer is up; it replaces the former one.
     pub(super) fn insert(&mut self, peer: MemberId, state: Peer) {
-        self.0.insert(peer, state);
+        self.touched.insert(peer);
+        self.all.insert(peer, state);
     }
 
     /// The link to a peer is down.
     pub(super) fn remove(&mut self, peer: MemberId) {
-        self.0.remove(&peer);
+        self.all.remove(&peer);
     }
 
     /// All links are dropped.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
     }
 
     /// Whether a link to a peer is up.
     pub(super) fn contains(&self, peer: MemberId) -> bool {
-        self.0.contains_key(&peer)
+        self.all.contains_key(&peer)
     }
 
     /// The state of a peer; none without a link.
     pub(super) fn get(&self, peer: MemberId) -> Option<&Peer> {
-        self.0.get(&peer)
+        self.all.get(&peer)
     }
 
     /// The same, for the router.
     pub(super) fn get_mut(&mut self, peer: MemberId) -> Option<&mut Peer> {
-        self.0.get_mut(&peer)
+        self.touched.insert(peer);
+        self.all.get_mut(&peer)
+    }
+
+    /// Makes due whatever the time has come for. `pace` is how often progress is sent at most. Returns the peers that
+    /// something is due for. Looks at all peers only if the time of one has come.
+    pub(super) fn watch(&mut self, now: Duration, pace: Duration) -> Vec<MemberId> {
+        if self.pace != pace || self.due.is_some_and(|at| now >= at) {
+            (self.pace, self.due) = (pace, None);
+            self.touched.extend(self.all.keys());
+        }
+        let mut ready = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            let Some(peer) = self.all.get_mut(&id) else { continue };
+            if peer.watch(now, pace) {
+                ready.push(id);
+            }
+            self.due = self.due.into_iter().chain(peer.timeout(pace)).min();
+        }
+        ready
+    }
+
+    /// When [`Peers::watch`] must be called next.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let touched = self.touched.iter().filter_map(|id| self.all.get(id)?.timeout(self.pace));
+        touched.chain(self.due).min()
     }
 
     /// All peers, in the order of their ids.
     pub(super) fn ids(&self) -> Vec<MemberId> {
-        self.0.keys().copied().collect()
+        self.all.keys().copied().collect()
     }
 
     /// All peers with their states, in the order of their ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MemberId, &Peer)> {
-        self.0.iter().map(|(peer, state)| (*peer, state))
+        self.all.iter().map(|(peer, state)| (*peer, state))
     }
 
     /// The same, for the router.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Peer)> {
-        self.0.iter_mut().map(|(peer, state)| (*peer, state))
+        self.touched.extend(self.all.keys());
+        self.all.iter_mut().map(|(peer, state)| (*peer, state))
     }
 
     /// The peer that writes under an origin.

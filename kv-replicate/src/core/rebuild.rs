@@ -271,7 +271,7 @@ impl Rebuild {
                 let again = Step::SessionAgain(cx.local.mono() + AGAIN_AFTER);
                 self.step = if self.is_dropping(cx) { again } else { Step::Seeking };
             }
-            (Step::Seeking, _) if has_no_source(cx.local, cx.peers) => self.end(cx),
+            (Step::Seeking, _) if self.has_no_source(cx.local, cx.peers) => self.end(cx),
             _ => {}
         }
     }
@@ -291,23 +291,26 @@ impl Rebuild {
         let (id, epoch) = cx.out.next_commit();
         cx.out.request(id, Pending::Rebuild, Work::Rebuilt { id, epoch });
     }
-}
 
-/// Whether all members are linked, and none can be the source: each rebuilds too and has a higher id, or lacks tombstones
-/// that this store has dropped. A location whose first session has not ended counts nothing but opened origins, and may
-/// not know all members.
-fn has_no_source(local: &Local, peers: &Peers) -> bool {
-    let own = local.config().member;
-    let is_after = |member: MemberId| {
-        let peer = peers.get(member).filter(|peer| peer.has_reported());
-        peer.map(|peer| peer.progress()).is_some_and(|progress| {
-            (progress.rebuilding && own < member) || !progress.durable.covers_all(local.collected())
-        })
-    };
-    let mut members = local.members().current().map(|member| member.id);
-    let was_whole = local.durable().iter().any(|dot| dot.seq > 1);
-    was_whole
-        && local.is_member(own)
-        && local.is_rebuilding()
-        && members.all(|member| member == own || is_after(member))
+    /// Whether all members are linked, and none can be the source: each rebuilds too and has a higher id, or lacks tombstones
+    /// that this store has dropped and has dropped none that this store lacks. A location whose first session has not ended
+    /// counts nothing but opened origins, and may not know all members.
+    fn has_no_source(&self, local: &Local, peers: &Peers) -> bool {
+        let own = local.config().member;
+        let lacks = self.lacks.as_ref().filter(|(_, it)| !local.durable().covers_all(it));
+        let is_needed = |member| lacks.is_some_and(|(peer, _)| *peer == member);
+        let is_after = |member: MemberId| {
+            let peer = peers.get(member).filter(|peer| peer.has_reported());
+            peer.map(|peer| peer.progress()).is_some_and(|progress| {
+                let lacks_ours = !progress.durable.covers_all(local.collected());
+                (progress.rebuilding && own < member) || (lacks_ours && !is_needed(member))
+            })
+        };
+        let mut members = local.members().current().map(|member| member.id);
+        let was_whole = local.durable().iter().any(|dot| dot.seq > 1);
+        was_whole
+            && local.is_member(own)
+            && local.is_rebuilding()
+            && members.all(|member| member == own || is_after(member))
+    }
 }

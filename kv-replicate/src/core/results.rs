@@ -139,6 +139,12 @@ impl Core {
     /// Rows, a row, or a piece of a body were read for a peer.
     pub(super) fn read(&mut self, id: u64, result: ReadResult) {
         let pending = self.out.finished(id);
+        if let Some(
+            Pending::Farewell { peer } | Pending::Serve { peer, .. } | Pending::Body { peer, .. },
+        ) = pending
+        {
+            self.out.wake(peer);
+        }
         let (machines, mut cx) = self.split();
         match (pending, result) {
             (Some(Pending::Farewell { peer }), ReadResult::Row(row)) => {

@@ -1,6 +1,7 @@
 //! Routing: events and messages to the machines that they concern.
 
 use bytes::Bytes;
+use kv_core::Dot;
 
 use super::{
     Core,
@@ -13,11 +14,39 @@ use super::{
 use crate::{
     MemberId, Row,
     notice::Notice,
-    wire::{Envelope, Hello, Incarnations, Message, Page, Progress, Received, decode},
+    wire::{Envelope, Hello, Incarnations, Message, Page, ProgressDelta, Received, decode},
     work::Event,
 };
 
 impl Core {
+    /// Finds the peers that there may be messages for after an event, apart from those that the machines name.
+    pub(super) fn wake(&mut self, event: &Event) {
+        match event {
+            Event::Connected(peer)
+            | Event::Disconnected(peer)
+            | Event::Received { from: peer, .. }
+            | Event::Verify(peer) => self.out.wake(*peer),
+            // Results of reads name their peer; a sync changes what progress says, which is not due at once.
+            Event::Synced(_)
+            | Event::Applied { .. }
+            | Event::Read { .. }
+            | Event::RowRead { .. }
+            | Event::Body { .. } => {}
+            Event::Wrote(_)
+            | Event::RolledBack(_)
+            | Event::Inspected { .. }
+            | Event::Salvaged { .. }
+            | Event::Uncounted { .. }
+            | Event::Rows { .. } => self.wake_all(),
+        }
+    }
+
+    /// There may be messages for any peer.
+    pub(super) fn wake_all(&mut self) {
+        let Core { peers, out, .. } = self;
+        peers.iter().for_each(|(peer, _)| out.wake(peer));
+    }
+
     /// Hands an event to the machines that it concerns.
     pub(super) fn dispatch(&mut self, event: Event) {
         match event {
@@ -135,7 +164,8 @@ impl Core {
         match message {
             Message::Hello(_) | Message::Removed(_) => {}
             Message::Unknown { kind, .. } => self.skipped.message(&mut self.out, from, kind),
-            Message::Progress(progress) => self.progress(from, progress),
+            Message::Progress(delta) => self.progress(from, delta),
+            Message::Durable(dot) => self.durable(from, dot),
             Message::Want(want) => machines.sender.follow(&mut cx, from, want),
             Message::Behind => self.behind(from),
             Message::Live(live) => self.live(from, live.rows),
@@ -191,14 +221,21 @@ impl Core {
     }
 
     /// A peer reports what it has.
-    fn progress(&mut self, from: MemberId, progress: Progress) {
+    fn progress(&mut self, from: MemberId, delta: ProgressDelta) {
         let Some(peer) = self.peers.get_mut(from) else { return };
-        self.machines.clocks.progressed(&self.local, from, &progress);
+        self.machines.clocks.progressed(&self.local, from, &delta);
         let (is_first, before) = (!peer.has_reported(), peer.origins());
-        if !peer.progressed(progress) {
-            return;
-        }
+        let changes = match peer.progressed(self.local.mono(), delta) {
+            Ok(Some(changes)) => changes,
+            Ok(None) => return,
+            Err(reason) => return self.close(from, reason),
+        };
         let (progress, has_moved) = (peer.progress(), peer.origins() != before);
+        for dot in changes {
+            if dot.seq > self.machines.receiver.arrived(&self.local, dot.origin) {
+                self.machines.lag.note(dot);
+            }
+        }
         if self.machines.stability.progressed(&self.local, from, progress) {
             self.machines.uncounted.disturb();
         }
@@ -210,6 +247,14 @@ impl Core {
         if has_moved {
             machines.receiver.want_soon(from);
             machines.want(&mut cx, from);
+        }
+    }
+
+    /// A peer holds a write of this location durably, and all before it.
+    fn durable(&mut self, from: MemberId, dot: Dot) {
+        let own = self.local.origins();
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.receipts.received(own, dot);
         }
     }
 
@@ -265,6 +310,9 @@ impl Core {
                 machines.begin_session(&mut cx, peer);
             }
             return;
+        }
+        for origin in machines.receiver.take_forgotten() {
+            machines.lag.note_less(origin);
         }
         for missing in machines.lag.check(cx.local, cx.peers, &machines.receiver) {
             let origin = missing.origin;

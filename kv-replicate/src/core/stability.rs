@@ -30,8 +30,9 @@ use super::{
     ended::{Ended, Report},
     live_receiver::LiveReceiver,
     local::Local,
+    reported::Progress,
 };
-use crate::{MemberId, StoreState, wire::Progress};
+use crate::{MemberId, StoreState};
 
 mod own;
 
@@ -120,6 +121,26 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Counts the announcements whose writes are here by now. Returns whether another pair has ended.
+    fn follow_writes(&mut self, local: &Local, ended: &mut Ended) -> bool {
+        let mut has_moved = false;
+        while let Announced::Waiting { oldest, latest } = self.announced {
+            match oldest.arrival(local, &latest) {
+                Arrival::Pending => break,
+                Arrival::Over => {}
+                Arrival::Here => has_moved |= self.count(oldest, ended),
+            }
+            self.announced = if oldest == latest {
+                Announced::Nothing
+            } else {
+                Announced::Waiting { oldest: latest, latest }
+            };
+        }
+        has_moved
+    }
+}
+
 /// The timestamps of all members but this one.
 #[derive(Debug, Default)]
 pub(super) struct Stability {
@@ -133,6 +154,8 @@ pub(super) struct Stability {
     uncounted: u64,
     /// Something else has changed since the last assessment.
     is_stale: bool,
+    /// Timestamps may have changed since it was last looked at.
+    is_moved: bool,
     /// The greatest resolved timestamp so far: it does not fall.
     reached: Hlc,
     /// The own writes that every other member counts.
@@ -143,6 +166,7 @@ impl Stability {
     /// Takes in the members in the store. Returns whether other origins have ended than before.
     pub(super) fn follow_members(&mut self, local: &Local) -> bool {
         let own = local.config().member;
+        self.is_moved = true;
         self.members.retain(|member, _| local.is_member(*member));
         for member in local.members().current().filter(|member| member.id != own) {
             self.members.entry(member.id).or_default();
@@ -201,11 +225,16 @@ impl Stability {
         let is_superseded = progress.origins.iter().flatten().any(is_closed);
         let report = (!is_superseded).then(|| Report::of(progress));
         let before = std::mem::replace(&mut member.report, report);
-        let is_same = before
-            .as_ref()
-            .zip(member.report.as_ref())
-            .is_some_and(|(before, report)| before.is_same(report, self.ended.origins()));
+        let is_same = match (&before, &member.report) {
+            (None, None) => true,
+            (Some(before), Some(report)) => before.is_same(report, self.ended.origins()),
+            _ => false,
+        };
         self.is_stale |= !is_same;
+        if let (true, Some(before), Some(report)) = (is_same, &before, &mut member.report) {
+            report.follows(before);
+        }
+        self.is_moved = true;
         if is_superseded {
             // A later process of this member writes, and reports what counts.
             return false;
@@ -221,26 +250,17 @@ impl Stability {
             Announced::Nothing => latest,
         };
         member.announced = Announced::Waiting { oldest, latest };
-        self.follow_writes(local)
+        let has_moved = member.follow_writes(local, &mut self.ended);
+        has_moved && self.follow_origins(local)
     }
 
     /// Counts the closed timestamps whose writes are here by now. Returns whether other origins have ended than
     /// before.
     pub(super) fn follow_writes(&mut self, local: &Local) -> bool {
         let mut has_moved = false;
+        self.is_moved = true;
         for member in self.members.values_mut() {
-            while let Announced::Waiting { oldest, latest } = member.announced {
-                match oldest.arrival(local, &latest) {
-                    Arrival::Pending => break,
-                    Arrival::Over => {}
-                    Arrival::Here => has_moved |= member.count(oldest, &mut self.ended),
-                }
-                member.announced = if oldest == latest {
-                    Announced::Nothing
-                } else {
-                    Announced::Waiting { oldest: latest, latest }
-                };
-            }
+            has_moved |= member.follow_writes(local, &mut self.ended);
         }
         has_moved && self.follow_origins(local)
     }
@@ -248,11 +268,16 @@ impl Stability {
     /// Assesses the ended origins, if something has changed. `uncounted` is this location's digest.
     pub(super) fn assess(&mut self, local: &Local, live: &LiveReceiver, uncounted: u64) {
         if self.is_stale || uncounted != self.uncounted {
+            for member in self.members.values_mut() {
+                member.report.iter_mut().for_each(|report| report.look_up(local));
+            }
             let reports = self.members.values().map(|member| member.report.as_ref());
             self.cap = self.ended.assess(local, live, uncounted, reports);
-            (self.is_stale, self.uncounted) = (false, uncounted);
+            (self.is_stale, self.uncounted, self.is_moved) = (false, uncounted, true);
         }
-        self.reached = self.reached.max(self.resolved(local));
+        if std::mem::take(&mut self.is_moved) {
+            self.reached = self.reached.max(self.resolved(local));
+        }
         let members = &self.members;
         self.own.follow(local, || Box::new(members.values().map(|member| member.report.as_ref())));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::VersionVector;
+use kv_core::{OriginId, VersionVector};
 
 /// A peer that a link is up to, as this location sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct SessionProgress {
     pub of: u64,
 }
 
-/// How many writes of one vector another lacks.
-pub(super) fn missing(here: &VersionVector, there: &VersionVector) -> u64 {
-    let lacks = |dot: kv_core::Dot| dot.seq.saturating_sub(there.get(dot.origin));
+/// How many writes of a vector are missing where so many are held of each origin.
+pub(super) fn missing(here: &VersionVector, there: impl Fn(OriginId) -> u64) -> u64 {
+    let lacks = |dot: kv_core::Dot| dot.seq.saturating_sub(there(dot.origin));
     here.iter().map(lacks).fold(0, u64::saturating_add)
 }

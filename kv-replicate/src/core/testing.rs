@@ -13,10 +13,11 @@ use super::{
     handshake::Handshake,
     local::Local,
     peers::{Peer, Peers},
+    reported::Progress,
 };
 use crate::{
     Content, MemberId, Row, Work,
-    wire::{Hello, Incarnations, Message, Progress, WIRE_VERSION},
+    wire::{Hello, Incarnations, Message, WIRE_VERSION},
     work::{Now, StoreState},
 };
 
@@ -162,7 +163,7 @@ impl Fixture {
         handshake.accept(incarnations, hello(peer), INCARNATION);
         let mut state = Peer::new(handshake);
         let origins = Some(origins(peer));
-        state.progressed(Progress { number: 1, origins, ..Progress::default() });
+        state.report(Progress { number: 1, origins, ..Progress::default() });
         self.peers.insert(peer, state);
         self.out.connect(peer);
     }
@@ -173,7 +174,7 @@ impl Fixture {
         let mut progress = peer.progress().clone();
         progress.number += 1;
         change(&mut progress);
-        peer.progressed(progress);
+        peer.report(progress);
     }
 
     pub(super) fn wait(&mut self, time: Duration) {

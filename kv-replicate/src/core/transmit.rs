@@ -1,11 +1,11 @@
 //! The next message to a peer, channel by channel.
 
-use kv_core::Hlc;
+use kv_core::{Dot, Hlc};
 
-use super::{Core, compatibility, handshake::own_hello};
+use super::{Core, compatibility, counts::Changes, handshake::own_hello, local::Local, told::Sent};
 use crate::{
     MemberId,
-    wire::{Envelope, Frame, Incarnations, Message, Progress, encode},
+    wire::{Envelope, Frame, Incarnations, MAX_VISIBLE, Message, Opened, ProgressDelta, encode},
     work::{Channel, Transmit},
 };
 
@@ -38,7 +38,8 @@ impl Core {
         Some(Transmit { channel, bytes })
     }
 
-    /// A hello goes first, then the notice of a removal, then progress, then requests and responses.
+    /// A hello goes first, then the notice of a removal, then progress, then counts of the peer's own writes, then requests
+    /// and responses.
     fn next_control(&mut self, peer: MemberId) -> Option<Message> {
         let now = self.local.mono();
         let state = self.peers.get_mut(peer)?;
@@ -50,33 +51,52 @@ impl Core {
         }
         state.hello()?;
         if state.announcing.take(now) {
-            return Some(Message::Progress(self.own_progress(peer)));
+            return self.own_progress(peer).map(Message::Progress);
         }
-        self.out.next_message(peer)
+        let origins = state.origins();
+        let receipt = state.receipts.take(now, self.local.durable(), origins);
+        receipt.map(Message::Durable).or_else(|| self.out.next_message(peer))
     }
 
-    /// This location's progress, to be sent to a peer now.
-    fn own_progress(&mut self, to: MemberId) -> Progress {
-        let local = &self.local;
-        let durable = local.durable().clone();
-        let mut received = local.visible().clone();
-        // After a failure of the disk, more may be durable than visible.
-        received.merge(&durable);
+    /// This location's progress, to be sent to a peer now: what has changed since what the peer has acknowledged.
+    fn own_progress(&mut self, to: MemberId) -> Option<ProgressDelta> {
+        let (local, machines) = (&self.local, &mut self.machines);
+        let peer = self.peers.get_mut(to)?;
+        let base = peer.told.base();
+        let Changes { since, counts } = machines.counts.since(base.state);
+        // If what was acknowledged is of no use any more, the peer is told everything.
+        let base = if since == 0 { Sent::default() } else { base };
         let number = self.out.next_id();
-        let rebuilding = local.is_rebuilding() || self.machines.rebuild.is_under_way();
+        let (state, pair) = (machines.counts.state(), machines.counts.pair());
+        let visible = if base.number == 0 { visible(local) } else { Vec::new() };
+        let rebuilding = local.is_rebuilding() || machines.rebuild.is_under_way();
         let shown = |at: Hlc| if rebuilding { Hlc::ZERO } else { at };
-        Progress {
+        machines.clocks.sending(local, to, number);
+        peer.told.sent(Sent { number, state, pair });
+        peer.receipts.progress_sent(local.durable(), peer.origins());
+        Some(ProgressDelta {
             number,
+            base: base.number,
             wall_ms: local.wall_ms(),
-            echo: self.machines.clocks.sending(local, to, number),
-            durable,
-            received,
+            echo: peer.echo(local.mono()),
             closed_timestamp: local.closed_timestamp(),
-            resolved: shown(self.machines.stability.resolved(local)),
-            held: shown(self.machines.stability.held(local)),
-            origins: local.origins(),
+            resolved: shown(machines.stability.resolved(local)),
+            held: shown(machines.stability.held(local)),
+            opened: match local.origins() {
+                None => Opened::Nothing,
+                Some(_) if base.number > 0 && base.pair == pair => Opened::AsBefore,
+                Some(pair) => Opened::Pair(pair),
+            },
             rebuilding,
-            uncounted: self.machines.uncounted.digest(),
-        }
+            uncounted: machines.uncounted.digest(),
+            counts,
+            visible,
+        })
     }
+}
+
+/// Writes that are visible and not durable. A peer does not send those of its own again.
+fn visible(local: &Local) -> Vec<Dot> {
+    let is_beyond = |dot: &Dot| !local.durable().covers(*dot);
+    local.visible().iter().filter(is_beyond).take(MAX_VISIBLE).collect()
 }

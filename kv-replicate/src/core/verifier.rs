@@ -153,6 +153,7 @@ impl Verifier {
             }
             Next::Ask(Side::Theirs, ask) => {
                 running.step += 1;
+                cx.out.wake(peer);
                 Waiting::Peer { ask, sent: Sent::NotYet, peer_is: PeerIs::Silent }
             }
             Next::Wait(at) => Waiting::Until(at),
@@ -255,6 +256,7 @@ impl Verifier {
                 continue;
             };
             *sent = Sent::NotYet;
+            cx.out.wake(peer);
             let ending = peer_is.ending();
             running.tries += 1;
             if running.tries > MAX_TRIES {

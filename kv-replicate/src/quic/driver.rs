@@ -73,6 +73,8 @@ pub(super) struct Driver {
     tasks: JoinSet<()>,
     /// The links that are up.
     links: BTreeMap<MemberId, Link>,
+    /// The peers whose links had no room for all messages.
+    full: BTreeSet<MemberId>,
     /// The attempts to reach each wanted peer, those with a link included.
     attempts: BTreeMap<MemberId, Attempts>,
     /// The requests that wait for a verification.
@@ -151,6 +153,7 @@ impl Driver {
             room: Arc::new(Notify::new()),
             tasks,
             links: BTreeMap::new(),
+            full: BTreeSet::new(),
             attempts: BTreeMap::new(),
             verifying: BTreeMap::new(),
             clock: ClusterClock::default(),
@@ -291,11 +294,18 @@ impl Driver {
 
     /// Sends messages where there is room for them.
     fn transmit(&mut self) {
+        let ready = std::iter::from_fn(|| self.core.poll_ready());
+        let mut ready: BTreeSet<_> = ready.collect();
+        ready.append(&mut self.full);
         let mut is_more = false;
-        for (peer, link) in &self.links {
-            for channel in Channel::ALL {
-                is_more |= transmit_on(&mut self.core, *peer, link, channel);
+        for peer in ready {
+            let Some(link) = self.links.get(&peer) else { continue };
+            let of_channels =
+                Channel::ALL.map(|channel| transmit_on(&mut self.core, peer, link, channel));
+            if of_channels.iter().any(|sending| *sending != Sending::Done) {
+                self.full.insert(peer);
             }
+            is_more |= of_channels.contains(&Sending::Interrupted);
         }
         if is_more {
             self.room.notify_one();
@@ -313,16 +323,27 @@ impl Driver {
     }
 }
 
-/// Sends messages to a peer on a channel while there is room. Returns whether others must have their turn
-/// before the rest is sent.
-fn transmit_on(core: &mut Core, peer: MemberId, link: &Link, channel: Channel) -> bool {
-    let mut left = MESSAGES_AT_ONCE;
-    while left > 0 && link.has_room(channel) {
-        let Some(message) = core.poll_transmit_on(peer, channel) else { break };
+/// How the sending of messages to a peer on a channel has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// All are sent.
+    Done,
+    /// There is no room for more, which is notified.
+    Full,
+    /// Others must have their turn before the rest is sent.
+    Interrupted,
+}
+
+/// Sends messages to a peer on a channel while there is room.
+fn transmit_on(core: &mut Core, peer: MemberId, link: &Link, channel: Channel) -> Sending {
+    for _ in 0..MESSAGES_AT_ONCE {
+        if !link.has_room(channel) {
+            return Sending::Full;
+        }
+        let Some(message) = core.poll_transmit_on(peer, channel) else { return Sending::Done };
         link.send(channel, message.bytes);
-        left -= 1;
     }
-    left == 0
+    Sending::Interrupted
 }
 
 /// The time of an environment.

@@ -1,26 +1,68 @@
 //! Rows with their whole values, for the owner.
 
-use kv_core::{Change, Dot, engine::Snapshot, limits::CHUNK_BYTES, view::View};
+use kv_core::{Change, Dot, Large, ReadError, engine::Snapshot, limits::CHUNK_BYTES, view::View};
 
 use crate::{Content, Row, inspect::Place};
 
-/// Reads the rows that still hold these writes, with their bodies, however large these are. One that can't be read is
-/// left out.
-pub(super) fn read_whole<S: Snapshot>(view: &View<S>, rows: &[(Place, Dot)]) -> Vec<Row> {
-    let read = |(place, dot): &(Place, Dot)| {
-        let found = view.row(place.namespace, &place.key).ok()??;
-        let large = found.large();
-        let change = Change { namespace: place.namespace, key: place.key.clone(), found };
-        let mut row = Some(Row::from(change)).filter(|row| row.dot == *dot)?;
-        if let Some(large) = large {
-            let chunks = u32::try_from(large.len.div_ceil(CHUNK_BYTES as u64)).ok()?;
-            let mut value = Vec::new();
-            for index in 0..chunks {
-                value.extend_from_slice(&view.chunk(large.body, index).ok()??);
-            }
-            row.content = Content::Value(value.into());
+/// The rows that are read at once have about as many bytes of values, or one more row.
+const MAX_BYTES: usize = 32 << 20;
+
+/// Rows with their whole values, and where they are.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    /// The rows. Of a value that is damaged there is only the length and the digest.
+    pub(super) rows: Vec<Row>,
+    /// Their places, and the writes that they hold.
+    pub(super) places: Vec<(Place, Dot)>,
+}
+
+/// Reads the first of the rows that still hold these writes, with their bodies, however large these are. What is left out
+/// is to be asked for again: there was no room for it, or the disk can't be read now.
+pub(super) fn read_whole<S: Snapshot>(view: &View<S>, wanted: Vec<(Place, Dot)>) -> Whole {
+    let (mut whole, mut bytes) = (Whole::default(), 0);
+    for (place, dot) in wanted {
+        let row = match read(view, &place, dot) {
+            Ok(Some(row)) => row,
+            // It is owed, or holds another write by now.
+            Ok(None) | Err(ReadError::Damaged { .. }) => continue,
+            Err(_the_disk_failed) => break,
+        };
+        bytes += row.weight();
+        whole.rows.push(row);
+        whole.places.push((place, dot));
+        if bytes > MAX_BYTES {
+            break;
         }
-        Some(row)
+    }
+    whole
+}
+
+/// Reads a row that holds a write.
+fn read<S: Snapshot>(view: &View<S>, place: &Place, dot: Dot) -> Result<Option<Row>, ReadError> {
+    let Some(found) = view.row(place.namespace, &place.key)?.filter(|found| found.dot == dot)
+    else {
+        return Ok(None);
     };
-    rows.iter().filter_map(read).collect()
+    let large = found.large();
+    let change = Change { namespace: place.namespace, key: place.key.clone(), found };
+    let mut row = Row::from(change);
+    if let Some(large) = large
+        && let Some(value) = read_body(view, &large)?
+    {
+        row.content = Content::Value(value.into());
+    }
+    Ok(Some(row))
+}
+
+/// Reads a body; none if it is damaged.
+fn read_body<S: Snapshot>(view: &View<S>, large: &Large) -> Result<Option<Vec<u8>>, ReadError> {
+    let mut value = Vec::new();
+    for index in 0..u32::try_from(large.len.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX) {
+        match view.chunk(large.body, index) {
+            Ok(Some(chunk)) => value.extend_from_slice(&chunk),
+            Ok(None) | Err(ReadError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(value))
 }

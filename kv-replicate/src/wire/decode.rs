@@ -11,10 +11,10 @@ use super::{
     error::MessageError,
     extension, kind,
     message::{
-        Echo, End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, MAX_SEQ,
-        Message, NoBody, Page, PageHead, Progress, Pull, Reason, Want,
+        End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, MAX_SEQ, Message,
+        NoBody, Page, PageHead, Pull, Reason, Want,
     },
-    question,
+    progress, question,
     row::take_row,
     rows,
     take::{self, Decoded},
@@ -58,7 +58,7 @@ pub(crate) fn decode(bytes: &Bytes, range: (u16, u16)) -> Decoded<Received> {
 fn message(kind: u8, input: &mut Bytes) -> Decoded<Option<Message>> {
     Ok(Some(match kind {
         kind::HELLO => Message::Hello(hello(input)?),
-        kind::PROGRESS => Message::Progress(progress(input)?),
+        kind::PROGRESS => Message::Progress(progress::take(input)?),
         kind::WANT => Message::Want(want(input)?),
         kind::BEHIND => Message::Behind,
         kind::LIVE => Message::Live(live(input)?),
@@ -92,6 +92,7 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Option<Message>> {
             Message::GetRows { id: input.try_get_u64()?, names: rows::take_names(input)? }
         }
         kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
+        kind::DURABLE => Message::Durable(take::dot(input)?),
         _ => return Ok(None),
     }))
 }
@@ -111,35 +112,6 @@ fn hello(input: &mut Bytes) -> Decoded<Hello> {
 fn want(input: &mut Bytes) -> Decoded<Want> {
     let origins = take::pair(input)?;
     Ok(Want { origins, numbers: [input.try_get_u64()?, input.try_get_u64()?] })
-}
-
-/// Number, wall clock, echo, closed, resolved and held timestamps, the sender's origins, whether it rebuilds, digest of
-/// uncounted writes, the durable vector, and what the visible one counts beyond it.
-fn progress(input: &mut Bytes) -> Decoded<Progress> {
-    let (number, wall_ms) = (input.try_get_u64()?, input.try_get_u64()?);
-    let echo = take::optional(input, |input| {
-        Ok(Echo { number: input.try_get_u64()?, held_ms: input.try_get_u32()? })
-    })?;
-    let (closed_timestamp, resolved) = (Hlc(input.try_get_u64()?), Hlc(input.try_get_u64()?));
-    let held = Hlc(input.try_get_u64()?);
-    let origins = take::optional(input, take::pair)?;
-    let (rebuilding, uncounted) = (take::flag(input)?, input.try_get_u64()?);
-    let durable = take::vector(input)?;
-    let mut received = durable.clone();
-    received.merge(&take::vector(input)?);
-    Ok(Progress {
-        number,
-        wall_ms,
-        echo,
-        durable,
-        received,
-        origins,
-        closed_timestamp,
-        resolved,
-        held,
-        rebuilding,
-        uncounted,
-    })
 }
 
 /// The dot of the first row, the number of rows, the rows.

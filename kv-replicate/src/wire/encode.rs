@@ -6,8 +6,8 @@ use kv_core::Dot;
 use super::{
     envelope::Envelope,
     extension, kind,
-    message::{End, Hello, Message, NoBody, Page, Progress, Pull, Reason, Want},
-    put, question,
+    message::{End, Hello, Message, NoBody, Page, Pull, Reason, Want},
+    progress, put, question,
     row::put_row,
     rows,
 };
@@ -50,7 +50,7 @@ pub(crate) fn encode(envelope: impl Into<Envelope>, message: &Message) -> Bytes 
 fn put_fixed(out: &mut BytesMut, message: &Message) {
     match message {
         Message::Hello(hello) => put_hello(out, hello),
-        Message::Progress(progress) => put_progress(out, progress),
+        Message::Progress(delta) => progress::put(out, delta),
         Message::Want(want) => put_want(out, want),
         Message::Behind => {}
         Message::Removed(row) => {
@@ -112,6 +112,7 @@ fn put_fixed(out: &mut BytesMut, message: &Message) {
             out.put_u64(*id);
             rows::put_states(out, rows);
         }
+        Message::Durable(dot) => put::dot(out, *dot),
         Message::Unknown { body, .. } => out.put_slice(body),
     }
 }
@@ -136,6 +137,7 @@ fn kind_of(message: &Message) -> u8 {
         Message::Answer { .. } => kind::ANSWER,
         Message::GetRows { .. } => kind::GET_ROWS,
         Message::Rows { .. } => kind::ROWS,
+        Message::Durable(_) => kind::DURABLE,
         Message::Unknown { kind, .. } => *kind,
     }
 }
@@ -177,27 +179,6 @@ fn put_pull(out: &mut BytesMut, pull: &Pull) {
     put::optional(out, pull.known, |out, commit| out.put_u64(commit));
     out.put_u32(pull.bytes);
     put::vector(out, &pull.since);
-}
-
-/// See `decode::progress`.
-fn put_progress(out: &mut BytesMut, progress: &Progress) {
-    out.put_u64(progress.number);
-    out.put_u64(progress.wall_ms);
-    put::optional(out, progress.echo, |out, echo| {
-        out.put_u64(echo.number);
-        out.put_u32(echo.held_ms);
-    });
-    out.put_u64(progress.closed_timestamp.0);
-    out.put_u64(progress.resolved.0);
-    out.put_u64(progress.held.0);
-    put::optional(out, progress.origins, |out, origins| {
-        origins.iter().for_each(|origin| out.put_slice(&origin.0));
-    });
-    out.put_u8(u8::from(progress.rebuilding));
-    out.put_u64(progress.uncounted);
-    put::vector(out, &progress.durable);
-    let is_beyond = |dot: &Dot| !progress.durable.covers(*dot);
-    put::vector(out, &progress.received.iter().filter(is_beyond).collect());
 }
 
 /// See `decode::page`.

@@ -2,7 +2,7 @@
 
 /// See [`Message::Hello`](super::Message::Hello).
 pub(super) const HELLO: u8 = 1;
-/// The writes that the sender has, and its timestamps.
+/// What has changed of the writes that the sender has, and its timestamps.
 pub(super) const PROGRESS: u8 = 2;
 /// A request for live writes.
 pub(super) const WANT: u8 = 3;
@@ -34,3 +34,5 @@ pub(super) const ANSWER: u8 = 15;
 pub(super) const GET_ROWS: u8 = 20;
 /// Rows by name.
 pub(super) const ROWS: u8 = 21;
+/// The writes of the receiver that the sender holds durably.
+pub(super) const DURABLE: u8 = 23;

@@ -6,6 +6,7 @@ use kv_core::{
     VersionVector,
 };
 
+use super::progress::ProgressDelta;
 use crate::{
     inspect::{Answer, Ask, Place},
     row::{KeyState, Row},
@@ -49,8 +50,8 @@ pub(crate) enum NoBody {
 pub(crate) enum Message {
     /// The identity of the sender, until the receiver is known to have it.
     Hello(Hello),
-    /// The writes that the sender has, and its timestamps.
-    Progress(Progress),
+    /// What has changed of the writes that the sender has, and its timestamps.
+    Progress(ProgressDelta),
     /// Requests live writes.
     Want(Want),
     /// The requested writes are not in the backlog any more: the receiver must catch up.
@@ -127,6 +128,8 @@ pub(crate) enum Message {
         /// The rows, in the order of the names.
         rows: Vec<KeyState>,
     },
+    /// The sender holds this write of the receiver, and all of the same origin before it, durably.
+    Durable(Dot),
     /// A message of a kind that this program does not know: a later version sent it.
     Unknown {
         /// Its kind.
@@ -159,46 +162,6 @@ pub(crate) struct Want {
     /// The last writes of each that the sender has.
     pub(crate) numbers: [u64; 2],
 }
-
-/// A progress message that was received, so that its sender knows the round trip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Echo {
-    /// Its number.
-    pub(crate) number: u64,
-    /// How long ago it arrived, in milliseconds.
-    pub(crate) held_ms: u32,
-}
-
-/// The writes that the sender has, and its timestamps.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Rises with each progress message.
-    pub(crate) number: u64,
-    /// The sender's wall clock, in milliseconds since the Unix epoch.
-    pub(crate) wall_ms: u64,
-    /// The last progress that the sender received from the receiver; none before the first.
-    pub(crate) echo: Option<Echo>,
-    /// The writes that survive a crash at the sender.
-    pub(crate) durable: VersionVector,
-    /// The writes that are visible at the sender: at least `durable`.
-    pub(crate) received: VersionVector,
-    /// The origins that the sender's process writes under; none before its first write.
-    pub(crate) origins: Option<[OriginId; 2]>,
-    /// `durable` counts all writes of `origins` up to this time.
-    pub(crate) closed_timestamp: Hlc,
-    /// `durable` counts every member's writes up to this time.
-    pub(crate) resolved: Hlc,
-    /// Every member that the sender knows of has announced to have resolved this time.
-    pub(crate) held: Hlc,
-    /// Whether the sender rebuilds its store.
-    pub(crate) rebuilding: bool,
-    /// A digest of the writes of ended origins that the sender holds and `durable` does not count: 0 if there are
-    /// none, [`UNKNOWN`] while it does not know.
-    pub(crate) uncounted: u64,
-}
-
-/// No digest: the location does not know yet which writes it holds that its vector does not count.
-pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// The next writes of one of the sender's origins, without a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]

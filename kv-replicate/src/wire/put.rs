@@ -39,6 +39,15 @@ pub(super) fn vector(out: &mut BytesMut, vector: &VersionVector) {
     vector.iter().for_each(|next| dot(out, next));
 }
 
+/// A number in as few bytes as it needs, seven bits in each and the lowest first.
+pub(super) fn varint(out: &mut BytesMut, mut number: u64) {
+    while number >= 0x80 {
+        out.put_u8(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
+        number >>= 7;
+    }
+    out.put_u8(u8::try_from(number).unwrap_or_default());
+}
+
 /// Bytes behind their length.
 pub(super) fn short(out: &mut BytesMut, bytes: &[u8]) {
     count(out, bytes.len());

@@ -46,6 +46,27 @@ pub(super) fn optional<T>(
     flag(input)?.then(|| take(input)).transpose()
 }
 
+/// A number in as few bytes as it needs, seven bits in each and the lowest first.
+pub(super) fn varint(input: &mut Bytes) -> Decoded<u64> {
+    let mut number = 0_u64;
+    for shift in (0..u64::BITS).step_by(7) {
+        let byte = input.try_get_u8()?;
+        let bits = u64::from(byte & 0x7f);
+        if bits << shift >> shift != bits {
+            break;
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            let is_shortest = bits > 0 || shift == 0;
+            return if is_shortest { Ok(number) } else { Err(TOO_LONG) };
+        }
+    }
+    Err(TOO_LONG)
+}
+
+/// A number in more bytes than it needs, or one that 64 bits do not hold.
+const TOO_LONG: MessageError = MessageError::Invalid("a number has too many bytes");
+
 /// A number of rows, within the bound of a message.
 pub(super) fn row_count(input: &mut Bytes, most: usize) -> Decoded<usize> {
     let count = usize::from(input.try_get_u16()?);

@@ -9,7 +9,7 @@ use kv_core::{
 use proptest::prelude::*;
 
 use super::{
-    message::{Live, Want},
+    message::{Live, MAX_SEQ, Want},
     *,
 };
 use crate::{
@@ -23,6 +23,10 @@ use crate::{
 fn read(bytes: &Bytes) -> Result<Received, MessageError> {
     decode(bytes, software().wire())
 }
+
+/// The most origins that a progress message may name.
+const ORIGINS: u32 = 1 << 16;
+const _: () = assert!(ORIGINS as usize == MAX_ORIGINS);
 
 const INCARNATIONS: Incarnations = Incarnations { from: 1, to: 2 };
 
@@ -105,30 +109,32 @@ prop_compose! {
 
 fn progress() -> impl Strategy<Value = Message> {
     let echo = proptest::option::of((any::<u64>(), any::<u32>()));
-    let vectors = (vector(), vector());
-    (any::<[u64; 6]>(), echo, any::<bool>(), any::<bool>(), vectors).prop_map(
-        |(numbers, echo, rebuilding, has_origins, (durable, more))| {
-            let [number, wall_ms, closed_timestamp, resolved, held, uncounted] = numbers;
-            let echo = echo.map(|(number, held_ms)| Echo { number, held_ms });
-            let mut received = durable.clone();
-            received.merge(&more);
-            let (closed_timestamp, resolved, held) =
-                (Hlc(closed_timestamp), Hlc(resolved), Hlc(held));
-            Message::Progress(Progress {
-                number,
-                wall_ms,
-                echo,
-                durable,
-                received,
-                origins: has_origins.then_some([OriginId([1; 16]), OriginId([2; 16])]),
-                closed_timestamp,
-                resolved,
-                held,
-                rebuilding,
-                uncounted,
-            })
-        },
-    )
+    let counts = prop::collection::btree_map(0..ORIGINS, (any::<bool>(), 0..MAX_SEQ), 0..9);
+    let rest = (0..3_usize, any::<bool>(), counts, vector());
+    (any::<[u64; 6]>(), 0..3_usize, echo, rest).prop_map(|(numbers, base, echo, rest)| {
+        let [number, wall_ms, closed_timestamp, resolved, held, uncounted] = numbers;
+        let (opened, rebuilding, counts, visible) = rest;
+        let pair = Opened::Pair([OriginId([1; 16]), OriginId([2; 16])]);
+        let opened = [Opened::Nothing, pair, Opened::AsBefore][opened.min(1 + base)];
+        let counts = counts.into_iter().map(|(number, (is_named, seq))| {
+            let origin = is_named.then_some(OriginId([9; 16]));
+            Count { number, origin, seq }
+        });
+        Message::Progress(ProgressDelta {
+            number: number.max(3),
+            base: base as u64,
+            wall_ms,
+            echo: echo.map(|(number, held_ms)| Echo { number, held_ms }),
+            closed_timestamp: Hlc(closed_timestamp),
+            resolved: Hlc(resolved),
+            held: Hlc(held),
+            opened,
+            rebuilding,
+            uncounted,
+            counts: counts.collect(),
+            visible: if base == 0 { visible.iter().collect() } else { Vec::new() },
+        })
+    })
 }
 
 fn hello() -> impl Strategy<Value = Message> {
@@ -242,6 +248,7 @@ fn message() -> impl Strategy<Value = Message> {
         ]
         .prop_map(|why| Message::NoBody { fetch: 4, why }),
         Just(Message::Done { session: 4 }),
+        dot().prop_map(Message::Durable),
         row().prop_map(|row| Message::Removed(Box::new(row))),
         ask().prop_map(|ask| Message::Ask { verify: 7, step: 1, ask }),
         proptest::option::of(answer()).prop_map(|answer| Message::Answer {
@@ -365,9 +372,8 @@ proptest! {
         let at = at.index(bytes.len());
         if is_cut { bytes.truncate(at) } else { bytes[at] = byte }
         if let Ok(read) = read(&Bytes::from(bytes.clone())) {
-            // Each accepted message has one encoding, apart from optional fields that were skipped and from parts of
-            // progress that carry nothing new.
-            if !matches!(read.message, Message::Progress(_)) && read.skipped.is_empty() {
+            // Each accepted message has one encoding, apart from optional fields that were skipped.
+            if read.skipped.is_empty() {
                 prop_assert_eq!(encode(read.envelope, &read.message), bytes);
             }
         }
@@ -417,6 +423,52 @@ fn a_joined_row_is_rejected_under_a_dot_that_none_of_its_fields_has() {
     let rows = vec![row.clone()];
     assert_eq!(read(&live(dot)).unwrap().message, Message::Live(Live { rows }));
     assert!(read(&live(Dot { seq: 6, ..dot })).is_err());
+}
+
+/// A progress message that names as many origins as a store may have.
+#[test]
+fn the_longest_progress_fits_in_a_message() {
+    let counts = (0..ORIGINS).map(|number| {
+        let origin = OriginId((u128::from(number) + 1).to_be_bytes());
+        Count { number, origin: Some(origin), seq: MAX_SEQ - 1 }
+    });
+    let visible = (1..=MAX_VISIBLE as u128)
+        .map(|id| Dot { origin: OriginId(id.to_be_bytes()), seq: MAX_SEQ - 1 });
+    let (counts, visible) = (counts.collect(), visible.collect());
+    let delta = ProgressDelta { number: 1, counts, visible, ..ProgressDelta::default() };
+    let bytes = encode(INCARNATIONS, &Message::Progress(delta.clone()));
+    assert!(bytes.len() <= MAX_MESSAGE_BYTES);
+    assert_eq!(read(&bytes).unwrap().message, Message::Progress(delta));
+}
+
+#[test]
+fn a_count_takes_a_few_bytes_once_its_origin_is_named() {
+    let delta = |counts| {
+        let delta = ProgressDelta { number: 2, base: 1, counts, ..ProgressDelta::default() };
+        encode(INCARNATIONS, &Message::Progress(delta)).len()
+    };
+    let count = |number| Count { number, origin: None, seq: 10_000 };
+    assert_eq!(delta((0..300).map(count).collect()) - delta(Vec::new()), 64 * 3 + 236 * 4 + 1);
+}
+
+#[test]
+fn an_invalid_progress_is_rejected() {
+    let count = |number, seq| Count { number, origin: None, seq };
+    let valid = ProgressDelta { number: 9, base: 5, ..ProgressDelta::default() };
+    let invalid = [
+        ProgressDelta { base: 9, ..valid.clone() },
+        ProgressDelta { base: 0, opened: Opened::AsBefore, ..valid.clone() },
+        ProgressDelta { counts: vec![count(2, 1), count(2, 2)], ..valid.clone() },
+        ProgressDelta { counts: vec![count(2, 1), count(1, 1)], ..valid.clone() },
+        ProgressDelta { counts: vec![count(ORIGINS, 1)], ..valid.clone() },
+        ProgressDelta { counts: vec![count(1, MAX_SEQ)], ..valid.clone() },
+    ];
+    let read =
+        |delta: &ProgressDelta| read(&encode(INCARNATIONS, &Message::Progress(delta.clone())));
+    assert!(read(&valid).is_ok());
+    for delta in invalid {
+        assert!(read(&delta).is_err(), "{delta:?}");
+    }
 }
 
 /// The largest answers are within the bound of a message.

@@ -3,7 +3,8 @@
 //!
 //! | request | body | response |
 //! |---|---|---|
-//! | `GET /v1/namespaces` | | 200 `{"namespaces":[{"id":"…","title":"…"}, …]}`, by title |
+//! | `GET /v1/namespaces` | | 200 `{"namespaces":[{"id":"…","title":"…"}, …]}`, the first 1000 by id; `"next"` is an id if there are more |
+//! | `GET /v1/namespaces?after=ID` | | 200 and those after this id, which need not exist |
 //! | `POST /v1/namespaces` | `{"title":"sessions"}`, optionally with `"id":"32 hexadecimal digits"` | 201 and the namespace |
 //! | `GET /v1/namespaces/{title-or-id}` | | 200 and the namespace |
 //! | `PATCH /v1/namespaces/{title-or-id}` | `{"title":"the new one"}` | 200 and the namespace |
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{
-        DefaultBodyLimit, Path, State,
+        DefaultBodyLimit, Path, RawQuery, State,
         rejection::{BytesRejection, PathRejection},
     },
     routing::{get, post},
@@ -71,11 +72,17 @@ impl From<&Namespace> for NamespaceInfo {
     }
 }
 
-/// All namespaces.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The most namespaces in one response.
+const PAGE: usize = 1000;
+
+/// A page of namespaces.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NamespaceList {
-    /// By title.
+    /// By id.
     pub namespaces: Vec<NamespaceInfo>,
+    /// The id after which the next page begins; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// The body of a creation.
@@ -117,11 +124,29 @@ pub struct Merged {
 }
 
 /// `GET /v1/namespaces`.
-async fn list(State(app): State<Arc<App>>) -> Response<Body> {
-    let mut namespaces: Vec<NamespaceInfo> =
-        app.store.namespaces().iter().map(NamespaceInfo::from).collect();
-    namespaces.sort_by(|a, b| (&a.title, &a.id).cmp(&(&b.title, &b.id)));
-    reply::json(StatusCode::OK, &NamespaceList { namespaces })
+async fn list(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response<Body>, Refused> {
+    let after = after_of(query.as_deref().unwrap_or_default())?;
+    let all = app.store.namespaces();
+    let mut rest = all.after(after).map(NamespaceInfo::from);
+    let namespaces: Vec<_> = rest.by_ref().take(PAGE).collect();
+    let next = rest.next().and_then(|_more| Some(namespaces.last()?.id.clone()));
+    Ok(reply::json(StatusCode::OK, &NamespaceList { namespaces, next }))
+}
+
+/// The id after which a list begins. No namespace has the one of the system, which is the least.
+fn after_of(query: &str) -> Result<NamespaceId, Refused> {
+    let wrong = || {
+        let error =
+            "the query of a list of namespaces is after=ID, with an id of 32 hexadecimal digits";
+        Refused::new(StatusCode::BAD_REQUEST, error)
+    };
+    match query {
+        "" => Ok(NamespaceId::SYSTEM),
+        _ => query.strip_prefix("after=").and_then(|id| id.parse().ok()).ok_or_else(wrong),
+    }
 }
 
 /// A path and a body, or why axum refuses it, so that the refusal has the form of this API.

@@ -69,7 +69,7 @@ fn store_gauges(app: &App) -> StoreGauges {
             Mode::ReadOnly(_) => "read_only",
             Mode::Closed(_) => "closed",
         },
-        namespaces: app.store.namespaces().iter().count(),
+        namespaces: app.store.namespaces().len(),
         damaged_keys: app.store.view().owed().len(),
         title_conflicts: app.store.namespaces().conflicts().len(),
     }

@@ -87,6 +87,20 @@ fn path_of(name: &str) -> String {
     format!("{ALL}/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }
 
+/// Reads all namespaces, page by page, and sorts them by title.
+fn list_all(client: &Client) -> Result<NamespaceList, CommandError> {
+    let mut all = NamespaceList::default();
+    let mut path = ALL.to_owned();
+    loop {
+        let page: NamespaceList = client.call(&Method::GET, &path, NO_BODY)?;
+        all.namespaces.extend(page.namespaces);
+        let Some(next) = page.next else { break };
+        path = format!("{ALL}?after={}", utf8_percent_encode(&next, NON_ALPHANUMERIC));
+    }
+    all.namespaces.sort_by(|a, b| (&a.title, &a.id).cmp(&(&b.title, &b.id)));
+    Ok(all)
+}
+
 /// Runs one command.
 pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
     let json = command.server.json;
@@ -102,7 +116,7 @@ pub(super) fn run(command: Namespace) -> Result<(), CommandError> {
             print(json, &created, &format!("created {}  {}", created.id, created.title))
         }
         Action::List => {
-            let list: NamespaceList = client.call(&Method::GET, ALL, NO_BODY)?;
+            let list = list_all(&client)?;
             let lines: Vec<String> = list
                 .namespaces
                 .iter()

@@ -95,7 +95,7 @@ pub(super) fn create_namespaces(store: &Store, config: &Config) -> Result<(), Se
     let List(titles) = &config.settings.namespaces;
     for title in titles {
         let title = title.as_str();
-        if !store.namespaces().iter().any(|namespace| namespace.title == title) {
+        if store.namespaces().resolve(title).is_none() {
             store
                 .create_namespace(title)
                 .map_err(|source| ServeError::Namespace { title: title.to_owned(), source })?;

@@ -183,6 +183,35 @@ fn namespaces_can_be_managed_over_http() {
 }
 
 #[test]
+fn a_list_of_namespaces_comes_in_pages_of_a_thousand() {
+    let server = Server::start(&["--durability", "relaxed:100ms"]);
+    let mut peer = server.connect();
+    let mut send = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
+        let response = peer.request(format!("{head}\r\n{body}"));
+        (response.status, response.body)
+    };
+    let all = "/v1/namespaces";
+    for n in 1..=1001 {
+        let body = format!(r#"{{"title":"t{n}","id":"{n:032x}"}}"#);
+        assert_eq!(send("POST", all, &body).0, 201);
+    }
+    let (status, first) = send("GET", all, "");
+    assert_eq!((status, first.matches("title").count()), (200, 1000));
+    let last = format!("{:032x}", 1000);
+    assert!(first.ends_with(&format!("],\"next\":\"{last}\"}}\n")), "{first}");
+    let rest = send("GET", &format!("{all}?after={last}"), "");
+    let one = format!("{{\"id\":\"{:032x}\",\"title\":\"t1001\"}}", 1001);
+    assert_eq!(rest, (200, format!("{{\"namespaces\":[{one}]}}\n")));
+    for query in ["after=1", "after", "limit=5"] {
+        let (status, why) = send("GET", &format!("{all}?{query}"), "");
+        assert_eq!(status, 400, "{query}");
+        assert!(why.contains("after=ID"), "{why}");
+    }
+}
+
+#[test]
 fn an_unknown_namespace_is_a_404_unless_a_runtime_would_turn_that_into_null() {
     let server = Server::start(&[]);
     let mut peer = server.connect();

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use kv_core::{
-    Hlc, NamespaceId, OriginId, Table, VersionVector,
+    Dot, Hlc, NamespaceId, OriginId, Table, VersionVector,
     engine::{Order, Snapshot},
     limits::CHUNK_BYTES,
     view::{Found, FoundState, View},
@@ -133,17 +133,26 @@ fn check_entries<S: Snapshot>(
     view: &View<S>,
     state: &State,
 ) -> Checked<BTreeMap<u64, u64>> {
-    let names = tables.all[&Table::Entries].keys().map(|key| {
-        let (namespace, key) = key.split_at_checked(16).unwrap_or((&[], key));
-        let id = namespace.try_into().map_err(|_length| Violation::Wrong("a short key".into()))?;
-        Ok((NamespaceId(id), Bytes::copy_from_slice(key)))
-    });
-    let names = names.collect::<Checked<BTreeSet<_>>>()?;
-    if let Some(extra) = names.iter().find(|name| !state.rows.contains_key(name)) {
-        return Err(Violation::Wrong(format!("unexpected entry {extra:?}")));
+    let names = |table| {
+        let names = tables.all[&table].keys().map(|key| {
+            let (namespace, key) = key.split_at_checked(16).unwrap_or((&[], key));
+            let id =
+                namespace.try_into().map_err(|_length| Violation::Wrong("a short key".into()))?;
+            Ok((NamespaceId(id), Bytes::copy_from_slice(key)))
+        });
+        names.collect::<Checked<BTreeSet<_>>>()
+    };
+    let (entries, tombstones) = (names(Table::Entries)?, names(Table::Deleted)?);
+    for (names, is_tombstone) in [(&entries, false), (&tombstones, true)] {
+        let is_extra = |name: &&(NamespaceId, Bytes)| {
+            state.rows.get(*name).is_none_or(|row| row.is_tombstone() != is_tombstone)
+        };
+        let extra = names.iter().find(is_extra);
+        hold!(extra.is_none(), "unexpected row {extra:?}, among the tombstones: {is_tombstone}");
     }
     let mut bodies = BTreeMap::new();
     for (name, row) in &state.rows {
+        let names = if row.is_tombstone() { &tombstones } else { &entries };
         hold!(names.contains(name), "{name:?} is missing: {row:?}");
         let found = view.row(name.0, &name.1).reading("reading a row")?;
         let found = found.ok_or_else(|| Violation::Wrong(format!("{name:?} is not found")))?;
@@ -227,17 +236,20 @@ impl Tables {
         let (mut tombstones, mut expired) = (Rows::new(), Rows::new());
         for ((namespace, key), row) in &state.rows {
             let name = [&namespace.0[..], key].concat();
-            for dot in row.dots() {
+            let indexed = |dot: Dot| -> Checked<Vec<u8>> {
                 let origin = number(dot.origin)?.to_be_bytes();
-                dots.insert([&origin[..], &dot.seq.to_be_bytes()].concat(), name.clone());
+                Ok([&origin[..], &dot.seq.to_be_bytes()].concat())
+            };
+            for dot in row.dots() {
+                dots.insert(indexed(dot)?, name.clone());
             }
             let timed = |time: u64| [&time.to_be_bytes()[..], &name].concat();
             match (&row.what, row.expires_at) {
                 (What::Tombstone, _) => {
-                    tombstones.insert(timed(row.version.hlc.0), Vec::new());
+                    tombstones.insert(timed(row.version.hlc.0), indexed(row.dot)?);
                 }
                 (What::ExpiredTombstone, at) => {
-                    expired.insert(timed(at.unwrap_or(0)), Vec::new());
+                    expired.insert(timed(at.unwrap_or(0)), indexed(row.dot)?);
                 }
                 (What::Value(_), Some(at)) => {
                     expiry.insert(timed(at), Vec::new());
@@ -303,7 +315,7 @@ impl Tables {
         same("the closed timestamp", &closed, &&state.closed.0.to_be_bytes()[..])?;
         let identity = self.payload(Table::Meta, b"identity")?;
         same("the identity", &identity, &&state.member.0[..])?;
-        same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 2][..])?;
+        same("the format", &self.payload(Table::Meta, b"format")?, &&[0, 0, 0, 3][..])?;
         same("the owed rows", &self.all[&Table::Owed].len(), &0)?;
         if state.is_rebuilding {
             same("the rebuild", &self.payload(Table::Meta, b"rebuilding")?, &&[1][..])?;

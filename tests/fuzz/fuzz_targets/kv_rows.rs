@@ -117,7 +117,7 @@ enum Row<'a> {
     Vector(Number, Number),
     Collected(Number, Number),
     Expiry(Number, Name<'a>),
-    Tombstone(Number, Name<'a>),
+    Tombstone(Number, Name<'a>, Number, Number),
     Chunk(Number, Number, &'a [u8]),
     Pending(Number),
     Purge(Id, &'a [u8]),
@@ -199,8 +199,9 @@ impl Row<'_> {
             Row::Vector(origin, seq) => one(Table::Vector, short(origin), &long(seq)),
             Row::Collected(origin, seq) => one(Table::Collected, short(origin), &long(seq)),
             Row::Expiry(at, name) => one(Table::Expiry, [long(at), name.bytes()].concat(), &[]),
-            Row::Tombstone(at, name) => {
-                one(Table::Tombstones, [long(at), name.bytes()].concat(), &[])
+            Row::Tombstone(at, name, origin, seq) => {
+                let dot = [short(origin), long(seq)].concat();
+                one(Table::Tombstones, [long(at), name.bytes()].concat(), &dot)
             }
             Row::Chunk(body, index, bytes) => {
                 one(Table::Chunks, [long(body), short(index)].concat(), bytes)
@@ -236,6 +237,11 @@ impl Row<'_> {
         ]
         .concat();
         let key = name.bytes();
+        let is_tombstone = matches!(said, Kind::Tombstone | Kind::ExpiredTombstone);
+        if is_tombstone {
+            let row = seal(Table::Deleted, &key, &head);
+            return (Table::Deleted, key, Some(row));
+        }
         let row = seal_entry(&key, &head, body.as_deref());
         (Table::Entries, key, Some(row))
     }

@@ -47,9 +47,7 @@ enum Step<'a> {
     },
     Progress {
         peer: Peer,
-        number: u8,
-        origin: Origin,
-        seq: Number,
+        report: Report,
     },
     Up(Peer),
     Down(Peer),
@@ -57,6 +55,19 @@ enum Step<'a> {
     Put(u8),
     Sync,
     Wait(u16),
+}
+
+/// A progress message with one count.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Report {
+    number: u8,
+    /// The message that it builds on; 0 for none.
+    base: u8,
+    /// The number of the origin, and whether it is named too.
+    index: u8,
+    is_named: bool,
+    origin: Origin,
+    seq: Number,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
@@ -299,22 +310,34 @@ impl Location {
     }
 
     /// The progress that a peer reports.
-    fn progress(&mut self, peer: Peer, number: u8, origin: Origin, seq: u64) {
-        let origin = match origin {
+    fn progress(&mut self, peer: Peer, report: Report) {
+        let origin = match report.origin {
             Origin::Of(peer) => peer.origins()[0],
             Origin::Any(n) => OriginId([n; 16]),
         };
         let mut progress = BytesMut::new();
-        progress.put_u64(number.into());
+        progress.put_u64(report.number.into());
+        progress.put_u64(report.base.into());
         progress.put_u64(WALL_MS);
         progress.put_u8(0);
         progress.put_slice(&[0; 24]);
-        progress.put_u8(1);
-        peer.origins().iter().for_each(|origin| progress.put_slice(&origin.0));
+        if report.base == 0 {
+            progress.put_u8(1);
+            peer.origins().iter().for_each(|origin| progress.put_slice(&origin.0));
+        } else {
+            progress.put_u8(2);
+        }
         progress.put_u8(0);
         progress.put_u64(0);
-        vector(&mut progress, &[(origin, seq)]);
-        vector(&mut progress, &[]);
+        progress.put_u8(1);
+        varint(&mut progress, u64::from(report.index) << 1 | u64::from(report.is_named));
+        if report.is_named {
+            progress.put_slice(&origin.0);
+        }
+        varint(&mut progress, report.seq.0);
+        if report.base == 0 {
+            progress.put_u16(0);
+        }
         self.hear(peer, 2, &progress);
     }
 
@@ -337,9 +360,7 @@ impl Location {
         match step {
             Step::Say { peer, kind, body } => self.hear(peer, kind, body),
             Step::Answer { peer, kind, body } => self.answer(peer, kind, body),
-            Step::Progress { peer, number, origin, seq } => {
-                self.progress(peer, number, origin, seq.0)
-            }
+            Step::Progress { peer, report } => self.progress(peer, report),
             Step::Up(peer) => self.up(peer),
             Step::Down(peer) => self.tell(Event::Disconnected(peer.id())),
             Step::Verify(peer) => self.tell(Event::Verify(peer.id())),
@@ -357,12 +378,13 @@ impl Location {
     }
 }
 
-fn vector(out: &mut BytesMut, dots: &[(OriginId, u64)]) {
-    out.put_u16(u16::try_from(dots.len()).expect("few"));
-    for (origin, seq) in dots {
-        out.put_slice(&origin.0);
-        out.put_u64(*seq);
+/// A number in groups of seven bits, the lowest first.
+fn varint(out: &mut BytesMut, mut number: u64) {
+    while number >= 0x80 {
+        out.put_u8(number as u8 | 0x80);
+        number >>= 7;
     }
+    out.put_u8(number as u8);
 }
 
 fuzz_target!(|steps: Vec<Step<'_>>| {

@@ -107,9 +107,17 @@ pub struct Running {
     pub is_working: bool,
     /// A later process of its member runs, as its core last got it.
     pub is_superseded: bool,
+    /// The peers that its core has named because there may be messages for them.
+    pub ready: BTreeSet<MemberId>,
 }
 
 impl Running {
+    /// Whether there may be messages for a peer.
+    pub fn is_ready(&mut self, peer: MemberId) -> bool {
+        self.ready.extend(std::iter::from_fn(|| self.core.poll_ready()));
+        self.ready.contains(&peer)
+    }
+
     /// The store goes by the clock that its core has found out.
     pub fn follow_clock(&mut self) {
         self.store.set_clock(self.core.clock());
@@ -214,6 +222,7 @@ impl Node {
             queue: VecDeque::new(),
             is_working: false,
             is_superseded: false,
+            ready: BTreeSet::new(),
         });
         Ok(true)
     }
@@ -247,10 +256,14 @@ impl Node {
 /// The member that a location is.
 #[must_use]
 pub fn member(index: usize) -> MemberId {
-    MemberId([u8::try_from(index + 1).expect("few locations"); 16])
+    let (turn, place) = (index / 255, index % 255 + 1);
+    let place = u8::try_from(place).expect("at most 255");
+    let mut id = [place; 16];
+    id[15] = place.wrapping_add(u8::try_from(turn).expect("few locations"));
+    MemberId(id)
 }
 
-/// Which location a member is.
+/// Which of the first 255 locations a member is.
 #[must_use]
 pub fn index(member: MemberId) -> usize {
     usize::from(member.0[0]) - 1

@@ -374,12 +374,19 @@ impl World {
                 continue;
             }
             let most = if self.nodes[node].is_slow || self.nodes[to].is_slow { 1 } else { 1000 };
+            let mut is_over = false;
             for _ in 0..most {
                 let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
+                let is_ready = running.is_ready(peer);
                 let has_room = |one: &Channel| self.network.has_room((node, to), *one, self.now);
                 let mut open = Channel::ALL.into_iter().filter(has_room);
                 let next = open.find_map(|one| running.core.poll_transmit_on(peer, one));
-                let Some(transmit) = next else { break };
+                let is_open = Channel::ALL.iter().all(has_room);
+                let Some(transmit) = next else {
+                    is_over = is_open;
+                    break;
+                };
+                hold!(is_ready, "{node}: there is a message for {to}, which its core did not name");
                 let is_later = self.nodes[node].runs_later();
                 let bytes = if is_later { later::message(&transmit.bytes) } else { transmit.bytes };
                 hold!(
@@ -406,6 +413,9 @@ impl World {
                     self.after(after, what);
                 }
                 self.work(node)?;
+            }
+            if is_over && let Some(running) = &mut self.nodes[node].running {
+                running.ready.remove(&peer);
             }
         }
         Ok(())

@@ -29,6 +29,16 @@ fn a_row_that_a_source_receives_behind_a_walk_is_sent_in_the_next_round() {
 }
 
 #[test]
+fn what_a_lost_progress_said_is_said_again() {
+    passes(scenario::lost_progress::run);
+}
+
+#[test]
+fn an_end_of_a_link_that_begins_again_is_told_everything() {
+    passes(scenario::half_linked::run);
+}
+
+#[test]
 fn of_two_copies_of_a_store_the_later_process_continues() {
     passes(scenario::copied::run);
 }

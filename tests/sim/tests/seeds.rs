@@ -74,7 +74,7 @@ fn locations_converge_with_live_copies() {
     if let Some(seed) = number("WAYPOST_SEED") {
         return replay(seed, plan(seed));
     }
-    let seeds = number("WAYPOST_SIM_SEEDS").unwrap_or(200);
+    let seeds = number("WAYPOST_COPY_SEEDS").unwrap_or(200);
     let first = number("WAYPOST_FIRST_SEED").unwrap_or(0);
     run(("", "live_copies"), first, seeds, plan);
 }

@@ -30,14 +30,14 @@ fn of_format(format: u32) -> Batch {
 
 #[test]
 fn a_store_of_a_newer_format_is_refused_with_the_version_that_is_needed() {
-    let error = with_rows(new_store(), of_format(3)).err().unwrap();
-    let needed = "this store has format 3, and this program reads format 2: start version 7.8.9, or a newer version";
+    let error = with_rows(new_store(), of_format(4)).err().unwrap();
+    let needed = "this store has format 4, and this program reads format 3: start version 7.8.9, or a newer version";
     assert_eq!(error.to_string(), needed);
 }
 
 #[test]
 fn a_store_of_a_newer_format_whose_program_is_unknown_is_refused_too() {
-    let mut rows = of_format(3);
+    let mut rows = of_format(4);
     rows[1].2 = None;
     let error = with_rows(new_store(), rows).err().unwrap();
     assert!(error.to_string().contains("start the program that wrote it"), "{error}");
@@ -66,10 +66,10 @@ fn a_store_that_does_not_name_its_program_opens() {
 #[test]
 fn a_store_is_unchanged_by_a_migration_that_stands_still() {
     static CHAIN: [Step; 1] = [Step {
-        from: 2,
+        from: 3,
         slice: |_, _| Ok(crate::commit::Slice { batch: Batch::new(), next: Some(Vec::new()) }),
     }];
-    let program = Program { formats: Formats { newest: 3, chain: &CHAIN }, ..Program::default() };
+    let program = Program { formats: Formats { newest: 4, chain: &CHAIN }, ..Program::default() };
     let mut store = new_store();
     store.commit(1, vec![create("t")]);
     let engine = Arc::clone(store.engine());

@@ -4,7 +4,7 @@ use redb::TableDefinition;
 
 use crate::engine::table::Table;
 
-/// The name in redb of each table, by [`Table::number`]. No table has the number 12.
+/// The name in redb of each table, by [`Table::number`].
 const NAMES: [&str; Table::SLOTS] = [
     "meta",
     "origins",
@@ -20,10 +20,12 @@ const NAMES: [&str; Table::SLOTS] = [
     "local",
     "expired",
     "owed",
+    "deleted",
 ];
 
 /// Tables that are younger than the first stores. An old file may lack them.
-pub(super) const LATER: [Table; 3] = [Table::Local, Table::ExpiredTombstones, Table::Owed];
+pub(super) const LATER: [Table; 4] =
+    [Table::Local, Table::ExpiredTombstones, Table::Owed, Table::Deleted];
 
 /// The row of `meta` that holds the number of the last commit.
 pub(super) const COMMIT_ROW: &[u8] = b"\0commit";

@@ -1,5 +1,8 @@
 use super::*;
-use crate::core::testing::{Fixture, PEER, THIRD};
+use crate::{
+    core::testing::{Fixture, PEER, THIRD},
+    wire::Echo,
+};
 
 const WALL: u64 = 1_700_000_000_000;
 
@@ -10,7 +13,7 @@ fn hear(fixture: &mut Fixture, clocks: &mut Clocks, peer: MemberId, ahead_ms: i6
     fixture.pass(trip_ms);
     let wall_ms = (fixture.true_ms() - trip_ms / 2).saturating_add_signed(ahead_ms);
     let echo = Some(Echo { number, held_ms: 0 });
-    let progress = Progress { number, wall_ms, echo, ..Progress::default() };
+    let progress = ProgressDelta { number, wall_ms, echo, ..ProgressDelta::default() };
     clocks.progressed(fixture.local(), peer, &progress);
 }
 
@@ -146,4 +149,23 @@ fn the_owner_is_told_when_the_clock_is_off_and_when_it_is_right_again() {
     let true_ms = fixture.true_ms();
     fixture.at_wall(true_ms);
     assert_eq!(notices(&mut fixture, &mut clocks), Some(Notice::ClockRight));
+}
+
+#[test]
+fn the_clocks_that_count_are_followed_without_looking_at_all_of_them() {
+    let mut fixture = location(0);
+    let mut clocks = Clocks::default();
+    for (peer, ahead_ms, trip_ms) in
+        [(PEER, 40, 20), (THIRD, 10, 20), (PEER, 60, 10), (PEER, -5_000, 10), (THIRD, 12, 4)]
+    {
+        clocks.watch(&mut fixture.context());
+        hear(&mut fixture, &mut clocks, peer, ahead_ms, trip_ms);
+        assert!(clocks.heeded.as_ref().unwrap().is_current(fixture.local()));
+        let followed = clocks.heeded(fixture.local()).readings.clone();
+        clocks.heeded = None;
+        assert_eq!(followed, clocks.heeded(fixture.local()).readings);
+    }
+    clocks.watch(&mut fixture.context());
+    fixture.pass(60_000);
+    assert!(clocks.heeded(fixture.local()).readings.is_empty(), "they were heard too long ago");
 }

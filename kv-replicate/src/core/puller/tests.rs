@@ -10,7 +10,10 @@ use crate::{
     core::testing::{
         PEER, THIRD, config, dot, hello, joining_store, large_row_of, origins, row_of, vector,
     },
-    wire::{End, Incarnations, Message, NoBody, Page, PageHead, Progress, Pull, decode, encode},
+    wire::{
+        Count, End, Incarnations, Message, NoBody, Opened, Page, PageHead, ProgressDelta, Pull,
+        decode, encode,
+    },
 };
 
 const PEER_INCARNATION: u64 = 22;
@@ -33,13 +36,12 @@ impl Receiver {
     fn connect(&mut self) {
         self.handle(Event::Connected(PEER));
         self.receive(&Message::Hello(hello(PEER)));
-        let (durable, received) = (vector(4), vector(4));
-        self.receive(&Message::Progress(Progress {
+        let count = Count { number: 0, origin: Some(dot(4).origin), seq: 4 };
+        self.receive(&Message::Progress(ProgressDelta {
             number: 1,
-            durable,
-            received,
-            origins: Some(origins(PEER)),
-            ..Progress::default()
+            counts: vec![count],
+            opened: Opened::Pair(origins(PEER)),
+            ..ProgressDelta::default()
         }));
     }
 

@@ -48,6 +48,8 @@ pub(super) struct OnlyHere {
 impl OnlyHere {
     /// The rows that are here at the last reading, and that the peer does not have.
     pub(super) fn of(reads: Vec<(Place, u32)>, theirs: &Reading, last: &Reading) -> OnlyHere {
+        // From a source that counts every tombstone which was collected here, no row is late.
+        let knows_all = theirs.vector.covers_all(&last.collected);
         let mut rows = Vec::new();
         for (at, (place, _)) in reads.into_iter().enumerate() {
             let (there, here) = (theirs.rows[at], last.rows[at]);
@@ -65,7 +67,8 @@ impl OnlyHere {
                 None if is_late => Absence::Unknown,
                 None => Absence::NotArrived,
                 Some(Held::Row(later)) if is_late && later.version > row.version => {
-                    let comes = later.version.hlc > last.collected_upto;
+                    // One that is late itself is not taken.
+                    let comes = knows_all || later.version.hlc > last.collected_upto;
                     if comes { Absence::Replaced } else { Absence::Deleted }
                 }
                 Some(_) => continue,
@@ -128,15 +131,16 @@ mod tests {
     #[test]
     fn of_a_row_that_the_source_has_a_later_one_for_the_next_session_is_awaited_if_a_deletion_may_be_between()
      {
-        for (collected_upto, later, ours, there) in [
-            (20, 40, 0, None),
-            (30, 20, 0, None),
-            (30, 40, 0, Some(Absence::Replaced)),
-            // A late row is not taken.
-            (30, 40, 40, Some(Absence::Deleted)),
+        for (collected_upto, later, ours, counted, there) in [
+            (20, 40, 0, 2, None),
+            (30, 20, 0, 2, None),
+            (30, 40, 0, 2, Some(Absence::Replaced)),
+            // A late row is not taken, unless its source counts what was collected here.
+            (30, 40, 40, 0, Some(Absence::Deleted)),
+            (30, 40, 40, 2, Some(Absence::Replaced)),
         ] {
             let here = reading(row(3, 30), 3, ours);
-            let found = of(&here, &reading(row(4, later), 2, collected_upto));
+            let found = of(&here, &reading(row(4, later), counted, collected_upto));
             assert_eq!(found.rows.first().map(|row| row.there), there, "{collected_upto} {later}");
         }
     }

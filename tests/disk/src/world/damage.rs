@@ -112,13 +112,15 @@ impl Damaged {
         if let Some(name) = names.get(world.rng.index(names.len().max(1)))
             && let Ok(snapshot) = engine.snapshot(Visibility::Latest)
             && let key = [&name.0.0[..], &name.1].concat()
-            && let Ok(Some(row)) = snapshot.get(Table::Entries, &key)
+            && let Some((table, row)) = [Table::Entries, Table::Deleted]
+                .into_iter()
+                .find_map(|table| Some((table, snapshot.get(table, &key).ok()??)))
         {
             let mut row = row.to_vec();
             // Flags, version and sequence number have 21 bytes.
             row[world.rng.index(21)] ^= 1 << world.rng.index(8);
             let commit = engine.status().latest + 1;
-            let written = engine.commit(commit, vec![(Table::Entries, key, Some(row))]);
+            let written = engine.commit(commit, vec![(table, key, Some(row))]);
             let synced = written.and_then(|()| engine.sync(commit));
             world.trace(|| format!("flipped a bit in the head of {name:?}: {synced:?}"));
         }

@@ -124,8 +124,8 @@ impl Mesh {
     /// Sends what can be sent; true if there may be more.
     fn send(&mut self, place: usize) -> bool {
         let mut again = false;
-        for to in (0..self.places.len()).filter(|to| *to != place) {
-            let peer = self.places[to].id;
+        while let Some(peer) = self.places[place].core.poll_ready() {
+            let Some(to) = self.at.get(&peer).copied() else { continue };
             while let Some(transmit) = self.places[place].core.poll_transmit(peer) {
                 self.traffic.count(&transmit.bytes);
                 for bytes in later::sent(&self.settings.program(place), transmit.bytes) {

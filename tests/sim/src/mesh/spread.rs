@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use kv_core::Dot;
 
 /// One write, on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     made_at: u64,
-    /// A bit for each location that shows it.
-    seen: u128,
+    /// Whether each location shows it.
+    seen: Vec<bool>,
     last_at: u64,
 }
 
@@ -19,14 +19,17 @@ pub struct Spread(BTreeMap<Dot, Write>);
 
 impl Spread {
     pub(super) fn made(&mut self, dot: Dot, place: usize, at: u64) {
-        self.0.insert(dot, Write { made_at: at, seen: 1 << place, last_at: at });
+        let write = Write { made_at: at, seen: Vec::new(), last_at: at };
+        self.0.insert(dot, write);
+        self.seen(dot, place, at);
     }
 
     pub(super) fn seen(&mut self, dot: Dot, place: usize, at: u64) {
-        if let Some(write) = self.0.get_mut(&dot)
-            && write.seen & 1 << place == 0
-        {
-            write.seen |= 1 << place;
+        let Some(write) = self.0.get_mut(&dot) else { return };
+        if write.seen.len() <= place {
+            write.seen.resize(place + 1, false);
+        }
+        if !std::mem::replace(&mut write.seen[place], true) {
             write.last_at = at;
         }
     }
@@ -34,7 +37,7 @@ impl Spread {
     /// For each write that so many locations show, how many milliseconds that took; rising.
     #[must_use]
     pub fn times(&self, places: usize) -> Vec<u64> {
-        let whole = |write: &&Write| write.seen.count_ones() as usize == places;
+        let whole = |write: &&Write| write.seen.iter().filter(|seen| **seen).count() == places;
         let mut times: Vec<_> =
             self.0.values().filter(whole).map(|write| write.last_at - write.made_at).collect();
         times.sort_unstable();

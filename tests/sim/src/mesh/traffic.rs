@@ -2,16 +2,26 @@
 
 use bytes::Bytes;
 
-/// The names of the kinds, as FORMAT.md numbers them.
-pub const KINDS: [&str; 16] = [
+/// The names of the kinds, as FORMAT.md numbers them; and the last one apart.
+pub const KINDS: [&str; 17] = [
     "?", "hello", "heads", "want", "behind", "live", "pull", "page", "refusal", "get body",
-    "piece", "no body", "done", "removed", "ask", "answer",
+    "piece", "no body", "done", "removed", "ask", "answer", "durable",
 ];
+
+/// The place of "durable" in [`KINDS`].
+pub const DURABLE: usize = 16;
+
+/// The number of the kind "durable".
+const DURABLE_NUMBER: u8 = 23;
 
 /// Which kind a message is, as a place in [`KINDS`].
 #[must_use]
 pub fn kind(message: &[u8]) -> usize {
-    message.get(2).map(|kind| usize::from(*kind)).filter(|kind| *kind < KINDS.len()).unwrap_or(0)
+    match message.get(2).copied() {
+        Some(DURABLE_NUMBER) => DURABLE,
+        Some(kind) if usize::from(kind) < DURABLE => kind.into(),
+        _ => 0,
+    }
 }
 
 /// Messages and bytes of each kind.

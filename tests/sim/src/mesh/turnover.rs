@@ -33,7 +33,9 @@ impl Mesh {
         self.leave(place);
         let mut id = [0xee; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
+        self.at.remove(&self.places[place].id);
         self.places[place] = self.opened(place, MemberId(id));
+        self.at.insert(MemberId(id), place);
         let (before, start) = (self.traffic, self.now);
         let (id, name) = (MemberId(id), format!("member {number}"));
         self.write(0, vec![Operation::PutMember { id, name, addresses: Vec::new() }]);

@@ -43,7 +43,9 @@ impl World {
         if self.rng.chance(40) {
             return self.damage_derived(node);
         }
-        let Some((name, is_large)) = self.damageable(node) else { return Ok(()) };
+        // Few values are large.
+        let prefers_large = self.rng.chance(50);
+        let Some((name, is_large)) = self.damageable(node, prefers_large) else { return Ok(()) };
         let place = if is_large && self.rng.chance(60) { Place::Chunk } else { Place::Row };
         self.damage_now(node, name, place)
     }
@@ -64,8 +66,10 @@ impl World {
         Ok(())
     }
 
-    /// A row of a location that another one durably has too, and whether its value is large.
-    fn damageable(&mut self, node: usize) -> Option<(Name, bool)> {
+    /// A row of a location that another one durably has too, and whether its value is large: that of a large value if it
+    /// is preferred and there is one.
+    fn damageable(&mut self, node: usize, prefers_large: bool) -> Option<(Name, bool)> {
+        let mut any = None;
         let names: Vec<_> = self.model.names().cloned().collect();
         let first = self.rng.index(names.len().max(1));
         let names = names[first..].iter().chain(&names[..first]);
@@ -84,10 +88,14 @@ impl World {
             };
             let mut others = self.nodes.iter_mut().enumerate().filter(|(at, _)| *at != node);
             if others.any(has_it) {
-                return Some((name.clone(), is_large));
+                let found = (name.clone(), is_large);
+                if is_large || !prefers_large {
+                    return Some(found);
+                }
+                any.get_or_insert(found);
             }
         }
-        None
+        any
     }
 
     /// The last copy of what is damaged somewhere may be lost with a location.
@@ -147,7 +155,12 @@ impl Node {
     fn damage(&mut self, name: &Name, place: Place, bits: u64) -> Result<bool, String> {
         let key = [&name.0.0[..], &name.1].concat();
         self.flip(bits, |snapshot| {
-            let Some(row) = snapshot.get(Table::Entries, &key)? else { return Ok(None) };
+            let Some(row) = snapshot.get(Table::Entries, &key)? else {
+                let tombstone = snapshot.get(Table::Deleted, &key)?;
+                return Ok(tombstone
+                    .filter(|_| place == Place::Row)
+                    .map(|row| (Table::Deleted, key, row)));
+            };
             if place == Place::Row {
                 return Ok(Some((Table::Entries, key, row)));
             }

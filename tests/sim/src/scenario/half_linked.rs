@@ -1,0 +1,42 @@
+//! A link begins again at one of its ends only. That end knows nothing of the other one any more, and the progress of the
+//! other one builds on what was acknowledged before. It must not count, and the other end must say everything again.
+
+use kv_replicate::Channel;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{quiet, shuffled};
+use crate::{network::Fate, world::World};
+
+/// The next progress without a change is sent within three seconds from each end, and a session follows.
+const SOON_MS: u64 = 12_000;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// The violation.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
+    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
+    let order = shuffled(nodes, &mut rng);
+    let (writer, reader) = (order[0], order[1]);
+    world.put(writer, 0..3, 100)?;
+    world.rest()?;
+
+    for other in order[2..].iter().copied() {
+        world.cut(reader, other, true)?;
+    }
+    let way = (writer, reader);
+    world.network.fates.insert((way, Channel::Live), Fate::Lost);
+    world.connect(reader, writer)?;
+    world.pass(rng.below(200))?;
+    world.put(writer, [200], 100)?;
+    // A row of a session comes on another channel.
+    let is_here = |world: &mut World| world.has(reader, 200);
+    hold!(world.run_until(SOON_MS, is_here)?, "an end that has begun again is not told everything");
+    world.network.fates.clear();
+    for other in order[2..].iter().copied() {
+        world.uncut(reader, other)?;
+    }
+    world.finish()
+}

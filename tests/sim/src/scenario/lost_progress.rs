@@ -1,0 +1,45 @@
+//! Progress is lost, and with it what it said: that a write exists which does not arrive. Nothing changes afterwards, so
+//! the next progress must say it again, because its receiver has not acknowledged the lost one.
+
+use kv_replicate::Channel;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+
+use super::{quiet, shuffled};
+use crate::{network::Fate, world::World};
+
+/// By then progress about the write was sent, and lost.
+const LOST_WITHIN_MS: u64 = 1_000;
+
+/// The next progress without a change is sent within three seconds, and a session follows.
+const SOON_MS: u64 = 8_000;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// The violation.
+pub fn run(seed: u64) -> Checked {
+    let mut rng = Rng::new(seed);
+    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
+    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
+    let order = shuffled(nodes, &mut rng);
+    let (writer, reader) = (order[0], order[1]);
+    world.rest()?;
+
+    // Only the writer can tell of its write.
+    for other in order[2..].iter().copied() {
+        world.cut(reader, other, true)?;
+    }
+    let way = (writer, reader);
+    world.network.fates.insert((way, Channel::Live), Fate::Lost);
+    world.network.fates.insert((way, Channel::Control), Fate::Lost);
+    world.put(writer, [200], 100)?;
+    world.pass(LOST_WITHIN_MS)?;
+    hold!(!world.has(reader, 200), "the write was not lost");
+    world.network.fates.clear();
+    let is_here = |world: &mut World| world.has(reader, 200);
+    hold!(world.run_until(SOON_MS, is_here)?, "what the lost progress said is not said again");
+    for other in order[2..].iter().copied() {
+        world.uncut(reader, other)?;
+    }
+    world.finish()
+}
