@@ -37,6 +37,12 @@ struct Arguments {
     /// Number of values that a location catches up with over a narrow link.
     #[arg(long, default_value_t = 100_000)]
     values: u64,
+    /// Mbit/s of that link.
+    #[arg(long, default_value_t = 100)]
+    megabits: u64,
+    /// Percentages of packets that it loses at random.
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
+    losses: Vec<f64>,
     /// Seconds of writes while a peer is dead.
     #[arg(long, default_value_t = 60)]
     dead: u64,
@@ -89,8 +95,8 @@ fn main() -> Result<(), Failure> {
                 quiet::links(&at, &arguments.locations, Duration::from_secs(arguments.idle))?;
             }
             Part::Catchup => {
-                let delay = Duration::from_millis(100);
-                catchup::bandwidth(&at, delay, 100, arguments.values)?;
+                let link = (Duration::from_millis(100), arguments.megabits);
+                catchup::bandwidth(&at, link, &arguments.losses, arguments.values)?;
             }
             Part::Rewritten => {
                 let (delay, span) = (Duration::from_millis(100), Duration::from_secs(30));

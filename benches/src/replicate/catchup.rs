@@ -18,7 +18,10 @@ use kv_core::{
 use waypost_link_tests::Conditions;
 
 use super::{Client, NAMESPACE, set_up, start, verdict};
-use crate::{Failure, data, fill, meter};
+use crate::{
+    Failure, data, fill,
+    meter::{self, Stopwatch},
+};
 
 /// Bytes of each value that a joining location receives.
 const JOIN_BYTES: usize = 10_000;
@@ -29,14 +32,15 @@ fn conditions(delay: Duration, megabits: u64, loss: f64) -> Conditions {
     Conditions { bits_per_second, loss, ..Conditions::delayed(delay) }
 }
 
-/// Measures the share of a link's bandwidth that a joining location uses, without loss and with it.
+/// Measures the share of a link's bandwidth that a joining location uses, for each share of lost packets, and the cores
+/// that the processes need for it.
 ///
 /// # Errors
 /// If a server or a store fails.
 pub fn bandwidth(
     directory: &Path,
-    delay: Duration,
-    megabits: u64,
+    (delay, megabits): (Duration, u64),
+    losses: &[f64],
     entries: u64,
 ) -> Result<(), Failure> {
     println!(
@@ -44,11 +48,11 @@ pub fn bandwidth(
         meter::load()
     );
     println!(
-        "| loss | s | Mbit/s of values | share of the link | at least |\n|---|---|---|---|---|"
+        "| lost at random | s | Mbit/s of values | share of the link | at least | cores: source, receiver, proxies | sent bytes, of values | dropped packets |\n|---|---|---|---|---|---|---|---|"
     );
-    for (loss, least) in [(0.0, 0.7), (0.01, 0.5)] {
-        let at = directory.join(format!("loss-{loss}"));
-        let mut cluster = set_up(&at, Some(conditions(delay, megabits, loss)), &[])?;
+    for &percent in losses {
+        let at = directory.join(format!("loss-{percent}"));
+        let mut cluster = set_up(&at, Some(conditions(delay, megabits, percent / 100.0)), &[])?;
         let data = cluster.locations()[0].data();
         let store = Options::new().replicated(true).open(&data)?;
         let namespace = store.create_namespace(NAMESPACE)?;
@@ -56,13 +60,29 @@ pub fn bandwidth(
         store.close()?;
         drop(store);
         cluster.start_first(NAMESPACE);
-        let clock = SystemEnvironment::new();
+        let (source, own) =
+            (Stopwatch::of(cluster.locations()[0].server().pid())?, Stopwatch::own()?);
         cluster.join();
-        let took = clock.monotonic().as_secs_f64();
-        let rate = (entries * JOIN_BYTES as u64 * 8) as f64 / took / 1e6;
+        let took = source.wall().as_secs_f64();
+        let receiver = Stopwatch::cpu_since_start(cluster.locations()[1].server().pid())?;
+        let cores = |cpu: Duration| cpu.as_secs_f64() / took;
+        let (source, own) = (cores(source.cpu()?), cores(own.cpu()?));
+        let bytes = entries * JOIN_BYTES as u64;
+        let rate = (bytes * 8) as f64 / took / 1e6;
         let share = rate / megabits as f64;
-        let verdict = verdict(share >= least);
-        println!("| {} % | {took:.1} | {rate:.1} | {share:.2} | {least} {verdict} |", loss * 100.0);
+        let least = if percent > 0.0 { 0.5 } else { 0.7 };
+        let counts = cluster.counts();
+        let sent = counts.to.bytes
+            + counts.to.dropped_bytes
+            + counts.from.bytes
+            + counts.from.dropped_bytes;
+        let dropped = counts.to.dropped_packets + counts.from.dropped_packets;
+        println!(
+            "| {percent} % | {took:.1} | {rate:.1} | {share:.2} | {least} {} | {source:.2}, {:.2}, {own:.2} | {:.2} | {dropped} |",
+            verdict(share >= least),
+            cores(receiver),
+            sent as f64 / bytes as f64,
+        );
     }
     Ok(())
 }
