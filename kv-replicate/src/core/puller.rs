@@ -124,7 +124,7 @@ impl Puller {
         if !(is_expected && session.accept(&page)) {
             return session.passed_page(now);
         }
-        session.took_page((page.batch, page.index), now);
+        session.took_page(page.batch, now);
         if bodies.of_session(session.id()).count() > MAX_FETCHES {
             return cx.out.close(from, "the peer named more bodies at once than a batch has rows");
         }

@@ -193,7 +193,7 @@ impl SessionSource {
         if served.reading == Reading::Idle {
             served.reading = Reading::UnderWay;
             let pin = served.pin();
-            let most = self.most_bytes();
+            let most = most_bytes(self.count());
             read_rows(cx, from, (pull, most), pin);
         } else {
             served.reading = Reading::Superseded(pull);
@@ -208,7 +208,7 @@ impl SessionSource {
         (session, batch): (u64, u32),
         result: Result<Batch, Unread>,
     ) {
-        let (stamp, most) = (cx.out.unique_id(), self.most_bytes());
+        let (stamp, most) = (cx.out.unique_id(), most_bytes(self.count()));
         if !cx.peers.contains(peer) {
             return;
         }
@@ -270,11 +270,6 @@ impl SessionSource {
         self.peers.get_mut(&peer)?.pages.pop_front()
     }
 
-    /// About the most bytes of a batch, while so many sessions are served.
-    fn most_bytes(&self) -> usize {
-        (SERVED_BYTES / self.count().max(1)).clamp(SHARE_BYTES, MAX_BATCH_BYTES)
-    }
-
     /// How many sessions are served.
     pub(super) fn count(&self) -> usize {
         self.peers.values().filter(|served| served.session.is_some()).count()
@@ -316,6 +311,11 @@ impl SessionSource {
     pub(super) fn memory_bytes(&self) -> usize {
         self.peers.values().flat_map(|served| &served.pages).map(weight).sum()
     }
+}
+
+/// About the most bytes of a batch, while so many sessions are served.
+fn most_bytes(sessions: usize) -> usize {
+    (SERVED_BYTES / sessions.max(1)).clamp(SHARE_BYTES, MAX_BATCH_BYTES)
 }
 
 /// Requests the rows of a batch from the store.

@@ -10,23 +10,17 @@ use crate::{core::patience::Patience, wire::BATCH_BYTES as PAGE_BYTES, work::MAX
 /// How often a batch is requested again before the session is given up.
 const MAX_TRIES: u32 = 2;
 
-/// A batch that is here within this time is followed by a longer one.
-const SOON: Duration = Duration::from_secs(1);
+/// A batch that is here within this time is followed by a longer one. The one before it arrives in that time too.
+const SOON: Duration = Duration::from_millis(1500);
 
-/// A batch that takes longer is followed by a shorter one.
-const LATE: Duration = Duration::from_secs(2);
+/// A batch that takes longer is followed by a shorter one. One that is twice as long as one that came soon is not late.
+const LATE: Duration = Duration::from_secs(3);
 
 /// The bytes of the first batch: the rows of some thousand members, so that joining takes few round trips.
 const FIRST_BYTES: usize = 512 << 10;
 
 /// The bytes of the shortest batch: one page.
 const MIN_BYTES: usize = PAGE_BYTES;
-
-/// The bytes of the longest batch as long as the link is not idle between two batches. Longer ones take more memory.
-const USUAL_BYTES: usize = 2 << 20;
-
-/// The link is idle between two batches if this share of the time that a batch takes passes before its first page.
-const IDLE_SHARE: u32 = 16;
 
 /// The pace of a session.
 #[derive(Clone, Copy, Debug)]
@@ -37,17 +31,12 @@ pub(super) struct Pace {
     repeats: u32,
     /// About the most bytes of the next batch.
     bytes: usize,
-    /// When the last batch was here, or when the session began.
-    idle_since: Duration,
-    /// How long nothing arrived before the batch that is arriving.
-    idle: Duration,
 }
 
 impl Pace {
     /// The pace of a session that begins.
     pub(super) fn new(now: Duration) -> Pace {
-        let (patience, idle) = (Patience::new(now), Duration::ZERO);
-        Pace { patience, repeats: 0, bytes: FIRST_BYTES, idle_since: now, idle }
+        Pace { patience: Patience::new(now), repeats: 0, bytes: FIRST_BYTES }
     }
 
     /// About how many bytes the next batch may have. One row may have more.
@@ -70,21 +59,12 @@ impl Pace {
         self.patience.timeout()
     }
 
-    /// The first page of a batch arrived.
-    pub(super) fn first_page(&mut self, now: Duration) {
-        self.idle = now.saturating_sub(self.idle_since);
-    }
-
-    /// A whole batch arrived, of so many bytes, which was requested at this time.
-    pub(super) fn batch(&mut self, bytes: usize, requested_at: Duration, now: Duration) {
-        let took = now.saturating_sub(requested_at);
-        self.idle_since = now;
-        if took > LATE {
+    /// A whole batch arrived, of so many bytes, so long after it was requested.
+    pub(super) fn batch(&mut self, bytes: usize, took: Duration) {
+        if took <= SOON && bytes * 2 > self.bytes {
+            self.bytes = (self.bytes * 2).min(MAX_BATCH_BYTES);
+        } else if took > LATE {
             self.bytes = (self.bytes / 2).max(MIN_BYTES);
-        } else if took <= SOON && bytes * 2 > self.bytes {
-            let was_idle = self.idle * IDLE_SHARE > took;
-            let most = if was_idle { MAX_BATCH_BYTES } else { USUAL_BYTES };
-            self.bytes = (self.bytes * 2).min(most.max(self.bytes));
         }
     }
 
@@ -116,44 +96,36 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// A batch that takes so long arrives, so long after the one before.
-    fn arrives(pace: &mut Pace, bytes: usize, (idle, took): (Duration, Duration)) {
-        let requested_at = pace.idle_since;
-        pace.first_page(requested_at + idle);
-        pace.batch(bytes, requested_at, requested_at + took);
-    }
-
     #[test]
     fn batches_grow_while_they_arrive_soon_and_are_full_and_shrink_when_they_are_late() {
         let late = LATE + Duration::from_millis(1);
         let mut pace = Pace::new(Duration::ZERO);
-        let at_once = |took| (Duration::ZERO, took);
         for _ in 0..10 {
-            let bytes = pace.bytes();
-            arrives(&mut pace, bytes, at_once(SOON));
+            pace.batch(pace.bytes(), SOON);
         }
-        assert_eq!(pace.bytes(), USUAL_BYTES);
-        arrives(&mut pace, USUAL_BYTES, at_once(late));
-        assert_eq!(pace.bytes(), USUAL_BYTES / 2);
-        arrives(&mut pace, USUAL_BYTES / 2, at_once(LATE));
-        arrives(&mut pace, 100, at_once(SOON));
-        assert_eq!(pace.bytes(), USUAL_BYTES / 2, "a batch that is not full shows nothing");
+        assert_eq!(pace.bytes(), MAX_BATCH_BYTES);
+        pace.batch(pace.bytes(), late);
+        assert_eq!(pace.bytes(), MAX_BATCH_BYTES / 2);
+        pace.batch(pace.bytes(), LATE);
+        pace.batch(100, SOON);
+        assert_eq!(pace.bytes(), MAX_BATCH_BYTES / 2, "a batch that is not full shows nothing");
         for _ in 0..10 {
-            let bytes = pace.bytes();
-            arrives(&mut pace, bytes, at_once(late));
+            pace.batch(pace.bytes(), late);
         }
         assert_eq!(pace.bytes(), MIN_BYTES);
     }
 
     #[test]
-    fn batches_grow_further_only_while_the_link_is_idle_between_them() {
+    fn two_batches_hold_what_a_link_of_100_mbit_and_half_a_second_does() {
         let mut pace = Pace::new(Duration::ZERO);
+        let bytes_per_second = 12_500_000.0;
         for _ in 0..10 {
-            let bytes = pace.bytes();
-            arrives(&mut pace, bytes, (SOON / 10, SOON));
+            // The batch before arrives first.
+            pace.batch(
+                pace.bytes(),
+                Duration::from_secs_f64(2.0 * pace.bytes() as f64 / bytes_per_second),
+            );
         }
-        assert_eq!(pace.bytes(), MAX_BATCH_BYTES);
-        arrives(&mut pace, MAX_BATCH_BYTES, (Duration::ZERO, SOON));
-        assert_eq!(pace.bytes(), MAX_BATCH_BYTES, "they are long enough");
+        assert!(pace.bytes() as f64 >= 0.5 * bytes_per_second, "{}", pace.bytes());
     }
 }

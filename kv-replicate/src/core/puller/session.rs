@@ -205,14 +205,11 @@ impl Session {
     }
 
     /// A page of a batch was taken.
-    pub(super) fn took_page(&mut self, (batch, index): (u32, u16), now: Duration) {
+    pub(super) fn took_page(&mut self, batch: u32, now: Duration) {
         self.pace.patience().arrived(now);
-        if index == 0 {
-            self.pace.first_page(now);
-        }
         if let Some(batch) = self.batch_mut(batch).filter(|batch| batch.is_received()) {
-            let (bytes, requested_at) = (batch.bytes, batch.requested_at);
-            self.pace.batch(bytes, requested_at, now);
+            let (bytes, took) = (batch.bytes, now.saturating_sub(batch.requested_at));
+            self.pace.batch(bytes, took);
         }
     }
 
