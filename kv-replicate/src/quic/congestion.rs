@@ -32,10 +32,10 @@ const DEVIATIONS: f64 = 3.0;
 const BURST: f64 = 0.25;
 
 /// A queue is seen once it makes round trips longer by this share of the shortest one, and by [`LEAST_QUEUE`].
-const QUEUE_SHARE: u32 = 16;
+const QUEUE_SHARE: u32 = 8;
 
 /// A shorter queue is not told from the noise of timers.
-const LEAST_QUEUE: Duration = Duration::from_millis(2);
+const LEAST_QUEUE: Duration = Duration::from_millis(5);
 
 /// The first congestion window, of 32 packets as at large content delivery networks: a value of 64 KiB takes two round
 /// trips at first, and not three.
@@ -257,7 +257,7 @@ mod tests {
 
     /// The round trip of a link, and that through a queue.
     const IDLE: Duration = ms(200);
-    const QUEUEING: Duration = ms(220);
+    const QUEUEING: Duration = ms(230);
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
