@@ -293,6 +293,7 @@ mod tests {
     #[test]
     fn a_round_trip_that_has_just_begun_with_late_packets_shows_no_queue() {
         let mut losses = after(1000, IDLE);
+        losses.acknowledged((ms(1000), ms(1200)), 999 * PACKET);
         losses.acknowledged((ms(1101), ms(1101) + QUEUEING), PACKET);
         assert!(!losses.is_congestion((ms(1101), ms(1101) + QUEUEING), PACKET));
     }
