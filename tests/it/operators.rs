@@ -16,6 +16,7 @@ mod namespaces;
 mod readiness;
 mod removed;
 mod restored;
+mod salvaged;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -27,8 +27,8 @@ const COPY_SECONDS: u64 = 60;
 pub struct Incidents {
     /// When a copy of this location was last seen, in Unix seconds; 0 if never.
     copy_seen: AtomicU64,
-    /// The writes that could not be saved since the start.
-    lost: AtomicU64,
+    /// How many writes could not be saved when that was last tried.
+    unsaved: AtomicUsize,
     /// The folder for writes that a rebuild removed.
     folder: PathBuf,
 }
@@ -37,30 +37,36 @@ impl Incidents {
     /// Creates that of a replica that has reported nothing yet.
     #[must_use]
     pub fn new(data: &Path) -> Incidents {
-        let (copy_seen, lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        Incidents { copy_seen, lost, folder: data.join(FOLDER) }
+        let (copy_seen, unsaved) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Incidents { copy_seen, unsaved, folder: data.join(FOLDER) }
     }
 
-    /// Records a notice of the replica at a Unix time, in seconds. A salvaged write is appended to the
-    /// file of the day.
+    /// Records a notice of the replica at a Unix time, in seconds.
     pub fn observe(&self, notice: &Notice, now: u64) {
         match notice {
             Notice::CopyRuns => self.copy_seen.store(now, Ordering::Relaxed),
-            Notice::Salvaged(row) => {
-                if let Err(error) = self.save(row, now) {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!("a write that a rebuild removed can't be saved: {error}");
-                }
-            }
+            // What could not be saved stays in the store, for good.
+            Notice::Rebuilt => self.unsaved.store(0, Ordering::Relaxed),
             _ => {}
         }
     }
 
-    /// Appends a write to the file of the day.
-    fn save(&self, row: &Row, now: u64) -> Result<(), PrivateFileError> {
+    /// Appends writes that a rebuild is about to remove to the file of the day, durably.
+    ///
+    /// # Errors
+    /// If the disk refuses. Some of the writes may be in the file then.
+    pub fn salvage(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
+        let saved = self.save(rows, now);
+        let unsaved = if saved.is_ok() { 0 } else { rows.len() };
+        self.unsaved.store(unsaved, Ordering::Relaxed);
+        saved
+    }
+
+    fn save(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
         private_files::create_directory(&self.folder)?;
         let path = self.folder.join(format!("{}.ndjson", day(now)));
-        private_files::append(&path, &format!("{}\n", line(row)))
+        let lines: String = rows.iter().map(|row| format!("{}\n", line(row))).collect();
+        private_files::append_lines(&path, &lines)
     }
 
     /// Returns the files of salvaged writes.
@@ -87,10 +93,11 @@ impl Incidents {
                  ({files} files, one for each day); put those that are still needed again, and delete the files"
             ));
         }
-        let lost = self.lost.load(Ordering::Relaxed);
-        if lost > 0 {
+        let unsaved = self.unsaved.load(Ordering::Relaxed);
+        if unsaved > 0 {
             alarms.push(format!(
-                "{lost} writes that a rebuild removed could not be saved in {folder}: see the log, and check the disk"
+                "{unsaved} writes that a rebuild would remove can't be saved in {folder}: they stay, and this store serves no other \
+                 location until they can be saved; make room on the disk, or see the log for what else is wrong"
             ));
         }
         alarms
@@ -153,7 +160,7 @@ mod tests {
         let incidents = Incidents::new(data.path());
         assert_eq!(incidents.alarms(NOW), Vec::<String>::new());
         for _ in 0..2 {
-            incidents.observe(&Notice::Salvaged(Box::new(row())), NOW);
+            incidents.salvage(&[row()], NOW).expect("the file takes a write");
         }
         let path = data.path().join("salvage/2027-01-15.ndjson");
         let text = fs::read_to_string(&path).expect("the file");
@@ -180,11 +187,18 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_cannot_be_saved_is_an_alarm() {
+    fn a_write_that_cannot_be_saved_is_an_error_and_an_alarm_until_it_can() {
         let data = TempDir::new().expect("a directory");
         fs::write(data.path().join(FOLDER), "a file in the place of the folder").expect("a file");
         let incidents = Incidents::new(data.path());
-        incidents.observe(&Notice::Salvaged(Box::new(row())), NOW);
+        incidents.salvage(&[row()], NOW).expect_err("there is no folder");
         assert!(incidents.alarms(NOW)[0].starts_with("1 writes"), "{:?}", incidents.alarms(NOW));
+        incidents.observe(&Notice::Rebuilt, NOW);
+        assert_eq!(incidents.alarms(NOW), Vec::<String>::new(), "it stays in the store");
+        incidents.salvage(&[row()], NOW).expect_err("there is no folder");
+        fs::remove_file(data.path().join(FOLDER)).expect("it is removed");
+        incidents.salvage(&[row()], NOW).expect("the file takes a write");
+        let alarms = incidents.alarms(NOW);
+        assert!(alarms.len() == 1 && alarms[0].contains("salvage holds them"), "{alarms:?}");
     }
 }
