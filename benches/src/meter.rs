@@ -39,6 +39,14 @@ impl Stopwatch {
         self.clock.monotonic()
     }
 
+    /// The processor time of another process since that began, over all threads.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn cpu_since_start(pid: u32) -> io::Result<Duration> {
+        cpu_of(pid)
+    }
+
     /// The processor time since the start, over all threads.
     ///
     /// # Errors

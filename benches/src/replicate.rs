@@ -19,6 +19,7 @@ use waypost_tests::{
 use crate::{Failure, cores::Cores, data, redis, server::beside_this_program};
 
 pub mod bootstrap;
+pub mod catchup;
 pub mod large;
 pub mod latency;
 pub mod quiet;

@@ -26,6 +26,7 @@ use crate::{Channel, Core};
 mod accept;
 mod attempts;
 mod config;
+mod congestion;
 mod dial;
 mod driver;
 mod error;

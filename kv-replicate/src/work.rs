@@ -17,9 +17,9 @@ pub use self::found::{Batch, FoundBody, Settled, Unread};
 
 mod found;
 
-/// About the most bytes of rows in a batch of a catch-up session: what a source holds for each peer that
-/// catches up. At a round trip of 100 ms it is 20 MB/s a peer.
-pub const MAX_BATCH_BYTES: usize = 2 << 20;
+/// About the most bytes of rows in a batch of a catch-up session. A source holds two batches for each peer that catches
+/// up, and sends one of them while the next is requested: at a round trip of 200 ms that is 40 MB/s.
+pub const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// The time. A core has no clock; its owner passes the time to each call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! the end all locations hold the same entries, and no acknowledged write is missing.
 
 mod ledger;
+mod long_link;
 mod schedule;
 mod workers;
 mod writers;

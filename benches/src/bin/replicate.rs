@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use waypost_benches::{
     Failure, Scratch,
-    replicate::{bootstrap, large, latency, quiet, sustained, turnover},
+    replicate::{bootstrap, catchup, large, latency, quiet, sustained, turnover},
 };
 
 /// The cost of replication between real servers, over QUIC on loopback, partly through a proxy that
@@ -34,6 +34,15 @@ struct Arguments {
     /// Number of entries that a joining member receives.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
+    /// Number of values that a location catches up with over a narrow link.
+    #[arg(long, default_value_t = 100_000)]
+    values: u64,
+    /// Mbit/s of that link.
+    #[arg(long, default_value_t = 100)]
+    megabits: u64,
+    /// Percentages of packets that it loses at random.
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
+    losses: Vec<f64>,
     /// Seconds of writes while a peer is dead.
     #[arg(long, default_value_t = 60)]
     dead: u64,
@@ -62,6 +71,8 @@ enum Part {
     Idle,
     Links,
     Turnover,
+    Catchup,
+    Rewritten,
 }
 
 fn main() -> Result<(), Failure> {
@@ -82,6 +93,15 @@ fn main() -> Result<(), Failure> {
             Part::Dead => quiet::dead(&at, Duration::from_secs(arguments.dead))?,
             Part::Links => {
                 quiet::links(&at, &arguments.locations, Duration::from_secs(arguments.idle))?;
+            }
+            Part::Catchup => {
+                let link = (Duration::from_millis(100), arguments.megabits);
+                catchup::bandwidth(&at, link, &arguments.losses, arguments.values)?;
+            }
+            Part::Rewritten => {
+                let (delay, span) = (Duration::from_millis(100), Duration::from_secs(30));
+                catchup::rewritten(&at.join("join"), delay)?;
+                catchup::age(&at.join("age"), delay, span)?;
             }
             Part::Turnover => turnover::run(&at, arguments.members)?,
             Part::Idle => quiet::idle(&at, Duration::from_secs(arguments.idle))?,

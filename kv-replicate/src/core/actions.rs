@@ -13,7 +13,7 @@ use crate::{
     inspect::Place,
     notice::Notice,
     wire::{Message, PageHead},
-    work::{Settled, ToApply, Work},
+    work::{MAX_BATCH_BYTES, Settled, ToApply, Work},
 };
 
 /// The most requests and responses that wait to be sent to a peer. More are dropped, as a network might
@@ -21,7 +21,7 @@ use crate::{
 const MAX_CONTROL: usize = 64;
 
 /// How many bytes of a peer's rows may wait for the store: two batches of a session, and live ones.
-pub(super) const MAX_APPLYING: usize = 6 << 20;
+pub(super) const MAX_APPLYING: usize = 2 * MAX_BATCH_BYTES + (2 << 20);
 
 /// The most notices that wait for the owner, except for vital ones.
 const MAX_NOTICES: usize = 1024;

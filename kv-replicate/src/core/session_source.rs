@@ -35,6 +35,12 @@ const PINNED_FOR: Duration = Duration::from_secs(30);
 /// How many views are pinned at most, for all sessions together.
 const MAX_PINNED: usize = 8;
 
+/// About the most bytes of a batch, for all peers that catch up together; each gets [`SHARE_BYTES`] all the same.
+const SERVED_BYTES: usize = 32 << 20;
+
+/// The bytes of a batch that no other peers reduce.
+const SHARE_BYTES: usize = 2 << 20;
+
 /// A view that is pinned for a round.
 #[derive(Debug)]
 struct Pinned {
@@ -190,7 +196,8 @@ impl SessionSource {
         if served.reading == Reading::Idle {
             served.reading = Reading::UnderWay;
             let pin = served.pin();
-            read_rows(cx, from, pull, pin);
+            let most = most_bytes(self.count());
+            read_rows(cx, from, (pull, most), pin);
         } else {
             served.reading = Reading::Superseded(pull);
         }
@@ -204,7 +211,7 @@ impl SessionSource {
         (session, batch): (u64, u32),
         result: Result<Batch, Unread>,
     ) {
-        let stamp = cx.out.unique_id();
+        let (stamp, most) = (cx.out.unique_id(), most_bytes(self.count()));
         if !cx.peers.contains(peer) {
             return;
         }
@@ -212,7 +219,7 @@ impl SessionSource {
         if let Reading::Superseded(next) = std::mem::take(&mut served.reading) {
             served.reading = Reading::UnderWay;
             let pin = served.pin();
-            return read_rows(cx, peer, next, pin);
+            return read_rows(cx, peer, (next, most), pin);
         }
         if !served.is(session) {
             return;
@@ -309,12 +316,17 @@ impl SessionSource {
     }
 }
 
+/// About the most bytes of a batch, while so many sessions are served.
+fn most_bytes(sessions: usize) -> usize {
+    (SERVED_BYTES / sessions.max(1)).clamp(SHARE_BYTES, MAX_BATCH_BYTES)
+}
+
 /// Requests the rows of a batch from the store.
-fn read_rows(cx: &mut Context<'_>, peer: MemberId, pull: Pull, pin: Option<u64>) {
+fn read_rows(cx: &mut Context<'_>, peer: MemberId, (pull, most): (Pull, usize), pin: Option<u64>) {
     let id = cx.out.next_id();
     let limit = cx.local.config().batch_rows;
     let Pull { session, batch, since, after, known, is_new, bytes } = pull;
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_BATCH_BYTES);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(most);
     let work = Work::Read { id, since, after, limit, bytes, is_new, known, pin };
     cx.out.request(id, Pending::Serve { peer, session, batch }, work);
 }

@@ -14,6 +14,7 @@ use quinn::{
 
 use super::{
     config::{GUEST_WINDOW_BYTES, Tuning},
+    congestion::Tolerant,
     tls::Tls,
 };
 
@@ -109,8 +110,7 @@ fn release(endpoint: &Endpoint, local: SocketAddr) -> io::Result<()> {
 /// (draft-ietf-quic-ack-frequency. With more, a window that losses made small would grow slowly.)
 const PACKETS_UNACKNOWLEDGED: u32 = 4;
 
-/// The transport settings of a connection with this receive window. Congestion control is quinn's default,
-/// CUBIC.
+/// The transport settings of a connection with this receive window.
 pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(PACKETS_UNACKNOWLEDGED));
@@ -126,6 +126,7 @@ pub(super) fn transport(tuning: &Tuning, window: VarInt) -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(3))
         .datagram_receive_buffer_size(None)
         .ack_frequency_config(Some(acknowledgements))
+        .congestion_controller_factory(Arc::new(Tolerant::default()))
         .enable_segmentation_offload(tuning.segmentation_offload);
     if !tuning.mtu_discovery {
         transport.mtu_discovery_config(None);

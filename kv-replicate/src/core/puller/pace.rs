@@ -10,11 +10,11 @@ use crate::{core::patience::Patience, wire::BATCH_BYTES as PAGE_BYTES, work::MAX
 /// How often a batch is requested again before the session is given up.
 const MAX_TRIES: u32 = 2;
 
-/// A batch that is here within this time is followed by a longer one.
-const SOON: Duration = Duration::from_secs(1);
+/// A batch that is here within this time is followed by a longer one. The one before it arrives in that time too.
+const SOON: Duration = Duration::from_millis(1500);
 
-/// A batch that takes longer is followed by a shorter one.
-const LATE: Duration = Duration::from_secs(2);
+/// A batch that takes longer is followed by a shorter one. One that is twice as long as one that came soon is not late.
+const LATE: Duration = Duration::from_secs(3);
 
 /// The bytes of the first batch: the rows of some thousand members, so that joining takes few round trips.
 const FIRST_BYTES: usize = 512 << 10;
@@ -113,5 +113,19 @@ mod tests {
             pace.batch(pace.bytes(), late);
         }
         assert_eq!(pace.bytes(), MIN_BYTES);
+    }
+
+    #[test]
+    fn two_batches_hold_what_a_link_of_100_mbit_and_half_a_second_does() {
+        let mut pace = Pace::new(Duration::ZERO);
+        let bytes_per_second = 12_500_000.0;
+        for _ in 0..10 {
+            // The batch before arrives first.
+            pace.batch(
+                pace.bytes(),
+                Duration::from_secs_f64(2.0 * pace.bytes() as f64 / bytes_per_second),
+            );
+        }
+        assert!(pace.bytes() as f64 >= 0.5 * bytes_per_second, "{}", pace.bytes());
     }
 }

@@ -60,6 +60,21 @@ fn a_request_that_is_repeated_after_its_answer_was_sent_is_read_again() {
 }
 
 #[test]
+fn batches_are_shorter_while_many_peers_catch_up() {
+    assert_eq!([0, 1, 4].map(most_bytes), [MAX_BATCH_BYTES; 3]);
+    assert_eq!(8 * most_bytes(8), SERVED_BYTES);
+    assert_eq!(most_bytes(300), SHARE_BYTES);
+    let (mut fixture, mut source) = connected();
+    source.pull(&mut fixture.context(), PEER, Pull { bytes: u32::MAX, ..pull(7, 1) });
+    let read = std::iter::from_fn(|| fixture.poll_work());
+    let bytes = read.filter_map(|work| match work {
+        Work::Read { bytes, .. } => Some(bytes),
+        _ => None,
+    });
+    assert_eq!(bytes.collect::<Vec<_>>(), [MAX_BATCH_BYTES]);
+}
+
+#[test]
 fn a_request_that_arrives_twice_is_read_once() {
     let (mut fixture, mut source) = connected();
     for batch in [1, 1] {
