@@ -31,7 +31,7 @@ pub(crate) use envelope::{Envelope, Incarnations, common_version};
 pub use error::MessageError;
 pub(crate) use message::{
     BATCH_BYTES, Echo, End, GetBody, Hello, MAX_ASKED_BYTES, MAX_ROWS, Message, NoBody, Page,
-    PageHead, Progress, Pull, Reason, UNKNOWN, Want,
+    PageHead, Progress, Pull, Reason, Report, UNKNOWN, Want,
 };
 pub use message::{MAX_MESSAGE_BYTES, OLDEST_WIRE_VERSION, WIRE_VERSION};
 pub(crate) use row::encode_row;

@@ -6,6 +6,7 @@ mod cluster;
 mod confirm;
 mod members;
 mod namespace;
+mod status;
 
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 

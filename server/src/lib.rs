@@ -16,6 +16,7 @@
 //! | [`metrics`] | what is counted, and its Prometheus text |
 //! | [`drain`] | how the server stops |
 //! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how other locations join |
+//! | [`alarms`] | what an operator must act on, and whether all is well, from one snapshot of the state |
 //! | [`membership`] | whether this location may serve traffic and accept writes |
 //! | [`private_files`] | files that only their owner may use: atomic and durable writes |
 //! | [`demo`] | three locations in one process, which show what a cluster does |
@@ -24,6 +25,7 @@
 //! knows no socket, no timer and no other API.
 
 pub mod admission;
+pub mod alarms;
 pub mod api;
 pub mod app;
 pub mod cli;

@@ -15,6 +15,7 @@ mod namespaces;
 mod readiness;
 mod removed;
 mod restored;
+mod status;
 
 use std::time::Duration;
 

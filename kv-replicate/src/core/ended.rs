@@ -50,6 +50,11 @@ impl Report {
         }
     }
 
+    /// The writes that the member holds durably.
+    pub(super) fn durable(&self) -> &VersionVector {
+        &self.durable
+    }
+
     /// Whether another report says the same about ended origins, and names the same origins.
     pub(super) fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
         (self.uncounted, self.is_rebuilding) == (other.uncounted, other.is_rebuilding)

@@ -52,7 +52,8 @@ impl Core {
         if state.announcing.take(now) {
             return Some(Message::Progress(self.own_progress(peer)));
         }
-        self.out.next_message(peer)
+        let report = self.machines.reports.next(now, peer).map(Message::Report);
+        report.or_else(|| self.out.next_message(peer))
     }
 
     /// This location's progress, to be sent to a peer now.

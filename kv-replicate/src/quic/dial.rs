@@ -1,15 +1,18 @@
-//! Dials a member: tries its addresses in their order.
+//! Dials a member: tries its addresses in their order, the next one beside one that does not answer.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use kv_core::MemberId;
 use quinn::{ClientConfig, Endpoint, TransportConfig};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 
 use super::{link_error::LinkError, proven::Proven, tls::Tls};
 
 /// How many of the addresses that a name resolves to are tried.
 const MAX_ADDRESSES: usize = 4;
+
+/// How long one address is tried alone. A round trip of half a second leaves room for a handshake.
+const NEXT_AFTER: Duration = Duration::from_secs(2);
 
 /// Everything that dialling a member takes.
 #[derive(Clone)]
@@ -25,34 +28,62 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// Tries a member's addresses, and resolves each of them again. Returns the last error if none leads
-    /// to the member.
+    /// Tries a member's addresses in their order, and resolves each of them again. The next one is tried as soon as one
+    /// has failed, and at the latest after [`NEXT_AFTER`]: an address that drops packets must not hold up the others. The
+    /// first that leads to the member wins.
+    ///
+    /// # Errors
+    /// The errors of all addresses, if none leads to the member.
     pub(super) async fn dial(
         &self,
         peer: MemberId,
         addresses: &[String],
     ) -> Result<Proven, LinkError> {
-        let mut last = LinkError::NoAddress;
-        for address in addresses {
-            let found = match timeout(self.patience, lookup_host(address)).await {
-                Ok(Ok(found)) => found,
-                Ok(Err(error)) => {
-                    last = LinkError::Lookup(error).at(address);
-                    continue;
+        let (mut waiting, mut attempts) = (addresses.iter(), JoinSet::new());
+        let (mut under_way, mut failed) = (BTreeMap::new(), Vec::new());
+        loop {
+            let next = waiting.next();
+            let limit = if next.is_some() { NEXT_AFTER } else { Duration::MAX };
+            if let Some(address) = next {
+                let (dialler, name) = (self.clone(), address.clone());
+                let task = attempts.spawn(async move { dialler.dial_name(peer, &name).await });
+                under_way.insert(task.id(), address);
+            }
+            // After the limit, the next address is tried beside this one.
+            let Ok(ended) = timeout(limit, attempts.join_next_with_id()).await else { continue };
+            match ended {
+                Some(Ok((id, Ok(proven)))) => {
+                    under_way.remove(&id);
+                    let silent = under_way.values().map(|address| format!("{address}: no answer"));
+                    let failed = failed.iter().map(ToString::to_string).chain(silent).collect();
+                    return Ok(Proven { failed, ..proven });
                 }
-                Err(_elapsed) => {
-                    last = LinkError::Timeout(self.patience).at(address);
-                    continue;
+                Some(Ok((id, Err(error)))) => {
+                    under_way.remove(&id);
+                    failed.push(error);
                 }
-            };
-            for found in found.take(MAX_ADDRESSES) {
-                match self.dial_one(peer, found).await {
-                    Ok(proven) => return Ok(proven),
-                    Err(error) => last = error.at(address),
-                }
+                Some(Err(error)) => failed.push(LinkError::Task(error)),
+                None if next.is_none() => break,
+                None => {}
             }
         }
-        Err(last)
+        Err(if failed.is_empty() { LinkError::NoAddress } else { LinkError::All(failed) })
+    }
+
+    /// Resolves an address, and tries what it resolves to.
+    async fn dial_name(&self, peer: MemberId, address: &str) -> Result<Proven, LinkError> {
+        let found = match timeout(self.patience, lookup_host(address)).await {
+            Ok(found) => found.map_err(|error| LinkError::Lookup(error).at(address))?,
+            Err(_elapsed) => return Err(LinkError::Timeout(self.patience).at(address)),
+        };
+        let mut last = LinkError::NoAddress;
+        for found in found.take(MAX_ADDRESSES) {
+            match self.dial_one(peer, found).await {
+                Ok(proven) => return Ok(proven),
+                Err(error) => last = error,
+            }
+        }
+        Err(last.at(address))
     }
 
     /// Connects to one address, and checks that the member is there.

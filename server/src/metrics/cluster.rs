@@ -27,6 +27,8 @@ pub struct ClusterGauges<'a> {
     pub origins: OriginState,
     /// When its certificates expire.
     pub ends: Expiry,
+    /// Whether all is well.
+    pub is_well: bool,
 }
 
 /// All gauges of a cluster.
@@ -58,6 +60,8 @@ struct LocationMetrics {
     superseded: IntGauge,
     rebuilding: IntGauge,
     not_after: IntGaugeVec,
+    stable: IntGauge,
+    well: IntGauge,
 }
 
 /// Registers the metrics.
@@ -129,6 +133,17 @@ impl LocationMetrics {
                 "When the certificates of this location and of the CA expire, in Unix time.",
                 &["of"],
             ),
+            stable: gauge(
+                r,
+                "waypost_cluster_stable_timestamp_seconds",
+                "The Unix time up to which every location holds every write; 0 as long as one has not reported.",
+            ),
+            well: gauge(
+                r,
+                "waypost_cluster_well",
+                "1 if there is no alarm, and every write is known to be everywhere or on its way over a link that was \
+                 heard within 3 s.",
+            ),
         }
     }
 
@@ -141,6 +156,8 @@ impl LocationMetrics {
         self.superseded.set(i64::from(now.origins.is_superseded));
         self.rebuilding.set(i64::from(now.origins.is_rebuilding));
         self.joined.set(i64::from(status.is_joined));
+        self.stable.set(number(status.stable.at.millis() / 1000));
+        self.well.set(i64::from(now.is_well));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_applied.set(number(status.rows_taken));
         self.skipped.set(status.skipped);
@@ -187,14 +204,13 @@ impl SkippedMetrics {
 struct PeerMetrics {
     up: IntGaugeVec,
     down_seconds: GaugeVec,
-    missing_here: IntGaugeVec,
-    missing_there: IntGaugeVec,
     late_seconds: GaugeVec,
     rtt_seconds: GaugeVec,
     bytes_sent: IntGaugeVec,
     bytes_received: IntGaugeVec,
     sessions: IntGaugeVec,
     clock_ahead_seconds: GaugeVec,
+    lacking: LackingMetrics,
 }
 
 impl PeerMetrics {
@@ -206,15 +222,7 @@ impl PeerMetrics {
             up: of_peer("waypost_peer_up", "1 if there is a link to this location."),
             down_seconds: seconds(
                 "waypost_peer_down_seconds",
-                "For how long there has been no lasting link to this location; 0 while there is one.",
-            ),
-            missing_here: of_peer(
-                "waypost_peer_missing_here",
-                "Writes that the peer has and this location has not received.",
-            ),
-            missing_there: of_peer(
-                "waypost_peer_missing_there",
-                "Writes that this location has and the peer has not acknowledged.",
+                "For how long there has been no link to this location; 0 while there is one.",
             ),
             late_seconds: seconds(
                 "waypost_peer_late_seconds",
@@ -236,6 +244,7 @@ impl PeerMetrics {
                 "waypost_peer_clock_ahead_seconds",
                 "How far the peer's clock is ahead of the one here, to within half a round trip.",
             ),
+            lacking: LackingMetrics::new(r),
         }
     }
 
@@ -259,11 +268,10 @@ impl PeerMetrics {
         self.up.with_label_values(&of).set(i64::from(peer.is_connected));
         let down_for = peer.down_for.unwrap_or_default();
         self.down_seconds.with_label_values(&of).set(down_for.as_secs_f64());
+        self.lacking.set(name, peer);
         if !peer.is_connected {
             return;
         }
-        self.missing_here.with_label_values(&of).set(number(state.ahead));
-        self.missing_there.with_label_values(&of).set(number(state.behind));
         self.late_seconds.with_label_values(&of).set(state.late.as_secs_f64());
         if let Some(rtt) = peer.rtt {
             self.rtt_seconds.with_label_values(&of).set(rtt.as_secs_f64());
@@ -279,6 +287,96 @@ impl PeerMetrics {
     }
 }
 
+/// What a peer and this location lack of each other, whether there is a link or not.
+#[derive(Debug)]
+struct LackingMetrics {
+    heard_seconds: GaugeVec,
+    halted: IntGaugeVec,
+    missing_here: IntGaugeVec,
+    missing_there: IntGaugeVec,
+    missing_seconds: GaugeVec,
+    rate: GaugeVec,
+    left_seconds: GaugeVec,
+}
+
+/// The labels of what goes in one of two directions.
+const DIRECTION: &[&str] = &["peer", "direction"];
+
+impl LackingMetrics {
+    fn new(r: &Registry) -> LackingMetrics {
+        let floats = |name: &str, help: &str, labels: &[&str]| {
+            register(r, GaugeVec::new(Opts::new(name, help), labels))
+        };
+        LackingMetrics {
+            heard_seconds: floats(
+                "waypost_peer_heard_seconds",
+                "How long ago this location was last heard, at most.",
+                PEER,
+            ),
+            halted: gauges(
+                r,
+                "waypost_peer_halted",
+                "1 if this location has reported that it does not replicate any more.",
+                PEER,
+            ),
+            missing_here: gauges(
+                r,
+                "waypost_peer_missing_here",
+                "Writes that the peer has and this location has not received.",
+                PEER,
+            ),
+            missing_there: gauges(
+                r,
+                "waypost_peer_missing_there",
+                "Writes that this location has and the peer has not acknowledged.",
+                PEER,
+            ),
+            missing_seconds: floats(
+                "waypost_peer_missing_seconds",
+                "For how long the oldest write has been missing that one end has and the other lacks.",
+                DIRECTION,
+            ),
+            rate: floats(
+                "waypost_peer_catch_up_per_second",
+                "Writes that a catch-up session passes in a second.",
+                DIRECTION,
+            ),
+            left_seconds: floats(
+                "waypost_peer_catch_up_left_seconds",
+                "How long the rest of a catch-up session takes at its rate.",
+                DIRECTION,
+            ),
+        }
+    }
+
+    /// Sets the metrics of one peer. What is not known is left out.
+    fn set(&self, name: &str, peer: &Peer) {
+        let of = [name];
+        if let Some(heard) = peer.heard_for {
+            self.heard_seconds.with_label_values(&of).set(heard.as_secs_f64());
+        }
+        self.halted.with_label_values(&of).set(i64::from(peer.halted.is_some()));
+        let here = (peer.missing_there.is_some()).then_some(peer.missing_here);
+        for (direction, count, missing, pace) in [
+            ("in", &self.missing_here, here, peer.receiving),
+            ("out", &self.missing_there, peer.missing_there, peer.sending),
+        ] {
+            let labels = [name, direction];
+            if let Some(missing) = missing {
+                count.with_label_values(&of).set(number(missing.writes));
+                let seconds = missing.lasting.as_secs_f64();
+                self.missing_seconds.with_label_values(&labels).set(seconds);
+            }
+            if let Some(rate) = pace.and_then(|pace| pace.per_second) {
+                self.rate.with_label_values(&labels).set(rate);
+            }
+            if let Some(rest) = pace.and_then(|pace| pace.rest) {
+                self.left_seconds.with_label_values(&labels).set(rest.as_secs_f64());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use kv_core::MemberId;
@@ -290,6 +388,8 @@ mod tests {
     fn a_peer_that_is_down_is_exported_with_its_downtime_and_the_expiry_of_certificates() {
         let (mut status, mut peer) = (Status::default(), Peer::default());
         peer.down_for = Some(std::time::Duration::from_secs(90));
+        let lasting = std::time::Duration::from_secs(80);
+        peer.missing_there = Some(kv_replicate::quic::Arrears { writes: 20, lasting });
         status.skipped = Skipped { messages: 3, fields: 4 };
         status.peers.insert(MemberId([7; 16]), peer);
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
@@ -298,12 +398,15 @@ mod tests {
             members: &Members::default(),
             origins: OriginState::default(),
             ends,
+            is_well: false,
         };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         let peer = MemberId([7; 16]);
         for line in [
             format!(r#"waypost_peer_up{{peer="{peer}"}} 0"#),
             format!(r#"waypost_peer_down_seconds{{peer="{peer}"}} 90"#),
+            format!(r#"waypost_peer_missing_there{{peer="{peer}"}} 20"#),
+            format!(r#"waypost_peer_missing_seconds{{direction="out",peer="{peer}"}} 80"#),
             "waypost_cluster_messages_skipped 3".into(),
             "waypost_cluster_fields_skipped 4".into(),
             r#"waypost_cluster_certificate_not_after_seconds{of="location"} 17"#.into(),
@@ -321,6 +424,7 @@ mod tests {
             members: &Members::default(),
             origins: OriginState::default(),
             ends,
+            is_well: false,
         };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");
