@@ -14,6 +14,7 @@ mod origins;
 mod owed;
 mod program;
 mod remote;
+mod repair;
 mod skip;
 mod state;
 mod system;

@@ -2,15 +2,18 @@
 
 mod changes;
 mod damage;
+mod examine;
 mod list;
 mod point;
 mod scan;
 
 pub(crate) use self::damage::{Damage, Met};
+pub(crate) use self::examine::Defect;
 pub(crate) use self::list::{Stretch, StretchEnd};
 pub use self::{
     changes::Changes,
     damage::MetDamage,
+    examine::{EntryName, Examination, Findings, Repair},
     point::View,
     scan::{RowName, Scanned},
 };

@@ -9,6 +9,7 @@ mod certificates;
 mod clocks;
 mod copied;
 mod damage;
+mod doctor;
 mod entries;
 mod messages;
 mod namespaces;
