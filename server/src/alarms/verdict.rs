@@ -46,7 +46,7 @@ pub fn verdict(member: &Member, alarms: usize) -> Verdict {
         return not_well(format!("{up} of {all} links are up{more}; see the alarms"));
     }
     if !troubles.is_empty() {
-        return not_well(format!("not known to be well: {}", troubles.join("; ")));
+        return not_well(format!("not known to be well, because {}", troubles.join("; ")));
     }
     let text = if all == 0 {
         "well, and alone: invite another location".into()
@@ -164,7 +164,10 @@ mod tests {
         let on_the_way = "well: all 2 links are up, 20 writes are on their way to others";
         assert_eq!(sent, (true, on_the_way.into()));
         let old = of(|peer| peer.missing_there = Some(lacking(20, 11)));
-        assert_eq!(old, (false, "not known to be well: ams lacks 20 writes, for 11 s".into()));
+        assert_eq!(
+            old,
+            (false, "not known to be well, because ams lacks 20 writes, for 11 s".into())
+        );
         let here = of(|peer| peer.missing_here = lacking(1, 11));
         assert!(
             !here.0 && here.1.contains("this location lacks 1 write, for 11 s of ams"),
@@ -181,7 +184,8 @@ mod tests {
             })
         };
         assert!(silent(3_000, 20).0);
-        let says = "not known to be well: ams was last heard 3.1 s ago, and lacks 20 writes";
+        let says =
+            "not known to be well, because ams was last heard 3.1 s ago, and lacks 20 writes";
         assert_eq!(silent(3_100, 20), (false, says.into()));
     }
 
@@ -191,8 +195,7 @@ mod tests {
             (peer.is_connected, peer.heard_for) = (false, Some(Duration::from_secs(16)));
             peer.missing_there = Some(lacking(20, 16));
         });
-        let says =
-            "not known to be well: ams has no link, was last heard 16 s ago, and lacks 20 writes";
+        let says = "not known to be well, because ams has no link, was last heard 16 s ago, and lacks 20 writes";
         assert_eq!(down, (false, says.into()));
         let unknown = of(|peer| {
             (peer.is_connected, peer.heard_for, peer.missing_there) = (false, None, None);
@@ -213,7 +216,7 @@ mod tests {
         let here = of(|peer| {
             (peer.receiving, peer.missing_here) = (Some(pace), lacking(100, 5));
         });
-        let says = "not known to be well: this location catches up from ams: 100 writes, 1200/s, 1 min 30 s left";
+        let says = "not known to be well, because this location catches up from ams: 100 writes, 1200/s, 1 min 30 s left";
         assert_eq!(here, (false, says.into()));
         let there =
             of(|peer| (peer.sending, peer.missing_there) = (Some(pace), Some(lacking(100, 5))));

@@ -74,7 +74,7 @@ fn a_location_that_was_killed_is_not_well_within_five_seconds_and_its_unsent_wri
 
 #[test]
 fn a_frozen_location_is_silent_within_five_seconds_and_an_alarm_a_minute_after_it_was_heard() {
-    let mut cluster = start(3);
+    let cluster = start(3);
     let mut entries = Entries::default();
     becomes(&cluster, 0, PATIENCE, Status::says_well);
     signal(&cluster, LOST, "-STOP");
@@ -119,6 +119,7 @@ fn a_halted_location_reports_its_own_reason_to_those_who_do_not_know_it_yet() {
     assert_eq!(status.kinds(), [("halted".to_owned(), Some(NAME.to_owned()))], "{}", status.shown);
     assert!(!status.shown.contains("UDP port"), "{}", status.shown);
     assert!((metric(&cluster, 1, "waypost_peer_halted") - 1.0).abs() < 0.1);
+    cluster.kill(LOST);
     cluster.heal();
     assert_all_is_well(&cluster, &mut entries, "a location was removed");
 }
