@@ -51,6 +51,7 @@ mod live_sender;
 mod local;
 mod machines;
 mod membership;
+mod observe;
 mod patience;
 mod peers;
 mod progress;

@@ -7,12 +7,13 @@
 //! |---|---|
 //! | `kind` | the kinds of alarm: their names in metrics and documentation, their numbers between locations |
 //! | `snapshot` | the state from which everything is derived |
-//! | `derive` | the alarms, as a pure function; `links`, `writes`, `clock`, `damage` and `store` are its parts |
+//! | `derive` | the alarms, as a pure function; `links`, `writes`, `clock`, `damage`, `store` and `titles` are its parts |
 //! | `verdict` | whether all is well, in one line |
 //! | `book` | since when each alarm lasts; logs when one rises and when it ends |
 //!
 //! A new alarm is a kind in `kind`, a condition in `derive`, and a section in docs/alarms.md, which a test demands.
 
+mod alarm;
 mod book;
 mod clock;
 mod damage;
@@ -24,15 +25,17 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod times;
+mod titles;
 mod verdict;
 mod writes;
 
 pub use self::{
+    alarm::Alarm,
     book::{AlarmBook, Raised},
     damage::{DamagedInfo, KeyInfo, damaged_keys},
-    derive::{Alarm, alarms, conditions},
+    derive::{alarms, conditions},
     kind::AlarmKind,
     snapshot::{Member, Snapshot},
-    store::{TitleCache, TitleTwice},
+    titles::{TitleCache, TitleTwice},
     verdict::{Verdict, verdict},
 };

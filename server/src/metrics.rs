@@ -8,6 +8,7 @@ use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 mod alarms;
 mod cluster;
 mod connections;
+mod lacking;
 mod limits;
 mod registry;
 mod requests;

@@ -72,6 +72,8 @@ pub struct Peer {
     pub heard_for: Option<Duration>,
     /// Why it does not replicate any more, as it has reported when it refused the last link.
     pub halted: Option<String>,
+    /// The addresses that are dialled, in their order, as the store and the configuration name them.
+    pub addresses: Vec<String>,
     /// The address that the peer's packets come from.
     pub address: Option<SocketAddr>,
     /// The round-trip time.

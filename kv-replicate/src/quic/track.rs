@@ -41,6 +41,11 @@ impl Track {
         self.packets = 0;
     }
 
+    /// This process did not run for a time, in which it could hear nothing.
+    pub(super) fn paused(&mut self, time: Duration) {
+        self.heard = self.heard.map(|heard| heard + time);
+    }
+
     /// So many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
     pub(super) fn count_packets(&mut self, packets: u64, before: Duration) {
         if packets != self.packets {
@@ -64,7 +69,7 @@ impl Missing {
         &mut self,
         now: Duration,
         writes: u64,
-        (all, has): (&Arc<VersionVector>, &VersionVector),
+        (all, has): (impl FnOnce() -> Arc<VersionVector>, &VersionVector),
     ) -> Arrears {
         if writes == 0 {
             self.mark = None;
@@ -72,7 +77,7 @@ impl Missing {
         }
         // Once everything has arrived that was missing at that time, what is missing now came later.
         let mark = self.mark.take().filter(|(_, all)| !has.covers_all(all));
-        let (since, all) = mark.unwrap_or_else(|| (now, Arc::clone(all)));
+        let (since, all) = mark.unwrap_or_else(|| (now, all()));
         self.mark = Some((since, all));
         Arrears { writes, lasting: now.saturating_sub(since) }
     }
@@ -139,7 +144,7 @@ mod tests {
     fn what_is_missing_is_as_old_as_the_oldest_write_that_is_missing() {
         let mut missing = Missing::default();
         let mut lasting = |now, all, has| {
-            let found = missing.follow(at(now), all - has, (&vector(all), &vector(has)));
+            let found = missing.follow(at(now), all - has, (|| vector(all), &vector(has)));
             assert_eq!(found.writes, all - has);
             found.lasting
         };
@@ -162,6 +167,8 @@ mod tests {
         assert_eq!(track.heard, Some(at(3)), "some time after the second 3");
         track.count_packets(4, at(4));
         assert_eq!(track.heard, Some(at(3)), "none since");
+        track.paused(at(60));
+        assert_eq!(track.heard, Some(at(63)), "this process could hear nothing meanwhile");
     }
 
     #[test]

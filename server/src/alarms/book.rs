@@ -7,7 +7,7 @@ use std::{
 
 use kv_core::MemberId;
 
-use super::{derive::Alarm, kind::AlarmKind, store::TitleCache, times::duration};
+use super::{alarm::Alarm, kind::AlarmKind, times::duration, titles::TitleCache};
 
 /// An alarm that lasts this long is logged again, in seconds.
 const REMIND_SECONDS: u64 = 24 * 60 * 60;

@@ -2,7 +2,7 @@
 
 use kv_core::limits::END_OF_TIME;
 
-use super::{derive::Alarm, kind::AlarmKind, snapshot::Member, times::duration};
+use super::{alarm::Alarm, kind::AlarmKind, snapshot::Member, times::duration};
 
 /// Returns what is wrong with the clock of this location, whose wall clock shows the Unix second `now`. A wrong clock is
 /// an alarm at the location that has it; of two that differ nobody knows which is wrong.

@@ -7,7 +7,7 @@ use kv_core::{Key, MemberId, Members, NamespaceId, Namespaces, Owed, OwedKeys};
 use kv_replicate::inspect::Place;
 use serde::{Deserialize, Serialize};
 
-use super::{derive::Alarm, kind::AlarmKind};
+use super::{alarm::Alarm, kind::AlarmKind};
 use crate::cluster::state::dates::minute;
 
 /// The most damaged keys that are named.

@@ -4,7 +4,7 @@ use kv_core::MemberId;
 use kv_replicate::{Condition, quic::Peer};
 
 use super::{
-    derive::Alarm,
+    alarm::Alarm,
     kind::{AlarmKind, Told},
     snapshot::Member,
 };

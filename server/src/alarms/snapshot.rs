@@ -7,7 +7,7 @@ use kv_replicate::quic::{Peer, Status};
 
 use super::{
     damage::{DamagedInfo, damaged_keys},
-    store::{TitleCache, TitleTwice},
+    titles::{TitleCache, TitleTwice},
 };
 use crate::{
     cluster::{Expiry, Renewal},

@@ -5,7 +5,7 @@ use kv_core::MemberId;
 use kv_replicate::quic::{Arrears, Pace, Peer};
 
 use super::{
-    derive::Alarm,
+    alarm::Alarm,
     kind::AlarmKind,
     snapshot::Member,
     times::{duration, writes},

@@ -114,7 +114,7 @@ fn state(peer: &PeerInfo, now: u64) -> String {
     }
     if let Some(ms) = peer.clock_ahead_ms.filter(|ms| ms.unsigned_abs() >= 500) {
         let way = if ms < 0 { "behind" } else { "ahead" };
-        let off = duration(ms.unsigned_abs() / 1000);
+        let off = duration((ms.unsigned_abs() + 500) / 1000);
         let _infallible = write!(state, ", its clock is {off} {way}");
     }
     for report in &peer.reports {

@@ -22,9 +22,10 @@ pub fn progress(status: &Status, called: impl Fn(MemberId) -> String) -> String 
 
 /// Why a location has no link to any other one, as far as it is known.
 fn unlinked(status: &Status, called: impl Fn(MemberId) -> String) -> String {
-    let tried = status.peers.iter().filter_map(|(id, peer)| {
-        let why = peer.last_error.as_ref()?;
-        Some(format!("{}: {why}", called(*id)))
+    let tried = status.peers.iter().filter_map(|(id, peer)| match &peer.last_error {
+        Some(why) => Some(format!("{}: {why}", called(*id))),
+        None if peer.addresses.is_empty() => None,
+        None => Some(format!("{}: dialling {}", called(*id), peer.addresses.join(", "))),
     });
     match &tried.collect::<Vec<_>>()[..] {
         [] => "no link to another location yet".into(),
@@ -54,6 +55,10 @@ mod tests {
     #[test]
     fn a_location_that_reaches_nobody_names_the_addresses_and_their_errors() {
         let (mut status, mut peer) = (Status::default(), Peer::default());
+        peer.addresses = vec!["198.51.100.7:8421".into()];
+        status.peers.insert(MemberId([1; 16]), peer.clone());
+        let text = progress(&status, |_| "ams".into());
+        assert!(text.contains("(ams: dialling 198.51.100.7:8421)"), "{text}");
         peer.last_error = Some("198.51.100.7:8421: no answer within 5s".into());
         status.peers.insert(MemberId([1; 16]), peer);
         let text = progress(&status, |_| "ams".into());

@@ -8,7 +8,10 @@ use kv_replicate::{
 };
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
-use super::registry::{gauge, gauges, number, register, size};
+use super::{
+    lacking::LackingMetrics,
+    registry::{gauge, gauges, number, register, size},
+};
 use crate::{cluster::Expiry, membership::OriginState};
 
 /// The label of the metrics of one peer: its name.
@@ -60,8 +63,7 @@ struct LocationMetrics {
     superseded: IntGauge,
     rebuilding: IntGauge,
     not_after: IntGaugeVec,
-    stable: IntGauge,
-    well: IntGauge,
+    whole: WholeMetrics,
 }
 
 /// Registers the metrics.
@@ -133,17 +135,7 @@ impl LocationMetrics {
                 "When the certificates of this location and of the CA expire, in Unix time.",
                 &["of"],
             ),
-            stable: gauge(
-                r,
-                "waypost_cluster_stable_timestamp_seconds",
-                "The Unix time up to which every location holds every write; 0 as long as one has not reported.",
-            ),
-            well: gauge(
-                r,
-                "waypost_cluster_well",
-                "1 if there is no alarm, and every write is known to be everywhere or on its way over a link that was \
-                 heard within 3 s.",
-            ),
+            whole: WholeMetrics::new(r),
         }
     }
 
@@ -156,8 +148,8 @@ impl LocationMetrics {
         self.superseded.set(i64::from(now.origins.is_superseded));
         self.rebuilding.set(i64::from(now.origins.is_rebuilding));
         self.joined.set(i64::from(status.is_joined));
-        self.stable.set(number(status.stable.at.millis() / 1000));
-        self.well.set(i64::from(now.is_well));
+        self.whole.stable.set(number(status.stable.at.millis() / 1000));
+        self.whole.well.set(i64::from(now.is_well));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_applied.set(number(status.rows_taken));
         self.skipped.set(status.skipped);
@@ -167,6 +159,31 @@ impl LocationMetrics {
         self.clock_confirmed.set(i64::from(status.clock.is_confirmed));
         let off_ms = status.clock.off_ms.unwrap_or_default();
         self.clock_offset.with_label_values::<&str>(&[]).set(off_ms as f64 / 1000.0);
+    }
+}
+
+/// Whether everything is everywhere.
+#[derive(Debug)]
+struct WholeMetrics {
+    stable: IntGauge,
+    well: IntGauge,
+}
+
+impl WholeMetrics {
+    fn new(r: &Registry) -> WholeMetrics {
+        WholeMetrics {
+            stable: gauge(
+                r,
+                "waypost_cluster_stable_timestamp_seconds",
+                "The Unix time up to which every location holds every write; 0 as long as one has not reported.",
+            ),
+            well: gauge(
+                r,
+                "waypost_cluster_well",
+                "1 if there is no alarm, and every write is known to be everywhere or on its way over a link that was \
+                 heard within 3 s.",
+            ),
+        }
     }
 }
 
@@ -283,96 +300,6 @@ impl PeerMetrics {
         sessions("out").set(i64::from(state.is_sending));
         if let Some(ahead_ms) = state.clock_ahead_ms {
             self.clock_ahead_seconds.with_label_values(&of).set(ahead_ms as f64 / 1000.0);
-        }
-    }
-}
-
-/// What a peer and this location lack of each other, whether there is a link or not.
-#[derive(Debug)]
-struct LackingMetrics {
-    heard_seconds: GaugeVec,
-    halted: IntGaugeVec,
-    missing_here: IntGaugeVec,
-    missing_there: IntGaugeVec,
-    missing_seconds: GaugeVec,
-    rate: GaugeVec,
-    left_seconds: GaugeVec,
-}
-
-/// The labels of what goes in one of two directions.
-const DIRECTION: &[&str] = &["peer", "direction"];
-
-impl LackingMetrics {
-    fn new(r: &Registry) -> LackingMetrics {
-        let floats = |name: &str, help: &str, labels: &[&str]| {
-            register(r, GaugeVec::new(Opts::new(name, help), labels))
-        };
-        LackingMetrics {
-            heard_seconds: floats(
-                "waypost_peer_heard_seconds",
-                "How long ago this location was last heard, at most.",
-                PEER,
-            ),
-            halted: gauges(
-                r,
-                "waypost_peer_halted",
-                "1 if this location has reported that it does not replicate any more.",
-                PEER,
-            ),
-            missing_here: gauges(
-                r,
-                "waypost_peer_missing_here",
-                "Writes that the peer has and this location has not received.",
-                PEER,
-            ),
-            missing_there: gauges(
-                r,
-                "waypost_peer_missing_there",
-                "Writes that this location has and the peer has not acknowledged.",
-                PEER,
-            ),
-            missing_seconds: floats(
-                "waypost_peer_missing_seconds",
-                "For how long the oldest write has been missing that one end has and the other lacks.",
-                DIRECTION,
-            ),
-            rate: floats(
-                "waypost_peer_catch_up_per_second",
-                "Writes that a catch-up session passes in a second.",
-                DIRECTION,
-            ),
-            left_seconds: floats(
-                "waypost_peer_catch_up_left_seconds",
-                "How long the rest of a catch-up session takes at its rate.",
-                DIRECTION,
-            ),
-        }
-    }
-
-    /// Sets the metrics of one peer. What is not known is left out.
-    fn set(&self, name: &str, peer: &Peer) {
-        let of = [name];
-        if let Some(heard) = peer.heard_for {
-            self.heard_seconds.with_label_values(&of).set(heard.as_secs_f64());
-        }
-        self.halted.with_label_values(&of).set(i64::from(peer.halted.is_some()));
-        let here = (peer.missing_there.is_some()).then_some(peer.missing_here);
-        for (direction, count, missing, pace) in [
-            ("in", &self.missing_here, here, peer.receiving),
-            ("out", &self.missing_there, peer.missing_there, peer.sending),
-        ] {
-            let labels = [name, direction];
-            if let Some(missing) = missing {
-                count.with_label_values(&of).set(number(missing.writes));
-                let seconds = missing.lasting.as_secs_f64();
-                self.missing_seconds.with_label_values(&labels).set(seconds);
-            }
-            if let Some(rate) = pace.and_then(|pace| pace.per_second) {
-                self.rate.with_label_values(&labels).set(rate);
-            }
-            if let Some(rest) = pace.and_then(|pace| pace.rest) {
-                self.left_seconds.with_label_values(&labels).set(rest.as_secs_f64());
-            }
         }
     }
 }

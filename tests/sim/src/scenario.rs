@@ -16,6 +16,7 @@ pub mod barrier;
 pub mod behind_walk;
 pub mod collected_meanwhile;
 pub mod copied;
+pub mod counted_away;
 pub mod damaged_ahead;
 pub mod damaged_source;
 pub mod damaged_system;

@@ -87,6 +87,23 @@ fn rows_of_the_index_that_name_another_entry_or_none_are_found_and_removed() {
 }
 
 #[test]
+fn a_row_of_the_index_that_has_become_right_since_is_not_removed() {
+    let (mut store, id) = filled();
+    let right = indexed(&mut store, id, "b");
+    let point_to = |store, key| {
+        let mut batch = Batch::new();
+        tables::put::<Dots>(&mut batch, &right, &entry(id, key));
+        with_rows(store, batch).unwrap()
+    };
+    let mut store = point_to(store, "a");
+    let found = examine(&mut store);
+    assert_eq!((found.misindexed, found.unindexed.count), (1, 1));
+    let mut store = point_to(store, "b");
+    assert_eq!(repair(&mut store, &found), 0);
+    assert!(examine(&mut store).is_sound());
+}
+
+#[test]
 fn a_body_that_nothing_refers_to_is_found_and_left_to_garbage_collection() {
     let (store, _) = filled();
     let mut store = with_rows(store, vec![chunk_row(1_000)]).unwrap();

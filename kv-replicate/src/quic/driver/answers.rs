@@ -81,20 +81,7 @@ impl Driver {
             Notice::Halted(reason) => {
                 tracing::error!(%reason, "this location does not replicate any more");
             }
-            Notice::ClockOff(ClockState { off_ms: Some(off_ms), .. }) => {
-                tracing::error!(
-                    ahead_ms = off_ms,
-                    "this location's clock is wrong: set it, for example with NTP"
-                );
-            }
-            Notice::ClockOff(state) => {
-                let peers: Vec<_> =
-                    state.disagreeing.iter().map(|(peer, _)| self.called(*peer)).collect();
-                let peers = peers.join(", ");
-                tracing::error!(
-                    "this location's clock and that of {peers} differ, and no third is heard: set both, for example with NTP"
-                );
-            }
+            Notice::ClockOff(state) => self.log_clock(state),
             Notice::ClockRight => tracing::info!("this location's clock is right again"),
             Notice::Rebuilding(peer) => {
                 tracing::warn!(
@@ -135,6 +122,22 @@ impl Driver {
         if let Some(on_notice) = &self.config.on_notice {
             on_notice(notice);
         }
+    }
+
+    /// Logs that this location's clock may be wrong.
+    fn log_clock(&self, state: &ClockState) {
+        if let Some(ahead_ms) = state.off_ms {
+            tracing::error!(
+                ahead_ms,
+                "this location's clock is wrong: set it, for example with NTP"
+            );
+            return;
+        }
+        let peers: Vec<_> = state.disagreeing.iter().map(|(peer, _)| self.called(*peer)).collect();
+        let peers = peers.join(", ");
+        tracing::error!(
+            "this location's clock and that of {peers} differ, and no third is heard: set both, for example with NTP"
+        );
     }
 
     /// Answers the requests that wait for a verdict.

@@ -170,7 +170,7 @@ impl Driver {
     }
 
     /// The addresses of a peer: first those in the store, then those in the configuration.
-    fn addresses(&self, peer: MemberId) -> Vec<String> {
+    pub(super) fn addresses(&self, peer: MemberId) -> Vec<String> {
         let member = self.members.get(peer);
         let mut all = member.map(|member| member.addresses.clone()).unwrap_or_default();
         let of_bootstrap = self.config.bootstrap.iter().filter(|(id, _)| *id == peer);

@@ -1,20 +1,33 @@
 //! The state of the replica and of its peers, for the owner.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kv_core::{MemberId, VersionVector};
 
-use super::Driver;
+use super::{Driver, LISTEN};
 use crate::quic::{
     attempts::LASTING,
     status::{MAX_AWAITED, Peer, Status},
 };
 
+/// A process that has not looked for this long did not run meanwhile.
+const PAUSED: Duration = Duration::from_secs(3);
+
 impl Driver {
     /// Notes which peers were heard since the last time.
     pub(super) fn listen(&mut self) {
         let now = self.now().mono;
-        let before = std::mem::replace(&mut self.listened, now);
+        let mut before = std::mem::replace(&mut self.listened, now);
+        let paused = now.saturating_sub(before).saturating_sub(LISTEN);
+        if before > Duration::ZERO && paused >= PAUSED {
+            // What was not heard meanwhile says nothing about the others.
+            before += paused;
+            self.tracks.values_mut().for_each(|track| track.paused(paused));
+            let seconds = paused.as_secs();
+            tracing::warn!(
+                "this process did not run for {seconds} s: it, or its machine, was paused or is overloaded"
+            );
+        }
         for (peer, link) in &self.links {
             let packets = link.connection.stats().udp_rx.datagrams;
             if let Some(track) = self.tracks.get_mut(peer) {
@@ -75,17 +88,21 @@ impl Driver {
     fn followed(&mut self, peer: MemberId, durable: &Arc<VersionVector>) -> Peer {
         let now = self.now().mono;
         let state = self.core.peer_state(peer).unwrap_or_default();
+        let addresses = self.addresses(peer);
         let track = self.tracks.entry(peer).or_default();
         let theirs = self.core.reported(peer);
         let there = theirs.zip(self.core.missing_at(peer));
-        let missing_there =
-            there.map(|(theirs, missing)| track.there.follow(now, missing, (durable, theirs)));
-        let here = theirs.map(|theirs| (Arc::new(theirs.clone()), state.ahead));
-        let missing_here = here.map(|(all, ahead)| track.here.follow(now, ahead, (&all, durable)));
+        let missing_there = there.map(|(theirs, missing)| {
+            track.there.follow(now, missing, (|| Arc::clone(durable), theirs))
+        });
+        let missing_here = theirs.map(|theirs| {
+            track.here.follow(now, state.ahead, (|| Arc::new(theirs.clone()), durable))
+        });
         let attempts = self.attempts.get(&peer);
         Peer {
             heard_for: track.heard.map(|heard| now.saturating_sub(heard)),
             halted: track.halted.clone(),
+            addresses,
             failures: attempts.map_or(0, |attempts| attempts.failures()),
             last_error: attempts.and_then(|attempts| attempts.last_error().cloned()),
             missing_there,
