@@ -121,6 +121,12 @@ pub(crate) enum Defect {
     Orphan(BodyId),
 }
 
+/// The key and the row, as they are in a table.
+type Row = (Vec<u8>, Vec<u8>);
+
+/// Checks one row, by its key.
+type Visit<'v> = dyn FnMut(&mut Examination, &[u8], &[u8]) -> Result<(), ReadError> + 'v;
+
 /// The chunks of a body.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stored {
@@ -156,11 +162,7 @@ impl<S: Snapshot> View<S> {
     }
 
     /// Reads the next rows of a table, behind a key.
-    fn rows_behind(
-        &self,
-        table: Table,
-        after: Option<&[u8]>,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EngineError> {
+    fn rows_behind(&self, table: Table, after: Option<&[u8]>) -> Result<Vec<Row>, EngineError> {
         let mut rows = Vec::new();
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (lower, Bound::Unbounded);
@@ -176,7 +178,7 @@ impl<S: Snapshot> View<S> {
         &self,
         table: Table,
         (found, progress): (&mut Examination, &mut dyn FnMut(u64)),
-        visit: &mut dyn FnMut(&mut Examination, &[u8], &[u8]) -> Result<(), ReadError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), ReadError> {
         let mut after: Option<Vec<u8>> = None;
         loop {

@@ -92,9 +92,7 @@ impl LinkError {
             _ => return None,
         };
         match close {
-            ConnectionError::ApplicationClosed(close)
-                if close.error_code == code::HALTED.into() =>
-            {
+            ConnectionError::ApplicationClosed(close) if close.error_code == code::HALTED => {
                 Some(printable(&close.reason))
             }
             _ => None,

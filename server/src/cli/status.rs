@@ -3,8 +3,10 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
+
+use kv_core::env::{Environment as _, SystemEnvironment};
 
 use crate::{
     api::cluster::{AlarmInfo, ClusterInfo, DamagedInfo, KeyInfo, PeerInfo, SessionInfo},
@@ -16,7 +18,7 @@ const HEARD_MS: u64 = 3_000;
 
 /// Prints the cluster, its locations and the alarms.
 pub(super) fn print_status(info: &ClusterInfo) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = SystemEnvironment::new().now_ms() / 1000;
     io::stdout().lock().write_all(text(info, now).as_bytes())
 }
 
