@@ -2,6 +2,7 @@
 
 mod changes;
 mod damage;
+mod examine;
 mod index;
 mod list;
 mod point;
@@ -9,10 +10,12 @@ mod scan;
 mod unindexed;
 
 pub(crate) use self::damage::{Damage, Met};
+pub(crate) use self::examine::Defect;
 pub(crate) use self::list::{Stretch, StretchEnd};
 pub use self::{
     changes::Changes,
     damage::MetDamage,
+    examine::{EntryName, Examination, Findings, Repair},
     point::View,
     scan::{RowName, Scanned},
 };

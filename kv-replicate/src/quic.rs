@@ -25,10 +25,12 @@ use crate::{Channel, Core};
 
 mod accept;
 mod attempts;
+mod code;
 mod config;
 mod dial;
 mod driver;
 mod error;
+mod flaps;
 mod input;
 mod link;
 mod link_error;
@@ -40,11 +42,12 @@ mod status;
 mod store;
 mod stream;
 mod tls;
+mod track;
 mod window;
 
 pub use accept::network_of;
 pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};
 pub use error::{AskError, IdentityError, StartError};
 pub use replica::{Handle, Replica};
-pub use status::{Handshakes, MAX_AWAITED, Peer, Status};
+pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

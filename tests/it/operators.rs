@@ -10,12 +10,14 @@ mod clocks;
 mod copied;
 mod damage;
 mod damaged_rows;
+mod doctor;
 mod entries;
 mod messages;
 mod namespaces;
 mod readiness;
 mod removed;
 mod restored;
+mod status;
 
 use std::time::Duration;
 

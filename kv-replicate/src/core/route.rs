@@ -189,6 +189,9 @@ impl Core {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
             }
             Message::GetRows { id, names } => machines.row_source.get(&mut cx, from, id, names),
+            Message::Report(report) => {
+                machines.reports.receive(cx.local.mono(), from, report);
+            }
             Message::Rows { id, rows } => {
                 machines.rows.receive(&mut cx, &mut machines.fetcher, from, (id, rows));
             }

@@ -1,0 +1,148 @@
+//! What an examination finds in rows that no store writes, and what its repair leaves.
+
+use super::*;
+use crate::{
+    engine::Snapshot as _,
+    tables::{Dots, EntryKey, IndexedDot, Pending},
+    view::Examination,
+};
+
+/// The time of all commits, in Unix milliseconds.
+const NOW_MS: u64 = 1_800_000_000_000;
+
+fn examine(store: &mut Committer<RedbEngine>) -> Examination {
+    store.view().examine(NOW_MS + 60_000, &mut |_rows| {}).expect("it can be read")
+}
+
+/// A store with a namespace of three entries, of which one is large.
+fn filled() -> (Committer<RedbEngine>, NamespaceId) {
+    let mut store = new_store();
+    let made = store.commit(NOW_MS, vec![create("pages")]);
+    let Ok(Outcome::Namespace(namespace)) = &made.results[0] else { panic!("a namespace") };
+    let id = namespace.id;
+    for (key, value) in [("a", vec![1; 10]), ("b", vec![2; 20]), ("large", vec![3; 9_000])] {
+        let operation = put(&store, id, key, &value);
+        store.commit(NOW_MS, vec![operation]).results.remove(0).unwrap();
+    }
+    (store, id)
+}
+
+fn entry(namespace: NamespaceId, key: &str) -> EntryKey {
+    EntryKey::new(namespace, &Key::new(key).unwrap())
+}
+
+/// The key in the dot index of an entry.
+fn indexed(store: &mut Committer<RedbEngine>, namespace: NamespaceId, key: &str) -> IndexedDot {
+    let view = store.view();
+    let row = view.row(namespace, key.as_bytes()).unwrap().expect("the entry");
+    let origin = view.origins.number(row.dot.origin).expect("a known origin");
+    IndexedDot { origin, seq: row.dot.seq }
+}
+
+/// Makes the repairs of an examination. Returns how many were made.
+fn repair(store: &mut Committer<RedbEngine>, found: &Examination) -> usize {
+    let operation = Operation::Repair(found.repairs().to_vec());
+    match store.commit(NOW_MS, vec![operation]).results.remove(0).unwrap() {
+        Outcome::Repaired(made) => made,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_store_is_sound() {
+    let (mut store, _) = filled();
+    let found = examine(&mut store);
+    assert!(found.is_sound() && found.repairs().is_empty(), "{found:?}");
+    assert_eq!(found.future.count, 0);
+}
+
+#[test]
+fn an_entry_that_the_index_does_not_name_is_found_and_named_again() {
+    let (mut store, id) = filled();
+    let lost = indexed(&mut store, id, "a");
+    let mut batch = Batch::new();
+    tables::delete::<Dots>(&mut batch, &lost);
+    let mut store = with_rows(store, batch).unwrap();
+    let found = examine(&mut store);
+    assert_eq!(found.unindexed.first, [(id, Key::new("a").unwrap())]);
+    assert!(!found.is_sound());
+    assert_eq!(repair(&mut store, &found), 1);
+    assert!(examine(&mut store).is_sound());
+    assert_eq!(repair(&mut store, &found), 0, "it is not needed any more");
+}
+
+#[test]
+fn rows_of_the_index_that_name_another_entry_or_none_are_found_and_removed() {
+    let (mut store, id) = filled();
+    let right = indexed(&mut store, id, "b");
+    let mut batch = Batch::new();
+    for (seq, key) in [(70, "a"), (71, "nothing")] {
+        tables::put::<Dots>(&mut batch, &IndexedDot { seq, ..right }, &entry(id, key));
+    }
+    let mut store = with_rows(store, batch).unwrap();
+    let found = examine(&mut store);
+    assert_eq!((found.misindexed, found.unindexed.count), (2, 0));
+    assert_eq!(repair(&mut store, &found), 2);
+    assert!(examine(&mut store).is_sound());
+}
+
+#[test]
+fn a_row_of_the_index_that_has_become_right_since_is_not_removed() {
+    let (mut store, id) = filled();
+    let right = indexed(&mut store, id, "b");
+    let point_to = |store, key| {
+        let mut batch = Batch::new();
+        tables::put::<Dots>(&mut batch, &right, &entry(id, key));
+        with_rows(store, batch).unwrap()
+    };
+    let mut store = point_to(store, "a");
+    let found = examine(&mut store);
+    assert_eq!((found.misindexed, found.unindexed.count), (1, 1));
+    let mut store = point_to(store, "b");
+    assert_eq!(repair(&mut store, &found), 0);
+    assert!(examine(&mut store).is_sound());
+}
+
+#[test]
+fn a_body_that_nothing_refers_to_is_found_and_left_to_garbage_collection() {
+    let (store, _) = filled();
+    let mut store = with_rows(store, vec![chunk_row(1_000)]).unwrap();
+    let found = examine(&mut store);
+    assert_eq!(found.orphans.first, [BodyId(1_000)]);
+    assert!(found.orphaned_bytes > 0);
+    assert_eq!(repair(&mut store, &found), 1);
+    let pending = Pending::key(&BodyId(1_000));
+    assert!(store.view().snapshot.get(Table::Pending, &pending).unwrap().is_some());
+    assert!(examine(&mut store).is_sound());
+}
+
+#[test]
+fn damaged_entries_and_values_that_lack_a_chunk_are_found_and_no_body_is_freed_meanwhile() {
+    let (mut store, id) = filled();
+    let large = store.view().row(id, b"large").unwrap().and_then(|row| row.large());
+    let body = large.expect("a large value").body;
+    let mut row = store.view().snapshot.get(Table::Entries, entry(id, "a").as_bytes()).unwrap();
+    let mut damaged = row.take().expect("a row").to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    let batch = vec![
+        (Table::Entries, entry(id, "a").as_bytes().to_vec(), Some(damaged)),
+        (Table::Chunks, chunk_key(body.0), None),
+        chunk_row(1_000),
+    ];
+    let mut store = with_rows(store, batch).unwrap();
+    let found = examine(&mut store);
+    let named: Vec<_> = found.damaged.first.iter().map(|(_, key)| key.clone()).collect();
+    assert_eq!(named, [Key::new("a").unwrap(), Key::new("large").unwrap()]);
+    assert_eq!(found.met().len(), 2, "the store can record them");
+    assert_eq!(found.orphans.count, 0, "the damaged entry may refer to any body");
+}
+
+#[test]
+fn an_entry_that_is_dated_in_the_future_is_found_and_is_no_damage() {
+    let (mut store, id) = filled();
+    let later = put(&store, id, "b", b"later");
+    store.commit(NOW_MS + 3_600_000, vec![later]).results.remove(0).unwrap();
+    let found = examine(&mut store);
+    assert_eq!(found.future.first, [((id, Key::new("b").unwrap()), NOW_MS + 3_600_000)]);
+    assert!(found.is_sound());
+}

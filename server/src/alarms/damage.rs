@@ -1,0 +1,126 @@
+//! Damaged entries: which they are, and the alarm about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data_encoding::HEXLOWER;
+use kv_core::{Key, MemberId, Members, NamespaceId, Namespaces, Owed, OwedKeys};
+use kv_replicate::inspect::Place;
+use serde::{Deserialize, Serialize};
+
+use super::{alarm::Alarm, kind::AlarmKind};
+use crate::cluster::state::dates::minute;
+
+/// The most damaged keys that are named.
+const MAX_DAMAGED: usize = 100;
+
+/// How many keys the alarm names.
+const MAX_NAMED: usize = 5;
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInfo {
+    /// The title of its namespace; the id, if the namespace has none here.
+    pub namespace: String,
+    /// The key; `0x` and hexadecimal digits, if it is not text.
+    pub key: String,
+}
+
+/// A key whose entry is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedInfo {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyInfo,
+    /// When this location noticed, in Unix seconds; 0 if that is not known any more.
+    pub since: u64,
+    /// The names of the locations whose answers the entry waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+}
+
+impl KeyInfo {
+    /// The key of a place, with the title of its namespace.
+    pub(crate) fn new(place: &Place, namespaces: &Namespaces) -> KeyInfo {
+        let namespace = namespaces.iter().find(|namespace| namespace.id == place.namespace);
+        let key = match str::from_utf8(&place.key) {
+            Ok(text) => text.into(),
+            Err(_not_text) => format!("0x{}", HEXLOWER.encode(&place.key)),
+        };
+        let id = || place.namespace.to_string();
+        KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.to_string()), key }
+    }
+}
+
+/// Returns the first 100 keys whose entries are damaged, with the locations that they wait for, if this is a member of a
+/// cluster.
+#[must_use]
+pub fn damaged_keys(
+    owed: &OwedKeys,
+    awaited: Option<&BTreeMap<Place, Vec<MemberId>>>,
+    (namespaces, members): (&Namespaces, &Members),
+) -> Vec<DamagedInfo> {
+    let name = |id: &MemberId| {
+        members.get(*id).map_or_else(|| id.to_string(), |member| member.name.clone())
+    };
+    let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
+        let place = Place { namespace, key: key.clone() };
+        let awaited = awaited.and_then(|awaited| awaited.get(&place));
+        let mut waits_for: Vec<_> = awaited.into_iter().flatten().map(name).collect();
+        waits_for.sort_unstable();
+        let key = KeyInfo::new(&place, namespaces);
+        DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
+    };
+    owed.iter().take(MAX_DAMAGED).map(info).collect()
+}
+
+/// The alarm about so many keys whose entries are damaged, of which these are the first; none if there are none.
+pub(super) fn alarm(count: usize, first: &[DamagedInfo]) -> Option<Alarm> {
+    let noticed = first.iter().map(|key| key.since).filter(|since| *since > 0).min();
+    let since = noticed.map_or(String::new(), |since| format!(" since {}", minute(since)));
+    let (entries, they) = if count == 1 { ("1 entry is", "it") } else { ("entries are", "them") };
+    let entries = if count == 1 { entries.into() } else { format!("{count} {entries}") };
+    // Quoted: a key may contain control sequences of a terminal.
+    let name = |DamagedInfo { key: KeyInfo { namespace, key }, .. }: &DamagedInfo| {
+        format!("{namespace:?} {key:?}")
+    };
+    let names: Vec<_> = first.iter().take(MAX_NAMED).map(name).collect();
+    let more = if count > names.len() { ", …" } else { "" };
+    let awaited: BTreeSet<_> =
+        first.iter().flat_map(|key| &key.waits_for).map(|name| &name[..]).collect();
+    let awaited = match awaited.into_iter().collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => "all of them have answered".into(),
+        names => format!("all of them have answered; it waits for {names}"),
+    };
+    let text = format!(
+        "{entries} damaged on this location's disk{since}, or could not be read where this location caught up, \
+         and this location requests {they} from the others: {}{more}. This ends once {awaited}. A put or a \
+         delete of the key repairs it too. Check the disk",
+        names.join(", ")
+    );
+    let alarm = Alarm { since: noticed, ..Alarm::here(AlarmKind::DamagedEntries, text) };
+    (count > 0).then_some(alarm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged(key: &str) -> DamagedInfo {
+        let key = KeyInfo { namespace: "shared".into(), key: key.into() };
+        DamagedInfo { key, since: 1_800_000_000, waits_for: vec!["paris".into()] }
+    }
+
+    #[test]
+    fn the_alarm_names_the_first_keys_and_what_ends_it() {
+        assert_eq!(alarm(0, &[]), None);
+        let text = |count, first: &[DamagedInfo]| alarm(count, first).expect("an alarm").text;
+        let one = text(1, &[damaged("a\n")]);
+        assert!(one.starts_with("1 entry is damaged on this location's disk since 20"), "{one}");
+        assert!(one.contains(r#""shared" "a\n". "#) && one.contains("A put or a delete"), "{one}");
+        assert!(one.contains("; it waits for paris. "), "{one}");
+        let keys: Vec<_> = (0..9).map(|n| damaged(&n.to_string())).collect();
+        let many = text(200, &keys);
+        assert!(many.starts_with("200 entries are damaged"), "{many}");
+        assert!(many.contains(r#""shared" "4", …"#), "{many}");
+    }
+}
