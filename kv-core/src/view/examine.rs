@@ -151,9 +151,7 @@ impl<S: Snapshot> View<S> {
         let bodies = self.examine_chunks(&mut found, progress)?;
         let used = self.examine_entries(&mut found, &bodies, (latest_ms, &mut *progress))?;
         self.examine_index(&mut found, progress)?;
-        let rest = Table::ALL
-            .into_iter()
-            .filter(|table| !matches!(table, Table::Chunks | Table::Entries | Table::Dots));
+        let rest = Table::ALL.into_iter().filter(|table| !is_examined(*table));
         for table in rest {
             self.examine_table(&mut found, table, progress)?;
         }
@@ -242,16 +240,29 @@ impl<S: Snapshot> View<S> {
         (latest_ms, progress): (u64, &mut dyn FnMut(u64)),
     ) -> Result<BTreeSet<BodyId>, ReadError> {
         let mut used = BTreeSet::new();
-        self.each_row(Table::Entries, (found, progress), &mut |found, key, row| {
+        for table in [Table::Entries, Table::Deleted] {
+            self.examine_rows(table, (found, bodies, &mut used), (latest_ms, progress))?;
+        }
+        Ok(used)
+    }
+
+    /// Checks the rows of keys in one of their tables.
+    fn examine_rows(
+        &self,
+        table: Table,
+        (found, bodies, used): (&mut Examination, &BTreeMap<BodyId, Stored>, &mut BTreeSet<BodyId>),
+        (latest_ms, progress): (u64, &mut dyn FnMut(u64)),
+    ) -> Result<(), ReadError> {
+        self.each_row(table, (found, progress), &mut |found, key, row| {
             found.entries += 1;
             let Ok(entry) = EntryKey::read(key) else {
-                *found.damaged_rows.entry(Table::Entries).or_default() += 1;
+                *found.damaged_rows.entry(table).or_default() += 1;
                 return Ok(());
             };
-            match decode_entry(key, row, &self.origins) {
+            match decode_entry((table, key), row, &self.origins) {
                 Ok(read) => {
                     let (head, _value) = read;
-                    self.examine_entry(found, (&entry, &head), bodies, &mut used)?;
+                    self.examine_entry(found, (&entry, &head), bodies, used)?;
                     if head.version.hlc > Hlc::at_millis(latest_ms) {
                         found.future.add((name(&entry), head.version.hlc.millis()));
                     }
@@ -262,8 +273,7 @@ impl<S: Snapshot> View<S> {
                 }
             }
             Ok(())
-        })?;
-        Ok(used)
+        })
     }
 
     /// Checks the chunks of an entry, and whether the index names it under each of its dots.
@@ -387,4 +397,9 @@ impl Examination {
 fn name(entry: &EntryKey) -> EntryName {
     let (namespace, key) = entry.split();
     (namespace, Key::new(key).expect("the key of an entry is valid"))
+}
+
+/// Whether a table has an examination of its own.
+fn is_examined(table: Table) -> bool {
+    matches!(table, Table::Chunks | Table::Entries | Table::Deleted | Table::Dots)
 }

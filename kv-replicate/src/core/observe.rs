@@ -29,17 +29,23 @@ impl Core {
     /// has not reported in this process.
     #[must_use]
     pub fn missing_at(&self, member: MemberId) -> Option<u64> {
-        self.reported(member).map(|theirs| missing(self.local.durable(), theirs))
+        let own = self.local.durable();
+        if let Some(peer) = self.peers.get(member).filter(|peer| peer.has_reported()) {
+            return Some(missing(own, |origin| peer.holds(origin)));
+        }
+        let reported = self.machines.stability.reported(member);
+        reported.map(|theirs| missing(own, |origin| theirs.get(origin)))
     }
 
     /// Sets the conditions of this location that its peers are told of, as of now. Call it about once a second: how far
     /// sessions are is sent with it.
     pub fn set_conditions(&mut self, conditions: Vec<Condition>) {
         let now = self.local.mono();
-        let Core { peers, machines, .. } = self;
+        let Core { peers, machines, out, .. } = self;
         let ready = peers.iter().filter(|(_, peer)| peer.is_ready());
         let sessions = ready.map(|(peer, _)| (peer, machines.puller.progress(peer)));
-        machines.reports.follow(now, conditions, sessions);
+        let due = machines.reports.follow(now, conditions, sessions);
+        due.into_iter().for_each(|peer| out.wake(peer));
     }
 
     /// Returns the stable timestamp, and what holds it back.

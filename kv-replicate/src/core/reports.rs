@@ -34,21 +34,24 @@ struct Exchange {
 
 impl Reports {
     /// This location's conditions are these now. Each peer is sent them if they differ from what it knows, together
-    /// with how far the session is in which rows come from it.
+    /// with how far the session is in which rows come from it. Returns the peers that a report is due to.
     pub(super) fn follow(
         &mut self,
         now: Duration,
         own: Vec<Condition>,
         peers: impl Iterator<Item = (MemberId, Option<SessionProgress>)>,
-    ) {
+    ) -> Vec<MemberId> {
         (self.own, self.at) = (own, now);
         self.own.truncate(MAX_CONDITIONS);
+        let mut due = Vec::new();
         for (peer, receiving) in peers {
             let receiving = receiving.map(|session| (session.walked, session.of));
             let report = Report { conditions: self.own.clone(), receiving };
             let exchange = self.peers.entry(peer).or_default();
             exchange.due = (!exchange.sent.is_same(&report)).then_some(report);
+            due.extend(exchange.due.is_some().then_some(peer));
         }
+        due
     }
 
     /// The report that is due to a peer.

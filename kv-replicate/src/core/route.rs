@@ -165,7 +165,7 @@ impl Core {
             Message::Hello(_) | Message::Removed(_) => {}
             Message::Unknown { kind, .. } => self.skipped.message(&mut self.out, from, kind),
             Message::Progress(delta) => self.progress(from, delta),
-            Message::Durable(dot) => self.durable(from, dot),
+            Message::Durable(dot) => self.receipt(from, dot),
             Message::Want(want) => machines.sender.follow(&mut cx, from, want),
             Message::Behind => self.behind(from),
             Message::Live(live) => self.live(from, live.rows),
@@ -254,7 +254,7 @@ impl Core {
     }
 
     /// A peer holds a write of this location durably, and all before it.
-    fn durable(&mut self, from: MemberId, dot: Dot) {
+    fn receipt(&mut self, from: MemberId, dot: Dot) {
         let own = self.local.origins();
         if let Some(peer) = self.peers.get_mut(from) {
             peer.receipts.received(own, dot);
