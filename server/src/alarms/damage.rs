@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
-use kv_core::{Key, MemberId, Members, NamespaceId, Namespaces, Owed, OwedKeys};
+use kv_core::{
+    Key, Member, MemberId, Members, Namespace, NamespaceId, Namespaces, OriginInfo, Owed, OwedKeys,
+};
 use kv_replicate::inspect::Place;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +21,8 @@ const MAX_NAMED: usize = 5;
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {
-    /// The title of its namespace; the id, if the namespace has none here.
+    /// The title of its namespace; the id, if the namespace has none here; `(system)` for a damaged row about an origin,
+    /// a location or a namespace, which `key` describes.
     pub namespace: String,
     /// The key; `0x` and hexadecimal digits, if it is not text.
     pub key: String,
@@ -67,10 +70,31 @@ pub fn damaged_keys(
         let awaited = awaited.and_then(|awaited| awaited.get(&place));
         let mut waits_for: Vec<_> = awaited.into_iter().flatten().map(name).collect();
         waits_for.sort_unstable();
-        let key = KeyInfo::new(&place, namespaces);
+        let key = match system_key(&place) {
+            Some(key) => KeyInfo { namespace: "(system)".into(), key },
+            None => KeyInfo::new(&place, namespaces),
+        };
         DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
     };
     owed.iter().take(MAX_DAMAGED).map(info).collect()
+}
+
+/// Returns what a row of the system namespace is about, in words; none for a row of another namespace.
+fn system_key(place: &Place) -> Option<String> {
+    if place.namespace != NamespaceId::SYSTEM {
+        return None;
+    }
+    let key = &place.key;
+    if let Some(id) = OriginInfo::id_of(key) {
+        return Some(format!("opening row of origin {id}"));
+    }
+    if let Some(id) = Member::id_of(key) {
+        return Some(format!("row of location {id}"));
+    }
+    if let Some(id) = Namespace::id_of(key) {
+        return Some(format!("row of namespace {id}"));
+    }
+    Some(format!("row 0x{}", HEXLOWER.encode(key)))
 }
 
 /// The alarm about so many keys whose entries are damaged, of which these are the first; none if there are none.
@@ -122,5 +146,27 @@ mod tests {
         let many = text(200, &keys);
         assert!(many.starts_with("200 entries are damaged"), "{many}");
         assert!(many.contains(r#""shared" "4", …"#), "{many}");
+    }
+
+    #[test]
+    fn a_damaged_row_of_the_system_is_described() {
+        let system = |key: &[u8]| {
+            let key = kv_core::Key::new(key).unwrap();
+            system_key(&Place { namespace: NamespaceId::SYSTEM, key })
+        };
+        let (id, digits) = ([1; 16], "01".repeat(16));
+        for (key, description) in [
+            (
+                &OriginInfo::key(kv_core::OriginId(id))[..],
+                format!("opening row of origin {digits}"),
+            ),
+            (&Member::key(MemberId(id)), format!("row of location {digits}")),
+            (&id, format!("row of namespace {digits}")),
+            (b"x", "row 0x78".into()),
+        ] {
+            assert_eq!(system(key), Some(description));
+        }
+        let key = kv_core::Key::new("x").unwrap();
+        assert_eq!(system_key(&Place { namespace: NamespaceId(id), key }), None);
     }
 }

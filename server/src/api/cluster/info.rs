@@ -182,28 +182,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_row_of_the_system_is_described() {
-        let system = |key: &[u8]| {
-            let key = kv_core::Key::new(key).unwrap();
-            system_key(&Place { namespace: NamespaceId::SYSTEM, key })
-        };
-        let (id, digits) = ([1; 16], "01".repeat(16));
-        for (key, description) in [
-            (
-                &OriginInfo::key(kv_core::OriginId(id))[..],
-                format!("opening row of origin {digits}"),
-            ),
-            (&Member::key(MemberId(id)), format!("row of location {digits}")),
-            (&id, format!("row of namespace {digits}")),
-            (b"x", "row 0x78".into()),
-        ] {
-            assert_eq!(system(key), Some(description));
-        }
-        let key = kv_core::Key::new("x").unwrap();
-        assert_eq!(system_key(&Place { namespace: NamespaceId(id), key }), None);
-    }
-
-    #[test]
     fn a_verdict_names_the_keys_that_differ() {
         let directory = TempDir::new().expect("a directory");
         let store = Store::open(directory.path()).expect("a store");
