@@ -28,6 +28,7 @@ impl Faketime {
     #[must_use]
     pub fn get() -> Option<Faketime> {
         static FOUND: OnceLock<Result<Faketime, String>> = OnceLock::new();
+        remove_leftovers(Path::new("/dev/shm"));
         let found = FOUND.get_or_init(find);
         or_skip("wrong clocks", found.clone())
     }
@@ -51,6 +52,27 @@ fn find() -> Result<Faketime, String> {
 }
 
 const DAY: u64 = 24 * 60 * 60;
+
+/// Removes the shared memory and the semaphores of processes that have ended from the directory where the system
+/// keeps them. libfaketime names them after the process and removes them when it ends, but not when it is killed, as
+/// these tests do. Later, a process with the same number does not start: "sem_open: File exists".
+pub fn remove_leftovers(shared_memory: &Path) {
+    for file in fs::read_dir(shared_memory).into_iter().flatten().flatten() {
+        let name = file.file_name();
+        let Some(process) = name.to_str().and_then(process_of) else { continue };
+        if !Path::new("/proc").join(process.to_string()).exists() {
+            // Another test may remove it at the same time.
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
+/// The process that made the file of this name, if libfaketime made it.
+fn process_of(name: &str) -> Option<u32> {
+    let number =
+        name.strip_prefix("faketime_shm_").or_else(|| name.strip_prefix("sem.faketime_sem_"))?;
+    number.parse().ok()
+}
 
 /// A wall clock. It is right until a test sets it.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::{
 const READS: usize = 8;
 const REMOVALS: usize = 4;
 
-/// What becomes of a row of an index by time.
+/// The result of looking at a row of an index by time.
 pub(super) enum Ended {
     /// The tombstone was collected.
     Collected,
@@ -41,7 +41,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         limits: &GcLimits,
     ) -> Result<Ended, ReadError> {
         let Timed { time, entry } = T::read_key(index_key).map_err(ReadError::damaged(T::TABLE))?;
-        // What is damaged names no dot.
+        // A damaged row names no dot.
         let dot = tables::decode::<T>(index_key, row).ok().map(|(_, dot)| dot);
         let head = self.tombstone(&entry)?.filter(|head| {
             let is_its = dot.is_none_or(|dot| self.state.is_indexed(dot, head.dot));

@@ -301,7 +301,7 @@ impl GcStep {
     }
 
     /// Collects the first tombstones of both kinds by their times, and removes the index rows of those that a sweep has
-    /// collected. Returns whether a bound was reached.
+    /// collected. Returns whether there is more to do at once: a bound was reached, and not because of rows that stay.
     fn collect_by_time<S: Snapshot>(
         &mut self,
         transaction: &mut Transaction<'_, S>,
@@ -309,13 +309,13 @@ impl GcStep {
     ) -> Result<bool, ReadError> {
         let (view, rows) = (transaction.view, limits.rows);
         let deleted = first_rows::<S, Tombstones>(view, limits.stable.0, rows)?;
-        self.collect_all::<Tombstones, S>(transaction, limits, &deleted)?;
+        let ended_deleted = self.collect_all::<Tombstones, S>(transaction, limits, &deleted)?;
         // Rows that are not stable yet may delay stable ones behind them, until the member returns that
         // keeps them.
         let end = limits.collected_end();
         let expired = first_rows::<S, ExpiredTombstones>(view, end, rows)?;
         let ended = self.collect_all::<ExpiredTombstones, S>(transaction, limits, &expired)?;
-        Ok([deleted.len(), ended].contains(&rows))
+        Ok((deleted.len() == rows && ended_deleted > 0) || ended == rows)
     }
 
     /// Collects tombstones that an index by time names. Returns how many rows of the index are done.

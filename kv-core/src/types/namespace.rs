@@ -138,11 +138,11 @@ impl Namespace {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::types::{Hlc, Namespaces, OriginId};
 
-    fn version(hlc: u64) -> Version {
+    pub(in crate::types) fn version(hlc: u64) -> Version {
         Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) }
     }
 
@@ -150,7 +150,7 @@ mod tests {
         Namespace::titled(&Account::default(), &Title::new(title).unwrap())
     }
 
-    fn row(hlc: u64, fields: &[(FieldNumber, FieldValue)]) -> JoinedRow {
+    pub(in crate::types) fn row(hlc: u64, fields: &[(FieldNumber, FieldValue)]) -> JoinedRow {
         JoinedRow::written(version(hlc), hlc, fields.to_vec()).unwrap()
     }
 
@@ -158,7 +158,7 @@ mod tests {
         row(hlc, &[titled(title), Namespace::creation()])
     }
 
-    fn joined(rows: &[JoinedRow]) -> JoinedRow {
+    pub(in crate::types) fn joined(rows: &[JoinedRow]) -> JoinedRow {
         let mut joined = rows[0].clone();
         for row in rows {
             joined.join(row);
@@ -166,7 +166,7 @@ mod tests {
         joined
     }
 
-    const ID: NamespaceId = NamespaceId([7; 16]);
+    pub(in crate::types) const ID: NamespaceId = NamespaceId([7; 16]);
 
     #[test]
     fn a_namespace_exists_if_it_was_created_later_than_it_was_dropped() {

@@ -248,15 +248,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{FieldNumber, FieldValue, Hlc, OriginId};
-
-    fn version(hlc: u64) -> Version {
-        Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) }
-    }
-
-    fn row(hlc: u64, fields: &[(FieldNumber, FieldValue)]) -> JoinedRow {
-        JoinedRow::written(version(hlc), hlc, fields.to_vec()).unwrap()
-    }
+    use crate::types::namespace::tests::{ID, joined, row, version};
 
     fn created_in(account: &str, hlc: u64, title: &str) -> JoinedRow {
         let (account, title) = (Account::new(account).unwrap(), Title::new(title).unwrap());
@@ -266,16 +258,6 @@ mod tests {
     fn created(hlc: u64, title: &str) -> JoinedRow {
         created_in("", hlc, title)
     }
-
-    fn joined(rows: &[JoinedRow]) -> JoinedRow {
-        let mut joined = rows[0].clone();
-        for row in rows {
-            joined.join(row);
-        }
-        joined
-    }
-
-    const ID: NamespaceId = NamespaceId([7; 16]);
 
     #[test]
     fn entries_that_are_not_later_than_the_drop_are_dead_also_after_another_creation() {

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kv_core::{Dot, OriginId};
+use kv_core::{Dot, OriginId, limits::MAX_ORIGINS};
 
 use super::{
     live_receiver::LiveReceiver,
@@ -73,8 +73,16 @@ pub(super) struct LagWatch {
 }
 
 impl LagWatch {
-    /// A peer has reported that it has this write, which has not arrived here.
+    /// A peer has reported that it has this write, which has not arrived here. A peer may name origins without end while
+    /// nothing is checked: beyond as many as there can be, all are looked at.
     pub(super) fn note(&mut self, dot: Dot) {
+        if self.is_any {
+            return;
+        }
+        if self.noted.len() >= MAX_ORIGINS {
+            self.noted.clear();
+            return self.note_all();
+        }
         let most = self.noted.entry(dot.origin).or_insert(Some(0));
         *most = most.map(|most| most.max(dot.seq));
     }
@@ -194,6 +202,15 @@ mod tests {
             assert_eq!(found, expected, "{wait} {visible}");
         }
         assert_eq!(lag.late(fixture.local().mono(), origins(PEER)[0]), None);
+    }
+
+    #[test]
+    fn a_peer_that_names_origins_without_end_is_remembered_in_bounds() {
+        let mut lag = LagWatch::default();
+        for number in 0..=MAX_ORIGINS as u128 {
+            lag.note(Dot { origin: OriginId(number.to_be_bytes()), seq: 1 });
+        }
+        assert!(lag.is_any && lag.noted.is_empty());
     }
 
     #[test]

@@ -97,7 +97,10 @@ impl Peer {
             self.announcing.urgent();
         }
         match self.reported.take(now, delta)? {
-            Taken::Changed(changes) => return Ok(Some(changes)),
+            Taken::Changed(changes) => {
+                self.receipts.reported();
+                return Ok(Some(changes));
+            }
             // The echo in this location's progress makes the peer send everything.
             Taken::Baseless => self.announcing.urgent(),
             Taken::Stale => {}

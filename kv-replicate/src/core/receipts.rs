@@ -98,6 +98,11 @@ impl Receipts {
         }
     }
 
+    /// The peer has sent its progress, which counts what it has told before, or less.
+    pub(super) fn reported(&mut self) {
+        self.held = Default::default();
+    }
+
     /// How many writes of an origin of this location the peer has told of; 0 if of none.
     pub(super) fn held(&self, origin: OriginId) -> u64 {
         let mut held = self.held.iter().flatten();
@@ -126,6 +131,15 @@ mod tests {
     fn taken(receipts: &mut Receipts, now: u64, seq: u64) -> Option<Dot> {
         receipts.watch(ms(now));
         receipts.take(ms(now), &vector(seq), pair())
+    }
+
+    #[test]
+    fn what_a_peer_has_told_holds_until_its_next_progress() {
+        let mut receipts = Receipts::default();
+        receipts.received(pair(), dot(10));
+        assert_eq!(receipts.held(dot(1).origin), 10);
+        receipts.reported();
+        assert_eq!(receipts.held(dot(1).origin), 0);
     }
 
     #[test]

@@ -234,10 +234,11 @@ impl Stability {
         let is_superseded = progress.origins.iter().flatten().any(is_closed);
         let report = (!is_superseded).then(|| Report::of(progress));
         let before = std::mem::replace(&mut member.report, report);
-        let is_same = before
-            .as_ref()
-            .zip(member.report.as_ref())
-            .is_some_and(|(before, report)| before.is_same(report, self.ended.origins()));
+        let is_same = match (&before, &member.report) {
+            (None, None) => true,
+            (Some(before), Some(report)) => before.is_same(report, self.ended.origins()),
+            _ => false,
+        };
         self.is_stale |= !is_same;
         if let (true, Some(before), Some(report)) = (is_same, &before, &mut member.report) {
             report.follows(before);

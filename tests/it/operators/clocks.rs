@@ -6,10 +6,10 @@
 
 mod ahead;
 
-use std::{thread, time::Duration};
+use std::{fs, process, thread, time::Duration};
 
 use waypost_tests::{
-    clock::Faketime,
+    clock::{Faketime, remove_leftovers},
     cluster::{Cluster, Cut},
     wait::{self, Stopwatch, unix_seconds},
 };
@@ -297,4 +297,29 @@ fn a_clock_that_jumps_to_2036_and_back_leaves_nothing_but_the_keys_written_there
     let later = entries.put(server(&cluster, 1), "later", "put after the return");
     assert!(off_by(later) < SAME_TIME_MS, "a later put is dated {} s off", off_by(later) / 1_000);
     assert_all_is_well(&cluster, &mut entries, fault);
+}
+
+#[test]
+fn what_killed_processes_leave_of_their_clocks_is_removed_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = process::id();
+    // No process has a number as high as this.
+    let ended = u32::MAX;
+    let kept = [
+        format!("faketime_shm_{running}"),
+        format!("sem.faketime_sem_{running}"),
+        format!("faketime_shm_{ended}x"),
+        format!("shm_{ended}"),
+    ];
+    let removed = [format!("faketime_shm_{ended}"), format!("sem.faketime_sem_{ended}")];
+    for name in kept.iter().chain(&removed) {
+        fs::write(directory.path().join(name), []).expect("the directory takes a file");
+    }
+    remove_leftovers(directory.path());
+    for name in &kept {
+        assert!(directory.path().join(name).exists(), "{name} is kept");
+    }
+    for name in &removed {
+        assert!(!directory.path().join(name).exists(), "{name} is removed");
+    }
 }

@@ -7,23 +7,29 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Dot, OriginId};
+use kv_core::{Dot, OriginId, VersionVector, limits::MAX_ORIGINS};
 
 use crate::wire::PageHead;
 
-/// The first late row of each origin. The opening rows bound their number.
+/// The first late row of each origin: of at most as many origins as a store may know. A source that names more lies.
 #[derive(Debug, Default)]
 pub(super) struct Untaken(BTreeMap<OriginId, u64>);
 
 impl Untaken {
     /// A row was late.
     pub(super) fn note(&mut self, dot: Dot) {
-        let first = self.0.entry(dot.origin).or_insert(dot.seq);
-        *first = dot.seq.min(*first);
+        // One more than a store may know shows that there are too many.
+        if self.0.len() <= MAX_ORIGINS {
+            let first = self.0.entry(dot.origin).or_insert(dot.seq);
+            *first = dot.seq.min(*first);
+        }
     }
 
-    /// The vectors that may be adopted: they count no late row.
+    /// The vectors that may be adopted: they count no late row, and nothing at all if there were too many.
     pub(super) fn without(&self, mut head: PageHead) -> PageHead {
+        if self.0.len() > MAX_ORIGINS {
+            (head.vector, head.collected) = (VersionVector::default(), VersionVector::default());
+        }
         for (origin, first) in &self.0 {
             // The opening row of an origin is counted as soon as it is here.
             let counted = first.saturating_sub(1).max(1);
@@ -47,5 +53,17 @@ mod tests {
         [6, 4, 8].into_iter().for_each(|seq| untaken.note(dot(seq)));
         let adopted = untaken.without(head());
         assert_eq!((adopted.vector, adopted.collected), (vector(3), vector(3)));
+    }
+
+    #[test]
+    fn a_source_that_names_more_origins_than_there_can_be_is_remembered_in_bounds_and_counts_nothing()
+     {
+        let mut untaken = Untaken::default();
+        for number in 0..2 * MAX_ORIGINS as u128 {
+            untaken.note(Dot { origin: OriginId(number.to_be_bytes()), seq: 2 });
+        }
+        assert_eq!(untaken.0.len(), MAX_ORIGINS + 1);
+        let head = PageHead { vector: vector(9), ..PageHead::default() };
+        assert_eq!(untaken.without(head).vector, VersionVector::default());
     }
 }
