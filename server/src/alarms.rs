@@ -32,7 +32,7 @@ mod writes;
 pub use self::{
     alarm::Alarm,
     book::{AlarmBook, Raised},
-    damage::{DamagedInfo, KeyInfo, damaged_keys},
+    damage::{DamageState, DamagedInfo, KeyInfo},
     derive::{alarms, conditions},
     kind::AlarmKind,
     snapshot::{Member, Snapshot},

@@ -1,11 +1,11 @@
 //! The examination of a whole store, stopped or running, and its repair: `waypost doctor`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread::sleep, time::Duration};
 
 use kv_core::{
     Namespaces, ReadError, Store, WriteError,
     env::{Environment as _, SystemEnvironment},
-    view::{EntryName, Examination, Findings},
+    view::{EntryName, Examination, Findings, IndexState},
 };
 use kv_replicate::inspect::Place;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,32 @@ const MAX_NAMED: usize = 100;
 
 /// How far ahead of this machine's clock an entry may be dated, in milliseconds: clocks of locations differ a little.
 const AHEAD_MS: u64 = 60_000;
+
+/// How often it is looked whether the check of the index has ended.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(100);
+
+/// How long it is waited for that at least. It reads what the examination has read, and writers go first.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The name of the table of the index of writes in reports.
+const INDEX: &str = "dots";
+
+/// What became of the index of writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IndexCheck {
+    /// It lacks nothing.
+    #[default]
+    NotNeeded,
+    /// It must be checked against the entries; nothing was done, because nothing was to be changed.
+    Due,
+    /// It was checked against the entries, and its rows were written again.
+    Done,
+    /// It was checked; entries are damaged too, so that it is not known which of them its damaged rows name.
+    Undecided,
+    /// The check goes on in the background, if the server runs.
+    Unfinished,
+}
 
 /// What an examination has found, and what was done about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +56,14 @@ pub struct DoctorInfo {
     /// Rows of other tables that are damaged, by table.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub damaged_rows: BTreeMap<String, u64>,
+    /// Keys that are recorded as damaged, here or where this location caught up, and that it requests from the others.
+    #[serde(default)]
+    pub owed: u64,
     /// Entries that the index of writes does not name: a catch-up would leave them out.
     pub unindexed: KeysInfo,
+    /// What was done about these, and about damaged rows of the index.
+    #[serde(default)]
+    pub index_check: IndexCheck,
     /// Rows of the index of writes that name no entry of theirs.
     pub misindexed: u64,
     /// Large values that nothing refers to.
@@ -44,7 +76,7 @@ pub struct DoctorInfo {
     pub is_sound: bool,
     /// Whether nothing was to be changed.
     pub is_dry_run: bool,
-    /// How many rows of the index were repaired and values freed; with a dry run, how many would be.
+    /// How many rows of the index were removed and values freed; with a dry run, how many would be.
     pub repairs: u64,
 }
 
@@ -81,10 +113,34 @@ pub fn examine(
     is_dry_run: bool,
     progress: &mut dyn FnMut(u64),
 ) -> Result<DoctorInfo, DoctorError> {
-    let latest_ms = SystemEnvironment::new().now_ms().saturating_add(AHEAD_MS);
+    let environment = SystemEnvironment::new();
+    let begun = environment.monotonic();
+    let latest_ms = environment.now_ms().saturating_add(AHEAD_MS);
     let found = store.examine(latest_ms, progress)?;
+    let took = environment.monotonic().saturating_sub(begun);
     let repairs = if is_dry_run { found.repairs().len() } else { store.repair(&found)? };
-    Ok(info(&found, &store.namespaces(), (is_dry_run, repairs)))
+    let index_check = match found.needs_index_check() {
+        false => IndexCheck::NotNeeded,
+        true if is_dry_run => IndexCheck::Due,
+        true => await_check(store, PATIENCE + 4 * took),
+    };
+    let owed = store.owed().len() as u64;
+    let info = info(&found, &store.namespaces(), (is_dry_run, repairs));
+    Ok(DoctorInfo { index_check, owed, ..info })
+}
+
+/// Waits until the check of the index has ended, at most so long.
+fn await_check(store: &Store, patience: Duration) -> IndexCheck {
+    let environment = SystemEnvironment::new();
+    let end = environment.monotonic() + patience;
+    loop {
+        match store.view().index_state() {
+            IndexState::Sound => return IndexCheck::Done,
+            IndexState::Undecided => return IndexCheck::Undecided,
+            IndexState::Checking if environment.monotonic() > end => return IndexCheck::Unfinished,
+            IndexState::Checking => sleep(BETWEEN_CHECKS),
+        }
+    }
 }
 
 /// The report of an examination.
@@ -107,6 +163,8 @@ fn info(
         damaged: keys(&found.damaged),
         damaged_rows: found.damaged_rows.iter().map(table).collect(),
         unindexed: keys(&found.unindexed),
+        owed: 0,
+        index_check: IndexCheck::NotNeeded,
         misindexed: found.misindexed,
         orphans: found.orphans.count,
         orphaned_bytes: found.orphaned_bytes,
@@ -129,10 +187,11 @@ impl DoctorInfo {
     /// Whether something is wrong that was not repaired.
     #[must_use]
     pub fn is_wrong(&self) -> bool {
-        let repairable = self.unindexed.count + self.misindexed + self.orphans;
-        let is_repaired =
-            !self.is_dry_run && self.damaged.count == 0 && self.damaged_rows.is_empty();
-        !(self.is_sound || is_repaired && self.repairs >= repairable)
+        let is_indexed = matches!(self.index_check, IndexCheck::NotNeeded | IndexCheck::Done);
+        let is_damaged =
+            self.damaged.count > 0 || self.damaged_rows.keys().any(|table| table != INDEX);
+        let is_repaired = is_indexed && self.repairs >= self.misindexed + self.orphans;
+        !self.is_sound && (self.is_dry_run || is_damaged || !is_repaired)
     }
 
     /// Returns the report for people, with what to do.
@@ -150,19 +209,19 @@ impl DoctorInfo {
             ));
             lines.extend(names(&self.damaged));
         }
-        for (table, count) in &self.damaged_rows {
+        if self.owed > 0 {
+            let keys = self.owed;
+            lines.push(format!(
+                "{keys} keys are recorded as damaged, here or where this location caught up"
+            ));
+        }
+        for (table, count) in self.damaged_rows.iter().filter(|(table, _)| *table != INDEX) {
             lines.push(format!(
                 "{count} damaged rows of the table {table}: check the disk; if it repeats, let this location join again \
                  with an empty data directory, or restore a copy"
             ));
         }
-        if self.unindexed.count > 0 {
-            let count = self.unindexed.count;
-            lines.push(format!(
-                "{count} entries that the index of writes does not name, {repaired}"
-            ));
-            lines.extend(names(&self.unindexed));
-        }
+        lines.extend(self.index_lines());
         if self.misindexed > 0 {
             let count = self.misindexed;
             lines.push(format!(
@@ -188,6 +247,35 @@ impl DoctorInfo {
             lines.push("nothing is wrong".into());
         }
         lines.join("\n") + "\n"
+    }
+}
+
+impl DoctorInfo {
+    /// What the report says of the index of writes that lacks entries or has damaged rows.
+    fn index_lines(&self) -> Vec<String> {
+        let done = match self.index_check {
+            IndexCheck::NotNeeded => return Vec::new(),
+            IndexCheck::Due => "it would be checked against the entries, and written again",
+            IndexCheck::Done => {
+                "it was checked against the entries, and its rows were written again"
+            }
+            IndexCheck::Undecided => {
+                "it was checked against the entries; some are damaged too, and until these are repaired other locations \
+                 can't catch up from here"
+            }
+            IndexCheck::Unfinished => {
+                "it is being checked against the entries; other locations can't catch up from here until that is done. \
+                 If the server is stopped, run this again"
+            }
+        };
+        let damaged = self.damaged_rows.get(INDEX).copied().unwrap_or_default();
+        let line = format!(
+            "the index of writes has {damaged} damaged rows, and does not name {} entries: {done}",
+            self.unindexed.count
+        );
+        let mut lines = vec![line];
+        lines.extend(names(&self.unindexed));
+        lines
     }
 }
 
@@ -225,16 +313,17 @@ mod tests {
         let key = KeyInfo { namespace: "pages".into(), key: "a\n".into() };
         let mut found = DoctorInfo {
             unindexed: KeysInfo { count: 1, first: vec![key] },
+            index_check: IndexCheck::Due,
             misindexed: 2,
             orphans: 1,
             orphaned_bytes: 65_280,
             is_dry_run: true,
-            repairs: 4,
+            repairs: 3,
             ..DoctorInfo::default()
         };
         let text = found.text();
         for says in [
-            "1 entries that the index",
+            "0 damaged rows, and does not name 1 entries: it would be checked",
             r#""pages" "a\n""#,
             "2 rows",
             "65280 bytes, would be freed",
@@ -242,8 +331,15 @@ mod tests {
             assert!(text.contains(says), "{says}: {text}");
         }
         assert!(found.is_wrong(), "a dry run repairs nothing");
-        found.is_dry_run = false;
+        (found.is_dry_run, found.index_check) = (false, IndexCheck::Done);
         assert!(!found.is_wrong() && found.text().contains("name no entry, repaired"));
+        for (index_check, is_wrong) in [
+            (IndexCheck::Undecided, true),
+            (IndexCheck::Unfinished, true),
+            (IndexCheck::Done, false),
+        ] {
+            assert_eq!(DoctorInfo { index_check, ..found.clone() }.is_wrong(), is_wrong);
+        }
         found.damaged.count = 1;
         assert!(found.is_wrong() && found.text().contains("1 damaged entries, recorded"));
     }

@@ -69,7 +69,7 @@ impl Membership {
         self.incidents.at(now)
     }
 
-    /// Returns the folder for writes that arrived too late.
+    /// Returns the folder for writes that a rebuild removed.
     #[must_use]
     pub fn salvage_folder(&self) -> &Path {
         self.incidents.folder()

@@ -1,4 +1,4 @@
-//! Repairs of what an examination found: the dot index, and bodies that nothing refers to.
+//! Repairs of what an examination found: rows of the dot index that name no entry, and bodies that nothing refers to.
 
 use super::{
     operation::Outcome,
@@ -7,7 +7,7 @@ use super::{
 use crate::{
     engine::Snapshot,
     error::{ReadError, WriteError},
-    tables::{self, Dots, EntryKey, IndexedDot, Pending},
+    tables::{self, Dots, IndexedDot, Pending},
     view::{Defect, Repair},
 };
 
@@ -17,7 +17,6 @@ impl<S: Snapshot> Transaction<'_, S> {
         let mut made = 0;
         for Repair(defect) in repairs {
             let is_made = match defect {
-                Defect::Unindexed(entry) => self.index_entry(&entry),
                 Defect::Misindexed(dot) => self.unindex(dot),
                 // Ids of bodies are never used twice, so that nothing can refer to it by now.
                 Defect::Orphan(body) => match tables::get::<Pending>(&self.view.snapshot, &body) {
@@ -31,27 +30,6 @@ impl<S: Snapshot> Transaction<'_, S> {
             made += usize::from(is_made.map_err(unread)?);
         }
         Ok(Outcome::Repaired(made))
-    }
-
-    /// Puts the rows of the dot index that an entry lacks. Returns whether there were any.
-    fn index_entry(&mut self, entry: &EntryKey) -> Result<bool, ReadError> {
-        let head = match self.row(entry) {
-            Err(ReadError::Damaged { .. }) => None,
-            head => head?,
-        };
-        let mut has_lacked = false;
-        for dot in head.iter().flat_map(|head| head.dots()) {
-            let indexed = self.indexed(dot);
-            let named = match tables::get::<Dots>(&self.view.snapshot, &indexed) {
-                Err(ReadError::Damaged { .. }) => None,
-                named => named?,
-            };
-            if named.as_ref() != Some(entry) {
-                tables::put::<Dots>(&mut self.batch, &indexed, entry);
-                has_lacked = true;
-            }
-        }
-        Ok(has_lacked)
     }
 
     /// Deletes a row of the dot index that names an entry that is not of its dot. Returns whether it still did.

@@ -30,10 +30,14 @@ impl Store {
     /// Makes the repairs of an examination that are still needed, and records its damaged entries, so that a member of a
     /// cluster requests them from the others. Returns how many repairs were made. Blocks until they are durable.
     ///
+    /// If the dot index lacks entries or has damaged rows, its check begins, and goes on in the background:
+    /// [`StoreView::index_state`](crate::StoreView) says when it has ended.
+    ///
     /// # Errors
     /// See [`WriteError`]. Repairs before the error were made.
     pub fn repair(&self, found: &Examination) -> Result<usize, WriteError> {
         let mut made = 0;
+        self.view().note_examined(found);
         for met in found.met().chunks(AT_ONCE) {
             self.run(Operation::Owe(met.to_vec()))?;
         }

@@ -1,125 +1,30 @@
 //! The examination of a whole store: every checksum, the dot index both ways, the chunks of large values, bodies that
-//! nothing refers to, and what is dated in the future. It only reads, in one view; [`Repair`] says what may follow.
+//! nothing refers to, and what is dated in the future. It only reads, in one view. [`Repair`] says what may follow;
+//! damaged and missing rows of the dot index are left to its check (`commit/index`), which tells peers to begin again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::{Bound, ControlFlow},
 };
 
-use super::{damage::Met, point::View};
+use super::{
+    damage::Met,
+    examination::{Defect, EntryName, Examination, Repair},
+    point::View,
+};
 use crate::{
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
-    tables::{self, Dots, EntryKey, IndexedDot, Layout, LocalParts, Part, check_row, decode_entry},
-    types::{BodyId, Found, Hlc, Key, NamespaceId, limits::CHUNK_BYTES},
-    view::MetDamage,
+    tables::{
+        self, Dots, EntryKey, IndexedDot, Layout, LocalParts, Part, Place, check_row, decode_entry,
+        decode_head,
+    },
+    types::{BodyId, Dot, Found, Hlc, Key, limits::CHUNK_BYTES},
 };
 
-/// The most findings of a kind that are kept; all are counted.
-const MAX_FOUND: usize = 10_000;
-
-/// How many rows are read at a time.
+/// How many rows are read at a time at most, and after how many bytes of rows no more are.
 const STEP_ROWS: usize = 1024;
-
-/// Findings of one kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Findings<T> {
-    /// How many there are.
-    pub count: u64,
-    /// The first 10,000 of them.
-    pub first: Vec<T>,
-}
-
-impl<T> Default for Findings<T> {
-    fn default() -> Self {
-        Findings { count: 0, first: Vec::new() }
-    }
-}
-
-impl<T> Findings<T> {
-    fn add(&mut self, found: T) {
-        self.count += 1;
-        if self.first.len() < MAX_FOUND {
-            self.first.push(found);
-        }
-    }
-}
-
-/// An entry, by its name.
-pub type EntryName = (NamespaceId, Key);
-
-/// What an examination has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Examination {
-    /// The rows that were read, of all tables.
-    pub rows: u64,
-    /// The entries and tombstones among them.
-    pub entries: u64,
-    /// Entries whose row fails its checksum, or whose value lacks a chunk or has a damaged one. Those that the store has
-    /// recorded before are among them.
-    pub damaged: Findings<EntryName>,
-    /// Rows of other tables that fail their checksums, by table.
-    pub damaged_rows: BTreeMap<Table, u64>,
-    /// Entries that the dot index does not name under one of their dots: a catch-up would leave them out.
-    pub unindexed: Findings<EntryName>,
-    /// Rows of the dot index that name an entry of another dot, or none: a catch-up reads them in vain.
-    pub misindexed: u64,
-    /// Large bodies that nothing refers to: they use disk space.
-    pub orphans: Findings<BodyId>,
-    /// How many bytes these have.
-    pub orphaned_bytes: u64,
-    /// Entries that are dated in the future, with their times in Unix milliseconds: later writes of other keys are dated
-    /// earlier, and an overwrite is dated later than they are.
-    pub future: Findings<(EntryName, u64)>,
-    /// What can be repaired.
-    repairs: Vec<Repair>,
-    /// The damage of entries, for the store to record.
-    met: Vec<MetDamage>,
-}
-
-impl Examination {
-    /// Whether nothing is wrong. Entries that are dated in the future are no damage.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        let counts =
-            [self.damaged.count, self.unindexed.count, self.misindexed, self.orphans.count];
-        counts.iter().all(|count| *count == 0) && self.damaged_rows.is_empty()
-    }
-
-    /// Returns what can be repaired in the store itself: rows of the dot index and bodies that nothing refers to.
-    #[must_use]
-    pub fn repairs(&self) -> &[Repair] {
-        &self.repairs
-    }
-
-    /// Returns the damage of entries. A store that records it requests the entries from the other locations.
-    #[must_use]
-    pub fn met(&self) -> &[MetDamage] {
-        &self.met
-    }
-
-    fn repair(&mut self, repair: Repair) {
-        if self.repairs.len() < 3 * MAX_FOUND {
-            self.repairs.push(repair);
-        }
-    }
-}
-
-/// A repair. It is checked again when it is made, because the store may have changed since.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repair(pub(crate) Defect);
-
-/// What a repair is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Defect {
-    /// The dot index lacks this entry.
-    Unindexed(EntryKey),
-    /// This row of the dot index names an entry that is not of its dot.
-    Misindexed(IndexedDot),
-    /// Nothing refers to this body.
-    Orphan(BodyId),
-}
+const STEP_BYTES: usize = 4 << 20;
 
 /// The key and the row, as they are in a table.
 type Row = (Vec<u8>, Vec<u8>);
@@ -147,7 +52,7 @@ impl<S: Snapshot> View<S> {
         latest_ms: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Examination, ReadError> {
-        let mut found = Examination::default();
+        let mut found = Examination::of_index(self.index);
         let bodies = self.examine_chunks(&mut found, progress)?;
         let used = self.examine_entries(&mut found, &bodies, (latest_ms, &mut *progress))?;
         self.examine_index(&mut found, progress)?;
@@ -159,14 +64,23 @@ impl<S: Snapshot> View<S> {
         Ok(found)
     }
 
+    /// Has the dot index checked, if an examination has found that it must be.
+    pub(crate) fn note_examined(&self, found: &Examination) {
+        if found.needs_index_check() {
+            self.note_index_as_of(found.index);
+        }
+    }
+
     /// Reads the next rows of a table, behind a key.
     fn rows_behind(&self, table: Table, after: Option<&[u8]>) -> Result<Vec<Row>, EngineError> {
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (lower, Bound::Unbounded);
         self.snapshot.range(table, bounds, Order::Ascending, &mut |key, row| {
+            bytes += row.len();
             rows.push((key.to_vec(), row.to_vec()));
-            if rows.len() < STEP_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            let is_full = rows.len() >= STEP_ROWS || bytes >= STEP_BYTES;
+            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(rows)
     }
@@ -259,9 +173,13 @@ impl<S: Snapshot> View<S> {
                 *found.damaged_rows.entry(table).or_default() += 1;
                 return Ok(());
             };
+            if table == Table::Deleted && self.has_entry(&entry)? {
+                // Readers take the entry.
+                *found.damaged_rows.entry(table).or_default() += 1;
+                return Ok(());
+            }
             match decode_entry((table, key), row, &self.origins) {
-                Ok(read) => {
-                    let (head, _value) = read;
+                Ok((head, _value)) => {
                     self.examine_entry(found, (&entry, &head), bodies, used)?;
                     if head.version.hlc > Hlc::at_millis(latest_ms) {
                         found.future.add((name(&entry), head.version.hlc.millis()));
@@ -276,11 +194,16 @@ impl<S: Snapshot> View<S> {
         })
     }
 
+    /// Whether a key has a row among the entries.
+    fn has_entry(&self, key: &EntryKey) -> Result<bool, EngineError> {
+        Ok(self.snapshot.get(Table::Entries, key.as_bytes())?.is_some())
+    }
+
     /// Checks the chunks of an entry, and whether the index names it under each of its dots.
-    fn examine_entry<V>(
+    fn examine_entry(
         &self,
         found: &mut Examination,
-        (entry, head): (&EntryKey, &Found<V>),
+        (entry, head): (&EntryKey, &Found<()>),
         bodies: &BTreeMap<BodyId, Stored>,
         used: &mut BTreeSet<BodyId>,
     ) -> Result<(), ReadError> {
@@ -295,7 +218,7 @@ impl<S: Snapshot> View<S> {
         for dot in head.dots() {
             let number = self.origins.number(dot.origin);
             let indexed = number.map(|origin| IndexedDot { origin, seq: dot.seq });
-            let named = indexed.map(|dot| tables::get::<Dots>(&self.snapshot, &dot)).transpose();
+            let named = indexed.map(|dot| self.indexed(&dot)).transpose();
             let is_named = match named {
                 Ok(named) => named.flatten().as_ref() == Some(entry),
                 Err(ReadError::Damaged { .. }) => false,
@@ -303,7 +226,6 @@ impl<S: Snapshot> View<S> {
             };
             if !is_named {
                 found.unindexed.add(name(entry));
-                found.repair(Repair(Defect::Unindexed(entry.clone())));
                 break;
             }
         }
@@ -325,7 +247,9 @@ impl<S: Snapshot> View<S> {
             let (namespace, key) = entry.split();
             let is_wrong = match self.names(dot, &entry) {
                 Err(ReadError::Damaged { .. }) => false,
-                named => !named? && self.owed.get(namespace, key).is_none(),
+                named => {
+                    !named? && self.owed.get(namespace, key).is_none() && !self.has_collected(dot)
+                }
             };
             if is_wrong {
                 found.misindexed += 1;
@@ -335,12 +259,19 @@ impl<S: Snapshot> View<S> {
         })
     }
 
-    /// Whether a row of the dot index names an entry of its dot.
+    /// Whether a row of the dot index names an entry of its dot. Damage is not noted: it is a finding.
     pub(crate) fn names(&self, dot: IndexedDot, entry: &EntryKey) -> Result<bool, ReadError> {
         let Ok(origin) = self.origins.id(dot.origin) else { return Ok(false) };
-        let (namespace, key) = entry.split();
-        let dot = crate::types::Dot { origin, seq: dot.seq };
-        Ok(self.row(namespace, key)?.is_some_and(|row| row.dots().contains(&dot)))
+        let Some((table, row)) = tables::row(&self.snapshot, entry)? else { return Ok(false) };
+        let place: Place<'_> = (table, entry.as_bytes());
+        let head = decode_head(place, &row, &self.origins).map_err(ReadError::damaged(table))?;
+        Ok(head.dots().contains(&Dot { origin, seq: dot.seq }))
+    }
+
+    /// Whether a tombstone of this dot may have been collected: a sweep leaves its row in the index for a while.
+    fn has_collected(&self, dot: IndexedDot) -> bool {
+        let origin = self.origins.id(dot.origin);
+        origin.is_ok_and(|origin| self.collected.covers(Dot { origin, seq: dot.seq }))
     }
 
     /// Finds the bodies that neither an entry, nor the location's own data, nor the pending table refers to. None are
@@ -381,15 +312,6 @@ impl<S: Snapshot> View<S> {
             ControlFlow::Continue(())
         })?;
         Ok(())
-    }
-}
-
-impl Examination {
-    /// Keeps the damage of an entry, for the store to record.
-    fn meet(&mut self, entry: EntryKey, met: Met) {
-        if self.met.len() < MAX_FOUND {
-            self.met.push(MetDamage { entry, met });
-        }
     }
 }
 

@@ -89,6 +89,8 @@ pub(super) struct Driver {
     tracks: BTreeMap<MemberId, Track>,
     /// When it was last noted which peers were heard.
     listened: Duration,
+    /// Since when something that remains of processes that have ended may be missing at a member; none if nothing is.
+    unsettled: Option<Duration>,
     /// Which changes of links are logged.
     flaps: BTreeMap<MemberId, Flaps>,
     /// The requests that wait for a verification.
@@ -171,6 +173,7 @@ impl Driver {
             attempts: BTreeMap::new(),
             tracks: BTreeMap::new(),
             listened: Duration::ZERO,
+            unsettled: None,
             flaps: BTreeMap::new(),
             verifying: BTreeMap::new(),
             clock: ClusterClock::default(),

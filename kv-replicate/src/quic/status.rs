@@ -20,6 +20,8 @@ pub struct Status {
     /// Whether everything that remains of processes that have ended, and of removed members, is at every member. As
     /// long as not, garbage collection waits.
     pub is_settled: bool,
+    /// For how long not, to about a second; none if it is.
+    pub unsettled_for: Option<Duration>,
     /// Whether the store is rebuilt in place, or joins: it serves no peer.
     pub is_rebuilding: bool,
     /// Whether another process of this location, which started later, has closed the origins of this one. It then takes

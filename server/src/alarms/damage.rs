@@ -1,10 +1,11 @@
-//! Damaged entries: which they are, and the alarm about them.
+//! Damage of the store: which entries it hit, and the alarms about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
 use kv_core::{
-    Key, Member, MemberId, Members, Namespace, NamespaceId, Namespaces, OriginInfo, Owed, OwedKeys,
+    Key, Member, MemberId, Namespace, NamespaceId, Namespaces, OriginInfo, Owed, StoreView,
+    limits::MAX_OWED, view::IndexState,
 };
 use kv_replicate::inspect::Place;
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ pub struct DamagedInfo {
 impl KeyInfo {
     /// The key of a place, with the title of its namespace.
     pub(crate) fn new(place: &Place, namespaces: &Namespaces) -> KeyInfo {
-        let namespace = namespaces.iter().find(|namespace| namespace.id == place.namespace);
+        let namespace = namespaces.get(place.namespace);
         let key = match str::from_utf8(&place.key) {
             Ok(text) => text.into(),
             Err(_not_text) => format!("0x{}", HEXLOWER.encode(&place.key)),
@@ -54,29 +55,44 @@ impl KeyInfo {
     }
 }
 
-/// Returns the first 100 keys whose entries are damaged, with the locations that they wait for, if this is a member of a
-/// cluster.
-#[must_use]
-pub fn damaged_keys(
-    owed: &OwedKeys,
-    awaited: Option<&BTreeMap<Place, Vec<MemberId>>>,
-    (namespaces, members): (&Namespaces, &Members),
-) -> Vec<DamagedInfo> {
-    let name = |id: &MemberId| {
-        members.get(*id).map_or_else(|| id.to_string(), |member| member.name.clone())
-    };
-    let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
-        let place = Place { namespace, key: key.clone() };
-        let awaited = awaited.and_then(|awaited| awaited.get(&place));
-        let mut waits_for: Vec<_> = awaited.into_iter().flatten().map(name).collect();
-        waits_for.sort_unstable();
-        let key = match system_key(&place) {
-            Some(key) => KeyInfo { namespace: "(system)".into(), key },
-            None => KeyInfo::new(&place, namespaces),
+/// The damage of a store at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DamageState {
+    /// How many keys' entries are damaged.
+    pub count: usize,
+    /// The first 100 of these keys.
+    pub first: Vec<DamagedInfo>,
+    /// Whether there is no room to record others.
+    pub is_full: bool,
+    /// The state of the index of writes, from which others catch up.
+    pub index: IndexState,
+}
+
+impl DamageState {
+    /// Reads it from a view. If this is a member of a cluster, `awaited` has the locations that keys wait for.
+    #[must_use]
+    pub fn of(view: &StoreView, awaited: Option<&BTreeMap<Place, Vec<MemberId>>>) -> DamageState {
+        let name = |id: &MemberId| {
+            view.members().get(*id).map_or_else(|| id.to_string(), |member| member.name.clone())
         };
-        DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
-    };
-    owed.iter().take(MAX_DAMAGED).map(info).collect()
+        let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
+            let place = Place { namespace, key: key.clone() };
+            let awaited = awaited.and_then(|awaited| awaited.get(&place));
+            let mut waits_for: Vec<_> = awaited.into_iter().flatten().map(name).collect();
+            waits_for.sort_unstable();
+            let key = match system_key(&place) {
+                Some(key) => KeyInfo { namespace: "(system)".into(), key },
+                None => KeyInfo::new(&place, view.namespaces()),
+            };
+            DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
+        };
+        DamageState {
+            count: view.owed().len(),
+            first: view.owed().iter().take(MAX_DAMAGED).map(info).collect(),
+            is_full: view.owed().is_full(),
+            index: view.index_state(),
+        }
+    }
 }
 
 /// Returns what a row of the system namespace is about, in words; none for a row of another namespace.
@@ -97,8 +113,35 @@ fn system_key(place: &Place) -> Option<String> {
     Some(format!("row 0x{}", HEXLOWER.encode(key)))
 }
 
+/// The alarms about damage.
+pub(super) fn alarms(damage: &DamageState) -> Vec<Alarm> {
+    let mut alarms: Vec<_> = entries(damage.count, &damage.first).into_iter().collect();
+    if damage.is_full {
+        let text = format!(
+            "{MAX_OWED} damaged entries are recorded, and there is no room for others, which are requested from nobody: \
+             replace the disk, start this location with an empty data directory and a new token, and remove its former \
+             self"
+        );
+        alarms.push(Alarm::here(AlarmKind::TooMuchDamage, text));
+    }
+    let text = match damage.index {
+        IndexState::Sound => return alarms,
+        IndexState::Checking => {
+            "a row of the index of writes is damaged on this location's disk: the index is checked against the entries, \
+             and its rows are written again. Other locations can't catch up from here until that is done. Check the disk"
+        }
+        IndexState::Undecided => {
+            "rows of the index of writes are damaged on this location's disk, and entries too, so that this location \
+             can't tell which of them the rows name: other locations can't catch up from here until these entries are \
+             repaired (see damaged-entries). Check the disk"
+        }
+    };
+    alarms.push(Alarm::here(AlarmKind::DamagedIndex, text));
+    alarms
+}
+
 /// The alarm about so many keys whose entries are damaged, of which these are the first; none if there are none.
-pub(super) fn alarm(count: usize, first: &[DamagedInfo]) -> Option<Alarm> {
+fn entries(count: usize, first: &[DamagedInfo]) -> Option<Alarm> {
     let noticed = first.iter().map(|key| key.since).filter(|since| *since > 0).min();
     let since = noticed.map_or(String::new(), |since| format!(" since {}", minute(since)));
     let (entries, they) = if count == 1 { ("1 entry is", "it") } else { ("entries are", "them") };
@@ -136,8 +179,8 @@ mod tests {
 
     #[test]
     fn the_alarm_names_the_first_keys_and_what_ends_it() {
-        assert_eq!(alarm(0, &[]), None);
-        let text = |count, first: &[DamagedInfo]| alarm(count, first).expect("an alarm").text;
+        assert_eq!(entries(0, &[]), None);
+        let text = |count, first: &[DamagedInfo]| entries(count, first).expect("an alarm").text;
         let one = text(1, &[damaged("a\n")]);
         assert!(one.starts_with("1 entry is damaged on this location's disk since 20"), "{one}");
         assert!(one.contains(r#""shared" "a\n". "#) && one.contains("A put or a delete"), "{one}");
@@ -146,6 +189,25 @@ mod tests {
         let many = text(200, &keys);
         assert!(many.starts_with("200 entries are damaged"), "{many}");
         assert!(many.contains(r#""shared" "4", …"#), "{many}");
+    }
+
+    #[test]
+    fn a_damaged_index_and_damage_that_is_not_recorded_are_alarms_of_their_own() {
+        let found = |damage: &DamageState| -> Vec<_> {
+            alarms(damage).into_iter().map(|alarm| (alarm.kind, alarm.text)).collect()
+        };
+        assert_eq!(found(&DamageState::default()), []);
+        let full = found(&DamageState { is_full: true, ..DamageState::default() });
+        let [(AlarmKind::TooMuchDamage, text)] = &full[..] else { panic!("{full:?}") };
+        assert!(text.contains("16384 damaged entries") && text.contains("replace the disk"));
+        for (index, says) in [
+            (IndexState::Checking, "written again"),
+            (IndexState::Undecided, "until these entries are repaired"),
+        ] {
+            let found = found(&DamageState { index, ..DamageState::default() });
+            let [(AlarmKind::DamagedIndex, text)] = &found[..] else { panic!("{found:?}") };
+            assert!(text.contains(says), "{text}");
+        }
     }
 
     #[test]

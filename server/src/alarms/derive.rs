@@ -10,7 +10,14 @@ use super::{
     snapshot::{Member, Snapshot},
     store, titles, writes,
 };
-use crate::{cluster::Expiring, membership::OriginState};
+use crate::{
+    cluster::{Expiring, state::dates::minute},
+    membership::OriginState,
+};
+
+/// What remains of an ended process is exchanged within seconds once all locations are linked. This long is an alarm, in
+/// seconds.
+const UNSETTLED_SECONDS: u64 = 600;
 
 /// Returns all alarms of a snapshot.
 #[must_use]
@@ -25,7 +32,7 @@ pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
         alarms.extend(of_member(member, snapshot.now));
     }
     alarms.extend(store::refuses_writes(&snapshot.mode));
-    alarms.extend(damage::alarm(snapshot.damaged, &snapshot.damaged_keys));
+    alarms.extend(damage::alarms(&snapshot.damage));
     alarms.extend(titles::alarms(&snapshot.titles));
     alarms
 }
@@ -42,6 +49,7 @@ fn of_member(member: &Member, now: u64) -> Vec<Alarm> {
     alarms.extend(writes::alarms(member, now));
     alarms.extend(clock::alarms(member, now));
     alarms.extend(origins(&member.origins));
+    alarms.extend(unsettled(member, now));
     alarms.extend(store::incidents(member));
     alarms
 }
@@ -89,6 +97,24 @@ fn origins(state: &OriginState) -> Vec<Alarm> {
     alarms
 }
 
+/// The alarm about writes of processes that have ended, which may be missing at a location although all are linked.
+fn unsettled(member: &Member, now: u64) -> Option<Alarm> {
+    let seconds = member.status.unsettled_for?.as_secs();
+    let is_away = member.status.peers.values().any(|peer| !peer.is_connected);
+    let is_waiting = is_away || !member.status.is_joined;
+    if seconds < UNSETTLED_SECONDS || is_waiting {
+        return None;
+    }
+    let since = now.saturating_sub(seconds);
+    let text = format!(
+        "since {} it is not known whether every location has all writes of processes that have ended: tombstones are kept \
+         meanwhile, and the disk fills with deletions. See the other alarms here and at the other locations; if there are \
+         none, restart this location, and report this as a bug if it stays",
+        minute(since)
+    );
+    Some(Alarm::here(AlarmKind::Unsettled, text).since(since))
+}
+
 /// Returns what this location tells its peers of itself: its own alarms, without those that peers have reported, and since
 /// when they last, as `since` knows it.
 pub fn conditions<'a>(now: u64, alarms: impl Iterator<Item = (&'a Alarm, u64)>) -> Vec<Condition> {
@@ -129,6 +155,20 @@ mod tests {
         let mut snapshot = testing::snapshot(None);
         snapshot.has_ended = true;
         assert_eq!(alarms(&snapshot)[0].kind, AlarmKind::Halted);
+    }
+
+    #[test]
+    fn writes_of_ended_processes_that_may_be_missing_for_long_are_an_alarm_if_all_are_linked() {
+        let found = |seconds, is_connected| {
+            let mut peer = linked();
+            peer.is_connected = is_connected;
+            let mut member = testing::member([(AMS, peer)]);
+            member.status.unsettled_for = Some(Duration::from_secs(seconds));
+            unsettled(&member, NOW).map(|alarm| (alarm.kind, alarm.since))
+        };
+        assert_eq!(found(599, true), None);
+        assert_eq!(found(600, true), Some((AlarmKind::Unsettled, Some(NOW - 600))));
+        assert_eq!(found(600, false), None, "it may be there");
     }
 
     #[test]

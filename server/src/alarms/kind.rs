@@ -11,11 +11,15 @@ pub enum AlarmKind {
     StoreRefusesWrites,
     /// Entries can't be read here.
     DamagedEntries,
+    /// More entries are damaged than can be recorded.
+    TooMuchDamage,
+    /// Rows of the index of writes are damaged: nobody can catch up from here until it is checked.
+    DamagedIndex,
     /// The store lacks deletions that others no longer keep, and takes them from another location.
     Rebuilding,
     /// Another process runs as this location.
     AnotherProcess,
-    /// Writes arrived after deletions that had to count as final.
+    /// A rebuild removed writes that may be older than deletions that others no longer keep.
     SalvagedWrites,
     /// Such writes could not be saved.
     SalvageFailed,
@@ -47,6 +51,8 @@ pub enum AlarmKind {
     Conflict,
     /// A location does not take writes that another one sends.
     WritesNotTaken,
+    /// It is not known for long whether every location has all writes of processes that have ended.
+    Unsettled,
 }
 
 /// Where the condition of an alarm is.
@@ -62,10 +68,12 @@ pub(super) enum Told {
 
 impl AlarmKind {
     /// All kinds.
-    pub const ALL: [AlarmKind; 21] = [
+    pub const ALL: [AlarmKind; 24] = [
         AlarmKind::Halted,
         AlarmKind::StoreRefusesWrites,
         AlarmKind::DamagedEntries,
+        AlarmKind::TooMuchDamage,
+        AlarmKind::DamagedIndex,
         AlarmKind::Rebuilding,
         AlarmKind::AnotherProcess,
         AlarmKind::SalvagedWrites,
@@ -84,6 +92,7 @@ impl AlarmKind {
         AlarmKind::RowsRefused,
         AlarmKind::Conflict,
         AlarmKind::WritesNotTaken,
+        AlarmKind::Unsettled,
     ];
 
     /// Returns its name: in metrics, in JSON, and as the heading of its section in docs/alarms.md.
@@ -93,6 +102,8 @@ impl AlarmKind {
             AlarmKind::Halted => "halted",
             AlarmKind::StoreRefusesWrites => "store-refuses-writes",
             AlarmKind::DamagedEntries => "damaged-entries",
+            AlarmKind::TooMuchDamage => "too-much-damage",
+            AlarmKind::DamagedIndex => "damaged-index",
             AlarmKind::Rebuilding => "rebuilding",
             AlarmKind::AnotherProcess => "another-process",
             AlarmKind::SalvagedWrites => "salvaged-writes",
@@ -111,6 +122,7 @@ impl AlarmKind {
             AlarmKind::RowsRefused => "rows-refused",
             AlarmKind::Conflict => "conflict",
             AlarmKind::WritesNotTaken => "writes-not-taken",
+            AlarmKind::Unsettled => "unsettled",
         }
     }
 
@@ -139,6 +151,9 @@ impl AlarmKind {
             AlarmKind::RowsRefused => 19,
             AlarmKind::Conflict => 20,
             AlarmKind::WritesNotTaken => 21,
+            AlarmKind::DamagedIndex => 22,
+            AlarmKind::TooMuchDamage => 23,
+            AlarmKind::Unsettled => 24,
         }
     }
 
@@ -151,7 +166,10 @@ impl AlarmKind {
     /// Where it is an alarm.
     pub(super) fn told(self) -> Told {
         match self {
-            AlarmKind::StoreRefusesWrites | AlarmKind::Rebuilding => Told::Everywhere,
+            AlarmKind::StoreRefusesWrites
+            | AlarmKind::DamagedIndex
+            | AlarmKind::Rebuilding
+            | AlarmKind::AnotherProcess => Told::Everywhere,
             AlarmKind::CatchUpFails
             | AlarmKind::RowsRefused
             | AlarmKind::Conflict

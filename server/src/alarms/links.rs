@@ -108,6 +108,14 @@ fn reported(
             "{name} reports since {at} that it is rebuilt from another location and serves none: it was restored from \
              an old copy, or has lost its store. If this does not end, see `waypost cluster status` there"
         ),
+        AlarmKind::DamagedIndex => format!(
+            "{name} reports since {at} that rows of its index of writes are damaged: nobody can catch up from it until \
+             they are made again. Check its disk; if this does not end, see `waypost cluster status` there"
+        ),
+        AlarmKind::AnotherProcess => format!(
+            "{name} reports since {at} that two processes run as it, on copies of one data directory: stop one of the \
+             two; `waypost cluster status` at {name} says which takes writes"
+        ),
         AlarmKind::CatchUpFails => format!(
             "{name} reports since {at} that its catch-up from this location fails again and again: `waypost cluster \
              status` there, and the logs of both, have the reason"
@@ -223,6 +231,8 @@ mod tests {
         for (kind, about, is_alarm) in [
             (AlarmKind::StoreRefusesWrites, None, true),
             (AlarmKind::Rebuilding, None, true),
+            (AlarmKind::DamagedIndex, None, true),
+            (AlarmKind::AnotherProcess, None, true),
             (AlarmKind::ClockOff, None, false),
             (AlarmKind::RowsRefused, Some(FRA), true),
             (AlarmKind::RowsRefused, Some(PAR), false),

@@ -6,7 +6,7 @@ use kv_core::{MemberId, Members, Mode, Store};
 use kv_replicate::quic::{Peer, Status};
 
 use super::{
-    damage::{DamagedInfo, damaged_keys},
+    damage::DamageState,
     titles::{TitleCache, TitleTwice},
 };
 use crate::{
@@ -21,10 +21,8 @@ pub struct Snapshot {
     pub now: u64,
     /// Whether the store takes writes.
     pub mode: Mode,
-    /// How many keys' entries are damaged.
-    pub damaged: usize,
-    /// The first of these keys.
-    pub damaged_keys: Vec<DamagedInfo>,
+    /// The damage of the store.
+    pub damage: DamageState,
     /// The titles that two namespaces have.
     pub titles: Vec<TitleTwice>,
     /// Whether this is a member of a cluster whose replica has ended, although the server runs.
@@ -52,7 +50,7 @@ pub struct Member {
     pub renewal: Renewal,
     /// What the replica has reported since the start.
     pub incidents: IncidentState,
-    /// The folder for writes that arrived too late.
+    /// The folder for writes that a rebuild removed.
     pub salvage: PathBuf,
 }
 
@@ -86,12 +84,10 @@ impl Snapshot {
             })
         });
         let awaited = member.as_ref().map(|member| &member.status.awaited);
-        let names = (view.namespaces().as_ref(), view.members().as_ref());
         Snapshot {
             now,
             mode: store.status().mode,
-            damaged: view.owed().len(),
-            damaged_keys: damaged_keys(view.owed(), awaited, names),
+            damage: DamageState::of(&view, awaited),
             titles: titles.of(view.namespaces()),
             has_ended,
             member,

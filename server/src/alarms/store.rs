@@ -32,15 +32,15 @@ pub(super) fn incidents(member: &Member) -> Vec<Alarm> {
     }
     if incidents.salvaged > 0 {
         let text = format!(
-            "writes arrived after deletions that had to count as final, and were not applied: {folder} holds them ({} \
-             files, one for each day); put those that are still needed again, and delete the files",
+            "a rebuild removed writes that may be older than deletions which the others no longer keep: {folder} holds \
+             them ({} files, one for each day); put those that are still needed again, and delete the files",
             incidents.salvaged
         );
         alarms.push(Alarm::here(AlarmKind::SalvagedWrites, text));
     }
     if incidents.lost > 0 {
         let text = format!(
-            "{} writes that arrived too late could not be saved in {folder}: see the log, and check the disk",
+            "{} writes that a rebuild removed could not be saved in {folder}: see the log, and check the disk",
             incidents.lost
         );
         alarms.push(Alarm::here(AlarmKind::SalvageFailed, text));

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use kv_core::{MemberId, Mode};
 use kv_replicate::quic::{Arrears, Peer, Status};
 
-use super::snapshot::{Member, Snapshot};
+use super::{
+    damage::DamageState,
+    snapshot::{Member, Snapshot},
+};
 use crate::{
     cluster::{Expiry, Renewal},
     membership::{IncidentState, OriginState},
@@ -61,8 +64,7 @@ pub(super) fn snapshot(member: Option<Member>) -> Snapshot {
     Snapshot {
         now: NOW,
         mode: Mode::Writer,
-        damaged: 0,
-        damaged_keys: Vec::new(),
+        damage: DamageState::default(),
         titles: Vec::new(),
         has_ended: false,
         member,

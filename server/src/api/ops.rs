@@ -75,7 +75,7 @@ fn store_gauges(app: &App, observed: &Observation) -> StoreGauges {
             Mode::Closed(_) => "closed",
         },
         namespaces: app.store.namespaces().len(),
-        damaged_keys: observed.snapshot.damaged,
+        damaged_keys: observed.snapshot.damage.count,
         title_conflicts: observed.snapshot.titles.len(),
     }
 }

@@ -120,7 +120,7 @@ impl Incidents {
         Incidents { copy_seen, lost, peers: Mutex::default(), folder: data.join(FOLDER) }
     }
 
-    /// Returns the folder for writes that arrived too late.
+    /// Returns the folder for writes that a rebuild removed.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

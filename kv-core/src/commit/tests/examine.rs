@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     engine::Snapshot as _,
     tables::{Dots, EntryKey, IndexedDot, Pending},
-    view::Examination,
+    types::Hlc,
+    view::{Examination, IndexState},
 };
 
 /// The time of all commits, in Unix milliseconds.
@@ -48,6 +49,20 @@ fn repair(store: &mut Committer<RedbEngine>, found: &Examination) -> usize {
     }
 }
 
+/// Has the index checked as the examination says, to the end.
+fn check_index(store: &mut Committer<RedbEngine>, found: &Examination) {
+    let limits = GcLimits {
+        rows: 64,
+        bodies: 4,
+        stable: Hlc::ZERO,
+        expired_ms: None,
+        collects_expired: false,
+    };
+    store.view().note_examined(found);
+    assert_eq!(store.view().index_state(), IndexState::Checking);
+    while store.collect_garbage(NOW_MS, &limits).unwrap().more {}
+}
+
 #[test]
 fn a_store_is_sound() {
     let (mut store, _) = filled();
@@ -65,10 +80,59 @@ fn an_entry_that_the_index_does_not_name_is_found_and_named_again() {
     let mut store = with_rows(store, batch).unwrap();
     let found = examine(&mut store);
     assert_eq!(found.unindexed.first, [(id, Key::new("a").unwrap())]);
-    assert!(!found.is_sound());
-    assert_eq!(repair(&mut store, &found), 1);
+    assert!(!found.is_sound() && found.needs_index_check());
+    assert_eq!(repair(&mut store, &found), 0, "the check of the index does it");
+    let number = store.view().index_number();
+    check_index(&mut store, &found);
     assert!(examine(&mut store).is_sound());
-    assert_eq!(repair(&mut store, &found), 0, "it is not needed any more");
+    // A row was put at a place that a catch-up may have passed.
+    assert_eq!((store.view().index_state(), number), (IndexState::Sound, Some(0)));
+    assert_ne!(store.view().index_number(), number);
+    store.view().note_examined(&found);
+    assert_eq!(store.view().index_state(), IndexState::Sound, "it was checked since");
+}
+
+#[test]
+fn a_damaged_row_of_the_index_is_found_and_made_again_by_the_check() {
+    let (mut store, id) = filled();
+    let key = Dots::key(&indexed(&mut store, id, "a"));
+    let row = store.view().snapshot.get(Table::Dots, &key).unwrap();
+    let mut damaged = row.expect("a row").to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    let mut store = with_rows(store, vec![(Table::Dots, key, Some(damaged))]).unwrap();
+    let found = examine(&mut store);
+    assert_eq!(found.damaged_rows.get(&Table::Dots), Some(&1));
+    assert_eq!((found.unindexed.count, found.repairs().len()), (1, 0));
+    assert_eq!(store.view().index_state(), IndexState::Sound, "an examination changes nothing");
+    check_index(&mut store, &found);
+    assert!(examine(&mut store).is_sound());
+}
+
+#[test]
+fn what_a_sweep_leaves_in_the_index_is_no_finding_and_a_tombstone_beside_an_entry_is_one() {
+    let (mut store, id) = filled();
+    for key in ["a", "b"] {
+        store.commit(NOW_MS, vec![delete(id, key)]).results.remove(0).unwrap();
+    }
+    let kept = store.view().snapshot.get(Table::Deleted, entry(id, "b").as_bytes()).unwrap();
+    let kept = kept.expect("a tombstone").to_vec();
+    store.sweep.set_many(1);
+    let limits = GcLimits {
+        rows: 64,
+        bodies: 4,
+        stable: Hlc::at_millis(NOW_MS + 60_000),
+        expired_ms: None,
+        collects_expired: false,
+    };
+    store.sweep.expect(true);
+    assert_eq!(store.collect_garbage(NOW_MS, &limits).unwrap().collected, 2);
+    let found = examine(&mut store);
+    assert!(found.is_sound(), "{found:?}");
+    let later = put(&store, id, "b", b"later");
+    store.commit(NOW_MS, vec![later]).results.remove(0).unwrap();
+    let row = (Table::Deleted, entry(id, "b").as_bytes().to_vec(), Some(kept));
+    let mut store = with_rows(store, vec![row]).unwrap();
+    assert_eq!(examine(&mut store).damaged_rows.get(&Table::Deleted), Some(&1));
 }
 
 #[test]

@@ -14,9 +14,10 @@ use crate::quic::{
 const PAUSED: Duration = Duration::from_secs(3);
 
 impl Driver {
-    /// Notes which peers were heard since the last time.
+    /// Notes which peers were heard since the last time, and whether something may be missing of processes that have ended.
     pub(super) fn listen(&mut self) {
         let now = self.now().mono;
+        self.unsettled = (!self.core.is_settled()).then(|| self.unsettled.unwrap_or(now));
         let mut before = std::mem::replace(&mut self.listened, now);
         let paused = now.saturating_sub(before).saturating_sub(LISTEN);
         if before > Duration::ZERO && paused >= PAUSED {
@@ -48,6 +49,7 @@ impl Driver {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
             is_settled: self.core.is_settled(),
+            unsettled_for: self.unsettled.map(|since| self.now().mono.saturating_sub(since)),
             is_rebuilding: self.core.is_rebuilding(),
             is_superseded: self.core.is_superseded(),
             clock: self.core.clock_state(),
