@@ -3,7 +3,10 @@
 use serde_json::Value;
 use waypost_tests::{Home, cluster::Cluster, random::noise};
 
-use super::{Entries, assert_all_is_well, assert_starts, call, server, shared, start};
+use super::{
+    Entries, assert_all_is_well, assert_starts, call, damaged_rows::damage_index, server, shared,
+    start,
+};
 
 /// The key whose entry gets damaged, and the location that has it.
 const KEY: &str = "damaged-key";
@@ -61,6 +64,25 @@ fn the_doctor_finds_a_damaged_entry_that_nobody_has_read_and_the_others_send_it(
     assert_eq!((read.status, read.text()), (200, value()));
     let (report, is_well) = examine_running(&cluster, AT);
     assert!(is_well && report["is_sound"] == true, "{report}");
+}
+
+#[test]
+fn the_doctor_has_a_damaged_index_checked_before_it_ends() {
+    let mut cluster = start(2);
+    let mut entries = Entries::default();
+    entries.put_many(server(&cluster, 0), "a", 5);
+    entries.assert_everywhere(&cluster, "a start");
+    cluster.stop(AT);
+    damage_index(&cluster, AT, "a-3");
+    for (flags, check, is_repaired) in
+        [(&["--dry-run"][..], "due", false), (&[][..], "done", true), (&[][..], "not-needed", true)]
+    {
+        let (report, is_well) = examine_stopped(cluster.locations()[AT].home(), flags);
+        assert_eq!((&report["index_check"], is_well), (&check.into(), is_repaired), "{report}");
+        assert_eq!(report["is_sound"], check == "not-needed", "{report}");
+    }
+    assert_starts(&mut cluster, AT, "the doctor");
+    assert_all_is_well(&cluster, &mut entries, "the doctor");
 }
 
 #[test]
