@@ -77,6 +77,7 @@ mod told;
 mod transmit;
 mod uncounted;
 mod verifier;
+mod weight;
 
 use actions::{Actions, Context};
 use local::Local;

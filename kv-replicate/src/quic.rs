@@ -46,7 +46,10 @@ mod track;
 mod window;
 
 pub use accept::network_of;
-pub use config::{Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, ServeGuest, Tuning};
+pub use config::{
+    Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, Salvage, SalvageError, ServeGuest,
+    Tuning,
+};
 pub use error::{AskError, IdentityError, StartError};
 pub use replica::{Handle, Replica};
 pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Peer, Status};

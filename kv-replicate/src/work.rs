@@ -107,8 +107,7 @@ pub enum Work {
         /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
     },
-    /// Find the writes that the store holds and its vector does not count, from one snapshot that shows durable
-    /// commits only.
+    /// Find the writes that the store holds and its vector does not count, from a snapshot of durable commits.
     FindUncounted {
         /// Names the answer, [`Event::Uncounted`].
         id: u64,
@@ -354,6 +353,13 @@ pub enum Event {
         places: Vec<(Place, Dot)>,
         /// What the source counts.
         vector: Arc<VersionVector>,
+    },
+    /// The owner's answer to [`Notice::Salvage`](crate::Notice::Salvage).
+    Kept {
+        /// The number in the notice.
+        id: u64,
+        /// Whether the writes are kept, durably. If not, they stay in the store, and the owner is asked again later.
+        is_kept: bool,
     },
     /// [`Work::FindUncounted`] was done.
     Uncounted {

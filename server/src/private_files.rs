@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -98,19 +98,34 @@ pub fn write(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     sync_directory(directory)
 }
 
-/// Appends to a file that only its owner may read, and creates it if it does not exist. Durable when this returns; after
-/// a crash the end of the text may be missing.
+/// Appends lines to a file that only its owner may read, and creates it if it does not exist. Durable when this returns; after
+/// a crash or an error the end of the lines may be missing. What is left of a line then is a line of its own.
 ///
 /// # Errors
-/// If the system refuses.
-pub fn append(path: &Path, text: &str) -> Result<(), PrivateFileError> {
+/// If the system refuses. Some of the lines may be in the file.
+pub fn append_lines(path: &Path, lines: &str) -> Result<(), PrivateFileError> {
     let append = || {
-        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).create(true).append(true).mode(0o600).open(path)?;
+        if !ends_with_newline(&mut file)? {
+            file.write_all(b"\n")?;
+        }
+        file.write_all(lines.as_bytes())?;
         file.sync_all()
     };
     append().map_err(system(path))?;
     sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Whether the last line of a file, if there is one, is whole.
+fn ends_with_newline(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 /// Removes a file, if it exists. Durable when this returns.
@@ -211,6 +226,16 @@ mod tests {
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert!(read(&path).unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn lines_begin_on_a_new_line_after_one_that_was_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lines");
+        append_lines(&path, "one\ntwo\n").unwrap();
+        append_lines(&path, "thr").unwrap();
+        append_lines(&path, "four\n").unwrap();
+        assert_eq!(read_secret(&path).unwrap(), "one\ntwo\nthr\nfour\n");
     }
 
     #[test]

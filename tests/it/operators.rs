@@ -17,6 +17,7 @@ mod namespaces;
 mod readiness;
 mod removed;
 mod restored;
+mod salvaged;
 mod status;
 
 use std::time::Duration;

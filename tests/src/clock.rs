@@ -62,7 +62,7 @@ pub fn remove_leftovers(shared_memory: &Path) {
         let Some(process) = name.to_str().and_then(process_of) else { continue };
         if !Path::new("/proc").join(process.to_string()).exists() {
             // Another test may remove it at the same time.
-            let _may_be_gone = fs::remove_file(file.path());
+            let _is_gone = fs::remove_file(file.path());
         }
     }
 }

@@ -7,12 +7,12 @@ use std::{
 
 use kv_core::{DamagedKey, Dot, Hlc, OriginId, VersionVector};
 
-use super::{local::Local, peers::Peers};
+use super::{local::Local, peers::Peers, weight};
 use crate::{
-    MemberId, Row,
+    MemberId,
     inspect::Place,
     notice::Notice,
-    wire::{Message, NoBody, PageHead, Reason},
+    wire::{Message, PageHead},
     work::{Settled, ToApply, Work},
 };
 
@@ -25,6 +25,9 @@ pub(super) const MAX_APPLYING: usize = 6 << 20;
 
 /// The most notices that wait for the owner, except for vital ones.
 const MAX_NOTICES: usize = 1024;
+
+/// The most portions of salvaged rows that the owner has not answered for, so that these take 128 MiB at most.
+const MAX_SALVAGES: usize = 4;
 
 /// The surroundings of a machine: it reads the location and its peers, and puts out actions.
 pub(super) struct Context<'a> {
@@ -249,17 +252,15 @@ impl Actions {
         self.request(id, Pending::Rebuild, work);
     }
 
-    /// Requests to read rows for the owner which the source of a rebuild neither counts nor has.
+    /// Requests to read rows for the owner which the source of a rebuild neither counts nor has. While it has not answered for
+    /// many, the rows are left for the next comparison.
     pub(super) fn salvage(&mut self, rows: Vec<(Place, Dot)>, vector: Arc<VersionVector>) {
-        if !rows.is_empty() {
+        let is_salvage = |pending: &&Pending| **pending == Pending::Salvage;
+        let under_way = self.pending.values().filter(is_salvage).count();
+        if !rows.is_empty() && under_way < MAX_SALVAGES {
             let id = self.next_id();
             self.request(id, Pending::Salvage, Work::Salvage { id, rows, vector });
         }
-    }
-
-    /// Whether salvaged writes wait for the owner.
-    pub(super) fn hands_over(&self) -> bool {
-        self.notices.iter().any(|notice| matches!(notice, Notice::Salvaged(_)))
     }
 
     /// The number of the next commit, and the number of rollbacks that it may follow.
@@ -327,7 +328,7 @@ impl Actions {
     /// Reports something to the owner. Drops it if too much waits, unless the owner must act on it.
     pub(super) fn notice(&mut self, notice: Notice) {
         let is_vital =
-            matches!(notice, Notice::Halted(_) | Notice::Close { .. } | Notice::Salvaged(_));
+            matches!(notice, Notice::Halted(_) | Notice::Close { .. } | Notice::Salvage { .. });
         if self.notices.len() < MAX_NOTICES || is_vital {
             self.notices.push_back(notice);
         }
@@ -368,27 +369,11 @@ impl Actions {
 
     /// About how many bytes wait here, and how many of the peers' rows wait for the store.
     pub(super) fn memory_bytes(&self) -> usize {
-        let lane = |lane: &Lane| lane.applying + lane.control.iter().map(weight).sum::<usize>();
+        let lane = |lane: &Lane| {
+            lane.applying + lane.control.iter().map(weight::of_message).sum::<usize>()
+        };
         let lanes: usize = self.lanes.values().map(lane).sum();
-        lanes + (self.pending.len() + self.work.len() + self.notices.len()) * 256
-    }
-}
-
-/// About how many bytes a message takes in memory.
-pub(super) fn weight(message: &Message) -> usize {
-    match message {
-        Message::Page(page) => {
-            let rows: usize = page.rows.iter().map(Row::weight).sum();
-            rows + page.damaged.iter().map(|damaged| 128 + damaged.key.len()).sum::<usize>()
-        }
-        Message::Piece { bytes, .. } => bytes.len(),
-        Message::GetRows { names, .. } => 64 + 640 * names.len(),
-        Message::Rows { rows, .. } => {
-            rows.iter().map(|state| 8 + state.row.as_ref().map_or(0, Row::weight)).sum()
-        }
-        Message::NoBody { why: NoBody::Replaced(row), .. } => row.weight(),
-        Message::Pull(pull) => 64 + 24 * pull.since.iter().count(),
-        Message::Refusal { reason: Reason::Gone(vector), .. } => 64 + 24 * vector.iter().count(),
-        _ => 640,
+        let notices: usize = self.notices.iter().map(weight::of_notice).sum();
+        lanes + notices + (self.pending.len() + self.work.len()) * 256
     }
 }

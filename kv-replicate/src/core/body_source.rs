@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::actions::{Actions, Context, Keep, Pending, PieceName, weight};
+use super::{
+    actions::{Actions, Context, Keep, Pending, PieceName},
+    weight,
+};
 use crate::{
     Content, MemberId, Row,
     wire::{GetBody, MAX_ASKED_BYTES, Message, NoBody},
@@ -290,7 +293,7 @@ impl BodySource {
         let of = |requests: &Requests| {
             requests.waiting.len() * 640
                 + requests.pinned.len() * PINNED_BYTES
-                + requests.pieces.iter().map(weight).sum::<usize>()
+                + requests.pieces.iter().map(weight::of_message).sum::<usize>()
         };
         self.peers.values().map(of).sum()
     }

@@ -15,7 +15,8 @@
 //! A location that joins is in the same state. If it begins with an empty store and has the rows of one source only,
 //! there is nothing to compare.
 //!
-//! If all members rebuild, the one with the lowest id has what the others rebuild from. A member that lacks tombstones
+//! If all members rebuild, the one with the lowest id has what the others rebuild from, unless it has adopted vectors and
+//! has not compared its rows since. A member that lacks tombstones
 //! which this store has dropped is no source either, whether it rebuilds or not: several stores were restored, it from the
 //! older image, and it rebuilds from this one.
 
@@ -37,6 +38,13 @@ mod tests;
 
 /// How long after a comparison that found rows to drop the next one begins: the drops are durable then.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// How long after the owner could not keep rows the next comparison begins: a disk may be full.
+const NOT_KEPT_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a store that has adopted the vectors of a source looks for a peer to compare its rows with, before it takes
+/// itself for whole. The source may be gone for good.
+const UNCOMPARED: Duration = Duration::from_secs(60);
 
 /// How far a rebuild is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +81,8 @@ enum Contents {
 /// Rows that the owner gets.
 #[derive(Debug)]
 pub(super) struct Handed {
+    /// Names the owner's answer.
+    pub(super) id: u64,
     /// The rows, and the writes that they hold.
     pub(super) places: Vec<(Place, Dot)>,
     /// What the source counts, which has none of them.
@@ -88,10 +98,14 @@ pub(super) struct Rebuild {
     contents: Contents,
     /// The peer for which the rebuild began, and the tombstones that it has dropped; none once it is out of reach.
     lacks: Option<(MemberId, VersionVector)>,
+    /// When the vectors of a source were last adopted, or may have been; none if they were not since this rebuild began.
+    adopted: Option<Duration>,
     /// Compares the rows.
     comparer: Verifier,
-    /// Rows that the source neither counts nor has: the owner gets them, and then they are dropped.
+    /// Rows that the source neither counts nor has: the owner gets them, and once it keeps them they are dropped.
     handed: Vec<Handed>,
+    /// The owner could not keep rows: they are not compared again before this time.
+    not_before: Duration,
 }
 
 impl Rebuild {
@@ -102,8 +116,10 @@ impl Rebuild {
             step: if local.is_rebuilding() { Step::Seeking } else { Step::Whole },
             contents: if is_empty { Contents::Nothing } else { Contents::Mixed },
             lacks: None,
+            adopted: (!is_empty).then(|| local.mono()),
             comparer: Verifier::for_rebuild(),
             handed: Vec::new(),
+            not_before: Duration::ZERO,
         }
     }
 
@@ -125,6 +141,7 @@ impl Rebuild {
         }
         self.step = Step::Beginning;
         self.contents = Contents::Mixed;
+        self.adopted = None;
         self.lacks = Some((peer, collected));
         cx.out.notice(Notice::Rebuilding(peer));
         let (id, epoch) = cx.out.next_commit();
@@ -162,22 +179,34 @@ impl Rebuild {
 
     /// The store has read rows that the source neither counts nor has: the owner gets them.
     pub(super) fn salvaged(&mut self, cx: &mut Context<'_>, rows: Vec<Row>, handed: Handed) {
-        rows.into_iter().for_each(|row| cx.out.notice(Notice::Salvaged(Box::new(row))));
+        let id = handed.id;
+        if rows.is_empty() {
+            cx.out.finished(id);
+            return;
+        }
         self.handed.push(handed);
+        cx.out.notice(Notice::Salvage { id, rows });
     }
 
-    /// Drops the rows that the owner has: it has taken all notices, and so has done with them what it does.
-    fn drop_handed(&mut self, cx: &mut Context<'_>) {
-        if !cx.out.hands_over() {
-            let handed = self.handed.drain(..);
-            handed.for_each(|Handed { places, source }| cx.out.drop_unknown(places, source));
+    /// The owner has answered for rows. Those that it keeps are dropped, unless what was under way has begun again since.
+    pub(super) fn kept(&mut self, cx: &mut Context<'_>, id: u64, is_kept: bool) {
+        let answered = self.handed.iter().position(|handed| handed.id == id);
+        match answered.map(|at| self.handed.swap_remove(at)) {
+            Some(Handed { places, source, .. }) if is_kept => cx.out.drop_unknown(places, source),
+            Some(_) => self.not_before = cx.local.mono() + NOT_KEPT_AFTER,
+            None => {}
         }
+    }
+
+    /// Whether what is planned for a time is due.
+    fn is_due(&self, cx: &Context<'_>, at: Duration) -> bool {
+        cx.local.mono() >= at.max(self.not_before)
     }
 
     /// Whether rows are about to be dropped.
     fn is_dropping(&self, cx: &Context<'_>) -> bool {
         let is_pending = |purpose| cx.out.is_pending(purpose);
-        !self.handed.is_empty() || is_pending(Pending::Salvage) || is_pending(Pending::Rebuild)
+        is_pending(Pending::Salvage) || is_pending(Pending::Rebuild)
     }
 
     /// The store was rolled back: what was under way begins again.
@@ -191,8 +220,11 @@ impl Rebuild {
         if self.step != Step::Seeking || !cx.local.is_rebuilding() {
             return None;
         }
+        // A peer that lacks what was adopted can't tell which rows of here were deleted before.
+        let is_compared = self.is_compared(cx.local);
         let has_had = |durable: &VersionVector| {
             self.lacks.as_ref().is_none_or(|(_, collected)| durable.covers_all(collected))
+                && (is_compared || durable.covers_all(cx.local.collected()))
         };
         puller.source_with(cx.local, cx.peers, |peer| {
             let progress = peer.progress();
@@ -223,6 +255,7 @@ impl Rebuild {
             return self.end(cx);
         }
         self.step = Step::Comparing(peer);
+        self.adopted = Some(cx.local.mono());
         self.comparer.begin(cx, peer);
     }
 
@@ -240,7 +273,6 @@ impl Rebuild {
 
     /// Moves the rebuild on.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, puller: &Puller) {
-        self.drop_handed(cx);
         self.comparer.watch(cx);
         let compared = self.comparer.take_compared();
         match (self.step, compared) {
@@ -259,7 +291,7 @@ impl Rebuild {
                     self.end(cx);
                 }
             }
-            (Step::Again(peer, at), _) if cx.local.mono() >= at => {
+            (Step::Again(peer, at), _) if self.is_due(cx, at) => {
                 if self.is_dropping(cx) {
                     self.step = Step::Again(peer, cx.local.mono() + AGAIN_AFTER);
                 } else {
@@ -267,7 +299,7 @@ impl Rebuild {
                     self.comparer.begin(cx, peer);
                 }
             }
-            (Step::SessionAgain(at), _) if cx.local.mono() >= at => {
+            (Step::SessionAgain(at), _) if self.is_due(cx, at) => {
                 let again = Step::SessionAgain(cx.local.mono() + AGAIN_AFTER);
                 self.step = if self.is_dropping(cx) { again } else { Step::Seeking };
             }
@@ -279,7 +311,7 @@ impl Rebuild {
     /// When [`Rebuild::watch`] is due.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let again = match self.step {
-            Step::Again(_, at) | Step::SessionAgain(at) => Some(at),
+            Step::Again(_, at) | Step::SessionAgain(at) => Some(at.max(self.not_before)),
             _ => None,
         };
         again.into_iter().chain(self.comparer.timeout()).min()
@@ -290,6 +322,12 @@ impl Rebuild {
         self.step = Step::Ending;
         let (id, epoch) = cx.out.next_commit();
         cx.out.request(id, Pending::Rebuild, Work::Rebuilt { id, epoch });
+    }
+
+    /// Whether no vectors were adopted since the rows were last compared, or nobody to compare with was found for a while.
+    /// Before, rows may be here that the vector takes for deleted.
+    fn is_compared(&self, local: &Local) -> bool {
+        self.adopted.is_none_or(|at| local.mono() >= at + UNCOMPARED)
     }
 
     /// Whether all members are linked, and none can be the source: each rebuilds too and has a higher id, or lacks tombstones
@@ -309,6 +347,7 @@ impl Rebuild {
         let mut members = local.members().current().map(|member| member.id);
         let was_whole = local.durable().iter().any(|dot| dot.seq > 1);
         was_whole
+            && self.is_compared(local)
             && local.is_member(own)
             && local.is_rebuilding()
             && members.all(|member| member == own || is_after(member))

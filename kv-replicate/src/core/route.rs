@@ -5,7 +5,7 @@ use kv_core::Dot;
 
 use super::{
     Core,
-    actions::{Effect, PieceName},
+    actions::{Effect, Pending, PieceName},
     compatibility,
     peers::Peers,
     rebuild::Handed,
@@ -36,6 +36,7 @@ impl Core {
             | Event::RolledBack(_)
             | Event::Inspected { .. }
             | Event::Salvaged { .. }
+            | Event::Kept { .. }
             | Event::Uncounted { .. }
             | Event::Rows { .. } => self.wake_all(),
         }
@@ -79,10 +80,14 @@ impl Core {
                 }
             }
             Event::Salvaged { id, rows, places, vector } => {
-                if self.out.finished(id).is_some() {
+                let (machines, mut cx) = self.split();
+                let handed = Handed { id, places, source: vector };
+                machines.rebuild.salvaged(&mut cx, rows, handed);
+            }
+            Event::Kept { id, is_kept } => {
+                if self.out.finished(id) == Some(Pending::Salvage) {
                     let (machines, mut cx) = self.split();
-                    let handed = Handed { places, source: vector };
-                    machines.rebuild.salvaged(&mut cx, rows, handed);
+                    machines.rebuild.kept(&mut cx, id, is_kept);
                 }
             }
             Event::Uncounted { id, digest } => {

@@ -70,7 +70,7 @@ impl RowSource {
     pub(super) fn memory_bytes(&self) -> usize {
         let of_peer = |requests: &Requests| {
             let names = requests.waiting.as_ref().map_or(0, |(_, names)| names.len() * 640);
-            names + requests.answer.as_ref().map_or(0, super::actions::weight)
+            names + requests.answer.as_ref().map_or(0, super::weight::of_message)
         };
         self.peers.values().map(of_peer).sum()
     }

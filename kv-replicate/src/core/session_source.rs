@@ -12,7 +12,10 @@ use std::{
 
 use kv_core::{DamagedKey, Dot, Hlc};
 
-use super::actions::{Actions, Context, Keep, Pending, weight};
+use super::{
+    actions::{Actions, Context, Keep, Pending},
+    weight,
+};
 use crate::{
     MemberId, Row,
     wire::{BATCH_BYTES, End, Message, Page, PageHead, Pull, Reason},
@@ -302,7 +305,7 @@ impl SessionSource {
 
     /// About how many bytes the pages that wait take.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.peers.values().flat_map(|served| &served.pages).map(weight).sum()
+        self.peers.values().flat_map(|served| &served.pages).map(weight::of_message).sum()
     }
 }
 

@@ -7,11 +7,19 @@ use kv_core::{
     env::{Environment, SystemEnvironment},
 };
 
-use crate::Notice;
+use crate::{Notice, Row};
 
 /// A function that gets each notice for the owner of a location, for example to raise alarms. The task that
 /// owns the core calls it: it must not block. Each notice is also logged.
 pub type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// A function that keeps writes which a rebuild is about to drop: see [`Notice::Salvage`]. They must be durable when it
+/// returns. If it returns an error they stay in the store, the location serves no peer meanwhile, and the function is called
+/// again after some seconds, with these writes and perhaps others. A thread for blocking work calls it.
+pub type Salvage = Arc<dyn Fn(&[Row]) -> Result<(), SalvageError> + Send + Sync>;
+
+/// Why writes could not be kept.
+pub type SalvageError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Another protocol on the replica's port, for peers that have no certificate yet, for example to request
 /// one.
@@ -55,6 +63,8 @@ pub struct Config {
     pub tuning: Tuning,
     /// Gets each notice for the owner.
     pub on_notice: Option<OnNotice>,
+    /// Keeps the writes that a rebuild is about to drop. Without it, a rebuild that finds such writes does not end.
+    pub salvage: Option<Salvage>,
     /// The source of time and randomness.
     pub environment: Arc<dyn Environment>,
 }
@@ -77,6 +87,7 @@ impl Config {
             guests: None,
             tuning: Tuning::default(),
             on_notice: None,
+            salvage: None,
             environment: Arc::new(SystemEnvironment::new()),
         }
     }

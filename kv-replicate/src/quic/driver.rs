@@ -32,7 +32,7 @@ use super::{
     tls::Tls,
     track::Track,
 };
-use crate::{Channel, Config as CoreConfig, Core, Event, Now, PINNED_BYTES, Verdict};
+use crate::{Channel, Config as CoreConfig, Core, Event, Notice, Now, PINNED_BYTES, Verdict};
 
 mod answers;
 mod links;
@@ -283,6 +283,7 @@ impl Driver {
             Input::Up(proven) => self.up(proven),
             Input::NotReached { peer, error } => self.not_reached(peer, &error),
             Input::Down { peer, number, error } => self.down(peer, number, &error),
+            Input::Kept { id, is_kept } => self.tell(Event::Kept { id, is_kept }),
         }
     }
 
@@ -298,7 +299,10 @@ impl Driver {
             self.store.wake();
         }
         while let Some(notice) = self.core.poll_event() {
-            self.notice(&notice);
+            match notice {
+                Notice::Salvage { id, rows } => self.salvage(id, rows),
+                other => self.notice(&other),
+            }
         }
         if self.core.halted().is_some() {
             self.halt();

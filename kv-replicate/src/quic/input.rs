@@ -24,6 +24,8 @@ pub(super) enum Input {
     Received { from: MemberId, number: u64, bytes: Bytes },
     /// The link of this number has ended.
     Down { peer: MemberId, number: u64, error: LinkError },
+    /// The owner has kept the writes of the notice of this number, or could not.
+    Kept { id: u64, is_kept: bool },
 }
 
 /// A request of the replica's owner.

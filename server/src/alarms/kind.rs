@@ -21,7 +21,7 @@ pub enum AlarmKind {
     AnotherProcess,
     /// A rebuild removed writes that may be older than deletions that others no longer keep.
     SalvagedWrites,
-    /// Such writes could not be saved.
+    /// A rebuild can't save such writes, so that it does not remove them.
     SalvageFailed,
     /// The cluster's locations have been started very often.
     ManyOrigins,

@@ -38,10 +38,11 @@ pub(super) fn incidents(member: &Member) -> Vec<Alarm> {
         );
         alarms.push(Alarm::here(AlarmKind::SalvagedWrites, text));
     }
-    if incidents.lost > 0 {
+    if incidents.unsaved > 0 {
         let text = format!(
-            "{} writes that a rebuild removed could not be saved in {folder}: see the log, and check the disk",
-            incidents.lost
+            "{} writes that a rebuild would remove can't be saved in {folder}: they stay, and this store serves no other \
+             location until they can be saved; make room on the disk, or see the log for what else is wrong",
+            incidents.unsaved
         );
         alarms.push(Alarm::here(AlarmKind::SalvageFailed, text));
     }
@@ -82,7 +83,7 @@ mod tests {
         let copy = |member: &mut Member| member.incidents.copy_runs = true;
         assert_eq!(kinds(&copy), [AlarmKind::AnotherProcess]);
         let lost =
-            |member: &mut Member| (member.incidents.salvaged, member.incidents.lost) = (1, 2);
+            |member: &mut Member| (member.incidents.salvaged, member.incidents.unsaved) = (1, 2);
         assert_eq!(kinds(&lost), [AlarmKind::SalvagedWrites, AlarmKind::SalvageFailed]);
         let origins = |member: &mut Member| {
             member.origins = OriginState { known: 4096, is_superseded: true, is_rebuilding: true };

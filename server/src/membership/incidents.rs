@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -41,8 +41,8 @@ const REFUSED_SECONDS: u64 = 600;
 pub struct Incidents {
     /// When a copy of this location was last seen, in Unix seconds; 0 if never.
     copy_seen: AtomicU64,
-    /// The writes that could not be saved since the start.
-    lost: AtomicU64,
+    /// How many writes could not be saved when that was last tried.
+    unsaved: AtomicUsize,
     /// What was reported of peers.
     peers: Mutex<BTreeMap<MemberId, Reported>>,
     /// The folder for writes that a rebuild removed.
@@ -67,8 +67,8 @@ pub struct IncidentState {
     pub copy_runs: bool,
     /// The files of salvaged writes.
     pub salvaged: usize,
-    /// The writes that could not be saved since the start.
-    pub lost: u64,
+    /// How many writes could not be saved when that was last tried. They stay in the store.
+    pub unsaved: usize,
     /// What was reported of peers.
     pub peers: BTreeMap<MemberId, PeerIncidents>,
 }
@@ -116,27 +116,22 @@ impl Incidents {
     /// Creates that of a replica that has reported nothing yet.
     #[must_use]
     pub fn new(data: &Path) -> Incidents {
-        let (copy_seen, lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        Incidents { copy_seen, lost, peers: Mutex::default(), folder: data.join(FOLDER) }
+        let (copy_seen, unsaved) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Incidents { copy_seen, unsaved, peers: Mutex::default(), folder: data.join(FOLDER) }
     }
 
-    /// Returns the folder for writes that a rebuild removed.
+    /// Returns the folder for writes that a rebuild removes.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Records a notice of the replica at a Unix time, in seconds. A salvaged write is appended to the
-    /// file of the day.
+    /// Records a notice of the replica at a Unix time, in seconds.
     pub fn observe(&self, notice: &Notice, now: u64) {
         match notice {
             Notice::CopyRuns => self.copy_seen.store(now, Ordering::Relaxed),
-            Notice::Salvaged(row) => {
-                if let Err(error) = self.save(row, now) {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!("a write that a rebuild removed can't be saved: {error}");
-                }
-            }
+            // What could not be saved stays in the store, for good.
+            Notice::Rebuilt => self.unsaved.store(0, Ordering::Relaxed),
             Notice::SessionSuspended(peer) | Notice::SessionLost(peer) => {
                 self.peers().entry(*peer).or_default().failed(now);
             }
@@ -164,11 +159,22 @@ impl Incidents {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a write to the file of the day.
-    fn save(&self, row: &Row, now: u64) -> Result<(), PrivateFileError> {
+    /// Appends writes that a rebuild is about to remove to the file of the day, durably.
+    ///
+    /// # Errors
+    /// If the disk refuses. Some of the writes may be in the file then.
+    pub fn salvage(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
+        let saved = self.save(rows, now);
+        let unsaved = if saved.is_ok() { 0 } else { rows.len() };
+        self.unsaved.store(unsaved, Ordering::Relaxed);
+        saved
+    }
+
+    fn save(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
         private_files::create_directory(&self.folder)?;
         let path = self.folder.join(format!("{}.ndjson", day(now)));
-        private_files::append(&path, &format!("{}\n", line(row)))
+        let lines: String = rows.iter().map(|row| format!("{}\n", line(row))).collect();
+        private_files::append_lines(&path, &lines)
     }
 
     /// Returns the files of salvaged writes.
@@ -184,7 +190,7 @@ impl Incidents {
         IncidentState {
             copy_runs: seen > 0 && now.saturating_sub(seen) < COPY_SECONDS,
             salvaged: self.files(),
-            lost: self.lost.load(Ordering::Relaxed),
+            unsaved: self.unsaved.load(Ordering::Relaxed),
             peers,
         }
     }
@@ -246,7 +252,7 @@ mod tests {
         let incidents = Incidents::new(data.path());
         assert_eq!(incidents.at(NOW), IncidentState::default());
         for _ in 0..2 {
-            incidents.observe(&Notice::Salvaged(Box::new(row())), NOW);
+            incidents.salvage(&[row()], NOW).expect("the file takes a write");
         }
         let path = data.path().join("salvage/2027-01-15.ndjson");
         let text = fs::read_to_string(&path).expect("the file");
@@ -271,12 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_cannot_be_saved_is_an_alarm() {
+    fn a_write_that_cannot_be_saved_is_an_error_and_an_alarm_until_it_can() {
         let data = TempDir::new().expect("a directory");
         fs::write(data.path().join(FOLDER), "a file in the place of the folder").expect("a file");
         let incidents = Incidents::new(data.path());
-        incidents.observe(&Notice::Salvaged(Box::new(row())), NOW);
-        assert_eq!(incidents.at(NOW).lost, 1);
+        incidents.salvage(&[row()], NOW).expect_err("there is no folder");
+        assert_eq!(incidents.at(NOW).unsaved, 1);
+        incidents.observe(&Notice::Rebuilt, NOW);
+        assert_eq!(incidents.at(NOW), IncidentState::default(), "it stays in the store");
+        incidents.salvage(&[row()], NOW).expect_err("there is no folder");
+        fs::remove_file(data.path().join(FOLDER)).expect("it is removed");
+        incidents.salvage(&[row()], NOW).expect("the file takes a write");
+        assert_eq!((incidents.at(NOW).unsaved, incidents.at(NOW).salvaged), (0, 1));
     }
 
     const PEER: MemberId = MemberId([2; 16]);

@@ -7,7 +7,7 @@ use kv_core::{
     MemberId, Operation, Store, Ticket, WriteError, env::Environment, env::SystemEnvironment,
 };
 use kv_replicate::{
-    Notice,
+    Notice, Row,
     quic::{self, Guests, Replica},
 };
 use tokio::{task::JoinHandle, time::sleep};
@@ -107,6 +107,12 @@ impl Replication {
                 if let Notice::Halted(reason) = notice {
                     readiness.halt(&reason.to_string());
                 }
+            })
+        });
+        replicated.salvage = Some({
+            let (incidents, environment) = (Arc::clone(&incidents), SystemEnvironment::new());
+            Arc::new(move |rows: &[Row]| {
+                incidents.salvage(rows, environment.now_ms() / 1000).map_err(Into::into)
             })
         });
         let replica = Replica::start(replicated, store.clone())

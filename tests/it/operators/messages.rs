@@ -33,6 +33,22 @@ pub(super) const TEN_MINUTES: [&str; 8] =
 /// ```
 pub(super) const TWO_PROCESSES: [&str; 2] = ["another process", "stop"];
 
+/// `waypost cluster status`, while writes that a rebuild would remove can't be saved; exit code 1:
+///
+/// ```text
+/// ALARM salvage-failed, for 4 s: 2 writes that a rebuild would remove can't be saved in /var/lib/waypost/salvage: they stay, and this store serves
+/// no other location until they can be saved; make room on the disk, or see the log for what else is wrong
+/// ```
+pub(super) const NOT_SALVAGED: [&str; 2] = ["can't be saved", "salvage"];
+
+/// The same once they are saved, and gone from the store:
+///
+/// ```text
+/// ALARM salvaged-writes, for 4 s: a rebuild removed writes that may be older than deletions which the others no longer keep:
+/// /var/lib/waypost/salvage holds them (1 files, one for each day); put those that are still needed again, and delete the files
+/// ```
+pub(super) const SALVAGED: [&str; 2] = ["salvage holds them", "delete the files"];
+
 /// `waypost cluster status`, while a row could not be read and no peer has sent it again yet; exit code 1:
 ///
 /// ```text

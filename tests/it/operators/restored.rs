@@ -6,6 +6,7 @@
 
 use std::{thread, time::Duration};
 
+use kv_core::Table;
 use waypost_tests::{
     cluster::{Cluster, Cut},
     wait,
@@ -118,7 +119,7 @@ fn a_location_restored_from_an_image_older_than_deletes_does_not_bring_back_the_
     cluster.wait_until_linked();
     (0..6).for_each(|index| entries.delete(server(&cluster, 0), &format!("deleted-{index}")));
     entries.assert_everywhere(&cluster, "deletes");
-    wait_until_tombstones_are_collected(&cluster);
+    wait_until_tombstones_are_collected(&mut cluster);
 
     cluster.kill(1);
     cluster.locations()[1].restore(&image);
@@ -177,17 +178,18 @@ fn move_the_ca(cluster: &mut Cluster, to: usize) {
     cluster.restart(to);
 }
 
-/// Waits until the tombstones of the deletes are gone, as long as that may take with idle locations. The test also
-/// holds if they are not: then the image is not older than the GC.
-fn wait_until_tombstones_are_collected(cluster: &Cluster) {
-    let rows = || {
-        let output = cluster.locations()[0].call(&["cluster", "verify", "--json"]);
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()?["rows"].as_u64()
-    };
-    let before = rows();
-    let collected = wait::until(Duration::from_secs(15), || {
-        thread::sleep(Duration::from_millis(200));
-        (rows() < before).then_some(())
-    });
-    println!("tombstones are collected: {} of {before:?} rows", collected.is_some());
+/// Waits until the first location has forgotten its deletes: it has no tombstone of them any more.
+pub(super) fn wait_until_tombstones_are_collected(cluster: &mut Cluster) {
+    const LOOKS: u32 = 20;
+    for _ in 0..LOOKS {
+        thread::sleep(Duration::from_secs(1));
+        cluster.stop(0);
+        let is_collected = cluster.locations()[0].rows(Table::Deleted).is_empty();
+        cluster.restart(0);
+        cluster.wait_until_linked();
+        if is_collected {
+            return;
+        }
+    }
+    panic!("tombstones that all locations have are still there after {LOOKS} seconds");
 }

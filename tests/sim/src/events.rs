@@ -117,8 +117,10 @@ pub enum Event {
     Rebuilding,
     /// A store was rebuilt in place.
     Rebuilt,
-    /// A rebuild dropped a write that nobody else had received, and handed it to the owner.
+    /// A rebuild handed writes that nobody else had received to the owner, and dropped them.
     Salvaged,
+    /// The owner could not keep such writes.
+    SalvageRefused,
     /// A row was damaged on a disk.
     RowDamaged,
     /// A chunk of a large value was damaged on a disk.
@@ -201,6 +203,7 @@ impl Event {
         Event::Rebuilding,
         Event::Rebuilt,
         Event::Salvaged,
+        Event::SalvageRefused,
         Event::RowDamaged,
         Event::ChunkDamaged,
         Event::IndexDamaged,

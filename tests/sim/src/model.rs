@@ -145,6 +145,28 @@ impl Model {
         self.lowered.insert(origin);
     }
 
+    /// Whether a write that its owner gets, with its whole value, is as it was made, as far as it was recorded.
+    #[must_use]
+    pub fn agrees(&self, row: &Row) -> bool {
+        let Some(known) = self.log.get(&row.dot) else { return true };
+        if row.content == Content::Expired && known.expires_at.is_some() {
+            // The value is gone since it has expired.
+            let (content, metadata) = (Content::Expired, None);
+            return *row == Row { content, metadata, ..known.clone() };
+        }
+        let content = match (&row.content, &known.content) {
+            (Content::Value(value), Content::Large { len, digest })
+                if value.len() as u64 == *len && blake3::hash(value).as_bytes() == digest =>
+            {
+                known.content.clone()
+            }
+            // A row of the system namespace is the join of several writes.
+            (Content::Joined(_), Content::Joined(_)) => known.content.clone(),
+            (content, _) => content.clone(),
+        };
+        *known == Row { content, ..row.clone() }
+    }
+
     /// Records that a location dropped a write that nobody else had received, and handed it to its owner. What that
     /// location had replaced by it may have been received by nobody else either.
     pub fn salvage(&mut self, dot: Dot) {

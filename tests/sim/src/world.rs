@@ -24,6 +24,7 @@ mod healing;
 mod lies;
 mod mangling;
 mod members;
+mod salvage;
 mod script;
 mod store;
 mod verifying;
@@ -456,7 +457,7 @@ impl World {
                 Notice::Rebuilding(_) => self.rebuilds(node)?,
                 Notice::Rebuilt => self.rebuilt(node),
                 Notice::CopyRuns => {}
-                Notice::Salvaged(row) => self.salvaged(node, &row)?,
+                Notice::Salvage { id, rows } => self.salvage(node, id, &rows)?,
                 Notice::Verifying { .. } => {}
                 Notice::Verified(verdict) => self.verifying.note(node, verdict),
                 Notice::Close { peer, .. }

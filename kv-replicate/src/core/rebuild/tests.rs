@@ -10,6 +10,8 @@ fn rebuilding() -> (Fixture, Rebuild, Puller) {
         store.durable.merge(&vector(2));
     });
     let rebuild = Rebuild::new(fixture.local());
+    // The vectors that an earlier process may have adopted were compared long ago.
+    fixture.wait(UNCOMPARED);
     (fixture, rebuild, Puller::default())
 }
 
@@ -71,20 +73,49 @@ fn rows_of_before_are_compared_and_those_of_one_source_are_not() {
     }
 }
 
-#[test]
-fn rows_are_dropped_once_the_owner_has_them() {
-    let (mut fixture, mut rebuild, puller) = rebuilding();
+/// A row that the source neither counts nor has.
+fn handed(id: u64) -> Handed {
     let key = kv_core::Key::new("key 3").unwrap();
     let place = Place { namespace: kv_core::NamespaceId([9; 16]), key };
-    let dropped = Handed { places: vec![(place, dot(3))], source: Arc::new(vector(2)) };
-    rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], dropped);
-    rebuild.watch(&mut fixture.context(), &puller);
-    assert!(fixture.poll_work().is_none(), "the owner does not have it");
-    assert!(matches!(fixture.out().poll_notice(), Some(Notice::Salvaged(_))));
-    rebuild.watch(&mut fixture.context(), &puller);
-    assert!(matches!(fixture.poll_work(), Some(Work::Drop { uncount: Some(_), .. })));
-    rebuild.watch(&mut fixture.context(), &puller);
+    Handed { id, places: vec![(place, dot(3))], source: Arc::new(vector(2)) }
+}
+
+#[test]
+fn rows_are_dropped_once_the_owner_keeps_them() {
+    for is_kept in [true, false] {
+        let (mut fixture, mut rebuild, puller) = rebuilding();
+        rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], handed(7));
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(matches!(fixture.out().poll_notice(), Some(Notice::Salvage { id: 7, .. })));
+        rebuild.watch(&mut fixture.context(), &puller);
+        assert!(fixture.poll_work().is_none(), "the owner has not answered");
+        rebuild.kept(&mut fixture.context(), 7, is_kept);
+        let is_dropped = matches!(fixture.poll_work(), Some(Work::Drop { uncount: Some(_), .. }));
+        assert_eq!(is_dropped, is_kept);
+        rebuild.kept(&mut fixture.context(), 7, true);
+        assert!(fixture.poll_work().is_none(), "the second answer is for nothing");
+    }
+}
+
+#[test]
+fn rows_that_the_owner_keeps_are_not_dropped_after_the_link_to_the_source_has_ended() {
+    let (mut fixture, mut rebuild, _) = rebuilding();
+    rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], handed(7));
+    rebuild.disconnect(&mut fixture.context(), PEER);
+    rebuild.kept(&mut fixture.context(), 7, true);
     assert!(fixture.poll_work().is_none());
+}
+
+#[test]
+fn rows_that_the_owner_could_not_keep_are_compared_again_after_seconds() {
+    let (mut fixture, mut rebuild, _) = rebuilding();
+    let now = fixture.context().local.mono();
+    rebuild.step = Step::Again(PEER, now);
+    assert_eq!(rebuild.timeout(), Some(now));
+    rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], handed(7));
+    rebuild.kept(&mut fixture.context(), 7, false);
+    assert_eq!(rebuild.timeout(), Some(now + NOT_KEPT_AFTER));
+    assert!(!rebuild.is_due(&fixture.context(), now));
 }
 
 #[test]
@@ -124,6 +155,38 @@ fn a_rebuild_ends_if_all_members_lack_tombstones_that_were_dropped_here() {
         rebuild.watch(&mut fixture.context(), &puller);
         assert_eq!(ends(&mut fixture), ended, "{third}");
     }
+}
+
+#[test]
+fn a_rebuild_that_has_adopted_vectors_is_compared_before_it_ends_or_ends_after_a_minute() {
+    let (mut fixture, mut rebuild, puller) = rebuilding();
+    fixture.connect(PEER);
+    rebuild.session_began(&fixture.context(), PEER);
+    rebuild.session_done(&mut fixture.context(), PEER);
+    rebuild.disconnect(&mut fixture.context(), PEER);
+    fixture.store(|store| store.collected = vector(2));
+    for peer in [PEER, THIRD] {
+        fixture.connect(peer);
+        fixture.progress(peer, |progress| progress.durable = vector(1));
+    }
+    fixture.wait(UNCOMPARED.saturating_sub(Duration::from_millis(1)));
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(!ends(&mut fixture), "the source may come back");
+    fixture.wait(Duration::from_millis(1));
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(ends(&mut fixture));
+}
+
+#[test]
+fn a_process_that_begins_with_a_rebuild_does_not_know_whether_vectors_were_adopted() {
+    let (mut fixture, _, puller) = rebuilding();
+    let mut rebuild = Rebuild::new(fixture.local());
+    for peer in [PEER, THIRD] {
+        fixture.connect(peer);
+        fixture.progress(peer, |progress| progress.rebuilding = true);
+    }
+    rebuild.watch(&mut fixture.context(), &puller);
+    assert!(!ends(&mut fixture));
 }
 
 #[test]

@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::{
-    ClockState, Event, Notice, Verdict,
+    ClockState, Event, Notice, Row, Verdict,
     quic::{
         attempts::Attempts,
         code,
         config::{Config, Identity},
         error::{AskError, StartError},
-        input::Query,
+        input::{Input, Query},
         tls::Tls,
     },
 };
@@ -96,10 +96,6 @@ impl Driver {
                     "another process runs as this location, on a copy of its data directory: stop one of the two"
                 );
             }
-            Notice::Salvaged(row) => {
-                let (namespace, origin) = (row.namespace, row.dot.origin);
-                tracing::error!(%namespace, %origin, "a write arrived too late and lost against a deletion");
-            }
             Notice::Refused { peer, reason } => {
                 tracing::error!(
                     "{} sent a row that this location refuses: {reason}",
@@ -138,6 +134,32 @@ impl Driver {
         tracing::error!(
             "this location's clock and that of {peers} differ, and no third is heard: set both, for example with NTP"
         );
+    }
+
+    /// Has the owner keep writes that a rebuild is about to drop.
+    pub(super) fn salvage(&mut self, id: u64, rows: Vec<Row>) {
+        let (salvage, sender) = (self.config.salvage.clone(), self.sender.clone());
+        self.tasks.spawn_blocking(move || {
+            let kept = match salvage {
+                Some(salvage) => salvage(&rows),
+                None => Err("no function for them is configured".into()),
+            };
+            let count = rows.len();
+            match &kept {
+                Ok(()) => tracing::error!(
+                    count,
+                    "removes writes that no other location has and that may be older than deletions: they are kept apart"
+                ),
+                Err(error) => tracing::error!(
+                    count,
+                    %error,
+                    "writes that no other location has, and that may be older than deletions, can't be kept apart: they stay, and \
+                     this store is not whole until they can"
+                ),
+            }
+            // If the driver is gone, the writes are found again after the next start.
+            let _gone = sender.blocking_send(Input::Kept { id, is_kept: kept.is_ok() });
+        });
     }
 
     /// Answers the requests that wait for a verdict.

@@ -321,6 +321,8 @@ impl Damaged {
                 collects_expired: true,
             };
             let collected = writer.collect_garbage(now_ms, &limits)?;
+            // A namespace that is created again may be the first write of the process.
+            let opened = opened.into_iter().chain(opened_rows(writer.committer()));
             let maintained = writer.recover(now_ms)?;
             if collected.as_ref().is_ok_and(|step| step.kept > 0) {
                 self.learn_kept();
@@ -329,7 +331,7 @@ impl Damaged {
                 let answer = answers.last();
                 format!("{op:?} -> {answer:?}, {synced:?}, {collected:?}, {maintained:?}")
             });
-            opened.into_iter().for_each(|(name, row)| self.know_once(name, row));
+            opened.for_each(|(name, row)| self.know_once(name, row));
             match answers.last() {
                 Some(Ok(outcome)) => {
                     self.events.count(Damage::Written);

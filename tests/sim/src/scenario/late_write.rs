@@ -1,6 +1,6 @@
 //! A process on a copy of a directory writes a key while nobody reaches it. Meanwhile a later process of the same location
 //! deletes the key, and all forget the deletion. The write must not bring the key back at some locations: it goes to the
-//! owner of the process that made it.
+//! owner of the process that made it, and stays where it is while the owner can't keep it.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
@@ -39,8 +39,12 @@ pub fn run(seed: u64) -> Checked {
     for other in others {
         world.uncut(alone, *other)?;
     }
+    let is_refused = |world: &mut World| world.happened(Event::SalvageRefused) > 0;
+    hold!(world.run_until(SOON_MS, is_refused)?, "the late write is not handed over");
     let is_salvaged = |world: &mut World| world.happened(Event::Salvaged) > 0;
-    hold!(world.run_until(SOON_MS, is_salvaged)?, "the late write is not salvaged");
+    let is_over = |world: &mut World| is_salvaged(world) || !world.has(alone, 0);
+    hold!(world.run_until(SOON_MS, is_over)?, "the late write is not salvaged");
+    hold!(is_salvaged(&mut world), "the late write is gone, though the owner could not keep it");
     hold!(others.iter().all(|node| !world.has(*node, 0)), "the late write brings the key back");
     world.finish()
 }

@@ -360,25 +360,6 @@ impl World {
         Ok(())
     }
 
-    /// A location's rebuild has dropped a write that its source does not count, and that may have been deleted. Only a
-    /// process that was restored has such writes. While two processes run on copies of a directory, each may stand for
-    /// their member in a part of the cluster that does not reach the other. Both parts collect tombstones, and any
-    /// location may have such writes.
-    pub(super) fn salvaged(&mut self, node: usize, row: &kv_replicate::Row) -> Checked {
-        self.count(Event::Salvaged);
-        let name = (row.namespace, row.key.to_vec());
-        let last = self.nodes[node].salvaged.entry(name).or_insert(row.version());
-        *last = row.version().max(*last);
-        let owner = self.model.owner(row.dot.origin);
-        let is_forked = |node: &Node| Some(node.member) == owner && node.is_forked;
-        let has_copies = (0..self.nodes.len()).any(|node| self.twins(node).len() > 1);
-        let is_explained =
-            has_copies || self.nodes.iter().any(is_forked) || self.model.may_be_lost(row.dot);
-        hold!(is_explained, "{node}: salvages {row:?}");
-        self.model.salvage(row.dot);
-        Ok(())
-    }
-
     /// A location's store is whole, because it was rebuilt or has joined.
     pub(super) fn rebuilt(&mut self, node: usize) {
         if self.nodes[node].has_joined {
