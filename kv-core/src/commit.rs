@@ -18,6 +18,7 @@ mod owed;
 mod program;
 mod rebuild;
 mod remote;
+mod repair;
 mod skip;
 mod state;
 mod sweep;

@@ -1,6 +1,7 @@
 //! The store as its users see it: many readers and writers over one writer thread.
 
 mod batch;
+mod examine;
 mod handle;
 mod iter;
 mod local;

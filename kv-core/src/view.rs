@@ -2,6 +2,8 @@
 
 mod changes;
 mod damage;
+mod examination;
+mod examine;
 mod index;
 mod list;
 mod point;
@@ -9,11 +11,14 @@ mod scan;
 mod unindexed;
 
 pub(crate) use self::damage::{Damage, Met};
+pub(crate) use self::examination::Defect;
 pub(crate) use self::list::{Stretch, StretchEnd};
 pub use self::{
     changes::Changes,
     damage::MetDamage,
+    examination::{EntryName, Examination, Findings, Repair},
     point::View,
     scan::{RowName, Scanned},
+    unindexed::IndexState,
 };
 pub use crate::types::{Found, FoundState};

@@ -129,6 +129,17 @@ fn many_tombstones_are_collected_by_their_keys_and_leave_the_indexes_by_their_ti
 }
 
 #[test]
+fn an_examination_does_not_take_for_damage_what_a_sweep_leaves_in_the_index() {
+    let mut case = Case::new();
+    (0..20).for_each(|key| case.delete(key));
+    case.step(2, Hlc(u64::MAX));
+    assert_eq!(case.step(2, Hlc(u64::MAX)).collected, 8);
+    assert!(case.keys_in(Table::Dots).len() > case.dots(), "a sweep is under way");
+    let found = case.store.view().examine(NOW, &mut |_rows| {}).unwrap();
+    assert!(found.is_sound() && found.repairs().is_empty(), "{found:?}");
+}
+
+#[test]
 fn a_sweep_collects_only_what_is_stable_and_counts_it() {
     let mut case = Case::new();
     (0..19).for_each(|key| case.delete(key));

@@ -23,6 +23,7 @@
 //! | closed, resolved and stable timestamps | [`stability`] |
 //! | what remains of processes that have ended | [`ended`], [`uncounted`] |
 //! | comparing two stores | [`verifier`] |
+//! | what locations report of themselves | [`reports`] |
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,6 +53,7 @@ mod live_sender;
 mod local;
 mod machines;
 mod membership;
+mod observe;
 mod patience;
 mod peers;
 mod progress;
@@ -60,6 +62,7 @@ mod rebuild;
 mod receipts;
 mod removal;
 mod reported;
+mod reports;
 mod results;
 mod route;
 mod row_fetcher;
@@ -83,7 +86,7 @@ use peers::Peers;
 
 pub use config::{Config, PINNED_BYTES};
 pub use skipped::Skipped;
-pub use status::{PeerState, SessionProgress};
+pub use status::{PeerState, SessionProgress, StableState};
 
 /// One location's side of replication. See the crate's front page.
 #[derive(Debug)]
@@ -296,7 +299,7 @@ impl Core {
     /// Returns the state of a peer; none while there is no link to it.
     #[must_use]
     pub fn peer_state(&self, peer: MemberId) -> Option<PeerState> {
-        let Machines { receiver, lag, puller, sessions, clocks, .. } = &self.machines;
+        let Machines { receiver, lag, puller, sessions, clocks, reports, .. } = &self.machines;
         let state = self.peers.get(peer)?;
         let theirs = &state.progress().durable;
         let (mut ahead, mut late) = (0_u64, Duration::ZERO);
@@ -309,11 +312,12 @@ impl Core {
         }
         Some(PeerState {
             is_known: state.handshake.is_mutual(),
-            behind: status::missing(self.local.durable(), |origin| state.holds(origin)),
             ahead,
             late,
             receiving: puller.progress(peer),
             is_sending: sessions.serves(peer),
+            sending: reports.sending(peer).filter(|_| sessions.serves(peer)),
+            conditions: reports.conditions(self.local.mono(), peer),
             clock_ahead_ms: clocks.ahead_ms(&self.local, peer),
         })
     }

@@ -23,6 +23,7 @@
 #![doc = concat!("```\n", include_str!("../examples/two_stores.rs"), "```")]
 
 mod clock;
+mod condition;
 mod core;
 mod drive;
 mod halt;
@@ -37,8 +38,11 @@ mod verdict;
 mod wire;
 mod work;
 
-pub use self::core::{Config, Core, PINNED_BYTES, PeerState, SessionProgress, Skipped};
+pub use self::core::{
+    Config, Core, PINNED_BYTES, PeerState, SessionProgress, Skipped, StableState,
+};
 pub use clock::ClockState;
+pub use condition::{Condition, MAX_CONDITIONS};
 pub use drive::drive;
 pub use halt::HaltReason;
 pub use kv_core::MemberId;

@@ -25,11 +25,13 @@ use crate::{Channel, Core};
 
 mod accept;
 mod attempts;
+mod code;
 mod config;
 mod congestion;
 mod dial;
 mod driver;
 mod error;
+mod flaps;
 mod input;
 mod link;
 mod link_error;
@@ -41,6 +43,7 @@ mod status;
 mod store;
 mod stream;
 mod tls;
+mod track;
 mod window;
 
 pub use accept::network_of;
@@ -50,5 +53,5 @@ pub use config::{
 };
 pub use error::{AskError, IdentityError, StartError};
 pub use replica::{Handle, Replica};
-pub use status::{Handshakes, MAX_AWAITED, Peer, Status};
+pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

@@ -32,7 +32,7 @@ pub(crate) use envelope::{Envelope, Incarnations, common_version};
 pub use error::MessageError;
 pub(crate) use message::{
     BATCH_BYTES, End, GetBody, Hello, MAX_ASKED_BYTES, MAX_ROWS, Message, NoBody, Page, PageHead,
-    Pull, Reason, Want,
+    Pull, Reason, Report, Want,
 };
 pub use message::{MAX_MESSAGE_BYTES, OLDEST_WIRE_VERSION, WIRE_VERSION};
 pub(crate) use progress::{Count, Echo, MAX_VISIBLE, Opened, ProgressDelta, UNKNOWN};

@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub mod cluster;
+pub mod doctor;
 pub mod namespaces;
 pub mod ops;
 pub mod ratelimit;

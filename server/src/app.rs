@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
-use kv_core::{Mode, Store, WriteError};
+use kv_core::{
+    MemberId, Mode, Store, WriteError,
+    env::{Environment as _, SystemEnvironment},
+};
 
 use crate::{
-    admission::Admission, drain::Drain, membership::Membership, metrics::Metrics,
-    rate_limits::RateLimits, writes::Writes,
+    admission::Admission,
+    alarms::{self, AlarmBook, Raised, Snapshot, Verdict},
+    drain::Drain,
+    membership::Membership,
+    metrics::Metrics,
+    rate_limits::RateLimits,
+    writes::Writes,
 };
 
 /// A running location: made once, shared by all connections.
@@ -27,9 +35,41 @@ pub struct App {
     pub membership: Option<Arc<Membership>>,
     /// Whether the server is stopping.
     pub drain: Arc<Drain>,
+    /// The alarms that last.
+    pub alarms: AlarmBook,
+}
+
+/// The state of a location at one moment, with what is derived from it.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// The alarms, with the times since which they last.
+    pub alarms: Vec<Raised>,
+    /// Whether all is well; none if the location is in no cluster, or its replica has ended.
+    pub verdict: Option<Verdict>,
 }
 
 impl App {
+    /// Returns the state of this location now, and what is derived from it. Alarms that have risen or ended since the last
+    /// call are logged.
+    pub async fn observe(&self) -> Observation {
+        let member = match &self.membership {
+            None => None,
+            Some(membership) => Some((membership.as_ref(), membership.status().await.ok())),
+        };
+        let now = SystemEnvironment::new().now_ms() / 1000;
+        let snapshot = Snapshot::of(&self.store, member, self.alarms.titles(), now);
+        let called = |id: MemberId| match &snapshot.member {
+            Some(member) => member.called(id),
+            None => id.to_string(),
+        };
+        let alarms = self.alarms.observe(now, alarms::alarms(&snapshot), called);
+        let verdict =
+            (snapshot.member.as_ref()).map(|member| alarms::verdict(member, alarms.len()));
+        Observation { snapshot, alarms, verdict }
+    }
+
     /// Returns why this location should get no traffic, or none if it should.
     #[must_use]
     pub fn unready(&self) -> Option<String> {
@@ -74,6 +114,7 @@ mod tests {
             metrics: Arc::default(),
             membership: None,
             drain: Arc::default(),
+            alarms: AlarmBook::default(),
         };
         assert_eq!(app.unready(), None);
         app.drain.begin();

@@ -4,8 +4,10 @@ mod ca;
 mod client;
 mod cluster;
 mod confirm;
+mod doctor;
 mod members;
 mod namespace;
+mod status;
 
 use std::{ffi::OsString, fmt::Display, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -55,6 +57,7 @@ enum Command {
     Namespace(namespace::Namespace),
     /// Create a cluster, invite locations into it, see its status.
     Cluster(cluster::Cluster),
+    Doctor(doctor::Doctor),
 }
 
 /// The settings of a server, and a file with more of them.
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
         ),
         Command::Demo => exit(demo::run(), |_error| false),
         Command::Namespace(command) => exit(namespace::run(command), |_error| false),
+        Command::Doctor(command) => exit(doctor::run(command), |_error| false),
         Command::Cluster(command) => exit(cluster::run(command), cluster::CommandError::is_usage),
     }
 }

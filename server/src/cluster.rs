@@ -29,7 +29,7 @@ pub use self::{
     state::{
         certificate::Identity,
         descriptor::{Descriptor, Peer},
-        expiry::{Expiry, Renewal},
+        expiry::{Expiring, Expiry, Renewal},
         location::{Location, load, open},
         names::{Address, ClusterId},
         token::Token,

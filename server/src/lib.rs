@@ -16,7 +16,9 @@
 //! | [`metrics`] | what is counted, and its Prometheus text |
 //! | [`drain`] | how the server stops |
 //! | [`cluster`] | the location's part of a cluster: its files, certificates, tokens, how other locations join |
+//! | [`alarms`] | what an operator must act on, and whether all is well, from one snapshot of the state |
 //! | [`membership`] | whether this location may serve traffic and accept writes |
+//! | [`doctor`] | the examination of a whole store, and its repair |
 //! | [`private_files`] | files that only their owner may use: atomic and durable writes |
 //! | [`demo`] | three locations in one process, which show what a cluster does |
 //!
@@ -24,6 +26,7 @@
 //! knows no socket, no timer and no other API.
 
 pub mod admission;
+pub mod alarms;
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -31,6 +34,7 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod demo;
+pub mod doctor;
 pub mod drain;
 pub mod http;
 pub mod membership;

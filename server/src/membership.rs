@@ -1,10 +1,13 @@
 //! This location's membership in its cluster, as APIs see it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use kv_core::{Member, MemberId, Store, WriteError};
 use kv_replicate::{
-    Verdict,
+    Condition, Verdict,
     quic::{AskError, Handle, Identity, IdentityError, Status},
 };
 
@@ -16,7 +19,10 @@ mod progress;
 mod readiness;
 
 pub use self::{
-    incidents::Incidents, origins::OriginState, progress::progress, readiness::Readiness,
+    incidents::{IncidentState, Incidents, PeerIncidents},
+    origins::OriginState,
+    progress::progress,
+    readiness::Readiness,
 };
 
 /// A location's membership in its cluster.
@@ -57,10 +63,16 @@ impl Membership {
         Membership { descriptor, certificate, handle, readiness, incidents }
     }
 
-    /// Returns the alarms of what the replica has reported, at a Unix time in seconds.
+    /// Returns what the replica has reported that matters at a Unix time, in seconds.
     #[must_use]
-    pub fn incidents(&self, now: u64) -> Vec<String> {
-        self.incidents.alarms(now)
+    pub fn incidents(&self, now: u64) -> IncidentState {
+        self.incidents.at(now)
+    }
+
+    /// Returns the folder for writes that a rebuild removed.
+    #[must_use]
+    pub fn salvage_folder(&self) -> &Path {
+        self.incidents.folder()
     }
 
     /// Returns the location's descriptor.
@@ -75,11 +87,19 @@ impl Membership {
         self.certificate().expiry
     }
 
-    /// Returns the alarms about certificates at a time, in Unix seconds.
+    /// Returns when the certificates expire, and what is known of the renewal.
     #[must_use]
-    pub fn certificate_alarms(&self, now: u64) -> Vec<String> {
+    pub fn certificate_state(&self) -> (Expiry, Renewal) {
         let certificate = self.certificate();
-        certificate.expiry.alarms(now, &certificate.renewal)
+        (certificate.expiry, certificate.renewal.clone())
+    }
+
+    /// Tells the other locations of this one's conditions: their status shows them.
+    ///
+    /// # Errors
+    /// [`AskError::Closed`].
+    pub async fn report(&self, conditions: Vec<Condition>) -> Result<(), AskError> {
+        self.handle.set_conditions(conditions).await
     }
 
     /// Uses another certificate, or other CAs, for this location's links from now on.

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
+mod alarms;
 mod cluster;
 mod connections;
+mod lacking;
 mod limits;
 mod registry;
 mod requests;
 mod rls;
 mod store;
+
+use crate::alarms::AlarmKind;
 
 pub use cluster::ClusterGauges;
 pub use connections::ConnectionMetrics;
@@ -35,6 +39,8 @@ pub struct Metrics {
     limits: LimitMetrics,
     /// Envoy's rate-limit service.
     rls: RlsMetrics,
+    /// The alarms.
+    alarms: alarms::AlarmMetrics,
 }
 
 /// The values that are read when the metrics are exported, and not counted.
@@ -44,6 +50,8 @@ pub struct Gauges {
     pub store: StoreGauges,
     /// The state of the rate limits.
     pub limits: LimitGauges,
+    /// The alarms that last, each with whether another location has reported it.
+    pub alarms: Vec<(AlarmKind, bool)>,
 }
 
 impl Default for Metrics {
@@ -66,6 +74,7 @@ impl Metrics {
             store: store::StoreMetrics::new(&registry),
             limits: LimitMetrics::new(&registry),
             rls: RlsMetrics::new(&registry),
+            alarms: alarms::AlarmMetrics::new(&registry),
             registry,
         }
     }
@@ -105,6 +114,7 @@ impl Metrics {
     pub fn render(&self, now: &Gauges, cluster: Option<&ClusterGauges<'_>>) -> String {
         self.store.set(&now.store);
         self.limits.set(&now.limits);
+        self.alarms.set(&now.alarms);
         let mut families = self.registry.gather();
         families.extend(cluster.map(cluster::families).unwrap_or_default());
         TextEncoder::new().encode_to_string(&families).expect(registry::VALID)
@@ -149,7 +159,7 @@ mod tests {
             damaged_keys: 0,
             title_conflicts: 0,
         };
-        Gauges { store, limits: LimitGauges::default() }
+        Gauges { store, ..Gauges::default() }
     }
 
     #[test]
@@ -207,6 +217,7 @@ mod tests {
             members: &members,
             origins: crate::membership::OriginState::default(),
             ends,
+            is_well: true,
         };
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 use crate::{
     api::{
         binding::{self, target::Target},
-        cluster, namespaces, ops, ratelimit,
+        cluster, doctor, namespaces, ops, ratelimit,
         rls::{self, Rls},
     },
     app::App,
@@ -51,6 +51,7 @@ impl Router {
         let fixed = ops::routes()
             .merge(namespaces::routes())
             .merge(cluster::routes())
+            .merge(doctor::routes())
             .method_not_allowed_fallback(async |method: Method, uri: Uri| {
                 let sentence = format!("this path has no method {method}");
                 nothing(&uri, StatusCode::METHOD_NOT_ALLOWED, sentence)
@@ -145,7 +146,7 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
 /// The response of a path or method that does not exist, in the form of its API.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
     match api_of(uri.path()) {
-        Api::Namespaces | Api::Cluster => Problem::response(status, sentence),
+        Api::Namespaces | Api::Cluster | Api::Doctor => Problem::response(status, sentence),
         _ => reply::text(status, sentence),
     }
 }
@@ -156,6 +157,7 @@ fn api_of(path: &str) -> Api {
         "/healthz" | "/readyz" | "/metrics" => Api::Ops,
         _ if path.starts_with("/v1/namespaces") => Api::Namespaces,
         _ if path.starts_with("/v1/cluster") => Api::Cluster,
+        "/v1/doctor" => Api::Doctor,
         _ => Api::None,
     }
 }

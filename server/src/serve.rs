@@ -6,13 +6,18 @@
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
+//! | `watch` | logs alarms, and tells the other locations of them |
 
 use std::{sync::Arc, time::Duration};
 
 use kv_core::{MemberId, Store};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
+    alarms::AlarmBook,
     api::rls::Rls,
     app::App,
     cluster::Location,
@@ -30,6 +35,7 @@ mod error;
 mod renewal;
 mod replication;
 mod store;
+mod watch;
 
 pub use self::error::ServeError;
 use self::{
@@ -66,7 +72,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let member = location.as_ref().map(|location| location.descriptor.member);
     let opened = open(&config, member, &metrics, &mut signals).await?;
     let Some(opened) = opened else { return Ok(()) };
-    let Running { opened, replication, app, rls } =
+    let Running { opened, replication, app, rls, watching } =
         start(&config, location, opened, metrics).await?;
 
     raise_file_limit(config.settings.max_connections.get());
@@ -92,6 +98,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     app.drain.close();
     accepting.await?;
+    watching.abort();
     if let Some(replication) = replication {
         replication.stop().await;
     }
@@ -144,6 +151,8 @@ struct Running {
     app: Arc<App>,
     /// Envoy's limits.
     rls: Rls,
+    /// Logs alarms, and tells the other locations of them.
+    watching: JoinHandle<()>,
 }
 
 /// Starts replication, and wires everything that APIs share.
@@ -178,8 +187,10 @@ async fn start(
         metrics,
         membership,
         drain: Arc::new(Drain::default()),
+        alarms: AlarmBook::default(),
     });
-    Ok(Running { opened, replication, app, rls })
+    let watching = tokio::spawn(watch::watch(Arc::clone(&app)));
+    Ok(Running { opened, replication, app, rls, watching })
 }
 
 /// Logs where the server listens, and what to do next.

@@ -10,6 +10,7 @@ mod clocks;
 mod copied;
 mod damage;
 mod damaged_rows;
+mod doctor;
 mod entries;
 mod messages;
 mod namespaces;
@@ -17,13 +18,14 @@ mod readiness;
 mod removed;
 mod restored;
 mod salvaged;
+mod status;
 
 use std::time::Duration;
 
 use waypost_link_tests::Conditions;
 use waypost_tests::{
     Server,
-    cluster::{Cluster, Setup},
+    cluster::{Cluster, Setup, Status},
     http::Response,
     wait,
 };
@@ -103,13 +105,15 @@ fn assert_joins(cluster: &mut Cluster, number: usize, fault: &str) {
 }
 
 /// Asserts what must be true after every fault is over: no acknowledged entry is lost, all locations hold the same, none has
-/// an alarm, and a write at each reaches all others at once.
+/// an alarm, and a write at each reaches all others at once. The comparison may meet damage, which is an alarm until it is
+/// repaired.
 fn assert_all_is_well(cluster: &Cluster, entries: &mut Entries, fault: &str) {
     entries.assert_everywhere(cluster, fault);
     cluster.converge_within(PATIENCE);
     for (number, location) in cluster.locations().iter().enumerate().filter(|(_, it)| it.is_up()) {
-        let status = location.status();
-        assert!(status.is_well(), "after {fault}, location {number} is not well: {}", status.shown);
+        if let Err(status) = location.status_becomes(PATIENCE, Status::is_well) {
+            panic!("after {fault}, location {number} is not well: {}", status.shown);
+        }
     }
     assert_writes_replicate(cluster, entries, fault);
 }

@@ -138,7 +138,9 @@ where
         tracing::warn!(rows = walk.repaired, "the index of writes was checked against the entries");
         self.index.failed = None;
         self.index.undecided = walk.is_undecided.then_some(walk.owed);
-        if !walk.is_undecided {
+        if walk.is_undecided {
+            self.damage.index.is_undecided();
+        } else {
             self.damage.index.is_checked();
         }
         Ok((repaired, false))

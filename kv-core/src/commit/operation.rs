@@ -9,7 +9,7 @@ use crate::{
         LocalName, Member, MemberId, Namespace, NamespaceId, Software, Title, Version,
         VersionVector,
     },
-    view::MetDamage,
+    view::{MetDamage, Repair},
 };
 
 /// One part of a commit.
@@ -111,6 +111,8 @@ pub enum Operation {
     },
     /// Records the damage that readers met.
     Owe(Vec<MetDamage>),
+    /// Makes the repairs of an examination that are still needed.
+    Repair(Vec<Repair>),
     /// Writes fields of a row of the system namespace, under one dot and one version. The row's other fields stay. At
     /// least one field; of a number that is named twice the last value counts.
     WriteFields {
@@ -277,6 +279,8 @@ pub enum Outcome {
     Local,
     /// The damage was recorded, as far as it is still there.
     Owed,
+    /// So many repairs were made: the others were not needed any more.
+    Repaired(usize),
     /// The outcome of a remote write.
     Applied(Applied),
 }

@@ -1,6 +1,7 @@
 //! Committers over rows that no store writes, and the rows that they write.
 
 mod evolve;
+mod examine;
 mod joined;
 mod rows;
 mod walk;

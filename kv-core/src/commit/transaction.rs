@@ -193,6 +193,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             Operation::SaveLocal { name, parts } => self.save_local(&name, parts),
             Operation::DropLocal { name } => self.drop_local(&name),
             Operation::Owe(met) => self.owe_met(met),
+            Operation::Repair(repairs) => self.repair(repairs),
             Operation::WriteFields { key, fields } => {
                 self.write_system(key, fields).map(Outcome::Written)
             }

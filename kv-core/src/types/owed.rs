@@ -91,8 +91,9 @@ impl OwedKeys {
         self.0.len()
     }
 
-    /// Whether there is no room for another key.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether there is no room for another key, so that further damage is not recorded.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.0.len() >= MAX_OWED
     }
 

@@ -11,7 +11,11 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use super::{point::View, scan::RowName, unindexed::unindexed};
+use super::{
+    point::View,
+    scan::RowName,
+    unindexed::{IndexState, unindexed},
+};
 use crate::{
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
@@ -41,9 +45,20 @@ impl<S: Snapshot> View<S> {
         (number == self.index && number.is_multiple_of(2)).then_some(number)
     }
 
+    /// Returns the state of the index as of now, also if this view is older.
+    #[must_use]
+    pub fn index_state(&self) -> IndexState {
+        self.damage.index.state()
+    }
+
     /// Notes that a row of the index is damaged or missing, so that the index is checked.
     pub(crate) fn note_index(&self) {
-        self.damage.index.note(self.index);
+        self.note_index_as_of(self.index);
+    }
+
+    /// The same for a row of a view with this number.
+    pub(crate) fn note_index_as_of(&self, number: u64) {
+        self.damage.index.note(number);
     }
 
     /// Reads up to `limit` rows of one origin in the index, after `seen`, in ascending order.

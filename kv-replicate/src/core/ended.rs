@@ -60,6 +60,11 @@ impl Report {
         Report { durable, uncounted: 0, is_rebuilding: false, is_known: false }
     }
 
+    /// The writes that the member holds durably.
+    pub(super) fn durable(&self) -> &VersionVector {
+        &self.durable
+    }
+
     /// Whether another report says the same about ended origins, and names the same origins.
     pub(super) fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
         (self.uncounted, self.is_rebuilding) == (other.uncounted, other.is_rebuilding)

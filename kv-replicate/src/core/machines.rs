@@ -16,6 +16,7 @@ use super::{
     membership::Membership,
     puller::Puller,
     rebuild::Rebuild,
+    reports::Reports,
     row_fetcher::RowFetcher,
     row_source::RowSource,
     session_source::SessionSource,
@@ -60,6 +61,8 @@ pub(super) struct Machines {
     pub(super) uncounted: Uncounted,
     /// The rebuild of the store.
     pub(super) rebuild: Rebuild,
+    /// What locations report of themselves.
+    pub(super) reports: Reports,
 }
 
 impl Machines {
@@ -82,6 +85,7 @@ impl Machines {
             verifier: Verifier::default(),
             uncounted: Uncounted::default(),
             rebuild: Rebuild::new(local),
+            reports: Reports::default(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Machines {
         self.bodies.disconnect(peer, keep);
         self.rows.disconnect(peer);
         self.row_source.disconnect(peer);
+        self.reports.disconnect(peer);
     }
 
     /// Sends live writes to a peer from behind those that it has received, as its first progress reports.

@@ -170,7 +170,7 @@ impl Core {
             Message::Hello(_) | Message::Removed(_) => {}
             Message::Unknown { kind, .. } => self.skipped.message(&mut self.out, from, kind),
             Message::Progress(delta) => self.progress(from, delta),
-            Message::Durable(dot) => self.durable(from, dot),
+            Message::Durable(dot) => self.receipt(from, dot),
             Message::Want(want) => machines.sender.follow(&mut cx, from, want),
             Message::Behind => self.behind(from),
             Message::Live(live) => self.live(from, live.rows),
@@ -194,6 +194,9 @@ impl Core {
                 machines.verifier.answered(&mut cx, from, (verify, step), answer);
             }
             Message::GetRows { id, names } => machines.row_source.get(&mut cx, from, id, names),
+            Message::Report(report) => {
+                machines.reports.receive(cx.local.mono(), from, report);
+            }
             Message::Rows { id, rows } => {
                 machines.rows.receive(&mut cx, &mut machines.fetcher, from, (id, rows));
             }
@@ -256,7 +259,7 @@ impl Core {
     }
 
     /// A peer holds a write of this location durably, and all before it.
-    fn durable(&mut self, from: MemberId, dot: Dot) {
+    fn receipt(&mut self, from: MemberId, dot: Dot) {
         let own = self.local.origins();
         if let Some(peer) = self.peers.get_mut(from) {
             peer.receipts.received(own, dot);

@@ -24,7 +24,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::{Dot, Hlc, OriginId};
+use kv_core::{Dot, Hlc, OriginId, VersionVector};
 
 use super::{
     ended::{Ended, Report},
@@ -139,6 +139,15 @@ impl Member {
         }
         has_moved
     }
+}
+
+/// What holds the stable timestamp back.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// The members whose timestamps are the least.
+    pub(super) members: Vec<MemberId>,
+    /// Something of an ended origin may be missing at a member.
+    pub(super) is_unsettled: bool,
 }
 
 /// The timestamps of all members but this one.
@@ -302,6 +311,30 @@ impl Stability {
         let closed = closed.fold(local.closed_timestamp(), Hlc::min);
         let cap = if self.is_stale { Some(Hlc::ZERO) } else { self.cap };
         cap.map_or(closed, |cap| closed.min(cap)).max(self.reached)
+    }
+
+    /// The writes that a member has last reported to hold durably; none if it has not reported in this process.
+    pub(super) fn reported(&self, member: MemberId) -> Option<&VersionVector> {
+        self.members.get(&member)?.report.as_ref().map(Report::durable)
+    }
+
+    /// What holds the stable timestamp back. A member whose closed timestamp is the least holds back what all others
+    /// resolve, so it comes before a member that has only resolved the least.
+    pub(super) fn holder(&self, local: &Local) -> Holder {
+        let least = self.members.values().map(|member| member.held.min(member.resolved));
+        let least = least.fold(self.resolved(local), Hlc::min);
+        let by = |is: &dyn Fn(&Member) -> bool| -> Vec<MemberId> {
+            let found = self.members.iter().filter(|(_, member)| is(member));
+            found.map(|(id, _)| *id).collect()
+        };
+        let mut members = by(&|member| member.closed <= least);
+        if members.is_empty() {
+            members = by(&|member| member.resolved <= least);
+        }
+        if members.is_empty() {
+            members = by(&|member| member.held <= least);
+        }
+        Holder { members, is_unsettled: !self.is_finished() }
     }
 
     /// The time that every member that this location knows of has resolved. Others may not know of all

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use kv_core::{OriginId, VersionVector};
+use kv_core::{Hlc, OriginId, VersionVector};
+
+use crate::{Condition, MemberId};
 
 /// A peer that a link is up to, as this location sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerState {
     /// Whether each end has the other's hello.
     pub is_known: bool,
-    /// How many writes this location holds durably that the peer does not, as far as it has reported.
-    pub behind: u64,
     /// How many writes the peer holds durably that have not arrived here.
     pub ahead: u64,
     /// For how long nothing has arrived of the writes that this location lacks: the longest over the
@@ -20,6 +20,10 @@ pub struct PeerState {
     pub receiving: Option<SessionProgress>,
     /// Whether a catch-up session to the peer is served.
     pub is_sending: bool,
+    /// How far the peer reports to be with that session.
+    pub sending: Option<SessionProgress>,
+    /// The conditions that the peer reports of itself.
+    pub conditions: Vec<Condition>,
     /// How far the peer's wall clock is ahead of the one here, in milliseconds, to within half a round trip;
     /// none if it was not heard within the last minute.
     pub clock_ahead_ms: Option<i64>,
@@ -32,6 +36,17 @@ pub struct SessionProgress {
     pub walked: u64,
     /// All writes that were missing when the session began or continued.
     pub of: u64,
+}
+
+/// The stable timestamp, and what keeps it from rising.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StableState {
+    /// The time before which every member holds every write: [`Hlc::ZERO`] as long as a member has not reported.
+    pub at: Hlc,
+    /// The members that hold it back, the nearest causes first: those that have reported the least time.
+    pub held_by: Vec<MemberId>,
+    /// Whether something of a process that has ended may be missing at a member, which holds it back too.
+    pub is_unsettled: bool,
 }
 
 /// How many writes of a vector are missing where so many are held of each origin.

@@ -55,7 +55,9 @@ impl Core {
         }
         let origins = state.origins();
         let receipt = state.receipts.take(now, self.local.durable(), origins);
-        receipt.map(Message::Durable).or_else(|| self.out.next_message(peer))
+        let report = || self.machines.reports.next(now, peer).map(Message::Report);
+        let message = receipt.map(Message::Durable).or_else(report);
+        message.or_else(|| self.out.next_message(peer))
     }
 
     /// This location's progress, to be sent to a peer now: what has changed since what the peer has acknowledged.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,10 +14,11 @@ use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{
+    code,
     config::{Config, Guests, ServeGuest},
     input::Input,
     link_error::LinkError,
-    proven::{Proven, code},
+    proven::Proven,
     status::Handshakes,
     tls::{protocol, proven},
 };
@@ -42,6 +43,8 @@ pub(super) struct Acceptor {
     rejected: AtomicU64,
     /// How many handshakes failed.
     failed: AtomicU64,
+    /// Why members are refused, once this location does not replicate any more.
+    refusal: OnceLock<String>,
 }
 
 /// The handshakes that are under way, in total and for each address.
@@ -85,12 +88,18 @@ impl Acceptor {
             under_way: Mutex::default(),
             rejected: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            refusal: OnceLock::new(),
         })
     }
 
     /// The count of handshakes.
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on members are told this reason, and get no link.
+    pub(super) fn refuse(&self, reason: String) {
+        let _first = self.refusal.set(reason);
     }
 
     /// The counts, for the status.
@@ -219,6 +228,10 @@ async fn prove(incoming: Incoming, acceptor: &Acceptor) -> Result<Done, LinkErro
         connection.close(code::NOT_PROVEN, b"no member's certificate");
         return Err(LinkError::Violation("its certificate names no member"));
     };
+    if let Some(reason) = acceptor.refusal.get() {
+        connection.close(code::HALTED, reason.as_bytes());
+        return Err(LinkError::Closed);
+    }
     connection.set_receive_window(acceptor.window);
     Proven::new(peer, connection, false, acceptor.patience).await.map(Done::Link)
 }

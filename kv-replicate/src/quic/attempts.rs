@@ -15,8 +15,10 @@ pub(super) struct Attempts {
     failures: u32,
     /// The reason of the last failure; none if there was none.
     last_error: Option<String>,
-    /// Since when there is no lasting link; none if the last one lasted, and is up.
+    /// Since when there is no link; none while one is up.
     down_since: Option<Duration>,
+    /// When the first of the last links ended that did not last; none if the last one that has ended lasted.
+    unstable_since: Option<Duration>,
     /// The attempt that waits or is under way.
     task: Option<AbortHandle>,
 }
@@ -48,25 +50,32 @@ impl Attempts {
         self.last_error = Some(error);
     }
 
-    /// A link that came up at this time has ended. If the peer has replaced it, another process runs as this location,
-    /// however long the link has lasted: the longer both wait then, the more each gets done in its turn.
+    /// A link is up.
+    pub(super) fn linked(&mut self) {
+        self.end();
+        self.down_since = None;
+    }
+
+    /// A link that came up and ended at these times has ended. The peer was last heard at the time `heard`. If the peer has
+    /// replaced it, another process runs as this location, however long the link has lasted: the longer both wait then,
+    /// the more each gets done in its turn.
     pub(super) fn link_ended(
         &mut self,
         (since, now): (Duration, Duration),
-        error: &str,
-        is_replaced: bool,
+        heard: Duration,
+        (error, is_replaced): (&str, bool),
     ) {
         let has_lasted = now.saturating_sub(since) >= LASTING;
         if has_lasted {
-            self.down_since = None;
+            self.unstable_since = None;
         }
         if has_lasted && !is_replaced {
             self.failures = 0;
         } else {
             self.failures = self.failures.saturating_add(1);
+            self.unstable_since.get_or_insert(now);
         }
-        // Links that come and go are as good as none.
-        self.down_since.get_or_insert(now);
+        self.down_since.get_or_insert(heard);
         self.last_error = Some(error.to_owned());
     }
 
@@ -85,9 +94,14 @@ impl Attempts {
         self.last_error.as_ref()
     }
 
-    /// For how long there is no lasting link.
+    /// For how long there is no link.
     pub(super) fn down_for(&self, now: Duration) -> Option<Duration> {
         self.down_since.map(|since| now.saturating_sub(since))
+    }
+
+    /// For how long links have come and gone: one that is up may last.
+    pub(super) fn unstable_for(&self, now: Duration) -> Option<Duration> {
+        self.unstable_since.map(|since| now.saturating_sub(since))
     }
 }
 
@@ -100,11 +114,25 @@ mod tests {
         let at = Duration::from_secs;
         let mut attempts = Attempts::default();
         attempts.failed("no answer".into());
-        attempts.link_ended((at(10), at(15)), "lost", false);
+        attempts.linked();
+        attempts.link_ended((at(10), at(15)), at(15), ("lost", false));
         assert_eq!((attempts.failures(), attempts.down_for(at(20))), (2, Some(at(5))));
-        attempts.link_ended((at(20), at(30)), "lost", true);
+        assert_eq!(attempts.unstable_for(at(20)), Some(at(5)));
+        attempts.linked();
+        assert_eq!(attempts.down_for(at(20)), None, "a location with a link is not down");
+        attempts.link_ended((at(20), at(30)), at(30), ("lost", true));
         assert_eq!((attempts.failures(), attempts.down_for(at(31))), (3, Some(at(1))), "a copy");
-        attempts.link_ended((at(40), at(50)), "lost", false);
+        attempts.linked();
+        attempts.link_ended((at(40), at(50)), at(50), ("lost", false));
         assert_eq!((attempts.failures(), attempts.down_for(at(51))), (0, Some(at(1))));
+        assert_eq!(attempts.unstable_for(at(51)), None);
+    }
+
+    #[test]
+    fn a_location_is_away_since_it_was_last_heard_and_not_since_that_was_noticed() {
+        let at = Duration::from_secs;
+        let mut attempts = Attempts::default();
+        attempts.link_ended((at(10), at(100)), at(85), ("lost", false));
+        assert_eq!(attempts.down_for(at(145)), Some(at(60)));
     }
 }

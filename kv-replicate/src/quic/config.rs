@@ -117,7 +117,7 @@ impl fmt::Debug for Identity {
 /// Times and bounds of links. The defaults fit paths from one rack to opposite ends of the world.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// How often a packet is sent on an idle link. Default 3 s.
+    /// How often a packet is sent on an idle link, so that each end knows that the other was heard of late. Default 1 s.
     pub keep_alive: Duration,
     /// A link on which nothing arrived for this long is down. Default 15 s.
     pub idle: Duration,
@@ -157,7 +157,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
-            keep_alive: Duration::from_secs(3),
+            keep_alive: Duration::from_secs(1),
             idle: Duration::from_secs(15),
             handshake: Duration::from_secs(5),
             stream_window_bytes: 32 << 20,

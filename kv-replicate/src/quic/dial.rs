@@ -1,15 +1,18 @@
-//! Dials a member: tries its addresses in their order.
+//! Dials a member: tries its addresses in their order, the next one beside one that does not answer.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use kv_core::MemberId;
 use quinn::{ClientConfig, Endpoint, TransportConfig};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 
 use super::{link_error::LinkError, proven::Proven, tls::Tls};
 
 /// How many of the addresses that a name resolves to are tried.
 const MAX_ADDRESSES: usize = 4;
+
+/// How long one address is tried alone. A round trip of half a second leaves room for a handshake.
+const NEXT_AFTER: Duration = Duration::from_secs(2);
 
 /// Everything that dialling a member takes.
 #[derive(Clone)]
@@ -25,34 +28,39 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// Tries a member's addresses, and resolves each of them again. Returns the last error if none leads
-    /// to the member.
+    /// Tries a member's addresses in their order, and resolves each of them again; see [`race`].
+    ///
+    /// # Errors
+    /// The errors of all addresses, if none leads to the member.
     pub(super) async fn dial(
         &self,
         peer: MemberId,
         addresses: &[String],
     ) -> Result<Proven, LinkError> {
-        let mut last = LinkError::NoAddress;
-        for address in addresses {
-            let found = match timeout(self.patience, lookup_host(address)).await {
-                Ok(Ok(found)) => found,
-                Ok(Err(error)) => {
-                    last = LinkError::Lookup(error).at(address);
-                    continue;
-                }
-                Err(_elapsed) => {
-                    last = LinkError::Timeout(self.patience).at(address);
-                    continue;
-                }
-            };
-            for found in found.take(MAX_ADDRESSES) {
-                match self.dial_one(peer, found).await {
-                    Ok(proven) => return Ok(proven),
-                    Err(error) => last = error.at(address),
-                }
+        let attempt = |address: String| {
+            let dialler = self.clone();
+            async move { dialler.dial_name(peer, &address).await }
+        };
+        race(addresses.to_vec(), attempt).await
+    }
+
+    /// Resolves an address, and tries what it resolves to.
+    async fn dial_name(&self, peer: MemberId, address: &str) -> Result<Proven, LinkError> {
+        let found = match timeout(self.patience, lookup_host(address)).await {
+            Ok(found) => found.map_err(|error| LinkError::Lookup(error).at(address))?,
+            Err(_elapsed) => return Err(LinkError::Timeout(self.patience).at(address)),
+        };
+        let attempt = |found: SocketAddr| {
+            let (dialler, address) = (self.clone(), address.to_owned());
+            async move {
+                let tried = dialler.dial_one(peer, found).await;
+                tried.map_err(|error| match found.to_string() {
+                    number if number == address => error.at(&address),
+                    number => error.at(&format!("{address} ({number})")),
+                })
             }
-        }
-        Err(last)
+        };
+        race(found.take(MAX_ADDRESSES).collect(), attempt).await
     }
 
     /// Connects to one address, and checks that the member is there.
@@ -66,4 +74,50 @@ impl Dialler {
             .map_err(|_elapsed| LinkError::Timeout(self.patience))??;
         Proven::new(peer, connection, true, self.patience).await
     }
+}
+
+/// Makes an attempt at each address in their order. The next one begins as soon as one has failed, and at the latest after
+/// [`NEXT_AFTER`]: an address that drops packets must not hold up the others. The first that leads to the member wins.
+///
+/// # Errors
+/// The errors of all addresses, if none leads to the member.
+async fn race<A, F>(addresses: Vec<A>, attempt: impl Fn(A) -> F) -> Result<Proven, LinkError>
+where
+    A: ToString,
+    F: Future<Output = Result<Proven, LinkError>> + Send + 'static,
+{
+    let (mut waiting, mut attempts) = (addresses.into_iter(), JoinSet::new());
+    let (mut under_way, mut failed) = (BTreeMap::new(), Vec::new());
+    loop {
+        let next = waiting.next();
+        let is_last = next.is_none();
+        if let Some(address) = next {
+            let name = address.to_string();
+            under_way.insert(attempts.spawn(attempt(address)).id(), name);
+        }
+        let limit = if is_last { Duration::MAX } else { NEXT_AFTER };
+        // After the limit, the next address is tried beside this one.
+        let Ok(ended) = timeout(limit, attempts.join_next_with_id()).await else { continue };
+        match ended {
+            Some(Ok((id, Ok(proven)))) => {
+                under_way.remove(&id);
+                let silent = under_way.values().map(|name| format!("{name}: no answer yet"));
+                let others = failed.iter().map(ToString::to_string).chain(silent);
+                let failed = others.chain(proven.failed.iter().cloned()).collect();
+                return Ok(Proven { failed, ..proven });
+            }
+            Some(Ok((id, Err(error)))) => {
+                under_way.remove(&id);
+                failed.push(error);
+            }
+            Some(Err(error)) => failed.push(LinkError::Task(error)),
+            None if is_last => break,
+            None => {}
+        }
+    }
+    Err(match failed.len() {
+        0 => LinkError::NoAddress,
+        1 => failed.remove(0),
+        _ => LinkError::All(failed),
+    })
 }

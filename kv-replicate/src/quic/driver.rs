@@ -14,25 +14,30 @@ use tokio::{
         oneshot, watch,
     },
     task::JoinSet,
+    time::MissedTickBehavior,
 };
 
 use super::{
     accept::Acceptor,
     attempts::Attempts,
+    code,
     config::Config,
     dial::Dialler,
     error::{AskError, StartError},
+    flaps::Flaps,
     input::{Input, Query},
     link::Link,
-    proven::code,
     socket::{Port, transport},
     store::{StorePort, Told},
     tls::Tls,
+    track::Track,
 };
 use crate::{Channel, Config as CoreConfig, Core, Event, Notice, Now, PINNED_BYTES, Verdict};
 
 mod answers;
 mod links;
+mod names;
+mod status;
 
 /// How many messages from peers may wait for the core, of all links together.
 const INPUTS: usize = 64;
@@ -42,6 +47,9 @@ const INPUTS_AT_ONCE: usize = 64;
 
 /// How many messages of a channel are sent to one peer before the others have their turn.
 const MESSAGES_AT_ONCE: usize = 16;
+
+/// How often it is noted which peers were heard.
+const LISTEN: Duration = Duration::from_millis(500);
 
 /// The owner of a core.
 pub(super) struct Driver {
@@ -77,6 +85,14 @@ pub(super) struct Driver {
     full: BTreeSet<MemberId>,
     /// The attempts to reach each wanted peer, those with a link included.
     attempts: BTreeMap<MemberId, Attempts>,
+    /// What is known over time of each peer that is wanted or linked.
+    tracks: BTreeMap<MemberId, Track>,
+    /// When it was last noted which peers were heard.
+    listened: Duration,
+    /// Since when something that remains of processes that have ended may be missing at a member; none if nothing is.
+    unsettled: Option<Duration>,
+    /// Which changes of links are logged.
+    flaps: BTreeMap<MemberId, Flaps>,
     /// The requests that wait for a verification.
     verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
     /// The cluster's clock that the store goes by.
@@ -155,6 +171,10 @@ impl Driver {
             links: BTreeMap::new(),
             full: BTreeSet::new(),
             attempts: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            listened: Duration::ZERO,
+            unsettled: None,
+            flaps: BTreeMap::new(),
             verifying: BTreeMap::new(),
             clock: ClusterClock::default(),
             members,
@@ -168,6 +188,8 @@ impl Driver {
     /// Runs until the owner closes or drops the replica.
     pub(super) async fn run(mut self) {
         let (mut inputs, mut told) = (Vec::new(), Vec::new());
+        let mut listen = tokio::time::interval(LISTEN);
+        listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pump();
             let timer = sleep_until(self.core.poll_timeout(), self.now().mono);
@@ -182,6 +204,7 @@ impl Driver {
                 }
                 () = self.room.notified() => {}
                 () = timer => {}
+                _tick = listen.tick() => self.listen(),
                 _closed = self.closing.changed() => break,
             }
             told.drain(..).for_each(|told| self.take_told(told));

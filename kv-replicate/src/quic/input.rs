@@ -11,7 +11,7 @@ use super::{
     proven::Proven,
     status::Status,
 };
-use crate::Verdict;
+use crate::{Condition, Verdict};
 
 /// A report of a link or of an attempt to make one.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(super) enum Query {
     Status(oneshot::Sender<Status>),
     /// A verification with this member; the verdict comes once it has ended.
     Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
+    /// What peers are told of this location's state.
+    SetConditions(Vec<Condition>),
     /// All links are closed, for this reason.
     Unlink(&'static str),
     /// Another proof of this location's identity.

@@ -11,10 +11,11 @@ use tokio::{
 };
 
 use super::{
+    code,
     input::Input,
     link_error::LinkError,
     pace::Pace,
-    proven::{Proven, close, code},
+    proven::{Proven, close},
     stream,
     window::Window,
 };
@@ -49,7 +50,7 @@ impl Link {
         (inputs, room): (mpsc::Sender<Input>, Arc<Notify>),
         tasks: &mut JoinSet<()>,
     ) -> Link {
-        let Proven { peer, connection, is_ours, control } = proven;
+        let Proven { peer, connection, is_ours, control, .. } = proven;
         let [control_queue, live, catch_up, body] = QUEUE.map(mpsc::channel);
         let queues = [control_queue.0, live.0, catch_up.0, body.0];
         let waiting = [control_queue.1, live.1, catch_up.1, body.1];

@@ -5,13 +5,13 @@ use std::{io, time::Duration};
 use quinn::{ClosedStream, ConnectError, ConnectionError, ReadError, ReadExactError, WriteError};
 use tokio::task::JoinError;
 
-use super::proven::code;
+use super::code;
 
 /// Why a link ended, or was not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
     /// The connection was lost, closed by the peer, or rejected.
-    #[error(transparent)]
+    #[error("{}", connection(.0))]
     Connection(#[from] ConnectionError),
     /// The dial could not begin, for example with an invalid address.
     #[error("can't connect: {0}")]
@@ -40,6 +40,9 @@ pub(super) enum LinkError {
     /// The error of one of several addresses.
     #[error("{address}: {source}")]
     At { address: String, source: Box<LinkError> },
+    /// Each address of the member failed.
+    #[error("{}", join(.0))]
+    All(Vec<LinkError>),
     /// The peer did what no location does.
     #[error("the peer violated the protocol: {0}")]
     Violation(&'static str),
@@ -51,7 +54,51 @@ pub(super) enum LinkError {
     Closed,
 }
 
+/// The most characters of a peer's reason.
+const MAX_REASON: usize = 400;
+
+/// Why a connection was lost, in words. A peer's reason may hold anything: it is cut, and control characters are replaced.
+fn connection(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::TimedOut => "nothing was heard from it for too long".into(),
+        ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
+            format!("it closed the link: {}", printable(&close.reason))
+        }
+        other => printable(other.to_string().as_bytes()),
+    }
+}
+
+/// A text without control characters, and not too long.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(MAX_REASON).map(visible).collect()
+}
+
+/// Several errors in one line.
+fn join(errors: &[LinkError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 impl LinkError {
+    /// The reason of a peer that does not replicate any more, if that is what ended the link.
+    pub(super) fn halted(&self) -> Option<String> {
+        let close = match self {
+            LinkError::At { source, .. } => return source.halted(),
+            LinkError::All(errors) => return errors.iter().find_map(LinkError::halted),
+            LinkError::Connection(error)
+            | LinkError::Read(ReadError::ConnectionLost(error))
+            | LinkError::Write(WriteError::ConnectionLost(error)) => error,
+            _ => return None,
+        };
+        match close {
+            ConnectionError::ApplicationClosed(close) if close.error_code == code::HALTED => {
+                Some(printable(&close.reason))
+            }
+            _ => None,
+        }
+    }
+
     /// An error that concerns one address of a member.
     pub(super) fn at(self, address: &str) -> LinkError {
         LinkError::At { address: address.to_owned(), source: Box::new(self) }
@@ -73,7 +120,45 @@ impl From<ReadExactError> for LinkError {
     fn from(error: ReadExactError) -> LinkError {
         match error {
             ReadExactError::FinishedEarly(_) => LinkError::Violation("it ended a stream"),
+            ReadExactError::ReadError(ReadError::ConnectionLost(error)) => {
+                LinkError::Connection(error)
+            }
             ReadExactError::ReadError(error) => LinkError::Read(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::{ApplicationClose, VarInt};
+
+    use super::*;
+
+    fn closed(code: VarInt, reason: &'static str) -> LinkError {
+        let close = ApplicationClose { error_code: code, reason: reason.as_bytes().into() };
+        LinkError::Connection(ConnectionError::ApplicationClosed(close))
+    }
+
+    #[test]
+    fn a_peer_that_has_halted_gives_its_reason_whichever_address_it_was_dialled_at() {
+        assert_eq!(closed(code::GOING, "shutting down").halted(), None);
+        let halted = || closed(code::HALTED, "it was removed");
+        assert_eq!(halted().halted().as_deref(), Some("it was removed"));
+        let tried = vec![LinkError::NoAddress.at("a:1"), halted().at("b:2")];
+        assert_eq!(LinkError::All(tried).halted().as_deref(), Some("it was removed"));
+    }
+
+    #[test]
+    fn all_addresses_that_were_tried_are_named_with_their_errors() {
+        let timeout = || LinkError::Timeout(Duration::from_secs(5));
+        let all = LinkError::All(vec![timeout().at("a:1"), closed(code::GOING, "bye").at("b:2")]);
+        let text = all.to_string();
+        assert_eq!(text, "a:1: no answer within 5s; b:2: it closed the link: bye");
+    }
+
+    #[test]
+    fn the_reason_of_a_peer_can_not_forge_lines_of_the_log() {
+        let text = closed(code::GOING, "a\nERROR b\x1b[2J").to_string();
+        assert!(!text.contains(char::is_control), "{text:?}");
     }
 }

@@ -6,24 +6,8 @@ use kv_core::MemberId;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::time::timeout;
 
-use super::{link_error::LinkError, stream};
+use super::{code, link_error::LinkError, stream};
 use crate::Channel;
-
-/// The codes with which a connection is closed.
-pub(super) mod code {
-    use quinn::VarInt;
-
-    /// This location does not need the link any more.
-    pub(in crate::quic) const GOING: VarInt = VarInt::from_u32(0);
-    /// The peer violated the protocol.
-    pub(in crate::quic) const WRONG: VarInt = VarInt::from_u32(1);
-    /// Another link between the same two replaces it.
-    pub(in crate::quic) const DOUBLE: VarInt = VarInt::from_u32(2);
-    /// The peer has not proven that it is a member.
-    pub(in crate::quic) const NOT_PROVEN: VarInt = VarInt::from_u32(3);
-    /// The core rejects the peer.
-    pub(in crate::quic) const REJECTED: VarInt = VarInt::from_u32(4);
-}
 
 /// A connection on which both ends have proven their identity, and its control stream.
 #[derive(Debug)]
@@ -36,6 +20,8 @@ pub(super) struct Proven {
     pub(super) is_ours: bool,
     /// Both directions of the control stream, behind its number.
     pub(super) control: (SendStream, RecvStream),
+    /// The addresses at which the peer was dialled before, with their errors.
+    pub(super) failed: Vec<String>,
 }
 
 impl Proven {
@@ -49,7 +35,7 @@ impl Proven {
     ) -> Result<Proven, LinkError> {
         let opened = timeout(patience, open(&connection, is_ours)).await;
         match opened.unwrap_or(Err(LinkError::Violation("it does not open its control stream"))) {
-            Ok(control) => Ok(Proven { peer, connection, is_ours, control }),
+            Ok(control) => Ok(Proven { peer, connection, is_ours, control, failed: Vec::new() }),
             Err(error) => {
                 close(&connection, code::WRONG, &error);
                 Err(error)

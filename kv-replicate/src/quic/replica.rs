@@ -17,7 +17,7 @@ use super::{
     status::Status,
     tls::Tls,
 };
-use crate::Verdict;
+use crate::{Condition, Verdict};
 
 /// How many requests of owners may wait.
 const QUERIES: usize = 16;
@@ -71,6 +71,15 @@ impl Handle {
     /// See [`AskError`].
     pub async fn unlink(&self, reason: &'static str) -> Result<(), AskError> {
         self.send(Query::Unlink(reason)).await
+    }
+
+    /// Sets the conditions of this location that its peers are told of, as of now: their status shows them. Call it about
+    /// once a second, because how far catch-up is travels with them.
+    ///
+    /// # Errors
+    /// [`AskError::Closed`].
+    pub async fn set_conditions(&self, conditions: Vec<Condition>) -> Result<(), AskError> {
+        self.send(Query::SetConditions(conditions)).await
     }
 
     /// Sends a request to the driver, and waits while `QUERIES` others wait.

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::{ClockState, HaltReason, PeerState, Skipped, inspect::Place};
+use crate::{ClockState, HaltReason, PeerState, Skipped, StableState, inspect::Place};
 
 /// The most keys that [`Status::awaited`] has.
 pub const MAX_AWAITED: usize = 1000;
 
 /// The state of a replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
     /// Why it does not replicate any more, if so.
@@ -20,6 +20,8 @@ pub struct Status {
     /// Whether everything that remains of processes that have ended, and of removed members, is at every member. As
     /// long as not, garbage collection waits.
     pub is_settled: bool,
+    /// For how long not, to about a second; none if it is.
+    pub unsettled_for: Option<Duration>,
     /// Whether the store is rebuilt in place, or joins: it serves no peer.
     pub is_rebuilding: bool,
     /// Whether another process of this location, which started later, has closed the origins of this one. It then takes
@@ -27,6 +29,8 @@ pub struct Status {
     pub is_superseded: bool,
     /// The state of this location's clock.
     pub clock: ClockState,
+    /// The stable timestamp, and what holds it back.
+    pub stable: StableState,
     /// How many rows of peers were put in the store since the replica was started. While a location joins,
     /// [`PeerState::receiving`] has its progress.
     pub rows_taken: u64,
@@ -55,14 +59,23 @@ pub struct Handshakes {
 }
 
 /// A peer, and the link to it if there is one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Peer {
     /// Whether a link to it is up.
     pub is_connected: bool,
-    /// For how long there is no lasting link: since the end of the last one that was up for 10 s, or since
-    /// the first failed attempt. None while a link is up that has lasted as long, or that is the first.
+    /// For how long there is no link: since the peer was last heard, or since the first failed attempt. None while a link
+    /// is up.
     pub down_for: Option<Duration>,
+    /// For how long links have come and gone: since the first of the last ones ended that did not last for 10 s. None if the
+    /// last one lasted, or the one that is up has.
+    pub unstable_for: Option<Duration>,
+    /// How long ago the last packet from it arrived, at most: none if none has arrived in this process.
+    pub heard_for: Option<Duration>,
+    /// Why it does not replicate any more, as it has reported when it refused the last link.
+    pub halted: Option<String>,
+    /// The addresses that are dialled, in their order, as the store and the configuration name them.
+    pub addresses: Vec<String>,
     /// The address that the peer's packets come from.
     pub address: Option<SocketAddr>,
     /// The round-trip time.
@@ -73,8 +86,35 @@ pub struct Peer {
     pub bytes_in: u64,
     /// How often in a row an attempt to dial failed, or a link did not last.
     pub failures: u32,
-    /// Why the last attempt or link failed.
+    /// Why the last attempt or link failed; an attempt names each address that was tried.
     pub last_error: Option<String>,
+    /// The writes that are here and that it lacks, as far as it has reported; none if it has not reported in this process.
+    /// They are counted whether a link is up or not.
+    pub missing_there: Option<Arrears>,
+    /// The writes that it has reported to hold and that are not here.
+    pub missing_here: Arrears,
+    /// The rate of the session in which rows come from it.
+    pub receiving: Option<Pace>,
+    /// The rate of the session in which it receives rows, as it reports it.
+    pub sending: Option<Pace>,
     /// The core's state of the peer.
     pub state: PeerState,
+}
+
+/// Writes that one location has and another lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrears {
+    /// How many.
+    pub writes: u64,
+    /// For how long the oldest of them has been missing, to about a second; zero if none is.
+    pub lasting: Duration,
+}
+
+/// How fast a session goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    /// Writes a second, over the last ten seconds; none in the first second.
+    pub per_second: Option<f64>,
+    /// How long the rest takes at this rate; none if that is not known, or nothing moves.
+    pub rest: Option<Duration>,
 }

@@ -6,13 +6,15 @@ use kv_core::{
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
+use crate::condition::{Condition, MAX_CONDITIONS};
+
 use super::{
     envelope::Envelope,
     error::MessageError,
     extension, kind,
     message::{
         End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, MAX_SEQ, Message,
-        NoBody, Page, PageHead, Pull, Reason, Want,
+        NoBody, Page, PageHead, Pull, Reason, Report, Want,
     },
     progress, question,
     row::take_row,
@@ -92,6 +94,7 @@ fn message(kind: u8, input: &mut Bytes) -> Decoded<Option<Message>> {
             Message::GetRows { id: input.try_get_u64()?, names: rows::take_names(input)? }
         }
         kind::ROWS => Message::Rows { id: input.try_get_u64()?, rows: rows::take_states(input)? },
+        kind::REPORT => Message::Report(report(input)?),
         kind::DURABLE => Message::Durable(take::dot(input)?),
         _ => return Ok(None),
     }))
@@ -106,6 +109,22 @@ fn hello(input: &mut Bytes) -> Decoded<Hello> {
         member: MemberId(take::array(input)?),
         software: None,
     })
+}
+
+/// How far the session is, and the conditions behind their number.
+fn report(input: &mut Bytes) -> Decoded<Report> {
+    let receiving =
+        take::optional(input, |input| Ok((input.try_get_u64()?, input.try_get_u64()?)))?;
+    let count = take::row_count(input, MAX_CONDITIONS)?;
+    let mut conditions = Vec::with_capacity(count);
+    for _ in 0..count {
+        conditions.push(Condition {
+            code: input.try_get_u16()?,
+            for_ms: input.try_get_u64()?,
+            about: take::optional(input, |input| take::array(input).map(MemberId))?,
+        });
+    }
+    Ok(Report { conditions, receiving })
 }
 
 /// Two origins, and a number for each.

@@ -6,7 +6,7 @@ use kv_core::Dot;
 use super::{
     envelope::Envelope,
     extension, kind,
-    message::{End, Hello, Message, NoBody, Page, Pull, Reason, Want},
+    message::{End, Hello, Message, NoBody, Page, Pull, Reason, Report, Want},
     progress, put, question,
     row::put_row,
     rows,
@@ -112,6 +112,7 @@ fn put_fixed(out: &mut BytesMut, message: &Message) {
             out.put_u64(*id);
             rows::put_states(out, rows);
         }
+        Message::Report(report) => put_report(out, report),
         Message::Durable(dot) => put::dot(out, *dot),
         Message::Unknown { body, .. } => out.put_slice(body),
     }
@@ -137,6 +138,7 @@ fn kind_of(message: &Message) -> u8 {
         Message::Answer { .. } => kind::ANSWER,
         Message::GetRows { .. } => kind::GET_ROWS,
         Message::Rows { .. } => kind::ROWS,
+        Message::Report(_) => kind::REPORT,
         Message::Durable(_) => kind::DURABLE,
         Message::Unknown { kind, .. } => *kind,
     }
@@ -155,6 +157,20 @@ fn put_hello(out: &mut BytesMut, hello: &Hello) {
 fn put_want(out: &mut BytesMut, want: &Want) {
     want.origins.iter().for_each(|origin| out.put_slice(&origin.0));
     want.numbers.iter().for_each(|number| out.put_u64(*number));
+}
+
+/// See `decode::report`.
+fn put_report(out: &mut BytesMut, report: &Report) {
+    put::optional(out, report.receiving, |out, (walked, of)| {
+        out.put_u64(walked);
+        out.put_u64(of);
+    });
+    put::count(out, report.conditions.len());
+    for condition in &report.conditions {
+        out.put_u16(condition.code);
+        out.put_u64(condition.for_ms);
+        put::optional(out, condition.about, |out, member| out.put_slice(&member.0));
+    }
 }
 
 /// See `decode::no_body`.

@@ -34,5 +34,7 @@ pub(super) const ANSWER: u8 = 15;
 pub(super) const GET_ROWS: u8 = 20;
 /// Rows by name.
 pub(super) const ROWS: u8 = 21;
+/// The sender's state, for the receiver's status.
+pub(super) const REPORT: u8 = 22;
 /// The writes of the receiver that the sender holds durably.
 pub(super) const DURABLE: u8 = 23;

@@ -8,6 +8,7 @@ use kv_core::{
 
 use super::progress::ProgressDelta;
 use crate::{
+    condition::Condition,
     inspect::{Answer, Ask, Place},
     row::{KeyState, Row},
 };
@@ -130,6 +131,8 @@ pub(crate) enum Message {
     },
     /// The sender holds this write of the receiver, and all of the same origin before it, durably.
     Durable(Dot),
+    /// The state of the sender, which only a status shows.
+    Report(Report),
     /// A message of a kind that this program does not know: a later version sent it.
     Unknown {
         /// Its kind.
@@ -250,6 +253,26 @@ pub(crate) enum Reason {
     Gone(VersionVector),
     /// Not now.
     Busy,
+}
+
+/// The state of the sender, which only a status shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The sender's conditions, at most [`MAX_CONDITIONS`](crate::MAX_CONDITIONS).
+    pub(crate) conditions: Vec<Condition>,
+    /// How many of how many writes the session has passed in which the sender receives rows from the receiver; none if
+    /// there is no such session.
+    pub(crate) receiving: Option<(u64, u64)>,
+}
+
+impl Report {
+    /// Whether another report says the same, except for how long it lasts.
+    pub(crate) fn is_same(&self, other: &Report) -> bool {
+        let mut pairs = self.conditions.iter().zip(&other.conditions);
+        self.receiving == other.receiving
+            && self.conditions.len() == other.conditions.len()
+            && pairs.all(|(one, other)| one.is_same(other))
+    }
 }
 
 /// Requests bytes of a large body.

@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    Content, KeyState, Row,
+    Condition, Content, KeyState, Row,
     inspect::{
         Answer, Ask, Held, Kind, Looked, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList,
         Reading, Summary,
@@ -32,6 +32,14 @@ const INCARNATIONS: Incarnations = Incarnations { from: 1, to: 2 };
 
 fn dot() -> impl Strategy<Value = Dot> {
     (1..=u8::MAX, 1..1_000_000u64).prop_map(|(id, seq)| Dot { origin: OriginId([id; 16]), seq })
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let condition = (any::<u16>(), any::<u64>(), any::<Option<[u8; 16]>>())
+        .prop_map(|(code, for_ms, about)| Condition { code, for_ms, about: about.map(MemberId) });
+    let conditions = prop::collection::vec(condition, 0..crate::MAX_CONDITIONS);
+    (conditions, any::<Option<(u64, u64)>>())
+        .prop_map(|(conditions, receiving)| Report { conditions, receiving })
 }
 
 fn vector() -> impl Strategy<Value = VersionVector> {
@@ -247,6 +255,7 @@ fn message() -> impl Strategy<Value = Message> {
             row().prop_map(|row| NoBody::Replaced(Box::new(row))),
         ]
         .prop_map(|why| Message::NoBody { fetch: 4, why }),
+        report().prop_map(Message::Report),
         Just(Message::Done { session: 4 }),
         dot().prop_map(Message::Durable),
         row().prop_map(|row| Message::Removed(Box::new(row))),

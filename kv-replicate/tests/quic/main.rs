@@ -1,6 +1,7 @@
 //! Replicas over real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod addresses;
 mod authority;
 mod converge;
 mod identity;

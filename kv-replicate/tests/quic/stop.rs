@@ -4,7 +4,7 @@ use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use kv_core::Operation;
 use kv_replicate::{
-    HaltReason, Notice,
+    Condition, HaltReason, Notice,
     quic::{AskError, Replica},
 };
 
@@ -95,9 +95,64 @@ async fn the_downtime_of_a_peer_is_reported_until_a_link_has_lasted() {
     let link = async || all[0].status().await.peers[&member(2)].is_connected;
     wait_until("a link is up again", async || link().await).await;
     // This link may end at once, as the one before.
-    assert!(down(&all[0]).await > Some(soon));
-    wait_until("the link has lasted", async || down(&all[0]).await.is_none()).await;
+    let unstable = async || all[0].status().await.peers[&member(2)].unstable_for;
+    assert_eq!(down(&all[0]).await, None, "a location with a link is not down");
+    assert!(unstable().await > Some(soon));
+    wait_until("the link has lasted", async || unstable().await.is_none()).await;
     assert!(link().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_location_that_is_away_lacks_is_counted_and_what_is_not_known_is_not() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 2).await;
+    let lacks = async |location: &Location| {
+        let status = location.status().await;
+        status.peers[&member(2)].missing_there.map(|lacking| lacking.writes)
+    };
+    wait_until("it has everything", async || lacks(&all[0]).await == Some(0)).await;
+    all[1].stop().await;
+    all[0].put_many("meanwhile", 20);
+    let lacking = async || lacks(&all[0]).await.is_some_and(|writes| writes >= 20);
+    wait_until("its writes are counted", async || lacking().await).await;
+    assert!(!all[0].status().await.peers[&member(2)].is_connected);
+    all[0].stop().await;
+    all[0].start(&authority, 1).await;
+    assert_eq!(lacks(&all[0]).await, None, "it has not reported to this process");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_location_gives_its_reason_to_one_that_does_not_know_of_the_removal() {
+    let authority = Authority::new();
+    let mut all = cluster(&authority, 3).await;
+    all[1].stop().await;
+    all[0].run(Operation::RemoveMember { id: member(3) });
+    wait_until("it knows", async || all[2].status().await.halted.is_some()).await;
+    all[0].stop().await;
+    all[1].start(&authority, 2).await;
+    let halted = async || all[1].status().await.peers[&member(3)].halted.clone();
+    wait_until("it gives its reason", async || halted().await.is_some()).await;
+    assert!(halted().await.expect("a reason").contains("was removed from the cluster"));
+    all[2].stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_conditions_of_a_location_reach_its_peers_and_end_there() {
+    let authority = Authority::new();
+    let all = cluster(&authority, 2).await;
+    let told = async || {
+        let status = all[0].status().await;
+        status.peers[&member(2)].state.conditions.iter().map(|one| one.code).collect::<Vec<_>>()
+    };
+    for codes in [&[7_u16, 9][..], &[]] {
+        let condition = |code: &u16| Condition { code: *code, about: None, for_ms: 0 };
+        wait_until("they arrive", async || {
+            let conditions = codes.iter().map(condition).collect();
+            all[1].replica().handle().set_conditions(conditions).await.expect("it runs");
+            told().await == codes
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

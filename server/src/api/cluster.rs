@@ -22,31 +22,28 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use kv_core::{Member, MemberId, Operation, env::Environment as _, env::SystemEnvironment};
-use kv_replicate::quic::AskError;
+use kv_core::{Member, MemberId, Operation};
+use kv_replicate::quic::{AskError, Peer};
 
-mod alarms;
-mod clock;
-mod damaged;
 mod info;
+mod peer;
 
-use self::{
-    alarms::{alarms, store_alarm, title_alarms, verdict_of},
-    damaged::damage,
-};
 use crate::{
+    alarms::{self, Raised},
     app::App,
     http::{
         Body,
         problem::{Refused, parse},
         reply,
     },
-    membership::{Membership, OriginState, find_member, progress},
+    membership::{Membership, find_member, progress},
 };
 
-pub use self::info::{
-    ClusterInfo, DamagedInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo,
+pub use self::{
+    info::{AlarmInfo, ClusterInfo, NewVerification, Removed, StableInfo, VerdictInfo},
+    peer::{PeerInfo, ReportInfo, SessionInfo},
 };
+pub use crate::alarms::{DamagedInfo, KeyInfo};
 
 /// The routes of this API.
 pub(crate) fn routes() -> Router<Arc<App>> {
@@ -73,35 +70,24 @@ fn unavailable(error: AskError) -> Refused {
 /// `GET /v1/cluster`.
 async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
-    let status = membership.status().await.map_err(unavailable)?;
-    let view = app.store.view();
-    let (descriptor, expiry) = (membership.descriptor(), membership.expiry());
-    let now = SystemEnvironment::new().now_ms() / 1000;
-    // The link to a removed member stays for a while, so that it learns of its removal.
-    let is_removed = |id: &MemberId| view.members().get(*id).is_some_and(|member| member.removed);
-    let mut peers: Vec<PeerInfo> = (status.peers.iter())
-        .filter(|(id, _)| !is_removed(id))
-        .map(|(id, peer)| {
-            let member = view.members().get(*id);
-            let name = member.map_or_else(|| id.to_string(), |one| one.name.clone());
-            let software = member.and_then(software_of);
-            PeerInfo { software, ..PeerInfo::new(name, id.to_string(), peer, now) }
-        })
-        .collect();
-    peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
-    let damaged_keys = {
-        let names = (view.namespaces().as_ref(), view.members().as_ref());
-        DamagedInfo::first(view.owed(), &status.awaited, names)
+    let observed = app.observe().await;
+    let (Some(member), Some(verdict)) = (&observed.snapshot.member, &observed.verdict) else {
+        return Err(unavailable(AskError::Closed));
     };
-    let mut alarms = alarms(&status, &peers, membership.certificate_alarms(now), now);
-    if status.halted.is_none() {
-        alarms.extend(clock::alarms(&status, descriptor.location.as_str(), &peers, now));
-        alarms.extend(OriginState::of(&view).alarms());
-        alarms.extend(membership.incidents(now));
-        alarms.extend(title_alarms(view.namespaces()));
-    }
-    alarms.extend(store_alarm(&app.store.status().mode));
-    alarms.extend(damage(view.owed().len(), &damaged_keys));
+    let (descriptor, status) = (membership.descriptor(), &member.status);
+    let peers = peers(member, observed.snapshot.now);
+    let alarm = |raised: &Raised| AlarmInfo {
+        kind: raised.alarm.kind.name().to_owned(),
+        location: raised.alarm.about.map(|id| member.called(id)),
+        is_reported: raised.alarm.is_reported,
+        since: raised.since,
+        text: raised.alarm.text.clone(),
+    };
+    let stable = StableInfo {
+        at: status.stable.at.millis() / 1000,
+        held_by: status.stable.held_by.iter().map(|id| member.called(*id)).collect(),
+        is_unsettled: status.stable.is_unsettled,
+    };
     Ok(reply::json(
         StatusCode::OK,
         &ClusterInfo {
@@ -110,18 +96,31 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             location: descriptor.location.to_string(),
             member: descriptor.member.to_string(),
             software: Some(kv_replicate::software().version.to_string()),
-            features: view.features().names().map(str::to_owned).collect(),
+            features: app.store.view().features().names().map(str::to_owned).collect(),
             is_joined: status.is_joined,
-            joining: (!status.is_joined).then(|| progress(&status)),
-            certificate_not_after: expiry.location,
-            ca_not_after: expiry.ca,
-            verdict: verdict_of(&status, &peers, alarms.len()),
+            joining: (!status.is_joined).then(|| progress(status, |id| member.called(id))),
+            certificate_not_after: member.expiry.location,
+            ca_not_after: member.expiry.ca,
             peers,
-            damaged: view.owed().len(),
-            damaged_keys,
-            alarms,
+            damaged: observed.snapshot.damage.count,
+            damaged_keys: observed.snapshot.damage.first.clone(),
+            stable,
+            alarms: observed.alarms.iter().map(alarm).collect(),
+            is_well: verdict.is_well,
+            verdict: verdict.text.clone(),
         },
     ))
+}
+
+/// The other locations, by name.
+fn peers(member: &alarms::Member, now: u64) -> Vec<PeerInfo> {
+    let info = |(id, _, peer): (MemberId, String, &Peer)| {
+        let software = member.members.get(id).and_then(software_of);
+        PeerInfo { software, ..PeerInfo::new(id, peer, now, |id| member.called(id)) }
+    };
+    let mut peers: Vec<_> = member.peers().map(info).collect();
+    peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
+    peers
 }
 
 /// The version of the program that a member has announced.

@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode, header::HeaderValue};
 use kv_core::Mode;
 
 use crate::{
-    app::App,
+    app::{App, Observation},
     http::{Body, reply},
     membership::OriginState,
     metrics::{ClusterGauges, Gauges, StoreGauges},
@@ -41,36 +41,41 @@ async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// `GET /metrics`. The state of the store and the cluster is read now; the rest was counted.
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    let cluster = match &app.membership {
-        Some(membership) => Some((membership.status().await.ok(), membership.expiry())),
-        None => None,
-    };
+    let observed = app.observe().await;
+    let member = observed.snapshot.member.as_ref();
     let view = app.store.view();
-    let cluster = cluster.as_ref().map(|(status, ends)| ClusterGauges {
-        status: status.as_ref(),
+    let is_well = observed.verdict.as_ref().is_some_and(|verdict| verdict.is_well);
+    let cluster = app.membership.as_ref().map(|membership| ClusterGauges {
+        status: member.map(|member| &member.status),
         members: view.members(),
         origins: OriginState::of(&view),
-        ends: *ends,
+        ends: membership.expiry(),
+        is_well,
     });
-    let gauges = Gauges { store: store_gauges(&app), limits: app.rate_limits.gauges() };
+    let alarms = observed.alarms.iter();
+    let gauges = Gauges {
+        store: store_gauges(&app, &observed),
+        limits: app.rate_limits.gauges(),
+        alarms: alarms.map(|raised| (raised.alarm.kind, raised.alarm.is_reported)).collect(),
+    };
     reply::with_type(StatusCode::OK, PROMETHEUS, app.metrics.render(&gauges, cluster.as_ref()))
 }
 
 /// The state of the store and of the writes before its queue.
-fn store_gauges(app: &App) -> StoreGauges {
+fn store_gauges(app: &App, observed: &Observation) -> StoreGauges {
     StoreGauges {
         queue_operations: app.writes.in_progress(),
         queue_capacity: app.store.queue_capacity(),
         bytes: app.store.bytes(),
         garbage_bodies: app.store.bodies_waiting(),
-        mode: match app.store.status().mode {
+        mode: match observed.snapshot.mode {
             Mode::Writer => "writer",
             Mode::Waiting(_) => "waiting",
             Mode::ReadOnly(_) => "read_only",
             Mode::Closed(_) => "closed",
         },
         namespaces: app.store.namespaces().len(),
-        damaged_keys: app.store.view().owed().len(),
-        title_conflicts: app.store.namespaces().conflicts().len(),
+        damaged_keys: observed.snapshot.damage.count,
+        title_conflicts: observed.snapshot.titles.len(),
     }
 }

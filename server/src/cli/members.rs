@@ -1,9 +1,6 @@
 //! The commands of `waypost cluster` that use a running server: status, verify, remove.
 
-use std::{
-    borrow::Cow,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,13 +8,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{
     client::{Client, ClientError, NO_BODY, ServerArgs, print_json},
     confirm::{ConfirmError, confirm},
+    status::print_status,
 };
-use crate::{
-    api::cluster::{
-        ClusterInfo, DamagedInfo, KeyInfo, NewVerification, PeerInfo, Removed, VerdictInfo,
-    },
-    cluster::state::dates::{day, minute},
-};
+use crate::api::cluster::{ClusterInfo, KeyInfo, NewVerification, Removed, VerdictInfo};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +19,7 @@ pub(super) enum MembersError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Confirm(#[from] ConfirmError),
-    #[error("{0} alarms: see above")]
+    #[error("{0} alarm{s}: see above", s = if *.0 == 1 { "" } else { "s" })]
     Alarms(usize),
     #[error("{0} locations differ or could not be compared: see above")]
     Different(usize),
@@ -52,80 +45,6 @@ pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
         print_status(&info)?;
     }
     if info.alarms.is_empty() { Ok(()) } else { Err(MembersError::Alarms(info.alarms.len())) }
-}
-
-/// Prints the cluster, its locations and the alarms.
-fn print_status(info: &ClusterInfo) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{} of the cluster {}: {}", info.location, info.name, info.verdict)?;
-    if let Some(software) = &info.software {
-        writeln!(out, "{} runs waypost {software}", info.location)?;
-    }
-    if !info.peers.is_empty() {
-        let width =
-            info.peers.iter().map(|peer| peer.name.chars().count()).max().unwrap_or(0).max(8);
-        writeln!(out)?;
-        writeln!(
-            out,
-            "{:width$}  {:8}  {:4}  {:>9}  {:>12}  {:>13}  {:>8}  state",
-            "location", "version", "link", "rtt", "missing here", "missing there", "late"
-        )?;
-        for peer in &info.peers {
-            let rtt = peer.rtt_ms.map_or_else(|| "-".into(), |rtt| format!("{rtt:.1} ms"));
-            let link = if peer.is_connected { "up" } else { "down" };
-            let late = format!("{} ms", peer.late_ms);
-            writeln!(
-                out,
-                "{:width$}  {:8}  {link:4}  {rtt:>9}  {:>12}  {:>13}  {late:>8}  {}",
-                peer.name,
-                peer.software.as_deref().unwrap_or("unknown"),
-                peer.missing_here,
-                peer.missing_there,
-                state(peer)
-            )?;
-        }
-    }
-    if info.ca_not_after > 0 {
-        writeln!(out)?;
-        writeln!(
-            out,
-            "certificates: this location's expires on {}, the CA's on {}",
-            day(info.certificate_not_after),
-            day(info.ca_not_after)
-        )?;
-    }
-    if info.damaged > 0 {
-        writeln!(out)?;
-        writeln!(out, "damaged entries: {}", info.damaged)?;
-        // Quoted: a key may contain control sequences of a terminal.
-        for DamagedInfo { key: KeyInfo { namespace, key }, waits_for, .. } in &info.damaged_keys {
-            let waits = match &waits_for[..] {
-                [] => String::new(),
-                names => format!(", waits for {}", names.join(", ")),
-            };
-            writeln!(out, "  {namespace:?} {key:?}{waits}")?;
-        }
-    }
-    for alarm in &info.alarms {
-        writeln!(out)?;
-        writeln!(out, "ALARM: {alarm}")?;
-    }
-    Ok(())
-}
-
-/// The state of a link, in words.
-fn state(peer: &PeerInfo) -> Cow<'static, str> {
-    if let Some(since) = peer.down_since.filter(|_| !peer.is_connected) {
-        return format!("dialling, down since {}", minute(since)).into();
-    }
-    let state = match peer {
-        _ if !peer.is_connected => "dialling",
-        _ if peer.is_receiving && peer.is_sending => "catching up, both ways",
-        _ if peer.is_receiving => "catching up from it",
-        _ if peer.is_sending => "it is catching up",
-        _ => "live",
-    };
-    state.into()
 }
 
 /// Compares everything that this location holds with another one, or with each other one.

@@ -1,13 +1,18 @@
-//! What the replica reports that an operator must act on: a copy of this location that runs, and writes that a
-//! rebuild removed.
+//! What the replica has reported that an operator must act on: a copy of this location that runs, writes that a rebuild
+//! removed, and peers with which something fails.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use data_encoding::{BASE64, HEXLOWER};
+use kv_core::MemberId;
 use kv_replicate::{Content, Notice, Row};
 use serde_json::json;
 
@@ -22,6 +27,15 @@ const FOLDER: &str = "salvage";
 /// For how long a copy that runs stays an alarm after it last dialed a location, in seconds. It redials more often.
 const COPY_SECONDS: u64 = 60;
 
+/// Catch-up from a peer that has failed so often in a row fails again and again.
+const FAILING: u64 = 3;
+
+/// For how long it must have failed at least, and for how long a failure counts, in seconds.
+const FAILING_SECONDS: u64 = 60;
+
+/// For how long refused rows stay an alarm after the last one, in seconds: a peer sends them again sooner.
+const REFUSED_SECONDS: u64 = 600;
+
 /// What the replica has reported since the start, and the salvaged writes of all starts.
 #[derive(Debug)]
 pub struct Incidents {
@@ -29,8 +43,73 @@ pub struct Incidents {
     copy_seen: AtomicU64,
     /// How many writes could not be saved when that was last tried.
     unsaved: AtomicUsize,
+    /// What was reported of peers.
+    peers: Mutex<BTreeMap<MemberId, Reported>>,
     /// The folder for writes that a rebuild removed.
     folder: PathBuf,
+}
+
+/// What was reported of a peer. Times are in Unix seconds.
+#[derive(Clone, Debug, Default)]
+struct Reported {
+    /// The first and the last failure of catch-up since a session was done, and how many there were.
+    failures: Option<(u64, u64, u64)>,
+    /// The first and the last row that was refused, and the rule that the last one broke.
+    refused: Option<(u64, u64, &'static str)>,
+    /// The first conflict.
+    conflict: Option<u64>,
+}
+
+/// What the replica has reported, as it matters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncidentState {
+    /// Whether a copy of this location was seen of late.
+    pub copy_runs: bool,
+    /// The files of salvaged writes.
+    pub salvaged: usize,
+    /// How many writes could not be saved when that was last tried. They stay in the store.
+    pub unsaved: usize,
+    /// What was reported of peers.
+    pub peers: BTreeMap<MemberId, PeerIncidents>,
+}
+
+/// What was reported of a peer, as it matters at one moment. Times are in Unix seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerIncidents {
+    /// Since when catch-up from it has failed again and again, and how often.
+    pub failing: Option<(u64, u64)>,
+    /// Since when it sends rows that are refused, and the rule that the last one broke.
+    pub refused: Option<(u64, &'static str)>,
+    /// When the last of them was refused.
+    pub refused_last: u64,
+    /// Since when it is known to hold another write of a version that is here.
+    pub conflict: Option<u64>,
+}
+
+impl Reported {
+    /// Catch-up has failed.
+    fn failed(&mut self, now: u64) {
+        let before = self.failures.filter(|(_, last, _)| now <= last + 2 * FAILING_SECONDS);
+        let (first, _, times) = before.unwrap_or((now, now, 0));
+        self.failures = Some((first, now, times + 1));
+    }
+
+    /// What of it matters at a time.
+    fn at(&self, now: u64) -> PeerIncidents {
+        let failing = self.failures.filter(|(first, last, times)| {
+            *times >= FAILING
+                && now.saturating_sub(*first) >= FAILING_SECONDS
+                && now.saturating_sub(*last) <= FAILING_SECONDS
+        });
+        let refused =
+            self.refused.filter(|(_, last, _)| now.saturating_sub(*last) < REFUSED_SECONDS);
+        PeerIncidents {
+            failing: failing.map(|(first, _, times)| (first, times)),
+            refused: refused.map(|(first, _, reason)| (first, reason)),
+            refused_last: refused.map_or(0, |(_, last, _)| last),
+            conflict: self.conflict,
+        }
+    }
 }
 
 impl Incidents {
@@ -38,7 +117,13 @@ impl Incidents {
     #[must_use]
     pub fn new(data: &Path) -> Incidents {
         let (copy_seen, unsaved) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Incidents { copy_seen, unsaved, folder: data.join(FOLDER) }
+        Incidents { copy_seen, unsaved, peers: Mutex::default(), folder: data.join(FOLDER) }
+    }
+
+    /// Returns the folder for writes that a rebuild removes.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Records a notice of the replica at a Unix time, in seconds.
@@ -47,8 +132,31 @@ impl Incidents {
             Notice::CopyRuns => self.copy_seen.store(now, Ordering::Relaxed),
             // What could not be saved stays in the store, for good.
             Notice::Rebuilt => self.unsaved.store(0, Ordering::Relaxed),
+            Notice::SessionSuspended(peer) | Notice::SessionLost(peer) => {
+                self.peers().entry(*peer).or_default().failed(now);
+            }
+            Notice::SessionDone(peer) => self.peers().entry(*peer).or_default().failures = None,
+            Notice::Refused { peer, reason } => {
+                let mut peers = self.peers();
+                let reported = peers.entry(*peer).or_default();
+                let first = reported.refused.map_or(now, |(first, last, _)| {
+                    if now.saturating_sub(last) < REFUSED_SECONDS { first } else { now }
+                });
+                reported.refused = Some((first, now, reason));
+            }
+            Notice::Conflict(peer) => {
+                self.peers().entry(*peer).or_default().conflict.get_or_insert(now);
+            }
+            Notice::Verified(verdict) if verdict.is_equal() => {
+                self.peers().entry(verdict.peer).or_default().conflict = None;
+            }
             _ => {}
         }
+    }
+
+    /// Locks what was reported of peers.
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<MemberId, Reported>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends writes that a rebuild is about to remove to the file of the day, durably.
@@ -74,33 +182,17 @@ impl Incidents {
         fs::read_dir(&self.folder).map_or(0, Iterator::count)
     }
 
-    /// Returns the alarms at a Unix time in seconds, each a sentence with the action to take.
+    /// Returns what matters at a Unix time, in seconds.
     #[must_use]
-    pub fn alarms(&self, now: u64) -> Vec<String> {
-        let mut alarms = Vec::new();
+    pub fn at(&self, now: u64) -> IncidentState {
         let seen = self.copy_seen.load(Ordering::Relaxed);
-        if seen > 0 && now.saturating_sub(seen) < COPY_SECONDS {
-            alarms.push(
-                "another process runs as this location, on a copy of its data directory: stop one of the two; the one \
-                 that started later takes writes"
-                    .into(),
-            );
+        let peers = self.peers().iter().map(|(peer, reported)| (*peer, reported.at(now))).collect();
+        IncidentState {
+            copy_runs: seen > 0 && now.saturating_sub(seen) < COPY_SECONDS,
+            salvaged: self.files(),
+            unsaved: self.unsaved.load(Ordering::Relaxed),
+            peers,
         }
-        let (files, folder) = (self.files(), self.folder.display());
-        if files > 0 {
-            alarms.push(format!(
-                "a rebuild removed writes that may be older than deletions which the others no longer keep: {folder} holds them \
-                 ({files} files, one for each day); put those that are still needed again, and delete the files"
-            ));
-        }
-        let unsaved = self.unsaved.load(Ordering::Relaxed);
-        if unsaved > 0 {
-            alarms.push(format!(
-                "{unsaved} writes that a rebuild would remove can't be saved in {folder}: they stay, and this store serves no other \
-                 location until they can be saved; make room on the disk, or see the log for what else is wrong"
-            ));
-        }
-        alarms
     }
 }
 
@@ -158,7 +250,7 @@ mod tests {
     {
         let data = TempDir::new().expect("a directory");
         let incidents = Incidents::new(data.path());
-        assert_eq!(incidents.alarms(NOW), Vec::<String>::new());
+        assert_eq!(incidents.at(NOW), IncidentState::default());
         for _ in 0..2 {
             incidents.salvage(&[row()], NOW).expect("the file takes a write");
         }
@@ -170,10 +262,9 @@ mod tests {
         assert_eq!(lines[0]["key"]["text"], "page");
         assert_eq!(lines[0]["change"]["value"], "dGV4dA==");
         assert_eq!(lines[0]["namespace"], "03".repeat(16));
-        let reopened = Incidents::new(data.path()).alarms(NOW);
-        assert!(reopened[0].contains("salvage holds them (1 files"), "{reopened:?}");
+        assert_eq!(Incidents::new(data.path()).at(NOW).salvaged, 1);
         fs::remove_file(path).expect("it is removed");
-        assert_eq!(incidents.alarms(NOW), Vec::<String>::new());
+        assert_eq!(incidents.at(NOW), IncidentState::default());
     }
 
     #[test]
@@ -181,9 +272,8 @@ mod tests {
         let data = TempDir::new().expect("a directory");
         let incidents = Incidents::new(data.path());
         incidents.observe(&Notice::CopyRuns, NOW);
-        let alarms = incidents.alarms(NOW + COPY_SECONDS - 1);
-        assert!(alarms[0].contains("another process") && alarms[0].contains("stop"), "{alarms:?}");
-        assert_eq!(incidents.alarms(NOW + COPY_SECONDS), Vec::<String>::new());
+        assert!(incidents.at(NOW + COPY_SECONDS - 1).copy_runs);
+        assert!(!incidents.at(NOW + COPY_SECONDS).copy_runs);
     }
 
     #[test]
@@ -192,13 +282,61 @@ mod tests {
         fs::write(data.path().join(FOLDER), "a file in the place of the folder").expect("a file");
         let incidents = Incidents::new(data.path());
         incidents.salvage(&[row()], NOW).expect_err("there is no folder");
-        assert!(incidents.alarms(NOW)[0].starts_with("1 writes"), "{:?}", incidents.alarms(NOW));
+        assert_eq!(incidents.at(NOW).unsaved, 1);
         incidents.observe(&Notice::Rebuilt, NOW);
-        assert_eq!(incidents.alarms(NOW), Vec::<String>::new(), "it stays in the store");
+        assert_eq!(incidents.at(NOW), IncidentState::default(), "it stays in the store");
         incidents.salvage(&[row()], NOW).expect_err("there is no folder");
         fs::remove_file(data.path().join(FOLDER)).expect("it is removed");
         incidents.salvage(&[row()], NOW).expect("the file takes a write");
-        let alarms = incidents.alarms(NOW);
-        assert!(alarms.len() == 1 && alarms[0].contains("salvage holds them"), "{alarms:?}");
+        assert_eq!((incidents.at(NOW).unsaved, incidents.at(NOW).salvaged), (0, 1));
+    }
+
+    const PEER: MemberId = MemberId([2; 16]);
+
+    #[test]
+    fn catch_up_that_fails_three_times_over_a_minute_fails_again_and_again_until_a_session_is_done()
+    {
+        let data = TempDir::new().expect("a directory");
+        let incidents = Incidents::new(data.path());
+        let failing = |now| incidents.at(now).peers.get(&PEER).and_then(|peer| peer.failing);
+        for (seconds, expected) in [(0, None), (30, None), (60, Some((NOW, 3)))] {
+            incidents.observe(&Notice::SessionSuspended(PEER), NOW + seconds);
+            assert_eq!(failing(NOW + seconds), expected);
+        }
+        assert_eq!(failing(NOW + 121), None, "nothing has failed for a while");
+        incidents.observe(&Notice::SessionLost(PEER), NOW + 125);
+        assert_eq!(failing(NOW + 125), Some((NOW, 4)));
+        incidents.observe(&Notice::SessionDone(PEER), NOW + 126);
+        assert_eq!(failing(NOW + 126), None);
+    }
+
+    #[test]
+    fn refused_rows_count_for_ten_minutes_and_a_conflict_until_both_are_found_equal() {
+        let data = TempDir::new().expect("a directory");
+        let incidents = Incidents::new(data.path());
+        let of = |now| incidents.at(now).peers.get(&PEER).copied().unwrap_or_default();
+        for seconds in [0, 30] {
+            let refused = Notice::Refused { peer: PEER, reason: "a rule" };
+            incidents.observe(&refused, NOW + seconds);
+        }
+        assert_eq!(
+            (of(NOW + 30).refused, of(NOW + 30).refused_last),
+            (Some((NOW, "a rule")), NOW + 30)
+        );
+        assert_eq!(of(NOW + 630).refused, None);
+        incidents.observe(&Notice::Conflict(PEER), NOW);
+        incidents.observe(&Notice::Conflict(PEER), NOW + 9);
+        assert_eq!(of(NOW + 9_999).conflict, Some(NOW));
+        let verdict = kv_replicate::Verdict {
+            peer: PEER,
+            rows: 1,
+            differing: 0,
+            places: Vec::new(),
+            unsettled: 0,
+            damaged: [0, 0],
+            ending: kv_replicate::Ending::Complete,
+        };
+        incidents.observe(&Notice::Verified(verdict), NOW + 10);
+        assert_eq!(of(NOW + 10).conflict, None);
     }
 }

@@ -102,7 +102,10 @@ impl Readiness {
                 self.advance(Stage::Active);
             }
             Ok(status) => {
-                self.advance(Stage::Joining(format!("{JOINING}: {}", progress(status))));
+                self.advance(Stage::Joining(format!(
+                    "{JOINING}: {}",
+                    progress(status, |id| id.to_string())
+                )));
             }
         }
     }

@@ -8,7 +8,10 @@ use kv_replicate::{
 };
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily};
 
-use super::registry::{gauge, gauges, number, register, size};
+use super::{
+    lacking::LackingMetrics,
+    registry::{gauge, gauges, number, register, size},
+};
 use crate::{cluster::Expiry, membership::OriginState};
 
 /// The label of the metrics of one peer: its name.
@@ -27,6 +30,8 @@ pub struct ClusterGauges<'a> {
     pub origins: OriginState,
     /// When its certificates expire.
     pub ends: Expiry,
+    /// Whether all is well.
+    pub is_well: bool,
 }
 
 /// All gauges of a cluster.
@@ -58,6 +63,7 @@ struct LocationMetrics {
     superseded: IntGauge,
     rebuilding: IntGauge,
     not_after: IntGaugeVec,
+    whole: WholeMetrics,
 }
 
 /// Registers the metrics.
@@ -129,6 +135,7 @@ impl LocationMetrics {
                 "When the certificates of this location and of the CA expire, in Unix time.",
                 &["of"],
             ),
+            whole: WholeMetrics::new(r),
         }
     }
 
@@ -141,6 +148,8 @@ impl LocationMetrics {
         self.superseded.set(i64::from(now.origins.is_superseded));
         self.rebuilding.set(i64::from(now.origins.is_rebuilding));
         self.joined.set(i64::from(status.is_joined));
+        self.whole.stable.set(number(status.stable.at.millis() / 1000));
+        self.whole.well.set(i64::from(now.is_well));
         self.halted.set(i64::from(status.halted.is_some()));
         self.rows_applied.set(number(status.rows_taken));
         self.skipped.set(status.skipped);
@@ -150,6 +159,31 @@ impl LocationMetrics {
         self.clock_confirmed.set(i64::from(status.clock.is_confirmed));
         let off_ms = status.clock.off_ms.unwrap_or_default();
         self.clock_offset.with_label_values::<&str>(&[]).set(off_ms as f64 / 1000.0);
+    }
+}
+
+/// Whether everything is everywhere.
+#[derive(Debug)]
+struct WholeMetrics {
+    stable: IntGauge,
+    well: IntGauge,
+}
+
+impl WholeMetrics {
+    fn new(r: &Registry) -> WholeMetrics {
+        WholeMetrics {
+            stable: gauge(
+                r,
+                "waypost_cluster_stable_timestamp_seconds",
+                "The Unix time up to which every location holds every write; 0 as long as one has not reported.",
+            ),
+            well: gauge(
+                r,
+                "waypost_cluster_well",
+                "1 if there is no alarm, and every write is known to be everywhere or on its way over a link that was \
+                 heard within 3 s.",
+            ),
+        }
     }
 }
 
@@ -187,14 +221,13 @@ impl SkippedMetrics {
 struct PeerMetrics {
     up: IntGaugeVec,
     down_seconds: GaugeVec,
-    missing_here: IntGaugeVec,
-    missing_there: IntGaugeVec,
     late_seconds: GaugeVec,
     rtt_seconds: GaugeVec,
     bytes_sent: IntGaugeVec,
     bytes_received: IntGaugeVec,
     sessions: IntGaugeVec,
     clock_ahead_seconds: GaugeVec,
+    lacking: LackingMetrics,
 }
 
 impl PeerMetrics {
@@ -206,15 +239,7 @@ impl PeerMetrics {
             up: of_peer("waypost_peer_up", "1 if there is a link to this location."),
             down_seconds: seconds(
                 "waypost_peer_down_seconds",
-                "For how long there has been no lasting link to this location; 0 while there is one.",
-            ),
-            missing_here: of_peer(
-                "waypost_peer_missing_here",
-                "Writes that the peer has and this location has not received.",
-            ),
-            missing_there: of_peer(
-                "waypost_peer_missing_there",
-                "Writes that this location has and the peer has not acknowledged.",
+                "For how long there has been no link to this location; 0 while there is one.",
             ),
             late_seconds: seconds(
                 "waypost_peer_late_seconds",
@@ -236,6 +261,7 @@ impl PeerMetrics {
                 "waypost_peer_clock_ahead_seconds",
                 "How far the peer's clock is ahead of the one here, to within half a round trip.",
             ),
+            lacking: LackingMetrics::new(r),
         }
     }
 
@@ -259,11 +285,10 @@ impl PeerMetrics {
         self.up.with_label_values(&of).set(i64::from(peer.is_connected));
         let down_for = peer.down_for.unwrap_or_default();
         self.down_seconds.with_label_values(&of).set(down_for.as_secs_f64());
+        self.lacking.set(name, peer);
         if !peer.is_connected {
             return;
         }
-        self.missing_here.with_label_values(&of).set(number(state.ahead));
-        self.missing_there.with_label_values(&of).set(number(state.behind));
         self.late_seconds.with_label_values(&of).set(state.late.as_secs_f64());
         if let Some(rtt) = peer.rtt {
             self.rtt_seconds.with_label_values(&of).set(rtt.as_secs_f64());
@@ -290,6 +315,8 @@ mod tests {
     fn a_peer_that_is_down_is_exported_with_its_downtime_and_the_expiry_of_certificates() {
         let (mut status, mut peer) = (Status::default(), Peer::default());
         peer.down_for = Some(std::time::Duration::from_secs(90));
+        let lasting = std::time::Duration::from_secs(80);
+        peer.missing_there = Some(kv_replicate::quic::Arrears { writes: 20, lasting });
         status.skipped = Skipped { messages: 3, fields: 4 };
         status.peers.insert(MemberId([7; 16]), peer);
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
@@ -298,12 +325,15 @@ mod tests {
             members: &Members::default(),
             origins: OriginState::default(),
             ends,
+            is_well: false,
         };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         let peer = MemberId([7; 16]);
         for line in [
             format!(r#"waypost_peer_up{{peer="{peer}"}} 0"#),
             format!(r#"waypost_peer_down_seconds{{peer="{peer}"}} 90"#),
+            format!(r#"waypost_peer_missing_there{{peer="{peer}"}} 20"#),
+            format!(r#"waypost_peer_missing_seconds{{direction="out",peer="{peer}"}} 80"#),
             "waypost_cluster_messages_skipped 3".into(),
             "waypost_cluster_fields_skipped 4".into(),
             r#"waypost_cluster_certificate_not_after_seconds{of="location"} 17"#.into(),
@@ -321,6 +351,7 @@ mod tests {
             members: &Members::default(),
             origins: OriginState::default(),
             ends,
+            is_well: false,
         };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");

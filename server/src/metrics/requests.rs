@@ -20,6 +20,8 @@ pub enum Api {
     Namespaces,
     /// The cluster, for the command line.
     Cluster,
+    /// The examination of the store, for the command line.
+    Doctor,
     /// Health and metrics.
     Ops,
     /// No API: an unknown path, or a request that was refused before it came to an API.
@@ -28,7 +30,7 @@ pub enum Api {
 
 impl Api {
     /// How many there are.
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     /// The value of the label `api`.
     #[must_use]
@@ -39,6 +41,7 @@ impl Api {
             Api::Rls => "rls",
             Api::Namespaces => "namespaces",
             Api::Cluster => "cluster",
+            Api::Doctor => "doctor",
             Api::Ops => "ops",
             Api::None => "none",
         }

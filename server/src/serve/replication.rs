@@ -33,12 +33,6 @@ const JOIN_LOG: Duration = Duration::from_secs(2);
 /// The same while there is no progress.
 const SAME_LOG: Duration = Duration::from_secs(60);
 
-/// How often the state behind `/readyz` is updated afterwards.
-const STATUS_CHECK: Duration = Duration::from_secs(1);
-
-/// How often alarms about certificates are logged.
-const EXPIRY_LOG: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Joins a cluster, if the settings have a token.
 pub(super) async fn join(settings: &Settings) -> Result<(), ServeError> {
     let Some(token) = settings.join.clone() else { return Ok(()) };
@@ -234,31 +228,18 @@ impl Registry for CaHolderRegistry {
     }
 }
 
-/// Logs the progress of a join; then keeps the state behind `/readyz` up to date.
+/// Logs the progress of a join, and does what a location does that has joined.
 async fn watch(membership: Arc<Membership>, store: Store, config: Config) {
-    if !membership.is_joined() {
-        if !await_join(&membership).await {
-            return;
-        }
-        if let Err(error) = settle(&membership, store, config).await {
-            tracing::error!("{error}");
-        }
-    }
-    let environment = SystemEnvironment::new();
-    // The start has logged the alarms of that time.
-    let mut next_log = environment.monotonic() + EXPIRY_LOG;
-    while membership.status().await.is_ok() {
-        sleep(STATUS_CHECK).await;
-        if environment.monotonic() >= next_log {
-            next_log = environment.monotonic() + EXPIRY_LOG;
-            let alarms = membership.certificate_alarms(environment.now_ms() / 1000);
-            alarms.iter().for_each(|alarm| tracing::warn!("{alarm}"));
-        }
+    if !membership.is_joined()
+        && await_join(&membership, &store).await
+        && let Err(error) = settle(&membership, store, config).await
+    {
+        tracing::error!("{error}");
     }
 }
 
 /// Waits until the location has joined. Returns false if its replica ends before.
-async fn await_join(membership: &Membership) -> bool {
+async fn await_join(membership: &Membership, store: &Store) -> bool {
     tracing::info!("joining: accepts writes once it has everything that the other locations have");
     let (mut since_log, mut logged) = (Duration::ZERO, String::new());
     while !membership.is_joined() {
@@ -269,7 +250,10 @@ async fn await_join(membership: &Membership) -> bool {
             return false;
         }
         since_log += JOIN_CHECK;
-        let progress = progress(&status);
+        let view = store.view();
+        let progress = progress(&status, |id| {
+            view.members().get(id).map_or_else(|| id.to_string(), |member| member.name.clone())
+        });
         let is_due = since_log >= if progress == logged { SAME_LOG } else { JOIN_LOG };
         if is_due && !status.is_joined {
             tracing::info!("joining: {progress}");

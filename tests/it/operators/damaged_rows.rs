@@ -15,7 +15,7 @@ use super::{
 const CHECKED: std::time::Duration = PATIENCE;
 
 /// Damages the row of the index that names this entry, at a location that is down.
-fn damage_index(cluster: &Cluster, number: usize, key: &str) {
+pub(super) fn damage_index(cluster: &Cluster, number: usize, key: &str) {
     let location = &cluster.locations()[number];
     let rows = location.rows(Table::Dots);
     // The id of the namespace, the key, and the checksum.

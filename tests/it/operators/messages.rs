@@ -4,7 +4,7 @@
 /// `waypost cluster status`, at a location whose clock is 8 hours ahead; exit code 1:
 ///
 /// ```text
-/// ALARM: the clock of this location (location-1) is 8 h ahead of the cluster's time: set this machine's
+/// ALARM clock-off, for 4 s: the clock of this location (location-1) is 8 h ahead of the cluster's time: set this machine's
 /// clock (check that NTP runs). Entries keep replicating meanwhile
 /// ```
 pub(super) const CLOCK_AHEAD: [&str; 2] = ["clock", "ahead"];
@@ -12,7 +12,7 @@ pub(super) const CLOCK_AHEAD: [&str; 2] = ["clock", "ahead"];
 /// The same at a location whose clock is 10 minutes slow:
 ///
 /// ```text
-/// ALARM: the clock of this location (location-1) is 10 min behind the cluster's time: set this machine's clock …
+/// ALARM clock-off, for 4 s: the clock of this location (location-1) is 10 min behind the cluster's time: set this machine's clock …
 /// ```
 pub(super) const CLOCK_BEHIND: [&str; 2] = ["clock", "behind"];
 
@@ -36,7 +36,7 @@ pub(super) const TWO_PROCESSES: [&str; 2] = ["another process", "stop"];
 /// `waypost cluster status`, while writes that a rebuild would remove can't be saved; exit code 1:
 ///
 /// ```text
-/// ALARM: 2 writes that a rebuild would remove can't be saved in /var/lib/waypost/salvage: they stay, and this store serves
+/// ALARM salvage-failed, for 4 s: 2 writes that a rebuild would remove can't be saved in /var/lib/waypost/salvage: they stay, and this store serves
 /// no other location until they can be saved; make room on the disk, or see the log for what else is wrong
 /// ```
 pub(super) const NOT_SALVAGED: [&str; 2] = ["can't be saved", "salvage"];
@@ -44,7 +44,7 @@ pub(super) const NOT_SALVAGED: [&str; 2] = ["can't be saved", "salvage"];
 /// The same once they are saved, and gone from the store:
 ///
 /// ```text
-/// ALARM: a rebuild removed writes that may be older than deletions which the others no longer keep:
+/// ALARM salvaged-writes, for 4 s: a rebuild removed writes that may be older than deletions which the others no longer keep:
 /// /var/lib/waypost/salvage holds them (1 files, one for each day); put those that are still needed again, and delete the files
 /// ```
 pub(super) const SALVAGED: [&str; 2] = ["salvage holds them", "delete the files"];
@@ -52,7 +52,7 @@ pub(super) const SALVAGED: [&str; 2] = ["salvage holds them", "delete the files"
 /// `waypost cluster status`, while a row could not be read and no peer has sent it again yet; exit code 1:
 ///
 /// ```text
-/// ALARM: 1 entry is damaged on this location's disk and is requested from the others: "shared" "damaged". A put
+/// ALARM damaged-entries, for 4 s: 1 entry is damaged on this location's disk and is requested from the others: "shared" "damaged". A put
 /// of the key repairs it too. Check the disk
 /// ```
 pub(super) const DAMAGED: [&str; 1] = ["damaged"];
@@ -60,7 +60,7 @@ pub(super) const DAMAGED: [&str; 1] = ["damaged"];
 /// The same while the opening row of an origin could not be read:
 ///
 /// ```text
-/// ALARM: 2 entries are damaged on this location's disk …: "(system)" "opening row of origin 1d7f…" …
+/// ALARM damaged-entries, for 4 s: 2 entries are damaged on this location's disk …: "(system)" "opening row of origin 1d7f…" …
 /// ```
 pub(super) const DAMAGED_OPENING: [&str; 2] = ["damaged", "opening row of origin"];
 
@@ -75,7 +75,7 @@ pub(super) const REMOVED: [&str; 2] = ["removed", "join"];
 /// `waypost cluster status`, at a location whose certificate has expired, until it has a new one; exit code 1:
 ///
 /// ```text
-/// ALARM: the certificate of this location expired on 2026-11-01, and it does not replicate: it renews itself
+/// ALARM certificate-expires, for 4 s: the certificate of this location expired on 2026-11-01, and it does not replicate: it renews itself
 /// once it reaches location-0, which has the CA's key. Reads and local writes continue
 /// ```
 pub(super) const CERTIFICATE_EXPIRED: [&str; 2] = ["certificate", "expired"];
@@ -83,7 +83,7 @@ pub(super) const CERTIFICATE_EXPIRED: [&str; 2] = ["certificate", "expired"];
 /// `waypost cluster status`, where two namespaces have one title:
 ///
 /// ```text
-/// ALARM: two namespaces have the title "t": a0… (which the title means) and b0…: `waypost namespace merge b0… a0…`
+/// ALARM title-conflict, for 4 s: two namespaces have the title "t": a0… (which the title means) and b0…: `waypost namespace merge b0… a0…`
 /// moves the entries
 /// ```
 pub(super) const TITLE_TWICE: [&str; 1] = ["namespace merge"];

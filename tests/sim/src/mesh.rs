@@ -22,7 +22,7 @@ use kv_core::{
     },
     writer::{Output, Step},
 };
-use kv_replicate::{Config, Core, Event, MemberId, Notice, Now, PINNED_BYTES, Unread};
+use kv_replicate::{Condition, Config, Core, Event, MemberId, Notice, Now, PINNED_BYTES, Unread};
 use waypost_disk_tests::rng::Rng;
 
 use crate::{
@@ -286,6 +286,12 @@ impl Mesh {
     pub fn tell(&mut self, place: usize, event: Event) {
         let now = self.time();
         self.places[place].core.handle_event(now, event);
+        self.pump(place);
+    }
+
+    /// A location has these conditions from now on.
+    pub fn report(&mut self, place: usize, conditions: Vec<Condition>) {
+        self.places[place].core.set_conditions(conditions);
         self.pump(place);
     }
 

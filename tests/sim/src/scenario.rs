@@ -15,6 +15,7 @@ pub mod all_restored;
 pub mod barrier;
 pub mod behind_walk;
 pub mod copied;
+pub mod counted_away;
 pub mod damaged_ahead;
 pub mod damaged_index;
 pub mod damaged_opening;

@@ -44,6 +44,11 @@ fn of_two_copies_of_a_store_the_later_process_continues() {
 }
 
 #[test]
+fn what_a_location_lacks_is_counted_while_there_is_no_link_to_it() {
+    passes(scenario::counted_away::run);
+}
+
+#[test]
 fn catch_up_over_a_link_that_is_slower_than_any_patience_sends_little_twice() {
     passes(scenario::slow_link::run);
 }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use waypost_sim_tests::{
-    mesh::traffic::{DURABLE, KINDS, kind},
+    mesh::traffic::{DURABLE, KINDS, REPORT, kind},
     transcript::{Transcript, replay::replay, session::record},
 };
 
@@ -49,7 +49,7 @@ fn the_recording_has_every_kind_of_message_and_row() {
     let fixture = fixture();
     let kinds: BTreeSet<_> = fixture.messages.iter().map(|sent| kind(&sent.bytes)).collect();
     // In a cluster of two, progress itself is sent as soon as "durable" would be.
-    assert_eq!(kinds, (1..DURABLE).collect());
+    assert_eq!(kinds, (1..DURABLE).chain([REPORT]).collect());
     for content in [" value", " large", " deleted", " expired", " joined", "{\"a\":1}"] {
         assert!(fixture.rows.iter().any(|row| row.contains(content)), "no row of{content}");
     }

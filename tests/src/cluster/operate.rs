@@ -45,7 +45,29 @@ impl Status {
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
         let alarms = self.info["alarms"].as_array().into_iter().flatten();
-        alarms.filter_map(|alarm| alarm.as_str().map(str::to_owned)).collect()
+        alarms.filter_map(|alarm| alarm["text"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The kinds of the alarms, each with the location that it is about, if it is about one.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<(String, Option<String>)> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let alarms = self.info["alarms"].as_array().into_iter().flatten();
+        let kind = |alarm: &Value| Some((text(&alarm["kind"])?, text(&alarm["location"])));
+        alarms.filter_map(kind).collect()
+    }
+
+    /// Another location, as this one sees it; null if it is not listed.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> Value {
+        let mut peers = self.info["peers"].as_array().into_iter().flatten();
+        peers.find(|peer| peer["name"] == name).cloned().unwrap_or_default()
+    }
+
+    /// Whether it says that all is well.
+    #[must_use]
+    pub fn says_well(&self) -> bool {
+        self.info["is_well"] == true
     }
 
     /// Whether an alarm contains all of these fragments, letter case ignored.

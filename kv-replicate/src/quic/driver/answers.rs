@@ -9,12 +9,11 @@ use super::Driver;
 use crate::{
     ClockState, Event, Notice, Row, Verdict,
     quic::{
-        attempts::{Attempts, LASTING},
+        attempts::Attempts,
+        code,
         config::{Config, Identity},
         error::{AskError, StartError},
         input::{Input, Query},
-        proven::code,
-        status::{MAX_AWAITED, Peer, Status},
         tls::Tls,
     },
 };
@@ -25,6 +24,11 @@ impl Driver {
         match query {
             Query::Status(answer) => {
                 let _gone = answer.send(self.status());
+            }
+            Query::SetConditions(conditions) => {
+                let now = self.now();
+                self.core.handle_timeout(now);
+                self.core.set_conditions(conditions);
             }
             Query::Verify(peer, answer) => self.verify(peer, answer),
             Query::Unlink(reason) => self.unlink(reason),
@@ -57,86 +61,34 @@ impl Driver {
         self.tell(Event::Verify(peer));
     }
 
-    /// The state of the replica.
-    fn status(&self) -> Status {
-        let wanted = self.wanted();
-        let known = wanted.iter().chain(self.links.keys());
-        Status {
-            halted: self.core.halted(),
-            is_joined: self.core.is_joined(),
-            is_settled: self.core.is_settled(),
-            is_rebuilding: self.core.is_rebuilding(),
-            is_superseded: self.core.is_superseded(),
-            clock: self.core.clock_state(),
-            rows_taken: self.rows_taken,
-            core_bytes: self.core.memory_bytes(),
-            skipped: self.core.skipped(),
-            handshakes: self.acceptor.state(),
-            awaited: self.core.awaited(MAX_AWAITED),
-            peers: known.map(|peer| (*peer, self.peer(*peer))).collect(),
-        }
-    }
-
-    /// The state of one peer and its link.
-    fn peer(&self, peer: MemberId) -> Peer {
-        let mut found = Peer::default();
-        if let Some(attempts) = self.attempts.get(&peer) {
-            found.failures = attempts.failures();
-            found.last_error = attempts.last_error().cloned();
-        }
-        let now = self.now().mono;
-        let down_for = self.attempts.get(&peer).and_then(|attempts| attempts.down_for(now));
-        let Some(link) = self.links.get(&peer) else {
-            return Peer { down_for: Some(down_for.unwrap_or_default()), ..found };
-        };
-        let has_lasted = now.saturating_sub(link.since) >= LASTING;
-        let stats = link.connection.stats();
-        Peer {
-            is_connected: true,
-            down_for: down_for.filter(|_| !has_lasted),
-            address: Some(link.connection.remote_address()),
-            rtt: Some(link.connection.rtt()),
-            bytes_out: stats.udp_tx.bytes,
-            bytes_in: stats.udp_rx.bytes,
-            state: self.core.peer_state(peer).unwrap_or_default(),
-            ..found
-        }
-    }
-
     /// Logs a notice of the core, and hands it to the owner.
     pub(super) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Close { peer, reason } => {
-                tracing::warn!(%peer, %reason, "closed the link to a peer that violated the protocol");
+                tracing::warn!("the link to {} was closed here: {reason}", self.called(*peer));
                 if let Some(link) = self.links.get(peer) {
                     link.close(code::REJECTED, reason);
                 }
                 self.drop_link(*peer, reason, false);
             }
             Notice::SkippedMessage { peer, kind } => {
-                tracing::info!(%peer, kind, "skips messages of a kind that a later version defines");
+                let peer = self.called(*peer);
+                tracing::info!(
+                    "{peer} sends messages of kind {kind}, which a later version defines: they are skipped"
+                );
             }
             Notice::Joined => tracing::info!("this location has joined its cluster"),
             Notice::Halted(reason) => {
                 tracing::error!(%reason, "this location does not replicate any more");
             }
-            Notice::ClockOff(ClockState { off_ms: Some(off_ms), .. }) => {
-                tracing::error!(
-                    ahead_ms = off_ms,
-                    "this location's clock is wrong: set it, for example with NTP"
-                );
-            }
-            Notice::ClockOff(state) => {
-                let peers = &state.disagreeing;
-                tracing::error!(
-                    ?peers,
-                    "this location's clock and that of a peer differ, and no third is heard: set both, for example with NTP"
-                );
-            }
+            Notice::ClockOff(state) => self.log_clock(state),
             Notice::ClockRight => tracing::info!("this location's clock is right again"),
             Notice::Rebuilding(peer) => {
-                let why = "it lacks deletions that its peers have dropped already, as after it was restored";
-                tracing::warn!(%peer, why, "this store is rebuilt in place and serves no peer meanwhile");
+                tracing::warn!(
+                    "this store is rebuilt from {} and serves no peer meanwhile: it lacks deletions that its peers have \
+                     dropped already, as after it was restored",
+                    self.called(*peer)
+                );
             }
             Notice::Rebuilt => tracing::info!("this store is whole"),
             Notice::CopyRuns => {
@@ -145,11 +97,20 @@ impl Driver {
                 );
             }
             Notice::Refused { peer, reason } => {
-                tracing::error!(%peer, reason, "a peer sent an invalid row");
+                tracing::error!(
+                    "{} sent a row that this location refuses: {reason}",
+                    self.called(*peer)
+                );
+            }
+            Notice::Conflict(peer) => {
+                tracing::error!(
+                    "{} holds another write of the same version as one here: two stores write under one identity",
+                    self.called(*peer)
+                );
             }
             Notice::Differs(difference) => {
                 let (peer, namespace) = (difference.peer, difference.place.namespace);
-                tracing::error!(%peer, %namespace, "a key differs between two locations");
+                tracing::error!(%namespace, "a key differs between this location and {}", self.called(peer));
             }
             Notice::Verified(verdict) => self.verified(verdict),
             other => tracing::debug!(notice = ?other, "replication"),
@@ -157,6 +118,22 @@ impl Driver {
         if let Some(on_notice) = &self.config.on_notice {
             on_notice(notice);
         }
+    }
+
+    /// Logs that this location's clock may be wrong.
+    fn log_clock(&self, state: &ClockState) {
+        if let Some(ahead_ms) = state.off_ms {
+            tracing::error!(
+                ahead_ms,
+                "this location's clock is wrong: set it, for example with NTP"
+            );
+            return;
+        }
+        let peers: Vec<_> = state.disagreeing.iter().map(|(peer, _)| self.called(*peer)).collect();
+        let peers = peers.join(", ");
+        tracing::error!(
+            "this location's clock and that of {peers} differ, and no third is heard: set both, for example with NTP"
+        );
     }
 
     /// Has the owner keep writes that a rebuild is about to drop.
@@ -188,7 +165,8 @@ impl Driver {
     /// Answers the requests that wait for a verdict.
     fn verified(&mut self, verdict: &Verdict) {
         let Verdict { peer, rows, differing, .. } = verdict;
-        tracing::info!(%peer, rows, differing, ending = ?verdict.ending, "verified");
+        let name = self.called(*peer);
+        tracing::info!(rows, differing, ending = ?verdict.ending, "compared with {name}");
         for answer in self.verifying.remove(peer).unwrap_or_default() {
             let _gone = answer.send(Ok(verdict.clone()));
         }

@@ -9,12 +9,13 @@ use crate::{
     Event, Notice,
     quic::{
         attempts::{Attempts, LASTING},
+        code,
         error::AskError,
         input::Input,
         link::Link,
         link_error::LinkError,
         pace::Pace,
-        proven::{Proven, code},
+        proven::Proven,
     },
 };
 
@@ -24,15 +25,16 @@ impl Driver {
     /// dialled.
     pub(super) fn up(&mut self, proven: Proven) {
         let Proven { peer, is_ours, .. } = proven;
-        if let Some(attempts) = self.attempts.get_mut(&peer) {
-            attempts.end();
-        }
         if peer == self.config.member && !is_ours {
             self.notice(&Notice::CopyRuns);
         }
-        if self.core.halted().is_some() || peer == self.config.member {
+        if let Some(reason) = self.core.halted() {
+            return proven.connection.close(code::HALTED, reason.to_string().as_bytes());
+        }
+        if peer == self.config.member {
             return proven.connection.close(code::GOING, b"this location does not link");
         }
+        self.attempts.entry(peer).or_default().end();
         let now = self.now().mono;
         let is_right = |is_ours: bool| is_ours == (self.config.member < peer);
         if let Some(before) = self.links.get(&peer) {
@@ -42,11 +44,17 @@ impl Driver {
                 return proven.connection.close(code::DOUBLE, b"another link exists");
             }
             before.close(code::DOUBLE, "another link replaces it");
+            let is_double = is_new && is_right(is_ours) && !is_right(before.is_ours);
+            let since = before.since;
             self.links.remove(&peer);
+            if !is_double {
+                self.lost_there(peer, since);
+            }
             self.tell(Event::Disconnected(peer));
         }
-        let address = proven.connection.remote_address();
-        tracing::info!(%peer, %address, "linked");
+        self.attempts.entry(peer).or_default().linked();
+        self.log_up(&proven);
+        self.tracks.entry(peer).or_default().linked(now);
         self.last_link += 1;
         let pace = self.config.tuning.catch_up_bytes_per_second.map(Pace::new);
         let window = self.config.tuning.window_bytes;
@@ -57,21 +65,45 @@ impl Driver {
         self.tell(Event::Connected(peer));
     }
 
+    /// A peer has made another link: it has lost the one that came up at this time, for example because it was restarted.
+    fn lost_there(&mut self, peer: MemberId, since: Duration) {
+        let now = self.now().mono;
+        let why = "the peer has lost it and made another one, as after a restart";
+        self.attempts.entry(peer).or_default().link_ended((since, now), now, (why, false));
+        self.log_down(peer, now.saturating_sub(since), why);
+    }
+
     /// A link has ended.
     pub(super) fn down(&mut self, peer: MemberId, number: u64, error: &LinkError) {
         if self.links.get(&peer).is_none_or(|link| link.number != number) {
             return;
         }
+        self.note_halt(peer, error);
         self.drop_link(peer, &error.to_string(), error.is_replaced());
         self.tell(Event::Disconnected(peer));
+    }
+
+    /// A link or an attempt has ended; perhaps because the peer does not replicate any more.
+    fn note_halt(&mut self, peer: MemberId, error: &LinkError) {
+        let Some(reason) = error.halted() else { return };
+        let track = self.tracks.entry(peer).or_default();
+        if track.halted.as_ref() != Some(&reason) {
+            track.halted = Some(reason.clone());
+            tracing::warn!(
+                "{} reports that it does not replicate any more: {reason}",
+                self.called(peer)
+            );
+        }
     }
 
     /// Drops a link that has ended; the peer may have replaced it by one of another process of this location.
     pub(super) fn drop_link(&mut self, peer: MemberId, why: &str, is_replaced: bool) {
         let Some(link) = self.links.remove(&peer) else { return };
-        tracing::info!(%peer, why, "a link is down");
         let now = self.now().mono;
-        self.attempts.entry(peer).or_default().link_ended((link.since, now), why, is_replaced);
+        self.log_down(peer, now.saturating_sub(link.since), why);
+        let heard = self.tracks.get(&peer).and_then(|track| track.heard).unwrap_or(now);
+        let attempts = self.attempts.entry(peer).or_default();
+        attempts.link_ended((link.since, now), heard, (why, is_replaced));
         self.dial = true;
     }
 
@@ -88,8 +120,15 @@ impl Driver {
 
     /// An attempt to dial a peer has failed.
     pub(super) fn not_reached(&mut self, peer: MemberId, error: &LinkError) {
-        tracing::debug!(%peer, %error, "can't reach a peer");
-        self.attempts.entry(peer).or_default().failed(error.to_string());
+        self.note_halt(peer, error);
+        let text = error.to_string();
+        let attempts = self.attempts.entry(peer).or_default();
+        // The first failure, and each that differs; the others say nothing new.
+        let is_new = attempts.last_error() != Some(&text);
+        attempts.failed(text.clone());
+        if is_new && error.halted().is_none() {
+            self.log_unreached(peer, &text);
+        }
         self.dial = true;
     }
 
@@ -132,7 +171,7 @@ impl Driver {
     }
 
     /// The addresses of a peer: first those in the store, then those in the configuration.
-    fn addresses(&self, peer: MemberId) -> Vec<String> {
+    pub(super) fn addresses(&self, peer: MemberId) -> Vec<String> {
         let member = self.members.get(peer);
         let mut all = member.map(|member| member.addresses.clone()).unwrap_or_default();
         let of_bootstrap = self.config.bootstrap.iter().filter(|(id, _)| *id == peer);
@@ -161,8 +200,9 @@ impl Driver {
     pub(super) fn halt(&mut self) {
         let why = self.core.halted().map(|reason| reason.to_string()).unwrap_or_default();
         for link in std::mem::take(&mut self.links).into_values() {
-            link.close(code::GOING, &why);
+            link.close(code::HALTED, &why);
         }
+        self.acceptor.refuse(why);
         self.attempts.values_mut().for_each(Attempts::end);
         for answer in std::mem::take(&mut self.verifying).into_values().flatten() {
             let _gone = answer.send(Err(AskError::Halted));

@@ -1,19 +1,14 @@
 //! The JSON of this API.
 
-use std::collections::BTreeMap;
-
-use data_encoding::HEXLOWER;
-use kv_core::{
-    Key, Member, MemberId, Members, Namespace, NamespaceId, Namespaces, OriginInfo, Owed, OwedKeys,
-};
-use kv_replicate::{Ending, Verdict, inspect::Place, quic::Peer};
+use kv_core::Namespaces;
+use kv_replicate::{Ending, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// The most damaged keys that a response names.
-const MAX_DAMAGED: usize = 100;
+use super::peer::PeerInfo;
+use crate::alarms::{DamagedInfo, KeyInfo};
 
 /// A cluster, as one of its locations sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ClusterInfo {
     /// 32 hexadecimal digits.
     pub id: String,
@@ -48,49 +43,45 @@ pub struct ClusterInfo {
     /// The first 100 of these keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_keys: Vec<DamagedInfo>,
-    /// The conditions that an operator must act on, each a sentence with the action to take.
-    pub alarms: Vec<String>,
-    /// One line: whether all is well.
+    /// The time below which tombstones may be dropped, and what holds it back.
+    #[serde(default)]
+    pub stable: StableInfo,
+    /// The conditions that an operator must act on.
+    pub alarms: Vec<AlarmInfo>,
+    /// Whether there is no alarm, and every acknowledged write is known to be everywhere, or on its way over a link that was
+    /// heard within three seconds.
+    #[serde(default)]
+    pub is_well: bool,
+    /// The same in one line.
     pub verdict: String,
 }
 
-/// Another location, as the one that responds sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PeerInfo {
-    /// Its name for people.
-    pub name: String,
-    /// 32 hexadecimal digits.
-    pub member: String,
-    /// The version of its program; none if it has not announced it.
+/// The stable timestamp: every location holds every write up to it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StableInfo {
+    /// The timestamp, in Unix seconds; 0 as long as a location has not reported since this one was started.
+    pub at: u64,
+    /// The names of the locations that hold it back.
+    pub held_by: Vec<String>,
+    /// Whether something of a process that has ended may be missing at a location, which holds it back too.
+    pub is_unsettled: bool,
+}
+
+/// What an operator must act on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmInfo {
+    /// Its kind: the name of its section in docs/alarms.md.
+    pub kind: String,
+    /// The name of the other location that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub software: Option<String>,
-    /// Whether there is a link to it.
-    pub is_connected: bool,
-    /// Since when there has been no lasting link to it, in Unix seconds; none while there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub down_since: Option<u64>,
-    /// The address that the link comes from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// The round-trip time, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<f64>,
-    /// Writes that it has and this location has not received.
-    pub missing_here: u64,
-    /// Writes that this location has and it has not acknowledged.
-    pub missing_there: u64,
-    /// For how long none of the writes that are missing here arrived, in milliseconds.
-    pub late_ms: u64,
-    /// Whether a catch-up session receives rows from it.
-    pub is_receiving: bool,
-    /// Whether a catch-up session sends rows to it.
-    pub is_sending: bool,
-    /// How far its clock is ahead of the one here, in milliseconds; none if it was not heard within a minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock_ahead_ms: Option<i64>,
-    /// Why the last link or attempt failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
+    pub location: Option<String>,
+    /// Whether that location has reported it of itself.
+    #[serde(default)]
+    pub is_reported: bool,
+    /// Since when it lasts, in Unix seconds.
+    pub since: u64,
+    /// What is wrong, why, and what to do.
+    pub text: String,
 }
 
 /// The body of a verification.
@@ -125,29 +116,6 @@ pub struct VerdictInfo {
     pub verdict: String,
 }
 
-/// A key that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyInfo {
-    /// The title of its namespace; the id, if the namespace has none here; `(system)` for a damaged row about an origin,
-    /// a location or a namespace, which `key` describes.
-    pub namespace: String,
-    /// The key; `0x` and hexadecimal digits, if it is not text.
-    pub key: String,
-}
-
-/// A key whose entry is damaged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DamagedInfo {
-    /// The key.
-    #[serde(flatten)]
-    pub key: KeyInfo,
-    /// When this location noticed, in Unix seconds; 0 if that is not known any more.
-    pub since: u64,
-    /// The names of the locations whose answers the entry waits for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waits_for: Vec<String>,
-}
-
 /// A location that was removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Removed {
@@ -155,84 +123,6 @@ pub struct Removed {
     pub location: String,
     /// 32 hexadecimal digits.
     pub member: String,
-}
-
-impl PeerInfo {
-    /// A peer, as its link describes it at the Unix time `now`, in seconds.
-    pub(super) fn new(name: String, member: String, peer: &Peer, now: u64) -> PeerInfo {
-        let state = &peer.state;
-        PeerInfo {
-            name,
-            member,
-            software: None,
-            is_connected: peer.is_connected,
-            down_since: peer.down_for.map(|down| now.saturating_sub(down.as_secs())),
-            address: peer.address.map(|address| address.to_string()),
-            rtt_ms: peer.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
-            missing_here: state.ahead,
-            missing_there: state.behind,
-            late_ms: u64::try_from(state.late.as_millis()).unwrap_or(u64::MAX),
-            is_receiving: state.receiving.is_some(),
-            is_sending: state.is_sending,
-            clock_ahead_ms: state.clock_ahead_ms,
-            last_error: peer.last_error.clone().filter(|_| !peer.is_connected),
-        }
-    }
-}
-
-impl KeyInfo {
-    fn new(place: &Place, namespaces: &Namespaces) -> KeyInfo {
-        let namespace = namespaces.iter().find(|namespace| namespace.id == place.namespace);
-        let key = match str::from_utf8(&place.key) {
-            Ok(text) => text.into(),
-            Err(_not_text) => format!("0x{}", HEXLOWER.encode(&place.key)),
-        };
-        let id = || place.namespace.to_string();
-        KeyInfo { namespace: namespace.map_or_else(id, |one| one.title.to_string()), key }
-    }
-}
-
-impl DamagedInfo {
-    /// The first keys whose entries are damaged, with the locations that they wait for.
-    pub(super) fn first(
-        owed: &OwedKeys,
-        awaited: &BTreeMap<Place, Vec<MemberId>>,
-        (namespaces, members): (&Namespaces, &Members),
-    ) -> Vec<DamagedInfo> {
-        let name = |id: &MemberId| {
-            members.get(*id).map_or_else(|| id.to_string(), |member| member.name.clone())
-        };
-        let info = |(namespace, key, owed): (NamespaceId, &Key, Owed)| {
-            let place = Place { namespace, key: key.clone() };
-            let mut waits_for: Vec<_> =
-                awaited.get(&place).into_iter().flatten().map(name).collect();
-            waits_for.sort_unstable();
-            let key = match system_key(&place) {
-                Some(key) => KeyInfo { namespace: "(system)".into(), key },
-                None => KeyInfo::new(&place, namespaces),
-            };
-            DamagedInfo { key, since: owed.since_ms / 1000, waits_for }
-        };
-        owed.iter().take(MAX_DAMAGED).map(info).collect()
-    }
-}
-
-/// Returns what a row of the system namespace is about, in words; none for a row of another namespace.
-fn system_key(place: &Place) -> Option<String> {
-    if place.namespace != NamespaceId::SYSTEM {
-        return None;
-    }
-    let key = &place.key;
-    if let Some(id) = OriginInfo::id_of(key) {
-        return Some(format!("opening row of origin {id}"));
-    }
-    if let Some(id) = Member::id_of(key) {
-        return Some(format!("row of location {id}"));
-    }
-    if let Some(id) = Namespace::id_of(key) {
-        return Some(format!("row of namespace {id}"));
-    }
-    Some(format!("row 0x{}", HEXLOWER.encode(key)))
 }
 
 impl VerdictInfo {
@@ -286,31 +176,10 @@ fn summary(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use kv_core::{MemberId, NamespaceId, Store};
+    use kv_replicate::inspect::Place;
     use tempfile::TempDir;
 
     use super::*;
-
-    #[test]
-    fn a_damaged_row_of_the_system_is_described() {
-        let system = |key: &[u8]| {
-            let key = kv_core::Key::new(key).unwrap();
-            system_key(&Place { namespace: NamespaceId::SYSTEM, key })
-        };
-        let (id, digits) = ([1; 16], "01".repeat(16));
-        for (key, description) in [
-            (
-                &OriginInfo::key(kv_core::OriginId(id))[..],
-                format!("opening row of origin {digits}"),
-            ),
-            (&Member::key(MemberId(id)), format!("row of location {digits}")),
-            (&id, format!("row of namespace {digits}")),
-            (b"x", "row 0x78".into()),
-        ] {
-            assert_eq!(system(key), Some(description));
-        }
-        let key = kv_core::Key::new("x").unwrap();
-        assert_eq!(system_key(&Place { namespace: NamespaceId(id), key }), None);
-    }
 
     #[test]
     fn a_verdict_names_the_keys_that_differ() {

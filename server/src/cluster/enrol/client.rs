@@ -126,7 +126,10 @@ async fn enrol_once(
                 };
             }
             Err(Failure::Busy) => return Err(EnrolError::Busy(address.clone(), Duration::ZERO)),
-            Err(Failure::Other(reason)) => failures.push(format!("{address}: {reason}")),
+            Err(Failure::Other(reason)) => {
+                tracing::info!("the cluster was not reached at {address}: {reason}");
+                failures.push(format!("{address}: {reason}"));
+            }
         }
     }
     Err(EnrolError::Unreachable(failures.join("; ")))

@@ -25,6 +25,15 @@ pub struct Expiry {
     pub has_ca_key: bool,
 }
 
+/// Whose certificate an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiring {
+    /// This location's.
+    Location,
+    /// The cluster's CA's.
+    Ca,
+}
+
 /// What a location knows about the renewal of its certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
@@ -35,29 +44,31 @@ pub struct Renewal {
 }
 
 impl Expiry {
-    /// Returns the alarms at a time, one sentence each: from 30 days before the CA's certificate expires, and from
+    /// Returns the alarm at a time, and what expires: from 30 days before the CA's certificate expires, and from
     /// 20 days before the location's own one expires, or before it is valid.
     #[must_use]
-    pub fn alarms(&self, now: u64, renewal: &Renewal) -> Vec<String> {
+    pub fn alarm(&self, now: u64, renewal: &Renewal) -> Option<(Expiring, String)> {
         let is_near = |end: u64, alarm: u64| end.saturating_sub(now) < alarm;
         if is_near(self.ca, CA_ALARM) {
-            return vec![format!(
+            let text = format!(
                 "the certificate of the cluster's CA {}, and those of all locations with it: run `waypost cluster ca \
                  rotate` at the location that has the CA's key, while it and the others run. Without that, locations \
                  stop replicating then; reads and local writes continue",
                 expires_on(self.ca, now)
-            )];
+            );
+            return Some((Expiring::Ca, text));
         }
         if now < self.not_before {
-            return vec![format!(
+            let text = format!(
                 "the certificate of this location is not valid before {}, and this machine's clock is behind that: set \
                  the clock; or, if it is right and the clock of the location with the CA's key was wrong: {RENEWAL}. \
                  This location does not replicate meanwhile; reads and local writes continue",
                 minute(self.not_before)
-            )];
+            );
+            return Some((Expiring::Location, text));
         }
         if !is_near(self.location, ALARM) {
-            return Vec::new();
+            return None;
         }
         let failure = renewal.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
         let remedy = match (&renewal.ca_holder, self.has_ca_key) {
@@ -80,7 +91,8 @@ impl Expiry {
             "Without a new one, this location stops replicating then"
         };
         let expires = expires_on(self.location, now);
-        vec![format!("the certificate of this location {expires}: {remedy}. {meanwhile}")]
+        let text = format!("the certificate of this location {expires}: {remedy}. {meanwhile}");
+        Some((Expiring::Location, text))
     }
 }
 
@@ -103,7 +115,8 @@ mod tests {
 
     fn alarms(location_days: u64, ca_days: u64, has_ca_key: bool) -> Vec<String> {
         let (location, ca) = (NOW + location_days * DAY, NOW + ca_days * DAY);
-        Expiry { not_before: NOW, location, ca, has_ca_key }.alarms(NOW, &Renewal::default())
+        let expiry = Expiry { not_before: NOW, location, ca, has_ca_key };
+        expiry.alarm(NOW, &Renewal::default()).into_iter().map(|(_, text)| text).collect()
     }
 
     #[test]
@@ -125,9 +138,9 @@ mod tests {
         let (not_before, ca) = (0, NOW + 1000 * DAY);
         let expiry = Expiry { not_before, location: NOW, ca, has_ca_key: false };
         let (ca_holder, last_error) = (Some("fra".into()), Some("fra:8421: no answer".into()));
-        let [alarm] = &expiry.alarms(NOW, &Renewal { ca_holder, last_error })[..] else {
-            panic!("one alarm")
-        };
+        let renewal = Renewal { ca_holder, last_error };
+        let (what, alarm) = expiry.alarm(NOW, &renewal).expect("an alarm");
+        assert_eq!(what, Expiring::Location);
         let says = "once this location reaches fra, which has the CA's key (fra:8421: no answer)";
         assert!(alarm.contains(says), "{alarm}");
     }

@@ -126,7 +126,7 @@ pub fn load(data: &Path, now: u64) -> Result<Option<Location>, LoadError> {
     let (not_before, location) = (facts.not_before, facts.not_after);
     let expiry = Expiry { not_before, location, ca: ca_end, has_ca_key };
     let renewal = Renewal { ca_holder: name_of(ca_holder.as_ref()), last_error: None };
-    let warnings = expiry.alarms(now, &renewal);
+    let warnings = expiry.alarm(now, &renewal).into_iter().map(|(_, text)| text).collect();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     Ok(Some(Location { descriptor, trusted, authorities, chain, key, expiry, ca_holder, warnings }))
 }

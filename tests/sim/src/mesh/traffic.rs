@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-/// The names of the kinds, as FORMAT.md numbers them; and the last one apart.
-pub const KINDS: [&str; 17] = [
+/// The names of the kinds, as FORMAT.md numbers them; and the last two apart.
+pub const KINDS: [&str; 18] = [
     "?", "hello", "heads", "want", "behind", "live", "pull", "page", "refusal", "get body",
-    "piece", "no body", "done", "removed", "ask", "answer", "durable",
+    "piece", "no body", "done", "removed", "ask", "answer", "durable", "report",
 ];
 
 /// The place of "durable" in [`KINDS`].
@@ -14,11 +14,18 @@ pub const DURABLE: usize = 16;
 /// The number of the kind "durable".
 const DURABLE_NUMBER: u8 = 23;
 
+/// The place of "report" in [`KINDS`].
+pub const REPORT: usize = 17;
+
+/// The number of the kind "report".
+const REPORT_NUMBER: u8 = 22;
+
 /// Which kind a message is, as a place in [`KINDS`].
 #[must_use]
 pub fn kind(message: &[u8]) -> usize {
     match message.get(2).copied() {
         Some(DURABLE_NUMBER) => DURABLE,
+        Some(REPORT_NUMBER) => REPORT,
         Some(kind) if usize::from(kind) < DURABLE => kind.into(),
         _ => 0,
     }

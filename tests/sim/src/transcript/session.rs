@@ -1,7 +1,7 @@
 //! The session that is recorded.
 
 use kv_core::{Attributes, Key, Metadata, Operation, VersionVector};
-use kv_replicate::{Event, Unread};
+use kv_replicate::{Condition, Event, Unread};
 
 use super::{Transcript, rows};
 use crate::{
@@ -25,6 +25,7 @@ pub fn record() -> Transcript {
     mesh.connect();
     mesh.run_for(500);
     live(&mut mesh);
+    reports(&mut mesh);
     gone_body(&mut mesh);
     session(&mut mesh);
     mesh.run_for(3_500);
@@ -52,6 +53,15 @@ fn live(mesh: &mut Mesh) {
     );
     mesh.put(0, "large", &[b'L'; LARGE_BYTES]);
     mesh.run_until_equal();
+}
+
+/// The second location reports that something is wrong with it and with the first one, and then that nothing is.
+fn reports(mesh: &mut Mesh) {
+    let condition = |code, about| Condition { code, about, for_ms: 1_500 };
+    mesh.report(1, vec![condition(3, None), condition(20, Some(member(0)))]);
+    mesh.run_for(100);
+    mesh.report(1, Vec::new());
+    mesh.run_for(100);
 }
 
 /// Overwrites a body before it is requested.

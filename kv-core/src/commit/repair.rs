@@ -1,0 +1,55 @@
+//! Repairs of what an examination found: rows of the dot index that name no entry, and bodies that nothing refers to.
+
+use super::{
+    operation::Outcome,
+    transaction::{Transaction, unread},
+};
+use crate::{
+    engine::Snapshot,
+    error::{ReadError, WriteError},
+    tables::{self, Dots, IndexedDot, Pending},
+    view::{Defect, Repair},
+};
+
+impl<S: Snapshot> Transaction<'_, S> {
+    /// Makes the repairs that are still needed: the store may have changed since the examination.
+    pub(super) fn repair(&mut self, repairs: Vec<Repair>) -> Result<Outcome, WriteError> {
+        let mut made = 0;
+        for Repair(defect) in repairs {
+            let is_made = match defect {
+                Defect::Misindexed(dot) => self.unindex(dot),
+                // Ids of bodies are never used twice, so that nothing can refer to it by now.
+                Defect::Orphan(body) => match tables::get::<Pending>(&self.view.snapshot, &body) {
+                    Ok(None) => {
+                        self.free(body);
+                        Ok(true)
+                    }
+                    known => known.map(|_| false),
+                },
+            };
+            made += usize::from(is_made.map_err(unread)?);
+        }
+        Ok(Outcome::Repaired(made))
+    }
+
+    /// Deletes a row of the dot index that names an entry that is not of its dot. Returns whether it still did.
+    fn unindex(&mut self, dot: IndexedDot) -> Result<bool, ReadError> {
+        let named = match tables::get::<Dots>(&self.view.snapshot, &dot) {
+            Err(ReadError::Damaged { .. }) => None,
+            named => named?,
+        };
+        let Some(entry) = named else { return Ok(false) };
+        let (namespace, key) = entry.split();
+        let is_owed = self.state.owed.get(namespace, key).is_some();
+        let is_right = match self.view.names(dot, &entry) {
+            Err(ReadError::Damaged { .. }) => true,
+            named => named?,
+        };
+        // An operation of this commit may have moved it: the next examination sees it.
+        if is_owed || is_right || self.has_written(&entry) {
+            return Ok(false);
+        }
+        tables::delete::<Dots>(&mut self.batch, &dot);
+        Ok(true)
+    }
+}

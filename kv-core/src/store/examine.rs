@@ -1,0 +1,51 @@
+//! The examination of a store, and its repair.
+
+use super::handle::Store;
+use crate::{
+    commit::{Operation, Outcome},
+    error::{ReadError, WriteError},
+    view::Examination,
+};
+
+/// How many repairs a commit makes, so that other writes wait for a short time.
+const AT_ONCE: usize = 256;
+
+impl Store {
+    /// Reads every row as of now and checks it: checksums, the dot index both ways, the chunks of large values, bodies that
+    /// nothing refers to. Entries are dated in the future if their time is later than `latest_ms`, in Unix milliseconds.
+    /// Nothing is changed. It may take long: `progress` is told now and then how many rows were read. Blocks; reads and
+    /// writes go on, and the file grows by what they replace meanwhile.
+    ///
+    /// # Errors
+    /// If the engine can't read. Damaged rows are findings and no errors.
+    pub fn examine(
+        &self,
+        latest_ms: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Examination, ReadError> {
+        let view = self.view();
+        view.examine(latest_ms, progress)
+    }
+
+    /// Makes the repairs of an examination that are still needed, and records its damaged entries, so that a member of a
+    /// cluster requests them from the others. Returns how many repairs were made. Blocks until they are durable.
+    ///
+    /// If the dot index lacks entries or has damaged rows, its check begins, and goes on in the background:
+    /// [`StoreView::index_state`](crate::StoreView) says when it has ended.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. Repairs before the error were made.
+    pub fn repair(&self, found: &Examination) -> Result<usize, WriteError> {
+        let mut made = 0;
+        self.view().note_examined(found);
+        for met in found.met().chunks(AT_ONCE) {
+            self.run(Operation::Owe(met.to_vec()))?;
+        }
+        for repairs in found.repairs().chunks(AT_ONCE) {
+            if let Outcome::Repaired(count) = self.run(Operation::Repair(repairs.to_vec()))? {
+                made += count;
+            }
+        }
+        Ok(made)
+    }
+}

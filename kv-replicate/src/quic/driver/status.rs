@@ -1,0 +1,118 @@
+//! The state of the replica and of its peers, for the owner.
+
+use std::{sync::Arc, time::Duration};
+
+use kv_core::{MemberId, VersionVector};
+
+use super::{Driver, LISTEN};
+use crate::quic::{
+    attempts::LASTING,
+    status::{MAX_AWAITED, Peer, Status},
+};
+
+/// A process that has not looked for this long did not run meanwhile.
+const PAUSED: Duration = Duration::from_secs(3);
+
+impl Driver {
+    /// Notes which peers were heard since the last time, and whether something may be missing of processes that have ended.
+    pub(super) fn listen(&mut self) {
+        let now = self.now().mono;
+        self.unsettled = (!self.core.is_settled()).then(|| self.unsettled.unwrap_or(now));
+        let mut before = std::mem::replace(&mut self.listened, now);
+        let paused = now.saturating_sub(before).saturating_sub(LISTEN);
+        if before > Duration::ZERO && paused >= PAUSED {
+            // What was not heard meanwhile says nothing about the others.
+            before += paused;
+            self.tracks.values_mut().for_each(|track| track.paused(paused));
+            let seconds = paused.as_secs();
+            tracing::warn!(
+                "this process did not run for {seconds} s: it, or its machine, was paused or is overloaded"
+            );
+        }
+        for (peer, link) in &self.links {
+            let packets = link.connection.stats().udp_rx.datagrams;
+            if let Some(track) = self.tracks.get_mut(peer) {
+                track.count_packets(packets, before);
+            }
+        }
+    }
+
+    /// The state of the replica.
+    pub(super) fn status(&mut self) -> Status {
+        let mut known = self.wanted();
+        known.extend(self.links.keys());
+        self.tracks.retain(|peer, _| known.contains(peer));
+        self.flaps.retain(|peer, _| known.contains(peer));
+        let durable = Arc::new(self.core.durable().clone());
+        let peers = known.iter().map(|peer| (*peer, self.peer(*peer, &durable))).collect();
+        Status {
+            halted: self.core.halted(),
+            is_joined: self.core.is_joined(),
+            is_settled: self.core.is_settled(),
+            unsettled_for: self.unsettled.map(|since| self.now().mono.saturating_sub(since)),
+            is_rebuilding: self.core.is_rebuilding(),
+            is_superseded: self.core.is_superseded(),
+            clock: self.core.clock_state(),
+            stable: self.core.stable_state(),
+            rows_taken: self.rows_taken,
+            core_bytes: self.core.memory_bytes(),
+            skipped: self.core.skipped(),
+            handshakes: self.acceptor.state(),
+            awaited: self.core.awaited(MAX_AWAITED),
+            peers,
+        }
+    }
+
+    /// The state of one peer and its link. `durable` is what this location holds.
+    fn peer(&mut self, peer: MemberId, durable: &Arc<VersionVector>) -> Peer {
+        let now = self.now().mono;
+        let found = self.followed(peer, durable);
+        let attempts = self.attempts.get(&peer);
+        let unstable_for = attempts.and_then(|attempts| attempts.unstable_for(now));
+        let Some(link) = self.links.get(&peer) else {
+            let down_for = attempts.and_then(|attempts| attempts.down_for(now));
+            return Peer { down_for: Some(down_for.unwrap_or_default()), unstable_for, ..found };
+        };
+        let has_lasted = now.saturating_sub(link.since) >= LASTING;
+        let stats = link.connection.stats();
+        Peer {
+            is_connected: true,
+            unstable_for: unstable_for.filter(|_| !has_lasted),
+            address: Some(link.connection.remote_address()),
+            rtt: Some(link.connection.rtt()),
+            bytes_out: stats.udp_tx.bytes,
+            bytes_in: stats.udp_rx.bytes,
+            ..found
+        }
+    }
+
+    /// What is known of a peer over time, whether a link to it is up or not.
+    fn followed(&mut self, peer: MemberId, durable: &Arc<VersionVector>) -> Peer {
+        let now = self.now().mono;
+        let state = self.core.peer_state(peer).unwrap_or_default();
+        let addresses = self.addresses(peer);
+        let track = self.tracks.entry(peer).or_default();
+        let theirs = self.core.reported(peer);
+        let there = theirs.zip(self.core.missing_at(peer));
+        let missing_there = there.map(|(theirs, missing)| {
+            track.there.follow(now, missing, (|| Arc::clone(durable), theirs))
+        });
+        let missing_here = theirs.map(|theirs| {
+            track.here.follow(now, state.ahead, (|| Arc::new(theirs.clone()), durable))
+        });
+        let attempts = self.attempts.get(&peer);
+        Peer {
+            heard_for: track.heard.map(|heard| now.saturating_sub(heard)),
+            halted: track.halted.clone(),
+            addresses,
+            failures: attempts.map_or(0, |attempts| attempts.failures()),
+            last_error: attempts.and_then(|attempts| attempts.last_error().cloned()),
+            missing_there,
+            missing_here: missing_here.unwrap_or_default(),
+            receiving: track.incoming.follow(now, state.receiving),
+            sending: track.outgoing.follow(now, state.sending),
+            state,
+            ..Peer::default()
+        }
+    }
+}

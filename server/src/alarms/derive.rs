@@ -1,0 +1,182 @@
+//! The alarms of a snapshot.
+
+use kv_replicate::Condition;
+
+use super::{
+    alarm::Alarm,
+    clock, damage,
+    kind::AlarmKind,
+    links,
+    snapshot::{Member, Snapshot},
+    store, titles, writes,
+};
+use crate::{
+    cluster::{Expiring, state::dates::minute},
+    membership::OriginState,
+};
+
+/// What remains of an ended process is exchanged within seconds once all locations are linked. This long is an alarm, in
+/// seconds.
+const UNSETTLED_SECONDS: u64 = 600;
+
+/// Returns all alarms of a snapshot.
+#[must_use]
+pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    if snapshot.has_ended {
+        let text = "this location has stopped replicating: its replica has ended. The log has the reason; restart the \
+                    server";
+        alarms.push(Alarm::here(AlarmKind::Halted, text));
+    }
+    if let Some(member) = &snapshot.member {
+        alarms.extend(of_member(member, snapshot.now));
+    }
+    alarms.extend(store::refuses_writes(&snapshot.mode));
+    alarms.extend(damage::alarms(&snapshot.damage));
+    alarms.extend(titles::alarms(&snapshot.titles));
+    alarms
+}
+
+/// The alarms of a member.
+fn of_member(member: &Member, now: u64) -> Vec<Alarm> {
+    if let Some(why) = member.status.halted {
+        // Its view of the others is not meaningful then.
+        let text = format!("this location has stopped replicating: {why}");
+        return vec![Alarm::here(AlarmKind::Halted, text)];
+    }
+    let mut alarms = certificates(member, now);
+    alarms.extend(links::alarms(member, now));
+    alarms.extend(writes::alarms(member, now));
+    alarms.extend(clock::alarms(member, now));
+    alarms.extend(origins(&member.origins));
+    alarms.extend(unsettled(member, now));
+    alarms.extend(store::incidents(member));
+    alarms
+}
+
+/// The alarm about certificates.
+fn certificates(member: &Member, now: u64) -> Vec<Alarm> {
+    let alarm = member.expiry.alarm(now, &member.renewal).map(|(what, text)| {
+        let kind = match what {
+            Expiring::Location => AlarmKind::CertificateExpires,
+            Expiring::Ca => AlarmKind::CaExpires,
+        };
+        Alarm::here(kind, text)
+    });
+    alarm.into_iter().collect()
+}
+
+/// The alarms about the store's origins.
+fn origins(state: &OriginState) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    if state.is_superseded {
+        alarms.push(Alarm::here(
+            AlarmKind::AnotherProcess,
+            "another process runs as this location, on a copy of its data directory, and started later, so that this \
+             one takes no more writes: stop one of the two; if this one is to continue, stop the other and restart \
+             this one",
+        ));
+    }
+    if state.is_rebuilding {
+        alarms.push(Alarm::here(
+            AlarmKind::Rebuilding,
+            "this location was restored from a copy that is older than deletions that the others no longer keep, or \
+             its store was lost: it takes what it lacks from another location, and serves none until then; if this \
+             does not end, check that it has a link to another location",
+        ));
+    }
+    if state.has_many() {
+        let most = kv_core::limits::MAX_ORIGINS;
+        let text = format!(
+            "this cluster's locations have been started very often: it knows {} origins, two for each start, and can \
+             have {most}; find out why they restart, and plan to move to a new cluster",
+            state.known
+        );
+        alarms.push(Alarm::here(AlarmKind::ManyOrigins, text));
+    }
+    alarms
+}
+
+/// The alarm about writes of processes that have ended, which may be missing at a location although all are linked.
+fn unsettled(member: &Member, now: u64) -> Option<Alarm> {
+    let seconds = member.status.unsettled_for?.as_secs();
+    let is_away = member.status.peers.values().any(|peer| !peer.is_connected);
+    let is_waiting = is_away || !member.status.is_joined;
+    if seconds < UNSETTLED_SECONDS || is_waiting {
+        return None;
+    }
+    let since = now.saturating_sub(seconds);
+    let text = format!(
+        "since {} it is not known whether every location has all writes of processes that have ended: tombstones are kept \
+         meanwhile, and the disk fills with deletions. See the other alarms here and at the other locations; if there are \
+         none, restart this location, and report this as a bug if it stays",
+        minute(since)
+    );
+    Some(Alarm::here(AlarmKind::Unsettled, text).since(since))
+}
+
+/// Returns what this location tells its peers of itself: its own alarms, without those that peers have reported, and since
+/// when they last, as `since` knows it.
+pub fn conditions<'a>(now: u64, alarms: impl Iterator<Item = (&'a Alarm, u64)>) -> Vec<Condition> {
+    let own = alarms.filter(|(alarm, _)| !alarm.is_reported);
+    own.map(|(alarm, since)| Condition {
+        code: alarm.kind.code(),
+        about: alarm.about,
+        for_ms: now.saturating_sub(since).saturating_mul(1000),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kv_replicate::HaltReason;
+
+    use super::*;
+    use crate::alarms::testing::{self, AMS, NOW, linked};
+
+    #[test]
+    fn a_location_that_stopped_replicating_has_no_other_alarm() {
+        let mut away = linked();
+        (away.is_connected, away.down_for) = (false, Some(Duration::from_secs(3600)));
+        let mut member = testing::member([(AMS, away)]);
+        member.status.halted = Some(HaltReason::Removed);
+        member.expiry.location = NOW;
+        let found = alarms(&testing::snapshot(Some(member)));
+        let why = "this location was removed from the cluster: to join again, start it with an empty data \
+                   directory and `waypost serve --join TOKEN`";
+        let text = format!("this location has stopped replicating: {why}");
+        assert_eq!(found, [Alarm::here(AlarmKind::Halted, text)]);
+    }
+
+    #[test]
+    fn a_replica_that_has_ended_is_an_alarm_although_nothing_else_is_known() {
+        let mut snapshot = testing::snapshot(None);
+        snapshot.has_ended = true;
+        assert_eq!(alarms(&snapshot)[0].kind, AlarmKind::Halted);
+    }
+
+    #[test]
+    fn writes_of_ended_processes_that_may_be_missing_for_long_are_an_alarm_if_all_are_linked() {
+        let found = |seconds, is_connected| {
+            let mut peer = linked();
+            peer.is_connected = is_connected;
+            let mut member = testing::member([(AMS, peer)]);
+            member.status.unsettled_for = Some(Duration::from_secs(seconds));
+            unsettled(&member, NOW).map(|alarm| (alarm.kind, alarm.since))
+        };
+        assert_eq!(found(599, true), None);
+        assert_eq!(found(600, true), Some((AlarmKind::Unsettled, Some(NOW - 600))));
+        assert_eq!(found(600, false), None, "it may be there");
+    }
+
+    #[test]
+    fn a_location_tells_others_of_its_own_alarms_and_not_of_theirs() {
+        let own = Alarm::about(AlarmKind::RowsRefused, AMS, "a rule");
+        let theirs = Alarm { is_reported: true, ..own.clone() };
+        let told = conditions(NOW, [(&own, NOW - 2), (&theirs, NOW - 2)].into_iter());
+        let code = AlarmKind::RowsRefused.code();
+        assert_eq!(told, [Condition { code, about: Some(AMS), for_ms: 2_000 }]);
+    }
+}

@@ -1,0 +1,241 @@
+//! Whether all is well, in one line.
+
+use kv_replicate::quic::{Arrears, Pace, Peer};
+
+use super::{
+    snapshot::Member,
+    times::{duration, writes},
+};
+use crate::membership::progress;
+
+/// A link on which nothing was heard for longer than this may be dead, in milliseconds: each end is heard about once a
+/// second.
+const HEARD_MS: u64 = 3_000;
+
+/// Writes that are missing for longer than this are not simply on their way, in milliseconds.
+const ON_THEIR_WAY_MS: u64 = 10_000;
+
+/// Whether all is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether there is no alarm, and every acknowledged write is known to be everywhere, or on its way over a link that
+    /// was heard within three seconds.
+    pub is_well: bool,
+    /// The same in one line; what prevents it comes first.
+    pub text: String,
+}
+
+/// Returns the verdict of a location with so many alarms.
+#[must_use]
+pub fn verdict(member: &Member, alarms: usize) -> Verdict {
+    let status = &member.status;
+    let not_well = |text: String| Verdict { is_well: false, text };
+    if status.halted.is_some() {
+        return not_well("this location has stopped replicating".into());
+    }
+    if !status.is_joined {
+        return not_well(format!("joining: {}", progress(status, |id| member.called(id))));
+    }
+    let all = status.peers.len();
+    let up = status.peers.values().filter(|peer| is_heard(peer)).count();
+    let troubles: Vec<String> =
+        member.peers().filter_map(|(_, name, peer)| trouble(&name, peer)).collect();
+    if alarms > 0 {
+        let more =
+            if troubles.is_empty() { String::new() } else { format!("; {}", troubles.join("; ")) };
+        return not_well(format!("{up} of {all} links are up{more}; see the alarms"));
+    }
+    if !troubles.is_empty() {
+        return not_well(format!("not known to be well, because {}", troubles.join("; ")));
+    }
+    let text = if all == 0 {
+        "well, and alone: invite another location".into()
+    } else {
+        format!("well: all {all} links are up, {}", on_the_way(status.peers.values()))
+    };
+    Verdict { is_well: true, text }
+}
+
+/// Whether a peer was heard of late, on a link.
+fn is_heard(peer: &Peer) -> bool {
+    peer.is_connected && silent_ms(peer) <= HEARD_MS
+}
+
+/// How long ago a peer was heard, in milliseconds.
+fn silent_ms(peer: &Peer) -> u64 {
+    peer.heard_for.map_or(u64::MAX, |heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Why it is not known that a peer and this location have everything of each other, or get it at once; none if it is.
+fn trouble(name: &str, peer: &Peer) -> Option<String> {
+    let there = match peer.missing_there {
+        Some(Arrears { writes: 0, .. }) => String::new(),
+        Some(there) => format!(", and lacks {}", writes(there.writes)),
+        None => ", and what it has is not known since this location was started".into(),
+    };
+    let heard = match peer.heard_for {
+        Some(_) => format!("was last heard {} ago", duration(silent_ms(peer))),
+        None => "was not heard since this location was started".into(),
+    };
+    if !is_heard(peer) {
+        let link = if peer.is_connected { "" } else { "has no link, " };
+        return Some(format!("{name} {link}{heard}{there}"));
+    }
+    if peer.missing_there.is_none() || !peer.state.is_known {
+        return Some(format!("{name} has not reported yet what it has"));
+    }
+    let behind = peer.missing_there.unwrap_or_default();
+    if let Some(pace) = peer.receiving {
+        let count = writes(peer.missing_here.writes);
+        return Some(format!("this location catches up from {name}: {count}{}", rest(pace)));
+    }
+    if let Some(pace) = peer.sending {
+        let count = writes(behind.writes);
+        return Some(format!("{name} catches up from this location: {count}{}", rest(pace)));
+    }
+    let late = |arrears: Arrears| arrears.lasting.as_millis() > u128::from(ON_THEIR_WAY_MS);
+    if late(behind) {
+        return Some(format!("{name} lacks {}", since(behind)));
+    }
+    if late(peer.missing_here) {
+        return Some(format!("this location lacks {} of {name}", since(peer.missing_here)));
+    }
+    None
+}
+
+/// Missing writes, and for how long.
+fn since(arrears: Arrears) -> String {
+    let ms = u64::try_from(arrears.lasting.as_millis()).unwrap_or(u64::MAX);
+    format!("{}, for {}", writes(arrears.writes), duration(ms))
+}
+
+/// The rate of a session and the time that it takes, in words.
+fn rest(pace: Pace) -> String {
+    let Some(rate) = pace.per_second else { return String::new() };
+    let rest = match pace.rest {
+        Some(rest) => {
+            let ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+            format!("{} left", duration(ms))
+        }
+        None => "and does not move".into(),
+    };
+    format!(", {rate:.0}/s, {rest}")
+}
+
+/// What is on its way between locations that are well.
+fn on_the_way<'a>(peers: impl Iterator<Item = &'a Peer>) -> String {
+    let most = peers.fold((0, 0), |(here, there): (u64, u64), peer| {
+        let lacks = peer.missing_there.unwrap_or_default().writes;
+        (here.max(peer.missing_here.writes), there.max(lacks))
+    });
+    match most {
+        (0, 0) => "nothing is missing".into(),
+        (0, there) => format!("{} are on their way to others", writes(there)),
+        (here, 0) => format!("{} are on their way here", writes(here)),
+        (here, there) => {
+            format!("{} are on their way here, and {} to others", writes(here), writes(there))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::alarms::testing::{AMS, PAR, linked, member};
+
+    fn lacking(writes: u64, seconds: u64) -> Arrears {
+        Arrears { writes, lasting: Duration::from_secs(seconds) }
+    }
+
+    /// The verdict on a cluster of this location and two others, of which one was changed.
+    fn of(change: impl FnOnce(&mut Peer)) -> (bool, String) {
+        let mut ams = linked();
+        change(&mut ams);
+        let Verdict { is_well, text } = verdict(&member([(AMS, ams), (PAR, linked())]), 0);
+        (is_well, text)
+    }
+
+    #[test]
+    fn all_is_well_only_if_each_write_is_known_to_be_everywhere_or_on_its_way() {
+        assert_eq!(of(|_| {}), (true, "well: all 2 links are up, nothing is missing".into()));
+        let sent = of(|peer| peer.missing_there = Some(lacking(20, 1)));
+        let on_the_way = "well: all 2 links are up, 20 writes are on their way to others";
+        assert_eq!(sent, (true, on_the_way.into()));
+        let old = of(|peer| peer.missing_there = Some(lacking(20, 11)));
+        assert_eq!(
+            old,
+            (false, "not known to be well, because ams lacks 20 writes, for 11 s".into())
+        );
+        let here = of(|peer| peer.missing_here = lacking(1, 11));
+        assert!(
+            !here.0 && here.1.contains("this location lacks 1 write, for 11 s of ams"),
+            "{here:?}"
+        );
+    }
+
+    #[test]
+    fn a_link_on_which_nothing_was_heard_for_three_seconds_is_not_well() {
+        let silent = |ms, writes| {
+            of(|peer| {
+                peer.heard_for = Some(Duration::from_millis(ms));
+                peer.missing_there = Some(lacking(writes, 0));
+            })
+        };
+        assert!(silent(3_000, 20).0);
+        let says =
+            "not known to be well, because ams was last heard 3.1 s ago, and lacks 20 writes";
+        assert_eq!(silent(3_100, 20), (false, says.into()));
+    }
+
+    #[test]
+    fn a_location_without_a_link_is_not_well_with_what_it_lacks() {
+        let down = of(|peer| {
+            (peer.is_connected, peer.heard_for) = (false, Some(Duration::from_secs(16)));
+            peer.missing_there = Some(lacking(20, 16));
+        });
+        let says = "not known to be well, because ams has no link, was last heard 16 s ago, and lacks 20 writes";
+        assert_eq!(down, (false, says.into()));
+        let unknown = of(|peer| {
+            (peer.is_connected, peer.heard_for, peer.missing_there) = (false, None, None);
+        });
+        assert!(
+            unknown.1.contains(
+                "was not heard since this location was started, and what it has is not known"
+            ),
+            "{unknown:?}"
+        );
+        let new = of(|peer| peer.missing_there = None);
+        assert!(!new.0 && new.1.contains("ams has not reported yet what it has"), "{new:?}");
+    }
+
+    #[test]
+    fn catching_up_is_said_with_its_rate_and_the_time_that_it_takes() {
+        let pace = Pace { per_second: Some(1200.0), rest: Some(Duration::from_secs(90)) };
+        let here = of(|peer| {
+            (peer.receiving, peer.missing_here) = (Some(pace), lacking(100, 5));
+        });
+        let says = "not known to be well, because this location catches up from ams: 100 writes, 1200/s, 1 min 30 s left";
+        assert_eq!(here, (false, says.into()));
+        let there =
+            of(|peer| (peer.sending, peer.missing_there) = (Some(pace), Some(lacking(100, 5))));
+        assert!(there.1.contains("ams catches up from this location: 100 writes"), "{there:?}");
+        let stuck = Pace { per_second: Some(0.0), rest: None };
+        let still = of(|peer| peer.receiving = Some(stuck));
+        assert!(still.1.contains("does not move"), "{still:?}");
+    }
+
+    #[test]
+    fn a_location_that_has_alarms_or_has_not_joined_is_not_well() {
+        let alarmed = verdict(&member([(AMS, linked())]), 1);
+        assert_eq!(
+            (alarmed.is_well, &alarmed.text[..]),
+            (false, "1 of 1 links are up; see the alarms")
+        );
+        let mut joining = member([(AMS, linked())]);
+        joining.status.is_joined = false;
+        let verdict = verdict(&joining, 0);
+        assert!(!verdict.is_well && verdict.text.starts_with("joining: "), "{verdict:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! What a peer and this location lack of each other, and what is known of a peer without a link.
+
+use kv_replicate::quic::Peer;
+use prometheus::{GaugeVec, IntGaugeVec, Opts, Registry};
+
+use super::registry::{gauges, number, register};
+
+/// The label of the metrics of one peer: its name.
+const PEER: &[&str] = &["peer"];
+
+/// What a peer and this location lack of each other, whether there is a link or not.
+#[derive(Debug)]
+pub(super) struct LackingMetrics {
+    heard_seconds: GaugeVec,
+    halted: IntGaugeVec,
+    missing_here: IntGaugeVec,
+    missing_there: IntGaugeVec,
+    missing_seconds: GaugeVec,
+    rate: GaugeVec,
+    left_seconds: GaugeVec,
+}
+
+/// The labels of what goes in one of two directions.
+const DIRECTION: &[&str] = &["peer", "direction"];
+
+impl LackingMetrics {
+    /// Registers the metrics.
+    pub(super) fn new(r: &Registry) -> LackingMetrics {
+        let floats = |name: &str, help: &str, labels: &[&str]| {
+            register(r, GaugeVec::new(Opts::new(name, help), labels))
+        };
+        LackingMetrics {
+            heard_seconds: floats(
+                "waypost_peer_heard_seconds",
+                "How long ago this location was last heard, at most.",
+                PEER,
+            ),
+            halted: gauges(
+                r,
+                "waypost_peer_halted",
+                "1 if this location has reported that it does not replicate any more.",
+                PEER,
+            ),
+            missing_here: gauges(
+                r,
+                "waypost_peer_missing_here",
+                "Writes that the peer has and this location has not received.",
+                PEER,
+            ),
+            missing_there: gauges(
+                r,
+                "waypost_peer_missing_there",
+                "Writes that this location has and the peer has not acknowledged.",
+                PEER,
+            ),
+            missing_seconds: floats(
+                "waypost_peer_missing_seconds",
+                "For how long the oldest write has been missing that one end has and the other lacks.",
+                DIRECTION,
+            ),
+            rate: floats(
+                "waypost_peer_catch_up_per_second",
+                "Writes that a catch-up session passes in a second.",
+                DIRECTION,
+            ),
+            left_seconds: floats(
+                "waypost_peer_catch_up_left_seconds",
+                "How long the rest of a catch-up session takes at its rate.",
+                DIRECTION,
+            ),
+        }
+    }
+
+    /// Sets the metrics of one peer. What is not known is left out.
+    pub(super) fn set(&self, name: &str, peer: &Peer) {
+        let of = [name];
+        if let Some(heard) = peer.heard_for {
+            self.heard_seconds.with_label_values(&of).set(heard.as_secs_f64());
+        }
+        self.halted.with_label_values(&of).set(i64::from(peer.halted.is_some()));
+        let here = (peer.missing_there.is_some()).then_some(peer.missing_here);
+        for (direction, count, missing, pace) in [
+            ("in", &self.missing_here, here, peer.receiving),
+            ("out", &self.missing_there, peer.missing_there, peer.sending),
+        ] {
+            let labels = [name, direction];
+            if let Some(missing) = missing {
+                count.with_label_values(&of).set(number(missing.writes));
+                let seconds = missing.lasting.as_secs_f64();
+                self.missing_seconds.with_label_values(&labels).set(seconds);
+            }
+            if let Some(rate) = pace.and_then(|pace| pace.per_second) {
+                self.rate.with_label_values(&labels).set(rate);
+            }
+            if let Some(rest) = pace.and_then(|pace| pace.rest) {
+                self.left_seconds.with_label_values(&labels).set(rest.as_secs_f64());
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Watches the state of the location: alarms are logged when they rise and when they end, other locations are told of them,
+//! and `/readyz` is up to date.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{alarms::conditions, app::App};
+
+/// How often the state is looked at.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// Watches until it is dropped.
+pub(super) async fn watch(app: Arc<App>) {
+    loop {
+        let observed = app.observe().await;
+        if let Some(membership) = &app.membership {
+            let raised = observed.alarms.iter().map(|raised| (&raised.alarm, raised.since));
+            let conditions = conditions(observed.snapshot.now, raised);
+            // If the replica has ended there is nobody to tell, and that is an alarm.
+            let _ended = membership.report(conditions).await;
+        }
+        sleep(CHECK).await;
+    }
+}
