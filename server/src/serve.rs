@@ -89,8 +89,14 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         connections = server.connections(),
         "{name}: draining; signal again to stop at once"
     );
+    let draining = async {
+        drain(&config.settings, &app.drain, &server).await;
+        if let Some(replication) = &replication {
+            replication.hand_over().await;
+        }
+    };
     let is_drained = tokio::select! {
-        () = drain(&config.settings, &app.drain, &server) => true,
+        () = draining => true,
         name = signals.next() => {
             tracing::warn!(connections = server.connections(), "{name}: stopping at once");
             false

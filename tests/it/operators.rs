@@ -19,6 +19,7 @@ mod removed;
 mod restored;
 mod salvaged;
 mod status;
+mod stopped;
 
 use std::time::Duration;
 

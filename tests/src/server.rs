@@ -339,8 +339,17 @@ impl Server {
     ///
     /// # Panics
     /// If it does not end within a minute.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
+        self.stop_while(|| {})
+    }
+
+    /// Sends SIGTERM, does something, and waits for the end.
+    ///
+    /// # Panics
+    /// If it does not end within a minute.
+    pub fn stop_while(mut self, meanwhile: impl FnOnce()) -> ExitStatus {
         self.process.terminate();
+        meanwhile();
         self.process.wait(PATIENCE)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    process::{ExitStatus, Output},
+    process::Output,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -192,8 +192,9 @@ impl Location {
     pub(super) fn kill(&mut self) {
         self.server.take().expect("the location is up").kill();
     }
-    /// Stops its process with SIGTERM, and waits for the end.
-    pub(super) fn stop(&mut self) -> ExitStatus {
-        self.server.take().expect("the location is up").stop()
+
+    /// Takes its server, whose process goes on.
+    pub(super) fn take_server(&mut self) -> Server {
+        self.server.take().expect("the location is up")
     }
 }

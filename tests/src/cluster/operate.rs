@@ -242,8 +242,17 @@ impl Cluster {
     /// # Panics
     /// If it is down already, or does not end.
     pub fn stop(&mut self, number: usize) {
+        self.stop_while(number, |_| {});
+    }
+
+    /// SIGTERM, something that is done then, and the wait for the end.
+    ///
+    /// # Panics
+    /// If it is down already, or does not end.
+    pub fn stop_while(&mut self, number: usize, meanwhile: impl FnOnce(&Cluster)) {
         self.addresses.set(number, None);
-        let status = self.locations[number].stop();
+        let server = self.locations[number].take_server();
+        let status = server.stop_while(|| meanwhile(self));
         assert!(status.success(), "location {number} stopped with {status}");
     }
 
