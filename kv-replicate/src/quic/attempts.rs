@@ -56,6 +56,17 @@ impl Attempts {
         self.down_since = None;
     }
 
+    /// A link that came up and ended at these times was replaced by another one that the peer has made: nothing need be
+    /// dialled, and the pause before the next attempt stays as it is.
+    pub(super) fn link_replaced(&mut self, (since, now): (Duration, Duration), error: &str) {
+        if now.saturating_sub(since) >= LASTING {
+            self.unstable_since = None;
+        } else {
+            self.unstable_since.get_or_insert(now);
+        }
+        self.last_error = Some(error.to_owned());
+    }
+
     /// A link that came up and ended at these times has ended. The peer was last heard at the time `heard`. If the peer has
     /// replaced it, another process runs as this location, however long the link has lasted: the longer both wait then,
     /// the more each gets done in its turn.
@@ -126,6 +137,16 @@ mod tests {
         attempts.link_ended((at(40), at(50)), at(50), ("lost", false));
         assert_eq!((attempts.failures(), attempts.down_for(at(51))), (0, Some(at(1))));
         assert_eq!(attempts.unstable_for(at(51)), None);
+    }
+
+    #[test]
+    fn links_that_the_peer_replaces_are_unstable_and_do_not_delay_the_next_attempt() {
+        let at = Duration::from_secs;
+        let mut attempts = Attempts::default();
+        attempts.link_replaced((at(10), at(15)), "replaced");
+        assert_eq!((attempts.failures(), attempts.unstable_for(at(20))), (0, Some(at(5))));
+        attempts.link_replaced((at(15), at(25)), "replaced");
+        assert_eq!((attempts.failures(), attempts.unstable_for(at(30))), (0, None));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Driver {
     fn lost_there(&mut self, peer: MemberId, since: Duration) {
         let now = self.now().mono;
         let why = "the peer has lost it and made another one, as after a restart";
-        self.attempts.entry(peer).or_default().link_ended((since, now), now, (why, false));
+        self.attempts.entry(peer).or_default().link_replaced((since, now), why);
         self.log_down(peer, now.saturating_sub(since), why);
     }
 
