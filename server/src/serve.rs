@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod error;
+mod hand_over;
 mod renewal;
 mod replication;
 mod store;
@@ -92,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let draining = async {
         drain(&config.settings, &app.drain, &server).await;
         if let Some(replication) = &replication {
-            replication.hand_over().await;
+            hand_over::hand_over(&replication.membership()).await;
         }
     };
     let is_drained = tokio::select! {

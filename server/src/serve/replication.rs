@@ -8,12 +8,9 @@ use kv_core::{
 };
 use kv_replicate::{
     Notice, Row,
-    quic::{self, Guests, Peer, Replica},
+    quic::{self, Guests, Replica},
 };
-use tokio::{
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinHandle, time::sleep};
 
 use super::{
     error::ServeError,
@@ -28,12 +25,6 @@ use crate::{
     config::{Config, Settings},
     membership::{Incidents, Membership, Readiness, progress},
 };
-
-/// How long a stop waits at most until another location has what was acknowledged here.
-const HAND_OVER: Duration = Duration::from_secs(10);
-
-/// How often a stop looks whether that is so.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How often a joining location checks whether it has joined, and how often it logs its progress.
 const JOIN_CHECK: Duration = Duration::from_millis(50);
@@ -153,31 +144,6 @@ impl Replication {
     /// Returns the membership, for APIs.
     pub(super) fn membership(&self) -> Arc<Membership> {
         Arc::clone(&self.membership)
-    }
-
-    /// Waits until another location has everything that was acknowledged here. Not for long, and not at all while no other
-    /// is linked: then it gets the writes after the next start. A process that a later one has superseded waits for a link
-    /// too, because its directory may be discarded: the two take turns at the links of the others.
-    pub(super) async fn hand_over(&self) {
-        let handing_over = async {
-            while !self.is_handed_over().await {
-                sleep(LOOK_EVERY).await;
-            }
-        };
-        if timeout(HAND_OVER, handing_over).await.is_err() {
-            tracing::warn!(
-                "no other location has all writes that were acknowledged here: keep the data directory, and start this \
-                 location again"
-            );
-        }
-    }
-
-    /// Whether nothing is to be waited for.
-    async fn is_handed_over(&self) -> bool {
-        let Ok(status) = self.membership.status().await else { return true };
-        let has_all = |peer: &Peer| peer.missing_there.is_some_and(|missing| missing.writes == 0);
-        let can_wait = status.is_superseded || status.peers.values().any(|peer| peer.is_connected);
-        status.halted.is_some() || !can_wait || status.peers.values().any(has_all)
     }
 
     /// Closes all links and frees the port. Joining members in progress are disconnected, and retry.
