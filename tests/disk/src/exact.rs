@@ -308,6 +308,19 @@ impl Tables {
         Ok(())
     }
 
+    /// Checks that the ids of all bodies with chunks are reserved. Returns whether any are.
+    fn check_body_ids(&self) -> Checked<bool> {
+        let last = self.all[&Table::Chunks].keys().next_back();
+        if !self.all[&Table::Meta].contains_key(&b"bodies"[..]) {
+            same("the bodies whose ids are not reserved", &last, &None)?;
+            return Ok(false);
+        }
+        let next = self.payload(Table::Meta, b"bodies")?;
+        let is_reserved = last.is_none_or(|key| key[..8] < *next);
+        same("whether the ids of bodies are reserved", &is_reserved, &true)?;
+        Ok(true)
+    }
+
     fn check_meta(&self, state: &State) -> Checked {
         let clock = self.payload(Table::Meta, b"commit")?;
         same("the clock", &clock, &&state.clock.0.to_be_bytes()[..])?;
@@ -330,7 +343,8 @@ impl Tables {
             let upto = self.payload(Table::Meta, b"collected_upto")?;
             same("the last collected time", &upto, &&state.collected_upto.0.to_be_bytes()[..])?;
         }
-        let optional = [state.is_rebuilding, has_newest, has_collected];
+        let has_bodies = self.check_body_ids()?;
+        let optional = [state.is_rebuilding, has_newest, has_collected, has_bodies];
         let rows = 6 + optional.into_iter().filter(|is_there| *is_there).count();
         same("the rows of meta", &self.all[&Table::Meta].len(), &rows)
     }
