@@ -34,7 +34,7 @@ pub use self::{
     book::{AlarmBook, Raised},
     damage::{DamageState, DamagedInfo, KeyInfo},
     derive::{alarms, conditions},
-    kind::AlarmKind,
+    kind::{AlarmKind, CATCHING_UP},
     snapshot::{Member, Snapshot},
     titles::{TitleCache, TitleTwice},
     verdict::{Verdict, verdict},

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -98,23 +98,45 @@ pub fn write(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     sync_directory(directory)
 }
 
-/// Appends lines to a file that only its owner may read, and creates it if it does not exist. Durable when this returns; after
-/// a crash or an error the end of the lines may be missing. What is left of a line then is a line of its own.
+/// Appends lines to a file that only its owner may read, and creates it if it does not exist. Durable when this returns.
+/// After a crash some of the lines may be there; what is left of a line then is a line of its own. Two calls must not
+/// append to one file at the same time.
 ///
 /// # Errors
-/// If the system refuses. Some of the lines may be in the file.
-pub fn append_lines(path: &Path, lines: &str) -> Result<(), PrivateFileError> {
+/// If the system refuses. The file is as it was, unless the system refuses that too.
+pub fn append_lines(
+    path: &Path,
+    lines: impl IntoIterator<Item = String>,
+) -> Result<(), PrivateFileError> {
     let append = || {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).create(true).append(true).mode(0o600).open(path)?;
-        if !ends_with_newline(&mut file)? {
-            file.write_all(b"\n")?;
+        let before = file.metadata()?.len();
+        let appended = append_to(&mut file, lines);
+        if appended.is_err() {
+            // Room on a full disk is given back.
+            file.set_len(before)?;
         }
-        file.write_all(lines.as_bytes())?;
-        file.sync_all()
+        appended
     };
     append().map_err(system(path))?;
     sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Appends lines to an open file, durably.
+fn append_to(file: &mut File, lines: impl IntoIterator<Item = String>) -> io::Result<()> {
+    let is_whole = ends_with_newline(file)?;
+    let mut writer = BufWriter::new(&mut *file);
+    if !is_whole {
+        writer.write_all(b"\n")?;
+    }
+    for line in lines {
+        writer.write_all(line.as_bytes())?;
+        writer.write_all(b"\n")?;
+    }
+    writer.flush()?;
+    drop(writer);
+    file.sync_all()
 }
 
 /// Whether the last line of a file, if there is one, is whole.
@@ -232,9 +254,10 @@ mod tests {
     fn lines_begin_on_a_new_line_after_one_that_was_cut_off() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lines");
-        append_lines(&path, "one\ntwo\n").unwrap();
-        append_lines(&path, "thr").unwrap();
-        append_lines(&path, "four\n").unwrap();
+        append_lines(&path, ["one".into(), "two".into()]).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"thr").unwrap();
+        append_lines(&path, ["four".into()]).unwrap();
         assert_eq!(read_secret(&path).unwrap(), "one\ntwo\nthr\nfour\n");
     }
 

@@ -93,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let draining = async {
         drain(&config.settings, &app.drain, &server).await;
         if let Some(replication) = &replication {
-            hand_over::hand_over(&replication.membership()).await;
+            hand_over::hand_over(&replication.membership(), &opened.store).await;
         }
     };
     let is_drained = tokio::select! {

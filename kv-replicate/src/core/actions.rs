@@ -26,8 +26,8 @@ pub(super) const MAX_APPLYING: usize = 2 * MAX_BATCH_BYTES + (2 << 20);
 /// The most notices that wait for the owner, except for vital ones.
 const MAX_NOTICES: usize = 1024;
 
-/// The most portions of salvaged rows that the owner has not answered for, so that these take 128 MiB at most.
-const MAX_SALVAGES: usize = 4;
+/// The most portions of salvaged rows that the owner has not answered for, so that these take some 120 MiB at most.
+const MAX_SALVAGES: usize = 2;
 
 /// The surroundings of a machine: it reads the location and its peers, and puts out actions.
 pub(super) struct Context<'a> {

@@ -80,13 +80,15 @@ enum Contents {
 
 /// Rows that the owner gets.
 #[derive(Debug)]
-pub(super) struct Handed {
+struct Handed {
     /// Names the owner's answer.
-    pub(super) id: u64,
+    id: u64,
+    /// The source that does not have them.
+    from: MemberId,
     /// The rows, and the writes that they hold.
-    pub(super) places: Vec<(Place, Dot)>,
+    places: Vec<(Place, Dot)>,
     /// What the source counts, which has none of them.
-    pub(super) source: Arc<VersionVector>,
+    source: Arc<VersionVector>,
 }
 
 /// The rebuild of this location's store: see the module.
@@ -177,15 +179,22 @@ impl Rebuild {
         }
     }
 
-    /// The store has read rows that the source neither counts nor has: the owner gets them.
-    pub(super) fn salvaged(&mut self, cx: &mut Context<'_>, rows: Vec<Row>, handed: Handed) {
-        let id = handed.id;
-        if rows.is_empty() {
-            cx.out.finished(id);
-            return;
+    /// The store has read rows that the source neither counts nor has: the owner gets them. If there are none, or they are
+    /// not compared with that source any more, nothing is dropped.
+    pub(super) fn salvaged(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: u64,
+        rows: Vec<Row>,
+        (places, source): (Vec<(Place, Dot)>, Arc<VersionVector>),
+    ) {
+        match self.compared_with() {
+            Some(from) if !rows.is_empty() => {
+                self.handed.push(Handed { id, from, places, source });
+                cx.out.notice(Notice::Salvage { id, rows });
+            }
+            _ => drop(cx.out.finished(id)),
         }
-        self.handed.push(handed);
-        cx.out.notice(Notice::Salvage { id, rows });
     }
 
     /// The owner has answered for rows. Those that it keeps are dropped, unless what was under way has begun again since.
@@ -196,6 +205,20 @@ impl Rebuild {
             Some(_) => self.not_before = cx.local.mono() + NOT_KEPT_AFTER,
             None => {}
         }
+    }
+
+    /// The peer that the rows are compared with, now or again soon.
+    fn compared_with(&self) -> Option<MemberId> {
+        match self.step {
+            Step::Comparing(peer) | Step::Again(peer, _) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Looks for a source again. The time for that begins if what was adopted is not compared yet.
+    fn seek(&mut self, cx: &Context<'_>) {
+        self.step = Step::Seeking;
+        self.adopted = self.adopted.map(|_| cx.local.mono());
     }
 
     /// Whether what is planned for a time is due.
@@ -236,6 +259,7 @@ impl Rebuild {
     pub(super) fn session_began(&mut self, cx: &Context<'_>, peer: MemberId) {
         if self.step == Step::Seeking {
             self.step = Step::Session(peer);
+            self.handed.clear();
         }
         let incarnation = cx.peers.get(peer).map_or(0, |state| state.handshake.incarnation());
         let source = Contents::Of(peer, incarnation);
@@ -246,7 +270,12 @@ impl Rebuild {
         };
     }
 
-    /// The vectors of a session with a peer were adopted.
+    /// The store has adopted the vectors of a session, whatever has become of the session meanwhile.
+    pub(super) fn adopted(&mut self, cx: &Context<'_>) {
+        self.adopted = Some(cx.local.mono());
+    }
+
+    /// A session with a peer is done, and its vectors were adopted.
     pub(super) fn session_done(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         if self.step != Step::Session(peer) {
             return;
@@ -255,7 +284,6 @@ impl Rebuild {
             return self.end(cx);
         }
         self.step = Step::Comparing(peer);
-        self.adopted = Some(cx.local.mono());
         self.comparer.begin(cx, peer);
     }
 
@@ -263,10 +291,10 @@ impl Rebuild {
     pub(super) fn disconnect(&mut self, cx: &mut Context<'_>, peer: MemberId) {
         self.comparer.disconnect(cx, peer);
         self.lacks.take_if(|(by, _)| *by == peer);
-        self.handed.clear();
-        if let Step::Session(source) | Step::Comparing(source) | Step::Again(source, _) = self.step
-            && source == peer
-        {
+        self.handed.retain(|handed| handed.from != peer);
+        if self.compared_with() == Some(peer) {
+            self.seek(cx);
+        } else if self.step == Step::Session(peer) {
             self.step = Step::Seeking;
         }
     }
@@ -282,7 +310,7 @@ impl Rebuild {
             (Step::Comparing(peer), Some(verdict)) => {
                 let at = cx.local.mono() + AGAIN_AFTER;
                 if verdict.ending != Ending::Complete {
-                    self.step = Step::Seeking;
+                    self.seek(cx);
                 } else if verdict.unsettled > 0 {
                     self.step = Step::SessionAgain(at);
                 } else if verdict.differing > 0 {
@@ -300,10 +328,17 @@ impl Rebuild {
                 }
             }
             (Step::SessionAgain(at), _) if self.is_due(cx, at) => {
-                let again = Step::SessionAgain(cx.local.mono() + AGAIN_AFTER);
-                self.step = if self.is_dropping(cx) { again } else { Step::Seeking };
+                if self.is_dropping(cx) {
+                    self.step = Step::SessionAgain(cx.local.mono() + AGAIN_AFTER);
+                } else {
+                    self.seek(cx);
+                }
             }
-            (Step::Seeking, _) if self.has_no_source(cx.local, cx.peers) => self.end(cx),
+            (Step::Seeking, _)
+                if self.has_no_source(cx.local, cx.peers) && !self.is_dropping(cx) =>
+            {
+                self.end(cx);
+            }
             _ => {}
         }
     }

@@ -121,6 +121,7 @@ impl Core {
     /// Ends a session whose vectors the store has adopted.
     fn adopted(&mut self, peer: MemberId, session: u64) {
         let (machines, mut cx) = self.split();
+        machines.rebuild.adopted(&cx);
         if !machines.puller.adopted(&mut cx, peer, session) {
             return;
         }

@@ -8,7 +8,6 @@ use super::{
     actions::{Effect, Pending, PieceName},
     compatibility,
     peers::Peers,
-    rebuild::Handed,
     results::ReadResult,
 };
 use crate::{
@@ -81,8 +80,7 @@ impl Core {
             }
             Event::Salvaged { id, rows, places, vector } => {
                 let (machines, mut cx) = self.split();
-                let handed = Handed { id, places, source: vector };
-                machines.rebuild.salvaged(&mut cx, rows, handed);
+                machines.rebuild.salvaged(&mut cx, id, rows, (places, vector));
             }
             Event::Kept { id, is_kept } => {
                 if self.out.finished(id) == Some(Pending::Salvage) {

@@ -187,7 +187,7 @@ impl Driver {
 
     /// Runs until the owner closes or drops the replica.
     pub(super) async fn run(mut self) {
-        let (mut inputs, mut told) = (Vec::new(), Vec::new());
+        let (mut inputs, mut told, mut asked) = (Vec::new(), Vec::new(), None);
         let mut listen = tokio::time::interval(LISTEN);
         listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -196,7 +196,11 @@ impl Driver {
             tokio::select! {
                 _some = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
                 _some = self.told.recv_many(&mut told, INPUTS_AT_ONCE) => {}
-                Some(query) = self.queries.recv() => self.answer(query),
+                Some(query) = self.queries.recv() => {
+                    // The answer shows what the store has done by now.
+                    told.extend(std::iter::from_fn(|| self.told.try_recv().ok()));
+                    asked = Some(query);
+                }
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         tracing::error!(%error, "a task of replication panicked");
@@ -213,6 +217,9 @@ impl Driver {
                 break;
             }
             inputs.drain(..).for_each(|input| self.take(input));
+            if let Some(query) = asked.take() {
+                self.answer(query);
+            }
             let now = self.now();
             self.core.handle_timeout(now);
         }

@@ -64,6 +64,8 @@ pub struct Handshakes {
 pub struct Peer {
     /// Whether a link to it is up.
     pub is_connected: bool,
+    /// For how long the link that is up has been; none if there is none.
+    pub up_for: Option<Duration>,
     /// For how long there is no link: since the peer was last heard, or since the first failed attempt. None while a link
     /// is up.
     pub down_for: Option<Duration>,

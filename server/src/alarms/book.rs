@@ -106,7 +106,11 @@ fn log_end(kind: AlarmKind, entry: &Entry, (is_reported, now): (bool, u64)) {
     let about = match (&entry.about, is_reported) {
         (None, _) => String::new(),
         (Some(name), false) => format!(" about {name}"),
-        (Some(name), true) => format!(", which {name} had reported,"),
+        // The report is gone with the link, too.
+        (Some(name), true) => {
+            tracing::info!("alarm {kind}: {name} does not report it any more, after {lasted}");
+            return;
+        }
     };
     tracing::info!("alarm {kind}{about} has ended after {lasted}");
 }

@@ -5,7 +5,7 @@ use kv_replicate::Condition;
 use super::{
     alarm::Alarm,
     clock, damage,
-    kind::AlarmKind,
+    kind::{AlarmKind, CATCHING_UP},
     links,
     snapshot::{Member, Snapshot},
     store, titles, writes,
@@ -115,16 +115,28 @@ fn unsettled(member: &Member, now: u64) -> Option<Alarm> {
     Some(Alarm::here(AlarmKind::Unsettled, text).since(since))
 }
 
-/// Returns what this location tells its peers of itself: its own alarms, without those that peers have reported, and since
-/// when they last, as `since` knows it.
-pub fn conditions<'a>(now: u64, alarms: impl Iterator<Item = (&'a Alarm, u64)>) -> Vec<Condition> {
-    let own = alarms.filter(|(alarm, _)| !alarm.is_reported);
-    own.map(|(alarm, since)| Condition {
+/// Returns what this location tells its peers of itself: whether it catches up, and its own alarms, without those that peers
+/// have reported, and since when they last. Those that are alarms elsewhere too come first: there is room for some only.
+pub fn conditions<'a>(
+    snapshot: &Snapshot,
+    alarms: impl Iterator<Item = (&'a Alarm, u64)>,
+) -> Vec<Condition> {
+    let mut own: Vec<_> = alarms.filter(|(alarm, _)| !alarm.is_reported).collect();
+    own.sort_by_key(|(alarm, _)| alarm.kind.told());
+    let told = own.into_iter().map(|(alarm, since)| Condition {
         code: alarm.kind.code(),
         about: alarm.about,
-        for_ms: now.saturating_sub(since).saturating_mul(1000),
-    })
-    .collect()
+        for_ms: snapshot.now.saturating_sub(since).saturating_mul(1000),
+    });
+    let catching_up = Condition { code: CATCHING_UP, about: None, for_ms: 0 };
+    let is_catching_up = snapshot.member.as_ref().is_some_and(catches_up);
+    is_catching_up.then_some(catching_up).into_iter().chain(told).collect()
+}
+
+/// Whether a location receives a session, or joins.
+fn catches_up(member: &Member) -> bool {
+    let status = &member.status;
+    !status.is_joined || status.peers.values().any(|peer| peer.receiving.is_some())
 }
 
 #[cfg(test)]
@@ -175,8 +187,27 @@ mod tests {
     fn a_location_tells_others_of_its_own_alarms_and_not_of_theirs() {
         let own = Alarm::about(AlarmKind::RowsRefused, AMS, "a rule");
         let theirs = Alarm { is_reported: true, ..own.clone() };
-        let told = conditions(NOW, [(&own, NOW - 2), (&theirs, NOW - 2)].into_iter());
+        let snapshot = testing::snapshot(Some(testing::member([(AMS, linked())])));
+        let alarms = || [(&own, NOW - 2), (&theirs, NOW - 2)].into_iter();
         let code = AlarmKind::RowsRefused.code();
-        assert_eq!(told, [Condition { code, about: Some(AMS), for_ms: 2_000 }]);
+        let refused = Condition { code, about: Some(AMS), for_ms: 2_000 };
+        assert_eq!(conditions(&snapshot, alarms()), [refused]);
+        let mut receives = linked();
+        receives.receiving = Some(kv_replicate::quic::Pace::default());
+        let snapshot = testing::snapshot(Some(testing::member([(AMS, receives)])));
+        let catching_up = Condition { code: CATCHING_UP, about: None, for_ms: 0 };
+        assert_eq!(conditions(&snapshot, alarms()), [catching_up, refused]);
+    }
+
+    #[test]
+    fn what_is_an_alarm_elsewhere_too_is_told_first() {
+        let snapshot = testing::snapshot(None);
+        let [here, both, all] =
+            [AlarmKind::Unreachable, AlarmKind::Conflict, AlarmKind::StoreRefusesWrites]
+                .map(|kind| Alarm::here(kind, "a text"));
+        let told =
+            conditions(&snapshot, [&here, &both, &all].map(|alarm| (alarm, NOW)).into_iter());
+        let codes: Vec<_> = told.iter().map(|condition| condition.code).collect();
+        assert_eq!(codes, [all, both, here].map(|alarm| alarm.kind.code()));
     }
 }

@@ -56,15 +56,19 @@ pub enum AlarmKind {
 }
 
 /// Where the condition of an alarm is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Told {
-    /// Only the status of the location itself shows it as an alarm.
-    Here,
     /// It is an alarm at every location that has a link to the one that has it.
     Everywhere,
     /// It is an alarm at the location that has it and at the one that it is about.
     BothEnds,
+    /// Only the status of the location itself shows it as an alarm.
+    Here,
 }
+
+/// The number of a condition that is no alarm, between locations: the location receives a session from some other one, or
+/// joins. What it lacks is counted only when the session ends.
+pub const CATCHING_UP: u16 = 0;
 
 impl AlarmKind {
     /// All kinds.

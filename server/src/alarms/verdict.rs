@@ -3,6 +3,7 @@
 use kv_replicate::quic::{Arrears, Pace, Peer};
 
 use super::{
+    kind::AlarmKind,
     snapshot::Member,
     times::{duration, writes},
 };
@@ -93,14 +94,29 @@ fn trouble(name: &str, peer: &Peer) -> Option<String> {
         let count = writes(behind.writes);
         return Some(format!("{name} catches up from this location: {count}{}", rest(pace)));
     }
+    if let Some(kind) = harm(peer) {
+        return Some(format!("{name} reports {kind}"));
+    }
     let late = |arrears: Arrears| arrears.lasting.as_millis() > u128::from(ON_THEIR_WAY_MS);
     if late(behind) {
         return Some(format!("{name} lacks {}", since(behind)));
     }
     if late(peer.missing_here) {
-        return Some(format!("this location lacks {} of {name}", since(peer.missing_here)));
+        return Some(format!("this location lacks {}, which {name} has", since(peer.missing_here)));
     }
     None
+}
+
+/// What a peer reports of itself that may keep a write which it counts from being readable there.
+fn harm(peer: &Peer) -> Option<AlarmKind> {
+    let reported = peer.state.conditions.iter().filter_map(|one| AlarmKind::of_code(one.code));
+    let is_harm = |kind: &AlarmKind| {
+        matches!(
+            kind,
+            AlarmKind::DamagedEntries | AlarmKind::TooMuchDamage | AlarmKind::SalvageFailed
+        )
+    };
+    reported.into_iter().find(is_harm)
 }
 
 /// Missing writes, and for how long.
@@ -170,7 +186,7 @@ mod tests {
         );
         let here = of(|peer| peer.missing_here = lacking(1, 11));
         assert!(
-            !here.0 && here.1.contains("this location lacks 1 write, for 11 s of ams"),
+            !here.0 && here.1.contains("this location lacks 1 write, for 11 s, which ams has"),
             "{here:?}"
         );
     }

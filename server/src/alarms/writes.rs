@@ -1,12 +1,14 @@
 //! The alarms about writes that do not get where they should: those that nobody takes, rows that are refused, conflicts,
 //! and catch-up that fails again and again.
 
+use std::time::Duration;
+
 use kv_core::MemberId;
 use kv_replicate::quic::{Arrears, Pace, Peer};
 
 use super::{
     alarm::Alarm,
-    kind::AlarmKind,
+    kind::{AlarmKind, CATCHING_UP},
     snapshot::Member,
     times::{duration, writes},
 };
@@ -30,8 +32,8 @@ pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
 /// The alarm about writes that a peer with a link does not take. That it lacks them is known from its own reports; why
 /// is not, unless it reports that too.
 fn not_taken(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
-    let there = peer.missing_there.filter(|_| peer.is_connected && !is_moving(peer.sending))?;
-    let since = stuck(there, now)?;
+    let there = peer.missing_there.filter(|_| peer.is_connected && !catches_up(peer))?;
+    let since = stuck(there, peer.up_for.unwrap_or_default(), now)?;
     let text = format!(
         "{name} has a link to this location and has not taken {} since {}: if it reports no reason here, see `waypost \
          cluster status` and the log there. The writes are kept here and sent as soon as it takes them",
@@ -41,10 +43,16 @@ fn not_taken(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
     Some(Alarm::about(AlarmKind::WritesNotTaken, id, text).since(since))
 }
 
-/// Since when writes wait, if that is long.
-fn stuck(arrears: Arrears, now: u64) -> Option<u64> {
-    let seconds = arrears.lasting.as_secs();
+/// Since when writes wait although there is a link, if that is long.
+fn stuck(arrears: Arrears, up_for: Duration, now: u64) -> Option<u64> {
+    let seconds = arrears.lasting.min(up_for).as_secs();
     (arrears.writes > 0 && seconds >= PATIENCE_SECONDS).then(|| now.saturating_sub(seconds))
+}
+
+/// Whether a peer catches up: from here, and it moves, or from another location, as it reports.
+fn catches_up(peer: &Peer) -> bool {
+    let reports_it = peer.state.conditions.iter().any(|one| one.code == CATCHING_UP);
+    is_moving(peer.sending) || (peer.sending.is_none() && reports_it)
 }
 
 /// Whether a session goes on.
@@ -86,14 +94,13 @@ fn of_incidents(id: MemberId, name: &str, incidents: &PeerIncidents, now: u64) -
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::alarms::testing::{AMS, NOW, linked, member};
 
     fn lacking(seconds: u64) -> Peer {
         let mut peer = linked();
         peer.missing_there = Some(Arrears { writes: 3, lasting: Duration::from_secs(seconds) });
+        peer.up_for = Some(Duration::from_secs(3_600));
         peer
     }
 
@@ -111,6 +118,17 @@ mod tests {
         let mut away = lacking(90);
         away.is_connected = false;
         assert_eq!(found(away), [], "the alarm about the link says it");
+        let mut back = lacking(3_600);
+        back.up_for = Some(Duration::from_secs(59));
+        assert_eq!(found(back), [], "it has a link again since less than a minute");
+    }
+
+    #[test]
+    fn writes_that_a_peer_does_not_take_while_it_catches_up_from_another_location_are_no_alarm() {
+        let mut peer = lacking(90);
+        peer.state.conditions =
+            vec![kv_replicate::Condition { code: CATCHING_UP, about: None, for_ms: 0 }];
+        assert_eq!(found(peer), []);
     }
 
     #[test]

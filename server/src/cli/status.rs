@@ -141,7 +141,7 @@ fn session(peer: &PeerInfo) -> String {
 /// How far a session is, its rate, and how long the rest takes.
 fn pace(session: &SessionInfo) -> String {
     let SessionInfo { passed, of, per_second, seconds_left } = session;
-    let percent = if *of == 0 { 100 } else { 100 * passed.min(of) / of };
+    let percent = if *of == 0 { 100 } else { 100 * u128::from(*passed.min(of)) / u128::from(*of) };
     let rate = per_second.map_or(String::new(), |rate| format!(", {rate:.0}/s"));
     let left = seconds_left.map_or(String::new(), |left| {
         format!(

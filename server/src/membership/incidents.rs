@@ -43,6 +43,8 @@ pub struct Incidents {
     copy_seen: AtomicU64,
     /// How many writes could not be saved when that was last tried.
     unsaved: AtomicUsize,
+    /// Held while writes are saved.
+    saving: Mutex<()>,
     /// What was reported of peers.
     peers: Mutex<BTreeMap<MemberId, Reported>>,
     /// The folder for writes that a rebuild removed.
@@ -99,7 +101,7 @@ impl Reported {
         let failing = self.failures.filter(|(first, last, times)| {
             *times >= FAILING
                 && now.saturating_sub(*first) >= FAILING_SECONDS
-                && now.saturating_sub(*last) <= FAILING_SECONDS
+                && now.saturating_sub(*last) <= 2 * FAILING_SECONDS
         });
         let refused =
             self.refused.filter(|(_, last, _)| now.saturating_sub(*last) < REFUSED_SECONDS);
@@ -117,7 +119,8 @@ impl Incidents {
     #[must_use]
     pub fn new(data: &Path) -> Incidents {
         let (copy_seen, unsaved) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Incidents { copy_seen, unsaved, peers: Mutex::default(), folder: data.join(FOLDER) }
+        let (saving, peers) = (Mutex::default(), Mutex::default());
+        Incidents { copy_seen, unsaved, saving, peers, folder: data.join(FOLDER) }
     }
 
     /// Returns the folder for writes that a rebuild removes.
@@ -162,8 +165,9 @@ impl Incidents {
     /// Appends writes that a rebuild is about to remove to the file of the day, durably.
     ///
     /// # Errors
-    /// If the disk refuses. Some of the writes may be in the file then.
+    /// If the disk refuses.
     pub fn salvage(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
+        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = self.save(rows, now);
         let unsaved = if saved.is_ok() { 0 } else { rows.len() };
         self.unsaved.store(unsaved, Ordering::Relaxed);
@@ -173,8 +177,7 @@ impl Incidents {
     fn save(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
         private_files::create_directory(&self.folder)?;
         let path = self.folder.join(format!("{}.ndjson", day(now)));
-        let lines: String = rows.iter().map(|row| format!("{}\n", line(row))).collect();
-        private_files::append_lines(&path, &lines)
+        private_files::append_lines(&path, rows.iter().map(|row| line(row).to_string()))
     }
 
     /// Returns the files of salvaged writes.
@@ -303,7 +306,7 @@ mod tests {
             incidents.observe(&Notice::SessionSuspended(PEER), NOW + seconds);
             assert_eq!(failing(NOW + seconds), expected);
         }
-        assert_eq!(failing(NOW + 121), None, "nothing has failed for a while");
+        assert_eq!(failing(NOW + 181), None, "nothing has failed for a while");
         incidents.observe(&Notice::SessionLost(PEER), NOW + 125);
         assert_eq!(failing(NOW + 125), Some((NOW, 4)));
         incidents.observe(&Notice::SessionDone(PEER), NOW + 126);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kv_core::Store;
 use kv_replicate::quic::{Peer, Status};
 use tokio::time::{sleep, timeout};
 
@@ -16,9 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Waits until another location has everything that was acknowledged here. Not for long, and not at all while no other is
 /// linked: then the others get the writes after the next start. A process that a later one has superseded waits for a link
 /// too, because its directory may be discarded: the two take turns at the links of the others.
-pub(super) async fn hand_over(membership: &Membership) {
+pub(super) async fn hand_over(membership: &Membership, store: &Store) {
     let handing_over = async {
-        while membership.status().await.is_ok_and(|status| must_wait(&status)) {
+        while membership.status().await.is_ok_and(|status| must_wait(&status, store)) {
             sleep(LOOK_EVERY).await;
         }
     };
@@ -30,10 +31,12 @@ pub(super) async fn hand_over(membership: &Membership) {
     }
 }
 
-/// Whether no other location has everything, and one may soon.
-fn must_wait(status: &Status) -> bool {
+/// Whether no other location has everything, and one may soon. With `relaxed` durability, other locations get a write only
+/// once it is synced.
+fn must_wait(status: &Status, store: &Store) -> bool {
+    let is_synced = store.durable_view().vector().covers_all(store.view().vector());
     let has_all = |peer: &Peer| peer.missing_there.is_some_and(|missing| missing.writes == 0);
     let mut others = status.peers.values();
     let may_come = status.is_superseded || status.peers.values().any(|peer| peer.is_connected);
-    status.halted.is_none() && may_come && !others.any(has_all)
+    status.halted.is_none() && may_come && !(is_synced && others.any(has_all))
 }

@@ -16,7 +16,7 @@ pub(super) async fn watch(app: Arc<App>) {
         let observed = app.observe().await;
         if let Some(membership) = &app.membership {
             let raised = observed.alarms.iter().map(|raised| (&raised.alarm, raised.since));
-            let conditions = conditions(observed.snapshot.now, raised);
+            let conditions = conditions(&observed.snapshot, raised);
             // If the replica has ended there is nobody to tell, and that is an alarm.
             let _ended = membership.report(conditions).await;
         }

@@ -73,18 +73,26 @@ fn rows_of_before_are_compared_and_those_of_one_source_are_not() {
     }
 }
 
-/// A row that the source neither counts nor has.
-fn handed(id: u64) -> Handed {
+/// A row that the source of a comparison neither counts nor has was read.
+fn salvage(fixture: &mut Fixture, rebuild: &mut Rebuild, id: u64) {
     let key = kv_core::Key::new("key 3").unwrap();
     let place = Place { namespace: kv_core::NamespaceId([9; 16]), key };
-    Handed { id, places: vec![(place, dot(3))], source: Arc::new(vector(2)) }
+    let places = (vec![(place, dot(3))], Arc::new(vector(2)));
+    rebuild.salvaged(&mut fixture.context(), id, vec![row_of(PEER, 3)], places);
+}
+
+/// A location that compares its rows with a peer's again later.
+fn comparing() -> (Fixture, Rebuild, Puller) {
+    let (mut fixture, mut rebuild, puller) = rebuilding();
+    rebuild.step = Step::Again(PEER, fixture.context().local.mono() + AGAIN_AFTER);
+    (fixture, rebuild, puller)
 }
 
 #[test]
 fn rows_are_dropped_once_the_owner_keeps_them() {
     for is_kept in [true, false] {
-        let (mut fixture, mut rebuild, puller) = rebuilding();
-        rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], handed(7));
+        let (mut fixture, mut rebuild, puller) = comparing();
+        salvage(&mut fixture, &mut rebuild, 7);
         rebuild.watch(&mut fixture.context(), &puller);
         assert!(matches!(fixture.out().poll_notice(), Some(Notice::Salvage { id: 7, .. })));
         rebuild.watch(&mut fixture.context(), &puller);
@@ -98,21 +106,41 @@ fn rows_are_dropped_once_the_owner_keeps_them() {
 }
 
 #[test]
-fn rows_that_the_owner_keeps_are_not_dropped_after_the_link_to_the_source_has_ended() {
-    let (mut fixture, mut rebuild, _) = rebuilding();
-    rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], handed(7));
+fn rows_that_the_owner_keeps_are_not_dropped_after_the_link_to_the_source_and_no_other_has_ended() {
+    for (peer, is_dropped) in [(PEER, false), (THIRD, true)] {
+        let (mut fixture, mut rebuild, _) = comparing();
+        salvage(&mut fixture, &mut rebuild, 7);
+        rebuild.disconnect(&mut fixture.context(), peer);
+        rebuild.kept(&mut fixture.context(), 7, true);
+        assert_eq!(fixture.poll_work().is_some(), is_dropped);
+    }
+}
+
+#[test]
+fn rows_that_are_read_after_the_link_to_the_source_has_ended_are_left_for_the_next_comparison() {
+    let (mut fixture, mut rebuild, _) = comparing();
     rebuild.disconnect(&mut fixture.context(), PEER);
-    rebuild.kept(&mut fixture.context(), 7, true);
-    assert!(fixture.poll_work().is_none());
+    salvage(&mut fixture, &mut rebuild, 7);
+    assert!(fixture.out().poll_notice().is_none());
+}
+
+#[test]
+fn a_source_is_sought_for_a_minute_from_when_the_link_to_the_last_one_has_ended() {
+    let (mut fixture, mut rebuild, _) = comparing();
+    rebuild.adopted(&fixture.context());
+    fixture.wait(UNCOMPARED);
+    rebuild.disconnect(&mut fixture.context(), PEER);
+    assert!(!rebuild.is_compared(fixture.local()));
+    fixture.wait(UNCOMPARED);
+    assert!(rebuild.is_compared(fixture.local()));
 }
 
 #[test]
 fn rows_that_the_owner_could_not_keep_are_compared_again_after_seconds() {
-    let (mut fixture, mut rebuild, _) = rebuilding();
+    let (mut fixture, mut rebuild, _) = comparing();
     let now = fixture.context().local.mono();
-    rebuild.step = Step::Again(PEER, now);
-    assert_eq!(rebuild.timeout(), Some(now));
-    rebuild.salvaged(&mut fixture.context(), vec![row_of(PEER, 3)], handed(7));
+    assert_eq!(rebuild.timeout(), Some(now + AGAIN_AFTER));
+    salvage(&mut fixture, &mut rebuild, 7);
     rebuild.kept(&mut fixture.context(), 7, false);
     assert_eq!(rebuild.timeout(), Some(now + NOT_KEPT_AFTER));
     assert!(!rebuild.is_due(&fixture.context(), now));
@@ -162,7 +190,7 @@ fn a_rebuild_that_has_adopted_vectors_is_compared_before_it_ends_or_ends_after_a
     let (mut fixture, mut rebuild, puller) = rebuilding();
     fixture.connect(PEER);
     rebuild.session_began(&fixture.context(), PEER);
-    rebuild.session_done(&mut fixture.context(), PEER);
+    rebuild.adopted(&fixture.context());
     rebuild.disconnect(&mut fixture.context(), PEER);
     fixture.store(|store| store.collected = vector(2));
     for peer in [PEER, THIRD] {

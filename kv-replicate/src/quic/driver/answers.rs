@@ -1,6 +1,9 @@
 //! Answers and notices for the owner.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use kv_core::MemberId;
 use tokio::sync::oneshot;
@@ -141,7 +144,9 @@ impl Driver {
         let (salvage, sender) = (self.config.salvage.clone(), self.sender.clone());
         self.tasks.spawn_blocking(move || {
             let kept = match salvage {
-                Some(salvage) => salvage(&rows),
+                // After a panic the rebuild would wait for ever.
+                Some(salvage) => catch_unwind(AssertUnwindSafe(|| salvage(&rows)))
+                    .unwrap_or_else(|_| Err("the function that keeps them has panicked".into())),
                 None => Err("no function for them is configured".into()),
             };
             let count = rows.len();

@@ -73,11 +73,12 @@ impl Driver {
             let down_for = attempts.and_then(|attempts| attempts.down_for(now));
             return Peer { down_for: Some(down_for.unwrap_or_default()), unstable_for, ..found };
         };
-        let has_lasted = now.saturating_sub(link.since) >= LASTING;
+        let up_for = now.saturating_sub(link.since);
         let stats = link.connection.stats();
         Peer {
             is_connected: true,
-            unstable_for: unstable_for.filter(|_| !has_lasted),
+            up_for: Some(up_for),
+            unstable_for: unstable_for.filter(|_| up_for < LASTING),
             address: Some(link.connection.remote_address()),
             rtt: Some(link.connection.rtt()),
             bytes_out: stats.udp_tx.bytes,

@@ -7,7 +7,7 @@ use kv_replicate::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::alarms::AlarmKind;
+use crate::alarms::{AlarmKind, CATCHING_UP};
 
 /// Another location, as the one that responds sees it. Times are in Unix seconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl PeerInfo {
             receiving: session(state.receiving, peer.receiving),
             sending: session(state.sending, peer.sending),
             clock_ahead_ms: state.clock_ahead_ms,
-            reports: state.conditions.iter().map(|one| report(one, now, &called)).collect(),
+            reports: state.conditions.iter().filter_map(|one| report(one, now, &called)).collect(),
             last_error: peer.last_error.clone().filter(|_| !peer.is_connected),
         }
     }
@@ -150,12 +150,19 @@ fn session(progress: Option<SessionProgress>, pace: Option<Pace>) -> Option<Sess
     })
 }
 
-/// A condition that a peer reports.
-fn report(condition: &Condition, now: u64, called: impl Fn(MemberId) -> String) -> ReportInfo {
+/// An alarm that a peer reports of itself.
+fn report(
+    condition: &Condition,
+    now: u64,
+    called: impl Fn(MemberId) -> String,
+) -> Option<ReportInfo> {
+    if condition.code == CATCHING_UP {
+        return None;
+    }
     let kind = AlarmKind::of_code(condition.code);
     let kind = kind.map_or_else(|| condition.code.to_string(), |kind| kind.name().to_owned());
     let about = condition.about.map(called);
-    ReportInfo { kind, about, since: now.saturating_sub(condition.for_ms / 1000) }
+    Some(ReportInfo { kind, about, since: now.saturating_sub(condition.for_ms / 1000) })
 }
 
 #[cfg(test)]
