@@ -32,21 +32,19 @@ use super::{
     tls::Tls,
     track::Track,
 };
-use crate::{Channel, Config as CoreConfig, Core, Event, Notice, Now, PINNED_BYTES, Verdict};
+use crate::{Config as CoreConfig, Core, Event, Notice, Now, PINNED_BYTES, Verdict};
 
 mod answers;
 mod links;
 mod names;
 mod status;
+mod transmit;
 
 /// How many messages from peers may wait for the core, of all links together.
 const INPUTS: usize = 64;
 
 /// How many events the core gets before its actions are carried out.
 const INPUTS_AT_ONCE: usize = 64;
-
-/// How many messages of a channel are sent to one peer before the others have their turn.
-const MESSAGES_AT_ONCE: usize = 16;
 
 /// How often it is noted which peers were heard.
 const LISTEN: Duration = Duration::from_millis(500);
@@ -326,26 +324,6 @@ impl Driver {
         }
     }
 
-    /// Sends messages where there is room for them.
-    fn transmit(&mut self) {
-        let ready = std::iter::from_fn(|| self.core.poll_ready());
-        let mut ready: BTreeSet<_> = ready.collect();
-        ready.append(&mut self.full);
-        let mut is_more = false;
-        for peer in ready {
-            let Some(link) = self.links.get(&peer) else { continue };
-            let of_channels =
-                Channel::ALL.map(|channel| transmit_on(&mut self.core, peer, link, channel));
-            if of_channels.iter().any(|sending| *sending != Sending::Done) {
-                self.full.insert(peer);
-            }
-            is_more |= of_channels.contains(&Sending::Interrupted);
-        }
-        if is_more {
-            self.room.notify_one();
-        }
-    }
-
     /// The peers that this location wants links with.
     fn wanted(&self) -> BTreeSet<MemberId> {
         let members = self.members.current().map(|member| member.id);
@@ -355,29 +333,6 @@ impl Driver {
         wanted.remove(&self.config.member);
         wanted
     }
-}
-
-/// How the sending of messages to a peer on a channel has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
-    /// All are sent.
-    Done,
-    /// There is no room for more, which is notified.
-    Full,
-    /// Others must have their turn before the rest is sent.
-    Interrupted,
-}
-
-/// Sends messages to a peer on a channel while there is room.
-fn transmit_on(core: &mut Core, peer: MemberId, link: &Link, channel: Channel) -> Sending {
-    for _ in 0..MESSAGES_AT_ONCE {
-        if !link.has_room(channel) {
-            return Sending::Full;
-        }
-        let Some(message) = core.poll_transmit_on(peer, channel) else { return Sending::Done };
-        link.send(channel, message.bytes);
-    }
-    Sending::Interrupted
 }
 
 /// The time of an environment.
