@@ -8,6 +8,7 @@ use std::{
 use kv_core::{Options, Store};
 use ratelimit::{Algorithm, Limiter};
 use waypost::{
+    alarms::AlarmBook,
     api::rls::{Domains, Fields, Rls, parse},
     app::App,
     http::incoming::long_bodies,
@@ -49,6 +50,7 @@ pub fn app() -> Arc<App> {
         metrics: Arc::default(),
         membership: None,
         drain: Arc::default(),
+        alarms: AlarmBook::default(),
     })
 }
 
