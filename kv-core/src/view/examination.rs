@@ -1,4 +1,4 @@
-//! What an examination of a whole store has found, and what can be repaired.
+//! The findings of an examination of a whole store, and those that can be repaired.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ impl<T> Findings<T> {
 /// An entry, by its name.
 pub type EntryName = (NamespaceId, Key);
 
-/// What an examination has found.
+/// The findings of an examination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Examination {
@@ -65,7 +65,7 @@ pub struct Examination {
     /// Entries that are dated in the future, with their times in Unix milliseconds: later writes of other keys are dated
     /// earlier, and an overwrite is dated later than they are.
     pub future: Findings<(EntryName, u64)>,
-    /// What can be repaired.
+    /// The findings that can be repaired.
     repairs: Vec<Repair>,
     /// The damage of entries, for the store to record.
     met: Vec<MetDamage>,
@@ -125,7 +125,7 @@ impl Examination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair(pub(crate) Defect);
 
-/// What a repair is about.
+/// The row or the body that a repair changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     /// This row of the dot index names an entry that is not of its dot.

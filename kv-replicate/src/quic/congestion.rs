@@ -11,9 +11,9 @@
 //!
 //! So this location yields to other senders where a queue grows by an eighth of the round trip, as on most links. Where
 //! queues are shorter, it sees the losses of a full one only once they are more than the tolerated share by three
-//! standard deviations, about 6 % of a hundred packets, and CUBIC flows beside it get less than half of such a link.
-//! [`Tuning::catch_up_bytes_per_second`](super::Tuning::catch_up_bytes_per_second) bounds what catch-up takes. In doubt a loss counts: if a path has become longer, every
-//! loss does.
+//! standard deviations, about 6 % of a hundred packets, and CUBIC flows beside it get less of such a link; how much less
+//! was not measured. [`Tuning::catch_up_bytes_per_second`](super::Tuning::catch_up_bytes_per_second) bounds what catch-up
+//! takes. In doubt a loss counts: if a path has become longer, every loss does.
 //!
 //! A loss without a queue is taken for a random one since TCP Veno (Fu and Liew, 2003). BBR decides without losses too;
 //! quinn's is of its first version, and marked as experimental.

@@ -1,4 +1,4 @@
-//! What an examination finds in rows that no store writes, and what its repair leaves.
+//! Examinations of damaged stores, and the rows that are there after a repair.
 
 use super::*;
 use crate::{
