@@ -25,6 +25,7 @@ pub mod latency;
 pub mod quiet;
 pub mod sustained;
 pub mod turnover;
+pub mod verify;
 
 /// Bytes of each value.
 pub const VALUE_BYTES: usize = 1024;

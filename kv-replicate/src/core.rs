@@ -299,7 +299,8 @@ impl Core {
     /// Returns the state of a peer; none while there is no link to it.
     #[must_use]
     pub fn peer_state(&self, peer: MemberId) -> Option<PeerState> {
-        let Machines { receiver, lag, puller, sessions, clocks, reports, .. } = &self.machines;
+        let Machines { receiver, lag, puller, sessions, clocks, reports, verifier, .. } =
+            &self.machines;
         let state = self.peers.get(peer)?;
         let theirs = &state.progress().durable;
         let (mut ahead, mut late) = (0_u64, Duration::ZERO);
@@ -317,7 +318,7 @@ impl Core {
             receiving: puller.progress(peer),
             is_sending: sessions.serves(peer),
             sending: reports.sending(peer).filter(|_| sessions.serves(peer)),
-            conditions: reports.conditions(self.local.mono(), peer),
+            verifying: verifier.progress(self.local.mono(), peer),
             clock_ahead_ms: clocks.ahead_ms(&self.local, peer),
         })
     }

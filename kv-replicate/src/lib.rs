@@ -48,7 +48,7 @@ pub use halt::HaltReason;
 pub use kv_core::MemberId;
 pub use notice::Notice;
 pub use row::{Content, KeyState, Row};
-pub use verdict::{Difference, Ending, Verdict};
+pub use verdict::{Difference, Ending, Reason, Unsettled, Verdict, Verification, Waits};
 pub use wire::{
     MAX_MESSAGE_BYTES, MessageError, OLDEST_WIRE_VERSION, WIRE_VERSION, check_message,
     reencode_message, software,

@@ -37,6 +37,7 @@ mod link;
 mod link_error;
 mod pace;
 mod proven;
+mod race;
 mod replica;
 mod socket;
 mod status;
@@ -52,6 +53,7 @@ pub use config::{
     Tuning,
 };
 pub use error::{AskError, IdentityError, StartError};
+pub use race::{Won, race};
 pub use replica::{Handle, Replica};
 pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use waypost_benches::{
     Failure, Scratch,
-    replicate::{bootstrap, catchup, large, latency, quiet, sustained, turnover},
+    replicate::{bootstrap, catchup, large, latency, quiet, sustained, turnover, verify},
 };
 
 /// The cost of replication between real servers, over QUIC on loopback, partly through a proxy that
@@ -31,7 +31,7 @@ struct Arguments {
     /// Seconds of a round of sustained writes.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Number of entries that a joining member receives.
+    /// Number of entries that a joining member receives, or that are verified.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
     /// Number of values that a location catches up with over a narrow link.
@@ -52,6 +52,9 @@ struct Arguments {
     /// Numbers of locations at which `links` measures.
     #[arg(long, value_delimiter = ',', default_value = "1,2,5,10,20")]
     locations: Vec<usize>,
+    /// Writes a second of all locations together in `links`; 0 for idle ones only.
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
     /// Number of members that come and go in `turnover`.
     #[arg(long, default_value_t = 200)]
     members: usize,
@@ -73,6 +76,7 @@ enum Part {
     Turnover,
     Catchup,
     Rewritten,
+    Verify,
 }
 
 fn main() -> Result<(), Failure> {
@@ -92,7 +96,8 @@ fn main() -> Result<(), Failure> {
             Part::Large => large::run(&at, delay, 100, arguments.writes)?,
             Part::Dead => quiet::dead(&at, Duration::from_secs(arguments.dead))?,
             Part::Links => {
-                quiet::links(&at, &arguments.locations, Duration::from_secs(arguments.idle))?;
+                let lasting = Duration::from_secs(arguments.idle);
+                quiet::links(&at, &arguments.locations, lasting, arguments.rate)?;
             }
             Part::Catchup => {
                 let link = (Duration::from_millis(100), arguments.megabits);
@@ -103,6 +108,7 @@ fn main() -> Result<(), Failure> {
                 catchup::rewritten(&at.join("join"), delay)?;
                 catchup::age(&at.join("age"), delay, span)?;
             }
+            Part::Verify => verify::run(&at, arguments.entries)?,
             Part::Turnover => turnover::run(&at, arguments.members)?,
             Part::Idle => quiet::idle(&at, Duration::from_secs(arguments.idle))?,
         }

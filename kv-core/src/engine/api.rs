@@ -199,6 +199,12 @@ pub trait Snapshot: Send + Sync + 'static {
         order: Order,
         visit: Visitor<'_>,
     ) -> Result<(), EngineError>;
+
+    /// Returns the number of rows of a table, without visiting them.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn rows(&self, table: Table) -> Result<u64, EngineError>;
 }
 
 /// Visits every row whose key starts with `prefix`, in ascending order.

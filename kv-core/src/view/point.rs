@@ -270,6 +270,15 @@ impl<S: Snapshot> View<S> {
         tables::chunk(&self.snapshot, body, index)
     }
 
+    /// Returns the number of rows, without reading them: of entries, of tombstones, and of the system namespace.
+    /// Entries that have expired and dead ones of dropped namespaces count as long as their rows are there.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn rows(&self) -> Result<u64, EngineError> {
+        Ok(self.snapshot.rows(Table::Entries)? + self.snapshot.rows(Table::Deleted)?)
+    }
+
     /// Counts the rows of the pending table: bodies that no entry has, not yet or no longer.
     ///
     /// # Errors

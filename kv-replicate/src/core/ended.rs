@@ -66,7 +66,7 @@ impl Report {
     }
 
     /// Whether another report says the same about ended origins, and names the same origins.
-    pub(super) fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
+    fn is_same(&self, other: &Report, ended: &BTreeSet<OriginId>) -> bool {
         (self.uncounted, self.is_rebuilding) == (other.uncounted, other.is_rebuilding)
             && self.durable.iter().count() == other.durable.iter().count()
             && self.durable.iter().zip(other.durable.iter()).all(|(one, other)| {
@@ -74,10 +74,53 @@ impl Report {
             })
     }
 
+    /// Takes in the next progress of the member, in which these counts have changed. Returns whether it says the same about
+    /// ended origins, and names the same origins. With many locations there are many origins, and few change at a time.
+    pub(super) fn follow(
+        &mut self,
+        progress: &Progress,
+        changes: &[Dot],
+        ended: &BTreeSet<OriginId>,
+    ) -> bool {
+        let is_same_count = |dot: &Dot| {
+            let is_named = dot.seq > 0 && self.durable.get(dot.origin) > 0;
+            is_named && !ended.contains(&dot.origin)
+        };
+        let is_same = (self.uncounted, self.is_rebuilding)
+            == (progress.uncounted, progress.rebuilding)
+            && changes.iter().all(is_same_count);
+        if changes.iter().any(|dot| dot.seq < self.durable.get(dot.origin)) {
+            self.durable = progress.durable.clone();
+        } else {
+            changes.iter().for_each(|dot| self.durable.raise(dot.origin, dot.seq));
+        }
+        (self.uncounted, self.is_rebuilding) = (progress.uncounted, progress.rebuilding);
+        self.is_known &= is_same;
+        is_same
+    }
+
     /// Takes over what was found out about the report before, which says the same about ended origins and names the same
     /// origins.
-    pub(super) fn follows(&mut self, before: &Report) {
+    fn follows(&mut self, before: &Report) {
         self.is_known = before.is_known;
+    }
+
+    /// Replaces the report of a member by another one. Returns whether that says the same about ended origins, and names
+    /// the same origins.
+    pub(super) fn replace(
+        place: &mut Option<Report>,
+        report: Option<Report>,
+        ended: &BTreeSet<OriginId>,
+    ) -> bool {
+        let before = std::mem::replace(place, report);
+        match (&before, place) {
+            (None, None) => true,
+            (Some(before), Some(report)) if before.is_same(report, ended) => {
+                report.follows(before);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Looks for the origins of which the member holds writes in the store, which does not forget any.
@@ -251,6 +294,46 @@ mod tests {
         fixture.open(PEER);
         ended.follow(fixture.local(), &origins(PEER).into_iter().collect());
         assert_eq!(assess(&fixture, &ended, 0, &[Some(report(3))]), None);
+    }
+
+    #[test]
+    fn a_report_that_follows_changes_is_that_of_the_whole_progress() {
+        let ids = [[1; 16], [2; 16], [3; 16]].map(OriginId);
+        let ended: BTreeSet<_> = [ids[2]].into();
+        let counting = |counts: [u64; 3], uncounted| Progress {
+            durable: ids
+                .into_iter()
+                .zip(counts)
+                .filter(|(_, seq)| *seq > 0)
+                .map(|(origin, seq)| Dot { origin, seq })
+                .collect(),
+            uncounted,
+            ..Progress::default()
+        };
+        for (before, after, uncounted, is_same) in [
+            ([1, 5, 3], [1, 5, 3], 0, true),
+            ([1, 5, 3], [2, 9, 3], 0, true),
+            ([1, 5, 3], [2, 9, 3], 7, false),
+            ([1, 5, 3], [1, 5, 4], 0, false),
+            ([1, 5, 3], [1, 4, 3], 0, true),
+            ([1, 5, 3], [1, 4, 2], 0, false),
+            ([0, 5, 3], [1, 5, 3], 0, false),
+            ([1, 5, 3], [0, 5, 3], 0, false),
+        ] {
+            let (old, new) = (counting(before, 0), counting(after, uncounted));
+            let changed = ids.into_iter().zip(before).zip(after);
+            let changes: Vec<_> = changed
+                .filter(|((_, before), after)| before != after)
+                .map(|((origin, _), seq)| Dot { origin, seq })
+                .collect();
+            let known = || Report { is_known: true, ..Report::of(&old) };
+            let (mut delta, mut whole) = (known(), Some(known()));
+            assert_eq!(delta.follow(&new, &changes, &ended), is_same, "{before:?} {after:?}");
+            assert_eq!(Report::replace(&mut whole, Some(Report::of(&new)), &ended), is_same);
+            let whole = whole.expect("a report");
+            assert_eq!((&delta.durable, delta.is_known), (&whole.durable, whole.is_known));
+            assert_eq!(delta.uncounted, whole.uncounted);
+        }
     }
 
     #[test]

@@ -37,6 +37,21 @@ impl Core {
         reported.map(|theirs| missing(own, |origin| theirs.get(origin)))
     }
 
+    /// Returns how many writes that a member has last reported to hold durably have not arrived here, whether a link to it
+    /// is up or not; none if it has not reported in this process.
+    #[must_use]
+    pub fn missing_from(&self, member: MemberId) -> Option<u64> {
+        let arrived = |origin| self.machines.receiver.arrived(&self.local, origin);
+        self.reported(member).map(|theirs| missing(theirs, arrived))
+    }
+
+    /// Returns the conditions that a member has last reported of itself. They outlive the link for a minute: until then it
+    /// may be back, and after that it counts as unreachable.
+    #[must_use]
+    pub fn conditions(&self, member: MemberId) -> Vec<Condition> {
+        self.machines.reports.conditions(self.local.mono(), member)
+    }
+
     /// Sets the conditions of this location that its peers are told of, as of now. Call it about once a second: how far
     /// sessions are is sent with it.
     pub fn set_conditions(&mut self, conditions: Vec<Condition>) {

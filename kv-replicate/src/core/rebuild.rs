@@ -311,7 +311,7 @@ impl Rebuild {
                 let at = cx.local.mono() + AGAIN_AFTER;
                 if verdict.ending != Ending::Complete {
                     self.seek(cx);
-                } else if verdict.unsettled > 0 {
+                } else if verdict.unsettled.keys() > 0 {
                     self.step = Step::SessionAgain(at);
                 } else if verdict.differing > 0 {
                     self.step = Step::Again(peer, at);

@@ -231,18 +231,20 @@ impl Core {
         let Some(peer) = self.peers.get_mut(from) else { return };
         self.machines.clocks.progressed(&self.local, from, &delta);
         let (is_first, before) = (!peer.has_reported(), peer.origins());
+        let is_delta = delta.base > 0;
         let changes = match peer.progressed(self.local.mono(), delta) {
             Ok(Some(changes)) => changes,
             Ok(None) => return,
             Err(reason) => return self.close(from, reason),
         };
         let (progress, has_moved) = (peer.progress(), peer.origins() != before);
-        for dot in changes {
+        for dot in changes.iter().copied() {
             if dot.seq > self.machines.receiver.arrived(&self.local, dot.origin) {
                 self.machines.lag.note(dot);
             }
         }
-        if self.machines.stability.progressed(&self.local, from, progress) {
+        let changes = is_delta.then_some(&changes[..]);
+        if self.machines.stability.progressed(&self.local, from, (progress, changes)) {
             self.machines.uncounted.disturb();
         }
         let (machines, mut cx) = self.split();

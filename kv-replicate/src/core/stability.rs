@@ -222,27 +222,28 @@ impl Stability {
         self.is_stale = true;
     }
 
-    /// A member sent its progress. Returns whether other origins have ended than before.
+    /// A member sent its progress. `changes` are the counts that have changed since the one before; none if that was sent
+    /// over another link. Returns whether other origins have ended than before.
     pub(super) fn progressed(
         &mut self,
         local: &Local,
         from: MemberId,
-        progress: &Progress,
+        (progress, changes): (&Progress, Option<&[Dot]>),
     ) -> bool {
         let Some(member) = self.members.get_mut(&from) else { return false };
         let is_closed = |origin: &OriginId| local.registry().is_closed(*origin);
         let is_superseded = progress.origins.iter().flatten().any(is_closed);
-        let report = (!is_superseded).then(|| Report::of(progress));
-        let before = std::mem::replace(&mut member.report, report);
-        let is_same = match (&before, &member.report) {
-            (None, None) => true,
-            (Some(before), Some(report)) => before.is_same(report, self.ended.origins()),
-            _ => false,
+        let ended = self.ended.origins();
+        let is_same = match (&mut member.report, changes) {
+            (Some(report), Some(changes)) if !is_superseded => {
+                report.follow(progress, changes, ended)
+            }
+            (place, _) => {
+                let report = (!is_superseded).then(|| Report::of(progress));
+                Report::replace(place, report, ended)
+            }
         };
         self.is_stale |= !is_same;
-        if let (true, Some(before), Some(report)) = (is_same, &before, &mut member.report) {
-            report.follows(before);
-        }
         self.is_moved = true;
         if is_superseded {
             // A later process of this member writes, and reports what counts.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{Hlc, OriginId, VersionVector};
 
-use crate::{Condition, MemberId};
+use crate::{MemberId, Verification};
 
 /// A peer that a link is up to, as this location sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct PeerState {
     pub is_sending: bool,
     /// How far the peer reports to be with that session.
     pub sending: Option<SessionProgress>,
-    /// The conditions that the peer reports of itself.
-    pub conditions: Vec<Condition>,
+    /// The verification of this location against the peer, if there is one.
+    pub verifying: Option<Verification>,
     /// How far the peer's wall clock is ahead of the one here, in milliseconds, to within half a round trip;
     /// none if it was not heard within the last minute.
     pub clock_ahead_ms: Option<i64>,

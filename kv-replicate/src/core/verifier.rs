@@ -11,7 +11,7 @@ use crate::{
     MemberId,
     inspect::{Answer, Ask},
     notice::Notice,
-    verdict::{Ending, Verdict},
+    verdict::{Ending, Verdict, Verification, Waits},
     wire::Message,
     work::Work,
 };
@@ -50,6 +50,8 @@ struct Running {
     tries: u32,
     /// The event that the walk waits for.
     waiting: Waiting,
+    /// When it began.
+    began: Duration,
 }
 
 /// The event that a verification waits for.
@@ -92,6 +94,29 @@ impl PeerIs {
 }
 
 impl Running {
+    /// How far it is.
+    fn progress(&self, now: Duration) -> Verification {
+        let Verdict { rows, differing, .. } = *self.comparison.verdict();
+        let unsettled = self.comparison.unsettled();
+        let waits = match self.waiting {
+            Waiting::Store(_) => Waits::Store,
+            Waiting::Peer { peer_is: PeerIs::Unreadable, .. } => Waits::PeerUnreadable,
+            Waiting::Peer { sent: Sent::NotYet, .. } if self.tries == 0 => Waits::Link,
+            Waiting::Peer { sent, .. } => {
+                let last = match sent {
+                    Sent::At(at) => now.saturating_sub(at),
+                    Sent::NotYet => Duration::ZERO,
+                };
+                Waits::Peer(PATIENCE * self.tries + last)
+            }
+            // A store that can't be read is asked again.
+            Waiting::Until(_) if self.tries > 0 => Waits::Store,
+            Waiting::Until(_) => Waits::Unsettled,
+        };
+        let lasting = now.saturating_sub(self.began);
+        Verification { rows, differing, unsettled, lasting, waits }
+    }
+
     /// When it is due; none if only an answer, or room to send, can move it.
     fn timeout(&self) -> Option<Duration> {
         match &self.waiting {
@@ -136,10 +161,16 @@ impl Verifier {
             let verdict = nothing_compared(peer, Ending::LinkLost);
             return self.report(cx, verdict);
         }
-        let (id, waiting) = (cx.out.unique_id(), Waiting::Until(cx.local.mono()));
-        let comparison = Comparison::new(peer, self.purpose);
-        self.running.insert(peer, Running { id, step: 0, comparison, tries: 0, waiting });
+        let (id, began) = (cx.out.unique_id(), cx.local.mono());
+        let (comparison, waiting) = (Comparison::new(peer, self.purpose), Waiting::Until(began));
+        let running = Running { id, step: 0, comparison, tries: 0, waiting, began };
+        self.running.insert(peer, running);
         self.proceed(cx, peer);
+    }
+
+    /// How far the verification with a peer is; none if there is none.
+    pub(super) fn progress(&self, now: Duration, peer: MemberId) -> Option<Verification> {
+        self.running.get(&peer).map(|running| running.progress(now))
     }
 
     /// Asks the next question.

@@ -15,6 +15,8 @@ pub(super) struct Attempts {
     failures: u32,
     /// The reason of the last failure; none if there was none.
     last_error: Option<String>,
+    /// Whether somebody answered the last attempt that failed.
+    is_answered: bool,
     /// Since when there is no link; none while one is up.
     down_since: Option<Duration>,
     /// When the first of the last links ended that did not last; none if the last one that has ended lasted.
@@ -43,9 +45,10 @@ impl Attempts {
         self.failures = 0;
     }
 
-    /// An attempt has failed.
-    pub(super) fn failed(&mut self, error: String) {
+    /// An attempt has failed, although somebody may have answered it.
+    pub(super) fn failed(&mut self, error: String, is_answered: bool) {
         self.end();
+        self.is_answered = is_answered;
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error);
     }
@@ -53,6 +56,7 @@ impl Attempts {
     /// A link is up.
     pub(super) fn linked(&mut self) {
         self.end();
+        self.is_answered = false;
         self.down_since = None;
     }
 
@@ -100,6 +104,11 @@ impl Attempts {
         self.failures
     }
 
+    /// Whether somebody answered the last attempt that failed, since the last link.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
     /// The reason of the last failure.
     pub(super) fn last_error(&self) -> Option<&String> {
         self.last_error.as_ref()
@@ -124,7 +133,7 @@ mod tests {
     fn failures_count_until_a_link_has_lasted() {
         let at = Duration::from_secs;
         let mut attempts = Attempts::default();
-        attempts.failed("no answer".into());
+        attempts.failed("no answer".into(), false);
         attempts.linked();
         attempts.link_ended((at(10), at(15)), at(15), ("lost", false));
         assert_eq!((attempts.failures(), attempts.down_for(at(20))), (2, Some(at(5))));

@@ -1,18 +1,20 @@
 //! Dials a member: tries its addresses in their order, the next one beside one that does not answer.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kv_core::MemberId;
 use quinn::{ClientConfig, Endpoint, TransportConfig};
-use tokio::{net::lookup_host, task::JoinSet, time::timeout};
+use tokio::{net::lookup_host, time::timeout};
 
-use super::{link_error::LinkError, proven::Proven, tls::Tls};
+use super::{
+    link_error::LinkError,
+    proven::Proven,
+    race::{Won, race},
+    tls::Tls,
+};
 
 /// How many of the addresses that a name resolves to are tried.
 const MAX_ADDRESSES: usize = 4;
-
-/// How long one address is tried alone. A round trip of half a second leaves room for a handshake.
-const NEXT_AFTER: Duration = Duration::from_secs(2);
 
 /// Everything that dialling a member takes.
 #[derive(Clone)]
@@ -41,7 +43,7 @@ impl Dialler {
             let dialler = self.clone();
             async move { dialler.dial_name(peer, &address).await }
         };
-        race(addresses.to_vec(), attempt).await
+        first(addresses.to_vec(), attempt).await
     }
 
     /// Resolves an address, and tries what it resolves to.
@@ -60,7 +62,7 @@ impl Dialler {
                 })
             }
         };
-        race(found.take(MAX_ADDRESSES).collect(), attempt).await
+        first(found.take(MAX_ADDRESSES).collect(), attempt).await
     }
 
     /// Connects to one address, and checks that the member is there.
@@ -76,48 +78,22 @@ impl Dialler {
     }
 }
 
-/// Makes an attempt at each address in their order. The next one begins as soon as one has failed, and at the latest after
-/// [`NEXT_AFTER`]: an address that drops packets must not hold up the others. The first that leads to the member wins.
+/// Tries addresses of a member. Those of them that failed are named with the link.
 ///
 /// # Errors
 /// The errors of all addresses, if none leads to the member.
-async fn race<A, F>(addresses: Vec<A>, attempt: impl Fn(A) -> F) -> Result<Proven, LinkError>
+async fn first<A, F>(addresses: Vec<A>, attempt: impl Fn(A) -> F) -> Result<Proven, LinkError>
 where
     A: ToString,
     F: Future<Output = Result<Proven, LinkError>> + Send + 'static,
 {
-    let (mut waiting, mut attempts) = (addresses.into_iter(), JoinSet::new());
-    let (mut under_way, mut failed) = (BTreeMap::new(), Vec::new());
-    loop {
-        let next = waiting.next();
-        let is_last = next.is_none();
-        if let Some(address) = next {
-            let name = address.to_string();
-            under_way.insert(attempts.spawn(attempt(address)).id(), name);
+    match race(addresses, attempt).await {
+        Ok(Won { value, failed }) => {
+            let failed = failed.into_iter().chain(value.failed.iter().cloned()).collect();
+            Ok(Proven { failed, ..value })
         }
-        let limit = if is_last { Duration::MAX } else { NEXT_AFTER };
-        // After the limit, the next address is tried beside this one.
-        let Ok(ended) = timeout(limit, attempts.join_next_with_id()).await else { continue };
-        match ended {
-            Some(Ok((id, Ok(proven)))) => {
-                under_way.remove(&id);
-                let silent = under_way.values().map(|name| format!("{name}: no answer yet"));
-                let others = failed.iter().map(ToString::to_string).chain(silent);
-                let failed = others.chain(proven.failed.iter().cloned()).collect();
-                return Ok(Proven { failed, ..proven });
-            }
-            Some(Ok((id, Err(error)))) => {
-                under_way.remove(&id);
-                failed.push(error);
-            }
-            Some(Err(error)) => failed.push(LinkError::Task(error)),
-            None if is_last => break,
-            None => {}
-        }
+        Err(mut errors) if errors.len() == 1 => Err(errors.remove(0)),
+        Err(errors) if errors.is_empty() => Err(LinkError::NoAddress),
+        Err(errors) => Err(LinkError::All(errors)),
     }
-    Err(match failed.len() {
-        0 => LinkError::NoAddress,
-        1 => failed.remove(0),
-        _ => LinkError::All(failed),
-    })
 }

@@ -99,6 +99,26 @@ impl LinkError {
         }
     }
 
+    /// Whether somebody has answered there: the location is reached, and the link fails for another reason.
+    pub(super) fn is_answer(&self) -> bool {
+        let lost = match self {
+            LinkError::At { source, .. } => return source.is_answer(),
+            LinkError::All(errors) => return errors.iter().any(LinkError::is_answer),
+            LinkError::Violation(_) => return true,
+            LinkError::Connection(lost)
+            | LinkError::Read(ReadError::ConnectionLost(lost))
+            | LinkError::Write(WriteError::ConnectionLost(lost)) => lost,
+            _ => return false,
+        };
+        matches!(
+            lost,
+            ConnectionError::ApplicationClosed(_)
+                | ConnectionError::ConnectionClosed(_)
+                | ConnectionError::TransportError(_)
+                | ConnectionError::VersionMismatch
+        )
+    }
+
     /// An error that concerns one address of a member.
     pub(super) fn at(self, address: &str) -> LinkError {
         LinkError::At { address: address.to_owned(), source: Box::new(self) }
@@ -146,6 +166,16 @@ mod tests {
         assert_eq!(halted().halted().as_deref(), Some("it was removed"));
         let tried = vec![LinkError::NoAddress.at("a:1"), halted().at("b:2")];
         assert_eq!(LinkError::All(tried).halted().as_deref(), Some("it was removed"));
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_and_silence_is_none() {
+        assert!(closed(code::GOING, "bye").at("a:1").is_answer());
+        assert!(LinkError::Connection(ConnectionError::VersionMismatch).is_answer());
+        let silent = || LinkError::Timeout(Duration::from_secs(5)).at("b:2");
+        assert!(!silent().is_answer());
+        assert!(LinkError::All(vec![silent(), closed(code::GOING, "bye").at("a:1")]).is_answer());
+        assert!(!LinkError::Connection(ConnectionError::TimedOut).is_answer());
     }
 
     #[test]

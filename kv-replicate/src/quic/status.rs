@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use kv_core::MemberId;
 
-use crate::{ClockState, HaltReason, PeerState, Skipped, StableState, inspect::Place};
+use crate::{ClockState, Condition, HaltReason, PeerState, Skipped, StableState, inspect::Place};
 
 /// The most keys that [`Status::awaited`] has.
 pub const MAX_AWAITED: usize = 1000;
@@ -88,17 +88,22 @@ pub struct Peer {
     pub bytes_in: u64,
     /// How often in a row an attempt to dial failed, or a link did not last.
     pub failures: u32,
+    /// Whether somebody answered the last attempt to dial it, which failed all the same: at its address is a process that
+    /// refuses this location, or is not trusted by it.
+    pub is_answering: bool,
     /// Why the last attempt or link failed; an attempt names each address that was tried.
     pub last_error: Option<String>,
     /// The writes that are here and that it lacks, as far as it has reported; none if it has not reported in this process.
     /// They are counted whether a link is up or not.
     pub missing_there: Option<Arrears>,
-    /// The writes that it has reported to hold and that are not here.
+    /// The writes that it has reported to hold and that are not here, whether a link is up or not.
     pub missing_here: Arrears,
     /// The rate of the session in which rows come from it.
     pub receiving: Option<Pace>,
     /// The rate of the session in which it receives rows, as it reports it.
     pub sending: Option<Pace>,
+    /// The conditions that it has last reported of itself: they outlive a link for a minute.
+    pub conditions: Vec<Condition>,
     /// The core's state of the peer.
     pub state: PeerState,
 }

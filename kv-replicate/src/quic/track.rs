@@ -14,11 +14,16 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The least time between two samples of a session, and the shortest over which a rate is measured.
 const APART: Duration = Duration::from_millis(900);
 
+/// A peer is heard once a second. One that was not heard for this long may have ended, although its link counts as up.
+pub(super) const SILENT: Duration = Duration::from_secs(3);
+
 /// A peer over time, whether a link to it is up or not.
 #[derive(Debug, Default)]
 pub(super) struct Track {
     /// When the last packet from it is known to have arrived; none if none has arrived in this process.
     pub(super) heard: Option<Duration>,
+    /// Whether the log says that nothing is heard on its link.
+    pub(super) is_silent: bool,
     /// The reason that it gave for not replicating any more, until a link to it is up again.
     pub(super) halted: Option<String>,
     /// The packets that had arrived on the link when that was last looked at.
@@ -37,7 +42,7 @@ impl Track {
     /// A link to it is up.
     pub(super) fn linked(&mut self, now: Duration) {
         self.heard = Some(now);
-        self.halted = None;
+        (self.halted, self.is_silent) = (None, false);
         self.packets = 0;
     }
 
@@ -53,6 +58,28 @@ impl Track {
             self.heard = self.heard.max(Some(before));
         }
     }
+}
+
+impl Track {
+    /// Whether the peer has become silent or is heard again since this was last called, while its link is up.
+    pub(super) fn turned(&mut self, now: Duration) -> Option<Turned> {
+        let silent = now.saturating_sub(self.heard?);
+        let was_silent = std::mem::replace(&mut self.is_silent, silent > SILENT);
+        match (was_silent, self.is_silent) {
+            (false, true) => Some(Turned::Silent),
+            (true, false) => Some(Turned::Heard),
+            _ => None,
+        }
+    }
+}
+
+/// A change of a peer with a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// Nothing has been heard of it for [`SILENT`].
+    Silent,
+    /// It is heard again.
+    Heard,
 }
 
 /// Since when one end lacks writes of the other.
@@ -138,6 +165,18 @@ mod tests {
     fn vector(seq: u64) -> Arc<VersionVector> {
         let dot = Dot { origin: OriginId([1; 16]), seq };
         Arc::new([dot].into_iter().collect())
+    }
+
+    #[test]
+    fn a_peer_turns_silent_and_is_heard_again_once_each() {
+        let mut track = Track::default();
+        assert_eq!(track.turned(at(100)), None, "it was never heard");
+        track.linked(at(100));
+        let turns: Vec<_> = (101..106).map(|second| track.turned(at(second))).collect();
+        assert_eq!(turns, [None, None, None, Some(Turned::Silent), None]);
+        track.count_packets(1, at(106));
+        assert_eq!(track.turned(at(107)), Some(Turned::Heard));
+        assert_eq!(track.turned(at(108)), None);
     }
 
     #[test]

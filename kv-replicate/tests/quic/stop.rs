@@ -142,7 +142,7 @@ async fn the_conditions_of_a_location_reach_its_peers_and_end_there() {
     let all = cluster(&authority, 2).await;
     let told = async || {
         let status = all[0].status().await;
-        status.peers[&member(2)].state.conditions.iter().map(|one| one.code).collect::<Vec<_>>()
+        status.peers[&member(2)].conditions.iter().map(|one| one.code).collect::<Vec<_>>()
     };
     for codes in [&[7_u16, 9][..], &[]] {
         let condition = |code: &u16| Condition { code: *code, about: None, for_ms: 0 };

@@ -22,7 +22,6 @@ pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
     for (id, name, peer) in member.peers() {
         alarms.extend(link(id, &name, peer, now));
         let reported = peer
-            .state
             .conditions
             .iter()
             .filter_map(|condition| reported(member.id, (id, &name), condition, now));
@@ -59,6 +58,14 @@ fn link(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
     if let Some(seconds) = away(peer).filter(|seconds| *seconds >= PATIENCE_SECONDS) {
         let since = now.saturating_sub(seconds);
         let why = why(peer);
+        if peer.is_answering && !peer.is_connected {
+            let text = format!(
+                "{name} has had no link since {}, although something answers at its address{why}: do what the error \
+                 says; `waypost cluster status` and the log of {name} may know more",
+                minute(since)
+            );
+            return Some(Alarm::about(AlarmKind::UnstableLink, id, text).since(since));
+        }
         let text = format!(
             "{name} is unreachable since {}{why}: check that it is running and that its UDP port is reachable from \
              here. Tombstones are kept until it returns; if it will not return, run: waypost cluster remove {name}",
@@ -175,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn a_location_that_answers_and_refuses_the_link_is_not_called_unreachable() {
+        let mut refused = down(600);
+        refused.is_answering = true;
+        refused.last_error = Some("198.51.100.7:8421: its certificate has expired".into());
+        let found = alarms(&member([(AMS, refused), (PAR, linked())]), NOW);
+        assert_eq!(found[0].kind, AlarmKind::UnstableLink);
+        assert!(found[0].text.contains("certificate has expired"), "{}", found[0].text);
+    }
+
+    #[test]
     fn a_link_on_which_nothing_is_heard_is_an_alarm_after_a_minute_even_while_it_counts_as_up() {
         let silent = |seconds| {
             let mut peer = linked();
@@ -225,7 +242,7 @@ mod tests {
     fn what_a_peer_reports_is_an_alarm_here_if_it_concerns_this_location() {
         let report = |kind: AlarmKind, about| {
             let mut peer = linked();
-            peer.state.conditions = vec![Condition { code: kind.code(), about, for_ms: 90_000 }];
+            peer.conditions = vec![Condition { code: kind.code(), about, for_ms: 90_000 }];
             alarms(&member([(AMS, peer)]), NOW)
         };
         for (kind, about, is_alarm) in [
@@ -252,7 +269,7 @@ mod tests {
             }
         }
         let mut later = linked();
-        later.state.conditions = vec![Condition { code: u16::MAX, about: None, for_ms: 0 }];
+        later.conditions = vec![Condition { code: u16::MAX, about: None, for_ms: 0 }];
         assert_eq!(alarms(&member([(AMS, later)]), NOW), [], "a later version defines it");
     }
 }

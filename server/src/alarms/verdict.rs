@@ -39,8 +39,13 @@ pub fn verdict(member: &Member, alarms: usize) -> Verdict {
     }
     let all = status.peers.len();
     let up = status.peers.values().filter(|peer| is_heard(peer)).count();
-    let troubles: Vec<String> =
+    let mut troubles: Vec<String> =
         member.peers().filter_map(|(_, name, peer)| trouble(&name, peer)).collect();
+    if troubles.is_empty() && status.unsettled_for.is_some() {
+        troubles.push(
+            "it is not known yet whether the last writes of an ended process are everywhere".into(),
+        );
+    }
     if alarms > 0 {
         let more =
             if troubles.is_empty() { String::new() } else { format!("; {}", troubles.join("; ")) };
@@ -80,7 +85,11 @@ fn trouble(name: &str, peer: &Peer) -> Option<String> {
     };
     if !is_heard(peer) {
         let link = if peer.is_connected { "" } else { "has no link, " };
-        return Some(format!("{name} {link}{heard}{there}"));
+        let here = match peer.missing_here.writes {
+            0 => String::new(),
+            count => format!("; it has {} that have not arrived here", writes(count)),
+        };
+        return Some(format!("{name} {link}{heard}{there}{here}"));
     }
     if peer.missing_there.is_none() || !peer.state.is_known {
         return Some(format!("{name} has not reported yet what it has"));
@@ -109,7 +118,7 @@ fn trouble(name: &str, peer: &Peer) -> Option<String> {
 
 /// What a peer reports of itself that may keep a write which it counts from being readable there.
 fn harm(peer: &Peer) -> Option<AlarmKind> {
-    let reported = peer.state.conditions.iter().filter_map(|one| AlarmKind::of_code(one.code));
+    let reported = peer.conditions.iter().filter_map(|one| AlarmKind::of_code(one.code));
     let is_harm = |kind: &AlarmKind| {
         matches!(
             kind,
@@ -213,6 +222,10 @@ mod tests {
         });
         let says = "not known to be well, because ams has no link, was last heard 16 s ago, and lacks 20 writes";
         assert_eq!(down, (false, says.into()));
+        let has = of(|peer| {
+            (peer.is_connected, peer.missing_here) = (false, lacking(70, 16));
+        });
+        assert!(has.1.ends_with("; it has 70 writes that have not arrived here"), "{has:?}");
         let unknown = of(|peer| {
             (peer.is_connected, peer.heard_for, peer.missing_there) = (false, None, None);
         });
@@ -240,6 +253,14 @@ mod tests {
         let stuck = Pace { per_second: Some(0.0), rest: None };
         let still = of(|peer| peer.receiving = Some(stuck));
         assert!(still.1.contains("does not move"), "{still:?}");
+    }
+
+    #[test]
+    fn it_is_not_well_while_the_last_writes_of_an_ended_process_may_be_missing_somewhere() {
+        let mut unsettled = member([(AMS, linked())]);
+        unsettled.status.unsettled_for = Some(Duration::from_secs(1));
+        let verdict = verdict(&unsettled, 0);
+        assert!(!verdict.is_well && verdict.text.contains("an ended process"), "{verdict:?}");
     }
 
     #[test]

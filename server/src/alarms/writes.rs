@@ -51,7 +51,7 @@ fn stuck(arrears: Arrears, up_for: Duration, now: u64) -> Option<u64> {
 
 /// Whether a peer catches up: from here, and it moves, or from another location, as it reports.
 fn catches_up(peer: &Peer) -> bool {
-    let reports_it = peer.state.conditions.iter().any(|one| one.code == CATCHING_UP);
+    let reports_it = peer.conditions.iter().any(|one| one.code == CATCHING_UP);
     is_moving(peer.sending) || (peer.sending.is_none() && reports_it)
 }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn writes_that_a_peer_does_not_take_while_it_catches_up_from_another_location_are_no_alarm() {
         let mut peer = lacking(90);
-        peer.state.conditions =
+        peer.conditions =
             vec![kv_replicate::Condition { code: CATCHING_UP, about: None, for_ms: 0 }];
         assert_eq!(found(peer), []);
     }

@@ -22,11 +22,12 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
-use kv_core::{Member, MemberId, Operation};
+use kv_core::{Member, MemberId, Operation, OriginId, Store, engine::Snapshot, view::View};
 use kv_replicate::quic::{AskError, Peer};
 
 mod info;
 mod peer;
+mod verification;
 
 use crate::{
     alarms::{self, Raised},
@@ -39,9 +40,11 @@ use crate::{
     membership::{Membership, find_member, progress},
 };
 
+use self::verification::Ends;
 pub use self::{
-    info::{AlarmInfo, ClusterInfo, NewVerification, Removed, StableInfo, VerdictInfo},
+    info::{AlarmInfo, ClusterInfo, Removed, StableInfo},
     peer::{PeerInfo, ReportInfo, SessionInfo},
+    verification::{NewVerification, VerdictInfo, VerificationInfo},
 };
 pub use crate::alarms::{DamagedInfo, KeyInfo};
 
@@ -75,7 +78,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
         return Err(unavailable(AskError::Closed));
     };
     let (descriptor, status) = (membership.descriptor(), &member.status);
-    let peers = peers(member, observed.snapshot.now);
+    let peers = peers(&app.store, member, observed.snapshot.now);
     let alarm = |raised: &Raised| AlarmInfo {
         kind: raised.alarm.kind.name().to_owned(),
         location: raised.alarm.about.map(|id| member.called(id)),
@@ -113,14 +116,30 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
 }
 
 /// The other locations, by name.
-fn peers(member: &alarms::Member, now: u64) -> Vec<PeerInfo> {
-    let info = |(id, _, peer): (MemberId, String, &Peer)| {
+fn peers(store: &Store, member: &alarms::Member, now: u64) -> Vec<PeerInfo> {
+    let view = store.view();
+    let writer = |origin| writer(&view, origin, |id| member.called(id));
+    let info = |(id, name, peer): (MemberId, String, &Peer)| {
         let software = member.members.get(id).and_then(software_of);
-        PeerInfo { software, ..PeerInfo::new(id, peer, now, |id| member.called(id)) }
+        let verifying = peer.state.verifying.map(|verification| {
+            let ends = Ends { there: &name, writer: &writer };
+            VerificationInfo::new(&verification, view.rows().ok(), &ends)
+        });
+        PeerInfo { software, verifying, ..PeerInfo::new(id, peer, now, |id| member.called(id)) }
     };
     let mut peers: Vec<_> = member.peers().map(info).collect();
     peers.sort_by(|a, b| (&a.name, &a.member).cmp(&(&b.name, &b.member)));
     peers
+}
+
+/// The name of the location that writes under an origin.
+fn writer(
+    view: &View<impl Snapshot>,
+    origin: OriginId,
+    called: impl Fn(MemberId) -> String,
+) -> String {
+    let member = view.registry().get(origin).map(|info| info.member);
+    member.map_or_else(|| "an unknown location".into(), called)
 }
 
 /// The version of the program that a member has announced.
@@ -149,7 +168,10 @@ async fn verify(State(app): State<Arc<App>>, body: Received) -> Result<Response<
         return Err(Refused::new(StatusCode::BAD_REQUEST, error));
     }
     let verdict = membership.verify(member.id).await.map_err(unavailable)?;
-    let info = VerdictInfo::new(member.name, &verdict, &app.store.namespaces());
+    let view = app.store.view();
+    let called = |id| view.members().get(id).map_or_else(|| id.to_string(), |one| one.name.clone());
+    let ends = Ends { there: &member.name, writer: &|origin| writer(&view, origin, called) };
+    let info = VerdictInfo::new(&verdict, &ends, &app.store.namespaces());
     Ok(reply::json(StatusCode::OK, &info))
 }
 

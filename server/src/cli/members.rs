@@ -1,6 +1,11 @@
 //! The commands of `waypost cluster` that use a running server: status, verify, remove.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -8,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{
     client::{Client, ClientError, NO_BODY, ServerArgs, print_json},
     confirm::{ConfirmError, confirm},
-    status::print_status,
+    status::{print_status, verification},
 };
 use crate::api::cluster::{ClusterInfo, KeyInfo, NewVerification, Removed, VerdictInfo};
 
@@ -52,7 +57,7 @@ pub(super) fn status(server: ServerArgs) -> Result<(), MembersError> {
 /// # Errors
 /// Also unless all are equal.
 pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(), MembersError> {
-    let client = Client::patient(server.server)?;
+    let client = Client::patient(server.server.clone())?;
     let locations = match location {
         Some(location) => vec![location],
         None => {
@@ -65,7 +70,8 @@ pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(),
     for location in locations {
         let verification = NewVerification { location };
         let path = format!("{CLUSTER}/verify");
-        let verdict: VerdictInfo = match client.call(&Method::POST, &path, Some(&verification)) {
+        let compare = || client.call(&Method::POST, &path, Some(&verification));
+        let verdict: VerdictInfo = match beside(&server, &verification.location, compare) {
             // The others can be compared nevertheless.
             Err(ClientError::Refused(reason)) if count > 1 => {
                 eprintln!("{}: {reason}", verification.location);
@@ -86,6 +92,38 @@ pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(),
         (_, 0) => Ok(()),
         _ => Err(MembersError::Different(different)),
     }
+}
+
+/// How often the progress is shown.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Compares, and shows meanwhile how far the comparison with a location is, if somebody watches a terminal.
+fn beside<T>(server: &ServerArgs, location: &str, compare: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return compare();
+    }
+    thread::scope(|scope| {
+        let (end, has_ended) = mpsc::channel::<()>();
+        scope.spawn(move || show_progress(server, location, &has_ended));
+        let compared = compare();
+        drop(end);
+        compared
+    })
+}
+
+/// Shows how far the comparison with a location is, until the other end of the channel is dropped.
+fn show_progress(server: &ServerArgs, location: &str, has_ended: &mpsc::Receiver<()>) {
+    let Ok(client) = Client::new(server.server.clone()) else { return };
+    while has_ended.recv_timeout(EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+        // What can't be shown is no reason to end the comparison.
+        let Ok(info) = client.call::<ClusterInfo>(&Method::GET, CLUSTER, NO_BODY) else { continue };
+        let mut peers = info.peers.into_iter();
+        let peer = peers.find(|peer| [&peer.name, &peer.member].contains(&&location.to_owned()));
+        if let Some((name, verifying)) = peer.and_then(|peer| Some((peer.name, peer.verifying?))) {
+            eprint!("\r\x1b[K{name}: {}", verification(&verifying));
+        }
+    }
+    eprint!("\r\x1b[K");
 }
 
 /// Prints the result of a comparison with one location.

@@ -9,7 +9,9 @@ use std::{
 use kv_core::env::{Environment as _, SystemEnvironment};
 
 use crate::{
-    api::cluster::{AlarmInfo, ClusterInfo, DamagedInfo, KeyInfo, PeerInfo, SessionInfo},
+    api::cluster::{
+        AlarmInfo, ClusterInfo, DamagedInfo, KeyInfo, PeerInfo, SessionInfo, VerificationInfo,
+    },
     cluster::state::dates::{day, minute},
 };
 
@@ -32,7 +34,7 @@ fn text(info: &ClusterInfo, now: u64) -> String {
         out.push('\n');
         locations(&mut out, &info.peers, now);
     }
-    out.push_str(&stable(info));
+    out.push_str(&stable(info, now));
     if info.ca_not_after > 0 {
         out.push('\n');
         let (own, ca) = (day(info.certificate_not_after), day(info.ca_not_after));
@@ -111,6 +113,9 @@ fn state(peer: &PeerInfo, now: u64) -> String {
     } else {
         session(peer)
     };
+    if let Some(verifying) = &peer.verifying {
+        let _infallible = write!(state, "; is compared: {}", verification(verifying));
+    }
     if let Some(since) = peer.unstable_since {
         let _infallible = write!(state, ", no lasting link since {}", minute(since));
     }
@@ -141,7 +146,6 @@ fn session(peer: &PeerInfo) -> String {
 /// How far a session is, its rate, and how long the rest takes.
 fn pace(session: &SessionInfo) -> String {
     let SessionInfo { passed, of, per_second, seconds_left } = session;
-    let percent = if *of == 0 { 100 } else { 100 * u128::from(*passed.min(of)) / u128::from(*of) };
     let rate = per_second.map_or(String::new(), |rate| format!(", {rate:.0}/s"));
     let left = seconds_left.map_or(String::new(), |left| {
         format!(
@@ -149,16 +153,47 @@ fn pace(session: &SessionInfo) -> String {
             duration(Duration::try_from_secs_f64(left).map_or(u64::MAX, |left| left.as_secs()))
         )
     });
-    format!(": {percent} %{rate}{left}")
+    format!(": {}{rate}{left}", share(*passed, *of))
 }
 
-/// The stable timestamp, if a location that is not live holds it back.
-fn stable(info: &ClusterInfo) -> String {
+/// How far a comparison is, in words.
+pub(super) fn verification(verifying: &VerificationInfo) -> String {
+    let VerificationInfo { rows, of, per_second, seconds_left, differing, unsettled, .. } =
+        verifying;
+    let mut parts = vec![match of {
+        Some(of) => format!("{} of {of} rows compared", share(*rows, *of)),
+        None => format!("{rows} rows compared"),
+    }];
+    parts.push(format!("{per_second:.0}/s"));
+    parts.extend(seconds_left.map(|left| format!("{left:.0} s left")));
+    parts.extend((*differing > 0).then(|| format!("{differing} keys differ")));
+    parts.extend((*unsettled > 0).then(|| format!("{unsettled} keys are read again")));
+    let why = verifying.waits_for.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    parts.join(", ") + &why
+}
+
+/// A share in percent.
+fn share(part: u64, of: u64) -> String {
+    let percent = if of == 0 { 100 } else { 100 * u128::from(part.min(of)) / u128::from(of) };
+    format!("{percent} %")
+}
+
+/// How far the stable timestamp is behind before it is shown, in seconds: among many locations it is some seconds behind.
+const BEHIND: u64 = 30;
+
+/// The stable timestamp, if it is behind, and what holds it back.
+fn stable(info: &ClusterInfo, now: u64) -> String {
     let stable = &info.stable;
     let is_away = |peer: &PeerInfo| !peer.is_connected || peer.halted.is_some();
     let mut away = info.peers.iter().filter(|peer| is_away(peer));
-    if !away.any(|peer| stable.held_by.contains(&peer.name)) {
+    let is_held = away.any(|peer| stable.held_by.contains(&peer.name));
+    let is_behind = stable.at > 0 && stable.at + BEHIND < now;
+    if info.peers.is_empty() || !(is_held || is_behind || stable.is_unsettled) {
         return String::new();
+    }
+    if stable.is_unsettled {
+        return "\ntombstones: all are kept for now, because writes of an ended process may be missing at a location\n"
+            .into();
     }
     let by = stable.held_by.join(", ");
     let at = match stable.at {
@@ -248,6 +283,25 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_is_shown_with_its_progress_and_what_holds_it_up() {
+        let mut verifying = VerificationInfo {
+            rows: 250,
+            of: Some(1_000),
+            per_second: 50.0,
+            seconds_left: Some(15.0),
+            ..VerificationInfo::default()
+        };
+        let says = "25 % of 1000 rows compared, 50/s, 15 s left";
+        assert_eq!(verification(&verifying), says);
+        (verifying.rows, verifying.seconds_left, verifying.unsettled) = (1_000, Some(0.0), 2);
+        verifying.waits_for = Some("2 wait for writes of nrt that have not arrived here".into());
+        let peer = PeerInfo { verifying: Some(verifying), ..live() };
+        let says = "live; is compared: 100 % of 1000 rows compared, 50/s, 0 s left, 2 keys are read again: 2 wait for \
+                    writes of nrt that have not arrived here";
+        assert_eq!(state(&peer, NOW), says);
+    }
+
+    #[test]
     fn what_a_location_reports_and_a_wrong_clock_are_shown() {
         let reports =
             vec![ReportInfo { kind: "damaged-entries".into(), about: None, since: NOW - 30 }];
@@ -265,14 +319,20 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_tombstones_back_is_shown_if_that_location_is_away() {
+    fn what_holds_tombstones_back_is_shown_if_that_location_is_away_or_behind() {
         let mut info = ClusterInfo {
             stable: StableInfo { at: NOW - 60, held_by: vec!["ams".into()], is_unsettled: false },
             peers: vec![live()],
             ..ClusterInfo::default()
         };
-        assert_eq!(stable(&info), "");
+        info.stable.at = NOW - 5;
+        assert_eq!(stable(&info, NOW), "");
+        info.stable.at = NOW - 60;
+        assert!(stable(&info, NOW).contains("kept, because of ams"), "it is live, and behind");
+        info.stable.at = NOW - 5;
         info.peers[0].is_connected = false;
-        assert!(stable(&info).contains("kept, because of ams"), "{}", stable(&info));
+        assert!(stable(&info, NOW).contains("kept, because of ams"), "{}", stable(&info, NOW));
+        info.stable.is_unsettled = true;
+        assert!(stable(&info, NOW).contains("an ended process"), "{}", stable(&info, NOW));
     }
 }

@@ -335,7 +335,7 @@ mod tests {
             rows: 1,
             differing: 0,
             places: Vec::new(),
-            unsettled: 0,
+            unsettled: kv_replicate::Unsettled::default(),
             damaged: [0, 0],
             ending: kv_replicate::Ending::Complete,
         };

@@ -274,18 +274,18 @@ impl PeerMetrics {
                 |name: &str| now.members.current().filter(|one| one.name == name).count() < 2;
             let name = now.members.get(*id).map(|one| one.name.clone());
             let name = name.filter(|name| is_alone(name)).unwrap_or_else(|| id.to_string());
-            self.set_peer(&name, peer);
+            self.set_peer(&name, peer, status.stable.held_by.contains(id));
         }
     }
 
     /// Sets the metrics of one peer.
-    fn set_peer(&self, name: &str, peer: &Peer) {
+    fn set_peer(&self, name: &str, peer: &Peer, holds_back: bool) {
         let of = [name];
         let state = &peer.state;
         self.up.with_label_values(&of).set(i64::from(peer.is_connected));
         let down_for = peer.down_for.unwrap_or_default();
         self.down_seconds.with_label_values(&of).set(down_for.as_secs_f64());
-        self.lacking.set(name, peer);
+        self.lacking.set(name, peer, holds_back);
         if !peer.is_connected {
             return;
         }

@@ -13,6 +13,7 @@ const PEER: &[&str] = &["peer"];
 pub(super) struct LackingMetrics {
     heard_seconds: GaugeVec,
     halted: IntGaugeVec,
+    holds_back: IntGaugeVec,
     missing_here: IntGaugeVec,
     missing_there: IntGaugeVec,
     missing_seconds: GaugeVec,
@@ -39,6 +40,12 @@ impl LackingMetrics {
                 r,
                 "waypost_peer_halted",
                 "1 if this location has reported that it does not replicate any more.",
+                PEER,
+            ),
+            holds_back: gauges(
+                r,
+                "waypost_peer_holds_tombstones",
+                "1 if this location is among those that hold the stable timestamp back the most.",
                 PEER,
             ),
             missing_here: gauges(
@@ -72,8 +79,9 @@ impl LackingMetrics {
     }
 
     /// Sets the metrics of one peer. What is not known is left out.
-    pub(super) fn set(&self, name: &str, peer: &Peer) {
+    pub(super) fn set(&self, name: &str, peer: &Peer, holds_back: bool) {
         let of = [name];
+        self.holds_back.with_label_values(&of).set(i64::from(holds_back));
         if let Some(heard) = peer.heard_for {
             self.heard_seconds.with_label_values(&of).set(heard.as_secs_f64());
         }

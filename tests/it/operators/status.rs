@@ -1,9 +1,9 @@
 //! What `waypost cluster status`, its JSON and the metrics say at the other locations, soon after something happened to one.
 
-use std::{process::Command, time::Duration};
+use std::{num::NonZeroU64, process::Command, time::Duration};
 
 use serde_json::Value;
-use waypost_link_tests::Ways;
+use waypost_link_tests::{Conditions, Ways};
 use waypost_tests::cluster::{Cluster, Status};
 
 use super::{Entries, PATIENCE, assert_all_is_well, server, start};
@@ -91,6 +91,58 @@ fn a_frozen_location_is_silent_within_five_seconds_and_an_alarm_a_minute_after_i
     signal(&cluster, LOST, "-CONT");
     assert_all_is_well(&cluster, &mut entries, "a location was frozen");
     assert!(server(&cluster, 0).metric(name).abs() < 0.1);
+}
+
+/// A link with a rate at which some megabytes take a while.
+fn narrow() -> Conditions {
+    Conditions { bits_per_second: NonZeroU64::new(4_000_000), ..Conditions::default() }
+}
+
+#[test]
+fn what_a_location_lacks_of_one_that_was_killed_during_catch_up_is_counted_without_a_link() {
+    let (source, receiver) = (0, 1);
+    let mut cluster = start(2);
+    let mut entries = Entries::default();
+    becomes(&cluster, source, PATIENCE, Status::says_well);
+    cluster.kill(receiver);
+    for number in 0..300 {
+        entries.put(server(&cluster, source), &format!("missed-{number}"), &"x".repeat(20_000));
+    }
+    cluster.set(narrow());
+    cluster.restart_unready(receiver);
+    let missing = |status: &Status| status.peer("location-0")["missing_here"].as_u64();
+    becomes(&cluster, receiver, PATIENCE, |status| {
+        !status.peer("location-0")["receiving"].is_null() && missing(status) > Some(0)
+    });
+    cluster.kill(source);
+    let status = becomes(&cluster, receiver, PATIENCE, |status| {
+        status.peer("location-0")["is_connected"] == false
+    });
+    assert!(missing(&status) > Some(0), "{}", status.info);
+    assert!(status.shown.contains("that have not arrived here"), "{}", status.shown);
+    let metric = r#"waypost_peer_missing_here{peer="location-0"}"#;
+    assert!(server(&cluster, receiver).metric(metric) > 0.5);
+    cluster.set(Conditions::default());
+    cluster.restart(source);
+    assert_all_is_well(&cluster, &mut entries, "the source of a catch-up was killed");
+}
+
+#[test]
+fn a_comparison_with_a_frozen_location_says_that_it_does_not_respond() {
+    let cluster = start(3);
+    signal(&cluster, LOST, "-STOP");
+    let compared = std::thread::scope(|scope| {
+        let comparing = scope.spawn(|| cluster.locations()[0].call(&["cluster", "verify", NAME]));
+        let status = becomes(&cluster, 0, SOON, |status| {
+            let waits_for = &status.peer(NAME)["verifying"]["waits_for"];
+            waits_for.as_str().is_some_and(|why| why.contains("has not answered for"))
+        });
+        assert!(status.shown.contains("is compared"), "{}", status.shown);
+        comparing.join().expect("the command ends")
+    });
+    signal(&cluster, LOST, "-CONT");
+    let printed = String::from_utf8_lossy(&compared.stdout);
+    assert!(!compared.status.success() && printed.contains("does not respond"), "{printed}");
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct Model {
     secured: VersionVector,
     /// The deletions of departed locations that were lost, and the writes that were salvaged.
     lost: BTreeMap<Name, Vec<Version>>,
+    /// Writes of which nobody knows any more that a deletion replaced them, and the deletion.
+    forgotten_alone: BTreeSet<Dot>,
     /// The writes that may disappear, and from when on, in Unix milliseconds: deletions at once, values
     /// when they have expired by true time.
     mortal: BTreeMap<Dot, u64>,
@@ -230,7 +232,7 @@ impl Model {
         (self.owners, self.doubtful) = (before.owners, before.doubtful);
         (self.destroyed, self.damaged) = (before.destroyed, before.damaged);
         (self.salvaged, self.forgotten) = (before.salvaged, before.forgotten);
-        self.lowered = before.lowered;
+        (self.lowered, self.forgotten_alone) = (before.lowered, before.forgotten_alone);
         for row in before.log.into_values() {
             let is_gone = self.destroyed.contains(&row.dot) || self.salvaged.contains(&row.dot);
             let is_counted = self.secured.covers(row.dot) && !is_gone;
@@ -322,7 +324,38 @@ impl Model {
 
     fn winner(&self, name: &Name, counted: impl Fn(Dot) -> bool) -> Option<&Row> {
         let dots = self.names.get(name)?.iter().filter(|dot| counted(**dot));
-        dots.map(|dot| &self.log[dot]).max_by_key(|row| row.version())
+        let is_known = |dot: &Dot| !self.forgotten_alone.contains(dot);
+        dots.map(|dot| &self.log[dot]).max_by_key(|row| (is_known(&row.dot), row.version()))
+    }
+
+    /// Records what a location without others has deleted and forgotten: it waits for nobody. Where its clock was ahead
+    /// and is set back, a later write of the key has an earlier version than the deletion, of which nobody knows any more.
+    ///
+    /// # Errors
+    /// If the location can't be read.
+    pub fn forget_alone<S: Snapshot>(
+        &mut self,
+        view: &View<S>,
+        floor: &mut BTreeMap<Name, Version>,
+        now_ms: u64,
+    ) -> Checked {
+        let is_counted = |dot: Dot| view.vector().covers(dot) && !self.may_be_lost(dot);
+        let mut forgotten = Vec::new();
+        for name in self.names.keys().filter(|name| name.0 != NamespaceId::SYSTEM) {
+            let Some(newest) = self.winner(name, is_counted) else { continue };
+            let is_over = self.is_over(newest.dot, now_ms) && view.collected().covers(newest.dot);
+            if !is_over || view.owed().get(name.0, &name.1).is_some() {
+                continue;
+            }
+            if view.row(name.0, &name.1).during("reading a row")?.is_none() {
+                floor.remove(name);
+                let dots = self.names[name].iter().filter(|dot| is_counted(**dot));
+                let older = dots.filter(|dot| self.log[*dot].version() <= newest.version());
+                forgotten.extend(older.copied());
+            }
+        }
+        self.forgotten_alone.extend(forgotten);
+        Ok(())
     }
 
     /// Whether a deletion or an expiry may have removed a key at or after a version.

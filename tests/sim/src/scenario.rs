@@ -25,6 +25,7 @@ pub mod damaged_tombstone;
 pub mod dead_session;
 pub mod destroyed;
 pub mod dropped;
+pub mod forgotten_alone;
 pub mod freed_early;
 pub mod half_joined;
 pub mod half_linked;

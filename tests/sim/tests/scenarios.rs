@@ -54,6 +54,11 @@ fn catch_up_over_a_link_that_is_slower_than_any_patience_sends_little_twice() {
 }
 
 #[test]
+fn a_put_after_a_forgotten_deletion_is_read_although_the_clock_stepped_back() {
+    passes(scenario::forgotten_alone::run);
+}
+
+#[test]
 fn an_overwrite_of_a_damaged_row_wins_however_far_ahead_that_is_dated() {
     passes(scenario::damaged_ahead::run);
 }

@@ -28,7 +28,7 @@ fn run(seed: u64, plan: Plan) -> [u64; 5] {
     let counts = [
         count(&|verdict| verdict.ending == Ending::Complete),
         count(&|verdict| verdict.is_equal()),
-        count(&|verdict| verdict.unsettled > 0),
+        count(&|verdict| verdict.unsettled.keys() > 0),
         count(&|verdict| verdict.ending != Ending::Complete),
         world.verifying().looks,
     ];

@@ -6,7 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use redb::{AccessGuard, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
+use redb::{
+    AccessGuard, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata,
+};
 
 use super::{
     guard::{failed, failed_read, guard},
@@ -114,6 +116,10 @@ impl Snapshot for RedbSnapshot {
             }
             Ok(())
         })
+    }
+
+    fn rows(&self, table: Table) -> Result<u64, EngineError> {
+        self.read(|| self.table(table)?.len().map_err(failed_read))
     }
 
     fn range(

@@ -30,7 +30,7 @@ fn following(fixture: &mut Fixture) -> Stability {
     fixture.store(|store| store.closed_timestamp = Hlc(1_000));
     let mut stability = Stability::default();
     stability.follow_members(fixture.local());
-    stability.progressed(fixture.local(), THIRD, &third());
+    stability.progressed(fixture.local(), THIRD, (&third(), None));
     stability
 }
 
@@ -45,7 +45,7 @@ fn a_closed_timestamp_counts_once_its_writes_are_durable_here() {
     fixture.open(PEER);
     let mut stability = following(&mut fixture);
     let mut resolved_after = |fixture: &Fixture, closed, seq| {
-        stability.progressed(fixture.local(), PEER, &announced(closed, seq, 0));
+        stability.progressed(fixture.local(), PEER, (&announced(closed, seq, 0), None));
         resolved(fixture, &mut stability)
     };
     let steps: [(u64, u64, u64, u64); 4] =
@@ -64,9 +64,9 @@ fn an_announced_process_whose_writes_never_come_is_not_waited_for_once_another_o
     let lost = [OriginId([8; 16]), OriginId([9; 16])];
     let durable = lost.into_iter().map(|origin| Dot { origin, seq: 1 }).collect();
     let before = Progress { origins: Some(lost), durable, ..announced(20, 0, 20) };
-    stability.progressed(fixture.local(), PEER, &before);
+    stability.progressed(fixture.local(), PEER, (&before, None));
     assert_eq!(resolved(&fixture, &mut stability), Hlc::ZERO, "its writes are not here");
-    stability.progressed(fixture.local(), PEER, &announced(30, 0, 30));
+    stability.progressed(fixture.local(), PEER, (&announced(30, 0, 30), None));
     assert_eq!(resolved(&fixture, &mut stability), Hlc(30));
 }
 
@@ -81,7 +81,7 @@ fn the_stable_timestamp_is_behind_every_member_and_every_session() {
         Hlc::ZERO,
         "one member has not reported"
     );
-    stability.progressed(fixture.local(), PEER, &announced(100, 0, 50));
+    stability.progressed(fixture.local(), PEER, (&announced(100, 0, 50), None));
     fixture.wait(own::APART);
     resolved(&fixture, &mut stability);
     assert_eq!(stability.stable(fixture.local(), nobody()), Hlc(51));
@@ -93,10 +93,10 @@ fn ended() -> (Fixture, Stability) {
     let mut fixture = Fixture::new();
     fixture.open(PEER);
     let mut stability = following(&mut fixture);
-    stability.progressed(fixture.local(), PEER, &announced(40, 0, 40));
+    stability.progressed(fixture.local(), PEER, (&announced(40, 0, 40), None));
     assert_eq!(resolved(&fixture, &mut stability), Hlc(40));
     let after = Progress { origins: None, ..announced(60, 1, 60) };
-    assert!(stability.progressed(fixture.local(), PEER, &after), "its origins have ended");
+    assert!(stability.progressed(fixture.local(), PEER, (&after, None)), "its origins have ended");
     (fixture, stability)
 }
 
@@ -111,7 +111,7 @@ fn the_resolved_timestamp_stays_while_writes_of_an_ended_process_may_be_missing(
     stability.disturb();
     assert_eq!(resolved(&fixture, &mut stability), Hlc(40), "the third one lacks it");
     let has_it = Progress { durable: vector(1), ..third() };
-    stability.progressed(fixture.local(), THIRD, &has_it);
+    stability.progressed(fixture.local(), THIRD, (&has_it, None));
     assert_eq!(resolved(&fixture, &mut stability), Hlc(60));
     assert!(stability.is_finished());
 }
@@ -119,18 +119,15 @@ fn the_resolved_timestamp_stays_while_writes_of_an_ended_process_may_be_missing(
 #[test]
 fn while_a_write_of_a_finished_origin_that_turns_up_later_is_missing_nothing_is_collected() {
     let (mut fixture, mut stability) = ended();
-    stability.progressed(
-        fixture.local(),
-        PEER,
-        &Progress { origins: None, ..announced(60, 0, 60) },
-    );
+    let none = Progress { origins: None, ..announced(60, 0, 60) };
+    stability.progressed(fixture.local(), PEER, (&none, None));
     assert_eq!(resolved(&fixture, &mut stability), Hlc(60));
     fixture.wait(own::APART);
     resolved(&fixture, &mut stability);
     let stable = stability.stable(fixture.local(), std::iter::empty());
     assert_eq!(stable, Hlc(61));
     let has_more = Progress { durable: vector(1), ..announced(90, 1, 90) };
-    stability.progressed(fixture.local(), PEER, &Progress { origins: None, ..has_more });
+    stability.progressed(fixture.local(), PEER, (&Progress { origins: None, ..has_more }, None));
     assert_eq!(resolved(&fixture, &mut stability), Hlc(60));
     assert_eq!(stability.stable(fixture.local(), std::iter::empty()), Hlc::ZERO);
 }
@@ -159,7 +156,7 @@ fn a_location_that_is_alone_waits_for_nobody_once_nothing_remains_of_ended_origi
 fn nothing_is_resolved_while_rows_of_members_or_of_origins_are_owed() {
     let mut fixture = Fixture::new();
     let mut stability = following(&mut fixture);
-    stability.progressed(fixture.local(), PEER, &announced(40, 0, 40));
+    stability.progressed(fixture.local(), PEER, (&announced(40, 0, 40), None));
     let keys = [
         (Member::key(PEER).to_vec(), 0),
         (OriginInfo::key(origins(PEER)[0]).to_vec(), 0),
@@ -178,7 +175,7 @@ fn the_origins_of_a_removed_member_have_ended() {
     let mut fixture = Fixture::new();
     fixture.open(THIRD);
     let mut stability = following(&mut fixture);
-    stability.progressed(fixture.local(), PEER, &announced(40, 0, 0));
+    stability.progressed(fixture.local(), PEER, (&announced(40, 0, 0), None));
     assert!(stability.ended().is_empty());
     fixture.remove(THIRD);
     stability.follow_members(fixture.local());
@@ -191,7 +188,7 @@ fn what_a_superseded_process_reports_does_not_count_for_its_member() {
     let mut fixture = Fixture::new();
     fixture.open(PEER);
     let mut stability = following(&mut fixture);
-    stability.progressed(fixture.local(), PEER, &announced(40, 0, 40));
+    stability.progressed(fixture.local(), PEER, (&announced(40, 0, 40), None));
     fixture.store(|store| {
         let closed = origins(PEER).map(|id| OriginEntry::Closed { id, member: PEER });
         let later = store.registry.of_member(PEER).cloned().map(|info| {
@@ -204,7 +201,7 @@ fn what_a_superseded_process_reports_does_not_count_for_its_member() {
     stability.follow_origins(fixture.local());
     assert_eq!(resolved(&fixture, &mut stability), Hlc(40));
     assert!(stability.is_finished());
-    stability.progressed(fixture.local(), PEER, &announced(50, 0, 50));
+    stability.progressed(fixture.local(), PEER, (&announced(50, 0, 50), None));
     resolved(&fixture, &mut stability);
     assert!(!stability.is_finished(), "the later process may hold something else");
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     MemberId,
     inspect::{Answer, Ask, Held, MAX_ASKED_ROWS, Place, Range, RangeDigest, RangeList, Reading},
-    verdict::{Difference, Ending, Verdict},
+    verdict::{Difference, Ending, Reason, Unsettled, Verdict},
 };
 
 /// When an unsettled key is read again, and how often.
@@ -93,6 +93,19 @@ impl Position {
     }
 }
 
+/// A key that is read again.
+#[derive(Debug)]
+struct Again {
+    /// When.
+    due: Duration,
+    /// The key.
+    place: Place,
+    /// How often it was read.
+    count: u32,
+    /// Why it could not be compared.
+    reason: Reason,
+}
+
 /// A comparison of two stores: see the module.
 #[derive(Debug)]
 pub(super) struct Comparison {
@@ -104,8 +117,8 @@ pub(super) struct Comparison {
     listing: Option<Range>,
     /// Keys that differ on a list.
     fresh: VecDeque<Place>,
-    /// Unsettled keys: when they are due, and how often they were read.
-    waiting: VecDeque<(Duration, Place, u32)>,
+    /// Unsettled keys, in the order in which they are due.
+    waiting: VecDeque<Again>,
     /// The differences that were found and not reported yet.
     reported: VecDeque<Difference>,
     /// What it looks for.
@@ -145,6 +158,13 @@ impl Comparison {
         &self.verdict
     }
 
+    /// The keys that can't be compared yet: those that are read again, and those that were read often enough.
+    pub(super) fn unsettled(&self) -> Unsettled {
+        let mut unsettled = self.verdict.unsettled;
+        self.waiting.iter().for_each(|again| unsettled.add(again.reason));
+        unsettled
+    }
+
     /// The verdict of a comparison that ends like this.
     pub(super) fn end(self, ending: Ending) -> Verdict {
         Verdict { ending, ..self.verdict }
@@ -162,7 +182,7 @@ impl Comparison {
 
     /// A row was found that is compared again after another session.
     pub(super) fn lacks_later(&mut self) {
-        self.verdict.unsettled += 1;
+        self.verdict.unsettled.add(Reason::Written);
     }
 
     /// The next difference to be reported.
@@ -179,7 +199,7 @@ impl Comparison {
         };
         let key = |place: &Place| 64 + place.key.len();
         goal + self.fresh.iter().map(key).sum::<usize>()
-            + self.waiting.iter().map(|(_, place, _)| key(place)).sum::<usize>()
+            + self.waiting.iter().map(|again| 64 + key(&again.place)).sum::<usize>()
             + self.verdict.places.iter().map(key).sum::<usize>()
     }
 
@@ -199,7 +219,7 @@ impl Comparison {
         }
         match (self.need(), self.waiting.front()) {
             (Some((side, ask)), _) => Next::Ask(side, ask),
-            (None, Some((due, ..))) => Next::Wait(*due),
+            (None, Some(Again { due, .. })) => Next::Wait(*due),
             (None, None) => Next::Done,
         }
     }
@@ -209,8 +229,8 @@ impl Comparison {
         let fresh = self.fresh.len().min(MAX_ASKED_ROWS);
         let mut reads: Vec<_> = self.fresh.drain(..fresh).map(|place| (place, 0)).collect();
         while reads.len() < MAX_ASKED_ROWS
-            && self.waiting.front().is_some_and(|(due, ..)| *due <= now)
-            && let Some((_, place, count)) = self.waiting.pop_front()
+            && self.waiting.front().is_some_and(|again| again.due <= now)
+            && let Some(Again { place, count, .. }) = self.waiting.pop_front()
         {
             reads.push((place, count));
         }
@@ -341,10 +361,13 @@ impl Comparison {
                         self.reported.push_back(Difference { peer, place, ours, theirs });
                     }
                 }
-                Judgement::Unsettled if count < MAX_READS && self.waiting.len() < MAX_WAITING => {
-                    self.waiting.push_back((now + READ_AGAIN, place, count + 1));
+                Judgement::Unsettled(reason)
+                    if count < MAX_READS && self.waiting.len() < MAX_WAITING =>
+                {
+                    let (due, count) = (now + READ_AGAIN, count + 1);
+                    self.waiting.push_back(Again { due, place, count, reason });
                 }
-                Judgement::Unsettled => self.verdict.unsettled += 1,
+                Judgement::Unsettled(reason) => self.verdict.unsettled.add(reason),
             }
         }
     }
@@ -353,7 +376,8 @@ impl Comparison {
 /// The verdict of a verification that ended before it began.
 pub(super) fn nothing_compared(peer: MemberId, ending: Ending) -> Verdict {
     let (places, damaged) = (Vec::new(), [0, 0]);
-    Verdict { peer, rows: 0, differing: 0, places, unsettled: 0, damaged, ending }
+    let unsettled = Unsettled::default();
+    Verdict { peer, rows: 0, differing: 0, places, unsettled, damaged, ending }
 }
 
 /// Whether the end of a range is behind another's; none is the end of all rows.

@@ -9,17 +9,21 @@
 //! durably. So a store that is seen to hold nothing is compared with a *later* reading of the other: this
 //! location is read before and after the peer.
 
-use kv_core::{Version, VersionVector};
+use kv_core::{Dot, Version, VersionVector};
 
-use crate::inspect::{Held, Kind, Looked, Reading, Summary};
+use super::comparison::Side;
+use crate::{
+    inspect::{Held, Kind, Looked, Reading, Summary},
+    verdict::Reason,
+};
 
 /// The judgement on a key that differs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// The difference is allowed, or is none.
     Equal,
-    /// One of the two has not received everything that the other has.
-    Unsettled,
+    /// It can't be judged yet.
+    Unsettled(Reason),
     /// It is wrong: the row here, and the row there.
     Differs(Option<Held>, Option<Held>),
 }
@@ -48,7 +52,7 @@ pub(super) fn judge(
             Judgement::Differs(after.held, there.held)
         } else {
             // It was damaged before, and was written again meanwhile.
-            Judgement::Unsettled
+            Judgement::Unsettled(Reason::Written)
         };
     };
     if is_joined(there) || is_joined(after) {
@@ -56,23 +60,30 @@ pub(super) fn judge(
     }
     match (a, b, c) {
         (_, Some(b), Some(c)) => {
-            let both = |dot| theirs.vector.covers(dot) && last.vector.covers(dot);
-            if both(b.dot()) && both(c.dot()) {
-                Judgement::Differs(after.held, there.held)
-            } else {
-                Judgement::Unsettled
-            }
+            let missing = [c.dot(), b.dot()].into_iter().find_map(|dot| missing(theirs, last, dot));
+            missing.map_or(Judgement::Differs(after.held, there.held), Judgement::Unsettled)
         }
-        (_, None, Some(c)) => match lacks(theirs, &c, &last.vector, wall_ms) {
+        (_, None, Some(c)) => match lacks((theirs, Side::Theirs), &c, &last.vector, wall_ms) {
             Judgement::Differs(..) => Judgement::Differs(after.held, None),
             other => other,
         },
-        (None, Some(b), None) => match lacks(first, &b, &theirs.vector, wall_ms) {
+        (None, Some(b), None) => match lacks((first, Side::Ours), &b, &theirs.vector, wall_ms) {
             Judgement::Differs(..) => Judgement::Differs(None, there.held),
             other => other,
         },
         // It was dropped during the readings.
-        (_, _, None) => Judgement::Unsettled,
+        (_, _, None) => Judgement::Unsettled(Reason::Written),
+    }
+}
+
+/// The reason not to judge by a write that has not arrived at one of the two; none if both count it.
+fn missing(theirs: &Reading, ours: &Reading, dot: Dot) -> Option<Reason> {
+    if !theirs.vector.covers(dot) {
+        Some(Reason::NotThere(dot.origin))
+    } else if !ours.vector.covers(dot) {
+        Some(Reason::NotHere(dot.origin))
+    } else {
+        None
     }
 }
 
@@ -86,20 +97,35 @@ fn is_joined(looked: Looked) -> bool {
 fn judge_joined(first: &Reading, theirs: &Reading, last: &Reading, at: usize) -> Judgement {
     let (before, there, after) = (first.rows[at], theirs.rows[at], last.rows[at]);
     let is_same = first.vector == last.vector && before == after;
-    if is_same && there.is_counted && after.is_counted && theirs.vector == last.vector {
+    let mut writes = last.vector.iter().chain(theirs.vector.iter());
+    if let Some(reason) = writes.find_map(|dot| missing(theirs, last, dot)) {
+        Judgement::Unsettled(reason)
+    } else if is_same && there.is_counted && after.is_counted {
         Judgement::Differs(after.held, there.held)
     } else {
-        Judgement::Unsettled
+        Judgement::Unsettled(Reason::Written)
     }
 }
 
-/// Judges a row that one store lacks and the other holds at a later reading.
-fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64) -> Judgement {
+/// Judges a row that one store, on this side, lacks, and the other holds at a later reading.
+fn lacks(
+    (lacking, side): (&Reading, Side),
+    held: &Summary,
+    holder: &VersionVector,
+    wall_ms: u64,
+) -> Judgement {
     let dot = held.dot();
+    let (not_at_lacking, not_at_holder): (fn(_) -> _, fn(_) -> _) = match side {
+        Side::Ours => (Reason::NotHere, Reason::NotThere),
+        Side::Theirs => (Reason::NotThere, Reason::NotHere),
+    };
+    if !lacking.vector.covers(dot) {
+        return Judgement::Unsettled(not_at_lacking(dot.origin));
+    }
     // A store that does not count a collected deletion is about to be rebuilt.
-    let is_behind = !holder.covers_all(&lacking.collected);
-    if !lacking.vector.covers(dot) || !holder.covers(dot) || is_behind {
-        return Judgement::Unsettled;
+    let mut behind = [dot].into_iter().chain(lacking.collected.iter());
+    if let Some(dot) = behind.find(|dot| !holder.covers(*dot)) {
+        return Judgement::Unsettled(not_at_holder(dot.origin));
     }
     if !lacking.collected.covers(dot) {
         return Judgement::Differs(None, None);
@@ -108,7 +134,7 @@ fn lacks(lacking: &Reading, held: &Summary, holder: &VersionVector, wall_ms: u64
         (Kind::Deleted | Kind::Expired, _) => Judgement::Equal,
         (Kind::Value, Some(at)) if at.saturating_mul(1000) <= wall_ms => Judgement::Equal,
         // The other location's clock may be ahead of this one.
-        (Kind::Value, Some(_)) => Judgement::Unsettled,
+        (Kind::Value, Some(_)) => Judgement::Unsettled(Reason::Clocks),
         (Kind::Value, None) | (Kind::Joined, _) => Judgement::Differs(None, None),
     }
 }
@@ -151,8 +177,10 @@ mod tests {
 
     const WALL_MS: u64 = 50_000;
 
+    const ORIGIN: OriginId = OriginId([1; 16]);
+
     fn row(seq: u64, kind: Kind, expires_at: Option<u64>) -> Held {
-        let version = Version { hlc: Hlc(seq), origin: OriginId([1; 16]) };
+        let version = Version { hlc: Hlc(seq), origin: ORIGIN };
         let digest = [u8::try_from(seq).unwrap() * 8 + kind.number(); 32];
         Held::Row(Summary { version, seq, kind, expires_at, digest })
     }
@@ -171,9 +199,8 @@ mod tests {
 
     /// A reading whose vector and collected vector have reached these sequence numbers.
     fn reading(held: Option<Held>, counts: u64, collected: u64) -> Reading {
-        let vector = |seq: u64| {
-            (seq > 0).then_some(Dot { origin: OriginId([1; 16]), seq }).into_iter().collect()
-        };
+        let vector =
+            |seq: u64| (seq > 0).then_some(Dot { origin: ORIGIN, seq }).into_iter().collect();
         let rows = vec![Looked { is_counted: true, dropped_at: None, held }];
         let collected_upto = Hlc::ZERO;
         Reading { vector: vector(counts), collected: vector(collected), collected_upto, rows }
@@ -185,16 +212,19 @@ mod tests {
 
     #[test]
     fn a_row_that_one_side_has_not_received_is_unsettled() {
-        let unsettled = [
-            check(reading(value(2), 2, 0), reading(value(1), 1, 0)),
-            check(reading(value(1), 1, 0), reading(value(2), 2, 0)),
-            check(reading(None, 1, 0), reading(value(2), 2, 0)),
-            check(reading(value(2), 2, 0), reading(None, 1, 0)),
+        let (not_here, not_there) = (Reason::NotHere(ORIGIN), Reason::NotThere(ORIGIN));
+        for (ours, theirs, reason) in [
+            (reading(value(2), 2, 0), reading(value(1), 1, 0), not_there),
+            (reading(value(1), 1, 0), reading(value(2), 2, 0), not_here),
+            (reading(None, 1, 0), reading(value(2), 2, 0), not_here),
+            (reading(value(2), 2, 0), reading(None, 1, 0), not_there),
             // A row of a session whose vector is not adopted yet.
-            check(reading(value(2), 1, 0), reading(None, 2, 0)),
-        ];
-        for judgement in unsettled {
-            assert_eq!(judgement, Judgement::Unsettled);
+            (reading(value(2), 1, 0), reading(None, 2, 0), not_here),
+            // A deletion was collected at one end, and has not arrived at the other: that one will be rebuilt.
+            (reading(value(2), 2, 0), reading(None, 9, 5), not_here),
+            (reading(None, 9, 5), reading(value(2), 2, 0), not_there),
+        ] {
+            assert_eq!(check(ours, theirs), Judgement::Unsettled(reason));
         }
     }
 
@@ -224,12 +254,13 @@ mod tests {
         let differs = check(reading(joined(1), 9, 0), reading(None, 9, 0));
         assert_eq!(differs, Judgement::Differs(joined(1), None));
         let ahead = check(reading(joined(1), 8, 0), reading(joined(2), 9, 0));
-        assert_eq!(ahead, Judgement::Unsettled);
+        assert_eq!(ahead, Judgement::Unsettled(Reason::NotHere(ORIGIN)));
         // A field of it came in a session that has not ended.
         let mut uncounted = reading(joined(2), 9, 0);
         uncounted.rows[0].is_counted = false;
-        assert_eq!(check(reading(joined(1), 9, 0), uncounted.clone()), Judgement::Unsettled);
-        assert_eq!(check(uncounted, reading(joined(1), 9, 0)), Judgement::Unsettled);
+        let pending = Judgement::Unsettled(Reason::Written);
+        assert_eq!(check(reading(joined(1), 9, 0), uncounted.clone()), pending);
+        assert_eq!(check(uncounted, reading(joined(1), 9, 0)), pending);
     }
 
     #[test]
@@ -238,7 +269,7 @@ mod tests {
         assert_eq!(lacks(tombstone(5)), Judgement::Equal);
         assert_eq!(lacks(Some(row(5, Kind::Expired, Some(40)))), Judgement::Equal);
         assert_eq!(lacks(expiring(5, 50)), Judgement::Equal);
-        assert_eq!(lacks(expiring(5, 51)), Judgement::Unsettled);
+        assert_eq!(lacks(expiring(5, 51)), Judgement::Unsettled(Reason::Clocks));
         assert_eq!(lacks(value(5)), Judgement::Differs(None, value(5)));
         assert_eq!(lacks(tombstone(6)), Judgement::Differs(None, tombstone(6)));
         let holds = |ours| check(reading(ours, 9, 0), reading(None, 9, 5));
@@ -259,7 +290,7 @@ mod tests {
     #[test]
     fn rows_that_are_not_later_than_a_drop_that_one_side_knows_may_differ() {
         let mut dropped = reading(None, 9, 0);
-        let version = |hlc| Version { hlc: Hlc(hlc), origin: OriginId([1; 16]) };
+        let version = |hlc| Version { hlc: Hlc(hlc), origin: ORIGIN };
         dropped.rows[0].dropped_at = Some(version(5));
         for dead in [value(1), value(5), tombstone(5)] {
             assert_eq!(check(dropped.clone(), reading(dead, 9, 0)), Judgement::Equal);
@@ -284,6 +315,7 @@ mod tests {
         assert_eq!(judge(&first, &theirs, &gone, 0, WALL_MS), Judgement::Equal);
         // It arrived, was deleted and was dropped here while the peer was read: it is read again.
         let (nothing, theirs) = (reading(None, 0, 0), reading(value(1), 1, 0));
-        assert_eq!(judge(&nothing, &theirs, &gone, 0, WALL_MS), Judgement::Unsettled);
+        let judgement = judge(&nothing, &theirs, &gone, 0, WALL_MS);
+        assert_eq!(judgement, Judgement::Unsettled(Reason::NotHere(ORIGIN)));
     }
 }

@@ -125,7 +125,7 @@ impl Driver {
         let attempts = self.attempts.entry(peer).or_default();
         // The first failure, and each that differs; the others say nothing new.
         let is_new = attempts.last_error() != Some(&text);
-        attempts.failed(text.clone());
+        attempts.failed(text.clone(), error.is_answer());
         if is_new && error.halted().is_none() {
             self.log_unreached(peer, &text);
         }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use kv_core::MemberId;
 
 use super::Driver;
-use crate::quic::proven::Proven;
+use crate::quic::{
+    proven::Proven,
+    track::{SILENT, Turned},
+};
 
 impl Driver {
     /// The name of a peer, for people; its id, if the store does not know it.
@@ -36,6 +39,19 @@ impl Driver {
         let Some(left_out) = self.changed(peer) else { return };
         let name = self.called(peer);
         tracing::warn!("can't reach {name}, and retries: {why}{}", hidden(left_out));
+    }
+
+    /// A peer with a link has become silent, or is heard again.
+    pub(super) fn log_turned(&mut self, peer: MemberId, turned: Turned) {
+        let Some(left_out) = self.changed(peer) else { return };
+        let (name, hidden) = (self.called(peer), hidden(left_out));
+        match turned {
+            Turned::Silent => tracing::warn!(
+                "nothing was heard from {name} for {} s, although its link still counts as up{hidden}",
+                SILENT.as_secs()
+            ),
+            Turned::Heard => tracing::info!("{name} is heard again{hidden}"),
+        }
     }
 
     /// Counts a change of a link. Returns how many were left out before it, if it is logged.

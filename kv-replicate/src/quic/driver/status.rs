@@ -6,7 +6,7 @@ use kv_core::{MemberId, VersionVector};
 
 use super::{Driver, LISTEN};
 use crate::quic::{
-    attempts::LASTING,
+    attempts::{Attempts, LASTING},
     status::{MAX_AWAITED, Peer, Status},
 };
 
@@ -29,12 +29,15 @@ impl Driver {
                 "this process did not run for {seconds} s: it, or its machine, was paused or is overloaded"
             );
         }
+        let mut turned = Vec::new();
         for (peer, link) in &self.links {
             let packets = link.connection.stats().udp_rx.datagrams;
             if let Some(track) = self.tracks.get_mut(peer) {
                 track.count_packets(packets, before);
+                turned.extend(track.turned(now).map(|turned| (*peer, turned)));
             }
         }
+        turned.into_iter().for_each(|(peer, turned)| self.log_turned(peer, turned));
     }
 
     /// The state of the replica.
@@ -99,14 +102,17 @@ impl Driver {
             track.there.follow(now, missing, (|| Arc::clone(durable), theirs))
         });
         let missing_here = theirs.map(|theirs| {
-            track.here.follow(now, state.ahead, (|| Arc::new(theirs.clone()), durable))
+            let missing = self.core.missing_from(peer).unwrap_or_default();
+            track.here.follow(now, missing, (|| Arc::new(theirs.clone()), durable))
         });
         let attempts = self.attempts.get(&peer);
         Peer {
             heard_for: track.heard.map(|heard| now.saturating_sub(heard)),
             halted: track.halted.clone(),
+            conditions: self.core.conditions(peer),
             addresses,
             failures: attempts.map_or(0, |attempts| attempts.failures()),
+            is_answering: attempts.is_some_and(Attempts::is_answered),
             last_error: attempts.and_then(|attempts| attempts.last_error().cloned()),
             missing_there,
             missing_here: missing_here.unwrap_or_default(),

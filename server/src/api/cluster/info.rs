@@ -1,11 +1,9 @@
 //! The JSON of this API.
 
-use kv_core::Namespaces;
-use kv_replicate::{Ending, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::peer::PeerInfo;
-use crate::alarms::{DamagedInfo, KeyInfo};
+use crate::alarms::DamagedInfo;
 
 /// A cluster, as one of its locations sees it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -84,38 +82,6 @@ pub struct AlarmInfo {
     pub text: String,
 }
 
-/// The body of a verification.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewVerification {
-    /// A location's name or id.
-    pub location: String,
-}
-
-/// The result of a verification.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VerdictInfo {
-    /// The location that was compared with.
-    pub location: String,
-    /// Whether everything was compared and is the same, byte for byte.
-    pub is_equal: bool,
-    /// Rows that were compared.
-    pub rows: u64,
-    /// Keys that differ and should not.
-    pub differing: u64,
-    /// The first 100 of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub keys: Vec<KeyInfo>,
-    /// Keys that differed each time, while they were being written.
-    pub unsettled: u64,
-    /// Rows that can't be read here.
-    pub damaged_here: u64,
-    /// Rows that can't be read there.
-    pub damaged_there: u64,
-    /// One line.
-    pub verdict: String,
-}
-
 /// A location that was removed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Removed {
@@ -125,93 +91,9 @@ pub struct Removed {
     pub member: String,
 }
 
-impl VerdictInfo {
-    /// The result of a verification against `location`.
-    pub(super) fn new(location: String, verdict: &Verdict, namespaces: &Namespaces) -> VerdictInfo {
-        let Verdict { rows, differing, unsettled, damaged, .. } = *verdict;
-        VerdictInfo {
-            location,
-            is_equal: verdict.is_equal(),
-            rows,
-            differing,
-            keys: verdict.places.iter().map(|place| KeyInfo::new(place, namespaces)).collect(),
-            unsettled,
-            damaged_here: damaged[0],
-            damaged_there: damaged[1],
-            verdict: summary(verdict),
-        }
-    }
-}
-
-/// What to do with a store of which verification can't read even the order of the keys.
-const UNREADABLE: &str = "location can't read a part of its store, in which keys may be missing: check its disk; if it \
-                          repeats, remove the location and let it join again with an empty data directory";
-
-/// The result in one line, with what to do.
-fn summary(verdict: &Verdict) -> String {
-    let Verdict { rows, differing, unsettled, damaged, .. } = *verdict;
-    match verdict.ending {
-        _ if verdict.is_equal() => format!("the same: {rows} rows, byte for byte"),
-        // A damaged row counts as differing too.
-        Ending::Complete if differing > damaged.iter().sum() => {
-            format!("{differing} of {rows} keys differ: write them again, and report this as a bug")
-        }
-        Ending::Complete if damaged != [0, 0] => format!(
-            "{} rows can't be read here and {} there: they are fetched from the other locations, if one has them; \
-             see `waypost cluster status` at each",
-            damaged[0], damaged[1]
-        ),
-        Ending::Complete => format!(
-            "{unsettled} of {rows} keys could not be compared, because they were being written, or because the clock of \
-             one location took them for expired and that of the other does not: retry; if the number stays, see the \
-             alarms about clocks"
-        ),
-        Ending::LinkLost => "not finished: there is no link to that location".into(),
-        Ending::PeerSilent => "not finished: that location does not respond".into(),
-        Ending::PeerUnreadable => format!("not finished: that {UNREADABLE}"),
-        Ending::Unreadable => format!("not finished: this {UNREADABLE}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use kv_core::{MemberId, NamespaceId, Store};
-    use kv_replicate::inspect::Place;
-    use tempfile::TempDir;
-
     use super::*;
-
-    #[test]
-    fn a_verdict_names_the_keys_that_differ() {
-        let directory = TempDir::new().expect("a directory");
-        let store = Store::open(directory.path()).expect("a store");
-        let id = store.create_namespace("pages").expect("a namespace").id;
-        let place = |namespace, key: &'static [u8]| Place {
-            namespace,
-            key: kv_core::Key::new(key).unwrap(),
-        };
-        let differing = Verdict {
-            peer: MemberId([1; 16]),
-            rows: 9,
-            differing: 2,
-            places: vec![place(id, "grüße".as_bytes()), place(NamespaceId::SYSTEM, &[0xff, 1])],
-            unsettled: 0,
-            damaged: [0, 0],
-            ending: Ending::Complete,
-        };
-        let info = VerdictInfo::new("ams".into(), &differing, &store.namespaces());
-        let key =
-            |namespace: &str, key: &str| KeyInfo { namespace: namespace.into(), key: key.into() };
-        let system = NamespaceId::SYSTEM.to_string();
-        assert_eq!(info.keys, [key("pages", "grüße"), key(&system, "0xff01")]);
-        assert!(info.verdict.starts_with("2 of 9 keys differ"), "{}", info.verdict);
-        for (damaged, verdict) in
-            [([1, 0], "2 of 9 keys differ"), ([1, 1], "1 rows can't be read here and 1 there")]
-        {
-            let shown = summary(&Verdict { damaged, ..differing.clone() });
-            assert!(shown.starts_with(verdict), "{shown}");
-        }
-    }
 
     #[test]
     fn a_response_without_the_expiry_of_certificates_is_accepted() {

@@ -7,6 +7,7 @@ use kv_replicate::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::verification::VerificationInfo;
 use crate::alarms::{AlarmKind, CATCHING_UP};
 
 /// Another location, as the one that responds sees it. Times are in Unix seconds.
@@ -60,6 +61,9 @@ pub struct PeerInfo {
     /// The catch-up session in which it receives rows from this location, as it reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sending: Option<SessionInfo>,
+    /// The verification of this location against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifying: Option<VerificationInfo>,
     /// How far its clock is ahead of the one here, in milliseconds; none if it was not heard within a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_ms: Option<i64>,
@@ -127,8 +131,9 @@ impl PeerInfo {
             late_ms: millis(state.late),
             receiving: session(state.receiving, peer.receiving),
             sending: session(state.sending, peer.sending),
+            verifying: None,
             clock_ahead_ms: state.clock_ahead_ms,
-            reports: state.conditions.iter().filter_map(|one| report(one, now, &called)).collect(),
+            reports: peer.conditions.iter().filter_map(|one| report(one, now, &called)).collect(),
             last_error: peer.last_error.clone().filter(|_| !peer.is_connected),
         }
     }
@@ -191,7 +196,7 @@ mod tests {
     fn what_a_location_reports_is_shown_by_name_and_by_number_if_that_is_later() {
         let mut peer = Peer::default();
         let condition = |code| Condition { code, about: Some(AMS), for_ms: 2_000 };
-        peer.state.conditions = vec![condition(AlarmKind::ClockOff.code()), condition(9_999)];
+        peer.conditions = vec![condition(AlarmKind::ClockOff.code()), condition(9_999)];
         let shown = PeerInfo::new(AMS, &peer, 1_000, |_| "ams".into()).reports;
         let about = Some("ams".to_owned());
         let named = |kind: &str| ReportInfo { kind: kind.into(), about: about.clone(), since: 998 };

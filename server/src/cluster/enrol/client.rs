@@ -1,19 +1,21 @@
 //! The joining member's side: dials the addresses of its token, one after the other.
 
 use std::{
-    io,
+    fmt, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use kv_core::env::{Environment as _, SystemEnvironment};
+use kv_replicate::quic::{Won, race};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, VarInt, crypto::rustls::QuicClientConfig,
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
     net::lookup_host,
+    task::JoinError,
     time::{Instant, sleep, timeout},
 };
 
@@ -204,6 +206,31 @@ enum Failure {
     Other(String),
 }
 
+impl Failure {
+    /// The failure of one of the addresses of a name.
+    fn at(self, remote: &str) -> Failure {
+        match self {
+            Failure::Busy => Failure::Busy,
+            Failure::Other(reason) => Failure::Other(format!("{remote}: {reason}")),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Busy => f.write_str("it has no slot now"),
+            Failure::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Failure {
+        Failure::Other(error.to_string())
+    }
+}
+
 /// The failure of an address that sent nothing in time.
 fn no_response() -> Failure {
     Failure::Other(format!("no response for {} s", TIMEOUT.as_secs()))
@@ -234,30 +261,53 @@ async fn connect(
     let found = timeout(TIMEOUT, lookup_host(address.as_str())).await;
     let found = found.map_err(|_elapsed| "the lookup of its name timed out".to_owned())?;
     let found = found.map_err(|error| error.to_string())?;
-    let mut failure = Failure::Other("its name has no address".to_owned());
-    for remote in found.take(HOSTS) {
-        let local: SocketAddr = match remote {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let connecting = async {
-            let endpoint = Endpoint::client(local).map_err(|error| error.to_string())?;
-            let connecting = endpoint
-                .connect_with(config.clone(), remote, tls::SERVER_NAME)
-                .map_err(|error| error.to_string())?;
-            let connection = connecting.await?;
-            Ok((endpoint, connection))
-        };
-        match timeout(TIMEOUT, connecting).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => failure = error,
-            Err(_elapsed) => failure = no_response(),
+    let attempt = |remote: SocketAddr| {
+        let (config, name) = (config.clone(), address.as_str().to_owned());
+        async move {
+            let connected = timeout(TIMEOUT, connect_to(remote, config)).await;
+            let connected = connected.unwrap_or_else(|_elapsed| Err(no_response()));
+            let remote = remote.to_string();
+            connected.map_err(|error| if remote == name { error } else { error.at(&remote) })
+        }
+    };
+    match race(found.take(HOSTS).collect(), attempt).await {
+        Ok(Won { value, failed }) => {
+            if !failed.is_empty() {
+                tracing::info!("{address} was reached, but not at {}", failed.join("; "));
+            }
+            Ok(value)
+        }
+        Err(failures) if failures.is_empty() => {
+            Err(Failure::Other("its name has no address".to_owned()))
+        }
+        Err(failures) if failures.iter().any(|failure| matches!(failure, Failure::Busy)) => {
+            Err(Failure::Busy)
+        }
+        Err(failures) => {
+            let failures = failures.iter().map(ToString::to_string).collect::<Vec<_>>();
+            Err(Failure::Other(failures.join("; ")))
         }
     }
-    Err(failure)
 }
 
-/// How many addresses of one name are tried: each may take the whole timeout.
+/// Connects to one address.
+async fn connect_to(
+    remote: SocketAddr,
+    config: ClientConfig,
+) -> Result<(Endpoint, Connection), Failure> {
+    let local: SocketAddr = match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = Endpoint::client(local).map_err(|error| error.to_string())?;
+    let connecting = endpoint
+        .connect_with(config, remote, tls::SERVER_NAME)
+        .map_err(|error| error.to_string())?;
+    let connection = connecting.await?;
+    Ok((endpoint, connection))
+}
+
+/// How many addresses of one name are tried.
 const HOSTS: usize = 4;
 
 /// QUIC reports an alert of TLS as 0x100 and the alert's own number.

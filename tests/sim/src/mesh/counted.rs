@@ -126,6 +126,10 @@ impl<S: Snapshot> Snapshot for CountedSnapshot<S> {
         self.snapshot.get_many(keys)
     }
 
+    fn rows(&self, table: Table) -> Result<u64, EngineError> {
+        self.snapshot.rows(table)
+    }
+
     fn range(
         &self,
         table: Table,

@@ -352,6 +352,9 @@ impl World {
             Ok(())
         } else {
             let (floor, salvaged) = (&mut self.nodes[node].floor, &known);
+            if view.members().current().all(|member| member.id == view.member()) {
+                self.model.forget_alone(&view, floor, now_ms)?;
+            }
             self.model.check_location(&view, (floor, salvaged), now_ms)
         };
         self.read_all(node);
