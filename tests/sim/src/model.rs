@@ -330,15 +330,12 @@ impl Model {
 
     /// Records what a location without others has deleted and forgotten: it waits for nobody. Where its clock was ahead
     /// and is set back, a later write of the key has an earlier version than the deletion, of which nobody knows any more.
-    ///
-    /// # Errors
-    /// If the location can't be read.
     pub fn forget_alone<S: Snapshot>(
         &mut self,
         view: &View<S>,
         floor: &mut BTreeMap<Name, Version>,
         now_ms: u64,
-    ) -> Checked {
+    ) {
         let is_counted = |dot: Dot| view.vector().covers(dot) && !self.may_be_lost(dot);
         let mut forgotten = Vec::new();
         for name in self.names.keys().filter(|name| name.0 != NamespaceId::SYSTEM) {
@@ -347,7 +344,7 @@ impl Model {
             if !is_over || view.owed().get(name.0, &name.1).is_some() {
                 continue;
             }
-            if view.row(name.0, &name.1).during("reading a row")?.is_none() {
+            if matches!(view.row(name.0, &name.1), Ok(None)) {
                 floor.remove(name);
                 let dots = self.names[name].iter().filter(|dot| is_counted(**dot));
                 let older = dots.filter(|dot| self.log[*dot].version() <= newest.version());
@@ -355,7 +352,6 @@ impl Model {
             }
         }
         self.forgotten_alone.extend(forgotten);
-        Ok(())
     }
 
     /// Whether a deletion or an expiry may have removed a key at or after a version.

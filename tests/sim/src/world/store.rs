@@ -352,9 +352,6 @@ impl World {
             Ok(())
         } else {
             let (floor, salvaged) = (&mut self.nodes[node].floor, &known);
-            if view.members().current().all(|member| member.id == view.member()) {
-                self.model.forget_alone(&view, floor, now_ms)?;
-            }
             self.model.check_location(&view, (floor, salvaged), now_ms)
         };
         self.read_all(node);
@@ -380,8 +377,19 @@ impl World {
             let kept = store::unpublished(&mut running.store, before);
             self.nodes[node].open.extend(kept);
         }
+        self.forget_alone(node);
         self.sync_later(node);
         Ok(())
+    }
+
+    /// Notes what a location without others has forgotten.
+    fn forget_alone(&mut self, node: usize) {
+        let now_ms = self.true_ms() + MARGIN_MS;
+        let Some(running) = &mut self.nodes[node].running else { return };
+        let view = running.store.committer().view();
+        if view.members().current().all(|member| member.id == view.member()) {
+            self.model.forget_alone(&view, &mut self.nodes[node].floor, now_ms);
+        }
     }
 
     /// A location goes down at once.
