@@ -40,9 +40,6 @@ const BURST: f64 = 0.25;
 /// A queue is seen once it makes round trips longer by this share of the shortest one, and by [`LEAST_QUEUE`].
 const QUEUE_SHARE: u32 = 8;
 
-/// Through a queue, the window grows with one of so many acknowledgements.
-const GROWS_WITH: u32 = 8;
-
 /// A shorter queue is not told from the noise of timers.
 const LEAST_QUEUE: Duration = Duration::from_millis(5);
 
@@ -68,7 +65,6 @@ impl ControllerFactory for Tolerant {
             cubic: Cubic::new(Arc::clone(&self.0), now, current_mtu),
             losses: Losses::new(current_mtu),
             since: now,
-            withheld: 0,
         })
     }
 }
@@ -82,22 +78,9 @@ struct TolerantCubic {
     losses: Losses,
     /// The beginning of time for `losses`.
     since: Instant,
-    /// How many acknowledgements the controller was not told of since the last one that came through a queue.
-    withheld: u32,
 }
 
 impl TolerantCubic {
-    /// Whether the window may grow with an acknowledgement: with few of those that come through a queue. A queue that
-    /// overflows loses small writes, and those behind it wait until the window has room again. It grows all the same,
-    /// so that flows that fill the queue do not starve this one.
-    fn may_grow(&mut self, now: Duration) -> bool {
-        if !self.losses.is_queueing(now) {
-            return true;
-        }
-        self.withheld = (self.withheld + 1) % GROWS_WITH;
-        self.withheld == 0
-    }
-
     /// A time, for `losses`.
     fn time(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.since)
@@ -119,8 +102,7 @@ impl Controller for TolerantCubic {
     ) {
         let at = (self.time(sent), self.time(now));
         self.losses.acknowledged(at, bytes);
-        let is_limited = app_limited || !self.may_grow(at.1);
-        self.cubic.on_ack(now, sent, bytes, is_limited, rtt);
+        self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
     fn on_end_acks(
