@@ -15,7 +15,7 @@ pub(super) struct Attempts {
     failures: u32,
     /// The reason of the last failure; none if there was none.
     last_error: Option<String>,
-    /// Since when there is no link; none while one is up.
+    /// Since when there has been no link; none while one is up.
     down_since: Option<Duration>,
     /// When the first of the last links ended that did not last; none if the last one that has ended lasted.
     unstable_since: Option<Duration>,
@@ -105,7 +105,7 @@ impl Attempts {
         self.last_error.as_ref()
     }
 
-    /// For how long there is no link.
+    /// How long there has been no link.
     pub(super) fn down_for(&self, now: Duration) -> Option<Duration> {
         self.down_since.map(|since| now.saturating_sub(since))
     }

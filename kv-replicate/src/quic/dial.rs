@@ -76,7 +76,8 @@ impl Dialler {
     }
 }
 
-/// Makes an attempt at each address in their order. The next one begins as soon as one has failed, and at the latest after
+/// Makes an attempt at each address in their order. The next one begins as soon as one has failed, and at the latest
+/// after
 /// [`NEXT_AFTER`]: an address that drops packets must not hold up the others. The first that leads to the member wins.
 ///
 /// # Errors
