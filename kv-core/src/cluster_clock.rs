@@ -6,7 +6,7 @@ use std::time::Duration;
 /// clock does not move it.
 ///
 /// A *zero* is the reading of a wall clock at the zero of the monotonic clock, in milliseconds since the Unix
-/// epoch. A store that is not replicated has the default: its own wall clock, which nobody confirms.
+/// epoch. A store that is not replicated has the default: its own wall clock, not confirmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClusterClock {
     /// The zero of cluster time. None: cluster time is the own wall clock.

@@ -1,5 +1,8 @@
 //! Bounded reading and writing of bytes: big-endian integers, and lengths that are checked before
 //! anything is read.
+//!
+//! `bytes::Buf` has checked reads of integers too (`try_get_*`), but it copies everything longer: keys and values are
+//! borrowed from the row here.
 
 mod optional;
 

@@ -3,19 +3,26 @@
 //! [`Committer::commit`] is a function of the store's state, the time and the batch. It owns no thread
 //! and reads no clock: the writer thread calls it, and so do tests.
 
+mod by_time;
+mod chunks;
+mod closing;
 mod collect;
 mod committer;
+mod entry;
 mod gc;
 mod index;
 mod local;
 mod members;
 mod migrate;
 mod namespaces;
+mod open;
 mod openings;
 mod operation;
 mod origins;
 mod owed;
 mod program;
+mod purge;
+mod read;
 mod rebuild;
 mod remote;
 mod repair;
@@ -27,13 +34,15 @@ mod system;
 mod tests;
 mod transaction;
 mod upload;
+mod write;
 
 pub(crate) use committer::MAX_SKEW_MS;
 
 pub use self::{
-    committer::{Committed, Committer, Creation},
+    committer::{Committed, Committer},
     gc::{GcLimits, GcStep},
     migrate::{Formats, MIGRATIONS, Rewrite, Slice, Step},
+    open::Creation,
     operation::{
         Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, SkippedWrite,
         Written,

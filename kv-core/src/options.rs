@@ -23,23 +23,23 @@ pub enum Durability {
 
 /// Observes the writer thread, which calls it: the methods must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// A commit of so many operations and bytes took `commit`, and its sync, if there was one, `sync`.
+    /// Records a commit of `operations` with `bytes` of bodies: it took `commit`, and its sync, if there was one, `sync`.
     fn committed(&self, operations: usize, bytes: usize, commit: Duration, sync: Option<Duration>) {
         let _unused = (operations, bytes, commit, sync);
     }
 
-    /// So many remote writes replaced a write that they did not know: two locations wrote a key at the
+    /// Records how many remote writes replaced a write that they did not know of: two locations wrote a key at the
     /// same time, and one of the writes is lost.
     fn overwrote_concurrent(&self, writes: usize) {
         let _unused = writes;
     }
 
-    /// One step of garbage collection changed so many rows and bodies.
-    fn swept(&self, rows: usize) {
+    /// Records a step of garbage collection, and how many rows and bodies it changed.
+    fn collected(&self, rows: usize) {
         let _unused = rows;
     }
 
-    /// So many damaged rows of the index of writes were written again or removed.
+    /// Records how many damaged rows of the index of writes were rewritten or removed.
     fn reindexed(&self, rows: usize) {
         let _unused = rows;
     }
@@ -139,7 +139,7 @@ impl Options {
         self
     }
 
-    /// Sets for how long this process must have seen an entry expired before it frees its body for good,
+    /// Sets for how long this process must have seen an entry expired before it frees its body,
     /// unless a majority of the cluster's members confirms its clock. Default 1 h.
     ///
     /// An expired entry is hidden at once. Until it is freed, it reappears if the clock that hid it was

@@ -1,4 +1,6 @@
 //! The places of the write queue: a semaphore that threads and tasks wait for in order.
+//!
+//! tokio's semaphore is not used, because a thread can't wait for it, and because this crate needs no runtime.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -48,7 +50,7 @@ impl Places {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes places if they are free and nobody waits for some.
+    /// Takes places if they are free and no other caller waits.
     pub(crate) fn try_take(self: &Arc<Self>, count: usize) -> Option<Place> {
         let count = count.min(self.capacity);
         let mut state = self.state();

@@ -10,7 +10,7 @@ use crate::{
 /// The result of a turn of [`Replication::work`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnOutcome {
-    /// Something was committed, or a sync was asked for: readers get a new view, and a sync follows within
+    /// Something was committed, or a sync was requested: readers get a new view, and a sync follows within
     /// 30 ms.
     pub committed: bool,
     /// Number of remote writes that replaced a write that they did not know of.
@@ -47,7 +47,7 @@ pub trait Replication<E: Engine>: Send + 'static {
     fn rolled_back(&mut self, committer: &mut Committer<E>);
 
     /// The values of these keys were freed although they have not expired: peers may still have them. Called on a
-    /// confirmed clock, now and then, until [`Remote::Row`](crate::commit::Remote::Row) has brought them back
+    /// confirmed clock, from time to time, until [`Remote::Row`](crate::commit::Remote::Row) has brought them back
     /// or they have expired.
     fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
         drop(keys);

@@ -8,6 +8,8 @@
 //! (1984): while one sync runs the next batch gathers, so the batch grows with the load.
 
 mod batch;
+mod clock;
+mod collector;
 mod core;
 mod grace;
 mod health;

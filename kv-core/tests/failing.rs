@@ -192,7 +192,7 @@ impl Replication<RedbEngine> for Follower {
     }
 
     fn rolled_back(&mut self, _: &mut Committer<RedbEngine>) {
-        self.note("went back");
+        self.note("rolled back");
     }
 
     fn stable(&mut self) -> Hlc {
@@ -207,7 +207,7 @@ fn a_replicator_is_called_after_a_failure_and_after_the_next_sync() {
     store.replicate(Follower(Arc::clone(&told))).unwrap();
     faults.full.store(true, Ordering::SeqCst);
     assert_eq!(fill(&store, namespace), WriteError::DiskFull);
-    assert_eq!(told.lock().unwrap().last(), Some(&"went back"));
+    assert_eq!(told.lock().unwrap().last(), Some(&"rolled back"));
     assert!(store.durable_view().row(namespace, b"k").unwrap().is_some(), "peers go on reading");
     faults.full.store(false, Ordering::SeqCst);
     // It comes without any write.
@@ -219,7 +219,7 @@ fn a_replicator_is_called_after_a_failure_and_after_the_next_sync() {
 }
 
 #[test]
-fn a_closed_store_says_so() {
+fn a_closed_store_reports_it() {
     let (_faults, store, namespace) = failing_store();
     store.close().unwrap();
     assert_eq!(store.put(namespace, "k", "w"), Err(WriteError::Closed));

@@ -114,7 +114,7 @@ fn a_name_and_a_program_of_a_member_change_independently() {
     assert_eq!(member.name, "renamed");
     assert_eq!(member.software.as_ref().unwrap().features, TEST);
     let again = store.commit(3, member_software(id));
-    assert!(again.writes.is_empty(), "the same program is no write");
+    assert!(again.writes.is_empty(), "the same program causes no write");
     let unknown = store.commit(4, member_software(MemberId([77; 16])));
     assert!(unknown.results[0].is_err());
 }

@@ -10,8 +10,8 @@ use kv_core::{
     commit::{Applied, Remote},
 };
 
-/// The names of the entries of the namespace that a walk over everything gives, of those too that are damaged; none if the
-/// index must be checked before.
+/// The names of the entries of the namespace that a walk over everything gives, of those too that are damaged; none if
+/// the index must be checked before.
 fn walked(case: &mut Case) -> Option<Vec<String>> {
     let (namespace, view) = (case.namespace, case.store.view());
     let (mut names, mut after) = (Vec::new(), None);
@@ -75,7 +75,7 @@ fn a_walk_ends_at_a_damaged_row_of_the_index_until_it_is_made_again() {
 }
 
 #[test]
-fn a_view_from_before_the_check_shows_nobody_the_index() {
+fn a_view_from_before_the_check_shows_no_peer_the_index() {
     let mut case = case();
     let row = case.indexed("b");
     case.damage(Table::Dots, std::slice::from_ref(&row));
@@ -186,7 +186,7 @@ fn the_damaged_row_of_a_damaged_entry_is_known_to_be_its_own() {
 }
 
 #[test]
-fn nobody_catches_up_while_a_damaged_entry_may_have_no_name_in_the_index() {
+fn no_peer_catches_up_while_a_damaged_entry_may_have_no_name_in_the_index() {
     let mut case = case();
     case.add_member();
     let rows = ["a", "b"].map(|name| case.indexed(name));

@@ -1,15 +1,13 @@
-//! Damaged opening rows: what they said is known from the partner's, and their origins are counted without them.
+//! Damaged opening rows: their content is known from the partner's, and their origins are counted without them.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod common;
 
-use std::sync::Arc;
-
-use common::{Case, NOW, key};
+use common::{Case, NOW, key, peer::opening};
 use kv_core::{
-    Attributes, DamagedKey, Dot, Hlc, JoinedRow, Key, LOST_MEMBER, Lane, MemberId, NamespaceId,
-    OriginId, OriginInfo, Table, Version, VersionVector,
+    Attributes, DamagedKey, Dot, Hlc, Key, LOST_MEMBER, Lane, MemberId, NamespaceId, OriginId,
+    OriginInfo, Table, VersionVector,
     commit::{Applied, NewContent, Remote, RemoteWrite},
     limits::MAX_LOST_ORIGINS,
 };
@@ -40,21 +38,6 @@ fn theirs(case: &Case, seq: u64) -> RemoteWrite {
     RemoteWrite { dot, hlc, prev: None, namespace, key, change }
 }
 
-/// The opening row of their origin.
-fn opening(info: &OriginInfo) -> RemoteWrite {
-    let version = Version { hlc: info.opened, origin: info.id };
-    RemoteWrite {
-        dot: Dot { origin: info.id, seq: 1 },
-        hlc: info.opened,
-        prev: None,
-        namespace: NamespaceId::SYSTEM,
-        key: Key::new(OriginInfo::key(info.id)).unwrap(),
-        change: NewContent::Joined(Arc::new(
-            JoinedRow::written(version, 1, [info.field()]).unwrap(),
-        )),
-    }
-}
-
 fn settled(id: OriginId) -> Remote {
     let key = Key::new(OriginInfo::key(id)).unwrap();
     let (namespace, is_nothing, is_destroyed) = (NamespaceId::SYSTEM, true, true);
@@ -78,7 +61,7 @@ fn a_damaged_opening_row_is_written_again_from_that_of_its_partner() {
         let (mut case, own) = case(has_member);
         let (infos, rows) = (case.store.view().registry().clone(), case.rows(Table::Entries));
         case.damage(Table::Entries, &[row_of(own[lane])]);
-        assert_eq!(case.store.view().registry(), &infos, "what it said is known");
+        assert_eq!(case.store.view().registry(), &infos, "its content is known");
         assert!(case.store.record_damage(NOW));
         assert_eq!(case.rows(Table::Entries), rows);
         // A later program may have written other fields, which other locations have.
@@ -98,7 +81,7 @@ fn an_opening_row_whose_key_is_damaged_is_written_again_too() {
         let mut other = key.clone();
         other[at] ^= 1;
         case.write(vec![(Table::Entries, key, None), (Table::Entries, other.clone(), Some(row))]);
-        assert_eq!(case.store.view().registry(), &infos, "what it said is known");
+        assert_eq!(case.store.view().registry(), &infos, "its content is known");
         assert!(case.store.record_damage(NOW));
         assert!(rows.iter().all(|row| case.rows(Table::Entries).contains(row)));
         assert_eq!(case.owed().len(), if has_member { 2 } else { 0 });
@@ -122,7 +105,7 @@ fn an_opening_row_whose_key_is_damaged_is_written_again_too() {
 }
 
 #[test]
-fn nobody_makes_the_origin_of_another_one_of_nobody_or_takes_the_name_of_nobody() {
+fn an_opening_row_takes_no_origin_from_its_member_and_no_member_takes_the_reserved_id() {
     let (mut case, own) = case(true);
     let info = case.store.view().registry().get(own[0]).unwrap().clone();
     let stolen = OriginInfo { member: LOST_MEMBER, opened: Hlc(u64::MAX >> 8), ..info.clone() };
@@ -192,7 +175,7 @@ fn an_origin_is_counted_and_its_opening_row_is_owed_if_the_source_could_not_read
 }
 
 #[test]
-fn a_row_that_comes_back_tells_whose_an_origin_is_that_counted_as_lost() {
+fn a_row_that_comes_back_shows_the_owner_of_an_origin_that_counted_as_lost() {
     let mut case = Case::new();
     case.add_member();
     case.apply(adopt(&[], vec![unread(THEIRS)]));

@@ -1,15 +1,19 @@
 //! Origins: each process of a location opens its own, and the former ones are closed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod common;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use common::peer::{joined_write, opening};
 use kv_core::{
-    Account, Attributes, Dot, FieldNumber, FieldValue, FoundState, Hlc, JoinedRow, Key, Lane,
-    MemberId, NamespaceId, OpenError, Operation, Options, OriginEntry, OriginId, OriginInfo,
-    Outcome, Title, Version, VersionVector, WriteError,
+    Account, Attributes, Dot, FieldNumber, FieldValue, FoundState, Hlc, Key, Lane, MemberId,
+    NamespaceId, OpenError, Operation, Options, OriginEntry, OriginId, OriginInfo, Outcome, Title,
+    VersionVector, WriteError,
     commit::{Applied, Committer, Creation, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{disk, redb::RedbEngine},
@@ -87,21 +91,12 @@ fn origin(member: MemberId, origin: u8, closes: &[OriginId]) -> OriginInfo {
     OriginInfo { id, member, lane, partner, closes: closes.into(), opened }
 }
 
-fn opening(info: &OriginInfo) -> RemoteWrite {
-    let dot = Dot { origin: info.id, seq: 1 };
-    system_write((dot, info.opened), &OriginInfo::key(info.id), info.field())
-}
-
 fn system_write(
     (dot, hlc): (Dot, Hlc),
     key: &[u8],
     field: (FieldNumber, FieldValue),
 ) -> RemoteWrite {
-    let version = Version { hlc, origin: dot.origin };
-    let row = JoinedRow::written(version, dot.seq, [field]).unwrap();
-    let change = NewContent::Joined(Arc::new(row));
-    let (namespace, key) = (NamespaceId::SYSTEM, Key::new(key).unwrap());
-    RemoteWrite { dot, hlc, prev: None, namespace, key, change }
+    joined_write(dot, hlc, key, [field])
 }
 
 /// A delete of a peer, which needs no body.
@@ -319,7 +314,7 @@ fn a_vector_is_adopted_only_for_origins_whose_rows_are_here() {
 }
 
 #[test]
-fn a_location_has_at_most_so_many_origins() {
+fn a_location_has_a_bounded_number_of_origins() {
     let mut replica = new_replica();
     let info = |number: u64| {
         let mut id = [9; 16];

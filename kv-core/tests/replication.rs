@@ -1,6 +1,9 @@
 //! A replicator gets every write that it must send, and commits what it receives.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod common;
+
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -10,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use common::peer;
 use kv_core::{
-    Change, Dot, Durability, Hlc, JoinedRow, Key, Lane, MemberId, NamespaceId, Operation, Options,
-    OriginId, OriginInfo, Replication, Store, StoreView, TurnOutcome, Version, VersionVector,
+    Change, Dot, Durability, Hlc, Key, MemberId, NamespaceId, Operation, Options, OriginId,
+    Replication, Store, StoreView, TurnOutcome, Version, VersionVector,
     commit::Committer,
     commit::{NewContent, Remote, RemoteWrite},
     engine::redb::RedbEngine,
@@ -114,19 +118,9 @@ const PEER: OriginId = OriginId([9; 16]);
 
 /// Opens the peer's origin, as its first write does.
 fn open_peer(store: &Store) {
-    let (member, lane, partner) = (MemberId([8; 16]), Lane::Small, OriginId([7; 16]));
     let opened = Hlc(1_700_000_000_000 << 16);
-    let info = OriginInfo { id: PEER, member, lane, partner, closes: [].into(), opened };
-    let version = Version { hlc: opened, origin: PEER };
-    let row = JoinedRow::written(version, 1, [info.field()]).unwrap();
-    let write = RemoteWrite {
-        dot: Dot { origin: PEER, seq: 1 },
-        hlc: opened,
-        prev: None::<Version>,
-        namespace: NamespaceId::SYSTEM,
-        key: Key::new(OriginInfo::key(PEER)).unwrap(),
-        change: NewContent::Joined(Arc::new(row)),
-    };
+    let info = peer::origin([PEER, OriginId([7; 16])], MemberId([8; 16]), opened);
+    let write = peer::opening(&info);
     store.submit(Operation::Remote(Remote::Next(write))).unwrap().wait().unwrap();
 }
 

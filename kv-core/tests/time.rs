@@ -1,11 +1,15 @@
 //! The times of writes and the closed timestamp, whatever the clocks show.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod common;
+
 use std::sync::Arc;
 
+use common::peer;
 use kv_core::{
-    Attributes, Dot, Hlc, InvalidWrite, JoinedRow, Key, Lane, MemberId, NamespaceId, Operation,
-    OriginId, OriginInfo, Outcome, Version, VersionVector, WriteError, Written,
+    Attributes, Dot, Hlc, InvalidWrite, Key, MemberId, NamespaceId, Operation, OriginId, Outcome,
+    VersionVector, WriteError, Written,
     commit::{Applied, Committer, Creation, NewContent, Remote, RemoteWrite},
     derive_id,
     engine::{
@@ -25,18 +29,8 @@ const PEER: OriginId = OriginId([90; 16]);
 
 /// The first write of the peer's origin.
 fn opening() -> RemoteWrite {
-    let (member, lane, partner, opened) =
-        (MemberId([80; 16]), Lane::Small, OriginId([91; 16]), Hlc(1));
-    let info = OriginInfo { id: PEER, member, lane, partner, closes: [].into(), opened };
-    let row = JoinedRow::written(Version { hlc: opened, origin: PEER }, 1, [info.field()]).unwrap();
-    RemoteWrite {
-        dot: Dot { origin: PEER, seq: 1 },
-        hlc: opened,
-        prev: None,
-        namespace: NamespaceId::SYSTEM,
-        key: Key::new(OriginInfo::key(PEER)).unwrap(),
-        change: NewContent::Joined(Arc::new(row)),
-    }
+    let info = peer::origin([PEER, OriginId([91; 16])], MemberId([80; 16]), Hlc(1));
+    peer::opening(&info)
 }
 
 struct Location {

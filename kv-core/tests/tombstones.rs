@@ -98,7 +98,7 @@ impl Case {
         self.store = open(engine, 100);
     }
 
-    /// The keys of a list that reads at most so many rows; none if these do not suffice.
+    /// The keys of a list that reads at most this many rows; none if these do not suffice.
     fn list(&mut self, rows: usize) -> Option<Vec<String>> {
         let view = self.store.view();
         let query = ListQuery::default();

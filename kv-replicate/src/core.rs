@@ -10,7 +10,7 @@
 //! | identities, incarnations | [`handshake`] |
 //! | versions and features of the two ends | [`compatibility`] |
 //! | messages and fields of later versions | [`skipped`] |
-//! | when progress is sent, and what of it | [`progress`], [`counts`], [`told`] |
+//! | when progress is sent, and what of it | [`progress`], [`counts`], [`announced`] |
 //! | what peers have reported | [`reported`], [`receipts`] |
 //! | the clocks of the members, cluster time | [`clocks`] |
 //! | new writes, sent and received | [`live_sender`], [`live_receiver`] |
@@ -37,6 +37,7 @@ use crate::{
 };
 
 mod actions;
+mod announced;
 mod backlog;
 mod body_fetcher;
 mod body_source;
@@ -73,7 +74,6 @@ mod stability;
 mod status;
 #[cfg(test)]
 mod testing;
-mod told;
 mod transmit;
 mod uncounted;
 mod verifier;
@@ -170,8 +170,8 @@ impl Core {
         machines.rebuild.watch(&mut cx, &machines.puller);
     }
 
-    /// Returns the time, on the monotonic clock, at which [`Core::handle_timeout`] must be called next; none if only an event can change
-    /// anything.
+    /// Returns the time, on the monotonic clock, at which [`Core::handle_timeout`] must be called next; none if only an
+    /// event can change anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         if self.halted.is_some() {
@@ -191,8 +191,8 @@ impl Core {
         self.out.poll_notice()
     }
 
-    /// Returns the next peer that there may be messages for, which have come up since the peer was last returned. Take them
-    /// with [`Core::poll_transmit_on`]. A peer whose channels have no room for all of them is not returned again
+    /// Returns the next peer that there may be messages for, which have come up since the peer was last returned. Take
+    /// them with [`Core::poll_transmit_on`]. A peer whose channels have no room for all of them is not returned again
     /// because of those: remember it until there is room.
     pub fn poll_ready(&mut self) -> Option<MemberId> {
         self.out.poll_ready()
@@ -286,7 +286,7 @@ impl Core {
         self.machines.clocks.state(&self.local)
     }
 
-    /// Returns the first keys whose rows are fetched by name, at most so many, each with the members whose answers it
+    /// Returns the first keys whose rows are fetched by name, at most `most`, each with the members whose answers it
     /// waits for.
     #[must_use]
     pub fn awaited(&self, most: usize) -> BTreeMap<Place, Vec<MemberId>> {

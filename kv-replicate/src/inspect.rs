@@ -37,7 +37,7 @@ pub struct Range {
     pub upto: Option<Place>,
 }
 
-/// The most rows that one question asks for by name.
+/// The most rows that one question names.
 pub const MAX_ASKED_ROWS: usize = 64;
 
 /// The answer to an [`Ask`].

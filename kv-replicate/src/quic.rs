@@ -52,7 +52,7 @@ pub use config::{
     Config, GUEST_WINDOW_BYTES, Guests, Identity, OnNotice, Salvage, SalvageError, ServeGuest,
     Tuning,
 };
-pub use error::{AskError, IdentityError, StartError};
+pub use error::{IdentityError, QueryError, StartError};
 pub use race::{Won, race};
 pub use replica::{Handle, Replica};
 pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Peer, Status};

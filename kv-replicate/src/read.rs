@@ -51,8 +51,8 @@ impl<S> Durable<S> {
 }
 
 impl<S: Snapshot> Durable<S> {
-    /// Does work that reads and returns its answer; whatever is pinned, from this view. None for work that
-    /// commits.
+    /// Does work that reads, and returns its answer; none for work that commits. Sessions and bodies with a pinned view
+    /// are read from that one, everything else from this view.
     #[must_use]
     pub fn read(&self, work: Work) -> Option<Event> {
         match work {
@@ -102,7 +102,7 @@ impl<S: Snapshot> Durable<S> {
         if !wanted.is_new && !wanted.since.covers_all(view.collected()) {
             return Err(Unread::Gone(view.collected().clone()));
         }
-        // While the index is checked, nobody knows what a walk lacks.
+        // While the index is checked, it is not known what a walk lacks.
         let index = view.index_number().ok_or(Unread::Failed)?;
         let (mut rows, mut damaged, mut next, mut bytes) =
             (Vec::new(), Vec::new(), wanted.after, 0);
@@ -229,7 +229,7 @@ fn named_weight(damaged: &DamagedKey) -> usize {
     128 + damaged.key.len()
 }
 
-/// The value of a write that fits a row and is stored as a large one; none if it is no such write. Damage is noted.
+/// The value of a write that fits a row and is stored as a large one; none if it is not such a write. Damage is noted.
 fn short_value<S: Snapshot>(view: &View<S>, write: &Change) -> Result<Option<Bytes>, ReadError> {
     let FoundState::Large { body, len, .. } = write.found.state else { return Ok(None) };
     if len > CHUNK_BYTES as u64 {

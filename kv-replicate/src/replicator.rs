@@ -40,7 +40,7 @@ const WORKS_PER_TURN: usize = 16;
 const MAX_WRITES_BYTES: usize = 16 << 20;
 
 /// Most keys that wait to be fetched by name.
-const MAX_ASKED: usize = 4096;
+const MAX_REQUESTED: usize = 4096;
 
 /// Commits what peers sent and reports what a store did.
 ///
@@ -69,11 +69,11 @@ pub struct Replicator<S> {
     reader: Reader<S>,
     /// The stable timestamp, as long as these are the members.
     stable: (Arc<Members>, Hlc),
-    /// Keys whose rows are to be fetched from the other members, beside the owed ones.
-    asked: BTreeSet<Place>,
+    /// Keys whose rows must be fetched from the other members, beside the owed ones.
+    requested: BTreeSet<Place>,
     /// The same, as of the last durable view.
-    was_asked: BTreeSet<Place>,
-    /// The owed keys of the last durable view, and all keys whose rows are to be fetched.
+    was_requested: BTreeSet<Place>,
+    /// The owed keys of the last durable view, and all keys whose rows must be fetched.
     wanted: (OwedKeys, Arc<BTreeSet<Place>>),
 }
 
@@ -91,8 +91,8 @@ impl<S> Default for Replicator<S> {
             durable: None,
             reader: Reader::default(),
             stable: (Arc::default(), Hlc::ZERO),
-            asked: BTreeSet::new(),
-            was_asked: BTreeSet::new(),
+            requested: BTreeSet::new(),
+            was_requested: BTreeSet::new(),
             wanted: <(OwedKeys, Arc<BTreeSet<Place>>)>::default(),
         }
     }
@@ -108,12 +108,12 @@ impl WriteRoom {
         self.give_back(rows.iter().map(Row::weight).sum());
     }
 
-    /// Returns room for so many bytes.
+    /// Returns room for this many bytes.
     fn give_back(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes room for so many bytes, if there is as much. Only the replicator takes.
+    /// Takes room for this many bytes, if there is enough. Only the replicator takes room.
     fn take(&self, bytes: usize) -> bool {
         let has_room = self.0.load(Ordering::Relaxed) + bytes <= MAX_WRITES_BYTES;
         if has_room {
@@ -140,8 +140,8 @@ impl<S> Replicator<S> {
         &self.state
     }
 
-    /// Returns the view that peers may be shown; none before the replicator begins. A driver that reads on another thread must
-    /// change it together with passing on the events.
+    /// Returns the view that peers may be shown; none before the replicator begins. A driver that reads on another
+    /// thread must change it together with passing on the events.
     #[must_use]
     pub fn durable(&self) -> Option<&Arc<Durable<S>>> {
         self.durable.as_ref()
@@ -184,11 +184,11 @@ impl<S> Replicator<S> {
     /// Requests the rows of these keys from the other members. What is greater is applied; of one version, a
     /// value replaces its expired tombstone. The core learns of the keys with the next sync. Returns how many keys
     /// there was no room for: request them again later.
-    pub fn ask_for(&mut self, places: impl IntoIterator<Item = Place>) -> usize {
+    pub fn request_rows(&mut self, places: impl IntoIterator<Item = Place>) -> usize {
         let mut refused = 0;
         for place in places {
-            if self.asked.len() < MAX_ASKED || self.asked.contains(&place) {
-                self.asked.insert(place);
+            if self.requested.len() < MAX_REQUESTED || self.requested.contains(&place) {
+                self.requested.insert(place);
             } else {
                 refused += 1;
             }
@@ -199,21 +199,21 @@ impl<S> Replicator<S> {
     /// Forgets keys for which every member has answered.
     fn settle(&mut self, keys: &[Settled]) {
         keys.iter().for_each(|key| {
-            self.asked.remove(&key.place);
+            self.requested.remove(&key.place);
         });
     }
 
-    /// All keys whose rows are to be fetched, given those that are owed.
+    /// All keys whose rows must be fetched, given those that are owed.
     fn all_wanted(&mut self, owed: &OwedKeys) -> Arc<BTreeSet<Place>> {
-        let is_same = self.wanted.0 == *owed && self.asked == self.was_asked;
+        let is_same = self.wanted.0 == *owed && self.requested == self.was_requested;
         if !is_same {
             let place = |(namespace, key, _): (NamespaceId, &Key, Owed)| Place {
                 namespace,
                 key: key.clone(),
             };
-            let all = owed.iter().map(place).chain(self.asked.iter().cloned()).collect();
+            let all = owed.iter().map(place).chain(self.requested.iter().cloned()).collect();
             self.wanted = (owed.clone(), Arc::new(all));
-            self.was_asked.clone_from(&self.asked);
+            self.was_requested.clone_from(&self.requested);
         }
         Arc::clone(&self.wanted.1)
     }
@@ -317,7 +317,7 @@ where
 
     fn freed_early(&mut self, keys: Vec<(NamespaceId, Key)>) {
         // Those that there is no room for are reported again.
-        self.ask_for(keys.into_iter().map(|(namespace, key)| Place { namespace, key }));
+        self.request_rows(keys.into_iter().map(|(namespace, key)| Place { namespace, key }));
     }
 
     fn stable(&mut self) -> Hlc {

@@ -66,15 +66,15 @@ pub enum Work {
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
     },
-    /// Begin to rebuild the store: from the commit on it serves nobody, until [`Work::Rebuilt`].
+    /// Begin to rebuild the store: from the commit on it serves no peer, until [`Work::Rebuilt`].
     Rebuild {
         /// Names the answer, [`Event::Applied`].
         id: u64,
         /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
     },
-    /// Read these rows, whole, for the owner: they are dropped next, because the source of a rebuild neither counts nor has
-    /// them.
+    /// Read these rows, whole, for the owner: they are dropped next, because the source of a rebuild neither counts nor
+    /// has them.
     Salvage {
         /// Names the answer, [`Event::Salvaged`].
         id: u64,
@@ -231,7 +231,7 @@ pub struct ToApply {
     pub fetch: Option<u64>,
 }
 
-/// How a row is to be applied.
+/// How a row is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// As [`Remote::Next`](kv_core::commit::Remote::Next).
@@ -333,8 +333,9 @@ pub enum Event {
         /// The row; none if the key has none, or if it can't be read now.
         row: Option<Row>,
     },
-    /// The owner requests to verify that a peer holds the same. The answer is [`Notice::Verified`](crate::Notice::Verified). While a
-    /// verification with this peer is under way, its verdict answers this request too.
+    /// The owner requests to verify that a peer holds the same. The answer is
+    /// [`Notice::Verified`](crate::Notice::Verified). While a verification with this peer is under way, its verdict
+    /// answers this request too.
     Verify(MemberId),
     /// [`Work::Inspect`] was done.
     Inspected {
@@ -358,15 +359,15 @@ pub enum Event {
     Kept {
         /// The number in the notice.
         id: u64,
-        /// Whether the writes are kept, durably. If not, they stay in the store, and the owner is asked again later.
+        /// Whether the writes are kept, durably. If not, they stay in the store, and the owner gets another notice later.
         is_kept: bool,
     },
     /// [`Work::FindUncounted`] was done.
     Uncounted {
         /// The number of the work.
         id: u64,
-        /// A digest of the writes of these origins that the store holds and its vector does not count; 0 if there are none.
-        /// None if the disk can't be read now.
+        /// A digest of the writes of these origins that the store holds and its vector does not count; 0 if there are
+        /// none. None if the disk can't be read now.
         digest: Option<u64>,
     },
 }

@@ -1,4 +1,4 @@
-//! The class of a counter: the part of its limit that the table needs to tell its age and its cost.
+//! The class of a counter: the part of its limit that the table needs to compute its age and its cost.
 //!
 //! A slot of the table has no room for an algorithm and a period, so it names them by a class of 12 bits.
 //! The class of a window algorithm is an index into a small table of (algorithm, period), which is filled

@@ -1,4 +1,4 @@
-//! The response fields that tell a client its limit.
+//! The response fields that describe a client's limit.
 //!
 //! `RateLimit-Policy` and `RateLimit` follow draft-ietf-httpapi-ratelimit-headers-10 (Structured Fields, RFC
 //! 9651), and `Retry-After` follows RFC 9110, section 10.2.3. Times are whole seconds, rounded up, so

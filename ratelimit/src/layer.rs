@@ -1,4 +1,4 @@
-//! A layer for tower services: answers 429 Too Many Requests, with the fields that tell a client when to
+//! A layer for tower services: answers 429 Too Many Requests, with the fields that show a client when to
 //! retry.
 
 use std::future::Future;

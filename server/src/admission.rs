@@ -1,4 +1,4 @@
-//! Admission: at most so many at a time.
+//! Admission: at most a given number at a time.
 //!
 //! A caller that finds no free permit waits for one, in order of arrival and for a bounded time, and is
 //! refused after that: a burst is served late, an overload is refused. Everything that the server

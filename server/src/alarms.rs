@@ -1,7 +1,7 @@
 //! Alarms and the verdict: what an operator must act on, and whether all is well.
 //!
 //! [`Snapshot`] is the state of a location at one moment. [`alarms`] and [`verdict`] derive everything from it that is
-//! said about it: `waypost cluster status`, `/v1/cluster`, `/metrics` and the log only format what they return.
+//! reported about it: `waypost cluster status`, `/v1/cluster`, `/metrics` and the log only format what they return.
 //!
 //! | module | what it knows |
 //! |---|---|

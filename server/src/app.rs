@@ -51,8 +51,8 @@ pub struct Observation {
 }
 
 impl App {
-    /// Returns the state of this location now, and what is derived from it. Alarms that have risen or ended since the last
-    /// call are logged.
+    /// Returns the state of this location now, and what is derived from it. Alarms that have risen or ended since the
+    /// last call are logged.
     pub async fn observe(&self) -> Observation {
         let member = match &self.membership {
             None => None,

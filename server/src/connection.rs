@@ -162,7 +162,10 @@ impl Server {
         let free = self.admission.free();
         let max = self.admission.capacity();
         if free == 0 && !*is_full {
-            tracing::warn!(max, "all connections are in use; more wait (max-connections)");
+            tracing::warn!(
+                max,
+                "all connections are in use: further ones wait until one ends (max-connections)"
+            );
             *is_full = true;
         } else if free > self.connections() / 9 {
             *is_full = false;

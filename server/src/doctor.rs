@@ -34,13 +34,13 @@ pub enum IndexCheck {
     /// It lacks nothing.
     #[default]
     NotNeeded,
-    /// It must be checked against the entries; nothing was done, because nothing was to be changed.
+    /// It must be checked against the entries; nothing was done, because this was a dry run.
     Due,
     /// It was checked against the entries, and its rows were written again.
     Done,
     /// It was checked; entries are damaged too, so that it is not known which of them its damaged rows name.
     Undecided,
-    /// The check goes on in the background, if the server runs.
+    /// The check continues in the background, if the server runs.
     Unfinished,
 }
 
@@ -74,7 +74,7 @@ pub struct DoctorInfo {
     pub future: KeysInfo,
     /// Whether nothing is wrong.
     pub is_sound: bool,
-    /// Whether nothing was to be changed.
+    /// Whether it was a dry run.
     pub is_dry_run: bool,
     /// How many rows of the index were removed and values freed; with a dry run, how many would be.
     pub repairs: u64,
@@ -103,8 +103,8 @@ pub enum DoctorError {
     Write(#[from] WriteError),
 }
 
-/// Examines a store, and repairs what can be repaired unless it is a dry run. `progress` is told now and then how many
-/// rows were read. Blocks.
+/// Examines a store, and repairs what can be repaired unless it is a dry run. `progress` is called from time to time
+/// with how many rows were read. Blocks.
 ///
 /// # Errors
 /// See [`DoctorError`].
@@ -129,7 +129,7 @@ pub fn examine(
     Ok(DoctorInfo { index_check, owed, ..info })
 }
 
-/// Waits until the check of the index has ended, at most so long.
+/// Waits until the check of the index has ended, at most `patience`.
 fn await_check(store: &Store, patience: Duration) -> IndexCheck {
     let environment = SystemEnvironment::new();
     let end = environment.monotonic() + patience;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_says_what_was_found_and_what_was_or_would_be_done() {
+    fn a_report_lists_what_was_found_and_what_was_or_would_be_done() {
         let key = KeyInfo { namespace: "pages".into(), key: "a\n".into() };
         let mut found = DoctorInfo {
             unindexed: KeysInfo { count: 1, first: vec![key] },

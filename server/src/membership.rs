@@ -8,7 +8,7 @@ use std::{
 use kv_core::{Member, MemberId, Store, WriteError};
 use kv_replicate::{
     Condition, Verdict,
-    quic::{AskError, Handle, Identity, IdentityError, Status},
+    quic::{Handle, Identity, IdentityError, QueryError, Status},
 };
 
 use crate::cluster::{Descriptor, Expiry, Renewal};
@@ -97,8 +97,8 @@ impl Membership {
     /// Tells the other locations of this one's conditions: their status shows them.
     ///
     /// # Errors
-    /// [`AskError::Closed`].
-    pub async fn report(&self, conditions: Vec<Condition>) -> Result<(), AskError> {
+    /// [`QueryError::Closed`].
+    pub async fn report(&self, conditions: Vec<Condition>) -> Result<(), QueryError> {
         self.handle.set_conditions(conditions).await
     }
 
@@ -115,8 +115,8 @@ impl Membership {
     /// Closes all links, for a reason that peers see. They are made again, with the certificates of now.
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn unlink(&self, reason: &'static str) -> Result<(), AskError> {
+    /// See [`QueryError`].
+    pub async fn unlink(&self, reason: &'static str) -> Result<(), QueryError> {
         self.handle.unlink(reason).await
     }
 
@@ -164,8 +164,8 @@ impl Membership {
     /// Requests the replica's status. Updates what [`Membership::unready`] and the other methods return.
     ///
     /// # Errors
-    /// [`AskError::Closed`].
-    pub async fn status(&self) -> Result<Status, AskError> {
+    /// [`QueryError::Closed`].
+    pub async fn status(&self) -> Result<Status, QueryError> {
         let status = self.handle.status().await;
         self.readiness.observe(&status);
         status
@@ -174,8 +174,8 @@ impl Membership {
     /// Compares everything that this location and a peer hold.
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
+    /// See [`QueryError`].
+    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, QueryError> {
         self.handle.verify(peer).await
     }
 }

@@ -131,7 +131,7 @@ impl kv_core::Observer for Metrics {
         self.store.overwrote_concurrent(writes);
     }
 
-    fn swept(&self, rows: usize) {
+    fn collected(&self, rows: usize) {
         self.store.collected(rows);
     }
 
@@ -169,7 +169,7 @@ mod tests {
         get(StatusCode::OK, Duration::from_micros(70));
         get(StatusCode::NOT_FOUND, Duration::from_secs(60));
         metrics.committed(7, 900, Duration::from_millis(1), Some(Duration::from_millis(3)));
-        metrics.swept(4);
+        metrics.collected(4);
         metrics.reindexed(2);
         metrics.connections().cut("header-timeout");
         let text = metrics.render(&gauges(), None);

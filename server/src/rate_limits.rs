@@ -31,7 +31,7 @@ pub struct RateLimits {
     named: HashMap<String, Named>,
     /// Where decisions on limits without a name are counted.
     unnamed: Tally,
-    /// The keys that are denied most; none unless the setting asks for them.
+    /// The keys that are denied most; none unless the setting enables them.
     denied: Option<DeniedKeys>,
     /// It started with counters that the last stop saved.
     has_counters: bool,

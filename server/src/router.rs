@@ -173,7 +173,7 @@ const NO_PATH: &str = "the target of a request is a path, which begins with /, o
 const TWO_NAMESPACES: &str = "the header Waypost-Namespace is there more than once";
 
 /// The refusal of a path below `/binding/` without a namespace.
-const NO_NAMESPACE: &str = "the path names no namespace: say /binding/NAMESPACE/KEY";
+const NO_NAMESPACE: &str = "the path names no namespace: use /binding/NAMESPACE/KEY";
 
 /// The response to a path that no API has.
 const NO_API: &str = "nothing is here. Keys are at /binding/NAMESPACE/KEY, or at any path with \

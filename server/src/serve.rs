@@ -6,7 +6,7 @@
 //! | `store` | the store and the rate limits: opened, saved, closed |
 //! | `replication` | the server's part in a cluster |
 //! | `renewal` | keeps the location's certificate valid |
-//! | `watch` | logs alarms, and tells the other locations of them |
+//! | `watch` | logs alarms, and reports them to the other locations |
 
 use std::{sync::Arc, time::Duration};
 
@@ -158,7 +158,7 @@ struct Running {
     app: Arc<App>,
     /// Envoy's limits.
     rls: Rls,
-    /// Logs alarms, and tells the other locations of them.
+    /// Logs alarms, and reports them to the other locations.
     watching: JoinHandle<()>,
 }
 

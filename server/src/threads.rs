@@ -31,7 +31,7 @@ fn half_of(cores: NonZeroUsize) -> NonZeroUsize {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// The system does not allow so many threads.
+    /// The system does not allow that many threads.
     #[error(
         "can't start {threads} threads: {source}; set fewer with --threads, or raise the system's limits \
          (ulimit -u, ulimit -v)"
@@ -47,7 +47,7 @@ pub enum RuntimeError {
     System(#[from] io::Error),
 }
 
-/// Starts a runtime with so many threads.
+/// Starts a runtime with this many threads.
 ///
 /// # Errors
 /// See [`RuntimeError`].
@@ -61,7 +61,7 @@ pub fn runtime(threads: NonZeroUsize) -> Result<Runtime, RuntimeError> {
     Ok(runtime)
 }
 
-/// Starts so many threads at once and ends them again, because tokio panics if it can't start one.
+/// Starts this many threads at once and ends them again, because tokio panics if it can't start one.
 fn try_to_start(threads: NonZeroUsize) -> io::Result<()> {
     let admission = Mutex::new(());
     thread::scope(|scope| {

@@ -158,7 +158,7 @@ fn a_request_denied_by_one_descriptor_costs_the_other_nothing() {
     let _server = site.serve();
     let envoy = site.envoy(&[]);
     assert_eq!(statuses(&envoy, "/login", "a", LIMIT + 20)[LIMIT..], [429; 20]);
-    // The address has 100, of which the 5 requests that passed are used.
+    // The address has 100, and 5 are used by the requests that passed.
     let mut passed = 0;
     while get(&envoy, "/", None).status == 200 {
         passed += 1;

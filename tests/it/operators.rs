@@ -105,9 +105,9 @@ fn assert_joins(cluster: &mut Cluster, number: usize, fault: &str) {
     }
 }
 
-/// Asserts what must be true after every fault is over: no acknowledged entry is lost, all locations hold the same, none has
-/// an alarm, and a write at each reaches all others at once. The comparison may meet damage, which is an alarm until it is
-/// repaired.
+/// Asserts what must be true after every fault is over: no acknowledged entry is lost, all locations hold the same,
+/// none has an alarm, and a write at each reaches all others at once. The comparison may meet damage, which is an alarm
+/// until it is repaired.
 fn assert_all_is_well(cluster: &Cluster, entries: &mut Entries, fault: &str) {
     entries.assert_everywhere(cluster, fault);
     cluster.converge_within(PATIENCE);

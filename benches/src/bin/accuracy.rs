@@ -118,8 +118,8 @@ fn main() -> Result<(), Failure> {
     let contenders = Contender::all(limit)?;
     let span = Span { limit, period_ms: PERIOD_MS, start_ms: START_MS, windows: arguments.windows };
     let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
-    println!("{limit} hits in 60 s: admitted against an exact log / most in any 60 s\n");
-    println!("| traffic | hits | {} |\n|---|{}", names.join(" | "), "---|".repeat(5));
+    println!("{limit} requests in 60 s: admitted against an exact log / most in any 60 s\n");
+    println!("| traffic | requests | {} |\n|---|{}", names.join(" | "), "---|".repeat(5));
     let mut panels = Vec::new();
     let mut most = [[0; INTERVALS.len()]; 4];
     for traffic in traffic::ALL {
@@ -206,8 +206,9 @@ fn print_bounds(contenders: &[Contender; 4], most: &[[u64; INTERVALS.len()]; 4])
 }
 
 fn chart(limit: u32, names: &[&str], panels: Vec<Panel>) -> Chart {
-    let title =
-        format!("Limit L = {limit} hits in 60 s: what was admitted in the last 60 s, over time");
+    let title = format!(
+        "Limit L = {limit} requests in 60 s: what was admitted in the last 60 s, over time"
+    );
     let names = ["exact log"].iter().chain(names).map(|name| (*name).to_owned()).collect();
     Chart { title, names, panels }
 }

@@ -50,10 +50,10 @@ struct Arguments {
 
 /// Counts what was collected.
 #[derive(Default)]
-struct Swept(AtomicUsize);
+struct Collected(AtomicUsize);
 
-impl Observer for Swept {
-    fn swept(&self, rows: usize) {
+impl Observer for Collected {
+    fn collected(&self, rows: usize) {
         self.0.fetch_add(rows, Ordering::Relaxed);
     }
 }
@@ -61,9 +61,9 @@ impl Observer for Swept {
 fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let scratch = Scratch::new(arguments.dir.clone())?;
-    let swept = Arc::new(Swept::default());
+    let collected = Arc::new(Collected::default());
     let path = scratch.join("store");
-    let options = Options::new().cache_bytes(arguments.cache << 20).observer(swept.clone());
+    let options = Options::new().cache_bytes(arguments.cache << 20).observer(collected.clone());
     // A store that may have peers keeps its tombstones until these have them.
     let without = options.clone().replicated(true);
     let store = without.clone().open(&path)?;
@@ -86,12 +86,12 @@ fn main() -> Result<(), Failure> {
             let sample = put_for(&store, (kept, round), &arguments, lasting)?;
             store.close()?;
             samples[side].push(sample);
-            if side == 1 && swept.0.load(Ordering::Relaxed) > before {
+            if side == 1 && collected.0.load(Ordering::Relaxed) > before {
                 took += sample.wall;
             }
         }
         // Until a round finds nothing more.
-        let after = swept.0.load(Ordering::Relaxed);
+        let after = collected.0.load(Ordering::Relaxed);
         if after == before {
             break;
         }

@@ -71,7 +71,7 @@ pub fn healed(day: Day) -> Result<(), Failure> {
         per(traffic.all().1, missing),
         bytes(traffic.of(&["live"]).1),
         bytes(traffic.of(&["page"]).1),
-        bytes(traffic.of(&["heads", "durable"]).1),
+        bytes(traffic.of(&["progress", "durable"]).1),
         traffic.all().0,
         rows_read(&mesh, places) - read,
         cpu.as_secs_f64(),

@@ -6,7 +6,7 @@ use super::{VALUE_BYTES, bytes, per, percentile, settled};
 use crate::{Failure, data, meter::Stopwatch};
 
 /// The kinds of messages that follow a write without carrying it.
-const PROGRESS: [&str; 2] = ["heads", "durable"];
+const PROGRESS: [&str; 2] = ["progress", "durable"];
 
 /// The load of writes.
 #[derive(Clone, Copy, Debug)]

@@ -32,7 +32,7 @@ pub fn idle(directory: &Path, lasting: Duration) -> Result<(), Failure> {
     // The headers of IPv4 and UDP have 28 bytes.
     let on_wire = bytes + 28.0 * packets;
     println!(
-        "\nan idle link, both ways, for {lasting:?}: {bytes:.0} B/s in {packets:.1} datagrams/s, with heads \
+        "\nan idle link, both ways, for {lasting:?}: {bytes:.0} B/s in {packets:.1} datagrams/s, with progress \
          {on_wire:.0} B/s: below 1 KiB/s {}",
         verdict(on_wire < 1024.0)
     );

@@ -20,9 +20,9 @@ struct Ledger {
     /// Rises when the store is reloaded after a failure. Chunks that were staged before are lost.
     epoch: u64,
     pins: HashMap<BodyId, u32>,
-    /// Bodies that no row refers to. They are freed once nobody reads them.
+    /// Bodies that no row refers to. They are freed once no reader has them open.
     garbage: BTreeSet<BodyId>,
-    /// Garbage whose chunks are being freed: nobody can begin to read it.
+    /// Garbage whose chunks are being freed: no reader can open it.
     claimed: BTreeSet<BodyId>,
 }
 

@@ -78,11 +78,11 @@ pub trait ChunkSource: Send + Sync {
 /// Reads a large body chunk by chunk.
 ///
 /// It holds no snapshot, so a slow reader does no harm. It reads the value as it was when the reader was
-/// made, whatever is put meanwhile.
+/// made, even if the key is put meanwhile.
 ///
 /// The checksum of a chunk shows that it was written for this body. It can't show that it is not one of an earlier body
-/// with the same id, from a page that a flipped bit points to. So the digest of the body is compared before the last chunk
-/// is handed out: of a value of one chunk, before anything is.
+/// with the same id, from a page that a flipped bit points to. So the digest of the body is compared before the last
+/// chunk is handed out: of a value of one chunk, before anything is.
 pub struct BodyReader {
     /// Where the chunks are read, each from the newest view.
     source: Arc<dyn ChunkSource>,

@@ -1,7 +1,7 @@
-//! Optional fields, which may follow the fixed fields of a message or of a row's value. A program skips those that it does
-//! not know, so that a later version can add some.
+//! Optional fields, which may follow the fixed fields of a message or of a row's value. A program skips those that it
+//! does not know, so that a later version can add some.
 //!
-//! Each has a tag (one byte, not 0), a length (two bytes) and so many bytes. Tags rise, so that each occurs once.
+//! Each has a tag (one byte, not 0), a length (two bytes) and that many bytes. Tags rise, so that each occurs once.
 
 use bytes::BufMut;
 

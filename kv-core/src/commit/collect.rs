@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    gc::GcLimits,
-    sweep::Sweep,
-    transaction::{Transaction, time_index},
-};
+use super::{entry::time_index, gc::GcLimits, sweep::Sweep, transaction::Transaction};
 use crate::{
     engine::{Order, Snapshot, Table},
     error::ReadError,
@@ -83,7 +79,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Records that a tombstone is collected.
     fn count_collected(&mut self, head: &Found<()>) {
         Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
-        // Of a tombstone that is later than the closed timestamp nobody else has heard: the store has no peers.
+        // No peer knows of a tombstone that is later than the closed timestamp: the store has no peers.
         let upto = head.version.hlc.min(self.state.closed);
         self.state.collected_upto = self.state.collected_upto.max(upto);
     }

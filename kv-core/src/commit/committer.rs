@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     index::IndexCheck,
-    migrate,
+    open::{self, Creation, Opened},
     operation::{Operation, Outcome},
     program::Program,
     state::{self, State},
@@ -65,17 +65,6 @@ pub struct Committer<E: Engine> {
     program: Program,
 }
 
-/// How a store is created. A store that exists already must fit it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Creation {
-    /// The location that the store belongs to. By default a new store gets a random id, and one that exists
-    /// has the id that it has.
-    pub member: Option<MemberId>,
-    /// Whether a new store joins a cluster that has data: it rebuilds until a session has brought this. A store
-    /// of another location that nothing was ever written to counts as new.
-    pub is_joining: bool,
-}
-
 /// The largest difference between two clocks that are right, unless it is configured: 500 ms.
 pub(crate) const MAX_SKEW_MS: u64 = 500;
 
@@ -123,36 +112,9 @@ where
         program: Program,
     ) -> Result<Committer<E>, OpenError> {
         let mut random: Box<RandomIds> = Box::new(random);
-        let snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
-        let mut last = engine.status().latest;
-        if state::is_new(&snapshot)? {
-            let member = match creation.member {
-                Some(member) => member,
-                None => MemberId(random()?),
-            };
-            last += 1;
-            let mut rows = state::founding_rows(member, creation.is_joining);
-            migrate::put_format(&mut rows, program.formats.newest, &program.version);
-            engine.commit(last, rows).map_err(OpenError::Engine)?;
-            engine.sync(last).map_err(OpenError::Engine)?;
-        } else {
-            program.check_features(&snapshot)?;
-            last = migrate::migrate(&*engine, last, &program)?;
-        }
-        let mut snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
+        let Opened { state, snapshot, last } =
+            open::open(&*engine, creation, &mut *random, &program)?;
         let bodies = Arc::new(Bodies::default());
-        let mut state = State::load(&snapshot)?;
-        if let Some(expected) = creation.member.filter(|member| *member != state.member) {
-            if !creation.is_joining || !state.is_unwritten() {
-                return Err(OpenError::Member { found: state.member, expected });
-            }
-            last += 1;
-            let rows = state::founding_rows(expected, true);
-            engine.commit(last, rows).map_err(OpenError::Engine)?;
-            engine.sync(last).map_err(OpenError::Engine)?;
-            snapshot = engine.snapshot(Visibility::Latest).map_err(OpenError::Engine)?;
-            state = State::load(&snapshot)?;
-        }
         let (next, pending) = state::bodies(&snapshot, &state)?;
         bodies.restart(next, pending);
         let damage = Arc::new(Damage::default());
@@ -185,7 +147,7 @@ where
     #[must_use]
     pub fn view(&mut self) -> View<E::Snapshot> {
         if let Err(error) = self.refresh() {
-            tracing::error!(%error, "no view of the last commit");
+            tracing::error!(%error, "the last commit can't be read: readers keep the view before it");
         }
         self.view.clone()
     }
@@ -334,7 +296,7 @@ where
         let met = self.damage.take();
         let committed = self.commit(now_ms, vec![Operation::Owe(met)]);
         if let Some(Err(error)) = committed.results.first() {
-            tracing::warn!(%error, "damaged rows were not recorded: they will be when they are met again");
+            tracing::warn!(%error, "damaged rows could not be recorded: they are recorded the next time that they are read");
         }
         true
     }

@@ -4,7 +4,7 @@
 //! between commits. The first pass reads the entries: each must be in the index under all of its dots. The second one
 //! reads the index. What is damaged there and is the dot of no entry that can be read was overwritten, or is the write of
 //! an entry that is damaged too: such entries are owed, and the index must name them, so that a catch-up does. While it
-//! may lack a name, the check stays due, and nobody catches up from here.
+//! may lack a name, the check stays due, and no peer catches up from here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -233,8 +233,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(count < STEP_ROWS)
     }
 
-    /// Decides about the damaged rows of the index that are the dots of no entry that can be read. A row stays if it may be
-    /// that of a damaged entry and it can't be told of which one.
+    /// Decides about the damaged rows of the index that are the dots of no entry that can be read. A row stays if it
+    /// may be that of a damaged entry, and it is not known of which one.
     fn decide(&mut self, walk: &mut Walk) -> Result<(), ReadError> {
         let owed = self.owed_names();
         let mut undecided = 0;
@@ -296,7 +296,7 @@ struct OwedNames {
     by_dot: BTreeMap<Dot, EntryKey>,
     /// Those whose rows are damaged here. A joined one has several dots.
     unread: Vec<EntryKey>,
-    /// What there is no room to record may be the entry of any row.
+    /// An entry that there is no room to record may belong to any row.
     is_full: bool,
 }
 
@@ -306,7 +306,7 @@ enum Of {
     Entry(EntryKey),
     /// Of an entry that was overwritten.
     Nothing,
-    /// That can't be told.
+    /// It is not known.
     Unknown,
 }
 
@@ -319,7 +319,7 @@ impl OwedNames {
         match &self.unread[..] {
             _ if self.is_full => Of::Unknown,
             [] => Of::Nothing,
-            // The index may name it under other dots. A name too many does no harm: the receivers ask for the key.
+            // The index may name it under other dots. A superfluous name does no harm: the receivers request the key.
             [entry] => Of::Entry(entry.clone()),
             _ => Of::Unknown,
         }
@@ -331,7 +331,7 @@ fn behind(after: &[u8]) -> Bound<&[u8]> {
     if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) }
 }
 
-/// Goes on while a condition holds.
+/// Continues while a condition holds.
 fn until(goes_on: bool) -> ControlFlow<()> {
     if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }

@@ -1,9 +1,6 @@
 //! The bytes that the location keeps for itself: rows that no peer gets.
 
-use super::{
-    operation::Outcome,
-    transaction::{Transaction, check_body, unread},
-};
+use super::{chunks::check_body, operation::Outcome, read::unread, transaction::Transaction};
 use crate::{
     body::NewBody,
     engine::{Snapshot, Table},
@@ -42,7 +39,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Leaves the bodies under `name` to garbage collection, and returns whether there is a row. If the
-    /// row is damaged, nobody knows its bodies any more.
+    /// row is damaged, its bodies are not known any more.
     fn free_local(&mut self, name: &LocalName) -> Result<bool, WriteError> {
         let parts = match self.local_parts(name) {
             Ok(None) => return Ok(false),

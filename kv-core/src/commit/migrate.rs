@@ -109,8 +109,8 @@ impl Slice {
     }
 }
 
-/// Moves the tombstones of format 2 out of the entries, and writes their dots into their rows in the indexes by time. A row that can't be read stays where it is, and is owed once it is
-/// met.
+/// Moves the tombstones of format 2 out of the entries, and writes their dots into their rows in the indexes by time. A
+/// row that can't be read stays where it is, and is owed once it is met.
 const TOMBSTONES_APART: Step = Step { from: 2, slice: set_tombstones_apart };
 
 fn set_tombstones_apart(snapshot: &dyn Snapshot, after: &[u8]) -> Result<Slice, OpenError> {

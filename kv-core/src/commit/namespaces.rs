@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::transaction::{Transaction, unread};
+use super::{read::unread, transaction::Transaction};
 use crate::{
     engine::{Snapshot, after_prefix},
     error::{ReadError, Taken, WriteError},
@@ -96,8 +96,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         self.write_namespace(id, vec![Namespace::drop()], Some(after))
     }
 
-    /// Creates a dropped namespace again that has entries later than its drop: puts of a location that did not know of it.
-    /// Returns false if this store may not write yet, because it lacks deletions, or has not joined its cluster.
+    /// Creates a dropped namespace again that has entries later than its drop: puts of a location that did not know of
+    /// it. Returns false if this store may not write yet, because it lacks deletions, or has not joined its cluster.
     pub(super) fn keep_namespace(&mut self, id: NamespaceId) -> Result<bool, WriteError> {
         let may_write = !self.state.is_rebuilding;
         if may_write {

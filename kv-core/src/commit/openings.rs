@@ -1,9 +1,9 @@
 //! Opening rows that can't be read.
 //!
-//! An opening row is the first write of its origin, and without it a store can't tell whose origin it is. It is written
-//! once, so that a damaged one can often be made again: a process that runs knows what it said, and the rows of the two
-//! origins of a pair say the same. If neither helps, the row is owed like any other, and the origin is counted without
-//! it: a location that catches up from here must get the rest of the origin's writes.
+//! An opening row is the first write of its origin, and without it a store does not know whose origin it is. It is
+//! written once, so that a damaged one can often be made again: a running process knows its content, and the rows of
+//! the two origins of a pair have the same content. If neither helps, the row is owed like any other, and the origin is
+//! counted without it: a location that catches up from here must get the rest of the origin's writes.
 //!
 //! If every copy of both rows of a pair is destroyed, the origin counts as one of
 //! [`LOST_MEMBER`](crate::types::LOST_MEMBER): all of its writes stay, and nothing waits for its process.
@@ -34,8 +34,8 @@ impl State {
         dots.filter(|dot| !self.registry.contains(dot.origin)).count()
     }
 
-    /// Whether there is room for the origins that are counted without their opening rows, beside so many others. The former
-    /// are seldom counted one by one: a store that joins reads many opening rows.
+    /// Whether there is room for the origins that are counted without their opening rows, beside this many others. The
+    /// former are seldom counted one by one: a store that joins reads many opening rows.
     fn has_room_beside(&self, others: usize) -> bool {
         others + self.vector.len() <= MAX_ORIGINS || others + self.unopened() <= MAX_ORIGINS
     }
@@ -77,7 +77,7 @@ fn opened_by(entry: &EntryKey) -> Option<OriginId> {
 }
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Writes the opening row of an origin again that was met damaged, if it is known what it said, or if no other
+    /// Rewrites the damaged opening row of an origin, if its content is known, or if no other
     /// location can know. In a cluster it stays owed: a later program may have written other fields of it.
     pub(super) fn restore_opening(&mut self, entry: &EntryKey) {
         let Some(id) = opened_by(entry) else { return };
@@ -157,9 +157,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         Some(Ok(Applied::Known))
     }
 
-    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
-    /// that nobody could tell is no contradiction: but only that row, whose time never wins, so that no member can make an
-    /// origin of another one of nobody.
+    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts
+    /// as that was unknown is not a contradiction: but only that row, whose time never wins, so that no member can make
+    /// an origin of another one belong to no member.
     pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), &'static str> {
         match self.state.registry.get(info.id) {
             Some(known) if known == info => Ok(()),

@@ -171,7 +171,7 @@ pub enum Remote {
         /// No member has a row: one that is here and can't be read is removed.
         is_nothing: bool,
         /// No member can read its row: every copy is destroyed. If there is no earlier one either, the key stays owed, so
-        /// that it is reported until somebody puts it.
+        /// that it is reported until it is put again.
         is_destroyed: bool,
     },
     /// The store lacks deletions that a peer has collected: from here on it rebuilds.
@@ -186,10 +186,10 @@ pub enum Remote {
         /// The write that the key must still hold.
         dot: Dot,
     },
-    /// While the store rebuilds: rows are removed in this commit that the source neither counts nor has, because a deletion
-    /// that it has collected may be later. They may have replaced others that the source does not count. So nothing
-    /// counts here from now on that the source does not count: what a peer has of it comes back from there. If that
-    /// concerns the origins that this process writes under, it opens others with its next write.
+    /// While the store rebuilds: rows are removed in this commit that the source neither counts nor has, because a
+    /// deletion that it has collected may be later. They may have replaced others that the source does not count. So
+    /// nothing counts here from now on that the source does not count: what a peer has of it comes back from there. If
+    /// that concerns the origins that this process writes under, it opens others with its next write.
     Uncount {
         /// The writes that the source counts.
         vector: VersionVector,
@@ -277,9 +277,9 @@ pub enum Outcome {
     Member(Member),
     /// The bytes that the location keeps for itself were stored or dropped.
     Local,
-    /// The damage was recorded, as far as it is still there.
+    /// The damage was recorded, if it was still there.
     Owed,
-    /// So many repairs were made: the others were not needed any more.
+    /// How many repairs were made. The others were not needed any more.
     Repaired(usize),
     /// The outcome of a remote write.
     Applied(Applied),

@@ -2,7 +2,7 @@
 //!
 //! A process opens a pair of origins with its first write, and closes the open ones of the processes before it.
 //! [`Committer::settle_origins`] does the same for a store that is replicated, whether it is written to or not:
-//! an origin that nobody closes would hold back garbage collection everywhere.
+//! an origin that is never closed would hold back garbage collection everywhere.
 
 use std::sync::Arc;
 

@@ -12,7 +12,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     operation::{Applied, Outcome},
-    transaction::{Transaction, unread},
+    read::unread,
+    transaction::Transaction,
 };
 use crate::{
     engine::{Snapshot, Table},
@@ -26,8 +27,8 @@ use crate::{
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
-    /// Records that the row of a key is owed. Returns whether that is recorded now: not if there is no room, or if nobody
-    /// else can have an entry of a namespace that was dropped.
+    /// Records that the row of a key is owed. Returns whether that is recorded now: not if there is no room, or if no
+    /// member else can have an entry of a namespace that was dropped.
     pub(super) fn owe(&mut self, entry: &EntryKey, owed: Owed) -> bool {
         let (namespace, name) = entry.split();
         let before = self.state.owed.get(namespace, name);
@@ -91,8 +92,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         owed.any(|(of, _, owed)| of == namespace && owed.reason == OwedReason::Row)
     }
 
-    /// A row that is later than every row that was ever here has replaced the row of a key. A write that a source could not
-    /// read is still owed, if another location may have it.
+    /// A row that is later than every row that was ever here has replaced the row of a key. A write that a source could
+    /// not read is still owed, if another location may have it.
     pub(super) fn repay_overwritten(&mut self, entry: &EntryKey) {
         let (namespace, name) = entry.split();
         let Some(before) = self.state.owed.get(namespace, name) else { return };
@@ -145,12 +146,12 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(Outcome::Owed)
     }
 
-    /// Adopts the keys that a source could not read, as far as this store lacks their writes. Each of these writes gets a
-    /// row in the index of dots, so that this store names it in its turn. An opening row is counted at once, as it would be
-    /// if it were here: then the other writes of its origin can be applied.
+    /// Adopts the keys that a source could not read, as far as this store lacks their writes. Each of these writes gets
+    /// a row in the index of dots, so that this store names it in its turn. An opening row is counted at once, as it
+    /// would be if it were here: then the other writes of its origin can be applied.
     ///
-    /// Returns false if there is no room for all of them: then their writes must not be counted. Some are recorded all the
-    /// same, so that an operator sees them and other members send them; half of the room is left for damage here.
+    /// Returns false if there is no room for all of them: then their writes must not be counted. Some are recorded all
+    /// the same, so that an operator sees them and other members send them; half of the room is left for damage here.
     ///
     /// # Errors
     /// If the store can't be read.
@@ -213,9 +214,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         false
     }
 
-    /// Ends that a key is owed, because every member has answered for it. If none has a row of it, a row
-    /// that can't be read is removed. So is one whose value can't be read, because nobody has that value any more: what the
-    /// others have of the key is fetched then.
+    /// Ends that a key is owed, because every member has answered for it. If none has a row of it, a row that can't be
+    /// read is removed. So is one whose value can't be read, because no member has that value any more: what the others
+    /// have of the key is fetched then.
     pub(super) fn settle(
         &mut self,
         namespace: NamespaceId,
@@ -247,7 +248,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         match head {
             // Its version is known, and is later than what the others have.
             Some(head) => self.remove(entry.clone(), &head),
-            // Its row in the index of dots stays: nobody knows which it is.
+            // Its row in the dot index stays: it is not known which it is.
             None => self.delete_unread(entry),
         }
         if !is_nothing {

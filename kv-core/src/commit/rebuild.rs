@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    operation::Applied,
-    transaction::{Transaction, unread},
-};
+use super::{operation::Applied, read::unread, transaction::Transaction};
 use crate::{
     engine::Snapshot,
     error::{ReadError, WriteError},
@@ -29,7 +26,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let key = EntryKey::new(namespace, key);
         let head = match self.row(&key) {
             Err(ReadError::Damaged { .. }) => {
-                // Nobody knows which write it is. The others are asked once the rebuild has ended.
+                // It is not known which write it is. The other members are queried once the rebuild has ended.
                 self.owe_row(&key);
                 None
             }
@@ -40,8 +37,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(Applied::Removed)
     }
 
-    /// Lowers the vectors to what the source of a rebuild counts. A process whose origins a later one has closed keeps them
-    /// all the same: it gives no number again.
+    /// Lowers the vectors to what the source of a rebuild counts. A process whose origins a later one has closed keeps
+    /// them all the same: it gives no number again.
     pub(super) fn uncount(&mut self, source: &VersionVector) -> Applied {
         if !self.state.is_rebuilding {
             return Applied::Refused("writes that are always counted");

@@ -7,9 +7,12 @@
 use std::sync::Arc;
 
 use super::{
+    chunks::check_upload,
+    entry::WriteName,
     operation::{Applied, NewContent, Remote, RemoteWrite},
     owed::Readable,
-    transaction::{Transaction, WriteName, check_upload, unread},
+    read::unread,
+    transaction::Transaction,
 };
 use crate::{
     engine::Snapshot,
@@ -75,8 +78,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
-    /// Adopts the vectors of a session, as far as the opening rows of its origins are here, or are owed because the source
-    /// could not read them: another origin without one was invented, or a later session brings its row.
+    /// Adopts the vectors of a session, as far as the opening rows of its origins are here, or are owed because the
+    /// source could not read them: another origin without one was invented, or a later session brings its row.
     ///
     /// The keys that the source could not read become owed, and the store's later writes are later than `floor`.
     fn adopt(
@@ -214,8 +217,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
-    /// Whether a write was deleted here, and its tombstone collected: the vector counts the write, nothing is left of it, and
-    /// nothing is owed. A row that was found by name may arrive so late.
+    /// Whether a write was deleted here, and its tombstone collected: the vector counts the write, nothing is left of
+    /// it, and nothing is owed. A row that was found by name may arrive so late.
     fn has_ended(&mut self, key: &EntryKey, dot: Dot) -> Result<bool, ReadError> {
         let (namespace, name) = key.split();
         let is_counted = self.state.vector.covers(dot);
@@ -255,7 +258,7 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Reads the row that a write is merged with. A damaged one counts as none, and is owed: it may be the
-    /// later write, which only the other members can tell.
+    /// later write: only the other members know.
     pub(super) fn readable_head(
         &mut self,
         key: &EntryKey,
@@ -313,7 +316,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 }
 
 /// Decides whether an incoming write replaces the row that is there. Stores that have both writes decide
-/// alike, in whatever order they arrived.
+/// alike, whatever the order in which they arrived.
 fn merge_with(current: Option<&Found<()>>, write: &RemoteWrite) -> Merge {
     let Some(head) = current else { return Merge::Replace };
     let is_delete = matches!(write.change, NewContent::Delete);
@@ -332,7 +335,7 @@ fn is_concurrent(current: Option<&Found<()>>, write: &RemoteWrite) -> bool {
         (None, _) => false,
         // At equal versions the value replaces its own expired tombstone.
         (Some(loser), Some(prev)) => loser.version > prev && loser.version != version(write),
-        // The writer found nothing under the key, perhaps because the tombstone was collected there.
+        // The writer found nothing under the key, for example because the tombstone was collected there.
         (Some(loser), None) => !loser.is_tombstone(),
     }
 }

@@ -1,9 +1,6 @@
 //! Repairs of what an examination found: rows of the dot index that name no entry, and bodies that nothing refers to.
 
-use super::{
-    operation::Outcome,
-    transaction::{Transaction, unread},
-};
+use super::{operation::Outcome, read::unread, transaction::Transaction};
 use crate::{
     engine::Snapshot,
     error::{ReadError, WriteError},

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{
     operation::{Applied, SkippedWrite},
+    read::unread,
     remote::FOREIGN,
-    transaction::{Transaction, unread},
+    transaction::Transaction,
 };
 use crate::{
     engine::Snapshot,

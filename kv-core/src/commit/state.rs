@@ -51,7 +51,7 @@ pub(super) struct State {
     /// For each origin, the highest sequence number of a dropped tombstone.
     pub(super) collected: Arc<VersionVector>,
     /// A time that no collected tombstone is later than, except one that was collected later than the closed timestamp:
-    /// nobody else had that one.
+    /// no other location had that one.
     pub(super) collected_upto: Hlc,
     /// All namespaces, dropped ones included.
     pub(super) namespaces: Arc<Namespaces>,
@@ -268,8 +268,8 @@ struct System {
 
 /// Reads the rows of the system namespace: namespaces, members and origins. Rows that this program does not understand
 /// stay as they are. A damaged one is owed: a store that did not open for it could not fetch it from its peers. What a
-/// damaged opening row said is known from that of its partner. The opening row of an origin that is counted is owed too if
-/// it is not under its key: a bit of the key may have flipped.
+/// damaged opening row contained is known from that of its partner. The opening row of an origin that is counted is
+/// owed too if it is not under its key: a bit of the key may have flipped.
 fn load_system(
     snapshot: &impl Snapshot,
     (origins, vector): (&Origins, &VersionVector),

@@ -1,7 +1,7 @@
 //! The sweep: where many tombstones wait to be collected, they are collected in the order of their keys.
 //!
 //! Keys that were deleted one after the other lie far apart in the table of tombstones: collected by their times, almost
-//! each of them costs a page that is written again, and the disk is busy for long. A sweep walks over the table by key,
+//! each of them rewrites a page, and the disk is busy for a long time. A sweep walks over the table by key,
 //! and removes at once what may go from a page. The rows in the indexes stay meanwhile; they are removed by their times
 //! afterwards, when many of them lie on a page too. A row of the dot index that is left so names nothing, and the
 //! collected vector counts its write.
@@ -15,13 +15,13 @@ use crate::{
     view::View,
 };
 
-/// So many waiting tombstones begin a sweep.
+/// How many waiting tombstones begin a sweep.
 const MANY: usize = 10_000;
 
 /// How far the sweep is.
 #[derive(Clone, Debug)]
 pub(super) struct Sweep {
-    /// So many waiting tombstones begin one.
+    /// How many waiting tombstones begin one.
     many: usize,
     /// The key behind which the one under way continues.
     after: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// Begins to sweep where so many tombstones wait. For tests.
+    /// Sets how many waiting tombstones begin a sweep. For tests.
     pub(super) fn set_many(&mut self, many: usize) {
         self.many = many;
     }

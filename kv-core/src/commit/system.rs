@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     operation::{Applied, RemoteWrite, Written},
+    read::unread,
     remote::{FOREIGN, Over},
-    transaction::{Transaction, unread},
+    transaction::Transaction,
 };
 use crate::{
     engine::Snapshot,

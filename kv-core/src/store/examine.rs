@@ -11,10 +11,10 @@ use crate::{
 const AT_ONCE: usize = 256;
 
 impl Store {
-    /// Reads every row as of now and checks it: checksums, the dot index both ways, the chunks of large values, bodies that
-    /// nothing refers to. Entries are dated in the future if their time is later than `latest_ms`, in Unix milliseconds.
-    /// Nothing is changed. It may take long: `progress` is told now and then how many rows were read. Blocks; reads and
-    /// writes go on, and the file grows by what they replace meanwhile.
+    /// Reads every row as of now and checks it: checksums, the dot index both ways, the chunks of large values, bodies
+    /// that nothing refers to. Entries are dated in the future if their time is later than `latest_ms`, in Unix
+    /// milliseconds. Nothing is changed. It may take long: `progress` gets the number of rows read from time to time.
+    /// Blocks; reads and writes continue, and the file grows by what they replace meanwhile.
     ///
     /// # Errors
     /// If the engine can't read. Damaged rows are findings and no errors.
@@ -30,7 +30,7 @@ impl Store {
     /// Makes the repairs of an examination that are still needed, and records its damaged entries, so that a member of a
     /// cluster requests them from the others. Returns how many repairs were made. Blocks until they are durable.
     ///
-    /// If the dot index lacks entries or has damaged rows, its check begins, and goes on in the background:
+    /// If the dot index lacks entries or has damaged rows, its check begins, and continues in the background:
     /// [`StoreView::index_state`](crate::StoreView) says when it has ended.
     ///
     /// # Errors

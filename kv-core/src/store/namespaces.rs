@@ -69,8 +69,8 @@ impl Store {
     }
 
     /// Drops a namespace with all its entries. They are not readable from then on; entries that other locations put
-    /// later, because they do not know of the drop yet, live, and with them the namespace. A namespace that was dropped may
-    /// be created again: it has the same id and is empty.
+    /// later, because they do not know of the drop yet, live, and with them the namespace. A namespace that was dropped
+    /// may be created again: it has the same id and is empty.
     ///
     /// # Errors
     /// See [`WriteError`].

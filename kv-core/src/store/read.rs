@@ -158,7 +158,7 @@ impl Store {
         loop {
             let left = limit - page.entries.len();
             let query = ListQuery { after: after.as_deref(), limit: left, ..*query };
-            // Each stretch has its own view, so that many tombstones do not keep one view for long.
+            // Each stretch has its own view, so that no view is kept long because of many tombstones.
             let (part, stopped_at) =
                 self.seen(self.view().list_some(namespace, &query, self.now_ms(), LIST_STRETCH))?;
             page.entries.extend(part.entries);

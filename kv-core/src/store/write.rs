@@ -68,7 +68,7 @@ impl Store {
     /// Where [`Store::put`] gives up with [`WriteError::QueueFull`], this waits for a place in the queue as
     /// long as it takes; waiters get places in their order. To bound the wait, use your runtime's timeout:
     /// if the future is dropped before it has a place, nothing was written; after that, the write is made
-    /// although nobody learns of it.
+    /// although no caller learns of it.
     ///
     /// # Errors
     /// See [`WriteError`].

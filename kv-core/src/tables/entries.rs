@@ -39,8 +39,8 @@ pub(crate) fn other_table(table: Table) -> Table {
     if table == Table::Deleted { Table::Entries } else { Table::Deleted }
 }
 
-/// Encodes and seals the row of a key, for [`table_of`] it. `inline` is the value of an inline row, else empty. `number` returns
-/// the local number of an origin.
+/// Encodes and seals the row of a key, for [`table_of`] it. `inline` is the value of an inline row, else empty.
+/// `number` returns the local number of an origin.
 pub(crate) fn encode_entry(
     key: &[u8],
     head: &Found<()>,
@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn decoded<'a>(key: &[u8], row: &'a [u8]) -> Result<(Found<()>, &'a [u8]), DecodeError> {
-        // The first byte tells the table that a row is for.
+        // The first byte shows which table a row is for.
         let table = match row.first() {
             Some(flags) if flags & KIND_MASK >= 2 => Table::Deleted,
             _ => Table::Entries,
@@ -326,7 +326,7 @@ mod tests {
         }
 
         #[test]
-        fn a_row_is_no_row_of_the_other_table((head, body) in head_and_body()) {
+        fn a_row_is_not_a_row_of_the_other_table((head, body) in head_and_body()) {
             let key = entry(b"k");
             let row = encode_entry(&key, &head, &body, &number);
             let other = (other_table(table_of(&head)), &key[..]);

@@ -13,7 +13,7 @@ use crate::engine::{EngineError, Order, Snapshot, Table};
 /// Most tombstones that a walk reads ahead of the entries.
 const AHEAD: usize = 128;
 
-/// Visits a row, and says whether to go on.
+/// Visits a row, and returns whether to continue.
 type RowVisitor<'v> = &'v mut dyn FnMut(Place<'_>, &[u8]) -> ControlFlow<()>;
 
 /// Reads the row of a key, an entry or a tombstone, and the table that has it.
@@ -60,7 +60,7 @@ struct Tombstones<'a, S> {
     bounds: (Bound<&'a [u8]>, Bound<&'a [u8]>),
     /// The next ones.
     ahead: VecDeque<(Vec<u8>, Vec<u8>)>,
-    /// The key of the last one that was read; empty once there are no more.
+    /// The key of the last row that was read; empty once there are no more.
     last: Option<Vec<u8>>,
 }
 

@@ -44,7 +44,7 @@ impl VersionVector {
         self.0.validate_op(&op).map_err(|gap| gap.counter_range.start)
     }
 
-    /// Raises one origin to `seq`, over whatever lies between. The caller knows
+    /// Raises one origin to `seq`, including everything in between. The caller knows
     /// ([`VersionVector::validate`]) that nothing is missing there.
     pub fn raise(&mut self, origin: OriginId, seq: u64) {
         self.0.apply(crdts::Dot::new(origin, seq));

@@ -123,7 +123,7 @@ mod tests {
         }
         let left = Member { removed: true, ..member(2, without) };
         assert_eq!(in_use(&[member(1, with), left]).set(), TEST, "a removed member does not count");
-        assert_eq!(in_use(&[]).set(), Features::NONE, "no member is no agreement");
+        assert_eq!(in_use(&[]).set(), Features::NONE, "without members there is no agreement");
     }
 
     #[test]

@@ -272,7 +272,7 @@ mod tests {
         let software = Software::new(version, (1, 2), Features::from_bits(4)).unwrap();
         let made = Member { software: Some(software.clone()), ..member(7) };
         let mut joined = row(5, Member::runs(&software));
-        assert_eq!(Member::of(made.id, &joined), None, "a program alone is no member");
+        assert_eq!(Member::of(made.id, &joined), None, "a program alone does not make a member");
         joined.join(&row(1, made.info()));
         assert_eq!(Member::of(made.id, &joined), Some(made.clone()));
         let unknown = FieldValue::new(vec![0xff; 9]).unwrap();

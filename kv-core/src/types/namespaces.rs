@@ -163,8 +163,8 @@ impl Namespaces {
         self.oldest(self.owned.get(&(account.clone(), title.clone())))
     }
 
-    /// The namespaces whose title another, older one of their account has, by age. Two locations that could not reach each
-    /// other made them, under ids that were given by hand or with a new title.
+    /// The namespaces whose title another, older one of their account has, by age. Two locations that could not reach
+    /// each other made them, under ids that were given by hand or with a new title.
     #[must_use]
     pub fn conflicts(&self) -> Vec<TitleConflict<'_>> {
         let mut conflicts = Vec::new();

@@ -60,7 +60,7 @@ pub enum OriginEntry {
     },
 }
 
-/// The location that an origin counts as one of if nobody knows any more which location wrote under it. None has this id.
+/// The location of an origin if it is not known any more which location wrote under it. None has this id.
 pub const LOST_MEMBER: MemberId = MemberId([u8::MAX; 16]);
 
 /// The version of the layout of both kinds of entry.
@@ -101,7 +101,7 @@ impl OriginInfo {
         OriginInfo { id: self.partner, partner: self.id, lane, ..self.clone() }
     }
 
-    /// Returns what an origin counts as of which every copy of the opening row is destroyed, and of its partner's: as
+    /// Returns the entry of an origin if every copy of its opening row and of its partner's is destroyed: as
     /// one of [`LOST_MEMBER`]. It depends on the id alone, so that all locations make the same row.
     pub(crate) fn of_lost(id: OriginId) -> OriginInfo {
         let mut partner = id;
@@ -228,8 +228,7 @@ impl OriginEntry {
         if !OriginEntry::is_key(key) {
             return Err(DecodeError("the key of no origin"));
         }
-        let field =
-            row.get(ENTRY).ok_or(DecodeError("a row that says nothing about its origin"))?;
+        let field = row.get(ENTRY).ok_or(DecodeError("a row without the entry of its origin"))?;
         let (value, opened) = (field.value.as_bytes(), field.version.hlc);
         let mut reader = Reader::new(&key[1..]);
         let id = OriginId(reader.id()?);
@@ -323,7 +322,7 @@ impl OriginRegistry {
         self.of_member(member).filter(|info| !self.is_closed(info.id))
     }
 
-    /// Adds what an entry reports. An origin that is known does not change, unless nobody knew whose it is.
+    /// Adds what an entry reports. An origin that is known does not change, unless its location was unknown.
     pub(crate) fn insert(&mut self, entry: OriginEntry) {
         match entry {
             OriginEntry::Opened(info) => {

@@ -38,7 +38,8 @@ impl Owed {
         Owed { since_ms: self.since_ms, reason, dot: self.dot.or(later.dot) }
     }
 
-    /// The rest after a later row replaced the damaged one: the writes that a source could not read; none if there are none.
+    /// The rest after a later row replaced the damaged one: the writes that a source could not read; none if there are
+    /// none.
     pub(crate) fn overwritten(self) -> Option<Owed> {
         self.dot.map(|_| Owed { reason: OwedReason::Source, ..self })
     }

@@ -38,7 +38,7 @@ mod tests {
     use crate::types::{FieldNumber, FieldValue, Hlc, OriginId, Version};
 
     #[test]
-    fn rows_of_unknown_kinds_and_layouts_are_no_error() {
+    fn rows_of_unknown_kinds_and_layouts_are_not_errors() {
         let version = Version { hlc: Hlc(1), origin: OriginId([1; 16]) };
         let field = |number| (FieldNumber::new(number).unwrap(), FieldValue::new("?").unwrap());
         let row = JoinedRow::written(version, 1, [field(1), field(15)]).unwrap();

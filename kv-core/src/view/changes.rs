@@ -31,7 +31,7 @@ impl<S: Snapshot> View<S> {
     ///
     /// # Errors
     /// [`ReadError::Gone`] if `since` lacks a tombstone that was collected, or is gone, or if the store can't be read. A
-    /// damaged entry is no error: its key is named. A damaged row of the index is one until the writer has written it
+    /// damaged entry is not an error: its key is named. A damaged row of the index is one until the writer has written it
     /// again.
     pub fn changes(
         &self,

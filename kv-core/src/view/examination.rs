@@ -55,8 +55,8 @@ pub struct Examination {
     pub damaged_rows: BTreeMap<Table, u64>,
     /// Entries that the dot index does not name under one of their dots: a catch-up would leave them out.
     pub unindexed: Findings<EntryName>,
-    /// Rows of the dot index that name an entry of another dot, or none: a catch-up reads them in vain. Those that a sweep
-    /// has left are not among them: garbage collection removes them.
+    /// Rows of the dot index that name an entry of another dot, or none: a catch-up reads them without use. Those that
+    /// a sweep has left are not among them: garbage collection removes them.
     pub misindexed: u64,
     /// Large bodies that nothing refers to: they use disk space.
     pub orphans: Findings<BodyId>,
@@ -79,7 +79,7 @@ impl Examination {
         Examination { index: number, ..Examination::default() }
     }
 
-    /// Whether nothing is wrong. Entries that are dated in the future are no damage.
+    /// Whether nothing is wrong. Entries that are dated in the future are not damage.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let counts =

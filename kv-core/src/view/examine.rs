@@ -1,6 +1,6 @@
 //! The examination of a whole store: every checksum, the dot index both ways, the chunks of large values, bodies that
 //! nothing refers to, and what is dated in the future. It only reads, in one view. [`Repair`] says what may follow;
-//! damaged and missing rows of the dot index are left to its check (`commit/index`), which tells peers to begin again.
+//! damaged and missing rows of the dot index are left to its check (`commit/index`), after which peers begin again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +43,7 @@ struct Stored {
 
 impl<S: Snapshot> View<S> {
     /// Examines every row. Entries are dated in the future if their time is later than `latest_ms`, in Unix milliseconds.
-    /// `progress` is told now and then how many rows were read.
+    /// `progress` is called from time to time with the number of rows read.
     ///
     /// # Errors
     /// If the engine can't read. Damaged rows are findings and no errors.
@@ -64,7 +64,7 @@ impl<S: Snapshot> View<S> {
         Ok(found)
     }
 
-    /// Has the dot index checked, if an examination has found that it must be.
+    /// Requests a check of the dot index, if an examination has found that it needs one.
     pub(crate) fn note_examined(&self, found: &Examination) {
         if found.needs_index_check() {
             self.note_index_as_of(found.index);
@@ -233,7 +233,7 @@ impl<S: Snapshot> View<S> {
     }
 
     /// Checks whether each row of the dot index names an entry of its dot. Entries that can't be read, and those that a
-    /// source could not send, are named although that can't be told.
+    /// source could not send, are named although that is not known.
     fn examine_index(
         &self,
         found: &mut Examination,

@@ -1,13 +1,13 @@
 //! Walks over the dot index, some of whose rows may be damaged.
 //!
-//! The index row of a write says which key it wrote, and so what a catch-up must send. A walk that meets a damaged row ends
-//! with an error, and the index is checked against the entries (`commit/index`). Neither the key nor the place of a
-//! damaged row says which write it was of: the check may put rows back at places that a walk has passed. So a walk must
-//! begin again unless [`View::index_number`] is the same at its beginning and at its end.
+//! The index row of a write says which key it wrote, and so what a catch-up must send. A walk that meets a damaged row
+//! ends with an error, and the index is checked against the entries (`commit/index`). Neither the key nor the place of
+//! a damaged row says which write it was of: the check may put rows back at places that a walk has passed. So a walk
+//! must begin again unless [`View::index_number`] is the same at its beginning and at its end.
 //!
-//! A flipped bit in a key may put it out of the order of the table. A search then ends beside that row instead of at its
-//! place: so the row before the place where a walk begins is read too, and a walk ends only at a row that can be read. The
-//! engine fails if it meets rows that are out of order.
+//! A flipped bit in a key may put it out of the order of the table. A search then ends beside that row instead of at
+//! its place: so the row before the place where a walk begins is read too, and a walk ends only at a row that can be
+//! read. The engine fails if it meets rows that are out of order.
 
 use std::ops::{Bound, ControlFlow};
 
@@ -37,8 +37,8 @@ impl IndexedDot {
 }
 
 impl<S: Snapshot> View<S> {
-    /// Returns a number of the state of the index: two walks of one process with the same number show the same index, except
-    /// for the writes between them. None while the index must be checked.
+    /// Returns a number of the state of the index: two walks of one process with the same number show the same index,
+    /// except for the writes between them. None while the index must be checked.
     #[must_use]
     pub fn index_number(&self) -> Option<u64> {
         let number = self.damage.index.number();
@@ -158,7 +158,7 @@ impl<S: Snapshot> View<S> {
     }
 }
 
-/// Goes on while a condition holds.
+/// Continues while a condition holds.
 fn until(goes_on: bool) -> ControlFlow<()> {
     if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }

@@ -119,8 +119,8 @@ impl<S: Snapshot> View<S> {
         &self.collected
     }
 
-    /// Whether a tombstone that was collected here may have deleted a write of a peer: it is not counted here, and not later
-    /// than the last of them. Entries of the system namespace are never deleted.
+    /// Whether a tombstone that was collected here may have deleted a write of a peer: it is not counted here, and not
+    /// later than the last of them. Entries of the system namespace are never deleted.
     #[must_use]
     pub fn is_late(&self, namespace: NamespaceId, dot: Dot, at: Hlc) -> bool {
         namespace != NamespaceId::SYSTEM && at <= self.collected_upto && !self.vector.covers(dot)
@@ -163,8 +163,8 @@ impl<S: Snapshot> View<S> {
         }
     }
 
-    /// Whether a reader at `now_ms` (Unix milliseconds) finds this row: it is a value, it has not expired, and it is later
-    /// than the last drop of its namespace.
+    /// Whether a reader at `now_ms` (Unix milliseconds) finds this row: it is a value, it has not expired, and it is
+    /// later than the last drop of its namespace.
     pub(super) fn shows<V>(&self, namespace: NamespaceId, found: &Found<V>, now_ms: u64) -> bool {
         found.is_visible(now_ms) && !self.namespaces.is_dead(namespace, found.version)
     }

@@ -12,8 +12,8 @@ pub enum IndexState {
     Sound,
     /// A row of it is damaged or missing: it is checked against the entries. Nobody catches up from here meanwhile.
     Checking,
-    /// The same, and a check could not tell of which entries its damaged rows are, because these are damaged too. It is
-    /// checked again once other keys are owed.
+    /// The same, and a check could not find out to which entries its damaged rows belong, because these are damaged
+    /// too. It is checked again once other keys are owed.
     Undecided,
 }
 
@@ -69,7 +69,7 @@ impl IndexDamage {
         }
     }
 
-    /// A check has ended that could not tell of which entries damaged rows are.
+    /// A check has ended that could not find out to which entries damaged rows belong.
     pub(crate) fn is_undecided(&self) {
         self.is_undecided.store(true, Ordering::Release);
     }
@@ -82,7 +82,7 @@ impl IndexDamage {
     }
 }
 
-/// The error of a walk that must not go on over a damaged row of the index.
+/// The error of a walk that must stop at a damaged row of the index.
 pub(super) fn unindexed() -> ReadError {
     ReadError::damaged(Table::Dots)(DecodeError("the key of a write can't be read"))
 }

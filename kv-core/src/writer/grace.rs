@@ -6,7 +6,7 @@ use super::step::Now;
 
 /// The readings of the wall clock in this process, measured against its monotonic clock.
 ///
-/// A clock that nobody confirms may be wrong, at the start of a process or after a step. So an
+/// A clock that is not confirmed may be wrong, at the start of a process or after a step. So an
 /// expiry counts as passed only if *every* reading of the last `grace` of running time was later: a clock
 /// that is ahead for less than that frees nothing. Clocks that drift, step forward, or step back and forth
 /// need no case of their own.

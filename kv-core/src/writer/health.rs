@@ -28,7 +28,7 @@ impl Health {
     }
 
     /// Requests an attempt to reopen the engine.
-    pub(super) fn ask_to_recover(&mut self) {
+    pub(super) fn request_recovery(&mut self) {
         self.must_recover = true;
     }
 
@@ -42,7 +42,7 @@ impl Health {
         self.has_just_recovered = step == Step::Recover;
     }
 
-    /// Whether another step that is due goes before the recovery: readers of a bad sector ask for one after
+    /// Whether another step that is due goes before the recovery: readers of a bad sector request one after
     /// the other, and callers must get their answers meanwhile.
     pub(super) fn lets_others_go_first(&self) -> bool {
         self.has_just_recovered
@@ -60,11 +60,13 @@ impl Health {
         }
         match mode {
             Mode::Writer => tracing::info!("the store takes writes again"),
-            Mode::Waiting(why) => tracing::error!(why, "no writes for now; reads work"),
-            Mode::ReadOnly(why) => {
-                tracing::error!(why, "no writes until the store is opened again; reads work");
+            Mode::Waiting(why) => {
+                tracing::error!(why, "the store takes no writes for now; reads work")
             }
-            Mode::Closed(why) => tracing::error!(why, "neither reads nor writes"),
+            Mode::ReadOnly(why) => {
+                tracing::error!(why, "the store takes no writes until it is reopened; reads work");
+            }
+            Mode::Closed(why) => tracing::error!(why, "the store takes neither reads nor writes"),
         }
         self.mode = mode.clone();
     }

@@ -15,7 +15,7 @@ pub(super) enum Queued<S, T> {
 }
 
 /// What others learn once the driver has done the outputs before it. Readers must have a view before the
-/// replicator hears of its writes, and before bodies that it does not show can be opened again.
+/// replicator learns of its writes, and before bodies that it does not show can be opened again.
 pub(super) enum Notice<S> {
     /// Readers have the last view.
     Published,

@@ -39,8 +39,8 @@ impl GcPace {
         self.rows.min(most)
     }
 
-    /// A step that changed so many rows, none of them of large bodies, took so long. That a step with few rows was short shows
-    /// nothing about the time of many.
+    /// Records how long a step took that changed `rows` rows, and freed no large bodies. A short step with few rows shows
+    /// nothing about a step with many.
     pub(super) fn took(&mut self, took: Duration, rows: usize) {
         self.took = took.max(STEP);
         if took <= STEP && rows * 2 < self.rows {
@@ -52,7 +52,7 @@ impl GcPace {
         self.rows = fitting.clamp(self.rows / 2, self.rows * 2).max(MIN_ROWS);
     }
 
-    /// A step that also freed large bodies took so long.
+    /// Records how long a step took that also freed large bodies.
     pub(super) fn took_for_bodies(&mut self, took: Duration) {
         self.took = took.max(STEP);
     }
@@ -67,7 +67,7 @@ impl GcPace {
 mod tests {
     use super::*;
 
-    /// Runs steps whose rows take so many microseconds each. Returns the rows of the last one.
+    /// Runs steps whose rows take `micros` microseconds each. Returns the rows of the last one.
     fn run(pace: &mut GcPace, steps: usize, micros: u64) -> usize {
         for _ in 0..steps {
             let rows = pace.rows(usize::MAX);

@@ -48,7 +48,7 @@ impl<R> Replicating<R> {
         }
     }
 
-    /// Takes what was there, and leaves nobody.
+    /// Takes the replicator, and leaves none.
     pub(super) fn take(&mut self) -> Replicating<R> {
         std::mem::replace(self, Replicating::Nobody)
     }

@@ -120,7 +120,7 @@ pub enum Output<S, T> {
     },
     /// A sync ended.
     Synced(Result<(), WriteError>),
-    /// So many remote writes replaced a write that they did not know of.
+    /// How many remote writes replaced a write that they did not know of.
     Concurrent(usize),
     /// A step of garbage collection ended.
     Collected(Result<GcStep, WriteError>),

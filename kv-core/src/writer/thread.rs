@@ -30,7 +30,7 @@ use crate::{
 /// Where the answer to an operation goes.
 type Answer = oneshot::Sender<Result<Outcome, WriteError>>;
 
-/// Where the result of another call goes.
+/// The destination of the result of another call.
 type Ended = oneshot::Sender<Result<(), WriteError>>;
 
 /// An operation and where its answer goes.
@@ -49,7 +49,7 @@ pub(crate) enum Message<E: Engine> {
     Request(Box<Request>),
     /// The replicator has work: `is_woken` is set.
     Work,
-    /// From here on this one replicates the store, or nobody.
+    /// From here on this replicator replicates the store, or none does.
     Replicate(Option<Box<dyn Replication<E>>>, Ended),
     /// A reader met a failure of the disk.
     Recover,
@@ -200,7 +200,7 @@ where
         self.deliver(took);
     }
 
-    /// Delivers the outputs of a step that took so long.
+    /// Delivers the outputs of a step, and how long it took.
     fn deliver(&mut self, took: Duration) {
         while let Some(output) = self.core.poll_output() {
             match output {
@@ -231,7 +231,7 @@ where
                 }
                 Output::Concurrent(writes) => self.options.observer.overwrote_concurrent(writes),
                 Output::Collected(Ok(step)) if !step.is_idle() => {
-                    self.options.observer.swept(step.rows() - step.reindexed);
+                    self.options.observer.collected(step.rows() - step.reindexed);
                     self.options.observer.reindexed(step.reindexed);
                 }
                 Output::Collected(_) | Output::Recovered(_) => {}

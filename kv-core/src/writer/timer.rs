@@ -84,14 +84,14 @@ impl GcTimer {
         matches!(self, GcTimer::More { is_busy: false, .. })
     }
 
-    /// The engine was seen to.
+    /// The engine had its chance to recover.
     pub(super) fn recovered(&mut self, now: Duration, pace: &GcPace) {
         if self.due(pace) <= now {
             *self = GcTimer::Ready;
         }
     }
 
-    /// A step that began now ended, perhaps with more to do.
+    /// A step that began now has ended. It may have left more to do.
     pub(super) fn collected(&mut self, now: Duration, interval: Duration, has_more: bool) {
         *self = if has_more || interval <= FIRST {
             GcTimer::More { started: now, is_busy: false, interval }

@@ -1,4 +1,9 @@
-//! A store in memory whose rows a test damages.
+//! What several tests need: a store in memory whose rows a test damages, and the fixtures below.
+
+pub(crate) mod owed;
+pub(crate) mod peer;
+pub(crate) mod replica;
+pub(crate) mod writer;
 
 use std::{
     io,

@@ -42,9 +42,10 @@ pub(super) struct Context<'a> {
 /// The purpose of a piece of [`Work`]: which machine its result is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pending {
-    /// A commit of live rows of an origin, of so many bytes.
+    /// A commit of live rows of an origin, and how many bytes they take.
     Live { peer: MemberId, origin: OriginId, bytes: usize },
-    /// A commit of rows of a session, of so many bytes; or of one row that replaced a row of it, with this dot.
+    /// A commit of rows of a session, and how many bytes they take; or of one row that replaced a row of the session,
+    /// with this dot.
     Page { peer: MemberId, session: u64, batch: u32, bytes: usize, successor: Option<Dot> },
     /// The adoption of the vectors at the end of a session.
     Adopt { peer: MemberId, session: u64 },
@@ -227,8 +228,8 @@ impl Actions {
         self.request(id, purpose, Work::Apply { id, epoch, rows, basis });
     }
 
-    /// Requests a commit that drops rows which the source of a rebuild counts and does not have, and that adopts its collected
-    /// vector, with the time that no tombstone of it is later than.
+    /// Requests a commit that drops rows which the source of a rebuild counts and does not have, and that adopts its
+    /// collected vector, with the time that no tombstone of it is later than.
     pub(super) fn drop_deleted(
         &mut self,
         rows: Vec<(Place, Dot)>,
@@ -243,8 +244,8 @@ impl Actions {
         self.request(id, Pending::Rebuild, work);
     }
 
-    /// Requests a commit that drops rows which the source of a rebuild neither counts nor has, and that counts no more than
-    /// it. The owner has them.
+    /// Requests a commit that drops rows which the source of a rebuild neither counts nor has, and that counts no more
+    /// than it. The owner has them.
     pub(super) fn drop_unknown(&mut self, rows: Vec<(Place, Dot)>, source: Arc<VersionVector>) {
         let ((id, epoch), collected) = (self.next_commit(), VersionVector::default());
         let (floor, uncount) = (Hlc::ZERO, Some(source));
@@ -252,8 +253,8 @@ impl Actions {
         self.request(id, Pending::Rebuild, work);
     }
 
-    /// Requests to read rows for the owner which the source of a rebuild neither counts nor has. While it has not answered for
-    /// many, the rows are left for the next comparison.
+    /// Requests to read rows for the owner which the source of a rebuild neither counts nor has. While it has not
+    /// answered for many, the rows are left for the next comparison.
     pub(super) fn salvage(&mut self, rows: Vec<(Place, Dot)>, vector: Arc<VersionVector>) {
         let is_salvage = |pending: &&Pending| **pending == Pending::Salvage;
         let under_way = self.pending.values().filter(is_salvage).count();

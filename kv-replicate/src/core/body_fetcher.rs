@@ -57,7 +57,7 @@ pub(super) enum Purpose {
 enum State {
     /// It waits for other fetches from its peer.
     Queued,
-    /// The bytes up to this one were requested, so many times in vain.
+    /// The bytes up to this one were requested, and how often without an answer.
     Requested { upto: u64, tries: u32 },
 }
 
@@ -84,7 +84,7 @@ struct Fetch {
     replaced: u8,
 }
 
-/// The pieces that a peer has sent, of whatever body. On a slow link a body may wait for those of others.
+/// The pieces that a peer has sent, of any body. On a slow link a body may wait for those of others.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     /// How many have arrived.
@@ -100,7 +100,7 @@ pub(super) enum Successor {
     Fetched,
     /// It needs no fetch, or none any more.
     Whole(Box<Fetched>),
-    /// It was replaced too often: the fetch is to be given up.
+    /// It was replaced too often: the fetch must be given up.
     Endless,
     /// The peer named a row of another key.
     Invalid,
@@ -131,7 +131,7 @@ impl Fetch {
         }
     }
 
-    /// The bytes that its next request asks for.
+    /// The bytes of its next request.
     fn next_len(&self) -> u64 {
         (self.len - self.received).min(u64::from(MAX_ASKED_BYTES))
     }
@@ -210,8 +210,8 @@ impl BodyFetcher {
         }
     }
 
-    /// Whether a queued body may be requested now. Those of sessions make room for live ones, and not the other way round.
-    /// But one of each kind is requested from each peer, so that live bodies never keep a session from going on.
+    /// Whether a queued body may be requested now. Those of sessions make room for live ones, and not the other way
+    /// round. But one of each kind is requested from each peer, so that live bodies never stop a session.
     fn has_room(&self, next: &Fetch) -> bool {
         let is_live = next.is_live();
         let requested = || self.fetches.values().filter(|fetch| !fetch.is_queued());

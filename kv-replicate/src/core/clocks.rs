@@ -196,7 +196,7 @@ impl Clocks {
         let leading = leading(local, &heeded.readings);
         let is_confirmed = self.is_confirmed(local, leading);
         let is_shared = is_confirmed || heeded.readings.len() >= 2;
-        // A time that was closed can't be opened again: while nobody confirms it, the least clock counts, so
+        // A time that was closed can't be opened again: while it is not confirmed, the least clock counts, so
         // that a wrong one only delays the collection of tombstones.
         let least =
             || heeded.readings.iter().map(|reading| reading.zero_ms - reading.error_ms).min();
@@ -228,7 +228,7 @@ impl Clocks {
         }
     }
 
-    /// How far a member's clock is ahead of the own one, in milliseconds; none if it was not heard of late.
+    /// How far a member's clock is ahead of the own one, in milliseconds; none if it was not heard recently.
     pub(super) fn ahead_ms(&self, local: &Local, peer: MemberId) -> Option<i64> {
         let reading = self.members.get(&peer)?.reading?;
         let is_heard = local.mono().saturating_sub(reading.at) < HEARD_WITHIN;

@@ -17,7 +17,7 @@ pub struct Config {
     pub member: MemberId,
     /// A random number that differs at each start of the process. Not 0.
     pub incarnation: u64,
-    /// The program, as peers are to know it: [`software`](crate::software) describes this one.
+    /// The program, as it is reported to peers: [`software`](crate::software) describes this one.
     pub software: Software,
     /// How many bytes of new writes of each origin are kept in memory for peers. 8 MiB is a good value.
     pub backlog_bytes: usize,

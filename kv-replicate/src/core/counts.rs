@@ -1,5 +1,5 @@
-//! The counts of this location's durable vector, in the order in which they changed, so that a peer is told only of those
-//! that have changed since it was told last.
+//! The counts of this location's durable vector, in the order in which they changed, so that a peer receives only those
+//! that have changed since the last progress.
 //!
 //! Each change has a number of its own, its *state*, and so has each origin: its place in the order in which this process
 //! learned of the origins.
@@ -68,7 +68,8 @@ impl Counts {
         let changes = differences(before, after);
         let is_new = |dot: &&Dot| !self.numbers.contains_key(&dot.origin);
         if self.origins.len() + changes.iter().filter(is_new).count() > MAX_ORIGINS {
-            // Origins that are not counted any more still have numbers: all begin again, and all peers are told everything.
+            // Origins that are not counted any more still have numbers: all begin again, and all peers receive
+            // everything.
             let begun = self.state + 1;
             *self = Counts { state: self.state, begun, pair: self.pair, ..Counts::default() };
             after.iter().for_each(|dot| self.set(dot));
@@ -169,27 +170,27 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_told_of_what_has_changed_since_and_of_new_origins_by_name() {
+    fn a_peer_receives_what_has_changed_since_and_new_origins_by_name() {
         let before = vector(&[(1, 5), (3, 7)]);
         let mut counts = Counts::of(&before);
-        let (all, told) = (counts.since(0), counts.state());
+        let (all, state) = (counts.since(0), counts.state());
         assert_eq!(all.counts, [named(0, 1, 5), named(1, 3, 7)]);
         let after = vector(&[(1, 5), (2, 1), (3, 8)]);
         assert_eq!(counts.follow(&before, &after), [dot(2, 1), dot(3, 8)]);
-        let changes = counts.since(told);
+        let changes = counts.since(state);
         let moved = Count { number: 1, origin: None, seq: 8 };
         assert_eq!(changes.counts, [moved, named(2, 2, 1)]);
         assert_eq!(counts.since(counts.state()).counts, []);
-        assert_eq!(counts.since(0).counts.len(), 3, "it was told nothing yet");
+        assert_eq!(counts.since(0).counts.len(), 3, "it has received nothing yet");
     }
 
     #[test]
     fn counts_that_fall_or_end_are_changes_too() {
         let before = vector(&[(1, 5), (2, 5)]);
         let mut counts = Counts::of(&before);
-        let told = counts.state();
+        let state = counts.state();
         assert_eq!(counts.follow(&before, &vector(&[(1, 4)])), [dot(1, 4), dot(2, 0)]);
-        let seqs: Vec<_> = counts.since(told).counts.iter().map(|count| count.seq).collect();
+        let seqs: Vec<_> = counts.since(state).counts.iter().map(|count| count.seq).collect();
         assert_eq!(seqs, [4, 0]);
     }
 
@@ -199,14 +200,14 @@ mod tests {
         let of = |n: usize| Dot { origin: origin(n), seq: 1 };
         let first: VersionVector = (0..MAX_ORIGINS).map(of).collect();
         let mut counts = Counts::of(&first);
-        let told = counts.state();
+        let state = counts.state();
         let others: VersionVector = (1..=MAX_ORIGINS).map(of).collect();
         counts.follow(&first, &others);
-        let changes = counts.since(told);
+        let changes = counts.since(state);
         assert_eq!(
             (changes.since, changes.counts.len()),
             (0, MAX_ORIGINS),
-            "it is told everything"
+            "it receives everything"
         );
         assert!(changes.counts.iter().all(|count| count.origin.is_some()));
     }

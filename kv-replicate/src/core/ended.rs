@@ -7,7 +7,7 @@
 //! last reported the same count of it, and no member holds a write of it that its vector does not count. A write that
 //! one member holds and another lacks is then impossible: the holder would have reported it. If a member reports
 //! another count later, the origin is not finished any more. An origin that a member reports and that this store does not
-//! know is not finished either: whether its process still runs can't be told before its opening row is here.
+//! know is not finished either: whether its process still runs is not known before its opening row is here.
 //!
 //! A process that runs on a copy of a directory may be out of reach while a later process of the same member takes its
 //! place, and then bring writes that are older than the stable timestamp. They are applied if no collected tombstone can

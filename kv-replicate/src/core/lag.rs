@@ -4,8 +4,8 @@
 //! arrive by themselves are requested: first from its writer's backlog, then from any peer that has it, in a catch-up
 //! session.
 //!
-//! With many locations there are many origins at many peers. So only those are looked at of which a peer has reported more
-//! than there was here then, and those of which less is here than before.
+//! With many locations there are many origins at many peers. So it checks only those of which a peer has reported more
+//! than was here at that time, and those of which less is here than before.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,7 +31,7 @@ const WANT_AFTER: Duration = Duration::from_millis(250);
 /// How long the writer's backlog has.
 const CATCH_UP_AFTER: Duration = Duration::from_millis(750);
 
-/// An origin of which a peer has more than this location.
+/// An origin with writes that a peer has and this location lacks.
 #[derive(Clone, Copy, Debug)]
 struct Lag {
     /// The last sequence number that had arrived when it last moved.
@@ -45,10 +45,10 @@ struct Lag {
 /// The lag of an origin that was not checked yet.
 const NEW: Lag = Lag { have: u64::MAX, since: Duration::ZERO, most: 0 };
 
-/// An origin of which something is missing.
+/// An origin with missing writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// The origin of which writes are missing.
+    /// The origin of the missing writes.
     pub(super) origin: OriginId,
     /// Its writer must be requested to resend.
     pub(super) is_late: bool,
@@ -62,7 +62,7 @@ pub(super) struct LagWatch {
     /// The origins that lag, with their last movement.
     origins: BTreeMap<OriginId, Lag>,
     /// The origins that may lag since the last check, and the greatest sequence number that a peer has reported; none if
-    /// that is to be looked up.
+    /// that must be looked up.
     noted: BTreeMap<OriginId, Option<u64>>,
     /// All origins may lag since the last check.
     is_any: bool,
@@ -97,7 +97,7 @@ impl LagWatch {
         self.is_any = true;
     }
 
-    /// Whether the lag is to be checked now. If not, it is checked in a moment.
+    /// Whether the lag is checked now. If not, it is checked in a moment.
     pub(super) fn begin(&mut self, now: Duration) -> bool {
         self.is_due = now < self.next;
         if !self.is_due {
@@ -106,7 +106,7 @@ impl LagWatch {
         !self.is_due
     }
 
-    /// Checks what is missing. Returns the origins of which something is, in their order.
+    /// Checks what is missing. Returns the origins with missing writes, in their order.
     pub(super) fn check(
         &mut self,
         local: &Local,
@@ -152,7 +152,7 @@ impl LagWatch {
         self.origins.get(&origin).map(|lag| now.saturating_sub(lag.since))
     }
 
-    /// When the lag is to be checked next; none if nothing is missing and nothing has happened.
+    /// When the next check is due; none if nothing is missing and nothing has happened.
     pub(super) fn timeout(&self, now: Duration) -> Option<Duration> {
         if self.is_due {
             return Some(self.next);
@@ -184,7 +184,7 @@ mod tests {
         fixture.connect(PEER);
         fixture.progress(PEER, |progress| progress.durable = vector(3));
         let (mut lag, live) = (LagWatch::default(), LiveReceiver::default());
-        // After so many milliseconds, with so much visible: late, and very late.
+        // Milliseconds, the visible count, and the origins that are late and very late by then.
         let steps = [
             (0, 0, Some((false, false))),
             (250, 0, Some((true, false))),

@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// The counts of the store have changed: the writers of what has changed are told at once.
+    /// The counts of the store have changed: the writers of what has changed are notified at once.
     fn follow_counts(&mut self, before: &StoreState) {
         let counts = &mut self.machines.counts;
         let changes = counts.follow(&before.durable, self.local.durable());

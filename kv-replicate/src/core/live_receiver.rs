@@ -44,16 +44,16 @@ struct Incoming {
 /// The live streams of all origins.
 #[derive(Debug, Default)]
 pub(super) struct LiveReceiver {
-    /// The streams by origin. An origin of which nothing has arrived has no entry.
+    /// The streams by origin. An origin without arrived writes has no entry.
     incoming: BTreeMap<OriginId, Incoming>,
     /// The last request for writes to each peer.
     wanted: BTreeMap<MemberId, Wanted>,
     /// The later writes that were taken lately instead of those that they replaced.
     passed: Passed,
-    /// The origins of which a write was late. A session must show whether it was deleted: until one has ended, no live
+    /// The origins with a late write. A session must show whether it was deleted: until one has ended, no live
     /// write of them is taken.
     late: BTreeSet<OriginId>,
-    /// The origins of which writes that had arrived were dropped since this was last taken.
+    /// The origins whose arrived writes were dropped since the last call of `take_forgotten`.
     forgotten: BTreeSet<OriginId>,
 }
 
@@ -234,7 +234,7 @@ impl LiveReceiver {
         }
     }
 
-    /// Takes the origins of which writes that had arrived were dropped.
+    /// Takes the origins whose arrived writes were dropped.
     pub(super) fn take_forgotten(&mut self) -> BTreeSet<OriginId> {
         std::mem::take(&mut self.forgotten)
     }

@@ -78,7 +78,7 @@ impl LiveSender {
     }
 
     /// A peer wants the writes behind these sequence numbers. It is ignored if it does not know the origins of this
-    /// process yet: it asks again.
+    /// process yet: it repeats the request.
     pub(super) fn follow(&mut self, cx: &mut Context<'_>, from: MemberId, want: Want) {
         let Want { origins, numbers } = want;
         if !cx.local.is_served(from) || !cx.peers.contains(from) {
@@ -125,7 +125,7 @@ impl LiveSender {
         None
     }
 
-    /// A link is down: the peer asks again where to begin on the next one.
+    /// A link is down: on the next one, the peer requests again where to begin.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         self.cursors.remove(&peer);
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_behind_the_backlog_is_told_to_catch_up() {
+    fn a_peer_behind_the_backlog_learns_that_it_must_catch_up() {
         let mut fixture = Fixture::new();
         fixture.store(|store| store.durable.raise(origins(US)[0], 10));
         fixture.connect(PEER);

@@ -35,7 +35,7 @@ pub(super) struct Machines {
     pub(super) clocks: Clocks,
     /// Closed, resolved and stable timestamps.
     pub(super) stability: Stability,
-    /// The counts that peers are told of.
+    /// The counts that peers receive.
     pub(super) counts: Counts,
     /// New local writes, to peers.
     pub(super) sender: LiveSender,

@@ -1,4 +1,4 @@
-//! What the owner of a core may know of the other members, and what they are told of this location.
+//! What the owner of a core can learn about the other members, and what this location reports to them.
 
 use kv_core::VersionVector;
 
@@ -52,7 +52,7 @@ impl Core {
         self.machines.reports.conditions(self.local.mono(), member)
     }
 
-    /// Sets the conditions of this location that its peers are told of, as of now. Call it about once a second: how far
+    /// Sets the conditions of this location that are reported to its peers, as of now. Call it about once a second: how far
     /// sessions are is sent with it.
     pub fn set_conditions(&mut self, conditions: Vec<Condition>) {
         let now = self.local.mono();

@@ -49,7 +49,7 @@ impl Patience {
         self.repeated
     }
 
-    /// When the request is to be repeated.
+    /// When the request is repeated.
     pub(super) fn timeout(&self) -> Duration {
         let doubled = self.patience * (1 << self.repeated.min(MAX_DOUBLED));
         self.moved_at.max(self.requested_at) + doubled

@@ -8,12 +8,12 @@ use std::{
 use kv_core::{Dot, OriginId};
 
 use super::{
+    announced::Announced,
     handshake::Handshake,
     local::Local,
     progress::Announcing,
     receipts::Receipts,
     reported::{Progress, Reported, Taken},
-    told::ToldPeer,
 };
 use crate::{
     MemberId,
@@ -28,20 +28,20 @@ pub(super) struct Peer {
     /// When this location's progress is sent to it.
     pub(super) announcing: Announcing,
     /// What it was sent of this location's progress.
-    pub(super) told: ToldPeer,
-    /// What it and this location have told each other of their own writes.
+    pub(super) announced: Announced,
+    /// The receipts that it and this location have sent each other for their writes.
     pub(super) receipts: Receipts,
     /// What it has reported.
     reported: Reported,
 }
 
 impl Peer {
-    /// For a link that was just made.
+    /// The state of a link that was just made.
     pub(super) fn new(handshake: Handshake) -> Peer {
         Peer {
             handshake,
             announcing: Announcing::default(),
-            told: ToldPeer::default(),
+            announced: Announced::default(),
             receipts: Receipts::default(),
             reported: Reported::default(),
         }
@@ -91,9 +91,9 @@ impl Peer {
         now: Duration,
         delta: ProgressDelta,
     ) -> Result<Option<Vec<Dot>>, &'static str> {
-        let is_later = self.reported.hear(delta.number);
-        if is_later && self.told.acknowledged(delta.echo.map(|echo| echo.number)) {
-            // This end goes on, and the other one has begun again.
+        let is_later = self.reported.arrived(delta.number);
+        if is_later && self.announced.acknowledged(delta.echo.map(|echo| echo.number)) {
+            // This end continues, and the other one has begun again.
             self.announcing.urgent();
         }
         match self.reported.take(now, delta)? {
@@ -113,7 +113,7 @@ impl Peer {
         self.reported.echo(now)
     }
 
-    /// Up to which sequence number the peer holds all writes of an origin durably, as far as it has told.
+    /// Up to which sequence number the peer holds all writes of an origin durably, as far as it has reported.
     pub(super) fn holds(&self, origin: OriginId) -> u64 {
         self.progress().durable.get(origin).max(self.receipts.held(origin))
     }
@@ -190,7 +190,7 @@ impl Peers {
         self.all.get_mut(&peer)
     }
 
-    /// Makes due whatever the time has come for. `pace` is how often progress is sent at most. Returns the peers that
+    /// Makes due what the time has come for. `pace` is how often progress is sent at most. Returns the peers that
     /// something is due for. Looks at all peers only if the time of one has come.
     pub(super) fn watch(&mut self, now: Duration, pace: Duration) -> Vec<MemberId> {
         if self.pace != pace || self.due.is_some_and(|at| now >= at) {

@@ -1,6 +1,6 @@
-//! When a peer is sent this location's progress: soon after a change, and now and then without one.
+//! When a peer is sent this location's progress: soon after a change, and from time to time without one.
 //!
-//! Each location tells each other one how much it has of each origin, so the whole of it grows with the third power of
+//! Each location reports to every other one how much it has of each origin, so the total grows with the third power of
 //! their number. Nothing waits for it but the stable timestamp, and the search for writes that do not arrive. So the more
 //! members there are, the less often it is sent.
 
@@ -16,7 +16,7 @@ pub(super) const BUSY: Duration = Duration::from_millis(20);
 /// sends and receives at most 200 of them a second, however many members there are.
 const EACH: Duration = Duration::from_millis(5);
 
-/// Returns how often progress is sent at most where much changes, in a cluster of so many members.
+/// Returns the shortest time between two progress messages to a peer, in a cluster of `members` members.
 pub(super) fn pace(members: usize) -> Duration {
     let members = u32::try_from(members).unwrap_or(u32::MAX);
     EACH.saturating_mul(members).clamp(BUSY, IDLE)

@@ -81,7 +81,7 @@ impl Puller {
         let id = cx.out.unique_id();
         let Some(state) = cx.peers.get(peer) else { return };
         let target = state.progress().durable.clone();
-        // Another process may have another image of the store: what was walked of one is no part of the other.
+        // Another process may have another image of the store: a walk over one can't continue in the other.
         let source = state.handshake.incarnation();
         let session = if let Some(mut session) = self.suspended.take(peer, source) {
             cx.out.notice(Notice::SessionTakenUp(peer));

@@ -1,7 +1,7 @@
 //! Rebuilds the store in place, from one peer.
 //!
 //! A store that was restored from an old image may lack deletions whose tombstones its peers have dropped since. A peer
-//! that is asked for what is missing reports that, and the store *rebuilds*: it serves nobody and resolves nothing until
+//! that is queried for what is missing reports that, and the store *rebuilds*: it serves nobody and resolves nothing until
 //! it has dropped what was deleted. It takes a session from one peer, whatever was collected there. Then it compares its
 //! rows with that peer's, and drops each row that the peer counts and does not have. A row that the peer does not count
 //! is a write that did not arrive there. It stays if it is later than the last tombstone that the peer has collected. An
@@ -243,7 +243,7 @@ impl Rebuild {
         if self.step != Step::Seeking || !cx.local.is_rebuilding() {
             return None;
         }
-        // A peer that lacks what was adopted can't tell which rows of here were deleted before.
+        // A peer that lacks what was adopted does not know which rows of this store were deleted before.
         let is_compared = self.is_compared(cx.local);
         let has_had = |durable: &VersionVector| {
             self.lacks.as_ref().is_none_or(|(_, collected)| durable.covers_all(collected))

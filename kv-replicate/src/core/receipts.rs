@@ -1,16 +1,16 @@
 //! How many of a peer's own writes are durable here, and how many of this location's there, between progress messages.
 //!
-//! In a cluster of many locations progress is sent seldom. The writer of a write, which may wait for copies of it, is told
+//! In a cluster of many locations progress is sent seldom. The origin of a write, which may wait for copies of it, learns
 //! of its writes as soon as in a small one.
 
 use std::time::Duration;
 
 use kv_core::{Dot, OriginId, VersionVector};
 
-/// How often a peer is told at most.
+/// The shortest time between two receipts to a peer.
 const APART: Duration = Duration::from_millis(20);
 
-/// Whether a peer is to be told.
+/// Whether a receipt is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Due {
     /// Nothing has changed.
@@ -22,16 +22,16 @@ enum Due {
     Now,
 }
 
-/// What a peer was told of its own writes, and what it has told of this location's.
+/// The receipts that a peer was sent for its own writes, and those that it has sent for this location's.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    /// The peer's open origins, and the count of each that it was last told.
-    told: Option<[Dot; 2]>,
-    /// When it was told last.
-    told_at: Duration,
-    /// Whether it is to be told.
+    /// The peer's open origins, and the count of each in the last receipt to it.
+    sent: Option<[Dot; 2]>,
+    /// When the last receipt was sent.
+    sent_at: Duration,
+    /// Whether a receipt is due.
     due: Due,
-    /// The greatest counts of this location's origins that it has told of.
+    /// The greatest counts of this location's origins in its receipts.
     held: [Option<Dot>; 2],
 }
 
@@ -39,23 +39,23 @@ impl Receipts {
     /// More of the peer's own writes are durable here.
     pub(super) fn changed(&mut self) {
         if self.due == Due::Never {
-            self.due = Due::At(self.told_at + APART);
+            self.due = Due::At(self.sent_at + APART);
         }
     }
 
-    /// Makes it due to tell the peer if its time has come.
+    /// Makes a receipt due if its time has come.
     pub(super) fn watch(&mut self, now: Duration) {
         if self.timeout().is_some_and(|at| now >= at) {
             self.due = Due::Now;
         }
     }
 
-    /// Whether the peer is to be told with the next message.
+    /// Whether the next message to the peer is a receipt.
     pub(super) fn is_due(&self) -> bool {
         self.due == Due::Now
     }
 
-    /// When the peer is to be told; none if that is due already.
+    /// When the next receipt becomes due; none if one is due already.
     pub(super) fn timeout(&self) -> Option<Duration> {
         match self.due {
             Due::At(at) => Some(at),
@@ -65,11 +65,11 @@ impl Receipts {
 
     /// Progress with these counts is sent to the peer, which writes under these origins.
     pub(super) fn progress_sent(&mut self, durable: &VersionVector, pair: Option<[OriginId; 2]>) {
-        self.told = pair.map(|pair| pair.map(|origin| count(durable, origin)));
+        self.sent = pair.map(|pair| pair.map(|origin| count(durable, origin)));
         self.due = Due::Never;
     }
 
-    /// The next count that the peer is to be told of, if that is due; then it counts as told.
+    /// The next count for a receipt, if one is due; then it counts as sent.
     pub(super) fn take(
         &mut self,
         now: Duration,
@@ -77,11 +77,11 @@ impl Receipts {
         pair: Option<[OriginId; 2]>,
     ) -> Option<Dot> {
         let pair = pair.filter(|_| self.is_due())?;
-        let told = self.told.get_or_insert(pair.map(|origin| Dot { origin, seq: 0 }));
-        for (told, origin) in told.iter_mut().zip(pair) {
+        let sent = self.sent.get_or_insert(pair.map(|origin| Dot { origin, seq: 0 }));
+        for (sent, origin) in sent.iter_mut().zip(pair) {
             let count = count(durable, origin);
-            if *told != count {
-                (*told, self.told_at) = (count, now);
+            if *sent != count {
+                (*sent, self.sent_at) = (count, now);
                 return Some(count);
             }
         }
@@ -98,12 +98,12 @@ impl Receipts {
         }
     }
 
-    /// The peer has sent its progress, which counts what it has told before, or less.
+    /// The peer has sent its progress, which counts what its receipts have counted before, or less.
     pub(super) fn reported(&mut self) {
         self.held = Default::default();
     }
 
-    /// How many writes of an origin of this location the peer has told of; 0 if of none.
+    /// How many writes of an origin of this location the peer's receipts count; 0 if none.
     pub(super) fn held(&self, origin: OriginId) -> u64 {
         let mut held = self.held.iter().flatten();
         held.find(|held| held.origin == origin).map_or(0, |held| held.seq)
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_has_told_holds_until_its_next_progress() {
+    fn what_a_peer_has_acknowledged_holds_until_its_next_progress() {
         let mut receipts = Receipts::default();
         receipts.received(pair(), dot(10));
         assert_eq!(receipts.held(dot(1).origin), 10);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_is_told_of_its_writes_at_once_and_then_at_most_every_20_ms() {
+    fn a_writer_gets_a_receipt_at_once_and_then_at_most_every_20_ms() {
         let mut receipts = Receipts::default();
         receipts.progress_sent(&vector(3), pair());
         receipts.changed();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_is_not_told_of_what_progress_has_told_it() {
+    fn a_writer_gets_no_receipt_for_what_progress_has_reported() {
         let mut receipts = Receipts::default();
         receipts.changed();
         receipts.progress_sent(&vector(3), pair());

@@ -2,7 +2,7 @@
 //!
 //! A notice does nothing by itself, because one lying member could stop any other with it. It carries the row of its
 //! receiver, which says that the receiver was removed. The receiver merges this row as any other one, and stops
-//! replicating once the row is durable: then it also knows of its removal after a restart, while it reaches nobody.
+//! replicating once the row is durable: then it also knows of its removal after a restart, even if it reaches no member.
 
 use kv_core::{Key, Member, NamespaceId};
 

@@ -1,7 +1,8 @@
 //! What a peer has reported: its progress, put together from messages that each say what has changed.
 //!
-//! A message counts only if this location has taken in its base, or a later one, over this link. If not, because this end
-//! of the link has begun again, the echo in this location's own progress shows it to the peer, which then sends everything.
+//! A message counts only if this location has taken in its base, or a later one, over this link. If not, because this
+//! end of the link has begun again, the echo in this location's own progress shows it to the peer, which then sends
+//! everything.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,7 +53,7 @@ pub(super) struct Reported {
     /// When its last message was taken in.
     taken_at: Duration,
     /// The number of the last message that arrived, taken in or not.
-    heard: u64,
+    last: u64,
     /// The origins that it has given numbers to.
     names: BTreeMap<u32, OriginId>,
 }
@@ -71,9 +72,9 @@ impl Reported {
     }
 
     /// Whether a message is later than all that have arrived; from then on it is the last.
-    pub(super) fn hear(&mut self, number: u64) -> bool {
-        let is_later = number > self.heard;
-        self.heard = self.heard.max(number);
+    pub(super) fn arrived(&mut self, number: u64) -> bool {
+        let is_later = number > self.last;
+        self.last = self.last.max(number);
         is_later
     }
 

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_sent_only_when_it_says_something_new() {
+    fn a_report_is_sent_only_when_it_has_something_new() {
         let mut reports = Reports::default();
         reports.follow(at(1), Vec::new(), [(PEER, None)].into_iter());
         assert_eq!(reports.next(at(1), PEER), None, "a location that is well says nothing");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_reports_at_most_so_many_conditions() {
+    fn a_location_reports_a_bounded_number_of_conditions() {
         let mut reports = Reports::default();
         reports.follow(at(1), vec![full(0); MAX_CONDITIONS + 1], [(PEER, None)].into_iter());
         let sent = reports.next(at(1), PEER).expect("a report");

@@ -56,7 +56,7 @@ impl Core {
                 let is_rebuilding = self.local.is_rebuilding();
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
-                // A store that is rebuilt goes on without them.
+                // A store that is rebuilt continues without them.
                 let is_late = late(&results).next().is_some() && !is_rebuilding;
                 if is_rebuilding {
                     let untaken =
@@ -208,8 +208,8 @@ impl Core {
         machines.fetcher.request_queued(&mut cx, from);
     }
 
-    /// The key of a body holds nothing any more at its source, as after its namespace was dropped. A session goes on, and
-    /// another round brings the reason.
+    /// The key of a body holds nothing any more at its source, for example because its namespace was dropped. A session
+    /// continues, and another round brings the reason.
     fn body_gone(&mut self, from: MemberId, id: u64) {
         let Some((batch, _)) = self.machines.fetcher.session_row(id) else {
             return self.lose_fetch(id);

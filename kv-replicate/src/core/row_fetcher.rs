@@ -1,11 +1,11 @@
 //! Fetches the rows of keys by name: what this location lacks or can't read, although its vector counts it.
 //!
 //! The store names the keys ([`StoreState::wanted`](crate::StoreState::wanted)). They are fetched in *rounds*
-//! of a few keys: every reachable member is asked for the row of each, the greatest row is applied, and the next
+//! of a few keys: the row of each is requested from every reachable member, the greatest row is applied, and the next
 //! round follows after a pause. A key is *settled* once every current member has answered for it, over all
-//! rounds, and one of them holds everything that was written when the key was first asked for and can read
+//! rounds, and one of them holds everything that was written when the key was first requested and can read
 //! its row; or if all of them hold everything: then the greatest row that anyone can read is the row, and if there is
-//! none, every copy was destroyed. Until then the key is asked for again, at growing intervals.
+//! none, every copy was destroyed. Until then the key is requested again, at growing intervals.
 //!
 //! A write that no member holds any more does not count as needed: the one that had it was restored from a backup.
 
@@ -40,23 +40,23 @@ use round::{Key, Round, Stage};
 /// The pause between two rounds: it bounds what a location with much damage costs its peers.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a peer may take for an answer before the request is repeated once, and then the round goes on without it;
+/// How long a peer may take for an answer before the request is repeated once, and then the round continues without it;
 /// doubled with each round in vain, for peers that are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often that is doubled: to 16 s.
 const MAX_PATIENCE_DOUBLED: u32 = 3;
 
-/// When a key that is not settled is asked for again; doubled with each round in vain.
+/// After this time a key that is not settled is requested again; doubled with each unsuccessful round.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// How often that is doubled: to about a minute.
 const MAX_DOUBLED: u32 = 5;
 
-/// What is known of a key that was asked for and is not settled.
+/// What is known of a key that was requested and is not settled.
 #[derive(Debug)]
 struct Known {
-    /// The writes that an answer must count to be complete: all that any member had when the key was first asked
+    /// The writes that an answer must count to be complete: all that any member had when the key was first requested
     /// for.
     need: Arc<VersionVector>,
     /// The members that have answered, and whose rows were applied if they were greater.
@@ -69,7 +69,7 @@ struct Known {
     has_row: bool,
     /// The large values that a member could not read, although it has their rows.
     unread: BTreeSet<(MemberId, Dot)>,
-    /// When the key is asked for again.
+    /// When the key is requested again.
     at: Duration,
     /// How many rounds did not settle it.
     tries: u32,
@@ -104,8 +104,8 @@ impl Known {
 
     /// Whether the key waits for this member.
     fn awaits(&self, member: MemberId) -> bool {
-        let has_told = self.is_complete || self.have_all.contains(&member);
-        !has_told || !self.answered.contains(&member)
+        let has_answered = self.is_complete || self.have_all.contains(&member);
+        !has_answered || !self.answered.contains(&member)
     }
 
     /// Whether the key is settled, if these are all members but this one. If no member knows more, the greatest row that
@@ -155,7 +155,7 @@ impl RowFetcher {
         self.due = (!wanted.is_empty()).then(|| self.pause.max(cx.local.mono()));
     }
 
-    /// A peer can be asked: keys for which it has not answered are asked for at once.
+    /// A peer can be queried: keys for which it has not answered are requested at once.
     pub(super) fn greeted(&mut self, cx: &Context<'_>, peer: MemberId) {
         let now = cx.local.mono();
         for known in self.known.values_mut().filter(|known| !known.answered.contains(&peer)) {
@@ -166,7 +166,7 @@ impl RowFetcher {
         }
     }
 
-    /// The link to a peer has ended: the round goes on without it.
+    /// The link to a peer has ended: the round continues without it.
     pub(super) fn disconnect(&mut self, peer: MemberId) {
         if let Some(round) = &mut self.round {
             round.without(peer);
@@ -191,7 +191,7 @@ impl RowFetcher {
         self.advance(cx, bodies);
     }
 
-    /// Begins a round with the keys that are due, if a member can be asked.
+    /// Begins a round with the keys that are due, if a member can be queried.
     fn begin(&mut self, cx: &mut Context<'_>) {
         let now = cx.local.mono();
         self.due = None;
@@ -279,7 +279,8 @@ impl RowFetcher {
         }
     }
 
-    /// A body can't be had from its peer, perhaps because it is damaged there: another one that has the same row is asked.
+    /// The peer can't send a body, for example because it is damaged there: the body is requested from another one that
+    /// has the same row.
     pub(super) fn body_lost(
         &mut self,
         cx: &mut Context<'_>,
@@ -320,7 +321,7 @@ impl RowFetcher {
     /// Applies what a round has found once all have answered, and ends the round once that is done.
     fn advance(&mut self, cx: &mut Context<'_>, bodies: &mut BodyFetcher) {
         let Some(round) = &mut self.round else { return };
-        if round.stage == Stage::Asking && round.asked.is_empty() {
+        if round.stage == Stage::Requesting && round.requests.is_empty() {
             round.stage = Stage::Applying;
             apply(cx, bodies, round);
         }
@@ -348,7 +349,8 @@ impl RowFetcher {
             if known.is_settled(&others) {
                 let (is_nothing, is_destroyed) = (!known.has_row, !known.is_complete);
                 settled.push(Settled { place: key.place, is_nothing, is_destroyed });
-                // If the row is damaged once more before that is durable, it is not settled: all are asked again.
+                // If the row is damaged once more before that is durable, it is not settled: all members are queried
+                // again.
                 let tries = known.tries;
                 *known = Known { tries, at: known.at, ..Known::new(Arc::new(all_writes(cx)), now) };
             } else if let Some(left) = &left {
@@ -384,7 +386,7 @@ impl RowFetcher {
     }
 }
 
-/// The members that can be asked now.
+/// The members that can be queried now.
 fn reachable(cx: &Context<'_>) -> impl Iterator<Item = MemberId> {
     let is_member = |peer: &MemberId| cx.local.is_member(*peer);
     cx.peers
@@ -395,7 +397,7 @@ fn reachable(cx: &Context<'_>) -> impl Iterator<Item = MemberId> {
 }
 
 /// Whether a member counts all tombstones that were collected here. One that does not, as after it was restored, may have
-/// rows that they deleted. It is asked once it has caught up.
+/// rows that they deleted. It is queried once it has caught up.
 fn counts_collected(cx: &Context<'_>, peer: MemberId) -> bool {
     let durable = cx.peers.get(peer).map(|state| &state.progress().durable);
     durable.is_some_and(|durable| durable.covers_all(cx.local.collected()))

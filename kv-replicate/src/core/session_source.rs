@@ -3,7 +3,7 @@
 //!
 //! Each round begins with a view that is pinned, so that a round that is short enough shows one snapshot although
 //! the store is being written to, and can be the last. A pinned view has bounds in bytes, in time and in number:
-//! beyond them the round goes on with the newest view, and the receiver needs another round.
+//! beyond them the round continues with the newest view, and the receiver needs another round.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -182,7 +182,7 @@ impl SessionSource {
         let is_last = |message: &Message| matches!(message, Message::Page(page) if page.batch == session.batch);
         let continues = pull.after.is_some() && pull.after == session.next;
         if !(continues && served.pages.iter().all(is_last)) {
-            // It does not ask for the batch after the one whose pages wait.
+            // It does not request the batch after the one whose pages wait.
             served.pages.clear();
         }
         session.batch = pull.batch;
@@ -316,7 +316,7 @@ impl SessionSource {
     }
 }
 
-/// About the most bytes of a batch, while so many sessions are served.
+/// About the most bytes of a batch, while `sessions` sessions are served.
 fn most_bytes(sessions: usize) -> usize {
     (SERVED_BYTES / sessions.max(1)).clamp(SHARE_BYTES, MAX_BATCH_BYTES)
 }
@@ -331,7 +331,7 @@ fn read_rows(cx: &mut Context<'_>, peer: MemberId, (pull, most): (Pull, usize), 
     cx.out.request(id, Pending::Serve { peer, session, batch }, work);
 }
 
-/// The page that takes so many bytes more: the last one, or a new one.
+/// The page that has room for `more` bytes: the last one, or a new one.
 fn page_for<'p, T: Default>(pages: &'p mut Vec<T>, bytes: &mut usize, more: usize) -> &'p mut T {
     if *bytes > 0 && *bytes + more > BATCH_BYTES {
         *bytes = 0;

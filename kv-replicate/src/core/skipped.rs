@@ -17,9 +17,9 @@ pub struct Skipped {
 pub(super) struct SkipCounter {
     /// The counts.
     skipped: Skipped,
-    /// A bit for each kind of which a message was reported.
+    /// A bit for each kind whose unknown messages were reported.
     kinds: [u64; 4],
-    /// A bit for each kind of which a field was reported.
+    /// A bit for each kind whose unknown fields were reported.
     with_fields: [u64; 4],
 }
 

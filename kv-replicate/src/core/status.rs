@@ -14,7 +14,7 @@ pub struct PeerState {
     /// How many writes the peer holds durably that have not arrived here.
     pub ahead: u64,
     /// For how long nothing has arrived of the writes that this location lacks: the longest over the
-    /// origins of which the peer has more.
+    /// origins with writes that only the peer has.
     pub late: Duration,
     /// The catch-up session from the peer, if there is one, and how far it is.
     pub receiving: Option<SessionProgress>,
@@ -49,7 +49,7 @@ pub struct StableState {
     pub is_unsettled: bool,
 }
 
-/// How many writes of a vector are missing where so many are held of each origin.
+/// How many writes of a vector are missing, given how many are held of each origin.
 pub(super) fn missing(here: &VersionVector, there: impl Fn(OriginId) -> u64) -> u64 {
     let lacks = |dot: kv_core::Dot| dot.seq.saturating_sub(there(dot.origin));
     here.iter().map(lacks).fold(0, u64::saturating_add)

@@ -35,7 +35,7 @@ pub(super) fn dot(seq: u64) -> Dot {
     Dot { origin: origins(PEER)[0], seq }
 }
 
-/// Counts so many writes of [`PEER`].
+/// Counts this many writes of [`PEER`].
 pub(super) fn vector(seq: u64) -> VersionVector {
     (seq > 0).then_some(dot(seq)).into_iter().collect()
 }
@@ -187,7 +187,7 @@ impl Fixture {
         self.local.set_now(self.now);
     }
 
-    /// Time passes, and the wall clock goes on with it.
+    /// Time passes, also on the wall clock.
     pub(super) fn pass(&mut self, ms: u64) {
         self.now.wall_ms += ms;
         self.wait(Duration::from_millis(ms));
@@ -223,7 +223,7 @@ impl Fixture {
         std::iter::from_fn(|| self.out.next_message(peer)).collect()
     }
 
-    /// Whether the link to a peer is to be closed next.
+    /// Whether the next effect closes the link to a peer.
     pub(super) fn is_closed(&mut self, peer: MemberId) -> bool {
         matches!(self.out.poll_effect(), Some(Effect::Close { peer: closed, .. }) if closed == peer)
     }

@@ -2,7 +2,9 @@
 
 use kv_core::{Dot, Hlc};
 
-use super::{Core, compatibility, counts::Changes, handshake::own_hello, local::Local, told::Sent};
+use super::{
+    Core, announced::Sent, compatibility, counts::Changes, handshake::own_hello, local::Local,
+};
 use crate::{
     MemberId,
     wire::{Envelope, Frame, Incarnations, MAX_VISIBLE, Message, Opened, ProgressDelta, encode},
@@ -27,7 +29,7 @@ impl Core {
                 Frame::live(envelope, first, &rows).finish()
             }
             Channel::CatchUp => {
-                // The pages of a session go last: there are many, and the others are asked for one at a time.
+                // The pages of a session go last: there are many, and the others are requested one at a time.
                 let next = machines.row_source.next(peer);
                 let next = next.or_else(|| machines.verifier.next(&cx, peer));
                 let next = next.or_else(|| machines.rebuild.comparer().next(&cx, peer));
@@ -38,8 +40,8 @@ impl Core {
         Some(Transmit { channel, bytes })
     }
 
-    /// A hello goes first, then the notice of a removal, then progress, then counts of the peer's own writes, then requests
-    /// and responses.
+    /// A hello goes first, then the notice of a removal, then progress, then counts of the peer's own writes, then
+    /// requests and responses.
     fn next_control(&mut self, peer: MemberId) -> Option<Message> {
         let now = self.local.mono();
         let state = self.peers.get_mut(peer)?;
@@ -64,9 +66,9 @@ impl Core {
     fn own_progress(&mut self, to: MemberId) -> Option<ProgressDelta> {
         let (local, machines) = (&self.local, &mut self.machines);
         let peer = self.peers.get_mut(to)?;
-        let base = peer.told.base();
+        let base = peer.announced.base();
         let Changes { since, counts } = machines.counts.since(base.state);
-        // If what was acknowledged is of no use any more, the peer is told everything.
+        // If what was acknowledged can't be used any more, the peer receives everything.
         let base = if since == 0 { Sent::default() } else { base };
         let number = self.out.next_id();
         let (state, pair) = (machines.counts.state(), machines.counts.pair());
@@ -74,7 +76,7 @@ impl Core {
         let rebuilding = local.is_rebuilding() || machines.rebuild.is_under_way();
         let shown = |at: Hlc| if rebuilding { Hlc::ZERO } else { at };
         machines.clocks.sending(local, to, number);
-        peer.told.sent(Sent { number, state, pair });
+        peer.announced.sent(Sent { number, state, pair });
         peer.receipts.progress_sent(local.durable(), peer.origins());
         Some(ProgressDelta {
             number,

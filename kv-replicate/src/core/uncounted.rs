@@ -119,7 +119,7 @@ impl Uncounted {
         }
     }
 
-    /// The store has looked; none if it can't read. Returns whether the digest is known now.
+    /// The store has computed the digest; none if it can't read. Returns whether the digest is known now.
     pub(super) fn found(&mut self, now: Duration, id: u64, digest: Option<u64>) -> bool {
         if !matches!(self.search, Search::Reading(reading) if reading == id) {
             return false;

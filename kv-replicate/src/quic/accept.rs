@@ -97,7 +97,7 @@ impl Acceptor {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on members are told this reason, and get no link.
+    /// From now on members receive this reason, and get no link.
     pub(super) fn refuse(&self, reason: String) {
         let _first = self.refusal.set(reason);
     }

@@ -17,7 +17,7 @@ pub(super) struct Attempts {
     last_error: Option<String>,
     /// Whether somebody answered the last attempt that failed.
     is_answered: bool,
-    /// Since when there is no link; none while one is up.
+    /// Since when there has been no link; none while one is up.
     down_since: Option<Duration>,
     /// When the first of the last links ended that did not last; none if the last one that has ended lasted.
     unstable_since: Option<Duration>,
@@ -114,7 +114,7 @@ impl Attempts {
         self.last_error.as_ref()
     }
 
-    /// For how long there is no link.
+    /// How long there has been no link.
     pub(super) fn down_for(&self, now: Duration) -> Option<Duration> {
         self.down_since.map(|since| now.saturating_sub(since))
     }

@@ -14,8 +14,8 @@ use crate::{Notice, Row};
 pub type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
 
 /// A function that keeps writes which a rebuild is about to drop: see [`Notice::Salvage`]. They must be durable when it
-/// returns. If it returns an error they stay in the store, the location serves no peer meanwhile, and the function is called
-/// again after some seconds, with these writes and perhaps others. A thread for blocking work calls it.
+/// returns. If it returns an error they stay in the store, the location serves no peer meanwhile, and the function is
+/// called again after some seconds, with these writes and perhaps others. A thread for blocking work calls it.
 pub type Salvage = Arc<dyn Fn(&[Row]) -> Result<(), SalvageError> + Send + Sync>;
 
 /// Why writes could not be kept.
@@ -117,11 +117,11 @@ impl fmt::Debug for Identity {
 /// Times and bounds of links. The defaults fit paths from one rack to opposite ends of the world.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// How often a packet is sent on an idle link, so that each end knows that the other was heard of late. Default 1 s.
+    /// How often a packet is sent on an idle link, so that each end knows that the other was heard recently. Default 1 s.
     pub keep_alive: Duration,
     /// A link on which nothing arrived for this long is down. Default 15 s.
     pub idle: Duration,
-    /// How long a peer may take to prove who it is. Default 5 s.
+    /// How long a peer may take to prove its identity. Default 5 s.
     pub handshake: Duration,
     /// The most bytes of one stream that may be under way: 1 Gbit/s over 250 ms. Default 32 MiB.
     pub stream_window_bytes: u32,

@@ -1,8 +1,8 @@
-//! Congestion control: CUBIC (RFC 9438), which is told only of losses that show congestion.
+//! Congestion control: CUBIC (RFC 9438), which sees only losses that show congestion.
 //!
-//! CUBIC takes every loss for congestion. Over a long link that loses one packet in a hundred at random, it therefore sends
-//! less than a megabit per second, and a short burst of losses costs it ten seconds. Here a loss counts as congestion in
-//! three cases:
+//! CUBIC takes every loss for congestion. Over a long link that loses one packet in a hundred at random, it therefore
+//! sends less than a megabit per second, and a short burst of losses costs it ten seconds. Here a loss counts as
+//! congestion in three cases:
 //!
 //! - Even the fastest packets of a round trip have waited in a queue. The mean of the round trips does not show one: where
 //!   processors are busy, most packets wait for them.
@@ -34,13 +34,13 @@ const TOLERATED: f64 = 0.02;
 /// By how many standard deviations the losses of a round trip must exceed that share, so that chance seldom does.
 const DEVIATIONS: f64 = 3.0;
 
-/// The share of the packets of a round trip whose loss is no passing burst.
+/// The share of the packets of a round trip whose loss is more than a passing burst.
 const BURST: f64 = 0.25;
 
 /// A queue is seen once it makes round trips longer by this share of the shortest one, and by [`LEAST_QUEUE`].
 const QUEUE_SHARE: u32 = 8;
 
-/// A shorter queue is not told from the noise of timers.
+/// A shorter queue can't be distinguished from the noise of timers.
 const LEAST_QUEUE: Duration = Duration::from_millis(5);
 
 /// The first congestion window, of 32 packets; RFC 9002 recommends 10. A value of 64 KiB takes two round trips at first,
@@ -74,7 +74,7 @@ impl ControllerFactory for Tolerant {
 struct TolerantCubic {
     /// The controller that decides.
     cubic: Cubic,
-    /// Decides which losses it is told of.
+    /// Decides which losses it sees.
     losses: Losses,
     /// The beginning of time for `losses`.
     since: Instant,
@@ -124,9 +124,9 @@ impl Controller for TolerantCubic {
     ) {
         let at = (self.time(sent), self.time(now));
         // A mark of the network (ECN) loses no bytes.
-        let is_told = is_persistent_congestion || lost_bytes == 0;
-        if self.losses.is_congestion(at, lost_bytes) || is_told {
-            self.losses.told(at.1);
+        let is_certain = is_persistent_congestion || lost_bytes == 0;
+        if self.losses.is_congestion(at, lost_bytes) || is_certain {
+            self.losses.reduced(at.1);
             self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         }
     }
@@ -210,7 +210,7 @@ impl Losses {
         self.recent[0] = self.recent[0].min(took);
     }
 
-    /// Whether the loss of bytes, of which the last were sent at this time, shows congestion.
+    /// Whether a loss shows congestion. `sent` is when the last lost bytes were sent.
     fn is_congestion(&mut self, (sent, now): (Duration, Duration), bytes: u64) -> bool {
         if sent <= self.congested_at {
             // It is of a window that was reduced since.
@@ -223,8 +223,8 @@ impl Losses {
         is_lasting || lost > most || self.is_queueing(now)
     }
 
-    /// Congestion was seen.
-    fn told(&mut self, now: Duration) {
+    /// The window was reduced because of congestion.
+    fn reduced(&mut self, now: Duration) {
         self.congested_at = now;
         (self.lost, self.lost_before) = (0, false);
     }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_queue_a_burst_of_losses_is_no_congestion_unless_much_is_lost() {
+    fn without_a_queue_a_burst_of_losses_is_not_congestion_unless_much_is_lost() {
         for packets in [10, 100, 1000, 10_000] {
             let tolerated = tolerated(after(packets, IDLE), packets);
             assert!(
@@ -337,7 +337,7 @@ mod tests {
     fn the_losses_of_a_window_that_was_reduced_are_one_congestion() {
         let mut losses = after(100, QUEUEING);
         assert!(losses.is_congestion((ms(1000), ms(1220)), PACKET));
-        losses.told(ms(1220));
+        losses.reduced(ms(1220));
         assert!(!losses.is_congestion((ms(1220), ms(1440)), PACKET), "it was sent before");
         assert!(losses.is_congestion((ms(1221), ms(1441)), PACKET));
     }

@@ -23,12 +23,12 @@ use super::{
     code,
     config::Config,
     dial::Dialler,
-    error::{AskError, StartError},
+    error::{QueryError, StartError},
     flaps::Flaps,
     input::{Input, Query},
     link::Link,
     socket::{Port, transport},
-    store::{StorePort, Told},
+    store::{StorePort, StoreReport},
     tls::Tls,
     track::Track,
 };
@@ -58,7 +58,7 @@ pub(super) struct Driver {
     /// The way to the store and its threads.
     store: StorePort,
     /// Events of the store. Unbounded, but the writes in it are counted by the store's room.
-    told: UnboundedReceiver<Told>,
+    reports: UnboundedReceiver<StoreReport>,
     /// Reports of links and attempts. Bounded, so that peers wait when the core falls behind.
     inputs: mpsc::Receiver<Input>,
     /// Cloned for each task that reports something.
@@ -92,7 +92,7 @@ pub(super) struct Driver {
     /// Which changes of links are logged.
     flaps: BTreeMap<MemberId, Flaps>,
     /// The requests that wait for a verification.
-    verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, AskError>>>>,
+    verifying: BTreeMap<MemberId, Vec<oneshot::Sender<Result<Verdict, QueryError>>>>,
     /// The cluster's clock that the store goes by.
     clock: ClusterClock,
     /// The members that the store last reported.
@@ -121,12 +121,12 @@ impl Driver {
             Err(error) => return Err((error, port)),
         };
         let opened = tokio::task::spawn_blocking(move || StorePort::open(store)).await;
-        let (store, mut told) = match opened {
+        let (store, mut reports) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err((error, port)),
             Err(error) => return Err((StartError::System(format!("thread: {error}")), port)),
         };
-        let Some(Told::Began(state)) = told.recv().await else {
+        let Some(StoreReport::Began(state)) = reports.recv().await else {
             return Err((StartError::Store(kv_core::WriteError::Closed), port));
         };
         let core = CoreConfig {
@@ -156,7 +156,7 @@ impl Driver {
             core,
             config,
             store,
-            told,
+            reports,
             inputs,
             sender,
             queries,
@@ -185,7 +185,7 @@ impl Driver {
 
     /// Runs until the owner closes or drops the replica.
     pub(super) async fn run(mut self) {
-        let (mut inputs, mut told, mut asked) = (Vec::new(), Vec::new(), None);
+        let (mut inputs, mut reports, mut waiting) = (Vec::new(), Vec::new(), None);
         let mut listen = tokio::time::interval(LISTEN);
         listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -193,11 +193,11 @@ impl Driver {
             let timer = sleep_until(self.core.poll_timeout(), self.now().mono);
             tokio::select! {
                 _some = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
-                _some = self.told.recv_many(&mut told, INPUTS_AT_ONCE) => {}
+                _some = self.reports.recv_many(&mut reports, INPUTS_AT_ONCE) => {}
                 Some(query) = self.queries.recv() => {
                     // The answer shows what the store has done by now.
-                    told.extend(std::iter::from_fn(|| self.told.try_recv().ok()));
-                    asked = Some(query);
+                    reports.extend(std::iter::from_fn(|| self.reports.try_recv().ok()));
+                    waiting = Some(query);
                 }
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
@@ -209,13 +209,13 @@ impl Driver {
                 _tick = listen.tick() => self.listen(),
                 _closed = self.closing.changed() => break,
             }
-            told.drain(..).for_each(|told| self.take_told(told));
+            reports.drain(..).for_each(|report| self.take_report(report));
             if self.is_over {
                 tracing::warn!("the store was closed, so replication has ended");
                 break;
             }
             inputs.drain(..).for_each(|input| self.take(input));
-            if let Some(query) = asked.take() {
+            if let Some(query) = waiting.take() {
                 self.answer(query);
             }
             let now = self.now();
@@ -244,11 +244,11 @@ impl Driver {
     }
 
     /// Hands a report of the store to the core.
-    fn take_told(&mut self, told: Told) {
-        let event = match told {
-            Told::Event(event) => event,
-            Told::Began(..) => return,
-            Told::Ended => {
+    fn take_report(&mut self, report: StoreReport) {
+        let event = match report {
+            StoreReport::Event(event) => event,
+            StoreReport::Began(..) => return,
+            StoreReport::Ended => {
                 self.is_over = true;
                 self.store.has_ended();
                 return;
@@ -295,12 +295,12 @@ impl Driver {
     /// Carries out the actions of the core.
     fn pump(&mut self) {
         self.transmit();
-        let mut is_asked = false;
+        let mut has_commits = false;
         while let Some(work) = self.core.poll_work() {
-            is_asked |= !work.is_read();
-            self.store.ask(work);
+            has_commits |= !work.is_read();
+            self.store.submit(work);
         }
-        if is_asked {
+        if has_commits {
             self.store.wake();
         }
         while let Some(notice) = self.core.poll_event() {

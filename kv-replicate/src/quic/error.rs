@@ -14,7 +14,7 @@ pub enum StartError {
     /// The UDP port can't be bound.
     #[error("can't listen on UDP {address}: {source}")]
     Bind {
-        /// The address that was to be bound.
+        /// The address that could not be bound.
         address: SocketAddr,
         /// The reason.
         source: std::io::Error,
@@ -42,7 +42,7 @@ pub enum IdentityError {
 /// Why a replica did not answer a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AskError {
+pub enum QueryError {
     /// It does not replicate any more; its status has the reason.
     #[error("this location does not replicate any more")]
     Halted,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// So many changes of one link are logged within [`PERIOD`].
+/// How many changes of one link are logged within [`PERIOD`].
 const MOST: u32 = 4;
 
 /// The time after which changes are logged again.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The changes of one link that were logged of late.
+/// The changes of one link that were logged recently.
 #[derive(Debug, Default)]
 pub(super) struct Flaps {
     /// When the period began.

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{
     config::Identity,
-    error::{AskError, StartError},
+    error::{QueryError, StartError},
     link_error::LinkError,
     proven::Proven,
     status::Status,
@@ -16,7 +16,7 @@ use crate::{Condition, Verdict};
 /// A report of a link or of an attempt to make one.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A link can come up: its peer has proven who it is.
+    /// A link can come up: its peer has proven its identity.
     Up(Proven),
     /// An attempt to dial a peer has failed.
     NotReached { peer: MemberId, error: LinkError },
@@ -34,8 +34,8 @@ pub(super) enum Query {
     /// The state of the replica and its links.
     Status(oneshot::Sender<Status>),
     /// A verification with this member; the verdict comes once it has ended.
-    Verify(MemberId, oneshot::Sender<Result<Verdict, AskError>>),
-    /// What peers are told of this location's state.
+    Verify(MemberId, oneshot::Sender<Result<Verdict, QueryError>>),
+    /// The state of this location as it is reported to peers.
     SetConditions(Vec<Condition>),
     /// All links are closed, for this reason.
     Unlink(&'static str),

@@ -57,7 +57,8 @@ pub(super) enum LinkError {
 /// The most characters of a peer's reason.
 const MAX_REASON: usize = 400;
 
-/// Why a connection was lost, in words. A peer's reason may hold anything: it is cut, and control characters are replaced.
+/// Why a connection was lost, in words. A peer's reason may hold anything: it is cut, and control characters are
+/// replaced.
 fn connection(error: &ConnectionError) -> String {
     match error {
         ConnectionError::TimedOut => "nothing was heard from it for too long".into(),

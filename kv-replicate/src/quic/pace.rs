@@ -27,7 +27,7 @@ impl Pace {
         Pace { limiter: RateLimiter::direct(quota), clock: DefaultClock::default() }
     }
 
-    /// Waits until a message of so many bytes may be sent.
+    /// Waits until a message of `bytes` may be sent.
     pub(super) async fn wait(&self, bytes: usize) {
         let mut left = u32::try_from(bytes).unwrap_or(u32::MAX);
         // A check of more than a burst would fail at once.

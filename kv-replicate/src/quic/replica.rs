@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     config::{Config, Identity},
     driver::Driver,
-    error::{AskError, IdentityError, StartError},
+    error::{IdentityError, QueryError, StartError},
     input::Query,
     socket::Port,
     status::Status,
@@ -23,7 +23,7 @@ use crate::{Condition, Verdict};
 const QUERIES: usize = 16;
 
 /// Sends requests to a [`Replica`]. Clones address the same one. After the replica has ended, every
-/// request fails with [`AskError::Closed`].
+/// request fails with [`QueryError::Closed`].
 #[derive(Clone, Debug)]
 pub struct Handle {
     /// The way to the driver.
@@ -34,21 +34,21 @@ impl Handle {
     /// See [`Replica::status`].
     ///
     /// # Errors
-    /// [`AskError::Closed`].
-    pub async fn status(&self) -> Result<Status, AskError> {
+    /// [`QueryError::Closed`].
+    pub async fn status(&self) -> Result<Status, QueryError> {
         let (answer, status) = oneshot::channel();
         self.send(Query::Status(answer)).await?;
-        status.await.map_err(|_ended| AskError::Closed)
+        status.await.map_err(|_ended| QueryError::Closed)
     }
 
     /// See [`Replica::verify`].
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
+    /// See [`QueryError`].
+    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, QueryError> {
         let (answer, verdict) = oneshot::channel();
         self.send(Query::Verify(peer, answer)).await?;
-        verdict.await.map_err(|_ended| AskError::Closed)?
+        verdict.await.map_err(|_ended| QueryError::Closed)?
     }
 
     /// Replaces the proof of this location's identity, for example after its certificate was renewed. Links that are
@@ -68,23 +68,23 @@ impl Handle {
     /// that are up would stay up. Peers are dialled again, and prove their identity again.
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn unlink(&self, reason: &'static str) -> Result<(), AskError> {
+    /// See [`QueryError`].
+    pub async fn unlink(&self, reason: &'static str) -> Result<(), QueryError> {
         self.send(Query::Unlink(reason)).await
     }
 
-    /// Sets the conditions of this location that its peers are told of, as of now: their status shows them. Call it about
-    /// once a second, because how far catch-up is travels with them.
+    /// Sets the conditions of this location that are reported to its peers, as of now: the peers' status shows them.
+    /// Call it about once a second, because how far catch-up is travels with them.
     ///
     /// # Errors
-    /// [`AskError::Closed`].
-    pub async fn set_conditions(&self, conditions: Vec<Condition>) -> Result<(), AskError> {
+    /// [`QueryError::Closed`].
+    pub async fn set_conditions(&self, conditions: Vec<Condition>) -> Result<(), QueryError> {
         self.send(Query::SetConditions(conditions)).await
     }
 
     /// Sends a request to the driver, and waits while `QUERIES` others wait.
-    async fn send(&self, query: Query) -> Result<(), AskError> {
-        self.queries.send(query).await.map_err(|_ended| AskError::Closed)
+    async fn send(&self, query: Query) -> Result<(), QueryError> {
+        self.queries.send(query).await.map_err(|_ended| QueryError::Closed)
     }
 }
 
@@ -113,10 +113,10 @@ impl Replica {
         let tls = Arc::new(Tls::new(&config)?);
         let port = Port::bind(config.listen, &config.tuning, &tls)
             .map_err(|source| StartError::Bind { address: config.listen, source })?;
-        let (queries, asked) = mpsc::channel(QUERIES);
+        let (queries, requests) = mpsc::channel(QUERIES);
         let (closing, is_closing) = watch::channel(false);
         let local = port.local();
-        let started = Driver::start(config, store, tls, port, (asked, is_closing)).await;
+        let started = Driver::start(config, store, tls, port, (requests, is_closing)).await;
         let driver = match started {
             Ok(driver) => driver,
             Err((error, port)) => {
@@ -138,8 +138,8 @@ impl Replica {
     /// Returns the state of the replica and of its links.
     ///
     /// # Errors
-    /// [`AskError::Closed`].
-    pub async fn status(&self) -> Result<Status, AskError> {
+    /// [`QueryError::Closed`].
+    pub async fn status(&self) -> Result<Status, QueryError> {
         self.handle.status().await
     }
 
@@ -153,8 +153,8 @@ impl Replica {
     /// long; dropping the future ends the wait and not the comparison.
     ///
     /// # Errors
-    /// See [`AskError`].
-    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, AskError> {
+    /// See [`QueryError`].
+    pub async fn verify(&self, peer: MemberId) -> Result<Verdict, QueryError> {
         self.handle.verify(peer).await
     }
 

@@ -88,7 +88,7 @@ impl Port {
 /// The settings of connections that peers make.
 fn server_config(tuning: &Tuning, tls: &Tls) -> ServerConfig {
     let mut server = ServerConfig::with_crypto(tls.server());
-    // Until the peer has proven who it is: see `accept`.
+    // Until the peer has proven its identity: see `accept`.
     let window = VarInt::from_u32(GUEST_WINDOW_BYTES.min(tuning.window_bytes));
     server.transport_config(Arc::new(transport(tuning, window)));
     // Bounds what waits for the task that accepts; more is dropped.

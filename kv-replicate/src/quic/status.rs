@@ -66,7 +66,7 @@ pub struct Peer {
     pub is_connected: bool,
     /// For how long the link that is up has been; none if there is none.
     pub up_for: Option<Duration>,
-    /// For how long there is no link: since the peer was last heard, or since the first failed attempt. None while a link
+    /// How long there has been no link: since the peer was last heard, or since the first failed attempt. None while a link
     /// is up.
     pub down_for: Option<Duration>,
     /// For how long links have come and gone: since the first of the last ones ended that did not last for 10 s. None if the
@@ -117,7 +117,7 @@ pub struct Arrears {
     pub lasting: Duration,
 }
 
-/// How fast a session goes on.
+/// The speed of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
     /// Writes a second, over the last ten seconds; none in the first second.

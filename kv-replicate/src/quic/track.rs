@@ -46,12 +46,12 @@ impl Track {
         self.packets = 0;
     }
 
-    /// This process did not run for a time, in which it could hear nothing.
+    /// This process did not run for a time, and received nothing meanwhile.
     pub(super) fn paused(&mut self, time: Duration) {
         self.heard = self.heard.map(|heard| heard + time);
     }
 
-    /// So many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
+    /// Records how many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
     pub(super) fn count_packets(&mut self, packets: u64, before: Duration) {
         if packets != self.packets {
             self.packets = packets;
@@ -118,7 +118,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Takes in how far the session is; none without one.
+    /// Records the progress of the session; none without one.
     pub(super) fn follow(
         &mut self,
         now: Duration,

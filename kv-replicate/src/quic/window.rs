@@ -2,7 +2,7 @@
 //!
 //! Bytes in QUIC's send buffer are sent before later ones of the same stream, also if the peer does not need them any
 //! more. On a slow link a long send buffer therefore means seconds of delay. So QUIC takes bytes as long as
-//! its buffer holds less than [`WINDOWS`] congestion windows, and the core is asked for a message when little is left
+//! its buffer holds less than [`WINDOWS`] congestion windows, and a message is taken from the core when little is left
 //! of those before.
 
 use std::{
@@ -59,7 +59,7 @@ impl Window {
         self.waiting[stream::index(channel)].fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Completes a write of messages of so many bytes, while the send buffer follows the congestion window.
+    /// Completes a write of messages of `bytes` in total, while the send buffer follows the congestion window.
     pub(super) async fn write<T>(
         &self,
         channel: Channel,

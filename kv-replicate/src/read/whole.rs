@@ -17,7 +17,7 @@ pub(super) struct Whole {
 }
 
 /// Reads the first of the rows that still hold these writes, with their bodies, however large these are. What is left out
-/// is to be asked for again: there was no room for it, or the disk can't be read now.
+/// must be requested again: there was no room for it, or the disk can't be read now.
 pub(super) fn read_whole<S: Snapshot>(view: &View<S>, wanted: Vec<(Place, Dot)>) -> Whole {
     let (mut whole, mut bytes) = (Whole::default(), 0);
     for (place, dot) in wanted {

@@ -170,8 +170,8 @@ impl Applier {
         Done { answer, committed: true }
     }
 
-    /// Applies rows in one commit, except for late ones: see [`Late`]. Takes note of those that the vector does not count.
-    /// Returns the outcome of each row, in their order; none if the commit failed.
+    /// Applies rows in one commit, except for late ones: see [`Late`]. Takes note of those that the vector does not
+    /// count. Returns the outcome of each row, in their order; none if the commit failed.
     fn apply<E: Engine>(
         &mut self,
         committer: &mut Committer<E>,
@@ -338,8 +338,8 @@ fn adds(to_apply: &ToApply) -> Adds {
     }
 }
 
-/// Drops the rows of a rebuild that its source does not have, and adopts what the source has collected. If the source does
-/// not count them either, the vector falls to what it counts.
+/// Drops the rows of a rebuild that its source does not have, and adopts what the source has collected. If the source
+/// does not count them either, the vector falls to what it counts.
 fn dropping(
     adopt: Remote,
     rows: Vec<(Place, Dot)>,

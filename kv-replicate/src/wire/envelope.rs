@@ -36,8 +36,8 @@ pub(crate) struct Incarnations {
     pub(crate) to: u64,
 }
 
-/// The beginning of a message. Its layout is the same in all versions, so that a receiver can skip a message whose kind it
-/// does not know.
+/// The beginning of a message. Its layout is the same in all versions, so that a receiver can skip a message whose kind
+/// it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// The version of the message's layout.

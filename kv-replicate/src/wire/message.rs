@@ -32,7 +32,7 @@ pub(crate) const BATCH_BYTES: usize = 60 << 10;
 /// The most rows in a message: rows that take little on the wire take more in memory.
 pub(crate) const MAX_ROWS: usize = 1024;
 
-/// The most bytes of a body that one request asks for.
+/// The most bytes of a body in one request.
 pub(crate) const MAX_ASKED_BYTES: u32 = 64 * 65_280;
 
 /// Why a body is not sent.

@@ -1,8 +1,8 @@
 //! Progress: which writes the sender has, and its timestamps.
 //!
-//! A message says which counts have changed since an earlier one that the receiver has acknowledged, its *base*. The first
-//! one on a link has none, and says all. Origins have numbers, so that a count takes a few bytes: the sender names an
-//! origin with its number until the receiver has acknowledged that.
+//! A message says which counts have changed since an earlier one that the receiver has acknowledged, its *base*. The
+//! first one on a link has none, and says all. Origins have numbers, so that a count takes a few bytes: the sender
+//! names an origin with its number until the receiver has acknowledged that.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kv_core::{Dot, Hlc, OriginId, limits::MAX_ORIGINS};
@@ -78,7 +78,8 @@ pub(crate) struct ProgressDelta {
     pub(crate) uncounted: u64,
     /// The counts that have changed since the base, by rising number: at most [`MAX_ORIGINS`].
     pub(crate) counts: Vec<Count>,
-    /// Visible writes beyond the counts, at most [`MAX_VISIBLE`] and of different origins; only in a message without a base.
+    /// Visible writes beyond the counts, at most [`MAX_VISIBLE`] and of different origins; only in a message without a
+    /// base.
     pub(crate) visible: Vec<Dot>,
 }
 

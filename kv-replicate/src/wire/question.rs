@@ -162,7 +162,8 @@ pub(super) fn place(input: &mut Bytes) -> Decoded<Place> {
     Ok(Place { namespace: take::namespace(input)?, key: take::key(input)? })
 }
 
-/// Flags with the kind of row in the lowest three bits; the drop of the namespace if any; then version, sequence number, expiry, digest.
+/// Flags with the kind of row in the lowest three bits; the drop of the namespace if any; then version, sequence
+/// number, expiry, digest.
 fn put_looked(out: &mut BytesMut, looked: &Looked) {
     let (state, expires_at) = match &looked.held {
         None => (NOTHING, None),

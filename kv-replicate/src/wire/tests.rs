@@ -361,7 +361,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_of_an_unknown_kind_is_no_error_and_keeps_its_bytes(
+    fn a_message_of_an_unknown_kind_is_not_an_error_and_keeps_its_bytes(
         kind in 200..=u8::MAX,
         body in prop::collection::vec(any::<u8>(), 0..40),
     ) {

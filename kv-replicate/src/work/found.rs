@@ -1,4 +1,4 @@
-//! The results of reading a store for a core, and of asking members for keys.
+//! The results of reading a store for a core, and of requesting keys from members.
 
 use bytes::Bytes;
 use kv_core::{DamagedKey, Dot, Hlc, VersionVector};

@@ -10,7 +10,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_drops_packets_does_not_hold_up_the_next_one() {
     let authority = Authority::new();
-    // It is bound, so that the system reports nothing, and nobody answers.
+    // It is bound, so that the system reports nothing, and nothing answers.
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let dead = silent.local_addr().expect("it is bound").to_string();
     let first = Location::first(&authority, 1).await;

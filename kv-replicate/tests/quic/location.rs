@@ -204,7 +204,7 @@ impl Location {
     }
 }
 
-/// Starts a cluster of so many locations, all joined through the first.
+/// Starts a cluster of `size` locations, all joined through the first.
 pub(crate) async fn cluster(authority: &Authority, size: u8) -> Vec<Location> {
     let mut all = vec![Location::first(authority, 1).await];
     for number in 2..=size {

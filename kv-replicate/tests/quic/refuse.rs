@@ -212,7 +212,7 @@ async fn an_unfinished_handshake_times_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_unfinished_handshakes_keep_nobody_out() {
+async fn many_unfinished_handshakes_block_no_peer() {
     let authority = Authority::new();
     let all = cluster(&authority, 2).await;
     let identity = authority.identity(member(3));

@@ -5,7 +5,7 @@ use std::{net::UdpSocket, sync::Arc, time::Duration};
 use kv_core::Operation;
 use kv_replicate::{
     Condition, HaltReason, Notice,
-    quic::{AskError, Replica},
+    quic::{QueryError, Replica},
 };
 
 use crate::{
@@ -56,7 +56,7 @@ async fn a_replica_whose_store_is_closed_ends() {
     let location = Location::first(&authority, 1).await;
     location.store().close().unwrap();
     wait_until("it has ended", async || {
-        matches!(location.replica().status().await, Err(AskError::Closed))
+        matches!(location.replica().status().await, Err(QueryError::Closed))
     })
     .await;
     drop(UdpSocket::bind(location.address));
@@ -71,7 +71,7 @@ async fn a_second_replica_of_a_store_ends_the_first() {
     let last = Replica::start(config, all[0].store().clone()).await.unwrap();
     let first = all[0].replica.replace(last).unwrap();
     wait_until("the first replica has ended", async || {
-        matches!(first.status().await, Err(AskError::Closed))
+        matches!(first.status().await, Err(QueryError::Closed))
     })
     .await;
     first.close().await;
@@ -164,7 +164,7 @@ async fn a_location_that_was_removed_while_away_learns_of_it_and_halts() {
     all[1].start(&authority, 2).await;
     wait_until("it knows", async || all[1].status().await.halted.is_some()).await;
     assert_eq!(all[1].status().await.halted, Some(HaltReason::Removed));
-    assert_eq!(all[1].replica().verify(member(1)).await, Err(AskError::Halted));
+    assert_eq!(all[1].replica().verify(member(1)).await, Err(QueryError::Halted));
     assert_eq!(all[0].status().await.halted, None);
     all[1].stop().await;
 }

@@ -122,7 +122,7 @@ fn a_row_that_is_missing_with_its_index_rows_is_found() {
 }
 
 #[test]
-fn a_row_that_nobody_wrote_is_found() {
+fn a_row_that_no_client_wrote_is_found() {
     for (node, held) in [(0, ["value", "nothing"]), (1, ["nothing", "value"])] {
         let mut pair = equal_pair();
         let (from, to) = (rows::entry("key 7"), rows::entry("key 7 and more"));

@@ -66,7 +66,7 @@ pub enum RestoreError {
 #[non_exhaustive]
 pub enum Damage {
     /// There is no piece at all.
-    #[error("there is no piece")]
+    #[error("no piece was given")]
     Empty,
     /// A piece is shorter than its header and checksum.
     #[error("a piece is too short")]
@@ -259,7 +259,7 @@ pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
     Ok(Limiter { clock, ahead_ms, identity, table, counts: Counts::new(), latest })
 }
 
-/// Puts a counter into every set that a request of its key may lead to.
+/// Puts a counter into every set in which a request may look for its key.
 fn place(table: &Table, header: &Header, counter: &Counter) -> Result<(), RestoreError> {
     let class = table.classes().restored(counter.class).ok_or(Damage::Counter)?;
     if counter.payload == 0 || counter.payload >> PAYLOAD_BITS != 0 {

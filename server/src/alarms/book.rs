@@ -12,7 +12,7 @@ use super::{alarm::Alarm, kind::AlarmKind, times::duration, titles::TitleCache};
 /// An alarm that lasts this long is logged again, in seconds.
 const REMIND_SECONDS: u64 = 24 * 60 * 60;
 
-/// What tells an alarm from others: its kind, the location that it is about, and whether that has reported it. Two
+/// What distinguishes an alarm from others: its kind, the location that it is about, and whether that has reported it. Two
 /// namespaces with one title are one alarm, whichever they are.
 type Name = (AlarmKind, Option<MemberId>, bool);
 

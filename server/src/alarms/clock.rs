@@ -5,7 +5,7 @@ use kv_core::limits::END_OF_TIME;
 use super::{alarm::Alarm, kind::AlarmKind, snapshot::Member, times::duration};
 
 /// Returns what is wrong with the clock of this location, whose wall clock shows the Unix second `now`. A wrong clock is
-/// an alarm at the location that has it; of two that differ nobody knows which is wrong.
+/// an alarm at the location that has it; of two that differ it is not known which is wrong.
 pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
     let (own, clock) = (&member.name, &member.status.clock);
     let mut alarms = Vec::new();

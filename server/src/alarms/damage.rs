@@ -118,7 +118,7 @@ pub(super) fn alarms(damage: &DamageState) -> Vec<Alarm> {
     let mut alarms: Vec<_> = entries(damage.count, &damage.first).into_iter().collect();
     if damage.is_full {
         let text = format!(
-            "{MAX_OWED} damaged entries are recorded, and there is no room for others, which are requested from nobody: \
+            "{MAX_OWED} damaged entries are recorded, and there is no room for others, which are not requested from other locations: \
              replace the disk, start this location with an empty data directory and a new token, and remove its former \
              self"
         );
@@ -140,7 +140,7 @@ pub(super) fn alarms(damage: &DamageState) -> Vec<Alarm> {
     alarms
 }
 
-/// The alarm about so many keys whose entries are damaged, of which these are the first; none if there are none.
+/// The alarm about damaged entries: how many, and the keys of the first of them; none if there are none.
 fn entries(count: usize, first: &[DamagedInfo]) -> Option<Alarm> {
     let noticed = first.iter().map(|key| key.since).filter(|since| *since > 0).min();
     let since = noticed.map_or(String::new(), |since| format!(" since {}", minute(since)));

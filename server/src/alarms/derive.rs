@@ -115,7 +115,7 @@ fn unsettled(member: &Member, now: u64) -> Option<Alarm> {
     Some(Alarm::here(AlarmKind::Unsettled, text).since(since))
 }
 
-/// Returns what this location tells its peers of itself: whether it catches up, and its own alarms, without those that peers
+/// Returns what this location reports to its peers about itself: whether it catches up, and its own alarms, without those that peers
 /// have reported, and since when they last. Those that are alarms elsewhere too come first: there is room for some only.
 pub fn conditions<'a>(
     snapshot: &Snapshot,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_tells_others_of_its_own_alarms_and_not_of_theirs() {
+    fn a_location_reports_its_own_alarms_to_others_and_not_theirs() {
         let own = Alarm::about(AlarmKind::RowsRefused, AMS, "a rule");
         let theirs = Alarm { is_reported: true, ..own.clone() };
         let snapshot = testing::snapshot(Some(testing::member([(AMS, linked())])));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_alarm_elsewhere_too_is_told_first() {
+    fn what_is_an_alarm_elsewhere_too_is_reported_first() {
         let snapshot = testing::snapshot(None);
         let [here, both, all] =
             [AlarmKind::Unreachable, AlarmKind::Conflict, AlarmKind::StoreRefusesWrites]

@@ -13,7 +13,7 @@ pub enum AlarmKind {
     DamagedEntries,
     /// More entries are damaged than can be recorded.
     TooMuchDamage,
-    /// Rows of the index of writes are damaged: nobody can catch up from here until it is checked.
+    /// Rows of the index of writes are damaged: no location can catch up from here until it is checked.
     DamagedIndex,
     /// The store lacks deletions that others no longer keep, and takes them from another location.
     Rebuilding,
@@ -51,7 +51,7 @@ pub enum AlarmKind {
     Conflict,
     /// A location does not take writes that another one sends.
     WritesNotTaken,
-    /// It is not known for long whether every location has all writes of processes that have ended.
+    /// It has not been known for a long time whether every location has all writes of processes that have ended.
     Unsettled,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Told {
     Here,
 }
 
-/// The number of a condition that is no alarm, between locations: the location receives a session from some other one, or
+/// The number between locations of a condition that is not an alarm: the location receives a session from some other one, or
 /// joins. What it lacks is counted only when the session ends.
 pub const CATCHING_UP: u16 = 0;
 

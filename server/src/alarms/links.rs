@@ -10,10 +10,10 @@ use super::{
 };
 use crate::cluster::state::dates::minute;
 
-/// A location that was not heard for less than this may only have been restarted, in seconds.
+/// A location that was silent for less than this may only have been restarted, in seconds.
 pub(super) const PATIENCE_SECONDS: u64 = 60;
 
-/// If nobody was heard for this long, the cluster may consist of other locations by now.
+/// If no other location was heard for this long, the cluster may consist of other locations by now.
 const ALONE_SECONDS: u64 = 600;
 
 /// The alarms about links, and those that peers report.
@@ -40,7 +40,7 @@ pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
 }
 
 /// For how many seconds a peer is away: since it was last heard, or since the first failed attempt. None while a link is
-/// up on which it was heard of late.
+/// up on which it was heard recently.
 pub(super) fn away(peer: &Peer) -> Option<u64> {
     let silent = peer.heard_for.filter(|_| peer.is_connected);
     silent.or(peer.down_for).map(|time| time.as_secs())
@@ -116,7 +116,7 @@ fn reported(
              an old copy, or has lost its store. If this does not end, see `waypost cluster status` there"
         ),
         AlarmKind::DamagedIndex => format!(
-            "{name} reports since {at} that rows of its index of writes are damaged: nobody can catch up from it until \
+            "{name} reports since {at} that rows of its index of writes are damaged: no location can catch up from it until \
              they are made again. Check its disk; if this does not end, see `waypost cluster status` there"
         ),
         AlarmKind::AnotherProcess => format!(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_that_hears_nobody_for_ten_minutes_says_how_to_join_again() {
+    fn a_location_that_hears_no_other_for_ten_minutes_shows_how_to_join_again() {
         for (peers, is_alone) in [
             (vec![(AMS, down(599))], false),
             (vec![(AMS, down(600))], true),

@@ -26,7 +26,7 @@ pub struct Verdict {
     pub text: String,
 }
 
-/// Returns the verdict of a location with so many alarms.
+/// Returns the verdict of a location with this many alarms.
 #[must_use]
 pub fn verdict(member: &Member, alarms: usize) -> Verdict {
     let status = &member.status;
@@ -62,7 +62,7 @@ pub fn verdict(member: &Member, alarms: usize) -> Verdict {
     Verdict { is_well: true, text }
 }
 
-/// Whether a peer was heard of late, on a link.
+/// Whether a peer was heard recently, on a link.
 fn is_heard(peer: &Peer) -> bool {
     peer.is_connected && silent_ms(peer) <= HEARD_MS
 }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn catching_up_is_said_with_its_rate_and_the_time_that_it_takes() {
+    fn catching_up_is_shown_with_its_rate_and_the_time_that_it_takes() {
         let pace = Pace { per_second: Some(1200.0), rest: Some(Duration::from_secs(90)) };
         let here = of(|peer| {
             (peer.receiving, peer.missing_here) = (Some(pace), lacking(100, 5));

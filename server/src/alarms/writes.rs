@@ -1,4 +1,4 @@
-//! The alarms about writes that do not get where they should: those that nobody takes, rows that are refused, conflicts,
+//! The alarms about writes that do not get where they should: those that are not taken, rows that are refused, conflicts,
 //! and catch-up that fails again and again.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{cluster::state::dates::minute, membership::PeerIncidents};
 
-/// Writes that wait for so long although there is a link are an alarm, in seconds.
+/// Writes that wait this long although there is a link are an alarm, in seconds.
 const PATIENCE_SECONDS: u64 = 60;
 
 /// The alarms about writes.
@@ -55,7 +55,7 @@ fn catches_up(peer: &Peer) -> bool {
     is_moving(peer.sending) || (peer.sending.is_none() && reports_it)
 }
 
-/// Whether a session goes on.
+/// Whether a session is under way.
 fn is_moving(pace: Option<Pace>) -> bool {
     pace.is_some_and(|pace| pace.per_second.is_none_or(|rate| rate > 0.0))
 }
@@ -124,7 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn writes_that_a_peer_does_not_take_while_it_catches_up_from_another_location_are_no_alarm() {
+    fn writes_that_a_peer_does_not_take_while_it_catches_up_from_another_location_are_not_an_alarm()
+    {
         let mut peer = lacking(90);
         peer.conditions =
             vec![kv_replicate::Condition { code: CATCHING_UP, about: None, for_ms: 0 }];
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_that_wait_for_a_session_that_goes_on_are_no_alarm() {
+    fn writes_that_wait_for_a_session_under_way_are_not_an_alarm() {
         for (per_second, count) in [(Some(10.0), 0), (None, 0), (Some(0.0), 1)] {
             let mut peer = lacking(90);
             peer.sending = Some(Pace { per_second, rest: None });

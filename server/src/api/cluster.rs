@@ -23,7 +23,7 @@ use axum::{
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use kv_core::{Member, MemberId, Operation, OriginId, Store, engine::Snapshot, view::View};
-use kv_replicate::quic::{AskError, Peer};
+use kv_replicate::quic::{Peer, QueryError};
 
 mod info;
 mod peer;
@@ -66,7 +66,7 @@ fn membership(app: &App) -> Result<&Arc<Membership>, Refused> {
 }
 
 /// The 503 for a replica that does not answer.
-fn unavailable(error: AskError) -> Refused {
+fn unavailable(error: QueryError) -> Refused {
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
@@ -75,7 +75,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let observed = app.observe().await;
     let (Some(member), Some(verdict)) = (&observed.snapshot.member, &observed.verdict) else {
-        return Err(unavailable(AskError::Closed));
+        return Err(unavailable(QueryError::Closed));
     };
     let (descriptor, status) = (membership.descriptor(), &member.status);
     let peers = peers(&app.store, member, observed.snapshot.now);

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `POST /v1/doctor` | `{"dry_run":true}` | 200 and a [`DoctorInfo`], which may take minutes |
 //!
-//! A refusal is `{"error":"a sentence"}` with 400, 409 (an examination runs already), or 503 (the disk can't be read, or no
-//! writes for now).
+//! A refusal is `{"error":"a sentence"}` with 400, 409 (an examination runs already), or 503 (the disk can't be read,
+//! or no writes for now).
 
 use std::sync::{
     Arc,
@@ -40,7 +40,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewExamination {
-    /// Whether nothing is to be changed.
+    /// Whether to change nothing.
     pub dry_run: bool,
 }
 

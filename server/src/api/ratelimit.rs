@@ -16,7 +16,7 @@
 //! | `name` | a limit of the configuration, in place of these three; the fields beside it win |
 //! | `algorithm` | `"sliding"` (the default), `"fixed"`, `"gcra"` |
 //! | `burst` | of `gcra`: the cost that is allowed at once; `limit` by default |
-//! | `cost` | the cost of the request, 1 by default; below 0, that much is refunded |
+//! | `cost` | the cost of the request, 1 by default; below 0, its amount is refunded |
 //! | `peek` | `true`: report the state, and count nothing |
 //! | `reset` | `true`: forget the counter |
 //!
@@ -44,7 +44,7 @@
 //! (draft-ietf-httpapi-ratelimit-headers), under the name of the limit, or `"default"` if it has none.
 //! In a batch, repeated names are numbered (`"default-2"`), so that each item has a policy of its own.
 //!
-//! A request that makes no sense receives 400 and `{"error":"a sentence"}`, a body over 64 KiB 413.
+//! An invalid request receives 400 and `{"error":"a sentence"}`, a body over 64 KiB 413.
 
 use std::collections::{HashMap, HashSet};
 
@@ -139,7 +139,7 @@ async fn post(rates: &RateLimits, form: Form, mut body: Incoming) -> Response<Bo
     }
 }
 
-/// The 400 for a request that makes no sense.
+/// The 400 for an invalid request.
 fn refuse(error: &Invalid) -> Response<Body> {
     Problem::response(StatusCode::BAD_REQUEST, error.to_string())
 }

@@ -118,10 +118,7 @@ pub(super) fn run(command: CaCommand) -> Result<(), CaCommandError> {
             ca::move_to(&data(settings)?, &file)?;
             let file = file.display();
             writeln!(out, "the CA's key is in {file} only, and no longer at this location. Now:")?;
-            writeln!(
-                out,
-                "  1. copy {file} to the other location, over a connection that nobody reads"
-            )?;
+            writeln!(out, "  1. copy {file} to the other location, over an encrypted connection")?;
             writeln!(
                 out,
                 "  2. there: waypost cluster ca import FILE --data DIR, and restart its server"

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 /// Why a command was not carried out. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConfirmError {
-    /// Stdin is not a terminal, so there is nobody to confirm.
+    /// Stdin is not a terminal, so no one can confirm.
     #[error(
         "nothing was changed: this command needs a confirmation, and stdin is not a terminal; add --yes"
     )]

@@ -20,10 +20,10 @@ const FILE: &str = "waypost.redb";
 
 /// Examine a whole store, and repair what can be repaired.
 ///
-/// With `--data`, it examines the store in this directory, whose server must be stopped. Without, it examines the store of
-/// a running server, which goes on serving. It checks all checksums, the index of writes both ways, the parts of large values,
-/// and finds values that nothing refers to and entries that are dated in the future. Exits with 1 if something is wrong that
-/// was not repaired.
+/// With `--data`, it examines the store in this directory, whose server must be stopped. Without, it examines the store
+/// of a running server, which continues to serve. It checks all checksums, the index of writes both ways, the parts of
+/// large values, and finds values that nothing refers to and entries that are dated in the future. Exits with 1 if
+/// something is wrong that was not repaired.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// The data directory of a stopped server

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_live_only_if_it_was_heard_of_late() {
+    fn a_location_is_live_only_if_it_was_heard_recently() {
         assert_eq!(state(&live(), NOW), "live");
         let silent = PeerInfo { heard_ms_ago: Some(3_001), ..live() };
         assert_eq!(state(&silent, NOW), "silent");

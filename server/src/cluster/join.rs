@@ -92,7 +92,7 @@ pub enum JoinError {
         /// Why not.
         source: OpenError,
     },
-    /// The store knows none of the members of today, and can't be marked as one that they complete.
+    /// The store knows none of the current members, and can't be marked to be completed by them.
     #[error(
         "the other locations can't complete the store: {0}. Nothing was changed: start again with the same --join"
     )]

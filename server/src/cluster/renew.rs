@@ -61,7 +61,7 @@ pub enum RenewalError {
 }
 
 impl RenewalError {
-    /// Whether it does not tell why the CA holder issued nothing.
+    /// Whether it does not explain why the CA holder issued nothing.
     fn is_vague(&self) -> bool {
         matches!(
             self,
@@ -97,7 +97,7 @@ impl Location {
 /// members, the best first.
 ///
 /// # Errors
-/// See [`RenewalError`]. A member that only claims to be the CA holder does not keep this one from asking the others.
+/// See [`RenewalError`]. A member that only claims to be the CA holder does not keep this one from trying the others.
 pub async fn renew(
     data: &Path,
     current: &Location,
@@ -116,7 +116,7 @@ pub async fn renew(
     let client = RenewalClient::new(known, request)?;
     let mut failure = RenewalError::NoAddress;
     for address in addresses {
-        let accepted = match client.ask(address).await {
+        let accepted = match client.request(address).await {
             Ok(renewed) => accept(&directory, current, &key, renewed, now),
             Err(error) => Err(error.into()),
         };

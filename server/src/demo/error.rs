@@ -3,7 +3,7 @@
 use std::io;
 
 use kv_core::{OpenError, ReadError, WriteError};
-use kv_replicate::quic::{AskError, StartError};
+use kv_replicate::quic::{QueryError, StartError};
 
 use super::step::DEADLINE;
 use crate::cluster::state::names::TextError;
@@ -44,7 +44,7 @@ pub enum DemoError {
     Start(#[from] StartError),
     /// A replica has ended.
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Query(#[from] QueryError),
     /// The temporary directory can't be created or removed.
     #[error("can't use a temporary directory: {0}; set TMPDIR to a directory that can be written")]
     Directory(#[source] io::Error),

@@ -8,7 +8,7 @@ use kv_core::{
 };
 use kv_replicate::{
     Verdict,
-    quic::{AskError, Config, Replica},
+    quic::{Config, QueryError, Replica},
 };
 
 use super::{
@@ -109,11 +109,11 @@ impl Location {
     }
 
     /// The running replica; an error while the location is cut off.
-    fn replica(&self) -> Result<&Replica, AskError> {
-        self.replica.as_ref().ok_or(AskError::Closed)
+    fn replica(&self) -> Result<&Replica, QueryError> {
+        self.replica.as_ref().ok_or(QueryError::Closed)
     }
 
-    /// Whether it has joined, and is linked with exactly so many others.
+    /// Whether it has joined, and is linked with exactly `others` others.
     pub(super) async fn is_linked_with(&self, others: usize) -> Result<bool, DemoError> {
         let status = self.replica()?.status().await?;
         let is_up = |peer: &&kv_replicate::quic::Peer| peer.is_connected && peer.state.is_known;

@@ -9,7 +9,7 @@ use super::error::DemoError;
 /// How long a step may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A pause that nobody notices.
+/// A pause too short to notice.
 pub(super) const SHORT: Duration = Duration::from_millis(25);
 
 /// The pause between two checks of something that is not measured.

@@ -38,7 +38,7 @@ pub(super) async fn run(screen: &mut Screen, directory: &Path) -> Result<(), Dem
     next(screen)
 }
 
-/// Starts three locations, of which each links with the others.
+/// Starts three locations, each linked with the others.
 async fn start(
     screen: &mut Screen,
     clock: SystemEnvironment,

@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use super::RequestBody;
 use crate::admission::Admission;
 
-/// A body of at most so many bytes is read without a permit, so that slow clients with short bodies
+/// A body of at most this many bytes is read without a permit, so that slow clients with short bodies
 /// never exclude others.
 pub const SHORT_BYTES: usize = 16 * 1024;
 

@@ -76,7 +76,7 @@ fn reason(error: &serde_json::Error) -> String {
     ["unexpected end of hex escape", "lone leading surrogate in hex escape"]
         .iter()
         .find_map(|half| text.strip_prefix(half))
-        .map(|place| format!("half a surrogate pair, which is no text,{place}"))
+        .map(|place| format!("half a surrogate pair, which is not text,{place}"))
         .unwrap_or(text)
 }
 
@@ -96,7 +96,7 @@ mod tests {
         ] {
             let refused = object::<BTreeMap<String, String>>(text).unwrap_err().to_string();
             assert!(
-                refused.contains("half a surrogate pair, which is no text, at line 1"),
+                refused.contains("half a surrogate pair, which is not text, at line 1"),
                 "{refused}"
             );
         }

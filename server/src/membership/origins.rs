@@ -2,7 +2,7 @@
 
 use kv_core::StoreView;
 
-/// From so many origins on there is an alarm: every start of a location adds two, and they never go.
+/// From this many origins on there is an alarm: every start of a location adds two, and they never go.
 const MANY_ORIGINS: usize = 4096;
 
 /// The state of the store that matters to the cluster.

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_store_that_names_no_other_location_says_what_was_lost_and_what_to_do() {
+    fn a_new_store_that_names_no_other_location_reports_what_was_lost_and_what_to_do() {
         let progress = |status: &Status| progress(status, |_| "ams".into());
         let mut status = Status::default();
         assert!(progress(&status).contains("restore a copy"), "{}", progress(&status));
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_that_reaches_nobody_names_the_addresses_and_their_errors() {
+    fn a_location_that_reaches_no_other_names_the_addresses_and_their_errors() {
         let (mut status, mut peer) = (Status::default(), Peer::default());
         peer.addresses = vec!["198.51.100.7:8421".into()];
         status.peers.insert(MemberId([1; 16]), peer.clone());

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use kv_core::WriteError;
-use kv_replicate::quic::{AskError, Status};
+use kv_replicate::quic::{QueryError, Status};
 
 use super::progress::progress;
 
@@ -93,7 +93,7 @@ impl Readiness {
     }
 
     /// Updates the state from a report of the replica.
-    pub fn observe(&self, report: &Result<Status, AskError>) {
+    pub fn observe(&self, report: &Result<Status, QueryError>) {
         match report {
             Err(_ended) => self.halt("the replica has ended; restart the server"),
             Ok(Status { halted: Some(reason), .. }) => self.halt(&reason.to_string()),
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn status(is_joined: bool, halted: Option<HaltReason>) -> Result<Status, AskError> {
+    fn status(is_joined: bool, halted: Option<HaltReason>) -> Result<Status, QueryError> {
         let mut status = Status::default();
         (status.is_joined, status.halted) = (is_joined, halted);
         Ok(status)
@@ -173,7 +173,7 @@ mod tests {
         let readiness = Readiness::new();
         readiness.observe(&status(true, None));
         readiness.halt("of a test");
-        for late in [status(true, None), status(false, None), Err(AskError::Closed)] {
+        for late in [status(true, None), status(false, None), Err(QueryError::Closed)] {
             readiness.observe(&late);
             let rejected = readiness.check_write().unwrap_err().to_string();
             assert!(rejected.contains("stopped replicating: of a test"), "{rejected}");

@@ -30,7 +30,7 @@ pub enum Api {
 
 impl Api {
     /// How many there are.
-    const COUNT: usize = 8;
+    const COUNT: usize = Api::None as usize + 1;
 
     /// The value of the label `api`.
     #[must_use]

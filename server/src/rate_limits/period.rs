@@ -1,4 +1,7 @@
 //! The period of a limit, as people write it.
+//!
+//! humantime, which reads the times of settings, is not used: it rejects a number without a unit, and accepts sums
+//! (`1h 5min`) and months and years of average length.
 
 use std::{fmt, str::FromStr};
 

@@ -22,7 +22,7 @@ use crate::{
 /// How often the server reads the location's files, and checks whether a renewal is due.
 const CHECK: Duration = Duration::from_secs(10);
 
-/// How often the CA holder is asked whether the CA was rotated.
+/// How often the CA holder is queried whether the CA was rotated.
 const CONTACT: Duration = Duration::from_secs(60 * 60);
 
 /// The pause after a first failure; doubled with each further one.
@@ -94,7 +94,7 @@ enum KeepError {
     #[error(transparent)]
     Identity(#[from] kv_replicate::quic::IdentityError),
     #[error(transparent)]
-    Replica(#[from] kv_replicate::quic::AskError),
+    Replica(#[from] kv_replicate::quic::QueryError),
 }
 
 /// The state of the task.
@@ -107,7 +107,7 @@ struct Keeper {
     data: PathBuf,
     /// The certificates that the links use.
     used: Proof,
-    /// When the CA holder is asked next while no renewal is due, on the monotonic clock.
+    /// When the CA holder is queried next while no renewal is due, on the monotonic clock.
     next_contact: Duration,
 }
 

@@ -199,7 +199,7 @@ fn enrol_guests(
     Ok(Arc::new(server).guests())
 }
 
-/// The members in the store of the CA holder. It admits nobody once it has stopped replicating, because
+/// The members in the store of the CA holder. It admits no location once it has stopped replicating, because
 /// no other location would learn of the new member.
 struct CaHolderRegistry {
     /// The members in the store.
@@ -346,7 +346,7 @@ mod tests {
         write_own_row(&called("fra"), &store).expect("its row can be written");
         let before = store.view().vector().clone();
         write_own_row(&called("fra"), &store).expect("there is nothing to write");
-        assert_eq!(*store.view().vector(), before, "the same row is no write");
+        assert_eq!(*store.view().vector(), before, "the same row causes no write");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Watches the state of the location: alarms are logged when they rise and when they end, other locations are told of them,
-//! and `/readyz` is up to date.
+//! Watches the state of the location: alarms are logged when they rise and when they end, they are reported to other
+//! locations, and `/readyz` is up to date.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ pub(super) async fn watch(app: Arc<App>) {
         if let Some(membership) = &app.membership {
             let raised = observed.alarms.iter().map(|raised| (&raised.alarm, raised.since));
             let conditions = conditions(&observed.snapshot, raised);
-            // If the replica has ended there is nobody to tell, and that is an alarm.
+            // If the replica has ended, nothing can be reported, and that is an alarm.
             let _ended = membership.report(conditions).await;
         }
         sleep(CHECK).await;

@@ -54,9 +54,9 @@ fn a_second_location_joins_with_three_commands() {
     let first = TempDir::new().unwrap();
     let made = init(first.path());
     assert!(made.status.success(), "{made:?}");
-    for says in ["created the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"]
+    for part in ["created the cluster ", "prod", "fra", "ca.key in a safe place", "cluster invite"]
     {
-        assert!(text(&made.stdout).contains(says), "{says}: {made:?}");
+        assert!(text(&made.stdout).contains(part), "{part}: {made:?}");
     }
     // One token before the server runs, and one while it runs.
     let early = token(&["--expires", "30m"], first.path());
@@ -89,9 +89,9 @@ fn an_unusable_token_is_reported_in_one_line_before_anything_is_served() {
         format!("{}{}", &token[..token.len() - 1], if token.ends_with('a') { 'b' } else { 'a' });
     let output = run(["serve", "--data", &data, "--join", &typo]);
     assert_eq!(output.status.code(), Some(2), "as for any flag with a wrong value");
-    let says = text(&output.stderr);
-    assert!(says.contains("--join: the token was mistyped or cut"), "{says}");
-    assert!(!says.contains(&token[20..40]), "the error must not contain the token: {says}");
+    let error = text(&output.stderr);
+    assert!(error.contains("--join: the token was mistyped or cut"), "{error}");
+    assert!(!error.contains(&token[20..40]), "the error must not contain the token: {error}");
 
     // No server runs at the other end: the port is closed, and the token stays valid.
     let output = run(["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &token]);
@@ -104,11 +104,11 @@ fn an_unusable_token_is_reported_in_one_line_before_anything_is_served() {
 #[test]
 fn cluster_commands_report_what_they_cannot_do() {
     let directory = TempDir::new().unwrap();
-    let fails = |output: Output, says: &str| {
+    let fails = |output: Output, part: &str| {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_eq!(text(&output.stdout), "");
         let error = text(&output.stderr);
-        assert!(error.lines().count() == 1 && error.contains(says), "{error}");
+        assert!(error.lines().count() == 1 && error.contains(part), "{error}");
     };
     fails(cluster("invite", &[], directory.path()), "has no cluster: create one with");
     let nowhere = ["--name", "prod", "--cluster-listen", "127.0.0.1:0"];
@@ -271,9 +271,9 @@ fn a_location_with_the_store_of_another_does_not_start() {
     let data = directory.path().join("data").display().to_string();
     let output = run(["serve", "--listen", "127.0.0.1:0", "--data", &data]);
     assert_eq!(output.status.code(), Some(1));
-    let says = text(&output.stderr);
-    assert!(says.contains("belongs to location") && says.contains("cluster.toml"), "{says}");
-    assert!(says.contains("restore the two from one backup"), "{says}");
+    let error = text(&output.stderr);
+    assert!(error.contains("belongs to location") && error.contains("cluster.toml"), "{error}");
+    assert!(error.contains("restore the two from one backup"), "{error}");
 }
 
 #[test]
@@ -331,9 +331,9 @@ fn a_halted_location_admits_no_joining_member() {
     let args = ["serve", "--data", &data, "--listen", "127.0.0.1:0", "--join", &invited];
     let refused = run(args.into_iter().chain(["--cluster-listen", &listen]));
     assert_eq!(refused.status.code(), Some(1));
-    let says = text(&refused.stderr);
-    assert!(says.contains("admits no location, because it has stopped replicating"), "{says}");
-    assert!(says.contains("the token was not used"), "{says}");
+    let error = text(&refused.stderr);
+    assert!(error.contains("admits no location, because it has stopped replicating"), "{error}");
+    assert!(error.contains("the token was not used"), "{error}");
     let status = cluster_online(&second, &["status"]);
     assert!(!text(&status.stdout).contains("sin"), "{status:?}");
 }

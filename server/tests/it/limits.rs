@@ -14,7 +14,7 @@ use crate::{
     process::Server,
 };
 
-/// So long that no window ends during a test.
+/// A period in which no window ends during a test.
 const PERIOD: &str = "700d";
 
 /// A request with a body.

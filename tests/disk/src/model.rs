@@ -245,7 +245,7 @@ pub struct State {
     pub own: Option<[OriginId; 2]>,
     /// The ids that its process gives the origins that it opens next.
     pub fresh: Option<[OriginId; 2]>,
-    /// The writes that it has made itself and that nobody has taken, with the rows that open its origins.
+    /// Its own writes that no peer has taken, with the rows that open its origins.
     pub made: Vec<Write>,
     /// Whether it rebuilds.
     pub is_rebuilding: bool,

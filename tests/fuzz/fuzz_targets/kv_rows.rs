@@ -1,4 +1,4 @@
-//! A store whose rows are sealed but say anything, and peers that send anything: whatever is read,
+//! A store whose rows are sealed but have any content, and peers that send anything: whatever is read,
 //! swept, written or applied then, nothing panics, and what was put is there.
 #![no_main]
 

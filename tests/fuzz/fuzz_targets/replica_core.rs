@@ -1,4 +1,4 @@
-//! A location, its store in memory, and two peers that say anything, also as answers to what it asked:
+//! A location, its store in memory, and two peers that send anything, also as answers to its requests:
 //! nothing panics, what waits is bounded, and no vector counts a write of its own that it did not make.
 #![no_main]
 
@@ -25,7 +25,7 @@ const OUR_BOOT: u64 = 1;
 const PEER_BOOT: u64 = 2;
 const WALL_MS: u64 = 1_700_000_000_000;
 
-/// More than a ring, the pages of a burst, the vectors of two sessions and what an input brings.
+/// More than a backlog, the pages of a batch, the vectors of two sessions and what an input brings.
 const MOST_BYTES: usize = 2 << 20;
 
 /// How many messages it may send before it has received a new one.
@@ -39,7 +39,7 @@ enum Step<'a> {
         kind: u8,
         body: &'a [u8],
     },
-    /// A message about what the location asked for last in this kind of message.
+    /// A message about the location's last request of this kind.
     Answer {
         peer: Peer,
         kind: u8,
@@ -149,7 +149,7 @@ struct Location {
     core: Core,
     store: WriterCore<RedbEngine, (), Replicator<RedbSnapshot>>,
     now: Duration,
-    /// The first bytes behind the beginning of what it asked for last: pulls, bodies, verifications.
+    /// The first bytes behind the beginning of its last requests: pulls, bodies, verifications.
     asked: [Option<[u8; 12]>; 3],
     own: [OriginId; 2],
     /// How many writes it has made.
@@ -341,7 +341,7 @@ impl Location {
         self.hear(peer, 2, &progress);
     }
 
-    /// A message about what was asked for, where it was: its number, and of some kinds a second one.
+    /// A message about the last request: its number, and of some kinds a second one.
     fn answer(&mut self, peer: Peer, kind: u8, body: &[u8]) {
         let (kind, about, len) = match kind % 6 {
             0 => (7, 0, 12),

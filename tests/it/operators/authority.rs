@@ -67,7 +67,7 @@ fn all_locations_follow_a_rotation_of_the_ca_and_trust_both_meanwhile() {
     // The holder has a certificate of the new CA, and the others do not know that CA yet.
     restart(&mut cluster, 0);
     assert_all_is_well(&cluster, &mut entries, "the CA holder got a certificate of a new CA");
-    // They ask at each start, and every hour.
+    // They query the CA holder at each start, and every hour.
     restart(&mut cluster, 1);
     assert_shows(&cluster, 1, &issued);
     let trusts_both = |number| ca(&cluster, number, &["show"]).contains("former; trusted until");

@@ -1,5 +1,6 @@
-//! A location whose certificate has expired. That ends its replication, not the location: it serves reads and local writes,
-//! reports the end, renews the certificate by itself once it reaches the location with the CA's key, and replicates.
+//! A location whose certificate has expired. That ends its replication, not the location: it serves reads and local
+//! writes, reports the end, renews the certificate by itself once it reaches the location with the CA's key, and
+//! replicates.
 //!
 //! The expired certificates are made here with the cluster's own CA: as if they had been made some time ago.
 

@@ -1,8 +1,8 @@
 //! Locations whose wall clocks are wrong: ahead or behind, by minutes or years, for a while.
 //!
-//! Replication continues whatever the clocks show. A wrong clock is an alarm at the location that has it, and only there.
-//! Entries live until they expire by true time. After the clock is right, nothing of its error is left but the versions of
-//! the keys that were written meanwhile.
+//! Replication continues whatever the clocks show. A wrong clock is an alarm at the location that has it, and only
+//! there. Entries live until they expire by true time. After the clock is right, nothing of its error is left but the
+//! versions of the keys that were written meanwhile.
 
 mod ahead;
 
@@ -242,7 +242,7 @@ fn a_location_that_starts_10_minutes_slow_beside_one_other_overwrites_what_it_ha
         }
         entries.assert_everywhere(&cluster, fault);
     }
-    // Of two that disagree nobody knows which is right, so both report it.
+    // Of two that disagree it is not known which is right, so both report it.
     for location in cluster.locations() {
         let reports = location
             .status_becomes(PATIENCE, |status| !status.is_success && status.has_alarm(&["clock"]));

@@ -145,7 +145,7 @@ fn assert_a_killed_store_starts(place: Place, count: usize) {
     assert_lists(&cluster, at);
     entries.put(server(&cluster, at), "while-damaged", "other keys are written");
     if count == 1 {
-        // There is nobody to fetch the entry from, nor to compare with.
+        // There is no other location to fetch the entry from, or to compare with.
         entries.put(server(&cluster, at), KEY, "put again");
         entries.assert_everywhere(&cluster, fault);
         return;

@@ -1,7 +1,7 @@
 //! A flipped bit in rows that a client never sees: the opening row of an origin, and a row of the index of writes.
 //!
 //! Locations catch up from one with such damage, and get everything. What can be made again of other rows is; the rest is
-//! reported until it is clear that nobody has it.
+//! reported until it is clear that no location has it.
 
 use kv_core::{MemberId, NamespaceId, OriginInfo, Table};
 use waypost_tests::{cluster::Cluster, wait};

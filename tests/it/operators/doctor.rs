@@ -34,7 +34,7 @@ fn examine_running(cluster: &Cluster, number: usize) -> (Value, bool) {
 }
 
 #[test]
-fn the_doctor_finds_a_damaged_entry_that_nobody_has_read_and_the_others_send_it() {
+fn the_doctor_finds_a_damaged_entry_that_no_reader_has_met_and_the_others_send_it() {
     let mut cluster = start(2);
     let mut entries = Entries::default();
     entries.put_many(server(&cluster, 0), "a", 5);
@@ -86,7 +86,7 @@ fn the_doctor_has_a_damaged_index_checked_before_it_ends() {
 }
 
 #[test]
-fn the_doctor_says_what_is_wrong_with_its_directory() {
+fn the_doctor_reports_what_is_wrong_with_its_directory() {
     let cluster = start(1);
     let home = cluster.locations()[0].home();
     let run = |data: &std::path::Path| {

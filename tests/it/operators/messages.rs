@@ -64,7 +64,8 @@ pub(super) const DAMAGED: [&str; 1] = ["damaged"];
 /// ```
 pub(super) const DAMAGED_OPENING: [&str; 2] = ["damaged", "opening row of origin"];
 
-/// The body of the 503 to a write at a removed location, also when it starts and reaches nobody; and its alarm:
+/// The body of the 503 to a write at a removed location, also when it starts and reaches no other location; and its
+/// alarm:
 ///
 /// ```text
 /// The server takes no writes now: this location (location-2) was removed from the cluster: to join again, start

@@ -1,7 +1,7 @@
 //! A namespace that one location drops while another one, which is cut off, creates it and writes to it.
 //!
-//! Entries later than the drop live, and with them the namespace. Entries before the drop are gone. A dropped title may be
-//! created again.
+//! Entries later than the drop live, and with them the namespace. Entries before the drop are gone. A dropped title may
+//! be created again.
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
@@ -82,7 +82,7 @@ fn assert_rest_is_well(cluster: &Cluster, fault: &str) {
 fn puts_of_a_location_that_creates_a_namespace_after_it_was_dropped_elsewhere_live() {
     for cut in [Cut::Network, Cut::Stopped] {
         let mut cluster = start(3);
-        // Both create and drop, and the other only creates, but later: nobody knows of the other.
+        // Both create and drop, and the other only creates, but later: neither knows of the other.
         let fault = "a namespace was dropped, and then created by a location that was cut off";
         match cut {
             Cut::Network => {
@@ -150,7 +150,7 @@ fn puts_later_than_the_drop_of_a_namespace_that_both_had_live() {
 }
 
 #[test]
-fn a_namespace_that_nobody_wrote_to_after_its_drop_is_gone_everywhere() {
+fn a_namespace_that_no_client_wrote_to_after_its_drop_is_gone_everywhere() {
     let mut cluster = start(3);
     cluster.isolate(AWAY, Cut::Network);
     create(server(&cluster, AWAY));

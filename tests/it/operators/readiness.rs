@@ -1,4 +1,4 @@
-//! Monitors that ask a healthy server at the same time. None of them is told that it is not ready.
+//! Monitors that probe a healthy server at the same time: each finds it ready.
 
 use std::{collections::BTreeMap, sync::Barrier, thread};
 
@@ -8,7 +8,7 @@ use waypost_tests::Server;
 
 use super::{prepare, server, start};
 
-/// How many callers there are at once, and how often each asks.
+/// How many callers there are at once, and how often each probes.
 const CALLERS: usize = 16;
 const REQUESTS: usize = 600;
 

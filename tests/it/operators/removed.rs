@@ -27,7 +27,7 @@ fn assert_refuses_writes(cluster: &Cluster, entries: &Entries, when: &str) {
     assert!(wrong.is_empty(), "a removed location {when} does not serve reads: {wrong:?}");
 }
 
-/// Asserts that it takes no write from its start on, while it reaches nobody. It is down.
+/// Asserts that it takes no write from its start on, while it reaches no other location. It is down.
 fn assert_refuses_from_its_start(cluster: &mut Cluster, entries: &Entries) {
     cluster.restart_unready(REMOVED);
     let first = call(server(cluster, REMOVED), "PUT", &shared("too-late"), "", b"lost");

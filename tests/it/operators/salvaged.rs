@@ -1,5 +1,5 @@
-//! Writes that nobody else has and that may be older than forgotten deletions: they leave the store only once they are in
-//! a file.
+//! Writes that no other location has and that may be older than forgotten deletions: they leave the store only once
+//! they are in a file.
 
 use std::{fs, path::PathBuf};
 
@@ -19,7 +19,7 @@ const RESTORED: usize = 1;
 /// A value in several chunks.
 const LARGE: usize = 300_000;
 
-/// The writes that are made while nobody else hears of them.
+/// The writes that are made while no other location can receive them.
 fn late() -> [(&'static str, String); 2] {
     [("late", "written alone".into()), ("late-large", "x".repeat(LARGE))]
 }

@@ -1,4 +1,5 @@
-//! What `waypost cluster status`, its JSON and the metrics say at the other locations, soon after something happened to one.
+//! What `waypost cluster status`, its JSON and the metrics show at the other locations, soon after something happened
+//! to one.
 
 use std::{num::NonZeroU64, process::Command, time::Duration};
 
@@ -156,7 +157,7 @@ fn a_location_that_is_up_never_shows_since_when_it_is_down() {
 }
 
 #[test]
-fn a_halted_location_reports_its_own_reason_to_those_who_do_not_know_it_yet() {
+fn a_halted_location_reports_its_own_reason_to_those_that_do_not_know_it_yet() {
     let mut cluster = start(3);
     let mut entries = Entries::default();
     entries.put_many(server(&cluster, 0), "base", 5);

@@ -97,7 +97,7 @@ pub enum Event {
     Left,
     /// A removed location learned of its removal while it ran.
     RemovalNoticed,
-    /// A removed location restarted, reached nobody, and did not take part.
+    /// A removed location restarted, reached no other one, and did not take part.
     RemovalRemembered,
     /// A member reported a removal that did not happen.
     LieTold,
@@ -117,7 +117,7 @@ pub enum Event {
     Rebuilding,
     /// A store was rebuilt in place.
     Rebuilt,
-    /// A rebuild handed writes that nobody else had received to the owner, and dropped them.
+    /// A rebuild handed writes that no other location had received to the owner, and dropped them.
     Salvaged,
     /// The owner could not keep such writes.
     SalvageRefused,

@@ -19,8 +19,8 @@ const KIND: u8 = 250;
 /// The optional field that only a later version knows.
 const TAG: u8 = 250;
 
-/// The kinds of messages that have one layout in all versions: hello and the notice of a removal. They are sent before the
-/// two ends agree on a version, and a later program sends no unknown kind then.
+/// The kinds of messages that have one layout in all versions: hello and the notice of a removal. They are sent before
+/// the two ends agree on a version, and a later program sends no unknown kind then.
 const WITHOUT_VERSION: [u8; 2] = [1, 13];
 
 /// The later program, with these features.

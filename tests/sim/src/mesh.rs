@@ -127,9 +127,9 @@ pub struct Mesh {
     pub traffic: Traffic,
     /// The writes of [`Mesh::put`].
     pub spread: Spread,
-    /// All that the cores had to say.
+    /// All notices of the cores.
     pub notices: Vec<(usize, Notice)>,
-    /// All messages, if they are to be kept.
+    /// All messages, if they are kept.
     pub record: Option<Vec<Sent>>,
 }
 
@@ -245,7 +245,7 @@ impl Mesh {
         cut.iter().for_each(|(from, to)| self.meet(*from, *to));
     }
 
-    /// Loses every message from here on, and tells nobody: what is sent goes into the record alone.
+    /// Loses every message from here on, without a notice: what is sent goes into the record alone.
     pub fn isolate(&mut self) {
         self.cut = self.ways(|_, _| true).collect();
     }
@@ -397,7 +397,8 @@ impl Mesh {
         self.now - start
     }
 
-    /// Whether all hold the same durably. Looked at only once for each time, because that takes long where there are many.
+    /// Whether all hold the same durably. Looked at only once for each time, because that takes long where there are
+    /// many.
     fn is_equal(&mut self) -> bool {
         let first = store::state(&self.places[0].store).durable.clone();
         self.places.iter_mut().all(|place| {

@@ -31,15 +31,15 @@ pub struct Model {
     doubtful: BTreeSet<Dot>,
     /// Writes that a rebuild has handed to the owner, and those that they had replaced.
     salvaged: BTreeSet<Dot>,
-    /// The origins of which a location counts less since a rebuild that salvaged something.
+    /// The origins whose count at a location was lowered by a rebuild that salvaged something.
     lowered: BTreeSet<OriginId>,
-    /// Writes of which every copy may be destroyed, by damage and by the loss of the disk with the other copy. Vectors
+    /// Writes whose copies may all be destroyed, by damage and by the loss of the disk with the other copy. Vectors
     /// may count them all the same.
     destroyed: BTreeSet<Dot>,
     /// The latest version of a key that was destroyed and that no remaining location has. A location that had it may owe
     /// the key until the others have answered, and then has an earlier one.
     forgotten: BTreeMap<Name, Version>,
-    /// The keys of which a row was damaged at some location.
+    /// The keys with a damaged row at some location.
     damaged: BTreeSet<Name>,
     /// The writes of departed locations that must not be lost.
     secured: VersionVector,
@@ -169,8 +169,8 @@ impl Model {
         *known == Row { content, ..row.clone() }
     }
 
-    /// Records that a location dropped a write that nobody else had received, and handed it to its owner. What that
-    /// location had replaced by it may have been received by nobody else either.
+    /// Records that a location dropped a write that no other one had received, and handed it to its owner. What that
+    /// location had replaced by it may not have been received by any other one either.
     pub fn salvage(&mut self, dot: Dot) {
         let mut next = Some(dot);
         while let Some(dot) = next {
@@ -269,7 +269,7 @@ impl Model {
     /// never was a member there. No vector counts what a non-member sent. After the location that
     /// admitted it has departed, and the closing sessions have sent the deletion to all locations,
     /// it is dropped like any other.
-    fn was_dropped_for_a_stranger<S: Snapshot>(
+    fn was_dropped_for_a_non_member<S: Snapshot>(
         &self,
         view: &View<S>,
         name: &Name,
@@ -423,10 +423,11 @@ impl Model {
                 Some(now) if now >= newest.version() => {}
                 None if view.collected().covers(newest.dot) && self.is_over(newest.dot, now_ms) => {
                 }
-                // Its tombstone was damaged here, and all others have collected theirs: nobody knows its name any more.
+                // Its tombstone was damaged here, and all others have collected theirs: no location knows its name any
+                // more.
                 None if self.damaged.contains(name) && self.is_over(newest.dot, now_ms) => {}
                 None if self.may_be_deleted(name, newest.version()) => {}
-                None if self.was_dropped_for_a_stranger(view, name, newest.version()) => {}
+                None if self.was_dropped_for_a_non_member(view, name, newest.version()) => {}
                 now => hold!(false, "the vector counts {newest:?}, but {name:?} has {now:?}"),
             }
         }
@@ -501,7 +502,7 @@ impl Model {
                 continue;
             }
             let Some(winner) = self.winner(name, |_| true) else { continue };
-            // A put older than a concurrent drop is dead: nobody may read it.
+            // A put older than a concurrent drop is dead: no reader may get it.
             if self.dropped_at(name.0).is_some_and(|dropped| winner.version() <= dropped) {
                 let is_dead =
                     found.is_none_or(|found| view.namespaces().is_dead(name.0, found.version));
@@ -526,7 +527,8 @@ impl Model {
             hold!(found.dot == winner.dot, "{name:?}: {:?} is not {:?}", found.dot, winner.dot);
             check_content(view, name, &found.state, winner, is_expired)?;
             let is_value = !found.is_tombstone() && !is_expired;
-            // A location that left for good may have sent a large value, and not the namespace, which it had created just before.
+            // A location that left for good may have sent a large value, and not the namespace, which it had created
+            // just before.
             let is_created = self.joined.contains_key(&(NamespaceId::SYSTEM, name.0.0.to_vec()));
             hold!(
                 !is_value || !is_created || view.namespaces().get(name.0).is_some(),

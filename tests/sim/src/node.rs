@@ -70,7 +70,7 @@ pub struct Node {
     pub made: VersionVector,
     /// The writes that it durably held when it last synced.
     pub held: VersionVector,
-    /// The origins of which it counts less since a rebuild that salvaged something: it may hold later writes all the same.
+    /// The origins whose count a rebuild lowered that salvaged something: it may still hold later writes.
     pub lowered: BTreeSet<OriginId>,
     /// The latest write of each key that its rebuilds have handed to the owner.
     pub salvaged: BTreeMap<Name, Version>,

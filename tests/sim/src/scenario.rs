@@ -6,9 +6,9 @@
 //! is broken.
 
 use kv_replicate::PINNED_BYTES;
-use waypost_disk_tests::rng::Rng;
+use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use crate::plan::Plan;
+use crate::{plan::Plan, world::World};
 
 pub mod absent;
 pub mod all_restored;
@@ -40,6 +40,7 @@ pub mod lost_progress;
 pub mod lying_removal;
 pub mod mixed_versions;
 pub mod mutual_removal;
+pub mod non_member;
 pub mod not_made;
 pub mod old_deletions;
 pub mod old_image;
@@ -51,7 +52,6 @@ pub mod rolled_back;
 pub mod second_sponsor;
 pub mod slow_link;
 pub mod stranded;
-pub mod stranger;
 pub mod suspended;
 pub mod swapped;
 pub mod two_old_images;
@@ -93,4 +93,32 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
 fn shuffled(nodes: usize, rng: &mut Rng) -> Vec<usize> {
     let mut left: Vec<_> = (0..nodes).collect();
     (0..nodes).map(|_| left.swap_remove(rng.index(left.len()))).collect()
+}
+
+/// Cuts a location off from these others.
+fn cut_off(world: &mut World, node: usize, others: &[usize]) -> Checked {
+    others.iter().try_for_each(|other| world.cut(node, *other, true))
+}
+
+/// Links a location with these others again.
+fn reconnect(world: &mut World, node: usize, others: &[usize]) -> Checked {
+    others.iter().try_for_each(|other| world.uncut(node, *other))
+}
+
+/// Waits until no location has the key of this number, or its tombstone.
+fn await_forgotten(world: &mut World, number: u64, ms: u64) -> Checked {
+    let is_forgotten = |world: &mut World| {
+        let mut nodes = 0..world.nodes.len();
+        nodes.all(|node| !world.has(node, number) && !world.is_deleted(node, number))
+    };
+    hold!(world.run_until(ms, is_forgotten)?, "the tombstone is not dropped");
+    Ok(())
+}
+
+/// Restores a location from the image that was kept of it, and waits until it runs.
+fn restore(world: &mut World, node: usize, ms: u64) -> Checked {
+    world.restore_old(node)?;
+    let runs = |world: &mut World| world.nodes[node].running.is_some();
+    hold!(world.run_until(ms, runs)?, "the restored location does not start");
+    Ok(())
 }

@@ -131,7 +131,7 @@ pub struct World {
     /// The percentage of messages that are changed in transit.
     mangled: u64,
     recent: mangling::Recent,
-    /// Why the last engine that was to recover could not.
+    /// Why the last attempt of an engine to recover failed.
     unrecovered: Option<String>,
     /// No more faults and no more clients.
     is_healed: bool,

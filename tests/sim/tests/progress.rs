@@ -1,9 +1,9 @@
-//! Where there are many locations, progress costs less than the writes, and nobody waits for it.
+//! Where there are many locations, progress costs less than the writes, and nothing waits for it.
 
 use kv_core::{Attributes, Dot};
 use waypost_sim_tests::mesh::{Mesh, Settings, traffic::Traffic};
 
-/// So many that progress is sent every 200 ms at most.
+/// A number of members with which progress is sent every 200 ms at most.
 const PLACES: usize = 40;
 
 /// A linked mesh in which each location has written.
@@ -20,7 +20,7 @@ fn mesh() -> Mesh {
 }
 
 fn bytes(traffic: &Traffic) -> (u64, u64) {
-    (traffic.of(&["live"]).1, traffic.of(&["heads", "durable"]).1)
+    (traffic.of(&["live"]).1, traffic.of(&["progress", "durable"]).1)
 }
 
 #[test]

@@ -29,12 +29,12 @@ fn a_row_that_a_source_receives_behind_a_walk_is_sent_in_the_next_round() {
 }
 
 #[test]
-fn what_a_lost_progress_said_is_said_again() {
+fn what_a_lost_progress_reported_is_reported_again() {
     passes(scenario::lost_progress::run);
 }
 
 #[test]
-fn an_end_of_a_link_that_begins_again_is_told_everything() {
+fn an_end_of_a_link_that_begins_again_receives_everything() {
     passes(scenario::half_linked::run);
 }
 
@@ -149,7 +149,7 @@ fn a_batch_with_a_missing_body_and_a_lost_page_is_requested_again() {
 }
 
 #[test]
-fn a_member_that_lies_about_a_removal_stops_nobody() {
+fn a_member_that_lies_about_a_removal_stops_no_member() {
     passes(scenario::lying_removal::run);
 }
 
@@ -200,7 +200,7 @@ fn a_member_that_only_its_lost_sponsor_knew_is_answered() {
 
 #[test]
 fn a_location_that_is_not_a_member_receives_no_row() {
-    passes(scenario::stranger::run);
+    passes(scenario::non_member::run);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Location {
         self.server.take().expect("the location is up").kill();
     }
 
-    /// Takes its server, whose process goes on.
+    /// Takes its server. The process keeps running.
     pub(super) fn take_server(&mut self) -> Server {
         self.server.take().expect("the location is up")
     }

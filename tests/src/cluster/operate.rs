@@ -339,7 +339,7 @@ impl Cluster {
         }
     }
 
-    /// Removes a location, as another one is told to by `waypost cluster remove`. It may be up or down.
+    /// Removes a location: `waypost cluster remove` at another one. It may be up or down.
     ///
     /// # Panics
     /// If that does not work.

@@ -1,6 +1,6 @@
 //! Circles in the imports.
 //!
-//! A circle is a set of nodes each of which imports, over others, each other one (a strongly connected
+//! A circle is a set of nodes each of which imports, over others, every other one (a strongly connected
 //! component of more than one node; Tarjan, "Depth-First Search and Linear Graph Algorithms", 1972).
 
 use std::collections::{BTreeMap, BTreeSet};

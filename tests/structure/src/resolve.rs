@@ -22,7 +22,7 @@ enum Target {
 /// The imports between files: for (from, to) the names that `from` uses of `to`, in order.
 pub type Edges = BTreeMap<(usize, usize), Vec<String>>;
 
-/// Returns which file uses which names of which other file.
+/// Returns the names that a file uses of another file, for each pair of files.
 #[must_use]
 pub fn edges(source: &Crate) -> Edges {
     let mut edges = Edges::new();

@@ -188,7 +188,7 @@ fn damaged_entries_and_values_that_lack_a_chunk_are_found_and_no_body_is_freed_m
 }
 
 #[test]
-fn an_entry_that_is_dated_in_the_future_is_found_and_is_no_damage() {
+fn an_entry_that_is_dated_in_the_future_is_found_and_is_not_damage() {
     let (mut store, id) = filled();
     let later = put(&store, id, "b", b"later");
     store.commit(NOW_MS + 3_600_000, vec![later]).results.remove(0).unwrap();

@@ -1,9 +1,9 @@
 //! Seals: an idle file opens after a crash without a check of its pages.
 //!
 //! After a crash redb compares the checksums of all pages. If a page differs, it takes the last commit for one that the
-//! crash interrupted, and returns to the sync before; if a page of that one differs too, it refuses the file. It can't know
-//! that a bit was flipped. So one bit, of which the checksum of its row would show that one row is damaged, would cost
-//! acknowledged writes, or the whole store.
+//! crash interrupted, and returns to the sync before; if a page of that one differs too, it refuses the file. It can't
+//! know that a bit was flipped. So one flipped bit would cost acknowledged writes, or the whole store, although the
+//! checksum of its row would show that only that row is damaged.
 //!
 //! A commit that also stores redb's allocator state needs no such check. It costs a second sync and the state of the
 //! allocator, too much for each commit. So the engine makes one once the store is idle.

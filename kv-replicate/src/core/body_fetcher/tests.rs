@@ -84,7 +84,7 @@ fn a_request_is_repeated_with_doubled_patience_and_then_given_up() {
     assert!(bodies.retry(&mut fixture.context(), id), "the fifth request is not made");
 }
 
-/// A row with a body of so many bytes.
+/// A row with a body of this many bytes.
 fn row_with(len: u64) -> Row {
     Row { content: Content::Large { len, digest: [1; 32] }, ..row() }
 }

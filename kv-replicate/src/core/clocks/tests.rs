@@ -74,7 +74,7 @@ fn a_right_clock_does_not_follow_one_that_is_wrong() {
 }
 
 #[test]
-fn two_clocks_that_disagree_confirm_nothing_and_both_say_so() {
+fn two_clocks_that_disagree_confirm_nothing_and_both_report_it() {
     let mut fixture = location(600_000);
     let mut clocks = Clocks::default();
     hear(&mut fixture, &mut clocks, PEER, 0, 20);
@@ -127,7 +127,7 @@ fn an_inexact_reading_replaces_an_exact_one_only_if_the_clock_has_stepped() {
 }
 
 #[test]
-fn a_reading_that_may_be_wrong_by_more_than_the_skew_confirms_nothing_and_accuses_nobody() {
+fn a_reading_that_may_be_wrong_by_more_than_the_skew_confirms_nothing_and_accuses_no_member() {
     let mut fixture = location(0);
     let mut clocks = Clocks::default();
     hear(&mut fixture, &mut clocks, PEER, 800, 1_200);
@@ -135,7 +135,7 @@ fn a_reading_that_may_be_wrong_by_more_than_the_skew_confirms_nothing_and_accuse
 }
 
 #[test]
-fn the_owner_is_told_when_the_clock_is_off_and_when_it_is_right_again() {
+fn the_owner_is_notified_when_the_clock_is_off_and_when_it_is_right_again() {
     let mut fixture = location(10_000);
     let mut clocks = Clocks::default();
     let notices = |fixture: &mut Fixture, clocks: &mut Clocks| {

@@ -1,4 +1,4 @@
-//! When a peer is asked again for its live writes. Each request makes it send everything behind the last one that
+//! When live writes are requested from a peer again. Each request makes it send everything behind the last one that
 //! arrived here, so a needless one fills the link with writes that are on their way.
 
 use std::time::Duration;
@@ -34,13 +34,13 @@ impl Wanted {
         Wanted { patience: Patience::new(now), is_answered: false, broken: Broken::No }
     }
 
-    /// Whether the peer is to be asked again: a gap followed the answer, or nothing has arrived for long.
+    /// Whether another request is due: a gap followed the answer, or nothing has arrived for a long time.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         let is_broken = self.broken == Broken::Yes && now >= self.patience.requested_at() + APART;
         is_broken || now >= self.patience.timeout()
     }
 
-    /// The peer is asked again.
+    /// Another request is sent.
     pub(super) fn again(&mut self, now: Duration) {
         if self.is_answered {
             self.patience.requested(now);
@@ -54,7 +54,7 @@ impl Wanted {
     /// Writes arrived in order, or ones that were here.
     pub(super) fn in_order(&mut self, now: Duration) {
         if self.is_answered {
-            // How long it took shows nothing: perhaps nothing was written.
+            // How long it took shows nothing, because there may have been no writes.
             self.patience.moved(now);
         } else {
             self.patience.arrived(now);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_a_request_is_no_reason_for_another() {
+    fn what_was_sent_before_a_request_does_not_cause_another() {
         let mut wanted = Wanted::new(ms(0));
         wanted.gap();
         assert!(!wanted.is_due(ms(999)), "the answer is on its way");

@@ -24,7 +24,7 @@ pub(super) enum Next {
 /// How far the current batch is.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// It is to be requested.
+    /// It must be requested.
     Wanted,
     /// It was requested, and nothing of it has arrived.
     Requested,

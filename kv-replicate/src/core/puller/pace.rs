@@ -59,7 +59,7 @@ impl Pace {
         self.patience.timeout()
     }
 
-    /// A whole batch arrived, of so many bytes, so long after it was requested.
+    /// Records that a whole batch of `bytes` arrived, and how long after its request.
     pub(super) fn batch(&mut self, bytes: usize, took: Duration) {
         if took <= SOON && bytes * 2 > self.bytes {
             self.bytes = (self.bytes * 2).min(MAX_BATCH_BYTES);

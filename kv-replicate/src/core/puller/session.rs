@@ -35,9 +35,9 @@ const MAX_TAKEN: usize = 4096;
 pub(super) enum Step {
     /// Nothing: it waits.
     Wait,
-    /// The next request is to be sent.
+    /// The next request must be sent.
     Request,
-    /// All is here: these vectors are to be adopted.
+    /// All rows are here: these vectors must be adopted.
     Adopt(PageHead),
     /// It can't continue now.
     Fail,
@@ -133,7 +133,7 @@ impl Session {
         self.pace.moved_at()
     }
 
-    /// The request for the next batch, or the same one for a batch of which nothing has arrived: its pages may be on
+    /// The request for the next batch, or the same one for a batch without an arrived page: its pages may be on
     /// their way.
     pub(super) fn request(&mut self, visible: &VersionVector, is_new: bool, now: Duration) -> Pull {
         self.walk.skip(visible);

@@ -277,7 +277,7 @@ fn an_opening_row_that_the_source_could_not_read_is_adopted_ahead_of_the_rows_of
 }
 
 #[test]
-fn a_source_that_could_not_read_too_many_rows_is_asked_again_a_minute_later() {
+fn a_source_that_could_not_read_too_many_rows_is_queried_again_a_minute_later() {
     let mut receiver = Receiver::new();
     let first = receiver.pull();
     receiver.page(&first, vec![row_of(PEER, 1)], End::Round);

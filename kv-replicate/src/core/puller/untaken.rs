@@ -3,7 +3,7 @@
 //! Two parts of a cluster that did not reach each other may each collect tombstones that the other has not received: two
 //! processes on copies of a directory stood for the same member. A row of the source may then have been deleted by a
 //! tombstone that was collected here. It is not taken, and not counted either: when the source is rebuilt in its turn, it
-//! finds that nobody else counts the row, and hands it to its owner.
+//! finds that no other member counts the row, and hands it to its owner.
 
 use std::collections::BTreeMap;
 

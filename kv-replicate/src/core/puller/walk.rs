@@ -62,7 +62,7 @@ pub(super) struct Walk {
 enum Link {
     /// All batches came over one link.
     One,
-    /// The link was replaced, perhaps because the source was restarted.
+    /// The link was replaced, for example because the source was restarted.
     Replaced,
 }
 
@@ -100,7 +100,7 @@ impl Walk {
         self.after = after;
     }
 
-    /// Leaves out writes that have arrived on other ways. The source may have dropped a tombstone that all have
+    /// Leaves out writes that have arrived in other ways. The source may have dropped a tombstone that all have
     /// by now.
     pub(super) fn skip(&mut self, visible: &VersionVector) {
         self.since.merge(visible);

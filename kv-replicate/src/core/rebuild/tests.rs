@@ -31,7 +31,7 @@ fn a_rebuild_begins_once_however_many_peers_have_dropped_what_is_missing() {
 }
 
 #[test]
-fn a_peer_that_lacks_the_same_tombstones_is_no_source() {
+fn a_peer_that_lacks_the_same_tombstones_is_not_a_source() {
     let (mut fixture, puller) = (Fixture::new(), Puller::default());
     let mut rebuild = Rebuild::new(fixture.local());
     for (peer, seq) in [(PEER, 4), (THIRD, 2)] {
@@ -49,7 +49,7 @@ fn a_peer_that_lacks_the_same_tombstones_is_no_source() {
 }
 
 #[test]
-fn a_peer_that_rebuilds_is_no_source() {
+fn a_peer_that_rebuilds_is_not_a_source() {
     let (mut fixture, rebuild, puller) = rebuilding();
     fixture.connect(PEER);
     for (rebuilding, source) in [(true, None), (false, Some(PEER))] {

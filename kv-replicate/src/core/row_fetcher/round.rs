@@ -7,14 +7,14 @@ use kv_core::{Dot, VersionVector, commit::Applied};
 use super::{Context, KeyState, MemberId, Message, Place, Row};
 use crate::Content;
 
-/// How often a request is repeated before the round goes on without the peer.
+/// How often a request is repeated before the round continues without the peer.
 const MAX_TRIES: u32 = 1;
 
 /// How far a round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Members are asked.
-    Asking,
+    /// Members are queried.
+    Requesting,
     /// The greatest rows are applied, and their bodies fetched.
     Applying,
 }
@@ -45,7 +45,7 @@ impl Key {
         self.holders.first().copied()
     }
 
-    /// The member that was asked for the body does not have it. Returns the member, and the write.
+    /// The member from which the body was requested does not have it. Returns the member, and the write.
     pub(super) fn lose_holder(&mut self) -> Option<(MemberId, Dot)> {
         let dot = self.best.as_ref()?.dot;
         (!self.holders.is_empty()).then(|| (self.holders.remove(0), dot))
@@ -80,7 +80,7 @@ impl Key {
 
 /// The request to a member.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct Request {
     /// The number of the request.
     id: u64,
     /// The index of the first key without an answer.
@@ -98,12 +98,12 @@ pub(super) struct Round {
     pub(super) number: u64,
     /// How long a peer may take for an answer.
     patience: Duration,
-    /// What was collected here when it began: all members that are asked count it.
+    /// What was collected here when it began: all members that are queried count it.
     pub(super) basis: Arc<VersionVector>,
     /// Its keys.
     pub(super) keys: Vec<Key>,
     /// The members that have not answered for all keys.
-    pub(super) asked: BTreeMap<MemberId, Asked>,
+    pub(super) requests: BTreeMap<MemberId, Request>,
     /// How far it is.
     pub(super) stage: Stage,
     /// How many commits and fetches are under way.
@@ -132,8 +132,8 @@ impl Round {
             patience,
             basis: Arc::new(cx.local.collected().clone()),
             keys: places.into_iter().map(key).collect(),
-            asked: BTreeMap::new(),
-            stage: Stage::Asking,
+            requests: BTreeMap::new(),
+            stage: Stage::Requesting,
             open: 0,
         };
         for peer in peers {
@@ -145,15 +145,15 @@ impl Round {
     /// Asks a member for the keys from `next` on.
     fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize) {
         let id = cx.out.unique_id();
-        self.send(cx, peer, Asked { id, next, since: cx.local.mono(), tries: 0 });
+        self.send(cx, peer, Request { id, next, since: cx.local.mono(), tries: 0 });
     }
 
-    /// Sends a request, perhaps once more.
-    fn send(&mut self, cx: &mut Context<'_>, peer: MemberId, asked: Asked) {
-        let (id, names) = (asked.id, self.keys[asked.next..].iter());
+    /// Sends a request, or repeats it.
+    fn send(&mut self, cx: &mut Context<'_>, peer: MemberId, request: Request) {
+        let (id, names) = (request.id, self.keys[request.next..].iter());
         let names = names.map(|key| key.place.clone()).collect();
         cx.out.send(peer, Message::GetRows { id, names });
-        self.asked.insert(peer, asked);
+        self.requests.insert(peer, request);
     }
 
     /// Takes in an answer. Returns whether it answers the last request to the peer.
@@ -167,19 +167,19 @@ impl Round {
         has_all: &dyn Fn(&Place) -> bool,
         readable: &dyn Fn(&Place, KeyState) -> KeyState,
     ) -> Result<bool, &'static str> {
-        let Some(asked) = self.asked.get_mut(&from).filter(|asked| asked.id == id) else {
+        let Some(request) = self.requests.get_mut(&from).filter(|request| request.id == id) else {
             return Ok(false);
         };
-        let keys = &mut self.keys[asked.next..];
+        let keys = &mut self.keys[request.next..];
         if rows.is_empty() || rows.len() > keys.len() {
-            return Err("the peer answered for other rows than it was asked for");
+            return Err("the peer sent other rows than those requested");
         }
-        asked.next += rows.len();
+        request.next += rows.len();
         for (key, state) in keys.iter_mut().zip(rows) {
             let has_name =
                 |row: &Row| (row.namespace, &row.key) == (key.place.namespace, &key.place.key);
             if !state.row.as_ref().is_none_or(has_name) {
-                return Err("the peer answered for other rows than it was asked for");
+                return Err("the peer sent other rows than those requested");
             }
             let (has_all, state) = (has_all(&key.place), readable(&key.place, state));
             key.answer(from, state, has_all);
@@ -187,33 +187,33 @@ impl Round {
         Ok(true)
     }
 
-    /// Asks a member for the keys that did not fit into its last answer.
+    /// Requests from a member the keys that did not fit into its last answer.
     pub(super) fn request_rest(&mut self, cx: &mut Context<'_>, peer: MemberId) {
-        let Some(next) = self.asked.get(&peer).map(|asked| asked.next) else { return };
+        let Some(next) = self.requests.get(&peer).map(|request| request.next) else { return };
         if next == self.keys.len() {
-            self.asked.remove(&peer);
+            self.requests.remove(&peer);
         } else {
             self.request(cx, peer, next);
         }
     }
 
-    /// Repeats late requests, or goes on without their peers. A repeated request has the same number, so that the answer
-    /// to either counts.
+    /// Repeats late requests, or continues without their peers. A repeated request has the same number, so that the
+    /// answer to either counts.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>, now: Duration) {
-        let is_late = |(_, asked): &(&MemberId, &Asked)| now >= asked.since + self.patience;
-        let late: Vec<_> = self.asked.iter().filter(is_late).map(|(peer, _)| *peer).collect();
+        let is_late = |(_, request): &(&MemberId, &Request)| now >= request.since + self.patience;
+        let late: Vec<_> = self.requests.iter().filter(is_late).map(|(peer, _)| *peer).collect();
         for peer in late {
-            let Some(asked) = self.asked.remove(&peer) else { continue };
-            if asked.tries < MAX_TRIES {
-                let tries = asked.tries + 1;
-                self.send(cx, peer, Asked { since: now, tries, ..asked });
+            let Some(request) = self.requests.remove(&peer) else { continue };
+            if request.tries < MAX_TRIES {
+                let tries = request.tries + 1;
+                self.send(cx, peer, Request { since: now, tries, ..request });
             }
         }
     }
 
-    /// Goes on without a peer.
+    /// Continues without a peer.
     pub(super) fn without(&mut self, peer: MemberId) {
-        self.asked.remove(&peer);
+        self.requests.remove(&peer);
     }
 
     /// Notes the rows that could not be applied: of one key, or of all whose rows came without a fetch.
@@ -235,7 +235,7 @@ impl Round {
 
     /// When the first request is late.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        self.asked.values().map(|asked| asked.since + self.patience).min()
+        self.requests.values().map(|request| request.since + self.patience).min()
     }
 
     /// About how many bytes the rows take.

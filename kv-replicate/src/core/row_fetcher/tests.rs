@@ -39,7 +39,7 @@ impl Case {
     }
 
     /// The numbers of the requests to a peer, and how many names each has.
-    fn asked(&mut self, peer: MemberId) -> Vec<(u64, usize)> {
+    fn requests_to(&mut self, peer: MemberId) -> Vec<(u64, usize)> {
         let sent = self.fixture.sent(peer).into_iter();
         sent.filter_map(|message| match message {
             Message::GetRows { id, names } => Some((id, names.len())),
@@ -55,12 +55,12 @@ impl Case {
 
     /// Answers the request to a peer.
     fn reply(&mut self, peer: MemberId, rows: Vec<KeyState>) {
-        let asked = self.asked(peer);
-        let [(id, _)] = asked[..] else { panic!("{asked:?}") };
+        let requests = self.requests_to(peer);
+        let [(id, _)] = requests[..] else { panic!("{requests:?}") };
         self.answer(peer, id, rows);
     }
 
-    /// The store does what it was asked for; the rows that were applied, and the keys that are settled.
+    /// Does the work that was requested of the store. Returns the rows that were applied, and the keys that are settled.
     fn work(&mut self) -> (Vec<Row>, Vec<Settled>) {
         let (mut rows, mut settled) = (Vec::new(), Vec::new());
         while let Some(work) = self.fixture.poll_work() {
@@ -136,7 +136,7 @@ fn nothing_counts_only_from_a_member_that_has_every_write_and_can_read_its_row()
         (true, KeyState::default(), true),
     ] {
         let mut case = Case::new(&[1], &[PEER, THIRD]);
-        // The key is asked for before this member has every write.
+        // The key is requested before this member has every write.
         case.fixture.store(|store| store.durable.raise(OriginId([7; 16]), 1));
         case.rows.follow(&case.fixture.context());
         if has_all {
@@ -212,13 +212,13 @@ fn a_write_that_no_member_has_any_more_is_not_needed() {
 }
 
 #[test]
-fn a_repeated_answer_asks_for_nothing() {
+fn a_repeated_answer_requests_nothing() {
     let mut case = Case::new(&[1, 2], &[PEER, THIRD]);
     case.watch();
-    let [(id, _)] = case.asked(PEER)[..] else { panic!("one request") };
+    let [(id, _)] = case.requests_to(PEER)[..] else { panic!("one request") };
     for requests in [1, 0] {
         case.answer(PEER, id, vec![has(row_of(PEER, 1))]);
-        assert_eq!(case.asked(PEER).len(), requests, "the rest is asked for once");
+        assert_eq!(case.requests_to(PEER).len(), requests, "the rest is requested once");
     }
 }
 
@@ -285,22 +285,22 @@ fn an_answer_that_holds_only_the_first_rows_is_followed_by_a_request_for_the_res
     let mut case = Case::new(&[1, 2, 3], &[PEER]);
     case.watch();
     case.reply(PEER, vec![has(row_of(PEER, 1))]);
-    let asked = case.asked(PEER);
-    assert_eq!(asked.iter().map(|(_, names)| *names).collect::<Vec<_>>(), [2]);
-    case.answer(PEER, asked[0].0, vec![KeyState::default(); 2]);
+    let requests = case.requests_to(PEER);
+    assert_eq!(requests.iter().map(|(_, names)| *names).collect::<Vec<_>>(), [2]);
+    case.answer(PEER, requests[0].0, vec![KeyState::default(); 2]);
     assert_eq!(case.work().0, [row_of(PEER, 1)]);
 }
 
 #[test]
-fn a_request_is_repeated_once_and_the_round_goes_on_without_the_peer() {
+fn a_request_is_repeated_once_and_the_round_continues_without_the_peer() {
     let mut case = Case::new(&[1], &[PEER, THIRD]);
     case.watch();
     case.reply(THIRD, vec![has(row_of(PEER, 1))]);
-    assert_eq!(case.asked(PEER).len(), 1);
+    assert_eq!(case.requests_to(PEER).len(), 1);
     for repeated in [1, 0] {
         case.fixture.wait(PATIENCE);
         case.watch();
-        assert_eq!(case.asked(PEER).len(), repeated);
+        assert_eq!(case.requests_to(PEER).len(), repeated);
     }
     assert_eq!(case.work(), (vec![row_of(PEER, 1)], vec![]));
 }
@@ -310,13 +310,13 @@ fn the_answer_to_a_repeated_request_counts_and_slow_peers_get_more_time() {
     let mut case = Case::new(&[1], &[PEER]);
     for patience in [PATIENCE, 2 * PATIENCE] {
         case.watch();
-        let [(id, _)] = case.asked(PEER)[..] else { panic!("one request") };
+        let [(id, _)] = case.requests_to(PEER)[..] else { panic!("one request") };
         case.fixture.wait(patience - Duration::from_millis(1));
         case.watch();
-        assert_eq!(case.asked(PEER), [], "it has more time");
+        assert_eq!(case.requests_to(PEER), [], "it has more time");
         case.fixture.wait(Duration::from_millis(1));
         case.watch();
-        assert_eq!(case.asked(PEER), [(id, 1)]);
+        assert_eq!(case.requests_to(PEER), [(id, 1)]);
         case.answer(PEER, id, vec![has(row_of(PEER, 1))]);
         assert_eq!(case.work().0, [row_of(PEER, 1)]);
         case.fixture.wait(AGAIN);
@@ -324,27 +324,27 @@ fn the_answer_to_a_repeated_request_counts_and_slow_peers_get_more_time() {
 }
 
 #[test]
-fn at_most_one_message_of_names_is_asked_for_at_a_time_and_all_keys_have_their_turn() {
+fn at_most_one_message_of_names_is_requested_at_a_time_and_all_keys_have_their_turn() {
     let keys: Vec<_> = (0..150).collect();
     let mut case = Case::new(&keys, &[PEER]);
     let mut seen = 0;
     for _ in 0..3 {
         case.watch();
-        let asked = case.asked(PEER);
-        let [(id, names)] = asked[..] else { panic!("{asked:?}") };
+        let requests = case.requests_to(PEER);
+        let [(id, names)] = requests[..] else { panic!("{requests:?}") };
         assert!(names <= MAX_ASKED_ROWS);
         seen += names;
         case.answer(PEER, id, vec![KeyState::default(); names]);
         case.watch();
-        assert_eq!(case.asked(PEER), [], "a pause follows");
+        assert_eq!(case.requests_to(PEER), [], "a pause follows");
         case.fixture.wait(PAUSE);
     }
     assert_eq!(seen, keys.len());
     case.watch();
-    assert_eq!(case.asked(PEER), [], "all of them were asked for");
+    assert_eq!(case.requests_to(PEER), [], "all of them were requested");
     case.fixture.wait(AGAIN);
     case.watch();
-    assert_eq!(case.asked(PEER).len(), 1, "they are asked for again");
+    assert_eq!(case.requests_to(PEER).len(), 1, "they are requested again");
 }
 
 #[test]
@@ -387,20 +387,20 @@ fn joined_rows_of_several_members_are_joined() {
 }
 
 #[test]
-fn a_member_that_does_not_count_a_tombstone_that_was_collected_here_is_asked_once_it_does() {
+fn a_member_that_does_not_count_a_tombstone_that_was_collected_here_is_queried_once_it_does() {
     let mut case = Case::new(&[1], &[PEER, THIRD]);
     case.fixture.store(|store| store.collected = vector(5));
     case.watch();
-    assert_eq!((case.asked(PEER).len(), case.asked(THIRD).len()), (0, 0));
+    assert_eq!((case.requests_to(PEER).len(), case.requests_to(THIRD).len()), (0, 0));
     case.has_all(PEER);
     case.fixture.wait(AGAIN);
     case.watch();
-    assert_eq!(case.asked(THIRD).len(), 0, "it may have a row that was deleted");
+    assert_eq!(case.requests_to(THIRD).len(), 0, "it may have a row that was deleted");
     case.reply(PEER, vec![has(row_of(PEER, 1))]);
     let (rows, settled) = case.work();
     assert_eq!((rows.len(), settled.len()), (1, 0));
     case.has_all(THIRD);
     case.fixture.wait(AGAIN * 2);
     case.watch();
-    assert_eq!(case.asked(THIRD).len(), 1);
+    assert_eq!(case.requests_to(THIRD).len(), 1);
 }

@@ -178,7 +178,7 @@ fn a_round_is_read_from_one_view_which_is_dropped_with_the_next_round() {
 }
 
 #[test]
-fn a_view_is_pinned_for_so_many_bytes_and_for_so_long() {
+fn a_view_is_pinned_for_bounded_bytes_and_time() {
     let (mut fixture, mut source) = connected();
     let large = Content::Large { len: 40 << 20, digest: [1; 32] };
     let rows = [1, 2].map(|seq| Row { content: large.clone(), ..row_of(PEER, seq) }).to_vec();

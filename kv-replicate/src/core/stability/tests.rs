@@ -133,7 +133,7 @@ fn while_a_write_of_a_finished_origin_that_turns_up_later_is_missing_nothing_is_
 }
 
 #[test]
-fn a_location_that_is_alone_waits_for_nobody_once_nothing_remains_of_ended_origins() {
+fn a_location_that_is_alone_waits_for_no_other_once_nothing_remains_of_ended_origins() {
     let mut fixture = Fixture::new();
     fixture.open(PEER);
     fixture.members(&[PEER, THIRD]);

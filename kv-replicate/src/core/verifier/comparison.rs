@@ -224,7 +224,7 @@ impl Comparison {
         }
     }
 
-    /// The keys that are to be read now.
+    /// The keys that must be read now.
     fn due(&mut self, now: Duration) -> Vec<(Place, u32)> {
         let fresh = self.fresh.len().min(MAX_ASKED_ROWS);
         let mut reads: Vec<_> = self.fresh.drain(..fresh).map(|place| (place, 0)).collect();

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_deleted_and_dropped_between_two_readings_is_no_difference() {
+    fn a_row_that_is_deleted_and_dropped_between_two_readings_is_not_a_difference() {
         // Value 1 is here. Then its deletion, 2, arrives, and the peer has dropped its tombstone.
         let (first, last) = (reading(value(1), 1, 0), reading(tombstone(2), 2, 0));
         let theirs = reading(None, 2, 2);

@@ -115,7 +115,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_the_source_does_not_have_was_deleted_there_or_did_not_arrive_or_nobody_knows() {
+    fn a_row_that_the_source_does_not_have_was_deleted_there_or_did_not_arrive_or_it_is_not_known()
+    {
         let here = reading(row(3, 30), 3, 0);
         for (counted, collected_upto, there) in [
             (3, 20, Absence::Deleted),

@@ -14,7 +14,7 @@ use crate::{
 type Name = (u64, u32);
 
 /// The questions of one peer. One at a time is read, and of those that wait the last counts, because a
-/// peer that asks again waits for no earlier answer.
+/// peer that repeats a question waits for no earlier answer.
 #[derive(Debug, Default)]
 pub(super) struct Served {
     /// The last question that waits; a newer one replaces it.

@@ -15,7 +15,7 @@ use crate::{
         attempts::Attempts,
         code,
         config::{Config, Identity},
-        error::{AskError, StartError},
+        error::{QueryError, StartError},
         input::{Input, Query},
         tls::Tls,
     },
@@ -55,9 +55,9 @@ impl Driver {
     }
 
     /// Begins a verification; several requests share its verdict.
-    fn verify(&mut self, peer: MemberId, answer: oneshot::Sender<Result<Verdict, AskError>>) {
+    fn verify(&mut self, peer: MemberId, answer: oneshot::Sender<Result<Verdict, QueryError>>) {
         if self.core.halted().is_some() {
-            let _gone = answer.send(Err(AskError::Halted));
+            let _gone = answer.send(Err(QueryError::Halted));
             return;
         }
         self.verifying.entry(peer).or_default().push(answer);
@@ -93,7 +93,7 @@ impl Driver {
                     self.called(*peer)
                 );
             }
-            Notice::Rebuilt => tracing::info!("this store is whole"),
+            Notice::Rebuilt => tracing::info!("this store is rebuilt, and serves its peers again"),
             Notice::CopyRuns => {
                 tracing::error!(
                     "another process runs as this location, on a copy of its data directory: stop one of the two"
@@ -153,13 +153,13 @@ impl Driver {
             match &kept {
                 Ok(()) => tracing::error!(
                     count,
-                    "removes writes that no other location has and that may be older than deletions: they are kept apart"
+                    "writes that no other location has, and that may be older than deletions, are saved and removed from the store"
                 ),
                 Err(error) => tracing::error!(
                     count,
                     %error,
-                    "writes that no other location has, and that may be older than deletions, can't be kept apart: they stay, and \
-                     this store is not whole until they can"
+                    "writes that no other location has, and that may be older than deletions, can't be saved: they stay, and \
+                     the rebuild does not end until they are"
                 ),
             }
             // If the driver is gone, the writes are found again after the next start.

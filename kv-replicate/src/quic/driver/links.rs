@@ -10,7 +10,7 @@ use crate::{
     quic::{
         attempts::{Attempts, LASTING},
         code,
-        error::AskError,
+        error::QueryError,
         input::Input,
         link::Link,
         link_error::LinkError,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Driver {
-    /// A peer has proven who it is. Its link replaces an existing one, because a peer that makes another link
+    /// A peer has proven its identity. Its link replaces an existing one, because a peer that makes another link
     /// has lost that one. But of two links that were made at once, both ends keep the one that the lower id
     /// dialled.
     pub(super) fn up(&mut self, proven: Proven) {
@@ -83,7 +83,7 @@ impl Driver {
         self.tell(Event::Disconnected(peer));
     }
 
-    /// A link or an attempt has ended; perhaps because the peer does not replicate any more.
+    /// A link or an attempt has ended, possibly because the peer does not replicate any more.
     fn note_halt(&mut self, peer: MemberId, error: &LinkError) {
         let Some(reason) = error.halted() else { return };
         let track = self.tracks.entry(peer).or_default();
@@ -183,7 +183,7 @@ impl Driver {
         all
     }
 
-    /// The wait after so many failures: doubled with each, and then a random part between half and all of
+    /// The wait after a number of failures: doubled with each, and then a random part between half and all of
     /// it, so that peers do not retry at the same time.
     fn pause(&self, failures: u32) -> Duration {
         let tuning = &self.config.tuning;
@@ -205,7 +205,7 @@ impl Driver {
         self.acceptor.refuse(why);
         self.attempts.values_mut().for_each(Attempts::end);
         for answer in std::mem::take(&mut self.verifying).into_values().flatten() {
-            let _gone = answer.send(Err(AskError::Halted));
+            let _gone = answer.send(Err(QueryError::Halted));
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::quic::{
 const PAUSED: Duration = Duration::from_secs(3);
 
 impl Driver {
-    /// Notes which peers were heard since the last time, and whether something may be missing of processes that have ended.
+    /// Notes which peers were heard since the last time, and whether something may be missing of processes that have
+    /// ended.
     pub(super) fn listen(&mut self) {
         let now = self.now().mono;
         self.unsettled = (!self.core.is_settled()).then(|| self.unsettled.unwrap_or(now));

@@ -37,7 +37,7 @@ impl Driver {
 enum Sending {
     /// All are sent.
     Done,
-    /// There is no room for more, which is notified.
+    /// There is no room for more; the driver is notified once there is.
     Full,
     /// Others must have their turn before the rest is sent.
     Interrupted,

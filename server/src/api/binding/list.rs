@@ -37,9 +37,9 @@ impl Request {
     }
 }
 
-/// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted. The reply is in memory until its client has read it or has
-/// exceeded the time limit: 1000 keys of 512 bytes with metadata of 1024 bytes are 1.6 MB, or several
-/// times as much if everything must be escaped.
+/// Responds to a list. Reads the disk. Keys whose entries are damaged are left out and counted. The reply is in memory
+/// until its client has read it or has exceeded the time limit: 1000 keys of 512 bytes with metadata of 1024 bytes are
+/// 1.6 MB, or several times as much if everything must be escaped.
 pub(super) fn respond(
     store: &Store,
     metrics: &Metrics,

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refused_write_says_whether_it_was_written() {
+    fn every_refused_write_reports_whether_it_was_written() {
         for (error, status, retry, expected) in [
             (WriteError::QueueFull, 503, Some(1), "Try again"),
             (WriteError::DiskFull, 503, Some(1), "Nothing was written"),

@@ -1,8 +1,8 @@
 //! Merging one namespace into another: repairs two namespaces that have one title.
 //!
-//! Every entry is put into the other namespace by an ordinary write, unless that one has a later entry or a later deletion
-//! of the key that garbage collection has not forgotten yet. When nothing is left to move, the first namespace is dropped. A merge that was interrupted is repeated
-//! from its beginning, and does no harm.
+//! Every entry is put into the other namespace by an ordinary write, unless that one has a later entry or a later
+//! deletion of the key that garbage collection has not forgotten yet. When nothing is left to move, the first namespace
+//! is dropped. A merge that was interrupted is repeated from its beginning, and does no harm.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -98,7 +98,7 @@ async fn stage(app: &App, chunks: impl IntoIterator<Item = Operation>) -> Result
 
 /// Reads an entry. It comes from memory or the page cache in a few microseconds.
 async fn read(app: &App, namespace: NamespaceId, key: &Key) -> Result<Option<Entry>, Refused> {
-    // Other requests of this thread go on between two entries.
+    // Other requests of this thread continue between two entries.
     tokio::task::yield_now().await;
     app.store.get(namespace, key).map_err(|error| unreadable(key, &error))
 }

@@ -71,7 +71,7 @@ pub(super) enum Outcome<'a> {
 /// Performs a request.
 ///
 /// # Errors
-/// If it makes no sense. Nothing is counted then.
+/// If it is invalid. Nothing is counted then.
 pub(super) fn run<'r>(rates: &'r RateLimits, request: Request<'_>) -> Result<Outcome<'r>, Invalid> {
     let (checks, all) = match request {
         Request::One(check) => return Ok(Outcome::One(resolve(rates, check)?.run(rates))),

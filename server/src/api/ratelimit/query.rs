@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_of_a_post_says_how_to_respond() {
+    fn the_query_of_a_post_chooses_how_to_respond() {
         assert_eq!(form("status=429").unwrap().denied, StatusCode::TOO_MANY_REQUESTS);
         assert!(form("headers=1").unwrap().headers);
         let error = form("key=a").unwrap_err().to_string();

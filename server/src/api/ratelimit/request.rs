@@ -45,7 +45,7 @@ pub struct Check<'a> {
     /// The cost that is allowed at once.
     #[serde(deserialize_with = "count")]
     pub burst: Option<u32>,
-    /// The cost of the request; below 0, that much is refunded.
+    /// The cost of the request; below 0, its amount is refunded.
     #[serde(deserialize_with = "integer")]
     pub cost: Option<i64>,
     /// Whether to only report the state of the counter.

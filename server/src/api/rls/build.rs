@@ -1,4 +1,4 @@
-//! From a domain as it is written to its tree. What makes no sense is refused, with its place.
+//! From a domain as it is written to its tree. What is invalid is refused, with its place.
 
 use std::{
     fmt::{self, Write as _},
@@ -103,7 +103,7 @@ impl Domains {
     /// Adds a domain. Its limits count by `algorithm` unless they name another.
     ///
     /// # Errors
-    /// If it makes no sense, or was added before.
+    /// If it is invalid, or was added before.
     pub fn add(
         &mut self,
         written: &config::Domain,
@@ -221,7 +221,7 @@ impl Builder<'_> {
 
 impl Builder<'_> {
     /// A limit that names no algorithm. Whatever envoyproxy/ratelimit accepts is accepted here: if the
-    /// default algorithm can't count so many, by fixed windows.
+    /// default algorithm can't count that many, by fixed windows.
     fn default_limit(
         &mut self,
         count: u32,

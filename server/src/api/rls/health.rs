@@ -1,6 +1,6 @@
 //! gRPC's health checks (`grpc/health/v1/health.proto`), with the messages and the service of
 //! tonic-health. Its `HealthReporter` is not used: the status is read from the drain when it is
-//! requested, so nobody has to report changes.
+//! requested, so changes need not be reported.
 
 use std::sync::Arc;
 

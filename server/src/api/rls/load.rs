@@ -34,7 +34,7 @@ pub enum LoadError {
         /// Where, and why.
         source: YamlError,
     },
-    /// A domain makes no sense.
+    /// A domain is invalid.
     #[error("{}: {source}", path.display())]
     Domain {
         /// The file.

@@ -21,7 +21,7 @@ pub struct Domains {
     pub(super) domains: HashMap<String, Tree>,
     /// The paths of the rules, by number.
     pub(super) paths: Vec<String>,
-    /// Those of them that count by fixed windows because the default algorithm can't count so many.
+    /// Those of them that count by fixed windows because the default algorithm can't count that many.
     pub(super) too_large: Vec<String>,
 }
 

@@ -365,7 +365,7 @@ fn check(
 }
 
 /// Reads the public key of a signing request, whose signature proves possession of the private key. The
-/// certificate gets nothing else that the request may ask for.
+/// certificate gets nothing else that the request may contain.
 ///
 /// # Errors
 /// If the request is malformed, or its key is of another kind.

@@ -42,7 +42,7 @@ pub enum EnrolError {
     /// The CA holder refused.
     #[error("the cluster refused: {0}")]
     Refused(String),
-    /// The CA holder was admitting as many others as it can, each time that it was asked. The token is
+    /// The CA holder was admitting as many others as it can, at each attempt. The token is
     /// still valid, or reserved for this location.
     #[error(
         "the location {0} admits as many joining members as it can, and had no slot for this one for {secs} s: \
@@ -139,7 +139,7 @@ async fn enrol_once(
 
 const OTHER_RESPONSE: &str = "the response is to another kind of request";
 
-/// Why an address gave a member no other certificate.
+/// Why a member got no new certificate at an address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenewError {
@@ -183,7 +183,7 @@ impl RenewalClient {
     ///
     /// # Errors
     /// [`RenewError::Unreachable`] or [`RenewError::Refused`].
-    pub async fn ask(&self, address: &Address) -> Result<Renewed, RenewError> {
+    pub async fn request(&self, address: &Address) -> Result<Renewed, RenewError> {
         let response = match connect(address, &self.config).await {
             Ok((endpoint, connection)) => exchange(endpoint, connection, &self.request).await,
             Err(failure) => Err(failure),

@@ -88,7 +88,7 @@ pub enum AdmissionError {
         /// The version of the CA holder's program.
         cluster: String,
     },
-    /// The CA holder does not replicate, so that nobody would learn of the new member.
+    /// The CA holder does not replicate, so that no other member would learn of the new one.
     #[error("the CA holder admits no location, because it has stopped replicating: {0}")]
     Halted(String),
     /// The member row can't be written.

@@ -224,7 +224,7 @@ impl EnrolServer {
 
     /// Returns the response to a peer without a valid token.
     fn refuse(&self, request: &Request, from: IpAddr, error: &EnrolRefusal) -> Response {
-        // Valid tokens are not counted, so that guesses keep nobody out.
+        // Valid tokens are not counted, so that guesses block no joining member.
         let is_few = self.wrong.count(from);
         if is_few {
             tracing::warn!(%from, token = %request.token, "refused a joining member: {error}");

@@ -27,10 +27,10 @@ pub const CA_LIFE: u64 = 10 * 365 * DAY;
 /// How long the certificate of a location is valid, in seconds: a location renews it by itself in time.
 pub const LIFE: u64 = 90 * DAY;
 
-/// A certificate is valid from so many seconds before its creation, for clocks that are behind.
+/// How long before its creation a certificate becomes valid, in seconds, for clocks that are behind.
 pub const BEFORE: u64 = 60 * 60;
 
-/// The most vouchers that are kept: a location that knew of none of so many CAs must join again.
+/// The most vouchers that are kept: a location that missed more rotations than that must join again.
 pub const MAX_VOUCHERS: usize = 3;
 
 /// The CA of a cluster, with its key.

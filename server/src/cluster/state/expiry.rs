@@ -141,8 +141,8 @@ mod tests {
         let renewal = Renewal { ca_holder, last_error };
         let (what, alarm) = expiry.alarm(NOW, &renewal).expect("an alarm");
         assert_eq!(what, Expiring::Location);
-        let says = "once this location reaches fra, which has the CA's key (fra:8421: no answer)";
-        assert!(alarm.contains(says), "{alarm}");
+        let part = "once this location reaches fra, which has the CA's key (fra:8421: no answer)";
+        assert!(alarm.contains(part), "{alarm}");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub struct Invitations {
     all: Vec<Invitation>,
 }
 
-/// Why a token admits nobody. Nothing was changed.
+/// Why a token is refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenRejection {

@@ -104,25 +104,25 @@ fn a_valid_token_makes_a_member_with_a_certificate() {
 }
 
 #[test]
-fn an_expired_used_or_unknown_token_admits_nobody() {
+fn an_expired_used_or_unknown_token_is_refused() {
     let (data, _) = created(NOW);
     let authority = authority(data.path());
     let token = invited(data.path(), None, NOW);
     let (_, request) = new_request(&token, 7);
-    let says = refused(&request, &authority, NOW + HOUR);
-    assert!(says.contains("has expired: ask for a new one"), "{says}");
+    let error = refused(&request, &authority, NOW + HOUR);
+    assert!(error.contains("has expired: ask for a new one"), "{error}");
 
     let wrong = Request { secret: Secret([0; 16]), ..request.clone() };
-    let says = refused(&wrong, &authority, NOW);
-    assert!(says.contains("did not issue the token"), "{says}");
+    let error = refused(&wrong, &authority, NOW);
+    assert!(error.contains("did not issue the token"), "{error}");
     let (other, _) = created(NOW);
     let unknown = new_request(&invited(other.path(), None, NOW), 7).1;
-    assert_eq!(refused(&unknown, &authority, NOW), says, "an unauthenticated peer learns no more");
+    assert_eq!(refused(&unknown, &authority, NOW), error, "an unauthenticated peer learns no more");
 
     welcomed(&request, &authority, NOW);
     for (_, other) in [new_request(&token, 9), new_request(&token, 7)] {
-        let says = refused(&other, &authority, NOW);
-        assert!(says.contains("has already been used by another"), "{says}");
+        let error = refused(&other, &authority, NOW);
+        assert!(error.contains("has already been used by another"), "{error}");
     }
 }
 
@@ -149,8 +149,8 @@ fn a_crash_after_the_token_is_marked_reserves_it_for_the_same_location() {
     }));
     assert!(crashed.is_err());
     let authority = authority(data.path());
-    let says = refused(&new_request(&token, 9).1, &authority, NOW);
-    assert!(says.contains("has already been used"), "{says}");
+    let error = refused(&new_request(&token, 9).1, &authority, NOW);
+    assert!(error.contains("has already been used"), "{error}");
     let first = welcomed(&request, &authority, NOW);
     assert_eq!(welcomed(&request, &authority, NOW), first);
 }
@@ -162,8 +162,8 @@ fn a_location_whose_admission_fails_gets_no_certificate_and_can_retry() {
     let (_, request) = new_request(&token, 7);
     let authority = authority(data.path());
     let mut failing = Members { admit: Some("the disk is full"), ..Members::default() };
-    let says = refused_by(&mut failing, &request, &authority, NOW);
-    assert!(says.contains("the disk is full") && says.contains("can be used again"), "{says}");
+    let error = refused_by(&mut failing, &request, &authority, NOW);
+    assert!(error.contains("the disk is full") && error.contains("can be used again"), "{error}");
     let renamed = Request { location: Some(name("lhr")), ..request };
     assert_eq!(welcomed(&renamed, &authority, NOW).location, name("lhr"));
 }
@@ -173,20 +173,20 @@ fn a_location_that_fails_the_check_leaves_the_token_to_others() {
     let (data, _) = created(NOW);
     let token = invited(data.path(), None, NOW);
     let authority = authority(data.path());
-    let mut full = Members { check: Some("another is called so"), ..Members::default() };
-    let says = refused_by(&mut full, &new_request(&token, 7).1, &authority, NOW);
-    assert!(says.contains("called so") && says.contains("the token was not used"), "{says}");
+    let mut full = Members { check: Some("another has this name"), ..Members::default() };
+    let error = refused_by(&mut full, &new_request(&token, 7).1, &authority, NOW);
+    assert!(error.contains("has this name") && error.contains("the token was not used"), "{error}");
     welcomed(&new_request(&token, 9).1, &authority, NOW);
 }
 
 #[test]
-fn a_ca_holder_that_stops_between_the_check_and_the_row_admits_nobody() {
+fn a_ca_holder_that_stops_between_the_check_and_the_row_admits_no_location() {
     let (data, _) = created(NOW);
     let token = invited(data.path(), None, NOW);
     let mut stopping = Members { check_again: Some("it has stopped"), ..Members::default() };
     let (_, request) = new_request(&token, 7);
-    let says = refused_by(&mut stopping, &request, &authority(data.path()), NOW);
-    assert!(says.contains("it has stopped; the token can be used again from it"), "{says}");
+    let error = refused_by(&mut stopping, &request, &authority(data.path()), NOW);
+    assert!(error.contains("it has stopped; the token can be used again from it"), "{error}");
     welcomed(&request, &authority(data.path()), NOW);
 }
 
@@ -208,8 +208,8 @@ fn a_full_cluster_leaves_the_token_unchanged_until_a_location_is_removed() {
     let (_, request) = new_request(&invited(data.path(), None, NOW), 7);
     let (authority, mut registry) = (authority(data.path()), StoreRegistry(store.clone()));
     let full = admit(&request, &authority, &mut registry, NOW);
-    let says = full.expect_err("the cluster is full").to_string();
-    assert!(says.contains("has 500 locations") && says.contains("was not used"), "{says}");
+    let error = full.expect_err("the cluster is full").to_string();
+    assert!(error.contains("has 500 locations") && error.contains("was not used"), "{error}");
     let id = MemberId((1_u128 << 64).to_be_bytes());
     store.submit(Operation::RemoveMember { id }).unwrap().wait().unwrap();
     admit(&request, &authority, &mut registry, NOW).expect("there is room");
@@ -226,12 +226,12 @@ fn a_peer_learns_nothing_of_the_files_if_they_can_not_be_read() {
     let whole = directory.read(files::INVITATIONS).unwrap();
     directory.write(files::INVITATIONS, "damaged").unwrap();
     let from = "192.0.2.1".parse().unwrap();
-    let Err(Response::Refused(says)) = server.check_token(&request, from) else {
+    let Err(Response::Refused(error)) = server.check_token(&request, from) else {
         panic!("no token")
     };
-    assert!(says.contains("can't respond now"), "{says}");
+    assert!(error.contains("can't respond now"), "{error}");
     let path = data.path().display().to_string();
-    assert!(!says.contains(&path) && !says.contains(files::INVITATIONS), "{says}");
+    assert!(!error.contains(&path) && !error.contains(files::INVITATIONS), "{error}");
     directory.write(files::INVITATIONS, &whole).unwrap();
     assert_eq!(server.check_token(&request, from), Ok(()));
 }
@@ -256,18 +256,18 @@ fn a_token_does_not_give_another_location_the_id_of_a_member() {
     // An impostor with a token that knows the member's id and origins, but not its key.
     let token = invited(data.path(), None, NOW);
     let (_, impostor) = new_request(&token, 7);
-    let says = ask(&mut members, &impostor, NOW).unwrap_err();
+    let error = ask(&mut members, &impostor, NOW).unwrap_err();
     let first_of_all = "already has its id: if it is that location, start it with this version";
-    assert!(says.contains(first_of_all), "{says}");
+    assert!(error.contains(first_of_all), "{error}");
     let with_its_certificate = Request { renews: Some(welcome.certificate.clone()), ..impostor };
-    let says = ask(&mut members, &with_its_certificate, NOW).unwrap_err();
-    assert!(says.contains("not this location's: it is for another key"), "{says}");
+    let error = ask(&mut members, &with_its_certificate, NOW).unwrap_err();
+    assert!(error.contains("not this location's: it is for another key"), "{error}");
     let (other, _) = created(NOW);
     let forged = ca::Ca::generate(welcome.cluster, &name("prod"), NOW).unwrap();
     let identity = Identity { cluster: welcome.cluster, member: first.member };
     let forged = Der::from(&forged.issue(identity, &key, NOW).unwrap());
-    let says = ask(&mut members, &renewal(&token, &key, &first, forged), NOW).unwrap_err();
-    assert!(says.contains("the certificate to be renewed is not this location's"), "{says}");
+    let error = ask(&mut members, &renewal(&token, &key, &first, forged), NOW).unwrap_err();
+    assert!(error.contains("the certificate to be renewed is not this location's"), "{error}");
     drop(other);
 
     // The token is still valid, also for the member itself, and even after its certificate has expired.
@@ -279,8 +279,8 @@ fn a_token_does_not_give_another_location_the_id_of_a_member() {
         |welcome: &Welcome| Facts::read(&welcome.certificate.certificate()).unwrap().not_after;
     assert_eq!(not_after(&renewed), late + ca::LIFE);
     assert_eq!(ask(&mut members, &request, late).unwrap(), renewed, "a retry");
-    let says = ask(&mut members, &new_request(&token, 9).1, late).unwrap_err();
-    assert!(says.contains("has already been used by another"), "{says}");
+    let error = ask(&mut members, &new_request(&token, 9).1, late).unwrap_err();
+    assert!(error.contains("has already been used by another"), "{error}");
 }
 
 /// The request of a member for a renewal.
@@ -305,14 +305,14 @@ fn a_taken_name_and_a_removed_location_are_reported() {
     let welcome = admit(&first, &authority, &mut members, NOW).unwrap();
     let token = invited(data.path(), None, NOW);
     let same_name = admit(&new_request(&token, 9).1, &authority, &mut members, NOW);
-    let says = same_name.expect_err("the name is taken").to_string();
-    assert!(says.contains("another location is called \"ams\": set --location NAME"), "{says}");
+    let error = same_name.expect_err("the name is taken").to_string();
+    assert!(error.contains("another location is called \"ams\": set --location NAME"), "{error}");
     let operation = Operation::RemoveMember { id: first.member };
     store.submit(operation).unwrap().wait().unwrap();
     let request = renewal(&token, &key, &first, welcome.certificate);
-    let says =
+    let error =
         admit(&request, &authority, &mut members, NOW).expect_err("it was removed").to_string();
-    assert!(says.contains("was removed from the cluster: start it with an empty"), "{says}");
+    assert!(error.contains("was removed from the cluster: start it with an empty"), "{error}");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn an_invalid_request_leaves_the_token_unchanged() {
     };
     let mut csr = request.csr.0.clone();
     *csr.last_mut().unwrap() ^= 1;
-    for (wrong, says) in [
+    for (wrong, part) in [
         (change(&|r| r.location = Some(name("lhr"))), "is for the location ams, not for lhr"),
         (change(&|r| r.addresses.clear()), "1 to 8 addresses"),
         (change(&|r| r.addresses = vec!["a:1".parse().unwrap(); 9]), "1 to 8 addresses"),
@@ -336,15 +336,15 @@ fn an_invalid_request_leaves_the_token_unchanged() {
         (change(&|r| r.csr = Der(vec![1, 2, 3])), "signing request is not valid"),
         (change(&|r| r.csr = Der(csr.clone())), "signing request is not valid"),
     ] {
-        let said = refused(&wrong, &authority, NOW);
-        assert!(said.contains(says), "{said}");
+        let error = refused(&wrong, &authority, NOW);
+        assert!(error.contains(part), "{error}");
     }
     let unnamed = change(&|r| r.location = None);
     assert_eq!(welcomed(&unnamed, &authority, NOW).location, name("ams"));
 }
 
 #[test]
-fn guesses_get_less_specific_responses_and_keep_nobody_out() {
+fn guesses_get_less_specific_responses_and_block_no_joining_member() {
     let (data, _) = created(NOW);
     let registry = Box::new(Members::default());
     let clock = std::sync::Arc::new(super::At::new(NOW));
@@ -359,7 +359,7 @@ fn guesses_get_less_specific_responses_and_keep_nobody_out() {
         Err(Response::Refused(why)) => why,
         Err(_) => panic!("a check admits nobody"),
     };
-    let is_plain = |says: &String| !says.contains("too many wrong ones");
+    let is_plain = |error: &String| !error.contains("too many wrong ones");
     let guesses = |from: &str, count: usize| {
         let from = from.parse().unwrap();
         (0..count).map(|_| answer(&wrong, from)).filter(is_plain).count()
@@ -449,23 +449,23 @@ fn a_renewal_without_a_token_needs_the_certificate_and_the_key_of_a_member() {
         request
     };
     let other_key = ca::new_key().unwrap();
-    for (wrong, says) in [
+    for (wrong, part) in [
         (change(&|r| r.csr = csr_of(&other_key)), "it is for another key"),
         (change(&|r| r.member = MemberId([8; 16])), "it names another"),
         (change(&|r| r.renews = forged.clone()), "is not this location's"),
         (change(&|r| r.renews = Der(vec![1, 2])), "is not a certificate"),
         (change(&|r| r.csr = Der(vec![1, 2])), "signing request is not valid"),
     ] {
-        let said = renew(&wrong, &authority, &mut members, NOW).expect_err("wrong").to_string();
-        assert!(said.contains(says), "{said}");
+        let error = renew(&wrong, &authority, &mut members, NOW).expect_err("wrong").to_string();
+        assert!(error.contains(part), "{error}");
     }
     let end = NOW + ca::CA_LIFE;
-    let said = renew(&request, &authority, &mut members, end).expect_err("it ended").to_string();
-    assert!(said.contains("the cluster's CA expired on"), "{said}");
+    let error = renew(&request, &authority, &mut members, end).expect_err("it ended").to_string();
+    assert!(error.contains("the cluster's CA expired on"), "{error}");
     let operation = Operation::RemoveMember { id: member };
     store.submit(operation).unwrap().wait().unwrap();
-    let said = renew(&request, &authority, &mut members, NOW).expect_err("removed").to_string();
-    assert!(said.contains("was removed from the cluster: start it with an empty"), "{said}");
+    let error = renew(&request, &authority, &mut members, NOW).expect_err("removed").to_string();
+    assert!(error.contains("was removed from the cluster: start it with an empty"), "{error}");
 }
 
 #[test]

@@ -93,19 +93,19 @@ fn a_second_init_is_rejected_and_changes_nothing() {
     let key = ClusterDir::of(data.path()).read("ca.key").unwrap();
     let again = init(&new_cluster(data.path(), "127.0.0.1:1"), &super::At::new(NOW)).unwrap_err();
     assert!(matches!(again, InitError::AlreadyThere(_)));
-    let says = again.to_string();
+    let error = again.to_string();
     assert!(
-        says.contains("already has the files of a cluster: nothing was changed")
-            && says.contains("--data"),
-        "{says}"
+        error.contains("already has the files of a cluster: nothing was changed")
+            && error.contains("--data"),
+        "{error}"
     );
     assert_eq!(ClusterDir::of(data.path()).read("ca.key").unwrap(), key);
     let nowhere =
         super::NewCluster { advertise: vec![], ..new_cluster(data.path(), "127.0.0.1:1") };
     let empty = TempDir::new().unwrap();
     let nowhere = super::NewCluster { data: empty.path().join("data"), ..nowhere };
-    let says = init(&nowhere, &super::At::new(NOW)).unwrap_err().to_string();
-    assert!(says.contains("--advertise HOST:PORT"), "{says}");
+    let error = init(&nowhere, &super::At::new(NOW)).unwrap_err().to_string();
+    assert!(error.contains("--advertise HOST:PORT"), "{error}");
     assert!(!empty.path().join("data").exists());
 }
 
@@ -119,22 +119,22 @@ fn a_missing_or_contradicting_file_is_named() {
     for (name, before) in all.iter().zip(&before) {
         if *name != "ca.key" {
             cluster.remove(name).unwrap();
-            let says = refused(data.path());
-            assert!(says.contains(&format!("{name} is missing")), "{name}: {says}");
+            let error = refused(data.path());
+            assert!(error.contains(&format!("{name} is missing")), "{name}: {error}");
         }
         for wrong in ["", "nonsense", &others.read(name).unwrap()] {
             cluster.write(name, wrong).unwrap();
-            let says = refused(data.path());
-            assert!(says.contains(" is damaged: "), "{name}: {says}");
-            assert!(!says.contains("PRIVATE"), "{says}");
+            let error = refused(data.path());
+            assert!(error.contains(" is damaged: "), "{name}: {error}");
+            assert!(!error.contains("PRIVATE"), "{error}");
         }
         cluster.write(name, before).unwrap();
     }
     cluster.write(KEY, &ca::new_key().unwrap().serialize_pem()).unwrap();
-    let says = refused(data.path());
+    let error = refused(data.path());
     assert!(
-        says.contains("location.key is damaged: it is not the key of the certificate"),
-        "{says}"
+        error.contains("location.key is damaged: it is not the key of the certificate"),
+        "{error}"
     );
 }
 
@@ -146,13 +146,16 @@ fn a_certificate_that_expires_soon_or_has_expired_is_an_alarm() {
         assert_eq!(location.warnings.len(), usize::from(days > 70), "after {days} days");
     }
     let warning = |days: u64| loaded(data.path(), NOW + days * DAY).warnings.remove(0);
-    let says = warning(80);
-    assert!(says.contains("expires on 2027-04-15") && says.contains("can't renew it"), "{says}");
+    let error = warning(80);
+    assert!(error.contains("expires on 2027-04-15") && error.contains("can't renew it"), "{error}");
     ClusterDir::of(data.path()).remove("ca.key").unwrap();
-    let says = warning(80);
-    assert!(says.contains("expires on 2027-04-15") && says.contains("is renewed once"), "{says}");
-    let says = warning(90);
-    assert!(says.contains("expired on 2027-04-15") && says.contains("local writes"), "{says}");
+    let error = warning(80);
+    assert!(
+        error.contains("expires on 2027-04-15") && error.contains("is renewed once"),
+        "{error}"
+    );
+    let error = warning(90);
+    assert!(error.contains("expired on 2027-04-15") && error.contains("local writes"), "{error}");
 }
 
 #[test]
@@ -186,8 +189,8 @@ fn a_certificate_from_a_clock_that_was_ahead_is_replaced() {
     let (data, _) = created(NOW);
     let ahead = NOW + 900 * DAY;
     assert!(open(data.path(), ahead).is_ok());
-    let says = loaded(data.path(), NOW).warnings.remove(0);
-    assert!(says.contains("is not valid before 2029-07-03") && says.contains("clock"), "{says}");
+    let error = loaded(data.path(), NOW).warnings.remove(0);
+    assert!(error.contains("is not valid before 2029-07-03") && error.contains("clock"), "{error}");
     let mended = open(data.path(), NOW).unwrap().expect("a member");
     assert_eq!(mended.expiry.location, NOW + LIFE);
     for outside in [NOW - DAY, NOW + CA_LIFE, NOW + 2 * CA_LIFE] {
@@ -225,8 +228,8 @@ fn a_private_key_that_other_users_can_read_is_rejected() {
     for name in [KEY, CA_KEY] {
         let path = ClusterDir::of(data.path()).path(name);
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let says = refused(data.path());
-        assert!(says.contains(name) && says.contains("chmod 600"), "{says}");
+        let error = refused(data.path());
+        assert!(error.contains(name) && error.contains("chmod 600"), "{error}");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
     loaded(data.path(), NOW);
@@ -241,21 +244,21 @@ fn a_certificate_of_another_ca_is_rejected_whatever_its_content() {
     let identity = loaded(data.path(), NOW).identity();
     let forged = other_ca.issue(identity, &key, NOW).unwrap();
     cluster.write("location.pem", &to_pem(&forged)).unwrap();
-    let says = refused(data.path());
-    assert!(says.contains("no CA in ca.pem issued it"), "{says}");
+    let error = refused(data.path());
+    assert!(error.contains("no CA in ca.pem issued it"), "{error}");
 }
 
 #[test]
 fn only_the_ca_holder_can_invite() {
     let hour = std::time::Duration::from_secs(3600);
     let invite = |data: &Path| {
-        let said = invite(data, None, hour, &super::At::new(NOW));
-        said.map(drop).expect_err("it can't").to_string()
+        let invited = invite(data, None, hour, &super::At::new(NOW));
+        invited.map(drop).expect_err("it can't").to_string()
     };
-    let says = invite(TempDir::new().unwrap().path());
-    assert!(says.contains("has no cluster: create one with"), "{says}");
+    let error = invite(TempDir::new().unwrap().path());
+    assert!(error.contains("has no cluster: create one with"), "{error}");
     let (data, _) = created(NOW);
     ClusterDir::of(data.path()).remove("ca.key").unwrap();
-    let says = invite(data.path());
-    assert!(says.contains("invite at the location that has it"), "{says}");
+    let error = invite(data.path());
+    assert!(error.contains("invite at the location that has it"), "{error}");
 }

@@ -223,10 +223,10 @@ async fn nothing_is_sent_to_a_server_with_another_ca() {
     let data = TempDir::new().unwrap();
     let error = joins(data.path(), &token).await.unwrap_err();
     assert!(matches!(error, JoinError::Enrol(EnrolError::Unreachable(_))), "{error}");
-    let says = error.to_string();
+    let error = error.to_string();
     assert!(
-        says.contains("is not in the cluster of the token, and nothing was sent to it"),
-        "{says}"
+        error.contains("is not in the cluster of the token, and nothing was sent to it"),
+        "{error}"
     );
     assert!(matches!(
         load(data.path(), now()),
@@ -263,8 +263,8 @@ async fn an_interrupted_join_continues_as_the_same_location() {
     assert_eq!(directory.read(files::CERTIFICATE).unwrap(), first);
 
     let elsewhere = TempDir::new().unwrap();
-    let says = joins(elsewhere.path(), &token).await.unwrap_err().to_string();
-    assert!(says.contains("the cluster refused: the token has already been used"), "{says}");
+    let error = joins(elsewhere.path(), &token).await.unwrap_err().to_string();
+    assert!(error.contains("the cluster refused: the token has already been used"), "{error}");
     holder.stop().await;
 }
 
@@ -294,7 +294,7 @@ async fn a_member_of_another_cluster_does_not_join() {
 }
 
 #[tokio::test]
-async fn a_token_stays_valid_if_nobody_listens() {
+async fn a_token_stays_valid_if_no_server_listens() {
     let holder = CaHolder::start().await;
     let (data, token) = (TempDir::new().unwrap(), holder.token());
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -313,9 +313,9 @@ async fn a_token_stays_valid_if_nobody_listens() {
 async fn a_wrong_clock_is_reported_and_the_token_stays_valid() {
     let holder = CaHolder::created_at(now() + 2 * DAY).await;
     let data = TempDir::new().unwrap();
-    let says = joins(data.path(), &holder.token()).await.unwrap_err().to_string();
-    assert!(says.contains("check the clocks of both machines"), "{says}");
-    assert!(says.contains("The token is still valid"), "{says}");
+    let error = joins(data.path(), &holder.token()).await.unwrap_err().to_string();
+    assert!(error.contains("check the clocks of both machines"), "{error}");
+    assert!(error.contains("The token is still valid"), "{error}");
     holder.stop().await;
 }
 
@@ -333,7 +333,7 @@ async fn many_joins_at_once_from_one_address_are_all_admitted() {
 }
 
 #[tokio::test]
-async fn a_joining_member_without_a_slot_is_told_so() {
+async fn a_joining_member_without_a_slot_learns_why() {
     let holder = CaHolder::start().await;
     let mut crowd = holder.crowd(Duration::ZERO);
     let mut first = Vec::new();
@@ -589,12 +589,12 @@ async fn a_member_renews_its_certificate_without_a_token_unless_it_was_removed()
     let old = age(91);
     let operation = Operation::RemoveMember { id: descriptor.member };
     holder.store.submit(operation).unwrap().wait().unwrap();
-    let says = renewed().await.expect_err("it was removed").to_string();
-    assert!(says.contains("was removed from the cluster"), "{says}");
+    let error = renewed().await.expect_err("it was removed").to_string();
+    assert!(error.contains("was removed from the cluster"), "{error}");
     assert_eq!(directory.read(files::CERTIFICATE).unwrap(), old);
     holder.stop().await;
-    let says = renewed().await.expect_err("nobody is there").to_string();
-    assert!(says.contains(&addresses[0].to_string()), "{says}");
+    let error = renewed().await.expect_err("nobody is there").to_string();
+    assert!(error.contains(&addresses[0].to_string()), "{error}");
 }
 
 #[tokio::test]
@@ -619,7 +619,7 @@ async fn a_member_gets_a_certificate_of_the_new_ca_after_a_rotation() {
     assert_eq!(ca::retire(data.path(), now()).unwrap(), 1);
     holder.stop().await;
 
-    // A location can join while two CAs are trusted, and tokens from before a rotation admit nobody.
+    // A location can join while two CAs are trusted, and tokens from before a rotation are refused.
     let holder = CaHolder::start().await;
     let old = holder.token();
     rotated(&holder).await;

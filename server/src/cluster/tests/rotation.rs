@@ -77,12 +77,12 @@ fn both_authorities_are_trusted_until_no_certificate_of_the_former_is_valid() {
 }
 
 #[test]
-fn an_authority_that_nobody_vouches_for_is_not_accepted() {
+fn an_authority_that_no_other_vouches_for_is_not_accepted() {
     let (holder, _) = created(NOW);
     let other = loaded(member(holder.path(), NOW).path(), NOW);
-    let (stranger, _) = created(NOW);
-    rotate(stranger.path(), NOW).unwrap();
-    assert!(!accepts(&other, &loaded(stranger.path(), NOW), NOW));
+    let (outside, _) = created(NOW);
+    rotate(outside.path(), NOW).unwrap();
+    assert!(!accepts(&other, &loaded(outside.path(), NOW), NOW));
 }
 
 #[test]
@@ -156,11 +156,11 @@ fn the_key_moves_to_another_location_in_a_private_file() {
     import(holder.path(), &next).unwrap();
     assert!(open(holder.path(), NOW).unwrap().expect("a member").has_newest_ca());
 
-    let (stranger, _) = created(NOW);
+    let (outside, _) = created(NOW);
     let foreign = places.path().join("foreign");
-    move_to(stranger.path(), &foreign).unwrap();
+    move_to(outside.path(), &foreign).unwrap();
     assert!(matches!(import(other.path(), &foreign), Err(CaError::Unknown(_))));
     fs::write(&foreign, "no key").unwrap();
-    let says = import(other.path(), &foreign).unwrap_err().to_string();
-    assert!(says.contains("it has no private key") && says.contains("cluster/ca.key"), "{says}");
+    let error = import(other.path(), &foreign).unwrap_err().to_string();
+    assert!(error.contains("it has no private key") && error.contains("cluster/ca.key"), "{error}");
 }

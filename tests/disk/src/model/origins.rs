@@ -44,7 +44,7 @@ impl State {
         if let Some(own) = self.own {
             return own;
         }
-        // Ids that no store draws make the caller find that it was told none.
+        // Ids that no store draws: the caller notices that it was given none.
         let pair = self.fresh.take().unwrap_or([OriginId([0xee; 16]), OriginId([0xef; 16])]);
         let [small, large] = pair;
         let registry = self.registry();

@@ -100,7 +100,7 @@ impl World {
         Ok(outcomes)
     }
 
-    /// A commit was made, or failed: the engine must say so too.
+    /// A commit was made, or failed: the engine must report the same.
     fn landed(&mut self, is_changed: bool, next: State, writes: Vec<Write>) -> Checked {
         let status = self.status();
         let history = self.history.as_mut().expect("a store was opened");
@@ -248,35 +248,35 @@ impl World {
         }
         let expected = next.collect_garbage(now_ms, &GcLimits { expired_ms, ..*limits });
         self.note_faults(Doing::Gc);
-        self.trace(|| format!("sweep {limits:?} -> {result:?}"));
+        self.trace(|| format!("gc {limits:?} -> {result:?}"));
         match result {
-            Ok(swept) => {
-                let told = (swept.expired, swept.collected, swept.purged, swept.kept);
+            Ok(step) => {
+                let found = (step.expired, step.collected, step.purged, step.kept);
                 let expected =
                     (expected.expired, expected.collected, expected.purged, expected.kept);
-                hold!(told == expected, "swept {swept:?}, expected {expected:?}");
-                hold!(swept.bodies <= limits.bodies, "too many bodies: {swept:?}");
-                hold!(swept.chunks <= 64, "too many chunks: {swept:?}");
-                hold!(swept.damaged == 0, "nothing is damaged: {swept:?}");
-                self.report.events.add(Event::ExpiredTombstoneMade, swept.expired as u64);
-                self.report.events.add(Event::Collected, swept.collected as u64);
-                self.report.events.add(Event::BodyFreed, swept.bodies as u64);
-                if swept.chunks > 0 && swept.bodies == 0 {
+                hold!(found == expected, "collected {step:?}, expected {expected:?}");
+                hold!(step.bodies <= limits.bodies, "too many bodies: {step:?}");
+                hold!(step.chunks <= 64, "too many chunks: {step:?}");
+                hold!(step.damaged == 0, "nothing is damaged: {step:?}");
+                self.report.events.add(Event::ExpiredTombstoneMade, step.expired as u64);
+                self.report.events.add(Event::Collected, step.collected as u64);
+                self.report.events.add(Event::BodyFreed, step.bodies as u64);
+                if step.chunks > 0 && step.bodies == 0 {
                     self.count(Event::BodyFreedInSteps);
                 }
-                self.report.events.add(Event::NamespaceKept, swept.kept as u64);
+                self.report.events.add(Event::NamespaceKept, step.kept as u64);
                 let purged = before.purge.len() - next.purge.len();
                 self.report.events.add(Event::NamespacePurged, purged as u64);
                 if next.rows.values().any(|row| row.is_tombstone()) {
                     self.count(Event::TombstoneKept);
                 }
-                let is_changed = swept.bodies + swept.chunks > 0 || !next.is_same(&before);
+                let is_changed = step.bodies + step.chunks > 0 || !next.is_same(&before);
                 if is_changed {
                     next.commit(now_ms);
                 }
                 let writes = std::mem::take(&mut next.made);
                 self.landed(is_changed, next, writes)?;
-                Ok(Some(swept))
+                Ok(Some(step))
             }
             Err(error) => {
                 hold!(self.is_troubled, "no fault, and yet the sweep answers {error}");

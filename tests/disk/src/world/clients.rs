@@ -42,7 +42,7 @@ pub(super) struct LiveReader {
 }
 
 impl World {
-    /// An upload is begun, goes on, is finished or abandoned.
+    /// An upload is begun, continued, finished or abandoned.
     pub(super) fn upload_step(&mut self) -> Checked {
         if self.uploads.is_empty() || (self.uploads.len() < 3 && self.rng.chance(30)) {
             self.begin_upload();
@@ -109,7 +109,7 @@ impl World {
             upload.is_broken = true;
             upload.doubtful = true;
         }
-        self.sync_perhaps(20)
+        self.maybe_sync(20)
     }
 
     fn finish_upload(&mut self, at: usize) -> Checked {
@@ -128,10 +128,10 @@ impl World {
         requests.push(Request { operation: Ok(operation), op, doubtful });
         self.trace(|| "an upload ends".into());
         self.commit(requests)?;
-        self.sync_perhaps(65)
+        self.maybe_sync(65)
     }
 
-    /// A reader of a large value is begun, or goes on by a piece.
+    /// A reader of a large value is begun, or reads another piece.
     pub(super) fn reader_step(&mut self) -> Checked {
         if self.readers.is_empty() || (self.readers.len() < 4 && self.rng.chance(40)) {
             self.begin_reader()?;

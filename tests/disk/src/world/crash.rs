@@ -202,7 +202,7 @@ impl World {
                 self.check_log(&state)?;
                 Ok(Some(remains))
             }
-            // After a failure the engine may have no view until it was asked to go on.
+            // After a failure the engine may have no view until it has recovered.
             Err(Violation::Unread(what)) if self.is_troubled => {
                 self.trace(|| format!("  not checked: {what}"));
                 Ok(None)
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// Sweeps until there is nothing more to do; nothing may be left that nobody needs.
+    /// Collects garbage until there is nothing more to do; nothing unused may be left.
     pub(super) fn drain(&mut self) -> Checked {
         self.disk.pause(true);
         let result = self.drain_paused();

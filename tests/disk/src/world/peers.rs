@@ -111,7 +111,7 @@ impl World {
         }
         self.trace(|| "peers send".into());
         self.commit(requests)?;
-        self.sync_perhaps(40)
+        self.maybe_sync(40)
     }
 
     fn peer_writes(&mut self) -> Checked {
@@ -193,7 +193,7 @@ impl World {
             }
             7 => origin = OriginId([0; 16]),
             8 => {
-                // Its opening row is missing, or this would have to be it.
+                // Its opening row is missing, unless this write is it.
                 origin = OriginId([6; 16]);
                 seq = self.rng.between(1, 2);
             }
@@ -204,7 +204,7 @@ impl World {
                 what = What::Tombstone;
             }
             9 => {
-                // An opening row that nobody can read.
+                // An opening row that no location can read.
                 origin = OriginId([6; 16]);
                 seq = 1;
                 name = (NamespaceId::SYSTEM, Bytes::copy_from_slice(&OriginInfo::key(origin)));
@@ -287,10 +287,10 @@ impl World {
         if is_last || outcomes.iter().any(Option::is_none) {
             self.session = None;
         }
-        self.sync_perhaps(40)
+        self.maybe_sync(40)
     }
 
-    /// A step of a rebuild, now and then. What it drops is any row: the source decides.
+    /// A step of a rebuild, from time to time. It may drop any row: the source decides.
     fn rebuild_op(&mut self) -> Option<Op> {
         let state = self.state();
         if !state.is_rebuilding && self.rng.chance(90) {
@@ -380,7 +380,7 @@ impl World {
         Ok(())
     }
 
-    /// All that the vector counts is here, or was dropped in a way that the collected vector tells.
+    /// All that the vector counts is here, or was dropped in a way that the collected vector shows.
     pub(super) fn check_log(&self, state: &Arc<State>) -> Checked {
         let mut newest: BTreeMap<_, &Write> = BTreeMap::new();
         for (dot, write) in self.log.iter() {

@@ -70,10 +70,10 @@ impl World {
         }
         self.trace(|| "clients".into());
         self.commit(requests)?;
-        self.sync_perhaps(65)
+        self.maybe_sync(65)
     }
 
-    pub(super) fn sync_perhaps(&mut self, percent: u64) -> Checked {
+    pub(super) fn maybe_sync(&mut self, percent: u64) -> Checked {
         if !self.is_dead() && self.rng.chance(percent) {
             self.sync()?;
         }
@@ -95,7 +95,7 @@ impl World {
         if let Some(swept) = self.collect_garbage(&limits)?
             && !swept.is_idle()
         {
-            self.sync_perhaps(80)?;
+            self.maybe_sync(80)?;
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// Faults stop, and there is room: the store must take writes again, or else be read-only for
-    /// a reason that it tells, and read.
+    /// a reason that it reports, and read.
     fn calm_down(&mut self) -> Checked {
         self.disk.disarm();
         self.disk.make_room();

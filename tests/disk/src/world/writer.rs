@@ -65,7 +65,7 @@ impl Writer {
         // The world has no running time of its own, so that an expiry counts from the next step on.
         let config = WriterConfig { expiry_grace: Duration::ZERO, ..WriterConfig::default() };
         let mut core = WriterCore::new(committer, config, Duration::ZERO);
-        // Nothing is to be synced: it begins at once.
+        // There is nothing to sync: it begins at once.
         core.replicate(Some(Stable(Hlc::ZERO)));
         core.run(Now::default(), Step::Sync);
         while core.poll_output().is_some() {}
@@ -76,7 +76,7 @@ impl Writer {
         self.core.committer()
     }
 
-    /// The view that readers got since this was last asked.
+    /// The view that readers got since the last call.
     pub(super) fn take_published(&mut self) -> Option<View<RedbSnapshot>> {
         self.published.take()
     }

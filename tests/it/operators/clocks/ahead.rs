@@ -86,7 +86,7 @@ fn a_member_that_is_cut_off_and_puts_once_with_its_clock_8_hours_ahead_harms_tha
     assert_all_is_well(&cluster, &mut entries, fault);
 }
 
-/// A first location that nobody has joined is ahead for one put; two locations join afterwards.
+/// A first location, still alone, is ahead for one put; two locations join afterwards.
 fn assert_a_founder_ahead_can_be_joined(ahead: i64, fault: &str) {
     let Some(mut cluster) = prepare_with_clocks(3) else { return };
     found(&mut cluster);

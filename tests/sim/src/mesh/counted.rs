@@ -1,4 +1,4 @@
-//! An engine that counts the rows it is asked for: work that can be compared from run to run.
+//! An engine that counts the rows that it reads: work that can be compared from run to run.
 
 use std::{
     ops::Bound,
@@ -15,7 +15,7 @@ use kv_core::{
     engine::{Batch, CommitNo, Engine, EngineError, Order, Snapshot, Status, Visibility, Visitor},
 };
 
-/// How many rows an engine was asked for.
+/// How many rows an engine has read.
 #[derive(Debug, Default)]
 pub struct Rows {
     read: AtomicU64,
@@ -24,7 +24,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Rows read: each that was asked for by its key, there or not, and each that a range visited.
+    /// Rows read: each that was looked up by its key, there or not, and each that a range visited.
     #[must_use]
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -43,7 +43,7 @@ impl Rows {
     }
 }
 
-/// An engine, and what it was asked for.
+/// An engine, and the count of what it has read.
 #[derive(Debug)]
 pub struct Counted<E> {
     engine: E,

@@ -34,7 +34,7 @@ impl Spread {
         }
     }
 
-    /// For each write that so many locations show, how many milliseconds that took; rising.
+    /// For each write that this many locations show, how many milliseconds that took; rising.
     #[must_use]
     pub fn times(&self, places: usize) -> Vec<u64> {
         let whole = |write: &&Write| write.seen.iter().filter(|seen| **seen).count() == places;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// The names of the kinds, as FORMAT.md numbers them; and the last two apart.
 pub const KINDS: [&str; 18] = [
-    "?", "hello", "heads", "want", "behind", "live", "pull", "page", "refusal", "get body",
+    "?", "hello", "progress", "want", "behind", "live", "pull", "page", "refusal", "get body",
     "piece", "no body", "done", "removed", "ask", "answer", "durable", "report",
 ];
 

@@ -5,7 +5,7 @@
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_BACKLOG, quiet, shuffled};
+use super::{NO_BACKLOG, await_forgotten, quiet, shuffled};
 use crate::{events::Event, network::Fate, world::World};
 
 /// How long locations may take to drop a tombstone, to start, and to begin a rebuild.
@@ -36,12 +36,12 @@ pub fn run(seed: u64) -> Checked {
     for other in others {
         world.network.fates.insert(((*other, old), Channel::CatchUp), Fate::Lost);
     }
-    world.go_back(old)?;
+    world.restore_old(old)?;
     let begins =
         |world: &mut World| world.nodes[old].running.is_some() && !world.nodes[old].is_joined();
     hold!(world.run_until(SOON_MS, begins)?, "the store is not rebuilt");
     for other in others {
-        world.go_back(*other)?;
+        world.restore_old(*other)?;
     }
     world.network.fates.clear();
     world.rest()?;
@@ -53,10 +53,5 @@ pub fn run(seed: u64) -> Checked {
 /// Deletes a key, and waits until its tombstone is dropped everywhere.
 fn collect(world: &mut World, by: usize, number: u64) -> Checked {
     world.delete(by, number)?;
-    let is_dropped = |world: &mut World| {
-        let nodes = world.nodes.len();
-        (0..nodes).all(|node| !world.has(node, number) && !world.is_deleted(node, number))
-    };
-    hold!(world.run_until(SOON_MS, is_dropped)?, "the tombstone is not dropped");
-    Ok(())
+    await_forgotten(world, number, SOON_MS)
 }

@@ -1,5 +1,6 @@
-//! A location is cut off while others write. Each of the others, whether it writes or not, counts how many of its writes that
-//! location lacks although there is no link to it; a location that was started since does not claim to know.
+//! A location is cut off while others write. Each of the others, whether it writes or not, counts how many of its
+//! writes that location lacks although there is no link to it; a location that was started since does not claim to
+//! know.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 

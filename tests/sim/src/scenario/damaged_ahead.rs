@@ -1,5 +1,5 @@
 //! A row that a wrong clock dated hours ahead is damaged at a location, and a client overwrites it there before it can
-//! come back from the other location. The overwrite must win, although nobody knows which version it replaces.
+//! come back from the other location. The overwrite must win, although it is not known which version it replaces.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 

@@ -1,5 +1,6 @@
-//! Rows of the dot index are damaged at the only source, and at a location that catches up from it. Everything must arrive,
-//! whether the index is checked before, meanwhile or after: no session ends without the writes of the damaged rows.
+//! Rows of the dot index are damaged at the only source, and at a location that catches up from it. Everything must
+//! arrive, whether the index is checked before, meanwhile or after: no session ends without the writes of the damaged
+//! rows.
 
 use kv_core::{NamespaceId, derive_id};
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};

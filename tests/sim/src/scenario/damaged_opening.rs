@@ -1,8 +1,8 @@
 //! The opening rows of origins are damaged at the only source of their writes. A location that catches up from it, and a
 //! new one that joins beside it, must get all the rest, and know what they lack, in one session.
 //!
-//! One row of a pair is made again of the other. If both are damaged, they come from another location that has them; if there
-//! is none, the origins count as those of no member, and nothing waits for them any more.
+//! One row of a pair is made again of the other. If both are damaged, they come from another location that has them; if
+//! there is none, the origins count as those of no member, and nothing waits for them any more.
 
 use kv_core::OriginId;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -87,7 +87,7 @@ pub fn run(seed: u64) -> Checked {
     }
     settles(&mut world, &pair)?;
     if is_destroyed {
-        // The judge knows what the rows said, and nobody else does.
+        // Only the judge knows the content of the rows.
         return Ok(());
     }
     world.rest()?;

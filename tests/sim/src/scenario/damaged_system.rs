@@ -1,5 +1,5 @@
-//! The row of a namespace, of the location itself, or of another one is damaged. The store must open, and the row must come
-//! from the other locations.
+//! The row of a namespace, of the location itself, or of another one is damaged. The store must open, and the row must
+//! come from the other locations.
 
 use kv_core::{Member, NamespaceId, derive_id};
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};

@@ -4,7 +4,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_BACKLOG, quiet, shuffled};
+use super::{NO_BACKLOG, quiet, restore, shuffled};
 use crate::world::{World, damage::Place};
 
 /// How long a location may take to start, to collect a tombstone, and to be rebuilt.
@@ -39,9 +39,7 @@ pub fn run(seed: u64) -> Checked {
 
     world.cut(old, damaged, true)?;
     world.cut(old, other, true)?;
-    world.go_back(old)?;
-    let runs = |world: &mut World| world.nodes[old].running.is_some();
-    hold!(world.run_until(SOON_MS, runs)?, "the restored location does not start");
+    restore(&mut world, old, SOON_MS)?;
     hold!(world.has(old, 0), "the image is not old");
     world.uncut(old, damaged)?;
     let is_whole = |world: &mut World| world.nodes[old].is_joined() && !world.has(old, 0);

@@ -4,7 +4,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, restore, shuffled};
 use crate::world::{World, damage::Place};
 
 /// How long a location may take to start.
@@ -32,20 +32,14 @@ pub fn run(seed: u64) -> Checked {
     world.put(last, [0], bytes)?;
     world.rest()?;
 
-    for other in others {
-        world.cut(last, *other, true)?;
-    }
+    cut_off(&mut world, last, others)?;
     world.damage_key(last, 0, place)?;
     let is_up = |world: &mut World| world.nodes[last].is_joined();
     hold!(world.run_until(SOON_MS, is_up)?, "a location with a damaged row does not start");
     for other in others {
-        world.go_back(*other)?;
-        let is_up = |world: &mut World| world.nodes[*other].running.is_some();
-        hold!(world.run_until(SOON_MS, is_up)?, "a restored location does not start");
+        restore(&mut world, *other, SOON_MS)?;
     }
-    for other in others {
-        world.uncut(last, *other)?;
-    }
+    reconnect(&mut world, last, others)?;
     world.look(last);
     let all = |world: &mut World, has: bool| {
         world.look(last);

@@ -1,10 +1,10 @@
-//! A location that nobody can reach has a clock that is days ahead, for longer than the expiry grace: it frees a
+//! A location that no other one can reach has a clock that is days ahead, for longer than the expiry grace: it frees a
 //! value that has not expired. Once its clock is confirmed it fetches the value from the others.
 
 use kv_core::Attributes;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, shuffled};
 use crate::world::World;
 
 /// How far the clock is ahead.
@@ -31,17 +31,13 @@ pub fn run(seed: u64) -> Checked {
     world.put(wrong, [1], 100)?;
     world.rest()?;
 
-    for other in others {
-        world.cut(wrong, *other, true)?;
-    }
+    cut_off(&mut world, wrong, others)?;
     world.set_grace(wrong, GRACE_MS);
     world.set_clock(wrong, AHEAD_MS);
     world.pass(60_000 + 4 * GRACE_MS)?;
     hold!(world.is_freed(wrong, 0), "the location does not free the value");
     world.set_clock(wrong, 0);
-    for other in others {
-        world.uncut(wrong, *other)?;
-    }
+    reconnect(&mut world, wrong, others)?;
     let is_back = world.run_until(SOON_MS, |world| !world.is_freed(wrong, 0))?;
     hold!(is_back, "the value does not come back");
     for node in order {

@@ -1,10 +1,10 @@
 //! A link begins again at one of its ends only. That end knows nothing of the other one any more, and the progress of the
-//! other one builds on what was acknowledged before. It must not count, and the other end must say everything again.
+//! other one builds on what was acknowledged before. It must not count, and the other end must send everything again.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, shuffled};
 use crate::{network::Fate, world::World};
 
 /// The next progress without a change is sent within three seconds from each end, and a session follows.
@@ -23,9 +23,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(writer, 0..3, 100)?;
     world.rest()?;
 
-    for other in order[2..].iter().copied() {
-        world.cut(reader, other, true)?;
-    }
+    cut_off(&mut world, reader, &order[2..])?;
     let way = (writer, reader);
     world.network.fates.insert((way, Channel::Live), Fate::Lost);
     world.connect(reader, writer)?;
@@ -35,8 +33,6 @@ pub fn run(seed: u64) -> Checked {
     let is_here = |world: &mut World| world.has(reader, 200);
     hold!(world.run_until(SOON_MS, is_here)?, "an end that has begun again is not told everything");
     world.network.fates.clear();
-    for other in order[2..].iter().copied() {
-        world.uncut(reader, other)?;
-    }
+    reconnect(&mut world, reader, &order[2..])?;
     world.finish()
 }

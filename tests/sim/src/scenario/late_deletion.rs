@@ -1,10 +1,10 @@
-//! A process on a copy of a directory deletes a key while nobody reaches it, and a later process of the same location
-//! lets the stable timestamp pass that time. The deletion then reaches one location after the other. None may forget it
-//! before all have it: the others would have to be rebuilt.
+//! A process on a copy of a directory deletes a key while no other location reaches it, and a later process of the same
+//! location lets the stable timestamp pass that time. The deletion then reaches one location after the other. None may
+//! forget it before all have it: the others would have to be rebuilt.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, shuffled};
 use crate::{events::Event, world::World};
 
 /// How long the deletion may take to reach all.
@@ -22,9 +22,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(others[0], 0..rng.between(2, 5), 100)?;
     world.rest()?;
 
-    for other in others {
-        world.cut(alone, *other, true)?;
-    }
+    cut_off(&mut world, alone, others)?;
     let copy = world.double(alone)?;
     world.delete(alone, 0)?;
     // The others write on, and resolve later times.
@@ -34,7 +32,7 @@ pub fn run(seed: u64) -> Checked {
         world.pass(2_000)?;
     }
 
-    // One of the others gets the deletion first, and gives it to nobody for a while.
+    // One of the others gets the deletion first, and passes it on to none for a while.
     world.cut(others[0], others[1], false)?;
     world.uncut(alone, others[0])?;
     let has_it = |world: &mut World| !world.has(others[0], 0);

@@ -1,10 +1,10 @@
-//! A process on a copy of a directory writes a key while nobody reaches it. Meanwhile a later process of the same location
-//! deletes the key, and all forget the deletion. The write must not bring the key back at some locations: it goes to the
-//! owner of the process that made it, and stays where it is while the owner can't keep it.
+//! A process on a copy of a directory writes a key while no other location reaches it. Meanwhile a later process of the
+//! same location deletes the key, and all forget the deletion. The write must not bring the key back at some locations:
+//! it goes to the owner of the process that made it, and stays where it is while the owner can't keep it.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, shuffled};
 use crate::{events::Event, world::World};
 
 /// How long the locations may take to forget a deletion, and to become equal.
@@ -22,9 +22,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(others[0], 0..rng.between(2, 5), 100)?;
     world.rest()?;
 
-    for other in others {
-        world.cut(alone, *other, true)?;
-    }
+    cut_off(&mut world, alone, others)?;
     let copy = world.double(alone)?;
     world.put(alone, [0], 100)?;
     world.pass(rng.between(1_000, 3_000))?;
@@ -36,9 +34,7 @@ pub fn run(seed: u64) -> Checked {
     };
     hold!(world.run_until(SOON_MS, is_forgotten)?, "the deletion is not forgotten");
 
-    for other in others {
-        world.uncut(alone, *other)?;
-    }
+    reconnect(&mut world, alone, others)?;
     let is_refused = |world: &mut World| world.happened(Event::SalvageRefused) > 0;
     hold!(world.run_until(SOON_MS, is_refused)?, "the late write is not handed over");
     let is_salvaged = |world: &mut World| world.happened(Event::Salvaged) > 0;

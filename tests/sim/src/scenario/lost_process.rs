@@ -1,6 +1,6 @@
 //! A process announces its origins and its closed timestamp, and none of its writes reach anybody. Then its location is
-//! restored from an older image of its disk. Nobody has those writes any more, and nobody closes their origins: what the
-//! process announced must not hold back garbage collection for ever.
+//! restored from an older image of its disk. No location has those writes any more, and none closes their origins: what
+//! the process announced must not hold back garbage collection for ever.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -35,7 +35,7 @@ pub fn run(seed: u64) -> Checked {
     world.put(writer, 10..10 + rng.between(1, 10), 100)?;
     world.pass(ANNOUNCED_MS)?;
     hold!(!world.has(deleter, 10), "a write has reached another location");
-    world.go_back(writer)?;
+    world.restore_old(writer)?;
     world.pass(ANNOUNCED_MS)?;
     world.network.fates.clear();
 

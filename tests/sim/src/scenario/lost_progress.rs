@@ -1,10 +1,10 @@
-//! Progress is lost, and with it what it said: that a write exists which does not arrive. Nothing changes afterwards, so
-//! the next progress must say it again, because its receiver has not acknowledged the lost one.
+//! Progress is lost, and with it the news of a write that does not arrive. Nothing changes afterwards, so
+//! the next progress must repeat it, because its receiver has not acknowledged the lost one.
 
 use kv_replicate::Channel;
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, shuffled};
 use crate::{network::Fate, world::World};
 
 /// By then progress about the write was sent, and lost.
@@ -25,10 +25,8 @@ pub fn run(seed: u64) -> Checked {
     let (writer, reader) = (order[0], order[1]);
     world.rest()?;
 
-    // Only the writer can tell of its write.
-    for other in order[2..].iter().copied() {
-        world.cut(reader, other, true)?;
-    }
+    // Only the writer can report its write.
+    cut_off(&mut world, reader, &order[2..])?;
     let way = (writer, reader);
     world.network.fates.insert((way, Channel::Live), Fate::Lost);
     world.network.fates.insert((way, Channel::Control), Fate::Lost);
@@ -37,9 +35,10 @@ pub fn run(seed: u64) -> Checked {
     hold!(!world.has(reader, 200), "the write was not lost");
     world.network.fates.clear();
     let is_here = |world: &mut World| world.has(reader, 200);
-    hold!(world.run_until(SOON_MS, is_here)?, "what the lost progress said is not said again");
-    for other in order[2..].iter().copied() {
-        world.uncut(reader, other)?;
-    }
+    hold!(
+        world.run_until(SOON_MS, is_here)?,
+        "what the lost progress reported is not reported again"
+    );
+    reconnect(&mut world, reader, &order[2..])?;
     world.finish()
 }

@@ -1,5 +1,5 @@
 //! A member reports to others that they were removed, again and again, without a member row that says so. A message alone
-//! must do nothing: everybody goes on, and everything that was written meanwhile replicates.
+//! must do nothing: every location continues, and everything that was written meanwhile replicates.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 

@@ -1,6 +1,6 @@
 //! Three locations run three versions of the program, as in a rolling upgrade: one sends messages of a kind and optional
 //! fields that the others do not know, and one has not announced its program. A feature is in use once the rows of all
-//! members have it, and not before, whatever their hellos say.
+//! members have it, and not before, whatever their hellos contain.
 
 use kv_core::{Features, Operation, Software};
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
@@ -57,7 +57,7 @@ pub fn run(seed: u64) -> Checked {
     announce(&mut mesh, latest, &programs[latest]);
     announce(&mut mesh, next, &programs[next]);
     hold_in_use(&mut mesh, Features::NONE)?;
-    // It has the feature, and its hello says so; its row does not yet.
+    // It has the feature, which its hello reports and its row does not yet.
     let without = with(Features::NONE).expect("the range of this program");
     announce(&mut mesh, last, &without);
     hold_in_use(&mut mesh, Features::NONE)?;

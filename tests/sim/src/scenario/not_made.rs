@@ -43,7 +43,7 @@ pub fn run(seed: u64) -> Checked {
     world.cut(old, other, true)?;
     world.network.cut.remove(&(reader, old));
     world.network.cut.remove(&(old, reader));
-    world.go_back(old)?;
+    world.restore_old(old)?;
     let is_back = world.run_until(3 * SOON_MS, |world| world.has(old, 0))?;
     hold!(is_back, "a restored store does not get its lost write back");
     world.network.fates.clear();

@@ -3,7 +3,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_BACKLOG, quiet, shuffled};
+use super::{NO_BACKLOG, await_forgotten, cut_off, quiet, reconnect, restore, shuffled};
 use crate::{events::Event, world::World};
 
 /// How long a location may take to start, and to be rebuilt.
@@ -28,25 +28,16 @@ pub fn run(seed: u64) -> Checked {
     world.keep_old(old);
     world.delete(*rng.pick(&order), 0)?;
     world.put(*rng.pick(&order), [1], 100)?;
-    let is_dropped = |world: &mut World| {
-        (0..nodes).all(|node| !world.has(node, 0) && !world.is_deleted(node, 0))
-    };
-    hold!(world.run_until(SOON_MS, is_dropped)?, "the tombstone is not dropped");
+    await_forgotten(&mut world, 0, SOON_MS)?;
 
-    for other in others {
-        world.cut(old, *other, true)?;
-    }
-    world.go_back(old)?;
-    let runs = |world: &mut World| world.nodes[old].running.is_some();
-    hold!(world.run_until(SOON_MS, runs)?, "the restored location does not start");
+    cut_off(&mut world, old, others)?;
+    restore(&mut world, old, SOON_MS)?;
     hold!(world.has(old, 0), "the image is not old");
     let writes = rng.chance(70);
     if writes {
         world.put(old, [900], 100)?;
     }
-    for other in others {
-        world.uncut(old, *other)?;
-    }
+    reconnect(&mut world, old, others)?;
     let begins = |world: &mut World| world.happened(Event::Rebuilding) > 0;
     hold!(world.run_until(SOON_MS, begins)?, "the store is not rebuilt");
     if rng.chance(30) {

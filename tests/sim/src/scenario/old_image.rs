@@ -3,7 +3,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, restore, shuffled};
 use crate::world::World;
 
 /// How long a location may take to start, and to get back what it lost.
@@ -25,17 +25,11 @@ pub fn run(seed: u64) -> Checked {
     world.put(old, 5..5 + rng.between(1, 5), 100)?;
     world.rest()?;
 
-    for other in others {
-        world.cut(old, *other, true)?;
-    }
-    world.go_back(old)?;
-    let runs = |world: &mut World| world.nodes[old].running.is_some();
-    hold!(world.run_until(SOON_MS, runs)?, "the restored location does not start");
+    cut_off(&mut world, old, others)?;
+    restore(&mut world, old, SOON_MS)?;
     hold!(!world.has(old, 5), "the image is not old");
     world.put(old, 20..20 + rng.between(1, 9), 100)?;
-    for other in others {
-        world.uncut(old, *other)?;
-    }
+    reconnect(&mut world, old, others)?;
     let all_is_there = |world: &mut World| {
         let mut all = others.iter().chain([&old]);
         all.all(|node| world.has(*node, 5) && world.has(*node, 20))

@@ -1,9 +1,9 @@
 //! A location is removed while it is cut off. It learns of that by its member row, which a member sends it. From then on
-//! it knows by itself: it restarts after a power loss, reaches nobody, and does not take part.
+//! it knows by itself: it restarts after a power loss, reaches no other location, and does not take part.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::quiet;
+use super::{cut_off, quiet};
 use crate::{events::Event, world::World};
 
 /// How long a removal may take to reach the other members.
@@ -24,9 +24,7 @@ pub fn run(seed: u64) -> Checked {
     world.rest()?;
     let lost = rng.index(nodes);
     let others: Vec<_> = (0..nodes).filter(|node| *node != lost).collect();
-    for other in &others {
-        world.cut(lost, *other, true)?;
-    }
+    cut_off(&mut world, lost, &others)?;
     world.announce_leaving(lost);
     world.expel(lost, others[rng.index(others.len())])?;
     let is_known = |world: &mut World| others.iter().all(|other| !world.has_member(*other, lost));

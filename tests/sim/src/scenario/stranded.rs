@@ -4,7 +4,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{quiet, reconnect, shuffled};
 use crate::world::World;
 
 /// How long a location may take to join, and to become known.
@@ -34,9 +34,7 @@ pub fn run(seed: u64) -> Checked {
     hold!(world.run_until(SOON_MS, is_in)?, "the new member does not join");
     world.lose_for_good(sponsor)?;
 
-    for other in others {
-        world.uncut(new, *other)?;
-    }
+    reconnect(&mut world, new, others)?;
     let is_known = |world: &mut World| others.iter().all(|other| world.has_member(*other, new));
     hold!(world.run_until(SOON_MS, is_known)?, "a member remains unknown to the others");
     world.finish()

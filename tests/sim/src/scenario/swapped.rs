@@ -1,9 +1,9 @@
 //! A location is restored from an old image while it is cut off, and continues. Later its former disk is put back, with
-//! writes that nobody else has ever received. They reach all members.
+//! writes that no other location has ever received. They reach all members.
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{cut_off, quiet, reconnect, shuffled};
 use crate::world::World;
 
 /// How long a location may take to start, and rows to arrive.
@@ -21,22 +21,18 @@ pub fn run(seed: u64) -> Checked {
     world.put(swapped, 0..rng.between(1, 5), 100)?;
     world.rest()?;
     world.keep_old(swapped);
-    for other in others {
-        world.cut(swapped, *other, true)?;
-    }
+    cut_off(&mut world, swapped, others)?;
     world.put(swapped, 10..10 + rng.between(1, 5), 100)?;
     let runs = |world: &mut World| world.nodes[swapped].running.is_some();
     world.swap(swapped)?;
     hold!(world.run_until(SOON_MS, runs)?, "the restored location does not start");
-    for other in others {
-        world.uncut(swapped, *other)?;
-    }
+    reconnect(&mut world, swapped, others)?;
     world.put(swapped, 20..20 + rng.between(1, 5), 100)?;
     world.put(others[0], [30], 100)?;
     world.rest()?;
     hold!(!world.has(others[0], 10), "the writes have arrived");
 
-    world.go_back(swapped)?;
+    world.restore_old(swapped)?;
     hold!(world.run_until(SOON_MS, runs)?, "the location does not start on its former disk");
     let all_is_there =
         |world: &mut World| (0..3).all(|node| [10, 20, 30].iter().all(|key| world.has(node, *key)));

@@ -4,7 +4,7 @@
 
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
-use super::{NO_BACKLOG, quiet, shuffled};
+use super::{NO_BACKLOG, await_forgotten, quiet, shuffled};
 use crate::{events::Event, world::World};
 
 /// How long locations may take to drop a tombstone, and to start.
@@ -27,13 +27,10 @@ pub fn run(seed: u64) -> Checked {
     world.rest()?;
     old.iter().for_each(|node| world.keep_old(*node));
     world.delete(*rng.pick(others), 0)?;
-    let is_dropped = |world: &mut World| {
-        (0..nodes).all(|node| !world.has(node, 0) && !world.is_deleted(node, 0))
-    };
-    hold!(world.run_until(SOON_MS, is_dropped)?, "the tombstone is not dropped");
+    await_forgotten(&mut world, 0, SOON_MS)?;
 
     for node in old {
-        world.go_back(*node)?;
+        world.restore_old(*node)?;
     }
     let run = |world: &mut World| old.iter().all(|node| world.nodes[*node].running.is_some());
     hold!(world.run_until(SOON_MS, run)?, "the restored locations do not start");

@@ -13,7 +13,7 @@ const STEPS_MS: [i64; 6] = [3_000, 90_000, 600_000, 8 * 3_600_000, 86_400_000, 3
 const APART_MS: i64 = 7_000;
 
 /// How long a clock is wrong at most, in milliseconds: less than the expiry grace, because a clock that
-/// nobody can confirm and that is wrong for longer may destroy what has not expired.
+/// is not confirmed and is wrong for longer may destroy what has not expired.
 const WRONG_FOR_MS: u64 = 50 * 60_000;
 
 impl World {
@@ -48,7 +48,7 @@ impl World {
         Ok(())
     }
 
-    /// A location reports that its clock is off: some clock must have been wrong of late. Where three or more
+    /// A location reports that its clock is off: some clock must have been wrong recently. Where three or more
     /// are heard and most are right, it names itself only if it is wrong.
     pub(super) fn clock_off(&mut self, node: usize) -> Checked {
         self.count(Event::ClockOff);

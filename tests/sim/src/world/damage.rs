@@ -1,8 +1,8 @@
 //! Damaged rows and chunks on the disks of locations.
 //!
-//! A row is damaged only where another location durably has the same write, or a later one of its key: so the row must come
-//! back. If that location then leaves, or restarts from an old image, every copy may be destroyed, and the write may be
-//! lost.
+//! A row is damaged only where another location durably has the same write, or a later one of its key: so the row must
+//! come back. If that location then leaves, or restarts from an old image, every copy may be destroyed, and the write
+//! may be lost.
 
 use bytes::Bytes;
 use kv_core::{

@@ -24,7 +24,7 @@ impl World {
         self.damage_index(node, None)
     }
 
-    /// An opening row of a location of which the partner's row is on the disk too.
+    /// An opening row of a location that has the partner's row on its disk too.
     fn derivable_opening(&mut self, node: usize) -> Option<OriginId> {
         let running = self.nodes[node].running.as_mut()?;
         let status = running.store.committer().engine().status();

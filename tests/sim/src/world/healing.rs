@@ -32,7 +32,7 @@ pub(super) const MARGIN_MS: u64 = 1_000;
 /// How long a view may stay pinned.
 const PINNED_MS: u64 = 31_000;
 
-/// How long after the last fault, and how often, an operator puts the entries again that nobody can read.
+/// How long after the last fault, and how often, an operator puts the entries again that no location can read.
 const PUT_AGAIN_MS: u64 = 30_000;
 
 impl World {
@@ -54,9 +54,10 @@ impl World {
             self.start(node)?;
         }
         (0..self.nodes.len()).for_each(|node| self.read_all(node));
-        // Writes of a location that not all know as a member, or that knows nobody, may be lost with it: it must join again.
+        // Writes of a location that not all know as a member, or that knows no other, may be lost with it: it must join
+        // again.
         let mut steady = self.steady();
-        steady.retain(|node| self.is_known_to_all(*node) && !self.knows_nobody(*node));
+        steady.retain(|node| self.is_known_to_all(*node) && !self.knows_no_other(*node));
         for node in steady {
             let counts = self.nodes[node].vector();
             self.model.secure(&counts);
@@ -108,7 +109,7 @@ impl World {
         }
     }
 
-    /// Puts the entries again of which every copy is destroyed, as an operator does who reads the alarm.
+    /// Puts the entries again whose copies are all destroyed, as an operator does who reads the alarm.
     fn put_destroyed(&mut self) -> Checked {
         let Some(at) = self.steady().first().copied() else { return Ok(()) };
         let mut wanted: Option<BTreeSet<_>> = None;

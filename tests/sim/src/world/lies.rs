@@ -25,7 +25,7 @@ struct Lie {
     said: Said,
 }
 
-/// What the row in a notice says.
+/// The content of the row in a notice.
 enum Said {
     /// Fields of a row of the system namespace.
     Fields(JoinedRow),
@@ -34,8 +34,8 @@ enum Said {
 }
 
 impl World {
-    /// A member sends a location a notice of its removal that no member row proves. The location must go on, and end the
-    /// link.
+    /// A member sends a location a notice of its removal that no member row proves. The location must continue, and end
+    /// the link.
     pub(super) fn lie(&mut self, node: usize) -> Checked {
         let id = self.nodes[node].member;
         let is_liar = |other: &usize| {
@@ -86,7 +86,7 @@ impl World {
         let lie = match way {
             // The notice of a former version, which has no row.
             0 => None,
-            // The row says that the receiver is a member.
+            // By the row the receiver is a member.
             1 => Some(about(&own, dot, vec![own.info()])),
             // The row is another member's.
             2 => Some(about(&liar, dot, left(&liar))),

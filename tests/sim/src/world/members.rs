@@ -128,8 +128,8 @@ impl World {
         }
     }
 
-    /// A location restarts from an earlier image of its disk. If the disk of one was replaced by such an image and kept, that
-    /// one restarts from it. It may write before its links come up.
+    /// A location restarts from an earlier image of its disk. If the disk of one was replaced by such an image and
+    /// kept, that one restarts from it. It may write before its links come up.
     pub(super) fn restore(&mut self, node: usize) -> Checked {
         // Two restores of one location are rare by chance alone.
         let swapped = self.nodes.iter().position(|found| found.is_swapped && found.image.is_some());
@@ -335,7 +335,8 @@ impl World {
         self.retire(node)
     }
 
-    /// A removed location is started again, after its power was cut, and reaches nobody. It must know of its removal.
+    /// A removed location is started again, after its power was cut, and reaches no other one. It must know of its
+    /// removal.
     fn restart_removed(&mut self, node: usize) -> Checked {
         let keep = Keep::random(&mut self.rng);
         self.nodes[node].disk.power_loss(keep);
@@ -400,14 +401,14 @@ impl World {
             let before: Vec<_> = others.iter().filter(|other| **other < node).collect();
             someone_is_gone
                 && is_late
-                && (self.knows_nobody(node) || !before.into_iter().all(knows))
+                && (self.knows_no_other(node) || !before.into_iter().all(knows))
         } else {
             !others.iter().any(knows)
         }
     }
 
     /// Whether all that a location knows have left, and there are others, which it does not know. It must join again.
-    pub(super) fn knows_nobody(&self, node: usize) -> bool {
+    pub(super) fn knows_no_other(&self, node: usize) -> bool {
         let is_other = |other: &usize| self.nodes[*other].member != self.nodes[node].member;
         let others: Vec<_> = self.steady().into_iter().filter(is_other).collect();
         let is_unknown = |other: &usize| !self.knows(node, self.nodes[*other].member);

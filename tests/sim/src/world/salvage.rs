@@ -6,7 +6,7 @@ use waypost_disk_tests::{hold, violation::Checked};
 use super::World;
 use crate::{events::Event, node::Node};
 
-/// Of so many portions the owner can't keep the first: its disk is full for a while.
+/// Of this many portions, the owner can't keep the first, because its disk is full for a while.
 const ONE_REFUSED_OF: u64 = 4;
 
 impl World {

@@ -282,11 +282,11 @@ impl World {
     ///
     /// # Errors
     /// The violation.
-    pub fn go_back(&mut self, node: usize) -> Checked {
+    pub fn restore_old(&mut self, node: usize) -> Checked {
         self.restore_now(node, false)
     }
 
-    /// The same, and keeps the present disk for the next [`World::go_back`].
+    /// The same, and keeps the present disk for the next [`World::restore_old`].
     ///
     /// # Errors
     /// The violation.
@@ -294,7 +294,7 @@ impl World {
         self.restore_now(node, true)
     }
 
-    /// Keeps an image of a disk for [`World::go_back`].
+    /// Keeps an image of a disk for [`World::restore_old`].
     pub fn keep_old(&mut self, node: usize) {
         self.nodes[node].image = None;
         self.keep_image(node);

@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    /// The store has done the next of what it was asked, and perhaps more.
+    /// The store has done the next of its work, and possibly more.
     pub(super) fn work_done(&mut self, node: usize) -> Checked {
         let some = self.rng.between(1, 4);
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
@@ -64,7 +64,7 @@ impl World {
         self.pump(node)
     }
 
-    /// Does the next of what a store was asked; false if there is nothing, or the location is down.
+    /// Does the next work of a store; false if there is none, or the location is down.
     fn perform_next(&mut self, node: usize) -> Checked<bool> {
         let now = self.nodes[node].now(self.now);
         if self.nodes[node].is_busy {
@@ -261,7 +261,7 @@ impl World {
             }
             CoreEvent::Wrote(rows) => {
                 store::replicator(&mut running.store).room().release(rows);
-                // The rows of the process's origins are no client's.
+                // The rows of the process's origins are not those of a client.
                 for row in rows.iter().filter(|row| row.namespace == NamespaceId::SYSTEM) {
                     self.note(node, row)?;
                 }
@@ -464,7 +464,7 @@ impl World {
         }
     }
 
-    /// A store was reopened: its vector tells which of the writes that were not acknowledged are there.
+    /// A store was reopened: its vector shows which of the writes that were not acknowledged are there.
     fn settle(&mut self, node: usize) -> Checked {
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };
         let vector = store::state(&running.store).durable.clone();

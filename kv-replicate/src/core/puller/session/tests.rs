@@ -89,7 +89,7 @@ fn second_page(session: &Session, rows: &[u64], end: End) -> Page {
 }
 
 #[test]
-fn the_next_batch_is_requested_when_the_first_page_says_where_it_begins() {
+fn the_next_batch_is_requested_when_the_first_page_shows_where_it_begins() {
     let mut session = requested();
     assert!(session.accept(&first_page(&session, &[1], 2)));
     assert_eq!(session.advance(), Step::Request);

@@ -1,4 +1,4 @@
-//! Configurations that make no sense: each is refused with its place and a remedy.
+//! Invalid configurations: each is refused with its place and a remedy.
 
 use ratelimit::Algorithm;
 

@@ -1,4 +1,4 @@
-//! What a peer was told of this location's progress, and what of it it has acknowledged.
+//! The progress of this location that was sent to a peer, and how much of it the peer has acknowledged.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub(super) struct Sent {
 
 /// The messages to a peer over the present link.
 #[derive(Debug, Default)]
-pub(super) struct ToldPeer {
+pub(super) struct Announced {
     /// The last one that the peer has acknowledged: the base of the next.
     base: Sent,
     /// Later ones, the oldest first. While there are too many, no more are remembered.
@@ -27,8 +27,8 @@ pub(super) struct ToldPeer {
     last: u64,
 }
 
-impl ToldPeer {
-    /// The message that the next one builds on. Its number is 0 if the peer must be told everything.
+impl Announced {
+    /// The message that the next one builds on. Its number is 0 if the peer must receive everything.
     pub(super) fn base(&self) -> Sent {
         self.base
     }
@@ -41,7 +41,7 @@ impl ToldPeer {
         }
     }
 
-    /// The peer says which message it has taken in last: none, or this one. What it can't have taken in counts as none.
+    /// The peer reports which message it has taken in last: none, or this one. What it can't have taken in counts as none.
     /// Returns whether it has lost what it had acknowledged.
     pub(super) fn acknowledged(&mut self, number: Option<u64>) -> bool {
         let number = number.filter(|number| *number <= self.last).unwrap_or(0);
@@ -65,57 +65,57 @@ mod tests {
         Sent { number, state: number * 10, pair: 1 }
     }
 
-    fn told(numbers: impl IntoIterator<Item = u64>) -> ToldPeer {
-        let mut told = ToldPeer::default();
-        numbers.into_iter().for_each(|number| told.sent(sent(number)));
-        told
+    fn announced(numbers: impl IntoIterator<Item = u64>) -> Announced {
+        let mut announced = Announced::default();
+        numbers.into_iter().for_each(|number| announced.sent(sent(number)));
+        announced
     }
 
     #[test]
     fn a_message_builds_on_the_last_one_that_was_acknowledged_and_not_on_the_last_one() {
-        let mut told = told([3, 5, 8]);
-        assert_eq!(told.base(), Sent::default(), "nothing is acknowledged");
-        assert!(!told.acknowledged(Some(5)));
-        assert_eq!(told.base(), sent(5));
-        assert!(!told.acknowledged(Some(5)), "it says the same again");
-        assert_eq!(told.base(), sent(5));
+        let mut announced = announced([3, 5, 8]);
+        assert_eq!(announced.base(), Sent::default(), "nothing is acknowledged");
+        assert!(!announced.acknowledged(Some(5)));
+        assert_eq!(announced.base(), sent(5));
+        assert!(!announced.acknowledged(Some(5)), "it reports the same again");
+        assert_eq!(announced.base(), sent(5));
     }
 
     #[test]
-    fn a_peer_that_has_begun_again_is_told_everything() {
-        let mut told = told([3, 5]);
-        assert!(!told.acknowledged(None), "it had nothing yet");
-        told.acknowledged(Some(3));
-        assert!(told.acknowledged(None));
-        assert_eq!(told.base(), Sent::default());
-        told.acknowledged(Some(5));
-        assert_eq!(told.base(), sent(5), "it was on its way");
+    fn a_peer_that_has_begun_again_receives_everything() {
+        let mut announced = announced([3, 5]);
+        assert!(!announced.acknowledged(None), "it had nothing yet");
+        announced.acknowledged(Some(3));
+        assert!(announced.acknowledged(None));
+        assert_eq!(announced.base(), Sent::default());
+        announced.acknowledged(Some(5));
+        assert_eq!(announced.base(), sent(5), "it was on its way");
     }
 
     #[test]
     fn an_acknowledgement_of_a_message_that_was_never_sent_is_none() {
         for number in [9, u64::MAX] {
-            let mut told = told([3, 5]);
-            told.acknowledged(Some(3));
-            assert!(told.acknowledged(Some(number)));
-            assert_eq!(told.base(), Sent::default());
+            let mut announced = announced([3, 5]);
+            announced.acknowledged(Some(3));
+            assert!(announced.acknowledged(Some(number)));
+            assert_eq!(announced.base(), Sent::default());
         }
     }
 
     #[test]
     fn an_acknowledgement_of_a_message_before_the_base_is_none() {
         // A copy of a message may arrive after the peer has begun again.
-        let mut told = told([3, 5]);
-        told.acknowledged(Some(5));
-        assert!(told.acknowledged(Some(3)));
-        assert_eq!(told.base(), Sent::default());
+        let mut announced = announced([3, 5]);
+        announced.acknowledged(Some(5));
+        assert!(announced.acknowledged(Some(3)));
+        assert_eq!(announced.base(), Sent::default());
     }
 
     #[test]
     fn an_acknowledgement_of_a_message_that_is_not_remembered_is_one_of_those_before() {
         let most = MAX_SENT as u64;
-        let mut told = told(1..=2 * most);
-        assert!(!told.acknowledged(Some(most + 9)));
-        assert_eq!(told.base(), sent(most));
+        let mut announced = announced(1..=2 * most);
+        assert!(!announced.acknowledged(Some(most + 9)));
+        assert_eq!(announced.base(), sent(most));
     }
 }
