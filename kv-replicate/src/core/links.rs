@@ -118,7 +118,7 @@ impl Core {
             return;
         }
         for origin in changes.into_iter().map(|dot| dot.origin) {
-            if let Some(writer) = self.peers.writer_of(origin)
+            if let Some(writer) = self.peers.writer_of(self.local.registry(), origin)
                 && let Some(peer) = self.peers.get_mut(writer)
             {
                 peer.receipts.changed();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Dot, OriginId};
+use kv_core::{Dot, OriginId, OriginRegistry};
 
 use super::{
     announced::Announced,
@@ -230,9 +230,14 @@ impl Peers {
         self.all.iter_mut().map(|(peer, state)| (*peer, state))
     }
 
-    /// The peer that writes under an origin.
-    pub(super) fn writer_of(&self, origin: OriginId) -> Option<MemberId> {
-        self.iter().find(|(_, state)| state.writes(origin)).map(|(peer, _)| peer)
+    /// The peer that writes under an origin, if the origin's opening row is here.
+    pub(super) fn writer_of(
+        &self,
+        registry: &OriginRegistry,
+        origin: OriginId,
+    ) -> Option<MemberId> {
+        let member = registry.get(origin)?.member;
+        self.get(member).filter(|state| state.writes(origin)).map(|_| member)
     }
 
     /// Checks a hello against this location.

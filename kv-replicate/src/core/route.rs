@@ -329,7 +329,7 @@ impl Core {
                 continue;
             }
             if missing.is_late
-                && let Some(writer) = cx.peers.writer_of(origin)
+                && let Some(writer) = cx.peers.writer_of(cx.local.registry(), origin)
             {
                 machines.want(&mut cx, writer);
             }

@@ -155,6 +155,9 @@ pub(super) struct Holder {
 pub(super) struct Stability {
     /// The timestamps by member.
     members: BTreeMap<MemberId, Member>,
+    /// The least closed timestamp of a member; none without members. Among hundreds of locations each event would look for
+    /// it.
+    least: Option<Hlc>,
     /// The origins that no process writes under any more.
     ended: Ended,
     /// The time up to which everything of these is here; none if all are finished.
@@ -180,6 +183,7 @@ impl Stability {
         for member in local.members().current().filter(|member| member.id != own) {
             self.members.entry(member.id).or_default();
         }
+        self.find_least();
         self.follow_origins(local)
     }
 
@@ -231,6 +235,7 @@ impl Stability {
         (progress, changes): (&Progress, Option<&[Dot]>),
     ) -> bool {
         let Some(member) = self.members.get_mut(&from) else { return false };
+        let closed = member.closed;
         let is_closed = |origin: &OriginId| local.registry().is_closed(*origin);
         let is_superseded = progress.origins.iter().flatten().any(is_closed);
         let ended = self.ended.origins();
@@ -261,7 +266,16 @@ impl Stability {
         };
         member.announced = Announced::Waiting { oldest, latest };
         let has_moved = member.follow_writes(local, &mut self.ended);
+        let has_fallen = member.closed < closed;
+        if has_fallen || self.least == Some(closed) {
+            self.find_least();
+        }
         has_moved && self.follow_origins(local)
+    }
+
+    /// Finds the least closed timestamp.
+    fn find_least(&mut self) {
+        self.least = self.members.values().map(|member| member.closed).min();
     }
 
     /// Counts the closed timestamps whose writes are here by now. Returns whether other origins have ended than
@@ -272,6 +286,7 @@ impl Stability {
         for member in self.members.values_mut() {
             has_moved |= member.follow_writes(local, &mut self.ended);
         }
+        self.find_least();
         has_moved && self.follow_origins(local)
     }
 
@@ -308,8 +323,8 @@ impl Stability {
         if !local.is_joined() || local.lacks_registries() {
             return Hlc::ZERO;
         }
-        let closed = self.members.values().map(|member| member.closed);
-        let closed = closed.fold(local.closed_timestamp(), Hlc::min);
+        let own = local.closed_timestamp();
+        let closed = self.least.map_or(own, |least| least.min(own));
         let cap = if self.is_stale { Some(Hlc::ZERO) } else { self.cap };
         cap.map_or(closed, |cap| closed.min(cap)).max(self.reached)
     }
