@@ -474,6 +474,36 @@ fn keys_that_a_source_could_not_read_are_adopted_with_its_vector_if_their_writes
 }
 
 #[test]
+fn a_value_that_was_deleted_by_a_write_that_the_source_could_not_read_ends_with_the_answers() {
+    for (is_counted, is_deleted, is_owed) in
+        [(true, false, true), (false, false, true), (true, true, true), (true, false, false)]
+    {
+        let mut case = Case::new();
+        case.add_member();
+        let value = case.remote("k", 2, 5, "value");
+        case.commit(Operation::Remote(Remote::Next(value)));
+        if is_deleted {
+            let (namespace, key) = (case.namespace, key("k"));
+            case.commit(Operation::Delete { namespace, key });
+        }
+        if is_owed {
+            // The deletion was damaged at the source, and the others have collected it.
+            case.adopt("k", 8);
+        }
+        let counted =
+            if is_counted { case.store.view().vector().clone() } else { VersionVector::default() };
+        let (namespace, key, counted) = (case.namespace, key("k"), Arc::new(counted));
+        let ended = case.commit(Operation::Remote(Remote::Ended { namespace, key, counted }));
+        let is_removed = is_counted && !is_deleted && is_owed;
+        let expected = if is_removed { Applied::Removed } else { Applied::Lost };
+        assert_eq!(ended, Outcome::Applied(expected));
+        case.settle("k", true);
+        assert_eq!(case.owed(), []);
+        assert_eq!(case.get("k").unwrap(), !is_removed && !is_deleted);
+    }
+}
+
+#[test]
 fn each_write_that_some_source_could_not_read_is_named_to_those_that_lack_it() {
     let mut case = Case::new();
     case.adopt("k", 5);
@@ -602,11 +632,15 @@ fn a_damaged_row_that_was_purged_with_its_namespace_counts_as_no_deletion_that_w
     case.damage_head("k");
     case.commit(Operation::DropNamespace { id: case.namespace });
     case.collect();
-    case.commit(create());
-    let all = case.store.view().rows_missing_in(&VersionVector::default(), None, 99).unwrap();
-    assert_eq!(all.gone, [], "a location that catches up from here would rebuild");
-    let names: Vec<_> = all.damaged.iter().map(|one| one.key.to_vec()).collect();
-    assert_eq!(names, [b"k".to_vec()], "it asks the others for the key");
+    for is_created in [false, true] {
+        if is_created {
+            case.commit(create());
+        }
+        let all = case.store.view().rows_missing_in(&VersionVector::default(), None, 99).unwrap();
+        assert_eq!(all.gone, [], "a location that catches up from here would rebuild");
+        let names: Vec<_> = all.damaged.iter().map(|one| one.key.to_vec()).collect();
+        assert_eq!(names, [b"k".to_vec()], "it asks the others for the key");
+    }
 }
 
 #[test]
