@@ -53,6 +53,6 @@ pub use {
     types::{
         BodyId, Change, Clock, DamagedKey, Field, FieldError, FieldNumber, FieldValue, Found,
         FoundState, JoinedRow, LOST_MEMBER, Lane, Large, Merge, OriginEntry, Present, Rank,
-        SystemRow, merge,
+        SystemRow, UNPLACED, merge,
     },
 };

@@ -41,7 +41,7 @@ pub use self::{
     namespace::{Namespace, derive_id},
     namespaces::{Namespaces, TitleConflict},
     origin::{LOST_MEMBER, Lane, OriginEntry, OriginInfo, OriginRegistry},
-    owed::{DamagedKey, Owed, OwedKeys, OwedReason},
+    owed::{DamagedKey, Owed, OwedKeys, OwedReason, UNPLACED},
     software::{Software, SoftwareError, SoftwareVersion},
     system::SystemRow,
     version::{Dot, Version},

@@ -86,11 +86,15 @@ fn a_damaged_row_that_was_purged_with_its_namespace_counts_as_no_deletion_that_w
     case.damage_head("k");
     case.drop_namespace();
     case.collect();
-    case.commit(create());
-    let all = case.store.view().rows_missing_in(&VersionVector::default(), None, 99).unwrap();
-    assert_eq!(all.gone, [], "a location that catches up from here would rebuild");
-    let names: Vec<_> = all.damaged.iter().map(|one| one.key.to_vec()).collect();
-    assert_eq!(names, [b"k".to_vec()], "it asks the others for the key");
+    for is_created in [false, true] {
+        if is_created {
+            case.commit(create());
+        }
+        let all = case.store.view().rows_missing_in(&VersionVector::default(), None, 99).unwrap();
+        assert_eq!(all.gone, [], "a location that catches up from here would rebuild");
+        let names: Vec<_> = all.damaged.iter().map(|one| one.key.to_vec()).collect();
+        assert_eq!(names, [b"k".to_vec()], "it asks the others for the key");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use common::{
     NOW, key,
     owed::{Case, THEIRS, is_damaged},
 };
+use std::sync::Arc;
+
 use kv_core::{
     Dot, Hlc, ListQuery, Operation, Outcome, OwedReason, VersionVector,
     commit::{Applied, Remote},
@@ -45,6 +47,36 @@ fn keys_that_a_source_could_not_read_are_adopted_with_its_vector_if_their_writes
     assert_eq!((page.entries.len(), page.damaged), (3, vec![key("missing")]));
     assert_eq!(case.named(7), [8], "it is named to those that lack the write");
     assert_eq!(case.named(9), []);
+}
+
+#[test]
+fn a_value_that_was_deleted_by_a_write_that_the_source_could_not_read_ends_with_the_answers() {
+    for (is_counted, is_deleted, is_owed) in
+        [(true, false, true), (false, false, true), (true, true, true), (true, false, false)]
+    {
+        let mut case = Case::new();
+        case.add_member();
+        let value = case.remote("k", 2, 5, "value");
+        case.commit(Operation::Remote(Remote::Next(value)));
+        if is_deleted {
+            let (namespace, key) = (case.namespace, key("k"));
+            case.commit(Operation::Delete { namespace, key });
+        }
+        if is_owed {
+            // The deletion was damaged at the source, and the others have collected it.
+            case.adopt("k", 8);
+        }
+        let counted =
+            if is_counted { case.store.view().vector().clone() } else { VersionVector::default() };
+        let (namespace, key, counted) = (case.namespace, key("k"), Arc::new(counted));
+        let ended = case.commit(Operation::Remote(Remote::Ended { namespace, key, counted }));
+        let is_removed = is_counted && !is_deleted && is_owed;
+        let expected = if is_removed { Applied::Removed } else { Applied::Lost };
+        assert_eq!(ended, Outcome::Applied(expected));
+        case.settle("k", true);
+        assert_eq!(case.owed(), []);
+        assert_eq!(case.get("k").unwrap(), !is_removed && !is_deleted);
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum IndexCheck {
     Due,
     /// It was checked against the entries, and its rows were written again.
     Done,
-    /// It was checked; entries are damaged too, so that it is not known which of them its damaged rows name.
+    /// It was checked; more entries are damaged than can be recorded, any of which its damaged rows may name.
     Undecided,
     /// The check continues in the background, if the server runs.
     Unfinished,
@@ -260,8 +260,8 @@ impl DoctorInfo {
                 "it was checked against the entries, and its rows were written again"
             }
             IndexCheck::Undecided => {
-                "it was checked against the entries; some are damaged too, and until these are repaired other locations \
-                 can't catch up from here"
+                "it was checked against the entries; more are damaged than can be recorded, and until these are repaired \
+                 other locations can't catch up from here"
             }
             IndexCheck::Unfinished => {
                 "it is being checked against the entries; other locations can't catch up from here until that is done. \

@@ -3,8 +3,13 @@
 //! It begins when a reader meets a row of the index that is damaged or missing, and walks over the store in bounded steps
 //! between commits. The first pass reads the entries: each must be in the index under all of its dots. The second one
 //! reads the index. What is damaged there and is the dot of no entry that can be read was overwritten, or is the write of
-//! an entry that is damaged too: such entries are owed, and the index must name them, so that a catch-up does. While it
-//! may lack a name, the check stays due, and no peer catches up from here.
+//! an entry that is damaged too: it is removed. Nothing says of which such entry it was, so all of them are *unplaced* from
+//! then on: they are owed, and each catch-up from here names them, until they are repaired. If nobody caught up from here
+//! meanwhile, two locations could wait for each other: what is owed here needs an answer of one that has everything, and
+//! what only this location has comes from nobody else.
+//!
+//! Only where there is no room to record damaged entries, nothing can be removed: the check stays due, and nobody
+//! catches up from here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,12 +18,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{committer::Committer, transaction::Transaction};
+use super::{committer::Committer, openings::opened_by, transaction::Transaction};
 use crate::{
     codec::DecodeError,
     engine::{Engine, Order, Snapshot, Table},
     error::{ReadError, WriteError},
-    tables::{self, ClosedTime, Dots, EntryKey, Layout, decode_head},
+    tables::{self, ClosedTime, Dots, EntryKey, IndexedDot, Layout, decode_head},
     types::{Dot, Found, OwedReason},
 };
 
@@ -43,7 +48,7 @@ type Head = Result<Found<()>, DecodeError>;
 pub(super) struct IndexCheck {
     /// The walk; none if none is under way.
     walk: Option<Walk>,
-    /// How many keys were owed when a check ended that could not name all of them.
+    /// How many keys were owed when a check ended that could not record all of them.
     undecided: Option<usize>,
     /// The last failure, in cluster time, and how long the next check waits from there, in milliseconds.
     failed: Option<(u64, u64)>,
@@ -58,7 +63,9 @@ struct Walk {
     after: Vec<u8>,
     /// The keys of damaged rows of the index.
     left: Vec<Vec<u8>>,
-    /// Whether entries may have no name in the index at the end.
+    /// Whether there are more damaged rows of the index than one check looks at.
+    has_more: bool,
+    /// Whether there is no room to record the entries that the index may not name.
     is_undecided: bool,
     /// How many keys were owed when it began.
     owed: usize,
@@ -82,7 +89,7 @@ impl IndexCheck {
         self.walk = None;
     }
 
-    /// Begins a check that is due. Returns whether one is under way. One that could not name everything is repeated only
+    /// Begins a check that is due. Returns whether one is under way. One that could not record everything is repeated only
     /// once another number of keys is owed.
     fn begin(&mut self, owed: usize, now_ms: u64) -> bool {
         let waits = |(at, pause): (u64, u64)| now_ms >= at && now_ms < at + pause;
@@ -137,6 +144,10 @@ where
         }
         tracing::warn!(rows = walk.repaired, "the index of writes was checked against the entries");
         self.index.failed = None;
+        if walk.has_more && !walk.is_undecided {
+            // The next check looks at the rest.
+            return Ok((repaired, true));
+        }
         self.index.undecided = walk.is_undecided.then_some(walk.owed);
         if walk.is_undecided {
             self.damage.index.is_undecided();
@@ -223,7 +234,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                     }
                 }
                 Err(_damaged) if walk.left.len() < MAX_LEFT => walk.left.push(key.to_vec()),
-                Err(_damaged) => walk.is_undecided = true,
+                Err(_damaged) => walk.has_more = true,
             }
             count += 1;
             after = key.to_vec();
@@ -233,43 +244,62 @@ impl<S: Snapshot> Transaction<'_, S> {
         Ok(count < STEP_ROWS)
     }
 
-    /// Decides about the damaged rows of the index that are the dots of no entry that can be read. A row stays if it
-    /// may be that of a damaged entry, and it is not known of which one.
+    /// Decides about the damaged rows of the index that are the dots of no entry that can be read, and about the owed
+    /// entries that the index may not name.
     fn decide(&mut self, walk: &mut Walk) -> Result<(), ReadError> {
         let owed = self.owed_names();
-        let mut undecided = 0;
+        let mut lost = 0;
         for key in mem::take(&mut walk.left) {
             let row = self.view.snapshot.get(Table::Dots, &key)?;
             if row.is_none_or(|row| tables::decode::<Dots>(&key, &row).is_ok()) {
                 continue;
             }
-            let indexed = Dots::read_key(&key).ok();
-            let dot = indexed.as_ref().and_then(|indexed| {
-                let origin = self.state.origins.id(indexed.origin).ok()?;
-                Some(Dot { origin, seq: indexed.seq })
-            });
-            match (indexed, owed.of(dot)) {
-                (Some(indexed), Of::Entry(entry)) if dot.is_some() => {
-                    walk.named.insert(entry.clone());
-                    tables::put::<Dots>(&mut self.batch, &indexed, &entry);
-                }
-                (_, Of::Nothing) => self.batch.push((Table::Dots, key, None)),
-                _ => {
-                    undecided += 1;
-                    continue;
+            // That of an owed entry whose dot is known is put again below.
+            if Dots::read_key(&key).ok().and_then(|at| owed.of(self, at)).is_none() {
+                lost += 1;
+                if !owed.is_full {
+                    self.batch.push((Table::Dots, key, None));
+                    walk.repaired += 1;
                 }
             }
-            walk.repaired += 1;
         }
-        let unnamed = owed.unread.iter().filter(|entry| !walk.named.contains(*entry)).count();
-        walk.is_undecided |= undecided > 0 || unnamed > 0;
+        self.name_owed(walk, &owed)?;
+        let has_lost = lost > 0 || walk.has_more;
+        let unplaced = owed.unread.iter().filter(|entry| has_lost || !walk.named.contains(*entry));
+        let unplaced: Vec<_> = unplaced.collect();
+        walk.is_undecided = owed.is_full && (has_lost || !unplaced.is_empty());
         if walk.is_undecided {
             tracing::error!(
-                rows = undecided,
-                entries = unnamed,
-                "entries are damaged, and the rows of the index of writes that may be theirs: other locations can't \
-                 catch up from here until the entries are repaired"
+                rows = lost,
+                "more entries are damaged than can be recorded, and rows of the index of writes too: other locations \
+                 can't catch up from here until the entries are repaired"
             );
+            return Ok(());
+        }
+        if !unplaced.is_empty() {
+            tracing::error!(
+                rows = lost,
+                entries = unplaced.len(),
+                "entries are damaged, and the rows of the index of writes that may be theirs: each location that catches \
+                 up from here fetches these entries from others"
+            );
+        }
+        unplaced.into_iter().for_each(|entry| self.unplace(entry));
+        Ok(())
+    }
+
+    /// Puts the rows of the index that it lacks of owed entries whose dots are known.
+    fn name_owed(&mut self, walk: &mut Walk, owed: &OwedNames) -> Result<(), ReadError> {
+        for (dot, entry) in &owed.by_dot {
+            let indexed = self.indexed(*dot);
+            match self.view.indexed(&indexed) {
+                Ok(Some(named)) if named == *entry => continue,
+                Ok(_) | Err(ReadError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            tables::put::<Dots>(&mut self.batch, &indexed, entry);
+            walk.named.insert(entry.clone());
+            walk.repaired += 1;
         }
         Ok(())
     }
@@ -280,10 +310,17 @@ impl<S: Snapshot> Transaction<'_, S> {
         names.is_full = self.state.owed.is_full();
         for (namespace, key, owed) in all {
             let entry = EntryKey::new(namespace, key);
-            if owed.reason == OwedReason::Row {
+            // The key of an opening row says which write it is.
+            let opened = opened_by(&entry);
+            let dot = match opened {
+                Some(origin) => Some(Dot { origin, seq: 1 }),
+                None => owed.dot.filter(|_| !owed.is_unplaced()),
+            };
+            if owed.reason == OwedReason::Row && opened.is_none() {
                 names.unread.push(entry.clone());
             }
-            names.by_dot.extend(owed.dot.map(|dot| (dot, entry)));
+            let dot = dot.filter(|dot| self.state.origins.number(dot.origin).is_some());
+            names.by_dot.extend(dot.map(|dot| (dot, entry)));
         }
         names
     }
@@ -294,35 +331,22 @@ impl<S: Snapshot> Transaction<'_, S> {
 struct OwedNames {
     /// Those whose dots are known.
     by_dot: BTreeMap<Dot, EntryKey>,
-    /// Those whose rows are damaged here. A joined one has several dots.
+    /// Those whose rows are damaged here. The index may name one under a dot that it had before, and a joined one has
+    /// several dots.
     unread: Vec<EntryKey>,
     /// An entry that there is no room to record may belong to any row.
     is_full: bool,
 }
 
-/// Of what a damaged row of the index may be.
-enum Of {
-    /// Of this entry.
-    Entry(EntryKey),
-    /// Of an entry that was overwritten.
-    Nothing,
-    /// It is not known.
-    Unknown,
-}
-
 impl OwedNames {
-    /// Of what a damaged row may be that has this dot, if its key is right.
-    fn of(&self, dot: Option<Dot>) -> Of {
-        if let Some(entry) = dot.and_then(|dot| self.by_dot.get(&dot)) {
-            return Of::Entry(entry.clone());
-        }
-        match &self.unread[..] {
-            _ if self.is_full => Of::Unknown,
-            [] => Of::Nothing,
-            // The index may name it under other dots. A superfluous name does no harm: the receivers request the key.
-            [entry] => Of::Entry(entry.clone()),
-            _ => Of::Unknown,
-        }
+    /// The entry that has the dot of a row of the index, if its key is right.
+    fn of<S: Snapshot>(
+        &self,
+        transaction: &Transaction<'_, S>,
+        at: IndexedDot,
+    ) -> Option<&EntryKey> {
+        let origin = transaction.state.origins.id(at.origin).ok()?;
+        self.by_dot.get(&Dot { origin, seq: at.seq })
     }
 }
 
@@ -356,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_could_not_name_everything_is_repeated_once_other_keys_are_owed() {
+    fn a_check_that_could_not_record_everything_is_repeated_once_other_keys_are_owed() {
         let mut check = IndexCheck { undecided: Some(2), ..IndexCheck::default() };
         assert!(!check.begin(2, 7) && check.begin(1, 7));
     }

@@ -71,7 +71,7 @@ impl State {
 }
 
 /// Returns the origin whose opening row is the row of this key.
-fn opened_by(entry: &EntryKey) -> Option<OriginId> {
+pub(super) fn opened_by(entry: &EntryKey) -> Option<OriginId> {
     let (namespace, name) = entry.split();
     OriginInfo::id_of(name).filter(|_| namespace == NamespaceId::SYSTEM)
 }

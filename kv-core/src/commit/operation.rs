@@ -162,6 +162,17 @@ pub enum Remote {
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
     },
+    /// No member has a row of this owed key, and one of them counts all that was known when it was first asked for. A value
+    /// here that is one of these writes was deleted there, and the tombstone was collected: this store lacks the
+    /// deletion, because it was restored from an older image, and the source that it caught up from could not read it.
+    Ended {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// The key.
+        key: Key,
+        /// The writes that the member counts.
+        counted: Arc<VersionVector>,
+    },
     /// Every current member has answered for this key, and the greatest row was applied: it is not owed any more.
     Settled {
         /// The namespace.

@@ -20,7 +20,8 @@ use crate::{
     error::{ReadError, WriteError},
     tables::{self, Dots, EntryKey, OwedRows, decode_entry},
     types::{
-        DamagedKey, Dot, Found, Key, NamespaceId, OriginId, Owed, OwedReason, Version,
+        DamagedKey, Dot, Found, Key, NamespaceId, OriginId, Owed, OwedReason, UNPLACED, Version,
+        VersionVector,
         limits::{CHUNK_BYTES, MAX_OWED},
     },
     view::{Met, MetDamage},
@@ -104,6 +105,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
     }
 
+    /// Records that the index of writes may not name an owed key: each catch-up from here does.
+    pub(super) fn unplace(&mut self, entry: &EntryKey) {
+        let (namespace, name) = entry.split();
+        if let Some(before) = self.state.owed.get(namespace, name)
+            && !before.is_unplaced()
+        {
+            self.set_owed(entry, Owed { dot: Some(UNPLACED), ..before });
+        }
+    }
+
     /// Records that the row of a key is not owed any more.
     pub(super) fn repay(&mut self, entry: &EntryKey) {
         let (namespace, name) = entry.split();
@@ -153,13 +164,25 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Returns false if there is no room for all of them: then their writes must not be counted. Some are recorded all
     /// the same, so that an operator sees them and other members send them; half of the room is left for damage here.
     ///
+    /// A write that the source could not name may be any that this store lacks. If it lacks none that the source counts, it
+    /// lacks no such write either.
+    ///
     /// # Errors
     /// If the store can't be read.
-    pub(super) fn adopt_owed(&mut self, damaged: Vec<DamagedKey>) -> Result<bool, WriteError> {
+    pub(super) fn adopt_owed(
+        &mut self,
+        damaged: Vec<DamagedKey>,
+        counted: &VersionVector,
+    ) -> Result<bool, WriteError> {
         let mut missing = Vec::new();
+        let lacks_some = !self.state.vector.covers_all(counted);
         let openings: BTreeSet<_> =
             damaged.iter().filter(|one| one.is_opening()).map(|one| one.dot).collect();
         for DamagedKey { namespace, key, dot } in damaged {
+            if dot == UNPLACED {
+                missing.extend(lacks_some.then(|| (EntryKey::new(namespace, &key), dot)));
+                continue;
+            }
             // The vector that is adopted counts no write of another origin that is not opened here.
             let opening = Dot { seq: 1, ..dot };
             let is_known = self.state.knows_origin(dot.origin) || openings.contains(&opening);
@@ -181,10 +204,11 @@ impl<S: Snapshot> Transaction<'_, S> {
         for dot in openings.into_iter().filter(|dot| missing.iter().any(|(_, one)| one == dot)) {
             self.count_unopened(dot.origin);
         }
-        missing.retain(|(_, dot)| self.state.knows_origin(dot.origin));
+        missing.retain(|(_, dot)| *dot == UNPLACED || self.state.knows_origin(dot.origin));
         for (entry, dot) in missing {
             let (since_ms, reason) = (self.time.present.now_ms, OwedReason::Source);
-            if self.owe(&entry, Owed { since_ms, reason, dot: Some(dot) }) {
+            let is_recorded = self.owe(&entry, Owed { since_ms, reason, dot: Some(dot) });
+            if is_recorded && dot != UNPLACED {
                 let indexed = self.indexed(dot);
                 tables::put::<Dots>(&mut self.batch, &indexed, &entry);
             }
@@ -234,6 +258,33 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         self.repay(&entry);
         Ok(Applied::Known)
+    }
+
+    /// Removes the value of an owed key that a member has counted and does not have any more. A tombstone stays until it is
+    /// collected, and a write that the member does not count was not deleted there. Rows of the system namespace are never
+    /// deleted.
+    pub(super) fn end_entry(
+        &mut self,
+        namespace: NamespaceId,
+        key: &Key,
+        counted: &VersionVector,
+    ) -> Result<Applied, WriteError> {
+        let entry = EntryKey::new(namespace, key);
+        let is_owed = self.state.owed.get(namespace, key).is_some();
+        if !is_owed || namespace == NamespaceId::SYSTEM {
+            return Ok(Applied::Lost);
+        }
+        let head = match self.row(&entry) {
+            Err(ReadError::Damaged { .. }) => None,
+            head => head.map_err(unread)?,
+        };
+        match head.filter(|head| !head.is_tombstone() && counted.covers(head.dot)) {
+            Some(head) => {
+                self.remove(entry, &head);
+                Ok(Applied::Removed)
+            }
+            None => Ok(Applied::Lost),
+        }
     }
 
     /// Removes a row that no location can read. Returns false if the key stays owed, because others have an earlier row.

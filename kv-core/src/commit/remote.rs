@@ -46,6 +46,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             Remote::Row(write) => self.apply_row(write),
             Remote::Found(write) => self.apply_write(write, Over::AnyOfIts),
             Remote::Skip(skipped) => self.skip(skipped),
+            Remote::Ended { namespace, key, counted } => self.end_entry(namespace, &key, &counted),
             Remote::Settled { namespace, key, is_nothing, is_destroyed } => {
                 if is_nothing && let Some(settled) = self.settle_destroyed_opening(namespace, &key)
                 {
@@ -95,7 +96,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.writes_under().iter().flatten().any(is_ahead) {
             return Ok(Applied::Refused(FOREIGN));
         }
-        if !self.adopt_owed(damaged)? {
+        if !self.adopt_owed(damaged, vector)? {
             return Ok(Applied::NoRoom);
         }
         let state = &self.state;

@@ -42,8 +42,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             Err(ReadError::Damaged { .. }) => true,
             named => named?,
         };
+        let is_told = self.view.may_have_ended(&entry)?;
         // An operation of this commit may have moved it: the next examination sees it.
-        if is_owed || is_right || self.has_written(&entry) {
+        if is_owed || is_right || is_told || self.has_written(&entry) {
             return Ok(false);
         }
         tables::delete::<Dots>(&mut self.batch, &dot);

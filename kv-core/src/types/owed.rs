@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{id::NamespaceId, key::Key, limits::MAX_OWED, origin::OriginInfo, version::Dot};
+use super::{
+    id::{NamespaceId, OriginId},
+    key::Key,
+    limits::MAX_OWED,
+    origin::OriginInfo,
+    version::Dot,
+};
 
 /// Why the row of a key is owed. Where several reasons hold, the first of these counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +29,13 @@ pub struct Owed {
     /// Why.
     pub reason: OwedReason,
     /// A write that a source could not read, if there is one: always for [`OwedReason::Source`]. It may be later than
-    /// anything that was ever here.
+    /// anything that was ever here. [`UNPLACED`] if nobody knows which write it is, because the row of the index that said
+    /// so is damaged too, here or at the source.
     pub dot: Option<Dot>,
 }
+
+/// Stands for a write of which nobody knows the dot. Whoever lacks any write of a source is told the keys of such writes.
+pub const UNPLACED: Dot = Dot { origin: OriginId([0; 16]), seq: 0 };
 
 impl Owed {
     /// Joins two reasons why a key is owed. It is owed since the first of them.
@@ -35,7 +45,14 @@ impl Owed {
             (OwedReason::Chunk, _) | (_, OwedReason::Chunk) => OwedReason::Chunk,
             (OwedReason::Source, OwedReason::Source) => OwedReason::Source,
         };
-        Owed { since_ms: self.since_ms, reason, dot: self.dot.or(later.dot) }
+        let is_unplaced = self.is_unplaced() || later.is_unplaced();
+        let dot = if is_unplaced { Some(UNPLACED) } else { self.dot.or(later.dot) };
+        Owed { since_ms: self.since_ms, reason, dot }
+    }
+
+    /// Whether no row of the index of writes may name the key.
+    pub(crate) fn is_unplaced(self) -> bool {
+        self.dot == Some(UNPLACED)
     }
 
     /// The rest after a later row replaced the damaged one: the writes that a source could not read; none if there are
@@ -52,11 +69,17 @@ pub struct DamagedKey {
     pub namespace: NamespaceId,
     /// The key.
     pub key: Key,
-    /// The write.
+    /// The write; [`UNPLACED`] if the location does not know which.
     pub dot: Dot,
 }
 
 impl DamagedKey {
+    /// Whether the location does not know which write of the key it can't read.
+    #[must_use]
+    pub fn is_unplaced(&self) -> bool {
+        self.dot == UNPLACED
+    }
+
     /// Whether the write is the first one of its origin: its opening row.
     #[must_use]
     pub fn is_opening(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::{
     engine::Snapshot,
     error::ReadError,
     tables::EntryKey,
-    types::{Change, DamagedKey, Dot, Key, NamespaceId, OwedReason, VersionVector},
+    types::{Change, DamagedKey, Dot, Key, NamespaceId, OwedReason, UNPLACED, VersionVector},
 };
 
 /// Some of the changes since a vector.
@@ -16,7 +16,8 @@ use crate::{
 pub struct Changes {
     /// The changes by dot: origin by origin, each by sequence number.
     pub changes: Vec<Change>,
-    /// The keys of changes that can't be read here: damaged, or owed and not the change that the dot names.
+    /// The keys of changes that can't be read here: damaged, or owed and not the change that the dot names. The first ones
+    /// of a walk may be of changes that the index does not name.
     pub damaged: Vec<DamagedKey>,
     /// Writes of which nothing is left here, although the index names them: tombstones that were damaged, and that every
     /// other location had collected by then. They count as collected.
@@ -80,6 +81,9 @@ impl<S: Snapshot> View<S> {
         dots.truncate(limit);
         let next = if more { dots.last().map(|(dot, _)| *dot) } else { None };
         let mut read = Changes { next, ..Changes::default() };
+        if resume.is_none() && !since.covers_all(&self.vector) {
+            read.damaged = self.unplaced();
+        }
         for (dot, entry) in dots {
             match self.change(dot, &entry)? {
                 Named::Change(change) => read.changes.push(change),
@@ -91,6 +95,16 @@ impl<S: Snapshot> View<S> {
         Ok(read)
     }
 
+    /// The keys that can't be read here and that the index may not name.
+    fn unplaced(&self) -> Vec<DamagedKey> {
+        let unplaced = self.owed.iter().filter(|(_, _, owed)| owed.is_unplaced());
+        let named = unplaced.map(|(namespace, key, _)| {
+            let (key, dot) = (key.clone(), UNPLACED);
+            DamagedKey { namespace, key, dot }
+        });
+        named.collect()
+    }
+
     /// Reads the change that a row of the index names, whole and under that dot.
     fn change(&self, dot: Dot, entry: &EntryKey) -> Result<Named, ReadError> {
         let (namespace, name) = entry.split();
@@ -98,11 +112,10 @@ impl<S: Snapshot> View<S> {
         let owed = self.owed.get(namespace, name);
         let has_chunks = owed.is_none_or(|owed| owed.reason != OwedReason::Chunk);
         let row = self.row(namespace, name);
-        // The rows of the system namespace are never deleted, and the drop of a namespace deletes all of its rows.
-        let is_deletable =
-            namespace != NamespaceId::SYSTEM && !self.namespaces.is_dropped(namespace);
-        if matches!(row, Ok(None)) && owed.is_none() && is_deletable {
-            // The purge of a dropped namespace deletes damaged rows, and knows of no dot. The namespace may exist again.
+        // The rows of the system namespace are never deleted.
+        if matches!(row, Ok(None)) && owed.is_none() && namespace != NamespaceId::SYSTEM {
+            // The purge of a dropped namespace deletes damaged rows, and knows neither their dots nor their versions: one may
+            // be a deletion that is later than the drop. The answers of the others tell (`Remote::Ended`).
             let is_purged = self.namespaces.dropped_at(namespace).is_some();
             let is_collected = self.collected.covers(dot);
             return Ok(if is_purged && !is_collected {

@@ -19,7 +19,7 @@ use crate::{
         self, Dots, EntryKey, IndexedDot, Layout, LocalParts, Part, Place, check_row, decode_entry,
         decode_head,
     },
-    types::{BodyId, Dot, Found, Hlc, Key, limits::CHUNK_BYTES},
+    types::{BodyId, Dot, Found, Hlc, Key, NamespaceId, limits::CHUNK_BYTES},
 };
 
 /// How many rows are read at a time at most, and after how many bytes of rows no more are.
@@ -248,7 +248,10 @@ impl<S: Snapshot> View<S> {
             let is_wrong = match self.names(dot, &entry) {
                 Err(ReadError::Damaged { .. }) => false,
                 named => {
-                    !named? && self.owed.get(namespace, key).is_none() && !self.has_collected(dot)
+                    let is_accounted = named?
+                        || self.owed.get(namespace, key).is_some()
+                        || self.has_collected(dot);
+                    !is_accounted && !self.may_have_ended(&entry)?
                 }
             };
             if is_wrong {
@@ -266,6 +269,14 @@ impl<S: Snapshot> View<S> {
         let place: Place<'_> = (table, entry.as_bytes());
         let head = decode_head(place, &row, &self.origins).map_err(ReadError::damaged(table))?;
         Ok(head.dots().contains(&Dot { origin, seq: dot.seq }))
+    }
+
+    /// Whether there is no row of an entry, and nobody knows how it ended: its tombstone, or its last row in a namespace that
+    /// was dropped, was damaged. Other locations that lack a write of it must be told, and so its rows of the index stay.
+    pub(crate) fn may_have_ended(&self, entry: &EntryKey) -> Result<bool, ReadError> {
+        let has_others = self.members.current().any(|member| member.id != self.member);
+        let is_deletable = entry.split().0 != NamespaceId::SYSTEM;
+        Ok(has_others && is_deletable && tables::row(&self.snapshot, entry)?.is_none())
     }
 
     /// Whether a tombstone of this dot may have been collected: a sweep leaves its row in the index for a while.

@@ -12,8 +12,8 @@ pub enum IndexState {
     Sound,
     /// A row of it is damaged or missing: it is checked against the entries. Nobody catches up from here meanwhile.
     Checking,
-    /// The same, and a check could not find out to which entries its damaged rows belong, because these are damaged
-    /// too. It is checked again once other keys are owed.
+    /// The same, and more entries are damaged than can be recorded, so that a check could not remove its damaged rows. It is
+    /// checked again once other keys are owed.
     Undecided,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct IndexDamage {
     /// Even: no damage is known that a check has not repaired. Odd: a check is due or under way. It only rises, so that
     /// two equal even numbers show that nothing was put back between them.
     number: AtomicU64,
-    /// Whether the last check could not name all entries.
+    /// Whether the last check could not record all damaged entries.
     is_undecided: AtomicBool,
 }
 
@@ -69,12 +69,12 @@ impl IndexDamage {
         }
     }
 
-    /// A check has ended that could not find out to which entries damaged rows belong.
+    /// A check has ended that could not record all damaged entries.
     pub(crate) fn is_undecided(&self) {
         self.is_undecided.store(true, Ordering::Release);
     }
 
-    /// A check has found or written the row of every entry. Views that are created from here on show that.
+    /// A check has found or written the row of every entry that can be read, and recorded the others. Views that are created from here on show that.
     pub(crate) fn is_checked(&self) {
         self.is_undecided.store(false, Ordering::Release);
         let number = self.number();

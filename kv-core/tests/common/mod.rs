@@ -61,6 +61,8 @@ pub(crate) struct Case {
     disk: Arc<Disk>,
     pub(crate) store: Committer<RedbEngine>,
     pub(crate) namespace: NamespaceId,
+    /// The origins of a process that has ended, if a test has noted them.
+    pub(crate) pair: Option<[kv_core::OriginId; 2]>,
 }
 
 fn open(engine: Arc<RedbEngine>) -> Committer<RedbEngine> {
@@ -83,7 +85,7 @@ impl Case {
     pub(crate) fn new() -> Case {
         let disk = Arc::new(Disk::default());
         let store = open(Arc::new(disk_engine(&disk)));
-        let mut case = Case { disk, store, namespace: derive_id("", "t", 0) };
+        let mut case = Case { disk, store, namespace: derive_id("", "t", 0), pair: None };
         let (account, title) = (kv_core::Account::default(), kv_core::Title::new("t").unwrap());
         case.commit(Operation::CreateNamespace { account, title, id: None });
         case

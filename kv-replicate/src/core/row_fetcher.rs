@@ -348,7 +348,9 @@ impl RowFetcher {
             known.learn(&key);
             if known.is_settled(&others) {
                 let (is_nothing, is_destroyed) = (!known.has_row, !known.is_complete);
-                settled.push(Settled { place: key.place, is_nothing, is_destroyed });
+                let ended = is_nothing && !is_destroyed;
+                let ended = ended.then(|| Arc::clone(&known.need));
+                settled.push(Settled { place: key.place, is_nothing, is_destroyed, ended });
                 // If the row is damaged once more before that is durable, it is not settled: all members are queried
                 // again.
                 let tries = known.tries;

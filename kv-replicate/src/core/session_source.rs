@@ -25,7 +25,8 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// How long a session without requests keeps tombstones from being dropped.
+/// How long a session that does not move keeps tombstones from being dropped: its receiver requests nothing, and is sent
+/// nothing.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a view is pinned at most. At a thousand small commits a second the file grows by some hundred MiB in
@@ -59,8 +60,8 @@ struct Session {
     id: u64,
     /// This location's clock when the session began: no newer tombstone is dropped before it ends.
     started: Hlc,
-    /// The time of the last request, on the monotonic clock.
-    requested_at: Duration,
+    /// When it last moved, on the monotonic clock: a request arrived, or a page or a piece of a body was sent.
+    moved_at: Duration,
     /// The number of the last request.
     batch: u32,
     /// The row behind which the batch begins that follows the last one that was read.
@@ -98,9 +99,17 @@ impl Served {
         self.session.as_ref().is_some_and(|served| served.id == session)
     }
 
-    /// When the session counts as abandoned.
+    /// When the session counts as abandoned; none while its pages wait for room on the link, which may be slow.
     fn abandoned_at(&self) -> Option<Duration> {
-        self.session.as_ref().map(|session| session.requested_at + IDLE)
+        let idle = self.session.as_ref().filter(|_| self.pages.is_empty());
+        idle.map(|session| session.moved_at + IDLE)
+    }
+
+    /// The session has moved.
+    fn moved(&mut self, now: Duration) {
+        if let Some(session) = &mut self.session {
+            session.moved_at = now;
+        }
     }
 
     /// When the pinned view must be dropped.
@@ -163,17 +172,11 @@ impl SessionSource {
         if !served.is(pull.session) {
             served.end(cx.out);
             let id = pull.session;
-            served.session = Some(Session {
-                id,
-                started,
-                requested_at: now,
-                batch: 0,
-                next: None,
-                pinned: None,
-            });
+            served.session =
+                Some(Session { id, started, moved_at: now, batch: 0, next: None, pinned: None });
         }
         let Some(session) = &mut served.session else { return };
-        session.requested_at = now;
+        session.moved_at = now;
         let is_answered = served.reading != Reading::Idle || !served.pages.is_empty();
         if pull.batch < session.batch || (pull.batch == session.batch && is_answered) {
             // The request arrived twice or late, or the answer to it is on its way.
@@ -269,8 +272,19 @@ impl SessionSource {
     }
 
     /// The next page for a peer.
-    pub(super) fn next(&mut self, peer: MemberId) -> Option<Message> {
-        self.peers.get_mut(&peer)?.pages.pop_front()
+    pub(super) fn next(&mut self, cx: &Context<'_>, peer: MemberId) -> Option<Message> {
+        let served = self.peers.get_mut(&peer)?;
+        let page = served.pages.pop_front()?;
+        served.moved(cx.local.mono());
+        Some(page)
+    }
+
+    /// A peer is sent a piece of a body. It requests no batch before the bodies of the last one are there, which takes minutes
+    /// on a slow link.
+    pub(super) fn sent_piece(&mut self, cx: &Context<'_>, peer: MemberId) {
+        if let Some(served) = self.peers.get_mut(&peer) {
+            served.moved(cx.local.mono());
+        }
     }
 
     /// How many sessions are served.

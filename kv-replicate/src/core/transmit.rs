@@ -33,9 +33,13 @@ impl Core {
                 let next = machines.row_source.next(peer);
                 let next = next.or_else(|| machines.verifier.next(&cx, peer));
                 let next = next.or_else(|| machines.rebuild.comparer().next(&cx, peer));
-                encode(envelope, &next.or_else(|| machines.sessions.next(peer))?)
+                encode(envelope, &next.or_else(|| machines.sessions.next(&cx, peer))?)
             }
-            Channel::Body => encode(envelope, &machines.bodies.next(&mut cx, peer)?),
+            Channel::Body => {
+                let piece = machines.bodies.next(&mut cx, peer)?;
+                machines.sessions.sent_piece(&cx, peer);
+                encode(envelope, &piece)
+            }
         };
         Some(Transmit { channel, bytes })
     }

@@ -148,12 +148,7 @@ impl Applier {
             }
             Work::Settle { epoch, .. } if self.is_late(committer, epoch) => return Done::default(),
             Work::Settle { keys, .. } => {
-                let settled = |settled: Settled| {
-                    let Settled { place: Place { namespace, key }, is_nothing, is_destroyed } =
-                        settled;
-                    Operation::Remote(Remote::Settled { namespace, key, is_nothing, is_destroyed })
-                };
-                commit(committer, now_ms, keys.into_iter().map(settled).collect());
+                commit(committer, now_ms, keys.into_iter().flat_map(settle).collect());
                 return Done { committed: true, answer: None };
             }
             Work::Read { .. }
@@ -349,6 +344,14 @@ fn dropping(
     let uncount = uncount.map(|vector| Remote::Uncount { vector: Arc::unwrap_or_clone(vector) });
     let drops = rows.into_iter().map(drop).chain(uncount);
     [adopt].into_iter().chain(drops).map(Operation::Remote).collect()
+}
+
+/// What is done for a key for which every member has answered.
+fn settle(settled: Settled) -> impl Iterator<Item = Operation> {
+    let Settled { place: Place { namespace, key }, is_nothing, is_destroyed, ended } = settled;
+    let ended = ended.map(|counted| Remote::Ended { namespace, key: key.clone(), counted });
+    let settled = Remote::Settled { namespace, key, is_nothing, is_destroyed };
+    ended.into_iter().chain([settled]).map(Operation::Remote)
 }
 
 /// The end of a rebuild. The session that brought the rows has adopted the vectors of its source.

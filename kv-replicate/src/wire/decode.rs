@@ -13,8 +13,8 @@ use super::{
     error::MessageError,
     extension, kind,
     message::{
-        End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, MAX_SEQ, Message,
-        NoBody, Page, PageHead, Pull, Reason, Report, Want,
+        End, GetBody, Hello, Live, MAX_ASKED_BYTES, MAX_MESSAGE_BYTES, MAX_ROWS, Message, NoBody,
+        Page, PageHead, Pull, Reason, Report, Want,
     },
     progress, question,
     row::take_row,
@@ -193,13 +193,10 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     Ok(Page { session, batch, stamp, commit, index, head, end, damaged, rows })
 }
 
-/// Namespace, key and dot of a row that the source can't read.
+/// Namespace, key and dot of a row that the source can't read. The dot may be unknown.
 fn damaged_key(input: &mut Bytes) -> Decoded<DamagedKey> {
-    let (namespace, key, dot) = (take::namespace(input)?, take::key(input)?, take::dot(input)?);
-    if dot.seq == 0 || dot.seq >= MAX_SEQ {
-        return Err(MessageError::Invalid("a row has a sequence number out of range"));
-    }
-    Ok(DamagedKey { namespace, key, dot })
+    let (namespace, key) = (take::namespace(input)?, take::key(input)?);
+    Ok(DamagedKey { namespace, key, dot: take::dot_or_unplaced(input)? })
 }
 
 /// The number of a reason, and its vector.

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    Dot, Key, Metadata, NamespaceId, OriginId, Version, VersionVector,
+    Dot, Key, Metadata, NamespaceId, OriginId, UNPLACED, Version, VersionVector,
     limits::{MAX_METADATA_BYTES, MAX_ORIGINS},
 };
 
@@ -106,6 +106,16 @@ pub(super) fn version(input: &mut Bytes) -> Decoded<Version> {
 /// An origin and a sequence number.
 pub(super) fn dot(input: &mut Bytes) -> Decoded<Dot> {
     Ok(Dot { origin: origin(input)?, seq: input.try_get_u64()? })
+}
+
+/// The dot of a write, or zeros for one of which nobody knows the dot.
+pub(super) fn dot_or_unplaced(input: &mut Bytes) -> Decoded<Dot> {
+    let dot = Dot { origin: OriginId(array(input)?), seq: input.try_get_u64()? };
+    let is_named = dot.origin != UNPLACED.origin && (1..MAX_SEQ).contains(&dot.seq);
+    if is_named || dot == UNPLACED {
+        return Ok(dot);
+    }
+    Err(MessageError::Invalid("a key that can't be read has a dot out of range"))
 }
 
 /// A version vector: a count, and dots in the order of their origins.

@@ -171,7 +171,8 @@ fn page() -> impl Strategy<Value = Message> {
         next,
         index,
     });
-    let damaged = (dot(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(dot, key)| {
+    let dots = prop_oneof![3 => dot(), 1 => Just(kv_core::UNPLACED)];
+    let damaged = (dots, prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(dot, key)| {
         DamagedKey { namespace: NamespaceId([3; 16]), key: Key::try_from(key).unwrap(), dot }
     });
     let damaged = prop::collection::vec(damaged, 0..3);

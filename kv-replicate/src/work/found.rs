@@ -1,5 +1,7 @@
 //! The results of reading a store for a core, and of requesting keys from members.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kv_core::{DamagedKey, Dot, Hlc, VersionVector};
 
@@ -68,4 +70,6 @@ pub struct Settled {
     pub is_nothing: bool,
     /// No member can read its row: all owe the key.
     pub is_destroyed: bool,
+    /// If no member has a row, and one can tell: the writes that this one counts. A row here of one of them was deleted.
+    pub ended: Option<Arc<VersionVector>>,
 }

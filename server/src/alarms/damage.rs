@@ -131,9 +131,9 @@ pub(super) fn alarms(damage: &DamageState) -> Vec<Alarm> {
              and its rows are written again. Other locations can't catch up from here until that is done. Check the disk"
         }
         IndexState::Undecided => {
-            "rows of the index of writes are damaged on this location's disk, and entries too, so that this location \
-             can't tell which of them the rows name: other locations can't catch up from here until these entries are \
-             repaired (see damaged-entries). Check the disk"
+            "rows of the index of writes are damaged on this location's disk, and more entries than can be recorded, any \
+             of which the rows may name: other locations can't catch up from here until these entries are repaired \
+             (see damaged-entries). Check the disk"
         }
     };
     alarms.push(Alarm::here(AlarmKind::DamagedIndex, text));

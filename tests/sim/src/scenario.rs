@@ -17,6 +17,7 @@ pub mod behind_walk;
 pub mod copied;
 pub mod counted_away;
 pub mod damaged_ahead;
+pub mod damaged_both;
 pub mod damaged_index;
 pub mod damaged_opening;
 pub mod damaged_source;

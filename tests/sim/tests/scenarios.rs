@@ -69,6 +69,11 @@ fn a_damaged_row_of_the_index_of_writes_is_made_again_and_no_session_ends_withou
 }
 
 #[test]
+fn damaged_entries_and_a_damaged_index_of_writes_do_not_wait_for_each_other() {
+    passes(scenario::damaged_both::run);
+}
+
+#[test]
 fn a_damaged_opening_row_at_the_only_source_ends_no_session_and_stays_known_as_missing() {
     passes(scenario::damaged_opening::run);
 }

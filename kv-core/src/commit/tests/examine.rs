@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     engine::Snapshot as _,
     tables::{Dots, EntryKey, IndexedDot, Pending},
-    types::Hlc,
+    types::{Hlc, MemberId},
     view::{Examination, IndexState},
 };
 
@@ -134,6 +134,20 @@ fn rows_of_the_index_that_name_another_entry_or_none_are_found_and_removed() {
     assert_eq!((found.misindexed, found.unindexed.count), (2, 0));
     assert_eq!(repair(&mut store, &found), 2);
     assert!(examine(&mut store).is_sound());
+}
+
+#[test]
+fn a_row_of_the_index_of_an_entry_that_is_gone_stays_where_others_must_be_told_of_it() {
+    let (mut store, id) = filled();
+    let right = indexed(&mut store, id, "b");
+    let (name, addresses) = ("other".into(), vec!["other:1".into()]);
+    let member = Operation::PutMember { id: MemberId([6; 16]), name, addresses };
+    store.commit(NOW_MS, vec![member]).results.remove(0).unwrap();
+    let mut batch = Batch::new();
+    tables::put::<Dots>(&mut batch, &IndexedDot { seq: 71, ..right }, &entry(id, "nothing"));
+    let mut store = with_rows(store, batch).unwrap();
+    let found = examine(&mut store);
+    assert!(found.is_sound() && found.repairs().is_empty(), "{found:?}");
 }
 
 #[test]

@@ -76,7 +76,11 @@ impl Case {
                     let results = Some(&results[..]);
                     self.rows.applied(&mut cx, &mut self.bodies, (round, key), results);
                 }
-                Work::Settle { keys, .. } => settled.extend(keys),
+                Work::Settle { keys, .. } => {
+                    let is_over = |key: &Settled| key.is_nothing && !key.is_destroyed;
+                    assert!(keys.iter().all(|key| key.ended.is_some() == is_over(key)));
+                    settled.extend(keys.into_iter().map(|key| Settled { ended: None, ..key }));
+                }
                 _ => {}
             }
         }
@@ -94,7 +98,7 @@ fn later(row: &Row) -> Row {
 
 /// The first key, as settled.
 fn settled(is_nothing: bool, is_destroyed: bool) -> Settled {
-    Settled { place: place(1), is_nothing, is_destroyed }
+    Settled { place: place(1), is_nothing, is_destroyed, ended: None }
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_request_that_is_repeated_after_its_answer_was_sent_is_read_again() {
         source.pull(&mut fixture.context(), PEER, pull(7, 1));
         assert_eq!(reads(&mut fixture), 1);
         source.read(&mut fixture.context(), PEER, (7, 1), read(2));
-        assert!(source.next(PEER).is_some());
+        assert!(source.next(&fixture.context(), PEER).is_some());
     }
 }
 
@@ -84,8 +84,10 @@ fn a_request_that_arrives_twice_is_read_once() {
     source.read(&mut fixture.context(), PEER, (7, 1), read(2));
     source.pull(&mut fixture.context(), PEER, pull(7, 1));
     assert_eq!(reads(&mut fixture), 0, "its answer waits for room on the link");
-    assert!(matches!(source.next(PEER), Some(Message::Page(page)) if page.rows.len() == 2));
-    assert!(source.next(PEER).is_none());
+    assert!(
+        matches!(source.next(&fixture.context(), PEER), Some(Message::Page(page)) if page.rows.len() == 2)
+    );
+    assert!(source.next(&fixture.context(), PEER).is_none());
 }
 
 #[test]
@@ -96,10 +98,13 @@ fn a_request_during_a_read_replaces_it() {
     }
     assert_eq!(reads(&mut fixture), 1);
     source.read(&mut fixture.context(), PEER, (7, 1), read(1));
-    assert!(source.next(PEER).is_none(), "nobody waits for the first batch any more");
+    assert!(
+        source.next(&fixture.context(), PEER).is_none(),
+        "nobody waits for the first batch any more"
+    );
     assert_eq!(reads(&mut fixture), 1);
     source.read(&mut fixture.context(), PEER, (7, 3), read(1));
-    assert!(source.next(PEER).is_some());
+    assert!(source.next(&fixture.context(), PEER).is_some());
 }
 
 #[test]
@@ -112,7 +117,7 @@ fn the_pages_of_one_batch_wait_while_the_next_is_read() {
     let next = |number, after| Pull { after: Some(dot(after)), ..pull(7, number) };
     source.pull(&mut fixture.context(), PEER, next(2, 1));
     source.read(&mut fixture.context(), PEER, (7, 2), batch(2));
-    let sent = std::iter::from_fn(|| source.next(PEER));
+    let sent = std::iter::from_fn(|| source.next(&fixture.context(), PEER));
     let batches: Vec<_> = sent
         .map(|message| match message {
             Message::Page(page) => page.batch,
@@ -157,6 +162,42 @@ fn an_abandoned_session_ends_after_a_minute() {
     fixture.wait(Duration::from_millis(1));
     source.watch(&mut fixture.context());
     assert_eq!(source.count(), 0);
+}
+
+#[test]
+fn a_session_whose_pages_wait_for_a_slow_link_is_not_abandoned() {
+    let (mut fixture, mut source) = connected();
+    source.pull(&mut fixture.context(), PEER, pull(7, 1));
+    let big = Content::Value(vec![1; BATCH_BYTES / 2 + 1].into());
+    let rows = (1..=3).map(|seq| Row { content: big.clone(), ..row_of(PEER, seq) }).collect();
+    source.read(&mut fixture.context(), PEER, (7, 1), Ok(batch_of(rows)));
+    for left in [2, 1, 0] {
+        fixture.wait(2 * IDLE);
+        source.watch(&mut fixture.context());
+        let sent = source.next(&fixture.context(), PEER);
+        assert!(matches!(sent, Some(Message::Page(page)) if page.rows.len() == 1), "{left}");
+        assert_eq!(source.peers[&PEER].pages.len(), left);
+    }
+    fixture.wait(IDLE - Duration::from_millis(1));
+    source.watch(&mut fixture.context());
+    assert_eq!(source.count(), 1, "the last page was sent a moment ago");
+    fixture.wait(Duration::from_millis(1));
+    source.watch(&mut fixture.context());
+    assert_eq!(source.count(), 0, "nothing is being sent any more");
+}
+
+#[test]
+fn a_session_is_not_abandoned_while_its_bodies_are_sent() {
+    let (mut fixture, mut source) = connected();
+    source.pull(&mut fixture.context(), PEER, pull(7, 1));
+    source.read(&mut fixture.context(), PEER, (7, 1), read(1));
+    assert!(source.next(&fixture.context(), PEER).is_some());
+    for _ in 0..5 {
+        fixture.wait(IDLE - Duration::from_millis(1));
+        source.watch(&mut fixture.context());
+        source.sent_piece(&fixture.context(), PEER);
+    }
+    assert_eq!(source.count(), 1);
 }
 
 #[test]
