@@ -346,7 +346,7 @@ impl Model {
             }
             if matches!(view.row(name.0, &name.1), Ok(None)) {
                 floor.remove(name);
-                let dots = self.names[name].iter().filter(|dot| is_counted(**dot));
+                let dots = self.names[name].iter();
                 let older = dots.filter(|dot| self.log[*dot].version() <= newest.version());
                 forgotten.extend(older.copied());
             }
