@@ -90,6 +90,19 @@ fn quiet(nodes: usize, rng: &mut Rng) -> Plan {
     }
 }
 
+/// A world without random faults, with one of these numbers of locations, and the locations in random order.
+fn begin(seed: u64, nodes: &[usize], backlog_bytes: usize) -> Checked<(Rng, World, Vec<usize>)> {
+    let mut rng = Rng::new(seed);
+    let nodes = match nodes {
+        [nodes] => *nodes,
+        several => *rng.pick(several),
+    };
+    let plan = Plan { backlog_bytes, ..quiet(nodes, &mut rng) };
+    let world = World::new(seed, plan, false)?;
+    let order = shuffled(nodes, &mut rng);
+    Ok((rng, world, order))
+}
+
 /// The locations in random order.
 fn shuffled(nodes: usize, rng: &mut Rng) -> Vec<usize> {
     let mut left: Vec<_> = (0..nodes).collect();

@@ -3,9 +3,9 @@
 //! source of the others.
 
 use kv_replicate::Channel;
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{NO_BACKLOG, await_forgotten, quiet, shuffled};
+use super::{NO_BACKLOG, await_forgotten, begin};
 use crate::{events::Event, network::Fate, world::World};
 
 /// How long locations may take to drop a tombstone, to start, and to begin a rebuild.
@@ -16,13 +16,9 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut plan = quiet(nodes, &mut rng);
     // A backlog would have the deletions.
-    plan.backlog_bytes = NO_BACKLOG;
-    let mut world = World::new(seed, plan, false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[2, 3], NO_BACKLOG)?;
+    let nodes = order.len();
     let (old, others) = (order[0], &order[1..]);
     world.put(*rng.pick(&order), 0..rng.between(3, 30), 100)?;
     world.rest()?;

@@ -3,9 +3,9 @@
 //! before the write is durable, too: the remaining members would take the rest of the removed
 //! member's writes from it, and miss this one.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{BIG_BACKLOG, begin};
 use crate::world::World;
 
 /// How long a message may take.
@@ -16,9 +16,7 @@ const SOON_MS: u64 = 10_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (_rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     let (lost, witness, other) = (order[0], order[1], order[2]);
     world.rest()?;
 

@@ -1,9 +1,9 @@
 //! A data directory is copied, and both copies run, write, and meet the others. The process that started later closes
 //! the origins of the other one, which then takes no more writes. No write of either is lost.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{BIG_BACKLOG, begin};
 use crate::world::World;
 
 /// How long the earlier process may take to learn of the later one.
@@ -14,9 +14,7 @@ const SOON_MS: u64 = 30_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     let (original, others) = (order[0], &order[1..]);
     world.put(original, 0..rng.between(1, 5), 100)?;
     world.rest()?;

@@ -2,9 +2,9 @@
 //! be reached. It must get everything else, know which key it lacks, and get that one once another location that has
 //! it is back.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{BIG_BACKLOG, begin};
 use crate::world::{World, damage::Place};
 
 /// How long a catch-up may take.
@@ -15,9 +15,7 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     let (source, other, late) = (order[0], order[1], order[2]);
     let place = if rng.chance(50) { Place::Row } else { Place::Chunk };
     // A value of one chunk travels in its row, and one of several is fetched.

@@ -2,9 +2,9 @@
 //! come from the other locations.
 
 use kv_core::{Member, NamespaceId, derive_id};
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{BIG_BACKLOG, begin};
 use crate::{
     node::member,
     world::{World, damage::Place},
@@ -18,9 +18,7 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     world.put(order[0], 0..5, 100)?;
     world.rest()?;
 

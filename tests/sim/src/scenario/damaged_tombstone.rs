@@ -2,9 +2,9 @@
 //! the name of the deletion any more. A location that is restored from a backup without the deletion, and that reaches
 //! only the one with the damage, must be rebuilt all the same: it must not keep the deleted value.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{NO_BACKLOG, quiet, restore, shuffled};
+use super::{NO_BACKLOG, begin, restore};
 use crate::world::{World, damage::Place};
 
 /// How long a location may take to start, to collect a tombstone, and to be rebuilt.
@@ -15,12 +15,8 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut plan = quiet(3, &mut rng);
     // A backlog would have the deletion.
-    plan.backlog_bytes = NO_BACKLOG;
-    let mut world = World::new(seed, plan, false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], NO_BACKLOG)?;
     let (old, damaged, other) = (order[0], order[1], order[2]);
     world.put(*rng.pick(&order), 0..5, 100)?;
     world.rest()?;

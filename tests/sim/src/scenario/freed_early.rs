@@ -2,10 +2,9 @@
 //! value that has not expired. Once its clock is confirmed it fetches the value from the others.
 
 use kv_core::Attributes;
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, reconnect, shuffled};
-use crate::world::World;
+use super::{BIG_BACKLOG, begin, cut_off, reconnect};
 
 /// How far the clock is ahead.
 const AHEAD_MS: i64 = 2 * 86_400_000;
@@ -21,10 +20,7 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[2, 3], BIG_BACKLOG)?;
     let (wrong, others) = (order[0], &order[1..]);
     let expires_at = Some(world.true_seconds() + 86_400);
     world.put_with(*rng.pick(&order), 0, Attributes { metadata: None, expires_at })?;

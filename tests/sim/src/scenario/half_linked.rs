@@ -2,9 +2,9 @@
 //! other one builds on what was acknowledged before. It must not count, and the other end must send everything again.
 
 use kv_replicate::Channel;
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, reconnect, shuffled};
+use super::{BIG_BACKLOG, begin, cut_off, reconnect};
 use crate::{network::Fate, world::World};
 
 /// The next progress without a change is sent within three seconds from each end, and a session follows.
@@ -15,10 +15,7 @@ const SOON_MS: u64 = 12_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[2, 3], BIG_BACKLOG)?;
     let (writer, reader) = (order[0], order[1]);
     world.put(writer, 0..3, 100)?;
     world.rest()?;

@@ -2,9 +2,9 @@
 //! location lets the stable timestamp pass that time. The deletion then reaches one location after the other. None may
 //! forget it before all have it: the others would have to be rebuilt.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, shuffled};
+use super::{BIG_BACKLOG, begin, cut_off};
 use crate::{events::Event, world::World};
 
 /// How long the deletion may take to reach all.
@@ -15,9 +15,7 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     let (alone, others) = (order[0], &order[1..]);
     world.put(others[0], 0..rng.between(2, 5), 100)?;
     world.rest()?;

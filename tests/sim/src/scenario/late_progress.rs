@@ -3,9 +3,9 @@
 //! taken for old.
 
 use kv_replicate::Channel;
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{quiet, shuffled};
+use super::{BIG_BACKLOG, begin};
 use crate::{network::Fate, world::World};
 
 /// The delay of the duplicates: by then the location has restarted.
@@ -19,10 +19,8 @@ const SOON_MS: u64 = 8_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (_rng, mut world, order) = begin(seed, &[2, 3], BIG_BACKLOG)?;
+    let nodes = order.len();
     let (writer, reader) = (order[0], order[1]);
     world.rest()?;
 

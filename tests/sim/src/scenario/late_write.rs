@@ -2,9 +2,9 @@
 //! same location deletes the key, and all forget the deletion. The write must not bring the key back at some locations:
 //! it goes to the owner of the process that made it, and stays where it is while the owner can't keep it.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, reconnect, shuffled};
+use super::{BIG_BACKLOG, begin, cut_off, reconnect};
 use crate::{events::Event, world::World};
 
 /// How long the locations may take to forget a deletion, and to become equal.
@@ -15,9 +15,7 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     let (alone, others) = (order[0], &order[1..]);
     world.put(others[0], 0..rng.between(2, 5), 100)?;
     world.rest()?;

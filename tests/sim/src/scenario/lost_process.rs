@@ -3,10 +3,10 @@
 //! the process announced must not hold back garbage collection for ever.
 
 use kv_replicate::Channel;
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{quiet, shuffled};
-use crate::{network::Fate, world::World};
+use super::{BIG_BACKLOG, begin};
+use crate::network::Fate;
 
 /// How long the process runs: it sends its progress in that time.
 const ANNOUNCED_MS: u64 = 8_000;
@@ -16,10 +16,8 @@ const ANNOUNCED_MS: u64 = 8_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[2, 3], BIG_BACKLOG)?;
+    let nodes = order.len();
     let (writer, deleter) = (order[0], order[1]);
     world.put(deleter, 0..10, 100)?;
     world.rest()?;

@@ -2,9 +2,9 @@
 //! the next progress must repeat it, because its receiver has not acknowledged the lost one.
 
 use kv_replicate::Channel;
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, reconnect, shuffled};
+use super::{BIG_BACKLOG, begin, cut_off, reconnect};
 use crate::{network::Fate, world::World};
 
 /// By then progress about the write was sent, and lost.
@@ -18,10 +18,7 @@ const SOON_MS: u64 = 8_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (_rng, mut world, order) = begin(seed, &[2, 3], BIG_BACKLOG)?;
     let (writer, reader) = (order[0], order[1]);
     world.rest()?;
 

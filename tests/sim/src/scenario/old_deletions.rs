@@ -1,9 +1,9 @@
 //! A store restarts from an image that is older than a deletion whose tombstone all members have dropped since. It must
 //! be rebuilt in place: it drops the deleted value, and keeps what only it has.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{NO_BACKLOG, await_forgotten, cut_off, quiet, reconnect, restore, shuffled};
+use super::{NO_BACKLOG, await_forgotten, begin, cut_off, reconnect, restore};
 use crate::{events::Event, world::World};
 
 /// How long a location may take to start, and to be rebuilt.
@@ -15,13 +15,9 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 2), (1, 3)]);
-    let mut plan = quiet(nodes, &mut rng);
     // A backlog would have the deletion.
-    plan.backlog_bytes = NO_BACKLOG;
-    let mut world = World::new(seed, plan, false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[2, 3], NO_BACKLOG)?;
+    let nodes = order.len();
     let (old, others) = (order[0], &order[1..]);
     world.put(*rng.pick(&order), 0..rng.between(3, 300), 100)?;
     world.rest()?;

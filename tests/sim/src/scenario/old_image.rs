@@ -1,9 +1,9 @@
 //! A store restarts from an old image of its disk. It writes as much as it lost, or more, before it meets the others. It
 //! reuses no sequence number, and gets back what it lost.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, reconnect, restore, shuffled};
+use super::{BIG_BACKLOG, begin, cut_off, reconnect, restore};
 use crate::world::World;
 
 /// How long a location may take to start, and to get back what it lost.
@@ -14,10 +14,7 @@ const SOON_MS: u64 = 20_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 3), (1, 4)]);
-    let mut world = World::new(seed, quiet(nodes, &mut rng), false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3, 4], BIG_BACKLOG)?;
     let (old, others) = (order[0], &order[1..]);
     world.put(old, 0..rng.between(1, 5), 100)?;
     world.rest()?;

@@ -1,9 +1,9 @@
 //! A location is restored from an old image while it is cut off, and continues. Later its former disk is put back, with
 //! writes that no other location has ever received. They reach all members.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{cut_off, quiet, reconnect, shuffled};
+use super::{BIG_BACKLOG, begin, cut_off, reconnect};
 use crate::world::World;
 
 /// How long a location may take to start, and rows to arrive.
@@ -14,9 +14,7 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let mut world = World::new(seed, quiet(3, &mut rng), false)?;
-    let order = shuffled(3, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3], BIG_BACKLOG)?;
     let (swapped, others) = (order[0], &order[1..]);
     world.put(swapped, 0..rng.between(1, 5), 100)?;
     world.rest()?;

@@ -2,9 +2,9 @@
 //! rebuilt from a location that has had the tombstone. If they took each other for whole, the deleted value would stay,
 //! and they would be rebuilt again and again.
 
-use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
+use waypost_disk_tests::{hold, violation::Checked};
 
-use super::{NO_BACKLOG, await_forgotten, quiet, shuffled};
+use super::{NO_BACKLOG, await_forgotten, begin};
 use crate::{events::Event, world::World};
 
 /// How long locations may take to drop a tombstone, and to start.
@@ -15,13 +15,9 @@ const SOON_MS: u64 = 60_000;
 /// # Errors
 /// The violation.
 pub fn run(seed: u64) -> Checked {
-    let mut rng = Rng::new(seed);
-    let nodes = rng.weighted(&[(1, 3), (1, 4)]);
-    let mut plan = quiet(nodes, &mut rng);
     // A backlog would have the deletion.
-    plan.backlog_bytes = NO_BACKLOG;
-    let mut world = World::new(seed, plan, false)?;
-    let order = shuffled(nodes, &mut rng);
+    let (mut rng, mut world, order) = begin(seed, &[3, 4], NO_BACKLOG)?;
+    let nodes = order.len();
     let (old, others) = order.split_at(2);
     world.put(*rng.pick(&order), 0..rng.between(3, 100), 100)?;
     world.rest()?;
