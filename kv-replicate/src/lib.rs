@@ -47,7 +47,7 @@ pub use drive::drive;
 pub use halt::HaltReason;
 pub use kv_core::MemberId;
 pub use notice::Notice;
-pub use row::{Content, KeyState, Row};
+pub use row::{Content, KeyState, Row, SalvagedRow, ValuePart};
 pub use verdict::{Difference, Ending, Reason, Unsettled, Verdict, Verification, Waits};
 pub use wire::{
     MAX_MESSAGE_BYTES, MessageError, OLDEST_WIRE_VERSION, WIRE_VERSION, check_message,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    ClockState, HaltReason, MemberId, Row,
+    ClockState, HaltReason, MemberId, SalvagedRow,
     verdict::{Difference, Verdict},
 };
 
@@ -70,15 +70,15 @@ pub enum Notice {
     /// A peer presents this location's own identity: another process runs as this location, on a copy of its
     /// directory. Of two such processes only the one that started later takes writes.
     CopyRuns,
-    /// A rebuild is about to drop writes of this store that its source has not received, and that are older than what
-    /// all members have resolved: they may have been deleted since by one that did not see them. The owner keeps them,
-    /// durably, and answers with [`Event::Kept`](crate::Event::Kept): they are dropped then, or stay if they can't be
-    /// kept. The values are whole, however large they are. A write may be reported more than once.
+    /// A rebuild is about to drop writes of this store that its source has not received, and that are older than what all
+    /// members have resolved: they may have been deleted since by one that did not see them. The owner keeps them, durably,
+    /// and answers with [`Event::Kept`](crate::Event::Kept): they are dropped then, or stay if they can't be kept. The
+    /// values are whole, however large they are, except for parts that can't be read. A write may be reported more than once.
     Salvage {
         /// Names the answer.
         id: u64,
         /// The writes: about 32 MiB of them, or one.
-        rows: Vec<Row>,
+        rows: Vec<SalvagedRow>,
     },
     /// This store does not replicate any more.
     Halted(HaltReason),

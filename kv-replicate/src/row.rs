@@ -47,6 +47,32 @@ pub enum Content {
     Joined(Arc<JoinedRow>),
 }
 
+/// A write with all of its value that can be read, for the owner of a store that is about to drop it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SalvagedRow {
+    /// The write. A value that can be read is in it as a whole, however large it is.
+    pub row: Row,
+    /// What can be read of a large value of which some is damaged or missing, in the order of the offsets. The write says
+    /// how long the value was.
+    pub parts: Vec<ValuePart>,
+}
+
+/// A part of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValuePart {
+    /// Where it begins in the value, in bytes.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl SalvagedRow {
+    /// About how many bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.row.weight() + self.parts.iter().map(|part| part.bytes.len()).sum::<usize>()
+    }
+}
+
 /// The state of a key at a location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyState {

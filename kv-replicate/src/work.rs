@@ -9,7 +9,7 @@ use kv_core::{
 };
 
 use crate::{
-    KeyState, MemberId, Row,
+    KeyState, MemberId, Row, SalvagedRow,
     inspect::{Answer, Ask, Place},
 };
 
@@ -348,8 +348,8 @@ pub enum Event {
     Salvaged {
         /// The number of the work.
         id: u64,
-        /// The first of the rows, whose bodies are whole however large they are.
-        rows: Vec<Row>,
+        /// The first of the rows, with their bodies however large they are.
+        rows: Vec<SalvagedRow>,
         /// Their places, and the writes that they hold.
         places: Vec<(Place, Dot)>,
         /// What the source counts.

@@ -31,7 +31,7 @@ use super::{
     puller::Puller,
     verifier::Verifier,
 };
-use crate::{Ending, MemberId, Row, inspect::Place, notice::Notice, work::Work};
+use crate::{Ending, MemberId, SalvagedRow, inspect::Place, notice::Notice, work::Work};
 
 #[cfg(test)]
 mod tests;
@@ -185,7 +185,7 @@ impl Rebuild {
         &mut self,
         cx: &mut Context<'_>,
         id: u64,
-        rows: Vec<Row>,
+        rows: Vec<SalvagedRow>,
         (places, source): (Vec<(Place, Dot)>, Arc<VersionVector>),
     ) {
         match self.compared_with() {

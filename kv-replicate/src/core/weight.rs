@@ -1,7 +1,7 @@
 //! How much memory messages and notices take.
 
 use crate::{
-    Row,
+    Row, SalvagedRow,
     notice::Notice,
     wire::{Message, NoBody, Reason},
 };
@@ -9,7 +9,7 @@ use crate::{
 /// About how many bytes a notice takes in memory.
 pub(super) fn of_notice(notice: &Notice) -> usize {
     let rows = if let Notice::Salvage { rows, .. } = notice { &rows[..] } else { &[] };
-    256 + rows.iter().map(Row::weight).sum::<usize>()
+    256 + rows.iter().map(SalvagedRow::weight).sum::<usize>()
 }
 
 /// About how many bytes a message takes in memory.

@@ -7,16 +7,16 @@ use kv_core::{
     env::{Environment, SystemEnvironment},
 };
 
-use crate::{Notice, Row};
+use crate::{Notice, SalvagedRow};
 
 /// A function that gets each notice for the owner of a location, for example to raise alarms. The task that
 /// owns the core calls it: it must not block. Each notice is also logged.
 pub type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
 
 /// A function that keeps writes which a rebuild is about to drop: see [`Notice::Salvage`]. They must be durable when it
-/// returns. If it returns an error they stay in the store, the location serves no peer meanwhile, and the function is
-/// called again after some seconds, with these writes and perhaps others. A thread for blocking work calls it.
-pub type Salvage = Arc<dyn Fn(&[Row]) -> Result<(), SalvageError> + Send + Sync>;
+/// returns. If it returns an error they stay in the store, the location serves no peer meanwhile, and the function is called
+/// again after some seconds, with these writes and perhaps others. A thread for blocking work calls it.
+pub type Salvage = Arc<dyn Fn(&[SalvagedRow]) -> Result<(), SalvageError> + Send + Sync>;
 
 /// Why writes could not be kept.
 pub type SalvageError = Box<dyn std::error::Error + Send + Sync>;

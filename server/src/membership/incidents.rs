@@ -13,7 +13,7 @@ use std::{
 
 use data_encoding::{BASE64, HEXLOWER};
 use kv_core::MemberId;
-use kv_replicate::{Content, Notice, Row};
+use kv_replicate::{Content, Notice, SalvagedRow, ValuePart};
 use serde_json::json;
 
 use crate::{
@@ -166,7 +166,7 @@ impl Incidents {
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn salvage(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
+    pub fn salvage(&self, rows: &[SalvagedRow], now: u64) -> Result<(), PrivateFileError> {
         let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = self.save(rows, now);
         let unsaved = if saved.is_ok() { 0 } else { rows.len() };
@@ -174,7 +174,7 @@ impl Incidents {
         saved
     }
 
-    fn save(&self, rows: &[Row], now: u64) -> Result<(), PrivateFileError> {
+    fn save(&self, rows: &[SalvagedRow], now: u64) -> Result<(), PrivateFileError> {
         private_files::create_directory(&self.folder)?;
         let path = self.folder.join(format!("{}.ndjson", day(now)));
         private_files::append_lines(&path, rows.iter().map(|row| line(row).to_string()))
@@ -199,8 +199,26 @@ impl Incidents {
     }
 }
 
+/// The parts of a value that can be read, and the offsets and lengths of those that are missing.
+fn parts(parts: &[ValuePart], len: u64) -> (serde_json::Value, serde_json::Value) {
+    let encoded =
+        |part: &ValuePart| json!({ "offset": part.offset, "value": BASE64.encode(&part.bytes) });
+    let (mut missing, mut end) = (Vec::new(), 0);
+    let mut miss = |from: u64, to: u64| {
+        if from < to {
+            missing.push(json!({ "offset": from, "length": to - from }));
+        }
+    };
+    for part in parts {
+        miss(end, part.offset);
+        end = part.offset + part.bytes.len() as u64;
+    }
+    miss(end, len);
+    (parts.iter().map(encoded).collect(), missing.into())
+}
+
 /// A write as a line of JSON.
-fn line(row: &Row) -> serde_json::Value {
+fn line(SalvagedRow { row, parts: readable }: &SalvagedRow) -> serde_json::Value {
     let key = match str::from_utf8(&row.key) {
         Ok(text) => json!({ "text": text }),
         Err(_not_text) => json!({ "base64": BASE64.encode(&row.key) }),
@@ -208,7 +226,9 @@ fn line(row: &Row) -> serde_json::Value {
     let change = match &row.content {
         Content::Value(value) => json!({ "value": BASE64.encode(value) }),
         Content::Large { len, digest } => {
-            json!({ "length": len, "blake3": HEXLOWER.encode(digest) })
+            let (parts, missing) = parts(readable, *len);
+            let blake3 = HEXLOWER.encode(digest);
+            json!({ "length": len, "blake3": blake3, "parts": parts, "missing": missing })
         }
         Content::Deleted => json!({ "deleted": true }),
         Content::Expired => json!({ "expired": true }),
@@ -229,14 +249,15 @@ fn line(row: &Row) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use kv_core::{Dot, Hlc, Key, NamespaceId, OriginId};
+    use kv_replicate::Row;
     use tempfile::TempDir;
 
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
 
-    fn row() -> Row {
-        Row {
+    fn row() -> SalvagedRow {
+        let row = Row {
             dot: Dot { origin: OriginId([1; 16]), seq: 2 },
             hlc: Hlc::at_millis(1_700_000_000_000),
             prev: None,
@@ -245,7 +266,29 @@ mod tests {
             metadata: None,
             expires_at: Some(9),
             content: Content::Value("text".into()),
-        }
+        };
+        SalvagedRow { row, parts: Vec::new() }
+    }
+
+    #[test]
+    fn of_a_value_of_which_some_is_damaged_the_file_has_the_rest_and_says_what_is_missing() {
+        let data = TempDir::new().expect("a directory");
+        let incidents = Incidents::new(data.path());
+        let SalvagedRow { row, .. } = row();
+        let row = Row { content: Content::Large { len: 11, digest: [7; 32] }, ..row };
+        let part = |offset, text: &'static str| ValuePart { offset, bytes: text.into() };
+        let parts = vec![part(3, "abc"), part(6, "d")];
+        incidents.salvage(&[SalvagedRow { row, parts }], NOW).expect("the file takes a write");
+        let path = data.path().join("salvage/2027-01-15.ndjson");
+        let text = fs::read_to_string(path).expect("the file");
+        let line: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let expected = json!({
+            "length": 11,
+            "blake3": "07".repeat(32),
+            "parts": [{ "offset": 3, "value": "YWJj" }, { "offset": 6, "value": "ZA==" }],
+            "missing": [{ "offset": 0, "length": 3 }, { "offset": 7, "length": 4 }],
+        });
+        assert_eq!(line["change"], expected);
     }
 
     #[test]

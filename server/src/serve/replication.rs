@@ -7,7 +7,7 @@ use kv_core::{
     MemberId, Operation, Store, Ticket, WriteError, env::Environment, env::SystemEnvironment,
 };
 use kv_replicate::{
-    Notice, Row,
+    Notice, SalvagedRow,
     quic::{self, Guests, Replica},
 };
 use tokio::{task::JoinHandle, time::sleep};
@@ -111,7 +111,7 @@ impl Replication {
         });
         replicated.salvage = Some({
             let (incidents, environment) = (Arc::clone(&incidents), SystemEnvironment::new());
-            Arc::new(move |rows: &[Row]| {
+            Arc::new(move |rows: &[SalvagedRow]| {
                 incidents.salvage(rows, environment.now_ms() / 1000).map_err(Into::into)
             })
         });

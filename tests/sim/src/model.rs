@@ -122,6 +122,12 @@ impl Model {
         self.damaged.insert(name);
     }
 
+    /// Whether a row of a key was damaged at some location.
+    #[must_use]
+    pub fn is_damaged(&self, name: &Name) -> bool {
+        self.damaged.contains(name)
+    }
+
     /// Records that every copy of the writes of a key so far may be destroyed.
     pub fn doubt_copies(&mut self, name: &Name) {
         self.destroyed.extend(self.names.get(name).into_iter().flatten());

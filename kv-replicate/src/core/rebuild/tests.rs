@@ -78,7 +78,8 @@ fn salvage(fixture: &mut Fixture, rebuild: &mut Rebuild, id: u64) {
     let key = kv_core::Key::new("key 3").unwrap();
     let place = Place { namespace: kv_core::NamespaceId([9; 16]), key };
     let places = (vec![(place, dot(3))], Arc::new(vector(2)));
-    rebuild.salvaged(&mut fixture.context(), id, vec![row_of(PEER, 3)], places);
+    let row = SalvagedRow { row: row_of(PEER, 3), parts: Vec::new() };
+    rebuild.salvaged(&mut fixture.context(), id, vec![row], places);
 }
 
 /// A location that compares its rows with a peer's again later.

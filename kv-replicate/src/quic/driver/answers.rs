@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::{
-    ClockState, Event, Notice, Row, Verdict,
+    ClockState, Event, Notice, SalvagedRow, Verdict,
     quic::{
         attempts::Attempts,
         code,
@@ -140,7 +140,7 @@ impl Driver {
     }
 
     /// Has the owner keep writes that a rebuild is about to drop.
-    pub(super) fn salvage(&mut self, id: u64, rows: Vec<Row>) {
+    pub(super) fn salvage(&mut self, id: u64, rows: Vec<SalvagedRow>) {
         let (salvage, sender) = (self.config.salvage.clone(), self.sender.clone());
         self.tasks.spawn_blocking(move || {
             let kept = match salvage {

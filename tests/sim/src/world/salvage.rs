@@ -1,6 +1,6 @@
 //! Writes that a rebuild hands to the owner before it drops them.
 
-use kv_replicate::{Event as CoreEvent, Row};
+use kv_replicate::{Content, Event as CoreEvent, Row, SalvagedRow};
 use waypost_disk_tests::{hold, violation::Checked};
 
 use super::World;
@@ -12,15 +12,19 @@ const ONE_REFUSED_OF: u64 = 4;
 impl World {
     /// A location's rebuild is about to drop writes that its source does not count, and that may have been deleted. The
     /// owner keeps them, or can't.
-    pub(super) fn salvage(&mut self, node: usize, id: u64, rows: &[Row]) -> Checked {
+    pub(super) fn salvage(&mut self, node: usize, id: u64, rows: &[SalvagedRow]) -> Checked {
         let offered = self.happened(Event::Salvaged) + self.happened(Event::SalvageRefused);
         let is_kept = !offered.is_multiple_of(ONE_REFUSED_OF);
         self.count(if is_kept { Event::Salvaged } else { Event::SalvageRefused });
-        for row in rows {
+        for SalvagedRow { row, parts } in rows {
             hold!(
                 self.model.agrees(row),
                 "{node}: salvages something else than was written: {row:?}"
             );
+            let is_damaged = self.model.is_damaged(&(row.namespace, row.key.to_vec()));
+            let is_part = matches!(row.content, Content::Large { .. });
+            hold!(is_damaged || !is_part, "{node}: salvages only a part: {row:?}");
+            hold!(is_part || parts.is_empty(), "{node}: parts of a value that is whole: {row:?}");
             if is_kept {
                 self.kept(node, row)?;
             }
