@@ -9,7 +9,7 @@ use crate::{
         LocalName, Member, MemberId, Namespace, NamespaceId, Software, Title, Version,
         VersionVector,
     },
-    view::{MetDamage, Repair},
+    view::{MetDamage, Repair, Repaired},
 };
 
 /// One part of a commit.
@@ -279,8 +279,8 @@ pub enum Outcome {
     Local,
     /// The damage was recorded, as far as it is still there.
     Owed,
-    /// So many repairs were made: the others were not needed any more.
-    Repaired(usize),
+    /// These repairs were made: the others were not needed any more.
+    Repaired(Repaired),
     /// The outcome of a remote write.
     Applied(Applied),
 }
