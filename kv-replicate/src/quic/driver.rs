@@ -27,8 +27,9 @@ use super::{
     flaps::Flaps,
     input::{Input, Query},
     link::Link,
+    pauses::{Moment, Pauses},
     socket::{Port, transport},
-    store::{StorePort, Told},
+    store::{StorePort, StoreReport},
     tls::Tls,
     track::Track,
 };
@@ -37,6 +38,7 @@ use crate::{Config as CoreConfig, Core, Event, Notice, Now, PINNED_BYTES, Verdic
 mod answers;
 mod links;
 mod names;
+mod paused;
 mod status;
 mod transmit;
 
@@ -46,8 +48,11 @@ const INPUTS: usize = 64;
 /// How many events the core gets before its actions are carried out.
 const INPUTS_AT_ONCE: usize = 64;
 
-/// How often it is noted which peers were heard.
+/// How often it is noted from which peers messages have arrived: a turn begins at least so often.
 const LISTEN: Duration = Duration::from_millis(500);
+
+/// The reason that peers get from a replica that ends although its owner has not closed it.
+const ENDED: &str = "its replica has ended, as after its store was closed or has failed: see its log, and restart it";
 
 /// The owner of a core.
 pub(super) struct Driver {
@@ -58,7 +63,7 @@ pub(super) struct Driver {
     /// The way to the store and its threads.
     store: StorePort,
     /// Events of the store. Unbounded, but the writes in it are counted by the store's room.
-    told: UnboundedReceiver<Told>,
+    reports: UnboundedReceiver<StoreReport>,
     /// Reports of links and attempts. Bounded, so that peers wait when the core falls behind.
     inputs: mpsc::Receiver<Input>,
     /// Cloned for each task that reports something.
@@ -85,10 +90,12 @@ pub(super) struct Driver {
     attempts: BTreeMap<MemberId, Attempts>,
     /// What is known over time of each peer that is wanted or linked.
     tracks: BTreeMap<MemberId, Track>,
-    /// When it was last noted which peers were heard.
-    listened: Duration,
+    /// When it was last noted from which peers messages have arrived.
+    listened: Moment,
+    /// The times for which this process did not run.
+    pauses: Pauses,
     /// Since when something that remains of processes that have ended may be missing at a member; none if nothing is.
-    unsettled: Option<Duration>,
+    unsettled: Option<Moment>,
     /// Which changes of links are logged.
     flaps: BTreeMap<MemberId, Flaps>,
     /// The requests that wait for a verification.
@@ -121,12 +128,12 @@ impl Driver {
             Err(error) => return Err((error, port)),
         };
         let opened = tokio::task::spawn_blocking(move || StorePort::open(store)).await;
-        let (store, mut told) = match opened {
+        let (store, mut reports) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err((error, port)),
             Err(error) => return Err((StartError::System(format!("thread: {error}")), port)),
         };
-        let Some(Told::Began(state)) = told.recv().await else {
+        let Some(StoreReport::Began(state)) = reports.recv().await else {
             return Err((StartError::Store(kv_core::WriteError::Closed), port));
         };
         let core = CoreConfig {
@@ -156,7 +163,7 @@ impl Driver {
             core,
             config,
             store,
-            told,
+            reports,
             inputs,
             sender,
             queries,
@@ -170,7 +177,8 @@ impl Driver {
             full: BTreeSet::new(),
             attempts: BTreeMap::new(),
             tracks: BTreeMap::new(),
-            listened: Duration::ZERO,
+            listened: Moment::default(),
+            pauses: Pauses::default(),
             unsettled: None,
             flaps: BTreeMap::new(),
             verifying: BTreeMap::new(),
@@ -185,18 +193,19 @@ impl Driver {
 
     /// Runs until the owner closes or drops the replica.
     pub(super) async fn run(mut self) {
-        let (mut inputs, mut told, mut asked) = (Vec::new(), Vec::new(), None);
+        let (mut inputs, mut reports, mut asked) = (Vec::new(), Vec::new(), None);
         let mut listen = tokio::time::interval(LISTEN);
         listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.pump();
             let timer = sleep_until(self.core.poll_timeout(), self.now().mono);
+            let mut is_listening = false;
             tokio::select! {
                 _some = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
-                _some = self.told.recv_many(&mut told, INPUTS_AT_ONCE) => {}
+                _some = self.reports.recv_many(&mut reports, INPUTS_AT_ONCE) => {}
                 Some(query) = self.queries.recv() => {
                     // The answer shows what the store has done by now.
-                    told.extend(std::iter::from_fn(|| self.told.try_recv().ok()));
+                    reports.extend(std::iter::from_fn(|| self.reports.try_recv().ok()));
                     asked = Some(query);
                 }
                 Some(ended) = self.tasks.join_next() => {
@@ -206,10 +215,16 @@ impl Driver {
                 }
                 () = self.room.notified() => {}
                 () = timer => {}
-                _tick = listen.tick() => self.listen(),
+                _tick = listen.tick() => is_listening = true,
                 _closed = self.closing.changed() => break,
             }
-            told.drain(..).for_each(|told| self.take_told(told));
+            if self.has_paused() {
+                // The tick that came late would count as messages of now what has waited since before the pause.
+                listen.reset();
+            } else if is_listening {
+                self.listen();
+            }
+            reports.drain(..).for_each(|report| self.take_report(report));
             if self.is_over {
                 tracing::warn!("the store was closed, so replication has ended");
                 break;
@@ -226,10 +241,14 @@ impl Driver {
 
     /// Ends the links, the tasks and the threads, and frees the port.
     async fn close(self) {
-        let Driver { store, port, dialler, mut tasks, links, inputs, queries, .. } = self;
+        let Driver { store, port, dialler, mut tasks, links, inputs, queries, is_over, .. } = self;
         // From here on, requests and reports fail at once.
         drop((inputs, queries));
-        links.values().for_each(|link| link.close(code::GOING, "this location is shutting down"));
+        let (code, why) = match is_over {
+            true => (code::HALTED, ENDED),
+            false => (code::STOPPING, "this location is shutting down"),
+        };
+        links.values().for_each(|link| link.close(code, why));
         if let Err(error) = tokio::task::spawn_blocking(|| store.close()).await {
             tracing::error!(%error, "the store was not released");
         }
@@ -243,12 +262,17 @@ impl Driver {
         now(&*self.config.environment)
     }
 
+    /// The time, with that for which this process has run.
+    fn moment(&self) -> Moment {
+        self.pauses.moment(self.now().mono)
+    }
+
     /// Hands a report of the store to the core.
-    fn take_told(&mut self, told: Told) {
-        let event = match told {
-            Told::Event(event) => event,
-            Told::Began(..) => return,
-            Told::Ended => {
+    fn take_report(&mut self, report: StoreReport) {
+        let event = match report {
+            StoreReport::Event(event) => event,
+            StoreReport::Began(..) => return,
+            StoreReport::Ended => {
                 self.is_over = true;
                 self.store.has_ended();
                 return;

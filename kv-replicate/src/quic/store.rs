@@ -24,7 +24,7 @@ use crate::{
 
 /// A message from a replicated store to the driver.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum StoreReport {
     /// Replication began with this state.
     Began(Box<StoreState>),
     /// An event for the core.
@@ -66,30 +66,32 @@ pub(super) struct StorePort {
 
 impl StorePort {
     /// Begins to replicate a store. Blocks until everything in it is durable.
-    pub(super) fn open(store: Store) -> Result<(StorePort, UnboundedReceiver<Told>), StartError> {
-        let (told, hears) = unbounded_channel();
+    pub(super) fn open(
+        store: Store,
+    ) -> Result<(StorePort, UnboundedReceiver<StoreReport>), StartError> {
+        let (reports, received) = unbounded_channel();
         let (works, to_do) = mpsc::channel();
         let (reads, to_read) = mpsc::channel();
         let shared = Arc::new(Shared {
             durable: Mutex::new(None),
             stable: Mutex::new((Arc::new(Members::default()), Hlc::ZERO)),
         });
-        let reader = Reader { shared: Arc::clone(&shared), told: told.clone() };
+        let reader = Reader { shared: Arc::clone(&shared), reports: reports.clone() };
         let reader = std::thread::Builder::new()
             .name("kv-peer-reader".into())
             .spawn(move || reader.run(&to_read))
             .map_err(|error| StartError::System(format!("thread: {error}")))?;
         let replicator = Replicator::default();
         let room = replicator.room();
-        let follower = Follower { replicator, works: to_do, told, shared: Arc::clone(&shared) };
+        let follower = Follower { replicator, works: to_do, reports, shared: Arc::clone(&shared) };
         store.replicate(follower)?;
-        Ok((StorePort { store, works, reads, reader, shared, room, has_ended: false }, hears))
+        Ok((StorePort { store, works, reads, reader, shared, room, has_ended: false }, received))
     }
 
     /// Hands over a core's work.
     pub(super) fn ask(&self, work: Work) {
         let to = if work.is_read() { &self.reads } else { &self.works };
-        // If the other end is gone the store is closed, and `Told::Ended` comes.
+        // If the other end is gone the store is closed, and `StoreReport::Ended` comes.
         let _closed = to.send(work);
     }
 
@@ -117,7 +119,7 @@ impl StorePort {
         self.store.set_clock(clock, at);
     }
 
-    /// `Told::Ended` came: another replicator may have the place by now.
+    /// `StoreReport::Ended` came: another replicator may have the place by now.
     pub(super) fn has_ended(&mut self) {
         self.has_ended = true;
     }
@@ -145,7 +147,7 @@ struct Reader {
     /// Where the durable view is.
     shared: Arc<Shared>,
     /// Where answers go.
-    told: UnboundedSender<Told>,
+    reports: UnboundedSender<StoreReport>,
 }
 
 impl Reader {
@@ -155,7 +157,7 @@ impl Reader {
         for work in works {
             let Some(newest) = lock(&self.shared.durable).clone() else { continue };
             if let Some(answer) = reader.read(&newest, work) {
-                let _over = self.told.send(Told::Event(answer));
+                let _over = self.reports.send(StoreReport::Event(answer));
             }
         }
     }
@@ -168,7 +170,7 @@ struct Follower {
     /// Work that commits, from the driver.
     works: mpsc::Receiver<Work>,
     /// Where events go. The driver receives them in this order.
-    told: UnboundedSender<Told>,
+    reports: UnboundedSender<StoreReport>,
     /// Where the durable view is published, and where the stable timestamp is read.
     shared: Arc<Shared>,
 }
@@ -179,7 +181,7 @@ impl Follower {
     fn pass_on(&mut self) {
         let mut durable = lock(&self.shared.durable);
         while let Some(event) = self.replicator.poll_event() {
-            let _over = self.told.send(Told::Event(event));
+            let _over = self.reports.send(StoreReport::Event(event));
         }
         *durable = self.replicator.durable().cloned();
     }
@@ -189,7 +191,7 @@ impl Replication<RedbEngine> for Follower {
     fn begin(&mut self, committer: &mut Committer<RedbEngine>) {
         self.replicator.begin(committer);
         let state = Box::new(self.replicator.state().clone());
-        let _over = self.told.send(Told::Began(state));
+        let _over = self.reports.send(StoreReport::Began(state));
         self.pass_on();
     }
 
@@ -228,6 +230,6 @@ impl Replication<RedbEngine> for Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let _over = self.told.send(Told::Ended);
+        let _over = self.reports.send(StoreReport::Ended);
     }
 }

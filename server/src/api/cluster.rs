@@ -40,7 +40,7 @@ use crate::{
 };
 
 pub use self::{
-    info::{AlarmInfo, ClusterInfo, NewVerification, Removed, StableInfo, VerdictInfo},
+    info::{AlarmInfo, ClusterInfo, NewVerification, PauseInfo, Removed, StableInfo, VerdictInfo},
     peer::{PeerInfo, ReportInfo, SessionInfo},
 };
 pub use crate::alarms::{DamagedInfo, KeyInfo};
@@ -72,6 +72,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let observed = app.observe().await;
     let (Some(member), Some(verdict)) = (&observed.snapshot.member, &observed.verdict) else {
+        // A membership has both, whether its replica has ended or not.
         return Err(unavailable(AskError::Closed));
     };
     let (descriptor, status) = (membership.descriptor(), &member.status);
@@ -98,6 +99,11 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             software: Some(kv_replicate::software().version.to_string()),
             features: app.store.view().features().names().map(str::to_owned).collect(),
             is_joined: status.is_joined,
+            halted: membership.halt_reason().filter(|_| member.has_stopped()),
+            pause: status.pause.map(|pause| PauseInfo {
+                seconds: pause.lasted.as_secs(),
+                until: observed.snapshot.now.saturating_sub(pause.ended.as_secs()),
+            }),
             joining: (!status.is_joined).then(|| progress(status, |id| member.called(id))),
             certificate_not_after: member.expiry.location,
             ca_not_after: member.expiry.ca,

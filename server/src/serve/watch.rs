@@ -17,8 +17,11 @@ pub(super) async fn watch(app: Arc<App>) {
         if let Some(membership) = &app.membership {
             let raised = observed.alarms.iter().map(|raised| (&raised.alarm, raised.since));
             let conditions = conditions(&observed.snapshot, raised);
-            // If the replica has ended there is nobody to tell, and that is an alarm.
+            // If the replica has ended nobody gets the report, and that is an alarm.
             let _ended = membership.report(conditions).await;
+            // A disk that hangs must not hold up the alarms.
+            let counting = Arc::clone(membership);
+            let _counted = tokio::task::spawn_blocking(move || counting.count_salvaged());
         }
         sleep(CHECK).await;
     }
