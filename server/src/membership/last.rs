@@ -80,7 +80,7 @@ fn without_links(mut status: Status, ago: Duration) -> Status {
 #[cfg(test)]
 mod tests {
     use kv_core::MemberId;
-    use kv_replicate::quic::Arrears;
+    use kv_replicate::quic::{Arrears, Peer};
 
     use super::*;
 
