@@ -1,5 +1,6 @@
 //! Reading: a consistent view of a store as of one commit.
 
+mod bodies;
 mod changes;
 mod damage;
 mod examination;
@@ -16,7 +17,7 @@ pub(crate) use self::list::{Stretch, StretchEnd};
 pub use self::{
     changes::Changes,
     damage::MetDamage,
-    examination::{EntryName, Examination, Findings, Repair},
+    examination::{EntryName, Examination, Findings, Repair, Repaired},
     point::View,
     scan::{RowName, Scanned},
     unindexed::IndexState,

@@ -36,6 +36,7 @@ mod input;
 mod link;
 mod link_error;
 mod pace;
+mod pauses;
 mod proven;
 mod race;
 mod replica;
@@ -55,5 +56,5 @@ pub use config::{
 pub use error::{IdentityError, QueryError, StartError};
 pub use race::{Won, race};
 pub use replica::{Handle, Replica};
-pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Peer, Status};
+pub use status::{Arrears, Handshakes, MAX_AWAITED, Pace, Pause, Peer, Status};
 pub use tls::{ServerVerifier, member_uri};

@@ -37,5 +37,5 @@ pub use self::{
     kind::{AlarmKind, CATCHING_UP},
     snapshot::{Member, Snapshot},
     titles::{TitleCache, TitleTwice},
-    verdict::{Verdict, verdict},
+    verdict::{Verdict, is_live, verdict},
 };

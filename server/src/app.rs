@@ -46,7 +46,7 @@ pub struct Observation {
     pub snapshot: Snapshot,
     /// The alarms, with the times since which they last.
     pub alarms: Vec<Raised>,
-    /// Whether all is well; none if the location is in no cluster, or its replica has ended.
+    /// Whether all is well; none if the location is in no cluster.
     pub verdict: Option<Verdict>,
 }
 
@@ -56,7 +56,7 @@ impl App {
     pub async fn observe(&self) -> Observation {
         let member = match &self.membership {
             None => None,
-            Some(membership) => Some((membership.as_ref(), membership.status().await.ok())),
+            Some(membership) => Some((membership.as_ref(), membership.state().await)),
         };
         let now = SystemEnvironment::new().now_ms() / 1000;
         let snapshot = Snapshot::of(&self.store, member, self.alarms.titles(), now);

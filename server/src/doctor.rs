@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, thread::sleep, time::Duration};
 use kv_core::{
     Namespaces, ReadError, Store, WriteError,
     env::{Environment as _, SystemEnvironment},
-    view::{EntryName, Examination, Findings, IndexState},
+    view::{EntryName, Examination, Findings, IndexState, Repaired},
 };
 use kv_replicate::inspect::Place;
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,22 @@ pub struct DoctorInfo {
     pub is_sound: bool,
     /// Whether it was a dry run.
     pub is_dry_run: bool,
-    /// How many rows of the index were removed and values freed; with a dry run, how many would be.
-    pub repairs: u64,
+    /// What was repaired.
+    pub repaired: RepairedInfo,
+    /// Rows of the index and values that one run could not take in: the next one repairs them.
+    #[serde(default)]
+    pub left: u64,
+}
+
+/// What was repaired; with a dry run, what would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairedInfo {
+    /// Rows of the index of writes that were removed. One that an operation has put right meanwhile is none of them.
+    pub rows: u64,
+    /// Large values that are freed. One that was already being freed is none of them.
+    pub values: u64,
+    /// Damaged entries that are recorded now. There is room for 16,384 in all.
+    pub recorded: u64,
 }
 
 /// Keys with something in common.
@@ -118,15 +132,28 @@ pub fn examine(
     let latest_ms = environment.now_ms().saturating_add(AHEAD_MS);
     let found = store.examine(latest_ms, progress)?;
     let took = environment.monotonic().saturating_sub(begun);
-    let repairs = if is_dry_run { found.repairs().len() } else { store.repair(&found)? };
+    let repaired = if is_dry_run { due(&found) } else { store.repair(&found)?.into() };
     let index_check = match found.needs_index_check() {
         false => IndexCheck::NotNeeded,
         true if is_dry_run => IndexCheck::Due,
         true => await_check(store, PATIENCE + 4 * took),
     };
     let owed = store.owed().len() as u64;
-    let info = info(&found, &store.namespaces(), (is_dry_run, repairs));
+    let info = info(&found, &store.namespaces(), (is_dry_run, repaired));
     Ok(DoctorInfo { index_check, owed, ..info })
+}
+
+/// What a repair of these findings would do.
+fn due(found: &Examination) -> RepairedInfo {
+    let values = found.orphans.count.min(found.repairs().len() as u64);
+    let rows = (found.repairs().len() as u64 - values).min(found.misindexed);
+    RepairedInfo { rows, values, recorded: found.met().len() as u64 }
+}
+
+impl From<Repaired> for RepairedInfo {
+    fn from(Repaired { rows, bodies, recorded }: Repaired) -> RepairedInfo {
+        RepairedInfo { rows, values: bodies, recorded }
+    }
 }
 
 /// Waits until the check of the index has ended, at most `patience`.
@@ -147,7 +174,7 @@ fn await_check(store: &Store, patience: Duration) -> IndexCheck {
 fn info(
     found: &Examination,
     namespaces: &Namespaces,
-    (is_dry_run, repairs): (bool, usize),
+    (is_dry_run, repaired): (bool, RepairedInfo),
 ) -> DoctorInfo {
     let keys = |found: &Findings<EntryName>| KeysInfo {
         count: found.count,
@@ -174,7 +201,8 @@ fn info(
         },
         is_sound: found.is_sound(),
         is_dry_run,
-        repairs: repairs as u64,
+        repaired,
+        left: found.repairs_left(),
     }
 }
 
@@ -190,8 +218,7 @@ impl DoctorInfo {
         let is_indexed = matches!(self.index_check, IndexCheck::NotNeeded | IndexCheck::Done);
         let is_damaged =
             self.damaged.count > 0 || self.damaged_rows.keys().any(|table| table != INDEX);
-        let is_repaired = is_indexed && self.repairs >= self.misindexed + self.orphans;
-        !self.is_sound && (self.is_dry_run || is_damaged || !is_repaired)
+        !self.is_sound && (self.is_dry_run || is_damaged || !is_indexed || self.left > 0)
     }
 
     /// Returns the report for people, with what to do.
@@ -199,11 +226,11 @@ impl DoctorInfo {
     pub fn text(&self) -> String {
         let mut lines =
             vec![format!("{} rows were read, {} of them entries", self.rows, self.entries)];
-        let repaired = if self.is_dry_run { "would be repaired" } else { "repaired" };
+        let would = if self.is_dry_run { "would be " } else { "" };
+        let RepairedInfo { rows, values, recorded } = self.repaired;
         if self.damaged.count > 0 {
-            let recorded = if self.is_dry_run { "would be recorded" } else { "recorded" };
             lines.push(format!(
-                "{} damaged entries, {recorded}: a member of a cluster requests them from the others once it runs. \
+                "{} damaged entries, {recorded} {would}recorded: a member of a cluster requests them from the others once it runs. \
                  Without others, put or delete the keys. Check the disk",
                 self.damaged.count
             ));
@@ -225,15 +252,18 @@ impl DoctorInfo {
         if self.misindexed > 0 {
             let count = self.misindexed;
             lines.push(format!(
-                "{count} rows of the index of writes that name no entry, {repaired}"
+                "{count} rows of the index of writes that name no entry, {rows} {would}removed"
             ));
         }
         if self.orphans > 0 {
-            let freed = if self.is_dry_run { "would be freed" } else { "freed" };
             let (count, bytes) = (self.orphans, self.orphaned_bytes);
             lines.push(format!(
-                "{count} large values that nothing refers to, {bytes} bytes, {freed}"
+                "{count} large values that nothing refers to, {bytes} bytes, {values} {would}freed"
             ));
+        }
+        if self.left > 0 {
+            let left = self.left;
+            lines.push(format!("{left} of these are more than one run repairs: run this again"));
         }
         if self.future.count > 0 {
             lines.push(format!(
@@ -301,10 +331,10 @@ mod tests {
         }
         store.put(namespace, "large", vec![4; 300_000]).expect("a put");
         store.delete(namespace, "gone").expect("a delete");
-        let mut told = 0;
-        let found = examine(&store, false, &mut |rows| told = rows).expect("it is examined");
+        let mut read = 0;
+        let found = examine(&store, false, &mut |rows| read = rows).expect("it is examined");
         assert!(found.is_sound && !found.is_wrong(), "{found:?}");
-        assert!(found.entries >= 4 && told == found.rows, "{found:?}");
+        assert!(found.entries >= 4 && read == found.rows, "{found:?}");
         assert!(found.text().ends_with("nothing is wrong\n"), "{}", found.text());
     }
 
@@ -318,21 +348,29 @@ mod tests {
             orphans: 1,
             orphaned_bytes: 65_280,
             is_dry_run: true,
-            repairs: 3,
+            repaired: RepairedInfo { rows: 2, values: 1, recorded: 0 },
             ..DoctorInfo::default()
         };
         let text = found.text();
         for says in [
             "0 damaged rows, and does not name 1 entries: it would be checked",
             r#""pages" "a\n""#,
-            "2 rows",
-            "65280 bytes, would be freed",
+            "2 rows of the index of writes that name no entry, 2 would be removed",
+            "65280 bytes, 1 would be freed",
         ] {
             assert!(text.contains(says), "{says}: {text}");
         }
         assert!(found.is_wrong(), "a dry run repairs nothing");
         (found.is_dry_run, found.index_check) = (false, IndexCheck::Done);
-        assert!(!found.is_wrong() && found.text().contains("name no entry, repaired"));
+        assert!(!found.is_wrong() && found.text().contains("name no entry, 2 removed"));
+        found.repaired.rows = 1;
+        let text = found.text();
+        assert!(
+            text.contains("2 rows of the index of writes that name no entry, 1 removed"),
+            "{text}"
+        );
+        let more = DoctorInfo { left: 1, ..found.clone() };
+        assert!(more.is_wrong() && more.text().contains("run this again"), "{}", more.text());
         for (index_check, is_wrong) in [
             (IndexCheck::Undecided, true),
             (IndexCheck::Unfinished, true),
@@ -340,7 +378,7 @@ mod tests {
         ] {
             assert_eq!(DoctorInfo { index_check, ..found.clone() }.is_wrong(), is_wrong);
         }
-        found.damaged.count = 1;
-        assert!(found.is_wrong() && found.text().contains("1 damaged entries, recorded"));
+        (found.damaged.count, found.repaired.recorded) = (3, 2);
+        assert!(found.is_wrong() && found.text().contains("3 damaged entries, 2 recorded"));
     }
 }

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kv_core::{Member, MemberId, Store, WriteError};
+use kv_core::{
+    Member, MemberId, Store, WriteError,
+    env::{Environment as _, SystemEnvironment},
+};
 use kv_replicate::{
     Condition, Verdict,
     quic::{Handle, Identity, IdentityError, QueryError, Status},
@@ -14,12 +17,15 @@ use kv_replicate::{
 use crate::cluster::{Descriptor, Expiry, Renewal};
 
 mod incidents;
+mod last;
 mod origins;
 mod progress;
 mod readiness;
 
+use self::last::LastStatus;
 pub use self::{
-    incidents::{IncidentState, Incidents, PeerIncidents},
+    incidents::{FOUND_EQUAL, IncidentState, Incidents, PeerIncidents},
+    last::ReplicaState,
     origins::OriginState,
     progress::progress,
     readiness::Readiness,
@@ -37,6 +43,8 @@ pub struct Membership {
     readiness: Arc<Readiness>,
     /// What the replica has reported that an operator must act on.
     incidents: Arc<Incidents>,
+    /// The last status of the replica.
+    last: LastStatus,
 }
 
 /// The location's certificate: when it expires, and its renewal.
@@ -60,7 +68,8 @@ impl Membership {
         incidents: Arc<Incidents>,
     ) -> Membership {
         let certificate = Mutex::new(Certificate { expiry, renewal });
-        Membership { descriptor, certificate, handle, readiness, incidents }
+        let last = LastStatus::default();
+        Membership { descriptor, certificate, handle, readiness, incidents, last }
     }
 
     /// Returns what the replica has reported that matters at a Unix time, in seconds.
@@ -151,6 +160,12 @@ impl Membership {
         self.readiness.unready()
     }
 
+    /// Returns why it has stopped replicating, if it has.
+    #[must_use]
+    pub fn halt_reason(&self) -> Option<String> {
+        self.readiness.halt_reason()
+    }
+
     /// Checks that this location accepts writes. A write before it has joined would make its store
     /// non-empty, and such a store can't join; a write after it has stopped replicating would reach no
     /// other location, and be lost when the store is emptied.
@@ -168,7 +183,25 @@ impl Membership {
     pub async fn status(&self) -> Result<Status, QueryError> {
         let status = self.handle.status().await;
         self.readiness.observe(&status);
+        self.last.observe(status.as_ref().ok());
+        if let Ok(status) = &status {
+            let now = SystemEnvironment::new().now_ms() / 1000;
+            self.incidents.compared(self.descriptor.member, status, now);
+        }
         status
+    }
+
+    /// Returns the replica's status; if it has ended, what is known of it.
+    pub async fn state(&self) -> ReplicaState {
+        match self.status().await {
+            Ok(status) => ReplicaState { status, ended_for: None },
+            Err(_ended) => self.last.ended(),
+        }
+    }
+
+    /// Counts the files of salvaged writes again, unless that is under way: an operator may have deleted some. Blocks.
+    pub fn count_salvaged(&self) {
+        self.incidents.count_files();
     }
 
     /// Compares everything that this location and a peer hold.

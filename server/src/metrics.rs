@@ -213,7 +213,8 @@ mod tests {
             Expiry { not_before: 0, location: 0, ca: 0, has_ca_key: false },
         );
         let cluster = ClusterGauges {
-            status: Some(&status),
+            status: &status,
+            has_stopped: false,
             members: &members,
             origins: crate::membership::OriginState::default(),
             ends,

@@ -36,6 +36,8 @@ mod hand_over;
 mod renewal;
 mod replication;
 mod store;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use self::error::ServeError;

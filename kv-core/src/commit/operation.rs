@@ -9,7 +9,7 @@ use crate::{
         LocalName, Member, MemberId, Namespace, NamespaceId, Software, Title, Version,
         VersionVector,
     },
-    view::{MetDamage, Repair},
+    view::{MetDamage, Repair, Repaired},
 };
 
 /// One part of a commit.
@@ -290,8 +290,8 @@ pub enum Outcome {
     Local,
     /// The damage was recorded, if it was still there.
     Owed,
-    /// How many repairs were made. The others were not needed any more.
-    Repaired(usize),
+    /// These repairs were made. The others were not needed any more.
+    Repaired(Repaired),
     /// The outcome of a remote write.
     Applied(Applied),
 }

@@ -5,28 +5,35 @@ use crate::{
     engine::Snapshot,
     error::{ReadError, WriteError},
     tables::{self, Dots, IndexedDot, Pending},
-    view::{Defect, Repair},
+    types::BodyId,
+    view::{Defect, Repair, Repaired},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Makes the repairs that are still needed: the store may have changed since the examination.
     pub(super) fn repair(&mut self, repairs: Vec<Repair>) -> Result<Outcome, WriteError> {
-        let mut made = 0;
+        let mut made = Repaired::default();
         for Repair(defect) in repairs {
-            let is_made = match defect {
-                Defect::Misindexed(dot) => self.unindex(dot),
-                // Ids of bodies are never used twice, so that nothing can refer to it by now.
-                Defect::Orphan(body) => match tables::get::<Pending>(&self.view.snapshot, &body) {
-                    Ok(None) => {
-                        self.free(body);
-                        Ok(true)
-                    }
-                    known => known.map(|_| false),
-                },
-            };
-            made += usize::from(is_made.map_err(unread)?);
+            match defect {
+                Defect::Misindexed(dot) => {
+                    made.rows += u64::from(self.unindex(dot).map_err(unread)?);
+                }
+                Defect::Orphan(body) => {
+                    made.bodies += u64::from(self.free_orphan(body).map_err(unread)?);
+                }
+            }
         }
         Ok(Outcome::Repaired(made))
+    }
+
+    /// Leaves a body to garbage collection, unless it is already. Ids of bodies are never used twice, so that nothing can
+    /// refer to it by now.
+    fn free_orphan(&mut self, body: BodyId) -> Result<bool, ReadError> {
+        let is_new = tables::get::<Pending>(&self.view.snapshot, &body)?.is_none();
+        if is_new {
+            self.free(body);
+        }
+        Ok(is_new)
     }
 
     /// Deletes a row of the dot index that names an entry that is not of its dot. Returns whether it still did.

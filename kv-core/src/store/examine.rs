@@ -4,7 +4,7 @@ use super::handle::Store;
 use crate::{
     commit::{Operation, Outcome},
     error::{ReadError, WriteError},
-    view::Examination,
+    view::{Examination, MetDamage, Repaired},
 };
 
 /// How many repairs a commit makes, so that other writes wait for a short time.
@@ -28,24 +28,30 @@ impl Store {
     }
 
     /// Makes the repairs of an examination that are still needed, and records its damaged entries, so that a member of a
-    /// cluster requests them from the others. Returns how many repairs were made. Blocks until they are durable.
+    /// cluster requests them from the others. Returns what was repaired. Blocks until that is durable.
     ///
     /// If the dot index lacks entries or has damaged rows, its check begins, and continues in the background:
     /// [`StoreView::index_state`](crate::StoreView) says when it has ended.
     ///
     /// # Errors
     /// See [`WriteError`]. Repairs before the error were made.
-    pub fn repair(&self, found: &Examination) -> Result<usize, WriteError> {
-        let mut made = 0;
+    pub fn repair(&self, found: &Examination) -> Result<Repaired, WriteError> {
+        let mut made = Repaired::default();
         self.view().note_examined(found);
         for met in found.met().chunks(AT_ONCE) {
             self.run(Operation::Owe(met.to_vec()))?;
         }
         for repairs in found.repairs().chunks(AT_ONCE) {
-            if let Outcome::Repaired(count) = self.run(Operation::Repair(repairs.to_vec()))? {
-                made += count;
+            if let Outcome::Repaired(more) = self.run(Operation::Repair(repairs.to_vec()))? {
+                made += more;
             }
         }
+        let view = self.view();
+        let is_recorded = |met: &&MetDamage| {
+            let (namespace, key) = met.entry.split();
+            view.owed().get(namespace, key).is_some()
+        };
+        made.recorded = found.met().iter().filter(is_recorded).count() as u64;
         Ok(made)
     }
 }

@@ -12,6 +12,9 @@ use crate::{
 /// The most findings of a kind that are kept; all are counted.
 const MAX_FOUND: usize = 10_000;
 
+/// The most repairs that are kept, in some MiB; all findings are counted.
+const MAX_REPAIRS: usize = 1 << 18;
+
 /// Findings of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings<T> {
@@ -69,6 +72,8 @@ pub struct Examination {
     repairs: Vec<Repair>,
     /// The damage of entries, for the store to record.
     met: Vec<MetDamage>,
+    /// Whether a row of an entry can't be read, which may refer to any body.
+    pub(super) has_unread_entries: bool,
     /// The number of the state of the index.
     pub(super) index: u64,
 }
@@ -100,15 +105,27 @@ impl Examination {
         &self.repairs
     }
 
+    /// Returns how many findings of these kinds there are beyond the [repairs](Examination::repairs) that are kept: another
+    /// examination finds them again.
+    #[must_use]
+    pub fn repairs_left(&self) -> u64 {
+        (self.misindexed + self.orphans.count).saturating_sub(self.repairs.len() as u64)
+    }
+
     /// Returns the damage of entries. A store that records it requests the entries from the other locations.
     #[must_use]
     pub fn met(&self) -> &[MetDamage] {
         &self.met
     }
 
+    /// Counts a damaged row of a table.
+    pub(super) fn add_damaged_row(&mut self, table: Table) {
+        *self.damaged_rows.entry(table).or_default() += 1;
+    }
+
     /// Keeps a repair.
     pub(super) fn repair(&mut self, repair: Repair) {
-        if self.repairs.len() < 2 * MAX_FOUND {
+        if self.repairs.len() < MAX_REPAIRS {
             self.repairs.push(repair);
         }
     }
@@ -124,6 +141,25 @@ impl Examination {
 /// A repair. It is checked again when it is made, because the store may have changed since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair(pub(crate) Defect);
+
+/// What was repaired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Rows of the dot index that were removed. One that had become right meanwhile is none of them.
+    pub rows: u64,
+    /// Bodies that garbage collection frees from now on. One that had begun to be freed meanwhile is none of them.
+    pub bodies: u64,
+    /// Damaged entries that are recorded now, whether they were before or not.
+    pub recorded: u64,
+}
+
+impl std::ops::AddAssign for Repaired {
+    fn add_assign(&mut self, more: Repaired) {
+        self.rows += more.rows;
+        self.bodies += more.bodies;
+        self.recorded += more.recorded;
+    }
+}
 
 /// The row or the body that a repair changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,10 @@
 //! nothing refers to, and what is dated in the future. It only reads, in one view. [`Repair`] says what may follow;
 //! damaged and missing rows of the dot index are left to its check (`commit/index`), after which peers begin again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::{Bound, ControlFlow},
-};
+use std::ops::{Bound, ControlFlow};
 
 use super::{
+    bodies::Bodies,
     damage::Met,
     examination::{Defect, EntryName, Examination, Repair},
     point::View,
@@ -16,8 +14,8 @@ use crate::{
     engine::{EngineError, Order, Snapshot, Table},
     error::ReadError,
     tables::{
-        self, Dots, EntryKey, IndexedDot, Layout, LocalParts, Part, Place, check_row, decode_entry,
-        decode_head,
+        self, ChunkKey, Dots, EntryKey, IndexedDot, Layout, LocalParts, Part, Place, check_row,
+        decode_entry, decode_head,
     },
     types::{BodyId, Dot, Found, Hlc, Key, NamespaceId, limits::CHUNK_BYTES},
 };
@@ -26,20 +24,19 @@ use crate::{
 const STEP_ROWS: usize = 1024;
 const STEP_BYTES: usize = 4 << 20;
 
+/// How many large bodies are compared with the entries in one walk over these, in 12 MiB. If there are more, the entries that
+/// refer to bodies are walked again for the next ones.
+const BODIES_AT_ONCE: usize = 1 << 19;
+
 /// The key and the row, as they are in a table.
 type Row = (Vec<u8>, Vec<u8>);
 
-/// Checks one row, by its key.
-type Visit<'v> = dyn FnMut(&mut Examination, &[u8], &[u8]) -> Result<(), ReadError> + 'v;
+/// Checks one row, by its key. The walk ends where it breaks, before the row counts as read.
+type Visit<'v> =
+    dyn FnMut(&mut Examination, &[u8], &[u8]) -> Result<ControlFlow<()>, ReadError> + 'v;
 
-/// The chunks of a body.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stored {
-    /// How many there are from the first one on without a gap.
-    whole: u32,
-    /// The bytes of all chunks.
-    bytes: u64,
-}
+/// Goes on with the next row.
+const NEXT: Result<ControlFlow<()>, ReadError> = Ok(ControlFlow::Continue(()));
 
 impl<S: Snapshot> View<S> {
     /// Examines every row. Entries are dated in the future if their time is later than `latest_ms`, in Unix milliseconds.
@@ -52,15 +49,34 @@ impl<S: Snapshot> View<S> {
         latest_ms: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Examination, ReadError> {
+        self.examine_in_parts(latest_ms, BODIES_AT_ONCE, progress)
+    }
+
+    /// Examines every row, with at most so many bodies in memory.
+    pub(crate) fn examine_in_parts(
+        &self,
+        latest_ms: u64,
+        bodies_at_once: usize,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Examination, ReadError> {
         let mut found = Examination::of_index(self.index);
-        let bodies = self.examine_chunks(&mut found, progress)?;
-        let used = self.examine_entries(&mut found, &bodies, (latest_ms, &mut *progress))?;
+        let mut bodies = Bodies::from(BodyId(0), bodies_at_once);
+        self.examine_chunks(&mut found, &mut bodies, progress)?;
+        for table in [Table::Entries, Table::Deleted] {
+            self.examine_rows(table, (&mut found, &mut bodies), (latest_ms, &mut *progress))?;
+        }
         self.examine_index(&mut found, progress)?;
         let rest = Table::ALL.into_iter().filter(|table| !is_examined(*table));
         for table in rest {
             self.examine_table(&mut found, table, progress)?;
         }
-        self.examine_orphans(&mut found, &bodies, used)?;
+        self.examine_orphans(&mut found, &mut bodies)?;
+        while let Some(next) = bodies.next() {
+            bodies = Bodies::from(next, bodies_at_once);
+            self.examine_chunks(&mut found, &mut bodies, progress)?;
+            self.examine_large(&mut found, &mut bodies)?;
+            self.examine_orphans(&mut found, &mut bodies)?;
+        }
         Ok(found)
     }
 
@@ -71,10 +87,9 @@ impl<S: Snapshot> View<S> {
         }
     }
 
-    /// Reads the next rows of a table, behind a key.
-    fn rows_behind(&self, table: Table, after: Option<&[u8]>) -> Result<Vec<Row>, EngineError> {
+    /// Reads the next rows of a table, from a bound on.
+    fn rows_from(&self, table: Table, lower: Bound<&[u8]>) -> Result<Vec<Row>, EngineError> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (lower, Bound::Unbounded);
         self.snapshot.range(table, bounds, Order::Ascending, &mut |key, row| {
             bytes += row.len();
@@ -85,23 +100,24 @@ impl<S: Snapshot> View<S> {
         Ok(rows)
     }
 
-    /// Visits each row of a table. Nothing is pinned in between but the view.
+    /// Visits each row of a table from a bound on. Nothing is pinned in between but the view.
     fn each_row(
         &self,
-        table: Table,
+        (table, mut lower): (Table, Bound<Vec<u8>>),
         (found, progress): (&mut Examination, &mut dyn FnMut(u64)),
         visit: &mut Visit<'_>,
     ) -> Result<(), ReadError> {
-        let mut after: Option<Vec<u8>> = None;
         loop {
-            let rows = self.rows_behind(table, after.as_deref())?;
+            let rows = self.rows_from(table, lower.as_ref().map(Vec::as_slice))?;
             for (key, row) in &rows {
-                visit(found, key, row)?;
+                if visit(found, key, row)?.is_break() {
+                    return Ok(());
+                }
+                found.rows += 1;
             }
-            found.rows += rows.len() as u64;
             progress(found.rows);
             match rows.into_iter().next_back() {
-                Some((last, _)) => after = Some(last),
+                Some((last, _)) => lower = Bound::Excluded(last),
                 None => return Ok(()),
             }
         }
@@ -114,84 +130,86 @@ impl<S: Snapshot> View<S> {
         table: Table,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ReadError> {
-        self.each_row(table, (found, progress), &mut |found, key, row| {
+        self.each_row((table, Bound::Unbounded), (found, progress), &mut |found, key, row| {
             if check_row(table, key, row).is_err() {
-                *found.damaged_rows.entry(table).or_default() += 1;
+                found.add_damaged_row(table);
             }
-            Ok(())
+            NEXT
         })
     }
 
-    /// Checks all chunks. Returns what is stored of each body.
+    /// Checks the chunks of the next bodies.
     fn examine_chunks(
         &self,
         found: &mut Examination,
+        bodies: &mut Bodies,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<BTreeMap<BodyId, Stored>, ReadError> {
-        let mut bodies: BTreeMap<BodyId, Stored> = BTreeMap::new();
-        self.each_row(Table::Chunks, (found, progress), &mut |found, key, row| {
+    ) -> Result<(), ReadError> {
+        let first = tables::Chunks::key(&ChunkKey { body: bodies.first(), index: 0 });
+        let from = (Table::Chunks, Bound::Included(first));
+        self.each_row(from, (found, progress), &mut |found, key, row| {
             let Ok(place) = tables::Chunks::read_key(key) else {
-                *found.damaged_rows.entry(Table::Chunks).or_default() += 1;
-                return Ok(());
+                found.add_damaged_row(Table::Chunks);
+                return NEXT;
             };
-            let stored = bodies.entry(place.body).or_default();
-            stored.bytes += row.len() as u64;
-            if check_row(Table::Chunks, key, row).is_err() {
-                *found.damaged_rows.entry(Table::Chunks).or_default() += 1;
-            } else if stored.whole == place.index {
-                stored.whole += 1;
+            let is_readable = check_row(Table::Chunks, key, row).is_ok();
+            let added = bodies.add((place.body, place.index), row.len() as u64, is_readable);
+            if added.is_continue() && !is_readable {
+                found.add_damaged_row(Table::Chunks);
             }
-            Ok(())
-        })?;
-        Ok(bodies)
+            Ok(added)
+        })
     }
 
-    /// Checks all entries, their chunks, their dots and their dates. Returns the bodies that they refer to.
-    fn examine_entries(
-        &self,
-        found: &mut Examination,
-        bodies: &BTreeMap<BodyId, Stored>,
-        (latest_ms, progress): (u64, &mut dyn FnMut(u64)),
-    ) -> Result<BTreeSet<BodyId>, ReadError> {
-        let mut used = BTreeSet::new();
-        for table in [Table::Entries, Table::Deleted] {
-            self.examine_rows(table, (found, bodies, &mut used), (latest_ms, progress))?;
-        }
-        Ok(used)
-    }
-
-    /// Checks the rows of keys in one of their tables.
+    /// Checks the rows of keys in one of their tables: their dots, their dates, and the chunks of the first bodies.
     fn examine_rows(
         &self,
         table: Table,
-        (found, bodies, used): (&mut Examination, &BTreeMap<BodyId, Stored>, &mut BTreeSet<BodyId>),
+        (found, bodies): (&mut Examination, &mut Bodies),
         (latest_ms, progress): (u64, &mut dyn FnMut(u64)),
     ) -> Result<(), ReadError> {
-        self.each_row(table, (found, progress), &mut |found, key, row| {
+        self.each_row((table, Bound::Unbounded), (found, progress), &mut |found, key, row| {
             found.entries += 1;
             let Ok(entry) = EntryKey::read(key) else {
-                *found.damaged_rows.entry(table).or_default() += 1;
-                return Ok(());
+                found.add_damaged_row(table);
+                return NEXT;
             };
             if table == Table::Deleted && self.has_entry(&entry)? {
                 // Readers take the entry.
-                *found.damaged_rows.entry(table).or_default() += 1;
-                return Ok(());
+                found.add_damaged_row(table);
+                return NEXT;
             }
             match decode_entry((table, key), row, &self.origins) {
                 Ok((head, _value)) => {
-                    self.examine_entry(found, (&entry, &head), bodies, used)?;
+                    examine_body(found, (&entry, &head), bodies);
+                    self.examine_dots(found, (&entry, &head))?;
                     if head.version.hlc > Hlc::at_millis(latest_ms) {
                         found.future.add((name(&entry), head.version.hlc.millis()));
                     }
                 }
                 Err(_damaged) => {
                     found.damaged.add(name(&entry));
+                    found.has_unread_entries = true;
                     found.meet(entry, Met::Row);
                 }
             }
-            Ok(())
+            NEXT
         })
+    }
+
+    /// Checks the chunks of further bodies, for the entries that refer to them. Everything else of the entries was examined.
+    fn examine_large(&self, found: &mut Examination, bodies: &mut Bodies) -> Result<(), ReadError> {
+        let rows = found.rows;
+        let from = (Table::Entries, Bound::Unbounded);
+        self.each_row(from, (&mut *found, &mut |_rows| {}), &mut |found, key, row| {
+            let Ok(entry) = EntryKey::read(key) else { return NEXT };
+            if let Ok((head, _value)) = decode_entry((Table::Entries, key), row, &self.origins) {
+                examine_body(found, (&entry, &head), bodies);
+            }
+            NEXT
+        })?;
+        found.rows = rows;
+        Ok(())
     }
 
     /// Whether a key has a row among the entries.
@@ -199,22 +217,12 @@ impl<S: Snapshot> View<S> {
         Ok(self.snapshot.get(Table::Entries, key.as_bytes())?.is_some())
     }
 
-    /// Checks the chunks of an entry, and whether the index names it under each of its dots.
-    fn examine_entry(
+    /// Checks whether the index names an entry under each of its dots.
+    fn examine_dots(
         &self,
         found: &mut Examination,
         (entry, head): (&EntryKey, &Found<()>),
-        bodies: &BTreeMap<BodyId, Stored>,
-        used: &mut BTreeSet<BodyId>,
     ) -> Result<(), ReadError> {
-        if let Some(large) = head.large() {
-            used.insert(large.body);
-            let whole = bodies.get(&large.body).copied().unwrap_or_default().whole;
-            if u64::from(whole) < large.len.div_ceil(CHUNK_BYTES as u64) {
-                found.damaged.add(name(entry));
-                found.meet(entry.clone(), Met::Chunk { body: large.body, index: whole });
-            }
-        }
         for dot in head.dots() {
             let number = self.origins.number(dot.origin);
             let indexed = number.map(|origin| IndexedDot { origin, seq: dot.seq });
@@ -239,10 +247,11 @@ impl<S: Snapshot> View<S> {
         found: &mut Examination,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ReadError> {
-        self.each_row(Table::Dots, (found, progress), &mut |found, key, row| {
+        let from = (Table::Dots, Bound::Unbounded);
+        self.each_row(from, (found, progress), &mut |found, key, row| {
             let Ok((dot, entry)) = tables::decode::<Dots>(key, row) else {
-                *found.damaged_rows.entry(Table::Dots).or_default() += 1;
-                return Ok(());
+                found.add_damaged_row(Table::Dots);
+                return NEXT;
             };
             let (namespace, key) = entry.split();
             let is_wrong = match self.names(dot, &entry) {
@@ -258,7 +267,7 @@ impl<S: Snapshot> View<S> {
                 found.misindexed += 1;
                 found.repair(Repair(Defect::Misindexed(dot)));
             }
-            Ok(())
+            NEXT
         })
     }
 
@@ -290,39 +299,55 @@ impl<S: Snapshot> View<S> {
     fn examine_orphans(
         &self,
         found: &mut Examination,
-        bodies: &BTreeMap<BodyId, Stored>,
-        mut used: BTreeSet<BodyId>,
+        bodies: &mut Bodies,
     ) -> Result<(), ReadError> {
         let unread = [Table::Entries, Table::Local, Table::Pending];
         let is_unread = |table: &Table| found.damaged_rows.contains_key(table);
-        if found.damaged.count > 0 || unread.iter().any(is_unread) {
+        if found.has_unread_entries || unread.iter().any(is_unread) {
             return Ok(());
         }
-        self.bodies_of_others(&mut used)?;
-        for (body, stored) in bodies.iter().filter(|(body, _)| !used.contains(body)) {
-            found.orphans.add(*body);
+        self.refer_to_others(bodies)?;
+        for stored in bodies.unused() {
+            found.orphans.add(stored.body);
             found.orphaned_bytes += stored.bytes;
-            found.repair(Repair(Defect::Orphan(*body)));
+            found.repair(Repair(Defect::Orphan(stored.body)));
         }
         Ok(())
     }
 
-    /// The bodies of the location's own data, and those in the pending table.
-    fn bodies_of_others(&self, used: &mut BTreeSet<BodyId>) -> Result<(), ReadError> {
+    /// The location's own data and the pending table refer to bodies too.
+    fn refer_to_others(&self, bodies: &mut Bodies) -> Result<(), ReadError> {
         let all = (Bound::Unbounded, Bound::Unbounded);
         tables::visit::<LocalParts>(&self.snapshot, all, &mut |(_, row)| {
             let parts = row.map(|(_, parts)| parts).unwrap_or_default();
-            used.extend(parts.into_iter().filter_map(|part| match part {
-                Part::Large(large) => Some(large.body),
-                Part::Inline(_) => None,
-            }));
+            for part in parts {
+                if let Part::Large(large) = part {
+                    bodies.refer(large.body);
+                }
+            }
             ControlFlow::Continue(())
         })?;
         tables::visit::<tables::Pending>(&self.snapshot, all, &mut |(_, row)| {
-            used.extend(row.map(|(body, ())| body));
+            if let Ok((body, ())) = row {
+                bodies.refer(body);
+            }
             ControlFlow::Continue(())
         })?;
         Ok(())
+    }
+}
+
+/// Checks the chunks of an entry, if its body is among these.
+fn examine_body(
+    found: &mut Examination,
+    (entry, head): (&EntryKey, &Found<()>),
+    bodies: &mut Bodies,
+) {
+    let Some(large) = head.large() else { return };
+    let Some(whole) = bodies.refer(large.body) else { return };
+    if u64::from(whole) < large.len.div_ceil(CHUNK_BYTES as u64) {
+        found.damaged.add(name(entry));
+        found.meet(entry.clone(), Met::Chunk { body: large.body, index: whole });
     }
 }
 

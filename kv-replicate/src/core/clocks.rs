@@ -228,11 +228,14 @@ impl Clocks {
         }
     }
 
-    /// How far a member's clock is ahead of the own one, in milliseconds; none if it was not heard recently.
+    /// How far a member's clock is ahead of the own one, in milliseconds; none if it was not heard recently, or was read so
+    /// inexactly that this may be wrong by more than right clocks may differ: the message has waited, for example while this
+    /// process did not run.
     pub(super) fn ahead_ms(&self, local: &Local, peer: MemberId) -> Option<i64> {
         let reading = self.members.get(&peer)?.reading?;
         let is_heard = local.mono().saturating_sub(reading.at) < HEARD_WITHIN;
-        if !is_heard || !local.members().is_current(peer) {
+        let is_exact = reading.error_ms <= max_skew_ms(local);
+        if !is_heard || !is_exact || !local.members().is_current(peer) {
             return None;
         }
         Some(reading.zero_ms - own(local).zero_ms)

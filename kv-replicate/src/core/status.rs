@@ -25,7 +25,8 @@ pub struct PeerState {
     /// The verification of this location against the peer, if there is one.
     pub verifying: Option<Verification>,
     /// How far the peer's wall clock is ahead of the one here, in milliseconds, to within half a round trip;
-    /// none if it was not heard within the last minute.
+    /// none if it was not received within the last minute, or so late that this may be wrong by more than right clocks may
+    /// differ.
     pub clock_ahead_ms: Option<i64>,
 }
 

@@ -4,9 +4,28 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::pauses::Moment;
+
 /// A link that lasts this long counts as stable: its end is not a failure. Until then it is not
 /// given up for another one, if it is the right one of two.
 pub(super) const LASTING: Duration = Duration::from_secs(10);
+
+/// So many links in a row that did not last are no coincidence, such as a location that was restarted.
+const UNSTABLE: u32 = 3;
+
+/// Links that end further apart than this have nothing to do with each other.
+const APART: Duration = Duration::from_secs(60);
+
+/// Links that have ended one after the other, and did not last. Times are those for which this process had run.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    /// When the first of them ended.
+    since: Duration,
+    /// When the last of them ended.
+    last: Duration,
+    /// How many there were.
+    links: u32,
+}
 
 /// The attempts to reach a peer, and their results.
 #[derive(Debug, Default)]
@@ -18,16 +37,16 @@ pub(super) struct Attempts {
     /// Whether somebody answered the last attempt that failed.
     is_answered: bool,
     /// Since when there has been no link; none while one is up.
-    down_since: Option<Duration>,
-    /// When the first of the last links ended that did not last; none if the last one that has ended lasted.
-    unstable_since: Option<Duration>,
+    down_since: Option<Moment>,
+    /// The last links, if they did not last; none if the last one that has ended lasted.
+    short: Option<Short>,
     /// The attempt that waits or is under way.
     task: Option<AbortHandle>,
 }
 
 impl Attempts {
     /// An attempt is under way.
-    pub(super) fn begin(&mut self, task: AbortHandle, now: Duration) {
+    pub(super) fn begin(&mut self, task: AbortHandle, now: Moment) {
         self.task = Some(task);
         self.down_since.get_or_insert(now);
     }
@@ -60,38 +79,39 @@ impl Attempts {
         self.down_since = None;
     }
 
-    /// A link that came up and ended at these times was replaced by another one that the peer has made: nothing need be
-    /// dialled, and the pause before the next attempt stays as it is.
-    pub(super) fn link_replaced(&mut self, (since, now): (Duration, Duration), error: &str) {
-        if now.saturating_sub(since) >= LASTING {
-            self.unstable_since = None;
-        } else {
-            self.unstable_since.get_or_insert(now);
-        }
+    /// A link that lasted so long was replaced by another one that the peer has made: nothing need be dialled, and the
+    /// pause before the next attempt stays as it is.
+    pub(super) fn link_replaced(&mut self, lasted: Duration, now: Moment, error: &str) {
+        self.count_link(lasted, now, lasted < LASTING);
         self.last_error = Some(error.to_owned());
     }
 
-    /// A link that came up and ended at these times has ended. The peer was last heard at the time `heard`. If the peer has
-    /// replaced it, another process runs as this location, however long the link has lasted: the longer both wait then,
-    /// the more each gets done in its turn.
+    /// A link that lasted so long has ended. The last message of the peer arrived at the time `last`. If the peer has
+    /// replaced the link, another process runs as this location, however long the link has lasted: the longer both wait
+    /// then, the more each gets done in its turn.
     pub(super) fn link_ended(
         &mut self,
-        (since, now): (Duration, Duration),
-        heard: Duration,
+        lasted: Duration,
+        (last, now): (Moment, Moment),
         (error, is_replaced): (&str, bool),
     ) {
-        let has_lasted = now.saturating_sub(since) >= LASTING;
-        if has_lasted {
-            self.unstable_since = None;
-        }
-        if has_lasted && !is_replaced {
-            self.failures = 0;
-        } else {
-            self.failures = self.failures.saturating_add(1);
-            self.unstable_since.get_or_insert(now);
-        }
-        self.down_since.get_or_insert(heard);
+        let has_failed = lasted < LASTING || is_replaced;
+        self.failures = if has_failed { self.failures.saturating_add(1) } else { 0 };
+        self.count_link(lasted, now, has_failed);
+        self.down_since.get_or_insert(last);
         self.last_error = Some(error.to_owned());
+    }
+
+    /// Counts a link that has ended among those that did not last, if it is one.
+    fn count_link(&mut self, lasted: Duration, Moment { ran: now, .. }: Moment, has_failed: bool) {
+        if lasted >= LASTING {
+            self.short = None;
+        }
+        if has_failed {
+            let before = self.short.filter(|short| now.saturating_sub(short.last) <= APART);
+            let short = before.unwrap_or(Short { since: now, last: now, links: 0 });
+            self.short = Some(Short { last: now, links: short.links.saturating_add(1), ..short });
+        }
     }
 
     /// Whether an attempt waits or is under way.
@@ -114,14 +134,16 @@ impl Attempts {
         self.last_error.as_ref()
     }
 
-    /// How long there has been no link.
-    pub(super) fn down_for(&self, now: Duration) -> Option<Duration> {
-        self.down_since.map(|since| now.saturating_sub(since))
+    /// Since when there is no link; none while one is up.
+    pub(super) fn down_since(&self) -> Option<Moment> {
+        self.down_since
     }
 
-    /// For how long links have come and gone: one that is up may last.
-    pub(super) fn unstable_for(&self, now: Duration) -> Option<Duration> {
-        self.unstable_since.map(|since| now.saturating_sub(since))
+    /// For how long links have come and gone: one that is up may last. A location that was away and returns has not come and
+    /// gone.
+    pub(super) fn unstable_for(&self, Moment { ran: now, .. }: Moment) -> Option<Duration> {
+        let short = self.short.filter(|short| short.links >= UNSTABLE)?;
+        (now.saturating_sub(short.last) <= APART).then(|| now.saturating_sub(short.since))
     }
 }
 
@@ -129,40 +151,78 @@ impl Attempts {
 mod tests {
     use super::*;
 
+    fn at(seconds: u64) -> Moment {
+        let at = Duration::from_secs(seconds);
+        Moment { at, ran: at }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A link ends, after it lasted for so many seconds.
+    fn end(attempts: &mut Attempts, now: u64, lasted: u64, is_replaced: bool) {
+        attempts.linked();
+        attempts.link_ended(seconds(lasted), (at(now), at(now)), ("lost", is_replaced));
+    }
+
     #[test]
     fn failures_count_until_a_link_has_lasted() {
-        let at = Duration::from_secs;
         let mut attempts = Attempts::default();
         attempts.failed("no answer".into(), false);
+        end(&mut attempts, 15, 5, false);
+        assert_eq!((attempts.failures(), attempts.down_since()), (2, Some(at(15))));
         attempts.linked();
-        attempts.link_ended((at(10), at(15)), at(15), ("lost", false));
-        assert_eq!((attempts.failures(), attempts.down_for(at(20))), (2, Some(at(5))));
-        assert_eq!(attempts.unstable_for(at(20)), Some(at(5)));
+        assert_eq!(attempts.down_since(), None, "a location with a link is not down");
+        end(&mut attempts, 30, 10, true);
+        assert_eq!((attempts.failures(), attempts.down_since()), (3, Some(at(30))), "a copy");
+        end(&mut attempts, 50, 10, false);
+        assert_eq!((attempts.failures(), attempts.down_since()), (0, Some(at(50))));
+    }
+
+    #[test]
+    fn links_that_come_and_go_are_unstable_from_the_third_one_on_until_one_lasts() {
+        let mut attempts = Attempts::default();
+        for (now, unstable) in [(15, None), (30, None), (45, Some(30)), (80, Some(65))] {
+            end(&mut attempts, now, 5, false);
+            assert_eq!(attempts.unstable_for(at(now)), unstable.map(seconds), "at {now}");
+        }
         attempts.linked();
-        assert_eq!(attempts.down_for(at(20)), None, "a location with a link is not down");
-        attempts.link_ended((at(20), at(30)), at(30), ("lost", true));
-        assert_eq!((attempts.failures(), attempts.down_for(at(31))), (3, Some(at(1))), "a copy");
+        assert_eq!(attempts.unstable_for(at(85)), Some(seconds(70)), "the next link may not last");
+        end(&mut attempts, 95, 10, false);
+        assert_eq!(attempts.unstable_for(at(95)), None);
+    }
+
+    #[test]
+    fn a_location_that_was_away_and_returns_is_not_unstable() {
+        let mut attempts = Attempts::default();
+        end(&mut attempts, 15, 5, false);
+        // It is away for five minutes.
         attempts.linked();
-        attempts.link_ended((at(40), at(50)), at(50), ("lost", false));
-        assert_eq!((attempts.failures(), attempts.down_for(at(51))), (0, Some(at(1))));
-        assert_eq!(attempts.unstable_for(at(51)), None);
+        assert_eq!(attempts.unstable_for(at(315)), None);
+        for now in [320, 322, 324] {
+            end(&mut attempts, now, 1, false);
+        }
+        assert_eq!(attempts.unstable_for(at(324)), Some(seconds(4)), "what was long ago is over");
+        attempts.linked();
+        assert_eq!(attempts.unstable_for(at(390)), None, "it was away again");
     }
 
     #[test]
     fn links_that_the_peer_replaces_are_unstable_and_do_not_delay_the_next_attempt() {
-        let at = Duration::from_secs;
         let mut attempts = Attempts::default();
-        attempts.link_replaced((at(10), at(15)), "replaced");
-        assert_eq!((attempts.failures(), attempts.unstable_for(at(20))), (0, Some(at(5))));
-        attempts.link_replaced((at(15), at(25)), "replaced");
-        assert_eq!((attempts.failures(), attempts.unstable_for(at(30))), (0, None));
+        for now in [15, 16, 17] {
+            attempts.link_replaced(seconds(1), at(now), "replaced");
+        }
+        assert_eq!((attempts.failures(), attempts.unstable_for(at(17))), (0, Some(seconds(2))));
+        attempts.link_replaced(seconds(10), at(27), "replaced");
+        assert_eq!((attempts.failures(), attempts.unstable_for(at(27))), (0, None));
     }
 
     #[test]
-    fn a_location_is_away_since_it_was_last_heard_and_not_since_that_was_noticed() {
-        let at = Duration::from_secs;
+    fn a_location_is_away_since_its_last_message_and_not_since_that_was_noticed() {
         let mut attempts = Attempts::default();
-        attempts.link_ended((at(10), at(100)), at(85), ("lost", false));
-        assert_eq!(attempts.down_for(at(145)), Some(at(60)));
+        attempts.link_ended(seconds(90), (at(85), at(100)), ("lost", false));
+        assert_eq!(attempts.down_since(), Some(at(85)));
     }
 }

@@ -14,3 +14,5 @@ pub(super) const NOT_PROVEN: VarInt = VarInt::from_u32(3);
 pub(super) const REJECTED: VarInt = VarInt::from_u32(4);
 /// This location does not replicate any more; the reason says why.
 pub(super) const HALTED: VarInt = VarInt::from_u32(5);
+/// This location is shutting down.
+pub(super) const STOPPING: VarInt = VarInt::from_u32(6);

@@ -27,6 +27,7 @@ use super::{
     flaps::Flaps,
     input::{Input, Query},
     link::Link,
+    pauses::{Moment, Pauses},
     socket::{Port, transport},
     store::{StorePort, StoreReport},
     tls::Tls,
@@ -37,6 +38,7 @@ use crate::{Config as CoreConfig, Core, Event, Notice, Now, PINNED_BYTES, Verdic
 mod answers;
 mod links;
 mod names;
+mod paused;
 mod status;
 mod transmit;
 
@@ -46,8 +48,11 @@ const INPUTS: usize = 64;
 /// How many events the core gets before its actions are carried out.
 const INPUTS_AT_ONCE: usize = 64;
 
-/// How often it is noted which peers were heard.
+/// How often it is noted from which peers messages have arrived: a turn begins at least so often.
 const LISTEN: Duration = Duration::from_millis(500);
+
+/// The reason that peers get from a replica that ends although its owner has not closed it.
+const ENDED: &str = "its replica has ended, as after its store was closed or has failed: see its log, and restart it";
 
 /// The owner of a core.
 pub(super) struct Driver {
@@ -85,10 +90,12 @@ pub(super) struct Driver {
     attempts: BTreeMap<MemberId, Attempts>,
     /// What is known over time of each peer that is wanted or linked.
     tracks: BTreeMap<MemberId, Track>,
-    /// When it was last noted which peers were heard.
-    listened: Duration,
+    /// When it was last noted from which peers messages have arrived.
+    listened: Moment,
+    /// The times for which this process did not run.
+    pauses: Pauses,
     /// Since when something that remains of processes that have ended may be missing at a member; none if nothing is.
-    unsettled: Option<Duration>,
+    unsettled: Option<Moment>,
     /// Which changes of links are logged.
     flaps: BTreeMap<MemberId, Flaps>,
     /// The requests that wait for a verification.
@@ -170,7 +177,8 @@ impl Driver {
             full: BTreeSet::new(),
             attempts: BTreeMap::new(),
             tracks: BTreeMap::new(),
-            listened: Duration::ZERO,
+            listened: Moment::default(),
+            pauses: Pauses::default(),
             unsettled: None,
             flaps: BTreeMap::new(),
             verifying: BTreeMap::new(),
@@ -191,6 +199,7 @@ impl Driver {
         loop {
             self.pump();
             let timer = sleep_until(self.core.poll_timeout(), self.now().mono);
+            let mut is_listening = false;
             tokio::select! {
                 _some = self.inputs.recv_many(&mut inputs, INPUTS_AT_ONCE) => {}
                 _some = self.reports.recv_many(&mut reports, INPUTS_AT_ONCE) => {}
@@ -206,8 +215,14 @@ impl Driver {
                 }
                 () = self.room.notified() => {}
                 () = timer => {}
-                _tick = listen.tick() => self.listen(),
+                _tick = listen.tick() => is_listening = true,
                 _closed = self.closing.changed() => break,
+            }
+            if self.has_paused() {
+                // The tick that came late would count as messages of now what has waited since before the pause.
+                listen.reset();
+            } else if is_listening {
+                self.listen();
             }
             reports.drain(..).for_each(|report| self.take_report(report));
             if self.is_over {
@@ -226,10 +241,14 @@ impl Driver {
 
     /// Ends the links, the tasks and the threads, and frees the port.
     async fn close(self) {
-        let Driver { store, port, dialler, mut tasks, links, inputs, queries, .. } = self;
+        let Driver { store, port, dialler, mut tasks, links, inputs, queries, is_over, .. } = self;
         // From here on, requests and reports fail at once.
         drop((inputs, queries));
-        links.values().for_each(|link| link.close(code::GOING, "this location is shutting down"));
+        let (code, why) = match is_over {
+            true => (code::HALTED, ENDED),
+            false => (code::STOPPING, "this location is shutting down"),
+        };
+        links.values().for_each(|link| link.close(code, why));
         if let Err(error) = tokio::task::spawn_blocking(|| store.close()).await {
             tracing::error!(%error, "the store was not released");
         }
@@ -241,6 +260,11 @@ impl Driver {
     /// The time, for the core.
     fn now(&self) -> Now {
         now(&*self.config.environment)
+    }
+
+    /// The time, with that for which this process has run.
+    fn moment(&self) -> Moment {
+        self.pauses.moment(self.now().mono)
     }
 
     /// Hands a report of the store to the core.

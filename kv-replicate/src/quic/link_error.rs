@@ -61,7 +61,7 @@ const MAX_REASON: usize = 400;
 /// replaced.
 fn connection(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::TimedOut => "nothing was heard from it for too long".into(),
+        ConnectionError::TimedOut => "no message from it for too long".into(),
         ConnectionError::ApplicationClosed(close) if !close.reason.is_empty() => {
             format!("it closed the link: {}", printable(&close.reason))
         }
@@ -84,15 +84,12 @@ fn join(errors: &[LinkError]) -> String {
 impl LinkError {
     /// The reason of a peer that does not replicate any more, if that is what ended the link.
     pub(super) fn halted(&self) -> Option<String> {
-        let close = match self {
+        match self {
             LinkError::At { source, .. } => return source.halted(),
             LinkError::All(errors) => return errors.iter().find_map(LinkError::halted),
-            LinkError::Connection(error)
-            | LinkError::Read(ReadError::ConnectionLost(error))
-            | LinkError::Write(WriteError::ConnectionLost(error)) => error,
-            _ => return None,
-        };
-        match close {
+            _ => {}
+        }
+        match self.lost()? {
             ConnectionError::ApplicationClosed(close) if close.error_code == code::HALTED => {
                 Some(printable(&close.reason))
             }
@@ -125,15 +122,29 @@ impl LinkError {
         LinkError::At { address: address.to_owned(), source: Box::new(self) }
     }
 
-    /// Whether the peer has another link of this location: another process runs as this location.
-    pub(super) fn is_replaced(&self) -> bool {
-        let lost = match self {
+    /// Whether the peer has closed the link because it shuts down.
+    pub(super) fn is_stop(&self) -> bool {
+        matches!(self.lost(), Some(ConnectionError::ApplicationClosed(close)) if close.error_code == code::STOPPING)
+    }
+
+    /// Whether the link ended because nothing arrived on it for too long.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self.lost(), Some(ConnectionError::TimedOut))
+    }
+
+    /// How the connection was lost, if that is the reason.
+    fn lost(&self) -> Option<&ConnectionError> {
+        match self {
             LinkError::Connection(lost)
             | LinkError::Read(ReadError::ConnectionLost(lost))
-            | LinkError::Write(WriteError::ConnectionLost(lost)) => lost,
-            _ => return false,
-        };
-        matches!(lost, ConnectionError::ApplicationClosed(close) if close.error_code == code::DOUBLE)
+            | LinkError::Write(WriteError::ConnectionLost(lost)) => Some(lost),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer has another link of this location: another process runs as this location.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(self.lost(), Some(ConnectionError::ApplicationClosed(close)) if close.error_code == code::DOUBLE)
     }
 }
 
@@ -163,6 +174,8 @@ mod tests {
     #[test]
     fn a_peer_that_has_halted_gives_its_reason_whichever_address_it_was_dialled_at() {
         assert_eq!(closed(code::GOING, "shutting down").halted(), None);
+        let stopped = closed(code::STOPPING, "shutting down");
+        assert!(stopped.is_stop() && stopped.halted().is_none() && !stopped.is_replaced());
         let halted = || closed(code::HALTED, "it was removed");
         assert_eq!(halted().halted().as_deref(), Some("it was removed"));
         let tried = vec![LinkError::NoAddress.at("a:1"), halted().at("b:2")];

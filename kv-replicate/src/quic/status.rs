@@ -15,6 +15,10 @@ pub const MAX_AWAITED: usize = 1000;
 pub struct Status {
     /// Why it does not replicate any more, if so.
     pub halted: Option<HaltReason>,
+    /// The last time for which this process did not run, if it was three seconds at least; none if there was none.
+    pub pause: Option<Pause>,
+    /// For how long this process did not run since its start, in pauses of a second or more.
+    pub paused: Duration,
     /// Whether this location is a member and has everything that its first source had.
     pub is_joined: bool,
     /// Whether everything that remains of processes that have ended, and of removed members, is at every member. As
@@ -47,6 +51,15 @@ pub struct Status {
     pub peers: BTreeMap<MemberId, Peer>,
 }
 
+/// A time for which this process did not run: it was stopped, or its machine was suspended or overloaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    /// How long it was.
+    pub lasted: Duration,
+    /// How long ago it ended.
+    pub ended: Duration,
+}
+
 /// The handshakes with peers that dial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
@@ -66,16 +79,22 @@ pub struct Peer {
     pub is_connected: bool,
     /// For how long the link that is up has been; none if there is none.
     pub up_for: Option<Duration>,
-    /// How long there has been no link: since the peer was last heard, or since the first failed attempt. None while a link
-    /// is up.
+    /// How long there has been no link: since the last message, or since the first failed attempt. None while a link is up.
     pub down_for: Option<Duration>,
-    /// For how long links have come and gone: since the first of the last ones ended that did not last for 10 s. None if the
-    /// last one lasted, or the one that is up has.
+    /// For how long links have come and gone: since the first of the last three or more ended that did not last for 10 s.
+    /// None if the last one lasted, or the one that is up has, or none was up for a minute.
     pub unstable_for: Option<Duration>,
     /// How long ago the last packet from it arrived, at most: none if none has arrived in this process.
-    pub heard_for: Option<Duration>,
-    /// Why it does not replicate any more, as it has reported when it refused the last link.
+    pub last_message: Option<Duration>,
+    /// For how long this process has waited for a message of it: since the last one, or since the first failed attempt,
+    /// without the time for which this process did not run.
+    pub silent_for: Option<Duration>,
+    /// Why it does not replicate any more, as it has reported when it refused the last link; none once a link is up.
     pub halted: Option<String>,
+    /// Whether it has not answered an attempt since it reported that, so that it may have ended.
+    pub is_halt_old: bool,
+    /// Whether it has reported that it shuts down, and no link to it has been up since.
+    pub has_stopped: bool,
     /// The addresses that are dialled, in their order, as the store and the configuration name them.
     pub addresses: Vec<String>,
     /// The address that the peer's packets come from.
@@ -113,7 +132,8 @@ pub struct Peer {
 pub struct Arrears {
     /// How many.
     pub writes: u64,
-    /// For how long the oldest of them has been missing, to about a second; zero if none is.
+    /// For how long the oldest of them has been missing, to about a second, without the time for which this process did not
+    /// run; zero if none is.
     pub lasting: Duration,
 }
 

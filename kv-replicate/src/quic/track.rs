@@ -1,11 +1,14 @@
-//! What the driver learns of a peer over time: when it was last heard, since when something is missing, and how fast a
+//! What the driver learns of a peer over time: when its last message arrived, since when something is missing, and how fast a
 //! session goes on.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use kv_core::VersionVector;
 
-use super::status::{Arrears, Pace};
+use super::{
+    pauses::Moment,
+    status::{Arrears, Pace},
+};
 use crate::SessionProgress;
 
 /// The time over which the rate of a session is measured.
@@ -14,18 +17,22 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The least time between two samples of a session, and the shortest over which a rate is measured.
 const APART: Duration = Duration::from_millis(900);
 
-/// A peer is heard once a second. One that was not heard for this long may have ended, although its link counts as up.
-pub(super) const SILENT: Duration = Duration::from_secs(3);
+/// A link on which nothing has arrived for longer than this is silent: each end sends something about once a second.
+const SILENT: Duration = Duration::from_secs(3);
 
 /// A peer over time, whether a link to it is up or not.
 #[derive(Debug, Default)]
 pub(super) struct Track {
     /// When the last packet from it is known to have arrived; none if none has arrived in this process.
-    pub(super) heard: Option<Duration>,
-    /// Whether the log says that nothing is heard on its link.
-    pub(super) is_silent: bool,
+    pub(super) last: Option<Moment>,
     /// The reason that it gave for not replicating any more, until a link to it is up again.
     pub(super) halted: Option<String>,
+    /// Whether an attempt to reach it has failed since, without such an answer.
+    pub(super) is_halt_old: bool,
+    /// Whether it has reported that it shuts down, and no link to it has been up since.
+    pub(super) has_stopped: bool,
+    /// Whether it was logged that nothing arrives on its link.
+    is_silent: bool,
     /// The packets that had arrived on the link when that was last looked at.
     packets: u64,
     /// Writes that are here and not there.
@@ -40,46 +47,38 @@ pub(super) struct Track {
 
 impl Track {
     /// A link to it is up.
-    pub(super) fn linked(&mut self, now: Duration) {
-        self.heard = Some(now);
-        (self.halted, self.is_silent) = (None, false);
-        self.packets = 0;
+    pub(super) fn linked(&mut self, now: Moment) {
+        (self.last, self.packets) = (Some(now), 0);
+        (self.halted, self.has_stopped, self.is_silent) = (None, false, false);
     }
 
-    /// This process did not run for a time, and received nothing meanwhile.
-    pub(super) fn paused(&mut self, time: Duration) {
-        self.heard = self.heard.map(|heard| heard + time);
+    /// Looks whether something arrives on its link. If that has changed, returns whether it is silent now.
+    pub(super) fn changes_silence(&mut self, now: Moment) -> Option<bool> {
+        let is_silent = self.last?.listened(now) > SILENT;
+        let was_silent = std::mem::replace(&mut self.is_silent, is_silent);
+        (is_silent != was_silent).then_some(is_silent)
     }
 
-    /// Records how many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
-    pub(super) fn count_packets(&mut self, packets: u64, before: Duration) {
+    /// It has answered that it does not replicate any more. Returns whether that is new.
+    pub(super) fn halted(&mut self, now: Moment, reason: String) -> bool {
+        (self.last, self.is_halt_old) = (Some(now), false);
+        let is_new = self.halted.as_ref() != Some(&reason);
+        self.halted = Some(reason);
+        is_new
+    }
+
+    /// It has not answered an attempt to reach it: it may have ended since it reported that it had halted.
+    pub(super) fn not_reached(&mut self) {
+        self.is_halt_old = true;
+    }
+
+    /// So many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
+    pub(super) fn count_packets(&mut self, packets: u64, before: Moment) {
         if packets != self.packets {
             self.packets = packets;
-            self.heard = self.heard.max(Some(before));
+            self.last = self.last.max(Some(before));
         }
     }
-}
-
-impl Track {
-    /// Whether the peer has become silent or is heard again since this was last called, while its link is up.
-    pub(super) fn turned(&mut self, now: Duration) -> Option<Turned> {
-        let silent = now.saturating_sub(self.heard?);
-        let was_silent = std::mem::replace(&mut self.is_silent, silent > SILENT);
-        match (was_silent, self.is_silent) {
-            (false, true) => Some(Turned::Silent),
-            (true, false) => Some(Turned::Heard),
-            _ => None,
-        }
-    }
-}
-
-/// A change of a peer with a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turned {
-    /// Nothing has been heard of it for [`SILENT`].
-    Silent,
-    /// It is heard again.
-    Heard,
 }
 
 /// Since when one end lacks writes of the other.
@@ -168,18 +167,6 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_turns_silent_and_is_heard_again_once_each() {
-        let mut track = Track::default();
-        assert_eq!(track.turned(at(100)), None, "it was never heard");
-        track.linked(at(100));
-        let turns: Vec<_> = (101..106).map(|second| track.turned(at(second))).collect();
-        assert_eq!(turns, [None, None, None, Some(Turned::Silent), None]);
-        track.count_packets(1, at(106));
-        assert_eq!(track.turned(at(107)), Some(Turned::Heard));
-        assert_eq!(track.turned(at(108)), None);
-    }
-
-    #[test]
     fn what_is_missing_is_as_old_as_the_oldest_write_that_is_missing() {
         let mut missing = Missing::default();
         let mut lasting = |now, all, has| {
@@ -196,18 +183,54 @@ mod tests {
         assert_eq!(lasting(10, 13, 12), at(0));
     }
 
+    fn moment(at: u64, ran: u64) -> Moment {
+        Moment { at: Duration::from_secs(at), ran: Duration::from_secs(ran) }
+    }
+
     #[test]
-    fn a_peer_is_heard_when_packets_of_it_arrive() {
+    fn the_last_message_of_a_peer_is_as_old_as_its_last_packet() {
         let mut track = Track::default();
-        track.count_packets(0, at(1));
-        assert_eq!(track.heard, None);
-        track.linked(at(2));
-        track.count_packets(4, at(3));
-        assert_eq!(track.heard, Some(at(3)), "some time after the second 3");
-        track.count_packets(4, at(4));
-        assert_eq!(track.heard, Some(at(3)), "none since");
-        track.paused(at(60));
-        assert_eq!(track.heard, Some(at(63)), "this process could hear nothing meanwhile");
+        track.count_packets(0, moment(1, 1));
+        assert_eq!(track.last, None);
+        track.linked(moment(2, 2));
+        track.count_packets(4, moment(3, 3));
+        assert_eq!(track.last, Some(moment(3, 3)), "some time after the second 3");
+        track.count_packets(4, moment(4, 4));
+        assert_eq!(track.last, Some(moment(3, 3)), "none since");
+    }
+
+    #[test]
+    fn a_pause_of_this_process_is_no_silence_of_a_peer_and_makes_no_message_younger() {
+        let mut track = Track::default();
+        track.linked(moment(2, 2));
+        // The process did not run for a minute. What waits then may have been sent before.
+        track.count_packets(9, moment(10, 10));
+        let (last, now) = (track.last.expect("a message"), moment(71, 11));
+        assert_eq!((last.ago(now), last.listened(now)), (at(61), at(1)));
+    }
+
+    #[test]
+    fn a_link_becomes_silent_once_and_live_once() {
+        let mut track = Track::default();
+        track.linked(moment(10, 10));
+        assert_eq!(track.changes_silence(moment(13, 13)), None);
+        assert_eq!(track.changes_silence(moment(60, 13)), None, "this process did not run");
+        assert_eq!(track.changes_silence(moment(61, 14)), Some(true));
+        assert_eq!(track.changes_silence(moment(62, 15)), None);
+        track.count_packets(1, moment(63, 16));
+        assert_eq!(track.changes_silence(moment(64, 17)), Some(false));
+    }
+
+    #[test]
+    fn a_peer_that_has_halted_is_there_until_it_does_not_answer() {
+        let mut track = Track::default();
+        assert!(track.halted(moment(5, 5), "removed".into()), "it is new");
+        assert!(!track.halted(moment(9, 9), "removed".into()));
+        assert_eq!((track.last, track.is_halt_old), (Some(moment(9, 9)), false));
+        track.not_reached();
+        assert_eq!((track.halted.as_deref(), track.is_halt_old), (Some("removed"), true));
+        track.linked(moment(20, 20));
+        assert_eq!(track.halted, None);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
     }
     for (other, ahead_ms) in &clock.disagreeing {
         let text = format!(
-            "the clock of this location ({own}) is {} that of {}, and no third location is heard that could show which \
-             is wrong: check that NTP runs on both machines. Entries keep replicating meanwhile",
+            "the clock of this location ({own}) is {} that of {}, and there is no link to a third location that \
+             could show which is wrong: check that NTP runs on both machines. Entries keep replicating meanwhile",
             off(*ahead_ms, ("ahead of", "behind")),
             member.called(*other)
         );

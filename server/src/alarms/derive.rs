@@ -1,5 +1,6 @@
 //! The alarms of a snapshot.
 
+use kv_core::{MemberId, Mode};
 use kv_replicate::Condition;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     cluster::{Expiring, state::dates::minute},
-    membership::OriginState,
+    membership::{FOUND_EQUAL, OriginState},
 };
 
 /// What remains of an ended process is exchanged within seconds once all locations are linked. This long is an alarm, in
@@ -23,13 +24,10 @@ const UNSETTLED_SECONDS: u64 = 600;
 #[must_use]
 pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
     let mut alarms = Vec::new();
-    if snapshot.has_ended {
-        let text = "this location has stopped replicating: its replica has ended. The log has the reason; restart the \
-                    server";
-        alarms.push(Alarm::here(AlarmKind::Halted, text));
-    }
-    if let Some(member) = &snapshot.member {
-        alarms.extend(of_member(member, snapshot.now));
+    match &snapshot.member {
+        Some(Member { ended: Some(since), .. }) => alarms.push(ended(*since, &snapshot.mode)),
+        Some(member) => alarms.extend(of_member(member, snapshot.now)),
+        None => {}
     }
     alarms.extend(store::refuses_writes(&snapshot.mode));
     alarms.extend(damage::alarms(&snapshot.damage));
@@ -37,11 +35,35 @@ pub fn alarms(snapshot: &Snapshot) -> Vec<Alarm> {
     alarms
 }
 
+/// The alarm about a replica that has ended although the server runs. What it knew of the others is too old to be an alarm.
+fn ended(since: u64, mode: &Mode) -> Alarm {
+    let why = match mode {
+        Mode::Writer => "the log has the reason".into(),
+        Mode::Waiting(why) | Mode::ReadOnly(why) | Mode::Closed(why) => {
+            format!("the log has the reason, and the store says: {why}")
+        }
+    };
+    let reads = match mode {
+        Mode::Closed(_) => "Reads and writes are refused",
+        _ => {
+            "Reads are answered from what is here. Writes are refused, because no other location would get them"
+        }
+    };
+    let text = format!(
+        "this location has stopped replicating: its replica has ended at {}; {why}. {reads}. What the status shows of other \
+         locations is as of then. Restart the server",
+        minute(since)
+    );
+    Alarm::here(AlarmKind::Halted, text).since(since)
+}
+
 /// The alarms of a member.
 fn of_member(member: &Member, now: u64) -> Vec<Alarm> {
     if let Some(why) = member.status.halted {
         // Its view of the others is not meaningful then.
-        let text = format!("this location has stopped replicating: {why}");
+        let text = format!(
+            "this location has stopped replicating: {why}. Until then it answers reads, and refuses writes"
+        );
         return vec![Alarm::here(AlarmKind::Halted, text)];
     }
     let mut alarms = certificates(member, now);
@@ -122,7 +144,7 @@ pub fn conditions<'a>(
     alarms: impl Iterator<Item = (&'a Alarm, u64)>,
 ) -> Vec<Condition> {
     let mut own: Vec<_> = alarms.filter(|(alarm, _)| !alarm.is_reported).collect();
-    own.sort_by_key(|(alarm, _)| alarm.kind.told());
+    own.sort_by_key(|(alarm, _)| alarm.kind.audience());
     let told = own.into_iter().map(|(alarm, since)| Condition {
         code: alarm.kind.code(),
         about: alarm.about,
@@ -130,7 +152,25 @@ pub fn conditions<'a>(
     });
     let catching_up = Condition { code: CATCHING_UP, about: None, for_ms: 0 };
     let is_catching_up = snapshot.member.as_ref().is_some_and(catches_up);
-    is_catching_up.then_some(catching_up).into_iter().chain(told).collect()
+    let equal = snapshot.member.iter().flat_map(|member| found_equal(member, snapshot.now));
+    is_catching_up.then_some(catching_up).into_iter().chain(told).chain(equal).collect()
+}
+
+/// The locations that report a conflict with this one, and that a comparison here has found equal since: theirs is over, too.
+fn found_equal(member: &Member, now: u64) -> impl Iterator<Item = Condition> + '_ {
+    let reports_it = move |id: &MemberId, equal: u64| {
+        let peer = member.status.peers.get(id)?;
+        let conflict = peer.conditions.iter().find(|condition| {
+            condition.code == AlarmKind::Conflict.code() && condition.about == Some(member.id)
+        })?;
+        (now.saturating_sub(conflict.for_ms / 1000) <= equal).then_some(())
+    };
+    member.incidents.peers.iter().filter_map(move |(id, incidents)| {
+        let equal = incidents.equal?;
+        reports_it(id, equal)?;
+        let for_ms = now.saturating_sub(equal).saturating_mul(1000);
+        Some(Condition { code: FOUND_EQUAL, about: Some(*id), for_ms })
+    })
 }
 
 /// Whether a location receives a session, or joins.
@@ -158,15 +198,25 @@ mod tests {
         let found = alarms(&testing::snapshot(Some(member)));
         let why = "this location was removed from the cluster: to join again, start it with an empty data \
                    directory and `waypost serve --join TOKEN`";
-        let text = format!("this location has stopped replicating: {why}");
+        let text = format!(
+            "this location has stopped replicating: {why}. Until then it answers reads, and refuses writes"
+        );
         assert_eq!(found, [Alarm::here(AlarmKind::Halted, text)]);
     }
 
     #[test]
     fn a_replica_that_has_ended_is_an_alarm_although_nothing_else_is_known() {
-        let mut snapshot = testing::snapshot(None);
-        snapshot.has_ended = true;
-        assert_eq!(alarms(&snapshot)[0].kind, AlarmKind::Halted);
+        let mut away = linked();
+        (away.is_connected, away.silent_for) = (false, Some(Duration::from_secs(3600)));
+        let mut member = testing::member([(AMS, away)]);
+        member.ended = Some(NOW - 90);
+        let mut snapshot = testing::snapshot(Some(member));
+        let [alarm] = &alarms(&snapshot)[..] else { panic!("one alarm") };
+        assert_eq!((alarm.kind, alarm.since), (AlarmKind::Halted, Some(NOW - 90)));
+        assert!(alarm.text.contains("Reads are answered"), "{alarm:?}");
+        snapshot.mode = Mode::Closed("the disk is gone".into());
+        let text = alarms(&snapshot).remove(0).text;
+        assert!(text.contains("the disk is gone. Reads and writes are refused"), "{text}");
     }
 
     #[test]
@@ -197,6 +247,23 @@ mod tests {
         let snapshot = testing::snapshot(Some(testing::member([(AMS, receives)])));
         let catching_up = Condition { code: CATCHING_UP, about: None, for_ms: 0 };
         assert_eq!(conditions(&snapshot, alarms()), [catching_up, refused]);
+    }
+
+    #[test]
+    fn a_location_that_reports_a_conflict_is_told_that_both_were_found_equal_since() {
+        let reported = |equal| {
+            let mut peer = linked();
+            let code = AlarmKind::Conflict.code();
+            let about = Some(testing::FRA);
+            peer.conditions = vec![Condition { code, about, for_ms: 60_000 }];
+            let mut member = testing::member([(AMS, peer)]);
+            member.incidents.peers.entry(AMS).or_default().equal = equal;
+            conditions(&testing::snapshot(Some(member)), std::iter::empty())
+        };
+        assert_eq!(reported(None), []);
+        assert_eq!(reported(Some(NOW - 61)), [], "they were compared before the conflict");
+        let equal = Condition { code: FOUND_EQUAL, about: Some(AMS), for_ms: 59_000 };
+        assert_eq!(reported(Some(NOW - 59)), [equal]);
     }
 
     #[test]

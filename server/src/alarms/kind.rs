@@ -29,7 +29,7 @@ pub enum AlarmKind {
     TitleConflict,
     /// This location's clock is wrong.
     ClockOff,
-    /// Two clocks differ, and no third is heard.
+    /// Two clocks differ, and there is no third one to compare with.
     ClocksDiffer,
     /// This location's clock shows a year that no write can have.
     ClockOutOfRange,
@@ -37,11 +37,11 @@ pub enum AlarmKind {
     CertificateExpires,
     /// The certificate of the cluster's CA expires soon, or has expired.
     CaExpires,
-    /// A location was not heard for a minute.
+    /// No message from a location has arrived for a minute.
     Unreachable,
     /// A link comes and goes.
     UnstableLink,
-    /// No other location was heard for ten minutes.
+    /// No message from any other location has arrived for ten minutes.
     Alone,
     /// Catch-up from a location fails again and again.
     CatchUpFails,
@@ -57,7 +57,7 @@ pub enum AlarmKind {
 
 /// Where the condition of an alarm is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Told {
+pub(super) enum Audience {
     /// It is an alarm at every location that has a link to the one that has it.
     Everywhere,
     /// It is an alarm at the location that has it and at the one that it is about.
@@ -167,18 +167,18 @@ impl AlarmKind {
         AlarmKind::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
-    /// Where it is an alarm.
-    pub(super) fn told(self) -> Told {
+    /// Returns where it is an alarm.
+    pub(super) fn audience(self) -> Audience {
         match self {
             AlarmKind::StoreRefusesWrites
             | AlarmKind::DamagedIndex
             | AlarmKind::Rebuilding
-            | AlarmKind::AnotherProcess => Told::Everywhere,
+            | AlarmKind::AnotherProcess => Audience::Everywhere,
             AlarmKind::CatchUpFails
             | AlarmKind::RowsRefused
             | AlarmKind::Conflict
-            | AlarmKind::WritesNotTaken => Told::BothEnds,
-            _ => Told::Here,
+            | AlarmKind::WritesNotTaken => Audience::BothEnds,
+            _ => Audience::Here,
         }
     }
 }
@@ -194,6 +194,7 @@ mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
+    use crate::membership::FOUND_EQUAL;
 
     #[test]
     fn each_kind_has_its_own_number_and_name() {
@@ -203,7 +204,9 @@ mod tests {
         for kind in AlarmKind::ALL {
             assert_eq!(AlarmKind::of_code(kind.code()), Some(kind));
         }
-        assert_eq!(AlarmKind::of_code(u16::MAX), None);
+        for code in [CATCHING_UP, FOUND_EQUAL, u16::MAX] {
+            assert_eq!(AlarmKind::of_code(code), None);
+        }
     }
 
     /// The three parts of each section of docs/alarms.md.

@@ -5,7 +5,7 @@ use kv_replicate::{Condition, quic::Peer};
 
 use super::{
     alarm::Alarm,
-    kind::{AlarmKind, Told},
+    kind::{AlarmKind, Audience},
     snapshot::Member,
 };
 use crate::cluster::state::dates::minute;
@@ -13,7 +13,7 @@ use crate::cluster::state::dates::minute;
 /// A location that was silent for less than this may only have been restarted, in seconds.
 pub(super) const PATIENCE_SECONDS: u64 = 60;
 
-/// If no other location was heard for this long, the cluster may consist of other locations by now.
+/// If all others were silent for this long, the cluster may consist of other locations by now.
 const ALONE_SECONDS: u64 = 600;
 
 /// The alarms about links, and those that peers report.
@@ -39,23 +39,23 @@ pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
     alarms
 }
 
-/// For how many seconds a peer is away: since it was last heard, or since the first failed attempt. None while a link is
-/// up on which it was heard recently.
+/// For how many seconds a peer is away: for which this process has waited for a message of it.
 pub(super) fn away(peer: &Peer) -> Option<u64> {
-    let silent = peer.heard_for.filter(|_| peer.is_connected);
-    silent.or(peer.down_for).map(|time| time.as_secs())
+    peer.silent_for.map(|time| time.as_secs())
 }
 
 /// The alarm about the link to a peer.
 fn link(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
-    if let Some(why) = &peer.halted {
+    let is_away = away(peer).filter(|seconds| *seconds >= PATIENCE_SECONDS);
+    if let Some(why) = peer.halted.as_ref().filter(|_| is_away.is_none()) {
+        let since = if peer.is_halt_old { "; it has not answered since" } else { "" };
         let text = format!(
-            "{name} does not replicate any more, and reports why: {why}. It gets none of the writes of the others. Do \
-             there what it reports; if it will not return, run: waypost cluster remove {name}"
+            "{name} does not replicate any more, and has reported why: {why}{since}. It gets none of the writes of the \
+             others. Do there what it reports; if it will not return, run: waypost cluster remove {name}"
         );
         return Some(Alarm { is_reported: true, ..Alarm::about(AlarmKind::Halted, id, text) });
     }
-    if let Some(seconds) = away(peer).filter(|seconds| *seconds >= PATIENCE_SECONDS) {
+    if let Some(seconds) = is_away {
         let since = now.saturating_sub(seconds);
         let why = why(peer);
         if peer.is_answering && !peer.is_connected {
@@ -66,6 +66,8 @@ fn link(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
             );
             return Some(Alarm::about(AlarmKind::UnstableLink, id, text).since(since));
         }
+        let stopped = if peer.has_stopped { ", and it had reported that it shut down" } else { "" };
+        let why = [&why[..], stopped, &halted(peer)].concat();
         let text = format!(
             "{name} is unreachable since {}{why}: check that it is running and that its UDP port is reachable from \
              here. Tombstones are kept until it returns; if it will not return, run: waypost cluster remove {name}",
@@ -85,6 +87,13 @@ fn link(id: MemberId, name: &str, peer: &Peer, now: u64) -> Option<Alarm> {
     Some(Alarm::about(AlarmKind::UnstableLink, id, text).since(since))
 }
 
+/// What a peer that is away has last reported, if that is that it had halted.
+fn halted(peer: &Peer) -> String {
+    let halted = peer.halted.as_ref();
+    halted
+        .map_or(String::new(), |why| format!(", and its last answer was that it had halted: {why}"))
+}
+
 /// The last error of a link, in brackets.
 fn why(peer: &Peer) -> String {
     peer.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"))
@@ -98,10 +107,10 @@ fn reported(
     now: u64,
 ) -> Option<Alarm> {
     let kind = AlarmKind::of_code(condition.code)?;
-    let concerns = match kind.told() {
-        Told::Here => false,
-        Told::Everywhere => true,
-        Told::BothEnds => condition.about == Some(own),
+    let concerns = match kind.audience() {
+        Audience::Here => false,
+        Audience::Everywhere => true,
+        Audience::BothEnds => condition.about == Some(own),
     };
     let since = now.saturating_sub(condition.for_ms / 1000);
     let at = minute(since);
@@ -133,7 +142,7 @@ fn reported(
         ),
         AlarmKind::Conflict => format!(
             "{name} reports since {at} that this location and it hold different writes of one version: run `waypost \
-             cluster verify {name}`, and write the keys again that it names"
+             cluster verify {name}`, and write the keys again that it names; the alarm ends at both once they are equal"
         ),
         AlarmKind::WritesNotTaken => format!(
             "{name} reports since {at} that this location does not take its writes, although there is a link: check \
@@ -155,8 +164,8 @@ mod tests {
     fn down(seconds: u64) -> Peer {
         let mut peer = linked();
         peer.is_connected = false;
-        (peer.down_for, peer.heard_for) =
-            (Some(Duration::from_secs(seconds)), Some(Duration::from_secs(seconds)));
+        let silent = Some(Duration::from_secs(seconds));
+        (peer.down_for, peer.last_message, peer.silent_for) = (silent, silent, silent);
         peer.last_error = Some("198.51.100.7:8421: no answer within 5s".into());
         peer
     }
@@ -169,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_that_was_not_heard_for_a_minute_is_an_alarm_with_its_time() {
+    fn a_location_that_is_silent_for_a_minute_is_an_alarm_with_its_time() {
         assert_eq!(kinds(linked()), []);
         assert_eq!(kinds(down(59)), []);
         assert_eq!(kinds(down(60)), [AlarmKind::Unreachable]);
@@ -192,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_on_which_nothing_is_heard_is_an_alarm_after_a_minute_even_while_it_counts_as_up() {
+    fn a_link_on_which_nothing_arrives_is_an_alarm_after_a_minute_even_while_it_counts_as_up() {
         let silent = |seconds| {
             let mut peer = linked();
-            peer.heard_for = Some(Duration::from_secs(seconds));
+            peer.silent_for = Some(Duration::from_secs(seconds));
             peer
         };
         assert_eq!(kinds(silent(59)), []);
@@ -216,7 +225,9 @@ mod tests {
 
     #[test]
     fn a_halted_location_is_reported_with_its_own_reason_and_not_as_unreachable() {
+        // It has answered the last attempt.
         let mut peer = down(3600);
+        peer.silent_for = Some(Duration::from_secs(12));
         peer.halted = Some("this location was removed from the cluster".into());
         let found = alarms(&member([(AMS, peer), (PAR, linked())]), NOW);
         assert_eq!(found.len(), 1);
@@ -226,7 +237,41 @@ mod tests {
     }
 
     #[test]
-    fn a_location_that_hears_no_other_for_ten_minutes_shows_how_to_join_again() {
+    fn a_halted_location_that_does_not_answer_any_more_is_unreachable_after_a_minute() {
+        let silent = |seconds| {
+            let mut peer = down(seconds);
+            (peer.halted, peer.is_halt_old) = (Some("it was removed".into()), true);
+            alarms(&member([(AMS, peer), (PAR, linked())]), NOW).remove(0)
+        };
+        let soon = silent(59);
+        assert_eq!(soon.kind, AlarmKind::Halted);
+        assert!(soon.text.contains("it was removed; it has not answered since"), "{soon:?}");
+        let later = silent(60);
+        assert_eq!((later.kind, later.is_reported), (AlarmKind::Unreachable, false));
+        assert!(
+            later.text.contains("last answer was that it had halted: it was removed"),
+            "{later:?}"
+        );
+    }
+
+    #[test]
+    fn a_location_that_was_shut_down_and_not_started_again_is_unreachable_with_what_it_reported() {
+        let mut peer = down(60);
+        peer.has_stopped = true;
+        let found = alarms(&member([(AMS, peer), (PAR, linked())]), NOW).remove(0);
+        assert_eq!(found.kind, AlarmKind::Unreachable);
+        assert!(found.text.contains("it had reported that it shut down: check"), "{found:?}");
+    }
+
+    #[test]
+    fn a_pause_of_this_process_makes_no_other_location_unreachable() {
+        let mut peer = down(3600);
+        peer.silent_for = Some(Duration::from_secs(1));
+        assert_eq!(kinds(peer), []);
+    }
+
+    #[test]
+    fn a_location_that_gets_no_message_for_ten_minutes_says_how_to_join_again() {
         for (peers, is_alone) in [
             (vec![(AMS, down(599))], false),
             (vec![(AMS, down(600))], true),

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use kv_core::{MemberId, Members, Mode, Store};
+use kv_core::{MemberId, Members, Mode, Store, StoreView};
 use kv_replicate::quic::{Peer, Status};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cluster::{Expiry, Renewal},
-    membership::{IncidentState, Membership, OriginState},
+    membership::{IncidentState, Membership, OriginState, ReplicaState},
 };
 
 /// The state of a location at one moment, from which alarms and the verdict are derived.
@@ -25,8 +25,6 @@ pub struct Snapshot {
     pub damage: DamageState,
     /// The titles that two namespaces have.
     pub titles: Vec<TitleTwice>,
-    /// Whether this is a member of a cluster whose replica has ended, although the server runs.
-    pub has_ended: bool,
     /// What the location knows as a member of a cluster; none if it is in none.
     pub member: Option<Member>,
 }
@@ -38,8 +36,10 @@ pub struct Member {
     pub name: String,
     /// Its id.
     pub id: MemberId,
-    /// The state of its replica.
+    /// The state of its replica; the last one, without links, if that has ended.
     pub status: Status,
+    /// Since when the replica has ended, although the server runs, in Unix seconds; none if it has not.
+    pub ended: Option<u64>,
     /// All members, for their names.
     pub members: Arc<Members>,
     /// The state of the store's origins.
@@ -59,43 +59,58 @@ impl Snapshot {
     #[must_use]
     pub fn of(
         store: &Store,
-        member: Option<(&Membership, Option<Status>)>,
+        member: Option<(&Membership, ReplicaState)>,
         titles: &TitleCache,
         now: u64,
     ) -> Snapshot {
         let view = store.view();
-        let has_ended = member.as_ref().is_some_and(|(_, status)| status.is_none());
-        let member = member.and_then(|(membership, status)| {
-            let mut status = status?;
-            // The link to a removed member stays for a while, so that it learns of its removal.
-            status.peers.retain(|id, _| view.members().get(*id).is_none_or(|one| !one.removed));
-            let descriptor = membership.descriptor();
-            let (expiry, renewal) = membership.certificate_state();
-            Some(Member {
-                name: descriptor.location.to_string(),
-                id: descriptor.member,
-                status,
-                members: Arc::clone(view.members()),
-                origins: OriginState::of(&view),
-                expiry,
-                renewal,
-                incidents: membership.incidents(now),
-                salvage: membership.salvage_folder().to_owned(),
-            })
-        });
+        let member = member.map(|(membership, state)| Member::of(&view, membership, state, now));
         let awaited = member.as_ref().map(|member| &member.status.awaited);
         Snapshot {
             now,
             mode: store.status().mode,
             damage: DamageState::of(&view, awaited),
             titles: titles.of(view.namespaces()),
-            has_ended,
             member,
         }
     }
 }
 
 impl Member {
+    /// Takes what a membership and a view show, with the state of the replica.
+    fn of(view: &StoreView, membership: &Membership, state: ReplicaState, now: u64) -> Member {
+        let ReplicaState { mut status, ended_for } = state;
+        let descriptor = membership.descriptor();
+        let (expiry, renewal) = membership.certificate_state();
+        if ended_for.is_some() {
+            // It may have ended before it reported anything.
+            let ids = view.members().current().map(|member| member.id);
+            for id in ids.filter(|id| *id != descriptor.member) {
+                status.peers.entry(id).or_default();
+            }
+        }
+        // The link to a removed member stays for a while, so that it learns of its removal.
+        status.peers.retain(|id, _| view.members().get(*id).is_none_or(|one| !one.removed));
+        Member {
+            name: descriptor.location.to_string(),
+            id: descriptor.member,
+            status,
+            ended: ended_for.map(|ended| now.saturating_sub(ended.as_secs())),
+            members: Arc::clone(view.members()),
+            origins: OriginState::of(view),
+            expiry,
+            renewal,
+            incidents: membership.incidents(now),
+            salvage: membership.salvage_folder().to_owned(),
+        }
+    }
+
+    /// Whether the location has stopped replicating: for good, or because its replica has ended.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.ended.is_some() || self.status.halted.is_some()
+    }
+
     /// The other locations, with their names.
     pub fn peers(&self) -> impl Iterator<Item = (MemberId, String, &Peer)> {
         self.status.peers.iter().map(|(id, peer)| (*id, self.called(*id), peer))

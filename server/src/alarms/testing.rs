@@ -23,11 +23,12 @@ pub(super) const AMS: MemberId = MemberId([2; 16]);
 /// A third location.
 pub(super) const PAR: MemberId = MemberId([3; 16]);
 
-/// A peer with a link on which it was just heard, and that has everything.
+/// A peer with a link on which a message has just arrived, and that has everything.
 pub(super) fn linked() -> Peer {
     let mut peer = Peer::default();
     peer.is_connected = true;
-    peer.heard_for = Some(Duration::from_millis(400));
+    (peer.last_message, peer.silent_for) =
+        (Some(Duration::from_millis(400)), Some(Duration::from_millis(400)));
     peer.missing_there = Some(Arrears::default());
     peer.state.is_known = true;
     peer
@@ -50,6 +51,7 @@ pub(super) fn member(peers: impl IntoIterator<Item = (MemberId, Peer)>) -> Membe
         name: "fra".into(),
         id: FRA,
         status,
+        ended: None,
         members: Arc::new(members.into_iter().collect()),
         origins: OriginState::default(),
         expiry: Expiry { not_before: 0, location: u64::MAX, ca: u64::MAX, has_ca_key: false },
@@ -66,7 +68,6 @@ pub(super) fn snapshot(member: Option<Member>) -> Snapshot {
         mode: Mode::Writer,
         damage: DamageState::default(),
         titles: Vec::new(),
-        has_ended: false,
         member,
     }
 }

@@ -1,6 +1,8 @@
 //! Whether all is well, in one line.
 
-use kv_replicate::quic::{Arrears, Pace, Peer};
+use std::time::Duration;
+
+use kv_replicate::quic::{Arrears, Pace, Pause, Peer};
 
 use super::{
     kind::AlarmKind,
@@ -9,9 +11,9 @@ use super::{
 };
 use crate::membership::progress;
 
-/// A link on which nothing was heard for longer than this may be dead, in milliseconds: each end is heard about once a
-/// second.
-const HEARD_MS: u64 = 3_000;
+/// A link on which nothing has arrived for longer than this may be dead, in milliseconds: each end sends something about once
+/// a second.
+const LIVE_MS: u64 = 3_000;
 
 /// Writes that are missing for longer than this are not simply on their way, in milliseconds.
 const ON_THEIR_WAY_MS: u64 = 10_000;
@@ -19,8 +21,8 @@ const ON_THEIR_WAY_MS: u64 = 10_000;
 /// Whether all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether there is no alarm, and every acknowledged write is known to be everywhere, or on its way over a link that
-    /// was heard within three seconds.
+    /// Whether there is no alarm, and every acknowledged write is known to be everywhere, or on its way over a link on which
+    /// something has arrived within three seconds.
     pub is_well: bool,
     /// The same in one line; what prevents it comes first.
     pub text: String,
@@ -31,16 +33,18 @@ pub struct Verdict {
 pub fn verdict(member: &Member, alarms: usize) -> Verdict {
     let status = &member.status;
     let not_well = |text: String| Verdict { is_well: false, text };
-    if status.halted.is_some() {
-        return not_well("this location has stopped replicating".into());
+    if member.has_stopped() {
+        return not_well("this location has stopped replicating, and refuses writes".into());
     }
     if !status.is_joined {
         return not_well(format!("joining: {}", progress(status, |id| member.called(id))));
     }
     let all = status.peers.len();
-    let up = status.peers.values().filter(|peer| is_heard(peer)).count();
-    let mut troubles: Vec<String> =
-        member.peers().filter_map(|(_, name, peer)| trouble(&name, peer)).collect();
+    let up = status.peers.values().filter(|peer| is_live(peer)).count();
+    let pause =
+        status.pause.filter(|pause| status.peers.values().any(|peer| is_waiting(peer, *pause)));
+    let of_peers = member.peers().filter_map(|(_, name, peer)| trouble(&name, peer, pause));
+    let mut troubles: Vec<String> = pause.iter().map(paused).chain(of_peers).collect();
     if troubles.is_empty() && status.unsettled_for.is_some() {
         troubles.push(
             "it is not known yet whether the last writes of an ended process are everywhere".into(),
@@ -57,39 +61,55 @@ pub fn verdict(member: &Member, alarms: usize) -> Verdict {
     let text = if all == 0 {
         "well, and alone: invite another location".into()
     } else {
-        format!("well: all {all} links are up, {}", on_the_way(status.peers.values()))
+        let links =
+            if all == 1 { "the link is up".into() } else { format!("all {all} links are up") };
+        format!("well: {links}, {}", on_the_way(status.peers.values()))
     };
     Verdict { is_well: true, text }
 }
 
-/// Whether a peer was heard recently, on a link.
-fn is_heard(peer: &Peer) -> bool {
-    peer.is_connected && silent_ms(peer) <= HEARD_MS
+/// Returns whether something has arrived from a peer within three seconds, on a link.
+#[must_use]
+pub fn is_live(peer: &Peer) -> bool {
+    peer.is_connected && peer.last_message.is_some_and(|last| millis(last) <= LIVE_MS)
 }
 
-/// How long ago a peer was heard, in milliseconds.
-fn silent_ms(peer: &Peer) -> u64 {
-    peer.heard_for.map_or(u64::MAX, |heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX))
+/// Whether nothing has arrived from a peer since a pause of this process: what was sent meanwhile could not be received.
+fn is_waiting(peer: &Peer, pause: Pause) -> bool {
+    !is_live(peer) && peer.last_message.is_some_and(|last| last >= pause.ended)
+}
+
+/// That this process did not run, in words.
+fn paused(pause: &Pause) -> String {
+    let (lasted, ended) = (duration(millis(pause.lasted)), duration(millis(pause.ended)));
+    format!("this location did not run for {lasted} until {ended} ago, paused or overloaded")
+}
+
+/// Whole milliseconds.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Why it is not known that a peer and this location have everything of each other, or get it at once; none if it is.
-fn trouble(name: &str, peer: &Peer) -> Option<String> {
+fn trouble(name: &str, peer: &Peer, pause: Option<Pause>) -> Option<String> {
     let there = match peer.missing_there {
         Some(Arrears { writes: 0, .. }) => String::new(),
         Some(there) => format!(", and lacks {}", writes(there.writes)),
         None => ", and what it has is not known since this location was started".into(),
     };
-    let heard = match peer.heard_for {
-        Some(_) => format!("was last heard {} ago", duration(silent_ms(peer))),
-        None => "was not heard since this location was started".into(),
+    let here = match peer.missing_here.writes {
+        0 => String::new(),
+        count => format!("; it has {} that have not arrived here", writes(count)),
     };
-    if !is_heard(peer) {
-        let link = if peer.is_connected { "" } else { "has no link, " };
-        let here = match peer.missing_here.writes {
-            0 => String::new(),
-            count => format!("; it has {} that have not arrived here", writes(count)),
-        };
-        return Some(format!("{name} {link}{heard}{there}{here}"));
+    if peer.halted.is_some() && !peer.is_halt_old {
+        return Some(format!("{name} does not replicate any more{there}{here}"));
+    }
+    if peer.has_stopped {
+        return Some(format!("{name} was shut down{there}{here}"));
+    }
+    if !is_live(peer) {
+        let link = if peer.is_connected { "" } else { "has no link, and " };
+        return Some(format!("{name} {link}{}{there}{here}", silence(peer, pause)));
     }
     if peer.missing_there.is_none() || !peer.state.is_known {
         return Some(format!("{name} has not reported yet what it has"));
@@ -106,7 +126,7 @@ fn trouble(name: &str, peer: &Peer) -> Option<String> {
     if let Some(kind) = harm(peer) {
         return Some(format!("{name} reports {kind}"));
     }
-    let late = |arrears: Arrears| arrears.lasting.as_millis() > u128::from(ON_THEIR_WAY_MS);
+    let late = |arrears: Arrears| millis(arrears.lasting) > ON_THEIR_WAY_MS;
     if late(behind) {
         return Some(format!("{name} lacks {}", since(behind)));
     }
@@ -114,6 +134,17 @@ fn trouble(name: &str, peer: &Peer) -> Option<String> {
         return Some(format!("this location lacks {}, which {name} has", since(peer.missing_here)));
     }
     None
+}
+
+/// For how long nothing has arrived from a peer, in words.
+fn silence(peer: &Peer, pause: Option<Pause>) -> String {
+    match peer.last_message {
+        None => "has sent nothing since this location was started".into(),
+        Some(_) if pause.is_some_and(|pause| is_waiting(peer, pause)) => {
+            "has sent nothing since then".into()
+        }
+        Some(last) => format!("has sent nothing for {}", duration(millis(last))),
+    }
 }
 
 /// What a peer reports of itself that may keep a write which it counts from being readable there.
@@ -130,18 +161,14 @@ fn harm(peer: &Peer) -> Option<AlarmKind> {
 
 /// Missing writes, and for how long.
 fn since(arrears: Arrears) -> String {
-    let ms = u64::try_from(arrears.lasting.as_millis()).unwrap_or(u64::MAX);
-    format!("{}, for {}", writes(arrears.writes), duration(ms))
+    format!("{}, for {}", writes(arrears.writes), duration(millis(arrears.lasting)))
 }
 
 /// The rate of a session and the time that it takes, in words.
 fn rest(pace: Pace) -> String {
     let Some(rate) = pace.per_second else { return String::new() };
     let rest = match pace.rest {
-        Some(rest) => {
-            let ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-            format!("{} left", duration(ms))
-        }
+        Some(rest) => format!("{} left", duration(millis(rest))),
         None => "and does not move".into(),
     };
     format!(", {rate:.0}/s, {rest}")
@@ -155,18 +182,16 @@ fn on_the_way<'a>(peers: impl Iterator<Item = &'a Peer>) -> String {
     });
     match most {
         (0, 0) => "nothing is missing".into(),
-        (0, there) => format!("{} are on their way to others", writes(there)),
-        (here, 0) => format!("{} are on their way here", writes(here)),
+        (0, there) => format!("{} on the way to others", writes(there)),
+        (here, 0) => format!("{} on the way here", writes(here)),
         (here, there) => {
-            format!("{} are on their way here, and {} to others", writes(here), writes(there))
+            format!("{} on the way here, and {} to others", writes(here), writes(there))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::alarms::testing::{AMS, PAR, linked, member};
 
@@ -186,7 +211,7 @@ mod tests {
     fn all_is_well_only_if_each_write_is_known_to_be_everywhere_or_on_its_way() {
         assert_eq!(of(|_| {}), (true, "well: all 2 links are up, nothing is missing".into()));
         let sent = of(|peer| peer.missing_there = Some(lacking(20, 1)));
-        let on_the_way = "well: all 2 links are up, 20 writes are on their way to others";
+        let on_the_way = "well: all 2 links are up, 20 writes on the way to others";
         assert_eq!(sent, (true, on_the_way.into()));
         let old = of(|peer| peer.missing_there = Some(lacking(20, 11)));
         assert_eq!(
@@ -201,42 +226,76 @@ mod tests {
     }
 
     #[test]
-    fn a_link_on_which_nothing_was_heard_for_three_seconds_is_not_well() {
+    fn a_link_on_which_nothing_has_arrived_for_three_seconds_is_not_well() {
         let silent = |ms, writes| {
             of(|peer| {
-                peer.heard_for = Some(Duration::from_millis(ms));
+                peer.last_message = Some(Duration::from_millis(ms));
                 peer.missing_there = Some(lacking(writes, 0));
             })
         };
         assert!(silent(3_000, 20).0);
         let says =
-            "not known to be well, because ams was last heard 3.1 s ago, and lacks 20 writes";
+            "not known to be well, because ams has sent nothing for 3.1 s, and lacks 20 writes";
         assert_eq!(silent(3_100, 20), (false, says.into()));
     }
 
     #[test]
     fn a_location_without_a_link_is_not_well_with_what_it_lacks() {
         let down = of(|peer| {
-            (peer.is_connected, peer.heard_for) = (false, Some(Duration::from_secs(16)));
+            (peer.is_connected, peer.last_message) = (false, Some(Duration::from_secs(16)));
             peer.missing_there = Some(lacking(20, 16));
         });
-        let says = "not known to be well, because ams has no link, was last heard 16 s ago, and lacks 20 writes";
+        let says = "not known to be well, because ams has no link, and has sent nothing for 16 s, and lacks 20 writes";
         assert_eq!(down, (false, says.into()));
         let has = of(|peer| {
             (peer.is_connected, peer.missing_here) = (false, lacking(70, 16));
         });
         assert!(has.1.ends_with("; it has 70 writes that have not arrived here"), "{has:?}");
         let unknown = of(|peer| {
-            (peer.is_connected, peer.heard_for, peer.missing_there) = (false, None, None);
+            (peer.is_connected, peer.last_message, peer.missing_there) = (false, None, None);
         });
         assert!(
             unknown.1.contains(
-                "was not heard since this location was started, and what it has is not known"
+                "has sent nothing since this location was started, and what it has is not known"
             ),
             "{unknown:?}"
         );
         let new = of(|peer| peer.missing_there = None);
         assert!(!new.0 && new.1.contains("ams has not reported yet what it has"), "{new:?}");
+    }
+
+    #[test]
+    fn a_location_that_was_paused_says_so_instead_of_blaming_others() {
+        let resumed = |last_ms| {
+            let mut ams = linked();
+            ams.last_message = Some(Duration::from_millis(last_ms));
+            let mut member = member([(AMS, ams), (PAR, linked())]);
+            let (lasted, ended) = (Duration::from_secs(25), Duration::from_millis(700));
+            member.status.pause = Some(Pause { lasted, ended });
+            verdict(&member, 0).text
+        };
+        let text = "not known to be well, because this location did not run for 25 s until 0.7 s ago, paused or \
+                    overloaded; ams has sent nothing since then";
+        assert_eq!(resumed(26_000), text);
+        assert!(resumed(500).starts_with("well: "), "{}", resumed(500));
+    }
+
+    #[test]
+    fn a_location_that_was_shut_down_is_shown_so() {
+        let stopped = of(|peer| (peer.is_connected, peer.has_stopped) = (false, true));
+        assert_eq!(stopped, (false, "not known to be well, because ams was shut down".into()));
+    }
+
+    #[test]
+    fn a_location_that_has_halted_is_not_called_silent() {
+        let halted = of(|peer| {
+            (peer.is_connected, peer.halted) = (false, Some("it was removed".into()));
+            peer.missing_there = Some(lacking(2, 20));
+        });
+        assert!(
+            halted.1.contains("ams does not replicate any more, and lacks 2 writes"),
+            "{halted:?}"
+        );
     }
 
     #[test]

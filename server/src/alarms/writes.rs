@@ -84,7 +84,7 @@ fn of_incidents(id: MemberId, name: &str, incidents: &PeerIncidents, now: u64) -
         let text = format!(
             "{name} holds another write of the same version as one here, since {}: two stores have written under one \
              identity, as after a copy of a data directory was started twice. Each keeps what it has. Run `waypost \
-             cluster verify {name}`, and write the keys again that it names; the alarm ends once they are equal",
+             cluster verify {name}`, and write the keys again that it names; the alarm ends at both once they are equal",
             minute(since)
         );
         alarms.push(Alarm::about(AlarmKind::Conflict, id, text).since(since));
@@ -149,6 +149,7 @@ mod tests {
             refused: Some((NOW - 30, "a key is too long")),
             refused_last: NOW - 5,
             conflict: Some(NOW - 10),
+            equal: None,
         };
         member.incidents.peers.insert(AMS, incidents);
         let alarms = alarms(&member, NOW);

@@ -42,7 +42,7 @@ use crate::{
 
 use self::verification::Ends;
 pub use self::{
-    info::{AlarmInfo, ClusterInfo, Removed, StableInfo},
+    info::{AlarmInfo, ClusterInfo, PauseInfo, Removed, StableInfo},
     peer::{PeerInfo, ReportInfo, SessionInfo},
     verification::{NewVerification, VerdictInfo, VerificationInfo},
 };
@@ -75,6 +75,7 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
     let membership = membership(&app)?;
     let observed = app.observe().await;
     let (Some(member), Some(verdict)) = (&observed.snapshot.member, &observed.verdict) else {
+        // A membership has both, whether its replica has ended or not.
         return Err(unavailable(QueryError::Closed));
     };
     let (descriptor, status) = (membership.descriptor(), &member.status);
@@ -101,6 +102,11 @@ async fn show(State(app): State<Arc<App>>) -> Result<Response<Body>, Refused> {
             software: Some(kv_replicate::software().version.to_string()),
             features: app.store.view().features().names().map(str::to_owned).collect(),
             is_joined: status.is_joined,
+            halted: membership.halt_reason().filter(|_| member.has_stopped()),
+            pause: status.pause.map(|pause| PauseInfo {
+                seconds: pause.lasted.as_secs(),
+                until: observed.snapshot.now.saturating_sub(pause.ended.as_secs()),
+            }),
             joining: (!status.is_joined).then(|| progress(status, |id| member.called(id))),
             certificate_not_after: member.expiry.location,
             ca_not_after: member.expiry.ca,

@@ -45,11 +45,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let member = observed.snapshot.member.as_ref();
     let view = app.store.view();
     let is_well = observed.verdict.as_ref().is_some_and(|verdict| verdict.is_well);
-    let cluster = app.membership.as_ref().map(|membership| ClusterGauges {
-        status: member.map(|member| &member.status),
+    let cluster = member.map(|member| ClusterGauges {
+        status: &member.status,
+        has_stopped: member.has_stopped(),
         members: view.members(),
         origins: OriginState::of(&view),
-        ends: membership.expiry(),
+        ends: member.expiry,
         is_well,
     });
     let alarms = observed.alarms.iter();

@@ -15,8 +15,8 @@ use crate::{
     cluster::state::dates::{day, minute},
 };
 
-/// A link on which nothing was heard for longer than this is not called live, in milliseconds.
-const HEARD_MS: u64 = 3_000;
+/// A link on which nothing has arrived for longer than this is not called live, in milliseconds.
+const LIVE_MS: u64 = 3_000;
 
 /// Prints the cluster, its locations and the alarms.
 pub(super) fn print_status(info: &ClusterInfo) -> io::Result<()> {
@@ -66,21 +66,21 @@ fn locations(out: &mut String, peers: &[PeerInfo], now: u64) {
     line(
         out,
         &format!(
-            "{:width$}  {:8}  {:4}  {:>8}  {:>9}  {:>14}  {:>14}  state",
-            "location", "version", "link", "heard", "rtt", "missing here", "missing there"
+            "{:width$}  {:8}  {:4}  {:>12}  {:>9}  {:>14}  {:>14}  state",
+            "location", "version", "link", "last message", "rtt", "missing here", "missing there"
         ),
     );
     for peer in peers {
         let rtt = peer.rtt_ms.map_or_else(|| "-".into(), |rtt| format!("{rtt:.1} ms"));
         let link = if peer.is_connected { "up" } else { "down" };
-        let heard = peer.heard_ms_ago.map_or_else(|| "never".into(), ago);
+        let last = peer.last_message_ms_ago.map_or_else(|| "never".into(), ago);
         let here = missing(Some(peer.missing_here), peer.missing_here_since, now);
         let there = missing(peer.missing_there, peer.missing_there_since, now);
         let software = peer.software.as_deref().unwrap_or("unknown");
         line(
             out,
             &format!(
-                "{:width$}  {software:8}  {link:4}  {heard:>8}  {rtt:>9}  {here:>14}  {there:>14}  {}",
+                "{:width$}  {software:8}  {link:4}  {last:>12}  {rtt:>9}  {here:>14}  {there:>14}  {}",
                 peer.name,
                 state(peer, now)
             ),
@@ -101,20 +101,28 @@ fn missing(writes: Option<u64>, since: Option<u64>, now: u64) -> String {
 
 /// The state of a link and of the location at its other end, in words.
 fn state(peer: &PeerInfo, now: u64) -> String {
-    let mut state = if let Some(why) = &peer.halted {
+    let is_late = |ms: Option<u64>| ms.is_none_or(|ms| ms > LIVE_MS);
+    let halted = peer.halted.as_ref().filter(|_| !peer.is_halt_old);
+    let mut state = if let Some(why) = halted {
         format!("does not replicate any more: {why}")
     } else if !peer.is_connected {
         let since =
             peer.down_since.map_or(String::new(), |since| format!(" since {}", minute(since)));
         let why = peer.last_error.as_ref().map_or(String::new(), |why| format!(": {why}"));
-        format!("no link{since}{why}")
-    } else if peer.heard_ms_ago.is_none_or(|heard| heard > HEARD_MS) {
-        "silent".into()
+        let stopped = if peer.has_stopped { ", was shut down" } else { "" };
+        format!("no link{since}{stopped}{why}")
+    } else if is_late(peer.last_message_ms_ago) {
+        let is_paused = !is_late(peer.silent_ms);
+        if is_paused { "no message since this location resumed".into() } else { "silent".into() }
     } else {
         session(peer)
     };
     if let Some(verifying) = &peer.verifying {
         let _infallible = write!(state, "; is compared: {}", verification(verifying));
+    }
+    if let Some(why) = peer.halted.as_ref().filter(|_| peer.is_halt_old) {
+        let _infallible =
+            write!(state, ", last reported that it does not replicate any more: {why}");
     }
     if let Some(since) = peer.unstable_since {
         let _infallible = write!(state, ", no lasting link since {}", minute(since));
@@ -248,17 +256,21 @@ mod tests {
         PeerInfo {
             name: "ams".into(),
             is_connected: true,
-            heard_ms_ago: Some(400),
+            last_message_ms_ago: Some(400),
+            silent_ms: Some(400),
             missing_there: Some(0),
             ..PeerInfo::default()
         }
     }
 
     #[test]
-    fn a_location_is_live_only_if_it_was_heard_recently() {
+    fn a_location_is_live_only_if_something_has_arrived_from_it_recently() {
         assert_eq!(state(&live(), NOW), "live");
-        let silent = PeerInfo { heard_ms_ago: Some(3_001), ..live() };
+        let last_message_ms_ago = Some(3_001);
+        let silent = PeerInfo { last_message_ms_ago, silent_ms: Some(3_001), ..live() };
         assert_eq!(state(&silent, NOW), "silent");
+        let resumed = PeerInfo { last_message_ms_ago, ..live() };
+        assert_eq!(state(&resumed, NOW), "no message since this location resumed");
     }
 
     #[test]
@@ -270,8 +282,15 @@ mod tests {
             ..live()
         };
         assert_eq!(state(&down, NOW), "no link since 2027-01-15 07:51 UTC: a:1: no answer");
+        let stopped = PeerInfo { has_stopped: true, ..down.clone() };
+        let says = "no link since 2027-01-15 07:51 UTC, was shut down: a:1: no answer";
+        assert_eq!(state(&stopped, NOW), says);
         let halted = PeerInfo { halted: Some("it was removed".into()), ..down };
         assert_eq!(state(&halted, NOW), "does not replicate any more: it was removed");
+        let gone = PeerInfo { is_halt_old: true, ..halted };
+        let says = "no link since 2027-01-15 07:51 UTC: a:1: no answer, last reported that it does not replicate any more: \
+                    it was removed";
+        assert_eq!(state(&gone, NOW), says);
     }
 
     #[test]

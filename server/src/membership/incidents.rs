@@ -6,14 +6,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use data_encoding::{BASE64, HEXLOWER};
 use kv_core::MemberId;
-use kv_replicate::{Content, Notice, SalvagedRow, ValuePart};
+use kv_replicate::{Content, Notice, SalvagedRow, ValuePart, quic::Status};
 use serde_json::json;
 
 use crate::{
@@ -36,6 +36,13 @@ const FAILING_SECONDS: u64 = 60;
 /// For how long refused rows stay an alarm after the last one, in seconds: a peer sends them again sooner.
 const REFUSED_SECONDS: u64 = 600;
 
+/// The number of a condition that is no alarm, between locations: a comparison at the location that reports it has found it
+/// and the one that it is about equal, for as long as it lasts. No kind of alarm has this number.
+pub const FOUND_EQUAL: u16 = 25;
+
+/// By how much the times of a conflict and of a comparison may be wrong, in seconds: both are rounded.
+const ROUNDED_SECONDS: u64 = 2;
+
 /// What the replica has reported since the start, and the salvaged writes of all starts.
 #[derive(Debug)]
 pub struct Incidents {
@@ -45,6 +52,10 @@ pub struct Incidents {
     unsaved: AtomicUsize,
     /// Held while writes are saved.
     saving: Mutex<()>,
+    /// How many files of salvaged writes there were when they were last counted.
+    files: AtomicUsize,
+    /// Held while they are counted.
+    counting: Mutex<()>,
     /// What was reported of peers.
     peers: Mutex<BTreeMap<MemberId, Reported>>,
     /// The folder for writes that a rebuild removed.
@@ -60,6 +71,8 @@ struct Reported {
     refused: Option<(u64, u64, &'static str)>,
     /// The first conflict.
     conflict: Option<u64>,
+    /// When a comparison here has last found it and this location equal.
+    equal: Option<u64>,
 }
 
 /// What the replica has reported, as it matters at one moment.
@@ -86,6 +99,8 @@ pub struct PeerIncidents {
     pub refused_last: u64,
     /// Since when it is known to hold another write of a version that is here.
     pub conflict: Option<u64>,
+    /// When a comparison here has last found the two equal.
+    pub equal: Option<u64>,
 }
 
 impl Reported {
@@ -110,17 +125,27 @@ impl Reported {
             refused: refused.map(|(first, _, reason)| (first, reason)),
             refused_last: refused.map_or(0, |(_, last, _)| last),
             conflict: self.conflict,
+            equal: self.equal,
         }
     }
 }
 
 impl Incidents {
-    /// Creates that of a replica that has reported nothing yet.
+    /// Creates that of a replica that has reported nothing yet. Counts the files of salvaged writes.
     #[must_use]
     pub fn new(data: &Path) -> Incidents {
         let (copy_seen, unsaved) = (AtomicU64::new(0), AtomicUsize::new(0));
-        let (saving, peers) = (Mutex::default(), Mutex::default());
-        Incidents { copy_seen, unsaved, saving, peers, folder: data.join(FOLDER) }
+        let incidents = Incidents {
+            copy_seen,
+            unsaved,
+            saving: Mutex::default(),
+            files: AtomicUsize::new(0),
+            counting: Mutex::default(),
+            peers: Mutex::default(),
+            folder: data.join(FOLDER),
+        };
+        incidents.count_files();
+        incidents
     }
 
     /// Returns the folder for writes that a rebuild removes.
@@ -151,9 +176,27 @@ impl Incidents {
                 self.peers().entry(*peer).or_default().conflict.get_or_insert(now);
             }
             Notice::Verified(verdict) if verdict.is_equal() => {
-                self.peers().entry(verdict.peer).or_default().conflict = None;
+                let mut peers = self.peers();
+                let reported = peers.entry(verdict.peer).or_default();
+                (reported.conflict, reported.equal) = (None, Some(now));
             }
             _ => {}
+        }
+    }
+
+    /// Takes in what peers report of themselves, at a Unix time in seconds: if a comparison at a peer has found it and `own`
+    /// equal since a conflict was noticed here, the conflict is over here too.
+    pub fn compared(&self, own: MemberId, status: &Status, now: u64) {
+        for (id, peer) in &status.peers {
+            let equal = peer
+                .conditions
+                .iter()
+                .find(|condition| condition.code == FOUND_EQUAL && condition.about == Some(own));
+            let Some(equal) = equal else { continue };
+            let at = now.saturating_sub(equal.for_ms / 1000) + ROUNDED_SECONDS;
+            if let Some(reported) = self.peers().get_mut(id) {
+                reported.conflict = reported.conflict.filter(|since| *since > at);
+            }
         }
     }
 
@@ -171,6 +214,7 @@ impl Incidents {
         let saved = self.save(rows, now);
         let unsaved = if saved.is_ok() { 0 } else { rows.len() };
         self.unsaved.store(unsaved, Ordering::Relaxed);
+        self.count_files();
         saved
     }
 
@@ -180,9 +224,16 @@ impl Incidents {
         private_files::append_lines(&path, rows.iter().map(|row| line(row).to_string()))
     }
 
-    /// Returns the files of salvaged writes.
-    fn files(&self) -> usize {
-        fs::read_dir(&self.folder).map_or(0, Iterator::count)
+    /// Counts the files of salvaged writes again, unless that is under way. Blocks, for as long as the disk takes.
+    pub fn count_files(&self) {
+        let counting = match self.counting.try_lock() {
+            Ok(counting) => counting,
+            Err(TryLockError::Poisoned(counting)) => counting.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let files = fs::read_dir(&self.folder).map_or(0, Iterator::count);
+        self.files.store(files, Ordering::Relaxed);
+        drop(counting);
     }
 
     /// Returns what matters at a Unix time, in seconds.
@@ -192,7 +243,7 @@ impl Incidents {
         let peers = self.peers().iter().map(|(peer, reported)| (*peer, reported.at(now))).collect();
         IncidentState {
             copy_runs: seen > 0 && now.saturating_sub(seen) < COPY_SECONDS,
-            salvaged: self.files(),
+            salvaged: self.files.load(Ordering::Relaxed),
             unsaved: self.unsaved.load(Ordering::Relaxed),
             peers,
         }
@@ -310,6 +361,7 @@ mod tests {
         assert_eq!(lines[0]["namespace"], "03".repeat(16));
         assert_eq!(Incidents::new(data.path()).at(NOW).salvaged, 1);
         fs::remove_file(path).expect("it is removed");
+        incidents.count_files();
         assert_eq!(incidents.at(NOW), IncidentState::default());
     }
 
@@ -383,6 +435,29 @@ mod tests {
             ending: kv_replicate::Ending::Complete,
         };
         incidents.observe(&Notice::Verified(verdict), NOW + 10);
-        assert_eq!(of(NOW + 10).conflict, None);
+        assert_eq!((of(NOW + 10).conflict, of(NOW + 10).equal), (None, Some(NOW + 10)));
+    }
+
+    #[test]
+    fn a_conflict_is_over_once_a_comparison_at_the_other_end_has_found_both_equal() {
+        const OWN: MemberId = MemberId([1; 16]);
+        let data = TempDir::new().expect("a directory");
+        let incidents = Incidents::new(data.path());
+        let conflict = || incidents.at(NOW).peers.get(&PEER).and_then(|peer| peer.conflict);
+        let found_equal = |about, for_ms| {
+            let mut peer = kv_replicate::quic::Peer::default();
+            peer.conditions =
+                vec![kv_replicate::Condition { code: FOUND_EQUAL, about: Some(about), for_ms }];
+            let mut status = Status::default();
+            status.peers.insert(PEER, peer);
+            incidents.compared(OWN, &status, NOW + 60);
+        };
+        incidents.observe(&Notice::Conflict(PEER), NOW);
+        found_equal(MemberId([9; 16]), 0);
+        assert_eq!(conflict(), Some(NOW), "they were compared with another one");
+        found_equal(OWN, 90_000);
+        assert_eq!(conflict(), Some(NOW), "they were compared before");
+        found_equal(OWN, 30_000);
+        assert_eq!(conflict(), None);
     }
 }

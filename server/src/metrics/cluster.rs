@@ -16,14 +16,14 @@ use crate::{cluster::Expiry, membership::OriginState};
 
 /// The label of the metrics of one peer: its name.
 const PEER: &[&str] = &["peer"];
-/// The one metric that is exported also when the replica does not answer.
-const NOT_AFTER: &str = "waypost_cluster_certificate_not_after_seconds";
 
 /// The state of the cluster, as this location sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterGauges<'a> {
-    /// The status of its replica; none once that has ended.
-    pub status: Option<&'a Status>,
+    /// The status of its replica; the last one, if that has ended.
+    pub status: &'a Status,
+    /// Whether the location has stopped replicating.
+    pub has_stopped: bool,
     /// The members, for their names.
     pub members: &'a Members,
     /// The state of the store's origins.
@@ -39,12 +39,7 @@ pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
     let registry = Registry::new();
     LocationMetrics::new(&registry).set(now);
     PeerMetrics::new(&registry).set(now);
-    let mut families = registry.gather();
-    if now.status.is_none() {
-        // Gauges without a known value would show 0.
-        families.retain(|family| family.name() == NOT_AFTER);
-    }
-    families
+    registry.gather()
 }
 
 /// The gauges of this location.
@@ -52,6 +47,7 @@ pub(super) fn families(now: &ClusterGauges<'_>) -> Vec<MetricFamily> {
 struct LocationMetrics {
     joined: IntGauge,
     halted: IntGauge,
+    paused: IntGauge,
     rows_applied: IntGauge,
     skipped: SkippedMetrics,
     core_bytes: IntGauge,
@@ -75,6 +71,12 @@ impl LocationMetrics {
                 r,
                 "waypost_cluster_halted",
                 "1 if this location has stopped replicating until it is restarted.",
+            ),
+            paused: gauge(
+                r,
+                "waypost_cluster_paused_seconds",
+                "For how long this process did not run since its start, because it was stopped or its machine was \
+                 overloaded.",
             ),
             rows_applied: gauge(
                 r,
@@ -131,7 +133,7 @@ impl LocationMetrics {
             ),
             not_after: gauges(
                 r,
-                NOT_AFTER,
+                "waypost_cluster_certificate_not_after_seconds",
                 "When the certificates of this location and of the CA expire, in Unix time.",
                 &["of"],
             ),
@@ -143,14 +145,15 @@ impl LocationMetrics {
         for (of, end) in [("location", now.ends.location), ("ca", now.ends.ca)] {
             self.not_after.with_label_values(&[of]).set(number(end));
         }
-        let Some(status) = now.status else { return };
+        let status = now.status;
         self.origins.set(size(now.origins.known));
         self.superseded.set(i64::from(now.origins.is_superseded));
         self.rebuilding.set(i64::from(now.origins.is_rebuilding));
         self.joined.set(i64::from(status.is_joined));
         self.whole.stable.set(number(status.stable.at.millis() / 1000));
         self.whole.well.set(i64::from(now.is_well));
-        self.halted.set(i64::from(status.halted.is_some()));
+        self.halted.set(i64::from(now.has_stopped));
+        self.paused.set(number(status.paused.as_secs()));
         self.rows_applied.set(number(status.rows_taken));
         self.skipped.set(status.skipped);
         self.core_bytes.set(size(status.core_bytes));
@@ -180,8 +183,8 @@ impl WholeMetrics {
             well: gauge(
                 r,
                 "waypost_cluster_well",
-                "1 if there is no alarm, and every write is known to be everywhere or on its way over a link that was \
-                 heard within 3 s.",
+                "1 if there is no alarm, and every write is known to be everywhere or on its way over a link on which \
+                 something has arrived within 3 s.",
             ),
         }
     }
@@ -267,14 +270,13 @@ impl PeerMetrics {
 
     /// Sets all metrics from the replica's status.
     fn set(&self, now: &ClusterGauges<'_>) {
-        let Some(status) = now.status else { return };
-        for (id, peer) in &status.peers {
+        for (id, peer) in &now.status.peers {
             // Two members with the same name, created concurrently, are shown by their ids.
             let is_alone =
                 |name: &str| now.members.current().filter(|one| one.name == name).count() < 2;
             let name = now.members.get(*id).map(|one| one.name.clone());
             let name = name.filter(|name| is_alone(name)).unwrap_or_else(|| id.to_string());
-            self.set_peer(&name, peer, status.stable.held_by.contains(id));
+            self.set_peer(&name, peer, now.status.stable.held_by.contains(id));
         }
     }
 
@@ -321,7 +323,8 @@ mod tests {
         status.peers.insert(MemberId([7; 16]), peer);
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges {
-            status: Some(&status),
+            status: &status,
+            has_stopped: false,
             members: &Members::default(),
             origins: OriginState::default(),
             ends,
@@ -344,10 +347,11 @@ mod tests {
     }
 
     #[test]
-    fn the_expiry_of_certificates_is_exported_even_after_the_replica_has_ended() {
+    fn a_location_whose_replica_has_ended_is_halted_and_its_expiry_is_exported() {
         let ends = Expiry { not_before: 0, location: 17, ca: 18, has_ca_key: false };
         let now = ClusterGauges {
-            status: None,
+            status: &Status::default(),
+            has_stopped: true,
             members: &Members::default(),
             origins: OriginState::default(),
             ends,
@@ -355,6 +359,6 @@ mod tests {
         };
         let text = TextEncoder::new().encode_to_string(&families(&now)).expect("text");
         assert!(text.contains(r#"not_after_seconds{of="location"} 17"#), "{text}");
-        assert!(!text.contains("waypost_cluster_halted"), "{text}");
+        assert!(text.contains("waypost_cluster_halted 1\n"), "{text}");
     }
 }

@@ -4,6 +4,7 @@ use kv_replicate::quic::Peer;
 use prometheus::{GaugeVec, IntGaugeVec, Opts, Registry};
 
 use super::registry::{gauges, number, register};
+use crate::alarms;
 
 /// The label of the metrics of one peer: its name.
 const PEER: &[&str] = &["peer"];
@@ -11,7 +12,8 @@ const PEER: &[&str] = &["peer"];
 /// What a peer and this location lack of each other, whether there is a link or not.
 #[derive(Debug)]
 pub(super) struct LackingMetrics {
-    heard_seconds: GaugeVec,
+    live: IntGaugeVec,
+    last_message_seconds: GaugeVec,
     halted: IntGaugeVec,
     holds_back: IntGaugeVec,
     missing_here: IntGaugeVec,
@@ -31,15 +33,21 @@ impl LackingMetrics {
             register(r, GaugeVec::new(Opts::new(name, help), labels))
         };
         LackingMetrics {
-            heard_seconds: floats(
-                "waypost_peer_heard_seconds",
-                "How long ago this location was last heard, at most.",
+            live: gauges(
+                r,
+                "waypost_peer_live",
+                "1 if there is a link to this location on which something has arrived within 3 s.",
+                PEER,
+            ),
+            last_message_seconds: floats(
+                "waypost_peer_last_message_seconds",
+                "How long ago the last message of this location arrived, at most.",
                 PEER,
             ),
             halted: gauges(
                 r,
                 "waypost_peer_halted",
-                "1 if this location has reported that it does not replicate any more.",
+                "1 if this location has reported that it does not replicate any more, and still answers.",
                 PEER,
             ),
             holds_back: gauges(
@@ -82,10 +90,13 @@ impl LackingMetrics {
     pub(super) fn set(&self, name: &str, peer: &Peer, holds_back: bool) {
         let of = [name];
         self.holds_back.with_label_values(&of).set(i64::from(holds_back));
-        if let Some(heard) = peer.heard_for {
-            self.heard_seconds.with_label_values(&of).set(heard.as_secs_f64());
+        self.live.with_label_values(&of).set(i64::from(alarms::is_live(peer)));
+        if let Some(last) = peer.last_message {
+            self.last_message_seconds.with_label_values(&of).set(last.as_secs_f64());
         }
-        self.halted.with_label_values(&of).set(i64::from(peer.halted.is_some()));
+        self.halted
+            .with_label_values(&of)
+            .set(i64::from(peer.halted.is_some() && !peer.is_halt_old));
         let here = (peer.missing_there.is_some()).then_some(peer.missing_here);
         for (direction, count, missing, pace) in [
             ("in", &self.missing_here, here, peer.receiving),

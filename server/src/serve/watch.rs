@@ -19,6 +19,9 @@ pub(super) async fn watch(app: Arc<App>) {
             let conditions = conditions(&observed.snapshot, raised);
             // If the replica has ended, nothing can be reported, and that is an alarm.
             let _ended = membership.report(conditions).await;
+            // A disk that hangs must not hold up the alarms.
+            let counting = Arc::clone(membership);
+            let _counted = tokio::task::spawn_blocking(move || counting.count_salvaged());
         }
         sleep(CHECK).await;
     }

@@ -74,7 +74,22 @@ fn a_location_that_was_killed_is_not_well_within_five_seconds_and_its_unsent_wri
 }
 
 #[test]
-fn a_frozen_location_is_silent_within_five_seconds_and_an_alarm_a_minute_after_it_was_heard() {
+fn a_location_that_was_stopped_has_reported_that_to_the_others() {
+    let mut cluster = start(3);
+    becomes(&cluster, 0, PATIENCE, Status::says_well);
+    cluster.stop(LOST);
+    for at in [0, 1] {
+        let status = becomes(&cluster, at, SOON, |status| status.peer(NAME)["has_stopped"] == true);
+        assert!(status.shown.contains("was shut down") && !status.says_well(), "{}", status.shown);
+        assert!(metric(&cluster, at, "waypost_peer_live").abs() < 0.1);
+    }
+    cluster.restart(LOST);
+    let back = becomes(&cluster, 0, PATIENCE, Status::says_well);
+    assert_eq!(back.peer(NAME)["has_stopped"], Value::Null, "{}", back.info);
+}
+
+#[test]
+fn a_frozen_location_is_silent_within_five_seconds_and_an_alarm_a_minute_after_its_last_message() {
     let cluster = start(3);
     let mut entries = Entries::default();
     becomes(&cluster, 0, PATIENCE, Status::says_well);
@@ -85,11 +100,12 @@ fn a_frozen_location_is_silent_within_five_seconds_and_an_alarm_a_minute_after_i
     let alarmed =
         becomes(&cluster, 0, Duration::from_secs(70), |status| !status.kinds().is_empty());
     assert_eq!(alarmed.kinds(), [("unreachable".to_owned(), Some(NAME.to_owned()))]);
-    let heard = alarmed.peer(NAME)["heard_ms_ago"].as_u64().expect("it was heard");
-    assert!((60_000..64_000).contains(&heard), "the alarm rose {heard} ms after it was heard");
+    let last = alarmed.peer(NAME)["last_message_ms_ago"].as_u64().expect("there was a message");
+    assert!((60_000..64_000).contains(&last), "the alarm rose {last} ms after the last message");
     let name = r#"waypost_alarm{kind="unreachable",of="here"}"#;
     assert!((server(&cluster, 0).metric(name) - 1.0).abs() < 0.1);
     signal(&cluster, LOST, "-CONT");
+    assert_blames_nobody(&cluster);
     assert_all_is_well(&cluster, &mut entries, "a location was frozen");
     assert!(server(&cluster, 0).metric(name).abs() < 0.1);
 }
@@ -144,6 +160,20 @@ fn a_comparison_with_a_frozen_location_says_that_it_does_not_respond() {
     assert!(!compared.status.success() && printed.contains("does not respond"), "{printed}");
 }
 
+/// Asserts that the lost location, which was frozen for a minute, says that of itself for as long as it has not had a message
+/// from the others, and has no alarm about them.
+fn assert_blames_nobody(cluster: &Cluster) {
+    let lost = &cluster.locations()[LOST];
+    let resumed = lost.status_becomes(SOON, |status| {
+        assert!(status.kinds().is_empty(), "{}", status.shown);
+        let says = status.says_well() || status.shown.contains("this location did not run for");
+        assert!(says && !status.shown.contains("silent"), "{}", status.shown);
+        status.says_well()
+    });
+    let status = resumed.unwrap_or_else(|last| panic!("it is not well again: {}", last.shown));
+    assert!(status.info["pause"]["seconds"].as_u64() >= Some(55), "{}", status.info);
+}
+
 #[test]
 fn a_location_that_is_up_never_shows_since_when_it_is_down() {
     let mut cluster = start(3);
@@ -157,7 +187,7 @@ fn a_location_that_is_up_never_shows_since_when_it_is_down() {
 }
 
 #[test]
-fn a_halted_location_reports_its_own_reason_to_those_that_do_not_know_it_yet() {
+fn a_halted_location_reports_its_own_reason_and_is_unreachable_once_it_does_not_answer() {
     let mut cluster = start(3);
     let mut entries = Entries::default();
     entries.put_many(server(&cluster, 0), "base", 5);
@@ -172,6 +202,11 @@ fn a_halted_location_reports_its_own_reason_to_those_that_do_not_know_it_yet() {
     assert!(!status.shown.contains("UDP port"), "{}", status.shown);
     assert!((metric(&cluster, 1, "waypost_peer_halted") - 1.0).abs() < 0.1);
     cluster.kill(LOST);
+    let gone = becomes(&cluster, 1, Duration::from_secs(90), |status| {
+        status.kinds() == [("unreachable".to_owned(), Some(NAME.to_owned()))]
+    });
+    assert!(gone.has_alarm(&["its last answer", "was removed from the cluster"]), "{}", gone.shown);
+    assert!(metric(&cluster, 1, "waypost_peer_halted").abs() < 0.1);
     cluster.heal();
     assert_all_is_well(&cluster, &mut entries, "a location was removed");
 }

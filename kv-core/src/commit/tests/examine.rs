@@ -40,11 +40,11 @@ fn indexed(store: &mut Committer<RedbEngine>, namespace: NamespaceId, key: &str)
     IndexedDot { origin, seq: row.dot.seq }
 }
 
-/// Makes the repairs of an examination. Returns how many were made.
-fn repair(store: &mut Committer<RedbEngine>, found: &Examination) -> usize {
+/// Makes the repairs of an examination. Returns how many rows of the index were removed and bodies freed.
+fn repair(store: &mut Committer<RedbEngine>, found: &Examination) -> [u64; 2] {
     let operation = Operation::Repair(found.repairs().to_vec());
     match store.commit(NOW_MS, vec![operation]).results.remove(0).unwrap() {
-        Outcome::Repaired(made) => made,
+        Outcome::Repaired(made) => [made.rows, made.bodies],
         other => panic!("{other:?}"),
     }
 }
@@ -81,7 +81,7 @@ fn an_entry_that_the_index_does_not_name_is_found_and_named_again() {
     let found = examine(&mut store);
     assert_eq!(found.unindexed.first, [(id, Key::new("a").unwrap())]);
     assert!(!found.is_sound() && found.needs_index_check());
-    assert_eq!(repair(&mut store, &found), 0, "the check of the index does it");
+    assert_eq!(repair(&mut store, &found), [0, 0], "the check of the index does it");
     let number = store.view().index_number();
     check_index(&mut store, &found);
     assert!(examine(&mut store).is_sound());
@@ -132,7 +132,7 @@ fn rows_of_the_index_that_name_another_entry_or_none_are_found_and_removed() {
     let mut store = with_rows(store, batch).unwrap();
     let found = examine(&mut store);
     assert_eq!((found.misindexed, found.unindexed.count), (2, 0));
-    assert_eq!(repair(&mut store, &found), 2);
+    assert_eq!(repair(&mut store, &found), [2, 0]);
     assert!(examine(&mut store).is_sound());
 }
 
@@ -163,7 +163,7 @@ fn a_row_of_the_index_that_has_become_right_since_is_not_removed() {
     let found = examine(&mut store);
     assert_eq!((found.misindexed, found.unindexed.count), (1, 1));
     let mut store = point_to(store, "b");
-    assert_eq!(repair(&mut store, &found), 0);
+    assert_eq!(repair(&mut store, &found), [0, 0]);
     assert!(examine(&mut store).is_sound());
 }
 
@@ -174,10 +174,31 @@ fn a_body_that_nothing_refers_to_is_found_and_left_to_garbage_collection() {
     let found = examine(&mut store);
     assert_eq!(found.orphans.first, [BodyId(1_000)]);
     assert!(found.orphaned_bytes > 0);
-    assert_eq!(repair(&mut store, &found), 1);
+    assert_eq!(repair(&mut store, &found), [0, 1]);
     let pending = Pending::key(&BodyId(1_000));
     assert!(store.view().snapshot.get(Table::Pending, &pending).unwrap().is_some());
     assert!(examine(&mut store).is_sound());
+}
+
+#[test]
+fn bodies_are_compared_with_their_entries_whatever_number_of_them_is_held_at_a_time() {
+    let (mut store, id) = filled();
+    for key in ["l1", "l2", "l3", "l4"] {
+        let operation = put(&store, id, key, &[4; 9_000]);
+        store.commit(NOW_MS, vec![operation]).results.remove(0).unwrap();
+    }
+    let large = store.view().row(id, b"l3").unwrap().and_then(|row| row.large());
+    let body = large.expect("a large value").body;
+    let lost = (Table::Chunks, chunk_key(body.0), None);
+    let mut store = with_rows(store, vec![lost, chunk_row(1_000), chunk_row(2_000)]).unwrap();
+    let whole = examine(&mut store);
+    assert_eq!(whole.damaged.first, [(id, Key::new("l3").unwrap())]);
+    assert_eq!(whole.orphans.first, [BodyId(1_000), BodyId(2_000)], "all entries can be read");
+    for at_once in 1..8 {
+        let view = store.view();
+        let parts = view.examine_in_parts(NOW_MS + 60_000, at_once, &mut |_rows| {});
+        assert_eq!(parts.expect("it can be read"), whole, "{at_once} bodies at a time");
+    }
 }
 
 #[test]

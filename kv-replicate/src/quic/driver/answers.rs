@@ -135,7 +135,8 @@ impl Driver {
         let peers: Vec<_> = state.disagreeing.iter().map(|(peer, _)| self.called(*peer)).collect();
         let peers = peers.join(", ");
         tracing::error!(
-            "this location's clock and that of {peers} differ, and no third is heard: set both, for example with NTP"
+            "this location's clock and that of {peers} differ, and there is no link to a third location: set both, for \
+             example with NTP"
         );
     }
 

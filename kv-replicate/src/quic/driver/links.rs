@@ -35,7 +35,8 @@ impl Driver {
             return proven.connection.close(code::GOING, b"this location does not link");
         }
         self.attempts.entry(peer).or_default().end();
-        let now = self.now().mono;
+        let moment = self.moment();
+        let now = moment.at;
         let is_right = |is_ours: bool| is_ours == (self.config.member < peer);
         if let Some(before) = self.links.get(&peer) {
             let is_new = now.saturating_sub(before.since) < LASTING;
@@ -54,7 +55,7 @@ impl Driver {
         }
         self.attempts.entry(peer).or_default().linked();
         self.log_up(&proven);
-        self.tracks.entry(peer).or_default().linked(now);
+        self.tracks.entry(peer).or_default().linked(moment);
         self.last_link += 1;
         let pace = self.config.tuning.catch_up_bytes_per_second.map(Pace::new);
         let window = self.config.tuning.window_bytes;
@@ -67,10 +68,11 @@ impl Driver {
 
     /// A peer has made another link: it has lost the one that came up at this time, for example because it was restarted.
     fn lost_there(&mut self, peer: MemberId, since: Duration) {
-        let now = self.now().mono;
+        let now = self.moment();
+        let lasted = now.at.saturating_sub(since);
         let why = "the peer has lost it and made another one, as after a restart";
-        self.attempts.entry(peer).or_default().link_replaced((since, now), why);
-        self.log_down(peer, now.saturating_sub(since), why);
+        self.attempts.entry(peer).or_default().link_replaced(lasted, now, why);
+        self.log_down(peer, lasted, why);
     }
 
     /// A link has ended.
@@ -79,16 +81,16 @@ impl Driver {
             return;
         }
         self.note_halt(peer, error);
-        self.drop_link(peer, &error.to_string(), error.is_replaced());
+        self.tracks.entry(peer).or_default().has_stopped = error.is_stop();
+        self.drop_link(peer, &self.why_down(peer, error), error.is_replaced());
         self.tell(Event::Disconnected(peer));
     }
 
     /// A link or an attempt has ended, possibly because the peer does not replicate any more.
     fn note_halt(&mut self, peer: MemberId, error: &LinkError) {
         let Some(reason) = error.halted() else { return };
-        let track = self.tracks.entry(peer).or_default();
-        if track.halted.as_ref() != Some(&reason) {
-            track.halted = Some(reason.clone());
+        let now = self.moment();
+        if self.tracks.entry(peer).or_default().halted(now, reason.clone()) {
             tracing::warn!(
                 "{} reports that it does not replicate any more: {reason}",
                 self.called(peer)
@@ -99,11 +101,12 @@ impl Driver {
     /// Drops a link that has ended; the peer may have replaced it by one of another process of this location.
     pub(super) fn drop_link(&mut self, peer: MemberId, why: &str, is_replaced: bool) {
         let Some(link) = self.links.remove(&peer) else { return };
-        let now = self.now().mono;
-        self.log_down(peer, now.saturating_sub(link.since), why);
-        let heard = self.tracks.get(&peer).and_then(|track| track.heard).unwrap_or(now);
+        let now = self.moment();
+        let lasted = now.at.saturating_sub(link.since);
+        self.log_down(peer, lasted, why);
+        let last = self.tracks.get(&peer).and_then(|track| track.last).unwrap_or(now);
         let attempts = self.attempts.entry(peer).or_default();
-        attempts.link_ended((link.since, now), heard, (why, is_replaced));
+        attempts.link_ended(lasted, (last, now), (why, is_replaced));
         self.dial = true;
     }
 
@@ -126,8 +129,11 @@ impl Driver {
         // The first failure, and each that differs; the others say nothing new.
         let is_new = attempts.last_error() != Some(&text);
         attempts.failed(text.clone(), error.is_answer());
-        if is_new && error.halted().is_none() {
-            self.log_unreached(peer, &text);
+        if error.halted().is_none() {
+            self.tracks.entry(peer).or_default().not_reached();
+            if is_new {
+                self.log_unreached(peer, &text);
+            }
         }
         self.dial = true;
     }
@@ -166,7 +172,7 @@ impl Driver {
             };
             let _over = sender.send(input).await;
         });
-        let now = self.now().mono;
+        let now = self.moment();
         self.attempts.entry(peer).or_default().begin(task, now);
     }
 

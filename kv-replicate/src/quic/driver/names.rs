@@ -5,10 +5,7 @@ use std::time::Duration;
 use kv_core::MemberId;
 
 use super::Driver;
-use crate::quic::{
-    proven::Proven,
-    track::{SILENT, Turned},
-};
+use crate::quic::{flaps::Flaps, proven::Proven};
 
 impl Driver {
     /// The name of a peer, for people; its id, if the store does not know it.
@@ -34,6 +31,17 @@ impl Driver {
         tracing::warn!("the link to {name} is down after {seconds} s: {why}{}", hidden(left_out));
     }
 
+    /// Nothing arrives on a link that is up, or something does again.
+    pub(super) fn log_silence(&mut self, peer: MemberId, is_silent: bool) {
+        let Some(left_out) = self.changed(peer) else { return };
+        let (name, hidden) = (self.called(peer), hidden(left_out));
+        if is_silent {
+            tracing::warn!("nothing has arrived on the link to {name} for more than 3 s{hidden}");
+        } else {
+            tracing::info!("messages arrive on the link to {name} again{hidden}");
+        }
+    }
+
     /// No address of a peer leads to it.
     pub(super) fn log_unreached(&mut self, peer: MemberId, why: &str) {
         let Some(left_out) = self.changed(peer) else { return };
@@ -41,16 +49,21 @@ impl Driver {
         tracing::warn!("can't reach {name}, and retries: {why}{}", hidden(left_out));
     }
 
-    /// A peer with a link has become silent, or is heard again.
-    pub(super) fn log_turned(&mut self, peer: MemberId, turned: Turned) {
-        let Some(left_out) = self.changed(peer) else { return };
-        let (name, hidden) = (self.called(peer), hidden(left_out));
-        match turned {
-            Turned::Silent => tracing::warn!(
-                "nothing was heard from {name} for {} s, although its link still counts as up{hidden}",
-                SILENT.as_secs()
-            ),
-            Turned::Heard => tracing::info!("{name} is heard again{hidden}"),
+    /// Logs the state of each link whose last change was left out of the log, once it has settled.
+    pub(super) fn log_settled(&mut self) {
+        let now = self.now().mono;
+        let settled = |(peer, flaps): (&MemberId, &mut Flaps)| Some((*peer, flaps.settled(now)?));
+        let settled: Vec<_> = self.flaps.iter_mut().filter_map(settled).collect();
+        for (peer, left_out) in settled {
+            let (name, hidden) = (self.called(peer), hidden(left_out));
+            if let Some(link) = self.links.get(&peer) {
+                let address = link.connection.remote_address();
+                tracing::info!("the link to {name} ({address}) is up{hidden}");
+            } else {
+                let error = self.attempts.get(&peer).and_then(|attempts| attempts.last_error());
+                let why = error.map_or(String::new(), |why| format!(": {why}"));
+                tracing::warn!("the link to {name} is down{why}{hidden}");
+            }
         }
     }
 
@@ -63,8 +76,9 @@ impl Driver {
 
 /// How many lines were left out, in words.
 fn hidden(left_out: u32) -> String {
-    if left_out == 0 {
-        return String::new();
+    match left_out {
+        0 => String::new(),
+        1 => " (the change before was not logged)".into(),
+        _ => format!(" ({left_out} changes before were not logged: the link comes and goes)"),
     }
-    format!(" ({left_out} changes of this link were not logged: it comes and goes)")
 }

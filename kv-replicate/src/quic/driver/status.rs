@@ -1,44 +1,32 @@
 //! The state of the replica and of its peers, for the owner.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use kv_core::{MemberId, VersionVector};
 
-use super::{Driver, LISTEN};
+use super::Driver;
 use crate::quic::{
     attempts::{Attempts, LASTING},
     status::{MAX_AWAITED, Peer, Status},
 };
 
-/// A process that has not looked for this long did not run meanwhile.
-const PAUSED: Duration = Duration::from_secs(3);
-
 impl Driver {
-    /// Notes which peers were heard since the last time, and whether something may be missing of processes that have
-    /// ended.
+    /// Notes from which peers messages have arrived since the last time, and whether something may be missing of processes
+    /// that have ended.
     pub(super) fn listen(&mut self) {
-        let now = self.now().mono;
+        let now = self.moment();
         self.unsettled = (!self.core.is_settled()).then(|| self.unsettled.unwrap_or(now));
-        let mut before = std::mem::replace(&mut self.listened, now);
-        let paused = now.saturating_sub(before).saturating_sub(LISTEN);
-        if before > Duration::ZERO && paused >= PAUSED {
-            // What was not heard meanwhile says nothing about the others.
-            before += paused;
-            self.tracks.values_mut().for_each(|track| track.paused(paused));
-            let seconds = paused.as_secs();
-            tracing::warn!(
-                "this process did not run for {seconds} s: it, or its machine, was paused or is overloaded"
-            );
-        }
-        let mut turned = Vec::new();
+        let before = std::mem::replace(&mut self.listened, now);
+        let mut changed = Vec::new();
         for (peer, link) in &self.links {
             let packets = link.connection.stats().udp_rx.datagrams;
             if let Some(track) = self.tracks.get_mut(peer) {
                 track.count_packets(packets, before);
-                turned.extend(track.turned(now).map(|turned| (*peer, turned)));
+                changed.extend(track.changes_silence(now).map(|is_silent| (*peer, is_silent)));
             }
         }
-        turned.into_iter().for_each(|(peer, turned)| self.log_turned(peer, turned));
+        changed.into_iter().for_each(|(peer, is_silent)| self.log_silence(peer, is_silent));
+        self.log_settled();
     }
 
     /// The state of the replica.
@@ -53,7 +41,9 @@ impl Driver {
             halted: self.core.halted(),
             is_joined: self.core.is_joined(),
             is_settled: self.core.is_settled(),
-            unsettled_for: self.unsettled.map(|since| self.now().mono.saturating_sub(since)),
+            unsettled_for: self.unsettled.map(|since| since.listened(self.moment())),
+            pause: self.pauses.last(self.now().mono),
+            paused: self.pauses.total(),
             is_rebuilding: self.core.is_rebuilding(),
             is_superseded: self.core.is_superseded(),
             clock: self.core.clock_state(),
@@ -69,15 +59,18 @@ impl Driver {
 
     /// The state of one peer and its link. `durable` is what this location holds.
     fn peer(&mut self, peer: MemberId, durable: &Arc<VersionVector>) -> Peer {
-        let now = self.now().mono;
+        let now = self.moment();
         let found = self.followed(peer, durable);
         let attempts = self.attempts.get(&peer);
         let unstable_for = attempts.and_then(|attempts| attempts.unstable_for(now));
         let Some(link) = self.links.get(&peer) else {
-            let down_for = attempts.and_then(|attempts| attempts.down_for(now));
-            return Peer { down_for: Some(down_for.unwrap_or_default()), unstable_for, ..found };
+            let down_since = attempts.and_then(|attempts| attempts.down_since());
+            let down_for = down_since.map(|since| since.ago(now)).unwrap_or_default();
+            // A peer that has never sent anything is waited for since the first attempt.
+            let silent_for = found.silent_for.or(down_since.map(|since| since.listened(now)));
+            return Peer { down_for: Some(down_for), silent_for, unstable_for, ..found };
         };
-        let up_for = now.saturating_sub(link.since);
+        let up_for = now.at.saturating_sub(link.since);
         let stats = link.connection.stats();
         Peer {
             is_connected: true,
@@ -93,32 +86,35 @@ impl Driver {
 
     /// What is known of a peer over time, whether a link to it is up or not.
     fn followed(&mut self, peer: MemberId, durable: &Arc<VersionVector>) -> Peer {
-        let now = self.now().mono;
+        let now = self.moment();
         let state = self.core.peer_state(peer).unwrap_or_default();
         let addresses = self.addresses(peer);
         let track = self.tracks.entry(peer).or_default();
         let theirs = self.core.reported(peer);
         let there = theirs.zip(self.core.missing_at(peer));
         let missing_there = there.map(|(theirs, missing)| {
-            track.there.follow(now, missing, (|| Arc::clone(durable), theirs))
+            track.there.follow(now.ran, missing, (|| Arc::clone(durable), theirs))
         });
         let missing_here = theirs.map(|theirs| {
             let missing = self.core.missing_from(peer).unwrap_or_default();
-            track.here.follow(now, missing, (|| Arc::new(theirs.clone()), durable))
+            track.here.follow(now.ran, missing, (|| Arc::new(theirs.clone()), durable))
         });
         let attempts = self.attempts.get(&peer);
         Peer {
-            heard_for: track.heard.map(|heard| now.saturating_sub(heard)),
+            last_message: track.last.map(|last| last.ago(now)),
+            silent_for: track.last.map(|last| last.listened(now)),
             halted: track.halted.clone(),
             conditions: self.core.conditions(peer),
+            is_halt_old: track.is_halt_old,
+            has_stopped: track.has_stopped,
             addresses,
             failures: attempts.map_or(0, |attempts| attempts.failures()),
             is_answering: attempts.is_some_and(Attempts::is_answered),
             last_error: attempts.and_then(|attempts| attempts.last_error().cloned()),
             missing_there,
             missing_here: missing_here.unwrap_or_default(),
-            receiving: track.incoming.follow(now, state.receiving),
-            sending: track.outgoing.follow(now, state.sending),
+            receiving: track.incoming.follow(now.ran, state.receiving),
+            sending: track.outgoing.follow(now.ran, state.sending),
             state,
             ..Peer::default()
         }

@@ -24,6 +24,12 @@ pub struct ClusterInfo {
     pub features: Vec<String>,
     /// Whether it has joined. Until then it rejects writes.
     pub is_joined: bool,
+    /// Why it has stopped replicating, if it has: then it refuses writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
+    /// The last time for which its process did not run, if that was three seconds at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseInfo>,
     /// How far the joining is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<String>,
@@ -46,12 +52,21 @@ pub struct ClusterInfo {
     pub stable: StableInfo,
     /// The conditions that an operator must act on.
     pub alarms: Vec<AlarmInfo>,
-    /// Whether there is no alarm, and every acknowledged write is known to be everywhere, or on its way over a link that was
-    /// heard within three seconds.
+    /// Whether there is no alarm, and every acknowledged write is known to be everywhere, or on its way over a link on
+    /// which something has arrived within three seconds.
     #[serde(default)]
     pub is_well: bool,
     /// The same in one line.
     pub verdict: String,
+}
+
+/// A time for which a process did not run: it was stopped, or its machine was suspended or overloaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseInfo {
+    /// How long it was, in seconds.
+    pub seconds: u64,
+    /// When it ended, in Unix seconds.
+    pub until: u64,
 }
 
 /// The stable timestamp: every location holds every write up to it.

@@ -8,7 +8,10 @@ use kv_replicate::{
 use serde::{Deserialize, Serialize};
 
 use super::verification::VerificationInfo;
-use crate::alarms::{AlarmKind, CATCHING_UP};
+use crate::{
+    alarms::{AlarmKind, CATCHING_UP},
+    membership::FOUND_EQUAL,
+};
 
 /// Another location, as the one that responds sees it. Times are in Unix seconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -22,19 +25,30 @@ pub struct PeerInfo {
     pub software: Option<String>,
     /// Whether there is a link to it.
     pub is_connected: bool,
-    /// How long ago it was last heard, at most, in milliseconds; none if it was not heard since this location was started.
+    /// How long ago the last message of it arrived, at most, in milliseconds; none if none has arrived since this location was
+    /// started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heard_ms_ago: Option<u64>,
-    /// Since when there has been no link to it: since it was last heard, or since the first failed attempt. None while there
+    pub last_message_ms_ago: Option<u64>,
+    /// For how long this location has waited for a message of it, in milliseconds: since the last one, or since the first
+    /// failed attempt, without the time for which this location did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
+    /// Since when there has been no link to it: since its last message, or since the first failed attempt. None while there
     /// is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_since: Option<u64>,
     /// Since when links to it have come and gone without lasting for ten seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unstable_since: Option<u64>,
-    /// Why it does not replicate any more, as it reports itself.
+    /// Why it does not replicate any more, as it has last reported itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<String>,
+    /// Whether it has not answered since it reported that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_halt_old: bool,
+    /// Whether it has reported that it was shutting down, and no link to it has been up since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_stopped: bool,
     /// The address that the link comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -64,7 +78,8 @@ pub struct PeerInfo {
     /// The verification of this location against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verifying: Option<VerificationInfo>,
-    /// How far its clock is ahead of the one here, in milliseconds; none if it was not heard within a minute.
+    /// How far its clock is ahead of the one here, in milliseconds; none if it is not known from the last minute, or only
+    /// inexactly, because messages take or took long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ahead_ms: Option<i64>,
     /// The alarms that it reports of itself.
@@ -118,10 +133,13 @@ impl PeerInfo {
             member: id.to_string(),
             software: None,
             is_connected: peer.is_connected,
-            heard_ms_ago: peer.heard_for.map(millis),
+            last_message_ms_ago: peer.last_message.map(millis),
+            silent_ms: peer.silent_for.map(millis),
             down_since: peer.down_for.map(ago),
             unstable_since: peer.unstable_for.map(ago),
             halted: peer.halted.clone(),
+            is_halt_old: peer.halted.is_some() && peer.is_halt_old,
+            has_stopped: peer.has_stopped,
             address: peer.address.map(|address| address.to_string()),
             rtt_ms: peer.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
             missing_here: peer.missing_here.writes,
@@ -161,7 +179,7 @@ fn report(
     now: u64,
     called: impl Fn(MemberId) -> String,
 ) -> Option<ReportInfo> {
-    if condition.code == CATCHING_UP {
+    if [CATCHING_UP, FOUND_EQUAL].contains(&condition.code) {
         return None;
     }
     let kind = AlarmKind::of_code(condition.code);
@@ -196,7 +214,8 @@ mod tests {
     fn what_a_location_reports_is_shown_by_name_and_by_number_if_that_is_later() {
         let mut peer = Peer::default();
         let condition = |code| Condition { code, about: Some(AMS), for_ms: 2_000 };
-        peer.conditions = vec![condition(AlarmKind::ClockOff.code()), condition(9_999)];
+        peer.conditions =
+            [AlarmKind::ClockOff.code(), CATCHING_UP, FOUND_EQUAL, 9_999].map(condition).into();
         let shown = PeerInfo::new(AMS, &peer, 1_000, |_| "ams".into()).reports;
         let about = Some("ams".to_owned());
         let named = |kind: &str| ReportInfo { kind: kind.into(), about: about.clone(), since: 998 };
