@@ -62,7 +62,16 @@ struct LocationMetrics {
     whole: WholeMetrics,
 }
 
-/// Registers the metrics.
+/// Registers the offset of the own clock.
+fn clock_offset(r: &Registry) -> GaugeVec {
+    let options = Opts::new(
+        "waypost_cluster_clock_offset_seconds",
+        "How far this location's clock is ahead of the cluster's time, if it is more than right clocks may differ; \
+         else 0.",
+    );
+    register(r, GaugeVec::new(options, &[]))
+}
+
 impl LocationMetrics {
     fn new(r: &Registry) -> LocationMetrics {
         LocationMetrics {
@@ -105,17 +114,7 @@ impl LocationMetrics {
                 "waypost_cluster_clock_confirmed",
                 "1 while a majority of the locations agrees with the time that this location goes by.",
             ),
-            clock_offset: register(
-                r,
-                GaugeVec::new(
-                    Opts::new(
-                        "waypost_cluster_clock_offset_seconds",
-                        "How far this location's clock is ahead of the cluster's time, if it is more than \
-                         right clocks may differ; else 0.",
-                    ),
-                    &[],
-                ),
-            ),
+            clock_offset: clock_offset(r),
             origins: gauge(
                 r,
                 "waypost_cluster_origins",
