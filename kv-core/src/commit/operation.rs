@@ -320,6 +320,9 @@ pub enum Applied {
     Uncounted,
     /// Its sender may not know that it was deleted, by a tombstone that was collected here: see
     /// [`View::is_late`](crate::view::View::is_late). Nothing was changed. The replicator decides so, not the commit.
+    /// The last tombstone that the source of a session has collected is later than the clocks of today. Nothing was
+    /// adopted: the own clock is behind, or the source lies.
+    FarAhead,
     Late(Dot),
     /// The opening row of the write's origin is not here. Nothing was changed.
     Unopened,

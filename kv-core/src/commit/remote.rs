@@ -17,8 +17,8 @@ use crate::{
     tables::{self, EntryKey, Purge},
     types::{
         DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Merge, Namespace, NamespaceId,
-        OriginEntry, OriginId, OwedReason, Rank, Version, VersionVector,
-        limits::{END_OF_TIME, MAX_ORIGINS},
+        OriginEntry, OriginId, OwedReason, Present, Rank, Version, VersionVector,
+        limits::{END_OF_TIME, MAX_AHEAD_MS, MAX_ORIGINS},
         merge,
     },
 };
@@ -96,6 +96,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             return Ok(Applied::NoRoom);
         }
         let state = &self.state;
+        if !self.may_be_floor(floor) {
+            return Ok(Applied::FarAhead);
+        }
         let known = |vector: &VersionVector| -> VersionVector {
             vector.iter().filter(|dot| state.knows_origin(dot.origin)).collect()
         };
@@ -115,6 +118,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         if let Err(missing) = self.state.vector.validate(write.dot) {
             return Ok(Applied::Gap { missing });
+    /// Whether a source can have collected tombstones up to this time. Every member has closed it then, this location too
+    /// if it was a member: so it is not later than its own closed timestamp, or than the present. A lower one can't be
+    /// adopted in its place: a local write before the true one would lose to a tombstone that a third location still has.
+    fn may_be_floor(&self, floor: Hlc) -> bool {
+        let Present { now_ms, max_skew_ms } = self.time.present;
+        let max_skew_ms = max_skew_ms.saturating_add(MAX_AHEAD_MS);
+        let is_near = Present { now_ms, max_skew_ms }.admits(floor);
+        floor <= self.state.closed || (is_near && floor <= Hlc::LAST_CLOSED)
+    }
+
         }
         let dot = write.dot;
         let applied = self.apply_write(write, Over::Earlier)?;
@@ -357,7 +370,7 @@ fn refusal(write: &RemoteWrite) -> Option<&'static str> {
         }
         _ => write.hlc,
     };
-    if write.hlc.max(latest).millis() >= END_OF_TIME * 1000 {
+    if write.hlc.max(latest) >= Hlc::END {
         return Some("a write is dated in the year 2200 or later");
     }
     let expires_at = match &write.change {

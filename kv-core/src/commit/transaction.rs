@@ -269,9 +269,9 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
 
     /// Checks that a local write gets a time that peers accept. (A batch may write a key 1000 times.)
     fn check_time(&self, replaced: Option<Version>) -> Result<(), WriteError> {
-        let end_ms = END_OF_TIME * 1000;
-        let replaced_ms = replaced.map_or(0, |version| version.hlc.millis());
-        if self.time.present.now_ms >= end_ms || replaced_ms + 1000 >= end_ms {
+        let after = replaced.map_or(Hlc::ZERO, |version| version.hlc).max(self.state.closed);
+        let is_late = |ms: u64| ms + 1000 >= Hlc::END.millis();
+        if is_late(after.millis()) || self.time.present.admits(Hlc::END) {
             return Err(WriteError::EndOfTime);
         }
         Ok(())
@@ -532,9 +532,12 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Changes { batch, state, freed, used, writes }
     }
 
-    /// Promises that later writes of this store are later than this.
+    /// Promises that later writes of this store are later than this. A time that leaves no room for later writes comes
+    /// from a wrong clock, and changes nothing.
     pub(super) fn raise_closed(&mut self, to: Hlc) {
-        self.state.closed = self.state.closed.max(to);
+        if to <= Hlc::LAST_CLOSED {
+            self.state.closed = self.state.closed.max(to);
+        }
     }
 
     /// Writes the rows of a vector that moved since the state before.

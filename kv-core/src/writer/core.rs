@@ -11,6 +11,7 @@ use super::{
     replicating::Replicating,
     step::{Answer, Now, Output, Step, WriterConfig},
     timer::{GcTimer, SyncTimer, Unsynced},
+    trust::{Evidence, TrustedClock},
 };
 use crate::{
     cluster_clock::ClusterClock,
@@ -64,7 +65,9 @@ pub struct WriterCore<E: Engine, T, R = Box<dyn Replication<E>>> {
     clock: ClusterClock,
     /// What the clock has shown to this process.
     seen: SeenClock,
-    /// Cluster time at the last step, in milliseconds since the Unix epoch, if it was confirmed.
+    /// How far a confirmed clock is trusted.
+    trusted: TrustedClock,
+    /// Cluster time at the last step, in milliseconds since the Unix epoch, if it was confirmed, and as far as it is trusted.
     confirmed_ms: Option<u64>,
     /// When the closed timestamp of an idle store may rise again, and values that were freed too early are
     /// looked for.
@@ -113,6 +116,7 @@ where
 {
     /// Takes over a committer that was just opened. Readers have its view.
     pub fn new(committer: Committer<E>, config: WriterConfig, now: Duration) -> Self {
+        let written = committer.closed_timestamp().max(committer.clock());
         WriterCore {
             committer,
             phase: Phase::Open,
@@ -125,6 +129,7 @@ where
             collected: None,
             clock: ClusterClock::default(),
             seen: SeenClock::default(),
+            trusted: TrustedClock::starting(now, written.millis()),
             confirmed_ms: None,
             closing: now + config.closing_interval,
             freed_early: Vec::new(),
@@ -302,9 +307,23 @@ where
         let now = Now { mono: now.mono, wall_ms: clock.now_ms(now.mono, now.wall_ms) };
         self.seen.see(now, self.config.expiry_grace);
         let max_skew_ms = u64::try_from(self.config.max_clock_skew.as_millis()).unwrap_or(u64::MAX);
-        self.confirmed_ms = clock.is_confirmed.then(|| now.wall_ms.saturating_sub(max_skew_ms));
-        self.committer.set_time_bounds(max_skew_ms, clock.closing_ms(now.mono));
+        let latest_ms = self.trusted.latest_ms(now, clock.is_confirmed, self.evidence());
+        let upto = |ms: u64| latest_ms.map_or(ms, |latest| ms.min(latest));
+        self.confirmed_ms =
+            clock.is_confirmed.then(|| upto(now.wall_ms).saturating_sub(max_skew_ms));
+        self.committer.set_time_bounds(max_skew_ms, clock.closing_ms(now.mono).map(upto));
         now
+    }
+
+    /// What this process knows of the time apart from its clock.
+    fn evidence(&self) -> Evidence {
+        let WriterConfig { expiry_grace: grace, max_clock_skew: max_skew, .. } = self.config;
+        // A time that each reading of the grace had passed by the grace.
+        let seen_ms = self
+            .seen
+            .expired_ms(grace)
+            .map(|ms| ms.saturating_add(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)));
+        Evidence { seen_ms, grace, max_skew }
     }
 
     /// The next thing that the driver must do. It has done what the last call returned: the replicator gets
