@@ -334,6 +334,8 @@ pub enum Applied {
     /// Another write has this version: two other stores share one identity. Nothing was changed.
     Conflict,
     /// No store can have made this write. Nothing was changed.
+    /// It opens an origin, and there is no room for more origins. Nothing was changed.
+    Ignored,
     Refused(&'static str),
 }
 

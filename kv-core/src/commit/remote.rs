@@ -35,6 +35,9 @@ pub(super) enum Over {
 /// The reason to refuse writes of this process's own origins that it has not made.
 pub(super) const FOREIGN: &str = "a write under the origins of this process that it has not made";
 
+/// The reason to refuse the first write of an origin that is another row than its opening row.
+const NOT_OPENED: &str = "the first write of an origin does not open it";
+
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
     pub(super) fn apply_remote(&mut self, remote: Remote) -> Result<Applied, WriteError> {
@@ -131,7 +134,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         let dot = write.dot;
         let applied = self.apply_write(write, Over::Earlier)?;
-        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::Refused(_) | Applied::Ignored) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
         Ok(applied)
@@ -179,8 +182,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         if is_own && !self.state.vector.covers(write.dot) {
             return Ok(Applied::Refused(FOREIGN));
         }
-        if let Err(reason) = self.check_origin(&write) {
-            return Ok(Applied::Refused(reason));
+        if let Err(applied) = self.check_origin(&write) {
+            return Ok(applied);
         }
         if let NewContent::Joined(row) = &write.change {
             let row = Arc::clone(row);
@@ -296,7 +299,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Checks that the first write of an origin, and no other, is its opening row, and that there is room for the
     /// origins that a write names.
-    fn check_origin(&self, write: &RemoteWrite) -> Result<(), &'static str> {
+    fn check_origin(&self, write: &RemoteWrite) -> Result<(), Applied> {
         let joined = match &write.change {
             NewContent::Joined(row) => Some(row.as_ref()),
             _ => None,
@@ -306,18 +309,18 @@ impl<S: Snapshot> Transaction<'_, S> {
         let is_new = |origin: OriginId| self.state.origins.number(origin).is_none();
         let new = named.filter(|origin| *origin != write.dot.origin && is_new(*origin)).count();
         if new > 0 && self.state.origins.len() + new > 2 * MAX_ORIGINS {
-            return Err("a write that names one of too many origins");
+            return Err(Applied::Refused("a write that names one of too many origins"));
         }
         let entry = joined.filter(|_| OriginEntry::is_key(&write.key));
         let opened = match entry.map(|row| OriginEntry::of(&write.key, row)).transpose() {
             Ok(Some(OriginEntry::Opened(info))) => Some(info),
             Ok(_) => None,
-            Err(error) => return Err(error.0),
+            Err(error) => return Err(Applied::Refused(error.0)),
         };
         match opened {
-            None if write.dot.seq == 1 => Err("the first write of an origin does not open it"),
+            None if write.dot.seq == 1 => Err(Applied::Refused(NOT_OPENED)),
             Some(info) if write.dot.seq == 1 && write.dot.origin != info.id => {
-                Err("the first write of an origin does not open it")
+                Err(Applied::Refused(NOT_OPENED))
             }
             None => Ok(()),
             Some(info) => self.check_opening(&info),

@@ -88,3 +88,6 @@ pub const MAX_AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
 /// The most keys of rows that a store records as damaged. Beyond it the disk must be replaced: the location joins again
 /// with an empty data directory.
 pub const MAX_OWED: usize = 16_384;
+
+/// The most of them that other locations have named: the rest is for damage on this location's disk.
+pub const MAX_NAMED: usize = MAX_OWED / 2;
