@@ -6,7 +6,7 @@ use crate::{
     body::{NewBody, StagedChunk},
     types::{
         Account, Attributes, DamagedKey, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key,
-        LocalName, Member, MemberId, Namespace, NamespaceId, Software, Title, Version,
+        LocalName, Member, MemberId, Namespace, NamespaceId, OriginId, Software, Title, Version,
         VersionVector,
     },
     view::{MetDamage, Repair},
@@ -194,6 +194,14 @@ pub enum Remote {
         /// The writes that the source counts.
         vector: VersionVector,
     },
+    /// More is counted of an origin than its process has made: a member has lied. Nothing but its opening row is counted
+    /// from now on, so that a session brings the rest. The rows that are here stay.
+    Disown {
+        /// The origin, which is not one that this process writes under.
+        origin: OriginId,
+        /// How many writes its process has made.
+        made: u64,
+    },
     /// The end of a rebuild: the vectors of the source are adopted as by [`Remote::Adopt`], and the store no longer
     /// rebuilds.
     Rebuilt {
@@ -312,6 +320,9 @@ pub enum Applied {
     Adopted,
     /// The source of a session could not read more rows than a store can record. Its vector was not adopted.
     NoRoom,
+    /// The last tombstone that the source of a session has collected is later than the clocks of today. Nothing was
+    /// adopted: the own clock is behind, or the source lies.
+    FarAhead,
     /// The store rebuilds from here on.
     Rebuilding,
     /// The row was removed.
@@ -320,12 +331,11 @@ pub enum Applied {
     Uncounted,
     /// Its sender may not know that it was deleted, by a tombstone that was collected here: see
     /// [`View::is_late`](crate::view::View::is_late). Nothing was changed. The replicator decides so, not the commit.
-    /// The last tombstone that the source of a session has collected is later than the clocks of today. Nothing was
-    /// adopted: the own clock is behind, or the source lies.
-    FarAhead,
     Late(Dot),
     /// The opening row of the write's origin is not here. Nothing was changed.
     Unopened,
+    /// It opens an origin, and there is no room for more origins. Nothing was changed.
+    Ignored,
     /// Earlier writes of its origin are missing. Nothing was changed.
     Gap {
         /// The first missing sequence number.
@@ -334,8 +344,6 @@ pub enum Applied {
     /// Another write has this version: two other stores share one identity. Nothing was changed.
     Conflict,
     /// No store can have made this write. Nothing was changed.
-    /// It opens an origin, and there is no room for more origins. Nothing was changed.
-    Ignored,
     Refused(&'static str),
 }
 

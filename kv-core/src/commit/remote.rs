@@ -70,6 +70,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             }
             Remote::DropRow { namespace, key, dot } => self.drop_row(namespace, &key, dot),
             Remote::Uncount { vector } => Ok(self.uncount(&vector)),
+            Remote::Disown { origin, made } => Ok(self.disown(origin, made)),
             Remote::Rebuilt { vector, collected, floor, damaged } => {
                 let applied = self.adopt((&vector, &collected), floor, damaged)?;
                 self.state.is_rebuilding &= applied != Applied::Adopted;
@@ -95,32 +96,28 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.writes_under().iter().flatten().any(is_ahead) {
             return Ok(Applied::Refused(FOREIGN));
         }
+        if !self.may_be_floor(floor) {
+            return Ok(Applied::FarAhead);
+        }
         if !self.adopt_owed(damaged)? {
             return Ok(Applied::NoRoom);
         }
         let state = &self.state;
-        if !self.may_be_floor(floor) {
-            return Ok(Applied::FarAhead);
-        }
         let known = |vector: &VersionVector| -> VersionVector {
             vector.iter().filter(|dot| state.knows_origin(dot.origin)).collect()
         };
-        let (vector, collected) = (known(vector), known(collected));
+        let (vector, mut collected) = (known(vector), known(collected));
         Arc::make_mut(&mut self.state.vector).merge(&vector);
+        // No store collects a tombstone that it does not count. Others would have to rebuild for one that does not exist.
+        for dot in collected.clone().iter() {
+            collected.lower(dot.origin, self.state.vector.get(dot.origin));
+        }
         Arc::make_mut(&mut self.state.collected).merge(&collected);
         self.raise_closed(floor);
         self.state.collected_upto = self.state.collected_upto.max(floor);
         Ok(Applied::Adopted)
     }
 
-    /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
-    /// the replicator fills it from a session.
-    fn apply_next(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
-        if self.state.vector.covers(write.dot) {
-            return Ok(Applied::Known);
-        }
-        if let Err(missing) = self.state.vector.validate(write.dot) {
-            return Ok(Applied::Gap { missing });
     /// Whether a source can have collected tombstones up to this time. Every member has closed it then, this location too
     /// if it was a member: so it is not later than its own closed timestamp, or than the present. A lower one can't be
     /// adopted in its place: a local write before the true one would lose to a tombstone that a third location still has.
@@ -131,6 +128,14 @@ impl<S: Snapshot> Transaction<'_, S> {
         floor <= self.state.closed || (is_near && floor <= Hlc::LAST_CLOSED)
     }
 
+    /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
+    /// the replicator fills it from a session.
+    fn apply_next(&mut self, write: RemoteWrite) -> Result<Applied, WriteError> {
+        if self.state.vector.covers(write.dot) {
+            return Ok(Applied::Known);
+        }
+        if let Err(missing) = self.state.vector.validate(write.dot) {
+            return Ok(Applied::Gap { missing });
         }
         let dot = write.dot;
         let applied = self.apply_write(write, Over::Earlier)?;
