@@ -117,13 +117,22 @@ pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) ->
     head
 }
 
-/// Lowers the tombstones that a peer says it has collected to those that may exist.
+/// The tombstones that a peer says it has collected, without those that can't exist: of writes that were never made. Every
+/// member counts a tombstone before one of them collects it, this location too.
 pub(super) fn collected_by(
-    collected: VersionVector,
+    mut collected: VersionVector,
     cx: &Context<'_>,
     peer: MemberId,
 ) -> VersionVector {
-    without(PageHead { collected, ..PageHead::default() }, cx, peer).collected
+    let visible = cx.local.visible();
+    let own = cx.local.origins().into_iter().flatten().filter(|own| cx.local.is_own(*own));
+    own.for_each(|own| collected.lower(own, visible.get(own)));
+    for (origin, (writer, made)) in cx.peers.open_counts(cx.local.mono()) {
+        if writer != peer && collected.get(origin) > made {
+            collected.lower(origin, visible.get(origin));
+        }
+    }
+    collected
 }
 
 #[cfg(test)]

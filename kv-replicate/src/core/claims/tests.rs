@@ -87,7 +87,7 @@ fn a_session_adopts_no_more_of_an_open_origin_than_its_writer_has_reported() {
 #[test]
 fn nobody_rebuilds_for_tombstones_that_cannot_exist() {
     let (mut fixture, _) = deceived();
-    fixture.store(|store| store.visible = vector(3));
+    fixture.store(|store| store.visible = vector(2));
     let own = kv_core::Dot { origin: origins(US)[0], seq: 9 };
     let mut collected = vector(1 << 40);
     collected.raise(own.origin, own.seq);
