@@ -19,6 +19,7 @@ mod replicating;
 mod step;
 mod thread;
 mod timer;
+mod trust;
 
 pub use self::{
     core::WriterCore,

@@ -18,7 +18,7 @@ use kv_core::{
     derive_id,
     engine::{disk, redb::RedbEngine},
     env::RandomError,
-    limits::{MAX_CLOSES, MAX_MEMBER_ORIGINS},
+    limits::{MAX_CLOSES, MAX_MEMBER_ORIGINS, MAX_ORIGINS},
 };
 
 type Replica = Committer<RedbEngine>;
@@ -329,13 +329,50 @@ fn a_location_has_a_bounded_number_of_origins() {
         for result in replica.commit(1, operations).results {
             match result.unwrap() {
                 Outcome::Applied(Applied::Won { .. }) => taken += 1,
-                Outcome::Applied(Applied::Refused(_)) => refused += 1,
+                Outcome::Applied(Applied::Ignored) => refused += 1,
                 other => panic!("{other:?}"),
             }
         }
     }
     assert_eq!((taken, refused), (MAX_MEMBER_ORIGINS, 2));
     assert_eq!(make(&mut replica, create()), Err(WriteError::TooManyOrigins));
+}
+
+#[test]
+fn invented_origins_leave_the_members_their_share() {
+    let mut replica = new_replica();
+    for (member, name) in [(US, "us"), (PEER, "them")] {
+        let addresses = vec!["a:1".to_owned()];
+        make(&mut replica, Operation::PutMember { id: member, name: name.into(), addresses })
+            .unwrap();
+    }
+    let id = |number: u64| {
+        let mut id = [9; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        OriginId(id)
+    };
+    let of = |number: u64, member| OriginInfo {
+        id: id(number),
+        partner: OriginId([8; 16]),
+        ..origin(member, 50, &[])
+    };
+    let invented =
+        |number: u64| of(number, MemberId([u8::try_from(100 + number % 3).unwrap(); 16]));
+    let mut taken = 0;
+    let all: Vec<_> = (0..MAX_ORIGINS as u64).map(invented).collect();
+    for some in all.chunks(8192) {
+        let write = |info| Operation::Remote(Remote::Row(opening(info)));
+        let results = replica.commit(1, some.iter().map(write).collect()).results;
+        let is_taken =
+            |result: &Result<_, _>| matches!(result, Ok(Outcome::Applied(Applied::Won { .. })));
+        taken += results.iter().filter(|result| is_taken(result)).count();
+    }
+    assert_eq!(taken, MAX_ORIGINS / 2, "the other half belongs to the two members");
+    let write = opening(&of(1 << 40, PEER));
+    assert_eq!(apply(&mut replica, Remote::Row(write)), Applied::Won { concurrent: false });
+    assert_eq!(apply(&mut replica, Remote::Row(opening(&invented(1 << 41)))), Applied::Ignored);
+    let mut replica = restart(replica);
+    make(&mut replica, create()).unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use kv_core::{
         disk,
         redb::{RedbEngine, RedbSnapshot},
     },
-    limits::END_OF_TIME,
+    limits::{END_OF_TIME, MAX_AHEAD_MS},
 };
 
 const NOW: u64 = 1_700_000_000_000;
@@ -81,6 +81,16 @@ impl Location {
             change: NewContent::Delete,
         };
         match self.run(Operation::Remote(Remote::Next(write))).unwrap() {
+            Outcome::Applied(applied) => applied,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes a session that brings nothing, from a source that has collected tombstones up to this time.
+    fn adopt(&mut self, floor: Hlc) -> Applied {
+        let (vector, collected) = (VersionVector::default(), VersionVector::default());
+        let adopt = Remote::Adopt { vector, collected, floor, damaged: Vec::new() };
+        match self.run(Operation::Remote(adopt)).unwrap() {
             Outcome::Applied(applied) => applied,
             other => panic!("{other:?}"),
         }
@@ -161,13 +171,37 @@ fn an_idle_store_closes_time_only_for_a_tombstone_that_waits() {
 #[test]
 fn a_session_brings_the_time_below_which_its_source_may_have_dropped_tombstones() {
     let mut location = Location::new();
-    location.now_ms = NOW - YEAR;
-    let vectors = || (VersionVector::default(), VersionVector::default());
-    let ((vector, collected), floor) = (vectors(), Hlc::at_millis(NOW));
-    let adopt = Remote::Adopt { vector, collected, floor, damaged: Vec::new() };
-    let adopted = location.run(Operation::Remote(adopt)).unwrap();
-    assert_eq!(adopted, Outcome::Applied(Applied::Adopted));
+    location.now_ms = NOW - MAX_AHEAD_MS;
+    let floor = Hlc::at_millis(NOW);
+    assert_eq!(location.adopt(floor), Applied::Adopted);
     assert!(location.put("a", None).unwrap() > floor);
+}
+
+#[test]
+fn a_source_that_names_a_time_far_ahead_dates_no_later_write() {
+    let mut location = Location::new();
+    location.close_upto(Some(NOW));
+    location.put("a", None).unwrap();
+    for floor in [NOW + MAX_AHEAD_MS + SKEW + 1, NOW + 3 * YEAR, END_OF_TIME * 1000, 1 << 47] {
+        assert_eq!(location.adopt(Hlc::at_millis(floor)), Applied::FarAhead);
+    }
+    assert_eq!(location.adopt(Hlc(u64::MAX)), Applied::FarAhead);
+    assert_eq!(location.put("b", None).unwrap().millis(), NOW);
+    location.now_ms = NOW - 3 * YEAR;
+    assert_eq!(location.adopt(Hlc::at_millis(NOW)), Applied::Adopted, "it was closed here");
+}
+
+#[test]
+fn clocks_that_all_show_the_year_2200_for_a_while_close_no_time() {
+    let mut location = Location::new();
+    let before = location.view().closed_timestamp();
+    location.close_upto(Some(END_OF_TIME * 1000));
+    location.put("a", None).unwrap();
+    assert_eq!(location.view().closed_timestamp(), before);
+    location.now_ms = END_OF_TIME * 1000 - SKEW;
+    assert_eq!(location.put("a", None), Err(WriteError::EndOfTime));
+    location.now_ms = NOW + 1;
+    assert!(location.put("a", None).unwrap() < Hlc::at_millis(NOW + 1000));
 }
 
 #[test]

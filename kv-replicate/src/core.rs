@@ -12,6 +12,7 @@
 //! | messages and fields of later versions | [`skipped`] |
 //! | when progress is sent, and what of it | [`progress`], [`counts`], [`announced`] |
 //! | what peers have reported | [`reported`], [`receipts`] |
+//! | writes that peers claim to hold and that were never made | [`claims`] |
 //! | the clocks of the members, cluster time | [`clocks`] |
 //! | new writes, sent and received | [`live_sender`], [`live_receiver`] |
 //! | what is missing and does not arrive | [`lag`] |
@@ -41,6 +42,7 @@ mod announced;
 mod backlog;
 mod body_fetcher;
 mod body_source;
+mod claims;
 mod clocks;
 mod compatibility;
 mod config;
@@ -84,7 +86,9 @@ use local::Local;
 use machines::Machines;
 use peers::Peers;
 
+pub use claims::CLAIM;
 pub use config::{Config, PINNED_BYTES};
+pub use results::FAR_AHEAD;
 pub use skipped::Skipped;
 pub use status::{PeerState, SessionProgress, StableState};
 

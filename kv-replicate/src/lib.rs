@@ -39,7 +39,7 @@ mod wire;
 mod work;
 
 pub use self::core::{
-    Config, Core, PINNED_BYTES, PeerState, SessionProgress, Skipped, StableState,
+    CLAIM, Config, Core, FAR_AHEAD, PINNED_BYTES, PeerState, SessionProgress, Skipped, StableState,
 };
 pub use clock::ClockState;
 pub use condition::{Condition, MAX_CONDITIONS};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use kv_core::OriginId;
+
 use crate::{
     ClockState, HaltReason, MemberId, SalvagedRow,
     verdict::{Difference, Verdict},
@@ -91,6 +93,14 @@ pub enum Notice {
         peer: MemberId,
         /// The rule that the row violates.
         reason: &'static str,
+    },
+    /// A peer has not made as many writes of an origin of its own as were counted here: another member has lied. The origin
+    /// is counted from its beginning again.
+    Disowned {
+        /// The peer.
+        peer: MemberId,
+        /// The origin.
+        origin: OriginId,
     },
     /// The progress of a verification, reported every few thousand rows.
     Verifying {

@@ -86,6 +86,7 @@ impl<S: Snapshot> Durable<S> {
             Work::Apply { .. }
             | Work::Adopt { .. }
             | Work::Rebuild { .. }
+            | Work::Disown { .. }
             | Work::Drop { .. }
             | Work::Rebuilt { .. }
             | Work::Settle { .. }

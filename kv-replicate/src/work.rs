@@ -73,8 +73,19 @@ pub enum Work {
         /// How many [`Event::RolledBack`] the core had received.
         epoch: u64,
     },
-    /// Read these rows, whole, for the owner: they are dropped next, because the source of a rebuild neither counts nor
-    /// has them.
+    /// Count nothing but the opening row of an origin, if more is counted than its process has made.
+    Disown {
+        /// Names the answer, [`Event::Applied`].
+        id: u64,
+        /// How many [`Event::RolledBack`] the core had received.
+        epoch: u64,
+        /// The origin.
+        origin: OriginId,
+        /// How many writes its process has made.
+        made: u64,
+    },
+    /// Read these rows, whole, for the owner: they are dropped next, because the source of a rebuild neither counts nor has
+    /// them.
     Salvage {
         /// Names the answer, [`Event::Salvaged`].
         id: u64,

@@ -34,23 +34,33 @@ impl State {
         dots.filter(|dot| !self.registry.contains(dot.origin)).count()
     }
 
-    /// Whether there is room for the origins that are counted without their opening rows, beside this many others. The
-    /// former are seldom counted one by one: a store that joins reads many opening rows.
+    /// Whether there is room for the origins that are counted without their opening rows, beside this many others. The former
+    /// are not counted one by one, because a store that joins reads many opening rows: nearly every origin that is known
+    /// is counted.
     fn has_room_beside(&self, others: usize) -> bool {
-        others + self.vector.len() <= MAX_ORIGINS || others + self.unopened() <= MAX_ORIGINS
+        others + self.vector.len().saturating_sub(self.registry.len()) <= MAX_ORIGINS
+    }
+
+    /// How many places are kept free for the current members other than this one. Half of all places is shared among the
+    /// members, so that no member can use up those of the others, whatever names it invents. The other half is for those
+    /// who need more, and for those who have left.
+    fn kept_for_others(&self, member: MemberId) -> usize {
+        let share = MAX_ORIGINS / 2 / self.members.current().count().max(1);
+        let others = self.members.current().filter(|other| other.id != member);
+        others.map(|other| share.saturating_sub(self.registry.count_of(other.id))).sum()
     }
 
     /// Whether there is room for more origins of a location.
     pub(super) fn has_room(&self, member: MemberId, more: usize) -> bool {
-        self.has_room_beside(self.registry.len() + more)
+        self.has_room_beside(self.registry.len() + more + self.kept_for_others(member))
             && self.registry.count_of(member) + more <= MAX_MEMBER_ORIGINS
     }
 
     /// Whether there is room for the opening row of an origin of a location. One that is counted already takes no more.
     pub(super) fn has_room_to_open(&self, id: OriginId, member: MemberId) -> bool {
         let is_counted = self.vector.get(id) > 0;
-        self.has_room_beside(self.registry.len() + usize::from(!is_counted))
-            && self.registry.count_of(member) < MAX_MEMBER_ORIGINS
+        is_counted && self.registry.count_of(member) < MAX_MEMBER_ORIGINS
+            || self.has_room(member, 1)
     }
 
     /// Whether another origin may be counted whose opening row is not here.
@@ -157,20 +167,23 @@ impl<S: Snapshot> Transaction<'_, S> {
         Some(Ok(Applied::Known))
     }
 
-    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts
-    /// as that was unknown is not a contradiction: but only that row, whose time never wins, so that no member can make
-    /// an origin of another one belong to no member.
-    pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), &'static str> {
+    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
+    /// that was unknown is not a contradiction: but only that row, whose time never wins, so that no member can make an
+    /// origin of another one belong to no member.
+    ///
+    /// Returns what becomes of the row otherwise. One for which there is no room is no fault of the peer that sends it,
+    /// which has only more than this store.
+    pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), Applied> {
         match self.state.registry.get(info.id) {
             Some(known) if known == info => Ok(()),
             _ if info.member == LOST_MEMBER && *info != OriginInfo::of_lost(info.id) => {
-                Err("an origin of a member that no location is")
+                Err(Applied::Refused("an origin of a member that no location is"))
             }
             Some(known) if [known.member, info.member].contains(&LOST_MEMBER) => Ok(()),
-            Some(_) => Err("an origin is opened a second time"),
+            Some(_) => Err(Applied::Refused("an origin is opened a second time")),
             None => {
                 let has_room = self.state.has_room_to_open(info.id, info.member);
-                has_room.then_some(()).ok_or("more origins than a store knows")
+                has_room.then_some(()).ok_or(Applied::Ignored)
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     body::{NewBody, StagedChunk},
     types::{
         Account, Attributes, DamagedKey, Dot, FieldNumber, FieldValue, Hlc, JoinedRow, Key,
-        LocalName, Member, MemberId, Namespace, NamespaceId, Software, Title, Version,
+        LocalName, Member, MemberId, Namespace, NamespaceId, OriginId, Software, Title, Version,
         VersionVector,
     },
     view::{MetDamage, Repair, Repaired},
@@ -205,6 +205,14 @@ pub enum Remote {
         /// The writes that the source counts.
         vector: VersionVector,
     },
+    /// More is counted of an origin than its process has made: a member has lied. Nothing but its opening row is counted
+    /// from now on, so that a session brings the rest. The rows that are here stay.
+    Disown {
+        /// The origin, which is not one that this process writes under.
+        origin: OriginId,
+        /// How many writes its process has made.
+        made: u64,
+    },
     /// The end of a rebuild: the vectors of the source are adopted as by [`Remote::Adopt`], and the store no longer
     /// rebuilds.
     Rebuilt {
@@ -323,6 +331,9 @@ pub enum Applied {
     Adopted,
     /// The source of a session could not read more rows than a store can record. Its vector was not adopted.
     NoRoom,
+    /// The last tombstone that the source of a session has collected is later than the clocks of today. Nothing was
+    /// adopted: the own clock is behind, or the source lies.
+    FarAhead,
     /// The store rebuilds from here on.
     Rebuilding,
     /// The row was removed.
@@ -334,6 +345,8 @@ pub enum Applied {
     Late(Dot),
     /// The opening row of the write's origin is not here. Nothing was changed.
     Unopened,
+    /// It opens an origin, and there is no room for more origins. Nothing was changed.
+    Ignored,
     /// Earlier writes of its origin are missing. Nothing was changed.
     Gap {
         /// The first missing sequence number.

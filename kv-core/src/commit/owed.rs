@@ -22,7 +22,7 @@ use crate::{
     types::{
         DamagedKey, Dot, Found, Key, NamespaceId, OriginId, Owed, OwedReason, UNPLACED, Version,
         VersionVector,
-        limits::{CHUNK_BYTES, MAX_OWED},
+        limits::{CHUNK_BYTES, MAX_NAMED, MAX_OWED},
     },
     view::{Met, MetDamage},
 };
@@ -224,15 +224,17 @@ impl<S: Snapshot> Transaction<'_, S> {
         };
         let new: BTreeSet<_> =
             missing.iter().map(|(entry, _)| entry).filter(|entry| is_new(entry)).cloned().collect();
-        let owed = self.state.owed.len();
-        if owed + new.len() <= MAX_OWED {
+        let is_named = |owed: Owed| owed.reason == OwedReason::Source;
+        let named = self.state.owed.iter().filter(|(_, _, owed)| is_named(*owed)).count();
+        let left = MAX_OWED.saturating_sub(self.state.owed.len());
+        let room = MAX_NAMED.saturating_sub(named).min(left);
+        if new.len() <= room {
             return true;
         }
-        let room = (MAX_OWED / 2).saturating_sub(owed);
         let left: BTreeSet<_> = new.into_iter().skip(room).collect();
         missing.retain(|(entry, _)| !left.contains(entry));
         tracing::error!(
-            "more rows are damaged at a location than this one can record ({MAX_OWED}), so that it can't catch up from \
+            "more rows are damaged at a location than this one can record ({MAX_NAMED}), so that it can't catch up from \
              there: replace the disk of that location, and let it join again with an empty data directory"
         );
         false

@@ -7,7 +7,7 @@ use crate::{
     engine::Snapshot,
     error::{ReadError, WriteError},
     tables::EntryKey,
-    types::{Dot, Key, NamespaceId, VersionVector},
+    types::{Dot, Key, NamespaceId, OriginId, VersionVector},
 };
 
 impl<S: Snapshot> Transaction<'_, S> {
@@ -55,6 +55,17 @@ impl<S: Snapshot> Transaction<'_, S> {
             Arc::make_mut(&mut self.state.vector).lower(origin, counted);
             Arc::make_mut(&mut self.state.collected).lower(origin, counted);
         }
+        Applied::Uncounted
+    }
+
+    /// Lowers the vectors to the opening row of an origin, if more is counted than its process has made.
+    pub(super) fn disown(&mut self, origin: OriginId, made: u64) -> Applied {
+        let is_own = self.state.writes_under().is_some_and(|own| own.contains(&origin));
+        if is_own || self.state.vector.get(origin) <= made {
+            return Applied::Known;
+        }
+        Arc::make_mut(&mut self.state.vector).lower(origin, 1);
+        Arc::make_mut(&mut self.state.collected).lower(origin, 1);
         Applied::Uncounted
     }
 }

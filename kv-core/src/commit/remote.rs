@@ -20,8 +20,8 @@ use crate::{
     tables::{self, EntryKey, Purge},
     types::{
         DamagedKey, Dot, Found, FoundState, Hlc, JoinedRow, Merge, Namespace, NamespaceId,
-        OriginEntry, OriginId, OwedReason, Rank, Version, VersionVector,
-        limits::{END_OF_TIME, MAX_ORIGINS},
+        OriginEntry, OriginId, OwedReason, Present, Rank, Version, VersionVector,
+        limits::{END_OF_TIME, MAX_AHEAD_MS, MAX_ORIGINS},
         merge,
     },
 };
@@ -37,6 +37,9 @@ pub(super) enum Over {
 
 /// The reason to refuse writes of this process's own origins that it has not made.
 pub(super) const FOREIGN: &str = "a write under the origins of this process that it has not made";
+
+/// The reason to refuse the first write of an origin that is another row than its opening row.
+const NOT_OPENED: &str = "the first write of an origin does not open it";
 
 impl<S: Snapshot> Transaction<'_, S> {
     /// Applies one write, or the end of a session.
@@ -71,6 +74,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             }
             Remote::DropRow { namespace, key, dot } => self.drop_row(namespace, &key, dot),
             Remote::Uncount { vector } => Ok(self.uncount(&vector)),
+            Remote::Disown { origin, made } => Ok(self.disown(origin, made)),
             Remote::Rebuilt { vector, collected, floor, damaged } => {
                 let applied = self.adopt((&vector, &collected), floor, damaged)?;
                 self.state.is_rebuilding &= applied != Applied::Adopted;
@@ -96,6 +100,9 @@ impl<S: Snapshot> Transaction<'_, S> {
         if self.state.writes_under().iter().flatten().any(is_ahead) {
             return Ok(Applied::Refused(FOREIGN));
         }
+        if !self.may_be_floor(floor) {
+            return Ok(Applied::FarAhead);
+        }
         if !self.adopt_owed(damaged, vector)? {
             return Ok(Applied::NoRoom);
         }
@@ -103,12 +110,26 @@ impl<S: Snapshot> Transaction<'_, S> {
         let known = |vector: &VersionVector| -> VersionVector {
             vector.iter().filter(|dot| state.knows_origin(dot.origin)).collect()
         };
-        let (vector, collected) = (known(vector), known(collected));
+        let (vector, mut collected) = (known(vector), known(collected));
         Arc::make_mut(&mut self.state.vector).merge(&vector);
+        // No store collects a tombstone that it does not count. Others would have to rebuild for one that does not exist.
+        for dot in collected.clone().iter() {
+            collected.lower(dot.origin, self.state.vector.get(dot.origin));
+        }
         Arc::make_mut(&mut self.state.collected).merge(&collected);
         self.raise_closed(floor);
         self.state.collected_upto = self.state.collected_upto.max(floor);
         Ok(Applied::Adopted)
+    }
+
+    /// Whether a source can have collected tombstones up to this time. Every member has closed it then, this location too
+    /// if it was a member: so it is not later than its own closed timestamp, or than the present. A lower one can't be
+    /// adopted in its place: a local write before the true one would lose to a tombstone that a third location still has.
+    fn may_be_floor(&self, floor: Hlc) -> bool {
+        let Present { now_ms, max_skew_ms } = self.time.present;
+        let max_skew_ms = max_skew_ms.saturating_add(MAX_AHEAD_MS);
+        let is_near = Present { now_ms, max_skew_ms }.admits(floor);
+        floor <= self.state.closed || (is_near && floor <= Hlc::LAST_CLOSED)
     }
 
     /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that
@@ -122,7 +143,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         }
         let dot = write.dot;
         let applied = self.apply_write(write, Over::Earlier)?;
-        if !matches!(applied, Applied::Conflict | Applied::Refused(_)) {
+        if !matches!(applied, Applied::Conflict | Applied::Refused(_) | Applied::Ignored) {
             Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
         }
         Ok(applied)
@@ -170,8 +191,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         if is_own && !self.state.vector.covers(write.dot) {
             return Ok(Applied::Refused(FOREIGN));
         }
-        if let Err(reason) = self.check_origin(&write) {
-            return Ok(Applied::Refused(reason));
+        if let Err(applied) = self.check_origin(&write) {
+            return Ok(applied);
         }
         if let NewContent::Joined(row) = &write.change {
             let row = Arc::clone(row);
@@ -287,7 +308,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Checks that the first write of an origin, and no other, is its opening row, and that there is room for the
     /// origins that a write names.
-    fn check_origin(&self, write: &RemoteWrite) -> Result<(), &'static str> {
+    fn check_origin(&self, write: &RemoteWrite) -> Result<(), Applied> {
         let joined = match &write.change {
             NewContent::Joined(row) => Some(row.as_ref()),
             _ => None,
@@ -297,18 +318,18 @@ impl<S: Snapshot> Transaction<'_, S> {
         let is_new = |origin: OriginId| self.state.origins.number(origin).is_none();
         let new = named.filter(|origin| *origin != write.dot.origin && is_new(*origin)).count();
         if new > 0 && self.state.origins.len() + new > 2 * MAX_ORIGINS {
-            return Err("a write that names one of too many origins");
+            return Err(Applied::Refused("a write that names one of too many origins"));
         }
         let entry = joined.filter(|_| OriginEntry::is_key(&write.key));
         let opened = match entry.map(|row| OriginEntry::of(&write.key, row)).transpose() {
             Ok(Some(OriginEntry::Opened(info))) => Some(info),
             Ok(_) => None,
-            Err(error) => return Err(error.0),
+            Err(error) => return Err(Applied::Refused(error.0)),
         };
         match opened {
-            None if write.dot.seq == 1 => Err("the first write of an origin does not open it"),
+            None if write.dot.seq == 1 => Err(Applied::Refused(NOT_OPENED)),
             Some(info) if write.dot.seq == 1 && write.dot.origin != info.id => {
-                Err("the first write of an origin does not open it")
+                Err(Applied::Refused(NOT_OPENED))
             }
             None => Ok(()),
             Some(info) => self.check_opening(&info),
@@ -361,7 +382,7 @@ fn refusal(write: &RemoteWrite) -> Option<&'static str> {
         }
         _ => write.hlc,
     };
-    if write.hlc.max(latest).millis() >= END_OF_TIME * 1000 {
+    if write.hlc.max(latest) >= Hlc::END {
         return Some("a write is dated in the year 2200 or later");
     }
     let expires_at = match &write.change {

@@ -115,9 +115,13 @@ impl State {
         let member = meta_row::<Identity>(snapshot)?;
         let is_rebuilding = optional_row::<Rebuilding>(snapshot)?.is_some();
         let last = meta_row::<CommitTime>(snapshot)?;
-        let closed = meta_row::<ClosedTime>(snapshot)?;
+        // What a member that lied, or a wrong clock, has brought here would refuse every later write.
+        let possible =
+            |time: Hlc| if time <= Hlc::LAST_CLOSED { time } else { last.min(Hlc::LAST_CLOSED) };
+        let closed = possible(meta_row::<ClosedTime>(snapshot)?);
         let newest_row = optional_row::<NewestEntry>(snapshot)?.unwrap_or(Hlc::ZERO);
-        let collected_upto = optional_row::<CollectedUpto>(snapshot)?.unwrap_or(Hlc::ZERO);
+        let collected_upto =
+            possible(optional_row::<CollectedUpto>(snapshot)?.unwrap_or(Hlc::ZERO));
         let origins = load_origins(snapshot)?;
         let vector = load_vector::<Vector>(snapshot, &origins)?;
         let collected = load_vector::<Collected>(snapshot, &origins)?;

@@ -14,8 +14,8 @@ use crate::{
     error::{OpenError, RandomError},
     tables::{self, ChunkKey, Chunks, Format, Layout as _},
     types::{
-        Account, Attributes, BodyId, FoundState, Key, NamespaceId, OriginId, OriginInfo, Title,
-        VersionVector,
+        Account, Attributes, BodyId, FoundState, Hlc, Key, NamespaceId, OriginId, OriginInfo,
+        Title, VersionVector,
     },
 };
 
@@ -168,4 +168,21 @@ fn a_commit_returns_each_of_its_writes_including_a_replaced_one() {
     assert_eq!(writes[3].found.state, FoundState::Inline("old".into()));
     assert_eq!(writes[4].found.prev, Some(writes[3].found.version));
     assert_eq!(store.view().row(namespace, b"k").unwrap(), Some(writes[4].found.clone()));
+}
+
+#[test]
+fn a_store_that_closed_a_time_beyond_all_others_takes_writes_after_the_next_start() {
+    for far in [Hlc(u64::MAX), Hlc::END, Hlc(Hlc::LAST_CLOSED.0 + 1)] {
+        let mut store = new_store();
+        store.commit(1_000, vec![create("t")]);
+        let mut rows = Batch::new();
+        tables::put::<tables::ClosedTime>(&mut rows, &(), &far);
+        tables::put::<tables::CollectedUpto>(&mut rows, &(), &far);
+        let mut store = with_rows(store, rows).unwrap();
+        assert_eq!(store.closed_timestamp().millis(), 1_000);
+        assert_eq!(store.view().collected_upto().millis(), 1_000);
+        let committed = store.commit(2_000, vec![create("u")]);
+        assert!(committed.results.iter().all(Result::is_ok), "{:?}", committed.results);
+        assert_eq!(committed.writes[0].found.version.hlc.millis(), 2_000);
+    }
 }

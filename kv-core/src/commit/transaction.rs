@@ -176,9 +176,12 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         Changes { batch, state, freed, used, writes }
     }
 
-    /// Raises the closed timestamp: later writes of this store are later.
+    /// Promises that later writes of this store are later than this. A time that leaves no room for later writes comes
+    /// from a wrong clock, and changes nothing.
     pub(super) fn raise_closed(&mut self, to: Hlc) {
-        self.state.closed = self.state.closed.max(to);
+        if to <= Hlc::LAST_CLOSED {
+            self.state.closed = self.state.closed.max(to);
+        }
     }
 
     /// Writes the rows of a vector that moved since the state before.

@@ -119,9 +119,9 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Checks that a local write gets a time that peers accept. (A batch may write a key 1000 times.)
     fn check_time(&self, replaced: Option<Version>) -> Result<(), WriteError> {
-        let end_ms = END_OF_TIME * 1000;
-        let replaced_ms = replaced.map_or(0, |version| version.hlc.millis());
-        if self.time.present.now_ms >= end_ms || replaced_ms + 1000 >= end_ms {
+        let after = replaced.map_or(Hlc::ZERO, |version| version.hlc).max(self.state.closed);
+        let is_late = |ms: u64| ms + 1000 >= Hlc::END.millis();
+        if is_late(after.millis()) || self.time.present.admits(Hlc::END) {
             return Err(WriteError::EndOfTime);
         }
         Ok(())

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::limits::END_OF_TIME;
+
 /// A hybrid logical time: 48 bits of Unix milliseconds above 16 bits of counter.
 ///
 /// Two times compare by their milliseconds first. A counter that overflows carries into the
@@ -15,6 +17,13 @@ pub struct Hlc(pub u64);
 impl Hlc {
     /// The time before all others.
     pub const ZERO: Hlc = Hlc(0);
+
+    /// The first time that no write may have: the year 2200.
+    pub const END: Hlc = Hlc((END_OF_TIME * 1000) << 16);
+
+    /// The latest closed timestamp: a day before [`Hlc::END`], because all later writes of a store are later. A later one
+    /// comes from a clock that is wrong, or from a member that lies.
+    pub const LAST_CLOSED: Hlc = Hlc(((END_OF_TIME - 24 * 60 * 60) * 1000) << 16);
 
     /// Returns the first time of a Unix millisecond. Milliseconds beyond 48 bits (the year 10889)
     /// count as the last one.
@@ -56,7 +65,7 @@ pub struct Present {
 
 impl Present {
     /// Whether a time is not too far ahead to be right.
-    fn admits(self, time: Hlc) -> bool {
+    pub(crate) fn admits(self, time: Hlc) -> bool {
         time.millis() <= self.now_ms.saturating_add(self.max_skew_ms)
     }
 }

@@ -81,6 +81,13 @@ pub const MAX_BATCH_BYTES: usize = 1 << 20;
 /// The first Unix second that no write and no expiry may have: the year 2200. A clock that shows it is wrong.
 pub const END_OF_TIME: u64 = 7_258_118_400;
 
+/// How far a peer's last collected tombstone may be ahead of cluster time, in milliseconds: a day. An own clock that was
+/// set back for a while may show less than a tombstone that was collected before.
+pub const MAX_AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// The most keys of rows that a store records as damaged. Beyond it the disk must be replaced: the location joins again
 /// with an empty data directory.
 pub const MAX_OWED: usize = 16_384;
+
+/// The most of them that other locations have named: the rest is for damage on this location's disk.
+pub const MAX_NAMED: usize = MAX_OWED / 2;

@@ -7,7 +7,7 @@ use super::{
     features::Features,
     id::MemberId,
     joined::{FieldNumber, FieldValue, JoinedRow},
-    limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES},
+    limits::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_MEMBER_NAME_BYTES, MAX_MEMBERS, MAX_ORIGINS},
     software::Software,
 };
 use crate::codec::{DecodeError, Reader, put_text};
@@ -167,13 +167,25 @@ pub enum MemberError {
 /// All members of a cluster as of one commit, including those that left; empty for a store outside a
 /// cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members(BTreeMap<MemberId, Member>);
+pub struct Members {
+    /// All members, by id.
+    all: BTreeMap<MemberId, Member>,
+    /// How many of them have not left.
+    current: usize,
+}
+
+/// The most members that have not left, and of which rows of other locations are interpreted. Two locations that do not
+/// reach each other may each admit members up to [`MAX_MEMBERS`].
+const MAX_CURRENT: usize = 2 * MAX_MEMBERS;
+
+/// The most members ever of which rows are interpreted: as many as there may be origins.
+const MAX_EVER: usize = MAX_ORIGINS;
 
 impl Members {
     /// Returns a member, also one that has left.
     #[must_use]
     pub fn get(&self, id: MemberId) -> Option<&Member> {
-        self.0.get(&id)
+        self.all.get(&id)
     }
 
     /// Whether a location is a member that has not left.
@@ -184,12 +196,12 @@ impl Members {
 
     /// The members that have not left, by id.
     pub fn current(&self) -> impl Iterator<Item = &Member> {
-        self.0.values().filter(|member| !member.removed)
+        self.all.values().filter(|member| !member.removed)
     }
 
     /// All members, including those that left, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.values()
+        self.all.values()
     }
 
     /// Returns the features that all members have that have not left; none if a member has not reported its own, or there
@@ -207,11 +219,11 @@ impl Members {
     /// locations with the same hash know of the same members. 0 if no member has left.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        if self.0.values().all(|member| !member.removed) {
+        if self.all.values().all(|member| !member.removed) {
             return 0;
         }
         let mut hasher = blake3::Hasher::new();
-        for member in self.0.values() {
+        for member in self.all.values() {
             hasher.update(&member.id.0);
             hasher.update(&[u8::from(member.removed)]);
         }
@@ -219,15 +231,28 @@ impl Members {
         u64::from_be_bytes(first.expect("a hash has 32 bytes")).max(1)
     }
 
-    /// Adds a member, or replaces the one with its id.
+    /// Adds a member, or replaces the one with its id. Beyond the bounds, which only invented members reach, a row of
+    /// another one stays without effect.
     pub(crate) fn insert(&mut self, member: Member) {
-        self.0.insert(member.id, member);
+        let before = self.all.get(&member.id);
+        let is_full =
+            self.all.len() >= MAX_EVER || (!member.removed && self.current >= MAX_CURRENT);
+        if before.is_none() && is_full {
+            tracing::error!(member = %member.id, "there are too many members: one has no effect");
+            return;
+        }
+        let was_current = before.is_some_and(|before| !before.removed);
+        self.current += usize::from(!member.removed);
+        self.current -= usize::from(was_current);
+        self.all.insert(member.id, member);
     }
 }
 
 impl FromIterator<Member> for Members {
     fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
-        Members(members.into_iter().map(|member| (member.id, member)).collect())
+        let mut all = Members::default();
+        members.into_iter().for_each(|member| all.insert(member));
+        all
     }
 }
 
@@ -290,5 +315,17 @@ mod tests {
         assert_eq!(digest(&[one.clone(), two]), 0);
         assert_ne!(digest(&[one.clone(), left.clone()]), 0);
         assert_eq!(digest(&[one, left.clone()]), digest(&[renamed, left]));
+    }
+    #[test]
+    fn invented_members_take_no_more_than_their_bound_and_hide_no_removal() {
+        let of = |number: u128| Member { id: MemberId(number.to_be_bytes()), ..member(1) };
+        let mut members: Members = (1..=2 * MAX_CURRENT as u128).map(of).collect();
+        assert_eq!(members.current().count(), MAX_CURRENT);
+        members.insert(Member { removed: true, ..of(1) });
+        members.insert(Member { removed: true, ..of(1 << 60) });
+        assert!(members.get(of(1 << 60).id).is_some_and(|member| member.removed));
+        members.insert(of(1 << 70));
+        assert!(members.is_current(of(1 << 70).id), "one has left");
+        assert_eq!(members.current().count(), MAX_CURRENT);
     }
 }

@@ -13,7 +13,7 @@ use super::{
     hlc::Hlc,
     id::{MemberId, OriginId},
     joined::{FieldNumber, FieldValue, JoinedRow},
-    limits::MAX_CLOSES,
+    limits::{MAX_CLOSES, MAX_ORIGINS},
     version::{Dot, Version},
 };
 use crate::codec::{DecodeError, Reader};
@@ -264,8 +264,11 @@ pub struct OriginRegistry {
     by_member: BTreeSet<(MemberId, OriginId)>,
     /// How many origins each location has.
     counts: BTreeMap<MemberId, usize>,
-    /// The origins that a row closes, each with the location of that row. The origin itself may be unknown.
-    closings: BTreeSet<(OriginId, MemberId)>,
+    /// The origins of `opened` that a row of their location closes.
+    closed: BTreeSet<OriginId>,
+    /// Rows that close an origin which is not known, or not whose: each with the location of the row. At most
+    /// [`MAX_ORIGINS`]: beyond, an origin counts as open until its location closes it again.
+    early: BTreeSet<(OriginId, MemberId)>,
 }
 
 impl OriginRegistry {
@@ -301,7 +304,7 @@ impl OriginRegistry {
     /// Whether a row of the origin's own location closes it. False for an unknown origin.
     #[must_use]
     pub fn is_closed(&self, id: OriginId) -> bool {
-        self.get(id).is_some_and(|info| self.closings.contains(&(id, info.member)))
+        self.closed.contains(&id)
     }
 
     /// Returns the origins of a location, by id.
@@ -334,13 +337,40 @@ impl OriginRegistry {
                     Some(_) => return,
                     None => {}
                 }
-                self.closings.extend(info.closes.iter().map(|id| (*id, info.member)));
-                self.by_member.insert((info.member, info.id));
-                *self.counts.entry(info.member).or_default() += 1;
-                self.opened.insert(info.id, info);
+                let (id, member, closes) = (info.id, info.member, Arc::clone(&info.closes));
+                self.by_member.insert((member, id));
+                *self.counts.entry(member).or_default() += 1;
+                self.opened.insert(id, info);
+                self.take_early(id, member);
+                closes.iter().for_each(|other| self.close(*other, member));
             }
-            OriginEntry::Closed { id, member } => {
-                self.closings.insert((id, member));
+            OriginEntry::Closed { id, member } => self.close(id, member),
+        }
+    }
+
+    /// A row of a location closes an origin. It counts only for an origin of that location.
+    fn close(&mut self, id: OriginId, by: MemberId) {
+        match self.get(id).map(|info| info.member) {
+            Some(member) if member == by => {
+                self.closed.insert(id);
+            }
+            None | Some(LOST_MEMBER) if self.early.len() < MAX_ORIGINS => {
+                self.early.insert((id, by));
+            }
+            _ => {}
+        }
+    }
+
+    /// An origin is opened that rows may have closed before.
+    fn take_early(&mut self, id: OriginId, member: MemberId) {
+        if self.early.contains(&(id, member)) {
+            self.closed.insert(id);
+        }
+        if member != LOST_MEMBER {
+            let ids = [[0; 16], [u8::MAX; 16]].map(|member| (id, MemberId(member)));
+            let [first, last] = ids;
+            while let Some(entry) = self.early.range(first..=last).next().copied() {
+                self.early.remove(&entry);
             }
         }
     }

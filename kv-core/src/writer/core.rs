@@ -100,6 +100,7 @@ where
 {
     /// Takes over a committer that was just opened. Readers have its view.
     pub fn new(committer: Committer<E>, config: WriterConfig, now: Duration) -> Self {
+        let written = committer.closed_timestamp().max(committer.clock());
         WriterCore {
             committer,
             phase: Phase::Open,
@@ -108,7 +109,7 @@ where
             writes: Vec::new(),
             sync: SyncTimer::default(),
             gc: Collector::new(now, &config),
-            clock: WriterClock::default(),
+            clock: WriterClock::starting(now, written.millis()),
             has_kept: false,
             health: Health::new(),
             replicating: Replicating::Nobody,
@@ -274,7 +275,8 @@ where
     /// clock.
     fn see_time(&mut self, now: Now) -> Now {
         let max_skew_ms = u64::try_from(self.config.max_clock_skew.as_millis()).unwrap_or(u64::MAX);
-        let now = self.clock.read(now, self.config.expiry_grace, max_skew_ms);
+        let (grace, max_skew) = (self.config.expiry_grace, self.config.max_clock_skew);
+        let now = self.clock.read(now, grace, max_skew);
         self.committer.set_time_bounds(max_skew_ms, self.clock.closing_ms(now.mono));
         now
     }

@@ -55,6 +55,8 @@ pub(super) enum Pending {
     Search,
     /// The commit that begins or ends a rebuild, or drops rows for it.
     Rebuild,
+    /// A commit that counts an origin from its opening row on again.
+    Disown { origin: OriginId },
     /// A read of rows that a rebuild is about to drop, for the owner.
     Salvage,
     /// A commit of rows that were found by name: of one key of a round, or of all whose bodies came with them.

@@ -117,6 +117,12 @@ impl Counts {
         self.state
     }
 
+    /// Whether a peer that has acknowledged this state knows the count of an origin.
+    pub(super) fn is_told(&self, origin: OriginId, acknowledged: u64) -> bool {
+        let counted = self.numbers.get(&origin).and_then(|at| self.origins.get(*at as usize));
+        counted.is_some_and(|it| it.changed <= acknowledged && acknowledged >= self.begun)
+    }
+
     /// What has changed since a state that a peer has acknowledged; everything if it has acknowledged none.
     pub(super) fn since(&self, acknowledged: u64) -> Changes {
         let since = if acknowledged < self.begun { 0 } else { acknowledged };

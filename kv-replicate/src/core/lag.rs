@@ -115,10 +115,15 @@ impl LagWatch {
     ) -> Vec<Missing> {
         let now = local.mono();
         self.follow_noted(peers);
+        // Of the origins of a peer only that one knows how many writes there are.
+        let open = if self.origins.is_empty() { BTreeMap::new() } else { peers.open_counts(now) };
+        let is_at = |origin: OriginId, have: u64| match open.get(&origin) {
+            Some((_, made)) => *made > have,
+            None => is_at(peers, origin, have),
+        };
         self.origins.retain(|origin, lag| {
             let have = live.arrived(local, *origin);
-            let is_missing =
-                lag.most > have && !local.is_own(*origin) && is_at(peers, *origin, have);
+            let is_missing = lag.most > have && !local.is_own(*origin) && is_at(*origin, have);
             if is_missing && lag.have != have {
                 *lag = Lag { have, since: now, ..*lag };
             }

@@ -7,6 +7,7 @@ use super::{
     actions::{Context, Keep},
     body_fetcher::BodyFetcher,
     body_source::BodySource,
+    claims::Claims,
     clocks::Clocks,
     counts::Counts,
     lag::LagWatch,
@@ -37,6 +38,8 @@ pub(super) struct Machines {
     pub(super) stability: Stability,
     /// The counts that peers receive.
     pub(super) counts: Counts,
+    /// Writes that peers claim to hold and that were never made.
+    pub(super) claims: Claims,
     /// New local writes, to peers.
     pub(super) sender: LiveSender,
     /// New writes of peers, to the store.
@@ -73,6 +76,7 @@ impl Machines {
             clocks: Clocks::default(),
             stability: Stability::default(),
             counts: Counts::new(local),
+            claims: Claims::default(),
             sender: LiveSender::new(local),
             receiver: LiveReceiver::default(),
             puller: Puller::default(),

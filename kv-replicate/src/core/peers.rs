@@ -20,6 +20,9 @@ use crate::{
     wire::{Echo, Hello, Incarnations, ProgressDelta},
 };
 
+/// How long the progress of a peer says how much it has written. Every three seconds it sends some.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
 /// A peer, while a link to it is up.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -75,6 +78,11 @@ impl Peer {
     /// Its hello was accepted: this location's progress is the next message to it.
     pub(super) fn greeted(&mut self) {
         self.announcing.due();
+    }
+
+    /// Whether it has sent progress of late.
+    fn is_heard(&self, now: Duration) -> bool {
+        self.is_ready() && self.has_reported() && now <= self.reported.taken_at() + HEARD_WITHIN
     }
 
     /// Whether it has sent its progress.
@@ -228,6 +236,18 @@ impl Peers {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Peer)> {
         self.touched.extend(self.all.keys());
         self.all.iter_mut().map(|(peer, state)| (*peer, state))
+    }
+
+    /// The open origins of the peers, each with its writer and how many writes of it that one has reported; without peers
+    /// that were not heard of late, because others may have more of their writes.
+    pub(super) fn open_counts(&self, now: Duration) -> BTreeMap<OriginId, (MemberId, u64)> {
+        let heard = self.iter().filter(|(_, state)| state.is_heard(now));
+        let counts = heard.flat_map(|(peer, state)| {
+            let durable = &state.progress().durable;
+            let origins = state.origins().into_iter().flatten();
+            origins.map(move |origin| (origin, (peer, durable.get(origin))))
+        });
+        counts.collect()
     }
 
     /// The peer that writes under an origin, if the origin's opening row is here.

@@ -7,6 +7,7 @@ use kv_core::{DamagedKey, Dot, OriginId};
 use super::{
     actions::{Context, MAX_APPLYING, Pending},
     body_fetcher::{BodyFetcher, Fetched, Purpose},
+    claims,
     local::Local,
     peers::{Peer, Peers},
     status::SessionProgress,
@@ -283,6 +284,7 @@ impl Puller {
             Step::Fail => self.fail(cx, bodies, peer),
             Step::Adopt(head) => {
                 let (head, damaged) = (session.untaken().without(head), session.damaged());
+                let head = claims::without(head, cx, peer);
                 adopt(cx, (peer, session.id()), head, damaged);
             }
         }
@@ -311,6 +313,10 @@ impl Puller {
         if self.session(from, session).is_none() {
             return;
         }
+        let reason = match reason {
+            Reason::Gone(collected) => Reason::Gone(claims::collected_by(collected, cx, from)),
+            Reason::Busy => reason,
+        };
         match reason {
             Reason::Gone(collected) if !cx.local.visible().covers_all(&collected) => {
                 self.end(cx, bodies, from);

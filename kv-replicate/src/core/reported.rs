@@ -64,6 +64,11 @@ impl Reported {
         &self.progress
     }
 
+    /// When it was last taken in.
+    pub(super) fn taken_at(&self) -> Duration {
+        self.taken_at
+    }
+
     /// The echo that goes with this location's own progress: the last message that was taken in.
     pub(super) fn echo(&self, now: Duration) -> Option<Echo> {
         let number = self.progress.number;

@@ -1,7 +1,7 @@
 //! Results: finished work of the store, and fetched bodies, to the machines that wait for them.
 
 use bytes::Bytes;
-use kv_core::{Dot, commit::Applied};
+use kv_core::{Dot, OriginId, commit::Applied};
 
 use super::{
     Core,
@@ -14,6 +14,9 @@ use crate::{
     wire::NoBody,
     work::{Batch, FoundBody, How, ToApply, Unread},
 };
+
+/// Why the vectors of a source are not adopted whose last collected tombstone is dated ahead.
+pub const FAR_AHEAD: &str = "it has collected a tombstone that is dated more than a day ahead: this location's clock is behind, or that one lies";
 
 /// The result of a read for a peer.
 pub(super) enum ReadResult {
@@ -34,6 +37,7 @@ impl Core {
         match pending {
             Pending::Search => self.machines.uncounted.settled(failed),
             Pending::Rebuild => self.machines.rebuild.committed(failed),
+            Pending::Disown { origin } => self.disowned(origin, &results),
             // The members follow once it is durable.
             Pending::Removal { peer } => {
                 self.report_rows(peer, &results);
@@ -66,7 +70,7 @@ impl Core {
                 // The row may have replaced another at the source, which the session must not count without it.
                 let is_unopened = results.contains(&Applied::Unopened);
                 if results.contains(&Applied::NoRoom) {
-                    machines.puller.no_room(&mut cx, bodies, peer, session);
+                    machines.puller.avoid(&mut cx, bodies, peer, session);
                 } else if failed || is_late || (is_unopened && successor.is_none()) {
                     machines.puller.not_committed(&mut cx, bodies, peer, session);
                 } else if is_unopened {
@@ -81,10 +85,13 @@ impl Core {
                 let bodies = &mut machines.fetcher;
                 machines.puller.not_committed(&mut cx, bodies, peer, session);
             }
-            Pending::Adopt { peer, session } if results.contains(&Applied::NoRoom) => {
+            Pending::Adopt { peer, session } if is_not_adopted(&results) => {
+                if results.contains(&Applied::FarAhead) {
+                    self.out.notice(Notice::Refused { peer, reason: FAR_AHEAD });
+                }
                 let (machines, mut cx) = self.split();
                 let bodies = &mut machines.fetcher;
-                machines.puller.no_room(&mut cx, bodies, peer, session);
+                machines.puller.avoid(&mut cx, bodies, peer, session);
             }
             Pending::Adopt { peer, session } => self.adopted(peer, session),
             Pending::Found { round, key } => {
@@ -116,6 +123,23 @@ impl Core {
             self.out.notice(Notice::Conflict(peer));
         }
         is_conflict || refusal.is_some()
+    }
+
+    /// An origin is counted from its opening row on again, as if the store had been rolled back: what was on its way builds on
+    /// more.
+    fn disowned(&mut self, origin: OriginId, results: &[Applied]) {
+        self.machines.claims.committed(origin);
+        if !results.contains(&Applied::Uncounted) {
+            return;
+        }
+        for peer in self.peers.ids() {
+            let (machines, mut cx) = self.split();
+            machines.puller.end(&mut cx, &mut machines.fetcher, peer);
+        }
+        self.machines.puller.rolled_back();
+        self.machines.receiver.rolled_back();
+        self.machines.lag.note_less(origin);
+        self.machines.stability.disturb();
     }
 
     /// Ends a session whose vectors the store has adopted.
@@ -288,6 +312,11 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether the vectors of a session were not adopted, and would not be in a moment either.
+fn is_not_adopted(results: &[Applied]) -> bool {
+    [Applied::NoRoom, Applied::FarAhead].iter().any(|applied| results.contains(applied))
 }
 
 /// The writes of late rows: see [`Applied::Late`].

@@ -248,6 +248,7 @@ impl Core {
             self.machines.uncounted.disturb();
         }
         let (machines, mut cx) = self.split();
+        machines.claims.progressed(&mut cx, &machines.counts, from);
         if is_first {
             machines.follow_received(&mut cx, from);
             machines.rows.greeted(&cx, from);

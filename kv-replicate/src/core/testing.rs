@@ -14,6 +14,7 @@ use super::{
     local::Local,
     peers::{Peer, Peers},
     reported::Progress,
+    told::Sent,
 };
 use crate::{
     Content, MemberId, Row, Work,
@@ -175,6 +176,13 @@ impl Fixture {
         progress.number += 1;
         change(&mut progress);
         peer.report(progress);
+    }
+
+    /// A peer has taken in a progress message of this location.
+    pub(super) fn acknowledge(&mut self, peer: MemberId, sent: Sent) {
+        let peer = self.peers.get_mut(peer).unwrap();
+        peer.told.sent(sent);
+        peer.told.acknowledged(Some(sent.number));
     }
 
     pub(super) fn wait(&mut self, time: Duration) {

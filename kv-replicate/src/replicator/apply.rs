@@ -109,6 +109,7 @@ impl Applier {
             Work::Apply { id, epoch, .. }
             | Work::Adopt { id, epoch, .. }
             | Work::Rebuild { id, epoch }
+            | Work::Disown { id, epoch, .. }
             | Work::Drop { id, epoch, .. }
             | Work::Rebuilt { id, epoch }
                 if self.is_late(committer, epoch) =>
@@ -125,6 +126,10 @@ impl Applier {
             }
             Work::Rebuild { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(Remote::Rebuild)]))
+            }
+            Work::Disown { id, origin, made, .. } => {
+                let disown = Operation::Remote(Remote::Disown { origin, made });
+                (id, commit(committer, now_ms, vec![disown]))
             }
             Work::Drop { id, rows, collected, floor, uncount, .. } => {
                 let adopt = Remote::Adopt {

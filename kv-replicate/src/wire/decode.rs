@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    DamagedKey, Dot, Features, Hlc, MemberId,
+    DamagedKey, Dot, Features, MemberId,
     limits::{CHUNK_BYTES, MAX_VALUE_BYTES},
 };
 
@@ -168,7 +168,7 @@ fn page(input: &mut Bytes) -> Decoded<Page> {
     let index = input.try_get_u16()?;
     let head = take::optional(input, |input| {
         let (vector, collected) = (take::vector(input)?, take::vector(input)?);
-        let floor = Hlc(input.try_get_u64()?);
+        let floor = take::floor(input)?;
         // The state of the index is an optional field.
         let next = take::optional(input, take::dot)?;
         Ok(PageHead { vector, collected, floor, next, index: 0 })

@@ -23,8 +23,8 @@ pub const OLDEST_WIRE_VERSION: u16 = 2;
 /// message has more than 128 KiB.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// No sequence number of a write is as high: no store writes as often.
-pub(crate) const MAX_SEQ: u64 = u64::MAX / 2;
+/// No sequence number of a write is as high: a process would write for nine years, a million times a second.
+pub(crate) const MAX_SEQ: u64 = 1 << 48;
 
 /// About how many bytes of rows are put in one message.
 pub(crate) const BATCH_BYTES: usize = 60 << 10;

@@ -1,7 +1,6 @@
 //! The questions and answers of a verification inside messages.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kv_core::Hlc;
 
 use super::{
     error::MessageError,
@@ -105,7 +104,7 @@ pub(super) fn take_answer(input: &mut Bytes) -> Decoded<Option<Answer>> {
         LIST => Answer::List(list(input)?),
         ROWS => {
             let (vector, collected) = (take::vector(input)?, take::vector(input)?);
-            let collected_upto = Hlc(input.try_get_u64()?);
+            let collected_upto = take::floor(input)?;
             let count = take::row_count(input, MAX_ASKED_ROWS)?;
             let rows = (0..count).map(|_| looked(input)).collect::<Decoded<_>>()?;
             Answer::Rows(Reading { vector, collected, collected_upto, rows })

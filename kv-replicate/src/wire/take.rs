@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use kv_core::{
-    Dot, Key, Metadata, NamespaceId, OriginId, UNPLACED, Version, VersionVector,
+    Dot, Hlc, Key, Metadata, NamespaceId, OriginId, UNPLACED, Version, VersionVector,
     limits::{MAX_METADATA_BYTES, MAX_ORIGINS},
 };
 
@@ -100,7 +100,17 @@ pub(super) fn namespace(input: &mut Bytes) -> Decoded<NamespaceId> {
 
 /// A time and an origin.
 pub(super) fn version(input: &mut Bytes) -> Decoded<Version> {
-    Ok(Version { hlc: kv_core::Hlc(input.try_get_u64()?), origin: origin(input)? })
+    Ok(Version { hlc: Hlc(input.try_get_u64()?), origin: origin(input)? })
+}
+
+/// The time of the last tombstone that a source has collected.
+pub(super) fn floor(input: &mut Bytes) -> Decoded<Hlc> {
+    match Hlc(input.try_get_u64()?) {
+        floor if floor > Hlc::LAST_CLOSED => {
+            Err(MessageError::Invalid("a tombstone was collected that is dated in the year 2200"))
+        }
+        floor => Ok(floor),
+    }
 }
 
 /// An origin and a sequence number.

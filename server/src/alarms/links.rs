@@ -33,7 +33,8 @@ pub(super) fn alarms(member: &Member, now: u64) -> Vec<Alarm> {
             AlarmKind::Alone,
             "no other location is reachable: check this machine's network. If the data directory is an old copy, and \
              the locations that it knows were removed since, restart it once with --join and a token that a location \
-             of today prints with `waypost cluster invite`",
+             of today prints with `waypost cluster invite`; if this is the CA holder, move the CA's key there first \
+             (`waypost cluster ca move`)",
         ));
     }
     alarms

@@ -101,6 +101,20 @@ pub enum Event {
     RemovalRemembered,
     /// A member reported a removal that did not happen.
     LieTold,
+    /// A member claimed to have writes of another one that were never made.
+    WritesClaimed,
+    /// A location learned that a member claims writes of its own that it has not made.
+    ClaimNoticed,
+    /// A location closed its link to such a member.
+    ClaimRefused,
+    /// A location found that it had believed such a claim, and counted the origin from its beginning again.
+    ClaimDisowned,
+    /// A member claimed to have collected a tombstone of a time that has not come.
+    TimeClaimed,
+    /// A location did not adopt such a time.
+    TimeRefused,
+    /// A member invented origins of members that never existed.
+    OriginsInvented,
     /// A location restarted from an old image.
     Restored,
     /// A restored location wrote before its links came up.
@@ -144,7 +158,17 @@ pub enum Event {
 }
 
 impl Event {
-    /// All events.
+    /// The events that runs with lying stores must produce.
+    pub const OF_LIARS: &[Event] = &[
+        Event::WritesClaimed,
+        Event::ClaimNoticed,
+        Event::ClaimDisowned,
+        Event::TimeClaimed,
+        Event::TimeRefused,
+        Event::OriginsInvented,
+    ];
+
+    /// All events that mixed runs must produce.
     pub const ALL: &[Event] = &[
         Event::SessionDone,
         Event::SessionResumed,

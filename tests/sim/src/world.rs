@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
-use kv_replicate::{Channel, Event as CoreEvent, MemberId, Notice};
+use kv_replicate::{CLAIM, Channel, Event as CoreEvent, FAR_AHEAD, MemberId, Notice};
 use waypost_disk_tests::{hold, rng::Rng, violation::Checked};
 
 use crate::{
@@ -21,6 +21,7 @@ pub mod damage;
 mod derived;
 mod faults;
 mod healing;
+mod inventing;
 mod lies;
 mod mangling;
 mod members;
@@ -128,6 +129,8 @@ pub struct World {
     lied_to: Option<(usize, usize)>,
     /// The rows that are damaged and have not come back: the location, and the key.
     damaged: std::collections::BTreeSet<(usize, crate::node::Name)>,
+    /// The store of a location holds what no correct store does.
+    has_liar: bool,
     /// The percentage of messages that are changed in transit.
     mangled: u64,
     recent: mangling::Recent,
@@ -168,6 +171,7 @@ impl World {
             verifying: verifying::Verifying::default(),
             lied_to: None,
             damaged: std::collections::BTreeSet::new(),
+            has_liar: false,
             mangled: 0,
             recent: mangling::Recent::default(),
             unrecovered: None,
@@ -467,7 +471,20 @@ impl World {
                 }
                 Notice::Refused { .. } | Notice::Conflict(_) | Notice::Differs(_)
                     if self.mangled > 0 => {}
+                Notice::Disowned { .. } if self.has_liar || self.mangled > 0 => {
+                    self.count(Event::ClaimDisowned);
+                }
+                Notice::Refused { reason: CLAIM, .. } if self.has_liar => {
+                    self.count(Event::ClaimNoticed);
+                }
+                Notice::Close { peer, reason } if self.has_liar && reason == CLAIM => {
+                    self.count(Event::ClaimRefused);
+                    self.dial_later(node, self.end(node, peer), 100);
+                }
+                // Perhaps the own clock was set back by more than a day, and nobody told this location.
+                Notice::Refused { reason: FAR_AHEAD, .. } => self.count(Event::TimeRefused),
                 wrong @ (Notice::Close { .. }
+                | Notice::Disowned { .. }
                 | Notice::Refused { .. }
                 | Notice::Conflict(_)
                 | Notice::Differs(_)) => {

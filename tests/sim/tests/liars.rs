@@ -2,7 +2,9 @@
 
 use waypost_disk_tests::rng::Rng;
 use waypost_sim_tests::{
+    events::{Event, Events},
     plan::{Fault, Plan},
+    scenario,
     world::World,
 };
 
@@ -32,4 +34,16 @@ fn invalid_messages_exceed_no_bound_and_forge_no_write() {
     }
     println!("{whole} runs without a halt, {halted} with a halted location");
     assert!(whole > 0, "a location halts in every run, so the test covers too little");
+}
+
+#[test]
+fn members_converge_once_one_whose_store_holds_lies_is_removed() {
+    let seeds = std::env::var("WAYPOST_LIAR_SEEDS").map_or(60, |text| text.parse().unwrap());
+    let mut events = Events::default();
+    for seed in 0..seeds {
+        let result = scenario::lying_store::run_counted(seed, &mut events);
+        assert!(result.is_ok(), "seed {seed}: {result:?}");
+    }
+    let missing: Vec<_> = Event::OF_LIARS.iter().filter(|event| events.get(**event) == 0).collect();
+    assert!(missing.is_empty(), "these events did not occur: {missing:?}");
 }

@@ -159,6 +159,21 @@ fn a_member_that_lies_about_a_removal_stops_no_member() {
 }
 
 #[test]
+fn a_member_that_claims_writes_which_another_one_never_made_hides_none_of_its_writes() {
+    passes(scenario::claimed_writes::run);
+}
+
+#[test]
+fn a_member_that_claims_a_time_which_has_not_come_dates_no_write_of_another_one() {
+    passes(scenario::claimed_time::run);
+}
+
+#[test]
+fn a_member_that_invents_origins_stops_nobody() {
+    passes(scenario::invented_origins::run);
+}
+
+#[test]
 fn a_removed_location_that_restarts_alone_does_not_take_part() {
     passes(scenario::removed_alone::run);
 }

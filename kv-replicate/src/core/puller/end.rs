@@ -10,8 +10,8 @@ use crate::{
     wire::Message,
 };
 
-/// For how much longer the source of a session is avoided that could not read too many rows.
-const NO_ROOM_FOR: Duration = Duration::from_secs(55);
+/// For how much longer the source of a session is avoided whose vectors can't be adopted.
+const AVOIDED_FOR: Duration = Duration::from_secs(55);
 
 impl Puller {
     /// Suspends a session that failed, and avoids its source for a while if another one can serve.
@@ -22,9 +22,9 @@ impl Puller {
         }
     }
 
-    /// Suspends a session because its source could not read more rows than this store can record. What there was room for
-    /// is fetched from others by name, which takes a while.
-    pub(in crate::core) fn no_room(
+    /// Suspends a session because its source could not read more rows than this store can record, or has collected
+    /// tombstones of a time that is far ahead. What there was room for is fetched from others by name, which takes a while.
+    pub(in crate::core) fn avoid(
         &mut self,
         cx: &mut Context<'_>,
         bodies: &mut BodyFetcher,
@@ -33,7 +33,7 @@ impl Puller {
     ) {
         if self.session(peer, session).is_some() {
             self.fail(cx, bodies, peer);
-            self.failed.insert(peer, cx.local.mono() + NO_ROOM_FOR);
+            self.failed.insert(peer, cx.local.mono() + AVOIDED_FOR);
         }
     }
 

@@ -105,6 +105,14 @@ impl Driver {
                     self.called(*peer)
                 );
             }
+            Notice::Disowned { peer, origin } => {
+                tracing::error!(
+                    %origin,
+                    "{} has made fewer writes than another location claimed and this one has believed: what it has of \
+                     them is taken again",
+                    self.called(*peer)
+                );
+            }
             Notice::Conflict(peer) => {
                 tracing::error!(
                     "{} holds another write of the same version as one here: two stores write under one identity",

@@ -28,7 +28,15 @@ pub(super) async fn rejoin(
     let facts = Facts::read(&own).map_err(|error| directory.damaged(files::CERTIFICATE, error))?;
     // A store that was restored from an old copy may know only members that have been removed since.
     let is_needed = is_due(&facts, now) || descriptor.token != Some(joining.token.id);
-    if !is_needed || directory.has(files::CA_KEY) {
+    if !is_needed {
+        return Ok(JoinOutcome::Already(descriptor));
+    }
+    if directory.has(files::CA_KEY) {
+        tracing::warn!(
+            "the token was not used, because this location has the CA's key, and no other one can issue a certificate to it: if its \
+             data directory is an old copy and it reaches nobody, move the key to another location first (`waypost cluster ca \
+             move FILE`, and `waypost cluster ca import FILE` there)"
+        );
         return Ok(JoinOutcome::Already(descriptor));
     }
     // An alarm reports what to do once the CA has expired.

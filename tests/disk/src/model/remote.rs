@@ -62,8 +62,11 @@ impl State {
         let known = |vector: &VersionVector| -> VersionVector {
             vector.iter().filter(|dot| self.is_open(dot.origin)).collect()
         };
-        let (vector, collected) = (known(vector), known(collected));
+        let (vector, mut collected) = (known(vector), known(collected));
         self.vector.merge(&vector);
+        for dot in collected.clone().iter() {
+            collected.lower(dot.origin, self.vector.get(dot.origin));
+        }
         self.collected.merge(&collected);
         Applied::Adopted
     }

@@ -86,9 +86,12 @@ impl World {
             Applied::Dropped => Event::RemoteDropped,
             Applied::Adopted => Event::SessionAdopted,
             Applied::Gap { .. } => Event::GapRefused,
-            Applied::Conflict | Applied::Refused(_) | Applied::Late(_) | Applied::NoRoom => {
-                Event::RemoteRefused
-            }
+            Applied::Conflict
+            | Applied::Refused(_)
+            | Applied::Late(_)
+            | Applied::NoRoom
+            | Applied::FarAhead
+            | Applied::Ignored => Event::RemoteRefused,
             Applied::Rebuilding => Event::RebuildBegan,
             Applied::Removed | Applied::Uncounted => Event::RowDropped,
             Applied::Unopened => Event::RemoteUnopened,

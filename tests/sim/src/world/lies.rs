@@ -75,7 +75,7 @@ impl World {
         };
         let (own_pair, liars_pair) = (announced(to)?, announced(from)?);
         // The number is one that the victim does not count yet.
-        let dot_of = |[origin, _]: [OriginId; 2]| Dot { origin, seq: u64::MAX >> 4 };
+        let dot_of = |[origin, _]: [OriginId; 2]| Dot { origin, seq: 1 << 47 };
         let dot = dot_of(liars_pair);
         let left = |member: &Member| vec![member.info(), Member::removal()];
         let about = |member: &Member, dot: Dot, fields: Vec<(FieldNumber, FieldValue)>| {

@@ -10,7 +10,7 @@ use waypost_disk_tests::{
 
 use super::{World, damage::Place};
 use crate::{
-    events::Event,
+    events::{Event, Events},
     node::{Name, member},
     store,
 };
@@ -325,6 +325,12 @@ impl World {
     /// The violation, for example if the location believes it.
     pub fn lie_to(&mut self, node: usize) -> Checked {
         self.lie(node)
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.report.events
     }
 
     /// How often an event has occurred.

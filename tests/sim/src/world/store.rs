@@ -340,7 +340,8 @@ impl World {
     /// Holds what a location has against what is true. Only right after a sync: what is not durable
     /// may go back.
     pub(super) fn check(&mut self, node: usize) -> Checked {
-        if self.mangled > 0 {
+        // A location that believes a lie counts writes that it lacks. In the end it must have them.
+        if self.mangled > 0 || self.has_liar {
             return Ok(());
         }
         let Some(running) = &mut self.nodes[node].running else { return Ok(()) };

@@ -1,0 +1,96 @@
+use super::*;
+use crate::{
+    core::{
+        testing::{Fixture, PEER, THIRD, US, dot, origins, vector},
+        told::Sent,
+    },
+    work::Work,
+};
+
+/// A location that counts five writes of [`PEER`], which has made three.
+fn deceived() -> (Fixture, Counts) {
+    let mut fixture = Fixture::new();
+    fixture.connect(PEER);
+    fixture.connect(THIRD);
+    fixture.store(|store| {
+        store.durable.merge(&vector(5));
+        store.visible.merge(&vector(5));
+    });
+    fixture.progress(PEER, |progress| progress.durable = vector(3));
+    let counts = Counts::new(fixture.local());
+    (fixture, counts)
+}
+
+fn disowned(fixture: &mut Fixture) -> Option<(OriginId, u64)> {
+    match fixture.poll_work() {
+        Some(Work::Disown { origin, made, .. }) => Some((origin, made)),
+        None => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_origin_is_disowned_only_once_its_writer_knows_what_is_counted_here() {
+    let (mut fixture, counts) = deceived();
+    let mut claims = Claims::default();
+    claims.progressed(&mut fixture.context(), &counts, PEER);
+    assert_eq!(disowned(&mut fixture), None, "its writes may overtake its progress");
+    fixture.acknowledge(PEER, Sent { number: 1, state: counts.state(), pair: 1 });
+    for expected in [Some((dot(1).origin, 3)), None] {
+        claims.progressed(&mut fixture.context(), &counts, PEER);
+        assert_eq!(disowned(&mut fixture), expected);
+    }
+    claims.committed(dot(1).origin);
+    fixture.progress(PEER, |progress| progress.durable = vector(5));
+    claims.progressed(&mut fixture.context(), &counts, PEER);
+    assert_eq!(disowned(&mut fixture), None);
+}
+
+#[test]
+fn a_peer_that_claims_own_writes_is_reported_at_once_and_refused_if_it_goes_on() {
+    let mut fixture = Fixture::new();
+    fixture.connect(PEER);
+    let (mut claims, counts) = (Claims::default(), Counts::new(fixture.local()));
+    let claim = |fixture: &mut Fixture, seq: u64| {
+        let claimed = (seq > 0).then_some(kv_core::Dot { origin: origins(US)[0], seq });
+        fixture.progress(PEER, |progress| progress.durable = claimed.into_iter().collect());
+    };
+    for (wait, seq, is_noticed, is_closed) in [
+        (0, 0, false, false),
+        (0, 9, true, false),
+        (29, 9, false, false),
+        (1, 9, true, true),
+        (1, 0, false, false),
+        (60, 9, true, false),
+    ] {
+        claim(&mut fixture, seq);
+        fixture.wait(Duration::from_secs(wait));
+        claims.progressed(&mut fixture.context(), &counts, PEER);
+        let is_found = matches!(fixture.out().poll_notice(), Some(Notice::Refused { .. }));
+        assert_eq!((is_found, fixture.is_closed(PEER)), (is_noticed, is_closed), "{wait} {seq}");
+    }
+}
+
+#[test]
+fn a_session_adopts_no_more_of_an_open_origin_than_its_writer_has_reported() {
+    let (mut fixture, _) = deceived();
+    fixture.store(|store| store.visible = vector(2));
+    let head = || PageHead { vector: vector(1 << 40), collected: vector(9), ..PageHead::default() };
+    let adopted = without(head(), &fixture.context(), THIRD);
+    assert_eq!((adopted.vector, adopted.collected), (vector(3), vector(3)));
+    assert_eq!(without(head(), &fixture.context(), PEER), head(), "it is its own");
+    fixture.wait(Duration::from_secs(6));
+    let silent = without(head(), &fixture.context(), THIRD);
+    assert_eq!(silent, head(), "others may have more of a writer that is not heard");
+}
+
+#[test]
+fn nobody_rebuilds_for_tombstones_that_cannot_exist() {
+    let (mut fixture, _) = deceived();
+    fixture.store(|store| store.visible = vector(2));
+    let own = kv_core::Dot { origin: origins(US)[0], seq: 9 };
+    let mut collected = vector(1 << 40);
+    collected.raise(own.origin, own.seq);
+    let possible = collected_by(collected, &fixture.context(), THIRD);
+    assert!(fixture.local().visible().covers_all(&possible), "{possible:?}");
+}
