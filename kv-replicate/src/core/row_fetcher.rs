@@ -249,10 +249,8 @@ impl RowFetcher {
             Some(known) => known.readable(from, state),
             None => state,
         };
-        let has_all = |place: &Place| {
-            let need = known.get(place).map(|known| &known.need);
-            let durable = cx.peers.get(from).map(|peer| &peer.progress().durable);
-            need.zip(durable).is_some_and(|(need, durable)| durable.covers_all(need))
+        let has_all = |place: &Place, durable: &VersionVector| {
+            known.get(place).is_some_and(|known| durable.covers_all(&known.need))
         };
         match round.receive(from, (id, rows), &has_all, &readable) {
             Err(reason) => return cx.out.close(from, reason),
