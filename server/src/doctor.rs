@@ -77,6 +77,7 @@ pub struct DoctorInfo {
     /// Whether it was a dry run.
     pub is_dry_run: bool,
     /// What was repaired.
+    #[serde(default)]
     pub repaired: RepairedInfo,
     /// Rows of the index and values that one run could not take in: the next one repairs them.
     #[serde(default)]
@@ -145,8 +146,9 @@ pub fn examine(
 
 /// What a repair of these findings would do.
 fn due(found: &Examination) -> RepairedInfo {
-    let values = found.orphans.count.min(found.repairs().len() as u64);
-    let rows = (found.repairs().len() as u64 - values).min(found.misindexed);
+    let repairs = found.repairs().len() as u64;
+    let rows = found.misindexed.min(repairs);
+    let values = repairs - rows;
     RepairedInfo { rows, values, recorded: found.met().len() as u64 }
 }
 

@@ -65,6 +65,8 @@ struct Walk {
     left: Vec<Vec<u8>>,
     /// Whether there are more damaged rows of the index than one check looks at.
     has_more: bool,
+    /// Whether there was no room to record a damaged entry that it met.
+    is_unrecorded: bool,
     /// Whether there is no room to record the entries that the index may not name.
     is_undecided: bool,
     /// How many keys were owed when it began.
@@ -191,7 +193,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             if let Ok(entry) = EntryKey::read(&key) {
                 match head {
                     Ok(head) => self.check_dots(walk, &entry, &head)?,
-                    Err(_damaged) => drop(self.owe_row(&entry)),
+                    Err(_damaged) => {
+                        walk.is_unrecorded |= !self.owe_row(&entry) && self.has_others();
+                    }
                 }
             }
             walk.after = key;
@@ -247,7 +251,8 @@ impl<S: Snapshot> Transaction<'_, S> {
     /// Decides about the damaged rows of the index that are the dots of no entry that can be read, and about the owed
     /// entries that the index may not name.
     fn decide(&mut self, walk: &mut Walk) -> Result<(), ReadError> {
-        let owed = self.owed_names();
+        let mut owed = self.owed_names();
+        owed.is_full |= walk.is_unrecorded;
         let mut lost = 0;
         for key in mem::take(&mut walk.left) {
             let row = self.view.snapshot.get(Table::Dots, &key)?;

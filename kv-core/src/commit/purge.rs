@@ -129,10 +129,9 @@ impl<S: Snapshot> Transaction<'_, S> {
             Ok(None) => return Ok(Fate::Passed),
             Err(ReadError::Damaged { .. }) => {
                 // It may be later than the drop: then another location has it.
-                if let Ok(entry) = EntryKey::read(key) {
-                    self.owe_row(&entry);
-                }
-                if exists {
+                let is_recorded = EntryKey::read(key).is_ok_and(|entry| self.owe_row(&entry));
+                // Others would take the key for one that was deleted here, if nothing named it any more.
+                if exists || (!is_recorded && self.has_others()) {
                     return Ok(Fate::Passed);
                 }
                 for table in [Table::Entries, Table::Deleted] {

@@ -18,7 +18,7 @@ use crate::{
     types::{
         BodyId, Clock, Dot, FeaturesInUse, Hlc, JoinedRow, Key, MemberId, Members, NamespaceId,
         Namespaces, OriginEntry, OriginId, OriginInfo, OriginRegistry, Owed, OwedKeys, OwedReason,
-        SystemRow, VersionVector,
+        SystemRow, UNPLACED, VersionVector,
     },
     view::{Damage, View},
 };
@@ -245,12 +245,13 @@ fn load_vector<T: Layout<Key = u32, Row = u64>>(
     Ok(vector)
 }
 
-/// Reads the keys whose rows are owed. Of a damaged row the key is left, and that suffices.
+/// Reads the keys whose rows are owed. Of a damaged row the key is left: each catch-up names it, because the index may not.
 fn load_owed(snapshot: &impl Snapshot) -> Result<OwedKeys, OpenError> {
     let mut owed = OwedKeys::default();
     let all = (Bound::Unbounded, Bound::Unbounded);
     tables::visit::<OwedRows>(snapshot, all, &mut |(key, row)| {
-        let unknown = Owed { since_ms: 0, reason: OwedReason::Row, dot: None };
+        let (reason, dot) = (OwedReason::Row, Some(UNPLACED));
+        let unknown = Owed { since_ms: 0, reason, dot };
         let how = row.map_or(unknown, |(_, owed)| owed);
         if let Ok((namespace, name)) = split_entry(key)
             && let Ok(name) = Key::new(name)

@@ -250,14 +250,15 @@ impl Peers {
         counts.collect()
     }
 
-    /// The peer that writes under an origin, if the origin's opening row is here.
+    /// The peer that writes under an origin. If the origin's opening row is here, its member is the only one to look at.
     pub(super) fn writer_of(
         &self,
         registry: &OriginRegistry,
         origin: OriginId,
     ) -> Option<MemberId> {
-        let member = registry.get(origin)?.member;
-        self.get(member).filter(|state| state.writes(origin)).map(|_| member)
+        let writes = |peer: &MemberId| self.get(*peer).is_some_and(|state| state.writes(origin));
+        let known = registry.get(origin).map(|info| info.member).filter(writes);
+        known.or_else(|| self.all.keys().copied().find(writes))
     }
 
     /// Checks a hello against this location.

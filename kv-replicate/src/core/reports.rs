@@ -1,5 +1,5 @@
-//! What locations report of themselves to each other: their conditions, and how far a session is. It changes nothing
-//! but what a status shows.
+//! What locations report of themselves to each other: their conditions, and how far a session is. It changes no
+//! data: a status shows it, and the owner may end an alarm by it.
 
 use std::{collections::BTreeMap, time::Duration};
 

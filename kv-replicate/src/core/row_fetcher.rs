@@ -249,10 +249,12 @@ impl RowFetcher {
             Some(known) => known.readable(from, state),
             None => state,
         };
-        let has_all = |place: &Place| {
+        // What a member held when it was queried may be lost by now, if its store was rolled back.
+        let now = cx.peers.get(from).map(|peer| &peer.progress().durable);
+        let has_all = |place: &Place, before: &VersionVector| {
             let need = known.get(place).map(|known| &known.need);
-            let durable = cx.peers.get(from).map(|peer| &peer.progress().durable);
-            need.zip(durable).is_some_and(|(need, durable)| durable.covers_all(need))
+            let holds = |durable: &VersionVector| need.is_some_and(|need| durable.covers_all(need));
+            holds(before) && now.is_some_and(holds)
         };
         match round.receive(from, (id, rows), &has_all, &readable) {
             Err(reason) => return cx.out.close(from, reason),

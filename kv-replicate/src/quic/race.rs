@@ -55,7 +55,10 @@ where
                 under_way.remove(&id);
                 failed.push(error);
             }
-            Some(Err(error)) => failed.push(error.into()),
+            Some(Err(error)) => {
+                under_way.remove(&error.id());
+                failed.push(error.into());
+            }
             None if is_last => return Err(failed),
             None => {}
         }

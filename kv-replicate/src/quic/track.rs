@@ -61,15 +61,17 @@ impl Track {
 
     /// It has answered that it does not replicate any more. Returns whether that is new.
     pub(super) fn halted(&mut self, now: Moment, reason: String) -> bool {
-        (self.last, self.is_halt_old) = (Some(now), false);
+        (self.last, self.is_halt_old, self.has_stopped) = (Some(now), false, false);
         let is_new = self.halted.as_ref() != Some(&reason);
         self.halted = Some(reason);
         is_new
     }
 
-    /// It has not answered an attempt to reach it: it may have ended since it reported that it had halted.
-    pub(super) fn not_reached(&mut self) {
+    /// An attempt to reach it has failed: it may have ended since it reported that it had halted. If something has
+    /// answered, it was started again since it was shut down.
+    pub(super) fn not_reached(&mut self, is_answered: bool) {
         self.is_halt_old = true;
+        self.has_stopped &= !is_answered;
     }
 
     /// So many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
@@ -227,10 +229,22 @@ mod tests {
         assert!(track.halted(moment(5, 5), "removed".into()), "it is new");
         assert!(!track.halted(moment(9, 9), "removed".into()));
         assert_eq!((track.last, track.is_halt_old), (Some(moment(9, 9)), false));
-        track.not_reached();
+        track.not_reached(false);
         assert_eq!((track.halted.as_deref(), track.is_halt_old), (Some("removed"), true));
         track.linked(moment(20, 20));
         assert_eq!(track.halted, None);
+    }
+
+    #[test]
+    fn a_peer_that_was_shut_down_is_so_until_something_answers_at_its_address() {
+        let mut track = Track { has_stopped: true, ..Track::default() };
+        track.not_reached(false);
+        assert!(track.has_stopped);
+        track.not_reached(true);
+        assert!(!track.has_stopped, "it refuses the link");
+        track.has_stopped = true;
+        track.halted(moment(5, 5), "removed".into());
+        assert!(!track.has_stopped);
     }
 
     #[test]

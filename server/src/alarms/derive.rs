@@ -50,7 +50,7 @@ fn ended(since: u64, mode: &Mode) -> Alarm {
         }
     };
     let text = format!(
-        "this location has stopped replicating: its replica has ended at {}; {why}. {reads}. What the status shows of other \
+        "this location has stopped replicating: its replica ended at {}; {why}. {reads}. What the status shows of other \
          locations is as of then. Restart the server",
         minute(since)
     );
@@ -137,8 +137,9 @@ fn unsettled(member: &Member, now: u64) -> Option<Alarm> {
     Some(Alarm::here(AlarmKind::Unsettled, text).since(since))
 }
 
-/// Returns what this location reports to its peers about itself: whether it catches up, and its own alarms, without those that peers
-/// have reported, and since when they last. Those that are alarms elsewhere too come first: there is room for some only.
+/// Returns what this location reports to its peers about itself: whether it catches up, which conflicts are over, and its own
+/// alarms, without those that peers have reported, and since when they last. Of the alarms those come first that are alarms
+/// elsewhere too: there is room for some only.
 pub fn conditions<'a>(
     snapshot: &Snapshot,
     alarms: impl Iterator<Item = (&'a Alarm, u64)>,
@@ -153,7 +154,7 @@ pub fn conditions<'a>(
     let catching_up = Condition { code: CATCHING_UP, about: None, for_ms: 0 };
     let is_catching_up = snapshot.member.as_ref().is_some_and(catches_up);
     let equal = snapshot.member.iter().flat_map(|member| found_equal(member, snapshot.now));
-    is_catching_up.then_some(catching_up).into_iter().chain(told).chain(equal).collect()
+    is_catching_up.then_some(catching_up).into_iter().chain(equal).chain(told).collect()
 }
 
 /// The locations that report a conflict with this one, and that a comparison here has found equal since: theirs is over, too.

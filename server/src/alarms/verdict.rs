@@ -74,9 +74,11 @@ pub fn is_live(peer: &Peer) -> bool {
     peer.is_connected && peer.last_message.is_some_and(|last| millis(last) <= LIVE_MS)
 }
 
-/// Whether nothing has arrived from a peer since a pause of this process: what was sent meanwhile could not be received.
+/// Whether nothing has arrived from a peer since a pause of this process that has just ended: what was sent meanwhile could
+/// not be received.
 fn is_waiting(peer: &Peer, pause: Pause) -> bool {
-    !is_live(peer) && peer.last_message.is_some_and(|last| last >= pause.ended)
+    let is_new = peer.silent_for.is_some_and(|time| millis(time) <= LIVE_MS);
+    !is_live(peer) && is_new && peer.last_message.is_some_and(|last| last >= pause.ended)
 }
 
 /// That this process did not run, in words.
@@ -108,7 +110,11 @@ fn trouble(name: &str, peer: &Peer, pause: Option<Pause>) -> Option<String> {
         return Some(format!("{name} was shut down{there}{here}"));
     }
     if !is_live(peer) {
-        let link = if peer.is_connected { "" } else { "has no link, and " };
+        let link = match (peer.is_connected, &there[..]) {
+            (true, _) => "",
+            (false, "") => "has no link and ",
+            (false, _) => "has no link, ",
+        };
         return Some(format!("{name} {link}{}{there}{here}", silence(peer, pause)));
     }
     if peer.missing_there.is_none() || !peer.state.is_known {
@@ -245,7 +251,7 @@ mod tests {
             (peer.is_connected, peer.last_message) = (false, Some(Duration::from_secs(16)));
             peer.missing_there = Some(lacking(20, 16));
         });
-        let says = "not known to be well, because ams has no link, and has sent nothing for 16 s, and lacks 20 writes";
+        let says = "not known to be well, because ams has no link, has sent nothing for 16 s, and lacks 20 writes";
         assert_eq!(down, (false, says.into()));
         let has = of(|peer| {
             (peer.is_connected, peer.missing_here) = (false, lacking(70, 16));
@@ -266,9 +272,10 @@ mod tests {
 
     #[test]
     fn a_location_that_was_paused_says_so_instead_of_blaming_others() {
-        let resumed = |last_ms| {
+        let resumed = |last_ms, silent_ms| {
             let mut ams = linked();
             ams.last_message = Some(Duration::from_millis(last_ms));
+            ams.silent_for = Some(Duration::from_millis(silent_ms));
             let mut member = member([(AMS, ams), (PAR, linked())]);
             let (lasted, ended) = (Duration::from_secs(25), Duration::from_millis(700));
             member.status.pause = Some(Pause { lasted, ended });
@@ -276,8 +283,10 @@ mod tests {
         };
         let text = "not known to be well, because this location did not run for 25 s until 0.7 s ago, paused or \
                     overloaded; ams has sent nothing since then";
-        assert_eq!(resumed(26_000), text);
-        assert!(resumed(500).starts_with("well: "), "{}", resumed(500));
+        assert_eq!(resumed(26_000, 1_000), text);
+        assert!(resumed(500, 500).starts_with("well: "), "{}", resumed(500, 500));
+        let later = resumed(90_000, 65_000);
+        assert!(later.contains("ams has sent nothing for 1 min 30 s"), "{later}");
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub(super) fn verify(location: Option<String>, server: ServerArgs) -> Result<(),
     }
 }
 
+/// The columns of the narrowest terminal that people use, less one for the cursor.
+const COLUMNS: usize = 79;
+
 /// How often the progress is shown.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -120,7 +123,9 @@ fn show_progress(server: &ServerArgs, location: &str, has_ended: &mpsc::Receiver
         let mut peers = info.peers.into_iter();
         let peer = peers.find(|peer| [&peer.name, &peer.member].contains(&&location.to_owned()));
         if let Some((name, verifying)) = peer.and_then(|peer| Some((peer.name, peer.verifying?))) {
-            eprint!("\r\x1b[K{name}: {}", verification(&verifying));
+            // A line that wraps could not be replaced by the next one.
+            let line = format!("{name}: {}", verification(&verifying));
+            eprint!("\r\x1b[K{}", line.chars().take(COLUMNS).collect::<String>());
         }
     }
     eprint!("\r\x1b[K");

@@ -118,7 +118,7 @@ fn state(peer: &PeerInfo, now: u64) -> String {
         session(peer)
     };
     if let Some(verifying) = &peer.verifying {
-        let _infallible = write!(state, "; is compared: {}", verification(verifying));
+        let _infallible = write!(state, "; comparison: {}", verification(verifying));
     }
     if let Some(why) = peer.halted.as_ref().filter(|_| peer.is_halt_old) {
         let _infallible =
@@ -155,12 +155,7 @@ fn session(peer: &PeerInfo) -> String {
 fn pace(session: &SessionInfo) -> String {
     let SessionInfo { passed, of, per_second, seconds_left } = session;
     let rate = per_second.map_or(String::new(), |rate| format!(", {rate:.0}/s"));
-    let left = seconds_left.map_or(String::new(), |left| {
-        format!(
-            ", {} left",
-            duration(Duration::try_from_secs_f64(left).map_or(u64::MAX, |left| left.as_secs()))
-        )
-    });
+    let left = seconds_left.map_or(String::new(), |seconds| format!(", {}", left(seconds)));
     format!(": {}{rate}{left}", share(*passed, *of))
 }
 
@@ -169,15 +164,21 @@ pub(super) fn verification(verifying: &VerificationInfo) -> String {
     let VerificationInfo { rows, of, per_second, seconds_left, differing, unsettled, .. } =
         verifying;
     let mut parts = vec![match of {
-        Some(of) => format!("{} of {of} rows compared", share(*rows, *of)),
-        None => format!("{rows} rows compared"),
+        Some(of) => format!("{} of {of} rows", share(*rows, *of)),
+        None => format!("{rows} rows"),
     }];
     parts.push(format!("{per_second:.0}/s"));
-    parts.extend(seconds_left.map(|left| format!("{left:.0} s left")));
+    parts.extend(seconds_left.map(left));
     parts.extend((*differing > 0).then(|| format!("{differing} keys differ")));
     parts.extend((*unsettled > 0).then(|| format!("{unsettled} keys are read again")));
     let why = verifying.waits_for.as_ref().map_or(String::new(), |why| format!(": {why}"));
     parts.join(", ") + &why
+}
+
+/// How long the rest takes, in words.
+fn left(seconds: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(seconds).map_or(u64::MAX, |left| left.as_secs());
+    format!("{} left", duration(seconds))
 }
 
 /// A share in percent.
@@ -310,13 +311,13 @@ mod tests {
             seconds_left: Some(15.0),
             ..VerificationInfo::default()
         };
-        let says = "25 % of 1000 rows compared, 50/s, 15 s left";
+        let says = "25 % of 1000 rows, 50/s, 15 s left";
         assert_eq!(verification(&verifying), says);
         (verifying.rows, verifying.seconds_left, verifying.unsettled) = (1_000, Some(0.0), 2);
-        verifying.waits_for = Some("2 wait for writes of nrt that have not arrived here".into());
+        verifying.waits_for = Some("2 wait for writes that have not arrived here".into());
         let peer = PeerInfo { verifying: Some(verifying), ..live() };
-        let says = "live; is compared: 100 % of 1000 rows compared, 50/s, 0 s left, 2 keys are read again: 2 wait for \
-                    writes of nrt that have not arrived here";
+        let says = "live; comparison: 100 % of 1000 rows, 50/s, 0 s left, 2 keys are read again: 2 wait for writes that have \
+                    not arrived here";
         assert_eq!(state(&peer, NOW), says);
     }
 

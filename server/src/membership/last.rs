@@ -60,12 +60,16 @@ impl LastStatus {
 
 /// A status from a time ago, of which the links have ended since.
 fn without_links(mut status: Status, ago: Duration) -> Status {
+    if let Some(pause) = &mut status.pause {
+        pause.ended += ago;
+    }
     for peer in status.peers.values_mut() {
         let before = std::mem::take(peer);
         peer.down_for = Some(before.down_for.unwrap_or_default() + ago);
         peer.last_message = before.last_message.map(|last| last + ago);
         peer.missing_there = before.missing_there;
         peer.missing_here = before.missing_here;
+        peer.is_halt_old = before.halted.is_some();
         peer.halted = before.halted;
         peer.has_stopped = before.has_stopped;
         peer.addresses = before.addresses;

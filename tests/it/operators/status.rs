@@ -152,7 +152,7 @@ fn a_comparison_with_a_frozen_location_says_that_it_does_not_respond() {
             let waits_for = &status.peer(NAME)["verifying"]["waits_for"];
             waits_for.as_str().is_some_and(|why| why.contains("has not answered for"))
         });
-        assert!(status.shown.contains("is compared"), "{}", status.shown);
+        assert!(status.shown.contains("comparison: "), "{}", status.shown);
         comparing.join().expect("the command ends")
     });
     signal(&cluster, LOST, "-CONT");

@@ -85,6 +85,9 @@ pub(super) struct Request {
     id: u64,
     /// The index of the first key without an answer.
     next: usize,
+    /// What the member had reported to hold when the request was first sent. Its answer is read later than that; what it
+    /// has reported by the time when the answer arrives may be later than the answer, which may have waited on its way.
+    durable: Arc<VersionVector>,
     /// When it was sent.
     since: Duration,
     /// How often it was repeated.
@@ -144,8 +147,10 @@ impl Round {
 
     /// Asks a member for the keys from `next` on.
     fn request(&mut self, cx: &mut Context<'_>, peer: MemberId, next: usize) {
-        let id = cx.out.unique_id();
-        self.send(cx, peer, Request { id, next, since: cx.local.mono(), tries: 0 });
+        let (id, since) = (cx.out.unique_id(), cx.local.mono());
+        let durable = cx.peers.get(peer).map(|state| state.progress().durable.clone());
+        let durable = Arc::new(durable.unwrap_or_default());
+        self.send(cx, peer, Request { id, next, durable, since, tries: 0 });
     }
 
     /// Sends a request, or repeats it.
@@ -156,7 +161,8 @@ impl Round {
         self.requests.insert(peer, request);
     }
 
-    /// Takes in an answer. Returns whether it answers the last request to the peer.
+    /// Takes in an answer. Returns whether it answers the last request to the peer. `has_all` tells whether a member that
+    /// holds these writes knows everything that must be known of a key.
     ///
     /// # Errors
     /// The reason to close the link.
@@ -164,7 +170,7 @@ impl Round {
         &mut self,
         from: MemberId,
         (id, rows): (u64, Vec<KeyState>),
-        has_all: &dyn Fn(&Place) -> bool,
+        has_all: &dyn Fn(&Place, &VersionVector) -> bool,
         readable: &dyn Fn(&Place, KeyState) -> KeyState,
     ) -> Result<bool, &'static str> {
         let Some(request) = self.requests.get_mut(&from).filter(|request| request.id == id) else {
@@ -181,7 +187,8 @@ impl Round {
             if !state.row.as_ref().is_none_or(has_name) {
                 return Err("the peer sent other rows than those requested");
             }
-            let (has_all, state) = (has_all(&key.place), readable(&key.place, state));
+            let has_all = has_all(&key.place, &request.durable);
+            let state = readable(&key.place, state);
             key.answer(from, state, has_all);
         }
         Ok(true)

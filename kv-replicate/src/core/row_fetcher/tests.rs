@@ -158,6 +158,28 @@ fn nothing_counts_only_from_a_member_that_has_every_write_and_can_read_its_row()
 }
 
 #[test]
+fn an_answer_that_waited_on_its_way_says_nothing_of_what_its_member_reported_meanwhile() {
+    let mut case = Case::new(&[1], &[PEER, THIRD]);
+    // A local write of the key, which this member gets after it has read the key for the answer.
+    case.fixture.store(|store| store.durable.raise(OriginId([7; 16]), 1));
+    case.rows.follow(&case.fixture.context());
+    for peer in [PEER, THIRD] {
+        case.has_all(peer);
+    }
+    case.watch();
+    for settles in [false, true] {
+        case.fixture.progress(PEER, |progress| progress.durable.raise(OriginId([7; 16]), 1));
+        for peer in [PEER, THIRD] {
+            case.reply(peer, vec![KeyState::default()]);
+        }
+        let expected = if settles { vec![settled(true, false)] } else { vec![] };
+        assert_eq!(case.work().1, expected);
+        case.fixture.wait(AGAIN);
+        case.watch();
+    }
+}
+
+#[test]
 fn a_key_that_all_members_owe_and_none_can_read_is_destroyed_once_all_have_every_write() {
     let owed = KeyState { row: None, is_owed: true };
     for has_all in [false, true] {

@@ -96,7 +96,7 @@ impl VerificationInfo {
         let Verification { rows, differing, unsettled, lasting, waits } = *verification;
         let seconds = lasting.as_secs_f64();
         let rate = if seconds > 0.0 { rows as f64 / seconds } else { 0.0 };
-        let left = of.filter(|_| rows > 0).map(|of| of.saturating_sub(rows) as f64 / rate);
+        let left = of.filter(|_| rate > 0.0).map(|of| of.saturating_sub(rows) as f64 / rate);
         let round = |number: f64| (number * 10.0).round() / 10.0;
         VerificationInfo {
             rows,
@@ -117,7 +117,9 @@ fn waits_for(waits: Waits, unsettled: &Unsettled, ends: &Ends<'_>) -> Option<Str
         Waits::Store | Waits::Link => None,
         Waits::Peer(silent) if silent.as_secs() == 0 => None,
         Waits::Peer(silent) => Some(format!("{there} has not answered for {} s", silent.as_secs())),
-        Waits::PeerUnreadable => Some(format!("{there} can't read its disk, and is asked again")),
+        Waits::PeerUnreadable => {
+            Some(format!("{there} can't read its disk, and the request is repeated"))
+        }
         Waits::Unsettled => (unsettled.keys() > 0).then(|| causes(unsettled, ends)),
     }
 }
@@ -125,19 +127,20 @@ fn waits_for(waits: Waits, unsettled: &Unsettled, ends: &Ends<'_>) -> Option<Str
 /// Why keys can't be compared yet, in words.
 fn causes(unsettled: &Unsettled, ends: &Ends<'_>) -> String {
     let Unsettled { not_here, not_there, clocks, written, origins } = *unsettled;
-    let from = |origin: Option<OriginId>| origin.map_or("another location".into(), ends.writer);
+    // The last one that was met: there may be several.
+    let from = |origin: Option<OriginId>| {
+        let writer = origin.map(ends.writer);
+        writer.map_or(String::new(), |writer| format!(", such as those of {writer}"))
+    };
+    let there = ends.there;
     let causes = [
-        (not_here, format!("wait for writes of {} that have not arrived here", from(origins[0]))),
+        (not_here, format!("waiting for writes that have not arrived here{}", from(origins[0]))),
         (
             not_there,
-            format!(
-                "wait for writes of {} that have not arrived at {}",
-                from(origins[1]),
-                ends.there
-            ),
+            format!("waiting for writes that have not arrived at {there}{}", from(origins[1])),
         ),
-        (clocks, "have expired by the clock of one location, and not by that of the other".into()),
-        (written, "were written during each reading".into()),
+        (clocks, "expired by the clock of one location, and not by that of the other".into()),
+        (written, "written during each reading".into()),
     ];
     let causes = causes.into_iter().filter(|(keys, _)| *keys > 0);
     causes.map(|(keys, why)| format!("{keys} {why}")).collect::<Vec<_>>().join("; ")
@@ -234,8 +237,8 @@ mod tests {
             unsettled.add(reason);
         }
         let shown = summary(&Verdict { unsettled, ..verdict() }, &ends());
-        let says = "3 of 9 keys could not be compared: 2 wait for writes of nrt that have not arrived at ams; 1 have \
-                    expired by the clock of one location, and not by that of the other; ";
+        let says = "3 of 9 keys could not be compared: 2 waiting for writes that have not arrived at \
+                    ams, such as those of nrt; 1 expired by the clock of one location, and not by that of the other; ";
         assert!(shown.starts_with(says), "{shown}");
     }
 
@@ -254,7 +257,7 @@ mod tests {
         assert_eq!((info.per_second, info.seconds_left), (30.0, Some(20.0)));
         assert_eq!(info.waits_for.as_deref(), Some("ams has not answered for 3 s"));
         let shown = |waits| waits_for(waits, &unsettled, &ends());
-        let late = "1 wait for writes of nrt that have not arrived here";
+        let late = "1 waiting for writes that have not arrived here, such as those of nrt";
         assert_eq!(shown(Waits::Unsettled).as_deref(), Some(late));
         assert_eq!(shown(Waits::Peer(Duration::from_millis(900))), None);
         let nothing = Verification { rows: 0, lasting: Duration::ZERO, ..verification };
