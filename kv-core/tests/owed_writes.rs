@@ -9,8 +9,8 @@ use common::{
     owed::{Case, THEIRS, is_damaged, row},
 };
 use kv_core::{
-    Dot, Hlc, Operation, Outcome, OwedReason,
-    commit::{Applied, GcLimits, Remote},
+    Dot, Operation, Outcome, OwedReason,
+    commit::{Applied, Remote},
 };
 
 #[test]
@@ -105,14 +105,7 @@ fn garbage_collection_records_the_damage_that_it_meets_and_continues() {
         case.commit(Operation::Delete { namespace, key: key(name) });
     }
     case.damage_tombstone("b");
-    let limits = GcLimits {
-        rows: 9,
-        bodies: 9,
-        stable: Hlc(u64::MAX),
-        expired_ms: Some(NOW),
-        collects_expired: true,
-    };
-    let step = case.store.collect_garbage(NOW, &limits).unwrap();
+    let step = case.collect_step();
     assert_eq!((step.collected, step.damaged), (2, 1));
     assert_eq!(case.owed(), [row("b")]);
 }

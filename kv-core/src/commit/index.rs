@@ -6,7 +6,7 @@
 //! an entry that is damaged too: it is removed. Nothing says of which such entry it was, so all of them are *unplaced* from
 //! then on: they are owed, and each catch-up from here names them, until they are repaired. If nobody caught up from here
 //! meanwhile, two locations could wait for each other: what is owed here needs an answer of one that has everything, and
-//! what only this location has comes from nobody else.
+//! no other location can send what only this one has.
 //!
 //! Only where there is no room to record damaged entries, nothing can be removed: the check stays due, and nobody
 //! catches up from here.

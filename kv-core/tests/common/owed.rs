@@ -6,7 +6,7 @@ use super::{NOW, key, peer};
 use kv_core::{
     Attributes, BodyId, Dot, Hlc, MemberId, NamespaceId, Operation, OriginId, Outcome, OwedReason,
     ReadError, Table, VersionVector,
-    commit::{BatchWrite, GcLimits, NewContent, Remote, RemoteWrite},
+    commit::{BatchWrite, GcLimits, GcStep, NewContent, Remote, RemoteWrite},
     engine::{Engine, Snapshot, Visibility},
 };
 
@@ -165,6 +165,11 @@ impl Case {
 
     /// Collects garbage. Returns how many tombstones.
     pub(crate) fn collect(&mut self) -> usize {
+        self.collect_step().collected
+    }
+
+    /// Does a step of garbage collection.
+    pub(crate) fn collect_step(&mut self) -> GcStep {
         let limits = GcLimits {
             rows: 9,
             bodies: 9,
@@ -172,7 +177,7 @@ impl Case {
             expired_ms: Some(NOW),
             collects_expired: true,
         };
-        self.store.collect_garbage(NOW, &limits).unwrap().collected
+        self.store.collect_garbage(NOW, &limits).unwrap()
     }
 
     pub(crate) fn settle(&mut self, name: &str, is_nothing: bool) -> Outcome {

@@ -67,11 +67,9 @@ impl Track {
         is_new
     }
 
-    /// An attempt to reach it has failed: it may have ended since it reported that it had halted. If something has
-    /// answered, it was started again since it was shut down.
-    pub(super) fn not_reached(&mut self, is_answered: bool) {
+    /// An attempt to reach it has failed: it may have ended since it reported that it had halted.
+    pub(super) fn not_reached(&mut self) {
         self.is_halt_old = true;
-        self.has_stopped &= !is_answered;
     }
 
     /// So many packets have arrived on its link. Some may have arrived since `before`, when this was last called.
@@ -229,20 +227,17 @@ mod tests {
         assert!(track.halted(moment(5, 5), "removed".into()), "it is new");
         assert!(!track.halted(moment(9, 9), "removed".into()));
         assert_eq!((track.last, track.is_halt_old), (Some(moment(9, 9)), false));
-        track.not_reached(false);
+        track.not_reached();
         assert_eq!((track.halted.as_deref(), track.is_halt_old), (Some("removed"), true));
         track.linked(moment(20, 20));
         assert_eq!(track.halted, None);
     }
 
     #[test]
-    fn a_peer_that_was_shut_down_is_so_until_something_answers_at_its_address() {
+    fn a_peer_that_was_shut_down_is_so_until_it_answers_that_it_has_halted() {
         let mut track = Track { has_stopped: true, ..Track::default() };
-        track.not_reached(false);
+        track.not_reached();
         assert!(track.has_stopped);
-        track.not_reached(true);
-        assert!(!track.has_stopped, "it refuses the link");
-        track.has_stopped = true;
         track.halted(moment(5, 5), "removed".into());
         assert!(!track.has_stopped);
     }

@@ -15,6 +15,9 @@ use crate::membership::progress;
 /// a second.
 const LIVE_MS: u64 = 3_000;
 
+/// How long the silence of a peer may come from a pause of this process.
+const WAITING: Duration = Duration::from_secs(60);
+
 /// Writes that are missing for longer than this are not simply on their way, in milliseconds.
 const ON_THEIR_WAY_MS: u64 = 10_000;
 
@@ -74,10 +77,10 @@ pub fn is_live(peer: &Peer) -> bool {
     peer.is_connected && peer.last_message.is_some_and(|last| millis(last) <= LIVE_MS)
 }
 
-/// Whether nothing has arrived from a peer since a pause of this process that has just ended: what was sent meanwhile could
-/// not be received.
+/// Whether nothing has arrived from a peer since a pause of this process that has ended within a minute: what was sent
+/// meanwhile could not be received, and links are made again. After that the peer is silent for a reason of its own.
 fn is_waiting(peer: &Peer, pause: Pause) -> bool {
-    let is_new = peer.silent_for.is_some_and(|time| millis(time) <= LIVE_MS);
+    let is_new = pause.ended < WAITING;
     !is_live(peer) && is_new && peer.last_message.is_some_and(|last| last >= pause.ended)
 }
 
@@ -272,20 +275,19 @@ mod tests {
 
     #[test]
     fn a_location_that_was_paused_says_so_instead_of_blaming_others() {
-        let resumed = |last_ms, silent_ms| {
+        let resumed = |last_ms, ended_ms| {
             let mut ams = linked();
             ams.last_message = Some(Duration::from_millis(last_ms));
-            ams.silent_for = Some(Duration::from_millis(silent_ms));
             let mut member = member([(AMS, ams), (PAR, linked())]);
-            let (lasted, ended) = (Duration::from_secs(25), Duration::from_millis(700));
+            let (lasted, ended) = (Duration::from_secs(25), Duration::from_millis(ended_ms));
             member.status.pause = Some(Pause { lasted, ended });
             verdict(&member, 0).text
         };
         let text = "not known to be well, because this location did not run for 25 s until 0.7 s ago, paused or \
                     overloaded; ams has sent nothing since then";
-        assert_eq!(resumed(26_000, 1_000), text);
-        assert!(resumed(500, 500).starts_with("well: "), "{}", resumed(500, 500));
-        let later = resumed(90_000, 65_000);
+        assert_eq!(resumed(26_000, 700), text);
+        assert!(resumed(500, 700).starts_with("well: "), "{}", resumed(500, 700));
+        let later = resumed(90_000, 60_000);
         assert!(later.contains("ams has sent nothing for 1 min 30 s"), "{later}");
     }
 

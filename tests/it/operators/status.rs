@@ -160,14 +160,14 @@ fn a_comparison_with_a_frozen_location_says_that_it_does_not_respond() {
     assert!(!compared.status.success() && printed.contains("does not respond"), "{printed}");
 }
 
-/// Asserts that the lost location, which was frozen for a minute, says that of itself for as long as it has not had a message
-/// from the others, and has no alarm about them.
+/// Asserts that the lost location, which was frozen for a minute, has no alarm about the others and does not call them silent
+/// before it is well again.
 fn assert_blames_nobody(cluster: &Cluster) {
     let lost = &cluster.locations()[LOST];
-    let resumed = lost.status_becomes(SOON, |status| {
+    let resumed = lost.status_becomes(PATIENCE, |status| {
         assert!(status.kinds().is_empty(), "{}", status.shown);
-        let says = status.says_well() || status.shown.contains("this location did not run for");
-        assert!(says && !status.shown.contains("silent"), "{}", status.shown);
+        let blames = ["silent", "has sent nothing for"].map(|it| status.shown.contains(it));
+        assert_eq!(blames, [false; 2], "{}", status.shown);
         status.says_well()
     });
     let status = resumed.unwrap_or_else(|last| panic!("it is not well again: {}", last.shown));
@@ -203,7 +203,8 @@ fn a_halted_location_reports_its_own_reason_and_is_unreachable_once_it_does_not_
     assert!((metric(&cluster, 1, "waypost_peer_halted") - 1.0).abs() < 0.1);
     cluster.kill(LOST);
     let gone = becomes(&cluster, 1, Duration::from_secs(90), |status| {
-        status.kinds() == [("unreachable".to_owned(), Some(NAME.to_owned()))]
+        // So is location 0, which is cut off.
+        status.kinds().contains(&("unreachable".to_owned(), Some(NAME.to_owned())))
     });
     assert!(gone.has_alarm(&["its last answer", "was removed from the cluster"]), "{}", gone.shown);
     assert!(metric(&cluster, 1, "waypost_peer_halted").abs() < 0.1);

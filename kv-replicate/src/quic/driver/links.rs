@@ -130,7 +130,7 @@ impl Driver {
         let is_new = attempts.last_error() != Some(&text);
         attempts.failed(text.clone(), error.is_answer());
         if error.halted().is_none() {
-            self.tracks.entry(peer).or_default().not_reached(error.is_answer());
+            self.tracks.entry(peer).or_default().not_reached();
             if is_new {
                 self.log_unreached(peer, &text);
             }
