@@ -264,6 +264,32 @@ fn an_expired_entry_is_freed_at_once_on_a_confirmed_clock_and_on_no_other() {
 }
 
 #[test]
+fn a_time_that_all_members_confirm_and_that_stepped_ahead_frees_nothing_and_closes_nothing() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let mut fixture = Fixture::new(WriterConfig::default());
+    fixture.replicated(vec![]);
+    let expires_at = Some(fixture.now.wall_ms / 1000 + 3600);
+    let upload = fixture.writer.committer().upload();
+    fixture.writer.request(1, put("a", expires_at, upload));
+    let zero_ms = i64::try_from(fixture.now.wall_ms).unwrap()
+        - i64::try_from(fixture.now.mono.as_millis()).unwrap();
+    for (token, ahead_ms) in [(2, 0), (3, DAY_MS), (4, 0)] {
+        let zero_ms = Some(zero_ms + ahead_ms);
+        let clock = ClusterClock { zero_ms, is_confirmed: true, closing_zero_ms: zero_ms };
+        fixture.writer.set_clock(clock);
+        fixture.run_due();
+        fixture.writer.request(token, delete("b"));
+        fixture.wait(4_000);
+        fixture.run_due();
+        let row = fixture.writer.committer().view().row(namespace(), b"a").unwrap();
+        assert!(matches!(row.map(|found| found.state), Some(FoundState::Inline(_))), "{ahead_ms}");
+        let closed = fixture.writer.committer().closed_timestamp().millis();
+        let is_near = closed.abs_diff(fixture.now.wall_ms) <= 1_000;
+        assert!(is_near, "{ahead_ms}: closed {closed} at {}", fixture.now.wall_ms);
+    }
+}
+
+#[test]
 fn no_reader_opens_a_freed_body_until_readers_have_a_view_without_it() {
     let mut fixture = Fixture::durable();
     let mut upload = fixture.writer.committer().upload();

@@ -85,7 +85,7 @@ impl Claims {
 
 /// The origins of a peer of which more is counted here than it has written, although it knows that, and how much that is.
 fn disowned(cx: &Context<'_>, counts: &Counts, peer: &Peer) -> Vec<(OriginId, u64)> {
-    let told = peer.told.base().state;
+    let told = peer.announced.base().state;
     let (made, durable) = (&peer.progress().durable, cx.local.durable());
     let is_disowned = |origin: &OriginId| {
         durable.get(*origin) > made.get(*origin)

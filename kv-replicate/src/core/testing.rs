@@ -9,12 +9,12 @@ use kv_core::{
 
 use super::{
     actions::{Actions, Context, Effect},
+    announced::Sent,
     config::Config,
     handshake::Handshake,
     local::Local,
     peers::{Peer, Peers},
     reported::Progress,
-    told::Sent,
 };
 use crate::{
     Content, MemberId, Row, Work,
@@ -181,8 +181,8 @@ impl Fixture {
     /// A peer has taken in a progress message of this location.
     pub(super) fn acknowledge(&mut self, peer: MemberId, sent: Sent) {
         let peer = self.peers.get_mut(peer).unwrap();
-        peer.told.sent(sent);
-        peer.told.acknowledged(Some(sent.number));
+        peer.announced.sent(sent);
+        peer.announced.acknowledged(Some(sent.number));
     }
 
     pub(super) fn wait(&mut self, time: Duration) {

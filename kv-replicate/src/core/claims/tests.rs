@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     core::{
+        announced::Sent,
         testing::{Fixture, PEER, THIRD, US, dot, origins, vector},
-        told::Sent,
     },
     work::Work,
 };
