@@ -42,7 +42,11 @@ impl SeenClock {
             Some(window) if now.mono.saturating_sub(window.start) < grace => {
                 window.zero_ms = window.zero_ms.min(zero_ms);
             }
-            full => self.former = full.replace(Window { start: now.mono, zero_ms }),
+            full => {
+                let former = full.replace(Window { start: now.mono, zero_ms });
+                // Without a grace, each reading counts at once.
+                self.former = former.filter(|_| !grace.is_zero());
+            }
         }
     }
 

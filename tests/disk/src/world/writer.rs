@@ -62,7 +62,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Takes over a committer that was just opened.
     pub(super) fn new(committer: Committer<RedbEngine>) -> Writer {
-        // The world has no running time of its own, so that an expiry counts from the next step on.
+        // The world has no running time of its own, so that an expiry counts at once.
         let config = WriterConfig { expiry_grace: Duration::ZERO, ..WriterConfig::default() };
         let mut core = WriterCore::new(committer, config, Duration::ZERO);
         // There is nothing to sync: it begins at once.
