@@ -3,10 +3,11 @@
 //! Only that process knows how many writes there are, and it reports as much over its own link. A member that lies may
 //! count more, and whoever believes it takes the later writes for known, and passes the claim on. So
 //!
-//! - a session adopts no more of an open origin than its writer has reported, if there is a link to it
-//!   ([`Peers::open_counts`](super::peers::Peers::open_counts)), and nobody rebuilds for tombstones beyond that;
 //! - a location that counts more than the writer does, although the writer has learned of that, has believed a lie: it
 //!   counts nothing but the opening row of that origin any more, and catches up on it again;
+//! - from then on, a session adopts no more of that origin than its writer has reported, if there is a link to it
+//!   ([`Peers::doubted_counts`](super::peers::Peers::doubted_counts));
+//! - nobody rebuilds for tombstones of an open origin beyond what its writer has reported;
 //! - the writer reports a peer that claims such writes, and ends the link to one that does not put it right.
 //!
 //! Of an origin whose process has ended nobody can tell: a member that lies about it is believed.
@@ -97,8 +98,8 @@ fn disowned(cx: &Context<'_>, counts: &Counts, peer: &Peer) -> Vec<(OriginId, u6
     origins.map(|origin| (origin, made.get(origin))).collect()
 }
 
-/// Lowers the vectors of a source to what the writers of open origins have made: this process, and those that have reported it
-/// over a link.
+/// Lowers the vectors of a source to what this process has made of its own origins, and to what the writers have made of
+/// those of which more was claimed before.
 pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) -> PageHead {
     let visible = cx.local.visible();
     let own = cx.local.origins().into_iter().flatten().filter(|own| cx.local.is_own(*own));
@@ -106,7 +107,7 @@ pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) ->
         head.vector.lower(own, visible.get(own));
         head.collected.lower(own, visible.get(own));
     }
-    for (origin, (writer, made)) in cx.peers.open_counts(cx.local.mono()) {
+    for (origin, (writer, made)) in cx.peers.doubted_counts(cx.local.mono()) {
         // What is counted here is compared with the writer's progress.
         let most = made.max(visible.get(origin)).max(1);
         if writer != source {

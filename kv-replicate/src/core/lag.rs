@@ -115,9 +115,8 @@ impl LagWatch {
     ) -> Vec<Missing> {
         let now = local.mono();
         self.follow_noted(peers);
-        // Of the origins of a peer only that one knows how many writes there are.
-        let open = if self.origins.is_empty() { BTreeMap::new() } else { peers.open_counts(now) };
-        let is_at = |origin: OriginId, have: u64| match open.get(&origin) {
+        let doubted = peers.doubted_counts(now);
+        let is_at = |origin: OriginId, have: u64| match doubted.get(&origin) {
             Some((_, made)) => *made > have,
             None => is_at(peers, origin, have),
         };

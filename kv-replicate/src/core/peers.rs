@@ -159,6 +159,8 @@ pub(super) struct Peers {
     all: BTreeMap<MemberId, Peer>,
     /// The peers that may have changed since they were last watched.
     touched: BTreeSet<MemberId>,
+    /// The origins of which a member has claimed more than there was.
+    doubted: BTreeSet<OriginId>,
     /// When something is due for one of the others, or before; none if nothing is.
     due: Option<Duration>,
     /// How often progress was sent at most when they were last watched.
@@ -248,6 +250,24 @@ impl Peers {
             origins.map(move |origin| (origin, (peer, durable.get(origin))))
         });
         counts.collect()
+    }
+
+    /// More of an origin was counted here than its writer has made, because a member had claimed it.
+    pub(super) fn doubt(&mut self, origin: OriginId) {
+        let writers: BTreeSet<_> = self.all.values().filter_map(Peer::origins).flatten().collect();
+        self.doubted.retain(|doubted| writers.contains(doubted));
+        self.doubted.insert(origin);
+    }
+
+    /// The origins of [`Peers::open_counts`] of which a member has claimed more than there was. What others count of one of
+    /// these does not matter as long as its writer is heard.
+    pub(super) fn doubted_counts(&self, now: Duration) -> BTreeMap<OriginId, (MemberId, u64)> {
+        if self.doubted.is_empty() {
+            return BTreeMap::new();
+        }
+        let mut counts = self.open_counts(now);
+        counts.retain(|origin, _| self.doubted.contains(origin));
+        counts
     }
 
     /// The peer that writes under an origin. If the origin's opening row is here, its member is the only one to look at.

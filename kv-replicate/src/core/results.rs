@@ -132,6 +132,7 @@ impl Core {
         if !results.contains(&Applied::Uncounted) {
             return;
         }
+        self.peers.doubt(origin);
         for peer in self.peers.ids() {
             let (machines, mut cx) = self.split();
             machines.puller.end(&mut cx, &mut machines.fetcher, peer);

@@ -185,6 +185,11 @@ impl Fixture {
         peer.announced.acknowledged(Some(sent.number));
     }
 
+    /// More of an origin was counted than its writer has made.
+    pub(super) fn doubt(&mut self, origin: OriginId) {
+        self.peers.doubt(origin);
+    }
+
     pub(super) fn wait(&mut self, time: Duration) {
         self.now.mono += time;
         self.local.set_now(self.now);

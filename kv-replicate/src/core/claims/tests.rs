@@ -72,10 +72,16 @@ fn a_peer_that_claims_own_writes_is_reported_at_once_and_refused_if_it_goes_on()
 }
 
 #[test]
-fn a_session_adopts_no_more_of_an_open_origin_than_its_writer_has_reported() {
+fn of_an_origin_that_was_disowned_a_session_adopts_no_more_than_its_writer_has_reported() {
     let (mut fixture, _) = deceived();
     fixture.store(|store| store.visible = vector(2));
     let head = || PageHead { vector: vector(1 << 40), collected: vector(9), ..PageHead::default() };
+    assert_eq!(
+        without(head(), &fixture.context(), THIRD),
+        head(),
+        "nothing was ever wrong with it"
+    );
+    fixture.doubt(dot(1).origin);
     let adopted = without(head(), &fixture.context(), THIRD);
     assert_eq!((adopted.vector, adopted.collected), (vector(3), vector(3)));
     assert_eq!(without(head(), &fixture.context(), PEER), head(), "it is its own");

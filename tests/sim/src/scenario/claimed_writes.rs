@@ -49,6 +49,7 @@ pub fn run(seed: u64) -> Checked {
     let has_all = |world: &mut World| world.reads(other, 0..15).len() == 15;
     hold!(world.run_until(SOON_MS, has_all)?, "a claim is believed although the writer is linked");
     let disowned = world.count_of(Event::ClaimDisowned) - before;
-    hold!(disowned <= 1, "somebody else than the liar has believed it");
+    // The liar's own store is true to the protocol: it finds out about both origins.
+    hold!(disowned <= 2, "somebody else than the liar has believed it");
     world.finish()
 }
