@@ -34,8 +34,10 @@ use super::{
 };
 use crate::{MemberId, StoreState};
 
+mod least;
 mod own;
 
+use least::Least;
 use own::OwnWrites;
 
 /// A closed timestamp, the origins of the process that announces it, and the writes that it stands behind.
@@ -155,9 +157,10 @@ pub(super) struct Holder {
 pub(super) struct Stability {
     /// The timestamps by member.
     members: BTreeMap<MemberId, Member>,
-    /// The least closed timestamp of a member; none without members. Among hundreds of locations each event would look for
-    /// it.
-    least: Option<Hlc>,
+    /// The least closed timestamp of a member.
+    least_closed: Least,
+    /// The least time that a member has resolved.
+    least_resolved: Least,
     /// The origins that no process writes under any more.
     ended: Ended,
     /// The time up to which everything of these is here; none if all are finished.
@@ -235,7 +238,7 @@ impl Stability {
         (progress, changes): (&Progress, Option<&[Dot]>),
     ) -> bool {
         let Some(member) = self.members.get_mut(&from) else { return false };
-        let closed = member.closed;
+        let (closed, resolved) = (member.closed, member.resolved);
         let is_closed = |origin: &OriginId| local.registry().is_closed(*origin);
         let is_superseded = progress.origins.iter().flatten().any(is_closed);
         let ended = self.ended.origins();
@@ -266,16 +269,17 @@ impl Stability {
         };
         member.announced = Announced::Waiting { oldest, latest };
         let has_moved = member.follow_writes(local, &mut self.ended);
-        let has_fallen = member.closed < closed;
-        if has_fallen || self.least == Some(closed) {
-            self.find_least();
-        }
+        let (closed, resolved) = ((closed, member.closed), (resolved, member.resolved));
+        let members = &self.members;
+        self.least_closed.moved(closed, || members.values().map(|member| member.closed));
+        self.least_resolved.moved(resolved, || members.values().map(|member| member.resolved));
         has_moved && self.follow_origins(local)
     }
 
-    /// Finds the least closed timestamp.
+    /// Finds the least times.
     fn find_least(&mut self) {
-        self.least = self.members.values().map(|member| member.closed).min();
+        self.least_closed = Least::of(self.members.values().map(|member| member.closed));
+        self.least_resolved = Least::of(self.members.values().map(|member| member.resolved));
     }
 
     /// Counts the closed timestamps whose writes are here by now. Returns whether other origins have ended than
@@ -324,7 +328,7 @@ impl Stability {
             return Hlc::ZERO;
         }
         let own = local.closed_timestamp();
-        let closed = self.least.map_or(own, |least| least.min(own));
+        let closed = self.least_closed.get().map_or(own, |least| least.min(own));
         let cap = if self.is_stale { Some(Hlc::ZERO) } else { self.cap };
         cap.map_or(closed, |cap| closed.min(cap)).max(self.reached)
     }
@@ -356,7 +360,8 @@ impl Stability {
     /// The time that every member that this location knows of has resolved. Others may not know of all
     /// of them yet: a member that joined through this location lacks what this location lacked then.
     pub(super) fn held(&self, local: &Local) -> Hlc {
-        self.members.values().map(|member| member.resolved).fold(self.resolved(local), Hlc::min)
+        let own = self.resolved(local);
+        self.least_resolved.get().map_or(own, |least| least.min(own))
     }
 
     /// See [`Core::stable`](super::Core::stable); `sessions` are the closed timestamps at the beginning

@@ -253,17 +253,17 @@ impl Node {
     }
 }
 
-/// The member that a location is.
+/// The member that a location is: never the one that no location is, whose id has only bytes of 255.
 #[must_use]
 pub fn member(index: usize) -> MemberId {
-    let (turn, place) = (index / 255, index % 255 + 1);
-    let place = u8::try_from(place).expect("at most 255");
+    let (turn, place) = (index / 254, index % 254 + 1);
+    let place = u8::try_from(place).expect("at most 254");
     let mut id = [place; 16];
     id[15] = place.wrapping_add(u8::try_from(turn).expect("few locations"));
     MemberId(id)
 }
 
-/// Which of the first 255 locations a member is.
+/// Which of the first 254 locations a member is.
 #[must_use]
 pub fn index(member: MemberId) -> usize {
     usize::from(member.0[0]) - 1

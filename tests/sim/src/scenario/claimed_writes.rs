@@ -43,9 +43,12 @@ pub fn run(seed: u64) -> Checked {
 
     // From now on the writer is asked.
     let before = world.count_of(Event::ClaimDisowned);
+    // Without a backlog, what the liar has written during a cut comes in a session.
+    world.cut(liar, other, true)?;
     world.claim_writes(liar, writer, true)?;
     world.put(writer, 9..12, 100)?;
     world.put(liar, 12..15, 100)?;
+    world.uncut(liar, other)?;
     let has_all = |world: &mut World| world.reads(other, 0..15).len() == 15;
     hold!(world.run_until(SOON_MS, has_all)?, "a claim is believed although the writer is linked");
     let disowned = world.count_of(Event::ClaimDisowned) - before;
