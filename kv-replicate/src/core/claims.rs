@@ -93,6 +93,8 @@ fn disowned(cx: &Context<'_>, counts: &Counts, peer: &Peer) -> Vec<(OriginId, u6
             && cx.local.visible().get(*origin) > made.get(*origin)
             && counts.is_told(*origin, told)
             && !cx.local.is_own(*origin)
+            && !cx.local.registry().is_closed(*origin)
+            && peer.counts_its_own()
     };
     let origins = peer.origins().into_iter().flatten().filter(is_disowned);
     origins.map(|origin| (origin, made.get(origin))).collect()
@@ -107,7 +109,7 @@ pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) ->
         head.vector.lower(own, visible.get(own));
         head.collected.lower(own, visible.get(own));
     }
-    for (origin, (writer, made)) in cx.peers.doubted_counts(cx.local.mono()) {
+    for (origin, (writer, made)) in cx.peers.doubted_counts(cx.local) {
         // What is counted here is compared with the writer's progress.
         let most = made.max(visible.get(origin)).max(1);
         if writer != source {
@@ -128,7 +130,7 @@ pub(super) fn collected_by(
     let visible = cx.local.visible();
     let own = cx.local.origins().into_iter().flatten().filter(|own| cx.local.is_own(*own));
     own.for_each(|own| collected.lower(own, visible.get(own)));
-    for (origin, (writer, made)) in cx.peers.open_counts(cx.local.mono()) {
+    for (origin, (writer, made)) in cx.peers.open_counts(cx.local) {
         if writer != peer && collected.get(origin) > made {
             collected.lower(origin, visible.get(origin));
         }

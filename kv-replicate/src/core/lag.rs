@@ -115,7 +115,7 @@ impl LagWatch {
     ) -> Vec<Missing> {
         let now = local.mono();
         self.follow_noted(peers);
-        let doubted = peers.doubted_counts(now);
+        let doubted = peers.doubted_counts(local);
         let is_at = |origin: OriginId, have: u64| match doubted.get(&origin) {
             Some((_, made)) => *made > have,
             None => is_at(peers, origin, have),

@@ -85,6 +85,11 @@ impl Peer {
         self.is_ready() && self.has_reported() && now <= self.reported.taken_at() + HEARD_WITHIN
     }
 
+    /// Whether it reports all that it has written: what a rebuild removes from its counts may be its own.
+    pub(super) fn counts_its_own(&self) -> bool {
+        !self.progress().rebuilding
+    }
+
     /// Whether it has sent its progress.
     pub(super) fn has_reported(&self) -> bool {
         self.progress().number > 0
@@ -241,13 +246,16 @@ impl Peers {
     }
 
     /// The open origins of the peers, each with its writer and how many writes of it that one has reported; without peers
-    /// that were not heard of late, because others may have more of their writes.
-    pub(super) fn open_counts(&self, now: Duration) -> BTreeMap<OriginId, (MemberId, u64)> {
-        let heard = self.iter().filter(|(_, state)| state.is_heard(now));
+    /// that were not heard of late, because others may have more of their writes, and without those that may count less than
+    /// they have made: they rebuild, or another process has taken their place.
+    pub(super) fn open_counts(&self, local: &Local) -> BTreeMap<OriginId, (MemberId, u64)> {
+        let now = local.mono();
+        let heard = self.iter().filter(|(_, state)| state.is_heard(now) && state.counts_its_own());
         let counts = heard.flat_map(|(peer, state)| {
             let durable = &state.progress().durable;
             let origins = state.origins().into_iter().flatten();
-            origins.map(move |origin| (origin, (peer, durable.get(origin))))
+            let open = origins.filter(|origin| !local.registry().is_closed(*origin));
+            open.map(move |origin| (origin, (peer, durable.get(origin))))
         });
         counts.collect()
     }
@@ -261,11 +269,11 @@ impl Peers {
 
     /// The origins of [`Peers::open_counts`] of which a member has claimed more than there was. What others count of one of
     /// these does not matter as long as its writer is heard.
-    pub(super) fn doubted_counts(&self, now: Duration) -> BTreeMap<OriginId, (MemberId, u64)> {
+    pub(super) fn doubted_counts(&self, local: &Local) -> BTreeMap<OriginId, (MemberId, u64)> {
         if self.doubted.is_empty() {
             return BTreeMap::new();
         }
-        let mut counts = self.open_counts(now);
+        let mut counts = self.open_counts(local);
         counts.retain(|origin, _| self.doubted.contains(origin));
         counts
     }

@@ -148,6 +148,17 @@ impl Fixture {
             })
         };
         self.entries.extend([info(small, large, Lane::Small), info(large, small, Lane::Large)]);
+        self.register();
+    }
+
+    /// The store knows the origins of a member, and that a later process of it has closed them.
+    pub(super) fn supersede(&mut self, member: MemberId) {
+        self.open(member);
+        self.entries.extend(origins(member).map(|id| OriginEntry::Closed { id, member }));
+        self.register();
+    }
+
+    fn register(&mut self) {
         let registry = Arc::new(self.entries.iter().cloned().collect());
         self.store(|store| store.registry = registry);
     }

@@ -47,6 +47,21 @@ fn an_origin_is_disowned_only_once_its_writer_knows_what_is_counted_here() {
 }
 
 #[test]
+fn an_origin_of_a_process_that_was_superseded_or_rebuilds_is_not_disowned() {
+    for is_closed in [true, false] {
+        let (mut fixture, counts) = deceived();
+        if is_closed {
+            fixture.supersede(PEER);
+        } else {
+            fixture.progress(PEER, |progress| progress.rebuilding = true);
+        }
+        fixture.acknowledge(PEER, Sent { number: 1, state: counts.state(), pair: 1 });
+        Claims::default().progressed(&mut fixture.context(), &counts, PEER);
+        assert_eq!(disowned(&mut fixture), None, "{is_closed}");
+    }
+}
+
+#[test]
 fn a_peer_that_claims_own_writes_is_reported_at_once_and_refused_if_it_goes_on() {
     let mut fixture = Fixture::new();
     fixture.connect(PEER);
