@@ -192,6 +192,18 @@ fn a_source_that_names_a_time_far_ahead_dates_no_later_write() {
 }
 
 #[test]
+fn a_time_far_ahead_that_most_members_have_resolved_is_adopted() {
+    let mut location = Location::new();
+    let floor = Hlc::at_millis(NOW + 3 * YEAR);
+    location.committer.set_resolved_by_most(Hlc(floor.0 - 1));
+    assert_eq!(location.adopt(floor), Applied::FarAhead);
+    location.committer.set_resolved_by_most(Hlc::at_millis(END_OF_TIME * 1000));
+    assert_eq!(location.adopt(Hlc::at_millis(END_OF_TIME * 1000)), Applied::FarAhead, "no clock");
+    assert_eq!(location.adopt(floor), Applied::Adopted);
+    assert!(location.put("a", None).unwrap() > floor, "a forgotten deletion may be as late");
+}
+
+#[test]
 fn clocks_that_all_show_the_year_2200_for_a_while_close_no_time() {
     let mut location = Location::new();
     let before = location.view().closed_timestamp();

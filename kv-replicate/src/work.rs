@@ -63,6 +63,8 @@ pub enum Work {
         collected: VersionVector,
         /// The source has collected no later tombstone.
         floor: Hlc,
+        /// The time that more than half of the other members have resolved: see [`Applied::FarAhead`](kv_core::commit::Applied::FarAhead).
+        resolved_by_most: Hlc,
         /// The keys of writes that the vector counts and that the source could not read.
         damaged: Vec<DamagedKey>,
     },
@@ -107,6 +109,8 @@ pub enum Work {
         collected: VersionVector,
         /// The source has collected no later tombstone.
         floor: Hlc,
+        /// The time that more than half of the other members have resolved.
+        resolved_by_most: Hlc,
         /// What the source counts, if it does not count these writes: see
         /// [`Remote::Uncount`](kv_core::commit::Remote::Uncount). The owner has the rows by then ([`Work::Salvage`]).
         uncount: Option<Arc<VersionVector>>,

@@ -108,7 +108,9 @@ fn apply_locally(from: &Path, to: &Path) -> Result<Locally, Failure> {
         if after.is_none() {
             let (vector, collected, floor) = (batch.vector, batch.collected, batch.floor);
             let damaged = Vec::new();
-            let adopt = Work::Adopt { id, epoch: 0, vector, collected, floor, damaged };
+            let resolved_by_most = floor;
+            let adopt =
+                Work::Adopt { id, epoch: 0, vector, collected, floor, resolved_by_most, damaged };
             apply(&mut target, &clock, adopt)?;
             step(&mut target, &clock, Step::Sync)?;
             return Ok(Locally { applying: clock.monotonic() - reading, reading });

@@ -49,6 +49,8 @@ pub struct Committer<E: Engine> {
     max_skew_ms: u64,
     /// The time up to which commits may raise the closed timestamp, in milliseconds since the Unix epoch.
     closing_ms: Option<u64>,
+    /// The time that more than half of the other members have resolved.
+    resolved_by_most: Hlc,
     /// The damage that readers met and that is not recorded yet.
     pub(super) damage: Arc<Damage>,
     /// Local writes of garbage collection that the driver has not taken.
@@ -133,6 +135,7 @@ where
             unfinished: Vec::new(),
             max_skew_ms: MAX_SKEW_MS,
             closing_ms: None,
+            resolved_by_most: Hlc::ZERO,
             kept: Vec::new(),
             random,
             settled: None,
@@ -198,10 +201,20 @@ where
         (self.max_skew_ms, self.closing_ms) = (max_skew_ms, closing_ms);
     }
 
+    /// Sets the time that more than half of the other members have resolved, as replication knows it: a source may have
+    /// collected tombstones up to there, however far ahead it is.
+    pub fn set_resolved_by_most(&mut self, resolved: Hlc) {
+        self.resolved_by_most = resolved;
+    }
+
     /// The time of a commit at `now_ms`.
     pub(super) fn times(&self, now_ms: u64) -> CommitTimes {
         let present = Present { now_ms, max_skew_ms: self.max_skew_ms };
-        CommitTimes { present, closing_ms: self.closing_ms }
+        CommitTimes {
+            present,
+            closing_ms: self.closing_ms,
+            resolved_by_most: self.resolved_by_most,
+        }
     }
 
     /// The location that the store belongs to.

@@ -331,8 +331,8 @@ pub enum Applied {
     Adopted,
     /// The source of a session could not read more rows than a store can record. Its vector was not adopted.
     NoRoom,
-    /// The last tombstone that the source of a session has collected is later than the clocks of today. Nothing was
-    /// adopted: the own clock is behind, or the source lies.
+    /// The last tombstone that the source of a session has collected is later than the clocks of today, and most other
+    /// members have not resolved that time. Nothing was adopted: the own clock is behind, or the source lies.
     FarAhead,
     /// The store rebuilds from here on.
     Rebuilding,

@@ -58,14 +58,16 @@ impl<S: Snapshot> Transaction<'_, S> {
         Applied::Uncounted
     }
 
-    /// Lowers the vectors to the opening row of an origin, if more is counted than its process has made.
+    /// Lowers the vector to the opening row of an origin, if more is counted than its process has made, and the collected
+    /// vector to what it has made: these tombstones were there. Of a closed origin nobody knows any more what was made.
     pub(super) fn disown(&mut self, origin: OriginId, made: u64) -> Applied {
         let is_own = self.state.writes_under().is_some_and(|own| own.contains(&origin));
-        if is_own || self.state.vector.get(origin) <= made {
+        let is_closed = self.state.registry.is_closed(origin);
+        if is_own || is_closed || self.state.vector.get(origin) <= made {
             return Applied::Known;
         }
         Arc::make_mut(&mut self.state.vector).lower(origin, 1);
-        Arc::make_mut(&mut self.state.collected).lower(origin, 1);
+        Arc::make_mut(&mut self.state.collected).lower(origin, made.max(1));
         Applied::Uncounted
     }
 }

@@ -123,13 +123,15 @@ impl<S: Snapshot> Transaction<'_, S> {
     }
 
     /// Whether a source can have collected tombstones up to this time. Every member has closed it then, this location too
-    /// if it was a member: so it is not later than its own closed timestamp, or than the present. A lower one can't be
+    /// if it was a member: so it is not later than its own closed timestamp, or than the present. If all clocks were ahead for
+    /// long, it is later for one that joins, or was restored: then most other members have resolved it. A lower one can't be
     /// adopted in its place: a local write before the true one would lose to a tombstone that a third location still has.
     fn may_be_floor(&self, floor: Hlc) -> bool {
         let Present { now_ms, max_skew_ms } = self.time.present;
         let max_skew_ms = max_skew_ms.saturating_add(MAX_AHEAD_MS);
         let is_near = Present { now_ms, max_skew_ms }.admits(floor);
-        floor <= self.state.closed || (is_near && floor <= Hlc::LAST_CLOSED)
+        let is_reached = floor <= self.state.closed.max(self.time.resolved_by_most);
+        (is_reached || is_near) && floor <= Hlc::LAST_CLOSED
     }
 
     /// Applies a write of a live stream, which must be the next one of its origin. A gap is reported, so that

@@ -56,6 +56,8 @@ pub(super) struct CommitTimes {
     pub(super) present: Present,
     /// The time up to which the closed timestamp may rise, in milliseconds since the Unix epoch.
     pub(super) closing_ms: Option<u64>,
+    /// The time that more than half of the other members have resolved.
+    pub(super) resolved_by_most: Hlc,
 }
 
 /// The result of a transaction.

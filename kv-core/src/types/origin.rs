@@ -329,23 +329,31 @@ impl OriginRegistry {
     pub(crate) fn insert(&mut self, entry: OriginEntry) {
         match entry {
             OriginEntry::Opened(info) => {
-                match self.opened.get(&info.id).map(|known| known.member) {
-                    Some(LOST_MEMBER) if info.member != LOST_MEMBER => {
-                        self.by_member.remove(&(LOST_MEMBER, info.id));
-                        *self.counts.entry(LOST_MEMBER).or_default() -= 1;
-                    }
-                    Some(_) => return,
-                    None => {}
+                let (member, closes) = (info.member, Arc::clone(&info.closes));
+                if self.open(info) {
+                    closes.iter().for_each(|other| self.close(*other, member));
                 }
-                let (id, member, closes) = (info.id, info.member, Arc::clone(&info.closes));
-                self.by_member.insert((member, id));
-                *self.counts.entry(member).or_default() += 1;
-                self.opened.insert(id, info);
-                self.take_early(id, member);
-                closes.iter().for_each(|other| self.close(*other, member));
             }
             OriginEntry::Closed { id, member } => self.close(id, member),
         }
+    }
+
+    /// Adds an origin, without what its row closes. Returns whether it is new, or its location was unknown.
+    fn open(&mut self, info: OriginInfo) -> bool {
+        match self.opened.get(&info.id).map(|known| known.member) {
+            Some(LOST_MEMBER) if info.member != LOST_MEMBER => {
+                self.by_member.remove(&(LOST_MEMBER, info.id));
+                *self.counts.entry(LOST_MEMBER).or_default() -= 1;
+            }
+            Some(_) => return false,
+            None => {}
+        }
+        let (id, member) = (info.id, info.member);
+        self.by_member.insert((member, id));
+        *self.counts.entry(member).or_default() += 1;
+        self.opened.insert(id, info);
+        self.take_early(id, member);
+        true
     }
 
     /// A row of a location closes an origin. It counts only for an origin of that location.
@@ -379,7 +387,20 @@ impl OriginRegistry {
 impl FromIterator<OriginEntry> for OriginRegistry {
     fn from_iter<I: IntoIterator<Item = OriginEntry>>(entries: I) -> Self {
         let mut registry = OriginRegistry::default();
-        entries.into_iter().for_each(|entry| registry.insert(entry));
+        // Nothing is closed before everything is opened: so all rows that close known origins count.
+        let mut closings = Vec::new();
+        for entry in entries {
+            match entry {
+                OriginEntry::Opened(info) => {
+                    let (member, closes) = (info.member, Arc::clone(&info.closes));
+                    if registry.open(info) {
+                        closings.extend(closes.iter().map(|id| (*id, member)));
+                    }
+                }
+                OriginEntry::Closed { id, member } => closings.push((id, member)),
+            }
+        }
+        closings.into_iter().for_each(|(id, member)| registry.close(id, member));
         registry
     }
 }

@@ -236,13 +236,13 @@ impl Actions {
         &mut self,
         rows: Vec<(Place, Dot)>,
         collected: VersionVector,
-        floor: Hlc,
+        (floor, resolved_by_most): (Hlc, Hlc),
     ) {
         if rows.is_empty() {
             return;
         }
         let ((id, epoch), uncount) = (self.next_commit(), None);
-        let work = Work::Drop { id, epoch, rows, collected, floor, uncount };
+        let work = Work::Drop { id, epoch, rows, collected, floor, resolved_by_most, uncount };
         self.request(id, Pending::Rebuild, work);
     }
 
@@ -250,8 +250,8 @@ impl Actions {
     /// than it. The owner has them.
     pub(super) fn drop_unknown(&mut self, rows: Vec<(Place, Dot)>, source: Arc<VersionVector>) {
         let ((id, epoch), collected) = (self.next_commit(), VersionVector::default());
-        let (floor, uncount) = (Hlc::ZERO, Some(source));
-        let work = Work::Drop { id, epoch, rows, collected, floor, uncount };
+        let (floor, resolved_by_most, uncount) = (Hlc::ZERO, Hlc::ZERO, Some(source));
+        let work = Work::Drop { id, epoch, rows, collected, floor, resolved_by_most, uncount };
         self.request(id, Pending::Rebuild, work);
     }
 
@@ -278,10 +278,16 @@ impl Actions {
 
     /// Requests a commit that adopts the vectors of a source, and the keys that it could not read, behind all work
     /// that was requested before.
-    pub(super) fn adopt(&mut self, purpose: Pending, head: PageHead, damaged: Vec<DamagedKey>) {
+    pub(super) fn adopt(
+        &mut self,
+        purpose: Pending,
+        (head, resolved_by_most): (PageHead, Hlc),
+        damaged: Vec<DamagedKey>,
+    ) {
         let PageHead { vector, collected, floor, .. } = head;
         let (id, epoch) = (self.next_id(), self.epoch);
-        self.request(id, purpose, Work::Adopt { id, epoch, vector, collected, floor, damaged });
+        let work = Work::Adopt { id, epoch, vector, collected, floor, resolved_by_most, damaged };
+        self.request(id, purpose, work);
     }
 
     /// Requests work whose result comes back under this number, for this purpose.

@@ -13,11 +13,11 @@
 //! Of an origin whose process has ended nobody can tell: a member that lies about it is believed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, btree_map::Entry},
     time::Duration,
 };
 
-use kv_core::{OriginId, VersionVector};
+use kv_core::{Dot, OriginId, VersionVector};
 
 use super::{
     actions::{Context, Pending},
@@ -32,13 +32,17 @@ pub const CLAIM: &str = "it claims to hold writes of this location that were nev
 /// How long a peer has to put it right: it may have believed another one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long an origin is not disowned again.
+const APART: Duration = Duration::from_secs(30);
+
 /// The claims that are known.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// The peers that claim to hold writes of this process which it has not made, and since when.
     of_own: BTreeMap<MemberId, Duration>,
-    /// The origins that are about to be counted from their opening rows on again.
-    disowned: BTreeSet<OriginId>,
+    /// When origins were last counted from their opening rows on again: a member that lies about its own writes can't make
+    /// others catch up on them all the time.
+    disowned: BTreeMap<OriginId, Duration>,
 }
 
 impl Claims {
@@ -48,10 +52,13 @@ impl Claims {
         let claimed = &peer.progress().durable;
         let own = cx.local.origins().into_iter().flatten().filter(|own| cx.local.is_own(*own));
         let is_claimed = own.into_iter().any(|own| claimed.get(own) > cx.local.visible().get(own));
-        let disowned = disowned(cx, counts, peer);
+        let disowned = disowned(cx, counts, (from, peer));
         self.note(cx, from, is_claimed);
+        let now = cx.local.mono();
+        self.disowned.retain(|_, at| now < *at + APART);
         for (origin, made) in disowned {
-            if self.disowned.insert(origin) {
+            if let Entry::Vacant(entry) = self.disowned.entry(origin) {
+                entry.insert(now);
                 cx.out.notice(Notice::Disowned { peer: from, origin });
                 let (id, epoch) = cx.out.next_commit();
                 let work = Work::Disown { id, epoch, origin, made };
@@ -78,26 +85,47 @@ impl Claims {
         }
     }
 
-    /// The commit that counts an origin from its opening row on was made, or has failed.
-    pub(super) fn committed(&mut self, origin: OriginId) {
+    /// The commit that counts an origin from its opening row on was not made.
+    pub(super) fn not_committed(&mut self, origin: OriginId) {
         self.disowned.remove(&origin);
+    }
+
+    /// The link to a peer is down: over the next one it learns first how many writes there are.
+    pub(super) fn disconnect(&mut self, peer: MemberId) {
+        self.of_own.remove(&peer);
     }
 }
 
 /// The origins of a peer of which more is counted here than it has written, although it knows that, and how much that is.
-fn disowned(cx: &Context<'_>, counts: &Counts, peer: &Peer) -> Vec<(OriginId, u64)> {
+fn disowned(
+    cx: &Context<'_>,
+    counts: &Counts,
+    (from, peer): (MemberId, &Peer),
+) -> Vec<(OriginId, u64)> {
     let told = peer.announced.base().state;
     let (made, durable) = (&peer.progress().durable, cx.local.durable());
     let is_disowned = |origin: &OriginId| {
         durable.get(*origin) > made.get(*origin)
             && cx.local.visible().get(*origin) > made.get(*origin)
             && counts.is_told(*origin, told)
-            && !cx.local.is_own(*origin)
-            && !cx.local.registry().is_closed(*origin)
-            && peer.counts_its_own()
+            && cx.local.is_open_of(*origin, from)
     };
-    let origins = peer.origins().into_iter().flatten().filter(is_disowned);
-    origins.map(|origin| (origin, made.get(origin))).collect()
+    let origins: Vec<_> = peer.origins().into_iter().flatten().filter(is_disowned).collect();
+    if origins.is_empty() || !counts_its_own(cx, (from, peer)) {
+        return Vec::new();
+    }
+    origins.into_iter().map(|origin| (origin, made.get(origin))).collect()
+}
+
+/// Whether a peer certainly counts all that it has written. A rebuild may remove its own writes from its counts, if a later
+/// process of its member has closed its origins: the row that says so may be one that only the peer has so far.
+fn counts_its_own(cx: &Context<'_>, (from, peer): (MemberId, &Peer)) -> bool {
+    let progress = peer.progress();
+    let may_close = |dot: Dot| match cx.local.registry().get(dot.origin) {
+        Some(info) => info.member == from && !cx.local.durable().covers(dot),
+        None => true,
+    };
+    !progress.rebuilding && !progress.durable.iter().any(may_close)
 }
 
 /// Lowers the vectors of a source to what this process has made of its own origins, and to what the writers have made of

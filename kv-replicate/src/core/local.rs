@@ -127,6 +127,15 @@ impl Local {
         !self.store.superseded && self.store.origins.is_some_and(|own| own.contains(&origin))
     }
 
+    /// Whether a process of another member writes under an origin, as far as this location knows: the opening row is the
+    /// member's, and no later process has closed the origin.
+    pub(super) fn is_open_of(&self, origin: OriginId, member: MemberId) -> bool {
+        let opened = self.registry().get(origin);
+        opened.is_some_and(|info| info.member == member)
+            && !self.registry().is_closed(origin)
+            && !self.is_own(origin)
+    }
+
     /// Whether the store is rebuilt, or has nothing yet.
     pub(super) fn is_rebuilding(&self) -> bool {
         self.store.rebuilding

@@ -111,6 +111,7 @@ impl Machines {
     pub(super) fn disconnected(&mut self, peer: MemberId, keep: Keep) {
         self.clocks.disconnect(peer);
         self.sender.disconnect(peer);
+        self.claims.disconnect(peer);
         self.receiver.disconnect(peer);
         self.puller.disconnect(peer);
         self.sessions.disconnect(peer, keep);

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kv_core::{Dot, OriginId, OriginRegistry};
+use kv_core::{Dot, Hlc, OriginId, OriginRegistry};
 
 use super::{
     announced::Announced,
@@ -83,11 +83,6 @@ impl Peer {
     /// Whether it has sent progress of late.
     fn is_heard(&self, now: Duration) -> bool {
         self.is_ready() && self.has_reported() && now <= self.reported.taken_at() + HEARD_WITHIN
-    }
-
-    /// Whether it reports all that it has written: what a rebuild removes from its counts may be its own.
-    pub(super) fn counts_its_own(&self) -> bool {
-        !self.progress().rebuilding
     }
 
     /// Whether it has sent its progress.
@@ -250,14 +245,27 @@ impl Peers {
     /// they have made: they rebuild, or another process has taken their place.
     pub(super) fn open_counts(&self, local: &Local) -> BTreeMap<OriginId, (MemberId, u64)> {
         let now = local.mono();
-        let heard = self.iter().filter(|(_, state)| state.is_heard(now) && state.counts_its_own());
+        let heard =
+            self.iter().filter(|(_, state)| state.is_heard(now) && !state.progress().rebuilding);
         let counts = heard.flat_map(|(peer, state)| {
             let durable = &state.progress().durable;
             let origins = state.origins().into_iter().flatten();
-            let open = origins.filter(|origin| !local.registry().is_closed(*origin));
+            let open = origins.filter(move |origin| local.is_open_of(*origin, peer));
             open.map(move |origin| (origin, (peer, durable.get(origin))))
         });
         counts.collect()
+    }
+
+    /// The time that more than half of the other members have resolved, as they have reported over their links;
+    /// [`Hlc::ZERO`] if so many have not.
+    pub(super) fn resolved_by_most(&self, local: &Local) -> Hlc {
+        let own = local.config().member;
+        let others = local.members().current().filter(|member| member.id != own);
+        let mut times: Vec<_> = others
+            .map(|member| self.get(member.id).map_or(Hlc::ZERO, |peer| peer.progress().resolved))
+            .collect();
+        times.sort_unstable_by(|one, other| other.cmp(one));
+        times.get(times.len() / 2).copied().unwrap_or(Hlc::ZERO)
     }
 
     /// More of an origin was counted here than its writer has made, because a member had claimed it.

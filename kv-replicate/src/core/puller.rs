@@ -389,5 +389,6 @@ fn adopt(
     head: PageHead,
     damaged: Vec<DamagedKey>,
 ) {
-    cx.out.adopt(Pending::Adopt { peer, session }, head, damaged);
+    let resolved_by_most = cx.peers.resolved_by_most(cx.local);
+    cx.out.adopt(Pending::Adopt { peer, session }, (head, resolved_by_most), damaged);
 }

@@ -36,7 +36,7 @@ impl Core {
         let results = results.unwrap_or_default();
         match pending {
             Pending::Search => self.machines.uncounted.settled(failed),
-            Pending::Rebuild => self.machines.rebuild.committed(failed),
+            Pending::Rebuild => self.machines.rebuild.committed(failed || is_not_adopted(&results)),
             Pending::Disown { origin } => self.disowned(origin, &results),
             // The members follow once it is durable.
             Pending::Removal { peer } => {
@@ -128,8 +128,8 @@ impl Core {
     /// An origin is counted from its opening row on again, as if the store had been rolled back: what was on its way builds on
     /// more.
     fn disowned(&mut self, origin: OriginId, results: &[Applied]) {
-        self.machines.claims.committed(origin);
         if !results.contains(&Applied::Uncounted) {
+            self.machines.claims.not_committed(origin);
             return;
         }
         self.peers.doubt(origin);

@@ -19,11 +19,7 @@ use super::{
     local::Local,
     peers::Peers,
 };
-use crate::{
-    MemberId,
-    wire::{PageHead, UNKNOWN},
-    work::Work,
-};
+use crate::{MemberId, wire::UNKNOWN, work::Work};
 
 /// When uncounted writes are looked for again while there are some: a later write may have replaced one. The pause
 /// doubles while nothing changes.
@@ -91,7 +87,7 @@ impl Uncounted {
         };
         if is_due && is_quiet && !cx.local.is_rebuilding() {
             self.search = Search::Committing;
-            cx.out.adopt(Pending::Search, PageHead::default(), Vec::new());
+            cx.out.adopt(Pending::Search, Default::default(), Vec::new());
         }
     }
 

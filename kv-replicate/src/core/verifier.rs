@@ -358,6 +358,7 @@ fn drop_only_here(cx: &mut Context<'_>, comparison: &mut Comparison) {
         }
     }
     comparison.dropped(deleted.len() + unknown.len());
-    cx.out.drop_deleted(deleted, collected, collected_upto);
+    let resolved_by_most = cx.peers.resolved_by_most(cx.local);
+    cx.out.drop_deleted(deleted, collected, (collected_upto, resolved_by_most));
     cx.out.salvage(unknown, vector);
 }

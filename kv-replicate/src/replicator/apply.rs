@@ -119,7 +119,8 @@ impl Applier {
             Work::Apply { id, rows, basis, .. } => {
                 (id, self.apply(committer, now_ms, rows, basis.as_deref()))
             }
-            Work::Adopt { id, vector, collected, floor, damaged, .. } => {
+            Work::Adopt { id, vector, collected, floor, resolved_by_most, damaged, .. } => {
+                committer.set_resolved_by_most(resolved_by_most);
                 let adopt = Remote::Adopt { vector, collected, floor, damaged };
                 let adopt = Operation::Remote(adopt);
                 (id, commit(committer, now_ms, vec![adopt]))
@@ -131,14 +132,19 @@ impl Applier {
                 let disown = Operation::Remote(Remote::Disown { origin, made });
                 (id, commit(committer, now_ms, vec![disown]))
             }
-            Work::Drop { id, rows, collected, floor, uncount, .. } => {
+            Work::Drop { id, rows, collected, floor, resolved_by_most, uncount, .. } => {
+                committer.set_resolved_by_most(resolved_by_most);
                 let adopt = Remote::Adopt {
                     vector: VersionVector::default(),
                     collected,
                     floor,
                     damaged: Vec::new(),
                 };
-                (id, commit(committer, now_ms, dropping(adopt, rows, uncount)))
+                // Without the source's collected vector, the rows could not be told from ones that never were here.
+                let adopted = commit(committer, now_ms, vec![Operation::Remote(adopt)]);
+                let is_adopted = adopted == Some(vec![Applied::Adopted]);
+                let dropped = || commit(committer, now_ms, dropping(rows, uncount));
+                (id, if is_adopted { dropped() } else { adopted })
             }
             Work::Rebuilt { id, .. } => {
                 (id, commit(committer, now_ms, vec![Operation::Remote(rebuilt())]))
@@ -338,17 +344,13 @@ fn adds(to_apply: &ToApply) -> Adds {
     }
 }
 
-/// Drops the rows of a rebuild that its source does not have, and adopts what the source has collected. If the source
-/// does not count them either, the vector falls to what it counts.
-fn dropping(
-    adopt: Remote,
-    rows: Vec<(Place, Dot)>,
-    uncount: Option<Arc<VersionVector>>,
-) -> Vec<Operation> {
+/// Drops the rows of a rebuild that its source does not have. If the source does not count them either, the vector falls to
+/// what it counts.
+fn dropping(rows: Vec<(Place, Dot)>, uncount: Option<Arc<VersionVector>>) -> Vec<Operation> {
     let drop = |(Place { namespace, key }, dot)| Remote::DropRow { namespace, key, dot };
     let uncount = uncount.map(|vector| Remote::Uncount { vector: Arc::unwrap_or_clone(vector) });
     let drops = rows.into_iter().map(drop).chain(uncount);
-    [adopt].into_iter().chain(drops).map(Operation::Remote).collect()
+    drops.map(Operation::Remote).collect()
 }
 
 /// What is done for a key for which every member has answered.

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use kv_core::MemberId;
-use kv_replicate::quic::{Arrears, Pace, Peer};
+use kv_replicate::{
+    CLAIM, FAR_AHEAD,
+    quic::{Arrears, Pace, Peer},
+};
 
 use super::{
     alarm::Alarm,
@@ -72,11 +75,10 @@ fn of_incidents(id: MemberId, name: &str, incidents: &PeerIncidents, now: u64) -
         alarms.push(Alarm::about(AlarmKind::CatchUpFails, id, text).since(since));
     }
     if let Some((since, reason)) = incidents.refused {
+        let last = duration(now.saturating_sub(incidents.refused_last).saturating_mul(1000));
         let text = format!(
-            "{name} sends rows that this location refuses ({reason}), last {} ago: they are not applied here, and the \
-             link to it is made again each time. Upgrade the older one of the two, and report this as a bug if both run \
-             the same version",
-            duration(now.saturating_sub(incidents.refused_last).saturating_mul(1000))
+            "{name} sends rows that this location refuses ({reason}), last {last} ago: {}",
+            what_follows(reason)
         );
         alarms.push(Alarm::about(AlarmKind::RowsRefused, id, text).since(since));
     }
@@ -90,6 +92,24 @@ fn of_incidents(id: MemberId, name: &str, incidents: &PeerIncidents, now: u64) -
         alarms.push(Alarm::about(AlarmKind::Conflict, id, text).since(since));
     }
     alarms
+}
+
+/// What becomes of refused rows, and what to do about them.
+fn what_follows(reason: &str) -> &'static str {
+    match reason {
+        CLAIM => {
+            "the link is closed if that goes on for 30 s. That location lies, or has believed one that does: see \
+             docs/alarms.md"
+        }
+        FAR_AHEAD => {
+            "nothing of it is taken over until most other locations confirm that time. Set this machine's clock if it is \
+             behind, and see that most locations are linked"
+        }
+        _ => {
+            "they are not applied here, and the link to it is made again each time. Upgrade the older one of the two, and \
+             report this as a bug if both run the same version"
+        }
+    }
 }
 
 #[cfg(test)]

@@ -149,3 +149,14 @@ fn rows_that_close_origins_which_nobody_opened_are_remembered_in_bounds() {
     registry.insert(OriginEntry::Opened(opened(US, 40, &[30])));
     assert!(registry.is_closed(id(30)) && registry.early.len() == MAX_ORIGINS);
 }
+
+#[test]
+fn of_a_store_that_is_opened_every_row_that_closes_a_known_origin_counts() {
+    let invented = (1..=MAX_ORIGINS as u128)
+        .map(|number| OriginEntry::Closed { id: OriginId(number.to_be_bytes()), member: THEM });
+    let closing = OriginEntry::Closed { id: id(10), member: US };
+    let openings = [opened(US, 10, &[]), opened(US, 20, &[30]), opened(US, 30, &[])];
+    let openings = openings.map(OriginEntry::Opened);
+    let registry: OriginRegistry = invented.chain([closing]).chain(openings).collect();
+    assert_eq!(ids(registry.open_of(US)), [20]);
+}

@@ -12,6 +12,7 @@ fn deceived() -> (Fixture, Counts) {
     let mut fixture = Fixture::new();
     fixture.connect(PEER);
     fixture.connect(THIRD);
+    fixture.open(PEER);
     fixture.store(|store| {
         store.durable.merge(&vector(5));
         store.visible.merge(&vector(5));
@@ -40,7 +41,7 @@ fn an_origin_is_disowned_only_once_its_writer_knows_what_is_counted_here() {
         claims.progressed(&mut fixture.context(), &counts, PEER);
         assert_eq!(disowned(&mut fixture), expected);
     }
-    claims.committed(dot(1).origin);
+    fixture.wait(APART);
     fixture.progress(PEER, |progress| progress.durable = vector(5));
     claims.progressed(&mut fixture.context(), &counts, PEER);
     assert_eq!(disowned(&mut fixture), None);
@@ -48,16 +49,20 @@ fn an_origin_is_disowned_only_once_its_writer_knows_what_is_counted_here() {
 
 #[test]
 fn an_origin_of_a_process_that_was_superseded_or_rebuilds_is_not_disowned() {
-    for is_closed in [true, false] {
+    let unknown = Dot { origin: origins(MemberId([9; 16]))[0], seq: 1 };
+    let later = Dot { origin: origins(PEER)[1], seq: 1 };
+    let changes: [&dyn Fn(&mut Fixture); 4] = [
+        &|fixture| fixture.supersede(PEER),
+        &|fixture| fixture.progress(PEER, |progress| progress.rebuilding = true),
+        &|fixture| fixture.progress(PEER, |progress| progress.durable.raise(unknown.origin, 1)),
+        &|fixture| fixture.progress(PEER, |progress| progress.durable.raise(later.origin, 1)),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
         let (mut fixture, counts) = deceived();
-        if is_closed {
-            fixture.supersede(PEER);
-        } else {
-            fixture.progress(PEER, |progress| progress.rebuilding = true);
-        }
+        change(&mut fixture);
         fixture.acknowledge(PEER, Sent { number: 1, state: counts.state(), pair: 1 });
         Claims::default().progressed(&mut fixture.context(), &counts, PEER);
-        assert_eq!(disowned(&mut fixture), None, "{is_closed}");
+        assert_eq!(disowned(&mut fixture), None, "{number}");
     }
 }
 
@@ -103,6 +108,48 @@ fn of_an_origin_that_was_disowned_a_session_adopts_no_more_than_its_writer_has_r
     fixture.wait(Duration::from_secs(6));
     let silent = without(head(), &fixture.context(), THIRD);
     assert_eq!(silent, head(), "others may have more of a writer that is not heard");
+}
+
+#[test]
+fn what_a_member_reports_of_the_origins_of_another_one_disowns_nothing() {
+    let (mut fixture, counts) = deceived();
+    fixture.progress(PEER, |progress| progress.durable = vector(5));
+    fixture.progress(THIRD, |progress| {
+        progress.origins = Some(origins(PEER));
+        progress.durable = vector(1);
+    });
+    fixture.acknowledge(THIRD, Sent { number: 1, state: counts.state(), pair: 1 });
+    Claims::default().progressed(&mut fixture.context(), &counts, THIRD);
+    assert_eq!(disowned(&mut fixture), None);
+    let open = fixture.peers().open_counts(fixture.local());
+    assert_eq!(open.get(&dot(1).origin), Some(&(PEER, 5)));
+}
+
+#[test]
+fn a_member_that_lies_about_its_own_writes_makes_others_count_them_again_only_so_often() {
+    let (mut fixture, counts) = deceived();
+    let mut claims = Claims::default();
+    fixture.acknowledge(PEER, Sent { number: 1, state: counts.state(), pair: 1 });
+    for (wait, is_disowned) in [(0, true), (1, false), (28, false), (1, true), (29, false)] {
+        fixture.wait(Duration::from_secs(wait));
+        claims.progressed(&mut fixture.context(), &counts, PEER);
+        assert_eq!(disowned(&mut fixture).is_some(), is_disowned, "{wait}");
+    }
+}
+
+#[test]
+fn a_claim_of_another_link_does_not_count() {
+    let mut fixture = Fixture::new();
+    fixture.connect(PEER);
+    let (mut claims, counts) = (Claims::default(), Counts::new(fixture.local()));
+    let claimed = kv_core::Dot { origin: origins(US)[0], seq: 9 };
+    for _ in 0..3 {
+        fixture.progress(PEER, |progress| progress.durable.raise(claimed.origin, claimed.seq));
+        claims.progressed(&mut fixture.context(), &counts, PEER);
+        assert!(!fixture.is_closed(PEER));
+        claims.disconnect(PEER);
+        fixture.wait(PATIENCE);
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ use kv_core::DamagedKey;
 use crate::{
     MemberId,
     core::actions::{Context, Pending},
-    wire::PageHead,
 };
 
 /// Requests that the opening rows among these keys are counted and owed, ahead of the rows of a page: without that the
@@ -21,6 +20,6 @@ pub(super) fn adopt(
         return 0;
     }
     let purpose = Pending::Page { peer, session, batch, bytes: 0, successor: None };
-    cx.out.adopt(purpose, PageHead::default(), openings);
+    cx.out.adopt(purpose, Default::default(), openings);
     1
 }
