@@ -5,8 +5,9 @@
 //!
 //! - a location that counts more than the writer does, although the writer has learned of that, has believed a lie: it
 //!   counts nothing but the opening row of that origin any more, and catches up on it again;
-//! - from then on, a session adopts no more of that origin than its writer has reported, if there is a link to it
-//!   ([`Peers::doubted_counts`](super::peers::Peers::doubted_counts));
+//! - from then on, only a session with the writer adds to the count of that origin, while there is a link to it
+//!   ([`Peers::doubted_counts`](super::peers::Peers::doubted_counts)): another source may count writes that were made and
+//!   that it does not have;
 //! - nobody rebuilds for tombstones of an open origin beyond what its writer has reported;
 //! - the writer reports a peer that claims such writes, and ends the link to one that does not put it right.
 //!
@@ -32,8 +33,8 @@ pub const CLAIM: &str = "it claims to hold writes of this location that were nev
 /// How long a peer has to put it right: it may have believed another one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long an origin is not disowned again.
-const APART: Duration = Duration::from_secs(30);
+/// How long an origin is not disowned again: less than [`PATIENCE`].
+const APART: Duration = Duration::from_secs(10);
 
 /// The claims that are known.
 #[derive(Debug, Default)]
@@ -128,8 +129,8 @@ fn counts_its_own(cx: &Context<'_>, (from, peer): (MemberId, &Peer)) -> bool {
     !progress.rebuilding && !progress.durable.iter().any(may_close)
 }
 
-/// Lowers the vectors of a source to what this process has made of its own origins, and to what the writers have made of
-/// those of which more was claimed before.
+/// Lowers the vectors of a source to what this process has made of its own origins, and to what is here of those of which
+/// more was claimed before, unless the source is their writer.
 pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) -> PageHead {
     let visible = cx.local.visible();
     let own = cx.local.origins().into_iter().flatten().filter(|own| cx.local.is_own(*own));
@@ -137,9 +138,8 @@ pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) ->
         head.vector.lower(own, visible.get(own));
         head.collected.lower(own, visible.get(own));
     }
-    for (origin, (writer, made)) in cx.peers.doubted_counts(cx.local) {
-        // What is counted here is compared with the writer's progress.
-        let most = made.max(visible.get(origin)).max(1);
+    for (origin, (writer, _)) in cx.peers.doubted_counts(cx.local) {
+        let most = visible.get(origin).max(1);
         if writer != source {
             head.vector.lower(origin, most);
             head.collected.lower(origin, most);

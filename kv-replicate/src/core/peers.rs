@@ -286,6 +286,14 @@ impl Peers {
         counts
     }
 
+    /// The writer of an origin of [`Peers::doubted_counts`]; none for another origin.
+    pub(super) fn doubted_by(&self, local: &Local, origin: OriginId) -> Option<MemberId> {
+        if !self.doubted.contains(&origin) {
+            return None;
+        }
+        self.open_counts(local).get(&origin).map(|(writer, _)| *writer)
+    }
+
     /// The peer that writes under an origin. If the origin's opening row is here, its member is the only one to look at.
     pub(super) fn writer_of(
         &self,

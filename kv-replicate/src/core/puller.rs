@@ -72,9 +72,12 @@ impl Puller {
             && failed.is_none_or(|at| local.mono() >= *at + AVOID_FOR)
     }
 
-    /// Whether a session is under way that brings writes of an origin beyond this one.
-    pub(super) fn brings(&self, origin: OriginId, beyond: u64) -> bool {
-        self.sessions.values().any(|session| session.target().get(origin) > beyond)
+    /// Whether a session is under way that brings writes of an origin beyond this one: with this peer, if only that one's
+    /// count is adopted.
+    pub(super) fn brings(&self, origin: OriginId, beyond: u64, only: Option<MemberId>) -> bool {
+        let mut sessions =
+            self.sessions.iter().filter(|(peer, _)| only.is_none_or(|only| only == **peer));
+        sessions.any(|(_, session)| session.target().get(origin) > beyond)
     }
 
     /// Begins a session with a peer, or continues a suspended one.

@@ -296,7 +296,7 @@ impl Core {
         let Some(origins) = peer.origins() else { return };
         let is_coming = |origin: &kv_core::OriginId| {
             let most = peer.progress().durable.get(*origin);
-            most > 0 && puller.brings(*origin, most - 1)
+            most > 0 && puller.brings(*origin, most - 1, None)
         };
         // A session that failed a moment ago would fail again; what is missing is checked later.
         let can_begin =
@@ -326,7 +326,8 @@ impl Core {
         for missing in machines.lag.check(cx.local, cx.peers, &machines.receiver) {
             let origin = missing.origin;
             let have = machines.receiver.arrived(cx.local, origin);
-            if machines.puller.brings(origin, have) {
+            let only = cx.peers.doubted_by(cx.local, origin);
+            if machines.puller.brings(origin, have, only) {
                 continue;
             }
             if missing.is_late

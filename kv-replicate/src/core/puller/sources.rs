@@ -6,7 +6,8 @@ use super::{Local, Peer, Peers, Puller};
 use crate::MemberId;
 
 impl Puller {
-    /// The peer to take a session from that has more than this of an origin.
+    /// The peer to take a session from that has more than this of an origin: the writer of a doubted one, because nobody
+    /// else's count of it is adopted ([`Peers::doubted_by`]).
     pub(in crate::core) fn source_of(
         &self,
         local: &Local,
@@ -14,7 +15,14 @@ impl Puller {
         origin: OriginId,
         have: u64,
     ) -> Option<MemberId> {
-        self.source_with(local, peers, |peer| peer.progress().durable.get(origin) > have)
+        let has_more = |peer: &Peer| peer.progress().durable.get(origin) > have;
+        match peers.doubted_by(local, origin) {
+            Some(writer) => {
+                let can_serve = peers.get(writer).is_some_and(has_more);
+                (can_serve && self.can_begin(local, peers, writer)).then_some(writer)
+            }
+            None => self.source_with(local, peers, has_more),
+        }
     }
 
     /// The peer to take a session from that this holds for: one whose session was suspended, else the one whose

@@ -48,7 +48,7 @@ pub fn run(seed: u64) -> Checked {
     for node in [other, writer] {
         world.cut(liar, node, true)?;
     }
-    world.claim_writes(liar, writer, true)?;
+    world.claim_writes(liar, writer, false)?;
     world.put(writer, 9..12, 100)?;
     world.put(liar, 12..15, 100)?;
     world.uncut(liar, other)?;
