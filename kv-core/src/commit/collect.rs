@@ -1,9 +1,6 @@
 //! Collecting tombstones: one that an index by time names, or all on a stretch of a sweep.
 
-use std::{
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use std::ops::{Bound, ControlFlow};
 
 use super::{entry::time_index, gc::GcLimits, sweep::Sweep, transaction::Transaction};
 use crate::{
@@ -78,7 +75,7 @@ impl<S: Snapshot> Transaction<'_, S> {
 
     /// Records that a tombstone is collected.
     fn count_collected(&mut self, head: &Found<()>) {
-        Arc::make_mut(&mut self.state.collected).raise(head.dot.origin, head.dot.seq);
+        self.state.collected.raise(head.dot.origin, head.dot.seq);
         // No peer knows of a tombstone that is later than the closed timestamp: the store has no peers.
         let upto = head.version.hlc.min(self.state.closed);
         self.state.collected_upto = self.state.collected_upto.max(upto);

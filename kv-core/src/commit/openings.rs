@@ -8,8 +8,6 @@
 //! If every copy of both rows of a pair is destroyed, the origin counts as one of
 //! [`LOST_MEMBER`](crate::types::LOST_MEMBER): all of its writes stay, and nothing waits for its process.
 
-use std::sync::Arc;
-
 use super::{operation::Applied, state::State, transaction::Transaction};
 use crate::{
     engine::Snapshot,
@@ -145,7 +143,7 @@ impl<S: Snapshot> Transaction<'_, S> {
             );
             return false;
         }
-        Arc::make_mut(&mut self.state.vector).raise(origin, 1);
+        self.state.vector.raise(origin, 1);
         true
     }
 

@@ -1,7 +1,5 @@
 //! What a rebuild removes: rows that its source does not have, and what the source does not count.
 
-use std::sync::Arc;
-
 use super::{operation::Applied, read::unread, transaction::Transaction};
 use crate::{
     engine::Snapshot,
@@ -52,8 +50,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         for Dot { origin, .. } in beyond {
             // The opening row of an origin is counted as soon as it is here.
             let counted = source.get(origin).max(1);
-            Arc::make_mut(&mut self.state.vector).lower(origin, counted);
-            Arc::make_mut(&mut self.state.collected).lower(origin, counted);
+            self.state.vector.lower(origin, counted);
+            self.state.collected.lower(origin, counted);
         }
         Applied::Uncounted
     }
@@ -66,8 +64,8 @@ impl<S: Snapshot> Transaction<'_, S> {
         if is_own || is_closed || self.state.vector.get(origin) <= made {
             return Applied::Known;
         }
-        Arc::make_mut(&mut self.state.vector).lower(origin, 1);
-        Arc::make_mut(&mut self.state.collected).lower(origin, made.max(1));
+        self.state.vector.lower(origin, 1);
+        self.state.collected.lower(origin, made.max(1));
         Applied::Uncounted
     }
 }

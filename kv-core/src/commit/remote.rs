@@ -111,12 +111,12 @@ impl<S: Snapshot> Transaction<'_, S> {
             vector.iter().filter(|dot| state.knows_origin(dot.origin)).collect()
         };
         let (vector, mut collected) = (known(vector), known(collected));
-        Arc::make_mut(&mut self.state.vector).merge(&vector);
+        self.state.vector.merge(&vector);
         // No store collects a tombstone that it does not count. Others would have to rebuild for one that does not exist.
         for dot in collected.clone().iter() {
             collected.lower(dot.origin, self.state.vector.get(dot.origin));
         }
-        Arc::make_mut(&mut self.state.collected).merge(&collected);
+        self.state.collected.merge(&collected);
         self.raise_closed(floor);
         self.state.collected_upto = self.state.collected_upto.max(floor);
         Ok(Applied::Adopted)
@@ -146,7 +146,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let dot = write.dot;
         let applied = self.apply_write(write, Over::Earlier)?;
         if !matches!(applied, Applied::Conflict | Applied::Refused(_) | Applied::Ignored) {
-            Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
+            self.state.vector.raise(dot.origin, dot.seq);
         }
         Ok(applied)
     }

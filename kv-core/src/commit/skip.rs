@@ -1,7 +1,5 @@
 //! Counting the writes of peers whose rows do not come, because a later write of their keys is here.
 
-use std::sync::Arc;
-
 use super::{
     operation::{Applied, SkippedWrite},
     read::unread,
@@ -51,7 +49,7 @@ impl<S: Snapshot> Transaction<'_, S> {
                 _ => return Ok(Applied::Gap { missing: dot.seq }),
             }
         }
-        Arc::make_mut(&mut self.state.vector).raise(dot.origin, dot.seq);
+        self.state.vector.raise(dot.origin, dot.seq);
         Ok(if is_dead { Applied::Dropped } else { Applied::Lost })
     }
 }

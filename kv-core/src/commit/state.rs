@@ -47,9 +47,9 @@ pub(super) struct State {
     /// The local numbers of origins.
     pub(super) origins: Arc<Origins>,
     /// For each origin, the sequence number up to which nothing is missing.
-    pub(super) vector: Arc<VersionVector>,
+    pub(super) vector: VersionVector,
     /// For each origin, the highest sequence number of a dropped tombstone.
-    pub(super) collected: Arc<VersionVector>,
+    pub(super) collected: VersionVector,
     /// A time that no collected tombstone is later than, except one that was collected later than the closed timestamp:
     /// no other location had that one.
     pub(super) collected_upto: Hlc,
@@ -136,8 +136,8 @@ impl State {
             member,
             is_rebuilding,
             own: None,
-            vector: Arc::new(vector),
-            collected: Arc::new(collected),
+            vector,
+            collected,
             collected_upto,
             namespaces: Arc::new(system.namespaces),
             members: Arc::new(system.members),
@@ -178,8 +178,8 @@ impl State {
             own: self.own,
             is_rebuilding: self.is_rebuilding,
             features: Arc::clone(&self.features),
-            vector: Arc::clone(&self.vector),
-            collected: Arc::clone(&self.collected),
+            vector: self.vector.clone(),
+            collected: self.collected.clone(),
             collected_upto: self.collected_upto,
             closed: self.closed,
             owed: Arc::clone(&self.owed),
@@ -370,13 +370,4 @@ pub(super) fn bodies<S: Snapshot>(
     })
     .map_err(OpenError::Engine)?;
     Ok((BodyId(next), pending))
-}
-
-/// Returns the origins at which a vector differs from an older one, and where it stands there: the rows that a
-/// commit must write.
-pub(super) fn moved(before: &VersionVector, after: &VersionVector) -> Vec<Dot> {
-    let has_moved = |dot: &Dot| after.get(dot.origin) != before.get(dot.origin);
-    let gone = before.iter().filter(|dot| after.get(dot.origin) == 0);
-    let gone = gone.map(|dot| Dot { seq: 0, ..dot });
-    after.iter().filter(has_moved).chain(gone).collect()
 }

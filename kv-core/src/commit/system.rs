@@ -80,7 +80,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let version = Version { hlc, origin };
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
         let write = JoinedRow::written(version, dot.seq, fields).expect("a write has a field");
-        Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
+        self.state.vector.raise(origin, dot.seq);
         let found = self.put_joined(entry, before, &write);
         let found = found.listed_by(dot).expect("the write is later than what it replaces");
         self.writes.push(Change { namespace: NamespaceId::SYSTEM, key, found });

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     operation::{NewContent, Operation, Outcome},
-    state::{State, moved},
+    state::State,
 };
 use crate::{
     body::UploadTicket,
@@ -163,8 +163,8 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
             _ => {}
         }
         let before = self.before;
-        self.put_moved::<Vector>(&before.vector, &Arc::clone(&self.state.vector));
-        self.put_moved::<Collected>(&before.collected, &Arc::clone(&self.state.collected));
+        self.put_moved::<Vector>(&before.vector, &self.state.vector.clone());
+        self.put_moved::<Collected>(&before.collected, &self.state.collected.clone());
         if self.state.collected_upto != before.collected_upto {
             tables::put::<CollectedUpto>(&mut self.batch, &(), &self.state.collected_upto);
         }
@@ -192,7 +192,7 @@ impl<'a, S: Snapshot> Transaction<'a, S> {
         before: &VersionVector,
         after: &VersionVector,
     ) {
-        for dot in moved(before, after) {
+        for dot in after.changes(before) {
             let number = self.origin_number(dot.origin);
             if dot.seq == 0 {
                 tables::delete::<T>(&mut self.batch, &number);

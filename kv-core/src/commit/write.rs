@@ -1,7 +1,5 @@
 //! The local writes of a transaction: they are checked, and get their time and their number.
 
-use std::sync::Arc;
-
 use super::{
     chunks::check_upload,
     entry::WriteName,
@@ -95,7 +93,7 @@ impl<S: Snapshot> Transaction<'_, S> {
         let version = Version { hlc: self.next_time(beaten)?, origin };
         self.repay_overwritten(&entry);
         let dot = Dot { origin, seq: self.state.vector.get(origin) + 1 };
-        Arc::make_mut(&mut self.state.vector).raise(origin, dot.seq);
+        self.state.vector.raise(origin, dot.seq);
         let found = self.replace(entry, current, WriteName { dot, version, prev }, content);
         self.writes.push(Change { namespace, key, found });
         Ok(Written { dot, version })

@@ -4,6 +4,8 @@
 //! Shapiro, Preguiça, Baquero, Zawirski: "A comprehensive study of Convergent and Commutative
 //! Replicated Data Types" (2011), section 3.2.1 for the register.
 
+use std::sync::Arc;
+
 use crdts::{CmRDT, CvRDT, LWWReg, VClock};
 
 use super::{
@@ -13,8 +15,11 @@ use super::{
 
 /// For each origin, the sequence number up to which no write is missing. An origin that is not in
 /// the vector counts as 0.
+///
+/// Clones share their memory until one of them changes: a store of hundreds of locations passes its vector on with each
+/// commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VersionVector(VClock<OriginId>);
+pub struct VersionVector(Arc<VClock<OriginId>>);
 
 impl VersionVector {
     /// Returns the sequence number that the vector has reached for an origin.
@@ -47,7 +52,10 @@ impl VersionVector {
     /// Raises one origin to `seq`, including everything in between. The caller knows
     /// ([`VersionVector::validate`]) that nothing is missing there.
     pub fn raise(&mut self, origin: OriginId, seq: u64) {
-        self.0.apply(crdts::Dot::new(origin, seq));
+        if seq <= self.get(origin) {
+            return;
+        }
+        self.clock().apply(crdts::Dot::new(origin, seq));
     }
 
     /// Lowers one origin to `seq`, if it stands higher: writes behind it are not counted any more.
@@ -56,20 +64,48 @@ impl VersionVector {
             return;
         }
         if seq == 0 {
-            self.0.dots.remove(&origin);
+            self.clock().dots.remove(&origin);
         } else {
-            self.0.dots.insert(origin, seq);
+            self.clock().dots.insert(origin, seq);
         }
     }
 
     /// Raises every origin to where the other vector stands.
     pub fn merge(&mut self, other: &VersionVector) {
-        self.0.merge(other.0.clone());
+        if !Arc::ptr_eq(&self.0, &other.0) {
+            other.iter().for_each(|dot| self.raise(dot.origin, dot.seq));
+        }
+    }
+
+    fn clock(&mut self) -> &mut VClock<OriginId> {
+        Arc::make_mut(&mut self.0)
     }
 
     /// How many origins the vector counts writes of.
     pub(crate) fn len(&self) -> usize {
         self.0.dots.len()
+    }
+
+    /// Returns the counts that differ from those of an older vector, by origin id; 0 for an origin that is not counted any
+    /// more.
+    #[must_use]
+    pub fn changes(&self, before: &VersionVector) -> Vec<Dot> {
+        let mut changes = Vec::new();
+        if Arc::ptr_eq(&self.0, &before.0) {
+            return changes;
+        }
+        let gone = |dot: Dot| Dot { seq: 0, ..dot };
+        let mut before = before.iter().peekable();
+        for dot in self.iter() {
+            while let Some(lost) = before.next_if(|former| former.origin < dot.origin) {
+                changes.push(gone(lost));
+            }
+            if before.next_if(|former| former.origin == dot.origin) != Some(dot) {
+                changes.push(dot);
+            }
+        }
+        changes.extend(before.map(gone));
+        changes
     }
 
     /// The last write of each origin that the vector counts, by origin id.
@@ -162,6 +198,21 @@ mod tests {
         assert_eq!(merge(("a", freed(1, 1)), ("b", rank(1, 1))), Merge::Conflict);
         assert_eq!(merge(("a", freed(2, 1)), ("b", rank(1, 1))), Merge::Keep);
         assert_eq!(merge(("a", rank(1, 1)), ("b", freed(2, 1))), Merge::Replace);
+    }
+
+    #[test]
+    fn the_changes_of_a_vector_are_what_was_raised_lowered_added_and_removed() {
+        let dot = |byte, seq| Dot { origin: OriginId([byte; 16]), seq };
+        let before: VersionVector =
+            [dot(1, 5), dot(2, 5), dot(3, 5), dot(4, 5)].into_iter().collect();
+        let mut after = before.clone();
+        assert_eq!(after.changes(&before), []);
+        after.raise(dot(2, 0).origin, 7);
+        after.lower(dot(3, 0).origin, 1);
+        after.lower(dot(4, 0).origin, 0);
+        after.raise(dot(9, 0).origin, 2);
+        assert_eq!(after.changes(&before), [dot(2, 7), dot(3, 1), dot(4, 0), dot(9, 2)]);
+        assert_eq!(before.get(dot(2, 0).origin), 5, "a clone changes alone");
     }
 
     #[test]

@@ -41,9 +41,9 @@ pub struct View<S> {
     /// Whether the store rebuilds.
     pub(crate) is_rebuilding: bool,
     /// The writes that the snapshot counts.
-    pub(crate) vector: Arc<VersionVector>,
+    pub(crate) vector: VersionVector,
     /// For each origin, the highest sequence number of a dropped tombstone.
-    pub(crate) collected: Arc<VersionVector>,
+    pub(crate) collected: VersionVector,
     pub(crate) collected_upto: Hlc,
     /// The closed timestamp of the store.
     pub(crate) closed: Hlc,

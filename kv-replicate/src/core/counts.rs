@@ -65,7 +65,7 @@ impl Counts {
 
     /// Takes in that one vector is in the place of another. Returns the counts that have changed.
     pub(super) fn follow(&mut self, before: &VersionVector, after: &VersionVector) -> Vec<Dot> {
-        let changes = differences(before, after);
+        let changes = after.changes(before);
         let is_new = |dot: &&Dot| !self.numbers.contains_key(&dot.origin);
         if self.origins.len() + changes.iter().filter(is_new).count() > MAX_ORIGINS {
             // Origins that are not counted any more still have numbers: all begin again, and all peers receive
@@ -141,22 +141,6 @@ impl Counts {
     pub(super) fn memory_bytes(&self) -> usize {
         self.origins.len() * 128
     }
-}
-
-/// The counts that differ between two vectors, as they are in the second.
-fn differences(before: &VersionVector, after: &VersionVector) -> Vec<Dot> {
-    let (mut changes, mut before) = (Vec::new(), before.iter().peekable());
-    let gone = |dot: Dot| Dot { seq: 0, ..dot };
-    for dot in after.iter() {
-        while let Some(lost) = before.next_if(|former| former.origin < dot.origin) {
-            changes.push(gone(lost));
-        }
-        if before.next_if(|former| former.origin == dot.origin) != Some(dot) {
-            changes.push(dot);
-        }
-    }
-    changes.extend(before.map(gone));
-    changes
 }
 
 #[cfg(test)]
