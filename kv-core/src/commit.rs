@@ -3,6 +3,7 @@
 //! [`Committer::commit`] is a function of the store's state, the time and the batch. It owns no thread
 //! and reads no clock: the writer thread calls it, and so do tests.
 
+mod applied;
 mod by_time;
 mod chunks;
 mod closing;
@@ -39,13 +40,13 @@ mod write;
 pub(crate) use committer::MAX_SKEW_MS;
 
 pub use self::{
+    applied::Applied,
     committer::{Committed, Committer},
     gc::{GcLimits, GcStep},
     migrate::{Formats, MIGRATIONS, Rewrite, Slice, Step},
     open::Creation,
     operation::{
-        Applied, BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, SkippedWrite,
-        Written,
+        BatchWrite, NewContent, Operation, Outcome, Remote, RemoteWrite, SkippedWrite, Written,
     },
     program::Program,
     upload::Upload,

@@ -8,7 +8,7 @@
 //! If every copy of both rows of a pair is destroyed, the origin counts as one of
 //! [`LOST_MEMBER`](crate::types::LOST_MEMBER): all of its writes stay, and nothing waits for its process.
 
-use super::{operation::Applied, state::State, transaction::Transaction};
+use super::{applied::Applied, state::State, transaction::Transaction};
 use crate::{
     engine::Snapshot,
     error::WriteError,

@@ -10,11 +10,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{
-    operation::{Applied, Outcome},
-    read::unread,
-    transaction::Transaction,
-};
+use super::{applied::Applied, operation::Outcome, read::unread, transaction::Transaction};
 use crate::{
     engine::{Snapshot, Table},
     error::{ReadError, WriteError},

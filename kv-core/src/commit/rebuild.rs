@@ -1,6 +1,6 @@
 //! What a rebuild removes: rows that its source does not have, and what the source does not count.
 
-use super::{operation::Applied, read::unread, transaction::Transaction};
+use super::{applied::Applied, read::unread, transaction::Transaction};
 use crate::{
     engine::Snapshot,
     error::{ReadError, WriteError},

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use super::{
+    applied::Applied,
     chunks::check_upload,
     entry::WriteName,
-    operation::{Applied, NewContent, Remote, RemoteWrite},
+    operation::{NewContent, Remote, RemoteWrite},
     owed::Readable,
     read::unread,
     transaction::Transaction,

@@ -1,9 +1,7 @@
 //! Counting the writes of peers whose rows do not come, because a later write of their keys is here.
 
 use super::{
-    operation::{Applied, SkippedWrite},
-    read::unread,
-    remote::FOREIGN,
+    applied::Applied, operation::SkippedWrite, read::unread, remote::FOREIGN,
     transaction::Transaction,
 };
 use crate::{

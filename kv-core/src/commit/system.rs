@@ -5,7 +5,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    operation::{Applied, RemoteWrite, Written},
+    applied::Applied,
+    operation::{RemoteWrite, Written},
     read::unread,
     remote::{FOREIGN, Over},
     transaction::Transaction,

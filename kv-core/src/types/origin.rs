@@ -1,22 +1,22 @@
-//! The origins of a cluster: their entries in the system namespace, and the registry that is built from
-//! these.
+//! The origins of a cluster: their entries in the system namespace.
 //!
 //! A process writes under a pair of origins that it opens with its first write. It never continues the pair
 //! of a former process, so that a copied or restored directory never gives a number a second time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     hlc::Hlc,
     id::{MemberId, OriginId},
     joined::{FieldNumber, FieldValue, JoinedRow},
-    limits::{MAX_CLOSES, MAX_ORIGINS},
+    limits::MAX_CLOSES,
     version::{Dot, Version},
 };
 use crate::codec::{DecodeError, Reader};
+
+mod registry;
+
+pub use registry::OriginRegistry;
 
 /// Which of the two origins of a process a write takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -249,159 +249,6 @@ impl OriginEntry {
             return Err(DecodeError("an origin that an id of zeros closes"));
         }
         Ok(OriginEntry::Closed { id, member })
-    }
-}
-
-/// All origins that a store knows, as of one commit. An origin is never removed from it.
-///
-/// It does not know which members were removed. The origins of a removed member are closed too, whatever
-/// [`OriginRegistry::is_closed`] returns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OriginRegistry {
-    /// The origins whose opening rows are here.
-    opened: BTreeMap<OriginId, OriginInfo>,
-    /// The same, by location.
-    by_member: BTreeSet<(MemberId, OriginId)>,
-    /// How many origins each location has.
-    counts: BTreeMap<MemberId, usize>,
-    /// The origins of `opened` that a row of their location closes.
-    closed: BTreeSet<OriginId>,
-    /// Rows that close an origin which is not known, or not whose: each with the location of the row. At most
-    /// [`MAX_ORIGINS`]: beyond, an origin counts as open until its location closes it again.
-    early: BTreeSet<(OriginId, MemberId)>,
-}
-
-impl OriginRegistry {
-    /// Returns an origin whose opening row is here.
-    #[must_use]
-    pub fn get(&self, id: OriginId) -> Option<&OriginInfo> {
-        self.opened.get(&id)
-    }
-
-    /// Whether the opening row of an origin is here.
-    #[must_use]
-    pub fn contains(&self, id: OriginId) -> bool {
-        self.opened.contains_key(&id)
-    }
-
-    /// Returns all origins, by id.
-    pub fn iter(&self) -> impl Iterator<Item = &OriginInfo> {
-        self.opened.values()
-    }
-
-    /// Returns how many origins there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.opened.len()
-    }
-
-    /// Whether there are no origins.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.opened.is_empty()
-    }
-
-    /// Whether a row of the origin's own location closes it. False for an unknown origin.
-    #[must_use]
-    pub fn is_closed(&self, id: OriginId) -> bool {
-        self.closed.contains(&id)
-    }
-
-    /// Returns the origins of a location, by id.
-    pub fn of_member(&self, member: MemberId) -> impl Iterator<Item = &OriginInfo> {
-        let ids = [[0; 16], [u8::MAX; 16]].map(|id| (member, OriginId(id)));
-        let [first, last] = ids;
-        self.by_member.range(first..=last).filter_map(|(_, id)| self.opened.get(id))
-    }
-
-    /// Returns how many origins a location has.
-    #[must_use]
-    pub fn count_of(&self, member: MemberId) -> usize {
-        self.counts.get(&member).copied().unwrap_or(0)
-    }
-
-    /// Returns the origins of a location that no row closes, by id.
-    pub fn open_of(&self, member: MemberId) -> impl Iterator<Item = &OriginInfo> {
-        self.of_member(member).filter(|info| !self.is_closed(info.id))
-    }
-
-    /// Adds what an entry reports. An origin that is known does not change, unless its location was unknown.
-    pub(crate) fn insert(&mut self, entry: OriginEntry) {
-        match entry {
-            OriginEntry::Opened(info) => {
-                let (member, closes) = (info.member, Arc::clone(&info.closes));
-                if self.open(info) {
-                    closes.iter().for_each(|other| self.close(*other, member));
-                }
-            }
-            OriginEntry::Closed { id, member } => self.close(id, member),
-        }
-    }
-
-    /// Adds an origin, without what its row closes. Returns whether it is new, or its location was unknown.
-    fn open(&mut self, info: OriginInfo) -> bool {
-        match self.opened.get(&info.id).map(|known| known.member) {
-            Some(LOST_MEMBER) if info.member != LOST_MEMBER => {
-                self.by_member.remove(&(LOST_MEMBER, info.id));
-                *self.counts.entry(LOST_MEMBER).or_default() -= 1;
-            }
-            Some(_) => return false,
-            None => {}
-        }
-        let (id, member) = (info.id, info.member);
-        self.by_member.insert((member, id));
-        *self.counts.entry(member).or_default() += 1;
-        self.opened.insert(id, info);
-        self.take_early(id, member);
-        true
-    }
-
-    /// A row of a location closes an origin. It counts only for an origin of that location.
-    fn close(&mut self, id: OriginId, by: MemberId) {
-        match self.get(id).map(|info| info.member) {
-            Some(member) if member == by => {
-                self.closed.insert(id);
-            }
-            None | Some(LOST_MEMBER) if self.early.len() < MAX_ORIGINS => {
-                self.early.insert((id, by));
-            }
-            _ => {}
-        }
-    }
-
-    /// An origin is opened that rows may have closed before.
-    fn take_early(&mut self, id: OriginId, member: MemberId) {
-        if self.early.contains(&(id, member)) {
-            self.closed.insert(id);
-        }
-        if member != LOST_MEMBER {
-            let ids = [[0; 16], [u8::MAX; 16]].map(|member| (id, MemberId(member)));
-            let [first, last] = ids;
-            while let Some(entry) = self.early.range(first..=last).next().copied() {
-                self.early.remove(&entry);
-            }
-        }
-    }
-}
-
-impl FromIterator<OriginEntry> for OriginRegistry {
-    fn from_iter<I: IntoIterator<Item = OriginEntry>>(entries: I) -> Self {
-        let mut registry = OriginRegistry::default();
-        // Nothing is closed before everything is opened: so all rows that close known origins count.
-        let mut closings = Vec::new();
-        for entry in entries {
-            match entry {
-                OriginEntry::Opened(info) => {
-                    let (member, closes) = (info.member, Arc::clone(&info.closes));
-                    if registry.open(info) {
-                        closings.extend(closes.iter().map(|id| (*id, member)));
-                    }
-                }
-                OriginEntry::Closed { id, member } => closings.push((id, member)),
-            }
-        }
-        closings.into_iter().for_each(|(id, member)| registry.close(id, member));
-        registry
     }
 }
 

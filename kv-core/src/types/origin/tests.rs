@@ -132,31 +132,3 @@ fn a_known_origin_does_not_change() {
     known.insert(OriginEntry::Opened(opened(THEM, 10, &[30])));
     assert_eq!(known, registry([opened(US, 10, &[])]));
 }
-
-#[test]
-fn rows_that_close_origins_which_nobody_opened_are_remembered_in_bounds() {
-    let mut registry = registry([opened(US, 10, &[])]);
-    for number in 0..2 * MAX_ORIGINS as u128 {
-        let id = OriginId((number + (1 << 80)).to_be_bytes());
-        registry.insert(OriginEntry::Closed { id, member: THEM });
-    }
-    assert_eq!(registry.early.len(), MAX_ORIGINS);
-    registry.insert(OriginEntry::Closed { id: id(10), member: THEM });
-    assert!(!registry.is_closed(id(10)), "only its own location closes it");
-    registry.insert(OriginEntry::Closed { id: id(10), member: US });
-    assert!(registry.is_closed(id(10)), "there is always room for origins that are known");
-    registry.insert(OriginEntry::Opened(opened(US, 30, &[])));
-    registry.insert(OriginEntry::Opened(opened(US, 40, &[30])));
-    assert!(registry.is_closed(id(30)) && registry.early.len() == MAX_ORIGINS);
-}
-
-#[test]
-fn of_a_store_that_is_opened_every_row_that_closes_a_known_origin_counts() {
-    let invented = (1..=MAX_ORIGINS as u128)
-        .map(|number| OriginEntry::Closed { id: OriginId(number.to_be_bytes()), member: THEM });
-    let closing = OriginEntry::Closed { id: id(10), member: US };
-    let openings = [opened(US, 10, &[]), opened(US, 20, &[30]), opened(US, 30, &[])];
-    let openings = openings.map(OriginEntry::Opened);
-    let registry: OriginRegistry = invented.chain([closing]).chain(openings).collect();
-    assert_eq!(ids(registry.open_of(US)), [20]);
-}
