@@ -1,4 +1,4 @@
-//! What becomes of a write that a peer has sent.
+//! The outcome of work that a peer has caused: of its rows, and of the vectors of a session.
 
 use crate::types::Dot;
 

@@ -40,8 +40,8 @@ impl State {
     }
 
     /// How many places are kept free for the current members other than this one. Half of all places is shared among the
-    /// members, so that no member can use up those of the others, whatever names it invents. The other half is for those
-    /// who need more, and for those who have left.
+    /// members, so that no member can use up those of the others, whatever names it invents. The other half is for members
+    /// that need more, and for members that have left.
     fn kept_for_others(&self, member: MemberId) -> usize {
         let share = MAX_ORIGINS / 2 / self.members.current().count().max(1);
         let others = self.members.current().filter(|other| other.id != member);
@@ -165,12 +165,12 @@ impl<S: Snapshot> Transaction<'_, S> {
         Some(Ok(Applied::Known))
     }
 
-    /// Checks that an opening row opens an origin that is not known, or says what is known of it. What an origin counts as
-    /// that was unknown is not a contradiction: but only that row, whose time never wins, so that no member can make an
-    /// origin of another one belong to no member.
+    /// Checks that an opening row opens an origin that is not known, or repeats what is known of it. The row of an origin
+    /// whose member is lost may come beside the true one. It must be exactly the row that every store makes in that case: its
+    /// time never wins, so that no member can take an origin away from another one.
     ///
-    /// Returns what becomes of the row otherwise. One for which there is no room is no fault of the peer that sends it,
-    /// which has only more than this store.
+    /// # Errors
+    /// The outcome of the row. If there is no room for it, its sender has done nothing wrong.
     pub(super) fn check_opening(&self, info: &OriginInfo) -> Result<(), Applied> {
         match self.state.registry.get(info.id) {
             Some(known) if known == info => Ok(()),

@@ -115,7 +115,7 @@ impl State {
         let member = meta_row::<Identity>(snapshot)?;
         let is_rebuilding = optional_row::<Rebuilding>(snapshot)?.is_some();
         let last = meta_row::<CommitTime>(snapshot)?;
-        // What a member that lied, or a wrong clock, has brought here would refuse every later write.
+        // A time that a lying member or a wrong clock has brought here would make the store refuse every later write.
         let possible =
             |time: Hlc| if time <= Hlc::LAST_CLOSED { time } else { last.min(Hlc::LAST_CLOSED) };
         let closed = possible(meta_row::<ClosedTime>(snapshot)?);

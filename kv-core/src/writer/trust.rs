@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::step::Now;
 
-/// What a process goes by.
+/// The facts that bound the confirmed clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     /// The time that each reading of the last grace had reached, in milliseconds since the Unix epoch; none before the

@@ -103,12 +103,12 @@ fn disowned(
     counts: &Counts,
     (from, peer): (MemberId, &Peer),
 ) -> Vec<(OriginId, u64)> {
-    let told = peer.announced.base().state;
+    let acknowledged = peer.announced.base().state;
     let (made, durable) = (&peer.progress().durable, cx.local.durable());
     let is_disowned = |origin: &OriginId| {
         durable.get(*origin) > made.get(*origin)
             && cx.local.visible().get(*origin) > made.get(*origin)
-            && counts.is_told(*origin, told)
+            && counts.is_acknowledged(*origin, acknowledged)
             && cx.local.is_open_of(*origin, from)
     };
     let origins: Vec<_> = peer.origins().into_iter().flatten().filter(is_disowned).collect();
@@ -148,7 +148,7 @@ pub(super) fn without(mut head: PageHead, cx: &Context<'_>, source: MemberId) ->
     head
 }
 
-/// The tombstones that a peer says it has collected, without those that can't exist: of writes that were never made. Every
+/// The tombstones that a peer reports to have collected, without those that can't exist: of writes that were never made. Every
 /// member counts a tombstone before one of them collects it, this location too.
 pub(super) fn collected_by(
     mut collected: VersionVector,

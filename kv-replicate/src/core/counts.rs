@@ -118,7 +118,7 @@ impl Counts {
     }
 
     /// Whether a peer that has acknowledged this state knows the count of an origin.
-    pub(super) fn is_told(&self, origin: OriginId, acknowledged: u64) -> bool {
+    pub(super) fn is_acknowledged(&self, origin: OriginId, acknowledged: u64) -> bool {
         let counted = self.numbers.get(&origin).and_then(|at| self.origins.get(*at as usize));
         counted.is_some_and(|it| it.changed <= acknowledged && acknowledged >= self.begun)
     }

@@ -20,8 +20,8 @@ use crate::{
     wire::{Echo, Hello, Incarnations, ProgressDelta},
 };
 
-/// How long the progress of a peer says how much it has written. Every three seconds it sends some.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a peer's report of its own writes counts as current: it reports every three seconds.
+const CURRENT_FOR: Duration = Duration::from_secs(5);
 
 /// A peer, while a link to it is up.
 #[derive(Debug)]
@@ -80,9 +80,9 @@ impl Peer {
         self.announcing.due();
     }
 
-    /// Whether it has sent progress of late.
-    fn is_heard(&self, now: Duration) -> bool {
-        self.is_ready() && self.has_reported() && now <= self.reported.taken_at() + HEARD_WITHIN
+    /// Whether its last progress is current.
+    fn is_current(&self, now: Duration) -> bool {
+        self.is_ready() && self.has_reported() && now <= self.reported.taken_at() + CURRENT_FOR
     }
 
     /// Whether it has sent its progress.
@@ -241,13 +241,13 @@ impl Peers {
     }
 
     /// The open origins of the peers, each with its writer and how many writes of it that one has reported; without peers
-    /// that were not heard of late, because others may have more of their writes, and without those that may count less than
+    /// whose last report is old, because others may have more of their writes, and without those that may count less than
     /// they have made: they rebuild, or another process has taken their place.
     pub(super) fn open_counts(&self, local: &Local) -> BTreeMap<OriginId, (MemberId, u64)> {
         let now = local.mono();
-        let heard =
-            self.iter().filter(|(_, state)| state.is_heard(now) && !state.progress().rebuilding);
-        let counts = heard.flat_map(|(peer, state)| {
+        let current =
+            self.iter().filter(|(_, state)| state.is_current(now) && !state.progress().rebuilding);
+        let counts = current.flat_map(|(peer, state)| {
             let durable = &state.progress().durable;
             let origins = state.origins().into_iter().flatten();
             let open = origins.filter(move |origin| local.is_open_of(*origin, peer));
@@ -276,7 +276,7 @@ impl Peers {
     }
 
     /// The origins of [`Peers::open_counts`] of which a member has claimed more than there was. What others count of one of
-    /// these does not matter as long as its writer is heard.
+    /// these does not matter as long as its writer reports.
     pub(super) fn doubted_counts(&self, local: &Local) -> BTreeMap<OriginId, (MemberId, u64)> {
         if self.doubted.is_empty() {
             return BTreeMap::new();

@@ -166,21 +166,10 @@ impl FromIterator<OriginEntry> for OriginRegistry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::types::{Hlc, Lane};
-
-    const US: MemberId = MemberId([1; 16]);
-    const THEM: MemberId = MemberId([2; 16]);
-
-    fn id(byte: u8) -> OriginId {
-        OriginId([byte; 16])
-    }
-
-    fn opened(member: MemberId, byte: u8, closes: &[u8]) -> OriginInfo {
-        let closes = closes.iter().map(|byte| id(*byte)).collect();
-        let (id, partner) = (id(byte), id(byte + 1));
-        OriginInfo { id, member, lane: Lane::Small, partner, closes, opened: Hlc(u64::from(byte)) }
-    }
+    use super::{
+        super::tests::{THEM, US, id, ids, opened},
+        *,
+    };
 
     #[test]
     fn rows_that_close_origins_which_nobody_opened_are_remembered_in_bounds() {
@@ -208,7 +197,6 @@ mod tests {
         let openings = [opened(US, 10, &[]), opened(US, 20, &[30]), opened(US, 30, &[])];
         let openings = openings.map(OriginEntry::Opened);
         let registry: OriginRegistry = invented.chain([closing]).chain(openings).collect();
-        let open: Vec<_> = registry.open_of(US).map(|info| info.id).collect();
-        assert_eq!(open, [id(20)]);
+        assert_eq!(ids(registry.open_of(US)), [20]);
     }
 }

@@ -1,14 +1,14 @@
 use super::*;
 use crate::types::Version;
 
-const US: MemberId = MemberId([1; 16]);
-const THEM: MemberId = MemberId([2; 16]);
+pub(super) const US: MemberId = MemberId([1; 16]);
+pub(super) const THEM: MemberId = MemberId([2; 16]);
 
-fn id(byte: u8) -> OriginId {
+pub(super) fn id(byte: u8) -> OriginId {
     OriginId([byte; 16])
 }
 
-fn opened(member: MemberId, byte: u8, closes: &[u8]) -> OriginInfo {
+pub(super) fn opened(member: MemberId, byte: u8, closes: &[u8]) -> OriginInfo {
     let closes = closes.iter().map(|byte| id(*byte)).collect();
     let (id, partner) = (id(byte), id(byte + 1));
     OriginInfo { id, member, lane: Lane::Small, partner, closes, opened: Hlc(u64::from(byte)) }
@@ -18,7 +18,7 @@ fn registry(entries: impl IntoIterator<Item = OriginInfo>) -> OriginRegistry {
     entries.into_iter().map(OriginEntry::Opened).collect()
 }
 
-fn ids<'a>(origins: impl Iterator<Item = &'a OriginInfo>) -> Vec<u8> {
+pub(super) fn ids<'a>(origins: impl Iterator<Item = &'a OriginInfo>) -> Vec<u8> {
     origins.map(|info| info.id.0[0]).collect()
 }
 

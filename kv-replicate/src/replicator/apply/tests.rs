@@ -1,7 +1,7 @@
 //! Work that commits, on a store in memory.
 
 use kv_core::{
-    Key, MemberId,
+    Account, Key, MemberId, Title,
     commit::Creation,
     engine::{disk, redb::RedbEngine},
     limits::CHUNK_BYTES,
@@ -64,4 +64,38 @@ fn after_a_rollback_rows_of_any_origin_may_have_been_added() {
     stage(&mut applier, &mut committer, 1);
     applier.start_over(&committer);
     assert!(!applier.additions().has_none_after(OriginId([7; 16]), before));
+}
+
+#[test]
+fn rows_are_not_dropped_if_the_collected_vector_of_the_source_is_not_adopted() {
+    const DAY_MS: u64 = 86_400_000;
+    let mut committer = committer();
+    let create = Operation::CreateNamespace {
+        account: Account::default(),
+        title: Title::new("t").unwrap(),
+        id: Some(NamespaceId([9; 16])),
+    };
+    let (key, namespace) = (Key::new("k").unwrap(), NamespaceId([9; 16]));
+    let (body, attributes) = (committer.upload().finish().1, Attributes::default());
+    let put = Operation::Put { namespace, key: key.clone(), body, attributes };
+    let rebuild = Operation::Remote(Remote::Rebuild);
+    let results = committer.commit(1, vec![create, put, rebuild]).results;
+    let Ok(Outcome::Written(written)) = &results[1] else { panic!("{results:?}") };
+    let dot = written.dot;
+    for (floor_ms, expected) in [(3 * DAY_MS, Applied::FarAhead), (1, Applied::Removed)] {
+        let drop = Work::Drop {
+            id: 1,
+            epoch: 0,
+            rows: vec![(Place { namespace, key: key.clone() }, dot)],
+            collected: VersionVector::default(),
+            floor: Hlc::at_millis(floor_ms),
+            resolved_by_most: Hlc::ZERO,
+            uncount: None,
+        };
+        let mut applier = Applier::default();
+        applier.begin(&committer);
+        let done = applier.perform(&mut committer, 1, drop);
+        let Some(Event::Applied { results: Some(results), .. }) = done.answer else { panic!() };
+        assert_eq!(results, [expected]);
+    }
 }
