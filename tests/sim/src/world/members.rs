@@ -184,9 +184,13 @@ impl World {
         Ok(())
     }
 
-    /// A location's data directory is copied, and both copies run.
+    /// A location's data directory is copied, and both copies run. No second location is copied meanwhile: if two
+    /// locations run twice, each half of their processes may take itself for the whole cluster and collect tombstones,
+    /// and the halves then rebuild from each other without end. The operator had an alarm before that, which says what
+    /// to stop.
     pub(super) fn copy(&mut self, node: usize) -> Checked {
-        if !self.can_change(node) || self.nodes.len() >= self.plan.nodes + SPARE_NODES {
+        let is_full = self.nodes.len() >= self.plan.nodes + SPARE_NODES;
+        if !self.can_change(node) || is_full || self.runs_twice_beside(node) {
             return Ok(());
         }
         self.count(Event::Copied);
@@ -196,6 +200,14 @@ impl World {
             self.isolate(alone)?;
         }
         Ok(())
+    }
+
+    /// Whether another location than this one runs twice.
+    fn runs_twice_beside(&self, node: usize) -> bool {
+        let others: Vec<_> =
+            self.others(node).into_iter().map(|other| self.nodes[other].member).collect();
+        let distinct: BTreeSet<_> = others.iter().collect();
+        distinct.len() < others.len()
     }
 
     /// See [`World::copy`]. Returns the number of the copy.
