@@ -82,6 +82,11 @@ impl<'a, C: Clock> NamedLimit<'a, C> {
         self.limiter.peek(&self.request(key))
     }
 
+    /// Counts a cost that is known only afterwards, whatever the limit is; see [`Limiter::record`].
+    pub fn record(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> Decision {
+        self.limiter.record(&self.request(key).cost(cost))
+    }
+
     /// Gives back a cost that was counted but not used; see [`Limiter::refund`].
     pub fn refund(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) {
         self.limiter.refund(&self.request(key).cost(cost));

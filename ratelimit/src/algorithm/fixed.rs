@@ -48,6 +48,12 @@ impl Fixed {
         }
     }
 
+    /// Counts `cost` whatever the limit is. A count that is full stays full.
+    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
+        let index = now / self.period;
+        pack(index, count_in(payload, index).saturating_add(cost))
+    }
+
     /// Returns the milliseconds until `demand` fits, or `None` if it never fits.
     pub(crate) fn wait(self, payload: u64, now: u64, demand: u64) -> Option<u64> {
         let room = u64::from(self.count).checked_sub(demand)?;

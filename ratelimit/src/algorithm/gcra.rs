@@ -87,6 +87,12 @@ impl Gcra {
         }
     }
 
+    /// Counts `cost` whatever the burst is. A bucket holds at most what drains within the longest period.
+    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
+        let taken = self.interval.saturating_mul(u64::from(cost));
+        tat(backlog(payload, now).saturating_add(taken).min(MAX_DRAIN), now)
+    }
+
     /// Returns what a cost takes, in units. Without a rate it is more than there can be.
     pub(crate) fn demand(self, cost: u32) -> u64 {
         match (self.interval, cost) {

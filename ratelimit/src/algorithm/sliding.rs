@@ -91,6 +91,13 @@ impl Sliding {
         }
     }
 
+    /// Counts `cost` whatever the limit is. A count that is full stays full.
+    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
+        let mut windows = Windows::at(payload, now / self.period);
+        windows.current = (windows.current + u64::from(cost)).min(COUNT_MASK);
+        windows.pack()
+    }
+
     /// Returns the milliseconds until `demand` fits, or `None` if it never fits.
     pub(crate) fn wait(self, payload: u64, now: u64, demand: u64) -> Option<u64> {
         let index = now / self.period;
