@@ -177,7 +177,7 @@ impl Builder<'_> {
             let below = Place { above: Some(&place), descriptor, depth: place.depth + 1 };
             self.descriptor(&mut node, below, &path)?;
         }
-        let branch = parent.children.entry(written.key.clone()).or_default();
+        let branch = parent.children.entry(written.key.as_bytes().into()).or_default();
         let is_new = branch.put(written, node);
         if is_new { Ok(()) } else { Err(self.wrong(place, "it exists twice")) }
     }
@@ -215,7 +215,7 @@ impl Builder<'_> {
             (Some(limit.shadow(shadow)), Unit::lasting(period.ms()))
         };
         self.paths.push(path.to_owned());
-        Ok(Rule { id, limit, unit, name, replaces })
+        Ok(Rule { id, limit, unit, name, replaces, record: written.record })
     }
 }
 
@@ -248,7 +248,7 @@ impl Branch {
             return is_new;
         };
         let Some(pattern) = Pattern::of(value) else {
-            return self.values.insert(value.to_owned(), node).is_none();
+            return self.values.insert(value.as_bytes().into(), node).is_none();
         };
         let is_new = self.wildcards.iter().all(|other| other.pattern != pattern);
         let is_shared = written.share_threshold.unwrap_or_default();
@@ -301,6 +301,7 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
         ("period", written.period.is_some()),
         ("algorithm", written.algorithm.is_some()),
         ("burst", written.burst.is_some()),
+        ("record", written.record.is_some()),
     ];
     match beside.into_iter().find(|(_, is_there)| *is_there) {
         Some((field, _)) => Err(Problem::Unlimited(field)),

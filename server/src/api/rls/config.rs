@@ -68,6 +68,9 @@ pub struct RateLimit {
     /// Only here: the cost that is allowed at once, with `gcra`.
     #[serde(default, deserialize_with = "burst")]
     pub burst: Option<u32>,
+    /// Only here: `true` counts all hits whatever the limit is, `false` only those that it allows. Without it,
+    /// hits that their descriptor names itself count whatever the limit is.
+    pub record: Option<bool>,
 }
 
 /// Reads the count of a limit, with an error that names the field.

@@ -69,14 +69,14 @@ pub(super) struct Node {
     /// The limit of a descriptor that ends here; none if only longer ones have limits.
     pub(super) rule: Option<Rule>,
     /// The nodes below, by the key of the entry.
-    pub(super) children: HashMap<String, Branch>,
+    pub(super) children: HashMap<Box<[u8]>, Branch>,
 }
 
 /// The nodes of one key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Branch {
     /// The nodes of exact values. They win over wildcards.
-    pub(super) values: HashMap<String, Node>,
+    pub(super) values: HashMap<Box<[u8]>, Node>,
     /// In the order of the file.
     pub(super) wildcards: Vec<Wildcard>,
     /// The node of any other value.
@@ -107,17 +107,20 @@ pub struct Rule {
     pub name: String,
     /// The names of the rules that it replaces.
     pub replaces: Vec<String>,
+    /// Whether hits count whatever the limit is; none if that depends on the request.
+    pub record: Option<bool>,
 }
 
 impl Tree {
     /// The rule that applies to a descriptor. Appends the name of its counter to `key`, which is the
     /// same for two descriptors only if they share the counter.
-    pub(super) fn find(&self, entries: &[Entry], key: &mut String) -> Option<&Rule> {
+    pub(super) fn find(&self, entries: &[Entry], key: &mut Vec<u8>) -> Option<&Rule> {
         let mut node = &self.root;
         for entry in entries {
-            let branch = node.children.get(&entry.key)?;
+            let branch = node.children.get(&entry.key[..])?;
             let (next, shared) = branch.find(&entry.value)?;
-            push_entry(key, &entry.key, shared.map_or(&entry.value, Pattern::text));
+            let value = shared.map_or(&entry.value[..], |pattern| pattern.text().as_bytes());
+            push_entry(key, &entry.key, value);
             node = next;
         }
         node.rule.as_ref()
@@ -126,7 +129,7 @@ impl Tree {
 
 impl Branch {
     /// The node of a value, and the pattern that replaces the value in the name of the counter.
-    fn find(&self, value: &str) -> Option<(&Node, Option<&Pattern>)> {
+    fn find(&self, value: &[u8]) -> Option<(&Node, Option<&Pattern>)> {
         if let Some(node) = self.values.get(value) {
             return Some((node, None));
         }
@@ -138,7 +141,7 @@ impl Branch {
 }
 
 /// Appends the name of the counter of a descriptor whose limit is in the request.
-pub(super) fn counter_of(entries: &[Entry], key: &mut String) {
+pub(super) fn counter_of(entries: &[Entry], key: &mut Vec<u8>) {
     for entry in entries {
         push_entry(key, &entry.key, &entry.value);
     }
@@ -146,24 +149,20 @@ pub(super) fn counter_of(entries: &[Entry], key: &mut String) {
 
 /// Appends `key=value,`. These marks in the texts are escaped by `\`, so that no two descriptors have
 /// the same name.
-pub(super) fn push_entry(name: &mut String, key: &str, value: &str) {
-    push_escaped(name, key, &['\\', ',', '=']);
-    name.push('=');
-    push_escaped(name, value, &['\\', ',']);
-    name.push(',');
+pub(super) fn push_entry(name: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    push_escaped(name, key, b"\\,=");
+    name.push(b'=');
+    push_escaped(name, value, b"\\,");
+    name.push(b',');
 }
 
 /// Appends a text, with a backslash before each mark, so that joined texts stay distinct.
-fn push_escaped(name: &mut String, text: &str, marks: &[char]) {
+fn push_escaped(name: &mut Vec<u8>, text: &[u8], marks: &[u8]) {
     let mut rest = text;
-    while let Some(at) = rest.find(marks) {
-        let (clean, marked) = rest.split_at(at);
-        name.push_str(clean);
-        name.push('\\');
-        // Marks are one byte long.
-        let (mark, behind) = marked.split_at(1);
-        name.push_str(mark);
-        rest = behind;
+    while let Some(at) = rest.iter().position(|byte| marks.contains(byte)) {
+        name.extend_from_slice(&rest[..at]);
+        name.extend_from_slice(&[b'\\', rest[at]]);
+        rest = &rest[at + 1..];
     }
-    name.push_str(rest);
+    name.extend_from_slice(rest);
 }
