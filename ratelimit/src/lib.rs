@@ -47,20 +47,26 @@
 //! key of its capacity. Keys are not kept, only a keyed hash: about one new key in 10^13 shares its
 //! counter with another. Expired counters are reused when a slot is needed; no thread cleans up.
 //!
-//! A limiter knows 2,048 pairs of period and window algorithm. Counters of further pairs work, but they
-//! are evicted first and are not saved.
+//! A limiter knows 2,558 kinds of window limits: algorithm, period, and count to within a fifth. Counters of
+//! further kinds work, but they are evicted first and are not saved.
 //!
-//! **Floods.** If all eight slots of a key's set are taken, the counter with the least cost is evicted, and
-//! of equals the newest. So random keys with one request each evict each other, and not a key that holds
-//! more. A flood defeats that if its keys hold as much as the key to be evicted: it sends as many requests
-//! for each random key (or one of that cost). With a limit of 1 all keys are equal, and a key that
-//! arrived when its set was nearly full may be evicted. A key that is evicted has its whole limit again.
-//! [`Stats::evictions`] counts evictions.
+//! **Floods.** If all eight slots of a key's set are taken, the counter that weighs least is evicted, and of
+//! equals the newest. A counter weighs the square of the share that it holds of its limit, times the time
+//! that it still lasts. So random keys with one request each evict each other, and not a key that has used
+//! more of its limit; and a flood of short periods does not evict a counter of a long one. A flood defeats
+//! that if its keys weigh as much as the key to be evicted: it uses up the limit for each random key. With
+//! a limit of 1 all keys are equal, and a key that arrived when its set was nearly full may be evicted. A
+//! key that is evicted has its whole limit again. [`Stats::evictions`] counts evictions.
+//!
+//! **Guests.** If clients name limits, periods or namespaces themselves, make those limits guests
+//! ([`Limit::guest`]) and give guests a half of the table ([`Builder::guests`]): whatever clients name then
+//! evicts no counter of your own limits. Guests also have 1,024 kinds of limits of their own.
 //!
 //! # Clocks and restarts
 //!
 //! Time is an argument ([`Limiter::check_at`]) or comes from a [`Clock`]. The [`SystemClock`] reads the wall
-//! clock once and then the monotonic clock. A limiter's time never goes back. [`Limiter::save`] and
+//! clock once and then the monotonic clock, with the time that the system was suspended. A limiter's time
+//! never goes back. [`Limiter::save`] and
 //! [`Builder::restore`] keep counters over a clean restart. Without them a new process begins at zero, so
 //! a key may be allowed its whole limit again.
 //!

@@ -3,7 +3,7 @@
 //! Payload: 26 bits of the window's index above 32 bits of count. A request of cost n is allowed iff
 //! `cur + n ≤ L`.
 
-use super::{Verdict, Weight};
+use super::{Holding, Verdict};
 
 const COUNT_BITS: u32 = 32;
 const INDEX_MASK: u64 = (1 << 26) - 1;
@@ -71,7 +71,8 @@ impl Fixed {
     }
 }
 
-/// Returns the weight of a payload at `now`.
-pub(crate) fn weight(payload: u64, period: u64, now: u64) -> Weight {
-    Weight { cost: u64::from(count_in(payload, now / period)), age: now % period }
+/// Returns what a payload holds at `now`.
+pub(crate) fn holding(payload: u64, period: u64, now: u64) -> Holding {
+    let (cost, age_ms) = (u64::from(count_in(payload, now / period)), now % period);
+    Holding { cost, lasts_ms: period - age_ms, age_ms }
 }
