@@ -10,7 +10,7 @@
 //! | `rate_limit` with `unit`, `requests_per_unit` | second, minute, hour, day, week; a month is 30 days and a year 365 |
 //! | `unlimited`, `name`, `replaces`, `shadow_mode`, `share_threshold` | as there |
 //! | `period`, `algorithm`, `burst`, `record` | only here: any period (`"10s"`) in place of the unit; `sliding` (the default, unless the setting `rls-algorithm` changes it), `fixed`, `gcra`; what is recorded, see below |
-//! | `detailed_metric`, `value_to_metric`, `quota_mode`, `metadata` | refused, as is any other field |
+//! | `detailed_metric`, `value_to_metric`, `quota_mode`, `metadata` | ignored, with a warning that names the file and the line; so is `shadow_mode` without a `rate_limit`. Any other field is refused |
 //!
 //! Differences from envoyproxy/ratelimit:
 //!
@@ -63,12 +63,12 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
-pub use build::{DomainError, MAX_DEPTH, MAX_RULES};
+pub use build::{DomainError, MAX_DEPTH};
 pub use decide::{Invalid, decide};
 pub use fields::{Fields, UnknownFields};
 pub(crate) use grpc::is_here;
 pub use grpc::serve;
-pub use load::{LoadError, YamlError, load, parse};
+pub use load::{LoadError, Sources, YamlError, load, parse};
 pub use matched::MAX_DESCRIPTORS;
 pub use service::Rls;
-pub use tree::{Domains, Rule, Tree};
+pub use tree::{Domains, Ignored, MAX_RULES, Rule, Tree};

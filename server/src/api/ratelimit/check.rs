@@ -169,18 +169,20 @@ fn resolve<'r: 'a, 'a>(
         Some(name) => Some(rates.named(name).ok_or_else(|| Invalid::UnknownLimit(start(name)))?),
         None => None,
     };
-    let limit = limit(&check, named.map(|named| named.limit))?;
+    let (limit, is_described) = limit(&check, named.map(|named| named.limit))?;
+    let is_described = is_described || check.namespace.is_some();
     let namespace = match (check.namespace, named) {
         (Some(sent), _) => sent,
         (None, Some(named)) => Cow::Borrowed(named.namespace.as_bytes()),
         (None, None) => return Err(Invalid::Missing("namespace")),
     };
+    let limit = if is_described { rates.described(&namespace, limit) } else { limit };
     Ok(Resolved {
         namespace,
         key: check.key.unwrap_or_default(),
         limit,
         action,
-        tally: named.map_or_else(|| rates.unnamed(), |named| &named.tally),
+        tally: named.map_or_else(|| rates.unnamed(), |named| rates.tally(named)),
         name: named.map(|named| named.name.as_str()),
     })
 }
@@ -212,14 +214,15 @@ fn action(check: &Check<'_>) -> Result<Action, Invalid> {
     }
 }
 
-/// The limit of a check. If it has a name, the fields beside the name change it for this check.
-fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<Limit, Invalid> {
+/// The limit of a check, and whether the caller describes it. If it has a name, the fields beside the name
+/// change it for this check.
+fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<(Limit, bool), Invalid> {
     let is_changed = check.limit.is_some()
         || check.period.is_some()
         || check.algorithm.is_some()
         || check.burst.is_some();
     match named {
-        Some(named) if !is_changed => Ok(named),
+        Some(named) if !is_changed => Ok((named, false)),
         Some(named) => {
             let algorithm = check.algorithm.unwrap_or(named.algorithm());
             let is_gcra = |algorithm| algorithm == Algorithm::Gcra;
@@ -227,19 +230,21 @@ fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<Limit, Invalid> {
             let count = check.limit.unwrap_or(named.count());
             let period = check.period.unwrap_or_else(|| Period::of_ms(named.period_ms()));
             let changed = rate_limits::limit(algorithm, count, period, check.burst.or(burst))?;
-            Ok(changed.shadow(named.is_shadow()))
+            Ok((changed.shadow(named.is_shadow()), true))
         }
         None => {
             let count = check.limit.ok_or(Invalid::Missing("limit"))?;
             let period = check.period.ok_or(Invalid::Missing("period"))?;
             let algorithm = check.algorithm.unwrap_or_default();
-            Ok(rate_limits::limit(algorithm, count, period, check.burst)?)
+            Ok((rate_limits::limit(algorithm, count, period, check.burst)?, true))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use ratelimit::Limiter;
 
     use super::*;
@@ -291,5 +296,50 @@ mod tests {
         }
         assert!(decision(&rates, r#","record":false"#).expect("valid").allowed);
         assert_eq!(decision(&rates, r#","record":true"#).expect("valid").remaining, 998);
+    }
+
+    /// A server of little memory that has one limit, whose counters are in the namespace `n`.
+    fn configured() -> RateLimits {
+        let limiter =
+            Limiter::builder().memory_bytes(1 << 16).guests(true).build().expect("a limiter");
+        let toml = "[limits.login]\nlimit = 1000000\nperiod = \"1d\"\nnamespace = \"n\"\n";
+        let named: HashMap<String, NamedLimits> = toml::from_str(toml).expect("TOML");
+        RateLimits::new(limiter, named["limits"].clone(), 0, Metrics::new().limits())
+    }
+
+    fn remaining(rates: &RateLimits, body: &str) -> u32 {
+        let request = request::parse(body.as_bytes()).expect("valid");
+        match run(rates, request).expect("valid") {
+            Outcome::One(checked) => checked.decision.remaining,
+            Outcome::Batch { .. } => panic!("a batch"),
+        }
+    }
+
+    #[test]
+    fn no_caller_evicts_a_counter_of_the_configuration() {
+        let rates = configured();
+        for key in 0..500 {
+            remaining(&rates, &format!(r#"{{"name":"login","key":"{key}"}}"#));
+        }
+        for n in 1..5000 {
+            for name in [r#""namespace":"n""#, r#""name":"login""#, r#""namespace":"other""#] {
+                let body = format!(r#"{{{name},"key":"{n}","limit":1,"period":"{n}s"}}"#);
+                remaining(&rates, &body);
+            }
+        }
+        for key in 0..500 {
+            let body = format!(r#"{{"name":"login","key":"{key}","peek":true}}"#);
+            assert_eq!(remaining(&rates, &body), 999_999, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_caller_can_describe_the_counters_of_the_configuration() {
+        let rates = configured();
+        remaining(&rates, r#"{"name":"login","key":"a"}"#);
+        let same = r#"{"namespace":"n","key":"a","limit":10,"period":"1d""#;
+        assert_eq!(remaining(&rates, &format!(r#"{same},"peek":true}}"#)), 9);
+        assert_eq!(remaining(&rates, &format!(r#"{same},"reset":true}}"#)), 10);
+        assert_eq!(remaining(&rates, r#"{"name":"login","key":"a","peek":true}"#), 1_000_000);
     }
 }

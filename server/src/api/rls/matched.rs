@@ -8,7 +8,7 @@ use super::{
     proto::{RateLimitDescriptor, RateLimitOverride, Unit},
     tree::{Rule, Tree, counter_of},
 };
-use crate::rate_limits::Period;
+use crate::rate_limits::{Period, window};
 
 /// The most descriptors of a request that are matched. Those after them are denied.
 pub const MAX_DESCRIPTORS: usize = 1000;
@@ -112,7 +112,8 @@ fn match_one<'a>(
         Some(sent) => {
             let Some((limit, unit)) = overriding(sent) else { return Matched::Refused };
             counter_of(&descriptor.entries, keys);
-            (None, limit, unit)
+            let is_described = !tree.windows.contains(&window(&limit));
+            (None, limit.guest(is_described), unit)
         }
         None => match tree.find(&descriptor.entries, keys) {
             None => return Matched::Nothing,

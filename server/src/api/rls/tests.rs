@@ -16,6 +16,7 @@ use crate::{
     rate_limits::{NamedLimits, RateLimits},
 };
 
+mod accepted;
 mod refused;
 mod reports;
 mod tree;
@@ -39,14 +40,20 @@ fn domains(yaml: &str) -> Domains {
     domains
 }
 
+/// A service with these domains.
+fn with_domains(domains: Domains) -> Site {
+    let metrics = Metrics::new();
+    let limiter = Limiter::builder().memory_bytes(1 << 16).secret([7; 16]).guests(true);
+    let limiter = limiter.build().expect("a limiter");
+    let rates = RateLimits::new(limiter, NamedLimits::default(), 10, metrics.limits());
+    let rls = Rls::new(domains, Fields::XRateLimit, metrics.limits(), metrics.rls());
+    rates.add_spaces(rls.domains().spaces());
+    Site { rls, rates, metrics, now_ms: START_MS }
+}
+
 impl Site {
     fn new(yaml: &str) -> Site {
-        let metrics = Metrics::new();
-        let limiter = Limiter::builder().memory_bytes(1 << 16).secret([7; 16]);
-        let limiter = limiter.build().expect("a limiter");
-        let rates = RateLimits::new(limiter, NamedLimits::default(), 10, metrics.limits());
-        let rls = Rls::new(domains(yaml), Fields::XRateLimit, metrics.limits(), metrics.rls());
-        Site { rls, rates, metrics, now_ms: START_MS }
+        with_domains(domains(yaml))
     }
 
     fn decide(&self, request: &RateLimitRequest) -> RateLimitResponse {
@@ -63,7 +70,13 @@ impl Site {
 
     /// How often a descriptor is allowed until it is denied, of at most 100.
     fn allowed(&self, text: &str) -> usize {
-        (0..100).take_while(|_| self.hit(text).code == OK).count()
+        self.allowed_in("d", text)
+    }
+
+    /// The same in another domain.
+    fn allowed_in(&self, domain: &str, text: &str) -> usize {
+        let request = RateLimitRequest { domain: domain.into(), ..request(&[text]) };
+        (0..100).take_while(|_| self.decide(&request).overall_code == OK).count()
     }
 
     fn metric(&self, name: &str) -> String {

@@ -5,7 +5,10 @@
 //! alone. There is no backtracking. The limit of the node that the last entry leads to applies, and
 //! each distinct descriptor has its own counter there.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use ratelimit::Limit;
 
@@ -13,19 +16,73 @@ use super::{
     pattern::Pattern,
     proto::{Entry, Unit},
 };
+use crate::rate_limits::Window;
+
+/// The most limits in all domains, unless the setting `max-limits` changes it.
+pub const MAX_RULES: usize = 1_000_000;
+
+/// How many fields without effect are named.
+const MAX_WARNINGS: usize = 20;
 
 /// All domains, by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Domains {
+    /// The most limits.
+    pub(super) max_rules: usize,
     /// The trees, by the name of the domain.
     pub(super) domains: HashMap<String, Tree>,
     /// The paths of the rules, by number.
     pub(super) paths: Vec<String>,
     /// Those of them that count by fixed windows because the default algorithm can't count that many.
     pub(super) too_large: Vec<String>,
+    /// The fields that have no effect, of the file that is being read.
+    pub(super) ignored: Vec<Ignored>,
+    /// The first warnings about such fields.
+    warnings: Vec<String>,
+    /// How many such fields there are.
+    count_of_warnings: usize,
+}
+
+/// A field that has no effect here, or that this server does not support and ignores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// The line of its file, from 1; none in TOML.
+    pub line: Option<u64>,
+    /// Its place in the tree.
+    pub place: String,
+    /// The field, and why it has no effect.
+    pub reason: &'static str,
+}
+
+impl Default for Domains {
+    fn default() -> Domains {
+        Domains::with_room(MAX_RULES)
+    }
 }
 
 impl Domains {
+    /// No domains, with room for this many limits.
+    #[must_use]
+    pub fn with_room(max_rules: usize) -> Domains {
+        Domains {
+            max_rules,
+            domains: HashMap::new(),
+            paths: Vec::new(),
+            too_large: Vec::new(),
+            ignored: Vec::new(),
+            warnings: Vec::new(),
+            count_of_warnings: 0,
+        }
+    }
+
+    /// The counters of all limits: namespace, and window.
+    pub(crate) fn spaces(&self) -> impl Iterator<Item = (&str, Window)> {
+        let spaces = |tree: &'_ Tree| tree.windows.iter().copied().collect::<Vec<_>>();
+        self.domains
+            .values()
+            .flat_map(move |tree| spaces(tree).into_iter().map(|it| (&tree.namespace[..], it)))
+    }
+
     /// The domain of this name.
     #[must_use]
     pub fn get(&self, domain: &str) -> Option<&Tree> {
@@ -39,18 +96,36 @@ impl Domains {
         &self.paths
     }
 
-    /// A warning for the operator, if some limits do not count by the default algorithm.
+    /// Makes warnings of the fields without effect that a file had.
+    pub(super) fn warn_of(&mut self, file: &Path) {
+        for Ignored { line, place, reason } in self.ignored.drain(..) {
+            self.count_of_warnings += 1;
+            if self.warnings.len() < MAX_WARNINGS {
+                let line = line.map_or(String::new(), |line| format!(":{line}"));
+                self.warnings.push(format!("{}{line}: {place}: {reason}", file.display()));
+            }
+        }
+    }
+
+    /// Warnings for the operator: what is ignored, and which limits do not count by the default algorithm.
     #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        let first = self.too_large.first()?;
-        let others = match self.too_large.len() {
-            1 => String::new(),
-            count => format!(" and {} more", count - 1),
-        };
-        Some(format!(
-            "{first}{others}: too many requests_per_unit for the default algorithm, so these limits \
-             count by fixed windows; to confirm that, set algorithm: fixed, or rls-algorithm"
-        ))
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        let left_out = self.count_of_warnings - warnings.len();
+        if left_out > 0 {
+            warnings.push(format!("{left_out} more fields in the limits for Envoy have no effect"));
+        }
+        if let Some(first) = self.too_large.first() {
+            let others = match self.too_large.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            warnings.push(format!(
+                "{first}{others}: too many requests_per_unit for the default algorithm, so these limits \
+                 count by fixed windows; to confirm that, set algorithm: fixed, or rls-algorithm"
+            ));
+        }
+        warnings
     }
 }
 
@@ -59,6 +134,8 @@ impl Domains {
 pub struct Tree {
     /// The namespace of its counters among those of the location.
     pub(super) namespace: String,
+    /// The windows of its limits.
+    pub(super) windows: HashSet<Window>,
     /// The node above the first entry of a descriptor.
     pub(super) root: Node,
 }
@@ -79,6 +156,8 @@ pub(super) struct Branch {
     pub(super) values: HashMap<Box<[u8]>, Node>,
     /// In the order of the file.
     pub(super) wildcards: Vec<Wildcard>,
+    /// Their texts, which differ.
+    pub(super) patterns: HashSet<Box<str>>,
     /// The node of any other value.
     pub(super) any: Option<Box<Node>>,
 }
