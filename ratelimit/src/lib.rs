@@ -75,10 +75,35 @@
 //! minute), to a slot that no other key took meanwhile, is compared with its old counts for the rest of
 //! that window. It is never allowed more.
 //!
+//! # Beside governor
+//!
+//! [governor](https://docs.rs/governor) 0.10 is the usual choice in Rust. These are facts of its
+//! documentation and of this crate's:
+//!
+//! | | governor 0.10 | this crate |
+//! |---|---|---|
+//! | algorithms | GCRA | sliding window, fixed window, GCRA |
+//! | limits of a limiter | one quota | any number: a limit comes with each request, and may change |
+//! | keys | any `Clone + Hash + Eq` type, kept | bytes, hashed and not kept |
+//! | memory | grows with the keys, until `retain_recent` and `shrink_to_fit` are called | fixed when the limiter is created; a full table evicts the counter that weighs least |
+//! | a limiter without keys | `RateLimiter::direct` | a key that is always the same |
+//! | cost above 1 | `check_n`, `check_key_n` | `check_n`, [`Request::cost`] |
+//! | usage known afterwards | | [`Limiter::record`] |
+//! | look, give back, forget | | [`peek`](Limiter::peek), [`refund`](Limiter::refund), [`reset`](Limiter::reset) |
+//! | several limits, all or none | | [`Limiter::check_all`] |
+//! | a denial has | the earliest time of the next request | that, what remains, and the time until all is free |
+//! | wait until allowed | `until_ready` with any runtime, optionally with jitter | `until_ready` with tokio, feature `tokio` |
+//! | stored without a lifetime | `Arc<RateLimiter>` | [`OwnedLimit`], `Arc<Limiter>` |
+//! | state | nanoseconds since the limiter was created | windows and times since the Unix epoch, which [`save`](Limiter::save) keeps over a restart |
+//! | `no_std` | yes, with the feature `no_std` | no |
+//! | other stores | a trait, `StateStore` | no |
+//!
+//! `benches` in the repository compares their costs in one run.
+//!
 //! # Features
 //!
 //! `tower`, off by default: `RateLimitLayer` for tower services, which answers 429 with the fields of
-//! [`headers`].
+//! [`headers`]. `tokio`, off by default: `until_ready`. The example `axum` shows both a layer and `record`.
 
 mod algorithm;
 mod class;
@@ -92,6 +117,9 @@ mod layer;
 mod limit;
 mod limiter;
 mod named;
+mod owned;
+#[cfg(feature = "tokio")]
+mod ready;
 mod request;
 mod stats;
 mod sync;
@@ -104,5 +132,8 @@ pub use layer::{RateLimitLayer, RateLimited};
 pub use limit::{Algorithm, Limit, LimitError};
 pub use limiter::{BuildError, Builder, Damage, Limiter, RestoreError};
 pub use named::NamedLimit;
+pub use owned::OwnedLimit;
+#[cfg(feature = "tokio")]
+pub use ready::NeverReady;
 pub use request::Request;
 pub use stats::Stats;

@@ -47,6 +47,12 @@ impl<C: Clock> Clone for NamedLimit<'_, C> {
 impl<C: Clock> Copy for NamedLimit<'_, C> {}
 
 impl<'a, C: Clock> NamedLimit<'a, C> {
+    /// Returns the limiter.
+    #[must_use]
+    pub fn limiter(&self) -> &'a Limiter<C> {
+        self.limiter
+    }
+
     /// Returns the limit.
     #[must_use]
     pub fn limit(&self) -> Limit {
