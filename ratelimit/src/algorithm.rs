@@ -32,12 +32,13 @@ pub(crate) struct Verdict {
     pub(crate) retry_ms: Option<u64>,
 }
 
-/// How much a counter holds and how old it is. The table evicts the counter with the least weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Weight {
+/// What a counter holds, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holding {
     /// The cost that counts now, rounded up.
     pub(crate) cost: u64,
-    /// Milliseconds since the start of the window in which the counter last changed. Of counters with
-    /// equal cost the table keeps the older one.
-    pub(crate) age: u64,
+    /// Milliseconds until it holds nothing, if nothing else is counted.
+    pub(crate) lasts_ms: u64,
+    /// Milliseconds since the start of the window in which the counter last changed.
+    pub(crate) age_ms: u64,
 }

@@ -1,24 +1,63 @@
-//! The class of a counter: the part of its limit that the table needs to compute its age and its cost.
+//! The class of a counter: the part of its limit that the table needs to compute what the counter holds and
+//! how much that is of its limit.
 //!
-//! A slot of the table has no room for an algorithm and a period, so it names them by a class of 12 bits.
-//! The class of a window algorithm is an index into a small table of (algorithm, period), which is filled
-//! as limits arrive and never emptied. The class of GCRA is the interval of a cost of 1, as a float.
+//! A slot of the table has no room for a limit, so it names it by a class of 12 bits. The class of a window
+//! algorithm is an index into a small table of (algorithm, period, count), which is filled as limits arrive
+//! and never emptied. The class of GCRA is the time in which a full bucket drains, as a float.
+//!
+//! Guests ([`Limit::guest`]) have a part of the table of classes of their own, so that they leave room for
+//! the others.
 
-use crate::algorithm::{MAX_PERIOD_MS, Weight, fixed, gcra, sliding};
+use crate::algorithm::{Holding, MAX_PERIOD_MS, fixed, gcra, sliding};
 use crate::limit::{Algorithm, Limit};
 use crate::sync::{AtomicU64, Ordering};
 
 /// The bits of a class.
 pub(crate) const CLASS_BITS: u32 = 12;
 
-/// The number of window classes: from 1 to this. Class 0 marks a slot that was never used.
-const WINDOWS: usize = if cfg!(ratelimit_loom) { 2 } else { 2048 };
+/// The number of window classes of limits that are not guests: from 1 to this. Class 0 marks a slot that was
+/// never used.
+const OWN: usize = if cfg!(ratelimit_loom) { 2 } else { 2558 };
+/// The number of window classes of guests, which follow.
+const GUESTS: usize = if cfg!(ratelimit_loom) { 2 } else { 1024 };
 /// The class of windows that arrived when the table of classes was full: their period is not known.
-const UNKNOWN: u16 = 2049;
-/// The first of the 512 classes of GCRA, one for each float of an interval.
-const FIRST_GCRA: u16 = 2560;
+const UNKNOWN: u16 = 3583;
+/// The first of the 512 classes of GCRA, one for each float of a drain.
+const FIRST_GCRA: u16 = 3584;
 
-/// Assigns a class to each (algorithm, period).
+/// The bits of a count as a float: five of exponent, two of mantissa.
+const COUNT_BITS: u32 = 7;
+
+/// A counter that is this many times above its limit weighs as much as one that is further above it.
+const FULL: f64 = 2.0;
+
+/// How much is lost with a counter. The table evicts the counter with the least weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Weight {
+    /// The bits of a float that is not negative, which have its order: the square of the share that the
+    /// counter holds of its limit, times the milliseconds that it still lasts. The square lets a counter
+    /// at its limit outweigh one that holds a tenth of its limit for 99 times as long.
+    value: u64,
+    /// Milliseconds since the start of the window in which the counter last changed. Of counters of equal
+    /// value the table keeps the older one.
+    age: u64,
+}
+
+impl Weight {
+    fn new(held: Holding, count: f64) -> Weight {
+        #[expect(clippy::cast_precision_loss, reason = "a weight is approximate")]
+        let (cost, lasts) = (held.cost as f64, held.lasts_ms as f64);
+        let share = (cost / count).min(FULL);
+        Weight { value: (share * share * lasts).to_bits(), age: held.age_ms }
+    }
+
+    /// Returns whether the counter holds nothing.
+    pub(crate) fn is_zero(self) -> bool {
+        self.value == 0
+    }
+}
+
+/// Assigns a class to each (algorithm, period, count).
 #[derive(Debug)]
 pub(crate) struct Classes {
     windows: Vec<AtomicU64>,
@@ -26,24 +65,30 @@ pub(crate) struct Classes {
 
 impl Classes {
     pub(crate) fn new() -> Classes {
-        Classes { windows: (0..WINDOWS).map(|_| AtomicU64::new(0)).collect() }
+        Classes { windows: (0..OWN + GUESTS).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Returns the class of a limit.
     pub(crate) fn of(&self, limit: &Limit) -> u16 {
-        match limit.algorithm() {
-            Algorithm::Sliding => self.intern(limit.period_ms() << 1),
-            Algorithm::Fixed => self.intern(limit.period_ms() << 1 | 1),
-            Algorithm::Gcra => FIRST_GCRA + gcra::float(limit.interval()),
-        }
+        let fixed = match limit.algorithm() {
+            Algorithm::Sliding => 0,
+            Algorithm::Fixed => 1,
+            Algorithm::Gcra => {
+                let drain = limit.interval().saturating_mul(u64::from(limit.burst()));
+                return FIRST_GCRA + gcra::float(drain);
+            }
+        };
+        let entry = (limit.period_ms() << COUNT_BITS | float(limit.count())) << 1 | fixed;
+        self.intern(entry, limit.is_guest())
     }
 
     /// Returns the class of an entry, and adds the entry if it is new.
-    #[expect(clippy::cast_possible_truncation, reason = "the table has 2048 entries")]
-    fn intern(&self, entry: u64) -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "the table has fewer than 4096 entries")]
+    fn intern(&self, entry: u64, is_guest: bool) -> u16 {
+        let (first, length) = if is_guest { (OWN, GUESTS) } else { (0, OWN) };
         let start = (entry.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
-        for step in 0..WINDOWS {
-            let at = (start + step) % WINDOWS;
+        for step in 0..length {
+            let at = first + (start + step) % length;
             let found = match self.windows[at].load(Ordering::Acquire) {
                 0 => self.windows[at]
                     .compare_exchange(0, entry, Ordering::AcqRel, Ordering::Acquire)
@@ -57,20 +102,26 @@ impl Classes {
         UNKNOWN
     }
 
+    /// Returns the entry of a window class; zero if its period is not known.
+    fn entry(&self, class: u16) -> u64 {
+        let at = usize::from(class).checked_sub(1);
+        at.and_then(|at| self.windows.get(at)).map_or(0, |entry| entry.load(Ordering::Acquire))
+    }
+
     /// Returns the weight of a counter at `now`. A counter of unknown class has no known age, so it
-    /// weighs as the newest with a cost of 1: it is evicted before others, and counted as an eviction.
+    /// weighs the least of all that count: it is evicted before others, and counted as an eviction.
     pub(crate) fn weight(&self, class: u16, payload: u64, now: u64) -> Weight {
         if class >= FIRST_GCRA {
-            return gcra::weight(payload, class - FIRST_GCRA, now);
+            let held = gcra::holding(payload, class - FIRST_GCRA, now);
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            return Weight::new(held, gcra::PARTS as f64);
         }
-        let entry = usize::from(class)
-            .checked_sub(1)
-            .and_then(|at| self.windows.get(at))
-            .map_or(0, |window| window.load(Ordering::Acquire));
-        match (entry >> 1, entry & 1) {
-            (0, _) => Weight { cost: 1, age: 0 },
-            (period, 0) => sliding::weight(payload, period, now),
-            (period, _) => fixed::weight(payload, period, now),
+        let entry = self.entry(class);
+        let (period, count) = (entry >> (COUNT_BITS + 1), unfloat(entry >> 1));
+        match (period, entry & 1) {
+            (0, _) => Weight { value: 1, age: 0 },
+            (_, 0) => Weight::new(sliding::holding(payload, period, now), count),
+            (_, _) => Weight::new(fixed::holding(payload, period, now), count),
         }
     }
 
@@ -80,44 +131,103 @@ impl Classes {
         if class >= FIRST_GCRA {
             return Some(1 << 63 | u64::from(class - FIRST_GCRA));
         }
-        let entry = self.windows.get(usize::from(class).checked_sub(1)?)?.load(Ordering::Acquire);
-        (entry != 0).then_some(entry)
+        Some(self.entry(class)).filter(|entry| *entry != 0)
     }
 
     /// Returns the class of its form in a save, or `None` if the form is not valid.
-    pub(crate) fn restored(&self, saved: u64) -> Option<u16> {
+    pub(crate) fn restored(&self, saved: u64, is_guest: bool) -> Option<u16> {
         if saved >> 63 == 1 {
             let float = u16::try_from(saved & !(1 << 63)).ok()?;
             return (float < 1 << gcra::FLOAT_BITS).then(|| FIRST_GCRA + float);
         }
-        let period = saved >> 1;
-        (1..=MAX_PERIOD_MS).contains(&period).then(|| self.intern(saved))
+        let period = saved >> (COUNT_BITS + 1);
+        (1..=MAX_PERIOD_MS).contains(&period).then(|| self.intern(saved, is_guest))
     }
+}
+
+/// Returns a count as a float, rounded down.
+fn float(count: u32) -> u64 {
+    let count = u64::from(count.max(1));
+    let exponent = count.ilog2();
+    u64::from(exponent) << 2 | (count << 2 >> exponent & 3)
+}
+
+/// Returns the count of a [`float`] in the low bits of a number.
+fn unfloat(float: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "below 2^35")]
+    let count = ((4 | float & 3) << (float >> 2 & 31)) as f64;
+    count / 4.0
 }
 
 #[cfg(all(test, not(ratelimit_loom)))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_saved_class_is_restored_if_it_is_valid_and_refused_if_not() {
         let classes = Classes::new();
         let highest = (1 << gcra::FLOAT_BITS) - 1;
-        assert!(classes.restored(1 << 63 | highest).is_some());
+        assert!(classes.restored(1 << 63 | highest, false).is_some());
         for float in [highest + 1, u64::from(u16::MAX), u64::from(u16::MAX) + 1] {
-            assert_eq!(classes.restored(1 << 63 | float), None);
+            assert_eq!(classes.restored(1 << 63 | float, false), None);
         }
-        assert_eq!(classes.restored(0), None);
+        assert_eq!(classes.restored(0, false), None);
+        let longest = (MAX_PERIOD_MS << COUNT_BITS | 127) << 1;
+        assert!(classes.restored(longest, true).is_some());
+        assert_eq!(classes.restored(longest + (1 << (COUNT_BITS + 1)), false), None);
     }
 
     #[test]
     fn a_counter_whose_period_has_no_class_still_has_a_weight() {
         let classes = Classes::new();
-        for period in 1..=WINDOWS as u64 {
-            assert_ne!(classes.intern(period << 1), UNKNOWN);
+        for period in 1..=OWN as u64 {
+            assert_ne!(classes.intern(period << (COUNT_BITS + 1), false), UNKNOWN);
         }
-        assert_eq!(classes.intern(1_000_000 << 1), UNKNOWN);
-        assert_eq!(classes.weight(UNKNOWN, 1, 0), Weight { cost: 1, age: 0 });
+        assert_eq!(classes.intern(1_000_000 << (COUNT_BITS + 1), false), UNKNOWN);
+        assert!(!classes.weight(UNKNOWN, 1, 0).is_zero());
         assert_eq!(classes.saved(UNKNOWN), None);
+        let guest = classes.intern(1_000_000 << (COUNT_BITS + 1), true);
+        assert_ne!(guest, UNKNOWN, "guests have their own classes");
+    }
+
+    #[test]
+    fn guests_that_name_many_periods_leave_the_classes_of_others() {
+        let classes = Classes::new();
+        let limit = |ms| Limit::sliding(1, Duration::from_millis(ms)).expect("within bounds");
+        for ms in 1..=5000 {
+            classes.of(&limit(ms).guest(true));
+        }
+        assert_eq!(classes.of(&limit(6000).guest(true)), UNKNOWN);
+        assert_ne!(classes.of(&limit(6000)), UNKNOWN);
+    }
+
+    #[test]
+    fn a_count_as_a_float_is_at_most_a_fifth_too_small() {
+        for count in (0..2000).chain([1_000_000, 2_097_151, u32::MAX]) {
+            let (exact, near) = (f64::from(count.max(1)), unfloat(float(count)));
+            assert!(near <= exact && exact < near * 1.25, "{count}: {near}");
+        }
+    }
+
+    #[test]
+    fn a_counter_weighs_its_share_of_the_limit_and_the_time_that_it_lasts() {
+        let classes = Classes::new();
+        let weight = |limit: Limit, cost| {
+            let payload = crate::decide::record(&limit, 0, 1_700_000_040_000, cost);
+            classes.weight(classes.of(&limit), payload, 1_700_000_040_000)
+        };
+        let seconds = Duration::from_secs;
+        for new in [Limit::sliding, Limit::fixed, |count, period| Limit::gcra(count, count, period)]
+        {
+            let day = |count| new(count, seconds(86_400)).expect("within bounds");
+            let second = |count| new(count, seconds(1)).expect("within bounds");
+            assert!(weight(day(5), 4) > weight(second(1000), 900));
+            assert!(weight(day(5), 4) > weight(second(1), 1));
+            assert!(weight(second(5), 5) > weight(day(100_000), 1));
+            assert!(weight(day(5), 5) > weight(day(5), 4));
+            assert!(weight(day(5), 5) > weight(day(100), 50));
+        }
     }
 }

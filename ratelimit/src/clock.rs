@@ -32,6 +32,11 @@ impl<C: Clock + ?Sized> Clock for &C {
 /// advances with the timer tick (every 1 to 10 ms, by kernel configuration; 4 ms is common). It costs a
 /// quarter of the fine clock, and a limiter reads the time at every request. It may be late by one
 /// tick and is never early.
+///
+/// That clock stands still while the system is suspended. The time that it missed is the difference between
+/// `CLOCK_BOOTTIME`, which counts it, and `CLOCK_MONOTONIC`; it is measured again once 20 ms have passed. So a
+/// window that ended during a suspend is over 20 ms after the system resumes, at the latest. While a
+/// virtual machine is paused, its monotonic clock goes on or stands still, as the hypervisor decides.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     start: Duration,
@@ -61,13 +66,73 @@ impl Clock for SystemClock {
     }
 }
 
-/// Returns the time since some fixed moment. It never goes back.
+/// Returns the time since some fixed moment, with the time that the system was suspended. It never goes
+/// back.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
 fn monotonic() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::MonotonicCoarse);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    let running = suspend::read(suspend::Clock::MonotonicCoarse);
+    running + suspend::time(millis(running))
+}
+
+/// The time that the system was suspended.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod suspend {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    pub(super) use rustix::time::ClockId as Clock;
+    use rustix::time::clock_gettime;
+
+    /// How long a measurement holds.
+    const FRESH_MS: u64 = 20;
+
+    /// The coarse time of the last measurement.
+    static MEASURED_MS: AtomicU64 = AtomicU64::new(0);
+    /// Its result. It only grows.
+    static SUSPENDED_MS: AtomicU64 = AtomicU64::new(0);
+
+    pub(super) fn read(clock: Clock) -> Duration {
+        let now = clock_gettime(clock);
+        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    }
+
+    /// Returns the time that the system was suspended, as measured at most 20 ms of running time ago.
+    #[inline]
+    pub(super) fn time(running_ms: u64) -> Duration {
+        if running_ms.saturating_sub(MEASURED_MS.load(Ordering::Relaxed)) >= FRESH_MS {
+            measure(running_ms);
+        }
+        Duration::from_millis(SUSPENDED_MS.load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn measure(running_ms: u64) {
+        MEASURED_MS.fetch_max(running_ms, Ordering::Relaxed);
+        // In this order: a delay between the two makes the result too small, and the next one corrects it.
+        let with = read(Clock::Boottime);
+        let without = read(Clock::Monotonic);
+        SUSPENDED_MS.fetch_max(difference_ms(with, without), Ordering::Relaxed);
+    }
+
+    fn difference_ms(with: Duration, without: Duration) -> u64 {
+        super::millis(with.saturating_sub(without))
+    }
+
+    #[cfg(all(test, not(ratelimit_loom)))]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_time_of_a_suspend_is_counted_and_never_too_much_of_it() {
+            let seconds = Duration::from_secs;
+            assert_eq!(difference_ms(seconds(100), seconds(40)), 60_000);
+            assert_eq!(difference_ms(seconds(40), seconds(40) + Duration::from_nanos(1)), 0);
+            let earlier = super::super::monotonic();
+            assert!(earlier <= read(Clock::Boottime), "it is never early");
+            assert!(earlier <= super::super::monotonic(), "it never goes back");
+        }
+    }
 }
 
 /// Returns the time since the first call. It never goes back.

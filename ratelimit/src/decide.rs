@@ -34,6 +34,15 @@ pub(crate) fn check(limit: &Limit, payload: u64, now: u64, cost: u32) -> Verdict
     }
 }
 
+/// Counts `cost` whatever the limit is, and returns the new payload.
+pub(crate) fn record(limit: &Limit, payload: u64, now: u64, cost: u32) -> u64 {
+    match limit.algorithm() {
+        Algorithm::Sliding => sliding(limit).record(payload, now, cost),
+        Algorithm::Fixed => fixed(limit).record(payload, now, cost),
+        Algorithm::Gcra => gcra(limit).record(payload, now, cost),
+    }
+}
+
 /// Returns what `cost` takes of a counter, in the unit of the algorithm. Sums of demands hold for every
 /// limit of that algorithm, so a batch can add them up per counter.
 pub(crate) fn demand(limit: &Limit, cost: u32) -> u64 {

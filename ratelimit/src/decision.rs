@@ -11,6 +11,7 @@ use std::time::Duration;
 /// | `reset_after` | until both windows that count have passed | until the window ends | until the bucket is empty |
 ///
 /// All times are rounded up to whole milliseconds. They hold as long as no other request arrives.
+#[must_use = "a request that is not `allowed` must not proceed"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Whether the request may proceed. Always true in shadow mode. Only allowed requests count.
@@ -22,7 +23,8 @@ pub struct Decision {
     /// The time until `remaining` equals `limit` again; zero if it does now.
     pub reset_after: Duration,
     /// The time after which the same call would be allowed. Zero if it was allowed, also by a peek; `None`
-    /// if it will never be allowed, because its cost is above the limit.
+    /// if it will never be allowed, because its cost is above the limit. Of
+    /// [`record`](crate::Limiter::record), the time after which the counter is within its limit again.
     pub retry_after: Option<Duration>,
     /// Whether shadow mode allowed a request that the limit denies. `retry_after` and `remaining` are then
     /// those of the denial, and the request was not counted.
@@ -38,6 +40,7 @@ impl Decision {
 }
 
 /// The result of a batch that is counted as a whole or not at all.
+#[must_use = "a batch that is not `allowed` must not proceed"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllDecision {
     /// Whether the batch may proceed. If not, none of its requests was counted.

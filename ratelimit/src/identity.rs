@@ -7,6 +7,9 @@
 //! The low 46 of the 64 bits are the fingerprint that a slot keeps, and the high bits choose the set. Two
 //! live keys share a counter if both agree. That is so for one in 10^14 pairs of keys in a set, and so
 //! for about one in 10^13 new keys. Such keys are limited together.
+//!
+//! If guests have a share of the table, their hashes are the upper half of all, and the others the lower
+//! half. A set is a range of hashes, so the two never meet in one.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -22,6 +25,8 @@ pub(crate) const FINGERPRINT_BITS: u32 = 46;
 /// Hashes requests with a secret.
 pub(crate) struct Identity {
     secret: [u8; 16],
+    /// Whether guests have a share.
+    guests: bool,
     seed: u64,
     shared: SharedSeed,
 }
@@ -34,14 +39,29 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(secret: [u8; 16]) -> Identity {
+    pub(crate) fn new(secret: [u8; 16], guests: bool) -> Identity {
         let (first, second) = secret.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        Identity { secret, seed: number(first), shared: SharedSeed::from_u64(number(second)) }
+        Identity {
+            secret,
+            guests,
+            seed: number(first),
+            shared: SharedSeed::from_u64(number(second)),
+        }
     }
 
     pub(crate) fn secret(&self) -> [u8; 16] {
         self.secret
+    }
+
+    /// Returns whether guests have a share.
+    pub(crate) fn has_guests(&self) -> bool {
+        self.guests
+    }
+
+    /// Returns whether a hash is in the share of guests.
+    pub(crate) fn is_guest(&self, hash: u64) -> bool {
+        self.guests && hash >> 63 == 1
     }
 
     /// Returns the hash of (namespace, key, period, algorithm).
@@ -53,7 +73,8 @@ impl Identity {
         hasher.write_usize(request.namespace.len());
         hasher.write(request.namespace);
         hasher.write(request.key);
-        hasher.finish()
+        let hash = hasher.finish();
+        if self.guests { hash >> 1 | u64::from(request.limit.is_guest()) << 63 } else { hash }
     }
 
     /// Returns the hash of a fixed text. A save carries it: with another hash function no saved counter

@@ -47,20 +47,26 @@
 //! key of its capacity. Keys are not kept, only a keyed hash: about one new key in 10^13 shares its
 //! counter with another. Expired counters are reused when a slot is needed; no thread cleans up.
 //!
-//! A limiter knows 2,048 pairs of period and window algorithm. Counters of further pairs work, but they
-//! are evicted first and are not saved.
+//! A limiter knows 2,558 kinds of window limits: algorithm, period, and count to within a fifth. Counters of
+//! further kinds work, but they are evicted first and are not saved.
 //!
-//! **Floods.** If all eight slots of a key's set are taken, the counter with the least cost is evicted, and
-//! of equals the newest. So random keys with one request each evict each other, and not a key that holds
-//! more. A flood defeats that if its keys hold as much as the key to be evicted: it sends as many requests
-//! for each random key (or one of that cost). With a limit of 1 all keys are equal, and a key that
-//! arrived when its set was nearly full may be evicted. A key that is evicted has its whole limit again.
-//! [`Stats::evictions`] counts evictions.
+//! **Floods.** If all eight slots of a key's set are taken, the counter that weighs least is evicted, and of
+//! equals the newest. A counter weighs the square of the share that it holds of its limit, times the time
+//! that it still lasts. So random keys with one request each evict each other, and not a key that has used
+//! more of its limit; and a flood of short periods does not evict a counter of a long one. A flood defeats
+//! that if its keys weigh as much as the key to be evicted: it uses up the limit for each random key. With
+//! a limit of 1 all keys are equal, and a key that arrived when its set was nearly full may be evicted. A
+//! key that is evicted has its whole limit again. [`Stats::evictions`] counts evictions.
+//!
+//! **Guests.** If clients name limits, periods or namespaces themselves, make those limits guests
+//! ([`Limit::guest`]) and give guests a half of the table ([`Builder::guests`]): whatever clients name then
+//! evicts no counter of your own limits. Guests also have 1,024 kinds of limits of their own.
 //!
 //! # Clocks and restarts
 //!
 //! Time is an argument ([`Limiter::check_at`]) or comes from a [`Clock`]. The [`SystemClock`] reads the wall
-//! clock once and then the monotonic clock. A limiter's time never goes back. [`Limiter::save`] and
+//! clock once and then the monotonic clock, with the time that the system was suspended. A limiter's time
+//! never goes back. [`Limiter::save`] and
 //! [`Builder::restore`] keep counters over a clean restart. Without them a new process begins at zero, so
 //! a key may be allowed its whole limit again.
 //!
@@ -69,10 +75,35 @@
 //! minute), to a slot that no other key took meanwhile, is compared with its old counts for the rest of
 //! that window. It is never allowed more.
 //!
+//! # Beside governor
+//!
+//! [governor](https://docs.rs/governor) 0.10 is the usual choice in Rust. These are facts of its
+//! documentation and of this crate's:
+//!
+//! | | governor 0.10 | this crate |
+//! |---|---|---|
+//! | algorithms | GCRA | sliding window, fixed window, GCRA |
+//! | limits of a limiter | one quota | any number: a limit comes with each request, and may change |
+//! | keys | any `Clone + Hash + Eq` type, kept | bytes, hashed and not kept |
+//! | memory | grows with the keys, until `retain_recent` and `shrink_to_fit` are called | fixed when the limiter is created; a full table evicts the counter that weighs least |
+//! | a limiter without keys | `RateLimiter::direct` | a key that is always the same |
+//! | cost above 1 | `check_n`, `check_key_n` | `check_n`, [`Request::cost`] |
+//! | usage known afterwards | | [`Limiter::record`] |
+//! | look, give back, forget | | [`peek`](Limiter::peek), [`refund`](Limiter::refund), [`reset`](Limiter::reset) |
+//! | several limits, all or none | | [`Limiter::check_all`] |
+//! | a denial has | the earliest time of the next request | that, what remains, and the time until all is free |
+//! | wait until allowed | `until_ready` with any runtime, optionally with jitter | `until_ready` with tokio, feature `tokio` |
+//! | stored without a lifetime | `Arc<RateLimiter>` | [`OwnedLimit`], `Arc<Limiter>` |
+//! | state | nanoseconds since the limiter was created | windows and times since the Unix epoch, which [`save`](Limiter::save) keeps over a restart |
+//! | `no_std` | yes, with the feature `no_std` | no |
+//! | other stores | a trait, `StateStore` | no |
+//!
+//! `benches` in the repository compares their costs in one run.
+//!
 //! # Features
 //!
 //! `tower`, off by default: `RateLimitLayer` for tower services, which answers 429 with the fields of
-//! [`headers`].
+//! [`headers`]. `tokio`, off by default: `until_ready`. The example `axum` shows both a layer and `record`.
 
 mod algorithm;
 mod class;
@@ -86,6 +117,9 @@ mod layer;
 mod limit;
 mod limiter;
 mod named;
+mod owned;
+#[cfg(feature = "tokio")]
+mod ready;
 mod request;
 mod stats;
 mod sync;
@@ -98,5 +132,8 @@ pub use layer::{RateLimitLayer, RateLimited};
 pub use limit::{Algorithm, Limit, LimitError};
 pub use limiter::{BuildError, Builder, Damage, Limiter, RestoreError};
 pub use named::NamedLimit;
+pub use owned::OwnedLimit;
+#[cfg(feature = "tokio")]
+pub use ready::NeverReady;
 pub use request::Request;
 pub use stats::Stats;

@@ -103,6 +103,7 @@ pub enum LimitError {
 pub struct Limit {
     algorithm: Algorithm,
     shadow: bool,
+    guest: bool,
     count: u32,
     burst: u32,
     period_ms: u64,
@@ -169,7 +170,7 @@ impl Limit {
             }
             Algorithm::Sliding | Algorithm::Fixed => (0, count),
         };
-        Ok(Limit { algorithm, shadow: false, count, burst, period_ms, interval })
+        Ok(Limit { algorithm, shadow: false, guest: false, count, burst, period_ms, interval })
     }
 
     /// Returns the largest count of an algorithm for a period, or `None` if the period is out of bounds.
@@ -190,6 +191,14 @@ impl Limit {
     #[must_use]
     pub fn shadow(self, shadow: bool) -> Limit {
         Limit { shadow, ..self }
+    }
+
+    /// Makes the limit a guest or not. In a limiter that has a share for guests
+    /// ([`Builder::guests`](crate::Builder::guests)), the counters of guests never evict those of other
+    /// limits: use it for limits, periods and namespaces that clients name. Elsewhere it has no effect.
+    #[must_use]
+    pub fn guest(self, guest: bool) -> Limit {
+        Limit { guest, ..self }
     }
 
     /// Returns the algorithm.
@@ -226,6 +235,12 @@ impl Limit {
     #[must_use]
     pub fn is_shadow(&self) -> bool {
         self.shadow
+    }
+
+    /// Returns whether the limit is a guest.
+    #[must_use]
+    pub fn is_guest(&self) -> bool {
+        self.guest
     }
 
     pub(crate) fn interval(&self) -> u64 {

@@ -137,28 +137,71 @@ impl<C: Clock> Limiter<C> {
         let Some(payload) = verdict.payload.filter(|payload| *payload != 0) else {
             return Some((verdict, now));
         };
-        let class = self.table.classes().of(&request.limit);
-        match self.table.insert(hash, class, payload, now) {
-            Insertion::Done { evicted } => {
-                self.count_evicted(evicted);
-                Some((verdict, now))
-            }
-            Insertion::Exists { evicted } => {
-                self.count_evicted(evicted);
-                None
-            }
-            Insertion::Crowded { evicted } => {
-                self.count_evicted(evicted);
-                self.counts.evicted();
-                Some((verdict, now))
-            }
-        }
+        self.insert(hash, request, payload, now).then_some((verdict, now))
     }
 
-    fn count_evicted(&self, evicted: bool) {
-        if evicted {
+    /// Inserts a key with its first payload. Returns false if another thread has just inserted the key.
+    fn insert(&self, hash: u64, request: &Request<'_>, payload: u64, now: u64) -> bool {
+        let class = self.table.classes().of(&request.limit);
+        let (inserted, evicted, is_lost) = match self.table.insert(hash, class, payload, now) {
+            Insertion::Done { evicted } => (true, evicted, false),
+            Insertion::Exists { evicted } => (false, evicted, false),
+            Insertion::Crowded { evicted } => (true, evicted, true),
+        };
+        for _ in 0..u8::from(evicted) + u8::from(is_lost) {
             self.counts.evicted();
         }
+        inserted
+    }
+
+    /// Counts a cost that is known only afterwards (tokens, bytes, failed attempts), whatever the limit is.
+    ///
+    /// The counter may then be above its limit: every [`check`](Limiter::check) and [`peek`](Limiter::peek) is
+    /// denied, one of cost 0 too, until enough of the window has passed. A counter that is full stays full:
+    /// at 2,097,151 (sliding), at 4,294,967,295 (fixed), or when it takes two years to drain (GCRA).
+    ///
+    /// The decision describes the counter after the cost: it is `allowed` if the counter is within its limit,
+    /// and `retry_after` is the time until it is within its limit again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ratelimit::{Limit, Limiter};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = Limiter::builder().capacity(1000).build()?;
+    /// let tokens = limiter.limit("tokens", Limit::sliding(1000, Duration::from_secs(60))?);
+    /// for _ in 0..2 {
+    ///     assert!(tokens.peek("user:1").allowed);
+    ///     // … the work, which takes 600 …
+    ///     let _ = tokens.record("user:1", 600);
+    /// }
+    /// assert!(!tokens.peek("user:1").allowed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn record(&self, request: &Request<'_>) -> Decision {
+        self.record_at(self.now_ms(), request)
+    }
+
+    /// Does the same as [`record`](Limiter::record), at a time from [`now_ms`](Limiter::now_ms).
+    pub fn record_at(&self, now_ms: u64, request: &Request<'_>) -> Decision {
+        self.latest.note(now_ms.min(LAST_MS));
+        let hash = self.identity.of(request);
+        let verdict = loop {
+            let found = self.table.find(hash);
+            let now = self.latest.get();
+            let read = found.map_or(0, |(_, word)| word.payload());
+            let payload = decide::record(&request.limit, read, now, request.cost);
+            let is_counted = match found {
+                _ if request.cost == 0 || payload == 0 => true,
+                Some((slot, word)) => slot.replace(word, payload).is_ok(),
+                None => self.insert(hash, request, payload, now),
+            };
+            if is_counted {
+                break decide::check(&request.limit, payload, now, 0);
+            }
+        };
+        self.counts.recorded();
+        decide::decision(&request.limit, &verdict)
     }
 
     /// Returns what [`check`](Limiter::check) would decide, without counting. `remaining` is as it is

@@ -47,6 +47,12 @@ impl<C: Clock> Clone for NamedLimit<'_, C> {
 impl<C: Clock> Copy for NamedLimit<'_, C> {}
 
 impl<'a, C: Clock> NamedLimit<'a, C> {
+    /// Returns the limiter.
+    #[must_use]
+    pub fn limiter(&self) -> &'a Limiter<C> {
+        self.limiter
+    }
+
     /// Returns the limit.
     #[must_use]
     pub fn limit(&self) -> Limit {
@@ -80,6 +86,11 @@ impl<'a, C: Clock> NamedLimit<'a, C> {
     /// Returns what [`check`](NamedLimit::check) would decide, without counting.
     pub fn peek(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> Decision {
         self.limiter.peek(&self.request(key))
+    }
+
+    /// Counts a cost that is known only afterwards, whatever the limit is; see [`Limiter::record`].
+    pub fn record(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> Decision {
+        self.limiter.record(&self.request(key).cost(cost))
     }
 
     /// Gives back a cost that was counted but not used; see [`Limiter::refund`].

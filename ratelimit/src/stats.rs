@@ -52,6 +52,7 @@ struct Stripe {
     allowed: AtomicU64,
     denied: AtomicU64,
     shadowed: AtomicU64,
+    recorded: AtomicU64,
     evicted: AtomicU64,
 }
 
@@ -73,6 +74,8 @@ pub struct Stats {
     pub denials: u64,
     /// Requests of `denials` that shadow mode allowed.
     pub shadowed: u64,
+    /// Calls of `record`.
+    pub records: u64,
     /// Counters that were evicted while they still counted, because their slot was needed.
     pub evictions: u64,
     /// Slots that hold a counter that still counts. Estimated from a sample if the table has more than
@@ -111,6 +114,10 @@ impl Counts {
         }
     }
 
+    pub(crate) fn recorded(&self) {
+        self.add(|stripe| &stripe.recorded);
+    }
+
     pub(crate) fn evicted(&self) {
         self.add(|stripe| &stripe.evicted);
     }
@@ -124,6 +131,7 @@ impl Counts {
             checks: sum(|stripe| &stripe.allowed) + denials,
             denials,
             shadowed: sum(|stripe| &stripe.shadowed),
+            records: sum(|stripe| &stripe.recorded),
             evictions: sum(|stripe| &stripe.evicted),
             ..Stats::default()
         }

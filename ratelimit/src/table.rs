@@ -48,8 +48,7 @@ use std::fmt;
 use slot::Tag;
 pub(crate) use slot::{Slot, Word};
 
-use crate::algorithm::Weight;
-use crate::class::Classes;
+use crate::class::{Classes, Weight};
 use crate::identity::FINGERPRINT_BITS;
 use crate::sync::{Ordering, fence};
 
@@ -120,10 +119,12 @@ struct Claim {
 }
 
 impl Table {
-    /// Creates a table with at least `slots` slots, and at least one set.
-    pub(crate) fn new(slots: usize) -> Table {
+    /// Creates a table with at least `slots` slots, and at least one set. If it is to have `halves`, the
+    /// upper half of all hashes has half of the sets.
+    pub(crate) fn new(slots: usize, halves: bool) -> Table {
         let set = || Set { slots: std::array::from_fn(|_| Slot::new()) };
-        let sets = (0..slots.div_ceil(WAYS).max(1)).map(|_| set()).collect();
+        let sets = slots.div_ceil(WAYS).max(1).next_multiple_of(if halves { 2 } else { 1 });
+        let sets = (0..sets).map(|_| set()).collect();
         Table { sets, classes: Classes::new() }
     }
 
@@ -238,7 +239,7 @@ impl Table {
             return Spare::Claim;
         }
         match self.classes.weight(tag.class(), word.payload(), now) {
-            Weight { cost: 0, .. } => Spare::Empty,
+            weight if weight.is_zero() => Spare::Empty,
             weight => Spare::Live(weight),
         }
     }

@@ -36,7 +36,7 @@ fn a_refund_of_more_than_was_taken_frees_the_limit_and_no_more() {
     for algorithm in ALL {
         let (limiter, _clock) = limiter(8);
         let request = Request::new("n", "k", limit(algorithm, 10));
-        limiter.check(&request);
+        let _ = limiter.check(&request);
         limiter.refund(&request.cost(5));
         assert_eq!(limiter.check(&request.cost(10)).remaining, 0, "{algorithm}");
         assert!(!limiter.check(&request).allowed, "{algorithm}");
@@ -48,7 +48,7 @@ fn a_reset_key_has_its_whole_limit_and_no_more() {
     for algorithm in ALL {
         let (limiter, _clock) = limiter(8);
         let request = Request::new("n", "k", limit(algorithm, 2));
-        limiter.check(&request.cost(2));
+        let _ = limiter.check(&request.cost(2));
         limiter.reset(&request);
         assert!(limiter.check(&request.cost(2)).allowed, "{algorithm}");
         assert!(!limiter.check(&request).allowed, "{algorithm}");
@@ -69,7 +69,7 @@ fn a_limit_of_zero_denies_every_request_for_ever() {
 fn a_changed_limit_keeps_the_count() {
     for algorithm in [Algorithm::Sliding, Algorithm::Fixed] {
         let (limiter, _clock) = limiter(8);
-        limiter.check(&Request::new("n", "k", limit(algorithm, 10)).cost(8));
+        let _ = limiter.check(&Request::new("n", "k", limit(algorithm, 10)).cost(8));
         let wider = limiter.check(&Request::new("n", "k", limit(algorithm, 20)));
         assert_eq!(wider.remaining, 11, "{algorithm}");
         assert!(
@@ -262,7 +262,7 @@ fn a_flood_of_random_keys_evicts_no_key_at_its_limit() {
                 assert!(limiter.check(&Request::new("n", &victim(key), limit).cost(count)).allowed);
             }
             for flood in 0..flood_keys() {
-                limiter.check(&Request::new("n", &flood.to_le_bytes(), limit));
+                let _ = limiter.check(&Request::new("n", &flood.to_le_bytes(), limit));
             }
             // Requests the whole limit, so that a single counted request is enough for a denial.
             clock.advance(Duration::from_millis(100));
@@ -282,7 +282,7 @@ fn a_table_evicts_at_most_one_in_a_hundred_of_the_keys_of_its_capacity() {
     let (limiter, _clock) = limiter(100_000);
     let limit = limit(Algorithm::Sliding, 10);
     for key in 0..100_000_u32 {
-        limiter.check(&Request::new("n", &key.to_le_bytes(), limit));
+        let _ = limiter.check(&Request::new("n", &key.to_le_bytes(), limit));
     }
     let stats = limiter.stats();
     assert!(stats.evictions <= 1000, "{stats:?}");
@@ -295,7 +295,8 @@ fn counters_survive_a_restart_into_a_table_of_another_size() {
         let (before, _clock) = limiter(4000);
         for algorithm in ALL {
             for key in 0..500_u32 {
-                before.check(&Request::new("n", &key.to_le_bytes(), limit(algorithm, 9)).cost(9));
+                let _ = before
+                    .check(&Request::new("n", &key.to_le_bytes(), limit(algorithm, 9)).cost(9));
             }
         }
         let pieces: Vec<Vec<u8>> = before.save().collect();
@@ -334,7 +335,7 @@ fn a_restart_with_an_earlier_clock_begins_at_the_time_of_the_save() {
 fn damaged_saves_are_refused_and_never_panic() {
     let (before, _clock) = limiter(10_000);
     for key in 0..6000_u32 {
-        before.check(&Request::new("n", &key.to_le_bytes(), limit(Algorithm::Sliding, 9)));
+        let _ = before.check(&Request::new("n", &key.to_le_bytes(), limit(Algorithm::Sliding, 9)));
     }
     let pieces: Vec<Vec<u8>> = before.save().collect();
     assert!(pieces.len() > 1);
@@ -358,4 +359,60 @@ fn threads_share_a_limiter_through_an_arc() {
     let first = std::thread::spawn(move || other.check(&Request::new("n", "k", limit)).allowed);
     assert!(first.join().expect("no panic"));
     assert!(!limiter.check(&Request::new("n", "k", limit)).allowed);
+}
+
+#[test]
+fn a_record_above_the_limit_denies_until_enough_of_the_window_has_passed() {
+    for algorithm in ALL {
+        let (limiter, clock) = limiter(8);
+        let request = Request::new("n", "k", limit(algorithm, 1000));
+        assert!(limiter.record(&request.cost(600)).allowed);
+        let over = limiter.record(&request.cost(600));
+        assert!(!over.allowed, "{algorithm}");
+        assert_eq!(over.remaining, 0, "{algorithm}");
+        let look = limiter.check(&request.cost(0));
+        assert_eq!((look.allowed, look.retry_after), (false, over.retry_after), "{algorithm}");
+        let wait = over.retry_after.expect("it will be within its limit again");
+        clock.advance(wait - Duration::from_millis(1));
+        assert!(!limiter.peek(&request.cost(0)).allowed, "{algorithm}");
+        clock.advance(Duration::from_millis(1));
+        assert!(limiter.peek(&request.cost(0)).allowed, "{algorithm}");
+    }
+    assert_eq!(limiter(8).0.stats().records, 0);
+}
+
+#[test]
+fn a_counter_that_is_full_stays_full() {
+    for algorithm in ALL {
+        for count in [0, 1, 2_000_000] {
+            let (limiter, _clock) = limiter(8);
+            let request = Request::new("n", "k", limit(algorithm, count)).cost(u32::MAX);
+            for _ in 0..3 {
+                let over = limiter.record(&request);
+                assert!(!over.allowed || count == 0, "{algorithm} of {count}");
+                assert!(over.reset_after <= Limit::MAX_PERIOD, "{algorithm} of {count}: {over:?}");
+            }
+            assert!(!limiter.check(&request.cost(1)).allowed, "{algorithm} of {count}");
+            assert_eq!(limiter.stats().records, 3);
+        }
+    }
+}
+
+#[test]
+fn threads_that_record_lose_no_cost() {
+    for algorithm in ALL {
+        let (limiter, _clock) = limiter(8);
+        let request = Request::new("n", "k", limit(algorithm, 4000));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let _ = limiter.record(&request);
+                    }
+                });
+            }
+        });
+        assert!(limiter.peek(&request.cost(0)).allowed, "{algorithm}");
+        assert_eq!(limiter.peek(&request).remaining, 0, "{algorithm}");
+    }
 }

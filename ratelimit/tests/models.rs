@@ -184,7 +184,7 @@ fn replay(before: &[(u64, Request<'_>)], now: u64) -> Limiter<ManualClock> {
     let clock = ManualClock::at(before.first().map_or(now, |(at, _)| *at));
     let limiter = Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
     for (at, request) in before {
-        limiter.check_at(*at, request);
+        let _ = limiter.check_at(*at, request);
     }
     clock.set(now);
     limiter
@@ -349,4 +349,57 @@ fn gcra_decides_as_governor_does() {
             assert_eq!(allowed, theirs.check().is_ok(), "seed {seed} step {step} {limit:?}");
         }
     }
+}
+
+/// Runs random checks and records. A record counts whatever the limit is, and the waits of both stay exact
+/// while the counter is above its limit.
+fn records_count_whatever_the_limit(algorithm: Algorithm) {
+    for seed in seeds() {
+        let mut random = Random(seed ^ 0x8EC0);
+        let limit = random_limit(&mut random, algorithm);
+        let clock = ManualClock::at(1_700_000_000_000 + u64::from(random.below(100_000)));
+        let limiter =
+            Limiter::builder().capacity(64).clock(clock.clone()).build().expect("a limiter");
+        let mut model = Model { limit, allowed_requests: Vec::new() };
+        for step in 0..100 {
+            let gap = u64::from(random.below(8)) * limit.period_ms() / 4;
+            clock.advance(Duration::from_millis(gap));
+            let now = limiter.now_ms();
+            let request = Request::new("n", "k", limit);
+            let context = format!("seed {seed} step {step} {limit:?}");
+            if random.below(4) == 0 {
+                let cost = random.below(3 * limit.count());
+                model.allowed_requests.push((now, cost));
+                let decision = limiter.record(&request.cost(cost));
+                assert_eq!(decision.allowed, model.would_allow(now, 0), "{context}");
+                retry_is_the_soonest(&model, now, 0, &decision, seed);
+                reset_is_when_all_is_free(&model, now, &decision, seed);
+            } else {
+                let cost = random.below(3);
+                let expected = model.would_allow(now, cost);
+                let decision = limiter.check(&request.cost(cost));
+                assert_eq!(decision.allowed, expected, "{context}");
+                if expected {
+                    model.allowed_requests.push((now, cost));
+                }
+                retry_is_the_soonest(&model, now, cost, &decision, seed);
+                reset_is_when_all_is_free(&model, now, &decision, seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sliding_window_counts_records_above_the_limit() {
+    records_count_whatever_the_limit(Algorithm::Sliding);
+}
+
+#[test]
+fn the_fixed_window_counts_records_above_the_limit() {
+    records_count_whatever_the_limit(Algorithm::Fixed);
+}
+
+#[test]
+fn gcra_counts_records_above_the_burst() {
+    records_count_whatever_the_limit(Algorithm::Gcra);
 }

@@ -55,8 +55,17 @@ impl Config {
     pub fn load(given: &Given, file: Option<&Path>) -> Result<Config, ConfigError> {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         let (settings, rate_limits, domains) = Settings::resolve(given, from_file)?;
-        let inline = file.map(|file| (&domains[..], file));
-        let rls = rls::load(inline, settings.rls_config.as_deref(), settings.rls_algorithm)?;
+        let max_limits = usize::try_from(settings.max_limits.get()).unwrap_or(usize::MAX);
+        let named = rate_limits.0.len();
+        if named > max_limits {
+            return Err(ConfigError::Limits { named, max_limits });
+        }
+        let rls = rls::load(rls::Sources {
+            inline: file.map(|file| (&domains[..], file)),
+            yaml: settings.rls_config.as_deref(),
+            algorithm: settings.rls_algorithm,
+            max_limits: max_limits - named,
+        })?;
         Ok(Config { settings, rate_limits, rls })
     }
 }

@@ -19,7 +19,7 @@ use crate::alarms::AlarmKind;
 
 pub use cluster::ClusterGauges;
 pub use connections::ConnectionMetrics;
-pub use limits::{Denied, LimitGauges, LimitMetrics, Tally};
+pub use limits::{Denied, LimitGauges, LimitMetrics, Tallies, Tally};
 pub use requests::{Api, RequestMetrics, Verb};
 pub use rls::RlsMetrics;
 pub use store::StoreGauges;

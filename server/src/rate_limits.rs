@@ -1,12 +1,12 @@
 //! The rate limits of a location: one table of counters for all APIs, the limits that have a name,
 //! and what is counted of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use kv_core::Store;
 use ratelimit::{BuildError, Decision, Limit, Limiter};
 
-use crate::metrics::{LimitGauges, LimitMetrics, Tally};
+use crate::metrics::{LimitGauges, LimitMetrics, Tallies, Tally};
 
 mod count;
 mod denied;
@@ -14,6 +14,7 @@ mod describe;
 mod named;
 mod period;
 mod saved;
+mod spaces;
 
 pub(crate) use count::count;
 pub use denied::DeniedKeys;
@@ -21,6 +22,8 @@ pub use describe::{DescribeError, MAX_KEY_BYTES, limit};
 pub use named::{NamedLimit, NamedLimits};
 pub use period::{Period, PeriodError};
 use saved::Restored;
+use spaces::Spaces;
+pub(crate) use spaces::{Window, window};
 
 /// The rate limits of a location.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub struct RateLimits {
     limiter: Limiter,
     /// The limits that have a name, by name.
     named: HashMap<String, Named>,
+    /// The counters that the configuration names.
+    spaces: Spaces,
+    /// Creates the metrics of a limit that is used for the first time.
+    tallies: Tallies,
     /// Where decisions on limits without a name are counted.
     unnamed: Tally,
     /// The keys that are denied most; none unless the setting enables them.
@@ -46,8 +53,8 @@ pub struct Named {
     pub limit: Limit,
     /// The namespace of its counters.
     pub namespace: String,
-    /// The metrics of this limit.
-    pub tally: Tally,
+    /// The metrics of this limit, once it is used.
+    tally: OnceLock<Tally>,
 }
 
 /// The settings of the rate limits.
@@ -61,6 +68,17 @@ pub struct RateLimitSettings {
     pub top_denied_keys: u32,
 }
 
+/// Up to this many limits have metrics before they are used. With more, the metrics would be many megabytes
+/// of zeros.
+pub(crate) const EAGER_TALLIES: usize = 1000;
+
+impl Named {
+    /// The metrics, which exist from the first use on.
+    fn tally(&self, tallies: &Tallies) -> &Tally {
+        self.tally.get_or_init(|| tallies.tally(&self.name))
+    }
+}
+
 impl RateLimits {
     /// The rate limits of a location, with the counters that its last stop saved.
     ///
@@ -72,7 +90,7 @@ impl RateLimits {
         metrics: &LimitMetrics,
     ) -> Result<RateLimits, BuildError> {
         let RateLimitSettings { memory_bytes, named, top_denied_keys } = settings;
-        let builder = Limiter::builder().memory_bytes(memory_bytes);
+        let builder = Limiter::builder().memory_bytes(memory_bytes).guests(true);
         let Restored { limiter, has_counters } = saved::restore(store, builder)?;
         let rates = RateLimits::new(limiter, named, top_denied_keys, metrics);
         Ok(RateLimits { has_counters, ..rates })
@@ -94,20 +112,30 @@ impl RateLimits {
         top_denied: u32,
         metrics: &LimitMetrics,
     ) -> RateLimits {
+        let tallies = metrics.tallies();
+        let is_few = named.0.len() <= EAGER_TALLIES;
         let named = named.0.into_iter().map(|(name, configured)| {
             let named = Named {
                 limit: configured.limit,
                 namespace: configured.namespace.unwrap_or_else(|| name.clone()),
-                tally: metrics.tally(&name),
+                tally: OnceLock::new(),
                 name: name.clone(),
             };
+            if is_few {
+                named.tally(&tallies);
+            }
             (name, named)
         });
+        let named: HashMap<String, Named> = named.collect();
+        let spaces = Spaces::default();
+        spaces.add(named.values().map(|named| (&named.namespace[..], window(&named.limit))));
         let watched = usize::try_from(top_denied).unwrap_or(usize::MAX);
         RateLimits {
             limiter,
-            named: named.collect(),
-            unnamed: metrics.tally(""),
+            named,
+            spaces,
+            unnamed: tallies.tally(""),
+            tallies,
             denied: (watched > 0).then(|| DeniedKeys::new(watched)),
             has_counters: false,
         }
@@ -123,6 +151,24 @@ impl RateLimits {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Named> {
         self.named.get(name)
+    }
+
+    /// The metrics of a limit that has a name.
+    #[must_use]
+    pub fn tally<'a>(&self, named: &'a Named) -> &'a Tally {
+        named.tally(&self.tallies)
+    }
+
+    /// Adds the counters that another part of the configuration names: namespace, and window of a limit.
+    pub(crate) fn add_spaces<'a>(&self, named: impl Iterator<Item = (&'a str, Window)>) {
+        self.spaces.add(named);
+    }
+
+    /// A limit that a caller described, for counters in this namespace. They are apart from those of the
+    /// configuration, so that they never evict them, unless the configuration names the same counters.
+    #[must_use]
+    pub fn described(&self, namespace: &[u8], limit: Limit) -> Limit {
+        limit.guest(!self.spaces.has(namespace, &limit))
     }
 
     /// The metrics of the limits that callers describe themselves.

@@ -182,11 +182,12 @@ async fn start(
             }
         },
     };
-    if let Some(warning) = config.rls.warning() {
+    for warning in config.rls.warnings() {
         tracing::warn!("{warning}");
     }
     let settings = &config.settings;
     let rls = Rls::new(config.rls.clone(), settings.rls_headers, metrics.limits(), metrics.rls());
+    opened.rate_limits.add_spaces(rls.domains().spaces());
     let membership = replication.as_ref().map(Replication::membership);
     let app = Arc::new(App {
         writes: Writes::new(store.clone(), settings.queue_wait.get(), membership.clone()),

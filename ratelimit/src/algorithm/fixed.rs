@@ -3,7 +3,7 @@
 //! Payload: 26 bits of the window's index above 32 bits of count. A request of cost n is allowed iff
 //! `cur + n ≤ L`.
 
-use super::{Verdict, Weight};
+use super::{Holding, Verdict};
 
 const COUNT_BITS: u32 = 32;
 const INDEX_MASK: u64 = (1 << 26) - 1;
@@ -48,6 +48,12 @@ impl Fixed {
         }
     }
 
+    /// Counts `cost` whatever the limit is. A count that is full stays full.
+    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
+        let index = now / self.period;
+        pack(index, count_in(payload, index).saturating_add(cost))
+    }
+
     /// Returns the milliseconds until `demand` fits, or `None` if it never fits.
     pub(crate) fn wait(self, payload: u64, now: u64, demand: u64) -> Option<u64> {
         let room = u64::from(self.count).checked_sub(demand)?;
@@ -65,7 +71,8 @@ impl Fixed {
     }
 }
 
-/// Returns the weight of a payload at `now`.
-pub(crate) fn weight(payload: u64, period: u64, now: u64) -> Weight {
-    Weight { cost: u64::from(count_in(payload, now / period)), age: now % period }
+/// Returns what a payload holds at `now`.
+pub(crate) fn holding(payload: u64, period: u64, now: u64) -> Holding {
+    let (cost, age_ms) = (u64::from(count_in(payload, now / period)), now % period);
+    Holding { cost, lasts_ms: period - age_ms, age_ms }
 }

@@ -8,14 +8,14 @@
 //! Payload: 58 bits of TAT in units of 2^-20 ms (about 1 ns). T is rounded up, so the bound holds exactly
 //! and the rate is low by less than one part in a thousand.
 
-use super::{MAX_PERIOD_MS, PAYLOAD_BITS, Verdict, Weight};
+use super::{Holding, MAX_PERIOD_MS, PAYLOAD_BITS, Verdict};
 
 /// The bits of the fraction of a millisecond.
 const FRACTION_BITS: u32 = 20;
 const TAT_MASK: u64 = (1 << PAYLOAD_BITS) - 1;
 /// The longest time in units that a full bucket takes to drain: a quarter of the range of TAT.
 const MAX_DRAIN: u64 = MAX_PERIOD_MS << FRACTION_BITS;
-/// The bits of an interval as a float: six of exponent, three of mantissa.
+/// The bits of a drain as a float: six of exponent, three of mantissa.
 pub(crate) const FLOAT_BITS: u32 = 9;
 
 /// A bucket that holds a cost of `burst` and drains a cost of 1 in `interval` units.
@@ -87,6 +87,12 @@ impl Gcra {
         }
     }
 
+    /// Counts `cost` whatever the burst is. A bucket holds at most what drains within the longest period.
+    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
+        let taken = self.interval.saturating_mul(u64::from(cost));
+        tat(backlog(payload, now).saturating_add(taken).min(MAX_DRAIN), now)
+    }
+
     /// Returns what a cost takes, in units. Without a rate it is more than there can be.
     pub(crate) fn demand(self, cost: u32) -> u64 {
         match (self.interval, cost) {
@@ -131,28 +137,30 @@ fn millis(units: u64) -> u64 {
     units.div_ceil(1 << FRACTION_BITS)
 }
 
-/// Returns the weight of a payload at `now`, given its interval as a [`float`].
-pub(crate) fn weight(payload: u64, float: u16, now: u64) -> Weight {
-    let interval = unfloat(float);
+/// The parts of a full bucket in which [`holding`] counts.
+pub(crate) const PARTS: u64 = 8;
+
+/// Returns what a payload holds at `now`, as parts of the full bucket, whose drain is given as a [`float`].
+pub(crate) fn holding(payload: u64, float: u16, now: u64) -> Holding {
     let held = backlog(payload, now);
     // The payload has no time of the last change. A bucket that holds more was probably filled later;
     // an hour stands for the unknown age of an empty one.
-    let age = (60 * 60 * 1000_u64).saturating_sub(millis(held));
-    Weight { cost: held.div_ceil(interval), age }
+    let age_ms = (60 * 60 * 1000_u64).saturating_sub(millis(held));
+    Holding { cost: (held * PARTS).div_ceil(unfloat(float)), lasts_ms: millis(held), age_ms }
 }
 
-/// Returns an interval as a float, rounded down.
+/// Returns the units in which a full bucket drains, as a float, rounded down.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "three bits are left, and an exponent below 64"
 )]
-pub(crate) fn float(interval: u64) -> u16 {
-    let exponent = interval.max(8).ilog2();
-    let mantissa = (interval.max(8) >> (exponent - 3)) as u16 & 7;
+pub(crate) fn float(drain: u64) -> u16 {
+    let exponent = drain.max(8).ilog2();
+    let mantissa = (drain.max(8) >> (exponent - 3)) as u16 & 7;
     (exponent as u16) << 3 | mantissa
 }
 
-/// Returns the interval that [`float`] was given, or up to an eighth less.
+/// Returns the units that [`float`] was given, or up to an eighth less.
 fn unfloat(float: u16) -> u64 {
     let (exponent, mantissa) = ((float >> 3).clamp(3, 60), u64::from(float & 7));
     (8 | mantissa) << (exponent - 3)

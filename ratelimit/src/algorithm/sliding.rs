@@ -7,7 +7,7 @@
 //!
 //! Payload: 16 bits of the window's index, 21 bits of the previous count, 21 bits of the current count.
 
-use super::{Verdict, Weight};
+use super::{Holding, Verdict};
 
 const COUNT_BITS: u32 = 21;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -91,6 +91,13 @@ impl Sliding {
         }
     }
 
+    /// Counts `cost` whatever the limit is. A count that is full stays full.
+    pub(crate) fn record(self, payload: u64, now: u64, cost: u32) -> u64 {
+        let mut windows = Windows::at(payload, now / self.period);
+        windows.current = (windows.current + u64::from(cost)).min(COUNT_MASK);
+        windows.pack()
+    }
+
     /// Returns the milliseconds until `demand` fits, or `None` if it never fits.
     pub(crate) fn wait(self, payload: u64, now: u64, demand: u64) -> Option<u64> {
         let index = now / self.period;
@@ -128,11 +135,16 @@ fn falls_to(count: u64, free: u64, period: u64) -> u64 {
     if free >= count { 0 } else { period - free * period / count }
 }
 
-/// Returns the weight of a payload at `now`, rounded up.
-pub(crate) fn weight(payload: u64, period: u64, now: u64) -> Weight {
+/// Returns what a payload holds at `now`.
+pub(crate) fn holding(payload: u64, period: u64, now: u64) -> Holding {
     let index = now / period;
     let elapsed = now - index * period;
+    let left = period - elapsed;
     let windows = Windows::at(payload, index);
-    let cost = windows.current + share(windows.previous, period - elapsed, period);
-    Weight { cost, age: if windows.current > 0 { elapsed } else { elapsed + period } }
+    let cost = windows.current + share(windows.previous, left, period);
+    if windows.current > 0 {
+        Holding { cost, lasts_ms: left + period, age_ms: elapsed }
+    } else {
+        Holding { cost, lasts_ms: left, age_ms: elapsed + period }
+    }
 }

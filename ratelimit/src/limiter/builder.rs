@@ -22,6 +22,7 @@ const SLOT_BYTES: usize = 16;
 pub struct Builder<C: Clock = SystemClock> {
     slots: usize,
     secret: Option<[u8; 16]>,
+    guests: bool,
     clock: C,
 }
 
@@ -38,7 +39,7 @@ impl Limiter {
     /// Returns a builder, which sets the size, the secret and the clock.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { slots: DEFAULT_SLOTS, secret: None, clock: SystemClock::new() }
+        Builder { slots: DEFAULT_SLOTS, secret: None, guests: false, clock: SystemClock::new() }
     }
 }
 
@@ -64,10 +65,18 @@ impl<C: Clock> Builder<C> {
         Builder { secret: Some(secret), ..self }
     }
 
+    /// Gives guests ([`Limit::guest`](crate::Limit::guest)) one half of the table, and all other limits the
+    /// other half. The counters of one half never evict those of the other. Off by default: then guests
+    /// are like other limits, and all share the whole table.
+    #[must_use]
+    pub fn guests(self, guests: bool) -> Builder<C> {
+        Builder { guests, ..self }
+    }
+
     /// Sets the clock.
     #[must_use]
     pub fn clock<D: Clock>(self, clock: D) -> Builder<D> {
-        Builder { slots: self.slots, secret: self.secret, clock }
+        Builder { slots: self.slots, secret: self.secret, guests: self.guests, clock }
     }
 
     /// Creates the limiter, with all counters at zero.
@@ -82,8 +91,8 @@ impl<C: Clock> Builder<C> {
         Ok(Limiter {
             clock: self.clock,
             ahead_ms: 0,
-            identity: Identity::new(secret),
-            table: Table::new(self.slots),
+            identity: Identity::new(secret, self.guests),
+            table: Table::new(self.slots, self.guests),
             counts: Counts::new(),
             latest: Latest(AtomicU64::new(0)),
         })
@@ -91,8 +100,8 @@ impl<C: Clock> Builder<C> {
 
     /// Creates the limiter with the counters that [`Limiter::save`] wrote: all pieces, in their order.
     ///
-    /// The secret is that of the save. The capacity may differ; if it is too small, the counters with the
-    /// least cost are left out. If the clock is before the time of the save, the limiter starts at the
+    /// The secret is that of the save. The capacity may differ; if it is too small, the counters that weigh
+    /// least are left out. Whether [`guests`](Builder::guests) have a share may not differ. If the clock is before the time of the save, the limiter starts at the
     /// time of the save.
     ///
     /// # Errors
@@ -102,6 +111,6 @@ impl<C: Clock> Builder<C> {
         self,
         pieces: impl IntoIterator<Item = P>,
     ) -> Result<Limiter<C>, RestoreError> {
-        save::restore(self.slots, self.clock, pieces)
+        save::restore(self.slots, self.guests, self.clock, pieces)
     }
 }

@@ -5,19 +5,20 @@
 //! | bytes | content |
 //! |---|---|
 //! | 4 | `WPRL` |
-//! | 4 | the version of the format, 1 |
+//! | 4 | the version of the format, 2 |
 //! | 4 | the number of this piece, from 0; the last piece has the highest bit set |
 //! | 4 | the number of counters that follow |
 //! | 16 | the secret of the hash |
 //! | 8 | the mark: the hash of a fixed text, which differs if the hash function has changed |
 //! | 8 | the time of the save, in milliseconds since the Unix epoch |
-//! | 8 | the number of sets of the table |
+//! | 8 | the number of sets of the table; the highest bit is set if guests have the upper half of them |
 //! | 24 each | the counters: hash, class, payload, 8 bytes each |
 //! | 4 | CRC-32C of all bytes before it |
 //!
 //! The hash has the counter's fingerprint in its low 46 bits, and high bits that lead to its set. The class
-//! of a window is the period in milliseconds, shifted left by one, plus one if the window is fixed. The
-//! class of GCRA has the highest bit set and, in the low bits, the interval's float. The payload is that of
+//! of a window is the period in milliseconds, shifted left by eight, plus twice the float of the count (7
+//! bits), plus one if the window is fixed. The class of GCRA has the highest bit set and, in the low bits,
+//! the float of the time in which a full bucket drains. The payload is that of
 //! `algorithm`.
 //!
 //! The high bits of a hash are known only as far as the set determines them. In a table of another size
@@ -33,7 +34,7 @@ use crate::stats::Counts;
 use crate::table::Table;
 
 const MAGIC: &[u8; 4] = b"WPRL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 56;
 const COUNTER_BYTES: usize = 24;
 const CRC_BYTES: usize = 4;
@@ -42,6 +43,8 @@ const LAST_PIECE: u32 = 1 << 31;
 const COUNTERS: usize = 2685;
 /// The upper bound of a table's sets: 2^48 bytes are 2^41 sets.
 const MAX_SETS: u64 = 1 << 41;
+/// The bit beside the number of sets that is set if guests have a share.
+const GUESTS: u64 = 1 << 63;
 
 /// The reason why saved counters were not restored. No limiter was created; build one without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +59,9 @@ pub enum RestoreError {
     /// The hash function has changed since the save, so no counter would be found.
     #[error("the saved counters were written with another hash function")]
     Hash,
+    /// Guests have a share of the table in only one of the save and the new limiter.
+    #[error("the saved counters are from a table with another division between guests and others")]
+    Guests,
     /// The save is of a table that is larger than the address space of this machine.
     #[error("the saved counters are from a table that is too large for this machine")]
     TooLarge,
@@ -104,6 +110,7 @@ struct Header {
     mark: u64,
     saved_ms: u64,
     sets: u64,
+    guests: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +133,7 @@ impl<C: Clock> Limiter<C> {
             mark: self.identity.mark(),
             saved_ms: now,
             sets: self.table.sets() as u64,
+            guests: self.identity.has_guests(),
         };
         let mut counters = (0..self.table.sets())
             .flat_map(move |set| self.table.live(set, now).map(move |live| (set, live)))
@@ -155,7 +163,8 @@ fn encode(header: &Header, number: u32, counters: &[Counter]) -> Vec<u8> {
         piece.extend_from_slice(&number.to_le_bytes());
     }
     piece.extend_from_slice(&header.secret);
-    for number in [header.mark, header.saved_ms, header.sets] {
+    let sets = header.sets | if header.guests { GUESTS } else { 0 };
+    for number in [header.mark, header.saved_ms, sets] {
         piece.extend_from_slice(&number.to_le_bytes());
     }
     for counter in counters {
@@ -198,12 +207,10 @@ fn decode(piece: &[u8]) -> Result<(u32, Header, Vec<Counter>), RestoreError> {
     }
     let number = take_u32(&mut rest)?;
     let count = take_u32(&mut rest)? as usize;
-    let header = Header {
-        secret: take(&mut rest)?,
-        mark: take_u64(&mut rest)?,
-        saved_ms: take_u64(&mut rest)?,
-        sets: take_u64(&mut rest)?,
-    };
+    let (secret, mark, saved_ms) = (take(&mut rest)?, take_u64(&mut rest)?, take_u64(&mut rest)?);
+    let sets = take_u64(&mut rest)?;
+    let (sets, guests) = (sets & !GUESTS, sets & GUESTS != 0);
+    let header = Header { secret, mark, saved_ms, sets, guests };
     if rest.len() != count.saturating_mul(COUNTER_BYTES).saturating_add(CRC_BYTES) {
         return Err(Damage::Length.into());
     }
@@ -218,27 +225,31 @@ fn decode(piece: &[u8]) -> Result<(u32, Header, Vec<Counter>), RestoreError> {
 /// Creates a limiter from the pieces of a save.
 pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
     slots: usize,
+    guests: bool,
     clock: C,
     pieces: impl IntoIterator<Item = P>,
 ) -> Result<Limiter<C>, RestoreError> {
     let mut pieces = pieces.into_iter();
     let first = pieces.next().ok_or(Damage::Empty)?;
     let (mut number, header, mut counters) = decode(first.as_ref())?;
-    let identity = Identity::new(header.secret);
+    let identity = Identity::new(header.secret, guests);
     if identity.mark() != header.mark {
         return Err(RestoreError::Hash);
+    }
+    if header.guests != guests {
+        return Err(RestoreError::Guests);
     }
     if header.sets == 0 || header.sets > MAX_SETS || header.saved_ms > LAST_MS {
         return Err(Damage::Header.into());
     }
-    let table = Table::new(slots);
+    let table = Table::new(slots, guests);
     let mut expected = 0;
     loop {
         if number & !LAST_PIECE != expected {
             return Err(Damage::Missing.into());
         }
         for counter in &counters {
-            place(&table, &header, counter)?;
+            place(&table, &identity, &header, counter)?;
         }
         if number & LAST_PIECE != 0 {
             break;
@@ -260,8 +271,14 @@ pub(super) fn restore<C: Clock, P: AsRef<[u8]>>(
 }
 
 /// Puts a counter into every set in which a request may look for its key.
-fn place(table: &Table, header: &Header, counter: &Counter) -> Result<(), RestoreError> {
-    let class = table.classes().restored(counter.class).ok_or(Damage::Counter)?;
+fn place(
+    table: &Table,
+    identity: &Identity,
+    header: &Header,
+    counter: &Counter,
+) -> Result<(), RestoreError> {
+    let is_guest = identity.is_guest(counter.hash);
+    let class = table.classes().restored(counter.class, is_guest).ok_or(Damage::Counter)?;
     if counter.payload == 0 || counter.payload >> PAYLOAD_BITS != 0 {
         return Err(Damage::Counter.into());
     }

@@ -30,7 +30,7 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
 #[test]
 fn two_threads_that_insert_one_key_get_one_slot() {
     model(|| {
-        let table = Arc::new(Table::new(2));
+        let table = Arc::new(Table::new(2, false));
         let other = Arc::clone(&table);
         let second = thread::spawn(move || check(&other, 1));
         let first = check(&table, 1);
@@ -42,7 +42,7 @@ fn two_threads_that_insert_one_key_get_one_slot() {
 #[test]
 fn a_counted_request_is_kept_while_another_key_is_inserted() {
     model(|| {
-        let table = Arc::new(Table::new(2));
+        let table = Arc::new(Table::new(2, false));
         assert!(check(&table, 1));
         let other = Arc::clone(&table);
         let second = thread::spawn(move || check(&other, 2));
@@ -57,7 +57,7 @@ fn a_counted_request_is_kept_while_another_key_is_inserted() {
 #[test]
 fn a_counter_that_falls_to_zero_during_a_request_keeps_one_slot() {
     model(|| {
-        let table = Arc::new(Table::new(2));
+        let table = Arc::new(Table::new(2, false));
         assert!(check(&table, 1));
         let other = Arc::clone(&table);
         let second = thread::spawn(move || {
@@ -75,7 +75,7 @@ fn a_counter_that_falls_to_zero_during_a_request_keeps_one_slot() {
 #[test]
 fn two_threads_that_choose_different_slots_for_one_key_get_one_slot() {
     model(|| {
-        let table = Arc::new(Table::new(2));
+        let table = Arc::new(Table::new(2, false));
         let limit = Limit::fixed(9, std::time::Duration::from_secs(60)).expect("within bounds");
         let class = table.classes().of(&limit);
         let done = Insertion::Done { evicted: false };

@@ -3,7 +3,7 @@
 //! | request | content |
 //! |---|---|
 //! | `POST /ratelimit` | the check in its body, how to respond in its query |
-//! | `GET /ratelimit?…` | both in its query: for proxies that check before they forward a request. It only counts: a `cost` of at least 1, no `peek`, no `reset`, nothing of a limit beside its `name`, no parameter twice |
+//! | `GET /ratelimit?…` | both in its query: for proxies that check before they forward a request. It only counts: a `cost` of at least 1, no `peek`, `record` or `reset`, nothing of a limit beside its `name`, no parameter twice |
 //!
 //! A check, as JSON or as a query:
 //!
@@ -18,6 +18,7 @@
 //! | `burst` | of `gcra`: the cost that is allowed at once; `limit` by default |
 //! | `cost` | the cost of the request, 1 by default; below 0, its amount is refunded |
 //! | `peek` | `true`: report the state, and count nothing |
+//! | `record` | `true`: count the cost whatever the limit is, because it is known only afterwards (tokens, bytes). The counter may then be above its limit, and checks are denied until enough of the window has passed |
 //! | `reset` | `true`: forget the counter |
 //!
 //! Checks with the same namespace, key, period and algorithm share a counter; the limit is a threshold
@@ -25,11 +26,11 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `success` | whether the request is allowed. A denied request is not counted |
+//! | `success` | whether the request is allowed. A denied request is not counted. Of a record: whether the counter is within its limit |
 //! | `limit` | how much cost there can be at most |
 //! | `remaining` | how much more would be allowed now |
 //! | `reset` | in how many seconds the whole limit is free again, if nothing else is counted |
-//! | `retry_after` | of a denial: in how many seconds the same request would be allowed, if nothing else is counted; absent if it never will, because its cost is above the limit |
+//! | `retry_after` | of a denial: in how many seconds the same request would be allowed, if nothing else is counted; absent if it never will, because its cost is above the limit. Of a record: in how many seconds the counter is within its limit again |
 //! | `shadowed` | `true` if the limit is in shadow mode and would have denied the request |
 //!
 //! Seconds are whole and rounded up, so that waiting for that long is enough.

@@ -43,6 +43,16 @@ pub enum ConfigError {
         /// The mistake there.
         message: String,
     },
+    /// There are more limits than the setting allows.
+    #[error(
+        "there are {named} limits with a name, and the maximum is {max_limits}: raise max-limits"
+    )]
+    Limits {
+        /// How many there are.
+        named: usize,
+        /// How many there may be.
+        max_limits: usize,
+    },
     /// The limits for Envoy can't be read.
     #[error(transparent)]
     Rls(#[from] LoadError),

@@ -219,8 +219,12 @@ settings! {
     }
     RateLimits {
         /// Memory for the counters of rate limits, allocated at startup: 32 bytes for each key that
-        /// is counted at a time
+        /// is counted at a time. Half of it is for the limits of the configuration, half for those that
+        /// callers describe
         limiter_memory: Size<{ 64 * KIB }, TIB> = "32MiB", "SIZE";
+        /// Limits that the configuration may have: those with a name, and those for Envoy. Each takes about
+        /// 500 bytes of memory, and up to 1 KiB more once it is used, for its metrics
+        max_limits: Number<1, 10_000_000> = "1000000", "NUMBER";
         /// How many of the keys that rate limits deny most /metrics shows. Off by default, because
         /// keys may contain personal data
         top_denied_keys: Number<0, 100> = "0", "NUMBER";

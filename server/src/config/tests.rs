@@ -31,6 +31,7 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("expiry-grace", [r#""1s""#, r#""24h""#], r#""0s""#, "at least 1000ms"),
     ("max-clock-skew", [r#""10ms""#, r#""1m""#], r#""9ms""#, "at least 10ms"),
     ("limiter-memory", [r#""64KiB""#, r#""65537""#], r#""x""#, "not a size"),
+    ("max-limits", ["1", "10000000"], "0", "1 to 10000000"),
     ("top-denied-keys", ["1", "100"], "101", "0 to 100"),
     ("rls-config", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("rls-algorithm", [r#""fixed""#, r#""gcra""#], r#""none""#, "sliding"),

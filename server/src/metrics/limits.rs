@@ -10,12 +10,8 @@ use super::registry::{counter, counters, gauge, gauges, number};
 /// those that callers describe themselves, whose number nothing bounds.
 #[derive(Debug)]
 pub struct LimitMetrics {
-    /// Checks, by limit.
-    checks: IntCounterVec,
-    /// Denials, by limit.
-    denials: IntCounterVec,
-    /// Denials that shadow mode allowed, by limit.
-    shadow_denials: IntCounterVec,
+    /// The counters by limit.
+    tallies: Tallies,
     /// Counters in the table, estimated.
     counters: IntGauge,
     /// How many counters fit.
@@ -26,6 +22,29 @@ pub struct LimitMetrics {
     evictions_seen: AtomicU64,
     /// Denials of the keys that are denied most.
     denied_keys: IntGaugeVec,
+}
+
+/// Creates the counters of limits.
+#[derive(Clone, Debug)]
+pub struct Tallies {
+    /// Checks, by limit.
+    checks: IntCounterVec,
+    /// Denials, by limit.
+    denials: IntCounterVec,
+    /// Denials that shadow mode allowed, by limit.
+    shadow_denials: IntCounterVec,
+}
+
+impl Tallies {
+    /// The counters of the limit of this name. The empty name stands for all limits without one.
+    #[must_use]
+    pub fn tally(&self, name: &str) -> Tally {
+        Tally {
+            checks: self.checks.with_label_values(&[name]),
+            denials: self.denials.with_label_values(&[name]),
+            shadow_denials: self.shadow_denials.with_label_values(&[name]),
+        }
+    }
 }
 
 /// The counters of one limit.
@@ -83,7 +102,7 @@ impl LimitMetrics {
     /// Registers the metrics.
     pub(super) fn new(r: &Registry) -> LimitMetrics {
         let by_limit = |name, help| counters(r, name, help, &["limit"]);
-        LimitMetrics {
+        let tallies = Tallies {
             checks: by_limit("waypost_ratelimit_checks_total", "Checks of rate limits."),
             denials: by_limit(
                 "waypost_ratelimit_denials_total",
@@ -93,6 +112,9 @@ impl LimitMetrics {
                 "waypost_ratelimit_shadow_denials_total",
                 "Checks that were allowed only because their limit is in shadow mode.",
             ),
+        };
+        LimitMetrics {
+            tallies,
             counters: gauge(
                 r,
                 "waypost_limiter_counters",
@@ -115,14 +137,10 @@ impl LimitMetrics {
         }
     }
 
-    /// The counters of the limit of this name. The empty name stands for all limits without one.
+    /// What creates the counters of limits.
     #[must_use]
-    pub fn tally(&self, name: &str) -> Tally {
-        Tally {
-            checks: self.checks.with_label_values(&[name]),
-            denials: self.denials.with_label_values(&[name]),
-            shadow_denials: self.shadow_denials.with_label_values(&[name]),
-        }
+    pub fn tallies(&self) -> Tallies {
+        self.tallies.clone()
     }
 
     /// Sets the gauges, which are read when the metrics are exported.

@@ -14,9 +14,6 @@ use super::{
 /// The longest name of a limit, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// The most limits, because each is a label of the metrics.
-const MAX_LIMITS: usize = 1000;
-
 /// Limits by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamedLimits(pub BTreeMap<String, NamedLimit>);
@@ -33,12 +30,6 @@ pub struct NamedLimit {
 impl<'de> Deserialize<'de> for NamedLimits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NamedLimits, D::Error> {
         let limits = BTreeMap::<Name, NamedLimit>::deserialize(deserializer)?;
-        if limits.len() > MAX_LIMITS {
-            let count = limits.len();
-            return Err(D::Error::custom(format!(
-                "there are {count} limits, and the maximum is {MAX_LIMITS}"
-            )));
-        }
         Ok(NamedLimits(limits.into_iter().map(|(name, limit)| (name.0, limit)).collect()))
     }
 }

@@ -30,7 +30,7 @@ fn check(request: &RateLimitRequest, response: &RateLimitResponse) {
     for status in &response.statuses {
         assert_ne!(status.code(), Code::Unknown);
         let Some(limit) = &status.current_limit else {
-            assert_eq!(status.code(), Code::Ok);
+            // No limit applies, or it could not be decided on.
             continue;
         };
         assert!(status.limit_remaining <= limit.requests_per_unit);

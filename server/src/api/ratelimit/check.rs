@@ -20,6 +20,8 @@ enum Action {
     Check(u32),
     /// Reports what a check of this cost would decide.
     Peek(u32),
+    /// Counts this cost, whatever the limit is.
+    Record(u32),
     /// Refunds this cost.
     Refund(u32),
     /// Forgets the counter.
@@ -94,7 +96,9 @@ pub(super) fn run<'r>(rates: &'r RateLimits, request: Request<'_>) -> Result<Out
 fn run_all<'r>(rates: &'r RateLimits, checks: &[Resolved<'r, '_>]) -> Result<Outcome<'r>, Invalid> {
     let requests = checks.iter().map(|check| match check.action {
         Action::Check(cost) => Ok(check.request(cost)),
-        _ => Err(Invalid::Conflict("with `all`, every check counts: no peek, refund or reset")),
+        _ => Err(Invalid::Conflict(
+            "with `all`, every check counts: no peek, record, refund or reset",
+        )),
     });
     let requests: Vec<ratelimit::Request<'_>> = requests.collect::<Result<_, _>>()?;
     let decided = rates.limiter().check_all(&requests);
@@ -116,6 +120,12 @@ impl<'r> Resolved<'r, '_> {
                 self.checked(decision)
             }
             Action::Peek(cost) => self.checked(limiter.peek(&self.request(cost))),
+            Action::Record(cost) => {
+                let decision = limiter.record(&self.request(cost));
+                // The usage has happened: nobody was denied.
+                self.tally.count(false, decision.shadowed);
+                self.checked(decision)
+            }
             Action::Refund(cost) => {
                 limiter.refund(&self.request(cost));
                 self.state(rates)
@@ -159,18 +169,20 @@ fn resolve<'r: 'a, 'a>(
         Some(name) => Some(rates.named(name).ok_or_else(|| Invalid::UnknownLimit(start(name)))?),
         None => None,
     };
-    let limit = limit(&check, named.map(|named| named.limit))?;
+    let (limit, is_described) = limit(&check, named.map(|named| named.limit))?;
+    let is_described = is_described || check.namespace.is_some();
     let namespace = match (check.namespace, named) {
         (Some(sent), _) => sent,
         (None, Some(named)) => Cow::Borrowed(named.namespace.as_bytes()),
         (None, None) => return Err(Invalid::Missing("namespace")),
     };
+    let limit = if is_described { rates.described(&namespace, limit) } else { limit };
     Ok(Resolved {
         namespace,
         key: check.key.unwrap_or_default(),
         limit,
         action,
-        tally: named.map_or_else(|| rates.unnamed(), |named| &named.tally),
+        tally: named.map_or_else(|| rates.unnamed(), |named| rates.tally(named)),
         name: named.map(|named| named.name.as_str()),
     })
 }
@@ -179,6 +191,18 @@ fn resolve<'r: 'a, 'a>(
 fn action(check: &Check<'_>) -> Result<Action, Invalid> {
     let cost = check.cost.unwrap_or(1);
     let amount = u32::try_from(cost.unsigned_abs()).map_err(|_range| Invalid::Cost(cost))?;
+    if check.record.unwrap_or(false) {
+        let is_alone = !check.peek.unwrap_or(false) && !check.reset.unwrap_or(false);
+        return match cost {
+            _ if !is_alone => {
+                Err(Invalid::Conflict("`record` goes with neither `peek` nor `reset`"))
+            }
+            ..0 => {
+                Err(Invalid::Conflict("a record has no `cost` below 0: refund without `record`"))
+            }
+            _ => Ok(Action::Record(amount)),
+        };
+    }
     match (check.peek.unwrap_or(false), check.reset.unwrap_or(false)) {
         (false, false) if cost < 0 => Ok(Action::Refund(amount)),
         (false, false) => Ok(Action::Check(amount)),
@@ -190,14 +214,15 @@ fn action(check: &Check<'_>) -> Result<Action, Invalid> {
     }
 }
 
-/// The limit of a check. If it has a name, the fields beside the name change it for this check.
-fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<Limit, Invalid> {
+/// The limit of a check, and whether the caller describes it. If it has a name, the fields beside the name
+/// change it for this check.
+fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<(Limit, bool), Invalid> {
     let is_changed = check.limit.is_some()
         || check.period.is_some()
         || check.algorithm.is_some()
         || check.burst.is_some();
     match named {
-        Some(named) if !is_changed => Ok(named),
+        Some(named) if !is_changed => Ok((named, false)),
         Some(named) => {
             let algorithm = check.algorithm.unwrap_or(named.algorithm());
             let is_gcra = |algorithm| algorithm == Algorithm::Gcra;
@@ -205,13 +230,116 @@ fn limit(check: &Check<'_>, named: Option<Limit>) -> Result<Limit, Invalid> {
             let count = check.limit.unwrap_or(named.count());
             let period = check.period.unwrap_or_else(|| Period::of_ms(named.period_ms()));
             let changed = rate_limits::limit(algorithm, count, period, check.burst.or(burst))?;
-            Ok(changed.shadow(named.is_shadow()))
+            Ok((changed.shadow(named.is_shadow()), true))
         }
         None => {
             let count = check.limit.ok_or(Invalid::Missing("limit"))?;
             let period = check.period.ok_or(Invalid::Missing("period"))?;
             let algorithm = check.algorithm.unwrap_or_default();
-            Ok(rate_limits::limit(algorithm, count, period, check.burst)?)
+            Ok((rate_limits::limit(algorithm, count, period, check.burst)?, true))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ratelimit::Limiter;
+
+    use super::*;
+    use crate::{
+        api::ratelimit::request,
+        metrics::Metrics,
+        rate_limits::{NamedLimits, RateLimits},
+    };
+
+    fn rates() -> RateLimits {
+        let limiter = Limiter::builder().memory_bytes(1 << 16).build().expect("a limiter");
+        RateLimits::new(limiter, NamedLimits::default(), 0, Metrics::new().limits())
+    }
+
+    fn decision(rates: &RateLimits, fields: &str) -> Result<Decision, String> {
+        let body = format!(r#"{{"namespace":"n","key":"k","limit":1000,"period":"1d"{fields}}}"#);
+        let request = request::parse(body.as_bytes()).map_err(|error| error.to_string())?;
+        match run(rates, request).map_err(|error| error.to_string())? {
+            Outcome::One(checked) => Ok(checked.decision),
+            Outcome::Batch { .. } => Err("a batch".into()),
+        }
+    }
+
+    #[test]
+    fn a_record_is_counted_whatever_the_limit_is() {
+        let rates = rates();
+        let report = r#","record":true,"cost":600"#;
+        let first = decision(&rates, report).expect("valid");
+        assert_eq!((first.allowed, first.remaining), (true, 400));
+        assert!(decision(&rates, r#","peek":true"#).expect("valid").allowed);
+        let second = decision(&rates, report).expect("valid");
+        assert_eq!((second.allowed, second.remaining), (false, 0));
+        let look = decision(&rates, r#","peek":true,"cost":0"#).expect("valid");
+        assert_eq!((look.allowed, look.retry_after), (false, second.retry_after));
+        assert!(!decision(&rates, "").expect("valid").allowed);
+    }
+
+    #[test]
+    fn a_record_goes_with_a_cost_and_nothing_else() {
+        let rates = rates();
+        for (fields, expected) in [
+            (r#","record":true,"peek":true"#, "`record` goes with neither `peek` nor `reset`"),
+            (r#","record":true,"reset":true"#, "`record` goes with neither `peek` nor `reset`"),
+            (r#","record":true,"cost":-1"#, "a record has no `cost` below 0"),
+            (r#","record":1"#, "`record`: invalid type: integer `1`, expected a boolean"),
+        ] {
+            let error = decision(&rates, fields).expect_err(fields);
+            assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        }
+        assert!(decision(&rates, r#","record":false"#).expect("valid").allowed);
+        assert_eq!(decision(&rates, r#","record":true"#).expect("valid").remaining, 998);
+    }
+
+    /// A server of little memory that has one limit, whose counters are in the namespace `n`.
+    fn configured() -> RateLimits {
+        let limiter =
+            Limiter::builder().memory_bytes(1 << 16).guests(true).build().expect("a limiter");
+        let toml = "[limits.login]\nlimit = 1000000\nperiod = \"1d\"\nnamespace = \"n\"\n";
+        let named: HashMap<String, NamedLimits> = toml::from_str(toml).expect("TOML");
+        RateLimits::new(limiter, named["limits"].clone(), 0, Metrics::new().limits())
+    }
+
+    fn remaining(rates: &RateLimits, body: &str) -> u32 {
+        let request = request::parse(body.as_bytes()).expect("valid");
+        match run(rates, request).expect("valid") {
+            Outcome::One(checked) => checked.decision.remaining,
+            Outcome::Batch { .. } => panic!("a batch"),
+        }
+    }
+
+    #[test]
+    fn no_caller_evicts_a_counter_of_the_configuration() {
+        let rates = configured();
+        for key in 0..500 {
+            remaining(&rates, &format!(r#"{{"name":"login","key":"{key}"}}"#));
+        }
+        for n in 1..5000 {
+            for name in [r#""namespace":"n""#, r#""name":"login""#, r#""namespace":"other""#] {
+                let body = format!(r#"{{{name},"key":"{n}","limit":1,"period":"{n}s"}}"#);
+                remaining(&rates, &body);
+            }
+        }
+        for key in 0..500 {
+            let body = format!(r#"{{"name":"login","key":"{key}","peek":true}}"#);
+            assert_eq!(remaining(&rates, &body), 999_999, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_caller_can_describe_the_counters_of_the_configuration() {
+        let rates = configured();
+        remaining(&rates, r#"{"name":"login","key":"a"}"#);
+        let same = r#"{"namespace":"n","key":"a","limit":10,"period":"1d""#;
+        assert_eq!(remaining(&rates, &format!(r#"{same},"peek":true}}"#)), 9);
+        assert_eq!(remaining(&rates, &format!(r#"{same},"reset":true}}"#)), 10);
+        assert_eq!(remaining(&rates, r#"{"name":"login","key":"a","peek":true}"#), 1_000_000);
     }
 }

@@ -47,8 +47,8 @@ pub fn form(query: &str) -> Result<Form, Invalid> {
 ///
 /// It can only count. A proxy that puts a client's text into a query without encoding it lets the
 /// client add parameters, and those must not lift the client's own limit. So no parameter may be given
-/// twice, a limit that has a name is used as it is configured, and peeks, refunds and resets go in the
-/// body of a POST.
+/// twice, a limit that has a name is used as it is configured, and peeks, records, refunds and resets go in
+/// the body of a POST.
 ///
 /// # Errors
 /// See [`Invalid`].
@@ -121,7 +121,7 @@ fn read<'a>(check: &mut Check<'a>, name: &str, value: Cow<'a, [u8]>) -> Result<(
             cost @ 1.. => check.cost = Some(cost),
             _ => return Err(wrong(name, &value, "at least 1 in a GET; others go in a POST")),
         },
-        "peek" | "reset" => {
+        "peek" | "record" | "reset" => {
             return Err(Invalid::BelongsInBody(format!("a GET only counts: `{name}`")));
         }
         "checks" | "all" => return Err(Invalid::BelongsInBody("a batch".into())),
@@ -206,6 +206,7 @@ mod tests {
             ("cost=0", "`cost` is \"0\": use at least 1 in a GET"),
             ("cost=-1", "`cost` is \"-1\": use at least 1 in a GET"),
             ("peek=true", "a GET only counts: `peek` goes in the body of a POST"),
+            ("record=true", "a GET only counts: `record` goes in the body of a POST"),
             ("reset=true", "`reset` goes in the body of a POST"),
             ("limit=99&name=login", "`limit` beside `name` goes in the body of a POST"),
             ("name=login&namespace=x", "`namespace` beside `name` goes in the body of a POST"),

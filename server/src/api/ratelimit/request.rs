@@ -54,6 +54,9 @@ pub struct Check<'a> {
     /// Whether to forget the counter.
     #[serde(deserialize_with = "present")]
     pub reset: Option<bool>,
+    /// Whether to count the cost whatever the limit is.
+    #[serde(deserialize_with = "present")]
+    pub record: Option<bool>,
     /// A batch: at the top of a body only.
     #[serde(borrow, deserialize_with = "checks")]
     checks: Option<Vec<Check<'a>>>,

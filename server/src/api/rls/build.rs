@@ -1,22 +1,21 @@
 //! From a domain as it is written to its tree. What is invalid is refused, with its place.
 
 use std::{
+    collections::HashSet,
     fmt::{self, Write as _},
     time::Duration,
 };
 
 use ratelimit::{Algorithm, Limit, LimitError};
+use serde_saphyr::Spanned;
 
 use super::{
     config,
     pattern::Pattern,
     proto::Unit,
-    tree::{Branch, Domains, Node, Rule, Tree, Wildcard},
+    tree::{Branch, Domains, Ignored, Node, Rule, Tree, Wildcard},
 };
-use crate::rate_limits::{self, DescribeError, Period};
-
-/// The most limits in all domains, because each has counters in the metrics.
-pub const MAX_RULES: usize = 10_000;
+use crate::rate_limits::{self, DescribeError, Period, Window, window};
 
 /// The most levels below a domain.
 pub const MAX_DEPTH: usize = 16;
@@ -41,8 +40,8 @@ enum Problem {
     #[error("there can be {MAX_DEPTH} levels at most")]
     Depth,
     /// There are too many limits.
-    #[error("there can be {MAX_RULES} limits at most, in all domains")]
-    Rules,
+    #[error("there are more than {0} limits in all domains: raise the setting max-limits")]
+    Rules(usize),
     /// The algorithm does not fit the limit.
     #[error("algorithm {name:?}: {source}")]
     Algorithm { name: String, source: LimitError },
@@ -120,14 +119,22 @@ impl Domains {
         if self.domains.contains_key(name) {
             return Err(wrong("it exists twice: put all of its descriptors in one place"));
         }
-        let (paths, too_large) = (&mut self.paths, &mut self.too_large);
-        let mut builder = Builder { domain: name, algorithm, paths, too_large };
+        let mut builder = Builder {
+            domain: name,
+            algorithm,
+            max_rules: self.max_rules,
+            windows: HashSet::new(),
+            paths: &mut self.paths,
+            too_large: &mut self.too_large,
+            ignored: &mut self.ignored,
+        };
         let mut root = Node::default();
         for descriptor in written.descriptors.iter().flatten() {
             let place = Place { above: None, descriptor, depth: 1 };
             builder.descriptor(&mut root, place, name)?;
         }
-        self.domains.insert(name.clone(), Tree { namespace: format!("rls:{name}"), root });
+        let (namespace, windows) = (format!("rls:{name}"), builder.windows);
+        self.domains.insert(name.clone(), Tree { namespace, windows, root });
         Ok(())
     }
 }
@@ -138,10 +145,16 @@ struct Builder<'a> {
     domain: &'a str,
     /// The algorithm of limits that name none.
     algorithm: Algorithm,
+    /// The most limits in all domains.
+    max_rules: usize,
+    /// The windows of the domain's limits.
+    windows: HashSet<Window>,
     /// The path of each limit, by the limit's number. It labels the limit's metrics.
     paths: &'a mut Vec<String>,
     /// The limits whose algorithm cannot count them, which another one counts instead.
     too_large: &'a mut Vec<String>,
+    /// The fields that have no effect.
+    ignored: &'a mut Vec<Ignored>,
 }
 
 impl Builder<'_> {
@@ -160,6 +173,10 @@ impl Builder<'_> {
     ) -> Result<(), DomainError> {
         let written = place.descriptor;
         check_fields(written).map_err(|problem| self.wrong(place, problem))?;
+        for (line, reason) in ignored(written) {
+            let place = format!("domain {:?}, {place}", self.domain);
+            self.ignored.push(Ignored { line, place, reason });
+        }
         if place.depth > MAX_DEPTH {
             return Err(self.wrong(place, Problem::Depth));
         }
@@ -169,7 +186,7 @@ impl Builder<'_> {
         }
         let mut node = Node::default();
         if let Some(limit) = &written.rate_limit {
-            let shadow = written.shadow_mode.unwrap_or_default();
+            let shadow = is_set(written.shadow_mode.as_ref());
             let rule = self.rule(limit, shadow, &path);
             node.rule = Some(rule.map_err(|problem| self.wrong(place, problem))?);
         }
@@ -177,7 +194,7 @@ impl Builder<'_> {
             let below = Place { above: Some(&place), descriptor, depth: place.depth + 1 };
             self.descriptor(&mut node, below, &path)?;
         }
-        let branch = parent.children.entry(written.key.clone()).or_default();
+        let branch = parent.children.entry(written.key.as_bytes().into()).or_default();
         let is_new = branch.put(written, node);
         if is_new { Ok(()) } else { Err(self.wrong(place, "it exists twice")) }
     }
@@ -190,8 +207,8 @@ impl Builder<'_> {
         path: &str,
     ) -> Result<Rule, Problem> {
         let id = self.paths.len();
-        if id == MAX_RULES {
-            return Err(Problem::Rules);
+        if id == self.max_rules {
+            return Err(Problem::Rules(id));
         }
         let name = written.name.clone().unwrap_or_default();
         let replaces = replaced(written, &name)?;
@@ -212,10 +229,11 @@ impl Builder<'_> {
                 }
                 None => self.default_limit(count, period, written.burst, path)?,
             };
+            self.windows.insert(window(&limit));
             (Some(limit.shadow(shadow)), Unit::lasting(period.ms()))
         };
         self.paths.push(path.to_owned());
-        Ok(Rule { id, limit, unit, name, replaces })
+        Ok(Rule { id, limit, unit, name, replaces, record: written.record })
     }
 }
 
@@ -248,9 +266,9 @@ impl Branch {
             return is_new;
         };
         let Some(pattern) = Pattern::of(value) else {
-            return self.values.insert(value.to_owned(), node).is_none();
+            return self.values.insert(value.as_bytes().into(), node).is_none();
         };
-        let is_new = self.wildcards.iter().all(|other| other.pattern != pattern);
+        let is_new = self.patterns.insert(value.into());
         let is_shared = written.share_threshold.unwrap_or_default();
         self.wildcards.push(Wildcard { pattern, is_shared, node });
         is_new
@@ -259,38 +277,55 @@ impl Branch {
 
 /// Checks the fields of one descriptor.
 fn check_fields(written: &config::Descriptor) -> Result<(), &'static str> {
-    let is = |flag: Option<bool>| flag.unwrap_or_default();
     if written.key.is_empty() {
         return Err("it has no key: set `key`");
     }
     if written.key.contains('*') {
         return Err("a `*` in a key has no meaning: wildcards are for `value`");
     }
-    if is(written.share_threshold) && !value(written).is_some_and(|value| value.contains('*')) {
+    if written.share_threshold.unwrap_or_default()
+        && !value(written).is_some_and(|value| value.contains('*'))
+    {
         return Err("share_threshold needs a `value` with a `*`");
     }
-    if is(written.shadow_mode) && written.rate_limit.is_none() {
-        return Err(
-            "shadow_mode needs a rate_limit beside it: set it on each descriptor below that has one",
-        );
-    }
-    if is(written.detailed_metric) {
-        return Err("detailed_metric is not supported: it creates a metric for each value of a \
-            request, whose number nothing bounds. The setting top-denied-keys exports the keys that \
-            are denied most often");
-    }
-    if is(written.value_to_metric) {
-        return Err("value_to_metric is not supported: it creates a metric for each value of a \
-            request, whose number nothing bounds. The setting top-denied-keys exports the keys that \
-            are denied most often");
-    }
-    if is(written.quota_mode) {
-        return Err("quota_mode is not supported");
-    }
-    if written.metadata.is_some() {
-        return Err("metadata is not supported");
-    }
     Ok(())
+}
+
+/// Whether a flag is true.
+fn is_set(flag: Option<&Spanned<bool>>) -> bool {
+    flag.is_some_and(|flag| flag.value)
+}
+
+/// Returns the fields of a descriptor that have no effect, each with its line and the reason.
+fn ignored(written: &config::Descriptor) -> impl Iterator<Item = (Option<u64>, &'static str)> {
+    let flag = |flag: &Option<Spanned<bool>>, reason| {
+        let set = flag.as_ref().filter(|flag| flag.value);
+        set.map(|flag| (line(flag), reason))
+    };
+    let shadow =
+        flag(&written.shadow_mode, "shadow_mode has no effect without a rate_limit beside it");
+    [
+        shadow.filter(|_| written.rate_limit.is_none()),
+        flag(
+            &written.detailed_metric,
+            "detailed_metric is ignored, because it creates a metric for each value of a request, whose \
+             number nothing bounds; the setting top-denied-keys exports the keys that are denied most often",
+        ),
+        flag(
+            &written.value_to_metric,
+            "value_to_metric is ignored, because it creates a metric for each value of a request, whose \
+             number nothing bounds; the setting top-denied-keys exports the keys that are denied most often",
+        ),
+        flag(&written.quota_mode, "quota_mode is ignored: the limit denies by itself, like any other"),
+        written.metadata.as_ref().map(|it| (line(it), "metadata is ignored: responses have none")),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The line of a value; none in TOML, whose reader does not tell it.
+fn line<T>(value: &Spanned<T>) -> Option<u64> {
+    Some(value.referenced.line()).filter(|line| *line > 0)
 }
 
 /// Checks that a limit that is unlimited has no fields of a limit.
@@ -301,6 +336,7 @@ fn check_unlimited(written: &config::RateLimit) -> Result<(), Problem> {
         ("period", written.period.is_some()),
         ("algorithm", written.algorithm.is_some()),
         ("burst", written.burst.is_some()),
+        ("record", written.record.is_some()),
     ];
     match beside.into_iter().find(|(_, is_there)| *is_there) {
         Some((field, _)) => Err(Problem::Unlimited(field)),

@@ -2,6 +2,7 @@
 //! envoyproxy/ratelimit, which defines the names and the nesting.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_saphyr::Spanned;
 
 use crate::rate_limits::{Period, count};
 
@@ -33,17 +34,17 @@ pub struct Descriptor {
     /// The level below.
     pub descriptors: Option<Vec<Descriptor>>,
     /// `true`: count, and respond OK.
-    pub shadow_mode: Option<bool>,
+    pub shadow_mode: Option<Spanned<bool>>,
     /// `true`: all values that the wildcard matches share one counter.
     pub share_threshold: Option<bool>,
-    /// Refused if `true`.
-    pub detailed_metric: Option<bool>,
-    /// Refused if `true`.
-    pub value_to_metric: Option<bool>,
-    /// Refused if `true`.
-    pub quota_mode: Option<bool>,
-    /// Refused.
-    pub metadata: Option<IgnoredAny>,
+    /// Ignored, with a warning if `true`.
+    pub detailed_metric: Option<Spanned<bool>>,
+    /// Ignored, with a warning if `true`.
+    pub value_to_metric: Option<Spanned<bool>>,
+    /// Ignored, with a warning if `true`.
+    pub quota_mode: Option<Spanned<bool>>,
+    /// Ignored, with a warning.
+    pub metadata: Option<Spanned<IgnoredAny>>,
 }
 
 /// A limit.
@@ -68,6 +69,9 @@ pub struct RateLimit {
     /// Only here: the cost that is allowed at once, with `gcra`.
     #[serde(default, deserialize_with = "burst")]
     pub burst: Option<u32>,
+    /// Only here: `true` counts all hits whatever the limit is, `false` only those that it allows. Without it,
+    /// hits that their descriptor names itself count whatever the limit is.
+    pub record: Option<bool>,
 }
 
 /// Reads the count of a limit, with an error that names the field.

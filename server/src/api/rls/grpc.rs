@@ -3,17 +3,19 @@
 
 use std::{future::ready, sync::Arc};
 
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     header::{ALLOW, CONTENT_TYPE, HeaderValue},
 };
-use tonic::{Status, server::Grpc};
+use tonic::{Code, Status, server::Grpc};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_prost::ProstCodec;
-use tower::{Service as _, service_fn};
+use tower::{BoxError, Service as _, service_fn};
 
 use super::{
-    decide::decide,
+    decide::{decide, denial},
     health::HealthChecks,
     proto::{RateLimitRequest, RateLimitResponse},
     service::Rls,
@@ -31,9 +33,9 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The paths of this API's services.
 const SERVICES: [&str; 2] = ["/envoy.service.ratelimit.v3.RateLimitService/", HEALTH];
 
-/// The longest message, in bytes. Envoy's requests contain parts of a request's head, which Envoy
-/// bounds by 60 KiB.
-const MAX_MESSAGE_BYTES: usize = 256 << 10;
+/// The longest message, in bytes, as usual in gRPC. A longer one is denied. Envoy's requests contain parts
+/// of a client's head, up to 60 KiB by default, in each descriptor.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// Whether a path belongs to this API.
 pub(crate) fn is_here(path: &str) -> bool {
@@ -51,13 +53,11 @@ pub async fn serve(
     }
     let response = match request.uri().path() {
         SHOULD_RATE_LIMIT => {
-            let (app, rls) = (Arc::clone(app), Arc::clone(rls));
-            let call = move |call: tonic::Request<RateLimitRequest>| {
-                ready(should_rate_limit(&app, &rls, call.get_ref()).map(tonic::Response::new))
+            let called = {
+                let (app, rls) = (Arc::clone(app), Arc::clone(rls));
+                unary(request, move |call| should_rate_limit(&app, &rls, call)).await
             };
-            let codec = ProstCodec::<RateLimitResponse, RateLimitRequest>::default();
-            let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
-            grpc.unary(service_fn(call), request).await
+            if is_too_long(&called) { deny(rls).await } else { called }
         }
         path if path.starts_with(HEALTH) => {
             let checks = HealthServer::new(HealthChecks(Arc::clone(&app.drain)));
@@ -70,6 +70,36 @@ pub async fn serve(
         other => Status::unimplemented(format!("there is no method {other}")).into_http(),
     };
     response.map(Body::new)
+}
+
+/// Handles a call of the one method.
+async fn unary<B>(
+    request: Request<B>,
+    answer: impl Fn(&RateLimitRequest) -> Result<RateLimitResponse, Status> + Send + 'static,
+) -> Response<tonic::body::Body>
+where
+    B: hyper::body::Body<Data: Send, Error: Into<BoxError> + Send> + Send + 'static,
+{
+    let call = move |call: tonic::Request<RateLimitRequest>| {
+        ready(answer(call.get_ref()).map(tonic::Response::new))
+    };
+    let codec = ProstCodec::<RateLimitResponse, RateLimitRequest>::default();
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    grpc.unary(service_fn(call), request).await
+}
+
+/// Whether tonic did not read a message because it is too long. Nothing else has this status here.
+fn is_too_long(response: &Response<tonic::body::Body>) -> bool {
+    Status::from_header_map(response.headers()).is_some_and(|it| it.code() == Code::OutOfRange)
+}
+
+/// The response to a message that is too long: a denial, not an error, which Envoy would take for "let the
+/// client pass".
+async fn deny(rls: &Rls) -> Response<tonic::body::Body> {
+    rls.counts.too_long();
+    /// An empty message, not compressed.
+    const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
+    unary(Request::new(Full::new(EMPTY)), |_| Ok(denial())).await
 }
 
 /// The response to a request that is not gRPC.

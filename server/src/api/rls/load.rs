@@ -11,9 +11,6 @@ use serde_saphyr::UserMessageFormatter;
 
 use super::{build::DomainError, config::Domain, tree::Domains};
 
-/// The longest YAML file, in bytes.
-const MAX_BYTES: u64 = 16 << 20;
-
 /// Why the limits can't be read. The text names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,17 +51,26 @@ pub struct YamlError {
     pub message: String,
 }
 
-/// Reads all domains: those of the configuration file, with its path, and those of a YAML file or a
-/// directory of such files. Limits that name no algorithm count by `algorithm`.
+/// Where limits for Envoy are, and how they are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The domains of the configuration file, with its path.
+    pub inline: Option<(&'a [Domain], &'a Path)>,
+    /// A YAML file, or a directory of such files.
+    pub yaml: Option<&'a Path>,
+    /// The algorithm of limits that name none.
+    pub algorithm: Algorithm,
+    /// The most limits.
+    pub max_limits: usize,
+}
+
+/// Reads all domains. It depends on nothing else, so it can be called again when the files have changed.
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn load(
-    inline: Option<(&[Domain], &Path)>,
-    yaml: Option<&Path>,
-    algorithm: Algorithm,
-) -> Result<Domains, LoadError> {
-    let mut domains = Domains::default();
+pub fn load(sources: Sources<'_>) -> Result<Domains, LoadError> {
+    let Sources { inline, yaml, algorithm, max_limits } = sources;
+    let mut domains = Domains::with_room(max_limits);
     if let Some((written, file)) = inline {
         add(&mut domains, written, algorithm, file)?;
     }
@@ -84,7 +90,9 @@ fn add(
     written
         .iter()
         .try_for_each(|domain| domains.add(domain, algorithm))
-        .map_err(|source| LoadError::Domain { path: file.to_owned(), source })
+        .map_err(|source| LoadError::Domain { path: file.to_owned(), source })?;
+    domains.warn_of(file);
+    Ok(())
 }
 
 /// The file itself, or the YAML files of a directory, by name. Names that begin with a dot are
@@ -114,11 +122,6 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 /// Reads a YAML file, which must have a domain.
 fn read(path: &Path) -> Result<Vec<Domain>, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-    let length = fs::metadata(path).map_err(unreadable)?.len();
-    if length > MAX_BYTES {
-        let long = format!("it has {length} bytes, and the maximum is {MAX_BYTES}");
-        return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, long)));
-    }
     let text = fs::read_to_string(path).map_err(unreadable)?;
     let source = match parse(&text) {
         Ok(domains) if !domains.is_empty() => return Ok(domains),
@@ -136,7 +139,15 @@ fn read(path: &Path) -> Result<Vec<Domain>, LoadError> {
 /// # Errors
 /// See [`YamlError`].
 pub fn parse(text: &str) -> Result<Vec<Domain>, YamlError> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    // By default, there may be 250,000 values: enough for 25,000 limits. How many limits there may be is
+    // checked when the tree is built. What aliases may add stays bounded.
+    let budget = serde_saphyr::budget! {
+        max_events: usize::MAX,
+        max_nodes: usize::MAX,
+        max_documents: usize::MAX,
+        max_total_scalar_bytes: usize::MAX,
+    };
+    let options = serde_saphyr::options! { with_snippet: false, budget: budget };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let message = error.render_with_formatter(&UserMessageFormatter);
         let mut message = message.lines().next().unwrap_or_default();

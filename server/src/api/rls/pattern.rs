@@ -4,17 +4,19 @@
 //! wildmatch 2 always reserves a second character (`?` by default) for one letter, and glob 0.3 also
 //! has `?` and `[…]`. A value such as `/search?q=*` would match something else with them.
 
+use memchr::memmem;
+
 /// A value in which each `*` stands for any text, also for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     /// The pattern as it is written.
     text: Box<str>,
     /// The text before the first `*`.
-    first: Box<str>,
+    first: Box<[u8]>,
     /// The texts between two.
-    middle: Vec<Box<str>>,
+    middle: Vec<Box<[u8]>>,
     /// The text after the last.
-    last: Box<str>,
+    last: Box<[u8]>,
 }
 
 impl Pattern {
@@ -26,9 +28,9 @@ impl Pattern {
         let middle = middle.split('*').filter(|part| !part.is_empty());
         Some(Pattern {
             text: text.into(),
-            first: first.into(),
-            middle: middle.map(Into::into).collect(),
-            last: last.into(),
+            first: first.as_bytes().into(),
+            middle: middle.map(|part| part.as_bytes().into()).collect(),
+            last: last.as_bytes().into(),
         })
     }
 
@@ -37,15 +39,15 @@ impl Pattern {
         &self.text
     }
 
-    /// Whether a value matches.
-    pub(super) fn matches(&self, value: &str) -> bool {
+    /// Whether a value matches. A `*` also stands for bytes that are not text.
+    pub(super) fn matches(&self, value: &[u8]) -> bool {
         let inner =
             value.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&*self.last));
         let Some(mut inner) = inner else { return false };
         for part in &self.middle {
             // The first occurrence is the best: it leaves the most text for the parts after it.
-            let Some((_, rest)) = inner.split_once(&**part) else { return false };
-            inner = rest;
+            let Some(at) = memmem::find(inner, part) else { return false };
+            inner = &inner[at + part.len()..];
         }
         true
     }
@@ -70,12 +72,13 @@ mod tests {
         ] {
             let wildcard = Pattern::of(pattern).unwrap();
             for value in values {
-                assert!(wildcard.matches(value), "{pattern} matches {value:?}");
+                assert!(wildcard.matches(value.as_bytes()), "{pattern} matches {value:?}");
             }
             for value in others {
-                assert!(!wildcard.matches(value), "{pattern} does not match {value:?}");
+                assert!(!wildcard.matches(value.as_bytes()), "{pattern} does not match {value:?}");
             }
         }
         assert_eq!(Pattern::of("foo"), None);
+        assert!(Pattern::of("a*b").unwrap().matches(b"a\xff\0b"));
     }
 }

@@ -27,7 +27,8 @@ pub struct RateLimitDescriptor {
     /// A limit that replaces the configured one.
     #[prost(message, optional, tag = "2")]
     pub limit: Option<RateLimitOverride>,
-    /// The cost for this descriptor, in place of that of the request. 0 counts nothing.
+    /// The cost for this descriptor, in place of that of the request. It is recorded whatever the limit is;
+    /// 0 looks and counts nothing.
     #[prost(message, optional, tag = "3")]
     pub hits_addend: Option<u64>,
     /// The cost is refunded.
@@ -35,15 +36,17 @@ pub struct RateLimitDescriptor {
     pub is_negative_hits: bool,
 }
 
-/// One level of a descriptor.
+/// One level of a descriptor. In the `.proto` file these are strings. Here they are bytes, because Envoy
+/// copies a client's header into them as it is, and prost refuses a whole message for one string that is
+/// not UTF-8.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Entry {
     /// Its key.
-    #[prost(string, tag = "1")]
-    pub key: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
     /// Its value.
-    #[prost(string, tag = "2")]
-    pub value: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
 }
 
 /// A limit in the request.

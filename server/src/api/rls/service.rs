@@ -1,12 +1,14 @@
 //! The state of this API beside the counters.
 
+use std::sync::OnceLock;
+
 use super::{
     fields::Fields,
     tree::{Domains, Rule},
 };
 use crate::{
-    metrics::{LimitMetrics, RlsMetrics, Tally},
-    rate_limits::RateLimits,
+    metrics::{LimitMetrics, RlsMetrics, Tallies, Tally},
+    rate_limits::{EAGER_TALLIES, RateLimits},
 };
 
 /// The configured limits of Envoy, and their metrics.
@@ -16,8 +18,10 @@ pub struct Rls {
     pub(super) domains: Domains,
     /// The headers that Envoy adds to its client's response.
     pub(super) fields: Fields,
-    /// By the number of the rule.
-    tallies: Vec<Tally>,
+    /// The metrics of each rule, by its number, once it is used.
+    tallies: Vec<OnceLock<Tally>>,
+    /// Creates them.
+    create: Tallies,
     /// The metrics of this API alone.
     pub(super) counts: RlsMetrics,
 }
@@ -31,12 +35,33 @@ impl Rls {
         limits: &LimitMetrics,
         counts: &RlsMetrics,
     ) -> Rls {
-        let tallies = domains.paths().iter().map(|path| limits.tally(&format!("rls:{path}")));
-        Rls { tallies: tallies.collect(), domains, fields, counts: counts.clone() }
+        let count = domains.paths().len();
+        let tallies = (0..count).map(|_| OnceLock::new()).collect();
+        let (create, counts) = (limits.tallies(), counts.clone());
+        let rls = Rls { domains, fields, tallies, create, counts };
+        if count <= EAGER_TALLIES {
+            for id in 0..count {
+                let _created = rls.tally_of(id);
+            }
+        }
+        rls
+    }
+
+    /// The configured limits.
+    #[must_use]
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// The metrics of a rule; for limits from requests, those of all limits without a name.
     pub(super) fn tally<'a>(&'a self, rates: &'a RateLimits, rule: Option<&Rule>) -> &'a Tally {
-        rule.and_then(|rule| self.tallies.get(rule.id)).unwrap_or_else(|| rates.unnamed())
+        rule.and_then(|rule| self.tally_of(rule.id)).unwrap_or_else(|| rates.unnamed())
+    }
+
+    /// The metrics of the rule with this number.
+    fn tally_of(&self, id: usize) -> Option<&Tally> {
+        let path = self.domains.paths().get(id)?;
+        let create = || self.create.tally(&format!("rls:{path}"));
+        Some(self.tallies.get(id)?.get_or_init(create))
     }
 }

@@ -23,15 +23,10 @@ fn a_domain_that_makes_no_sense_is_refused_with_its_place() {
         ("[{key: a, value: b}, {key: a, value: b}]", "descriptor a=b: it exists twice"),
         ("[{key: a}, {key: a, value: ''}]", "descriptor a: it exists twice"),
         ("[{key: a, value: b*}, {key: a, value: b*}]", "descriptor a=b*: it exists twice"),
-        ("[{key: a, shadow_mode: true}]", "descriptor a: shadow_mode needs a rate_limit"),
         ("[{key: a, value: b, share_threshold: true}]", "share_threshold needs a `value` with"),
-        ("[{key: a, detailed_metric: true}]", "detailed_metric is not supported"),
-        ("[{key: a, value_to_metric: true}]", "value_to_metric is not supported"),
-        ("[{key: a, quota_mode: true}]", "quota_mode is not supported"),
-        ("[{key: a, metadata: {b: c}}]", "metadata is not supported"),
         (
-            "[{key: a, descriptors: [{key: b, value: c, descriptors: [{key: e, quota_mode: true}]}]}]",
-            "domain \"d\", descriptor a > b=c > e: quota_mode",
+            "[{key: a, descriptors: [{key: b, value: c, descriptors: [{key: e, share_threshold: true}]}]}]",
+            "domain \"d\", descriptor a > b=c > e: share_threshold",
         ),
     ] {
         let error = refused(&format!("{{domain: d, descriptors: {descriptors}}}"));
@@ -123,7 +118,10 @@ fn yaml_is_read_as_envoyproxy_reads_it() {
     let descriptors = read[0].descriptors.as_ref().expect("a level");
     assert_eq!(read[0].domain, "404");
     assert_eq!(descriptors[0].value.as_deref(), Some("2.0"));
-    assert_eq!((&descriptors[0].shadow_mode, &descriptors[0].rate_limit), (&Some(false), &None));
+    assert_eq!(
+        (&descriptors[0].shadow_mode.as_ref().map(|it| it.value), &descriptors[0].rate_limit),
+        (&Some(false), &None)
+    );
     assert_eq!((&descriptors[1].key[..], &descriptors[1].value), ("on", &None));
     assert_eq!(parse("# nothing\n"), Ok(Vec::new()));
 }

@@ -46,10 +46,10 @@ descriptors:
 
 /// The count of the limit that applies to a descriptor, and the name of its counter.
 fn find(domains: &Domains, text: &str) -> Option<(u32, String)> {
-    let mut key = String::new();
+    let mut key = Vec::new();
     let tree = domains.get("d").expect("the domain");
     let rule = tree.find(&descriptor(text).entries, &mut key)?;
-    Some((rule.limit.expect("a limit").count(), key))
+    Some((rule.limit.expect("a limit").count(), String::from_utf8(key).expect("text")))
 }
 
 #[test]
@@ -105,11 +105,11 @@ fn each_value_has_its_own_counter_unless_it_shares_the_threshold() {
 #[test]
 fn no_two_descriptors_have_the_same_counter_name() {
     let name = |entries: &[(&str, &str)]| {
-        let mut key = String::new();
+        let mut key = Vec::new();
         for (k, v) in entries {
-            super::super::tree::push_entry(&mut key, k, v);
+            super::super::tree::push_entry(&mut key, k.as_bytes(), v.as_bytes());
         }
-        key
+        String::from_utf8(key).expect("text")
     };
     let names = [
         name(&[("a", "b"), ("c", "d")]),

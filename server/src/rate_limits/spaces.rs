@@ -1,0 +1,38 @@
+//! The counters that the configuration names: they are counted apart from those that callers name, who
+//! must not be able to evict them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{PoisonError, RwLock},
+};
+
+use ratelimit::{Algorithm, Limit};
+
+/// What a limit adds to the name of its counters, beside namespace and key.
+pub(crate) type Window = (u64, Algorithm);
+
+/// Returns what a limit adds to the name of its counters.
+pub(crate) fn window(limit: &Limit) -> Window {
+    (limit.period_ms(), limit.algorithm())
+}
+
+/// The windows of the configuration's limits, by the namespace of their counters.
+#[derive(Debug, Default)]
+pub(super) struct Spaces(RwLock<HashMap<Box<[u8]>, HashSet<Window>>>);
+
+impl Spaces {
+    /// Adds what a part of the configuration names. What was added before stays, so that the counters of
+    /// a limit that is removed and added again are found again.
+    pub(super) fn add<'a>(&self, named: impl Iterator<Item = (&'a str, Window)>) {
+        let mut spaces = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (namespace, window) in named {
+            spaces.entry(namespace.as_bytes().into()).or_default().insert(window);
+        }
+    }
+
+    /// Returns whether the configuration names the counters of a limit in a namespace.
+    pub(super) fn has(&self, namespace: &[u8], limit: &Limit) -> bool {
+        let spaces = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        spaces.get(namespace).is_some_and(|windows| windows.contains(&window(limit)))
+    }
+}
