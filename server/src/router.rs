@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 
 use crate::{
+    access::{ApiName, Apis},
     api::{
         binding::{self, target::Target},
         cluster, doctor, namespaces, ops, ratelimit,
@@ -67,8 +68,8 @@ impl Router {
         &self.app
     }
 
-    /// Responds to a request, and reports which API did.
-    pub async fn answer(&self, request: Request<RequestBody>) -> (Api, Response<Body>) {
+    /// Responds to a request that came to a listener with these APIs, and reports which API did.
+    pub async fn answer(&self, request: Request<RequestBody>, apis: Apis) -> (Api, Response<Body>) {
         let headers = request.headers();
         if headers.contains_key(ORIGIN) {
             return (Api::None, reply::text(StatusCode::FORBIDDEN, NO_PAGES));
@@ -76,6 +77,11 @@ impl Router {
         if !request.uri().path().starts_with('/') {
             return (Api::None, reply::text(StatusCode::BAD_REQUEST, NO_PATH));
         }
+        let api = api_of(&request);
+        if !apis.serve(api) {
+            return (Api::None, elsewhere(request, api, apis).await);
+        }
+        let headers = request.headers();
         if let Some(namespace) = headers.get(&NAMESPACE).cloned() {
             if headers.get_all(&NAMESPACE).iter().nth(1).is_some() {
                 return (Api::None, reply::text(StatusCode::BAD_REQUEST, TWO_NAMESPACES));
@@ -87,16 +93,13 @@ impl Router {
             let end = BINDING.len() + segment.len();
             return (Api::Binding, self.by_path(request, end).await);
         }
-        if request.uri().path() == ratelimit::PATH {
-            return (Api::Ratelimit, ratelimit::serve(&self.app, request).await);
-        }
-        if rls::is_here(request.uri().path()) {
-            return (Api::Rls, rls::serve(&self.app, &self.rls, request).await);
-        }
-        let api = api_of(request.uri().path());
-        let response = match self.fixed.clone().oneshot(request).await {
-            Ok(response) => response.map(Body::new),
-            Err(never) => match never {},
+        let response = match api {
+            Api::Ratelimit => ratelimit::serve(&self.app, request).await,
+            Api::Rls => rls::serve(&self.app, &self.rls, request).await,
+            _ => match self.fixed.clone().oneshot(request).await {
+                Ok(response) => response.map(Body::new),
+                Err(never) => match never {},
+            },
         };
         (api, response)
     }
@@ -145,15 +148,39 @@ fn is_proxy_session(request: &Request<RequestBody>) -> bool {
 
 /// The response of a path or method that does not exist, in the form of its API.
 fn nothing(uri: &Uri, status: StatusCode, sentence: String) -> Response<Body> {
-    match api_of(uri.path()) {
+    match api_of_path(uri.path()) {
         Api::Namespaces | Api::Cluster | Api::Doctor => Problem::response(status, sentence),
         _ => reply::text(status, sentence),
     }
 }
 
-/// The API of a path with a fixed route.
-fn api_of(path: &str) -> Api {
+/// The response of an API that the listener does not serve.
+async fn elsewhere(request: Request<RequestBody>, api: Api, apis: Apis) -> Response<Body> {
+    let name = ApiName::of(api).map_or("", ApiName::as_str);
+    let error = format!(
+        "this listener does not serve the API {name}, only {apis}: use another listener, or add it to the `apis` of \
+         this one"
+    );
+    match api {
+        Api::Binding => binding::refuse(request, StatusCode::NOT_FOUND, error).await,
+        _ => Problem::response(StatusCode::NOT_FOUND, error),
+    }
+}
+
+/// The API of a request.
+fn api_of(request: &Request<RequestBody>) -> Api {
+    if request.headers().contains_key(&NAMESPACE) {
+        return Api::Binding;
+    }
+    api_of_path(request.uri().path())
+}
+
+/// The API of a path, for a request that names no namespace in a header.
+fn api_of_path(path: &str) -> Api {
     match path {
+        _ if path.starts_with(BINDING) => Api::Binding,
+        ratelimit::PATH => Api::Ratelimit,
+        _ if rls::is_here(path) => Api::Rls,
         "/healthz" | "/readyz" | "/metrics" => Api::Ops,
         _ if path.starts_with("/v1/namespaces") => Api::Namespaces,
         _ if path.starts_with("/v1/cluster") => Api::Cluster,

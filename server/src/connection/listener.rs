@@ -37,15 +37,13 @@ pub(super) enum Socket {
 #[non_exhaustive]
 pub enum BindError {
     /// Another process listens there.
-    #[error(
-        "{0} is in use: stop the server that listens there, or choose another address with --listen"
-    )]
+    #[error("{0} is in use: stop the server that listens there, or choose another address")]
     InUse(Listen),
     /// The path is that of a file that is not a socket.
-    #[error("{0} exists and is not a socket: choose another path with --listen")]
+    #[error("{0} exists and is not a socket: choose another path")]
     NotASocket(Listen),
     /// The system refuses.
-    #[error("can't listen on {0}: {1}; choose another address with --listen")]
+    #[error("can't listen on {0}: {1}; choose another address")]
     Refused(Listen, io::Error),
 }
 

@@ -11,7 +11,8 @@ use crate::{
         join,
         state::{files::FilesError, location::LoadError},
     },
-    connection::BindError,
+    connection::{BindError, Listen},
+    tls::TlsError,
 };
 
 /// Why a server did not start, or did not stop cleanly.
@@ -19,8 +20,32 @@ use crate::{
 #[non_exhaustive]
 pub enum ServeError {
     /// It can't listen.
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("{place}: {source}")]
+    Bind {
+        /// The flag, the variable, or the file and line of the listener.
+        place: String,
+        /// Why not.
+        source: BindError,
+    },
+    /// Other machines could reach a listener.
+    #[error(
+        "{place}: other machines can reach {listen}, and this version has no tokens to authenticate clients: use a \
+         loopback address such as 127.0.0.1:8420, or unix:PATH"
+    )]
+    NoTokens {
+        /// The flag, the variable, or the file and line of the listener.
+        place: String,
+        /// The address.
+        listen: Listen,
+    },
+    /// The certificate of a listener can't be used.
+    #[error("{place}: the listener can't have TLS: {source}")]
+    Tls {
+        /// The flag, the variable, or the file and line of the listener.
+        place: String,
+        /// Why not.
+        source: TlsError,
+    },
     /// The store can't be opened.
     #[error("can't open the store in {}: {source}", data.display())]
     Open {

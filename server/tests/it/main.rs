@@ -6,6 +6,7 @@ mod connections;
 mod demo;
 mod http;
 mod limits;
+mod listeners;
 mod pipelining;
 mod process;
 mod refused;

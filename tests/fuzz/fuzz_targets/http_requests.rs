@@ -16,6 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
+    access::Apis,
     api::binding::{Target, json, metadata},
     app::App,
     http::{Body, RequestBody},
@@ -245,7 +246,7 @@ impl World {
         let Some(request) = call.request() else { return };
         let has_origin = request.headers().contains_key("origin");
         let answers_websocket = request.headers().contains_key("mf-url");
-        let (_door, response) = self.router.answer(request).await;
+        let (_door, response) = self.router.answer(request, Apis::ALL).await;
         let status = response.status();
         assert!(!status.is_server_error(), "{call:?}: {status}");
         let (head, body) = read(response).await;
