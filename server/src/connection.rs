@@ -42,7 +42,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::Apis,
+    access::Client,
     admission::{Admission, Permit},
     app::App,
     router::Router,
@@ -195,7 +195,7 @@ impl Server {
     /// Serves a connection in a task of its own.
     fn spawn(&self, entrance: &Entrance, socket: Socket, permit: Permit) {
         let site = Arc::clone(&self.site);
-        let (tls, apis) = (entrance.tls.clone(), entrance.apis);
+        let (tls, client) = (entrance.tls.clone(), entrance.client(&socket));
         self.open.spawn(async move {
             let connections = site.router.app().metrics.connections();
             connections.opened();
@@ -205,9 +205,9 @@ impl Server {
                 () = site.router.app().drain.closing() => Err(HandshakeError::Draining),
             };
             match opened {
-                Ok(Opened::Plain(stream)) => serve(&site, stream, apis).await,
-                Ok(Opened::Unix(stream)) => serve(&site, stream, apis).await,
-                Ok(Opened::Tls(stream)) => serve(&site, *stream, apis).await,
+                Ok(Opened::Plain(stream)) => serve(&site, stream, client).await,
+                Ok(Opened::Unix(stream)) => serve(&site, stream, client).await,
+                Ok(Opened::Tls(stream)) => serve(&site, *stream, client).await,
                 Err(error) => {
                     tracing::debug!(%error, "a connection ended before its first request");
                     if matches!(error, HandshakeError::TooSlow) {
@@ -228,7 +228,7 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(site: &Site, stream: S, apis: Apis)
+async fn serve<S>(site: &Site, stream: S, client: Client)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -237,7 +237,7 @@ where
     let stream =
         TokioIo::new(Observed::new(stream, Arc::clone(&activity), site.limits.header_bytes));
     let service =
-        answer::service(Arc::clone(&site.router), apis, site.limits.body, Arc::clone(&activity));
+        answer::service(Arc::clone(&site.router), client, site.limits.body, Arc::clone(&activity));
     let connection = site.http.serve_connection(stream, service);
     if let Err(error) = watch::over(connection, &site.limits, &activity, app).await {
         tracing::debug!(error, "a connection broke");

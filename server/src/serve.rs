@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    access::{ApiName, Apis},
+    access::{ApiName, Apis, Gate},
     alarms::AlarmBook,
     api::rls::Rls,
     app::App,
@@ -72,13 +72,20 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }
     }
     let location = replication::load(&config.settings.data)?;
+    let gate = entrances::gate(&config.settings)?;
     let entrances = entrances::bind(&config.listeners)?;
     let metrics = Arc::new(Metrics::new());
     let member = location.as_ref().map(|location| location.descriptor.member);
     let opened = open(&config, member, &metrics, &mut signals).await?;
     let Some(opened) = opened else { return Ok(()) };
+    let store = &opened.store;
+    if let Err(error) = entrances::check_tokens(&config, &entrances, &gate, store, member.is_some())
+    {
+        opened.close().await?;
+        return Err(error);
+    }
     let Running { opened, replication, app, rls, watching } =
-        start(&config, location, opened, metrics).await?;
+        start(&config, location, opened, (gate, metrics)).await?;
 
     raise_file_limit(config.settings.max_connections.get());
     let limits = config.settings.connection_limits();
@@ -176,7 +183,7 @@ async fn start(
     config: &Config,
     location: Option<Location>,
     opened: OpenStore,
-    metrics: Arc<Metrics>,
+    (gate, metrics): (Gate, Arc<Metrics>),
 ) -> Result<Running, ServeError> {
     let store = &opened.store;
     let replication = match &location {
@@ -199,6 +206,7 @@ async fn start(
         writes: Writes::new(store.clone(), settings.queue_wait.get(), membership.clone()),
         long_bodies: long_bodies(),
         store: store.clone(),
+        gate,
         rate_limits: Arc::clone(&opened.rate_limits),
         metrics,
         membership,

@@ -15,6 +15,7 @@ use std::{
 use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use self::files::certificates;
 pub use self::{error::TlsError, files::TlsFiles};
 
 /// The TLS of one listener.

@@ -16,7 +16,7 @@ pub enum ApiName {
     Ratelimit,
     /// Rate limits for Envoy, and gRPC's health check.
     Rls,
-    /// Namespaces, the cluster, the examination of the store.
+    /// Namespaces, the cluster, tokens, the examination of the store.
     Admin,
     /// Health and metrics.
     Ops,
@@ -53,7 +53,7 @@ impl ApiName {
             Api::Binding => Some(ApiName::Binding),
             Api::Ratelimit => Some(ApiName::Ratelimit),
             Api::Rls => Some(ApiName::Rls),
-            Api::Namespaces | Api::Cluster | Api::Doctor => Some(ApiName::Admin),
+            Api::Namespaces | Api::Cluster | Api::Doctor | Api::Tokens => Some(ApiName::Admin),
             Api::Ops => Some(ApiName::Ops),
             Api::None => None,
         }
@@ -144,6 +144,7 @@ mod tests {
             (Api::Namespaces, true),
             (Api::Cluster, true),
             (Api::Doctor, true),
+            (Api::Tokens, true),
             (Api::Ops, true),
             (Api::None, true),
             (Api::Binding, false),

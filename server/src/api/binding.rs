@@ -17,7 +17,8 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::EXPECT, request::Parts};
+use http_body::Body as _;
 use kv_core::{Key, NamespaceId, Operation, Store, WriteError, limits::MAX_VALUE_BYTES};
 
 use crate::{
@@ -86,8 +87,10 @@ pub async fn refuse(
     let call = call(&parts, &target, parts.headers.contains_key(proxied::URL));
     let is_misread = status == StatusCode::NOT_FOUND && call.is_from_runtime();
     let status = if is_misread { StatusCode::BAD_REQUEST } else { status };
-    let is_read = Incoming::new(body, &parts.headers).discard(MAX_DISCARDED_BYTES).await;
-    let close = !is_read;
+    // A client that waits for permission to send its body does not send it.
+    let is_waiting = parts.headers.contains_key(EXPECT) && !body.is_end_stream();
+    let mut body = Incoming::new(body, &parts.headers);
+    let close = is_waiting || !body.discard(MAX_DISCARDED_BYTES).await;
     Refusal { close, ..Refusal::new(status, text) }.into_response(call.reads_refusals())
 }
 

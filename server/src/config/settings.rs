@@ -212,6 +212,9 @@ settings! {
         /// Serve addresses that other machines can reach without TLS. Everyone on the way can then read
         /// tokens and values
         insecure: Option<bool> = "false", "true|false";
+        /// File with a token that permits everything at this location, as `waypost token generate`
+        /// prints one. Every listener on an address then needs tokens
+        admin_token_file: Option<PathBuf> = "", "FILE";
     }
     Cluster {
         /// Join the cluster whose `waypost cluster invite` printed this token, unless this location

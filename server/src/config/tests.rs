@@ -25,6 +25,7 @@ const VALUES: &[(&str, [&str; 2], &str, &str)] = &[
     ("client-ca", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("apis", [r#"["binding","ops"]"#, r#"["rls"]"#], r#"["web"]"#, "binding, kv, ratelimit"),
     ("insecure", ["true", "false"], "2", "a boolean"),
+    ("admin-token-file", [r#""one""#, r#""two""#], r#""""#, "path is empty"),
     ("join", [TOKENS[0], TOKENS[1]], r#""wp1-aaaa""#, "mistyped or cut"),
     ("location", [r#""fra""#, r#""ams""#], r#""a\nb""#, "is not a name"),
     ("advertise", [r#"["a:1","b:2"]"#, r#"["[::1]:3"]"#], r#"["a"]"#, "write HOST:PORT"),

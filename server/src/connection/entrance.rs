@@ -9,7 +9,11 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::{access::Apis, admission::Admission, tls::Tls};
+use crate::{
+    access::{Apis, Client, Origin},
+    admission::Admission,
+    tls::Tls,
+};
 
 use super::{
     limits::Limits,
@@ -33,6 +37,23 @@ impl Entrance {
     #[must_use]
     pub fn plain(listener: Listener) -> Entrance {
         Entrance { listener, tls: None, apis: Apis::ALL }
+    }
+
+    /// Whether other machines can reach it.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        // If the system does not report the address, a token is needed.
+        !self.listener.address().is_ok_and(|address| address.is_local())
+    }
+
+    /// The client of a connection, as far as its access depends on it.
+    pub(super) fn client(&self, socket: &Socket) -> Client {
+        let origin = match socket {
+            Socket::Unix(_) => Origin::Unix,
+            Socket::Tcp(_, ip) if self.is_remote() => Origin::Remote(*ip),
+            Socket::Tcp(_, ip) => Origin::Local(*ip),
+        };
+        Client::new(self.apis, origin)
     }
 
     /// Returns the address as a client writes it, with the port that the system chose for port 0.
@@ -92,8 +113,8 @@ pub(super) async fn open(
 ) -> Result<Opened, HandshakeError> {
     let (mut stream, tls) = match (socket, tls) {
         (Socket::Unix(stream), _) => return Ok(Opened::Unix(stream)),
-        (Socket::Tcp(stream), None) => return Ok(Opened::Plain(stream)),
-        (Socket::Tcp(stream), Some(tls)) => (stream, tls),
+        (Socket::Tcp(stream, _), None) => return Ok(Opened::Plain(stream)),
+        (Socket::Tcp(stream, _), Some(tls)) => (stream, tls),
     };
     let handshake = async {
         let mut first = [0];

@@ -1,26 +1,26 @@
 //! The listeners of a server: bound before the store is opened, with certificates that follow their files.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::File, io::Read as _, sync::Arc, time::Duration};
 
+use kv_core::Store;
 use tokio::time::sleep;
 
 use super::error::ServeError;
 use crate::{
-    config::ListenerSettings,
+    access::{Gate, TokenText},
+    config::{Config, ListenerSettings, Settings},
     connection::{Entrance, Listener},
     tls::{Tls, TlsError},
 };
 
+/// The longest file of a token, in bytes.
+const MAX_TOKEN_FILE_BYTES: u64 = 4096;
 /// How often the files of certificates are looked at.
 const CHECK: Duration = Duration::from_secs(2);
 
 /// Reads the certificates, and begins to listen. Connections wait until they are accepted.
 pub(super) fn bind(settings: &[ListenerSettings]) -> Result<Vec<Entrance>, ServeError> {
     let bind = |one: &ListenerSettings| {
-        if !one.listen.is_local() {
-            let (place, listen) = (one.place.clone(), one.listen.clone());
-            return Err(ServeError::NoTokens { place, listen });
-        }
         let tls = one.tls.clone().map(Tls::load).transpose();
         let tls = tls.map_err(|source| ServeError::Tls { place: one.place.clone(), source })?;
         let listener = Listener::bind(&one.listen)
@@ -28,6 +28,42 @@ pub(super) fn bind(settings: &[ListenerSettings]) -> Result<Vec<Entrance>, Serve
         Ok(Entrance { listener, tls: tls.map(Arc::new), apis: one.apis })
     };
     settings.iter().map(bind).collect()
+}
+
+/// Reads the token of the setting `admin-token-file`, and makes the gate of all listeners.
+pub(super) fn gate(settings: &Settings) -> Result<Gate, ServeError> {
+    let Some(path) = &settings.admin_token_file else { return Ok(Gate::default()) };
+    let wrong = |reason: String| ServeError::AdminToken { path: path.clone(), reason };
+    let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+    let mut text = String::new();
+    let read = file.take(MAX_TOKEN_FILE_BYTES).read_to_string(&mut text);
+    read.map_err(|error| wrong(error.to_string()))?;
+    let token: TokenText = text.trim().parse().map_err(|error| {
+        wrong(format!("{error}. `waypost token generate` prints one for this setting"))
+    })?;
+    Ok(Gate::new(Some(&token)))
+}
+
+/// Checks that clients of listeners which other machines reach can have a token. A member of a cluster may receive the
+/// tokens of the others later.
+pub(super) fn check_tokens(
+    config: &Config,
+    entrances: &[Entrance],
+    gate: &Gate,
+    store: &Store,
+    is_member: bool,
+) -> Result<(), ServeError> {
+    let remote = entrances.iter().zip(&config.listeners).find(|(entrance, _)| entrance.is_remote());
+    let Some((entrance, one)) = remote.filter(|_| !gate.has_tokens(&store.tokens())) else {
+        return Ok(());
+    };
+    let url = entrance.url()?;
+    if is_member {
+        tracing::warn!("no client can use {url} before there is a token in the cluster");
+        return Ok(());
+    }
+    let data = config.settings.data.display().to_string();
+    Err(ServeError::NoTokens { place: one.place.clone(), url, data })
 }
 
 /// The certificates of all listeners.

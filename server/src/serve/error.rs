@@ -11,7 +11,7 @@ use crate::{
         join,
         state::{files::FilesError, location::LoadError},
     },
-    connection::{BindError, Listen},
+    connection::BindError,
     tls::TlsError,
 };
 
@@ -29,14 +29,25 @@ pub enum ServeError {
     },
     /// Other machines could reach a listener.
     #[error(
-        "{place}: other machines can reach {listen}, and this version has no tokens to authenticate clients: use a \
-         loopback address such as 127.0.0.1:8420, or unix:PATH"
+        "{place}: other machines can reach {url}, and there is no token to authenticate clients with: create one with \
+         `waypost token create --scope admin --data {data}`, set --admin-token-file, or listen on a loopback address or \
+         unix:PATH"
     )]
     NoTokens {
         /// The flag, the variable, or the file and line of the listener.
         place: String,
         /// The address.
-        listen: Listen,
+        url: String,
+        /// The data directory.
+        data: String,
+    },
+    /// The file of the setting `admin-token-file` holds no token.
+    #[error("--admin-token-file: {}: {reason}", path.display())]
+    AdminToken {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// The certificate of a listener can't be used.
     #[error("{place}: the listener can't have TLS: {source}")]

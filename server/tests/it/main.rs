@@ -14,3 +14,4 @@ mod requests;
 mod rls;
 mod settings;
 mod stopping;
+mod tokens;
